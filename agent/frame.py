@@ -1,0 +1,218 @@
+"""The wire format between agent and indexer: one versioned, columnar frame.
+
+Owns the bytes: the agent encodes, the indexer imports this module to decode. A frame is a msgpack array
+(msgspec, `array_like`), compressed with zstd. Every string stands in it once; a series is a name and tags
+given as indexes into `strings`; each metric type has its own columns, whose `series` are indexes into the
+frame's series. Columns are raw little-endian arrays, so that neither side makes an object per row.
+
+Pure: bytes and values in, values out. Knows nothing of sockets, clocks or of where ids come from.
+See docs/wire-format.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if sys.version_info >= (3, 14):  # pragma: no cover
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VERSION: Final = 1
+CONTENT_TYPE: Final = "application/x-meterhouse-frame"
+CONTENT_ENCODING: Final = "zstd"
+#: A frame that would unpack to more than this is refused before it is unpacked.
+MAX_FRAME_BYTES: Final = 64 << 20
+BUCKET_SECONDS: Final = 10
+
+
+class FrameError(ValueError):
+    """A frame that cannot be decoded; the text says what and where. Sending it again will not help."""
+
+
+class Series(msgspec.Struct, array_like=True, frozen=True):
+    """The series of a frame, one entry each, in columns.
+
+    `tag_key` and `tag_value` hold `sum(tag_count)` entries: those of series 0, then of series 1, and so on.
+    Tags are sorted by key and each key stands once.
+    """
+
+    name: bytes = b""  # u32, index into strings
+    tag_count: bytes = b""  # u16
+    tag_key: bytes = b""  # u32, index into strings
+    tag_value: bytes = b""  # u32, index into strings
+
+
+class Counters(msgspec.Struct, array_like=True, frozen=True):
+    """Sum of deltas of one series in one bucket."""
+
+    series: bytes = b""  # u32, index into the frame's series
+    bucket: bytes = b""  # u32, Unix seconds of the bucket's start
+    value: bytes = b""  # f64
+
+
+class Gauges(msgspec.Struct, array_like=True, frozen=True):
+    """Last value with its time, and min, max, sum, count of all values."""
+
+    series: bytes = b""  # u32
+    bucket: bytes = b""  # u32
+    last_ms: bytes = b""  # i64, Unix milliseconds of the last value
+    last: bytes = b""  # f64
+    min: bytes = b""  # f64
+    max: bytes = b""  # f64
+    sum: bytes = b""  # f64
+    count: bytes = b""  # f64
+
+
+class Distributions(msgspec.Struct, array_like=True, frozen=True):
+    """Exponential buckets (agent/sketch.py says which index a value has) and moments.
+
+    Bucket counts are weights: a sample rate of 0.1 adds 10. `positive_*` and `negative_*` hold the entries
+    of row 0, then of row 1, and so on; indexes ascend within a row.
+    """
+
+    series: bytes = b""  # u32
+    bucket: bytes = b""  # u32
+    count: bytes = b""  # f64
+    sum: bytes = b""  # f64
+    sum_squares: bytes = b""  # f64
+    min: bytes = b""  # f64
+    max: bytes = b""  # f64
+    zero: bytes = b""  # f64
+    positive_length: bytes = b""  # u32, entries of the row
+    positive_index: bytes = b""  # i32
+    positive_count: bytes = b""  # f64
+    negative_length: bytes = b""  # u32
+    negative_index: bytes = b""  # i32
+    negative_count: bytes = b""  # f64
+
+
+class Sets(msgspec.Struct, array_like=True, frozen=True):
+    """Hashes of the members of one series in one bucket (agent/aggregate.py says which hash)."""
+
+    series: bytes = b""  # u32
+    bucket: bytes = b""  # u32
+    length: bytes = b""  # u32, members of the row
+    member: bytes = b""  # u64
+
+
+class Frame(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """One wire message.
+
+    `(agent, epoch, sequence)` identifies it for ever: the same identity always means the same rows, however
+    often it is sent. `epoch` changes with every start of an agent (Unix nanoseconds of the start).
+    """
+
+    version: int = VERSION
+    agent: str
+    epoch: int
+    sequence: int
+    created_ms: int
+    org_id: int = 1
+    project_id: int = 1
+    retention_days: int = 0  # 0: what the indexer is set to
+    strings: list[str] = []
+    series: Series = Series()
+    counters: Counters = Counters()
+    gauges: Gauges = Gauges()
+    distributions: Distributions = Distributions()
+    sets: Sets = Sets()
+
+    @property
+    def identity(self) -> str:
+        """The frame's name in logs, tokens and the journal: `agent/epoch/sequence`."""
+        return f"{self.agent}/{self.epoch}/{self.sequence}"
+
+    @property
+    def rows(self) -> int:
+        """How many rows the frame holds over all types."""
+        columns = (self.counters, self.gauges, self.distributions, self.sets)
+        return sum(len(c.series) for c in columns) // 4
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Frame)
+
+# Bytes of one entry, by column; the first column of a group sets the group's length.
+_WIDTHS: Final[dict[type[msgspec.Struct], Mapping[str, int]]] = {
+    Counters: {"series": 4, "bucket": 4, "value": 8},
+    Gauges: {
+        "series": 4, "bucket": 4, "last_ms": 8, "last": 8, "min": 8, "max": 8, "sum": 8, "count": 8,
+    },
+    Distributions: {
+        "series": 4, "bucket": 4, "count": 8, "sum": 8, "sum_squares": 8, "min": 8, "max": 8, "zero": 8,
+        "positive_length": 4, "negative_length": 4,
+    },
+    Sets: {"series": 4, "bucket": 4, "length": 4},
+}  # fmt: skip
+
+
+def encode(frame: Frame) -> bytes:
+    """The compressed bytes of a frame."""
+    return zstd.compress(_encoder.encode(frame), level=1)
+
+
+def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
+    """The frame in `data`, its column lengths checked against each other.
+
+    Raises FrameError, and nothing else, for anything that is not a frame of a known version. Index ranges
+    (`series`, `name`, `tag_key`, `tag_value`) are the reader's to check: it has them as arrays.
+    """
+    try:
+        decompressor = zstd.ZstdDecompressor()
+        raw = decompressor.decompress(data, max_length=max_bytes)
+    except zstd.ZstdError as e:
+        raise FrameError(f"not zstd: {e}") from None
+    if not decompressor.eof:
+        raise FrameError(f"cut short, or more than {max_bytes} bytes when unpacked")
+    if decompressor.unused_data:
+        raise FrameError(f"{len(decompressor.unused_data)} bytes after the end")
+    try:
+        frame = _decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise FrameError(str(e)) from None
+    if frame.version != VERSION:
+        raise FrameError(f"version {frame.version}, this reader knows {VERSION}")
+    for columns in (frame.counters, frame.gauges, frame.distributions, frame.sets):
+        _check_lengths(columns)
+    _check_tags(frame.series)
+    _check_ragged(frame.distributions, "positive_length", {"positive_index": 4, "positive_count": 8})
+    _check_ragged(frame.distributions, "negative_length", {"negative_index": 4, "negative_count": 8})
+    _check_ragged(frame.sets, "length", {"member": 8})
+    return frame
+
+
+def _check_lengths(columns: msgspec.Struct) -> None:
+    widths = _WIDTHS[type(columns)]
+    rows = len(getattr(columns, "series")) // 4
+    for name, width in widths.items():
+        if len(getattr(columns, name)) != rows * width:
+            raise FrameError(
+                f"{type(columns).__name__}.{name}: {len(getattr(columns, name))} bytes, "
+                f"{rows * width} wanted for {rows} rows"
+            )
+
+
+def _check_tags(series: Series) -> None:
+    count = len(series.name) // 4
+    if len(series.name) != count * 4 or len(series.tag_count) != count * 2:
+        raise FrameError(f"Series: {len(series.name)} bytes of name, {len(series.tag_count)} of tag_count")
+    tags = sum(memoryview(series.tag_count).cast("H"))
+    if len(series.tag_key) != tags * 4 or len(series.tag_value) != tags * 4:
+        raise FrameError(f"Series: {len(series.tag_key)} bytes of tag_key, {tags * 4} wanted for {tags} tags")
+
+
+def _check_ragged(columns: msgspec.Struct, length: str, widths: Mapping[str, int]) -> None:
+    total = sum(memoryview(getattr(columns, length)).cast("I"))
+    for name, width in widths.items():
+        if len(getattr(columns, name)) != total * width:
+            raise FrameError(
+                f"{type(columns).__name__}.{name}: {len(getattr(columns, name))} bytes, "
+                f"{total * width} wanted for {total} entries"
+            )

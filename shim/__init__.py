@@ -1,0 +1,1 @@
+"""The shim: answers the Prometheus HTTP API from ClickHouse."""
