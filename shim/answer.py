@@ -1,0 +1,54 @@
+"""What the HTTP layer asks of the engine, and what it gets back.
+
+The engine (`shim/engine.py`) turns a query text into an `Answer`; `shim/http` turns that into Prometheus'
+JSON. Neither knows the other: both know this file. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from shim.grid import Grid
+from shim.tenancy import Tenant
+from shim.values import Annotations, Samples, Scalar, String, Vector
+
+Kind = Literal["scalar", "string", "vector", "matrix"]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """What one request may say about its own evaluation."""
+
+    timeout_s: float
+    limit: int = 0  # series in the answer, 0 = no limit; the HTTP layer cuts, the engine may stop early
+    lookback_ms: int | None = None  # None: the server's setting
+    granularity_s: int | None = None  # None: the planner picks
+    explain: bool = False
+    stats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The value of one query.
+
+    `kind` is Prometheus' resultType. A range query has kind "matrix" and a Vector (or a Scalar: one series
+    without labels) over `grid`; an instant query has a grid of one point. `x[5m]` asked at an instant has kind
+    "matrix" and Samples.
+    """
+
+    kind: Kind
+    value: Scalar | String | Vector | Samples
+    grid: Grid
+    notes: Annotations = field(default_factory=Annotations)
+    explain: Mapping[str, Any] | None = None  # JSON-ready
+    stats: Mapping[str, Any] | None = None  # JSON-ready: Prometheus' `timings` and `samples`, and our own
+
+
+class Engine(Protocol):
+    """Answers queries. Raises QueryError (shim/errors.py); anything else is a fault of ours."""
+
+    async def instant(self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions) -> Answer: ...
+
+    async def range(self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions) -> Answer: ...
