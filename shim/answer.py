@@ -34,7 +34,7 @@ class Answer:
     """The value of one query.
 
     `kind` is Prometheus' resultType. A range query has kind "matrix" and a Vector (or a Scalar: one series
-    without labels) over `grid`; an instant query has a grid of one point. `x[5m]` asked at an instant has kind
+    without labels) over `grid`; an instant query has a grid of one point. `x[5m]` at an instant has kind
     "matrix" and Samples.
     """
 
