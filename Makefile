@@ -1,0 +1,69 @@
+# make run    everything into .venv, and the product up in the foreground
+# make test   what CI runs: packages, tools, checks, all tests
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+NODE := tests/e2e/node
+PYTEST_ARGS ?=
+# Of both: -e, so that the tree is what runs.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: run test packages lint types imports format clean
+
+run: $(VENV)/.run
+	@exec $(BIN)/meterhouse up
+
+test: packages $(VENV)/.test $(NODE)/node_modules/.installed
+	@$(MAKE) lint
+	@$(MAKE) types
+	@$(MAKE) imports
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+format:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The servers and tools that tests run against; installed when missing and we may.
+packages:
+	@missing=""; \
+	command -v redis-server >/dev/null || missing+=" redis-server"; \
+	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=" prometheus"; \
+	command -v node >/dev/null || missing+=" nodejs"; \
+	command -v npm >/dev/null || missing+=" npm"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then echo "the tests need: apt-get install$$missing" >&2; exit 1; fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing </dev/null
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: pyproject.toml | $(BIN)/python
+	$(INSTALL) --editable '.[all]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/.run
+
+$(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
+	npm ci --prefix $(NODE) --omit=optional --no-audit --no-fund --loglevel=error
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info $(NODE)/node_modules

@@ -1,0 +1,69 @@
+"""The command `meterhouse`: finds the subcommand's module, and leaves the rest to it.
+
+Imports nothing but the standard library, so that `meterhouse agent` starts with the agent's few dependencies
+alone: a subcommand's module is imported when it is called. Each is a function `(argv) -> exit code` of the
+subcommand's name in the package it belongs to.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+#: name -> (module, what it does, the extra of the distribution that it needs)
+COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    "up": ("shim.up", "run everything: agent, indexer and API on an embedded ClickHouse", "all"),
+    "agent": ("agent.command", "take StatsD lines and forward them to an indexer", ""),
+    "indexer": ("indexer.command", "take frames and write them into ClickHouse", "indexer"),
+    "shim": ("shim.command", "answer Prometheus' HTTP API from ClickHouse", "shim"),
+    "demo": ("agent.command", "send a web shop's traffic, and say exactly what was sent", ""),
+    "query": ("shim.command", "ask a running API, print a table and a chart", ""),
+    "explain": ("shim.command", "print the plan and the SQL of a query", ""),
+    "check-config": ("shim.command", "print the settings as they would be used, or what is wrong", ""),
+    "schema": ("indexer.command", "print the tables as SQL", "indexer"),
+}
+OURS: Final = ("agent", "indexer", "shim")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand. 0: done; 1: it failed; 2: the command line or the settings are wrong."""
+    args = _parser().parse_args(argv)
+    name: str = args.command
+    module, _, extra = COMMANDS[name]
+    try:
+        command = getattr(importlib.import_module(module), name.replace("-", "_"))
+    except ModuleNotFoundError as e:
+        if (e.name or "").split(".")[0] in OURS:
+            raise
+        wanted = f"meterhouse[{extra or 'all'}]"
+        print(f"meterhouse {name}: {e.name} is not installed; try: pip install '{wanted}'", file=sys.stderr)
+        return 1
+    try:
+        code: int = command(args.arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `meterhouse schema | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {does}" for name, (_, does, _) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="meterhouse",
+        description="StatsD in, ClickHouse inside, PromQL out.",
+        epilog=f"commands:\n{commands}\n\n`meterhouse COMMAND --help` says more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
