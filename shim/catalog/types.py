@@ -1,0 +1,51 @@
+"""What a look-up of series gives. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from shim.labels import Labels
+from shim.matching import Matcher
+
+Kind = Literal["counter", "gauge", "histogram", "set"]
+View = Literal["", "bucket", "count", "sum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Series of one stored type, under one view of it.
+
+    `view` is "" for the series themselves, or the classic name of a distribution `x` they were asked by:
+    `x_bucket`, `x_count`, `x_sum`. For `bucket` the labels are without `le`; the reader adds it and applies
+    `le_matchers`. `series_ids`, `project_ids` and `labels` go together; ids ascend.
+
+    `whole` says that the series are all there are of `metric_ids` in the days that were asked for, of this
+    kind and in the tenant's scope: SQL then needs no condition on series_id, and the reader leaves out what
+    it does not know (series that have data on other days alone).
+    """
+
+    kind: Kind
+    view: View
+    metric_ids: tuple[int, ...]
+    series_ids: npt.NDArray[np.uint64]
+    project_ids: npt.NDArray[np.uint32]
+    labels: Sequence[Labels]
+    whole: bool
+    le_matchers: tuple[Matcher, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """All that matched; a label set stands at most once among the histograms and once among the others."""
+
+    parts: tuple[Part, ...]
+    infos: tuple[str, ...] = ()
+
+    @property
+    def series(self) -> int:
+        return sum(len(part.labels) for part in self.parts)
