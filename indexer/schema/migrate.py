@@ -1,0 +1,111 @@
+"""How the tables come to be: numbered migrations, a table that says which were applied, retention on top.
+
+Every statement is idempotent, so two indexers may start at once: both run what is missing, and the version
+table (ReplacingMergeTree) takes the same row twice. A migration's statements never change once released;
+a new shape is a new number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from indexer.schema.render import Layout, create_table, create_view, modify_ttl, modify_view
+from indexer.schema.tables import (
+    GRANULARITIES,
+    KINDS,
+    Retention,
+    catalog_tables,
+    catalog_views,
+    ingest_table,
+    migrations_table,
+    rollup_table,
+    rollup_view,
+)
+from indexer.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    version: int
+    name: str
+    statements: Callable[[Layout], Iterator[str]]
+
+
+def _first_tables(layout: Layout) -> Iterator[str]:
+    for table in catalog_tables(layout.retention):
+        yield from create_table(table, layout)
+    for view in catalog_views():
+        yield create_view(view, layout)
+    for kind in KINDS:
+        yield from create_table(ingest_table(kind), layout)
+        for granularity in GRANULARITIES:
+            yield from create_table(rollup_table(kind, granularity), layout)
+            yield create_view(rollup_view(kind, granularity, layout.retention), layout)
+
+
+MIGRATIONS: Final = (Migration(1, "tables", _first_tables),)
+
+#: Rows of schema_migrations with this version hold the retention the views were made with, as their name.
+_RETENTION: Final = 0
+
+
+def statements(layout: Layout) -> Iterator[str]:
+    """All that a new database is made with, in order."""
+    yield from create_table(migrations_table(), layout)
+    for migration in MIGRATIONS:
+        yield from migration.statements(layout)
+
+
+def migrate(store: Store, retention: Retention | None = None) -> int:
+    """Bring the database up to this code's schema; gives the version it then has. Raises StoreError.
+
+    `retention` None leaves that of an existing database as it is.
+    """
+    layout = Layout(
+        database=store.database,
+        cluster=store.cluster,
+        alp=store.knows("enable_alp_codec"),
+        retention=retention or Retention(),
+    )
+    store.create_database()
+    for statement in create_table(migrations_table(), layout):
+        store.command(statement)
+    applied = {v for (v,) in store.rows("SELECT DISTINCT version FROM schema_migrations")}
+    for migration in MIGRATIONS:
+        if migration.version not in applied:
+            for statement in migration.statements(layout):
+                store.command(statement)
+            _note(store, migration.version, migration.name)
+    if retention is not None:
+        _apply_retention(store, layout, fresh=not applied)
+    return MIGRATIONS[-1].version
+
+
+def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
+    """Give views and tables the retention that is set now, when they were made with another."""
+    wanted = ", ".join(f"{g.name} {layout.retention.days(g.name)}" for g in GRANULARITIES)
+    found = store.rows(
+        "SELECT name FROM schema_migrations WHERE version = {version:UInt32}"
+        " ORDER BY applied_at DESC LIMIT 1",
+        {"version": _RETENTION},
+    )
+    if found == [(wanted,)]:
+        return
+    if not fresh:
+        for kind in KINDS:
+            for granularity in GRANULARITIES:
+                store.command(modify_view(rollup_view(kind, granularity, layout.retention), layout))
+        for table in catalog_tables(layout.retention):
+            if table.ttl:
+                store.command(modify_ttl(table, layout))
+    _note(store, _RETENTION, wanted)
+
+
+def _note(store: Store, version: int, name: str) -> None:
+    store.command(
+        "INSERT INTO schema_migrations (version, name, applied_at)"
+        " SELECT {version:UInt32}, {name:String}, now64(3, 'UTC')",
+        {"version": version, "name": name},
+    )

@@ -1,0 +1,134 @@
+"""SQL of the tables, for one node or for a cluster, from the same source.
+
+On a cluster a table becomes two: `<name>_local`, replicated, which the views read and write, and a
+Distributed table of the plain name over it, which everybody else uses. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from indexer.schema.tables import (
+    DEDUPLICATION_WINDOW,
+    DEDUPLICATION_WINDOW_S,
+    FLOAT,
+    Column,
+    Retention,
+    Table,
+    View,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the tables live: `cluster` None is one node; `alp`: the engine has the ALP codec."""
+
+    database: str = "meterhouse"
+    cluster: str | None = None
+    alp: bool = True
+    retention: Retention = field(default_factory=Retention)
+
+
+def create_table(table: Table, layout: Layout) -> tuple[str, ...]:
+    """The statements that create a table, idempotent: one on a single node, two on a cluster."""
+    name = _local(table.name, layout)
+    columns = ",\n".join(f"    {_column(c, layout)}" for c in table.columns)
+    text = f"CREATE TABLE IF NOT EXISTS {_qualified(name, layout)}{_on_cluster(layout)}\n(\n{columns}\n)\n"
+    text += f"ENGINE = {_engine(table, name, layout)}"
+    if table.partition_by:
+        text += f"\nPARTITION BY {table.partition_by}"
+    if table.order_by:
+        text += f"\nORDER BY ({', '.join(table.order_by)})"
+    if table.ttl:
+        text += f"\nTTL {table.ttl}"
+    if table.engine != "Null":
+        text += f"\nSETTINGS {_settings(table, layout)}"
+    if layout.cluster is None:
+        return (text,)
+    distributed = (
+        f"CREATE TABLE IF NOT EXISTS {_qualified(table.name, layout)}{_on_cluster(layout)}\n"
+        f"AS {_qualified(name, layout)}\n"
+        f"ENGINE = Distributed({_quoted(layout.cluster)}, {_quoted(layout.database)}, {_quoted(name)},"
+        f" {table.shard_by})"
+    )
+    return text, distributed
+
+
+def create_view(view: View, layout: Layout) -> str:
+    """The statement that creates a view, idempotent."""
+    return (
+        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {_qualified(_local(view.name, layout), layout)}"
+        f"{_on_cluster(layout)}\n"
+        f"TO {_qualified(_local(view.target, layout), layout)}\n"
+        f"AS {_select(view, layout)}"
+    )
+
+
+def modify_view(view: View, layout: Layout) -> str:
+    """The statement that gives a view its query anew (a retention setting changed)."""
+    return (
+        f"ALTER TABLE {_qualified(_local(view.name, layout), layout)}{_on_cluster(layout)}\n"
+        f"MODIFY QUERY {_select(view, layout)}"
+    )
+
+
+def modify_ttl(table: Table, layout: Layout) -> str:
+    """The statement that gives a table its TTL anew."""
+    return (
+        f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{_on_cluster(layout)}\n"
+        f"MODIFY TTL {table.ttl}"
+    )
+
+
+def _select(view: View, layout: Layout) -> str:
+    columns = ",\n".join(f"    {c}" for c in view.select)
+    return f"SELECT\n{columns}\nFROM {_qualified(_local(view.source, layout), layout)}"
+
+
+def _column(column: Column, layout: Layout) -> str:
+    codec = column.codec
+    if codec == FLOAT:
+        codec = "ALP, ZSTD(1)" if layout.alp else "ZSTD(1)"
+    return f"`{column.name}` {column.type}" + (f" CODEC({codec})" if codec else "")
+
+
+def _engine(table: Table, name: str, layout: Layout) -> str:
+    if table.engine == "Null" or layout.cluster is None:
+        return table.engine
+    path = f"/clickhouse/tables/{{cluster}}/{{shard}}/{layout.database}/{name}"
+    return f"Replicated{table.engine}({_quoted(path)}, '{{replica}}')"
+
+
+def _settings(table: Table, layout: Layout) -> str:
+    if layout.cluster is None:
+        settings = [f"non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}"]
+    else:
+        settings = [
+            f"replicated_deduplication_window = {DEDUPLICATION_WINDOW}",
+            f"replicated_deduplication_window_seconds = {DEDUPLICATION_WINDOW_S}",
+            f"replicated_deduplication_window_for_async_inserts = {DEDUPLICATION_WINDOW}",
+            f"replicated_deduplication_window_seconds_for_async_inserts = {DEDUPLICATION_WINDOW_S}",
+        ]
+    if table.ttl and table.partition_by:
+        settings.append("ttl_only_drop_parts = 1")
+    return ", ".join(settings)
+
+
+def _local(name: str, layout: Layout) -> str:
+    return name if layout.cluster is None else f"{name}_local"
+
+
+def _qualified(name: str, layout: Layout) -> str:
+    return f"{_name(layout.database)}.{_name(name)}"
+
+
+def _on_cluster(layout: Layout) -> str:
+    return f" ON CLUSTER {_name(layout.cluster)}" if layout.cluster is not None else ""
+
+
+def _name(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

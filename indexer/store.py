@@ -1,0 +1,247 @@
+"""The store: ClickHouse, embedded (chdb) or a server, behind one small interface.
+
+Owns the clients and their errors: how they are opened, that each is used by one thread at a time, and which
+failures may be tried again. Both backends run through clickhouse-connect. Results come back as NumPy records
+(`fetch`) or, small ones, as tuples (`rows`); inserts go out as Native blocks (indexer/native.py).
+
+Sync and thread-safe: callers in asyncio use a thread pool. Must not know what the tables mean.
+
+Two facts of the chdb backend shape this module (clickhouse-connect 1.12): per-call `settings=` of a query
+cost several statements, so settings are set once at opening or stand in the SQL text; and one process can
+hold one path only, by any number of clients.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+
+import clickhouse_connect
+import numpy as np
+import numpy.typing as npt
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error, ProgrammingError
+from urllib3.exceptions import HTTPError
+
+from indexer.native import Column, Ragged, encode_block
+
+__all__ = ["DEFAULT_DATABASE", "Column", "Ragged", "Store", "StoreError", "open_store"]
+
+DEFAULT_DATABASE: Final = "meterhouse"
+
+#: Set on every client where the engine knows them: what the schema and the readers need.
+_SESSION: Final[Mapping[str, str]] = {
+    "enable_alp_codec": "1",
+    "enable_time_series_aggregate_functions": "1",
+}
+
+#: Server error codes that the same statement will meet again: the caller or the schema is wrong.
+_HOPELESS: Final = frozenset(
+    {
+        6,  # CANNOT_PARSE_TEXT
+        10,  # NOT_FOUND_COLUMN_IN_BLOCK
+        16,  # NO_SUCH_COLUMN_IN_TABLE
+        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
+        33,  # CANNOT_READ_ALL_DATA
+        36,  # BAD_ARGUMENTS
+        42,  # NUMBER_OF_ARGUMENTS_DOESNT_MATCH
+        43,  # ILLEGAL_TYPE_OF_ARGUMENT
+        44,  # ILLEGAL_COLUMN
+        46,  # UNKNOWN_FUNCTION
+        47,  # UNKNOWN_IDENTIFIER
+        50,  # UNKNOWN_TYPE
+        53,  # TYPE_MISMATCH
+        60,  # UNKNOWN_TABLE
+        62,  # SYNTAX_ERROR
+        70,  # CANNOT_CONVERT_TYPE
+        81,  # UNKNOWN_DATABASE
+        115,  # UNKNOWN_SETTING
+        117,  # INCORRECT_DATA
+        164,  # READONLY
+        192,  # UNKNOWN_USER
+        193,  # WRONG_PASSWORD
+        497,  # ACCESS_DENIED
+        516,  # AUTHENTICATION_FAILED
+    }
+)
+
+
+class StoreError(Exception):
+    """ClickHouse refused or could not be reached.
+
+    `retryable`: the same call may succeed later. `code`: ClickHouse's own; None when no server answered.
+    """
+
+    def __init__(self, text: str, *, retryable: bool, code: int | None = None) -> None:
+        super().__init__(text)
+        self.retryable = retryable
+        self.code = code
+
+
+class Store:
+    """A pool of clients on one database."""
+
+    def __init__(self, clients: list[Client], database: str, cluster: str | None, *, embedded: bool) -> None:
+        self.database = database
+        self.cluster = cluster
+        self.embedded = embedded
+        self._clients = clients
+        self._free: queue.LifoQueue[Client] = queue.LifoQueue()
+        for client in clients:
+            self._free.put(client)
+
+    def knows(self, setting: str) -> bool:
+        """Whether the engine has this setting (and so, mostly, the feature behind it)."""
+        return bool(self._clients) and setting in self._clients[0].server_settings
+
+    def fetch(
+        self, sql: str, dtype: npt.DTypeLike, parameters: Mapping[str, Any] | None = None
+    ) -> npt.NDArray[Any]:
+        """The rows of a SELECT as records of `dtype`.
+
+        `dtype` is packed and little-endian and matches the SELECT list exactly (cast in SQL). The array is
+        read-only. `parameters` are bound by the server: `{name:Type}` in the text. Raises StoreError.
+        """
+        with self._client() as client:
+            data = client.raw_query(sql, parameters=_dict(parameters), fmt="RowBinary")
+        return np.frombuffer(data, dtype=dtype)
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a small SELECT as Python values. Raises StoreError."""
+        with self._client() as client:
+            return [tuple(r) for r in client.query(sql, parameters=_dict(parameters)).result_rows]
+
+    def insert(
+        self,
+        table: str,
+        columns: Mapping[str, Column],
+        *,
+        token: str | None = None,
+        coalesce: bool = False,
+    ) -> None:
+        """Insert one block; when this returns it is stored. Raises StoreError.
+
+        `token`: the block's name for deduplication, over the materialized views too; the same token must
+        always come with the same rows. `coalesce`: let the server gather inserts of many clients (async
+        insert; it still waits until they are stored).
+        """
+        block = encode_block(columns)
+        settings: dict[str, Any] = {
+            "async_insert": int(coalesce),
+            "max_partitions_per_insert_block": 0,  # late data may touch many days; retention bounds them
+        }
+        if coalesce:
+            settings |= {"wait_for_async_insert": 1, "async_insert_deduplicate": 1}
+        if token is not None:
+            settings |= {
+                "insert_deduplication_token": token,
+                "deduplicate_blocks_in_dependent_materialized_views": 1,
+            }
+        if self.cluster is not None:
+            settings["distributed_foreground_insert"] = 1  # acknowledged means stored, not queued
+        with self._client() as client:
+            client.raw_insert(table, list(columns), block, settings=settings, fmt="Native")
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that gives no rows. Raises StoreError."""
+        with self._client() as client:
+            client.command(sql, parameters=_dict(parameters))
+
+    def create_database(self) -> None:
+        """Create the database if it is not there. Every other call needs it. Raises StoreError."""
+        where = f" ON CLUSTER {quote_name(self.cluster)}" if self.cluster else ""
+        with self._client() as client:
+            client.command(
+                f"CREATE DATABASE IF NOT EXISTS {quote_name(self.database)}{where}", use_database=False
+            )
+
+    def close(self) -> None:
+        """Close every client; waits for calls that run. Closing twice does nothing."""
+        clients, self._clients = self._clients, []
+        for _ in clients:
+            self._free.get().close()
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        """A client for this thread alone; failures of the backend leave as StoreError."""
+        if not self._clients:
+            raise StoreError("the store is closed", retryable=False)
+        client = self._free.get()
+        try:
+            yield client
+        except (ClickHouseError, HTTPError, OSError) as e:
+            raise _store_error(e) from e
+        finally:
+            self._free.put(client)
+
+
+def open_store(dsn: str, *, pool: int = 4, cluster: str | None = None) -> Store:
+    """A store on `chdb:///absolute/path`, `chdb:///./relative/path` or `http(s)://user:password@host:port/db`.
+
+    The path of an embedded store is created. The database is `meterhouse` unless the DSN names one (the path
+    of an HTTP DSN, `?database=` with chdb); it need not exist yet. Raises StoreError.
+    """
+    address, database, embedded = _parse(dsn)
+    clients: list[Client] = []
+    try:
+        clients.extend(_connect(address, embedded=embedded) for _ in range(pool))
+    except (ClickHouseError, HTTPError, OSError) as e:
+        for client in clients:
+            client.close()
+        raise _store_error(e) from e
+    for client in clients:
+        client.database = database
+    return Store(clients, database, cluster, embedded=embedded)
+
+
+def quote_name(name: str) -> str:
+    """A database, table or column name as SQL."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _parse(dsn: str) -> tuple[str, str, bool]:
+    """What the clients connect to, the database, and whether it is embedded."""
+    parts = urlsplit(dsn)
+    if parts.scheme == "chdb":
+        path = unquote(parts.netloc + parts.path)
+        if path.startswith("/./"):
+            path = path[1:]
+        options = parse_qs(parts.query)
+        database = options.pop("database", [DEFAULT_DATABASE])[0]
+        if not path or path == "/" or options:
+            raise StoreError(f"not a chdb DSN with a path: {dsn}", retryable=False)
+        return path, database, True
+    if parts.scheme in ("http", "https") and parts.hostname:
+        return urlunsplit(parts._replace(path="")), unquote(parts.path.strip("/")) or DEFAULT_DATABASE, False
+    raise StoreError("a DSN starts with chdb:///, http:// or https://", retryable=False)
+
+
+def _connect(address: str, *, embedded: bool) -> Client:
+    if embedded:
+        Path(address).mkdir(parents=True, exist_ok=True)
+        client = clickhouse_connect.get_client(interface="chdb", path=address)
+    else:
+        # Sessions would forbid concurrent use; long parameters (ids) do not fit into an URL.
+        client = clickhouse_connect.get_client(
+            dsn=address, autogenerate_session_id=False, form_encode_query_params=True
+        )
+    for name, value in _SESSION.items():
+        if name in client.server_settings:
+            with suppress(ProgrammingError):  # a server may forbid changing it; the schema has a fallback
+                client.set_client_setting(name, value)
+    return client
+
+
+def _store_error(e: Exception) -> StoreError:
+    code = e.code if isinstance(e, Error) else None
+    hopeless = code in _HOPELESS if code is not None else isinstance(e, ProgrammingError | DataError)
+    return StoreError(str(e).strip() or type(e).__name__, retryable=not hopeless, code=code)
+
+
+def _dict(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """None when there is nothing to bind: clickhouse-connect then leaves `%` in the text alone."""
+    return dict(parameters) if parameters else None
