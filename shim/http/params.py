@@ -1,0 +1,217 @@
+"""Request parameters, read as Prometheus reads them (web/api/v1/api.go of 3.x), with its error texts. Pure.
+
+Times are float seconds or RFC 3339, durations float seconds or `1h30m`; inside they are int milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+from shim.errors import BadData
+from shim.grid import Grid
+
+#: What `start` and `end` mean when they are not given: everything (the range a ClickHouse DateTime holds).
+MIN_TIME_MS: Final = 0
+MAX_TIME_MS: Final = (2**32 - 1) * 1000
+
+_FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:(Z)|([+-])(\d\d):(\d\d))", re.ASCII
+)
+_DURATION = re.compile(
+    r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII
+)
+_UNITS_MS: Final = (31_536_000_000, 604_800_000, 86_400_000, 3_600_000, 60_000, 1_000, 1)
+_MAX_INT64: Final = 2**63 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The parameters of a request: of its form first, then of its URL, each name as often as it was given."""
+
+    values: Mapping[str, Sequence[str]]
+
+    def get(self, name: str) -> str:
+        """The first value, or ""."""
+        given = self.values.get(name)
+        return given[0] if given else ""
+
+    def all(self, name: str) -> Sequence[str]:
+        return self.values.get(name, ())
+
+
+def quote(text: str) -> str:
+    """The text as Go's %q shows it, near enough."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def invalid(name: str, reason: str) -> BadData:
+    return BadData(f"invalid parameter {quote(name)}: {reason}")
+
+
+def parse_time_ms(text: str) -> int:
+    """Unix milliseconds. Raises ValueError with Prometheus' text."""
+    if _FLOAT.fullmatch(text):
+        ms = float(text) * 1000
+        if abs(ms) < _MAX_INT64:
+            return round(ms)
+    elif match := _RFC3339.fullmatch(text):
+        year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+        sign = -1 if match[9] == "-" else 1
+        zone = timezone(sign * timedelta(hours=int(match[10] or 0), minutes=int(match[11] or 0)))
+        try:
+            at = datetime(year, month, day, hour, minute, second, tzinfo=zone)
+        except ValueError:
+            pass
+        else:
+            return (at - _EPOCH) // timedelta(milliseconds=1) + int((match[7] or "").ljust(9, "0")[:3])
+    raise ValueError(f"cannot parse {quote(text)} to a valid timestamp")
+
+
+def parse_duration_ms(text: str) -> float:
+    """Milliseconds, with what is under one (a step of 0.1 ms is a step). Raises ValueError."""
+    if _FLOAT.fullmatch(text):
+        ms = float(text) * 1000
+        if abs(ms) * 1e6 > _MAX_INT64:
+            raise ValueError(f"cannot parse {quote(text)} to a valid duration. It overflows int64")
+        return ms
+    match = _DURATION.fullmatch(text)
+    if text == "" or match is None:
+        raise ValueError(f"cannot parse {quote(text)} to a valid duration")
+    whole_ms = sum(int(n) * unit for n, unit in zip(match.groups(), _UNITS_MS, strict=True) if n)
+    if whole_ms * 1_000_000 > _MAX_INT64:
+        raise ValueError(f"cannot parse {quote(text)} to a valid duration")
+    return float(whole_ms)
+
+
+def time_ms(params: Params, name: str, default_ms: int) -> int:
+    """A time that may be left out. Raises BadData."""
+    text = params.get(name)
+    if not text:
+        return default_ms
+    try:
+        return parse_time_ms(text)
+    except ValueError as e:
+        raise invalid(name, f"invalid time value for '{name}': {e}") from None
+
+
+def limit(params: Params, name: str = "limit") -> int:
+    """A limit, 0 for none. Raises BadData."""
+    text = params.get(name)
+    if not text:
+        return 0
+    if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
+        raise invalid(name, f"strconv.Atoi: parsing {quote(text)}: invalid syntax")
+    if len(text) > 19:
+        raise invalid(name, f"strconv.Atoi: parsing {quote(text)}: value out of range")
+    number = int(text)
+    if number < 0:
+        raise invalid(name, "limit must be non-negative")
+    return number
+
+
+def grid(params: Params, max_points: int) -> Grid:
+    """`start`, `end` and `step` of a range query. Raises BadData."""
+    start_ms, end_ms = _required_time(params, "start"), _required_time(params, "end")
+    if end_ms < start_ms:
+        raise invalid("end", "end timestamp must not be before start time")
+    try:
+        step_ms = parse_duration_ms(params.get("step"))
+    except ValueError as e:
+        raise invalid("step", str(e)) from None
+    if step_ms <= 0:
+        raise invalid(
+            "step",
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        )
+    if (end_ms - start_ms) // step_ms > max_points:
+        raise BadData(
+            f"exceeded maximum resolution of {max_points:,} points per timeseries. "
+            "Try decreasing the query resolution (?step=XX)"
+        )
+    return Grid(start_ms, end_ms, max(1, int(step_ms)))
+
+
+def _required_time(params: Params, name: str) -> int:
+    try:
+        return parse_time_ms(params.get(name))
+    except ValueError as e:
+        raise invalid(name, str(e)) from None
+
+
+def timeout_s(params: Params, most_s: float) -> float:
+    """How long the query may take: what is asked, at most `most_s`. Raises BadData."""
+    text = params.get("timeout")
+    if not text:
+        return most_s
+    try:
+        return min(parse_duration_ms(text) / 1000, most_s)
+    except ValueError as e:
+        raise invalid("timeout", str(e)) from None
+
+
+def lookback_ms(params: Params) -> int | None:
+    """`lookback_delta`; None when it is not given. Raises BadData."""
+    text = params.get("lookback_delta")
+    if not text:
+        return None
+    try:
+        ms = int(parse_duration_ms(text))
+    except ValueError as e:
+        raise BadData(f"error parsing lookback delta duration: {e}") from None
+    return ms if ms > 0 else None  # as Prometheus: 0 is "the server's"
+
+
+def granularity_s(params: Params) -> int | None:
+    """`granularity` in whole seconds, 10 at least; None when it is not given. Raises BadData."""
+    text = params.get("granularity")
+    if not text:
+        return None
+    try:
+        seconds = parse_duration_ms(text) / 1000
+    except ValueError as e:
+        raise invalid("granularity", str(e)) from None
+    if seconds < 10 or seconds % 10:
+        raise invalid("granularity", "must be a multiple of 10 seconds")
+    return int(seconds)
+
+
+def flag(params: Params, name: str) -> bool:
+    """True for anything but nothing, 0 and false."""
+    return params.get(name).lower() not in ("", "0", "false")
+
+
+_UNICODE_ESCAPE = re.compile(r"_([0-9a-fA-F]{1,6})_|__|_")
+
+
+def unescape_label_name(name: str) -> str:
+    """`U__a_2e_b` is `a.b` (Prometheus' value encoding of UTF-8 names in URLs); other names stay."""
+    if not name.startswith("U__"):
+        return name
+    out: list[str] = []
+    at, text = 0, name[3:]
+    while at < len(text):
+        if text[at] != "_":
+            out.append(text[at])
+            at += 1
+            continue
+        if text.startswith("__", at):
+            out.append("_")
+            at += 2
+            continue
+        match = _UNICODE_ESCAPE.match(text, at)
+        if match is None or match[1] is None or not _is_rune(int(match[1], 16)):
+            return name  # not an escape after all: taken as it stands
+        out.append(chr(int(match[1], 16)))
+        at = match.end()
+    return "".join(out)
+
+
+def _is_rune(code: int) -> bool:
+    return code <= 0x10FFFF and not 0xD800 <= code <= 0xDFFF
