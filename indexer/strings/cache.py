@@ -1,0 +1,173 @@
+"""Caches of string ids: in the process (LRU) and shared (Redis). A cache may lose, never lie.
+
+Keys are `org_id:string`. `get_many` answers under the caller's keys, None for a miss. Only ids that are
+there are cached, never the lack of one: a string that is created elsewhere is seen at once.
+Namespaces part what ingest wrote from what queries wrote, so a wrong read cannot poison ingest.
+Thread-safe. Source of key and format: Sentry's StringIndexerCache.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import md5
+from typing import Literal, Protocol
+
+import redis
+
+Namespace = Literal["ingest", "query"]
+
+TTL_S = 7_200
+JITTER_S = 1_200
+
+
+def make_cache_key(key: str) -> str:
+    """The key a shared cache uses for `org_id:string`: of fixed length, whatever the string."""
+    hashed = md5(key.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
+    return f"indexer:org:str:{hashed}"
+
+
+class StringCache(Protocol):
+    def get_many(self, keys: Sequence[str]) -> dict[str, int | None]: ...
+
+    def set_many(self, ids: Mapping[str, int]) -> None: ...
+
+    def delete(self, key: str) -> None: ...
+
+
+class LruCache:
+    """At most `max_entries` ids, the ones not used for long dropped first.
+
+    Two generations of plain dicts instead of a list in order of use: a hit costs one look-up, and when the
+    young generation is half of the bound, the old one is dropped whole.
+    """
+
+    def __init__(self, max_entries: int) -> None:
+        if max_entries < 2:
+            raise ValueError("an LRU of fewer than 2 entries holds nothing")
+        self._half = max_entries // 2
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
+        self._lock = threading.Lock()
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
+        with self._lock:
+            found = dict(zip(keys, map(self._young.get, keys), strict=True))
+            if self._old and len(found):
+                for key, value in found.items():
+                    if value is None and (older := self._old.pop(key, None)) is not None:
+                        found[key] = older
+                        self._put(key, older)
+            return found
+
+    def set_many(self, ids: Mapping[str, int]) -> None:
+        with self._lock:
+            for key, value in ids.items():
+                self._old.pop(key, None)
+                self._put(key, value)
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self._young.pop(key, None)
+            self._old.pop(key, None)
+
+    def _put(self, key: str, value: int) -> None:
+        self._young[key] = value
+        if len(self._young) >= self._half:
+            self.dropped += len(self._old)
+            self._old, self._young = self._young, {}
+
+
+class Breaker:
+    """Whether to try something that failed before: not until `rest_s` after its last failure."""
+
+    def __init__(self, rest_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rest_s = rest_s
+        self._clock = clock
+        self._closed_until = 0.0
+        self.failures = 0
+        self.skipped = 0
+
+    def allows(self) -> bool:
+        if self._clock() >= self._closed_until:
+            return True
+        self.skipped += 1
+        return False
+
+    def failed(self) -> None:
+        self.failures += 1
+        self._closed_until = self._clock() + self._rest_s
+
+
+class RedisCache:
+    """Ids shared by all indexers. Redis down means misses (latency), never an error and never a wrong id.
+
+    After a failure it is left alone for `rest_s`, so that a dead Redis costs one timeout in that time.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        namespace: Namespace,
+        *,
+        ttl_s: int = TTL_S,
+        jitter_s: int = JITTER_S,
+        timeout_s: float = 0.25,
+        rest_s: float = 5.0,
+    ) -> None:
+        self._redis = redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        self._prefix = f"{namespace}:"
+        self._ttl_s = ttl_s
+        self._jitter_s = jitter_s
+        self.breaker = Breaker(rest_s)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
+        values: Sequence[object] = ()
+        if keys and self.breaker.allows():
+            try:
+                values = self._redis.mget([self._key(k) for k in keys])
+            except (redis.RedisError, OSError):
+                self.breaker.failed()
+        if len(values) != len(keys):
+            return dict.fromkeys(keys)
+        return {key: _id(value) for key, value in zip(keys, values, strict=True)}
+
+    def set_many(self, ids: Mapping[str, int]) -> None:
+        """Store for the TTL plus a jitter, so that what was written together does not expire together."""
+        if not ids or not self.breaker.allows():
+            return
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key, value in ids.items():
+                    jitter_s = random.randint(0, self._jitter_s)  # noqa: S311  # spreads load, guards nothing
+                    pipe.set(self._key(key), value, ex=self._ttl_s + jitter_s)
+                pipe.execute()
+        except (redis.RedisError, OSError):
+            self.breaker.failed()
+
+    def delete(self, key: str) -> None:
+        if not self.breaker.allows():
+            return
+        try:
+            self._redis.delete(self._key(key))
+        except (redis.RedisError, OSError):
+            self.breaker.failed()
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _key(self, key: str) -> str:
+        return self._prefix + make_cache_key(key)
+
+
+def _id(value: object) -> int | None:
+    """What Redis holds, as an id; anything that is none is a miss."""
+    if isinstance(value, bytes) and value.isdigit() and 0 < int(value) < 1 << 64:
+        return int(value)
+    return None

@@ -1,0 +1,132 @@
+"""The string indexer: `record` gives strings ids, `resolve` looks ids up, `reverse_resolve` reads back.
+
+Recording goes in steps, each on what the last left without an id: well-known strings, caches, existing rows,
+new rows. Nothing is ever left over: a store that fails raises StoreError, and the caller tries again.
+Sync and thread-safe. Source: Sentry's string indexer (bulk_record in three steps, fetch types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence, Set
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.strings.cache import StringCache
+from indexer.strings.ids import STATIC_IDS, STATIC_STRINGS
+from indexer.strings.keys import FetchType, KeyCollection, KeyResults, cache_keys
+from indexer.strings.store import IdStore
+
+
+class StringIndexer:
+    """Over one id store and caches, the nearest first. Give ingest and queries each their own.
+
+    `fetched` counts strings by how their id was come by, since the start.
+    """
+
+    def __init__(self, ids: IdStore, caches: Sequence[StringCache] = ()) -> None:
+        self._ids = ids
+        self._caches = tuple(caches)
+        self._orgs_with_static: set[int] = set()
+        self.fetched: dict[FetchType, int] = dict.fromkeys(FetchType, 0)
+
+    @property
+    def collisions(self) -> int:
+        return self._ids.collisions
+
+    # Recording
+
+    def bulk_record(self, org_strings: Mapping[int, Set[str]]) -> Mapping[int, Mapping[str, int]]:
+        """The id of every string of every org, created where there was none. Raises StoreError."""
+        return self.bulk_record_results(org_strings).get_mapped_results()
+
+    def bulk_record_results(self, org_strings: Mapping[int, Set[str]]) -> KeyResults:
+        """As bulk_record, with how each id was fetched."""
+        keys = KeyCollection(org_strings)
+        self._write_static(keys)
+        results = _static(keys)
+        for depth, cache in enumerate(self._caches):
+            missing = results.get_unmapped_keys(keys)
+            if missing.size:
+                hits = _from_cache(cache, missing)
+                self._fill(hits, self._caches[:depth])
+                results = results.merge(hits)
+        for step in (self._ids.find, self._ids.create):
+            missing = results.get_unmapped_keys(keys)
+            if missing.size:
+                got = step(missing)
+                self._fill(got, self._caches)
+                results = results.merge(got)
+        for fetch_type in FetchType:
+            self.fetched[fetch_type] += results.count(fetch_type)
+        return results
+
+    def record(self, org_id: int, string: str) -> int:
+        """The id of one string, created where there was none. Raises StoreError."""
+        return self.bulk_record({org_id: {string}})[org_id][string]
+
+    def record_array(self, org_id: int, strings: Sequence[str]) -> npt.NDArray[np.uint64]:
+        """The ids of strings in their order, as uint64. Raises StoreError."""
+        if not strings:
+            return np.zeros(0, np.uint64)
+        ids = self.bulk_record({org_id: set(strings)})[org_id]
+        return np.fromiter(map(ids.__getitem__, strings), np.uint64, len(strings))
+
+    # Looking up
+
+    def resolve(self, org_id: int, string: str) -> int | None:
+        """The id of a string, or None when it has none. Never creates. Raises StoreError."""
+        return self.bulk_resolve(org_id, {string}).get(string)
+
+    def bulk_resolve(self, org_id: int, strings: Set[str]) -> Mapping[str, int]:
+        """The ids of those strings that have one."""
+        keys = KeyCollection({org_id: strings})
+        results = _static(keys)
+        for cache in self._caches:
+            results = results.merge(_from_cache(cache, results.get_unmapped_keys(keys)))
+        missing = results.get_unmapped_keys(keys)
+        if missing.size:
+            got = self._ids.find(missing)
+            self._fill(got, self._caches)
+            results = results.merge(got)
+        return results.get_mapped_results().get(org_id, {})
+
+    def reverse_resolve(self, org_id: int, string_id: int) -> str | None:
+        """The string of an id, or None when there is none. Raises StoreError."""
+        return self.bulk_reverse_resolve(org_id, {string_id}).get(string_id)
+
+    def bulk_reverse_resolve(self, org_id: int, ids: Collection[int]) -> Mapping[int, str]:
+        """The strings of those ids that have one."""
+        static = {i: STATIC_STRINGS[i] for i in ids if i in STATIC_STRINGS}
+        others = [i for i in ids if i not in static]
+        return (static | self._ids.strings(org_id, others)) if others else static
+
+    def _write_static(self, keys: KeyCollection) -> None:
+        """Put the well-known strings of an org into the table too, so that a join with it finds them."""
+        for org_id in keys.mapping.keys() - self._orgs_with_static:
+            self._ids.put(org_id, STATIC_IDS)
+            self._orgs_with_static.add(org_id)
+
+    @staticmethod
+    def _fill(results: KeyResults, caches: Sequence[StringCache]) -> None:
+        for org_id, ids in results.get_mapped_results().items():
+            named = dict(zip(cache_keys(org_id, ids), ids.values(), strict=True))
+            for cache in caches:
+                cache.set_many(named)
+
+
+def _static(keys: KeyCollection) -> KeyResults:
+    results = KeyResults()
+    for org_id, strings in keys.mapping.items():
+        results.add(org_id, {s: STATIC_IDS[s] for s in strings & STATIC_IDS.keys()}, FetchType.HARDCODED)
+    return results
+
+
+def _from_cache(cache: StringCache, keys: KeyCollection) -> KeyResults:
+    results = KeyResults()
+    for org_id, strings in keys.mapping.items():
+        ordered = list(strings)
+        found = cache.get_many(cache_keys(org_id, ordered)).values()  # in the order of the keys
+        hits = {s: i for s, i in zip(ordered, found, strict=True) if i is not None}
+        results.add(org_id, hits, FetchType.CACHE_HIT)
+    return results

@@ -1,0 +1,43 @@
+"""Fixtures: ClickHouse embedded, one engine for the whole run, a fresh database for each test.
+
+chdb allows one path per process, so all tests of a run share one; `store` is migrated, `chdb_dsn` is not.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer.schema import Retention, migrate
+from indexer.store import Store, open_store, quote_name
+
+
+@pytest.fixture(scope="session")
+def chdb_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The engine's path; the engine runs until the end of the session."""
+    path = tmp_path_factory.mktemp("chdb")
+    anchor = open_store(f"chdb://{path}", pool=1)
+    yield path
+    anchor.close()
+
+
+@pytest.fixture
+def chdb_dsn(chdb_path: Path) -> Iterator[str]:
+    """The DSN of a database that is not there yet and is dropped after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield f"chdb://{chdb_path}?database={name}"
+    sweeper = open_store(f"chdb://{chdb_path}?database=default", pool=1)
+    sweeper.command(f"DROP DATABASE IF EXISTS {quote_name(name)} SYNC")
+    sweeper.close()
+
+
+@pytest.fixture
+def store(chdb_dsn: str) -> Iterator[Store]:
+    """A store with all tables, 10 years of retention, empty."""
+    opened = open_store(chdb_dsn, pool=2)
+    migrate(opened, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
+    yield opened
+    opened.close()
