@@ -1,29 +1,23 @@
-"""The subcommands `meterhouse agent` and `meterhouse demo`, and how every subcommand reads its settings.
-
-Owns what is printed and the exit codes: 0 done, 1 failed, 2 the command line or the settings are wrong.
-"""
+"""The subcommands `meterhouse agent` and `meterhouse demo`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any
 
 import msgspec
 
-from agent import config
+from agent import service
+from agent.cli import complain, config_option, read_settings
+from agent.config import ConfigError
 from agent.demo import Shop, Truth, send
 from agent.settings import AgentSettings
 from agent.table import number, table
-
-#: Names METERHOUSE_... that say where settings are, and are none themselves.
-CONFIG_VARIABLE: Final = "METERHOUSE_CONFIG"
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 
 class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,35 +28,6 @@ class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shim: dict[str, Any] = {}
 
 
-def config_option(parser: argparse.ArgumentParser) -> None:
-    """Adds `--config FILE`."""
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        default=os.environ.get(CONFIG_VARIABLE),
-        help=f"TOML file with [agent], [indexer], [shim] (default: ${CONFIG_VARIABLE}, else none)",
-    )
-
-
-def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None = None) -> T:
-    """The settings from the file at `path`, the environment, and `over` (more of the environment's kind).
-
-    Raises agent.config.ConfigError, also when the file cannot be read.
-    """
-    try:
-        text = Path(path).read_text() if path else ""
-    except (OSError, UnicodeDecodeError) as e:
-        raise config.ConfigError(f"{path}: {e}") from None
-    environ = {k: v for k, v in os.environ.items() if k != CONFIG_VARIABLE}
-    return config.load(cls, text, {**environ, **(over or {})})
-
-
-def complain(command: str, problem: object, code: int) -> int:
-    """One line for the person at the terminal; gives `code` back."""
-    print(f"meterhouse {command}: {problem}", file=sys.stderr)
-    return code
-
-
 def agent(argv: Sequence[str]) -> int:
     """`meterhouse agent`: runs until SIGTERM or SIGINT; 0 when everything taken was also sent."""
     parser = argparse.ArgumentParser(
@@ -70,17 +35,40 @@ def agent(argv: Sequence[str]) -> int:
         description="Takes StatsD lines, aggregates them, forwards frames to an indexer.",
     )
     config_option(parser)
+    parser.add_argument(
+        "--parent", type=int, metavar="FD", help=argparse.SUPPRESS
+    )  # shim/child.py says what for
     args = parser.parse_args(argv)
-    from agent import service
-
     try:
         settings = read_settings(AgentFile, args.config).agent
-    except config.ConfigError as e:
+    except ConfigError as e:
         return complain("agent", e, 2)
     try:
-        return asyncio.run(service.run(settings)) or 0
+        return asyncio.run(
+            service.run(settings) if args.parent is None else _run_as_child(settings, args.parent)
+        )
     except OSError as e:
         return complain("agent", e, 1)
+
+
+async def _run_as_child(settings: AgentSettings, parent: int) -> int:
+    """Runs, tells the parent through its socket where we listen, and stops when it is gone."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with socket.socket(fileno=parent) as channel:
+
+        def gone() -> None:
+            if not channel.recv(1):
+                loop.remove_reader(channel)
+                stop.set()
+
+        loop.add_reader(channel, gone)
+        try:
+            return await service.run(
+                settings, ready=lambda at: channel.sendall(msgspec.json.encode(at) + b"\n"), stop=stop
+            )
+        finally:
+            loop.remove_reader(channel)
 
 
 def address(text: str) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from agent.command import complain, config_option, read_settings
+from agent.cli import complain, config_option, read_settings
 from agent.config import ConfigError
 from indexer.settings import IndexerSettings
 

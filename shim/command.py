@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from agent import toml
-from agent.command import complain, config_option, read_settings
+from agent.cli import complain, config_option, read_settings
 from agent.config import ConfigError
 from agent.settings import AgentSettings
 from indexer.settings import IndexerSettings

@@ -1,0 +1,51 @@
+"""What all subcommands share: how they find their settings and how they complain.
+
+Exit codes: 0 done, 1 failed, 2 the command line or the settings are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from agent import config
+
+#: A name METERHOUSE_... that says where settings are, and is none itself.
+CONFIG_VARIABLE: Final = "METERHOUSE_CONFIG"
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def config_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--config FILE`."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=os.environ.get(CONFIG_VARIABLE),
+        help=f"TOML file with [agent], [indexer], [shim] (default: ${CONFIG_VARIABLE}, else none)",
+    )
+
+
+def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None = None) -> T:
+    """The settings from the file at `path`, the environment, and `over` (more of the environment's kind).
+
+    Raises agent.config.ConfigError, also when the file cannot be read.
+    """
+    try:
+        text = Path(path).read_text() if path else ""
+    except (OSError, UnicodeDecodeError) as e:
+        raise config.ConfigError(f"{path}: {e}") from None
+    environ = {k: v for k, v in os.environ.items() if k != CONFIG_VARIABLE}
+    return config.load(cls, text, {**environ, **(over or {})})
+
+
+def complain(command: str, problem: object, code: int) -> int:
+    """One line for the person at the terminal; gives `code` back."""
+    print(f"meterhouse {command}: {problem}", file=sys.stderr)
+    return code

@@ -1,0 +1,95 @@
+"""The agent as a child process of `meterhouse up`, seen from its parent.
+
+The two are joined by one socket pair (`meterhouse agent --parent FD`): the child writes one JSON line with its
+addresses when it listens; when the parent is gone, however it went, the child reads end-of-file, sends what it
+has and leaves. So no agent survives its parent and keeps the port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+import meterhouse
+
+#: How long the agent may take to say that it listens.
+START_S: Final = 20.0
+
+
+class ChildError(Exception):
+    """The agent did not come up; what went wrong stands in its own words on stderr."""
+
+
+class AgentProcess:
+    """Starts, watches and stops the agent. `addresses` is what it said when it was ready."""
+
+    def __init__(self, arguments: list[str], environ: Mapping[str, str]) -> None:
+        self._arguments = arguments
+        self._environ = dict(environ)
+        self._process: asyncio.subprocess.Process | None = None
+        self._ours: socket.socket | None = None
+        self.addresses: dict[str, Any] = {}
+
+    async def start(self) -> None:
+        """Returns when the agent listens. Raises ChildError."""
+        self._ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                # By its file, not by -m: that would let a folder `agent` where we were started stand before ours.
+                *(sys.executable, meterhouse.__file__, "agent", "--parent", str(theirs.fileno())),
+                *self._arguments,
+                env=self._environ,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+            )
+        self._ours.setblocking(False)
+        try:
+            async with asyncio.timeout(START_S):
+                said = await self._line()
+        except TimeoutError:
+            raise ChildError(f"the agent did not listen within {START_S:g} s") from None
+        if not said:
+            raise ChildError(f"the agent did not start (exit code {await self._process.wait()})")
+        self.addresses = msgspec.json.decode(said, type=dict[str, Any])
+
+    async def _line(self) -> bytes:
+        """What the child writes up to a newline; nothing when it closes first."""
+        assert self._ours is not None
+        said = b""
+        while not said.endswith(b"\n"):
+            part = await asyncio.get_running_loop().sock_recv(self._ours, 65_536)
+            if not part:
+                return b""
+            said += part
+        return said
+
+    async def wait(self) -> int:
+        """The agent's exit code, when it has one."""
+        assert self._process is not None
+        return await self._process.wait()
+
+    async def stop(self, deadline_s: float) -> int | None:
+        """Asks the agent to send what it has and to leave; kills it after `deadline_s`.
+
+        Gives its exit code (0: everything was sent), None when it never ran.
+        """
+        if self._process is None:
+            return None
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(deadline_s):
+                code = await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            code = await self._process.wait()
+        if self._ours is not None:
+            self._ours.close()
+        return code

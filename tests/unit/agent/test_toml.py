@@ -1,0 +1,35 @@
+"""What toml.dumps writes, tomllib reads back."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import toml
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+_PLAIN = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | _TEXT
+_TREES = st.dictionaries(
+    _TEXT, st.recursive(_PLAIN | st.lists(_PLAIN), lambda t: st.dictionaries(_TEXT, t, max_size=4), max_leaves=20)
+)
+
+
+@given(_TREES)
+def test_round_trip(tree: dict[str, Any]) -> None:
+    assert tomllib.loads(toml.dumps(tree)) == tree
+
+
+@pytest.mark.parametrize(
+    ("tree", "text"),
+    [
+        ({"agent": {"udp": "127.0.0.1:8125", "none": None}}, '[agent]\nudp = "127.0.0.1:8125"\n'),
+        ({"a": {"b": {"c": 1}, "d": True}}, "[a]\nd = true\n\n[a.b]\nc = 1\n"),
+        ({"a": [{"b": 1.5}]}, "a = [{ b = 1.5 }]\n"),
+    ],
+)
+def test_text(tree: dict[str, Any], text: str) -> None:
+    assert toml.dumps(tree) == text
