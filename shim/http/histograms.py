@@ -1,0 +1,59 @@
+"""Native histograms as Prometheus' JSON: `{"count":"3","sum":"6","buckets":[[0,"1","2","3"]]}`. Pure.
+
+Each bucket is `[rule, low, high, count]`; the rule says which ends belong to it: 0 the upper (positive
+buckets), 1 the lower (negative ones), 3 both (the zero bucket). Empty buckets are left out, and so is
+`buckets` when there are none. Source: util/jsonutil/marshal.go of Prometheus 3.x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shim.eval.histogram.bounds import span_indices, upper_bounds
+from shim.http.numbers import float_tokens
+from shim.values import Floats, Histogram, Spans
+
+
+def histogram_texts(histogram: Histogram) -> list[bytes]:
+    """The JSON of each present point, in order."""
+    steps = np.flatnonzero(histogram.present)
+    below = _buckets(histogram.negative, steps.tolist(), negative=True)
+    zero = [
+        b'[3,"-0","0","%b"]' % token if token != b"0" else b""
+        for token in float_tokens(histogram.zero[steps])
+    ]
+    above = _buckets(histogram.positive, steps.tolist(), negative=False)
+    counts, sums = float_tokens(histogram.count[steps]), float_tokens(histogram.sum[steps])
+    out: list[bytes] = []
+    for count, sum_, *buckets in zip(counts, sums, below, zero, above, strict=True):
+        inner = b",".join(b for b in buckets if b)
+        tail = b',"buckets":[%b]' % inner if inner else b""
+        out.append(b'{"count":"%b","sum":"%b"%b}' % (count, sum_, tail))
+    return out
+
+
+def _buckets(spans: Spans, steps: Sequence[int], *, negative: bool) -> list[bytes]:
+    """Per step, its filled buckets from the lowest up, parted by commas."""
+    if not spans.counts.shape[1]:
+        return [b""] * len(steps)
+    heads = _heads(spans, negative=negative)
+    return [_row(heads, spans.counts[step], negative=negative) for step in steps]
+
+
+def _heads(spans: Spans, *, negative: bool) -> list[bytes]:
+    """What stands before the count of each bucket."""
+    indices = span_indices(spans)
+    low, high = float_tokens(upper_bounds(indices - 1)), float_tokens(upper_bounds(indices))
+    if negative:
+        return [b'[1,"-%b","-%b","' % pair for pair in zip(high, low, strict=True)]
+    return [b'[0,"%b","%b","' % pair for pair in zip(low, high, strict=True)]
+
+
+def _row(heads: Sequence[bytes], counts: Floats, *, negative: bool) -> bytes:
+    filled = np.flatnonzero(counts)
+    if negative:
+        filled = filled[::-1]
+    tokens = float_tokens(counts[filled])
+    return b",".join([heads[i] + token + b'"]' for i, token in zip(filled.tolist(), tokens, strict=True)])
