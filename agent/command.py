@@ -35,18 +35,15 @@ def agent(argv: Sequence[str]) -> int:
         description="Takes StatsD lines, aggregates them, forwards frames to an indexer.",
     )
     config_option(parser)
-    parser.add_argument(
-        "--parent", type=int, metavar="FD", help=argparse.SUPPRESS
-    )  # shim/child.py says what for
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # a socket; shim/child.py says what for
     args = parser.parse_args(argv)
     try:
         settings = read_settings(AgentFile, args.config).agent
     except ConfigError as e:
         return complain("agent", e, 2)
     try:
-        return asyncio.run(
-            service.run(settings) if args.parent is None else _run_as_child(settings, args.parent)
-        )
+        work = service.run(settings) if args.parent is None else _run_as_child(settings, args.parent)
+        return asyncio.run(work)
     except OSError as e:
         return complain("agent", e, 1)
 
@@ -71,10 +68,10 @@ async def _run_as_child(settings: AgentSettings, parent: int) -> int:
             loop.remove_reader(channel)
 
 
-def address(text: str) -> tuple[str, int]:
-    """`HOST:PORT` or `[IPV6]:PORT`, for argparse."""
+def address(text: str, lowest: int = 1) -> tuple[str, int]:
+    """`HOST:PORT` or `[IPV6]:PORT`, for argparse; `lowest` 0 where a free port may be asked for."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not port.isdigit() or not lowest <= int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
 
