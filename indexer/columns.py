@@ -1,0 +1,244 @@
+"""From a frame to the columns of the INSERTs, in NumPy: no Python object per row.
+
+Two steps, since a frame is checked when it is received and resolved when it is written. `check` refuses what
+could not be stored or would spoil sums; `resolve` then cannot fail. The same frame and the same string ids
+always give the same rows in the same order, which exactly-once rests on. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from agent.frame import BUCKET_SECONDS, Frame, FrameError
+from indexer.native import AnyArray, Column, Ragged
+from indexer.schema.tables import KINDS, Kind
+from indexer.series import TYPES, U64s, series_ids, tag_sums
+
+DAY_S: Final = 86_400
+#: `retention_days` of rows that are kept as long as their granularity is.
+KEEP: Final = 65_535
+
+#: Columns of each kind besides series and bucket: name in the frame -> dtype; ragged ones with their length.
+_VALUES: Final[Mapping[Kind, Mapping[str, str]]] = {
+    "counters": {"value": "<f8"},
+    "gauges": {"last_ms": "<i8", "last": "<f8", "min": "<f8", "max": "<f8", "sum": "<f8", "count": "<f8"},
+    "distributions": dict.fromkeys(("zero", "count", "sum", "sum_squares", "min", "max"), "<f8"),
+    "sets": {},
+}
+_RAGGED: Final[Mapping[Kind, Mapping[str, tuple[str, str]]]] = {
+    "counters": {},
+    "gauges": {},
+    "distributions": {
+        "positive_index": ("positive_length", "<i4"),
+        "positive_count": ("positive_length", "<f8"),
+        "negative_index": ("negative_length", "<i4"),
+        "negative_count": ("negative_length", "<f8"),
+    },
+    "sets": {"member": ("length", "<u8")},
+}
+
+Block = dict[str, Column]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesColumns:
+    """The series of one frame with their ids: tags as in the frame, ids for strings."""
+
+    org_id: int
+    project_id: int
+    metric_id: U64s
+    tag_count: AnyArray
+    tag_key: U64s
+    tag_value: U64s
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The series of one kind that have rows on one day."""
+
+    kind: Kind
+    day: int  # days since 1970
+    index: AnyArray  # which of the frame's series
+    series_id: U64s
+    seen_s: AnyArray  # a bucket's start, u32
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRows:
+    blocks: Mapping[Kind, Block]  # columns of ingest_<kind>, kinds without rows left out
+    series: SeriesColumns
+    sightings: Sequence[Sighting]
+
+
+def check(frame: Frame, *, latest_s: int) -> None:
+    """Refuse a frame that cannot be stored: indexes out of range, times, values that are no numbers.
+
+    `latest_s`: buckets must not start later. Raises FrameError.
+    """
+    for name, value, low, high in (
+        ("org_id", frame.org_id, 1, 0xFFFFFFFF),
+        ("project_id", frame.project_id, 1, 0xFFFFFFFF),
+        ("retention_days", frame.retention_days, 0, KEEP),
+    ):
+        if not low <= value <= high:
+            raise FrameError(f"{name}: {value} is not between {low} and {high}")
+    count = len(frame.series.name) // 4
+    for name in ("name", "tag_key", "tag_value"):
+        _check_index(f"Series.{name}", _u32(getattr(frame.series, name)), len(frame.strings))
+    for kind in KINDS:
+        columns = getattr(frame, kind)
+        where = type(columns).__name__
+        _check_index(f"{where}.series", _u32(columns.series), count)
+        _check_buckets(f"{where}.bucket", _u32(columns.bucket), latest_s)
+        names = [n for n, dtype in _VALUES[kind].items() if dtype == "<f8"]
+        names += [n for n, (_, dtype) in _RAGGED[kind].items() if dtype == "<f8"]
+        for name in names:
+            if not np.isfinite(np.frombuffer(getattr(columns, name), "<f8")).all():
+                raise FrameError(f"{where}.{name}: not a finite number")
+
+
+def _check_index(where: str, index: AnyArray, size: int) -> None:
+    if len(index) and index.max() >= size:
+        raise FrameError(f"{where}: index {index.max()} of {size}")
+
+
+def _check_buckets(where: str, buckets: AnyArray, latest_s: int) -> None:
+    if not len(buckets):
+        return
+    if (buckets % BUCKET_SECONDS).any():
+        raise FrameError(f"{where}: not a multiple of {BUCKET_SECONDS} s")
+    if buckets.max() > latest_s:
+        raise FrameError(f"{where}: {buckets.max()} is in the future")
+
+
+def resolve(frame: Frame, ids: U64s) -> FrameRows:
+    """The rows of a checked frame; `ids` holds the id of each of its strings."""
+    source = frame.series
+    series = SeriesColumns(
+        org_id=frame.org_id,
+        project_id=frame.project_id,
+        metric_id=ids[_u32(source.name)],
+        tag_count=np.frombuffer(source.tag_count, "<u2"),
+        tag_key=ids[_u32(source.tag_key)],
+        tag_value=ids[_u32(source.tag_value)],
+    )
+    sums = tag_sums(series.tag_count, series.tag_key, series.tag_value)
+    blocks: dict[Kind, Block] = {}
+    sightings: list[Sighting] = []
+    for kind in KINDS:
+        columns = getattr(frame, kind)
+        if columns.series:
+            by_series = series_ids(frame.org_id, frame.project_id, TYPES[kind], series.metric_id, sums)
+            index, bucket = _u32(columns.series), _u32(columns.bucket)
+            blocks[kind] = _key_columns(frame, series.metric_id, by_series, index, bucket)
+            blocks[kind] |= _value_columns(kind, columns)
+            sightings += _sightings(kind, by_series, index, bucket)
+    return FrameRows(blocks, series, sightings)
+
+
+def _key_columns(
+    frame: Frame, metric_id: U64s, by_series: U64s, index: AnyArray, bucket: AnyArray
+) -> dict[str, Column]:
+    rows = len(index)
+    return {
+        "org_id": np.full(rows, frame.org_id, np.uint32),
+        "project_id": np.full(rows, frame.project_id, np.uint32),
+        "metric_id": metric_id[index],
+        "series_id": by_series[index],
+        "bucket": bucket,
+        "retention_days": np.full(rows, frame.retention_days or KEEP, np.uint16),
+    }
+
+
+def _value_columns(kind: Kind, columns: Any) -> dict[str, Column]:
+    out: dict[str, Column] = {
+        name: np.frombuffer(getattr(columns, name), dtype) for name, dtype in _VALUES[kind].items()
+    }
+    for name, (length, dtype) in _RAGGED[kind].items():
+        out[name] = Ragged(_u32(getattr(columns, length)), np.frombuffer(getattr(columns, name), dtype))
+    return out
+
+
+def _sightings(kind: Kind, by_series: U64s, index: AnyArray, bucket: AnyArray) -> list[Sighting]:
+    """Mostly one day, and then nothing is sorted."""
+    first, last = int(bucket.min()) // DAY_S, int(bucket.max()) // DAY_S
+    days = [first] if first == last else np.unique(bucket // DAY_S).tolist()
+    out = []
+    for day in days:
+        at_day = slice(None) if first == last else bucket // DAY_S == day
+        seen = np.zeros(len(by_series), np.uint32)
+        seen[index[at_day]] = bucket[at_day]
+        used = np.zeros(len(by_series), bool)
+        used[index[at_day]] = True
+        there = np.flatnonzero(used)
+        out.append(Sighting(kind, day, there, by_series[there], seen[there]))
+    return out
+
+
+def series_rows(series: SeriesColumns, sighting: Sighting, wanted: npt.NDArray[np.bool_]) -> Block:
+    """Columns of the table `series` for the `wanted` ones of a sighting."""
+    index = sighting.index[wanted]
+    lengths = series.tag_count[index].astype(np.int64)
+    ends = np.cumsum(series.tag_count, dtype=np.int64)
+    tags = ranges((ends - series.tag_count)[index], lengths)
+    seen_s = sighting.seen_s[wanted]
+    rows = len(index)
+    return {
+        "org_id": np.full(rows, series.org_id, np.uint32),
+        "project_id": np.full(rows, series.project_id, np.uint32),
+        "metric_id": series.metric_id[index],
+        "series_id": sighting.series_id[wanted],
+        "type": np.full(rows, TYPES[sighting.kind], np.int8),
+        "tag_keys": Ragged(lengths, series.tag_key[tags]),
+        "tag_values": Ragged(lengths, series.tag_value[tags]),
+        "day": np.full(rows, sighting.day, np.uint16),
+        "first_seen": seen_s,
+        "last_seen": seen_s,
+    }
+
+
+def ranges(starts: AnyArray, lengths: AnyArray) -> AnyArray:
+    """`start, start+1, ...` of each range, one after the other."""
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    positions: AnyArray = np.repeat(starts - (ends - lengths), lengths) + np.arange(total)
+    return positions
+
+
+def join(blocks: Sequence[Block]) -> Block:
+    """The rows of several blocks of the same columns, in order."""
+    if len(blocks) == 1:
+        return blocks[0]
+    return {name: _join([b[name] for b in blocks]) for name in blocks[0]}
+
+
+def _join(columns: Sequence[Column]) -> Column:
+    ragged = [c for c in columns if isinstance(c, Ragged)]
+    if ragged:
+        return Ragged(np.concatenate([c.lengths for c in ragged]), np.concatenate([c.values for c in ragged]))
+    return np.concatenate([c for c in columns if isinstance(c, np.ndarray)])
+
+
+def cut(block: Block, rows: int) -> list[Block]:
+    """The block in pieces of at most `rows` rows."""
+    total = len(block["series_id"])
+    if total <= rows:
+        return [block]
+    return [{n: _slice(c, i, i + rows) for n, c in block.items()} for i in range(0, total, rows)]
+
+
+def _slice(column: Column, start: int, end: int) -> Column:
+    if isinstance(column, Ragged):
+        first = int(column.lengths[:start].sum())
+        lengths = column.lengths[start:end]
+        return Ragged(lengths, column.values[first : first + int(lengths.sum())])
+    return column[start:end]
+
+
+def _u32(data: bytes) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(data, "<u4")
