@@ -21,8 +21,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "indexer": ("indexer.command", "take frames and write them into ClickHouse", "indexer"),
     "shim": ("shim.command", "answer Prometheus' HTTP API from ClickHouse", "shim"),
     "demo": ("agent.command", "send a web shop's traffic, and say exactly what was sent", ""),
-    "query": ("shim.command", "ask a running API, print a table and a chart", ""),
-    "explain": ("shim.command", "print the plan and the SQL of a query", ""),
+    "query": ("shim.asking", "ask a running API, print a table and a chart", ""),
+    "explain": ("shim.asking", "print the plan and the SQL of a query", ""),
     "check-config": ("shim.command", "print the settings as they would be used, or what is wrong", ""),
     "schema": ("indexer.command", "print the tables as SQL", "indexer"),
 }
@@ -31,7 +31,11 @@ OURS: Final = ("agent", "indexer", "shim")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand. 0: done; 1: it failed; 2: the command line or the settings are wrong."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help(sys.stderr)
+        return 2
     name: str = args.command
     module, _, extra = COMMANDS[name]
     try:
@@ -60,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"commands:\n{commands}\n\n`meterhouse COMMAND --help` says more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="one of those below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 

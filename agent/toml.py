@@ -18,7 +18,7 @@ def _section(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
         yield f"[{'.'.join(map(_key, path))}]"
     for key, value in plain.items():
         yield f"{_key(key)} = {_value(value)}"
-    if plain:
+    if plain or (path and not tree):
         yield ""
     for key, value in tree.items():
         if isinstance(value, Mapping):

@@ -10,7 +10,7 @@ import msgspec
 
 from agent.cli import complain, config_option, read_settings
 from agent.config import ConfigError
-from indexer.settings import IndexerSettings
+from indexer.settings import Settings as IndexerSettings
 
 
 class IndexerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
