@@ -1,0 +1,178 @@
+"""Flushed buckets in, wire frames out: rows become columns, and each string stands once in its frame.
+
+Owns how many rows share a frame. A generator, so that its caller can do other work between two frames.
+Pure; see agent/frame.py for the layout.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from agent.cells import Bucket, Cell, CounterCell, DistributionCell, GaugeCell, Series, SetCell
+from agent.frame import Counters, Distributions, Frame, Gauges, Sets
+from agent.frame import Series as SeriesColumns
+
+# Bytes a row takes before compression, about: its own columns, one entry of a bucket map, one set member.
+_ROW_BYTES: Final = 64
+_ENTRY_BYTES: Final = 12
+_MEMBER_BYTES: Final = 8
+_TAG_BYTES: Final = 8
+
+
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """What all frames of one run of an agent have in common."""
+
+    agent: str
+    epoch: int
+    org_id: int = 1
+    project_id: int = 1
+    retention_days: int = 0
+
+
+def build_frames(
+    buckets: Iterable[Bucket],
+    sender: Sender,
+    sequence: Iterator[int],
+    created_ms: int,
+    *,
+    max_rows: int,
+    max_bytes: int,
+) -> Iterator[Frame]:
+    """Frames of at most `max_rows` rows and, but for a single row larger than that, about `max_bytes`.
+
+    Takes the next number of `sequence` for each frame. Folds the cells, so nobody else may change them.
+    """
+    rows: list[tuple[int, Cell]] = []
+    size = 0
+    for bucket in buckets:
+        for cell in bucket.cells.values():
+            row_bytes = _row_bytes(cell)
+            if rows and (len(rows) >= max_rows or size + row_bytes > max_bytes):
+                yield _frame(rows, sender, next(sequence), created_ms)
+                rows, size = [], 0
+            rows.append((bucket.start_s, cell))
+            size += row_bytes
+    if rows:
+        yield _frame(rows, sender, next(sequence), created_ms)
+
+
+def _row_bytes(cell: Cell) -> int:
+    """An upper bound, but for strings of the series that are multibyte."""
+    series = cell.series
+    size = _ROW_BYTES + len(series.name)
+    for key, value in series.tags:
+        size += _TAG_BYTES + len(key) + len(value)
+    if isinstance(cell, DistributionCell):
+        cell.fold()
+        return size + _ENTRY_BYTES * (len(cell.positive) + len(cell.negative))
+    if isinstance(cell, SetCell):
+        return size + _MEMBER_BYTES * len(cell.members)
+    return size
+
+
+def _frame(rows: list[tuple[int, Cell]], sender: Sender, sequence: int, created_ms: int) -> Frame:
+    index: dict[Series, int] = {}
+    for _, cell in rows:
+        index.setdefault(cell.series, len(index))
+    strings: dict[str, int] = {}
+    series = _series(index, strings)
+    return Frame(
+        agent=sender.agent,
+        epoch=sender.epoch,
+        sequence=sequence,
+        created_ms=created_ms,
+        org_id=sender.org_id,
+        project_id=sender.project_id,
+        retention_days=sender.retention_days,
+        strings=list(strings),
+        series=series,
+        counters=_counters([(b, c) for b, c in rows if isinstance(c, CounterCell)], index),
+        gauges=_gauges([(b, c) for b, c in rows if isinstance(c, GaugeCell)], index),
+        distributions=_distributions([(b, c) for b, c in rows if isinstance(c, DistributionCell)], index),
+        sets=_sets([(b, c) for b, c in rows if isinstance(c, SetCell)], index),
+    )
+
+
+def _series(index: Iterable[Series], strings: dict[str, int]) -> SeriesColumns:
+    names, counts, keys, values = list[int](), list[int](), list[int](), list[int]()
+    number = strings.setdefault
+    for series in index:
+        names.append(number(series.name, len(strings)))
+        counts.append(len(series.tags))
+        for key, value in series.tags:
+            keys.append(number(key, len(strings)))
+            values.append(number(value, len(strings)))
+    return SeriesColumns(
+        name=_column("I", names),
+        tag_count=_column("H", counts),
+        tag_key=_column("I", keys),
+        tag_value=_column("I", values),
+    )
+
+
+def _column(code: str, values: Iterable[float]) -> bytes:
+    """A column's bytes, little-endian. The codes' widths are those of frame.py on all we run on."""
+    column = array(code, values)
+    if sys.byteorder == "big":
+        column.byteswap()
+    return column.tobytes()
+
+
+def _counters(rows: list[tuple[int, CounterCell]], index: dict[Series, int]) -> Counters:
+    return Counters(
+        series=_column("I", [index[c.series] for _, c in rows]),
+        bucket=_column("I", [b for b, _ in rows]),
+        value=_column("d", [c.value for _, c in rows]),
+    )
+
+
+def _gauges(rows: list[tuple[int, GaugeCell]], index: dict[Series, int]) -> Gauges:
+    for _, cell in rows:
+        cell.fold()
+    return Gauges(
+        series=_column("I", [index[c.series] for _, c in rows]),
+        bucket=_column("I", [b for b, _ in rows]),
+        last_ms=_column("q", [c.last_ms for _, c in rows]),
+        last=_column("d", [c.last for _, c in rows]),
+        min=_column("d", [c.min for _, c in rows]),
+        max=_column("d", [c.max for _, c in rows]),
+        sum=_column("d", [c.sum for _, c in rows]),
+        count=_column("d", [c.count for _, c in rows]),
+    )
+
+
+def _distributions(rows: list[tuple[int, DistributionCell]], index: dict[Series, int]) -> Distributions:
+    for _, cell in rows:
+        cell.fold()
+    positive = [sorted(c.positive.items()) for _, c in rows]
+    negative = [sorted(c.negative.items()) for _, c in rows]
+    return Distributions(
+        series=_column("I", [index[c.series] for _, c in rows]),
+        bucket=_column("I", [b for b, _ in rows]),
+        count=_column("d", [c.count for _, c in rows]),
+        sum=_column("d", [c.sum for _, c in rows]),
+        sum_squares=_column("d", [c.sum_squares for _, c in rows]),
+        min=_column("d", [c.min for _, c in rows]),
+        max=_column("d", [c.max for _, c in rows]),
+        zero=_column("d", [c.zero for _, c in rows]),
+        positive_length=_column("I", map(len, positive)),
+        positive_index=_column("i", [i for row in positive for i, _ in row]),
+        positive_count=_column("d", [n for row in positive for _, n in row]),
+        negative_length=_column("I", map(len, negative)),
+        negative_index=_column("i", [i for row in negative for i, _ in row]),
+        negative_count=_column("d", [n for row in negative for _, n in row]),
+    )
+
+
+def _sets(rows: list[tuple[int, SetCell]], index: dict[Series, int]) -> Sets:
+    return Sets(
+        series=_column("I", [index[c.series] for _, c in rows]),
+        bucket=_column("I", [b for b, _ in rows]),
+        length=_column("I", [len(c.members) for _, c in rows]),
+        member=_column("Q", [m for _, c in rows for m in sorted(c.members)]),
+    )

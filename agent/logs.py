@@ -1,0 +1,64 @@
+"""Log lines of the agent: `<time> <level> <event> key=value ...` on stderr.
+
+Owns the format and the throttle: trouble that every packet may bring is logged at most once in 10 s for each
+event, with how often it was left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Final
+
+LOGGER: Final = "meterhouse.agent"
+QUIET_S: Final = 10.0
+
+
+class Log:
+    """Writes events to the logger `meterhouse.agent`. Thread-safe but for the throttle's count."""
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger(LOGGER)
+        self._last: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def info(self, event: str, **fields: object) -> None:
+        """Something an operator wants to know."""
+        self._logger.info(line(event, fields))
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Something an operator may have to look at."""
+        self._logger.warning(line(event, fields))
+
+    def throttled(self, event: str, **fields: object) -> None:
+        """A warning at most once in 10 s; `event` is from a closed set, so the memory is bounded."""
+        now_s = time.monotonic()
+        if now_s - self._last.get(event, -QUIET_S) < QUIET_S:
+            self._left_out[event] = self._left_out.get(event, 0) + 1
+            return
+        self._last[event] = now_s
+        if left_out := self._left_out.pop(event, 0):
+            fields["left_out"] = left_out
+        self.warning(event, **fields)
+
+
+def line(event: str, fields: dict[str, object]) -> str:
+    """`event key=value ...`; values with blanks or quotes are quoted."""
+    parts = [event]
+    for key, value in fields.items():
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+        parts.append(
+            f"{key}={text if text and not set(text) & set(' =') and text.isprintable() else repr(text)}"
+        )
+    return " ".join(parts)
+
+
+def setup(level: int = logging.INFO) -> None:
+    """Log to stderr, if nobody has said yet where to."""
+    logger = logging.getLogger(LOGGER)
+    if logger.hasHandlers():
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s agent %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(level)

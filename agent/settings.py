@@ -1,0 +1,104 @@
+"""The settings of the agent: section `[agent]` of the file, `METERHOUSE_AGENT__*` in the environment.
+
+Owns names, defaults and ranges; agent/config.py reads them. README.md has them as a table (a test compares).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from agent.line import Limits
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+UInt32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+
+
+class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[agent.receive]`: sockets."""
+
+    #: Receive buffer asked of the kernel for UDP and Unix sockets (SO_RCVBUF); it may give less, see the log.
+    buffer_bytes: Annotated[int, msgspec.Meta(ge=4096, le=1 << 30)] = 8 << 20
+    #: Pause between two reads of a busy datagram socket, so that packets queue up; 0: none.
+    nap_ms: Annotated[int, msgspec.Meta(ge=0, le=100)] = 1
+    #: TCP connections open at a time; more are closed at once.
+    max_connections: Positive = 1_024
+
+
+class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[agent.aggregate]`: buckets and their memory."""
+
+    #: How far back `|T` may put a line; older times are moved to this edge and counted.
+    lateness_s: NotNegative = 3_600
+    #: How far ahead `|T` may put a line; later times are moved to this edge and counted.
+    future_s: NotNegative = 60
+    #: Cells, set members and histogram entries held at a time; reaching it flushes early (nothing is lost).
+    max_entries: Annotated[int, msgspec.Meta(ge=16)] = 2_000_000
+    #: Series remembered between buckets (parsed heads of lines, last values of gauges for `+`/`-` deltas).
+    max_series: Annotated[int, msgspec.Meta(ge=1)] = 500_000
+    #: How long the last value of a gauge is remembered for deltas; a delta after that starts from 0.
+    gauge_memory_s: Positive = 3_600
+
+
+class Flush(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[agent.flush]`: when buckets leave and how large frames get."""
+
+    #: Wait after the end of a bucket before it is flushed.
+    delay_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
+    #: At most so long after its arrival a line for a bucket already flushed goes out.
+    late_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 2_000
+    #: Rows of one frame.
+    max_frame_rows: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
+    #: Bytes of one frame before compression, about.
+    max_frame_bytes: Annotated[int, msgspec.Meta(ge=65_536, le=32 << 20)] = 4 << 20
+
+
+class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[agent.forward]`: sending to the indexer."""
+
+    #: Base URL of the indexer (http or https).
+    url: str = "http://127.0.0.1:8126"
+    #: Sent as `Authorization: Bearer ...` when not empty.
+    token: str = ""
+    #: Frames under way at a time, each on its own connection.
+    connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    #: How long an answer may take.
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+    #: Wait before the first retry, at most; doubled with each further one.
+    backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 0.25
+    #: Longest wait between two retries (a longer Retry-After is cut to this too).
+    max_backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 15.0
+    #: Memory for unsent frames, compressed; beyond it the oldest are dropped and counted.
+    max_unsent_bytes: Annotated[int, msgspec.Meta(ge=65_536)] = 256 << 20
+    #: How long sending may go on after SIGTERM.
+    drain_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+
+
+class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[agent]`. Addresses are `host:port` (`[::1]:8125` for IPv6; port 0: any free); empty: off."""
+
+    #: UDP address for StatsD lines.
+    udp: str = "127.0.0.1:8125"
+    #: TCP address for StatsD lines, one per line.
+    tcp: str = "127.0.0.1:8125"
+    #: Path of a Unix datagram socket for StatsD lines; an old socket there is replaced.
+    unix: str = ""
+    #: HTTP address of /metrics, /healthz and /readyz.
+    ops: str = "127.0.0.1:8127"
+    #: This agent's name in the identity of its frames; empty: the host name.
+    name: str = ""
+    #: Organisation the metrics belong to.
+    org_id: UInt32 = 1
+    #: Project the metrics belong to.
+    project_id: UInt32 = 1
+    #: Days to keep the metrics; 0: what the indexer is set to.
+    retention_days: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
+    #: Tags added to every series (`{pod = "web-1", region = "eu"}`); a line's own tag of that key wins.
+    tags: dict[str, str] = {}
+    lines: Limits = Limits()
+    receive: Receive = Receive()
+    aggregate: Aggregate = Aggregate()
+    flush: Flush = Flush()
+    forward: Forward = Forward()
