@@ -1,0 +1,25 @@
+"""count and group: floats and histograms alike."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shim.eval.grouping import Groups
+from shim.values import Annotations, Floats, Vector
+
+
+def count(groups: Groups, notes: Annotations) -> Vector:
+    del notes  # nothing to say: it counts whatever is there
+    totals = _totals(groups)
+    return Vector(groups.vector.steps, groups.labels, totals, totals > 0)
+
+
+def group(groups: Groups, notes: Annotations) -> Vector:
+    del notes
+    totals = _totals(groups)
+    return Vector(groups.vector.steps, groups.labels, np.ones(totals.shape), totals > 0)
+
+
+def _totals(groups: Groups) -> Floats:
+    totals = groups.histogram_counts()
+    return totals + groups.counts() if len(groups.order) else totals

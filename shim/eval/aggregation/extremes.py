@@ -1,0 +1,17 @@
+"""min and max: NaN only where there is nothing but NaN; histograms are left out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shim.eval.aggregation.floats import floats_only
+from shim.eval.grouping import Groups
+from shim.values import Annotations, Vector
+
+
+def min_(groups: Groups, notes: Annotations) -> Vector:
+    return floats_only(groups, "min", notes, lambda kept: np.fmin.reduceat(kept, groups.starts, axis=0))
+
+
+def max_(groups: Groups, notes: Annotations) -> Vector:
+    return floats_only(groups, "max", notes, lambda kept: np.fmax.reduceat(kept, groups.starts, axis=0))

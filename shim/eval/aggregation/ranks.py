@@ -1,0 +1,120 @@
+"""topk, bottomk, limitk and limit_ratio: some of each group's series, chosen at every step anew."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import xxhash
+
+from shim.errors import ExecutionError
+from shim.eval.aggregation.floats import note_histograms
+from shim.eval.grouping import Groups
+from shim.eval.histogram.merging import where_present
+from shim.eval.merge import without_empty_rows
+from shim.eval.texts import format_g, invalid_ratio
+from shim.labels import Labels
+from shim.values import Annotations, Bools, Floats, Ints, Scalar, Vector
+
+_MAX_INT64 = float(2**63)
+
+
+def topk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
+    return _ranked(groups, k, notes, "topk", descending=True)
+
+
+def bottomk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
+    return _ranked(groups, k, notes, "bottomk", descending=False)
+
+
+def limitk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
+    """The first k series of each group that are present, histograms included."""
+    del notes
+    limit = _counts(k)
+    taken = np.zeros((len(groups.labels), groups.vector.steps))
+    keep = np.zeros(groups.vector.present.shape, dtype=bool)
+    for row, owner in zip(groups.order, groups.owner, strict=True):
+        keep[row] = groups.vector.present[row] & (taken[owner] < limit)
+        taken[owner] += keep[row]
+    histograms = list(groups.vector.histograms)
+    for owner, rows in enumerate(groups.histogram_rows):
+        for row in rows:
+            histograms[row] = where_present(histograms[row], taken[owner] < limit)
+            taken[owner] += histograms[row].present
+    return without_empty_rows(replace(groups.vector, present=keep, histograms=histograms))
+
+
+def limit_ratio(groups: Groups, ratio: Scalar, notes: Annotations) -> Vector:
+    """About `ratio` of the series, picked by the hash of their labels; -ratio picks the rest of them."""
+    if np.isnan(ratio.values).any():
+        raise ExecutionError("Ratio value is NaN")
+    capped = np.clip(ratio.values, -1.0, 1.0)
+    for value in np.unique(ratio.values[capped != ratio.values]):
+        notes.warn(invalid_ratio(float(value), math.copysign(1.0, float(value))))
+    vector = groups.vector
+    keep = vector.present & _sampled(_offsets(vector.labels), capped)
+    chosen = _sampled(_offsets(vector.histogram_labels), capped)
+    histograms = [where_present(h, chosen[i]) for i, h in enumerate(vector.histograms)]
+    return without_empty_rows(replace(vector, present=keep, histograms=histograms))
+
+
+def _ranked(groups: Groups, k: Scalar, notes: Annotations, op: str, *, descending: bool) -> Vector:
+    limit = _counts(k)
+    note_histograms(groups, op, notes)
+    vector = groups.vector
+    if not len(groups.order):
+        return Vector.empty(vector.steps)
+    order, place = _places(groups, descending=descending)
+    keep = groups.present & (place < limit)
+    present = np.zeros(vector.present.shape, dtype=bool)
+    present[groups.order] = keep
+    if vector.steps == 1:  # an instant answer comes in order, each group for itself
+        rows = groups.order[order[:, 0]]
+        rows = rows[present[rows, 0]]
+        labels = [vector.labels[row] for row in rows]
+        return Vector(1, labels, vector.values[rows], present[rows], ordered=True)
+    return without_empty_rows(replace(vector, present=present, histogram_labels=(), histograms=()))
+
+
+def _places(groups: Groups, *, descending: bool) -> tuple[Ints, Ints]:
+    """How the rows of `groups.order` stand at each step, and each row's place in its group.
+
+    Equal values keep their order; NaN stands behind all numbers, absent behind all.
+    """
+    present, values = groups.present, groups.values
+    key = -values if descending else values
+    kind = np.where(present, np.where(np.isnan(values), 1, 0), 2)
+    owner = np.broadcast_to(groups.owner[:, None], values.shape)
+    order = np.lexsort((key, kind, owner), axis=0)
+    starts = np.repeat(groups.starts, groups.sizes[groups.with_floats])
+    standing = np.broadcast_to((np.arange(len(values)) - starts)[:, None], values.shape)
+    place = np.empty(values.shape, dtype=np.int64)
+    np.put_along_axis(place, order, standing, axis=0)
+    return order, place
+
+
+def _counts(k: Scalar) -> Floats:
+    """k per step as whole numbers. Raises ExecutionError for what Prometheus refuses."""
+    if np.isnan(k.values).any():
+        raise ExecutionError("Parameter value is NaN")
+    for value in k.values[np.abs(k.values) >= _MAX_INT64]:
+        direction = "overflows" if value > 0 else "underflows"
+        raise ExecutionError(f"Scalar value {format_g(float(value))} {direction} int64")
+    return np.trunc(k.values)
+
+
+def _offsets(labels: list[Labels] | tuple[Labels, ...] | object) -> Floats:
+    """The place of each label set in [0, 1), from a hash of its labels (as Prometheus' Labels.Hash)."""
+    assert isinstance(labels, (list, tuple))
+    hashes = [xxhash.xxh64_intdigest(_packed(one)) for one in labels]
+    return np.array(hashes, dtype=np.float64) / float(2**64 - 1)
+
+
+def _packed(labels: Labels) -> bytes:
+    return b"".join(part.encode() + b"\xff" for pair in labels for part in pair)
+
+
+def _sampled(offsets: Floats, ratio: Floats) -> Bools:
+    at = offsets[:, None]
+    return np.where(ratio >= 0, at < ratio, at >= 1.0 + ratio)

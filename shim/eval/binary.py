@@ -1,0 +1,55 @@
+"""Binary operators on any two values. Pure.
+
+Source of behaviour: Prometheus 3.x `promql/engine.go`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shim.errors import BadData, Unsupported
+from shim.eval.operators.floats import ARITHMETIC, COMPARISON, SETS, calculate, compare
+from shim.eval.operators.join import join
+from shim.eval.operators.matching import ONE_TO_ONE, Matching
+from shim.eval.operators.scalars import with_scalar
+from shim.eval.operators.sets import combine_sets
+from shim.values import Annotations, Scalar, String, Value, Vector
+
+__all__ = ["Matching", "binary", "negate"]
+
+
+def binary(
+    op: str, left: Value, right: Value, matching: Matching | None, return_bool: bool, notes: Annotations
+) -> Value:
+    """`left op right` at every step.
+
+    `matching` is for two vectors; None means one-to-one on all labels but the name. Raises ExecutionError
+    when series do not match uniquely, BadData for operands the operator does not take.
+    """
+    if op not in ARITHMETIC and op not in COMPARISON and op not in SETS:
+        raise Unsupported(f"operator {op} is not supported")
+    if isinstance(left, String) or isinstance(right, String):
+        raise BadData("binary expression must contain only scalar and instant vector types")
+    if isinstance(left, Vector) and isinstance(right, Vector):
+        if op in SETS:
+            return combine_sets(op, left, right, matching or ONE_TO_ONE)
+        return join(op, left, right, matching or ONE_TO_ONE, return_bool, notes)
+    if op in SETS:
+        raise BadData(f'set operator "{op}" not allowed in binary scalar expression')
+    if isinstance(left, Vector):
+        assert isinstance(right, Scalar)
+        return with_scalar(op, left, right, return_bool, notes, swapped=False)
+    if isinstance(right, Vector):
+        return with_scalar(op, right, left, return_bool, notes, swapped=True)
+    if op in COMPARISON:
+        return Scalar(compare(op, left.values, right.values).astype(np.float64))
+    return Scalar(calculate(op, left.values, right.values))
+
+
+def negate(value: Value, notes: Annotations) -> Value:
+    """Unary minus: drops the name of a vector, mirrors nothing of a histogram but its signs."""
+    if isinstance(value, String):
+        raise BadData("unary expression only allowed on expressions of type scalar or instant vector")
+    if isinstance(value, Scalar):
+        return Scalar(-value.values)
+    return binary("*", value, Scalar(np.full(value.steps, -1.0)), None, False, notes)

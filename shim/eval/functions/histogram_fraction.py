@@ -1,0 +1,68 @@
+"""histogram_fraction, of native and of classic histograms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shim import labels as lbl
+from shim.eval.functions.classic import computed, split
+from shim.eval.functions.signature import Context, Function, scalar_of, vector_of
+from shim.eval.histogram.fraction import histogram_fraction
+from shim.eval.merge import relabelled
+from shim.eval.texts import nan_in_fraction
+from shim.labels import Labels
+from shim.values import Bools, Floats, Value, Vector
+
+
+def _histogram_fraction(context: Context, args: Sequence[Value]) -> Value:
+    lower, upper, vector = scalar_of(args[0]), scalar_of(args[1]), vector_of(args[2])
+    classic, natives = split(vector, context.notes)
+    labels: list[Labels] = []
+    values: list[Floats] = []
+    present: list[Bools] = []
+    for name, histogram in natives:
+        labels.append(name)
+        values.append(histogram_fraction(lower, upper, histogram))
+        present.append(histogram.present)
+        if (np.isnan(histogram.sum) & histogram.present).any():
+            context.notes.info(nan_in_fraction(lbl.get(name, lbl.NAME)))
+    for one in classic:
+        labels.append(one.labels)
+        values.append(computed(one, [lower, upper], bucket_fraction))
+        present.append(one.there)
+    if not labels:
+        return Vector.empty(vector.steps)
+    return relabelled(Vector(vector.steps, labels, np.array(values), np.array(present)), lbl.without_name)
+
+
+def bucket_fraction(upper: Floats, counts: Floats, bounds: Sequence[Floats]) -> Floats:
+    """The share of observations between `bounds`, from cumulative buckets (b, n), linear within a bucket.
+
+    NaN without a bucket for +Inf, without observations or with a NaN bound.
+    """
+    low, high = bounds
+    if not np.isposinf(upper[-1]):
+        return np.full(len(low), np.nan)
+    total = counts[-1]
+    with np.errstate(all="ignore"):
+        share = (_rank_at(high, upper, counts) - _rank_at(low, upper, counts)) / total
+    share = np.where(low >= high, 0.0, share)
+    return np.where((total == 0) | np.isnan(low) | np.isnan(high), np.nan, share)
+
+
+def _rank_at(value: Floats, upper: Floats, counts: Floats) -> Floats:
+    """Observations below `value`. The lowest bucket begins at 0 when it ends above it, at -Inf else."""
+    lower = np.concatenate([[0.0 if upper[0] > 0 else -np.inf], upper[:-1]])
+    before = np.concatenate([np.zeros((1, counts.shape[1])), counts[:-1]])
+    at = np.minimum(np.searchsorted(upper, value, side="right"), len(upper) - 1)
+    columns = np.arange(len(value))
+    share = (value - lower[at]) / (upper[at] - lower[at])
+    inside = before[at, columns] + (counts[at, columns] - before[at, columns]) * share
+    rank = np.where(lower[at] >= value, before[at, columns], inside)
+    capped: Floats = np.minimum(np.where(np.isposinf(value), counts[-1], rank), counts[-1])
+    return capped
+
+
+FUNCTIONS = (Function("histogram_fraction", ("scalar", "scalar", "vector"), "vector", _histogram_fraction),)

@@ -1,0 +1,35 @@
+"""histogram_count, _sum, _avg, _stddev, _stdvar: numbers of native histograms; floats are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from shim import labels as lbl
+from shim.eval.functions.signature import Context, Function, vector_of
+from shim.eval.histogram import stats
+from shim.eval.merge import relabelled
+from shim.values import Floats, Histogram, Value, Vector
+
+
+def _of(name: str, compute: Callable[[Histogram], Floats]) -> Function:
+    def apply(_context: Context, args: Sequence[Value]) -> Value:
+        vector = vector_of(args[0])
+        if not vector.histograms:
+            return Vector.empty(vector.steps)
+        values = np.array([compute(h) for h in vector.histograms])
+        present = np.array([h.present for h in vector.histograms])
+        numbers = Vector(vector.steps, vector.histogram_labels, values, present)
+        return relabelled(numbers, lbl.without_name)
+
+    return Function(name, ("vector",), "vector", apply)
+
+
+FUNCTIONS = (
+    _of("histogram_count", lambda h: h.count),
+    _of("histogram_sum", lambda h: h.sum),
+    _of("histogram_avg", stats.mean),
+    _of("histogram_stddev", lambda h: np.sqrt(stats.variance(h))),
+    _of("histogram_stdvar", stats.variance),
+)

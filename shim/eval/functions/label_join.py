@@ -1,0 +1,35 @@
+"""label_join: a label made of others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shim import labels as lbl
+from shim.errors import ExecutionError
+from shim.eval.functions.signature import UNBOUNDED, Context, Function, text_of, vector_of
+from shim.eval.merge import relabelled
+from shim.labels import Labels
+from shim.values import Value
+
+
+def _label_join(_context: Context, args: Sequence[Value]) -> Value:
+    """Sets `dst` to the values of the source labels with the separator between; missing ones are empty."""
+    dst, separator, *sources = (text_of(arg) for arg in args[1:])
+    for source in sources:
+        if not source:
+            raise ExecutionError(f"invalid source label name in label_join(): {source}")
+    if not dst:
+        raise ExecutionError(f"invalid destination label name in label_join(): {dst}")
+
+    def change(labels: Labels) -> Labels:
+        joined = separator.join(lbl.get(labels, source) for source in sources)
+        return lbl.make({**dict(labels), dst: joined})
+
+    return relabelled(vector_of(args[0]), change)
+
+
+FUNCTIONS = (
+    Function(
+        "label_join", ("vector", "string", "string", "string"), "vector", _label_join, optional=UNBOUNDED
+    ),
+)

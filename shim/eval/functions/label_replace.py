@@ -1,0 +1,57 @@
+"""label_replace: a label made from another by a regular expression (RE2, anchored)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from shim import labels as lbl
+from shim.errors import BadData, ExecutionError
+from shim.eval.functions.signature import Context, Function, text_of, vector_of
+from shim.eval.merge import relabelled
+from shim.labels import Labels
+from shim.matching import compile_regex
+from shim.values import Value
+
+_REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
+
+
+def _label_replace(_context: Context, args: Sequence[Value]) -> Value:
+    """Sets `dst` to the expanded replacement where `src` matches whole; an empty result takes `dst` away."""
+    dst, replacement, src, pattern = (text_of(arg) for arg in args[1:])
+    try:
+        regex: Any = compile_regex(pattern)
+    except BadData:
+        raise ExecutionError(f"invalid regular expression in label_replace(): {pattern}") from None
+    if not dst:
+        raise ExecutionError(f"invalid destination label name in label_replace(): {dst}")
+
+    def change(labels: Labels) -> Labels:
+        match = regex.search(lbl.get(labels, src))
+        if match is None:
+            return labels
+        return lbl.make({**dict(labels), dst: expand(replacement, match)})
+
+    return relabelled(vector_of(args[0]), change)
+
+
+def expand(template: str, match: Any) -> str:
+    """Go's Regexp.ExpandString: `$1`, `$name`, `${1}`, `$$`; longest name first, unknown ones empty."""
+
+    def value(reference: re.Match[str]) -> str:
+        if reference[1]:
+            return "$"
+        name = reference[2] or reference[3]
+        try:
+            found = match.group(int(name) if name.isdigit() else name)
+        except (IndexError, KeyError):
+            return ""
+        return found or ""
+
+    return _REFERENCE.sub(value, template)
+
+
+FUNCTIONS = (
+    Function("label_replace", ("vector", "string", "string", "string", "string"), "vector", _label_replace),
+)

@@ -1,0 +1,41 @@
+"""scalar, vector, time, pi: between scalars and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shim import labels as lbl
+from shim.eval.functions.signature import Context, Function, scalar_of, vector_of
+from shim.values import Scalar, Value, Vector
+
+
+def _scalar(_context: Context, args: Sequence[Value]) -> Value:
+    """The value of the only float series at each step; NaN when there is none or more than one."""
+    vector = vector_of(args[0])
+    only = vector.present.sum(axis=0) == 1
+    values = np.where(vector.present, vector.values, 0.0)
+    with np.errstate(all="ignore"):
+        return Scalar(np.where(only, values.sum(axis=0), np.nan))
+
+
+def _vector(_context: Context, args: Sequence[Value]) -> Value:
+    values = scalar_of(args[0])
+    return Vector(len(values), [lbl.EMPTY], values[None, :], np.ones((1, len(values)), dtype=bool))
+
+
+def _time(context: Context, _args: Sequence[Value]) -> Value:
+    return Scalar(context.grid.times_ms / 1000)
+
+
+def _pi(context: Context, _args: Sequence[Value]) -> Value:
+    return Scalar(np.full(context.grid.steps, np.pi))
+
+
+FUNCTIONS = (
+    Function("scalar", ("vector",), "scalar", _scalar),
+    Function("vector", ("scalar",), "vector", _vector),
+    Function("time", (), "scalar", _time),
+    Function("pi", (), "scalar", _pi),
+)

@@ -1,0 +1,78 @@
+"""What a function is: its name, its arguments, how it is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
+
+from shim import labels as lbl
+from shim.eval.merge import relabelled
+from shim.grid import Grid
+from shim.labels import Labels
+from shim.values import Annotations, Floats, Ints, Scalar, String, Value, Vector
+
+Type = Literal["vector", "matrix", "scalar", "string"]
+UNBOUNDED: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a function may know besides its arguments.
+
+    `grid` holds the evaluation times of the query (no offset). `absent_labels` are what the planner made of
+    the matchers of absent's argument. `sample_times_ms`, (rows, steps) of the argument's floats, come from
+    `instant.latest` when the argument of timestamp() is a selector; without them a sample has its
+    step's time.
+    """
+
+    grid: Grid
+    notes: Annotations = field(default_factory=Annotations)
+    absent_labels: Labels = lbl.EMPTY
+    sample_times_ms: Ints | None = None
+
+
+Apply = Callable[[Context, Sequence[Value]], Value]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One function of PromQL.
+
+    `args` are the types of all arguments, of which the last `optional` may be missing; with UNBOUNDED the
+    last may be missing or stand any number of times (Prometheus' Variadic). `apply` gets the values in order.
+    """
+
+    name: str
+    args: tuple[Type, ...]
+    returns: Type
+    apply: Apply
+    optional: int = 0
+    experimental: bool = False
+
+    def takes(self, count: int) -> bool:
+        """Whether it may be called with `count` arguments."""
+        if self.optional == UNBOUNDED:
+            return count >= len(self.args) - 1
+        return len(self.args) - self.optional <= count <= len(self.args)
+
+
+def vector_of(value: Value) -> Vector:
+    assert isinstance(value, Vector)
+    return value
+
+
+def scalar_of(value: Value) -> Floats:
+    assert isinstance(value, Scalar)
+    return value.values
+
+
+def text_of(value: Value) -> str:
+    assert isinstance(value, String)
+    return value.text
+
+
+def with_values(vector: Vector, values: Floats) -> Vector:
+    """The float series with new values and without their names; histograms are dropped."""
+    kept = replace(vector, values=values, histogram_labels=(), histograms=(), ordered=False)
+    return relabelled(kept, lbl.without_name)

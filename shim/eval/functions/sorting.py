@@ -1,0 +1,80 @@
+"""sort, sort_desc, sort_by_label, sort_by_label_desc: order the answer of an instant query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from shim import labels as lbl
+from shim.eval.functions.signature import UNBOUNDED, Context, Function, text_of, vector_of
+from shim.eval.texts import SORT_IN_RANGE
+from shim.labels import Labels
+from shim.values import Ints, Value, Vector
+
+_CHUNK = re.compile(r"\d+|\D+", re.ASCII)
+
+
+def _by_value(name: str, sign: float) -> Function:
+    """By value, NaN last; histograms are dropped. Over a range it only warns."""
+
+    def apply(context: Context, args: Sequence[Value]) -> Value:
+        floats = replace(vector_of(args[0]), histogram_labels=(), histograms=())
+        if context.grid.steps != 1:
+            context.notes.warn(SORT_IN_RANGE)
+            return floats
+        return _reordered(floats, np.argsort(sign * floats.values[:, 0], kind="stable"))
+
+    return Function(name, ("vector",), "vector", apply)
+
+
+def _by_label(name: str, *, descending: bool) -> Function:
+    """By the labels named, in natural order (`a2` before `a10`), then by all labels."""
+
+    def apply(context: Context, args: Sequence[Value]) -> Value:
+        vector = vector_of(args[0])
+        names = [text_of(arg) for arg in args[1:]]
+        if context.grid.steps != 1:
+            context.notes.warn(SORT_IN_RANGE)
+            return vector
+
+        def key(labels: Labels) -> tuple[list[list[tuple[int, int, str]]], Labels]:
+            return [natural_key(lbl.get(labels, one)) for one in names], labels
+
+        rows = sorted(range(len(vector.labels)), key=lambda i: key(vector.labels[i]), reverse=descending)
+        ordered = _reordered(vector, np.array(rows, dtype=np.int64))
+        places = sorted(
+            range(len(vector.histograms)), key=lambda i: key(vector.histogram_labels[i]), reverse=descending
+        )
+        return replace(
+            ordered,
+            histogram_labels=[vector.histogram_labels[i] for i in places],
+            histograms=[vector.histograms[i] for i in places],
+        )
+
+    return Function(name, ("vector", "string"), "vector", apply, optional=UNBOUNDED, experimental=True)
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """A key under which runs of digits compare as numbers, and before other text."""
+    return [(0, int(chunk), chunk) if chunk.isdigit() else (1, 0, chunk) for chunk in _CHUNK.findall(text)]
+
+
+def _reordered(vector: Vector, rows: Ints) -> Vector:
+    return replace(
+        vector,
+        labels=[vector.labels[row] for row in rows],
+        values=vector.values[rows],
+        present=vector.present[rows],
+        ordered=True,
+    )
+
+
+FUNCTIONS = (
+    _by_value("sort", 1.0),
+    _by_value("sort_desc", -1.0),
+    _by_label("sort_by_label", descending=False),
+    _by_label("sort_by_label_desc", descending=True),
+)

@@ -1,0 +1,94 @@
+"""Which rows of a vector belong to which group of an aggregation. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shim import labels as lbl
+from shim.labels import Labels
+from shim.values import Bools, Floats, Histogram, Ints, Vector
+
+
+def group_labels(labels: Labels, grouping: Collection[str], without: bool) -> Labels:
+    """The labels of the group that a series belongs to (`by` and `without` of Prometheus)."""
+    if without:
+        return lbl.without(labels, {*grouping, lbl.NAME})
+    return lbl.only(labels, grouping)
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The rows of a vector in groups. Float rows are sorted by group, else in their old order."""
+
+    vector: Vector
+    labels: Sequence[Labels]  # one per group, in order of first appearance
+    order: Ints  # the float rows, by group
+    owner: Ints  # the group of each float row, in `order`
+    histogram_rows: Sequence[Sequence[int]]  # per group
+
+    @property
+    def sizes(self) -> Ints:
+        """Float rows per group."""
+        return np.bincount(self.owner, minlength=len(self.labels)).astype(np.int64)
+
+    @property
+    def with_floats(self) -> Ints:
+        """The groups that have float rows at all."""
+        return np.flatnonzero(self.sizes)
+
+    @property
+    def starts(self) -> Ints:
+        """Where the rows of each group of `with_floats` begin in `order`."""
+        sizes = self.sizes[self.with_floats]
+        return np.cumsum(sizes) - sizes
+
+    @property
+    def values(self) -> Floats:
+        return self.vector.values[self.order]
+
+    @property
+    def present(self) -> Bools:
+        return self.vector.present[self.order]
+
+    def counts(self) -> Floats:
+        """Floats present per group and step, (groups, steps)."""
+        return self.spread(np.add.reduceat(self.present.astype(np.float64), self.starts, axis=0))
+
+    def histogram_counts(self) -> Floats:
+        """Histograms present per group and step, (groups, steps)."""
+        out = np.zeros((len(self.labels), self.vector.steps))
+        for group, rows in enumerate(self.histogram_rows):
+            for row in rows:
+                out[group] += self.vector.histograms[row].present
+        return out
+
+    def spread(self, per_group: Floats) -> Floats:
+        """Rows of the groups with floats as rows of all groups, 0 for the others."""
+        if len(per_group) == len(self.labels):
+            return per_group
+        out = np.zeros((len(self.labels), *per_group.shape[1:]))
+        out[self.with_floats] = per_group
+        return out
+
+    def histograms_of(self, group: int) -> list[Histogram]:
+        return [self.vector.histograms[row] for row in self.histogram_rows[group]]
+
+
+def grouped(vector: Vector, grouping: Collection[str], without: bool) -> Groups:
+    """The vector's rows by group."""
+    names = frozenset(grouping)
+    numbers: dict[Labels, int] = {}
+
+    def number(labels: Labels) -> int:
+        return numbers.setdefault(group_labels(labels, names, without), len(numbers))
+
+    owner = np.array([number(labels) for labels in vector.labels], dtype=np.int64)
+    histogram_owner = [number(labels) for labels in vector.histogram_labels]
+    rows: list[list[int]] = [[] for _ in numbers]
+    for row, group in enumerate(histogram_owner):
+        rows[group].append(row)
+    order = np.argsort(owner, kind="stable")
+    return Groups(vector, list(numbers), order, owner[order], rows)

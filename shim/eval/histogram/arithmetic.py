@@ -1,0 +1,74 @@
+"""Adding, scaling and comparing histograms of one series each, step by step of the grid at once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from shim.eval.histogram.merging import common_range, widened
+from shim.values import Bools, Floats, Histogram, Spans
+
+Pair = Callable[[Floats, Floats], Floats]
+
+
+def add(a: Histogram, b: Histogram) -> Histogram:
+    """a + b; present where both are."""
+    return _pairwise(a, b, np.add)
+
+
+def subtract(a: Histogram, b: Histogram) -> Histogram:
+    """a - b; present where both are. Buckets may become negative, as in Prometheus."""
+    return _pairwise(a, b, np.subtract)
+
+
+def multiply(h: Histogram, factor: Floats | float) -> Histogram:
+    """Every count and the sum times `factor` (one, or one per step)."""
+    by = np.broadcast_to(np.asarray(factor, dtype=np.float64), h.count.shape)
+    return _scaled(h, lambda x: x * by, lambda x: x * by[:, None])
+
+
+def divide(h: Histogram, divisor: Floats | float) -> Histogram:
+    """Every count and the sum divided by `divisor`. Prometheus drops the buckets when it is 0: so do we."""
+    by = np.broadcast_to(np.asarray(divisor, dtype=np.float64), h.count.shape)
+    zero = (by == 0)[:, None]
+    return _scaled(h, lambda x: x / by, lambda x: np.where(zero, 0.0, x / np.where(zero, 1.0, by[:, None])))
+
+
+def equals(a: Histogram, b: Histogram) -> Bools:
+    """Where both have the same count, sum, zero bucket and buckets (NaN equals NaN)."""
+    same: Bools = (a.count == b.count) & (a.zero == b.zero)
+    same &= (a.sum == b.sum) | (np.isnan(a.sum) & np.isnan(b.sum))
+    for left, right in ((a.positive, b.positive), (a.negative, b.negative)):
+        first, width = common_range([left, right])
+        same &= (widened(left, first, width) == widened(right, first, width)).all(axis=1)
+    return same
+
+
+def _pairwise(a: Histogram, b: Histogram, op: Pair) -> Histogram:
+    with np.errstate(all="ignore"):
+        return Histogram(
+            present=a.present & b.present,
+            count=op(a.count, b.count),
+            sum=op(a.sum, b.sum),
+            zero=op(a.zero, b.zero),
+            positive=_pair_spans(a.positive, b.positive, op),
+            negative=_pair_spans(a.negative, b.negative, op),
+        )
+
+
+def _pair_spans(a: Spans, b: Spans, op: Pair) -> Spans:
+    first, width = common_range([a, b])
+    return Spans(first, op(widened(a, first, width), widened(b, first, width)))
+
+
+def _scaled(h: Histogram, flat: Callable[[Floats], Floats], wide: Callable[[Floats], Floats]) -> Histogram:
+    with np.errstate(all="ignore"):
+        return Histogram(
+            present=h.present,
+            count=flat(h.count),
+            sum=flat(h.sum),
+            zero=flat(h.zero),
+            positive=Spans(h.positive.first, wide(h.positive.counts)),
+            negative=Spans(h.negative.first, wide(h.negative.counts)),
+        )

@@ -1,0 +1,34 @@
+"""Where exponential buckets begin and end. Pure.
+
+Index `i` of schema `s` is `(2^((i-1)/2^s), 2^(i/2^s)]`; powers of two are exact.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from shim.values import Floats, Ints, Spans
+
+SCHEMA: Final = 5
+"""The schema everything is stored in."""
+
+
+def upper_bounds(indices: Ints, schema: int = SCHEMA) -> Floats:
+    """Upper bound of each bucket; the lower bound is that of `indices - 1`."""
+    if schema <= 0:
+        powers: Floats = np.ldexp(1.0, indices << -schema)
+        return powers
+    fraction = np.exp2((indices & ((1 << schema) - 1)) / (1 << schema))
+    bounds: Floats = np.ldexp(fraction, indices >> schema)
+    return bounds
+
+
+def span_indices(spans: Spans) -> Ints:
+    return spans.first + np.arange(spans.counts.shape[1], dtype=np.int64)
+
+
+def coarser_index(indices: Ints, schema: int) -> Ints:
+    """The bucket of `schema` (<= 5) that a bucket of schema 5 lies in."""
+    return ((indices - 1) >> (SCHEMA - schema)) + 1

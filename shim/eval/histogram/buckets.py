@@ -1,0 +1,50 @@
+"""A histogram as one table of buckets from the lowest to the highest value. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from shim.eval.histogram.bounds import SCHEMA, span_indices, upper_bounds
+from shim.eval.histogram.merging import trimmed
+from shim.eval.histogram.schema import reduced_spans
+from shim.values import Floats, Histogram, Ints
+
+OPEN_LEFT: Final = 0
+OPEN_RIGHT: Final = 1
+CLOSED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class BucketTable:
+    """Buckets in ascending order of value; the zero bucket is always there (`zero` is its column)."""
+
+    lower: Floats  # (buckets,)
+    upper: Floats  # (buckets,)
+    rule: Ints  # (buckets,) boundary rule of Prometheus' JSON: which ends belong to the bucket
+    counts: Floats  # (steps, buckets)
+    zero: int
+
+    @property
+    def centers(self) -> Floats:
+        """Geometric mean of the bounds, negative below zero, 0 for the zero bucket."""
+        return np.sign(self.upper) * np.sqrt(self.lower * self.upper)
+
+
+def bucket_table(h: Histogram, schema: int = SCHEMA) -> BucketTable:
+    """All buckets of the histogram in `schema` (<= 5), without the outer ones that are always empty."""
+    positive = reduced_spans(trimmed(h.positive), schema)
+    negative = reduced_spans(trimmed(h.negative), schema)
+    up, down = span_indices(positive), span_indices(negative)[::-1]
+    zero = np.zeros(1)
+    return BucketTable(
+        lower=np.concatenate([-upper_bounds(down, schema), zero, upper_bounds(up - 1, schema)]),
+        upper=np.concatenate([-upper_bounds(down - 1, schema), zero, upper_bounds(up, schema)]),
+        rule=np.concatenate(
+            [np.full(len(down), OPEN_RIGHT), np.array([CLOSED]), np.full(len(up), OPEN_LEFT)]
+        ).astype(np.int64),
+        counts=np.concatenate([negative.counts[:, ::-1], h.zero[:, None], positive.counts], axis=1),
+        zero=len(down),
+    )

@@ -1,0 +1,82 @@
+"""Quantiles of native histograms. Pure.
+
+`histogram_quantile` is Prometheus' function to the letter; `observations_quantile` is what
+`quantile_over_time` of a distribution gives, where the exact minimum and maximum are known as well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shim.eval.histogram.buckets import BucketTable, bucket_table
+from shim.eval.kernel import outside_quantile
+from shim.values import Bools, Floats, Histogram, Ints
+
+
+def histogram_quantile(q: Floats, h: Histogram) -> tuple[Floats, Bools, Bools]:
+    """The q-quantile per step; and where NaN observations made it NaN, and where they skewed it.
+
+    Source: Prometheus 3.x HistogramQuantile: from below for q < 0.5 or when NaN was observed (the sum is
+    NaN), from above else; exponential interpolation within the bucket.
+    """
+    table = bucket_table(h)
+    nan_seen = np.isnan(h.sum)
+    with np.errstate(all="ignore"):
+        forward = nan_seen | (q < 0.5)
+        rank = np.where(forward, q, 1 - q) * h.count
+        hit, reached, seen = _find(table.counts, rank, forward)
+        seen = np.minimum(seen, h.count)
+        in_bucket = np.take_along_axis(table.counts, hit[:, None], axis=1)[:, 0]
+        inside = np.where(forward, rank - (seen - in_bucket), seen - rank)
+        value = _interpolate(table, hit, inside / in_bucket)
+        short = ~reached | (seen < rank)
+        value = np.where(short, np.where(nan_seen, np.nan, table.upper[hit]), value)
+        value = np.where(h.count == 0, np.nan, value)
+    counted = h.present & nan_seen & (h.count != 0) & (q >= 0) & (q <= 1)
+    return outside_quantile(q, value), counted & short, counted & ~short
+
+
+def observations_quantile(q: Floats, h: Histogram, low: Floats, high: Floats) -> Floats:
+    """The q-quantile of the observations: ranks as Prometheus' quantile_over_time has them, on buckets.
+
+    `low` and `high` are the exact extremes per step; the answer never leaves them, and q = 0 and q = 1 give
+    them. Within a bucket the observations are taken to lie evenly on the logarithmic scale.
+    """
+    table = bucket_table(h)
+    with np.errstate(all="ignore"):
+        rank = np.clip(q, 0, 1) * np.maximum(h.count - 1, 0)
+        cumulative = np.cumsum(table.counts, axis=1)
+        hit = np.argmax((cumulative > rank[:, None]) & (table.counts > 0), axis=1)
+        in_bucket = np.take_along_axis(table.counts, hit[:, None], axis=1)[:, 0]
+        before = np.take_along_axis(cumulative, hit[:, None], axis=1)[:, 0] - in_bucket
+        value = _interpolate(table, hit, np.clip((rank - before + 0.5) / in_bucket, 0, 1))
+        value = np.clip(value, low, high)
+        value = np.where(q == 0, low, np.where(q == 1, high, value))
+        value = np.where(h.count > 0, value, np.nan)
+        return outside_quantile(q, value)
+
+
+def _find(counts: Floats, rank: Floats, forward: Bools) -> tuple[Ints, Bools, Floats]:
+    """The bucket each rank falls into, whether it was reached, and what was counted until then.
+
+    Not reached: the last bucket with anything in it, in the direction of the search.
+    """
+    steps, n = counts.shape
+    directed = np.where(forward[:, None], counts, counts[:, ::-1])
+    cumulative = np.cumsum(directed, axis=1)
+    used = directed > 0
+    hits = used & (cumulative >= rank[:, None])
+    reached: Bools = np.asarray(hits.any(axis=1))
+    last = n - 1 - np.argmax(used[:, ::-1], axis=1)
+    place = np.where(reached, np.argmax(hits, axis=1), last)
+    seen = cumulative[np.arange(steps), place]
+    return np.where(forward, place, n - 1 - place), reached, seen
+
+
+def _interpolate(table: BucketTable, hit: Ints, fraction: Floats) -> Floats:
+    """The value `fraction` of the way through its bucket, on a logarithmic scale; 0 in the zero bucket."""
+    log_lower = np.log2(np.abs(table.lower[hit]))
+    log_upper = np.log2(np.abs(table.upper[hit]))
+    above = np.exp2(log_lower + (log_upper - log_lower) * fraction)
+    below = -np.exp2(log_upper + (log_lower - log_upper) * (1 - fraction))
+    return np.where(hit > table.zero, above, np.where(hit < table.zero, below, 0.0))

@@ -1,0 +1,24 @@
+"""Fewer, wider buckets: schema 5 reduced to a coarser schema. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shim.eval.histogram.bounds import coarser_index, span_indices
+from shim.values import Histogram, Spans
+
+
+def reduced_spans(spans: Spans, schema: int) -> Spans:
+    """The buckets added up into those of `schema` (<= 5); `first` and columns then count in that schema."""
+    n = spans.counts.shape[1]
+    if n == 0:
+        return spans
+    target = coarser_index(span_indices(spans), schema)
+    starts = np.flatnonzero(np.diff(target, prepend=target[0] - 1))
+    return Spans(int(target[0]), np.add.reduceat(spans.counts, starts, axis=1))
+
+
+def reduced(h: Histogram, schema: int) -> Histogram:
+    """The histogram in buckets of `schema`. Its spans are not of schema 5 any more: for showing only."""
+    positive, negative = reduced_spans(h.positive, schema), reduced_spans(h.negative, schema)
+    return Histogram(h.present, h.count, h.sum, h.zero, positive, negative)

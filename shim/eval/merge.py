@@ -1,0 +1,101 @@
+"""Rows that have come to share one label set, by dropped names or replaced labels. Pure.
+
+Prometheus 3.x: two series of one label set may be joined as long as they never have a value at the same
+time; where they do, the query fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from shim.errors import ExecutionError
+from shim.eval.histogram.merging import combine
+from shim.eval.texts import SAME_LABELSET
+from shim.labels import Labels
+from shim.values import Bools, Histogram, Vector
+
+
+def relabelled(vector: Vector, change: Callable[[Labels], Labels]) -> Vector:
+    """The vector under new labels, rows of equal labels joined. Raises ExecutionError where they overlap."""
+    return merged(
+        replace(
+            vector,
+            labels=[change(labels) for labels in vector.labels],
+            histogram_labels=[change(labels) for labels in vector.histogram_labels],
+        )
+    )
+
+
+def merged(vector: Vector) -> Vector:
+    """One row per label set. Raises ExecutionError when a label set has two values at one time."""
+    joined = _merge_histograms(_merge_floats(vector))
+    _refuse_float_and_histogram(joined)
+    return joined
+
+
+def groups_of(labels: Sequence[Labels]) -> dict[Labels, list[int]]:
+    """The rows of each label set, in order of first appearance."""
+    rows: dict[Labels, list[int]] = {}
+    for i, one in enumerate(labels):
+        rows.setdefault(one, []).append(i)
+    return rows
+
+
+def without_empty_rows(vector: Vector) -> Vector:
+    """The vector without series that are nowhere present."""
+    alive: Bools = np.asarray(vector.present.any(axis=1))
+    shown = [h.present.any() for h in vector.histograms]
+    if alive.all() and all(shown):
+        return vector
+    return replace(
+        vector,
+        labels=[one for one, keep in zip(vector.labels, alive, strict=True) if keep],
+        values=vector.values[alive],
+        present=vector.present[alive],
+        histogram_labels=[one for one, keep in zip(vector.histogram_labels, shown, strict=True) if keep],
+        histograms=[h for h, keep in zip(vector.histograms, shown, strict=True) if keep],
+    )
+
+
+def _merge_floats(vector: Vector) -> Vector:
+    if len(set(vector.labels)) == len(vector.labels):
+        return vector
+    rows = groups_of(vector.labels)
+    values = np.zeros((len(rows), vector.steps))
+    present = np.zeros((len(rows), vector.steps), dtype=bool)
+    for target, sources in enumerate(rows.values()):
+        for row in sources:
+            here = vector.present[row]
+            _refuse(present[target] & here)
+            values[target, here] = vector.values[row, here]
+            present[target] |= here
+    return replace(vector, labels=list(rows), values=values, present=present)
+
+
+def _merge_histograms(vector: Vector) -> Vector:
+    if len(set(vector.histogram_labels)) == len(vector.histogram_labels):
+        return vector
+    histograms: list[Histogram] = []
+    rows = groups_of(vector.histogram_labels)
+    for sources in rows.values():
+        parts = [vector.histograms[i] for i in sources]
+        _refuse(np.sum([h.present for h in parts], axis=0) > 1)
+        histograms.append(combine(parts))
+    return replace(vector, histogram_labels=list(rows), histograms=histograms)
+
+
+def _refuse_float_and_histogram(vector: Vector) -> None:
+    if not vector.histograms or not len(vector.labels):
+        return
+    floats = {labels: i for i, labels in enumerate(vector.labels)}
+    for labels, histogram in zip(vector.histogram_labels, vector.histograms, strict=True):
+        if (i := floats.get(labels)) is not None:
+            _refuse(vector.present[i] & histogram.present)
+
+
+def _refuse(overlap: Bools) -> None:
+    if overlap.any():
+        raise ExecutionError(SAME_LABELSET)

@@ -1,0 +1,165 @@
+"""Arithmetic and comparison between two vectors.
+
+Source of behaviour: Prometheus 3.x VectorBinop, at every step on what is present there: two series of one
+signature on the "one" side, or two results of one label set, matter only where both have a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shim.errors import ExecutionError
+from shim.eval.merge import merged, without_empty_rows
+from shim.eval.operators.floats import ARITHMETIC
+from shim.eval.operators.matching import Matching, Side, sides
+from shim.eval.operators.pairs import Row, float_pairs, histogram_pair
+from shim.eval.texts import GROUPING_NOT_UNIQUE, MANY_TO_ONE, duplicate_series
+from shim.labels import Labels
+from shim.values import Annotations, Histogram, Ints, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """Series that match: row `many[i]` with row `one[i]`, the floats of both sides first."""
+
+    many: Ints
+    one: Ints
+    floats: int  # so many pairs are float with float
+
+
+def join(
+    op: str, left: Vector, right: Vector, matching: Matching, return_bool: bool, notes: Annotations
+) -> Vector:
+    """`left op right`. Raises ExecutionError where the matching is not unique, with Prometheus' texts."""
+    a, b, signatures = sides(left, right, matching)
+    swapped = matching.card == "one-to-many"
+    many, one = (b, a) if swapped else (a, b)
+    _refuse_duplicates(many, one, signatures, "left" if swapped else "right")
+    pairs = _pairs(many, one)
+    drop_name = op in ARITHMETIC or return_bool
+    labels = [
+        matching.result_labels(many.labels[m], one.labels[o], drop_name=drop_name)
+        for m, o in zip(pairs.many, pairs.one, strict=True)
+    ]
+    result = _floats(op, many, one, pairs, labels, swapped=swapped, return_bool=return_bool)
+    rows = [
+        histogram_pair(op, *_rows(many, one, m, o, swapped), return_bool=return_bool, notes=notes)
+        for m, o in zip(pairs.many[pairs.floats :], pairs.one[pairs.floats :], strict=True)
+    ]
+    result = _with_rows(result, labels[pairs.floats :], rows)
+    groups = many.signatures[pairs.many]
+    _refuse_overlaps(result, _kept_groups(groups, pairs.floats, rows), matching)
+    return merged(without_empty_rows(result))
+
+
+def _floats(
+    op: str,
+    many: Side,
+    one: Side,
+    pairs: _Pairs,
+    labels: Sequence[Labels],
+    *,
+    swapped: bool,
+    return_bool: bool,
+) -> Vector:
+    """All pairs of floats at once."""
+    m, o = pairs.many[: pairs.floats], pairs.one[: pairs.floats]
+    x, y = many.vector.values[m], one.vector.values[o]
+    left, right = (y, x) if swapped else (x, y)
+    both = many.present[m] & one.present[o]
+    values, present = float_pairs(op, left, right, both, keep=left, return_bool=return_bool)
+    return Vector(many.vector.steps, labels[: pairs.floats], values, present)
+
+
+def _rows(many: Side, one: Side, m: int, o: int, swapped: bool) -> tuple[Row, Row]:
+    first, second = _row(many, m), _row(one, o)
+    return (second, first) if swapped else (first, second)
+
+
+def _row(side: Side, row: int) -> Row:
+    if row < side.floats:
+        return Row(side.vector.values[row], side.present[row])
+    histogram = side.histogram(row)
+    return Row(np.zeros(side.vector.steps), histogram.present, histogram)
+
+
+def _pairs(many: Side, one: Side) -> _Pairs:
+    """Every series of the many side with every one of its signature on the other."""
+    partners: dict[int, list[int]] = {}
+    for row, signature in enumerate(one.signatures.tolist()):
+        partners.setdefault(signature, []).append(row)
+    found = [
+        (row, other)
+        for row, signature in enumerate(many.signatures.tolist())
+        for other in partners.get(signature, ())
+    ]
+    plain = [pair for pair in found if pair[0] < many.floats and pair[1] < one.floats]
+    mixed = [pair for pair in found if pair[0] >= many.floats or pair[1] >= one.floats]
+    rows = np.array([*plain, *mixed], dtype=np.int64).reshape(-1, 2)
+    return _Pairs(rows[:, 0], rows[:, 1], len(plain))
+
+
+def _with_rows(vector: Vector, labels: Sequence[Labels], rows: Sequence[Row | None]) -> Vector:
+    """The vector with the results of pairs of histograms behind its own."""
+    floats = [(one, r) for one, r in zip(labels, rows, strict=True) if r is not None and r.histogram is None]
+    histograms: list[tuple[Labels, Histogram]] = [
+        (one, r.histogram)
+        for one, r in zip(labels, rows, strict=True)
+        if r is not None and r.histogram is not None
+    ]
+    values = [vector.values, *(r.values[None, :] for _, r in floats)]
+    present = [vector.present, *(r.present[None, :] for _, r in floats)]
+    return Vector(
+        vector.steps,
+        [*vector.labels, *(one for one, _ in floats)],
+        np.concatenate(values),
+        np.concatenate(present),
+        [one for one, _ in histograms],
+        [h for _, h in histograms],
+    )
+
+
+def _kept_groups(groups: Ints, floats: int, rows: Sequence[Row | None]) -> list[int]:
+    """The signature of each row of the result, in the order `_with_rows` puts them."""
+    behind = list(zip(groups[floats:].tolist(), rows, strict=True))
+    as_floats = [g for g, r in behind if r is not None and r.histogram is None]
+    return [
+        *groups[:floats].tolist(),
+        *as_floats,
+        *(g for g, r in behind if r is not None and r.histogram is not None),
+    ]
+
+
+def _refuse_duplicates(many: Side, one: Side, signatures: Sequence[Labels], name: str) -> None:
+    """Many-to-many: two series of one signature on the one side, at a step where both sides have any."""
+    if len(set(one.signatures.tolist())) == len(one.signatures) or not len(many.labels):
+        return
+    matched = many.present.any(axis=0)
+    owner: dict[int, list[int]] = {}
+    for row, signature in enumerate(one.signatures.tolist()):
+        owner.setdefault(signature, []).append(row)
+    for signature, rows in owner.items():
+        crowded = one.present[rows].sum(axis=0) > 1
+        if (clash := np.flatnonzero(crowded & matched)).size:
+            first, second = [row for row in rows if one.present[row, clash[0]]][:2]
+            group, a, b = signatures[signature], one.labels[first], one.labels[second]
+            raise ExecutionError(duplicate_series(group, name, a, b))
+
+
+def _refuse_overlaps(result: Vector, groups: Sequence[int], matching: Matching) -> None:
+    """Two results of one signature at one step: of one-to-one any two, else two of equal labels."""
+    labels = [*result.labels, *result.histogram_labels]
+    plain = matching.card == "one-to-one"
+    keys = [(group, () if plain else one) for group, one in zip(groups, labels, strict=True)]
+    if len(set(keys)) == len(keys):
+        return
+    present = [*result.present, *(h.present for h in result.histograms)]
+    seen: dict[tuple[int, Labels], np.typing.NDArray[np.bool_]] = {}
+    for key, here in zip(keys, present, strict=True):
+        before = seen.get(key)
+        if before is not None and (before & here).any():
+            raise ExecutionError(MANY_TO_ONE if plain else GROUPING_NOT_UNIQUE)
+        seen[key] = here if before is None else before | here

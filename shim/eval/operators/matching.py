@@ -1,0 +1,84 @@
+"""Vector matching: which series of both sides belong together, and what their result is called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from shim import labels as lbl
+from shim.labels import Labels
+from shim.values import Bools, Histogram, Ints, Vector
+
+Cardinality = Literal["one-to-one", "many-to-one", "one-to-many", "many-to-many"]
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """`on(labels)` or `ignoring(labels)`, and `group_left(include)` or `group_right(include)`."""
+
+    card: Cardinality
+    on: bool
+    labels: tuple[str, ...]
+    include: tuple[str, ...] = ()
+
+    def signature(self, labels: Labels) -> Labels:
+        """What must be equal on both sides."""
+        if self.on:
+            return lbl.only(labels, self.labels)
+        return lbl.without(labels, {*self.labels, lbl.NAME})
+
+    def result_labels(self, many: Labels, one: Labels, *, drop_name: bool) -> Labels:
+        """The labels of the result; `many` is the left side of one-to-one. Source: resultMetric."""
+        kept = dict(many)
+        if drop_name:
+            kept.pop(lbl.NAME, None)
+        if self.card == "one-to-one":
+            kept = {k: v for k, v in kept.items() if (k in self.labels) == self.on}
+        for name in self.include:
+            kept[name] = lbl.get(one, name)  # "" takes it away
+        return lbl.make(kept)
+
+
+ONE_TO_ONE = Matching("one-to-one", on=False, labels=())
+"""Without on, ignoring or group: all labels but the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One operand: its series, floats first and histograms behind, each with the number of its signature."""
+
+    vector: Vector
+    labels: list[Labels]
+    present: Bools  # (series, steps)
+    signatures: Ints  # (series,)
+
+    @property
+    def floats(self) -> int:
+        """How many of the series are floats: those come first."""
+        return len(self.vector.labels)
+
+    def histogram(self, row: int) -> Histogram:
+        return self.vector.histograms[row - self.floats]
+
+    def signatures_present(self, count: int) -> Bools:
+        """Where each signature has any series, (count, steps)."""
+        out = np.zeros((count, self.vector.steps), dtype=bool)
+        np.logical_or.at(out, self.signatures, self.present)
+        return out
+
+
+def sides(left: Vector, right: Vector, matching: Matching) -> tuple[Side, Side, list[Labels]]:
+    """Both operands under common numbers of signatures, and the signatures themselves."""
+    numbers: dict[Labels, int] = {}
+
+    def side(vector: Vector) -> Side:
+        labels = [*vector.labels, *vector.histogram_labels]
+        found = [numbers.setdefault(matching.signature(one), len(numbers)) for one in labels]
+        present = vector.present
+        if vector.histograms:
+            present = np.concatenate([present, np.array([h.present for h in vector.histograms])])
+        return Side(vector, labels, present, np.array(found, dtype=np.int64))
+
+    return side(left), side(right), list(numbers)

@@ -1,0 +1,50 @@
+"""min_over_time, max_over_time, and the times of the extremes.
+
+Samples that carry what was aggregated into them (gauges) give their own minima and maxima.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shim.eval.range.signature import Cells, RangeFunction
+from shim.eval.windows import Block
+from shim.values import Floats
+
+
+def _min(cells: Cells) -> Floats:
+    """NaN only where there is nothing but NaN."""
+    low = cells.samples.values if cells.samples.low is None else cells.samples.low
+    return cells.by_block(lambda block: np.fmin.reduce(block.marked(low), axis=-1))
+
+
+def _max(cells: Cells) -> Floats:
+    high = cells.samples.values if cells.samples.high is None else cells.samples.high
+    return cells.by_block(lambda block: np.fmax.reduce(block.marked(high), axis=-1))
+
+
+def _time_of_min(cells: Cells) -> Floats:
+    low = cells.samples.values if cells.samples.low is None else cells.samples.low
+    return cells.by_block(lambda block: _time_of(cells, block, -block.marked(low)))
+
+
+def _time_of_max(cells: Cells) -> Floats:
+    high = cells.samples.values if cells.samples.high is None else cells.samples.high
+    return cells.by_block(lambda block: _time_of(cells, block, block.marked(high)))
+
+
+def _time_of(cells: Cells, block: Block, values: Floats) -> Floats:
+    """The time of the last of the greatest values, in seconds; of the last sample when all are NaN."""
+    largest = np.fmax.reduce(values, axis=-1)[:, None]
+    best = (values == largest) | (np.isnan(largest) & block.valid)
+    place = values.shape[1] - 1 - np.argmax(best[:, ::-1], axis=1)
+    times: Floats = cells.samples.times_ms[block.index[np.arange(len(place)), place]] / 1000
+    return times
+
+
+FUNCTIONS = (
+    RangeFunction("min_over_time", _min),
+    RangeFunction("max_over_time", _max),
+    RangeFunction("ts_of_min_over_time", _time_of_min, experimental=True),
+    RangeFunction("ts_of_max_over_time", _time_of_max, experimental=True),
+)

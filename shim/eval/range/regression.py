@@ -1,0 +1,52 @@
+"""deriv and predict_linear: a straight line through the samples of a window by least squares.
+
+Source of behaviour: Prometheus 3.x linearRegression.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shim.eval.kernel import compensated_sum
+from shim.eval.range.signature import Cells, RangeFunction
+from shim.eval.windows import Block
+from shim.values import Floats, Ints
+
+
+def _deriv(cells: Cells) -> Floats:
+    """Slope per second; times count from the first sample, for the sake of rounding."""
+    origin = cells.samples.times_ms[cells.begin]
+    return cells.by_block(lambda block: _line(cells, block, origin)[0])
+
+
+def _predict(cells: Cells) -> Floats:
+    """The line's value so many seconds after the time of evaluation."""
+    ahead_s = cells.parameters[0]
+
+    def compute(block: Block) -> Floats:
+        slope, intercept = _line(cells, block, cells.eval_ms)
+        return slope * ahead_s[block.cells] + intercept
+
+    return cells.by_block(compute)
+
+
+def _line(cells: Cells, block: Block, origin_ms: Ints) -> tuple[Floats, Floats]:
+    """Slope and value at the origin. Equal values give exactly slope 0; equal infinite ones NaN."""
+    times = cells.samples.times_ms[block.index] - origin_ms[block.cells][:, None]
+    x = np.where(block.valid, times / 1e3, 0.0)
+    y = block.padded(cells.samples.values)
+    n = block.count
+    sum_x, sum_y = compensated_sum(x), compensated_sum(y)
+    covariance = compensated_sum(x * y) - sum_x * sum_y / n
+    slope = covariance / (compensated_sum(x * x) - sum_x * sum_x / n)
+    intercept = sum_y / n - slope * sum_x / n
+    first = y[:, :1]
+    constant = ((y == first) | ~block.valid).all(axis=1)
+    level = np.where(np.isinf(first[:, 0]), np.nan, first[:, 0])
+    return np.where(constant, level * 0, slope), np.where(constant, level, intercept)
+
+
+FUNCTIONS = (
+    RangeFunction("deriv", _deriv, at_least=2),
+    RangeFunction("predict_linear", _predict, at_least=2, parameters=1),
+)

@@ -1,0 +1,48 @@
+"""double_exponential_smoothing (once holt_winters).
+
+Each sample's result needs that of the sample before, so this one goes along the window sample by sample,
+all cells of a block at once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shim.errors import ExecutionError
+from shim.eval.range.signature import Cells, RangeFunction
+from shim.eval.windows import Block
+from shim.values import Annotations, Floats
+
+
+def _smooth(cells: Cells) -> Floats:
+    return cells.by_block(lambda block: _smoothed(cells, block))
+
+
+def _smoothed(cells: Cells, block: Block) -> Floats:
+    values = block.values(cells.samples.values)
+    smoothing, trending = (p[block.cells] for p in cells.parameters)
+    level, trend = values[:, 0], values[:, 1] - values[:, 0]
+    before = np.zeros(len(level))
+    for i in range(1, values.shape[1]):
+        here = block.valid[:, i]
+        if i > 1:
+            trend = np.where(here, trending * (level - before) + (1 - trending) * trend, trend)
+        following = smoothing * values[:, i] + (1 - smoothing) * (level + trend)
+        before, level = np.where(here, level, before), np.where(here, following, level)
+    return level
+
+
+def _check(cells: Cells, notes: Annotations) -> None:
+    del notes
+    for values, name, sign in zip(cells.parameters, ("smoothing", "trend"), ("sf", "tf"), strict=True):
+        wrong = values[(values <= 0) | (values >= 1)]
+        if len(wrong):
+            text = f"invalid {name} factor. Expected: 0 < {sign} < 1, got: {float(wrong[0]):f}"
+            raise ExecutionError(text)
+
+
+FUNCTIONS = (
+    RangeFunction(
+        "double_exponential_smoothing", _smooth, at_least=2, parameters=2, check=_check, experimental=True
+    ),
+)
