@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shim.catalog.catalog import Catalog
+from shim.catalog.explore import Cardinality, Explorer
 from shim.catalog.types import Kind, Part, Selection, View
 
-__all__ = ["Kind", "Part", "Selection", "View"]
+__all__ = ["Cardinality", "Catalog", "Explorer", "Kind", "Part", "Selection", "View"]

@@ -1,0 +1,165 @@
+"""The catalog: which series a selector means, and what there is to select.
+
+Reads the tables the indexer writes; knows nothing of samples. Sync and thread-safe: it runs in the pool.
+
+A look-up has three steps: metrics by name (an index per tenant and days), the series of these metrics that
+have data on the days asked for (one narrow read), and their labels (rosters, kept in memory: what a series
+is called never changes). When the indexer runs in the same process its `version` says whether anything was
+registered since; then the first two steps, and whole selections, are remembered too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.store import Store
+from indexer.strings.record import StringIndexer
+from indexer.strings.store import ClickHouseIdStore
+from shim.catalog.memory import Memory
+from shim.catalog.names import KINDS, Metric, Names
+from shim.catalog.picked import Picked, pick, selection
+from shim.catalog.rosters import Rosters
+from shim.catalog.strings import Strings
+from shim.catalog.tables import Days, Tables
+from shim.catalog.types import Selection
+from shim.errors import ExecutionError
+from shim.labels import NAME
+from shim.matching import Matcher
+from shim.metrics import ShimMetrics
+from shim.settings import ShimSettings
+from shim.tenancy import Tenant
+
+#: How soon an index of names is read again because a name was not in it, in seconds.
+_MISS_MAX_AGE_S = 1.0
+_INDEXES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    names: Names
+    version: int | None
+    read_s: float
+
+
+class Catalog:
+    """See the module. `version` is given when the indexer runs in this process."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: ShimSettings,
+        version: Callable[[], int] | None = None,
+        metrics: ShimMetrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._version = version
+        self._clock = clock
+        self.metrics = metrics or ShimMetrics()
+        self.tables = Tables(store)
+        self.strings = Strings(
+            StringIndexer(ClickHouseIdStore(store)), settings.catalog.cache_strings, self.metrics
+        )
+        self._rosters = Rosters(self.tables, self.strings, settings.catalog.cache_series, self.metrics)
+        self._indexes: Memory[tuple[Tenant, Days], _Index] = Memory(_INDEXES)
+        self._selections: Memory[tuple[Any, ...], tuple[int, Selection]] = Memory(
+            settings.catalog.cache_selections
+        )
+
+    def select(self, tenant: Tenant, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Selection:
+        """The series that match and have data on a day that [start, end] touches.
+
+        Raises ExecutionError when they are too many, BadData on a bad regex, StoreError.
+        """
+        days = Days.of(start_ms, end_ms)
+        key = (tenant, tuple(matchers), days)
+        version = self._version() if self._version else None
+        remembered = self._selections.get(key) if version is not None else None
+        if remembered is not None and remembered[0] == version:
+            self.metrics.catalog_lookups.labels("memory").inc()
+            return remembered[1]
+        self.metrics.catalog_lookups.labels("store").inc()
+        picked = self.pick(tenant, matchers, days)
+        found = selection(picked, tenant, matchers, self._settings, self.metrics)
+        if version is not None and found.series <= self._settings.catalog.cache_series // 10:
+            self._selections.put(key, (version, found))
+        return found
+
+    def pick(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> list[Picked]:
+        """What matches, still in columns. Raises as `select` does."""
+        on_name = [m for m in matchers if m.name == NAME]
+        targets = self._index(tenant, days, lambda names: not names.find(on_name)).find(on_name)
+        if not targets:
+            return []
+        metric_ids = list(dict.fromkeys(target.metric.id for target in targets))
+        alive = self._alive(tenant, days, metric_ids)
+        rosters = self._rosters.get(tenant, days, alive)
+        picked: list[Picked] = []
+        series = 0
+        for target in targets:
+            records = alive.get(target.metric.id)
+            if records is None:
+                continue
+            for part in pick(target, rosters[target.metric.id], records, tenant, matchers, self._settings):
+                series += len(part.rows)
+                picked.append(part)
+        if series > self._settings.max_series:
+            raise ExecutionError(
+                f"selector {{{','.join(map(str, matchers))}}} matches {series} series,"
+                f" more than the limit of {self._settings.max_series} (setting max_series)"
+            )
+        return picked
+
+    def names(self, tenant: Tenant, days: Days) -> Names:
+        return self._index(tenant, days, lambda _: False)
+
+    def _alive(self, tenant: Tenant, days: Days, metric_ids: Sequence[int]) -> Mapping[int, npt.NDArray[Any]]:
+        """ALIVE records by metric, series ascending."""
+        most = self._settings.catalog.max_scanned_series
+        records = self.tables.alive(tenant, days, metric_ids, most + 1)
+        if len(records) > most:
+            raise ExecutionError(
+                f"selector looks at more than {most} series (setting max_scanned_series);"
+                " name a metric or shorten the time range"
+            )
+        records = records[np.lexsort((records["series_id"], records["metric_id"]))]
+        found, starts = np.unique(records["metric_id"], return_index=True)
+        wanted = set(metric_ids)
+        parts = np.split(records, starts[1:]) if len(found) else []
+        return {i: part for i, part in zip(found.tolist(), parts, strict=True) if i in wanted}
+
+    def _index(self, tenant: Tenant, days: Days, misses: Callable[[Names], bool]) -> Names:
+        """The names of a scope, as new as they have to be."""
+        key = (tenant, days)
+        version = self._version() if self._version else None
+        held = self._indexes.get(key)
+        if held is not None:
+            if version is not None:
+                if held.version == version:
+                    return held.names
+            else:
+                age_s = self._clock() - held.read_s
+                if age_s < self._settings.catalog.names_max_age_s and not (
+                    age_s >= _MISS_MAX_AGE_S and misses(held.names)
+                ):
+                    return held.names
+        read_s = self._clock()
+        names = self._read_names(tenant, days)
+        self._indexes.put(key, _Index(names, version, read_s))
+        return names
+
+    def _read_names(self, tenant: Tenant, days: Days) -> Names:
+        kinds: dict[int, set[int]] = {}
+        for metric_id, kind in self.tables.metrics(tenant, days).tolist():
+            kinds.setdefault(metric_id, set()).add(kind)
+        texts, _ = self.strings.texts(tenant.org_id, kinds)
+        return Names(
+            Metric(i, texts[i], frozenset(KINDS[kind] for kind in of_metric))
+            for i, of_metric in kinds.items()
+        )

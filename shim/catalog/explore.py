@@ -1,0 +1,183 @@
+"""What there is to ask for: label names and values, series, types, and who is large.
+
+For Grafana's pickers and `/api/v1/status/tsdb`. Sync; raises what the catalog raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from shim.catalog.catalog import Catalog
+from shim.catalog.names import LE, PROJECT, Key, Names, make_key, reserved_labels
+from shim.catalog.picked import Picked, label_sets
+from shim.catalog.tables import Days
+from shim.catalog.types import Kind
+from shim.labels import NAME, Labels
+from shim.matching import Matcher
+from shim.settings import ShimSettings
+from shim.tenancy import Tenant
+
+MatcherSets = Sequence[Sequence[Matcher]]
+
+#: Types as Prometheus' metadata knows them, and what a set is to it.
+_METADATA: Final[dict[Kind, tuple[str, str]]] = {
+    "counter": ("counter", ""),
+    "gauge": ("gauge", ""),
+    "histogram": ("histogram", ""),
+    "set": ("gauge", "Number of distinct members (a StatsD set)."),
+}
+#: Units that names end in, by the conventions of OpenMetrics and Prometheus.
+_UNITS: Final = frozenset(
+    {
+        *("seconds", "milliseconds", "microseconds", "nanoseconds", "minutes", "hours", "days"),
+        *("bytes", "kilobytes", "megabytes", "bits", "ratio", "percent", "celsius", "meters", "volts"),
+        *("amperes", "joules", "watts", "grams", "hertz"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cardinality:
+    """Today's size of a tenant: counts, and the largest of each kind with their counts."""
+
+    series: int
+    label_pairs: int
+    series_by_metric: Sequence[tuple[str, int]]
+    values_by_label: Sequence[tuple[str, int]]
+    bytes_by_label: Sequence[tuple[str, int]]
+    series_by_pair: Sequence[tuple[str, int]]
+
+
+class Explorer:
+    def __init__(self, catalog: Catalog, settings: ShimSettings) -> None:
+        self._catalog = catalog
+        self._settings = settings
+
+    def label_names(self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int) -> list[str]:
+        """The names of all labels in use, or of those of the series that any set matches; sorted."""
+        days = Days.of(start_ms, end_ms)
+        if sets:
+            picked = [p for matchers in sets for p in self._catalog.pick(tenant, matchers, days)]
+            return sorted(_names_of(picked, org_wide=tenant.project_id is None))
+        metrics = self._catalog.names(tenant, days)
+        if not metrics.metrics:
+            return []
+        keys = self._keys(tenant, days)
+        names = {key.shown for key in keys.values()} | {NAME}
+        if tenant.project_id is None:
+            names.add(PROJECT)
+        return sorted(names)
+
+    def label_values(
+        self, tenant: Tenant, label: str, sets: MatcherSets, start_ms: int, end_ms: int
+    ) -> list[str]:
+        """The values of a label, or those it has on the series that any set matches; sorted."""
+        days = Days.of(start_ms, end_ms)
+        if sets:
+            picked = [p for matchers in sets for p in self._catalog.pick(tenant, matchers, days)]
+            return sorted({value for p in picked for value in self._values_of(p, label, tenant)})
+        if label == NAME:
+            return sorted(self._catalog.names(tenant, days).shown(self._settings.names))
+        if label == PROJECT and tenant.project_id is None:
+            return sorted(map(str, self._catalog.tables.projects(tenant, days)))
+        wanted = [i for i, key in self._keys(tenant, days).items() if key.answers_to(label)]
+        if not wanted:
+            return []
+        ids = self._catalog.tables.tag_values(tenant, days, wanted)
+        texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
+        return sorted(set(texts.values()) - {""})
+
+    def series(self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int) -> list[Labels]:
+        """The label sets that any set matches; sorted, each once.
+
+        `x_bucket` is shown by its last bucket alone: which others there are depends on the samples.
+        """
+        days = Days.of(start_ms, end_ms)
+        found: set[Labels] = set()
+        for matchers in sets:
+            for picked in self._catalog.pick(tenant, matchers, days):
+                labels = label_sets(picked, tenant, self._settings)
+                if picked.target.view == "bucket":
+                    labels = [tuple(sorted((*one, (LE, "+Inf")))) for one in labels]
+                found.update(labels)
+        return sorted(found)
+
+    def metadata(
+        self, tenant: Tenant, metric: str | None, start_ms: int, end_ms: int
+    ) -> dict[str, list[dict[str, str]]]:
+        """Type, help and unit by shown name; of one metric when it is given (in either form)."""
+        names: Names = self._catalog.names(tenant, Days.of(start_ms, end_ms))
+        out: dict[str, list[dict[str, str]]] = {}
+        for one in names.metrics:
+            if metric is not None and metric not in one.forms:
+                continue
+            shown = one.shown(self._settings.names)
+            for kind in sorted(one.kinds):
+                type_, help_ = _METADATA[kind]
+                entry = {"type": type_, "help": help_, "unit": unit_of(shown)}
+                if entry not in out.setdefault(shown, []):
+                    out[shown].append(entry)
+        return out
+
+    def cardinality(self, tenant: Tenant, limit: int, start_ms: int, end_ms: int) -> Cardinality:
+        """The `limit` largest of everything in those days."""
+        days, tables = Days.of(start_ms, end_ms), self._catalog.tables
+        series, label_pairs = tables.count_series(tenant, days)
+        metrics = tables.top_metrics(tenant, days, limit)
+        keys = tables.top_keys(tenant, days, limit)
+        pairs = tables.top_pairs(tenant, days, limit)
+        ids = {i for i, _ in metrics} | {k for k, _, _ in keys} | {i for k, v, _ in pairs for i in (k, v)}
+        texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
+        return Cardinality(
+            series=series,
+            label_pairs=label_pairs,
+            series_by_metric=[(texts[i], n) for i, n in metrics],
+            values_by_label=[(texts[k], n) for k, n, _ in keys],
+            bytes_by_label=[(texts[k], size) for k, _, size in keys],
+            series_by_pair=[(f"{texts[k]}={texts[v]}", n) for k, v, n in pairs],
+        )
+
+    def _keys(self, tenant: Tenant, days: Days) -> dict[int, Key]:
+        ids = self._catalog.tables.tag_keys(tenant, days)
+        texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
+        reserved = reserved_labels(org_wide=tenant.project_id is None, view="")
+        return {i: make_key(texts[i], self._settings.names, reserved=reserved) for i in ids}
+
+    def _values_of(self, picked: Picked, label: str, tenant: Tenant) -> set[str]:
+        if label == NAME:
+            return {picked.target.metric.shown(self._settings.names, picked.target.view)}
+        if label == PROJECT and tenant.project_id is None:
+            return {str(p) for p in np.unique(picked.roster.project_ids[picked.rows]).tolist()}
+        if label == LE and picked.target.view == "bucket":
+            return {"+Inf"}
+        values: set[str] = set()
+        for stored, key in picked.keys.items():
+            if key.answers_to(label):
+                column = picked.roster.columns[stored]
+                codes = np.unique(column.codes[picked.rows]).tolist()
+                values.update(column.texts[code] for code in codes)
+        return values - {""}
+
+
+def _names_of(picked: Sequence[Picked], *, org_wide: bool) -> set[str]:
+    names = {NAME} if picked else set()
+    if picked and org_wide:
+        names.add(PROJECT)
+    for one in picked:
+        if one.target.view == "bucket":
+            names.add(LE)
+        for stored, column in one.roster.columns.items():
+            codes = column.codes[one.rows]
+            if any(column.texts[code] for code in np.unique(codes).tolist()):
+                names.add(one.keys[stored].shown)
+    return names
+
+
+def unit_of(name: str) -> str:
+    """`request_seconds`, `sent_bytes_total` -> `seconds`, `bytes`; "" when the name says none."""
+    last = name.removesuffix("_total").rpartition("_")[2]
+    return last if last in _UNITS else ""

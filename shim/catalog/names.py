@@ -1,0 +1,171 @@
+"""How stored names are found and shown. Pure.
+
+A StatsD name need not be a legacy Prometheus name (`http.requests`). It answers to two forms: itself, and
+itself with every other character as an underscore (`http_requests`, Prometheus' underscore escaping). A
+setting says which form is shown. A negative condition holds only when neither form meets its opposite.
+
+A distribution `x` also has classic names: `x_bucket`, `x_count`, `x_sum`. They are found when they are asked
+for: by `=`, by an alternation of plain names (`a|x_count`), or by a pattern that matches them and not `x`. So
+`{__name__=~".+"}` selects each stored series once. A stored metric of that very name wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from shim.catalog.types import Kind, View
+from shim.labels import NAME, TYPE
+from shim.matching import Matcher
+
+Style = Literal["underscore", "utf8"]
+
+#: By the number the series table has for them.
+KINDS: Final[Mapping[int, Kind]] = {1: "counter", 2: "gauge", 3: "histogram", 4: "set"}
+CLASSIC: Final[tuple[View, ...]] = ("bucket", "count", "sum")
+PROJECT: Final = "project_id"
+LE: Final = "le"
+
+_NOT_METRIC = re.compile(r"[^a-zA-Z0-9_:]")
+_NOT_LABEL = re.compile(r"[^a-zA-Z0-9_]")
+_PLAIN_NAMES = re.compile(r"[a-zA-Z0-9_:]+(\|[a-zA-Z0-9_:]+)*", re.ASCII)
+
+
+def legacy_metric(name: str) -> str:
+    """`http.requests` -> `http_requests`; `9lives` -> `_lives` (Prometheus 3.x, underscore escaping)."""
+    return _first(_NOT_METRIC.sub("_", name))
+
+
+def legacy_label(name: str) -> str:
+    """As `legacy_metric`, and colons go too."""
+    return _first(_NOT_LABEL.sub("_", name))
+
+
+def _first(name: str) -> str:
+    return "_" + name[1:] if not name or name[0].isdigit() else name
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A tag key as a label name: `name` as stored (out of the way of our own labels), `shown`."""
+
+    name: str
+    shown: str
+
+    def answers_to(self, label: str) -> bool:
+        return label in (self.name, self.shown, legacy_label(self.name))
+
+
+def make_key(name: str, style: Style, *, reserved: Iterable[str]) -> Key:
+    """A tag called like a label that we set ourselves is shown as `exported_...`, as Prometheus does."""
+    if name in reserved or legacy_label(name) in reserved:
+        name = f"exported_{name}"
+    return Key(name, legacy_label(name) if style == "underscore" else name)
+
+
+def reserved_labels(*, org_wide: bool, view: View) -> frozenset[str]:
+    names = {NAME, TYPE}
+    if org_wide:
+        names.add(PROJECT)
+    if view == "bucket":
+        names.add(LE)
+    return frozenset(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One stored metric name of a scope."""
+
+    id: int
+    name: str
+    kinds: frozenset[Kind]
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        legacy = legacy_metric(self.name)
+        return (self.name,) if legacy == self.name else (self.name, legacy)
+
+    def shown(self, style: Style, view: View = "") -> str:
+        name = legacy_metric(self.name) if style == "underscore" else self.name
+        return f"{name}_{view}" if view else name
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A metric, and the view of it that was asked for."""
+
+    metric: Metric
+    view: View
+
+
+class Names:
+    """The metrics of one scope over some days: an immutable index."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.metrics: Sequence[Metric] = sorted(metrics, key=lambda m: (m.name, m.id))
+        self._by_form: dict[str, list[Metric]] = {}
+        for metric in self.metrics:
+            for form in metric.forms:
+                self._by_form.setdefault(form, []).append(metric)
+
+    def find(self, matchers: Sequence[Matcher]) -> list[Target]:
+        """What the matchers on `__name__` select; all stored metrics when there are none."""
+        exact = next((m for m in matchers if m.op == "="), None)
+        if exact is not None:
+            found = self._named(exact.value)
+        else:
+            pattern = next((m for m in matchers if m.op == "=~"), None)
+            if pattern is None:
+                found = [Target(metric, "") for metric in self.metrics]
+            elif _PLAIN_NAMES.fullmatch(pattern.value):
+                found = [t for name in dict.fromkeys(pattern.value.split("|")) for t in self._named(name)]
+            else:
+                found = self._matching(pattern)
+        found = [target for target in found if all(_holds(m, target) for m in matchers)]
+        return list(dict.fromkeys(found))
+
+    def shown(self, style: Style) -> set[str]:
+        """Every name there is to ask for, as shown, the classic ones among them."""
+        names = {metric.shown(style) for metric in self.metrics}
+        for metric in self.metrics:
+            if "histogram" in metric.kinds:
+                names.update(metric.shown(style, view) for view in CLASSIC)
+        return names
+
+    def shared(self, style: Style) -> Mapping[str, Sequence[Metric]]:
+        """Shown names that more than one metric has."""
+        by_shown: dict[str, list[Metric]] = {}
+        for metric in self.metrics:
+            by_shown.setdefault(metric.shown(style), []).append(metric)
+        return {name: metrics for name, metrics in by_shown.items() if len(metrics) > 1}
+
+    def _named(self, name: str) -> list[Target]:
+        stored = self._by_form.get(name)
+        if stored:
+            return [Target(metric, "") for metric in stored]
+        for view in CLASSIC:
+            base = name.removesuffix(f"_{view}")
+            if base != name:
+                histograms = (m for m in self._by_form.get(base, ()) if "histogram" in m.kinds)
+                return [Target(metric, view) for metric in histograms]
+        return []
+
+    def _matching(self, pattern: Matcher) -> list[Target]:
+        found: list[Target] = []
+        for metric in self.metrics:
+            if any(pattern.matches(form) for form in metric.forms):
+                found.append(Target(metric, ""))
+            elif "histogram" in metric.kinds:
+                for view in CLASSIC:
+                    names = [f"{form}_{view}" for form in metric.forms]
+                    if any(map(pattern.matches, names)) and not any(n in self._by_form for n in names):
+                        found.append(Target(metric, view))
+        return found
+
+
+def _holds(matcher: Matcher, target: Target) -> bool:
+    suffix = f"_{target.view}" if target.view else ""
+    met = [matcher.matches(form + suffix) for form in target.metric.forms]
+    return any(met) if matcher.op in ("=", "=~") else all(met)

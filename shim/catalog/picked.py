@@ -1,0 +1,201 @@
+"""From a roster to what a selector means: series picked by matchers, label sets, parts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shim.catalog.names import (
+    KINDS,
+    LE,
+    PROJECT,
+    Key,
+    Target,
+    make_key,
+    reserved_labels,
+)
+from shim.catalog.roster import Roster, Rows
+from shim.catalog.types import Kind, Part, Selection, View
+from shim.labels import NAME, TYPE, Labels
+from shim.matching import Matcher
+from shim.metrics import ShimMetrics
+from shim.settings import ShimSettings
+from shim.tenancy import Tenant
+
+_KIND_NUMBERS: Mapping[Kind, int] = {kind: number for number, kind in KINDS.items()}
+#: Among series of equal labels that are no histograms, which type answers.
+_PRECEDENCE: Sequence[Kind] = ("counter", "gauge", "set", "histogram")
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Series of one metric, one type and one view; `rows` of the roster, ascending."""
+
+    target: Target
+    kind: Kind
+    roster: Roster
+    rows: Rows
+    whole: bool
+    keys: Mapping[str, Key]
+
+    @property
+    def variant(self) -> str:
+        return self.target.view
+
+
+def pick(
+    target: Target,
+    roster: Roster,
+    alive: npt.NDArray[Any],
+    tenant: Tenant,
+    matchers: Sequence[Matcher],
+    settings: ShimSettings,
+) -> Iterable[Picked]:
+    """What of a metric's living series meets the matchers (those on the name did already), by type."""
+    org_wide = tenant.project_id is None
+    reserved = reserved_labels(org_wide=org_wide, view=target.view)
+    keys = {name: make_key(name, settings.names, reserved=reserved) for name in roster.columns}
+    for number in np.unique(alive["kind"]).tolist():
+        kind = KINDS[number]
+        if target.view and kind != "histogram":
+            continue
+        all_rows = roster.rows(alive["series_id"][alive["kind"] == number])
+        rows = all_rows
+        for matcher in matchers:
+            if matcher.name == NAME or (matcher.name == LE and target.view == "bucket"):
+                continue
+            if matcher.name == TYPE:
+                rows = rows if matcher.matches("counter" if target.view else kind) else rows[:0]
+            elif matcher.name == PROJECT and org_wide:
+                rows = _of_projects(roster, rows, matcher)
+            else:
+                rows = roster.matching(rows, matcher, keys)
+        if len(rows):
+            yield Picked(target, kind, roster, rows, len(rows) == len(all_rows), keys)
+
+
+def _of_projects(roster: Roster, rows: Rows, matcher: Matcher) -> Rows:
+    projects = roster.project_ids[rows]
+    met = [p for p in np.unique(projects).tolist() if matcher.matches(str(p))]
+    kept: Rows = rows[np.isin(projects, met)]
+    return kept
+
+
+def label_sets(picked: Picked, tenant: Tenant, settings: ShimSettings) -> list[Labels]:
+    """The label sets of what was picked, in the order of its rows."""
+    extra: Callable[[int], tuple[str, str]] | None = None
+    if tenant.project_id is None:
+        projects = picked.roster.project_ids
+
+        def extra(row: int) -> tuple[str, str]:
+            return PROJECT, str(projects[row])
+
+    name = picked.target.metric.shown(settings.names, picked.target.view)
+    return picked.roster.labels(picked.rows, name, picked.keys, extra, variant=picked.variant)
+
+
+def selection(
+    picked: Sequence[Picked],
+    tenant: Tenant,
+    matchers: Sequence[Matcher],
+    settings: ShimSettings,
+    metrics: ShimMetrics,
+) -> Selection:
+    """The parts of a selection: one per type and view."""
+    infos = list(_type_notices(picked, settings))
+    grouped: dict[tuple[Kind, View], list[Picked]] = {}
+    for one in sorted(picked, key=lambda p: _PRECEDENCE.index(p.kind)):
+        grouped.setdefault((one.kind, one.target.view), []).append(one)
+    seen = _Seen(len(picked) > 1)
+    parts: list[Part] = []
+    for (kind, view), members in grouped.items():
+        ids, projects, labels, whole = [], [], [], True
+        # The metric that is really called as it is shown comes first: it keeps the label set.
+        for one in sorted(members, key=lambda p: (len(p.target.metric.forms), p.target.metric.name)):
+            sets = label_sets(one, tenant, settings)
+            rows, sets, left_out = seen.new(one, sets, histogram=kind == "histogram" and not view)
+            if left_out:
+                metrics.name_collisions.inc(left_out)
+                infos.append(_collision_notice(one, left_out, settings))
+            whole = whole and one.whole and not left_out
+            ids.append(one.roster.series_ids[rows])
+            projects.append(one.roster.project_ids[rows])
+            labels.extend(sets)
+        le = tuple(m for m in matchers if m.name == LE) if view == "bucket" else ()
+        metric_ids = tuple(dict.fromkeys(one.target.metric.id for one in members))
+        parts.append(_part(kind, view, metric_ids, ids, projects, labels, whole, le))
+    return Selection(tuple(parts), tuple(dict.fromkeys(infos)))
+
+
+def _part(
+    kind: Kind,
+    view: View,
+    metric_ids: tuple[int, ...],
+    ids: Sequence[npt.NDArray[np.uint64]],
+    projects: Sequence[npt.NDArray[np.uint32]],
+    labels: Sequence[Labels],
+    whole: bool,
+    le_matchers: tuple[Matcher, ...],
+) -> Part:
+    """Ids ascend over all metrics of the part."""
+    series_ids, project_ids = np.concatenate(ids), np.concatenate(projects)
+    if len(ids) > 1:
+        order = np.argsort(series_ids, kind="stable")
+        series_ids, project_ids = series_ids[order], project_ids[order]
+        labels = [labels[i] for i in order.tolist()]
+    return Part(kind, view, metric_ids, series_ids, project_ids, labels, whole, le_matchers)
+
+
+class _Seen:
+    """Label sets given away already: each stands once among the histograms and once among the others.
+
+    One metric of one type cannot repeat itself but by tags that are shown alike, which a roster keeps apart;
+    so there is nothing to look at unless several were picked.
+    """
+
+    def __init__(self, several: bool) -> None:
+        self._several = several
+        self._floats: set[Labels] = set()
+        self._histograms: set[Labels] = set()
+
+    def new(self, picked: Picked, labels: list[Labels], *, histogram: bool) -> tuple[Rows, list[Labels], int]:
+        """The rows and labels that are new, and how many are not."""
+        given = self._histograms if histogram else self._floats
+        if not self._several:
+            distinct = set(labels)
+            if len(distinct) == len(labels):
+                return picked.rows, labels, 0
+        kept: list[int] = []
+        for i, one in enumerate(labels):
+            if one not in given:
+                given.add(one)
+                kept.append(i)
+        if len(kept) == len(labels):
+            return picked.rows, labels, 0
+        return picked.rows[kept], [labels[i] for i in kept], len(labels) - len(kept)
+
+
+def _type_notices(picked: Sequence[Picked], settings: ShimSettings) -> Iterable[str]:
+    """One name used with two types."""
+    kinds: dict[str, dict[Kind, None]] = {}
+    for one in picked:
+        if not one.target.view:
+            kinds.setdefault(one.target.metric.shown(settings.names), {})[one.kind] = None
+    for name, several in kinds.items():
+        if len(several) > 1:
+            yield (
+                f'metric "{name}" was sent as {" and ".join(sorted(several))}: both answer,'
+                " unless __type__ picks one"
+            )
+
+
+def _collision_notice(picked: Picked, count: int, settings: ShimSettings) -> str:
+    metric = picked.target.metric
+    return (
+        f'{count} series of "{metric.name}" ({picked.kind}) are left out: series of another name or type have'
+        f' the same labels as "{metric.shown(settings.names, picked.target.view)}"'
+    )

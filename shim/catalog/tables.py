@@ -1,0 +1,177 @@
+"""The catalog's SQL: what it reads of `series`, `strings` and the tag tables. All user text is bound.
+
+Days are numbers (days since 1970), both ends included; `project_id` None reads all projects of the org. The
+tenant's condition stands in every statement, and is made in one place (`_scope`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.store import Store
+from shim.tenancy import Tenant
+
+#: More ids than this are not sent along; the reader filters what it gets.
+MAX_BOUND_IDS: Final = 2_000
+
+METRIC: Final = np.dtype([("metric_id", "<u8"), ("kind", "u1")])
+ALIVE: Final = np.dtype([("metric_id", "<u8"), ("series_id", "<u8"), ("project_id", "<u4"), ("kind", "u1")])
+TAG: Final = np.dtype([("metric_id", "<u8"), ("series_id", "<u8"), ("key", "<u8"), ("value", "<u8")])
+PAIR: Final = np.dtype([("key", "<u8"), ("value", "<u8")])
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """The days a request is about."""
+
+    first: int
+    last: int
+
+    @staticmethod
+    def of(start_ms: int, end_ms: int) -> Days:
+        first, last = start_ms // 86_400_000, end_ms // 86_400_000
+        return Days(min(max(first, 0), 65_535), min(max(last, 0), 65_535))
+
+
+class Tables:
+    """Reads. Every method raises StoreError."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def metrics(self, tenant: Tenant, days: Days) -> npt.NDArray[Any]:
+        """METRIC records: each metric with each type it has."""
+        where, bound = _scope(tenant, days)
+        return self._store.fetch(
+            f"SELECT metric_id, toUInt8(CAST(type, 'Int8')) AS kind FROM series WHERE {where}"
+            " GROUP BY metric_id, kind",
+            METRIC,
+            bound,
+        )
+
+    def alive(
+        self, tenant: Tenant, days: Days, metric_ids: Sequence[int], most_rows: int
+    ) -> npt.NDArray[Any]:
+        """ALIVE records: the series with data in those days, each once; `most_rows` of them."""
+        where, bound = _scope(tenant, days, metric_ids)
+        return self._store.fetch(
+            "SELECT DISTINCT metric_id, series_id, project_id, toUInt8(CAST(type, 'Int8')) AS kind"
+            f" FROM series WHERE {where} LIMIT {{most:UInt64}}",
+            ALIVE,
+            {**bound, "most": most_rows},
+        )
+
+    def tags(
+        self, tenant: Tenant, days: Days, metric_ids: Sequence[int], series_ids: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[Any]:
+        """TAG records of those series of those metrics, in any order (more series may come along)."""
+        where, bound = _scope(tenant, days, metric_ids)
+        if len(series_ids) <= MAX_BOUND_IDS:
+            where += " AND series_id IN {series:Array(UInt64)}"
+            bound["series"] = series_ids.tolist()
+        return self._store.fetch(
+            "SELECT metric_id, series_id, key, value FROM ("
+            "SELECT metric_id, series_id, any(tag_keys) AS tag_keys, any(tag_values) AS tag_values"
+            f" FROM series WHERE {where} GROUP BY metric_id, series_id"
+            ") ARRAY JOIN tag_keys AS key, tag_values AS value",
+            TAG,
+            bound,
+        )
+
+    def tag_keys(self, tenant: Tenant, days: Days) -> list[int]:
+        """The keys that any series has in those days."""
+        where, bound = _scope(tenant, None)
+        rows = self._store.rows(
+            f"SELECT DISTINCT tag_key FROM metric_tag_keys WHERE {where} AND {_SEEN}",
+            {**bound, **_days(days)},
+        )
+        return [key for (key,) in rows]
+
+    def tag_values(self, tenant: Tenant, days: Days, keys: Collection[int]) -> list[int]:
+        """The values those keys have in those days."""
+        where, bound = _scope(tenant, None)
+        rows = self._store.rows(
+            "SELECT DISTINCT tag_value FROM metric_tag_values"
+            f" WHERE {where} AND {_SEEN} AND tag_key IN {{keys:Array(UInt64)}}",
+            {**bound, **_days(days), "keys": list(keys)},
+        )
+        return [value for (value,) in rows]
+
+    def projects(self, tenant: Tenant, days: Days) -> list[int]:
+        where, bound = _scope(tenant, days)
+        rows = self._store.rows(f"SELECT DISTINCT project_id FROM series WHERE {where}", bound)
+        return sorted(project for (project,) in rows)
+
+    # ---- cardinality
+
+    def count_series(self, tenant: Tenant, days: Days) -> tuple[int, int]:
+        """Series, and distinct label pairs."""
+        where, bound = _scope(tenant, days)
+        ((series,),) = self._store.rows(f"SELECT uniqExact(series_id) FROM series WHERE {where}", bound)
+        where, bound = _scope(tenant, None)
+        ((pairs,),) = self._store.rows(
+            f"SELECT uniqExact(tag_key, tag_value) FROM metric_tag_values WHERE {where} AND {_SEEN}",
+            {**bound, **_days(days)},
+        )
+        return series, pairs
+
+    def top_metrics(self, tenant: Tenant, days: Days, limit: int) -> list[tuple[int, int]]:
+        """(metric_id, series), the largest first."""
+        where, bound = _scope(tenant, days)
+        return self._store.rows(
+            f"SELECT metric_id, uniqExact(series_id) AS n FROM series WHERE {where}"
+            " GROUP BY metric_id ORDER BY n DESC, metric_id LIMIT {limit:UInt64}",
+            {**bound, "limit": limit},
+        )
+
+    def top_keys(self, tenant: Tenant, days: Days, limit: int) -> list[tuple[int, int, int]]:
+        """(tag key, distinct values, bytes of these values), most values first."""
+        where, bound = _scope(tenant, None)
+        return self._store.rows(
+            "SELECT tag_key, count() AS n, sum(length(string)) FROM ("
+            f"SELECT DISTINCT tag_key, tag_value FROM metric_tag_values WHERE {where} AND {_SEEN}"
+            ") AS pairs LEFT ANY JOIN (SELECT id, string FROM strings WHERE org_id = {org:UInt32}) AS texts"
+            " ON texts.id = pairs.tag_value"
+            " GROUP BY tag_key ORDER BY n DESC, tag_key LIMIT {limit:UInt64}",
+            {**bound, **_days(days), "limit": limit},
+        )
+
+    def top_pairs(self, tenant: Tenant, days: Days, limit: int) -> list[tuple[int, int, int]]:
+        """(tag key, tag value, series), most series first."""
+        where, bound = _scope(tenant, days)
+        return self._store.rows(
+            "SELECT key, value, uniqExact(series_id) AS n"
+            f" FROM series ARRAY JOIN tag_keys AS key, tag_values AS value WHERE {where}"
+            " GROUP BY key, value ORDER BY n DESC, key, value LIMIT {limit:UInt64}",
+            {**bound, "limit": limit},
+        )
+
+
+_SEEN: Final = "first_day <= toDate({last:UInt16}) AND last_day >= toDate({first:UInt16})"
+
+
+def _days(days: Days) -> Mapping[str, Any]:
+    return {"first": days.first, "last": days.last}
+
+
+def _scope(
+    tenant: Tenant, days: Days | None, metric_ids: Sequence[int] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """The conditions that keep a statement inside its tenant, and what they bind."""
+    where = ["org_id = {org:UInt32}"]
+    bound: dict[str, Any] = {"org": tenant.org_id}
+    if tenant.project_id is not None:
+        where.append("project_id = {project:UInt32}")
+        bound["project"] = tenant.project_id
+    if metric_ids is not None and len(metric_ids) <= MAX_BOUND_IDS:
+        where.append("metric_id IN {metrics:Array(UInt64)}")
+        bound["metrics"] = list(metric_ids)
+    if days is not None:
+        where.append("day BETWEEN toDate({first:UInt16}) AND toDate({last:UInt16})")
+        bound |= _days(days)
+    return " AND ".join(where), bound

@@ -1,0 +1,42 @@
+"""What every handler works with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, ParamSpec, TypeVar
+
+from aiohttp import web
+
+from shim.answer import Engine
+from shim.catalog import Catalog
+from shim.http.turns import Turns
+from shim.metrics import ShimMetrics
+from shim.settings import ShimSettings
+from shim.tenancy import Gate
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    settings: ShimSettings
+    engine: Engine
+    catalog: Catalog
+    gate: Gate
+    metrics: ShimMetrics
+    turns: Turns
+    pool: Executor  # for everything that blocks: the store, encoding, compressing
+    now_ms: Callable[[], int]
+    started_ms: int
+    ping: Callable[[], None]  # asks the store for a sign of life; raises StoreError
+
+    async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `call` in the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, lambda: call(*args, **kwargs))
+
+
+CONTEXT: Final = web.AppKey("context", Context)
