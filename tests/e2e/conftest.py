@@ -1,0 +1,30 @@
+"""Processes for end-to-end tests. All of them are gone when a test ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.product import Starter, Up
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One running product that tests share; each uses metric names of its own."""
+    up = Up(tmp_path_factory.mktemp("product"))
+    try:
+        yield up.ready()
+    finally:
+        up.clear()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    """Starts processes in a folder of this test; what still runs after the test is killed."""
+    starter = Starter(tmp_path)
+    try:
+        yield starter
+    finally:
+        starter.clear()

@@ -1,0 +1,249 @@
+"""Real processes of Meterhouse for tests: started on free ports, waited for by condition, never by time."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+ROOT: Final = Path(__file__).parents[2]
+PROGRAM: Final = (sys.executable, str(ROOT / "meterhouse.py"))
+START_S: Final = 60.0
+VISIBLE_S: Final = 60.0
+FORTY_DAYS_S: Final = 40 * 86_400
+
+T = TypeVar("T")
+
+
+def wait_for(ask: Callable[[], T | None], what: str, deadline_s: float) -> T:
+    """The first answer that is neither None nor False; fails with `what` after the deadline."""
+    end = time.monotonic() + deadline_s
+    while True:
+        got = ask()
+        if got is not None and got is not False:
+            return got
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline_s:g} s: {what}")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+def get(url: str, timeout_s: float = 30.0) -> tuple[int, bytes]:
+    """Status and body; status 0 when nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as e:
+        with e:
+            return e.code, e.read()
+    except OSError:
+        return 0, b""
+
+
+class Process:
+    """One `meterhouse` command in a process group of its own, its output in a file."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("METERHOUSE_")}
+        with self.log.open("wb") as out:
+            self._popen = subprocess.Popen(
+                [*program, *arguments],
+                cwd=folder,
+                env={**clean, "PYTHONUNBUFFERED": "1", **(environ or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        return self._popen.poll() is None
+
+    def find(self, pattern: str, deadline_s: float = START_S) -> re.Match[str]:
+        """The first match in the output, when it is there; fails when the process ends before."""
+
+        def look() -> re.Match[str] | None:
+            alive = self.running
+            m = re.search(pattern, self.output)
+            assert m or alive, f"ended with {self._popen.returncode}:\n{self.output}"
+            return m
+
+        return wait_for(look, f"{pattern} in\n{self.output}", deadline_s)
+
+    def wait(self, deadline_s: float = 60.0) -> int:
+        return self._popen.wait(deadline_s)
+
+    def terminate(self, deadline_s: float = 60.0) -> int:
+        """SIGTERM to this process (not its children), then its exit code."""
+        self._popen.send_signal(signal.SIGTERM)
+        return self.wait(deadline_s)
+
+    def interrupt(self) -> None:
+        """SIGINT to the whole group, as Ctrl-C in a terminal sends it."""
+        os.killpg(self._popen.pid, signal.SIGINT)
+
+    def kill_children(self) -> None:
+        """kill -9 of every child of this process."""
+        children = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children").read_text().split()
+        assert children
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+
+    def kill(self) -> None:
+        """kill -9 of this process alone."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def clear(self) -> None:
+        """Ends the whole group, whatever state it is in."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        self._popen.wait()
+
+
+class Up(Process):
+    """`meterhouse up` on free ports."""
+
+    def __init__(self, folder: Path, *, indexer: int = 0, environ: Mapping[str, str] | None = None) -> None:
+        super().__init__(
+            folder,
+            *("up", "--data", str(folder / "data"), "--statsd", "127.0.0.1:0"),
+            *("--indexer", f"127.0.0.1:{indexer}", "--api", "127.0.0.1:0"),
+            environ={
+                "METERHOUSE_AGENT__OPS": "127.0.0.1:0",
+                "METERHOUSE_AGENT__AGGREGATE__LATENESS_S": str(FORTY_DAYS_S),
+                **(environ or {}),
+            },
+        )
+
+    def ready(self) -> Up:
+        """Returns when the API says that it is ready."""
+        self.udp = _address(self.find(r"StatsD lines +udp (\S+), tcp (\S+)")[1])
+        self.tcp = _address(self.find(r"StatsD lines +udp (\S+), tcp (\S+)")[2])
+        self.agent = self.find(r"agent metrics +(http\S+)/metrics")[1]
+        self.api = Api(self.find(r"Prometheus API +(http\S+)")[1])
+        self.api.wait_until_ready()
+        return self
+
+    def send(self, lines: Iterable[str]) -> None:
+        """The lines over TCP: nothing is lost on the way."""
+        send_tcp(self.tcp, lines)
+
+
+class Starter:
+    """Starts processes in one folder, and ends all of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._begun: list[Process] = []
+
+    def __call__(
+        self,
+        *arguments: str,
+        environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> Process:
+        self._begun.append(Process(self.folder, *arguments, environ=environ, program=program))
+        return self._begun[-1]
+
+    def up(self, *, indexer: int = 0, environ: Mapping[str, str] | None = None) -> Up:
+        up = Up(self.folder, indexer=indexer, environ=environ)
+        self._begun.append(up)
+        return up.ready()
+
+    def clear(self) -> None:
+        for process in self._begun:
+            process.clear()
+
+
+class Api:
+    """A running API."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def wait_until_ready(self) -> None:
+        wait_for(lambda: get(f"{self.url}/-/ready")[0] == 200, f"{self.url} is ready", START_S)
+
+    def data(self, path: str, **parameters: str | float) -> Any:
+        status, body = get(f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}", 120)
+        document = json.loads(body) if body else {"error": "no answer"}
+        assert status == 200, f"{status} {document.get('error')}: {parameters}"
+        return document["data"]
+
+    def instant(self, query: str, at: float) -> dict[tuple[tuple[str, str], ...], float]:
+        """Labels (without the name) -> value."""
+        data = self.data("query", query=query, time=at)
+        if data["resultType"] == "scalar":
+            return {(): float(data["result"][1])}
+        return {_labels(s["metric"]): float(s["value"][1]) for s in data["result"]}
+
+    def range(
+        self, query: str, start: int, end: int, step: int
+    ) -> dict[tuple[tuple[str, str], ...], dict[int, float]]:
+        """Labels (without the name) -> time -> value."""
+        data = self.data("query_range", query=query, start=start, end=end, step=step)
+        return {
+            _labels(s["metric"]): {int(t): float(v) for t, v in s.get("values", ())} for s in data["result"]
+        }
+
+    def one(self, query: str, at: float) -> float | None:
+        """The value of the only series; None when there is none."""
+        got = self.instant(query, at)
+        assert len(got) < 2, got
+        return next(iter(got.values()), None)
+
+    def wait_until(self, query: str, at: float, value: float) -> None:
+        """Returns when the query gives `value`; fails when it gives more."""
+
+        def reached() -> bool:
+            got = self.one(query, at) or 0.0
+            assert got <= value, f"{query} gives {got}, more than {value}"
+            return got == value
+
+        wait_for(reached, f"{query} == {value}", VISIBLE_S)
+
+
+def _labels(metric: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((k, v) for k, v in metric.items() if k != "__name__"))
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host, int(port)
+
+
+def send_tcp(address: tuple[str, int], lines: Iterable[str]) -> None:
+    with socket.create_connection(address) as sock:
+        sock.sendall("".join(f"{line}\n" for line in lines).encode())

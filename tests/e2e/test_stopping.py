@@ -1,0 +1,149 @@
+"""Stopping, by request and by force: nothing that was taken in is lost, and nothing is there twice."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.e2e.product import Api, Process, Starter, free_port, get, send_tcp, wait_for
+
+pytestmark = pytest.mark.e2e
+
+LINES: Final = 20_000
+
+
+def _lines(n: int, first: int = 0) -> list[str]:
+    """Lines of all kinds without |T, so that they are in the open bucket: counters add up to n."""
+    return [
+        line
+        for i in range(first, first + n)
+        for line in (f"stop.count:1|c|#k:{i % 50}", f"stop.users:u{i % 700}|s", f"stop.time:0.{i % 9 + 1}|ms")
+    ]
+
+
+def _assert_whole(api: Api, n: int) -> None:
+    """All n of each kind are there, once."""
+    now = time.time()
+    api.wait_until("sum(increase(stop_count[1h]))", now + 30, n)
+    assert api.one("sum(histogram_count(increase(stop_time[1h])))", now + 30) == n
+    assert api.one("sum(sum_over_time(stop_users[1h]))", now + 30) == min(n, 700)
+
+
+def test_sigterm_loses_nothing(start: Starter) -> None:
+    """Lines of the open bucket are flushed, sent and stored before `up` ends with 0."""
+    up = start.up()
+    up.send(_lines(LINES))
+    assert up.terminate() == 0, up.output
+    assert get(f"{up.api.url}/-/ready")[0] == 0
+    again = start.up(environ={"METERHOUSE_SHIM__SETTLE_S": "0"})
+    _assert_whole(again.api, LINES)
+
+
+def test_sigint_ends_as_sigterm_does(start: Starter) -> None:
+    up = start.up()
+    up.interrupt()
+    assert up.wait() == 0, up.output
+
+
+def test_dead_agent_ends_the_rest(start: Starter) -> None:
+    up = start.up()
+    up.kill_children()
+    assert up.wait() == 1, up.output
+    assert re.search(r"meterhouse up: the agent ended", up.output), up.output
+
+
+def test_taken_port_is_one_clear_line(start: Starter, tmp_path: Path) -> None:
+    first = start.up()
+    port = first.tcp[1]
+    second = start(
+        *("up", "--data", str(tmp_path / "other"), "--statsd", f"127.0.0.1:{port}"),
+        *("--indexer", "127.0.0.1:0", "--api", "127.0.0.1:0"),
+        environ={"METERHOUSE_AGENT__OPS": "127.0.0.1:0"},
+    )
+    assert second.wait() == 1
+    assert str(port) in second.output
+    assert "Traceback" not in second.output
+    api = first.api.url.rpartition(":")[2]
+    third = start(
+        *("up", "--data", str(tmp_path / "third"), "--statsd", "127.0.0.1:0"),
+        *("--indexer", "127.0.0.1:0", "--api", f"127.0.0.1:{api}"),
+        environ={"METERHOUSE_AGENT__OPS": "127.0.0.1:0"},
+    )
+    assert third.wait() == 1
+    assert api in third.output
+    assert "Traceback" not in third.output
+
+
+def test_killed_up_comes_back_with_everything_once(start: Starter) -> None:
+    """kill -9 of the parent with frames under way: its agent lives on until it has handed them over."""
+    port = free_port()
+    up = start.up(indexer=port)
+    up.send(_lines(LINES))
+    wait_for(lambda: _received(up.agent) >= 3 * LINES, "the agent has the lines", 30)
+    up.kill()
+    again = start.up(indexer=port, environ={"METERHOUSE_SHIM__SETTLE_S": "0"})
+    again.send(_lines(LINES, first=LINES))
+    assert again.terminate() == 0, again.output
+    last = start.up(environ={"METERHOUSE_SHIM__SETTLE_S": "0"})
+    _assert_whole(last.api, 2 * LINES)
+
+
+def _received(agent: str) -> float:
+    _, body = get(f"{agent}/metrics")
+    return sum(
+        float(m[1])
+        for m in re.finditer(rb"^meterhouse_agent_lines_total(?:\{[^}]*\})? (\S+)$", body, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_indexer_killed_again_and_again(start: Starter, seed: int) -> None:
+    """kill -9 of the indexer at random moments while frames arrive; the agent sends until it is answered."""
+    rnd = random.Random(seed)
+    port, ops, statsd = free_port(), free_port(), free_port()
+    dsn = f"chdb://{start.folder}/data/chdb"
+
+    def indexer() -> Process:
+        process = start("indexer", environ={
+            "METERHOUSE_INDEXER__LISTEN": f"127.0.0.1:{port}",
+            "METERHOUSE_INDEXER__DSN": dsn,
+        })  # fmt: skip
+        wait_for(lambda: get(f"http://127.0.0.1:{port}/readyz")[0] == 200, process.output, 60)
+        return process
+
+    agent = start("agent", environ={
+        "METERHOUSE_AGENT__UDP": "",
+        "METERHOUSE_AGENT__TCP": f"127.0.0.1:{statsd}",
+        "METERHOUSE_AGENT__OPS": f"127.0.0.1:{ops}",
+        "METERHOUSE_AGENT__FORWARD__URL": f"http://127.0.0.1:{port}",
+        "METERHOUSE_AGENT__FORWARD__DRAIN_S": "60",
+        "METERHOUSE_AGENT__FORWARD__MAX_BACKOFF_S": "1",
+        "METERHOUSE_AGENT__FLUSH__MAX_FRAME_ROWS": "50",
+        "METERHOUSE_AGENT__FLUSH__LATE_MS": "100",
+    })  # fmt: skip
+    wait_for(lambda: get(f"http://127.0.0.1:{ops}/readyz")[0] == 200, "the agent is ready", 30)
+    now = int(time.time()) // 10 * 10 - 600
+    sent = 0
+    for _ in range(4):
+        process = indexer()
+        for _ in range(5):  # in buckets of the past, so that they leave at once
+            lines = [f"{line}|T{now + 10 * (i % 30)}" for i, line in enumerate(_lines(500, first=sent))]
+            send_tcp(("127.0.0.1", statsd), lines)
+            sent += 500
+        time.sleep(rnd.random())  # any moment will do: what is killed here is what the test is about
+        process.kill()
+    process = indexer()
+    assert agent.terminate(90) == 0, agent.output
+    assert process.terminate() == 0, process.output
+    shim = start("shim", environ={
+        "METERHOUSE_SHIM__LISTEN": f"127.0.0.1:{ops}",
+        "METERHOUSE_SHIM__DSN": dsn,
+    })  # fmt: skip
+    api = Api(f"http://127.0.0.1:{ops}")
+    wait_for(lambda: get(f"{api.url}/-/ready")[0] == 200, shim.output, 60)
+    _assert_whole(api, sent)
