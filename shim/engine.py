@@ -1,0 +1,189 @@
+"""The query engine: text -> plan -> reads -> value, within the limits of one request.
+
+Owns the threads that queries run in and the translation of settings into limits. Knows neither HTTP nor JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import promql_parser as pp
+
+from indexer.store import Store
+from shim.answer import Answer, Kind, QueryOptions
+from shim.catalog import Catalog
+from shim.errors import BadData, TimedOut
+from shim.evaluate import Evaluator
+from shim.grid import Grid
+from shim.plan import rules
+from shim.plan.build import build
+from shim.plan.nodes import Context, Node
+from shim.plan.text import render
+from shim.promql.parse import parse
+from shim.read.leaves import Leaves
+from shim.read.reader import Reader
+from shim.read.windows import LEVELS, Limits
+from shim.settings import ShimSettings
+from shim.tenancy import Tenant
+from shim.values import Annotations, Samples, Scalar, String, Value
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One query on its way: how it was understood and what it became."""
+
+    tree: pp.Expr
+    built: Node
+    plan: Node
+
+
+class QueryEngine:
+    """Answers queries; safe for many at a time.
+
+    `now_s` is the clock that says which buckets have settled.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        settings: ShimSettings,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._settings = settings
+        self._now_s = now_s
+        # Two pools: a query waits for its own reads, so they must not queue behind other queries.
+        self._queries = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
+        self._reads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="read")
+
+    def close(self) -> None:
+        self._queries.shutdown(wait=True, cancel_futures=True)
+        self._reads.shutdown(wait=True, cancel_futures=True)
+
+    async def instant(self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions) -> Answer:
+        """The value of `query` at one time. Raises QueryError."""
+        return await self._submit(tenant, query, Grid.instant(at_ms), options, instant=True)
+
+    async def range(self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions) -> Answer:
+        """The value of `query` at every point of `grid`. Raises QueryError."""
+        return await self._submit(tenant, query, grid, options, instant=False)
+
+    def plan(self, query: str, grid: Grid, options: QueryOptions) -> Planned:
+        """The plan before and after the rules. Raises BadData. Reads nothing."""
+        tree = parse(query)
+        lookback_ms = options.lookback_ms
+        if lookback_ms is None:
+            lookback_ms = round(self._settings.lookback_s * 1000)
+        built = build(tree, Context(grid, lookback_ms=lookback_ms))
+        return Planned(tree, built, rules.apply(built))
+
+    async def _submit(
+        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, *, instant: bool
+    ) -> Answer:
+        deadline_s = time.monotonic() + options.timeout_s
+        work = partial(self._answer, tenant, query, grid, options, deadline_s, instant=instant)
+        try:
+            async with asyncio.timeout(options.timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(self._queries, work)
+        except TimeoutError:
+            raise TimedOut("query timed out in expression evaluation") from None
+
+    def _answer(
+        self,
+        tenant: Tenant,
+        query: str,
+        grid: Grid,
+        options: QueryOptions,
+        deadline_s: float,
+        *,
+        instant: bool,
+    ) -> Answer:
+        if time.monotonic() >= deadline_s:
+            raise TimedOut("query timed out in query queue")
+        start = time.perf_counter()
+        planned = self.plan(query, grid, options)
+        prepared = time.perf_counter()
+        notes = Annotations()
+        reader = Reader(
+            self._store,
+            tenant,
+            self._limits(options),
+            max_rows=self._settings.max_samples,
+            max_cells=self._settings.max_samples,
+            deadline_s=deadline_s,
+        )
+        select = partial(self._catalog.select, tenant)
+        value = Evaluator(Leaves(reader, select, notes), notes, self._reads).run(planned.plan)
+        done = time.perf_counter()
+        if not instant and isinstance(value, String | Samples):
+            what = "range vector" if isinstance(value, Samples) else "string"
+            raise BadData(
+                f'invalid expression type "{what}" for range query, must be Scalar or instant Vector'
+            )
+        timings = {"prepared_ms": (prepared - start) * 1000, "evaluated_ms": (done - prepared) * 1000}
+        explain = _explain(planned, reader, timings) if options.explain else None
+        stats = _stats(reader, timings) if options.stats else None
+        return Answer(_kind(value, instant=instant), value, grid, notes, explain, stats)
+
+    def _limits(self, options: QueryOptions) -> Limits:
+        now_s = self._now_s()
+        settled_s = int(now_s - self._settings.settle_s) // 10 * 10 if self._settings.settle_s else None
+        kept = self._settings.retention
+        days = dict(
+            zip(reversed(LEVELS), (kept.days_10s, kept.days_60s, kept.days_1h, kept.days_1d), strict=True)
+        )
+        return Limits(
+            settled_s=settled_s,
+            forced_s=options.granularity_s or 0,
+            kept_from_s=tuple((g, int(now_s) - d * 86_400) for g, d in days.items()),
+        )
+
+
+def _kind(value: Value | Samples, *, instant: bool) -> Kind:
+    match value:
+        case Samples():
+            return "matrix"
+        case _ if not instant:
+            return "matrix"
+        case Scalar():
+            return "scalar"
+        case String():
+            return "string"
+    return "vector"
+
+
+def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
+    """Every stage, JSON-ready: the query as parsed, the plan before and after the rules, the statements."""
+    return {
+        "query": str(planned.tree),
+        "plan": render(planned.built).splitlines(),
+        "optimized": render(planned.plan).splitlines(),
+        "statements": [
+            {"sql": s.sql, "rows": s.rows, "wall_ms": round(s.wall_ms, 3)} for s in reader.statements
+        ],
+        "timings": {k: round(v, 3) for k, v in timings.items()},
+    }
+
+
+def _stats(reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
+    """Prometheus' statistics as far as we have them: times in seconds, samples = rows read."""
+    rows = sum(s.rows for s in reader.statements)
+    return {
+        "timings": {
+            "evalTotalTime": sum(timings.values()) / 1000,
+            "resultSortTime": 0.0,
+            "queryPreparationTime": timings["prepared_ms"] / 1000,
+            "innerEvalTime": timings["evaluated_ms"] / 1000,
+            "execQueueTime": 0.0,
+            "execTotalTime": sum(timings.values()) / 1000,
+        },
+        "samples": {"totalQueryableSamples": rows, "peakSamples": rows},
+    }

@@ -1,0 +1,181 @@
+"""A plan evaluated: leaves are read (shim/read), everything above is NumPy (shim/eval).
+
+One function a kind of node. Leaves that are equal are read once, and all leaves are read side by side before
+anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+import numpy as np
+
+from shim.errors import BadData
+from shim.eval.aggregate import aggregate
+from shim.eval.binary import binary, negate
+from shim.eval.functions.registry import call
+from shim.eval.functions.signature import Context
+from shim.eval.range.evaluate import range_function
+from shim.eval.subquery import samples_from
+from shim.grid import Grid
+from shim.plan.nodes import (
+    Aggregate,
+    Binary,
+    Call,
+    Merged,
+    Negate,
+    Node,
+    Number,
+    RangeCall,
+    RawRange,
+    SampleTimes,
+    Select,
+    SubqueryCall,
+    Text,
+)
+from shim.read.leaves import Leaves, scalars
+from shim.values import Annotations, Histogram, Samples, Scalar, Spans, String, Value, Vector
+
+Leaf = Select | SampleTimes | RangeCall | Merged
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """Evaluates one plan. `pool` runs the reads."""
+
+    leaves: Leaves
+    notes: Annotations
+    pool: ThreadPoolExecutor
+
+    def run(self, plan: Node) -> Value | Samples:
+        """The value of the plan over its grid. Raises QueryError."""
+        if isinstance(plan, RawRange):
+            return self.leaves.raw(plan)
+        return _Run(self, self._read(plan)).value(plan)
+
+    def _read(self, plan: Node) -> dict[Leaf, Vector]:
+        """Every leaf's value, read side by side; arguments of range functions are evaluated first."""
+        waiting: dict[Leaf, Future[Vector]] = {}
+        run = _Run(self, {})
+        for leaf in dict.fromkeys(_leaves_of(plan)):
+            args = [run.value(a) for a in leaf.args] if isinstance(leaf, RangeCall) else []
+            waiting[leaf] = self.pool.submit(self.leaves.read, leaf, args)
+        try:
+            return {leaf: future.result() for leaf, future in waiting.items()}
+        finally:
+            for future in waiting.values():
+                future.cancel()
+
+
+@dataclass(slots=True)
+class _Run:
+    of: Evaluator
+    read: dict[Leaf, Vector]
+
+    def value(self, node: Node) -> Value:
+        match node:
+            case Number():
+                return Scalar(np.full(node.grid.steps, node.value))
+            case Text():
+                return String(node.text)
+            case Select() | SampleTimes() | RangeCall() | Merged():
+                return self._leaf(node)
+            case SubqueryCall():
+                return self._subquery(node)
+            case Call():
+                args = [self.value(a) for a in node.args]
+                return call(node.function, args, Context(node.grid, self.of.notes, node.absent_labels))
+            case Aggregate():
+                return self._aggregate(node)
+            case Binary():
+                left, right = self.value(node.left), self.value(node.right)
+                return binary(node.op, left, right, node.matching, node.return_bool, self.of.notes)
+            case Negate():
+                return negate(self.value(node.child), self.of.notes)
+            case RawRange():
+                raise BadData("a range vector can only be the argument of a function")
+        assert_never(node)
+
+    def _leaf(self, node: Leaf) -> Vector:
+        if node not in self.read:  # a leaf inside the arguments of another leaf
+            args = [self.value(a) for a in node.args] if isinstance(node, RangeCall) else []
+            self.read[node] = self.of.leaves.read(node, args)
+        return repeat(self.read[node], node.grid)
+
+    def _subquery(self, node: SubqueryCall) -> Vector:
+        if node.inner is None:
+            return Vector.empty(node.grid.steps)
+        inner = self.value(node.inner)
+        if isinstance(inner, Scalar):
+            inner = Vector(
+                len(inner.values), [()], inner.values[None, :], np.ones((1, len(inner.values)), bool)
+            )
+        if isinstance(inner, String):
+            raise BadData("subquery is only allowed on instant vector, got string")
+        args = scalars([self.value(a) for a in node.args], node.ends.steps)
+        samples = samples_from(inner, node.inner.grid)
+        found = range_function(node.function, samples, node.ends, node.window_ms, args, self.of.notes)
+        return repeat(found, node.grid)
+
+    def _aggregate(self, node: Aggregate) -> Vector:
+        vector = self.value(node.child)
+        if not isinstance(vector, Vector):
+            raise BadData(f"expected type instant vector in aggregation expression {node.op}")
+        param = None if node.param is None else self.value(node.param)
+        if isinstance(param, Vector):
+            raise BadData(f"expected type scalar in aggregation parameter of {node.op}")
+        grouping = node.grouping
+        return aggregate(node.op, vector, grouping.labels, grouping.without, param, self.of.notes)
+
+
+def _leaves_of(node: Node) -> Iterator[Leaf]:
+    match node:
+        case Select() | SampleTimes() | RangeCall() | Merged():
+            yield node
+        case SubqueryCall():
+            for child in ((node.inner,) if node.inner else ()) + node.args:
+                yield from _leaves_of(child)
+        case Call():
+            for child in node.args:
+                yield from _leaves_of(child)
+        case Aggregate():
+            for child in (node.child, *((node.param,) if node.param else ())):
+                yield from _leaves_of(child)
+        case Binary():
+            yield from _leaves_of(node.left)
+            yield from _leaves_of(node.right)
+        case Negate():
+            yield from _leaves_of(node.child)
+        case Number() | Text() | RawRange():
+            return
+
+
+# ---------------------------------------------------------------- values that `@` fixes
+
+
+def repeat(vector: Vector, grid: Grid) -> Vector:
+    """A value of one step repeated over a grid (what `@` fixed); other values as they are."""
+    if vector.steps == grid.steps:
+        return vector
+    assert vector.steps == 1
+    n = grid.steps
+
+    def wide(spans: Spans) -> Spans:
+        return Spans(spans.first, np.repeat(spans.counts, n, axis=0))
+
+    over: Callable[[np.ndarray], np.ndarray] = lambda a: np.repeat(a, n, axis=-1)  # noqa: E731
+    return replace(
+        vector,
+        steps=n,
+        values=over(vector.values),
+        present=over(vector.present),
+        histograms=[
+            Histogram(
+                over(h.present), over(h.count), over(h.sum), over(h.zero), wide(h.positive), wide(h.negative)
+            )
+            for h in vector.histograms
+        ],
+    )

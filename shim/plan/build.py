@@ -1,0 +1,268 @@
+"""Syntax tree -> plan: one function a kind of node, all times made absolute. Pure.
+
+Source of behaviour: Prometheus 3.x engine (`@` and offset, subquery alignment, default subquery step) and its
+parser's checks that promql-parser leaves out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Final
+
+import promql_parser as pp
+
+from shim import labels as lb
+from shim.errors import BadData, Unsupported
+from shim.eval.binary import Matching
+from shim.grid import Grid
+from shim.matching import Matcher, MatchOp, compile_regex
+from shim.plan import supported
+from shim.plan.nodes import (
+    Aggregate,
+    Binary,
+    Call,
+    Context,
+    Grouping,
+    Negate,
+    Node,
+    Number,
+    RangeCall,
+    RawRange,
+    SampleTimes,
+    Select,
+    SubqueryCall,
+    Text,
+    Window,
+)
+
+_MATCH_OPS: Final[dict[str, MatchOp]] = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+_CARDS: Final = {
+    "OneToOne": "one-to-one",
+    "ManyToOne": "many-to-one",
+    "OneToMany": "one-to-many",
+    "ManyToMany": "many-to-many",
+}
+_SET_OPS: Final = ("and", "or", "unless")
+_MAX_MS: Final = 1 << 53
+_OPS: Final = {
+    name: name
+    for name in ("+", "-", "*", "/", "%", "^", "==", "!=", "<", ">", "<=", ">=", *_SET_OPS, "atan2")
+}
+
+
+def build(tree: pp.Expr, context: Context) -> Node:
+    """The plan of a whole query over `context.grid`. Raises BadData or Unsupported, naming the construct."""
+    context = replace(context, start_ms=context.grid.start_ms, end_ms=context.grid.end_ms)
+    try:
+        return _build(tree, context)
+    except RecursionError:
+        raise BadData("parse error: nested too deep") from None
+
+
+def _build(tree: Any, ctx: Context) -> Node:
+    match tree:
+        case pp.NumberLiteral():
+            return Number(ctx.grid, float(tree.val))
+        case pp.StringLiteral():
+            return Text(ctx.grid, tree.val)
+        case pp.ParenExpr():
+            return _build(tree.expr, ctx)
+        case pp.UnaryExpr():
+            return Negate(ctx.grid, _build(tree.expr, ctx))
+        case pp.VectorSelector():
+            return _select(tree, ctx)
+        case pp.MatrixSelector():
+            return RawRange(ctx.grid, _window(tree, ctx))
+        case pp.SubqueryExpr():
+            raise Unsupported("a subquery as the whole of an expression is not supported yet")
+        case pp.Call():
+            return _call(tree, ctx)
+        case pp.AggregateExpr():
+            return _aggregate(tree, ctx)
+        case pp.BinaryExpr():
+            return _binary(tree, ctx)
+    raise Unsupported(f"{type(tree).__name__} is not supported")
+
+
+# ---------------------------------------------------------------- selectors
+
+
+def matchers_of(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
+    """The selector's conditions, its name among them. Raises BadData on a bad or empty set."""
+    if tree.matchers.or_matchers:
+        raise BadData('parse error: unexpected "or" in label matching')
+    out = [Matcher(lb.NAME, "=", tree.name)] if tree.name else []
+    for m in tree.matchers.matchers:
+        op = _MATCH_OPS[str(m.op).rsplit(".", 1)[-1]]
+        if op in ("=~", "!~"):
+            compile_regex(m.value)
+        out.append(Matcher(m.name, op, m.value))
+    if all(m.matches("") for m in out):
+        raise BadData("parse error: vector selector must contain at least one non-empty matcher")
+    return tuple(out)
+
+
+def _select(tree: pp.VectorSelector, ctx: Context) -> Select:
+    return Select(ctx.grid, matchers_of(tree), _looked_at(tree, ctx), ctx.lookback_ms)
+
+
+def _window(tree: pp.MatrixSelector, ctx: Context) -> Window:
+    inner = tree.vector_selector
+    window_ms = _ms(tree.range)
+    if window_ms <= 0:
+        raise BadData("parse error: duration must be greater than 0")
+    return Window(matchers_of(inner), _looked_at(inner, ctx), window_ms)
+
+
+def _looked_at(tree: pp.VectorSelector | pp.SubqueryExpr, ctx: Context) -> Grid:
+    """Where in the data's time a selector looks: `@` fixes it, `offset` moves it."""
+    fixed = _at_ms(tree, ctx)
+    grid = ctx.grid if fixed is None else Grid.instant(fixed)
+    return grid.shifted(-_ms(tree.offset)) if tree.offset is not None else grid
+
+
+def _at_ms(tree: pp.VectorSelector | pp.SubqueryExpr, ctx: Context) -> int | None:
+    if tree.at is None:
+        return None
+    match str(tree.at.type).rsplit(".", 1)[-1]:
+        case "Start":
+            return ctx.start_ms
+        case "End":
+            return ctx.end_ms
+    # The text, not `.at.at`: that one panics for times long before 1970.
+    ms = round(float(str(tree.at).lstrip("@ ")) * 1000)
+    if abs(ms) > _MAX_MS:
+        raise BadData("parse error: timestamp out of bounds for @ modifier")
+    return ms
+
+
+def _ms(duration: timedelta | None) -> int:
+    return 0 if duration is None else round(duration / timedelta(milliseconds=1))
+
+
+# ---------------------------------------------------------------- calls
+
+
+def _call(tree: pp.Call, ctx: Context) -> Node:
+    name = tree.func.name
+    arguments = list(tree.args)
+    ranged = next((i for i, a in enumerate(arguments) if _is_range(a)), None)
+    if ranged is not None:
+        source = _unwrap(arguments.pop(ranged))
+        args = tuple(_build(a, ctx) for a in arguments)
+        return _range_call(name, source, args, ctx)
+    if name not in supported.functions():
+        raise Unsupported(f"function {name}() is not supported yet")
+    args = tuple(_build(a, ctx) for a in arguments)
+    if name == "timestamp" and isinstance(args[0], Select):
+        return SampleTimes(args[0])
+    absent = _absent_labels(arguments[0]) if name == "absent" else lb.EMPTY
+    return Call(ctx.grid, name, args, absent)
+
+
+def _range_call(name: str, source: Any, args: tuple[Node, ...], ctx: Context) -> Node:
+    if name not in supported.range_functions():
+        raise Unsupported(f"function {name}() is not supported yet")
+    node: Node
+    if isinstance(source, pp.SubqueryExpr):
+        node = _subquery(name, source, args, ctx)
+    else:
+        node = RangeCall(ctx.grid, name, _window(source, ctx), ctx.lookback_ms, args)
+    if name == "absent_over_time":
+        # The labels are those of the matchers, so `absent` does the rest over whether anything was there.
+        return Call(ctx.grid, "absent", (_present(node),), _absent_labels(source))
+    return node
+
+
+def _present(node: Node) -> Node:
+    assert isinstance(node, RangeCall | SubqueryCall)
+    return replace(node, function="present_over_time")
+
+
+def _subquery(name: str, tree: pp.SubqueryExpr, args: tuple[Node, ...], ctx: Context) -> SubqueryCall:
+    """Inner times are the multiples of the step in (first end - range, last end]: left-open, as in 3.x."""
+    range_ms, step_ms = _ms(tree.range), _ms(tree.step) or ctx.subquery_step_ms
+    if range_ms <= 0:
+        raise BadData("parse error: duration must be greater than 0")
+    ends = _looked_at(tree, ctx)
+    first = ((ends.start_ms - range_ms) // step_ms + 1) * step_ms
+    inner: Node | None = None
+    if first <= ends.end_ms:
+        last = ends.end_ms // step_ms * step_ms
+        inner = _build(tree.expr, replace(ctx, grid=Grid(first, last, step_ms)))
+    return SubqueryCall(ctx.grid, name, inner, ends, range_ms, args)
+
+
+def _is_range(tree: Any) -> bool:
+    return isinstance(_unwrap(tree), pp.MatrixSelector | pp.SubqueryExpr)
+
+
+def _unwrap(tree: Any) -> Any:
+    while isinstance(tree, pp.ParenExpr):
+        tree = tree.expr
+    return tree
+
+
+def _absent_labels(tree: Any) -> lb.Labels:
+    """What `absent()` answers with: the labels that equality matchers fix, each named once.
+
+    Source: Prometheus 3.x functions.go, createLabelsForAbsentFunction.
+    """
+    tree = _unwrap(tree)
+    if isinstance(tree, pp.MatrixSelector):
+        tree = tree.vector_selector
+    if not isinstance(tree, pp.VectorSelector):
+        return lb.EMPTY
+    fixed: dict[str, str] = {}
+    seen: set[str] = set()
+    for m in matchers_of(tree):
+        if m.name == lb.NAME:
+            continue
+        if m.op == "=" and m.name not in seen:
+            fixed[m.name] = m.value
+        else:
+            fixed.pop(m.name, None)
+        seen.add(m.name)
+    return lb.make(fixed)
+
+
+# ---------------------------------------------------------------- operators
+
+
+def _aggregate(tree: pp.AggregateExpr, ctx: Context) -> Aggregate:
+    op = str(tree.op)
+    if op not in supported.aggregations():
+        raise Unsupported(f"aggregation {op} is not supported yet")
+    grouping = Grouping()
+    if tree.modifier is not None:
+        without = str(tree.modifier.type).endswith("Without")
+        grouping = Grouping(tuple(tree.modifier.labels), without)
+    param = None if tree.param is None else _build(tree.param, ctx)
+    return Aggregate(ctx.grid, op, grouping, _build(tree.expr, ctx), param)
+
+
+def _binary(tree: pp.BinaryExpr, ctx: Context) -> Binary:
+    op = _OPS[str(tree.op).lower()]
+    left, right = _build(tree.lhs, ctx), _build(tree.rhs, ctx)
+    mod = tree.modifier
+    matching = _matching(mod, op)
+    if mod is not None and mod.fill_values is not None:
+        fill = mod.fill_values
+        if fill.lhs is not None or fill.rhs is not None:
+            raise Unsupported("fill modifiers are not supported yet")
+    return Binary(ctx.grid, op, left, right, matching, bool(mod and mod.return_bool))
+
+
+def _matching(mod: pp.BinModifier | None, op: str) -> Matching:
+    card: Any = "many-to-many" if op in _SET_OPS else "one-to-one"
+    if mod is None:
+        return Matching(card, on=False, labels=(), include=())
+    if op not in _SET_OPS:
+        card = _CARDS[str(mod.card).rsplit(".", 1)[-1]]
+    on = False
+    names: tuple[str, ...] = ()
+    if mod.matching is not None:
+        on = str(mod.matching.type).endswith("Include")
+        names = tuple(mod.matching.labels)
+    return Matching(card, on=on, labels=names, include=tuple(mod.group_labels or ()))

@@ -1,0 +1,174 @@
+"""The plan: what is to be computed, on absolute grids. Frozen values; pure.
+
+Building the plan (build.py) resolves `offset`, `@`, step, lookback and subquery alignment; after it nobody
+looks at those words again. `grid` is always where the node's own value stands; `at` of a selector is where in
+the data's time it looks, and has one point when `@` fixes it (then the value is repeated over `grid`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from shim.eval.binary import Matching
+from shim.grid import Grid
+from shim.labels import Labels
+from shim.matching import Matcher
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    grid: Grid
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    grid: Grid
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """An instant vector selector."""
+
+    grid: Grid
+    matchers: tuple[Matcher, ...]
+    at: Grid
+    lookback_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleTimes:
+    """`timestamp(selector)`: the times of the samples a selector finds, in seconds."""
+
+    select: Select
+
+    @property
+    def grid(self) -> Grid:
+        return self.select.grid
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A range vector selector: `(t - window_ms, t]` for each t of `ends`."""
+
+    matchers: tuple[Matcher, ...]
+    ends: Grid
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawRange:
+    """A range vector that is itself the answer (`x[5m]` as an instant query)."""
+
+    grid: Grid
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class RangeCall:
+    """A function of a range vector selector."""
+
+    grid: Grid
+    function: str
+    window: Window
+    lookback_ms: int
+    args: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SubqueryCall:
+    """A function of a subquery: `inner` is evaluated on its own grid; None when no point lies in it."""
+
+    grid: Grid
+    function: str
+    inner: Node | None
+    ends: Grid
+    window_ms: int
+    args: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function of instant vectors and scalars. `absent_labels` is for `absent` and its kin alone."""
+
+    grid: Grid
+    function: str
+    args: tuple[Node, ...]
+    absent_labels: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """`by (labels)` or `without (labels)`."""
+
+    labels: tuple[str, ...] = ()
+    without: bool = False
+
+    def __str__(self) -> str:
+        return f"{'without' if self.without else 'by'} ({', '.join(self.labels)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    grid: Grid
+    op: str
+    grouping: Grouping
+    child: Node
+    param: Node | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """`sum` of a selector or of a mergeable range function, done where the data is (rules/merge.py).
+
+    ClickHouse sums per group, so groups x cells leave it; series whose type does not merge are
+    evaluated one by one and summed here.
+    """
+
+    grid: Grid
+    grouping: Grouping
+    child: Select | RangeCall
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    grid: Grid
+    op: str
+    left: Node
+    right: Node
+    matching: Matching | None = None
+    return_bool: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Negate:
+    grid: Grid
+    child: Node
+
+
+Node = (
+    Number
+    | Text
+    | Select
+    | SampleTimes
+    | RawRange
+    | RangeCall
+    | SubqueryCall
+    | Call
+    | Aggregate
+    | Merged
+    | Binary
+    | Negate
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What building a plan needs besides the text."""
+
+    grid: Grid
+    lookback_ms: int = 300_000
+    subquery_step_ms: int = 60_000
+    start_ms: int = field(default=0)  # what start() and end() mean: those of the whole query
+    end_ms: int = field(default=0)

@@ -1,0 +1,55 @@
+"""Optimisations of a plan: each rule is one pure `Node -> Node` in a file of its own, applied bottom up.
+
+A rule must give the same grid with and without it; tests/property holds that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from shim.plan.nodes import (
+    Aggregate,
+    Binary,
+    Call,
+    Merged,
+    Negate,
+    Node,
+    RangeCall,
+    SubqueryCall,
+)
+from shim.plan.rules.merge import merge_sums
+
+Rule = Callable[[Node], Node]
+
+RULES: Sequence[Rule] = (merge_sums,)
+
+
+def apply(node: Node, rules: Sequence[Rule] = RULES) -> Node:
+    """The plan with every rule tried at every node, children first."""
+    node = _children(node, rules)
+    for rule in rules:
+        node = rule(node)
+    return node
+
+
+def _children(node: Node, rules: Sequence[Rule]) -> Node:
+    match node:
+        case Aggregate():
+            param = None if node.param is None else apply(node.param, rules)
+            return replace(node, child=apply(node.child, rules), param=param)
+        case Binary():
+            return replace(node, left=apply(node.left, rules), right=apply(node.right, rules))
+        case Negate():
+            return replace(node, child=apply(node.child, rules))
+        case Call():
+            return replace(node, args=tuple(apply(a, rules) for a in node.args))
+        case RangeCall():
+            return replace(node, args=tuple(apply(a, rules) for a in node.args))
+        case SubqueryCall():
+            inner = None if node.inner is None else apply(node.inner, rules)
+            return replace(node, inner=inner, args=tuple(apply(a, rules) for a in node.args))
+        case Merged():
+            return node
+        case _:
+            return node

@@ -1,0 +1,24 @@
+"""`sum by (l) (rate(x[w]))` is summed in ClickHouse: what merges is stored as mergeable state.
+
+Exact because the sum of increases is the increase of the sums: semantics.md, "Sum is merge". It holds for
+`rate`, `increase` and plain selectors of counters and distributions, and for the unions of sets.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shim.plan.nodes import Aggregate, Merged, Node, RangeCall, Select
+
+#: Range functions whose value over a group is the function of the group's merged state.
+MERGEABLE: Final = frozenset({"rate", "increase", "sum_over_time", "uniq_over_time"})
+
+
+def merge_sums(node: Node) -> Node:
+    """`sum` of a selector or a mergeable range function -> Merged."""
+    if not isinstance(node, Aggregate) or node.op != "sum":
+        return node
+    child = node.child
+    if isinstance(child, Select) or (isinstance(child, RangeCall) and child.function in MERGEABLE):
+        return Merged(node.grid, node.grouping, child)
+    return node

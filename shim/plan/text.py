@@ -1,0 +1,88 @@
+"""A plan as indented text: what `explain` shows and golden tests compare. Pure."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from shim.grid import Grid
+from shim.matching import Matcher
+from shim.plan.nodes import (
+    Aggregate,
+    Binary,
+    Call,
+    Merged,
+    Negate,
+    Node,
+    Number,
+    RangeCall,
+    RawRange,
+    SampleTimes,
+    Select,
+    SubqueryCall,
+    Text,
+    Window,
+)
+
+
+def render(node: Node) -> str:
+    """One line a node, children indented by two spaces."""
+    return "\n".join(_lines(node, 0))
+
+
+def _lines(node: Node, depth: int) -> list[str]:
+    head, children = _parts(node)
+    out = ["  " * depth + head]
+    for child in children:
+        out += _lines(child, depth + 1)
+    return out
+
+
+def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
+    match node:
+        case Number():
+            return f"number {node.value:g}", ()
+        case Text():
+            return f"string {node.text!r}", ()
+        case Select():
+            return f"select {_matchers(node.matchers)} {_grid(node.at)} lookback {_s(node.lookback_ms)}", ()
+        case SampleTimes():
+            return "timestamp", (node.select,)
+        case RawRange():
+            return f"samples {_window(node.window)}", ()
+        case RangeCall():
+            return f"{node.function} {_window(node.window)}", node.args
+        case SubqueryCall():
+            ends = f"{_grid(node.ends)} window {_s(node.window_ms)}"
+            inner = () if node.inner is None else (node.inner,)
+            return f"{node.function} subquery {ends}", (*inner, *node.args)
+        case Call():
+            return f"{node.function}()", node.args
+        case Aggregate():
+            param = () if node.param is None else (node.param,)
+            return f"{node.op} {node.grouping}", (*param, node.child)
+        case Merged():
+            return f"merged sum {node.grouping}", (node.child,)
+        case Binary():
+            how = f" {node.matching}" if node.matching else ""
+            return f"{node.op}{' bool' if node.return_bool else ''}{how}", (node.left, node.right)
+        case Negate():
+            return "negate", (node.child,)
+    assert_never(node)
+
+
+def _matchers(matchers: tuple[Matcher, ...]) -> str:
+    return "{" + ",".join(str(m) for m in matchers) + "}"
+
+
+def _window(window: Window) -> str:
+    return f"{_matchers(window.matchers)} {_grid(window.ends)} window {_s(window.window_ms)}"
+
+
+def _grid(grid: Grid) -> str:
+    if grid.steps == 1:
+        return f"@{_s(grid.start_ms)}"
+    return f"@{_s(grid.start_ms)}..{_s(grid.end_ms)}/{_s(grid.step_ms)}"
+
+
+def _s(ms: int) -> str:
+    return f"{ms // 1000}s" if ms % 1000 == 0 else f"{ms}ms"

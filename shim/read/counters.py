@@ -1,0 +1,106 @@
+"""Counters (and the `_count` and `_sum` of distributions): exact sums of deltas.
+
+Source of behaviour: semantics.md. `rate` and `increase` neither extrapolate nor know resets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from shim.catalog.types import Part
+from shim.grid import Grid
+from shim.read.cells import read_cells
+from shim.read.reader import Keys, Reader, each
+from shim.read.windows import plan_windows
+from shim.sql import nodes as sql
+from shim.values import Floats, Ints, Samples, Vector
+
+#: Range functions that are sums of deltas.
+EXACT = frozenset({"rate", "increase", "delta"})
+
+
+def column_of(part: Part) -> tuple[str, str]:
+    """(table, column) that holds the deltas."""
+    if part.view in ("count", "sum"):
+        return "distributions", part.view
+    return "counters", "value"
+
+
+def increases(
+    reader: Reader, part: Part, keys: Keys, function: str, ends: Grid, window_ms: int, lookback_ms: int
+) -> Vector:
+    """`rate`, `increase` or `delta` of every key at every end. Raises QueryError."""
+    table, column = column_of(part)
+    reading = plan_windows(ends, window_ms, lookback_ms, reader.limits)
+    cells = read_cells(reader, table, part, keys, reading, (column,))
+    values = reading.sums(cells.values[column])
+    values *= scale(function, window_ms, reading.snapped_s)
+    return Vector(ends.steps, keys.labels, values, reading.present(cells.rows, cells.alive))
+
+
+def scale(function: str, window_ms: int, snapped_s: int) -> float:
+    """What a window's sum is multiplied by: the window counted is `window_ms` taken up to the granularity."""
+    counted_ms = -(-window_ms // (snapped_s * 1000)) * snapped_s * 1000
+    if function == "rate":
+        return 1000 / counted_ms
+    return window_ms / counted_ms
+
+
+def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
+    """Running totals of all stored deltas up to each time, where the series is alive. Raises QueryError."""
+    table, column = column_of(part)
+    keys = each(part)
+    reading = plan_windows(at, None, lookback_ms, reader.limits)
+    cells = read_cells(reader, table, part, keys, reading, (column,))
+    values = reading.sums(cells.values[column])
+    return Vector(at.steps, keys.labels, values, reading.present(cells.rows, cells.alive))
+
+
+def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
+    """The running total as samples, one at the end of each 10 s bucket that has data.
+
+    For the functions that only know samples (`irate`, `changes`, `quantile_over_time`, ...). A window
+    `(t-w, t]` of these samples holds the buckets in `[t-w, t)`.
+    """
+    table, column = column_of(part)
+    lo = (ends.start_ms - window_ms) // 10_000 * 10
+    hi = ends.end_ms // 10_000 * 10
+    if reader.limits.settled_s is not None:
+        hi = min(hi, reader.limits.settled_s)
+    before = _totals_at(reader, part, lo)
+    value = sql.call("toFloat64", sql.call("sum", column))
+    query = sql.Query(
+        (sql.Named(sql.col("series_id"), "k"), sql.Named(sql.call("toUInt32", "timestamp"), "t"),
+         sql.Named(value, "v")),
+        reader.source(table, 10),
+        where=(*reader.conditions(part),
+               sql.op(">=", "timestamp", sql.call("toDateTime", max(0, lo))),
+               sql.op("<", "timestamp", sql.call("toDateTime", max(0, hi)))),
+        group_by=("k", "t"),
+        order_by=("k", "t"),
+    )  # fmt: skip
+    rows = reader.fetch(query, [("k", "<u8"), ("t", "<u4"), ("v", "<f8")])
+    key, known = each(part).index(part, rows["k"])
+    key, rows = key[known], rows[known]
+    offsets = np.searchsorted(key, np.arange(len(part.labels) + 1)).astype(np.int64)
+    running = _running(rows["v"].copy(), offsets) + before[key]
+    return Samples(part.labels, offsets, (rows["t"].astype(np.int64) + 10) * 1000, running)
+
+
+def _running(deltas: Floats, offsets: Ints) -> Floats:
+    """Cumulative sums within each series."""
+    for begin, end in pairwise(offsets.tolist()):
+        np.cumsum(deltas[begin:end], out=deltas[begin:end])
+    return deltas
+
+
+def _totals_at(reader: Reader, part: Part, at_s: int) -> Floats:
+    """(series,) what had been counted before `at_s`."""
+    table, column = column_of(part)
+    limits = replace(reader.limits, settled_s=None)
+    reading = plan_windows(Grid.instant(at_s * 1000), None, 10_000, limits)
+    cells = read_cells(reader, table, part, each(part), reading, (column,))
+    return reading.sums(cells.values[column])[:, 0]

@@ -1,0 +1,269 @@
+"""A leaf of the plan read: selects its series, and gives each part of them to the reader of its type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shim import labels as lb
+from shim.catalog.types import Part, Selection
+from shim.errors import BadData, Unsupported
+from shim.eval.aggregate import aggregate
+from shim.eval.aggregation.quantiles import note_invalid_quantile
+from shim.eval.grouping import group_labels
+from shim.eval.merge import relabelled
+from shim.eval.range.evaluate import range_function
+from shim.grid import Grid
+from shim.matching import Matcher
+from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Window
+from shim.read import classic, counters, distributions, gauges, sets
+from shim.read.reader import Keys, Reader, each
+from shim.values import Annotations, Ints, Samples, Scalar, Value, Vector
+
+SelectSeries = Callable[[Sequence[Matcher], int, int], Selection]
+
+#: Range functions that keep the metric's name.
+KEEPS_NAME = frozenset({"last_over_time", "first_over_time"})
+
+
+@dataclass(frozen=True, slots=True)
+class Leaves:
+    """Reads the leaves of one query."""
+
+    reader: Reader
+    select_series: SelectSeries  # (matchers, start_ms, end_ms)
+    notes: Annotations
+
+    def read(self, leaf: Select | SampleTimes | RangeCall | Merged, args: Sequence[Value]) -> Vector:
+        """The leaf's value; of one step where `@` fixes it. Raises QueryError."""
+        match leaf:
+            case Select():
+                return joined(
+                    [
+                        self._instant(p, leaf)[0]
+                        for p in self._parts(leaf.matchers, leaf.at, leaf.lookback_ms)
+                    ],
+                    leaf.at.steps,
+                )
+            case SampleTimes():
+                return self._sample_times(leaf.select)
+            case RangeCall():
+                return self._range_call(leaf, args)
+            case Merged():
+                return self._merged(leaf, args)
+
+    def raw(self, node: RawRange) -> Samples:
+        """The samples of a range vector. Raises QueryError; histograms and sets are Unsupported."""
+        parts = self._window_parts(node.window)
+        found = [self._samples(p, node.window, "a range vector as the whole of a query") for p in parts]
+        return _concatenate(found)
+
+    # ------------------------------------------------------------ instant
+
+    def _instant(self, part: Part, leaf: Select) -> tuple[Vector, Ints | None]:
+        """Values, and the times of the samples in ms where they have times of their own."""
+        at, lookback_ms = leaf.at, leaf.lookback_ms
+        match part.kind, part.view:
+            case "gauge", _:
+                return gauges.select(self.reader, part, at, lookback_ms)
+            case "set", _:
+                return sets.latest(self.reader, part, each(part), at, lookback_ms), None
+            case "histogram", "":
+                return distributions.totals(self.reader, part, at, lookback_ms), None
+            case "histogram", "bucket":
+                found = distributions.totals(self.reader, part, at, lookback_ms)
+                return classic.bucket_series(found, part.le_matchers), None
+        return counters.totals(self.reader, part, at, lookback_ms), None
+
+    def _sample_times(self, leaf: Select) -> Vector:
+        """Source: Prometheus 3.x funcTimestamp; types without times of their own count at the step."""
+        out = []
+        for part in self._parts(leaf.matchers, leaf.at, leaf.lookback_ms):
+            vector, times_ms = self._instant(part, leaf)
+            if times_ms is None:
+                times_ms = np.broadcast_to(leaf.at.times_ms, vector.values.shape)
+            shown = replace(vector, values=times_ms / 1000)
+            if vector.histograms:
+                present = np.stack([h.present for h in vector.histograms])
+                seconds = np.broadcast_to(leaf.at.times_ms / 1000, present.shape)
+                shown = Vector(vector.steps, vector.histogram_labels, seconds, present)
+            out.append(shown)
+        return relabelled(joined(out, leaf.at.steps), lb.without_name)
+
+    # ------------------------------------------------------------ windows
+
+    def _range_call(self, leaf: RangeCall, args: Sequence[Value]) -> Vector:
+        parts = self._window_parts(leaf.window, leaf.lookback_ms)
+        found = [self._window(p, _named(p, leaf.function), leaf, args) for p in parts]
+        return joined(found, leaf.window.ends.steps)
+
+    def _window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
+        """A range function over one part, per key (groups only for what merges)."""
+        ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
+        how = (self.reader, part, keys, name, ends, window_ms, leaf.lookback_ms)
+        if name == "last_over_time" and part.kind != "gauge":
+            select = Select(leaf.grid, leaf.window.matchers, ends, window_ms)
+            return self._instant(part, select)[0]
+        match part.kind, part.view:
+            case "set", _:
+                return self._set_window(part, keys, leaf)
+            case "histogram", "bucket":
+                if name in counters.EXACT:
+                    found = distributions.histograms(*how)
+                    return classic.bucket_series(found, part.le_matchers)
+                raise Unsupported(f"{name}() over the buckets of a distribution is not supported yet")
+            case "histogram", "":
+                return self._distribution_window(part, keys, leaf, args)
+            case ("counter", _) | ("histogram", _) if name in counters.EXACT:
+                return counters.increases(*how)
+        samples = replace(self._samples(part, leaf.window, f"{name}()"), labels=part.labels)
+        return range_function(name, samples, ends, window_ms, scalars(args, ends.steps), self.notes)
+
+    def _distribution_window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
+        ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
+        if name in distributions.HISTOGRAMS:
+            return distributions.histograms(self.reader, part, keys, name, ends, window_ms, leaf.lookback_ms)
+        if name not in distributions.OBSERVATIONS:
+            raise Unsupported(f"{name}() over a distribution is not supported yet")
+        q = None
+        if name == "quantile_over_time":
+            assert isinstance(args[0], Scalar)
+            q = args[0].values[: ends.steps]
+            note_invalid_quantile(Scalar(q), self.notes)
+        return distributions.observations(self.reader, part, keys, name, ends, window_ms, q)
+
+    def _set_window(self, part: Part, keys: Keys, leaf: RangeCall) -> Vector:
+        ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
+        if name in sets.UNIONS:
+            return sets.unions(self.reader, part, keys, ends, window_ms, leaf.lookback_ms)
+        if name == "present_over_time":
+            found = sets.unions(self.reader, part, keys, ends, window_ms, 10_000)
+            return replace(found, values=np.ones_like(found.values))
+        if name in counters.EXACT:
+            raise BadData(f"{name}() of a set: sum_over_time is meant, the union of its members")
+        raise Unsupported(f"{name}() over a set is not supported yet")
+
+    def _samples(self, part: Part, window: Window, asked_by: str) -> Samples:
+        match part.kind, part.view:
+            case "gauge", _:
+                return gauges.window_samples(self.reader, part, window.ends, window.window_ms)
+            case ("counter", _) | (_, "count" | "sum"):
+                return counters.samples(self.reader, part, window.ends, window.window_ms)
+        raise Unsupported(f"{asked_by}: the samples of a {part.kind} are not supported yet")
+
+    # ------------------------------------------------------------ sums of what merges
+
+    def _merged(self, node: Merged, args: Sequence[Value]) -> Vector:
+        """Every part summed where its data is, if its type merges; else series by series."""
+        child, grouping = node.child, node.grouping
+        if isinstance(child, Select):
+            steps = child.at.steps
+            parts = self._parts(child.matchers, child.at, child.lookback_ms)
+            found = [self._merged_instant(p, child, grouping) for p in parts]
+        else:
+            steps = child.window.ends.steps
+            parts = self._window_parts(child.window, child.lookback_ms)
+            found = [self._merged_window(p, child, grouping, args) for p in parts]
+        if len(found) == 1:
+            return found[0]
+        return self._sum(joined_loose(found, steps), grouping)
+
+    def _merged_instant(self, part: Part, child: Select, grouping: Grouping) -> Vector:
+        if part.kind != "set":  # a running total counts only while its series is alive: not of the group's
+            return self._sum(self._instant(part, child)[0], grouping)
+        return sets.latest(self.reader, part, _groups(part.labels, grouping), child.at, child.lookback_ms)
+
+    def _merged_window(
+        self, part: Part, child: RangeCall, grouping: Grouping, args: Sequence[Value]
+    ) -> Vector:
+        keys = _named(part, child.function)
+        if self._merges(part, child.function):
+            return self._window(part, _groups(keys.labels, grouping), child, args)
+        return self._sum(self._window(part, keys, child, args), grouping)
+
+    def _merges(self, part: Part, function: str) -> bool:
+        match part.kind, part.view:
+            case "set", _:
+                return function in sets.UNIONS
+            case "histogram", "":
+                return function in distributions.HISTOGRAMS
+            case ("counter", _) | ("histogram", "count" | "sum"):
+                return function in ("rate", "increase")
+        return False
+
+    def _sum(self, vector: Vector, grouping: Grouping) -> Vector:
+        return aggregate("sum", vector, grouping.labels, grouping.without, None, self.notes)
+
+    # ------------------------------------------------------------ series
+
+    def _parts(self, matchers: Sequence[Matcher], at: Grid, back_ms: int) -> Sequence[Part]:
+        selection = self.select_series(matchers, at.start_ms - back_ms, at.end_ms)
+        for info in selection.infos:
+            self.notes.info(info)
+        return [p for p in selection.parts if len(p.labels)]
+
+    def _window_parts(self, window: Window, lookback_ms: int = 0) -> Sequence[Part]:
+        return self._parts(window.matchers, window.ends, max(window.window_ms, lookback_ms))
+
+
+def _named(part: Part, function: str) -> Keys:
+    """Every series by itself, under the labels a range function leaves."""
+    if function in KEEPS_NAME:
+        return each(part)
+    return each(part, [lb.without_name(labels) for labels in part.labels])
+
+
+def _groups(labels: Sequence[lb.Labels], grouping: Grouping) -> Keys:
+    names = frozenset(grouping.labels)
+    found: dict[lb.Labels, int] = {}
+    group = [found.setdefault(group_labels(one, names, grouping.without), len(found)) for one in labels]
+    return Keys(list(found), np.asarray(group, dtype=np.int64))
+
+
+def joined(vectors: Sequence[Vector], steps: int) -> Vector:
+    """Parts of one selector side by side; rows of equal labels joined. Raises ExecutionError on overlap."""
+    if len(vectors) == 1 and len(set(vectors[0].labels)) == len(vectors[0].labels):
+        only = vectors[0]
+        if len(set(only.histogram_labels)) == len(only.histogram_labels):
+            return only
+    return relabelled(joined_loose(vectors, steps), lambda labels: labels)
+
+
+def joined_loose(vectors: Sequence[Vector], steps: int) -> Vector:
+    """The rows of all vectors, label sets standing as often as they come."""
+    if not vectors:
+        return Vector.empty(steps)
+    return Vector(
+        steps,
+        [labels for v in vectors for labels in v.labels],
+        np.concatenate([v.values for v in vectors]),
+        np.concatenate([v.present for v in vectors]),
+        [labels for v in vectors for labels in v.histogram_labels],
+        [h for v in vectors for h in v.histograms],
+    )
+
+
+def _concatenate(found: Sequence[Samples]) -> Samples:
+    if not found:
+        empty = np.zeros(0)
+        return Samples((), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), empty)
+    starts = np.cumsum([0, *(len(s.values) for s in found)])
+    offsets = [s.offsets[:-1] + start for s, start in zip(found, starts[:-1], strict=True)]
+    return Samples(
+        [labels for s in found for labels in s.labels],
+        np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
+        np.concatenate([s.times_ms for s in found]),
+        np.concatenate([s.values for s in found]),
+    )
+
+
+def scalars(args: Sequence[Value], steps: int) -> list[Scalar]:
+    """Arguments of a range function: scalars, the first step alone where `@` fixes its window."""
+    out = []
+    for value in args:
+        if not isinstance(value, Scalar):
+            raise BadData("expected type scalar in the argument of a range function")
+        out.append(Scalar(value.values[:steps]))
+    return out

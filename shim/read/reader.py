@@ -1,0 +1,136 @@
+"""What every reader of a query shares: the store, the tenant, the limits, and a note of each statement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.store import Store, StoreError
+from shim.catalog.types import Part
+from shim.errors import ExecutionError, InternalError, TimedOut
+from shim.labels import Labels
+from shim.read.windows import Limits
+from shim.sql import nodes as sql
+from shim.sql.render import render
+from shim.tenancy import Tenant
+from shim.values import Bools, Ints
+
+#: ClickHouse's codes for a query that ran too long.
+_TIMEOUT_CODES = (159, 160, 209)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement that was run, for `explain` and `stats`."""
+
+    sql: str
+    rows: int
+    wall_ms: float
+
+
+@dataclass(slots=True)
+class Reader:
+    """Runs the statements of one query. Used by several threads; raises QueryError."""
+
+    store: Store
+    tenant: Tenant
+    limits: Limits
+    max_rows: int
+    max_cells: int
+    deadline_s: float  # time.monotonic() at which the query is given up
+    statements: list[Statement] = field(default_factory=list)
+
+    def fetch(self, query: sql.Query, dtype: npt.DTypeLike) -> npt.NDArray[np.void]:
+        """The rows of a query as records.
+
+        Raises ExecutionError over `max_rows`, TimedOut past the deadline.
+        """
+        left_s = self.deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise TimedOut("query timed out in expression evaluation")
+        settings = (*query.settings, ("max_execution_time", max(1, round(left_s))))
+        text = render(replace(query, settings=settings, limit=self.max_rows + 1))
+        start = time.perf_counter()
+        try:
+            rows = self.store.fetch(text, dtype)
+        except StoreError as e:
+            if e.code in _TIMEOUT_CODES:
+                raise TimedOut("query timed out in expression evaluation") from None
+            raise InternalError("the store could not answer") from e
+        self.statements.append(Statement(text, len(rows), (time.perf_counter() - start) * 1000))
+        if len(rows) > self.max_rows:
+            raise ExecutionError(
+                f"query processing would load too many samples into memory: more than {self.max_rows} rows"
+            )
+        return rows
+
+    def check_cells(self, count: int) -> None:
+        """Raises ExecutionError when a dense block of so many values would be too large."""
+        if count > self.max_cells:
+            raise ExecutionError(
+                "query processing would load too many samples into memory: "
+                f"{count} values, at most {self.max_cells}"
+            )
+
+    def source(self, table: str, granularity_s: int) -> sql.Table:
+        return sql.Table(self.store.database, f"{table}_{_SUFFIX[granularity_s]}")
+
+    def conditions(self, part: Part) -> list[sql.Expr]:
+        """The tenant's and the part's rows of a rollup table."""
+        out: list[sql.Expr] = [sql.op("=", "org_id", self.tenant.org_id)]
+        if self.tenant.project_id is not None:
+            out.append(sql.op("=", "project_id", self.tenant.project_id))
+        out.append(sql.member("metric_id", part.metric_ids))
+        if not part.whole:
+            out.append(sql.member("series_id", tuple(part.series_ids.tolist())))
+        return out
+
+
+_SUFFIX = {10: "10s", 60: "60s", 3_600: "1h", 86_400: "1d"}
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What rows are told apart by: every series of a part by itself, or groups of them.
+
+    `group` is, for every series of the part, the index of its group in `labels`; None: series `i` is key `i`.
+    """
+
+    labels: Sequence[Labels]
+    group: Ints | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def expr(self, part: Part) -> sql.Expr:
+        """UInt64: the group's index, or the series' id where there are no groups."""
+        if self.group is None:
+            return sql.col("series_id")
+        if len(self.labels) == 1 and not part.whole:
+            return sql.call("toUInt64", 0)
+        ids, groups = tuple(part.series_ids.tolist()), tuple(self.group.tolist())
+        return sql.call(
+            "transform", "series_id", sql.Ints(ids), sql.Ints(groups), sql.call("toUInt64", _NO_GROUP)
+        )
+
+    def index(self, part: Part, keys: npt.NDArray[np.uint64]) -> tuple[Ints, Bools]:
+        """The index in `labels` of each fetched key, and which of them are known at all."""
+        if self.group is not None:
+            known = keys < len(self.labels)
+            return np.where(known, keys, 0).astype(np.int64), known
+        place = np.searchsorted(part.series_ids, keys)
+        place = np.minimum(place, max(0, len(part.series_ids) - 1))
+        known = part.series_ids[place] == keys if len(part.series_ids) else np.zeros(len(keys), dtype=bool)
+        return place.astype(np.int64), np.asarray(known)
+
+
+_NO_GROUP = (1 << 64) - 1
+
+
+def each(part: Part, labels: Sequence[Labels] | None = None) -> Keys:
+    """Every series by itself, under its own labels or the given ones."""
+    return Keys(part.labels if labels is None else labels)

@@ -1,0 +1,120 @@
+"""SQL as values: the few forms the readers need. Text is made of them in render.py alone. Pure.
+
+No text of a user ever stands in these: readers know series by integer ids, times by integers, and columns and
+tables by names of our own schema.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Int:
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ints:
+    """An array of unsigned integers, such as series ids."""
+
+    values: tuple[int, ...]
+    type: str = "UInt64"  # the array's element type
+
+
+@dataclass(frozen=True, slots=True)
+class Func:
+    name: str
+    args: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A binary operator, or AND/OR over any number of operands."""
+
+    op: str
+    args: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lambda:
+    """`(names) -> body`, for array functions."""
+
+    names: tuple[str, ...]
+    body: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """`tuple.N`, counted from 1."""
+
+    of: Expr
+    index: int
+
+
+Expr = Column | Int | Ints | Func | Op | Lambda | Element
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    expr: Expr
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    database: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    columns: tuple[Named, ...]
+    source: Table | Query | Union
+    where: tuple[Expr, ...] = ()  # joined by AND
+    group_by: tuple[str, ...] = ()  # aliases
+    order_by: tuple[str, ...] = ()  # aliases
+    array_join: tuple[Named, ...] = ()
+    limit: int | None = None
+    settings: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """UNION ALL."""
+
+    members: tuple[Query, ...]
+
+
+# ---------------------------------------------------------------- short forms
+
+
+def col(name: str) -> Column:
+    return Column(name)
+
+
+def call(name: str, *args: Expr | int | str) -> Func:
+    """A function call; strings are columns, ints are literals."""
+    return Func(name, tuple(expr(a) for a in args))
+
+
+def op(operator: str, *args: Expr | int | str) -> Op:
+    return Op(operator, tuple(expr(a) for a in args))
+
+
+def expr(value: Expr | int | str) -> Expr:
+    if isinstance(value, int):
+        return Int(value)
+    return Column(value) if isinstance(value, str) else value
+
+
+def member(value: Expr | str, ids: tuple[int, ...]) -> Expr:
+    """`value IN ids`, or `=` for one."""
+    if len(ids) == 1:
+        return op("=", value, ids[0])
+    return op("IN", value, Ints(ids))
