@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from indexer.schema.tables import Retention
 from shim.tenancy import TenancySettings
 
 
@@ -55,6 +56,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_form_bytes: int = 10_000_000
     #: Whose data a request sees.
     tenancy: TenancySettings = TenancySettings()
+    #: How long rows are kept, as the indexer is set to: older windows are read from coarser rollups.
+    retention: Retention = Retention()
     #: The look-up of series.
     catalog: CatalogSettings = CatalogSettings()
 
