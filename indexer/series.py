@@ -51,7 +51,8 @@ def tag_sums(tag_count: AnyInts, keys: U64s, values: U64s) -> U64s:
 
 def series_ids(org_id: int, project_id: int, series_type: int, metric_ids: U64s, sums: U64s) -> U64s:
     """The ids of series of one tenant and type; `sums` as tag_sums gives them."""
-    tenant = mix(np.array([org_id << 32 | project_id], np.uint64)) + np.uint64(series_type) * _PAIR
+    typed = np.array([series_type], np.uint64) * _PAIR  # arrays wrap around in silence, scalars warn
+    tenant = mix(np.array([org_id << 32 | project_id], np.uint64)) + typed
     ids = mix(mix(metric_ids + tenant) + sums)
     ids[ids == 0] = 1
     return ids

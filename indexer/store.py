@@ -198,6 +198,12 @@ def open_store(dsn: str, *, pool: int = 4, cluster: str | None = None) -> Store:
     return Store(clients, database, cluster, embedded=embedded)
 
 
+def embedded_path(dsn: str) -> Path | None:
+    """The path of an embedded store; None for a server. Raises StoreError."""
+    address, _, embedded = _parse(dsn)
+    return Path(address) if embedded else None
+
+
 def quote_name(name: str) -> str:
     """A database, table or column name as SQL."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

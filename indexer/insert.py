@@ -1,0 +1,87 @@
+"""From units to INSERTs: strings and series first, then one block per kind, each under its token.
+
+Owns what one attempt to write a batch does. Sync: runs in a thread. Repeating an attempt with the same units
+and token gives the same blocks under the same tokens, so ClickHouse keeps each once, in every rollup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from indexer.columns import Block, FrameRows, cut, join, resolve, series_rows
+from indexer.schema.tables import KINDS
+from indexer.series import SeriesRegistry, U64s
+from indexer.store import Store
+from indexer.strings.record import StringIndexer
+from indexer.unit import Unit
+
+#: Rows of one INSERT at most: below ClickHouse's own block size, so that one INSERT is one block.
+MAX_BLOCK_ROWS: Final = 500_000
+
+
+class Inserter:
+    """Writes batches. `on_insert(table, rows)` is called after each INSERT of samples."""
+
+    def __init__(
+        self,
+        store: Store,
+        strings: StringIndexer,
+        registry: SeriesRegistry,
+        *,
+        coalesce: bool = False,
+        on_insert: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._strings = strings
+        self._registry = registry
+        self._coalesce = coalesce
+        self._on_insert = on_insert
+
+    def insert(self, token: str, units: Sequence[Unit]) -> int:
+        """Write a batch; gives its rows. Raises StoreError; then repeat with the same token and units."""
+        frames = [resolve(u.frame, u.with_given(ids)) for u, ids in zip(units, self._ids(units), strict=True)]
+        self._write_series(frames)
+        written = 0
+        for kind in KINDS:
+            blocks = [f.blocks[kind] for f in frames if kind in f.blocks]
+            for number, block in enumerate(cut(join(blocks), MAX_BLOCK_ROWS) if blocks else ()):
+                rows = len(block["series_id"])
+                self._store.insert(
+                    f"ingest_{kind}", block, token=f"{token}/{kind}/{number}", coalesce=self._coalesce
+                )
+                written += rows
+                if self._on_insert is not None:
+                    self._on_insert(f"ingest_{kind}", rows)
+        return written
+
+    def _ids(self, units: Sequence[Unit]) -> list[U64s]:
+        """For each unit the ids of its strings; one recording for all of them."""
+        wanted: dict[int, set[str]] = {}
+        for unit in units:
+            wanted.setdefault(unit.frame.org_id, set()).update(unit.frame.strings)
+        recorded = self._strings.bulk_record(wanted)
+        out = []
+        for unit in units:
+            strings = unit.frame.strings
+            ids = recorded.get(unit.frame.org_id, {})
+            out.append(np.fromiter(map(ids.__getitem__, strings), np.uint64, len(strings)))
+        return out
+
+    def _write_series(self, frames: Sequence[FrameRows]) -> None:
+        """Put series into their table that are not known to be there, before any sample of theirs."""
+        blocks: list[Block] = []
+        fresh: list[tuple[int, U64s]] = []
+        for frame in frames:
+            for sighting in frame.sightings:
+                unknown = self._registry.unknown(sighting.day, sighting.series_id)
+                if unknown.any():
+                    blocks.append(series_rows(frame.series, sighting, unknown))
+                    fresh.append((sighting.day, sighting.series_id[unknown]))
+        if blocks:
+            for block in cut(join(blocks), MAX_BLOCK_ROWS):
+                self._store.insert("series", block)
+            for day, ids in fresh:
+                self._registry.register(day, ids)

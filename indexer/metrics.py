@@ -1,0 +1,60 @@
+"""The indexer's own metrics, `meterhouse_indexer_*`, in their own registry (docs/metrics.md lists them)."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        p = "meterhouse_indexer_"
+        r = self.registry
+        self.frames = Counter(p + "frames", "Frames by what became of them", ["outcome"], registry=r)
+        self.refused = Counter(p + "refused", "Requests not taken, by reason", ["reason"], registry=r)
+        self.messages = Counter(
+            p + "messages", "JSON messages by what became of them", ["outcome"], registry=r
+        )
+        self.rows = Counter(p + "rows", "Rows written into ClickHouse (before rollups)", registry=r)
+        self.received_bytes = Counter(p + "received_bytes", "Bytes of request bodies", registry=r)
+        self.batches = Counter(p + "batches", "Batches written", registry=r)
+        self.replayed = Counter(
+            p + "replayed_batches", "Unfinished batches written again at start", registry=r
+        )
+        self.store_errors = Counter(
+            p + "store_errors", "Failed calls of ClickHouse", ["retryable"], registry=r
+        )
+        self.batch_seconds = Histogram(
+            p + "batch_seconds",
+            "Time from taking a batch to its last INSERT",
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=r,
+        )
+        self.held_bytes = Gauge(p + "held_bytes", "Bytes of frames taken and not yet written", registry=r)
+        self.series = Gauge(p + "known_series", "(series, day) pairs known to be in the table", registry=r)
+        self.forgotten = Gauge(p + "forgotten_series", "Such pairs dropped at the bound", registry=r)
+        self.cached = Gauge(p + "cached_strings", "Strings whose ids are kept in the process", registry=r)
+        self.strings = Gauge(p + "strings", "Strings by how their id was fetched", ["fetch_type"], registry=r)
+        self.collisions = Gauge(p + "string_collisions", "Strings that met another one's id", registry=r)
+        self.cache_failures = Gauge(p + "redis_failures", "Failed calls of the shared cache", registry=r)
+        self.cache_skipped = Gauge(
+            p + "redis_skipped", "Calls of the shared cache not tried after a failure", registry=r
+        )
+        self.dropped_aside = Gauge(
+            p + "dropped_aside_batches", "Refused batches that the journal had no room for", registry=r
+        )
+        self.last_write = Gauge(p + "last_write_timestamp_seconds", "When rows were last written", registry=r)
+        self.rows_total = 0
+        self.last_write_s = 0.0
+
+    def wrote(self, frames: int, rows: int, seconds: float) -> None:
+        """Note a batch that is stored."""
+        self.frames.labels(outcome="written").inc(frames)
+        self.rows.inc(rows)
+        self.batches.inc()
+        self.batch_seconds.observe(seconds)
+        self.rows_total += rows
+        self.last_write_s = time.time()
+        self.last_write.set(self.last_write_s)

@@ -1,0 +1,166 @@
+"""The indexer's HTTP side: frames and messages in, health and metrics out.
+
+Owns the answers (docs/wire-format.md): 200 is in ClickHouse, 400 never send it again, 413 too large,
+503 with Retry-After send the same bytes later. Everything else belongs to the writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from agent import frame as wire
+from indexer.columns import check
+from indexer.messages import MessagesError, Parsed, parse
+from indexer.metrics import Metrics
+from indexer.settings import Settings
+from indexer.unit import Unit
+from indexer.writer import Refused, Unavailable, WriteError, Writer
+
+#: Bodies beyond this are decoded in a thread, so that the loop goes on answering.
+_LARGE_BYTES: Final = 64 << 10
+_MAX_KEY: Final = 200
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Receiver:
+    """`ready` says whether the store answers; `refresh` brings the gauges up to date."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        ready: Callable[[], Awaitable[bool]],
+        refresh: Callable[[], None],
+    ) -> None:
+        self._writer = writer
+        self._settings = settings
+        self._metrics = metrics
+        self._ready = ready
+        self._refresh = refresh
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard])
+        app.router.add_post("/v1/frames", self._frames)
+        app.router.add_post("/v1/messages", self._messages)
+        app.router.add_get("/metrics", self._show_metrics)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Tokens, and every failure as the answer the wire format names."""
+        if request.path.startswith("/v1/") and not self._authorized(request):
+            self._metrics.refused.labels(reason="unauthorized").inc()
+            return _error(401, "a bearer token is wanted")
+        try:
+            return await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            self._metrics.refused.labels(reason="too_large").inc()
+            return _error(413, f"more than {self._settings.bounds.body_bytes} bytes")
+        except Unavailable as e:
+            return _error(503, str(e), {"Retry-After": str(e.retry_after_s)})
+        except Refused as e:
+            return _error(400, str(e))
+
+    def _authorized(self, request: web.Request) -> bool:
+        if not self._settings.tokens:
+            return True
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        matches = [hmac.compare_digest(token.encode(), t.encode()) for t in self._settings.tokens]
+        return scheme.lower() == "bearer" and any(matches)
+
+    async def _frames(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        try:
+            large = len(body) > _LARGE_BYTES
+            unit = await asyncio.to_thread(self._unit, body) if large else self._unit(body)
+        except wire.FrameError as e:
+            self._metrics.refused.labels(reason="bad_frame").inc()
+            return _error(400, str(e))
+        await self._writer.write(unit)
+        return _json({"rows": unit.frame.rows})
+
+    def _unit(self, body: bytes) -> Unit:
+        frame = wire.decode(body, self._settings.bounds.frame_bytes)
+        check(frame, latest_s=self._latest_s())
+        return Unit(frame.identity, body, frame)
+
+    async def _messages(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        key = request.headers.get("Idempotency-Key") or uuid.uuid4().hex
+        if len(key) > _MAX_KEY:
+            return _error(400, f"Idempotency-Key: more than {_MAX_KEY} characters")
+        try:
+            parsed = await asyncio.to_thread(self._parse, body, key)
+        except MessagesError as e:
+            self._metrics.refused.labels(reason="bad_messages").inc()
+            return _error(400, str(e))
+        await self._write_all(parsed.units)
+        self._metrics.messages.labels(outcome="accepted").inc(parsed.accepted)
+        self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected))
+        rejected = [{"position": r.position, "reason": r.reason} for r in parsed.rejected]
+        status = 400 if rejected and not parsed.accepted else 200
+        return _json({"accepted": parsed.accepted, "rejected": rejected}, status)
+
+    def _parse(self, body: bytes, key: str) -> Parsed:
+        return parse(
+            body,
+            key=key,
+            created_ms=time.time_ns() // 1_000_000,
+            latest_s=self._latest_s(),
+            max_messages=self._settings.bounds.messages,
+        )
+
+    async def _write_all(self, units: Sequence[Unit]) -> None:
+        """All of them, in one batch if may be; raises the first WriteError after each was tried."""
+        results = await asyncio.gather(*(self._writer.write(u) for u in units), return_exceptions=True)
+        failures = [r for r in results if isinstance(r, BaseException)]
+        failures.sort(key=lambda e: isinstance(e, WriteError))  # what is worse first: a mistake of ours, ...
+        if failures:
+            raise failures[0]
+
+    async def _body(self, request: web.Request) -> bytes:
+        body = await request.read()
+        self._metrics.received_bytes.inc(len(body))
+        return body
+
+    def _latest_s(self) -> int:
+        return int(time.time()) + self._settings.bounds.future_s
+
+    async def _show_metrics(self, _: web.Request) -> web.Response:
+        self._refresh()
+        return web.Response(
+            body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        ready = await self._ready()
+        return web.Response(
+            text="ready\n" if ready else "the store does not answer\n", status=200 if ready else 503
+        )
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
+
+
+def _error(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
+    response = _json({"error": text}, status)
+    response.headers.update(headers or {})
+    return response

@@ -1,0 +1,216 @@
+"""The indexer as a service: store, strings, registry, writer and HTTP put together.
+
+Owns the order of starting (store, tables, replay, listen) and of stopping (stop accepting, drain, close).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from aiohttp import web
+
+from indexer.insert import Inserter
+from indexer.journal import Journal, JournalError
+from indexer.metrics import Metrics
+from indexer.receive import Receiver
+from indexer.schema import migrate
+from indexer.series import SeriesRegistry
+from indexer.settings import Settings
+from indexer.store import Store, StoreError, embedded_path, open_store
+from indexer.strings.cache import LruCache, RedisCache, StringCache
+from indexer.strings.record import StringIndexer
+from indexer.strings.store import ClickHouseIdStore
+from indexer.writer import FrameWriter, JournalWriter
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Numbers for a status line, since the start."""
+
+    rows: int
+    series: int
+    last_write_s: float  # Unix time; 0 when nothing was written
+
+
+class IndexerService:
+    """`store`: use this one and leave it open; None opens (and closes) one of the settings' DSN.
+
+    Raises StoreError, JournalError or OSError from `start` when it cannot work.
+    """
+
+    def __init__(self, settings: Settings, store: Store | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.registry = SeriesRegistry(settings.bounds.cached_series)
+        self.host, _, port = settings.listen.rpartition(":")
+        self.port = int(port)
+        self._store = store
+        self._owns_store = store is None
+        self._lru = LruCache(settings.bounds.cached_strings)
+        self._redis = RedisCache(settings.redis_url, "ingest") if settings.redis_url else None
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-service")
+        self._journal: Journal | None = None
+        self._strings: StringIndexer | None = None
+        self._writer: JournalWriter | FrameWriter | None = None
+        self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite | None = None
+
+    @property
+    def address(self) -> str:
+        """`host:port`, the port the real one."""
+        return f"{self.host}:{self.port}"
+
+    def version(self) -> int:
+        """Rises when the table `series` got rows; see SeriesRegistry."""
+        return self.registry.version
+
+    def status(self) -> Status:
+        return Status(self.metrics.rows_total, len(self.registry), self.metrics.last_write_s)
+
+    async def start(self) -> None:
+        """Open, migrate, write what a crash left unfinished, listen. A failure closes everything again."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        if self._store is None:
+            self._store = await self._in_thread(
+                partial(open_store, settings.dsn, pool=settings.connections, cluster=settings.cluster)
+            )
+        store = self._store
+        await self._in_thread(partial(migrate, store, settings.retention))
+        self._writer = await self._in_thread(partial(self._make_writer, store))
+        await self._writer.start()
+        receiver = Receiver(
+            self._writer, settings, self.metrics, ready=self._answers, refresh=self._refresh_gauges
+        )
+        self._runner = web.AppRunner(receiver.app(), access_log=None, handle_signals=False)
+        await self._runner.setup()
+        self._site = web.TCPSite(self._runner, self.host, self.port)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
+        log.info("event=listening part=indexer address=%s", self.address)
+
+    async def stop(self) -> None:
+        """Stop accepting, write what was taken (until the deadline), close. Stopping twice does nothing."""
+        if self._site is not None:
+            await self._site.stop()
+            self._site = None
+        if self._writer is not None:
+            await self._writer.stop(self.settings.drain_s)
+            self._writer = None
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        if self._redis is not None:
+            self._redis.close()
+        if self._owns_store and self._store is not None:
+            await self._in_thread(self._store.close)
+            self._store = None
+        self._threads.shutdown()
+
+    def _make_writer(self, store: Store) -> JournalWriter | FrameWriter:
+        settings = self.settings
+        journal = settings.batching == "journal" or (settings.batching == "auto" and store.embedded)
+        caches: list[StringCache] = [self._lru]
+        if self._redis is not None:
+            caches.append(self._redis)
+        self._strings = StringIndexer(ClickHouseIdStore(store), caches)
+        inserter = Inserter(
+            store, self._strings, self.registry, coalesce=not journal and settings.cluster is None
+        )
+        if not journal:
+            return FrameWriter(inserter, settings, self.metrics)
+        self._journal = Journal(
+            _journal_path(settings),
+            max_identities=settings.journal.identities,
+            max_age_ms=settings.journal.identity_days * _DAY_MS,
+            max_aside_bytes=settings.journal.aside_bytes,
+        )
+        return JournalWriter(store, inserter, self._journal, settings, self.metrics)
+
+    def _refresh_gauges(self) -> None:
+        m = self.metrics
+        m.series.set(len(self.registry))
+        m.forgotten.set(self.registry.forgotten)
+        m.cached.set(len(self._lru))
+        if self._writer is not None:
+            m.held_bytes.set(self._writer.held_bytes)
+        if self._strings is not None:
+            m.collisions.set(self._strings.collisions)
+            for fetch_type, count in self._strings.fetched.items():
+                m.strings.labels(fetch_type=fetch_type.value).set(count)
+        if self._redis is not None:
+            m.cache_failures.set(self._redis.breaker.failures)
+            m.cache_skipped.set(self._redis.breaker.skipped)
+        if self._journal is not None:
+            m.dropped_aside.set(self._journal.dropped_aside)
+
+    async def _answers(self) -> bool:
+        if self._store is None or self._writer is None:
+            return False
+        try:
+            await self._in_thread(partial(self._store.rows, "SELECT 1"))
+        except StoreError:
+            return False
+        return True
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _journal_path(settings: Settings) -> Path:
+    if settings.journal.path:
+        return Path(settings.journal.path)
+    data = embedded_path(settings.dsn)
+    return Path("data/indexer-journal.sqlite") if data is None else Path(f"{data}.journal.sqlite")
+
+
+async def run(
+    settings: Settings,
+    *,
+    store: Store | None = None,
+    ready: Callable[[IndexerService], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until `stop` is set or SIGTERM or SIGINT comes; `ready` is called when it listens."""
+    stopping = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        with suppress(
+            NotImplementedError, ValueError, RuntimeError
+        ):  # not the main thread: `stop` it is then
+            loop.add_signal_handler(signum, stopping.set)
+    service = IndexerService(settings, store)
+    try:
+        await service.start()
+    except JournalError as e:
+        raise OSError(str(e)) from e
+    try:
+        if ready is not None:
+            ready(service)
+        await stopping.wait()
+    finally:
+        await service.stop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError, ValueError, RuntimeError):
+                loop.remove_signal_handler(signum)

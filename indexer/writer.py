@@ -1,0 +1,284 @@
+"""Writing frames exactly once: a frame is acknowledged when all its rows are in ClickHouse, and never twice.
+
+Two ways, one interface (`Writer.write`):
+
+* JournalWriter, when one indexer owns the data. Frames that come while a batch is being written form the next
+  one (group commit). Batch and frames are committed to the journal, then inserted under the batch's token,
+  then marked done. A crash anywhere leaves an unfinished batch, which is written again under the same token
+  at the next start; a frame that is sent again is known by its identity.
+* FrameWriter, when several may run. The frame is the unit of INSERT and its identity the token, so it does
+  not matter which indexer gets it again; the server coalesces inserts (async_insert).
+
+Runs in one event loop; the store's calls run in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol, TypeVar
+
+from indexer.batch import Batcher
+from indexer.insert import Inserter
+from indexer.journal import Journal, JournalError, State
+from indexer.metrics import Metrics
+from indexer.settings import Settings
+from indexer.store import Store, StoreError
+from indexer.unit import Unit
+
+log = logging.getLogger(__name__)
+
+_BACKOFF_S: Final = (0.1, 0.3, 1.0, 3.0, 5.0)
+
+T = TypeVar("T")
+
+
+class WriteError(Exception):
+    """A frame that is not in ClickHouse."""
+
+
+class Unavailable(WriteError):  # noqa: N818  # names the answer, like HTTP's
+    """Not now: send the same bytes again after `retry_after_s`."""
+
+    def __init__(self, text: str, retry_after_s: int = 1) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Refused(WriteError):  # noqa: N818  # names the answer, like HTTP's
+    """Never: ClickHouse will not take it."""
+
+
+class Writer(Protocol):
+    async def start(self) -> None:
+        """Write what an earlier run left unfinished, then be ready."""
+
+    async def write(self, unit: Unit) -> None:
+        """Returns when the unit is in ClickHouse. Raises WriteError."""
+
+    async def stop(self, deadline_s: float) -> None:
+        """Write what was taken, until the deadline; take nothing any more."""
+
+
+class JournalWriter:
+    """See the module. `now_ms` is the wall clock."""
+
+    def __init__(
+        self,
+        store: Store,
+        inserter: Inserter,
+        journal: Journal,
+        settings: Settings,
+        metrics: Metrics,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._store = store
+        self._inserter = inserter
+        self._journal = journal
+        self._settings = settings
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
+        self._in_flight: dict[str, asyncio.Future[None]] = {}
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
+        self._came = asyncio.Event()
+        self._stopping = False
+        self._loop_task: asyncio.Task[None] | None = None
+
+    @property
+    def held_bytes(self) -> int:
+        return self._batcher.held_bytes
+
+    async def start(self) -> None:
+        for token, units in await self._in_thread(self._journal.unfinished):
+            log.info("event=replay token=%s frames=%d", token, len(units))
+            await self._write_batch(token, units)
+            self._metrics.replayed.inc()
+        self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
+
+    async def write(self, unit: Unit) -> None:
+        future = self._in_flight.get(unit.identity)
+        if future is None:
+            match self._journal.state(unit.identity):
+                case State.DONE:
+                    self._metrics.frames.labels(outcome="repeated").inc()
+                    return
+                case State.OPEN:
+                    raise Unavailable("its batch is unfinished", retry_after_s=5)
+                case State.ASIDE:
+                    raise Refused("ClickHouse refused this frame before; it is kept aside")
+            future = self._queue(unit)
+        else:
+            self._metrics.frames.labels(outcome="repeated").inc()
+        try:
+            async with asyncio.timeout(self._settings.acknowledge_s):
+                await asyncio.shield(future)
+        except TimeoutError:
+            raise Unavailable("not written yet") from None
+
+    async def stop(self, deadline_s: float) -> None:
+        self._stopping = True
+        self._came.set()
+        if self._loop_task is not None:
+            await asyncio.wait([self._loop_task], timeout=deadline_s)
+            self._loop_task.cancel()
+            await asyncio.gather(self._loop_task, return_exceptions=True)
+        self._threads.shutdown()
+        for future in self._in_flight.values():
+            if not future.done():
+                future.set_exception(Unavailable("shutting down"))
+                future.exception()  # nobody may be waiting for it any more
+        self._journal.close()
+
+    def _queue(self, unit: Unit) -> asyncio.Future[None]:
+        if self._stopping:
+            raise Unavailable("shutting down")
+        if not self._batcher.offer(unit, self._now_ms()):
+            self._metrics.refused.labels(reason="queue_full").inc()
+            raise Unavailable("too much is waiting to be written")
+        future = self._in_flight[unit.identity] = asyncio.get_running_loop().create_future()
+        self._came.set()
+        return future
+
+    async def _run(self) -> None:
+        while True:
+            wait_ms = self._batcher.ready_in_ms(self._now_ms())
+            if wait_ms is None:
+                if self._stopping:
+                    return
+                self._came.clear()
+                await self._came.wait()
+            elif wait_ms > 0 and not self._stopping:
+                self._came.clear()
+                try:
+                    async with asyncio.timeout(wait_ms / 1000):
+                        await self._came.wait()
+                except TimeoutError:
+                    pass
+            else:
+                await self._write_next()
+
+    async def _write_next(self) -> None:
+        units = self._batcher.take()
+        outcome: WriteError | None
+        try:
+            token = uuid.uuid4().hex
+            await self._in_thread(self._journal.begin, token, units, self._now_ms())
+            outcome = await self._write_batch(token, units)
+        except JournalError as e:  # the disk: the frames' senders keep them
+            log.error("event=journal_failed error=%s", e)
+            outcome = Unavailable(f"journal: {e}", retry_after_s=5)
+        finally:
+            self._batcher.release(units)
+        for unit in units:
+            future = self._in_flight.pop(unit.identity)
+            if outcome is None:
+                future.set_result(None)
+            else:
+                future.set_exception(outcome)
+                future.exception()  # nobody may be waiting for it any more
+
+    async def _write_batch(self, token: str, units: Sequence[Unit]) -> WriteError | None:
+        """Write a batch that stands in the journal, however long it takes; None when it is stored."""
+        failures = 0
+        while True:
+            try:
+                began = time.perf_counter()
+                rows = await self._in_thread(self._inserter.insert, token, units)
+                await self._in_thread(self._journal.finish, token, self._now_ms())
+            except JournalError as e:  # the rows are in, the mark is not: the same again changes nothing
+                log.warning("event=journal_failed token=%s error=%s", token, e)
+            except StoreError as e:
+                self._metrics.store_errors.labels(retryable=str(e.retryable).lower()).inc()
+                if not e.retryable:
+                    return await self._set_aside(token, units, e)
+                failures += await self._answers()
+                if failures >= self._settings.attempts:
+                    return await self._set_aside(token, units, e)
+                log.warning("event=batch_retry token=%s failures=%d error=%s", token, failures, e)
+            except Exception as e:  # a mistake of ours: it must not stop the other batches
+                log.exception("event=batch_failed token=%s", token)
+                return await self._set_aside(token, units, e)
+            else:
+                self._metrics.wrote(len(units), rows, time.perf_counter() - began)
+                return None
+            await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+
+    async def _set_aside(self, token: str, units: Sequence[Unit], error: Exception) -> Refused:
+        log.error("event=batch_set_aside token=%s frames=%d error=%s", token, len(units), error)
+        await self._in_thread(self._journal.set_aside, token, self._now_ms())
+        self._metrics.frames.labels(outcome="set_aside").inc(len(units))
+        return Refused(f"{type(error).__name__}: {error}")
+
+    async def _answers(self) -> bool:
+        """Whether ClickHouse is there at all: if not, the batch is not to blame."""
+        try:
+            await self._in_thread(self._store.rows, "SELECT 1")
+        except StoreError:
+            return False
+        return True
+
+    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+
+
+class FrameWriter:
+    """See the module."""
+
+    def __init__(self, inserter: Inserter, settings: Settings, metrics: Metrics) -> None:
+        self._inserter = inserter
+        self._settings = settings
+        self._metrics = metrics
+        self._in_flight: dict[str, asyncio.Task[None]] = {}
+        self._threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="indexer-writer")
+        self._stopping = False
+        self.held_bytes = 0
+
+    async def start(self) -> None:
+        """Nothing is left over: whoever sent a frame that is not stored sends it again."""
+
+    async def write(self, unit: Unit) -> None:
+        task = self._in_flight.get(unit.identity)
+        if task is None:
+            if self._stopping:
+                raise Unavailable("shutting down")
+            if self.held_bytes and self.held_bytes + unit.held_bytes > self._settings.bounds.queue_bytes:
+                self._metrics.refused.labels(reason="queue_full").inc()
+                raise Unavailable("too much is waiting to be written")
+            self.held_bytes += unit.held_bytes
+            task = self._in_flight[unit.identity] = asyncio.create_task(self._insert(unit))
+            task.add_done_callback(
+                lambda t: t.cancelled() or t.exception()
+            )  # somebody may have waited, or not
+        try:
+            async with asyncio.timeout(self._settings.acknowledge_s):
+                await asyncio.shield(task)
+        except TimeoutError:
+            raise Unavailable("not written yet") from None
+
+    async def stop(self, deadline_s: float) -> None:
+        self._stopping = True
+        if self._in_flight:
+            await asyncio.wait(self._in_flight.values(), timeout=deadline_s)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def _insert(self, unit: Unit) -> None:
+        try:
+            began = time.perf_counter()
+            loop = asyncio.get_running_loop()
+            rows = await loop.run_in_executor(self._threads, self._inserter.insert, unit.identity, [unit])
+            self._metrics.wrote(1, rows, time.perf_counter() - began)
+        except StoreError as e:
+            self._metrics.store_errors.labels(retryable=str(e.retryable).lower()).inc()
+            if e.retryable:
+                raise Unavailable(str(e), retry_after_s=2) from e
+            log.error("event=frame_refused frame=%s error=%s", unit.identity, e)
+            self._metrics.frames.labels(outcome="refused").inc()
+            raise Refused(str(e)) from e
+        finally:
+            self.held_bytes -= unit.held_bytes
+            del self._in_flight[unit.identity]
