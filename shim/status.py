@@ -1,0 +1,75 @@
+"""The live status line of `meterhouse up`: what comes in, what is stored.
+
+`line` is pure; `StatusLine` scrapes the agent and asks the indexer once a second, and writes to a terminal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Final, TextIO
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from indexer.service import Status
+
+PERIOD_S: Final = 1.0
+#: What the agent counts as received lines.
+LINES: Final = "meterhouse_agent_lines_total"
+UNSENT: Final = "meterhouse_agent_unsent_bytes"
+
+
+def line(lines_per_s: float, unsent_bytes: float, status: Status, now_s: float) -> str:
+    """One line of status."""
+    flushed = f"{now_s - status.last_write_s:.0f} s ago" if status.last_write_s else "not yet"
+    waiting = f" | {unsent_bytes / 1e6:.1f} MB unsent" if unsent_bytes >= 1e5 else ""
+    return (
+        f"{lines_per_s:,.0f} lines/s | {status.series:,} series | {status.rows:,} rows written"
+        f" | last flush {flushed}{waiting}"
+    )
+
+
+def scrape(text: str) -> tuple[float, float]:
+    """Received lines and unsent bytes from the agent's metrics."""
+    sums = {LINES: 0.0, UNSENT: 0.0}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in sums:
+                sums[sample.name] += sample.value
+    return sums[LINES], sums[UNSENT]
+
+
+class StatusLine:
+    """Rewrites one line of a terminal until cancelled. A scrape that fails is shown as no news."""
+
+    def __init__(self, metrics_url: str, status: Callable[[], Status], out: TextIO) -> None:
+        self._url = metrics_url
+        self._status = status
+        self._out = out
+
+    async def run(self) -> None:
+        before, at = await self._scrape(), time.monotonic()
+        try:
+            while True:
+                await asyncio.sleep(PERIOD_S)
+                got, now = await self._scrape(), time.monotonic()
+                rate = (got[0] - before[0]) / (now - at) if got and before else 0.0
+                text = line(rate, got[1] if got else 0.0, self._status(), time.time())
+                self._out.write(f"\r\x1b[K{text}")
+                self._out.flush()
+                before, at = got, now
+        finally:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+
+    async def _scrape(self) -> tuple[float, float] | None:
+        try:
+            return scrape(await asyncio.to_thread(self._get))
+        except (OSError, ValueError):
+            return None
+
+    def _get(self) -> str:
+        with urllib.request.urlopen(self._url, timeout=1) as response:  # noqa: S310 - our own agent, http
+            return str(response.read(), "utf-8")

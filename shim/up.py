@@ -1,0 +1,150 @@
+"""`meterhouse up`: the whole product in one process group.
+
+Indexer and API share this process and one store on the embedded ClickHouse (it allows one process per path);
+the agent is a child process, as it is beside any service. Owns the order of starting and stopping:
+
+    start  store, indexer, agent, API      so that whoever sees `/-/ready` can send lines
+    stop   agent (flush, send), indexer (drain), API, store
+
+and what is printed: where everything listens, and on a terminal a line of status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import uvloop
+
+from agent.cli import complain, config_option, read_settings
+from agent.command import address
+from agent.config import ConfigError
+from indexer.journal import JournalError
+from indexer.service import IndexerService
+from indexer.store import StoreError, open_store
+from shim.child import AgentProcess, ChildError
+from shim.command import File
+from shim.service import ShimService
+from shim.status import StatusLine
+
+#: How long stopping may take in all; what is unsent then is lost with a message that says so.
+STOP_S: Final = 30.0
+
+
+def up(argv: Sequence[str]) -> int:
+    """Runs until SIGTERM or SIGINT; 0 when all that was taken in is stored."""
+    args = _parser().parse_args(argv)
+    over = _overrides(args)
+    try:
+        settings = read_settings(File, args.config, over)
+    except ConfigError as e:
+        return complain("up", e, 2)
+    arguments = ["--config", args.config] if args.config else []
+    try:
+        return uvloop.run(_serve(settings, arguments, {**os.environ, **over}))
+    except (OSError, StoreError, JournalError, ChildError) as e:
+        return complain("up", e, 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="meterhouse up", description="Runs agent, indexer and API together on an embedded ClickHouse."
+    )
+    config_option(parser)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="where the data lives (default ./data)")
+    parser.add_argument("--statsd", type=_listen, metavar="HOST:PORT", help="for lines, UDP and TCP")
+    parser.add_argument("--indexer", type=_listen, metavar="HOST:PORT", help="for frames and messages")
+    parser.add_argument("--api", type=_listen, metavar="HOST:PORT", help="for Prometheus' HTTP API")
+    return parser
+
+
+def _listen(text: str) -> str:
+    address(text, lowest=0)
+    return text
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, str]:
+    """The options as variables of the environment, which the child reads, too."""
+    said = {
+        "METERHOUSE_AGENT__UDP": args.statsd,
+        "METERHOUSE_AGENT__TCP": args.statsd,
+        "METERHOUSE_INDEXER__LISTEN": args.indexer,
+        "METERHOUSE_INDEXER__DSN": f"chdb://{(args.data / 'chdb').resolve()}" if args.data else None,
+        "METERHOUSE_SHIM__LISTEN": args.api,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
+    """Starts everything, waits for a signal or a death, stops everything. Gives the exit code."""
+    stop = _on_signals()
+    indexer = api = None
+    pool = settings.indexer.connections + settings.shim.concurrency
+    dsn = settings.indexer.dsn
+    store = await asyncio.to_thread(open_store, dsn, pool=pool, cluster=settings.indexer.cluster)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(asyncio.to_thread, store.close)
+        indexer = IndexerService(settings.indexer, store)
+        api = ShimService(settings.shim, store=store, version=indexer.version)
+        closing.push_async_callback(api.stop)
+        closing.push_async_callback(indexer.stop)
+        await indexer.start()
+        url = f"http://{indexer.address}"
+        agent = AgentProcess(arguments, {**environ, "METERHOUSE_AGENT__FORWARD__URL": url})
+        closing.push_async_callback(agent.stop, STOP_S)
+        await agent.start()
+        await api.start()
+        print(_banner(dsn, agent.addresses, indexer.address, api.address), flush=True)
+        code = await _watch(stop, agent, indexer)
+        return code or await agent.stop(STOP_S) or 0
+
+
+def _on_signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT; the second one ends us at once."""
+    stop = asyncio.Event()
+
+    def asked() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, asked)
+    return stop
+
+
+async def _watch(stop: asyncio.Event, agent: AgentProcess, indexer: IndexerService) -> int:
+    """Until we are asked to stop (0) or the agent has died (1)."""
+    stopping = asyncio.ensure_future(stop.wait())
+    died = asyncio.ensure_future(agent.wait())
+    tasks: list[asyncio.Future[Any]] = [stopping, died]
+    if sys.stderr.isatty():
+        metrics = f"http://{agent.addresses['ops']}/metrics"
+        tasks.append(asyncio.ensure_future(StatusLine(metrics, indexer.status, sys.stderr).run()))
+    await asyncio.wait((stopping, died), return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if stop.is_set():
+        return 0
+    return complain("up", f"the agent ended (exit code {died.result()}); stopping the rest", 1)
+
+
+def _banner(dsn: str, agent: Mapping[str, Any], indexer: str, api: str) -> str:
+    lines = ", ".join(f"{kind} {agent[kind]}" for kind in ("udp", "tcp", "unix") if agent.get(kind))
+    return f"""\
+meterhouse is up; its data is in {dsn}
+  StatsD lines    {lines}
+  agent metrics   http://{agent["ops"]}/metrics
+  frames          http://{indexer}/v1/frames
+  Prometheus API  http://{api}
+Grafana: add a Prometheus data source with URL http://{api} and scrape interval 10s.
+Traffic to look at: meterhouse demo"""

@@ -1,0 +1,100 @@
+"""The files under deploy/ name the ports, settings and services that the code has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+import meterhouse
+from agent.config import load
+from shim.command import File
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+DEFAULTS = File()
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    services: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    return services
+
+
+@pytest.mark.parametrize("name", ["agent", "indexer", "shim"])
+def test_service_is_a_command_with_known_settings(services: dict[str, Any], name: str) -> None:
+    service = services[name]
+    assert service["command"] == [name]
+    assert name in meterhouse.COMMANDS
+    load(File, "", service["environment"])  # raises on a name or a value that is none
+
+
+def test_the_three_meet(services: dict[str, Any]) -> None:
+    environ = {
+        k: v for name in ("agent", "indexer", "shim") for k, v in services[name]["environment"].items()
+    }
+    settings = load(File, "", environ)
+    forward = urlsplit(settings.agent.forward.url)
+    assert (forward.hostname, forward.port) == ("indexer", _port(settings.indexer.listen))
+    assert settings.indexer.dsn == settings.shim.dsn
+    dsn, clickhouse = urlsplit(settings.indexer.dsn), services["clickhouse"]["environment"]
+    assert dsn.hostname == "clickhouse"
+    assert (dsn.username, dsn.password) == (clickhouse["CLICKHOUSE_USER"], clickhouse["CLICKHOUSE_PASSWORD"])
+    assert dsn.path == f"/{clickhouse['CLICKHOUSE_DB']}"
+    assert urlsplit(settings.indexer.redis_url).hostname == "redis"
+
+
+def test_ports_are_the_defaults(services: dict[str, Any]) -> None:
+    published = {p for name in ("agent", "shim") for p in services[name]["ports"]}
+    statsd, api = _port(DEFAULTS.agent.udp), _port(DEFAULTS.shim.listen)
+    assert published == {
+        f"127.0.0.1:{statsd}:{statsd}/udp",
+        f"127.0.0.1:{statsd}:{statsd}/tcp",
+        f"127.0.0.1:{api}:{api}",
+    }
+    assert _port(DEFAULTS.agent.tcp) == statsd
+
+
+def test_grafana_data_source(services: dict[str, Any]) -> None:
+    text = (DEPLOY / "grafana/provisioning/datasources/meterhouse.yaml").read_text()
+    (source,) = yaml.safe_load(text)["datasources"]
+    assert source["type"] == "prometheus"
+    assert source["jsonData"]["timeInterval"] == "10s"
+    assert source["jsonData"]["httpMethod"] == "POST"
+    url = urlsplit(source["url"])
+    assert url.hostname in services
+    assert url.port == _port(services["shim"]["environment"]["METERHOUSE_SHIM__LISTEN"])
+
+
+def test_dashboards_use_the_data_source_and_the_demos_names(services: dict[str, Any]) -> None:
+    (source,) = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/meterhouse.yaml").read_text())[
+        "datasources"
+    ]
+    (provider,) = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/meterhouse.yaml").read_text())[
+        "providers"
+    ]
+    mounted = {v.split(":")[1] for v in services["grafana"]["volumes"]}
+    assert provider["options"]["path"] in mounted
+    names = ("shop_requests", "shop_request_duration", "shop_users", "shop_memory_bytes", "shop_queue_depth")
+    for file in (DEPLOY / "grafana/dashboards").glob("*.json"):
+        for panel in json.loads(file.read_text())["panels"]:
+            assert panel["datasource"]["uid"] == source["uid"]
+            assert all(any(n in t["expr"] for n in names) for t in panel["targets"])
+
+
+def test_mounted_files_are_there(services: dict[str, Any]) -> None:
+    for volume in services["grafana"]["volumes"]:
+        assert (DEPLOY / volume.split(":")[0]).is_dir(), volume
+
+
+def test_dockerfile_copies_what_the_wheel_is_made_of() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    for name in ("pyproject.toml", "README.md", "meterhouse.py", "agent", "indexer", "shim"):
+        assert name in text
