@@ -1,0 +1,16 @@
+"""Fixtures that every kind of test may use."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytest_plugins = ["tests.support.chdb"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    """A developer's METERHOUSE_... must not change what tests see."""
+    for name in [n for n in os.environ if n.startswith("METERHOUSE_")]:
+        del os.environ[name]

@@ -1,0 +1,75 @@
+"""Prometheus' own test files, and the shapes of its HTTP API, against the running product.
+
+The conformance kit lies beside the project (`../shared/conformance`); without it there is nothing to run, and
+the skip says so. `tests/conformance_floor.json` holds how many cases must pass; when more do, raise it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.product import ROOT, Up
+
+KIT: Final = ROOT.parent / "shared" / "conformance"
+FLOOR: Final = Path(__file__).parents[1] / "conformance_floor.json"
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(not KIT.is_dir(), reason="NO CONFORMANCE KIT: ../shared/conformance is missing"),
+]
+
+
+@pytest.fixture(scope="module")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A product of its own: the kit asks what label names and metrics there are."""
+    up = Up(tmp_path_factory.mktemp("conformance"))
+    try:
+        yield up.ready()
+    finally:
+        up.clear()
+
+
+def _run(product: Up, folder: Path, program: str, *options: str) -> dict[str, Any]:
+    """The kit's program against the product; what it says as JSON."""
+    result = folder / "result.json"
+    command = [sys.executable, str(KIT / program), "--target", "statsd"]
+    command += ["--statsd", "{}:{}".format(*product.tcp), "--base-url", product.api.url, "--settle", "12"]
+    done = subprocess.run(
+        [*command, *options, "--json", str(result)],
+        cwd=folder, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{product.output[-4000:]}"
+    print(done.stdout)
+    document: dict[str, Any] = json.loads(result.read_text())
+    return document
+
+
+def _hold(name: str, passed: int, run: int, failures: list[str]) -> None:
+    floor = json.loads(FLOOR.read_text())[name]
+    print(f"{name}: {passed} of {run} passed, the floor is {floor}")
+    assert passed >= floor, f"{passed} of {run} passed, {floor} must; these fail:\n" + "\n".join(failures)
+
+
+def test_promqltest(product: Up, tmp_path: Path) -> None:
+    document = _run(product, tmp_path, "promqltest.py", "--only", "statsd-stable", "--align", "1h")
+    total = document["files"]["total"]
+    failures = [f"{c['file']}:{c['line']}: {c['query']}" for c in document["cases"] if c["verdict"] == "fail"]
+    _hold("promqltest_statsd_stable", total.get("pass", 0), total["run"], failures)
+
+
+def test_api_check(product: Up, tmp_path: Path) -> None:
+    document = _run(product, tmp_path, "api_check.py")
+    total = document["total"]
+    _hold(
+        "api_check",
+        total["same"],
+        total["checks"],
+        [c["request"] for c in document["checks"] if c["differences"]],
+    )
