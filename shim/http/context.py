@@ -11,7 +11,7 @@ from typing import Final, ParamSpec, TypeVar
 from aiohttp import web
 
 from shim.answer import Engine
-from shim.catalog import Catalog
+from shim.catalog import Explorer
 from shim.http.turns import Turns
 from shim.metrics import ShimMetrics
 from shim.settings import ShimSettings
@@ -25,7 +25,7 @@ T = TypeVar("T")
 class Context:
     settings: ShimSettings
     engine: Engine
-    catalog: Catalog
+    explorer: Explorer
     gate: Gate
     metrics: ShimMetrics
     turns: Turns

@@ -53,9 +53,7 @@ def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
     )
 
 
-async def _run(
-    context: Context, options: QueryOptions, ask: Callable[[], Awaitable[Answer]]
-) -> web.Response:
+async def _run(context: Context, options: QueryOptions, ask: Callable[[], Awaitable[Answer]]) -> web.Response:
     asked = time.perf_counter()
     async with context.turns.turn(options.timeout_s):
         began = time.perf_counter()

@@ -1,0 +1,63 @@
+"""The aiohttp application: which path is answered by what."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+
+from shim.http import explore, language, query, status
+from shim.http.context import CONTEXT, Context
+from shim.http.federate import federate
+from shim.http.respond import envelope
+
+_Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+_GET_AND_POST: Final[dict[str, _Handler]] = {
+    "query": query.instant,
+    "query_range": query.over_range,
+    "query_exemplars": language.query_exemplars,
+    "format_query": language.format_query,
+    "parse_query": language.parse_query,
+    "labels": explore.label_names,
+    "series": explore.series,
+}
+_GET: Final[dict[str, _Handler]] = {
+    "label/{name}/values": explore.label_values,
+    "metadata": explore.metadata,
+    "rules": status.rules,
+    "alerts": status.alerts,
+    "alertmanagers": status.alertmanagers,
+    "targets": status.targets,
+    "targets/metadata": status.target_metadata,
+    "scrape_pools": status.scrape_pools,
+    "notifications": status.notifications,
+    "status/buildinfo": status.build_info,
+    "status/runtimeinfo": status.runtime_info,
+    "status/config": status.config,
+    "status/tsdb": status.tsdb,
+    "status/walreplay": status.wal_replay,
+}
+
+
+def make_app(context: Context) -> web.Application:
+    app = web.Application(middlewares=[envelope], client_max_size=context.settings.max_form_bytes)
+    app[CONTEXT] = context
+    router = app.router
+    router.add_get("/-/healthy", status.healthy)
+    router.add_get("/-/ready", status.ready)
+    router.add_get("/metrics", status.own_metrics)
+    router.add_get("/federate", federate)
+    for path, handler in _GET_AND_POST.items():
+        router.add_get(f"/api/v1/{path}", handler)
+        router.add_post(f"/api/v1/{path}", handler)
+    for path, handler in _GET.items():
+        router.add_get(f"/api/v1/{path}", handler)
+    router.add_delete("/api/v1/series", status.drop_series)
+    router.add_options("/api/v1/{path:.*}", _options)
+    return app
+
+
+async def _options(_: web.Request) -> web.Response:
+    return web.Response(status=204)

@@ -1,0 +1,46 @@
+"""Endpoints about the language alone: format_query, parse_query, query_exemplars. They read no data."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from shim.errors import BadData
+from shim.http import params as p
+from shim.http.context import CONTEXT
+from shim.http.request import params_of, tenant_of
+from shim.http.respond import answer
+from shim.promql.format import format_query as formatted
+from shim.promql.parse import parse
+from shim.promql.tree import tree
+
+
+async def format_query(request: web.Request) -> web.Response:
+    tenant_of(request)
+    query = (await params_of(request)).get("query")
+    try:
+        return answer(formatted(parse(query)))
+    except BadData as e:
+        raise p.invalid("query", str(e)) from None
+
+
+async def parse_query(request: web.Request) -> web.Response:
+    tenant_of(request)
+    query = (await params_of(request)).get("query")
+    try:
+        return answer(tree(parse(query)))
+    except BadData as e:
+        raise p.invalid("query", str(e)) from None
+
+
+async def query_exemplars(request: web.Request) -> web.Response:
+    """There are no exemplars in StatsD lines: an empty list, for a query that could have some."""
+    context = request.app[CONTEXT]
+    tenant_of(request)
+    given = await params_of(request)
+    now_ms = context.now_ms()
+    start_ms = p.time_ms(given, "start", p.MIN_TIME_MS)
+    end_ms = p.time_ms(given, "end", max(now_ms, start_ms))
+    if end_ms < start_ms:
+        raise BadData("end timestamp must not be before start timestamp")
+    parse(given.get("query"))
+    return answer([])

@@ -1,0 +1,179 @@
+"""What the server says of itself: health, build, size. And the well-shaped empty lists of what we have not.
+
+`/api/v1/status/flags` and the ruler's paths stay 404: a 200 there makes Grafana take us for Thanos or Mimir.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from indexer.store import StoreError
+from shim.errors import BadData
+from shim.http import params as p
+from shim.http.context import CONTEXT
+from shim.http.request import params_of, tenant_of
+from shim.http.respond import answer, plain
+
+#: The Prometheus whose API this is; Grafana picks features by it.
+PROMETHEUS_VERSION: Final = "3.5.0"
+_DAY_MS: Final = 86_400_000
+
+
+async def healthy(_: web.Request) -> web.Response:
+    return plain("Meterhouse is Healthy.\n")
+
+
+async def ready(request: web.Request) -> web.Response:
+    """200 only when the store answers."""
+    context = request.app[CONTEXT]
+    try:
+        await context.blocking(context.ping)
+    except StoreError:
+        return plain("Service Unavailable: the store does not answer\n", 503)
+    return plain("Meterhouse is Ready.\n")
+
+
+async def own_metrics(request: web.Request) -> web.Response:
+    body = generate_latest(request.app[CONTEXT].metrics.registry)
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def build_info(_: web.Request) -> web.Response:
+    return answer(
+        {
+            "version": PROMETHEUS_VERSION,
+            "revision": package_version(),
+            "branch": "main",
+            "buildUser": "",
+            "buildDate": "",
+            "goVersion": f"python{platform.python_version()}",
+            "application": "Meterhouse",
+        }
+    )
+
+
+def package_version() -> str:
+    try:
+        return version("meterhouse")
+    except PackageNotFoundError:  # run from a tree that is not installed
+        return "unknown"
+
+
+async def runtime_info(request: web.Request) -> web.Response:
+    context = request.app[CONTEXT]
+    tenant_of(request)
+    started = datetime.fromtimestamp(context.started_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+    return answer(
+        {
+            "startTime": started,
+            "CWD": str(Path.cwd()),
+            "reloadConfigSuccess": True,
+            "lastConfigTime": started,
+            "corruptionCount": 0,
+            "goroutineCount": threading.active_count(),
+            "GOMAXPROCS": os.cpu_count() or 1,
+            "GOGC": "",
+            "GODEBUG": "",
+            "storageRetention": f"{context.settings.retention.days_1d}d",
+        }
+    )
+
+
+async def tsdb(request: web.Request) -> web.Response:
+    """Today's cardinality; `limit` entries of each list, 10 by default."""
+    context, tenant = request.app[CONTEXT], tenant_of(request)
+    limit = p.limit(await params_of(request)) or 10
+    now_ms = context.now_ms()
+    async with context.turns.turn(context.settings.timeout_s):
+        size = await context.blocking(
+            context.explorer.cardinality, tenant, min(limit, 10_000), now_ms - _DAY_MS, now_ms
+        )
+    return answer(
+        {
+            "headStats": {
+                "numSeries": size.series,
+                "numLabelPairs": size.label_pairs,
+                "chunkCount": 0,
+                "minTime": now_ms // _DAY_MS * _DAY_MS - _DAY_MS,
+                "maxTime": now_ms,
+            },
+            "seriesCountByMetricName": _named(size.series_by_metric),
+            "labelValueCountByLabelName": _named(size.values_by_label),
+            "memoryInBytesByLabelName": _named(size.bytes_by_label),
+            "seriesCountByLabelValuePair": _named(size.series_by_pair),
+        }
+    )
+
+
+def _named(pairs: Any) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in pairs]
+
+
+async def config(request: web.Request) -> web.Response:
+    """Prometheus gives its configuration file; ours may hold tokens, so it stays here."""
+    tenant_of(request)
+    return answer({"yaml": ""})
+
+
+async def wal_replay(_: web.Request) -> web.Response:
+    return answer({"min": 0, "max": 0, "current": 0})
+
+
+# ---- what there is none of
+
+
+async def rules(request: web.Request) -> web.Response:
+    tenant_of(request)
+    type_ = (await params_of(request)).get("type").lower()
+    if type_ not in ("", "alert", "record"):
+        raise p.invalid("type", f"not supported value {p.quote(type_)}")
+    return answer({"groups": []})
+
+
+async def alerts(request: web.Request) -> web.Response:
+    tenant_of(request)
+    return answer({"alerts": []})
+
+
+async def alertmanagers(request: web.Request) -> web.Response:
+    tenant_of(request)
+    return answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
+
+
+async def targets(request: web.Request) -> web.Response:
+    tenant_of(request)
+    state = (await params_of(request)).get("state").lower()
+    if state not in ("", "any", "active", "dropped"):
+        raise BadData(f"unknown state {p.quote(state)}")
+    return answer({"activeTargets": [], "droppedTargets": []})
+
+
+async def target_metadata(request: web.Request) -> web.Response:
+    tenant_of(request)
+    return answer([])
+
+
+async def scrape_pools(request: web.Request) -> web.Response:
+    tenant_of(request)
+    return answer({"scrapePools": []})
+
+
+async def notifications(request: web.Request) -> web.Response:
+    tenant_of(request)
+    return answer([])
+
+
+async def drop_series(_: web.Request) -> web.Response:
+    """As Prometheus: DELETE /api/v1/series is there, and says that it is not."""
+    return web.json_response(
+        {"status": "error", "errorType": "internal", "error": "not implemented"}, status=500
+    )

@@ -1,0 +1,153 @@
+"""The shim as a running server: opens what it needs, listens, stops in order.
+
+Stopping: no new connections, requests in flight get a few seconds to finish, then engine, pool and store
+close. The store is closed only when it was opened here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from aiohttp import web
+
+from indexer.schema import migrate
+from indexer.store import Store, open_store
+from shim.catalog import Catalog, Explorer
+from shim.engine import QueryEngine
+from shim.http.app import make_app
+from shim.http.context import Context
+from shim.http.turns import Turns
+from shim.metrics import ShimMetrics
+from shim.settings import ShimSettings
+from shim.tenancy import Gate
+
+_log = logging.getLogger("shim.service")
+
+#: How long requests in flight may take to finish when the server stops.
+GRACE_S = 5.0
+
+
+class ShimService:
+    """One HTTP server. `store` is given when it is shared (`meterhouse up`); else `settings.dsn` is opened.
+
+    `version` rises whenever the indexer in the same process registers series; without it look-ups always ask
+    the tables.
+    """
+
+    def __init__(
+        self,
+        settings: ShimSettings,
+        *,
+        store: Store | None = None,
+        version: Callable[[], int] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._owned: Store | None = None
+        self._version = version
+        self.metrics = ShimMetrics()
+        self._runner: web.AppRunner | None = None
+        self._engine: QueryEngine | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self.host, self.port = split_address(settings.listen)
+
+    @property
+    def address(self) -> str:
+        """Where it listens, `host:port`; the port is the real one once it is started."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """Raises StoreError when the store cannot be opened, OSError when the port is taken."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self._settings
+        self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
+        store = self._store or await self._open()
+        catalog = Catalog(store, settings, self._version, self.metrics)
+        self._engine = QueryEngine(store, catalog, settings)
+        context = Context(
+            settings=settings,
+            engine=self._engine,
+            explorer=Explorer(catalog, settings),
+            gate=Gate(settings.tenancy),
+            metrics=self.metrics,
+            turns=Turns(settings.concurrency, settings.max_waiting, self.metrics),
+            pool=self._pool,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+            started_ms=time.time_ns() // 1_000_000,
+            ping=lambda: store.command("SELECT 1"),
+        )
+        self._runner = web.AppRunner(make_app(context), access_log=None, shutdown_timeout=GRACE_S)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port, backlog=512)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        _log.info("listening address=%s tenancy=%s", self.address, settings.tenancy.mode)
+
+    async def _open(self) -> Store:
+        """Its own store, with the tables made: the shim may be up before the first indexer."""
+        loop = asyncio.get_running_loop()
+        pool = 2 * self._settings.concurrency + 2
+        self._owned = await loop.run_in_executor(
+            self._pool, lambda: open_store(self._settings.dsn, pool=pool)
+        )
+        await loop.run_in_executor(self._pool, migrate, self._owned)
+        return self._owned
+
+    async def stop(self) -> None:
+        """Stop listening, wait for requests in flight, close what it opened. Twice does nothing."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+        engine, self._engine = self._engine, None
+        pool, self._pool = self._pool, None
+        owned, self._owned = self._owned, None
+        if engine is not None:
+            await asyncio.to_thread(engine.close)
+        if pool is not None:
+            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+        if owned is not None:
+            await asyncio.to_thread(owned.close)
+
+
+def split_address(listen: str) -> tuple[str, int]:
+    """`127.0.0.1:9090`, `[::1]:9090`, `:9090` (every address). Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    if not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"listen is host:port, not {listen!r}")
+    return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 - `:9090` says so
+
+
+async def run(
+    settings: ShimSettings,
+    *,
+    store: Store | None = None,
+    version: Callable[[], int] | None = None,
+    ready: Callable[[ShimService], None] | None = None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until `stop` is set; without one, until SIGTERM or SIGINT. Raises StoreError, OSError."""
+    if stop is None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(NotImplementedError, RuntimeError):  # no signals off the main thread
+                asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    service = ShimService(settings, store=store, version=version)
+    await service.start()
+    try:
+        if ready is not None:
+            ready(service)
+        await stop.wait()
+    finally:
+        await service.stop()
