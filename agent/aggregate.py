@@ -48,6 +48,7 @@ from agent.line import (
     Line,
     Reason,
     Skip,
+    number,
     parse_head,
     parse_line,
 )
@@ -124,26 +125,26 @@ class Aggregator:
 
     @property
     def remembered_series(self) -> int:
-        """Series whose last gauge value and parsed head are remembered."""
+        """Series remembered between buckets: those of the remembered heads."""
         return len(self._series)
 
     @property
-    def forgotten_series(self) -> int:
-        """Series forgotten before their time because `max_series` was reached."""
+    def forgotten_heads(self) -> int:
+        """Heads forgotten before their time because `max_series` was reached."""
         return self._heads.evicted
 
     def flush(self, now_ms: int) -> list[Bucket]:
         """The buckets that ended at or before `now_ms`, oldest first; the caller owns them."""
         done = [b for b in self._buckets.values() if (b.start_s + BUCKET_SECONDS) * 1000 <= now_ms]
-        return self._hand_over(done, now_ms)
+        return self._hand_over(done)
 
     def flush_all(self, now_ms: int) -> list[Bucket]:
         """All buckets, the present one too: at the end, or early when `full`."""
         self.stats.early_flushes += self.full
-        return self._hand_over(list(self._buckets.values()), now_ms)
-
-    def _hand_over(self, buckets: list[Bucket], now_ms: int) -> list[Bucket]:
         self._flushed_ms = now_ms
+        return self._hand_over(list(self._buckets.values()))
+
+    def _hand_over(self, buckets: list[Bucket]) -> list[Bucket]:
         for bucket in buckets:
             del self._buckets[bucket.start_s]
             self._entries -= bucket.entries
@@ -186,8 +187,10 @@ class Aggregator:
             name, _, raw = front.partition(b":")
             binding = find((name, rest))
             if binding is None or len(line) > longest or not raw:
-                self._add_slow(line, name, rest, bucket, now_ms)
-                continue
+                binding = self._bind(line, name, rest, raw, bucket, now_ms)
+                if binding is None:
+                    self._add_slow(line, bucket, now_ms)
+                    continue
             what, cell, weight = binding
             if what == _SET:
                 member = xxh64_intdigest(raw)
@@ -196,14 +199,14 @@ class Aggregator:
                     grown += 1
                 continue
             if raw.strip(NUMBER_BYTES):  # packed values, or a bad one
-                self._add_slow(line, name, rest, bucket, now_ms)
+                self._add_slow(line, bucket, now_ms)
                 continue
             try:
                 value = float(raw)
             except ValueError:
                 value = inf
             if not -MAX_NUMBER <= value * weight <= MAX_NUMBER:
-                self._add_slow(line, name, rest, bucket, now_ms)
+                self._add_slow(line, bucket, now_ms)
             elif what == _COUNTER:
                 value *= weight
                 cell.value += value
@@ -213,7 +216,7 @@ class Aggregator:
             elif what == _WEIGHTED:
                 cell.add(value, weight)
             elif what == _GAUGE and raw[0] in _SIGNS:
-                self._add_slow(line, name, rest, bucket, now_ms)
+                self._add_slow(line, bucket, now_ms)
             else:
                 pending = cell.pending
                 pending.append(value)
@@ -227,25 +230,44 @@ class Aggregator:
         bucket.entries += entries
         self._entries += entries
 
-    def _add_slow(self, line: bytes, name: bytes, rest: bytes, bucket: Bucket, now_ms: int) -> None:
-        """A line the quick way does not know, or cannot judge; `bucket` is the present one."""
+    def _bind(
+        self, line: bytes, name: bytes, rest: bytes, raw: bytes, bucket: Bucket, now_ms: int
+    ) -> tuple[int, Any, float] | None:
+        """Finds or makes the cell for a line of a known head, if its value can be added the quick way.
+
+        Only then: a cell that is made here must get a value.
+        """
+        known = self._heads.get((name, rest))
+        if known is None or known.ignored or not raw or len(line) > self._limits.max_line_bytes:
+            return None
+        if known.kind is not Kind.SET:
+            value = number(raw)
+            if value is None or not -MAX_NUMBER <= value * known.weight <= MAX_NUMBER:
+                return None
+            if known.kind is Kind.GAUGE and raw[0] in _SIGNS:
+                return None
+        cell = self._cell(bucket, known.series)
+        if isinstance(cell, GaugeCell):
+            _make_latest(known.series, cell, now_ms)
+        binding = self._fast[(name, rest)] = (_what(cell, known.weight), cell, known.weight)
+        self._grow(bucket, 1)
+        return binding
+
+    def _add_slow(self, line: bytes, bucket: Bucket, now_ms: int) -> None:
+        """A line that is the first of its series, or bad, or not plain; `bucket` is the present one."""
         parsed = parse_line(line, self._limits, self._head)
         if not isinstance(parsed, Line):
             self._count_refused(parsed)
             return
         head = parsed.head
         assert isinstance(head, Known)  # self._head gives no other
+        self.stats.ignored.update(head.ignored)
         time_ms = now_ms
         if parsed.time_s is not None:
             time_ms = self._clamp(parsed.time_s * 1000, now_ms)
             bucket = self._bucket_of(time_ms)
         cell = self._cell(bucket, head.series)
-        self._grow(bucket, _apply(cell, parsed, time_ms, now_ms - self._settings.gauge_memory_s * 1000))
-        if head.ignored:
-            self.stats.ignored.update(head.ignored)
-        elif parsed.time_s is None and (name, rest) not in self._fast:
-            self._fast[(name, rest)] = (_what(cell, head.weight), cell, head.weight)
-            self._grow(bucket, 1)
+        self._grow(bucket, self._apply(cell, parsed, head.series, time_ms, now_ms))
 
     def _count_refused(self, refused: BadLine | Skip) -> None:
         if isinstance(refused, BadLine):
@@ -289,9 +311,43 @@ class Aggregator:
     def _cell(self, bucket: Bucket, series: Series) -> Cell:
         cell = bucket.cells.get(series)
         if cell is None:
-            cell = bucket.cells[series] = new_cell(series)
+            cell = bucket.cells[series] = new_cell(series.kind)
             self._grow(bucket, 1)
         return cell
+
+    def _apply(self, cell: Cell, line: Line, series: Series, time_ms: int, now_ms: int) -> int:
+        """Adds a line's values to its cell; gives by how many entries the cell grew."""
+        match cell:
+            case CounterCell():
+                for value in line.values:
+                    cell.value += value * line.head.weight
+            case GaugeCell():
+                self._apply_gauge(cell, line, series, time_ms, now_ms)
+            case DistributionCell():
+                before = len(cell.positive) + len(cell.negative)
+                for value in line.values:
+                    cell.add(value, line.head.weight)
+                return len(cell.positive) + len(cell.negative) - before
+            case SetCell():
+                before = len(cell.members)
+                cell.members.add(xxh64_intdigest(line.member))
+                return len(cell.members) - before
+            case _:
+                assert_never(cell)
+        return 0
+
+    def _apply_gauge(self, cell: GaugeCell, line: Line, series: Series, time_ms: int, now_ms: int) -> None:
+        oldest_base_ms = now_ms - self._settings.gauge_memory_s * 1000
+        for sent, delta in zip(line.values, line.deltas, strict=True):
+            value = sent
+            if delta:
+                base = cell if cell.has_value else series.gauge
+                if base is not None:
+                    base.fold()
+                    if base.last_ms >= oldest_base_ms:
+                        value = _add_within_range(base.last, value)
+            cell.add(value, time_ms)
+            _make_latest(series, cell, time_ms)
 
 
 def _what(cell: Cell, weight: float) -> int:
@@ -308,40 +364,10 @@ def _what(cell: Cell, weight: float) -> int:
             assert_never(cell)
 
 
-def _apply(cell: Cell, line: Line, time_ms: int, oldest_base_ms: int) -> int:
-    """Adds a line's values to its cell; gives by how many entries the cell grew."""
-    match cell:
-        case CounterCell():
-            for value in line.values:
-                cell.value += value * line.head.weight
-        case GaugeCell():
-            _apply_gauge(cell, line, time_ms, oldest_base_ms)
-        case DistributionCell():
-            before = len(cell.positive) + len(cell.negative)
-            for value in line.values:
-                cell.add(value, line.head.weight)
-            return len(cell.positive) + len(cell.negative) - before
-        case SetCell():
-            before = len(cell.members)
-            cell.members.add(xxh64_intdigest(line.member))
-            return len(cell.members) - before
-        case _:
-            assert_never(cell)
-    return 0
-
-
-def _apply_gauge(cell: GaugeCell, line: Line, time_ms: int, oldest_base_ms: int) -> None:
-    for value, delta in zip(line.values, line.deltas, strict=True):
-        latest = cell.series.gauge
-        if delta:
-            base = cell if cell.has_value else latest
-            if base is not None:
-                base.fold()
-                if base.last_ms >= oldest_base_ms:
-                    value = _add_within_range(base.last, value)
-        cell.add(value, time_ms)
-        if latest is None or latest.last_ms <= cell.last_ms:
-            cell.series.gauge = cell
+def _make_latest(series: Series, cell: GaugeCell, time_ms: int) -> None:
+    """Lets later deltas start from this cell, which has or gets a value at `time_ms`."""
+    if series.gauge is None or series.gauge.time_ms <= time_ms:
+        series.gauge = cell
 
 
 def _add_within_range(base: float, delta: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -21,7 +21,10 @@ from agent.frame import Series as SeriesColumns
 _ROW_BYTES: Final = 64
 _ENTRY_BYTES: Final = 12
 _MEMBER_BYTES: Final = 8
-_TAG_BYTES: Final = 8
+
+
+C = TypeVar("C")
+Row = tuple[int, Series, C]  # bucket, series, cell
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,38 +50,33 @@ def build_frames(
 
     Takes the next number of `sequence` for each frame. Folds the cells, so nobody else may change them.
     """
-    rows: list[tuple[int, Cell]] = []
+    rows: list[Row[Cell]] = []
     size = 0
     for bucket in buckets:
-        for cell in bucket.cells.values():
-            row_bytes = _row_bytes(cell)
+        for series, cell in bucket.cells.items():
+            row_bytes = series.size_bytes + _row_bytes(cell)
             if rows and (len(rows) >= max_rows or size + row_bytes > max_bytes):
                 yield _frame(rows, sender, next(sequence), created_ms)
                 rows, size = [], 0
-            rows.append((bucket.start_s, cell))
+            rows.append((bucket.start_s, series, cell))
             size += row_bytes
     if rows:
         yield _frame(rows, sender, next(sequence), created_ms)
 
 
 def _row_bytes(cell: Cell) -> int:
-    """An upper bound, but for strings of the series that are multibyte."""
-    series = cell.series
-    size = _ROW_BYTES + len(series.name)
-    for key, value in series.tags:
-        size += _TAG_BYTES + len(key) + len(value)
     if isinstance(cell, DistributionCell):
         cell.fold()
-        return size + _ENTRY_BYTES * (len(cell.positive) + len(cell.negative))
+        return _ROW_BYTES + _ENTRY_BYTES * (len(cell.positive) + len(cell.negative))
     if isinstance(cell, SetCell):
-        return size + _MEMBER_BYTES * len(cell.members)
-    return size
+        return _ROW_BYTES + _MEMBER_BYTES * len(cell.members)
+    return _ROW_BYTES
 
 
-def _frame(rows: list[tuple[int, Cell]], sender: Sender, sequence: int, created_ms: int) -> Frame:
+def _frame(rows: list[Row[Cell]], sender: Sender, sequence: int, created_ms: int) -> Frame:
     index: dict[Series, int] = {}
-    for _, cell in rows:
-        index.setdefault(cell.series, len(index))
+    for _, one, _ in rows:
+        index.setdefault(one, len(index))
     strings: dict[str, int] = {}
     series = _series(index, strings)
     return Frame(
@@ -91,10 +89,12 @@ def _frame(rows: list[tuple[int, Cell]], sender: Sender, sequence: int, created_
         retention_days=sender.retention_days,
         strings=list(strings),
         series=series,
-        counters=_counters([(b, c) for b, c in rows if isinstance(c, CounterCell)], index),
-        gauges=_gauges([(b, c) for b, c in rows if isinstance(c, GaugeCell)], index),
-        distributions=_distributions([(b, c) for b, c in rows if isinstance(c, DistributionCell)], index),
-        sets=_sets([(b, c) for b, c in rows if isinstance(c, SetCell)], index),
+        counters=_counters([(b, index[s], c) for b, s, c in rows if isinstance(c, CounterCell)]),
+        gauges=_gauges([(b, index[s], c) for b, s, c in rows if isinstance(c, GaugeCell)]),
+        distributions=_distributions(
+            [(b, index[s], c) for b, s, c in rows if isinstance(c, DistributionCell)]
+        ),
+        sets=_sets([(b, index[s], c) for b, s, c in rows if isinstance(c, SetCell)]),
     )
 
 
@@ -123,43 +123,43 @@ def _column(code: str, values: Iterable[float]) -> bytes:
     return column.tobytes()
 
 
-def _counters(rows: list[tuple[int, CounterCell]], index: dict[Series, int]) -> Counters:
+def _counters(rows: list[tuple[int, int, CounterCell]]) -> Counters:
     return Counters(
-        series=_column("I", [index[c.series] for _, c in rows]),
-        bucket=_column("I", [b for b, _ in rows]),
-        value=_column("d", [c.value for _, c in rows]),
+        series=_column("I", [s for _, s, _ in rows]),
+        bucket=_column("I", [b for b, _, _ in rows]),
+        value=_column("d", [c.value for _, _, c in rows]),
     )
 
 
-def _gauges(rows: list[tuple[int, GaugeCell]], index: dict[Series, int]) -> Gauges:
-    for _, cell in rows:
+def _gauges(rows: list[tuple[int, int, GaugeCell]]) -> Gauges:
+    for _, _, cell in rows:
         cell.fold()
     return Gauges(
-        series=_column("I", [index[c.series] for _, c in rows]),
-        bucket=_column("I", [b for b, _ in rows]),
-        last_ms=_column("q", [c.last_ms for _, c in rows]),
-        last=_column("d", [c.last for _, c in rows]),
-        min=_column("d", [c.min for _, c in rows]),
-        max=_column("d", [c.max for _, c in rows]),
-        sum=_column("d", [c.sum for _, c in rows]),
-        count=_column("d", [c.count for _, c in rows]),
+        series=_column("I", [s for _, s, _ in rows]),
+        bucket=_column("I", [b for b, _, _ in rows]),
+        last_ms=_column("q", [c.last_ms for _, _, c in rows]),
+        last=_column("d", [c.last for _, _, c in rows]),
+        min=_column("d", [c.min for _, _, c in rows]),
+        max=_column("d", [c.max for _, _, c in rows]),
+        sum=_column("d", [c.sum for _, _, c in rows]),
+        count=_column("d", [c.count for _, _, c in rows]),
     )
 
 
-def _distributions(rows: list[tuple[int, DistributionCell]], index: dict[Series, int]) -> Distributions:
-    for _, cell in rows:
+def _distributions(rows: list[tuple[int, int, DistributionCell]]) -> Distributions:
+    for _, _, cell in rows:
         cell.fold()
-    positive = [sorted(c.positive.items()) for _, c in rows]
-    negative = [sorted(c.negative.items()) for _, c in rows]
+    positive = [sorted(c.positive.items()) for _, _, c in rows]
+    negative = [sorted(c.negative.items()) for _, _, c in rows]
     return Distributions(
-        series=_column("I", [index[c.series] for _, c in rows]),
-        bucket=_column("I", [b for b, _ in rows]),
-        count=_column("d", [c.count for _, c in rows]),
-        sum=_column("d", [c.sum for _, c in rows]),
-        sum_squares=_column("d", [c.sum_squares for _, c in rows]),
-        min=_column("d", [c.min for _, c in rows]),
-        max=_column("d", [c.max for _, c in rows]),
-        zero=_column("d", [c.zero for _, c in rows]),
+        series=_column("I", [s for _, s, _ in rows]),
+        bucket=_column("I", [b for b, _, _ in rows]),
+        count=_column("d", [c.count for _, _, c in rows]),
+        sum=_column("d", [c.sum for _, _, c in rows]),
+        sum_squares=_column("d", [c.sum_squares for _, _, c in rows]),
+        min=_column("d", [c.min for _, _, c in rows]),
+        max=_column("d", [c.max for _, _, c in rows]),
+        zero=_column("d", [c.zero for _, _, c in rows]),
         positive_length=_column("I", map(len, positive)),
         positive_index=_column("i", [i for row in positive for i, _ in row]),
         positive_count=_column("d", [n for row in positive for _, n in row]),
@@ -169,10 +169,10 @@ def _distributions(rows: list[tuple[int, DistributionCell]], index: dict[Series,
     )
 
 
-def _sets(rows: list[tuple[int, SetCell]], index: dict[Series, int]) -> Sets:
+def _sets(rows: list[tuple[int, int, SetCell]]) -> Sets:
     return Sets(
-        series=_column("I", [index[c.series] for _, c in rows]),
-        bucket=_column("I", [b for b, _ in rows]),
-        length=_column("I", [len(c.members) for _, c in rows]),
-        member=_column("Q", [m for _, c in rows for m in sorted(c.members)]),
+        series=_column("I", [s for _, s, _ in rows]),
+        bucket=_column("I", [b for b, _, _ in rows]),
+        length=_column("I", [len(c.members) for _, _, c in rows]),
+        member=_column("Q", [m for _, _, c in rows for m in sorted(c.members)]),
     )

@@ -4,6 +4,9 @@ Owns how samples become state (design/semantics.md "Stored state"). The usual sa
 distributions are only put aside (`pending`) and worked in many at a time by `fold`, because built-in
 functions over a list cost a fraction of a method call per sample. Read a cell's state after `fold()` only.
 
+No cell knows its series, so nothing here makes reference cycles: the service can all but switch Python's
+garbage collector off, which would look at every cell over and over.
+
 Pure; not thread-safe.
 """
 
@@ -29,32 +32,32 @@ class Series:
     `gauge` is its latest cell, which deltas start from.
     """
 
-    __slots__ = ("__weakref__", "gauge", "kind", "name", "tags")
+    __slots__ = ("__weakref__", "gauge", "kind", "name", "size_bytes", "tags")
 
     def __init__(self, kind: Kind, name: str, tags: tuple[tuple[str, str], ...]) -> None:
         self.kind = kind
         self.name = name
         self.tags = tags
         self.gauge: GaugeCell | None = None
+        #: Its strings in a frame, about.
+        self.size_bytes = len(name) + sum(len(key) + len(value) + 8 for key, value in tags)
 
 
 class CounterCell:
     """Sum of deltas."""
 
-    __slots__ = ("series", "value")
+    __slots__ = ("value",)
 
-    def __init__(self, series: Series) -> None:
-        self.series = series
+    def __init__(self) -> None:
         self.value = 0.0
 
 
 class GaugeCell:
     """Last value with its time, and min, max, sum, count of all values."""
 
-    __slots__ = ("count", "last", "last_ms", "max", "min", "pending", "pending_ms", "series", "sum")
+    __slots__ = ("count", "last", "last_ms", "max", "min", "pending", "pending_ms", "sum")
 
-    def __init__(self, series: Series) -> None:
-        self.series = series
+    def __init__(self) -> None:
         self.pending: list[float] = []
         self.pending_ms = 0  # time of the last pending value
         self.last = 0.0
@@ -63,6 +66,11 @@ class GaugeCell:
         self.max = -inf
         self.sum = 0.0
         self.count = 0
+
+    @property
+    def time_ms(self) -> int:
+        """Time of the last value; -1 if there is none."""
+        return max(self.last_ms, self.pending_ms) if self.pending else self.last_ms
 
     @property
     def has_value(self) -> bool:
@@ -96,11 +104,10 @@ class DistributionCell:
     """Exponential buckets (agent/sketch.py), count, sum, sum of squares, min, max; counts are weights."""
 
     __slots__ = (
-        "count", "max", "min", "negative", "pending", "positive", "series", "sum", "sum_squares", "zero",
+        "count", "max", "min", "negative", "pending", "positive", "sum", "sum_squares", "zero",
     )  # fmt: skip
 
-    def __init__(self, series: Series) -> None:
-        self.series = series
+    def __init__(self) -> None:
         self.pending: list[float] = []  # of weight 1
         self.positive: dict[int, float] = {}
         self.negative: dict[int, float] = {}  # by the index of the absolute value
@@ -160,10 +167,9 @@ def _count(buckets: dict[int, float], indexes: list[int], weight: float) -> None
 class SetCell:
     """The 64-bit hashes of a set's members: `xxhash.xxh64_intdigest(member)`, seed 0."""
 
-    __slots__ = ("members", "series")
+    __slots__ = ("members",)
 
-    def __init__(self, series: Series) -> None:
-        self.series = series
+    def __init__(self) -> None:
         self.members: set[int] = set()
 
 
@@ -177,9 +183,9 @@ _CELLS: Final[dict[Kind, type[CounterCell | GaugeCell | DistributionCell | SetCe
 }
 
 
-def new_cell(series: Series) -> Cell:
-    """An empty cell of the series' type."""
-    return _CELLS[series.kind](series)
+def new_cell(kind: Kind) -> Cell:
+    """An empty cell of a type."""
+    return _CELLS[kind]()
 
 
 class Bucket:

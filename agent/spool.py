@@ -55,10 +55,15 @@ class Spool:
             self._make_room()
             self._changed.notify_all()
 
-    def take(self, timeout_s: float | None = None) -> Parcel | None:
-        """The oldest waiting frame, or None after `timeout_s` or when closed and nothing waits."""
+    def wait_any(self) -> bool:
+        """Waits until a frame waits; False if the spool was closed and none does."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed, timeout_s)
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            return bool(self._waiting)
+
+    def take(self) -> Parcel | None:
+        """The oldest waiting frame, if there is one."""
+        with self._changed:
             if not self._waiting:
                 return None
             self._out += 1
@@ -80,7 +85,7 @@ class Spool:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """No `take` waits any longer; what is here can still be taken."""
+        """No `wait_any` waits any longer; what is here can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

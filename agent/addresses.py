@@ -1,0 +1,95 @@
+"""Addresses as settings write them: `host:port`, `[ipv6]:port`; bound sockets of them.
+
+Owns the errors a person sees when an address cannot be had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Final
+
+#: Linux: like SO_RCVBUF, but beyond net.core.rmem_max; for privileged processes.
+SO_RCVBUFFORCE: Final = 33
+_BACKLOG: Final = 1024
+
+
+class AddressError(OSError):
+    """An address that cannot be used; the text names setting and address."""
+
+
+def split(setting: str, text: str) -> tuple[str, int]:
+    """Host and port. Raises AddressError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise AddressError(f"{setting} = {text!r}: host:port wanted")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    return host, int(port)
+
+
+def bind(setting: str, text: str, kind: socket.SocketKind) -> socket.socket:
+    """A bound (and for streams listening) socket that does not block. Raises AddressError."""
+    host, port = split(setting, text)
+    try:
+        found = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
+    except OSError as e:
+        raise AddressError(f"{setting} = {text!r}: {e.strerror}") from None
+    family, _, _, _, address = found[0]
+    sock = socket.socket(family, kind)
+    try:
+        if family == socket.AF_INET6:  # `[::]` takes IPv4 too
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if kind == socket.SOCK_STREAM:  # never for UDP: there it would let a second agent steal the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(_BACKLOG)
+    except OSError as e:
+        sock.close()
+        raise AddressError(f"{setting} = {text!r}: {e.strerror}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def bind_unix(setting: str, path: str) -> socket.socket:
+    """A bound Unix datagram socket that any local user may write to; replaces an old one.
+
+    Raises AddressError.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                raise AddressError(f"{setting} = {path!r}: is there, and is no socket")
+            Path(path).unlink()
+        sock.bind(path)
+        Path(path).chmod(0o666)
+    except AddressError:
+        sock.close()
+        raise
+    except OSError as e:
+        sock.close()
+        raise AddressError(f"{setting} = {path!r}: {e.strerror or e}") from None
+    sock.setblocking(False)
+    return sock
+
+
+def name_of(sock: socket.socket) -> str:
+    """Where a socket is really bound, in the settings' spelling."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return str(name)
+    return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def grow_receive_buffer(sock: socket.socket, size_bytes: int) -> int:
+    """Asks for a receive buffer of `size_bytes`; gives what the kernel keeps, its own overhead included."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size_bytes)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size_bytes)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

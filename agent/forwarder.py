@@ -1,0 +1,271 @@
+"""Frames out: threads that send the spool's frames to the indexer and try again until it has them.
+
+Owns the delivery rules: an answer of 200 ends a frame, 400 and 413 drop it (counted; sending it again cannot
+help), everything else sends the very same bytes again. After a failure all wait: exponential backoff with
+full jitter, at least what Retry-After says; then one frame probes, and only its success lets the others go
+on. So a dead indexer is asked once in a while by each agent, and not by all agents at the same time.
+
+Uses threads and http.client, because sending is waiting: the interpreter is free meanwhile.
+"""
+
+from __future__ import annotations
+
+import enum
+import http.client
+import math
+import random
+import threading
+import time
+from collections import Counter
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from agent.addresses import AddressError
+from agent.frame import CONTENT_TYPE
+from agent.logs import Log
+from agent.settings import Forward
+from agent.spool import Parcel, Spool
+
+_MAX_ANSWER_BYTES: Final = 64 << 10
+#: While draining, so often is a dead indexer asked.
+_DRAIN_BACKOFF_S: Final = 0.5
+
+
+class Outcome(enum.Enum):
+    """How a try ended; all but ACCEPTED and REFUSED are reasons to try again, and labels of a counter."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    BUSY = "busy"  # 503, 429
+    STATUS = "status"  # any other answer
+    CONNECTION = "connection"  # none: refused, reset, name not found
+    TIMEOUT = "timeout"  # none in time
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a try gave."""
+
+    outcome: Outcome
+    status: int = 0
+    text: str = ""
+    retry_after_s: float = 0.0
+
+
+class Circuit:
+    """When the next try may start. Pure: times are arguments (any monotonic clock, seconds)."""
+
+    def __init__(self, base_s: float, max_s: float, rng: random.Random) -> None:
+        self._base_s = base_s
+        self._max_s = max_s
+        self._rng = rng
+        self._open_until_s = 0.0
+        self._probing = False
+        self.failures = 0  # in a row
+
+    def wait_s(self, now_s: float) -> float:
+        """0 if a try may start now (`begin` it); else how long to wait before asking again."""
+        if not self.failures:
+            return 0.0
+        if self._probing:
+            return self._base_s
+        return max(self._open_until_s - now_s, 0.0)
+
+    def begin(self) -> None:
+        """A try starts. While there are failures it is the only one."""
+        self._probing = bool(self.failures)
+
+    def succeeded(self) -> None:
+        """The indexer answered: everybody may go on."""
+        self.failures = 0
+        self._probing = False
+
+    def abandoned(self) -> None:
+        """The try that began did not take place."""
+        self._probing = False
+
+    def failed(self, now_s: float, retry_after_s: float = 0.0, max_s: float | None = None) -> None:
+        """No answer, or "later": wait, longer with each failure. `max_s` overrides the longest wait."""
+        longest = self._max_s if max_s is None else max_s
+        if not self._probing and self.failures and now_s < self._open_until_s:
+            return  # one of several tries under way when the first failed: the same failure
+        self._probing = False
+        self.failures += 1
+        ceiling = min(longest, self._base_s * 2.0 ** min(self.failures - 1, 60))
+        self._open_until_s = now_s + max(self._rng.uniform(0.0, ceiling), min(retry_after_s, longest))
+
+
+class Forwarder:
+    """Runs `connections` threads over a spool. Counters are plain numbers for agent/metrics.py."""
+
+    def __init__(self, settings: Forward, spool: Spool, log: Log, rng: random.Random | None = None) -> None:
+        self.sent_frames = 0
+        self.sent_rows = 0
+        self.sent_bytes = 0
+        self.retries: Counter[Outcome] = Counter()
+        self.refused_frames = 0
+        self.refused_rows = 0
+        self.last_success_s = 0.0  # Unix time
+        self._settings = settings
+        self._spool = spool
+        self._log = log
+        self._lock = threading.Condition()
+        self._circuit = Circuit(settings.backoff_s, settings.max_backoff_s, rng or random.Random())  # noqa: S311
+        self._draining = False
+        self._stopped = False
+        self._threads = [
+            threading.Thread(target=self._work, args=(Channel(settings),), name=f"forward-{i}", daemon=True)
+            for i in range(settings.connections)
+        ]
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """0 while the indexer answers."""
+        return self._circuit.failures
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def drain(self, deadline_s: float) -> bool:
+        """Sends what is left for at most `deadline_s`, then stops. True if nothing is left."""
+        with self._lock:
+            self._draining = True
+            self._lock.notify_all()
+        empty = self._spool.wait_empty(deadline_s)
+        with self._lock:
+            self._stopped = True
+            self._lock.notify_all()
+        self._spool.close()
+        if empty:
+            for thread in self._threads:
+                if thread.is_alive():
+                    thread.join(self._settings.timeout_s)
+        return empty
+
+    def _work(self, channel: Channel) -> None:
+        try:
+            while self._wait_for_turn():
+                parcel = self._spool.take()
+                if parcel is None:
+                    with self._lock:
+                        self._circuit.abandoned()
+                        self._lock.notify_all()
+                    continue
+                self._settle(parcel, channel.send(parcel))
+        finally:
+            channel.close()
+
+    def _wait_for_turn(self) -> bool:
+        """Waits for a frame and for leave to send it, and begins a try; False when all is over."""
+        while not self._stopped:
+            if not self._spool.wait_any():
+                return False
+            with self._lock:
+                wait_s = self._circuit.wait_s(time.monotonic())
+                if not wait_s:
+                    self._circuit.begin()
+                    return True
+                self._lock.wait(min(wait_s, _DRAIN_BACKOFF_S) if self._draining else wait_s)
+        return False
+
+    def _settle(self, parcel: Parcel, answer: Answer) -> None:
+        over = answer.outcome in (Outcome.ACCEPTED, Outcome.REFUSED)
+        with self._lock:
+            if over:
+                if self._circuit.failures:
+                    self._log.info("indexer_back", after_failures=self._circuit.failures)
+                self._circuit.succeeded()
+            else:
+                longest = _DRAIN_BACKOFF_S if self._draining else None
+                self._circuit.failed(time.monotonic(), answer.retry_after_s, longest)
+                self.retries[answer.outcome] += 1
+            self._lock.notify_all()
+            if answer.outcome is Outcome.ACCEPTED:
+                self.sent_frames += 1
+                self.sent_rows += parcel.rows
+                self.sent_bytes += len(parcel.data)
+                self.last_success_s = time.time()
+            elif over:
+                self.refused_frames += 1
+                self.refused_rows += parcel.rows
+        if over:
+            self._spool.done(parcel)
+        else:
+            self._spool.again(parcel)
+        if answer.outcome is not Outcome.ACCEPTED:
+            self._log.throttled(
+                "frame_refused" if over else "send_failed",
+                frame=parcel.identity,
+                rows=parcel.rows,
+                outcome=answer.outcome.value,
+                status=answer.status,
+                text=answer.text[:200],
+                failures=self._circuit.failures,
+            )
+
+
+class Channel:
+    """One keep-alive connection to the indexer, opened when needed. For one thread.
+
+    Raises AddressError for a URL that cannot be used.
+    """
+
+    def __init__(self, settings: Forward) -> None:
+        url = urlsplit(settings.url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise AddressError(f"agent.forward.url = {settings.url!r}: http://host:port wanted")
+        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        self._path = url.path.rstrip("/") + "/v1/frames"
+        self._connection = kind(url.hostname, url.port, timeout=settings.timeout_s)
+        self._headers = {"Content-Type": CONTENT_TYPE}
+        if settings.token:
+            self._headers["Authorization"] = f"Bearer {settings.token}"
+
+    def send(self, parcel: Parcel) -> Answer:
+        """One try, never an exception."""
+        reused = self._connection.sock is not None
+        answer = self._try(parcel)
+        if answer.outcome is Outcome.CONNECTION and reused:
+            return self._try(parcel)  # an idle connection that the indexer had closed says nothing about it
+        return answer
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def _try(self, parcel: Parcel) -> Answer:
+        try:
+            self._connection.request("POST", self._path, body=parcel.data, headers=self._headers)
+            response = self._connection.getresponse()
+            body = response.read(_MAX_ANSWER_BYTES)
+            if not response.isclosed():
+                self._connection.close()
+        except TimeoutError:
+            self._connection.close()
+            return Answer(Outcome.TIMEOUT)
+        except (OSError, http.client.HTTPException) as e:
+            self._connection.close()
+            return Answer(Outcome.CONNECTION, text=str(e) or type(e).__name__)
+        return _judge(response.status, body, response.getheader("Retry-After"))
+
+
+def _judge(status: int, body: bytes, retry_after: str | None) -> Answer:
+    text = body.decode(errors="replace")
+    if status == 200:
+        return Answer(Outcome.ACCEPTED, status)
+    if status in (400, 413):
+        return Answer(Outcome.REFUSED, status, text)
+    outcome = Outcome.BUSY if status in (429, 503) else Outcome.STATUS
+    return Answer(outcome, status, text, _seconds(retry_after))
+
+
+def _seconds(text: str | None) -> float:
+    """Retry-After as seconds; a date or nonsense is 0, the backoff then stands alone."""
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
