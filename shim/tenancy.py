@@ -19,7 +19,7 @@ from shim.errors import Unauthorized
 
 MAX_ID: Final = 2**32 - 1
 WHOLE_ORG: Final = "*"
-_ID = re.compile(r"[0-9]{1,10}", re.ASCII)
+_ID = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 _BEARER = re.compile(r"bearer +(\S+)", re.ASCII | re.IGNORECASE)
 
 
@@ -37,8 +37,8 @@ class TenancySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: dict[str, str] = {}
 
     def __post_init__(self) -> None:
-        if not (0 <= self.org_id <= MAX_ID and 0 <= self.project_id <= MAX_ID):
-            raise ValueError(f"org_id and project_id are 0 to {MAX_ID}")
+        if not (1 <= self.org_id <= MAX_ID and 1 <= self.project_id <= MAX_ID):
+            raise ValueError(f"org_id and project_id are 1 to {MAX_ID}")
         if self.mode == "token" and not self.tokens:
             raise ValueError('mode "token" without tokens would refuse every request')
         for scope in self.tokens.values():
