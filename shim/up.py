@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import uvloop
 
 from agent.cli import complain, config_option, read_settings
@@ -85,14 +86,15 @@ def _overrides(args: argparse.Namespace) -> dict[str, str]:
 async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Starts everything, waits for a signal or a death, stops everything. Gives the exit code."""
     stop = _on_signals()
-    indexer = api = None
-    pool = settings.indexer.connections + settings.shim.concurrency
+    pool = settings.indexer.connections + 2 * settings.shim.concurrency + 2
     dsn = settings.indexer.dsn
     store = await asyncio.to_thread(open_store, dsn, pool=pool, cluster=settings.indexer.cluster)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(asyncio.to_thread, store.close)
         indexer = IndexerService(settings.indexer, store)
-        api = ShimService(settings.shim, store=store, version=indexer.version)
+        # One retention for both: here nobody has to say it twice.
+        reads = msgspec.structs.replace(settings.shim, retention=settings.indexer.retention)
+        api = ShimService(reads, store=store, version=indexer.version)
         closing.push_async_callback(api.stop)
         closing.push_async_callback(indexer.stop)
         await indexer.start()
@@ -126,7 +128,7 @@ async def _watch(stop: asyncio.Event, agent: AgentProcess, indexer: IndexerServi
     stopping = asyncio.ensure_future(stop.wait())
     died = asyncio.ensure_future(agent.wait())
     tasks: list[asyncio.Future[Any]] = [stopping, died]
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and agent.addresses["ops"]:
         metrics = f"http://{agent.addresses['ops']}/metrics"
         tasks.append(asyncio.ensure_future(StatusLine(metrics, indexer.status, sys.stderr).run()))
     await asyncio.wait((stopping, died), return_when=asyncio.FIRST_COMPLETED)
@@ -139,11 +141,12 @@ async def _watch(stop: asyncio.Event, agent: AgentProcess, indexer: IndexerServi
 
 
 def _banner(dsn: str, agent: Mapping[str, Any], indexer: str, api: str) -> str:
-    lines = ", ".join(f"{kind} {agent[kind]}" for kind in ("udp", "tcp", "unix") if agent.get(kind))
+    lines = ", ".join(f"{kind} {agent[kind]}" for kind in ("udp", "tcp", "unix") if agent[kind])
+    metrics = f"http://{agent['ops']}/metrics" if agent["ops"] else "off"
     return f"""\
 meterhouse is up; its data is in {dsn}
   StatsD lines    {lines}
-  agent metrics   http://{agent["ops"]}/metrics
+  agent metrics   {metrics}
   frames          http://{indexer}/v1/frames
   Prometheus API  http://{api}
 Grafana: add a Prometheus data source with URL http://{api} and scrape interval 10s.
