@@ -230,11 +230,13 @@ class _Planner:
     def _sliding(self, stride: int) -> Reading:
         reach = max(self.window, self.lookback)
         first, last = int(self.asked[0]), int(self.asked[-1])
-        size = gcd(stride, self.window, self.lookback)
+        # A lookback shorter than the window adds nothing: what is in the window is alive.
+        lookback = self.lookback if self.lookback > self.window else 0
+        size = gcd(stride, self.window, lookback)
         g = self._coarsest(gcd(size, first))
         run = Run(g, first - reach, size, (last - first + reach) // size)
         end = (self.asked - run.origin_s) // size
-        return self._with_edge(run, end, self.window // size, self.lookback // size)
+        return self._with_edge(run, end, self.window // size, lookback // size)
 
     def _with_edge(self, run: Run, end: Ints, width: int, lookback: int) -> Reading:
         """Adds the cells beside the run: before a running total, and of windows cut by the live edge."""

@@ -1,0 +1,114 @@
+"""The whole path in one process, without sockets: lines -> aggregator -> frame bytes -> INSERT -> engine.
+
+For tests of meaning: `|T` places the lines, `settle_s = 0` and a fixed clock leave the live edge out unless a
+test wants it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.aggregate import Aggregator
+from agent.build_frame import Sender, build_frames
+from agent.frame import decode, encode
+from agent.settings import Aggregate
+from indexer.insert import Inserter
+from indexer.series import SeriesRegistry
+from indexer.store import Store
+from indexer.strings.record import StringIndexer
+from indexer.strings.store import ClickHouseIdStore
+from indexer.unit import Unit
+from shim.answer import Answer, QueryOptions
+from shim.catalog import Catalog
+from shim.engine import QueryEngine
+from shim.grid import Grid
+from shim.labels import Labels
+from shim.settings import ShimSettings
+from shim.tenancy import Tenant
+from shim.values import Samples, Scalar, Vector
+
+MULTI_YEAR_S = 4_000 * 86_400
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Write lines with `send`, ask with `instant` and `range`."""
+
+    store: Store
+    inserter: Inserter
+    engine: QueryEngine
+    now_ms: int
+    sequence: itertools.count[int]
+    tenant: Tenant = field(default_factory=lambda: Tenant(1, 1))
+    max_frame_rows: int = 5_000
+
+    @staticmethod
+    def open(store: Store, now_ms: int, **settings: object) -> Pipeline:
+        """On a migrated store. `settings` are those of the shim that differ from settle_s = 0."""
+        shim = ShimSettings(**{"settle_s": 0.0, **settings})  # type: ignore[arg-type]
+        inserter = Inserter(store, StringIndexer(ClickHouseIdStore(store)), SeriesRegistry(1_000_000))
+        engine = QueryEngine(store, Catalog(store, shim), shim, now_s=lambda: now_ms / 1000)
+        return Pipeline(store, inserter, engine, now_ms, itertools.count(1))
+
+    def close(self) -> None:
+        self.engine.close()
+
+    def send(self, lines: Iterable[str], *, agent: str = "test", project_id: int = 1) -> list[Unit]:
+        """Aggregates, frames, encodes, decodes and inserts the lines; gives the frames as they were sent."""
+        settings = Aggregate(lateness_s=MULTI_YEAR_S, future_s=MULTI_YEAR_S)
+        aggregator = Aggregator(settings)
+        for line in lines:
+            aggregator.add(line.encode(), self.now_ms)
+        sender = Sender(agent=agent, epoch=1, project_id=project_id)
+        units = []
+        for frame in build_frames(
+            aggregator.flush_all(self.now_ms), sender, self.sequence, self.now_ms,
+            max_rows=self.max_frame_rows, max_bytes=4 << 20,
+        ):  # fmt: skip
+            body = encode(frame)
+            units.append(Unit(frame.identity, body, decode(body)))
+        self.insert(units)
+        return units
+
+    def insert(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            self.inserter.insert(unit.identity, [unit])
+
+    # ------------------------------------------------------------ questions
+
+    def instant(self, query: str, at_s: float, **options: Any) -> dict[Labels, float]:
+        """Float values at one time."""
+        return {
+            k: v[0]
+            for k, v in _points(self.answer(query, Grid.instant(round(at_s * 1000)), **options)).items()
+        }
+
+    def range(
+        self, query: str, start_s: float, end_s: float, step_s: float, **options: Any
+    ) -> Mapping[Labels, list[float | None]]:
+        """Float values at every step, None where there is none."""
+        grid = Grid(round(start_s * 1000), round(end_s * 1000), round(step_s * 1000))
+        return _points(self.answer(query, grid, instant=False, **options))
+
+    def answer(self, query: str, grid: Grid, *, instant: bool = True, **options: Any) -> Answer:
+        chosen = QueryOptions(timeout_s=60.0, **options)
+        if instant:
+            return asyncio.run(self.engine.instant(self.tenant, query, grid.start_ms, chosen))
+        return asyncio.run(self.engine.range(self.tenant, query, grid, chosen))
+
+
+def _points(answer: Answer) -> dict[Labels, list[float | None]]:
+    value = answer.value
+    if isinstance(value, Scalar):
+        return {(): [float(v) for v in value.values]}
+    assert isinstance(value, Vector), type(value)
+    assert not isinstance(value, Samples)
+    return {
+        labels: [float(v) if p else None for v, p in zip(row, present, strict=True)]
+        for labels, row, present in zip(value.labels, value.values, value.present, strict=True)
+        if present.any()
+    }
