@@ -13,6 +13,7 @@ import pytest
 
 from indexer.schema import Retention, migrate
 from indexer.store import Store, open_store, quote_name
+from tests.support.clickhouse_http import running
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +42,20 @@ def store(chdb_dsn: str) -> Iterator[Store]:
     migrate(opened, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def clickhouse_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a ClickHouse HTTP interface, served by a child process."""
+    with running(tmp_path_factory.mktemp("clickhouse")) as port:
+        yield port
+
+
+@pytest.fixture
+def http_dsn(clickhouse_port: int) -> Iterator[str]:
+    """The DSN of a database on that server that is not there yet and is dropped after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield f"http://127.0.0.1:{clickhouse_port}/{name}"
+    sweeper = open_store(f"http://127.0.0.1:{clickhouse_port}/default", pool=1)
+    sweeper.command(f"DROP DATABASE IF EXISTS {quote_name(name)} SYNC")
+    sweeper.close()

@@ -1,0 +1,236 @@
+"""Indexer: rows per CPU second from frame bytes to ClickHouse, and bytes per stored sample.
+
+python -m tests.bench.indexer_rows [--rows 100000] [--frames 20] [--series 1000] [--skip-storage]
+
+The path is the whole one of a batch: decode and check the frame, commit it to the journal, record its strings,
+write new series, insert into four rollups, mark it done. CPU is that of the whole process, ClickHouse's
+threads and merges included. The floor in the same run is the INSERT alone, of ready-made columns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets, decode, encode
+from indexer.columns import check
+from indexer.insert import Inserter
+from indexer.journal import Journal
+from indexer.schema import Retention, migrate
+from indexer.series import SeriesRegistry
+from indexer.settings import Settings
+from indexer.store import Store, open_store
+from indexer.strings.cache import LruCache
+from indexer.strings.record import StringIndexer
+from indexer.strings.store import ClickHouseIdStore
+from indexer.unit import Unit
+
+DAY_S = 86_400
+START_S = int(time.time()) // DAY_S * DAY_S - 5 * DAY_S
+
+
+def series_columns(count: int) -> tuple[list[str], Series]:
+    """`count` series of one metric with three tags."""
+    strings = ["http_requests", "host", "route", "status"]
+    hosts = [f"host-{i:04d}" for i in range(max(1, count // 20))]
+    routes = [f"/api/v1/route-{i}" for i in range(10)]
+    statuses = ["200", "500"]
+    at = {s: i for i, s in enumerate(strings + hosts + routes + statuses)}
+    values = [(at[h], at[r], at[s]) for h in hosts for r in routes for s in statuses][:count]
+    return list(at), Series(
+        np.zeros(len(values), "<u4").tobytes(),
+        np.full(len(values), 3, "<u2").tobytes(),
+        np.tile(np.array([1, 2, 3], "<u4"), len(values)).tobytes(),
+        np.array(values, "<u4").tobytes(),
+    )
+
+
+def counters(rng: np.random.Generator, rows: int, series: int, start_s: int) -> Counters:
+    """Rows bucket by bucket, every series in each: exponential integer deltas, mean about 10."""
+    index = np.arange(rows) % series
+    bucket = start_s + np.arange(rows) // series * 10
+    value = np.floor(rng.exponential(10.0, rows))
+    return Counters(index.astype("<u4").tobytes(), bucket.astype("<u4").tobytes(), value.tobytes())
+
+
+def counter_frames(rows: int, frames: int, series: int) -> Iterator[bytes]:
+    rng = np.random.default_rng(1)
+    strings, columns = series_columns(series)
+    for i in range(frames):
+        data = counters(rng, rows, series, START_S + i * (rows // series) * 10)
+        yield encode(
+            Frame(
+                agent="bench",
+                epoch=1,
+                sequence=i,
+                created_ms=0,
+                strings=strings,
+                series=columns,
+                counters=data,
+            )
+        )
+
+
+def mixed_frames(rows: int, frames: int, series: int) -> Iterator[bytes]:
+    """Half counters, a quarter gauges, a fifth distributions of 20 observations, the rest sets of 10."""
+    rng = np.random.default_rng(2)
+    strings, columns = series_columns(series)
+    for i in range(frames):
+        start_s = START_S + i * (rows // series) * 10
+        n_gauges, n_dists, n_sets = rows // 4, rows // 5, rows // 20
+        c = counters(rng, rows - n_gauges - n_dists - n_sets, series, start_s)
+        g, d, s = (counters(rng, n, series, start_s) for n in (n_gauges, n_dists, n_sets))
+        last_ms = (np.frombuffer(g.bucket, "<u4").astype("<i8") * 1000).tobytes()
+        index = np.sort(rng.normal(160, 20, (n_dists, 20)).astype("<i4"), axis=1)
+        index += np.arange(20, dtype="<i4")  # distinct within a row
+        yield encode(
+            Frame(
+                agent="bench-mixed", epoch=1, sequence=i, created_ms=0, strings=strings, series=columns, counters=c,
+                gauges=Gauges(g.series, g.bucket, last_ms, g.value, g.value, g.value, g.value, g.value),
+                distributions=Distributions(
+                    d.series, d.bucket, *([d.value] * 6),
+                    np.full(n_dists, 20, "<u4").tobytes(), index.tobytes(), np.ones(n_dists * 20).tobytes(),
+                    np.zeros(n_dists, "<u4").tobytes(),
+                ),
+                sets=Sets(
+                    s.series, s.bucket, np.full(n_sets, 10, "<u4").tobytes(),
+                    rng.integers(0, 1 << 63, n_sets * 10, dtype="<u8").tobytes(),
+                ),
+            )
+        )  # fmt: skip
+
+
+class Pipeline:
+    """The indexer's path without its HTTP server."""
+
+    def __init__(self, store: Store, journal: Journal) -> None:
+        strings = StringIndexer(ClickHouseIdStore(store), [LruCache(1_000_000)])
+        self.inserter = Inserter(store, strings, SeriesRegistry(2_000_000))
+        self.journal = journal
+
+    def write(self, body: bytes) -> int:
+        frame = decode(body)
+        check(frame, latest_s=1 << 32)
+        unit = Unit(frame.identity, body, frame)
+        now_ms = time.time_ns() // 1_000_000
+        self.journal.begin(unit.identity, [unit], now_ms)
+        rows = self.inserter.insert(unit.identity, [unit])
+        self.journal.finish(unit.identity, now_ms)
+        return rows
+
+
+def measure(name: str, bodies: list[bytes], write: Callable[[bytes], int]) -> None:
+    warm = write(bodies[0])
+    wall, cpu = time.perf_counter(), time.process_time()
+    rows = sum(write(b) for b in bodies[1:])
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    size = sum(map(len, bodies)) / (rows + warm)
+    print(
+        f"{name:<34} {rows:>9} rows  {rows / cpu:>9,.0f} rows/CPU s  {rows / wall:>9,.0f} rows/s  {size:.2f} B/row sent"
+    )
+
+
+def floor(store: Store, rows: int, frames: int, series: int) -> None:
+    """INSERT alone, through the same four views."""
+    rng = np.random.default_rng(3)
+    ids = rng.integers(1, 1 << 63, series, dtype="u8")
+    blocks = []
+    for i in range(frames):
+        c = counters(rng, rows, series, START_S + i * (rows // series) * 10)
+        blocks.append({
+            "org_id": np.full(rows, 2, "u4"), "project_id": np.full(rows, 1, "u4"),
+            "metric_id": np.full(rows, 7, "u8"), "series_id": ids[np.frombuffer(c.series, "<u4")],
+            "bucket": np.frombuffer(c.bucket, "<u4"), "retention_days": np.full(rows, 65535, "u2"),
+            "value": np.frombuffer(c.value, "<f8"),
+        })  # fmt: skip
+    wall, cpu = time.perf_counter(), time.process_time()
+    for i, block in enumerate(blocks):
+        store.insert("ingest_counters", block, token=f"floor/{i}")
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    total = rows * frames
+    print(
+        f"{'floor: INSERT alone, counters':<34} {total:>9} rows  {total / cpu:>9,.0f} rows/CPU s  {total / wall:>9,.0f} rows/s"
+    )
+
+
+def storage(store: Store) -> None:
+    """Bytes on disk per sample: 1,000 counter series, a day of 10 s buckets, merged."""
+    rng = np.random.default_rng(4)
+    ids = np.sort(rng.integers(1, 1 << 63, 1000, dtype="u8"))
+    for hour in range(24):
+        c = counters(rng, 360_000, 1000, START_S + hour * 3600)
+        n = 360_000
+        store.insert("ingest_counters", {
+            "org_id": np.full(n, 3, "u4"), "project_id": np.full(n, 1, "u4"), "metric_id": np.full(n, 7503937968833599264, "u8"),
+            "series_id": ids[np.frombuffer(c.series, "<u4")], "bucket": np.frombuffer(c.bucket, "<u4"),
+            "retention_days": np.full(n, 65535, "u2"), "value": np.frombuffer(c.value, "<f8"),
+        }, token=f"storage/{hour}")  # fmt: skip
+    for name in ("10s", "60s", "1h", "1d"):
+        table = f"counters_{name}"
+        store.command(f"OPTIMIZE TABLE {table} FINAL")
+        parts = store.rows(
+            "SELECT sum(rows), sum(bytes_on_disk), sum(primary_key_bytes_in_memory) FROM system.parts"
+            " WHERE database = currentDatabase() AND active AND table = {t:String}",
+            {"t": table},
+        )
+        rows, size, _ = parts[0]
+        print(f"{table:<14} {rows:>9} rows  {size / rows:.3f} B/row on disk")
+        columns = store.rows(
+            "SELECT column, sum(column_bytes_on_disk) / sum(rows) FROM system.parts_columns"
+            " WHERE database = currentDatabase() AND active AND table = {t:String} GROUP BY column ORDER BY 2 DESC",
+            {"t": table},
+        )
+        print("   ", ", ".join(f"{c} {b:.3f}" for c, b in columns))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--series", type=int, default=1_000)
+    parser.add_argument("--skip-storage", action="store_true")
+    args = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    print(f"# {platform.machine()}, {platform.python_version()}, commit {commit}, {args}")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        store = open_store(f"chdb://{directory}/chdb")
+        migrate(store, Retention())
+        settings = Settings().journal
+        journal = Journal(
+            Path(directory) / "journal.sqlite",
+            max_identities=settings.identities,
+            max_age_ms=settings.identity_days * DAY_S * 1000,
+            max_aside_bytes=settings.aside_bytes,
+        )
+        pipeline = Pipeline(store, journal)
+        floor(store, args.rows, args.frames, args.series)
+        measure(
+            "counters, frame to ClickHouse",
+            list(counter_frames(args.rows, args.frames, args.series)),
+            pipeline.write,
+        )
+        measure(
+            "mixed, frame to ClickHouse",
+            list(mixed_frames(args.rows, args.frames, args.series)),
+            pipeline.write,
+        )
+        if not args.skip_storage:
+            for kind in ("counters",):
+                for name in ("10s", "60s", "1h", "1d"):
+                    store.command(f"TRUNCATE TABLE {kind}_{name}")
+            storage(store)
+        store.close()
+        journal.close()
+
+
+if __name__ == "__main__":
+    main()

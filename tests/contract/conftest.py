@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from indexer.schema import Retention, migrate
+from indexer.store import Store, open_store
+
+
+@pytest.fixture(params=["chdb", "http"])
+def any_dsn(request: pytest.FixtureRequest) -> str:
+    dsn: str = request.getfixturevalue(f"{request.param}_dsn")
+    return dsn
+
+
+@pytest.fixture
+def any_store(any_dsn: str) -> Iterator[Store]:
+    """A migrated store, embedded and over HTTP in turn."""
+    opened = open_store(any_dsn, pool=4)
+    migrate(opened, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
+    yield opened
+    opened.close()

@@ -1,0 +1,258 @@
+"""What every store does: chdb in the process, and a server over HTTP."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from indexer.native import Column, Ragged
+from indexer.schema import GRANULARITIES, Retention, migrate
+from indexer.store import Store, StoreError, open_store
+
+NOW_S = int(time.time()) // 86_400 * 86_400
+
+
+def counters(values: list[float], bucket: int = NOW_S) -> dict[str, Column]:
+    n = len(values)
+    return {
+        "org_id": np.full(n, 1, "u4"),
+        "project_id": np.full(n, 1, "u4"),
+        "metric_id": np.full(n, 5, "u8"),
+        "series_id": np.arange(1, n + 1, dtype="u8"),
+        "bucket": np.full(n, bucket, "u4"),
+        "retention_days": np.full(n, 65_535, "u2"),
+        "value": np.array(values),
+    }
+
+
+def totals(store: Store) -> list[float]:
+    return [
+        store.rows(f"SELECT sum(value) FROM counters_{g.name}")[0][0] for g in GRANULARITIES
+    ]  # fmt: skip
+
+
+def test_fetch_gives_records(any_store: Store) -> None:
+    got = any_store.fetch(
+        "SELECT toUInt32(number), number / 2 FROM numbers({n:UInt64})", [("a", "<u4"), ("b", "<f8")], {"n": 3}
+    )
+    assert got["a"].tolist() == [0, 1, 2]
+    assert got["b"].tolist() == [0, 0.5, 1]
+
+
+def test_fetch_of_nothing(any_store: Store) -> None:
+    assert len(any_store.fetch("SELECT toUInt32(1) WHERE 0", [("a", "<u4")])) == 0
+
+
+def test_fetch_of_many_rows(any_store: Store) -> None:
+    got = any_store.fetch("SELECT number FROM numbers(300000)", [("n", "<u8")])["n"]
+    assert (np.sort(got) == np.arange(300_000)).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("String", "it's \\ `a` {b:c} % \n\t ü 🙂"),
+        ("String", ""),
+        ("UInt64", 2**64 - 1),
+        ("Array(UInt64)", [1, 2**63]),
+        ("Array(String)", ["a'b", "c,d", "\\"]),
+        ("Float64", 0.1),
+    ],
+)
+def test_parameters_are_bound_by_the_server(any_store: Store, kind: str, value: object) -> None:
+    assert any_store.rows(f"SELECT {{v:{kind}}}", {"v": value}) == [(value,)]
+
+
+def test_percent_sign_without_parameters(any_store: Store) -> None:
+    assert any_store.rows("SELECT '100%s' LIKE '100%', 7 % 4") == [(1, 3)]
+
+
+def test_long_parameters(any_store: Store) -> None:
+    ids = list(range(1, 10**9, 10**5))
+    assert any_store.rows("SELECT length({ids:Array(UInt64)})", {"ids": ids}) == [(len(ids),)]
+
+
+def test_insert_takes_every_column_type(any_store: Store) -> None:
+    any_store.command(
+        "CREATE TABLE t (a UInt8, b UInt16, c UInt32, d UInt64, e Int8, f Int32, g Int64, h Float64, s String,"
+        " r Array(UInt64), x DateTime('UTC'), y Date, z Enum8('one' = 1)) ENGINE = MergeTree ORDER BY d"
+    )
+    columns: dict[str, Column] = {
+        "a": np.array([255, 1], "u1"),
+        "b": np.array([65_535, 1], "u2"),
+        "c": np.array([2**32 - 1, 1], "u4"),
+        "d": np.array([1, 2**64 - 1], "u8"),
+        "e": np.array([-128, 1], "i1"),
+        "f": np.array([-(2**31), 1], "i4"),
+        "g": np.array([-(2**63), 1], "i8"),
+        "h": np.array([-0.5, np.inf]),
+        "s": ["ü" * 100, ""],
+        "r": Ragged(np.array([0, 2]), np.array([7, 2**64 - 1], "u8")),
+        "x": np.array([0, 60], "u4"),
+        "y": np.array([0, 1], "u2"),
+        "z": np.array([1, 1], "i1"),
+    }
+    any_store.insert("t", columns)
+    got = any_store.rows(
+        "SELECT a, b, c, d, e, f, g, h, s, r, toUnixTimestamp(x), toUInt16(y), z FROM t ORDER BY d"
+    )
+    assert got[0] == (255, 65_535, 2**32 - 1, 1, -128, -(2**31), -(2**63), -0.5, "ü" * 100, [], 0, 0, "one")
+    assert got[1] == (1, 1, 1, 2**64 - 1, 1, 1, 1, np.inf, "", [7, 2**64 - 1], 60, 1, "one")
+
+
+def test_insert_of_no_rows(any_store: Store) -> None:
+    any_store.insert("ingest_counters", counters([]), token="empty")
+    assert totals(any_store) == [0] * 4
+
+
+def test_insert_repeated_with_its_token_changes_nothing(any_store: Store) -> None:
+    for token in ("a", "a", "b"):
+        any_store.insert("ingest_counters", counters([1, 2]), token=token)
+    assert totals(any_store) == [6] * 4
+
+
+def test_insert_over_many_partitions_repeated(any_store: Store) -> None:
+    block = counters([1.0] * 150)
+    block["bucket"] = (NOW_S - np.arange(150) * 86_400).astype("u4")
+    for _ in range(2):
+        any_store.insert("ingest_counters", block, token="days")
+    assert totals(any_store) == [150] * 4
+
+
+def test_same_token_at_the_same_time_lands_once(any_store: Store) -> None:
+    errors: list[StoreError] = []
+
+    def insert() -> None:
+        try:
+            any_store.insert("ingest_counters", counters([1, 2, 3]), token="together")
+        except StoreError as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=insert) for _ in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors
+    assert totals(any_store) == [6] * 4
+
+
+def test_coalesced_inserts_land_once(any_store: Store) -> None:
+    for token in ("x", "y", "x"):
+        any_store.insert("ingest_counters", counters([2]), token=token, coalesce=True)
+    assert totals(any_store) == [4] * 4
+
+
+def test_readers_at_the_same_time(any_store: Store) -> None:
+    results: list[int] = []
+
+    def read(n: int) -> None:
+        results.extend(int(any_store.rows("SELECT {n:UInt64}", {"n": n})[0][0]) for _ in range(20))
+
+    threads = [threading.Thread(target=read, args=(n,)) for n in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert sorted(results) == sorted(list(range(8)) * 20)
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [("SELECT nothing_of_that_name", 47), ("SELECT 1 FROM no_such_table", 60), ("SELEKT", 62)],
+)
+def test_hopeless_statements(any_store: Store, sql: str, code: int) -> None:
+    with pytest.raises(StoreError) as e:
+        any_store.rows(sql)
+    assert not e.value.retryable
+    assert e.value.code == code
+
+
+def test_errors_that_may_pass_are_retryable(any_store: Store) -> None:
+    with pytest.raises(StoreError) as e:
+        any_store.rows(
+            "SELECT throwIf(1, 'as if out of memory', 241::Int16) SETTINGS allow_custom_error_code_in_throwif = 1"
+        )
+    assert e.value.retryable
+    assert e.value.code == 241
+
+
+def test_a_client_is_usable_after_an_error(any_store: Store) -> None:
+    for _ in range(10):
+        with pytest.raises(StoreError):
+            any_store.command("SELEKT")
+    assert any_store.rows("SELECT 1") == [(1,)]
+
+
+def test_migrating_again_changes_nothing(any_store: Store) -> None:
+    any_store.insert("ingest_counters", counters([1]))
+    tables = any_store.rows(
+        "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
+    )
+    assert migrate(any_store) == migrate(any_store)
+    again = any_store.rows(
+        "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
+    )
+    assert sorted(again) == sorted(tables)
+    assert totals(any_store) == [1] * 4
+
+
+def test_two_indexers_migrate_at_the_same_time(any_dsn: str) -> None:
+    stores = [open_store(any_dsn, pool=1) for _ in range(3)]
+    errors: list[Exception] = []
+
+    def run(store: Store) -> None:
+        try:
+            migrate(store, Retention())
+        except StoreError as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=run, args=(s,)) for s in stores]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not errors
+    stores[0].insert("ingest_counters", counters([1]))
+    assert totals(stores[0]) == [1] * 4
+    assert stores[0].rows("SELECT count(DISTINCT version) FROM schema_migrations WHERE version > 0") == [(1,)]
+    for s in stores:
+        s.close()
+
+
+def test_a_shorter_retention_of_the_message_wins(any_store: Store) -> None:
+    block = counters([1, 1])
+    block["retention_days"] = np.array([90, 65_535], "u2")
+    any_store.insert("ingest_counters", block)
+    assert any_store.rows("SELECT retention_days FROM counters_10s ORDER BY series_id") == [(90,), (3650,)]
+
+
+def test_a_changed_retention_reaches_the_views(any_store: Store) -> None:
+    migrate(any_store, Retention(days_10s=1, days_60s=2, days_1h=3, days_1d=4))
+    any_store.insert("ingest_counters", counters([1]))
+    got = [any_store.rows(f"SELECT retention_days FROM counters_{g.name}") for g in GRANULARITIES]
+    assert got == [[(1,)], [(2,)], [(3,)], [(4,)]]
+
+
+def test_closing_twice_and_use_after(any_dsn: str) -> None:
+    store = open_store(any_dsn, pool=2)
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.rows("SELECT 1")
+
+
+@pytest.mark.parametrize("dsn", ["", "chdb://", "chdb:///", "ftp://host/", "http://", "chdb:///x?colour=red"])
+def test_what_is_no_dsn(dsn: str) -> None:
+    with pytest.raises(StoreError) as e:
+        open_store(dsn)
+    assert not e.value.retryable
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(StoreError) as e:
+        open_store("http://127.0.0.1:1/db", pool=1)
+    assert e.value.retryable
