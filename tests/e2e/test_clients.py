@@ -62,8 +62,16 @@ def _bash(host: str, port: int, prefix: str) -> None:
     subprocess.run(["bash", "-c", script], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("send", [_statsd, _datadog, _hot_shots, _bash], ids=lambda f: f.__name__[1:])
-def test_client(product: Up, send: Callable[[str, int, str], None]) -> None:
+@pytest.mark.parametrize(
+    ("send", "tags"),
+    [
+        (_statsd, {}),
+        (_datadog, {"route": "/cart", "odd": "ä_b"}),  # the client itself puts _ for blanks
+        (_hot_shots, {"route": "/cart", "odd": "ä b"}),
+        (_bash, {}),
+    ],
+)
+def test_client(product: Up, send: Callable[[str, int, str], None], tags: dict[str, str]) -> None:
     name = f"client{send.__name__}"
     send(*product.udp, name)
     at = time.time() + 20
@@ -72,13 +80,5 @@ def test_client(product: Up, send: Callable[[str, int, str], None]) -> None:
     assert product.api.one(f"histogram_sum(sum(increase({name}_time[5m])))", at) == 100
     assert product.api.one(f"sum(sum_over_time({name}_users[5m]))", at) == 7
     wait_for(lambda: product.api.one(f"{name}_depth", at) == 7, "the gauge is 7", 60)
-
-
-@pytest.mark.parametrize("send", [_datadog, _hot_shots], ids=lambda f: f.__name__[1:])
-def test_tags_arrive_as_labels(product: Up, send: Callable[[str, int, str], None]) -> None:
-    name = f"tags{send.__name__}"
-    send(*product.udp, name)
-    query = f'sum by (route, odd) (increase({name}_count{{route="/cart"}}[5m]))'
-    at = time.time() + 20
-    expected = {(("odd", "ä b"), ("route", "/cart")): 200.0}
-    wait_for(lambda: product.api.instant(query, at) == expected, f"{expected}", 60)
+    labels = tuple(sorted(tags.items()))
+    assert product.api.instant(f"increase({name}_count[5m])", at) == {labels: 200.0}
