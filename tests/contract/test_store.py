@@ -34,20 +34,20 @@ def totals(store: Store) -> list[float]:
     ]  # fmt: skip
 
 
-def test_fetch_gives_records(any_store: Store) -> None:
-    got = any_store.fetch(
+def test_fetch_gives_records(plain_store: Store) -> None:
+    got = plain_store.fetch(
         "SELECT toUInt32(number), number / 2 FROM numbers({n:UInt64})", [("a", "<u4"), ("b", "<f8")], {"n": 3}
     )
     assert got["a"].tolist() == [0, 1, 2]
     assert got["b"].tolist() == [0, 0.5, 1]
 
 
-def test_fetch_of_nothing(any_store: Store) -> None:
-    assert len(any_store.fetch("SELECT toUInt32(1) WHERE 0", [("a", "<u4")])) == 0
+def test_fetch_of_nothing(plain_store: Store) -> None:
+    assert len(plain_store.fetch("SELECT toUInt32(1) WHERE 0", [("a", "<u4")])) == 0
 
 
-def test_fetch_of_many_rows(any_store: Store) -> None:
-    got = any_store.fetch("SELECT number FROM numbers(300000)", [("n", "<u8")])["n"]
+def test_fetch_of_many_rows(plain_store: Store) -> None:
+    got = plain_store.fetch("SELECT number FROM numbers(300000)", [("n", "<u8")])["n"]
     assert (np.sort(got) == np.arange(300_000)).all()
 
 
@@ -62,23 +62,23 @@ def test_fetch_of_many_rows(any_store: Store) -> None:
         ("Float64", 0.1),
     ],
 )
-def test_parameters_are_bound_by_the_server(any_store: Store, kind: str, value: object) -> None:
-    assert any_store.rows(f"SELECT {{v:{kind}}}", {"v": value}) == [(value,)]
+def test_parameters_are_bound_by_the_server(plain_store: Store, kind: str, value: object) -> None:
+    assert plain_store.rows(f"SELECT {{v:{kind}}}", {"v": value}) == [(value,)]
 
 
-def test_percent_sign_without_parameters(any_store: Store) -> None:
-    assert any_store.rows("SELECT '100%s' LIKE '100%', 7 % 4") == [(1, 3)]
+def test_percent_sign_without_parameters(plain_store: Store) -> None:
+    assert plain_store.rows("SELECT '100%s' LIKE '100%', 7 % 4") == [(1, 3)]
 
 
-def test_long_parameters(any_store: Store) -> None:
+def test_long_parameters(plain_store: Store) -> None:
     ids = list(range(1, 10**9, 10**5))
-    assert any_store.rows("SELECT length({ids:Array(UInt64)})", {"ids": ids}) == [(len(ids),)]
+    assert plain_store.rows("SELECT length({ids:Array(UInt64)})", {"ids": ids}) == [(len(ids),)]
 
 
 def test_insert_takes_every_column_type(any_store: Store) -> None:
     any_store.command(
-        "CREATE TABLE t (a UInt8, b UInt16, c UInt32, d UInt64, e Int8, f Int32, g Int64, h Float64, s String,"
-        " r Array(UInt64), x DateTime('UTC'), y Date, z Enum8('one' = 1)) ENGINE = MergeTree ORDER BY d"
+        "CREATE TABLE t (a UInt8, b UInt16, c UInt32, d UInt64, e Int8, f Int32, g Int64, h Float64,"
+        " s String, r Array(UInt64), x DateTime('UTC'), y Date, z Enum8('one' = 1)) ENGINE = MergeTree ORDER BY d"
     )
     columns: dict[str, Column] = {
         "a": np.array([255, 1], "u1"),
@@ -146,11 +146,11 @@ def test_coalesced_inserts_land_once(any_store: Store) -> None:
     assert totals(any_store) == [4] * 4
 
 
-def test_readers_at_the_same_time(any_store: Store) -> None:
+def test_readers_at_the_same_time(plain_store: Store) -> None:
     results: list[int] = []
 
     def read(n: int) -> None:
-        results.extend(int(any_store.rows("SELECT {n:UInt64}", {"n": n})[0][0]) for _ in range(20))
+        results.extend(int(plain_store.rows("SELECT {n:UInt64}", {"n": n})[0][0]) for _ in range(20))
 
     threads = [threading.Thread(target=read, args=(n,)) for n in range(8)]
     for t in threads:
@@ -164,27 +164,28 @@ def test_readers_at_the_same_time(any_store: Store) -> None:
     ("sql", "code"),
     [("SELECT nothing_of_that_name", 47), ("SELECT 1 FROM no_such_table", 60), ("SELEKT", 62)],
 )
-def test_hopeless_statements(any_store: Store, sql: str, code: int) -> None:
+def test_hopeless_statements(plain_store: Store, sql: str, code: int) -> None:
     with pytest.raises(StoreError) as e:
-        any_store.rows(sql)
+        plain_store.rows(sql)
     assert not e.value.retryable
     assert e.value.code == code
 
 
-def test_errors_that_may_pass_are_retryable(any_store: Store) -> None:
+def test_errors_that_may_pass_are_retryable(plain_store: Store) -> None:
     with pytest.raises(StoreError) as e:
-        any_store.rows(
-            "SELECT throwIf(1, 'as if out of memory', 241::Int16) SETTINGS allow_custom_error_code_in_throwif = 1"
+        plain_store.rows(
+            "SELECT throwIf(1, 'as if out of memory', 241::Int16)"
+            " SETTINGS allow_custom_error_code_in_throwif = 1"
         )
     assert e.value.retryable
     assert e.value.code == 241
 
 
-def test_a_client_is_usable_after_an_error(any_store: Store) -> None:
+def test_a_client_is_usable_after_an_error(plain_store: Store) -> None:
     for _ in range(10):
         with pytest.raises(StoreError):
-            any_store.command("SELEKT")
-    assert any_store.rows("SELECT 1") == [(1,)]
+            plain_store.command("SELEKT")
+    assert plain_store.rows("SELECT 1") == [(1,)]
 
 
 def test_migrating_again_changes_nothing(any_store: Store) -> None:
