@@ -108,6 +108,8 @@ async def _answered(request: web.Request, handler: Handler, context: Context) ->
     except web.HTTPNotFound:
         return plain(NOT_FOUND, 404)
     except web.HTTPMethodNotAllowed as e:
+        if e.allowed_methods <= {"OPTIONS"}:  # the catch-all for OPTIONS alone knows the path
+            return plain(NOT_FOUND, 404)
         return plain("Method Not Allowed\n", 405, {"Allow": ", ".join(sorted(e.allowed_methods))})
     except web.HTTPException:
         raise
