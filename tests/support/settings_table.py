@@ -1,4 +1,4 @@
-"""The table of all settings, made from the settings' own source; README.md holds it between two markers.
+"""The table of all settings, made from the settings' own source; README.md holds it.
 
 python -m tests.support.settings_table    writes it there
 """
@@ -9,18 +9,21 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-README: Final = Path(__file__).parents[2] / "README.md"
-BEGIN: Final = "<!-- settings: written by python -m tests.support.settings_table -->"
-END: Final = "<!-- end of settings -->"
+from shim.command import File
+from tests.support.markdown import ROOT, table, write_between
+
+FILE: Final = ROOT / "README.md"
+MARK: Final = "tests.support.settings_table"
 _FIELD = re.compile(r"    (\w+):[^#]*?(?:#:?\s*(?P<comment>.*))?$")
 
+Row = tuple[str, str, str]
 
-def rows(root: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, str, str]]:
+
+def rows(root: type[msgspec.Struct] = File, path: str = "") -> Iterator[Row]:
     """(dotted name, default as TOML, what it is) of every setting below `root`."""
     said = _comments(root)
     for field in msgspec.structs.fields(root):
@@ -49,28 +52,11 @@ def _comments(cls: type[msgspec.Struct]) -> dict[str, str]:
     return out
 
 
-def table() -> str:
+def settings() -> str:
     """The whole table as Markdown."""
-    from shim.command import File
-
-    lines = ["| setting | default | what it is |", "|---|---|---|"]
-    for name, default, text in rows(File):
-        lines.append(f"| `{name}` | `{default}` | {text.replace('|', chr(92) + '|')} |")
-    return "\n".join(lines)
-
-
-def in_readme() -> str:
-    """The table that README.md holds."""
-    text = README.read_text()
-    return text[text.index(BEGIN) + len(BEGIN) : text.index(END)].strip()
-
-
-def main() -> None:
-    text = README.read_text()
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    README.write_text(f"{head}{BEGIN}\n\n{table()}\n\n{END}{tail}")
+    cells = [(f"`{name}`", f"`{default}`", text) for name, default, text in rows()]
+    return table(("setting", "default", "what it is"), cells)
 
 
 if __name__ == "__main__":
-    main()
+    write_between(FILE, MARK, settings())

@@ -1,35 +1,44 @@
-"""README.md says of every setting its name, its default and what it is."""
+"""README.md has every setting with its default, docs/metrics.md every self-metric, with what it is."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import msgspec
 import pytest
 
 from agent.config import load
 from shim.command import File
-from tests.support import settings_table
+from tests.support import metrics_table, settings_table
+from tests.support.markdown import ROOT, between
 
-ROWS = list(settings_table.rows(File))
-
-
-@pytest.mark.parametrize("row", ROWS, ids=[r[0] for r in ROWS])
-def test_says_what_it_is(row: tuple[str, str, str]) -> None:
-    name, _, text = row
-    assert text, f"{name} has no comment in its settings.py"
+SETTINGS = list(settings_table.rows())
+METRICS = list(metrics_table.rows())
 
 
-def test_readme_has_the_table() -> None:
-    assert settings_table.in_readme() == settings_table.table(), (
-        "python -m tests.support.settings_table writes it"
-    )
+@pytest.mark.parametrize("row", SETTINGS, ids=[r[0] for r in SETTINGS])
+def test_setting_says_what_it_is(row: settings_table.Row) -> None:
+    assert row[-1], f"{row[0]} has no comment in its settings.py"
+
+
+def test_readme_has_the_settings() -> None:
+    there = between(settings_table.FILE, settings_table.MARK)
+    assert there == settings_table.settings(), f"python -m {settings_table.MARK} writes it"
+
+
+def test_metrics_say_what_they_are() -> None:
+    names = [name for name, *_ in METRICS]
+    assert len(names) == len(set(names))
+    for part in ("agent", "indexer", "shim"):
+        assert any(name.startswith(f"meterhouse_{part}_") for name in names)
+    assert all(name.startswith("meterhouse_") and text for name, _, _, text in METRICS)
+
+
+def test_document_has_the_metrics() -> None:
+    there = between(metrics_table.FILE, metrics_table.MARK)
+    assert there == metrics_table.tables(), f"python -m {metrics_table.MARK} writes it"
 
 
 def test_example_file_is_the_defaults() -> None:
     """deploy/meterhouse.toml can be copied and changed: it is valid, and says what holds without it."""
-    text = (Path(__file__).parents[2] / "deploy" / "meterhouse.toml").read_text()
+    text = (ROOT / "deploy" / "meterhouse.toml").read_text()
     assert msgspec.to_builtins(load(File, text)) == msgspec.to_builtins(File())
-    assert "[agent" in text
-    assert "[indexer" in text
-    assert "[shim" in text
+    assert all(f"[{part}" in text for part in ("agent", "indexer", "shim"))
