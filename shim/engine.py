@@ -142,9 +142,19 @@ class QueryEngine:
         )
         return Limits(
             settled_s=settled_s,
-            forced_s=options.granularity_s or 0,
+            forced_s=_granularity(options.granularity_s),
             kept_from_s=tuple((g, int(now_s) - d * 86_400) for g, d in days.items()),
         )
+
+
+def _granularity(asked_s: int | None) -> int:
+    """The largest rollup that divides what a request asks for (seeds: Snuba's rule), 0 for none asked."""
+    if asked_s is None:
+        return 0
+    fits = next((g for g in LEVELS if asked_s % g == 0), None)
+    if fits is None:
+        raise BadData(f'invalid parameter "granularity": {asked_s} is no multiple of 10')
+    return fits
 
 
 def _kind(value: Value | Samples, *, instant: bool) -> Kind:

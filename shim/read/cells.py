@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from shim.catalog.types import Part
 from shim.read.reader import Keys, Reader
@@ -35,23 +36,17 @@ class Cells:
     alive: Bools  # (keys, cells): a row says that the series is alive
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Which key and cell each fetched row belongs to."""
-
-    key: Ints
-    cell: Ints
-
-
 def read_cells(
     reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
 ) -> Cells:
     """The cells of a reading, in one statement. Raises QueryError."""
     reader.check_cells(len(keys) * reading.cells * max(1, len(columns)))
     flagged = _flagged(reading)
-    fetched = reader.fetch(_query(reader, table, part, keys, reading, columns), _dtype(columns, flagged))
-    key, known = keys.index(part, fetched["k"])
-    fetched, at = fetched[known], (key[known], fetched["c"][known].astype(np.int64))
+    fetched = reader.fetch(
+        _query(reader, table, part, keys, reading, columns), _dtype(keys, columns, flagged)
+    )
+    at, known = _places(part, keys, reading, fetched)
+    fetched = fetched[known]
     shape = (len(keys), reading.cells)
     rows, alive = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     rows[at] = fetched["h"] if flagged else True
@@ -64,11 +59,32 @@ def read_cells(
     return Cells(values, rows, alive)
 
 
+def _places(
+    part: Part, keys: Keys, reading: Reading, fetched: npt.NDArray[np.void]
+) -> tuple[tuple[Ints, Ints], Bools]:
+    """(key, cell) of each row that belongs to a known key, and which rows those are."""
+    if keys.group is not None:
+        known = fetched["k"] < len(keys) * reading.cells
+        key, cell = np.divmod(fetched["k"][known].astype(np.int64), reading.cells)
+        return (key, cell), known
+    key, known = keys.index(part, fetched["k"])
+    return (key[known], fetched["c"][known].astype(np.int64)), known
+
+
 def member_rows(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[sql.Named, ...]
+    reader: Reader,
+    table: str,
+    part: Part,
+    keys: Keys,
+    reading: Reading,
+    columns: tuple[sql.Named, ...],
+    stride: int = 1,
 ) -> sql.Union | sql.Query:
-    """Rows with their key `k`, cell `c`, flags `h` and `a` where the reading needs them, and `columns`."""
-    key = sql.Named(keys.expr(part), "k")
+    """Rows with their key `k`, cell `c`, flags `h` and `a` where the reading needs them, and `columns`.
+
+    `stride` multiplies the key of a group.
+    """
+    key = sql.Named(keys.expr(part, stride), "k")
     flagged = _flagged(reading)
     members = [
         sql.Query(
@@ -86,7 +102,10 @@ def _query(
 ) -> sql.Query:
     flagged = _flagged(reading)
     raw = tuple(sql.Named(sql.col(c), c) for c in columns)
-    out = [sql.Named(sql.col("k"), "k"), sql.Named(sql.col("c"), "c")]
+    # Groups: one number says key and cell, which makes for a smaller and faster hash table.
+    packed = keys.group is not None
+    place = sql.op("+", "k", "c") if packed else sql.col("k")
+    out = [sql.Named(place, "x")] if packed else [sql.Named(place, "k"), sql.Named(sql.col("c"), "c")]
     if flagged:
         out += [sql.Named(sql.call("max", f), f"{f}_max") for f in ("h", "a")]
     for column in columns:
@@ -94,13 +113,14 @@ def _query(
         if flagged:
             merge = sql.call(MERGES[column] + "If", column, "h")
         out.append(sql.Named(sql.call("toFloat64", merge), f"{column}_out"))
-    source = member_rows(reader, table, part, keys, reading, raw)
-    return sql.Query(tuple(out), source, group_by=("k", "c"))
+    source = member_rows(reader, table, part, keys, reading, raw, stride=reading.cells)
+    return sql.Query(tuple(out), source, group_by=("x",) if packed else ("k", "c"))
 
 
-def _dtype(columns: tuple[str, ...], flagged: bool) -> np.dtype[np.void]:
+def _dtype(keys: Keys, columns: tuple[str, ...], flagged: bool) -> np.dtype[np.void]:
+    cell = [("c", "<u4")] if keys.group is None else []
     flags = [("h", "u1"), ("a", "u1")] if flagged else []
-    return np.dtype([("k", "<u8"), ("c", "<u4"), *flags, *((c, "<f8") for c in columns)])
+    return np.dtype([("k", "<u8"), *cell, *flags, *((c, "<f8") for c in columns)])
 
 
 def _flagged(reading: Reading) -> bool:

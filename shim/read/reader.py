@@ -106,13 +106,13 @@ class Keys:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def expr(self, part: Part) -> sql.Expr:
-        """UInt64: the group's index, or the series' id where there are no groups."""
+    def expr(self, part: Part, stride: int = 1) -> sql.Expr:
+        """UInt64: the group's index times `stride`, or the series' id where there are no groups."""
         if self.group is None:
             return sql.col("series_id")
         if len(self.labels) == 1 and not part.whole:
             return sql.call("toUInt64", 0)
-        ids, groups = tuple(part.series_ids.tolist()), tuple(self.group.tolist())
+        ids, groups = tuple(part.series_ids.tolist()), tuple((self.group * stride).tolist())
         return sql.call(
             "transform", "series_id", sql.Ints(ids), sql.Ints(groups), sql.call("toUInt64", _NO_GROUP)
         )
@@ -128,7 +128,8 @@ class Keys:
         return place.astype(np.int64), np.asarray(known)
 
 
-_NO_GROUP = (1 << 64) - 1
+#: Far above every index times stride, and far enough below 2^64 to add a cell.
+_NO_GROUP = 1 << 63
 
 
 def each(part: Part, labels: Sequence[Labels] | None = None) -> Keys:

@@ -141,7 +141,7 @@ class Limits:
     """What bounds the choice: the newest settled bucket's end, and how old each rollup's rows may be."""
 
     settled_s: int | None = None  # delta windows end here at the latest
-    forced_s: int = 0  # granularity asked for by the request, 0: any
+    forced_s: int = 0  # the one granularity the request asks for, 0: any
     kept_from_s: Sequence[tuple[int, int]] = ()  # (granularity, oldest bucket start still kept)
 
 
@@ -152,7 +152,7 @@ def plan_windows(ends: Grid, window_ms: int | None, lookback_ms: int, limits: Li
     """
     oldest = (ends.start_ms - max(window_ms or 0, lookback_ms)) // 1000
     snap = _snap(oldest, limits)
-    levels = tuple(g for g in LEVELS if g >= snap)
+    levels = (snap,) if limits.forced_s else tuple(g for g in LEVELS if g >= snap)
     asked = ends.times_ms // 1000 // snap * snap
     window = 0 if window_ms is None else _up(-(-window_ms // 1000), snap)
     lookback = _up(-(-lookback_ms // 1000), snap)
