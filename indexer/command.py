@@ -34,11 +34,11 @@ def indexer(argv: Sequence[str]) -> int:
         return complain("indexer", e, 2)
     import uvloop
 
-    from indexer import service
+    from indexer.service import run
     from indexer.store import StoreError
 
     try:
-        uvloop.run(service.run(settings))
+        uvloop.run(run(settings))
     except (OSError, StoreError) as e:
         return complain("indexer", e, 1)
     return 0

@@ -1,8 +1,8 @@
 """The agent as a child process of `meterhouse up`, seen from its parent.
 
-The two are joined by one socket pair (`meterhouse agent --parent FD`): the child writes one JSON line with its
-addresses when it listens; when the parent is gone, however it went, the child reads end-of-file, sends what it
-has and leaves. So no agent survives its parent and keeps the port.
+The two are joined by one socket pair (`meterhouse agent --parent FD`): the child writes one JSON line with
+its addresses when it listens; when the parent is gone, however it went, the child reads end-of-file, sends
+what it has and leaves. So no agent survives its parent and keeps the port.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class AgentProcess:
         self._ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                # By its file, not by -m: that would let a folder `agent` where we were started stand before ours.
+                # By its file, not by -m: so a folder `agent` where we were started cannot stand before ours.
                 *(sys.executable, meterhouse.__file__, "agent", "--parent", str(theirs.fileno())),
                 *self._arguments,
                 env=self._environ,

@@ -35,10 +35,10 @@ def shim(argv: Sequence[str]) -> int:
     import uvloop
 
     from indexer.store import StoreError
-    from shim import service
+    from shim.service import run
 
     try:
-        uvloop.run(service.run(settings))
+        uvloop.run(run(settings))
     except (OSError, StoreError) as e:
         return complain("shim", e, 1)
     return 0
