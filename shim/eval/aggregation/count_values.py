@@ -14,8 +14,6 @@ from shim.eval.texts import format_float, quote
 from shim.labels import Labels
 from shim.values import Bools, Floats, Histogram, Vector
 
-_SCHEMA = 5
-
 
 def count_values(vector: Vector, grouping: Collection[str], without: bool, label: str) -> Vector:
     """One series per group and value; the value stands in `label`, which may be one of the grouping's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -104,9 +105,8 @@ def _counts(k: Scalar) -> Floats:
     return np.trunc(k.values)
 
 
-def _offsets(labels: list[Labels] | tuple[Labels, ...] | object) -> Floats:
+def _offsets(labels: Sequence[Labels]) -> Floats:
     """The place of each label set in [0, 1), from a hash of its labels (as Prometheus' Labels.Hash)."""
-    assert isinstance(labels, (list, tuple))
     hashes = [xxhash.xxh64_intdigest(_packed(one)) for one in labels]
     return np.array(hashes, dtype=np.float64) / float(2**64 - 1)
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from shim.eval.functions.signature import Context, Function, vector_of
-from shim.labels import Labels
 from shim.values import Bools, Value, Vector
 
 
@@ -16,14 +15,9 @@ def _absent(context: Context, args: Sequence[Value]) -> Value:
     there: Bools = np.asarray(vector.present.any(axis=0))
     for histogram in vector.histograms:
         there = there | histogram.present
-    return absent_vector(~there, context.absent_labels)
-
-
-def absent_vector(missing: Bools, labels: Labels) -> Vector:
-    """One series of value 1 where `missing`, (steps,); no series when that is nowhere."""
-    if not missing.any():
-        return Vector.empty(len(missing))
-    return Vector(len(missing), [labels], np.ones((1, len(missing))), missing[None, :])
+    if there.all():
+        return Vector.empty(vector.steps)
+    return Vector(vector.steps, [context.absent_labels], np.ones((1, vector.steps)), ~there[None, :])
 
 
 FUNCTIONS = (Function("absent", ("vector",), "vector", _absent),)

@@ -10,7 +10,7 @@ from shim import labels as lbl
 from shim.eval.merge import relabelled
 from shim.grid import Grid
 from shim.labels import Labels
-from shim.values import Annotations, Floats, Ints, Scalar, String, Value, Vector
+from shim.values import Annotations, Floats, Scalar, String, Value, Vector
 
 Type = Literal["vector", "matrix", "scalar", "string"]
 UNBOUNDED: Final = -1
@@ -21,15 +21,12 @@ class Context:
     """What a function may know besides its arguments.
 
     `grid` holds the evaluation times of the query (no offset). `absent_labels` are what the planner made of
-    the matchers of absent's argument. `sample_times_ms`, (rows, steps) of the argument's floats, come from
-    `instant.latest` when the argument of timestamp() is a selector; without them a sample has its
-    step's time.
+    the matchers of absent's argument.
     """
 
     grid: Grid
     notes: Annotations = field(default_factory=Annotations)
     absent_labels: Labels = lbl.EMPTY
-    sample_times_ms: Ints | None = None
 
 
 Apply = Callable[[Context, Sequence[Value]], Value]
@@ -48,7 +45,6 @@ class Function:
     returns: Type
     apply: Apply
     optional: int = 0
-    experimental: bool = False
 
     def takes(self, count: int) -> bool:
         """Whether it may be called with `count` arguments."""

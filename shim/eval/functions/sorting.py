@@ -54,7 +54,7 @@ def _by_label(name: str, *, descending: bool) -> Function:
             histograms=[vector.histograms[i] for i in places],
         )
 
-    return Function(name, ("vector", "string"), "vector", apply, optional=UNBOUNDED, experimental=True)
+    return Function(name, ("vector", "string"), "vector", apply, optional=UNBOUNDED)
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:

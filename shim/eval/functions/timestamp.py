@@ -1,4 +1,8 @@
-"""timestamp: when the sample was taken, in seconds."""
+"""timestamp: when the sample was taken, in seconds.
+
+The samples of a selector have times of their own, which shim/read knows and answers from; what is computed
+has the time of its step, here.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +17,11 @@ from shim.values import Value, Vector
 
 
 def _timestamp(context: Context, args: Sequence[Value]) -> Value:
-    """The context's sample times where the argument is a selector, else (and for histograms) the step's."""
     vector = vector_of(args[0])
-    steps = context.grid.times_ms
-    floats = context.sample_times_ms
-    if floats is None:
-        floats = np.broadcast_to(steps, vector.present.shape)
-    times, present = [floats / 1000], [vector.present]
-    for histogram in vector.histograms:
-        times.append(steps[None, :] / 1000)
-        present.append(histogram.present[None, :])
     labels = [*vector.labels, *vector.histogram_labels]
-    timed = Vector(vector.steps, labels, np.concatenate(times), np.concatenate(present))
+    present = [vector.present, *(histogram.present[None, :] for histogram in vector.histograms)]
+    seconds = np.broadcast_to(context.grid.times_ms / 1000, (len(labels), vector.steps))
+    timed = Vector(vector.steps, labels, seconds, np.concatenate(present))
     return relabelled(timed, lbl.without_name)
 
 

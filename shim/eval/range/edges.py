@@ -30,8 +30,8 @@ def _time_of_first(cells: Cells) -> Floats:
 
 FUNCTIONS = (
     RangeFunction("last_over_time", _last, keeps_name=True),
-    RangeFunction("first_over_time", _first, keeps_name=True, experimental=True),
+    RangeFunction("first_over_time", _first, keeps_name=True),
     RangeFunction("present_over_time", _present),
-    RangeFunction("ts_of_last_over_time", _time_of_last, experimental=True),
-    RangeFunction("ts_of_first_over_time", _time_of_first, experimental=True),
+    RangeFunction("ts_of_last_over_time", _time_of_last),
+    RangeFunction("ts_of_first_over_time", _time_of_first),
 )

@@ -8,7 +8,6 @@ import numpy as np
 
 from shim import labels as lbl
 from shim.errors import BadData, Unsupported
-from shim.eval.functions.absent import absent_vector
 from shim.eval.merge import relabelled, without_empty_rows
 from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.eval.range.signature import Cells, RangeFunction
@@ -64,12 +63,6 @@ def range_function(
     result = without_empty_rows(Vector(grid.steps, samples.labels, values, present))
     _note_names(function, result.labels, notes)
     return result if function.keeps_name else relabelled(result, lbl.without_name)
-
-
-def absent_over_time(samples: Samples, grid: Grid, window_ms: int, labels: Labels) -> Vector:
-    """1 under `labels` (made from the matchers) at the steps whose window holds no sample of any series."""
-    there = (slices(samples, grid.times_ms, window_ms).counts > 0).any(axis=0)
-    return absent_vector(~np.asarray(there), labels)
 
 
 def _note_names(function: RangeFunction, labels: Sequence[Labels], notes: Annotations) -> None:

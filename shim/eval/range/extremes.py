@@ -45,6 +45,6 @@ def _time_of(cells: Cells, block: Block, values: Floats) -> Floats:
 FUNCTIONS = (
     RangeFunction("min_over_time", _min),
     RangeFunction("max_over_time", _max),
-    RangeFunction("ts_of_min_over_time", _time_of_min, experimental=True),
-    RangeFunction("ts_of_max_over_time", _time_of_max, experimental=True),
+    RangeFunction("ts_of_min_over_time", _time_of_min),
+    RangeFunction("ts_of_max_over_time", _time_of_max),
 )

@@ -36,4 +36,4 @@ _MODULES = (
 RANGE_FUNCTIONS: Final[Mapping[str, RangeFunction]] = MappingProxyType(
     {function.name: function for module in _MODULES for function in module.FUNCTIONS}
 )
-"""absent_over_time is not among them: it looks at all series together (`evaluate.absent_over_time`)."""
+"""absent_over_time is not among them: the planner makes it absent(present_over_time(...))."""

@@ -48,7 +48,6 @@ Check = Callable[[Cells, Annotations], None]
 class RangeFunction:
     """A function of one range vector and `parameters` scalars.
 
-    `before` says where the scalars stand: before the range vector (quantile_over_time) or behind it.
     A cell with fewer than `at_least` samples has no result. `check` may warn or raise, knowing all cells.
     """
 
@@ -56,8 +55,6 @@ class RangeFunction:
     compute: Compute
     at_least: int = 1
     parameters: int = 0
-    before: bool = False
     keeps_name: bool = False
     expects_counter: bool = False
     check: Check | None = None
-    experimental: bool = False

@@ -41,8 +41,4 @@ def _check(cells: Cells, notes: Annotations) -> None:
             raise ExecutionError(text)
 
 
-FUNCTIONS = (
-    RangeFunction(
-        "double_exponential_smoothing", _smooth, at_least=2, parameters=2, check=_check, experimental=True
-    ),
-)
+FUNCTIONS = (RangeFunction("double_exponential_smoothing", _smooth, at_least=2, parameters=2, check=_check),)

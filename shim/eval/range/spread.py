@@ -37,5 +37,5 @@ def _mad(cells: Cells) -> Floats:
 FUNCTIONS = (
     RangeFunction("stdvar_over_time", _stdvar),
     RangeFunction("stddev_over_time", _stddev),
-    RangeFunction("mad_over_time", _mad, experimental=True),
+    RangeFunction("mad_over_time", _mad),
 )

@@ -99,12 +99,10 @@ def test_time_and_pi() -> None:
     assert pi.values.tolist() == [math.pi] * 3
 
 
-def test_timestamp_is_of_the_sample_where_it_is_known() -> None:
+def test_timestamp_of_what_is_computed_is_the_steps() -> None:
     v = vector({"m": [1.0, None]}, {"h": histogram(None, [1.0])})
     grid = Grid(60_000, 120_000, 60_000)
     assert rows(call("timestamp", [v], Context(grid))) == texts({"": [60.0, 120.0]})
-    known = Context(grid, sample_times_ms=np.array([[58_500, 0]]))
-    assert rows(call("timestamp", [v], known)) == texts({"": [58.5, 120.0]})
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import pytest
 
 from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.instant import latest
-from shim.eval.range.evaluate import absent_over_time, range_function
+from shim.eval.range.evaluate import range_function
 from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.eval.subquery import samples_from
 from shim.grid import Grid
 from shim.values import Annotations, Samples, Scalar, Vector
-from tests.unit.shim.eval.make import NAN, Cell, histogram, labels, rows, samples, texts, vector
+from tests.unit.shim.eval.make import NAN, Cell, histogram, rows, samples, texts, vector
 
 MINUTE = 60_000
 
@@ -152,13 +152,6 @@ def test_no_samples_no_series(name: str) -> None:
     args = [0.5] * RANGE_FUNCTIONS[name].parameters
     for data in (samples({}), samples({"g": []})):
         assert not len(run(name, data, Grid(0, MINUTE, 1000), MINUTE, *args).labels)
-
-
-def test_absent_over_time() -> None:
-    data = samples({"m{a=1}": [(0, 1)], "m{a=2}": [(60, 1)]})
-    found = absent_over_time(data, Grid(0, 2 * MINUTE, 30_000), 30_000, labels("{job=x}"))
-    assert rows(found) == texts({"{job=x}": [None, 1.0, None, 1.0, 1.0]})
-    assert rows(absent_over_time(data, Grid.instant(0), 1000, ())) == {}
 
 
 def test_latest_within_the_lookback() -> None:
