@@ -214,7 +214,7 @@ class Aggregator:
                     self._ones[line] = cell
                     grown += 1
             elif what == _WEIGHTED:
-                cell.add(value, weight)
+                grown += cell.add(value, weight)
             elif what == _GAUGE and raw[0] in _SIGNS:
                 self._add_slow(line, bucket, now_ms)
             else:
@@ -324,10 +324,7 @@ class Aggregator:
             case GaugeCell():
                 self._apply_gauge(cell, line, series, time_ms, now_ms)
             case DistributionCell():
-                before = len(cell.positive) + len(cell.negative)
-                for value in line.values:
-                    cell.add(value, line.head.weight)
-                return len(cell.positive) + len(cell.negative) - before
+                return sum(cell.add(value, line.head.weight) for value in line.values)
             case SetCell():
                 before = len(cell.members)
                 cell.members.add(xxh64_intdigest(line.member))

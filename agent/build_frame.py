@@ -67,7 +67,7 @@ def build_frames(
 def _row_bytes(cell: Cell) -> int:
     if isinstance(cell, DistributionCell):
         cell.fold()
-        return _ROW_BYTES + _ENTRY_BYTES * (len(cell.positive) + len(cell.negative))
+        return _ROW_BYTES + _ENTRY_BYTES * cell.entries
     if isinstance(cell, SetCell):
         return _ROW_BYTES + _MEMBER_BYTES * len(cell.members)
     return _ROW_BYTES

@@ -118,8 +118,14 @@ class DistributionCell:
         self.min = inf
         self.max = -inf
 
-    def add(self, value: float, weight: float) -> None:
-        """One value that stands for `weight` values."""
+    @property
+    def entries(self) -> int:
+        """Entries of the bucket maps."""
+        return len(self.positive) + len(self.negative)
+
+    def add(self, value: float, weight: float) -> int:
+        """One value that stands for `weight` values; gives by how many entries the bucket maps grew."""
+        entries = self.entries
         if value > 0.0:
             _count(self.positive, [index_of(value)], weight)
         elif value < 0.0:
@@ -131,13 +137,14 @@ class DistributionCell:
         self.sum_squares += value * value * weight
         self.min = min(self.min, value)
         self.max = max(self.max, value)
+        return self.entries - entries
 
     def fold(self) -> int:
         """Works the pending values in; gives by how many entries the bucket maps grew."""
         pending = self.pending
         if not pending:
             return 0
-        entries = len(self.positive) + len(self.negative)
+        entries = self.entries
         low, high = min(pending), max(pending)
         self.min = min(self.min, low)
         self.max = max(self.max, high)
@@ -151,7 +158,7 @@ class DistributionCell:
             _count(self.negative, _indexes([-v for v in pending if v < 0.0]), 1.0)
             self.zero += pending.count(0.0)
         pending.clear()
-        return len(self.positive) + len(self.negative) - entries
+        return self.entries - entries
 
 
 def _indexes(values: Iterable[float]) -> list[int]:

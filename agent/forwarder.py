@@ -81,6 +81,10 @@ class Circuit:
         self.failures = 0
         self._probing = False
 
+    def hurry(self, until_s: float) -> None:
+        """The next try may start at `until_s` at the latest."""
+        self._open_until_s = min(self._open_until_s, until_s)
+
     def abandoned(self) -> None:
         """The try that began did not take place."""
         self._probing = False
@@ -93,7 +97,11 @@ class Circuit:
         self._probing = False
         self.failures += 1
         ceiling = min(longest, self._base_s * 2.0 ** min(self.failures - 1, 60))
-        self._open_until_s = now_s + max(self._rng.uniform(0.0, ceiling), min(retry_after_s, longest))
+        self._open_until_s = now_s + max(self.jitter_s(ceiling), min(retry_after_s, longest))
+
+    def jitter_s(self, ceiling_s: float) -> float:
+        """Full jitter: anything up to the ceiling."""
+        return self._rng.uniform(0.0, ceiling_s)
 
 
 class Forwarder:
@@ -133,6 +141,7 @@ class Forwarder:
         """Sends what is left for at most `deadline_s`, then stops. True if nothing is left."""
         with self._lock:
             self._draining = True
+            self._circuit.hurry(time.monotonic() + self._circuit.jitter_s(_DRAIN_BACKOFF_S))
             self._lock.notify_all()
         empty = self._spool.wait_empty(deadline_s)
         with self._lock:
@@ -168,7 +177,7 @@ class Forwarder:
                 if not wait_s:
                     self._circuit.begin()
                     return True
-                self._lock.wait(min(wait_s, _DRAIN_BACKOFF_S) if self._draining else wait_s)
+                self._lock.wait(wait_s)
         return False
 
     def _settle(self, parcel: Parcel, answer: Answer) -> None:

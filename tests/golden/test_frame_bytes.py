@@ -1,0 +1,131 @@
+"""The bytes of wire version 1: a reader must take them for ever, and the writer still makes them.
+
+frame_v1.msgpack.hex holds the frame below before compression (zstd's output may differ between its versions).
+A change of it is a change of the wire: raise agent.frame.VERSION and write a note under docs/decisions/.
+
+UPDATE_GOLDEN=1 pytest tests/golden/test_frame_bytes.py    writes it anew
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent.aggregate import Aggregator
+from agent.build_frame import Sender, build_frames
+from agent.frame import VERSION, Frame, FrameError, decode, encode
+from tests.unit.agent.state import state_of_frames
+
+if sys.version_info >= (3, 14):  # pragma: no cover
+    from compression import zstd
+else:
+    from backports import zstd
+
+GOLDEN = Path(__file__).parent / "frame_v1.msgpack.hex"
+T = 1_700_000_000_000
+LINES = b"""\
+requests:3|c|#route:/buy,env:prod
+requests:1|c|@0.5|#env:prod,route:/buy
+memory:1.5|g|#env:prod
+memory:+2|g|#env:prod
+latency:1:2:1000|ms|#route:/buy
+latency:-4|d|#route:/buy
+latency:0|h|#route:/buy
+users:ann|s
+users:joe|s
+requests:7|c|#route:/buy,env:prod|T1699999991
+"""
+
+
+def frame() -> Frame:
+    aggregator = Aggregator(static_tags={"pod": "web-1"})
+    aggregator.add(LINES, T + 1_234)
+    sender = Sender(
+        agent="host-a", epoch=1_699_999_000_000_000_123, org_id=7, project_id=9, retention_days=30
+    )
+    made = build_frames(
+        aggregator.flush_all(T + 10_500), sender, count(1), T + 10_500, max_rows=100, max_bytes=1 << 20
+    )
+    return next(made)
+
+
+def unpacked(frame: Frame) -> bytes:
+    return zstd.decompress(encode(frame))
+
+
+def lines_of(data: bytes) -> str:
+    return "".join(f"{data[i : i + 40].hex()}\n" for i in range(0, len(data), 40))
+
+
+def test_writer_makes_these_bytes() -> None:
+    text = lines_of(unpacked(frame()))
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.write_text(text)
+    assert GOLDEN.read_text() == text
+
+
+def test_reader_takes_these_bytes() -> None:
+    golden = decode(zstd.compress(bytes.fromhex(GOLDEN.read_text())))
+    assert golden == frame()
+    assert golden.identity == "host-a/1699999000000000123/1"
+    assert (golden.version, golden.rows, golden.org_id, golden.project_id) == (VERSION, 5, 7, 9)
+    state = state_of_frames([golden])
+    tags = (("env", "prod"), ("pod", "web-1"), ("route", "/buy"))
+    assert state["counter", "requests", tags, T // 1000] == 5.0
+    assert state["counter", "requests", tags, T // 1000 - 10] == 7.0
+    latency = state["distribution", "latency", (("pod", "web-1"), ("route", "/buy")), T // 1000]
+    assert latency["positive"] == {0: 1.0, 32: 1.0, 319: 1.0}
+    assert latency["negative"] == {64: 1.0}
+
+
+def plain() -> list[Any]:
+    """The frame as the list that msgpack sees."""
+    out: list[Any] = msgspec.msgpack.decode(bytes.fromhex(GOLDEN.read_text()))
+    return out
+
+
+@pytest.mark.parametrize("version", [0, VERSION + 1])
+def test_other_versions_are_refused_by_name(version: int) -> None:
+    changed = [version, *plain()[1:]]
+    with pytest.raises(FrameError, match=f"version {version}, this reader knows {VERSION}"):
+        decode(zstd.compress(msgspec.msgpack.encode(changed)))
+
+
+def test_more_fields_at_the_end_are_skipped() -> None:
+    """How version 1 may grow: a reader leaves out what it does not know."""
+    assert decode(zstd.compress(msgspec.msgpack.encode([*plain(), "more"]))) == frame()
+
+
+@pytest.mark.parametrize("part", range(9, 14), ids=["series", "counters", "gauges", "distributions", "sets"])
+@pytest.mark.parametrize("cut", [-1, 1], ids=["shorter", "longer"])
+def test_columns_of_unequal_length_are_refused(part: int, cut: int) -> None:
+    """Every column of every type, one byte off."""
+    for column in range(len(plain()[part])):
+        changed = plain()
+        data = changed[part][column]
+        changed[part][column] = data + b"\0" if cut > 0 else data[:-1]
+        if changed[part][column] != data:
+            with pytest.raises(FrameError):
+                decode(zstd.compress(msgspec.msgpack.encode(changed)))
+
+
+def test_every_prefix_is_refused() -> None:
+    whole = encode(frame())
+    for end in range(len(whole)):
+        with pytest.raises(FrameError):
+            decode(whole[:end])
+
+
+def test_a_bomb_is_refused_before_it_unpacks() -> None:
+    with pytest.raises(FrameError, match="more than 1000 bytes"):
+        decode(zstd.compress(bytes(50_000_000)), max_bytes=1_000)
+    with pytest.raises(FrameError, match="after the end"):
+        decode(encode(frame()) + encode(frame()))
+    with pytest.raises(FrameError):
+        decode(zstd.compress(msgspec.msgpack.encode("no frame")))

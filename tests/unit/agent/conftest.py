@@ -1,0 +1,112 @@
+"""An indexer that does as told, over a real socket; and waiting for conditions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+import pytest
+
+from agent.frame import Frame, decode
+
+DEADLINE_S: Final = 15.0
+Answer = int | str | tuple[int, dict[str, str]]
+
+
+def wait_until(condition: Callable[[], object], what: str = "") -> None:
+    """Returns when `condition` holds; fails after a deadline."""
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < end, f"waited {DEADLINE_S} s for {what or condition}"
+        time.sleep(0.005)
+
+
+class FakeIndexer:
+    """Answers POST /v1/frames by `script`: a status, (status, headers), "hang" or "drop"; then 200.
+
+    A stand-in for a server's faults, which the real one cannot be made to have.
+    """
+
+    def __init__(self) -> None:
+        self.script: list[Answer] = []
+        self.always: Answer | None = None
+        self.bodies: list[bytes] = []  # of all tries
+        self.accepted: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.times_s: list[float] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._lock = threading.Lock()
+        self.release = threading.Event()  # ends "hang"
+        self._server = self._listen(0)
+        self.port = self._server.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def frames(self) -> list[Frame]:
+        """The accepted frames."""
+        return [decode(body) for body in self.accepted]
+
+    def stop(self) -> None:
+        self.release.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def restart(self) -> None:
+        """Listens on its port again."""
+        self.release.clear()
+        self._server = self._listen(self.port)
+
+    def answer(self, body: bytes, headers: dict[str, str]) -> Answer:
+        with self._lock:
+            self.bodies.append(body)
+            self.headers.append(headers)
+            self.times_s.append(time.monotonic())
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            answer = self.script.pop(0) if self.script else self.always or 200
+        if answer == "hang":
+            self.release.wait(DEADLINE_S)
+        with self._lock:
+            self._at_once -= 1
+            if answer == 200:
+                self.accepted.append(body)
+        return answer
+
+    def _listen(self, port: int) -> ThreadingHTTPServer:
+        fake = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                answer = fake.answer(body, dict(self.headers))
+                if isinstance(answer, str):  # the connection ends without an answer
+                    self.close_connection = True
+                    return
+                status, headers = answer if isinstance(answer, tuple) else (answer, {})
+                text = b'{"error": "as told"}'
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(text)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named so by http.server
+                """Nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server.daemon_threads = True
+        server.block_on_close = False
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        return server
+
+
+@pytest.fixture
+def indexer() -> Iterator[FakeIndexer]:
+    fake = FakeIndexer()
+    yield fake
+    fake.stop()

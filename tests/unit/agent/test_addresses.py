@@ -1,0 +1,93 @@
+"""Addresses as settings write them, and what people are told when one cannot be had."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from agent.addresses import AddressError, bind, bind_unix, grow_receive_buffer, name_of, split
+
+UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8125", ("127.0.0.1", 8125)),
+        ("[::1]:0", ("::1", 0)),
+        (":8125", ("", 8125)),
+        ("localhost:65535", ("localhost", 65535)),
+    ],
+)
+def test_split(text: str, address: tuple[str, int]) -> None:
+    assert split("agent.udp", text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8125", "localhost", "localhost:", "h:65536", "h:-1", "h:x", "h:\u0661"]
+)
+def test_split_refuses(text: str) -> None:
+    with pytest.raises(AddressError, match=r"agent\.udp = .*host:port wanted"):
+        split("agent.udp", text)
+
+
+@pytest.mark.parametrize("kind", [UDP, TCP])
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
+def test_port_0_gives_the_real_one(kind: socket.SocketKind, text: str) -> None:
+    with bind("agent.udp", text, kind) as sock:
+        host, _, port = name_of(sock).rpartition(":")
+        assert host in ("127.0.0.1", "[::1]")
+        assert int(port) > 0
+        assert not sock.getblocking()
+
+
+def test_any_ipv6_takes_ipv4_too() -> None:
+    with bind("agent.udp", "[::]:0", UDP) as sock, socket.socket(socket.AF_INET, UDP) as sender:
+        sender.sendto(b"x", ("127.0.0.1", sock.getsockname()[1]))
+        sock.settimeout(10)
+        assert sock.recv(10) == b"x"
+
+
+@pytest.mark.parametrize("kind", [UDP, TCP])
+def test_a_taken_port_is_said_by_name(kind: socket.SocketKind) -> None:
+    """UDP too: with SO_REUSEADDR a second agent would take the packets in silence."""
+    taken = pytest.raises(AddressError, match=r"agent\.tcp = '127.0.0.1:\d+': Address already in use")
+    with bind("agent.udp", "127.0.0.1:0", kind) as sock, taken:
+        bind("agent.tcp", name_of(sock), kind)
+
+
+@pytest.mark.parametrize("text", ["no-such-host.invalid:1", "192.0.2.1:1"])
+def test_an_address_that_is_not_ours(text: str) -> None:
+    with pytest.raises(AddressError, match=r"agent\.udp = "):
+        bind("agent.udp", text, UDP)
+
+
+def test_unix_replaces_an_old_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    bind_unix("agent.unix", str(path)).close()
+    assert path.is_socket()
+    with bind_unix("agent.unix", str(path)) as sock, socket.socket(socket.AF_UNIX, UDP) as sender:
+        sender.sendto(b"x", str(path))
+        assert sock.recv(10) == b"x"
+        assert name_of(sock) == str(path)
+        assert path.stat().st_mode & 0o777 == 0o666
+
+
+def test_unix_replaces_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(AddressError, match="is there, and is no socket"):
+        bind_unix("agent.unix", str(path))
+    assert path.read_text() == "data"
+    with pytest.raises(AddressError, match=r"agent\.unix = "):
+        bind_unix("agent.unix", str(tmp_path / "no" / "dir"))
+    with pytest.raises(AddressError, match=r"agent\.unix = "):
+        bind_unix("agent.unix", str(tmp_path / ("x" * 200)))
+
+
+def test_receive_buffer() -> None:
+    with bind("agent.udp", "127.0.0.1:0", UDP) as sock:
+        assert grow_receive_buffer(sock, 100_000) >= 100_000
+        assert grow_receive_buffer(sock, 1 << 30) > 0

@@ -1,0 +1,280 @@
+"""Delivery over real sockets: every answer an indexer can give, and none."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from agent.addresses import AddressError
+from agent.forwarder import Circuit, Forwarder, Outcome
+from agent.frame import CONTENT_TYPE
+from agent.logs import Log
+from agent.settings import Forward
+from agent.spool import Parcel, Spool
+from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
+
+
+def settings(indexer: FakeIndexer, **changes: object) -> Forward:
+    values = {"url": indexer.url, "backoff_s": 0.01, "max_backoff_s": 0.05, "timeout_s": 5.0, **changes}
+    return Forward(**values)  # type: ignore[arg-type]
+
+
+class Running:
+    """A forwarder with its spool, started."""
+
+    def __init__(self, settings: Forward) -> None:
+        self.spool = Spool(settings.max_unsent_bytes)
+        self.forwarder = Forwarder(settings, self.spool, Log(), random.Random(1))
+        self.forwarder.start()
+
+    def put(self, *bodies: bytes) -> None:
+        for i, body in enumerate(bodies):
+            self.spool.put(Parcel(f"a/1/{i}", body, rows=2))
+
+    def wait_sent(self) -> None:
+        wait_until(lambda: self.spool.unsent_frames == 0, "an empty spool")
+
+
+@pytest.fixture
+def running(indexer: FakeIndexer) -> Iterator[Running]:
+    run = Running(settings(indexer))
+    yield run
+    run.forwarder.drain(0)
+
+
+def test_sends_and_counts(indexer: FakeIndexer, running: Running) -> None:
+    running.put(b"one", b"two", b"three")
+    running.wait_sent()
+    assert sorted(indexer.accepted) == [b"one", b"three", b"two"]
+    f = running.forwarder
+    assert (f.sent_frames, f.sent_rows, f.sent_bytes) == (3, 6, 11)
+    assert time.time() - f.last_success_s < 60
+    assert indexer.headers[0]["Content-Type"] == CONTENT_TYPE
+    assert "Authorization" not in indexer.headers[0]
+
+
+def test_token_and_path(indexer: FakeIndexer) -> None:
+    run = Running(settings(indexer, token="secret", url=indexer.url + "/base/"))
+    run.put(b"x")
+    run.wait_sent()
+    assert indexer.headers[0]["Authorization"] == "Bearer secret"
+    assert run.forwarder.drain(5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (503, Outcome.BUSY),
+        ((503, {"Retry-After": "soon"}), Outcome.BUSY),
+        (429, Outcome.BUSY),
+        (500, Outcome.STATUS),
+        (404, Outcome.STATUS),
+        (401, Outcome.STATUS),
+        (202, Outcome.STATUS),
+        (302, Outcome.STATUS),
+        ("drop", Outcome.CONNECTION),
+    ],
+)
+def test_tries_again_with_the_same_bytes(
+    indexer: FakeIndexer, running: Running, answer: Answer, outcome: Outcome
+) -> None:
+    indexer.script = [answer] * 3
+    running.put(b"the very same")
+    running.wait_sent()
+    assert indexer.bodies == [b"the very same"] * 4
+    assert running.forwarder.retries == {outcome: 3}
+    assert running.forwarder.failures_in_a_row == 0
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_drops_what_is_refused_for_good(indexer: FakeIndexer, running: Running, status: int) -> None:
+    indexer.script = [status]
+    running.put(b"bad")
+    running.wait_sent()
+    running.put(b"good")
+    running.wait_sent()
+    assert indexer.bodies == [b"bad", b"good"]
+    f = running.forwarder
+    assert (f.refused_frames, f.refused_rows, f.sent_frames, f.retries.total()) == (1, 2, 1, 0)
+
+
+def test_an_answer_that_does_not_come(indexer: FakeIndexer) -> None:
+    indexer.script = ["hang"]
+    run = Running(settings(indexer, timeout_s=0.2))
+    run.put(b"x")
+    run.wait_sent()
+    assert run.forwarder.retries == {Outcome.TIMEOUT: 1}
+    assert indexer.bodies == [b"x", b"x"]
+    assert run.forwarder.drain(5)
+
+
+def test_an_indexer_that_is_away_and_comes_back(indexer: FakeIndexer, running: Running) -> None:
+    indexer.stop()
+    running.put(b"x", b"y")
+    wait_until(lambda: running.forwarder.failures_in_a_row >= 3)
+    indexer.restart()
+    running.wait_sent()
+    assert sorted(set(indexer.accepted)) == [b"x", b"y"]
+    assert len(indexer.accepted) == 2
+
+
+def test_an_idle_connection_closed_by_the_indexer_is_no_failure(
+    indexer: FakeIndexer, running: Running
+) -> None:
+    indexer.script = [(200, {"Connection": "close"})]
+    for body in (b"x", b"y", b"z"):
+        running.put(body)
+        running.wait_sent()
+    indexer.script = ["drop"]  # on a kept connection: tried once more at once
+    running.put(b"again")
+    running.wait_sent()
+    assert running.forwarder.failures_in_a_row == 0
+
+
+def test_retry_after_is_honoured(indexer: FakeIndexer) -> None:
+    indexer.script = [(503, {"Retry-After": "0.4"})]
+    run = Running(settings(indexer, max_backoff_s=5.0))
+    run.put(b"x")
+    run.wait_sent()
+    first, second = indexer.times_s
+    assert second - first >= 0.4
+    assert run.forwarder.drain(5)
+
+
+def test_several_frames_are_under_way(indexer: FakeIndexer) -> None:
+    indexer.script = ["hang"] * 3
+    run = Running(settings(indexer, connections=3))
+    run.put(b"a", b"b", b"c", b"d")
+    wait_until(lambda: len(indexer.bodies) == 3, "three tries at once")
+    assert indexer.most_at_once == 3
+    indexer.release.set()
+    run.wait_sent()
+    assert sorted(set(indexer.accepted)) == [b"a", b"b", b"c", b"d"]
+    assert run.forwarder.drain(5)
+
+
+def test_a_dead_indexer_is_probed_by_one(indexer: FakeIndexer) -> None:
+    """While it fails no two tries are under way, whatever the number of connections and frames."""
+    run = Running(settings(indexer, connections=4))
+    indexer.always = 503
+    run.put(b"first")
+    wait_until(lambda: len(indexer.bodies) >= 2)
+    indexer.most_at_once = 0
+    run.put(*[b"%d" % i for i in range(20)])
+    tries = len(indexer.bodies)
+    wait_until(lambda: len(indexer.bodies) > tries + 5)
+    assert indexer.most_at_once == 1
+    indexer.always = None
+    run.wait_sent()
+    assert len(indexer.accepted) == 21
+    assert run.forwarder.drain(5)
+
+
+def test_memory_is_bounded_while_the_indexer_is_away(indexer: FakeIndexer) -> None:
+    indexer.always = 503
+    run = Running(settings(indexer, max_unsent_bytes=65_536))
+    run.put(*[bytes([i]) * 10_000 for i in range(20)])
+    assert run.spool.unsent_bytes <= 65_536 + 10_000
+    indexer.always = None
+    run.wait_sent()
+    assert run.forwarder.sent_frames + run.spool.dropped_frames == 20
+    assert run.spool.dropped_frames >= 13
+    assert bytes([19]) * 10_000 in indexer.accepted  # the newest are kept
+    assert run.forwarder.drain(5)
+
+
+def test_drain_sends_the_rest_without_long_waits(indexer: FakeIndexer) -> None:
+    indexer.script = [503, 503]
+    run = Running(settings(indexer, backoff_s=60.0, max_backoff_s=60.0))
+    run.put(b"x", b"y")
+    wait_until(lambda: indexer.bodies)
+    start = time.monotonic()
+    assert run.forwarder.drain(10)
+    assert time.monotonic() - start < 5
+    assert sorted(indexer.accepted) == [b"x", b"y"]
+
+
+def test_drain_gives_up_at_the_deadline(indexer: FakeIndexer) -> None:
+    indexer.always = 503
+    run = Running(settings(indexer))
+    run.put(b"x")
+    start = time.monotonic()
+    assert not run.forwarder.drain(0.3)
+    assert 0.3 <= time.monotonic() - start < 3
+    assert run.spool.unsent_frames == 1
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8126", "ftp://x/", "http://"])
+def test_a_url_that_cannot_be_used_is_said_at_once(url: str) -> None:
+    with pytest.raises(AddressError, match=r"agent\.forward\.url"):
+        Forwarder(Forward(url=url), Spool(1), Log())
+
+
+class TestCircuit:
+    """The pure part, on a clock of numbers."""
+
+    def circuit(self) -> Circuit:
+        return Circuit(1.0, 60.0, random.Random(7))
+
+    def test_closed_lets_all_go(self) -> None:
+        circuit = self.circuit()
+        for _ in range(5):
+            assert circuit.wait_s(0.0) == 0.0
+            circuit.begin()
+
+    def test_one_probe_at_a_time(self) -> None:
+        circuit = self.circuit()
+        circuit.begin()
+        circuit.failed(0.0)
+        assert circuit.wait_s(1.0) == 0.0
+        circuit.begin()
+        assert circuit.wait_s(1.0) > 0
+        circuit.abandoned()
+        assert circuit.wait_s(1.0) == 0.0
+        circuit.begin()
+        circuit.succeeded()
+        assert circuit.wait_s(1.0) == 0.0
+
+    def test_full_jitter_up_to_a_doubling_ceiling(self) -> None:
+        waits: list[list[float]] = []
+        for seed in range(300):
+            circuit = Circuit(1.0, 60.0, random.Random(seed))
+            now_s, own = 0.0, []
+            for _ in range(9):
+                circuit.begin()
+                circuit.failed(now_s)
+                own.append(circuit.wait_s(now_s))
+                now_s += own[-1]
+            waits.append(own)
+        for attempt, ceiling in enumerate([1, 2, 4, 8, 16, 32, 60, 60, 60]):
+            column = [own[attempt] for own in waits]
+            assert max(column) <= ceiling
+            assert max(column) > 0.9 * ceiling
+            assert min(column) < 0.1 * ceiling
+
+    def test_retry_after_is_a_floor_with_a_bound(self) -> None:
+        circuit = self.circuit()
+        circuit.begin()
+        circuit.failed(0.0, retry_after_s=30.0)
+        assert circuit.wait_s(0.0) == 30.0
+        circuit.begin()
+        circuit.failed(30.0, retry_after_s=1e9)
+        assert circuit.wait_s(30.0) == 60.0
+
+    def test_failures_of_tries_begun_together_count_once(self) -> None:
+        circuit = self.circuit()
+        for _ in range(4):
+            circuit.begin()
+        for _ in range(4):
+            circuit.failed(0.0, retry_after_s=5.0)
+        assert circuit.failures == 1
+
+    def test_a_thousand_failures_do_not_overflow(self) -> None:
+        circuit = self.circuit()
+        for i in range(2_000):
+            circuit.begin()
+            circuit.failed(i * 100.0)
+        assert circuit.wait_s(199_900.0) <= 60.0

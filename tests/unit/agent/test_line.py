@@ -1,0 +1,260 @@
+"""The line grammar, as tables: what each line means, and why each bad line is bad."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.line import (
+    BadLine,
+    Head,
+    Ignored,
+    Kind,
+    Limits,
+    Line,
+    Reason,
+    Skip,
+    number,
+    parse_line,
+    split_time,
+)
+
+LIMITS = Limits()
+C, G, D, S = Kind.COUNTER, Kind.GAUGE, Kind.DISTRIBUTION, Kind.SET
+
+
+def counter(name: str, *values: float, **head: object) -> Line:
+    return Line(Head(C, name, **head), values)  # type: ignore[arg-type]
+
+
+def distribution(name: str, *values: float, **head: object) -> Line:
+    return Line(Head(D, name, **head), values)  # type: ignore[arg-type]
+
+
+def gauge(name: str, *values: float, deltas: tuple[bool, ...] = (), time_s: int | None = None) -> Line:
+    return Line(Head(G, name, ()), values, deltas or (False,) * len(values), time_s=time_s)
+
+
+def tagged(*tags: tuple[str, str], ignored: tuple[Ignored, ...] = ()) -> Line:
+    return Line(Head(C, "x", tags, ignored=ignored), (1.0,))
+
+
+GOOD = {
+    # types
+    b"x:1|c": counter("x", 1.0, tags=()),
+    b"x:1.5|c": counter("x", 1.5, tags=()),
+    b"x:-3|c": counter("x", -3.0, tags=()),
+    b"x:0|c": counter("x", 0.0, tags=()),
+    b"x:2|d": distribution("x", 2.0, tags=()),
+    b"x:2|h": distribution("x", 2.0, tags=()),
+    b"x:2|ms": distribution("x", 2.0, tags=()),
+    b"x:2|g": gauge("x", 2.0),
+    b"x:joe|s": Line(Head(S, "x", ()), member=b"joe"),
+    b"x:12|s": Line(Head(S, "x", ()), member=b"12"),
+    # numbers
+    b"x:+5|c": counter("x", 5.0, tags=()),
+    b"x:1e3|c": counter("x", 1000.0, tags=()),
+    b"x:1E-3|c": counter("x", 0.001, tags=()),
+    b"x:.5|c": counter("x", 0.5, tags=()),
+    b"x:5.|c": counter("x", 5.0, tags=()),
+    b"x:1.7976931348623157e308|c": counter("x", 1.7976931348623157e308, tags=()),
+    b"x:5e-324|d": distribution("x", 5e-324, tags=()),
+    b"x:1e-999|d": distribution("x", 0.0, tags=()),
+    b"x:0123|c": counter("x", 123.0, tags=()),
+    # packed values (DogStatsD 1.1)
+    b"x:1:2:3|d": distribution("x", 1.0, 2.0, 3.0, tags=()),
+    b"x:1:2|c": counter("x", 1.0, 2.0, tags=()),
+    b"x:1:2|ms|@0.5": distribution("x", 1.0, 2.0, tags=(), weight=2.0),
+    b"x:1:2|g": gauge("x", 1.0, 2.0),
+    b"x:a:b:c|s": Line(Head(S, "x", ()), member=b"a:b:c"),
+    # gauge deltas (StatsD), and none with a time (DogStatsD 1.3)
+    b"x:+2|g": gauge("x", 2.0, deltas=(True,)),
+    b"x:-2|g": gauge("x", -2.0, deltas=(True,)),
+    b"x:1:+2:-3|g": gauge("x", 1.0, 2.0, -3.0, deltas=(False, True, True)),
+    b"x:-2|g|T100": gauge("x", -2.0, deltas=(False,), time_s=100),
+    b"x:+2|g|T100": gauge("x", 2.0, deltas=(False,), time_s=100),
+    # times
+    b"x:1|c|T1700000000": Line(Head(C, "x", ()), (1.0,), time_s=1700000000),
+    b"x:1|c|T0": Line(Head(C, "x", ()), (1.0,), time_s=0),
+    b"x:1|c|T5|#a:b": Line(Head(C, "x", (("a", "b"),)), (1.0,), time_s=5),
+    b"x:u|s|T5": Line(Head(S, "x", ()), member=b"u", time_s=5),
+    # sample rates
+    b"x:1|c|@0.1": counter("x", 1.0, tags=(), weight=10.0),
+    b"x:1|c|@1": counter("x", 1.0, tags=()),
+    b"x:1|c|@1e-3": counter("x", 1.0, tags=(), weight=1000.0),
+    b"x:1|g|@0.5": gauge("x", 1.0),
+    b"x:u|s|@0.5": Line(Head(S, "x", ()), member=b"u"),
+    # tags
+    b"x:1|c|#a:b": tagged(("a", "b")),
+    b"x:1|c|#b:2,a:1": tagged(("a", "1"), ("b", "2")),
+    b"x:1|c|#a:b:c": tagged(("a", "b:c")),
+    b"x:1|c|#canary": tagged(("canary", "true")),
+    b"x:1|c|#": tagged(),
+    b"x:1|c|#,a:b,,": tagged(("a", "b")),
+    b"x:1|c|#a:": tagged(ignored=(Ignored.EMPTY_TAG,)),
+    b"x:1|c|#:v,a:b": tagged(("a", "b"), ignored=(Ignored.EMPTY_TAG,)),
+    b"x:1|c|#a:1,a:2": tagged(("a", "2"), ignored=(Ignored.DUPLICATE_TAG,)),
+    b"x:1|c|#a:1|#b:2": tagged(("a", "1"), ("b", "2")),
+    b"x:1|c|#http.route:/a b/{id}": tagged(("http.route", "/a b/{id}")),
+    "x:1|c|#stadt:Köln".encode(): tagged(("stadt", "Köln")),
+    b"x:1|c|#a:1=2;3": tagged(("a", "1=2;3")),
+    b"x:1|c|#__name__:y": tagged(("__name__", "y")),
+    # other fields (DogStatsD 1.2 and later), in any order
+    b"x:1|c|c:83c0a99c": tagged(),
+    b"x:1|c|e:it-false,cn-x": tagged(),
+    b"x:1|c|card:low": tagged(),
+    b"x:1|c|c:in-12|#a:b|@0.5|e:q|card:none": counter("x", 1.0, tags=(("a", "b"),), weight=2.0),
+    b"x:1|c|@0.5|#a:b": counter("x", 1.0, tags=(("a", "b"),), weight=2.0),
+    b"x:1|c|#a:b|@0.5": counter("x", 1.0, tags=(("a", "b"),), weight=2.0),
+    b"x:1|c|new:field": tagged(ignored=(Ignored.UNKNOWN_FIELD,)),
+    b"x:1|c|": tagged(ignored=(Ignored.UNKNOWN_FIELD,)),
+    b"x:1|c|y|z": tagged(ignored=(Ignored.UNKNOWN_FIELD, Ignored.UNKNOWN_FIELD)),
+    # names are kept as sent
+    b"http.requests:1|c": counter("http.requests", 1.0, tags=()),
+    b"a b/c;d=e:1|c": counter("a b/c;d=e", 1.0, tags=()),
+    "größe:1|c".encode(): counter("größe", 1.0, tags=()),
+    b"_events:1|c": counter("_events", 1.0, tags=()),
+    # ends of lines
+    b"x:1|c\r": counter("x", 1.0, tags=()),
+    b"x:1|c|#a:b\r": tagged(("a", "b")),
+    b"x:u|s\r": Line(Head(S, "x", ()), member=b"u"),
+}
+
+
+@pytest.mark.parametrize("line", GOOD)
+def test_good_lines(line: bytes) -> None:
+    assert parse_line(line, LIMITS) == GOOD[line]
+
+
+BAD = {
+    b"x": Reason.NO_VALUE,
+    b"x|c": Reason.NO_VALUE,
+    b"garbage with blanks": Reason.NO_VALUE,
+    b":1|c": Reason.EMPTY_NAME,
+    b":": Reason.EMPTY_NAME,
+    b"x:|c": Reason.EMPTY_VALUE,
+    b"x:|s": Reason.EMPTY_VALUE,
+    b"x:1:|c": Reason.EMPTY_VALUE,
+    b"x::1|d": Reason.EMPTY_VALUE,
+    b"x:": Reason.NO_TYPE,
+    b"x:1": Reason.NO_TYPE,
+    b"x:1|": Reason.UNKNOWN_TYPE,
+    b"x:1|q": Reason.UNKNOWN_TYPE,
+    b"x:1|C": Reason.UNKNOWN_TYPE,
+    b"x:1| c": Reason.UNKNOWN_TYPE,
+    b"x:1|m": Reason.UNKNOWN_TYPE,
+    b"x:1|#a:b|c": Reason.UNKNOWN_TYPE,
+    b"x:nan|g": Reason.BAD_VALUE,
+    b"x:NaN|g": Reason.BAD_VALUE,
+    b"x:inf|g": Reason.BAD_VALUE,
+    b"x:-Infinity|g": Reason.BAD_VALUE,
+    b"x:0x10|c": Reason.BAD_VALUE,
+    b"x:1_000|c": Reason.BAD_VALUE,
+    b"x: 1|c": Reason.BAD_VALUE,
+    b"x:1 |c": Reason.BAD_VALUE,
+    b"x:1\t|c": Reason.BAD_VALUE,
+    b"x:1,5|c": Reason.BAD_VALUE,
+    b"x:--1|c": Reason.BAD_VALUE,
+    b"x:1.2.3|c": Reason.BAD_VALUE,
+    b"x:e5|c": Reason.BAD_VALUE,
+    b"x:.|c": Reason.BAD_VALUE,
+    b"x:+|g": Reason.BAD_VALUE,
+    b"x:1e999|c": Reason.BAD_VALUE,
+    b"x:-1e999|g": Reason.BAD_VALUE,
+    b"x:1e308|c|@0.1": Reason.BAD_VALUE,
+    b"x:joe|c": Reason.BAD_VALUE,
+    b"x:1:joe:2|d": Reason.BAD_VALUE,
+    "x:\u0661|c".encode(): Reason.BAD_VALUE,  # an Arabic digit one, which float() of a str would take
+    b"x:1|c|@0": Reason.BAD_SAMPLE_RATE,
+    b"x:1|c|@": Reason.BAD_SAMPLE_RATE,
+    b"x:1|c|@1.5": Reason.BAD_SAMPLE_RATE,
+    b"x:1|c|@-0.5": Reason.BAD_SAMPLE_RATE,
+    b"x:1|c|@nan": Reason.BAD_SAMPLE_RATE,
+    b"x:1|c|@half": Reason.BAD_SAMPLE_RATE,
+    b"x:1|c|@1e-310": Reason.BAD_SAMPLE_RATE,  # 1/rate is beyond a float
+    b"x:1|g|@2": Reason.BAD_SAMPLE_RATE,
+    b"x:1|c|T": Reason.BAD_TIMESTAMP,
+    b"x:1|c|T-5": Reason.BAD_TIMESTAMP,
+    b"x:1|c|T1.5": Reason.BAD_TIMESTAMP,
+    b"x:1|c|Tnow": Reason.BAD_TIMESTAMP,
+    b"x:1|c|T1234567890123456": Reason.BAD_TIMESTAMP,
+    b"x:1|c|T1|T2": Reason.BAD_TIMESTAMP,
+    b"\xff:1|c": Reason.INVALID_UTF8,
+    b"x:1|c|#a:\xc3": Reason.INVALID_UTF8,
+    b"x:1|c|#\xed\xa0\x80:b": Reason.INVALID_UTF8,  # a surrogate
+    b"x" * 513 + b":1|c": Reason.NAME_TOO_LONG,
+    b"x:1|c|#" + b"k:" + b"v" * 1023: Reason.TAG_TOO_LONG,
+    b"x:1|c|#" + b",".join(b"k%d:v" % i for i in range(65)): Reason.TOO_MANY_TAGS,
+    b"x:" + b"1:" * 32768 + b"1|d": Reason.LINE_TOO_LONG,
+}
+
+
+@pytest.mark.parametrize("line", BAD, ids=lambda line: repr(line[:40]))
+def test_bad_lines(line: bytes) -> None:
+    assert parse_line(line, LIMITS) == BadLine(BAD[line])
+
+
+@pytest.mark.parametrize(
+    ("line", "skip"),
+    [
+        (b"", Skip.EMPTY),
+        (b"\r", Skip.EMPTY),
+        (b"_e{5,4}:title|text", Skip.EVENT),
+        (b"_e{5,4}:title|text|p:low|#a:b", Skip.EVENT),
+        (b"_e{", Skip.EVENT),
+        (b"_sc|redis|2|#env:dev|m:timed out", Skip.SERVICE_CHECK),
+    ],
+)
+def test_skipped_lines(line: bytes, skip: Skip) -> None:
+    assert parse_line(line, LIMITS) is skip
+
+
+def test_at_the_limits() -> None:
+    """One less than the bad ones above is good."""
+    tags = b",".join(b"k%d:v" % i for i in range(64))
+    for line in (b"x" * 512 + b":1|c", b"x:1|c|#k:" + b"v" * 1022, b"x:1|c|#" + tags):
+        assert isinstance(parse_line(line, LIMITS), Line)
+    short = Limits(max_line_bytes=64)
+    assert isinstance(parse_line(b"x" * 60 + b":1|c", short), Line)
+    assert parse_line(b"x" * 61 + b":1|c", short) == BadLine(Reason.LINE_TOO_LONG)
+
+
+def test_a_duplicate_tag_does_not_count_towards_the_limit() -> None:
+    line = b"x:1|c|#a:1,b:2,a:3"
+    parsed = parse_line(line, Limits(max_tags=2))
+    assert isinstance(parsed, Line)
+    assert parsed.head.tags == (("a", "3"), ("b", "2"))
+
+
+def test_head_is_asked_for_without_the_time() -> None:
+    """So that lines which differ in nothing but `|T` share a memory."""
+    asked = []
+
+    def head_of(name: bytes, rest: bytes, limits: Limits) -> Head:
+        asked.append((name, rest))
+        return Head(C, "x", ())
+
+    parse_line(b"x:1|c|T5|#a:b", LIMITS, head_of)
+    assert asked == [(b"x", b"c|#a:b")]
+
+
+@pytest.mark.parametrize(
+    ("rest", "split"),
+    [
+        (b"c", (b"c", None)),
+        (b"c|T7", (b"c", 7)),
+        (b"c|#Tag:T5", (b"c|#Tag:T5", None)),
+        (b"c|T7|@0.5", (b"c|@0.5", 7)),
+        (b"Tc", (b"Tc", None)),
+    ],
+)
+def test_split_time(rest: bytes, split: tuple[bytes, int | None]) -> None:
+    assert split_time(rest) == split
+
+
+@pytest.mark.parametrize("text", [b"", b"infinity", b"1e", b"0b1", b"1\n", b"\x001", b"1f", b"+-1"])
+def test_no_numbers(text: bytes) -> None:
+    assert number(text) is None
+
+
+def test_enough_cases() -> None:
+    assert len(GOOD) + len(BAD) > 110
