@@ -1,0 +1,379 @@
+"""Selecting series out of real tables: names, labels, types, views, tenants, days, limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from indexer.insert import Inserter
+from indexer.series import SeriesRegistry
+from indexer.store import Store
+from indexer.strings.record import StringIndexer
+from indexer.strings.store import ClickHouseIdStore
+from shim.catalog import Catalog, Selection
+from shim.errors import ExecutionError
+from shim.labels import Labels
+from shim.matching import Matcher, MatchOp
+from shim.metrics import ShimMetrics
+from shim.settings import CatalogSettings, ShimSettings
+from shim.tenancy import Tenant
+from tests.support.pipeline import Pipeline
+
+T = Tenant(1, 1)
+NOW_S = int(time.time()) // 86_400 * 86_400 - 43_200  # noon of yesterday: the day is clear
+DAY_MS = 86_400_000
+
+Ask = Callable[..., Selection]
+
+
+def m(name: str, op: MatchOp, value: str) -> Matcher:
+    return Matcher(name, op, value)
+
+
+def named(name: str) -> Matcher:
+    return m("__name__", "=", name)
+
+
+def labels_of(selection: Selection) -> list[Labels]:
+    return sorted(labels for part in selection.parts for labels in part.labels)
+
+
+def values(selection: Selection, label: str) -> list[str]:
+    return sorted(dict(labels).get(label, "") for labels in labels_of(selection))
+
+
+@pytest.fixture
+def pipeline(store: Store) -> Iterator[Pipeline]:
+    pipeline = Pipeline.open(store, NOW_S * 1000)
+    yield pipeline
+    pipeline.close()
+
+
+def ask(store: Store, *matchers: Matcher, tenant: Tenant = T, **settings: object) -> Selection:
+    """A look-up by a catalog that knows nothing yet."""
+    catalog = Catalog(store, ShimSettings(**settings))  # type: ignore[arg-type]
+    return catalog.select(tenant, matchers, NOW_S * 1000 - 3_600_000, NOW_S * 1000)
+
+
+def test_every_operator_on_a_label(pipeline: Pipeline) -> None:
+    pipeline.send([f"req:1|c|#host:{h}" for h in ("a", "b", "ab")] + ["req:1|c"])
+    store = pipeline.store
+
+    def hosts(op: MatchOp, value: str) -> list[str]:
+        return values(ask(store, named("req"), m("host", op, value)), "host")
+
+    assert hosts("=", "a") == ["a"]
+    assert hosts("=", "nosuch") == []
+    assert hosts("=", "") == [""]
+    assert hosts("!=", "a") == ["", "ab", "b"]
+    assert hosts("!=", "") == ["a", "ab", "b"]
+    assert hosts("=~", "a.*") == ["a", "ab"]
+    assert hosts("=~", "a|") == ["", "a"]
+    assert hosts("=~", ".*") == ["", "a", "ab", "b"]
+    assert hosts("!~", "a.*") == ["", "b"]
+    assert hosts("!~", ".+") == [""]
+    assert values(ask(store, named("req"), m("nosuch", "=", "")), "host") == ["", "a", "ab", "b"]
+    assert values(ask(store, named("req"), m("nosuch", "!=", "")), "host") == []
+
+
+def test_several_conditions_on_one_label_all_hold(pipeline: Pipeline) -> None:
+    pipeline.send([f"req:1|c|#host:{h}" for h in ("a", "b", "ab")])
+    found = ask(pipeline.store, named("req"), m("host", "=~", "a.*"), m("host", "!=", "a"))
+    assert values(found, "host") == ["ab"]
+
+
+def test_every_operator_on_the_name(pipeline: Pipeline) -> None:
+    pipeline.send(["a_total:1|c", "b_total:1|c", "b_gauge:1|g"])
+
+    def names(*matchers: Matcher) -> list[str]:
+        return values(ask(pipeline.store, *matchers), "__name__")
+
+    assert names(named("a_total")) == ["a_total"]
+    assert names(m("__name__", "=~", "b_.*")) == ["b_gauge", "b_total"]
+    assert names(m("__name__", "=~", "a_total|b_gauge|nosuch")) == ["a_total", "b_gauge"]
+    assert names(m("__name__", "!=", "a_total")) == ["b_gauge", "b_total"]
+    assert names(m("__name__", "!~", ".*_total")) == ["b_gauge"]
+    assert names(m("__name__", "!=", "")) == ["a_total", "b_gauge", "b_total"]
+    assert names(named("b_gauge"), m("__name__", "!~", "b.*")) == []
+    assert names(m("__type__", "=", "gauge")) == ["b_gauge"]
+    assert names(m("__type__", "!=", "gauge")) == ["a_total", "b_total"]
+
+
+def test_a_name_answers_to_both_its_forms(pipeline: Pipeline) -> None:
+    pipeline.send(["http.requests:1|c|#http.method:GET"])
+    store = pipeline.store
+    shown = [(("__name__", "http_requests"), ("http_method", "GET"))]
+    for name in ("http.requests", "http_requests"):
+        for label in ("http.method", "http_method"):
+            assert labels_of(ask(store, named(name), m(label, "=", "GET"))) == shown
+            assert labels_of(ask(store, named(name), m(label, "!=", "GET"))) == []
+        assert labels_of(ask(store, m("__name__", "!=", name), m("http_method", "=", "GET"))) == []
+    as_stored = [(("__name__", "http.requests"), ("http.method", "GET"))]
+    assert labels_of(ask(store, named("http_requests"), names="utf8")) == as_stored
+
+
+def test_two_names_of_one_form_merge_where_labels_differ(pipeline: Pipeline) -> None:
+    pipeline.send(["a.b:1|c|#x:1", "a.b:2|c|#x:2", "a_b:1|c|#x:1", "a-b:4|c|#x:3"])
+    metrics = ShimMetrics()
+    catalog = Catalog(pipeline.store, ShimSettings(), metrics=metrics)
+    found = catalog.select(T, [named("a_b")], 0, NOW_S * 1000)
+    assert values(found, "x") == ["1", "2", "3"]
+    assert metrics.registry.get_sample_value("meterhouse_shim_name_collisions_total") == 1
+    assert found.infos == (
+        (
+            '1 series of "a.b" (counter) are left out: series of another name or type have the same labels'
+            ' as "a_b"'
+        ),
+    )
+    assert not found.parts[0].whole
+    # The one that was left out is not lost: it answers to its own name.
+    assert values(catalog.select(T, [named("a.b")], 0, NOW_S * 1000), "x") == ["1", "2"]
+
+
+def test_two_tags_of_one_form(pipeline: Pipeline) -> None:
+    pipeline.send(["c:1|c|#a.b:dot,a_b:line", "c:1|c|#a.b:dot", "c:1|c|#a_b:line"])
+    store = pipeline.store
+    found = ask(store, named("c"))
+    # Two are shown alike; one of them is left out, with a notice.
+    assert labels_of(found) == [
+        (("__name__", "c"), ("a.b", "dot"), ("a_b", "line")),
+        (("__name__", "c"), ("a_b", "dot")),
+        (("__name__", "c"), ("a_b", "line")),
+    ]
+    assert values(ask(store, named("c"), m("a_b", "=", "dot")), "a_b") == ["dot"]
+    assert len(labels_of(ask(store, named("c"), m("a.b", "=", "dot")))) == 2
+    assert len(labels_of(ask(store, named("c"), m("a_b", "=~", ".+")))) == 3
+
+
+def test_tags_named_like_our_own_labels_step_aside(pipeline: Pipeline) -> None:
+    pipeline.send(["c:1|c|#__name__:evil,__type__:gauge,project_id:7", "d:1|d|#le:x"])
+    store = pipeline.store
+    exported = (("exported___name__", "evil"), ("exported___type__", "gauge"))
+    assert labels_of(ask(store, named("c"))) == [
+        tuple(sorted((("__name__", "c"), *exported, ("project_id", "7"))))
+    ]
+    assert labels_of(ask(store, named("evil"))) == []
+    assert labels_of(ask(store, named("c"), m("exported___name__", "=", "evil"))) != []
+    org_wide = ask(store, named("c"), tenant=Tenant(1, None))
+    assert dict(labels_of(org_wide)[0]) | {} == {
+        "__name__": "c", **dict(exported), "exported_project_id": "7", "project_id": "1",
+    }  # fmt: skip
+    assert values(ask(store, named("d_bucket")), "exported_le") == ["x"]
+    assert values(ask(store, named("d")), "le") == ["x"]
+
+
+def test_kinds_make_parts_and_two_types_of_one_name_both_answer(pipeline: Pipeline) -> None:
+    pipeline.send(["x:1|c|#a:1", "x:1|g|#a:2", "x:1|d|#a:1", "x:bob|s|#a:3", "x:9|g|#a:1"])
+    found = ask(pipeline.store, named("x"))
+    assert {(p.kind, p.view, len(p.labels)) for p in found.parts} == {
+        ("counter", "", 1), ("gauge", "", 1), ("histogram", "", 1), ("set", "", 1),
+    }  # fmt: skip
+    assert found.infos[0] == (
+        'metric "x" was sent as counter and gauge and histogram and set: both answer,'
+        " unless __type__ picks one"
+    )
+    assert '1 series of "x" (gauge) are left out' in found.infos[1]
+    picked = ask(pipeline.store, named("x"), m("__type__", "=", "gauge"))
+    assert [(p.kind, len(p.labels), p.whole) for p in picked.parts] == [("gauge", 2, True)]
+    assert picked.infos == ()
+
+
+def test_classic_names_of_a_distribution(pipeline: Pipeline) -> None:
+    pipeline.send(["lat:1|d|#r:a", "lat:1|d|#r:b", "g:1|g"])
+    store = pipeline.store
+    for view in ("bucket", "count", "sum"):
+        found = ask(store, named(f"lat_{view}"))
+        assert [(p.kind, p.view, p.whole) for p in found.parts] == [("histogram", view, True)]
+        assert values(found, "__name__") == [f"lat_{view}"] * 2
+    assert ask(store, named("g_count")).parts == ()
+    le = m("le", "=", "+Inf")
+    (part,) = ask(store, named("lat_bucket"), le, m("r", "=", "a")).parts
+    assert part.le_matchers == (le,)
+    assert part.labels == [(("__name__", "lat_bucket"), ("r", "a"))]
+    assert ask(store, named("lat_sum"), le).parts == ()
+    counter, histogram = m("__type__", "=", "counter"), m("__type__", "=", "histogram")
+    assert values(ask(store, named("lat_count"), counter), "r") == ["a", "b"]
+    assert ask(store, named("lat_count"), histogram).parts == ()
+    # Found when asked for, not by every pattern that happens to match.
+    assert values(ask(store, m("__name__", "=~", "lat.*")), "__name__") == ["lat", "lat"]
+    assert values(ask(store, m("__name__", "=~", ".+_count")), "__name__") == ["lat_count"] * 2
+    both = ask(store, m("__name__", "=~", "lat|lat_count"), m("r", "=", "a"))
+    assert values(both, "__name__") == ["lat", "lat_count"]
+
+
+def test_a_stored_metric_wins_over_a_classic_name(pipeline: Pipeline) -> None:
+    pipeline.send(["lat:1|d", "lat_count:5|g"])
+    found = ask(pipeline.store, named("lat_count"))
+    assert [(p.kind, p.view) for p in found.parts] == [("gauge", "")]
+    assert values(ask(pipeline.store, m("__name__", "=~", ".+_(count|sum)")), "__name__") == [
+        "lat_count",
+        "lat_sum",
+    ]
+
+
+def test_parts_hold_together(pipeline: Pipeline) -> None:
+    pipeline.send([f"m{n}:1|c|#i:{i}" for n in range(5) for i in range(20)])
+    (part,) = ask(pipeline.store, m("__name__", "=~", "m[0-9]")).parts
+    assert part.whole
+    assert len(part.metric_ids) == 5
+    assert len(part.labels) == len(part.series_ids) == len(part.project_ids) == 100
+    assert (np.diff(part.series_ids.astype(object)) > 0).all()
+    rows = pipeline.store.rows("SELECT DISTINCT series_id, metric_id FROM series")
+    metric_of = dict(rows)
+    names = {
+        metric_of[i]: dict(labels)["__name__"] for i, labels in zip(part.series_ids, part.labels, strict=True)
+    }
+    assert len(names) == 5
+    (some,) = ask(pipeline.store, named("m1"), m("i", "=~", "1.")).parts
+    assert not some.whole
+    assert len(some.labels) == 10
+
+
+def test_no_tenant_sees_another(pipeline: Pipeline) -> None:
+    pipeline.send(["req:1|c|#host:one"], project_id=1)
+    pipeline.send(["req:1|c|#host:two", "only_two:1|c|#secret:x"], project_id=2)
+    store = pipeline.store
+    assert values(ask(store, named("req")), "host") == ["one"]
+    assert values(ask(store, named("req"), tenant=Tenant(1, 2)), "host") == ["two"]
+    assert ask(store, named("req"), tenant=Tenant(2, 1)).parts == ()
+    assert ask(store, named("req"), tenant=Tenant(2, None)).parts == ()
+    assert ask(store, m("__name__", "!=", ""), tenant=Tenant(1, 3)).parts == ()
+    # Nothing in the selector widens it: here project_id is a label nobody has.
+    assert ask(store, named("req"), m("project_id", "=", "2")).parts == ()
+    assert values(ask(store, named("req"), m("project_id", "=~", ".*")), "host") == ["one"]
+    assert values(ask(store, m("secret", "!=", "")), "secret") == []
+
+
+def test_a_whole_org_has_project_id_as_a_label(pipeline: Pipeline) -> None:
+    pipeline.send(["req:1|c|#host:one"], project_id=1)
+    pipeline.send(["req:1|c|#host:one"], project_id=2)
+    org = Tenant(1, None)
+    (part,) = ask(pipeline.store, named("req"), tenant=org).parts
+    assert sorted(part.labels) == [
+        (("__name__", "req"), ("host", "one"), ("project_id", "1")),
+        (("__name__", "req"), ("host", "one"), ("project_id", "2")),
+    ]
+    assert sorted(part.project_ids.tolist()) == [1, 2]
+    assert part.whole
+    (part,) = ask(pipeline.store, named("req"), m("project_id", "=", "2"), tenant=org).parts
+    assert part.project_ids.tolist() == [2]
+    assert not part.whole
+
+
+def test_one_catalog_keeps_tenants_apart(pipeline: Pipeline) -> None:
+    """What is remembered for one tenant is not shown to another."""
+    pipeline.send(["req:1|c|#host:one"], project_id=1)
+    pipeline.send(["req:1|c|#host:two"], project_id=2)
+    catalog = Catalog(pipeline.store, ShimSettings(), version=lambda: 1)
+    for _ in range(2):
+        for tenant, hosts in (
+            (T, ["one"]),
+            (Tenant(1, 2), ["two"]),
+            (Tenant(1, None), ["one", "two"]),
+            (Tenant(2, 1), []),
+        ):
+            found = catalog.select(tenant, [named("req")], 0, NOW_S * 1000)
+            assert values(found, "host") == hosts
+
+
+def test_days(pipeline: Pipeline) -> None:
+    old_s = NOW_S - 3 * 86_400
+    pipeline.send([f"req:1|c|#host:old|T{old_s}", f"req:1|c|#host:new|T{NOW_S}", f"gone:1|c|T{old_s}"])
+    catalog = Catalog(pipeline.store, ShimSettings())
+
+    def hosts(start_s: int, end_s: int) -> list[str]:
+        return values(catalog.select(T, [named("req")], start_s * 1000, end_s * 1000), "host")
+
+    assert hosts(NOW_S - 3600, NOW_S) == ["new"]
+    assert hosts(old_s - 3600, old_s) == ["old"]
+    assert hosts(old_s, NOW_S) == ["new", "old"]
+    assert hosts(old_s + 86_400, old_s + 86_500) == []
+    assert hosts(-10, 2**50) == ["new", "old"]
+    assert catalog.select(T, [named("gone")], NOW_S * 1000, NOW_S * 1000).parts == ()
+
+
+def test_too_many_series_are_refused_by_name_of_the_limit(pipeline: Pipeline) -> None:
+    pipeline.send([f"req:1|c|#host:{i}" for i in range(11)])
+    with pytest.raises(
+        ExecutionError, match=r"matches 11 series, more than the limit of 10 \(setting max_series\)"
+    ):
+        ask(pipeline.store, named("req"), max_series=10)
+    assert len(labels_of(ask(pipeline.store, named("req"), max_series=11))) == 11
+    assert len(labels_of(ask(pipeline.store, named("req"), m("host", "=", "3"), max_series=1))) == 1
+    with pytest.raises(ExecutionError, match="max_scanned_series"):
+        ask(pipeline.store, named("req"), catalog=CatalogSettings(max_scanned_series=10))
+
+
+def test_what_is_new_is_found_at_once(pipeline: Pipeline) -> None:
+    """Without a version every look-up asks the tables; names not known yet are looked up again."""
+    clock_s = [100.0]
+    catalog = Catalog(pipeline.store, ShimSettings(), clock=lambda: clock_s[0])
+
+    def hosts() -> list[str]:
+        return values(catalog.select(T, [named("req")], 0, NOW_S * 1000), "host")
+
+    assert hosts() == []
+    pipeline.send(["req:1|c|#host:a"])
+    clock_s[0] += 2
+    assert hosts() == ["a"]
+    pipeline.send(["req:1|c|#host:b,zone:z", "other:1|c"])
+    assert hosts() == ["a", "b"]
+    everything = m("__name__", "!=", "")
+    assert values(catalog.select(T, [everything], 0, NOW_S * 1000), "__name__") == ["req", "req"]
+    clock_s[0] += ShimSettings().catalog.names_max_age_s
+    assert values(catalog.select(T, [everything], 0, NOW_S * 1000), "__name__") == ["other", "req", "req"]
+
+
+def test_selections_are_remembered_until_the_version_changes(pipeline: Pipeline) -> None:
+    registry = SeriesRegistry(1_000)
+    pipeline.inserter = Inserter(pipeline.store, StringIndexer(ClickHouseIdStore(pipeline.store)), registry)
+    metrics = ShimMetrics()
+    catalog = Catalog(pipeline.store, ShimSettings(), version=lambda: registry.version, metrics=metrics)
+
+    def look() -> Selection:
+        return catalog.select(T, [m("__name__", "=~", "r.*")], 0, NOW_S * 1000)
+
+    def from_memory() -> float:
+        return (
+            metrics.registry.get_sample_value("meterhouse_shim_catalog_lookups_total", {"source": "memory"})
+            or 0.0
+        )
+
+    pipeline.send(["req:1|c|#host:a"])
+    first = look()
+    assert look() is first
+    assert from_memory() == 1
+    pipeline.send(["req:1|c|#host:a"])  # nothing new
+    assert look() is first
+    pipeline.send(["req2:1|c|#host:b"])
+    assert values(look(), "host") == ["a", "b"]
+    assert from_memory() == 2
+
+
+def test_the_memory_of_labels_is_bounded(pipeline: Pipeline) -> None:
+    pipeline.send([f"m{n}:1|c|#i:{i}" for n in range(6) for i in range(10)])
+    metrics = ShimMetrics()
+    settings = ShimSettings(catalog=CatalogSettings(cache_series=25, cache_strings=4))
+    catalog = Catalog(pipeline.store, settings, metrics=metrics)
+    sample: Callable[..., float | None] = metrics.registry.get_sample_value
+    for _ in range(2):
+        for n in range(6):
+            assert len(labels_of(catalog.select(T, [named(f"m{n}")], 0, NOW_S * 1000))) == 10
+            assert (sample("meterhouse_shim_catalog_series") or 0) <= 25
+    evicted = "meterhouse_shim_catalog_evictions_total"
+    assert (sample(evicted, {"cache": "rosters"}) or 0) >= 4
+    assert (sample(evicted, {"cache": "strings"}) or 0) > 0
+    # A metric larger than the whole memory is answered all the same.
+    assert len(labels_of(catalog.select(T, [m("__name__", "!=", "")], 0, NOW_S * 1000))) == 60
+    small = ShimSettings(catalog=CatalogSettings(cache_series=5))
+    assert len(labels_of(Catalog(pipeline.store, small).select(T, [named("m1")], 0, NOW_S * 1000))) == 10
+
+
+def test_many_metrics_in_one_look_up(pipeline: Pipeline) -> None:
+    """More metrics than are bound by id: the statement then reads the tenant's days and filters."""
+    pipeline.send([f"many_{n}:1|c|#i:{n}" for n in range(2_100)] + ["few:1|c"])
+    found = ask(pipeline.store, m("__name__", "=~", "many_.*"))
+    assert sorted(map(int, values(found, "i"))) == list(range(2_100))
