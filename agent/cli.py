@@ -47,5 +47,7 @@ def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None
 
 def complain(command: str, problem: object, code: int) -> int:
     """One line for the person at the terminal; gives `code` back."""
+    if isinstance(problem, OSError) and problem.strerror:
+        problem = problem.strerror  # without the number in front
     print(f"meterhouse {command}: {problem}", file=sys.stderr)
     return code
