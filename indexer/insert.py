@@ -38,7 +38,7 @@ class Inserter:
         self._strings = strings
         self._registry = registry
         self._coalesce = coalesce
-        self._on_insert = on_insert
+        self.on_insert = on_insert
 
     def insert(self, token: str, units: Sequence[Unit]) -> int:
         """Write a batch; gives its rows. Raises StoreError; then repeat with the same token and units."""
@@ -53,8 +53,8 @@ class Inserter:
                     f"ingest_{kind}", block, token=f"{token}/{kind}/{number}", coalesce=self._coalesce
                 )
                 written += rows
-                if self._on_insert is not None:
-                    self._on_insert(f"ingest_{kind}", rows)
+                if self.on_insert is not None:
+                    self.on_insert(f"ingest_{kind}", rows)
         return written
 
     def _ids(self, units: Sequence[Unit]) -> list[U64s]:

@@ -75,6 +75,11 @@ class IndexerService:
         """`host:port`, the port the real one."""
         return f"{self.host}:{self.port}"
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of frames taken and not yet written."""
+        return self._writer.held_bytes if self._writer is not None else 0
+
     def version(self) -> int:
         """Rises when the table `series` got rows; see SeriesRegistry."""
         return self.registry.version
@@ -153,8 +158,7 @@ class IndexerService:
         m.series.set(len(self.registry))
         m.forgotten.set(self.registry.forgotten)
         m.cached.set(len(self._lru))
-        if self._writer is not None:
-            m.held_bytes.set(self._writer.held_bytes)
+        m.held_bytes.set(self.held_bytes)
         if self._strings is not None:
             m.collisions.set(self._strings.collisions)
             for fetch_type, count in self._strings.fetched.items():

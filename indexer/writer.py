@@ -41,7 +41,7 @@ class WriteError(Exception):
     """A frame that is not in ClickHouse."""
 
 
-class Unavailable(WriteError):  # noqa: N818  # names the answer, like HTTP's
+class Unavailable(WriteError):  # names the answer, like HTTP's
     """Not now: send the same bytes again after `retry_after_s`."""
 
     def __init__(self, text: str, retry_after_s: int = 1) -> None:
@@ -49,7 +49,7 @@ class Unavailable(WriteError):  # noqa: N818  # names the answer, like HTTP's
         self.retry_after_s = retry_after_s
 
 
-class Refused(WriteError):  # noqa: N818  # names the answer, like HTTP's
+class Refused(WriteError):  # names the answer, like HTTP's
     """Never: ClickHouse will not take it."""
 
 

@@ -78,7 +78,8 @@ def test_long_parameters(plain_store: Store) -> None:
 def test_insert_takes_every_column_type(any_store: Store) -> None:
     any_store.command(
         "CREATE TABLE t (a UInt8, b UInt16, c UInt32, d UInt64, e Int8, f Int32, g Int64, h Float64,"
-        " s String, r Array(UInt64), x DateTime('UTC'), y Date, z Enum8('one' = 1)) ENGINE = MergeTree ORDER BY d"
+        " s String, r Array(UInt64), x DateTime('UTC'), y Date, z Enum8('one' = 1))"
+        " ENGINE = MergeTree ORDER BY d"
     )
     columns: dict[str, Column] = {
         "a": np.array([255, 1], "u1"),

@@ -1,0 +1,54 @@
+"""An indexer in a process of its own that can be told where to die.
+
+python -m tests.integration.indexer_process DSN BATCHING KILL    prints its address when it listens
+
+KILL is where it ends itself with SIGKILL, in the first batch: `before` the first INSERT of samples, after the
+INSERT of one kind (`counters`, `gauges`, ...), `after` the last one, or `never`. The journal is told nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from indexer.insert import Inserter
+from indexer.schema.tables import Retention
+from indexer.service import IndexerService, run
+from indexer.settings import Settings
+from indexer.unit import Unit
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(kill: str) -> None:
+    """Put the death into the real Inserter."""
+    real = Inserter.insert
+
+    def insert(self: Inserter, token: str, units: Sequence[Unit]) -> int:
+        if kill == "before":
+            die()
+        self.on_insert = lambda table, _: die() if table == f"ingest_{kill}" else None
+        rows = real(self, token, units)
+        if kill == "after":
+            die()
+        return rows
+
+    Inserter.insert = insert  # type: ignore[method-assign]  # the point of this launcher
+
+
+def listening(service: IndexerService) -> None:
+    print(service.address, flush=True)
+
+
+if __name__ == "__main__":
+    dsn, batching, kill = sys.argv[1:]
+    if kill != "never":
+        arm(kill)
+    ten_years = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
+    tree = {"dsn": dsn, "batching": batching, "listen": "127.0.0.1:0"}
+    asyncio.run(run(Settings(retention=ten_years, **tree), ready=listening))  # type: ignore[arg-type]
