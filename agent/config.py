@@ -21,7 +21,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the text names it (`Expected int, got str - at $.agent.flush.delay_ms`)."""
+    """A setting that cannot be used; the text names it (`Expected int, got str - at $.agent.udp`)."""
 
 
 def load(cls: type[T], toml_text: str = "", environ: Mapping[str, str] | None = None) -> T:

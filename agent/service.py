@@ -66,9 +66,8 @@ async def run(
     Calls `ready` once all sockets are bound. Raises OSError, with a text for people, if one cannot be.
     """
     logs.setup()
-    gc.set_threshold(*_GC_THRESHOLDS)
     stop = stop or asyncio.Event()
-    with _signals(stop):
+    with _signals(stop), _little_garbage_collection():
         agent = Agent(settings)
         try:
             agent.start()
@@ -93,6 +92,16 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def _little_garbage_collection() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _now_ms() -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
@@ -110,3 +112,13 @@ def indexer() -> Iterator[FakeIndexer]:
     fake = FakeIndexer()
     yield fake
     fake.stop()
+
+
+def get(url: str) -> tuple[int, str]:
+    """Status and text of a GET, whatever the status."""
+    try:
+        with urllib.request.urlopen(url, timeout=DEADLINE_S) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as e:
+        with e:
+            return e.code, e.read().decode()

@@ -1,0 +1,147 @@
+"""What the agent tells about itself."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agent.addresses import AddressError, bind
+from agent.aggregate import Aggregator
+from agent.forwarder import Forwarder
+from agent.line import Reason
+from agent.listeners import Received
+from agent.logs import Log
+from agent.metrics import FAMILIES, AgentCollector, Sources, exposition
+from agent.ops import OpsServer
+from agent.settings import Aggregate, Forward
+from agent.spool import Parcel, Spool
+from tests.unit.agent.conftest import FakeIndexer, get
+
+T = 1_700_000_000_000
+
+
+class Told:
+    """A listener's numbers."""
+
+    def __init__(self, drops: int | None = None, connections: int = 0) -> None:
+        self.received = Received()
+        self.drops = drops
+        self.connections = connections
+
+    def kernel_drops(self) -> int | None:
+        return self.drops
+
+
+def sources() -> Sources:
+    spool = Spool(25)
+    return Sources(
+        aggregator=Aggregator(Aggregate(lateness_s=10, future_s=10)),
+        spool=spool,
+        forwarder=Forwarder(Forward(), spool, Log()),
+    )
+
+
+def values(sources: Sources) -> dict[str, float]:
+    """Sample name with labels -> value."""
+    out = {}
+    for family in text_string_to_metric_families(exposition([AgentCollector(sources)]).decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{k}={v}" for k, v in sample.labels.items())
+            out[sample.name.removeprefix("meterhouse_agent_") + (f"{{{labels}}}" if labels else "")] = (
+                sample.value
+            )
+    return out
+
+
+def test_every_family_has_its_numbers() -> None:
+    s = sources()
+    s.aggregator.add(b"x:1|c\nx:nan|c\n_sc|a|0\nx:1|c|y\nx:1|c|T1\nx:1|c|T9999999999", T)
+    for i in range(4):
+        s.spool.put(Parcel(f"{i}", b"x" * 10, rows=3))
+    udp, unix, tcp = Told(drops=7), Told(), Told(connections=2)
+    udp.received.packets, udp.received.bytes, udp.received.cut_off = 5, 500, 1
+    tcp.received.too_long, tcp.received.refused_connections = 2, 9
+    s.datagrams, s.streams, s.last_flush_s = {"udp": udp, "unix": unix}, tcp, 12.5
+    told = values(s)
+    for name, value in {
+        "lines_total": 9,  # six to the aggregator, three lost by listeners
+        "bad_lines_total{reason=bad_value}": 1,
+        "bad_lines_total{reason=cut_off}": 1,
+        "bad_lines_total{reason=line_too_long}": 2,
+        "skipped_lines_total{kind=service_check}": 1,
+        "ignored_fields_total{reason=unknown_field}": 1,
+        "clamped_lines_total{edge=old}": 1,
+        "clamped_lines_total{edge=future}": 1,
+        "packets_total{listener=udp}": 5,
+        "received_bytes_total{listener=udp}": 500,
+        "kernel_dropped_packets_total{listener=udp}": 7,
+        "connections": 2,
+        "refused_connections_total": 9,
+        "live_series": 1,
+        "remembered_series": 1,
+        "entries": 6,  # three buckets, a cell in each
+        "last_flush_timestamp_seconds": 12.5,
+        "dropped_frames_total{reason=spool_full}": 2,
+        "dropped_rows_total{reason=spool_full}": 6,
+        "unsent_frames": 2,
+        "unsent_bytes": 20,
+    }.items():
+        assert told[name] == value, name
+    assert "kernel_dropped_packets_total{listener=unix}" not in told  # the kernel does not say
+    names = {name.partition("{")[0] for name in told}
+    assert names == {family.name.removeprefix("meterhouse_agent_") for family in FAMILIES}
+
+
+def test_labels_are_there_before_the_first_fault() -> None:
+    """So that rate() over them sees the first one."""
+    told = values(sources())
+    for reason in Reason:
+        assert told[f"bad_lines_total{{reason={reason.value}}}"] == 0
+
+
+def test_families_are_described() -> None:
+    for family in FAMILIES:
+        assert family.help.endswith(".")
+        assert family.name.startswith("meterhouse_agent_")
+
+
+def test_ops_pages() -> None:
+    trouble = [""]
+    server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: trouble[0])
+    try:
+        url = f"http://{server.address}"
+        assert get(f"{url}/metrics") == (200, "text")
+        assert get(f"{url}/metrics?x=1") == (200, "text")
+        assert get(f"{url}/healthz") == (200, "ok\n")
+        assert get(f"{url}/readyz") == (200, "ready\n")
+        trouble[0] = "no indexer"
+        assert get(f"{url}/readyz") == (503, "no indexer\n")
+        assert get(f"{url}/healthz") == (200, "ok\n")
+        assert get(f"{url}/")[0] == 404
+    finally:
+        server.stop()
+    with (
+        bind("agent.ops", server.address, socket.SOCK_STREAM),
+        pytest.raises(AddressError, match=r"agent\.ops"),
+    ):
+        OpsServer(server.address, lambda: b"", lambda: "")
+
+
+def test_sent_numbers(indexer: FakeIndexer) -> None:
+    spool = Spool(1_000)
+    forwarder = Forwarder(Forward(url=indexer.url, backoff_s=0.01), spool, Log())
+    s = Sources(aggregator=Aggregator(), spool=spool, forwarder=forwarder)
+    indexer.script = [503, 400, 200]
+    spool.put(Parcel("1", b"x" * 10, rows=3))
+    spool.put(Parcel("2", b"y" * 10, rows=4))
+    forwarder.start()
+    assert forwarder.drain(10)
+    told = values(s)
+    assert told["send_retries_total{reason=busy}"] == 1
+    assert told["sent_frames_total"] == told["dropped_frames_total{reason=refused}"] == 1
+    assert told["sent_rows_total"] + told["dropped_rows_total{reason=refused}"] == 7
+    assert told["sent_bytes_total"] == 10
+    assert told["unsent_bytes"] == 0
+    assert told["last_success_timestamp_seconds"] > 1.7e9

@@ -1,0 +1,244 @@
+"""The agent as a real process: lines in over every socket, frames out, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agent import service
+from agent.addresses import AddressError
+from agent.service import Addresses
+from agent.settings import AgentSettings
+from tests.unit.agent.conftest import DEADLINE_S, FakeIndexer, get, wait_until
+from tests.unit.agent.state import State, merge, state_of_frames
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+import asyncio, sys, msgspec
+from agent import service
+from agent.config import load
+from agent.settings import AgentSettings
+
+def ready(at):
+    print(msgspec.json.encode(at).decode(), flush=True)
+
+code = asyncio.run(service.run(load(AgentSettings, sys.argv[1]), ready=ready))
+print("modules", *sorted({m.partition(".")[0] for m in sys.modules}), flush=True)
+sys.exit(code)
+"""
+
+
+class Process:
+    """An agent in a process of its own."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        toml = "\n".join(f"{name} = {_toml(value)}" for name, value in settings.items())
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, toml],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        said = self.process.stdout.readline()
+        assert said, self.process.communicate()[1]
+        self.at = msgspec.json.decode(said, type=Addresses)
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=DEADLINE_S)
+        return self.process.returncode, out, err
+
+    def metric(self, name: str) -> float:
+        _, text = get(f"http://{self.at.ops}/metrics")
+        found = [line for line in text.splitlines() if line.startswith(f"meterhouse_agent_{name}")]
+        return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {_toml(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value)
+
+
+@pytest.fixture
+def start(indexer: FakeIndexer, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts agents on free ports."""
+    started: list[Process] = []
+
+    def start(**changes: Any) -> Process:
+        settings = {
+            "udp": "127.0.0.1:0",
+            "tcp": "127.0.0.1:0",
+            "unix": str(tmp_path / "agent.sock"),
+            "ops": "127.0.0.1:0",
+            "name": "test",
+            "forward": {"url": indexer.url, "backoff_s": 0.05, "drain_s": 10},
+            **changes,
+        }
+        started.append(Process(settings))
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.communicate()
+
+
+def address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def send_udp(agent: Process, *packets: bytes) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for packet in packets:
+            sock.sendto(packet, address(agent.at.udp))
+
+
+def send_tcp(agent: Process, data: bytes) -> None:
+    with socket.create_connection(address(agent.at.tcp)) as sock:
+        sock.sendall(data)
+
+
+def totals(indexer: FakeIndexer) -> dict[tuple[str, tuple[tuple[str, str], ...]], Any]:
+    """Counters by name and tags, over all buckets."""
+    state: State = merge(*(state_of_frames([frame]) for frame in indexer.frames()))
+    out: dict[tuple[str, tuple[tuple[str, str], ...]], Any] = {}
+    for (kind, name, tags, _), value in state.items():
+        if kind == "counter":
+            out[name, tags] = out.get((name, tags), 0.0) + value
+    return out
+
+
+def test_lines_over_every_socket_and_sigterm_flushes(
+    start: Callable[..., Process], indexer: FakeIndexer
+) -> None:
+    agent = start(tags={"pod": "web-1"}, org_id=5, project_id=6, retention_days=7)
+    send_udp(agent, b"a:1|c\na:1|c", b"a:2|c|#x:y")
+    send_tcp(agent, b"a:3|c\na:4|c")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(b"a:5|c\n", agent.at.unix)
+    wait_until(lambda: agent.metric("lines_total") == 6)
+    assert get(f"http://{agent.at.ops}/readyz") == (200, "ready\n")
+    code, out, err = agent.stop()
+    assert code == 0, err
+    assert totals(indexer) == {
+        ("a", (("pod", "web-1"),)): 14.0,
+        ("a", (("pod", "web-1"), ("x", "y"))): 2.0,
+    }
+    frame = indexer.frames()[0]
+    assert (frame.agent, frame.org_id, frame.project_id, frame.retention_days) == ("test", 5, 6, 7)
+    assert abs(frame.created_ms - time.time() * 1000) < 60_000
+    assert not Path(agent.at.unix).exists()
+    assert "stopped" in err
+    assert not {"numpy", "aiohttp", "redis", "chdb", "clickhouse_connect", "promql_parser", "uvloop"} & set(
+        out.split()
+    )
+    assert not {"indexer", "shim"} & set(out.split())
+
+
+def test_signal_takes_what_the_kernel_holds(start: Callable[..., Process], indexer: FakeIndexer) -> None:
+    """Nothing sent before the signal is lost, whether the agent has read it or not."""
+    agent = start()
+    os.kill(agent.process.pid, signal.SIGSTOP)  # so that nothing is read yet
+    send_udp(agent, *[b"a:1|c"] * 1_000)
+    send_tcp(agent, b"b:1|c\n" * 1_000)
+    agent.process.send_signal(signal.SIGINT)
+    os.kill(agent.process.pid, signal.SIGCONT)
+    _, err = agent.process.communicate(timeout=DEADLINE_S)
+    assert agent.process.returncode == 0, err
+    sent = totals(indexer)
+    assert sent["a", ()] == 1_000.0
+    assert sent.get(("b", ()), 1_000.0) == 1_000.0  # a connection not yet accepted is refused, never halved
+
+
+def test_buckets_leave_on_their_own(start: Callable[..., Process], indexer: FakeIndexer) -> None:
+    """A late line within `late_ms`; a present one soon after its bucket ends."""
+    agent = start(flush={"late_ms": 100, "delay_ms": 0})
+    now = int(time.time())
+    send_udp(agent, b"late:1|c|T%d" % (now - 60))
+    wait_until(lambda: ("late", ()) in totals(indexer))
+    send_udp(agent, b"x:1|c")
+    bucket_end = (int(time.time()) // 10 + 1) * 10
+    wait_until(lambda: ("x", ()) in totals(indexer))
+    assert time.time() >= bucket_end
+    assert agent.metric("last_flush_timestamp_seconds") >= bucket_end - 10
+    assert agent.stop()[0] == 0
+
+
+def test_a_full_memory_flushes_early(start: Callable[..., Process], indexer: FakeIndexer) -> None:
+    agent = start(aggregate={"max_entries": 100}, flush={"max_frame_rows": 30})
+    send_tcp(agent, b"".join(b"x%d:1|c\n" % (i % 1_000) for i in range(20_000)))
+    wait_until(lambda: agent.metric("lines_total") == 20_000)
+    assert agent.metric("early_flushes_total") >= 1
+    assert agent.metric("entries") <= 100 + 128 << 10
+    assert agent.stop()[0] == 0
+    assert totals(indexer) == {(f"x{i}", ()): 20.0 for i in range(1_000)}
+    assert max(frame.rows for frame in indexer.frames()) <= 30
+    assert len({frame.identity for frame in indexer.frames()}) == len(indexer.frames())
+
+
+def test_unsent_frames_make_exit_code_1(start: Callable[..., Process], indexer: FakeIndexer) -> None:
+    indexer.always = 503
+    agent = start(forward={"url": indexer.url, "backoff_s": 0.05, "drain_s": 0.3})
+    send_udp(agent, b"x:1|c|T%d" % (time.time() - 60))
+    wait_until(lambda: agent.metric("send_retries_total") >= 1)
+    status, text = get(f"http://{agent.at.ops}/readyz")
+    assert (status, "does not take frames" in text) == (503, True)
+    code, _, err = agent.stop()
+    assert code == 1
+    assert "unsent_at_exit frames=1" in err
+
+
+def test_the_indexer_comes_back_while_draining(start: Callable[..., Process], indexer: FakeIndexer) -> None:
+    indexer.always = 503
+    agent = start()
+    send_udp(agent, b"x:1|c|T%d" % (time.time() - 60))
+    wait_until(lambda: indexer.bodies)
+    agent.process.send_signal(signal.SIGTERM)
+    tries = len(indexer.bodies)
+    wait_until(lambda: len(indexer.bodies) > tries + 1)
+    indexer.always = None
+    _, err = agent.process.communicate(timeout=DEADLINE_S)
+    assert agent.process.returncode == 0, err
+    assert totals(indexer) == {("x", ()): 1.0}
+    assert len(set(indexer.bodies)) == 1
+
+
+async def test_stops_by_event_inside_another_program(indexer: FakeIndexer) -> None:
+    stop, seen = asyncio.Event(), list[Addresses]()
+
+    def ready(at: Addresses) -> None:
+        seen.append(at)
+        stop.set()
+
+    settings = msgspec.convert(
+        {"udp": "[::1]:0", "tcp": "", "unix": "", "ops": "", "forward": {"url": indexer.url}}, AgentSettings
+    )
+    assert await service.run(settings, ready=ready, stop=stop) == 0
+    (at,) = seen
+    assert at.udp.startswith("[::1]:")
+    assert (at.tcp, at.unix, at.ops) == ("", "", "")
+
+
+async def test_a_taken_port_raises_and_leaves_nothing_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = AgentSettings(udp="127.0.0.1:0", tcp=f"127.0.0.1:{port}", ops="")
+        with pytest.raises(AddressError, match=rf"agent\.tcp = '127.0.0.1:{port}': Address already in use"):
+            await service.run(settings)
