@@ -81,15 +81,24 @@ def _histogram(value: Mapping[str, Any]) -> str:
 
 
 def explanation(stages: Any) -> str:
-    """The stages of `explain=1`, each under its name; text as it is, anything else as JSON."""
+    """The stages of `explain=1`, each under its name; SQL with what it cost, what is no text as JSON."""
     if not isinstance(stages, Mapping):
         return _text(stages)
     return "\n\n".join(f"-- {name}\n{_text(stage)}" for name, stage in stages.items())
+
+
+def _statement(statement: Mapping[str, Any]) -> str:
+    cost = ", ".join(f"{name} {_text(value)}" for name, value in statement.items() if name != "sql")
+    return f"{statement['sql']}\n-- {cost}" if cost else str(statement["sql"])
 
 
 def _text(stage: Any) -> str:
     if isinstance(stage, str):
         return stage.rstrip()
     if isinstance(stage, list) and all(isinstance(s, str) for s in stage):
-        return "\n\n".join(s.rstrip() for s in stage)
+        return "\n".join(s.rstrip() for s in stage)
+    if isinstance(stage, list) and all(isinstance(s, Mapping) and "sql" in s for s in stage):
+        return "\n\n".join(_statement(s) for s in stage) or "none"
+    if isinstance(stage, Mapping):
+        return "\n".join(f"{name}: {_text(value)}" for name, value in stage.items())
     return json.dumps(stage, indent=2, ensure_ascii=False)

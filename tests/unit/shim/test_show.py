@@ -79,7 +79,19 @@ def test_chart_of_nothing_is_nothing() -> None:
 
 
 def test_explanation_prints_each_stage() -> None:
-    stages = {"plan": "Sum\n  Rate\n", "sql": ["SELECT 1", "SELECT 2"], "granularity_s": 60}
-    assert explanation(stages) == (
-        "-- plan\nSum\n  Rate\n\n-- sql\nSELECT 1\n\nSELECT 2\n\n-- granularity_s\n60"
-    )
+    stages = {
+        "query": "sum(rate(x[1m]))\n",
+        "plan": ["sum", "  rate"],
+        "statements": [{"sql": "SELECT 1", "rows": 4, "wall_ms": 1.5}, {"sql": "SELECT 2"}],
+        "timings": {"prepared_ms": 1.025},
+        "granularity_s": 60,
+    }
+    assert explanation(stages).split("\n\n") == [
+        "-- query\nsum(rate(x[1m]))",
+        "-- plan\nsum\n  rate",
+        "-- statements\nSELECT 1\n-- rows 4, wall_ms 1.5",
+        "SELECT 2",
+        "-- timings\nprepared_ms: 1.025",
+        "-- granularity_s\n60",
+    ]
+    assert explanation({"statements": []}) == "-- statements\n"
