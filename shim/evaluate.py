@@ -6,9 +6,9 @@ anything is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import assert_never
 
 import numpy as np
@@ -18,9 +18,8 @@ from shim.eval.aggregate import aggregate
 from shim.eval.binary import binary, negate
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context
-from shim.eval.range.evaluate import range_function
+from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
-from shim.grid import Grid
 from shim.plan.nodes import (
     Aggregate,
     Binary,
@@ -36,8 +35,8 @@ from shim.plan.nodes import (
     SubqueryCall,
     Text,
 )
-from shim.read.leaves import Leaves, scalars
-from shim.values import Annotations, Histogram, Samples, Scalar, Spans, String, Value, Vector
+from shim.read.leaves import Leaves, over_windows, scalars
+from shim.values import Annotations, Samples, Scalar, String, Value, Vector
 
 Leaf = Select | SampleTimes | RangeCall | Merged
 
@@ -103,7 +102,7 @@ class _Run:
         if node not in self.read:  # a leaf inside the arguments of another leaf
             args = [self.value(a) for a in node.args] if isinstance(node, RangeCall) else []
             self.read[node] = self.of.leaves.read(node, args)
-        return repeat(self.read[node], node.grid)
+        return repeated(self.read[node], node.grid.steps)
 
     def _subquery(self, node: SubqueryCall) -> Vector:
         if node.inner is None:
@@ -115,10 +114,9 @@ class _Run:
             )
         if isinstance(inner, String):
             raise BadData("subquery is only allowed on instant vector, got string")
-        args = scalars([self.value(a) for a in node.args], node.ends.steps)
+        args = scalars([self.value(a) for a in node.args])
         samples = samples_from(inner, node.inner.grid)
-        found = range_function(node.function, samples, node.ends, node.window_ms, args, self.of.notes)
-        return repeat(found, node.grid)
+        return over_windows(node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes)
 
     def _aggregate(self, node: Aggregate) -> Vector:
         vector = self.value(node.child)
@@ -151,31 +149,3 @@ def _leaves_of(node: Node) -> Iterator[Leaf]:
             yield from _leaves_of(node.child)
         case Number() | Text() | RawRange():
             return
-
-
-# ---------------------------------------------------------------- values that `@` fixes
-
-
-def repeat(vector: Vector, grid: Grid) -> Vector:
-    """A value of one step repeated over a grid (what `@` fixed); other values as they are."""
-    if vector.steps == grid.steps:
-        return vector
-    assert vector.steps == 1
-    n = grid.steps
-
-    def wide(spans: Spans) -> Spans:
-        return Spans(spans.first, np.repeat(spans.counts, n, axis=0))
-
-    over: Callable[[np.ndarray], np.ndarray] = lambda a: np.repeat(a, n, axis=-1)  # noqa: E731
-    return replace(
-        vector,
-        steps=n,
-        values=over(vector.values),
-        present=over(vector.present),
-        histograms=[
-            Histogram(
-                over(h.present), over(h.count), over(h.sum), over(h.zero), wide(h.positive), wide(h.negative)
-            )
-            for h in vector.histograms
-        ],
-    )

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from shim.catalog.types import Part
 from shim.eval.histogram.arithmetic import multiply
 from shim.eval.histogram.quantile import observations_quantile
+from shim.eval.repeat import repeated_histogram
 from shim.grid import Grid
 from shim.read.cells import Cells, member_rows, read_cells
 from shim.read.counters import scale
@@ -64,12 +65,14 @@ def observations(
     cells = read_cells(reader, TABLE, part, keys, reading, columns)
     count = reading.sums(cells.values["count"])
     present = (count > 0) & reading.present(cells.rows, cells.alive)
+    if q is not None and len(q) > ends.steps:  # `@` fixes the window, the quantile differs from step to step
+        present = np.repeat(present, len(q), axis=1)
     if function == "quantile_over_time":
         assert q is not None
         values = _quantiles(reader, part, keys, reading, cells, q)
     else:
         values = _moments(function, reading, cells, count)
-    return Vector(ends.steps, keys.labels, values, present)
+    return Vector(present.shape[1], keys.labels, values, present)
 
 
 def _moments(function: str, reading: Reading, cells: Cells, count: Floats) -> Floats:
@@ -95,7 +98,10 @@ def _quantiles(reader: Reader, part: Part, keys: Keys, reading: Reading, cells: 
     low, high = reading.minima(cells.values["min"]), reading.maxima(cells.values["max"])
     values = np.zeros((len(keys), len(q)))
     for k, h in enumerate(_assemble(reader, part, keys, reading, cells)):
-        values[k] = observations_quantile(q, h, low[k], high[k])
+        wide = repeated_histogram(h, len(q))
+        values[k] = observations_quantile(
+            q, wide, np.broadcast_to(low[k], q.shape), np.broadcast_to(high[k], q.shape)
+        )
     return values
 
 

@@ -15,6 +15,7 @@ from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.grouping import group_labels
 from shim.eval.merge import relabelled
 from shim.eval.range.evaluate import range_function
+from shim.eval.repeat import repeated
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Window
@@ -97,7 +98,9 @@ class Leaves:
     def _range_call(self, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         parts = self._window_parts(leaf.window, leaf.lookback_ms)
         found = [self._window(p, _named(p, leaf.function), leaf, args) for p in parts]
-        return joined(found, leaf.window.ends.steps)
+        # With arguments a window that `@` fixes has as many values as the arguments have.
+        steps = leaf.grid.steps if args else leaf.window.ends.steps
+        return joined([repeated(v, steps) for v in found], steps)
 
     def _window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         """A range function over one part, per key (groups only for what merges)."""
@@ -119,7 +122,7 @@ class Leaves:
             case ("counter", _) | ("histogram", _) if name in counters.EXACT:
                 return counters.increases(*how)
         samples = replace(self._samples(part, leaf.window, f"{name}()"), labels=part.labels)
-        return range_function(name, samples, ends, window_ms, scalars(args, ends.steps), self.notes)
+        return over_windows(name, samples, leaf.grid, ends, window_ms, scalars(args), self.notes)
 
     def _distribution_window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
@@ -130,7 +133,7 @@ class Leaves:
         q = None
         if name == "quantile_over_time":
             assert isinstance(args[0], Scalar)
-            q = args[0].values[: ends.steps]
+            q = args[0].values
             note_invalid_quantile(Scalar(q), self.notes)
         return distributions.observations(self.reader, part, keys, name, ends, window_ms, q)
 
@@ -259,11 +262,27 @@ def _concatenate(found: Sequence[Samples]) -> Samples:
     )
 
 
-def scalars(args: Sequence[Value], steps: int) -> list[Scalar]:
-    """Arguments of a range function: scalars, the first step alone where `@` fixes its window."""
+def scalars(args: Sequence[Value]) -> list[Scalar]:
+    """Arguments of a range function. Raises BadData for what is none."""
     out = []
     for value in args:
         if not isinstance(value, Scalar):
             raise BadData("expected type scalar in the argument of a range function")
-        out.append(Scalar(value.values[:steps]))
+        out.append(value)
     return out
+
+
+def over_windows(
+    name: str,
+    samples: Samples,
+    grid: Grid,
+    ends: Grid,
+    window_ms: int,
+    args: Sequence[Scalar],
+    notes: Annotations,
+) -> Vector:
+    """A range function over samples; of one step where `@` fixes the window and nothing else differs."""
+    if args:
+        ends_ms = np.broadcast_to(ends.times_ms, (grid.steps,))
+        return range_function(name, samples, grid, window_ms, args, notes, ends_ms=ends_ms)
+    return range_function(name, samples, ends, window_ms, (), notes)

@@ -187,8 +187,9 @@ def test_prediction_starts_at_the_time_of_evaluation(
 ) -> None:
     times = grid.times_ms + late * 1000
     ahead = Scalar(np.full(grid.steps, 7.0))
+    evaluated = grid.shifted(late * 1000)
     vector = range_function(
-        "predict_linear", packed(data), grid, width, [ahead], Annotations(), eval_times_ms=times
+        "predict_linear", packed(data), evaluated, width, [ahead], Annotations(), ends_ms=grid.times_ms
     )
     found = dict(zip(vector.labels, zip(vector.values, vector.present, strict=True), strict=True))
     for i, points in enumerate(data):

@@ -6,7 +6,7 @@ signature on the "one" side, or two results of one label set, matter only where 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from shim.eval.operators.matching import Matching, Side, sides
 from shim.eval.operators.pairs import Row, float_pairs, histogram_pair
 from shim.eval.texts import GROUPING_NOT_UNIQUE, MANY_TO_ONE, duplicate_series
 from shim.labels import Labels
-from shim.values import Annotations, Histogram, Ints, Vector
+from shim.values import Annotations, Bools, Histogram, Ints, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ def join(
     many, one = (b, a) if swapped else (a, b)
     _refuse_duplicates(many, one, signatures, "left" if swapped else "right")
     pairs = _pairs(many, one)
+    if matching.card == "one-to-one":
+        _refuse_many(many, one, pairs)
     drop_name = op in ARITHMETIC or return_bool
     labels = [
         matching.result_labels(many.labels[m], one.labels[o], drop_name=drop_name)
@@ -51,7 +53,8 @@ def join(
     ]
     result = _with_rows(result, labels[pairs.floats :], rows)
     groups = many.signatures[pairs.many]
-    _refuse_overlaps(result, _kept_groups(groups, pairs.floats, rows), matching)
+    if matching.card != "one-to-one":
+        _refuse_overlaps(result, _kept_groups(groups, pairs.floats, rows))
     return merged(without_empty_rows(result))
 
 
@@ -149,17 +152,27 @@ def _refuse_duplicates(many: Side, one: Side, signatures: Sequence[Labels], name
             raise ExecutionError(duplicate_series(group, name, a, b))
 
 
-def _refuse_overlaps(result: Vector, groups: Sequence[int], matching: Matching) -> None:
-    """Two results of one signature at one step: of one-to-one any two, else two of equal labels."""
-    labels = [*result.labels, *result.histogram_labels]
-    plain = matching.card == "one-to-one"
-    keys = [(group, () if plain else one) for group, one in zip(groups, labels, strict=True)]
-    if len(set(keys)) == len(keys):
+def _refuse_many(many: Side, one: Side, pairs: _Pairs) -> None:
+    """One-to-one: two series of one signature with one partner, whether a comparison keeps them or not."""
+    if len(set(pairs.one.tolist())) == len(pairs.one):
         return
-    present = [*result.present, *(h.present for h in result.histograms)]
-    seen: dict[tuple[int, Labels], np.typing.NDArray[np.bool_]] = {}
+    both = many.present[pairs.many] & one.present[pairs.one]
+    _refuse_shared(pairs.one.tolist(), both, MANY_TO_ONE)
+
+
+def _refuse_overlaps(result: Vector, groups: Sequence[int]) -> None:
+    """Grouping: two results of one signature and equal labels at one step."""
+    labels = [*result.labels, *result.histogram_labels]
+    keys = list(zip(groups, labels, strict=True))
+    if len(set(keys)) < len(keys):
+        _refuse_shared(keys, [*result.present, *(h.present for h in result.histograms)], GROUPING_NOT_UNIQUE)
+
+
+def _refuse_shared(keys: Sequence[Hashable], present: Iterable[Bools], text: str) -> None:
+    """Raises ExecutionError when two rows of one key are present at one step."""
+    seen: dict[Hashable, Bools] = {}
     for key, here in zip(keys, present, strict=True):
         before = seen.get(key)
         if before is not None and (before & here).any():
-            raise ExecutionError(MANY_TO_ONE if plain else GROUPING_NOT_UNIQUE)
+            raise ExecutionError(text)
         seen[key] = here if before is None else before | here

@@ -28,12 +28,12 @@ def range_function(
     args: Sequence[Scalar],
     notes: Annotations,
     *,
-    eval_times_ms: Ints | None = None,
+    ends_ms: Ints | None = None,
 ) -> Vector:
     """`name(samples[window])` at every step.
 
-    `grid` holds the ends of the windows, `eval_times_ms` (steps,) the times of evaluation where they differ
-    (offset, @: predict_linear predicts from those). `args` are the scalar arguments, one value per step.
+    `grid` holds the times of evaluation, `ends_ms` (steps,), ascending, the ends of the windows where they
+    differ (offset, @). `args` are the scalar arguments, one value per step.
     Raises Unsupported for an unknown function, BadData for a wrong number of arguments, ExecutionError for
     arguments it refuses and for series that differ in nothing but the name and overlap.
     """
@@ -42,16 +42,17 @@ def range_function(
         raise Unsupported(f"function {name} is not supported")
     if len(args) != function.parameters:
         raise BadData(f"wrong number of arguments in call to {name}: {len(args) + 1}")
-    where = slices(samples, grid.times_ms, window_ms)
+    times_ms = grid.times_ms
+    ends = times_ms if ends_ms is None else ends_ms
+    where = slices(samples, ends, window_ms)
     present = where.counts >= function.at_least
     steps = np.nonzero(present)[1]
-    times = grid.times_ms if eval_times_ms is None else eval_times_ms
     cells = Cells(
         samples,
         begin=where.begin[present],
         end=where.end[present],
-        end_ms=grid.times_ms[steps],
-        eval_ms=times[steps],
+        end_ms=ends[steps],
+        eval_ms=times_ms[steps],
         width_ms=window_ms,
         parameters=tuple(arg.values[steps] for arg in args),
     )

@@ -1,0 +1,49 @@
+"""Values of one step repeated over a grid: what `@` fixes is computed once. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from shim.values import Histogram, Spans, Vector
+
+T = TypeVar("T", bound=np.generic)
+
+
+def repeated(vector: Vector, steps: int) -> Vector:
+    """The vector over `steps` points; it has one step, or as many already."""
+    if vector.steps == steps:
+        return vector
+    assert vector.steps == 1
+    return replace(
+        vector,
+        steps=steps,
+        values=_wide(vector.values, steps),
+        present=_wide(vector.present, steps),
+        histograms=[repeated_histogram(h, steps) for h in vector.histograms],
+    )
+
+
+def repeated_histogram(h: Histogram, steps: int) -> Histogram:
+    """As `repeated`, for one series."""
+    if len(h.count) == steps:
+        return h
+    return Histogram(
+        _wide(h.present, steps),
+        _wide(h.count, steps),
+        _wide(h.sum, steps),
+        _wide(h.zero, steps),
+        _spans(h.positive, steps),
+        _spans(h.negative, steps),
+    )
+
+
+def _wide(values: npt.NDArray[T], steps: int) -> npt.NDArray[T]:
+    return np.repeat(values, steps, axis=-1)
+
+
+def _spans(spans: Spans, steps: int) -> Spans:
+    return Spans(spans.first, np.repeat(spans.counts, steps, axis=0))
