@@ -95,7 +95,7 @@ def _column(column: Column, layout: Layout) -> str:
 def _engine(table: Table, name: str, layout: Layout) -> str:
     if table.engine == "Null" or layout.cluster is None:
         return table.engine
-    path = f"/clickhouse/tables/{{cluster}}/{{shard}}/{layout.database}/{name}"
+    path = f"/clickhouse/tables/{{shard}}/{layout.database}/{name}"
     return f"Replicated{table.engine}({_quoted(path)}, '{{replica}}')"
 
 

@@ -189,7 +189,7 @@ async def test_many_small_frames_of_many_agents_are_batched(chdb_dsn: str, tmp_p
 
 
 async def test_refused_batch_is_set_aside_and_finished_later(chdb_dsn: str, tmp_path: Path) -> None:
-    """A rollup's table is gone: that batch cannot be stored, others can; when it is back, all is there once."""
+    """A rollup's table is gone: that batch cannot be stored, others can; when it is back, all is once."""
     store = open_store(chdb_dsn, pool=2)
     service = IndexerService(settings(chdb_dsn, tmp_path))
     await service.start()

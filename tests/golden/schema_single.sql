@@ -1,0 +1,689 @@
+CREATE TABLE IF NOT EXISTS `meterhouse`.`schema_migrations`
+(
+    `version` UInt32,
+    `name` String,
+    `applied_at` DateTime64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (version, name)
+SETTINGS non_replicated_deduplication_window = 100000;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`series`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `type` SimpleAggregateFunction(any, Enum8('counter' = 1, 'gauge' = 2, 'histogram' = 3, 'set' = 4)) CODEC(ZSTD(1)),
+    `tag_keys` SimpleAggregateFunction(any, Array(UInt64)) CODEC(ZSTD(1)),
+    `tag_values` SimpleAggregateFunction(any, Array(UInt64)) CODEC(ZSTD(1)),
+    `day` Date CODEC(LZ4),
+    `first_seen` SimpleAggregateFunction(min, DateTime('UTC')) CODEC(ZSTD(1)),
+    `last_seen` SimpleAggregateFunction(max, DateTime('UTC')) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY toYYYYMM(day)
+ORDER BY (org_id, project_id, metric_id, day, series_id)
+TTL day + toIntervalDay(1830)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`strings`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `id` UInt64 CODEC(ZSTD(1)),
+    `string` String CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (org_id, id, string)
+SETTINGS non_replicated_deduplication_window = 100000;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_keys`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `tag_key` UInt64 CODEC(ZSTD(1)),
+    `first_day` SimpleAggregateFunction(min, Date) CODEC(ZSTD(1)),
+    `last_day` SimpleAggregateFunction(max, Date) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (org_id, project_id, metric_id, tag_key)
+TTL last_day + toIntervalDay(1830)
+SETTINGS non_replicated_deduplication_window = 100000;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_values`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `tag_key` UInt64 CODEC(ZSTD(1)),
+    `tag_value` UInt64 CODEC(ZSTD(1)),
+    `first_day` SimpleAggregateFunction(min, Date) CODEC(ZSTD(1)),
+    `last_day` SimpleAggregateFunction(max, Date) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (org_id, project_id, metric_id, tag_key, tag_value)
+TTL last_day + toIntervalDay(1830)
+SETTINGS non_replicated_deduplication_window = 100000;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`metric_tag_keys_view`
+TO `meterhouse`.`metric_tag_keys`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    arrayJoin(tag_keys) AS tag_key,
+    day AS first_day,
+    day AS last_day
+FROM `meterhouse`.`series`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`metric_tag_values_view`
+TO `meterhouse`.`metric_tag_values`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    (arrayJoin(arrayZip(tag_keys, tag_values)) AS tag).1 AS tag_key,
+    tag.2 AS tag_value,
+    day AS first_day,
+    day AS last_day
+FROM `meterhouse`.`series`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_counters`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `retention_days` UInt16,
+    `value` Float64
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_10s`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `value` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toDate(timestamp))
+ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_10s_view`
+TO `meterhouse`.`counters_10s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 35)) AS retention_days,
+    value
+FROM `meterhouse`.`ingest_counters`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_60s`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `value` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toMonday(timestamp))
+ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_60s_view`
+TO `meterhouse`.`counters_60s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 100)) AS retention_days,
+    value
+FROM `meterhouse`.`ingest_counters`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1h`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `value` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toStartOfMonth(timestamp))
+ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_1h_view`
+TO `meterhouse`.`counters_1h`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 400)) AS retention_days,
+    value
+FROM `meterhouse`.`ingest_counters`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1d`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `value` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toStartOfYear(timestamp))
+ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_1d_view`
+TO `meterhouse`.`counters_1d`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 1830)) AS retention_days,
+    value
+FROM `meterhouse`.`ingest_counters`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_gauges`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `retention_days` UInt16,
+    `last_ms` Int64,
+    `last` Float64,
+    `min` Float64,
+    `max` Float64,
+    `sum` Float64,
+    `count` Float64
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_10s`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `last` SimpleAggregateFunction(max, Tuple(DateTime64(3, 'UTC'), Float64)) CODEC(ZSTD(1)),
+    `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
+    `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1)),
+    `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toDate(timestamp))
+ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_10s_view`
+TO `meterhouse`.`gauges_10s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 35)) AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`ingest_gauges`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_60s`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `last` SimpleAggregateFunction(max, Tuple(DateTime64(3, 'UTC'), Float64)) CODEC(ZSTD(1)),
+    `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
+    `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1)),
+    `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toMonday(timestamp))
+ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_60s_view`
+TO `meterhouse`.`gauges_60s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 100)) AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`ingest_gauges`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1h`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `last` SimpleAggregateFunction(max, Tuple(DateTime64(3, 'UTC'), Float64)) CODEC(ZSTD(1)),
+    `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
+    `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1)),
+    `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toStartOfMonth(timestamp))
+ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_1h_view`
+TO `meterhouse`.`gauges_1h`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 400)) AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`ingest_gauges`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1d`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `last` SimpleAggregateFunction(max, Tuple(DateTime64(3, 'UTC'), Float64)) CODEC(ZSTD(1)),
+    `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
+    `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1)),
+    `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toStartOfYear(timestamp))
+ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_1d_view`
+TO `meterhouse`.`gauges_1d`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 1830)) AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`ingest_gauges`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_distributions`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `retention_days` UInt16,
+    `positive_index` Array(Int32),
+    `positive_count` Array(Float64),
+    `negative_index` Array(Int32),
+    `negative_count` Array(Float64),
+    `zero` Float64,
+    `count` Float64,
+    `sum` Float64,
+    `sum_squares` Float64,
+    `min` Float64,
+    `max` Float64
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_10s`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `positive` SimpleAggregateFunction(sumMap, Map(Int32, Float64)) CODEC(ZSTD(1)),
+    `negative` SimpleAggregateFunction(sumMap, Map(Int32, Float64)) CODEC(ZSTD(1)),
+    `zero` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `sum_squares` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
+    `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toDate(timestamp))
+ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_10s_view`
+TO `meterhouse`.`distributions_10s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 35)) AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`ingest_distributions`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_60s`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `positive` SimpleAggregateFunction(sumMap, Map(Int32, Float64)) CODEC(ZSTD(1)),
+    `negative` SimpleAggregateFunction(sumMap, Map(Int32, Float64)) CODEC(ZSTD(1)),
+    `zero` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `sum_squares` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
+    `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toMonday(timestamp))
+ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_60s_view`
+TO `meterhouse`.`distributions_60s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 100)) AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`ingest_distributions`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1h`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `positive` SimpleAggregateFunction(sumMap, Map(Int32, Float64)) CODEC(ZSTD(1)),
+    `negative` SimpleAggregateFunction(sumMap, Map(Int32, Float64)) CODEC(ZSTD(1)),
+    `zero` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `sum_squares` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
+    `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toStartOfMonth(timestamp))
+ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_1h_view`
+TO `meterhouse`.`distributions_1h`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 400)) AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`ingest_distributions`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1d`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `positive` SimpleAggregateFunction(sumMap, Map(Int32, Float64)) CODEC(ZSTD(1)),
+    `negative` SimpleAggregateFunction(sumMap, Map(Int32, Float64)) CODEC(ZSTD(1)),
+    `zero` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `sum_squares` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
+    `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
+    `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toStartOfYear(timestamp))
+ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_1d_view`
+TO `meterhouse`.`distributions_1d`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 1830)) AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`ingest_distributions`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_sets`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `retention_days` UInt16,
+    `member` Array(UInt64)
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_10s`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `members` AggregateFunction(uniqCombined64, UInt64) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toDate(timestamp))
+ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_10s_view`
+TO `meterhouse`.`sets_10s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 35)) AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`ingest_sets`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_60s`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `members` AggregateFunction(uniqCombined64, UInt64) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toMonday(timestamp))
+ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_60s_view`
+TO `meterhouse`.`sets_60s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 100)) AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`ingest_sets`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1h`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `members` AggregateFunction(uniqCombined64, UInt64) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toStartOfMonth(timestamp))
+ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_1h_view`
+TO `meterhouse`.`sets_1h`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 400)) AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`ingest_sets`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1d`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `metric_id` UInt64 CODEC(ZSTD(1)),
+    `series_id` UInt64 CODEC(ZSTD(1)),
+    `timestamp` DateTime('UTC') CODEC(Delta, LZ4),
+    `retention_days` UInt16 CODEC(LZ4),
+    `members` AggregateFunction(uniqCombined64, UInt64) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY (retention_days, toStartOfYear(timestamp))
+ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
+TTL timestamp + toIntervalDay(retention_days)
+SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_1d_view`
+TO `meterhouse`.`sets_1d`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    toUInt16(least(retention_days, 1830)) AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`ingest_sets`;
+

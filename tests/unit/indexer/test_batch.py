@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from indexer.batch import Batcher
+from indexer.settings import Batch
+from indexer.unit import Unit
+from tests.support.frames import counter_frame, unit
+
+
+def units(count: int, rows: int = 1) -> list[Unit]:
+    return [unit(counter_frame({f"h{i}": 1.0 for i in range(rows)}, 0)) for _ in range(count)]
+
+
+def test_nothing_waits() -> None:
+    batcher = Batcher(Batch(), 1000)
+    assert batcher.ready_in_ms(0) is None
+    assert batcher.take() == []
+
+
+def test_lingers_for_more_then_goes() -> None:
+    batcher = Batcher(Batch(linger_ms=50), 1 << 20)
+    first, second = units(2)
+    assert batcher.offer(first, 100)
+    assert batcher.ready_in_ms(110) == 40
+    assert batcher.offer(second, 120)
+    assert batcher.ready_in_ms(120) == 30
+    assert batcher.ready_in_ms(500) == 0
+    assert batcher.take() == [first, second]
+    assert batcher.ready_in_ms(500) is None
+
+
+def test_enough_rows_go_at_once() -> None:
+    batcher = Batcher(Batch(rows=10), 1 << 20)
+    many = units(3, rows=6)
+    for u in many:
+        assert batcher.offer(u, 0)
+    assert batcher.ready_in_ms(0) == 0
+    assert batcher.take() == many[:1]
+    assert batcher.take() == many[1:2]
+    assert batcher.ready_in_ms(0) == 50
+
+
+def test_enough_bytes_go_at_once() -> None:
+    many = units(3)
+    batcher = Batcher(Batch(bytes=many[0].held_bytes * 2), 1 << 20)
+    for u in many:
+        assert batcher.offer(u, 0)
+    assert batcher.ready_in_ms(0) == 0
+    assert len(batcher.take()) == 2
+
+
+def test_one_unit_above_the_bounds_goes_alone() -> None:
+    batcher = Batcher(Batch(rows=1, bytes=1), 1)
+    large, small = units(1, rows=100)[0], units(1)[0]
+    assert batcher.offer(large, 0)
+    assert not batcher.offer(small, 0)
+    assert batcher.take() == [large]
+    assert not batcher.offer(small, 0)  # it is still being written
+    batcher.release([large])
+    assert batcher.held_bytes == 0
+    assert batcher.offer(small, 0)
+
+
+def test_queue_is_bounded_by_bytes() -> None:
+    many = units(10)
+    batcher = Batcher(Batch(), sum(u.held_bytes for u in many[:4]))
+    assert [batcher.offer(u, 0) for u in many] == [True] * 4 + [False] * 6
+    batcher.release(batcher.take())
+    assert batcher.offer(many[9], 0)

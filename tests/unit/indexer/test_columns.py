@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from agent.frame import Frame, FrameError
+from indexer.columns import KEEP, Block, check, cut, join, ranges, resolve, series_rows
+from indexer.native import Ragged
+from tests.support.frames import FrameRows, counter_frame, make_frame
+
+DAY = 20_000
+NOON = DAY * 86_400 + 43_200
+
+
+def ids(frame: Frame) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    return np.arange(100, 100 + len(frame.strings), dtype=np.uint64)
+
+
+def u32(*values: int) -> bytes:
+    return np.array(values, "<u4").tobytes()
+
+
+FRAME = make_frame(
+    FrameRows(
+        counters=[("hits", {"host": "a"}, NOON, 1.0), ("hits", {"host": "b", "zone": "z"}, NOON, 2.0)],
+        gauges=[("depth", {}, NOON, (NOON * 1000, 5, 1, 9, 15, 3))],
+        distributions=[("took", {}, NOON, [1.0, 1.0, -2.0, 0.0])],
+        sets=[("users", {"host": "a"}, NOON, [7, 2**64 - 1])],
+    ),
+    org_id=3,
+    project_id=4,
+)
+
+
+def test_a_good_frame() -> None:
+    check(FRAME, latest_s=NOON)
+
+
+def test_columns_of_every_kind() -> None:
+    rows = resolve(FRAME, ids(FRAME))
+    assert list(rows.blocks) == ["counters", "gauges", "distributions", "sets"]
+    counters = rows.blocks["counters"]
+    assert counters["org_id"].tolist() == [3, 3]  # type: ignore[union-attr]
+    assert counters["retention_days"].tolist() == [KEEP, KEEP]  # type: ignore[union-attr]
+    assert counters["value"].tolist() == [1, 2]  # type: ignore[union-attr]
+    member = rows.blocks["sets"]["member"]
+    assert isinstance(member, Ragged)
+    assert member.values.tolist() == [7, 2**64 - 1]
+    positive = rows.blocks["distributions"]["positive_index"]
+    assert isinstance(positive, Ragged)
+    assert (positive.lengths.tolist(), positive.values.tolist()) == ([1], [0])
+
+
+def test_same_frame_same_rows() -> None:
+    a, b = (resolve(FRAME, ids(FRAME)).blocks["counters"] for _ in range(2))
+    assert all(np.array_equal(a[n], b[n]) for n in a)  # type: ignore[arg-type]
+
+
+def test_series_rows_of_the_wanted_ones() -> None:
+    rows = resolve(FRAME, ids(FRAME))
+    sighting = rows.sightings[0]
+    assert (sighting.kind, sighting.day, len(sighting.index)) == ("counters", DAY, 2)
+    got = series_rows(rows.series, sighting, np.array([False, True]))
+    strings = dict(zip(FRAME.strings, ids(FRAME).tolist(), strict=True))
+    keys, values = got["tag_keys"], got["tag_values"]
+    assert isinstance(keys, Ragged)
+    assert isinstance(values, Ragged)
+    assert keys.values.tolist() == [strings["host"], strings["zone"]]
+    assert values.values.tolist() == [strings["b"], strings["z"]]
+    assert got["series_id"].tolist() == rows.blocks["counters"]["series_id"].tolist()[1:]  # type: ignore[union-attr]
+
+
+def test_sightings_by_day_and_kind() -> None:
+    midnight = (DAY + 1) * 86_400
+    frame = make_frame(
+        FrameRows(
+            counters=[("a", {}, midnight - 10, 1.0), ("a", {}, midnight, 1.0), ("b", {}, midnight, 1.0)],
+            gauges=[("a", {}, midnight, (0, 1, 1, 1, 1, 1))],
+        )
+    )
+    seen = [(s.kind, s.day, s.index.tolist()) for s in resolve(frame, ids(frame)).sightings]
+    assert seen == [("counters", DAY, [0]), ("counters", DAY + 1, [0, 1]), ("gauges", DAY + 1, [0])]
+
+
+def test_a_bucket_at_zero_is_seen_too() -> None:
+    frame = counter_frame({"a": 1.0}, 0)
+    assert [s.index.tolist() for s in resolve(frame, ids(frame)).sightings] == [[0]]
+
+
+def test_type_is_part_of_the_series_id() -> None:
+    frame = make_frame(
+        FrameRows(counters=[("a", {}, NOON, 1.0)], gauges=[("a", {}, NOON, (0, 1, 1, 1, 1, 1))])
+    )
+    blocks = resolve(frame, ids(frame)).blocks
+    assert blocks["counters"]["series_id"][0] != blocks["gauges"]["series_id"][0]  # type: ignore[index]
+
+
+def replaced(part: str, **changes: bytes) -> Frame:
+    return msgspec.structs.replace(FRAME, **{part: msgspec.structs.replace(getattr(FRAME, part), **changes)})
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (replaced("series", name=u32(99, 0, 0, 0, 0)), "Series.name: index 99"),
+        (replaced("series", tag_key=u32(0, 0, 0, 99)), "Series.tag_key: index 99"),
+        (replaced("series", tag_value=u32(0, 0, 0, 99)), "Series.tag_value: index 99"),
+        (replaced("counters", series=u32(0, 5)), "Counters.series: index 5 of 5"),
+        (replaced("sets", series=u32(2**32 - 1)), "Sets.series: index"),
+        (replaced("counters", bucket=u32(NOON, NOON + 5)), "Counters.bucket: not a multiple of 10"),
+        (replaced("gauges", bucket=u32(NOON + 10)), "in the future"),
+        (replaced("counters", value=np.array([1, np.nan]).tobytes()), "Counters.value: not a finite"),
+        (replaced("gauges", max=np.array([np.inf]).tobytes()), "Gauges.max: not a finite"),
+        (
+            replaced("distributions", positive_count=np.array([np.nan]).tobytes()),
+            "positive_count: not a finite",
+        ),
+        (msgspec.structs.replace(FRAME, org_id=0), "org_id: 0"),
+        (msgspec.structs.replace(FRAME, project_id=2**32), "project_id"),
+        (msgspec.structs.replace(FRAME, retention_days=-1), "retention_days"),
+        (msgspec.structs.replace(FRAME, retention_days=65_536), "retention_days"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(frame: Frame, reason: str) -> None:
+    with pytest.raises(FrameError, match=reason):
+        check(frame, latest_s=NOON)
+
+
+def test_ranges() -> None:
+    assert ranges(np.array([5, 0, 2]), np.array([2, 0, 3])).tolist() == [5, 6, 2, 3, 4]
+    assert ranges(np.zeros(0, int), np.zeros(0, int)).tolist() == []
+
+
+def test_join_and_cut_are_opposites() -> None:
+    block: Block = {
+        "series_id": np.arange(7, dtype=np.uint64),
+        "member": Ragged(np.array([0, 1, 2, 0, 3, 1, 0]), np.arange(7, dtype=np.uint64)),
+    }
+    pieces = cut(block, 3)
+    assert [len(p["series_id"]) for p in pieces] == [3, 3, 1]
+    again = join(pieces)
+    assert np.array_equal(again["series_id"], block["series_id"])  # type: ignore[arg-type]
+    a, b = again["member"], block["member"]
+    assert isinstance(a, Ragged)
+    assert isinstance(b, Ragged)
+    assert np.array_equal(a.values, b.values)
+    assert np.array_equal(a.lengths, b.lengths)
+    assert cut(block, 7) == [block]

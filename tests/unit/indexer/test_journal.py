@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from indexer.journal import Journal, JournalError, State
+from indexer.unit import Unit
+from tests.support.frames import counter_frame, unit
+
+
+def make(path: Path, *, identities: int = 1000, age_ms: int = 10**9, aside_bytes: int = 1 << 20) -> Journal:
+    return Journal(
+        path / "deep" / "journal.sqlite",
+        max_identities=identities,
+        max_age_ms=age_ms,
+        max_aside_bytes=aside_bytes,
+    )
+
+
+def units(count: int) -> list[Unit]:
+    return [unit(counter_frame({f"h{i}": 1.0}, 0)) for i in range(count)]
+
+
+def test_a_batch_from_begin_to_finish(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    a, b = units(2)
+    assert journal.state(a.identity) is None
+    journal.begin("t", [a, b], 0)
+    assert journal.state(a.identity) is State.OPEN
+    assert journal.unfinished() == [("t", [a, b])]
+    journal.finish("t", 1)
+    assert journal.state(b.identity) is State.DONE
+    assert journal.unfinished() == []
+    journal.close()
+
+
+def test_unfinished_batches_outlive_the_process_in_order(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    many = [Unit(u.identity, u.body, u.frame, {0: 7}) for u in units(6)]
+    journal.begin("done", many[:1], 0)
+    journal.begin("first", many[1:4], 0)
+    journal.begin("second", many[4:], 0)
+    journal.finish("done", 1)
+    journal.close()
+    again = make(tmp_path)
+    assert again.unfinished() == [("first", many[1:4]), ("second", many[4:])]
+    assert again.state(many[0].identity) is State.DONE
+    again.close()
+
+
+def test_a_frame_is_in_one_batch_only(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    a, b = units(2)
+    journal.begin("one", [a], 0)
+    with pytest.raises(JournalError, match="UNIQUE"):
+        journal.begin("two", [b, a], 0)
+    assert journal.state(b.identity) is None
+    assert [token for token, _ in journal.unfinished()] == ["one"]
+    journal.close()
+
+
+def test_identities_are_bounded_by_number(tmp_path: Path) -> None:
+    journal = make(tmp_path, identities=10)
+    many = units(50)
+    for i, u in enumerate(many):
+        journal.begin(str(i), [u], i)
+        journal.finish(str(i), i)
+        assert journal.counts()[State.DONE] <= 10
+    assert journal.state(many[39].identity) is None
+    assert journal.state(many[40].identity) is State.DONE
+    journal.close()
+
+
+def test_the_bound_holds_after_a_restart(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    for i, u in enumerate(units(20)):
+        journal.begin(str(i), [u], i)
+        journal.finish(str(i), i)
+    journal.close()
+    again = make(tmp_path, identities=10)
+    (u,) = units(1)
+    again.begin("x", [u], 99)
+    again.finish("x", 99)
+    assert again.counts()[State.DONE] == 10
+    again.close()
+
+
+def test_identities_are_bounded_by_age(tmp_path: Path) -> None:
+    journal = make(tmp_path, age_ms=1000)
+    a, b = units(2)
+    journal.begin("a", [a], 0)
+    journal.finish("a", 0)
+    journal.begin("b", [b], 2000)
+    journal.finish("b", 2000)
+    assert journal.state(a.identity) is None
+    assert journal.state(b.identity) is State.DONE
+    journal.close()
+
+
+def test_batches_aside_are_bounded_by_bytes(tmp_path: Path) -> None:
+    many = units(5)
+    journal = make(tmp_path, aside_bytes=max(len(u.body) for u in many) * 2)
+    for i, u in enumerate(many):
+        journal.begin(str(i), [u], i)
+        journal.set_aside(str(i), i)
+    assert [token for token, _ in journal.unfinished()] == ["3", "4"]
+    assert journal.dropped_aside == 3
+    assert journal.state(many[0].identity) is None
+    assert journal.state(many[4].identity) is State.ASIDE
+    journal.close()
+
+
+def test_bodies_are_dropped_when_done(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    journal.begin("t", units(3), 0)
+    journal.finish("t", 0)
+    journal.close()
+    db = sqlite3.connect(tmp_path / "deep" / "journal.sqlite")
+    assert db.execute("SELECT count(), count(body) FROM frame").fetchall() == [(3, 0)]
+    db.close()
+
+
+def test_a_file_that_is_no_journal(tmp_path: Path) -> None:
+    path = tmp_path / "deep"
+    path.mkdir()
+    (path / "journal.sqlite").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(JournalError, match=r"journal\.sqlite"):
+        make(tmp_path)

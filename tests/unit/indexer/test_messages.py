@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import xxhash
+
+from agent.frame import decode
+from agent.sketch import index_of
+from indexer.columns import check
+from indexer.messages import MessagesError, Parsed, parse
+
+NOW_S = 1_647_532_800
+#: The message of the metrics dataset's documentation, word for word.
+SEED = {
+    "org_id": 1,
+    "project_id": 2,
+    "metric_id": 12345,
+    "timestamp": 1647532800,
+    "tags": {"67890": 11111, "22222": 33333},
+    "type": "c",
+    "value": 42.0,
+    "retention_days": 90,
+}
+
+
+def of(*messages: Any, key: str = "k", most: int = 100) -> Parsed:
+    body = msgspec.json.encode(list(messages))
+    return parse(body, key=key, created_ms=1, latest_s=NOW_S + 60, max_messages=most)
+
+
+def test_the_seeds_message_alone() -> None:
+    parsed = parse(msgspec.json.encode(SEED), key="k", created_ms=1, latest_s=NOW_S, max_messages=1)
+    (unit,) = parsed.units
+    frame = unit.frame
+    assert (frame.org_id, frame.project_id, frame.retention_days) == (1, 2, 90)
+    assert sorted(unit.given_ids.values()) == [11111, 12345, 22222, 33333, 67890]
+    assert np.frombuffer(frame.counters.value, "<f8").tolist() == [42.0]
+    assert decode(unit.body) == frame
+    check(frame, latest_s=NOW_S)
+
+
+def test_given_ids_go_where_the_strings_have_none() -> None:
+    (unit,) = of({**SEED, "name": "hits", "metric_id": None}).units
+    ids = unit.with_given(np.full(len(unit.frame.strings), 5, np.uint64))
+    assert ids[unit.frame.strings.index("hits")] == 5
+    assert set(ids.tolist()) == {5, 67890, 11111, 22222, 33333}
+
+
+def test_names_and_tags_as_strings() -> None:
+    (unit,) = of({**SEED, "metric_id": "hits", "tags": {"host": "a", "zone": "7"}}).units
+    assert set(unit.frame.strings) == {"hits", "host", "a", "zone", "7"}
+    assert not unit.given_ids
+
+
+def test_one_unit_per_tenant_and_retention() -> None:
+    parsed = of(SEED, {**SEED, "org_id": 5}, SEED, {**SEED, "retention_days": 30})
+    assert [u.frame.rows for u in parsed.units] == [2, 1, 1]
+    assert [u.identity for u in parsed.units] == ["messages/k/0/0", "messages/k/0/1", "messages/k/0/2"]
+
+
+def test_same_key_same_units() -> None:
+    assert [u.body for u in of(SEED, SEED).units] == [u.body for u in of(SEED, SEED).units]
+
+
+def test_distribution() -> None:
+    (unit,) = of({**SEED, "type": "d", "value": [0, 1.5, 1.5, -2, 100]}).units
+    d = unit.frame.distributions
+    assert np.frombuffer(d.count).tolist() == [5]
+    assert np.frombuffer(d.sum).tolist() == [101]
+    assert np.frombuffer(d.zero).tolist() == [1]
+    assert (np.frombuffer(d.min)[0], np.frombuffer(d.max)[0]) == (-2, 100)
+    assert np.frombuffer(d.positive_index, "<i4").tolist() == [index_of(1.5), index_of(100)]
+    assert np.frombuffer(d.positive_count).tolist() == [2, 1]
+    assert np.frombuffer(d.negative_index, "<i4").tolist() == [index_of(2)]
+
+
+def test_set_members_hash_as_their_text() -> None:
+    (unit,) = of({**SEED, "type": "s", "value": [7, "7", "ü"]}).units
+    seven, again, u = np.frombuffer(unit.frame.sets.member, "<u8").tolist()
+    assert seven == again == xxhash.xxh64_intdigest(b"7")
+    assert u == xxhash.xxh64_intdigest("ü".encode())
+
+
+def test_gauge_as_number_and_as_state() -> None:
+    state = {"last": 5, "min": 1, "max": 9, "sum": 15, "count": 3}
+    (unit,) = of({**SEED, "type": "g", "value": 4}, {**SEED, "type": "g", "value": state}).units
+    g = unit.frame.gauges
+    assert np.frombuffer(g.last).tolist() == [4, 5]
+    assert np.frombuffer(g.sum).tolist() == [4, 15]
+    assert np.frombuffer(g.count).tolist() == [1, 3]
+    assert np.frombuffer(g.last_ms, "<i8").tolist() == [NOW_S * 1000] * 2
+
+
+def test_time_falls_into_its_bucket() -> None:
+    (unit,) = of({**SEED, "timestamp": NOW_S + 19.9}).units
+    assert np.frombuffer(unit.frame.counters.bucket, "<u4").tolist() == [NOW_S + 10]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"org_id": 0}, "org_id"),
+        ({"org_id": 2**32}, "org_id"),
+        ({"org_id": "1"}, "Expected `int`"),
+        ({"project_id": -1}, "project_id"),
+        ({"retention_days": 65_536}, "retention_days"),
+        ({"timestamp": -1}, "no time"),
+        ({"timestamp": 2**32}, "no time"),
+        ({"timestamp": NOW_S + 600}, "future"),
+        ({"type": "x"}, "Invalid enum"),
+        ({"metric_id": None}, "names the metric"),
+        ({"name": "twice"}, "names the metric"),
+        ({"metric_id": 0}, "metric_id"),
+        ({"metric_id": 2**64}, "metric_id|range"),
+        ({"tags": {"0": 1}}, "tags.0"),
+        ({"tags": {"a": 0}}, "tags.a"),
+        ({"tags": {"a": 1.5}}, "tags"),
+        ({"value": "42"}, "not a finite number"),
+        ({"value": [1]}, "not a finite number"),
+        ({"value": None}, "Expected"),
+        ({"value": {"last": 1}}, "missing|Expected"),
+        ({"type": "d", "value": []}, "at least one"),
+        ({"type": "d", "value": ["x"]}, "not a finite number"),
+        ({"type": "s", "value": []}, "at least one"),
+        ({"type": "g", "value": [1]}, "not a finite number"),
+        ({"type": "g", "value": {"last": 1, "min": 1, "max": 1, "sum": 1}}, "missing"),
+    ],
+)
+def test_a_bad_message_is_told_why_and_the_others_land(change: dict[str, Any], reason: str) -> None:
+    parsed = of(SEED, {**SEED, **change}, SEED)
+    assert [r.position for r in parsed.rejected] == [1]
+    assert parsed.accepted == 2
+    assert [u.frame.rows for u in parsed.units] == [2]
+    assert any(part in parsed.rejected[0].reason for part in reason.split("|")), parsed.rejected[0].reason
+
+
+def test_a_number_too_large_for_a_float() -> None:
+    body = msgspec.json.encode(SEED).replace(b"42.0", b"1" + b"0" * 400)
+    parsed = parse(body, key="k", created_ms=1, latest_s=NOW_S, max_messages=1)
+    assert len(parsed.rejected) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1,", b"\xff", b"[{}]x", b"nonsense"])
+def test_what_is_no_json(body: bytes) -> None:
+    with pytest.raises(MessagesError):
+        parse(body, key="k", created_ms=1, latest_s=NOW_S, max_messages=9)
+
+
+def test_too_many() -> None:
+    with pytest.raises(MessagesError, match="at most 2"):
+        of(SEED, SEED, SEED, most=2)

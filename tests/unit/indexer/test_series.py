@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+
+from indexer.series import SeriesRegistry, mix, series_ids, tag_sums
+
+
+def u64(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    return np.array(values, np.uint64)
+
+
+def ids_of(
+    tags: list[list[tuple[int, int]]], *, org: int = 1, project: int = 1, kind: int = 1, metric: int = 9
+) -> list[int]:
+    flat = [p for row in tags for p in row]
+    sums = tag_sums(
+        np.array([len(r) for r in tags], "u2"), u64(*(k for k, _ in flat)), u64(*(v for _, v in flat))
+    )
+    ids: list[int] = series_ids(org, project, kind, np.full(len(tags), metric, np.uint64), sums).tolist()
+    return ids
+
+
+def test_order_of_tags_is_nothing() -> None:
+    a, b = ids_of([[(1, 2), (3, 4)], [(3, 4), (1, 2)]])
+    assert a == b
+
+
+def test_everything_else_is() -> None:
+    tags = [[], [(1, 2)], [(2, 1)], [(1, 2), (3, 4)], [(1, 4), (3, 2)], [(1, 2), (1, 2)]]
+    ids = ids_of(tags)
+    for change in ({"org": 2}, {"project": 2}, {"kind": 2}, {"metric": 10}):
+        ids += ids_of(tags, **change)
+    assert len(set(ids)) == len(ids)
+    assert 0 not in ids
+
+
+def test_org_and_project_are_not_mixed_up() -> None:
+    assert ids_of([[]], org=1, project=2) != ids_of([[]], org=2, project=1)
+
+
+def test_ids_never_change() -> None:
+    """They are stored: another formula would make every series a second one."""
+    assert ids_of([[(5, 6), (7, 8)], []]) == GOLDEN_IDS
+
+
+GOLDEN_IDS = [1210829108444429510, 6881100722629708341]
+
+
+def test_mix_is_one_to_one_on_small_numbers() -> None:
+    assert len(set(mix(np.arange(100_000, dtype=np.uint64)).tolist())) == 100_000
+
+
+def test_a_hundred_thousand_series_have_as_many_ids() -> None:
+    n = 100_000
+    keys, values = np.tile(u64(1, 2), n), np.arange(2 * n, dtype=np.uint64) // 3
+    sums = tag_sums(np.full(n, 2, "u2"), keys, values)
+    assert len(np.unique(series_ids(1, 1, 1, np.full(n, 3, np.uint64), sums))) == len(
+        {tuple(values[i * 2 : i * 2 + 2].tolist()) for i in range(n)}
+    )
+
+
+def test_registry_knows_what_was_registered() -> None:
+    registry = SeriesRegistry(100)
+    assert registry.unknown(1, u64(5, 6)).tolist() == [True, True]
+    registry.register(1, u64(6, 4, 6))
+    assert registry.unknown(1, u64(5, 6, 4, 9, 1)).tolist() == [True, False, False, True, True]
+    assert registry.unknown(2, u64(6)).tolist() == [True]
+    registry.register(1, u64(5))
+    assert registry.unknown(1, u64(5, 6, 4)).tolist() == [False] * 3
+    assert len(registry) == 3
+
+
+def test_version_rises_with_every_registration_only() -> None:
+    registry = SeriesRegistry(100)
+    registry.register(1, u64(5))
+    registry.register(1, u64())
+    registry.unknown(1, u64(5))
+    assert registry.version == 1
+    registry.register(2, u64(5))
+    assert registry.version == 2
+
+
+def test_registry_forgets_the_oldest_days_at_its_bound() -> None:
+    registry = SeriesRegistry(10)
+    for day in (3, 1, 2):
+        registry.register(day, np.arange(5, dtype=np.uint64))
+        assert len(registry) <= 10
+    assert registry.unknown(1, u64(1)).all()
+    assert not registry.unknown(3, u64(1)).any()
+    assert registry.forgotten == 5
+    registry.register(9, np.arange(11, dtype=np.uint64))
+    assert len(registry) == 0
