@@ -1,0 +1,271 @@
+"""The indexer's answers over HTTP: what is taken, what is refused, and with which words."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from agent.frame import Frame, encode
+from indexer.service import IndexerService
+from indexer.settings import Batch, Bounds, Journal, Settings
+from indexer.store import Store, open_store
+from tests.support.frames import counter_frame
+
+NOW_S = int(time.time()) // 10 * 10
+MESSAGE = {
+    "org_id": 1,
+    "project_id": 2,
+    "name": "hits",
+    "timestamp": NOW_S,
+    "type": "c",
+    "value": 2,
+    "tags": {},
+}
+
+
+class Indexer:
+    """A running one and a client of it."""
+
+    def __init__(self, dsn: str, directory: Path) -> None:
+        self._dsn = dsn
+        self._directory = directory
+        self.service: IndexerService
+        self._session: aiohttp.ClientSession
+
+    async def start(self, **fields: Any) -> None:
+        journal = Journal(path=str(self._directory / "journal.sqlite"))
+        tree = {"dsn": self._dsn, "listen": "127.0.0.1:0", "journal": journal}
+        self.service = IndexerService(Settings(**(tree | fields)))  # type: ignore[arg-type]
+        await self.service.start()
+        self._session = aiohttp.ClientSession(f"http://{self.service.address}")
+
+    async def stop(self) -> None:
+        await self._session.close()
+        await self.service.stop()
+
+    async def post(self, path: str, **kwargs: Any) -> tuple[int, Any, Any]:
+        async with self._session.post(path, **kwargs) as response:
+            return response.status, await response.json(), response.headers
+
+    async def frame(self, frame: Frame, **kwargs: Any) -> tuple[int, Any, Any]:
+        return await self.post("/v1/frames", data=encode(frame), **kwargs)
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with self._session.get(path) as response:
+            return response.status, await response.text()
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.service.metrics.registry.get_sample_value(f"meterhouse_indexer_{name}", labels)
+
+
+@pytest.fixture
+async def indexer(chdb_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
+    """Not started yet: the test says with which settings."""
+    it = Indexer(chdb_dsn, tmp_path)
+    yield it
+    await it.stop()
+
+
+@pytest.fixture
+def total(chdb_dsn: str) -> Any:
+    def read() -> float:
+        store: Store = open_store(chdb_dsn, pool=1)
+        ((value,),) = store.rows("SELECT sum(value) FROM counters_10s")
+        store.close()
+        return float(value)
+
+    return read
+
+
+async def test_a_frame_is_in_clickhouse_when_it_is_answered(indexer: Indexer, total: Any) -> None:
+    await indexer.start()
+    status, answer, _ = await indexer.frame(counter_frame({"a": 1.0, "b": 2.0}, NOW_S))
+    assert (status, answer) == (200, {"rows": 2})
+    assert total() == 3
+    assert indexer.service.status().rows == 2
+    assert indexer.service.status().series == 2
+    assert indexer.service.version() > 0
+
+
+async def test_a_frame_without_rows(indexer: Indexer) -> None:
+    await indexer.start()
+    assert (await indexer.frame(counter_frame({}, NOW_S)))[0] == 200
+
+
+@pytest.mark.parametrize("body", [b"", b"rubbish", encode(counter_frame({"a": 1.0}, NOW_S))[:-1]])
+async def test_what_is_no_frame(indexer: Indexer, body: bytes) -> None:
+    await indexer.start()
+    status, answer, _ = await indexer.post("/v1/frames", data=body)
+    assert status == 400
+    assert answer["error"]
+    assert indexer.metric("refused_total", reason="bad_frame") == 1
+
+
+async def test_a_frame_from_the_future(indexer: Indexer, total: Any) -> None:
+    await indexer.start(bounds=Bounds(future_s=3600))
+    status, answer, _ = await indexer.frame(counter_frame({"a": 1.0}, NOW_S + 7200))
+    assert status == 400
+    assert "future" in answer["error"]
+    assert total() == 0
+
+
+async def test_a_body_too_large(indexer: Indexer) -> None:
+    await indexer.start(bounds=Bounds(body_bytes=1000))
+    for path in ("/v1/frames", "/v1/messages"):
+        status, answer, _ = await indexer.post(path, data=b"x" * 1001)
+        assert (status, answer) == (413, {"error": "more than 1000 bytes"})
+    assert indexer.metric("refused_total", reason="too_large") == 2
+
+
+async def test_a_frame_that_unpacks_to_too_much(indexer: Indexer) -> None:
+    await indexer.start(bounds=Bounds(frame_bytes=1000))
+    status, answer, _ = await indexer.frame(counter_frame({f"h{i}": 1.0 for i in range(500)}, NOW_S))
+    assert status == 400
+    assert "1000 bytes" in answer["error"]
+
+
+async def test_tokens(indexer: Indexer, total: Any) -> None:
+    await indexer.start(tokens=["right", "also-right"])
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "right"},
+        {"Authorization": "Basic right"},
+    ):
+        assert (await indexer.frame(frame, headers=headers))[0] == 401
+    assert total() == 0
+    assert (await indexer.frame(frame, headers={"Authorization": "Bearer also-right"}))[0] == 200
+    assert (await indexer.get("/metrics"))[0] == 200
+    assert indexer.metric("refused_total", reason="unauthorized") == 4
+
+
+async def test_a_full_queue_is_told_to_come_back(indexer: Indexer, total: Any) -> None:
+    await indexer.start(batch=Batch(linger_ms=60_000), bounds=Bounds(queue_bytes=1))
+    first = asyncio.create_task(indexer.frame(counter_frame({"a": 1.0}, NOW_S)))
+    deadline = time.monotonic() + 10
+    while not indexer.service.held_bytes:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.005)
+    status, answer, headers = await indexer.frame(counter_frame({"b": 1.0}, NOW_S))
+    assert status == 503
+    assert int(headers["Retry-After"]) >= 1
+    assert "waiting" in answer["error"]
+    assert indexer.metric("refused_total", reason="queue_full") == 1
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_a_frame_not_written_in_time_goes_on_and_is_known(indexer: Indexer, total: Any) -> None:
+    await indexer.start(batch=Batch(linger_ms=600), acknowledge_s=0.05)
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    assert (await indexer.frame(frame))[0] == 503
+    deadline = time.monotonic() + 20
+    while (await indexer.frame(frame))[0] != 200:
+        assert time.monotonic() < deadline
+    assert total() == 1
+
+
+async def test_messages_good_and_bad(indexer: Indexer, total: Any) -> None:
+    await indexer.start()
+    status, answer, _ = await indexer.post("/v1/messages", json=[MESSAGE, {"type": "c"}, MESSAGE])
+    assert status == 200
+    assert answer["accepted"] == 2
+    assert [r["position"] for r in answer["rejected"]] == [1]
+    assert "org_id" in answer["rejected"][0]["reason"]
+    assert total() == 4
+    assert indexer.metric("messages_total", outcome="rejected") == 1
+
+
+async def test_one_message_alone_and_only_bad_ones(indexer: Indexer) -> None:
+    await indexer.start()
+    assert (await indexer.post("/v1/messages", json=MESSAGE))[0] == 200
+    assert (await indexer.post("/v1/messages", json={**MESSAGE, "org_id": 0}))[0] == 400
+    assert (await indexer.post("/v1/messages", data=b"{"))[0] == 400
+
+
+async def test_messages_with_an_idempotency_key_count_once(indexer: Indexer, total: Any) -> None:
+    await indexer.start()
+    for _ in range(3):
+        headers = {"Idempotency-Key": "order-7"}
+        assert (await indexer.post("/v1/messages", json=[MESSAGE], headers=headers))[0] == 200
+    assert total() == 2
+    for _ in range(2):
+        assert (await indexer.post("/v1/messages", json=[MESSAGE]))[0] == 200
+    assert total() == 6
+    too_long = {"Idempotency-Key": "x" * 201}
+    assert (await indexer.post("/v1/messages", json=[MESSAGE], headers=too_long))[0] == 400
+
+
+async def test_messages_of_several_tenants_and_given_ids(indexer: Indexer, chdb_dsn: str) -> None:
+    await indexer.start()
+    by_id = {**MESSAGE, "metric_id": 12345, "tags": {"67890": 11111}}
+    del by_id["name"]
+    assert (await indexer.post("/v1/messages", json=[by_id, {**MESSAGE, "org_id": 9}]))[0] == 200
+    store = open_store(chdb_dsn, pool=1)
+    rows = store.rows("SELECT org_id, metric_id, tag_keys, tag_values FROM series ORDER BY org_id")
+    assert rows[0] == (1, 12345, [67890], [11111])
+    assert rows[1][0] == 9
+    assert store.rows("SELECT tag_key FROM metric_tag_keys") == [(67890,)]
+    assert store.rows("SELECT tag_key, tag_value FROM metric_tag_values") == [(67890, 11111)]
+    store.close()
+
+
+async def test_health_metrics_and_unknown_paths(indexer: Indexer) -> None:
+    await indexer.start()
+    assert await indexer.get("/healthz") == (200, "ok\n")
+    assert await indexer.get("/readyz") == (200, "ready\n")
+    status, text = await indexer.get("/metrics")
+    assert status == 200
+    assert "meterhouse_indexer_rows_total 0.0" in text
+    assert (await indexer.get("/v1/frames"))[0] == 405
+    assert (await indexer.get("/nothing"))[0] == 404
+
+
+async def test_a_taken_port_is_an_error_and_leaves_nothing_open(
+    indexer: Indexer, chdb_dsn: str, tmp_path: Path
+) -> None:
+    await indexer.start()
+    other = IndexerService(
+        Settings(
+            dsn=chdb_dsn, listen=indexer.service.address, journal=Journal(path=str(tmp_path / "other.sqlite"))
+        )
+    )
+    with pytest.raises(OSError, match=r"(?i)address already in use"):
+        await other.start()
+    assert (await indexer.frame(counter_frame({"a": 1.0}, NOW_S)))[0] == 200
+
+
+async def test_a_store_of_others_is_left_open(store: Store, tmp_path: Path) -> None:
+    settings = Settings(listen="127.0.0.1:0", journal=Journal(path=str(tmp_path / "journal.sqlite")))
+    service = IndexerService(settings, store)
+    await service.start()
+    await service.stop()
+    await service.stop()
+    assert store.rows("SELECT 1") == [(1,)]
+
+
+async def test_series_are_written_once_per_day(indexer: Indexer, chdb_dsn: str) -> None:
+    await indexer.start()
+    for i in range(3):
+        assert (await indexer.frame(counter_frame({"a": 1.0, "b": 1.0}, NOW_S - 10 * i)))[0] == 200
+    version = indexer.service.version()
+    assert (await indexer.frame(counter_frame({"a": 1.0}, NOW_S)))[0] == 200
+    assert indexer.service.version() == version
+    assert (await indexer.frame(counter_frame({"a": 1.0}, NOW_S - 86_400)))[0] == 200
+    assert indexer.service.version() > version
+    store = open_store(chdb_dsn, pool=1)
+    assert store.rows("SELECT count() FROM series WHERE day = toDate({t:UInt32})", {"t": NOW_S}) == [(2,)]
+    assert store.rows("SELECT count() FROM series WHERE day = toDate({t:UInt32})", {"t": NOW_S - 86_400}) == [
+        (1,)
+    ]
+    assert store.rows("SELECT groupArray(string) FROM strings WHERE string IN ('a', 'b', 'hits', 'host')")[0][
+        0
+    ]
+    store.close()
