@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +21,9 @@ from shim.catalog import Catalog
 from shim.errors import BadData, TimedOut
 from shim.evaluate import Evaluator
 from shim.grid import Grid
-from shim.plan import rules
 from shim.plan.build import build
 from shim.plan.nodes import Context, Node
+from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
 from shim.promql.parse import parse
 from shim.read.leaves import Leaves
@@ -46,7 +46,8 @@ class Planned:
 class QueryEngine:
     """Answers queries; safe for many at a time.
 
-    `now_s` is the clock that says which buckets have settled.
+    `now_s` is the clock that says which buckets have settled. `rules` are applied to every plan; tests leave
+    some out.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class QueryEngine:
         catalog: Catalog,
         settings: ShimSettings,
         now_s: Callable[[], float] = time.time,
+        rules: Sequence[Rule] = RULES,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._settings = settings
         self._now_s = now_s
+        self._rules = rules
         # Two pools: a query waits for its own reads, so they must not queue behind other queries.
         self._queries = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
         self._reads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="read")
@@ -83,7 +86,7 @@ class QueryEngine:
         if lookback_ms is None:
             lookback_ms = round(self._settings.lookback_s * 1000)
         built = build(tree, Context(grid, lookback_ms=lookback_ms))
-        return Planned(tree, built, rules.apply(built))
+        return Planned(tree, built, apply(built, self._rules))
 
     async def _submit(
         self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, *, instant: bool
