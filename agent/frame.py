@@ -190,7 +190,7 @@ def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
 
 def _check_lengths(columns: msgspec.Struct) -> None:
     widths = _WIDTHS[type(columns)]
-    rows = len(getattr(columns, "series")) // 4
+    rows = len(columns.series) // 4  # type: ignore[attr-defined]
     for name, width in widths.items():
         if len(getattr(columns, name)) != rows * width:
             raise FrameError(
