@@ -1,0 +1,103 @@
+"""Names: their forms, what finds them, what they are shown as."""
+
+from __future__ import annotations
+
+import pytest
+
+from shim.catalog.explore import unit_of
+from shim.catalog.names import Metric, Names, legacy_label, legacy_metric, make_key, reserved_labels
+from shim.catalog.types import Kind
+from shim.matching import Matcher, MatchOp
+
+
+def metric(number: int, name: str, *kinds: Kind) -> Metric:
+    return Metric(number, name, frozenset(kinds or ("counter",)))
+
+
+NAMES = Names(
+    [
+        metric(1, "http.requests"),
+        metric(2, "http_requests"),
+        metric(3, "lat", "histogram"),
+        metric(4, "db.lat", "histogram", "gauge"),
+        metric(5, "db_lat_sum", "gauge"),
+        metric(6, "zeta", "set"),
+    ]
+)
+
+
+def find(*matchers: tuple[MatchOp, str]) -> list[str]:
+    targets = NAMES.find([Matcher("__name__", op, value) for op, value in matchers])
+    return [f"{t.metric.name}/{t.view}" if t.view else t.metric.name for t in targets]
+
+
+@pytest.mark.parametrize(
+    ("name", "metric_form", "label_form"),
+    [
+        ("a_b", "a_b", "a_b"),
+        ("a.b-c", "a_b_c", "a_b_c"),
+        ("a:b", "a:b", "a_b"),
+        ("9lives", "_lives", "_lives"),
+        ("a9", "a9", "a9"),
+        ("ü", "_", "_"),
+        ("", "_", "_"),
+        ("٣x", "_x", "_x"),
+    ],
+)
+def test_legacy_forms(name: str, metric_form: str, label_form: str) -> None:
+    assert (legacy_metric(name), legacy_label(name)) == (metric_form, label_form)
+
+
+@pytest.mark.parametrize(
+    ("matchers", "found"),
+    [
+        ([("=", "http.requests")], ["http.requests"]),
+        ([("=", "http_requests")], ["http.requests", "http_requests"]),
+        ([("=", "nosuch")], []),
+        ([("=", "")], []),
+        ([("=", "lat_bucket")], ["lat/bucket"]),
+        ([("=", "db.lat_sum")], ["db.lat/sum"]),
+        ([("=", "db_lat_sum")], ["db_lat_sum"]),  # stored under this very name
+        ([("=", "db_lat_count")], ["db.lat/count"]),
+        ([("=", "zeta_count")], []),
+        ([("=", "lat_count_count")], []),
+        ([("=~", "lat|lat_sum|zeta|lat")], ["lat", "lat/sum", "zeta"]),
+        ([("=~", "lat.*")], ["lat"]),
+        ([("=~", ".*_sum")], ["db_lat_sum", "lat/sum"]),
+        ([("=~", "http.+")], ["http.requests", "http_requests"]),
+        ([("=~", "http\\..+")], ["http.requests"]),
+        ([("!=", "http_requests")], ["db.lat", "db_lat_sum", "lat", "zeta"]),
+        ([("!=", "http.requests")], ["db.lat", "db_lat_sum", "http_requests", "lat", "zeta"]),
+        ([("!~", ".*_.*")], ["lat", "zeta"]),
+        ([("=~", ".*lat.*"), ("!~", "db.*")], ["lat"]),
+        ([("=", "lat_sum"), ("!~", ".*_sum")], []),
+        ([], ["db.lat", "db_lat_sum", "http.requests", "http_requests", "lat", "zeta"]),
+    ],
+)
+def test_finding(matchers: list[tuple[MatchOp, str]], found: list[str]) -> None:
+    assert find(*matchers) == found
+
+
+def test_shown_names() -> None:
+    assert "http_requests" in NAMES.shown("underscore")
+    assert "http.requests" not in NAMES.shown("underscore")
+    assert {"http.requests", "db.lat_bucket", "lat_count"} <= NAMES.shown("utf8")
+    assert metric(1, "a.b").shown("underscore", "sum") == "a_b_sum"
+    assert [m.name for m in NAMES.shared("underscore")["http_requests"]] == ["http.requests", "http_requests"]
+    assert NAMES.shared("utf8") == {}
+
+
+def test_keys() -> None:
+    reserved = reserved_labels(org_wide=True, view="bucket")
+    assert make_key("a.b", "underscore", reserved=reserved).shown == "a_b"
+    assert make_key("a.b", "utf8", reserved=reserved).shown == "a.b"
+    for name in ("__name__", "__type__", "project_id", "le", "project.id"):
+        key = make_key(name, "underscore", reserved=reserved)
+        assert key.shown.startswith("exported_")
+        assert not key.answers_to(name)
+    assert make_key("le", "underscore", reserved=reserved_labels(org_wide=False, view="")).shown == "le"
+
+
+def test_units() -> None:
+    units = [unit_of(n) for n in ("request_seconds", "sent_bytes_total", "requests_total", "seconds", "x")]
+    assert units == ["seconds", "bytes", "", "seconds", ""]
