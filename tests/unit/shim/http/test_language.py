@@ -64,7 +64,7 @@ def test_one_line(text: str, formatted: str | None) -> None:
 
 
 LONG = (
-    'very_long_metric_name_number_one{label_one="value one",label_two="value two",label_three="value three"}'
+    'very_long_metric_name_number_one{label_1="the value one",label_2="the value two",label_3="value three"}'
 )
 
 
