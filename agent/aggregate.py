@@ -8,7 +8,7 @@ Owns which line goes to which bucket, the memory for deltas of gauges, and the b
   and reaching the memory bound only means to flush early (`full`).
 * A delta (`+1|g`) starts from the gauge's last value, in this bucket or an earlier one, or from 0 if there
   was none within `gauge_memory_s`.
-* The table's key is the bytes as sent (name, and all after the value): a line of a known series costs no
+* The table's key is the bytes as sent (the line without its value): a line of a known series costs no
   parsing but its value's. What the quick way cannot do goes through agent/line.py, which alone says what is
   right.
 
@@ -98,13 +98,13 @@ class Aggregator:
         self._limits = limits
         self._static = dict(static_tags or {})
         keep_ms = settings.gauge_memory_s * 1000
-        self._heads: Remember[tuple[bytes, bytes], Known] = Remember(settings.max_series, keep_ms)
+        self._heads: Remember[bytes, Known] = Remember(settings.max_series, keep_ms)
         # Lives as long as a head that refers to it: one object per series, however its lines are spelled.
         self._series: WeakValueDictionary[_SeriesKey, Series] = WeakValueDictionary()
         self._buckets: dict[int, Bucket] = {}
         self._entries = 0
         self._open = Bucket(0)  # the bucket of the present
-        self._fast: dict[tuple[bytes, bytes], tuple[int, Any, float]] = {}
+        self._fast: dict[bytes, tuple[int, Any, float]] = {}
         self._ones: dict[bytes, CounterCell] = {}  # whole lines that add 1 to a counter
         self._flushed_ms = -1
 
@@ -183,11 +183,13 @@ class Aggregator:
             if counter is not None:
                 counter.value += 1.0
                 continue
-            front, _, rest = line.partition(b"|")
-            name, _, raw = front.partition(b":")
-            binding = find((name, rest))
-            if binding is None or len(line) > longest or not raw:
-                binding = self._bind(line, name, rest, raw, bucket, now_ms)
+            bar = line.find(b"|")
+            colon = line.find(b":", 0, bar)
+            key = line[:colon] + line[bar:]  # if one is missing: no key of a good line
+            raw = line[colon + 1 : bar]
+            binding = find(key)
+            if binding is None or len(line) > longest or not raw or colon < 0:
+                binding = self._bind(line, key, raw, bucket, now_ms) if colon > 0 else None
                 if binding is None:
                     self._add_slow(line, bucket, now_ms)
                     continue
@@ -231,13 +233,13 @@ class Aggregator:
         self._entries += entries
 
     def _bind(
-        self, line: bytes, name: bytes, rest: bytes, raw: bytes, bucket: Bucket, now_ms: int
+        self, line: bytes, key: bytes, raw: bytes, bucket: Bucket, now_ms: int
     ) -> tuple[int, Any, float] | None:
         """Finds or makes the cell for a line of a known head, if its value can be added the quick way.
 
         Only then: a cell that is made here must get a value.
         """
-        known = self._heads.get((name, rest))
+        known = self._heads.get(key)
         if known is None or known.ignored or not raw or len(line) > self._limits.max_line_bytes:
             return None
         if known.kind is not Kind.SET:
@@ -249,7 +251,7 @@ class Aggregator:
         cell = self._cell(bucket, known.series)
         if isinstance(cell, GaugeCell):
             _make_latest(known.series, cell, now_ms)
-        binding = self._fast[(name, rest)] = (_what(cell, known.weight), cell, known.weight)
+        binding = self._fast[key] = (_what(cell, known.weight), cell, known.weight)
         self._grow(bucket, 1)
         return binding
 
@@ -290,14 +292,15 @@ class Aggregator:
 
     def _head(self, name: bytes, rest: bytes, limits: Limits) -> Known | BadLine:
         """`parse_head` with a memory, and with the series."""
-        known = self._heads.get((name, rest))
+        key = name + b"|" + rest  # no name has a `|`
+        known = self._heads.get(key)
         if known is not None:
             return known
         head = parse_head(name, rest, limits)
         if isinstance(head, BadLine):
             return head
         known = Known(head.kind, head.name, head.tags, head.weight, head.ignored, series=self._intern(head))
-        self._heads.put((name, rest), known)
+        self._heads.put(key, known)
         return known
 
     def _intern(self, head: Head) -> Series:
