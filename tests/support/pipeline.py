@@ -82,10 +82,8 @@ class Pipeline:
 
     def instant(self, query: str, at_s: float, **options: Any) -> dict[Labels, float]:
         """Float values at one time."""
-        return {
-            k: v[0]
-            for k, v in _points(self.answer(query, Grid.instant(round(at_s * 1000)), **options)).items()
-        }
+        found = _points(self.answer(query, Grid.instant(round(at_s * 1000)), **options))
+        return {labels: v[0] for labels, v in found.items() if v[0] is not None}
 
     def range(
         self, query: str, start_s: float, end_s: float, step_s: float, **options: Any
