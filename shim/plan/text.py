@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from shim.eval.binary import Matching
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.plan.nodes import (
@@ -63,11 +64,24 @@ def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
         case Merged():
             return f"merged sum {node.grouping}", (node.child,)
         case Binary():
-            how = f" {node.matching}" if node.matching else ""
-            return f"{node.op}{' bool' if node.return_bool else ''}{how}", (node.left, node.right)
+            how = f"{' bool' if node.return_bool else ''}{_matching(node.matching)}"
+            return f"{node.op}{how}", (node.left, node.right)
         case Negate():
             return "negate", (node.child,)
     assert_never(node)
+
+
+def _matching(matching: Matching | None) -> str:
+    """As in PromQL, and nothing for what is there without saying it."""
+    if matching is None:
+        return ""
+    out = ""
+    if matching.on or matching.labels:
+        out += f" {'on' if matching.on else 'ignoring'} ({', '.join(matching.labels)})"
+    if matching.card in ("many-to-one", "one-to-many"):
+        side = "left" if matching.card == "many-to-one" else "right"
+        out += f" group_{side} ({', '.join(matching.include)})"
+    return out
 
 
 def _matchers(matchers: tuple[Matcher, ...]) -> str:
