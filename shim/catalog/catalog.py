@@ -91,8 +91,10 @@ class Catalog:
             self._selections.put(key, (version, found))
         return found
 
-    def pick(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> list[Picked]:
-        """What matches, still in columns. Raises as `select` does."""
+    def pick(
+        self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, *, bounded: bool = True
+    ) -> list[Picked]:
+        """What matches, still in columns. Raises as `select` does; `max_series` only if `bounded`."""
         on_name = [m for m in matchers if m.name == NAME]
         targets = self._index(tenant, days, lambda names: not names.find(on_name)).find(on_name)
         if not targets:
@@ -109,7 +111,7 @@ class Catalog:
             for part in pick(target, rosters[target.metric.id], records, tenant, matchers, self._settings):
                 series += len(part.rows)
                 picked.append(part)
-        if series > self._settings.max_series:
+        if bounded and series > self._settings.max_series:
             raise ExecutionError(
                 f"selector {{{','.join(map(str, matchers))}}} matches {series} series,"
                 f" more than the limit of {self._settings.max_series} (setting max_series)"

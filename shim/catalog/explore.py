@@ -6,7 +6,7 @@ For Grafana's pickers and `/api/v1/status/tsdb`. Sync; raises what the catalog r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -60,8 +60,8 @@ class Explorer:
     def label_names(self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int) -> list[str]:
         """The names of all labels in use, or of those of the series that any set matches; sorted."""
         days = Days.of(start_ms, end_ms)
-        if sets:
-            picked = [p for matchers in sets for p in self._catalog.pick(tenant, matchers, days)]
+        if not _everything(sets):
+            picked = [p for matchers in sets for p in self._pick(tenant, matchers, days)]
             return sorted(_names_of(picked, org_wide=tenant.project_id is None))
         metrics = self._catalog.names(tenant, days)
         if not metrics.metrics:
@@ -77,8 +77,8 @@ class Explorer:
     ) -> list[str]:
         """The values of a label, or those it has on the series that any set matches; sorted."""
         days = Days.of(start_ms, end_ms)
-        if sets:
-            picked = [p for matchers in sets for p in self._catalog.pick(tenant, matchers, days)]
+        if not _everything(sets):
+            picked = [p for matchers in sets for p in self._pick(tenant, matchers, days)]
             return sorted({value for p in picked for value in self._values_of(p, label, tenant)})
         if label == NAME:
             return sorted(self._catalog.names(tenant, days).shown(self._settings.names))
@@ -91,19 +91,25 @@ class Explorer:
         texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
         return sorted(set(texts.values()) - {""})
 
-    def series(self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int) -> list[Labels]:
+    def series(
+        self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int, limit: int = 0
+    ) -> list[Labels]:
         """The label sets that any set matches; sorted, each once.
 
+        With a `limit`, one more than that at most. Without one, more than `max_series` are an error.
         `x_bucket` is shown by its last bucket alone: which others there are depends on the samples.
         """
         days = Days.of(start_ms, end_ms)
         found: set[Labels] = set()
         for matchers in sets:
-            for picked in self._catalog.pick(tenant, matchers, days):
-                labels = label_sets(picked, tenant, self._settings)
+            for picked in self._catalog.pick(tenant, matchers, days, bounded=not limit):
+                wanted = replace(picked, rows=picked.rows[: limit + 1]) if limit else picked
+                labels = label_sets(wanted, tenant, self._settings)
                 if picked.target.view == "bucket":
                     labels = [tuple(sorted((*one, (LE, "+Inf")))) for one in labels]
                 found.update(labels)
+                if limit and len(found) > limit:
+                    return sorted(found)[: limit + 1]
         return sorted(found)
 
     def metadata(
@@ -141,6 +147,10 @@ class Explorer:
             series_by_pair=[(f"{texts[k]}={texts[v]}", n) for k, v, n in pairs],
         )
 
+    def _pick(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> list[Picked]:
+        """Of any number of series: they stay in columns."""
+        return self._catalog.pick(tenant, matchers, days, bounded=False)
+
     def _keys(self, tenant: Tenant, days: Days) -> dict[int, Key]:
         ids = self._catalog.tables.tag_keys(tenant, days)
         texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
@@ -161,6 +171,14 @@ class Explorer:
                 codes = np.unique(column.codes[picked.rows]).tolist()
                 values.update(column.texts[code] for code in codes)
         return values - {""}
+
+
+def _everything(sets: MatcherSets) -> bool:
+    """No sets, or one that every series meets (Grafana sends `{__name__!=""}`): then no series are read."""
+    return not sets or any(
+        all(m.name == NAME and (m.op, m.value) in (("!=", ""), ("=~", ".+"), ("=~", ".*")) for m in matchers)
+        for matchers in sets
+    )
 
 
 def _names_of(picked: Sequence[Picked], *, org_wide: bool) -> set[str]:

@@ -1,0 +1,1 @@
+"""The HTTP edge: Prometheus' API over the engine and the catalog."""

@@ -39,7 +39,7 @@ async def series(request: web.Request) -> web.Response:
     if not given.all("match[]"):
         raise BadData("no match[] parameter provided")
     limit, (start_ms, end_ms), sets = p.limit(given), _window(given), matcher_sets(given)
-    found = await _ask(context, context.explorer.series, tenant, sets, start_ms, end_ms)
+    found = await _ask(context, context.explorer.series, tenant, sets, start_ms, end_ms, limit)
     return _cut(context, "series", [dict(labels) for labels in found], limit)
 
 
