@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
+from math import isfinite, isnan
 from typing import Final, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from agent.cells import Bucket, Cell, CounterCell, DistributionCell, GaugeCell, Series, SetCell
 from agent.frame import Counters, Distributions, Frame, Gauges, Sets
 from agent.frame import Series as SeriesColumns
+from agent.line import MAX_NUMBER
 
 # Bytes a row takes before compression, about: its own columns, one entry of a bucket map, one set member.
 _ROW_BYTES: Final = 64
@@ -116,11 +118,21 @@ def _series(index: Iterable[Series], strings: dict[str, int]) -> SeriesColumns:
 
 
 def _column(code: str, values: Iterable[float]) -> bytes:
-    """A column's bytes, little-endian. The codes' widths are those of frame.py on all we run on."""
+    """A column's bytes, little-endian. The codes' widths are those of frame.py on all we run on.
+
+    Sums that overflowed stay at the edge of a float's range: the indexer refuses a frame with anything that
+    is not finite, and one wild sender must not cost the others' rows.
+    """
     column = array(code, values)
+    if code == "d" and not isfinite(sum(column)):
+        column = array(code, map(_finite, column))
     if sys.byteorder == "big":
         column.byteswap()
     return column.tobytes()
+
+
+def _finite(value: float) -> float:
+    return 0.0 if isnan(value) else min(max(value, -MAX_NUMBER), MAX_NUMBER)
 
 
 def _counters(rows: list[tuple[int, int, CounterCell]]) -> Counters:

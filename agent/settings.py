@@ -13,7 +13,7 @@ from agent.line import Limits
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
-UInt32 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF_FFFF)]
+Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
 
 
 class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +33,7 @@ class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: How far back `|T` may put a line; older times are moved to this edge and counted.
     lateness_s: NotNegative = 3_600
     #: How far ahead `|T` may put a line; later times are moved to this edge and counted.
-    future_s: NotNegative = 60
+    future_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
     #: Cells, set members and histogram entries held at a time; reaching it flushes early (nothing is lost).
     max_entries: Annotated[int, msgspec.Meta(ge=16)] = 2_000_000
     #: Series remembered between buckets (parsed heads of lines, last values of gauges for `+`/`-` deltas).
@@ -90,9 +90,9 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: This agent's name in the identity of its frames; empty: the host name.
     name: str = ""
     #: Organisation the metrics belong to.
-    org_id: UInt32 = 1
+    org_id: Id = 1
     #: Project the metrics belong to.
-    project_id: UInt32 = 1
+    project_id: Id = 1
     #: Days to keep the metrics; 0: what the indexer is set to.
     retention_days: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
     #: Tags added to every series (`{pod = "web-1", region = "eu"}`); a line's own tag of that key wins.
