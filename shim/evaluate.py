@@ -18,8 +18,10 @@ from shim.eval.aggregate import aggregate
 from shim.eval.binary import binary, negate
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context
+from shim.eval.merge import relabelled
 from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
+from shim.labels import finished
 from shim.plan.nodes import (
     Aggregate,
     Binary,
@@ -53,7 +55,8 @@ class Evaluator:
         """The value of the plan over its grid. Raises QueryError."""
         if isinstance(plan, RawRange):
             return self.leaves.raw(plan)
-        return _Run(self, self._read(plan)).value(plan)
+        value = _Run(self, self._read(plan)).value(plan)
+        return relabelled(value, finished) if isinstance(value, Vector) else value
 
     def _read(self, plan: Node) -> dict[Leaf, Vector]:
         """Every leaf's value, read side by side; arguments of range functions are evaluated first."""

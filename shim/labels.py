@@ -10,6 +10,8 @@ Labels = tuple[tuple[str, str], ...]
 NAME: Final = "__name__"
 TYPE: Final = "__type__"
 EMPTY: Final[Labels] = ()
+#: Behind the value of `__name__`: this name goes when the query ends (see `dropping_name`).
+_GOES: Final = "\0"
 
 
 def make(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> Labels:
@@ -21,7 +23,7 @@ def get(labels: Labels, name: str) -> str:
     """The value, or "" when the label is not there."""
     for k, v in labels:
         if k == name:
-            return v
+            return v.removesuffix(_GOES) if k == NAME else v
     return ""
 
 
@@ -36,5 +38,29 @@ def without(labels: Labels, names: Collection[str]) -> Labels:
 
 
 def without_name(labels: Labels) -> Labels:
-    """The labels without `__name__`: what most functions and all arithmetic give."""
+    """The labels without `__name__`."""
     return tuple(p for p in labels if p[0] != NAME)
+
+
+def dropping_name(labels: Labels) -> Labels:
+    """The labels with a name that goes when the query ends: what most functions give.
+
+    Until then `label_replace` can still read it and `by (__name__)` group by it. Source: Prometheus 3.x with
+    delayed name removal, which is what its own tests run with.
+    """
+    return tuple((k, v + _GOES) if k == NAME and not v.endswith(_GOES) else (k, v) for k, v in labels)
+
+
+def drops_name(labels: Labels) -> bool:
+    """Whether the name goes when the query ends."""
+    return any(k == NAME and v.endswith(_GOES) for k, v in labels)
+
+
+def plain(labels: Labels) -> Labels:
+    """The labels as they are compared: whether a name is to go makes no difference."""
+    return tuple((k, v.removesuffix(_GOES)) if k == NAME else (k, v) for k, v in labels)
+
+
+def finished(labels: Labels) -> Labels:
+    """The labels as the answer shows them: without the names that were to go."""
+    return tuple(p for p in labels if p[0] != NAME or not p[1].endswith(_GOES))

@@ -80,10 +80,18 @@ class Groups:
 def grouped(vector: Vector, grouping: Collection[str], without: bool) -> Groups:
     """The vector's rows by group."""
     names = frozenset(grouping)
+    named = not without and lbl.NAME in names
     numbers: dict[Labels, int] = {}
+    going: set[int] = set()  # groups with a member whose name is to go: theirs goes, too
 
     def number(labels: Labels) -> int:
-        return numbers.setdefault(group_labels(labels, names, without), len(numbers))
+        group = group_labels(labels, names, without)
+        if not named:
+            return numbers.setdefault(group, len(numbers))
+        found = numbers.setdefault(lbl.plain(group), len(numbers))
+        if lbl.drops_name(group):
+            going.add(found)
+        return found
 
     owner = np.array([number(labels) for labels in vector.labels], dtype=np.int64)
     histogram_owner = [number(labels) for labels in vector.histogram_labels]
@@ -91,4 +99,5 @@ def grouped(vector: Vector, grouping: Collection[str], without: bool) -> Groups:
     for row, group in enumerate(histogram_owner):
         rows[group].append(row)
     order = np.argsort(owner, kind="stable")
-    return Groups(vector, list(numbers), order, owner[order], rows)
+    shown = [lbl.dropping_name(one) if n in going else one for one, n in numbers.items()]
+    return Groups(vector, shown, order, owner[order], rows)

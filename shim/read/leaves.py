@@ -91,7 +91,7 @@ class Leaves:
                 seconds = np.broadcast_to(leaf.at.times_ms / 1000, present.shape)
                 shown = Vector(vector.steps, vector.histogram_labels, seconds, present)
             out.append(shown)
-        return relabelled(joined(out, leaf.at.steps), lb.without_name)
+        return relabelled(joined(out, leaf.at.steps), lb.dropping_name)
 
     # ------------------------------------------------------------ windows
 
@@ -215,7 +215,7 @@ def _named(part: Part, function: str) -> Keys:
     """Every series by itself, under the labels a range function leaves."""
     if function in KEEPS_NAME:
         return each(part)
-    return each(part, [lb.without_name(labels) for labels in part.labels])
+    return each(part, [lb.dropping_name(labels) for labels in part.labels])
 
 
 def _groups(labels: Sequence[lb.Labels], grouping: Grouping) -> Keys:

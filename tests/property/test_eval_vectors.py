@@ -18,6 +18,7 @@ from shim.eval.grouping import group_labels
 from shim.labels import Labels, make
 from shim.values import Annotations, Scalar, String, Vector
 from tests.unit.shim.eval import reference
+from tests.unit.shim.eval.make import shown
 
 STEPS = 4
 NUMBERS = st.one_of(st.integers(-3, 9).map(float), st.floats(-1e6, 1e6, allow_subnormal=False))
@@ -197,6 +198,6 @@ def test_bool_comparison_is_arithmetic_on_presence(vector: Vector) -> None:
     assert isinstance(result, Vector)
     for step in range(STEPS):
         same(
-            at(result, step),
+            at(shown(result), step),
             {lbl.without_name(name): float(value > 0) for name, value in at(unnamed, step)},
         )

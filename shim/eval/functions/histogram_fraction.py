@@ -34,7 +34,7 @@ def _histogram_fraction(context: Context, args: Sequence[Value]) -> Value:
         present.append(one.there)
     if not labels:
         return Vector.empty(vector.steps)
-    return relabelled(Vector(vector.steps, labels, np.array(values), np.array(present)), lbl.without_name)
+    return relabelled(Vector(vector.steps, labels, np.array(values), np.array(present)), lbl.dropping_name)
 
 
 def bucket_fraction(upper: Floats, counts: Floats, bounds: Sequence[Floats]) -> Floats:

@@ -35,7 +35,7 @@ def _histogram_quantile(context: Context, args: Sequence[Value]) -> Value:
         present.append(one.there)
     if not labels:
         return Vector.empty(vector.steps)
-    return relabelled(Vector(vector.steps, labels, np.array(values), np.array(present)), lbl.without_name)
+    return relabelled(Vector(vector.steps, labels, np.array(values), np.array(present)), lbl.dropping_name)
 
 
 def _native(q: Floats, labels: Labels, histogram: Histogram, notes: Annotations) -> Floats:

@@ -21,7 +21,7 @@ def _of(name: str, compute: Callable[[Histogram], Floats]) -> Function:
         values = np.array([compute(h) for h in vector.histograms])
         present = np.array([h.present for h in vector.histograms])
         numbers = Vector(vector.steps, vector.histogram_labels, values, present)
-        return relabelled(numbers, lbl.without_name)
+        return relabelled(numbers, lbl.dropping_name)
 
     return Function(name, ("vector",), "vector", apply)
 

@@ -71,4 +71,4 @@ def text_of(value: Value) -> str:
 def with_values(vector: Vector, values: Floats) -> Vector:
     """The float series with new values and without their names; histograms are dropped."""
     kept = replace(vector, values=values, histogram_labels=(), histograms=(), ordered=False)
-    return relabelled(kept, lbl.without_name)
+    return relabelled(kept, lbl.dropping_name)

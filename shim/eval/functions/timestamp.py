@@ -22,7 +22,7 @@ def _timestamp(context: Context, args: Sequence[Value]) -> Value:
     present = [vector.present, *(histogram.present[None, :] for histogram in vector.histograms)]
     seconds = np.broadcast_to(context.grid.times_ms / 1000, (len(labels), vector.steps))
     timed = Vector(vector.steps, labels, seconds, np.concatenate(present))
-    return relabelled(timed, lbl.without_name)
+    return relabelled(timed, lbl.dropping_name)
 
 
 FUNCTIONS = (Function("timestamp", ("vector",), "vector", _timestamp),)

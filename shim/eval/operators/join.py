@@ -17,7 +17,7 @@ from shim.eval.operators.floats import ARITHMETIC
 from shim.eval.operators.matching import Matching, Side, sides
 from shim.eval.operators.pairs import Row, float_pairs, histogram_pair
 from shim.eval.texts import GROUPING_NOT_UNIQUE, MANY_TO_ONE, duplicate_series
-from shim.labels import Labels
+from shim.labels import Labels, dropping_name
 from shim.values import Annotations, Bools, Histogram, Ints, Vector
 
 
@@ -41,11 +41,12 @@ def join(
     pairs = _pairs(many, one)
     if matching.card == "one-to-one":
         _refuse_many(many, one, pairs)
-    drop_name = op in ARITHMETIC or return_bool
     labels = [
-        matching.result_labels(many.labels[m], one.labels[o], drop_name=drop_name)
+        matching.result_labels(many.labels[m], one.labels[o], drop_name=op in ARITHMETIC)
         for m, o in zip(pairs.many, pairs.one, strict=True)
     ]
+    if return_bool:
+        labels = [dropping_name(one) for one in labels]
     result = _floats(op, many, one, pairs, labels, swapped=swapped, return_bool=return_bool)
     rows = [
         histogram_pair(op, *_rows(many, one, m, o, swapped), return_bool=return_bool, notes=notes)

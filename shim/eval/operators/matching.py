@@ -26,7 +26,7 @@ class Matching:
     def signature(self, labels: Labels) -> Labels:
         """What must be equal on both sides."""
         if self.on:
-            return lbl.only(labels, self.labels)
+            return lbl.plain(lbl.only(labels, self.labels))
         return lbl.without(labels, {*self.labels, lbl.NAME})
 
     def result_labels(self, many: Labels, one: Labels, *, drop_name: bool) -> Labels:

@@ -10,7 +10,7 @@ import numpy as np
 from shim.eval.merge import merged, without_empty_rows
 from shim.eval.operators.floats import ARITHMETIC
 from shim.eval.operators.pairs import Row, float_pairs, histogram_pair
-from shim.labels import Labels, without_name
+from shim.labels import Labels, dropping_name
 from shim.values import Annotations, Floats, Histogram, Scalar, Vector
 
 
@@ -30,8 +30,8 @@ def with_scalar(
     return merged(
         replace(
             result,
-            labels=[without_name(one) for one in result.labels],
-            histogram_labels=[without_name(one) for one in result.histogram_labels],
+            labels=[dropping_name(one) for one in result.labels],
+            histogram_labels=[dropping_name(one) for one in result.histogram_labels],
         )
     )
 

@@ -63,7 +63,7 @@ def range_function(
         values[present] = function.compute(cells)
     result = without_empty_rows(Vector(grid.steps, samples.labels, values, present))
     _note_names(function, result.labels, notes)
-    return result if function.keeps_name else relabelled(result, lbl.without_name)
+    return result if function.keeps_name else relabelled(result, lbl.dropping_name)
 
 
 def _note_names(function: RangeFunction, labels: Sequence[Labels], notes: Annotations) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from shim.eval.histogram.merging import combine, empty_histogram
-from shim.labels import Labels, make
+from shim.eval.merge import relabelled
+from shim.labels import Labels, finished, make
 from shim.values import Floats, Histogram, Samples, Scalar, Spans, Vector
 
 Cell = float | None
@@ -38,9 +39,15 @@ def vector(rows: Mapping[str, Sequence[Cell]], histograms: Mapping[str, Histogra
     )
 
 
+def shown(vector: Vector) -> Vector:
+    """The vector as an answer shows it: without the names that were to go."""
+    return relabelled(vector, finished)
+
+
 def rows(value: object) -> dict[Labels, list[Cell]]:
-    """A vector's floats by label set, None where absent."""
+    """A vector's floats by label set as an answer shows it, None where absent."""
     assert isinstance(value, Vector)
+    value = shown(value)
     return {
         name: [float(v) if p else None for v, p in zip(values, present, strict=True)]
         for name, values, present in zip(value.labels, value.values, value.present, strict=True)

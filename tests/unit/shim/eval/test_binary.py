@@ -71,7 +71,7 @@ def test_names_that_meet_after_dropping() -> None:
     apart = vector({"m": [1.0, None], "n": [None, 3.0]})
     assert rows(negate(apart, Annotations())) == texts({"": [-1.0, -3.0]})
     with pytest.raises(ExecutionError, match="vector cannot contain metrics with the same labelset"):
-        negate(vector({"m": [1.0], "n": [2.0]}), Annotations())
+        rows(negate(vector({"m": [1.0], "n": [2.0]}), Annotations()))
 
 
 def test_default_matching_ignores_the_name() -> None:

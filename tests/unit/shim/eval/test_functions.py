@@ -13,7 +13,7 @@ from shim.eval.functions.signature import Context
 from shim.grid import Grid
 from shim.labels import Labels
 from shim.values import Annotations, Scalar, String, Value, Vector
-from tests.unit.shim.eval.make import INF, NAN, histogram, labels, rows, scalar, texts, vector
+from tests.unit.shim.eval.make import INF, NAN, histogram, labels, rows, scalar, shown, texts, vector
 
 
 def run(name: str, *args: Value, notes: Annotations | None = None, absent: Labels = ()) -> Value:
@@ -21,7 +21,8 @@ def run(name: str, *args: Value, notes: Annotations | None = None, absent: Label
         (len(a.values) if isinstance(a, Scalar) else a.steps for a in args if not isinstance(a, String)), 1
     )
     context = Context(Grid(0, 1000 * (steps - 1), 1000), notes or Annotations(), absent)
-    return call(name, args, context)
+    found = call(name, args, context)
+    return shown(found) if isinstance(found, Vector) else found
 
 
 def apply(name: str, value: float, *more: float) -> float:
@@ -199,3 +200,14 @@ def test_absent() -> None:
     assert rows(run("absent", v, absent=labels("{job=x}"))) == texts({"{job=x}": [None, None, 1.0]})
     assert rows(run("absent", vector({"m": [1.0]}))) == {}
     assert rows(run("absent", Vector.empty(2))) == texts({"": [1.0, 1.0]})
+
+
+def test_a_name_that_is_to_go_can_still_be_read_and_kept() -> None:
+    rated = call("abs", [vector({"m{a=1}": [-2.0]})], Context(Grid.instant(0)))
+    name, any_ = String("__name__"), String("(.+)")
+    copied = run("label_replace", rated, String("n"), String("$1"), name, any_)
+    assert rows(copied) == texts({"{a=1,n=m}": [2.0]})
+    kept = run(
+        "label_replace", rated, String("__name__"), String("abs_$1"), String("__name__"), String("(.+)")
+    )
+    assert rows(kept) == texts({"abs_m{a=1}": [2.0]})

@@ -15,13 +15,13 @@ from shim.eval.histogram.bounds import upper_bounds
 from shim.eval.histogram.merging import empty_histogram, trimmed
 from shim.grid import Grid
 from shim.values import Annotations, Histogram, Scalar, Spans, Value, Vector
-from tests.unit.shim.eval.make import INF, NAN, Cell, histogram, rows, scalar, texts, vector
+from tests.unit.shim.eval.make import INF, NAN, Cell, histogram, rows, scalar, shown, texts, vector
 
 
 def run(name: str, *args: Value, notes: Annotations | None = None) -> Vector:
     found = call(name, args, Context(Grid.instant(0), notes or Annotations()))
     assert isinstance(found, Vector)
-    return found
+    return shown(found)
 
 
 def only(found: Vector) -> float:

@@ -14,7 +14,7 @@ from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.eval.subquery import samples_from
 from shim.grid import Grid
 from shim.values import Annotations, Samples, Scalar, Vector
-from tests.unit.shim.eval.make import NAN, Cell, histogram, rows, samples, texts, vector
+from tests.unit.shim.eval.make import NAN, Cell, histogram, rows, samples, shown, texts, vector
 
 MINUTE = 60_000
 
@@ -72,7 +72,7 @@ def test_rate_of_a_gauges_name_gives_an_info() -> None:
     notes = Annotations()
     data = samples({f"{name}{{a=1}}": [(0, 1), (10, 2)] for name in ("x_total", "x")})
     with pytest.raises(ExecutionError, match="same labelset"):
-        range_function("rate", data, Grid.instant(10_000), MINUTE, [], notes)
+        shown(range_function("rate", data, Grid.instant(10_000), MINUTE, [], notes))
     assert notes.infos == [
         'PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "x"'
     ]
