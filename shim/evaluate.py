@@ -119,7 +119,10 @@ class _Run:
             raise BadData("subquery is only allowed on instant vector, got string")
         args = scalars([self.value(a) for a in node.args])
         samples = samples_from(inner, node.inner.grid)
-        return over_windows(node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes)
+        found = over_windows(
+            node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes
+        )
+        return repeated(found, node.grid.steps)
 
     def _aggregate(self, node: Aggregate) -> Vector:
         vector = self.value(node.child)
