@@ -224,6 +224,26 @@ def _join(columns: Sequence[Column]) -> Column:
     return np.concatenate([c for c in columns if isinstance(c, np.ndarray)])
 
 
+def sort(block: Block) -> Block:
+    """The rows of an ingest block in the order of the tables' keys.
+
+    ClickHouse would sort the block for each of its four rollups; it leaves that when the rows are in order,
+    and NumPy sorts them once for less (tests/bench/indexer_rows.py: a fifth of the CPU time of an INSERT).
+    """
+    keys = [block[n] for n in ("bucket", "series_id", "metric_id", "project_id", "org_id")]  # the last rules
+    order = np.lexsort(keys)  # type: ignore[arg-type]  # key columns are arrays; equal rows keep their order
+    return {name: _take(column, order) for name, column in block.items()}
+
+
+def _take(column: Column, order: AnyArray) -> Column:
+    if isinstance(column, Ragged):
+        lengths = column.lengths.astype(np.int64)
+        starts = np.cumsum(lengths) - lengths
+        return Ragged(lengths[order], column.values[ranges(starts[order], lengths[order])])
+    assert isinstance(column, np.ndarray)  # ingest blocks hold no strings
+    return column[order]
+
+
 def cut(block: Block, rows: int) -> list[Block]:
     """The block in pieces of at most `rows` rows."""
     total = len(block["series_id"])

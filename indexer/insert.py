@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from indexer.columns import Block, FrameRows, cut, join, resolve, series_rows
+from indexer.columns import Block, FrameRows, cut, join, resolve, series_rows, sort
 from indexer.schema.tables import KINDS
 from indexer.series import SeriesRegistry, U64s
 from indexer.store import Store
@@ -47,7 +47,7 @@ class Inserter:
         written = 0
         for kind in KINDS:
             blocks = [f.blocks[kind] for f in frames if kind in f.blocks]
-            for number, block in enumerate(cut(join(blocks), MAX_BLOCK_ROWS) if blocks else ()):
+            for number, block in enumerate(cut(sort(join(blocks)), MAX_BLOCK_ROWS) if blocks else ()):
                 rows = len(block["series_id"])
                 self._store.insert(
                     f"ingest_{kind}", block, token=f"{token}/{kind}/{number}", coalesce=self._coalesce

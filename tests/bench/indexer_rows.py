@@ -2,9 +2,10 @@
 
 python -m tests.bench.indexer_rows [--rows 100000] [--frames 20] [--series 1000] [--skip-storage]
 
-The path is the whole one of a batch: decode and check the frame, commit it to the journal, record its strings,
-write new series, insert into four rollups, mark it done. CPU is that of the whole process, ClickHouse's
-threads and merges included. The floor in the same run is the INSERT alone, of ready-made columns.
+The path is the whole one of a batch: decode and check the frame, commit it to the journal, record its
+strings, write new series, insert into four rollups, mark it done. CPU is that of the whole process,
+ClickHouse's threads and merges included. The floor in the same run is the INSERT alone, of ready-made
+columns. Deltas are exponential integers of mean 10; storage is 1,000 counter series, a day at 10 s, merged.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets, decode, encode
 from indexer.columns import check
 from indexer.insert import Inserter
 from indexer.journal import Journal
-from indexer.schema import Retention, migrate
+from indexer.native import Column
+from indexer.schema import GRANULARITIES, Retention, migrate
 from indexer.series import SeriesRegistry
 from indexer.settings import Settings
 from indexer.store import Store, open_store
 from indexer.strings.cache import LruCache
+from indexer.strings.ids import string_id
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from indexer.unit import Unit
@@ -92,10 +96,11 @@ def mixed_frames(rows: int, frames: int, series: int) -> Iterator[bytes]:
         index += np.arange(20, dtype="<i4")  # distinct within a row
         yield encode(
             Frame(
-                agent="bench-mixed", epoch=1, sequence=i, created_ms=0, strings=strings, series=columns, counters=c,
+                agent="bench-mixed", epoch=1, sequence=i, created_ms=0, strings=strings, series=columns,
+                counters=c,
                 gauges=Gauges(g.series, g.bucket, last_ms, g.value, g.value, g.value, g.value, g.value),
                 distributions=Distributions(
-                    d.series, d.bucket, *([d.value] * 6),
+                    d.series, d.bucket, d.value, d.value, d.value, d.value, d.value, d.value,
                     np.full(n_dists, 20, "<u4").tobytes(), index.tobytes(), np.ones(n_dists * 20).tobytes(),
                     np.zeros(n_dists, "<u4").tobytes(),
                 ),
@@ -126,66 +131,63 @@ class Pipeline:
         return rows
 
 
+def report(name: str, rows: int, cpu_s: float, wall_s: float, sent: str = "") -> None:
+    print(f"{name:<32} {rows:>9} rows {rows / cpu_s:>9,.0f} rows/CPU s {rows / wall_s:>9,.0f} rows/s  {sent}")
+
+
 def measure(name: str, bodies: list[bytes], write: Callable[[bytes], int]) -> None:
     warm = write(bodies[0])
     wall, cpu = time.perf_counter(), time.process_time()
     rows = sum(write(b) for b in bodies[1:])
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    size = sum(map(len, bodies)) / (rows + warm)
-    print(
-        f"{name:<34} {rows:>9} rows  {rows / cpu:>9,.0f} rows/CPU s  {rows / wall:>9,.0f} rows/s  {size:.2f} B/row sent"
-    )
+    report(name, rows, cpu, wall, f"{sum(map(len, bodies)) / (rows + warm):.2f} B/row sent")
+
+
+def counter_block(org_id: int, ids: npt.NDArray[np.uint64], c: Counters) -> dict[str, Column]:
+    rows = len(c.series) // 4
+    return {
+        "org_id": np.full(rows, org_id, "u4"),
+        "project_id": np.full(rows, 1, "u4"),
+        "metric_id": np.full(rows, string_id(org_id, "http_requests"), "u8"),
+        "series_id": ids[np.frombuffer(c.series, "<u4")],
+        "bucket": np.frombuffer(c.bucket, "<u4"),
+        "retention_days": np.full(rows, 65_535, "u2"),
+        "value": np.frombuffer(c.value, "<f8"),
+    }
 
 
 def floor(store: Store, rows: int, frames: int, series: int) -> None:
     """INSERT alone, through the same four views."""
     rng = np.random.default_rng(3)
     ids = rng.integers(1, 1 << 63, series, dtype="u8")
-    blocks = []
-    for i in range(frames):
-        c = counters(rng, rows, series, START_S + i * (rows // series) * 10)
-        blocks.append({
-            "org_id": np.full(rows, 2, "u4"), "project_id": np.full(rows, 1, "u4"),
-            "metric_id": np.full(rows, 7, "u8"), "series_id": ids[np.frombuffer(c.series, "<u4")],
-            "bucket": np.frombuffer(c.bucket, "<u4"), "retention_days": np.full(rows, 65535, "u2"),
-            "value": np.frombuffer(c.value, "<f8"),
-        })  # fmt: skip
+    step_s = (rows // series) * 10
+    blocks = [counter_block(2, ids, counters(rng, rows, series, START_S + i * step_s)) for i in range(frames)]
     wall, cpu = time.perf_counter(), time.process_time()
     for i, block in enumerate(blocks):
         store.insert("ingest_counters", block, token=f"floor/{i}")
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    total = rows * frames
-    print(
-        f"{'floor: INSERT alone, counters':<34} {total:>9} rows  {total / cpu:>9,.0f} rows/CPU s  {total / wall:>9,.0f} rows/s"
-    )
+    report("floor: INSERT alone, counters", rows * frames, cpu, wall)
 
 
 def storage(store: Store) -> None:
-    """Bytes on disk per sample: 1,000 counter series, a day of 10 s buckets, merged."""
+    """Bytes on disk per sample, whole parts and by column."""
     rng = np.random.default_rng(4)
     ids = np.sort(rng.integers(1, 1 << 63, 1000, dtype="u8"))
     for hour in range(24):
-        c = counters(rng, 360_000, 1000, START_S + hour * 3600)
-        n = 360_000
-        store.insert("ingest_counters", {
-            "org_id": np.full(n, 3, "u4"), "project_id": np.full(n, 1, "u4"), "metric_id": np.full(n, 7503937968833599264, "u8"),
-            "series_id": ids[np.frombuffer(c.series, "<u4")], "bucket": np.frombuffer(c.bucket, "<u4"),
-            "retention_days": np.full(n, 65535, "u2"), "value": np.frombuffer(c.value, "<f8"),
-        }, token=f"storage/{hour}")  # fmt: skip
-    for name in ("10s", "60s", "1h", "1d"):
-        table = f"counters_{name}"
-        store.command(f"OPTIMIZE TABLE {table} FINAL")
-        parts = store.rows(
-            "SELECT sum(rows), sum(bytes_on_disk), sum(primary_key_bytes_in_memory) FROM system.parts"
-            " WHERE database = currentDatabase() AND active AND table = {t:String}",
-            {"t": table},
+        block = counter_block(3, ids, counters(rng, 360_000, 1000, START_S + hour * 3600))
+        store.insert("ingest_counters", block, token=f"storage/{hour}")
+    here = "database = currentDatabase() AND active AND table = {t:String}"
+    for granularity in GRANULARITIES:
+        table = {"t": f"counters_{granularity.name}"}
+        store.command(f"OPTIMIZE TABLE {table['t']} FINAL")
+        ((rows, size),) = store.rows(
+            f"SELECT sum(rows), sum(bytes_on_disk) FROM system.parts WHERE {here}", table
         )
-        rows, size, _ = parts[0]
-        print(f"{table:<14} {rows:>9} rows  {size / rows:.3f} B/row on disk")
+        print(f"{table['t']:<14} {rows:>9} rows  {size / rows:.3f} B/row on disk")
         columns = store.rows(
-            "SELECT column, sum(column_bytes_on_disk) / sum(rows) FROM system.parts_columns"
-            " WHERE database = currentDatabase() AND active AND table = {t:String} GROUP BY column ORDER BY 2 DESC",
-            {"t": table},
+            "SELECT column, sum(column_bytes_on_disk) / sum(rows) AS size FROM system.parts_columns"
+            f" WHERE {here} GROUP BY column HAVING size > 0 ORDER BY size DESC",
+            table,
         )
         print("   ", ", ".join(f"{c} {b:.3f}" for c, b in columns))
 
@@ -224,9 +226,8 @@ def main() -> None:
             pipeline.write,
         )
         if not args.skip_storage:
-            for kind in ("counters",):
-                for name in ("10s", "60s", "1h", "1d"):
-                    store.command(f"TRUNCATE TABLE {kind}_{name}")
+            for granularity in GRANULARITIES:
+                store.command(f"TRUNCATE TABLE counters_{granularity.name}")
             storage(store)
         store.close()
         journal.close()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent.frame import Frame, FrameError
-from indexer.columns import KEEP, Block, check, cut, join, ranges, resolve, series_rows
+from indexer.columns import KEEP, Block, check, cut, join, ranges, resolve, series_rows, sort
 from indexer.native import Ragged
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
@@ -132,6 +132,26 @@ def test_what_cannot_be_stored_is_refused(frame: Frame, reason: str) -> None:
 def test_ranges() -> None:
     assert ranges(np.array([5, 0, 2]), np.array([2, 0, 3])).tolist() == [5, 6, 2, 3, 4]
     assert ranges(np.zeros(0, int), np.zeros(0, int)).tolist() == []
+
+
+def test_sort_brings_rows_into_the_order_of_the_keys() -> None:
+    n = 200
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(0, 4, n)
+    block: Block = {k: rng.integers(0, 4, n).astype("u8") for k in KEYS}
+    block["value"] = np.arange(n, dtype="f8")
+    block["member"] = Ragged(lengths, np.repeat(np.arange(n), lengths).astype("u8"))
+    got = sort(block)
+    rows = list(zip(*(got[k].tolist() for k in (*KEYS, "value")), strict=True))  # type: ignore[union-attr]
+    assert rows == sorted(zip(*(block[k].tolist() for k in (*KEYS, "value")), strict=True))  # type: ignore[union-attr]
+    member, values = got["member"], got["value"]
+    assert isinstance(member, Ragged)
+    assert isinstance(values, np.ndarray)
+    assert np.array_equal(member.lengths, lengths[values.astype(int)])
+    assert np.array_equal(member.values, np.repeat(values, member.lengths).astype("u8"))
+
+
+KEYS = ("org_id", "project_id", "metric_id", "series_id", "bucket")
 
 
 def test_join_and_cut_are_opposites() -> None:
