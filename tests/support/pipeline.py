@@ -57,13 +57,15 @@ class Pipeline:
     def close(self) -> None:
         self.engine.close()
 
-    def send(self, lines: Iterable[str], *, agent: str = "test", project_id: int = 1) -> list[Unit]:
+    def send(
+        self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
+    ) -> list[Unit]:
         """Aggregates, frames, encodes, decodes and inserts the lines; gives the frames as they were sent."""
         settings = Aggregate(lateness_s=MULTI_YEAR_S, future_s=MULTI_YEAR_S)
         aggregator = Aggregator(settings)
         for line in lines:
             aggregator.add(line.encode(), self.now_ms)
-        sender = Sender(agent=agent, epoch=1, project_id=project_id)
+        sender = Sender(agent=agent, epoch=1, org_id=org_id, project_id=project_id)
         units = []
         for frame in build_frames(
             aggregator.flush_all(self.now_ms), sender, self.sequence, self.now_ms,
