@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.store import Store
+from indexer.strings.cache import LruCache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from shim.catalog.memory import Memory
-from shim.catalog.names import KINDS, Metric, Names
+from shim.catalog.names import KINDS, Metric, Names, exact_values, is_id
 from shim.catalog.picked import Picked, pick, selection
 from shim.catalog.rosters import Rosters
 from shim.catalog.strings import Strings
@@ -63,13 +64,14 @@ class Catalog:
         self._clock = clock
         self.metrics = metrics or ShimMetrics()
         self.tables = Tables(store)
-        self.strings = Strings(
-            StringIndexer(ClickHouseIdStore(store)), settings.catalog.cache_strings, self.metrics
-        )
+        # Its own cache of ids, apart from ingest's: a wrong read here cannot poison what is written.
+        ids = LruCache(max(2, settings.catalog.cache_strings // 10))
+        self._indexer = StringIndexer(ClickHouseIdStore(store), [ids])
+        self.strings = Strings(self._indexer, settings.catalog.cache_strings, self.metrics)
         self._rosters = Rosters(self.tables, self.strings, settings.catalog.cache_series, self.metrics)
         self._indexes: Memory[tuple[Tenant, Days], _Index] = Memory(_INDEXES)
         self._selections: Memory[tuple[Any, ...], tuple[int, Selection]] = Memory(
-            settings.catalog.cache_selections
+            settings.catalog.cache_selections, settings.catalog.cache_series
         )
 
     def select(self, tenant: Tenant, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Selection:
@@ -87,8 +89,8 @@ class Catalog:
         self.metrics.catalog_lookups.labels("store").inc()
         picked = self.pick(tenant, matchers, days)
         found = selection(picked, tenant, matchers, self._settings, self.metrics)
-        if version is not None and found.series <= self._settings.catalog.cache_series // 10:
-            self._selections.put(key, (version, found))
+        if version is not None:
+            self._selections.put(key, (version, found), found.series)
         return found
 
     def pick(
@@ -100,7 +102,8 @@ class Catalog:
         if not targets:
             return []
         metric_ids = list(dict.fromkeys(target.metric.id for target in targets))
-        alive = self._alive(tenant, days, metric_ids)
+        needed = self._needed(tenant, matchers)
+        alive = self._alive(tenant, days, metric_ids, needed)
         rosters = self._rosters.get(tenant, days, alive)
         picked: list[Picked] = []
         series = 0
@@ -108,7 +111,10 @@ class Catalog:
             records = alive.get(target.metric.id)
             if records is None:
                 continue
-            for part in pick(target, rosters[target.metric.id], records, tenant, matchers, self._settings):
+            roster = rosters[target.metric.id]
+            for part in pick(
+                target, roster, records, tenant, matchers, self._settings, narrowed=bool(needed)
+            ):
                 series += len(part.rows)
                 picked.append(part)
         if bounded and series > self._settings.max_series:
@@ -121,10 +127,28 @@ class Catalog:
     def names(self, tenant: Tenant, days: Days) -> Names:
         return self._index(tenant, days, lambda _: False)
 
-    def _alive(self, tenant: Tenant, days: Days, metric_ids: Sequence[int]) -> Mapping[int, npt.NDArray[Any]]:
+    def _needed(self, tenant: Tenant, matchers: Sequence[Matcher]) -> Sequence[Sequence[int]]:
+        """What a series' tag values must hold one of each, by id: a first sieve, done where the series are.
+
+        Only conditions that a tag's very value has to meet; which tag it is, is looked at afterwards.
+        """
+        needed: list[Sequence[int]] = []
+        for matcher in matchers:
+            texts = exact_values(matcher, org_wide=tenant.project_id is None)
+            if texts:
+                ids = set(self._indexer.bulk_resolve(tenant.org_id, texts).values())
+                ids.update(int(t) for t in texts if is_id(t))  # an id that has no string
+                needed.append(sorted(ids))
+        return needed
+
+    def _alive(
+        self, tenant: Tenant, days: Days, metric_ids: Sequence[int], needed: Sequence[Sequence[int]]
+    ) -> Mapping[int, npt.NDArray[Any]]:
         """ALIVE records by metric, series ascending."""
+        if not all(needed):  # a value nobody ever sent
+            return {}
         most = self._settings.catalog.max_scanned_series
-        records = self.tables.alive(tenant, days, metric_ids, most + 1)
+        records = self.tables.alive(tenant, days, metric_ids, needed, most + 1)
         if len(records) > most:
             raise ExecutionError(
                 f"selector looks at more than {most} series (setting max_scanned_series);"

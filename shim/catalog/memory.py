@@ -11,21 +11,31 @@ V = TypeVar("V")
 
 
 class Memory(Generic[K, V]):
-    def __init__(self, most: int) -> None:
+    """At most `most` entries that weigh `most_weight` together; what is heavier alone is not kept."""
+
+    def __init__(self, most: int, most_weight: int = 0) -> None:
         self._most = most
+        self._most_weight = most_weight
         self._lock = threading.Lock()
-        self._held: OrderedDict[K, V] = OrderedDict()
+        self._held: OrderedDict[K, tuple[V, int]] = OrderedDict()
+        self._weight = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
 
     def get(self, key: K) -> V | None:
         with self._lock:
-            value = self._held.get(key)
-            if value is not None:
-                self._held.move_to_end(key)
-            return value
-
-    def put(self, key: K, value: V) -> None:
-        with self._lock:
-            self._held[key] = value
+            entry = self._held.get(key)
+            if entry is None:
+                return None
             self._held.move_to_end(key)
-            if len(self._held) > self._most:
-                self._held.popitem(last=False)
+            return entry[0]
+
+    def put(self, key: K, value: V, weight: int = 0) -> None:
+        with self._lock:
+            before = self._held.pop(key, None)
+            self._weight += weight - (before[1] if before is not None else 0)
+            self._held[key] = (value, weight)
+            while len(self._held) > self._most or self._weight > self._most_weight:
+                _, (_, dropped) = self._held.popitem(last=False)
+                self._weight -= dropped

@@ -30,6 +30,7 @@ LE: Final = "le"
 
 _NOT_METRIC = re.compile(r"[^a-zA-Z0-9_:]")
 _NOT_LABEL = re.compile(r"[^a-zA-Z0-9_]")
+_PLAIN_VALUES = re.compile(r"[a-zA-Z0-9_:/ -]+(\|[a-zA-Z0-9_:/ -]+)*", re.ASCII)
 _PLAIN_NAMES = re.compile(r"[a-zA-Z0-9_:]+(\|[a-zA-Z0-9_:]+)*", re.ASCII)
 
 
@@ -72,6 +73,24 @@ def reserved_labels(*, org_wide: bool, view: View) -> frozenset[str]:
     if view == "bucket":
         names.add(LE)
     return frozenset(names)
+
+
+def exact_values(matcher: Matcher, *, org_wide: bool) -> frozenset[str]:
+    """The strings one of which a tag of a matching series must have; none when there is no such list."""
+    if matcher.name in (NAME, TYPE, LE) or (matcher.name == PROJECT and org_wide):
+        return frozenset()
+    if matcher.op == "=":
+        values = [matcher.value]
+    elif matcher.op == "=~" and _PLAIN_VALUES.fullmatch(matcher.value):
+        values = matcher.value.split("|")
+    else:
+        return frozenset()
+    return frozenset() if "" in values else frozenset(values)
+
+
+def is_id(text: str) -> bool:
+    """Whether the text may stand for an id without a string: such ids are shown as their digits."""
+    return text.isascii() and text.isdigit() and len(text) <= 20 and 0 < int(text) < 2**64
 
 
 @dataclass(frozen=True, slots=True)

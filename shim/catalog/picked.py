@@ -54,8 +54,13 @@ def pick(
     tenant: Tenant,
     matchers: Sequence[Matcher],
     settings: ShimSettings,
+    *,
+    narrowed: bool,
 ) -> Iterable[Picked]:
-    """What of a metric's living series meets the matchers (those on the name did already), by type."""
+    """What of a metric's living series meets the matchers (those on the name did already), by type.
+
+    `narrowed`: `alive` is not all of them, so that nothing can be said to be whole.
+    """
     org_wide = tenant.project_id is None
     reserved = reserved_labels(org_wide=org_wide, view=target.view)
     keys = {name: make_key(name, settings.names, reserved=reserved) for name in roster.columns}
@@ -75,7 +80,8 @@ def pick(
             else:
                 rows = roster.matching(rows, matcher, keys)
         if len(rows):
-            yield Picked(target, kind, roster, rows, len(rows) == len(all_rows), keys)
+            whole = not narrowed and len(rows) == len(all_rows)
+            yield Picked(target, kind, roster, rows, whole, keys)
 
 
 def _of_projects(roster: Roster, rows: Rows, matcher: Matcher) -> Rows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,33 @@ Ids = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
 
 
+#: Regexes whose outcome a column keeps: one byte a distinct value each.
+_MOST_REMEMBERED: Final = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """The values of one tag: series `i` has `texts[codes[i]]`; code 0 is "", for series without the tag."""
 
     texts: Sequence[str]
     codes: npt.NDArray[np.int32]
+    #: What regexes said of the texts lately: dashboards ask the same again and again.
+    remembered: dict[Matcher, Bools] = field(default_factory=dict)
+
+    def met(self, matcher: Matcher) -> Bools:
+        """Which of the texts meet the matcher."""
+        if matcher.op in ("=", "!="):  # by far the most common, and a list searches itself at C speed
+            met = np.full(len(self.texts), matcher.op == "!=")
+            if matcher.value in self.texts:
+                met[self.texts.index(matcher.value)] ^= True
+            return met
+        known = self.remembered.get(matcher)
+        if known is None:
+            if len(self.remembered) >= _MOST_REMEMBERED:
+                self.remembered.clear()
+            known = np.fromiter(map(matcher.matches, self.texts), dtype=bool, count=len(self.texts))
+            self.remembered[matcher] = known
+        return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +89,7 @@ class Roster:
             return rows if matcher.matches("") else rows[:0]
         if len(stored) == 1:
             column = self.columns[stored[0]]
-            kept_rows: Rows = rows[_met(column.texts, matcher)[column.codes[rows]]]
+            kept_rows: Rows = rows[column.met(matcher)[column.codes[rows]]]
             return kept_rows
         # Several tags answer to this name (`a.b` and `a_b`): each series shows one of them.
         stored.sort(key=lambda name: (name != matcher.name, name))
@@ -142,16 +164,6 @@ class Roster:
             if text:
                 pairs[key.name if key.shown in pairs else key.shown] = text
         return tuple(sorted(pairs.items()))
-
-
-def _met(texts: Sequence[str], matcher: Matcher) -> Bools:
-    """Which of the distinct values meet the matcher."""
-    if matcher.op in ("=", "!="):  # by far the most common, and a list searches itself at C speed
-        met = np.full(len(texts), matcher.op == "!=")
-        if matcher.value in texts:
-            met[texts.index(matcher.value)] ^= True
-        return met
-    return np.fromiter(map(matcher.matches, texts), dtype=bool, count=len(texts))
 
 
 def empty() -> Roster:

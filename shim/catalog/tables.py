@@ -55,10 +55,21 @@ class Tables:
         )
 
     def alive(
-        self, tenant: Tenant, days: Days, metric_ids: Sequence[int], most_rows: int
+        self,
+        tenant: Tenant,
+        days: Days,
+        metric_ids: Sequence[int],
+        needed: Sequence[Sequence[int]],
+        most_rows: int,
     ) -> npt.NDArray[Any]:
-        """ALIVE records: the series with data in those days, each once; `most_rows` of them."""
+        """ALIVE records: the series with data in those days, each once; `most_rows` of them.
+
+        Only such whose tags have one of the values of each of `needed`.
+        """
         where, bound = _scope(tenant, days, metric_ids)
+        for number, values in enumerate(needed):
+            where += f" AND hasAny(tag_values, {{needed{number}:Array(UInt64)}})"
+            bound[f"needed{number}"] = list(values)
         return self._store.fetch(
             "SELECT DISTINCT metric_id, series_id, project_id, toUInt8(CAST(type, 'Int8')) AS kind"
             f" FROM series WHERE {where} LIMIT {{most:UInt64}}",
@@ -86,26 +97,28 @@ class Tables:
     def tag_keys(self, tenant: Tenant, days: Days) -> list[int]:
         """The keys that any series has in those days."""
         where, bound = _scope(tenant, None)
-        rows = self._store.rows(
+        return self._ids(
             f"SELECT DISTINCT tag_key FROM metric_tag_keys WHERE {where} AND {_SEEN}",
             {**bound, **_days(days)},
         )
-        return [key for (key,) in rows]
 
     def tag_values(self, tenant: Tenant, days: Days, keys: Collection[int]) -> list[int]:
         """The values those keys have in those days."""
         where, bound = _scope(tenant, None)
-        rows = self._store.rows(
+        return self._ids(
             "SELECT DISTINCT tag_value FROM metric_tag_values"
             f" WHERE {where} AND {_SEEN} AND tag_key IN {{keys:Array(UInt64)}}",
             {**bound, **_days(days), "keys": list(keys)},
         )
-        return [value for (value,) in rows]
 
     def projects(self, tenant: Tenant, days: Days) -> list[int]:
         where, bound = _scope(tenant, days)
         rows = self._store.rows(f"SELECT DISTINCT project_id FROM series WHERE {where}", bound)
         return sorted(project for (project,) in rows)
+
+    def _ids(self, sql: str, bound: Mapping[str, Any]) -> list[int]:
+        ids: list[int] = self._store.fetch(sql, np.dtype("<u8"), bound).tolist()
+        return ids
 
     # ---- cardinality
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
 import numpy as np
 import pytest
 
 from indexer.insert import Inserter
+from indexer.messages import parse
 from indexer.series import SeriesRegistry
 from indexer.store import Store
 from indexer.strings.record import StringIndexer
@@ -377,3 +379,35 @@ def test_many_metrics_in_one_look_up(pipeline: Pipeline) -> None:
     pipeline.send([f"many_{n}:1|c|#i:{n}" for n in range(2_100)] + ["few:1|c"])
     found = ask(pipeline.store, m("__name__", "=~", "many_.*"))
     assert sorted(map(int, values(found, "i"))) == list(range(2_100))
+
+
+def test_values_are_sieved_where_the_series_are(pipeline: Pipeline) -> None:
+    """The sieve knows values, not labels: what it lets through is still matched label by label."""
+    pipeline.send(["req:1|c|#a:x,b:y", "req:1|c|#a:y,b:x", "req:1|c|#a:x,b:x", "req:1|c|#a:200,b:x"])
+    store = pipeline.store
+
+    def pairs(*matchers: Matcher) -> list[tuple[str, str]]:
+        found = ask(store, named("req"), *matchers)
+        assert not any(part.whole for part in found.parts)
+        return [(dict(labels)["a"], dict(labels)["b"]) for labels in labels_of(found)]
+
+    assert pairs(m("a", "=", "x")) == [("x", "x"), ("x", "y")]
+    assert pairs(m("a", "=", "x"), m("b", "=", "x")) == [("x", "x")]
+    assert pairs(m("a", "=~", "x|200")) == [("200", "x"), ("x", "x"), ("x", "y")]
+    assert pairs(m("a", "=", "200")) == [("200", "x")]
+    assert pairs(m("a", "=", "never"), m("b", "=", "x")) == []
+    assert pairs(m("b", "=", "x"), m("a", "!=", "x")) == [("200", "x"), ("y", "x")]
+
+
+def test_ids_that_have_no_string_are_shown_as_digits(pipeline: Pipeline) -> None:
+    """The seeds' messages may carry ids of their own."""
+    body = msgspec.json.encode(
+        {"org_id": 1, "project_id": 1, "metric_id": 12345, "timestamp": NOW_S, "type": "c", "value": 2,
+         "tags": {"777": 888, "host": "a"}}
+    )  # fmt: skip
+    pipeline.insert(parse(body, key="k", created_ms=NOW_S * 1000, latest_s=NOW_S + 60, max_messages=1).units)
+    shown = [(("_77", "888"), ("__name__", "_2345"), ("host", "a"))]
+    assert labels_of(ask(pipeline.store, named("12345"))) == shown
+    assert labels_of(ask(pipeline.store, named("_2345"), m("777", "=", "888"))) == shown
+    assert labels_of(ask(pipeline.store, named("_2345"), m("_77", "=", "888"), m("host", "=", "a"))) == shown
+    assert labels_of(ask(pipeline.store, named("_2345"), m("777", "=", "889"))) == []

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from shim.catalog.explore import unit_of
-from shim.catalog.names import Metric, Names, legacy_label, legacy_metric, make_key, reserved_labels
+from shim.catalog.names import (
+    Metric,
+    Names,
+    exact_values,
+    is_id,
+    legacy_label,
+    legacy_metric,
+    make_key,
+    reserved_labels,
+)
 from shim.catalog.types import Kind
 from shim.matching import Matcher, MatchOp
 
@@ -101,3 +110,35 @@ def test_keys() -> None:
 def test_units() -> None:
     units = [unit_of(n) for n in ("request_seconds", "sent_bytes_total", "requests_total", "seconds", "x")]
     assert units == ["seconds", "bytes", "", "seconds", ""]
+
+
+@pytest.mark.parametrize(
+    ("matcher", "values"),
+    [
+        (Matcher("host", "=", "a.b"), {"a.b"}),
+        (Matcher("host", "=", ""), set()),
+        (Matcher("host", "!=", "a"), set()),
+        (Matcher("host", "=~", "a|b-c|d e"), {"a", "b-c", "d e"}),
+        (Matcher("host", "=~", "a|"), set()),
+        (Matcher("host", "=~", "|a"), set()),
+        (Matcher("host", "=~", "a.b"), set()),
+        (Matcher("host", "=~", "(a|b)"), set()),
+        (Matcher("host", "=~", "a\\|b"), set()),
+        (Matcher("host", "!~", "a|b"), set()),
+        (Matcher("__name__", "=", "a"), set()),
+        (Matcher("__type__", "=", "gauge"), set()),
+        (Matcher("le", "=", "1"), set()),
+        (Matcher("project_id", "=", "1"), {"1"}),
+    ],
+)
+def test_values_that_tags_must_have(matcher: Matcher, values: set[str]) -> None:
+    assert exact_values(matcher, org_wide=False) == values
+
+
+def test_project_id_of_a_whole_org_is_no_tag() -> None:
+    assert exact_values(Matcher("project_id", "=", "1"), org_wide=True) == set()
+
+
+def test_ids_without_strings() -> None:
+    asked = ("0", "1", "200", str(2**64 - 1), str(2**64), "-1", "1.0", "", "x", "٣")
+    assert [is_id(text) for text in asked] == [False, True, True, True] + [False] * 6
