@@ -56,7 +56,13 @@ class DatagramListener:
         self._many_packets = max(capacity // 4, 1)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.Handle | None = None
+        self._behind = False
         self._loop.add_reader(sock, self._on_readable)
+
+    @property
+    def behind(self) -> bool:
+        """True if the last read left much in the kernel, or may have."""
+        return self._behind
 
     def stop(self) -> None:
         """Takes what the kernel still holds, and closes the socket."""
@@ -82,13 +88,14 @@ class DatagramListener:
             return None
 
     def _on_readable(self) -> None:
-        if self._read() < self._many_packets and self._nap_s:
+        self._read()
+        if self._nap_s and not self._behind:
             self._loop.remove_reader(self._sock)
             self._timer = self._loop.call_later(self._nap_s, self._after_nap)
 
     def _after_nap(self) -> None:
         packets = self._read()
-        if packets >= self._many_packets:
+        if self._behind:
             self._timer = self._loop.call_soon(self._after_nap)
         elif packets:
             self._timer = self._loop.call_later(self._nap_s, self._after_nap)
@@ -97,7 +104,7 @@ class DatagramListener:
             self._loop.add_reader(self._sock, self._on_readable)
 
     def _read(self) -> int:
-        """Hands on what is there, up to a batch; gives the number of packets, a full batch being many."""
+        """Hands on what is there, up to a batch; gives the number of packets."""
         buffer, receive, flags = self._buffer, self._sock.recv_into, socket.MSG_TRUNC
         end = packets = 0
         try:
@@ -116,7 +123,8 @@ class DatagramListener:
         if end:
             self._sink(bytes(buffer[: end - 1]))
         self.received.packets += packets
-        return packets if end < BATCH_BYTES else max(packets, self._many_packets)
+        self._behind = end >= BATCH_BYTES or packets >= self._many_packets
+        return packets
 
     def _cut(self, start: int) -> int:
         """Drops the line in which a packet was cut; gives the end of the lines before it."""

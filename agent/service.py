@@ -44,6 +44,8 @@ from agent.spool import Parcel, Spool
 # The agent's own data has no reference cycles (agent/cells.py): looking for them among a million cells would
 # only cost time. A young collection once in 100,000 new objects is left for those of libraries.
 _GC_THRESHOLDS: Final = (100_000, 1_000, 1_000)
+#: Batches read between two frames at most, when packets pile up.
+_TURNS_PER_FRAME: Final = 16
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,8 +219,16 @@ class Agent:
         while True:
             await self._something_flushed.wait()
             self._something_flushed.clear()
-            while self._make_frame():  # noqa: ASYNC110 - we wait for nothing, it is the sockets' turn
-                await asyncio.sleep(0)
+            while self._make_frame():
+                await self._let_read()
+
+    async def _let_read(self) -> None:
+        """The sockets' turn: until they have caught up, but not for ever, since frames free memory."""
+        await asyncio.sleep(0)
+        for _ in range(_TURNS_PER_FRAME):
+            if not any(listener.behind for listener in self._datagrams):
+                return
+            await asyncio.sleep(0)
 
     def _make_all_frames(self) -> None:
         while self._make_frame():
