@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 CONTENT_TYPE: Final = "application/x-meterhouse-frame"
-CONTENT_ENCODING: Final = "zstd"
 #: A frame that would unpack to more than this is refused before it is unpacked.
 MAX_FRAME_BYTES: Final = 64 << 20
 BUCKET_SECONDS: Final = 10
