@@ -15,6 +15,7 @@ from agent.frame import Frame, encode
 from indexer.service import IndexerService
 from indexer.settings import Batch, Bounds, Journal, Settings
 from indexer.store import Store, open_store
+from tests.support.clickhouse_http import running
 from tests.support.frames import counter_frame
 
 NOW_S = int(time.time()) // 10 * 10
@@ -249,6 +250,21 @@ async def test_a_store_of_others_is_left_open(store: Store, tmp_path: Path) -> N
     await service.stop()
     await service.stop()
     assert store.rows("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("batching", ["frame", "journal"])
+async def test_clickhouse_gone_means_try_again(tmp_path: Path, batching: str) -> None:
+    with running(tmp_path / "clickhouse") as port:
+        indexer = Indexer(f"http://127.0.0.1:{port}/gone", tmp_path)
+        await indexer.start(batching=batching, acknowledge_s=2.0, drain_s=0.5)
+        assert (await indexer.frame(counter_frame({"a": 1.0}, NOW_S)))[0] == 200
+        assert (await indexer.get("/readyz"))[0] == 200
+    status, _, headers = await indexer.frame(counter_frame({"a": 1.0}, NOW_S))
+    assert status == 503
+    assert int(headers["Retry-After"]) >= 1
+    assert (await indexer.get("/readyz"))[0] == 503
+    assert indexer.metric("store_errors_total", retryable="true")
+    await indexer.stop()
 
 
 async def test_series_are_written_once_per_day(indexer: Indexer, chdb_dsn: str) -> None:

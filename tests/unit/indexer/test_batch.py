@@ -41,7 +41,7 @@ def test_enough_rows_go_at_once() -> None:
 
 def test_enough_bytes_go_at_once() -> None:
     many = units(3)
-    batcher = Batcher(Batch(bytes=many[0].held_bytes * 2), 1 << 20)
+    batcher = Batcher(Batch(bytes=many[0].held_bytes + many[1].held_bytes), 1 << 20)
     for u in many:
         assert batcher.offer(u, 0)
     assert batcher.ready_in_ms(0) == 0
