@@ -228,7 +228,7 @@ def sort(block: Block) -> Block:
     """The rows of an ingest block in the order of the tables' keys.
 
     ClickHouse would sort the block for each of its four rollups; it leaves that when the rows are in order,
-    and NumPy sorts them once for less (tests/bench/indexer_rows.py: a fifth of the CPU time of an INSERT).
+    and NumPy sorts them once for less.
     """
     keys = [block[n] for n in ("bucket", "series_id", "metric_id", "project_id", "org_id")]  # the last rules
     order = np.lexsort(keys)  # type: ignore[arg-type]  # key columns are arrays; equal rows keep their order
