@@ -14,7 +14,8 @@ from agent import toml
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 _PLAIN = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | _TEXT
 _TREES = st.dictionaries(
-    _TEXT, st.recursive(_PLAIN | st.lists(_PLAIN), lambda t: st.dictionaries(_TEXT, t, max_size=4), max_leaves=20)
+    _TEXT,
+    st.recursive(_PLAIN | st.lists(_PLAIN), lambda t: st.dictionaries(_TEXT, t, max_size=4), max_leaves=20),
 )
 
 
