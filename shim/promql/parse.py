@@ -12,16 +12,22 @@ from typing import Final
 
 import promql_parser as pp
 
-from shim.errors import BadData
+from shim.errors import BadData, Unsupported
 
 MAX_QUERY_BYTES: Final = 256 << 10
 MAX_DEPTH: Final = 100
 MAX_OPERATORS: Final = 300
 
-_SKIP: Final = re.compile(r'"(?:\\.|[^"\\])*"|\'(?:\\.|[^\'\\])*\'|`[^`]*`|#[^\n]*', re.DOTALL)
+#: Strings and comments. A string without an end goes on to the end of the text (the parser will refuse it):
+#: to try again behind its quote would take time by the square of the length.
+_SKIP: Final = re.compile(
+    r""""(?:\\.|[^"\\])*+(?:"|\\?\Z)|'(?:\\.|[^'\\])*+(?:'|\\?\Z)|`[^`]*+(?:`|\Z)|#[^\n]*""", re.DOTALL
+)
 _OPERATOR: Final = re.compile(r"[-+*/%^]|[<>=!]=?|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 _BRACKET: Final = re.compile(r"[(\[{]|[)\]}]")
 _BRACES: Final = re.compile(r"\{[^{}]*\}")
+#: The parser keeps no time before 1970: it panics on some ways of asking for one, and says 0 on others.
+_BEFORE_1970: Final = re.compile(r'@(?:\s|"")*-')
 
 
 def _extra_functions() -> list[pp.Function]:
@@ -40,7 +46,10 @@ _register()
 
 
 def parse(text: str) -> pp.Expr:
-    """The syntax tree. Raises BadData with what the parser says, prefixed as Prometheus does."""
+    """The syntax tree.
+
+    Raises BadData with what the parser says, prefixed as Prometheus does; Unsupported for `@` before 1970.
+    """
     if not text.strip():
         raise BadData("parse error: no expression found in input")
     check_size(text)
@@ -70,3 +79,5 @@ def check_size(text: str) -> None:
     operators = sum(1 for _ in _OPERATOR.finditer(_BRACES.sub("", bare)))
     if operators > MAX_OPERATORS:
         raise BadData(f"parse error: more than {MAX_OPERATORS} operators")
+    if _BEFORE_1970.search(bare):
+        raise Unsupported("@ with a time before 1970 is not supported")

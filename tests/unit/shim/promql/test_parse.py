@@ -1,0 +1,201 @@
+"""The guard in front of the parser: what could end the process is refused before it gets there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from itertools import product
+
+import pytest
+
+from shim.errors import BadData, Unsupported
+from shim.promql.parse import MAX_DEPTH, MAX_OPERATORS, MAX_QUERY_BYTES, parse
+
+
+def refused(text: str) -> str:
+    with pytest.raises(BadData) as raised:
+        parse(text)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t ", "# nothing but a comment", "#" * 1_000])
+def test_no_expression(text: str) -> None:
+    assert refused(text) == "parse error: no expression found in input"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rate(x)", "expected type matrix in call to function 'rate', got vector"),
+        ("sum(1)", "expected type vector in aggregation expression, got scalar"),
+        ("1 > 2", "comparisons between scalars must use BOOL modifier"),
+        ("x and 1", "set operator 'and' not allowed in binary scalar expression"),
+        ("a + bool b", "bool modifier can only be used on comparison operators"),
+        ("a * on (l) group_left (l) b", "label 'l' must not occur in ON and GROUP clause at once"),
+        ("a and on (l) group_left b", "no grouping allowed for 'and' operation"),
+        ("x[0s]", "duration must be greater than 0"),
+        ("x[5m:0s]", "duration must be greater than 0"),
+        ("x offset 5m offset 5m", "offset may not be set multiple times"),
+        ("x @ 1 @ 2", "@ <timestamp> may not be set multiple times"),
+        ("x @ NaN", "timestamp out of bounds for @ modifier"),
+        ("sum(x) offset 5m", "offset modifier must be preceded by"),
+        ("nope(x)", "unknown function with name 'nope'"),
+        ("abs()", "expected 1 argument(s) in call to 'abs', got 0"),
+        ("{}", "vector selector must contain at least one non-empty matcher"),
+        ('{a=~".*"}', "vector selector must contain at least one non-empty matcher"),
+        ('x{__name__="y"}', "metric name must not be set twice"),
+        ("x[5m][5m:]", "subquery is only allowed on vector, got matrix"),
+        ("-'a'", "unary expression only allowed on expressions of type scalar or vector"),
+        ('x{a="', "unterminated quoted string"),
+        ("x(", "x("),
+    ],
+)
+def test_errors_are_prefixed_as_in_prometheus(text: str, message: str) -> None:
+    error = refused(text)
+    assert error.startswith("parse error: ")
+    assert message == "x(" or message in error
+
+
+@pytest.mark.parametrize("text", ["x @ -1", "x @-0.5", "rate(x[5m] @ # why\n -1e18)", "x[5m:] @ \t-3"])
+def test_times_before_1970_are_refused_not_taken_for_1970(text: str) -> None:
+    """The parser says 0 for them."""
+    with pytest.raises(Unsupported, match=r"^@ with a time before 1970 is not supported$"):
+        parse(text)
+    parse('x{a="@ -1"} @ 1 - 1')  # no such time in these
+
+
+def test_depth_is_bounded() -> None:
+    for begin, end in ("()", ("abs(", ")"), ("sum by (a) (", ")")):
+        deep = MAX_DEPTH - 1 if begin != "()"[0] else MAX_DEPTH
+        parse(begin * deep + "x" + end * deep)
+        assert refused(begin * (MAX_DEPTH + 1) + "x" + end * (MAX_DEPTH + 1)) == (
+            f"parse error: nested deeper than {MAX_DEPTH} levels"
+        )
+
+
+def test_operators_are_bounded() -> None:
+    parse("1" + "+1" * MAX_OPERATORS)
+    for one in ("1" + "+1" * 301, "-" * 301 + "1", "a" + " and a" * 301, "1" + " == bool 1" * 301):
+        assert refused(one) == f"parse error: more than {MAX_OPERATORS} operators"
+
+
+def test_brackets_and_operators_inside_strings_and_comments_do_not_count() -> None:
+    brackets, signs = "(" * 500, "+" * 500
+    for quote in "\"'`":
+        parse(f"x{{a={quote}{brackets}{signs}{quote}}}")
+        parse(f"label_replace(x, {quote}a{quote}, {quote}{signs}{quote}, {quote}b{quote}, {quote}c{quote})")
+    parse('x{a="\\"(((\\\\"} # ' + brackets + signs)
+    parse('x{a!="1",b=~"c",' + ",".join(f'l{i}!="-"' for i in range(400)) + "}")
+
+
+def test_length_is_bounded_in_bytes() -> None:
+    parse("x" * MAX_QUERY_BYTES)
+    too_long = f"parse error: query is longer than {MAX_QUERY_BYTES} bytes"
+    assert refused("x" * (MAX_QUERY_BYTES + 1)) == too_long
+    assert refused('"' + "é" * (MAX_QUERY_BYTES // 2) + '"') == too_long
+
+
+@pytest.mark.parametrize("text", ["\ud800", 'x{a="\udcff"}', "x\udc80"])
+def test_bad_utf8_is_refused(text: str) -> None:
+    assert refused(text).startswith("parse error: invalid UTF-8 at character ")
+
+
+@pytest.mark.parametrize(
+    "text", ["\x00", "x\x00", 'x{a="\x00"}', "é", "x{é='1'}", "\u202e", "１+１", "x[5m\x00]"]
+)
+def test_odd_characters_are_an_answer_or_an_error(text: str) -> None:
+    with suppress(BadData):
+        parse(text)
+
+
+def test_the_guard_costs_little() -> None:
+    """Linear in the text: the worst texts of the greatest length."""
+    for piece in ('"', "'", "`", "\\", '"\\', "#", "{", "}", "{}", "(", "a", "-", "\n", "@", '@""'):
+        text = piece * (MAX_QUERY_BYTES // len(piece))
+        start = time.process_time()
+        with pytest.raises(BadData):
+            parse(text if piece != "a" else text + "(")
+        assert time.process_time() - start < 5  # far above what it takes; a quadratic guard takes minutes
+
+
+EXTREMES = {
+    "parentheses": lambda n: "(" * n + "x" + ")" * n,
+    "open parentheses": lambda n: "(" * n,
+    "calls": lambda n: "abs(" * n + "x" + ")" * n,
+    "aggregations": lambda n: "sum(" * n + "x" + ")" * n,
+    "signs": lambda n: "-" * n + "x",
+    "sum": lambda n: "x" + "+x" * n,
+    "powers": lambda n: "x" + "^x" * n,
+    "sets": lambda n: "x" + " or x" * n,
+    "subqueries": lambda n: "x" + "[5m:]" * n,
+    "offsets": lambda n: "x" + " offset 5m" * n,
+    "at": lambda n: "x" + " @ 1" * n,
+    "labels": lambda n: "sum by (" + "a," * n + "a) (x)",
+    "matchers": lambda n: "x{" + 'a="",' * n + "}",
+    "or matchers": lambda n: "x{" + 'a="1" or ' * n + 'a="1"}',
+    "arguments": lambda n: "abs(" + "x," * n + "x)",
+    "digits": lambda n: "1" * n,
+    "duration": lambda n: "x[" + "1" * n + "y]",
+    "braces": lambda n: "{" * n + "}" * n,
+    "brackets": lambda n: "x" + "[" * n + "]" * n,
+    "comments": lambda n: "#\n" * n + "x",
+    "escapes": lambda n: '"' + "\\\\" * n + '"',
+    "regex": lambda n: 'x{a=~"' + "(" * n + ")" * n + '"}',
+    "regex repeats": lambda n: 'x{a=~"' + "(a{1000}){1000}" * n + '"}',
+    "hidden in quotes": lambda n: "'\"'" + "(" * n + "'\"'",
+    "hidden in comments": lambda n: "#'\n" + "(" * n + "#'\n",
+    "hidden in backticks": lambda n: "`\\`" + "(" * n + "`\\`",
+}
+#: Parses and, when it parses, plans a text from standard input; prints what came of it.
+CHILD = """
+import sys
+from shim.errors import QueryError
+from shim.grid import Grid
+from shim.plan import rules
+from shim.plan.build import build
+from shim.plan.nodes import Context
+from shim.plan.text import render
+from shim.promql.parse import parse
+try:
+    tree = parse(sys.stdin.read())
+    plan = rules.apply(build(tree, Context(Grid.instant(0))))
+    render(plan), hash(plan), str(tree)
+    print("ok")
+except QueryError as e:
+    print(type(e).__name__, str(e)[:200])
+"""
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_no_text_ends_the_process(name: str) -> None:
+    for n in (200, 100_000):
+        text = EXTREMES[name](n)
+        run = subprocess.run(
+            [sys.executable, "-c", CHILD], input=text, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert run.returncode == 0, (name, n, run.returncode, run.stderr[-500:])
+        assert re.match(r"ok|BadData|Unsupported|ExecutionError", run.stdout), run.stdout
+
+
+def test_pieces_in_any_order_give_a_tree_or_an_error() -> None:
+    pieces = [
+        "x",
+        "(",
+        ")",
+        "[5m]",
+        "[5m:1m]",
+        "{a=~'('}",
+        "@ 1",
+        "offset -1m",
+        "-",
+        "by (a)",
+        "sum",
+        "'s'",
+        ",",
+    ]
+    for parts in product(pieces, repeat=4):
+        with suppress(BadData):
+            parse(" ".join(parts))
