@@ -126,6 +126,8 @@ class QueryEngine:
         select = partial(self._catalog.select, tenant)
         value = Evaluator(Leaves(reader, select, notes), notes, self._reads).run(planned.plan)
         done = time.perf_counter()
+        for granularity_s in sorted(reader.snapped_to_s):
+            notes.info(_snapped(granularity_s))
         if not instant and isinstance(value, String | Samples):
             what = "range vector" if isinstance(value, Samples) else "string"
             raise BadData(
@@ -148,6 +150,13 @@ class QueryEngine:
             forced_s=_granularity(options.granularity_s),
             kept_from_s=tuple((g, int(now_s) - d * 86_400) for g, d in days.items()),
         )
+
+
+def _snapped(granularity_s: int) -> str:
+    return (
+        f"finer data than {granularity_s}s is gone for this time: windows are counted in whole"
+        f" {granularity_s}s buckets"
+    )
 
 
 def _granularity(asked_s: int | None) -> int:

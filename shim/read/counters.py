@@ -34,7 +34,7 @@ def increases(
 ) -> Vector:
     """`rate`, `increase` or `delta` of every key at every end. Raises QueryError."""
     table, column = column_of(part)
-    reading = plan_windows(ends, window_ms, lookback_ms, reader.limits)
+    reading = reader.windows(ends, window_ms, lookback_ms)
     cells = read_cells(reader, table, part, keys, reading, (column,))
     values = reading.sums(cells.values[column])
     values *= scale(function, window_ms, reading.snapped_s)
@@ -53,29 +53,30 @@ def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
     """Running totals of all stored deltas up to each time, where the series is alive. Raises QueryError."""
     table, column = column_of(part)
     keys = each(part)
-    reading = plan_windows(at, None, lookback_ms, reader.limits)
+    reading = reader.windows(at, None, lookback_ms)
     cells = read_cells(reader, table, part, keys, reading, (column,))
     values = reading.sums(cells.values[column])
     return Vector(at.steps, keys.labels, values, reading.present(cells.rows, cells.alive))
 
 
 def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
-    """The running total as samples, one at the end of each 10 s bucket that has data.
+    """The running total as samples, one at the end of each bucket of the finest rollup that has data.
 
     For the functions that only know samples (`irate`, `changes`, `quantile_over_time`, ...). A window
     `(t-w, t]` of these samples holds the buckets in `[t-w, t)`.
     """
     table, column = column_of(part)
-    lo = (ends.start_ms - window_ms) // 10_000 * 10
-    hi = ends.end_ms // 10_000 * 10
+    g = reader.granularity_s(ends, window_ms)
+    lo = (ends.start_ms - window_ms) // (1000 * g) * g
+    hi = ends.end_ms // (1000 * g) * g
     if reader.limits.settled_s is not None:
-        hi = min(hi, reader.limits.settled_s)
+        hi = min(hi, reader.limits.settled_s // g * g)
     before = _totals_at(reader, part, lo)
     value = sql.call("toFloat64", sql.call("sum", column))
     query = sql.Query(
         (sql.Named(sql.col("series_id"), "k"), sql.Named(sql.call("toUInt32", "timestamp"), "t"),
          sql.Named(value, "v")),
-        reader.source(table, 10),
+        reader.source(table, g),
         where=(*reader.conditions(part),
                sql.op(">=", "timestamp", sql.call("toDateTime", max(0, lo))),
                sql.op("<", "timestamp", sql.call("toDateTime", max(0, hi)))),
@@ -87,7 +88,7 @@ def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
     key, rows = key[known], rows[known]
     offsets = np.searchsorted(key, np.arange(len(part.labels) + 1)).astype(np.int64)
     running = _running(rows["v"].copy(), offsets) + before[key]
-    return Samples(part.labels, offsets, (rows["t"].astype(np.int64) + 10) * 1000, running)
+    return Samples(part.labels, offsets, (rows["t"].astype(np.int64) + g) * 1000, running)
 
 
 def _running(deltas: Floats, offsets: Ints) -> Floats:

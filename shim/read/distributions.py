@@ -16,7 +16,7 @@ from shim.grid import Grid
 from shim.read.cells import Cells, member_rows, read_cells
 from shim.read.counters import scale
 from shim.read.reader import Keys, Reader, each
-from shim.read.windows import Reading, plan_windows
+from shim.read.windows import Reading
 from shim.sql import nodes as sql
 from shim.values import Floats, Histogram, Spans, Vector
 
@@ -40,7 +40,7 @@ def histograms(
     reader: Reader, part: Part, keys: Keys, function: str, ends: Grid, window_ms: int, lookback_ms: int
 ) -> Vector:
     """`rate` or `increase` of every key as native histograms. Raises QueryError."""
-    reading = plan_windows(ends, window_ms, lookback_ms, reader.limits)
+    reading = reader.windows(ends, window_ms, lookback_ms)
     found = _read(reader, part, keys, reading)
     factor = scale(function, window_ms, reading.snapped_s)
     return _vector(keys, ends, [h if factor == 1 else multiply(h, factor) for h in found])
@@ -49,7 +49,7 @@ def histograms(
 def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
     """The histogram of all observations up to each time, where the series is alive. Raises QueryError."""
     keys = each(part)
-    reading = plan_windows(at, None, lookback_ms, reader.limits)
+    reading = reader.windows(at, None, lookback_ms)
     return _vector(keys, at, _read(reader, part, keys, reading))
 
 
@@ -60,7 +60,7 @@ def observations(
 
     `q`: the quantile at each step, for `quantile_over_time`. Raises QueryError.
     """
-    reading = plan_windows(ends, window_ms, 10_000, reader.limits)
+    reading = reader.windows(ends, window_ms, 10_000)
     columns = OBSERVATIONS[function]
     cells = read_cells(reader, TABLE, part, keys, reading, columns)
     count = reading.sums(cells.values["count"])

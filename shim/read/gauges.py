@@ -13,7 +13,6 @@ from shim.catalog.types import Part
 from shim.eval.instant import latest
 from shim.grid import Grid
 from shim.read.reader import Reader, each
-from shim.read.windows import plan_windows
 from shim.sql import nodes as sql
 from shim.values import Ints, Samples, Vector
 
@@ -26,7 +25,7 @@ def select(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> tuple[Vect
     ClickHouse keeps one sample for each step: the latest at or before it and after the step before.
     """
     step_ms = at.step_ms
-    granularity_s = _granularity(reader, at, lookback_ms)
+    granularity_s = reader.granularity_s(at, lookback_ms)
     since = sql.op("-", _time_ms("last"), at.start_ms)
     step = sql.call("greatest", 0, sql.call("intDiv", sql.op("+", since, step_ms - 1), step_ms))
     source = sql.Query(
@@ -54,7 +53,7 @@ def select(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> tuple[Vect
 
 def window_samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
     """All samples in `(first end - window, last end]`, with what their buckets aggregated."""
-    granularity_s = _granularity(reader, ends, window_ms)
+    granularity_s = reader.granularity_s(ends, window_ms)
     last = sql.call("max", "last")
     columns = [
         sql.Named(sql.col("series_id"), "k"),
@@ -101,11 +100,6 @@ def _samples(part: Part, rows: npt.NDArray[np.void]) -> Samples:
         extra = {"low": rows["min"], "high": rows["max"], "total": rows["sum"], "count": rows["count"]}
     offsets = np.searchsorted(key, np.arange(len(part.labels) + 1)).astype(np.int64)
     return Samples(part.labels, offsets, rows["t"].astype(np.int64), rows["v"].astype(np.float64), **extra)
-
-
-def _granularity(reader: Reader, ends: Grid, window_ms: int) -> int:
-    """10, unless that rollup is gone for these times."""
-    return plan_windows(Grid.instant(ends.start_ms), window_ms, 10_000, reader.limits).snapped_s
 
 
 def _time_ms(name: str) -> sql.Expr:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 from indexer.store import Store, StoreError
 from shim.catalog.types import Part
 from shim.errors import ExecutionError, InternalError, TimedOut
+from shim.grid import Grid
 from shim.labels import Labels
-from shim.read.windows import Limits
+from shim.read.windows import Limits, Reading, plan_windows
 from shim.sql import nodes as sql
 from shim.sql.render import render
 from shim.tenancy import Tenant
@@ -43,6 +44,7 @@ class Reader:
     max_cells: int
     deadline_s: float  # time.monotonic() at which the query is given up
     statements: list[Statement] = field(default_factory=list)
+    snapped_to_s: set[int] = field(default_factory=set)  # rollups taken because retention dropped finer ones
 
     def fetch(self, query: sql.Query, dtype: npt.DTypeLike) -> npt.NDArray[np.void]:
         """The rows of a query as records.
@@ -75,6 +77,24 @@ class Reader:
                 "query processing would load too many samples into memory: "
                 f"{count} values, at most {self.max_cells}"
             )
+
+    def windows(self, ends: Grid, window_ms: int | None, lookback_ms: int) -> Reading:
+        """`plan_windows` within the limits, and a note of windows that only coarser rollups still hold."""
+        reading = plan_windows(ends, window_ms, lookback_ms, self.limits)
+        snapped_ms = reading.snapped_s * 1000
+        if (window_ms or 0) % snapped_ms or (ends.times_ms % snapped_ms).any():
+            self._note(reading.snapped_s)
+        return reading
+
+    def granularity_s(self, ends: Grid, window_ms: int) -> int:
+        """The finest rollup that still holds these windows: where a bucket is one sample."""
+        found = plan_windows(Grid.instant(ends.start_ms), window_ms, 10_000, self.limits).snapped_s
+        self._note(found)
+        return found
+
+    def _note(self, snapped_s: int) -> None:
+        if snapped_s > 10 and not self.limits.forced_s:
+            self.snapped_to_s.add(snapped_s)
 
     def source(self, table: str, granularity_s: int) -> sql.Table:
         return sql.Table(self.store.database, f"{table}_{_SUFFIX[granularity_s]}")

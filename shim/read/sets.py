@@ -15,7 +15,7 @@ from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.read.cells import member_rows, read_cells
 from shim.read.reader import Keys, Reader
-from shim.read.windows import Reading, plan_windows
+from shim.read.windows import Reading
 from shim.sql import nodes as sql
 from shim.values import Floats, Vector
 
@@ -26,7 +26,7 @@ _ROW: Final = [("k", "<u8"), ("c", "<u4"), ("n", "<u8")]
 
 def unions(reader: Reader, part: Part, keys: Keys, ends: Grid, window_ms: int, lookback_ms: int) -> Vector:
     """How many members the union of each key's buckets in `[t-w, t)` has. Raises QueryError."""
-    reading = plan_windows(ends, window_ms, lookback_ms, reader.limits)
+    reading = reader.windows(ends, window_ms, lookback_ms)
     cells = read_cells(reader, TABLE, part, keys, reading, ())
     values = _union_per_step(reader, part, keys, reading)
     return Vector(ends.steps, keys.labels, values, reading.present(cells.rows, cells.alive))
@@ -154,8 +154,7 @@ class _BucketEnds:
 
     @staticmethod
     def of(at: Grid, lookback_ms: int, reader: Reader) -> _BucketEnds:
-        reading = plan_windows(Grid.instant(at.start_ms), lookback_ms, 10_000, reader.limits)
-        g = reading.snapped_s
+        g = reader.granularity_s(at, lookback_ms)
         ends = at.times_ms // 1000 // g * g
         if reader.limits.settled_s is not None:
             ends = np.minimum(ends, reader.limits.settled_s // g * g)
