@@ -13,7 +13,7 @@ from typing import Any, Final
 import promql_parser as pp
 
 from shim import labels as lb
-from shim.errors import BadData, Unsupported
+from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.binary import Matching
 from shim.grid import Grid
 from shim.matching import Matcher, MatchOp, compile_regex
@@ -45,6 +45,8 @@ _CARDS: Final = {
 }
 _SET_OPS: Final = ("and", "or", "unless")
 _MAX_MS: Final = 1 << 53
+#: Points a subquery may be evaluated at: all of them are in memory at a time.
+_MAX_SUBQUERY_STEPS: Final = 1_000_000
 _OPS: Final = {
     name: name
     for name in ("+", "-", "*", "/", "%", "^", "==", "!=", "<", ">", "<=", ">=", *_SET_OPS, "atan2")
@@ -52,7 +54,7 @@ _OPS: Final = {
 
 
 def build(tree: pp.Expr, context: Context) -> Node:
-    """The plan of a whole query over `context.grid`. Raises BadData or Unsupported, naming the construct."""
+    """The plan of a whole query over `context.grid`. Raises QueryError, naming the construct."""
     context = replace(context, start_ms=context.grid.start_ms, end_ms=context.grid.end_ms)
     try:
         return _build(tree, context)
@@ -190,7 +192,12 @@ def _subquery(name: str, tree: pp.SubqueryExpr, args: tuple[Node, ...], ctx: Con
     inner: Node | None = None
     if first <= ends.end_ms:
         last = ends.end_ms // step_ms * step_ms
-        inner = _build(tree.expr, replace(ctx, grid=Grid(first, last, step_ms)))
+        grid = Grid(first, last, step_ms)
+        if grid.steps > _MAX_SUBQUERY_STEPS:
+            raise ExecutionError(
+                f"subquery of {grid.steps} steps: at most {_MAX_SUBQUERY_STEPS} are evaluated"
+            )
+        inner = _build(tree.expr, replace(ctx, grid=grid))
     return SubqueryCall(ctx.grid, name, inner, ends, range_ms, args)
 
 
@@ -221,9 +228,9 @@ def _absent_labels(tree: Any) -> lb.Labels:
             continue
         if m.op == "=" and m.name not in seen:
             fixed[m.name] = m.value
+            seen.add(m.name)
         else:
             fixed.pop(m.name, None)
-        seen.add(m.name)
     return lb.make(fixed)
 
 
