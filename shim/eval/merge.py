@@ -30,10 +30,12 @@ def relabelled(vector: Vector, change: Callable[[Labels], Labels]) -> Vector:
 
 
 def merged(vector: Vector) -> Vector:
-    """One row per label set. Raises ExecutionError when a label set has two values at one time."""
-    joined = _merge_histograms(_merge_floats(vector))
-    _refuse_float_and_histogram(joined)
-    return joined
+    """One row per label set among the floats, and one among the histograms.
+
+    Raises ExecutionError when a label set has two values of one sort at one time. A float and a histogram may
+    stand side by side: one name sent as counter and as timer answers with both (semantics.md).
+    """
+    return _merge_histograms(_merge_floats(vector))
 
 
 def groups_of(labels: Sequence[Labels]) -> dict[Labels, list[int]]:
@@ -85,15 +87,6 @@ def _merge_histograms(vector: Vector) -> Vector:
         _refuse(np.sum([h.present for h in parts], axis=0) > 1)
         histograms.append(combine(parts))
     return replace(vector, histogram_labels=list(rows), histograms=histograms)
-
-
-def _refuse_float_and_histogram(vector: Vector) -> None:
-    if not vector.histograms or not len(vector.labels):
-        return
-    floats = {labels: i for i, labels in enumerate(vector.labels)}
-    for labels, histogram in zip(vector.histogram_labels, vector.histograms, strict=True):
-        if (i := floats.get(labels)) is not None:
-            _refuse(vector.present[i] & histogram.present)
 
 
 def _refuse(overlap: Bools) -> None:
