@@ -64,9 +64,10 @@ def _places(
 ) -> tuple[tuple[Ints, Ints], Bools]:
     """(key, cell) of each row that belongs to a known key, and which rows those are."""
     if keys.group is not None:
-        known = fetched["k"] < len(keys) * reading.cells
-        key, cell = np.divmod(fetched["k"][known].astype(np.int64), reading.cells)
-        return (key, cell), known
+        bits = _cell_bits(reading)
+        known = fetched["x"] < len(keys) << bits
+        packed = fetched["x"][known].astype(np.int64)
+        return (packed >> bits, packed & ((1 << bits) - 1)), known
     key, known = keys.index(part, fetched["k"])
     return (key[known], fetched["c"][known].astype(np.int64)), known
 
@@ -78,13 +79,14 @@ def member_rows(
     keys: Keys,
     reading: Reading,
     columns: tuple[sql.Named, ...],
-    stride: int = 1,
+    *,
+    packed: bool = False,
 ) -> sql.Union | sql.Query:
     """Rows with their key `k`, cell `c`, flags `h` and `a` where the reading needs them, and `columns`.
 
-    `stride` multiplies the key of a group.
+    `packed`: the keys of groups leave their low bits for the cell.
     """
-    key = sql.Named(keys.expr(part, stride), "k")
+    key = sql.Named(keys.high_bits(part, _cell_bits(reading)) if packed else keys.expr(part), "k")
     flagged = _flagged(reading)
     members = [
         sql.Query(
@@ -102,9 +104,9 @@ def _query(
 ) -> sql.Query:
     flagged = _flagged(reading)
     raw = tuple(sql.Named(sql.col(c), c) for c in columns)
-    # Groups: one number says key and cell, which makes for a smaller and faster hash table.
+    # Groups: one small number says key and cell, which makes for a smaller and faster hash table.
     packed = keys.group is not None
-    place = sql.op("+", "k", "c") if packed else sql.col("k")
+    place = sql.call("bitOr", "k", "c") if packed else sql.col("k")
     out = [sql.Named(place, "x")] if packed else [sql.Named(place, "k"), sql.Named(sql.col("c"), "c")]
     if flagged:
         out += [sql.Named(sql.call("max", f), f"{f}_max") for f in ("h", "a")]
@@ -113,7 +115,7 @@ def _query(
         if flagged:
             merge = sql.call(MERGES[column] + "If", column, "h")
         out.append(sql.Named(sql.call("toFloat64", merge), f"{column}_out"))
-    source = member_rows(reader, table, part, keys, reading, raw, stride=reading.cells)
+    source = member_rows(reader, table, part, keys, reading, raw, packed=packed)
     query = sql.Query(tuple(out), source, group_by=("x",) if packed else ("k", "c"))
     return _flat(query) if isinstance(source, sql.Query) and not flagged else query
 
@@ -128,16 +130,21 @@ def _flat(query: sql.Query) -> sql.Query:
         at = column.expr
         if isinstance(at, sql.Column):
             at = exprs[at.name]
-        elif isinstance(at, sql.Op):
-            at = sql.Op(at.op, tuple(exprs[a.name] for a in at.args if isinstance(a, sql.Column)))
+        elif isinstance(at, sql.Func) and at.name == "bitOr":
+            at = sql.Func(at.name, tuple(exprs[a.name] for a in at.args if isinstance(a, sql.Column)))
         columns.append(sql.Named(at, column.alias))
     return sql.Query(tuple(columns), inner.source, inner.where, query.group_by)
 
 
 def _dtype(keys: Keys, columns: tuple[str, ...], flagged: bool) -> np.dtype[np.void]:
-    cell = [("c", "<u4")] if keys.group is None else []
+    place = [("k", "<u8"), ("c", "<u4")] if keys.group is None else [("x", "<u4")]
     flags = [("h", "u1"), ("a", "u1")] if flagged else []
-    return np.dtype([("k", "<u8"), *cell, *flags, *((c, "<f8") for c in columns)])
+    return np.dtype([*place, *flags, *((c, "<f8") for c in columns)])
+
+
+def _cell_bits(reading: Reading) -> int:
+    """Bits that hold the number of a cell."""
+    return max(1, (reading.cells - 1).bit_length())
 
 
 def _flagged(reading: Reading) -> bool:

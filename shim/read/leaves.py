@@ -181,10 +181,9 @@ class Leaves:
     def _merged_window(
         self, part: Part, child: RangeCall, grouping: Grouping, args: Sequence[Value]
     ) -> Vector:
-        keys = _named(part, child.function)
         if self._merges(part, child.function):
-            return self._window(part, _groups(keys.labels, grouping), child, args)
-        return self._sum(self._window(part, keys, child, args), grouping)
+            return self._window(part, _groups(part.labels, grouping, lb.dropping_name), child, args)
+        return self._sum(self._window(part, _named(part, child.function), child, args), grouping)
 
     def _merges(self, part: Part, function: str) -> bool:
         match part.kind, part.view:
@@ -218,11 +217,16 @@ def _named(part: Part, function: str) -> Keys:
     return each(part, [lb.dropping_name(labels) for labels in part.labels])
 
 
-def _groups(labels: Sequence[lb.Labels], grouping: Grouping) -> Keys:
+def _groups(
+    labels: Sequence[lb.Labels],
+    grouping: Grouping,
+    shown: Callable[[lb.Labels], lb.Labels] = lambda labels: labels,
+) -> Keys:
+    """The groups of series, under what `shown` makes of their labels."""
     names = frozenset(grouping.labels)
     found: dict[lb.Labels, int] = {}
     group = [found.setdefault(group_labels(one, names, grouping.without), len(found)) for one in labels]
-    return Keys(list(found), np.asarray(group, dtype=np.int64))
+    return Keys([shown(one) for one in found], np.asarray(group, dtype=np.int64))
 
 
 def joined(vectors: Sequence[Vector], steps: int) -> Vector:

@@ -126,16 +126,26 @@ class Keys:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def expr(self, part: Part, stride: int = 1) -> sql.Expr:
-        """UInt64: the group's index times `stride`, or the series' id where there are no groups."""
+    def expr(self, part: Part) -> sql.Expr:
+        """UInt64: the group's index, or the series' id where there are no groups."""
         if self.group is None:
             return sql.col("series_id")
-        if len(self.labels) == 1 and not part.whole:
+        if self._one_of_all(part):
             return sql.call("toUInt64", 0)
-        ids, groups = tuple(part.series_ids.tolist()), tuple((self.group * stride).tolist())
-        return sql.call(
-            "transform", "series_id", sql.Ints(ids), sql.Ints(groups), sql.call("toUInt64", _NO_GROUP)
-        )
+        nobody = sql.call("toUInt64", _NO_GROUP)
+        return sql.call("transform", "series_id", _ids(part), _numbers(self.group, "UInt64"), nobody)
+
+    def high_bits(self, part: Part, bits: int) -> sql.Expr:
+        """UInt32: the group's index above `bits` low bits that are 0; all bits set for no group."""
+        assert self.group is not None
+        if self._one_of_all(part):
+            return sql.call("toUInt32", 0)
+        nobody = sql.call("toUInt32", _NO_GROUP)
+        return sql.call("transform", "series_id", _ids(part), _numbers(self.group << bits, "UInt32"), nobody)
+
+    def _one_of_all(self, part: Part) -> bool:
+        """One group, and no row of another series is read."""
+        return len(self.labels) == 1 and not part.whole
 
     def index(self, part: Part, keys: npt.NDArray[np.uint64]) -> tuple[Ints, Bools]:
         """The index in `labels` of each fetched key, and which of them are known at all."""
@@ -148,8 +158,16 @@ class Keys:
         return place.astype(np.int64), np.asarray(known)
 
 
-#: Far above every index times stride, and far enough below 2^64 to add a cell.
-_NO_GROUP = 1 << 63
+#: Above the index of every group.
+_NO_GROUP = (1 << 32) - 1
+
+
+def _ids(part: Part) -> sql.Ints:
+    return sql.Ints(tuple(part.series_ids.tolist()))
+
+
+def _numbers(values: Ints, kind: str) -> sql.Ints:
+    return sql.Ints(tuple(values.tolist()), kind)
 
 
 def each(part: Part, labels: Sequence[Labels] | None = None) -> Keys:
