@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, assert_never
 
 from shim.sql.nodes import Column, Element, Expr, Func, Int, Ints, Lambda, Named, Op, Query, Table, Union
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OPERATORS: Final = frozenset({"+", "-", "*", "/", "%", "=", "<", "<=", ">", ">=", "AND", "OR", "IN"})
 
 
 def render(query: Query) -> str:
     """The statement on one line, without FORMAT."""
     text = _query(query)
     if query.settings:
-        text += " SETTINGS " + ", ".join(f"{_name(k)} = {v}" for k, v in query.settings)
+        text += " SETTINGS " + ", ".join(f"{_name(k)} = {v:d}" for k, v in query.settings)
     return text
 
 
@@ -57,18 +59,24 @@ def _expr(e: Expr) -> str:
             return str(int(e.value))
         case Ints():
             # One string literal: a long array literal costs ClickHouse a node of its tree for each number.
-            return f"CAST('[{','.join(map(str, e.values))}]', 'Array({_name(e.type)})')"
+            return f"CAST('[{_numbers(e.values)}]', 'Array({_name(e.type)})')"
         case Func():
             return f"{_name(e.name)}({', '.join(_expr(a) for a in e.args)})"
         case Op():
+            if e.op not in _OPERATORS:
+                raise ValueError(f"not an operator of ours: {e.op!r}")
             if e.op == "IN" and isinstance(e.args[1], Ints):
-                return f"({_expr(e.args[0])} IN ({','.join(map(str, e.args[1].values))}))"
+                return f"({_expr(e.args[0])} IN ({_numbers(e.args[1].values)}))"
             return "(" + f" {e.op} ".join(_expr(a) for a in e.args) + ")"
         case Lambda():
             return f"({', '.join(_name(n) for n in e.names)}) -> {_expr(e.body)}"
         case Element():
             return f"tupleElement({_expr(e.of)}, {e.index:d})"
     assert_never(e)
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return ",".join(map(str, map(int, values)))
 
 
 def _name(name: str) -> str:
