@@ -116,11 +116,17 @@ class Leaves:
                 if name in counters.EXACT:
                     found = distributions.histograms(*how)
                     return classic.bucket_series(found, part.le_matchers)
+                if name == "present_over_time":
+                    held = distributions.histograms(self.reader, part, keys, name, ends, window_ms, 10_000)
+                    found = classic.bucket_series(held, part.le_matchers)
+                    return replace(found, values=np.ones_like(found.values))
                 raise Unsupported(f"{name}() over the buckets of a distribution is not supported yet")
             case "histogram", "":
                 return self._distribution_window(part, keys, leaf, args)
             case ("counter", _) | ("histogram", _) if name in counters.EXACT:
                 return counters.increases(*how)
+        if name == "uniq_over_time":
+            raise Unsupported(f"{name}() is for sets, not for a {part.kind}")
         samples = replace(self._samples(part, leaf.window, f"{name}()"), labels=part.labels)
         return over_windows(name, samples, leaf.grid, ends, window_ms, scalars(args), self.notes)
 

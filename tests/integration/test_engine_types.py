@@ -187,6 +187,13 @@ def test_classic_names_give_what_the_native_histogram_gives(p: Pipeline) -> None
     assert ones == {(("le", "1.0"),): float(sum(x <= 1 for x in truth))}
 
 
+def test_absence_of_classic_names(p: Pipeline) -> None:
+    for name in ("lat_bucket", "lat_count", "lat_sum", 'lat_bucket{le="+Inf"}'):
+        assert p.instant(f"absent_over_time({name}[5m])", NOW_S) == {}
+        assert p.instant(f"absent_over_time({name}[5m])", NOW_S + 3_600) != {}
+    assert list(p.instant('absent_over_time(lat_bucket{le="7"}[5m])', NOW_S)) == [(("le", "7"),)]
+
+
 def test_a_stored_metric_of_a_classic_name_wins(p: Pipeline) -> None:
     assert list(p.instant("own_count", NOW_S).values()) == [40.0]
     assert list(p.instant("own_sum", NOW_S).values()) == [6.0]
