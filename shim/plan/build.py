@@ -47,10 +47,6 @@ _SET_OPS: Final = ("and", "or", "unless")
 _MAX_MS: Final = 1 << 53
 #: Points a subquery may be evaluated at: all of them are in memory at a time.
 _MAX_SUBQUERY_STEPS: Final = 1_000_000
-_OPS: Final = {
-    name: name
-    for name in ("+", "-", "*", "/", "%", "^", "==", "!=", "<", ">", "<=", ">=", *_SET_OPS, "atan2")
-}
 
 
 def build(tree: pp.Expr, context: Context) -> Node:
@@ -250,7 +246,9 @@ def _aggregate(tree: pp.AggregateExpr, ctx: Context) -> Aggregate:
 
 
 def _binary(tree: pp.BinaryExpr, ctx: Context) -> Binary:
-    op = _OPS[str(tree.op).lower()]
+    op = str(tree.op).lower()
+    if op not in supported.OPERATORS:
+        raise Unsupported(f"operator {op} is not supported yet")
     left, right = _build(tree.lhs, ctx), _build(tree.rhs, ctx)
     mod = tree.modifier
     matching = _matching(mod, op)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from shim.eval.aggregate import PARAMETRISED, PLAIN
 from shim.eval.functions.registry import FUNCTIONS
@@ -10,6 +11,11 @@ from shim.eval.range.registry import RANGE_FUNCTIONS
 
 #: Range functions of ours that Prometheus does not have, and those the planner builds out of others.
 _OWN = frozenset({"uniq_over_time", "absent_over_time"})
+
+#: Binary operators, in Prometheus' order.
+OPERATORS: Final = (
+    "+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<", ">=", "<=", "and", "or", "unless",
+)  # fmt: skip
 
 
 def functions() -> Collection[str]:

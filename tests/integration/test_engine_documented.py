@@ -1,0 +1,79 @@
+"""docs/promql.md against the engine: each cell of its table of range functions, and the known differences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer.schema import Retention, migrate
+from indexer.store import open_store
+from shim.errors import BadData
+from shim.grid import Grid
+from shim.plan import supported
+from shim.values import Vector
+from tests.support.pipeline import Pipeline
+from tests.support.promql_table import KINDS, differences, range_cell
+
+NOW_S = 20_400 * 86_400
+DATABASE = "engine_documented"
+KEPT = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
+#: Functions with scalars beside the range.
+ARGUMENTS = {
+    "quantile_over_time": "0.5, {}",
+    "predict_linear": "{}, 60",
+    "double_exponential_smoothing": "{}, 0.5, 0.5",
+}
+
+
+@pytest.fixture(scope="module")
+def p(chdb_path: Path) -> Iterator[Pipeline]:
+    """One series of each type, called like it."""
+    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
+    migrate(store, KEPT)
+    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+    types = {"counter": "c", "gauge": "g", "distribution": "d", "set": "s"}
+    pipeline.send(f"{k}:{n % 7}|{t}|T{NOW_S - n}" for k, t in types.items() for n in range(5, 300, 5))
+    yield pipeline
+    pipeline.close()
+    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
+    store.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("function", sorted(supported.range_functions()))
+def test_a_cell_of_the_table(p: Pipeline, function: str, kind: str) -> None:
+    query = f"{function}({ARGUMENTS.get(function, '{}').format(f'{kind}[1m]')})"
+    cell = range_cell(function, kind)
+    if not cell:
+        with pytest.raises(BadData, match=rf"{function}\(\)"):
+            p.instant(query, NOW_S)
+        return
+    value = p.answer(query, Grid.instant(NOW_S * 1000)).value
+    assert isinstance(value, Vector)
+    if function == "absent_over_time":
+        assert not value.present.any()
+        return
+    native = cell == "histogram" or (kind == "distribution" and function == "last_over_time")
+    assert (len(value.histograms), int(value.present.sum())) == ((1, 0) if native else (0, 1))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [d for d in differences() if "refused" in d and any(k in d["query"] for k in ("distribution", "set["))],
+    ids=lambda d: d["query"],
+)
+def test_known_differences_are_refused_when_read(p: Pipeline, entry: dict[str, str]) -> None:
+    with pytest.raises(BadData) as raised:
+        p.instant(entry["query"], NOW_S)
+    assert entry["refused"] in str(raised.value), "supported now? Take it from tests/known_differences.toml"
+
+
+def test_known_differences_in_meaning(p: Pipeline) -> None:
+    """Prometheus would extrapolate the samples 0..11 s apart; and it has no sets."""
+    truth = sum(n % 7 for n in range(5, 61, 5))
+    assert list(p.instant("increase(counter[1m])", NOW_S).values()) == [truth]
+    summed = list(p.instant("sum_over_time(set[5m:1m])", NOW_S).values())
+    one_by_one = [list(p.instant("set", NOW_S - 60 * k).values()) for k in range(5)]
+    assert summed == [sum(v for found in one_by_one for v in found)]
