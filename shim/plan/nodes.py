@@ -7,11 +7,12 @@ the data's time it looks, and has one point when `@` fixes it (then the value is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 
 from shim.eval.binary import Matching
 from shim.grid import Grid
-from shim.labels import Labels
+from shim.labels import NAME, Labels
 from shim.matching import Matcher
 
 
@@ -108,6 +109,17 @@ class Grouping:
     def __str__(self) -> str:
         return f"{'without' if self.without else 'by'} ({', '.join(self.labels)})"
 
+    def of(self, inner: Grouping) -> Grouping:
+        """The one grouping that gives what this one gives of sums grouped by `inner`."""
+        mine, inside = frozenset(self.labels), frozenset(inner.labels)
+        if inner.without:
+            if self.without:
+                return Grouping(tuple(sorted(mine | inside)), without=True)
+            return Grouping(tuple(n for n in self.labels if n not in inside and n != NAME))
+        if self.without:
+            return Grouping(tuple(n for n in inner.labels if n not in mine and n != NAME))
+        return Grouping(tuple(n for n in self.labels if n in inside))
+
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
@@ -123,12 +135,19 @@ class Merged:
     """`sum` of a selector or of a mergeable range function, done where the data is (rules/merge.py).
 
     ClickHouse sums per group, so groups x cells leave it; series whose type does not merge are
-    evaluated one by one and summed here.
+    evaluated one by one and summed here. `outer` are the groupings of sums around it, the nearest first: the
+    sum of unions of a set is a union, too.
     """
 
     grid: Grid
     grouping: Grouping
     child: Select | RangeCall
+    outer: tuple[Grouping, ...] = ()
+
+    @property
+    def at_once(self) -> Merged:
+        """The same with all its sums taken as one: of a single type that is equal."""
+        return replace(self, grouping=reduce(lambda g, o: o.of(g), self.outer, self.grouping), outer=())
 
 
 @dataclass(frozen=True, slots=True)

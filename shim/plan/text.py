@@ -62,7 +62,9 @@ def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
             param = () if node.param is None else (node.param,)
             return f"{node.op} {node.grouping}", (*param, node.child)
         case Merged():
-            return f"merged sum {node.grouping}", (node.child,)
+            return f"merged {' of '.join(f'sum {g}' for g in (*node.outer[::-1], node.grouping))}", (
+                node.child,
+            )
         case Binary():
             how = f"{' bool' if node.return_bool else ''}{_matching(node.matching)}"
             return f"{node.op}{how}", (node.left, node.right)

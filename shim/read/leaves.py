@@ -166,18 +166,26 @@ class Leaves:
 
     def _merged(self, node: Merged, args: Sequence[Value]) -> Vector:
         """Every part summed where its data is, if its type merges; else series by series."""
-        child, grouping = node.child, node.grouping
+        child = node.child
         if isinstance(child, Select):
             steps = child.at.steps
             parts = self._parts(child.matchers, child.at, child.lookback_ms)
-            found = [self._merged_instant(p, child, grouping) for p in parts]
         else:
             steps = child.window.ends.steps
             parts = self._window_parts(child.window, child.lookback_ms)
-            found = [self._merged_window(p, child, grouping, args) for p in parts]
-        if len(found) == 1:
-            return found[0]
-        return self._sum(joined_loose(found, steps), grouping)
+        if len(parts) == 1:
+            return self._merged_part(parts[0], node.at_once, args)
+        vector = joined_loose([self._merged_part(p, node, args) for p in parts], steps)
+        for grouping in (node.grouping, *node.outer):
+            vector = self._sum(vector, grouping)
+        return vector
+
+    def _merged_part(self, part: Part, node: Merged, args: Sequence[Value]) -> Vector:
+        """The innermost sums of one part."""
+        child = node.child
+        if isinstance(child, Select):
+            return self._merged_instant(part, child, node.grouping)
+        return self._merged_window(part, child, node.grouping, args)
 
     def _merged_instant(self, part: Part, child: Select, grouping: Grouping) -> Vector:
         if part.kind != "set":  # a running total counts only while its series is alive: not of the group's

@@ -73,6 +73,7 @@ CASES: Final[dict[str, tuple[str, Grid]]] = {
     "set_latest_by_route": ("sum by (route) (users)", HOUR),
     "set_over_time": ("sum by (route) (sum_over_time(users[1h]))", DAY),
     "set_over_sliding_windows": ("sum(uniq_over_time(users[5m]))", HOUR),
+    "set_sums_of_sums": ("sum(sum by (route) (sum_over_time(users[1h])))", INSTANT),
     "set_stitched": ("sum(sum_over_time(users[2d]))", ODD),
     # everything else
     "two_types_under_one_name": ("sum by (__name__) (rate(mixed[5m]))", HOUR),

@@ -211,6 +211,9 @@ def test_a_stored_metric_of_a_classic_name_wins(p: Pipeline) -> None:
         ('users{route="a"} * users{route="a"}', 4), ('users{route="a"} > 1', 2),
         ('users{route="a"} == bool 2', 1), ("count(users)", 2), ("max(users)", 2),
         ('last_over_time(users{route="a"}[5m])', 2), ('present_over_time(users{route="a"}[5m])', 1),
+        # sums of unions are unions, however they are nested
+        ("sum(sum by (route) (users))", 3), ("sum(sum without (route) (sum by (route) (users)))", 3),
+        ("sum(sum by (route) (sum_over_time(users[1m])))", 18), ("sum by (x) (sum without (y) (users))", 3),
         ('timestamp(users{route="a"})', NOW_S), ('-users{route="a"}', -2), ("sum(users offset 10s)", 3),
     ],
 )  # fmt: skip

@@ -125,6 +125,8 @@ def queries(draw: st.DrawFn) -> str:
         function = "rate"  # of a distribution: not there yet
     inner = f"{function}({name}{matcher}{window}{offset})" if function else f"{name}{matcher}{offset}"
     summed = f"{draw(groupings())} ({inner})"
+    if draw(st.booleans()):
+        summed = f"{draw(groupings())} ({summed})"
     return draw(st.sampled_from(AROUND)).replace("{}", summed)
 
 

@@ -6,6 +6,7 @@ Exact because the sum of increases is the increase of the sums: semantics.md, "S
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from shim.plan.nodes import Aggregate, Merged, Node, RangeCall, Select
@@ -15,10 +16,12 @@ MERGEABLE: Final = frozenset({"rate", "increase", "sum_over_time", "uniq_over_ti
 
 
 def merge_sums(node: Node) -> Node:
-    """`sum` of a selector or a mergeable range function -> Merged."""
+    """`sum` of a selector or a mergeable range function -> Merged; a sum around that goes into it."""
     if not isinstance(node, Aggregate) or node.op != "sum":
         return node
     child = node.child
+    if isinstance(child, Merged):
+        return replace(child, outer=(*child.outer, node.grouping))
     if isinstance(child, Select) or (isinstance(child, RangeCall) and child.function in MERGEABLE):
         return Merged(node.grid, node.grouping, child)
     return node

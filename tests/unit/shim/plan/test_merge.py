@@ -1,0 +1,82 @@
+"""The rule that sums where the data is, and how nested sums become one."""
+
+from __future__ import annotations
+
+import pytest
+
+from shim.eval.grouping import group_labels
+from shim.grid import Grid
+from shim.plan.build import build
+from shim.plan.nodes import Context, Grouping
+from shim.plan.rules import apply
+from shim.plan.rules.merge import MERGEABLE, merge_sums
+from shim.plan.text import render
+from shim.promql.parse import parse
+
+
+def first_line(text: str) -> str:
+    return render(apply(build(parse(text), Context(Grid.instant(0))), [merge_sums])).splitlines()[0]
+
+
+@pytest.mark.parametrize("function", sorted(MERGEABLE))
+def test_sums_of_what_merges(function: str) -> None:
+    assert first_line(f"sum by (a) ({function}(x[5m]))") == "merged sum by (a)"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sum(x)", "merged sum by ()"),
+        ("sum without (a) (x)", "merged sum without (a)"),
+        ("sum(sum by (a) (x))", "merged sum by () of sum by (a)"),
+        ("sum by (a) (sum without (b) (sum by (a, b, c) (x)))",
+         "merged sum by (a) of sum without (b) of sum by (a, b, c)"),
+        ("avg(x)", "avg by ()"),
+        ("sum(irate(x[5m]))", "sum by ()"),
+        ("sum(max_over_time(x[5m]))", "sum by ()"),
+        ("sum(-x)", "sum by ()"),
+        ("sum(avg(x))", "sum by ()"),
+        ("avg(sum(x))", "avg by ()"),
+        ("sum(rate(x[5m:1m]))", "sum by ()"),
+        ("sum(x > 1)", "sum by ()"),
+    ],
+)  # fmt: skip
+def test_what_is_merged_and_what_is_not(text: str, line: str) -> None:
+    assert first_line(text) == line
+
+
+AROUND = (
+    "abs({})",
+    "-{}",
+    "{} + 1",
+    "1 / {}",
+    "topk(1, {})",
+    "max_over_time(({})[5m:1m])",
+    "vector(scalar({}))",
+    "quantile_over_time(scalar({}), y[5m])",
+    "topk(scalar({}), y)",
+)
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_everywhere_in_a_plan(around: str) -> None:
+    plan = apply(build(parse(around.format("sum(rate(x[5m]))")), Context(Grid.instant(0))), [merge_sums])
+    assert "merged sum by ()" in render(plan)
+
+
+GROUPINGS = tuple(
+    Grouping(labels, without)
+    for labels in ((), ("b",), ("a", "b"), ("a", "c"), ("__name__", "a"))
+    for without in (False, True)
+)
+
+
+@pytest.mark.parametrize("inner", GROUPINGS, ids=str)
+@pytest.mark.parametrize("outer", GROUPINGS, ids=str)
+def test_two_groupings_are_one(outer: Grouping, inner: Grouping) -> None:
+    labels = (("__name__", "x"), ("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"))
+
+    def group(grouping: Grouping, of: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        return group_labels(of, frozenset(grouping.labels), grouping.without)
+
+    assert group(outer.of(inner), labels) == group(outer, group(inner, labels))
