@@ -1,0 +1,76 @@
+"""Where the time of one small query goes: HTTP, Python around the statement, the statement, its planning.
+
+What the server measures itself comes with `explain=1`; what ClickHouse needs is measured afterwards, with
+the same statement on the same data in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.store import open_store
+from tests.bench.peer_servers import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The one statement of a query."""
+
+    sql: str
+
+    def measure(self, path: Path, times: int) -> None:
+        """Prints what it costs in ClickHouse: nothing at all, planning, all of it."""
+        store = open_store(f"chdb://{path}", pool=1)
+        explained = f"EXPLAIN PLAN {self.sql}"
+        try:
+            nothing = _median_ms(lambda: store.fetch("SELECT toUInt8(1)", "u1"), times)
+            planned = _median_ms(lambda: store.fetch(explained, "u1"), times)
+            whole = _median_ms(lambda: store.fetch(self.sql, "u1"), times)
+        finally:
+            store.close()
+        print("\nIts statement alone, in a process of its own, medians\n")
+        print("| what | ms |\n|---|---:|")
+        print(f"| `SELECT 1`: the way into ClickHouse and back | {nothing:.2f} |")
+        print(f"| `EXPLAIN PLAN` of the statement: the same, and planning | {planned:.2f} |")
+        print(f"| the statement | {whole:.2f} |", flush=True)
+
+
+def profile(server: Server, path: str, parameters: dict[str, object], times: int) -> Statement:
+    """Prints the parts of a request, medians; gives its statement. The query must need one statement only."""
+    parts: dict[str, list[float]] = {"request": [], "HTTP": [], "plan": [], "evaluate": [], "statement": []}
+    sql = ""
+    for _ in range(times):
+        parts["HTTP"].append(server.ask("query", {"query": "1", "time": parameters["end"]})[0] * 1000)
+        took_s, body = server.ask(path, {**parameters, "explain": 1})
+        explain = json.loads(body)["explain"]
+        (statement,) = explain["statements"]
+        parts["request"].append(took_s * 1000)
+        parts["plan"].append(explain["timings"]["prepared_ms"])
+        parts["evaluate"].append(explain["timings"]["evaluated_ms"])
+        parts["statement"].append(statement["wall_ms"])
+        sql = statement["sql"]
+    of = {name: statistics.median(values) for name, values in parts.items()}
+    rest = of["request"] - of["HTTP"] - of["plan"] - of["evaluate"]
+    print("\nWhere its time goes (with explain=1), medians\n")
+    print("| what | ms |\n|---|---:|")
+    print(f"| a request without data (`1` at one time): HTTP, threads, JSON | {of['HTTP']:.2f} |")
+    print(f"| parse and plan | {of['plan']:.2f} |")
+    print(f"| the statement, with clickhouse-connect | {of['statement']:.2f} |")
+    print(f"| Python around it: series, SQL text, windows | {of['evaluate'] - of['statement']:.2f} |")
+    print(f"| the rest: encoding, explain, noise | {rest:.2f} |")
+    print(f"| all | {of['request']:.2f} |", flush=True)
+    return Statement(sql)
+
+
+def _median_ms(run: Callable[[], object], times: int) -> float:
+    walls = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        walls.append((time.perf_counter() - start) * 1000)
+    return statistics.median(walls)
