@@ -40,15 +40,21 @@ def observations_quantile(q: Floats, h: Histogram, low: Floats, high: Floats) ->
     """The q-quantile of the observations: ranks as Prometheus' quantile_over_time has them, on buckets.
 
     `low` and `high` are the exact extremes per step; the answer never leaves them, and q = 0 and q = 1 give
-    them. Elsewhere it is the middle of the bucket on the logarithmic scale: never further than half a bucket
-    (1.1 %) from the observation of that rank, however few there are.
+    them. Elsewhere the two observations beside the rank are taken to be in the middle of their buckets on
+    the logarithmic scale: each is at most half a bucket (1.1 %) off, however few there are.
     """
     table = bucket_table(h)
     with np.errstate(all="ignore"):
         rank = np.clip(q, 0, 1) * np.maximum(h.count - 1, 0)
         cumulative = np.cumsum(table.counts, axis=1)
-        hit = np.argmax((cumulative > rank[:, None]) & (table.counts > 0), axis=1)
-        value = np.clip(table.centers[hit], low, high)
+        below = np.floor(rank)
+        above = np.minimum(below + 1, np.maximum(h.count - 1, 0))
+        first, second = (
+            table.centers[np.argmax((cumulative > r[:, None]) & (table.counts > 0), axis=1)]
+            for r in (below, above)
+        )
+        weight = rank - below
+        value = np.clip(first * (1 - weight) + second * weight, low, high)
         value = np.where(q == 0, low, np.where(q == 1, high, value))
         value = np.where(h.count > 0, value, np.nan)
         return outside_quantile(q, value)
