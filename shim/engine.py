@@ -85,7 +85,7 @@ class QueryEngine:
         lookback_ms = options.lookback_ms
         if lookback_ms is None:
             lookback_ms = round(self._settings.lookback_s * 1000)
-        built = build(tree, Context(grid, lookback_ms=lookback_ms))
+        built = build(tree, Context(grid, lookback_ms, experimental=self._settings.experimental))
         return Planned(tree, built, apply(built, self._rules))
 
     async def _submit(

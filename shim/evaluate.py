@@ -94,7 +94,7 @@ class _Run:
                 return self._aggregate(node)
             case Binary():
                 left, right = self.value(node.left), self.value(node.right)
-                return binary(node.op, left, right, node.matching, node.return_bool, self.of.notes)
+                return binary(node.op, left, right, node.matching, node.return_bool, self.of.notes, node.fill)
             case Negate():
                 return negate(self.value(node.child), self.of.notes)
             case RawRange():

@@ -52,6 +52,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: Literal["underscore", "utf8"] = "underscore"
     #: Origins (an anchored regex) that browsers may call the API from.
     cors_origin: str = ".*"
+    #: Whether PromQL that Prometheus calls experimental may be used (info, fill modifiers, limitk, ...).
+    experimental: bool = True
     #: Bytes a request's form may have.
     max_form_bytes: int = 10_000_000
     #: Whose data a request sees.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.errors import BadData, Unsupported
+from shim.eval.operators.fill import NO_FILL, Fill, filled
 from shim.eval.operators.floats import ARITHMETIC, COMPARISON, SETS, calculate, compare
 from shim.eval.operators.join import join
 from shim.eval.operators.matching import ONE_TO_ONE, Matching
@@ -15,11 +16,17 @@ from shim.eval.operators.scalars import with_scalar
 from shim.eval.operators.sets import combine_sets
 from shim.values import Annotations, Scalar, String, Value, Vector
 
-__all__ = ["Matching", "binary", "negate"]
+__all__ = ["NO_FILL", "Fill", "Matching", "binary", "negate"]
 
 
 def binary(
-    op: str, left: Value, right: Value, matching: Matching | None, return_bool: bool, notes: Annotations
+    op: str,
+    left: Value,
+    right: Value,
+    matching: Matching | None,
+    return_bool: bool,
+    notes: Annotations,
+    fill: Fill = NO_FILL,
 ) -> Value:
     """`left op right` at every step.
 
@@ -33,7 +40,10 @@ def binary(
     if isinstance(left, Vector) and isinstance(right, Vector):
         if op in SETS:
             return combine_sets(op, left, right, matching or ONE_TO_ONE)
-        return join(op, left, right, matching or ONE_TO_ONE, return_bool, notes)
+        matching = matching or ONE_TO_ONE
+        if fill != NO_FILL:
+            left, right = filled(left, right, matching, fill)
+        return join(op, left, right, matching, return_bool, notes)
     if op in SETS:
         raise BadData(f'set operator "{op}" not allowed in binary scalar expression')
     if isinstance(left, Vector):

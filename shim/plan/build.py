@@ -14,10 +14,11 @@ import promql_parser as pp
 
 from shim import labels as lb
 from shim.errors import BadData, ExecutionError, Unsupported
-from shim.eval.binary import Matching
+from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.grid import Grid
 from shim.matching import Matcher, MatchOp, compile_regex
 from shim.plan import supported
+from shim.plan.experimental import check_fill, check_function
 from shim.plan.nodes import (
     Aggregate,
     Binary,
@@ -144,6 +145,7 @@ def _ms(duration: timedelta | None) -> int:
 
 def _call(tree: pp.Call, ctx: Context) -> Node:
     name = tree.func.name
+    check_function(name, ctx)
     arguments = list(tree.args)
     ranged = next((i for i, a in enumerate(arguments) if _is_range(a)), None)
     if ranged is not None:
@@ -237,6 +239,7 @@ def _aggregate(tree: pp.AggregateExpr, ctx: Context) -> Aggregate:
     op = str(tree.op)
     if op not in supported.aggregations():
         raise Unsupported(f"aggregation {op} is not supported yet")
+    check_function(op, ctx)
     grouping = Grouping()
     if tree.modifier is not None:
         without = str(tree.modifier.type).endswith("Without")
@@ -251,12 +254,41 @@ def _binary(tree: pp.BinaryExpr, ctx: Context) -> Binary:
         raise Unsupported(f"operator {op} is not supported yet")
     left, right = _build(tree.lhs, ctx), _build(tree.rhs, ctx)
     mod = tree.modifier
-    matching = _matching(mod, op)
-    if mod is not None and mod.fill_values is not None:
-        fill = mod.fill_values
-        if fill.lhs is not None or fill.rhs is not None:
-            raise Unsupported("fill modifiers are not supported yet")
-    return Binary(ctx.grid, op, left, right, matching, bool(mod and mod.return_bool))
+    return_bool = bool(mod and mod.return_bool)
+    return Binary(ctx.grid, op, left, right, _matching(mod, op), return_bool, _fill(tree, op, ctx))
+
+
+def _fill(tree: pp.BinaryExpr, op: str, ctx: Context) -> Fill:
+    """The fill modifiers, which only operators between vectors take, and no set operator.
+
+    Source: Prometheus 3.x parser, checkAST.
+    """
+    mod = tree.modifier
+    if mod is None or mod.fill_values is None:
+        return NO_FILL
+    fill = Fill(mod.fill_values.lhs, mod.fill_values.rhs)
+    if fill == NO_FILL:
+        return NO_FILL
+    check_fill(ctx)
+    if op in _SET_OPS:
+        raise BadData("parse error: filling in missing series not allowed for set operators")
+    if not (_is_vector(tree.lhs) and _is_vector(tree.rhs)):
+        raise BadData("parse error: filling in missing series only allowed between instant vectors")
+    return fill
+
+
+def _is_vector(tree: Any) -> bool:
+    """Whether an operand is an instant vector (others the parser lets through are numbers)."""
+    match tree:
+        case pp.NumberLiteral() | pp.StringLiteral():
+            return False
+        case pp.ParenExpr() | pp.UnaryExpr():
+            return _is_vector(tree.expr)
+        case pp.BinaryExpr():
+            return _is_vector(tree.lhs) or _is_vector(tree.rhs)
+        case pp.Call():
+            return str(tree.func.return_type).endswith("Vector")
+    return True
 
 
 def _matching(mod: pp.BinModifier | None, op: str) -> Matching:

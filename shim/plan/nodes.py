@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
-from shim.eval.binary import Matching
+from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.grid import Grid
 from shim.labels import NAME, Labels
 from shim.matching import Matcher
@@ -158,6 +158,7 @@ class Binary:
     right: Node
     matching: Matching | None = None
     return_bool: bool = False
+    fill: Fill = NO_FILL  # what stands in where a side has no partner
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +192,4 @@ class Context:
     subquery_step_ms: int = 60_000
     start_ms: int = field(default=0)  # what start() and end() mean: those of the whole query
     end_ms: int = field(default=0)
+    experimental: bool = True  # whether what Prometheus calls experimental may be used

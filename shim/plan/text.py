@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from shim.eval.binary import Matching
+from shim.eval.binary import Fill, Matching
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.plan.nodes import (
@@ -66,7 +66,7 @@ def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
                 node.child,
             )
         case Binary():
-            how = f"{' bool' if node.return_bool else ''}{_matching(node.matching)}"
+            how = f"{' bool' if node.return_bool else ''}{_matching(node.matching)}{_fill(node.fill)}"
             return f"{node.op}{how}", (node.left, node.right)
         case Negate():
             return "negate", (node.child,)
@@ -84,6 +84,11 @@ def _matching(matching: Matching | None) -> str:
         side = "left" if matching.card == "many-to-one" else "right"
         out += f" group_{side} ({', '.join(matching.include)})"
     return out
+
+
+def _fill(fill: Fill) -> str:
+    values = (("left", fill.left), ("right", fill.right))
+    return "".join(f" fill_{side} ({value:g})" for side, value in values if value is not None)
 
 
 def _matchers(matchers: tuple[Matcher, ...]) -> str:

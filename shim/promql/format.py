@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import promql_parser as pp
@@ -111,7 +112,16 @@ def _operator(node: pp.BinaryExpr) -> str:
         out += f" {'on' if how['on'] else 'ignoring'} ({_label_list(how['labels'])})"
     if grouped:
         out += f" group_{'left' if how['card'] == 'many-to-one' else 'right'} ({_label_list(how['include'])})"
-    return out
+    return out + _fill(how["fillValues"])
+
+
+def _fill(values: Mapping[str, float | None]) -> str:
+    """The fill modifiers: one where both sides have the same value."""
+    left, right = values["lhs"], values["rhs"]
+    if left is not None and right is not None and repr(left) == repr(right):
+        return f" fill ({_number(left)})"
+    sides = (("left", left), ("right", right))
+    return "".join(f" fill_{side} ({_number(value)})" for side, value in sides if value is not None)
 
 
 def _selector(node: pp.VectorSelector) -> str:

@@ -142,13 +142,15 @@ def matching(node: pp.BinaryExpr) -> dict[str, Any] | None:
             "labels": [],
             "on": False,
             "include": [],
+            "fillValues": {"lhs": None, "rhs": None},
         }
-    given = modifier.matching
+    given, fill = modifier.matching, modifier.fill_values
     return {
         "card": CARDS["ManyToMany" if is_set else _name(modifier.card)],
         "labels": list(given.labels) if given is not None else [],
         "on": given is not None and _name(given.type) == "Include",
         "include": list(modifier.group_labels or ()),
+        "fillValues": {"lhs": fill and fill.lhs, "rhs": fill and fill.rhs},
     }
 
 

@@ -11,6 +11,8 @@ from shim.promql.format import duration, format_query
 from shim.promql.parse import parse
 from shim.promql.tree import tree, value_type
 
+NO_FILL = {"lhs": None, "rhs": None}
+
 
 @pytest.mark.parametrize(
     ("text", "formatted"),
@@ -38,6 +40,8 @@ from shim.promql.tree import tree, value_type
         ("a==bool 1", "a == bool 1"),
         ("a and on() b", "a and on () b"),
         ("a + ignoring(x) b", "a + ignoring (x) b"),
+        ("a + on(x) group_left fill(0) b", "a + on (x) group_left () fill (0) b"),
+        ("a == bool fill_left(-1) fill_right(NaN) b", "a == bool fill_left (-1) fill_right (NaN) b"),
         ("a * on(x,y) group_left(z) b", "a * on (x, y) group_left (z) b"),
         ("a * group_right b", None),
         ("a / ignoring(x) group_right b", "a / ignoring (x) group_right () b"),
@@ -121,11 +125,18 @@ def selector(name: str, **more: Any) -> dict[str, Any]:
         }),
         ("a + on (x) group_left (y) b", {
             "type": "binaryExpr", "op": "+", "lhs": selector("a"), "rhs": selector("b"), "bool": False,
-            "matching": {"card": "many-to-one", "labels": ["x"], "on": True, "include": ["y"]},
+            "matching": {"card": "many-to-one", "labels": ["x"], "on": True, "include": ["y"],
+                         "fillValues": NO_FILL},
         }),
         ("a unless b", {
             "type": "binaryExpr", "op": "unless", "lhs": selector("a"), "rhs": selector("b"), "bool": False,
-            "matching": {"card": "many-to-many", "labels": [], "on": False, "include": []},
+            "matching": {"card": "many-to-many", "labels": [], "on": False, "include": [],
+                         "fillValues": NO_FILL},
+        }),
+        ("a + fill_right (0.5) b", {
+            "type": "binaryExpr", "op": "+", "lhs": selector("a"), "rhs": selector("b"), "bool": False,
+            "matching": {"card": "one-to-one", "labels": [], "on": False, "include": [],
+                         "fillValues": {"lhs": None, "rhs": 0.5}},
         }),
         ("a > bool 1", {
             "type": "binaryExpr", "op": ">", "lhs": selector("a"),

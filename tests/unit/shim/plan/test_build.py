@@ -20,7 +20,7 @@ AT = Grid.instant(1_000_000)
 
 
 def plan(text: str, grid: Grid = GRID, **context: int) -> Node:
-    return build(parse(text), Context(grid, **context))
+    return build(parse(text), Context(grid, **context))  # type: ignore[arg-type] # flags are ints, too
 
 
 def lines(text: str, grid: Grid = GRID) -> Sequence[str]:
@@ -231,6 +231,36 @@ def test_aggregations() -> None:
     assert lines('count_values("v", x)', AT)[1] == "string 'v'"
 
 
+def test_fill_modifiers() -> None:
+    assert lines("a + fill (0) b", AT)[0] == "+ fill_left (0) fill_right (0)"
+    assert lines("a / on (x) group_left fill_right (-1) b", AT)[0] == (
+        "/ on (x) group_left () fill_right (-1)"
+    )
+    assert lines("-(a) + fill_left (NaN) (1 + abs(b))", AT)[0] == "+ fill_left (nan)"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a and fill (0) b", "not allowed for set operators"),
+        ("a + fill_left (0) 1", "only allowed between instant vectors"),
+        ("-(1 + 2) + fill (0) b", "only allowed between instant vectors"),
+        ("time() + fill (0) b", "only allowed between instant vectors"),
+    ],
+)
+def test_fill_modifiers_are_for_vectors(text: str, message: str) -> None:
+    with pytest.raises(BadData, match=message):
+        plan(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["max_of(1, 2)", "limitk(1, x)", "mad_over_time(x[5m])", "sum(a + fill (0) b)", "info(x)"]
+)
+def test_what_is_experimental_can_be_turned_off(text: str) -> None:
+    with pytest.raises(Unsupported, match="not enabled"):
+        plan(text, experimental=False)
+
+
 # ---------------------------------------------------------------- what is refused
 
 
@@ -241,8 +271,6 @@ def test_aggregations() -> None:
         ("histogram_quantiles(x, 'q', 0.5)", "function histogram_quantiles() is not supported yet"),
         ("sum(abs(info(x))) + 1", "function info() is not supported yet"),
         ("x[5m:1m]", "a subquery as the whole of an expression is not supported yet"),
-        ("a + fill (0) b", "fill modifiers are not supported yet"),
-        ("a + fill_left (0) b", "fill modifiers are not supported yet"),
     ],
 )
 def test_what_is_not_there_is_named(text: str, message: str) -> None:

@@ -1,0 +1,60 @@
+"""fill, fill_left, fill_right: a value for the partner that a series does not have.
+
+Source of behaviour: Prometheus 3.x VectorBinop with FillValues. `fill_left` stands in for the "many" side and
+`fill_right` for the "one" side, whichever way the group modifier points: Prometheus swaps the sides of
+`group_right`, not the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from shim.eval.operators.matching import Matching, Side, sides
+from shim.labels import Labels
+from shim.values import Bools, Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """What stands in for a missing partner; None: nothing does."""
+
+    left: float | None = None
+    right: float | None = None
+
+
+NO_FILL: Final = Fill()
+
+
+def filled(left: Vector, right: Vector, matching: Matching, fill: Fill) -> tuple[Vector, Vector]:
+    """Both sides, with a float series of the fill value for each signature that only the other side has.
+
+    It is there at the steps where its signature has partners to match and nothing on its own side, and bears
+    the labels that were matched on.
+    """
+    a, b, signatures = sides(left, right, matching)
+    here_a, here_b = a.signatures_present(len(signatures)), b.signatures_present(len(signatures))
+    for_a, for_b = (fill.right, fill.left) if matching.card == "one-to-many" else (fill.left, fill.right)
+    return (
+        _with(left, a, signatures, here_b & ~here_a, for_a),
+        _with(right, b, signatures, here_a & ~here_b, for_b),
+    )
+
+
+def _with(
+    vector: Vector, side: Side, signatures: Sequence[Labels], missing: Bools, value: float | None
+) -> Vector:
+    """The vector with its stand-ins behind its floats."""
+    rows = np.flatnonzero(missing.any(axis=1)).tolist()
+    if value is None or not rows:
+        return vector
+    return replace(
+        vector,
+        labels=[*side.labels[: side.floats], *(signatures[row] for row in rows)],
+        values=np.concatenate([vector.values, np.full((len(rows), vector.steps), value)]),
+        present=np.concatenate([vector.present, missing[rows]]),
+        ordered=False,
+    )
