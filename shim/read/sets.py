@@ -17,7 +17,7 @@ from shim.read.cells import member_rows, read_cells
 from shim.read.reader import Keys, Reader
 from shim.read.windows import Reading
 from shim.sql import nodes as sql
-from shim.values import Floats, Vector
+from shim.values import Floats, Ints, Vector
 
 TABLE: Final = "sets"
 UNIONS: Final = frozenset({"sum_over_time", "uniq_over_time"})
@@ -112,29 +112,46 @@ _NO_STEPS: Final[sql.Expr] = sql.call("emptyArrayUInt32")
 def _in_window(reading: Reading, cell: str) -> sql.Expr:
     """Steps `k` of the run with `end[k] - width <= cell < end[k]`, those at the live edge left out."""
     assert reading.run is not None
-    steps = np.flatnonzero(reading.special < 0)
+    steps = np.flatnonzero(reading.special < 0)  # the first ones: the live edge is at the end
     if not len(steps):
         return _NO_STEPS
-    ends = reading.end[steps]
-    inside = sql.op("<", cell, reading.run.cells)
-    stride = int(ends[1] - ends[0]) if len(ends) > 1 else 1
-    if (np.diff(ends) == stride).all() and stride > 0:
-        # ends are first + k * stride: the steps are a range, found by division
-        first = int(ends[0])
-        signed = sql.call("toInt64", cell)
-        low = _floor_div(sql.op("+", sql.op("-", signed, first), stride), stride)
-        high = _floor_div(sql.op("+", sql.op("-", signed, first), reading.width), stride)
-        low = sql.call("greatest", 0, low)
-        high = sql.call("least", len(ends), sql.call("greatest", 0, sql.op("+", high, 1)))
-        found: sql.Expr = sql.call(
-            "arrayMap", sql.Lambda(("x",), sql.call("toUInt32", "x")), sql.call("range", low, high)
-        )
-        return sql.call("if", inside, found, _NO_STEPS)
-    listed = sql.Ints(tuple(ends.tolist()), "UInt32")
-    holds = sql.op("AND", sql.op(">", "e", cell), sql.op("<=", "e", sql.op("+", cell, reading.width)))
-    numbers = sql.Ints(tuple(steps.tolist()), "UInt32")
-    picked = sql.Func("arrayFilter", (sql.Lambda(("x", "e"), holds), numbers, listed))
-    return sql.call("if", inside, picked, _NO_STEPS)
+    found = _steps_after(cell, reading.end[steps], reading.end[steps], reading.width)
+    return sql.call("if", sql.op("<", cell, reading.run.cells), found, _NO_STEPS)
+
+
+def _steps_after(value: str, ends: Ints, asked: Ints, reach: int) -> sql.Expr:
+    """The steps `k` with `asked[k] - reach <= value < ends[k]`, as an array.
+
+    Steps whose ends are evenly spaced (and as asked) are a range, found by division; the others are tried
+    one by one.
+    """
+    even = _evenly_spaced(ends, asked)
+    found = _NO_STEPS
+    if even:
+        first, stride = int(ends[0]), int(ends[1] - ends[0]) if even > 1 else 1
+        since = sql.op("-", sql.call("toInt64", value), first)
+        low = sql.call("greatest", 0, _floor_div(sql.op("+", since, stride), stride))
+        last = _floor_div(sql.op("+", since, reach), stride)
+        high = sql.call("least", even, sql.call("greatest", 0, sql.op("+", last, 1)))
+        narrow = sql.Lambda(("x",), sql.call("toUInt32", "x"))
+        found = sql.call("arrayMap", narrow, sql.call("range", low, high))
+    if even == len(ends):
+        return found
+    holds = sql.op("AND", sql.op(">", "e", value), sql.op("<=", "a", sql.op("+", value, reach)))
+    rest = (np.arange(even, len(ends)), ends[even:], asked[even:])
+    lists = (sql.Ints(tuple(numbers.tolist()), "UInt32") for numbers in rest)
+    tried = sql.Func("arrayFilter", (sql.Lambda(("x", "e", "a"), holds), *lists))
+    return sql.call("arrayConcat", found, tried) if even else tried
+
+
+def _evenly_spaced(ends: Ints, asked: Ints) -> int:
+    """How many of the first ends are as asked and evenly spaced."""
+    on_time = len(ends) if (ends == asked).all() else int(np.argmax(ends != asked))
+    gaps = np.diff(ends[:on_time])
+    if len(gaps) == 0 or gaps[0] == 0:  # steps finer than a bucket share an end
+        return min(on_time, 1)
+    uneven = np.flatnonzero(gaps != gaps[0])
+    return int(uneven[0]) + 1 if len(uneven) else on_time
 
 
 def _floor_div(value: sql.Expr, divisor: int) -> sql.Expr:
@@ -143,29 +160,30 @@ def _floor_div(value: sql.Expr, divisor: int) -> sql.Expr:
 
 @dataclass(frozen=True, slots=True)
 class _BucketEnds:
-    """Where instant look-ups of sets end, in whole buckets."""
+    """Where instant look-ups of sets end, in whole buckets: as asked, and at the live edge."""
 
-    first_s: int
-    last_s: int
-    steps: int
+    asked: Ints
+    ends: Ints
     granularity_s: int
     lookback_s: int
-    ends: tuple[int, ...]
 
     @staticmethod
     def of(at: Grid, lookback_ms: int, reader: Reader) -> _BucketEnds:
         g = reader.granularity_s(at, lookback_ms)
-        ends = at.times_ms // 1000 // g * g
+        asked = at.times_ms // 1000 // g * g
+        ends = asked
         if reader.limits.settled_s is not None:
             ends = np.minimum(ends, reader.limits.settled_s // g * g)
-        lookback_s = -(-lookback_ms // (1000 * g)) * g
-        return _BucketEnds(int(ends[0]), int(ends[-1]), at.steps, g, lookback_s, tuple(ends.tolist()))
+        return _BucketEnds(asked, ends, g, -(-lookback_ms // (1000 * g)) * g)
+
+    @property
+    def first_s(self) -> int:
+        return int(self.ends[0])
+
+    @property
+    def last_s(self) -> int:
+        return int(self.ends[-1])
 
     def steps_of(self, bucket: str) -> sql.Expr:
-        """The steps that see a bucket: `end - lookback <= bucket < end`."""
-        ends = sql.Ints(self.ends, "UInt32")
-        seen = sql.op(
-            "AND", sql.op(">", "e", bucket), sql.op("<=", "e", sql.op("+", bucket, self.lookback_s))
-        )
-        numbers = sql.call("range", sql.call("toUInt32", self.steps))
-        return sql.Func("arrayFilter", (sql.Lambda(("x", "e"), seen), numbers, ends))
+        """The steps that see a bucket: `asked - lookback <= bucket < end`."""
+        return _steps_after(bucket, self.ends, self.asked, self.lookback_s)
