@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["tests.support.chdb"]
+pytest_plugins = ["tests.support.chdb", "tests.support.redis_server"]
 
 
 @pytest.fixture(scope="session", autouse=True)
