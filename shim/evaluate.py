@@ -18,6 +18,7 @@ from shim.eval.aggregate import aggregate
 from shim.eval.binary import binary, negate
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context
+from shim.eval.info import info
 from shim.eval.merge import relabelled
 from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
@@ -26,6 +27,7 @@ from shim.plan.nodes import (
     Aggregate,
     Binary,
     Call,
+    Info,
     Merged,
     Negate,
     Node,
@@ -90,6 +92,8 @@ class _Run:
             case Call():
                 args = [self.value(a) for a in node.args]
                 return call(node.function, args, Context(node.grid, self.of.notes, node.absent_labels))
+            case Info():
+                return self._info(node)
             case Aggregate():
                 return self._aggregate(node)
             case Binary():
@@ -124,6 +128,12 @@ class _Run:
         )
         return repeated(found, node.grid.steps)
 
+    def _info(self, node: Info) -> Vector:
+        base = self.value(node.base)
+        if not isinstance(base, Vector):
+            raise BadData("expected type instant vector in call to function info")
+        return info(base, self._leaf(node.source), node.given)
+
     def _aggregate(self, node: Aggregate) -> Vector:
         vector = self.value(node.child)
         if not isinstance(vector, Vector):
@@ -145,6 +155,9 @@ def _leaves_of(node: Node) -> Iterator[Leaf]:
         case Call():
             for child in node.args:
                 yield from _leaves_of(child)
+        case Info():
+            yield from _leaves_of(node.base)
+            yield node.source
         case Aggregate():
             for child in (node.child, *((node.param,) if node.param else ())):
                 yield from _leaves_of(child)

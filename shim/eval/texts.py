@@ -100,6 +100,12 @@ def format_g(x: float) -> str:
     return format_float(x)
 
 
+def openmetrics_float(x: float) -> str:
+    """A float as a label's value: with a point or an exponent, so that `1` is `1.0` everywhere."""
+    text = format_g(x)
+    return text if not math.isfinite(x) or "." in text or "e" in text else text + ".0"
+
+
 def format_float(x: float) -> str:
     """Go's FormatFloat(x, 'f', -1, 64): the shortest digits, never an exponent."""
     return str(np.format_float_positional(x, trim="-")) if math.isfinite(x) else _special(x)

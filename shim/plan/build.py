@@ -15,6 +15,7 @@ import promql_parser as pp
 from shim import labels as lb
 from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.binary import NO_FILL, Fill, Matching
+from shim.eval.info import info_matchers
 from shim.grid import Grid
 from shim.matching import Matcher, MatchOp, compile_regex
 from shim.plan import supported
@@ -25,6 +26,7 @@ from shim.plan.nodes import (
     Call,
     Context,
     Grouping,
+    Info,
     Negate,
     Node,
     Number,
@@ -52,7 +54,9 @@ _MAX_SUBQUERY_STEPS: Final = 1_000_000
 
 def build(tree: pp.Expr, context: Context) -> Node:
     """The plan of a whole query over `context.grid`. Raises QueryError, naming the construct."""
-    context = replace(context, start_ms=context.grid.start_ms, end_ms=context.grid.end_ms)
+    grid = context.grid
+    step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
+    context = replace(context, start_ms=grid.start_ms, end_ms=grid.end_ms, step_ms=step_ms)
     try:
         return _build(tree, context)
     except RecursionError:
@@ -89,6 +93,13 @@ def _build(tree: Any, ctx: Context) -> Node:
 
 def matchers_of(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
     """The selector's conditions, its name among them. Raises BadData on a bad or empty set."""
+    out = _conditions(tree)
+    if all(m.matches("") for m in out):
+        raise BadData("parse error: vector selector must contain at least one non-empty matcher")
+    return out
+
+
+def _conditions(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
     if tree.matchers.or_matchers:
         raise BadData('parse error: unexpected "or" in label matching')
     out = [Matcher(lb.NAME, "=", tree.name)] if tree.name else []
@@ -97,8 +108,6 @@ def matchers_of(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
         if op in ("=~", "!~"):
             compile_regex(m.value)
         out.append(Matcher(m.name, op, m.value))
-    if all(m.matches("") for m in out):
-        raise BadData("parse error: vector selector must contain at least one non-empty matcher")
     return tuple(out)
 
 
@@ -146,6 +155,10 @@ def _ms(duration: timedelta | None) -> int:
 def _call(tree: pp.Call, ctx: Context) -> Node:
     name = tree.func.name
     check_function(name, ctx)
+    if name in supported.OF_THE_QUERY:
+        return Number(ctx.grid, _of_the_query(name, ctx))
+    if name == "info":
+        return _info(tree, ctx)
     arguments = list(tree.args)
     ranged = next((i for i, a in enumerate(arguments) if _is_range(a)), None)
     if ranged is not None:
@@ -159,6 +172,50 @@ def _call(tree: pp.Call, ctx: Context) -> Node:
         return SampleTimes(args[0])
     absent = _absent_labels(arguments[0]) if name == "absent" else lb.EMPTY
     return Call(ctx.grid, name, args, absent)
+
+
+def _info(tree: pp.Call, ctx: Context) -> Info:
+    given: tuple[Matcher, ...] | None = None
+    if len(tree.args) > 1:
+        selector = _unwrap(tree.args[1])
+        if not isinstance(selector, pp.VectorSelector) or selector.name:
+            raise BadData("parse error: expected label selectors only, got vector selector instead")
+        given = _conditions(selector)
+    at = _first_look(tree.args[0], ctx) or ctx.grid
+    source = Select(ctx.grid, info_matchers(given or ()), at, ctx.lookback_ms)
+    return Info(ctx.grid, _build(tree.args[0], ctx), SampleTimes(source, of_info=True), given)
+
+
+def _first_look(tree: Any, ctx: Context) -> Grid | None:
+    """Where the first selector of an expression looks: info series are looked for there, too.
+
+    Source: Prometheus 3.x promql/info.go, infoSelectHints, and info.test for subqueries.
+    """
+    match tree:
+        case pp.VectorSelector():
+            return _looked_at(tree, ctx)
+        case pp.MatrixSelector():
+            return _looked_at(tree.vector_selector, ctx)
+        case pp.SubqueryExpr():
+            return _first_look(tree.expr, replace(ctx, grid=_looked_at(tree, ctx)))
+        case pp.ParenExpr() | pp.UnaryExpr() | pp.AggregateExpr():
+            return _first_look(tree.expr, ctx)
+        case pp.BinaryExpr():
+            return _first_look(tree.lhs, ctx) or _first_look(tree.rhs, ctx)
+        case pp.Call():
+            return next((at for a in tree.args if (at := _first_look(a, ctx)) is not None), None)
+    return None
+
+
+def _of_the_query(name: str, ctx: Context) -> float:
+    """start(), end(), range() and step() of the whole query in seconds, also inside a subquery."""
+    ms = {
+        "start": ctx.start_ms,
+        "end": ctx.end_ms,
+        "range": ctx.end_ms - ctx.start_ms,
+        "step": ctx.step_ms,
+    }
+    return ms[name] / 1000
 
 
 def _range_call(name: str, source: Any, args: tuple[Node, ...], ctx: Context) -> Node:

@@ -40,9 +40,13 @@ class Select:
 
 @dataclass(frozen=True, slots=True)
 class SampleTimes:
-    """`timestamp(selector)`: the times of the samples a selector finds, in seconds."""
+    """`timestamp(selector)`: the times of the samples a selector finds, in seconds.
+
+    `of_info`: the samples are those of info series, which must be floats.
+    """
 
     select: Select
+    of_info: bool = False
 
     @property
     def grid(self) -> Grid:
@@ -97,6 +101,16 @@ class Call:
     function: str
     args: tuple[Node, ...]
     absent_labels: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """`info(base, {given})`: the labels of info series, found where the samples of `base` are."""
+
+    grid: Grid
+    base: Node
+    source: SampleTimes
+    given: tuple[Matcher, ...] | None  # None without a second argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +190,7 @@ Node = (
     | RangeCall
     | SubqueryCall
     | Call
+    | Info
     | Aggregate
     | Merged
     | Binary
@@ -192,4 +207,5 @@ class Context:
     subquery_step_ms: int = 60_000
     start_ms: int = field(default=0)  # what start() and end() mean: those of the whole query
     end_ms: int = field(default=0)
+    step_ms: int = field(default=0)  # of the whole query, 0 for an instant
     experimental: bool = True  # whether what Prometheus calls experimental may be used

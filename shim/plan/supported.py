@@ -12,6 +12,9 @@ from shim.eval.range.registry import RANGE_FUNCTIONS
 #: Range functions of ours that Prometheus does not have, and those the planner builds out of others.
 _OWN = frozenset({"uniq_over_time", "absent_over_time"})
 
+#: Functions that the planner turns into numbers: they are about the query, not about data.
+OF_THE_QUERY: Final = frozenset({"start", "end", "range", "step"})
+
 #: Binary operators, in Prometheus' order.
 OPERATORS: Final = (
     "+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<", ">=", "<=", "and", "or", "unless",
@@ -20,7 +23,7 @@ OPERATORS: Final = (
 
 def functions() -> Collection[str]:
     """Functions without a range vector among their arguments."""
-    return FUNCTIONS.keys()
+    return FUNCTIONS.keys() | OF_THE_QUERY | {"info"}
 
 
 def range_functions() -> Collection[str]:

@@ -11,6 +11,7 @@ from shim.plan.nodes import (
     Aggregate,
     Binary,
     Call,
+    Info,
     Merged,
     Negate,
     Node,
@@ -58,6 +59,9 @@ def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
             return f"{node.function} subquery {ends}", (*inner, *node.args)
         case Call():
             return f"{node.function}()", node.args
+        case Info():
+            given = "" if node.given is None else f" {_matchers(node.given)}"
+            return f"info{given}", (node.base, node.source)
         case Aggregate():
             param = () if node.param is None else (node.param,)
             return f"{node.op} {node.grouping}", (*param, node.child)

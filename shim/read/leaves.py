@@ -9,7 +9,7 @@ import numpy as np
 
 from shim import labels as lb
 from shim.catalog.types import Part, Selection
-from shim.errors import BadData, Unsupported
+from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.aggregate import aggregate
 from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.grouping import group_labels
@@ -49,7 +49,7 @@ class Leaves:
                     leaf.at.steps,
                 )
             case SampleTimes():
-                return self._sample_times(leaf.select)
+                return self._sample_times(leaf.select, of_info=leaf.of_info)
             case RangeCall():
                 return self._range_call(leaf, args)
             case Merged():
@@ -78,7 +78,7 @@ class Leaves:
                 return classic.bucket_series(found, part.le_matchers), None
         return counters.totals(self.reader, part, at, lookback_ms), None
 
-    def _sample_times(self, leaf: Select) -> Vector:
+    def _sample_times(self, leaf: Select, *, of_info: bool) -> Vector:
         """Source: Prometheus 3.x funcTimestamp; types without times of their own count at the step."""
         out = []
         for part in self._parts(leaf.matchers, leaf.at, leaf.lookback_ms):
@@ -87,6 +87,8 @@ class Leaves:
                 times_ms = np.broadcast_to(leaf.at.times_ms, vector.values.shape)
             shown = replace(vector, values=times_ms / 1000)
             if vector.histograms:
+                if of_info:
+                    raise ExecutionError("info sample should be float")
                 present = np.stack([h.present for h in vector.histograms])
                 seconds = np.broadcast_to(leaf.at.times_ms / 1000, present.shape)
                 shown = Vector(vector.steps, vector.histogram_labels, seconds, present)

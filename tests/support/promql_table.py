@@ -63,6 +63,9 @@ def function_table() -> str:
     rows = [
         (f"`{name}({_arguments(FUNCTIONS[name])})`", FUNCTIONS[name].returns) for name in sorted(FUNCTIONS)
     ]
+    rows += [(f"`{name}()`", "scalar") for name in supported.OF_THE_QUERY]
+    rows.append(("`info(vector, [matchers])`", "vector"))
+    rows.sort()
     return table(("function", "gives"), rows)
 
 
@@ -84,7 +87,10 @@ def aggregation_list() -> str:
 
 def operator_list() -> str:
     shown = ", ".join(f"`{op}`" for op in supported.OPERATORS)
-    return f"Operators, with `bool`, `on`, `ignoring`, `group_left` and `group_right`: {shown}."
+    return (
+        "Operators, with `bool`, `on`, `ignoring`, `group_left` and `group_right`, `fill`, `fill_left` and"
+        f" `fill_right`: {shown}."
+    )
 
 
 def differences() -> Iterator[Mapping[str, Any]]:

@@ -1,41 +1,69 @@
-"""histogram_quantile, of native and of classic histograms."""
+"""histogram_quantile and histogram_quantiles, of native and of classic histograms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from shim import labels as lbl
 from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.functions.classic import ClassicHistogram, computed, monotonic, split
-from shim.eval.functions.signature import Context, Function, scalar_of, vector_of
+from shim.eval.functions.signature import UNBOUNDED, Context, Function, scalar_of, text_of, vector_of
 from shim.eval.histogram import quantile as native
 from shim.eval.kernel import outside_quantile
 from shim.eval.merge import relabelled
-from shim.eval.texts import forced_monotonicity, nan_in_quantile
+from shim.eval.texts import forced_monotonicity, nan_in_quantile, openmetrics_float
 from shim.labels import Labels
 from shim.values import Annotations, Bools, Floats, Histogram, Scalar, Value, Vector
+
+Row = tuple[Labels, Floats, Bools]
 
 
 def _histogram_quantile(context: Context, args: Sequence[Value]) -> Value:
     q, vector, notes = scalar_of(args[0]), vector_of(args[1]), context.notes
     note_invalid_quantile(Scalar(q), notes)
+    return _vector(vector.steps, list(_rows(q, *split(vector, notes), notes)))
+
+
+def _histogram_quantiles(context: Context, args: Sequence[Value]) -> Value:
+    """Each quantile of each histogram, told apart by a label that says which.
+
+    A quantile that changes from step to step is a series of its own for each value.
+    """
+    vector, name, notes = vector_of(args[0]), text_of(args[1]), context.notes
+    wanted = [scalar_of(arg) for arg in args[2:]]
+    for q in wanted:
+        note_invalid_quantile(Scalar(q), notes)
     classic, natives = split(vector, notes)
-    labels: list[Labels] = []
-    values: list[Floats] = []
-    present: list[Bools] = []
+    found: list[Row] = []
+    for q in wanted:
+        distinct = {openmetrics_float(value): np.float64(value) for value in np.unique(q)}
+        for text, value in distinct.items():
+            here = (q == value) | (np.isnan(q) & np.isnan(value))
+            for labels, values, present in _rows(q, classic, natives, notes):
+                found.append((lbl.make({**dict(labels), name: text}), values, present & here))
+    return _vector(vector.steps, found)
+
+
+def _rows(
+    q: Floats,
+    classic: Sequence[ClassicHistogram],
+    natives: Sequence[tuple[Labels, Histogram]],
+    notes: Annotations,
+) -> Iterator[Row]:
+    """The quantile of each histogram."""
     for name, histogram in natives:
-        labels.append(name)
-        values.append(_native(q, name, histogram, notes))
-        present.append(histogram.present)
+        yield name, _native(q, name, histogram, notes), histogram.present
     for one in classic:
-        labels.append(one.labels)
-        values.append(_classic(q, one, notes))
-        present.append(one.there)
-    if not labels:
-        return Vector.empty(vector.steps)
-    return relabelled(Vector(vector.steps, labels, np.array(values), np.array(present)), lbl.dropping_name)
+        yield one.labels, _classic(q, one, notes), one.there
+
+
+def _vector(steps: int, rows: Sequence[Row]) -> Vector:
+    if not rows:
+        return Vector.empty(steps)
+    labels, values, present = zip(*rows, strict=True)
+    return relabelled(Vector(steps, labels, np.array(values), np.array(present)), lbl.dropping_name)
 
 
 def _native(q: Floats, labels: Labels, histogram: Histogram, notes: Annotations) -> Floats:
@@ -86,4 +114,13 @@ def bucket_quantile(q: Floats, upper: Floats, counts: Floats) -> tuple[Floats, b
     return outside_quantile(q, value), bool((forced & valid & (total != 0)).any())
 
 
-FUNCTIONS = (Function("histogram_quantile", ("scalar", "vector"), "vector", _histogram_quantile),)
+FUNCTIONS = (
+    Function("histogram_quantile", ("scalar", "vector"), "vector", _histogram_quantile),
+    Function(
+        "histogram_quantiles",
+        ("vector", "string", "scalar", "scalar"),
+        "vector",
+        _histogram_quantiles,
+        optional=UNBOUNDED,
+    ),
+)

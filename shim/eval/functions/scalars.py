@@ -1,14 +1,14 @@
-"""scalar, vector, time, pi: between scalars and vectors."""
+"""scalar, vector, time, pi, max_of, min_of: between scalars and vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from shim import labels as lbl
 from shim.eval.functions.signature import Context, Function, scalar_of, vector_of
-from shim.values import Scalar, Value, Vector
+from shim.values import Floats, Scalar, Value, Vector
 
 
 def _scalar(_context: Context, args: Sequence[Value]) -> Value:
@@ -33,9 +33,24 @@ def _pi(context: Context, _args: Sequence[Value]) -> Value:
     return Scalar(np.full(context.grid.steps, np.pi))
 
 
+def _max_of(_context: Context, args: Sequence[Value]) -> Value:
+    return Scalar(extreme_of(scalar_of(args[0]), scalar_of(args[1]), np.maximum, np.inf))
+
+
+def _min_of(_context: Context, args: Sequence[Value]) -> Value:
+    return Scalar(extreme_of(scalar_of(args[0]), scalar_of(args[1]), np.minimum, -np.inf))
+
+
+def extreme_of(a: Floats, b: Floats, pick: Callable[[Floats, Floats], Floats], beats: float) -> Floats:
+    """As Go's math.Max and math.Min: NaN wins, but for the infinity that `beats` it."""
+    return np.where((a == beats) | (b == beats), beats, pick(a, b))
+
+
 FUNCTIONS = (
     Function("scalar", ("vector",), "scalar", _scalar),
     Function("vector", ("scalar",), "vector", _vector),
     Function("time", (), "scalar", _time),
     Function("pi", (), "scalar", _pi),
+    Function("max_of", ("scalar", "scalar"), "scalar", _max_of),
+    Function("min_of", ("scalar", "scalar"), "scalar", _min_of),
 )

@@ -1,7 +1,8 @@
-"""timestamp: when the sample was taken, in seconds.
+"""timestamp: when the sample was taken, in seconds; start_timestamp: when its counter began.
 
 The samples of a selector have times of their own, which shim/read knows and answers from; what is computed
-has the time of its step, here.
+has the time of its step, here. Nobody sends start timestamps, so start_timestamp is empty, as in a Prometheus
+that stores none.
 """
 
 from __future__ import annotations
@@ -25,4 +26,11 @@ def _timestamp(context: Context, args: Sequence[Value]) -> Value:
     return relabelled(timed, lbl.dropping_name)
 
 
-FUNCTIONS = (Function("timestamp", ("vector",), "vector", _timestamp),)
+def _start_timestamp(_context: Context, args: Sequence[Value]) -> Value:
+    return Vector.empty(vector_of(args[0]).steps)
+
+
+FUNCTIONS = (
+    Function("timestamp", ("vector",), "vector", _timestamp),
+    Function("start_timestamp", ("vector",), "vector", _start_timestamp),
+)

@@ -12,6 +12,7 @@ from shim.plan.nodes import (
     Aggregate,
     Binary,
     Call,
+    Info,
     Merged,
     Negate,
     Node,
@@ -44,6 +45,8 @@ def _children(node: Node, rules: Sequence[Rule]) -> Node:
             return replace(node, child=apply(node.child, rules))
         case Call():
             return replace(node, args=tuple(apply(a, rules) for a in node.args))
+        case Info():
+            return replace(node, base=apply(node.base, rules))
         case RangeCall():
             return replace(node, args=tuple(apply(a, rules) for a in node.args))
         case SubqueryCall():

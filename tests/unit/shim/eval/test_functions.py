@@ -211,3 +211,21 @@ def test_a_name_that_is_to_go_can_still_be_read_and_kept() -> None:
         "label_replace", rated, String("__name__"), String("abs_$1"), String("__name__"), String("(.+)")
     )
     assert rows(kept) == texts({"abs_m{a=1}": [2.0]})
+
+
+@pytest.mark.parametrize(
+    ("name", "a", "b", "want"),
+    [
+        ("max_of", 1, 2, 2), ("min_of", 1, 2, 1), ("max_of", NAN, 2, NAN), ("min_of", 2, NAN, NAN),
+        ("max_of", NAN, INF, INF), ("max_of", NAN, -INF, NAN), ("min_of", NAN, -INF, -INF),
+        ("min_of", INF, NAN, NAN),
+    ],
+)  # fmt: skip
+def test_the_larger_and_the_smaller_of_two_scalars(name: str, a: float, b: float, want: float) -> None:
+    found = run(name, scalar(a), scalar(b))
+    assert isinstance(found, Scalar)
+    assert found.values[0] == pytest.approx(want, nan_ok=True)
+
+
+def test_nobody_sends_start_timestamps() -> None:
+    assert rows(run("start_timestamp", vector({"m{a=1}": [1.0, 2.0]}))) == {}

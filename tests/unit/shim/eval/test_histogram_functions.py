@@ -8,14 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from shim.errors import ExecutionError
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context
 from shim.eval.histogram import arithmetic
 from shim.eval.histogram.bounds import upper_bounds
 from shim.eval.histogram.merging import empty_histogram, trimmed
 from shim.grid import Grid
-from shim.values import Annotations, Histogram, Scalar, Spans, Value, Vector
-from tests.unit.shim.eval.make import INF, NAN, Cell, histogram, rows, scalar, shown, texts, vector
+from shim.values import Annotations, Histogram, Scalar, Spans, String, Value, Vector
+from tests.unit.shim.eval.make import INF, NAN, Cell, histogram, labels, rows, scalar, shown, texts, vector
 
 
 def run(name: str, *args: Value, notes: Annotations | None = None) -> Vector:
@@ -207,3 +208,23 @@ def test_parameters_change_with_the_step() -> None:
     found = call("histogram_quantile", [Scalar(np.array([0.0, 1.0])), v], Context(Grid(0, 1000, 1000)))
     assert isinstance(found, Vector)
     assert found.values[0].tolist() == [pytest.approx(2 ** (-1 / 32)), 4.0]
+
+
+def test_many_quantiles_at_once() -> None:
+    v = vector(classic(le1=2.0, le2=4.0, leinf=4.0), {"h{a=1,q=own}": histogram([1.0] * 4)})
+    found = run("histogram_quantiles", v, String("q"), scalar(0.25), scalar(1), scalar(2))
+    for text, q in (("0.25", 0.25), ("1.0", 1.0), ("2.0", 2.0)):
+        alone = rows(run("histogram_quantile", scalar(q), v))
+        assert rows(found)[labels(f"{{q={text}}}")] == alone[()]
+        assert rows(found)[labels(f"{{a=1,q={text}}}")] == alone[labels("{a=1,q=own}")]
+    assert len(found.labels) == 6
+
+
+def test_a_quantile_of_many_is_a_series_for_each_value() -> None:
+    v = vector({}, {"h": histogram([1.0] * 4, [8.0])})
+    notes = Annotations()
+    found = run("histogram_quantiles", v, String("q"), scalar(1, -1), notes=notes)
+    assert rows(found) == texts({"{q=1.0}": [1.0, None], "{q=-1.0}": [None, -INF]})
+    assert notes.warnings == ["PromQL warning: quantile value should be between 0 and 1, got -1"]
+    with pytest.raises(ExecutionError, match="same labelset"):
+        run("histogram_quantiles", v, String("q"), scalar(0.5, 0.5), scalar(0.5, 0.5))

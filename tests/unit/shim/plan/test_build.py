@@ -10,7 +10,18 @@ from shim.errors import BadData, ExecutionError, QueryError, Unsupported
 from shim.grid import Grid
 from shim.plan import supported
 from shim.plan.build import build
-from shim.plan.nodes import Call, Context, Node, Number, RangeCall, SampleTimes, Select, SubqueryCall
+from shim.plan.nodes import (
+    Binary,
+    Call,
+    Context,
+    Info,
+    Node,
+    Number,
+    RangeCall,
+    SampleTimes,
+    Select,
+    SubqueryCall,
+)
 from shim.plan.rules import RULES, apply
 from shim.plan.text import render
 from shim.promql.parse import MAX_DEPTH, MAX_OPERATORS, parse
@@ -240,6 +251,63 @@ def test_fill_modifiers() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("start()", 1000),
+        ("end()", 2000),
+        ("range()", 1000),
+        ("step()", 100),
+        ("max_over_time((x + step())[5m:1s])", 100),
+    ],
+)
+def test_numbers_of_the_query(text: str, value: float) -> None:
+    found = plan(text)
+    if isinstance(found, SubqueryCall):  # inside of a subquery they are about the whole query, too
+        assert isinstance(found.inner, Binary)
+        found = found.inner.right
+    assert isinstance(found, Number)
+    assert found.value == value
+
+
+def test_numbers_of_an_instant_query() -> None:
+    values = [plan(f"{name}()", AT) for name in ("start", "end", "range", "step")]
+    assert [v.value for v in values if isinstance(v, Number)] == [1000, 1000, 0, 0]
+    one_point = plan("step()", Grid(1_000_000, 1_000_000, 60_000))
+    assert isinstance(one_point, Number)
+    assert one_point.value == 60
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("info(x)", GRID),
+        ("info(x @ 60)", Grid.instant(60_000)),
+        ("info(rate(x[5m] offset 1m))", Grid(940_000, 1_940_000, 100_000)),
+        ("info(last_over_time(x[10m:1m] @ 420))", Grid.instant(420_000)),
+        ("info(last_over_time((x offset 1m)[10m:1m] @ 180))", Grid.instant(120_000)),
+        ("info(last_over_time(x[5m:1m] offset 6m))", Grid(640_000, 1_640_000, 100_000)),
+        ("info(1 + -sum(x @ 7) / y)", Grid.instant(7_000)),
+        ("info(vector(1))", GRID),
+    ],
+)
+def test_info_series_are_looked_for_where_the_samples_are(text: str, at: Grid) -> None:
+    found = plan(text)
+    assert isinstance(found, Info)
+    assert found.source.select.at == at
+    assert found.source.of_info
+
+
+def test_info_takes_label_selectors() -> None:
+    found = plan('info(x, {a="b"})')
+    assert isinstance(found, Info)
+    assert [str(m) for m in found.source.select.matchers] == ['__name__="target_info"', 'a="b"']
+    assert lines('info(x, {a="b"})', AT)[0] == 'info {a="b"}'
+    for text in ("info(x, y)", 'info(x, y{a="b"})', "info(x, rate(y[5m]))"):
+        with pytest.raises(BadData, match="expected label selectors only"):
+            plan(text)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a and fill (0) b", "not allowed for set operators"),
@@ -267,9 +335,6 @@ def test_what_is_experimental_can_be_turned_off(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("info(x)", "function info() is not supported yet"),
-        ("histogram_quantiles(x, 'q', 0.5)", "function histogram_quantiles() is not supported yet"),
-        ("sum(abs(info(x))) + 1", "function info() is not supported yet"),
         ("x[5m:1m]", "a subquery as the whole of an expression is not supported yet"),
     ],
 )
@@ -305,7 +370,8 @@ def test_every_function_of_the_registries_is_planned_or_refused_by_the_parser() 
     for name in [*supported.functions(), *supported.range_functions()]:
         tried: list[str] = []
         for args in ("x[5m]", "x", "", "1", "0.5, x", "0.5, x[5m]", "x[5m], 0.5", "x[5m], 0.5, 0.5", "x, 1",
-                     "x, 1, 2", "1, 2, x", 'x, "a"', 'x, "a", "b"', 'x, "a", "b", "c", "d"'):  # fmt: skip
+                     "x, 1, 2", "1, 2, x", "1, 2", 'x, "a"', 'x, "a", 1', 'x, "a", "b"',
+                     'x, "a", "b", "c", "d"'):  # fmt: skip
             try:
                 plan(f"{name}({args})", AT)
                 break
