@@ -27,7 +27,7 @@ from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
 from shim.promql.parse import parse
 from shim.read.leaves import Leaves
-from shim.read.reader import Reader
+from shim.read.reader import FEW_ROWS, Reader
 from shim.read.windows import LEVELS, Limits
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
@@ -47,7 +47,7 @@ class QueryEngine:
     """Answers queries; safe for many at a time.
 
     `now_s` is the clock that says which buckets have settled. `rules` are applied to every plan; tests leave
-    some out.
+    some out. `few_rows` says which readings are added up here rather than in ClickHouse.
     """
 
     def __init__(
@@ -57,12 +57,14 @@ class QueryEngine:
         settings: ShimSettings,
         now_s: Callable[[], float] = time.time,
         rules: Sequence[Rule] = RULES,
+        few_rows: int = FEW_ROWS,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._settings = settings
         self._now_s = now_s
         self._rules = rules
+        self._few_rows = few_rows
         # Two pools: a query waits for its own reads, so they must not queue behind other queries.
         self._queries = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
         self._reads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="read")
@@ -122,6 +124,7 @@ class QueryEngine:
             max_rows=self._settings.max_samples,
             max_cells=self._settings.max_samples,
             deadline_s=deadline_s,
+            few_rows=self._few_rows,
         )
         select = partial(self._catalog.select, tenant)
         value = Evaluator(Leaves(reader, select, notes), notes, self._reads).run(planned.plan)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from shim.catalog.types import Part
 from shim.read.reader import Keys, Reader
+from shim.read.rows import is_small, read_rows
 from shim.read.windows import Reading, Run, Segment
 from shim.sql import nodes as sql
 from shim.values import Bools, Floats, Ints
@@ -25,6 +26,10 @@ MERGES: Final[Mapping[str, str]] = {
     "min": "min",
     "max": "max",
 }
+#: Cells at most of one array in ClickHouse's -Resample (MAX_ELEMENTS there), and of all arrays together:
+#: each takes 10 bytes there, and as many again on the way.
+_MOST_RESAMPLED: Final = 1 << 20
+_MOST_CELLS: Final = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,73 @@ class Cells:
 def read_cells(
     reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
 ) -> Cells:
-    """The cells of a reading, in one statement. Raises QueryError."""
+    """The cells of a reading, in one statement. Raises QueryError.
+
+    Three forms of it give the same: few rows are added up here (rows.py); else ClickHouse adds up, into one
+    array a key where those are dense and hashing would cost, or into one row a key and cell.
+    """
     reader.check_cells(len(keys) * reading.cells * max(1, len(columns)))
+    if all(MERGES[c] == "sum" for c in columns):
+        if is_small(reader, part, reading):
+            return Cells(*read_rows(reader, table, part, keys, reading, columns))
+        if _as_blocks(keys, reading):
+            return _read_blocks(reader, table, part, keys, reading, columns)
+    return _read_hashed(reader, table, part, keys, reading, columns)
+
+
+# ---------------------------------------------------------------- one row a key
+
+
+def _as_blocks(keys: Keys, reading: Reading) -> bool:
+    """Whether ClickHouse adds up into one array a key: where a hash table of (key, cell) would be large."""
+    if _flagged(reading) or not 1 < reading.cells <= _MOST_RESAMPLED:
+        return False
+    hashed = keys.group is None or keys.high_type(_cell_bits(reading)) == "UInt32"
+    return hashed and len(keys) * reading.cells <= _MOST_CELLS
+
+
+def _read_blocks(
+    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
+) -> Cells:
+    """One row a key, with an array over all cells for each column and one that says which have rows."""
+    source = member_rows(
+        reader, table, part, keys, reading, tuple(sql.Named(sql.col(c), c) for c in columns), packed=False
+    )
+    over = (0, reading.cells, 1)
+    sums = [sql.Named(sql.Func("sumResample", (sql.col(c), sql.col("c")), over), f"{c}_out") for c in columns]
+    one = sql.call("toUInt8", 1)
+    found = sql.Named(sql.Func("maxResample", (one, sql.col("c")), over), "h")
+    query = _flat(sql.Query((sql.Named(sql.col("k"), "k"), *sums, found), source, group_by=("k",)))
+    size = f"V{_varint_bytes(reading.cells)}"  # RowBinary: an array begins with its length
+    arrays = [(column, "<f8", (reading.cells,)) for column in columns]
+    fields: list[Any] = [("k", "<u8")]
+    for i, array in enumerate([*arrays, ("h", "?", (reading.cells,))]):
+        fields += [(f"size{i}", size), array]
+    fetched = reader.fetch(query, fields, lambda rows: int(np.count_nonzero(rows["h"])))
+    key, known = keys.index(part, fetched["k"])
+    key, fetched = key[known], fetched[known]
+    rows = np.zeros((len(keys), reading.cells), dtype=bool)
+    rows[key] = fetched["h"]
+    values = {}
+    for column in columns:
+        values[column] = np.zeros(rows.shape)
+        values[column][key] = fetched[column]
+    return Cells(values, rows, rows)
+
+
+def _varint_bytes(value: int) -> int:
+    return max(1, -(-value.bit_length() // 7))
+
+
+# ---------------------------------------------------------------- one row a key and cell
+
+
+def _read_hashed(
+    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
+) -> Cells:
     flagged = _flagged(reading)
     fetched = reader.fetch(
-        _query(reader, table, part, keys, reading, columns), _dtype(keys, columns, flagged)
+        _query(reader, table, part, keys, reading, columns), _dtype(keys, reading, columns)
     )
     at, known = _places(part, keys, reading, fetched)
     fetched = fetched[known]
@@ -106,8 +173,12 @@ def _query(
     raw = tuple(sql.Named(sql.col(c), c) for c in columns)
     # Groups: one small number says key and cell, which makes for a smaller and faster hash table.
     packed = keys.group is not None
-    place = sql.call("bitOr", "k", "c") if packed else sql.col("k")
-    out = [sql.Named(place, "x")] if packed else [sql.Named(place, "k"), sql.Named(sql.col("c"), "c")]
+    if packed:
+        kind = keys.high_type(_cell_bits(reading))
+        place = sql.call("bitOr", "k", "c")
+        out = [sql.Named(place if kind == "UInt32" else sql.call(f"to{kind}", place), "x")]
+    else:
+        out = [sql.Named(sql.col("k"), "k"), sql.Named(sql.col("c"), "c")]
     if flagged:
         out += [sql.Named(sql.call("max", f), f"{f}_max") for f in ("h", "a")]
     for column in columns:
@@ -117,28 +188,34 @@ def _query(
         out.append(sql.Named(sql.call("toFloat64", merge), f"{column}_out"))
     source = member_rows(reader, table, part, keys, reading, raw, packed=packed)
     query = sql.Query(tuple(out), source, group_by=("x",) if packed else ("k", "c"))
-    return _flat(query) if isinstance(source, sql.Query) and not flagged else query
+    return query if flagged else _flat(query)
 
 
 def _flat(query: sql.Query) -> sql.Query:
     """The query without its inner SELECT: one level less to plan, which is a good part of a small query."""
     inner = query.source
-    assert isinstance(inner, sql.Query)
+    if not isinstance(inner, sql.Query):
+        return query
     exprs = {column.alias: column.expr for column in inner.columns}
-    columns = []
-    for column in query.columns:
-        at = column.expr
-        if isinstance(at, sql.Column):
-            at = exprs[at.name]
-        elif isinstance(at, sql.Func) and at.name == "bitOr":
-            at = sql.Func(at.name, tuple(exprs[a.name] for a in at.args if isinstance(a, sql.Column)))
-        columns.append(sql.Named(at, column.alias))
-    return sql.Query(tuple(columns), inner.source, inner.where, query.group_by)
+    columns = tuple(sql.Named(_put(column.expr, exprs), column.alias) for column in query.columns)
+    return sql.Query(columns, inner.source, inner.where, query.group_by)
 
 
-def _dtype(keys: Keys, columns: tuple[str, ...], flagged: bool) -> np.dtype[np.void]:
-    place = [("k", "<u8"), ("c", "<u4")] if keys.group is None else [("x", "<u4")]
-    flags = [("h", "u1"), ("a", "u1")] if flagged else []
+def _put(expr: sql.Expr, exprs: Mapping[str, sql.Expr]) -> sql.Expr:
+    """The expression with what its columns stand for."""
+    if isinstance(expr, sql.Column):
+        return exprs[expr.name]
+    if isinstance(expr, sql.Func):
+        return replace(expr, args=tuple(_put(a, exprs) for a in expr.args))
+    return expr
+
+
+def _dtype(keys: Keys, reading: Reading, columns: tuple[str, ...]) -> np.dtype[np.void]:
+    if keys.group is None:
+        place = [("k", "<u8"), ("c", "<u4")]
+    else:
+        place = [("x", {"UInt16": "<u2", "UInt32": "<u4"}[keys.high_type(_cell_bits(reading))])]
+    flags = [("h", "u1"), ("a", "u1")] if _flagged(reading) else []
     return np.dtype([*place, *flags, *((c, "<f8") for c in columns)])
 
 

@@ -29,8 +29,11 @@ class Ints:
 
 @dataclass(frozen=True, slots=True)
 class Func:
+    """`name(args)`, or `name(parameters)(args)` of a parametric aggregate function."""
+
     name: str
     args: tuple[Expr, ...] = ()
+    parameters: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Query:
     array_join: tuple[Named, ...] = ()
     limit: int | None = None
     settings: tuple[tuple[str, int], ...] = ()
+    prewhere: tuple[Expr, ...] = ()  # as `where`, but before other columns are read; from a Table alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ def _query(q: Query) -> str:
     out = ["SELECT " + ", ".join(_named(c) for c in q.columns), "FROM " + _source(q.source)]
     if q.array_join:
         out.append("ARRAY JOIN " + ", ".join(_named(c) for c in q.array_join))
+    if q.prewhere:
+        out.append("PREWHERE " + " AND ".join(_expr(e) for e in q.prewhere))
     if q.where:
         out.append("WHERE " + " AND ".join(_expr(e) for e in q.where))
     if q.group_by:
@@ -61,7 +63,8 @@ def _expr(e: Expr) -> str:
             # One string literal: a long array literal costs ClickHouse a node of its tree for each number.
             return f"CAST('[{_numbers(e.values)}]', 'Array({_name(e.type)})')"
         case Func():
-            return f"{_name(e.name)}({', '.join(_expr(a) for a in e.args)})"
+            parameters = f"({', '.join(f'{p:d}' for p in e.parameters)})" if e.parameters else ""
+            return f"{_name(e.name)}{parameters}({', '.join(_expr(a) for a in e.args)})"
         case Op():
             if e.op not in _OPERATORS:
                 raise ValueError(f"not an operator of ours: {e.op!r}")

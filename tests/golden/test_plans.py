@@ -30,6 +30,7 @@ INSTANT: Final = Grid.instant(NOW_S * 1000)
 ODD: Final = Grid.instant((NOW_S - 2_517) * 1000)
 HOUR: Final = Grid((NOW_S - 3_600) * 1000, NOW_S * 1000, 60_000)
 FINE: Final = Grid((NOW_S - 600) * 1000, NOW_S * 1000, 15_000)
+DAYS: Final = Grid((NOW_S - 3 * 86_400) * 1000, NOW_S * 1000, 60_000)
 DAY: Final = Grid((NOW_S - 86_400) * 1000, NOW_S * 1000, 3_600_000)
 
 #: file name -> (expression, grid)
@@ -43,6 +44,8 @@ CASES: Final[dict[str, tuple[str, Grid]]] = {
     "counter_rate_by_route": ("sum by (route) (rate(hits[5m]))", HOUR),
     "counter_rate_without_host": ("sum without (host) (rate(hits[5m]))", HOUR),
     "counter_rate_all": ("sum(rate(hits[5m]))", HOUR),
+    "counter_rate_over_days": ("rate(hits[5m])", DAYS),
+    "counter_rate_by_route_over_days": ("sum by (route) (rate(hits[5m]))", DAYS),
     "counter_rate_matched": ('sum by (route) (rate(hits{host!="h1"}[5m]))', HOUR),
     "counter_rate_fine_step": ("sum by (route) (rate(hits[1m]))", FINE),
     "counter_increase_of_steps_apart": ("sum by (route) (increase(hits[30m]))", DAY),

@@ -51,7 +51,7 @@ def lines() -> Iterator[str]:
 def p(chdb_path: Path) -> Iterator[Pipeline]:
     store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
     migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0)
     pipeline.send(lines())
     yield pipeline
     pipeline.close()

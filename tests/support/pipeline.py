@@ -27,6 +27,7 @@ from shim.catalog import Catalog
 from shim.engine import QueryEngine
 from shim.grid import Grid
 from shim.labels import Labels
+from shim.read.reader import FEW_ROWS
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
 from shim.values import Samples, Scalar, Vector
@@ -47,11 +48,16 @@ class Pipeline:
     max_frame_rows: int = 5_000
 
     @staticmethod
-    def open(store: Store, now_ms: int, **settings: object) -> Pipeline:
-        """On a migrated store. `settings` are those of the shim that differ from settle_s = 0."""
+    def open(store: Store, now_ms: int, *, few_rows: int = FEW_ROWS, **settings: object) -> Pipeline:
+        """On a migrated store. `settings` are those of the shim that differ from settle_s = 0.
+
+        `few_rows` = 0: ClickHouse adds up even what a test's few rows are.
+        """
         shim = ShimSettings(**{"settle_s": 0.0, **settings})  # type: ignore[arg-type]
         inserter = Inserter(store, StringIndexer(ClickHouseIdStore(store)), SeriesRegistry(1_000_000))
-        engine = QueryEngine(store, Catalog(store, shim), shim, now_s=lambda: now_ms / 1000)
+        engine = QueryEngine(
+            store, Catalog(store, shim), shim, now_s=lambda: now_ms / 1000, few_rows=few_rows
+        )
         return Pipeline(store, inserter, engine, now_ms, itertools.count(1))
 
     def close(self) -> None:

@@ -1,0 +1,128 @@
+"""shim/read: the three forms of one reading give the same cells, on random windows over stored rows."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from indexer.schema import Retention, migrate
+from indexer.store import open_store
+from shim.catalog import Catalog
+from shim.catalog.types import Part
+from shim.grid import Grid
+from shim.matching import Matcher
+from shim.read.cells import _as_blocks, _read_blocks, _read_hashed
+from shim.read.reader import Keys, Reader, each
+from shim.read.rows import read_rows
+from shim.read.windows import Limits
+from shim.settings import ShimSettings
+from tests.support.pipeline import Pipeline
+
+DATABASE: Final = "reading_forms"
+NOW_S: Final = 20_400 * 86_400
+KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
+SERIES: Final = 12
+
+
+@pytest.fixture(scope="module")
+def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
+    """Twelve counters and timers over two days; some buckets come twice, in parts of their own."""
+    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=2)
+    migrate(store, KEPT)
+    made = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+    choose = random.Random(7)
+    for ages in (range(0, 7_200, 10), range(3_000, 170_000, 613)):
+        lines = []
+        for age_s in ages:
+            for i in choose.sample(range(SERIES), 3):
+                at = f"|#n:{i},m:{i % 3}|T{NOW_S - age_s - 5}"
+                lines += [f"hits:{choose.randrange(9)}|c{at}", f"lat:{choose.randrange(1, 9)}|d{at}"]
+        made.send(lines)
+    yield made
+    made.close()
+    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
+    store.close()
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> tuple[Grid, int, int, Limits]:
+    step_s = draw(st.sampled_from([10, 15, 60, 600, 3_600]))
+    steps = draw(st.integers(1, 40))
+    end_s = NOW_S - draw(st.sampled_from([0, 10, 60, 1_234, 7_200]))
+    window_s = draw(st.sampled_from([10, 60, 300, 3_600, 100_000]))
+    lookback_s = draw(st.sampled_from([10, 300, 3_600]))
+    settled_s = draw(st.sampled_from([None, NOW_S - 20, NOW_S - 300]))
+    grid = Grid((end_s - (steps - 1) * step_s) * 1000, end_s * 1000, step_s * 1000)
+    return grid, window_s * 1000, lookback_s * 1000, Limits(settled_s=settled_s)
+
+
+@given(
+    readings(),
+    st.sampled_from([("counters", "hits", ("value",)), ("distributions", "lat", ("count", "sum")),
+                     ("counters", "hits", ())]),
+    st.sampled_from(["each", "grouped", "some"]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_forms_of_a_reading_agree(
+    pipeline: Pipeline,
+    asked: tuple[Grid, int, int, Limits],
+    columns_of: tuple[str, str, tuple[str, ...]],
+    how: str,
+) -> None:
+    grid, window_ms, lookback_ms, limits = asked
+    table, name, columns = columns_of
+    part, keys = _keys(pipeline, name, how)
+    reader = Reader(pipeline.store, pipeline.tenant, limits, 10**6, 10**8, time.monotonic() + 60)
+    reading = reader.windows(grid, window_ms, lookback_ms)
+    hashed = _read_hashed(reader, table, part, keys, reading, columns)
+    values, rows, alive = read_rows(reader, table, part, keys, reading, columns)
+    # Cells alone may differ where nobody looks: what steps see is what counts.
+    assert np.array_equal(reading.present(rows, alive), reading.present(hashed.rows, hashed.alive))
+    for column in columns:
+        assert np.allclose(reading.sums(values[column]), reading.sums(hashed.values[column]))
+    if _as_blocks(each(part), reading):  # groups of few cells would not be, but could
+        blocks = _read_blocks(reader, table, part, keys, reading, columns)
+        assert np.array_equal(blocks.rows, hashed.rows)
+        assert np.array_equal(blocks.alive, hashed.alive)
+        for column in columns:
+            assert np.allclose(blocks.values[column], hashed.values[column])
+
+
+def _keys(pipeline: Pipeline, name: str, how: str) -> tuple[Part, Keys]:
+    matchers = (Matcher("__name__", "=", name),)
+    catalog = Catalog(pipeline.store, ShimSettings(settle_s=0.0))
+    selection = catalog.select(pipeline.tenant, matchers, (NOW_S - 400_000) * 1000, NOW_S * 1000)
+    (part,) = selection.parts
+    if how == "some":
+        some = np.arange(0, len(part.labels), 2)
+        labels = [part.labels[i] for i in some.tolist()]
+        part = replace(
+            part, series_ids=part.series_ids[some], project_ids=part.project_ids[some], labels=labels,
+            whole=False,
+        )  # fmt: skip
+    if how == "each":
+        return part, each(part)
+    groups = sorted({dict(labels)["m"] for labels in part.labels})
+    group = np.array([groups.index(dict(labels)["m"]) for labels in part.labels], dtype=np.int64)
+    return part, Keys([(("m", g),) for g in groups], group)
+
+
+def test_groups_of_many_cells_are_one_array_each(pipeline: Pipeline) -> None:
+    """Above 16 bits of group and cell, and never more cells than a statement may have."""
+    part, _ = _keys(pipeline, "hits", "each")
+    reader = Reader(pipeline.store, pipeline.tenant, Limits(), 10**6, 10**8, time.monotonic() + 60)
+    day = reader.windows(Grid((NOW_S - 86_400) * 1000, NOW_S * 1000, 60_000), 300_000, 10_000)
+    group = np.arange(len(part.labels))
+    few = Keys([(("m", str(i)),) for i in range(SERIES)], group)
+    many = Keys([(("m", str(i)),) for i in range(50)], group)
+    millions = Keys([(("m", str(i)),) for i in range(3_000)], group)
+    assert [_as_blocks(keys, day) for keys in (few, many, millions)] == [False, True, False]
