@@ -41,7 +41,7 @@ AT_ONCE = 2
 #: Failures that are shrunk and shown.
 SHOWN = 10
 #: The share of queries that the exceptions may cover.
-MAX_EXCUSED = 0.03
+MAX_EXCUSED = 0.015
 EXCEPTIONS = exceptions.load()
 
 

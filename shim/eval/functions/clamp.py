@@ -1,4 +1,8 @@
-"""clamp, clamp_min, clamp_max."""
+"""clamp, clamp_min, clamp_max.
+
+Source: Prometheus 3.x funcClamp, on Go's math.Max and math.Min: NaN goes through, but for the infinity that
+no other number could pass.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,34 @@ import numpy as np
 
 from shim.eval.functions.signature import Context, Function, scalar_of, vector_of, with_values
 from shim.eval.merge import without_empty_rows
-from shim.values import Value
+from shim.values import Floats, Value
+
+
+def _larger(a: Floats, b: Floats) -> Floats:
+    return np.where((a == np.inf) | (b == np.inf), np.inf, np.maximum(a, b))
+
+
+def _smaller(a: Floats, b: Floats) -> Floats:
+    return np.where((a == -np.inf) | (b == -np.inf), -np.inf, np.minimum(a, b))
 
 
 def _clamp(_context: Context, args: Sequence[Value]) -> Value:
     """Between both bounds; nothing at steps where they cross."""
     vector, low, high = vector_of(args[0]), scalar_of(args[1]), scalar_of(args[2])
     possible = ~(high < low)
-    bounded = np.maximum(low, np.minimum(high, vector.values))
+    bounded = _larger(low, _smaller(high, vector.values))
     kept = replace(vector, present=vector.present & possible)
     return without_empty_rows(with_values(kept, bounded))
 
 
 def _clamp_min(_context: Context, args: Sequence[Value]) -> Value:
     vector = vector_of(args[0])
-    return with_values(vector, np.maximum(scalar_of(args[1]), vector.values))
+    return with_values(vector, _larger(scalar_of(args[1]), vector.values))
 
 
 def _clamp_max(_context: Context, args: Sequence[Value]) -> Value:
     vector = vector_of(args[0])
-    return with_values(vector, np.minimum(scalar_of(args[1]), vector.values))
+    return with_values(vector, _smaller(scalar_of(args[1]), vector.values))
 
 
 FUNCTIONS = (

@@ -45,9 +45,9 @@ class Generator:
         kinds: Sequence[tuple[Draw, int]] = (
             (self._leaf, 2), (self._range_call, 8), (self._aggregation, 8), (self._elementwise, 4),
             (self._jumping, 3), (self._with_scalar, 4), (self._matched, 5), (self._sets, 4),
-            (self._label_function, 2), (self._ranked, 3), (self._quantiles, 2), (self._from_scalar, 1), (self._absent, 1),
-            (self._negated, 1), (self._dated, 3), (self._timestamp, 1), (self._sorted, 1), (self._clamped, 2),
-            (self._native, 1),
+            (self._label_function, 2), (self._ranked, 3), (self._quantiles, 2), (self._from_scalar, 1),
+            (self._absent, 1), (self._negated, 1), (self._dated, 3), (self._timestamp, 1),
+            (self._sorted, 1), (self._clamped, 2), (self._native, 1),
         )  # fmt: skip
         return self._one_of(kinds)(depth - 1, phase_ms)
 
