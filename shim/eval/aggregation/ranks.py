@@ -19,6 +19,7 @@ from shim.labels import Labels
 from shim.values import Annotations, Bools, Floats, Ints, Scalar, Vector
 
 _MAX_INT64 = float(2**63)
+_FEW_GROUPS = 64
 
 
 def topk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
@@ -66,16 +67,49 @@ def _ranked(groups: Groups, k: Scalar, notes: Annotations, op: str, *, descendin
     vector = groups.vector
     if not len(groups.order):
         return Vector.empty(vector.steps)
-    order, place = _places(groups, descending=descending)
-    keep = groups.present & (place < limit)
     present = np.zeros(vector.present.shape, dtype=bool)
-    present[groups.order] = keep
     if vector.steps == 1:  # an instant answer comes in order, each group for itself
+        order, place = _places(groups, descending=descending)
+        present[groups.order] = groups.present & (place < limit)
         rows = groups.order[order[:, 0]]
         rows = rows[present[rows, 0]]
         labels = [vector.labels[row] for row in rows]
         return Vector(1, labels, vector.values[rows], present[rows], ordered=True)
+    present[groups.order] = _kept(groups, limit, descending=descending)
     return without_empty_rows(replace(vector, present=present, histogram_labels=(), histograms=()))
+
+
+def _kept(groups: Groups, limit: Floats, *, descending: bool) -> Bools:
+    """Which of the rows of `groups.order` are among the first `limit` of their group at each step.
+
+    Selecting is enough, sorting is not needed: where k is the same at all steps, values are finite and groups
+    are few (one pass a group).
+    """
+    values, present = groups.values, groups.present
+    k = int(min(max(limit[0], 0), len(values)))
+    few = len(groups.starts) <= _FEW_GROUPS
+    if not (few and (limit == limit[0]).all() and np.isfinite(values[present]).all()):
+        return present & (_places(groups, descending=descending)[1] < limit)
+    key = np.where(present, -values if descending else values, np.inf)
+    keep = np.zeros(values.shape, dtype=bool)
+    for begin, size in zip(groups.starts.tolist(), groups.sizes[groups.with_floats].tolist(), strict=True):
+        rows = slice(begin, begin + size)
+        keep[rows] = present[rows] if k >= size else _least(key[rows], k)
+    return keep
+
+
+def _least(key: Floats, k: int) -> Bools:
+    """The k least of each column, infinite ones left out; of equal ones the first. k is below the rows."""
+    if k == 0:
+        return np.zeros(key.shape, dtype=bool)
+    last = np.partition(key.T, k - 1, axis=1)[:, k - 1]  # along rows of a transposed copy: twice as fast
+    keep: Bools = key < last
+    tied = (key == last) & np.isfinite(last)
+    spare = k - keep.sum(axis=0)
+    if (tied.sum(axis=0) > spare).any():
+        tied &= np.cumsum(tied, axis=0) <= spare
+    keep |= tied
+    return keep
 
 
 def _places(groups: Groups, *, descending: bool) -> tuple[Ints, Ints]:
