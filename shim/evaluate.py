@@ -22,6 +22,7 @@ from shim.eval.info import info
 from shim.eval.merge import relabelled
 from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
+from shim.grid import Grid
 from shim.labels import finished
 from shim.plan.nodes import (
     Aggregate,
@@ -34,6 +35,7 @@ from shim.plan.nodes import (
     Number,
     RangeCall,
     RawRange,
+    RawSubquery,
     SampleTimes,
     Select,
     SubqueryCall,
@@ -57,7 +59,10 @@ class Evaluator:
         """The value of the plan over its grid. Raises QueryError."""
         if isinstance(plan, RawRange):
             return self.leaves.raw(plan)
-        value = _Run(self, self._read(plan)).value(plan)
+        run = _Run(self, self._read(plan))
+        if isinstance(plan, RawSubquery):
+            return run.points(plan)
+        value = run.value(plan)
         return relabelled(value, finished) if isinstance(value, Vector) else value
 
     def _read(self, plan: Node) -> dict[Leaf, Vector]:
@@ -101,7 +106,7 @@ class _Run:
                 return binary(node.op, left, right, node.matching, node.return_bool, self.of.notes, node.fill)
             case Negate():
                 return negate(self.value(node.child), self.of.notes)
-            case RawRange():
+            case RawRange() | RawSubquery():
                 raise BadData("a range vector can only be the argument of a function")
         assert_never(node)
 
@@ -114,19 +119,29 @@ class _Run:
     def _subquery(self, node: SubqueryCall) -> Vector:
         if node.inner is None:
             return Vector.empty(node.grid.steps)
-        inner = self.value(node.inner)
-        if isinstance(inner, Scalar):
-            inner = Vector(
-                len(inner.values), [()], inner.values[None, :], np.ones((1, len(inner.values)), bool)
-            )
-        if isinstance(inner, String):
-            raise BadData("subquery is only allowed on instant vector, got string")
+        inner = self._inner(node.inner)
         args = scalars([self.value(a) for a in node.args])
         samples = samples_from(inner, node.inner.grid)
         found = over_windows(
             node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes
         )
         return repeated(found, node.grid.steps)
+
+    def points(self, node: RawSubquery) -> Samples:
+        """The points of a subquery that is the whole of a query, as the answer shows them."""
+        if node.inner is None:
+            return samples_from(Vector.empty(1), Grid.instant(0))
+        return samples_from(relabelled(self._inner(node.inner), finished), node.inner.grid)
+
+    def _inner(self, node: Node) -> Vector:
+        """What a subquery is of; a scalar as a series without labels."""
+        inner = self.value(node)
+        if isinstance(inner, Scalar):
+            steps = len(inner.values)
+            return Vector(steps, [()], inner.values[None, :], np.ones((1, steps), bool))
+        if isinstance(inner, String):
+            raise BadData("subquery is only allowed on instant vector, got string")
+        return inner
 
     def _info(self, node: Info) -> Vector:
         base = self.value(node.base)
@@ -149,6 +164,9 @@ def _leaves_of(node: Node) -> Iterator[Leaf]:
     match node:
         case Select() | SampleTimes() | RangeCall() | Merged():
             yield node
+        case RawSubquery():
+            if node.inner is not None:
+                yield from _leaves_of(node.inner)
         case SubqueryCall():
             for child in ((node.inner,) if node.inner else ()) + node.args:
                 yield from _leaves_of(child)

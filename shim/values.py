@@ -79,7 +79,9 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Float samples of many series, flat: series `i` has `[offsets[i]:offsets[i+1]]`, its times ascending.
+    """Samples of many series. Floats are flat: series `i` has `[offsets[i]:offsets[i+1]]`, times ascending.
+
+    Histograms are apart, one entry a series: its steps are samples, all present, at `histogram_times_ms`.
 
     Gauge samples also carry what was aggregated in their 10 s bucket (`low`, `high`, `total`, `count`);
     samples of a subquery do not (None), and there each sample stands for itself.
@@ -93,6 +95,9 @@ class Samples:
     high: Floats | None = None
     total: Floats | None = None
     count: Floats | None = None
+    histogram_labels: Sequence[Labels] = ()
+    histogram_times_ms: Sequence[Ints] = ()  # ascending
+    histograms: Sequence[Histogram] = ()
 
 
 @dataclass(slots=True)

@@ -19,9 +19,11 @@ from shim.errors import InternalError
 from shim.http.histograms import histogram_texts
 from shim.http.numbers import float_text, float_tokens, time_text, time_tokens
 from shim.labels import Labels
-from shim.values import Bools, Floats, Histogram, Ints, Samples, Scalar, String, Vector
+from shim.values import Bools, Histogram, Ints, Samples, Scalar, String, Vector
 
 _encoder: Final = msgspec.json.Encoder()
+#: Texts of values made at a time: few rows of a day, many of rows with a point here and there.
+_TOKENS_AT_A_TIME: Final = 1 << 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +125,18 @@ def _points(times: Sequence[bytes], values: Sequence[bytes]) -> bytes:
 
 
 def _samples_entries(samples: Samples) -> Iterator[tuple[Labels, bytes]]:
+    members: dict[Labels, list[bytes]] = {}
     for i, labels in enumerate(samples.labels):
         low, high = int(samples.offsets[i]), int(samples.offsets[i + 1])
         if low < high:
             points = _points(time_tokens(samples.times_ms[low:high]), float_tokens(samples.values[low:high]))
-            yield labels, b'{"metric":%b,"values":%b}' % (_metric(labels), points)
+            members.setdefault(labels, []).append(b'"values":%b' % points)
+    series = zip(samples.histogram_labels, samples.histogram_times_ms, samples.histograms, strict=True)
+    for labels, times_ms, histogram in series:
+        points = _histogram_points(time_tokens(times_ms), histogram)
+        members.setdefault(labels, []).append(b'"histograms":%b' % points)
+    for labels, found in members.items():
+        yield labels, b'{"metric":%b,%b}' % (_metric(labels), b",".join(found))
 
 
 def _grid_entries(vector: Vector, times_ms: Ints) -> Iterator[bytes]:
@@ -135,18 +144,19 @@ def _grid_entries(vector: Vector, times_ms: Ints) -> Iterator[bytes]:
     histograms = dict(zip(vector.histogram_labels, vector.histograms, strict=True))
     times = time_tokens(times_ms)
     openings = [b'"],[%b,"' % t for t in times]
-    counts = vector.present.sum(axis=1) if len(vector.labels) else np.zeros(0, dtype=np.int64)
     row_parts: list[bytes] = [b""] * (2 * len(times))
     row_parts[0::2] = openings
-    for labels in sorted(floats.keys() | histograms.keys()):
+    ordered = sorted(floats.keys() | histograms.keys())
+    tokens_of_rows = _tokens_of_rows(vector, [floats[labels] for labels in ordered if labels in floats])
+    for labels in ordered:
         members = []
         row = floats.get(labels)
-        if row is not None and counts[row]:
-            if counts[row] == vector.steps:
-                row_parts[1::2] = float_tokens(vector.values[row])
+        if row is not None and (tokens := next(tokens_of_rows)):
+            if len(tokens) == vector.steps:
+                row_parts[1::2] = tokens
                 text = b"".join(row_parts)
             else:
-                text = _sparse(openings, vector.values[row], vector.present[row])
+                text = _sparse(openings, tokens, vector.present[row])
             members.append(b'"values":[%b"]]' % text[3:])  # without the first opening's `"],`
         histogram = histograms.get(labels)
         if histogram is not None and histogram.present.any():
@@ -155,8 +165,20 @@ def _grid_entries(vector: Vector, times_ms: Ints) -> Iterator[bytes]:
             yield b'{"metric":%b,%b}' % (_metric(labels), b",".join(members))
 
 
-def _sparse(openings: Sequence[bytes], values: Floats, present: Bools) -> bytes:
-    tokens = float_tokens(values[present])
+def _tokens_of_rows(vector: Vector, rows: Sequence[int]) -> Iterator[list[bytes]]:
+    """The values of each of `rows` that are present, as text; made for many rows at a time."""
+    at_a_time = max(1, _TOKENS_AT_A_TIME // max(1, vector.steps))
+    for begin in range(0, len(rows), at_a_time):
+        some = rows[begin : begin + at_a_time]
+        present = vector.present[some]
+        tokens = float_tokens(vector.values[some][present])
+        end = 0
+        for count in present.sum(axis=1).tolist():
+            yield tokens[end : end + count]
+            end += count
+
+
+def _sparse(openings: Sequence[bytes], tokens: Sequence[bytes], present: Bools) -> bytes:
     parts: list[bytes] = [b""] * (2 * len(tokens))
     parts[0::2] = compress(openings, present.tolist())
     parts[1::2] = tokens

@@ -32,6 +32,7 @@ from shim.plan.nodes import (
     Number,
     RangeCall,
     RawRange,
+    RawSubquery,
     SampleTimes,
     Select,
     SubqueryCall,
@@ -78,7 +79,7 @@ def _build(tree: Any, ctx: Context) -> Node:
         case pp.MatrixSelector():
             return RawRange(ctx.grid, _window(tree, ctx))
         case pp.SubqueryExpr():
-            raise Unsupported("a subquery as the whole of an expression is not supported yet")
+            return RawSubquery(ctx.grid, _subquery_inner(tree, ctx)[0])
         case pp.Call():
             return _call(tree, ctx)
         case pp.AggregateExpr():
@@ -238,7 +239,15 @@ def _present(node: Node) -> Node:
 
 
 def _subquery(name: str, tree: pp.SubqueryExpr, args: tuple[Node, ...], ctx: Context) -> SubqueryCall:
-    """Inner times are the multiples of the step in (first end - range, last end]: left-open, as in 3.x."""
+    inner, ends, range_ms = _subquery_inner(tree, ctx)
+    return SubqueryCall(ctx.grid, name, inner, ends, range_ms, args)
+
+
+def _subquery_inner(tree: pp.SubqueryExpr, ctx: Context) -> tuple[Node | None, Grid, int]:
+    """What is evaluated, the ends of its windows and their length.
+
+    Inner times are the multiples of the step in (first end - range, last end]: left-open, as in 3.x.
+    """
     range_ms, step_ms = _ms(tree.range), _ms(tree.step) or ctx.subquery_step_ms
     if range_ms <= 0:
         raise BadData("parse error: duration must be greater than 0")
@@ -253,7 +262,7 @@ def _subquery(name: str, tree: pp.SubqueryExpr, args: tuple[Node, ...], ctx: Con
                 f"subquery of {grid.steps} steps: at most {_MAX_SUBQUERY_STEPS} are evaluated"
             )
         inner = _build(tree.expr, replace(ctx, grid=grid))
-    return SubqueryCall(ctx.grid, name, inner, ends, range_ms, args)
+    return inner, ends, range_ms
 
 
 def _is_range(tree: Any) -> bool:

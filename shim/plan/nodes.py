@@ -71,6 +71,14 @@ class RawRange:
 
 
 @dataclass(frozen=True, slots=True)
+class RawSubquery:
+    """A subquery that is itself the answer (`x[5m:1m]` at an instant); None when no point lies in it."""
+
+    grid: Grid
+    inner: Node | None
+
+
+@dataclass(frozen=True, slots=True)
 class RangeCall:
     """A function of a range vector selector."""
 
@@ -187,6 +195,7 @@ Node = (
     | Select
     | SampleTimes
     | RawRange
+    | RawSubquery
     | RangeCall
     | SubqueryCall
     | Call

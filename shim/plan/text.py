@@ -18,6 +18,7 @@ from shim.plan.nodes import (
     Number,
     RangeCall,
     RawRange,
+    RawSubquery,
     SampleTimes,
     Select,
     SubqueryCall,
@@ -51,6 +52,8 @@ def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
             return "timestamp", (node.select,)
         case RawRange():
             return f"samples {_window(node.window)}", ()
+        case RawSubquery():
+            return "samples of subquery", () if node.inner is None else (node.inner,)
         case RangeCall():
             return f"{node.function} {_window(node.window)}", node.args
         case SubqueryCall():

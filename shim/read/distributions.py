@@ -23,6 +23,11 @@ from shim.values import Floats, Histogram, Spans, Vector
 TABLE: Final = "distributions"
 #: Range functions that give histograms.
 HISTOGRAMS: Final = frozenset({"rate", "increase", "delta", "sum_over_time"})
+#: Range functions of samples: the running total at the end of each bucket that has data.
+SAMPLES: Final = frozenset({
+    "changes", "first_over_time", "idelta", "irate", "resets",
+    "ts_of_first_over_time", "ts_of_last_over_time",
+})  # fmt: skip
 #: Range functions of the raw observations, and the columns each needs.
 OBSERVATIONS: Final = {
     "avg_over_time": ("count", "sum"),

@@ -16,6 +16,7 @@ from shim.eval.grouping import group_labels
 from shim.eval.merge import relabelled
 from shim.eval.range.evaluate import range_function
 from shim.eval.repeat import repeated
+from shim.eval.subquery import samples_from
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Window
@@ -56,10 +57,8 @@ class Leaves:
                 return self._merged(leaf, args)
 
     def raw(self, node: RawRange) -> Samples:
-        """The samples of a range vector. Raises QueryError; histograms and sets are Unsupported."""
-        parts = self._window_parts(node.window)
-        found = [self._samples(p, node.window, "a range vector as the whole of a query") for p in parts]
-        return _concatenate(found)
+        """The samples of a range vector: what was stored of each bucket, at its end but for gauges."""
+        return _concatenate([self._samples(p, node.window) for p in self._window_parts(node.window)])
 
     # ------------------------------------------------------------ instant
 
@@ -122,20 +121,29 @@ class Leaves:
                     held = distributions.histograms(self.reader, part, keys, name, ends, window_ms, 10_000)
                     found = classic.bucket_series(held, part.le_matchers)
                     return replace(found, values=np.ones_like(found.values))
-                raise Unsupported(f"{name}() over the buckets of a distribution is not supported yet")
+                return self._over_samples(part, leaf, args)
             case "histogram", "":
                 return self._distribution_window(part, keys, leaf, args)
             case ("counter", _) | ("histogram", _) if name in counters.EXACT:
                 return counters.increases(*how)
+        return self._over_samples(part, leaf, args)
+
+    def _over_samples(self, part: Part, leaf: RangeCall, args: Sequence[Value]) -> Vector:
+        """A function that knows samples, and not what they are made of."""
+        name, window = leaf.function, leaf.window
         if name == "uniq_over_time":
             raise Unsupported(f"{name}() is for sets, not for a {part.kind}")
-        samples = replace(self._samples(part, leaf.window, f"{name}()"), labels=part.labels)
-        return over_windows(name, samples, leaf.grid, ends, window_ms, scalars(args), self.notes)
+        samples = self._samples(part, window)
+        return over_windows(
+            name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes
+        )
 
     def _distribution_window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
         if name in distributions.HISTOGRAMS:
             return distributions.histograms(self.reader, part, keys, name, ends, window_ms, leaf.lookback_ms)
+        if name in distributions.SAMPLES:
+            return self._over_samples(part, leaf, args)
         if name not in distributions.OBSERVATIONS:
             raise Unsupported(f"{name}() over a distribution is not supported yet")
         q = None
@@ -156,13 +164,28 @@ class Leaves:
             raise BadData(f"{name}() of a set: sum_over_time is meant, the union of its members")
         raise Unsupported(f"{name}() over a set is not supported yet")
 
-    def _samples(self, part: Part, window: Window, asked_by: str) -> Samples:
+    def _samples(self, part: Part, window: Window) -> Samples:
         match part.kind, part.view:
             case "gauge", _:
                 return gauges.window_samples(self.reader, part, window.ends, window.window_ms)
             case ("counter", _) | (_, "count" | "sum"):
                 return counters.samples(self.reader, part, window.ends, window.window_ms)
-        raise Unsupported(f"{asked_by}: the samples of a {part.kind} are not supported yet")
+        grid = self._bucket_ends(window)
+        if grid is None:
+            return samples_from(Vector.empty(1), Grid.instant(0))
+        self.reader.check_cells(len(part.labels) * grid.steps)
+        one_bucket = Select(grid, window.matchers, grid, grid.step_ms)
+        return samples_from(self._instant(part, one_bucket)[0], grid)
+
+    def _bucket_ends(self, window: Window) -> Grid | None:
+        """The ends of the finest buckets that lie in the windows, None when there are none."""
+        ends, window_ms = window.ends, window.window_ms
+        g = self.reader.granularity_s(ends, window_ms)
+        last_s = ends.end_ms // (1000 * g) * g
+        if self.reader.limits.settled_s is not None:
+            last_s = min(last_s, self.reader.limits.settled_s // g * g)
+        first_s = ((ends.start_ms - window_ms) // (1000 * g) + 1) * g
+        return None if last_s < first_s else Grid(first_s * 1000, last_s * 1000, g * 1000)
 
     # ------------------------------------------------------------ sums of what merges
 
@@ -279,6 +302,9 @@ def _concatenate(found: Sequence[Samples]) -> Samples:
         np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
         np.concatenate([s.times_ms for s in found]),
         np.concatenate([s.values for s in found]),
+        histogram_labels=[labels for s in found for labels in s.histogram_labels],
+        histogram_times_ms=[times for s in found for times in s.histogram_times_ms],
+        histograms=[h for s in found for h in s.histograms],
     )
 
 

@@ -277,10 +277,7 @@ def test_names_that_are_no_legacy_names_answer_to_both_forms(p: Pipeline, query:
 @pytest.mark.parametrize(
     ("query", "text"),
     [
-        ("irate(lat[5m])", "irate() over a distribution"), ("changes(users[5m])", "changes() over a set"),
-        ("changes(lat_bucket[5m])", "changes() over the buckets of a distribution"),
-        ("lat[5m]", "the samples of a histogram"), ("users[5m]", "the samples of a set"),
-        ("max_over_time(lat[5m:1m])", "subquery over native histograms"),
+        ("deriv(lat[5m])", "deriv() over a distribution"), ("changes(users[5m])", "changes() over a set"),
         ("uniq_over_time(hits[5m])", "uniq_over_time"),
     ],
 )  # fmt: skip
@@ -288,6 +285,56 @@ def test_what_is_not_built_is_refused_by_name(p: Pipeline, query: str, text: str
     error = refused(p, query)
     assert isinstance(error, Unsupported)
     assert text in str(error)
+
+
+def test_samples_of_distributions_and_sets(p: Pipeline) -> None:
+    """One sample at the end of each bucket: the histogram of all so far, the size of the bucket's set."""
+
+    def of(query: str) -> Samples:
+        value = p.answer(query, Grid.instant(NOW_S * 1000)).value
+        assert isinstance(value, Samples)
+        return value
+
+    times_ms = [(NOW_S - s) * 1000 for s in (20, 10, 0)]
+    found = of('lat{route="a"}[30s]')
+    assert found.histogram_labels == [(("__name__", "lat"), ("route", "a"))]
+    assert [t.tolist() for t in found.histogram_times_ms] == [times_ms]
+    assert found.histograms[0].count.tolist() == [1074, 1077, 1080]
+    members = of('users{route="a"}[30s]')
+    assert (members.times_ms.tolist(), members.values.tolist()) == (times_ms, [2, 2, 2])
+    buckets = of('lat_bucket{route="a",le="+Inf"}[30s]')
+    assert buckets.values.tolist() == [1074, 1077, 1080]
+    assert len(of("lat[30s] offset 2h").histograms) == 0
+    inner = of('lat{route="a"}[1m:30s]')
+    assert inner.histograms[0].count.tolist() == [1071, 1080]
+    assert of('hits{route="a"}[1m:20s]').values.tolist() == [712, 716, 720]
+
+
+@pytest.mark.parametrize(
+    ("query", "a"),
+    [
+        ("histogram_count(irate(lat[1m]))", 0.3), ("histogram_count(idelta(lat[1m]))", 3),
+        ("histogram_count(first_over_time(lat[1m]))", 1065), ("changes(lat[1m])", 5), ("resets(lat[1m])", 0),
+        ("ts_of_last_over_time(lat[1m])", NOW_S), ("ts_of_first_over_time(lat[1m])", NOW_S - 50),
+        ("histogram_count(rate(lat[1m:10s]))", 0.3), ("histogram_count(increase(lat[1m:10s]))", 18),
+        ("histogram_count(delta(lat[1m:10s]))", 18), ("histogram_count(last_over_time(lat[1m:20s]))", 1080),
+        ("histogram_count(sum_over_time(lat[1m:30s]))", 1071 + 1080),
+        ("histogram_count(avg_over_time(lat[1m:30s]))", (1071 + 1080) / 2),
+        ("count_over_time(lat[1m:20s])", 3), ("present_over_time(lat[1m:20s])", 1),
+        ("max_over_time(histogram_count(increase(lat[10s]))[5m:10s])", 3),
+        ('changes(lat_bucket{le="+Inf"}[1m])', 5), ('irate(lat_bucket{le="+Inf"}[1m])', 0.3),
+        ("avg_over_time(lat_count[30s])", 1077),
+    ],
+)  # fmt: skip
+def test_samples_of_distributions_in_functions(p: Pipeline, query: str, a: float) -> None:
+    assert routes(p, query)["a"] == pytest.approx(a)
+
+
+def test_functions_of_floats_see_no_histograms_in_a_subquery(p: Pipeline) -> None:
+    assert p.instant("max_over_time(lat[5m:1m])", NOW_S) == {}
+    assert p.instant("count_over_time(irate(lat[1m])[5m:1m])", NOW_S).keys() == {
+        (("route", "a"),), (("route", "b"),)
+    }  # fmt: skip
 
 
 def test_samples_as_an_answer(p: Pipeline) -> None:

@@ -125,8 +125,6 @@ def queries(draw: st.DrawFn) -> str:
     function = draw(
         st.sampled_from(["", "rate", "increase", "sum_over_time", "delta", "max_over_time", "irate"])
     )
-    if name in ("lat", "mixed") and function == "irate":
-        function = "rate"  # of a distribution: not there yet
     inner = f"{function}({name}{matcher}{window}{offset})" if function else f"{name}{matcher}{offset}"
     summed = f"{draw(groupings())} ({inner})"
     if draw(st.booleans()):

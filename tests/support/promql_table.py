@@ -37,7 +37,7 @@ def range_cell(function: str, kind: str) -> str:
             return "histogram"
         if function in distributions.OBSERVATIONS:
             return "observations"
-        return "running total" if function == "last_over_time" else ""
+        return "running total" if function == "last_over_time" or function in distributions.SAMPLES else ""
     if kind == "set":
         if function in sets.UNIONS:
             return "union"

@@ -9,13 +9,14 @@ import numpy as np
 from shim import labels as lbl
 from shim.errors import BadData, Unsupported
 from shim.eval.merge import relabelled, without_empty_rows
+from shim.eval.range.histograms import FLOAT_RANGE, HISTOGRAM_RANGE, HistogramCells, spread
 from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.eval.range.signature import Cells, RangeFunction
 from shim.eval.texts import not_a_counter
 from shim.eval.windows import slices
 from shim.grid import Grid
 from shim.labels import Labels
-from shim.values import Annotations, Ints, Samples, Scalar, Vector
+from shim.values import Annotations, Bools, Floats, Histogram, Ints, Samples, Scalar, Vector
 
 COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
@@ -61,9 +62,42 @@ def range_function(
     values = np.zeros(present.shape)
     with np.errstate(all="ignore"):
         values[present] = function.compute(cells)
-    result = without_empty_rows(Vector(grid.steps, samples.labels, values, present))
+    floats = Vector(grid.steps, samples.labels, values, present)
+    result = without_empty_rows(_with_histograms(name, floats, samples, ends, window_ms))
     _note_names(function, result.labels, notes)
     return result if function.keeps_name else relabelled(result, lbl.dropping_name)
+
+
+def _with_histograms(name: str, floats: Vector, samples: Samples, ends_ms: Ints, width_ms: int) -> Vector:
+    """The function's values of floats, and those of histograms beside them."""
+    rows: list[tuple[Labels, Floats, Bools]] = []
+    histograms: list[tuple[Labels, Histogram]] = []
+    whole = HISTOGRAM_RANGE.get(name)
+    if whole is None and name not in FLOAT_RANGE:
+        return floats
+    series = zip(samples.histogram_labels, samples.histogram_times_ms, samples.histograms, strict=True)
+    for labels, times_ms, h in series:
+        begin = np.searchsorted(times_ms, ends_ms - width_ms, side="right")
+        end = np.searchsorted(times_ms, ends_ms, side="right")
+        present = end - begin >= (1 if whole is None else whole[1])
+        if not present.any():
+            continue
+        cells = HistogramCells(h, times_ms, begin[present], end[present], ends_ms[present], width_ms)
+        with np.errstate(all="ignore"):
+            if whole is not None:
+                histograms.append((labels, spread(whole[0](cells), present)))
+            else:
+                values = np.zeros(len(present))
+                values[present] = FLOAT_RANGE[name](cells)
+                rows.append((labels, values, present))
+    return Vector(
+        floats.steps,
+        [*floats.labels, *(labels for labels, _, _ in rows)],
+        np.concatenate([floats.values, *(v[None, :] for _, v, _ in rows)]),
+        np.concatenate([floats.present, *(p[None, :] for _, _, p in rows)]),
+        [labels for labels, _ in histograms],
+        [h for _, h in histograms],
+    )
 
 
 def _note_names(function: RangeFunction, labels: Sequence[Labels], notes: Annotations) -> None:

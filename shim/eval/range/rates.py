@@ -11,7 +11,7 @@ from shim.eval.kernel import compensated_sum
 from shim.eval.range.signature import Cells, RangeFunction
 from shim.eval.range.turns import resets
 from shim.eval.windows import Block, blocks
-from shim.values import Floats
+from shim.values import Floats, Ints
 
 
 def _rate(cells: Cells) -> Floats:
@@ -36,17 +36,42 @@ def _extrapolated(cells: Cells, *, counter: bool) -> Floats:
     change = values[cells.last] - first
     if counter:
         change = change + reset_correction(cells)
-    to_start = (times[cells.begin] - (cells.end_ms - cells.width_ms)) / 1000
-    to_end = (cells.end_ms - times[cells.last]) / 1000
-    sampled = (times[cells.last] - times[cells.begin]) / 1000
-    average = sampled / (cells.counts - 1)
+    first_ms, last_ms = times[cells.begin], times[cells.last]
+    return change * extrapolation(
+        first_ms,
+        last_ms,
+        cells.counts,
+        cells.end_ms,
+        cells.width_ms,
+        first=first,
+        change=change,
+        counter=counter,
+    )
+
+
+def extrapolation(
+    first_ms: Ints,
+    last_ms: Ints,
+    counts: Ints,
+    end_ms: Ints,
+    width_ms: int,
+    *,
+    first: Floats,
+    change: Floats,
+    counter: bool,
+) -> Floats:
+    """What the change between the first and the last sample of each window is to be multiplied by."""
+    to_start = (first_ms - (end_ms - width_ms)) / 1000
+    to_end = (end_ms - last_ms) / 1000
+    sampled = (last_ms - first_ms) / 1000
+    average = sampled / (counts - 1)
     threshold = average * 1.1
     to_start = np.where(to_start >= threshold, average / 2, to_start)
     if counter:
         to_zero = np.where((change > 0) & (first >= 0), sampled * (first / change), to_start)
         to_start = np.where(to_zero < to_start, to_zero, to_start)
     to_end = np.where(to_end >= threshold, average / 2, to_end)
-    return change * ((sampled + to_start + to_end) / sampled)
+    return np.asarray((sampled + to_start + to_end) / sampled)
 
 
 def reset_correction(cells: Cells) -> Floats:

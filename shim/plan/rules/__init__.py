@@ -17,6 +17,7 @@ from shim.plan.nodes import (
     Negate,
     Node,
     RangeCall,
+    RawSubquery,
     SubqueryCall,
 )
 from shim.plan.rules.merge import merge_sums
@@ -52,6 +53,8 @@ def _children(node: Node, rules: Sequence[Rule]) -> Node:
         case SubqueryCall():
             inner = None if node.inner is None else apply(node.inner, rules)
             return replace(node, inner=inner, args=tuple(apply(a, rules) for a in node.args))
+        case RawSubquery():
+            return node if node.inner is None else replace(node, inner=apply(node.inner, rules))
         case Merged():
             return node
         case _:

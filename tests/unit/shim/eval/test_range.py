@@ -14,7 +14,7 @@ from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.eval.subquery import samples_from
 from shim.grid import Grid
 from shim.values import Annotations, Samples, Scalar, Vector
-from tests.unit.shim.eval.make import NAN, Cell, histogram, rows, samples, shown, texts, vector
+from tests.unit.shim.eval.make import NAN, Cell, histogram, labels, rows, samples, shown, texts, vector
 
 MINUTE = 60_000
 
@@ -175,5 +175,8 @@ def test_subquery_turns_points_into_samples() -> None:
     assert rows(run("sum_over_time", data, Grid.instant(20_000), MINUTE)) == texts(
         {"{a=1}": [4.0], "{a=2}": [5.0]}
     )
-    with pytest.raises(Unsupported, match="native histograms"):
-        samples_from(vector({}, {"h": histogram([1.0])}), Grid.instant(0))
+    there, gone = histogram([1.0], None, [2.0, 2.0]), histogram(None, None, None)
+    data = samples_from(vector({}, {"h": there, "gone": gone}), grid)
+    assert data.histogram_labels == [labels("h")]
+    assert [t.tolist() for t in data.histogram_times_ms] == [[0, 20_000]]
+    assert [h.count.tolist() for h in data.histograms] == [[1, 2]]

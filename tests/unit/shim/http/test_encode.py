@@ -121,6 +121,21 @@ def test_samples() -> None:
     ]
 
 
+def test_range_vector_of_histograms() -> None:
+    times = np.array([1000, 2000], dtype=np.int64)
+    samples = Samples(
+        (A,), np.array([0, 1]), times[:1], np.array([4.0]), histogram_labels=(B, A),
+        histogram_times_ms=(times[1:], times), histograms=(histogram([True]), histogram([True, True])),
+    )  # fmt: skip
+    first, second = result("matrix", samples, INSTANT)
+    assert (first["metric"], first["values"]) == (dict(A), [[1, "4"]])
+    assert [t for t, _ in first["histograms"]] == [1, 2]
+    assert second["metric"] == dict(B)
+    ((at, got),) = second["histograms"]
+    assert (at, got["count"]) == (2, "6")
+    assert_close(got["buckets"], ENCODED_HISTOGRAM["buckets"])
+
+
 def test_histograms_beside_floats() -> None:
     v = vector({A: [1.0]}, histogram_labels=(A, B), histograms=(histogram([False]), histogram([True])))
     first, second = result("vector", v, INSTANT)

@@ -18,6 +18,7 @@ from shim.plan.nodes import (
     Node,
     Number,
     RangeCall,
+    RawSubquery,
     SampleTimes,
     Select,
     SubqueryCall,
@@ -329,19 +330,16 @@ def test_what_is_experimental_can_be_turned_off(text: str) -> None:
         plan(text, experimental=False)
 
 
+def test_a_subquery_as_the_whole_query() -> None:
+    found = plan("x[5m:1m]", AT)
+    assert isinstance(found, RawSubquery)
+    assert found.inner is not None
+    assert found.inner.grid == Grid(720_000, 960_000, 60_000)
+    assert lines("rate(x[1m])[5m:1m] offset 10m", AT)[0] == "samples of subquery"
+    assert plan("x[10s:1m]", AT) == RawSubquery(AT, None)
+
+
 # ---------------------------------------------------------------- what is refused
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("x[5m:1m]", "a subquery as the whole of an expression is not supported yet"),
-    ],
-)
-def test_what_is_not_there_is_named(text: str, message: str) -> None:
-    with pytest.raises(Unsupported) as raised:
-        plan(text)
-    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(
