@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, cast
 
 import promql_parser as pp
 
-from shim.errors import Unsupported
+from shim.errors import BadData, Unsupported
 from shim.http.numbers import float_text
 from shim.plan.build import matchers_of
 
@@ -23,6 +23,7 @@ CARDS: Final[Mapping[str, str]] = {
     "OneToMany": "one-to-many",
     "ManyToMany": "many-to-many",
 }
+_MAX_MS: Final = 1 << 53
 SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
 
 
@@ -114,13 +115,17 @@ def _moved(node: pp.VectorSelector | pp.SubqueryExpr) -> dict[str, Any]:
 
 
 def at_modifier(node: pp.VectorSelector | pp.SubqueryExpr) -> tuple[int | None, str | None]:
-    """The time of `@`, or "start" or "end"."""
+    """The time of `@`, or "start" or "end". Raises BadData for a time nobody can mean."""
     if node.at is None:
         return None, None
     name = _name(node.at.type)
-    if name != "At" or node.at.at is None:
+    if name != "At":
         return None, name.lower()
-    return round(node.at.at.timestamp() * 1000), None
+    # The text, not `.at.at`: that one has no times that are far from ours.
+    at_ms = round(float(str(node.at).lstrip("@ ")) * 1000)
+    if abs(at_ms) > _MAX_MS:
+        raise BadData("parse error: timestamp out of bounds for @ modifier")
+    return at_ms, None
 
 
 def grouping(node: pp.AggregateExpr) -> tuple[tuple[str, ...], bool]:

@@ -12,7 +12,9 @@ from itertools import product
 import pytest
 
 from shim.errors import BadData, Unsupported
+from shim.promql.format import format_query
 from shim.promql.parse import MAX_DEPTH, MAX_OPERATORS, MAX_QUERY_BYTES, parse
+from shim.promql.tree import tree
 
 
 def refused(text: str) -> str:
@@ -158,6 +160,7 @@ from shim.plan import rules
 from shim.plan.build import build
 from shim.plan.nodes import Context
 from shim.plan.text import render
+from shim.promql.format import format_query
 from shim.promql.parse import parse
 try:
     tree = parse(sys.stdin.read())
@@ -199,3 +202,18 @@ def test_pieces_in_any_order_give_a_tree_or_an_error() -> None:
     for parts in product(pieces, repeat=4):
         with suppress(BadData):
             parse(" ".join(parts))
+
+
+@pytest.mark.parametrize(
+    "text", ["x[1e30]", "x offset 1e30", "x offset -1e400", "x[5m:1e30]", "x offset Inf"]
+)
+def test_panics_of_the_parser_are_refusals(text: str) -> None:
+    assert "Duration" in refused(text)
+
+
+@pytest.mark.parametrize("text", ["x @ 18446744073709551616", "max_over_time(x[5m:] @ 9223372036854775807)"])
+def test_times_that_nobody_can_mean_are_refused_when_printed(text: str) -> None:
+    node = parse(text)
+    for printed in (format_query, tree):
+        with pytest.raises(BadData, match="timestamp out of bounds for @ modifier"):
+            printed(node)

@@ -1,0 +1,123 @@
+"""A process that asks hostile texts: what it does not survive is seen by who started it.
+
+python -m tests.support.hostile DIRECTORY SEED COUNT RUN
+
+COUNT texts go through parser, printer and planner; of those that are planned, RUN go through the engine on
+tables that hold another tenant's rows, too. Prints JSON. The number of the text that is being asked stands in
+DIRECTORY/at, so that a death has a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import struct
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+from indexer.schema import Retention, migrate
+from indexer.store import Store, open_store
+from shim.answer import QueryOptions
+from shim.catalog import Catalog
+from shim.engine import QueryEngine
+from shim.errors import QueryError
+from shim.grid import Grid
+from shim.http.encode import encode
+from shim.promql.format import format_query
+from shim.promql.parse import parse
+from shim.promql.tree import tree
+from shim.settings import ShimSettings
+from shim.tenancy import Tenant
+from tests.support.hostile_texts import text
+from tests.support.pipeline import Pipeline
+
+NOW_S: Final = 1_790_000_000 // 3_600 * 3_600
+KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
+#: What the other tenant's rows say; no answer may have it.
+SECRET: Final = "secret-of-another"
+OPTIONS: Final = QueryOptions(timeout_s=5.0, explain=True)
+#: A text that takes longer is a failure: nothing that small may hold a worker.
+MOST_S: Final = 8.0
+
+
+def main(folder: Path, seed: str, count: int, run: int) -> dict[str, Any]:
+    store = open_store(f"chdb://{folder}/chdb?database=hostile", pool=4)
+    migrate(store, KEPT)
+    engine = _loaded(store)
+    canary = _asked(engine, "temp")
+    tables = _tables(store)
+    seen: Counter[str] = Counter()
+    failures: list[str] = []
+    slowest_s, left = 0.0, run
+    with (folder / "at").open("wb", buffering=0) as at:
+        for i in range(count):
+            os.pwrite(at.fileno(), struct.pack("<q", i), 0)
+            began = time.perf_counter()
+            query = text(seed, i)
+            try:
+                said = _one(engine, query, execute=left > 0)
+            except Exception as e:  # what is not a QueryError is what we look for
+                failures.append(f"{i}: {query[:200]!r}: {e!r}")
+                said = "defect"
+            left -= said == "answered" or said.startswith("asked")
+            seen[said] += 1
+            took_s = time.perf_counter() - began
+            slowest_s = max(slowest_s, took_s)
+            if took_s > MOST_S:
+                failures.append(f"{i}: {query[:200]!r}: took {took_s:.1f} s")
+    if _asked(engine, "temp") != canary or _tables(store) != tables:
+        failures.append("the tables are not what they were")
+    engine.close()
+    store.close()
+    return {"seen": seen, "failures": failures[:50], "failed": len(failures), "slowest_s": slowest_s}
+
+
+def _loaded(store: Store) -> QueryEngine:
+    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+    lines = [f"temp:{n}|g|#host:h{n % 3},route:a|T{NOW_S - 10 * n}" for n in range(60)]
+    pipeline.send([*lines, *(line.replace("temp", "hits").replace("|g", "|c") for line in lines)])
+    pipeline.send([f"temp:1|g|#host:{SECRET}|T{NOW_S - 5}", f"{SECRET}:1|c|T{NOW_S - 5}"], project_id=2)
+    pipeline.close()
+    shim = ShimSettings(settle_s=0.0, retention=KEPT)
+    return QueryEngine(store, Catalog(store, shim, version=lambda: 1), shim, now_s=lambda: float(NOW_S))
+
+
+def _tables(store: Store) -> list[tuple[Any, ...]]:
+    return store.rows("SELECT name, total_rows FROM system.tables WHERE database = 'hostile' ORDER BY name")
+
+
+def _one(engine: QueryEngine, query: str, *, execute: bool) -> str:
+    """How far the text came. Raises what no asker should cause."""
+    grid = Grid((NOW_S - 600) * 1000, NOW_S * 1000, 60_000)
+    try:
+        node = parse(query)
+    except QueryError as e:
+        json.dumps(str(e))
+        return "not parsed"
+    try:
+        format_query(node)
+        json.dumps(tree(node))
+        engine.plan(query, grid, OPTIONS)
+    except QueryError:
+        return "not planned"
+    if not execute:
+        return "planned"
+    try:
+        found = _asked(engine, query)
+    except QueryError as e:
+        return f"asked: {type(e).__name__}"
+    assert SECRET.encode() not in found, "another tenant's rows"
+    return "answered"
+
+
+def _asked(engine: QueryEngine, query: str) -> bytes:
+    answer = asyncio.run(engine.instant(Tenant(1, 1), query, NOW_S * 1000, OPTIONS))
+    return encode(answer).result
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
