@@ -12,6 +12,7 @@ import numpy.typing as npt
 from shim.catalog.types import Part
 from shim.read.reader import Keys, Reader
 from shim.read.rows import is_small, read_rows
+from shim.read.times import within
 from shim.read.windows import Reading, Run, Segment
 from shim.sql import nodes as sql
 from shim.values import Bools, Floats, Ints
@@ -240,7 +241,7 @@ def _members(reading: Reading) -> list[_Member]:
 def _of_run(run: Run) -> _Member:
     since = sql.op("-", sql.call("toUInt32", "timestamp"), run.origin_s)
     cell: sql.Expr = sql.call("intDiv", since, run.size_s)
-    where = list(_between(run.origin_s, run.origin_s + run.cells * run.size_s))
+    where = within(run.granularity_s, run.origin_s, run.origin_s + run.cells * run.size_s)
     if run.alive_s == 0:
         return run.granularity_s, cell, (), tuple(where)
     position = sql.op("%", since, run.size_s)
@@ -256,17 +257,10 @@ def _of_run(run: Run) -> _Member:
 def _of_segment(segment: Segment) -> _Member:
     one = sql.call("toUInt8", 1)
     flags = (sql.Named(one, "h"), sql.Named(one, "a"))
-    where = tuple(_between(segment.lo_s, segment.hi_s))
+    where = tuple(within(segment.granularity_s, segment.lo_s, segment.hi_s))
     return segment.granularity_s, sql.Int(segment.cell), flags, where
 
 
 def _nothing() -> _Member:
     """A reading of no time at all (a running total before 1970)."""
     return _of_segment(Segment(86_400, 1, 0, 0))
-
-
-def _between(lo_s: int, hi_s: int) -> list[sql.Expr]:
-    out: list[sql.Expr] = [sql.op("<", "timestamp", sql.call("toDateTime", max(0, hi_s)))]
-    if lo_s > 0:
-        out.append(sql.op(">=", "timestamp", sql.call("toDateTime", lo_s)))
-    return out

@@ -14,6 +14,7 @@ from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.read.cells import read_cells
 from shim.read.reader import Keys, Reader, each
+from shim.read.times import within
 from shim.read.windows import plan_windows
 from shim.sql import nodes as sql
 from shim.values import Floats, Ints, Samples, Vector
@@ -77,9 +78,7 @@ def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
         (sql.Named(sql.col("series_id"), "k"), sql.Named(sql.call("toUInt32", "timestamp"), "t"),
          sql.Named(value, "v")),
         reader.source(table, g),
-        where=(*reader.conditions(part),
-               sql.op(">=", "timestamp", sql.call("toDateTime", max(0, lo))),
-               sql.op("<", "timestamp", sql.call("toDateTime", max(0, hi)))),
+        where=(*reader.conditions(part), *within(g, lo, hi)),
         group_by=("k", "t"),
         order_by=("k", "t"),
     )  # fmt: skip

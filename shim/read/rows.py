@@ -12,6 +12,7 @@ import numpy as np
 
 from shim.catalog.types import Part
 from shim.read.reader import Keys, Reader, each
+from shim.read.times import within
 from shim.read.windows import Reading, Run
 from shim.sql import nodes as sql
 from shim.values import Bools, Floats, Ints
@@ -35,13 +36,13 @@ def read_rows(
 
     Raises QueryError.
     """
+    granularity_s = reading.granularities[0]
     query = sql.Query(
         tuple(sql.Named(sql.col(c), c) for c in ("series_id", "timestamp", *columns)),
-        reader.source(table, reading.granularities[0]),
+        reader.source(table, granularity_s),
         prewhere=(
             *reader.conditions(part),
-            sql.op(">=", "timestamp", reading.oldest_s),
-            sql.op("<", "timestamp", _latest_s(reading)),
+            *within(granularity_s, reading.oldest_s, _latest_s(reading)),
         ),
         settings=(("optimize_move_to_prewhere", 0),),  # it is there already: one pass less over the plan
     )

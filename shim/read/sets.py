@@ -15,6 +15,7 @@ from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.read.cells import member_rows, read_cells
 from shim.read.reader import Keys, Reader
+from shim.read.times import within
 from shim.read.windows import Reading
 from shim.sql import nodes as sql
 from shim.values import Floats, Ints, Vector
@@ -41,8 +42,7 @@ def latest(reader: Reader, part: Part, keys: Keys, at: Grid, lookback_ms: int) -
          sql.Named(sql.call("uniqCombined64MergeState", "members"), "state")),
         reader.source(TABLE, ends.granularity_s),
         where=(*reader.conditions(part),
-               sql.op(">=", "timestamp", sql.call("toDateTime", max(0, ends.first_s - ends.lookback_s))),
-               sql.op("<", "timestamp", sql.call("toDateTime", max(0, ends.last_s)))),
+               *within(ends.granularity_s, ends.first_s - ends.lookback_s, ends.last_s)),
         group_by=("series_id", "b"),
     )  # fmt: skip
     per_step = sql.Query(
