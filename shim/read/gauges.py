@@ -13,6 +13,7 @@ from shim.catalog.types import Part
 from shim.eval.instant import latest
 from shim.grid import Grid
 from shim.read.reader import Reader, each
+from shim.read.times import within
 from shim.sql import nodes as sql
 from shim.values import Ints, Samples, Vector
 
@@ -108,8 +109,4 @@ def _time_ms(name: str) -> sql.Expr:
 
 def _buckets(lo_ms: int, hi_ms: int, granularity_s: int) -> list[sql.Expr]:
     """Buckets that can hold a sample in `(lo, hi]`."""
-    lo_s = max(0, lo_ms // (granularity_s * 1000) * granularity_s)
-    return [
-        sql.op(">=", "timestamp", sql.call("toDateTime", lo_s)),
-        sql.op("<=", "timestamp", sql.call("toDateTime", max(0, hi_ms // 1000))),
-    ]
+    return within(granularity_s, lo_ms // (granularity_s * 1000) * granularity_s, hi_ms // 1000 + 1)
