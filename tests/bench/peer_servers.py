@@ -14,8 +14,8 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -81,7 +81,7 @@ class Server:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
-    def ask(self, path: str, parameters: dict[str, object]) -> tuple[float, bytes]:
+    def ask(self, path: str, parameters: Mapping[str, object]) -> tuple[float, bytes]:
         """Wall seconds and the body of one answer, over one connection that stays open."""
         body = urllib.parse.urlencode({**parameters, **self._extra})
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -102,6 +102,23 @@ class Server:
             if self.cpu_s() - before < 0.05:
                 return
         print(f"# {self.name} was still busy with its own work")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    text: str
+    path: str
+    parameters: dict[str, int]
+    over: str
+    day: bool = False  # an aggregation over the whole day
+
+    def ask(self, server: Server) -> tuple[float, bytes]:
+        return server.ask(self.path, {"query": self.text, **self.parameters})
+
+    def earlier(self, seconds: int) -> Query:
+        """The same over a time that lies before: what a dashboard does that moves on, looked at backwards."""
+        moved = {k: v - seconds if k in ("start", "end", "time") else v for k, v in self.parameters.items()}
+        return replace(self, parameters=moved)
 
 
 class Peers:
