@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 KEPT = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 DATABASE = "differential"
-QUERIES = int(os.environ.get("DIFFERENTIAL_QUERIES", "3000"))
+QUERIES = int(os.environ.get("DIFFERENTIAL_QUERIES", "2400"))
 SEED = os.environ.get("DIFFERENTIAL_SEED", "meterhouse")
 AT_ONCE = 2
 #: Failures that are shrunk and shown.

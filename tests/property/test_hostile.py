@@ -25,7 +25,8 @@ RUN = 1_500
 def test_no_text_does_more_than_be_refused(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, tmp_path, SEED, str(TEXTS), str(RUN)],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "RUST_BACKTRACE": "0"}, timeout=1_800, check=False,
+        cwd=ROOT, env={**os.environ, "RUST_BACKTRACE": "0"},
+        capture_output=True, text=True, timeout=1_800, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         (at,) = struct.unpack("<q", (tmp_path / "at").read_bytes())
