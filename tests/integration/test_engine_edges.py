@@ -296,7 +296,8 @@ def test_a_granularity_below_ten_seconds_is_refused(p: Pipeline, asked_s: int) -
 def test_huge_answers_are_refused(p: Pipeline) -> None:
     with other(p, max_samples=100) as small:
         for query in ("rate(days[5m])", "days", "level", "max_over_time(level[1h])", "irate(days[10m])",
-                      "sum(rate(days[5m]))", "histogram_quantile(.9, rate(wait[1h]))", "people"):  # fmt: skip
+                      "sum(rate(days[5m]))", "histogram_quantile(.9, rate(wait[1h]))", "people",
+                      "last_over_time(increase(wait[1d] @ end())[1d:12h])", "irate(wait[1h])"):  # fmt: skip
             with pytest.raises(
                 ExecutionError, match="query processing would load too many samples into memory"
             ):
