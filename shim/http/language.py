@@ -18,7 +18,7 @@ async def format_query(request: web.Request) -> web.Response:
     tenant_of(request)
     query = (await params_of(request)).get("query")
     try:
-        return answer(formatted(parse(query)))
+        return answer(await request.app[CONTEXT].blocking(lambda: formatted(parse(query))))
     except BadData as e:
         raise p.invalid("query", str(e)) from None
 
@@ -27,7 +27,7 @@ async def parse_query(request: web.Request) -> web.Response:
     tenant_of(request)
     query = (await params_of(request)).get("query")
     try:
-        return answer(tree(parse(query)))
+        return answer(await request.app[CONTEXT].blocking(lambda: tree(parse(query))))
     except BadData as e:
         raise p.invalid("query", str(e)) from None
 

@@ -102,11 +102,12 @@ def _aggregation(node: pp.AggregateExpr) -> str:
 def _operator(node: pp.BinaryExpr) -> str:
     """The operator with its `bool` and its matching."""
     out = str(node.op)
-    if node.modifier is not None and node.modifier.return_bool:
-        out += " bool"
-    how = tree.matching(node)
-    if how is None:
+    if node.modifier is None:
         return out
+    if node.modifier.return_bool:
+        out += " bool"
+    # Where nothing of matching is said it says nothing, too, of scalars.
+    how = tree.stated_matching(node)
     grouped = how["card"] in ("many-to-one", "one-to-many")
     if how["labels"] or how["on"] or grouped:
         out += f" {'on' if how['on'] else 'ignoring'} ({_label_list(how['labels'])})"

@@ -139,6 +139,11 @@ def matching(node: pp.BinaryExpr) -> dict[str, Any] | None:
     """How the sides are matched; None when a side is no vector."""
     if value_type(node.lhs) != "vector" or value_type(node.rhs) != "vector":
         return None
+    return stated_matching(node)
+
+
+def stated_matching(node: pp.BinaryExpr) -> dict[str, Any]:
+    """As `matching`, of an operator that is known to stand between vectors: looks at nothing below it."""
     modifier = node.modifier
     is_set = str(node.op).lower() in SET_OPERATORS
     if modifier is None:
