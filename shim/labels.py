@@ -12,6 +12,8 @@ TYPE: Final = "__type__"
 EMPTY: Final[Labels] = ()
 #: Behind the value of `__name__`: this name goes when the query ends (see `dropping_name`).
 _GOES: Final = "\0"
+#: Stands among the labels of a series whose value is the size of a set (see `of_set`); sorts first.
+_SET: Final = ("\0set", "1")
 
 
 def make(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> Labels:
@@ -34,21 +36,23 @@ def only(labels: Labels, names: Collection[str]) -> Labels:
 
 def without(labels: Labels, names: Collection[str]) -> Labels:
     """The labels whose names are not in `names` (`without`, `ignoring`)."""
-    return tuple(p for p in labels if p[0] not in names)
+    return tuple(p for p in labels if p[0] not in names and p != _SET)
 
 
 def without_name(labels: Labels) -> Labels:
     """The labels without `__name__`."""
-    return tuple(p for p in labels if p[0] != NAME)
+    return tuple(p for p in labels if p[0] != NAME and p != _SET)
 
 
 def dropping_name(labels: Labels) -> Labels:
-    """The labels with a name that goes when the query ends: what most functions give.
+    """The labels with a name that goes when the query ends: what most functions give, and what is computed.
 
     Until then `label_replace` can still read it and `by (__name__)` group by it. Source: Prometheus 3.x with
     delayed name removal, which is what its own tests run with.
     """
-    return tuple((k, v + _GOES) if k == NAME and not v.endswith(_GOES) else (k, v) for k, v in labels)
+    return tuple(
+        (k, v + _GOES) if k == NAME and not v.endswith(_GOES) else (k, v) for k, v in labels if (k, v) != _SET
+    )
 
 
 def drops_name(labels: Labels) -> bool:
@@ -62,5 +66,19 @@ def plain(labels: Labels) -> Labels:
 
 
 def finished(labels: Labels) -> Labels:
-    """The labels as the answer shows them: without the names that were to go."""
-    return tuple(p for p in labels if p[0] != NAME or not p[1].endswith(_GOES))
+    """The labels as the answer shows them: without the names that were to go, and the marks of sets."""
+    return tuple(p for p in labels if p != _SET and (p[0] != NAME or not p[1].endswith(_GOES)))
+
+
+def of_set(labels: Labels) -> Labels:
+    """The labels, marked: their value is the size of a set.
+
+    What only picks or renames series keeps the mark, what computes with values loses it. `sum` must unite the
+    members of sets (semantics.md), so it can tell by the mark where it would have to add sizes.
+    """
+    return labels if is_set(labels) else (_SET, *labels)
+
+
+def is_set(labels: Labels) -> bool:
+    """Whether the value is the size of a set."""
+    return labels[:1] == (_SET,)

@@ -11,6 +11,7 @@ from typing import Final
 from shim.errors import BadData, Unsupported
 from shim.eval.aggregation import counts, extremes, quantiles, ranks, spread, sums
 from shim.eval.aggregation.count_values import count_values
+from shim.eval.aggregation.sets import sum_with_sets
 from shim.eval.grouping import Groups, grouped
 from shim.eval.merge import merged, without_empty_rows
 from shim.values import Annotations, Scalar, String, Vector
@@ -55,6 +56,8 @@ def aggregate(
             raise BadData("count_values needs a string: the label's name")
         return merged(count_values(vector, grouping, without, param.text))
     groups = grouped(vector, grouping, without)
+    if op == "sum":
+        return without_empty_rows(sum_with_sets(groups, notes))
     if op in PLAIN:
         return without_empty_rows(PLAIN[op](groups, notes))
     if op in PARAMETRISED:

@@ -11,6 +11,7 @@ import re
 
 import numpy as np
 
+from shim import labels as lbl
 from shim.labels import Labels
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
@@ -113,7 +114,7 @@ def format_float(x: float) -> str:
 
 def format_labels(labels: Labels) -> str:
     """`{a="b", c="d"}`, as Labels.String() of Prometheus."""
-    return "{" + ", ".join(f"{_label_name(k)}={quote(v)}" for k, v in labels) + "}"
+    return "{" + ", ".join(f"{_label_name(k)}={quote(v)}" for k, v in lbl.without(labels, ())) + "}"
 
 
 def quote(text: str) -> str:

@@ -32,13 +32,15 @@ class Matching:
     def result_labels(self, many: Labels, one: Labels, *, drop_name: bool) -> Labels:
         """The labels of the result; `many` is the left side of one-to-one. Source: resultMetric."""
         kept = dict(many)
+        counts_members = lbl.is_set(many) and not drop_name
         if drop_name:
             kept.pop(lbl.NAME, None)
         if self.card == "one-to-one":
             kept = {k: v for k, v in kept.items() if (k in self.labels) == self.on}
         for name in self.include:
             kept[name] = lbl.get(one, name)  # "" takes it away
-        return lbl.make(kept)
+        plain = lbl.without(lbl.make(kept), ())
+        return lbl.of_set(plain) if counts_members else plain
 
 
 ONE_TO_ONE = Matching("one-to-one", on=False, labels=())

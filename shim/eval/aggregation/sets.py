@@ -1,0 +1,34 @@
+"""sum where sets may be among the series: it never adds the sizes of two sets.
+
+The sum of sets is the union of their members (semantics.md, "Sum is merge"). shim/read unites them where a
+`sum` stands right around a selector or `sum_over_time`; here only their sizes are left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from shim import labels as lbl
+from shim.errors import Unsupported
+from shim.eval.aggregation.sums import sum_
+from shim.eval.grouping import Groups
+from shim.values import Annotations, Vector
+
+
+def sum_with_sets(groups: Groups, notes: Annotations) -> Vector:
+    """As `sum_`; the union of one set is the set. Raises Unsupported for more at one step of a group."""
+    sets = np.array([lbl.is_set(groups.vector.labels[row]) for row in groups.order], dtype=bool)
+    if not sets.any():
+        return sum_(groups, notes)
+    members = np.zeros((len(groups.labels), groups.vector.steps), dtype=np.int64)
+    np.add.at(members, groups.owner[sets], groups.present[sets])
+    if (members > 1).any():
+        raise Unsupported(
+            "the sum of sets is the union of their members, which are only known in a selector or"
+            " sum_over_time: put sum right around it, or add 0 to each to sum their sizes"
+        )
+    united = {int(group) for group in groups.owner[sets]}
+    labels = [lbl.of_set(one) if g in united else one for g, one in enumerate(groups.labels)]
+    return sum_(replace(groups, labels=labels), notes)
