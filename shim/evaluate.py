@@ -122,6 +122,7 @@ class _Run:
         inner = self._inner(node.inner)
         args = scalars([self.value(a) for a in node.args])
         samples = samples_from(inner, node.inner.grid)
+        self.of.leaves.check_histograms(samples, node.ends.steps)
         found = over_windows(
             node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes
         )

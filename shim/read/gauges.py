@@ -6,6 +6,8 @@ dropped the finer, or a request forces it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -96,11 +98,11 @@ def window_samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Sa
 def _samples(part: Part, rows: npt.NDArray[np.void]) -> Samples:
     key, known = each(part).index(part, rows["k"])
     key, rows = key[known], rows[known]
-    extra = {}
-    if "min" in (rows.dtype.names or ()):
-        extra = {"low": rows["min"], "high": rows["max"], "total": rows["sum"], "count": rows["count"]}
     offsets = np.searchsorted(key, np.arange(len(part.labels) + 1)).astype(np.int64)
-    return Samples(part.labels, offsets, rows["t"].astype(np.int64), rows["v"].astype(np.float64), **extra)
+    samples = Samples(part.labels, offsets, rows["t"].astype(np.int64), rows["v"].astype(np.float64))
+    if "min" not in (rows.dtype.names or ()):
+        return samples
+    return replace(samples, low=rows["min"], high=rows["max"], total=rows["sum"], count=rows["count"])
 
 
 def _time_ms(name: str) -> sql.Expr:

@@ -69,12 +69,12 @@ class Leaves:
             case "gauge", _:
                 return gauges.select(self.reader, part, at, lookback_ms)
             case "set", _:
-                return sets.latest(self.reader, part, each(part), at, lookback_ms), None
+                return marked(sets.latest(self.reader, part, each(part), at, lookback_ms)), None
             case "histogram", "":
                 return distributions.totals(self.reader, part, at, lookback_ms), None
             case "histogram", "bucket":
                 found = distributions.totals(self.reader, part, at, lookback_ms)
-                return classic.bucket_series(found, part.le_matchers), None
+                return classic.bucket_series(found, part.le_matchers, self.reader.check_cells), None
         return counters.totals(self.reader, part, at, lookback_ms), None
 
     def _sample_times(self, leaf: Select, *, of_info: bool) -> Vector:
@@ -116,10 +116,10 @@ class Leaves:
             case "histogram", "bucket":
                 if name in counters.EXACT:
                     found = distributions.histograms(*how)
-                    return classic.bucket_series(found, part.le_matchers)
+                    return classic.bucket_series(found, part.le_matchers, self.reader.check_cells)
                 if name == "present_over_time":
                     held = distributions.histograms(self.reader, part, keys, name, ends, window_ms, 10_000)
-                    found = classic.bucket_series(held, part.le_matchers)
+                    found = classic.bucket_series(held, part.le_matchers, self.reader.check_cells)
                     return replace(found, values=np.ones_like(found.values))
                 return self._over_samples(part, leaf, args)
             case "histogram", "":
@@ -134,9 +134,15 @@ class Leaves:
         if name == "uniq_over_time":
             raise Unsupported(f"{name}() is for sets, not for a {part.kind}")
         samples = self._samples(part, window)
+        self.check_histograms(samples, window.ends.steps)
         return over_windows(
             name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes
         )
+
+    def check_histograms(self, samples: Samples, steps: int) -> None:
+        """Raises ExecutionError where the histograms of so many windows would be too large."""
+        buckets = sum(s.counts.shape[1] for h in samples.histograms for s in (h.positive, h.negative))
+        self.reader.check_cells(buckets * steps)
 
     def _distribution_window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
@@ -156,7 +162,7 @@ class Leaves:
     def _set_window(self, part: Part, keys: Keys, leaf: RangeCall) -> Vector:
         ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
         if name in sets.UNIONS:
-            return sets.unions(self.reader, part, keys, ends, window_ms, leaf.lookback_ms)
+            return marked(sets.unions(self.reader, part, keys, ends, window_ms, leaf.lookback_ms))
         if name == "present_over_time":
             found = sets.unions(self.reader, part, keys, ends, window_ms, 10_000)
             return replace(found, values=np.ones_like(found.values))
@@ -175,7 +181,7 @@ class Leaves:
             return samples_from(Vector.empty(1), Grid.instant(0))
         self.reader.check_cells(len(part.labels) * grid.steps)
         one_bucket = Select(grid, window.matchers, grid, grid.step_ms)
-        return samples_from(self._instant(part, one_bucket)[0], grid)
+        return samples_from(relabelled(self._instant(part, one_bucket)[0], lb.finished), grid)
 
     def _bucket_ends(self, window: Window) -> Grid | None:
         """The ends of the finest buckets that lie in the windows, None when there are none."""
@@ -215,21 +221,25 @@ class Leaves:
     def _merged_instant(self, part: Part, child: Select, grouping: Grouping) -> Vector:
         if part.kind != "set":  # a running total counts only while its series is alive: not of the group's
             return self._sum(self._instant(part, child)[0], grouping)
-        return sets.latest(self.reader, part, _groups(part.labels, grouping), child.at, child.lookback_ms)
+        keys = _groups(part.labels, grouping)
+        return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
 
     def _merged_window(
         self, part: Part, child: RangeCall, grouping: Grouping, args: Sequence[Value]
     ) -> Vector:
-        if self._merges(part, child.function):
+        if self._merges(part, child.function, grouping):
             return self._window(part, _groups(part.labels, grouping, lb.dropping_name), child, args)
         return self._sum(self._window(part, _named(part, child.function), child, args), grouping)
 
-    def _merges(self, part: Part, function: str) -> bool:
+    def _merges(self, part: Part, function: str, grouping: Grouping) -> bool:
+        """Whether a function of the sum of a group is the sum of the function."""
         match part.kind, part.view:
             case "set", _:
                 return function in sets.UNIONS
             case "histogram", "":
                 return function in distributions.HISTOGRAMS
+            case "histogram", "bucket":  # the buckets of the merged histogram, while they stay apart by `le`
+                return function in counters.EXACT and ("le" in grouping.labels) is not grouping.without
             case ("counter", _) | ("histogram", "count" | "sum"):
                 return function in ("rate", "increase")
         return False
@@ -289,6 +299,11 @@ def joined_loose(vectors: Sequence[Vector], steps: int) -> Vector:
         [labels for v in vectors for labels in v.histogram_labels],
         [h for v in vectors for h in v.histograms],
     )
+
+
+def marked(vector: Vector) -> Vector:
+    """The vector with its values known as sizes of sets."""
+    return replace(vector, labels=[lb.of_set(labels) for labels in vector.labels])
 
 
 def _concatenate(found: Sequence[Samples]) -> Samples:

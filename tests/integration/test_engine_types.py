@@ -381,3 +381,52 @@ def test_groups_times_cells_leave_clickhouse(p: Pipeline) -> None:
     assert rows("sum by (route) (rate(lat_count[5m]))") == [2 * cells]
     assert rows("sum(sum_over_time(users[5m]))") == [cells, 31]  # who is alive, and a number a step
     assert rows("max_over_time(lat[5m])") == [2 * cells]
+
+
+@pytest.mark.parametrize(
+    "picked",
+    [
+        "users > 0", "topk(2, users)", "limitk(2, users)", "sort(users)", "users and on() hits",
+        "users unless on() nothing", "users or hits", 'label_replace(users, "r", "$1", "route", "(.*)")',
+        'label_join(users, "r", "-", "route")', "last_over_time(users[1m])", "sum by (route) (users) > 0",
+        "users > on (route) group_left () (hits * 0)", "topk(5, sum_over_time(users[1h]))",
+        "last_over_time(users[5m:1m])", "info(users)",
+    ],
+)  # fmt: skip
+def test_sum_never_adds_the_sizes_of_sets(p: Pipeline, picked: str) -> None:
+    """What only picks or renames series shows sizes; summed, they would not be the size of the union."""
+    shown = routes(p, picked)
+    sizes = [v for k, v in shown.items() if k in ("a", "b")]
+    assert len(sizes) == 2
+    error = refused(p, f"sum({picked})")
+    assert isinstance(error, Unsupported)
+    assert "union" in str(error)
+    # one set is its own union; computed with, a set is a number
+    assert {"a", "b"} <= routes(p, f"sum by (route) ({picked})").keys()
+    assert p.instant(f"sum(({picked}) + 0)", NOW_S)[()] >= sum(sizes)
+    labels = p.instant(f"sum by (route) ({picked})", NOW_S).keys()
+    assert all(name[0] != "\0" for one in labels for name, _ in one)
+
+
+def test_sums_of_unions_are_unions_whatever_stands_between_other_types(p: Pipeline) -> None:
+    assert p.instant("sum(sum by (route) (users))", NOW_S) == p.instant("sum(users)", NOW_S)
+    assert p.instant("max(users) + count(users)", NOW_S) == {(): 4.0}
+    assert p.instant('sum(users{route="a"} or vector(0))', NOW_S) == {(): 2.0}
+
+
+def test_classic_quantiles_come_from_the_merged_histogram(p: Pipeline) -> None:
+    """Series of other ranges have the same boundaries, so a sum by `le` misses nobody."""
+    by_le = "sum by (le) (increase(lat_bucket[1h]))"
+    merged = p.instant(by_le, NOW_S)
+    counts = [merged[k] for k in sorted(merged, key=lambda one: float(get(one, "le")))]
+    assert counts == sorted(counts)
+    assert counts[-1] == p.instant("sum(increase(lat_count[1h]))", NOW_S)[()] == 2160
+    per_series = p.instant(f"histogram_quantile(0.9, {by_le})", NOW_S)
+    exact = p.instant("quantile_over_time(0.9, lat{route='b'}[1h])", NOW_S)
+    assert len(per_series) == len(exact) == 1
+    assert p.answer(f"histogram_quantile(0.9, {by_le})", Grid.instant(NOW_S * 1000)).notes.infos == []
+    explain = p.answer(by_le, Grid.instant(NOW_S * 1000), explain=True).explain
+    alone = p.answer("increase(lat_bucket[1h])", Grid.instant(NOW_S * 1000), explain=True).explain
+    assert explain is not None
+    assert alone is not None
+    assert sum(s["rows"] for s in explain["statements"]) < sum(s["rows"] for s in alone["statements"])

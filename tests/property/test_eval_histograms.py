@@ -117,13 +117,17 @@ def test_coarser_buckets_hold_the_same_observations(values: list[float], schema:
 
 
 @settings(max_examples=80, deadline=None)
-@given(values=st.lists(OBSERVED, max_size=30))
-def test_classic_buckets_are_cumulative_counts(values: list[float]) -> None:
-    upper, counts = classic.classic_buckets(histogram(values))
+@given(many=st.lists(st.lists(OBSERVED, max_size=30), min_size=1, max_size=4))
+def test_classic_buckets_are_cumulative_counts(many: list[list[float]]) -> None:
+    upper, counts = classic.classic_buckets([histogram(values) for values in many])
     assert upper[-1] == math.inf
     assert (np.diff(upper) > 0).all()
-    for le, count in zip(upper, counts[:, 0], strict=True):
-        assert count == sum(v <= le if le >= 0 else v < le for v in values)
+    for values, of_one in zip(many, counts, strict=True):
+        for le, count in zip(upper, of_one[:, 0], strict=True):
+            assert count == sum(v <= le if le >= 0 else v < le for v in values)
+    bounds, (together,) = classic.classic_buckets([histogram([v for values in many for v in values])])
+    assert bounds.tolist() == upper.tolist()
+    assert together.tolist() == np.sum(counts, axis=0).tolist()
 
 
 @settings(max_examples=80, deadline=None)

@@ -113,7 +113,9 @@ AROUND = (
 @st.composite
 def queries(draw: st.DrawFn) -> str:
     name = draw(
-        st.sampled_from(["hits", "hits", "lat", "lat", "lat_count", "lat_sum", "temp", "mixed", "nothing"])
+        st.sampled_from(
+            ["hits", "hits", "lat", "lat", "lat_count", "lat_sum", "lat_bucket", "temp", "mixed", "nothing"]
+        )
     )
     matcher = draw(
         st.sampled_from(["", "", '{route="a"}', '{zone!=""}', '{host=~"h[0-4]"}', '{__type__!="gauge"}'])
@@ -136,7 +138,9 @@ def queries(draw: st.DrawFn) -> str:
 def groupings(draw: st.DrawFn) -> str:
     how = draw(st.sampled_from(["", " by", " by", " without"]))
     names = draw(
-        st.lists(st.sampled_from([*LABELS, "__name__", "project_id", "none"]), unique=True, max_size=3)
+        st.lists(
+            st.sampled_from([*LABELS, "le", "le", "__name__", "project_id", "none"]), unique=True, max_size=3
+        )
     )
     return f"sum{how} ({', '.join(names)})" if how else "sum"
 
