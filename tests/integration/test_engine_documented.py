@@ -79,3 +79,5 @@ def test_known_differences_in_meaning(p: Pipeline) -> None:
     summed = list(p.instant("sum_over_time(set[5m:1m])", NOW_S).values())
     one_by_one = [list(p.instant("set", NOW_S - 60 * k).values()) for k in range(5)]
     assert summed == [sum(v for found in one_by_one for v in found)]
+    [warning] = p.answer("histogram_quantile(0.5, counter)", Grid.instant(NOW_S * 1000)).notes.warnings
+    assert warning.endswith('is missing or has a malformed value of "" for metric name "counter"')
