@@ -151,6 +151,15 @@ class Store:
         with self._client() as client:
             client.command(sql, parameters=_dict(parameters))
 
+    def kill(self, tag: str) -> None:
+        """End the statements that have `tag` in their text, such as in a comment. Does not wait for them.
+
+        `tag` is letters and digits. Raises StoreError.
+        """
+        if not tag.isalnum():
+            raise ValueError("a tag is letters and digits")
+        self.command(f"KILL QUERY WHERE query LIKE '%{tag}%' AND query NOT LIKE 'KILL%' ASYNC")
+
     def create_database(self) -> None:
         """Create the database if it is not there. Every other call needs it. Raises StoreError."""
         where = f" ON CLUSTER {quote_name(self.cluster)}" if self.cluster else ""

@@ -93,40 +93,41 @@ class QueryEngine:
     async def _submit(
         self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, *, instant: bool
     ) -> Answer:
-        deadline_s = time.monotonic() + options.timeout_s
-        work = partial(self._answer, tenant, query, grid, options, deadline_s, instant=instant)
+        reader = self._reader(tenant, options)
+        work = partial(self._answer, reader, query, grid, options, instant=instant)
+        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(options.timeout_s):
-                return await asyncio.get_running_loop().run_in_executor(self._queries, work)
+                return await loop.run_in_executor(self._queries, work)
         except TimeoutError:
+            loop.run_in_executor(None, reader.cancel)
             raise TimedOut("query timed out in expression evaluation") from None
+        except asyncio.CancelledError:
+            # Not in our pools: they may be full of what is to be ended.
+            loop.run_in_executor(None, reader.cancel)
+            raise
 
-    def _answer(
-        self,
-        tenant: Tenant,
-        query: str,
-        grid: Grid,
-        options: QueryOptions,
-        deadline_s: float,
-        *,
-        instant: bool,
-    ) -> Answer:
-        if time.monotonic() >= deadline_s:
-            raise TimedOut("query timed out in query queue")
-        start = time.perf_counter()
-        planned = self.plan(query, grid, options)
-        prepared = time.perf_counter()
-        notes = Annotations()
-        reader = Reader(
+    def _reader(self, tenant: Tenant, options: QueryOptions) -> Reader:
+        return Reader(
             self._store,
             tenant,
             self._limits(options),
             max_rows=self._settings.max_samples,
             max_cells=self._settings.max_samples,
-            deadline_s=deadline_s,
+            deadline_s=time.monotonic() + options.timeout_s,
             few_rows=self._few_rows,
         )
-        select = partial(self._catalog.select, tenant)
+
+    def _answer(
+        self, reader: Reader, query: str, grid: Grid, options: QueryOptions, *, instant: bool
+    ) -> Answer:
+        if time.monotonic() >= reader.deadline_s:
+            raise TimedOut("query timed out in query queue")
+        start = time.perf_counter()
+        planned = self.plan(query, grid, options)
+        prepared = time.perf_counter()
+        notes = Annotations()
+        select = partial(self._catalog.select, reader.tenant)
         value = Evaluator(Leaves(reader, select, notes), notes, self._reads).run(planned.plan)
         done = time.perf_counter()
         for granularity_s in sorted(reader.snapped_to_s):

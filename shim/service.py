@@ -88,7 +88,12 @@ class ShimService:
             started_ms=time.time_ns() // 1_000_000,
             ping=lambda: store.command("SELECT 1"),
         )
-        self._runner = web.AppRunner(make_app(context), access_log=None, shutdown_timeout=GRACE_S)
+        self._runner = web.AppRunner(
+            make_app(context),
+            access_log=None,
+            shutdown_timeout=GRACE_S,
+            handler_cancellation=True,  # a client that goes away takes its query along
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, backlog=512)
         await site.start()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
+import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,7 +14,7 @@ import numpy.typing as npt
 
 from indexer.store import Store, StoreError
 from shim.catalog.types import Part
-from shim.errors import ExecutionError, InternalError, TimedOut
+from shim.errors import Canceled, ExecutionError, InternalError, TimedOut
 from shim.grid import Grid
 from shim.labels import Labels
 from shim.read.windows import Limits, Reading, plan_windows
@@ -22,6 +25,7 @@ from shim.values import Bools, Ints
 
 #: ClickHouse's codes for a query that ran too long.
 _TIMEOUT_CODES = (159, 160, 209)
+_CANCELLED_CODE = 394
 #: Readings of about so many rows or fewer are added up here: that costs less than a GROUP BY costs to plan.
 FEW_ROWS = 1 << 13
 
@@ -48,6 +52,7 @@ class Reader:
     few_rows: int = FEW_ROWS
     statements: list[Statement] = field(default_factory=list)
     snapped_to_s: set[int] = field(default_factory=set)  # rollups taken because retention dropped finer ones
+    tag: str = field(default_factory=lambda: uuid.uuid4().hex)  # stands in every statement
 
     def fetch(
         self,
@@ -66,8 +71,10 @@ class Reader:
         text = render(replace(query, settings=settings, limit=self.max_rows + 1))
         start = time.perf_counter()
         try:
-            rows = self.store.fetch(text, dtype)
+            rows = self.store.fetch(f"{text} /* {self.tag} */", dtype)
         except StoreError as e:
+            if e.code == _CANCELLED_CODE:
+                raise Canceled("query was canceled in expression evaluation") from None
             if e.code in _TIMEOUT_CODES:
                 raise TimedOut("query timed out in expression evaluation") from None
             raise InternalError("the store could not answer") from e
@@ -77,6 +84,12 @@ class Reader:
                 f"query processing would load too many samples into memory: more than {self.max_rows} rows"
             )
         return rows
+
+    def cancel(self) -> None:
+        """Nobody waits any more: what runs is ended, and nothing more begins. Never raises StoreError."""
+        self.deadline_s = -math.inf
+        with suppress(StoreError):  # then they end at their own deadline
+            self.store.kill(self.tag)
 
     def check_cells(self, count: int) -> None:
         """Raises ExecutionError when a dense block of so many values would be too large."""
