@@ -4,7 +4,7 @@ python -m tests.bench.query_latency [--series 1000] [--hours 24] [--rounds 9] [-
 
 Starts `meterhouse up` in a folder of its own, posts the day as frames to its indexer, waits until merges
 are quiet, and asks. CPU is that of the whole server process (ClickHouse's threads included) between request
-and answer, wall time that of the asker. The floor in the same run is `vector(1)`: the same request without data.
+and answer, wall time that of the asker. The floor of the run is `vector(1)`: the same request without data.
 """
 
 from __future__ import annotations
