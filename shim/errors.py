@@ -37,11 +37,6 @@ class TimedOut(QueryError):
     status = 503
 
 
-class NotFound(QueryError):
-    error_type = "not_found"
-    status = 404
-
-
 class InternalError(QueryError):
     error_type = "internal"
     status = 500

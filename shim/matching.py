@@ -5,7 +5,6 @@ RE2 runs in linear time, so no pattern of a stranger can hold a worker. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -13,7 +12,6 @@ from typing import Literal
 import re2
 
 from shim.errors import BadData
-from shim.labels import Labels, get
 
 MatchOp = Literal["=", "!=", "=~", "!~"]
 
@@ -52,7 +50,3 @@ class Matcher:
     def __str__(self) -> str:
         quoted = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'{self.name}{self.op}"{quoted}"'
-
-
-def matches_all(matchers: Iterable[Matcher], labels: Labels) -> bool:
-    return all(m.matches(get(labels, m.name)) for m in matchers)

@@ -15,7 +15,6 @@ from shim.eval.histogram import arithmetic, classic, fraction, quantile, stats
 from shim.eval.histogram.buckets import bucket_table
 from shim.eval.histogram.merging import combine
 from shim.eval.histogram.schema import reduced
-from shim.eval.histogram.windows import window_histograms
 from shim.values import Histogram
 from tests.unit.shim.eval import reference
 from tests.unit.shim.eval.make import bound, bucket_index, histogram
@@ -143,20 +142,6 @@ def test_mean_and_deviation(values: list[float]) -> None:
     ]
     want = sum((c - average) ** 2 for c in centers) / len(values)
     assert stats.variance(h)[0] == pytest.approx(want, rel=1e-9, abs=1e-9)
-
-
-@settings(max_examples=60, deadline=None)
-@given(steps=st.lists(STEP, min_size=1, max_size=8), data=st.data())
-def test_windows_of_histograms(steps: list[list[float] | None], data: st.DataObject) -> None:
-    width = data.draw(st.integers(1, len(steps)))
-    stride = data.draw(st.integers(1, 3))
-    got = window_histograms(histogram(*steps), width, stride)
-    for k, start in enumerate(range(0, len(steps) - width + 1, stride)):
-        inside = [values for values in steps[start : start + width] if values is not None]
-        assert got.present[k] == bool(inside)
-        assert got.count[k] == sum(len(values) for values in inside)
-        assert got.positive.counts[k].sum() == sum(v > 0 for values in inside for v in values)
-    assert len(got.present) == (len(steps) - width) // stride + 1
 
 
 @settings(max_examples=80, deadline=None)
