@@ -1,6 +1,6 @@
 """Flushed buckets in, wire frames out: rows become columns, and each string stands once in its frame.
 
-Owns how many rows share a frame. A generator, so that its caller can do other work between two frames.
+Owns how many rows share a frame. One frame at a time, so that its caller can do other work between two.
 Pure; see agent/frame.py for the layout.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator
 from math import isfinite, isnan
 from typing import Final, TypeVar
@@ -39,6 +40,55 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     retention_days: int = 0
 
 
+class RowQueue:
+    """Rows of flushed buckets, in the order of the buckets and of the series within each.
+
+    Empties the buckets' queue as it goes, so that the memory of a bucket is free once its rows are taken.
+    Nobody else may change their cells.
+    """
+
+    def __init__(self) -> None:
+        #: Entries (agent/cells.py) of the buckets not begun yet.
+        self.entries = 0
+        self._buckets: deque[Bucket] = deque()
+        self._rows = self._all_rows()
+        self._next: tuple[Row[Cell], int] | None = None  # a row too many for the last frame, and its bytes
+
+    def put(self, buckets: Iterable[Bucket]) -> None:
+        """Adds buckets at the end; they are the queue's now."""
+        for bucket in buckets:
+            self._buckets.append(bucket)
+            self.entries += bucket.entries
+
+    def take(self, max_rows: int, max_bytes: int) -> list[Row[Cell]]:
+        """At most `max_rows` rows and, but for a single row larger than that, about `max_bytes`."""
+        rows: list[Row[Cell]] = []
+        size = 0
+        while (found := self._pop()) is not None:
+            row, row_bytes = found
+            if rows and (len(rows) >= max_rows or size + row_bytes > max_bytes):
+                self._next = found
+                break
+            rows.append(row)
+            size += row_bytes
+        return rows
+
+    def _pop(self) -> tuple[Row[Cell], int] | None:
+        found, self._next = self._next, None
+        if found is None:
+            found = next(self._rows, None)
+            if found is None:
+                self._rows = self._all_rows()  # for the buckets to come
+        return found
+
+    def _all_rows(self) -> Iterator[tuple[Row[Cell], int]]:
+        while self._buckets:
+            bucket = self._buckets.popleft()
+            self.entries -= bucket.entries
+            for series, cell in bucket.cells.items():
+                yield (bucket.start_s, series, cell), series.size_bytes + _row_bytes(cell)
+
+
 def build_frames(
     buckets: Iterable[Bucket],
     sender: Sender,
@@ -48,34 +98,23 @@ def build_frames(
     max_rows: int,
     max_bytes: int,
 ) -> Iterator[Frame]:
-    """Frames of at most `max_rows` rows and, but for a single row larger than that, about `max_bytes`.
-
-    Takes the next number of `sequence` for each frame. Folds the cells, so nobody else may change them.
-    """
-    rows: list[Row[Cell]] = []
-    size = 0
-    for bucket in buckets:
-        for series, cell in bucket.cells.items():
-            row_bytes = series.size_bytes + _row_bytes(cell)
-            if rows and (len(rows) >= max_rows or size + row_bytes > max_bytes):
-                yield _frame(rows, sender, next(sequence), created_ms)
-                rows, size = [], 0
-            rows.append((bucket.start_s, series, cell))
-            size += row_bytes
-    if rows:
-        yield _frame(rows, sender, next(sequence), created_ms)
+    """All frames of `buckets`; takes the next number of `sequence` for each."""
+    queue = RowQueue()
+    queue.put(buckets)
+    while rows := queue.take(max_rows, max_bytes):
+        yield frame_of(rows, sender, next(sequence), created_ms)
 
 
 def _row_bytes(cell: Cell) -> int:
     if isinstance(cell, DistributionCell):
-        cell.fold()
         return _ROW_BYTES + _ENTRY_BYTES * cell.entries
     if isinstance(cell, SetCell):
         return _ROW_BYTES + _MEMBER_BYTES * len(cell.members)
     return _ROW_BYTES
 
 
-def _frame(rows: list[Row[Cell]], sender: Sender, sequence: int, created_ms: int) -> Frame:
+def frame_of(rows: list[Row[Cell]], sender: Sender, sequence: int, created_ms: int) -> Frame:
+    """The frame of some rows."""
     index: dict[Series, int] = {}
     for _, one, _ in rows:
         index.setdefault(one, len(index))
@@ -144,8 +183,6 @@ def _counters(rows: list[tuple[int, int, CounterCell]]) -> Counters:
 
 
 def _gauges(rows: list[tuple[int, int, GaugeCell]]) -> Gauges:
-    for _, _, cell in rows:
-        cell.fold()
     return Gauges(
         series=_column("I", [s for _, s, _ in rows]),
         bucket=_column("I", [b for b, _, _ in rows]),
@@ -159,8 +196,6 @@ def _gauges(rows: list[tuple[int, int, GaugeCell]]) -> Gauges:
 
 
 def _distributions(rows: list[tuple[int, int, DistributionCell]]) -> Distributions:
-    for _, _, cell in rows:
-        cell.fold()
     positive = [sorted(c.positive.items()) for _, _, c in rows]
     negative = [sorted(c.negative.items()) for _, _, c in rows]
     return Distributions(

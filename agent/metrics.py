@@ -14,10 +14,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agent.aggregate import Aggregator
+from agent.core import Core, Received
 from agent.forwarder import Forwarder, Outcome
 from agent.line import Ignored, Reason, Skip
-from agent.listeners import Received
 from agent.spool import Spool
 
 
@@ -85,7 +84,7 @@ class Streams(Listener, Protocol):
 class Sources(msgspec.Struct, kw_only=True):
     """The parts whose counters are shown."""
 
-    aggregator: Aggregator
+    core: Core
     spool: Spool
     forwarder: Forwarder
     datagrams: dict[str, Datagrams] = {}  # by listener name: udp, unix
@@ -129,7 +128,7 @@ def _metric(family: Family, values: Values) -> Metric:
 
 
 def _lines(s: Sources) -> dict[str, Values]:
-    stats = s.aggregator.stats
+    stats = s.core.stats
     bad: dict[str, float] = {reason.value: stats.bad[reason] for reason in Reason}
     received = [listener.received for listener in s.listeners.values()]
     framing = {
@@ -149,11 +148,11 @@ def _lines(s: Sources) -> dict[str, Values]:
 
 def _memory(s: Sources) -> dict[str, Values]:
     return {
-        "live_series": s.aggregator.live_series,
-        "remembered_series": s.aggregator.remembered_series,
-        "forgotten_heads_total": s.aggregator.forgotten_heads,
-        "entries": s.aggregator.entries,
-        "early_flushes_total": s.aggregator.stats.early_flushes,
+        "live_series": s.core.live_series,
+        "remembered_series": s.core.remembered_series,
+        "forgotten_heads_total": s.core.forgotten_heads,
+        "entries": s.core.entries,
+        "early_flushes_total": s.core.stats.early_flushes,
         "last_flush_timestamp_seconds": s.last_flush_s,
     }
 

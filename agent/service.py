@@ -1,13 +1,13 @@
-"""The agent as a whole: listeners -> aggregator -> frames -> spool -> forwarder.
+"""The agent as a whole: listeners -> core -> frames -> spool -> forwarder.
 
 Owns the clock, the order of starting and stopping, and when buckets are flushed:
 
 * `delay_ms` after the end of each bucket; lines for older buckets at most `late_ms` after they came;
-* everything at once when the aggregator is full, and at the end.
+* everything at once when the core is full (it does so by itself), and at the end.
 
 Stopping (SIGTERM, SIGINT or the event): stop accepting and take what the kernel holds, flush all buckets,
-send until `drain_s` is over, exit. All but the sending runs in one asyncio thread, in steps of a few
-milliseconds, so that the sockets are read in between.
+send until `drain_s` is over, exit. Sending has threads of its own, and so has a native core for datagrams.
+All else runs in one asyncio thread, in steps of a few milliseconds, so that sockets are read in between.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import itertools
 import os
 import signal
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -30,22 +28,22 @@ import msgspec
 
 from agent import logs
 from agent.addresses import bind, bind_unix, grow_receive_buffer, name_of
-from agent.aggregate import BUCKET_MS, Aggregator
-from agent.build_frame import Sender, build_frames
-from agent.cells import Bucket
+from agent.build_frame import Sender
+from agent.core import DatagramReceiver, ReceiveOptions, open_core
 from agent.forwarder import Forwarder
-from agent.frame import Frame, encode
-from agent.listeners import DatagramListener, StreamListener
+from agent.frame import BUCKET_SECONDS, encode
 from agent.metrics import AgentCollector, Sources, exposition
 from agent.ops import OpsServer
 from agent.settings import AgentSettings
 from agent.spool import Parcel, Spool
+from agent.streams import StreamListener
 
 # The agent's own data has no reference cycles (agent/cells.py): looking for them among a million cells would
 # only cost time. A young collection once in 100,000 new objects is left for those of libraries.
 _GC_THRESHOLDS: Final = (100_000, 1_000, 1_000)
 #: Batches read between two frames at most, when packets pile up.
 _TURNS_PER_FRAME: Final = 16
+_BUCKET_MS: Final = BUCKET_SECONDS * 1000
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,10 +114,13 @@ class Agent:
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._log = logs.Log()
-        self._aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._something_flushed = asyncio.Event()
+        self._core = open_core(settings, None, self._woken, self._log)
         self._spool = Spool(settings.forward.max_unsent_bytes)
         self._forwarder = Forwarder(settings.forward, self._spool, self._log)
-        self._sources = Sources(aggregator=self._aggregator, spool=self._spool, forwarder=self._forwarder)
+        self._sources = Sources(core=self._core, spool=self._spool, forwarder=self._forwarder)
         self._sender = Sender(
             agent=settings.name or socket.gethostname(),
             epoch=time.time_ns(),
@@ -127,11 +128,8 @@ class Agent:
             project_id=settings.project_id,
             retention_days=settings.retention_days,
         )
-        self._sequence = itertools.count(1)
-        self._flushed: deque[Bucket] = deque()  # to become frames
-        self._frames: Iterator[Frame] | None = None
-        self._something_flushed = asyncio.Event()
-        self._datagrams: list[DatagramListener] = []
+        self._sequence = 1  # of the next frame
+        self._datagrams: list[DatagramReceiver] = []
         self._streams: StreamListener | None = None
         self._unix: tuple[str, int] | None = None  # path and inode of our socket
         self._ops: OpsServer | None = None
@@ -166,10 +164,11 @@ class Agent:
             )
         else:
             self._log.info("receive_buffer", listener=name, wanted=wanted, given=given)
-        listener = DatagramListener(sock, self._receive, self._settings.receive.nap_ms / 1000)
-        self._datagrams.append(listener)
-        self._sources.datagrams[name] = listener
-        return name_of(sock)
+        at = name_of(sock)
+        receiver = self._core.receive([sock], ReceiveOptions(nap_ms=self._settings.receive.nap_ms))
+        self._datagrams.append(receiver)
+        self._sources.datagrams[name] = receiver
+        return at
 
     def _listen_streams(self, sock: socket.socket) -> str:
         self._streams = self._sources.streams = StreamListener(
@@ -188,10 +187,20 @@ class Agent:
         return f"the indexer does not take frames ({failures} failures in a row)" if failures else ""
 
     def _receive(self, lines: bytes) -> None:
-        self._aggregator.add(lines, _now_ms())
-        if self._aggregator.full:
-            self._make_all_frames()  # of an earlier flush, if we cannot keep up: then the kernel has to wait
-            self._hand_over(self._aggregator.flush_all(_now_ms()))
+        self._make_room()
+        self._core.add(lines, _now_ms())
+
+    def _make_room(self) -> None:
+        while self._core.full and self._make_frame():
+            pass
+
+    def _woken(self) -> None:
+        """Called by the core, from any thread, after an early flush."""
+        if threading.get_ident() == self._thread:
+            self._hand_over(True)
+            self._make_room()
+        else:
+            self._loop.call_soon_threadsafe(self._hand_over, True)
 
     async def work(self, stop: asyncio.Event) -> None:
         """Flushes and makes frames until `stop` is set."""
@@ -205,13 +214,12 @@ class Agent:
         delay_ms, late_ms = self._settings.flush.delay_ms, self._settings.flush.late_ms
         while True:
             now_ms = _now_ms()
-            bucket_left_ms = BUCKET_MS - (now_ms - delay_ms) % BUCKET_MS
+            bucket_left_ms = _BUCKET_MS - (now_ms - delay_ms) % _BUCKET_MS
             await asyncio.sleep(min(bucket_left_ms, late_ms) / 1000)
-            self._hand_over(self._aggregator.flush(_now_ms() - delay_ms))
+            self._hand_over(self._core.flush(_now_ms() - delay_ms))
 
-    def _hand_over(self, buckets: list[Bucket]) -> None:
-        if buckets:
-            self._flushed.extend(buckets)
+    def _hand_over(self, flushed: bool) -> None:
+        if flushed:
             self._something_flushed.set()
             self._sources.last_flush_s = time.time()
 
@@ -236,20 +244,17 @@ class Agent:
 
     def _make_frame(self) -> bool:
         """Makes one frame of what was flushed and puts it into the spool; False if nothing was left."""
-        if self._frames is None:
-            flush = self._settings.flush
-            self._frames = build_frames(
-                _pop_all(self._flushed),
-                self._sender,
-                self._sequence,
-                _now_ms(),
-                max_rows=flush.max_frame_rows,
-                max_bytes=flush.max_frame_bytes,
-            )
-        frame = next(self._frames, None)
+        flush = self._settings.flush
+        frame = self._core.next_frame(
+            self._sender,
+            self._sequence,
+            _now_ms(),
+            max_rows=flush.max_frame_rows,
+            max_bytes=flush.max_frame_bytes,
+        )
         if frame is None:
-            self._frames = None
             return False
+        self._sequence += 1
         self._spool.put(Parcel(frame.identity, encode(frame), frame.rows))
         return True
 
@@ -261,7 +266,7 @@ class Agent:
         if self._streams:
             self._streams.stop()
         self._remove_unix()
-        self._hand_over(self._aggregator.flush_all(_now_ms()))
+        self._hand_over(self._core.flush_all(_now_ms()))
         self._make_all_frames()
         sent = await asyncio.to_thread(self._forwarder.drain, self._settings.forward.drain_s)
         if not sent:
@@ -270,6 +275,7 @@ class Agent:
             )
         if self._ops:
             self._ops.stop()
+        self._core.close()
         self._log.info("stopped", frames_sent=self._forwarder.sent_frames, all_sent=sent)
         return sent
 
@@ -280,9 +286,3 @@ class Agent:
         with contextlib.suppress(FileNotFoundError):
             if os.stat(path).st_ino == inode:  # noqa: PTH116 - not if another agent has replaced it
                 Path(path).unlink()
-
-
-def _pop_all(buckets: deque[Bucket]) -> Iterator[Bucket]:
-    """Empties the queue as it goes, so that the memory of a bucket is free once its frames are made."""
-    while buckets:
-        yield buckets.popleft()

@@ -5,7 +5,7 @@ Owns names, defaults and ranges; agent/config.py reads them. README.md has them 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -85,6 +85,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tcp: str = "127.0.0.1:8125"
     #: Path of a Unix datagram socket for StatsD lines; an old socket there is replaced.
     unix: str = ""
+    #: Who parses and aggregates: `native` (compiled), `python`, or `auto`: native if it was built.
+    core: Literal["auto", "native", "python"] = "auto"
     #: HTTP address of /metrics, /healthz and /readyz.
     ops: str = "127.0.0.1:8127"
     #: This agent's name in the identity of its frames; empty: the host name.

@@ -8,14 +8,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.addresses import AddressError, bind
-from agent.aggregate import Aggregator
+from agent.core import Received
 from agent.forwarder import Forwarder
 from agent.line import Reason
-from agent.listeners import Received
 from agent.logs import Log
 from agent.metrics import FAMILIES, AgentCollector, Sources, exposition
 from agent.ops import OpsServer
-from agent.settings import Aggregate, Forward
+from agent.python_core import PythonCore
+from agent.settings import AgentSettings, Aggregate, Forward
 from agent.spool import Parcel, Spool
 from tests.unit.agent.conftest import FakeIndexer, get
 
@@ -34,10 +34,14 @@ class Told:
         return self.drops
 
 
+def core(**aggregate: int) -> PythonCore:
+    return PythonCore(AgentSettings(aggregate=Aggregate(**aggregate)), None, lambda: None)
+
+
 def sources() -> Sources:
     spool = Spool(25)
     return Sources(
-        aggregator=Aggregator(Aggregate(lateness_s=10, future_s=10)),
+        core=core(lateness_s=10, future_s=10),
         spool=spool,
         forwarder=Forwarder(Forward(), spool, Log()),
     )
@@ -57,7 +61,7 @@ def values(sources: Sources) -> dict[str, float]:
 
 def test_every_family_has_its_numbers() -> None:
     s = sources()
-    s.aggregator.add(b"x:1|c\nx:nan|c\n_sc|a|0\nx:1|c|y\nx:1|c|T1\nx:1|c|T9999999999", T)
+    s.core.add(b"x:1|c\nx:nan|c\n_sc|a|0\nx:1|c|y\nx:1|c|T1\nx:1|c|T9999999999", T)
     for i in range(4):
         s.spool.put(Parcel(f"{i}", b"x" * 10, rows=3))
     udp, unix, tcp = Told(drops=7), Told(), Told(connections=2)
@@ -132,7 +136,7 @@ def test_ops_pages() -> None:
 def test_sent_numbers(indexer: FakeIndexer) -> None:
     spool = Spool(1_000)
     forwarder = Forwarder(Forward(url=indexer.url, backoff_s=0.01), spool, Log())
-    s = Sources(aggregator=Aggregator(), spool=spool, forwarder=forwarder)
+    s = Sources(core=core(), spool=spool, forwarder=forwarder)
     indexer.script = [503, 400, 200]
     spool.put(Parcel("1", b"x" * 10, rows=3))
     spool.put(Parcel("2", b"y" * 10, rows=4))

@@ -1,0 +1,169 @@
+"""The core of an agent, lines in and frames out, behind one interface; and which one runs.
+
+Owns the interface and the choice. Two cores keep to it and give the same rows for the same lines:
+
+* `agent.native.core.NativeCore`: compiled; receives, parses and aggregates without the interpreter's lock;
+* `agent.python_core.PythonCore`: the readable definition, for where no compiler was.
+
+Every core flushes by itself when its open buckets hold `max_entries`, and says so through `wake`: nothing is
+lost, the part that left simply becomes rows of its own. While more than `max_entries` entries wait to become
+frames the core is `full`: receivers leave packets in the kernel, and whoever calls `add` makes frames first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from agent.build_frame import Sender
+from agent.frame import Frame
+from agent.line import Ignored, Reason, Skip
+from agent.logs import Log
+from agent.settings import AgentSettings
+
+#: What a new head becomes (agent/mapping.py); None: every head stays as it is.
+Mapper = Callable[[Any], Any]
+
+
+class CoreError(OSError):
+    """The core that the settings want cannot run here; the text is for people."""
+
+
+class Stats(Protocol):
+    """Running totals of lines since the start; agent/metrics.py shows them."""
+
+    @property
+    def lines(self) -> int: ...
+    @property
+    def bad(self) -> Counter[Reason]: ...
+    @property
+    def skipped(self) -> Counter[Skip]: ...
+    @property
+    def ignored(self) -> Counter[Ignored]: ...
+    @property
+    def clamped_old(self) -> int: ...
+    @property
+    def clamped_future(self) -> int: ...
+    @property
+    def early_flushes(self) -> int: ...
+
+
+class Received:
+    """Running totals of one listener."""
+
+    def __init__(self) -> None:
+        self.packets = 0  # datagrams, or reads of a stream
+        self.bytes = 0
+        self.cut_off = 0  # lines lost at the end of a datagram too large, or of a connection that broke
+        self.too_long = 0  # lines of a stream beyond the bound
+        self.refused_connections = 0
+
+
+class DatagramReceiver(Protocol):
+    """Reads bound datagram sockets into the core it came from, until `stop`."""
+
+    @property
+    def received(self) -> Received: ...
+
+    @property
+    def behind(self) -> bool:
+        """True if more is in the kernel than it takes at once; only where it shares its caller's thread."""
+
+    def kernel_drops(self) -> int | None:
+        """Packets the kernel dropped because the buffer was full; None where it does not say."""
+
+    def stop(self) -> None:
+        """Takes what the kernel still holds, and closes the sockets."""
+
+
+class ReceiveOptions(msgspec.Struct, frozen=True):
+    """How datagrams are received."""
+
+    #: Pause between two reads of a busy socket, so that packets queue up; 0: none.
+    nap_ms: int = 1
+    #: A connected datagram socket that does not block: every packet is copied there as it came.
+    relay: socket.socket | None = None
+    #: The same for events and service checks, a datagram each.
+    events: socket.socket | None = None
+
+
+class Core(Protocol):
+    """Lines in, frames out. Made by `open_core`; one thread calls it, receivers may have their own."""
+
+    @property
+    def native(self) -> bool: ...
+
+    @property
+    def stats(self) -> Stats: ...
+
+    @property
+    def entries(self) -> int:
+        """Cells, set members and histogram entries of open buckets, not of those flushed."""
+
+    @property
+    def full(self) -> bool:
+        """True while more than `max_entries` entries wait to become frames: make some first."""
+
+    @property
+    def live_series(self) -> int:
+        """Series of the present bucket."""
+
+    @property
+    def remembered_series(self) -> int:
+        """Series remembered between buckets."""
+
+    @property
+    def forgotten_heads(self) -> int:
+        """Heads forgotten before their time because `max_series` was reached."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the core holds, as far as it knows; 0 if it does not."""
+
+    def add(self, data: bytes, now_ms: int) -> None:
+        """Takes whole lines of one or more packets, parted by newlines, arrived at `now_ms` (Unix time)."""
+
+    def flush(self, now_ms: int) -> bool:
+        """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""
+
+    def flush_all(self, now_ms: int) -> bool:
+        """The same for all buckets, the present one too."""
+
+    def next_frame(
+        self, sender: Sender, sequence: int, created_ms: int, *, max_rows: int, max_bytes: int
+    ) -> Frame | None:
+        """The next frame of what was flushed; None if nothing is left, and `sequence` was not used."""
+
+    def receive(self, socks: Sequence[socket.socket], options: ReceiveOptions) -> DatagramReceiver:
+        """Starts reading bound datagram sockets, and owns them; several share an address (SO_REUSEPORT)."""
+
+    def close(self) -> None:
+        """Frees everything; its receivers have stopped."""
+
+
+def open_core(settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None], log: Log) -> Core:
+    """The core that `settings.core` says. Raises CoreError if it must be the native one, and there is none.
+
+    `wake` is called, from any thread, after an early flush.
+    """
+    if settings.core != "python":
+        try:
+            native = importlib.import_module("agent.native.core")
+        except ImportError as e:
+            if settings.core == "native":
+                raise CoreError(f"agent.core = 'native': {e}") from None
+            log.warning("core", core="python", reason=e)
+        else:
+            log.info("core", core="native")
+            core: Core = native.NativeCore(settings, mapper, wake)
+            return core
+    else:
+        log.info("core", core="python")
+    from agent.python_core import PythonCore  # not where the native one runs: it is memory
+
+    return PythonCore(settings, mapper, wake)

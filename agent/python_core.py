@@ -1,0 +1,101 @@
+"""The core in Python: readable, the oracle of the native one, and what runs where no compiler was.
+
+Owns nothing but the joining: agent/aggregate.py aggregates, agent/build_frame.py makes frames, and
+agent/datagrams.py reads packets in the caller's asyncio loop.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from agent.aggregate import Aggregator, Stats
+from agent.build_frame import RowQueue, Sender, frame_of
+from agent.cells import Bucket
+from agent.core import DatagramReceiver, Mapper, ReceiveOptions
+from agent.datagrams import DatagramListener
+from agent.frame import Frame
+from agent.settings import AgentSettings
+
+
+class PythonCore:
+    """See agent/core.py for what each part of it promises."""
+
+    native: Final = False
+    memory_bytes: Final = 0
+
+    def __init__(self, settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None]) -> None:
+        if mapper is not None:
+            raise NotImplementedError("mapping")
+        self._aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags)
+        self._max_entries = settings.aggregate.max_entries
+        self._wake = wake
+        self._rows = RowQueue()
+
+    @property
+    def stats(self) -> Stats:
+        """Running totals of lines since the start."""
+        return self._aggregator.stats
+
+    @property
+    def entries(self) -> int:
+        """Cells, set members, histogram entries and bindings of open buckets."""
+        return self._aggregator.entries
+
+    @property
+    def full(self) -> bool:
+        """True while more than `max_entries` entries wait to become frames."""
+        return self._rows.entries > self._max_entries
+
+    @property
+    def live_series(self) -> int:
+        """Series of the present bucket."""
+        return self._aggregator.live_series
+
+    @property
+    def remembered_series(self) -> int:
+        """Series remembered between buckets."""
+        return self._aggregator.remembered_series
+
+    @property
+    def forgotten_heads(self) -> int:
+        """Heads forgotten before their time because `max_series` was reached."""
+        return self._aggregator.forgotten_heads
+
+    def add(self, data: bytes, now_ms: int) -> None:
+        """Takes whole lines, parted by newlines, arrived at `now_ms`; flushes when that fills the memory."""
+        self._aggregator.add(data, now_ms)
+        if self._aggregator.full:
+            self.flush_all(now_ms)
+            self._wake()
+
+    def flush(self, now_ms: int) -> bool:
+        """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""
+        return self._put(self._aggregator.flush(now_ms))
+
+    def flush_all(self, now_ms: int) -> bool:
+        """The same for all buckets."""
+        return self._put(self._aggregator.flush_all(now_ms))
+
+    def _put(self, buckets: list[Bucket]) -> bool:
+        self._rows.put(buckets)
+        return bool(buckets)
+
+    def next_frame(
+        self, sender: Sender, sequence: int, created_ms: int, *, max_rows: int, max_bytes: int
+    ) -> Frame | None:
+        """The next frame of what was flushed; None if nothing is left."""
+        rows = self._rows.take(max_rows, max_bytes)
+        return frame_of(rows, sender, sequence, created_ms) if rows else None
+
+    def receive(self, socks: Sequence[socket.socket], options: ReceiveOptions) -> DatagramReceiver:
+        """Reads the sockets in the running asyncio loop: one thread, however many sockets."""
+        return DatagramListener(socks, self._take, options)
+
+    def _take(self, lines: bytes) -> None:
+        self.add(lines, time.time_ns() // 1_000_000)
+
+    def close(self) -> None:
+        """Nothing to free."""
