@@ -3,20 +3,30 @@
 `name:value|type|@sample_rate|#tag:value,tag|T<unix seconds>|c:<container>|e:<external>|card:<cardinality>`
 
 Owns what a line means; docs/wire-format.md is its summary for users. Sources: etsy StatsD for the four basic
-types and for gauge deltas, DogStatsD 1.0-1.3 for the rest. Where they differ or are silent:
+types and for gauge deltas, DogStatsD for the fields (1.0 tags, 1.1 packed values, 1.2 `|c:`, 1.3 `|T`, and
+the later `|e:` and `|card:`), statsd_exporter's parser for tags in names. Where they differ or are silent:
 
 * The name ends at the first `:`. Names, tag keys and tag values are kept as sent (UTF-8), odd characters too.
+* Types: `c`, `g`, `s`, `ms`; `h` and `d` (DogStatsD); `m`, a meter, is a counter (statsd_spec, netdata; etsy
+  takes any unknown type for a counter, we refuse it). All else is refused, also with blanks around it.
 * Packed values (`name:1:2:3|d`, DogStatsD 1.1) for all types but sets, where `:` belongs to the member. One
   bad value refuses the whole line.
+* Further samples of one name (`name:1|ms:2|ms|@0.5:3|c`; etsy, statsd_exporter, Telegraf; Kamon sends it)
+  are lines of their own, see `split_samples`.
 * A signed gauge value is a delta (StatsD), unless the line has a `|T`: then it is a value of its own, as
   DogStatsD 1.3 says of lines with a time. So negative values can be set, with a `|T`.
-* A sample rate is in (0, 1]; counters and distributions count 1/rate, gauges and sets ignore it.
+* A sample rate is in (0, 1]; counters and distributions count 1/rate, gauges and sets ignore it (DogStatsD;
+  etsy scales counters only, and a timer's count). Of two rates the last holds.
+* `|T` is whole Unix seconds, on all types (DogStatsD: counters and gauges), at most one.
 * A tag without `:` has the value "true" (as in Telegraf). A tag with an empty value is left out, since an
   empty label and no label are the same to Prometheus. Of tags with one key the last wins (as in
-  statsd_exporter).
-* Fields after the type come in any order. Unknown ones are ignored and counted.
+  statsd_exporter). One `#` before a tag is no part of it (`|#a:1,#b:2`; statsd_exporter: a PHP client).
+* Fields after the type come in any order; `|#` may come twice. `|c:`, `|e:` and `|card:` are accepted and
+  not kept. Unknown fields, and empty ones (`|c||#a`), are ignored and counted (DogStatsD).
 * Numbers are decimal: no nan, inf, hex, blanks or underscores; nothing that overflows a 64-bit float, nor
-  does so when multiplied by 1/rate.
+  does so when multiplied by a mapping's scale and 1/rate. Negative counters and timers are values, too.
+* A line may end with `\r`. Events (`_e{`) and service checks (`_sc|`) are recognised and skipped.
+* Tags in the name, where a setting (`name_tags`) says so: `split_name_tags`.
 
 Pure, and the oracle of any faster parser.
 """
@@ -24,8 +34,8 @@ Pure, and the oracle of any faster parser.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from typing import Annotated, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -46,6 +56,7 @@ class Kind(enum.Enum):
 
 KINDS: Final = {
     b"c": Kind.COUNTER,
+    b"m": Kind.COUNTER,
     b"g": Kind.GAUGE,
     b"d": Kind.DISTRIBUTION,
     b"h": Kind.DISTRIBUTION,
@@ -70,15 +81,17 @@ class Reason(enum.Enum):
     NAME_TOO_LONG = "name_too_long"
     TAG_TOO_LONG = "tag_too_long"
     TOO_MANY_TAGS = "too_many_tags"
+    MIXED_TAG_STYLES = "mixed_tag_styles"  # tags in the name, and a `|#` field
     CUT_OFF = "cut_off"  # a datagram or stream that ended within the line (counted by the listeners)
 
 
 class Skip(enum.Enum):
-    """Lines that are well-formed but carry no metric."""
+    """Lines that are well-formed but carry no metric for us."""
 
     EMPTY = "empty"
     EVENT = "event"
     SERVICE_CHECK = "service_check"
+    MAPPING = "mapping"  # a rule of the mapping file drops it
 
 
 class Ignored(enum.Enum):
@@ -87,6 +100,7 @@ class Ignored(enum.Enum):
     UNKNOWN_FIELD = "unknown_field"
     EMPTY_TAG = "empty_tag"  # no key, or nothing after the `:`
     DUPLICATE_TAG = "duplicate_tag"  # an earlier one of the same key
+    MALFORMED_TAG = "malformed_tag"  # in a name: no `=`, or a bracket without its fellow
 
 
 class BadLine(msgspec.Struct, frozen=True):
@@ -95,8 +109,11 @@ class BadLine(msgspec.Struct, frozen=True):
     reason: Reason
 
 
+NameTags = Literal["influx", "librato", "signalfx"]
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds of one line, section `[agent.lines]`; beyond them the line is refused, not cut."""
+    """Section `[agent.lines]`: tag styles, and bounds; beyond them a line is refused, not cut."""
 
     #: Bytes of one line.
     max_line_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 20)] = 65_536
@@ -106,6 +123,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tags: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 64
     #: Bytes of one tag, key and value.
     max_tag_bytes: Annotated[int, msgspec.Meta(ge=2, le=65_536)] = 1_024
+    #: Tags in names, beside `|#`: influx (`n,k=v:1|c`), librato (`n#k=v:1|c`), signalfx (`n[k=v]:1|c`).
+    name_tags: tuple[NameTags, ...] = ()
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -116,10 +135,11 @@ class Head(msgspec.Struct, frozen=True):
     tags: tuple[tuple[str, str], ...]  # sorted by key, each key once
     weight: float = 1.0  # 1 / sample rate; 1 for gauges and sets
     ignored: tuple[Ignored, ...] = ()
+    scale: float = 1.0  # a mapping's factor on each value, before anything else; 1 for sets
 
 
 class Line(msgspec.Struct, frozen=True):
-    """A good line. Sets have a `member`, all others one or more `values`."""
+    """A good line. Sets have a `member`, all others one or more `values` (times the head's scale)."""
 
     head: Head
     values: tuple[float, ...] = ()
@@ -135,12 +155,18 @@ def parse_head(name: bytes, rest: bytes, limits: Limits) -> Head | BadLine:
     kind = KINDS.get(kind_bytes)
     if kind is None:
         return BadLine(Reason.UNKNOWN_TYPE)
+    weight, ignored, tags = 1.0, list[Ignored](), dict[str, str]()
+    if limits.name_tags:
+        name, section, paired = split_name_tags(name, limits.name_tags)
+        if not paired:
+            ignored.append(Ignored.MALFORMED_TAG)
+        if bad := _read_tags(section, b"=", tags, ignored, limits) or _bad_mix(name, tags, rest):
+            return BadLine(bad)
     if len(name) > limits.max_name_bytes:
         return BadLine(Reason.NAME_TOO_LONG)
-    weight, ignored, tags = 1.0, list[Ignored](), dict[str, str]()
     for field in fields:
         if field.startswith(b"#"):
-            if bad := _read_tags(field[1:], tags, ignored, limits):
+            if bad := _read_tags(field[1:], b":", tags, ignored, limits):
                 return BadLine(bad)
         elif field.startswith(b"@"):
             found = _weight(field[1:])
@@ -158,6 +184,12 @@ def parse_head(name: bytes, rest: bytes, limits: Limits) -> Head | BadLine:
     return Head(kind, text, tuple(sorted(tags.items())), weight, tuple(ignored))
 
 
+def _bad_mix(name: bytes, tags: dict[str, str], rest: bytes) -> Reason | None:
+    if tags and b"|#" in rest:
+        return Reason.MIXED_TAG_STYLES
+    return None if name else Reason.EMPTY_NAME
+
+
 def _weight(text: bytes) -> float | None:
     rate = number(text)
     if rate is None or not 0.0 < rate <= 1.0:
@@ -166,25 +198,59 @@ def _weight(text: bytes) -> float | None:
     return weight if weight <= MAX_NUMBER else None
 
 
-def _read_tags(section: bytes, tags: dict[str, str], ignored: list[Ignored], limits: Limits) -> Reason | None:
-    """Adds the tags of one `#` field to `tags`; gives the reason if the line is to be refused."""
-    for part in section.split(b","):
+def split_name_tags(name: bytes, styles: Sequence[NameTags]) -> tuple[bytes, bytes, bool]:
+    """The name without the tags in it, their text (`k=v,k2=v2`), and False if a bracket misses its fellow.
+
+    Rules and precedence of statsd_exporter:
+
+    1. signalfx: with both a `[` and a `]`, what stands between the first `[` and the first `]` is the tags,
+       and what stands around them the name; influx and librato are not looked for. With one of them alone,
+       or with the `]` first (where statsd_exporter panics), all is name, malformed, and no other style is
+       looked for.
+    2. librato and influx: the first `#` (librato) or `,` (influx) ends the name, all behind it is tags.
+
+    In all styles tags are parted by `,` and a key ends at the first `=`. A tag without `=`, or with no key or
+    no value, is left out and counted. Tags in the name and a `|#` field refuse the line, unless all tags
+    in the name were left out. A name of nothing but tags is empty.
+    """
+    if "signalfx" in styles:
+        start, end = name.find(b"["), name.find(b"]")
+        if 0 <= start < end:
+            return name[:start] + name[end + 1 :], name[start + 1 : end], True
+        if start >= 0 or end >= 0:
+            return name, b"", False
+    marks = (b"#" if "librato" in styles else b"") + (b"," if "influx" in styles else b"")
+    for position, byte in enumerate(name):
+        if byte in marks:
+            return name[:position], name[position + 1 :], True
+    return name, b"", True
+
+
+def _read_tags(
+    section: bytes, separator: bytes, tags: dict[str, str], ignored: list[Ignored], limits: Limits
+) -> Reason | None:
+    """Adds the tags of a `#` field (`:`) or of a name (`=`); gives the reason to refuse the line, if any."""
+    for sent in section.split(b","):
+        part = sent[1:] if separator == b":" and sent.startswith(b"#") else sent
         if not part:
             continue
         if len(part) > limits.max_tag_bytes:
             return Reason.TAG_TOO_LONG
         try:
-            key, colon, value = part.decode().partition(":")
+            key, found, value = part.decode().partition(separator.decode())
         except UnicodeDecodeError:
             return Reason.INVALID_UTF8
-        if not key or (colon and not value):
+        if not key or (found and not value):
             ignored.append(Ignored.EMPTY_TAG)
+            continue
+        if not found and separator == b"=":
+            ignored.append(Ignored.MALFORMED_TAG)
             continue
         if key in tags:
             ignored.append(Ignored.DUPLICATE_TAG)
         elif len(tags) >= limits.max_tags:
             return Reason.TOO_MANY_TAGS
-        tags[key] = value if colon else BARE_TAG_VALUE
+        tags[key] = value if found else BARE_TAG_VALUE
     return None
 
 
@@ -215,11 +281,12 @@ def split_time(rest: bytes) -> tuple[bytes, int | None] | BadLine:
 def parse_line(
     line: bytes,
     limits: Limits,
-    head_of: Callable[[bytes, bytes, Limits], Head | BadLine] = parse_head,
+    head_of: Callable[[bytes, bytes, Limits], Head | BadLine | Skip] = parse_head,
 ) -> Line | BadLine | Skip:
     """One line, without its newline; a carriage return at its end is taken off.
 
-    `head_of` may remember what `parse_head` says: lines of one series differ in little but their values.
+    `head_of` may remember what `parse_head` says (lines of one series differ in little but their values), and
+    put a mapping behind it.
     """
     if line.endswith(b"\r"):
         line = line[:-1]
@@ -239,9 +306,36 @@ def parse_line(
     if isinstance(timed, BadLine):
         return timed
     head = head_of(name, timed[0], limits)
-    if isinstance(head, BadLine):
+    if not isinstance(head, Head):
         return head
     return _with_values(head, raw, timed[1])
+
+
+def split_samples(line: bytes, limits: Limits) -> Iterator[bytes]:
+    """The lines that a refused line stands for, if it has further samples of its name; else nothing.
+
+    To be asked when `parse_line` says UNKNOWN_TYPE or BAD_SAMPLE_RATE, so that no good line changes its
+    meaning: a `:` in the type or in an `@` field ends a sample, and what follows it is another of the name.
+    `n:1|ms|@0.5:2|ms:3|c` is `n:1|ms|@0.5`, `n:2|ms` and `n:3|c`. Each is a line of its own, counted, taken
+    or refused; none has further samples. Source: etsy stats.js, statsd_exporter (neither has it beside `|#`).
+    A line whose name (up to the first `:`) is longer than `max_name_bytes` is not split, as a bound on work.
+    """
+    front = line.find(b":") + 1
+    field = line.find(b"|") + 1
+    if not 1 < front < field or front - 1 > limits.max_name_bytes:
+        return
+    name, start, in_type = line[:front], front, True
+    while field:
+        end = line.find(b"|", field)
+        colon = line.find(b":", field, len(line) if end < 0 else end)
+        if colon >= 0 and (in_type or line.startswith(b"@", field)):
+            yield name + line[start:colon]
+            start, in_type = colon + 1, True
+            field = line.find(b"|", start) + 1
+        else:
+            field, in_type = end + 1, False
+    if start > front:
+        yield name + line[start:]
 
 
 def _missing(colon: bytes, name: bytes, bar: bytes) -> Reason:
@@ -258,8 +352,8 @@ def _with_values(head: Head, raw: bytes, time_s: int | None) -> Line | BadLine:
     values, deltas = list[float](), list[bool]()
     for part in raw.split(b":"):
         value = number(part)
-        if value is None or not -MAX_NUMBER <= value * head.weight <= MAX_NUMBER:
+        if value is None or not -MAX_NUMBER <= value * head.scale * head.weight <= MAX_NUMBER:
             return BadLine(Reason.BAD_VALUE if part else Reason.EMPTY_VALUE)
-        values.append(value)
+        values.append(value * head.scale)
         deltas.append(time_s is None and part.startswith((b"+", b"-")))
     return Line(head, tuple(values), tuple(deltas) if head.kind is Kind.GAUGE else (), time_s=time_s)

@@ -11,10 +11,13 @@ from agent.line import (
     Kind,
     Limits,
     Line,
+    NameTags,
     Reason,
     Skip,
     number,
     parse_line,
+    split_name_tags,
+    split_samples,
     split_time,
 )
 
@@ -47,6 +50,7 @@ GOOD = {
     b"x:2|d": distribution("x", 2.0, tags=()),
     b"x:2|h": distribution("x", 2.0, tags=()),
     b"x:2|ms": distribution("x", 2.0, tags=()),
+    b"x:2|m": counter("x", 2.0, tags=()),  # a meter (statsd_spec)
     b"x:2|g": gauge("x", 2.0),
     b"x:joe|s": Line(Head(S, "x", ()), member=b"joe"),
     b"x:12|s": Line(Head(S, "x", ()), member=b"12"),
@@ -93,6 +97,8 @@ GOOD = {
     b"x:1|c|#a:": tagged(ignored=(Ignored.EMPTY_TAG,)),
     b"x:1|c|#:v,a:b": tagged(("a", "b"), ignored=(Ignored.EMPTY_TAG,)),
     b"x:1|c|#a:1,a:2": tagged(("a", "2"), ignored=(Ignored.DUPLICATE_TAG,)),
+    b"x:1|c|#a:1,#b:2": tagged(("a", "1"), ("b", "2")),  # as a PHP client sends them
+    b"x:1|c|##a:1,#,##b": tagged(("#b", "true"), ("a", "1")),
     b"x:1|c|#a:1|#b:2": tagged(("a", "1"), ("b", "2")),
     b"x:1|c|#http.route:/a b/{id}": tagged(("http.route", "/a b/{id}")),
     "x:1|c|#stadt:Köln".encode(): tagged(("stadt", "Köln")),
@@ -141,7 +147,6 @@ BAD = {
     b"x:1|q": Reason.UNKNOWN_TYPE,
     b"x:1|C": Reason.UNKNOWN_TYPE,
     b"x:1| c": Reason.UNKNOWN_TYPE,
-    b"x:1|m": Reason.UNKNOWN_TYPE,
     b"x:1|#a:b|c": Reason.UNKNOWN_TYPE,
     b"x:nan|g": Reason.BAD_VALUE,
     b"x:NaN|g": Reason.BAD_VALUE,
@@ -249,6 +254,142 @@ def test_head_is_asked_for_without_the_time() -> None:
 )
 def test_split_time(rest: bytes, split: tuple[bytes, int | None]) -> None:
     assert split_time(rest) == split
+
+
+SAMPLES = {
+    b"x:1|c:2|c": [b"x:1|c", b"x:2|c"],
+    b"x:1|ms:2|ms|@0.5:3|c": [b"x:1|ms", b"x:2|ms|@0.5", b"x:3|c"],
+    b"x:1|c|@0.1:6|g": [b"x:1|c|@0.1", b"x:6|g"],
+    b"x:1|c|#a:b|@0.5:2|c|c:id": [b"x:1|c|#a:b|@0.5", b"x:2|c|c:id"],  # a tag's and a field's `:` are theirs
+    b"x:a:b|s:c|s": [b"x:a:b|s", b"x:c|s"],
+    b"x:1|c:2": [b"x:1|c", b"x:2"],
+    b"x:1|c:": [b"x:1|c", b"x:"],
+    b"x:1|c::2|c": [b"x:1|c", b"x::2|c"],
+    b"x:1|c:2|c\r": [b"x:1|c", b"x:2|c\r"],
+    b"x:1|foo": [],
+    b"x:1|foo|#a:b": [],
+    b"x:1|c|@2": [],
+    b"x|c:1": [],
+    b":1|c:2|c": [],
+    b"x": [],
+}
+
+
+@pytest.mark.parametrize("line", SAMPLES)
+def test_further_samples(line: bytes) -> None:
+    assert list(split_samples(line, LIMITS)) == SAMPLES[line]
+    for part in SAMPLES[line]:
+        assert not list(split_samples(part, LIMITS))
+
+
+def test_further_samples_are_found_where_a_line_is_refused_for_them() -> None:
+    for line, parts in SAMPLES.items():
+        if parts:
+            assert parse_line(line, LIMITS) in (
+                BadLine(Reason.UNKNOWN_TYPE),
+                BadLine(Reason.BAD_SAMPLE_RATE),
+            )
+
+
+def test_a_line_of_a_long_name_is_not_split() -> None:
+    assert len(list(split_samples(b"x" * 512 + b":1|c:2|c", LIMITS))) == 2
+    assert not list(split_samples(b"x" * 513 + b":1|c:2|c", LIMITS))
+
+
+ALL: tuple[NameTags, ...] = ("influx", "librato", "signalfx")
+
+#: name -> (styles, name without tags, tags, paired)
+NAMES: dict[bytes, tuple[tuple[NameTags, ...], bytes, bytes, bool]] = {
+    b"x,a=b": (("influx",), b"x", b"a=b", True),
+    b"x,a=b,c=d#e": (("influx",), b"x", b"a=b,c=d#e", True),
+    b"x#y,a=b": (("influx",), b"x#y", b"a=b", True),
+    b"x#a=b,c=d": (("librato",), b"x", b"a=b,c=d", True),
+    b"x,y#a=b": (("librato",), b"x,y", b"a=b", True),
+    b"x,y#z=b": (("influx", "librato"), b"x", b"y#z=b", True),
+    b"x[a=b]": (("signalfx",), b"x", b"a=b", True),
+    b"x[a=b,c=d].y": (("signalfx",), b"x.y", b"a=b,c=d", True),
+    b"[a=b]x": (("signalfx",), b"x", b"a=b", True),
+    b"x[]": (("signalfx",), b"x", b"", True),
+    b"x[a=[b]]": (("signalfx",), b"x]", b"a=[b", True),
+    b"x[a=b": (ALL, b"x[a=b", b"", False),
+    b"xa=b],c=d": (ALL, b"xa=b],c=d", b"", False),
+    b"x]a=b[": (ALL, b"x]a=b[", b"", False),
+    b"x[a=b],c=d": (ALL, b"x,c=d", b"a=b", True),  # signalfx goes first, and alone
+    b"x#a=b": (ALL, b"x", b"a=b", True),
+    b"x[a=b]#c": (("librato",), b"x[a=b]", b"c", True),
+    b"x,": (("influx",), b"x", b"", True),
+    b"x,a=b[": ((), b"x,a=b[", b"", True),
+    b"plain": (ALL, b"plain", b"", True),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tags_in_names_are_parted(name: bytes) -> None:
+    styles, *parted = NAMES[name]
+    assert split_name_tags(name, styles) == tuple(parted)
+
+
+NAME_TAGGED = {
+    b"x,a=b:1|c": tagged(("a", "b")),
+    b"x,b=2,a=1:1|c": tagged(("a", "1"), ("b", "2")),
+    b"x#a=b=c:1|c": tagged(("a", "b=c")),
+    b"x[a=b]:1|c": tagged(("a", "b")),
+    b"x,a=1,a=2:1|c": tagged(("a", "2"), ignored=(Ignored.DUPLICATE_TAG,)),
+    b"x,a=,=b,,c=d:1|c": tagged(("c", "d"), ignored=(Ignored.EMPTY_TAG, Ignored.EMPTY_TAG)),
+    b"x,a,c=d:1|c": tagged(("c", "d"), ignored=(Ignored.MALFORMED_TAG,)),
+    b"x,#a=1:1|c": tagged(("#a", "1")),
+    b"x,a=b:1|c|@0.5": Line(Head(C, "x", (("a", "b"),), weight=2.0), (1.0,)),
+    b"x[a=b:1|c": Line(Head(C, "x[a=b", (), ignored=(Ignored.MALFORMED_TAG,)), (1.0,)),
+    # with `|#`: only where no tag of the name counts
+    b"x,a:1|c|#c:d": tagged(("c", "d"), ignored=(Ignored.MALFORMED_TAG,)),
+    b"x,a=b:1|c|#c:d": BadLine(Reason.MIXED_TAG_STYLES),
+    b"x,a=b:1|c|#": BadLine(Reason.MIXED_TAG_STYLES),
+    b"x,a=b:1|c|@0.1|#c": BadLine(Reason.MIXED_TAG_STYLES),
+    b"x:1|c|#c:d": tagged(("c", "d")),
+    b",a=b:1|c": BadLine(Reason.EMPTY_NAME),
+    b"[a=b]:1|c": BadLine(Reason.EMPTY_NAME),
+    b"x," + b",".join(b"k%d=v" % i for i in range(65)) + b":1|c": BadLine(Reason.TOO_MANY_TAGS),
+    b"x,k=" + b"v" * 1023 + b":1|c": BadLine(Reason.TAG_TOO_LONG),
+    b"x,k=\xff:1|c": BadLine(Reason.INVALID_UTF8),
+    b"\xff,k=v:1|c": BadLine(Reason.INVALID_UTF8),
+    b"x" * 513 + b",k=v:1|c": BadLine(Reason.NAME_TOO_LONG),
+}
+
+
+@pytest.mark.parametrize("line", NAME_TAGGED, ids=lambda line: repr(line[:40]))
+def test_tags_in_names(line: bytes) -> None:
+    assert parse_line(line, Limits(name_tags=ALL)) == NAME_TAGGED[line]
+
+
+def test_tags_in_names_are_not_part_of_its_length() -> None:
+    line = b"x" * 512 + b",k=v:1|c"
+    assert isinstance(parse_line(line, Limits(name_tags=("influx",))), Line)
+
+
+def test_tags_in_names_are_part_of_the_name_unless_a_setting_says_so() -> None:
+    for line in (b"x,a=b:1|c", b"x#a=b:1|c", b"x[a=b]:1|c"):
+        assert parse_line(line, LIMITS) == counter(line[: line.index(b":")].decode(), 1.0, tags=())
+
+
+def test_a_mapping_s_scale_is_applied_to_each_value_first() -> None:
+    def scaled(name: bytes, rest: bytes, limits: Limits) -> Head:
+        return Head(D, "x", (), weight=2.0, scale=0.001)
+
+    assert parse_line(b"x:1500:3|d|@0.5", LIMITS, scaled) == Line(
+        Head(D, "x", (), weight=2.0, scale=0.001), (1500 * 0.001, 3 * 0.001)
+    )
+
+    def huge(name: bytes, rest: bytes, limits: Limits) -> Head:
+        return Head(C, "x", (), scale=1e10)
+
+    assert parse_line(b"x:1e300|c", LIMITS, huge) == BadLine(Reason.BAD_VALUE)
+
+
+def test_a_mapping_may_drop_a_line() -> None:
+    def dropped(name: bytes, rest: bytes, limits: Limits) -> Skip:
+        return Skip.MAPPING
+
+    assert parse_line(b"x:1|c", LIMITS, dropped) is Skip.MAPPING
 
 
 @pytest.mark.parametrize("text", [b"", b"infinity", b"1e", b"0b1", b"1\n", b"\x001", b"1f", b"+-1"])
