@@ -8,10 +8,11 @@ Owns which line goes to which bucket, the memory for deltas of gauges, and the b
   and reaching the memory bound only means to flush early (`full`).
 * A delta (`+1|g`) starts from the gauge's last value, in this bucket or an earlier one, or from 0 if there
   was none within `gauge_memory_s`.
-* The table's key is the bytes as sent (the line without its value): a line of a known series costs no
-  parsing but its value's. What the quick way cannot do goes through agent/line.py, which alone says what is
+* A line's head, that is the line without its value, is parsed once and remembered: a line of a known head
+  costs no parsing but its value's. What is not plain goes through agent/line.py, which alone says what is
   right.
 
+This is the readable definition of the agent's core: tests hold the native one (agent/native) against it.
 Pure: `now_ms` is an argument; not thread-safe.
 """
 
@@ -23,19 +24,7 @@ from math import inf
 from typing import Any, Final, assert_never
 from weakref import WeakValueDictionary
 
-from xxhash import xxh64_intdigest
-
-from agent.cells import (
-    PENDING_MAX,
-    Bucket,
-    Cell,
-    CounterCell,
-    DistributionCell,
-    GaugeCell,
-    Series,
-    SetCell,
-    new_cell,
-)
+from agent.cells import Bucket, Cell, CounterCell, DistributionCell, GaugeCell, Series, SetCell, new_cell
 from agent.frame import BUCKET_SECONDS
 from agent.line import (
     MAX_NUMBER,
@@ -48,18 +37,19 @@ from agent.line import (
     Line,
     Reason,
     Skip,
-    number,
     parse_head,
     parse_line,
+    split_samples,
 )
 from agent.remember import Remember
 from agent.settings import Aggregate
 
 BUCKET_MS: Final = BUCKET_SECONDS * 1000
 
-# What the quick way does with a value; a binding is (what, cell, weight).
-_COUNTER, _PENDING, _GAUGE, _SET, _WEIGHTED = range(5)
 _SIGNS: Final = b"+-"
+#: Refused for this, a line may hold further samples of its name.
+_MAY_HOLD_MORE: Final = (Reason.UNKNOWN_TYPE, Reason.BAD_SAMPLE_RATE)
+_COUNTER, _GAUGE, _DISTRIBUTION, _SET = Kind
 
 
 _SeriesKey = tuple[Kind, str, tuple[tuple[str, str], ...]]
@@ -69,6 +59,9 @@ class Known(Head, frozen=True, kw_only=True):
     """A head that was seen before, and the series it means."""
 
     series: Series
+    #: May the line be read without agent/line.py? Not if something of it is to be counted or scaled, nor if
+    #: the head ends in a carriage return, which at the end of a line would not belong to it.
+    plain: bool
 
 
 class Stats:
@@ -104,13 +97,11 @@ class Aggregator:
         self._buckets: dict[int, Bucket] = {}
         self._entries = 0
         self._open = Bucket(0)  # the bucket of the present
-        self._fast: dict[bytes, tuple[int, Any, float]] = {}
-        self._ones: dict[bytes, CounterCell] = {}  # whole lines that add 1 to a counter
         self._flushed_ms = -1
 
     @property
     def entries(self) -> int:
-        """Cells, set members, histogram entries and bindings held now."""
+        """Buckets, cells, set members and histogram entries held now."""
         return self._entries
 
     @property
@@ -149,11 +140,8 @@ class Aggregator:
             del self._buckets[bucket.start_s]
             self._entries -= bucket.entries
             if bucket is self._open:
-                self._present(Bucket(0))
+                self._open = Bucket(0)
         return sorted((b for b in buckets if b.cells), key=lambda b: b.start_s)
-
-    def _present(self, bucket: Bucket) -> None:
-        self._open, self._fast, self._ones = bucket, {}, {}
 
     def _bucket_of(self, time_ms: int) -> Bucket:
         start_s = time_ms // BUCKET_MS * BUCKET_SECONDS
@@ -164,100 +152,72 @@ class Aggregator:
         return bucket
 
     def add(self, data: bytes, now_ms: int) -> None:
-        """Takes the lines of one or more packets, parted by newlines, arrived at `now_ms` (Unix time).
-
-        The hot loop: one function, because a call per line would double its cost.
-        """
+        """Takes the lines of one or more packets, parted by newlines, arrived at `now_ms` (Unix time)."""
         if now_ms == self._flushed_ms:
             now_ms += 1  # so that which value of a gauge is the last is never left open between two flushes
         bucket = self._bucket_of(now_ms)
         if bucket is not self._open:
-            self._present(bucket)
+            self._open = bucket
             self._heads.tick(now_ms)
-        find_one, find, longest = self._ones.get, self._fast.get, self._limits.max_line_bytes
-        grown = 0
         lines = data.split(b"\n")
         self.stats.lines += len(lines)
+        self._add_lines(lines, bucket, now_ms)
+
+    def _add_lines(self, lines: list[bytes], bucket: Bucket, now_ms: int) -> None:
+        """Lines of known heads with one plain value are added here, all others by `_add_any`.
+
+        One function, because a call per line would double its cost. A cell is made only for a good value.
+        """
+        find, longest, cells = self._heads.young.get, self._limits.max_line_bytes, bucket.cells
         for line in lines:
-            counter = find_one(line)
-            if counter is not None:
-                counter.value += 1.0
-                continue
             bar = line.find(b"|")
             colon = line.find(b":", 0, bar)
-            key = line[:colon] + line[bar:]  # if one is missing: no key of a good line
+            known = find(line[:colon] + line[bar:])
             raw = line[colon + 1 : bar]
-            binding = find(key)
-            if binding is None or len(line) > longest or not raw or colon < 0:
-                binding = self._bind(line, key, raw, bucket, now_ms) if colon > 0 else None
-                if binding is None:
-                    self._add_slow(line, bucket, now_ms)
+            if known is None or not known.plain or colon < 1 or not raw or len(line) > longest:
+                self._add_any(line, bucket, now_ms)
+                find = self._heads.young.get  # `put` may have begun another
+                continue
+            kind, series, weight = known.kind, known.series, known.weight
+            value = 0.0
+            if kind is not _SET:
+                try:
+                    value = inf if raw.strip(NUMBER_BYTES) else float(raw)
+                except ValueError:
+                    value = inf
+                if not -MAX_NUMBER <= value * weight <= MAX_NUMBER or (kind is _GAUGE and raw[0] in _SIGNS):
+                    self._add_any(line, bucket, now_ms)
                     continue
-            what, cell, weight = binding
-            if what == _SET:
-                member = xxh64_intdigest(raw)
-                if member not in cell.members:
-                    cell.members.add(member)
-                    grown += 1
-                continue
-            if raw.strip(NUMBER_BYTES):  # packed values, or a bad one
-                self._add_slow(line, bucket, now_ms)
-                continue
-            try:
-                value = float(raw)
-            except ValueError:
-                value = inf
-            if not -MAX_NUMBER <= value * weight <= MAX_NUMBER:
-                self._add_slow(line, bucket, now_ms)
-            elif what == _COUNTER:
-                value *= weight
-                cell.value += value
-                if value == 1.0:
-                    self._ones[line] = cell
-                    grown += 1
-            elif what == _WEIGHTED:
-                grown += cell.add(value, weight)
-            elif what == _GAUGE and raw[0] in _SIGNS:
-                self._add_slow(line, bucket, now_ms)
-            else:
-                pending = cell.pending
-                pending.append(value)
-                if what == _GAUGE:
-                    cell.pending_ms = now_ms
-                if len(pending) >= PENDING_MAX:
-                    grown += cell.fold()
-        self._grow(bucket, grown)
+            cell: Any = cells.get(series)  # of the kind's type
+            if cell is None:
+                cell = self._new_cell(bucket, series)
+            if kind is _COUNTER:
+                cell.value += value * weight
+            elif kind is _GAUGE:
+                cell.add(value, now_ms)
+                if series.gauge is not cell:
+                    _make_latest(series, cell, now_ms)
+            elif cell.add(value, weight) if kind is _DISTRIBUTION else cell.add(raw):
+                self._grow(bucket, 1)
 
     def _grow(self, bucket: Bucket, entries: int) -> None:
         bucket.entries += entries
         self._entries += entries
 
-    def _bind(
-        self, line: bytes, key: bytes, raw: bytes, bucket: Bucket, now_ms: int
-    ) -> tuple[int, Any, float] | None:
-        """Finds or makes the cell for a line of a known head, if its value can be added the quick way.
-
-        Only then: a cell that is made here must get a value.
-        """
-        known = self._heads.get(key)
-        if known is None or known.ignored or not raw or len(line) > self._limits.max_line_bytes:
-            return None
-        if known.kind is not Kind.SET:
-            value = number(raw)
-            if value is None or not -MAX_NUMBER <= value * known.weight <= MAX_NUMBER:
-                return None
-            if known.kind is Kind.GAUGE and raw[0] in _SIGNS:
-                return None
-        cell = self._cell(bucket, known.series)
-        if isinstance(cell, GaugeCell):
-            _make_latest(known.series, cell, now_ms)
-        binding = self._fast[key] = (_what(cell, known.weight), cell, known.weight)
-        self._grow(bucket, 1)
-        return binding
-
-    def _add_slow(self, line: bytes, bucket: Bucket, now_ms: int) -> None:
+    def _add_any(self, line: bytes, bucket: Bucket, now_ms: int) -> None:
         """A line that is the first of its series, or bad, or not plain; `bucket` is the present one."""
         parsed = parse_line(line, self._limits, self._head)
+        samples = list[bytes]()
+        if isinstance(parsed, BadLine) and parsed.reason in _MAY_HOLD_MORE:
+            samples.extend(split_samples(line, self._limits))
+        if not samples:
+            self._add_parsed(parsed, bucket, now_ms)
+            return
+        self.stats.lines += len(samples) - 1
+        for sample in samples:
+            self._add_parsed(parse_line(sample, self._limits, self._head), bucket, now_ms)
+
+    def _add_parsed(self, parsed: Line | BadLine | Skip, bucket: Bucket, now_ms: int) -> None:
         if not isinstance(parsed, Line):
             self._count_refused(parsed)
             return
@@ -268,7 +228,7 @@ class Aggregator:
         if parsed.time_s is not None:
             time_ms = self._clamp(parsed.time_s * 1000, now_ms)
             bucket = self._bucket_of(time_ms)
-        cell = self._cell(bucket, head.series)
+        cell = bucket.cells.get(head.series) or self._new_cell(bucket, head.series)
         self._grow(bucket, self._apply(cell, parsed, head.series, time_ms, now_ms))
 
     def _count_refused(self, refused: BadLine | Skip) -> None:
@@ -299,23 +259,28 @@ class Aggregator:
         head = parse_head(name, rest, limits)
         if isinstance(head, BadLine):
             return head
-        known = Known(head.kind, head.name, head.tags, head.weight, head.ignored, series=self._intern(head))
+        known = Known(
+            head.kind, head.name, head.tags, head.weight, head.ignored,
+            series=self._intern(head),
+            scale=head.scale,
+            plain=not head.ignored and head.scale == 1.0 and not rest.endswith(b"\r"),
+        )  # fmt: skip
         self._heads.put(key, known)
         return known
 
     def _intern(self, head: Head) -> Series:
-        key = (head.kind, head.name, head.tags)
+        tags = head.tags
+        if self._static:
+            tags = tuple(sorted({**self._static, **dict(tags)}.items()))
+        key = (head.kind, head.name, tags)
         series = self._series.get(key)
         if series is None:
-            tags = tuple(sorted({**self._static, **dict(head.tags)}.items())) if self._static else head.tags
-            series = self._series[key] = Series(head.kind, head.name, tags)
+            series = self._series[key] = Series(*key)
         return series
 
-    def _cell(self, bucket: Bucket, series: Series) -> Cell:
-        cell = bucket.cells.get(series)
-        if cell is None:
-            cell = bucket.cells[series] = new_cell(series.kind)
-            self._grow(bucket, 1)
+    def _new_cell(self, bucket: Bucket, series: Series) -> Cell:
+        cell = bucket.cells[series] = new_cell(series.kind)
+        self._grow(bucket, 1)
         return cell
 
     def _apply(self, cell: Cell, line: Line, series: Series, time_ms: int, now_ms: int) -> int:
@@ -323,15 +288,13 @@ class Aggregator:
         match cell:
             case CounterCell():
                 for value in line.values:
-                    cell.value += value * line.head.weight
+                    cell.add(value, line.head.weight)
             case GaugeCell():
                 self._apply_gauge(cell, line, series, time_ms, now_ms)
             case DistributionCell():
                 return sum(cell.add(value, line.head.weight) for value in line.values)
             case SetCell():
-                before = len(cell.members)
-                cell.members.add(xxh64_intdigest(line.member))
-                return len(cell.members) - before
+                return cell.add(line.member)
             case _:
                 assert_never(cell)
         return 0
@@ -341,32 +304,16 @@ class Aggregator:
         for sent, delta in zip(line.values, line.deltas, strict=True):
             value = sent
             if delta:
-                base = cell if cell.has_value else series.gauge
-                if base is not None:
-                    base.fold()
-                    if base.last_ms >= oldest_base_ms:
-                        value = _add_within_range(base.last, value)
+                base = cell if cell.count else series.gauge
+                if base is not None and base.last_ms >= oldest_base_ms:
+                    value = _add_within_range(base.last, sent)
             cell.add(value, time_ms)
             _make_latest(series, cell, time_ms)
 
 
-def _what(cell: Cell, weight: float) -> int:
-    match cell:
-        case CounterCell():
-            return _COUNTER
-        case GaugeCell():
-            return _GAUGE
-        case SetCell():
-            return _SET
-        case DistributionCell():
-            return _PENDING if weight == 1.0 else _WEIGHTED
-        case _:
-            assert_never(cell)
-
-
 def _make_latest(series: Series, cell: GaugeCell, time_ms: int) -> None:
-    """Lets later deltas start from this cell, which has or gets a value at `time_ms`."""
-    if series.gauge is None or series.gauge.time_ms <= time_ms:
+    """Lets later deltas start from this cell, which got a value at `time_ms`, if no other has a later one."""
+    if series.gauge is None or series.gauge.last_ms <= time_ms:
         series.gauge = cell
 
 

@@ -1,8 +1,11 @@
 """The mergeable state of one series in one 10 s bucket, one class per metric type.
 
-Owns how samples become state (design/semantics.md "Stored state"). The usual samples of gauges and
-distributions are only put aside (`pending`) and worked in many at a time by `fold`, because built-in
-functions over a list cost a fraction of a method call per sample. Read a cell's state after `fold()` only.
+Owns how samples become state (design/semantics.md "Stored state"). Part of the readable definition that the
+native core is compared with, bit for bit, so the arithmetic is plain on purpose:
+
+* Sums are added up one value after the other, in order of arrival, in 64-bit floats; nothing compensates.
+* Of equal values (`0` and `-0`) the first to come stays the minimum and the maximum.
+* Sums and counts may overflow to an infinity or to a NaN: agent/build_frame.py brings them back into range.
 
 No cell knows its series, so nothing here makes reference cycles: the service can all but switch Python's
 garbage collector off, which would look at every cell over and over.
@@ -12,18 +15,13 @@ Pure; not thread-safe.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable
-from math import frexp, inf
-from operator import mul
+from math import inf
 from typing import Final
 
-from agent.line import Kind
-from agent.sketch import EDGES, PER_OCTAVE, index_of
+from xxhash import xxh64_intdigest
 
-#: How many samples a cell puts aside at most; the callers that append to `pending` keep it.
-PENDING_MAX: Final = 64
+from agent.line import Kind
+from agent.sketch import index_of
 
 
 class Series:
@@ -51,64 +49,43 @@ class CounterCell:
     def __init__(self) -> None:
         self.value = 0.0
 
+    def add(self, value: float, weight: float) -> None:
+        """One delta that stands for `weight` deltas."""
+        self.value += value * weight
+
 
 class GaugeCell:
     """Last value with its time, and min, max, sum, count of all values."""
 
-    __slots__ = ("count", "last", "last_ms", "max", "min", "pending", "pending_ms", "sum")
+    __slots__ = ("count", "last", "last_ms", "max", "min", "sum")
 
     def __init__(self) -> None:
-        self.pending: list[float] = []
-        self.pending_ms = 0  # time of the last pending value
         self.last = 0.0
-        self.last_ms = -1
+        self.last_ms = -1  # no value yet
         self.min = inf
         self.max = -inf
         self.sum = 0.0
         self.count = 0
 
-    @property
-    def time_ms(self) -> int:
-        """Time of the last value; -1 if there is none."""
-        return max(self.last_ms, self.pending_ms) if self.pending else self.last_ms
-
-    @property
-    def has_value(self) -> bool:
-        """False until the first value came."""
-        return bool(self.pending) or self.count > 0
-
     def add(self, value: float, time_ms: int) -> None:
         """One value at its own time; of values with the same time the last to come is kept."""
-        self.fold()
-        self.pending.append(value)
-        self.pending_ms = time_ms
-        self.fold()
-
-    def fold(self) -> int:
-        """Works the pending values in. A gauge takes no more memory with more values: 0."""
-        pending = self.pending
-        if not pending:
-            return 0
-        if self.pending_ms >= self.last_ms:
-            self.last_ms = self.pending_ms
-            self.last = pending[-1]
-        self.min = min(self.min, *pending)
-        self.max = max(self.max, *pending)
-        self.sum += sum(pending)
-        self.count += len(pending)
-        pending.clear()
-        return 0
+        if time_ms >= self.last_ms:
+            self.last = value
+            self.last_ms = time_ms
+        if value < self.min:
+            self.min = value
+        if value > self.max:
+            self.max = value
+        self.sum += value
+        self.count += 1
 
 
 class DistributionCell:
     """Exponential buckets (agent/sketch.py), count, sum, sum of squares, min, max; counts are weights."""
 
-    __slots__ = (
-        "count", "max", "min", "negative", "pending", "positive", "sum", "sum_squares", "zero",
-    )  # fmt: skip
+    __slots__ = ("count", "max", "min", "negative", "positive", "sum", "sum_squares", "zero")
 
     def __init__(self) -> None:
-        self.pending: list[float] = []  # of weight 1
         self.positive: dict[int, float] = {}
         self.negative: dict[int, float] = {}  # by the index of the absolute value
         self.zero = 0.0
@@ -124,60 +101,39 @@ class DistributionCell:
         return len(self.positive) + len(self.negative)
 
     def add(self, value: float, weight: float) -> int:
-        """One value that stands for `weight` values; gives by how many entries the bucket maps grew."""
-        entries = self.entries
-        if value > 0.0:
-            _count(self.positive, [index_of(value)], weight)
-        elif value < 0.0:
-            _count(self.negative, [index_of(-value)], weight)
-        else:
-            self.zero += weight
+        """One value that stands for `weight` values; gives how many entries the maps grew by: 0 or 1."""
         self.count += weight
         self.sum += value * weight
         self.sum_squares += value * value * weight
-        self.min = min(self.min, value)
-        self.max = max(self.max, value)
-        return self.entries - entries
-
-    def fold(self) -> int:
-        """Works the pending values in; gives by how many entries the bucket maps grew."""
-        pending = self.pending
-        if not pending:
-            return 0
-        entries = self.entries
-        low, high = min(pending), max(pending)
-        self.min = min(self.min, low)
-        self.max = max(self.max, high)
-        self.count += len(pending)
-        self.sum += sum(pending)
-        self.sum_squares += sum(map(mul, pending, pending))
-        if low > 0.0:
-            _count(self.positive, _indexes(pending), 1.0)
+        if value < self.min:
+            self.min = value
+        if value > self.max:
+            self.max = value
+        if value > 0.0:
+            buckets, index = self.positive, index_of(value)
+        elif value < 0.0:
+            buckets, index = self.negative, index_of(-value)
         else:
-            _count(self.positive, _indexes([v for v in pending if v > 0.0]), 1.0)
-            _count(self.negative, _indexes([-v for v in pending if v < 0.0]), 1.0)
-            self.zero += pending.count(0.0)
-        pending.clear()
-        return self.entries - entries
-
-
-def _indexes(values: Iterable[float]) -> list[int]:
-    """`sketch.index_of` of each value, without a call for each."""
-    return [bisect_left(EDGES, m) + PER_OCTAVE * (e - 1) for m, e in map(frexp, values)]
-
-
-def _count(buckets: dict[int, float], indexes: list[int], weight: float) -> None:
-    for index, times in Counter(indexes).items():
-        buckets[index] = buckets.get(index, 0.0) + times * weight
+            self.zero += weight
+            return 0
+        count = buckets.get(index)
+        buckets[index] = weight if count is None else count + weight
+        return 1 if count is None else 0
 
 
 class SetCell:
-    """The 64-bit hashes of a set's members: `xxhash.xxh64_intdigest(member)`, seed 0."""
+    """The 64-bit hashes of a set's members: xxHash64 of the member's bytes, seed 0."""
 
     __slots__ = ("members",)
 
     def __init__(self) -> None:
         self.members: set[int] = set()
+
+    def add(self, member: bytes) -> int:
+        """One member; 1 if it is new, else 0."""
+        before = len(self.members)
+        self.members.add(xxh64_intdigest(member))
+        return len(self.members) - before
 
 
 Cell = CounterCell | GaugeCell | DistributionCell | SetCell
@@ -196,12 +152,12 @@ def new_cell(kind: Kind) -> Cell:
 
 
 class Bucket:
-    """All cells of one 10 s interval."""
+    """All cells of one 10 s interval, in the order of their first lines."""
 
     __slots__ = ("cells", "entries", "start_s")
 
     def __init__(self, start_s: int) -> None:
         self.start_s = start_s
         self.cells: dict[Series, Cell] = {}
-        #: Its share of the aggregator's memory: itself, cells, set members, entries of bucket maps, bindings.
+        #: Its share of the aggregator's memory: itself, cells, set members, entries of bucket maps.
         self.entries = 1

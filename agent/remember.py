@@ -19,7 +19,8 @@ class Remember(Generic[K, V]):
     """At most `2 * max_entries` entries: those in use, and those of the generation before."""
 
     def __init__(self, max_entries: int, keep_ms: int) -> None:
-        self._young: dict[K, V] = {}
+        #: What was asked for since the last turn; for reading only, another dict after `put` and `tick`.
+        self.young: dict[K, V] = {}
         self._old: dict[K, V] = {}
         self._max = max_entries
         self._keep_ms = keep_ms
@@ -28,11 +29,11 @@ class Remember(Generic[K, V]):
         self.evicted = 0
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self._old)
 
     def get(self, key: K) -> V | None:
         """The value of `key`, kept for another while."""
-        value = self._young.get(key)
+        value = self.young.get(key)
         if value is None:
             value = self._old.pop(key, None)
             if value is not None:
@@ -41,10 +42,10 @@ class Remember(Generic[K, V]):
 
     def put(self, key: K, value: V) -> None:
         """Remembers a value under a key that `get` did not find."""
-        if len(self._young) >= self._max:
+        if len(self.young) >= self._max:
             self.evicted += len(self._old)
-            self._old, self._young = self._young, {}
-        self._young[key] = value
+            self._old, self.young = self.young, {}
+        self.young[key] = value
 
     def tick(self, now_ms: int) -> None:
         """Forgets what has not been used for `keep_ms` to `2 * keep_ms`. A clock set back starts anew."""
@@ -52,4 +53,4 @@ class Remember(Generic[K, V]):
             self._turn_ms = now_ms
         elif now_ms - self._turn_ms >= self._keep_ms:
             self._turn_ms = now_ms
-            self._old, self._young = self._young, {}
+            self._old, self.young = self.young, {}

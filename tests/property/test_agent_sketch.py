@@ -7,7 +7,6 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cells import DistributionCell
 from agent.sketch import index_of
 
 
@@ -39,17 +38,3 @@ def test_around_every_edge(index: int, ulps: int) -> None:
         value = math.nextafter(value, math.inf if ulps > 0 else 0.0)
     if 0.0 < value < math.inf:
         lies_in_its_bucket(value)
-
-
-@given(st.lists(st.floats(-1e300, 1e300)))
-def test_folding_is_adding_one_by_one(values: list[float]) -> None:
-    """The quick way (`pending`, worked in together) and the plain way give the same state."""
-    quick, plain = DistributionCell(), DistributionCell()
-    for value in values:
-        quick.pending.append(value)
-        plain.add(value, 1.0)
-    grown = quick.fold()
-    assert grown == len(quick.positive) + len(quick.negative)
-    for name in ("positive", "negative", "zero", "count", "min", "max"):
-        assert getattr(quick, name) == getattr(plain, name), name
-    assert quick.sum == plain.sum or math.isclose(quick.sum, plain.sum, rel_tol=1e-9, abs_tol=1e290)

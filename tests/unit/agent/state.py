@@ -35,10 +35,8 @@ def _value(cell: CounterCell | GaugeCell | DistributionCell | SetCell) -> Any:
         case CounterCell():
             return cell.value
         case GaugeCell():
-            cell.fold()
             return gauge_state(cell.last_ms, cell.last, cell.min, cell.max, cell.sum, cell.count)
         case DistributionCell():
-            cell.fold()
             names = ("positive", "negative", "zero", "count", "sum", "sum_squares", "min", "max")
             return {name: getattr(cell, name) for name in names}
         case SetCell():
