@@ -1,227 +1,227 @@
-"""How many StatsD lines the agent takes per CPU second.
+"""CPU seconds per million StatsD lines: the agent, the kernel's floor and other servers, in the same run.
 
-Measures the whole agent as a process of its own (sockets, lines, buckets, frames, sending), by the CPU time
-the kernel books on it; next to it, in the same run, a floor: the barest Python loop that receives the same
-packets. Two workloads (design/ingest.md): W1 one line per packet, W2 packets of 1,432 bytes; 1,000 and
-100,000 series; 50 % counters, 20 % timers with random floats, 20 % gauges, 10 % sets, three tags each. Only
-runs without loss count: the sender paces itself, and lines sent and received are compared.
+    python -m tests.bench.agent_lines [--quick] [--rounds 5] [--servers agent,netdata,...]
 
-    python -m tests.bench.agent_lines [--seconds 12]
+Four workloads (design/ingest.md): W1 one line a packet at 50,000 packets/s, W2 packets of 1,432 bytes at
+200,000 lines/s, 1,000 and 100,000 series; mixed types, three tags (plain names as long for servers that
+know no tags). All servers run at once, and each in turn gets a window: traffic for a whole flush interval,
+then 10 s in which its CPU is read, so that every window holds one flush of 10 s of traffic, frames,
+compression and sending included. Turns go round (A B C, A B C, ...), as the machine's speed drifts; ratios
+of one run say more than seconds. A window in which a packet was lost does not count and is repeated, a few
+times at most.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import platform
-import random
-import resource
-import socket
+import statistics
 import subprocess
-import sys
+import tempfile
 import time
-import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
-from agent.addresses import grow_receive_buffer
+from tests.bench.agent_load import PACKED_BYTES, Programs, Sender, each_once, mixed, write_packets
+from tests.bench.agent_servers import ALL, Agent, Server, Sinks, prefix_of
+from tests.e2e.product import wait_for
 
 ROOT: Final = Path(__file__).parents[2]
-TICKS: Final = os.sysconf("SC_CLK_TCK")
-AGENT: Final = """
-import asyncio, sys, msgspec
-from agent import service
-from agent.settings import AgentSettings
-settings = msgspec.convert({"udp": "127.0.0.1:0", "tcp": "", "ops": "127.0.0.1:0",
-                            "forward": {"url": sys.argv[1]}}, AgentSettings)
-def ready(at):
-    print(msgspec.json.encode(at).decode(), flush=True)
-sys.exit(asyncio.run(service.run(settings, ready=ready)))
-"""
+FLUSH_S: Final = 10.0
+_FLOOR_S: Final = 5.0
+_LINES: Final = 400_000
+_WARM_LINES_PER_S: Final = 50_000
 
 
-def make_lines(count: int, series: int) -> list[bytes]:
-    """Lines of the mix; the same each time."""
-    rng = random.Random(1)
-    out = []
-    for _ in range(count):
-        i = rng.randrange(series)
-        tags = f"|#env:production,route:/api/v1/items/{i % 97},host:web-{i:05d}"
-        kind = i % 10  # each series has one type
-        if kind < 5:
-            line = f"api.requests.count:1|c{tags}"
-        elif kind < 7:
-            line = f"api.request.duration:{rng.uniform(0.1, 900):.3f}|ms{tags}"
-        elif kind < 9:
-            line = f"process.resident.memory:{rng.randrange(1 << 30)}|g{tags}"
-        else:
-            line = f"users.distinct:user-{rng.randrange(5_000)}|s{tags}"
-        out.append(line.encode())
-    return out
+@dataclass(frozen=True, slots=True)
+class Workload:
+    name: str
+    packet_bytes: int
+    lines_per_s: int
+    series: int
 
 
-def packed(lines: list[bytes], size: int) -> list[tuple[bytes, int]]:
-    """Packets of at most `size` bytes with their number of lines; 0: one line each."""
-    if not size:
-        return [(line, 1) for line in lines]
-    out, part, length = [], list[bytes](), 0
-    for line in lines:
-        if part and length + len(line) + 1 > size:
-            out.append((b"\n".join(part), len(part)))
-            part, length = [], 0
-        part.append(line)
-        length += len(line) + 1
-    return [*out, (b"\n".join(part), len(part))]
+WORKLOADS: Final = tuple(
+    Workload(name, packet_bytes, rate, series)
+    for name, packet_bytes, rate in (("W1", 0, 50_000), ("W2", PACKED_BYTES, 200_000))
+    for series in (1_000, 100_000)
+)
 
 
-def send(address: tuple[str, int], packets: list[tuple[bytes, int]], lines_per_s: int, seconds: float) -> int:
-    """Sends packets round and round at a pace; gives the number of lines."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.connect(address)
-    sent = at = 0
-    start = time.monotonic()
-    while (elapsed := time.monotonic() - start) < seconds:
-        while sent < elapsed * lines_per_s:
-            data, lines = packets[at]
-            sock.send(data)
-            sent += lines
-            at = (at + 1) % len(packets)
-        time.sleep(0.0005)
-    return sent
+@dataclass(slots=True)
+class Score:
+    """What the windows of one server gave."""
+
+    cpu_s_per_million: list[float] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)  # packets, in windows that do not count
+    rss_bytes: int = 0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.cpu_s_per_million) if self.cpu_s_per_million else float("nan")
+
+    def text(self) -> str:
+        values = self.cpu_s_per_million
+        spread = f"{min(values):.2f}-{max(values):.2f}" if values else "-"
+        lost = f", {len(self.lost)} windows lost {min(self.lost):,}-{max(self.lost):,}" if self.lost else ""
+        return f"{self.median:8.3f}  ({spread}, {len(values)} windows{lost})"
 
 
-class Accepts(BaseHTTPRequestHandler):
-    """An indexer that takes all and does nothing."""
+class Packets:
+    """The files of packets of one workload, with and without tags."""
 
-    protocol_version = "HTTP/1.1"
+    def __init__(self, folder: Path, workload: Workload) -> None:
+        self._folder = folder
+        self._workload = workload
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
+    def warm(self, *, tagged: bool) -> Path:
+        """Each series once."""
+        path = self._folder / f"warm-{tagged}"
+        lines = each_once(self._workload.series, tagged=tagged)
+        return path if path.exists() else write_packets(path, lines, self._workload.packet_bytes)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named so by http.server
-        """Nothing."""
-
-
-def serve_indexer(channel: Any) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Accepts)
-    channel.send(server.server_address[1])
-    server.serve_forever()
+    def mixed(self, *, tagged: bool) -> Path:
+        path = self._folder / f"mixed-{tagged}"
+        lines = mixed(_LINES, self._workload.series, tagged=tagged)
+        return path if path.exists() else write_packets(path, lines, self._workload.packet_bytes)
 
 
-def cpu_s(pid: int) -> float:
-    """User and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+class Run:
+    """All servers under one workload."""
+
+    def __init__(self, programs: Programs, folder: Path, workload: Workload, scale: float) -> None:
+        self._programs = programs
+        self._workload = workload
+        self._rate = workload.lines_per_s * scale
+        self._packets = Packets(folder, workload)
+
+    def warm_up(self, server: Server) -> None:
+        """All series once, slowly; then a flush of them is waited for."""
+        packets = self._packets.warm(tagged=server.tagged)
+        sender = self._sender(server, packets, min(self._rate, _WARM_LINES_PER_S), passes=1)
+        sender.wait(120)
+
+    def window(self, server: Server) -> tuple[float, int]:
+        """CPU seconds per million lines of one window, and packets lost from its lead to its end."""
+        lead_s, window_s = (FLUSH_S + 0.2, FLUSH_S) if server.flushes else (1.0, _FLOOR_S)
+        drops, lines = server.kernel_drops(), server.lines()
+        sender = self._sender(server, self._packets.mixed(tagged=server.tagged), self._rate)
+        time.sleep(lead_s)
+        cpu_s, sent, end = server.cpu_s(), sender.lines, time.monotonic() + window_s
+        time.sleep(end - time.monotonic())
+        cpu_s, sent = server.cpu_s() - cpu_s, sender.lines - sent
+        sender.stop()
+        lost = server.kernel_drops() - drops
+        if lines is not None and not lost:
+            _wait_lines(server, lines + sender.lines)
+        return cpu_s / sent * 1e6, lost
+
+    def _sender(self, server: Server, packets: Path, rate: float, passes: int = 0) -> Sender:
+        return Sender(self._programs, packets, str(server.udp_port), lines_per_s=rate, passes=passes)
 
 
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
+def _wait_lines(server: Server, lines: int) -> None:
+    """It says the number we sent, to the line; raises if it never does."""
+    wait_for(lambda: server.lines() == lines, f"{server.name} counts {lines} lines", 30)
 
 
-def metric(ops: str, name: str) -> float:
-    """One of the agent's own numbers, summed over labels."""
-    with urllib.request.urlopen(f"http://{ops}/metrics", timeout=10) as response:
-        lines = response.read().decode().splitlines()
-    return sum(
-        float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"meterhouse_agent_{name}")
+def measure(
+    programs: Programs,
+    workload: Workload,
+    servers: Sequence[type[Server]],
+    *,
+    rounds: int,
+    scale: float,
+    nice: int,
+) -> dict[str, Score]:
+    """Scores by server name; prints each window as it comes."""
+    scores = {kind.name: Score() for kind in servers}
+    sinks = Sinks()
+    with tempfile.TemporaryDirectory(prefix="meterhouse-bench-") as name:
+        folder = Path(name)
+        run = Run(programs, folder, workload, scale)
+        running = [kind(folder, programs, sinks, prefix_of(nice)) for kind in servers]
+        try:
+            for server in running:
+                server.start()
+                run.warm_up(server)
+            time.sleep(FLUSH_S + 2)  # what is made at the first flush of a series is made
+            _rounds(run, running, scores, rounds)
+        finally:
+            for server in running:
+                server.stop()
+            sinks.close()
+    return scores
+
+
+def _rounds(run: Run, servers: Sequence[Server], scores: dict[str, Score], rounds: int) -> None:
+    """Window after window until each server has its loss-free ones, or has lost twice as often."""
+    for _ in range(3 * rounds):
+        for server in servers:
+            score = scores[server.name]
+            if len(score.cpu_s_per_million) >= rounds:
+                continue
+            if len(score.lost) >= 2 * rounds:
+                continue
+            used, lost = run.window(server)
+            score.rss_bytes = server.rss_bytes()
+            if lost:
+                score.lost.append(lost)
+            else:
+                score.cpu_s_per_million.append(used)
+            print(f"#   {server.name:20} {used:8.3f} lost {lost}", flush=True)
+
+
+def report(workload: Workload, scores: dict[str, Score]) -> None:
+    """A table of one workload: medians, ratios to the agent, memory."""
+    ours = scores[Agent.name].median if Agent.name in scores else float("nan")
+    print(f"\n{workload.name}, {workload.series:,} series: CPU s per million lines")
+    for name, score in scores.items():
+        ratio = f"{score.median / ours:6.2f}x" if score.cpu_s_per_million else "     -"
+        print(f"{name:20} {ratio} {score.text()}  RSS {score.rss_bytes / 1e6:.0f} MB", flush=True)
+
+
+def machine() -> str:
+    """One line about machine and commit."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    model = [at for at in Path("/proc/cpuinfo").read_text().splitlines() if at.startswith("model name")]
+    return (
+        f"{platform.platform()}, {os.cpu_count()} x {model[0].partition(': ')[2] if model else '?'}, "
+        f"Python {platform.python_version()}, commit {commit.stdout.strip()}, load {os.getloadavg()[0]:.1f}"
     )
-
-
-def agent_run(url: str, packets: list[tuple[bytes, int]], rate: int, seconds: float) -> dict[str, float]:
-    """CPU seconds per million lines of an agent, over whole buckets, after a bucket to warm up."""
-    process = subprocess.Popen([sys.executable, "-c", AGENT, url], cwd=ROOT, stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, text=True)  # fmt: skip
-    assert process.stdout is not None
-    at = msgspec.json.decode(process.stdout.readline())
-    host, _, port = at["udp"].rpartition(":")
-    try:
-        warm = send((host, int(port)), packets, rate, 3)
-        wait_for(lambda: metric(at["ops"], "lines_total") >= warm, 5)
-        before, lines_before = cpu_s(process.pid), metric(at["ops"], "lines_total")
-        sent = send((host, int(port)), packets, rate, seconds)
-        wait_for(lambda: metric(at["ops"], "lines_total") - lines_before >= sent, 5)
-        got, used = metric(at["ops"], "lines_total") - lines_before, cpu_s(process.pid) - before
-        return {"cpu": used / got * 1e6, "lost": sent - got, "rss": rss_mb(process.pid)}
-    finally:
-        process.terminate()
-        process.wait(30)
-        process.stdout.close()
-
-
-def wait_for(condition: Any, deadline_s: float) -> None:
-    """Returns when it holds, or at the deadline."""
-    end = time.monotonic() + deadline_s
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.05)
-
-
-def floor(channel: Any) -> None:
-    """The barest receiver: blocking, one call per packet, counts lines."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 0))
-    grow_receive_buffer(sock, 8 << 20)
-    sock.settimeout(1.0)
-    channel.send(sock.getsockname())
-    buffer = bytearray(65_536)
-    view, lines = memoryview(buffer), 0
-    try:
-        while True:
-            size = sock.recv_into(buffer)
-            lines += bytes(view[:size]).count(b"\n") + 1
-    except TimeoutError:
-        channel.send((lines, time.process_time()))
-
-
-def floor_run(packets: list[tuple[bytes, int]], rate: int, seconds: float) -> dict[str, float]:
-    """CPU seconds per million lines of the floor."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=floor, args=(theirs,))
-    process.start()
-    sent = send(ours.recv(), packets, rate, seconds)
-    lines, used = ours.recv()
-    process.join()
-    return {"cpu": used / max(lines, 1) * 1e6, "lost": sent - lines}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=12.0, help="of each run (default %(default)s)")
+    known = {kind.name: kind for kind in ALL}
+    parser.add_argument("--rounds", type=int, default=5, help="windows of each server (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one round")
+    parser.add_argument("--servers", default=",".join(known), help="of: %(default)s")
+    parser.add_argument("--workloads", default="0,1,2,3", help="W1 1 k, W1 100 k, W2 1 k, W2 100 k")
     parser.add_argument("--pace", type=float, default=1.0, help="factor on the lines a second")
+    parser.add_argument("--nice", type=int, default=0, help="priority of the servers, -20 to 19")
     args = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    print(f"{platform.platform()}, {os.cpu_count()} x {model[0].partition(': ')[2] if model else '?'}, "
-          f"Python {platform.python_version()}, commit {commit.stdout.strip()}")  # fmt: skip
-    ours, theirs = multiprocessing.Pipe()
-    indexer = multiprocessing.get_context("spawn").Process(target=serve_indexer, args=(theirs,), daemon=True)
-    indexer.start()
-    url = f"http://127.0.0.1:{ours.recv()}"
-    print(f"{'workload':22} {'series':>8} {'lines/s':>8} | {'agent s/M':>9} {'lines/CPU s':>11} {'lost':>6} "
-          f"{'RSS MB':>6} | {'floor s/M':>9} {'lost':>6}")  # fmt: skip
-    for name, size, full_rate in (
-        ("W1, one line a packet", 0, 50_000),
-        ("W2, 1,432 byte packets", 1_432, 200_000),
-    ):
-        rate = int(full_rate * args.pace)
-        for series in (1_000, 100_000):
-            packets = packed(make_lines(400_000, series), size)
-            bare = floor_run(packets, rate, 3)
-            agent = agent_run(url, packets, rate, args.seconds)
-            print(f"{name:22} {series:8,} {rate:8,} | {agent['cpu']:9.2f} {1e6 / agent['cpu']:11,.0f} "
-                  f"{agent['lost']:6,.0f} {agent['rss']:6.0f} | {bare['cpu']:9.2f} {bare['lost']:6,.0f}",
-                  flush=True)  # fmt: skip
-    indexer.terminate()
+    print(machine())
+    servers = []
+    for name in args.servers.split(","):
+        if text := known[name].missing():
+            print(f"# left out: {text}")
+        else:
+            servers.append(known[name])
+    programs = Programs()
+    try:
+        for i in args.workloads.split(","):
+            workload = WORKLOADS[int(i)]
+            rounds = 1 if args.quick else args.rounds
+            report(workload, measure(programs, workload, servers, rounds=rounds, scale=args.pace,
+                                     nice=args.nice))  # fmt: skip
+    finally:
+        programs.close()
 
 
 if __name__ == "__main__":
