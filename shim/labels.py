@@ -9,10 +9,13 @@ Labels = tuple[tuple[str, str], ...]
 
 NAME: Final = "__name__"
 TYPE: Final = "__type__"
+#: What goes when a name goes. Source: Prometheus 3.x, schema.IsMetadataLabel.
+METADATA: Final = frozenset({NAME, TYPE, "__unit__"})
 EMPTY: Final[Labels] = ()
-#: Behind the value of `__name__`: this name goes when the query ends (see `dropping_name`).
-_GOES: Final = "\0"
-#: Stands among the labels of a series whose value is the size of a set (see `of_set`); sorts first.
+#: Marks stand among the labels of a series and sort first: no stored label's name begins with NUL.
+#: This one: what is in METADATA goes when the query ends (see `dropping_name`).
+_GOES: Final = ("\0goes", "1")
+#: And this one: the value is the size of a set (see `of_set`).
 _SET: Final = ("\0set", "1")
 
 
@@ -25,23 +28,27 @@ def get(labels: Labels, name: str) -> str:
     """The value, or "" when the label is not there."""
     for k, v in labels:
         if k == name:
-            return v.removesuffix(_GOES) if k == NAME else v
+            return v
     return ""
 
 
 def only(labels: Labels, names: Collection[str]) -> Labels:
-    """The labels whose names are in `names` (`by`, `on`)."""
+    """The labels whose names are in `names` (`by`, `on`), unmarked."""
     return tuple(p for p in labels if p[0] in names)
 
 
 def without(labels: Labels, names: Collection[str]) -> Labels:
-    """The labels whose names are not in `names` (`without`, `ignoring`)."""
+    """The labels whose names are not in `names`; not a set any more."""
     return tuple(p for p in labels if p[0] not in names and p != _SET)
 
 
-def without_name(labels: Labels) -> Labels:
-    """The labels without `__name__`."""
-    return tuple(p for p in labels if p[0] != NAME and p != _SET)
+def changed(labels: Labels, name: str, value: str) -> Labels:
+    """The labels with one set, or taken away by "". A name that is set stays: evalLabelReplace of 3.x."""
+    pairs = dict(labels)
+    pairs[name] = value
+    if name == NAME:
+        pairs.pop(_GOES[0], None)
+    return make(pairs)
 
 
 def dropping_name(labels: Labels) -> Labels:
@@ -50,24 +57,32 @@ def dropping_name(labels: Labels) -> Labels:
     Until then `label_replace` can still read it and `by (__name__)` group by it. Source: Prometheus 3.x with
     delayed name removal, which is what its own tests run with.
     """
-    return tuple(
-        (k, v + _GOES) if k == NAME and not v.endswith(_GOES) else (k, v) for k, v in labels if (k, v) != _SET
-    )
+    kept = tuple(p for p in labels if p != _SET)
+    if drops_name(kept) or not has_metadata(kept):
+        return kept
+    return (_GOES, *kept)
 
 
 def drops_name(labels: Labels) -> bool:
     """Whether the name goes when the query ends."""
-    return any(k == NAME and v.endswith(_GOES) for k, v in labels)
+    return labels[:1] == (_GOES,)
+
+
+def has_metadata(labels: Labels) -> bool:
+    """Whether there is a name, or another label that would go along with it."""
+    return any(k in METADATA for k, _ in labels)
 
 
 def plain(labels: Labels) -> Labels:
-    """The labels as they are compared: whether a name is to go makes no difference."""
-    return tuple((k, v.removesuffix(_GOES)) if k == NAME else (k, v) for k, v in labels)
+    """The labels as they are compared and told about: unmarked."""
+    return tuple(p for p in labels if p not in (_GOES, _SET))
 
 
 def finished(labels: Labels) -> Labels:
-    """The labels as the answer shows them: without the names that were to go, and the marks of sets."""
-    return tuple(p for p in labels if p != _SET and (p[0] != NAME or not p[1].endswith(_GOES)))
+    """The labels as the answer shows them: unmarked, and without what was to go."""
+    if drops_name(labels):
+        return tuple(p for p in plain(labels) if p[0] not in METADATA)
+    return plain(labels)
 
 
 def of_set(labels: Labels) -> Labels:
@@ -76,9 +91,11 @@ def of_set(labels: Labels) -> Labels:
     What only picks or renames series keeps the mark, what computes with values loses it. `sum` must unite the
     members of sets (semantics.md), so it can tell by the mark where it would have to add sizes.
     """
-    return labels if is_set(labels) else (_SET, *labels)
+    if is_set(labels):
+        return labels
+    return (_GOES, _SET, *labels[1:]) if drops_name(labels) else (_SET, *labels)
 
 
 def is_set(labels: Labels) -> bool:
     """Whether the value is the size of a set."""
-    return labels[:1] == (_SET,)
+    return _SET in labels[:2]

@@ -60,14 +60,19 @@ class Key:
 
 
 def make_key(name: str, style: Style, *, reserved: Iterable[str]) -> Key:
-    """A tag called like a label that we set ourselves is shown as `exported_...`, as Prometheus does."""
+    """A tag called like a label that we set ourselves is shown as `exported_...`, as Prometheus does.
+
+    A NUL at its beginning is an underscore: it would be taken for a mark of ours (shim/labels.py).
+    """
+    if name.startswith("\0"):
+        name = "_" + name[1:]
     if name in reserved or legacy_label(name) in reserved:
         name = f"exported_{name}"
     return Key(name, legacy_label(name) if style == "underscore" else name)
 
 
 def reserved_labels(*, org_wide: bool, view: View) -> frozenset[str]:
-    names = {NAME, TYPE}
+    names = {NAME}
     if org_wide:
         names.add(PROJECT)
     if view == "bucket":

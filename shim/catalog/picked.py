@@ -74,7 +74,7 @@ def pick(
             if matcher.name == NAME or (matcher.name == LE and target.view == "bucket"):
                 continue
             if matcher.name == TYPE:
-                rows = rows if matcher.matches("counter" if target.view else kind) else rows[:0]
+                rows = _of_type(roster, rows, matcher, "counter" if target.view else kind)
             elif matcher.name == PROJECT and org_wide:
                 rows = _of_projects(roster, rows, matcher)
             else:
@@ -82,6 +82,17 @@ def pick(
         if len(rows):
             whole = not narrowed and len(rows) == len(all_rows)
             yield Picked(target, kind, roster, rows, whole, keys)
+
+
+def _of_type(roster: Roster, rows: Rows, matcher: Matcher, kind: Kind) -> Rows:
+    """A series sent with a tag `__type__` is of the type it says, as in Prometheus; any other of its own."""
+    column = roster.columns.get(TYPE)
+    if column is None:
+        return rows if matcher.matches(kind) else rows[:0]
+    met = column.met(matcher).copy()
+    met[0] = matcher.matches(kind)
+    kept: Rows = rows[met[column.codes[rows]]]
+    return kept
 
 
 def _of_projects(roster: Roster, rows: Rows, matcher: Matcher) -> Rows:

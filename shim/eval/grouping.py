@@ -15,7 +15,7 @@ from shim.values import Bools, Floats, Histogram, Ints, Vector
 def group_labels(labels: Labels, grouping: Collection[str], without: bool) -> Labels:
     """The labels of the group that a series belongs to (`by` and `without` of Prometheus)."""
     if without:
-        return lbl.without(labels, {*grouping, lbl.NAME})
+        return lbl.plain(lbl.without(labels, {*grouping, lbl.NAME}))
     return lbl.only(labels, grouping)
 
 
@@ -80,16 +80,13 @@ class Groups:
 def grouped(vector: Vector, grouping: Collection[str], without: bool) -> Groups:
     """The vector's rows by group."""
     names = frozenset(grouping)
-    named = not without and lbl.NAME in names
+    metadata = without or not lbl.METADATA.isdisjoint(names)
     numbers: dict[Labels, int] = {}
-    going: set[int] = set()  # groups with a member whose name is to go: theirs goes, too
+    going: set[int] = set()  # groups with a member whose name is to go: theirs goes, too, and its like
 
     def number(labels: Labels) -> int:
-        group = group_labels(labels, names, without)
-        if not named:
-            return numbers.setdefault(group, len(numbers))
-        found = numbers.setdefault(lbl.plain(group), len(numbers))
-        if lbl.drops_name(group):
+        found = numbers.setdefault(group_labels(labels, names, without), len(numbers))
+        if metadata and lbl.drops_name(labels):
             going.add(found)
         return found
 

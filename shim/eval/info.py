@@ -160,7 +160,7 @@ def _added(labels: Labels, found: Sequence[Labels], data: Sequence[Matcher]) -> 
     asked, own = {m.name for m in data}, {name for name, _ in labels}
     added: dict[str, str] = {}
     for one in found:
-        for name, value in one:
+        for name, value in lbl.plain(one):
             if name == lbl.NAME or (asked and name not in asked):
                 continue
             if added.get(name, value) != value:

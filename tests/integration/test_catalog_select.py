@@ -153,12 +153,16 @@ def test_two_tags_of_one_form(pipeline: Pipeline) -> None:
 def test_tags_named_like_our_own_labels_step_aside(pipeline: Pipeline) -> None:
     pipeline.send(["c:1|c|#__name__:evil,__type__:gauge,project_id:7", "d:1|d|#le:x"])
     store = pipeline.store
-    exported = (("exported___name__", "evil"), ("exported___type__", "gauge"))
+    exported = (("__type__", "gauge"), ("exported___name__", "evil"))
     assert labels_of(ask(store, named("c"))) == [
         tuple(sorted((("__name__", "c"), *exported, ("project_id", "7"))))
     ]
     assert labels_of(ask(store, named("evil"))) == []
     assert labels_of(ask(store, named("c"), m("exported___name__", "=", "evil"))) != []
+    # A type that was sent is the type, for matchers: the tag and what we know would contradict each other.
+    assert labels_of(ask(store, named("c"), m("__type__", "=", "gauge"))) != []
+    assert labels_of(ask(store, named("c"), m("__type__", "=", "counter"))) == []
+    assert labels_of(ask(store, named("d"), m("__type__", "=", "histogram"))) != []
     org_wide = ask(store, named("c"), tenant=Tenant(1, None))
     assert dict(labels_of(org_wide)[0]) | {} == {
         "__name__": "c", **dict(exported), "exported_project_id": "7", "project_id": "1",

@@ -23,7 +23,7 @@ def _label_join(_context: Context, args: Sequence[Value]) -> Value:
 
     def change(labels: Labels) -> Labels:
         joined = separator.join(lbl.get(labels, source) for source in sources)
-        return lbl.make({**dict(labels), dst: joined})
+        return lbl.changed(labels, dst, joined)
 
     return relabelled(vector_of(args[0]), change)
 

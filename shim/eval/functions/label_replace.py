@@ -31,7 +31,7 @@ def _label_replace(_context: Context, args: Sequence[Value]) -> Value:
         match = regex.search(lbl.get(labels, src))
         if match is None:
             return labels
-        return lbl.make({**dict(labels), dst: expand(replacement, match)})
+        return lbl.changed(labels, dst, expand(replacement, match))
 
     return relabelled(vector_of(args[0]), change)
 

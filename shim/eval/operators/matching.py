@@ -26,15 +26,17 @@ class Matching:
     def signature(self, labels: Labels) -> Labels:
         """What must be equal on both sides."""
         if self.on:
-            return lbl.plain(lbl.only(labels, self.labels))
-        return lbl.without(labels, {*self.labels, lbl.NAME})
+            return lbl.only(labels, self.labels)
+        return lbl.plain(lbl.without(labels, {*self.labels, lbl.NAME}))
 
     def result_labels(self, many: Labels, one: Labels, *, drop_name: bool) -> Labels:
         """The labels of the result; `many` is the left side of one-to-one. Source: resultMetric."""
-        kept = dict(many)
         counts_members = lbl.is_set(many) and not drop_name
+        # What goes at the end goes at once here, so that `group_left (__name__)` may set it again.
+        goes = drop_name or lbl.NAME in self.include
+        kept = dict(lbl.plain(many) if goes else many)
         if drop_name:
-            kept.pop(lbl.NAME, None)
+            kept = {k: v for k, v in kept.items() if k not in lbl.METADATA}
         if self.card == "one-to-one":
             kept = {k: v for k, v in kept.items() if (k in self.labels) == self.on}
         for name in self.include:

@@ -100,10 +100,11 @@ def test_keys() -> None:
     reserved = reserved_labels(org_wide=True, view="bucket")
     assert make_key("a.b", "underscore", reserved=reserved).shown == "a_b"
     assert make_key("a.b", "utf8", reserved=reserved).shown == "a.b"
-    for name in ("__name__", "__type__", "project_id", "le", "project.id"):
+    for name in ("__name__", "project_id", "le", "project.id"):
         key = make_key(name, "underscore", reserved=reserved)
         assert key.shown.startswith("exported_")
         assert not key.answers_to(name)
+    assert make_key("\0set", "utf8", reserved=reserved).shown == "_set"
     assert make_key("le", "underscore", reserved=reserved_labels(org_wide=False, view="")).shown == "le"
 
 
