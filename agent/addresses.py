@@ -6,11 +6,12 @@ Owns the errors a person sees when an address cannot be had.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 #: Linux: like SO_RCVBUF, but beyond net.core.rmem_max; for privileged processes.
 SO_RCVBUFFORCE: Final = 33
@@ -31,20 +32,21 @@ def split(setting: str, text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def bind(setting: str, text: str, kind: socket.SocketKind) -> socket.socket:
-    """A bound (and for streams listening) socket that does not block. Raises AddressError."""
-    host, port = split(setting, text)
-    try:
-        found = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)
-    except OSError as e:
-        raise AddressError(f"{setting} = {text!r}: {e.strerror}") from None
-    family, _, _, _, address = found[0]
+def bind(setting: str, text: str, kind: socket.SocketKind, *, share_port: bool = False) -> socket.socket:
+    """A bound (and for streams listening) socket that does not block. Raises AddressError.
+
+    With `share_port` several sockets of this user can have the address, and the kernel spreads senders over
+    them (SO_REUSEPORT). Without, a second agent is told that the port is taken.
+    """
+    family, address = _resolve(setting, text, kind, socket.AI_PASSIVE)
     sock = socket.socket(family, kind)
     try:
         if family == socket.AF_INET6:  # `[::]` takes IPv4 too
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         if kind == socket.SOCK_STREAM:  # never for UDP: there it would let a second agent steal the port
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
         if kind == socket.SOCK_STREAM:
             sock.listen(_BACKLOG)
@@ -55,12 +57,51 @@ def bind(setting: str, text: str, kind: socket.SocketKind) -> socket.socket:
     return sock
 
 
-def bind_unix(setting: str, path: str) -> socket.socket:
-    """A bound Unix datagram socket that any local user may write to; replaces an old one.
+def bind_datagrams(setting: str, text: str, count: int) -> list[socket.socket]:
+    """`count` bound UDP sockets; if more than one, they share the port. Raises AddressError."""
+    socks = [bind(setting, text, socket.SOCK_DGRAM, share_port=count > 1)]
+    try:
+        while len(socks) < count:
+            socks.append(bind(setting, name_of(socks[0]), socket.SOCK_DGRAM, share_port=True))
+    except OSError:
+        for sock in socks:
+            sock.close()
+        raise
+    return socks
 
-    Raises AddressError.
+
+def _resolve(setting: str, text: str, kind: socket.SocketKind, flags: int = 0) -> tuple[int, Any]:
+    """Family and address of `host:port`. Raises AddressError."""
+    host, port = split(setting, text)
+    try:
+        found = socket.getaddrinfo(host or None, port, type=kind, flags=flags)
+    except OSError as e:
+        raise AddressError(f"{setting} = {text!r}: {e.strerror}") from None
+    family, _, _, _, address = found[0]
+    return family, address
+
+
+def connect_datagrams(setting: str, text: str) -> socket.socket:
+    """A datagram socket connected to `host:port`, or to a Unix socket if there is a `/` in `text`.
+
+    Does not block. Nobody needs to listen there yet: whoever sends is told. Raises AddressError.
     """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    unix = "/" in text
+    family, address = (socket.AF_UNIX, text) if unix else _resolve(setting, text, socket.SOCK_DGRAM)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    try:
+        sock.connect(address)
+    except OSError as e:
+        if not unix or e.errno not in (errno.ENOENT, errno.ECONNREFUSED):
+            sock.close()
+            raise AddressError(f"{setting} = {text!r}: {e.strerror or e}") from None
+    return sock
+
+
+def bind_unix(setting: str, path: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
+    """A bound Unix socket that any local user may write to; replaces an old one. Raises AddressError."""
+    sock = socket.socket(socket.AF_UNIX, kind)
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
@@ -68,6 +109,8 @@ def bind_unix(setting: str, path: str) -> socket.socket:
             Path(path).unlink()
         sock.bind(path)
         Path(path).chmod(0o666)
+        if kind == socket.SOCK_STREAM:
+            sock.listen(_BACKLOG)
     except AddressError:
         sock.close()
         raise

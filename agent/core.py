@@ -24,6 +24,7 @@ from agent.build_frame import Sender
 from agent.frame import Frame
 from agent.line import Ignored, Reason, Skip
 from agent.logs import Log
+from agent.relay import Relayed
 from agent.settings import AgentSettings
 
 #: What a new head becomes (agent/mapping.py); None: every head stays as it is.
@@ -62,6 +63,7 @@ class Received:
         self.cut_off = 0  # lines lost at the end of a datagram too large, or of a connection that broke
         self.too_long = 0  # lines of a stream beyond the bound
         self.refused_connections = 0
+        self.pauses = 0  # times it left packets in the kernel because the core was full
 
 
 class DatagramReceiver(Protocol):
@@ -71,8 +73,20 @@ class DatagramReceiver(Protocol):
     def received(self) -> Received: ...
 
     @property
+    def threads(self) -> int:
+        """Threads of its own."""
+
+    @property
     def behind(self) -> bool:
         """True if more is in the kernel than it takes at once; only where it shares its caller's thread."""
+
+    @property
+    def relayed(self) -> Relayed:
+        """What was copied to `options.relay`."""
+
+    @property
+    def relayed_events(self) -> Relayed:
+        """What was copied to `options.events`."""
 
     def kernel_drops(self) -> int | None:
         """Packets the kernel dropped because the buffer was full; None where it does not say."""
@@ -124,6 +138,10 @@ class Core(Protocol):
     @property
     def memory_bytes(self) -> int:
         """What the core holds, as far as it knows; 0 if it does not."""
+
+    @property
+    def longest_stop_ns(self) -> int:
+        """The longest time that a flush kept receivers waiting; 0 where they share a thread."""
 
     def add(self, data: bytes, now_ms: int) -> None:
         """Takes whole lines of one or more packets, parted by newlines, arrived at `now_ms` (Unix time)."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from agent.core import Received, ReceiveOptions
+from agent.relay import NotSent, Relay, Relayed
 
 Sink = Callable[[bytes], None]
 
@@ -32,9 +33,31 @@ _NEWLINE: Final = 10
 class DatagramListener:
     """Reads bound datagram sockets in the running loop; owns them. `received` counts over all of them."""
 
+    threads: Final = 0
+
     def __init__(self, socks: Sequence[socket.socket], sink: Sink, options: ReceiveOptions) -> None:
         self.received = Received()
-        self._readers = [_Reader(sock, sink, options.nap_ms / 1000, self.received) for sock in socks]
+        self._relay = Relay(options.relay) if options.relay else None
+        self._events = Relay(options.events) if options.events else None
+        self._sink = sink
+        self._readers = [
+            _Reader(sock, self._take, options.nap_ms / 1000, self.received, self._relay) for sock in socks
+        ]
+
+    @property
+    def relayed(self) -> Relayed:
+        """What was copied to `options.relay`."""
+        return self._relay.relayed if self._relay else Relayed()
+
+    @property
+    def relayed_events(self) -> Relayed:
+        """What was copied to `options.events`."""
+        return self._events.relayed if self._events else Relayed()
+
+    def _take(self, lines: bytes) -> None:
+        if self._events:
+            self._events.send_events(lines)
+        self._sink(lines)
 
     @property
     def behind(self) -> bool:
@@ -55,8 +78,11 @@ class DatagramListener:
 class _Reader:
     """One socket."""
 
-    def __init__(self, sock: socket.socket, sink: Sink, nap_s: float, received: Received) -> None:
+    def __init__(
+        self, sock: socket.socket, sink: Sink, nap_s: float, received: Received, relay: Relay | None
+    ) -> None:
         self.received = received
+        self._relay = relay
         self._sock = sock
         self._sink = sink
         self._nap_s = nap_s
@@ -120,6 +146,8 @@ class _Reader:
                 if end + size >= len(buffer):
                     end = self._cut(end)
                     break
+                if self._relay:
+                    self._relay.send(buffer[end : end + size])
                 end += size
                 buffer[end] = _NEWLINE
                 end += 1
@@ -134,4 +162,6 @@ class _Reader:
     def _cut(self, start: int) -> int:
         """Drops the line in which a packet was cut; gives the end of the lines before it."""
         self.received.cut_off += 1
+        if self._relay:
+            self._relay.relayed.dropped[NotSent.TOO_LARGE] += 1
         return start + bytes(self._buffer[start:]).rfind(b"\n") + 1

@@ -6,17 +6,15 @@ so counting costs no lock. FAMILIES is data, so that a test can compare it with 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from agent.core import Core, Received
 from agent.forwarder import Forwarder, Outcome
 from agent.line import Ignored, Reason, Skip
+from agent.relay import NotSent, Relayed
 from agent.spool import Spool
 
 
@@ -27,7 +25,14 @@ class Family(msgspec.Struct, frozen=True):
     help: str
     label: str = ""
 
+    @property
+    def type(self) -> str:
+        """Prometheus' type."""
+        return "counter" if self.name.endswith("_total") else "gauge"
 
+
+#: Prometheus' text format, which nobody needs a library for.
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 P: Final = "meterhouse_agent_"
 FAMILIES: Final = tuple(
     Family(P + name, text, label)
@@ -40,8 +45,17 @@ FAMILIES: Final = tuple(
         ("packets_total", "Datagrams, or reads of a stream.", "listener"),
         ("received_bytes_total", "Bytes received.", "listener"),
         ("kernel_dropped_packets_total", "Packets the kernel dropped: receive buffer full.", "listener"),
-        ("connections", "TCP connections open.", ""),
-        ("refused_connections_total", "TCP connections closed at once: too many.", ""),
+        ("receiver_threads", "Threads that receive datagrams: none with the Python core.", ""),
+        ("receiver_pauses_total", "Times datagrams were left in the kernel: too many entries.", "listener"),
+        ("connections", "Stream connections open.", "listener"),
+        ("refused_connections_total", "Stream connections closed at once: too many.", "listener"),
+        ("relayed_packets_total", "Datagrams copied to agent.relay.address.", ""),
+        ("relay_dropped_packets_total", "Datagrams that could not be, by reason.", "reason"),
+        ("relayed_events_total", "Events and service checks sent to agent.relay.events.", ""),
+        ("relay_dropped_events_total", "Events and service checks that could not be, by reason.", "reason"),
+        ("core", "1 for the core that runs: native or python.", "core"),
+        ("core_memory_bytes", "Memory of the native core, as far as it knows.", ""),
+        ("longest_stop_seconds", "Longest time that a flush kept a receiver waiting.", ""),
         ("live_series", "Series of the present bucket.", ""),
         ("remembered_series", "Series remembered between buckets.", ""),
         ("forgotten_heads_total", "Series spellings forgotten early: agent.aggregate.max_series.", ""),
@@ -61,76 +75,81 @@ FAMILIES: Final = tuple(
 )
 
 
-class Listener(Protocol):
-    """What a listener tells."""
+Values = dict[str, float] | float
+
+
+class Datagrams(Protocol):
+    """What listeners of datagrams tell."""
 
     @property
     def received(self) -> Received: ...
-
-
-class Datagrams(Listener, Protocol):
-    """A listener that can tell what the kernel dropped."""
-
+    @property
+    def threads(self) -> int: ...
     def kernel_drops(self) -> int | None: ...
 
 
-class Streams(Listener, Protocol):
-    """A listener with connections."""
+class Streams(Protocol):
+    """What listeners of streams tell."""
 
     @property
+    def received(self) -> Received: ...
+    @property
     def connections(self) -> int: ...
+
+
+class Inputs(Protocol):
+    """What agent/inputs.py tells."""
+
+    @property
+    def datagrams(self) -> Mapping[str, Datagrams]: ...
+    @property
+    def streams(self) -> Mapping[str, Streams]: ...
+    @property
+    def relayed(self) -> Sequence[Relayed]: ...
+    @property
+    def relayed_events(self) -> Sequence[Relayed]: ...
 
 
 class Sources(msgspec.Struct, kw_only=True):
     """The parts whose counters are shown."""
 
     core: Core
+    inputs: Inputs
     spool: Spool
     forwarder: Forwarder
-    datagrams: dict[str, Datagrams] = {}  # by listener name: udp, unix
-    streams: Streams | None = None
     last_flush_s: float = 0.0
 
     @property
-    def listeners(self) -> dict[str, Listener]:
-        """All listeners by name."""
-        return {**self.datagrams, **({"tcp": self.streams} if self.streams else {})}
+    def received(self) -> dict[str, Received]:
+        """Totals of all listeners by name."""
+        listeners: dict[str, Datagrams | Streams] = {**self.inputs.datagrams, **self.inputs.streams}
+        return {name: listener.received for name, listener in listeners.items()}
 
 
-Values = dict[str, float] | float
+def exposition(sources: Sources) -> bytes:
+    """The text of /metrics: all families, in the order of FAMILIES."""
+    values = _values(sources)
+    return "".join(_text(family, values[family.name.removeprefix(P)]) for family in FAMILIES).encode()
 
 
-class AgentCollector(Collector):
-    """Reads the counters of all parts when Prometheus asks."""
-
-    def __init__(self, sources: Sources) -> None:
-        self._sources = sources
-
-    def collect(self) -> Iterator[Metric]:
-        """All families, in the order of FAMILIES."""
-        values = self._values()
-        for family in FAMILIES:
-            yield _metric(family, values[family.name.removeprefix(P)])
-
-    def _values(self) -> Mapping[str, Values]:
-        s = self._sources
-        return {**_lines(s), **_memory(s), **_sent(s), **_sockets(s)}
+def _text(family: Family, values: Values) -> str:
+    """One family. Labels are names of ours, so nothing has to be escaped."""
+    lines = [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.type}"]
+    if isinstance(values, dict):
+        lines += [f'{family.name}{{{family.label}="{label}"}} {value!r}' for label, value in values.items()]
+    else:
+        lines.append(f"{family.name} {values!r}")
+    return "\n".join(lines) + "\n"
 
 
-def _metric(family: Family, values: Values) -> Metric:
-    kind = CounterMetricFamily if family.name.endswith("_total") else GaugeMetricFamily
-    if not isinstance(values, dict):
-        return kind(family.name, family.help, value=values)
-    metric = kind(family.name, family.help, labels=[family.label])
-    for label, value in values.items():
-        metric.add_metric([label], value)
-    return metric
+def _values(s: Sources) -> Mapping[str, Values]:
+    return {**_lines(s), **_memory(s), **_sent(s), **_sockets(s), **_relayed(s)}
 
 
 def _lines(s: Sources) -> dict[str, Values]:
     stats = s.core.stats
     bad: dict[str, float] = {reason.value: stats.bad[reason] for reason in Reason}
-    received = [listener.received for listener in s.listeners.values()]
+    received = s.received.values()
     framing = {
         Reason.LINE_TOO_LONG.value: sum(r.too_long for r in received),
         Reason.CUT_OFF.value: sum(r.cut_off for r in received),
@@ -152,6 +171,9 @@ def _memory(s: Sources) -> dict[str, Values]:
         "remembered_series": s.core.remembered_series,
         "forgotten_heads_total": s.core.forgotten_heads,
         "entries": s.core.entries,
+        "core": {"native" if s.core.native else "python": 1},
+        "core_memory_bytes": s.core.memory_bytes,
+        "longest_stop_seconds": s.core.longest_stop_ns / 1e9,
         "early_flushes_total": s.core.stats.early_flushes,
         "last_flush_timestamp_seconds": s.last_flush_s,
     }
@@ -174,19 +196,24 @@ def _sent(s: Sources) -> dict[str, Values]:
 
 
 def _sockets(s: Sources) -> dict[str, Values]:
-    drops = {name: listener.kernel_drops() for name, listener in s.datagrams.items()}
+    drops = {name: receiver.kernel_drops() for name, receiver in s.inputs.datagrams.items()}
+    streams = s.inputs.streams
     return {
-        "packets_total": {name: listener.received.packets for name, listener in s.listeners.items()},
-        "received_bytes_total": {name: listener.received.bytes for name, listener in s.listeners.items()},
+        "packets_total": {name: r.packets for name, r in s.received.items()},
+        "received_bytes_total": {name: r.bytes for name, r in s.received.items()},
         "kernel_dropped_packets_total": {name: n for name, n in drops.items() if n is not None},
-        "connections": s.streams.connections if s.streams else 0,
-        "refused_connections_total": s.streams.received.refused_connections if s.streams else 0,
+        "receiver_threads": sum(receiver.threads for receiver in s.inputs.datagrams.values()),
+        "receiver_pauses_total": {name: r.received.pauses for name, r in s.inputs.datagrams.items()},
+        "connections": {name: stream.connections for name, stream in streams.items()},
+        "refused_connections_total": {name: r.received.refused_connections for name, r in streams.items()},
     }
 
 
-def exposition(collectors: Iterable[Collector]) -> bytes:
-    """The text of /metrics."""
-    registry = CollectorRegistry()
-    for collector in collectors:
-        registry.register(collector)
-    return generate_latest(registry)
+def _relayed(s: Sources) -> dict[str, Values]:
+    out: dict[str, Values] = {}
+    for name, found in (("packets", s.inputs.relayed), ("events", s.inputs.relayed_events)):
+        out[f"relayed_{name}_total"] = sum(one.packets for one in found)
+        out[f"relay_dropped_{name}_total"] = {
+            reason.value: sum(one.dropped[reason] for one in found) for reason in NotSent
+        }
+    return out

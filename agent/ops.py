@@ -12,9 +12,8 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from prometheus_client import CONTENT_TYPE_LATEST
-
 from agent.addresses import bind, name_of
+from agent.metrics import CONTENT_TYPE
 
 _TIMEOUT_S: Final = 10.0
 
@@ -31,7 +30,7 @@ class OpsServer:
         self.address = name_of(sock)
 
         answers: Answers = {
-            "/metrics": lambda: (200, CONTENT_TYPE_LATEST, metrics()),
+            "/metrics": lambda: (200, CONTENT_TYPE, metrics()),
             "/healthz": lambda: (200, "text/plain", b"ok\n"),
             "/readyz": lambda: _ready(unready()),
         }

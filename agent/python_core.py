@@ -25,6 +25,7 @@ class PythonCore:
 
     native: Final = False
     memory_bytes: Final = 0
+    longest_stop_ns: Final = 0
 
     def __init__(self, settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None]) -> None:
         if mapper is not None:

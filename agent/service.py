@@ -15,28 +15,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from agent import logs
-from agent.addresses import bind, bind_unix, grow_receive_buffer, name_of
 from agent.build_frame import Sender
-from agent.core import DatagramReceiver, ReceiveOptions, open_core
+from agent.core import open_core
 from agent.forwarder import Forwarder
 from agent.frame import BUCKET_SECONDS, encode
-from agent.metrics import AgentCollector, Sources, exposition
+from agent.inputs import Inputs
+from agent.metrics import Sources, exposition
 from agent.ops import OpsServer
 from agent.settings import AgentSettings
 from agent.spool import Parcel, Spool
-from agent.streams import StreamListener
 
 # The agent's own data has no reference cycles (agent/cells.py): looking for them among a million cells would
 # only cost time. A young collection once in 100,000 new objects is left for those of libraries.
@@ -47,11 +44,12 @@ _BUCKET_MS: Final = BUCKET_SECONDS * 1000
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the agent listens: `host:port`, or a path for `unix`; empty if off."""
+    """Where the agent listens: `host:port`, or a path for Unix sockets; empty if off."""
 
     udp: str = ""
     tcp: str = ""
     unix: str = ""
+    unix_stream: str = ""
     ops: str = ""
 
 
@@ -120,7 +118,10 @@ class Agent:
         self._core = open_core(settings, None, self._woken, self._log)
         self._spool = Spool(settings.forward.max_unsent_bytes)
         self._forwarder = Forwarder(settings.forward, self._spool, self._log)
-        self._sources = Sources(core=self._core, spool=self._spool, forwarder=self._forwarder)
+        self._inputs = Inputs(settings, self._core, self._receive, self._log)
+        self._sources = Sources(
+            core=self._core, inputs=self._inputs, spool=self._spool, forwarder=self._forwarder
+        )
         self._sender = Sender(
             agent=settings.name or socket.gethostname(),
             epoch=time.time_ns(),
@@ -129,56 +130,20 @@ class Agent:
             retention_days=settings.retention_days,
         )
         self._sequence = 1  # of the next frame
-        self._datagrams: list[DatagramReceiver] = []
-        self._streams: StreamListener | None = None
-        self._unix: tuple[str, int] | None = None  # path and inode of our socket
         self._ops: OpsServer | None = None
         self._ready = False
         self.addresses = Addresses()
 
     def start(self) -> None:
         """Binds all sockets and starts reading. Raises OSError."""
-        udp, tcp, unix, ops = "", "", "", ""
-        if self._settings.udp:
-            udp = self._listen_datagrams("udp", bind("agent.udp", self._settings.udp, socket.SOCK_DGRAM))
-        if self._settings.tcp:
-            tcp = self._listen_streams(bind("agent.tcp", self._settings.tcp, socket.SOCK_STREAM))
-        if self._settings.unix:
-            unix = self._listen_datagrams("unix", bind_unix("agent.unix", self._settings.unix))
-            self._unix = (unix, Path(unix).stat().st_ino)
+        self._inputs.open()
         if self._settings.ops:
-            collector = AgentCollector(self._sources)
-            self._ops = OpsServer(self._settings.ops, lambda: exposition([collector]), self._unready)
-            ops = self._ops.address
+            self._ops = OpsServer(self._settings.ops, lambda: exposition(self._sources), self._unready)
         self._forwarder.start()
-        self.addresses = Addresses(udp=udp, tcp=tcp, unix=unix, ops=ops)
+        at = {**self._inputs.addresses, **({"ops": self._ops.address} if self._ops else {})}
+        self.addresses = Addresses(**at)
         self._ready = True
-        self._log.info("listening", udp=udp, tcp=tcp, unix=unix, ops=ops, indexer=self._settings.forward.url)
-
-    def _listen_datagrams(self, name: str, sock: socket.socket) -> str:
-        wanted = self._settings.receive.buffer_bytes
-        given = grow_receive_buffer(sock, wanted)
-        if given < wanted:
-            self._log.warning(
-                "receive_buffer_small", listener=name, wanted=wanted, given=given, fix="net.core.rmem_max"
-            )
-        else:
-            self._log.info("receive_buffer", listener=name, wanted=wanted, given=given)
-        at = name_of(sock)
-        receiver = self._core.receive([sock], ReceiveOptions(nap_ms=self._settings.receive.nap_ms))
-        self._datagrams.append(receiver)
-        self._sources.datagrams[name] = receiver
-        return at
-
-    def _listen_streams(self, sock: socket.socket) -> str:
-        self._streams = self._sources.streams = StreamListener(
-            sock,
-            self._receive,
-            self._settings.lines.max_line_bytes,
-            self._settings.receive.max_connections,
-            self._log,
-        )
-        return name_of(sock)
+        self._log.info("listening", **at, indexer=self._settings.forward.url)
 
     def _unready(self) -> str:
         if not self._ready:
@@ -205,7 +170,8 @@ class Agent:
     async def work(self, stop: asyncio.Event) -> None:
         """Flushes and makes frames until `stop` is set."""
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(self._flush_in_time()), tasks.create_task(self._make_frames())]
+            work = (self._flush_in_time(), self._make_frames(), self._inputs.keep_relays())
+            running = [tasks.create_task(one) for one in work]
             await stop.wait()
             for task in running:
                 task.cancel()
@@ -234,7 +200,7 @@ class Agent:
         """The sockets' turn: until they have caught up, but not for ever, since frames free memory."""
         await asyncio.sleep(0)
         for _ in range(_TURNS_PER_FRAME):
-            if not any(listener.behind for listener in self._datagrams):
+            if not self._inputs.behind:
                 return
             await asyncio.sleep(0)
 
@@ -261,11 +227,7 @@ class Agent:
     async def stop(self) -> bool:
         """Takes what the kernel holds, flushes, sends until the deadline. True if nothing is left."""
         self._ready = False
-        for listener in self._datagrams:
-            listener.stop()
-        if self._streams:
-            self._streams.stop()
-        self._remove_unix()
+        self._inputs.close()
         self._hand_over(self._core.flush_all(_now_ms()))
         self._make_all_frames()
         sent = await asyncio.to_thread(self._forwarder.drain, self._settings.forward.drain_s)
@@ -278,11 +240,3 @@ class Agent:
         self._core.close()
         self._log.info("stopped", frames_sent=self._forwarder.sent_frames, all_sent=sent)
         return sent
-
-    def _remove_unix(self) -> None:
-        if self._unix is None:
-            return
-        path, inode = self._unix
-        with contextlib.suppress(FileNotFoundError):
-            if os.stat(path).st_ino == inode:  # noqa: PTH116 - not if another agent has replaced it
-                Path(path).unlink()

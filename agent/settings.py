@@ -23,8 +23,19 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     buffer_bytes: Annotated[int, msgspec.Meta(ge=4096, le=1 << 30)] = 8 << 20
     #: Pause between two reads of a busy datagram socket, so that packets queue up; 0: none.
     nap_ms: Annotated[int, msgspec.Meta(ge=0, le=100)] = 1
-    #: TCP connections open at a time; more are closed at once.
+    #: Connections open at a time on each stream listener; more are closed at once.
     max_connections: Positive = 1_024
+    #: Sockets on the UDP port, a receiver thread each; more than one share the port (SO_REUSEPORT).
+    threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+
+
+class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[agent.relay]`: copies for other servers, at `host:port` or a Unix datagram socket's path."""
+
+    #: Where every datagram goes as it came (and lines of streams, packed); empty: nowhere.
+    address: str = ""
+    #: Where events and service checks go, a datagram each; empty: they are counted and dropped.
+    events: str = ""
 
 
 class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,6 +96,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tcp: str = "127.0.0.1:8125"
     #: Path of a Unix datagram socket for StatsD lines; an old socket there is replaced.
     unix: str = ""
+    #: Path of a Unix stream socket for lines, or for payloads with a length as Datadog's clients send them.
+    unix_stream: str = ""
     #: Who parses and aggregates: `native` (compiled), `python`, or `auto`: native if it was built.
     core: Literal["auto", "native", "python"] = "auto"
     #: HTTP address of /metrics, /healthz and /readyz.
@@ -101,6 +114,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tags: dict[str, str] = {}
     lines: Limits = Limits()
     receive: Receive = Receive()
+    relay: Relay = Relay()
     aggregate: Aggregate = Aggregate()
     flush: Flush = Flush()
     forward: Forward = Forward()

@@ -1,4 +1,4 @@
-"""Stream sockets in asyncio: TCP connections in, batches of whole lines out.
+"""Stream sockets in asyncio: TCP and Unix connections in, batches of whole lines out.
 
 Owns accepting and reading, a large chunk at a time; agent/framing.py says where lines end.
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from agent.core import Received
-from agent.framing import LineFramer
+from agent.framing import Framer
 from agent.logs import Log
 
 Sink = Callable[[bytes], None]
@@ -23,19 +23,27 @@ _ACCEPT_PAUSE_S: Final = 0.1
 
 
 class StreamListener:
-    """Accepts connections on a listening TCP socket and reads lines from them; owns it and them."""
+    """Accepts connections on a listening socket and reads lines from them; owns it and them.
+
+    `framer` makes what finds the lines of one connection.
+    """
 
     def __init__(
-        self, sock: socket.socket, sink: Sink, max_line_bytes: int, max_connections: int, log: Log
+        self,
+        sock: socket.socket,
+        sink: Sink,
+        framer: Callable[[], Framer],
+        max_connections: int,
+        log: Log,
     ) -> None:
         self.received = Received()
         self._sock = sock
         self._sink = sink
-        self._max_line_bytes = max_line_bytes
+        self._framer = framer
         self._max_connections = max_connections
         self._log = log
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._open: dict[socket.socket, LineFramer] = {}
+        self._open: dict[socket.socket, Framer] = {}
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.Handle | None = None
         self._loop.add_reader(sock, self._accept)
@@ -74,7 +82,7 @@ class StreamListener:
             sock.close()
             return
         sock.setblocking(False)
-        self._open[sock] = LineFramer(self._max_line_bytes)
+        self._open[sock] = self._framer()
         self._loop.add_reader(sock, self._on_readable, sock)
 
     def _accept_again(self) -> None:
@@ -103,13 +111,18 @@ class StreamListener:
             return False
         self.received.packets += 1
         self.received.bytes += size
+        too_long = framer.too_long
         if lines := framer.feed(bytes(self._buffer[:size])):
             self._sink(lines)
+        self.received.too_long += framer.too_long - too_long
+        if framer.broken:
+            self._log.throttled("connection_closed", reason="length_of_payload")
+            self._close(sock)
+            return False
         return True
 
     def _close(self, sock: socket.socket) -> None:
         framer = self._open.pop(sock)
-        self.received.too_long += framer.too_long
-        self.received.cut_off += bool(framer.end())
+        self.received.cut_off += framer.pending
         self._loop.remove_reader(sock)
         sock.close()

@@ -24,8 +24,7 @@ Row = tuple[str, str, str, str]
 def rows() -> Iterator[Row]:
     """(name, type, labels, help) of every metric of the agent, the indexer and the shim."""
     for family in FAMILIES:
-        kind = "counter" if family.name.endswith("_total") else "gauge"
-        yield family.name, kind, family.label, family.help
+        yield family.name, family.type, family.label, family.help
     for metrics in (Metrics(), ShimMetrics()):
         for collector in vars(metrics).values():
             if isinstance(collector, MetricWrapperBase):

@@ -12,9 +12,10 @@ from agent.core import Received
 from agent.forwarder import Forwarder
 from agent.line import Reason
 from agent.logs import Log
-from agent.metrics import FAMILIES, AgentCollector, Sources, exposition
+from agent.metrics import FAMILIES, Sources, exposition
 from agent.ops import OpsServer
 from agent.python_core import PythonCore
+from agent.relay import NotSent, Relayed
 from agent.settings import AgentSettings, Aggregate, Forward
 from agent.spool import Parcel, Spool
 from tests.unit.agent.conftest import FakeIndexer, get
@@ -25,23 +26,35 @@ T = 1_700_000_000_000
 class Told:
     """A listener's numbers."""
 
-    def __init__(self, drops: int | None = None, connections: int = 0) -> None:
+    def __init__(self, drops: int | None = None, connections: int = 0, threads: int = 0) -> None:
         self.received = Received()
         self.drops = drops
         self.connections = connections
+        self.threads = threads
 
     def kernel_drops(self) -> int | None:
         return self.drops
+
+
+class ToldInputs:
+    """The numbers of all listeners."""
+
+    def __init__(self) -> None:
+        self.datagrams: dict[str, Told] = {}
+        self.streams: dict[str, Told] = {}
+        self.relayed = [Relayed(), Relayed()]
+        self.relayed_events = [Relayed()]
 
 
 def core(**aggregate: int) -> PythonCore:
     return PythonCore(AgentSettings(aggregate=Aggregate(**aggregate)), None, lambda: None)
 
 
-def sources() -> Sources:
+def sources(inputs: ToldInputs | None = None) -> Sources:
     spool = Spool(25)
     return Sources(
         core=core(lateness_s=10, future_s=10),
+        inputs=inputs or ToldInputs(),
         spool=spool,
         forwarder=Forwarder(Forward(), spool, Log()),
     )
@@ -50,7 +63,7 @@ def sources() -> Sources:
 def values(sources: Sources) -> dict[str, float]:
     """Sample name with labels -> value."""
     out = {}
-    for family in text_string_to_metric_families(exposition([AgentCollector(sources)]).decode()):
+    for family in text_string_to_metric_families(exposition(sources).decode()):
         for sample in family.samples:
             labels = ",".join(f"{k}={v}" for k, v in sample.labels.items())
             out[sample.name.removeprefix("meterhouse_agent_") + (f"{{{labels}}}" if labels else "")] = (
@@ -60,14 +73,19 @@ def values(sources: Sources) -> dict[str, float]:
 
 
 def test_every_family_has_its_numbers() -> None:
-    s = sources()
+    inputs = ToldInputs()
+    s = sources(inputs)
     s.core.add(b"x:1|c\nx:nan|c\n_sc|a|0\nx:1|c|y\nx:1|c|T1\nx:1|c|T9999999999", T)
     for i in range(4):
         s.spool.put(Parcel(f"{i}", b"x" * 10, rows=3))
-    udp, unix, tcp = Told(drops=7), Told(), Told(connections=2)
+    udp, unix, tcp = Told(drops=7, threads=2), Told(), Told(connections=2)
     udp.received.packets, udp.received.bytes, udp.received.cut_off = 5, 500, 1
     tcp.received.too_long, tcp.received.refused_connections = 2, 9
-    s.datagrams, s.streams, s.last_flush_s = {"udp": udp, "unix": unix}, tcp, 12.5
+    udp.received.pauses = 3
+    inputs.datagrams, inputs.streams, s.last_flush_s = {"udp": udp, "unix": unix}, {"tcp": tcp}, 12.5
+    for relayed in (*inputs.relayed, *inputs.relayed_events):
+        relayed.packets = 4
+        relayed.dropped[NotSent.FULL] = 5
     told = values(s)
     for name, value in {
         "lines_total": 9,  # six to the aggregator, three lost by listeners
@@ -81,8 +99,18 @@ def test_every_family_has_its_numbers() -> None:
         "packets_total{listener=udp}": 5,
         "received_bytes_total{listener=udp}": 500,
         "kernel_dropped_packets_total{listener=udp}": 7,
-        "connections": 2,
-        "refused_connections_total": 9,
+        "receiver_threads": 2,
+        "receiver_pauses_total{listener=udp}": 3,
+        "connections{listener=tcp}": 2,
+        "refused_connections_total{listener=tcp}": 9,
+        "relayed_packets_total": 8,
+        "relay_dropped_packets_total{reason=full}": 10,
+        "relay_dropped_packets_total{reason=refused}": 0,
+        "relayed_events_total": 4,
+        "relay_dropped_events_total{reason=full}": 5,
+        "core{core=python}": 1,
+        "core_memory_bytes": 0,
+        "longest_stop_seconds": 0,
         "live_series": 1,
         "remembered_series": 1,
         "entries": 6,  # three buckets, a cell in each
@@ -136,7 +164,7 @@ def test_ops_pages() -> None:
 def test_sent_numbers(indexer: FakeIndexer) -> None:
     spool = Spool(1_000)
     forwarder = Forwarder(Forward(url=indexer.url, backoff_s=0.01), spool, Log())
-    s = Sources(core=core(), spool=spool, forwarder=forwarder)
+    s = Sources(core=core(), inputs=ToldInputs(), spool=spool, forwarder=forwarder)
     indexer.script = [503, 400, 200]
     spool.put(Parcel("1", b"x" * 10, rows=3))
     spool.put(Parcel("2", b"y" * 10, rows=4))

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from agent import service
-from agent.addresses import AddressError
+from agent.addresses import AddressError, bind
 from agent.service import Addresses
 from agent.settings import AgentSettings
 from tests.unit.agent.conftest import DEADLINE_S, FakeIndexer, get, wait_until
@@ -84,6 +84,7 @@ def start(indexer: FakeIndexer, tmp_path: Path) -> Iterator[Callable[..., Proces
             "udp": "127.0.0.1:0",
             "tcp": "127.0.0.1:0",
             "unix": str(tmp_path / "agent.sock"),
+            "unix_stream": str(tmp_path / "stream.sock"),
             "ops": "127.0.0.1:0",
             "name": "test",
             "forward": {"url": indexer.url, "backoff_s": 0.05, "drain_s": 10},
@@ -133,22 +134,33 @@ def test_lines_over_every_socket_and_sigterm_flushes(
     send_tcp(agent, b"a:3|c\na:4|c")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.sendto(b"a:5|c\n", agent.at.unix)
-    wait_until(lambda: agent.metric("lines_total") == 6)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.connect(agent.at.unix_stream)
+        sock.sendall(b"\x0c\0\0\0a:6|c\na:7|c\n\5\0\0\0a:8|c")
+    wait_until(lambda: agent.metric("lines_total") == 9)
     assert get(f"http://{agent.at.ops}/readyz") == (200, "ready\n")
     code, out, err = agent.stop()
     assert code == 0, err
     assert totals(indexer) == {
-        ("a", (("pod", "web-1"),)): 14.0,
+        ("a", (("pod", "web-1"),)): 35.0,
         ("a", (("pod", "web-1"), ("x", "y"))): 2.0,
     }
     frame = indexer.frames()[0]
     assert (frame.agent, frame.org_id, frame.project_id, frame.retention_days) == ("test", 5, 6, 7)
     assert abs(frame.created_ms - time.time() * 1000) < 60_000
     assert not Path(agent.at.unix).exists()
+    assert not Path(agent.at.unix_stream).exists()
     assert "stopped" in err
-    assert not {"numpy", "aiohttp", "redis", "chdb", "clickhouse_connect", "promql_parser", "uvloop"} & set(
-        out.split()
-    )
+    assert not {
+        "numpy",
+        "aiohttp",
+        "redis",
+        "chdb",
+        "clickhouse_connect",
+        "promql_parser",
+        "uvloop",
+        "prometheus_client",
+    } & set(out.split())
     assert not {"indexer", "shim"} & set(out.split())
 
 
@@ -218,6 +230,47 @@ def test_the_indexer_comes_back_while_draining(start: Callable[..., Process], in
     assert agent.process.returncode == 0, err
     assert totals(indexer) == {("x", ()): 1.0}
     assert len(set(indexer.bodies)) == 1
+
+
+def test_copies_for_other_servers(start: Callable[..., Process], tmp_path: Path) -> None:
+    """Datagrams as they came, lines of streams packed; events and service checks apart."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as events,
+    ):
+        other.bind(("127.0.0.1", 0))
+        other.settimeout(DEADLINE_S)
+        events.settimeout(DEADLINE_S)
+        there = f"127.0.0.1:{other.getsockname()[1]}"
+        agent = start(relay={"address": there, "events": str(tmp_path / "events")})
+        packets = [b"a:1|c\nnonsense\n", b"", b"_e{1,1}:a|b\na:2|c\n_sc|x|0"]
+        send_udp(agent, *packets)
+        assert [other.recv(1_000) for _ in packets] == packets
+        wait_until(lambda: agent.metric('relay_dropped_events_total{reason="refused"}') == 2)
+        events.bind(str(tmp_path / "events"))  # only now; the agent finds it by itself
+        send_tcp(agent, b"_e{1,1}:c|d\n")
+        wait_until(lambda: agent.metric("relayed_events_total") + _send_event(agent) >= 1)
+        assert events.recv(1_000).startswith((b"_e{1,1}:c|d", b"_e{2,2}:cc|dd"))
+        assert other.recv(1_000) == b"_e{1,1}:c|d"
+        assert agent.stop()[0] == 0
+
+
+def _send_event(agent: Process) -> int:
+    send_udp(agent, b"_e{2,2}:cc|dd")
+    return 0
+
+
+def test_more_sockets_on_one_port(start: Callable[..., Process], indexer: FakeIndexer) -> None:
+    agent = start(receive={"threads": 3})
+    for i in range(60):
+        send_udp(agent, b"a:1|c\ng:+1|g", b"u%d:1|c" % i)  # each from a port of its own
+    wait_until(lambda: agent.metric("lines_total") == 180)
+    assert agent.metric("packets_total") == 120
+    with pytest.raises(AddressError, match="Address already in use"):
+        bind("agent.udp", agent.at.udp, socket.SOCK_DGRAM)
+    assert agent.stop()[0] == 0
+    assert totals(indexer)["a", ()] == 60.0
+    assert len(totals(indexer)) == 61
 
 
 async def test_stops_by_event_inside_another_program(indexer: FakeIndexer) -> None:

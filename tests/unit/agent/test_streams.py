@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent.addresses import bind
+from agent.framing import LineFramer
 from agent.logs import Log
 from agent.streams import StreamListener
 from tests.unit.agent.sinks import DEADLINE_S, Got, until
@@ -23,7 +24,7 @@ def got() -> Got:
 async def tcp(got: Got) -> AsyncIterator[StreamListener]:
     """A TCP listener for at most 3 connections and lines of 100 bytes."""
     sock = bind("agent.tcp", "[::]:0", socket.SOCK_STREAM)
-    listener = StreamListener(sock, got, 100, 3, Log())
+    listener = StreamListener(sock, got, lambda: LineFramer(100), 3, Log())
     listener.port = sock.getsockname()[1]  # type: ignore[attr-defined]
     yield listener
     if sock.fileno() >= 0:

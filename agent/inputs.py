@@ -1,0 +1,142 @@
+"""All sockets that bring lines: which there are, how they are opened and closed, and who gets copies.
+
+Owns the listeners and the relay's sockets. Datagram sockets are handed to the core; streams are read here, in
+asyncio, and their lines go to `add` in large chunks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer, name_of
+from agent.core import Core, DatagramReceiver, ReceiveOptions
+from agent.framing import Framer, LineFramer, UnixFramer
+from agent.logs import Log
+from agent.relay import Destination, Relay, Relayed
+from agent.settings import AgentSettings
+from agent.streams import StreamListener
+
+_REFRESH_S: Final = 1.0
+
+
+class Inputs:
+    """The listeners of one agent, by name: udp, unix (datagrams), tcp, unix_stream (streams)."""
+
+    def __init__(self, settings: AgentSettings, core: Core, add: Callable[[bytes], None], log: Log) -> None:
+        self.datagrams: dict[str, DatagramReceiver] = {}
+        self.streams: dict[str, StreamListener] = {}
+        #: Where each of them is bound.
+        self.addresses: dict[str, str] = {}
+        self._settings = settings
+        self._core = core
+        self._add = add
+        self._log = log
+        self._unix: list[tuple[str, int]] = []  # path and inode of each socket of ours
+        self._destinations: list[Destination] = []
+        self._options = ReceiveOptions()
+        self._relay: Relay | None = None  # of streams
+        self._events: Relay | None = None
+
+    @property
+    def relayed(self) -> list[Relayed]:
+        """What was copied to the relay's address, by listener."""
+        own = [self._relay.relayed] if self._relay else []
+        return own + [receiver.relayed for receiver in self.datagrams.values()]
+
+    @property
+    def relayed_events(self) -> list[Relayed]:
+        """What was copied to where events go, by listener."""
+        own = [self._events.relayed] if self._events else []
+        return own + [receiver.relayed_events for receiver in self.datagrams.values()]
+
+    @property
+    def behind(self) -> bool:
+        """True if a listener has to read more, and needs the loop for it."""
+        return any(receiver.behind for receiver in self.datagrams.values())
+
+    def open(self) -> None:
+        """Binds all sockets and starts reading. Raises OSError; then `close` closes what was opened."""
+        settings = self._settings
+        relay = self._destination("agent.relay.address", settings.relay.address)
+        events = self._destination("agent.relay.events", settings.relay.events)
+        self._relay = Relay(relay) if relay else None
+        self._events = Relay(events) if events else None
+        self._options = ReceiveOptions(nap_ms=settings.receive.nap_ms, relay=relay, events=events)
+        if settings.udp:
+            self._open_datagrams("udp", bind_datagrams("agent.udp", settings.udp, settings.receive.threads))
+        if settings.tcp:
+            self._open_stream(
+                "tcp",
+                bind("agent.tcp", settings.tcp, socket.SOCK_STREAM),
+                partial(LineFramer, settings.lines.max_line_bytes),
+            )
+        if settings.unix:
+            self._open_datagrams("unix", [self._bind_unix("unix", settings.unix, socket.SOCK_DGRAM)])
+        if settings.unix_stream:
+            self._open_stream(
+                "unix_stream",
+                self._bind_unix("unix_stream", settings.unix_stream, socket.SOCK_STREAM),
+                partial(UnixFramer, settings.lines.max_line_bytes),
+            )
+
+    def _destination(self, setting: str, text: str) -> socket.socket | None:
+        if not text:
+            return None
+        self._destinations.append(Destination(setting, text))
+        return self._destinations[-1].sock
+
+    def _bind_unix(self, name: str, path: str, kind: socket.SocketKind) -> socket.socket:
+        sock = bind_unix(f"agent.{name}", path, kind)
+        self._unix.append((path, Path(path).stat().st_ino))
+        return sock
+
+    def _open_datagrams(self, name: str, socks: list[socket.socket]) -> None:
+        wanted = self._settings.receive.buffer_bytes
+        given = min(grow_receive_buffer(sock, wanted) for sock in socks)
+        if given < wanted:
+            self._log.warning(
+                "receive_buffer_small", listener=name, wanted=wanted, given=given, fix="net.core.rmem_max"
+            )
+        else:
+            self._log.info("receive_buffer", listener=name, wanted=wanted, given=given)
+        self.addresses[name] = name_of(socks[0])
+        self.datagrams[name] = self._core.receive(socks, self._options)
+
+    def _open_stream(self, name: str, sock: socket.socket, framer: Callable[[], Framer]) -> None:
+        self.addresses[name] = name_of(sock)
+        most = self._settings.receive.max_connections
+        self.streams[name] = StreamListener(sock, self._take, framer, most, self._log)
+
+    def _take(self, lines: bytes) -> None:
+        if self._relay:
+            self._relay.send_packed(lines)
+        if self._events:
+            self._events.send_events(lines)
+        self._add(lines)
+
+    async def keep_relays(self) -> None:
+        """Follows the relay's Unix sockets when the other server makes them anew; for ever."""
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            for destination in self._destinations:
+                destination.refresh()
+
+    def close(self) -> None:
+        """Takes what the kernel holds, and closes everything."""
+        for receiver in self.datagrams.values():
+            receiver.stop()
+        for stream in self.streams.values():
+            stream.stop()
+        for path, inode in self._unix:
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(path).st_ino == inode:  # noqa: PTH116 - not if another agent has replaced it
+                    Path(path).unlink()
+        for destination in self._destinations:
+            destination.close()
