@@ -19,6 +19,7 @@ from shim.errors import InternalError
 from shim.http.histograms import histogram_texts
 from shim.http.numbers import float_text, float_tokens, time_text, time_tokens
 from shim.labels import Labels
+from shim.promql.escapes import shown
 from shim.values import Bools, Histogram, Ints, Samples, Scalar, String, Vector
 
 _encoder: Final = msgspec.json.Encoder()
@@ -60,7 +61,7 @@ def _single(answer: Answer) -> bytes:
         case Scalar(values):
             text = float_text(float(values[0]))
         case String(text):
-            pass
+            text = shown(text)
         case _:
             raise InternalError(f"a {answer.kind} that is a {type(answer.value).__name__}")
     return b"[%b,%b]" % (time_text(answer.grid.start_ms).encode(), _encoder.encode(text))

@@ -13,6 +13,7 @@ from typing import Final
 import promql_parser as pp
 
 from shim.errors import BadData, Unsupported
+from shim.promql import escapes
 
 MAX_QUERY_BYTES: Final = 256 << 10
 MAX_DEPTH: Final = 100
@@ -54,7 +55,7 @@ def parse(text: str) -> pp.Expr:
         raise BadData("parse error: no expression found in input")
     check_size(text)
     try:
-        tree = pp.parse(text)
+        tree = pp.parse(escapes.joined(text))
     except (ValueError, OverflowError) as e:
         raise BadData(f"parse error: {e}") from None
     except BaseException as e:

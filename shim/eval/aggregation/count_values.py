@@ -12,13 +12,14 @@ from shim.eval.grouping import group_labels
 from shim.eval.histogram.buckets import CLOSED, OPEN_LEFT, BucketTable, bucket_table
 from shim.eval.texts import format_float, quote
 from shim.labels import Labels
+from shim.promql.escapes import is_label_name, quoted
 from shim.values import Bools, Floats, Histogram, Vector
 
 
 def count_values(vector: Vector, grouping: Collection[str], without: bool, label: str) -> Vector:
     """One series per group and value; the value stands in `label`, which may be one of the grouping's."""
-    if not label:
-        raise ExecutionError(f"invalid label name {quote(label)}")
+    if not is_label_name(label):
+        raise ExecutionError(f"invalid label name {quoted(quote(label))}")
     counts: dict[Labels, Floats] = {}
 
     def add(labels: Labels, text: str, where: Bools) -> None:

@@ -5,6 +5,7 @@ Source of behaviour: Prometheus 3.x `promql/quantile.go` (BucketQuantile, Bucket
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from shim.values import Annotations, Bools, Floats, Histogram, Vector
 
 LE = "le"
 _SMALL_DELTA = 1e-12
+_HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F.]+[pP][+-]?[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,10 @@ def split(
 
 def parse_bound(text: str) -> float | None:
     """The number in a label `le`, None when it is none (Go's ParseFloat: no blanks, no bare `_`)."""
-    if text != text.strip() or "_" in text:
+    if text != text.strip() or "_" in text or not text.isascii():
         return None
     try:
-        return float(text)
+        return float.fromhex(text) if _HEXADECIMAL.fullmatch(text) else float(text)
     except ValueError:
         return None
 

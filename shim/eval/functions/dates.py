@@ -13,12 +13,12 @@ from shim.values import Floats, Ints, Value, Vector
 
 Days = npt.NDArray[np.datetime64]
 
-_LATEST_S = 253402300799  # the end of the year 9999
+_LATEST_S = 1 << 53  # beyond, floats are no whole seconds any more
 _DAY_S = 86400
 
 
 def _of(name: str, compute: Callable[[Ints], Ints]) -> Function:
-    """A function of Unix seconds. What is no time of the years -9999 to 9999 gives NaN."""
+    """A function of Unix seconds. What is so far away that it is no time gives NaN."""
 
     def values(seconds: Floats) -> Floats:
         usable = np.abs(seconds) <= _LATEST_S

@@ -60,6 +60,8 @@ def _rank_at(value: Floats, upper: Floats, counts: Floats) -> Floats:
     columns = np.arange(len(value))
     share = (value - lower[at]) / (upper[at] - lower[at])
     inside = before[at, columns] + (counts[at, columns] - before[at, columns]) * share
+    # Nothing can be said of a place within a bucket without an end: none of it lies above, as none of +Inf's.
+    inside = np.where(np.isneginf(lower[at]), counts[at, columns], inside)
     rank = np.where(lower[at] >= value, before[at, columns], inside)
     capped: Floats = np.minimum(np.where(np.isposinf(value), counts[-1], rank), counts[-1])
     return capped

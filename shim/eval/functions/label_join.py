@@ -9,6 +9,7 @@ from shim.errors import ExecutionError
 from shim.eval.functions.signature import UNBOUNDED, Context, Function, text_of, vector_of
 from shim.eval.merge import relabelled
 from shim.labels import Labels
+from shim.promql.escapes import is_label_name, shown
 from shim.values import Value
 
 
@@ -16,13 +17,13 @@ def _label_join(_context: Context, args: Sequence[Value]) -> Value:
     """Sets `dst` to the values of the source labels with the separator between; missing ones are empty."""
     dst, separator, *sources = (text_of(arg) for arg in args[1:])
     for source in sources:
-        if not source:
-            raise ExecutionError(f"invalid source label name in label_join(): {source}")
-    if not dst:
-        raise ExecutionError(f"invalid destination label name in label_join(): {dst}")
+        if not is_label_name(source):
+            raise ExecutionError(f"invalid source label name in label_join(): {shown(source)}")
+    if not is_label_name(dst):
+        raise ExecutionError(f"invalid destination label name in label_join(): {shown(dst)}")
 
     def change(labels: Labels) -> Labels:
-        joined = separator.join(lbl.get(labels, source) for source in sources)
+        joined = shown(separator).join(lbl.get(labels, source) for source in sources)
         return lbl.changed(labels, dst, joined)
 
     return relabelled(vector_of(args[0]), change)

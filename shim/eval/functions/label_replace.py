@@ -12,6 +12,7 @@ from shim.eval.functions.signature import Context, Function, text_of, vector_of
 from shim.eval.merge import relabelled
 from shim.labels import Labels
 from shim.matching import compile_regex
+from shim.promql.escapes import is_label_name, shown
 from shim.values import Value
 
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
@@ -24,14 +25,14 @@ def _label_replace(_context: Context, args: Sequence[Value]) -> Value:
         regex: Any = compile_regex(pattern)
     except BadData:
         raise ExecutionError(f"invalid regular expression in label_replace(): {pattern}") from None
-    if not dst:
-        raise ExecutionError(f"invalid destination label name in label_replace(): {dst}")
+    if not is_label_name(dst):
+        raise ExecutionError(f"invalid destination label name in label_replace(): {shown(dst)}")
 
     def change(labels: Labels) -> Labels:
         match = regex.search(lbl.get(labels, src))
         if match is None:
             return labels
-        return lbl.changed(labels, dst, expand(replacement, match))
+        return lbl.changed(labels, dst, shown(expand(replacement, match)))
 
     return relabelled(vector_of(args[0]), change)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from shim.eval.kernel import compensated_mean, compensated_sum
 from shim.eval.range.signature import Cells, RangeFunction
+from shim.eval.windows import Block
 from shim.values import Floats
 
 
@@ -28,11 +29,15 @@ def _count(cells: Cells) -> Floats:
 def _avg(cells: Cells) -> Floats:
     totals, counts = cells.samples.total, cells.samples.count
     if totals is not None and counts is not None:
-        return _sum(cells) / _count(cells)
+        return cells.by_block(lambda block: _mean(block, totals, counts))
     values = cells.samples.values
     return cells.by_block(
         lambda block: compensated_mean(block.padded(values), block.count.astype(np.float64))
     )
+
+
+def _mean(block: Block, totals: Floats, counts: Floats) -> Floats:
+    return compensated_mean(block.padded(totals), compensated_sum(block.padded(counts)))
 
 
 FUNCTIONS = (

@@ -39,7 +39,6 @@ def test_the_mark_is_no_label() -> None:
     assert lb.finished(marked) == MINE
     assert lb.without(marked, ("a",)) == labels("users")
     assert lb.only(marked, ("a",)) == labels("{a=1}")
-    assert lb.without_name(marked) == labels("{a=1}")
     assert lb.finished(lb.dropping_name(marked)) == labels("{a=1}")
     assert not lb.is_set(lb.dropping_name(marked))
     assert lb.get(marked, "a") == "1"
