@@ -168,15 +168,15 @@ class Agent(Server):
     def __init__(self, folder: Path, programs: Programs, sinks: Sinks, prefix: Sequence[str] = ()) -> None:
         super().__init__(folder, programs, sinks, prefix)
         self.ops_port = free_port()
-        #: Lines of TOML for the section [agent], in front of its tables.
-        self.settings: list[str] = []
+        #: Further tables of its file, in lines of TOML.
+        self.tables: list[str] = []
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         config = self.folder / "agent.toml"
         config.write_text("\n".join([
             "[agent]", f'udp = "127.0.0.1:{self.udp_port}"', 'tcp = ""', f'ops = "127.0.0.1:{self.ops_port}"',
-            *([f'core = "{self.core}"'] if self.core else []), *self.settings,
-            "[agent.forward]", f'url = "http://127.0.0.1:{self.sinks.frames_port}"', "",
+            *([f'core = "{self.core}"'] if self.core else []),
+            "[agent.forward]", f'url = "http://127.0.0.1:{self.sinks.frames_port}"', *self.tables, "",
         ]))  # fmt: skip
         return [*PROGRAM, "agent", "--config", str(config)], {}
 
