@@ -19,7 +19,7 @@ Pure: `now_ms` is an argument; not thread-safe.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Final, assert_never
 from weakref import WeakValueDictionary
@@ -62,6 +62,8 @@ class Known(Head, frozen=True, kw_only=True):
     #: May the line be read without agent/line.py? Not if something of it is to be counted or scaled, nor if
     #: the head ends in a carriage return, which at the end of a line would not belong to it.
     plain: bool
+    #: Does a mapping drop its lines? Then the series is no one's.
+    dropped: bool = False
 
 
 class Stats:
@@ -85,11 +87,13 @@ class Aggregator:
         settings: Aggregate = Aggregate(),  # noqa: B008 - frozen
         limits: Limits = Limits(),  # noqa: B008 - frozen
         static_tags: Mapping[str, str] | None = None,
+        mapper: Callable[[Head], Head | Skip] | None = None,
     ) -> None:
         self.stats = Stats()
         self._settings = settings
         self._limits = limits
         self._static = dict(static_tags or {})
+        self._mapper = mapper
         keep_ms = settings.gauge_memory_s * 1000
         self._heads: Remember[bytes, Known] = Remember(settings.max_series, keep_ms)
         # Lives as long as a head that refers to it: one object per series, however its lines are spelled.
@@ -250,23 +254,28 @@ class Aggregator:
             return newest
         return time_ms
 
-    def _head(self, name: bytes, rest: bytes, limits: Limits) -> Known | BadLine:
-        """`parse_head` with a memory, and with the series."""
+    def _head(self, name: bytes, rest: bytes, limits: Limits) -> Known | BadLine | Skip:
+        """`parse_head` with the mapping behind it, with a memory, and with the series."""
         key = name + b"|" + rest  # no name has a `|`
         known = self._heads.get(key)
-        if known is not None:
-            return known
-        head = parse_head(name, rest, limits)
-        if isinstance(head, BadLine):
-            return head
-        known = Known(
+        if known is None:
+            head = parse_head(name, rest, limits)
+            if isinstance(head, BadLine):
+                return head
+            known = self._known(head, self._mapper(head) if self._mapper else head, rest)
+            self._heads.put(key, known)
+        return Skip.MAPPING if known.dropped else known
+
+    def _known(self, sent: Head, mapped: Head | Skip, rest: bytes) -> Known:
+        dropped = isinstance(mapped, Skip)
+        head = sent if isinstance(mapped, Skip) else mapped
+        return Known(
             head.kind, head.name, head.tags, head.weight, head.ignored,
-            series=self._intern(head),
+            series=Series(head.kind, head.name, head.tags) if dropped else self._intern(head),
             scale=head.scale,
-            plain=not head.ignored and head.scale == 1.0 and not rest.endswith(b"\r"),
+            plain=not (dropped or head.ignored or head.scale != 1.0 or rest.endswith(b"\r")),
+            dropped=dropped,
         )  # fmt: skip
-        self._heads.put(key, known)
-        return known
 
     def _intern(self, head: Head) -> Series:
         tags = head.tags

@@ -44,6 +44,8 @@ def agent(argv: Sequence[str]) -> int:
     try:
         work = service.run(settings) if args.parent is None else _run_as_child(settings, args.parent)
         return asyncio.run(work)
+    except ConfigError as e:  # the mapping file
+        return complain("agent", e, 2)
     except OSError as e:
         return complain("agent", e, 1)
 

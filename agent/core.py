@@ -16,19 +16,19 @@ import importlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 
 from agent.build_frame import Sender
 from agent.frame import Frame
-from agent.line import Ignored, Reason, Skip
+from agent.line import Head, Ignored, Reason, Skip
 from agent.logs import Log
 from agent.relay import Relayed
 from agent.settings import AgentSettings
 
-#: What a new head becomes (agent/mapping.py); None: every head stays as it is.
-Mapper = Callable[[Any], Any]
+#: What a new head becomes, or that its lines are dropped; asked once per head (agent/mapping.py).
+Mapper = Callable[[Head], Head | Skip]
 
 
 class CoreError(OSError):
@@ -167,7 +167,7 @@ class Core(Protocol):
 def open_core(settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None], log: Log) -> Core:
     """The core that `settings.core` says. Raises CoreError if it must be the native one, and there is none.
 
-    `wake` is called, from any thread, after an early flush.
+    `wake` is called, from any thread, after an early flush. No `mapper`: every head stays as it is.
     """
     if settings.core != "python":
         try:

@@ -14,6 +14,7 @@ import msgspec
 from agent.core import Core, Received
 from agent.forwarder import Forwarder, Outcome
 from agent.line import Ignored, Reason, Skip
+from agent.mapping import Mapper, Result
 from agent.relay import NotSent, Relayed
 from agent.spool import Spool
 
@@ -39,8 +40,9 @@ FAMILIES: Final = tuple(
     for name, text, label in (
         ("lines_total", "Lines received, good and bad.", ""),
         ("bad_lines_total", "Lines refused, by reason.", "reason"),
-        ("skipped_lines_total", "Events and service checks, which are not kept.", "kind"),
+        ("skipped_lines_total", "Events, service checks, and what a mapping drops.", "kind"),
         ("ignored_fields_total", "Fields and tags of good lines that were left out.", "reason"),
+        ("mapped_heads_total", "Series spellings asked of agent.mapping, by what became of them.", "result"),
         ("clamped_lines_total", "Lines whose |T was outside the window and was moved to its edge.", "edge"),
         ("packets_total", "Datagrams, or reads of a stream.", "listener"),
         ("received_bytes_total", "Bytes received.", "listener"),
@@ -117,6 +119,7 @@ class Sources(msgspec.Struct, kw_only=True):
     inputs: Inputs
     spool: Spool
     forwarder: Forwarder
+    mapper: Mapper | None = None
     last_flush_s: float = 0.0
 
     @property
@@ -159,7 +162,8 @@ def _lines(s: Sources) -> dict[str, Values]:
     return {
         "lines_total": stats.lines + sum(framing.values()),
         "bad_lines_total": bad,
-        "skipped_lines_total": {skip.value: stats.skipped[skip] for skip in (Skip.EVENT, Skip.SERVICE_CHECK)},
+        "skipped_lines_total": {skip.value: stats.skipped[skip] for skip in Skip if skip is not Skip.EMPTY},
+        "mapped_heads_total": s.mapper.counts() if s.mapper else {result.value: 0 for result in Result},
         "ignored_fields_total": {ignored.value: stats.ignored[ignored] for ignored in Ignored},
         "clamped_lines_total": {"old": stats.clamped_old, "future": stats.clamped_future},
     }

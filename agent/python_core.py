@@ -28,9 +28,7 @@ class PythonCore:
     longest_stop_ns: Final = 0
 
     def __init__(self, settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None]) -> None:
-        if mapper is not None:
-            raise NotImplementedError("mapping")
-        self._aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags)
+        self._aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags, mapper)
         self._max_entries = settings.aggregate.max_entries
         self._wake = wake
         self._rows = RowQueue()

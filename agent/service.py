@@ -30,6 +30,7 @@ from agent.core import open_core
 from agent.forwarder import Forwarder
 from agent.frame import BUCKET_SECONDS, encode
 from agent.inputs import Inputs
+from agent.mapping import Mapper
 from agent.metrics import Sources, exposition
 from agent.ops import OpsServer
 from agent.settings import AgentSettings
@@ -106,6 +107,16 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _mapper(settings: AgentSettings, log: logs.Log) -> Mapper | None:
+    if not settings.mapping:
+        return None
+    from agent import mapping_file  # not where there is none: YAML is memory
+
+    file = mapping_file.read(settings.mapping)
+    log.info("mapping", file=settings.mapping, rules=len(file.rules), notes=len(file.notes))
+    return file.mapper(settings.lines)
+
+
 class Agent:
     """The parts of one running agent. `start`, then `work`, then `stop`, in one event loop."""
 
@@ -115,12 +126,13 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._something_flushed = asyncio.Event()
-        self._core = open_core(settings, None, self._woken, self._log)
+        mapper = _mapper(settings, self._log)
+        self._core = open_core(settings, mapper, self._woken, self._log)
         self._spool = Spool(settings.forward.max_unsent_bytes)
         self._forwarder = Forwarder(settings.forward, self._spool, self._log)
         self._inputs = Inputs(settings, self._core, self._receive, self._log)
         self._sources = Sources(
-            core=self._core, inputs=self._inputs, spool=self._spool, forwarder=self._forwarder
+            core=self._core, inputs=self._inputs, spool=self._spool, forwarder=self._forwarder, mapper=mapper
         )
         self._sender = Sender(
             agent=settings.name or socket.gethostname(),

@@ -100,6 +100,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unix_stream: str = ""
     #: Who parses and aggregates: `native` (compiled), `python`, or `auto`: native if it was built.
     core: Literal["auto", "native", "python"] = "auto"
+    #: Path of a mapping file, YAML as statsd_exporter's (docs/mapping.md); empty: names stay as sent.
+    mapping: str = ""
     #: HTTP address of /metrics, /healthz and /readyz.
     ops: str = "127.0.0.1:8127"
     #: This agent's name in the identity of its frames; empty: the host name.

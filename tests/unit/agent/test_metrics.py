@@ -10,8 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from agent.addresses import AddressError, bind
 from agent.core import Received
 from agent.forwarder import Forwarder
-from agent.line import Reason
+from agent.line import Head, Kind, Limits, Reason
 from agent.logs import Log
+from agent.mapping_file import parse
 from agent.metrics import FAMILIES, Sources, exposition
 from agent.ops import OpsServer
 from agent.python_core import PythonCore
@@ -75,6 +76,8 @@ def values(sources: Sources) -> dict[str, float]:
 def test_every_family_has_its_numbers() -> None:
     inputs = ToldInputs()
     s = sources(inputs)
+    s.mapper = parse("mappings: [{match: x, name: y}]").mapper(Limits())
+    s.mapper(Head(Kind.COUNTER, "x", ()))
     s.core.add(b"x:1|c\nx:nan|c\n_sc|a|0\nx:1|c|y\nx:1|c|T1\nx:1|c|T9999999999", T)
     for i in range(4):
         s.spool.put(Parcel(f"{i}", b"x" * 10, rows=3))
@@ -96,6 +99,8 @@ def test_every_family_has_its_numbers() -> None:
         "ignored_fields_total{reason=unknown_field}": 1,
         "clamped_lines_total{edge=old}": 1,
         "clamped_lines_total{edge=future}": 1,
+        "mapped_heads_total{result=mapped}": 1,
+        "mapped_heads_total{result=dropped}": 0,
         "packets_total{listener=udp}": 5,
         "received_bytes_total{listener=udp}": 500,
         "kernel_dropped_packets_total{listener=udp}": 7,

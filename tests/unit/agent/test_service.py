@@ -160,8 +160,32 @@ def test_lines_over_every_socket_and_sigterm_flushes(
         "promql_parser",
         "uvloop",
         "prometheus_client",
+        "yaml",  # only where a mapping is set
     } & set(out.split())
     assert not {"indexer", "shim"} & set(out.split())
+
+
+def test_a_mapping_is_applied(start: Callable[..., Process], indexer: FakeIndexer, tmp_path: Path) -> None:
+    mapping = tmp_path / "mapping.yml"
+    mapping.write_text("""mappings:
+- {match: shop.*.hits, name: hits, labels: {shop: $1}, scale: 10}
+- {match: noise.*, action: drop}
+""")
+    agent = start(mapping=str(mapping), tags={"pod": "web-1"})
+    for _ in range(3):
+        send_udp(agent, b"shop.a.hits:1|c|@0.5|#k:v\nnoise.x:1|c\nother:1|c\nshop.b.hits:-1|c")
+    wait_until(lambda: agent.metric("lines_total") == 12)
+    assert agent.metric('skipped_lines_total{kind="mapping"}') == 3
+    assert agent.metric('mapped_heads_total{result="mapped"}') == 2
+    assert agent.metric('mapped_heads_total{result="dropped"}') == 1
+    assert agent.metric('mapped_heads_total{result="unmapped"}') == 1
+    code, _, err = agent.stop()
+    assert code == 0, err
+    assert totals(indexer) == {
+        ("hits", (("k", "v"), ("pod", "web-1"), ("shop", "a"))): 60.0,
+        ("hits", (("pod", "web-1"), ("shop", "b"))): -30.0,
+        ("other", (("pod", "web-1"),)): 3.0,
+    }
 
 
 def test_signal_takes_what_the_kernel_holds(start: Callable[..., Process], indexer: FakeIndexer) -> None:

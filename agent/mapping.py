@@ -1,0 +1,165 @@
+"""Mapping: what a head becomes by the rules of a mapping file, or that its lines are dropped.
+
+Owns the order of rules and what one does to a head, in the meaning of statsd_exporter (its mapper and its
+exporter); agent/mapping_file.py reads the file. A mapper is asked once per new head, never per line: the
+core's memory of heads keeps the answer, and is its bound.
+
+* A rule sees the name without the tags in it, as sent (dots and all), and the type.
+* Globs go before regular expressions, wherever they stand. Of globs the first in the file holds; with
+  `glob_disable_ordering` the one that says more, part by part from the left. Of regular expressions the first
+  in the file holds; they are searched for, not anchored.
+* A rule with `match_metric_type` is not there for other types. `observer` (old name: `timer`) is all
+  distributions; `set` is ours.
+* Labels become tags, and win over a line's own tag of that name unless `honor_labels`. A tag whose
+  underscore form is the label's name is the same label, since both would be shown under one name. A label
+  that comes out empty takes the tag away: an empty label and no label are the same.
+* `scale` is a factor on each value as sent. `metric_type` (ours) changes the type: the values are read as if
+  the line had been sent with it, but a sample rate counts only if both types know one.
+* No rule: the head stays as it is. A name that comes out empty, and a name or tags beyond the bounds of a
+  line, are an error: the lines are dropped as if by a rule, and counted apart.
+
+Unlike statsd_exporter: names and tags are kept as they are (the API shows underscores); `ms` is not divided
+by 1,000 (`scale: 0.001` does that); sets exist; an equal glob, or one that another begins with, is no trap.
+
+Pure but for a lock: receivers of several threads may ask at a time.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from agent.glob import Globs
+from agent.line import Head, Kind, Limits, Skip
+from agent.template import Template, expand
+
+
+class Result(enum.Enum):
+    """What became of a head; labels of `meterhouse_agent_mapped_heads_total`."""
+
+    MAPPED = "mapped"
+    DROPPED = "dropped"
+    UNMAPPED = "unmapped"
+    ERROR = "error"  # the name came out empty, or name or tags too long or too many
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of `mappings`, ready to be applied."""
+
+    number: int  # of the entry, from 1
+    line: int  # where it stands in the file, from 1
+    match: str
+    pattern: re.Pattern[str] | None = None  # None: `match` is a glob
+    kinds: frozenset[Kind] = frozenset(Kind)
+    drop: bool = False
+    name: Template = ()
+    labels: tuple[tuple[str, Template], ...] = ()
+    honor_labels: bool = False
+    kind: Kind | None = None  # what the type becomes; None: it stays
+    scale: float = 1.0
+
+
+class Mapped(msgspec.Struct, frozen=True):
+    """What became of one head, and by which rule."""
+
+    result: Result
+    head: Head | None  # None: its lines are dropped
+    rule: Rule | None = None
+    why: str = ""  # of an error
+
+
+class Mapper:
+    """The rules of a file, in the order they hold."""
+
+    def __init__(self, rules: Sequence[Rule], limits: Limits, *, ordered: bool = True) -> None:
+        self.rules = tuple(rules)
+        self._limits = limits
+        self._ordered = ordered
+        self._globs: Globs[Rule] = Globs()
+        self._regexes = [rule for rule in rules if rule.pattern is not None]
+        for rule in rules:
+            if rule.pattern is None:
+                self._globs.add(rule.match, rule)
+        self._counts: Counter[Result] = Counter()
+        self._lock = threading.Lock()
+
+    def counts(self) -> dict[str, float]:
+        """How many heads became what (values of Result), since the start."""
+        return {result.value: self._counts[result] for result in Result}
+
+    def __call__(self, head: Head) -> Head | Skip:
+        """What the head of a good line becomes; raises nothing."""
+        mapped = self.explain(head)
+        with self._lock:
+            self._counts[mapped.result] += 1
+        return Skip.MAPPING if mapped.head is None else mapped.head
+
+    def explain(self, head: Head) -> Mapped:
+        """The same, uncounted, with the rule that did it."""
+        found = self.find(head.name, head.kind)
+        if found is None:
+            return Mapped(Result.UNMAPPED, head)
+        rule, captures = found
+        if rule.drop:
+            return Mapped(Result.DROPPED, None, rule)
+        made = _apply(rule, captures, head)
+        why = _beyond(made, rule, self._limits)
+        return Mapped(Result.ERROR, None, rule, why) if why else Mapped(Result.MAPPED, made, rule)
+
+    def find(self, name: str, kind: Kind) -> tuple[Rule, Sequence[str]] | None:
+        """The rule that holds for a name, and what it captured, from 1."""
+        globs = ((rule, stars) for rule, stars in self._globs.find(name) if kind in rule.kinds)
+        first = min(globs, key=lambda f: f[0].number, default=None) if self._ordered else next(globs, None)
+        if first is not None:
+            return first[0], (name, *first[1])
+        for rule in self._regexes:
+            assert rule.pattern is not None
+            if kind in rule.kinds and (match := rule.pattern.search(name)):
+                return rule, (match[0], *(group or "" for group in match.groups()))
+        return None
+
+
+def _apply(rule: Rule, captures: Sequence[str], head: Head) -> Head:
+    tags = dict(head.tags)
+    for key, template in rule.labels:
+        same = [tag for tag in tags if tag == key or underscored(tag) == key]
+        if same and rule.honor_labels:
+            continue
+        for tag in same:
+            del tags[tag]
+        if value := expand(template, captures):
+            tags[key] = value
+    kind = rule.kind or head.kind
+    return msgspec.structs.replace(
+        head,
+        kind=kind,
+        name=expand(rule.name, captures),
+        tags=tuple(sorted(tags.items())),
+        weight=1.0 if kind in (Kind.GAUGE, Kind.SET) else head.weight,
+        scale=1.0 if kind is Kind.SET else rule.scale,
+    )
+
+
+def underscored(name: str) -> str:
+    """The legacy Prometheus form of a tag's key: `_` for all but ASCII letters, digits and `_`."""
+    form = re.sub(r"[^a-zA-Z0-9_]", "_", name)
+    return f"_{form}" if form[:1].isdigit() else form
+
+
+def _beyond(head: Head, rule: Rule, limits: Limits) -> str:
+    """Why a head that a rule made cannot be used, or nothing."""
+    if not head.name:
+        return "the name comes out empty"
+    if len(head.name.encode()) > limits.max_name_bytes:
+        return f"the name is longer than agent.lines.max_name_bytes = {limits.max_name_bytes}"
+    if len(head.tags) > limits.max_tags:
+        return f"more tags than agent.lines.max_tags = {limits.max_tags}"
+    made = {key for key, _ in rule.labels}
+    if any(len(f"{key}:{value}".encode()) > limits.max_tag_bytes for key, value in head.tags if key in made):
+        return f"a tag is longer than agent.lines.max_tag_bytes = {limits.max_tag_bytes}"
+    return ""

@@ -1,0 +1,147 @@
+"""The mapping file: what is refused, with line and names, and what is accepted without effect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent import mapping_file
+from agent.mapping_file import MappingError, parse, read
+
+BAD = {
+    "- a": "1: the file: a table of keys and values is wanted",
+    "mapping: []": "1: the file: unknown key 'mapping' (known: defaults, mappings)",
+    "mappings: {}": "1: mappings: a list is wanted",
+    "mappings: [x]": "1: mapping 1: a table of keys and values is wanted",
+    "defaults: 3": "1: defaults: a table of keys and values is wanted",
+    "defaults: {help: x}": "1: defaults: unknown key 'help'",
+    "defaults: {match_type: fnmatch}": "1: defaults: match_type: 'fnmatch' is none of glob, regex",
+    "defaults: {glob_disable_ordering: 2}": "glob_disable_ordering: '2' is neither true nor false",
+    "defaults:\n  ttl: soon\n": "2: defaults: ttl: a duration is wanted",
+    "mappings:\n- match: a.b\n  names: x\n": "3: mapping 1: unknown key 'names'",
+    "mappings:\n- match: a.b\n  match: c.d\n": "3: mapping 1: 'match' comes twice",
+    "mappings:\n- name: x": "2: mapping 1: match is missing",
+    "mappings:\n- match: ''\n  name: x": "2: mapping 1: match is missing",
+    "mappings:\n- match: a.b\n": "2: mapping 1 (a.b): name is missing",
+    "mappings:\n- {match: a.b, name: }\n": "2: mapping 1 (a.b): name is missing",
+    "mappings:\n- {match: a.b, name: x}\n- {match: a.b*, name: x}": "3: mapping 2 (a.b*): match: `*` stands",
+    "mappings:\n- {match: a..b, name: x}": "2: mapping 1 (a..b): match: a glob has no empty part",
+    "mappings:\n- {match: .a, name: x}": "2: mapping 1 (.a): match: a glob has no empty part",
+    "mappings:\n- {match: '(', match_type: regex, name: x}": "mapping 1 ((): match: not a regular expression",
+    "mappings:\n- {match: '[[:nope:]]', match_type: regex, name: x}": "unknown class [:nope:]",
+    "mappings:\n- {match: '[[:^alpha:]]', match_type: regex, name: x}": "unknown class [:^alpha:]",
+    "mappings:\n- {match: '\\pL', match_type: regex, name: x}": "not a regular expression",
+    "mappings:\n- {match: a.b, name: x, match_type: exact}": "match_type: 'exact' is none of glob, regex",
+    "mappings:\n- {match: a.b, name: x, action: keep}": "action: 'keep' is none of map, drop",
+    "mappings:\n- {match: a.b, name: x, match_metric_type: sum}": "'sum' is none of counter, gauge, observer",
+    "mappings:\n- {match: a.b, name: x, metric_type: timer}": "'timer' is none of counter, gauge, distrib",
+    "mappings:\n- {match: a.b, name: x, observer_type: native}": "'native' is none of histogram, summary",
+    "mappings:\n- {match: a.b, name: x, scale: much}": "scale: 'much' is no number",
+    "mappings:\n- {match: a.b, name: x, scale: .inf}": "scale: '.inf' is no number",
+    "mappings:\n- {match: a.b, name: x, scale: nan}": "scale: 'nan' is no number",
+    "mappings:\n- {match: a.b, name: x, scale: 1e301}": "scale: '1e301' is no number",
+    "mappings:\n- {match: a.b, name: x, honor_labels: maybe}": "honor_labels: 'maybe' is neither",
+    "mappings:\n- {match: a.b, name: [x]}": "mapping 1 (a.b): name: a text is wanted",
+    "mappings:\n- {match: a.b, name: x, labels: [y]}": "mapping 1 (a.b): labels: a table of keys and values",
+    "mappings:\n- {match: a.b, name: x, labels: {y: {}}}": "y: a text is wanted",
+    "mappings:\n- {match: a.b, name: x, labels: {'': y}}": "a label's name must have 1 to 1000 characters",
+    "mappings:\n- {match: a.b, name: x, labels: {a: b, a: c}}": "mapping 1 (a.b): labels: 'a' comes twice",
+    f"mappings:\n- {{match: a.b, name: {'x' * 1001}}}": "name: longer than 1000 characters",
+    "mappings:\n- match: *.b\n  name: x": "2: not YAML: ",
+    "mappings:\n  - [": "not YAML",
+    "a: &a [*a]\n\tb": "not YAML",
+    "\x00": "not YAML",
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_what_is_wrong_is_said_with_its_place(text: str) -> None:
+    with pytest.raises(MappingError) as error:
+        parse(text)
+    assert BAD[text] in str(error.value)
+
+
+def test_unknown_keys_name_the_known_ones() -> None:
+    with pytest.raises(MappingError, match=r"known: action, buckets, help, .*, ttl\)"):
+        parse("mappings: [{matches: a.b}]")
+
+
+NO_EFFECT = """
+defaults:
+  observer_type: summary
+  buckets: [1, 2]
+mappings:
+- match: a.*
+  name: a
+  help: Of a.
+  ttl: 0
+  timer_type: histogram
+  histogram_options: {buckets: [0.1, 1]}
+  summary_options: {quantiles: [{quantile: 0.9, error: 0.01}], max_age: 1m}
+  quantiles: []
+"""
+
+
+def test_what_has_no_effect_is_noted() -> None:
+    notes = parse(NO_EFFECT).notes
+    assert [(note.line, note.text.partition(" has no effect")[0]) for note in notes] == [
+        (3, "defaults: observer_type"),
+        (4, "defaults: buckets"),
+        (8, "mapping 1 (a.*): help"),
+        (9, "mapping 1 (a.*): ttl"),
+        (10, "mapping 1 (a.*): timer_type"),
+        (11, "mapping 1 (a.*): histogram_options"),
+        (12, "mapping 1 (a.*): summary_options"),
+        (13, "mapping 1 (a.*): quantiles"),
+    ]
+
+
+def test_likely_mistakes_are_noted() -> None:
+    text = """mappings:
+- {match: a.*.c, name: "${1}_x"}
+- {match: a.b.c, name: one}
+- {match: a.b.c, name: two, match_metric_type: gauge}
+- {match: b.*, name: "$1_total", labels: {x: "$2"}}
+- {match: (a+)+, match_type: regex, name: x, labels: {y: "${nobody}", z: "$$1"}}
+"""
+    assert [note.text for note in parse(text).notes] == [
+        "mapping 2 (a.b.c): never holds: mapping 1 (a.*.c) goes before it",
+        "mapping 3 (a.b.c): never holds: mapping 2 (a.b.c) goes before it",
+        "mapping 4 (b.*): name: '$1_total' refers to what the match does not capture; it is empty there",
+        "mapping 4 (b.*): x: '$2' refers to what the match does not capture; it is empty there",
+        "mapping 5 ((a+)+): match: a repeat within a repeat may take very long for some names",
+        "mapping 5 ((a+)+): y: '${nobody}' refers to what the match does not capture; it is empty there",
+    ]
+    assert not parse("defaults: {glob_disable_ordering: yes}\n" + text.splitlines()[0]).notes
+
+
+def test_what_an_earlier_rule_takes_of_one_type_only_is_not_lost() -> None:
+    text = "mappings: [{match: a.*, name: x, match_metric_type: gauge}, {match: a.b, name: y}]"
+    assert not parse(text).notes
+
+
+def test_bounds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rule = "- {match: a.b, action: drop}\n"
+    assert len(parse("mappings:\n" + rule * 3).rules) == 3
+    monkeypatch.setattr(mapping_file, "MAX_RULES", 2)
+    with pytest.raises(MappingError, match="4: mappings: more than 2 entries"):
+        parse("mappings:\n" + rule * 3)
+    file = tmp_path / "mapping.yml"
+    file.write_text("#" * 100)
+    assert not read(str(file)).rules
+    monkeypatch.setattr(mapping_file, "MAX_FILE_BYTES", 99)
+    with pytest.raises(MappingError, match="larger than 99 bytes"):
+        read(str(file))
+
+
+def test_errors_of_a_file_name_it(tmp_path: Path) -> None:
+    file = tmp_path / "mapping.yml"
+    with pytest.raises(MappingError, match=r"mapping\.yml: No such file"):
+        read(str(file))
+    file.write_text("mappings:\n- {match: a.b}\n")
+    with pytest.raises(MappingError, match=r"mapping\.yml:2: mapping 1 \(a\.b\): name is missing"):
+        read(str(file))
+    file.write_bytes(b"\xff")
+    with pytest.raises(MappingError, match=r"mapping\.yml: .*utf-8"):
+        read(str(file))
