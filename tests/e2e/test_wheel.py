@@ -18,7 +18,7 @@ from tests.e2e.product import ROOT, Process, Starter, free_port, send_tcp, wait_
 pytestmark = pytest.mark.e2e
 
 #: What a sidecar may have: its dependencies, and nothing of the servers.
-ALLOWED = {"meterhouse", "msgspec", "xxhash", "backports.zstd", "pip", "setuptools"}
+ALLOWED = {"meterhouse", "msgspec", "pyyaml", "xxhash", "backports.zstd", "pip", "setuptools"}
 
 
 @pytest.fixture(scope="module")
