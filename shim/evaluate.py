@@ -6,7 +6,7 @@ anything is computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import assert_never
@@ -66,14 +66,22 @@ class Evaluator:
         return relabelled(value, finished) if isinstance(value, Vector) else value
 
     def _read(self, plan: Node) -> dict[Leaf, Vector]:
-        """Every leaf's value, read side by side; arguments of range functions are evaluated first."""
-        waiting: dict[Leaf, Future[Vector]] = {}
+        """Every leaf's value, read side by side; arguments of range functions are evaluated first.
+
+        The first leaf is read in this thread, which would only wait: most queries have no other, and to
+        wake a thread takes as long as much of a small query.
+        """
         run = _Run(self, {})
-        for leaf in dict.fromkeys(_leaves_of(plan)):
-            args = [run.value(a) for a in leaf.args] if isinstance(leaf, RangeCall) else []
-            waiting[leaf] = self.pool.submit(self.leaves.read, leaf, args)
+        asked: list[tuple[Leaf, Sequence[Value]]] = [
+            (leaf, [run.value(a) for a in leaf.args] if isinstance(leaf, RangeCall) else [])
+            for leaf in dict.fromkeys(_leaves_of(plan))
+        ]
+        waiting: dict[Leaf, Future[Vector]] = {}
         try:
-            return {leaf: future.result() for leaf, future in waiting.items()}
+            for leaf, args in asked[1:]:
+                waiting[leaf] = self.pool.submit(self.leaves.read, leaf, args)
+            read = {leaf: self.leaves.read(leaf, args) for leaf, args in asked[:1]}
+            return read | {leaf: future.result() for leaf, future in waiting.items()}
         finally:
             for future in waiting.values():
                 future.cancel()
