@@ -7,23 +7,28 @@ and token gives the same blocks under the same tokens, so ClickHouse keeps each 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import numpy as np
 
 from indexer.columns import Block, FrameRows, cut, join, resolve, series_rows, sort
-from indexer.schema.tables import KINDS
+from indexer.schema.tables import KINDS, Kind
 from indexer.series import SeriesRegistry, U64s
 from indexer.store import Store
 from indexer.strings.record import StringIndexer
 from indexer.unit import Unit
+from indexer.written import Written
 
 #: Rows of one INSERT at most: below ClickHouse's own block size, so that one INSERT is one block.
 MAX_BLOCK_ROWS: Final = 500_000
 
 
 class Inserter:
-    """Writes batches. `on_insert(table, rows)` is called after each INSERT of samples."""
+    """Writes batches. `on_insert(table, rows)` is called after each INSERT of samples.
+
+    `written`: where INSERTs of samples are announced, for readers in this process.
+    """
 
     def __init__(
         self,
@@ -33,15 +38,20 @@ class Inserter:
         *,
         coalesce: bool = False,
         on_insert: Callable[[str, int], None] | None = None,
+        written: Written | None = None,
     ) -> None:
         self._store = store
         self._strings = strings
         self._registry = registry
         self._coalesce = coalesce
+        self._written = written
         self.on_insert = on_insert
 
-    def insert(self, token: str, units: Sequence[Unit]) -> int:
-        """Write a batch; gives its rows. Raises StoreError; then repeat with the same token and units."""
+    def insert(self, token: str, units: Sequence[Unit], *, first: bool = False) -> int:
+        """Write a batch; gives its rows. Raises StoreError; then repeat with the same token and units.
+
+        `first`: the token is new, and nobody tried to write these units under it.
+        """
         frames = [resolve(u.frame, u.with_given(ids)) for u, ids in zip(units, self._ids(units), strict=True)]
         self._write_series(frames)
         written = 0
@@ -49,13 +59,17 @@ class Inserter:
             blocks = [f.blocks[kind] for f in frames if kind in f.blocks]
             for number, block in enumerate(cut(sort(join(blocks)), MAX_BLOCK_ROWS) if blocks else ()):
                 rows = len(block["series_id"])
-                self._store.insert(
-                    f"ingest_{kind}", block, token=f"{token}/{kind}/{number}", coalesce=self._coalesce
-                )
+                with self._announced(kind, block, first):
+                    self._store.insert(
+                        f"ingest_{kind}", block, token=f"{token}/{kind}/{number}", coalesce=self._coalesce
+                    )
                 written += rows
                 if self.on_insert is not None:
                     self.on_insert(f"ingest_{kind}", rows)
         return written
+
+    def _announced(self, kind: Kind, block: Block, first: bool) -> AbstractContextManager[None]:
+        return nullcontext() if self._written is None else self._written.insert(kind, block, first=first)
 
     def _ids(self, units: Sequence[Unit]) -> list[U64s]:
         """For each unit the ids of its strings; one recording for all of them."""

@@ -30,6 +30,7 @@ from indexer.strings.cache import LruCache, RedisCache, StringCache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from indexer.writer import FrameWriter, JournalWriter
+from indexer.written import Written
 
 T = TypeVar("T")
 
@@ -49,12 +50,16 @@ class Status:
 
 class IndexerService:
     """`store`: use this one and leave it open; None opens (and closes) one of the settings' DSN.
+    `written`: where INSERTs are announced, for readers in the same process.
 
     Raises StoreError, JournalError or OSError from `start` when it cannot work.
     """
 
-    def __init__(self, settings: Settings, store: Store | None = None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store | None = None, *, written: Written | None = None
+    ) -> None:
         self.settings = settings
+        self._written = written
         self.metrics = Metrics()
         self.registry = SeriesRegistry(settings.bounds.cached_series)
         self.host, _, port = settings.listen.rpartition(":")
@@ -141,7 +146,11 @@ class IndexerService:
             caches.append(self._redis)
         self._strings = StringIndexer(ClickHouseIdStore(store), caches)
         inserter = Inserter(
-            store, self._strings, self.registry, coalesce=not journal and settings.cluster is None
+            store,
+            self._strings,
+            self.registry,
+            coalesce=not journal and settings.cluster is None,
+            written=self._written,
         )
         if not journal:
             return FrameWriter(inserter, settings, self.metrics)

@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from indexer.batch import Batcher
@@ -168,7 +169,7 @@ class JournalWriter:
         try:
             token = uuid.uuid4().hex
             await self._in_thread(self._journal.begin, token, units, self._now_ms())
-            outcome = await self._write_batch(token, units)
+            outcome = await self._write_batch(token, units, first=True)
         except JournalError as e:  # the disk: the frames' senders keep them
             log.error("event=journal_failed error=%s", e)
             outcome = Unavailable(f"journal: {e}", retry_after_s=5)
@@ -182,13 +183,20 @@ class JournalWriter:
                 future.set_exception(outcome)
                 future.exception()  # nobody may be waiting for it any more
 
-    async def _write_batch(self, token: str, units: Sequence[Unit]) -> WriteError | None:
-        """Write a batch that stands in the journal, however long it takes; None when it is stored."""
+    async def _write_batch(
+        self, token: str, units: Sequence[Unit], *, first: bool = False
+    ) -> WriteError | None:
+        """Write a batch that stands in the journal, however long it takes; None when it is stored.
+
+        `first`: nobody tried to write it before.
+        """
         failures = 0
         while True:
             try:
                 began = time.perf_counter()
-                rows = await self._in_thread(self._inserter.insert, token, units)
+                attempt = partial(self._inserter.insert, token, units, first=first)
+                first = False
+                rows = await self._in_thread(attempt)
                 await self._in_thread(self._journal.finish, token, self._now_ms())
             except JournalError as e:  # the rows are in, the mark is not: the same again changes nothing
                 log.warning("event=journal_failed token=%s error=%s", token, e)

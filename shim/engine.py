@@ -26,6 +26,7 @@ from shim.plan.nodes import Context, Node
 from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
 from shim.promql.parse import parse
+from shim.read.blocks.memory import BlockMemory
 from shim.read.leaves import Leaves
 from shim.read.reader import FEW_ROWS, Reader
 from shim.read.windows import LEVELS, Limits
@@ -47,7 +48,8 @@ class QueryEngine:
     """Answers queries; safe for many at a time.
 
     `now_s` is the clock that says which buckets have settled. `rules` are applied to every plan; tests leave
-    some out. `few_rows` says which readings are added up here rather than in ClickHouse.
+    some out. `few_rows` says which readings are added up here rather than in ClickHouse. `blocks`: cells that
+    are kept in memory, closed with the engine.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class QueryEngine:
         now_s: Callable[[], float] = time.time,
         rules: Sequence[Rule] = RULES,
         few_rows: int = FEW_ROWS,
+        blocks: BlockMemory | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -65,6 +68,7 @@ class QueryEngine:
         self._now_s = now_s
         self._rules = rules
         self._few_rows = few_rows
+        self._blocks = blocks
         # Two pools: a query waits for its own reads, so they must not queue behind other queries.
         self._queries = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
         self._reads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="read")
@@ -72,6 +76,8 @@ class QueryEngine:
     def close(self) -> None:
         self._queries.shutdown(wait=True, cancel_futures=True)
         self._reads.shutdown(wait=True, cancel_futures=True)
+        if self._blocks is not None:
+            self._blocks.close()
 
     async def instant(self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions) -> Answer:
         """The value of `query` at one time. Raises QueryError."""
@@ -116,6 +122,7 @@ class QueryEngine:
             max_cells=self._settings.max_samples,
             deadline_s=time.monotonic() + options.timeout_s,
             few_rows=self._few_rows,
+            blocks=self._blocks,
         )
 
     def _answer(
@@ -187,7 +194,11 @@ def _kind(value: Value | Samples, *, instant: bool) -> Kind:
 
 
 def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
-    """Every stage, JSON-ready: the query as parsed, the plan before and after the rules, the statements."""
+    """Every stage, JSON-ready: the query as parsed, the plan before and after the rules, what was read."""
+    memory = [
+        {"table": r.table, "blocks": r.blocks, "rows": r.rows, "wall_ms": round(r.wall_ms, 3)}
+        for r in reader.recalled
+    ]
     return {
         "query": str(planned.tree),
         "plan": render(planned.built).splitlines(),
@@ -195,13 +206,14 @@ def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> 
         "statements": [
             {"sql": s.sql, "rows": s.rows, "wall_ms": round(s.wall_ms, 3)} for s in reader.statements
         ],
+        "from_memory": memory,
         "timings": {k: round(v, 3) for k, v in timings.items()},
     }
 
 
 def _stats(reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
     """Prometheus' statistics as far as we have them: times in seconds, samples = rows read."""
-    rows = sum(s.rows for s in reader.statements)
+    rows = sum(s.rows for s in reader.statements) + sum(r.rows for r in reader.recalled)
     return {
         "timings": {
             "evalTotalTime": sum(timings.values()) / 1000,

@@ -61,3 +61,18 @@ class ShimMetrics:
             "Series left out of a look-up because another has the same shown name and labels.",
             registry=r,
         )
+        self.block_lookups = Counter(
+            "meterhouse_shim_block_lookups", "Blocks of cells that readings wanted.", ["result"], registry=r
+        )
+        self.block_fills = Counter(
+            "meterhouse_shim_block_fills",
+            "Blocks that were to be read into memory, by what became of it.",
+            ["outcome"],
+            registry=r,
+        )
+        self.blocks_dropped = Counter(
+            "meterhouse_shim_blocks_dropped", "Blocks taken out of memory.", ["reason"], registry=r
+        )
+        self.block_bytes = Gauge(
+            "meterhouse_shim_block_bytes", "Memory that blocks of cells take.", registry=r
+        )

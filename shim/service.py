@@ -18,12 +18,14 @@ from aiohttp import web
 
 from indexer.schema import migrate
 from indexer.store import Store, open_store
+from indexer.written import Written
 from shim.catalog import Catalog, Explorer
 from shim.engine import QueryEngine
 from shim.http.app import make_app
 from shim.http.context import Context
 from shim.http.turns import Turns
 from shim.metrics import ShimMetrics
+from shim.read.blocks.memory import BlockMemory
 from shim.settings import ShimSettings
 from shim.tenancy import Gate
 
@@ -37,7 +39,7 @@ class ShimService:
     """One HTTP server. `store` is given when it is shared (`meterhouse up`); else `settings.dsn` is opened.
 
     `version` rises whenever the indexer in the same process registers series; without it look-ups always ask
-    the tables.
+    the tables. `written` announces its INSERTs; without it no cells are kept in memory.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class ShimService:
         *,
         store: Store | None = None,
         version: Callable[[], int] | None = None,
+        written: Written | None = None,
     ) -> None:
         self._settings = settings
+        self._written = written
         self._store = store
         self._owned: Store | None = None
         self._version = version
@@ -75,7 +79,7 @@ class ShimService:
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
         store = self._store or await self._open()
         catalog = Catalog(store, settings, self._version, self.metrics)
-        self._engine = QueryEngine(store, catalog, settings)
+        self._engine = QueryEngine(store, catalog, settings, blocks=self._blocks(store))
         context = Context(
             settings=settings,
             engine=self._engine,
@@ -99,6 +103,13 @@ class ShimService:
         await site.start()
         self.port = self._runner.addresses[0][1]
         _log.info("listening address=%s tenancy=%s", self.address, settings.tenancy.mode)
+
+    def _blocks(self, store: Store) -> BlockMemory | None:
+        """None where they are off, or where others may write to the store."""
+        settings = self._settings
+        if self._written is None or not settings.cache.max_bytes or not store.embedded:
+            return None
+        return BlockMemory(store, settings.cache, settings.retention, self._written, self.metrics)
 
     async def _open(self) -> Store:
         """Its own store, with the tables made: the shim may be up before the first indexer."""

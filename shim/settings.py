@@ -25,6 +25,19 @@ class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_scanned_series: int = 5_000_000
 
 
+class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[shim.cache]`: decoded cells in memory, where this process also writes (`meterhouse up`)."""
+
+    #: Bytes of memory for blocks of cells; 0 turns them off, and every reading is a statement.
+    max_bytes: int = 0
+    #: Readings of all series of a metric after which a block is filled; of some series four times as many.
+    fill_after: int = 2
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 0 or self.fill_after < 1:
+            raise ValueError("max_bytes must not be negative, fill_after at least 1")
+
+
 class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[shim]`."""
 
@@ -62,6 +75,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: Retention = Retention()
     #: The look-up of series.
     catalog: CatalogSettings = CatalogSettings()
+    #: Decoded cells in memory.
+    cache: CacheSettings = CacheSettings()
 
     def __post_init__(self) -> None:
         for name in ("max_points", "max_series", "max_samples", "timeout_s", "concurrency", "lookback_s"):

@@ -30,6 +30,7 @@ from agent.config import ConfigError
 from indexer.journal import JournalError
 from indexer.service import IndexerService
 from indexer.store import StoreError, open_store
+from indexer.written import Written
 from shim.child import AgentProcess, ChildError
 from shim.command import File
 from shim.service import ShimService
@@ -91,10 +92,12 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
     store = await asyncio.to_thread(open_store, dsn, pool=pool, cluster=settings.indexer.cluster)
     async with AsyncExitStack() as closing:
         closing.push_async_callback(asyncio.to_thread, store.close)
-        indexer = IndexerService(settings.indexer, store)
+        # Only here does one process see every write; announcing them costs the writer a little.
+        written = Written() if store.embedded and settings.shim.cache.max_bytes else None
+        indexer = IndexerService(settings.indexer, store, written=written)
         # One retention for both: here nobody has to say it twice.
         reads = msgspec.structs.replace(settings.shim, retention=settings.indexer.retention)
-        api = ShimService(reads, store=store, version=indexer.version)
+        api = ShimService(reads, store=store, version=indexer.version, written=written)
         closing.push_async_callback(api.stop)
         closing.push_async_callback(indexer.stop)
         await indexer.start()

@@ -12,7 +12,7 @@ import numpy as np
 
 from shim.catalog.types import Part
 from shim.grid import Grid
-from shim.read.cells import read_cells
+from shim.read.blocks.read import read_cells
 from shim.read.reader import Keys, Reader, each
 from shim.read.times import within
 from shim.read.windows import plan_windows
@@ -36,7 +36,7 @@ def increases(
     """`rate`, `increase` or `delta` of every key at every end. Raises QueryError."""
     table, column = column_of(part)
     reading = reader.windows(ends, window_ms, lookback_ms)
-    cells = read_cells(reader, table, part, keys, reading, (column,))
+    cells = read_cells(reader, table, part, keys, reading, column)
     values = reading.sums(cells.values[column])
     values *= scale(function, window_ms, reading.snapped_s)
     return Vector(ends.steps, keys.labels, values, reading.present(cells.rows, cells.alive))
@@ -55,7 +55,7 @@ def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
     table, column = column_of(part)
     keys = each(part)
     reading = reader.windows(at, None, lookback_ms)
-    cells = read_cells(reader, table, part, keys, reading, (column,))
+    cells = read_cells(reader, table, part, keys, reading, column)
     values = reading.sums(cells.values[column])
     return Vector(at.steps, keys.labels, values, reading.present(cells.rows, cells.alive))
 
@@ -102,5 +102,5 @@ def _totals_at(reader: Reader, part: Part, at_s: int) -> Floats:
     table, column = column_of(part)
     limits = replace(reader.limits, settled_s=None)
     reading = plan_windows(Grid.instant(at_s * 1000), None, 10_000, limits)
-    cells = read_cells(reader, table, part, each(part), reading, (column,))
+    cells = read_cells(reader, table, part, each(part), reading, column)
     return reading.sums(cells.values[column])[:, 0]

@@ -17,6 +17,7 @@ from shim.catalog.types import Part
 from shim.errors import Canceled, ExecutionError, InternalError, TimedOut
 from shim.grid import Grid
 from shim.labels import Labels
+from shim.read.blocks.memory import BlockMemory
 from shim.read.windows import Limits, Reading, plan_windows
 from shim.sql import nodes as sql
 from shim.sql.render import render
@@ -39,6 +40,16 @@ class Statement:
     wall_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """One reading, or a part of it, that was made of blocks in memory; for `explain` and `stats`."""
+
+    table: str
+    blocks: int
+    rows: int
+    wall_ms: float
+
+
 @dataclass(slots=True)
 class Reader:
     """Runs the statements of one query. Used by several threads; raises QueryError."""
@@ -50,6 +61,8 @@ class Reader:
     max_cells: int
     deadline_s: float  # time.monotonic() at which the query is given up
     few_rows: int = FEW_ROWS
+    blocks: BlockMemory | None = None
+    recalled: list[Recalled] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     snapped_to_s: set[int] = field(default_factory=set)  # rollups taken because retention dropped finer ones
     tag: str = field(default_factory=lambda: uuid.uuid4().hex)  # stands in every statement
@@ -64,9 +77,7 @@ class Reader:
 
         Raises ExecutionError over `max_rows`, TimedOut past the deadline.
         """
-        left_s = self.deadline_s - time.monotonic()
-        if left_s <= 0:
-            raise TimedOut("query timed out in expression evaluation")
+        left_s = self._left_s()
         settings = (*query.settings, ("max_execution_time", max(1, round(left_s))))
         text = render(replace(query, settings=settings, limit=self.max_rows + 1))
         start = time.perf_counter()
@@ -84,6 +95,17 @@ class Reader:
                 f"query processing would load too many samples into memory: more than {self.max_rows} rows"
             )
         return rows
+
+    def recall(self, table: str, blocks: int, rows: int, begun_s: float) -> None:
+        """Note what was made of blocks since `begun_s` (time.perf_counter()). Raises TimedOut."""
+        self._left_s()
+        self.recalled.append(Recalled(table, blocks, rows, (time.perf_counter() - begun_s) * 1000))
+
+    def _left_s(self) -> float:
+        left_s = self.deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise TimedOut("query timed out in expression evaluation")
+        return left_s
 
     def cancel(self) -> None:
         """Nobody waits any more: what runs is ended, and nothing more begins. Never raises StoreError."""

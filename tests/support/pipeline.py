@@ -22,11 +22,14 @@ from indexer.store import Store
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from indexer.unit import Unit
+from indexer.written import Written
 from shim.answer import Answer, QueryOptions
 from shim.catalog import Catalog
 from shim.engine import QueryEngine
 from shim.grid import Grid
 from shim.labels import Labels
+from shim.metrics import ShimMetrics
+from shim.read.blocks.memory import BlockMemory
 from shim.read.reader import FEW_ROWS
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
@@ -46,6 +49,8 @@ class Pipeline:
     sequence: itertools.count[int]
     tenant: Tenant = field(default_factory=lambda: Tenant(1, 1))
     max_frame_rows: int = 5_000
+    blocks: BlockMemory | None = None
+    sent: set[str] = field(default_factory=set)
 
     @staticmethod
     def open(store: Store, now_ms: int, *, few_rows: int = FEW_ROWS, **settings: object) -> Pipeline:
@@ -54,11 +59,21 @@ class Pipeline:
         `few_rows` = 0: ClickHouse adds up even what a test's few rows are.
         """
         shim = ShimSettings(**{"settle_s": 0.0, **settings})  # type: ignore[arg-type]
-        inserter = Inserter(store, StringIndexer(ClickHouseIdStore(store)), SeriesRegistry(1_000_000))
+        written = Written()
+        blocks = None
+        if shim.cache.max_bytes:
+            blocks = BlockMemory(store, shim.cache, shim.retention, written, ShimMetrics())
+        strings = StringIndexer(ClickHouseIdStore(store))
+        inserter = Inserter(store, strings, SeriesRegistry(1_000_000), written=written)
         engine = QueryEngine(
-            store, Catalog(store, shim), shim, now_s=lambda: now_ms / 1000, few_rows=few_rows
+            store,
+            Catalog(store, shim),
+            shim,
+            now_s=lambda: now_ms / 1000,
+            few_rows=few_rows,
+            blocks=blocks,
         )
-        return Pipeline(store, inserter, engine, now_ms, itertools.count(1))
+        return Pipeline(store, inserter, engine, now_ms, itertools.count(1), blocks=blocks)
 
     def close(self) -> None:
         self.engine.close()
@@ -84,7 +99,9 @@ class Pipeline:
 
     def insert(self, units: Iterable[Unit]) -> None:
         for unit in units:
-            self.inserter.insert(unit.identity, [unit])
+            first = unit.identity not in self.sent
+            self.sent.add(unit.identity)
+            self.inserter.insert(unit.identity, [unit], first=first)
 
     # ------------------------------------------------------------ questions
 

@@ -1,0 +1,163 @@
+"""One block: the buckets of all series of a metric over one stretch of a rollup, as dense matrices. Pure.
+
+Not thread-safe: cache.py says who may write, and when a reader has to read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from shim.values import Bools, Floats, Ints
+
+Ids = npt.NDArray[np.uint64]
+
+#: By granularity, seconds of one block: a few hundred buckets, so that a dashboard's range is few blocks and
+#: a late sample touches little.
+STRETCH_S: Final[Mapping[int, int]] = {
+    10: 3_600,
+    60: 6 * 3_600,
+    3_600: 10 * 86_400,
+    86_400: 256 * 86_400,
+}
+#: Bytes of one cell: a float64, and whether there is a row.
+CELL_BYTES: Final = 9
+
+
+class Source(NamedTuple):
+    """What a block is of: a column of a tenant's metrics. `project_id` None: of all projects together."""
+
+    org_id: int
+    project_id: int | None
+    metric_ids: tuple[int, ...]
+    table: str
+    column: str
+
+
+class Place(NamedTuple):
+    """Which block: `start_s` is a multiple of the granularity's stretch."""
+
+    source: Source
+    granularity_s: int
+    start_s: int
+
+    @property
+    def end_s(self) -> int:
+        return self.start_s + STRETCH_S[self.granularity_s]
+
+    @property
+    def cells(self) -> int:
+        return STRETCH_S[self.granularity_s] // self.granularity_s
+
+
+def places(source: Source, granularity_s: int, lo_s: int, hi_s: int) -> list[Place]:
+    """The blocks that hold `[lo_s, hi_s)`, in order."""
+    stretch_s = STRETCH_S[granularity_s]
+    return [Place(source, granularity_s, s) for s in range(lo_s // stretch_s * stretch_s, hi_s, stretch_s)]
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """`values[i, j]` is the sum of series `ids[i]` in bucket `j`, 0 without a row; `rows` says if there is.
+
+    `ids` ascend; blocks may share the array. `kept_days`: the least retention of its rows.
+    """
+
+    ids: Ids
+    values: Floats
+    rows: Bools
+    kept_days: int
+
+    @property
+    def size_bytes(self) -> int:
+        return self.values.nbytes + self.rows.nbytes + self.ids.nbytes
+
+    def add(self, ids: Ids, cells: Ints, values: Floats, kept_days: int) -> None:
+        """Add samples, also of series that it has not seen."""
+        at = np.searchsorted(self.ids, ids)
+        at[at == len(self.ids)] = 0
+        if not len(self.ids) or (self.ids[at] != ids).any():
+            self._take_in(np.unique(ids))
+            at = np.searchsorted(self.ids, ids)
+        np.add.at(self.values, (at, cells), values)
+        self.rows[at, cells] = True
+        self.kept_days = min(self.kept_days, kept_days)
+
+    def _take_in(self, ids: Ids) -> None:
+        """Rows for series that may be new. New arrays: readers may hold the old ones."""
+        merged = np.union1d(self.ids, ids)
+        at = np.searchsorted(merged, self.ids)
+        values = np.zeros((len(merged), self.values.shape[1]))
+        rows = np.zeros(values.shape, dtype=bool)
+        values[at], rows[at] = self.values, self.rows
+        self.ids, self.values, self.rows = merged, values, rows
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which rows of a block make up which keys. `rows` go by key, ascending; None: row `i` is key `i`.
+
+    `starts`: where in `rows` each key of `keys` begins; None: one row a key.
+    """
+
+    rows: Ints | None
+    keys: Ints
+    starts: Ints | None
+
+    @property
+    def alone(self) -> bool:
+        """Every row of the block goes into the one key there is."""
+        return self.rows is None and self.starts is not None
+
+    def sums(self, values: Floats) -> Floats:
+        """(keys, cells) of (rows, cells); may be a view."""
+        if self.alone:
+            return np.asarray(np.add.reduce(values, axis=0, keepdims=True))
+        if self.rows is None:
+            return values
+        taken = values.take(self.rows, axis=0)
+        return taken if self.starts is None else np.add.reduceat(taken, self.starts, axis=0)
+
+    def any(self, rows: Bools) -> Bools:
+        """The same for flags."""
+        if self.alone:
+            return np.asarray(np.logical_or.reduce(rows, axis=0, keepdims=True))
+        if self.rows is None:
+            return rows
+        taken = rows.take(self.rows, axis=0)
+        if self.starts is None:
+            return taken
+        return np.asarray(np.logical_or.reduceat(taken, self.starts, axis=0))
+
+
+def rows_of(block_ids: Ids, series_ids: Ids, group: Ints | None) -> Rows:
+    """The rows of a block for series (ascending) that are keys themselves, or each in a group."""
+    if len(series_ids) <= len(block_ids):
+        at, known = _find(block_ids, series_ids)
+        rows, series = at[known], np.flatnonzero(known)
+    else:
+        at, known = _find(series_ids, block_ids)
+        rows, series = np.flatnonzero(known), at[known]
+    every = len(rows) == len(block_ids)
+    if group is None:
+        whole = every and len(series) == len(series_ids)
+        return Rows(None if whole else rows, series, None)
+    key = group[series]
+    if every and len(key) and (key == key[0]).all():
+        return Rows(None, key[:1], np.zeros(1, dtype=np.int64))
+    order = np.argsort(key, kind="stable")
+    rows, key = rows[order], key[order]
+    starts = np.flatnonzero(np.diff(key, prepend=-1)).astype(np.int64)
+    return Rows(rows, key[starts], None if len(starts) == len(key) else starts)
+
+
+def _find(held: Ids, wanted: Ids) -> tuple[Ints, Bools]:
+    """Where each wanted id stands, and whether it is there at all."""
+    at = np.searchsorted(held, wanted).astype(np.int64)
+    at[at == len(held)] = 0
+    known = held[at] == wanted if len(held) else np.zeros(len(wanted), dtype=bool)
+    return at, np.asarray(known)

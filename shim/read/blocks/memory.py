@@ -1,0 +1,34 @@
+"""The blocks of one process, put together: what is kept, what fills it, what it hears of writes."""
+
+from __future__ import annotations
+
+from indexer.schema.tables import Retention
+from indexer.store import Store
+from indexer.written import Written
+from shim.metrics import ShimMetrics
+from shim.read.blocks.cache import BlockCache
+from shim.read.blocks.fill import Filler
+from shim.settings import CacheSettings
+
+
+class BlockMemory:
+    """`written` announces every INSERT of samples into `store`: nobody else may write to it.
+
+    `retention` is the one that the writer's tables have.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: CacheSettings,
+        retention: Retention,
+        written: Written,
+        metrics: ShimMetrics,
+    ) -> None:
+        self.cache = BlockCache(settings.max_bytes, retention, metrics)
+        self.filler = Filler(store, self.cache, written, settings.fill_after, metrics)
+        written.subscribe(self.cache)
+
+    def close(self) -> None:
+        """Nothing is read any more when this returns."""
+        self.filler.close()

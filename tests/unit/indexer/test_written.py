@@ -1,0 +1,101 @@
+"""INSERTs announced: what they touch, in which order, and that pauses hold them up."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from indexer.columns import Block, sort
+from indexer.written import Span, Touched, Written, spans_of
+
+
+def block(*rows: tuple[int, int, int, int]) -> Block:
+    """Of (org, project, metric, bucket), sorted as they are written."""
+    org, project, metric, bucket = (np.array(c) for c in zip(*rows, strict=True))
+    return sort({
+        "org_id": org.astype(np.uint32), "project_id": project.astype(np.uint32),
+        "metric_id": metric.astype(np.uint64), "series_id": np.ones(len(rows), np.uint64),
+        "bucket": bucket.astype(np.uint32), "value": np.ones(len(rows)),
+    })  # fmt: skip
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.said: list[tuple[str, Touched, Block | None]] = []
+
+    def begins(self, touched: Touched) -> None:
+        self.said.append(("begins", touched, None))
+
+    def ends(self, touched: Touched, block: Block | None) -> None:
+        self.said.append(("ends", touched, block))
+
+
+def test_spans_are_by_metric_and_project() -> None:
+    found = spans_of(block((1, 2, 9, 30), (1, 1, 9, 50), (2, 1, 9, 10), (1, 1, 7, 20), (1, 1, 9, 40)))
+    assert found == {
+        (1, 7): (Span(1, 0, 1, 20, 20),),
+        (1, 9): (Span(1, 1, 3, 40, 50), Span(2, 3, 4, 30, 30)),
+        (2, 9): (Span(1, 4, 5, 10, 10),),
+    }
+
+
+def test_a_first_insert_ends_with_its_rows() -> None:
+    written, heard = Written(), Heard()
+    written.subscribe(heard)
+    rows = block((1, 1, 9, 10))
+    with written.insert("counters", rows, first=True):
+        assert [said for said, _, _ in heard.said] == ["begins"]
+    (_, begun, _), (said, ended, given) = heard.said
+    assert said == "ends"
+    assert begun is ended
+    assert given is rows
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_failed_or_repeats_ends_without_rows(first: bool) -> None:
+    written, heard = Written(), Heard()
+    written.subscribe(heard)
+
+    def attempt() -> None:
+        with written.insert("counters", block((1, 1, 9, 10)), first=first):
+            if first:
+                raise OSError("disk")
+
+    if first:
+        with pytest.raises(OSError, match="disk"):
+            attempt()
+    else:
+        attempt()
+    assert heard.said[1][0] == "ends"
+    assert heard.said[1][2] is None
+
+
+def test_who_comes_late_hears_of_what_is_under_way() -> None:
+    written, heard = Written(), Heard()
+    with written.insert("counters", block((1, 1, 9, 10)), first=True):
+        written.subscribe(heard)
+        assert [said for said, _, _ in heard.said] == ["begins"]
+    assert [said for said, _, _ in heard.said] == ["begins", "ends"]
+
+
+def test_a_pause_waits_for_inserts_and_holds_up_new_ones() -> None:
+    written, heard = Written(), Heard()
+    written.subscribe(heard)
+    rows = block((1, 1, 9, 10))
+    with written.insert("counters", rows, first=True), written.paused(0.01) as quiet:
+        assert not quiet
+
+    def insert() -> None:
+        with written.insert("counters", rows, first=True):
+            pass
+
+    thread = threading.Thread(target=insert)
+    with written.paused(10) as quiet:
+        assert quiet
+        thread.start()
+        thread.join(0.05)
+        assert len(heard.said) == 2
+    thread.join(10)
+    assert len(heard.said) == 4

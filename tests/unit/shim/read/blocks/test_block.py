@@ -1,0 +1,86 @@
+"""One block: rows for keys, sums and flags of them, samples added."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shim.read.blocks.block import STRETCH_S, Block, Source, places, rows_of
+
+SOURCE = Source(1, 1, (42,), "counters", "value")
+
+
+def ids(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    return np.array(values, dtype=np.uint64)
+
+
+def block() -> Block:
+    values = np.array([[1.0, 0.0, 2.0], [3.0, 4.0, 0.0], [0.0, 5.0, 6.0]])
+    return Block(ids(3, 5, 8), values, values > 0, 35)
+
+
+@pytest.mark.parametrize("granularity_s", STRETCH_S)
+def test_places_cover_a_time_and_no_more(granularity_s: int) -> None:
+    stretch_s = STRETCH_S[granularity_s]
+    assert stretch_s % granularity_s == 0
+    found = places(SOURCE, granularity_s, 3 * stretch_s - granularity_s, 4 * stretch_s)
+    assert [p.start_s for p in found] == [2 * stretch_s, 3 * stretch_s]
+    assert found[0].end_s == found[1].start_s
+    assert found[0].cells * granularity_s == stretch_s
+    assert places(SOURCE, granularity_s, stretch_s, stretch_s) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "group", "keys", "sums"),
+    [
+        ((3, 5, 8), None, [0, 1, 2], [[1, 0, 2], [3, 4, 0], [0, 5, 6]]),
+        ((5,), None, [0], [[3, 4, 0]]),
+        ((4, 5, 9), None, [1], [[3, 4, 0]]),
+        ((1, 3, 4, 5, 6, 8, 9), None, [1, 3, 5], [[1, 0, 2], [3, 4, 0], [0, 5, 6]]),
+        ((2, 4), None, [], []),
+        ((3, 5, 8), [0, 0, 0], [0], [[4, 9, 8]]),
+        ((3, 5, 8), [1, 1, 1], [1], [[4, 9, 8]]),
+        ((3, 8), [0, 0], [0], [[1, 5, 8]]),
+        ((3, 5, 8), [1, 0, 1], [0, 1], [[3, 4, 0], [1, 5, 8]]),
+        ((3, 5, 7, 8), [2, 1, 0, 2], [1, 2], [[3, 4, 0], [1, 5, 8]]),
+    ],
+)  # fmt: skip
+def test_rows_are_added_up_by_key(
+    wanted: tuple[int, ...], group: list[int] | None, keys: list[int], sums: list[list[float]]
+) -> None:
+    one = block()
+    rows = rows_of(one.ids, ids(*wanted), None if group is None else np.array(group))
+    assert rows.keys.tolist() == keys
+    found = rows.sums(one.values)
+    assert found.tolist() == sums
+    assert rows.any(one.rows).tolist() == (found > 0).tolist()
+
+
+def test_a_block_without_series_has_no_rows() -> None:
+    empty = Block(ids(), np.zeros((0, 3)), np.zeros((0, 3), dtype=bool), 35)
+    for group in (None, np.array([0, 0])):
+        rows = rows_of(empty.ids, ids(3, 5), group)
+        assert rows.sums(empty.values).shape == (0, 3)
+        assert rows.any(empty.rows).shape == (0, 3)
+
+
+def test_samples_are_added_where_they_belong() -> None:
+    one = block()
+    one.add(ids(5, 5, 8), np.array([2, 2, 0]), np.array([1.0, 1.0, 7.0]), 65_535)
+    assert one.values.tolist() == [[1, 0, 2], [3, 4, 2], [7, 5, 6]]
+    assert one.rows.tolist() == [[True, False, True], [True, True, True], [True, True, True]]
+    assert one.kept_days == 35
+
+
+def test_series_that_were_not_there_get_rows() -> None:
+    one = block()
+    values = one.values
+    one.add(ids(9, 4, 4, 3), np.array([0, 1, 1, 1]), np.array([1.0, 2.0, 2.0, 9.0]), 7)
+    assert one.ids.tolist() == [3, 4, 5, 8, 9]
+    assert one.values[:, :2].tolist() == [[1, 9], [0, 4], [3, 4], [0, 5], [1, 0]]
+    assert one.rows[1].tolist() == [False, True, False]
+    assert one.kept_days == 7
+    assert values[0, 1] == 0, "who holds the old arrays sees nothing of it"
+    empty = Block(ids(), np.zeros((0, 2)), np.zeros((0, 2), dtype=bool), 35)
+    empty.add(ids(4), np.array([1]), np.array([0.0]), 35)
+    assert empty.rows.tolist() == [[False, True]]

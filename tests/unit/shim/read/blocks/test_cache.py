@@ -1,0 +1,216 @@
+"""When blocks may be used: bounds, writes that come between, retention, tenants."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indexer.columns import Block as Written
+from indexer.columns import sort
+from indexer.schema import Retention
+from indexer.written import Touched, spans_of
+from shim.metrics import ShimMetrics
+from shim.read.blocks.block import Block, Place, Source
+from shim.read.blocks.cache import BlockCache
+
+HOUR_S = 3_600
+START_S = 480_000 * HOUR_S
+DAY_S = 86_400
+
+
+class World:
+    """A cache, its clock, and blocks of two series and one row each."""
+
+    def __init__(self, max_bytes: int = 1 << 20) -> None:
+        self.metrics = ShimMetrics()
+        self.now_s = float(START_S)
+        self.cache = BlockCache(max_bytes, Retention(), self.metrics, lambda: self.now_s)
+
+    def keep(self, place: Place, kept_days: int = 65_535) -> bool:
+        with self.cache.watch(place.source, place.start_s, place.end_s) as (watch, _):
+            return self.cache.keep(watch, {place: block(place, kept_days)})
+
+    def held(self, place: Place) -> Block | None:
+        with self.cache.watch(place.source, place.start_s, place.end_s, [place]) as (_, found):
+            return found.get(place)
+
+    def dropped(self, reason: str) -> float:
+        value = self.metrics.registry.get_sample_value(
+            "meterhouse_shim_blocks_dropped_total", {"reason": reason}
+        )
+        return value or 0.0
+
+
+def source(**other: Any) -> Source:
+    return Source(**{"org_id": 1, "project_id": 1, "metric_ids": (42,), "table": "counters",
+                     "column": "value", **other})  # fmt: skip
+
+
+def place(hour: int = 0, **other: Any) -> Place:
+    return Place(source(**other), 10, START_S + hour * HOUR_S)
+
+
+def block(of: Place, kept_days: int = 65_535) -> Block:
+    rows = np.zeros((2, of.cells), dtype=bool)
+    rows[:, 0] = True
+    return Block(np.array([3, 5], dtype=np.uint64), rows.astype(float), rows, kept_days)
+
+
+def written(bucket_s: int = START_S, **other: int) -> Written:
+    row = {"org_id": 1, "project_id": 1, "metric_id": 42, "series_id": 5, "bucket": bucket_s,
+           "retention_days": 65_535, **other}  # fmt: skip
+    types = {"metric_id": np.uint64, "series_id": np.uint64}
+    columns: Written = {name: np.array([value], types.get(name, np.uint32)) for name, value in row.items()}
+    return sort({**columns, "value": np.array([7.0])})
+
+
+def touched(rows: Written) -> Touched:
+    return Touched("counters", spans_of(rows))
+
+
+def write(world: World, rows: Written, *, sure: bool = True) -> None:
+    one = touched(rows)
+    world.cache.begins(one)
+    world.cache.ends(one, rows if sure else None)
+
+
+def test_what_was_kept_is_found_by_its_tenant_alone() -> None:
+    world = World()
+    assert world.keep(place())
+    assert world.held(place()) is not None
+    for other in (place(org_id=2), place(project_id=2), place(project_id=None), place(metric_ids=(43,)),
+                  place(table="distributions", column="count"), place(1)):  # fmt: skip
+        assert world.held(other) is None
+
+
+def test_bytes_are_bounded_and_the_least_recently_used_goes_first() -> None:
+    one = block(place()).size_bytes
+    world = World(3 * one)
+    for hour in range(3):
+        world.keep(place(hour))
+    world.held(place(0))
+    world.keep(place(3))
+    assert [world.held(place(hour)) is not None for hour in range(4)] == [True, False, True, True]
+    assert world.cache.size_bytes == 3 * one
+    assert world.dropped("evicted") == 1
+    world.keep(place(2))
+    assert len(world.cache) == 3
+    assert world.cache.size_bytes == 3 * one
+
+
+def test_series_that_are_added_count_against_the_bound() -> None:
+    one = block(place()).size_bytes
+    world = World(2 * one)
+    world.keep(place(0))
+    world.keep(place(1))
+    write(world, written(START_S + HOUR_S, series_id=9))
+    assert world.held(place(0)) is None
+    assert world.cache.size_bytes == 3 * one // 2
+
+
+def test_an_insert_that_is_sure_is_added() -> None:
+    world = World()
+    world.keep(place())
+    world.keep(place(project_id=None))
+    write(world, written(START_S + 20))
+    write(world, written(START_S + 20))
+    for project_id in (1, None):
+        found = world.held(place(project_id=project_id))
+        assert found is not None
+        assert found.values[:, :3].tolist() == [[1, 0, 0], [1, 0, 14]]
+        assert found.rows[:, :3].tolist() == [[True, False, False], [True, False, True]]
+
+
+def test_an_insert_that_is_not_sure_drops_what_it_touches() -> None:
+    world = World()
+    for one in (place(0), place(1), place(2)):
+        world.keep(one)
+    write(world, written(START_S + HOUR_S), sure=False)
+    assert [world.held(place(hour)) is not None for hour in range(3)] == [True, False, True]
+    assert world.dropped("written") == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"org_id": 2}, {"project_id": 2}, {"metric_id": 43}, {"bucket_s": START_S - 10}]
+)
+def test_other_inserts_touch_nothing(other: dict[str, int]) -> None:
+    world = World()
+    world.keep(place())
+    write(world, written(**other), sure=False)
+    assert world.held(place()) is not None
+
+
+def test_a_block_of_several_metrics_hears_of_each() -> None:
+    world = World()
+    for metric_id in (42, 44):
+        world.keep(place(metric_ids=(42, 44)))
+        write(world, written(metric_id=metric_id), sure=False)
+        assert world.held(place(metric_ids=(42, 44))) is None
+    both = {n: np.concatenate([a, b]) for (n, a), b in zip(
+        written(metric_id=42).items(), written(metric_id=44).values(), strict=True)}  # fmt: skip
+    world.keep(place(metric_ids=(42, 44)))
+    write(world, sort(dict(both)), sure=False)
+    assert world.held(place(metric_ids=(42, 44))) is None
+
+
+def test_what_was_read_while_something_was_written_is_not_kept() -> None:
+    world, rows = World(), written()
+    one = touched(rows)
+    world.cache.begins(one)
+    assert not world.keep(place()), "an INSERT was under way before"
+    assert world.keep(place(1)), "but touched nothing else"
+    world.cache.ends(one, rows)
+    assert world.keep(place())
+    with world.cache.watch(source(), START_S, START_S + HOUR_S) as (watch, _):
+        world.cache.begins(one)
+        assert not world.cache.keep(watch, {place(): block(place())}), "it began meanwhile"
+        world.cache.ends(one, rows)
+        assert watch.ended
+
+
+def test_blocks_stay_as_they_were_until_an_insert_has_ended() -> None:
+    world, rows = World(), written()
+    world.keep(place())
+    one = touched(rows)
+    world.cache.begins(one)
+    with world.cache.watch(source(), START_S, START_S + HOUR_S, [place()]) as (watch, found):
+        assert watch.begun
+        assert not watch.ended
+        assert found[place()].values[1, 0] == 1
+        world.cache.ends(one, rows)
+        assert watch.ended
+    after = world.held(place())
+    assert after is not None
+    assert after.values[1, 0] == 8
+
+
+@pytest.mark.parametrize(("kept_days", "days"), [(3, 3), (65_535, 35)])
+def test_a_block_is_not_used_once_its_rows_may_be_gone(kept_days: int, days: int) -> None:
+    world = World()
+    world.keep(place(), kept_days)
+    world.now_s = START_S + days * DAY_S - 1
+    assert world.held(place()) is not None
+    world.now_s += 1
+    assert world.held(place()) is None
+    assert world.dropped("expired") == 1
+    world.keep(place(), kept_days)
+    assert len(world.cache) == 0
+
+
+def test_rows_that_are_added_may_shorten_its_life() -> None:
+    world = World()
+    world.keep(place())
+    write(world, written(retention_days=2))
+    world.now_s = START_S + 2 * DAY_S
+    assert world.held(place()) is None
+
+
+def test_a_mistake_while_adding_drops_the_block_and_fails_no_insert() -> None:
+    world = World()
+    world.keep(place())
+    broken = written()
+    del broken["value"]
+    write(world, broken)
+    assert world.held(place()) is None
