@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from agent import service
 from agent.cli import complain, config_option, read_settings
 from agent.config import ConfigError
 from agent.demo import Shop, Truth, send
+from agent.loop import Loop
 from agent.settings import AgentSettings
 from agent.table import number, table
 
@@ -42,32 +42,26 @@ def agent(argv: Sequence[str]) -> int:
     except ConfigError as e:
         return complain("agent", e, 2)
     try:
-        work = service.run(settings) if args.parent is None else _run_as_child(settings, args.parent)
-        return asyncio.run(work)
+        return service.run(settings) if args.parent is None else _run_as_child(settings, args.parent)
     except ConfigError as e:  # the mapping file
         return complain("agent", e, 2)
     except OSError as e:
         return complain("agent", e, 1)
 
 
-async def _run_as_child(settings: AgentSettings, parent: int) -> int:
+def _run_as_child(settings: AgentSettings, parent: int) -> int:
     """Runs, tells the parent through its socket where we listen, and stops when it is gone."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    with socket.socket(fileno=parent) as channel:
+    with socket.socket(fileno=parent) as channel, Loop() as loop:
 
         def gone() -> None:
             if not channel.recv(1):
                 loop.remove_reader(channel)
-                stop.set()
+                loop.stop()
 
         loop.add_reader(channel, gone)
-        try:
-            return await service.run(
-                settings, ready=lambda at: channel.sendall(msgspec.json.encode(at) + b"\n"), stop=stop
-            )
-        finally:
-            loop.remove_reader(channel)
+        return service.run(
+            settings, ready=lambda at: channel.sendall(msgspec.json.encode(at) + b"\n"), loop=loop
+        )
 
 
 def address(text: str, lowest: int = 1) -> tuple[str, int]:

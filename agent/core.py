@@ -24,6 +24,7 @@ from agent.build_frame import Sender
 from agent.frame import Frame
 from agent.line import Head, Ignored, Reason, Skip
 from agent.logs import Log
+from agent.loop import Loop
 from agent.relay import Relayed
 from agent.settings import AgentSettings
 
@@ -98,6 +99,8 @@ class DatagramReceiver(Protocol):
 class ReceiveOptions(msgspec.Struct, frozen=True):
     """How datagrams are received."""
 
+    #: Where cores without threads of their own read.
+    loop: Loop
     #: Pause between two reads of a busy socket, so that packets queue up; 0: none.
     nap_ms: int = 1
     #: A connected datagram socket that does not block: every packet is copied there as it came.

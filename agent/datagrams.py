@@ -1,4 +1,4 @@
-"""Datagram sockets in asyncio: UDP and Unix packets in, batches of whole lines out.
+"""Datagram sockets in the agent's loop: UDP and Unix packets in, batches of whole lines out.
 
 Owns reading: many packets per wake-up into one reused buffer, parted by newlines, so that one call of the
 sink takes them all. A busy socket is left alone for a nap between two reads, so that packets queue up in the
@@ -9,13 +9,13 @@ Knows nothing of lines but where they end.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from agent.core import Received, ReceiveOptions
+from agent.loop import Loop, Timer
 from agent.relay import NotSent, Relay, Relayed
 
 Sink = Callable[[bytes], None]
@@ -31,7 +31,7 @@ _NEWLINE: Final = 10
 
 
 class DatagramListener:
-    """Reads bound datagram sockets in the running loop; owns them. `received` counts over all of them."""
+    """Reads bound datagram sockets in the loop of `options`; owns them. `received` is of all of them."""
 
     threads: Final = 0
 
@@ -41,7 +41,8 @@ class DatagramListener:
         self._events = Relay(options.events) if options.events else None
         self._sink = sink
         self._readers = [
-            _Reader(sock, self._take, options.nap_ms / 1000, self.received, self._relay) for sock in socks
+            _Reader(options.loop, sock, self._take, options.nap_ms / 1000, self.received, self._relay)
+            for sock in socks
         ]
 
     @property
@@ -79,18 +80,25 @@ class _Reader:
     """One socket."""
 
     def __init__(
-        self, sock: socket.socket, sink: Sink, nap_s: float, received: Received, relay: Relay | None
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        sink: Sink,
+        nap_s: float,
+        received: Received,
+        relay: Relay | None,
     ) -> None:
         self.received = received
         self._relay = relay
         self._sock = sock
         self._sink = sink
-        self._nap_s = nap_s
+        # A Unix socket's queue is short, and its senders wait, or lose packets, when it is full.
+        self._nap_s = 0.0 if sock.family == socket.AF_UNIX else nap_s
         self._buffer = memoryview(bytearray(BATCH_BYTES + PACKET_BYTES))
         capacity = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _KERNEL_PACKET_BYTES
         self._many_packets = max(capacity // 4, 1)
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.Handle | None = None
+        self._loop = loop
+        self._timer: Timer | None = None
         #: True if the last read left much in the kernel, or may have.
         self.behind = False
         self._loop.add_reader(sock, self._on_readable)

@@ -1,12 +1,11 @@
 """All sockets that bring lines: which there are, how they are opened and closed, and who gets copies.
 
-Owns the listeners and the relay's sockets. Datagram sockets are handed to the core; streams are read here, in
-asyncio, and their lines go to `add` in large chunks.
+Owns the listeners and the relay's sockets. Datagram sockets are handed to the core; streams are read in
+the agent's loop, and their lines go to `add` in large chunks.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
@@ -19,6 +18,7 @@ from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer
 from agent.core import Core, DatagramReceiver, ReceiveOptions
 from agent.framing import Framer, LineFramer, UnixFramer
 from agent.logs import Log
+from agent.loop import Loop
 from agent.relay import Destination, Relay, Relayed
 from agent.settings import AgentSettings
 from agent.streams import StreamListener
@@ -29,18 +29,21 @@ _REFRESH_S: Final = 1.0
 class Inputs:
     """The listeners of one agent, by name: udp, unix (datagrams), tcp, unix_stream (streams)."""
 
-    def __init__(self, settings: AgentSettings, core: Core, add: Callable[[bytes], None], log: Log) -> None:
+    def __init__(
+        self, loop: Loop, settings: AgentSettings, core: Core, add: Callable[[bytes], None], log: Log
+    ) -> None:
         self.datagrams: dict[str, DatagramReceiver] = {}
         self.streams: dict[str, StreamListener] = {}
         #: Where each of them is bound.
         self.addresses: dict[str, str] = {}
+        self._loop = loop
         self._settings = settings
         self._core = core
         self._add = add
         self._log = log
         self._unix: list[tuple[str, int]] = []  # path and inode of each socket of ours
         self._destinations: list[Destination] = []
-        self._options = ReceiveOptions()
+        self._options = ReceiveOptions(loop=loop)
         self._relay: Relay | None = None  # of streams
         self._events: Relay | None = None
 
@@ -66,9 +69,13 @@ class Inputs:
         settings = self._settings
         relay = self._destination("agent.relay.address", settings.relay.address)
         events = self._destination("agent.relay.events", settings.relay.events)
+        if self._destinations:
+            self._keep_relays()
         self._relay = Relay(relay) if relay else None
         self._events = Relay(events) if events else None
-        self._options = ReceiveOptions(nap_ms=settings.receive.nap_ms, relay=relay, events=events)
+        self._options = ReceiveOptions(
+            loop=self._loop, nap_ms=settings.receive.nap_ms, relay=relay, events=events
+        )
         if settings.udp:
             self._open_datagrams("udp", bind_datagrams("agent.udp", settings.udp, settings.receive.threads))
         if settings.tcp:
@@ -112,7 +119,7 @@ class Inputs:
     def _open_stream(self, name: str, sock: socket.socket, framer: Callable[[], Framer]) -> None:
         self.addresses[name] = name_of(sock)
         most = self._settings.receive.max_connections
-        self.streams[name] = StreamListener(sock, self._take, framer, most, self._log)
+        self.streams[name] = StreamListener(self._loop, sock, self._take, framer, most, self._log)
 
     def _take(self, lines: bytes) -> None:
         if self._relay:
@@ -121,12 +128,11 @@ class Inputs:
             self._events.send_events(lines)
         self._add(lines)
 
-    async def keep_relays(self) -> None:
-        """Follows the relay's Unix sockets when the other server makes them anew; for ever."""
-        while True:
-            await asyncio.sleep(_REFRESH_S)
-            for destination in self._destinations:
-                destination.refresh()
+    def _keep_relays(self) -> None:
+        """Follows the relay's Unix sockets when the other server makes them anew."""
+        for destination in self._destinations:
+            destination.refresh()
+        self._loop.call_later(_REFRESH_S, self._keep_relays)
 
     def close(self) -> None:
         """Takes what the kernel holds, and closes everything."""

@@ -1,7 +1,7 @@
 """The core in Python: readable, the oracle of the native one, and what runs where no compiler was.
 
 Owns nothing but the joining: agent/aggregate.py aggregates, agent/build_frame.py makes frames, and
-agent/datagrams.py reads packets in the caller's asyncio loop.
+agent/datagrams.py reads packets in the agent's loop.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class PythonCore:
         return frame_of(rows, sender, sequence, created_ms) if rows else None
 
     def receive(self, socks: Sequence[socket.socket], options: ReceiveOptions) -> DatagramReceiver:
-        """Reads the sockets in the running asyncio loop: one thread, however many sockets."""
+        """Reads the sockets in the agent's loop: one thread, however many sockets."""
         return DatagramListener(socks, self._take, options)
 
     def _take(self, lines: bytes) -> None:

@@ -7,12 +7,11 @@ Owns the clock, the order of starting and stopping, and when buckets are flushed
 
 Stopping (SIGTERM, SIGINT or the event): stop accepting and take what the kernel holds, flush all buckets,
 send until `drain_s` is over, exit. Sending has threads of its own, and so has a native core for datagrams.
-All else runs in one asyncio thread, in steps of a few milliseconds, so that sockets are read in between.
+All else runs in one thread, in steps of a few milliseconds, so that sockets are read in between.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import gc
 import signal
@@ -20,6 +19,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -30,6 +30,7 @@ from agent.core import open_core
 from agent.forwarder import Forwarder
 from agent.frame import BUCKET_SECONDS, encode
 from agent.inputs import Inputs
+from agent.loop import Loop
 from agent.mapping import Mapper
 from agent.metrics import Sources, exposition
 from agent.ops import OpsServer
@@ -54,43 +55,44 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     ops: str = ""
 
 
-async def run(
+def run(
     settings: AgentSettings,
     *,
     ready: Callable[[Addresses], None] | None = None,
-    stop: asyncio.Event | None = None,
+    loop: Loop | None = None,
 ) -> int:
-    """Runs the agent until `stop` is set, or SIGTERM or SIGINT comes. 0 if all it took was sent, else 1.
+    """Runs the agent until SIGTERM or SIGINT comes, or `loop.stop()`. 0 if all it took was sent, else 1.
 
     Calls `ready` once all sockets are bound. Raises OSError, with a text for people, if one cannot be.
     """
+    if loop is None:
+        with Loop() as loop:
+            return run(settings, ready=ready, loop=loop)
     logs.setup()
-    stop = stop or asyncio.Event()
-    with _signals(stop), _little_garbage_collection():
-        agent = Agent(settings)
+    with _signals(loop), _little_garbage_collection():
+        agent = Agent(settings, loop)
         try:
             agent.start()
             if ready:
                 ready(agent.addresses)
-            await agent.work(stop)
+            loop.run()
         finally:
-            sent = await agent.stop()
+            sent = agent.stop()
     return 0 if sent else 1
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
+def _signals(loop: Loop) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to whoever runs us
         return
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: loop.stop()) for number in numbers]
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -118,19 +120,20 @@ def _mapper(settings: AgentSettings, log: logs.Log) -> Mapper | None:
 
 
 class Agent:
-    """The parts of one running agent. `start`, then `work`, then `stop`, in one event loop."""
+    """The parts of one running agent. `start`, then the loop runs, then `stop`."""
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, loop: Loop) -> None:
         self._settings = settings
         self._log = logs.Log()
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._thread = threading.get_ident()
-        self._something_flushed = asyncio.Event()
+        self._framing = False  # a call of _make_frames is to come
+        self._turns = 0  # of the loop since the last frame
         mapper = _mapper(settings, self._log)
         self._core = open_core(settings, mapper, self._woken, self._log)
         self._spool = Spool(settings.forward.max_unsent_bytes)
         self._forwarder = Forwarder(settings.forward, self._spool, self._log)
-        self._inputs = Inputs(settings, self._core, self._receive, self._log)
+        self._inputs = Inputs(loop, settings, self._core, self._receive, self._log)
         self._sources = Sources(
             core=self._core, inputs=self._inputs, spool=self._spool, forwarder=self._forwarder, mapper=mapper
         )
@@ -149,6 +152,7 @@ class Agent:
     def start(self) -> None:
         """Binds all sockets and starts reading. Raises OSError."""
         self._inputs.open()
+        self._flush_later()
         if self._settings.ops:
             self._ops = OpsServer(self._settings.ops, lambda: exposition(self._sources), self._unready)
         self._forwarder.start()
@@ -177,48 +181,34 @@ class Agent:
             self._hand_over(True)
             self._make_room()
         else:
-            self._loop.call_soon_threadsafe(self._hand_over, True)
+            self._loop.call_soon_threadsafe(partial(self._hand_over, True))
 
-    async def work(self, stop: asyncio.Event) -> None:
-        """Flushes and makes frames until `stop` is set."""
-        async with asyncio.TaskGroup() as tasks:
-            work = (self._flush_in_time(), self._make_frames(), self._inputs.keep_relays())
-            running = [tasks.create_task(one) for one in work]
-            await stop.wait()
-            for task in running:
-                task.cancel()
+    def _flush_later(self) -> None:
+        now_ms, flush = _now_ms(), self._settings.flush
+        bucket_left_ms = _BUCKET_MS - (now_ms - flush.delay_ms) % _BUCKET_MS
+        self._loop.call_later(min(bucket_left_ms, flush.late_ms) / 1000, self._flush)
 
-    async def _flush_in_time(self) -> None:
-        delay_ms, late_ms = self._settings.flush.delay_ms, self._settings.flush.late_ms
-        while True:
-            now_ms = _now_ms()
-            bucket_left_ms = _BUCKET_MS - (now_ms - delay_ms) % _BUCKET_MS
-            await asyncio.sleep(min(bucket_left_ms, late_ms) / 1000)
-            self._hand_over(self._core.flush(_now_ms() - delay_ms))
+    def _flush(self) -> None:
+        self._hand_over(self._core.flush(_now_ms() - self._settings.flush.delay_ms))
+        self._flush_later()
 
     def _hand_over(self, flushed: bool) -> None:
-        if flushed:
-            self._something_flushed.set()
-            self._sources.last_flush_s = time.time()
+        if not flushed:
+            return
+        self._sources.last_flush_s = time.time()
+        if not self._framing:
+            self._framing = True
+            self._loop.call_soon(self._make_frames)
 
-    async def _make_frames(self) -> None:
-        while True:
-            await self._something_flushed.wait()
-            self._something_flushed.clear()
-            while self._make_frame():
-                await self._let_read()
-
-    async def _let_read(self) -> None:
-        """The sockets' turn: until they have caught up, but not for ever, since frames free memory."""
-        await asyncio.sleep(0)
-        for _ in range(_TURNS_PER_FRAME):
-            if not self._inputs.behind:
-                return
-            await asyncio.sleep(0)
-
-    def _make_all_frames(self) -> None:
-        while self._make_frame():
-            pass
+    def _make_frames(self) -> None:
+        """Makes a frame and comes back. The sockets' turn is first, but not for ever: frames free memory."""
+        if self._inputs.behind and self._turns < _TURNS_PER_FRAME:
+            self._turns += 1
+        else:
+            self._turns = 0
+            self._framing = self._make_frame()
+        if self._framing:
+            self._loop.call_soon(self._make_frames)
 
     def _make_frame(self) -> bool:
         """Makes one frame of what was flushed and puts it into the spool; False if nothing was left."""
@@ -236,13 +226,14 @@ class Agent:
         self._spool.put(Parcel(frame.identity, encode(frame), frame.rows))
         return True
 
-    async def stop(self) -> bool:
+    def stop(self) -> bool:
         """Takes what the kernel holds, flushes, sends until the deadline. True if nothing is left."""
         self._ready = False
         self._inputs.close()
         self._hand_over(self._core.flush_all(_now_ms()))
-        self._make_all_frames()
-        sent = await asyncio.to_thread(self._forwarder.drain, self._settings.forward.drain_s)
+        while self._make_frame():
+            pass
+        sent = self._forwarder.drain(self._settings.forward.drain_s)
         if not sent:
             self._log.warning(
                 "unsent_at_exit", frames=self._spool.unsent_frames, bytes=self._spool.unsent_bytes

@@ -1,18 +1,19 @@
-"""Stream sockets in asyncio: TCP and Unix connections in, batches of whole lines out.
+"""Stream sockets in the agent's loop: TCP and Unix connections in, batches of whole lines out.
 
 Owns accepting and reading, a large chunk at a time; agent/framing.py says where lines end.
 """
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from agent.core import Received
 from agent.framing import Framer
 from agent.logs import Log
+from agent.loop import Loop, Timer
 
 Sink = Callable[[bytes], None]
 
@@ -30,6 +31,7 @@ class StreamListener:
 
     def __init__(
         self,
+        loop: Loop,
         sock: socket.socket,
         sink: Sink,
         framer: Callable[[], Framer],
@@ -44,8 +46,8 @@ class StreamListener:
         self._log = log
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._open: dict[socket.socket, Framer] = {}
-        self._loop = asyncio.get_running_loop()
-        self._pause: asyncio.Handle | None = None
+        self._loop = loop
+        self._pause: Timer | None = None
         self._loop.add_reader(sock, self._accept)
 
     @property
@@ -57,7 +59,8 @@ class StreamListener:
         """Stops accepting, takes what has arrived, closes all."""
         if self._pause:
             self._pause.cancel()
-        self._loop.remove_reader(self._sock)
+        else:
+            self._loop.remove_reader(self._sock)
         self._sock.close()
         for sock in list(self._open):
             for _ in range(64):  # a sender that goes on must not keep us here
@@ -83,7 +86,7 @@ class StreamListener:
             return
         sock.setblocking(False)
         self._open[sock] = self._framer()
-        self._loop.add_reader(sock, self._on_readable, sock)
+        self._loop.add_reader(sock, partial(self._on_readable, sock))
 
     def _accept_again(self) -> None:
         self._pause = None

@@ -1,20 +1,33 @@
-"""A sink that keeps what listeners hand on, and waiting for conditions within a loop."""
+"""A sink that keeps what listeners hand on, and a loop that runs until something is so."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from typing import Final
 
+from agent.loop import Loop
+
 DEADLINE_S: Final = 15.0
 
 
-async def until(condition: Callable[..., object]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.002)
+class TestLoop(Loop):
+    """Runs by conditions."""
+
+    __test__ = False
+
+    def until(self, condition: Callable[..., object]) -> None:
+        """Runs until `condition` holds; fails after a deadline."""
+        end = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < end
+            self.turn(0.002)
+
+    def for_s(self, seconds: float) -> None:
+        """Runs for a while."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.turn(left)
 
 
 class Got:

@@ -1,10 +1,9 @@
-"""The asyncio listener of datagrams, over real sockets."""
+"""The listener of datagrams, over real sockets."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,13 @@ import pytest
 from agent.addresses import bind, bind_unix, grow_receive_buffer
 from agent.core import ReceiveOptions
 from agent.datagrams import BATCH_BYTES, PACKET_BYTES, DatagramListener
-from tests.unit.agent.sinks import Got, until
+from tests.unit.agent.sinks import Got, TestLoop
+
+
+@pytest.fixture
+def loop() -> Iterator[TestLoop]:
+    with TestLoop() as loop:
+        yield loop
 
 
 @pytest.fixture
@@ -21,12 +26,12 @@ def got() -> Got:
 
 
 @pytest.fixture
-async def udp(got: Got) -> AsyncIterator[tuple[DatagramListener, socket.socket]]:
+def udp(loop: TestLoop, got: Got) -> Iterator[tuple[DatagramListener, socket.socket]]:
     """A UDP listener and a socket connected to it."""
     sock = bind("agent.udp", "127.0.0.1:0", socket.SOCK_DGRAM)
     grow_receive_buffer(sock, 4 << 20)
     address = sock.getsockname()
-    listener = DatagramListener([sock], got, ReceiveOptions(nap_ms=1))
+    listener = DatagramListener([sock], got, ReceiveOptions(loop=loop, nap_ms=1))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(address)
         yield listener, sender
@@ -34,19 +39,21 @@ async def udp(got: Got) -> AsyncIterator[tuple[DatagramListener, socket.socket]]
         listener.stop()
 
 
-async def test_packets_are_whole_lines(udp: tuple[DatagramListener, socket.socket], got: Got) -> None:
+def test_packets_are_whole_lines(
+    loop: TestLoop, udp: tuple[DatagramListener, socket.socket], got: Got
+) -> None:
     listener, sender = udp
     packets = [b"a:1|c", b"b:1|c\nc:1|c", b"", b"d:1|c\n", b"\xff\x00", b"x" * 65_507]
     for packet in packets:
         sender.send(packet)
-    await until(lambda: listener.received.packets == len(packets))
+    loop.until(lambda: listener.received.packets == len(packets))
     assert got.lines == [b"a:1|c", b"b:1|c", b"c:1|c", b"d:1|c", b"\xff\x00", b"x" * 65_507]
     assert listener.received.bytes == sum(map(len, packets))
     assert listener.received.cut_off == 0
     assert listener.kernel_drops() == 0
 
 
-async def test_bursts_with_pauses(udp: tuple[DatagramListener, socket.socket], got: Got) -> None:
+def test_bursts_with_pauses(loop: TestLoop, udp: tuple[DatagramListener, socket.socket], got: Got) -> None:
     """Through the nap and back to waiting, many times."""
     listener, sender = udp
     for burst in range(30):
@@ -54,26 +61,26 @@ async def test_bursts_with_pauses(udp: tuple[DatagramListener, socket.socket], g
             sender.send(b"%d.%d:1|c" % (burst, i))
         if burst % 3:
             sent = 20 * (burst + 1)
-            await until(lambda sent=sent: listener.received.packets == sent)
+            loop.until(lambda sent=sent: listener.received.packets == sent)
         if burst % 5 == 0:
-            await asyncio.sleep(0.005)
-    await until(lambda: listener.received.packets == 600)
+            loop.for_s(0.005)
+    loop.until(lambda: listener.received.packets == 600)
     assert got.lines == [b"%d.%d:1|c" % (burst, i) for burst in range(30) for i in range(20)]
     assert len(got.batches) < 600
 
 
-async def test_more_than_a_batch(udp: tuple[DatagramListener, socket.socket], got: Got) -> None:
+def test_more_than_a_batch(loop: TestLoop, udp: tuple[DatagramListener, socket.socket], got: Got) -> None:
     listener, sender = udp
     packets = BATCH_BYTES // 1_000 * 3
     for i in range(packets):
         sender.send(b"%06d" % i + b"x" * 994)
-    await until(lambda: listener.received.packets == packets)
+    loop.until(lambda: listener.received.packets == packets)
     assert [line[:6] for line in got.lines] == [b"%06d" % i for i in range(packets)]
     assert max(map(len, got.batches)) <= BATCH_BYTES + PACKET_BYTES
 
 
-async def test_stop_takes_what_the_kernel_holds(
-    udp: tuple[DatagramListener, socket.socket], got: Got
+def test_stop_takes_what_the_kernel_holds(
+    loop: TestLoop, udp: tuple[DatagramListener, socket.socket], got: Got
 ) -> None:
     listener, sender = udp
     for i in range(500):
@@ -83,39 +90,39 @@ async def test_stop_takes_what_the_kernel_holds(
     assert listener.kernel_drops() is None
 
 
-async def test_stop_within_the_nap(udp: tuple[DatagramListener, socket.socket], got: Got) -> None:
+def test_stop_within_the_nap(loop: TestLoop, udp: tuple[DatagramListener, socket.socket], got: Got) -> None:
     listener, sender = udp
     sender.send(b"a:1|c")
-    await until(lambda: got.lines)
+    loop.until(lambda: got.lines)
     sender.send(b"b:1|c")
     listener.stop()
     assert got.lines == [b"a:1|c", b"b:1|c"]
 
 
-async def test_kernel_drops_are_seen(got: Got) -> None:
+def test_kernel_drops_are_seen(loop: TestLoop, got: Got) -> None:
     sock = bind("agent.udp", "127.0.0.1:0", socket.SOCK_DGRAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-    listener = DatagramListener([sock], got, ReceiveOptions(nap_ms=1))
+    listener = DatagramListener([sock], got, ReceiveOptions(loop=loop, nap_ms=1))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         for _ in range(1_000):
             sender.sendto(b"x" * 100, sock.getsockname())
     drops = listener.kernel_drops()
     assert drops is not None
     assert drops > 0
-    await until(lambda: listener.received.packets + drops == 1_000)
+    loop.until(lambda: listener.received.packets + drops == 1_000)
     listener.stop()
 
 
-async def test_unix_datagram_too_large_loses_its_cut_line_only(got: Got, tmp_path: Path) -> None:
+def test_unix_datagram_too_large_loses_its_cut_line_only(loop: TestLoop, got: Got, tmp_path: Path) -> None:
     path = str(tmp_path / "s")
-    listener = DatagramListener([bind_unix("agent.unix", path)], got, ReceiveOptions(nap_ms=0))
+    listener = DatagramListener([bind_unix("agent.unix", path)], got, ReceiveOptions(loop=loop, nap_ms=0))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         room = BATCH_BYTES + PACKET_BYTES
         sender.sendto(b"a:1|c\nb:1|c\n" + b"x" * room, path)
-        await until(lambda: listener.received.packets == 1)
+        loop.until(lambda: listener.received.packets == 1)
         sender.sendto(b"c:1|c", path)
-        await until(lambda: listener.received.packets == 2)
+        loop.until(lambda: listener.received.packets == 2)
     assert got.lines == [b"a:1|c", b"b:1|c", b"c:1|c"]
     assert listener.received.cut_off == 1
     listener.stop()

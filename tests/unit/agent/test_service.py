@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ import pytest
 
 from agent import service
 from agent.addresses import AddressError, bind
+from agent.loop import Loop
 from agent.service import Addresses
 from agent.settings import AgentSettings
 from tests.unit.agent.conftest import DEADLINE_S, FakeIndexer, get, wait_until
@@ -26,7 +26,7 @@ from tests.unit.agent.state import State, merge, state_of_frames
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
-import asyncio, sys, msgspec
+import sys, msgspec
 from agent import service
 from agent.config import load
 from agent.settings import AgentSettings
@@ -34,7 +34,7 @@ from agent.settings import AgentSettings
 def ready(at):
     print(msgspec.json.encode(at).decode(), flush=True)
 
-code = asyncio.run(service.run(load(AgentSettings, sys.argv[1]), ready=ready))
+code = service.run(load(AgentSettings, sys.argv[1]), ready=ready)
 print("modules", *sorted({m.partition(".")[0] for m in sys.modules}), flush=True)
 sys.exit(code)
 """
@@ -160,6 +160,7 @@ def test_lines_over_every_socket_and_sigterm_flushes(
         "promql_parser",
         "uvloop",
         "prometheus_client",
+        "asyncio",
         "yaml",  # only where a mapping is set
     } & set(out.split())
     assert not {"indexer", "shim"} & set(out.split())
@@ -297,25 +298,26 @@ def test_more_sockets_on_one_port(start: Callable[..., Process], indexer: FakeIn
     assert len(totals(indexer)) == 61
 
 
-async def test_stops_by_event_inside_another_program(indexer: FakeIndexer) -> None:
-    stop, seen = asyncio.Event(), list[Addresses]()
+def test_stops_by_its_loop_inside_another_program(indexer: FakeIndexer) -> None:
+    seen = list[Addresses]()
 
     def ready(at: Addresses) -> None:
         seen.append(at)
-        stop.set()
+        loop.stop()
 
     settings = msgspec.convert(
         {"udp": "[::1]:0", "tcp": "", "unix": "", "ops": "", "forward": {"url": indexer.url}}, AgentSettings
     )
-    assert await service.run(settings, ready=ready, stop=stop) == 0
+    with Loop() as loop:
+        assert service.run(settings, ready=ready, loop=loop) == 0
     (at,) = seen
     assert at.udp.startswith("[::1]:")
     assert (at.tcp, at.unix, at.ops) == ("", "", "")
 
 
-async def test_a_taken_port_raises_and_leaves_nothing_open() -> None:
+def test_a_taken_port_raises_and_leaves_nothing_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = AgentSettings(udp="127.0.0.1:0", tcp=f"127.0.0.1:{port}", ops="")
         with pytest.raises(AddressError, match=rf"agent\.tcp = '127.0.0.1:{port}': Address already in use"):
-            await service.run(settings)
+            service.run(settings)
