@@ -23,8 +23,13 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "demo": ("agent.command", "send a web shop's traffic, and say exactly what was sent", ""),
     "query": ("shim.asking", "ask a running API, print a table and a chart", ""),
     "explain": ("shim.asking", "print the plan and the SQL of a query", ""),
-    "check-config": ("shim.command", "print the settings as they would be used, or what is wrong", ""),
+    "check-config": ("agent.check_config", "check settings and mapping, explain what a line becomes", ""),
     "schema": ("indexer.command", "print the tables as SQL", "indexer"),
+}
+#: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.
+SECTIONS: Final = {
+    "indexer": ("indexer.settings", "Settings"),
+    "shim": ("shim.settings", "ShimSettings"),
 }
 OURS: Final = ("agent", "indexer", "shim")
 
@@ -47,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"meterhouse {name}: {e.name} is not installed; try: pip install '{wanted}'", file=sys.stderr)
         return 1
     try:
-        code: int = command(args.arguments)
+        more = (SECTIONS,) if name == "check-config" else ()
+        code: int = command(args.arguments, *more)
         sys.stdout.flush()
     except BrokenPipeError:  # `meterhouse schema | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

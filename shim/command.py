@@ -1,4 +1,4 @@
-"""The subcommands `meterhouse shim` and `check-config`."""
+"""The subcommand `meterhouse shim`, and the whole settings file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agent import toml
 from agent.cli import complain, config_option, read_settings
 from agent.config import ConfigError
 from agent.settings import AgentSettings
@@ -41,20 +40,4 @@ def shim(argv: Sequence[str]) -> int:
         uvloop.run(run(settings))
     except (OSError, StoreError) as e:
         return complain("shim", e, 1)
-    return 0
-
-
-def check_config(argv: Sequence[str]) -> int:
-    """`meterhouse check-config`: the settings as they would be used, as TOML; or what is wrong, and 2."""
-    parser = argparse.ArgumentParser(
-        prog="meterhouse check-config",
-        description="Prints the settings as they would be used, or what is wrong with them.",
-    )
-    config_option(parser)
-    args = parser.parse_args(argv)
-    try:
-        settings = read_settings(File, args.config)
-    except ConfigError as e:
-        return complain("check-config", e, 2)
-    print(toml.dumps(msgspec.to_builtins(settings)))
     return 0

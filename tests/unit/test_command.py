@@ -43,7 +43,7 @@ def test_unknown_command_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nonsense" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["agent", "demo", "query", "explain"])
+@pytest.mark.parametrize("command", ["agent", "check-config", "demo", "query", "explain"])
 def test_light_commands_load_no_server_library(command: str) -> None:
     script = (
         "import sys, importlib, meterhouse\n"
@@ -77,10 +77,14 @@ def test_check_config_prints_what_it_reads(tmp_path: Path, capsys: pytest.Captur
     tree = tomllib.loads(printed)
     assert tree["agent"]["udp"] == "127.0.0.1:1"
     assert tree["agent"]["tags"] == {"pod": "web-1"}
-    assert tree["shim"]["lookback_s"] == 60
-    file.write_text(printed)
-    assert meterhouse.main(["check-config", "--config", str(file)]) == 0
-    assert capsys.readouterr().out == printed
+    assert tree["shim"] == {"lookback_s": 60}
+    for options in ([], ["--all"]):
+        assert meterhouse.main(["check-config", "--config", str(file), *options]) == 0
+        printed = capsys.readouterr().out
+        file.write_text(printed)
+        assert meterhouse.main(["check-config", "--config", str(file), *options]) == 0
+        assert capsys.readouterr().out == printed
+    assert tomllib.loads(printed).keys() == {"agent", "indexer", "shim"}
 
 
 def test_environment_wins(
