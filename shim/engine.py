@@ -26,6 +26,7 @@ from shim.plan.nodes import Context, Node
 from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
 from shim.promql.parse import parse
+from shim.promql.positions import positions
 from shim.read.blocks.memory import BlockMemory
 from shim.read.leaves import Leaves
 from shim.read.reader import FEW_ROWS, Reader
@@ -137,6 +138,8 @@ class QueryEngine:
         select = partial(self._catalog.select, reader.tenant)
         value = Evaluator(Leaves(reader, select, notes), notes, self._reads).run(planned.plan)
         done = time.perf_counter()
+        if notes.placed:
+            notes = notes.positioned(positions(query, planned.tree))
         for granularity_s in sorted(reader.snapped_to_s):
             notes.info(_snapped(granularity_s))
         if not instant and isinstance(value, String | Samples):
@@ -196,8 +199,7 @@ def _kind(value: Value | Samples, *, instant: bool) -> Kind:
 def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
     """Every stage, JSON-ready: the query as parsed, the plan before and after the rules, what was read."""
     memory = [
-        {"table": r.table, "blocks": r.blocks, "rows": r.rows, "wall_ms": round(r.wall_ms, 3)}
-        for r in reader.recalled
+        {"blocks": dict(r.blocks), "rows": r.rows, "wall_ms": round(r.wall_ms, 3)} for r in reader.recalled
     ]
     return {
         "query": str(planned.tree),

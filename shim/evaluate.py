@@ -104,14 +104,16 @@ class _Run:
                 return self._subquery(node)
             case Call():
                 args = [self.value(a) for a in node.args]
-                return call(node.function, args, Context(node.grid, self.of.notes, node.absent_labels))
+                notes = self.of.notes.at(node.place)
+                return call(node.function, args, Context(node.grid, notes, node.absent_labels))
             case Info():
                 return self._info(node)
             case Aggregate():
                 return self._aggregate(node)
             case Binary():
                 left, right = self.value(node.left), self.value(node.right)
-                return binary(node.op, left, right, node.matching, node.return_bool, self.of.notes, node.fill)
+                notes = self.of.notes.at(node.place)
+                return binary(node.op, left, right, node.matching, node.return_bool, notes, node.fill)
             case Negate():
                 return negate(self.value(node.child), self.of.notes)
             case RawRange() | RawSubquery():
@@ -132,7 +134,7 @@ class _Run:
         samples = samples_from(inner, node.inner.grid)
         self.of.leaves.check_histograms(samples, node.ends.steps)
         found = over_windows(
-            node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes
+            node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes.at(node.place)
         )
         return repeated(found, node.grid.steps)
 
@@ -166,7 +168,8 @@ class _Run:
         if isinstance(param, Vector):
             raise BadData(f"expected type scalar in aggregation parameter of {node.op}")
         grouping = node.grouping
-        return aggregate(node.op, vector, grouping.labels, grouping.without, param, self.of.notes)
+        notes = self.of.notes.at(node.place)
+        return aggregate(node.op, vector, grouping.labels, grouping.without, param, notes)
 
 
 def _leaves_of(node: Node) -> Iterator[Leaf]:

@@ -10,7 +10,7 @@ stands at most once among the floats of a vector, and once among its histograms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,20 +100,62 @@ class Samples:
     histograms: Sequence[Histogram] = ()
 
 
-@dataclass(slots=True)
-class Annotations:
-    """Warnings and infos of one query, in the order they came up, each once. Prometheus' texts."""
+#: Where an expression stands in the query: the way from its root, by numbers of children.
+Place = tuple[int, ...]
+_Told = dict[str, Place | None]
 
-    warnings: list[str] = field(default_factory=list)
-    infos: list[str] = field(default_factory=list)
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """Warnings and infos of one query, in the order they came up, each once. Prometheus' texts.
+
+    `at` and `argument` give the same notes as seen from another expression: what is noted through them is
+    about it. What is said of several expressions is said of the last, as in Prometheus.
+    """
+
+    place: Place | None = None  # None: about no expression
+    told_warnings: _Told = field(default_factory=dict)
+    told_infos: _Told = field(default_factory=dict)
+
+    def at(self, place: Place | None) -> Annotations:
+        return Annotations(place, self.told_warnings, self.told_infos)
+
+    def argument(self, number: int) -> Annotations:
+        """About an argument of the expression (of an aggregation: 0 its parameter, 1 what it is over)."""
+        return self if self.place is None else self.at((*self.place, number))
 
     def warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+        _tell(self.told_warnings, text, self.place)
 
     def info(self, text: str) -> None:
-        if text not in self.infos:
-            self.infos.append(text)
+        _tell(self.told_infos, text, self.place)
+
+    @property
+    def warnings(self) -> list[str]:
+        return list(self.told_warnings)
+
+    @property
+    def infos(self) -> list[str]:
+        return list(self.told_infos)
+
+    @property
+    def placed(self) -> bool:
+        """Whether anything is about an expression."""
+        return any(p is not None for told in (self.told_warnings, self.told_infos) for p in told.values())
+
+    def positioned(self, positions: Mapping[Place, str]) -> Annotations:
+        """With the position of what each is about behind it, as Prometheus has it: ` (1:25)`."""
+
+        def shown(told: _Told) -> _Told:
+            at = {text: positions.get(place) if place is not None else None for text, place in told.items()}
+            return {f"{text} ({found})" if found else text: None for text, found in at.items()}
+
+        return Annotations(None, shown(self.told_warnings), shown(self.told_infos))
+
+
+def _tell(told: _Told, text: str, place: Place | None) -> None:
+    before = told.get(text)
+    told[text] = place if before is None or place is None else max(before, place)
 
 
 Value = Scalar | String | Vector

@@ -1,7 +1,7 @@
 """Prometheus' own words: annotations, errors, numbers and label sets as text. Pure.
 
-Source: Prometheus 3.x `util/annotations`, `promql/engine.go`. Prometheus appends the position in the query,
-` (1:6)`; whoever knows positions does that.
+Source: Prometheus 3.x `util/annotations`, `promql/engine.go`. The position in the query, ` (1:6)`, comes
+behind them at the end (shim/promql/positions.py).
 """
 
 from __future__ import annotations

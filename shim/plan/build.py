@@ -71,9 +71,9 @@ def _build(tree: Any, ctx: Context) -> Node:
         case pp.StringLiteral():
             return Text(ctx.grid, tree.val)
         case pp.ParenExpr():
-            return _build(tree.expr, ctx)
+            return _build(tree.expr, _inside(ctx))
         case pp.UnaryExpr():
-            return Negate(ctx.grid, _build(tree.expr, ctx))
+            return Negate(ctx.grid, _build(tree.expr, _inside(ctx)))
         case pp.VectorSelector():
             return _select(tree, ctx)
         case pp.MatrixSelector():
@@ -87,6 +87,11 @@ def _build(tree: Any, ctx: Context) -> Node:
         case pp.BinaryExpr():
             return _binary(tree, ctx)
     raise Unsupported(f"{type(tree).__name__} is not supported")
+
+
+def _inside(ctx: Context, child: int = 0) -> Context:
+    """The context of a child of what is being built."""
+    return replace(ctx, place=(*ctx.place, child))
 
 
 # ---------------------------------------------------------------- selectors
@@ -163,16 +168,15 @@ def _call(tree: pp.Call, ctx: Context) -> Node:
     arguments = list(tree.args)
     ranged = next((i for i, a in enumerate(arguments) if _is_range(a)), None)
     if ranged is not None:
-        source = _unwrap(arguments.pop(ranged))
-        args = tuple(_build(a, ctx) for a in arguments)
-        return _range_call(name, source, args, ctx)
+        args = tuple(_build(a, _inside(ctx, i)) for i, a in enumerate(arguments) if i != ranged)
+        return _range_call(name, arguments[ranged], args, ctx, ranged)
     if name not in supported.functions():
         raise Unsupported(f"function {name}() is not supported yet")
-    args = tuple(_build(a, ctx) for a in arguments)
+    args = tuple(_build(a, _inside(ctx, i)) for i, a in enumerate(arguments))
     if name == "timestamp" and isinstance(args[0], Select):
         return SampleTimes(args[0])
     absent = _absent_labels(arguments[0]) if name == "absent" else lb.EMPTY
-    return Call(ctx.grid, name, args, absent)
+    return Call(ctx.grid, name, args, absent, ctx.place)
 
 
 def _info(tree: pp.Call, ctx: Context) -> Info:
@@ -184,7 +188,7 @@ def _info(tree: pp.Call, ctx: Context) -> Info:
         given = _conditions(selector)
     at = _first_look(tree.args[0], ctx) or ctx.grid
     source = Select(ctx.grid, info_matchers(given or ()), at, ctx.lookback_ms)
-    return Info(ctx.grid, _build(tree.args[0], ctx), SampleTimes(source, of_info=True), given)
+    return Info(ctx.grid, _build(tree.args[0], _inside(ctx)), SampleTimes(source, of_info=True), given)
 
 
 def _first_look(tree: Any, ctx: Context) -> Grid | None:
@@ -219,14 +223,17 @@ def _of_the_query(name: str, ctx: Context) -> float:
     return ms[name] / 1000
 
 
-def _range_call(name: str, source: Any, args: tuple[Node, ...], ctx: Context) -> Node:
+def _range_call(name: str, ranged: Any, args: tuple[Node, ...], ctx: Context, number: int) -> Node:
+    """A function of `ranged`, its argument of that number, and of `args`, the others."""
+    source = _unwrap(ranged)
     if name not in supported.range_functions():
         raise Unsupported(f"function {name}() is not supported yet")
     node: Node
     if isinstance(source, pp.SubqueryExpr):
-        node = _subquery(name, source, args, ctx)
+        inner, ends, range_ms = _subquery_inner(source, _inside(ctx, number), _parens(ranged))
+        node = SubqueryCall(ctx.grid, name, inner, ends, range_ms, args, ctx.place)
     else:
-        node = RangeCall(ctx.grid, name, _window(source, ctx), ctx.lookback_ms, args)
+        node = RangeCall(ctx.grid, name, _window(source, ctx), ctx.lookback_ms, args, ctx.place)
     if name == "absent_over_time":
         # The labels are those of the matchers, so `absent` does the rest over whether anything was there.
         return Call(ctx.grid, "absent", (_present(node),), _absent_labels(source))
@@ -238,13 +245,8 @@ def _present(node: Node) -> Node:
     return replace(node, function="present_over_time")
 
 
-def _subquery(name: str, tree: pp.SubqueryExpr, args: tuple[Node, ...], ctx: Context) -> SubqueryCall:
-    inner, ends, range_ms = _subquery_inner(tree, ctx)
-    return SubqueryCall(ctx.grid, name, inner, ends, range_ms, args)
-
-
-def _subquery_inner(tree: pp.SubqueryExpr, ctx: Context) -> tuple[Node | None, Grid, int]:
-    """What is evaluated, the ends of its windows and their length.
+def _subquery_inner(tree: pp.SubqueryExpr, ctx: Context, parens: int = 0) -> tuple[Node | None, Grid, int]:
+    """What is evaluated, the ends of its windows and their length; `parens` stand around the subquery.
 
     Inner times are the multiples of the step in (first end - range, last end]: left-open, as in 3.x.
     """
@@ -261,7 +263,7 @@ def _subquery_inner(tree: pp.SubqueryExpr, ctx: Context) -> tuple[Node | None, G
             raise ExecutionError(
                 f"subquery of {grid.steps} steps: at most {_MAX_SUBQUERY_STEPS} are evaluated"
             )
-        inner = _build(tree.expr, replace(ctx, grid=grid))
+        inner = _build(tree.expr, replace(ctx, grid=grid, place=(*ctx.place, *(0,) * (parens + 1))))
     return inner, ends, range_ms
 
 
@@ -273,6 +275,11 @@ def _unwrap(tree: Any) -> Any:
     while isinstance(tree, pp.ParenExpr):
         tree = tree.expr
     return tree
+
+
+def _parens(tree: Any) -> int:
+    """How many parentheses stand around an expression."""
+    return 1 + _parens(tree.expr) if isinstance(tree, pp.ParenExpr) else 0
 
 
 def _absent_labels(tree: Any) -> lb.Labels:
@@ -310,18 +317,19 @@ def _aggregate(tree: pp.AggregateExpr, ctx: Context) -> Aggregate:
     if tree.modifier is not None:
         without = str(tree.modifier.type).endswith("Without")
         grouping = Grouping(tuple(tree.modifier.labels), without)
-    param = None if tree.param is None else _build(tree.param, ctx)
-    return Aggregate(ctx.grid, op, grouping, _build(tree.expr, ctx), param)
+    param = None if tree.param is None else _build(tree.param, _inside(ctx, 0))
+    return Aggregate(ctx.grid, op, grouping, _build(tree.expr, _inside(ctx, 1)), param, ctx.place)
 
 
 def _binary(tree: pp.BinaryExpr, ctx: Context) -> Binary:
     op = str(tree.op).lower()
     if op not in supported.OPERATORS:
         raise Unsupported(f"operator {op} is not supported yet")
-    left, right = _build(tree.lhs, ctx), _build(tree.rhs, ctx)
+    left, right = _build(tree.lhs, _inside(ctx, 0)), _build(tree.rhs, _inside(ctx, 1))
     mod = tree.modifier
     return_bool = bool(mod and mod.return_bool)
-    return Binary(ctx.grid, op, left, right, _matching(mod, op), return_bool, _fill(tree, op, ctx))
+    fill = _fill(tree, op, ctx)
+    return Binary(ctx.grid, op, left, right, _matching(mod, op), return_bool, fill, ctx.place)
 
 
 def _fill(tree: pp.BinaryExpr, op: str, ctx: Context) -> Fill:

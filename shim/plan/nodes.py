@@ -3,6 +3,7 @@
 Building the plan (build.py) resolves `offset`, `@`, step, lookback and subquery alignment; after it nobody
 looks at those words again. `grid` is always where the node's own value stands; `at` of a selector is where in
 the data's time it looks, and has one point when `@` fixes it (then the value is repeated over `grid`).
+`place` is where the expression stands in the query, for annotations: nodes that differ in it alone are equal.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.grid import Grid
 from shim.labels import NAME, Labels
 from shim.matching import Matcher
+from shim.values import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class RangeCall:
     window: Window
     lookback_ms: int
     args: tuple[Node, ...] = ()
+    place: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class SubqueryCall:
     ends: Grid
     window_ms: int
     args: tuple[Node, ...] = ()
+    place: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ class Call:
     function: str
     args: tuple[Node, ...]
     absent_labels: Labels = ()
+    place: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,7 @@ class Aggregate:
     grouping: Grouping
     child: Node
     param: Node | None = None
+    place: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,7 @@ class Merged:
     grouping: Grouping
     child: Select | RangeCall
     outer: tuple[Grouping, ...] = ()
+    place: Place | None = field(default=None, compare=False, repr=False)
 
     @property
     def at_once(self) -> Merged:
@@ -181,6 +188,7 @@ class Binary:
     matching: Matching | None = None
     return_bool: bool = False
     fill: Fill = NO_FILL  # what stands in where a side has no partner
+    place: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,4 +225,5 @@ class Context:
     start_ms: int = field(default=0)  # what start() and end() mean: those of the whole query
     end_ms: int = field(default=0)
     step_ms: int = field(default=0)  # of the whole query, 0 for an instant
+    place: Place = ()  # of what is being built
     experimental: bool = True  # whether what Prometheus calls experimental may be used

@@ -136,7 +136,7 @@ class Leaves:
         samples = self._samples(part, window)
         self.check_histograms(samples, window.ends.steps)
         return over_windows(
-            name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes
+            name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes.at(leaf.place)
         )
 
     def check_histograms(self, samples: Samples, steps: int) -> None:
@@ -156,7 +156,7 @@ class Leaves:
         if name == "quantile_over_time":
             assert isinstance(args[0], Scalar)
             q = args[0].values
-            note_invalid_quantile(Scalar(q), self.notes)
+            note_invalid_quantile(Scalar(q), self.notes.at(leaf.place).argument(0))
         return distributions.observations(self.reader, part, keys, name, ends, window_ms, q)
 
     def _set_window(self, part: Part, keys: Keys, leaf: RangeCall) -> Vector:
@@ -208,28 +208,27 @@ class Leaves:
             return self._merged_part(parts[0], node.at_once, args)
         vector = joined_loose([self._merged_part(p, node, args) for p in parts], steps)
         for grouping in (node.grouping, *node.outer):
-            vector = self._sum(vector, grouping)
+            vector = self._sum(vector, grouping, node)
         return vector
 
     def _merged_part(self, part: Part, node: Merged, args: Sequence[Value]) -> Vector:
         """The innermost sums of one part."""
         child = node.child
         if isinstance(child, Select):
-            return self._merged_instant(part, child, node.grouping)
-        return self._merged_window(part, child, node.grouping, args)
+            return self._merged_instant(part, child, node)
+        return self._merged_window(part, child, node, args)
 
-    def _merged_instant(self, part: Part, child: Select, grouping: Grouping) -> Vector:
+    def _merged_instant(self, part: Part, child: Select, node: Merged) -> Vector:
         if part.kind != "set":  # a running total counts only while its series is alive: not of the group's
-            return self._sum(self._instant(part, child)[0], grouping)
-        keys = _groups(part.labels, grouping)
+            return self._sum(self._instant(part, child)[0], node.grouping, node)
+        keys = _groups(part.labels, node.grouping)
         return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
 
-    def _merged_window(
-        self, part: Part, child: RangeCall, grouping: Grouping, args: Sequence[Value]
-    ) -> Vector:
+    def _merged_window(self, part: Part, child: RangeCall, node: Merged, args: Sequence[Value]) -> Vector:
+        grouping = node.grouping
         if self._merges(part, child.function, grouping):
             return self._window(part, _groups(part.labels, grouping, lb.dropping_name), child, args)
-        return self._sum(self._window(part, _named(part, child.function), child, args), grouping)
+        return self._sum(self._window(part, _named(part, child.function), child, args), grouping, node)
 
     def _merges(self, part: Part, function: str, grouping: Grouping) -> bool:
         """Whether a function of the sum of a group is the sum of the function."""
@@ -244,8 +243,9 @@ class Leaves:
                 return function in ("rate", "increase")
         return False
 
-    def _sum(self, vector: Vector, grouping: Grouping) -> Vector:
-        return aggregate("sum", vector, grouping.labels, grouping.without, None, self.notes)
+    def _sum(self, vector: Vector, grouping: Grouping, node: Merged) -> Vector:
+        notes = self.notes.at(node.place)
+        return aggregate("sum", vector, grouping.labels, grouping.without, None, notes)
 
     # ------------------------------------------------------------ series
 

@@ -79,5 +79,23 @@ def test_known_differences_in_meaning(p: Pipeline) -> None:
     summed = list(p.instant("sum_over_time(set[5m:1m])", NOW_S).values())
     one_by_one = [list(p.instant("set", NOW_S - 60 * k).values()) for k in range(5)]
     assert summed == [sum(v for found in one_by_one for v in found)]
-    [warning] = p.answer("histogram_quantile(0.5, counter)", Grid.instant(NOW_S * 1000)).notes.warnings
-    assert warning.endswith('is missing or has a malformed value of "" for metric name "counter"')
+
+
+@pytest.mark.parametrize(
+    ("query", "position"),
+    [
+        ("histogram_quantile(0.5, counter)", "1:25"),
+        ("histogram_quantile(7, counter)", "1:20"),
+        ("sum(\n rate(gauge[1m]))", "2:7"),
+        ("quantile by (a) (7, gauge)", "1:18"),
+        ("topk(1, distribution)", "1:1"),
+        ("1 + min(distribution)", "1:9"),
+        ("gauge + on () (gauge > distribution)", "1:16"),
+        ("sum({__name__=~'gauge|distribution'})", "1:5"),
+        ("max_over_time(rate(gauge[1m])[5m:1m])", "1:20"),
+        ("quantile_over_time(7, distribution[1m])", "1:20"),
+    ],
+)
+def test_annotations_end_in_their_position(p: Pipeline, query: str, position: str) -> None:
+    notes = p.answer(query, Grid.instant(NOW_S * 1000)).notes
+    assert any(text.endswith(f" ({position})") for text in (*notes.warnings, *notes.infos)), notes

@@ -13,7 +13,7 @@ from shim.values import Annotations, Floats, Scalar, Vector
 
 def quantile(groups: Groups, q: Scalar, notes: Annotations) -> Vector:
     """The q-quantile of each group, q per step."""
-    note_invalid_quantile(q, notes)
+    note_invalid_quantile(q, notes.argument(0))
     return floats_only(groups, "quantile", notes, lambda kept: _quantile(groups, q.values, kept))
 
 

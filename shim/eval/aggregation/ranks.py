@@ -53,7 +53,7 @@ def limit_ratio(groups: Groups, ratio: Scalar, notes: Annotations) -> Vector:
         raise ExecutionError("Ratio value is NaN")
     capped = np.clip(ratio.values, -1.0, 1.0)
     for value in np.unique(ratio.values[capped != ratio.values]):
-        notes.warn(invalid_ratio(float(value), math.copysign(1.0, float(value))))
+        notes.argument(0).warn(invalid_ratio(float(value), math.copysign(1.0, float(value))))
     vector = groups.vector
     keep = vector.present & _sampled(_offsets(vector.labels), capped)
     chosen = _sampled(_offsets(vector.histogram_labels), capped)

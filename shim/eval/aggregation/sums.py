@@ -42,7 +42,7 @@ def _result(groups: Groups, floats: Floats, *, mean: bool, notes: Annotations) -
     histogram_counts = groups.histogram_counts()
     present = (float_counts > 0) & (histogram_counts == 0)
     if ((float_counts > 0) & (histogram_counts > 0)).any():
-        notes.warn(MIXED_IN_AGGREGATION)
+        notes.argument(1).warn(MIXED_IN_AGGREGATION)
     labels, histograms = [], []
     for group, name in enumerate(groups.labels):
         if groups.histogram_rows[group]:

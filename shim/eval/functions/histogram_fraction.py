@@ -18,7 +18,8 @@ from shim.values import Bools, Floats, Value, Vector
 
 def _histogram_fraction(context: Context, args: Sequence[Value]) -> Value:
     lower, upper, vector = scalar_of(args[0]), scalar_of(args[1]), vector_of(args[2])
-    classic, natives = split(vector, context.notes)
+    notes = context.notes.argument(2)
+    classic, natives = split(vector, notes)
     labels: list[Labels] = []
     values: list[Floats] = []
     present: list[Bools] = []
@@ -27,7 +28,7 @@ def _histogram_fraction(context: Context, args: Sequence[Value]) -> Value:
         values.append(histogram_fraction(lower, upper, histogram))
         present.append(histogram.present)
         if (np.isnan(histogram.sum) & histogram.present).any():
-            context.notes.info(nan_in_fraction(lbl.get(name, lbl.NAME)))
+            notes.info(nan_in_fraction(lbl.get(name, lbl.NAME)))
     for one in classic:
         labels.append(one.labels)
         values.append(computed(one, [lower, upper], bucket_fraction))

@@ -22,7 +22,8 @@ Row = tuple[Labels, Floats, Bools]
 
 def _histogram_quantile(context: Context, args: Sequence[Value]) -> Value:
     q, vector, notes = scalar_of(args[0]), vector_of(args[1]), context.notes
-    note_invalid_quantile(Scalar(q), notes)
+    note_invalid_quantile(Scalar(q), notes.argument(0))
+    notes = notes.argument(1)
     return _vector(vector.steps, list(_rows(q, *split(vector, notes), notes)))
 
 
@@ -33,8 +34,9 @@ def _histogram_quantiles(context: Context, args: Sequence[Value]) -> Value:
     """
     vector, name, notes = vector_of(args[0]), text_of(args[1]), context.notes
     wanted = [scalar_of(arg) for arg in args[2:]]
-    for q in wanted:
-        note_invalid_quantile(Scalar(q), notes)
+    for number, q in enumerate(wanted, 2):
+        note_invalid_quantile(Scalar(q), notes.argument(number))
+    notes = notes.argument(0)
     classic, natives = split(vector, notes)
     found: list[Row] = []
     for q in wanted:

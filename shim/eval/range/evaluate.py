@@ -105,4 +105,4 @@ def _note_names(function: RangeFunction, labels: Sequence[Labels], notes: Annota
         return
     for name in {lbl.get(one, lbl.NAME): None for one in labels}:
         if name and not name.endswith(COUNTER_SUFFIXES):
-            notes.info(not_a_counter(name))
+            notes.argument(0).info(not_a_counter(name))

@@ -14,7 +14,7 @@ def _quantile(cells: Cells) -> Floats:
 
 
 def _check(cells: Cells, notes: Annotations) -> None:
-    note_invalid_quantile(Scalar(cells.parameters[0]), notes)
+    note_invalid_quantile(Scalar(cells.parameters[0]), notes.argument(0))
 
 
 FUNCTIONS = (RangeFunction("quantile_over_time", _quantile, parameters=1, check=_check),)

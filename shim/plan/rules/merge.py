@@ -23,5 +23,5 @@ def merge_sums(node: Node) -> Node:
     if isinstance(child, Merged):
         return replace(child, outer=(*child.outer, node.grouping))
     if isinstance(child, Select) or (isinstance(child, RangeCall) and child.function in MERGEABLE):
-        return Merged(node.grid, node.grouping, child)
+        return Merged(node.grid, node.grouping, child, place=node.place)
     return node
