@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
-import numpy as np
-
 from indexer.columns import Block, FrameRows, cut, join, resolve, series_rows, sort
 from indexer.schema.tables import KINDS, Kind
 from indexer.series import SeriesRegistry, U64s
@@ -73,16 +71,7 @@ class Inserter:
 
     def _ids(self, units: Sequence[Unit]) -> list[U64s]:
         """For each unit the ids of its strings; one recording for all of them."""
-        wanted: dict[int, set[str]] = {}
-        for unit in units:
-            wanted.setdefault(unit.frame.org_id, set()).update(unit.frame.strings)
-        recorded = self._strings.bulk_record(wanted)
-        out = []
-        for unit in units:
-            strings = unit.frame.strings
-            ids = recorded.get(unit.frame.org_id, {})
-            out.append(np.fromiter(map(ids.__getitem__, strings), np.uint64, len(strings)))
-        return out
+        return self._strings.record_columns([(unit.frame.org_id, unit.frame.strings) for unit in units])
 
     def _write_series(self, frames: Sequence[FrameRows]) -> None:
         """Put series into their table that are not known to be there, before any sample of theirs."""

@@ -56,6 +56,17 @@ class LruCache:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
+    def get_list(self, keys: Sequence[str]) -> list[int | None]:
+        """What get_many answers, in the order of the keys: without a dict, for whole columns of strings."""
+        with self._lock:
+            found = list(map(self._young.get, keys))
+            if self._old and None in found:
+                for at, value in enumerate(found):
+                    if value is None and (older := self._old.pop(keys[at], None)) is not None:
+                        found[at] = older
+                        self._put(keys[at], older)
+            return found
+
     def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
         with self._lock:
             found = dict(zip(keys, map(self._young.get, keys), strict=True))

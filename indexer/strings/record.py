@@ -8,11 +8,12 @@ Sync and thread-safe. Source: Sentry's string indexer (bulk_record in three step
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence, Set
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
 
-from indexer.strings.cache import StringCache
+from indexer.strings.cache import LruCache, StringCache
 from indexer.strings.ids import STATIC_IDS, STATIC_STRINGS
 from indexer.strings.keys import FetchType, KeyCollection, KeyResults, cache_keys
 from indexer.strings.store import IdStore
@@ -67,10 +68,32 @@ class StringIndexer:
 
     def record_array(self, org_id: int, strings: Sequence[str]) -> npt.NDArray[np.uint64]:
         """The ids of strings in their order, as uint64. Raises StoreError."""
-        if not strings:
-            return np.zeros(0, np.uint64)
-        ids = self.bulk_record({org_id: set(strings)})[org_id]
-        return np.fromiter(map(ids.__getitem__, strings), np.uint64, len(strings))
+        return self.record_columns([(org_id, strings)])[0]
+
+    def record_columns(self, columns: Sequence[tuple[int, Sequence[str]]]) -> list[npt.NDArray[np.uint64]]:
+        """For each (org, strings) the ids in their order, as uint64, recorded together. Raises StoreError.
+
+        As bulk_record, but what the nearest cache knows costs one look-up: an agent sends the strings of
+        100,000 series again and again, a bucket's rows are no more than its strings, and what bulk_record
+        builds on its way (sets, dicts, results of each step) took four times the INSERT.
+        """
+        near = self._caches[0] if self._caches else None
+        found: list[list[int | None]] = []
+        wanted: dict[int, set[str]] = {}
+        for org_id, strings in columns:
+            ids: list[int | None] = [None] * len(strings)
+            if isinstance(near, LruCache):
+                ids = near.get_list(cache_keys(org_id, strings))
+            unknown = [strings[at] for at in _gaps(ids)]
+            if unknown:
+                wanted.setdefault(org_id, set()).update(unknown)
+            self.fetched[FetchType.CACHE_HIT] += len(ids) - len(unknown)
+            found.append(ids)
+        recorded = self.bulk_record(wanted) if wanted else {}
+        for (org_id, strings), ids in zip(columns, found, strict=True):
+            for at in _gaps(ids):
+                ids[at] = recorded[org_id][strings[at]]
+        return [np.array(ids, np.uint64) for ids in found]
 
     # Looking up
 
@@ -113,6 +136,15 @@ class StringIndexer:
             named = dict(zip(cache_keys(org_id, ids), ids.values(), strict=True))
             for cache in caches:
                 cache.set_many(named)
+
+
+def _gaps(ids: Sequence[int | None]) -> list[int]:
+    """Where None is."""
+    gaps: list[int] = []
+    with suppress(ValueError):  # not in the rest
+        while True:
+            gaps.append(ids.index(None, gaps[-1] + 1 if gaps else 0))
+    return gaps
 
 
 def _static(keys: KeyCollection) -> KeyResults:

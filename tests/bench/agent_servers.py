@@ -313,6 +313,7 @@ class Netdata(Peer):
 [global]
   run as user = root
   hostname = bench
+  process scheduling policy = keep
   update every = 10
 [db]
   mode = ram

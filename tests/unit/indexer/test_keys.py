@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from indexer.strings.cache import LruCache
 from indexer.strings.ids import STATIC_IDS, STATIC_STRINGS, string_id
 from indexer.strings.keys import FetchType, KeyCollection, KeyResult, KeyResults, Metadata
 from indexer.strings.record import StringIndexer
@@ -82,3 +83,35 @@ def test_record_array_keeps_the_order() -> None:
     got = indexer.record_array(1, ["b", "host", "a", "b"])
     assert got.tolist() == [indexer.record(1, s) for s in ("b", "host", "a", "b")]
     assert indexer.fetched[FetchType.FIRST_SEEN] == 2
+
+
+def test_record_columns_looks_up_what_the_near_cache_has() -> None:
+    near = LruCache(100)
+    indexer = StringIndexer(MemoryIdStore(), [near])
+    columns = [(1, ["b", "host", "a"]), (2, ["a", "b"]), (1, ["a", "c"]), (1, [])]
+    first = indexer.record_columns(columns)
+    assert [ids.tolist() for ids in first] == [
+        [indexer.record(org, s) for s in strings] for org, strings in columns
+    ]
+    hits = indexer.fetched[FetchType.CACHE_HIT]
+    again = indexer.record_columns(columns)
+    assert [ids.tolist() for ids in again] == [ids.tolist() for ids in first]
+    assert indexer.fetched[FetchType.CACHE_HIT] == hits + 6  # all but `host`, which is well known
+    assert indexer.fetched[FetchType.FIRST_SEEN] == 5
+
+
+def test_record_columns_keeps_what_it_uses_in_the_near_cache() -> None:
+    near = LruCache(8)  # two generations of four
+    indexer = StringIndexer(MemoryIdStore(), [near])
+    kept = indexer.record_array(1, ["kept"])
+    for i in range(50):
+        indexer.record_array(1, [f"passing-{i}"])
+        assert indexer.record_array(1, ["kept"]) == kept
+        assert len(near) <= 8
+    assert indexer.fetched[FetchType.CACHE_HIT] == 50
+
+
+def test_record_columns_without_a_near_cache() -> None:
+    indexer = StringIndexer(MemoryIdStore())
+    first, second = indexer.record_columns([(1, ["a", "a", "b"]), (1, ["b"])])
+    assert first[0] == first[1] != first[2] == second[0]
