@@ -66,14 +66,14 @@ def test_missing_extra_is_named(bare: Path) -> None:
 
 def test_check_config_explains_a_line(bare: Path, tmp_path: Path) -> None:
     (tmp_path / "mapping.yml").write_text("mappings: [{match: shop.*.hits, name: hits, labels: {shop: $1}}]")
-    (tmp_path / "meterhouse.toml").write_text('[agent]\nmapping = "mapping.yml"\n[shim]\nlookback_s = 60\n')
+    (tmp_path / "meterhouse.toml").write_text('[agent]\nmapping = "mapping.yml"\n[indexer]\nconnections = 2\n')
     done = subprocess.run(
         [bare / "meterhouse", "check-config", "--config", "meterhouse.toml", "--line", "shop.a.hits:1|c"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 'counter hits{shop="a"}' in done.stdout
-    assert "[shim] is not checked" in done.stdout
+    assert "[indexer] is not checked" in done.stdout
 
 
 @pytest.fixture
