@@ -1,0 +1,179 @@
+"""Globs against the regular expressions they were once defined by, templates, and tags in names."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.glob import Globs, problem
+from agent.line import (
+    BadLine,
+    Head,
+    Kind,
+    Limits,
+    Line,
+    NameTags,
+    Skip,
+    parse_line,
+    split_name_tags,
+    split_samples,
+)
+from agent.mapping import Mapper, Result, Rule
+from agent.mapping_file import MappingError, parse
+from agent.template import expand, for_glob, for_regex
+
+PARTS = st.sampled_from(["a", "b", "c", "a-b", "*"])
+PATTERNS = st.lists(st.lists(PARTS, min_size=1, max_size=4).map(".".join), max_size=12)
+NAMES = st.lists(st.sampled_from(["a", "b", "c", "a-b", "*", ""]), min_size=1, max_size=4).map(".".join)
+KINDS = st.sets(st.sampled_from(Kind), min_size=1).map(frozenset)
+
+
+def as_regex(pattern: str) -> re.Pattern[str]:
+    """What statsd_exporter made of a glob before it had a tree."""
+    return re.compile("^" + re.escape(pattern).replace(r"\*", "([^.]*)") + "$")
+
+
+@given(PATTERNS, NAMES)
+def test_globs_match_what_their_regular_expressions_match(patterns: list[str], name: str) -> None:
+    globs: Globs[int] = Globs()
+    for number, pattern in enumerate(patterns):
+        assert problem(pattern) is None
+        globs.add(pattern, number)
+    found = dict(globs.find(name))
+    wanted = {n: m.groups() for n, p in enumerate(patterns) if (m := as_regex(p).match(name))}
+    assert found == wanted
+
+
+@given(PATTERNS, NAMES)
+def test_globs_that_say_more_come_first(patterns: list[str], name: str) -> None:
+    globs: Globs[str] = Globs()
+    for pattern in patterns:
+        globs.add(pattern, pattern)
+    ranks = [[part == "*" for part in pattern.split(".")] for pattern, _ in globs.find(name)]
+    assert all(a <= b for a, b in pairwise(ranks))
+
+
+@given(
+    st.lists(st.tuples(st.lists(PARTS, min_size=1, max_size=3).map(".".join), KINDS), max_size=8),
+    NAMES,
+    st.sampled_from(Kind),
+)
+def test_the_first_rule_for_the_type_holds(
+    patterns: list[tuple[str, frozenset[Kind]]], name: str, kind: Kind
+) -> None:
+    rules = [
+        Rule(number=n, line=n, match=pattern, kinds=kinds, drop=True)
+        for n, (pattern, kinds) in enumerate(patterns)
+    ]
+    fitting = [rule.number for rule in rules if kind in rule.kinds and as_regex(rule.match).match(name)]
+    found = Mapper(rules, Limits()).find(name, kind)
+    assert (found[0].number if found else None) == (fitting[0] if fitting else None)
+
+
+TEMPLATES = st.text(alphabet="$${}12a_-.%", max_size=12)
+
+
+@given(TEMPLATES)
+def test_templates_of_globs(text: str) -> None:
+    """As in statsd_exporter's formatter: every reference is replaced, by nothing if it refers to nothing."""
+
+    def refer(found: re.Match[str]) -> str:
+        return {"1": "<one>", "2": "<two>"}.get(found[1], "")
+
+    expected = re.sub(r"\$\{?([a-zA-Z0-9_$]+)\}?", refer, text)
+    assert expand(for_glob(text, 2), ("all", "<one>", "<two>")) == expected
+
+
+@given(TEMPLATES)
+def test_templates_of_regular_expressions(text: str) -> None:
+    """As Go's Regexp.Expand, read one character after the other."""
+    out, rest = "", text
+    while rest:
+        if rest.startswith("$$"):
+            out, rest = out + "$", rest[2:]
+        elif found := re.match(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))", rest):
+            out += {"1": "<one>", "2": "<two>", "a": "<one>"}.get(found[1] or found[2], "")
+            rest = rest[found.end() :]
+        else:
+            out, rest = out + rest[0], rest[1:]
+    assert expand(for_regex(text, 2, {"a": 1}), ("all", "<one>", "<two>")) == out
+
+
+RULES = st.fixed_dictionaries(
+    {"match": st.sampled_from(["a.*", "*.b", "^a", "(.*)[.](b)"])},
+    optional={
+        "match_type": st.sampled_from(["glob", "regex"]),
+        "name": TEMPLATES,
+        "labels": st.dictionaries(st.sampled_from(["x", "a_b", "ü"]), TEMPLATES),
+        "action": st.sampled_from(["map", "drop"]),
+        "honor_labels": st.sampled_from(["true", "false"]),
+        "metric_type": st.sampled_from([kind.value for kind in Kind]),
+        "scale": st.sampled_from(["0", "1", "-2.5", "1e300"]),
+    },
+)
+
+
+@given(st.lists(RULES, max_size=4), st.text(max_size=8), st.sampled_from(Kind))
+def test_a_mapper_gives_a_usable_head_or_none(rules: list[dict[str, object]], name: str, kind: Kind) -> None:
+    limits = Limits(max_name_bytes=20, max_tags=3, max_tag_bytes=20)
+    try:
+        mapper = parse(repr({"mappings": rules})).mapper(limits)
+    except MappingError:
+        return  # a glob as a regular expression, or no name
+    for sent in (Head(kind, name, ()), Head(kind, "a.b", (("a.b", "1"), ("x", "2")), weight=4.0)):
+        mapped = mapper.explain(sent)
+        made = mapped.head
+        assert (made is None) == (mapped.result in (Result.DROPPED, Result.ERROR))
+        if made is not None and mapped.result is Result.MAPPED:
+            assert 0 < len(made.name.encode()) <= 20
+            assert len(made.tags) <= 3
+            assert list(made.tags) == sorted(dict(made.tags).items())
+            assert all(value for _, value in made.tags)
+            assert made.weight in (1.0, 4.0)
+
+
+STYLES = st.lists(st.sampled_from(["influx", "librato", "signalfx"]), unique=True).map(tuple)
+
+
+@given(st.binary(max_size=12) | st.text(alphabet="ab=,#[]", max_size=12).map(str.encode), STYLES)
+def test_tags_in_names_as_a_regular_expression(name: bytes, styles: tuple[NameTags, ...]) -> None:
+    head, tags, paired = split_name_tags(name, styles)
+    brackets = re.fullmatch(rb"([^\[\]]*)\[([^\]]*)\](.*)", name, re.DOTALL) if "signalfx" in styles else None
+    marks = b"".join({"librato": b"#", "influx": b","}.get(style, b"") for style in styles)
+    if brackets:
+        assert (head, tags, paired) == (brackets[1] + brackets[3], brackets[2], True)
+    elif "signalfx" in styles and set(b"[]") & set(name):
+        assert (head, tags, paired) == (name, b"", False)
+    else:
+        before, *after = re.split(b"[" + marks + b"]", name, maxsplit=1) if marks else [name]
+        assert (head, tags, paired) == (before, after[0] if after else b"", True)
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [b"x", b":", b"1", b"|", b"c", b"ms", b"@0.5", b"#a:b", b"T5", b"s", b"g", b"+", b"c:id"]
+    ),
+    max_size=16,
+).map(b"".join)
+
+
+@given(LINES)
+def test_further_samples_are_the_line_s_own_text_and_have_none_themselves(line: bytes) -> None:
+    parts = list(split_samples(line, Limits()))
+    name = line[: line.find(b":") + 1]
+    if parts:
+        assert len(parts) > 1
+        assert name + b":".join(part.removeprefix(name) for part in parts) == line
+    for part in parts:
+        assert not list(split_samples(part, Limits()))
+
+
+@given(LINES)
+def test_a_good_line_has_no_further_samples(line: bytes) -> None:
+    parsed = parse_line(line, Limits())
+    assert isinstance(parsed, Line | BadLine | Skip)
+    if isinstance(parsed, Line):
+        assert not list(split_samples(line, Limits()))
