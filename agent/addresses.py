@@ -10,12 +10,15 @@ import errno
 import os
 import socket
 import stat
+import struct
 from pathlib import Path
 from typing import Any, Final
 
 #: Linux: like SO_RCVBUF, but beyond net.core.rmem_max; for privileged processes.
 SO_RCVBUFFORCE: Final = 33
 _BACKLOG: Final = 1024
+_SO_MEMINFO: Final = 55  # Linux 4.12: nine u32, the last is the drop counter
+_MEMINFO: Final = struct.Struct("=9I")
 
 
 class AddressError(OSError):
@@ -127,6 +130,16 @@ def name_of(sock: socket.socket) -> str:
     if sock.family == socket.AF_UNIX:
         return str(name)
     return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def kernel_drops(sock: socket.socket) -> int | None:
+    """Packets the kernel dropped because the receive buffer was full; None where it does not say."""
+    if sock.fileno() < 0:
+        return None
+    try:
+        return int(_MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[8])
+    except (OSError, struct.error):
+        return None
 
 
 def grow_receive_buffer(sock: socket.socket, size_bytes: int) -> int:

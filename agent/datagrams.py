@@ -10,10 +10,10 @@ Knows nothing of lines but where they end.
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from agent.addresses import kernel_drops
 from agent.core import Received, ReceiveOptions
 from agent.loop import Loop, Timer
 from agent.relay import NotSent, Relay, Relayed
@@ -25,8 +25,6 @@ BATCH_BYTES: Final = 128 << 10
 PACKET_BYTES: Final = 256 << 10
 #: Kernel memory that a small packet takes in the receive buffer (8 MB hold 10,082 of 74 bytes).
 _KERNEL_PACKET_BYTES: Final = 832
-_SO_MEMINFO: Final = 55  # Linux 4.12: nine u32, the last is the drop counter
-_MEMINFO: Final = struct.Struct("=9I")
 _NEWLINE: Final = 10
 
 
@@ -72,8 +70,8 @@ class DatagramListener:
 
     def kernel_drops(self) -> int | None:
         """Packets the kernel dropped because the buffer was full; None where it does not say."""
-        drops = [reader.kernel_drops() for reader in self._readers]
-        return sum(n or 0 for n in drops) if any(n is not None for n in drops) else None
+        drops = [n for reader in self._readers if (n := kernel_drops(reader.sock)) is not None]
+        return sum(drops) if drops else None
 
 
 class _Reader:
@@ -90,7 +88,7 @@ class _Reader:
     ) -> None:
         self.received = received
         self._relay = relay
-        self._sock = sock
+        self.sock = sock
         self._sink = sink
         # A Unix socket's queue is short, and its senders wait, or lose packets, when it is full.
         self._nap_s = 0.0 if sock.family == socket.AF_UNIX else nap_s
@@ -106,30 +104,19 @@ class _Reader:
     def stop(self) -> None:
         """Takes what the kernel still holds, and closes the socket."""
         if self._timer is None:
-            self._loop.remove_reader(self._sock)
+            self._loop.remove_reader(self.sock)
         else:
             self._timer.cancel()
-        most = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // BATCH_BYTES + 1
+        most = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // BATCH_BYTES + 1
         for _ in range(most):  # a sender that goes on must not keep us here
             if not self._read():
                 break
-        self._sock.close()
-
-    def kernel_drops(self) -> int | None:
-        """Packets the kernel dropped because the buffer was full; None where it does not say."""
-        if self._sock.fileno() < 0:
-            return None
-        try:
-            return int(
-                _MEMINFO.unpack(self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[8]
-            )
-        except (OSError, struct.error):
-            return None
+        self.sock.close()
 
     def _on_readable(self) -> None:
         self._read()
         if self._nap_s and not self.behind:
-            self._loop.remove_reader(self._sock)
+            self._loop.remove_reader(self.sock)
             self._timer = self._loop.call_later(self._nap_s, self._after_nap)
 
     def _after_nap(self) -> None:
@@ -140,11 +127,11 @@ class _Reader:
             self._timer = self._loop.call_later(self._nap_s, self._after_nap)
         else:
             self._timer = None
-            self._loop.add_reader(self._sock, self._on_readable)
+            self._loop.add_reader(self.sock, self._on_readable)
 
     def _read(self) -> int:
         """Hands on what is there, up to a batch; gives the number of packets."""
-        buffer, receive, flags = self._buffer, self._sock.recv_into, socket.MSG_TRUNC
+        buffer, receive, flags = self._buffer, self.sock.recv_into, socket.MSG_TRUNC
         end = packets = 0
         try:
             while end < BATCH_BYTES:

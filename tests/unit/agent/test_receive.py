@@ -1,0 +1,339 @@
+"""Datagrams into a core, over real sockets: the same cases for both cores."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer, name_of, split
+from agent.build_frame import Sender
+from agent.core import Core, DatagramReceiver, ReceiveOptions
+from agent.frame import decode, encode
+from agent.line import Reason
+from agent.python_core import PythonCore
+from agent.relay import NotSent
+from agent.settings import AgentSettings, Aggregate, Receive
+from tests.unit.agent.sinks import TestLoop
+from tests.unit.agent.state import state_of_frames
+
+UDP = socket.SOCK_DGRAM
+SENDER = Sender(agent="a", epoch=1)
+KINDS: dict[str, Callable[..., Core]] = {"python": PythonCore}
+with contextlib.suppress(ImportError):  # where no compiler was; tests/e2e/test_wheel.py is about that
+    KINDS["native"] = importlib.import_module("agent.native.core").NativeCore
+
+
+class Receiving:
+    """A core, what it receives with, and what came out of it."""
+
+    def __init__(self, kind: Callable[..., Core], loop: TestLoop, **settings: Any) -> None:
+        self.loop = loop
+        self.woken = threading.Event()
+        self.core = kind(AgentSettings(**settings), None, self.woken.set)
+        self.receivers: list[DatagramReceiver] = []
+        self.nap_ms = 1
+        self.relay: socket.socket | None = None
+        self.events: socket.socket | None = None
+
+    def open(self, *socks: socket.socket) -> DatagramReceiver:
+        options = ReceiveOptions(loop=self.loop, nap_ms=self.nap_ms, relay=self.relay, events=self.events)
+        self.receivers.append(self.core.receive(socks, options))
+        return self.receivers[-1]
+
+    def until_packets(self, count: int) -> None:
+        self.loop.until(lambda: sum(r.received.packets for r in self.receivers) == count)
+
+    def until_lines(self, count: int) -> None:
+        self.loop.until(lambda: self.core.stats.lines == count)
+
+    def frames(self, max_rows: int = 1_000) -> int:
+        """Makes all frames; gives their number of rows."""
+        rows = 0
+        while frame := self.core.next_frame(SENDER, 1, 1, max_rows=max_rows, max_bytes=1 << 20):
+            rows += frame.rows
+        return rows
+
+    def totals(self) -> dict[str, float]:
+        """All counters by name."""
+        self.core.flush_all(2_000_000_000_000)
+        out: dict[str, float] = {}
+        while frame := self.core.next_frame(SENDER, 1, 1, max_rows=1_000, max_bytes=1 << 20):
+            for (kind, name, _, _), value in state_of_frames([decode(encode(frame))]).items():
+                if kind == "counter":
+                    out[name] = out.get(name, 0.0) + value
+        return out
+
+    def stop(self) -> None:
+        while self.receivers:
+            self.receivers.pop().stop()
+
+    def close(self) -> None:
+        self.stop()
+        self.core.close()
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Receiving]]:
+    made: list[Receiving] = []
+    with TestLoop() as loop:
+
+        def make(**settings: Any) -> Receiving:
+            made.append(Receiving(KINDS[request.param], loop, **settings))
+            return made[-1]
+
+        yield make
+        for one in made:
+            one.close()
+
+
+@pytest.fixture
+def udp() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A bound socket for a receiver, and one that is connected to it."""
+    sock = bind("agent.udp", "127.0.0.1:0", UDP)
+    grow_receive_buffer(sock, 8 << 20)
+    with socket.socket(socket.AF_INET, UDP) as sender:
+        sender.connect(sock.getsockname())
+        yield sock, sender
+
+
+@pytest.fixture
+def other() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A socket that does not block, and the other server's, which it is connected to."""
+    with bind("other", "127.0.0.1:0", UDP) as there, socket.socket(socket.AF_INET, UDP) as sock:
+        there.settimeout(10)
+        grow_receive_buffer(there, 8 << 20)
+        sock.setblocking(False)
+        sock.connect(there.getsockname())
+        yield sock, there
+
+
+Udp = tuple[socket.socket, socket.socket]
+Make = Callable[..., Receiving]
+
+
+def test_packets_are_whole_lines(make: Make, udp: Udp) -> None:
+    receiving = make()
+    receiver = receiving.open(udp[0])
+    packets = [b"a:1|c", b"b:1|c\nc:1|c", b"", b"d:1|c\n", b"\xff\x00", b"x" * 65_507, b"e:1|c\r\ne:2|c\r\n"]
+    for packet in packets:
+        udp[1].send(packet)
+    receiving.until_packets(len(packets))
+    receiving.until_lines(8)
+    assert receiving.totals() == {"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0, "e": 3.0}
+    assert receiver.received.bytes == sum(map(len, packets))
+    assert receiver.received.cut_off == 0
+    assert receiver.kernel_drops() == 0
+    assert receiving.core.stats.bad == {Reason.NO_VALUE: 2}
+
+
+@pytest.mark.parametrize("nap_ms", [0, 1, 20])
+def test_bursts_with_pauses(make: Make, udp: Udp, nap_ms: int) -> None:
+    """Through the nap and back to waiting, many times."""
+    receiving = make()
+    receiving.nap_ms = nap_ms
+    receiving.open(udp[0])
+    for burst in range(30):
+        for _ in range(20):
+            udp[1].send(b"x%d:1|c" % burst)
+        if burst % 3:
+            receiving.until_packets(20 * (burst + 1))
+        if burst % 5 == 0:
+            receiving.loop.for_s(0.005)
+    receiving.until_lines(600)
+    assert receiving.totals() == {f"x{burst}": 20.0 for burst in range(30)}
+
+
+def test_more_than_a_batch_of_any_size(make: Make, udp: Udp) -> None:
+    receiving = make()
+    receiving.open(udp[0])
+    for i in range(300):
+        size = (i * 977) % 60_000
+        udp[1].send(b"a:1|c\n" + b"y:1|c|#t:" + b"z" * (size % 900) + b"\nb:1|c" * (size // 6))
+        if i % 20 == 0:
+            receiving.until_packets(i + 1)
+    receiving.until_packets(300)
+    totals = receiving.totals()
+    assert (totals["a"], totals["y"]) == (300.0, 300.0)
+    assert totals["b"] == sum((i * 977) % 60_000 // 6 for i in range(300))
+
+
+def test_stop_takes_what_the_kernel_holds(make: Make, udp: Udp) -> None:
+    receiving = make()
+    for _ in range(500):
+        udp[1].send(b"a:1|c")
+    receiver = receiving.open(udp[0])
+    for _ in range(500):
+        udp[1].send(b"a:1|c")
+    receiving.stop()
+    assert receiving.totals() == {"a": 1_000.0}
+    assert receiver.received.packets == 1_000
+    assert receiver.kernel_drops() is None
+    assert udp[0].fileno() < 0
+
+
+def test_kernel_drops_are_seen(make: Make, udp: Udp) -> None:
+    udp[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    for _ in range(1_000):
+        udp[1].send(b"a:1|c")
+    receiving = make()
+    receiver = receiving.open(udp[0])
+    drops = receiver.kernel_drops()
+    assert drops
+    receiving.until_packets(1_000 - drops)
+    assert receiving.totals() == {"a": 1_000.0 - drops}
+
+
+def test_a_packet_too_large_loses_its_cut_line_only(make: Make, other: Udp, tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    receiving = make()
+    receiving.relay, there = other
+    receiver = receiving.open(bind_unix("agent.unix", path))
+    with socket.socket(socket.AF_UNIX, UDP) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        sender.sendto(b"a:1|c\nb:1|c\n" + b"x" * 500_000, path)
+        receiving.until_packets(1)
+        sender.sendto(b"x" * 500_000, path)
+        receiving.until_packets(2)
+        sender.sendto(b"c:1|c", path)
+        receiving.until_lines(3)
+    assert receiving.totals() == {"a": 1.0, "b": 1.0, "c": 1.0}
+    assert receiver.received.cut_off == 2
+    assert receiver.received.bytes == 1_000_000 + 12 + 5
+    assert there.recv(100) == b"c:1|c"
+    assert receiver.relayed.packets == 1
+    assert receiver.relayed.dropped[NotSent.TOO_LARGE] == 2
+
+
+def test_sockets_that_share_a_port(make: Make) -> None:
+    receiving = make(receive=Receive(threads=3))
+    socks = bind_datagrams("agent.udp", "127.0.0.1:0", 3)
+    host, port = split("", name_of(socks[0]))
+    receiver = receiving.open(*socks)
+    for i in range(60):
+        with socket.socket(socket.AF_INET, UDP) as sender:  # each from a port of its own
+            sender.sendto(b"a:1|c\nb:%d|c\ng:+1|g" % i, (host, port))
+    receiving.until_packets(60)
+    receiving.until_lines(180)
+    assert receiving.totals() == {"a": 60.0, "b": sum(range(60))}
+    assert receiver.kernel_drops() == 0
+
+
+def test_a_full_memory_flushes_early_and_then_waits(make: Make, udp: Udp) -> None:
+    receiving = make(aggregate=Aggregate(max_entries=100))
+    receiver = receiving.open(udp[0])
+    for i in range(2_000):
+        udp[1].send(b"x%d:1|c" % i)
+    rows = 0
+    receiving.loop.until(receiving.woken.is_set)
+    if receiver.threads:  # else the caller makes room, see agent/service.py
+        receiving.loop.until(lambda: receiver.received.pauses)
+        assert receiver.received.packets < 2_000
+        assert receiving.core.entries < 300
+    assert receiving.core.full
+
+    def all_there() -> bool:
+        nonlocal rows
+        rows += receiving.frames()
+        return receiving.core.stats.lines == 2_000
+
+    receiving.loop.until(all_there)
+    assert receiving.core.stats.early_flushes >= 1
+    receiving.core.flush_all(2_000_000_000_000)
+    assert rows + receiving.frames() == 2_000
+
+
+def test_stop_does_not_wait_for_frames(make: Make, udp: Udp) -> None:
+    """Who would make them waits for stop."""
+    receiving = make(aggregate=Aggregate(max_entries=100))
+    receiver = receiving.open(udp[0])
+    for i in range(2_000):
+        udp[1].send(b"x%d:1|c" % i)
+    receiving.loop.until(receiving.woken.is_set)
+    receiving.stop()
+    assert receiver.received.packets == 2_000
+    receiving.core.flush_all(2_000_000_000_000)
+    assert receiving.frames() == 2_000
+
+
+# ---------------------------------------------------------------- copies for other servers
+
+
+def test_packets_are_copied_as_they_came(make: Make, udp: Udp, other: Udp) -> None:
+    receiving = make()
+    receiving.relay, there = other
+    receiver = receiving.open(udp[0])
+    packets = [b"a:1|c", b"", b"nonsense\n\n", b"x" * 65_507, *(b"%d" % i * (i % 90) for i in range(500))]
+    for packet in packets:
+        udp[1].send(packet)
+    assert [_turning(receiving.loop, there) for _ in packets] == packets
+    receiving.until_packets(len(packets))
+    assert (receiver.relayed.packets, receiver.relayed.dropped.total()) == (len(packets), 0)
+    assert receiver.relayed_events.packets == 0
+
+
+def _turning(loop: TestLoop, sock: socket.socket) -> bytes:
+    """The next packet, while the loop runs."""
+    got: list[bytes] = []
+    sock.setblocking(False)
+
+    def readable() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            got.append(sock.recv(100_000))
+        return bool(got)
+
+    loop.until(readable)
+    return got[0]
+
+
+def test_events_go_one_by_one(make: Make, udp: Udp, other: Udp) -> None:
+    receiving = make()
+    receiving.events, there = other
+    receiver = receiving.open(udp[0])
+    for packet in (b"a:1|c\n_e{1,1}:a|b|#x:y\nb_e{:1|c\n_sc|n|0", b"_e", b"_sc|", b"_x:1|c\n_e{2,2}:aa|bb"):
+        udp[1].send(packet)
+    got = [_turning(receiving.loop, there) for _ in range(4)]
+    assert got == [b"_e{1,1}:a|b|#x:y", b"_sc|n|0", b"_sc|", b"_e{2,2}:aa|bb"]
+    receiving.until_lines(8)
+    assert (receiver.relayed_events.packets, receiver.relayed_events.dropped.total()) == (4, 0)
+    assert receiver.relayed.packets == 0
+
+
+def test_nobody_there_costs_no_line(make: Make, udp: Udp, other: Udp) -> None:
+    receiving = make()
+    receiving.relay, there = other
+    receiving.events = receiving.relay
+    there.close()
+    receiver = receiving.open(udp[0])
+    for _ in range(200):
+        udp[1].send(b"a:1|c\n_sc|n|0")
+    receiving.until_lines(400)
+    assert receiving.totals() == {"a": 200.0}
+    for relayed in (receiver.relayed, receiver.relayed_events):
+        assert relayed.packets + relayed.dropped.total() == 200
+    assert receiver.relayed.dropped[NotSent.REFUSED] > 0
+
+
+def test_a_full_queue_there_costs_no_line(make: Make, udp: Udp, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, UDP) as there, socket.socket(socket.AF_UNIX, UDP) as sock:
+        there.bind(str(tmp_path / "there"))
+        sock.connect(str(tmp_path / "there"))
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock.send(b"x")
+        receiving = make()
+        receiving.relay = receiving.events = sock
+        receiver = receiving.open(udp[0])
+        for _ in range(100):
+            udp[1].send(b"a:1|c\n_sc|n|0")
+        receiving.until_lines(200)
+        assert receiver.relayed.dropped == {NotSent.FULL: 100}
+        assert receiver.relayed_events.dropped == {NotSent.FULL: 100}
+        receiving.stop()
