@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
 
+import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +102,59 @@ def test_templates_of_regular_expressions(text: str) -> None:
         else:
             out, rest = out + rest[0], rest[1:]
     assert expand(for_regex(text, 2, {"a": 1}), ("all", "<one>", "<two>")) == out
+
+
+ATOMS = st.sampled_from(
+    [
+        "a",
+        "b",
+        ".",
+        r"\.",
+        r"\w",
+        r"\d",
+        r"\W",
+        "[ab]",
+        "[^.]",
+        "[^a-c_]",
+        "[[:alpha:]]",
+        "[^[:digit:].]",
+        "[]a]",
+        "-",
+        "é",
+    ]
+)
+REPEATED = st.builds("".join, st.tuples(ATOMS, st.sampled_from(["", "", "*", "+", "?", "*?", "+?", "{1,2}"])))
+PIECES = st.lists(REPEATED, min_size=1, max_size=3).map("".join)
+GROUPS = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["(", "(?:", "(?P<n>"]),
+        PIECES,
+        st.sampled_from(["|a", ""]),
+        st.sampled_from([")", ")?"]),
+    ),
+)
+EXPRESSIONS = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "^", r"\b", "(?i)"]),
+        PIECES | st.just(""),
+        GROUPS | st.just(""),
+        PIECES,
+        st.sampled_from(["", "$"]),
+    ),
+)
+
+
+@given(EXPRESSIONS, st.text(alphabet="abAB.1_-é]", max_size=12))
+def test_regular_expressions_mean_what_re2_says(expression: str, name: str) -> None:
+    """RE2 is what statsd_exporter has; its own package is only here as the judge."""
+    judge = re2.compile(expression)
+    rule = json.dumps({"match": expression, "match_type": "regex", "name": "x"})
+    (read,) = parse(f"mappings: [{rule}]").rules
+    assert read.pattern is not None
+    ours, theirs = read.pattern.search(name), judge.search(name)
+    assert (ours and (ours.span(), ours.groups())) == (theirs and (theirs.span(), theirs.groups()))
 
 
 RULES = st.fixed_dictionaries(
