@@ -1,21 +1,26 @@
 """Cells out of single rows: where few are read, they are fetched as they stand and added up here.
 
 Planning is most of what a small statement costs in ClickHouse, so this one is as plain as can be: the rows of
-the finest rollup of the reading over its whole time, one SELECT without functions, groups or unions.
+the finest rollup of the reading over its whole time, one SELECT without groups or unions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from shim.catalog.types import Part
 from shim.read.reader import Keys, Reader, each
-from shim.read.times import within
+from shim.read.times import KEY_TERMS, clusters, within
 from shim.read.windows import Reading, Run
 from shim.sql import nodes as sql
 from shim.values import Bools, Floats, Ints
+
+#: Keys at most that a statement names one by one: each is one more to look up for every row that is read.
+_MOST_KEYS: Final = 16
 
 
 def is_small(reader: Reader, part: Part, reading: Reading) -> bool:
@@ -37,17 +42,18 @@ def read_rows(
     Raises QueryError.
     """
     granularity_s = reading.granularities[0]
+    lo_s, hi_s = reading.oldest_s, _latest_s(reading)
     query = sql.Query(
         tuple(sql.Named(sql.col(c), c) for c in ("series_id", "timestamp", *columns)),
         reader.source(table, granularity_s),
         prewhere=(
-            *reader.conditions(part),
-            *within(granularity_s, reading.oldest_s, _latest_s(reading)),
+            _whole_hours(reader, part, granularity_s, lo_s, hi_s)
+            or (*reader.conditions(part), *within(granularity_s, lo_s, hi_s))
         ),
         settings=(("optimize_move_to_prewhere", 0),),  # it is there already: one pass less over the plan
     )
     fields = [("series_id", "<u8"), ("timestamp", "<u4"), *((c, "<f8") for c in columns)]
-    fetched = reader.fetch(query, fields)
+    fetched = reader.fetch(query, fields, lambda rows: _within(rows["timestamp"], lo_s, hi_s))
     key, known = each(part).index(part, fetched["series_id"])
     fetched, key = fetched[known], key[known]
     if keys.group is not None:
@@ -64,6 +70,33 @@ def read_rows(
             added = np.bincount(place, fetched[column][at[counts]], minlength=rows.size)
             values[column] += added.reshape(shape)
     return values, rows, alive
+
+
+def _whole_hours(
+    reader: Reader, part: Part, granularity_s: int, lo_s: int, hi_s: int
+) -> tuple[sql.Expr, ...]:
+    """The rows of a few series as so many prefixes of the primary key, whole hours of them; () if not few.
+
+    One condition instead of eight, and that is a fifth of what a statement for one series costs: each is
+    analysed, matched with three keys (of partitions, their bounds, the table) and executed. The rows beside
+    `[lo_s, hi_s)` that come along cost less, which days of the coarser rollup would not.
+    """
+    project_id = reader.tenant.project_id
+    if granularity_s != 10 or lo_s <= 0 or project_id is None or len(part.metric_ids) != 1:
+        return ()
+    hours = clusters(granularity_s, lo_s, hi_s)
+    keys = len(part.series_ids) * len(hours)
+    if keys > _MOST_KEYS or keys * 3_600 // granularity_s > min(reader.few_rows, reader.max_rows):
+        return ()
+    hour = sql.call(KEY_TERMS[granularity_s][0], "timestamp")
+    names = sql.Tuple((*map(sql.col, ("org_id", "project_id", "metric_id")), hour, sql.col("series_id")))
+    tenant = (reader.tenant.org_id, project_id, part.metric_ids[0])
+    series_ids = part.series_ids.tolist()
+    return (sql.op("IN", names, sql.Tuples(tuple((*tenant, h, s) for h in hours for s in series_ids))),)
+
+
+def _within(times_s: npt.NDArray[np.uint32], lo_s: int, hi_s: int) -> int:
+    return int(np.count_nonzero((times_s >= lo_s) & (times_s < hi_s)))
 
 
 def _places(reading: Reading, time_s: Ints) -> list[tuple[Ints, Ints, Bools, Bools]]:

@@ -18,6 +18,12 @@ KEY_TERMS: Final[Mapping[int, tuple[str, int]]] = {10: ("toStartOfHour", 3_600),
 _WORTH_S: Final[Mapping[int, int]] = {10: 12 * 3_600, 60: 4 * 86_400}
 
 
+def clusters(granularity_s: int, lo_s: int, hi_s: int) -> range:
+    """The values of the term that rows of `[lo_s, hi_s)` can have: starts of hours (or days)."""
+    size_s = KEY_TERMS[granularity_s][1]
+    return range(lo_s // size_s * size_s, hi_s, size_s)
+
+
 def within(granularity_s: int, lo_s: int, hi_s: int) -> list[sql.Expr]:
     """Rows of `[lo_s, hi_s)`, Unix seconds; nothing is asked of the start when `lo_s` is 0 or before."""
     hi_s = max(0, hi_s)

@@ -28,6 +28,20 @@ class Ints:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuples:
+    """Rows of integers, such as keys of a table: what a Tuple may be IN."""
+
+    values: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuple:
+    """`(a, b)`."""
+
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Func:
     """`name(args)`, or `name(parameters)(args)` of a parametric aggregate function."""
 
@@ -60,7 +74,7 @@ class Element:
     index: int
 
 
-Expr = Column | Int | Ints | Func | Op | Lambda | Element
+Expr = Column | Int | Ints | Tuple | Tuples | Func | Op | Lambda | Element
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,22 @@ import re
 from collections.abc import Iterable
 from typing import Final, assert_never
 
-from shim.sql.nodes import Column, Element, Expr, Func, Int, Ints, Lambda, Named, Op, Query, Table, Union
+from shim.sql.nodes import (
+    Column,
+    Element,
+    Expr,
+    Func,
+    Int,
+    Ints,
+    Lambda,
+    Named,
+    Op,
+    Query,
+    Table,
+    Tuple,
+    Tuples,
+    Union,
+)
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATORS: Final = frozenset({"+", "-", "*", "/", "%", "=", "<", "<=", ">", ">=", "AND", "OR", "IN"})
@@ -62,6 +77,10 @@ def _expr(e: Expr) -> str:
         case Ints():
             # One string literal: a long array literal costs ClickHouse a node of its tree for each number.
             return f"CAST('[{_numbers(e.values)}]', 'Array({_name(e.type)})')"
+        case Tuple():
+            return f"({', '.join(_expr(item) for item in e.items)})"
+        case Tuples():
+            return f"({','.join(f'({_numbers(row)})' for row in e.values)})"
         case Func():
             parameters = f"({', '.join(f'{p:d}' for p in e.parameters)})" if e.parameters else ""
             return f"{_name(e.name)}{parameters}({', '.join(_expr(a) for a in e.args)})"

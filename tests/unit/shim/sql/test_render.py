@@ -38,6 +38,10 @@ def one(expr: sql.Expr) -> str:
         (sql.member("series_id", (7,)), "(series_id = 7)"),
         (sql.member("series_id", (7, 8)), "(series_id IN (7,8))"),
         (sql.Lambda(("x", "y"), sql.op("+", "x", "y")), "(x, y) -> (x + y)"),
+        (
+            sql.op("IN", sql.Tuple((sql.col("a"), sql.call("f", "b"))), sql.Tuples(((1, 2), (3, 4)))),
+            "((a, f(b)) IN ((1,2),(3,4)))",
+        ),
         (sql.Element(sql.col("last"), 2), "tupleElement(last, 2)"),
     ],
 )
@@ -105,6 +109,7 @@ def test_numbers_are_numbers(bad: Any) -> None:
         sql.Query((sql.Named(sql.Int(bad), "out"),), TABLE),
         sql.Query((sql.Named(sql.Ints((bad,)), "out"),), TABLE),
         sql.Query((sql.Named(sql.op("IN", "a", sql.Ints((bad,))), "out"),), TABLE),
+        sql.Query((sql.Named(sql.op("IN", "a", sql.Tuples(((1, bad),))), "out"),), TABLE),
         sql.Query((plain,), TABLE, settings=(("a", bad),)),
     ):
         with pytest.raises((ValueError, TypeError)):
