@@ -1,7 +1,10 @@
-"""Prometheus' own test files, and the shapes of its HTTP API, against the running product.
+"""Prometheus' own test files and ours, and the shapes of its HTTP API, against the running product.
 
 The conformance kit lies beside the project (`../shared/conformance`); without it there is nothing to run, and
 the skip says so. `tests/conformance_floor.json` holds how many cases must pass; when more do, raise it.
+
+The files in `promqltest/` here are ours, for what the kit's do not ask. All of their cases must pass,
+annotations and order of series included.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import pytest
 from tests.e2e.product import ROOT, Up
 
 KIT: Final = ROOT.parent / "shared" / "conformance"
+OWN: Final = Path(__file__).parent / "promqltest"
 FLOOR: Final = Path(__file__).parents[1] / "conformance_floor.json"
 
 pytestmark = [
@@ -58,10 +62,37 @@ def _hold(name: str, passed: int, run: int, failures: list[str]) -> None:
 
 
 def test_promqltest(product: Up, tmp_path: Path) -> None:
-    document = _run(product, tmp_path, "promqltest.py", "--only", "statsd-stable", "--align", "1h")
-    total = document["files"]["total"]
-    failures = [f"{c['file']}:{c['line']}: {c['query']}" for c in document["cases"] if c["verdict"] == "fail"]
-    _hold("promqltest_statsd_stable", total.get("pass", 0), total["run"], failures)
+    """All files at once: loaded and waited for once, and no snapshot lies on another."""
+    files = tmp_path / "files"
+    files.mkdir()
+    for path in (KIT / "promqltest").glob("*.test"):
+        (files / path.name).symlink_to(path)
+    for path in OWN.glob("*.test"):
+        (files / f"own_{path.name}").symlink_to(path)
+    document = _run(
+        product, tmp_path, "promqltest.py", "--dir", str(files), "--only", "statsd", "--align", "1h"
+    )
+    cases = [c for c in document["cases"] if c["verdict"] != "skip"]
+    own = [c for c in cases if c["file"].startswith("own_")]
+    theirs = [c for c in cases if not c["file"].startswith("own_")]
+    stable = [c for c in theirs if not c["experimental"]]
+    _hold_cases("promqltest_statsd_stable", stable)
+    _hold_cases("promqltest_statsd_stable_strict", stable, strict=True)
+    _hold_cases("promqltest_statsd", theirs)
+    told = _failures(own, strict=True)
+    assert own
+    assert not told, "\n".join(told)
+
+
+def _hold_cases(name: str, cases: list[dict[str, Any]], *, strict: bool = False) -> None:
+    """Strict: annotations, messages and the order of series must be right, too."""
+    told = _failures(cases, strict=strict)
+    _hold(name, len(cases) - len(told), len(cases), told)
+
+
+def _failures(cases: list[dict[str, Any]], *, strict: bool) -> list[str]:
+    failed = [c for c in cases if c["verdict"] == "fail" or (strict and c["strict"])]
+    return [f"{c['file']}:{c['line']}: {c['query']}\n    {c['why'] or c['strict']}" for c in failed]
 
 
 def test_api_check(product: Up, tmp_path: Path) -> None:
