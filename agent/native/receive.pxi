@@ -8,7 +8,8 @@
 # * `nap_ms`;
 # * half the time that a sender of SENDER_NS a packet, the fastest one can think of, would need to fill the
 #   receive buffer (that is none at all for a Unix socket with its short queue);
-# * the time in which 1 / NAP_FILL of the buffer would be filled, at the rate of the last read.
+# * the time in which 1 / NAP_FILL of the buffer would be filled, at the rate of the last read;
+# * the time in which NAP_PACKETS would come at that rate: more of them are no cheaper, as they leave the caches.
 #
 # While more entries wait to become frames than may, nothing is read: then the kernel has to wait, and counts.
 
@@ -80,6 +81,7 @@ cdef enum:
     KERNEL_PACKET_BYTES = 832  # that a small packet takes of the receive buffer
     SENDER_NS = 1000
     NAP_FILL = 8
+    NAP_PACKETS = 256
     NAP_LEAST_NS = 50000  # a shorter one is not worth its system call
     PAUSE_NS = 1000000
     MEMINFO_WORDS = 9  # of SO_MEMINFO: the first is the memory in use, the second the bound, the last drops
@@ -171,19 +173,19 @@ cdef void receiver_work(Receiver *r) noexcept nogil:
     cdef int64_t before_ns = <int64_t>monotonic_ns() - r.nap_ns
     cdef int64_t now_ns, nap_ns
     cdef double fill
-    cdef int taken
+    cdef int taken, total
     while not total_now(&r.stopping):
         receiver_pause(r)
         now_ns = <int64_t>monotonic_ns()
         fill = receiver_fill(r)
-        taken = receiver_take(r)
+        taken = total = receiver_take(r)
         if taken == 0:
             return
         while taken == BATCH_PACKETS and not receiver_full(r):
             taken = receiver_take(r)
-        nap_ns = r.nap_ns
-        if fill * NAP_FILL * nap_ns > now_ns - before_ns:
-            nap_ns = <int64_t>((now_ns - before_ns) / (fill * NAP_FILL))
+            total += taken
+        nap_ns = <int64_t>((now_ns - before_ns) / max(fill * NAP_FILL, <double>total / NAP_PACKETS))
+        nap_ns = min(nap_ns, r.nap_ns)
         before_ns = now_ns
         if nap_ns >= NAP_LEAST_NS:
             sleep_ns(nap_ns)

@@ -1,0 +1,422 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The native core: lines in, frames out, without the interpreter's lock (agent/core.py says what a core is).
+
+One translation unit, so that everything inlines; one file per stage, in the order of the data:
+
+    scan.h       finding the bytes that part a line
+    memory.pxi   where all bytes come from
+    number.pxi   decimal text to a float
+    hash.pxi     the tables' hash, and XXH64
+    utf8.pxi     validation
+    sketch.pxi   the bucket of a value
+    table.pxi    open addressing
+    head.pxi     type, sample rate and tags of a new line
+    mapping.pxi  what a mapping file makes of it
+    series.pxi   what lines are the same, and for how long that is remembered
+    cells.pxi    the state of a series in a bucket
+    shard.pxi    locks, buckets, flush
+    line.pxi     packets to cells
+    receive.pxi  sockets to packets, in threads
+    columns.pxi  cells to the columns of a frame
+
+This file is the face to Python. agent/line.py, agent/aggregate.py, agent/cells.py and agent/build_frame.py
+are the definition of all of it; the tests hold the two against each other, bit for bit.
+"""
+
+import os
+import struct
+from collections import Counter as Counts
+
+import msgspec
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.float cimport DBL_MAX
+from libc.math cimport INFINITY
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport fputs, stderr
+from libc.stdlib cimport abort, calloc, free, malloc, qsort, realloc
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
+
+from agent import frame as wire
+from agent.frame import BUCKET_SECONDS
+from agent.line import BARE_TAG_VALUE, Ignored, Kind, Reason, Skip
+from agent.line import parse_head as parse_head_in_python
+from agent.sketch import EDGES
+
+cdef extern from "scan.h" nogil:
+    enum: SCAN_BEYOND
+    bint likely(bint)
+    bint unlikely(bint)
+    void prefetch_read(const void *)
+    void prefetch_write(const void *)
+    const char *scan_name(const char *, const char *)
+    const char *scan_line(const char *, const char *, int *)
+    uint64_t load_64(const void *)
+    uint32_t load_32(const void *)
+    void store_64(void *, uint64_t)
+    void store_32(void *, uint32_t)
+    void store_16(void *, uint16_t)
+    uint64_t multiply_128(uint64_t, uint64_t, uint64_t *)
+    int leading_zeros_64(uint64_t)
+    uint32_t count_up(uint32_t *)
+    uint32_t count_down(uint32_t *)
+    uint32_t count_now(const uint32_t *)
+    uint64_t total_add(uint64_t *, int64_t)
+    void total_set(uint64_t *, uint64_t)
+    void total_most(uint64_t *, uint64_t)
+    uint64_t total_now(const uint64_t *)
+    uint64_t monotonic_ns()
+
+cdef extern from "<string.h>" nogil:
+    void *memmem(const void *, size_t, const void *, size_t)
+
+cdef extern from "<locale.h>" nogil:
+    ctypedef void *locale_t
+    locale_t newlocale(int, const char *, locale_t)
+    int LC_ALL_MASK
+
+cdef extern from "<stdlib.h>" nogil:
+    double strtod_l(const char *, char **, locale_t)
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *mmap(void *, size_t, int, int, int, long)
+    int munmap(void *, size_t)
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
+    void *MAP_FAILED
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *, const void *)
+    int pthread_mutex_destroy(pthread_mutex_t *)
+    int pthread_mutex_lock(pthread_mutex_t *)
+    int pthread_mutex_unlock(pthread_mutex_t *)
+
+cdef enum:
+    BUCKET_MS = 10_000
+
+cdef struct Core
+cdef struct Shard
+cdef struct Series
+
+include "memory.pxi"
+include "number.pxi"
+include "hash.pxi"
+include "utf8.pxi"
+include "sketch.pxi"
+include "table.pxi"
+include "head.pxi"
+include "series.pxi"
+include "cells.pxi"
+include "columns.pxi"
+include "shard.pxi"
+include "line.pxi"
+include "mapping.pxi"
+
+
+def _begin():
+    """Fills the tables, and holds this file against the definition in Python: names by their order."""
+    assert BUCKET_MS == BUCKET_SECONDS * 1000
+    assert BARE_TAG_VALUE == "true"
+    assert [reason.name for reason in Reason][:REASONS] == (
+        "NO_VALUE EMPTY_NAME EMPTY_VALUE BAD_VALUE NO_TYPE UNKNOWN_TYPE BAD_SAMPLE_RATE BAD_TIMESTAMP "
+        "INVALID_UTF8 LINE_TOO_LONG NAME_TOO_LONG TAG_TOO_LONG TOO_MANY_TAGS MIXED_TAG_STYLES"
+    ).split()
+    assert [kind.name for kind in Kind] == "COUNTER GAUGE DISTRIBUTION SET".split()
+    assert [ignored.name for ignored in Ignored] == (
+        "UNKNOWN_FIELD EMPTY_TAG DUPLICATE_TAG MALFORMED_TAG"
+    ).split()
+    fill_number_tables()
+    fill_hash_seeds()
+    fill_edge_table(EDGES)
+
+
+_begin()
+
+_REASONS = tuple(Reason)[:REASONS]
+_SKIPS = (Skip.EVENT, Skip.SERVICE_CHECK, Skip.MAPPING)
+_IGNORED = tuple(Ignored)
+_STYLES = {"influx": INFLUX, "librato": LIBRATO, "signalfx": SIGNALFX}
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """Running totals of lines since the start, as agent.aggregate.Stats; a snapshot."""
+
+    lines: int
+    bad: Counts
+    skipped: Counts
+    ignored: Counts
+    clamped_old: int
+    clamped_future: int
+    early_flushes: int
+
+
+cdef class NativeCore:
+    """See agent/core.py for what each part of it promises. Safe to call from any thread."""
+
+    cdef Core *core
+    cdef object wake
+    cdef object mapping
+
+    def __cinit__(self, settings, mapper=None, wake=None):
+        self.core = core_open(settings)
+        self.wake = wake
+        if mapper is not None:
+            self.mapping = Mapping(mapper, settings.lines)
+            self.core.mapper = <void *>self.mapping
+
+    def __dealloc__(self):
+        if self.core != NULL:
+            core_close(self.core)
+
+    native = True
+
+    @property
+    def stats(self):
+        """Running totals of lines since the start."""
+        lines = 0
+        clamped_old = 0
+        clamped_future = 0
+        bad, skipped, ignored = Counts(), Counts(), Counts()
+        cdef Shard *shard
+        for i in range(self.core.shard_count):
+            shard = &self.core.shards[i]
+            with nogil:
+                pthread_mutex_lock(&shard.lock)
+            lines += shard.lines
+            clamped_old += shard.clamped_old
+            clamped_future += shard.clamped_future
+            add_counts(bad, _REASONS, shard.bad)
+            add_counts(skipped, _SKIPS, shard.skipped)
+            add_counts(ignored, _IGNORED, shard.ignored)
+            pthread_mutex_unlock(&shard.lock)
+        early = total_now(&self.core.early_flushes)
+        return Stats(lines, bad, skipped, ignored, clamped_old, clamped_future, early)
+
+    @property
+    def entries(self):
+        """Open buckets, their cells, set members and histogram entries."""
+        return sum([total_now(&self.core.shards[i].entries_shown) for i in range(self.core.shard_count)])
+
+    @property
+    def full(self):
+        """True while more than `max_entries` entries wait to become frames."""
+        return total_now(&self.core.flushed_entries) > self.core.max_entries
+
+    @property
+    def live_series(self):
+        """Series of the present bucket."""
+        return sum([shard_sum(&self.core.shards[i], 0) for i in range(self.core.shard_count)])
+
+    @property
+    def remembered_series(self):
+        """Series remembered between buckets."""
+        return sum([shard_sum(&self.core.shards[i], 1) for i in range(self.core.shard_count)])
+
+    @property
+    def forgotten_heads(self):
+        """Heads forgotten before their time because `max_series` was reached."""
+        return sum([shard_sum(&self.core.shards[i], 2) for i in range(self.core.shard_count)])
+
+    @property
+    def memory_bytes(self):
+        """Tables, heads, series, open buckets and those that wait to become frames."""
+        held = sum([shard_sum(&self.core.shards[i], 3) for i in range(self.core.shard_count)])
+        return held + total_now(&self.core.flushed_bytes)
+
+    @property
+    def longest_stop_ns(self):
+        """The longest time that a flush has held a receiver's lock."""
+        return total_now(&self.core.longest_stop_ns)
+
+    def add(self, bytes data not None, int64_t now_ms):
+        """Takes whole lines, parted by newlines, arrived at `now_ms`; flushes when that fills the memory."""
+        cdef const char *lines = data
+        cdef size_t size = len(data)
+        cdef bint flushed
+        with nogil:
+            core_add(self.core, lines, size, now_ms)
+            flushed = core_flush_if_full(self.core, now_ms)
+        if flushed and self.wake is not None:
+            self.wake()
+
+    def receive(self, socks, options):
+        """Reads datagram sockets in a thread each, and owns them."""
+        return NativeReceiver(self, socks, options)
+
+    def flush(self, int64_t now_ms):
+        """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""
+        cdef bint any
+        with nogil:
+            any = core_flush(self.core, now_ms, False)
+        return any
+
+    def flush_all(self, int64_t now_ms):
+        """The same for all buckets."""
+        cdef bint any
+        with nogil:
+            any = core_flush(self.core, now_ms, True)
+        return any
+
+    def next_frame(self, sender, sequence, int64_t created_ms, *, uint64_t max_rows, uint64_t max_bytes):
+        """The next frame of what was flushed; None if nothing is left."""
+        cdef uint64_t rows
+        with nogil:
+            pthread_mutex_lock(&self.core.framing_lock)
+            rows = fill_frame(self.core, max_rows, max_bytes)
+        try:
+            return frame_of(&self.core.framing, sender, sequence, created_ms) if rows else None
+        finally:
+            with nogil:
+                free_framed(self.core)
+                pthread_mutex_unlock(&self.core.framing_lock)
+
+    def sweep(self):
+        """Frees at once all that is to be forgotten; else a part of it goes with every flush and batch."""
+        cdef Shard *shard
+        with nogil:
+            for i in range(self.core.shard_count):
+                shard = &self.core.shards[i]
+                pthread_mutex_lock(&shard.lock)
+                shard.sweeps = 2
+                while shard.sweeps:
+                    shard_sweep(shard, IDLE_SWEEP_SLOTS)
+                pthread_mutex_unlock(&shard.lock)
+
+    def close(self):
+        """Nothing to do before the last reference goes: that frees everything."""
+
+
+cdef void add_counts(counts, names, uint64_t *values):
+    for number, name in enumerate(names):
+        if values[number]:
+            counts[name] += values[number]
+
+
+cdef uint64_t shard_sum(Shard *shard, int what):
+    cdef uint64_t found
+    with nogil:
+        pthread_mutex_lock(&shard.lock)
+    if what == 0:
+        found = bucket_cells(shard.present)
+    elif what == 1:
+        found = shard.young_series + shard.old_series
+    elif what == 2:
+        found = shard.forgotten_heads
+    else:
+        found = shard.heads.bytes + shard.head_bytes + shard.series.bytes + shard.series_bytes
+        for i in range(shard.open_count):
+            found += bucket_bytes(shard.open[i])
+    pthread_mutex_unlock(&shard.lock)
+    return found
+
+
+cdef void core_add(Core *core, const char *lines, size_t size, int64_t now_ms) noexcept nogil:
+    """Takes lines that stand anywhere: they are copied to where there is room to read on behind them."""
+    cdef char *copy = <char *>take(size + SCAN_BEYOND)
+    cdef const char *data = copy
+    cdef uint32_t length = size
+    memcpy(copy, lines, size)
+    memset(copy + size, 0, SCAN_BEYOND)
+    shard_add_packets(&core.shards[0], &data, &length, 1, now_ms)
+    free(copy)
+
+
+cdef bint core_flush_if_full(Core *core, int64_t now_ms) noexcept nogil:
+    """An early flush if the open buckets hold `max_entries`; True if so, and somebody is to make frames."""
+    return core_full(core) and core_flush(core, now_ms, True)
+
+
+cdef Core *core_open(settings) except NULL:
+    cdef Core *core = <Core *>take_zeroed(sizeof(Core))
+    core.lateness_ms = settings.aggregate.lateness_s * 1000
+    core.future_ms = settings.aggregate.future_s * 1000
+    core.gauge_memory_ms = settings.aggregate.gauge_memory_s * 1000
+    core.max_entries = settings.aggregate.max_entries
+    core.max_line_bytes = settings.lines.max_line_bytes
+    core.max_name_bytes = settings.lines.max_name_bytes
+    core.max_tags = settings.lines.max_tags
+    core.max_tag_bytes = settings.lines.max_tag_bytes
+    for style in settings.lines.name_tags:
+        core.name_tags |= <int>_STYLES[style]
+    keep_static_tags(core, sorted(settings.tags.items()))
+    core.shard_count = getattr(settings.receive, "threads", 1)
+    core.max_series = max(settings.aggregate.max_series // core.shard_count, 1)
+    core.shards = <Shard *>take_zeroed(core.shard_count * sizeof(Shard))
+    for i in range(core.shard_count):
+        shard_open(&core.shards[i], core)
+    pthread_mutex_init(&core.flushed_lock, NULL)
+    pthread_mutex_init(&core.framing_lock, NULL)
+    return core
+
+
+cdef int keep_static_tags(Core *core, tags) except -1:
+    """Writes `key:value` of all static tags one behind the other."""
+    encoded = [(key.encode(), value.encode()) for key, value in tags]
+    text = b"".join([key + b":" + value for key, value in encoded])
+    cdef size_t at = 0
+    if len(text) >= 1 << SLICE_LENGTH_BITS:
+        raise ValueError(f"agent.tags: {len(text)} bytes, at most {(1 << SLICE_LENGTH_BITS) - 1}")
+    core.static_count = len(encoded)
+    core.static_tags = <Tag *>take_zeroed((len(encoded) + 1) * sizeof(Tag))
+    core.static_text = <char *>take(len(text) + 1)
+    memcpy(core.static_text, <const char *>text, len(text))
+    for i, (key, value) in enumerate(encoded):
+        core.static_tags[i].key = core.static_text + at
+        core.static_tags[i].key_bytes = len(key)
+        core.static_tags[i].value = core.static_text + at + len(key) + 1
+        core.static_tags[i].value_bytes = len(value)
+        core.static_tags[i].flags = SLICE_STATIC
+        at += len(key) + 1 + len(value)
+    return 0
+
+
+cdef void core_close(Core *core) noexcept:
+    while take_flushed(core):
+        core.framing.bucket = NULL
+    core.framing.bucket = NULL
+    free_framed(core)
+    for i in range(core.shard_count):
+        shard_close(&core.shards[i])
+    free(core.shards)
+    free(core.static_tags)
+    free(core.static_text)
+    pthread_mutex_destroy(&core.flushed_lock)
+    pthread_mutex_destroy(&core.framing_lock)
+    free(core)
+
+
+cdef object frame_of(Framing *framing, sender, sequence, created_ms):
+    columns = [column_bytes(&framing.columns[i]) for i in range(STRINGS)]
+    return wire.Frame(
+        agent=sender.agent,
+        epoch=sender.epoch,
+        sequence=sequence,
+        created_ms=created_ms,
+        org_id=sender.org_id,
+        project_id=sender.project_id,
+        retention_days=sender.retention_days,
+        strings=msgspec.Raw(string_list(framing)),
+        series=wire.Series(*columns[SERIES_NAME:COUNTER_SERIES]),
+        counters=wire.Counters(*columns[COUNTER_SERIES:GAUGE_SERIES]),
+        gauges=wire.Gauges(*columns[GAUGE_SERIES:DISTRIBUTION_SERIES]),
+        distributions=wire.Distributions(*columns[DISTRIBUTION_SERIES:SET_SERIES]),
+        sets=wire.Sets(*columns[SET_SERIES:STRINGS]),
+    )
+
+
+cdef bytes column_bytes(Column *column):
+    return PyBytes_FromStringAndSize(column.bytes, column.size) if column.size else b""
+
+
+cdef bytes string_list(Framing *framing):
+    """The msgpack of the frame's list of strings: its head, and the strings."""
+    cdef char head[5]
+    cdef uint32_t count = framing.string_count
+    cdef int size = 1 if count < 16 else 3 if count < 1 << 16 else 5
+    put_msgpack_head(head, size, 0x90 | count if size == 1 else 0xDC if size == 3 else 0xDD, count)
+    return PyBytes_FromStringAndSize(head, size) + column_bytes(&framing.columns[STRINGS])
+
+
+include "receive.pxi"

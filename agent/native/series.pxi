@@ -1,0 +1,415 @@
+# Heads and series: what lines are the same, and how long that is remembered.
+#
+# A *head* is a line without its value and time, byte for byte as sent: the key of the quick table. A *series*
+# is what it means: type, name, sorted tags, the static ones too. Heads that only differ in spelling (order of
+# tags, sample rate, `|c:`) share a series. A series points into the text of its first head where it can.
+#
+# Owns forgetting, with the meaning of agent/remember.py: a head is `young` (used since the last turn), `old`
+# (used in the turn before) or dead; a turn comes when the young ones reach `max_series` or `gauge_memory_s` is
+# over. Turning is one addition: `sweep` frees the dead a few slots at a time, so it never takes long.
+
+cdef enum:
+    SLICE_OFFSET_BITS = 26
+    SLICE_LENGTH_BITS = 17
+    HEAD_FOUND = 1 << 0  # flags of a head: it is in the table
+    HEAD_TEXT = 1 << 1  # a series points into its key
+    HEAD_EXTRA = 1 << 2  # there is a HeadExtra behind its key
+    HEAD_SLOW = 1 << 3  # something of its lines is to be counted, scaled or dropped
+    SERIES_OWN_TEXT = 1 << 0
+
+# A tag within a text: offset, key length, value length; the value stands one byte behind the key.
+ctypedef uint64_t Slice
+
+cdef struct Series:
+    uint32_t hash  # an Entry
+    uint32_t holders  # cells that point here, also of buckets that were flushed
+    char *text  # of its own, or the key of a head
+    Cell *cell  # in the bucket with this stamp
+    uint32_t stamp
+    uint32_t heads
+    uint32_t turn  # of its last use
+    uint32_t name_bytes
+    uint16_t tags
+    uint8_t kind
+    uint8_t flags
+    # then `tags` slices, and of a gauge its GaugeMemory
+
+cdef struct GaugeMemory:
+    double last
+    int64_t last_ms  # -1: none
+
+cdef struct Head:
+    uint32_t hash  # an Entry
+    uint32_t key_bytes
+    double weight
+    Series *series
+    Cell *cell  # in the bucket with this stamp
+    uint32_t stamp
+    uint32_t turn  # of its last use
+    uint8_t kind
+    uint8_t flags
+    # then the key, and behind it, with HEAD_EXTRA, a HeadExtra
+
+cdef struct HeadExtra:
+    double scale
+    uint32_t ignored[IGNORED_KINDS]
+
+cdef inline char *head_key(Head *head) noexcept nogil:
+    return <char *>(head + 1)
+
+
+cdef inline Head *head_of_key(char *key) noexcept nogil:
+    return (<Head *>key) - 1
+
+
+cdef inline HeadExtra *head_extra(Head *head) noexcept nogil:
+    return <HeadExtra *>(head_key(head) + ((head.key_bytes + 7) & ~<size_t>7))
+
+
+cdef inline size_t head_size_of(uint32_t key_bytes, bint extra) noexcept nogil:
+    if not extra:
+        return sizeof(Head) + key_bytes
+    return sizeof(Head) + ((key_bytes + 7) & ~<size_t>7) + sizeof(HeadExtra)
+
+
+cdef inline size_t head_size(Head *head) noexcept nogil:
+    return head_size_of(head.key_bytes, head.flags & HEAD_EXTRA != 0)
+
+
+cdef inline Slice *series_slices(Series *series) noexcept nogil:
+    return <Slice *>(series + 1)
+
+
+cdef inline GaugeMemory *series_gauge(Series *series) noexcept nogil:
+    return <GaugeMemory *>(series_slices(series) + series.tags)
+
+
+cdef inline size_t series_bytes(int kind, uint32_t tags) noexcept nogil:
+    return sizeof(Series) + tags * sizeof(Slice) + (sizeof(GaugeMemory) if kind == GAUGE else 0)
+
+
+cdef inline Tag tag_of(Shard *shard, Series *series, uint32_t number) noexcept nogil:
+    cdef Slice slice = series_slices(series)[number]
+    cdef Tag tag
+    tag.flags = slice & 3
+    slice >>= 2
+    tag.key = shard.core.static_text if tag.flags & SLICE_STATIC else series.text
+    tag.key += slice & ((1 << SLICE_OFFSET_BITS) - 1)
+    slice >>= SLICE_OFFSET_BITS
+    tag.key_bytes = slice & ((1 << SLICE_LENGTH_BITS) - 1)
+    tag.value_bytes = slice >> SLICE_LENGTH_BITS
+    tag.value = tag.key + tag.key_bytes + 1
+    if tag.flags & SLICE_BARE:
+        tag.value = BARE_VALUE
+        tag.value_bytes = 4
+    return tag
+
+
+cdef inline Slice slice_of(Tag *tag, const char *text) noexcept nogil:
+    """`text`: where the tag's key stands in."""
+    cdef Slice slice = 0 if tag.flags & SLICE_BARE else tag.value_bytes
+    slice = (slice << SLICE_LENGTH_BITS) | tag.key_bytes
+    slice = (slice << SLICE_OFFSET_BITS) | <Slice>(tag.key - text)
+    return (slice << 2) | tag.flags
+
+
+# Finding and remembering heads.
+
+
+cdef inline bint head_is(
+    Head *head, const char *name, size_t name_bytes, const char *rest, size_t rest_bytes
+) noexcept nogil:
+    cdef char *key = head_key(head)
+    return (
+        head.key_bytes == name_bytes + rest_bytes
+        and memcmp(key, name, name_bytes) == 0
+        and memcmp(key + name_bytes, rest, rest_bytes) == 0
+    )
+
+
+cdef Head *head_find(
+    Table *table, uint64_t hash, const char *name, size_t name_bytes, const char *rest, size_t rest_bytes
+) noexcept nogil:
+    """The head with this key, dead or alive, or NULL."""
+    cdef Segment *segment = segment_of(table, hash)
+    cdef uint32_t at = <uint32_t>hash & segment.mask
+    cdef uint64_t slot
+    while True:
+        slot = segment.slots[at]
+        if slot == 0:
+            return NULL
+        if slot >> SLOT_TAG_SHIFT == hash >> SLOT_TAG_SHIFT:
+            if head_is(<Head *>slot_entry(slot), name, name_bytes, rest, rest_bytes):
+                return <Head *>slot_entry(slot)
+        at = (at + 1) & segment.mask
+
+
+cdef inline Head *head_guess(Table *table, uint64_t hash) noexcept nogil:
+    """The first head whose hash looks right, or NULL: to be fetched ahead, and looked at later."""
+    cdef Segment *segment = segment_of(table, hash)
+    cdef uint32_t at = <uint32_t>hash & segment.mask
+    cdef uint64_t slot
+    while True:
+        slot = segment.slots[at]
+        if slot == 0 or slot >> SLOT_TAG_SHIFT == hash >> SLOT_TAG_SHIFT:
+            return <Head *>slot_entry(slot)
+        at = (at + 1) & segment.mask
+
+
+cdef inline bint head_alive(Shard *shard, Head *head) noexcept nogil:
+    return head.turn + 1 >= shard.turn
+
+
+cdef inline void head_use(Shard *shard, Head *head) noexcept nogil:
+    """Keeps a head that is alive for another while."""
+    if unlikely(head.turn != shard.turn):
+        shard.old_heads -= 1
+        head_put(shard, head)
+
+
+cdef void head_put(Shard *shard, Head *head) noexcept nogil:
+    """Makes a head young that is not."""
+    if shard.young_heads >= shard.core.max_series:
+        shard.forgotten_heads += shard.old_heads
+        shard_turn(shard)
+    shard.young_heads += 1
+    head.turn = shard.turn
+    series_use(shard, head.series)
+
+
+cdef inline void series_use(Shard *shard, Series *series) noexcept nogil:
+    if series == NULL or series.turn == shard.turn:
+        return
+    if series.turn + 1 == shard.turn:
+        shard.old_series -= 1
+    shard.young_series += 1
+    series.turn = shard.turn
+
+
+cdef void shard_turn(Shard *shard) noexcept nogil:
+    """The young become the old, the old are dead."""
+    shard.turn += 1
+    shard.old_heads = shard.young_heads
+    shard.young_heads = 0
+    shard.old_series = shard.young_series
+    shard.young_series = 0
+    shard.sweeps = 2  # the one under way may be past what has died just now
+
+
+cdef void shard_tick(Shard *shard, int64_t now_ms) noexcept nogil:
+    """A turn if the last one was `gauge_memory_s` ago. A clock set back starts anew."""
+    if now_ms < shard.turn_ms or shard.turn_ms == 0:
+        shard.turn_ms = now_ms
+    elif now_ms - shard.turn_ms >= shard.core.gauge_memory_ms:
+        shard.turn_ms = now_ms
+        shard_turn(shard)
+
+
+# Series: one for all heads that mean the same.
+
+
+cdef uint64_t series_hash(int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count) noexcept nogil:
+    cdef uint64_t hash = hash_exactly(name, name_bytes, seeds.third + kind)
+    cdef size_t i
+    for i in range(count):
+        hash = hash_exactly(tags[i].key, tags[i].key_bytes, hash)
+        hash = hash_exactly(tags[i].value, tags[i].value_bytes, hash)
+    return fold(hash, seeds.second)
+
+
+cdef bint series_is(
+    Shard *shard, Series *series, int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count
+) noexcept nogil:
+    cdef Tag tag
+    cdef size_t i
+    if series.kind != kind or series.tags != count or series.name_bytes != name_bytes:
+        return False
+    if memcmp(series.text, name, name_bytes) != 0:
+        return False
+    for i in range(count):
+        tag = tag_of(shard, series, i)
+        if tag.key_bytes != tags[i].key_bytes or tag.value_bytes != tags[i].value_bytes:
+            return False
+        if memcmp(tag.key, tags[i].key, tag.key_bytes) != 0:
+            return False
+        if memcmp(tag.value, tags[i].value, tag.value_bytes) != 0:
+            return False
+    return True
+
+
+cdef Series *series_intern(
+    Shard *shard, Head *head, int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count
+) noexcept nogil:
+    """The series of a head, found or made. `head`: NULL if name and tags do not stand in its key."""
+    cdef uint64_t hash = series_hash(kind, name, name_bytes, tags, count)
+    cdef Segment *segment = segment_of(&shard.series, hash)
+    cdef uint32_t at = <uint32_t>hash & segment.mask
+    cdef Series *series
+    while segment.slots[at]:
+        if segment.slots[at] >> SLOT_TAG_SHIFT == hash >> SLOT_TAG_SHIFT:
+            series = <Series *>slot_entry(segment.slots[at])
+            if series_is(shard, series, kind, name, name_bytes, tags, count):
+                series_revive(shard, series)
+                series.heads += 1
+                return series
+        at = (at + 1) & segment.mask
+    series = series_new(shard, head, kind, name, name_bytes, tags, count)
+    table_put(&shard.series, hash, <Entry *>series)
+    return series
+
+
+cdef void series_revive(Shard *shard, Series *series) noexcept nogil:
+    """A series that only waits to be swept is a new one: it has no last value."""
+    if series.kind == GAUGE and series.turn + 1 < shard.turn and count_now(&series.holders) == 0:
+        series_gauge(series).last_ms = -1
+
+
+cdef Series *series_new(
+    Shard *shard, Head *head, int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count
+) noexcept nogil:
+    cdef size_t size = series_bytes(kind, count)
+    cdef Series *series = <Series *>take_zeroed(size)
+    cdef const char *text
+    cdef size_t i
+    series.kind = kind
+    series.tags = count
+    series.name_bytes = name_bytes
+    series.heads = 1
+    if head != NULL:
+        series.text = head_key(head)
+        head.flags |= HEAD_TEXT
+        for i in range(count):
+            text = shard.core.static_text if tags[i].flags & SLICE_STATIC else series.text
+            series_slices(series)[i] = slice_of(&tags[i], text)
+    else:
+        size += series_own_text(series, name, tags)
+    if kind == GAUGE:
+        series_gauge(series).last_ms = -1
+    shard.series_bytes += size
+    return series
+
+
+cdef size_t series_text_bytes(Series *series, Tag *tags) noexcept nogil:
+    cdef size_t size = series.name_bytes
+    cdef size_t i
+    for i in range(series.tags):
+        size += tags[i].key_bytes + 1 + tags[i].value_bytes
+    return size
+
+
+cdef size_t series_own_text(Series *series, const char *name, Tag *tags) noexcept nogil:
+    """Copies name and tags to a text of the series' own; gives its size."""
+    cdef size_t size = series_text_bytes(series, tags)
+    cdef char *at = <char *>take(size + 1)
+    cdef Tag tag
+    cdef size_t i
+    series.text = at
+    series.flags |= SERIES_OWN_TEXT
+    memcpy(at, name, series.name_bytes)
+    at += series.name_bytes
+    for i in range(series.tags):
+        tag = tags[i]
+        tag.key = at
+        tag.flags = 0
+        memcpy(at, tags[i].key, tag.key_bytes)
+        at += tag.key_bytes + 1
+        memcpy(at, tags[i].value, tag.value_bytes)
+        at += tag.value_bytes
+        series_slices(series)[i] = slice_of(&tag, series.text)
+    return size
+
+
+cdef size_t own_text_bytes(Shard *shard, Series *series) noexcept nogil:
+    cdef size_t size = series.name_bytes
+    cdef Tag tag
+    cdef size_t i
+    for i in range(series.tags):
+        tag = tag_of(shard, series, i)
+        size += tag.key_bytes + 1 + tag.value_bytes
+    return size
+
+
+# Letting go.
+
+
+cdef void series_let_go(Shard *shard, Series *series) noexcept nogil:
+    """One of its heads is gone; it goes, too, if nobody else holds it."""
+    if series == NULL:
+        return
+    series.heads -= 1
+    if series.heads == 0:
+        if count_now(&series.holders) == 0:
+            series_free(shard, series)
+        else:
+            shard.sweeps = 2  # comes back for it
+
+
+cdef void series_free(Shard *shard, Series *series) noexcept nogil:
+    cdef Head *head
+    cdef size_t size = series_bytes(series.kind, series.tags)
+    table_remove(&shard.series, <Entry *>series)
+    if series.turn == shard.turn:
+        shard.young_series -= 1
+    elif series.turn + 1 == shard.turn:
+        shard.old_series -= 1
+    if series.flags & SERIES_OWN_TEXT:
+        size += own_text_bytes(shard, series)
+        free(series.text)
+    else:
+        head = head_of_key(series.text)
+        head.flags &= ~HEAD_TEXT
+        if not head.flags & HEAD_FOUND:
+            head_free(shard, head)
+    shard.series_bytes -= size
+    free(series)
+
+
+cdef void head_free(Shard *shard, Head *head) noexcept nogil:
+    shard.head_bytes -= head_size(head)
+    free(head)
+
+
+cdef void head_remove(Shard *shard, Segment *segment, uint32_t at) noexcept nogil:
+    """Forgets the dead head in a slot."""
+    cdef Head *head = <Head *>slot_entry(segment.slots[at])
+    segment_remove_at(segment, at)
+    shard.heads.count -= 1
+    series_let_go(shard, head.series)
+    head.flags &= ~HEAD_FOUND
+    if not head.flags & HEAD_TEXT:
+        head_free(shard, head)
+
+
+cdef void shard_sweep(Shard *shard, uint32_t slots) noexcept nogil:
+    """Frees what is dead among the next `slots` slots of both tables."""
+    cdef Segment *segment
+    cdef Head *head
+    cdef Series *series
+    while slots and shard.sweeps:
+        slots -= 1
+        segment = &shard.heads.segments[shard.sweep_segment]
+        if shard.sweep_slot <= segment.mask:
+            head = <Head *>slot_entry(segment.slots[shard.sweep_slot])
+            if head != NULL and not head_alive(shard, head):
+                head_remove(shard, segment, shard.sweep_slot)
+                continue  # another may have moved up
+        segment = &shard.series.segments[shard.sweep_segment]
+        if shard.sweep_slot <= segment.mask:
+            series = <Series *>slot_entry(segment.slots[shard.sweep_slot])
+            if series != NULL and series.heads == 0 and count_now(&series.holders) == 0:
+                series_free(shard, series)
+                continue
+        shard.sweep_slot += 1
+        if shard.sweep_slot > max(shard.heads.segments[shard.sweep_segment].mask, segment.mask):
+            sweep_next(shard)
+
+
+cdef void sweep_next(Shard *shard) noexcept nogil:
+    """On to the next segment; after the last one a sweep is done."""
+    segment_shrink(&shard.heads, &shard.heads.segments[shard.sweep_segment])
+    segment_shrink(&shard.series, &shard.series.segments[shard.sweep_segment])
+    shard.sweep_slot = 0
+    shard.sweep_segment += 1
+    if shard.sweep_segment == SEGMENTS:
+        shard.sweep_segment = 0
+        shard.sweeps -= 1
