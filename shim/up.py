@@ -87,7 +87,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, str]:
 async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Starts everything, waits for a signal or a death, stops everything. Gives the exit code."""
     stop = _on_signals()
-    pool = settings.indexer.connections + 2 * settings.shim.concurrency + 2
+    pool = settings.indexer.connections + 2 * settings.shim.concurrency + 3
     dsn = settings.indexer.dsn
     store = await asyncio.to_thread(open_store, dsn, pool=pool, cluster=settings.indexer.cluster)
     async with AsyncExitStack() as closing:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -44,8 +45,7 @@ class Statement:
 class Recalled:
     """One reading, or a part of it, that was made of blocks in memory; for `explain` and `stats`."""
 
-    table: str
-    blocks: int
+    blocks: Mapping[str, int]  # how many of which rollup
     rows: int
     wall_ms: float
 
@@ -96,10 +96,14 @@ class Reader:
             )
         return rows
 
-    def recall(self, table: str, blocks: int, rows: int, begun_s: float) -> None:
-        """Note what was made of blocks since `begun_s` (time.perf_counter()). Raises TimedOut."""
+    def recall(self, tables: Sequence[str], rows: int, begun_s: float) -> None:
+        """Note what was made of blocks since `begun_s` (time.perf_counter()); `tables`: of each block.
+
+        Raises TimedOut.
+        """
         self._left_s()
-        self.recalled.append(Recalled(table, blocks, rows, (time.perf_counter() - begun_s) * 1000))
+        wall_ms = (time.perf_counter() - begun_s) * 1000
+        self.recalled.append(Recalled(Counter(tables), rows, wall_ms))
 
     def _left_s(self) -> float:
         left_s = self.deadline_s - time.monotonic()

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from indexer.schema.tables import GRANULARITIES
 from shim.values import Bools, Floats, Ints
 
 Ids = npt.NDArray[np.uint64]
@@ -24,6 +25,7 @@ STRETCH_S: Final[Mapping[int, int]] = {
     3_600: 10 * 86_400,
     86_400: 256 * 86_400,
 }
+_SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
 #: Bytes of one cell: a float64, and whether there is a row.
 CELL_BYTES: Final = 9
 
@@ -44,6 +46,11 @@ class Place(NamedTuple):
     source: Source
     granularity_s: int
     start_s: int
+
+    @property
+    def table(self) -> str:
+        """The rollup's name."""
+        return f"{self.source.table}_{_SUFFIX[self.granularity_s]}"
 
     @property
     def end_s(self) -> int:

@@ -104,7 +104,7 @@ class BlockCache:
         block = self._held.get(place)
         if block is None:
             return None
-        if place.start_s + block.kept_days * _DAY_S <= self._now_s():
+        if self.is_old(place, block):
             self._drop(place, "expired")
             return None
         self._held.move_to_end(place)
@@ -118,11 +118,14 @@ class BlockCache:
             if watch.begun or watch.ended:
                 return False
             for place, block in blocks.items():
-                block.kept_days = min(block.kept_days, self._kept_days[place.granularity_s])
-                if place.start_s + block.kept_days * _DAY_S > self._now_s():
-                    self._put(place, block)
+                self._put(place, block)
             self._bound()
         return True
+
+    def is_old(self, place: Place, block: Block) -> bool:
+        """Whether rows of the block may be gone by now. Nothing can be gone where nothing is."""
+        days = min(block.kept_days, self._kept_days[place.granularity_s])
+        return bool(len(block.ids)) and place.start_s + days * _DAY_S <= self._now_s()
 
     def _put(self, place: Place, block: Block) -> None:
         if place in self._held:

@@ -182,11 +182,13 @@ class Filler:
 
     def _keep(self, job: Job, watch: Watch, fetched: npt.NDArray[np.void]) -> bool:
         blocks = made(job, fetched)
-        sparse = [p for p, b in blocks.items() if is_sparse(b)]
-        worth = {p: b for p, b in blocks.items() if p not in sparse}
+        old = [p for p, b in blocks.items() if self._cache.is_old(p, b)]
+        sparse = [p for p, b in blocks.items() if p not in old and is_sparse(b)]
+        worth = {p: b for p, b in blocks.items() if p not in old and p not in sparse}
         if not self._cache.keep(watch, worth):
             return False
         self._metrics.block_fills.labels("kept").inc(len(worth))
+        self._decline(old, "expired")
         self._decline(sparse, "sparse")
         with self._lock:
             for place in job.places:
@@ -238,7 +240,7 @@ def statement(database: str, job: Job, most_series: int) -> str:
             sql.Named(sql.Func("maxResample", (sql.call("toUInt8", 1), cell), over), "h"),
             sql.Named(sql.call("toUInt16", sql.call("min", "retention_days")), "d"),
         ),
-        sql.Table(database, f"{source.table}_{_SUFFIX[g]}"),
+        sql.Table(database, first.table),
         where=tuple(where),
         group_by=("k",),
         settings=(
@@ -248,9 +250,6 @@ def statement(database: str, job: Job, most_series: int) -> str:
         ),
     )
     return render(query)
-
-
-_SUFFIX: Final = {10: "10s", 60: "60s", 3_600: "1h", 86_400: "1d"}
 
 
 def dtype(job: Job) -> np.dtype[np.void]:

@@ -25,6 +25,7 @@ class BlockMemory:
         written: Written,
         metrics: ShimMetrics,
     ) -> None:
+        self.metrics = metrics
         self.cache = BlockCache(settings.max_bytes, retention, metrics)
         self.filler = Filler(store, self.cache, written, settings.fill_after, metrics)
         written.subscribe(self.cache)

@@ -90,7 +90,7 @@ class _Asked:
                 made.take(piece, held, rest)
             if watch.ended:
                 return None
-            self.reader.recall(self.source.table, len(held), made.samples, begun)
+            self.reader.recall([p.table for p in held], made.samples, begun)
             if rest is None:
                 return made.cells
             made.join(rest, self._by_statement(rest.reading))
@@ -196,6 +196,8 @@ class _Making:
         ids, all_values, all_rows = block.ids, block.values, block.rows
         if not len(ids) == len(all_values) == len(all_rows):
             return  # it was changed just now, and all of this will be thrown away
+        if not len(ids):
+            return
         rows = self._rows_for(ids)
         span = slice((lo_s - place.start_s) // g, (hi_s - place.start_s) // g)
         values, there = rows.sums(all_values[:, span]), rows.any(all_rows[:, span])

@@ -195,8 +195,7 @@ def test_a_block_is_not_used_once_its_rows_may_be_gone(kept_days: int, days: int
     world.now_s += 1
     assert world.held(place()) is None
     assert world.dropped("expired") == 1
-    world.keep(place(), kept_days)
-    assert len(world.cache) == 0
+    assert world.cache.is_old(place(), block(place(), kept_days)), "and would not be kept"
 
 
 def test_rows_that_are_added_may_shorten_its_life() -> None:
@@ -214,3 +213,17 @@ def test_a_mistake_while_adding_drops_the_block_and_fails_no_insert() -> None:
     del broken["value"]
     write(world, broken)
     assert world.held(place()) is None
+
+
+def test_where_nothing_is_nothing_can_be_gone() -> None:
+    world = World()
+    empty = Block(np.zeros(0, np.uint64), np.zeros((0, 360)), np.zeros((0, 360), dtype=bool), 65_535)
+    with world.cache.watch(source(), START_S, START_S + HOUR_S) as (watch, _):
+        world.cache.keep(watch, {place(): empty})
+    world.now_s = START_S + 4_000 * DAY_S
+    assert world.held(place()) is not None
+    world.now_s = START_S + 10 * DAY_S
+    write(world, written())
+    assert world.held(place()) is not None
+    world.now_s = START_S + 35 * DAY_S
+    assert world.held(place()) is None, "rows of the table's retention came in"

@@ -1,0 +1,417 @@
+"""Cells in memory over the whole path: who may use them, what fills and bounds them, what they survive."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+
+from indexer.columns import Block
+from indexer.schema import Retention, migrate
+from indexer.store import Store, open_store
+from indexer.unit import Unit
+from indexer.written import Written
+from shim.errors import ExecutionError
+from shim.grid import Grid
+from shim.metrics import ShimMetrics
+from shim.read.blocks.block import Place, Source, places
+from shim.read.blocks.cache import BlockCache
+from shim.read.blocks.fill import MOST_CELLS, Filler, Job, jobs
+from shim.read.blocks.memory import BlockMemory
+from shim.settings import CacheSettings
+from shim.tenancy import Tenant
+from shim.values import Vector
+from tests.support.pipeline import Pipeline
+
+NOW_S: Final = 20_400 * 86_400
+HOUR_S: Final = 3_600
+KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
+SERIES: Final = 4
+_ORGS: Final = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def store(chdb_path: Path) -> Iterator[Store]:
+    """A store of its own with clients enough for a filler beside queries."""
+    opened = open_store(f"chdb://{chdb_path}?database=cells_in_memory", pool=6)
+    migrate(opened, KEPT)
+    yield opened
+    opened.command("DROP DATABASE IF EXISTS cells_in_memory SYNC")
+    opened.close()
+
+
+def opened(
+    store: Store, tenant: Tenant, *, max_bytes: int = 64 << 20, fill_after: int = 1, **settings: Any
+) -> Pipeline:
+    cache = CacheSettings(max_bytes=max_bytes, fill_after=fill_after)
+    made = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=cache, **settings)
+    return replace(made, tenant=tenant)
+
+
+@pytest.fixture
+def tenant() -> Tenant:
+    """One for each test: they share a store."""
+    return Tenant(next(_ORGS), 1)
+
+
+@pytest.fixture
+def p(store: Store, tenant: Tenant) -> Iterator[Pipeline]:
+    made = opened(store, tenant)
+    send(made, lines(range(0, 3 * HOUR_S, 10)))
+    yield made
+    made.close()
+
+
+def send(p: Pipeline, sent: list[str], *, org_id: int | None = None, project_id: int = 1) -> list[Unit]:
+    """From an agent of the tenant's own: a frame is known by its agent and number."""
+    org = p.tenant.org_id
+    return p.send(sent, agent=f"of-{org}", org_id=org_id or org, project_id=project_id)
+
+
+def lines(ages_s: Sequence[int], name: str = "hits", value: int = 1) -> list[str]:
+    """A line of each series in each bucket."""
+    return [f"{name}:{value}|c|#n:{i}|T{NOW_S - age_s - 10}" for age_s in ages_s for i in range(SERIES)]
+
+
+def hours(back_from: float, back_to: float, step_s: int = 10) -> Grid:
+    """The steps of some hours before now."""
+    start_s, end_s = NOW_S - round(back_from * HOUR_S), NOW_S - round(back_to * HOUR_S)
+    return Grid(start_s * 1000, end_s * 1000, step_s * 1000)
+
+
+def asked(p: Pipeline, query: str, grid: Grid, *, instant: bool = False) -> tuple[Any, Any]:
+    """The rows of an answer, and what `explain` says was read where."""
+    answer = p.answer(query, grid, instant=instant, explain=True)
+    assert answer.explain is not None
+    assert isinstance(answer.value, Vector)
+    return answer.value, answer.explain
+
+
+def same(one: Vector, other: Vector) -> bool:
+    return (
+        one.labels == other.labels
+        and np.array_equal(one.values, other.values)
+        and np.array_equal(one.present, other.present)
+    )
+
+
+def memory(p: Pipeline) -> BlockMemory:
+    assert p.blocks is not None
+    return p.blocks
+
+
+def counted(metrics: ShimMetrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(f"meterhouse_shim_{name}_total", labels) or 0.0
+
+
+# ---------------------------------------------------------------- use
+
+
+@pytest.mark.parametrize(
+    "query", ["rate(hits[1m])", "sum by (n) (increase(hits[1m]))", 'rate(hits{n="2"}[1m])']
+)
+def test_the_second_time_there_is_no_statement(p: Pipeline, query: str) -> None:
+    grid = hours(2, 1)
+    first, explained = asked(p, query, grid)
+    assert explained["statements"]
+    assert explained["from_memory"] == []
+    asked(p, query, grid), asked(p, query, grid), asked(p, query, grid)  # one series counts a quarter
+    memory(p).filler.wait()
+    second, explained = asked(p, query, grid)
+    assert explained["statements"] == []
+    [recalled] = explained["from_memory"]
+    assert recalled["blocks"] == {"counters_10s": 2}
+    assert recalled["rows"] == (1 if "{" in query else SERIES) * (360 + 30)  # with the lookback before
+    assert same(first, second)
+
+
+def test_what_is_missing_is_read_beside_what_is_there(p: Pipeline) -> None:
+    plain = asked(p, "sum(rate(hits[1m]))", hours(2.9, 0))[0]
+    with_hole = opened(p.store, p.tenant, fill_after=2)
+    for _ in range(2):
+        asked(with_hole, "sum(rate(hits[1m]))", hours(2.9, 1.1))
+    memory(with_hole).filler.wait()
+    value, explained = asked(with_hole, "sum(rate(hits[1m]))", hours(2.9, 0))
+    assert same(value, plain)
+    [recalled], [statement] = explained["from_memory"], explained["statements"]
+    assert recalled["blocks"] == {"counters_10s": 2}
+    assert statement["rows"] == SERIES * 360
+    assert recalled["rows"] == 2 * 360 - 6
+    with_hole.close()
+
+
+def test_what_is_written_shows_at_once_without_a_statement(p: Pipeline) -> None:
+    query, grid = "sum(increase(hits[1m]))", hours(1, 0)
+    asked(p, query, grid)
+    memory(p).filler.wait()
+    for sent, total in (
+        (lines([0]), 28.0),
+        (lines([1_000]), 28.0),
+        ([f"hits:3|c|#n:new|T{NOW_S - 10}"], 31.0),
+    ):
+        send(p, sent)
+        value, explained = asked(p, query, grid)
+        assert explained["statements"] == []
+        assert value.values[0, -1] == total
+    assert value.values[0].max() == 31.0
+
+
+def test_a_frame_that_comes_again_drops_blocks_and_changes_nothing(p: Pipeline) -> None:
+    query, grid = "sum(increase(hits[1m]))", hours(1, 0)
+    frames = send(p, lines([0]))
+    asked(p, query, grid)
+    memory(p).filler.wait()
+    before, explained = asked(p, query, grid)
+    assert explained["statements"] == []
+    p.insert(frames)
+    after, explained = asked(p, query, grid)
+    assert explained["statements"]
+    assert same(before, after)
+
+
+def test_running_totals_are_summed_from_blocks_of_all_rollups(p: Pipeline) -> None:
+    query, grid = "sum(hits)", Grid.instant(NOW_S * 1000)
+    first = asked(p, query, grid, instant=True)[0]
+    memory(p).filler.wait()
+    second, explained = asked(p, query, grid, instant=True)
+    assert explained["statements"] == []
+    assert same(first, second)
+    fills = memory(p).filler
+    asked(p, query, grid, instant=True)
+    fills.wait()
+    kept = len(memory(p).cache)
+    asked(p, query, grid, instant=True)
+    fills.wait()
+    assert len(memory(p).cache) == kept, "nothing is read again and again"
+
+
+# ---------------------------------------------------------------- tenants and limits
+
+
+def test_nobody_sees_another_tenants_blocks(p: Pipeline) -> None:
+    send(p, lines(range(0, HOUR_S, 10), value=100), project_id=2)
+    other = next(_ORGS)
+    send(p, lines(range(0, HOUR_S, 10), value=1_000), org_id=other)
+    org = p.tenant.org_id
+    sums = {Tenant(org, 1): 24.0, Tenant(org, 2): 2_400.0, Tenant(other, 1): 24_000.0,
+            Tenant(org, None): 2_424.0}  # fmt: skip
+    for _ in range(2):
+        for tenant, total in sums.items():
+            value, explained = asked(replace(p, tenant=tenant), "sum(increase(hits[1m]))", hours(0.5, 0))
+            assert value.values[0, -1] == total
+            memory(p).filler.wait()
+    assert explained["statements"] == []
+
+
+def test_limits_are_the_same_with_and_without(p: Pipeline) -> None:
+    small = opened(p.store, p.tenant, max_samples=1_000)
+    few = "rate(hits[1m])"
+    asked(small, few, hours(0.5, 0))
+    memory(small).filler.wait()
+    assert asked(small, few, hours(0.5, 0))[1]["statements"] == []
+    texts = []
+    for pipeline in (small, opened(p.store, p.tenant, max_bytes=0, max_samples=1_000)):
+        with pytest.raises(ExecutionError, match="would load too many samples") as error:
+            pipeline.answer(few, hours(0.9, 0), instant=False)
+        texts.append(str(error.value))
+        pipeline.close()
+    assert texts[0] == texts[1]
+
+
+def test_memory_is_bounded(store: Store, tenant: Tenant) -> None:
+    one_block = (360 * 9 + 8) * SERIES
+    p = opened(store, tenant, max_bytes=5 * one_block)
+    send(p, lines(range(0, 10 * HOUR_S, 10)))
+    plain = opened(store, tenant, max_bytes=0)
+    for back in range(1, 10):
+        for _ in range(2):
+            value, _ = asked(p, "sum(rate(hits[1m]))", hours(back, back - 1))
+            memory(p).filler.wait()
+            assert same(value, asked(plain, "sum(rate(hits[1m]))", hours(back, back - 1))[0])
+            assert memory(p).cache.size_bytes <= 5 * one_block
+    assert len(memory(p).cache) == 5
+    plain.close()
+    p.close()
+
+
+def test_no_blocks_where_they_are_turned_off(store: Store, tenant: Tenant) -> None:
+    p = opened(store, tenant, max_bytes=0)
+    assert p.blocks is None
+    send(p, lines(range(0, HOUR_S, 10)))
+    for _ in range(3):
+        assert asked(p, "rate(hits[1m])", hours(0.5, 0))[1]["from_memory"] == []
+    p.close()
+
+
+# ---------------------------------------------------------------- filling
+
+
+class Filled:
+    """A filler over the store's data, and the places of some hours of its one metric."""
+
+    def __init__(self, p: Pipeline, *, max_bytes: int = 64 << 20, fill_after: int = 1) -> None:
+        self.metrics, self.written = ShimMetrics(), Written()
+        self.cache = BlockCache(max_bytes, KEPT, self.metrics)
+        self.filler = Filler(p.store, self.cache, self.written, fill_after, self.metrics)
+        self.written.subscribe(self.cache)
+        org_id = p.tenant.org_id
+        ((metric_id,),) = p.store.rows(
+            "SELECT DISTINCT metric_id FROM counters_1d WHERE org_id = {o:UInt32}", {"o": org_id}
+        )
+        self.source = Source(org_id, 1, (metric_id,), "counters", "value")
+
+    def places(self, back_from: int, back_to: int) -> list[Place]:
+        return places(self.source, 10, NOW_S - back_from * HOUR_S, NOW_S - back_to * HOUR_S)
+
+    def ask(self, *wanted: Place, whole: bool = True) -> None:
+        self.filler.ask(wanted, whole=whole)
+        self.filler.wait()
+
+    def row(self) -> Block:
+        """One that touches the latest hour."""
+        values = {"org_id": self.source.org_id, "project_id": 1, "bucket": NOW_S - 10}
+        row = {name: np.array([value], np.uint32) for name, value in values.items()}
+        return {**row, "metric_id": np.array(self.source.metric_ids, np.uint64)}
+
+    def outcomes(self, outcome: str) -> float:
+        return counted(self.metrics, "block_fills", outcome=outcome)
+
+
+def test_blocks_are_filled_after_some_readings(p: Pipeline) -> None:
+    one = Filled(p, fill_after=2)
+    whole, some = one.places(3, 1)
+    one.ask(whole)
+    assert len(one.cache) == 0
+    one.ask(whole)
+    assert len(one.cache) == 1
+    for asked_before in range(8):
+        assert len(one.cache) == 1, asked_before
+        one.ask(some, whole=False)
+    assert len(one.cache) == 2
+    assert one.outcomes("kept") == 2
+    one.filler.close()
+
+
+def test_what_is_too_large_or_too_sparse_is_declined(p: Pipeline) -> None:
+    small = Filled(p, max_bytes=4 * 360 * 9 * (SERIES - 1))
+    small.ask(*small.places(2, 0))
+    assert small.outcomes("large") == 2
+    small.ask(*small.places(2, 0))
+    assert small.outcomes("large") == 2, "not tried again"
+    assert len(small.cache) == 0
+    send(p, lines([5 * HOUR_S, 6 * HOUR_S - 10]))
+    sparse = Filled(p)
+    sparse.ask(*sparse.places(6, 5), *sparse.places(8, 7))
+    assert sparse.outcomes("sparse") == 1
+    assert sparse.outcomes("kept") == 1, "nothing at all is soon said"
+    for one in (small, sparse):
+        one.filler.close()
+
+
+def test_a_large_job_is_tried_block_by_block(p: Pipeline) -> None:
+    one = Filled(p, max_bytes=4 * 360 * 9 * SERIES)
+    one.ask(*one.places(2, 0))
+    assert one.outcomes("kept") == 2
+    one.filler.close()
+
+
+def test_a_stretch_that_is_written_to_all_the_time_is_filled_in_a_pause(p: Pipeline) -> None:
+    one = Filled(p)
+    [place] = one.places(1, 0)
+    begun, may_end = threading.Event(), threading.Event()
+
+    def insert() -> None:
+        with one.written.insert("counters", one.row(), first=False):
+            begun.set()
+            may_end.wait(10)
+
+    writer = threading.Thread(target=insert)
+    writer.start()
+    assert begun.wait(10)
+    one.filler.ask([place], whole=True)
+    may_end.set()
+    one.filler.wait()
+    writer.join()
+    assert one.outcomes("kept") == 1
+    one.filler.close()
+
+
+def test_a_pause_that_takes_too_long_is_given_up(p: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shim.read.blocks.fill._PAUSE_S", 0.01)
+    one = Filled(p)
+    [place] = one.places(1, 0)
+    with one.written.insert("counters", one.row(), first=False):
+        one.ask(place)
+    assert one.outcomes("written") == 1
+    assert len(one.cache) == 0
+    one.filler.close()
+
+
+def test_a_store_that_fails_declines(p: Pipeline, chdb_path: Path) -> None:
+    one = Filled(p)
+    gone = open_store(f"chdb://{chdb_path}?database=not_there", pool=1)
+    filler = Filler(gone, one.cache, one.written, 1, one.metrics)
+    filler.ask(one.places(1, 0), whole=True)
+    filler.wait()
+    assert one.outcomes("failed") == 1
+    filler.close()
+    filler.ask(one.places(3, 2), whole=True)
+    filler.wait()
+    gone.close()
+
+
+def test_jobs_are_neighbours_within_a_bound() -> None:
+    source = Source(1, 1, (7,), "counters", "value")
+    day = places(source, 10, 0, 86_400)
+    found = jobs([*day[:9], day[12], *places(source, 60, 0, 86_400)])
+    assert [len(j.places) for j in found if j.places[0].granularity_s == 10] == [4, 4, 1, 1]
+    assert [len(j.places) for j in found if j.places[0].granularity_s == 60] == [4]
+    assert all(sum(p.cells for p in j.places) <= MOST_CELLS for j in found)
+    assert isinstance(found[0], Job)
+
+
+# ---------------------------------------------------------------- at the same time
+
+
+def test_an_insert_is_seen_whole_or_not_at_all_and_never_unseen(store: Store, tenant: Tenant) -> None:
+    """Each INSERT adds 1 to every minute of two hours: every step of a query shows the same number."""
+    p = opened(store, tenant)
+    ages = range(0, 2 * HOUR_S, 60)
+    send(p, lines(ages))
+    query, grid = "sum(increase(hits[1m]))", hours(1.9, 0, 60)
+    asked(p, query, grid)
+    memory(p).filler.wait()
+    inserts, ended = 10, threading.Event()
+    failures: list[object] = []
+
+    def read() -> None:
+        last = 0.0
+        while True:
+            stop = ended.is_set()
+            value, _ = asked(p, query, grid)
+            seen = set((value.values[0] / SERIES).tolist())
+            if len(seen) != 1 or min(seen) < last:
+                failures.append((seen, last))
+            last = max(seen)
+            if stop:
+                if last != inserts + 1:
+                    failures.append(("at the end", last))
+                return
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for _ in range(inserts):
+        send(p, lines(ages))
+    ended.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+    assert counted(memory(p).metrics, "block_lookups", result="hit") > inserts
+    p.close()
