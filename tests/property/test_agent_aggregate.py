@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from xxhash import xxh64_intdigest
 
 from agent.aggregate import Aggregator
 from agent.build_frame import Sender, build_frames
 from agent.frame import Frame, FrameError, decode, encode
-from agent.line import BadLine, Kind, Limits, Line, parse_line
+from agent.line import BadLine, Limits, parse_line
 from agent.settings import Aggregate
-from agent.sketch import index_of
-from tests.unit.agent.state import State, gauge_state, merge, merge_into, state_of, state_of_frames
+from tests.support.line_model import model, observation
+from tests.unit.agent.state import gauge_state, merge, state_of, state_of_frames
 
 T = 1_700_000_000_000
 SETTINGS = Aggregate(lateness_s=1_000_000, future_s=1_000_000)
@@ -43,64 +41,6 @@ def arrivals(packets: list[tuple[list[str], int]]) -> list[tuple[bytes, int]]:
     return out
 
 
-def model(packets: list[tuple[bytes, int]]) -> State:
-    """What semantics.md says, line by line, without any memory but the last values of gauges."""
-    out: State = {}
-    last: dict[Any, tuple[int, float]] = {}
-    for data, now_ms in packets:
-        for text in data.split(b"\n"):
-            line = parse_line(text, Limits())
-            if isinstance(line, Line):
-                _model_line(line, now_ms, out, last)
-    return out
-
-
-def _model_line(line: Line, now_ms: int, out: State, last: dict[Any, tuple[int, float]]) -> None:
-    head = line.head
-    time_ms = now_ms if line.time_s is None else line.time_s * 1000
-    series = (head.kind.value, head.name, head.tags)
-    bucket = time_ms // 10_000 * 10
-    key = (*series, bucket)
-    weight = head.weight
-    if head.kind is Kind.SET:
-        merge_into(out, key, {xxh64_intdigest(line.member)})
-    for value, delta in itertools.zip_longest(line.values, line.deltas):
-        match head.kind:
-            case Kind.COUNTER:
-                merge_into(out, key, value * weight)
-            case Kind.DISTRIBUTION:
-                merge_into(out, key, _observation(value, weight))
-            case Kind.GAUGE:
-                base = out[key]["last"][1] if key in out else last.get(series, (0, 0.0))[1]
-                value += base if delta else 0.0
-                new = gauge_state(time_ms, value, value, value, value, 1)
-                if key in out:
-                    old = out[key]["last"]
-                    new = _merge_gauge(out[key], new, (time_ms, value) if time_ms >= old[0] else old)
-                out[key] = new
-                if time_ms >= last.get(series, (0, 0.0))[0]:
-                    last[series] = (time_ms, value)
-
-
-def _merge_gauge(a: Any, b: Any, last: tuple[int, float]) -> Any:
-    return gauge_state(
-        *last, min(a["min"], b["min"]), max(a["max"], b["max"]), a["sum"] + b["sum"], a["count"] + 1
-    )
-
-
-def _observation(value: float, weight: float) -> Any:
-    return {
-        "positive": {index_of(value): weight} if value > 0 else {},
-        "negative": {index_of(-value): weight} if value < 0 else {},
-        "zero": weight if value == 0 else 0.0,
-        "count": weight,
-        "sum": value * weight,
-        "sum_squares": value * value * weight,
-        "min": value,
-        "max": value,
-    }
-
-
 def frames_of(aggregator: Aggregator, now_ms: int, max_rows: int) -> list[Frame]:
     return list(
         build_frames(
@@ -120,7 +60,7 @@ def test_is_the_model(packets: list[tuple[list[str], int]]) -> None:
     came = arrivals(packets)
     for data, now_ms in came:
         aggregator.add(data, now_ms)
-    assert state_of(aggregator.flush_all(T + 10**6)) == model(came)
+    assert state_of(aggregator.flush_all(T + 10**6)) == model(came, Limits(), SETTINGS)
     texts = [text for data, _ in came for text in data.split(b"\n") if text]
     bad = [text for text in texts if isinstance(parse_line(text, Limits()), BadLine)]
     assert aggregator.stats.lines == len(texts)
@@ -208,9 +148,9 @@ def test_broken_frames_are_frame_errors(packets: list[tuple[list[str], int]], da
 
 def test_the_model_is_no_echo() -> None:
     """A fixed case, worked out by hand, of the model itself."""
-    state = model([(b"a:1|c|@0.5\na:2|c\ng:1|g\ng:+2|g", T + 5)])
+    state = model([(b"a:1|c|@0.5\na:2|c\ng:1|g\ng:+2|g", T + 5)], Limits(), SETTINGS)
     assert state == {
         ("counter", "a", (), T // 1000): 4.0,
         ("gauge", "g", (), T // 1000): gauge_state(T + 5, 3.0, 1.0, 3.0, 4.0, 2),
     }
-    assert math.isclose(_observation(2.0, 2.0)["sum_squares"], 8.0)
+    assert math.isclose(observation(2.0, 2.0)["sum_squares"], 8.0)

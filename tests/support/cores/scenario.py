@@ -1,0 +1,175 @@
+"""A scenario: an agent's settings, and what happens to its core, step by step. And what came out of it.
+
+Two cores agree when their outcomes are equal: the rows of all frames bit for bit, in their order, and the
+counters after each flush. `shrink` takes away what a difference does not need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from random import Random
+from typing import Any, Final, Literal
+
+import msgspec
+
+from agent.core import Core
+from agent.line import Limits, NameTags
+from agent.mapping import Mapper, Rule
+from agent.mapping_file import parse
+from agent.settings import AgentSettings, Aggregate
+from tests.support.cores.packets import PacketMaker
+from tests.support.cores.rows import counters, new_core, take_rows
+
+START_MS: Final = 1_700_000_000_000
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One call of the core; for `frames` all frames are taken."""
+
+    what: Literal["add", "flush", "flush_all", "frames"]
+    now_ms: int = 0
+    data: bytes = b""
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """All that an outcome depends on."""
+
+    settings: AgentSettings
+    mapped: bool
+    steps: tuple[Step, ...]
+
+    @property
+    def packets(self) -> int:
+        """How many packets it holds."""
+        return sum(step.what == "add" for step in self.steps)
+
+
+#: A rule of each kind: drops, renames, labels new and instead of a tag, scales, other types, names that meet.
+MAPPING: Final = """
+mappings:
+- {match: "drop.*", action: drop}
+- {match: b, name: mapped.b, labels: {from: b, a: ""}, scale: 0.1}
+- {match: a.b, match_metric_type: counter, metric_type: gauge, name: a.b}
+- {match: "x+", match_type: regex, name: a, labels: {k: "$0"}, honor_labels: true}
+"""
+
+
+@cache
+def _rules() -> tuple[Rule, ...]:
+    return parse(MAPPING).rules
+
+
+def outcome(core: str, scenario: Scenario) -> list[Any]:
+    """What came out of a scenario, for one core."""
+    mapper = Mapper(_rules(), scenario.settings.lines) if scenario.mapped else None
+    running = new_core(core, scenario.settings, mapper)
+    try:
+        return [*_outcome(running, scenario), mapper.counts() if mapper else None]
+    finally:
+        running.close()
+
+
+def _outcome(core: Core, scenario: Scenario) -> Iterator[Any]:
+    for step in scenario.steps:
+        match step.what:
+            case "add":
+                core.add(step.data, step.now_ms)
+                continue
+            case "flush":
+                yield "flush", step.now_ms, core.flush(step.now_ms), core.live_series
+            case "flush_all":
+                yield "flush_all", step.now_ms, core.flush_all(step.now_ms), core.live_series
+            case "frames":
+                yield "rows", take_rows(core, max_rows=7)
+        yield counters(core)
+    core.flush_all(START_MS)
+    yield "rows", take_rows(core)
+    yield counters(core)
+
+
+def make(seed: int, steps: int = 24) -> Scenario:
+    """The scenario of a seed, with about `steps` steps."""
+    r = Random(seed)
+    maker = PacketMaker(r)
+    now_ms = START_MS + r.randrange(20_000)
+    out = []
+    for _ in range(steps):
+        now_ms = max(now_ms + _pause_ms(r), 1)
+        match r.randrange(10):
+            case 0:
+                out.append(Step("flush", now_ms))
+            case 1:
+                out.append(Step("flush_all" if r.random() < 0.4 else "frames", now_ms))
+            case _:
+                out.append(Step("add", now_ms, maker.packet(now_ms)))
+    return Scenario(_settings(r), r.random() < 0.15, tuple(out))
+
+
+def _pause_ms(r: Random) -> int:
+    kind = r.random()
+    if kind < 0.3:
+        return 0
+    if kind < 0.8:
+        return r.randrange(1, 800)
+    if kind < 0.93:
+        return r.randrange(800, 15_000)
+    if kind < 0.96:
+        return -r.randrange(1, 30_000)
+    return r.choice((60_000, 61_000, 120_000, 600_000, 4_000_000, 8_000_000))
+
+
+def _settings(r: Random) -> AgentSettings:
+    styles: tuple[NameTags, ...] = ("influx", "librato", "signalfx")
+    limits = Limits(
+        max_line_bytes=r.choice((65_536, 65_536, 64)),
+        max_name_bytes=r.choice((512, 512, 8)),
+        max_tags=r.choice((64, 64, 64, 64, 2, 0)),
+        max_tag_bytes=r.choice((1_024, 1_024, 8)),
+        name_tags=() if r.random() < 0.6 else tuple(style for style in styles if r.random() < 0.6),
+    )
+    aggregate = Aggregate(
+        lateness_s=r.choice((3_600, 3_600, 100, 0)),
+        future_s=r.choice((60, 60, 5, 0)),
+        max_entries=r.choice((2_000_000, 2_000_000, 2_000_000, 200, 16)),
+        max_series=r.choice((500_000, 500_000, 500_000, 10, 3, 1)),
+        gauge_memory_s=r.choice((3_600, 60, 1)),
+    )
+    tags = {} if r.random() < 0.7 else {"a": "static", "pod": "p-1"}
+    return AgentSettings(lines=limits, aggregate=aggregate, tags=tags)
+
+
+def shrink(scenario: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
+    """A smaller scenario that fails, too: fewer steps, then fewer lines, then fewer bytes."""
+    steps = list(_fewer(list(scenario.steps), lambda kept: fails(_with(scenario, kept))))
+    for parted in (b"\n", b""):
+        for i, step in enumerate(steps):
+            if step.what == "add":
+                parts = step.data.split(parted) if parted else [bytes([byte]) for byte in step.data]
+
+                def still(kept: list[bytes], i: int = i, parted: bytes = parted) -> bool:
+                    changed = msgspec.structs.replace(steps[i], data=parted.join(kept))
+                    return fails(_with(scenario, [*steps[:i], changed, *steps[i + 1 :]]))
+
+                steps[i] = msgspec.structs.replace(step, data=parted.join(_fewer(parts, still)))
+    return _with(scenario, steps)
+
+
+def _with(scenario: Scenario, steps: list[Step]) -> Scenario:
+    return msgspec.structs.replace(scenario, steps=tuple(steps))
+
+
+def _fewer(parts: list[Any], fails: Callable[[list[Any]], bool]) -> list[Any]:
+    """Leaves out halves, quarters, ... and single parts, as long as it still fails."""
+    size = max(len(parts) // 2, 1)
+    while True:
+        at = 0
+        while at < len(parts):
+            kept = parts[:at] + parts[at + size :]
+            if fails(kept):
+                parts = kept
+            else:
+                at += size
+        if size == 1:
+            return parts
+        size //= 2
