@@ -101,8 +101,8 @@ class ReceiveOptions(msgspec.Struct, frozen=True):
 
     #: Where cores without threads of their own read.
     loop: Loop
-    #: Pause between two reads of a busy socket, so that packets queue up; 0: none.
-    nap_ms: int = 1
+    #: Longest pause between two reads of a busy socket, so that packets queue up; 0: none.
+    nap_ms: int = 10
     #: A connected datagram socket that does not block: every packet is copied there as it came.
     relay: socket.socket | None = None
     #: The same for events and service checks, a datagram each.

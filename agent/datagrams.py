@@ -2,7 +2,7 @@
 
 Owns reading: many packets per wake-up into one reused buffer, parted by newlines, so that one call of the
 sink takes them all. A busy socket is left alone for a nap between two reads, so that packets queue up in the
-kernel; the nap is left out when the buffer fills. What the kernel dropped is asked of the kernel.
+kernel; the nap is short where the buffer is small, and left out when it fills.
 
 Knows nothing of lines but where they end.
 """
@@ -25,6 +25,8 @@ BATCH_BYTES: Final = 128 << 10
 PACKET_BYTES: Final = 256 << 10
 #: Kernel memory that a small packet takes in the receive buffer (8 MB hold 10,082 of 74 bytes).
 _KERNEL_PACKET_BYTES: Final = 832
+#: What the fastest sender needs for a packet.
+_SENDER_S: Final = 1e-6
 _NEWLINE: Final = 10
 
 
@@ -90,11 +92,12 @@ class _Reader:
         self._relay = relay
         self.sock = sock
         self._sink = sink
-        # A Unix socket's queue is short, and its senders wait, or lose packets, when it is full.
-        self._nap_s = 0.0 if sock.family == socket.AF_UNIX else nap_s
         self._buffer = memoryview(bytearray(BATCH_BYTES + PACKET_BYTES))
         capacity = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _KERNEL_PACKET_BYTES
         self._many_packets = max(capacity // 4, 1)
+        # Half the time in which the fastest sender fills the buffer. A Unix socket's queue is shorter still,
+        # and its senders wait, or lose packets, when it is full.
+        self._nap_s = 0.0 if sock.family == socket.AF_UNIX else min(nap_s, capacity * _SENDER_S / 2)
         self._loop = loop
         self._timer: Timer | None = None
         #: True if the last read left much in the kernel, or may have.

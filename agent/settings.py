@@ -21,8 +21,9 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     #: Receive buffer asked of the kernel for UDP and Unix sockets (SO_RCVBUF); it may give less, see the log.
     buffer_bytes: Annotated[int, msgspec.Meta(ge=4096, le=1 << 30)] = 8 << 20
-    #: Pause between two reads of a busy datagram socket, so that packets queue up; 0: none.
-    nap_ms: Annotated[int, msgspec.Meta(ge=0, le=100)] = 1
+    #: Longest pause between two reads of a busy UDP socket, so that packets queue up; shorter where they come
+    #: fast or the receive buffer is small; 0: none.
+    nap_ms: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
     #: Connections open at a time on each stream listener; more are closed at once.
     max_connections: Positive = 1_024
     #: Sockets on the UDP port, a receiver thread each; more than one share the port (SO_REUSEPORT).
