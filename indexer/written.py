@@ -10,9 +10,8 @@ Thread-safe. Listeners are called in the writer's thread and must be quick; they
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -32,12 +31,30 @@ class Span(NamedTuple):
     last_s: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Touched:
-    """What one INSERT touches: of each (org id, metric id) its spans, one a project."""
+    """What one INSERT of a sorted block touches. Found by metric, of which a reader asks for few of many."""
 
-    kind: Kind
-    spans: Mapping[tuple[int, int], tuple[Span, ...]]
+    def __init__(self, kind: Kind, block: Block) -> None:
+        self.kind = kind
+        org, project, metric, bucket = (
+            _array(block, n) for n in ("org_id", "project_id", "metric_id", "bucket")
+        )
+        new = (metric[1:] != metric[:-1]) | (project[1:] != project[:-1]) | (org[1:] != org[:-1])
+        begin = np.concatenate(([0], np.flatnonzero(new) + 1))
+        end = np.append(begin[1:], len(bucket))
+        order = np.argsort(metric[begin], kind="stable")
+        self._metric = metric[begin][order]
+        self._org = org[begin][order]
+        spans = (project[begin], begin, end, *(f.reduceat(bucket, begin) for f in (np.minimum, np.maximum)))
+        self._spans = [column[order] for column in spans]
+
+    def spans(self, org_id: int, metric_id: int) -> list[Span]:
+        """The spans of a metric, one a project."""
+        wanted = self._metric.dtype.type(metric_id)
+        lo, hi = (int(np.searchsorted(self._metric, wanted, side)) for side in ("left", "right"))
+        return [
+            Span(*(int(column[i]) for column in self._spans)) for i in range(lo, hi) if self._org[i] == org_id
+        ]
 
 
 class Listener(Protocol):
@@ -73,7 +90,7 @@ class Written:
 
         `first`: nobody tried to insert these rows before. Waits while somebody has paused INSERTs.
         """
-        touched = Touched(kind, spans_of(block))
+        touched = Touched(kind, block)
         with self._lock:
             self._lock.wait_for(lambda: not self._pauses)
             self._under_way.append(touched)
@@ -102,24 +119,6 @@ class Written:
             with self._lock:
                 self._pauses -= 1
                 self._lock.notify_all()
-
-
-def spans_of(block: Block) -> dict[tuple[int, int], tuple[Span, ...]]:
-    """The spans of a sorted block of samples, by (org id, metric id)."""
-    org, project, metric, bucket = (_array(block, n) for n in ("org_id", "project_id", "metric_id", "bucket"))
-    new = (metric[1:] != metric[:-1]) | (project[1:] != project[:-1]) | (org[1:] != org[:-1])
-    begin = np.concatenate(([0], np.flatnonzero(new) + 1))
-    first, last = np.minimum.reduceat(bucket, begin), np.maximum.reduceat(bucket, begin)
-    out: dict[tuple[int, int], tuple[Span, ...]] = {}
-    rows = zip(
-        org[begin].tolist(), metric[begin].tolist(), project[begin].tolist(),
-        begin.tolist(), [*begin[1:].tolist(), len(bucket)], first.tolist(), last.tolist(),
-        strict=True,
-    )  # fmt: skip
-    for of_org, of_metric, *span in rows:
-        key = (of_org, of_metric)
-        out[key] = (*out.get(key, ()), Span(*span))
-    return out
 
 
 def _array(block: Block, name: str) -> AnyArray:

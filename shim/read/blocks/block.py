@@ -84,14 +84,17 @@ class Block:
         return self.values.nbytes + self.rows.nbytes + self.ids.nbytes
 
     def add(self, ids: Ids, cells: Ints, values: Floats, kept_days: int) -> None:
-        """Add samples, also of series that it has not seen."""
-        at = np.searchsorted(self.ids, ids)
-        at[at == len(self.ids)] = 0
-        if not len(self.ids) or (self.ids[at] != ids).any():
-            self._take_in(np.unique(ids))
-            at = np.searchsorted(self.ids, ids)
-        np.add.at(self.values, (at, cells), values)
-        self.rows[at, cells] = True
+        """Add samples, sorted by series and then cell, also of series that it has not seen."""
+        firsts = np.concatenate(([0], np.flatnonzero(ids[1:] != ids[:-1]) + 1))
+        at, known = _find(self.ids, ids[firsts])
+        if not known.all():
+            self._take_in(ids[firsts])
+            at, _ = _find(self.ids, ids[firsts])
+        flat = at.repeat(np.diff(firsts, append=len(ids))) * self.values.shape[1] + cells
+        starts = np.flatnonzero(np.diff(flat, prepend=-1))
+        places = np.unravel_index(flat[starts], self.values.shape)
+        self.values[places] += np.add.reduceat(values, starts)
+        self.rows[places] = True
         self.kept_days = min(self.kept_days, kept_days)
 
     def _take_in(self, ids: Ids) -> None:

@@ -177,7 +177,7 @@ class BlockCache:
         """The blocks that an INSERT writes to, and its spans that do."""
         out: dict[Place, list[Span]] = {}
         for (table, *metric), places in self._of_metric.items():
-            spans = touched.spans.get((metric[0], metric[1]), ()) if table == touched.kind else ()
+            spans = touched.spans(*metric) if table == touched.kind else []
             for place in places if spans else ():
                 found = [s for s in spans if _in(s, place.source, place.start_s, place.end_s)]
                 if found:
@@ -188,15 +188,17 @@ class BlockCache:
         held = self._held[place]
         before = held.size_bytes
         for span in spans:
-            rows = slice(span.begin, span.end)
             bucket, ids, values, days = (
-                _rows(written, name, rows)
+                _rows(written, name, span)
                 for name in ("bucket", "series_id", place.source.column, "retention_days")
             )
-            inside = (bucket >= place.start_s) & (bucket < place.end_s)
-            if inside.any():
-                cells = (bucket[inside].astype(np.int64) - place.start_s) // place.granularity_s
-                held.add(ids[inside], cells, values[inside], int(days[inside].min()))
+            if span.first_s < place.start_s or span.last_s >= place.end_s:
+                inside = (bucket >= place.start_s) & (bucket < place.end_s)
+                if not inside.any():
+                    continue
+                bucket, ids, values, days = (c[inside] for c in (bucket, ids, values, days))
+            cells = (bucket.astype(np.int64) - place.start_s) // place.granularity_s
+            held.add(ids, cells, values, int(days.min()))
         self._bytes += held.size_bytes - before
 
 
@@ -205,7 +207,7 @@ def _meet(watch: Watch, touched: Touched) -> bool:
     source = watch.source
     if touched.kind != source.table:
         return False
-    spans = (s for m in source.metric_ids for s in touched.spans.get((source.org_id, m), ()))
+    spans = (s for m in source.metric_ids for s in touched.spans(source.org_id, m))
     return any(_in(s, source, watch.lo_s, watch.hi_s) for s in spans)
 
 
@@ -217,7 +219,7 @@ def _metrics_of(source: Source) -> Iterator[tuple[str, int, int]]:
     return ((source.table, source.org_id, metric_id) for metric_id in source.metric_ids)
 
 
-def _rows(written: Written, name: str, rows: slice) -> AnyArray:
+def _rows(written: Written, name: str, span: Span) -> AnyArray:
     column = written[name]
     assert isinstance(column, np.ndarray)  # neither keys nor sums are ragged
-    return column[rows]
+    return column[span.begin : span.end]

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 
 from indexer.columns import Block, sort
-from indexer.written import Span, Touched, Written, spans_of
+from indexer.written import Span, Touched, Written
 
 
 def block(*rows: tuple[int, int, int, int]) -> Block:
     """Of (org, project, metric, bucket), sorted as they are written."""
-    org, project, metric, bucket = (np.array(c) for c in zip(*rows, strict=True))
-    return sort({
-        "org_id": org.astype(np.uint32), "project_id": project.astype(np.uint32),
-        "metric_id": metric.astype(np.uint64), "series_id": np.ones(len(rows), np.uint64),
-        "bucket": bucket.astype(np.uint32), "value": np.ones(len(rows)),
-    })  # fmt: skip
+    names = {"org_id": np.uint32, "project_id": np.uint32, "metric_id": np.uint64, "bucket": np.uint32}
+    columns = zip(names.items(), zip(*rows, strict=True), strict=True)
+    key: Block = {name: np.array(values, dtype) for (name, dtype), values in columns}
+    return sort({**key, "series_id": np.ones(len(rows), np.uint64), "value": np.ones(len(rows))})
 
 
 class Heard:
@@ -33,12 +31,14 @@ class Heard:
 
 
 def test_spans_are_by_metric_and_project() -> None:
-    found = spans_of(block((1, 2, 9, 30), (1, 1, 9, 50), (2, 1, 9, 10), (1, 1, 7, 20), (1, 1, 9, 40)))
-    assert found == {
-        (1, 7): (Span(1, 0, 1, 20, 20),),
-        (1, 9): (Span(1, 1, 3, 40, 50), Span(2, 3, 4, 30, 30)),
-        (2, 9): (Span(1, 4, 5, 10, 10),),
-    }
+    huge = (1 << 64) - 1
+    rows = ((1, 2, 9, 30), (1, 1, 9, 50), (2, 1, 9, 10), (1, 1, 7, 20), (1, 1, 9, 40), (2, 1, huge, 10))
+    touched = Touched("counters", block(*rows))
+    assert touched.spans(1, 7) == [Span(1, 0, 1, 20, 20)]
+    assert touched.spans(1, 9) == [Span(1, 1, 3, 40, 50), Span(2, 3, 4, 30, 30)]
+    assert touched.spans(2, 9) == [Span(1, 4, 5, 10, 10)]
+    assert touched.spans(2, huge) == [Span(1, 5, 6, 10, 10)]
+    assert touched.spans(2, 7) == touched.spans(1, 8) == touched.spans(3, 9) == []
 
 
 def test_a_first_insert_ends_with_its_rows() -> None:

@@ -75,7 +75,7 @@ def test_samples_are_added_where_they_belong() -> None:
 def test_series_that_were_not_there_get_rows() -> None:
     one = block()
     values = one.values
-    one.add(ids(9, 4, 4, 3), np.array([0, 1, 1, 1]), np.array([1.0, 2.0, 2.0, 9.0]), 7)
+    one.add(ids(3, 4, 4, 9), np.array([1, 1, 1, 0]), np.array([9.0, 2.0, 2.0, 1.0]), 7)
     assert one.ids.tolist() == [3, 4, 5, 8, 9]
     assert one.values[:, :2].tolist() == [[1, 9], [0, 4], [3, 4], [0, 5], [1, 0]]
     assert one.rows[1].tolist() == [False, True, False]

@@ -10,7 +10,7 @@ import pytest
 from indexer.columns import Block as Written
 from indexer.columns import sort
 from indexer.schema import Retention
-from indexer.written import Touched, spans_of
+from indexer.written import Touched
 from shim.metrics import ShimMetrics
 from shim.read.blocks.block import Block, Place, Source
 from shim.read.blocks.cache import BlockCache
@@ -67,7 +67,7 @@ def written(bucket_s: int = START_S, **other: int) -> Written:
 
 
 def touched(rows: Written) -> Touched:
-    return Touched("counters", spans_of(rows))
+    return Touched("counters", rows)
 
 
 def write(world: World, rows: Written, *, sure: bool = True) -> None:
