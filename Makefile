@@ -9,6 +9,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/e2e/node
+# The agent's native core, which installing compiles (and goes on without where it cannot).
+NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h)
 PYTEST_ARGS ?=
 # Of both: -e, so that the tree is what runs.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -53,11 +55,11 @@ packages:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml | $(BIN)/python
+$(VENV)/.run: pyproject.toml $(NATIVE) | $(BIN)/python
 	$(INSTALL) --editable '.[all]'
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
+$(VENV)/.test: pyproject.toml $(NATIVE) | $(BIN)/python
 	$(INSTALL) --editable '.[test]'
 	@touch $@ $(VENV)/.run
 
@@ -66,4 +68,4 @@ $(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info $(NODE)/node_modules
+	rm -rf agent/native/*.so agent/native/core.c $(VENV) build dist *.egg-info $(NODE)/node_modules

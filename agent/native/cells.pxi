@@ -4,13 +4,14 @@
 # first stays minimum and maximum. One record per cell rather than columns, so that a line touches one or two
 # cache lines; columns are made at the flush. Cells never move while their bucket lives.
 #
-# A distribution begins as a list of the indexes that came (weight 1, most series see few values in 10 s) and
-# turns into a hash map of counts when the list is long or a weight is not 1. A set is a list of hashes that
-# turns into a hash set.
+# Most series see few values in 10 s, so a distribution begins as a list of the indexes that came (of weight 1) and
+# a set as a list of hashes. A list is a chain of blocks of 32, 64 and 128 bytes, so that growing leaves nothing
+# unused behind; when it is full, or a weight is not 1, it turns into a hash table.
 
 cdef enum:
-    LIST_INDEXES = 64  # then a distribution's list turns into a map
-    LIST_MEMBERS = 8  # the same for a set
+    LIST_BLOCKS = 3
+    LIST_FIRST_CLASS = 2  # of an arena: 32 bytes, then two classes on, twice as large
+    TABLE_CLASS = 10  # 512 bytes: 32 entries of a distribution, 64 members
     NEGATIVE = 1 << 20  # added to the index of a negative value's bucket: beyond all indexes
     NO_INDEX = -1 << 30
 
@@ -34,6 +35,10 @@ cdef struct IndexCount:
     double count
     int32_t index
 
+cdef struct ListBlock:
+    ListBlock *before
+    # then the items
+
 cdef struct Distribution:
     Series *series
     double count
@@ -42,17 +47,20 @@ cdef struct Distribution:
     double min
     double max
     double zero
-    void *indexes  # int32_t each, or a hash map of IndexCount
+    void *indexes  # the last block of a list of int32_t, or a hash table of IndexCount
     uint32_t used
-    int8_t size_class  # of `indexes`; -1: none yet
-    bint is_map
+    uint8_t blocks  # of the list; 0: none yet
+    uint8_t is_table
+    uint8_t size_class  # of the table
 
 cdef struct MemberSet:
     Series *series
-    uint64_t *members  # a list, or from LIST_MEMBERS on a hash set in which 0 is an empty slot
+    void *members  # the last block of a list of uint64_t, or a hash table in which 0 is an empty slot
     uint32_t used  # without the member 0
-    int8_t size_class
-    bint has_zero
+    uint8_t blocks
+    uint8_t is_table
+    uint8_t size_class
+    uint8_t has_zero
 
 cdef struct Place:
     Series *series
@@ -97,9 +105,6 @@ cdef Cell *cell_new(Bucket *bucket, Series *series) noexcept nogil:
     elif series.kind == DISTRIBUTION:
         (<Distribution *>cell).min = INFINITY
         (<Distribution *>cell).max = -INFINITY
-        (<Distribution *>cell).size_class = -1
-    elif series.kind == SET:
-        (<MemberSet *>cell).size_class = -1
     return cell
 
 
@@ -131,52 +136,105 @@ cdef inline void distribution_add(Bucket *bucket, Distribution *cell, double val
         cell.zero += weight
 
 
+# Lists.
+
+
+cdef inline uint32_t list_room(uint32_t blocks, size_t item_bytes) noexcept nogil:
+    """Items that a list of so many blocks holds."""
+    return <uint32_t>((((<size_t>32 << blocks) - 32) - blocks * sizeof(ListBlock)) // item_bytes)
+
+
+cdef inline void *list_add(Arena *arena, void **last, uint8_t *blocks, uint32_t used, size_t item_bytes) noexcept nogil:
+    """Room for one more item at the end of a list that is not full."""
+    cdef ListBlock *block = <ListBlock *>last[0]
+    if used == list_room(blocks[0], item_bytes):
+        block = <ListBlock *>arena_take(arena, LIST_FIRST_CLASS + 2 * blocks[0])
+        block.before = <ListBlock *>last[0]
+        last[0] = block
+        blocks[0] += 1
+    return <char *>(block + 1) + (used - list_room(blocks[0] - 1, item_bytes)) * item_bytes
+
+
+cdef void list_give(Arena *arena, void *last, uint32_t blocks) noexcept nogil:
+    """Gives the blocks of a list back."""
+    cdef ListBlock *block = <ListBlock *>last
+    cdef ListBlock *before
+    while block != NULL:
+        before = block.before
+        blocks -= 1
+        arena_give(arena, block, LIST_FIRST_CLASS + 2 * blocks)
+        block = before
+
+
+# Entries of distributions.
+
+
 cdef inline void distribution_count(Bucket *bucket, Distribution *cell, int32_t index, double weight) noexcept nogil:
-    if not cell.is_map:
-        if weight == 1.0 and cell.used < LIST_INDEXES:
-            list_index(bucket, cell, index)
+    if not cell.is_table:
+        if weight == 1.0 and cell.used < list_room(LIST_BLOCKS, sizeof(int32_t)):
+            bucket.entries += not index_listed(cell, index)
+            (<int32_t *>list_add(&bucket.arena, &cell.indexes, &cell.blocks, cell.used, sizeof(int32_t)))[0] = index
+            cell.used += 1
             return
-        indexes_to_map(bucket, cell)
-    map_count(bucket, cell, index, weight)
+        indexes_to_table(bucket, cell)
+    table_count(bucket, cell, index, weight)
 
 
-cdef inline void list_index(Bucket *bucket, Distribution *cell, int32_t index) noexcept nogil:
-    cdef int32_t *indexes = <int32_t *>cell.indexes
-    cdef bint known = False
+cdef inline bint index_listed(Distribution *cell, int32_t index) noexcept nogil:
+    cdef ListBlock *block = <ListBlock *>cell.indexes
+    cdef uint32_t blocks = cell.blocks
+    cdef uint32_t end = cell.used
+    cdef int32_t *items
+    cdef bint found = False
     cdef uint32_t i
-    for i in range(cell.used):
-        known |= indexes[i] == index
-    bucket.entries += not known
-    if cell.size_class < 0 or cell.used * sizeof(int32_t) == class_bytes(cell.size_class):
-        indexes = <int32_t *>arena_take(&bucket.arena, cell.size_class + 1)
-        if cell.size_class >= 0:
-            memcpy(indexes, cell.indexes, cell.used * sizeof(int32_t))
-            arena_give(&bucket.arena, cell.indexes, cell.size_class)
-        cell.indexes = indexes
-        cell.size_class += 1
-    indexes[cell.used] = index
-    cell.used += 1
+    while block != NULL:
+        blocks -= 1
+        items = <int32_t *>(block + 1)
+        for i in range(end - list_room(blocks, sizeof(int32_t))):
+            found |= items[i] == index
+        end = list_room(blocks, sizeof(int32_t))
+        block = block.before
+    return found
 
 
-cdef void indexes_to_map(Bucket *bucket, Distribution *cell) noexcept nogil:
-    """Turns the list into a map."""
-    cdef int32_t *indexes = <int32_t *>cell.indexes
-    cdef int8_t size_class = cell.size_class
-    cdef uint32_t listed = cell.used
+cdef uint32_t list_to_counts(Distribution *cell, IndexCount *counts) noexcept nogil:
+    """The listed indexes, each counted once, into `counts`; gives their number."""
+    cdef ListBlock *block = <ListBlock *>cell.indexes
+    cdef uint32_t blocks = cell.blocks
+    cdef uint32_t end = cell.used
+    cdef uint32_t start, i
+    while block != NULL:
+        blocks -= 1
+        start = list_room(blocks, sizeof(int32_t))
+        for i in range(start, end):
+            counts[i].index = (<int32_t *>(block + 1))[i - start]
+            counts[i].count = 1.0
+        end = start
+        block = block.before
+    return cell.used
+
+
+cdef void indexes_to_table(Bucket *bucket, Distribution *cell) noexcept nogil:
+    """Turns the list into a hash table."""
+    cdef IndexCount listed[64]
+    cdef uint32_t count = list_to_counts(cell, listed)
     cdef uint64_t entries = bucket.entries
-    cdef size_t i
-    cell.is_map = True
+    cdef uint32_t i
+    list_give(&bucket.arena, cell.indexes, cell.blocks)
+    cell.is_table = True
     cell.used = 0
-    cell.size_class = 4  # 64 bytes: 4 slots
-    cell.indexes = map_new(bucket, cell.size_class)
-    for i in range(listed):
-        map_count(bucket, cell, indexes[i], 1.0)
-    if size_class >= 0:
-        arena_give(&bucket.arena, indexes, size_class)
+    cell.size_class = TABLE_CLASS - 4 if count < 4 else TABLE_CLASS
+    cell.indexes = table_new(bucket, cell.size_class)
+    for i in range(count):
+        table_count(bucket, cell, listed[i].index, 1.0)
     bucket.entries = entries
 
 
-cdef IndexCount *map_new(Bucket *bucket, int8_t size_class) noexcept nogil:
+cdef inline uint32_t table_slots(Distribution *cell) noexcept nogil:
+    return <uint32_t>(class_bytes(cell.size_class) // sizeof(IndexCount))
+
+
+cdef IndexCount *table_new(Bucket *bucket, int size_class) noexcept nogil:
     cdef IndexCount *slots = <IndexCount *>arena_take(&bucket.arena, size_class)
     cdef size_t i
     for i in range(class_bytes(size_class) // sizeof(IndexCount)):
@@ -184,7 +242,7 @@ cdef IndexCount *map_new(Bucket *bucket, int8_t size_class) noexcept nogil:
     return slots
 
 
-cdef inline IndexCount *map_find(IndexCount *slots, uint32_t capacity, int32_t index) noexcept nogil:
+cdef inline IndexCount *table_find(IndexCount *slots, uint32_t capacity, int32_t index) noexcept nogil:
     """The slot of an index, or the empty one where it belongs."""
     cdef uint32_t at = <uint32_t>((<uint64_t>(<uint32_t>index * 0x9E3779B1U) * capacity) >> 32)
     while slots[at].index != index and slots[at].index != NO_INDEX:
@@ -192,90 +250,137 @@ cdef inline IndexCount *map_find(IndexCount *slots, uint32_t capacity, int32_t i
     return &slots[at]
 
 
-cdef inline void map_count(Bucket *bucket, Distribution *cell, int32_t index, double weight) noexcept nogil:
-    cdef uint32_t capacity = class_bytes(cell.size_class) // sizeof(IndexCount)
-    cdef IndexCount *slot = map_find(<IndexCount *>cell.indexes, capacity, index)
+cdef inline void table_count(Bucket *bucket, Distribution *cell, int32_t index, double weight) noexcept nogil:
+    cdef uint32_t capacity = table_slots(cell)
+    cdef IndexCount *slot = table_find(<IndexCount *>cell.indexes, capacity, index)
     if slot.index == index:
         slot.count += weight
         return
     if (cell.used + 1) * 4 > capacity * 3:
-        map_grow(bucket, cell, capacity)
-        slot = map_find(<IndexCount *>cell.indexes, capacity * 2, index)
+        table_grow(bucket, cell, capacity)
+        slot = table_find(<IndexCount *>cell.indexes, capacity * 2, index)
     slot.index = index
     slot.count = weight
     cell.used += 1
     bucket.entries += 1
 
 
-cdef void map_grow(Bucket *bucket, Distribution *cell, uint32_t capacity) noexcept nogil:
+cdef void table_grow(Bucket *bucket, Distribution *cell, uint32_t capacity) noexcept nogil:
     cdef IndexCount *before = <IndexCount *>cell.indexes
-    cdef IndexCount *slots = map_new(bucket, cell.size_class + 2)
+    cdef IndexCount *slots = table_new(bucket, cell.size_class + 2)
     cdef size_t i
     for i in range(capacity):
         if before[i].index != NO_INDEX:
-            map_find(slots, capacity * 2, before[i].index)[0] = before[i]
+            table_find(slots, capacity * 2, before[i].index)[0] = before[i]
     arena_give(&bucket.arena, before, cell.size_class)
     cell.indexes = slots
     cell.size_class += 2
 
 
+# Members of sets.
+
+
 cdef void set_add(Bucket *bucket, MemberSet *cell, uint64_t member) noexcept nogil:
-    cdef uint32_t capacity, at
+    cdef uint32_t at
     if member == 0:
         bucket.entries += not cell.has_zero
         cell.has_zero = True
         return
-    capacity = 0 if cell.size_class < 0 else class_bytes(cell.size_class) // sizeof(uint64_t)
-    at = set_find(cell.members, capacity, cell.used, member)
-    if at < capacity and (capacity > LIST_MEMBERS or at < cell.used) and cell.members[at] == member:
+    if not cell.is_table:
+        if member_listed(cell, member):
+            return
+        if cell.used < list_room(LIST_BLOCKS, sizeof(uint64_t)):
+            (<uint64_t *>list_add(&bucket.arena, &cell.members, &cell.blocks, cell.used, sizeof(uint64_t)))[0] = member
+            cell.used += 1
+            bucket.entries += 1
+            return
+        members_to_table(bucket, cell)
+    at = member_place(<uint64_t *>cell.members, member_slots(cell), member)
+    if (<uint64_t *>cell.members)[at] == member:
         return
-    if cell.used == capacity or (capacity > LIST_MEMBERS and (cell.used + 1) * 4 > capacity * 3):
-        capacity = set_grow(bucket, cell, capacity)
-        at = set_find(cell.members, capacity, cell.used, member)
-    cell.members[at] = member
+    if (cell.used + 1) * 4 > member_slots(cell) * 3:
+        members_grow(bucket, cell)
+        at = member_place(<uint64_t *>cell.members, member_slots(cell), member)
+    (<uint64_t *>cell.members)[at] = member
     cell.used += 1
     bucket.entries += 1
 
 
-cdef inline uint32_t set_find(uint64_t *members, uint32_t capacity, uint32_t used, uint64_t member) noexcept nogil:
-    """Where the member is or belongs; `capacity` if a full list does not hold it."""
-    cdef uint32_t at = 0
-    if capacity <= LIST_MEMBERS:
-        while at < used and members[at] != member:
-            at += 1
-        return at
-    at = set_home(member, capacity)
-    while members[at] and members[at] != member:
+cdef inline bint member_listed(MemberSet *cell, uint64_t member) noexcept nogil:
+    cdef ListBlock *block = <ListBlock *>cell.members
+    cdef uint32_t blocks = cell.blocks
+    cdef uint32_t end = cell.used
+    cdef uint64_t *items
+    cdef uint32_t i
+    while block != NULL:
+        blocks -= 1
+        items = <uint64_t *>(block + 1)
+        for i in range(end - list_room(blocks, sizeof(uint64_t))):
+            if items[i] == member:
+                return True
+        end = list_room(blocks, sizeof(uint64_t))
+        block = block.before
+    return False
+
+
+cdef uint32_t list_members(MemberSet *cell, uint64_t *members) noexcept nogil:
+    """The members of a list into `members`; gives their number."""
+    cdef ListBlock *block = <ListBlock *>cell.members
+    cdef uint32_t blocks = cell.blocks
+    cdef uint32_t end = cell.used
+    cdef uint32_t start
+    while block != NULL:
+        blocks -= 1
+        start = list_room(blocks, sizeof(uint64_t))
+        memcpy(members + start, block + 1, (end - start) * sizeof(uint64_t))
+        end = start
+        block = block.before
+    return cell.used
+
+
+cdef inline uint32_t member_slots(MemberSet *cell) noexcept nogil:
+    return <uint32_t>(class_bytes(cell.size_class) // sizeof(uint64_t))
+
+
+cdef inline uint32_t member_place(uint64_t *slots, uint32_t capacity, uint64_t member) noexcept nogil:
+    """The slot of a member, or the empty one where it belongs.
+
+    It depends on a secret: XXH64 does not, and who knows it can make members that collide.
+    """
+    cdef uint64_t at
+    multiply_128(member * (seeds.first | 1), capacity, &at)
+    while slots[at] and slots[at] != member:
         at = (at + 1) & (capacity - 1)
-    return at
+    return <uint32_t>at
 
 
-cdef inline uint32_t set_home(uint64_t member, uint32_t capacity) noexcept nogil:
-    """A slot that depends on a secret: XXH64 does not, and who knows it can make members that collide."""
-    cdef uint64_t high
-    multiply_128(member * (seeds.first | 1), capacity, &high)
-    return <uint32_t>high
+cdef void members_to_table(Bucket *bucket, MemberSet *cell) noexcept nogil:
+    """Turns the list into a hash table."""
+    cdef uint64_t listed[32]
+    cdef uint32_t count = list_members(cell, listed)
+    list_give(&bucket.arena, cell.members, cell.blocks)
+    cell.is_table = True
+    cell.size_class = TABLE_CLASS
+    cell.members = members_new(bucket, cell.size_class, listed, count)
 
 
-cdef uint32_t set_grow(Bucket *bucket, MemberSet *cell, uint32_t capacity) noexcept nogil:
-    """Twice the room; a list of LIST_MEMBERS turns into a hash set."""
-    cdef int8_t size_class = 0 if capacity == 0 else cell.size_class + 2
-    cdef uint32_t more = class_bytes(size_class) // sizeof(uint64_t)
-    cdef uint64_t *members = <uint64_t *>arena_take(&bucket.arena, size_class)
-    cdef uint64_t *before = cell.members
-    cdef size_t i
-    if more <= LIST_MEMBERS:
-        memcpy(members, before, cell.used * sizeof(uint64_t))
-    else:
-        memset(members, 0, more * sizeof(uint64_t))
-        for i in range(capacity):
-            if before[i]:
-                members[set_find(members, more, 0, before[i])] = before[i]
-    if capacity:
-        arena_give(&bucket.arena, before, cell.size_class)
-    cell.members = members
-    cell.size_class = size_class
-    return more
+cdef void members_grow(Bucket *bucket, MemberSet *cell) noexcept nogil:
+    cdef void *before = cell.members
+    cell.members = members_new(bucket, cell.size_class + 2, <uint64_t *>before, member_slots(cell))
+    arena_give(&bucket.arena, before, cell.size_class)
+    cell.size_class += 2
+
+
+cdef void *members_new(Bucket *bucket, int size_class, const uint64_t *members, uint32_t count) noexcept nogil:
+    """A hash table of members, of which some may be 0: no member."""
+    cdef uint64_t *slots = <uint64_t *>arena_take(&bucket.arena, size_class)
+    cdef uint32_t capacity = <uint32_t>(class_bytes(size_class) // sizeof(uint64_t))
+    cdef uint32_t i
+    memset(slots, 0, class_bytes(size_class))
+    for i in range(count):
+        if members[i]:
+            slots[member_place(slots, capacity, members[i])] = members[i]
+    return slots
 
 
 cdef Cell *place_find(PlaceMap *places, Series *series) noexcept nogil:

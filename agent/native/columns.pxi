@@ -230,22 +230,18 @@ cdef void put_distribution(Framing *framing, Distribution *cell) noexcept nogil:
 
 cdef size_t collect_entries(Framing *framing, Distribution *cell) noexcept nogil:
     """The entries of a distribution into `framing.entries`, by index, each once; gives their number."""
-    cdef size_t room = cell.used
+    cdef IndexCount *slots = <IndexCount *>cell.indexes
+    cdef IndexCount *entries = entries_for(framing, cell.used)
     cdef size_t count = 0
     cdef size_t kept = 0
-    cdef IndexCount *slots = <IndexCount *>cell.indexes
-    cdef IndexCount *entries = entries_for(framing, room)
     cdef size_t i
-    if cell.is_map:
-        for i in range(class_bytes(cell.size_class) // sizeof(IndexCount)):
+    if not cell.is_table:
+        count = list_to_counts(cell, entries)
+    else:
+        for i in range(table_slots(cell)):
             if slots[i].index != NO_INDEX:
                 entries[count] = slots[i]
                 count += 1
-    else:
-        while count < room:
-            entries[count].index = (<int32_t *>cell.indexes)[count]
-            entries[count].count = 1.0
-            count += 1
     sort_entries(entries, count)
     for i in range(count):
         if kept and entries[kept - 1].index == entries[i].index:
@@ -291,25 +287,39 @@ cdef int compare_members(const void *one, const void *other) noexcept nogil:
 
 
 cdef void put_members(Framing *framing, MemberSet *cell) noexcept nogil:
-    """The members of a set, in order."""
-    cdef uint32_t count = cell.used + cell.has_zero
-    cdef size_t capacity = 0 if cell.size_class < 0 else class_bytes(cell.size_class) // sizeof(uint64_t)
-    cdef uint64_t *sorted
-    cdef uint32_t filled = 0
-    cdef size_t i
-    put_32(framing, SET_LENGTH, count)
-    if capacity > LIST_MEMBERS:
-        for i in range(capacity):
-            if cell.members[i]:
-                cell.members[filled] = cell.members[i]
-                filled += 1
-    sorted = cell.members
-    if cell.used > 1:
-        qsort(sorted, cell.used, sizeof(uint64_t), &compare_members)
+    """The members of a set, in order; gathered in the entries' room, or where they are."""
+    cdef uint64_t *members = <uint64_t *>cell.members
+    cdef uint32_t count = 0
+    cdef uint32_t i
+    if not cell.is_table:
+        members = <uint64_t *>entries_for(framing, cell.used)
+        count = list_members(cell, members)
+    else:
+        for i in range(member_slots(cell)):
+            if members[i]:
+                members[count] = members[i]
+                count += 1
+    sort_members(members, count)
+    put_32(framing, SET_LENGTH, count + cell.has_zero)
     if cell.has_zero:
         put_64(framing, SET_MEMBER, 0)
-    for i in range(cell.used):
-        put_64(framing, SET_MEMBER, sorted[i])
+    for i in range(count):
+        put_64(framing, SET_MEMBER, members[i])
+
+
+cdef void sort_members(uint64_t *members, size_t count) noexcept nogil:
+    cdef uint64_t member
+    cdef size_t i, j
+    if count > FEW_ENTRIES:
+        qsort(members, count, sizeof(uint64_t), &compare_members)
+        return
+    for i in range(1, count):
+        member = members[i]
+        j = i
+        while j > 0 and members[j - 1] > member:
+            members[j] = members[j - 1]
+            j -= 1
+        members[j] = member
 
 
 # Frames.

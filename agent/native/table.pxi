@@ -55,7 +55,7 @@ cdef void table_put(Table *table, uint64_t hash, Entry *entry) noexcept nogil:
     """Adds an entry that is not there yet, and sets its `hash`."""
     cdef Segment *segment = segment_of(table, hash)
     cdef uint32_t capacity = segment.mask + 1
-    if (segment.used + 1) * 8 > capacity * 5:
+    if (segment.used + 1) * 16 > capacity * 13:
         segment_resize(table, segment, capacity * 2)
     entry.hash = <uint32_t>hash
     segment_put(segment, entry.hash, (hash & ~((<uint64_t>1 << SLOT_TAG_SHIFT) - 1)) | <size_t>entry)
