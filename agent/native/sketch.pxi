@@ -5,7 +5,7 @@
 # the mantissa's range holds more than one edge: its first edge is looked up and one comparison decides.
 
 cdef struct EdgeTable:
-    uint64_t edges[33]  # mantissa bits; the last is above all
+    uint64_t edges[34]  # mantissa bits; the last two are above all
     uint8_t first[64]
 
 cdef EdgeTable octave
@@ -14,7 +14,7 @@ cdef EdgeTable octave
 cdef int fill_edge_table(edges) except -1:
     for j, edge in enumerate(edges):  # 0.5 <= edge < 1: exponent bits 1022
         octave.edges[j] = struct.unpack("<Q", struct.pack("<d", edge))[0] & ((1 << 52) - 1)
-    octave.edges[len(edges)] = 1 << 53
+    octave.edges[len(edges)] = octave.edges[len(edges) + 1] = 1 << 53
     for part in range(64):
         octave.first[part] = sum(octave.edges[j] < (part << 46) for j in range(len(edges)))
         assert octave.edges[octave.first[part] + 1] >= (part + 1) << 46
