@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.bench.agent_load import PACKED_BYTES, Programs, Sender, each_once, mixed, write_packets
-from tests.bench.agent_servers import ALL, Agent, Server, Sinks, prefix_of
+from tests.bench.agent_load import PACKED_BYTES, Programs, Sender, each_once, mixed, prefix_of, write_packets
+from tests.bench.agent_servers import ALL, Agent, Server, Sinks
 from tests.e2e.product import wait_for
 
 ROOT: Final = Path(__file__).parents[2]
@@ -92,8 +92,11 @@ class Packets:
 class Run:
     """All servers under one workload."""
 
-    def __init__(self, programs: Programs, folder: Path, workload: Workload, scale: float) -> None:
+    def __init__(
+        self, programs: Programs, folder: Path, workload: Workload, scale: float, prefix: Sequence[str]
+    ) -> None:
         self._programs = programs
+        self._prefix = prefix
         self._workload = workload
         self._rate = workload.lines_per_s * scale
         self._packets = Packets(folder, workload)
@@ -120,7 +123,8 @@ class Run:
         return cpu_s / sent * 1e6, lost
 
     def _sender(self, server: Server, packets: Path, rate: float, passes: int = 0) -> Sender:
-        return Sender(self._programs, packets, str(server.udp_port), lines_per_s=rate, passes=passes)
+        return Sender(self._programs, packets, str(server.udp_port), lines_per_s=rate, passes=passes,
+                      prefix=self._prefix)  # fmt: skip
 
 
 def _wait_lines(server: Server, lines: int) -> None:
@@ -142,8 +146,9 @@ def measure(
     sinks = Sinks()
     with tempfile.TemporaryDirectory(prefix="meterhouse-bench-") as name:
         folder = Path(name)
-        run = Run(programs, folder, workload, scale)
-        running = [kind(folder, programs, sinks, prefix_of(nice)) for kind in servers]
+        prefix = prefix_of(nice)
+        run = Run(programs, folder, workload, scale, prefix)
+        running = [kind(folder, programs, sinks, prefix) for kind in servers]
         try:
             for server in running:
                 server.start()
@@ -204,7 +209,7 @@ def main() -> None:
     parser.add_argument("--servers", default=",".join(known), help="of: %(default)s")
     parser.add_argument("--workloads", default="0,1,2,3", help="W1 1 k, W1 100 k, W2 1 k, W2 100 k")
     parser.add_argument("--pace", type=float, default=1.0, help="factor on the lines a second")
-    parser.add_argument("--nice", type=int, default=0, help="priority of the servers, -20 to 19")
+    parser.add_argument("--nice", type=int, default=0, help="priority of servers and sender, -20 to 19")
     args = parser.parse_args()
     print(machine())
     servers = []

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,12 @@ PACKED_BYTES: Final = 1_432
 _SLOTS: Final = 8
 _STOP: Final = 7
 _TICK_US: Final = 500
+
+
+def prefix_of(nice: int, core: int | None = None) -> list[str]:
+    """The command in front of another: its priority, and the core it may use."""
+    first = ["nice", "-n", str(nice)] if nice else []
+    return first + ([] if core is None else ["taskset", "-c", str(core)])
 
 
 class Programs:
@@ -126,14 +132,13 @@ class Sender:
         lines_per_s: float,
         seconds: float = 0,
         passes: int = 0,
-        core: int | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
-        """`address`: a UDP port of 127.0.0.1, or the path of a Unix datagram socket. `core`: to run on."""
+        """`address`: a UDP port of 127.0.0.1, or the path of a Unix datagram socket."""
         self._shared = Shared(programs.folder)
-        pinned = [] if core is None else ["taskset", "-c", str(core)]
         kind = "unix" if "/" in address else "udp"
         self._popen = subprocess.Popen(
-            [*pinned, programs["send"], kind, address, str(packets), self._shared.path,
+            [*prefix, programs["send"], kind, address, str(packets), self._shared.path,
              str(lines_per_s), str(seconds), str(passes), str(_TICK_US)]
         )  # fmt: skip
 
@@ -170,10 +175,9 @@ class Sender:
 class Queue:
     """A running agent_queue: how long the owner of a UDP socket took nothing from it."""
 
-    def __init__(self, programs: Programs, port: int, core: int | None = None) -> None:
+    def __init__(self, programs: Programs, port: int, prefix: Sequence[str] = ()) -> None:
         self._shared = Shared(programs.folder)
-        pinned = [] if core is None else ["taskset", "-c", str(core)]
-        self._popen = subprocess.Popen([*pinned, programs["queue"], str(port), self._shared.path])
+        self._popen = subprocess.Popen([*prefix, programs["queue"], str(port), self._shared.path])
 
     def restart(self) -> None:
         """Forgets what it saw."""

@@ -20,8 +20,17 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.agent_lines import FLUSH_S, machine
-from tests.bench.agent_load import PACKED_BYTES, Programs, Queue, Sender, each_once, mixed, write_packets
-from tests.bench.agent_servers import ALL, Agent, Server, Sinks, prefix_of
+from tests.bench.agent_load import (
+    PACKED_BYTES,
+    Programs,
+    Queue,
+    Sender,
+    each_once,
+    mixed,
+    prefix_of,
+    write_packets,
+)
+from tests.bench.agent_servers import ALL, Agent, Server, Sinks
 
 _LINES: Final = 400_000
 _WARM_LINES_PER_S: Final = 50_000
@@ -58,7 +67,7 @@ class Bench:
         core: int | None = None,
     ) -> Sender:
         return Sender(self.programs, packets, str(self.server.udp_port), lines_per_s=lines_per_s,
-                      seconds=seconds, passes=passes, core=core)  # fmt: skip
+                      seconds=seconds, passes=passes, prefix=prefix_of(self.args.nice, core))  # fmt: skip
 
     def close(self) -> None:
         self.server.stop()
@@ -94,7 +103,7 @@ def stop(args: argparse.Namespace) -> None:
     """Prints the longest stop around each flush, and between flushes."""
     bench = Bench(args, agent_core=None)
     sender = bench.send(bench.packets, float(args.packets))
-    queue = Queue(bench.programs, bench.server.udp_port)
+    queue = Queue(bench.programs, bench.server.udp_port, prefix_of(args.nice))
     around, between = [], []
     try:
         time.sleep(FLUSH_S)
@@ -142,7 +151,7 @@ def main() -> None:
         command.add_argument("--seconds", type=float, default=60.0)
         command.add_argument("--flushes", type=int, default=6)
         command.add_argument("--server", default=Agent.name)
-        command.add_argument("--nice", type=int, default=0, help="priority of the server, -20 to 19")
+        command.add_argument("--nice", type=int, default=0, help="priority of server and sender, -20 to 19")
     args = parser.parse_args()
     print(machine())
     args.run(args)

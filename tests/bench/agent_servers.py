@@ -386,9 +386,3 @@ def _sockets(port: int) -> list[list[str]]:
     """The kernel's lines about UDP sockets bound to a port, in fields."""
     lines = [at.split() for at in Path("/proc/net/udp").read_text().splitlines()[1:]]
     return [fields for fields in lines if int(fields[1].partition(":")[2], 16) == port]
-
-
-def prefix_of(nice: int, core: int | None = None) -> list[str]:
-    """The command in front of a server's: its priority, and the core it may use."""
-    first = ["nice", "-n", str(nice)] if nice else []
-    return first + ([] if core is None else ["taskset", "-c", str(core)])
