@@ -13,10 +13,8 @@ from collections.abc import Iterable, Iterator
 from math import isfinite, isnan
 from typing import Final, TypeVar
 
-import msgspec
-
 from agent.cells import Bucket, Cell, CounterCell, DistributionCell, GaugeCell, Series, SetCell
-from agent.frame import Counters, Distributions, Frame, Gauges, Sets
+from agent.frame import Counters, Distributions, Frame, Gauges, Sender, Sets
 from agent.frame import Series as SeriesColumns
 from agent.line import MAX_NUMBER
 
@@ -28,16 +26,6 @@ _MEMBER_BYTES: Final = 8
 
 C = TypeVar("C")
 Row = tuple[int, Series, C]  # bucket, series, cell
-
-
-class Sender(msgspec.Struct, frozen=True, kw_only=True):
-    """What all frames of one run of an agent have in common."""
-
-    agent: str
-    epoch: int
-    org_id: int = 1
-    project_id: int = 1
-    retention_days: int = 0
 
 
 class RowQueue:

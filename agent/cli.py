@@ -45,6 +45,14 @@ def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None
     return config.load(cls, text, {**environ, **(over or {})})
 
 
+def address(text: str, lowest: int = 1) -> tuple[str, int]:
+    """`HOST:PORT` or `[IPV6]:PORT`, for argparse; `lowest` 0 where a free port may be asked for."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not lowest <= int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 def complain(command: str, problem: object, code: int) -> int:
     """One line for the person at the terminal; gives `code` back."""
     if isinstance(problem, OSError) and problem.strerror:

@@ -20,8 +20,7 @@ from typing import Protocol
 
 import msgspec
 
-from agent.build_frame import Sender
-from agent.frame import Frame
+from agent.frame import Frame, Sender
 from agent.line import Head, Ignored, Reason, Skip
 from agent.logs import Log
 from agent.loop import Loop

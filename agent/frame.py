@@ -35,6 +35,16 @@ class FrameError(ValueError):
     """A frame that cannot be decoded; the text says what and where. Sending it again will not help."""
 
 
+class Sender(msgspec.Struct, frozen=True, kw_only=True):
+    """What all frames of one run of an agent have in common."""
+
+    agent: str
+    epoch: int
+    org_id: int = 1
+    project_id: int = 1
+    retention_days: int = 0
+
+
 class Series(msgspec.Struct, array_like=True, frozen=True):
     """The series of a frame, one entry each, in columns.
 

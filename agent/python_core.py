@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from agent.aggregate import Aggregator, Stats
-from agent.build_frame import RowQueue, Sender, frame_of
+from agent.build_frame import RowQueue, frame_of
 from agent.cells import Bucket
 from agent.core import DatagramReceiver, Mapper, ReceiveOptions
 from agent.datagrams import DatagramListener
-from agent.frame import Frame
+from agent.frame import Frame, Sender
 from agent.settings import AgentSettings
 
 

@@ -20,22 +20,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from agent import logs
-from agent.build_frame import Sender
 from agent.core import open_core
 from agent.forwarder import Forwarder
-from agent.frame import BUCKET_SECONDS, encode
+from agent.frame import BUCKET_SECONDS, Sender, encode
 from agent.inputs import Inputs
 from agent.loop import Loop
-from agent.mapping import Mapper
 from agent.metrics import Sources, exposition
 from agent.ops import OpsServer
 from agent.settings import AgentSettings
 from agent.spool import Parcel, Spool
+
+if TYPE_CHECKING:
+    from agent.mapping import Mapper
 
 # The agent's own data has no reference cycles (agent/cells.py): looking for them among a million cells would
 # only cost time. A young collection once in 100,000 new objects is left for those of libraries.

@@ -24,8 +24,7 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from agent.cli import complain, config_option, read_settings
-from agent.command import address
+from agent.cli import address, complain, config_option, read_settings
 from agent.config import ConfigError
 from indexer.journal import JournalError
 from indexer.service import IndexerService

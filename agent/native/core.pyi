@@ -6,9 +6,8 @@ from socket import socket
 
 import msgspec
 
-from agent.build_frame import Sender
 from agent.core import Mapper, Received, ReceiveOptions
-from agent.frame import Frame
+from agent.frame import Frame, Sender
 from agent.line import Ignored, Reason, Skip
 from agent.relay import Relayed
 from agent.settings import AgentSettings

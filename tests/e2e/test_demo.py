@@ -128,7 +128,7 @@ def test_demo_says_when_nobody_listens(start: Starter) -> None:
 
 
 def test_truth_is_printed(shop: Truth, tmp_path: Path) -> None:
-    from agent.command import report
+    from agent.demo_command import report
 
     text = report(shop)
     assert f"[{shop.start}, {shop.end})" in text

@@ -18,8 +18,8 @@ import msgspec
 import pytest
 
 from agent.aggregate import Aggregator
-from agent.build_frame import Sender, build_frames
-from agent.frame import VERSION, Frame, FrameError, decode, encode
+from agent.build_frame import build_frames
+from agent.frame import VERSION, Frame, FrameError, Sender, decode, encode
 from tests.unit.agent.state import state_of_frames
 
 if sys.version_info >= (3, 14):  # pragma: no cover

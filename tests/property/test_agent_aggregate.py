@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.aggregate import Aggregator
-from agent.build_frame import Sender, build_frames
-from agent.frame import Frame, FrameError, decode, encode
+from agent.build_frame import build_frames
+from agent.frame import Frame, FrameError, Sender, decode, encode
 from agent.line import BadLine, Limits, parse_line
 from agent.settings import Aggregate
 from tests.support.line_model import model, observation

@@ -15,9 +15,8 @@ from typing import Final
 
 import pytest
 
-from agent.build_frame import Sender
 from agent.core import Core
-from agent.frame import Frame, decode, encode
+from agent.frame import Frame, Sender, decode, encode
 from agent.line import MAX_NUMBER, number
 from agent.settings import AgentSettings
 from agent.sketch import EDGES, PER_OCTAVE, index_of

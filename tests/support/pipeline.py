@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.aggregate import Aggregator
-from agent.build_frame import Sender, build_frames
-from agent.frame import decode, encode
+from agent.build_frame import build_frames
+from agent.frame import Sender, decode, encode
 from agent.settings import Aggregate
 from indexer.insert import Inserter
 from indexer.series import SeriesRegistry
@@ -31,7 +31,7 @@ from shim.labels import Labels
 from shim.metrics import ShimMetrics
 from shim.read.blocks.memory import BlockMemory
 from shim.read.reader import FEW_ROWS
-from shim.settings import ShimSettings
+from shim.settings import CacheSettings, ShimSettings
 from shim.tenancy import Tenant
 from shim.values import Samples, Scalar, Vector
 
@@ -56,9 +56,12 @@ class Pipeline:
     def open(store: Store, now_ms: int, *, few_rows: int = FEW_ROWS, **settings: object) -> Pipeline:
         """On a migrated store. `settings` are those of the shim that differ from settle_s = 0.
 
+        No cells are kept in memory unless `cache` says so: most tests want to see statements.
+
         `few_rows` = 0: ClickHouse adds up even what a test's few rows are.
         """
-        shim = ShimSettings(**{"settle_s": 0.0, **settings})  # type: ignore[arg-type]
+        off = CacheSettings(max_bytes=0)
+        shim = ShimSettings(**{"settle_s": 0.0, "cache": off, **settings})  # type: ignore[arg-type]
         written = Written()
         blocks = None
         if shim.cache.max_bytes:

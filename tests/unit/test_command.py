@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import meterhouse
-from agent.cli import CONFIG_VARIABLE
-from agent.command import address
+from agent.cli import CONFIG_VARIABLE, address
 from shim.asking import duration_s
 
 SERVERS = ("aiohttp", "chdb", "clickhouse_connect", "numpy", "promql_parser", "re2", "redis", "uvloop")

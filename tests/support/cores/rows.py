@@ -7,9 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
-from agent.build_frame import Sender
 from agent.core import Core, Mapper
-from agent.frame import Frame, decode, encode
+from agent.frame import Frame, Sender, decode, encode
 from agent.line import Kind
 from agent.python_core import PythonCore
 from agent.settings import AgentSettings

@@ -8,8 +8,8 @@ from math import isfinite
 import pytest
 
 from agent.aggregate import Aggregator
-from agent.build_frame import Sender, build_frames
-from agent.frame import Frame
+from agent.build_frame import build_frames
+from agent.frame import Frame, Sender
 from agent.line import MAX_NUMBER
 from agent.settings import Aggregate
 from tests.unit.agent.state import state_of, state_of_frames

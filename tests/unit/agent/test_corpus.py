@@ -9,9 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.build_frame import Sender
 from agent.core import Core
-from agent.frame import Frame, decode, encode
+from agent.frame import Frame, Sender, decode, encode
 from agent.line import MAX_NUMBER, BadLine, Ignored, Kind, Line, Reason, Skip
 from tests.corpus.cases import NOW_MS, Case, Group, groups
 from tests.corpus.reading import becomes, read

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.addresses import AddressError, bind
+from agent.addresses import AddressError, bind, split
 from agent.core import Received
 from agent.forwarder import Forwarder
 from agent.line import Head, Kind, Limits, Reason
@@ -144,6 +145,18 @@ def test_families_are_described() -> None:
         assert family.name.startswith("meterhouse_agent_")
 
 
+def raw(address: str, asked: bytes) -> bytes:
+    """The answer to some bytes, whole."""
+    with socket.create_connection(split("", address), timeout=10) as sock:
+        sock.sendall(asked)
+        sock.shutdown(socket.SHUT_WR)
+        parts = []
+        with contextlib.suppress(ConnectionResetError):  # it did not read all of it
+            while part := sock.recv(1_000):
+                parts.append(part)
+        return b"".join(parts)
+
+
 def test_ops_pages() -> None:
     trouble = [""]
     server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: trouble[0])
@@ -157,6 +170,17 @@ def test_ops_pages() -> None:
         assert get(f"{url}/readyz") == (503, "no indexer\n")
         assert get(f"{url}/healthz") == (200, "ok\n")
         assert get(f"{url}/")[0] == 404
+        for asked, status in (
+            (b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"200 OK"),
+            (b"GET /healthz HTTP/1.0\n\n", b"200 OK"),
+            (b"POST /healthz HTTP/1.1\r\n\r\n", b"405 Method Not Allowed"),
+            (b"GET /\xff HTTP/1.1\r\n\r\n", b"404 Not Found"),
+            (b"nonsense\r\n\r\n", b"400 Bad Request"),
+            (b"GET /healthz HTTP/1.1\r\n" + b"x: y\r\n" * 200, b"400 Bad Request"),
+            (b"GET /healthz HTTP/1.1\r\n" + b"x" * 10_000, b"400 Bad Request"),
+        ):
+            assert raw(server.address, asked).startswith(b"HTTP/1.1 " + status + b"\r\n"), asked
+        assert b"\r\n\r\n" in raw(server.address, b"HEAD /healthz HTTP/1.1\r\n\r\n")[-4:]
     finally:
         server.stop()
     with (

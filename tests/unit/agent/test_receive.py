@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer, name_of, split
-from agent.build_frame import Sender
 from agent.core import Core, DatagramReceiver, ReceiveOptions
-from agent.frame import decode, encode
+from agent.frame import Sender, decode, encode
 from agent.line import Reason
 from agent.python_core import PythonCore
 from agent.relay import NotSent
