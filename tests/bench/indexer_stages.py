@@ -20,9 +20,8 @@ from itertools import count
 from operator import itemgetter
 from pathlib import Path
 
-from agent.build_frame import Sender
 from agent.core import open_core
-from agent.frame import decode, encode
+from agent.frame import Sender, decode, encode
 from agent.logs import Log
 from agent.settings import AgentSettings
 from indexer.columns import check
