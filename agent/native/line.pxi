@@ -40,7 +40,7 @@ cdef void shard_add_packets(
         at, end = data[i], data[i] + sizes[i]
         while at < end:
             at = read_record(shard, at, end, &records[filled])
-            filled += records[filled].size != 0 and stays(shard, &records[filled])
+            filled += records[filled].size != 0
             if filled == GROUP:
                 take_records(shard, records, filled, now_ms)
                 filled = 0
@@ -102,7 +102,11 @@ cdef void take_records(Shard *shard, Record *records, int count, int64_t now_ms)
                 prefetch_write(records[i].head.cell)
     for i in range(count):
         record = &records[i]
-        if record.rest == NULL or not take_quickly(shard, record, now_ms):
+        if record.rest != NULL and take_quickly(shard, record, now_ms):
+            continue
+        if not is_home(shard) and may_be_gauge(record):  # so other shards know no gauges
+            put_aside(shard, record)
+        else:
             take_line(shard, record.line, record.size, now_ms, True)
     if unlikely(shard.sweeps):
         shard_sweep(shard, SWEEP_SLOTS)

@@ -220,6 +220,8 @@ cdef int receiver_take(Receiver *r) noexcept nogil:
     cdef uint32_t size
     cdef int i
     if count <= 0:
+        if errno != EAGAIN and errno != EINTR:  # no memory for now: a busy loop would not help
+            sleep_ns(PAUSE_NS)
         return 0
     for i in range(count):
         size = r.incoming[i].msg_len  # of the packet as it was sent, because of MSG_TRUNC

@@ -15,6 +15,7 @@ cdef enum:
     MOST_TIME_DIGITS = 15
     IDLE_SWEEP_SLOTS = 4096  # looked at per flush
     NO_TIME = -1
+    THREADS_APART_MS = 1000  # two threads' batches at most; more is a clock that was set back
 
 cdef struct Room:
     char *bytes
@@ -36,6 +37,7 @@ cdef struct Shard:
     int open_room
     uint32_t last_stamp
     int64_t flushed_ms
+    int64_t latest_ms  # of the last batch
     uint64_t entries  # of the open buckets
     uint64_t entries_shown  # the same, for readers without the lock
     uint64_t series_bytes
@@ -145,6 +147,9 @@ cdef void shard_close(Shard *shard) noexcept nogil:
 cdef int64_t shard_begin(Shard *shard, int64_t now_ms) noexcept nogil:
     """Makes the bucket of the time the present one; gives the time to use."""
     cdef Bucket *bucket
+    if shard.core.shard_count > 1 and 0 < shard.latest_ms - now_ms <= THREADS_APART_MS:
+        now_ms = shard.latest_ms  # another thread was quicker: what is added last is to be the last value
+    shard.latest_ms = now_ms
     if now_ms == shard.flushed_ms:
         now_ms += 1  # so that which value of a gauge is the last is never left open between two flushes
     bucket = bucket_of(shard, now_ms)
@@ -290,15 +295,18 @@ cdef bint core_queue(Core *core, Bucket *bucket) noexcept nogil:
 # More than one receiver.
 
 
-cdef bint stays(Shard *shard, const Record *record) noexcept nogil:
-    """May this shard add the line? Whatever may be a gauge is kept for the first one, if this is another."""
-    if shard == &shard.core.shards[0]:
-        return True
-    if record.rest != NULL:
-        if record.rest[1] != c"g":
-            return True
-    elif memmem(record.line, record.size, "|g", 2) == NULL:
-        return True
+cdef inline bint is_home(Shard *shard) noexcept nogil:
+    """Is this the shard of the gauges?"""
+    return shard == shard.core.shards
+
+
+cdef inline bint may_be_gauge(const Record *record) noexcept nogil:
+    """A gauge, or a line that has one among its samples."""
+    return memmem(record.line, record.size, "|g", 2) != NULL
+
+
+cdef void put_aside(Shard *shard, const Record *record) noexcept nogil:
+    """Keeps a line for the first shard, which counts it."""
     if shard.foreign_count == shard.foreign_room:
         shard.foreign_room = max(shard.foreign_room * 2, 256)
         shard.foreign = <ForeignLine *>take_more(shard.foreign, shard.foreign_room * sizeof(ForeignLine))
@@ -306,7 +314,6 @@ cdef bint stays(Shard *shard, const Record *record) noexcept nogil:
     shard.foreign[shard.foreign_count].size = record.size
     shard.foreign_count += 1
     shard.lines -= 1
-    return False
 
 
 cdef void shard_add_foreign(Shard *shard, ForeignLine *lines, int count, int64_t now_ms) noexcept nogil:

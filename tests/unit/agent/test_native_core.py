@@ -1,0 +1,261 @@
+"""What the native core does with memory and threads; that it means the same is in tests/property.
+
+Sizes here are chosen so that every structure of agent/native is grown past each of its forms.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import threading
+
+import pytest
+from xxhash import xxh64_intdigest
+
+from agent.aggregate import Aggregator
+from agent.core import Core, ReceiveOptions
+from agent.frame import Frame, Sender, decode, encode
+from agent.line import Head, Kind, Limits, Skip
+from agent.native.core import NativeCore
+from agent.python_core import PythonCore
+from agent.settings import AgentSettings, Aggregate, Receive
+from tests.unit.agent.sinks import TestLoop
+from tests.unit.agent.state import State, state_of_frames
+
+NOW_MS = 1_700_000_000_000
+SENDER = Sender(agent="a", epoch=1)
+
+
+def frames(core: Core, max_rows: int = 1_000, max_bytes: int = 1 << 20) -> list[Frame]:
+    made = list[Frame]()
+    while frame := core.next_frame(SENDER, len(made) + 1, NOW_MS, max_rows=max_rows, max_bytes=max_bytes):
+        made.append(decode(encode(frame)))
+    return made
+
+
+def flushed(core: Core, now_ms: int = NOW_MS) -> State:
+    core.flush_all(now_ms)
+    return state_of_frames(frames(core))
+
+
+def both(data: bytes, **settings: object) -> tuple[State, State]:
+    """What the native and the Python core make of some lines."""
+    asked = AgentSettings(**settings)  # type: ignore[arg-type]
+    cores: list[Core] = [NativeCore(asked), PythonCore(asked, None, lambda: None)]
+    for core in cores:
+        core.add(data, NOW_MS)
+    assert cores[0].entries == cores[1].entries
+    native, python = [flushed(core) for core in cores]
+    return native, python
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 6, 7, 20, 21, 50, 51, 52, 97, 1_000, 20_000])
+def test_distributions_of_any_width(count: int) -> None:
+    random_ = random.Random(count)
+    values = [random_.choice([1, -1]) * 10.0 ** random_.uniform(-300, 300) for _ in range(count)]
+    values += random_.choices(values, k=count)
+    native, python = both(b"\n".join(b"d:%r|d".replace(b"%r", repr(v).encode()) for v in values))
+    assert native == python
+
+
+def test_a_weight_turns_a_list_into_a_table_at_any_length() -> None:
+    lines = []
+    for before in (0, 1, 3, 4, 5, 30, 50, 60):
+        lines += [b"d%d:%d|ms" % (before, i % 40 + 1) for i in range(before)]
+        lines += [b"d%d:%d|ms|@0.3" % (before, i) for i in range(3)]
+        lines += [b"d%d:%d|ms" % (before, i % 40 + 1) for i in range(before)]
+    native, python = both(b"\n".join(lines))
+    assert native == python
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 10, 11, 25, 26, 48, 49, 97, 5_000])
+def test_sets_of_any_size(count: int) -> None:
+    lines = [b"s:member-%d|s" % (i % count) for i in range(2 * count)]
+    native, python = both(b"\n".join(lines))
+    assert native == python
+    assert len(next(iter(native.values()))) == count
+
+
+def test_members_of_any_length() -> None:
+    random_ = random.Random(1)
+    members = [bytes(random_.choices(b"abc:# \xff\x80", k=size)) for size in range(1, 300)]
+    native, _ = both(b"\n".join(b"s:%b|s" % member for member in members))
+    assert native == {("set", "s", (), NOW_MS // 1000): {xxh64_intdigest(member) for member in members}}
+
+
+def member_that_hashes_to_zero() -> bytes:
+    """XXH64 of eight bytes can be turned round: what is hashed to 0."""
+    one, two, four, five = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
+    size = 1 << 64
+
+    def turned(word: int, bits: int) -> int:
+        return ((word << bits) | (word >> (64 - bits))) % size
+
+    state = turned((0 - four) * pow(one, -1, size) % size, 64 - 27)  # the last steps keep 0 as it is
+    lane = (state ^ (five + 8)) * pow(one, -1, size) % size
+    return (turned(lane, 64 - 31) * pow(two, -1, size) % size).to_bytes(8, "little")
+
+
+def test_the_member_zero() -> None:
+    zero = member_that_hashes_to_zero()
+    assert xxh64_intdigest(zero) == 0
+    assert not {*zero} & {*b"|\n"}
+    native, python = both(b"\n".join([b"s:%b|s" % zero, b"s:a|s", b"s:%b|s" % zero]))
+    assert native == python
+    assert next(iter(native.values())) == {0, xxh64_intdigest(b"a")}
+
+
+def test_frames_are_as_large_as_asked() -> None:
+    core = NativeCore(AgentSettings())
+    core.add(b"\n".join(b"x.%d:1|c|#a:b" % i for i in range(1_000)), NOW_MS)
+    core.flush_all(NOW_MS)
+    assert [f.rows for f in frames(core, max_rows=300)] == [300, 300, 300, 100]
+    core.add(b"\n".join(b"x.%d:1|c|#a:b" % i for i in range(1_000)), NOW_MS)
+    core.flush_all(NOW_MS)
+    small = frames(core, max_bytes=1_000)
+    assert sum(f.rows for f in small) == 1_000
+    assert all(0 < f.rows < 20 for f in small)
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 255, 256, 65_535, 65_536])
+def test_strings_of_any_length(length: int) -> None:
+    limits = Limits(max_line_bytes=1 << 20, max_name_bytes=65_536, max_tag_bytes=65_536, max_tags=1_000)
+    name, bare = b"n" * length, b"b" * length
+    native, python = both(b"%b:1|c|#%b,k:v" % (name, bare), lines=limits)
+    assert native == python
+    assert len(native) == 1
+
+
+def test_as_many_tags_as_allowed() -> None:
+    limits = Limits(max_line_bytes=1 << 20, max_tags=1_000)
+    tags = [b"k%d:v%d" % (i, i) for i in range(1_000)]
+    random.Random(1).shuffle(tags)
+    native, python = both(b"n:1|c|#" + b",".join(tags), lines=limits, tags={"k3": "mine", "pod": "web"})
+    assert native == python
+    assert len(next(iter(native))[2]) == 1_001
+
+
+def test_what_was_not_seen_for_a_while_is_released() -> None:
+    core = NativeCore(AgentSettings(aggregate=Aggregate(gauge_memory_s=60)))
+    empty = core.memory_bytes
+    core.add(b"\n".join(b"x.%d:1|g|#host:web-%d" % (i, i) for i in range(20_000)), NOW_MS)
+    assert core.memory_bytes > empty + 20_000 * 100
+    flushed(core)
+    assert core.remembered_series == 20_000
+    for second in range(0, 200, 10):
+        core.add(b"other:1|c", NOW_MS + second * 1000)
+        core.flush(NOW_MS + second * 1000)
+        frames(core)
+    assert core.remembered_series == 1
+    for _ in range(40):  # a part with each flush
+        core.flush(NOW_MS)
+    assert core.memory_bytes < empty + 20_000
+    core.add(b"x.7:+1|g", NOW_MS + 200_000)  # and starts from 0
+    assert flushed(core)["gauge", "x.7", (), NOW_MS // 1000 + 200]["last"] == (NOW_MS + 200_000, 1.0)
+
+
+def test_the_memory_of_heads_is_bounded() -> None:
+    core = NativeCore(AgentSettings(aggregate=Aggregate(max_series=500)))
+    sizes = []
+    for turn in range(60):
+        core.add(b"\n".join(b"x.%d.%d:1|c" % (turn, i) for i in range(1_000)), NOW_MS + turn)
+        flushed(core, NOW_MS + turn)
+        sizes.append(core.memory_bytes)
+    assert core.forgotten_heads == 60_000 - 1_000
+    assert core.remembered_series == 1_000
+    assert max(sizes[30:]) <= 1.1 * max(sizes[:30])
+    core.sweep()
+    assert core.memory_bytes < max(sizes)
+
+
+def test_spellings_of_a_series_share_its_last_value() -> None:
+    core = NativeCore(AgentSettings())
+    core.add(b"g:5|g|#a:1,b:2\ng:+1|g|#b:2,a:1\ng:+1|g|#a:0,b:2,a:1|c:x", NOW_MS)
+    assert core.live_series == core.remembered_series == 1
+    (value,) = flushed(core).values()
+    assert value["last"] == (NOW_MS, 7.0)
+
+
+def test_a_series_outlives_the_head_whose_text_it_uses() -> None:
+    core = NativeCore(AgentSettings(aggregate=Aggregate(max_series=50)))
+    for turn in range(200):
+        lines = [b"g:+1|g|#b:2,a:1" if turn else b"g:+1|g|#a:1,b:2"]  # the first spelling comes once
+        lines += [b"x%d.%d:1|c" % (turn, i) for i in range(20)]
+        core.add(b"\n".join(lines), NOW_MS + turn)
+    state = flushed(core)
+    assert state["gauge", "g", (("a", "1"), ("b", "2")), NOW_MS // 1000]["last"] == (NOW_MS + 199, 200.0)
+
+
+def test_a_mapper_is_asked_once_per_head() -> None:
+    asked = list[str]()
+
+    def mapper(head: Head) -> Head | Skip:
+        asked.append(head.name)
+        if head.name == "broken":
+            raise ValueError("never mind")
+        if head.name == "drop":
+            return Skip.MAPPING
+        if head.name == "same":
+            return head
+        return Head(Kind.GAUGE, "mapped", (("é", "ü"),), scale=2.0)
+
+    core = NativeCore(AgentSettings(tags={"pod": "web"}), mapper)
+    for _ in range(3):
+        core.add(b"drop:1|c\nsame:1|c|#x:y\nother:3|c\nbroken:1|c\nnot a line\nbad:1|x", NOW_MS)
+    assert asked == ["drop", "same", "other", "broken"]
+    assert core.stats.skipped == {Skip.MAPPING: 6}
+    state = flushed(core)
+    assert state["counter", "same", (("pod", "web"), ("x", "y")), NOW_MS // 1000] == 3.0
+    assert state["gauge", "mapped", (("pod", "web"), ("é", "ü")), NOW_MS // 1000]["sum"] == 18.0
+    assert len(state) == 2
+
+
+def test_threads_may_add_while_others_flush() -> None:
+    core = NativeCore(AgentSettings(aggregate=Aggregate(max_series=2_000)))
+    data = b"\n".join(
+        b"c.%d:1|c\nd.%d:%d|d\ns.%d:%d|s" % (i % 700, i % 50, i, i % 9, i) for i in range(2_000)
+    )
+    made = list[Frame]()
+
+    def add() -> None:
+        for i in range(40):
+            core.add(data, NOW_MS + i)
+
+    running = [threading.Thread(target=add) for _ in range(2)]
+    for thread in running:
+        thread.start()
+    while any(thread.is_alive() for thread in running):
+        core.flush_all(NOW_MS)
+        made += frames(core, max_rows=333)
+    core.flush_all(NOW_MS)
+    made += frames(core)
+    state = state_of_frames(made)
+    counters = [value for key, value in state.items() if key[0] == "counter"]
+    assert sum(counters) == 2 * 40 * 2_000
+    assert sum(value["count"] for key, value in state.items() if key[0] == "distribution") == 2 * 40 * 2_000
+    assert core.stats.lines == 2 * 40 * 6_000
+
+
+def test_receivers_of_one_core_agree_on_gauges() -> None:
+    core = NativeCore(AgentSettings(receive=Receive(threads=3)))
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(3)]
+    loop = TestLoop()
+    receiver = core.receive([ours for ours, _ in pairs], ReceiveOptions(loop=loop, nap_ms=0))
+    for _ in range(200):
+        for number, (_, theirs) in enumerate(pairs):
+            theirs.send(b"g:+1|g\nc:1|c\nc%d:1|c\nx:1|c:+1|g\nd:1:2|ms" % number)
+    loop.until(lambda: core.stats.lines == 600 * 6)
+    receiver.stop()
+    core.flush_all(2**53)
+    state = state_of_frames(frames(core))
+    assert sum(value["count"] for key, value in state.items() if key[:2] == ("gauge", "g")) == 600
+    assert max(value["last"] for key, value in state.items() if key[:2] == ("gauge", "g"))[1] == 600.0
+    assert max(value["last"] for key, value in state.items() if key[:2] == ("gauge", "x"))[1] == 600.0
+    assert sum(value for key, value in state.items() if key[:2] == ("counter", "c")) == 600
+    for _, theirs in pairs:
+        theirs.close()
+
+
+def test_the_definition_is_what_the_python_core_runs() -> None:
+    """The names of both counters' sources stay in step; the rest of a core's face is agent/core.py's."""
+    assert vars(Aggregator().stats).keys() == {*NativeCore(AgentSettings()).stats.__struct_fields__}
