@@ -39,6 +39,7 @@ from shim.plan.nodes import (
     Text,
     Window,
 )
+from shim.promql.rewrite import INFO_LABEL, at_ms
 
 _MATCH_OPS: Final[dict[str, MatchOp]] = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 _CARDS: Final = {
@@ -48,7 +49,6 @@ _CARDS: Final = {
     "ManyToMany": "many-to-many",
 }
 _SET_OPS: Final = ("and", "or", "unless")
-_MAX_MS: Final = 1 << 53
 #: Points a subquery may be evaluated at: all of them are in memory at a time.
 _MAX_SUBQUERY_STEPS: Final = 1_000_000
 
@@ -100,8 +100,12 @@ def _inside(ctx: Context, child: int = 0) -> Context:
 def matchers_of(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
     """The selector's conditions, its name among them. Raises BadData on a bad or empty set."""
     out = _conditions(tree)
-    if all(m.matches("") for m in out):
+    of_info = any(m.name == INFO_LABEL for m in tree.matchers.matchers)
+    if not of_info and all(m.matches("") for m in out):
         raise BadData("parse error: vector selector must contain at least one non-empty matcher")
+    names = [m.value for m in out if m.name == lb.NAME and m.op == "="]
+    if len(names) > 1:
+        raise BadData(f'parse error: metric name must not be set twice: "{names[0]}" or "{names[1]}"')
     return out
 
 
@@ -110,6 +114,8 @@ def _conditions(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
         raise BadData('parse error: unexpected "or" in label matching')
     out = [Matcher(lb.NAME, "=", tree.name)] if tree.name else []
     for m in tree.matchers.matchers:
+        if m.name == INFO_LABEL:
+            continue
         op = _MATCH_OPS[str(m.op).rsplit(".", 1)[-1]]
         if op in ("=~", "!~"):
             compile_regex(m.value)
@@ -144,11 +150,8 @@ def _at_ms(tree: pp.VectorSelector | pp.SubqueryExpr, ctx: Context) -> int | Non
             return ctx.start_ms
         case "End":
             return ctx.end_ms
-    # The text, not `.at.at`: that one panics for times long before 1970.
-    ms = round(float(str(tree.at).lstrip("@ ")) * 1000)
-    if abs(ms) > _MAX_MS:
-        raise BadData("parse error: timestamp out of bounds for @ modifier")
-    return ms
+    # The text, not `.at.at`: that one has no times that are far from ours.
+    return at_ms(str(tree.at))
 
 
 def _ms(duration: timedelta | None) -> int:

@@ -12,8 +12,8 @@ from typing import Final
 
 import promql_parser as pp
 
-from shim.errors import BadData, Unsupported
-from shim.promql import escapes
+from shim.errors import BadData
+from shim.promql import escapes, rewrite
 
 MAX_QUERY_BYTES: Final = 256 << 10
 MAX_DEPTH: Final = 100
@@ -27,7 +27,8 @@ _SKIP: Final = re.compile(
 _OPERATOR: Final = re.compile(r"[-+*/%^]|[<>=!]=?|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 _BRACKET: Final = re.compile(r"[(\[{]|[)\]}]")
 _BRACES: Final = re.compile(r"\{[^{}]*\}")
-#: The parser keeps no time before 1970: it panics on some ways of asking for one, and says 0 on others.
+#: The parser keeps no time before 1970: it panics on some ways of asking for one, and says 0 on others. What
+#: rewrite.py has left of them is no number.
 _BEFORE_1970: Final = re.compile(r'@(?:\s|"")*-')
 
 
@@ -49,13 +50,15 @@ _register()
 def parse(text: str) -> pp.Expr:
     """The syntax tree.
 
-    Raises BadData with what the parser says, prefixed as Prometheus does; Unsupported for `@` before 1970.
+    Raises BadData with what the parser says, prefixed as Prometheus does.
     """
     if not text.strip():
         raise BadData("parse error: no expression found in input")
     check_size(text)
+    text = rewrite.rewritten(escapes.joined(text))
+    _check_times(text)
     try:
-        tree = pp.parse(escapes.joined(text))
+        tree = pp.parse(text)
     except (ValueError, OverflowError) as e:
         raise BadData(f"parse error: {e}") from None
     except BaseException as e:
@@ -65,6 +68,11 @@ def parse(text: str) -> pp.Expr:
         raise BadData(f"parse error: {e}") from None
     assert isinstance(tree, pp.Expr)
     return tree
+
+
+def _check_times(text: str) -> None:
+    if _BEFORE_1970.search(_SKIP.sub('""', text)):
+        raise BadData("parse error: timestamp out of bounds for @ modifier")
 
 
 def check_size(text: str) -> None:
@@ -85,5 +93,3 @@ def check_size(text: str) -> None:
     operators = sum(1 for _ in _OPERATOR.finditer(_BRACES.sub("", bare)))
     if operators > MAX_OPERATORS:
         raise BadData(f"parse error: more than {MAX_OPERATORS} operators")
-    if _BEFORE_1970.search(bare):
-        raise Unsupported("@ with a time before 1970 is not supported")

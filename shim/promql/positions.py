@@ -9,22 +9,14 @@ Source: Prometheus 3.x `promql/parser/ast.go` (PositionRange), `posrange.StartPo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import promql_parser as pp
 
+from shim.promql.tokens import CLOSING, tokens
 from shim.values import Place
 
-_TOKEN: Final = re.compile(
-    r"""\s+|\#[^\n]*
-      |(?P<token>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`
-      |0[xX][0-9a-fA-F_]+|(?:[0-9][0-9a-zA-Z_]*\.?|\.[0-9])(?:[eE][+-])?[0-9a-zA-Z_.]*
-      |[a-zA-Z_:][a-zA-Z0-9_:]*|[=!]~|[=!<>]=|.)""",
-    re.VERBOSE | re.DOTALL,
-)
-_CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
 _WITH_LABELS: Final = frozenset(
     {"on", "ignoring", "group_left", "group_right", "fill", "fill_left", "fill_right"}
 )
@@ -53,9 +45,9 @@ def _line_and_byte(text: str, at: int) -> str:
 
 class _Walk:
     def __init__(self, text: str) -> None:
-        matches = [m for m in _TOKEN.finditer(text) if m["token"] is not None]
-        self._texts = [m["token"] for m in matches]
-        self._starts = [m.start() for m in matches]
+        found = tokens(text)
+        self._texts = [token.text for token in found]
+        self._starts = [token.start for token in found]
         self._at = 0
         self.found: dict[Place, int] = {}
 
@@ -172,4 +164,4 @@ class _Walk:
         depth = 1
         while depth:
             token = self._next()
-            depth += (token == opening) - (token == _CLOSING[opening])
+            depth += (token == opening) - (token == CLOSING[opening])

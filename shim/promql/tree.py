@@ -11,9 +11,10 @@ from typing import Any, Final, Literal, cast
 
 import promql_parser as pp
 
-from shim.errors import BadData, Unsupported
+from shim.errors import Unsupported
 from shim.http.numbers import float_text
 from shim.plan.build import matchers_of
+from shim.promql.rewrite import at_ms
 
 ValueType = Literal["scalar", "string", "vector", "matrix"]
 
@@ -23,7 +24,6 @@ CARDS: Final[Mapping[str, str]] = {
     "OneToMany": "one-to-many",
     "ManyToMany": "many-to-many",
 }
-_MAX_MS: Final = 1 << 53
 SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
 
 
@@ -107,8 +107,8 @@ def _selector(node: pp.VectorSelector) -> dict[str, Any]:
 
 def _moved(node: pp.VectorSelector | pp.SubqueryExpr) -> dict[str, Any]:
     """`offset` and `@`."""
-    at_ms, edge = at_modifier(node)
-    return {"offset": milliseconds(node.offset), "timestamp": at_ms, "startOrEnd": edge}
+    at, edge = at_modifier(node)
+    return {"offset": milliseconds(node.offset), "timestamp": at, "startOrEnd": edge}
 
 
 # ---- what the printer needs, too
@@ -122,10 +122,7 @@ def at_modifier(node: pp.VectorSelector | pp.SubqueryExpr) -> tuple[int | None, 
     if name != "At":
         return None, name.lower()
     # The text, not `.at.at`: that one has no times that are far from ours.
-    at_ms = round(float(str(node.at).lstrip("@ ")) * 1000)
-    if abs(at_ms) > _MAX_MS:
-        raise BadData("parse error: timestamp out of bounds for @ modifier")
-    return at_ms, None
+    return at_ms(str(node.at)), None
 
 
 def grouping(node: pp.AggregateExpr) -> tuple[tuple[str, ...], bool]:

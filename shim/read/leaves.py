@@ -250,6 +250,8 @@ class Leaves:
     # ------------------------------------------------------------ series
 
     def _parts(self, matchers: Sequence[Matcher], at: Grid, back_ms: int) -> Sequence[Part]:
+        if at.end_ms < 0:  # nothing was before 1970, and the tables know no such time
+            return ()
         selection = self.select_series(matchers, at.start_ms - back_ms, at.end_ms)
         for info in selection.infos:
             self.notes.info(info)

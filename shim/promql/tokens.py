@@ -1,0 +1,51 @@
+"""The tokens of a query, as far as they matter for finding one's way in it. Pure.
+
+What no query can hold gives tokens of single characters: whether it is a query is for the parser to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_TOKEN: Final = re.compile(
+    r"""\s+|\#[^\n]*
+      |(?P<token>"(?:\\.|[^"\\])*+"|'(?:\\.|[^'\\])*+'|`[^`]*+`
+      |0[xX][0-9a-zA-Z_]*
+      |(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9_]+)?[0-9a-zA-Z_]*
+      |[a-zA-Z_:][a-zA-Z0-9_:]*|[=!]~|[=!<>]=|.)""",
+    re.VERBOSE | re.DOTALL,
+)
+CLOSING: Final = {"(": ")", "[": "]", "{": "}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    text: str
+    start: int  # in characters
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+    @property
+    def is_number(self) -> bool:
+        """Also a duration."""
+        return self.text[0] in "0123456789" or (self.text[0] == "." and len(self.text) > 1)
+
+
+def tokens(text: str) -> Sequence[Token]:
+    """All but blanks and comments."""
+    return [Token(m["token"], m.start()) for m in _TOKEN.finditer(text) if m["token"] is not None]
+
+
+def closing(found: Sequence[Token], opening: int) -> int | None:
+    """Where the bracket at `opening` is closed; None when it is not."""
+    first, last, depth = found[opening].text, CLOSING[found[opening].text], 0
+    for i in range(opening, len(found)):
+        depth += (found[i].text == first) - (found[i].text == last)
+        if not depth:
+            return i
+    return None
