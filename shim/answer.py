@@ -27,6 +27,7 @@ class QueryOptions:
     granularity_s: int | None = None  # None: the planner picks
     explain: bool = False
     stats: bool = False
+    nocache: bool = False  # read from the store what is in memory, too
 
 
 @dataclass(frozen=True, slots=True)

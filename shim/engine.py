@@ -123,7 +123,7 @@ class QueryEngine:
             max_cells=self._settings.max_samples,
             deadline_s=time.monotonic() + options.timeout_s,
             few_rows=self._few_rows,
-            blocks=self._blocks,
+            blocks=None if options.nocache else self._blocks,
         )
 
     def _answer(

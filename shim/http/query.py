@@ -52,6 +52,7 @@ def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
         lookback_ms=p.lookback_ms(given),
         granularity_s=p.granularity_s(given),
         explain=p.flag(given, "explain"),
+        nocache=p.flag(given, "nocache"),
         stats=bool(given.get("stats")),
     )
 

@@ -138,10 +138,14 @@ class Peers:
         return self._folder / "meterhouse" / "data" / "chdb"
 
     def start(self) -> list[Server]:
-        """Every server there is, on the data it has; VictoriaMetrics once without and once with its cache."""
+        """Every server there is, on the data it has; those that keep something once with it, once without."""
         self._up = up = self._starter.up()
         self.frames_url = up.find(r"frames +(http\S+)")[1]
-        servers = [Server("meterhouse", up.pid, up.api.url), self._prometheus()]
+        servers = [
+            Server("meterhouse", up.pid, up.api.url),
+            Server("meterhouse, by statement", up.pid, up.api.url, {"nocache": "1"}),
+            self._prometheus(),
+        ]
         if self._victoria_metrics is not None:
             servers += self._victoria(self._victoria_metrics)
         return servers

@@ -85,9 +85,11 @@ def hours(back_from: float, back_to: float, step_s: int = 10) -> Grid:
     return Grid(start_s * 1000, end_s * 1000, step_s * 1000)
 
 
-def asked(p: Pipeline, query: str, grid: Grid, *, instant: bool = False) -> tuple[Any, Any]:
+def asked(
+    p: Pipeline, query: str, grid: Grid, *, instant: bool = False, nocache: bool = False
+) -> tuple[Any, Any]:
     """The rows of an answer, and what `explain` says was read where."""
-    answer = p.answer(query, grid, instant=instant, explain=True)
+    answer = p.answer(query, grid, instant=instant, explain=True, nocache=nocache)
     assert answer.explain is not None
     assert isinstance(answer.value, Vector)
     return answer.value, answer.explain
@@ -129,6 +131,10 @@ def test_the_second_time_there_is_no_statement(p: Pipeline, query: str) -> None:
     assert recalled["blocks"] == {"counters_10s": 2}
     assert recalled["rows"] == (1 if "{" in query else SERIES) * (360 + 30)  # with the lookback before
     assert same(first, second)
+    third, explained = asked(p, query, grid, nocache=True)
+    assert len(explained["statements"]) == 1
+    assert explained["from_memory"] == []
+    assert same(first, third)
 
 
 def test_what_is_missing_is_read_beside_what_is_there(p: Pipeline) -> None:

@@ -1,0 +1,85 @@
+"""What cells in memory cost whoever writes: CPU milliseconds beside one INSERT of 100,000 rows, without it.
+
+python -m tests.bench.block_writes
+
+*Announced* to nobody; *heard* with no block in memory; *added* to the four blocks (one a rollup) of up to a
+hundred metrics. The floor is sorting the rows, which the writer does anyway.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from indexer.columns import Block as Rows
+from indexer.columns import sort
+from indexer.schema import Retention
+from indexer.written import Written
+from shim.metrics import ShimMetrics
+from shim.read.blocks.block import STRETCH_S, Block, Source, places
+from shim.read.blocks.cache import BlockCache
+
+START_S: Final = 1_762_560_000
+KEPT: Final = Retention(3650, 3650, 3650, 3650)
+
+
+def rows(metrics: int, series: int, buckets: int) -> Rows:
+    """Sorted, as they are written; series have ids of their own."""
+    count = metrics * series * buckets
+    ids = np.repeat(np.arange(metrics * series, dtype=np.uint64) * 7_919, buckets)
+    return sort({
+        "org_id": np.ones(count, np.uint32), "project_id": np.ones(count, np.uint32),
+        "metric_id": np.repeat(np.arange(metrics, dtype=np.uint64), series * buckets), "series_id": ids,
+        "bucket": np.tile(START_S + 10 * np.arange(buckets, dtype=np.uint32), metrics * series),
+        "retention_days": np.full(count, 65_535, np.uint16), "value": np.ones(count),
+    })  # fmt: skip
+
+
+def fill(cache: BlockCache, batch: Rows, metrics: int, buckets: int) -> None:
+    for metric in range(metrics):
+        source = Source(1, 1, (metric,), "counters", "value")
+        series_ids, metric_ids = (np.asarray(batch[n]) for n in ("series_id", "metric_id"))
+        ids = np.unique(series_ids[metric_ids == metric])
+        for granularity_s in STRETCH_S:
+            for place in places(source, granularity_s, START_S, START_S + 10 * buckets):
+                shape = (len(ids), place.cells)
+                with cache.watch(source, place.start_s, place.end_s) as (watch, _):
+                    cache.keep(watch, {place: Block(ids, np.zeros(shape), np.zeros(shape, dtype=bool), 3650)})
+
+
+def cost_ms(work: Callable[[], object], times: int = 7) -> float:
+    """The least CPU of some runs."""
+    found = []
+    for _ in range(times):
+        before = time.process_time()
+        work()
+        found.append(time.process_time() - before)
+    return min(found) * 1000
+
+
+def main() -> None:
+    print("| metrics | series of each | buckets | floor: sort | announced | heard | blocks | added |")
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for metrics, series, buckets in ((1, 1_000, 100), (100, 1_000, 1), (10_000, 10, 1)):
+        batch = rows(metrics, series, buckets)
+        written = Written()
+        cache = BlockCache(1 << 30, KEPT, ShimMetrics())
+
+        def write(written: Written = written, batch: Rows = batch) -> None:
+            with written.insert("counters", batch, first=True):
+                pass
+
+        costs = [cost_ms(lambda batch=batch: sort(batch)), cost_ms(write)]  # type: ignore[misc]  # default
+        written.subscribe(cache)
+        costs.append(cost_ms(write))
+        fill(cache, batch, min(metrics, 100), buckets)
+        added = cost_ms(write)
+        shown = " | ".join(f"{c:.2f}" for c in costs)
+        print(f"| {metrics} | {series} | {buckets} | {shown} | {len(cache)} | {added:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
