@@ -16,8 +16,10 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -211,6 +213,7 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=1.0, help="factor on the lines a second")
     parser.add_argument("--nice", type=int, default=0, help="priority of servers and sender, -20 to 19")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end too
     print(machine())
     servers = []
     for name in args.servers.split(","):

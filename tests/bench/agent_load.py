@@ -24,8 +24,11 @@ _TICK_US: Final = 500
 
 
 def prefix_of(nice: int, core: int | None = None) -> list[str]:
-    """The command in front of another: its priority, and the core it may use."""
-    first = ["nice", "-n", str(nice)] if nice else []
+    """The command in front of another that begins a session: its priority, and the core it may use.
+
+    Linux shares the CPU among sessions first (autogroup), so `nice` alone would do nothing beside others.
+    """
+    first = ["sh", "-c", f'echo {nice} >/proc/self/autogroup; exec nice -n {nice} "$@"', "sh"] if nice else []
     return first + ([] if core is None else ["taskset", "-c", str(core)])
 
 
@@ -133,13 +136,15 @@ class Sender:
         seconds: float = 0,
         passes: int = 0,
         prefix: Sequence[str] = (),
+        segmented: bool = False,
     ) -> None:
-        """`address`: a UDP port of 127.0.0.1, or the path of a Unix datagram socket."""
+        """`address`: a UDP port of 127.0.0.1, or the path of a Unix datagram socket. `segmented`: udp-gso."""
         self._shared = Shared(programs.folder)
-        kind = "unix" if "/" in address else "udp"
+        kind = "unix" if "/" in address else "udp-gso" if segmented else "udp"
         self._popen = subprocess.Popen(
             [*prefix, programs["send"], kind, address, str(packets), self._shared.path,
-             str(lines_per_s), str(seconds), str(passes), str(_TICK_US)]
+             str(lines_per_s), str(seconds), str(passes), str(_TICK_US)],
+            start_new_session=True,
         )  # fmt: skip
 
     @property
@@ -177,7 +182,9 @@ class Queue:
 
     def __init__(self, programs: Programs, port: int, prefix: Sequence[str] = ()) -> None:
         self._shared = Shared(programs.folder)
-        self._popen = subprocess.Popen([*prefix, programs["queue"], str(port), self._shared.path])
+        self._popen = subprocess.Popen(
+            [*prefix, programs["queue"], str(port), self._shared.path], start_new_session=True
+        )
 
     def restart(self) -> None:
         """Forgets what it saw."""

@@ -1,6 +1,6 @@
 """What one core takes without loss, and for how long a flush stops the receiver.
 
-    python -m tests.bench.agent_rate rate [--packets 500000,0] [--seconds 60] [--series 1000]
+    python -m tests.bench.agent_rate rate [--packets 500000,0] [--seconds 60] [--series 1000] [--gso]
     python -m tests.bench.agent_rate stop [--series 100000] [--packets 50000] [--flushes 6]
 
 `rate`: packets of one line at a pace (0: as fast as the sender goes), the agent on one core by `taskset`, the
@@ -16,6 +16,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +52,8 @@ class Bench:
         kind = next(kind for kind in ALL if kind.name == args.server)
         self.server: Server = kind(folder, self.programs, self.sinks, prefix_of(args.nice, agent_core))
         lines = mixed(_LINES, args.series, tagged=kind.tagged)
+        if args.gso:
+            lines = _by_length(lines)
         self.packets = write_packets(folder / "mixed", lines, args.packet_bytes)
         self.server.start()
         warm = write_packets(
@@ -67,12 +71,19 @@ class Bench:
         core: int | None = None,
     ) -> Sender:
         return Sender(self.programs, packets, str(self.server.udp_port), lines_per_s=lines_per_s,
-                      seconds=seconds, passes=passes, prefix=prefix_of(self.args.nice, core))  # fmt: skip
+                      seconds=seconds, passes=passes, prefix=prefix_of(self.args.nice, core),
+                      segmented=self.args.gso)  # fmt: skip
 
     def close(self) -> None:
         self.server.stop()
         self.sinks.close()
         self.programs.close()
+
+
+def _by_length(lines: Iterator[bytes], of: int = 4_000) -> Iterator[bytes]:
+    """Some thousand lines at a time in the order of their lengths, so that neighbours can go together."""
+    while block := list(islice(lines, of)):
+        yield from sorted(block, key=len)
 
 
 def rate(args: argparse.Namespace) -> None:
@@ -151,6 +162,7 @@ def main() -> None:
         command.add_argument("--seconds", type=float, default=60.0)
         command.add_argument("--flushes", type=int, default=6)
         command.add_argument("--server", default=Agent.name)
+        command.add_argument("--gso", action="store_true", help="send by UDP_SEGMENT: see agent_send.c")
         command.add_argument("--nice", type=int, default=0, help="priority of server and sender, -20 to 19")
     args = parser.parse_args()
     print(machine())

@@ -1,6 +1,6 @@
 /* Sends prepared datagrams from memory at a pace: the load of tests/bench/agent_lines.py.
  *
- *   agent_send udp PORT | unix PATH   PACKETS COUNTERS LINES_PER_S SECONDS PASSES TICK_US
+ *   agent_send udp PORT | udp-gso PORT | unix PATH   PACKETS COUNTERS LINES_PER_S SECONDS PASSES TICK_US
  *
  * PACKETS: a file of records (u32 bytes, u32 lines, bytes), little endian, sent round and round.
  * COUNTERS: a file of 8 u64 that is mapped and kept up to date: packets, lines, bytes, failed calls,
@@ -9,11 +9,16 @@
  *
  * The pace is absolute: a late tick sends what is missing, so the rate holds over the whole run. Between ticks
  * it sleeps. A datagram that the kernel refuses (nobody listens) is counted as a failed call and sent again.
+ *
+ * udp-gso: up to 64 neighbours of one length go through the kernel as one and are parted where they are received
+ * (UDP_SEGMENT), still in this process' time: some three times as many packets a second from one core. The
+ * receiver sees single datagrams as ever.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/udp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +31,18 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 64, PACKETS = 0, LINES, BYTES, FAILED, LATE_US, STOP = 7 };
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
+enum { BATCH = 64, SEGMENTS = 64, SEGMENTED_BYTES = 65000 };
+enum { PACKETS = 0, LINES, BYTES, FAILED, LATE_US, STOP = 7 };
+
+/* One call's part: a datagram, or several of one length. */
+struct message {
+    uint32_t packets, lines, bytes;
+    char control[CMSG_SPACE(sizeof(uint16_t))];
+};
 
 static uint64_t now_ns(void)
 {
@@ -83,23 +99,41 @@ int main(int argc, char **argv)
     int fd = connected(argv[1], argv[2]);
     prctl(PR_SET_TIMERSLACK, 1000UL);
 
-    size_t count = 0, at;
+    size_t records = 0, count = 0;
     uint32_t head[2];
-    for (at = 0; at < size; at += 8 + head[0], count++)
+    for (size_t at = 0; at < size; at += 8 + head[0], records++)
         memcpy(head, file + at, 8);
-    struct mmsghdr *packets = calloc(count, sizeof *packets);
-    struct iovec *parts = calloc(count, sizeof *parts);
-    uint32_t *lines = calloc(count, sizeof *lines);
-    if (!count || !packets || !parts || !lines)
+    struct mmsghdr *packets = calloc(records, sizeof *packets);
+    struct iovec *parts = calloc(records, sizeof *parts);
+    struct message *messages = calloc(records, sizeof *messages);
+    if (!records || !packets || !parts || !messages)
         return 1;
-    at = 0;
-    for (size_t i = 0; i < count; i++) {
+    const uint32_t most = strcmp(argv[1], "udp-gso") == 0 ? SEGMENTS : 1;
+    for (size_t i = 0, at = 0; i < records; i++, at += 8 + head[0]) {
         memcpy(head, file + at, 8);
         parts[i] = (struct iovec){(void *)(file + at + 8), head[0]};
-        packets[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
-        lines[i] = head[1];
-        at += 8 + head[0];
+        struct message *last = count ? &messages[count - 1] : NULL;
+        if (!last || last->packets == most || parts[i - 1].iov_len != head[0] ||
+            last->bytes + head[0] > SEGMENTED_BYTES) {
+            packets[count].msg_hdr = (struct msghdr){.msg_iov = &parts[i]};
+            last = &messages[count++];
+        }
+        last->packets++;
+        last->lines += head[1];
+        last->bytes += head[0];
+        packets[count - 1].msg_hdr.msg_iovlen++;
     }
+    for (size_t i = 0; i < count; i++)
+        if (messages[i].packets > 1) {
+            struct msghdr *m = &packets[i].msg_hdr;
+            m->msg_control = messages[i].control;
+            m->msg_controllen = sizeof messages[i].control;
+            struct cmsghdr *c = CMSG_FIRSTHDR(m);
+            c->cmsg_level = SOL_UDP;
+            c->cmsg_type = UDP_SEGMENT;
+            c->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+            *(uint16_t *)CMSG_DATA(c) = (uint16_t)m->msg_iov[0].iov_len;
+        }
 
     uint64_t start = now_ns(), due = start, pass = 0, sent_lines = 0;
     size_t next = 0;
@@ -116,7 +150,7 @@ int main(int argc, char **argv)
                 double missing = elapsed * rate - (double)sent_lines;
                 size_t n = 0;
                 for (; n < batch && missing > 0; n++)
-                    missing -= lines[next + n];
+                    missing -= messages[next + n].lines;
                 batch = n;
             }
             int done = sendmmsg(fd, packets + next, (unsigned)batch, 0);
@@ -126,12 +160,14 @@ int main(int argc, char **argv)
                     return 1;
                 break;
             }
-            uint64_t bytes = 0;
+            uint64_t bytes = 0, sent = 0;
             for (int i = 0; i < done; i++) {
-                sent_lines += lines[next + (size_t)i];
-                bytes += parts[next + (size_t)i].iov_len;
+                const struct message *m = &messages[next + (size_t)i];
+                sent_lines += m->lines;
+                sent += m->packets;
+                bytes += m->bytes;
             }
-            counters[PACKETS] += (uint64_t)done;
+            counters[PACKETS] += sent;
             counters[BYTES] += bytes;
             counters[LINES] = sent_lines;
             next += (size_t)done;

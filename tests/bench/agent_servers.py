@@ -214,7 +214,9 @@ class Floor(Server):
 
     def start(self) -> None:
         self._popen = subprocess.Popen(
-            [*self.prefix, self.programs["floor"], str(self.nap_us)], stdout=subprocess.PIPE
+            [*self.prefix, self.programs["floor"], str(self.nap_us)],
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         )
         assert self._popen.stdout is not None
         self.udp_port = int(self._popen.stdout.readline())
