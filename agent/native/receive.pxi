@@ -208,7 +208,7 @@ cdef void receiver_pause(Receiver *r) noexcept nogil:
     """Waits while more waits to become frames than may."""
     if not receiver_full(r):
         return
-    r.pauses += 1
+    total_add(&r.pauses, 1)
     while receiver_full(r) and not total_now(&r.stopping):
         sleep_ns(PAUSE_NS)
 
@@ -231,8 +231,8 @@ cdef int receiver_take(Receiver *r) noexcept nogil:
             if size > PACKET_BYTES:
                 size = receiver_cut(r, i)
         r.sizes[i] = size
-    r.packets += count
-    r.bytes += total
+    total_add(&r.packets, count)
+    total_add(&r.bytes, total)
     if r.relay.sock >= 0:
         relay_packets(r, count)
     if r.events.sock >= 0:
@@ -245,7 +245,7 @@ cdef int receiver_take(Receiver *r) noexcept nogil:
 cdef uint32_t receiver_cut(Receiver *r, int i) noexcept nogil:
     """Drops the line in which a packet was cut; gives the size of the lines before it."""
     cdef const char *newline = <const char *>memrchr(r.data[i], '\n', PACKET_BYTES)
-    r.cut_off += 1
+    total_add(&r.cut_off, 1)
     return 0 if newline == NULL else <uint32_t>(newline + 1 - r.data[i])
 
 
@@ -268,7 +268,7 @@ cdef void relay_packets(Receiver *r, int count) noexcept nogil:
     cdef int done, i
     for i in range(count):
         if r.incoming[i].msg_len > PACKET_BYTES:
-            r.relay.dropped[RELAY_TOO_LARGE] += 1
+            total_add(&r.relay.dropped[RELAY_TOO_LARGE], 1)
             continue
         r.copies[wanted].iov_base = <void *>r.data[i]
         r.copies[wanted].iov_len = r.sizes[i]
@@ -276,10 +276,10 @@ cdef void relay_packets(Receiver *r, int count) noexcept nogil:
     while sent < wanted:
         done = sendmmsg(r.relay.sock, &r.outgoing[sent], wanted - sent, MSG_DONTWAIT | MSG_NOSIGNAL)
         if done > 0:
-            r.relay.packets += done
+            total_add(&r.relay.packets, done)
             sent += done
         elif errno == EAGAIN or errno == ENOBUFS:  # no room: nor is there for the rest of the batch
-            r.relay.dropped[RELAY_FULL] += wanted - sent
+            total_add(&r.relay.dropped[RELAY_FULL], wanted - sent)
             return
         else:
             sent += relay_failed(&r.relay)
@@ -290,13 +290,13 @@ cdef int relay_failed(Relayer *relay) noexcept nogil:
     if errno == EINTR:
         return 0
     if errno == EAGAIN or errno == ENOBUFS:
-        relay.dropped[RELAY_FULL] += 1
+        total_add(&relay.dropped[RELAY_FULL], 1)
     elif errno == ECONNREFUSED or errno == ENOTCONN or errno == EDESTADDRREQ:
-        relay.dropped[RELAY_REFUSED] += 1
+        total_add(&relay.dropped[RELAY_REFUSED], 1)
     elif errno == EMSGSIZE:
-        relay.dropped[RELAY_TOO_LARGE] += 1
+        total_add(&relay.dropped[RELAY_TOO_LARGE], 1)
     else:
-        relay.dropped[RELAY_OTHER] += 1
+        total_add(&relay.dropped[RELAY_OTHER], 1)
     return 1
 
 
@@ -313,7 +313,7 @@ cdef void relay_events(Relayer *events, const char *line, uint32_t size) noexcep
                 if relay_failed(events):
                     break
             else:
-                events.packets += 1
+                total_add(&events.packets, 1)
         line = stop + 1
 
 
