@@ -1,10 +1,11 @@
-"""ClickHouse's Native format: one block of columns, built from whole arrays.
+"""ClickHouse's Native format: one block of columns, built from whole arrays, and blocks read back.
 
-Owns the bytes of an INSERT. A column is a NumPy array, a `Ragged` (an Array column) or a list of strings;
-its ClickHouse type follows from that (`input_format_native_allow_types_conversion`, on by default, takes
-UInt32 for DateTime, Int8 for Enum8 and so on). No Python object is made per row, except for strings.
+Owns the bytes of an INSERT, and of answers that are large. To write, a column is a NumPy array, a `Ragged`
+(an Array column) or a list of strings; its ClickHouse type follows from that
+(`input_format_native_allow_types_conversion`, on by default, takes UInt32 for DateTime, Int8 for Enum8 and so
+on). No Python object is made per row, except for strings.
 
-Pure: arrays in, bytes out. Source of the layout: ClickHouse "Native" format, client revision 0.
+Pure. Source of the layout: ClickHouse "Native" format, client revision 0.
 """
 
 from __future__ import annotations
@@ -56,6 +57,52 @@ def encode_block(columns: Mapping[str, Column]) -> bytes:
         kind, data = _column(name, column)
         parts += [_text(name), _text(kind), *data]
     return b"".join(parts)
+
+
+def decode_blocks(data: bytes, dtype: npt.DTypeLike) -> dict[str, AnyArray]:
+    """The columns of an answer, of all its blocks, by the names and types of the fields of `dtype`.
+
+    Columns are numbers alone, and `dtype` says how wide: their names are compared, of what type they are
+    said to be is not. Raises ValueError when the bytes are something else.
+    """
+    fields = np.dtype(dtype)
+    names = fields.names or ()
+    pieces: dict[str, list[AnyArray]] = {name: [] for name in names}
+    at = 0
+    try:
+        while at < len(data):
+            count, at = _read_varuint(data, at)
+            rows, at = _read_varuint(data, at)
+            if count != len(names):
+                raise ValueError(f"{count} columns, not {len(names)}")
+            for name in names:
+                found, at = _read_text(data, at)
+                if found != name.encode():
+                    raise ValueError(f"column {found!r}, not {name!r}")
+                _, at = _read_text(data, at)
+                pieces[name].append(np.frombuffer(data, fields[name], rows, at))
+                at += rows * fields[name].itemsize
+    except IndexError:
+        raise ValueError("the data ends inside a block") from None
+    return {name: np.concatenate(p) if p else np.zeros(0, fields[name]) for name, p in pieces.items()}
+
+
+def _read_text(data: bytes, at: int) -> tuple[bytes, int]:
+    """A text and where it ends."""
+    size, at = _read_varuint(data, at)
+    return data[at : at + size], at + size
+
+
+def _read_varuint(data: bytes, at: int) -> tuple[int, int]:
+    """A number and where it ends. Raises IndexError when the data ends before."""
+    out = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        out |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return out, at
+        shift += 7
 
 
 def _column(name: str, column: Column) -> tuple[str, list[bytes | memoryview]]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shim.catalog.types import Part
-from shim.read.reader import Keys, Reader
+from shim.read.reader import Keys, Reader, each
 from shim.read.rows import is_small, read_rows
 from shim.read.times import within
 from shim.read.windows import Reading, Run, Segment
@@ -31,6 +31,8 @@ MERGES: Final[Mapping[str, str]] = {
 #: each takes 10 bytes there, and as many again on the way.
 _MOST_RESAMPLED: Final = 1 << 20
 _MOST_CELLS: Final = 1 << 22
+#: Rows at most that are fetched as they are: each takes 20 bytes on the way, twice, and 30 here.
+_MOST_PLAIN: Final = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,70 @@ def read_cells(
 ) -> Cells:
     """The cells of a reading, in one statement. Raises QueryError.
 
-    Three forms of it give the same: few rows are added up here (rows.py); else ClickHouse adds up, into one
-    array a key where those are dense and hashing would cost, or into one row a key and cell.
+    Four forms of it give the same. Few rows are added up here (rows.py), and so are many where there are not
+    much fewer cells than rows. Else ClickHouse adds up: into one array a key where those are dense and
+    hashing would cost, or into one row a key and cell.
     """
     reader.check_cells(len(keys) * reading.cells * max(1, len(columns)))
     if all(MERGES[c] == "sum" for c in columns):
         if is_small(reader, part, reading):
             return Cells(*read_rows(reader, table, part, keys, reading, columns))
+        if _as_plain(reader, part, keys, reading):
+            return _read_plain(reader, table, part, keys, reading, columns)
         if _as_blocks(keys, reading):
             return _read_blocks(reader, table, part, keys, reading, columns)
     return _read_hashed(reader, table, part, keys, reading, columns)
+
+
+# ---------------------------------------------------------------- rows as they are
+
+
+def _as_plain(reader: Reader, part: Part, keys: Keys, reading: Reading) -> bool:
+    """Whether there are about as many cells as rows, so that to add up in ClickHouse spares nothing."""
+    run = reading.run
+    if run is None or _flagged(reading):
+        return False
+    buckets = run.cells * (run.size_s // run.granularity_s)
+    buckets += sum((s.hi_s - s.lo_s) // s.granularity_s for s in reading.segments)
+    rows, cells = len(part.series_ids) * buckets, len(keys) * reading.cells
+    if _hashes(keys, reading):
+        cells *= 2  # to hash costs, too
+    # Twice that many rows may come, of buckets that are not merged yet.
+    return rows <= min(cells, _MOST_PLAIN, reader.max_rows // 2)
+
+
+def _hashes(keys: Keys, reading: Reading) -> bool:
+    """Whether ClickHouse would have to hash (key, cell); up to 16 bits it looks them up."""
+    return keys.group is None or keys.high_type(_cell_bits(reading)) == "UInt32"
+
+
+def _read_plain(
+    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
+) -> Cells:
+    """Series, cell and columns of every row, in columns; they come in runs of one series."""
+    names = ("k", "c", *columns)
+    raw = tuple(sql.Named(sql.col(c), c) for c in columns)
+    source = member_rows(reader, table, part, each(part), reading, raw, packed=False)
+    query = _flat(sql.Query(tuple(sql.Named(sql.col(name), name) for name in names), source))
+    fetched = reader.columns(query, [("k", "<u8"), ("c", "<u4"), *((c, "<f8") for c in columns)])
+    starts = np.flatnonzero(np.diff(fetched["k"], prepend=~fetched["k"][:1]))
+    key, known = each(part).index(part, fetched["k"][starts])
+    if keys.group is not None:
+        key = keys.group[key]
+    lengths = np.diff(starts, append=len(fetched["k"]))
+    place = np.repeat(key * reading.cells, lengths) + fetched["c"]
+    if not known.all():
+        rows_known = np.repeat(known, lengths)
+        place = place[rows_known]
+        fetched = {name: column[rows_known] for name, column in fetched.items()}
+    shape = (len(keys), reading.cells)
+    rows = np.zeros(shape, dtype=bool)
+    rows.reshape(-1)[place] = True
+    values: dict[str, Floats] = {}
+    for column in columns:
+        added = np.bincount(place, fetched[column], rows.size)
+        values[column] = np.asarray(added, dtype=np.float64).reshape(shape)
+    return Cells(values, rows, rows)
 
 
 # ---------------------------------------------------------------- one row a key
@@ -66,8 +122,7 @@ def _as_blocks(keys: Keys, reading: Reading) -> bool:
     """Whether ClickHouse adds up into one array a key: where a hash table of (key, cell) would be large."""
     if _flagged(reading) or not 1 < reading.cells <= _MOST_RESAMPLED:
         return False
-    hashed = keys.group is None or keys.high_type(_cell_bits(reading)) == "UInt32"
-    return hashed and len(keys) * reading.cells <= _MOST_CELLS
+    return _hashes(keys, reading) and len(keys) * reading.cells <= _MOST_CELLS
 
 
 def _read_blocks(

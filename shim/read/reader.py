@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ from shim.sql import nodes as sql
 from shim.sql.render import render
 from shim.tenancy import Tenant
 from shim.values import Bools, Ints
+
+T = TypeVar("T")
 
 #: ClickHouse's codes for a query that ran too long.
 _TIMEOUT_CODES = (159, 160, 209)
@@ -77,24 +80,37 @@ class Reader:
 
         Raises ExecutionError over `max_rows`, TimedOut past the deadline.
         """
+        return self._run(query, lambda text: self.store.fetch(text, dtype), len, count)
+
+    def columns(self, query: sql.Query, dtype: npt.DTypeLike) -> Mapping[str, npt.NDArray[Any]]:
+        """The columns of a query of many rows, each a sample. Raises as `fetch` does."""
+        return self._run(query, lambda text: self.store.columns(text, dtype), _rows_of, _rows_of)
+
+    def _run(
+        self,
+        query: sql.Query,
+        ask: Callable[[str], T],
+        rows_of: Callable[[T], int],
+        count: Callable[[T], int],
+    ) -> T:
         left_s = self._left_s()
         settings = (*query.settings, ("max_execution_time", max(1, round(left_s))))
         text = render(replace(query, settings=settings, limit=self.max_rows + 1))
         start = time.perf_counter()
         try:
-            rows = self.store.fetch(f"{text} /* {self.tag} */", dtype)
+            found = ask(f"{text} /* {self.tag} */")
         except StoreError as e:
             if e.code == _CANCELLED_CODE:
                 raise Canceled("query was canceled in expression evaluation") from None
             if e.code in _TIMEOUT_CODES:
                 raise TimedOut("query timed out in expression evaluation") from None
             raise InternalError("the store could not answer") from e
-        self.statements.append(Statement(text, count(rows), (time.perf_counter() - start) * 1000))
-        if len(rows) > self.max_rows:
+        self.statements.append(Statement(text, count(found), (time.perf_counter() - start) * 1000))
+        if rows_of(found) > self.max_rows:
             raise ExecutionError(
                 f"query processing would load too many samples into memory: more than {self.max_rows} rows"
             )
-        return rows
+        return found
 
     def recall(self, tables: Sequence[str], rows: int, begun_s: float) -> None:
         """Note what was made of blocks since `begun_s` (time.perf_counter()); `tables`: of each block.
@@ -155,6 +171,10 @@ class Reader:
         if not part.whole:
             out.append(sql.member("series_id", tuple(part.series_ids.tolist())))
         return out
+
+
+def _rows_of(columns: Mapping[str, npt.NDArray[Any]]) -> int:
+    return len(next(iter(columns.values())))
 
 
 _SUFFIX = {10: "10s", 60: "60s", 3_600: "1h", 86_400: "1d"}

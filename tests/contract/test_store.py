@@ -42,6 +42,34 @@ def test_fetch_gives_records(plain_store: Store) -> None:
     assert got["b"].tolist() == [0, 0.5, 1]
 
 
+def test_columns_come_by_name(plain_store: Store) -> None:
+    sql = (
+        "SELECT number AS n, toUInt32(7) AS c, number / 2 AS v FROM numbers(300000)"
+        " WHERE number >= {n:UInt64}"
+    )
+    got = plain_store.columns(sql, [("n", "<u8"), ("c", "<u4"), ("v", "<f8")], {"n": 5})
+    order = np.argsort(got["n"])
+    assert (got["n"][order] == np.arange(5, 300_000)).all()
+    assert (got["v"][order] == np.arange(5, 300_000) / 2).all()
+    assert (got["c"] == 7).all()
+    assert len(got["c"]) == len(got["n"])
+
+
+def test_columns_of_nothing(plain_store: Store) -> None:
+    got = plain_store.columns("SELECT toUInt32(1) AS a WHERE 0", [("a", "<u4")])
+    assert got["a"].dtype == np.dtype("<u4")
+    assert len(got["a"]) == 0
+
+
+def test_columns_of_sums_are_plain_numbers(any_store: Store) -> None:
+    migrate(any_store)
+    any_store.insert("ingest_counters", counters([1.5, 2.5]))
+    got = any_store.columns(
+        "SELECT series_id, value FROM counters_10s", [("series_id", "<u8"), ("value", "<f8")]
+    )
+    assert dict(zip(got["series_id"].tolist(), got["value"].tolist(), strict=True)) == {1: 1.5, 2: 2.5}
+
+
 def test_fetch_of_nothing(plain_store: Store) -> None:
     assert len(plain_store.fetch("SELECT toUInt32(1) WHERE 0", [("a", "<u4")])) == 0
 

@@ -1,4 +1,4 @@
-"""shim/read: the three forms of one reading give the same cells, on random windows over stored rows."""
+"""shim/read: the four forms of one reading give the same cells, on random windows over stored rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shim.catalog import Catalog
 from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.matching import Matcher
-from shim.read.cells import _as_blocks, _read_blocks, _read_hashed
+from shim.read.cells import _as_blocks, _as_plain, _read_blocks, _read_hashed, _read_plain
 from shim.read.reader import Keys, Reader, each
 from shim.read.rows import read_rows
 from shim.read.windows import Limits
@@ -89,6 +89,12 @@ def test_forms_of_a_reading_agree(
     assert np.array_equal(reading.present(rows, alive), reading.present(hashed.rows, hashed.alive))
     for column in columns:
         assert np.allclose(reading.sums(values[column]), reading.sums(hashed.values[column]))
+    if reading.run is not None and reading.run.alive_s == 0:
+        plain = _read_plain(reader, table, part, keys, reading, columns)
+        assert np.array_equal(plain.rows, hashed.rows)
+        assert np.array_equal(plain.alive, hashed.alive)
+        for column in columns:
+            assert np.allclose(plain.values[column], hashed.values[column])
     if _as_blocks(each(part), reading):  # groups of few cells would not be, but could
         blocks = _read_blocks(reader, table, part, keys, reading, columns)
         assert np.array_equal(blocks.rows, hashed.rows)
@@ -126,3 +132,27 @@ def test_groups_of_many_cells_are_one_array_each(pipeline: Pipeline) -> None:
     many = Keys([(("m", str(i)),) for i in range(50)], group)
     millions = Keys([(("m", str(i)),) for i in range(3_000)], group)
     assert [_as_blocks(keys, day) for keys in (few, many, millions)] == [False, True, False]
+
+
+def test_rows_are_fetched_as_they_are_where_cells_are_as_many(pipeline: Pipeline) -> None:
+    part, _ = _keys(pipeline, "hits", "each")
+    reader = Reader(pipeline.store, pipeline.tenant, Limits(), 10**6, 10**8, time.monotonic() + 60)
+    end_ms = NOW_S * 1000
+    by_minutes = reader.windows(Grid(end_ms - 86_400_000, end_ms, 60_000), 300_000, 10_000)
+    run = by_minutes.run
+    assert run is not None
+    assert run.size_s == run.granularity_s == 60
+    ones = Keys([(("m", str(i)),) for i in range(SERIES)], np.arange(SERIES))
+    pairs = Keys([(("m", str(i)),) for i in range(SERIES // 2)], np.arange(SERIES) // 2)
+    many = Keys([(("m", str(i)),) for i in range(50)], np.arange(SERIES))
+    forms = [_as_plain(reader, part, keys, by_minutes) for keys in (each(part), ones, pairs, many)]
+    assert forms == [True, True, False, True]
+    totals = reader.windows(Grid(end_ms - 86_400_000, end_ms, 60_000), None, 10_000)
+    assert not _as_plain(reader, part, each(part), totals)  # its beginning would be rows since 1970
+    rows = SERIES * run.cells
+    assert _as_plain(replace(reader, max_rows=2 * rows), part, each(part), by_minutes)
+    assert not _as_plain(replace(reader, max_rows=2 * rows - 1), part, each(part), by_minutes)
+    apart = reader.windows(Grid(end_ms - 86_400_000, end_ms, 600_000), 300_000, 10_000)
+    few = reader.windows(Grid(end_ms, end_ms, 1), 300_000, 10_000)
+    assert not _as_plain(reader, part, each(part), apart)
+    assert not _as_plain(reader, part, each(part), few)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.native import Column, Ragged, encode_block
+from indexer.native import Column, Ragged, decode_blocks, encode_block
 
 
 def test_bytes_of_a_block() -> None:
@@ -44,3 +44,34 @@ def test_strided_columns_are_made_contiguous() -> None:
 def test_what_is_no_block(columns: dict[str, Column]) -> None:
     with pytest.raises(ValueError, match=r"columns|type|lengths"):
         encode_block(columns)
+
+
+PAIR = [("a", "<u8"), ("b", "<f8")]
+
+
+def pair(rows: int, first: int = 0) -> bytes:
+    return encode_block({"a": np.arange(first, first + rows, dtype="u8"), "b": np.full(rows, 0.5)})
+
+
+def test_blocks_read_back_as_one() -> None:
+    got = decode_blocks(pair(2) + pair(0) + pair(300, 2), PAIR)
+    assert got["a"].tolist() == list(range(302))
+    assert got["b"].tolist() == [0.5] * 302
+
+
+def test_no_blocks_are_no_rows() -> None:
+    got = decode_blocks(b"", PAIR)
+    assert [(n, c.dtype.str, len(c)) for n, c in got.items()] == [("a", "<u8", 0), ("b", "<f8", 0)]
+
+
+def test_every_cut_of_a_block_is_noticed() -> None:
+    whole = pair(3)
+    for size in range(1, len(whole)):
+        with pytest.raises(ValueError, match=r"ends inside|column|buffer"):
+            decode_blocks(whole[:size], PAIR)
+
+
+@pytest.mark.parametrize("fields", [[("a", "<u8")], [("b", "<f8"), ("a", "<u8")]])
+def test_other_columns_are_refused(fields: list[tuple[str, str]]) -> None:
+    with pytest.raises(ValueError, match="column"):
+        decode_blocks(pair(1), fields)
