@@ -11,13 +11,14 @@ Uses threads and http.client, because sending is waiting: the interpreter is fre
 from __future__ import annotations
 
 import enum
-import http.client
+import importlib
 import math
 import random
+import sys
 import threading
 import time
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,6 +28,9 @@ from agent.frame import CONTENT_TYPE
 from agent.logs import Log
 from agent.settings import Forward
 from agent.spool import Parcel, Spool
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 _MAX_ANSWER_BYTES: Final = 64 << 10
 #: While draining, so often is a dead indexer asked.
@@ -226,9 +230,11 @@ class Channel:
         url = urlsplit(settings.url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise AddressError(f"agent.forward.url = {settings.url!r}: http://host:port wanted")
-        kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+        tls = url.scheme == "https"
+        self._http = _http_client(tls)
+        kind = self._http.HTTPSConnection if tls else self._http.HTTPConnection
         self._path = url.path.rstrip("/") + "/v1/frames"
-        self._connection = kind(url.hostname, url.port, timeout=settings.timeout_s)
+        self._connection: HTTPConnection = kind(url.hostname, url.port, timeout=settings.timeout_s)
         self._headers = {"Content-Type": CONTENT_TYPE}
         if settings.token:
             self._headers["Authorization"] = f"Bearer {settings.token}"
@@ -255,10 +261,21 @@ class Channel:
         except TimeoutError:
             self._connection.close()
             return Answer(Outcome.TIMEOUT)
-        except (OSError, http.client.HTTPException) as e:
+        except (OSError, self._http.HTTPException) as e:
             self._connection.close()
             return Answer(Outcome.CONNECTION, text=str(e) or type(e).__name__)
         return _judge(response.status, body, response.getheader("Retry-After"))
+
+
+def _http_client(tls: bool) -> Any:
+    """The module http.client, which does without ssl where there is none: 2.5 MiB that only TLS needs."""
+    if tls or "ssl" in sys.modules or "http.client" in sys.modules:
+        return importlib.import_module("http.client")
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # what makes an import fail, says the import system
+    try:
+        return importlib.import_module("http.client")
+    finally:
+        del sys.modules["ssl"]
 
 
 def _judge(status: int, body: bytes, retry_after: str | None) -> Answer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -14,6 +16,7 @@ from agent.frame import CONTENT_TYPE
 from agent.logs import Log
 from agent.settings import Forward
 from agent.spool import Parcel, Spool
+from tests.support.markdown import ROOT
 from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
 
 
@@ -278,3 +281,20 @@ class TestCircuit:
             circuit.begin()
             circuit.failed(i * 100.0)
         assert circuit.wait_s(199_900.0) <= 60.0
+
+
+@pytest.mark.parametrize(("scheme", "loaded"), [("http", False), ("https", True)])
+def test_ssl_is_loaded_for_tls_alone(scheme: str, loaded: bool) -> None:
+    program = f"""
+import sys
+from agent.forwarder import Channel
+from agent.settings import Forward
+from agent.spool import Parcel
+
+channel = Channel(Forward(url="{scheme}://127.0.0.1:1"))
+print("ssl" in sys.modules, channel.send(Parcel("1", b"x", 1)).outcome.name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(loaded), "CONNECTION"]

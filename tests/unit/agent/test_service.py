@@ -156,7 +156,7 @@ def test_lines_over_every_socket_and_sigterm_flushes(
 #: What a sidecar does without: the servers' libraries, and what would only be memory and time at its start.
 NOT_FOR_A_SIDECAR = {
     *("aiohttp", "chdb", "clickhouse_connect", "indexer", "numpy", "prometheus_client", "promql_parser"),
-    *("redis", "shim", "uvloop", "asyncio", "http.server", "yaml", "agent.demo", "agent.mapping"),
+    *("redis", "shim", "uvloop", "asyncio", "http.server", "ssl", "yaml", "agent.demo", "agent.mapping"),
 }
 
 
