@@ -95,11 +95,13 @@ cdef void take_records(Shard *shard, Record *records, int count, int64_t now_ms)
         if records[i].rest != NULL:
             head = records[i].head = head_guess(&shard.heads, records[i].hash)
             prefetch_read(head)
-            prefetch_read(<char *>head + 64)
+            prefetch_read(<void *>(<size_t>head + 64))  # as numbers: it may be NULL
     for i in range(count):
         if records[i].rest != NULL and records[i].head != NULL:
-            if records[i].head.stamp == shard.present.stamp:
-                prefetch_write(records[i].head.cell)
+            fetch_cell(shard, records[i].head)
+    for i in range(count):
+        if records[i].rest != NULL and records[i].head != NULL:
+            fetch_list(shard, records[i].head)
     for i in range(count):
         record = &records[i]
         if record.rest != NULL and take_quickly(shard, record, now_ms):
@@ -110,6 +112,27 @@ cdef void take_records(Shard *shard, Record *records, int count, int64_t now_ms)
             take_line(shard, record.line, record.size, now_ms, True)
     if unlikely(shard.sweeps):
         shard_sweep(shard, SWEEP_SLOTS)
+
+
+cdef inline void fetch_cell(Shard *shard, const Head *head) noexcept nogil:
+    """Asks for the cell of a head, and what else its line will change."""
+    if head.stamp != shard.present.stamp:
+        return
+    prefetch_write(head.cell)
+    if head.kind == DISTRIBUTION:
+        prefetch_write(<char *>head.cell + 64)
+    elif head.kind == GAUGE:
+        prefetch_write(<char *>head.series + 64)  # its memory is behind its tags
+
+
+cdef inline void fetch_list(Shard *shard, const Head *head) noexcept nogil:
+    """Asks for the list in a cell that is there by now."""
+    if head.stamp != shard.present.stamp:
+        return
+    if head.kind == DISTRIBUTION and not (<Distribution *>head.cell).is_table:
+        prefetch_write((<Distribution *>head.cell).indexes)
+    elif head.kind == SET and not (<MemberSet *>head.cell).is_table:
+        prefetch_write((<MemberSet *>head.cell).members)
 
 
 cdef inline bint take_quickly(Shard *shard, Record *record, int64_t now_ms) noexcept nogil:
