@@ -7,7 +7,7 @@ core's memory of heads keeps the answer, and is its bound.
 * A rule sees the name without the tags in it, as sent (dots and all), and the type.
 * Globs go before regular expressions, wherever they stand. Of globs the first in the file holds; with
   `glob_disable_ordering` the one that says more, part by part from the left. Of regular expressions the first
-  in the file holds; they are searched for, not anchored.
+  in the file holds; they are searched for, not anchored, in linear time (agent/automaton.py).
 * A rule with `match_metric_type` is not there for other types. `observer` (old name: `timer`) is all
   distributions; `set` is ours.
 * Labels become tags, and win over a line's own tag of that name unless `honor_labels`. A tag whose
@@ -34,8 +34,10 @@ from collections.abc import Sequence
 
 import msgspec
 
+from agent.automaton import Automaton
 from agent.glob import Globs
 from agent.line import Head, Kind, Limits, Skip
+from agent.regex import Expression
 from agent.template import Template, expand
 
 
@@ -54,7 +56,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     number: int  # of the entry, from 1
     line: int  # where it stands in the file, from 1
     match: str
-    pattern: re.Pattern[str] | None = None  # None: `match` is a glob
+    expression: Expression | None = None  # None: `match` is a glob
     kinds: frozenset[Kind] = frozenset(Kind)
     drop: bool = False
     name: Template = ()
@@ -74,16 +76,17 @@ class Mapped(msgspec.Struct, frozen=True):
 
 
 class Mapper:
-    """The rules of a file, in the order they hold."""
+    """The rules of a file, in the order they hold. Raises TooLargeError if their expressions are."""
 
     def __init__(self, rules: Sequence[Rule], limits: Limits, *, ordered: bool = True) -> None:
         self.rules = tuple(rules)
         self._limits = limits
         self._ordered = ordered
         self._globs: Globs[Rule] = Globs()
-        self._regexes = [rule for rule in rules if rule.pattern is not None]
+        self._regexes = [rule for rule in rules if rule.expression is not None]
+        self._automaton = Automaton([rule.expression for rule in rules if rule.expression is not None])
         for rule in rules:
-            if rule.pattern is None:
+            if rule.expression is None:
                 self._globs.add(rule.match, rule)
         self._counts: Counter[Result] = Counter()
         self._lock = threading.Lock()
@@ -117,10 +120,11 @@ class Mapper:
         first = min(globs, key=lambda f: f[0].number, default=None) if self._ordered else next(globs, None)
         if first is not None:
             return first[0], (name, *first[1])
-        for rule in self._regexes:
-            assert rule.pattern is not None
-            if kind in rule.kinds and (match := rule.pattern.search(name)):
-                return rule, (match[0], *(group or "" for group in match.groups()))
+        with self._lock:  # the automaton remembers
+            matching = self._automaton.matching(name)
+        for place in sorted(matching):
+            if kind in (rule := self._regexes[place]).kinds:
+                return rule, self._automaton.captures(place, name) or ()
         return None
 
 

@@ -5,9 +5,7 @@ statsd_exporter shows or forgets a series (`ttl`, `help`, `observer_type`, `buck
 accepted and checked, but have no effect here: distributions need no buckets. They become notes for people.
 
 Accepted beyond statsd_exporter: any name that is not empty, no name where `action: drop`, any label name,
-`match_metric_type: set`, and `metric_type`. Its regular expressions are RE2's, ours are Python's: what only
-RE2 has (`\\pL`, `\\Q..\\E`, `\\z`) is refused; `[[:alpha:]]` and its like and `(?<name>` are understood;
-`\\d \\w \\s \\b` mean ASCII.
+`match_metric_type: set`, and `metric_type`. Regular expressions are RE2's (agent/regex.py).
 
 Needs PyYAML, so it is imported only where a mapping is set.
 """
@@ -15,18 +13,20 @@ Needs PyYAML, so it is imported only where a mapping is set.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
 import msgspec
 import yaml
 
+from agent import regex
+from agent.automaton import TooLargeError
 from agent.config import ConfigError
 from agent.glob import Globs, problem
 from agent.line import Kind, Limits
 from agent.mapping import Mapper, Rule
+from agent.regex import Expression
 from agent.template import Template, for_glob, for_regex, unknown_references
 
 MAX_FILE_BYTES: Final = 4 << 20
@@ -57,14 +57,6 @@ _ENTRY: Final = frozenset({
     "metric_type", *_NO_EFFECT,
 })  # fmt: skip
 _DURATION = re.compile(r"0|[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
-#: Repeats within a repeat, `(a+)+`: RE2 does not mind, Python may take for ever.
-_NESTED_REPEAT = re.compile(r"\((?:[^()\\]|\\.)*[+*](?:[^()\\]|\\.)*\)[+*{]")
-_POSIX: Final = {
-    "alnum": "a-zA-Z0-9", "alpha": "a-zA-Z", "digit": "0-9", "lower": "a-z", "upper": "A-Z",
-    "xdigit": "0-9a-fA-F", "word": r"\w", "space": r"\s", "punct": r"!-/:-@\[-`{-~", "blank": r" \t",
-}  # fmt: skip
-
-T = TypeVar("T")
 
 
 class MappingError(ConfigError):
@@ -86,8 +78,11 @@ class MappingFile(msgspec.Struct, frozen=True):
     notes: tuple[Note, ...]
 
     def mapper(self, limits: Limits) -> Mapper:
-        """A mapper of these rules."""
-        return Mapper(self.rules, limits, ordered=self.ordered)
+        """A mapper of these rules. Raises MappingError if their regular expressions are too large."""
+        try:
+            return Mapper(self.rules, limits, ordered=self.ordered)
+        except TooLargeError as e:
+            raise MappingError(f"the regular expressions of the mapping file: {e}") from None
 
 
 def read(path: str) -> MappingFile:
@@ -146,7 +141,7 @@ def _rule(reader: _Reader, node: yaml.Node, number: int, default_match_type: str
     name = reader.text(entry, "name", where)
     if not name and not drop:
         reader.fail(entry.get("name", node), f"{where}: name is missing")
-    pattern, compile_template = _matcher(reader, entry["match"], where, match, match_type)
+    expression, compile_template = _matcher(reader, entry["match"], where, match, match_type)
     labels = reader.table(entry.get("labels"), f"{where}: labels", None)
 
     def template(text: str, at: yaml.Node, key: str) -> Template:
@@ -162,7 +157,7 @@ def _rule(reader: _Reader, node: yaml.Node, number: int, default_match_type: str
         number=number,
         line=node.start_mark.line + 1,
         match=match,
-        pattern=pattern,
+        expression=expression,
         kinds=_TYPES[matched] if matched else frozenset(Kind),
         drop=drop,
         name=template(name, entry["name"], "name") if name else (),
@@ -178,38 +173,18 @@ def _rule(reader: _Reader, node: yaml.Node, number: int, default_match_type: str
 
 def _matcher(
     reader: _Reader, node: yaml.Node, where: str, match: str, match_type: str
-) -> tuple[re.Pattern[str] | None, Callable[[str], Template]]:
-    """The compiled expression (None for a glob), and what reads its templates."""
+) -> tuple[Expression | None, Callable[[str], Template]]:
+    """The expression (None for a glob), and what reads its templates."""
     if match_type == "glob":
         if wrong := problem(match):
             reader.fail(node, f"{where}: match: {wrong}")
         stars = match.split(".").count("*")
         return None, lambda text: for_glob(text, stars)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # `[[` is no nested set, now or later
-            pattern = re.compile(_from_re2(match), re.ASCII)
-    except (re.error, RecursionError, OverflowError) as e:
+        expression = regex.parse(match)
+    except regex.RegexError as e:
         reader.fail(node, f"{where}: match: not a regular expression: {e}")
-    if _NESTED_REPEAT.search(match):
-        reader.note(node, f"{where}: match: a repeat within a repeat may take very long for some names")
-    groups, names = pattern.groups, pattern.groupindex
-    return pattern, lambda text: for_regex(text, groups, names)
-
-
-def _from_re2(expression: str) -> str:
-    """Python's spelling of an expression: POSIX classes within brackets are written out, groups named so."""
-
-    def written_out(found: re.Match[str]) -> str:
-        return re.sub(r"\[:(\^?\w+):\]", class_of, found[0])
-
-    def class_of(found: re.Match[str]) -> str:
-        if found[1] not in _POSIX:
-            raise re.error(f"unknown class {found[0]}")
-        return _POSIX[found[1]]
-
-    expression = re.sub(r"\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]", written_out, expression)
-    return re.sub(r"(?<!\\)\(\?<(?=[A-Za-z_])", "(?P<", expression)
+    return expression, lambda text: for_regex(text, expression.groups, expression.names)
 
 
 def _never_reached(rules: tuple[Rule, ...]) -> list[Note]:
@@ -217,7 +192,7 @@ def _never_reached(rules: tuple[Rule, ...]) -> list[Note]:
     globs: Globs[Rule] = Globs()
     notes = []
     for rule in rules:
-        if rule.pattern is None:
+        if rule.expression is None:
             covering = (r for r, _ in globs.find(rule.match) if r.kinds >= rule.kinds)
             if earlier := next(covering, None):
                 before = f"mapping {earlier.number} ({earlier.match}) goes before it"
