@@ -105,16 +105,17 @@ def sidecar() -> None:
         at.stat().st_size for at in (home / "venv" / "lib").rglob("*") if at.is_file() and not at.is_symlink()
     )
     try:
-        cpu_ms, idle = [], []
+        cpu_ms, idle, core = [], [], ""
         for _ in range(_STARTS):
             agent = Installed(programs.folder, programs, sinks)
             agent.start()
             cpu_ms.append(agent.cpu_s() * 1000)
             time.sleep(1.0)
             idle.append(_mib(agent.rss_bytes()))
+            core = "native" if "core=native" in (agent.folder / "output").read_text() else "Python"
             agent.stop()
         print(f"sidecar: {statistics.median(cpu_ms):.0f} ms of CPU to start "
-              f"({min(cpu_ms):.0f}-{max(cpu_ms):.0f}), idle {statistics.median(idle):.1f} MiB, "
+              f"({min(cpu_ms):.0f}-{max(cpu_ms):.0f}), {core} core, idle {statistics.median(idle):.1f} MiB, "
               f"site-packages {_mib(size):.0f} MiB with pip")  # fmt: skip
         bare = [_bare_start(python) for _ in range(_STARTS)]
         print(f"floor: `python -c pass` {statistics.median(bare):.0f} ms")

@@ -8,7 +8,8 @@ sender on another. Prints what was sent, what arrived, and the drops as /metrics
 
 `stop`: agent_queue.c looks at the socket's receive queue from outside, some thousand times a second; the
 queue shrinks only when somebody receives. The longest time it held packets and did not shrink, around each
-flush and, to compare, between flushes: there it is the nap, and whatever else takes the core.
+flush and, to compare, between flushes: there it is the nap, and whatever else takes the core. Beside it what
+the agent itself has measured: how long a flush kept a receiver waiting.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def stop(args: argparse.Namespace) -> None:
     """Prints the longest stop around each flush, and between flushes."""
     bench = Bench(args, agent_core=None)
     sender = bench.send(bench.packets, float(args.packets))
-    queue = Queue(bench.programs, bench.server.udp_port, prefix_of(args.nice))
+    queue = Queue(bench.programs, bench.server.udp_port, ["chrt", "-f", "10"] if args.nice < 0 else [])
     around, between = [], []
     try:
         time.sleep(FLUSH_S)
@@ -127,6 +128,9 @@ def stop(args: argparse.Namespace) -> None:
                   f"between {between[-1][0]:7.2f} ms ({between[-1][1]:.2f}), most queued "
                   f"{queue.most_bytes / 1e6:.1f} MB, lost {bench.server.kernel_drops()}",
                   flush=True)  # fmt: skip
+        if isinstance(bench.server, Agent):
+            own_ms = bench.server.metric("longest_stop_seconds") * 1000
+            print(f"by the agent's own clock, longest since its start: {own_ms:.3f} ms")
     finally:
         queue.close()
         sender.stop()
