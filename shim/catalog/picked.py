@@ -123,7 +123,7 @@ def selection(
     metrics: ShimMetrics,
 ) -> Selection:
     """The parts of a selection: one per type and view."""
-    infos = list(_type_notices(picked, settings))
+    notices = _Notices(picked, settings)
     grouped: dict[tuple[Kind, View], list[Picked]] = {}
     for one in sorted(picked, key=lambda p: _PRECEDENCE.index(p.kind)):
         grouped.setdefault((one.kind, one.target.view), []).append(one)
@@ -137,7 +137,7 @@ def selection(
             rows, sets, left_out = seen.new(one, sets, histogram=kind == "histogram" and not view)
             if left_out:
                 metrics.name_collisions.inc(left_out)
-                infos.append(_collision_notice(one, left_out, settings))
+                notices.left_out(one, left_out)
             whole = whole and one.whole and not left_out
             ids.append(one.roster.series_ids[rows])
             projects.append(one.roster.project_ids[rows])
@@ -145,7 +145,7 @@ def selection(
         le = tuple(m for m in matchers if m.name == LE) if view == "bucket" else ()
         metric_ids = tuple(dict.fromkeys(one.target.metric.id for one in members))
         parts.append(_part(kind, view, metric_ids, ids, projects, labels, whole, le))
-    return Selection(tuple(parts), tuple(dict.fromkeys(infos)))
+    return Selection(tuple(parts), notices.texts())
 
 
 def _part(
@@ -196,23 +196,38 @@ class _Seen:
         return picked.rows[kept], [labels[i] for i in kept], len(labels) - len(kept)
 
 
-def _type_notices(picked: Sequence[Picked], settings: ShimSettings) -> Iterable[str]:
-    """One name used with two types."""
-    kinds: dict[str, dict[Kind, None]] = {}
-    for one in picked:
-        if not one.target.view:
-            kinds.setdefault(one.target.metric.shown(settings.names), {})[one.kind] = None
-    for name, several in kinds.items():
-        if len(several) > 1:
-            yield (
-                f'metric "{name}" was sent as {" and ".join(sorted(several))}: both answer,'
-                " unless __type__ picks one"
+class _Notices:
+    """What an asker should know: names used with several types, and series that are not shown. Each once."""
+
+    def __init__(self, picked: Sequence[Picked], settings: ShimSettings) -> None:
+        self._settings = settings
+        kinds: dict[str, dict[Kind, None]] = {}
+        for one in picked:
+            if not one.target.view:
+                kinds.setdefault(one.target.metric.shown(settings.names), {})[one.kind] = None
+        self._several = {name: " and ".join(sorted(found)) for name, found in kinds.items() if len(found) > 1}
+        self._twins: dict[str, list[str]] = {name: [] for name in self._several}
+        self._collisions: list[str] = []
+
+    def left_out(self, picked: Picked, count: int) -> None:
+        """So many series have the labels of others, which answer."""
+        metric, kind = picked.target.metric, picked.kind
+        shown = metric.shown(self._settings.names, picked.target.view)
+        if shown in self._twins:
+            self._twins[shown].append(f"{count} series of the {kind}")
+        else:
+            self._collisions.append(
+                f'{count} series of "{metric.name}" ({kind}) are left out: series of another name or type'
+                f' have the same labels as "{shown}"'
             )
 
+    def texts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*map(self._of_types, self._several), *self._collisions]))
 
-def _collision_notice(picked: Picked, count: int, settings: ShimSettings) -> str:
-    metric = picked.target.metric
-    return (
-        f'{count} series of "{metric.name}" ({picked.kind}) are left out: series of another name or type have'
-        f' the same labels as "{metric.shown(settings.names, picked.target.view)}"'
-    )
+    def _of_types(self, name: str) -> str:
+        twins = self._twins[name]
+        what = "both answer, unless __type__ picks one"
+        if twins:
+            left_out = " and ".join(twins)
+            what = f"{left_out} are left out, since others have the same labels; __type__ picks one"
+        return f'metric "{name}" was sent as {self._several[name]}: {what}'
