@@ -177,9 +177,10 @@ def test_kinds_make_parts_and_two_types_of_one_name_both_answer(pipeline: Pipeli
     assert {(p.kind, p.view, len(p.labels)) for p in found.parts} == {
         ("counter", "", 1), ("gauge", "", 1), ("histogram", "", 1), ("set", "", 1),
     }  # fmt: skip
-    assert found.infos == (
+    [info] = found.infos
+    assert info == (
         'metric "x" was sent as counter and gauge and histogram and set: 1 series of the gauge are left out,'
-        " since others have the same labels; __type__ picks one",
+        " since others have the same labels; __type__ picks one"
     )
     picked = ask(pipeline.store, named("x"), m("__type__", "=", "gauge"))
     assert [(p.kind, len(p.labels), p.whole) for p in picked.parts] == [("gauge", 2, True)]
