@@ -48,6 +48,7 @@ cdef struct Distribution:
     double max
     double zero
     void *indexes  # the last block of a list of int32_t, or a hash table of IndexCount
+    uint64_t listed  # a bit for each listed index, which others share: not set means it is surely new
     uint32_t used
     uint8_t blocks  # of the list; 0: none yet
     uint8_t is_table
@@ -56,6 +57,7 @@ cdef struct Distribution:
 cdef struct MemberSet:
     Series *series
     void *members  # the last block of a list of uint64_t, or a hash table in which 0 is an empty slot
+    uint64_t listed  # as that of a distribution
     uint32_t used  # without the member 0
     uint8_t blocks
     uint8_t is_table
@@ -181,6 +183,15 @@ cdef inline void distribution_count(Bucket *bucket, Distribution *cell, int32_t 
 
 
 cdef inline bint index_listed(Distribution *cell, int32_t index) noexcept nogil:
+    """Is the index in the list? It will be: most are new, and need no look at blocks far from the cache."""
+    cdef uint64_t bit = <uint64_t>1 << ((<uint32_t>index * 0x9E3779B1U) >> 26)
+    if cell.listed & bit:
+        return index_in_blocks(cell, index)
+    cell.listed |= bit
+    return False
+
+
+cdef bint index_in_blocks(Distribution *cell, int32_t index) noexcept nogil:
     cdef ListBlock *block = <ListBlock *>cell.indexes
     cdef uint32_t blocks = cell.blocks
     cdef uint32_t end = cell.used
@@ -307,6 +318,15 @@ cdef void set_add(Bucket *bucket, MemberSet *cell, uint64_t member) noexcept nog
 
 
 cdef inline bint member_listed(MemberSet *cell, uint64_t member) noexcept nogil:
+    """Is the member in the list? It will be, or the list turns into a table."""
+    cdef uint64_t bit = <uint64_t>1 << (member >> 58)
+    if cell.listed & bit:
+        return member_in_blocks(cell, member)
+    cell.listed |= bit
+    return False
+
+
+cdef bint member_in_blocks(MemberSet *cell, uint64_t member) noexcept nogil:
     cdef ListBlock *block = <ListBlock *>cell.members
     cdef uint32_t blocks = cell.blocks
     cdef uint32_t end = cell.used
