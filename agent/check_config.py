@@ -18,10 +18,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
-from agent import toml
+from agent import addresses, toml
 from agent.cli import complain, config_option, read_settings
 from agent.config import ConfigError
 from agent.explain import Explained, explain, text
@@ -30,8 +31,10 @@ from agent.settings import AgentSettings
 
 #: Lines of `--lines` at most.
 MAX_LINES: Final = 100_000
+#: How problems name a setting.
 _PATH = re.compile(
-    r"(?:unknown field `(?P<field>\w+)`.*)?at `\$\.?(?P<path>[^`]*)`|unknown field `(?P<top>\w+)`"
+    r"(?:unknown field `(?P<field>\w+)`.*)?at `\$\.?(?P<path>[^`]*)`"
+    r"|unknown field `(?P<top>\w+)`|^(?P<setting>agent[\w.]*) = "
 )
 
 
@@ -114,7 +117,9 @@ def _with_line(problem: str, path: str | None) -> str:
     found = _PATH.search(problem)
     if not path or not found:
         return problem
-    path_there = re.sub(r"\[[^\]]*\]", "", found["path"] or "")  # `tags[...]`: the table is all that is said
+    path_there = re.sub(
+        r"\[[^\]]*\]", "", found["path"] or found["setting"] or ""
+    )  # `tags[...]`: the table is all that is said
     names = [name for name in (*path_there.split("."), found["field"] or found["top"]) if name]
     line = _line_of(names, Path(path).read_text())
     return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"
@@ -149,6 +154,21 @@ def _differences(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
     return out
 
 
+def _check_addresses(settings: AgentSettings) -> None:
+    """Raises ConfigError for an address that nothing could be bound or sent to, on any machine."""
+    given = {"udp": settings.udp, "tcp": settings.tcp, "ops": settings.ops}
+    given |= {"relay.address": settings.relay.address, "relay.events": settings.relay.events}
+    for name, address in given.items():
+        if address and "/" not in address:  # a path is a Unix socket's
+            try:
+                addresses.split(f"agent.{name}", address)
+            except addresses.AddressError as e:
+                raise ConfigError(str(e)) from None
+    url = urlsplit(settings.forward.url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ConfigError(f"agent.forward.url = {settings.forward.url!r}: http://host:port wanted")
+
+
 class _Report:
     """The mapping of the settings, and how all of it is said. Raises ConfigError."""
 
@@ -157,6 +177,7 @@ class _Report:
         self.mapper: Mapper | None = None
         self._unchecked = unchecked
         self._notes: list[dict[str, Any]] = []
+        _check_addresses(settings)
         if settings.mapping:
             from agent import mapping_file  # not where there is none: it needs PyYAML
 

@@ -143,6 +143,10 @@ def test_json_has_it_all(run: Run, config: Path) -> None:
         ("\n[nobody]\n", ":2: Object contains unknown field `nobody`"),
         ("[agent]\n[agent.tags]\npod = 1\n", ":2: Expected `str`"),
         ("[agent.lines]\nname_tags = ['graphite']\n", ":2: Invalid enum value 'graphite'"),
+        ("[agent]\nudp = 'localhost'\n", ":2: agent.udp = 'localhost': host:port wanted"),
+        ("[agent]\nops = 'a:70000'\n", ":2: agent.ops = 'a:70000': host:port wanted"),
+        ("[agent.relay]\nevents = 'x'\n", ":2: agent.relay.events = 'x': host:port wanted"),
+        ("[agent.forward]\nurl = 'localhost:1'\n", ":2: agent.forward.url = 'localhost:1': http://host:port"),
         ("[agent\n", "not TOML: "),
         ("[agent]\nmapping = '/none/there.yml'\n", "/none/there.yml: No such file"),
     ],
@@ -164,6 +168,12 @@ def test_what_is_wrong_with_a_mapping(run: Run, config: Path) -> None:
     code, _, err = run("--config", config)
     assert code == 2
     assert f"{config.parent}/mapping.yml:2: mapping 1: unknown key 'nam' (known: " in err
+
+
+def test_addresses_may_be_off_or_paths(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "meterhouse.toml"
+    file.write_text("[agent]\nudp = ''\nops = '[::1]:0'\n[agent.relay]\naddress = '/run/statsd.sock'\n")
+    assert run("--config", file)[0] == 0
 
 
 def test_wrong_environment(run: Run, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
