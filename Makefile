@@ -1,5 +1,6 @@
 # make run    everything into .venv, and the product up in the foreground
 # make test   what CI runs: packages, tools, checks, all tests
+# make sanitize   the native core's tests and a short fuzz under sanitizers; EXECUTIONS=50000000 for a long one
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,10 +13,11 @@ NODE := tests/e2e/node
 # The agent's native core, which installing compiles (and goes on without where it cannot).
 NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h)
 PYTEST_ARGS ?=
+EXECUTIONS ?= 1000000
 # Of both: -e, so that the tree is what runs.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test packages lint types imports format clean
+.PHONY: run test sanitize packages lint types imports format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/meterhouse up
@@ -25,6 +27,15 @@ test: packages $(VENV)/.test $(NODE)/node_modules/.installed
 	@$(MAKE) types
 	@$(MAKE) imports
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+# Not a part of `test`: it needs clang, and takes minutes.
+sanitize: $(VENV)/.test
+	@if ! ls /usr/bin/clang /usr/bin/clang-[1-9][0-9] >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" != 0 ]; then echo "needs: apt-get install clang-14 libclang-rt-14-dev" >&2; exit 1; fi; \
+	  export DEBIAN_FRONTEND=noninteractive; apt-get update -qq; \
+	  apt-get install -y -qq --no-install-recommends clang-14 libclang-rt-14-dev </dev/null; fi
+	$(INSTALL) 'cython>=3.1'
+	$(BIN)/python -m tests.fuzz.agent_core --tests --executions $(EXECUTIONS)
 
 lint:
 	$(BIN)/ruff check .

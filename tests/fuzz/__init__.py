@@ -1,0 +1,1 @@
+"""The native core under sanitizers: instrumented builds, the corpus, and packets that a fuzzer makes up."""
