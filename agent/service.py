@@ -5,7 +5,7 @@ Owns the clock, the order of starting and stopping, and when buckets are flushed
 * `delay_ms` after the end of each bucket; lines for older buckets at most `late_ms` after they came;
 * everything at once when the core is full (it does so by itself), and at the end.
 
-Stopping (SIGTERM, SIGINT or the event): stop accepting and take what the kernel holds, flush all buckets,
+Stopping (SIGTERM, SIGINT or `Loop.stop`): stop accepting and take what the kernel holds, flush all buckets,
 send until `drain_s` is over, exit. Sending has threads of its own, and so has a native core for datagrams.
 All else runs in one thread, in steps of a few milliseconds, so that sockets are read in between.
 """

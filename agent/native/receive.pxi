@@ -1,8 +1,8 @@
 # Receiving: the datagrams of one socket into one shard, in a thread of its own without the interpreter's lock.
 #
-# Owns the buffers, when to read, and the copies for other servers (agent/relay.py says their rules). A socket
-# with nothing to read is waited for; a busy one is left alone between two reads, so that packets queue up in
-# the kernel and one system call takes many: half of the CPU at one line per packet.
+# Owns the buffers and when to read; relay.pxi sends copies to other servers. A socket with nothing to read is
+# waited for; a busy one is left alone between two reads, so that packets queue up in the kernel and one system
+# call takes many: half of the CPU at one line per packet.
 #
 # A nap must not cost packets, so it is never longer than
 # * `nap_ms`;
@@ -71,6 +71,8 @@ cdef extern from "<poll.h>" nogil:
     int POLLIN
     int poll(pollfd *, unsigned long, int)
 
+include "relay.pxi"
+
 cdef enum:
     BATCH_PACKETS = 64
     PACKET_BYTES = 65536  # larger than any UDP packet; a larger Unix datagram is cut
@@ -85,18 +87,6 @@ cdef enum:
     NAP_LEAST_NS = 50000  # a shorter one is not worth its system call
     PAUSE_NS = 1000000
     MEMINFO_WORDS = 9  # of SO_MEMINFO: the first is the memory in use, the second the bound, the last drops
-
-cdef enum:  # agent/relay.py's NotSent, in its order
-    RELAY_FULL
-    RELAY_REFUSED
-    RELAY_TOO_LARGE
-    RELAY_OTHER
-    RELAY_REASONS
-
-cdef struct Relayer:
-    int sock  # connected; -1: none
-    uint64_t packets
-    uint64_t dropped[RELAY_REASONS]
 
 cdef struct Receiver:
     void *owner  # the NativeReceiver
@@ -234,7 +224,7 @@ cdef int receiver_take(Receiver *r) noexcept nogil:
     total_add(&r.packets, count)
     total_add(&r.bytes, total)
     if r.relay.sock >= 0:
-        relay_packets(r, count)
+        receiver_relay(r, count)
     if r.events.sock >= 0:
         for i in range(count):
             relay_events(&r.events, r.data[i], r.sizes[i])
@@ -249,23 +239,10 @@ cdef uint32_t receiver_cut(Receiver *r, int i) noexcept nogil:
     return 0 if newline == NULL else <uint32_t>(newline + 1 - r.data[i])
 
 
-cdef double receiver_fill(Receiver *r) noexcept nogil:
-    """How much of the receive buffer is taken: 0 to 1; 0 where the kernel does not say."""
-    cdef uint32_t words[MEMINFO_WORDS]
-    cdef socklen_t size = sizeof(words)
-    if getsockopt(r.sock, SOL_SOCKET, SO_MEMINFO, words, &size) or words[1] == 0:
-        return 0.0
-    return <double>words[0] / words[1]
-
-
-# ---------------------------------------------------------------- copies for other servers
-
-
-cdef void relay_packets(Receiver *r, int count) noexcept nogil:
+cdef void receiver_relay(Receiver *r, int count) noexcept nogil:
     """Sends a batch on, as it came; but not a packet that was cut."""
     cdef int wanted = 0
-    cdef int sent = 0
-    cdef int done, i
+    cdef int i
     for i in range(count):
         if r.incoming[i].msg_len > PACKET_BYTES:
             total_add(&r.relay.dropped[RELAY_TOO_LARGE], 1)
@@ -273,52 +250,16 @@ cdef void relay_packets(Receiver *r, int count) noexcept nogil:
         r.copies[wanted].iov_base = <void *>r.data[i]
         r.copies[wanted].iov_len = r.sizes[i]
         wanted += 1
-    while sent < wanted:
-        done = sendmmsg(r.relay.sock, &r.outgoing[sent], wanted - sent, MSG_DONTWAIT | MSG_NOSIGNAL)
-        if done > 0:
-            total_add(&r.relay.packets, done)
-            sent += done
-        elif errno == EAGAIN or errno == ENOBUFS:  # no room: nor is there for the rest of the batch
-            total_add(&r.relay.dropped[RELAY_FULL], wanted - sent)
-            return
-        else:
-            sent += relay_failed(&r.relay)
+    relay_packets(&r.relay, r.outgoing, wanted)
 
 
-cdef int relay_failed(Relayer *relay) noexcept nogil:
-    """Counts a packet that could not be sent; gives 0 if it is to be tried again, else 1."""
-    if errno == EINTR:
-        return 0
-    if errno == EAGAIN or errno == ENOBUFS:
-        total_add(&relay.dropped[RELAY_FULL], 1)
-    elif errno == ECONNREFUSED or errno == ENOTCONN or errno == EDESTADDRREQ:
-        total_add(&relay.dropped[RELAY_REFUSED], 1)
-    elif errno == EMSGSIZE:
-        total_add(&relay.dropped[RELAY_TOO_LARGE], 1)
-    else:
-        total_add(&relay.dropped[RELAY_OTHER], 1)
-    return 1
-
-
-cdef void relay_events(Relayer *events, const char *line, uint32_t size) noexcept nogil:
-    """Sends the lines of a packet that are events or service checks, a datagram each."""
-    cdef const char *end = line + size
-    cdef const char *stop
-    while line < end:
-        stop = <const char *>memchr(line, '\n', end - line)
-        if stop == NULL:
-            stop = end
-        if line[0] == '_' and is_event(line, stop - line):
-            while send(events.sock, line, stop - line, MSG_DONTWAIT | MSG_NOSIGNAL) < 0:
-                if relay_failed(events):
-                    break
-            else:
-                total_add(&events.packets, 1)
-        line = stop + 1
-
-
-cdef inline bint is_event(const char *line, size_t size) noexcept nogil:
-    return (size >= 3 and memcmp(line, "_e{", 3) == 0) or (size >= 4 and memcmp(line, "_sc|", 4) == 0)
+cdef double receiver_fill(Receiver *r) noexcept nogil:
+    """How much of the receive buffer is taken: 0 to 1; 0 where the kernel does not say."""
+    cdef uint32_t words[MEMINFO_WORDS]
+    cdef socklen_t size = sizeof(words)
+    if getsockopt(r.sock, SOL_SOCKET, SO_MEMINFO, words, &size) or words[1] == 0:
+        return 0.0
+    return <double>words[0] / words[1]
 
 
 # ---------------------------------------------------------------- time
@@ -442,13 +383,6 @@ cdef class NativeReceiver:
             self.socks[i].close()
             os.close(self.stop_events[i])
             receiver_close(&self.receivers[i])
-
-
-cdef add_relayed(relayed, Relayer *relayer):
-    relayed.packets += total_now(&relayer.packets)
-    for number, reason in enumerate(NotSent):
-        if dropped := total_now(&relayer.dropped[number]):
-            relayed.dropped[reason] += dropped
 
 
 def capacity_packets(sock):
