@@ -28,7 +28,7 @@ class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[shim.cache]`: decoded cells in memory, where this process also writes (`meterhouse up`)."""
 
-    #: Bytes of memory for blocks of cells; 0 turns them off, and every reading is a statement.
+    #: Bytes of memory for blocks of cells (an embedded store only); 0: none, every reading is a statement.
     max_bytes: int = 268_435_456
     #: Readings of all series of a metric after which a block is filled; of some series four times as many.
     fill_after: int = 2

@@ -29,11 +29,11 @@ def arm(kill: str) -> None:
     """Put the death into the real Inserter."""
     real = Inserter.insert
 
-    def insert(self: Inserter, token: str, units: Sequence[Unit]) -> int:
+    def insert(self: Inserter, token: str, units: Sequence[Unit], *, first: bool = False) -> int:
         if kill == "before":
             die()
         self.on_insert = lambda table, _: die() if table == f"ingest_{kill}" else None
-        rows = real(self, token, units)
+        rows = real(self, token, units, first=first)
         if kill == "after":
             die()
         return rows

@@ -14,7 +14,7 @@ import pytest
 
 from indexer.columns import Block
 from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
+from indexer.store import Store, StoreError, open_store
 from indexer.unit import Unit
 from indexer.written import Written
 from shim.errors import ExecutionError
@@ -179,6 +179,31 @@ def test_a_frame_that_comes_again_drops_blocks_and_changes_nothing(p: Pipeline) 
     after, explained = asked(p, query, grid)
     assert explained["statements"]
     assert same(before, after)
+
+
+def test_an_insert_that_fails_half_way_drops_blocks_and_may_come_again(p: Pipeline) -> None:
+    query, grid = "sum(increase(hits[1m]))", hours(1, 0)
+    units = p.frames(lines([0], value=5), agent="unlucky", org_id=p.tenant.org_id)
+    _asked_until_in_memory(p, query, grid)
+    p.store.command("RENAME TABLE counters_1d TO elsewhere")
+    with pytest.raises(StoreError):
+        p.insert(units)
+    half_way = asked(p, query, grid)
+    assert half_way[1]["statements"]
+    assert same(half_way[0], asked(p, query, grid, nocache=True)[0])
+    p.store.command("RENAME TABLE elsewhere TO counters_1d")
+    _asked_until_in_memory(p, query, grid)
+    p.insert(units)
+    whole, explained = asked(p, query, grid)
+    assert explained["statements"]
+    assert same(whole, asked(p, query, grid, nocache=True)[0])
+    assert whole.values[0, -1] == 24.0 + 5 * SERIES
+
+
+def _asked_until_in_memory(p: Pipeline, query: str, grid: Grid) -> None:
+    asked(p, query, grid)
+    memory(p).filler.wait()
+    assert asked(p, query, grid)[1]["statements"] == []
 
 
 def test_running_totals_are_summed_from_blocks_of_all_rollups(p: Pipeline) -> None:

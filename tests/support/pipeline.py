@@ -84,7 +84,15 @@ class Pipeline:
     def send(
         self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
     ) -> list[Unit]:
-        """Aggregates, frames, encodes, decodes and inserts the lines; gives the frames as they were sent."""
+        """Inserts the lines; gives the frames as they were sent."""
+        units = self.frames(lines, agent=agent, org_id=org_id, project_id=project_id)
+        self.insert(units)
+        return units
+
+    def frames(
+        self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
+    ) -> list[Unit]:
+        """Aggregates, frames, encodes and decodes the lines."""
         settings = Aggregate(lateness_s=MULTI_YEAR_S, future_s=MULTI_YEAR_S)
         aggregator = Aggregator(settings)
         for line in lines:
@@ -97,7 +105,6 @@ class Pipeline:
         ):  # fmt: skip
             body = encode(frame)
             units.append(Unit(frame.identity, body, decode(body)))
-        self.insert(units)
         return units
 
     def insert(self, units: Iterable[Unit]) -> None:
