@@ -135,7 +135,7 @@ class QueryEngine:
         planned = self.plan(query, grid, options)
         prepared = time.perf_counter()
         notes = Annotations()
-        select = partial(self._catalog.select, reader.tenant)
+        select = partial(self._catalog.select, reader.tenant, tag=reader.tag)
         value = Evaluator(Leaves(reader, select, notes), notes, self._reads).run(planned.plan)
         done = time.perf_counter()
         if notes.placed:

@@ -68,15 +68,18 @@ class Catalog:
         ids = LruCache(max(2, settings.catalog.cache_strings // 10))
         self._indexer = StringIndexer(ClickHouseIdStore(store), [ids])
         self.strings = Strings(self._indexer, settings.catalog.cache_strings, self.metrics)
-        self._rosters = Rosters(self.tables, self.strings, settings.catalog.cache_series, self.metrics)
+        self._rosters = Rosters(self.strings, settings.catalog.cache_series, self.metrics)
         self._indexes: Memory[tuple[Tenant, Days], _Index] = Memory(_INDEXES)
         self._selections: Memory[tuple[Any, ...], tuple[int, Selection]] = Memory(
             settings.catalog.cache_selections, settings.catalog.cache_series
         )
 
-    def select(self, tenant: Tenant, matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Selection:
+    def select(
+        self, tenant: Tenant, matchers: Sequence[Matcher], start_ms: int, end_ms: int, *, tag: str = ""
+    ) -> Selection:
         """The series that match and have data on a day that [start, end] touches.
 
+        `tag` (letters and digits) stands in the statements: Store.kill ends them by it.
         Raises ExecutionError when they are too many, BadData on a bad regex, StoreError.
         """
         days = Days.of(start_ms, end_ms)
@@ -87,24 +90,25 @@ class Catalog:
             self.metrics.catalog_lookups.labels("memory").inc()
             return remembered[1]
         self.metrics.catalog_lookups.labels("store").inc()
-        picked = self.pick(tenant, matchers, days)
+        picked = self.pick(tenant, matchers, days, tag=tag)
         found = selection(picked, tenant, matchers, self._settings, self.metrics)
         if version is not None:
             self._selections.put(key, (version, found), found.series)
         return found
 
     def pick(
-        self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, *, bounded: bool = True
+        self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, *, bounded: bool = True, tag: str = ""
     ) -> list[Picked]:
         """What matches, still in columns. Raises as `select` does; `max_series` only if `bounded`."""
         on_name = [m for m in matchers if m.name == NAME]
-        targets = self._index(tenant, days, lambda names: not names.find(on_name)).find(on_name)
+        tables = self.tables.tagged(tag)
+        targets = self._index(tables, tenant, days, lambda names: not names.find(on_name)).find(on_name)
         if not targets:
             return []
         metric_ids = list(dict.fromkeys(target.metric.id for target in targets))
         needed = self._needed(tenant, matchers)
-        alive = self._alive(tenant, days, metric_ids, needed)
-        rosters = self._rosters.get(tenant, days, alive)
+        alive = self._alive(tables, tenant, days, metric_ids, needed)
+        rosters = self._rosters.get(tables, tenant, days, alive)
         picked: list[Picked] = []
         series = 0
         for target in targets:
@@ -125,7 +129,7 @@ class Catalog:
         return picked
 
     def names(self, tenant: Tenant, days: Days) -> Names:
-        return self._index(tenant, days, lambda _: False)
+        return self._index(self.tables, tenant, days, lambda _: False)
 
     def _needed(self, tenant: Tenant, matchers: Sequence[Matcher]) -> Sequence[Sequence[int]]:
         """What a series' tag values must hold one of each, by id: a first sieve, done where the series are.
@@ -142,13 +146,18 @@ class Catalog:
         return needed
 
     def _alive(
-        self, tenant: Tenant, days: Days, metric_ids: Sequence[int], needed: Sequence[Sequence[int]]
+        self,
+        tables: Tables,
+        tenant: Tenant,
+        days: Days,
+        metric_ids: Sequence[int],
+        needed: Sequence[Sequence[int]],
     ) -> Mapping[int, npt.NDArray[Any]]:
         """ALIVE records by metric, series ascending."""
         if not all(needed):  # a value nobody ever sent
             return {}
         most = self._settings.catalog.max_scanned_series
-        records = self.tables.alive(tenant, days, metric_ids, needed, most + 1)
+        records = tables.alive(tenant, days, metric_ids, needed, most + 1)
         if len(records) > most:
             raise ExecutionError(
                 f"selector looks at more than {most} series (setting max_scanned_series);"
@@ -160,7 +169,7 @@ class Catalog:
         parts = np.split(records, starts[1:]) if len(found) else []
         return {i: part for i, part in zip(found.tolist(), parts, strict=True) if i in wanted}
 
-    def _index(self, tenant: Tenant, days: Days, misses: Callable[[Names], bool]) -> Names:
+    def _index(self, tables: Tables, tenant: Tenant, days: Days, misses: Callable[[Names], bool]) -> Names:
         """The names of a scope, as new as they have to be."""
         key = (tenant, days)
         version = self._version() if self._version else None
@@ -176,13 +185,13 @@ class Catalog:
                 ):
                     return held.names
         read_s = self._clock()
-        names = self._read_names(tenant, days)
+        names = self._read_names(tables, tenant, days)
         self._indexes.put(key, _Index(names, version, read_s))
         return names
 
-    def _read_names(self, tenant: Tenant, days: Days) -> Names:
+    def _read_names(self, tables: Tables, tenant: Tenant, days: Days) -> Names:
         kinds: dict[int, set[int]] = {}
-        for metric_id, kind in self.tables.metrics(tenant, days).tolist():
+        for metric_id, kind in tables.metrics(tenant, days).tolist():
             kinds.setdefault(metric_id, set()).add(kind)
         texts, _ = self.strings.texts(tenant.org_id, kinds)
         return Names(

@@ -22,8 +22,7 @@ _Key = tuple[Tenant, int]
 class Rosters:
     """By tenant and metric; the least used go when more than `most_series` series are held."""
 
-    def __init__(self, tables: Tables, strings: Strings, most_series: int, metrics: ShimMetrics) -> None:
-        self._tables = tables
+    def __init__(self, strings: Strings, most_series: int, metrics: ShimMetrics) -> None:
         self._strings = strings
         self._most_series = most_series
         self._metrics = metrics
@@ -31,7 +30,9 @@ class Rosters:
         self._held: OrderedDict[_Key, Roster] = OrderedDict()
         self._series = 0
 
-    def get(self, tenant: Tenant, days: Days, alive: Mapping[int, npt.NDArray[Any]]) -> Mapping[int, Roster]:
+    def get(
+        self, tables: Tables, tenant: Tenant, days: Days, alive: Mapping[int, npt.NDArray[Any]]
+    ) -> Mapping[int, Roster]:
         """A roster per metric that knows at least the series in `alive` (ALIVE records, by metric)."""
         rosters: dict[int, Roster] = {}
         missing: dict[int, npt.NDArray[Any]] = {}
@@ -41,7 +42,7 @@ class Rosters:
             if len(unknown):
                 missing[metric_id] = unknown
         if missing:
-            rosters |= self._fill(tenant, days, rosters, missing)
+            rosters |= self._fill(tables, tenant, days, rosters, missing)
         return rosters
 
     def _find(self, key: _Key) -> Roster:
@@ -54,13 +55,14 @@ class Rosters:
 
     def _fill(
         self,
+        tables: Tables,
         tenant: Tenant,
         days: Days,
         rosters: Mapping[int, Roster],
         missing: Mapping[int, npt.NDArray[Any]],
     ) -> Mapping[int, Roster]:
         wanted = np.concatenate([records["series_id"] for records in missing.values()])
-        tags = self._tables.tags(tenant, days, list(missing), wanted)
+        tags = tables.tags(tenant, days, list(missing), wanted)
         ids = np.unique(np.concatenate([np.unique(tags["key"]), np.unique(tags["value"])]))
         texts, complete = self._strings.texts(tenant.org_id, ids.tolist())
         tags = tags[np.argsort(tags["metric_id"], kind="stable")]

@@ -39,15 +39,25 @@ class Days:
 
 
 class Tables:
-    """Reads. Every method raises StoreError."""
+    """Reads. Every method raises StoreError.
 
-    def __init__(self, store: Store) -> None:
+    `tag` stands in the statements that a selector needs, so that they can be ended with their query.
+    """
+
+    def __init__(self, store: Store, tag: str = "") -> None:
         self._store = store
+        self._tag = tag
+
+    def tagged(self, tag: str) -> Tables:
+        return Tables(self._store, tag)
+
+    def _selected(self, sql: str, dtype: np.dtype[Any], bound: Mapping[str, Any]) -> npt.NDArray[Any]:
+        return self._store.fetch(f"{sql} /* {self._tag} */" if self._tag else sql, dtype, bound)
 
     def metrics(self, tenant: Tenant, days: Days) -> npt.NDArray[Any]:
         """METRIC records: each metric with each type it has."""
         where, bound = _scope(tenant, days)
-        return self._store.fetch(
+        return self._selected(
             f"SELECT metric_id, toUInt8(CAST(type, 'Int8')) AS kind FROM series WHERE {where}"
             " GROUP BY metric_id, kind",
             METRIC,
@@ -70,7 +80,7 @@ class Tables:
         for number, values in enumerate(needed):
             where += f" AND hasAny(tag_values, {{needed{number}:Array(UInt64)}})"
             bound[f"needed{number}"] = list(values)
-        return self._store.fetch(
+        return self._selected(
             "SELECT DISTINCT metric_id, series_id, project_id, toUInt8(CAST(type, 'Int8')) AS kind"
             f" FROM series WHERE {where} LIMIT {{most:UInt64}}",
             ALIVE,
@@ -85,7 +95,7 @@ class Tables:
         if len(series_ids) <= MAX_BOUND_IDS:
             where += " AND series_id IN {series:Array(UInt64)}"
             bound["series"] = series_ids.tolist()
-        return self._store.fetch(
+        return self._selected(
             "SELECT metric_id, series_id, key, value FROM ("
             "SELECT metric_id, series_id, any(tag_keys) AS tag_keys, any(tag_values) AS tag_values"
             f" FROM series WHERE {where} GROUP BY metric_id, series_id"

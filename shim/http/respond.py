@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from indexer.store import StoreError
-from shim.errors import BadData, InternalError, QueryError, TimedOut
+from shim.errors import BadData, Canceled, InternalError, QueryError, TimedOut
 from shim.http.context import CONTEXT, Context
 
 _log: Final = logging.getLogger("shim.http")
@@ -30,7 +30,8 @@ NOT_FOUND: Final = "404 page not found\n"
 _GZIP_MIN_BYTES: Final = 150
 #: Larger ones are compressed in a thread.
 _GZIP_THREAD_BYTES: Final = 64 << 10
-_TIMEOUT_EXCEEDED: Final = 159  # ClickHouse's code
+_TIMEOUT_EXCEEDED: Final = 159  # ClickHouse's codes
+_QUERY_WAS_CANCELLED: Final = 394
 _CORS: Final = {
     "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Origin",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -122,6 +123,8 @@ async def _answered(request: web.Request, handler: Handler, context: Context) ->
 
 
 def _of_store(error: StoreError) -> QueryError:
+    if error.code == _QUERY_WAS_CANCELLED:  # a look-up of series, of a query nobody waits for
+        return Canceled("query was canceled in the look-up of series")
     _log.error("store failed retryable=%s code=%s error=%s", error.retryable, error.code, error)
     if error.code == _TIMEOUT_EXCEEDED:
         return TimedOut("query timed out in the store")
