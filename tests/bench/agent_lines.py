@@ -122,6 +122,8 @@ class Run:
         lost = server.kernel_drops() - drops
         if lines is not None and not lost:
             _wait_lines(server, lines + sender.lines)
+        if isinstance(server, Agent):
+            server.check()
         return cpu_s / sent * 1e6, lost
 
     def _sender(self, server: Server, packets: Path, rate: float, passes: int = 0) -> Sender:

@@ -196,6 +196,13 @@ class Agent(Server):
     def lines(self) -> int:
         return int(self.metric("lines_total"))
 
+    def check(self) -> None:
+        """What it took has left: raises if its figures would be those of an agent that sends nothing."""
+        assert self.metric("sent_rows_total") > 0, "nothing was sent"
+        assert self.metric("bad_lines_total") == 0, "lines were refused"
+        for name in ("dropped_rows_total", "send_retries_total", "early_flushes_total"):
+            assert self.metric(name) == 0, name
+
 
 class PythonAgent(Agent):
     """Ours without a compiler."""
