@@ -137,6 +137,18 @@ def test_the_second_time_there_is_no_statement(p: Pipeline, query: str) -> None:
     assert same(first, third)
 
 
+def test_one_query_asks_once(store: Store, tenant: Tenant) -> None:
+    p = opened(store, tenant, fill_after=2)
+    send(p, lines(range(0, HOUR_S, 10)))
+    kept = []
+    for _ in range(2):
+        asked(p, "sum(rate(hits[1m]))", hours(0.5, 0))
+        memory(p).filler.wait()
+        kept.append(len(memory(p).cache))
+    assert kept == [0, 1]
+    p.close()
+
+
 def test_what_is_missing_is_read_beside_what_is_there(p: Pipeline) -> None:
     plain = asked(p, "sum(rate(hits[1m]))", hours(2.9, 0))[0]
     with_hole = opened(p.store, p.tenant, fill_after=2)

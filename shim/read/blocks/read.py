@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -41,10 +42,12 @@ def read_cells(reader: Reader, table: str, part: Part, keys: Keys, reading: Read
         tenant = reader.tenant
         source = Source(tenant.org_id, tenant.project_id, tuple(sorted(part.metric_ids)), table, column)
         asked = _Asked(reader, part, keys, reading, source, pieces(source, reading))
-        for _ in range(_TRIES if asked.pieces else 0):
-            found = asked.read()
-            if found is not None:
-                return found
+        for _ in range(_TRIES):
+            with suppress(_OvertakenError):
+                found = asked.read()
+                if found is not None:
+                    return found
+                break
     return statements.read_cells(reader, table, part, keys, reading, (column,))
 
 
@@ -60,6 +63,10 @@ def pieces(source: Source, reading: Reading) -> list[Piece]:
     return [Piece(i, g, lo, hi, places(source, g, max(0, lo), hi)) for i, g, lo, hi in spans]
 
 
+class _OvertakenError(Exception):
+    """Something was written to what was being read."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """One reading, and where it can be had from."""
@@ -72,10 +79,12 @@ class _Asked:
     pieces: Sequence[Piece]
 
     def read(self) -> Cells | None:
-        """None where the statement alone is as good, or something was written meanwhile."""
+        """None where the statement alone is as good. Raises _OvertakenError."""
         assert self.reader.blocks is not None
         begun = time.perf_counter()
         wanted = list(dict.fromkeys(place for piece in self.pieces for place in piece.places))
+        if not wanted:
+            return None
         # All of the blocks, not only what is read of them: a new series changes them as a whole.
         lo_s, hi_s = min(p.start_s for p in wanted), max(p.end_s for p in wanted)
         with self.reader.blocks.cache.watch(self.source, lo_s, hi_s, wanted) as (watch, held):
@@ -89,12 +98,14 @@ class _Asked:
             for piece in self.pieces:
                 made.take(piece, held, rest)
             if watch.ended:
-                return None
+                raise _OvertakenError
             self.reader.recall([p.table for p in held], made.samples, begun)
             if rest is None:
                 return made.cells
             made.join(rest, self._by_statement(rest.reading))
-            return None if watch.begun else made.cells
+            if watch.begun:
+                raise _OvertakenError
+            return made.cells
 
     def _by_statement(self, reading: Reading) -> Cells:
         source = self.source
