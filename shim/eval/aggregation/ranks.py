@@ -69,18 +69,40 @@ def _ranked(groups: Groups, k: Scalar, notes: Annotations, op: str, *, descendin
         return Vector.empty(vector.steps)
     present = np.zeros(vector.present.shape, dtype=bool)
     if vector.steps == 1:  # an instant answer comes in order, each group for itself
+        values = groups.values[groups.present]
+        if len(np.unique(values)) < len(values):
+            groups = _by_labels(groups)
         order, place = _places(groups, descending=descending)
         present[groups.order] = groups.present & (place < limit)
         rows = groups.order[order[:, 0]]
         rows = rows[present[rows, 0]]
         labels = [vector.labels[row] for row in rows]
         return Vector(1, labels, vector.values[rows], present[rows], ordered=True)
-    present[groups.order] = _kept(groups, limit, descending=descending)
+    kept = _kept(groups, limit, descending=descending)
+    if kept is None:
+        groups = _by_labels(groups)
+        kept = _kept(groups, limit, descending=descending, ordered=True)
+    assert kept is not None
+    present[groups.order] = kept
     return without_empty_rows(replace(vector, present=present, histogram_labels=(), histograms=()))
 
 
-def _kept(groups: Groups, limit: Floats, *, descending: bool) -> Bools:
+def _by_labels(groups: Groups) -> Groups:
+    """The rows of each group in the order of their labels: of equal values the first ones are taken.
+
+    Prometheus takes those that it meets first, which is no order to rely on.
+    """
+    labels = groups.vector.labels
+    rank = np.empty(len(labels), dtype=np.int64)
+    rank[sorted(range(len(labels)), key=labels.__getitem__)] = np.arange(len(labels))
+    by = np.lexsort((rank[groups.order], groups.owner))
+    return replace(groups, order=groups.order[by], owner=groups.owner[by])
+
+
+def _kept(groups: Groups, limit: Floats, *, descending: bool, ordered: bool = False) -> Bools | None:
     """Which of the rows of `groups.order` are among the first `limit` of their group at each step.
+
+    None when their order decides which of equal values are, and they are not `ordered`.
 
     Selecting is enough, sorting is not needed: where k is the same at all steps, values are finite and groups
     are few (one pass a group).
@@ -89,27 +111,36 @@ def _kept(groups: Groups, limit: Floats, *, descending: bool) -> Bools:
     k = int(min(max(limit[0], 0), len(values)))
     few = len(groups.starts) <= _FEW_GROUPS
     if not (few and (limit == limit[0]).all() and np.isfinite(values[present]).all()):
-        return present & (_places(groups, descending=descending)[1] < limit)
+        return present & (_places(groups, descending=descending)[1] < limit) if ordered else None
     key = np.where(present, -values if descending else values, np.inf)
     keep = np.zeros(values.shape, dtype=bool)
     for begin, size in zip(groups.starts.tolist(), groups.sizes[groups.with_floats].tolist(), strict=True):
         rows = slice(begin, begin + size)
-        keep[rows] = present[rows] if k >= size else _least(key[rows], k)
+        if k >= size:
+            keep[rows] = present[rows]
+            continue
+        keep[rows], cut = _least(key[rows], k)
+        if cut and not ordered:
+            return None
     return keep
 
 
-def _least(key: Floats, k: int) -> Bools:
-    """The k least of each column, infinite ones left out; of equal ones the first. k is below the rows."""
+def _least(key: Floats, k: int) -> tuple[Bools, bool]:
+    """The k least of each column, infinite ones left out; and whether of equal ones only the first are.
+
+    k is below the rows.
+    """
     if k == 0:
-        return np.zeros(key.shape, dtype=bool)
+        return np.zeros(key.shape, dtype=bool), False
     last = np.partition(key.T, k - 1, axis=1)[:, k - 1]  # along rows of a transposed copy: twice as fast
     keep: Bools = key < last
     tied = (key == last) & np.isfinite(last)
     spare = k - keep.sum(axis=0)
-    if (tied.sum(axis=0) > spare).any():
+    cut = bool((tied.sum(axis=0) > spare).any())
+    if cut:
         tied &= np.cumsum(tied, axis=0) <= spare
     keep |= tied
-    return keep
+    return keep, cut
 
 
 def _places(groups: Groups, *, descending: bool) -> tuple[Ints, Ints]:

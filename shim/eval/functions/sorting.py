@@ -25,7 +25,12 @@ def _by_value(name: str, sign: float) -> Function:
         if context.grid.steps != 1:
             context.notes.warn(SORT_IN_RANGE)
             return floats
-        return _reordered(floats, np.argsort(sign * floats.values[:, 0], kind="stable"))
+        values = sign * floats.values[:, 0]
+        order = np.argsort(values, kind="stable")
+        if len(np.unique(values)) < len(values):  # of equal values by labels
+            rows = np.array(sorted(range(len(values)), key=floats.labels.__getitem__), dtype=np.int64)
+            order = rows[np.argsort(values[rows], kind="stable")]
+        return _reordered(floats, order)
 
     return Function(name, ("vector",), "vector", apply)
 

@@ -217,3 +217,20 @@ def test_arguments_are_left_alone() -> None:
     assert (v.present == before[1]).all()
     assert (v.histograms[0].present == before[2]).all()
     assert labels("m{i=0}") == v.labels[0]
+
+
+@pytest.mark.parametrize("op", ["topk", "bottomk"])
+@pytest.mark.parametrize("k", [[2.0], [2.0, 2.0, 2.0], [2.0, 1.0, 2.0]])
+def test_of_equal_values_those_with_the_first_labels_are_taken(op: str, k: list[float]) -> None:
+    """Whatever order the rows come in."""
+    names = ["m{g=a,i=3}", "m{g=a,i=1}", "m{g=b,i=9}", "m{g=a,i=2}", "m{g=b,i=0}"]
+    found = rows(run(op, vector({name: [5.0] * len(k) for name in names}), "g", param=scalar(*k)))
+    second: list[float | None] = [5.0 if limit > 1 else None for limit in k]
+    assert found == texts(
+        {
+            "m{g=a,i=1}": [5.0] * len(k),
+            "m{g=a,i=2}": second,
+            "m{g=b,i=0}": [5.0] * len(k),
+            "m{g=b,i=9}": second,
+        }
+    )
