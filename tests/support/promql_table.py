@@ -98,8 +98,14 @@ def differences() -> Iterator[Mapping[str, Any]]:
     yield from tomllib.loads(DIFFERENCES.read_text())["difference"]
 
 
+def api_differences() -> Iterator[Mapping[str, Any]]:
+    """Those of the HTTP API, as the conformance kit's api_check sees them."""
+    yield from tomllib.loads(DIFFERENCES.read_text())["api"]
+
+
 def difference_table() -> str:
     rows = [(f"`{d['query']}`", d["here"], d["why"]) for d in differences()]
+    rows += [(f"`{d['request']}`", d["here"], d["why"]) for d in api_differences()]
     return table(("such as", "here", "why"), rows)
 
 
