@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.agent_lines import FLUSH_S, ROOT, machine
-from tests.bench.agent_load import PACKED_BYTES, Programs, Sender, each_once, write_packets
+from tests.bench.agent_load import PACKED_BYTES, Programs, Sender, each_once, prefix_of, write_packets
 from tests.bench.agent_servers import Agent, Sinks
 
 _LINES_PER_S: Final = 150_000
@@ -48,10 +48,10 @@ class Memory:
             time.sleep(0.02)
 
 
-def memory(series: int, core: str, quiet_s: float) -> None:
+def memory(series: int, core: str, quiet_s: float, prefix: list[str]) -> None:
     """Prints one line: resident memory with so many live series."""
     programs, sinks = Programs(), Sinks()
-    agent = Agent(programs.folder, programs, sinks)
+    agent = Agent(programs.folder, programs, sinks, prefix)
     agent.core = core
     if series * 1.1 > 500_000:
         agent.tables = ["[agent.aggregate]", f"max_series = {series * 2}", f"max_entries = {series * 8}"]
@@ -62,7 +62,8 @@ def memory(series: int, core: str, quiet_s: float) -> None:
         for i in range(_BUCKETS if series else 0):
             path = write_packets(programs.folder / f"each-{i}", each_once(series), PACKED_BYTES)
             time.sleep((0.7 - time.time()) % FLUSH_S)  # the flush before this is under way
-            sender = Sender(programs, path, str(agent.udp_port), lines_per_s=_LINES_PER_S, passes=1)
+            sender = Sender(programs, path, str(agent.udp_port), lines_per_s=_LINES_PER_S, passes=1,
+                            prefix=prefix)  # fmt: skip
             seen.watch(series / _LINES_PER_S + 0.2)
             sender.wait(60)
             print(f"#   bucket {i}: {agent.metric('live_series'):,.0f} series live, "
@@ -141,11 +142,12 @@ def main() -> None:
     parser.add_argument("--series", default="0,1000,100000,1000000")
     parser.add_argument("--core", default="", help="auto, native, python")
     parser.add_argument("--quiet-s", type=float, default=5.0, help="pause before the last look")
+    parser.add_argument("--nice", type=int, default=0, help="priority of agent and sender, -20 to 19")
     parser.add_argument("--skip-install", action="store_true")
     args = parser.parse_args()
     print(machine())
     for series in filter(None, args.series.split(",")):
-        memory(int(series), args.core, args.quiet_s)
+        memory(int(series), args.core, args.quiet_s, prefix_of(args.nice))
     if not args.skip_install:
         sidecar()
     sys.stdout.flush()
