@@ -7,7 +7,7 @@ core's memory of heads keeps the answer, and is its bound.
 * A rule sees the name without the tags in it, as sent (dots and all), and the type.
 * Globs go before regular expressions, wherever they stand. Of globs the first in the file holds; with
   `glob_disable_ordering` the one that says more, part by part from the left. Of regular expressions the first
-  in the file holds; they are searched for, not anchored, in linear time (agent/automaton.py).
+  in the file holds; they are searched for, not anchored, in linear time (agent/expressions.py).
 * A rule with `match_metric_type` is not there for other types. `observer` (old name: `timer`) is all
   distributions; `set` is ours.
 * Labels become tags, and win over a line's own tag of that name unless `honor_labels`. A tag whose
@@ -21,7 +21,7 @@ core's memory of heads keeps the answer, and is its bound.
 Unlike statsd_exporter: names and tags are kept as they are (the API shows underscores); `ms` is not divided
 by 1,000 (`scale: 0.001` does that); sets exist; an equal glob, or one that another begins with, is no trap.
 
-Pure but for a lock: receivers of several threads may ask at a time.
+Pure but for counts under a lock: receivers of several threads may ask at a time.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from agent.automaton import Automaton
 from agent.glob import Globs
 from agent.line import Head, Kind, Limits, Skip
-from agent.regex import Expression
 from agent.template import Template, expand
+
+if TYPE_CHECKING:
+    from agent.expressions import Expression, Expressions
 
 
 class Result(enum.Enum):
@@ -76,7 +78,7 @@ class Mapped(msgspec.Struct, frozen=True):
 
 
 class Mapper:
-    """The rules of a file, in the order they hold. Raises TooLargeError if their expressions are."""
+    """The rules of a file, in the order they hold. Raises ExpressionError if they are too large."""
 
     def __init__(self, rules: Sequence[Rule], limits: Limits, *, ordered: bool = True) -> None:
         self.rules = tuple(rules)
@@ -84,7 +86,7 @@ class Mapper:
         self._ordered = ordered
         self._globs: Globs[Rule] = Globs()
         self._regexes = [rule for rule in rules if rule.expression is not None]
-        self._automaton = Automaton([rule.expression for rule in rules if rule.expression is not None])
+        self._expressions = _expressions([rule.expression for rule in rules if rule.expression is not None])
         for rule in rules:
             if rule.expression is None:
                 self._globs.add(rule.match, rule)
@@ -120,12 +122,20 @@ class Mapper:
         first = min(globs, key=lambda f: f[0].number, default=None) if self._ordered else next(globs, None)
         if first is not None:
             return first[0], (name, *first[1])
-        with self._lock:  # the automaton remembers
-            matching = self._automaton.matching(name)
-        for place in sorted(matching):
+        if self._expressions is None:
+            return None
+        for place in self._expressions.matching(name):
             if kind in (rule := self._regexes[place]).kinds:
-                return rule, self._automaton.captures(place, name) or ()
+                return rule, self._expressions.captures(place, name) or ()
         return None
+
+
+def _expressions(expressions: Sequence[Expression]) -> Expressions | None:
+    if not expressions:
+        return None
+    from agent.expressions import Expressions  # not where all rules are globs: it is memory
+
+    return Expressions(expressions)
 
 
 def _apply(rule: Rule, captures: Sequence[str], head: Head) -> Head:

@@ -5,7 +5,7 @@ statsd_exporter shows or forgets a series (`ttl`, `help`, `observer_type`, `buck
 accepted and checked, but have no effect here: distributions need no buckets. They become notes for people.
 
 Accepted beyond statsd_exporter: any name that is not empty, no name where `action: drop`, any label name,
-`match_metric_type: set`, and `metric_type`. Regular expressions are RE2's (agent/regex.py).
+`match_metric_type: set`, and `metric_type`. Regular expressions are RE2's (agent/expressions.py).
 
 Needs PyYAML, so it is imported only where a mapping is set.
 """
@@ -20,13 +20,12 @@ from typing import Any, Final, NoReturn
 import msgspec
 import yaml
 
-from agent import regex
-from agent.automaton import TooLargeError
+from agent import expressions
 from agent.config import ConfigError
+from agent.expressions import Expression, ExpressionError
 from agent.glob import Globs, problem
 from agent.line import Kind, Limits
 from agent.mapping import Mapper, Rule
-from agent.regex import Expression
 from agent.template import Template, for_glob, for_regex, unknown_references
 
 MAX_FILE_BYTES: Final = 4 << 20
@@ -81,7 +80,7 @@ class MappingFile(msgspec.Struct, frozen=True):
         """A mapper of these rules. Raises MappingError if their regular expressions are too large."""
         try:
             return Mapper(self.rules, limits, ordered=self.ordered)
-        except TooLargeError as e:
+        except ExpressionError as e:
             raise MappingError(f"the regular expressions of the mapping file: {e}") from None
 
 
@@ -181,8 +180,8 @@ def _matcher(
         stars = match.split(".").count("*")
         return None, lambda text: for_glob(text, stars)
     try:
-        expression = regex.parse(match)
-    except regex.RegexError as e:
+        expression = expressions.parse(match)
+    except ExpressionError as e:
         reader.fail(node, f"{where}: match: not a regular expression: {e}")
     return expression, lambda text: for_regex(text, expression.groups, expression.names)
 

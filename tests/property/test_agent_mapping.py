@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import regex
-from agent.automaton import Automaton
+from agent.expressions import Expressions
+from agent.expressions import parse as parse_expression
 from agent.glob import Globs, problem
 from agent.line import (
     BadLine,
@@ -133,45 +132,12 @@ EXPRESSIONS = st.tuples(
 SUBJECTS = st.text(alphabet="abAB.1_-é]", max_size=12)
 
 
-def found_by_re2(expression: str, text: str) -> tuple[str, ...] | None:
-    match = re2.search(expression, text)
-    return match and (match[0], *(group or "" for group in match.groups()))
-
-
-@given(EXPRESSIONS, st.lists(SUBJECTS, min_size=1, max_size=4))
-def test_an_expression_finds_what_re2_finds(expression: str, texts: list[str]) -> None:
-    """RE2 is what statsd_exporter has; its own package is only here as the judge."""
-    automaton = Automaton([regex.parse(expression)])
-    for text in texts:
-        expected = found_by_re2(expression, text)
-        assert automaton.captures(0, text) == expected
-        assert automaton.matching(text) == (frozenset() if expected is None else {0})
-
-
 @given(st.lists(EXPRESSIONS, max_size=5), st.lists(SUBJECTS, max_size=4))
-def test_many_expressions_at_once(expressions: list[str], texts: list[str]) -> None:
-    automaton = Automaton([regex.parse(expression) for expression in expressions])
-    for text in texts:
-        assert automaton.matching(text) == {n for n, e in enumerate(expressions) if re2.search(e, text)}
-
-
-@given(st.text(alphabet="ab.()[]{}|*+?^$\\dwQExz:<>P=,-19i", max_size=12))
-def test_expressions_are_right_where_re2_says_so(text: str) -> None:
-    """Apart from octal escapes and Unicode classes, which only RE2 has, and repeats of what is none."""
-    try:
-        regex.parse(text)
-        ours = True
-    except regex.RegexError:
-        ours = False
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        re2.compile(text, options)
-        theirs = True
-    except re2.error:
-        theirs = False
-    if not re.search(r"\\[0-9pPC]|[*+?}][*+{]|[*+?}]\?[?*+{]|\(\?[^)]*\)[*+?{]", text):
-        assert ours == theirs
+def test_all_at_once_finds_what_each_finds_alone(texts: list[str], names: list[str]) -> None:
+    asked = Expressions([parse_expression(text) for text in texts])
+    for name in names:
+        found = {place for place in range(len(texts)) if asked.captures(place, name) is not None}
+        assert asked.matching(name) == sorted(found)
 
 
 RULES = st.fixed_dictionaries(
