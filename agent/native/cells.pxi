@@ -122,6 +122,15 @@ cdef inline void gauge_add(Gauge *gauge, double value, int64_t time_ms) noexcept
     gauge.count += 1
 
 
+cdef inline const void *distribution_place(const Distribution *cell, double value) noexcept nogil:
+    """Where in memory a value will be counted, most probably."""
+    cdef int32_t index
+    if not cell.is_table or not value > 0.0:
+        return cell.indexes
+    index = bucket_index(value)
+    return &(<const IndexCount *>cell.indexes)[table_home(index, table_slots(cell))]
+
+
 cdef inline void distribution_add(Bucket *bucket, Distribution *cell, double value, double weight) noexcept nogil:
     cell.count += weight
     cell.sum += value * weight
@@ -241,7 +250,11 @@ cdef void indexes_to_table(Bucket *bucket, Distribution *cell) noexcept nogil:
     bucket.entries = entries
 
 
-cdef inline uint32_t table_slots(Distribution *cell) noexcept nogil:
+cdef inline uint32_t table_home(int32_t index, uint32_t capacity) noexcept nogil:
+    return <uint32_t>((<uint64_t>(<uint32_t>index * 0x9E3779B1U) * capacity) >> 32)
+
+
+cdef inline uint32_t table_slots(const Distribution *cell) noexcept nogil:
     return <uint32_t>(class_bytes(cell.size_class) // sizeof(IndexCount))
 
 
@@ -255,7 +268,7 @@ cdef IndexCount *table_new(Bucket *bucket, int size_class) noexcept nogil:
 
 cdef inline IndexCount *table_find(IndexCount *slots, uint32_t capacity, int32_t index) noexcept nogil:
     """The slot of an index, or the empty one where it belongs."""
-    cdef uint32_t at = <uint32_t>((<uint64_t>(<uint32_t>index * 0x9E3779B1U) * capacity) >> 32)
+    cdef uint32_t at = table_home(index, capacity)
     while slots[at].index != index and slots[at].index != NO_INDEX:
         at = (at + 1) & (capacity - 1)
     return &slots[at]

@@ -45,6 +45,7 @@ cdef enum:  # the columns, in the order of the structs in agent/frame.py
     ENTRY_BYTES = 12
     MEMBER_BYTES = 8
     FEW_ENTRIES = 64  # sorted in place
+    ROWS_AHEAD = 16
 
 cdef struct Column:
     char *bytes
@@ -357,6 +358,7 @@ cdef Cell *next_cell(Core *core) noexcept nogil:
             return NULL
         while framing.kind < KINDS:
             if framing.chunk != NULL and framing.item < framing.chunk.used:
+                fetch_series(framing.chunk, framing.item, cell_bytes(framing.kind))
                 return <Cell *>(chunk_items(framing.chunk) + framing.item * cell_bytes(framing.kind))
             framing.item = 0
             if framing.chunk != NULL and framing.chunk.next != NULL:
@@ -365,6 +367,18 @@ cdef Cell *next_cell(Core *core) noexcept nogil:
                 framing.kind += 1
                 framing.chunk = framing.bucket.cells[framing.kind].first if framing.kind < KINDS else NULL
         framing.bucket = NULL
+
+
+cdef inline void fetch_series(Chunk *chunk, uint32_t item, size_t item_bytes) noexcept nogil:
+    """Asks for the series of cells further on, and for the text of nearer ones."""
+    cdef Series *series
+    if item + ROWS_AHEAD < chunk.used:
+        series = (<Cell *>(chunk_items(chunk) + (item + ROWS_AHEAD) * item_bytes)).series
+        prefetch_read(series)
+        prefetch_read(<char *>series + 64)
+        series = (<Cell *>(chunk_items(chunk) + (item + ROWS_AHEAD // 2) * item_bytes)).series
+        prefetch_read(series.text)
+        prefetch_read(series.text + 64)
 
 
 cdef bint take_flushed(Core *core) noexcept nogil:

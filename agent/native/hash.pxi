@@ -50,20 +50,25 @@ cdef inline uint64_t hash_key(
     return fold(hash_text(rest, rest_bytes, hash_text(name, name_bytes, seeds.third)), seeds.second)
 
 
-cdef uint64_t hash_exactly(const char *p, size_t size, uint64_t start) noexcept nogil:
-    """As hash_text, for text with nothing readable behind it."""
-    cdef char last[32]
-    cdef size_t whole = size & ~<size_t>15
+cdef inline uint64_t hash_exactly(const char *p, size_t size, uint64_t start) noexcept nogil:
+    """A hash of text with nothing readable behind it; another one than hash_text's."""
     cdef uint64_t state = start ^ size
-    cdef size_t at = 0
-    while at < whole:
-        state = fold(load_64(p + at) ^ state ^ seeds.first, load_64(p + at + 8) ^ seeds.second)
-        at += 16
-    if size == whole:
+    cdef const char *end = p + size
+    while end - p > 16:
+        state = fold(load_64(p) ^ state ^ seeds.first, load_64(p + 8) ^ seeds.second)
+        p += 16
+    if size >= 16:  # the last 16 bytes, also those that were taken before
+        return fold(load_64(end - 16) ^ state ^ seeds.first, load_64(end - 8) ^ seeds.second)
+    if size >= 8:
+        return fold(load_64(p) ^ state ^ seeds.first, load_64(end - 8) ^ seeds.second)
+    if size >= 4:
+        return fold(load_32(p) ^ state ^ seeds.first, load_32(end - 4) ^ seeds.second)
+    if size == 0:
         return state
-    memset(last, 0, sizeof(last))
-    memcpy(last, p + whole, size - whole)
-    return fold(load_64(last) ^ state ^ seeds.first, load_64(last + 8) ^ seeds.second)
+    return fold(
+        <uint8_t>p[0] ^ (<uint64_t><uint8_t>p[size >> 1] << 8) ^ state ^ seeds.first,
+        <uint8_t>(end - 1)[0] ^ seeds.second,
+    )
 
 
 cdef extern from *:

@@ -61,6 +61,7 @@ cdef inline const char *read_record(Shard *shard, const char *line, const char *
     cdef int timed = 0
     record.line = line
     record.rest = NULL
+    record.value = 0.0
     if likely(colon < end and colon[0] == c":"):
         bar = parse_number(raw, end, &record.value)
         record.is_number = bar != NULL and bar < end and bar[0] == c"|"
@@ -101,7 +102,7 @@ cdef void take_records(Shard *shard, Record *records, int count, int64_t now_ms)
             fetch_cell(shard, records[i].head)
     for i in range(count):
         if records[i].rest != NULL and records[i].head != NULL:
-            fetch_list(shard, records[i].head)
+            fetch_list(shard, &records[i])
     for i in range(count):
         record = &records[i]
         if record.rest != NULL and take_quickly(shard, record, now_ms):
@@ -125,13 +126,14 @@ cdef inline void fetch_cell(Shard *shard, const Head *head) noexcept nogil:
         prefetch_write(<char *>head.series + 64)  # its memory is behind its tags
 
 
-cdef inline void fetch_list(Shard *shard, const Head *head) noexcept nogil:
-    """Asks for the list in a cell that is there by now."""
+cdef inline void fetch_list(Shard *shard, const Record *record) noexcept nogil:
+    """Asks for the place of the value in a cell that is there by now."""
+    cdef const Head *head = record.head
     if head.stamp != shard.present.stamp:
         return
-    if head.kind == DISTRIBUTION and not (<Distribution *>head.cell).is_table:
-        prefetch_write((<Distribution *>head.cell).indexes)
-    elif head.kind == SET and not (<MemberSet *>head.cell).is_table:
+    if head.kind == DISTRIBUTION:
+        prefetch_write(distribution_place(<Distribution *>head.cell, record.value))
+    elif head.kind == SET:
         prefetch_write((<MemberSet *>head.cell).members)
 
 
