@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import os
+import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -18,15 +21,16 @@ from tests.e2e.product import ROOT, Process, Starter, free_port, send_tcp, wait_
 pytestmark = pytest.mark.e2e
 
 #: What a sidecar may have: its dependencies, and nothing of the servers.
-ALLOWED = {"meterhouse", "msgspec", "pyyaml", "xxhash", "backports.zstd", "pip", "setuptools"}
+ALLOWED = {"meterhouse", "google_re2", "msgspec", "pyyaml", "xxhash", "backports.zstd", "pip", "setuptools"}
+
+
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel and what it asks for."""
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-    source = folder / "source"  # a copy: setuptools leaves its build folder where it builds
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what is in the repository."""
+    source = tmp_path_factory.mktemp("source")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, check=True,
@@ -35,15 +39,85 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not name.startswith("tests/") and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(folder), str(source)], check=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
+    return source
+
+
+def built(source: Path, folder: Path, **environ: str) -> tuple[Path, set[str]]:
+    """The wheel of the source, and the names of its files.
+
+    Built from a copy: setuptools leaves its build folder there, and takes what it finds in it.
+    """
+    shutil.copytree(source, folder / "source")
+    command = [*PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(folder / "source")]
+    subprocess.run(command, check=True, env={**os.environ, **environ})
     wheel = next(folder.glob("*.whl"))
     with zipfile.ZipFile(wheel) as archive:
-        tops = {name.split("/")[0] for name in archive.namelist()}
+        return wheel, set(archive.namelist())
+
+
+@pytest.fixture(scope="module")
+def bare(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel and what it asks for."""
+    folder = tmp_path_factory.mktemp("wheel")
+    wheel, names = built(source, folder)
+    tops = {name.split("/")[0] for name in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"meterhouse.py", "agent", "indexer", "shim"}
+    assert {Path(name).suffix for name in names if name.startswith("agent/native/")} == {".py", ".pyi", ".so"}
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
-    subprocess.run([str(python), *pip[1:], "install", str(wheel)], check=True)
+    subprocess.run([str(python), *PIP[1:], "install", str(wheel)], check=True)
     return python.parent
+
+
+def test_the_core_is_compiled(bare: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [bare / "python", "-c", "import agent.native.core as c; print(c.NativeCore.native, c.__file__)"],
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    native, path = done.stdout.split()
+    assert native == "True"
+    assert str(bare.parent) in path
+
+
+#: Adds a line and says which core did it, and what came of it.
+ONE_LINE = """
+from agent import core, logs, settings
+from agent.build_frame import Sender
+from agent.frame import decode, encode
+
+chosen = core.open_core(settings.AgentSettings(), None, lambda: None, logs.Log())
+chosen.add(b"a.b:3|c|@0.5|#k:v", 1_700_000_000_000)
+chosen.flush_all(1_700_000_000_000)
+frame = chosen.next_frame(Sender(agent="a", epoch=1), 1, 1, max_rows=10, max_bytes=65_536)
+made = decode(encode(frame))
+print(chosen.native, made.strings, made.counters.value.hex())
+"""
+
+
+def test_without_a_compiler_the_core_in_python_runs(source: Path, bare: Path, tmp_path: Path) -> None:
+    wheel, names = built(source, tmp_path, CC="/bin/false")
+    assert not {name for name in names if name.endswith(".so")}
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    said = []
+    for environ in ({}, {"PYTHONPATH": str(tmp_path / "unpacked")}):
+        done = subprocess.run(
+            [bare / "python", "-c", ONE_LINE], capture_output=True, text=True, check=True, cwd=tmp_path,
+            env={**os.environ, **environ},
+        )  # fmt: skip
+        said.append((*done.stdout.rstrip().split(" ", 1), "core=python" in done.stderr))
+    answer = "['a.b', 'k', 'v'] 0000000000001840"
+    assert said == [("True", answer, False), ("False", answer, True)]
+
+
+def test_the_source_distribution_is_whole(source: Path, tmp_path: Path) -> None:
+    """All that compiling needs is in it."""
+    build = "import setuptools.build_meta as b, sys; print(b.build_sdist(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], check=True, cwd=source, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {f"agent/native/{path.name}" for path in (source / "agent/native").iterdir()}
+    assert {name for name in wanted if name.endswith((".pyx", ".pxi", ".h", ".pyi", ".py"))} <= names
 
 
 def test_nothing_but_the_agents_dependencies(bare: Path) -> None:
@@ -66,7 +140,9 @@ def test_missing_extra_is_named(bare: Path) -> None:
 
 def test_check_config_explains_a_line(bare: Path, tmp_path: Path) -> None:
     (tmp_path / "mapping.yml").write_text("mappings: [{match: shop.*.hits, name: hits, labels: {shop: $1}}]")
-    (tmp_path / "meterhouse.toml").write_text('[agent]\nmapping = "mapping.yml"\n[indexer]\nconnections = 2\n')
+    (tmp_path / "meterhouse.toml").write_text(
+        '[agent]\nmapping = "mapping.yml"\n[indexer]\nconnections = 2\n'
+    )
     done = subprocess.run(
         [bare / "meterhouse", "check-config", "--config", "meterhouse.toml", "--line", "shop.a.hits:1|c"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
