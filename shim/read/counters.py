@@ -12,10 +12,10 @@ import numpy as np
 
 from shim.catalog.types import Part
 from shim.grid import Grid
-from shim.read.blocks.read import read_cells
+from shim.read.blocks.read import read_cells, recall
 from shim.read.reader import Keys, Reader, each
 from shim.read.times import within
-from shim.read.windows import plan_windows
+from shim.read.windows import plan_buckets, plan_windows
 from shim.sql import nodes as sql
 from shim.values import Floats, Ints, Samples, Vector
 
@@ -66,13 +66,26 @@ def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
     For the functions that only know samples (`irate`, `changes`, `quantile_over_time`, ...). A window
     `(t-w, t]` of these samples holds the buckets in `[t-w, t)`.
     """
-    table, column = column_of(part)
     g = reader.granularity_s(ends, window_ms)
     lo = (ends.start_ms - window_ms) // (1000 * g) * g
     hi = ends.end_ms // (1000 * g) * g
     if reader.limits.settled_s is not None:
         hi = min(hi, reader.limits.settled_s // g * g)
     before = _totals_at(reader, part, lo)
+    key, time_s, deltas = _deltas(reader, part, g, lo, hi)
+    offsets = np.searchsorted(key, np.arange(len(part.labels) + 1)).astype(np.int64)
+    running = _running(deltas, offsets) + before[key]
+    return Samples(part.labels, offsets, (time_s + g) * 1000, running)
+
+
+def _deltas(reader: Reader, part: Part, g: int, lo: int, hi: int) -> tuple[Ints, Ints, Floats]:
+    """Of every bucket with a row in `[lo, hi)`: its series, start and sum; by series and time."""
+    table, column = column_of(part)
+    if lo < hi and len(part.labels) * ((hi - lo) // g) <= reader.max_cells:
+        cells = recall(reader, table, part, each(part), plan_buckets(g, lo, hi), column)
+        if cells is not None:
+            key, cell = np.nonzero(cells.rows)
+            return key, lo + cell * g, cells.values[column][key, cell]
     value = sql.call("toFloat64", sql.call("sum", column))
     query = sql.Query(
         (sql.Named(sql.col("series_id"), "k"), sql.Named(sql.call("toUInt32", "timestamp"), "t"),
@@ -85,9 +98,7 @@ def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
     rows = reader.fetch(query, [("k", "<u8"), ("t", "<u4"), ("v", "<f8")])
     key, known = each(part).index(part, rows["k"])
     key, rows = key[known], rows[known]
-    offsets = np.searchsorted(key, np.arange(len(part.labels) + 1)).astype(np.int64)
-    running = _running(rows["v"].copy(), offsets) + before[key]
-    return Samples(part.labels, offsets, (rows["t"].astype(np.int64) + g) * 1000, running)
+    return key, rows["t"].astype(np.int64), rows["v"].copy()
 
 
 def _running(deltas: Floats, offsets: Ints) -> Floats:

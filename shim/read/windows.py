@@ -162,6 +162,14 @@ def plan_windows(ends: Grid, window_ms: int | None, lookback_ms: int, limits: Li
     return _Planner(asked, value_ends, window, lookback, levels).plan()
 
 
+def plan_buckets(granularity_s: int, lo_s: int, hi_s: int) -> Reading:
+    """The reading of every bucket of `[lo_s, hi_s)` by itself, without windows."""
+    cells = (hi_s - lo_s) // granularity_s
+    none = np.zeros(0, dtype=np.int64)
+    run = Run(granularity_s, lo_s, granularity_s, cells)
+    return Reading(run, (), cells, none, none, 1, 0, none, none, -1, granularity_s)
+
+
 def _snap(oldest_s: int, limits: Limits) -> int:
     finest = max(10, limits.forced_s)
     kept = dict(limits.kept_from_s)

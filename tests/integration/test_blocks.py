@@ -137,6 +137,17 @@ def test_the_second_time_there_is_no_statement(p: Pipeline, query: str) -> None:
     assert same(first, third)
 
 
+def test_functions_of_samples_read_no_statement_either(p: Pipeline) -> None:
+    send(p, [f"hits:{i}|c|#n:0|T{NOW_S - 100 * i}" for i in range(1, 30)])
+    query, grid = "irate(hits[5m])", hours(1, 0.1)
+    first = asked(p, query, grid)[0]
+    memory(p).filler.wait()
+    second, explained = asked(p, query, grid)
+    assert explained["statements"] == []
+    assert len(explained["from_memory"]) == 2, "what was counted before, and the buckets"
+    assert same(first, second)
+
+
 def test_one_query_asks_once(store: Store, tenant: Tenant) -> None:
     p = opened(store, tenant, fill_after=2)
     send(p, lines(range(0, HOUR_S, 10)))

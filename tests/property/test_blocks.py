@@ -1,4 +1,4 @@
-"""Cells in memory are invisible: with and without blocks the same grid, bit for bit, whatever is written between.
+"""Cells in memory are invisible: with and without blocks the same grid, bit for bit, whatever is written.
 
 Deltas are whole numbers, whose sums do not depend on their order. (Of fractions ClickHouse itself gives other
 last bits from one run of a statement to the next.)
@@ -103,6 +103,8 @@ FORMS: Final = (
     "count(increase({}))",
     "max_over_time(rate({})[20m:1m])",
     "irate({})",
+    "changes({})",
+    "quantile_over_time(0.5, {})",
 )
 SELECTORS: Final = ("hits", 'hits{route="a"}', 'hits{route="b",host="h1"}', "lat_count", "lat_sum", "views",
                     '{__name__=~"hits|views"}')  # fmt: skip

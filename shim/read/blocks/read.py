@@ -38,17 +38,23 @@ class Piece:
 def read_cells(reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, column: str) -> Cells:
     """The cells of a reading of one summed column: what the statement would give. Raises QueryError."""
     reader.check_cells(len(keys) * reading.cells)
-    if reader.blocks is not None:
-        tenant = reader.tenant
-        source = Source(tenant.org_id, tenant.project_id, tuple(sorted(part.metric_ids)), table, column)
-        asked = _Asked(reader, part, keys, reading, source, pieces(source, reading))
-        for _ in range(_TRIES):
-            with suppress(_OvertakenError):
-                found = asked.read()
-                if found is not None:
-                    return found
-                break
+    found = recall(reader, table, part, keys, reading, column)
+    if found is not None:
+        return found
     return statements.read_cells(reader, table, part, keys, reading, (column,))
+
+
+def recall(reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, column: str) -> Cells | None:
+    """The same if enough of it is in memory, None where a statement has to do it all. Raises QueryError."""
+    if reader.blocks is None:
+        return None
+    tenant = reader.tenant
+    source = Source(tenant.org_id, tenant.project_id, tuple(sorted(part.metric_ids)), table, column)
+    asked = _Asked(reader, part, keys, reading, source, pieces(source, reading))
+    for _ in range(_TRIES):
+        with suppress(_OvertakenError):
+            return asked.read()
+    return None
 
 
 def pieces(source: Source, reading: Reading) -> list[Piece]:
