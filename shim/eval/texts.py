@@ -58,6 +58,10 @@ def not_a_counter(name: str) -> str:
     )
 
 
+def not_a_gauge(name: str) -> str:
+    return "PromQL warning: this native histogram metric is not a gauge: " + quote(name)
+
+
 def forced_monotonicity(name: str) -> str:
     return _MONOTONIC + _for_metric(name)
 

@@ -17,6 +17,7 @@ from shim.eval.merge import relabelled
 from shim.eval.range.evaluate import range_function
 from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
+from shim.eval.texts import not_a_gauge
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Window
@@ -28,6 +29,8 @@ SelectSeries = Callable[[Sequence[Matcher], int, int], Selection]
 
 #: Range functions that keep the metric's name.
 KEEPS_NAME = frozenset({"last_over_time", "first_over_time"})
+#: Range functions that Prometheus warns of when they see the histograms of a counter, as distributions are.
+_OF_GAUGES = frozenset({"delta", "idelta"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,9 @@ class Leaves:
 
     def _distribution_window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
+        if name in _OF_GAUGES:
+            for metric in {lb.get(labels, lb.NAME): None for labels in part.labels}:
+                self.notes.at(leaf.place).argument(0).warn(not_a_gauge(metric))
         if name in distributions.HISTOGRAMS:
             return distributions.histograms(self.reader, part, keys, name, ends, window_ms, leaf.lookback_ms)
         if name in distributions.SAMPLES:

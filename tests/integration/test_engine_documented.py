@@ -94,6 +94,8 @@ def test_known_differences_in_meaning(p: Pipeline) -> None:
         ("sum({__name__=~'gauge|distribution'})", "1:5"),
         ("max_over_time(rate(gauge[1m])[5m:1m])", "1:20"),
         ("quantile_over_time(7, distribution[1m])", "1:20"),
+        ("delta(distribution[1m])", "1:7"),
+        ("histogram_count(idelta(distribution[1m]))", "1:24"),
     ],
 )
 def test_annotations_end_in_their_position(p: Pipeline, query: str, position: str) -> None:

@@ -493,6 +493,23 @@ async def test_too_many_series(loaded: Store) -> None:
         assert "max_series" in text
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "temp",
+        "max_over_time(temp[10m])",
+        "max_over_time(temp[10m:10s])",
+        'sum by (room) ({__name__!=""})',
+        "histogram_quantile(0.5, rate({__name__=~'.+'}[5m]))",
+    ],
+)
+async def test_too_many_samples(loaded: Store, query: str) -> None:
+    async with serving(loaded, max_samples=3) as small:
+        status, error_type, text = (await small.ask("query_range", {"query": query, **RANGE})).error
+        assert (status, error_type) == (422, "execution")
+        assert text.startswith("query processing would load too many samples into memory")
+
+
 async def test_a_store_that_is_gone(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(store) as client:
         store.command("DROP TABLE series")
