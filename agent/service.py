@@ -44,6 +44,8 @@ _GC_THRESHOLDS: Final = (100_000, 1_000, 1_000)
 #: Batches read between two frames at most, when packets pile up.
 _TURNS_PER_FRAME: Final = 16
 _BUCKET_MS: Final = BUCKET_SECONDS * 1000
+#: Notes on the mapping file that go to the log at most.
+_SHOWN_NOTES: Final = 20
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +119,8 @@ def _mapper(settings: AgentSettings, log: logs.Log) -> Mapper | None:
 
     file = mapping_file.read(settings.mapping)
     log.info("mapping", file=settings.mapping, rules=len(file.rules), notes=len(file.notes))
+    for note in file.notes[:_SHOWN_NOTES]:  # check-config shows all
+        log.info("mapping_note", line=note.line, note=note.text)
     return file.mapper(settings.lines)
 
 

@@ -176,7 +176,8 @@ def test_a_sidecar_is_small(start: Callable[..., Process]) -> None:
 
 def test_a_mapping_is_applied(start: Callable[..., Process], indexer: FakeIndexer, tmp_path: Path) -> None:
     mapping = tmp_path / "mapping.yml"
-    mapping.write_text("""mappings:
+    mapping.write_text("""defaults: {ttl: 1m}
+mappings:
 - {match: shop.*.hits, name: hits, labels: {shop: $1}, scale: 10}
 - {match: noise.*, action: drop}
 """)
@@ -190,6 +191,7 @@ def test_a_mapping_is_applied(start: Callable[..., Process], indexer: FakeIndexe
     assert agent.metric('mapped_heads_total{result="unmapped"}') == 1
     code, _, err = agent.stop()
     assert code == 0, err
+    assert "ttl has no effect" in err
     assert totals(indexer) == {
         ("hits", (("k", "v"), ("pod", "web-1"), ("shop", "a"))): 60.0,
         ("hits", (("pod", "web-1"), ("shop", "b"))): -30.0,
