@@ -17,17 +17,18 @@ from contextlib import suppress
 from aiohttp import web
 
 from indexer.schema import migrate
-from indexer.store import Store, open_store
+from indexer.store import Store, StoreError, open_store
 from indexer.written import Written
 from shim.catalog import Catalog, Explorer
 from shim.engine import QueryEngine
+from shim.errors import QueryError
 from shim.http.app import make_app
 from shim.http.context import Context
 from shim.http.turns import Turns
 from shim.metrics import ShimMetrics
 from shim.read.blocks.memory import BlockMemory
 from shim.settings import ShimSettings
-from shim.tenancy import Gate
+from shim.tenancy import Gate, Tenant
 
 _log = logging.getLogger("shim.service")
 
@@ -103,6 +104,8 @@ class ShimService:
         await site.start()
         self.port = self._runner.addresses[0][1]
         _log.info("listening address=%s tenancy=%s", self.address, settings.tenancy.mode)
+        if self._version is not None and settings.tenancy.mode == "single":
+            asyncio.get_running_loop().run_in_executor(self._pool, _warm, catalog, settings)
 
     def _blocks(self, store: Store) -> BlockMemory | None:
         """None where they are off, or where others may write to the store."""
@@ -135,6 +138,13 @@ class ShimService:
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
         if owned is not None:
             await asyncio.to_thread(owned.close)
+
+
+def _warm(catalog: Catalog, settings: ShimSettings) -> None:
+    """In the background: what fails here, the first query meets again and can tell."""
+    tenant = Tenant(settings.tenancy.org_id, settings.tenancy.project_id)
+    with suppress(StoreError, QueryError):
+        catalog.warm(tenant, time.time_ns() // 1_000_000)
 
 
 def split_address(listen: str) -> tuple[str, int]:

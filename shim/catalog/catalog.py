@@ -39,6 +39,8 @@ from shim.tenancy import Tenant
 #: How soon an index of names is read again because a name was not in it, in seconds.
 _MISS_MAX_AGE_S = 1.0
 _INDEXES = 256
+#: Series at most that are looked up before anybody asked: they take a second.
+_MOST_WARMED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,17 @@ class Catalog:
             )
         return picked
 
+    def warm(self, tenant: Tenant, now_ms: int) -> None:
+        """Take in what the tenant has today: names, and series unless they are many.
+
+        The first query after a start would look it up, in a statement for each step. Raises StoreError.
+        """
+        days = Days.of(now_ms, now_ms)
+        metric_ids = [metric.id for metric in self.names(tenant, days).metrics]
+        most = min(self._settings.catalog.cache_series // 2, _MOST_WARMED)
+        if len(self.tables.alive(tenant, days, metric_ids, (), most + 1)) <= most:
+            self.pick(tenant, (), days, bounded=False)
+
     def names(self, tenant: Tenant, days: Days) -> Names:
         return self._index(self.tables, tenant, days, lambda _: False)
 
@@ -136,14 +149,16 @@ class Catalog:
 
         Only conditions that a tag's very value has to meet; which tag it is, is looked at afterwards.
         """
-        needed: list[Sequence[int]] = []
-        for matcher in matchers:
-            texts = exact_values(matcher, org_wide=tenant.project_id is None)
-            if texts:
-                ids = set(self._indexer.bulk_resolve(tenant.org_id, texts).values())
-                ids.update(int(t) for t in texts if is_id(t))  # an id that has no string
-                needed.append(sorted(ids))
-        return needed
+        wanted = [exact_values(matcher, org_wide=tenant.project_id is None) for matcher in matchers]
+        wanted = [texts for texts in wanted if texts]
+        if not wanted:
+            return []
+        ids = self._indexer.bulk_resolve(tenant.org_id, frozenset[str]().union(*wanted))
+        # Digits may be an id that has no string.
+        return [
+            sorted({ids[t] for t in texts if t in ids} | {int(t) for t in texts if is_id(t)})
+            for texts in wanted
+        ]
 
     def _alive(
         self,

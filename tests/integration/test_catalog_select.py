@@ -415,3 +415,50 @@ def test_ids_that_have_no_string_are_shown_as_digits(pipeline: Pipeline) -> None
     assert labels_of(ask(pipeline.store, named("_2345"), m("777", "=", "888"))) == shown
     assert labels_of(ask(pipeline.store, named("_2345"), m("_77", "=", "888"), m("host", "=", "a"))) == shown
     assert labels_of(ask(pipeline.store, named("_2345"), m("777", "=", "889"))) == []
+
+
+def statements(store: Store, run: Callable[[], object]) -> int:
+    """How many SELECTs `run` made."""
+
+    def so_far() -> int:
+        rows = store.rows("SELECT value FROM system.events WHERE event = 'SelectQuery'")
+        return int(rows[0][0])
+
+    before = so_far()
+    run()
+    return so_far() - before - 1  # the first of its own count is in the second
+
+
+def test_what_was_warmed_is_not_looked_up_again(pipeline: Pipeline) -> None:
+    pipeline.send([f"{name}:1|c|#host:{h},zone:z" for name in ("req", "err") for h in ("a", "b")])
+    store = pipeline.store
+    asked = (named("req"), m("host", "=", "a"), m("zone", "=", "z"))
+
+    def select(catalog: Catalog) -> Selection:
+        return catalog.select(T, asked, NOW_S * 1000 - 3_600_000, NOW_S * 1000)
+
+    cold, warmed = (Catalog(store, ShimSettings(), version=lambda: 1) for _ in range(2))
+    of_cold = statements(store, lambda: select(cold))
+    warmed.warm(T, NOW_S * 1000)
+    of_warmed = statements(store, lambda: select(warmed))
+    assert (of_cold, of_warmed) == (6, 2)  # values of matchers to ids, and which series are alive, remain
+    assert labels_of(select(warmed)) == labels_of(select(cold))
+
+
+def test_new_names_are_seen_after_warming(pipeline: Pipeline) -> None:
+    pipeline.send(["req:1|c"])
+    version = 1
+    catalog = Catalog(pipeline.store, ShimSettings(), version=lambda: version)
+    catalog.warm(T, NOW_S * 1000)
+    pipeline.send(["err:1|c"])
+    version = 2
+    found = catalog.select(T, (m("__name__", "=~", ".+"),), NOW_S * 1000 - 3_600_000, NOW_S * 1000)
+    assert values(found, "__name__") == ["err", "req"]
+
+
+def test_more_series_than_are_kept_are_not_warmed(pipeline: Pipeline) -> None:
+    pipeline.send([f"req:1|c|#host:h{i}" for i in range(5)])
+    few = ShimSettings(catalog=CatalogSettings(cache_series=8))
+    catalog = Catalog(pipeline.store, few, version=lambda: 1)
+    made = statements(pipeline.store, lambda: catalog.warm(T, NOW_S * 1000))
+    assert made == 3  # names, their strings, and that there are too many
