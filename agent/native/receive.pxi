@@ -74,7 +74,9 @@ cdef extern from "<poll.h>" nogil:
 include "relay.pxi"
 
 cdef enum:
-    BATCH_PACKETS = 64
+    BATCH_PACKETS = 64  # at most, and so many bytes, about: what stays in the first cache until it is parsed
+    BATCH_LEAST_PACKETS = 8
+    BATCH_BYTES = 24 * 1024
     PACKET_BYTES = 65536  # larger than any UDP packet; a larger Unix datagram is cut
     # From one buffer to the next: not a power of two, so that the packets of a batch do not fall into the same
     # lines of the caches. Pages that were never written to are no memory.
@@ -96,6 +98,8 @@ cdef struct Receiver:
     uint64_t stopping
     int64_t nap_ns  # the longest nap
     uint64_t capacity_packets  # of the receive buffer, if they are small
+    int batch  # packets to read at once
+    bint more  # the last read gave all that it could take
     bint large  # a packet came that touched more memory than usual
     # Totals that other threads read.
     uint64_t packets
@@ -117,6 +121,7 @@ cdef struct Receiver:
 cdef void receiver_open(Receiver *r) noexcept nogil:
     """Makes the buffers; all else of `r` is set."""
     cdef int i
+    r.batch = BATCH_PACKETS
     r.buffers = <char *>take_pages(BATCH_PACKETS * PACKET_STRIDE)
     memset(r.incoming, 0, sizeof(r.incoming))
     memset(r.outgoing, 0, sizeof(r.outgoing))
@@ -137,13 +142,14 @@ cdef void receiver_close(Receiver *r) noexcept nogil:
 
 cdef void receiver_run(Receiver *r) noexcept nogil:
     """Reads until it is told to stop; then what the kernel still holds."""
-    cdef uint64_t left
+    cdef int64_t left
     while not total_now(&r.stopping):
         receiver_wait(r)
         receiver_work(r)
     left = r.capacity_packets + BATCH_PACKETS  # a sender that goes on must not keep us here
-    while receiver_take(r) and left > BATCH_PACKETS:
-        left -= BATCH_PACKETS
+    r.more = True
+    while r.more and left > 0:
+        left -= receiver_take(r)
 
 
 cdef void receiver_wait(Receiver *r) noexcept nogil:
@@ -163,18 +169,17 @@ cdef void receiver_work(Receiver *r) noexcept nogil:
     cdef int64_t before_ns = <int64_t>monotonic_ns() - r.nap_ns
     cdef int64_t now_ns, nap_ns
     cdef double fill
-    cdef int taken, total
+    cdef int taken
     while not total_now(&r.stopping):
         receiver_pause(r)
         now_ns = <int64_t>monotonic_ns()
         fill = receiver_fill(r)
-        taken = total = receiver_take(r)
+        taken = receiver_take(r)
         if taken == 0:
             return
-        while taken == BATCH_PACKETS and not receiver_full(r):
-            taken = receiver_take(r)
-            total += taken
-        nap_ns = <int64_t>((now_ns - before_ns) / max(fill * NAP_FILL, <double>total / NAP_PACKETS))
+        while r.more and not receiver_full(r):
+            taken += receiver_take(r)
+        nap_ns = <int64_t>((now_ns - before_ns) / max(fill * NAP_FILL, <double>taken / NAP_PACKETS))
         nap_ns = min(nap_ns, r.nap_ns)
         before_ns = now_ns
         if nap_ns >= NAP_LEAST_NS:
@@ -205,10 +210,11 @@ cdef void receiver_pause(Receiver *r) noexcept nogil:
 
 cdef int receiver_take(Receiver *r) noexcept nogil:
     """Reads a batch and adds its lines; gives the number of packets."""
-    cdef int count = recvmmsg(r.sock, r.incoming, BATCH_PACKETS, MSG_DONTWAIT | MSG_TRUNC, NULL)
+    cdef int count = recvmmsg(r.sock, r.incoming, r.batch, MSG_DONTWAIT | MSG_TRUNC, NULL)
     cdef uint64_t total = 0
     cdef uint32_t size
     cdef int i
+    r.more = count == r.batch
     if count <= 0:
         if errno != EAGAIN and errno != EINTR:  # no memory for now: a busy loop would not help
             sleep_ns(PAUSE_NS)
@@ -221,6 +227,7 @@ cdef int receiver_take(Receiver *r) noexcept nogil:
             if size > PACKET_BYTES:
                 size = receiver_cut(r, i)
         r.sizes[i] = size
+    r.batch = <int>min(max(BATCH_BYTES // (total // count + 1), BATCH_LEAST_PACKETS), BATCH_PACKETS)
     total_add(&r.packets, count)
     total_add(&r.bytes, total)
     if r.relay.sock >= 0:
