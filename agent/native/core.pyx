@@ -67,6 +67,7 @@ cdef extern from "scan.h" nogil:
     void total_most(uint64_t *, uint64_t)
     uint64_t total_now(const uint64_t *)
     uint64_t monotonic_ns()
+    void give_memory_back()
 
 cdef extern from "<string.h>" nogil:
     void *memmem(const void *, size_t, const void *, size_t)
@@ -283,6 +284,7 @@ cdef class NativeCore:
                 while shard.sweeps:
                     shard_sweep(shard, IDLE_SWEEP_SLOTS)
                 pthread_mutex_unlock(&shard.lock)
+            give_memory_back()
 
     def close(self):
         """Nothing to do before the last reference goes: that frees everything."""

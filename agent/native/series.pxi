@@ -361,11 +361,13 @@ cdef void series_free(Shard *shard, Series *series) noexcept nogil:
         if not head.flags & HEAD_FOUND:
             head_free(shard, head)
     shard.series_bytes -= size
+    shard.swept_bytes += size
     free(series)
 
 
 cdef void head_free(Shard *shard, Head *head) noexcept nogil:
     shard.head_bytes -= head_size(head)
+    shard.swept_bytes += head_size(head)
     free(head)
 
 

@@ -15,6 +15,7 @@ cdef enum:
     MOST_TIME_DIGITS = 15
     IDLE_SWEEP_SLOTS = 4096  # looked at per flush
     NO_TIME = -1
+    TRIM_BYTES = 8 << 20
     THREADS_APART_MS = 1000  # two threads' batches at most; more is a clock that was set back
 
 cdef struct Room:
@@ -51,6 +52,7 @@ cdef struct Shard:
     int sweeps  # still to be done
     uint32_t sweep_segment
     uint32_t sweep_slot
+    uint64_t swept_bytes  # freed since memory was given back to the system
     Parts parts
     Room key
     Room untimed
@@ -220,6 +222,7 @@ cdef bint core_flush(Core *core, int64_t now_ms, bint everything) noexcept nogil
 cdef Bucket *shard_flush(Shard *shard, int64_t now_ms, bint everything) noexcept nogil:
     """Takes the finished buckets out; a list, oldest first."""
     cdef uint64_t started_ns, stopped_ns
+    cdef bint trim
     cdef Bucket *first = NULL
     cdef Bucket **tail = &first
     cdef Bucket *bucket
@@ -244,9 +247,14 @@ cdef Bucket *shard_flush(Shard *shard, int64_t now_ms, bint everything) noexcept
     if shard.sweeps:
         shard_sweep(shard, IDLE_SWEEP_SLOTS)
     total_set(&shard.entries_shown, shard.entries)
+    trim = shard.sweeps == 0 and shard.swept_bytes >= TRIM_BYTES
+    if trim:
+        shard.swept_bytes = 0
     stopped_ns = monotonic_ns() - started_ns
     pthread_mutex_unlock(&shard.lock)
     total_most(&shard.core.longest_stop_ns, stopped_ns)
+    if trim:
+        give_memory_back()
     return first
 
 

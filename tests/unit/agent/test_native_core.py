@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 from xxhash import xxh64_intdigest
@@ -152,6 +153,26 @@ def test_what_was_not_seen_for_a_while_is_released() -> None:
     assert core.memory_bytes < empty + 20_000
     core.add(b"x.7:+1|g", NOW_MS + 200_000)  # and starts from 0
     assert flushed(core)["gauge", "x.7", (), NOW_MS // 1000 + 200]["last"] == (NOW_MS + 200_000, 1.0)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_released_memory_leaves_the_process() -> None:
+    core = NativeCore(AgentSettings(aggregate=Aggregate(gauge_memory_s=60)))
+    before = resident_bytes()
+    for i in range(60):
+        core.add(b"\n".join(b"x.%d.%d:1|c|#host:web-%d" % (i, j, j) for j in range(1_000)), NOW_MS)
+    flushed(core)
+    held = resident_bytes() - before
+    assert held > 60_000 * 150
+    for second in range(0, 200, 10):
+        core.add(b"other:1|c", NOW_MS + second * 1000)
+    for _ in range(300):
+        core.flush(0)  # a part is looked at with each
+    assert core.memory_bytes < 1 << 20
+    assert resident_bytes() - before < held // 2
 
 
 def test_the_memory_of_heads_is_bounded() -> None:
