@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.expressions import Expressions
@@ -38,6 +38,7 @@ def as_regex(pattern: str) -> re.Pattern[str]:
     return re.compile("^" + re.escape(pattern).replace(r"\*", "([^.]*)") + "$")
 
 
+@settings(deadline=None)
 @given(PATTERNS, NAMES)
 def test_globs_match_what_their_regular_expressions_match(patterns: list[str], name: str) -> None:
     globs: Globs[int] = Globs()
@@ -49,6 +50,7 @@ def test_globs_match_what_their_regular_expressions_match(patterns: list[str], n
     assert found == wanted
 
 
+@settings(deadline=None)
 @given(PATTERNS, NAMES)
 def test_globs_that_say_more_come_first(patterns: list[str], name: str) -> None:
     globs: Globs[str] = Globs()
@@ -58,6 +60,7 @@ def test_globs_that_say_more_come_first(patterns: list[str], name: str) -> None:
     assert all(a <= b for a, b in pairwise(ranks))
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.lists(PARTS, min_size=1, max_size=3).map(".".join), KINDS), max_size=8),
     NAMES,
@@ -78,6 +81,7 @@ def test_the_first_rule_for_the_type_holds(
 TEMPLATES = st.text(alphabet="$${}12a_-.%", max_size=12)
 
 
+@settings(deadline=None)
 @given(TEMPLATES)
 def test_templates_of_globs(text: str) -> None:
     """As in statsd_exporter's formatter: every reference is replaced, by nothing if it refers to nothing."""
@@ -89,6 +93,7 @@ def test_templates_of_globs(text: str) -> None:
     assert expand(for_glob(text, 2), ("all", "<one>", "<two>")) == expected
 
 
+@settings(deadline=None)
 @given(TEMPLATES)
 def test_templates_of_regular_expressions(text: str) -> None:
     """As Go's Regexp.Expand, read one character after the other."""
@@ -132,6 +137,7 @@ EXPRESSIONS = st.tuples(
 SUBJECTS = st.text(alphabet="abAB.1_-é]", max_size=12)
 
 
+@settings(deadline=None)
 @given(st.lists(EXPRESSIONS, max_size=5), st.lists(SUBJECTS, max_size=4))
 def test_all_at_once_finds_what_each_finds_alone(texts: list[str], names: list[str]) -> None:
     asked = Expressions([parse_expression(text) for text in texts])
@@ -154,6 +160,7 @@ RULES = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(RULES, max_size=4), st.text(max_size=8), st.sampled_from(Kind))
 def test_a_mapper_gives_a_usable_head_or_none(rules: list[dict[str, object]], name: str, kind: Kind) -> None:
     limits = Limits(max_name_bytes=20, max_tags=3, max_tag_bytes=20)
@@ -176,6 +183,7 @@ def test_a_mapper_gives_a_usable_head_or_none(rules: list[dict[str, object]], na
 STYLES = st.lists(st.sampled_from(["influx", "librato", "signalfx"]), unique=True).map(tuple)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=12) | st.text(alphabet="ab=,#[]", max_size=12).map(str.encode), STYLES)
 def test_tags_in_names_as_a_regular_expression(name: bytes, styles: tuple[NameTags, ...]) -> None:
     head, tags, paired = split_name_tags(name, styles)
@@ -198,6 +206,7 @@ LINES = st.lists(
 ).map(b"".join)
 
 
+@settings(deadline=None)
 @given(LINES)
 def test_further_samples_are_the_line_s_own_text_and_have_none_themselves(line: bytes) -> None:
     parts = list(split_samples(line, Limits()))
@@ -209,6 +218,7 @@ def test_further_samples_are_the_line_s_own_text_and_have_none_themselves(line: 
         assert not list(split_samples(part, Limits()))
 
 
+@settings(deadline=None)
 @given(LINES)
 def test_a_good_line_has_no_further_samples(line: bytes) -> None:
     parsed = parse_line(line, Limits())
