@@ -58,6 +58,17 @@ def not_a_counter(name: str) -> str:
     )
 
 
+def mixed_in_range(name: str) -> str:
+    return "PromQL warning: encountered a mix of histograms and floats for metric name " + quote(name)
+
+
+def histograms_ignored(name: str) -> str:
+    return (
+        "PromQL info: ignored histograms in a range containing both floats and histograms for metric name "
+        + quote(name)
+    )
+
+
 def not_a_gauge(name: str) -> str:
     return "PromQL warning: this native histogram metric is not a gauge: " + quote(name)
 

@@ -8,12 +8,14 @@ import numpy as np
 
 from shim import labels as lbl
 from shim.errors import BadData, Unsupported
+from shim.eval.histogram.merging import where_present
 from shim.eval.merge import relabelled, without_empty_rows
 from shim.eval.range.histograms import FLOAT_RANGE, HISTOGRAM_RANGE, HistogramCells, spread
+from shim.eval.range.mixed import Kind, is_number, kept, number, turns_among
 from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.eval.range.signature import Cells, RangeFunction
 from shim.eval.texts import not_a_counter
-from shim.eval.windows import slices
+from shim.eval.windows import Slices, slices
 from shim.grid import Grid
 from shim.labels import Labels
 from shim.values import Annotations, Bools, Floats, Histogram, Ints, Samples, Scalar, Vector
@@ -63,41 +65,81 @@ def range_function(
     with np.errstate(all="ignore"):
         values[present] = function.compute(cells)
     floats = Vector(grid.steps, samples.labels, values, present)
-    result = without_empty_rows(_with_histograms(name, floats, samples, ends, window_ms))
+    result = without_empty_rows(_with_histograms(name, floats, where, samples, ends, window_ms, notes))
     _note_names(function, result.labels, notes)
     return result if function.keeps_name else relabelled(result, lbl.dropping_name)
 
 
-def _with_histograms(name: str, floats: Vector, samples: Samples, ends_ms: Ints, width_ms: int) -> Vector:
+def _with_histograms(
+    name: str,
+    floats: Vector,
+    where: Slices,
+    samples: Samples,
+    ends_ms: Ints,
+    width_ms: int,
+    notes: Annotations,
+) -> Vector:
     """The function's values of floats, and those of histograms beside them."""
+    if not samples.histograms:
+        return floats
+    float_rows = {labels: row for row, labels in enumerate(samples.labels)}
+    values, present = floats.values.copy(), floats.present.copy()
     rows: list[tuple[Labels, Floats, Bools]] = []
     histograms: list[tuple[Labels, Histogram]] = []
-    whole = HISTOGRAM_RANGE.get(name)
-    if whole is None and name not in FLOAT_RANGE:
-        return floats
     series = zip(samples.histogram_labels, samples.histogram_times_ms, samples.histograms, strict=True)
     for labels, times_ms, h in series:
         begin = np.searchsorted(times_ms, ends_ms - width_ms, side="right")
         end = np.searchsorted(times_ms, ends_ms, side="right")
-        present = end - begin >= (1 if whole is None else whole[1])
-        if not present.any():
+        native = Kind(times_ms, begin, end)
+        found = _of_histograms(name, h, native, ends_ms, width_ms)
+        row = float_rows.get(labels)
+        if row is None:
+            if isinstance(found, Histogram):
+                histograms.append((labels, found))
+            elif found is not None:
+                rows.append((labels, found, native.there))
             continue
-        cells = HistogramCells(h, times_ms, begin[present], end[present], ends_ms[present], width_ms)
-        with np.errstate(all="ignore"):
-            if whole is not None:
-                histograms.append((labels, spread(whole[0](cells), present)))
-            else:
-                values = np.zeros(len(present))
-                values[present] = FLOAT_RANGE[name](cells)
-                rows.append((labels, values, present))
+        first = samples.offsets[row]
+        own = samples.times_ms[first : samples.offsets[row + 1]]
+        plain = Kind(own, where.begin[row] - first, where.end[row] - first)
+        if is_number(name):
+            assert found is not None
+            assert not isinstance(found, Histogram)
+            turns = turns_among(name, samples.values[first : samples.offsets[row + 1]], h, plain, native)
+            values[row] = number(name, values[row], found, plain, native, turns)
+            present[row] |= native.there
+            continue
+        of_floats, of_histograms = kept(name, plain, native, lbl.get(labels, lbl.NAME), notes.argument(0))
+        present[row] &= of_floats
+        if isinstance(found, Histogram):
+            histograms.append((labels, where_present(found, of_histograms)))
     return Vector(
         floats.steps,
         [*floats.labels, *(labels for labels, _, _ in rows)],
-        np.concatenate([floats.values, *(v[None, :] for _, v, _ in rows)]),
-        np.concatenate([floats.present, *(p[None, :] for _, _, p in rows)]),
+        np.concatenate([values, *(v[None, :] for _, v, _ in rows)]),
+        np.concatenate([present, *(p[None, :] for _, _, p in rows)]),
         [labels for labels, _ in histograms],
         [h for _, h in histograms],
     )
+
+
+def _of_histograms(
+    name: str, h: Histogram, kind: Kind, ends_ms: Ints, width_ms: int
+) -> Histogram | Floats | None:
+    """The function of the histograms of one series, by itself; None for a function that knows none."""
+    whole = HISTOGRAM_RANGE.get(name)
+    if whole is None and name not in FLOAT_RANGE:
+        return None
+    present = kind.end - kind.begin >= (1 if whole is None else whole[1])
+    cells = HistogramCells(
+        h, kind.times_ms, kind.begin[present], kind.end[present], ends_ms[present], width_ms
+    )
+    with np.errstate(all="ignore"):
+        if whole is not None:
+            return spread(whole[0](cells), present)
+        values = np.zeros(len(present))
+        values[present] = FLOAT_RANGE[name](cells)
+        return values
 
 
 def _note_names(function: RangeFunction, labels: Sequence[Labels], notes: Annotations) -> None:
