@@ -74,7 +74,7 @@ class Asked:
     def drawn(seed: str) -> Asked:
         made = generator(seed)
         rng = made.rng
-        expr = made.query(rng.choice((2, 2, 3, 3, 4)))
+        expr = made.query(rng.choice((2, 2, 3, 3, 4, 5)))
         step_ms, steps = rng.choice((10, 20, 30, 60, 120)) * 1000, rng.choice((1, 2, 5, 11, 31))
         end_ms = (data.END_S - rng.randrange(0, 180) * 10) * 1000 + 3_000
         return Asked(expr, Grid(end_ms - (steps - 1) * step_ms, end_ms, step_ms), rng.random() < 0.35)
