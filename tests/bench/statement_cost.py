@@ -1,6 +1,6 @@
 """What one statement costs in embedded ClickHouse, by its phases and by its forms.
 
-python -m tests.bench.statement_cost [--series 1000] [--hours 8] [--rounds 100]
+python -m tests.bench.statement_cost [--series 1000] [--hours 8] [--rounds 100] [--pause-ms 0]
 
 Counters at 10 s in a store of its own, no server and no HTTP. The forms take turns, each time for another
 hour, so that the drift of the machine is in all of them; CPU is that of the whole process, ClickHouse's
@@ -61,12 +61,13 @@ def load(store: Store, ids: np.ndarray[tuple[int], np.dtype[np.uint64]], hours: 
         )
 
 
-def measure(forms: Mapping[str, Ask], rounds: int, hours: int) -> None:
+def measure(forms: Mapping[str, Ask], rounds: int, hours: int, pause_s: float) -> None:
     walls: dict[str, list[float]] = {name: [] for name in forms}
     cpus: dict[str, list[float]] = {name: [] for name in forms}
     for i in range(rounds + 3):
         hour = random.randrange(1, hours)
         for name in random.sample(list(forms), len(forms)):
+            time.sleep(pause_s)  # as between requests: code and data leave the processor's caches
             cpu, wall = time.process_time(), time.perf_counter()
             forms[name](hour)
             if i >= 3:
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=1_000)
     parser.add_argument("--hours", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--pause-ms", type=float, default=0.0)
     args = parser.parse_args()
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     print(f"# {platform.machine()}, {platform.python_version()}, commit {commit.stdout.strip()}, {args}\n")
@@ -159,9 +161,9 @@ def main() -> None:
         try:
             migrate(store)
             load(store, ids, args.hours)
-            measure(one_series(store, one, args.hours), args.rounds, args.hours)
+            measure(one_series(store, one, args.hours), args.rounds, args.hours, args.pause_ms / 1000)
             print()
-            measure(many_series(store, whole), max(5, args.rounds // 10), args.hours)
+            measure(many_series(store, whole), max(5, args.rounds // 10), args.hours, 0.0)
         finally:
             store.close()
 
