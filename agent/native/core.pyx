@@ -13,11 +13,11 @@ One translation unit, so that everything inlines; one file per stage, in the ord
     head.pxi     type, sample rate and tags of a new line
     mapping.pxi  what a mapping file makes of it
     series.pxi   what lines are the same, and for how long that is remembered
-    cells.pxi    the state of a series in a bucket
+    cells.pxi    the state of a series in a bucket; lists.pxi: of distributions and sets
     shard.pxi    locks, buckets, flush
-    line.pxi     packets to cells
+    line.pxi     packets to cells, the quick way; slow_line.pxi: any line
     receive.pxi  sockets to packets, in threads (relay.pxi: copies for other servers)
-    columns.pxi  cells to the columns of a frame
+    columns.pxi  cells to the columns of a frame; framing.pxi: which cells
 
 This file is the face to Python. agent/line.py, agent/aggregate.py, agent/cells.py and agent/build_frame.py
 are the definition of all of it; the tests hold the two against each other, bit for bit.
@@ -110,9 +110,12 @@ include "table.pxi"
 include "head.pxi"
 include "series.pxi"
 include "cells.pxi"
+include "lists.pxi"
 include "columns.pxi"
+include "framing.pxi"
 include "shard.pxi"
 include "line.pxi"
+include "slow_line.pxi"
 include "mapping.pxi"
 
 

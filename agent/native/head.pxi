@@ -77,7 +77,9 @@ cdef inline bint starts(const char *p, const char *end, const char *text, size_t
     return <size_t>(end - p) >= size and memcmp(p, text, size) == 0
 
 
-cdef int parse_head(Shard *shard, const char *key, size_t name_bytes, size_t key_bytes, Parts *parts) noexcept nogil:
+cdef int parse_head(
+    Shard *shard, const char *key, size_t name_bytes, size_t key_bytes, Parts *parts
+) noexcept nogil:
     """The parts of a head from its key, `name|type|fields`; GOOD, or the reason to refuse the line."""
     cdef const char *end = key + key_bytes
     cdef const char *field = key + name_bytes + 1
@@ -299,7 +301,8 @@ cdef int compare_tags(const void *one, const void *other) noexcept nogil:
 
 
 cdef Head *head_make(
-    Shard *shard, uint64_t hash, const char *name, size_t name_bytes, const char *rest, size_t rest_bytes, int *refused
+    Shard *shard, uint64_t hash, const char *name, size_t name_bytes, const char *rest, size_t rest_bytes,
+    int *refused,
 ) noexcept nogil:
     """Parses and remembers a head that is not known, or is dead; NULL if the line is to be refused."""
     cdef size_t size = name_bytes + rest_bytes

@@ -131,7 +131,8 @@ static inline uint64_t total_add(uint64_t *total, int64_t more) {
 static inline void total_set(uint64_t *total, uint64_t value) { __atomic_store_n(total, value, __ATOMIC_RELAXED); }
 static inline void total_most(uint64_t *total, uint64_t value) { /* raised to the largest value seen */
     uint64_t before = __atomic_load_n(total, __ATOMIC_RELAXED);
-    while (before < value && !__atomic_compare_exchange_n(total, &before, value, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    while (before < value &&
+           !__atomic_compare_exchange_n(total, &before, value, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
     }
 }
 static inline uint64_t total_now(const uint64_t *total) { return __atomic_load_n(total, __ATOMIC_RELAXED); }

@@ -208,7 +208,9 @@ cdef void shard_tick(Shard *shard, int64_t now_ms) noexcept nogil:
 # Series: one for all heads that mean the same.
 
 
-cdef uint64_t series_hash(int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count) noexcept nogil:
+cdef uint64_t series_hash(
+    int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count
+) noexcept nogil:
     cdef uint64_t hash = hash_exactly(name, name_bytes, seeds.third + kind)
     cdef size_t i
     for i in range(count):
