@@ -56,7 +56,11 @@ class StreamListener:
         return len(self._open)
 
     def stop(self) -> None:
-        """Stops accepting, takes what has arrived, closes all."""
+        """Takes who has connected, stops accepting, takes what has arrived, closes all."""
+        before = -1
+        while self._pause is None and len(self._open) > before:  # clients that only wait in the backlog
+            before = len(self._open)
+            self._accept()
         if self._pause:
             self._pause.cancel()
         else:

@@ -102,6 +102,15 @@ def test_a_reset_loses_the_unfinished_line_only(loop: TestLoop, tcp: StreamListe
     assert tcp.received.cut_off == 1
 
 
+def test_stop_takes_who_waits_in_the_backlog(tcp: StreamListener, got: Got) -> None:
+    clients = [connect(tcp) for _ in range(2)]
+    for number, client in enumerate(clients):
+        client.sendall(b"late.%d:1|c\n" % number)
+        client.close()
+    tcp.stop()  # before the loop has run once
+    assert sorted(got.lines) == [b"late.0:1|c", b"late.1:1|c"]
+
+
 def test_stop_takes_what_has_arrived(loop: TestLoop, tcp: StreamListener, got: Got) -> None:
     with connect(tcp) as sock:
         loop.until(lambda: tcp.connections == 1)
