@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import random
 import socket
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -154,41 +152,6 @@ def test_what_was_not_seen_for_a_while_is_released() -> None:
     assert core.memory_bytes < empty + 20_000
     core.add(b"x.7:+1|g", NOW_MS + 200_000)  # and starts from 0
     assert flushed(core)["gauge", "x.7", (), NOW_MS // 1000 + 200]["last"] == (NOW_MS + 200_000, 1.0)
-
-
-#: In a process of its own, since others leave memory behind that can be used again.
-RELEASE = """
-from pathlib import Path
-from agent.build_frame import Sender
-from agent.native.core import NativeCore
-from agent.settings import AgentSettings, Aggregate
-
-def resident_bytes():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-core = NativeCore(AgentSettings(aggregate=Aggregate(gauge_memory_s=60)))
-sender = Sender(agent="a", epoch=1)
-before = resident_bytes()
-for i in range(60):
-    core.add(b"\\n".join(b"x.%d.%d:1|c|#host:web-%d" % (i, j, j) for j in range(1_000)), 10**12)
-core.flush_all(10**12)
-while core.next_frame(sender, 1, 1, max_rows=5_000, max_bytes=1 << 22):
-    pass
-held = resident_bytes() - before
-for second in range(0, 200, 10):
-    core.add(b"other:1|c", 10**12 + second * 1000)
-for _ in range(300):
-    core.flush(0)  # a part is looked at with each
-print(held, resident_bytes() - before, core.memory_bytes)
-"""
-
-
-def test_released_memory_leaves_the_process() -> None:
-    done = subprocess.run([sys.executable, "-c", RELEASE], capture_output=True, text=True, check=True)
-    held, left, known = map(int, done.stdout.split())
-    assert held > 60_000 * 150
-    assert left < held // 2
-    assert known < 1 << 20
 
 
 def test_the_memory_of_heads_is_bounded() -> None:
