@@ -14,7 +14,9 @@ from typing import Final
 _PLANE: Final = 0x10FF00
 _STAND_IN: Final = re.compile(f"[{chr(_PLANE + 0x80)}-{chr(_PLANE + 0xFF)}]")
 #: Literals whose escapes count: not those in backquotes, nor what looks like one in a comment.
-_LITERAL: Final = re.compile(r"""`[^`]*`|#[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.DOTALL)
+_LITERAL: Final = re.compile(
+    r"""`[^`]*+(?:`|\Z)|#[^\n]*|"(?:\\.|[^"\\])*+(?:"|\\?\Z)|'(?:\\.|[^'\\])*+(?:'|\\?\Z)""", re.DOTALL
+)
 _BYTES: Final = re.compile(r"((?:\\x[0-9a-fA-F]{2}|\\[0-3][0-7]{2})+)|\\.", re.DOTALL)
 _BYTE: Final = re.compile(r"\\x(..)|\\(...)", re.DOTALL)
 _HIGH: Final = re.compile(r"\\(?:x[89a-fA-F]|[23])")

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from shim.errors import BadData
-from shim.promql.tokens import Token, closing, tokens
+from shim.promql.tokens import Token, tokens
 
 #: Stands among the labels of `info`, so that the parser finds one that is not empty.
 INFO_LABEL: Final = "\x01info"
 #: Added to what is before 1970, in seconds: beyond all times that can be meant, and exact to the millisecond.
 _BEFORE_1970_S: Final = 4 * 10**12
 _MAX_MS: Final = 1 << 53
-_NEEDED: Final = re.compile(r"(?<![a-zA-Z_:])[0-9.][0-9a-zA-Z.+-]*_|@(?:\s|#[^\n]*)*-|\binfo\b")
+_NEEDED: Final = re.compile(r"(?<![a-zA-Z0-9_:.])[0-9.][0-9a-zA-Z.]*+_|@\s*+[-#]|\binfo\b")
 _DIGITS: Final = r"[0-9]+(?:_[0-9]+)*"
 _UNDERSCORED: Final = re.compile(
     rf"0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?"
@@ -79,10 +79,18 @@ def _info_labels(found: Sequence[Token]) -> Iterator[_Change]:
         opening = _second_argument(found, i + 1)
         if opening is None or found[opening].text != "{":
             continue
-        close = closing(found, opening)
+        close = _brace_end(found, opening)
         if close is not None:
             comma = "" if found[close - 1].text in "{," else ","
             yield found[close].start, found[close].start, f'{comma}"\\u0001info"="1"'
+
+
+def _brace_end(found: Sequence[Token], opening: int) -> int | None:
+    """Where a list of matchers ends: no bracket stands in it, so no text makes this long."""
+    for i in range(opening + 1, len(found)):
+        if found[i].text in "([{)]}":
+            return i if found[i].text == "}" else None
+    return None
 
 
 def _second_argument(found: Sequence[Token], opening: int) -> int | None:

@@ -1,6 +1,8 @@
 """The tokens of a query, as far as they matter for finding one's way in it. Pure.
 
-What no query can hold gives tokens of single characters: whether it is a query is for the parser to say.
+What no query can hold gives tokens of single characters: whether it is a query is for the parser to say. A
+string without an end goes on to the end of the text: to try again behind its quote would take time by the
+square.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Final
 
 _TOKEN: Final = re.compile(
     r"""\s+|\#[^\n]*
-      |(?P<token>"(?:\\.|[^"\\])*+"|'(?:\\.|[^'\\])*+'|`[^`]*+`
+      |(?P<token>"(?:\\.|[^"\\])*+(?:"|\\?\Z)|'(?:\\.|[^'\\])*+(?:'|\\?\Z)|`[^`]*+(?:`|\Z)
       |0[xX][0-9a-zA-Z_]*
       |(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9_]+)?[0-9a-zA-Z_]*
       |[a-zA-Z_:][a-zA-Z0-9_:]*|[=!]~|[=!<>]=|.)""",
@@ -39,13 +41,3 @@ class Token:
 def tokens(text: str) -> Sequence[Token]:
     """All but blanks and comments."""
     return [Token(m["token"], m.start()) for m in _TOKEN.finditer(text) if m["token"] is not None]
-
-
-def closing(found: Sequence[Token], opening: int) -> int | None:
-    """Where the bracket at `opening` is closed; None when it is not."""
-    first, last, depth = found[opening].text, CLOSING[found[opening].text], 0
-    for i in range(opening, len(found)):
-        depth += (found[i].text == first) - (found[i].text == last)
-        if not depth:
-            return i
-    return None
