@@ -82,8 +82,7 @@ def test_the_core_is_compiled(bare: Path, tmp_path: Path) -> None:
 #: Adds a line and says which core did it, and what came of it.
 ONE_LINE = """
 from agent import core, logs, settings
-from agent.build_frame import Sender
-from agent.frame import decode, encode
+from agent.frame import Sender, decode, encode
 
 chosen = core.open_core(settings.AgentSettings(), None, lambda: None, logs.Log())
 chosen.add(b"a.b:3|c|@0.5|#k:v", 1_700_000_000_000)

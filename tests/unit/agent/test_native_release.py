@@ -11,7 +11,7 @@ import sys
 #: In a process of its own, since others leave memory behind that can be used again.
 RELEASE = """
 from pathlib import Path
-from agent.build_frame import Sender
+from agent.frame import Sender
 from agent.native.core import NativeCore
 from agent.settings import AgentSettings, Aggregate
 
