@@ -189,7 +189,7 @@ def report(workload: Workload, scores: dict[str, Score]) -> None:
     ours = scores[Agent.name].median if Agent.name in scores else float("nan")
     print(f"\n{workload.name}, {workload.series:,} series: CPU s per million lines")
     for name, score in scores.items():
-        ratio = f"{score.median / ours:6.2f}x" if score.cpu_s_per_million else "     -"
+        ratio = f"{score.median / ours:6.2f}x" if score.median / ours > 0 else "      -"
         print(f"{name:20} {ratio} {score.text()}  RSS {score.rss_bytes / 1e6:.0f} MB", flush=True)
 
 
