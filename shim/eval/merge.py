@@ -38,6 +38,28 @@ def merged(vector: Vector) -> Vector:
     return _merge_histograms(_merge_floats(vector))
 
 
+def first_wins(vectors: Sequence[Vector]) -> tuple[list[Vector], list[int]]:
+    """Floats of equal labels in several vectors: at each step the first vector's stays.
+
+    Also how many rows of each vector lost a value. For one name sent with two types.
+    """
+    given: dict[Labels, Bools] = {}
+    out: list[Vector] = []
+    lost: list[int] = []
+    for vector in vectors:
+        present, rows = vector.present, 0
+        for row, labels in enumerate(vector.labels):
+            before = given.get(labels)
+            given[labels] = present[row] if before is None else before | present[row]
+            if before is not None and (before & present[row]).any():
+                present = present.copy() if present is vector.present else present
+                present[row] &= ~before
+                rows += 1
+        out.append(vector if present is vector.present else replace(vector, present=present))
+        lost.append(rows)
+    return out, lost
+
+
 def groups_of(labels: Sequence[Labels]) -> dict[Labels, list[int]]:
     """The rows of each label set, in order of first appearance."""
     rows: dict[Labels, list[int]] = {}

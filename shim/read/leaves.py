@@ -13,7 +13,7 @@ from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.aggregate import aggregate
 from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.grouping import group_labels
-from shim.eval.merge import relabelled
+from shim.eval.merge import first_wins, relabelled
 from shim.eval.range.evaluate import range_function
 from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
@@ -83,7 +83,8 @@ class Leaves:
     def _sample_times(self, leaf: Select, *, of_info: bool) -> Vector:
         """Source: Prometheus 3.x funcTimestamp; types without times of their own count at the step."""
         out = []
-        for part in self._parts(leaf.matchers, leaf.at, leaf.lookback_ms):
+        parts = self._parts(leaf.matchers, leaf.at, leaf.lookback_ms)
+        for part in parts:
             vector, times_ms = self._instant(part, leaf)
             if times_ms is None:
                 times_ms = np.broadcast_to(leaf.at.times_ms, vector.values.shape)
@@ -95,7 +96,9 @@ class Leaves:
                 seconds = np.broadcast_to(leaf.at.times_ms / 1000, present.shape)
                 shown = Vector(vector.steps, vector.histogram_labels, seconds, present)
             out.append(shown)
-        return relabelled(joined(out, leaf.at.steps), lb.dropping_name)
+        return relabelled(
+            joined(self._first_of_twins(parts, out, "timestamp"), leaf.at.steps), lb.dropping_name
+        )
 
     # ------------------------------------------------------------ windows
 
@@ -104,7 +107,8 @@ class Leaves:
         found = [self._window(p, _named(p, leaf.function), leaf, args) for p in parts]
         # With arguments a window that `@` fixes has as many values as the arguments have.
         steps = leaf.grid.steps if args else leaf.window.ends.steps
-        return joined([repeated(v, steps) for v in found], steps)
+        wide = [repeated(v, steps) for v in found]
+        return joined(self._first_of_twins(parts, wide, leaf.function), steps)
 
     def _window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         """A range function over one part, per key (groups only for what merges)."""
@@ -198,6 +202,21 @@ class Leaves:
             last_s = min(last_s, self.reader.limits.settled_s // g * g)
         first_s = ((ends.start_ms - window_ms) // (1000 * g) + 1) * g
         return None if last_s < first_s else Grid(first_s * 1000, last_s * 1000, g * 1000)
+
+    def _first_of_twins(
+        self, parts: Sequence[Part], found: Sequence[Vector], function: str
+    ) -> Sequence[Vector]:
+        """Where a function makes numbers of both types of one name, the first answers; a notice says so."""
+        if len(parts) < 2:
+            return found
+        out, lost = first_wins(found)
+        for part, count in zip(parts, lost, strict=True):
+            if count and function != "present_over_time":  # which is 1 whichever answers
+                self.notes.info(
+                    f"{function}() of two types under the same labels: {count} series of the {part.kind}"
+                    " are left out; __type__ picks one"
+                )
+        return out
 
     # ------------------------------------------------------------ sums of what merges
 

@@ -255,6 +255,28 @@ def test_a_counter_and_a_timer_of_one_name_and_equal_tags_both_answer(p: Pipelin
     assert p.instant('histogram_sum(sum(call{__type__="histogram"}))', NOW_S) == {(): 14.0}
 
 
+@pytest.mark.parametrize(
+    ("query", "values"),
+    [
+        ("count_over_time(call[1m])", {"a": 1.0, "b": 1.0}),
+        ("max_over_time(call[1m])", {"a": 2.0, "b": 7.0}),
+        ("timestamp(call)", {"a": NOW_S, "b": NOW_S}),
+    ],
+)
+def test_where_both_types_of_a_name_would_be_numbers_the_first_answers_and_it_says_so(
+    p: Pipeline, query: str, values: dict[str, float]
+) -> None:
+    """Not "the same labelset": each of the two is one series only under its own type."""
+    assert {get(labels, "r"): v for labels, v in p.instant(query, NOW_S).items()} == values
+    function = query.partition("(")[0]
+    assert (
+        f"{function}() of two types under the same labels: 1 series of the histogram are left out;"
+        " __type__ picks one"
+    ) in infos(p, query)
+    assert p.instant("present_over_time(call[1m])", NOW_S).keys() == {(("r", "a"),), (("r", "b"),)}
+    assert p.instant("absent_over_time(call[1m])", NOW_S) == {}
+
+
 def test_two_floats_of_the_same_labels_cannot_both_be_shown_and_it_says_so(p: Pipeline) -> None:
     assert list(p.instant("twin", NOW_S).values()) == [1.0]
     [info] = infos(p, "twin")
