@@ -72,7 +72,8 @@ class BadMessageError(ValueError):
 def parse(body: bytes, *, key: str, created_ms: int, latest_s: int, max_messages: int) -> Parsed:
     """The units of a request: one per (org, project, retention), in the order they first came.
 
-    `key` names the request for ever: the same key always means the same messages. Raises MessagesError.
+    `key` names the request for ever: the same key always means the same messages. It is the sender's own, so
+    the tenant is part of a unit's identity: who else uses that key sends something else. Raises MessagesError.
     """
     raws = _split(body)
     if len(raws) > max_messages:
@@ -205,7 +206,7 @@ class _Builder:
     def unit(self, key: str, number: int, created_ms: int, tenant: tuple[int, int, int]) -> Unit:
         org_id, project_id, retention_days = tenant
         frame = Frame(
-            agent=f"messages/{key}",
+            agent=f"messages/{org_id}:{project_id}/{key}",
             epoch=0,
             sequence=number,
             created_ms=created_ms,

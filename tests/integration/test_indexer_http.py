@@ -200,6 +200,11 @@ async def test_messages_with_an_idempotency_key_count_once(indexer: Indexer, tot
     for _ in range(2):
         assert (await indexer.post("/v1/messages", json=[MESSAGE]))[0] == 200
     assert total() == 6
+    other = {**MESSAGE, "org_id": 9}  # that it numbers its requests alike is its own business
+    assert (await indexer.post("/v1/messages", json=[other], headers={"Idempotency-Key": "order-7"}))[
+        0
+    ] == 200
+    assert total() == 8
     too_long = {"Idempotency-Key": "x" * 201}
     assert (await indexer.post("/v1/messages", json=[MESSAGE], headers=too_long))[0] == 400
 

@@ -58,7 +58,16 @@ def test_names_and_tags_as_strings() -> None:
 def test_one_unit_per_tenant_and_retention() -> None:
     parsed = of(SEED, {**SEED, "org_id": 5}, SEED, {**SEED, "retention_days": 30})
     assert [u.frame.rows for u in parsed.units] == [2, 1, 1]
-    assert [u.identity for u in parsed.units] == ["messages/k/0/0", "messages/k/0/1", "messages/k/0/2"]
+    assert [u.identity for u in parsed.units] == [
+        f"messages/{tenant}/k/0/{number}" for number, tenant in enumerate(("1:2", "5:2", "1:2"))
+    ]
+
+
+def test_a_key_is_of_its_tenant() -> None:
+    """Two tenants who number their requests alike send different messages, and both count."""
+    tenants = [{"org_id": 1}, {"org_id": 9}, {"org_id": 1, "project_id": 9}]
+    identities = {of({**SEED, **tenant}).units[0].identity for tenant in tenants}
+    assert len(identities) == len(tenants)
 
 
 def test_same_key_same_units() -> None:
