@@ -72,8 +72,8 @@ class BadMessageError(ValueError):
 def parse(body: bytes, *, key: str, created_ms: int, latest_s: int, max_messages: int) -> Parsed:
     """The units of a request: one per (org, project, retention), in the order they first came.
 
-    `key` names the request for ever: the same key always means the same messages. It is the sender's own, so
-    the tenant is part of a unit's identity: who else uses that key sends something else. Raises MessagesError.
+    `key` names the request for ever: the same key always means the same messages. The tenant is
+    part of a unit's identity: who else uses that key sends something else. Raises MessagesError.
     """
     raws = _split(body)
     if len(raws) > max_messages:
