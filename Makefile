@@ -10,8 +10,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/e2e/node
-# The agent's native core, which installing compiles (and goes on without where it cannot).
-NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h)
+# What is compiled by installing (which goes on without where it cannot): the agent's core, the API's rows.
+NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h shim/http/native/*.pyx shim/http/native/*.pxi)
 PYTEST_ARGS ?=
 EXECUTIONS ?= 1000000
 # Of both: -e, so that the tree is what runs.
@@ -79,4 +79,4 @@ $(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf agent/native/*.so agent/native/core.c $(VENV) build dist *.egg-info $(NODE)/node_modules
+	rm -rf {agent,shim/http}/native/*.so agent/native/core.c shim/http/native/points.c $(VENV) build dist *.egg-info $(NODE)/node_modules

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -15,12 +16,21 @@ from shim.http import params as p
 from shim.http.context import CONTEXT, Context
 from shim.http.encode import encode
 from shim.http.request import params_of, tenant_of
-from shim.http.respond import TRUNCATED, success
+from shim.http.respond import TRUNCATED, json_response, success
 from shim.values import Scalar, Vector
 
 _PREFIX = 'invalid parameter "query": '
 #: Points of an answer that is written here, in the event loop: some tenths of a millisecond.
 _AT_ONCE_POINTS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """When a query came, had its turn, and was evaluated (time.perf_counter())."""
+
+    asked_s: float
+    began_s: float
+    evaluated_s: float
 
 
 async def instant(request: web.Request) -> web.Response:
@@ -66,18 +76,28 @@ async def _run(context: Context, options: QueryOptions, ask: Callable[[], Awaita
         except BadData as e:
             raise BadData(str(e) if str(e).startswith("invalid parameter") else _PREFIX + str(e)) from None
         evaluated = time.perf_counter()
+        clock = _Clock(asked, began, evaluated)
         if _is_small(found):
-            encoded = encode(found, options.limit)
+            body, truncated = _written(found, options, clock)
         else:
-            encoded = await context.blocking(encode, found, options.limit)
+            body, truncated = await context.blocking(_written, found, options, clock)
+    if truncated:
+        context.metrics.truncated.labels("query").inc()
+    return json_response(body)
+
+
+def _written(found: Answer, options: QueryOptions, clock: _Clock) -> tuple[bytes, bool]:
+    """The body of the answer, and whether a limit cut it."""
+    encoded = encode(found, options.limit)
     warnings = list(found.notes.warnings)
     if encoded.truncated:
         warnings.append(TRUNCATED)
-        context.metrics.truncated.labels("query").inc()
-    data = b'{"resultType":"%b","result":%b' % (encoded.result_type.encode(), encoded.result)
+    data = [b'{"resultType":"%b","result":' % encoded.result_type.encode(), *encoded.parts]
     if options.stats:
-        data += b',"stats":' + msgspec.json.encode(_stats(found, asked, began, evaluated))
-    return success(data + b"}", warnings=warnings, infos=found.notes.infos, explain=found.explain)
+        data.append(b',"stats":' + msgspec.json.encode(_stats(found, clock)))
+    data.append(b"}")
+    body = success(data, warnings=warnings, infos=found.notes.infos, explain=found.explain)
+    return body, encoded.truncated
 
 
 def _is_small(found: Answer) -> bool:
@@ -88,16 +108,16 @@ def _is_small(found: Answer) -> bool:
     return isinstance(value, Vector | Scalar) and value.values.size <= _AT_ONCE_POINTS
 
 
-def _stats(found: Answer, asked: float, began: float, evaluated: float) -> dict[str, Any]:
+def _stats(found: Answer, clock: _Clock) -> dict[str, Any]:
     """Prometheus' fields, in seconds; what the engine measured itself goes over what is measured here."""
     now = time.perf_counter()
     timings = {
-        "evalTotalTime": evaluated - began,
-        "resultSortTime": now - evaluated,
+        "evalTotalTime": clock.evaluated_s - clock.began_s,
+        "resultSortTime": now - clock.evaluated_s,
         "queryPreparationTime": 0.0,
-        "innerEvalTime": evaluated - began,
-        "execQueueTime": began - asked,
-        "execTotalTime": now - asked,
+        "innerEvalTime": clock.evaluated_s - clock.began_s,
+        "execQueueTime": clock.began_s - clock.asked_s,
+        "execTotalTime": now - clock.asked_s,
     }
     samples = {"totalQueryableSamples": 0, "peakSamples": 0}
     own = dict(found.stats or {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -47,22 +47,26 @@ class StoreUnavailableError(QueryError):
 
 
 def success(
-    data: bytes, *, warnings: Sequence[str] = (), infos: Sequence[str] = (), explain: Any = None
-) -> web.Response:
-    """The envelope around data that is JSON already."""
-    parts = [b'{"status":"success","data":', data]
+    data: Iterable[bytes], *, warnings: Sequence[str] = (), infos: Sequence[str] = (), explain: Any = None
+) -> bytes:
+    """The envelope around data that is JSON already, in parts."""
+    parts = [b'{"status":"success","data":', *data]
     for name, notes in ((b"warnings", warnings), (b"infos", infos)):
         if notes:
             parts.append(b',"%b":%b' % (name, _encoder.encode(list(notes))))
     if explain is not None:
         parts.append(b',"explain":%b' % _encoder.encode(explain))
     parts.append(b"}")
-    return web.Response(body=b"".join(parts), content_type="application/json")
+    return b"".join(parts)
+
+
+def json_response(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
 
 
 def answer(data: Any, *, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> web.Response:
     """The envelope around a plain Python value."""
-    return success(_encoder.encode(data), warnings=warnings, infos=infos)
+    return json_response(success((_encoder.encode(data),), warnings=warnings, infos=infos))
 
 
 def failure(error: QueryError) -> web.Response:
