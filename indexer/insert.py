@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
-from indexer.columns import Block, FrameRows, cut, join, resolve, series_rows, sort
+from indexer.columns import Block, FrameRows, cut, folds, join, resolve, series_rows, sort
 from indexer.schema.tables import KINDS, Kind
 from indexer.series import SeriesRegistry, U64s
 from indexer.store import Store
@@ -59,7 +59,11 @@ class Inserter:
                 rows = len(block["series_id"])
                 with self._announced(kind, block, first):
                     self._store.insert(
-                        f"ingest_{kind}", block, token=f"{token}/{kind}/{number}", coalesce=self._coalesce
+                        f"ingest_{kind}",
+                        block,
+                        token=f"{token}/{kind}/{number}",
+                        coalesce=self._coalesce,
+                        fold=folds(block),
                     )
                 written += rows
                 if self.on_insert is not None:

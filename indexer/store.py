@@ -141,17 +141,20 @@ class Store:
         *,
         token: str | None = None,
         coalesce: bool = False,
+        fold: bool = True,
     ) -> None:
         """Insert one block; when this returns it is stored. Raises StoreError.
 
         `token`: the block's name for deduplication, over the materialized views too; the same token must
         always come with the same rows. `coalesce`: let the server gather inserts of many clients (async
-        insert; it still waits until they are stored).
+        insert; it still waits until they are stored). `fold`: rows of the same key become one before they are
+        written; without it they are written as they are, and become one when parts are merged.
         """
         block = encode_block(columns)
         settings: dict[str, Any] = {
             "async_insert": int(coalesce),
             "max_partitions_per_insert_block": 0,  # late data may touch many days; retention bounds them
+            "optimize_on_insert": int(fold),
         }
         if coalesce:
             settings |= {"wait_for_async_insert": 1, "async_insert_deduplicate": 1}

@@ -45,10 +45,16 @@ class TimedStore(Store):
         self.thread_s = 0.0  # of the calling thread alone
 
     def insert(
-        self, table: str, columns: Mapping[str, Column], *, token: str | None = None, coalesce: bool = False
+        self,
+        table: str,
+        columns: Mapping[str, Column],
+        *,
+        token: str | None = None,
+        coalesce: bool = False,
+        fold: bool = True,
     ) -> None:
         start, thread_start = time.process_time(), time.thread_time()
-        super().insert(table, columns, token=token, coalesce=coalesce)
+        super().insert(table, columns, token=token, coalesce=coalesce, fold=fold)
         self.cpu_s[table] += time.process_time() - start
         self.thread_s += time.thread_time() - thread_start
         self.rows_in[table] += len(next(iter(columns.values())))

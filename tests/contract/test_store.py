@@ -143,6 +143,20 @@ def test_insert_repeated_with_its_token_changes_nothing(any_store: Store) -> Non
     assert totals(any_store) == [6] * 4
 
 
+def test_rows_that_are_not_folded_are_written_as_they_are(any_store: Store) -> None:
+    block = counters([1, 2, 3])
+    block["series_id"] = np.array([7, 7, 8], "u8")
+    for _ in range(2):
+        any_store.insert("ingest_counters", block, token="as they are", fold=False)
+    assert totals(any_store) == [6] * 4
+    for granularity in GRANULARITIES:
+        assert any_store.rows(
+            f"SELECT series_id, sum(value) FROM counters_{granularity.name} GROUP BY series_id ORDER BY 1"
+        ) == [(7, 3.0), (8, 3.0)]
+    any_store.insert("ingest_counters", block, token="folded")
+    assert totals(any_store) == [12] * 4
+
+
 def test_insert_over_many_partitions_repeated(any_store: Store) -> None:
     block = counters([1.0] * 150)
     block["bucket"] = (NOW_S - np.arange(150) * 86_400).astype("u4")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from agent.frame import Frame, FrameError
-from indexer.columns import KEEP, Block, check, cut, join, ranges, resolve, series_rows, sort
+from indexer.columns import KEEP, Block, check, cut, folds, join, ranges, resolve, series_rows, sort
 from indexer.native import Ragged
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
@@ -149,6 +149,16 @@ def test_sort_brings_rows_into_the_order_of_the_keys() -> None:
     assert isinstance(values, np.ndarray)
     assert np.array_equal(member.lengths, lengths[values.astype(int)])
     assert np.array_equal(member.values, np.repeat(values, member.lengths).astype("u8"))
+
+
+def test_a_block_folds_where_series_come_again() -> None:
+    once: Block = {"series_id": np.arange(100, dtype=np.uint64)}
+    assert not folds(once)
+    seldom: Block = {"series_id": np.minimum(np.arange(100), 95).astype(np.uint64)}  # four of a hundred
+    assert not folds(seldom)
+    twice: Block = {"series_id": np.arange(100, dtype=np.uint64) // 2}
+    assert folds(twice)
+    assert not folds({"series_id": np.zeros(0, np.uint64)})
 
 
 KEYS = ("org_id", "project_id", "metric_id", "series_id", "bucket")
