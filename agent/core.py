@@ -180,6 +180,7 @@ def open_core(settings: AgentSettings, mapper: Mapper | None, wake: Callable[[],
             log.warning("core", core="python", reason=e)
         else:
             log.info("core", core="native")
+            native.settle_allocator()
             core: Core = native.NativeCore(settings, mapper, wake)
             return core
     else:

@@ -3,34 +3,24 @@
 Owns how RE2 is asked: all expressions at once which of them match, then the one that holds what it captured.
 RE2 and not Python's `re`, because names come from whoever can send a packet: an expression of
 statsd_exporter's README takes `re` seconds for one name of 512 bytes, others hours. RE2 never goes back in
-the text, and its syntax is that of statsd_exporter (Go's). Imported only where a mapping is set.
+the text, and its syntax is that of statsd_exporter (Go's). Imported only where a rule has one: RE2 is
+memory, and time at the start.
 
 Pure; thread-safe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-import msgspec
 import re2
+
+from agent.mapping import Expression, ExpressionError
 
 #: What RE2 may take for one expression, and for all expressions of a file together.
 MAX_EXPRESSION_BYTES: Final = 8 << 20
 MAX_SET_BYTES: Final = 64 << 20
-
-
-class ExpressionError(ValueError):
-    """No regular expression, or more than fits the bounds; the text says what is wrong."""
-
-
-class Expression(msgspec.Struct, frozen=True):
-    """One expression: its text, the number of its groups, and the numbers of those with names."""
-
-    text: str
-    groups: int
-    names: Mapping[str, int]
 
 
 def parse(text: str) -> Expression:

@@ -30,7 +30,7 @@ import enum
 import re
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -40,7 +40,7 @@ from agent.line import Head, Kind, Limits, Skip
 from agent.template import Template, expand
 
 if TYPE_CHECKING:
-    from agent.expressions import Expression, Expressions
+    from agent.expressions import Expressions
 
 
 class Result(enum.Enum):
@@ -50,6 +50,18 @@ class Result(enum.Enum):
     DROPPED = "dropped"
     UNMAPPED = "unmapped"
     ERROR = "error"  # the name came out empty, or name or tags too long or too many
+
+
+class ExpressionError(ValueError):
+    """No regular expression, or more than fits the bounds; the text says what is wrong."""
+
+
+class Expression(msgspec.Struct, frozen=True):
+    """A regular expression: its text, the number of its groups, and the numbers of those with names."""
+
+    text: str
+    groups: int
+    names: Mapping[str, int]
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,12 +20,10 @@ from typing import Any, Final, NoReturn
 import msgspec
 import yaml
 
-from agent import expressions
 from agent.config import ConfigError
-from agent.expressions import Expression, ExpressionError
 from agent.glob import Globs, problem
 from agent.line import Kind, Limits
-from agent.mapping import Mapper, Rule
+from agent.mapping import Expression, ExpressionError, Mapper, Rule
 from agent.template import Template, for_glob, for_regex, unknown_references
 
 MAX_FILE_BYTES: Final = 4 << 20
@@ -179,6 +177,8 @@ def _matcher(
             reader.fail(node, f"{where}: match: {wrong}")
         stars = match.split(".").count("*")
         return None, lambda text: for_glob(text, stars)
+    from agent import expressions  # not where all rules are globs: it is memory, and time at the start
+
     try:
         expression = expressions.parse(match)
     except ExpressionError as e:

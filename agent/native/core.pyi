@@ -21,6 +21,8 @@ class Stats(msgspec.Struct, frozen=True):
     clamped_future: int
     early_flushes: int
 
+def settle_allocator() -> None: ...
+
 class NativeReceiver:
     behind: bool
     @property

@@ -67,6 +67,7 @@ cdef extern from "scan.h" nogil:
     void total_most(uint64_t *, uint64_t)
     uint64_t total_now(const uint64_t *)
     uint64_t monotonic_ns()
+    void keep_large_buffers_apart()
     void give_memory_back()
 
 cdef extern from "<string.h>" nogil:
@@ -142,6 +143,11 @@ _REASONS = tuple(Reason)[:REASONS]
 _SKIPS = (Skip.EVENT, Skip.SERVICE_CHECK, Skip.MAPPING)
 _IGNORED = tuple(Ignored)
 _STYLES = {"influx": INFLUX, "librato": LIBRATO, "signalfx": SIGNALFX}
+
+
+def settle_allocator():
+    """Tells the C library how this process uses memory; for an agent's own process, before it is busy."""
+    keep_large_buffers_apart()
 
 
 class Stats(msgspec.Struct, frozen=True):

@@ -137,6 +137,15 @@ static inline void total_most(uint64_t *total, uint64_t value) { /* raised to th
 }
 static inline uint64_t total_now(const uint64_t *total) { return __atomic_load_n(total, __ATOMIC_RELAXED); }
 
+/* Buffers of 128 KiB and more (columns, frames) are mapped, and leave with their last use. That is where glibc
+ * begins, too, but each one that is freed raises its bound: they would end up among the series, in memory that
+ * cannot be given back. */
+static inline void keep_large_buffers_apart(void) {
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+#endif
+}
+
 /* free() keeps what it gets for later; this returns it to the system, where the C library can. */
 static inline void give_memory_back(void) {
 #if defined(__GLIBC__)

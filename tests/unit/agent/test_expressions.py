@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agent import expressions
-from agent.expressions import ExpressionError, Expressions, parse
+from agent.expressions import Expressions, parse
+from agent.mapping import ExpressionError
 
 
 def captures(text: str, name: str) -> tuple[str, ...] | None:
