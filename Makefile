@@ -10,8 +10,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/e2e/node
-# What is compiled by installing (which goes on without where it cannot): the agent's core, the API's rows.
-NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h shim/http/native/*.pyx shim/http/native/*.pxi)
+# What is compiled by installing (which goes on without where it cannot): the agent's core, the indexer's
+# cache of ids, the API's rows.
+NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h indexer/strings/native/*.pyx \
+  shim/http/native/*.pyx shim/http/native/*.pxi)
 PYTEST_ARGS ?=
 EXECUTIONS ?= 1000000
 # Of both: -e, so that the tree is what runs.
@@ -79,4 +81,4 @@ $(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf {agent,shim/http}/native/*.so agent/native/core.c shim/http/native/points.c $(VENV) build dist *.egg-info $(NODE)/node_modules
+	rm -rf {agent,indexer/strings,shim/http}/native/*.so agent/native/core.c indexer/strings/native/table.c shim/http/native/points.c $(VENV) build dist *.egg-info $(NODE)/node_modules

@@ -26,7 +26,7 @@ from indexer.schema import migrate
 from indexer.series import SeriesRegistry
 from indexer.settings import Settings
 from indexer.store import Store, StoreError, embedded_path, open_store
-from indexer.strings.cache import LruCache, RedisCache, StringCache
+from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from indexer.writer import FrameWriter, JournalWriter
@@ -66,7 +66,7 @@ class IndexerService:
         self.port = int(port)
         self._store = store
         self._owns_store = store is None
-        self._lru = LruCache(settings.bounds.cached_strings)
+        self._lru = open_near_cache(settings.bounds.cached_strings)
         self._redis = RedisCache(settings.redis_url, "ingest") if settings.redis_url else None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-service")
         self._journal: Journal | None = None

@@ -13,9 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import md5
-from typing import Literal, Protocol
+from itertools import repeat
+from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import redis
+
+from indexer.strings.keys import cache_keys
 
 Namespace = Literal["ingest", "query"]
 
@@ -37,6 +42,30 @@ class StringCache(Protocol):
     def delete(self, key: str) -> None: ...
 
 
+@runtime_checkable
+class NearCache(StringCache, Protocol):
+    """A cache in the process: whole columns of an agent's strings, 100,000 in a bucket, go through it."""
+
+    dropped: int
+
+    def __len__(self) -> int: ...
+
+    def find(self, org_id: int, strings: list[str]) -> npt.NDArray[np.uint64]:
+        """The ids of strings of an org in their order, 0 for a miss."""
+
+    def put(self, org_id: int, strings: list[str], ids: Sequence[int]) -> None:
+        """Keep the ids of strings of an org, in the same order."""
+
+
+def open_near_cache(max_entries: int) -> NearCache:
+    """The near cache that is compiled (an eighth of the CPU a string, and of the memory less than a third), or the one that is not."""
+    try:
+        from indexer.strings.native.table import NativeCache
+    except ImportError:  # not compiled
+        return LruCache(max_entries)
+    return NativeCache(max_entries)
+
+
 class LruCache:
     """At most `max_entries` ids, the ones not used for long dropped first.
 
@@ -56,16 +85,19 @@ class LruCache:
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def get_list(self, keys: Sequence[str]) -> list[int | None]:
-        """What get_many answers, in the order of the keys: without a dict, for whole columns of strings."""
+    def find(self, org_id: int, strings: list[str]) -> npt.NDArray[np.uint64]:
+        keys = cache_keys(org_id, strings)
         with self._lock:
-            found = list(map(self._young.get, keys))
-            if self._old and None in found:
+            found = list(map(self._young.get, keys, repeat(0)))
+            if self._old and 0 in found:
                 for at, value in enumerate(found):
-                    if value is None and (older := self._old.pop(keys[at], None)) is not None:
+                    if value == 0 and (older := self._old.pop(keys[at], None)) is not None:
                         found[at] = older
                         self._put(keys[at], older)
-            return found
+        return np.array(found, np.uint64)
+
+    def put(self, org_id: int, strings: list[str], ids: Sequence[int]) -> None:
+        self.set_many(dict(zip(cache_keys(org_id, strings), ids, strict=True)))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
         with self._lock:

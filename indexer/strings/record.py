@@ -8,12 +8,11 @@ Sync and thread-safe. Source: Sentry's string indexer (bulk_record in three step
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence, Set
-from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
 
-from indexer.strings.cache import LruCache, StringCache
+from indexer.strings.cache import NearCache, StringCache
 from indexer.strings.ids import STATIC_IDS, STATIC_STRINGS
 from indexer.strings.keys import FetchType, KeyCollection, KeyResults, cache_keys
 from indexer.strings.store import IdStore
@@ -66,34 +65,35 @@ class StringIndexer:
         """The id of one string, created where there was none. Raises StoreError."""
         return self.bulk_record({org_id: {string}})[org_id][string]
 
-    def record_array(self, org_id: int, strings: Sequence[str]) -> npt.NDArray[np.uint64]:
+    def record_array(self, org_id: int, strings: list[str]) -> npt.NDArray[np.uint64]:
         """The ids of strings in their order, as uint64. Raises StoreError."""
         return self.record_columns([(org_id, strings)])[0]
 
-    def record_columns(self, columns: Sequence[tuple[int, Sequence[str]]]) -> list[npt.NDArray[np.uint64]]:
+    def record_columns(self, columns: Sequence[tuple[int, list[str]]]) -> list[npt.NDArray[np.uint64]]:
         """For each (org, strings) the ids in their order, as uint64, recorded together. Raises StoreError.
 
         As bulk_record, but what the nearest cache knows costs one look-up: an agent sends the strings of
         100,000 series again and again, a bucket's rows are no more than its strings, and what bulk_record
         builds on its way (sets, dicts, results of each step) took four times the INSERT.
         """
-        near = self._caches[0] if self._caches else None
-        found: list[list[int | None]] = []
+        near = next((c for c in self._caches[:1] if isinstance(c, NearCache)), None)
+        found: list[npt.NDArray[np.uint64]] = []
         wanted: dict[int, set[str]] = {}
         for org_id, strings in columns:
-            ids: list[int | None] = [None] * len(strings)
-            if isinstance(near, LruCache):
-                ids = near.get_list(cache_keys(org_id, strings))
-            unknown = [strings[at] for at in _gaps(ids)]
+            ids = near.find(org_id, strings) if near else np.zeros(len(strings), np.uint64)
+            unknown = _gaps(ids)
             if unknown:
-                wanted.setdefault(org_id, set()).update(unknown)
+                wanted.setdefault(org_id, set()).update(strings[at] for at in unknown)
             self.fetched[FetchType.CACHE_HIT] += len(ids) - len(unknown)
             found.append(ids)
         recorded = self.bulk_record(wanted) if wanted else {}
         for (org_id, strings), ids in zip(columns, found, strict=True):
-            for at in _gaps(ids):
-                ids[at] = recorded[org_id][strings[at]]
-        return [np.array(ids, np.uint64) for ids in found]
+            if unknown := _gaps(ids):
+                ids[unknown] = [recorded[org_id][strings[at]] for at in unknown]
+        if near:
+            for org_id, by_string in recorded.items():  # also what no step puts there: well-known strings
+                near.put(org_id, list(by_string), list(by_string.values()))
+        return found
 
     # Looking up
 
@@ -138,13 +138,9 @@ class StringIndexer:
                 cache.set_many(named)
 
 
-def _gaps(ids: Sequence[int | None]) -> list[int]:
-    """Where None is."""
-    gaps: list[int] = []
-    with suppress(ValueError):  # not in the rest
-        while True:
-            gaps.append(ids.index(None, gaps[-1] + 1 if gaps else 0))
-    return gaps
+def _gaps(ids: npt.NDArray[np.uint64]) -> list[int]:
+    """Where no id is."""
+    return np.flatnonzero(ids == 0).tolist()
 
 
 def _static(keys: KeyCollection) -> KeyResults:

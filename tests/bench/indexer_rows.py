@@ -30,7 +30,7 @@ from indexer.schema import GRANULARITIES, Retention, migrate
 from indexer.series import SeriesRegistry
 from indexer.settings import Settings
 from indexer.store import Store, open_store
-from indexer.strings.cache import LruCache
+from indexer.strings.cache import open_near_cache
 from indexer.strings.ids import string_id
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
@@ -116,7 +116,7 @@ class Pipeline:
     """The indexer's path without its HTTP server."""
 
     def __init__(self, store: Store, journal: Journal) -> None:
-        strings = StringIndexer(ClickHouseIdStore(store), [LruCache(1_000_000)])
+        strings = StringIndexer(ClickHouseIdStore(store), [open_near_cache(1_000_000)])
         self.inserter = Inserter(store, strings, SeriesRegistry(2_000_000))
         self.journal = journal
 

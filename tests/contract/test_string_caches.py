@@ -1,24 +1,42 @@
-"""What every string cache does: the LRU and a real Redis."""
+"""What every string cache does: the two near ones and a real Redis."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import md5
 
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
-from indexer.strings.cache import LruCache, RedisCache, StringCache, make_cache_key
+from indexer.strings.cache import (
+    LruCache,
+    NearCache,
+    RedisCache,
+    StringCache,
+    make_cache_key,
+    open_near_cache,
+)
 from indexer.strings.keys import FetchType
+from indexer.strings.native.table import NativeCache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import MemoryIdStore
 from tests.support.redis_server import RedisServer
 
+OpenNear = Callable[[int], NearCache]
 
-@pytest.fixture(params=["lru", "redis"])
+
+@pytest.fixture(params=[LruCache, NativeCache])
+def open_near(request: pytest.FixtureRequest) -> OpenNear:
+    opener: OpenNear = request.param
+    return opener
+
+
+@pytest.fixture(params=["lru", "native", "redis"])
 def cache(request: pytest.FixtureRequest) -> Iterator[StringCache]:
-    if request.param == "lru":
-        yield LruCache(100)
+    if request.param != "redis":
+        yield (LruCache if request.param == "lru" else NativeCache)(100)
         return
     shared = RedisCache(request.getfixturevalue("redis_server").url, "ingest")
     yield shared
@@ -51,8 +69,14 @@ def test_delete(cache: StringCache) -> None:
     assert cache.get_many(["1:a", "1:b"]) == {"1:a": None, "1:b": 6}
 
 
-def test_lru_keeps_to_its_bound_and_what_is_used() -> None:
-    cache = LruCache(10)
+def test_the_compiled_cache_is_the_one_in_use() -> None:
+    assert isinstance(open_near_cache(10), NativeCache)
+    assert isinstance(NativeCache(10), NearCache)
+    assert isinstance(LruCache(10), NearCache)
+
+
+def test_a_near_cache_keeps_to_its_bound_and_what_is_used(open_near: OpenNear) -> None:
+    cache = open_near(10)
     for i in range(1000):
         cache.set_many({f"1:{i}": i + 1})
         assert len(cache) <= 10
@@ -61,9 +85,63 @@ def test_lru_keeps_to_its_bound_and_what_is_used() -> None:
     assert cache.get_many(["1:999", "1:500"]) == {"1:999": 1000, "1:500": None}
 
 
-def test_lru_of_nothing() -> None:
+def test_a_near_cache_of_nothing(open_near: OpenNear) -> None:
     with pytest.raises(ValueError, match="fewer than 2"):
-        LruCache(1)
+        open_near(1)
+
+
+def test_a_near_cache_finds_columns_of_strings(open_near: OpenNear) -> None:
+    cache = open_near(10_000)
+    strings = [f"host-{i}" + "x" * (i % 70) for i in range(1000)] + ["", "ü", "a:b", "\ud800"]
+    ids = list(range(1, len(strings) + 1))
+    cache.put(7, strings, ids)
+    assert cache.find(7, [*reversed(strings), "unknown"]).tolist() == [*reversed(ids), 0]
+    assert cache.find(8, strings).tolist() == [0] * len(strings)
+    assert cache.find(7, []).tolist() == []
+    assert cache.get_many(["7:a:b", "7:", "7:x"]) == {"7:a:b": ids[-2], "7:": ids[-4], "7:x": None}
+    with pytest.raises(ValueError, match=r"shorter|longer|different"):
+        cache.put(7, ["a", "b"], [1])
+
+
+def test_texts_that_differ_by_little_have_entries_of_their_own(open_near: OpenNear) -> None:
+    """Every length across the hash's strides, and a change of every byte."""
+    cache = open_near(100_000)
+    texts = ["a" * size for size in range(100)]
+    texts += ["a" * at + "b" + "a" * (size - at - 1) for size in range(1, 60) for at in range(size)]
+    cache.put(1, texts, range(1, len(texts) + 1))
+    assert cache.find(1, texts).tolist() == list(range(1, len(texts) + 1))
+    assert len(cache) == len(texts)
+
+
+@given(
+    st.integers(2, 40),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["put", "find", "delete"]),
+            st.lists(st.integers(0, 30), max_size=12),
+        ),
+        max_size=60,
+    ),
+)
+def test_a_near_cache_may_lose_and_never_lies(max_entries: int, steps: list[tuple[str, list[int]]]) -> None:
+    for cache in (LruCache(max_entries), NativeCache(max_entries)):
+        there: dict[str, int] = {}
+        for number, (step, keys) in enumerate(steps):
+            strings = [f"s{k}" for k in keys]
+            if step == "put":
+                ids = [number * 100 + k + 1 for k in keys]
+                cache.put(1, strings, ids)
+                there.update(zip(strings, ids, strict=True))
+            elif step == "delete":
+                for string in strings:
+                    cache.delete(f"1:{string}")
+                    there.pop(string, None)
+            else:
+                for string, found in zip(strings, cache.find(1, strings).tolist(), strict=True):
+                    assert found in (0, there.get(string, 0))
+            assert len(cache) <= max_entries
+            if len(there) < max_entries // 2 and not cache.dropped:
+                assert cache.find(1, list(there)).tolist() == list(there.values())
 
 
 def test_redis_namespaces_are_apart(redis_server: RedisServer) -> None:
