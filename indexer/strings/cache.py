@@ -58,7 +58,7 @@ class NearCache(StringCache, Protocol):
 
 
 def open_near_cache(max_entries: int) -> NearCache:
-    """The near cache that is compiled (an eighth of the CPU a string, and of the memory less than a third), or the one that is not."""
+    """The compiled one, which takes an eighth of the CPU a string, or the one in Python."""
     try:
         from indexer.strings.native.table import NativeCache
     except ImportError:  # not compiled
