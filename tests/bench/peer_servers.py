@@ -34,15 +34,29 @@ _LOAD_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """Series of one metric as peers store them: a sample of each in each bucket."""
+
+    metric: str
+    labels: Sequence[dict[str, str]]
+    values: npt.NDArray[np.float64]  # (series, buckets)
+    seconds: int = BUCKET_S  # when a bucket's sample is taken, after the bucket's start
+
+    @property
+    def times_s(self) -> npt.NDArray[np.int64]:
+        return START_S + self.seconds + BUCKET_S * np.arange(self.values.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
-    """The samples: what an agent sends, and the same as running totals."""
+    """The samples: what an agent sends, and what a scraper of the same would have seen."""
 
     frames: Sequence[bytes]
-    labels: Sequence[dict[str, str]]
-    totals: npt.NDArray[np.float64]  # (series, buckets), at the end of each bucket
+    families: Sequence[Family]
 
     @staticmethod
     def of(series: int, hours: int) -> Load:
+        """Counters: deltas, and the same as running totals at the end of each bucket."""
         frames = list(counter_frames(series * _BUCKETS_A_FRAME, hours * 12, series))
         deltas = []
         labels: list[dict[str, str]] = []
@@ -54,15 +68,11 @@ class Load:
                 tags = np.frombuffer(frame.series.tag_value, "<u4").reshape(series, -1).tolist()
                 names = ("host", "route", "status")
                 labels = [dict(zip(names, (frame.strings[i] for i in row), strict=True)) for row in tags]
-        return Load(frames, labels, np.cumsum(np.concatenate(deltas), axis=0).T)
-
-    @property
-    def times_s(self) -> npt.NDArray[np.int64]:
-        return START_S + BUCKET_S * np.arange(1, self.totals.shape[1] + 1)
+        return Load(frames, [Family(METRIC, labels, np.cumsum(np.concatenate(deltas), axis=0).T)])
 
     @property
     def samples(self) -> int:
-        return self.totals.size
+        return sum(family.values.size for family in self.families)
 
 
 class Server:
@@ -75,6 +85,10 @@ class Server:
         address = urllib.parse.urlsplit(url)
         assert address.hostname is not None
         self._connection = http.client.HTTPConnection(address.hostname, address.port, timeout=300)
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name.startswith("meterhouse")
 
     def cpu_s(self) -> float:
         """User and system time of the process, all threads; steps of 10 ms, so sum over many requests."""
@@ -111,9 +125,11 @@ class Query:
     parameters: dict[str, int]
     over: str
     day: bool = False  # an aggregation over the whole day
+    of_peers: str = ""  # how the others are asked for it, where they have other series
 
     def ask(self, server: Server) -> tuple[float, bytes]:
-        return server.ask(self.path, {"query": self.text, **self.parameters})
+        text = self.text if server.is_ours else self.of_peers or self.text
+        return server.ask(self.path, {"query": text, **self.parameters})
 
     def earlier(self, seconds: int) -> Query:
         """The same over a time that lies before: what a dashboard does that moves on, looked at backwards."""
@@ -225,25 +241,34 @@ class Peers:
 
 
 def _write_open_metrics(out: IO[str], load: Load) -> None:
-    names = [
-        METRIC + "{" + ",".join(f'{k}="{v}"' for k, v in labels.items()) + "} " for labels in load.labels
-    ]
-    for time_s, values in zip(load.times_s.tolist(), load.totals.T.tolist(), strict=True):
-        out.write("".join(f"{name}{value:.0f} {time_s}\n" for name, value in zip(names, values, strict=True)))
+    for family in load.families:
+        names = [
+            family.metric + "{" + ",".join(f'{k}="{v}"' for k, v in labels.items()) + "} "
+            for labels in family.labels
+        ]
+        for time_s, values in zip(family.times_s.tolist(), family.values.T.tolist(), strict=True):
+            out.write("".join(f"{n}{v:.17g} {time_s}\n" for n, v in zip(names, values, strict=True)))
     out.write("# EOF\n")
 
 
 def _import_lines(load: Load) -> Iterator[bytes]:
     """VictoriaMetrics' JSON lines, 50 series at a time."""
-    times_ms = (load.times_s * 1000).tolist()
-    for begin in range(0, len(load.labels), 50):
-        lines = [
-            json.dumps({"metric": {"__name__": METRIC, **labels}, "values": values, "timestamps": times_ms})
-            for labels, values in zip(
-                load.labels[begin : begin + 50], load.totals[begin : begin + 50].tolist(), strict=True
-            )
-        ]
-        yield "\n".join(lines).encode()
+    for family in load.families:
+        times_ms = (family.times_s * 1000).tolist()
+        for begin in range(0, len(family.labels), 50):
+            some = slice(begin, begin + 50)
+            series = zip(family.labels[some], family.values[some].tolist(), strict=True)
+            lines = [
+                json.dumps(
+                    {
+                        "metric": {"__name__": family.metric, **labels},
+                        "values": values,
+                        "timestamps": times_ms,
+                    }
+                )
+                for labels, values in series
+            ]
+            yield "\n".join(lines).encode()
 
 
 def _post(url: str, body: bytes, content_type: str) -> None:

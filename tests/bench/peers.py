@@ -115,11 +115,11 @@ def level(body: bytes) -> float:
     return sum(float(value) for _, value in points)
 
 
-def compare(query: Query, servers: Sequence[Server]) -> None:
+def compare(query: Query, servers: Sequence[Server], tolerance: float = _TOLERANCE) -> None:
     """Fails when a server answers something else."""
     levels = {s.name: level(query.ask(s)[1]) for s in servers}
     ours = levels["meterhouse"]
-    assert all(abs(v - ours) <= _TOLERANCE * abs(ours) for v in levels.values()), (query.text, levels)
+    assert all(abs(v - ours) <= tolerance * abs(ours) for v in levels.values()), (query.text, levels)
 
 
 def table(title: str, asked: Sequence[Query], costs: Mapping[str, Mapping[str, Cost]]) -> None:
