@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -25,17 +24,13 @@ import msgspec
 from agent import addresses, toml
 from agent.cli import complain, config_option, read_settings
 from agent.config import ConfigError
+from agent.config_errors import in_file, names_of
 from agent.explain import Explained, explain, text
 from agent.mapping import Mapper
 from agent.settings import AgentSettings
 
 #: Lines of `--lines` at most.
 MAX_LINES: Final = 100_000
-#: How problems name a setting.
-_PATH = re.compile(
-    r"(?:unknown field `(?P<field>\w+)`.*)?at `\$\.?(?P<path>[^`]*)`"
-    r"|unknown field `(?P<top>\w+)`|^(?P<setting>agent[\w.]*) = "
-)
 
 
 def check_config(argv: Sequence[str], sections: Mapping[str, tuple[str, str]] | None = None) -> int:
@@ -44,11 +39,14 @@ def check_config(argv: Sequence[str], sections: Mapping[str, tuple[str, str]] | 
     file, unchecked = _settings_file(sections or {})
     try:
         settings = read_settings(file, args.config)
+    except ConfigError as e:
+        return _fail(args, str(e))
+    try:
         report = _Report(settings.agent, unchecked)  # type: ignore[attr-defined]
         lines = [part for line in args.line for part in os.fsencode(line).split(b"\n")]
         lines += _read_lines(args.lines)
     except ConfigError as e:
-        return _fail(args, _with_line(str(e), args.config))
+        return _fail(args, _in_file(str(e), args.config))
     now_ms = int(args.at * 1000) if args.at is not None else time.time_ns() // 1_000_000
     explained = [explain(line, report.settings, report.mapper, now_ms) for line in lines]
     tree = msgspec.to_builtins(settings)
@@ -112,33 +110,9 @@ def _fail(args: argparse.Namespace, problem: str) -> int:
     return complain("check-config", problem, 2)
 
 
-def _with_line(problem: str, path: str | None) -> str:
+def _in_file(problem: str, path: str | None) -> str:
     """The problem with the line of the settings file that it names, if it is found there."""
-    found = _PATH.search(problem)
-    if not path or not found:
-        return problem
-    path_there = re.sub(
-        r"\[[^\]]*\]", "", found["path"] or found["setting"] or ""
-    )  # `tags[...]`: the table is all that is said
-    names = [name for name in (*path_there.split("."), found["field"] or found["top"]) if name]
-    line = _line_of(names, Path(path).read_text())
-    return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"
-
-
-def _line_of(names: Sequence[str], toml_text: str) -> int:
-    """The line, from 1, where a key or table of that path stands; 0 if it is not found."""
-    table: list[str] = []
-    best = 0
-    for number, line in enumerate(toml_text.splitlines(), 1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
-            table = [part.strip(" \"'") for part in header[1].split(".")]
-            if table == list(names):
-                best = best or number
-        elif key := re.match(r"\s*([\w.\"'-]+)\s*=", line):
-            path = [*table, *(part.strip("\"'") for part in key[1].split("."))]
-            if path == list(names[: len(path)]) and len(path) > len(table):
-                return number
-    return best
+    return in_file(problem, path, Path(path).read_text()) if path and names_of(problem) else problem
 
 
 def _differences(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,10 +39,12 @@ def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None
     """
     try:
         text = Path(path).read_text() if path else ""
-    except (OSError, UnicodeDecodeError) as e:
+    except OSError as e:
+        raise config.ConfigError(f"{path}: {e.strerror}") from None
+    except UnicodeDecodeError as e:
         raise config.ConfigError(f"{path}: {e}") from None
     environ = {k: v for k, v in os.environ.items() if k != CONFIG_VARIABLE}
-    return config.load(cls, text, {**environ, **(over or {})})
+    return config.load(cls, text, {**environ, **(over or {})}, path=path or "settings")
 
 
 def address(text: str, lowest: int = 1) -> tuple[str, int]:

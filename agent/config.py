@@ -10,10 +10,12 @@ Pure: the file's text and the environment are arguments.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
+
+from agent.config_errors import in_file, names_of, with_value
 
 PREFIX: Final = "METERHOUSE_"
 
@@ -21,36 +23,68 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the text names it (`Expected int, got str - at $.agent.udp`)."""
+    """A setting that cannot be used; the text says where it was set, which it is and what is wrong."""
 
 
-def load(cls: type[T], toml_text: str = "", environ: Mapping[str, str] | None = None) -> T:
-    """The settings `cls` from a TOML text and an environment; the environment wins. Raises ConfigError."""
+def load(
+    cls: type[T], toml_text: str = "", environ: Mapping[str, str] | None = None, *, path: str = "settings"
+) -> T:
+    """The settings `cls` from a TOML text and an environment; the environment wins. Raises ConfigError.
+
+    `path` is what errors call the text. A file need not hold by itself: tokens may come from the environment.
+    """
     try:
         tree: dict[str, Any] = tomllib.loads(toml_text)
     except tomllib.TOMLDecodeError as e:
-        raise ConfigError(f"not TOML: {e}") from None
-    _convert(tree, cls, strict=True)  # a string in the file where a number is meant is wrong ...
-    for name, text in sorted((environ or {}).items()):
-        if name.startswith(PREFIX):
-            _put(tree, name, [part.lower() for part in name[len(PREFIX) :].split("__")], text)
-    return _convert(tree, cls, strict=False)  # ... the environment has nothing but strings
-
-
-def _convert(tree: Any, cls: type[T], *, strict: bool) -> T:
+        raise ConfigError(f"{path}: not TOML: {e}") from None
+    said = {
+        name: [part.lower() for part in name[len(PREFIX) :].split("__")]
+        for name in sorted(environ or {})
+        if name.startswith(PREFIX)
+    }
+    for name, names in said.items():
+        _put(tree, name, names, _value(name, (environ or {})[name]))
     try:
-        return msgspec.convert(tree, cls, strict=strict)
+        # The environment has nothing but strings ...
+        settings = msgspec.convert(tree, cls, strict=False)
+        made = msgspec.to_builtins(settings)
+        for name, names in said.items():
+            _put(tree, name, names, _get(made, names))
+        # ... but a string in the file where a number is meant is wrong.
+        return msgspec.convert(tree, cls)
     except msgspec.ValidationError as e:
-        raise ConfigError(str(e)) from None
+        problem = with_value(str(e), tree)
+        variables = _setting(said, names_of(problem))
+        if variables:
+            raise ConfigError(f"{', '.join(variables)}: {problem}") from None
+        raise ConfigError(in_file(problem, path, toml_text)) from None
 
 
-def _put(tree: dict[str, Any], name: str, path: list[str], text: str) -> None:
+def check_listen(name: str, text: str) -> None:
+    """Raises ValueError when the setting `name` is no `host:port` (`[::1]:80` for IPv6, `:80` for all)."""
+    _, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{name} is host:port, not {text!r}")
+
+
+def _setting(said: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:
+    """The variables that set what stands at `names`, a part of it, or (a table) more than it."""
+    return [v for v, at in said.items() if all(a == b for a, b in zip(at, names, strict=False))]
+
+
+def _get(tree: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        tree = tree[part]
+    return tree
+
+
+def _put(tree: dict[str, Any], name: str, path: Sequence[str], value: Any) -> None:
     node = tree
     for part in path[:-1]:
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
             raise ConfigError(f"{name}: {part} is a value, not a table")
-    node[path[-1]] = _value(name, text)
+    node[path[-1]] = value
 
 
 def _value(name: str, text: str) -> Any:

@@ -1,43 +1,52 @@
-"""The indexer's settings: section `[indexer]` of the file, `METERHOUSE_INDEXER__*` in the environment."""
+"""The indexer's settings: section `[indexer]` of the file, `METERHOUSE_INDEXER__*` in the environment.
+
+Owns names, defaults and ranges; agent/config.py reads them.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
+from agent.config import check_listen
 from indexer.schema.tables import Retention
 
 Batching = Literal["auto", "journal", "frame"]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How frames are gathered into INSERTs when one indexer owns the data (batching by journal)."""
 
-    rows: int = 200_000  # a batch is closed when it has so many rows
-    bytes: int = 64 << 20  # ... or so many bytes of frames
-    linger_ms: int = 50  # ... or its oldest frame has waited so long
+    rows: Positive = 200_000  # a batch is closed when it has so many rows
+    bytes: Positive = 64 << 20  # ... or so many bytes of frames
+    #: ... or its oldest frame has waited so long
+    linger_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 50
 
 
 class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file that makes batches survive a crash; used when batching by journal."""
 
     path: str = ""  # the SQLite file; empty: beside the embedded data, else ./data/indexer-journal.sqlite
-    identities: int = 1_000_000  # so many frames are remembered as done
-    identity_days: int = 14  # ... for so many days
-    aside_bytes: int = 256 << 20  # batches that ClickHouse refuses are kept up to this size, the oldest go
+    identities: Positive = 1_000_000  # so many frames are remembered as done
+    identity_days: Positive = 14  # ... for so many days
+    #: batches that ClickHouse refuses are kept up to this size, the oldest go
+    aside_bytes: NotNegative = 256 << 20
 
 
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the indexer takes in; beyond it refuses, and counts."""
 
-    body_bytes: int = 32 << 20  # a longer request is answered 413
-    frame_bytes: int = 64 << 20  # a frame that unpacks to more is refused
-    queue_bytes: int = 256 << 20  # frames waiting to be written; beyond it the answer is 503
-    messages: int = 10_000  # JSON messages in one request
-    future_s: int = 86_400  # a bucket that starts further in the future is refused
-    cached_strings: int = 1_000_000  # strings whose ids are kept in the process
-    cached_series: int = 2_000_000  # (series, day) pairs known to be in the table
+    body_bytes: Positive = 32 << 20  # a longer request is answered 413
+    frame_bytes: Positive = 64 << 20  # a frame that unpacks to more is refused
+    queue_bytes: Positive = 256 << 20  # frames waiting to be written; beyond it the answer is 503
+    messages: Positive = 10_000  # JSON messages in one request
+    future_s: NotNegative = 86_400  # a bucket that starts further in the future is refused
+    cached_strings: Positive = 1_000_000  # strings whose ids are kept in the process
+    cached_series: Positive = 2_000_000  # (series, day) pairs known to be in the table
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,11 +58,30 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis_url: str = ""  # redis://host:port/db of the cache that indexers share; empty: none
     tokens: list[str] = []  # bearer tokens, one of which agents must send; empty: none is asked for
     batching: Batching = "auto"  # journal (one indexer), frame (several may run), auto: by the DSN
-    connections: int = 4  # clients of ClickHouse, and so INSERTs at a time when batching by frame
-    attempts: int = 10  # tries of a batch while ClickHouse answers others, before it is set aside
-    acknowledge_s: float = 20.0  # a frame not stored within that is answered 503; its batch goes on
-    drain_s: float = 10.0  # at shutdown, how long to go on writing what was taken
+    #: clients of ClickHouse, and so INSERTs at a time when batching by frame
+    connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    attempts: Positive = 10  # tries of a batch while ClickHouse answers others, before it is set aside
+    #: a frame not stored within that is answered 503; its batch goes on
+    acknowledge_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 20.0
+    #: at shutdown, how long to go on writing what was taken
+    drain_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
     batch: Batch = Batch()
     journal: Journal = Journal()
     bounds: Bounds = Bounds()
     retention: Retention = Retention()
+
+    def __post_init__(self) -> None:
+        check_dsn(self.dsn)
+        check_listen("listen", self.listen)
+        if self.redis_url and urlsplit(self.redis_url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("redis_url starts with redis://, rediss:// or unix://")
+
+
+def check_dsn(dsn: str) -> None:
+    """Raises ValueError for what no store can be opened at; the text does not show it: it has a password."""
+    parts = urlsplit(dsn)
+    if not (
+        (parts.scheme == "chdb" and (parts.netloc + parts.path).strip("/"))
+        or (parts.scheme in ("http", "https") and parts.hostname)
+    ):
+        raise ValueError("dsn is chdb:///path or http(s)://user:password@host:port/database")

@@ -1,0 +1,114 @@
+"""A setting that cannot be used: one line says where it was set, which it is, what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.cli import CONFIG_VARIABLE, read_settings
+from agent.config import ConfigError, load
+from shim.command import File
+
+
+def said_of(toml: str, **environ: str) -> str:
+    with pytest.raises(ConfigError) as e:
+        load(File, toml, environ, path="m.toml")
+    return str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "setting"),
+    [
+        *(
+            ("indexer", s)
+            for s in ("connections = 0", "connections = 65", "attempts = 0", "acknowledge_s = nan")
+        ),
+        *(
+            ("indexer", s)
+            for s in ("drain_s = -1.0", 'dsn = "ftp://x"', 'dsn = "chdb://"', 'listen = "8126"')
+        ),
+        *(("indexer", s) for s in ('listen = ":99999"', 'redis_url = "localhost:6379"', 'batching = "both"')),
+        *(("indexer.batch", s) for s in ("rows = 0", "bytes = 0", "linger_ms = -1")),
+        *(("indexer.journal", s) for s in ("identities = 0", "identity_days = 0", "aside_bytes = -1")),
+        *(
+            ("indexer.bounds", s)
+            for s in ("body_bytes = 0", "queue_bytes = 0", "messages = 0", "future_s = -1")
+        ),
+        *(("indexer.bounds", s) for s in ("frame_bytes = 0", "cached_strings = 0", "cached_series = 0")),
+        *(("indexer.retention", s) for s in ("days_10s = 0", "days_1d = 70000")),
+        *(
+            ("shim", s)
+            for s in ("concurrency = 0", "lookback_s = inf", "lookback_s = nan", "settle_s = -0.1")
+        ),
+        *(("shim", s) for s in ("timeout_s = 0.0", "max_points = 0", "max_waiting = -1", 'listen = "here"')),
+        *(
+            ("shim", s)
+            for s in ("max_series = 0", "max_samples = 0", "max_form_bytes = 0", 'cors_origin = "("')
+        ),
+        *(
+            ("shim.catalog", s)
+            for s in ("cache_series = 0", "cache_selections = -1", "names_max_age_s = -1.0")
+        ),
+        *(("shim.cache", s) for s in ("max_bytes = -1", "fill_after = 0")),
+        *(("shim.tenancy", s) for s in ('mode = "token"', "org_id = 0")),
+    ],
+)
+def test_file_line_and_key_are_named(section: str, setting: str) -> None:
+    key = setting.split(" ")[0]
+    said = said_of(f"[agent]\n\n[{section}]\n{setting}\n")
+    assert said.startswith("m.toml:4: "), said
+    assert key in said
+    assert f"$.{section}" in said
+
+
+def test_the_value_is_shown_unless_it_may_be_a_secret() -> None:
+    assert said_of("[shim]\nconcurrency = -7") == (
+        "m.toml:2: Expected `int` >= 1 - at `$.shim.concurrency` (it is -7)"
+    )
+    assert "hush" not in said_of('[indexer]\ndsn = "htp://me:hush@x"')
+    assert "hush" not in said_of('[indexer]\ntokens = "hush"')
+    assert len(said_of(f'[shim]\nconcurrency = "{"x" * 1000}"')) < 250
+
+
+def test_a_variable_is_named_and_not_the_file() -> None:
+    file = "[agent.flush]\ndelay_ms = 1\n[shim]\nconcurrency = 2"
+    assert said_of(file, METERHOUSE_AGENT__FLUSH__DELAY_MS="soon") == (
+        "METERHOUSE_AGENT__FLUSH__DELAY_MS: Expected `int`, got `str` - at `$.agent.flush.delay_ms`"
+        ' (it is "soon")'
+    )
+    assert said_of(file, METERHOUSE_SHIM__NOPE="1").startswith(
+        "METERHOUSE_SHIM__NOPE: Object contains unknown"
+    )
+    assert said_of(file, METERHOUSE_AGENT__FLUSH="5").startswith("METERHOUSE_AGENT__FLUSH: Expected `object`")
+    assert said_of("[shim]\nconcurrency = 'x'", METERHOUSE_AGENT__UDP="").startswith(
+        "m.toml:2: Expected `int`"
+    )
+
+
+def test_text_for_a_number_is_wrong_in_the_file_and_right_in_a_variable() -> None:
+    assert load(File, "", {"METERHOUSE_SHIM__CONCURRENCY": "7"}).shim.concurrency == 7
+    environ = {"METERHOUSE_AGENT__TAGS__POD": "web", "METERHOUSE_INDEXER__TOKENS": '["a"]'}
+    assert said_of('[shim]\nconcurrency = "7"', **environ).startswith("m.toml:2: Expected `int`, got `str`")
+
+
+def test_tokens_may_come_from_the_environment_alone() -> None:
+    """The mode stands in the file, what is secret does not: the file need not hold by itself."""
+    tokens = {"METERHOUSE_SHIM__TENANCY__TOKENS": '{"t": "1:2"}'}
+    tenancy = load(File, '[shim.tenancy]\nmode = "token"', tokens).shim.tenancy
+    assert (tenancy.mode, tenancy.tokens) == ("token", {"t": "1:2"})
+
+
+def test_a_file_that_is_no_toml_or_not_there_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[agent\n")
+    with pytest.raises(ConfigError, match=rf"^{bad}: not TOML: .*line 1,"):
+        read_settings(File, str(bad))
+    bad.write_text("[shim]\nconcurrency = 0\n")
+    with pytest.raises(ConfigError, match=rf"^{bad}:2: "):
+        read_settings(File, str(bad))
+    with pytest.raises(ConfigError, match=r"nowhere: No such file or directory$"):
+        read_settings(File, str(tmp_path / "nowhere"))
