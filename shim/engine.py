@@ -25,7 +25,7 @@ from shim.plan.build import build
 from shim.plan.nodes import Context, Node
 from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
-from shim.promql.parse import parse
+from shim.promql.parse import parse, worded
 from shim.promql.positions import positions
 from shim.read.blocks.memory import BlockMemory
 from shim.read.leaves import Leaves
@@ -94,7 +94,10 @@ class QueryEngine:
         lookback_ms = options.lookback_ms
         if lookback_ms is None:
             lookback_ms = round(self._settings.lookback_s * 1000)
-        built = build(tree, Context(grid, lookback_ms, experimental=self._settings.experimental))
+        try:
+            built = build(tree, Context(grid, lookback_ms, experimental=self._settings.experimental))
+        except BadData as e:
+            raise worded(query, e) from None
         return Planned(tree, built, apply(built, self._rules))
 
     async def _submit(

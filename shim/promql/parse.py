@@ -14,6 +14,7 @@ import promql_parser as pp
 
 from shim.errors import BadData
 from shim.promql import escapes, rewrite
+from shim.promql.complain import complaint
 
 MAX_QUERY_BYTES: Final = 256 << 10
 MAX_DEPTH: Final = 100
@@ -27,6 +28,7 @@ _SKIP: Final = re.compile(
 _OPERATOR: Final = re.compile(r"[-+*/%^]|[<>=!]=?|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 _BRACKET: Final = re.compile(r"[(\[{]|[)\]}]")
 _BRACES: Final = re.compile(r"\{[^{}]*\}")
+_UNARY_PLUS: Final = re.compile(r"(?:\A|[-+*/%^(,=<>]|\b(?:and|or|unless|atan2|bool))\s*\+", re.IGNORECASE)
 #: The parser keeps no time before 1970: it panics on some ways of asking for one, and says 0 on others. What
 #: rewrite.py has left of them is no number.
 _BEFORE_1970: Final = re.compile(r'@(?:\s|"")*-')
@@ -50,12 +52,24 @@ _register()
 def parse(text: str) -> pp.Expr:
     """The syntax tree.
 
-    Raises BadData with what the parser says, prefixed as Prometheus does.
+    Raises BadData with what Prometheus would say, or the parser where Prometheus would say nothing.
     """
-    if not text.strip():
-        raise BadData("parse error: no expression found in input")
     check_size(text)
-    text = rewrite.rewritten(escapes.joined(text))
+    try:
+        tree = _parsed(rewrite.rewritten(escapes.joined(text)))
+    except BadData as e:
+        raise worded(text, e) from None
+    if _UNARY_PLUS.search(text) and (found := complaint(text)):
+        raise BadData(found)  # the parser forgets the sign, so that `+"a"` is a string to it
+    return tree
+
+
+def worded(text: str, error: BadData) -> BadData:
+    """The error that Prometheus gives for a query we refuse with `error`."""
+    return BadData(complaint(text) or str(error))
+
+
+def _parsed(text: str) -> pp.Expr:
     _check_times(text)
     try:
         tree = pp.parse(text)

@@ -35,10 +35,11 @@ def positions(text: str, tree: pp.Expr) -> Mapping[Place, str]:
         walk.end()
     except _LostError:
         return {}
-    return {place: _line_and_byte(text, at) for place, at in walk.found.items()}
+    return {place: line_and_byte(text, at) for place, at in walk.found.items()}
 
 
-def _line_and_byte(text: str, at: int) -> str:
+def line_and_byte(text: str, at: int) -> str:
+    """Where a character stands: line and byte, both from 1."""
     before = text[:at]
     return f"{before.count(chr(10)) + 1}:{len(before.rpartition(chr(10))[2].encode()) + 1}"
 

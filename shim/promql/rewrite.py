@@ -3,6 +3,8 @@
 - Underscores between digits: `1_000_000`, `0x_FF`.
 - `@` before 1970, whose sign the parser loses: `@ -5` becomes a time beyond the year 128,000, which `at_ms`
   takes back.
+- A plus before a duration in brackets: `[+5m]`.
+- A label called `or`, which the parser takes for an operator: `{or!="a"}`.
 - The labels that `info(x, {a=~".*"})` may have are no selector, so all of them may match the empty string.
 """
 
@@ -20,7 +22,9 @@ INFO_LABEL: Final = "\x01info"
 #: Added to what is before 1970, in seconds: beyond all times that can be meant, and exact to the millisecond.
 _BEFORE_1970_S: Final = 4 * 10**12
 _MAX_MS: Final = 1 << 53
-_NEEDED: Final = re.compile(r"(?<![a-zA-Z0-9_:.])[0-9.][0-9a-zA-Z.]*+_|@\s*+[-#]|\binfo\b")
+_NEEDED: Final = re.compile(
+    r"(?<![a-zA-Z0-9_:.])[0-9.][0-9a-zA-Z.]*+_|@\s*+[-#]|\binfo\b|\bor\s*+(?:!|=[^=])|[\[:]\s*+\+"
+)
 _DIGITS: Final = r"[0-9]+(?:_[0-9]+)*"
 _UNDERSCORED: Final = re.compile(
     rf"0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?"
@@ -34,7 +38,9 @@ def rewritten(text: str) -> str:
     if not _NEEDED.search(text):
         return text
     found = tokens(text)
-    changes = sorted([*_numbers(found), *_times(found), *_info_labels(found)])
+    changes = sorted(
+        [*_numbers(found), *_times(found), *_labels_or(found), *_pluses(found), *_info_labels(found)]
+    )
     parts, at = [], 0
     for start, end, instead in changes:
         parts += [text[at:start], instead]
@@ -70,6 +76,18 @@ def _times(found: Sequence[Token]) -> Iterator[_Change]:
             if seconds * 1000 > _MAX_MS:
                 raise BadData("parse error: timestamp out of bounds for @ modifier")
             yield sign.start, number.end, f"{_BEFORE_1970_S + seconds:.3f}"
+
+
+def _pluses(found: Sequence[Token]) -> Iterator[_Change]:
+    for before, token, after in zip(found, found[1:], found[2:], strict=False):
+        if token.text == "+" and before.text in ("[", ":") and after.is_number:
+            yield token.start, token.end, ""
+
+
+def _labels_or(found: Sequence[Token]) -> Iterator[_Change]:
+    for before, token, after in zip(found, found[1:], found[2:], strict=False):
+        if token.text == "or" and before.text in ("{", ",") and after.text in ("=", "!=", "=~", "!~"):
+            yield token.start, token.end, '"or"'
 
 
 def _info_labels(found: Sequence[Token]) -> Iterator[_Change]:

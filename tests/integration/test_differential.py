@@ -23,6 +23,7 @@ from shim.catalog import Catalog
 from shim.engine import QueryEngine
 from shim.grid import Grid
 from shim.plan import supported
+from shim.promql.complain import complaint
 from shim.settings import ShimSettings
 from tests.e2e.product import Up
 from tests.support.differential import data, exceptions
@@ -136,6 +137,20 @@ def test_every_construct_is_asked() -> None:
     }
     missing = {c for c in (built | words) - lacking if drawn[c] < 5}
     assert not missing
+
+
+def test_broken_queries_are_refused_in_the_same_words(servers: Servers) -> None:
+    """Where 2.42 and 3.x say the same; the rest is in tests/unit/shim/promql/test_complain.py."""
+    texts = (Path(data.__file__).parent / "broken.txt").read_text().splitlines()
+    grid = Grid.instant(data.END_S * 1000)
+    asked = {text: (servers.want(text, grid, instant=True), complaint(text)) for text in texts}
+    different = {
+        text: (want.text, got)
+        for text, (want, got) in asked.items()
+        if want.text.removeprefix('invalid parameter "query": ') != got
+    }
+    assert not different
+    assert len(texts) > 200
 
 
 @pytest.mark.parametrize("entry", EXCEPTIONS.lacking, ids=lambda e: e.construct)

@@ -345,7 +345,7 @@ def test_a_subquery_as_the_whole_query() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{a=~"("}', "illegal regex"),
+        ('{a=~"("}', r"missing closing \): `\(`"),
         ('x{a="1" or b="2"}', 'unexpected "or" in label matching'),
         ('{a!="b"}', None),
         ('{a!~"b"}', None),

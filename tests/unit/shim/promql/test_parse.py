@@ -25,40 +25,26 @@ def refused(text: str) -> str:
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t ", "# nothing but a comment", "#" * 1_000])
 def test_no_expression(text: str) -> None:
-    assert refused(text) == "parse error: no expression found in input"
+    assert refused(text) == "1:1: parse error: no expression found in input"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rate(x)", "expected type matrix in call to function 'rate', got vector"),
-        ("sum(1)", "expected type vector in aggregation expression, got scalar"),
-        ("1 > 2", "comparisons between scalars must use BOOL modifier"),
-        ("x and 1", "set operator 'and' not allowed in binary scalar expression"),
-        ("a + bool b", "bool modifier can only be used on comparison operators"),
-        ("a * on (l) group_left (l) b", "label 'l' must not occur in ON and GROUP clause at once"),
-        ("a and on (l) group_left b", "no grouping allowed for 'and' operation"),
-        ("x[0s]", "duration must be greater than 0"),
-        ("x[5m:0s]", "duration must be greater than 0"),
-        ("x offset 5m offset 5m", "offset may not be set multiple times"),
-        ("x @ 1 @ 2", "@ <timestamp> may not be set multiple times"),
-        ("x @ NaN", "timestamp out of bounds for @ modifier"),
-        ("sum(x) offset 5m", "offset modifier must be preceded by"),
-        ("nope(x)", "unknown function with name 'nope'"),
-        ("abs()", "expected 1 argument(s) in call to 'abs', got 0"),
-        ("{}", "vector selector must contain at least one non-empty matcher"),
-        ('{a=~".*"}', "vector selector must contain at least one non-empty matcher"),
-        ('x{__name__="y"}', "metric name must not be set twice"),
-        ("x[5m][5m:]", "subquery is only allowed on vector, got matrix"),
-        ("-'a'", "unary expression only allowed on expressions of type scalar or vector"),
-        ('x{a="', "unterminated quoted string"),
-        ("x(", "x("),
+        (
+            "rate(x)",
+            '1:6: parse error: expected type range vector in call to function "rate", got instant vector',
+        ),
+        ("a + bool b", "1:3: parse error: bool modifier can only be used on comparison operators"),
+        ("x @ NaN", "1:1: parse error: timestamp out of bounds for @ modifier: NaN"),
+        ("x[5m][5m:]", "1:1: parse error: subquery is only allowed on instant vector, got matrix instead"),
+        ('x{a="', "1:5: parse error: unterminated quoted string"),
+        ("x(", "1:3: parse error: unclosed left parenthesis"),
     ],
 )
-def test_errors_are_prefixed_as_in_prometheus(text: str, message: str) -> None:
-    error = refused(text)
-    assert error.startswith("parse error: ")
-    assert message == "x(" or message in error
+def test_errors_are_prometheus_own(text: str, message: str) -> None:
+    """Many more in test_complain.py."""
+    assert refused(text) == message
 
 
 @pytest.mark.parametrize("text", ["x @ -1", "x @-0.5", "rate(x[5m] @ # why\n -1e9)", "x[5m:] @ \t-3"])
@@ -212,7 +198,7 @@ def test_pieces_in_any_order_give_a_tree_or_an_error() -> None:
     "text", ["x[1e30]", "x offset 1e30", "x offset -1e400", "x[5m:1e30]", "x offset Inf"]
 )
 def test_panics_of_the_parser_are_refusals(text: str) -> None:
-    assert "Duration" in refused(text)
+    assert "duration out of range" in refused(text)
 
 
 @pytest.mark.parametrize("text", ["x @ 18446744073709551616", "max_over_time(x[5m:] @ 9223372036854775807)"])

@@ -86,3 +86,17 @@ def test_other_selectors_may_not(text: str) -> None:
 def test_a_name_is_set_once(text: str) -> None:
     with pytest.raises(BadData, match="metric name must not be set twice"):
         build(parse(text), Context(Grid.instant(0)))
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ('x{or!="a"}', 'x{"or"!="a"}'),
+        ('x{a="or",or=~"b",}', 'x{a="or","or"=~"b"}'),
+        ("x[+5m]", "x[5m]"),
+        ("x[ + 5m : +1m]", "x[5m:1m]"),
+        ("a:b + 1", "a:b + (1)"),
+    ],
+)
+def test_what_the_parser_refuses_by_mistake(text: str, same: str) -> None:
+    assert format_query(parse(text)) == format_query(parse(same)).replace("(1)", "1")

@@ -1,0 +1,140 @@
+"""Prometheus' own words for texts that are no query: where 2.42 and 3.x differ, those of 3.x.
+
+What both say is compared with the real 2.42 in tests/integration/test_differential.py, on the list in
+tests/support/differential/broken.txt.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from shim.errors import BadData, QueryError
+from shim.grid import Grid
+from shim.plan.build import build
+from shim.plan.nodes import Context
+from shim.promql.complain import complaint
+from shim.promql.parse import MAX_OPERATORS, parse, worded
+from shim.promql.tokens import tokens
+from tests.support.differential.generate import generator
+
+BROKEN: Final = (
+    (Path(__file__).parents[3] / "support" / "differential" / "broken.txt").read_text().splitlines()
+)
+WANTED: Final = "number, duration, step(), or range()"
+WANTED_OR_END: Final = 'number, duration, step(), range(), or "]"'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x[", "1:3: parse error: unexpected end of input in duration expression"),
+        ("x[5", "1:4: parse error: unclosed left bracket"),
+        ("x[m]", "1:3: parse error: unexpected character in duration expression: 'm'"),
+        ("x[]", f'1:3: parse error: unexpected "]" in subquery or range selector, expected {WANTED}'),
+        ("x[-5m]", "1:3: parse error: duration must be greater than 0"),
+        ("x[5m:-1m]", "1:6: parse error: duration must be greater than 0"),
+        ("x[5m:0]", "1:6: parse error: duration must be greater than 0"),
+        ("x[5m:1m 1m]", '1:9: parse error: unexpected duration "1m" in subquery selector, expected "]"'),
+        ("x[5m:,]", f'1:6: parse error: unexpected "," in subquery selector, expected {WANTED_OR_END}'),
+        ("x[5 m]", "1:5: parse error: unexpected character: 'm', expected ':'"),
+        ("x[:5m]", "1:4: parse error: unexpected colon before duration in duration expression"),
+        ("x[1h::]", '1:5: parse error: unexpected "::" in subquery or range, expected ":" or "]"'),
+        ("x[400y]", "1:3: parse error: duration out of range"),
+        ("x[step()]", "1:3: parse error: experimental duration expression is not enabled"),
+        ("x[5m * 2]", "1:3: parse error: experimental duration expression is not enabled"),
+        ("x offset (1m + 1m)", "1:10: parse error: experimental duration expression is not enabled"),
+        ("rate(x[5m] smoothed)", "1:6: parse error: smoothed modifier is experimental and not enabled"),
+        ("x anchored", "1:1: parse error: anchored modifier is experimental and not enabled"),
+        ("x offset", f"1:9: parse error: unexpected end of input in offset, expected {WANTED}"),
+        ("x offset -", f"1:11: parse error: unexpected end of input in offset, expected {WANTED}"),
+        ("x offset foo", f'1:10: parse error: unexpected identifier "foo" in offset, expected {WANTED}'),
+        ("@ x", "1:1: parse error: unexpected <op:@>"),
+        ("1e", '1:1: parse error: bad number or duration syntax: "1e"'),
+        ("1..2", '1:1: parse error: bad number or duration syntax: "1.."'),
+        ("1_", '1:1: parse error: bad number or duration syntax: "1_"'),
+        ("5m1h", '1:1: parse error: not a valid duration string: "5m1h"'),
+        ('x{a=~"["}', "1:3: parse error: error parsing regexp: missing closing ]: `[`"),
+        ('x{"a"=~"(("}', "1:4: parse error: error parsing regexp: missing closing ): `((`"),
+        ('{a=~"*"}', "1:2: parse error: error parsing regexp: missing argument to repetition operator: `*`"),
+        ('x{"y"}', '1:1: parse error: metric name must not be set twice: "x" or "y"'),
+        ('{"x","y"}', '1:1: parse error: metric name must not be set twice: "x" or "y"'),
+        ('sum by ("") (x)', '1:9: parse error: invalid label name for grouping: ""'),
+        ("info(x, y)", "1:9: parse error: expected label selectors only, got vector selector instead"),
+        ("info(x, y + z)", "1:9: parse error: expected label selectors only"),
+        ("info(x, 1)",
+         '1:1: parse error: expected type instant vector in call to function "info", got scalar'),
+        ("start(1)", '1:1: parse error: expected 0 argument(s) in call to "start", got 1'),
+        ("x and fill(0) y", "1:1: parse error: filling in missing series not allowed for set operators"),
+        ("x + fill(0) 1", "1:1: parse error: filling in missing series only allowed between instant vectors"),
+        ("x + fill(a) y", '1:10: parse error: unexpected identifier "a"'),
+        ("(1)[5m:]", "1:1: parse error: subquery is only allowed on instant vector, got scalar instead"),
+        ('"\\400"', "1:1: parse error: escape sequence is an invalid Unicode code point"),
+        ('"\\ud800"', "1:1: parse error: escape sequence is an invalid Unicode code point"),
+        ("x ==\n  # why\n  é", "3:3: parse error: unexpected character: 'é'"),
+        ('x{a="é"} + {', "1:14: parse error: unexpected end of input inside braces"),
+    ],
+)  # fmt: skip
+def test_words_of_3x(text: str, message: str) -> None:
+    assert complaint(text) == message
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_what_is_wrong_is_refused_in_these_words(text: str) -> None:
+    found = complaint(text)
+    assert found is not None
+    with pytest.raises(BadData) as raised:
+        build(parse(text), Context(Grid.instant(0)))
+    assert str(worded(text, raised.value)) == found
+    assert ": parse error: " in found
+
+
+def test_what_is_right_is_not_complained_about() -> None:
+    for i in range(600):
+        drawn = generator(f"complain/{i}")
+        text = drawn.query(drawn.rng.choice((1, 2, 3))).text
+        assert complaint(text) is None, text
+
+
+def test_both_grammars_agree_on_what_is_a_query() -> None:
+    """On queries with one to three tokens changed: where only one of the two refuses, one is wrong."""
+    words = [*"()[]{},+-@:=x", "==", "=~", "and", "by", "on", "bool", "offset", "5m", "1", '"s"', "sum"]
+    words += ["rate", "topk", "start", "(a)", "[5m]"]
+    disagreed = []
+    for i in range(1_500):
+        drawn = generator(f"broken/{i}")
+        parts = [t.text for t in tokens(drawn.query(drawn.rng.choice((0, 1, 2))).text)]
+        text = " ".join(_changed(drawn.rng, parts, words))
+        try:
+            build(parse(text), Context(Grid.instant(10**12)))
+            refused = False
+        except QueryError:
+            refused = True
+        if refused != (complaint(text) is not None):
+            disagreed.append(text)
+    assert not disagreed
+
+
+def _changed(rng: random.Random, parts: list[str], words: list[str]) -> list[str]:
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        at = rng.randrange(len(parts) + 1)
+        parts[at : at + rng.choice((0, 1))] = rng.choice(([], [rng.choice(words)]))
+    return parts
+
+
+@pytest.mark.parametrize("text", ['+"a"', "+x[5m]", "1 + +x[5m]", "sum(+x[5m:1m])", "x or\n+'s'"])
+def test_a_plus_that_the_parser_forgets_is_checked(text: str) -> None:
+    with pytest.raises(
+        BadData, match="unary expression only allowed on expressions of type scalar or instant"
+    ):
+        parse(text)
+    parse("+x + +1")
+
+
+def test_what_nests_too_deep_to_be_read_again_keeps_the_parsers_words() -> None:
+    assert complaint("-" * 100_000 + "x y") is None
+    with pytest.raises(BadData, match="parse error"):
+        parse("-" * MAX_OPERATORS + "x y")
