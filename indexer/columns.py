@@ -73,9 +73,28 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class FrameRows:
-    blocks: Mapping[Kind, Block]  # columns of ingest_<kind>, kinds without rows left out
+    """The rows of one frame; kinds without rows are left out."""
+
+    blocks: dict[Kind, Block]  # columns of ingest_<kind>
     series: SeriesColumns
-    sightings: Sequence[Sighting]
+    series_id: dict[Kind, U64s]  # of each of the frame's series
+    index: dict[Kind, AnyArray]  # of each row: which of the frame's series
+
+    def sightings(self, kind: Kind) -> list[Sighting]:
+        """The series of a kind, by the days they have rows on."""
+        if kind not in self.blocks:
+            return []
+        bucket, index, series_id = self.blocks[kind]["bucket"], self.index[kind], self.series_id[kind]
+        assert isinstance(bucket, np.ndarray)
+        out = []
+        for day, at_day in days(bucket):
+            seen = np.zeros(len(series_id), np.uint32)
+            seen[index[at_day]] = bucket[at_day]
+            used = np.zeros(len(series_id), bool)
+            used[index[at_day]] = True
+            there = np.flatnonzero(used)
+            out.append(Sighting(kind, day, there, series_id[there], seen[there]))
+        return out
 
 
 def check(frame: Frame, *, latest_s: int) -> None:
@@ -131,17 +150,16 @@ def resolve(frame: Frame, ids: U64s) -> FrameRows:
         tag_value=ids[_u32(source.tag_value)],
     )
     sums = tag_sums(series.tag_count, series.tag_key, series.tag_value)
-    blocks: dict[Kind, Block] = {}
-    sightings: list[Sighting] = []
+    rows = FrameRows({}, series, {}, {})
     for kind in KINDS:
         columns = getattr(frame, kind)
         if columns.series:
-            by_series = series_ids(frame.org_id, frame.project_id, TYPES[kind], series.metric_id, sums)
+            ids = series_ids(frame.org_id, frame.project_id, TYPES[kind], series.metric_id, sums)
             index, bucket = _u32(columns.series), _u32(columns.bucket)
-            blocks[kind] = _key_columns(frame, series.metric_id, by_series, index, bucket)
-            blocks[kind] |= _value_columns(kind, columns)
-            sightings += _sightings(kind, by_series, index, bucket)
-    return FrameRows(blocks, series, sightings)
+            rows.blocks[kind] = _key_columns(frame, series.metric_id, ids, index, bucket)
+            rows.blocks[kind] |= _value_columns(kind, columns)
+            rows.series_id[kind], rows.index[kind] = ids, index
+    return rows
 
 
 def _key_columns(
@@ -167,20 +185,12 @@ def _value_columns(kind: Kind, columns: Any) -> dict[str, Column]:
     return out
 
 
-def _sightings(kind: Kind, by_series: U64s, index: AnyArray, bucket: AnyArray) -> list[Sighting]:
-    """Mostly one day, and then nothing is sorted."""
+def days(bucket: AnyArray) -> list[tuple[int, slice | AnyArray]]:
+    """The days (since 1970) of rows, and which rows are of each. Mostly it is one."""
     first, last = int(bucket.min()) // DAY_S, int(bucket.max()) // DAY_S
-    days = [first] if first == last else np.unique(bucket // DAY_S).tolist()
-    out = []
-    for day in days:
-        at_day = slice(None) if first == last else bucket // DAY_S == day
-        seen = np.zeros(len(by_series), np.uint32)
-        seen[index[at_day]] = bucket[at_day]
-        used = np.zeros(len(by_series), bool)
-        used[index[at_day]] = True
-        there = np.flatnonzero(used)
-        out.append(Sighting(kind, day, there, by_series[there], seen[there]))
-    return out
+    if first == last:
+        return [(first, slice(None))]
+    return [(day, bucket // DAY_S == day) for day in np.unique(bucket // DAY_S).tolist()]
 
 
 def series_rows(series: SeriesColumns, sighting: Sighting, wanted: npt.NDArray[np.bool_]) -> Block:

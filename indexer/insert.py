@@ -6,11 +6,13 @@ and token gives the same blocks under the same tokens, so ClickHouse keeps each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
-from indexer.columns import Block, FrameRows, cut, folds, join, resolve, series_rows, sort
+import numpy as np
+
+from indexer.columns import Block, FrameRows, cut, days, folds, join, resolve, series_rows, sort
 from indexer.schema.tables import KINDS, Kind
 from indexer.series import SeriesRegistry, U64s
 from indexer.store import Store
@@ -51,11 +53,11 @@ class Inserter:
         `first`: the token is new, and nobody tried to write these units under it.
         """
         frames = [resolve(u.frame, u.with_given(ids)) for u, ids in zip(units, self._ids(units), strict=True)]
-        self._write_series(frames)
+        blocks = {k: sort(join(b)) for k in KINDS if (b := [f.blocks[k] for f in frames if k in f.blocks])}
+        self._write_series(frames, blocks)
         written = 0
-        for kind in KINDS:
-            blocks = [f.blocks[kind] for f in frames if kind in f.blocks]
-            for number, block in enumerate(cut(sort(join(blocks)), MAX_BLOCK_ROWS) if blocks else ()):
+        for kind, whole in blocks.items():
+            for number, block in enumerate(cut(whole, MAX_BLOCK_ROWS)):
                 rows = len(block["series_id"])
                 with self._announced(kind, block, first):
                     self._store.insert(
@@ -77,18 +79,25 @@ class Inserter:
         """For each unit the ids of its strings; one recording for all of them."""
         return self._strings.record_columns([(unit.frame.org_id, unit.frame.strings) for unit in units])
 
-    def _write_series(self, frames: Sequence[FrameRows]) -> None:
+    def _write_series(self, frames: Sequence[FrameRows], blocks: Mapping[Kind, Block]) -> None:
         """Put series into their table that are not known to be there, before any sample of theirs."""
-        blocks: list[Block] = []
+        rows: list[Block] = []
         fresh: list[tuple[int, U64s]] = []
-        for frame in frames:
-            for sighting in frame.sightings:
+        for kind in (k for k, block in blocks.items() if not self._all_known(block)):
+            for frame, sighting in ((f, s) for f in frames for s in f.sightings(kind)):
                 unknown = self._registry.unknown(sighting.day, sighting.series_id)
                 if unknown.any():
-                    blocks.append(series_rows(frame.series, sighting, unknown))
+                    rows.append(series_rows(frame.series, sighting, unknown))
                     fresh.append((sighting.day, sighting.series_id[unknown]))
-        if blocks:
-            for block in cut(join(blocks), MAX_BLOCK_ROWS):
+        if rows:
+            for block in cut(join(rows), MAX_BLOCK_ROWS):
                 self._store.insert("series", block)
             for day, ids in fresh:
                 self._registry.register(day, ids)
+
+    def _all_known(self, block: Block) -> bool:
+        """Whether no series of a sorted block is new: asked for in order, it is an eighth of the work."""
+        bucket, series_id = block["bucket"], block["series_id"]
+        assert isinstance(bucket, np.ndarray)
+        assert isinstance(series_id, np.ndarray)
+        return not any(self._registry.unknown(day, series_id[rows]).any() for day, rows in days(bucket))

@@ -9,6 +9,7 @@ import pytest
 from agent.frame import Frame, FrameError
 from indexer.columns import KEEP, Block, check, cut, folds, join, ranges, resolve, series_rows, sort
 from indexer.native import Ragged
+from indexer.schema import KINDS
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 DAY = 20_000
@@ -61,7 +62,7 @@ def test_same_frame_same_rows() -> None:
 
 def test_series_rows_of_the_wanted_ones() -> None:
     rows = resolve(FRAME, ids(FRAME))
-    sighting = rows.sightings[0]
+    sighting = rows.sightings("counters")[0]
     assert (sighting.kind, sighting.day, len(sighting.index)) == ("counters", DAY, 2)
     got = series_rows(rows.series, sighting, np.array([False, True]))
     strings = dict(zip(FRAME.strings, ids(FRAME).tolist(), strict=True))
@@ -81,13 +82,14 @@ def test_sightings_by_day_and_kind() -> None:
             gauges=[("a", {}, midnight, (0, 1, 1, 1, 1, 1))],
         )
     )
-    seen = [(s.kind, s.day, s.index.tolist()) for s in resolve(frame, ids(frame)).sightings]
+    rows = resolve(frame, ids(frame))
+    seen = [(s.kind, s.day, s.index.tolist()) for kind in KINDS for s in rows.sightings(kind)]
     assert seen == [("counters", DAY, [0]), ("counters", DAY + 1, [0, 1]), ("gauges", DAY + 1, [0])]
 
 
 def test_a_bucket_at_zero_is_seen_too() -> None:
     frame = counter_frame({"a": 1.0}, 0)
-    assert [s.index.tolist() for s in resolve(frame, ids(frame)).sightings] == [[0]]
+    assert [s.index.tolist() for s in resolve(frame, ids(frame)).sightings("counters")] == [[0]]
 
 
 def test_type_is_part_of_the_series_id() -> None:
