@@ -2,11 +2,15 @@
 
 A coarser rollup has lost the samples between its buckets' last ones, so it is used only where retention has
 dropped the finer, or a request forces it.
+
+Rows of one bucket that ClickHouse has not merged yet are merged before their times are compared, so an answer
+does not depend on when it merges.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,67 +18,144 @@ import numpy.typing as npt
 from shim.catalog.types import Part
 from shim.eval.instant import latest
 from shim.grid import Grid
+from shim.read.blocks import gauges as memory
+from shim.read.gauge_cells import GaugeCells
 from shim.read.reader import Reader, each
+from shim.read.rows import whole_hours
 from shim.read.times import within
 from shim.sql import nodes as sql
 from shim.values import Ints, Samples, Vector
 
-_LAST = [("k", "<u8"), ("t", "<i8"), ("v", "<f8")]
+#: Beside the last value, what range functions look at of what a bucket aggregated.
+AGGREGATED: Final[Mapping[str, tuple[str, ...]]] = {
+    "min_over_time": ("min",),
+    "ts_of_min_over_time": ("min",),
+    "max_over_time": ("max",),
+    "ts_of_max_over_time": ("max",),
+    "sum_over_time": ("sum",),
+    "count_over_time": ("count",),
+    "avg_over_time": ("sum", "count"),
+}
+#: Buckets of all series together that are held as matrices; more are fetched as the rows there are.
+_MOST_CELLS: Final = 1 << 23
 
 
 def select(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> tuple[Vector, Ints]:
-    """The latest sample in `(t - lookback, t]`, and its time in ms. Raises QueryError.
-
-    ClickHouse keeps one sample for each step: the latest at or before it and after the step before.
-    """
-    step_ms = at.step_ms
+    """The latest sample in `(t - lookback, t]`, and its time in ms. Raises QueryError."""
+    reader.check_cells(len(part.labels) * at.steps)
     granularity_s = reader.granularity_s(at, lookback_ms)
-    since = sql.op("-", _time_ms("last"), at.start_ms)
-    step = sql.call("greatest", 0, sql.call("intDiv", sql.op("+", since, step_ms - 1), step_ms))
-    source = sql.Query(
-        (sql.Named(sql.col("series_id"), "k"), sql.Named(step, "c"),
-         sql.Named(sql.call("max", "last"), "l")),
-        reader.source("gauges", granularity_s),
-        where=(*reader.conditions(part), *_buckets(at.start_ms - lookback_ms, at.end_ms, granularity_s),
-               sql.op("<=", _time_ms("last"), at.end_ms)),
-        group_by=("k", "c"),
-    )  # fmt: skip
+    span = _Span.of(at.start_ms - lookback_ms, at.end_ms, granularity_s)
+    cells = _cells(reader, part, span, ("last",))
+    if cells is not None:
+        return cells.latest(part.labels, at, lookback_ms)
+    return latest(_by_rows(reader, part, span, ("last",)), at, lookback_ms)
+
+
+def window_samples(reader: Reader, part: Part, ends: Grid, window_ms: int, function: str = "") -> Samples:
+    """All samples in `(first end - window, last end]`, with what `function` needs that buckets aggregated."""
+    granularity_s = reader.granularity_s(ends, window_ms)
+    span = _Span.of(ends.start_ms - window_ms, ends.end_ms, granularity_s)
+    columns = ("last", *AGGREGATED.get(function, ()))
+    cells = _cells(reader, part, span, columns)
+    if cells is not None:
+        return cells.samples(part.labels, span.after_ms, span.upto_ms)
+    return _by_rows(reader, part, span, columns)
+
+
+class _Span(NamedTuple):
+    """Samples in `(after, upto]`, and the buckets `[lo_s, hi_s)` that can hold them."""
+
+    after_ms: int
+    upto_ms: int
+    lo_s: int
+    hi_s: int
+    granularity_s: int
+
+    @staticmethod
+    def of(after_ms: int, upto_ms: int, granularity_s: int) -> _Span:
+        lo_s = after_ms // (granularity_s * 1000) * granularity_s
+        hi_s = upto_ms // (granularity_s * 1000) * granularity_s + granularity_s
+        return _Span(after_ms, upto_ms, lo_s, hi_s, granularity_s)
+
+
+def _cells(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) -> GaugeCells | None:
+    """From memory or by statement; None where matrices would be too large, or a time is not in its bucket."""
+    buckets = (span.hi_s - span.lo_s) // span.granularity_s
+    if len(part.labels) * buckets > min(_MOST_CELLS, reader.max_cells):
+        return None
+
+    def ask(lo_s: int, hi_s: int) -> GaugeCells | None:
+        return _fetched(reader, part, span.granularity_s, lo_s, hi_s, columns)
+
+    if reader.blocks is not None:
+        found = memory.recall(reader, part, span.granularity_s, span.lo_s, span.hi_s, columns, ask)
+        if found is not None:
+            return found
+    return ask(span.lo_s, span.hi_s)
+
+
+def _fetched(
+    reader: Reader, part: Part, granularity_s: int, lo_s: int, hi_s: int, columns: Sequence[str]
+) -> GaugeCells | None:
+    """Rows as they are, in columns, put in place and merged here: no GROUP BY and no sorting."""
+    buckets = (hi_s - lo_s) // granularity_s
+    few = len(part.series_ids) * buckets <= min(reader.few_rows, reader.max_rows)
     query = sql.Query(
         (
-            sql.Named(sql.col("k"), "k"),
-            sql.Named(_time_ms("l"), "t"),
-            sql.Named(sql.Element(sql.col("l"), 2), "v"),
+            sql.Named(sql.col("series_id"), "k"),
+            sql.Named(sql.call("toUInt32", "timestamp"), "b"),
+            sql.Named(_time_ms("last"), "t"),
+            *(sql.Named(_column(c), f"{c}_out") for c in columns),
         ),
-        source,
-        order_by=("k", "t"),
+        reader.source("gauges", granularity_s),
+        prewhere=(
+            (whole_hours(reader, part, granularity_s, lo_s, hi_s) if few else ())
+            or (*reader.conditions(part), *within(granularity_s, lo_s, hi_s))
+        ),
+        settings=(("optimize_move_to_prewhere", 0),),  # it is there already: one pass less over the plan
     )
-    rows = reader.fetch(query, _LAST)
-    samples = _samples(part, rows)
-    reader.check_cells(len(part.labels) * at.steps)
-    return latest(samples, at, lookback_ms)
+    names = [("k", "<u8"), ("b", "<u4"), ("t", "<i8"), *((f"{c}_out", "<f8") for c in columns)]
+    fetched = reader.columns(query, names)
+    series, kept = _series(part, fetched["k"])
+    bucket = (fetched["b"].astype(np.int64) - lo_s) // granularity_s
+    kept &= (bucket >= 0) & (bucket < buckets)
+    if not kept.all():
+        series, bucket = series[kept], bucket[kept]
+        fetched = {name: column[kept] for name, column in fetched.items()}
+    cells = GaugeCells.empty(len(part.labels), lo_s, hi_s, granularity_s, columns)
+    values = {column: fetched[f"{column}_out"] for column in columns}
+    return cells if cells.put(series, bucket, fetched["t"], values) else None
 
 
-def window_samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
-    """All samples in `(first end - window, last end]`, with what their buckets aggregated."""
-    granularity_s = reader.granularity_s(ends, window_ms)
-    last = sql.call("max", "last")
-    columns = [
-        sql.Named(sql.col("series_id"), "k"),
-        sql.Named(sql.col("timestamp"), "b"),
-        sql.Named(last, "l"),
-        *(
-            sql.Named(sql.call(f, c), f"{c}_out")
-            for f, c in (("min", "min"), ("max", "max"), ("sum", "sum"), ("sum", "count"))
-        ),
-    ]
+def _series(part: Part, ids: npt.NDArray[np.uint64]) -> tuple[Ints, npt.NDArray[np.bool_]]:
+    """The series of each row, which come in runs of one series, and which are known at all."""
+    starts = np.flatnonzero(np.diff(ids, prepend=~ids[:1]))
+    lengths = np.diff(starts, append=len(ids))
+    key, known = each(part).index(part, ids[starts])
+    return np.repeat(key, lengths), np.repeat(known, lengths)
+
+
+def _column(name: str) -> sql.Expr:
+    return sql.Element(sql.col("last"), 2) if name == "last" else sql.col(name)
+
+
+# ---------------------------------------------------------------- too many for matrices
+
+
+def _by_rows(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) -> Samples:
+    """Samples as ClickHouse merges and sorts them."""
+    aggregated = [c for c in columns if c != "last"]
+    merged = [sql.Named(sql.call(_MERGES[c], c), f"{c}_out") for c in aggregated]
     # `last` is merged before its time is compared: a bucket counts by its last sample's time.
     source = sql.Query(
-        tuple(columns),
-        reader.source("gauges", granularity_s),
-        where=(
-            *reader.conditions(part),
-            *_buckets(ends.start_ms - window_ms, ends.end_ms, granularity_s),
+        (
+            sql.Named(sql.col("series_id"), "k"),
+            sql.Named(sql.col("timestamp"), "b"),
+            sql.Named(sql.call("max", "last"), "l"),
+            *merged,
         ),
+        reader.source("gauges", span.granularity_s),
+        where=(*reader.conditions(part), *within(span.granularity_s, span.lo_s, span.hi_s)),
         group_by=("k", "b"),
     )
     query = sql.Query(
@@ -82,33 +163,27 @@ def window_samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Sa
             sql.Named(sql.col("k"), "k"),
             sql.Named(_time_ms("l"), "t"),
             sql.Named(sql.Element(sql.col("l"), 2), "v"),
-            *(sql.Named(sql.col(f"{c}_out"), f"{c}_out") for c in ("min", "max", "sum", "count")),
+            *(sql.Named(sql.col(f"{c}_out"), f"{c}_out") for c in aggregated),
         ),
         source,
-        where=(
-            sql.op(">", _time_ms("l"), ends.start_ms - window_ms),
-            sql.op("<=", _time_ms("l"), ends.end_ms),
-        ),
+        where=(sql.op(">", _time_ms("l"), span.after_ms), sql.op("<=", _time_ms("l"), span.upto_ms)),
         order_by=("k", "t"),
     )
-    rows = reader.fetch(query, [*_LAST, ("min", "<f8"), ("max", "<f8"), ("sum", "<f8"), ("count", "<f8")])
-    return _samples(part, rows)
-
-
-def _samples(part: Part, rows: npt.NDArray[np.void]) -> Samples:
+    fields: list[Any] = [("k", "<u8"), ("t", "<i8"), ("v", "<f8"), *((c, "<f8") for c in aggregated)]
+    rows = reader.fetch(query, fields)
     key, known = each(part).index(part, rows["k"])
     key, rows = key[known], rows[known]
     offsets = np.searchsorted(key, np.arange(len(part.labels) + 1)).astype(np.int64)
-    samples = Samples(part.labels, offsets, rows["t"].astype(np.int64), rows["v"].astype(np.float64))
-    if "min" not in (rows.dtype.names or ()):
-        return samples
-    return replace(samples, low=rows["min"], high=rows["max"], total=rows["sum"], count=rows["count"])
+    shown = {c: rows[c].astype(np.float64) for c in aggregated}
+    return Samples(
+        part.labels, offsets, rows["t"].astype(np.int64), rows["v"].astype(np.float64),
+        low=shown.get("min"), high=shown.get("max"), total=shown.get("sum"), count=shown.get("count"),
+    )  # fmt: skip
+
+
+#: How a column merges in ClickHouse.
+_MERGES: Final = {"min": "min", "max": "max", "sum": "sum", "count": "sum"}
 
 
 def _time_ms(name: str) -> sql.Expr:
     return sql.call("toUnixTimestamp64Milli", sql.Element(sql.col(name), 1))
-
-
-def _buckets(lo_ms: int, hi_ms: int, granularity_s: int) -> list[sql.Expr]:
-    """Buckets that can hold a sample in `(lo, hi]`."""
-    return within(granularity_s, lo_ms // (granularity_s * 1000) * granularity_s, hi_ms // 1000 + 1)

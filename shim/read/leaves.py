@@ -140,7 +140,7 @@ class Leaves:
         name, window = leaf.function, leaf.window
         if name == "uniq_over_time":
             raise Unsupported(f"{name}() is for sets, not for a {part.kind}")
-        samples = self._samples(part, window)
+        samples = self._samples(part, window, name)
         self.check_histograms(samples, window.ends.steps)
         return over_windows(
             name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes.at(leaf.place)
@@ -180,10 +180,11 @@ class Leaves:
             raise BadData(f"{name}() of a set: sum_over_time is meant, the union of its members")
         raise Unsupported(f"{name}() over a set is not supported yet")
 
-    def _samples(self, part: Part, window: Window) -> Samples:
+    def _samples(self, part: Part, window: Window, function: str = "") -> Samples:
+        """With what `function` needs of what buckets aggregated."""
         match part.kind, part.view:
             case "gauge", _:
-                return gauges.window_samples(self.reader, part, window.ends, window.window_ms)
+                return gauges.window_samples(self.reader, part, window.ends, window.window_ms, function)
             case ("counter", _) | (_, "count" | "sum"):
                 return counters.samples(self.reader, part, window.ends, window.window_ms)
         grid = self._bucket_ends(window)

@@ -47,6 +47,7 @@ class World:
             tags = f"|#route:{self.rng.choice('abc')},host:h{self.rng.randrange(6)}|T{t}"
             sent.append(f"{name}:{self.rng.randrange(1, 99)}|c{tags}")
             sent.append(f"lat:{self.rng.randrange(1, 9)}|d{tags}")
+            sent.append(f"load:{self.rng.randrange(-9, 9)}|g{tags[: tags.index('|T')]}|T{t + t % 7}")
         self.with_blocks.send(sent, agent=agent, project_id=project_id)
 
     def check(self, query: str, grid: Grid, *, instant: bool, project_id: int | None = 1) -> None:
@@ -110,6 +111,20 @@ SELECTORS: Final = ("hits", 'hits{route="a"}', 'hits{route="b",host="h1"}', "lat
                     '{__name__=~"hits|views"}')  # fmt: skip
 
 
+OF_GAUGES: Final = (
+    "last_over_time({})",
+    "max_over_time({})",
+    "min_over_time({})",
+    "avg_over_time({})",
+    "count_over_time({})",
+    "sum(sum_over_time({}))",
+    "rate({})",
+    "timestamp(load{{route=~'a|b'}})",
+    "avg by (route) (load)",
+    "load{{host='h2'}} offset 40m",
+)
+
+
 @st.composite
 def questions(draw: st.DrawFn) -> tuple[str, Grid, bool]:
     window = draw(st.sampled_from([10, 45, 60, 300, 3_600, 7_260, 100_000]))
@@ -118,6 +133,9 @@ def questions(draw: st.DrawFn) -> tuple[str, Grid, bool]:
     query = draw(st.sampled_from(FORMS)).format(f"{selector}[{window}s]{offset}")
     if draw(st.integers(0, 9)) == 0:
         query = f"sum({selector}{offset})"
+    if draw(st.integers(0, 3)) == 0:
+        gauge = draw(st.sampled_from(["load", 'load{route="a"}', 'load{route="b",host="h1"}']))
+        query = draw(st.sampled_from(OF_GAUGES)).format(f"{gauge}[{window}s]{offset}")
     step_s = draw(st.sampled_from([10, 15, 60, 420, 3_600]))
     steps = draw(st.integers(1, 60))
     end_s = NOW_S - draw(st.sampled_from([0, 10, 60, 1_234, 7_200, 90_000]))
@@ -154,8 +172,9 @@ def _write(world: World, what: str, seed: int) -> None:
         case "late":
             world.write(range(3_000, 100_000, 10), 40, agent=f"late-{seed}", project_id=1 + seed % 2)
         case "more series":
-            line = f"hits:7|c|#route:a,host:h{seed % 50}|T{NOW_S - seed % 5_000}"
-            world.with_blocks.send([line], agent=f"more-{seed}")
+            tags = f"|#route:a,host:h{seed % 50}|T{NOW_S - seed % 5_000}"
+            world.with_blocks.send([f"hits:7|c{tags}", f"load:7|g{tags}"], agent=f"more-{seed}")
         case "again":
-            frames = world.with_blocks.send([f"hits:3|c|#route:c|T{NOW_S - 100}"], agent=f"again-{seed}")
+            lines = [f"hits:3|c|#route:c|T{NOW_S - 100}", f"load:3|g|#route:c|T{NOW_S - 100}"]
+            frames = world.with_blocks.send(lines, agent=f"again-{seed}")
             world.with_blocks.insert(frames)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from indexer.schema.tables import GRANULARITIES
 from shim.values import Bools, Floats, Ints
 
 Ids = npt.NDArray[np.uint64]
+Offsets = npt.NDArray[np.uint32]
+Merge = Literal["sum", "min", "max"]
 
 #: By granularity, seconds of one block: a few hundred buckets, so that a dashboard's range is few blocks and
 #: a late sample touches little.
@@ -27,7 +29,12 @@ STRETCH_S: Final[Mapping[int, int]] = {
 }
 _SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
 #: Bytes of one cell: a float64, and whether there is a row.
-CELL_BYTES: Final = 9
+_CELL_BYTES: Final = 9
+#: Of the last value of a gauge also its time.
+_TIMED_CELL_BYTES: Final = 13
+#: How gauges' columns merge that are no sums.
+_EXTREMES: Final[Mapping[tuple[str, str], Merge]] = {("gauges", "min"): "min", ("gauges", "max"): "max"}
+_UFUNCS: Final[Mapping[Merge, np.ufunc]] = {"sum": np.add, "min": np.fmin, "max": np.fmax}
 
 
 class Source(NamedTuple):
@@ -38,6 +45,20 @@ class Source(NamedTuple):
     metric_ids: tuple[int, ...]
     table: str
     column: str
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is the last value of gauges, which merges by its time."""
+        return self[3:] == ("gauges", "last")
+
+    @property
+    def merge(self) -> Merge:
+        """How values of one bucket merge; those that are not timed."""
+        return _EXTREMES.get((self.table, self.column), "sum")
+
+    @property
+    def cell_bytes(self) -> int:
+        return _TIMED_CELL_BYTES if self.timed else _CELL_BYTES
 
 
 class Place(NamedTuple):
@@ -60,6 +81,13 @@ class Place(NamedTuple):
     def cells(self) -> int:
         return STRETCH_S[self.granularity_s] // self.granularity_s
 
+    def offset_ms(self, cells: Ints, times_ms: Ints) -> Ints | None:
+        """Times since the starts of their buckets; None where one is not in its bucket."""
+        since_ms = times_ms - (self.start_s + cells * self.granularity_s) * 1000
+        if len(since_ms) and not 0 <= since_ms.min() <= since_ms.max() < self.granularity_s * 1000:
+            return None
+        return since_ms
+
 
 def places(source: Source, granularity_s: int, lo_s: int, hi_s: int) -> list[Place]:
     """The blocks that hold `[lo_s, hi_s)`, in order."""
@@ -69,22 +97,28 @@ def places(source: Source, granularity_s: int, lo_s: int, hi_s: int) -> list[Pla
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """`values[i, j]` is the sum of series `ids[i]` in bucket `j`, 0 without a row; `rows` says if there is.
+    """`values[i, j]` is what series `ids[i]` has in bucket `j`; `rows` says if there is a row, 0 without.
 
-    `ids` ascend; blocks may share the array. `kept_days`: the least retention of its rows.
+    `ids` ascend; blocks may share the array. `kept_days`: the least retention of its rows. `offset_ms`: of
+    last values of gauges, when each was after its bucket's start; `merge` then is not asked.
     """
 
     ids: Ids
     values: Floats
     rows: Bools
     kept_days: int
+    offset_ms: Offsets | None = None
+    merge: Merge = "sum"
 
     @property
     def size_bytes(self) -> int:
-        return self.values.nbytes + self.rows.nbytes + self.ids.nbytes
+        size = self.values.nbytes + self.rows.nbytes + self.ids.nbytes
+        return size if self.offset_ms is None else size + self.offset_ms.nbytes
 
-    def add(self, ids: Ids, cells: Ints, values: Floats, kept_days: int) -> None:
-        """Add samples, sorted by series and then cell, also of series that it has not seen."""
+    def add(
+        self, ids: Ids, cells: Ints, values: Floats, kept_days: int, offset_ms: Ints | None = None
+    ) -> None:
+        """Merge samples in, sorted by series and then cell, also of series that it has not seen."""
         firsts = np.concatenate(([0], np.flatnonzero(ids[1:] != ids[:-1]) + 1))
         at, known = _find(self.ids, ids[firsts])
         if not known.all():
@@ -93,17 +127,40 @@ class Block:
         flat = at.repeat(np.diff(firsts, append=len(ids))) * self.values.shape[1] + cells
         starts = np.flatnonzero(np.diff(flat, prepend=-1))
         places = np.unravel_index(flat[starts], self.values.shape)
-        self.values[places] += np.add.reduceat(values, starts)
+        if offset_ms is not None:
+            self._put_newest(places, flat, starts, values, offset_ms)
+        elif self.merge == "sum":
+            self.values[places] += np.add.reduceat(values, starts)
+        else:
+            merge = _UFUNCS[self.merge]
+            found = merge.reduceat(values, starts)
+            self.values[places] = np.where(self.rows[places], merge(self.values[places], found), found)
         self.rows[places] = True
         self.kept_days = min(self.kept_days, kept_days)
+
+    def _put_newest(
+        self, places: tuple[Ints, ...], flat: Ints, starts: Ints, values: Floats, offset_ms: Ints
+    ) -> None:
+        """The latest of each bucket, of equal times the greatest: as ClickHouse's max of (time, value)."""
+        assert self.offset_ms is not None
+        latest = np.lexsort((values, offset_ms, flat))[np.append(starts[1:], len(flat)) - 1]
+        time_ms, value = offset_ms[latest], values[latest]
+        held_ms, held = self.offset_ms[places], self.values[places]
+        newer = ~self.rows[places] | (time_ms > held_ms) | ((time_ms == held_ms) & (value > held))
+        self.values[places] = np.where(newer, value, held)
+        self.offset_ms[places] = np.where(newer, time_ms, held_ms)
 
     def _take_in(self, ids: Ids) -> None:
         """Rows for series that may be new. New arrays: readers may hold the old ones."""
         merged = np.union1d(self.ids, ids)
         at = np.searchsorted(merged, self.ids)
-        values = np.zeros((len(merged), self.values.shape[1]))
-        rows = np.zeros(values.shape, dtype=bool)
+        shape = (len(merged), self.values.shape[1])
+        values, rows = np.zeros(shape), np.zeros(shape, dtype=bool)
         values[at], rows[at] = self.values, self.rows
+        if self.offset_ms is not None:
+            offset_ms = np.zeros(shape, dtype=np.uint32)
+            offset_ms[at] = self.offset_ms
+            self.offset_ms = offset_ms
         self.ids, self.values, self.rows = merged, values, rows
 
 
@@ -122,6 +179,10 @@ class Rows:
     def alone(self) -> bool:
         """Every row of the block goes into the one key there is."""
         return self.rows is None and self.starts is not None
+
+    def picked(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(keys, cells) of (rows, cells) where every key is one row; may be a view."""
+        return values if self.rows is None else values.take(self.rows, axis=0)
 
     def sums(self, values: Floats) -> Floats:
         """(keys, cells) of (rows, cells); may be a view."""

@@ -165,8 +165,7 @@ class BlockCache:
                 watch.ended = watch.ended or _meet(watch, touched)
             for place, spans in self._touched(touched).items():
                 try:
-                    if block is not None:
-                        self._add(place, spans, block)
+                    if block is not None and self._add(place, spans, block):
                         continue
                 except Exception:  # a mistake of ours must not fail the INSERT
                     _log.exception("event=block_add_failed place=%s", place)
@@ -184,22 +183,34 @@ class BlockCache:
                     out.setdefault(place, []).extend(found)
         return out
 
-    def _add(self, place: Place, spans: Iterable[Span], written: Written) -> None:
+    def _add(self, place: Place, spans: Iterable[Span], written: Written) -> bool:
+        """False where rows cannot be added: a gauge's time that is not in its bucket."""
         held = self._held[place]
         before = held.size_bytes
-        for span in spans:
-            bucket, ids, values, days = (
-                _rows(written, name, span)
-                for name in ("bucket", "series_id", place.source.column, "retention_days")
-            )
-            if span.first_s < place.start_s or span.last_s >= place.end_s:
-                inside = (bucket >= place.start_s) & (bucket < place.end_s)
-                if not inside.any():
-                    continue
-                bucket, ids, values, days = (c[inside] for c in (bucket, ids, values, days))
-            cells = (bucket.astype(np.int64) - place.start_s) // place.granularity_s
-            held.add(ids, cells, values, int(days.min()))
-        self._bytes += held.size_bytes - before
+        try:
+            return all(_merge(held, place, span, written) for span in spans)
+        finally:
+            self._bytes += held.size_bytes - before
+
+
+def _merge(held: Block, place: Place, span: Span, written: Written) -> bool:
+    names = ["bucket", "series_id", "retention_days", place.source.column]
+    if place.source.timed:
+        names.append("last_ms")
+    bucket, ids, days, values, *last_ms = (_rows(written, name, span) for name in names)
+    if span.first_s < place.start_s or span.last_s >= place.end_s:
+        inside = (bucket >= place.start_s) & (bucket < place.end_s)
+        if not inside.any():
+            return True
+        bucket, ids, days, values, *last_ms = (c[inside] for c in (bucket, ids, days, values, *last_ms))
+    cells = (bucket.astype(np.int64) - place.start_s) // place.granularity_s
+    offset_ms = None
+    if last_ms:
+        offset_ms = place.offset_ms(cells, last_ms[0])
+        if offset_ms is None:
+            return False
+    held.add(ids, cells, values, int(days.min()), offset_ms)
+    return True
 
 
 def _meet(watch: Watch, touched: Touched) -> bool:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from indexer.store import Store, StoreError
 from indexer.written import Written
 from shim.metrics import ShimMetrics
-from shim.read.blocks.block import CELL_BYTES, Block, Place, Source
+from shim.read.blocks.block import Block, Place, Source
 from shim.read.blocks.cache import BlockCache, Watch
 from shim.read.times import within
 from shim.sql import nodes as sql
@@ -177,11 +177,15 @@ class Filler:
 
     def _most_series(self, job: Job) -> int:
         """So many that the job's blocks take a quarter of the memory at most."""
-        cells = (job.hi_s - job.lo_s) // job.places[0].granularity_s
-        return max(1, self._cache.max_bytes // (4 * CELL_BYTES * cells))
+        first = job.places[0]
+        cells = (job.hi_s - job.lo_s) // first.granularity_s
+        return max(1, self._cache.max_bytes // (4 * first.source.cell_bytes * cells))
 
     def _keep(self, job: Job, watch: Watch, fetched: npt.NDArray[np.void]) -> bool:
         blocks = made(job, fetched)
+        if blocks is None:
+            self._decline(job.places, "failed")
+            return True
         old = [p for p, b in blocks.items() if self._cache.is_old(p, b)]
         sparse = [p for p, b in blocks.items() if p not in old and is_sparse(b)]
         worth = {p: b for p, b in blocks.items() if p not in old and p not in sparse}
@@ -236,7 +240,7 @@ def statement(database: str, job: Job, most_series: int) -> str:
     query = sql.Query(
         (
             sql.Named(sql.col("series_id"), "k"),
-            sql.Named(sql.Func("sumResample", (sql.col(source.column), cell), over), "v"),
+            sql.Named(sql.Func(f"{_merge(source)}Resample", (sql.col(source.column), cell), over), "v"),
             sql.Named(sql.Func("maxResample", (sql.call("toUInt8", 1), cell), over), "h"),
             sql.Named(sql.call("toUInt16", sql.call("min", "retention_days")), "d"),
         ),
@@ -252,18 +256,28 @@ def statement(database: str, job: Job, most_series: int) -> str:
     return render(query)
 
 
+def _merge(source: Source) -> str:
+    """ClickHouse's name of how the column merges: the last value of a gauge is the greatest (time, value)."""
+    return "max" if source.timed else source.merge
+
+
 def dtype(job: Job) -> np.dtype[np.void]:
     """RowBinary: an array begins with its length, a varint."""
-    cells = (job.hi_s - job.lo_s) // job.places[0].granularity_s
+    first = job.places[0]
+    cells = (job.hi_s - job.lo_s) // first.granularity_s
     size = f"V{max(1, -(-cells.bit_length() // 7))}"
+    value = [("t", "<i8"), ("v", "<f8")] if first.source.timed else "<f8"
     fields: list[Any] = [
-        ("k", "<u8"), ("n", size), ("v", "<f8", (cells,)), ("m", size), ("h", "?", (cells,)), ("d", "<u2"),
+        ("k", "<u8"), ("n", size), ("v", value, (cells,)), ("m", size), ("h", "?", (cells,)), ("d", "<u2"),
     ]  # fmt: skip
     return np.dtype(fields)
 
 
-def made(job: Job, fetched: npt.NDArray[np.void]) -> dict[Place, Block]:
-    """The blocks of a job. Those where every series has rows share the array of ids."""
+def made(job: Job, fetched: npt.NDArray[np.void]) -> dict[Place, Block] | None:
+    """The blocks of a job. Those where every series has rows share the array of ids.
+
+    None where a gauge's time is not in its bucket: no block could hold it.
+    """
     fetched = fetched[np.argsort(fetched["k"])]
     ids = np.ascontiguousarray(fetched["k"])
     kept_days = int(fetched["d"].min(initial=65_535))
@@ -271,12 +285,19 @@ def made(job: Job, fetched: npt.NDArray[np.void]) -> dict[Place, Block]:
     for number, place in enumerate(job.places):
         cells = slice(number * place.cells, (number + 1) * place.cells)
         values, rows = fetched["v"][:, cells], fetched["h"][:, cells]
+        offset_ms = None
+        if place.source.timed:
+            starts_ms = (place.start_s + np.arange(place.cells) * place.granularity_s) * 1000
+            since_ms = np.where(rows, values["t"] - starts_ms, 0)
+            if len(ids) and not 0 <= since_ms.min() <= since_ms.max() < place.granularity_s * 1000:
+                return None
+            values, offset_ms = values["v"], since_ms.astype(np.uint32)
         there = rows.any(axis=1)
-        if there.all():
-            block = Block(ids, values.copy(), rows.copy(), kept_days)
-        else:
-            block = Block(ids[there], values[there], rows[there], kept_days)
-        out[place] = block
+        used = slice(None) if there.all() else there
+        out[place] = Block(
+            ids if there.all() else ids[there], values[used].copy(), rows[used].copy(), kept_days,
+            None if offset_ms is None else offset_ms[used], place.source.merge,
+        )  # fmt: skip
     return out
 
 

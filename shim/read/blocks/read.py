@@ -21,7 +21,7 @@ from shim.values import Bools, Floats, Ints
 #: Blocks that one reading may ask for; a longer one is left to its statement.
 MOST_BLOCKS: Final = 512
 #: Times that a reading is made again because something was written to its blocks meanwhile.
-_TRIES: Final = 2
+TRIES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ def recall(reader: Reader, table: str, part: Part, keys: Keys, reading: Reading,
     tenant = reader.tenant
     source = Source(tenant.org_id, tenant.project_id, tuple(sorted(part.metric_ids)), table, column)
     asked = _Asked(reader, part, keys, reading, source, pieces(source, reading))
-    for _ in range(_TRIES):
-        with suppress(_OvertakenError):
+    for _ in range(TRIES):
+        with suppress(OvertakenError):
             return asked.read()
     return None
 
@@ -69,7 +69,7 @@ def pieces(source: Source, reading: Reading) -> list[Piece]:
     return [Piece(i, g, lo, hi, places(source, g, max(0, lo), hi)) for i, g, lo, hi in spans]
 
 
-class _OvertakenError(Exception):
+class OvertakenError(Exception):
     """Something was written to what was being read."""
 
 
@@ -85,7 +85,7 @@ class _Asked:
     pieces: Sequence[Piece]
 
     def read(self) -> Cells | None:
-        """None where the statement alone is as good. Raises _OvertakenError."""
+        """None where the statement alone is as good. Raises OvertakenError."""
         assert self.reader.blocks is not None
         begun = time.perf_counter()
         wanted = list(dict.fromkeys(place for piece in self.pieces for place in piece.places))
@@ -104,13 +104,13 @@ class _Asked:
             for piece in self.pieces:
                 made.take(piece, held, rest)
             if watch.ended:
-                raise _OvertakenError
+                raise OvertakenError
             self.reader.recall([p.table for p in held], made.samples, begun)
             if rest is None:
                 return made.cells
             made.join(rest, self._by_statement(rest.reading))
             if watch.begun:
-                raise _OvertakenError
+                raise OvertakenError
             return made.cells
 
     def _by_statement(self, reading: Reading) -> Cells:

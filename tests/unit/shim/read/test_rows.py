@@ -11,7 +11,7 @@ import pytest
 from indexer.store import Store
 from shim.catalog.types import Part
 from shim.read.reader import Reader
-from shim.read.rows import _whole_hours, _within
+from shim.read.rows import _within, whole_hours
 from shim.read.windows import Limits
 from shim.sql import nodes as sql
 from shim.sql.render import render
@@ -33,7 +33,7 @@ def reader(store: Store) -> Reader:
 
 
 def test_few_series_are_named_by_their_keys(reader: Reader) -> None:
-    (condition,) = _whole_hours(reader, part(2), 10, AT_S - 60, AT_S + 60)
+    (condition,) = whole_hours(reader, part(2), 10, AT_S - 60, AT_S + 60)
     query = sql.Query((sql.Named(sql.col("value"), "value"),), sql.Table("d", "t"), prewhere=(condition,))
     assert render(query).split(" PREWHERE ")[1] == (
         "((org_id, project_id, metric_id, toStartOfHour(timestamp), series_id) IN "
@@ -42,26 +42,26 @@ def test_few_series_are_named_by_their_keys(reader: Reader) -> None:
 
 
 def test_the_end_of_an_hour_is_not_in_the_next(reader: Reader) -> None:
-    (condition,) = _whole_hours(reader, part(), 10, AT_S, AT_S + HOUR_S)
+    (condition,) = whole_hours(reader, part(), 10, AT_S, AT_S + HOUR_S)
     assert isinstance(condition, sql.Op)
     assert condition.args[1] == sql.Tuples(((7, 9, 42, AT_S, 10),))
 
 
 def test_what_is_not_few_or_not_in_hours_is_not(reader: Reader) -> None:
     span = (AT_S, AT_S + HOUR_S)
-    assert _whole_hours(reader, part(16), 10, *span)
-    assert not _whole_hours(reader, part(17), 10, *span)
-    assert not _whole_hours(reader, part(), 60, *span)
-    assert not _whole_hours(reader, part(), 10, -10, 10)
-    assert not _whole_hours(reader, replace(part(), metric_ids=(42, 43)), 10, *span)
-    assert not _whole_hours(replace(reader, tenant=Tenant(7, None)), part(), 10, *span)
+    assert whole_hours(reader, part(16), 10, *span)
+    assert not whole_hours(reader, part(17), 10, *span)
+    assert not whole_hours(reader, part(), 60, *span)
+    assert not whole_hours(reader, part(), 10, -10, 10)
+    assert not whole_hours(reader, replace(part(), metric_ids=(42, 43)), 10, *span)
+    assert not whole_hours(replace(reader, tenant=Tenant(7, None)), part(), 10, *span)
 
 
 def test_rows_that_come_along_are_within_the_limits(reader: Reader) -> None:
     span = (AT_S + HOUR_S - 10, AT_S + HOUR_S + 10)  # two buckets in two hours of 360
-    assert _whole_hours(replace(reader, max_rows=720), part(), 10, *span)
-    assert not _whole_hours(replace(reader, max_rows=719), part(), 10, *span)
-    assert not _whole_hours(replace(reader, few_rows=719), part(), 10, *span)
+    assert whole_hours(replace(reader, max_rows=720), part(), 10, *span)
+    assert not whole_hours(replace(reader, max_rows=719), part(), 10, *span)
+    assert not whole_hours(replace(reader, few_rows=719), part(), 10, *span)
 
 
 def test_rows_that_come_along_are_not_counted() -> None:

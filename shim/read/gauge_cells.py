@@ -1,0 +1,140 @@
+"""The buckets of gauges as dense matrices of series x buckets, and what is looked up in them. Pure.
+
+A bucket's sample has its own time, that of its last value, which lies in the bucket. So where a sample stands
+is known but for that time, and no search is needed: a look-up is a few passes over matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from shim.grid import Grid
+from shim.labels import Labels
+from shim.values import Bools, Floats, Ints, Samples, Vector
+
+Offsets = npt.NDArray[np.uint32]
+
+#: How what a bucket aggregated merges, by column; `last` merges with its time (`newest`).
+MERGES: Final[Mapping[str, np.ufunc]] = {"min": np.fmin, "max": np.fmax, "sum": np.add, "count": np.add}
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeCells:
+    """Buckets of a part's series; `values[column]` is (series, buckets) and means nothing without a row."""
+
+    lo_s: int  # start of the first bucket
+    granularity_s: int
+    rows: Bools  # (series, buckets)
+    offset_ms: Offsets  # (series, buckets), of the last value after the bucket's start
+    values: Mapping[str, Floats]  # "last", and those of MERGES that were asked for
+
+    @staticmethod
+    def empty(series: int, lo_s: int, hi_s: int, granularity_s: int, columns: Sequence[str]) -> GaugeCells:
+        shape = (series, (hi_s - lo_s) // granularity_s)
+        return GaugeCells(
+            lo_s, granularity_s, np.zeros(shape, dtype=bool), np.zeros(shape, dtype=np.uint32),
+            {column: np.zeros(shape) for column in columns},
+        )  # fmt: skip
+
+    def put(self, series: Ints, bucket: Ints, time_ms: Ints, columns: Mapping[str, Floats]) -> bool:
+        """Rows of buckets that have none yet, put in place; those of one bucket are merged.
+
+        False, and nothing is of use, where a time lies outside of its bucket: no agent sends that.
+        """
+        size_ms = self.granularity_s * 1000
+        offset_ms = time_ms - (self.lo_s * 1000 + bucket * size_ms)
+        if len(offset_ms) and not 0 <= offset_ms.min() <= offset_ms.max() < size_ms:
+            return False
+        place = series * self.rows.shape[1] + bucket
+        self.rows.reshape(-1)[place] = True
+        if np.count_nonzero(self.rows) < len(place):
+            place, offset_ms, columns = merged(place, offset_ms, columns)
+        self.offset_ms.reshape(-1)[place] = offset_ms
+        for column, values in columns.items():
+            self.values[column].reshape(-1)[place] = values
+        return True
+
+    def take(self, other: GaugeCells) -> None:
+        """Put in all buckets of `other`, which lie within these, of the same series and columns."""
+        first = (other.lo_s - self.lo_s) // self.granularity_s
+        here = slice(first, first + other.rows.shape[1])
+        self.rows[:, here], self.offset_ms[:, here] = other.rows, other.offset_ms
+        for column, values in other.values.items():
+            self.values[column][:, here] = values
+
+    # ------------------------------------------------------------ looking up
+
+    def latest(self, labels: Sequence[Labels], at: Grid, lookback_ms: int) -> tuple[Vector, Ints]:
+        """The last sample in `(t - lookback, t]` at every `t`, and its time in ms: as eval.instant.latest.
+
+        The buckets are those from `at.start_ms - lookback_ms` to `at.end_ms`.
+        """
+        size_ms = self.granularity_s * 1000
+        since_ms = at.times_ms - self.lo_s * 1000
+        bucket, rest_ms = np.divmod(since_ms, size_ms)
+        newest = self._newest()
+        place = newest.take(bucket, axis=1)
+        # The sample of the step's own bucket may be later than the step.
+        late = (place == bucket) & (self.offset_ms.take(bucket, axis=1) > rest_ms)
+        before = newest.take(np.maximum(bucket - 1, 0), axis=1)
+        before[:, bucket == 0] = -1
+        place = np.where(late, before, place).astype(np.int64)
+        flat = np.maximum(place, 0) + (np.arange(len(labels)) * self.rows.shape[1])[:, None]
+        times_ms = self.offset_ms.reshape(-1)[flat] + (place * size_ms + self.lo_s * 1000)
+        present = (place >= 0) & (times_ms > at.times_ms - lookback_ms)
+        return Vector(at.steps, labels, self.values["last"].reshape(-1)[flat], present), times_ms
+
+    def _newest(self) -> npt.NDArray[np.int32]:
+        """Of every bucket: the last one with a row up to it, -1 where there is none."""
+        number = np.arange(self.rows.shape[1], dtype=np.int32)
+        if self.rows.all():
+            return np.broadcast_to(number, self.rows.shape)
+        found: npt.NDArray[np.int32] = np.where(self.rows, number, np.int32(-1))
+        return np.maximum.accumulate(found, axis=1, out=found)
+
+    def samples(self, labels: Sequence[Labels], after_ms: int, upto_ms: int) -> Samples:
+        """The samples in `(after, upto]`. They lie in these buckets, all but the first and last whole."""
+        rows = self.rows
+        size_ms = self.granularity_s * 1000
+        start_ms = self.lo_s * 1000 + np.arange(rows.shape[1]) * size_ms
+        whole = (start_ms > after_ms) & (start_ms + size_ms - 1 <= upto_ms)
+        if not whole.all():
+            edges = np.flatnonzero(~whole)
+            times_ms = start_ms[edges] + self.offset_ms[:, edges]
+            rows = rows.copy()
+            rows[:, edges] &= (times_ms > after_ms) & (times_ms <= upto_ms)
+        used = np.flatnonzero(rows.any(axis=0))
+        some = slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)
+        rows = rows[:, some]
+        every = rows.all()
+
+        def flat(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return values[:, some].reshape(-1) if every else values[:, some][rows]
+
+        times: Ints = flat(self.offset_ms + start_ms)
+        offsets = np.concatenate([[0], np.cumsum(np.count_nonzero(rows, axis=1))]).astype(np.int64)
+        found = {column: flat(values) for column, values in self.values.items()}
+        return Samples(
+            labels, offsets, times, found["last"],
+            low=found.get("min"), high=found.get("max"), total=found.get("sum"), count=found.get("count"),
+        )  # fmt: skip
+
+
+def merged(
+    place: Ints, time_ms: Ints, columns: Mapping[str, Floats]
+) -> tuple[Ints, Ints, Mapping[str, Floats]]:
+    """Rows of one place made one, as ClickHouse merges them: the value of the latest time, at equal times the
+    greatest."""
+    order = np.lexsort((columns["last"], time_ms, place))
+    place = place[order]
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    ends = np.append(starts[1:], len(place)) - 1
+    out = {"last": columns["last"][order[ends]]}
+    for column in columns.keys() & MERGES.keys():
+        out[column] = MERGES[column].reduceat(columns[column][order], starts)
+    return place[starts], time_ms[order[ends]], out

@@ -1,0 +1,126 @@
+"""Gauges: buckets as matrices and rows merged by ClickHouse give the same samples, merged there or not."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from indexer.schema import Retention, migrate
+from indexer.store import open_store
+from shim.catalog import Catalog
+from shim.catalog.types import Part
+from shim.eval.instant import latest
+from shim.grid import Grid
+from shim.matching import Matcher
+from shim.read.gauges import AGGREGATED, _by_rows, _fetched, _Span
+from shim.read.reader import Reader
+from shim.read.windows import Limits
+from shim.settings import ShimSettings
+from shim.values import Samples
+from tests.support.pipeline import Pipeline
+
+DATABASE: Final = "gauge_forms"
+NOW_S: Final = 20_400 * 86_400
+KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
+SERIES: Final = 6
+
+
+@pytest.fixture(scope="module")
+def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
+    """Six gauges; many buckets have several values, some in rows that are not merged; some start on time."""
+    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=2)
+    migrate(store, KEPT)
+    store.command(f"SYSTEM STOP MERGES {DATABASE}.gauges_10s")
+    made = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+    choose = random.Random(11)
+    for ages in (range(0, 3_000, 3), range(0, 3_000, 7), range(0, 20_000, 97)):
+        lines = [
+            f"load:{choose.randrange(-50, 50)}|g|#n:{i}|T{NOW_S - age_s}"
+            for age_s in ages
+            for i in choose.sample(range(SERIES), 2)
+        ]
+        made.send(lines)
+    yield made
+    made.close()
+    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def part(pipeline: Pipeline) -> Part:
+    catalog = Catalog(pipeline.store, ShimSettings(settle_s=0.0))
+    matchers = (Matcher("__name__", "=", "load"),)
+    (found,) = catalog.select(pipeline.tenant, matchers, (NOW_S - 90_000) * 1000, NOW_S * 1000).parts
+    return found
+
+
+@given(
+    st.sampled_from([1, 7, 10, 60, 3_600]),
+    st.integers(1, 50),
+    st.sampled_from([0, 1, 5_000, 60_000, 1_234_567]),
+    st.sampled_from([1, 3, 10, 60, 300, 10_000]),
+    st.sampled_from([10, 60, 3_600]),
+    st.sampled_from(sorted(AGGREGATED)),
+    st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_matrices_and_rows_are_the_same_samples(
+    pipeline: Pipeline,
+    part: Part,
+    step_s: int,
+    steps: int,
+    back_ms: int,
+    window_s: int,
+    granularity_s: int,
+    function: str,
+    some: bool,
+) -> None:
+    if some:
+        one = slice(1, 4)
+        part = replace(
+            part, series_ids=part.series_ids[one], project_ids=part.project_ids[one],
+            labels=list(part.labels)[one], whole=False,
+        )  # fmt: skip
+    end_ms = NOW_S * 1000 - back_ms
+    grid = Grid(end_ms - (steps - 1) * step_s * 1000, end_ms, step_s * 1000)
+    reader = Reader(pipeline.store, pipeline.tenant, Limits(), 10**6, 10**8, time.monotonic() + 60)
+    span = _Span.of(grid.start_ms - window_s * 1000, grid.end_ms, granularity_s)
+    columns = ("last", *AGGREGATED[function])
+    cells = _fetched(reader, part, granularity_s, span.lo_s, span.hi_s, columns)
+    assert cells is not None
+    rows = _by_rows(reader, part, span, columns)
+    assert_same(cells.samples(part.labels, span.after_ms, span.upto_ms), rows)
+    found, found_ms = cells.latest(part.labels, grid, window_s * 1000)
+    wanted, wanted_ms = latest(rows, grid, window_s * 1000)
+    assert np.array_equal(found.present, wanted.present)
+    assert np.array_equal(found.values[found.present], wanted.values[wanted.present])
+    assert np.array_equal(found_ms[found.present], wanted_ms[wanted.present])
+
+
+def assert_same(found: Samples, wanted: Samples) -> None:
+    assert found.labels == wanted.labels
+    for name in ("offsets", "times_ms", "values", "low", "high", "total", "count"):
+        a, b = getattr(found, name), getattr(wanted, name)
+        assert (a is None) == (b is None), name
+        assert a is None or np.array_equal(a, b), name
+
+
+def test_an_answer_does_not_depend_on_merges(pipeline: Pipeline) -> None:
+    """A bucket's sample is its last value, also while ClickHouse has it in two rows."""
+    at_s = NOW_S - 50_000
+    for after_s, value in ((3, 1), (7, 2)):
+        pipeline.send([f"apart:{value}|g|T{at_s + after_s}"])
+    before = [pipeline.instant("apart", at_s + s) for s in (5, 8)]
+    pipeline.store.command(f"SYSTEM START MERGES {DATABASE}.gauges_10s")
+    pipeline.store.command(f"OPTIMIZE TABLE {DATABASE}.gauges_10s FINAL")
+    assert before == [pipeline.instant("apart", at_s + s) for s in (5, 8)]
+    assert [list(found.values()) for found in before] == [[], [2.0]]
