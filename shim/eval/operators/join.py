@@ -138,19 +138,28 @@ def _kept_groups(groups: Ints, floats: int, rows: Sequence[Row | None]) -> list[
 
 
 def _refuse_duplicates(many: Side, one: Side, signatures: Sequence[Labels], name: str) -> None:
-    """Many-to-many: two series of one signature on the one side, at a step where both sides have any."""
+    """Many-to-many: two series of one signature on the one side, at a step where both sides have any.
+
+    The error names what one would meet first, going through steps and then labels in order.
+    """
     if len(set(one.signatures.tolist())) == len(one.signatures) or not len(many.labels):
         return
     matched = many.present.any(axis=0)
     owner: dict[int, list[int]] = {}
     for row, signature in enumerate(one.signatures.tolist()):
         owner.setdefault(signature, []).append(row)
+    clashes: list[
+        tuple[int, Labels, Labels, int]
+    ] = []  # step, the later and the earlier by labels, signature
     for signature, rows in owner.items():
         crowded = one.present[rows].sum(axis=0) > 1
-        if (clash := np.flatnonzero(crowded & matched)).size:
-            first, second = [row for row in rows if one.present[row, clash[0]]][:2]
-            group, a, b = signatures[signature], one.labels[first], one.labels[second]
-            raise ExecutionError(duplicate_series(group, name, a, b))
+        if (steps := np.flatnonzero(crowded & matched)).size:
+            step = int(steps[0])
+            first, second = sorted(one.labels[row] for row in rows if one.present[row, step])[:2]
+            clashes.append((step, second, first, signature))
+    if clashes:
+        _, second, first, signature = min(clashes)
+        raise ExecutionError(duplicate_series(signatures[signature], name, first, second))
 
 
 def _refuse_many(many: Side, one: Side, pairs: _Pairs) -> None:

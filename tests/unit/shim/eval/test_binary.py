@@ -123,6 +123,12 @@ def test_many_to_many_text() -> None:
         run(">", right, left, on(card="one-to-many"))
 
 
+def test_many_to_many_names_the_first_by_labels() -> None:
+    right = vector({"n{a=2,b=y}": [1.0], "n{a=2,b=x}": [1.0], "n{a=1,b=z}": [1.0], "n{a=1,b=y}": [1.0]})
+    with pytest.raises(ExecutionError, match=r'group \{a="1"\} .*\[\{.*b="y"\}, \{.*b="z"\}\];'):
+        run("+", vector({"m{a=1}": [3.0]}), right, on("a"))
+
+
 def test_many_to_one_must_be_said() -> None:
     left = vector({"m{a=1,b=x}": [6.0], "m{a=1,b=y}": [8.0]})
     right = vector({"n{a=1}": [2.0]})
