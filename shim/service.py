@@ -13,15 +13,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from aiohttp import web
 
 from indexer.schema import migrate
-from indexer.store import Store, StoreError, open_store
+from indexer.store import Store, open_store
 from indexer.written import Written
 from shim.catalog import Catalog, Explorer
 from shim.engine import QueryEngine
-from shim.errors import QueryError
 from shim.http.app import make_app
 from shim.http.context import Context
 from shim.http.turns import Turns
@@ -29,6 +29,7 @@ from shim.metrics import ShimMetrics
 from shim.read.blocks.memory import BlockMemory
 from shim.settings import ShimSettings
 from shim.tenancy import Gate, Tenant
+from shim.warm import Warmer
 
 _log = logging.getLogger("shim.service")
 
@@ -40,7 +41,8 @@ class ShimService:
     """One HTTP server. `store` is given when it is shared (`meterhouse up`); else `settings.dsn` is opened.
 
     `version` rises whenever the indexer in the same process registers series; without it look-ups always ask
-    the tables. `written` announces its INSERTs; without it no cells are kept in memory.
+    the tables. `written` announces its INSERTs; without it no cells are kept in memory. `recent`: the file
+    that takes over a restart what was asked (shim/warm.py); None for none.
     """
 
     def __init__(
@@ -50,9 +52,12 @@ class ShimService:
         store: Store | None = None,
         version: Callable[[], int] | None = None,
         written: Written | None = None,
+        recent: Path | None = None,
     ) -> None:
         self._settings = settings
         self._written = written
+        self._recent = recent
+        self._warmer: Warmer | None = None
         self._store = store
         self._owned: Store | None = None
         self._version = version
@@ -80,14 +85,16 @@ class ShimService:
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
         store = self._store or await self._open()
         catalog = Catalog(store, settings, self._version, self.metrics)
-        self._engine = QueryEngine(store, catalog, settings, blocks=self._blocks(store))
+        blocks = self._blocks(store)
+        turns = Turns(settings.concurrency, settings.max_waiting, self.metrics)
+        self._engine = QueryEngine(store, catalog, settings, blocks=blocks)
         context = Context(
             settings=settings,
             engine=self._engine,
             explorer=Explorer(catalog, settings),
             gate=Gate(settings.tenancy),
             metrics=self.metrics,
-            turns=Turns(settings.concurrency, settings.max_waiting, self.metrics),
+            turns=turns,
             pool=self._pool,
             now_ms=lambda: time.time_ns() // 1_000_000,
             started_ms=time.time_ns() // 1_000_000,
@@ -104,8 +111,10 @@ class ShimService:
         await site.start()
         self.port = self._runner.addresses[0][1]
         _log.info("listening address=%s tenancy=%s", self.address, settings.tenancy.mode)
-        if self._version is not None and settings.tenancy.mode == "single":
-            asyncio.get_running_loop().run_in_executor(self._pool, _warm, catalog, settings)
+        if self._version is not None:
+            recent = self._recent if settings.cache.restore_s else None
+            self._warmer = Warmer(catalog, blocks, recent, settings.cache.restore_s, lambda: turns.busy)
+            asyncio.get_running_loop().run_in_executor(self._pool, self._warmer.run, _only(settings))
 
     def _blocks(self, store: Store) -> BlockMemory | None:
         """None where they are off, or where others may write to the store."""
@@ -129,6 +138,10 @@ class ShimService:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        warmer, self._warmer = self._warmer, None
+        if warmer is not None:
+            warmer.stop()
+            await asyncio.to_thread(warmer.remember)
         engine, self._engine = self._engine, None
         pool, self._pool = self._pool, None
         owned, self._owned = self._owned, None
@@ -140,11 +153,10 @@ class ShimService:
             await asyncio.to_thread(owned.close)
 
 
-def _warm(catalog: Catalog, settings: ShimSettings) -> None:
-    """In the background: what fails here, the first query meets again and can tell."""
-    tenant = Tenant(settings.tenancy.org_id, settings.tenancy.project_id)
-    with suppress(StoreError, QueryError):
-        catalog.warm(tenant, time.time_ns() // 1_000_000)
+def _only(settings: ShimSettings) -> Tenant | None:
+    """The tenant, where there is only one."""
+    of = settings.tenancy
+    return Tenant(of.org_id, of.project_id) if of.mode == "single" else None
 
 
 def split_address(listen: str) -> tuple[str, int]:

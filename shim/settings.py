@@ -42,6 +42,8 @@ class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: NotNegative = 268_435_456
     #: Readings of all series of a metric after which a block is filled; of some series four times as many.
     fill_after: Positive = 2
+    #: Seconds from a start in which what was in memory before is read again, while no query runs; 0: never.
+    restore_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
 
 
 class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -28,7 +28,7 @@ from agent.cli import address, complain, config_option, read_settings
 from agent.config import ConfigError
 from indexer.journal import JournalError
 from indexer.service import IndexerService
-from indexer.store import StoreError, open_store
+from indexer.store import StoreError, embedded_path, open_store
 from indexer.written import Written
 from shim.child import AgentProcess, ChildError
 from shim.command import File
@@ -96,7 +96,9 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         indexer = IndexerService(settings.indexer, store, written=written)
         # One retention for both: here nobody has to say it twice.
         reads = msgspec.structs.replace(settings.shim, retention=settings.indexer.retention)
-        api = ShimService(reads, store=store, version=indexer.version, written=written)
+        data = embedded_path(dsn)
+        recent = data.with_name(f"{data.name}.recent.json") if data is not None else None
+        api = ShimService(reads, store=store, version=indexer.version, written=written, recent=recent)
         closing.push_async_callback(api.stop)
         closing.push_async_callback(indexer.stop)
         await indexer.start()

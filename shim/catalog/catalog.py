@@ -27,8 +27,8 @@ from shim.catalog.names import KINDS, Metric, Names, exact_values, is_id
 from shim.catalog.picked import Picked, pick, selection
 from shim.catalog.rosters import Rosters
 from shim.catalog.strings import Strings
-from shim.catalog.tables import Days, Tables
-from shim.catalog.types import Selection
+from shim.catalog.tables import Tables
+from shim.catalog.types import Days, Look, Selection
 from shim.errors import ExecutionError
 from shim.labels import NAME
 from shim.matching import Matcher
@@ -72,9 +72,10 @@ class Catalog:
         self.strings = Strings(self._indexer, settings.catalog.cache_strings, self.metrics)
         self._rosters = Rosters(self.strings, settings.catalog.cache_series, self.metrics)
         self._indexes: Memory[tuple[Tenant, Days], _Index] = Memory(_INDEXES)
-        self._selections: Memory[tuple[Any, ...], tuple[int, Selection]] = Memory(
+        self._selections: Memory[Look, tuple[int, Selection]] = Memory(
             settings.catalog.cache_selections, settings.catalog.cache_series
         )
+        self._unasked: set[Look] = set()  # looked up again after a restart, and not asked for since
 
     def select(
         self, tenant: Tenant, matchers: Sequence[Matcher], start_ms: int, end_ms: int, *, tag: str = ""
@@ -84,19 +85,32 @@ class Catalog:
         `tag` (letters and digits) stands in the statements: Store.kill ends them by it.
         Raises ExecutionError when they are too many, BadData on a bad regex, StoreError.
         """
-        days = Days.of(start_ms, end_ms)
-        key = (tenant, tuple(matchers), days)
+        look = Look(tenant, tuple(matchers), Days.of(start_ms, end_ms))
+        self._unasked.discard(look)
+        return self._select(look, tag)
+
+    def _select(self, look: Look, tag: str = "") -> Selection:
         version = self._version() if self._version else None
-        remembered = self._selections.get(key) if version is not None else None
+        remembered = self._selections.get(look) if version is not None else None
         if remembered is not None and remembered[0] == version:
             self.metrics.catalog_lookups.labels("memory").inc()
             return remembered[1]
         self.metrics.catalog_lookups.labels("store").inc()
-        picked = self.pick(tenant, matchers, days, tag=tag)
-        found = selection(picked, tenant, matchers, self._settings, self.metrics)
+        picked = self.pick(look.tenant, look.matchers, look.days, tag=tag)
+        found = selection(picked, look.tenant, look.matchers, self._settings, self.metrics)
         if version is not None:
-            self._selections.put(key, (version, found), found.series)
+            self._selections.put(look, (version, found), found.series)
         return found
+
+    def looked_up(self) -> list[Look]:
+        """The look-ups that are remembered and were asked for, the latest last."""
+        return [look for look in self._selections.keys() if look not in self._unasked]  # noqa: SIM118
+
+    def look_again(self, look: Look) -> None:
+        """Make a look-up before anybody asks for it. Raises as `select` does."""
+        if len(self._unasked) < self._settings.catalog.cache_selections:
+            self._unasked.add(look)
+        self._select(look)
 
     def pick(
         self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, *, bounded: bool = True, tag: str = ""

@@ -14,8 +14,7 @@ import numpy as np
 from shim.catalog.catalog import Catalog
 from shim.catalog.names import LE, PROJECT, Key, Names, make_key, reserved_labels
 from shim.catalog.picked import Picked, label_sets
-from shim.catalog.tables import Days
-from shim.catalog.types import Kind
+from shim.catalog.types import Days, Kind
 from shim.labels import NAME, Labels
 from shim.matching import Matcher
 from shim.settings import ShimSettings

@@ -23,6 +23,11 @@ class Memory(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._held)
 
+    def keys(self) -> list[K]:
+        """What was used last stands last."""
+        with self._lock:
+            return list(self._held)
+
     def get(self, key: K) -> V | None:
         with self._lock:
             entry = self._held.get(key)

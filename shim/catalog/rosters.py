@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from shim.catalog.roster import Ids, Roster, empty, grown
 from shim.catalog.strings import Strings
-from shim.catalog.tables import Days, Tables
+from shim.catalog.tables import Tables
+from shim.catalog.types import Days
 from shim.metrics import ShimMetrics
 from shim.tenancy import Tenant
 

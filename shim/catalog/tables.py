@@ -7,13 +7,13 @@ tenant's condition stands in every statement, and is made in one place (`_scope`
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from indexer.store import Store
+from shim.catalog.types import Days
 from shim.tenancy import Tenant
 
 #: More ids than this are not sent along; the reader filters what it gets.
@@ -23,19 +23,6 @@ METRIC: Final = np.dtype([("metric_id", "<u8"), ("kind", "u1")])
 ALIVE: Final = np.dtype([("metric_id", "<u8"), ("series_id", "<u8"), ("project_id", "<u4"), ("kind", "u1")])
 TAG: Final = np.dtype([("metric_id", "<u8"), ("series_id", "<u8"), ("key", "<u8"), ("value", "<u8")])
 PAIR: Final = np.dtype([("key", "<u8"), ("value", "<u8")])
-
-
-@dataclass(frozen=True, slots=True)
-class Days:
-    """The days a request is about."""
-
-    first: int
-    last: int
-
-    @staticmethod
-    def of(start_ms: int, end_ms: int) -> Days:
-        first, last = start_ms // 86_400_000, end_ms // 86_400_000
-        return Days(min(max(first, 0), 65_535), min(max(last, 0), 65_535))
 
 
 class Tables:

@@ -11,9 +11,32 @@ import numpy.typing as npt
 
 from shim.labels import Labels
 from shim.matching import Matcher
+from shim.tenancy import Tenant
 
 Kind = Literal["counter", "gauge", "histogram", "set"]
 View = Literal["", "bucket", "count", "sum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """The days a request is about: since 1970, both ends included."""
+
+    first: int
+    last: int
+
+    @staticmethod
+    def of(start_ms: int, end_ms: int) -> Days:
+        first, last = start_ms // 86_400_000, end_ms // 86_400_000
+        return Days(min(max(first, 0), 65_535), min(max(last, 0), 65_535))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look-up of series: whose, which, when."""
+
+    tenant: Tenant
+    matchers: tuple[Matcher, ...]
+    days: Days
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,13 @@ class Turns:
         self._running = asyncio.Semaphore(running)
         self._most_waiting = waiting
         self._waiting = 0
+        self._taken = 0
         self._metrics = metrics
+
+    @property
+    def busy(self) -> bool:
+        """Whether a query runs now; for any thread to ask."""
+        return self._taken > 0
 
     @asynccontextmanager
     async def turn(self, timeout_s: float) -> AsyncIterator[None]:
@@ -37,9 +43,11 @@ class Turns:
                 await self._wait()
                 where = "expression evaluation"
                 try:
+                    self._taken += 1
                     with self._metrics.in_flight.track_inprogress():
                         yield
                 finally:
+                    self._taken -= 1
                     self._running.release()
         except TimeoutError:
             raise TimedOut(f"query timed out in {where}") from None

@@ -69,6 +69,7 @@ class BlockCache:
         self._of_metric: dict[tuple[str, int, int], set[Place]] = {}  # by table, org id, metric id
         self._watches: set[Watch] = set()
         self._under_way: list[Touched] = []
+        self._unasked: set[Place] = set()  # filled again after a restart, and not asked for since
 
     def __len__(self) -> int:
         return len(self._held)
@@ -108,9 +109,24 @@ class BlockCache:
             self._drop(place, "expired")
             return None
         self._held.move_to_end(place)
+        self._unasked.discard(place)
         return block
 
+    def asked(self) -> list[Place]:
+        """The blocks in memory that were asked for, the latest last."""
+        with self._lock:
+            return [place for place in self._held if place not in self._unasked]
+
     # ------------------------------------------------------------ the filler
+
+    def lacks(self, places: Sequence[Place]) -> list[Place]:
+        with self._lock:
+            return [place for place in places if place not in self._held]
+
+    def unasked(self, places: Sequence[Place]) -> None:
+        """These were not filled because somebody asked."""
+        with self._lock:
+            self._unasked.update(place for place in places if place in self._held)
 
     def keep(self, watch: Watch, blocks: Mapping[Place, Block]) -> bool:
         """Keep what was read under `watch`; False when something was written meanwhile."""
@@ -142,6 +158,7 @@ class BlockCache:
 
     def _drop(self, place: Place, reason: str | None) -> None:
         self._bytes -= self._held.pop(place).size_bytes
+        self._unasked.discard(place)
         for metric in _metrics_of(place.source):
             places = self._of_metric[metric]
             places.discard(place)

@@ -3,7 +3,8 @@
 A reading that misses goes to ClickHouse as if there were no blocks; here it only leaves a note. What has
 been asked for `fill_after` times is read in the background, one statement at a time on one core, so a miss
 costs its reader nothing. A reading of some of a metric's series counts a quarter: a block has them all.
-Blocks that are not worth their memory are declined, and not tried again for a while.
+Blocks that are not worth their memory are declined, and not tried again for a while. What was in memory
+before a restart is filled after it (`restore`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,6 +82,7 @@ class Filler:
         self._queue: queue.Queue[Job | None] = queue.Queue(_QUEUED)
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._one = threading.Lock()  # one statement at a time
 
     def ask(self, missing: Sequence[Place], *, whole: bool) -> None:
         """Note that a reading wanted these; `whole`: all their series."""
@@ -117,6 +119,22 @@ class Filler:
             return
         self._pending.update(job.places)
 
+    def restore(self, places: Sequence[Place], goes_on: Callable[[], bool]) -> None:
+        """Fill, in this thread, what was in memory before a restart; what was used last stands last, and is
+        filled first. Before each statement `goes_on` is asked, which may wait; what it refuses is left.
+        """
+        used = {place: number for number, place in enumerate(places)}
+        left = sorted(jobs(places), key=lambda job: max(used[place] for place in job.places))
+        while left and not self._closed and goes_on():
+            job = left.pop()
+            with self._lock:
+                due = [p for p in self._cache.lacks(job.places) if p not in self._pending]
+                self._pending.update(due)
+            for rest in jobs(due):
+                self._do(rest)
+            self._cache.unasked(due)
+        self._metrics.block_fills.labels("left").inc(sum(len(job.places) for job in left))
+
     def wait(self) -> None:
         """Until all that was asked for is filled or declined."""
         self._queue.join()
@@ -126,6 +144,8 @@ class Filler:
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
+        with self._one:  # a job of `restore`
+            pass
         if thread is not None:
             while True:  # room for the last word
                 try:
@@ -140,16 +160,21 @@ class Filler:
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
-            try:
-                self._fill(job)
-            except Exception:  # a mistake of ours: queries go on without these blocks
-                _log.exception("event=fill_failed source=%s", job.places[0].source)
-                self._decline(job.places, "failed")
-            finally:
-                with self._lock:
-                    self._pending.difference_update(job.places)
-                self._queue.task_done()
+            self._do(job)
+            self._queue.task_done()
         self._queue.task_done()
+
+    def _do(self, job: Job) -> None:
+        try:
+            with self._one:
+                if not self._closed:
+                    self._fill(job)
+        except Exception:  # a mistake of ours: queries go on without these blocks
+            _log.exception("event=fill_failed source=%s", job.places[0].source)
+            self._decline(job.places, "failed")
+        finally:
+            with self._lock:
+                self._pending.difference_update(job.places)
 
     def _fill(self, job: Job) -> None:
         if self._try(job):

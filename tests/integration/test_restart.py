@@ -1,0 +1,205 @@
+"""After a restart: what was asked before is in memory again, before anybody asks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from indexer.schema import Retention, migrate
+from indexer.store import Store, open_store
+from indexer.written import Written
+from shim.answer import QueryOptions
+from shim.catalog import Catalog
+from shim.engine import QueryEngine
+from shim.grid import Grid
+from shim.metrics import ShimMetrics
+from shim.read.blocks.block import Source, places
+from shim.read.blocks.memory import BlockMemory
+from shim.recent import Recent, load, save
+from shim.settings import CacheSettings, ShimSettings
+from shim.tenancy import Tenant
+from shim.warm import Warmer
+from tests.support.pipeline import Pipeline
+
+NOW_S: Final = 20_400 * 86_400
+HOUR_S: Final = 3_600
+KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
+TENANT: Final = Tenant(1, 1)
+ONE: Final = 'rate(hits{n="2"}[1m])'
+ALL: Final = "sum(rate(hits[1m]))"
+GRID: Final = Grid((NOW_S - 2 * HOUR_S) * 1000, (NOW_S - HOUR_S) * 1000, 10_000)
+
+
+@pytest.fixture(scope="module")
+def store(chdb_path: Path) -> Iterator[Store]:
+    """Three hours of four series."""
+    opened = open_store(f"chdb://{chdb_path}?database=restarts", pool=6)
+    migrate(opened, KEPT)
+    filled = Pipeline.open(opened, NOW_S * 1000)
+    filled.send(
+        f"hits:1|c|#n:{i}|T{NOW_S - age_s - 10}" for age_s in range(0, 3 * HOUR_S, 10) for i in range(4)
+    )
+    filled.close()
+    yield opened
+    opened.command("DROP DATABASE IF EXISTS restarts SYNC")
+    opened.close()
+
+
+class Process:
+    """What of a process has to do with a restart."""
+
+    def __init__(
+        self, store: Store, path: Path, within_s: float = 60.0, busy: Callable[[], bool] = lambda: False
+    ) -> None:
+        settings = ShimSettings(settle_s=0.0, retention=KEPT, cache=CacheSettings(fill_after=1))
+        self.metrics = ShimMetrics()
+        catalog = Catalog(store, settings, lambda: 1, self.metrics)
+        self.blocks = BlockMemory(store, settings.cache, KEPT, Written(), self.metrics)
+        self.engine = QueryEngine(store, catalog, settings, now_s=lambda: float(NOW_S), blocks=self.blocks)
+        self.warmer = Warmer(catalog, self.blocks, path, within_s, busy)
+
+    async def statements(self, query: str) -> int:
+        """That a query takes, look-ups of series aside."""
+        options = QueryOptions(timeout_s=60.0, explain=True)
+        answer = await self.engine.range(TENANT, query, GRID, options)
+        assert answer.explain is not None
+        return len(answer.explain["statements"])
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"meterhouse_shim_{name}_total", labels) or 0.0
+
+
+@contextmanager
+def process(store: Store, path: Path, **more: Any) -> Iterator[Process]:
+    """One life: what it was asked is remembered at its end."""
+    made = Process(store, path, **more)
+    try:
+        yield made
+    finally:
+        made.warmer.stop()
+        made.warmer.remember()
+        made.engine.close()
+
+
+async def first_life(store: Store, path: Path) -> None:
+    with process(store, path) as p:
+        p.warmer.run(TENANT)
+        assert await p.statements(ALL) == 1
+        p.blocks.filler.wait()
+        assert await p.statements(ONE) == 0
+
+
+async def test_what_was_asked_is_there_again(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    await first_life(store, path)
+    found = load(path)
+    assert (len(found.places), len(found.looks)) == (2, 2)
+    with process(store, path) as p:
+        p.warmer.run(TENANT)
+        assert p.counted("block_fills", outcome="kept") == 2
+        assert p.blocks.cache.asked() == []
+        looked = p.counted("catalog_lookups", source="store")
+        assert await p.statements(ALL) == await p.statements(ONE) == 0
+        assert p.counted("catalog_lookups", source="store") == looked
+        assert p.counted("catalog_lookups", source="memory") == 2
+    assert load(path) == found, "and after the next restart"
+
+
+async def test_what_is_not_asked_again_is_forgotten(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    await first_life(store, path)
+    asked = load(path)
+    with process(store, path) as p:
+        p.warmer.run(TENANT)
+    assert load(path) == asked, "nobody asked anything"
+    with process(store, path) as p:
+        p.warmer.run(TENANT)
+        await p.statements(ONE)
+    assert load(path).places == asked.places
+    assert load(path).looks == asked.looks[-1:]
+
+
+async def test_who_asks_first_fills_first(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    await first_life(store, path)
+    with process(store, path) as p:
+        await p.statements(ALL)
+        p.blocks.filler.wait()
+        p.warmer.run(None)
+        assert p.counted("block_fills", outcome="kept") == 2, "and nobody does it twice"
+        assert len(p.blocks.cache.asked()) == 2
+
+
+async def test_it_waits_for_queries_until_its_time_is_up(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    await first_life(store, path)
+    with process(store, path, within_s=0.05, busy=lambda: True) as p:
+        p.warmer.run(None)
+        assert p.counted("block_fills", outcome="left") == 2
+        assert len(p.blocks.cache) == 0
+    turns = iter([True, True, False])
+    with process(store, path, busy=lambda: next(turns, False)) as p:
+        p.warmer.run(None)
+        assert len(p.blocks.cache) == 2
+
+
+async def test_it_ends_when_the_process_stops(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    await first_life(store, path)
+    waits = threading.Event()
+
+    def busy() -> bool:
+        waits.set()
+        return True
+
+    with process(store, path, busy=busy) as p:
+        runs = threading.Thread(target=p.warmer.run, args=(None,))
+        runs.start()
+        assert waits.wait(10)
+        p.warmer.stop()
+        runs.join(10)
+        assert not runs.is_alive()
+
+
+async def test_the_latest_come_first(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    await first_life(store, path)
+    older = load(path).places
+    (latest,) = places(older[0].source, 60, NOW_S - HOUR_S, NOW_S)
+    with process(store, tmp_path / "none") as p:
+        once = iter([True])
+        p.blocks.filler.restore((*older, latest), lambda: next(once, False))
+        assert p.blocks.cache.lacks((*older, latest)) == list(older)
+        assert p.counted("block_fills", outcome="left") == 2
+
+
+async def test_what_is_gone_is_no_trouble(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    await first_life(store, path)
+    found = load(path)
+    gone = Source(99, 1, (5,), "counters", "nothing")
+    save(path, Recent((*found.places, *places(gone, 60, 0, 1)), found.looks))
+    with process(store, path) as p:
+        p.warmer.run(None)
+        assert p.counted("block_fills", outcome="failed") == 1
+        assert p.blocks.cache.lacks(found.places) == []
+
+
+async def test_a_file_that_cannot_be_written_is_said(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await first_life(store, tmp_path / "not there" / "recent.json")
+    assert "event=not_remembered" in caplog.text
+
+
+async def test_without_a_file_nothing_is_remembered(store: Store) -> None:
+    metrics = ShimMetrics()
+    catalog = Catalog(store, ShimSettings(), lambda: 1, metrics)
+    warmer = Warmer(catalog, None, None, 10.0, lambda: False)
+    warmer.run(TENANT)
+    warmer.remember()

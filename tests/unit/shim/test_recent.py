@@ -1,0 +1,67 @@
+"""What was asked, in its file: whole, bounded, for its owner alone, and never a reason not to start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from shim.catalog.types import Days, Look
+from shim.matching import Matcher
+from shim.read.blocks.block import Place, Source
+from shim.recent import MOST_BYTES, Recent, load, save
+from shim.tenancy import Tenant
+
+SOURCE = Source(1, None, (2**63 - 1, 7), "counters", "value")
+PLACES = (Place(SOURCE, 60, 21_600), Place(SOURCE, 10, 3_600))
+LOOKS = (
+    Look(Tenant(1, 1), (Matcher("__name__", "=", "hits"), Matcher("host", "!~", 'a"\n|é')), Days(1, 2)),
+    Look(Tenant(2, None), (), Days(0, 65_535)),
+)
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    assert load(path) == Recent()
+    save(path, Recent(PLACES, LOOKS))
+    assert load(path) == Recent(PLACES, LOOKS)
+    save(path, Recent(PLACES[:1]))
+    assert load(path) == Recent(PLACES[:1])
+    assert [p.name for p in tmp_path.iterdir()] == ["recent.json"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_latest_fit_its_bound(tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    many = Source(1, 1, tuple(range(2**62, 2**62 + 5_000)), "counters", "value")
+    places = tuple(Place(many, 10, 3_600 * i) for i in range(50))
+    long = Look(Tenant(1, 1), (Matcher("host", "=", "h" * (MOST_BYTES + 1)),), Days(1, 1))
+    save(path, Recent(places, (LOOKS[0], long, *LOOKS)))
+    found = load(path)
+    assert 5 < len(found.places) < 20
+    assert found.places == places[-len(found.places) :]
+    assert found.looks == LOOKS
+    assert path.stat().st_size <= 2 * MOST_BYTES + 100
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\x00", b"[]", b"null", b'{"places":[[1,2,3]]}', b'{"format":2}', b'{"places"']
+)
+def test_a_strange_file_is_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "recent.json"
+    path.write_bytes(content)
+    assert load(path) == Recent()
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert load(tmp_path) == Recent()
+    with pytest.raises(OSError, match="directory"):
+        save(tmp_path, Recent(PLACES))
+
+
+def test_places_that_are_none_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    wrong = (Place(SOURCE, 61, 0), Place(SOURCE, 60, 60), Place(SOURCE, 60, -21_600), Place(SOURCE, 0, 0))
+    path.write_bytes(msgspec.json.encode(Recent((*wrong, *PLACES))))
+    assert load(path).places == PLACES
