@@ -64,7 +64,7 @@ cdef struct Place:
     Series *series
     Cell *cell
 
-# Cells of series that are in another bucket too, found by series.
+# Cells found by series.
 cdef struct PlaceMap:
     Place *slots
     uint32_t mask
@@ -77,7 +77,8 @@ cdef struct Bucket:
     uint64_t entries  # itself, cells, set members, entries of distributions
     Pieces cells[KINDS]
     Arena arena
-    PlaceMap places
+    bint scattered  # it may have cells that their series do not point to, since those went on
+    PlaceMap places  # of all such cells, made when somebody looks for the first of them
 
 
 cdef inline size_t cell_bytes(int kind) noexcept nogil:
@@ -155,6 +156,47 @@ cdef Cell *place_find(PlaceMap *places, Series *series) noexcept nogil:
             return places.slots[at].cell
         at = (at + 1) & places.mask
     return NULL
+
+
+cdef Cell *bucket_find(Bucket *bucket, Series *series) noexcept nogil:
+    """The cell of a series that points to another bucket's, or to none; NULL if there is none here.
+
+    Only late lines and clocks set back ask, so the map is not made before: it would cost each first line of a
+    series in a bucket that begins before the last one was flushed, and 16 to 32 bytes for each of them.
+    """
+    if not bucket.scattered:
+        return NULL
+    if bucket.places.slots == NULL:
+        places_of_cells(bucket)
+    return place_find(&bucket.places, series)
+
+
+cdef void bucket_scatter(Bucket *bucket, Series *series, Cell *cell) noexcept nogil:
+    """The series of a cell points to another one, or will."""
+    bucket.scattered = True
+    if bucket.places.slots != NULL:
+        place_put(&bucket.places, series, cell)
+
+
+cdef void places_of_cells(Bucket *bucket) noexcept nogil:
+    """Makes the map, of all cells of the bucket."""
+    cdef PlaceMap *places = &bucket.places
+    cdef uint64_t cells = bucket_cells(bucket)
+    cdef Chunk *chunk
+    cdef Cell *cell
+    cdef size_t i
+    cdef int kind
+    places.mask = 15
+    while places.mask < cells * 2:
+        places.mask = places.mask * 2 + 1
+    places.slots = <Place *>take_zeroed((<size_t>places.mask + 1) * sizeof(Place))
+    for kind in range(KINDS):
+        chunk = bucket.cells[kind].first
+        while chunk != NULL:
+            for i in range(chunk.used):
+                cell = <Cell *>(chunk_items(chunk) + i * cell_bytes(kind))
+                place_insert(places, cell.series, cell)
+            chunk = chunk.next
 
 
 cdef inline uint32_t place_home(PlaceMap *places, Series *series) noexcept nogil:

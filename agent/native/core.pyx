@@ -124,6 +124,7 @@ def _begin():
     """Fills the tables, and holds this file against the definition in Python: names by their order."""
     assert BUCKET_MS == BUCKET_SECONDS * 1000
     assert BARE_TAG_VALUE == "true"
+    assert layout_is_as_said()
     assert [reason.name for reason in Reason][:REASONS] == (
         "NO_VALUE EMPTY_NAME EMPTY_VALUE BAD_VALUE NO_TYPE UNKNOWN_TYPE BAD_SAMPLE_RATE BAD_TIMESTAMP "
         "INVALID_UTF8 LINE_TOO_LONG NAME_TOO_LONG TAG_TOO_LONG TOO_MANY_TAGS MIXED_TAG_STYLES"
@@ -362,14 +363,25 @@ cdef Core *core_open(settings) except NULL:
     return core
 
 
+cdef bint layout_is_as_said():
+    """Do heads and series end before what stands behind them?"""
+    cdef Head head
+    cdef Series series
+    return (
+        <char *>&head.flags - <char *>&head < HEAD_BYTES
+        and <char *>&series.flags - <char *>&series < SERIES_BYTES
+    )
+
+
 cdef int keep_static_tags(Core *core, tags) except -1:
     """Writes `key:value` of all static tags one behind the other."""
     encoded = [(key.encode(), value.encode()) for key, value in tags]
     text = b"".join([key + b":" + value for key, value in encoded])
     cdef size_t at = 0
-    if len(text) >= 1 << SLICE_LENGTH_BITS:
-        raise ValueError(f"agent.tags: {len(text)} bytes, at most {(1 << SLICE_LENGTH_BITS) - 1}")
+    if len(text) >= 1 << WIDE_LENGTH_BITS:
+        raise ValueError(f"agent.tags: {len(text)} bytes, at most {(1 << WIDE_LENGTH_BITS) - 1}")
     core.static_count = len(encoded)
+    core.static_bytes = len(text)
     core.static_tags = <Tag *>take_zeroed((len(encoded) + 1) * sizeof(Tag))
     core.static_text = <char *>take(len(text) + 1)
     memcpy(core.static_text, <const char *>text, len(text))

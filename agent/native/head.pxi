@@ -335,7 +335,7 @@ cdef Head *head_place(
 ) noexcept nogil:
     """The head for a key: a new one in the table, or the dead one of that key, to be used again."""
     cdef Head *head = dead
-    cdef bint extra = not is_plain(parts) or shard.core.mapper != NULL
+    cdef bint extra = not is_plain(parts) or parts.weight != 1.0 or shard.core.mapper != NULL
     if head == NULL:
         head = <Head *>take_zeroed(head_size_of(key_bytes, extra))
         head.key_bytes = key_bytes
@@ -350,14 +350,15 @@ cdef void head_settle(Shard *shard, Head *head, Parts *parts, Series *series) no
     """Gives a head its meaning; `series`: NULL if its lines are dropped."""
     cdef Series *before = head.series
     head.kind = parts.kind
-    head.weight = parts.weight
     head.stamp = 0
     head.series = series
-    head.flags &= ~HEAD_SLOW
+    head.flags &= ~(HEAD_SLOW | HEAD_WEIGHT)
     if series == NULL or not is_plain(parts):
         head.flags |= HEAD_SLOW
     if head.flags & HEAD_EXTRA:
+        head_extra(head).weight = parts.weight
         head_extra(head).scale = parts.scale
+        head.flags |= HEAD_WEIGHT if parts.weight != 1.0 else 0
         memcpy(head_extra(head).ignored, parts.ignored, sizeof(parts.ignored))
     series_let_go(shard, before)
     head_put(shard, head)

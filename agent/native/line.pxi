@@ -144,28 +144,30 @@ cdef inline bint take_quickly(Shard *shard, Record *record, int64_t now_ms) noex
     cdef Head *head = record.head
     cdef const char *raw = record.raw
     cdef Bucket *bucket = shard.present
+    cdef double weight
     cdef Cell *cell
     if unlikely(
         head == NULL or head.flags & HEAD_SLOW or not head_alive(shard, head)
         or not head_is(head, record.line, raw - 1 - record.line, record.rest, record.end - record.rest)
     ):
         return False
+    weight = head_weight(head)
     if head.kind != SET and unlikely(
-        not record.is_number or not -DBL_MAX <= record.value * head.weight <= DBL_MAX
+        not record.is_number or not -DBL_MAX <= record.value * weight <= DBL_MAX
         or (head.kind == GAUGE and (raw[0] == c"-" or raw[0] == c"+"))
     ):
         return False
     head_use(shard, head)
     cell = head.cell if likely(head.stamp == bucket.stamp) else head_cell(shard, head)
     if head.kind == COUNTER:
-        (<Counter *>cell).value += record.value * head.weight
+        (<Counter *>cell).value += record.value * weight
     elif head.kind == GAUGE:
         gauge_add(<Gauge *>cell, record.value, now_ms)
         gauge_remember(head.series, record.value, now_ms)
     else:
         shard.entries -= bucket.entries
         if head.kind == DISTRIBUTION:
-            distribution_add(bucket, <Distribution *>cell, record.value, head.weight)
+            distribution_add(bucket, <Distribution *>cell, record.value, weight)
         else:
             set_add(bucket, <MemberSet *>cell, xxh64(raw, record.rest - raw))
         shard.entries += bucket.entries
@@ -189,7 +191,7 @@ cdef Cell *head_cell(Shard *shard, Head *head) noexcept nogil:
     cdef Series *series = head.series
     cdef Cell *cell
     if series.stamp != bucket.stamp:
-        cell = place_find(&bucket.places, series)
+        cell = bucket_find(bucket, series)
         if cell == NULL:
             cell = shard_new_cell(shard, bucket, series)
         series_move(shard, series)
@@ -201,12 +203,12 @@ cdef Cell *head_cell(Shard *shard, Head *head) noexcept nogil:
 
 
 cdef void series_move(Shard *shard, Series *series) noexcept nogil:
-    """A series comes to the present bucket: if the one it was in is still open, that one remembers its cell."""
+    """A series goes to the present bucket: if the one it was in is still open, that one has to know."""
     cdef uint32_t stamp = series.stamp
     cdef int i
     for i in range(shard.open_count):
         if shard.open[i].stamp == stamp:
-            place_put(&shard.open[i].places, series, series.cell)
+            bucket_scatter(shard.open[i], series, series.cell)
             return
 
 
@@ -215,10 +217,10 @@ cdef Cell *cell_in(Shard *shard, Bucket *bucket, Series *series) noexcept nogil:
     cdef Cell *cell
     if series.stamp == bucket.stamp:
         return series.cell
-    cell = place_find(&bucket.places, series)
+    cell = bucket_find(bucket, series)
     if cell == NULL:
         cell = shard_new_cell(shard, bucket, series)
-        place_put(&bucket.places, series, cell)
+        bucket_scatter(bucket, series, cell)
     return cell
 
 

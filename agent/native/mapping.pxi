@@ -49,7 +49,7 @@ cdef Series *mapped_series(Shard *shard, Mapping mapping, mapped, Parts *parts) 
     cdef list texts = [(key.encode(), value.encode()) for key, value in mapped.tags]
     cdef int kind = mapping.kinds[mapped.kind]
     cdef size_t longest = max([len(text) for pair in texts for text in pair], default=0)
-    if len(texts) > shard.core.max_tags or longest >= 1 << SLICE_LENGTH_BITS:
+    if len(texts) > shard.core.max_tags or longest >= 1 << WIDE_LENGTH_BITS:
         return NULL
     parts.kind = kind
     parts.weight = mapped.weight

@@ -9,16 +9,21 @@
 # over. Turning is one addition: `sweep` frees the dead a few slots at a time, so it never takes long.
 
 cdef enum:
-    SLICE_OFFSET_BITS = 26
-    SLICE_LENGTH_BITS = 17
+    # Of a tag in the text of a series: how many bits say where its key begins, and how long that is.
+    WIDE_OFFSET_BITS = 26
+    WIDE_LENGTH_BITS = 17
+    NARROW_OFFSET_BITS = 13
+    NARROW_LENGTH_BITS = 7
+    NARROW_VALUE_BITS = 10
+    SERIES_BYTES = 44  # without the room behind `flags`
+    HEAD_BYTES = 34
     HEAD_FOUND = 1 << 0  # flags of a head: it is in the table
     HEAD_TEXT = 1 << 1  # a series points into its key
     HEAD_EXTRA = 1 << 2  # there is a HeadExtra behind its key
     HEAD_SLOW = 1 << 3  # something of its lines is to be counted, scaled or dropped
+    HEAD_WEIGHT = 1 << 4  # its HeadExtra says what each of its lines counts
     SERIES_OWN_TEXT = 1 << 0
-
-# A tag within a text: offset, key length, value length; the value stands one byte behind the key.
-ctypedef uint64_t Slice
+    SERIES_WIDE = 1 << 1  # its slices have 8 bytes
 
 cdef struct Series:
     uint32_t hash  # an Entry
@@ -32,7 +37,9 @@ cdef struct Series:
     uint16_t tags
     uint8_t kind
     uint8_t flags
-    # then `tags` slices, and of a gauge its GaugeMemory
+    # then, at SERIES_BYTES, its slices: 4 or 8 bytes for each tag, from the lowest bit on its flags, the
+    # offset of its key, the key's length and the value's; the value stands one byte behind the key.
+    # Then, of a gauge, its GaugeMemory.
 
 cdef struct GaugeMemory:
     double last
@@ -41,63 +48,82 @@ cdef struct GaugeMemory:
 cdef struct Head:
     uint32_t hash  # an Entry
     uint32_t key_bytes
-    double weight
     Series *series
     Cell *cell  # in the bucket with this stamp
     uint32_t stamp
     uint32_t turn  # of its last use
     uint8_t kind
     uint8_t flags
-    # then the key, and behind it, with HEAD_EXTRA, a HeadExtra
+    # then, at HEAD_BYTES, the key, and behind it, with HEAD_EXTRA, a HeadExtra
 
 cdef struct HeadExtra:
+    double weight
     double scale
     uint32_t ignored[IGNORED_KINDS]
 
 cdef inline char *head_key(Head *head) noexcept nogil:
-    return <char *>(head + 1)
+    return <char *>head + HEAD_BYTES
 
 
 cdef inline Head *head_of_key(char *key) noexcept nogil:
-    return (<Head *>key) - 1
+    return <Head *>(key - HEAD_BYTES)
+
+
+cdef inline size_t round_up_8(size_t size) noexcept nogil:
+    return (size + 7) & ~<size_t>7
 
 
 cdef inline HeadExtra *head_extra(Head *head) noexcept nogil:
-    return <HeadExtra *>(head_key(head) + ((head.key_bytes + 7) & ~<size_t>7))
+    return <HeadExtra *>(<char *>head + round_up_8(HEAD_BYTES + head.key_bytes))
+
+
+cdef inline double head_weight(Head *head) noexcept nogil:
+    return head_extra(head).weight if unlikely(head.flags & HEAD_WEIGHT) else 1.0
 
 
 cdef inline size_t head_size_of(uint32_t key_bytes, bint extra) noexcept nogil:
     if not extra:
-        return sizeof(Head) + key_bytes
-    return sizeof(Head) + ((key_bytes + 7) & ~<size_t>7) + sizeof(HeadExtra)
+        return HEAD_BYTES + key_bytes
+    return round_up_8(HEAD_BYTES + key_bytes) + sizeof(HeadExtra)
 
 
 cdef inline size_t head_size(Head *head) noexcept nogil:
     return head_size_of(head.key_bytes, head.flags & HEAD_EXTRA != 0)
 
 
-cdef inline Slice *series_slices(Series *series) noexcept nogil:
-    return <Slice *>(series + 1)
+cdef inline size_t slices_end(uint32_t tags, bint wide) noexcept nogil:
+    """Where the slices of a series end."""
+    return SERIES_BYTES + tags * (8 if wide else 4)
 
 
 cdef inline GaugeMemory *series_gauge(Series *series) noexcept nogil:
-    return <GaugeMemory *>(series_slices(series) + series.tags)
+    return <GaugeMemory *>(<char *>series + round_up_8(slices_end(series.tags, series.flags & SERIES_WIDE)))
 
 
-cdef inline size_t series_bytes(int kind, uint32_t tags) noexcept nogil:
-    return sizeof(Series) + tags * sizeof(Slice) + (sizeof(GaugeMemory) if kind == GAUGE else 0)
+cdef inline size_t series_bytes(int kind, uint32_t tags, bint wide) noexcept nogil:
+    cdef size_t end = slices_end(tags, wide)
+    return end if kind != GAUGE else round_up_8(end) + sizeof(GaugeMemory)
+
+
+cdef inline bint slice_is_wide(Tag *tag) noexcept nogil:
+    """Is it too much for 4 bytes, wherever its key begins?"""
+    return tag.key_bytes >= 1 << NARROW_LENGTH_BITS or tag.value_bytes >= 1 << NARROW_VALUE_BITS
 
 
 cdef inline Tag tag_of(Shard *shard, Series *series, uint32_t number) noexcept nogil:
-    cdef Slice slice = series_slices(series)[number]
+    cdef const char *slices = <const char *>series + SERIES_BYTES
+    cdef bint wide = series.flags & SERIES_WIDE
+    cdef int offset_bits = WIDE_OFFSET_BITS if wide else NARROW_OFFSET_BITS
+    cdef int length_bits = WIDE_LENGTH_BITS if wide else NARROW_LENGTH_BITS
+    cdef uint64_t slice = load_64(slices + 8 * number) if wide else load_32(slices + 4 * number)
     cdef Tag tag
     tag.flags = slice & 3
     slice >>= 2
     tag.key = shard.core.static_text if tag.flags & SLICE_STATIC else series.text
-    tag.key += slice & ((1 << SLICE_OFFSET_BITS) - 1)
-    slice >>= SLICE_OFFSET_BITS
-    tag.key_bytes = slice & ((1 << SLICE_LENGTH_BITS) - 1)
-    tag.value_bytes = slice >> SLICE_LENGTH_BITS
+    tag.key += slice & ((1 << offset_bits) - 1)
+    slice >>= offset_bits
+    tag.key_bytes = slice & ((1 << length_bits) - 1)
+    tag.value_bytes = slice >> length_bits
     tag.value = tag.key + tag.key_bytes + 1
     if tag.flags & SLICE_BARE:
         tag.value = BARE_VALUE
@@ -105,12 +131,18 @@ cdef inline Tag tag_of(Shard *shard, Series *series, uint32_t number) noexcept n
     return tag
 
 
-cdef inline Slice slice_of(Tag *tag, const char *text) noexcept nogil:
+cdef void put_slice(Series *series, uint32_t number, Tag *tag, const char *text) noexcept nogil:
     """`text`: where the tag's key stands in."""
-    cdef Slice slice = 0 if tag.flags & SLICE_BARE else tag.value_bytes
-    slice = (slice << SLICE_LENGTH_BITS) | tag.key_bytes
-    slice = (slice << SLICE_OFFSET_BITS) | <Slice>(tag.key - text)
-    return (slice << 2) | tag.flags
+    cdef char *slices = <char *>series + SERIES_BYTES
+    cdef bint wide = series.flags & SERIES_WIDE
+    cdef uint64_t slice = 0 if tag.flags & SLICE_BARE else tag.value_bytes
+    slice = (slice << (WIDE_LENGTH_BITS if wide else NARROW_LENGTH_BITS)) | tag.key_bytes
+    slice = (slice << (WIDE_OFFSET_BITS if wide else NARROW_OFFSET_BITS)) | <uint64_t>(tag.key - text)
+    slice = (slice << 2) | tag.flags
+    if wide:
+        store_64(slices + 8 * number, slice)
+    else:
+        store_32(slices + 4 * number, <uint32_t>slice)
 
 
 # Finding and remembering heads.
@@ -269,11 +301,18 @@ cdef void series_revive(Shard *shard, Series *series) noexcept nogil:
 cdef Series *series_new(
     Shard *shard, Head *head, int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count
 ) noexcept nogil:
-    cdef size_t size = series_bytes(kind, count)
-    cdef Series *series = <Series *>take_zeroed(size)
+    cdef size_t text_bytes = head.key_bytes if head != NULL else text_bytes_of(name_bytes, tags, count)
+    cdef bint wide = max(text_bytes, shard.core.static_bytes) >= 1 << NARROW_OFFSET_BITS
+    cdef size_t size
+    cdef Series *series
     cdef const char *text
     cdef size_t i
+    for i in range(count):
+        wide |= slice_is_wide(&tags[i])
+    size = series_bytes(kind, count, wide)
+    series = <Series *>take_zeroed(size)
     series.kind = kind
+    series.flags = SERIES_WIDE if wide else 0
     series.tags = count
     series.name_bytes = name_bytes
     series.heads = 1
@@ -282,27 +321,28 @@ cdef Series *series_new(
         head.flags |= HEAD_TEXT
         for i in range(count):
             text = shard.core.static_text if tags[i].flags & SLICE_STATIC else series.text
-            series_slices(series)[i] = slice_of(&tags[i], text)
+            put_slice(series, i, &tags[i], text)
     else:
-        size += series_own_text(series, name, tags)
+        series_own_text(series, name, text_bytes, tags)
+        size += text_bytes
     if kind == GAUGE:
         series_gauge(series).last_ms = -1
     shard.series_bytes += size
     return series
 
 
-cdef size_t series_text_bytes(Series *series, Tag *tags) noexcept nogil:
-    cdef size_t size = series.name_bytes
+cdef size_t text_bytes_of(size_t name_bytes, Tag *tags, uint32_t count) noexcept nogil:
+    """Bytes of a text that has name and tags, and nothing else."""
+    cdef size_t size = name_bytes
     cdef size_t i
-    for i in range(series.tags):
+    for i in range(count):
         size += tags[i].key_bytes + 1 + tags[i].value_bytes
     return size
 
 
-cdef size_t series_own_text(Series *series, const char *name, Tag *tags) noexcept nogil:
-    """Copies name and tags to a text of the series' own; gives its size."""
-    cdef size_t size = series_text_bytes(series, tags)
-    cdef char *at = <char *>take(size + 1)
+cdef void series_own_text(Series *series, const char *name, size_t text_bytes, Tag *tags) noexcept nogil:
+    """Copies name and tags to a text of the series' own."""
+    cdef char *at = <char *>take(text_bytes + 1)
     cdef Tag tag
     cdef size_t i
     series.text = at
@@ -317,8 +357,7 @@ cdef size_t series_own_text(Series *series, const char *name, Tag *tags) noexcep
         at += tag.key_bytes + 1
         memcpy(at, tags[i].value, tag.value_bytes)
         at += tag.value_bytes
-        series_slices(series)[i] = slice_of(&tag, series.text)
-    return size
+        put_slice(series, i, &tag, series.text)
 
 
 cdef size_t own_text_bytes(Shard *shard, Series *series) noexcept nogil:
@@ -348,7 +387,7 @@ cdef void series_let_go(Shard *shard, Series *series) noexcept nogil:
 
 cdef void series_free(Shard *shard, Series *series) noexcept nogil:
     cdef Head *head
-    cdef size_t size = series_bytes(series.kind, series.tags)
+    cdef size_t size = series_bytes(series.kind, series.tags, series.flags & SERIES_WIDE)
     table_remove(&shard.series, <Entry *>series)
     if series.turn == shard.turn:
         shard.young_series -= 1

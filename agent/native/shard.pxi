@@ -83,6 +83,7 @@ cdef struct Core:
     char *static_text
     Tag *static_tags
     uint32_t static_count
+    uint32_t static_bytes  # of static_text
     void *mapper  # a Mapping that NativeCore owns, or NULL
     Shard *shards
     int shard_count

@@ -128,6 +128,7 @@ cdef inline double head_scale(Head *head) noexcept nogil:
 
 cdef int check_values(Head *head, const char *p, const char *end) noexcept nogil:
     """All values of a line must be good before one of them is added."""
+    cdef double weight = head_weight(head)
     cdef const char *stop
     cdef double value
     while True:
@@ -136,7 +137,7 @@ cdef int check_values(Head *head, const char *p, const char *end) noexcept nogil
             return EMPTY_VALUE
         if parse_number(p, stop, &value) != stop or not -DBL_MAX <= value <= DBL_MAX:
             return BAD_VALUE
-        if not -DBL_MAX <= value * head_scale(head) * head.weight <= DBL_MAX:
+        if not -DBL_MAX <= value * head_scale(head) * weight <= DBL_MAX:
             return BAD_VALUE
         if stop == end:
             return GOOD
@@ -149,6 +150,7 @@ cdef void apply_line(
     """Adds the values of a good line to its cell."""
     cdef int64_t time_ms = now_ms
     cdef Bucket *bucket = shard.present
+    cdef double weight = head_weight(head)
     cdef Cell *cell
     cdef const char *stop
     cdef double value
@@ -165,14 +167,14 @@ cdef void apply_line(
             parse_number(p, stop, &value)
             value *= head_scale(head)
             if head.kind == COUNTER:
-                (<Counter *>cell).value += value * head.weight
+                (<Counter *>cell).value += value * weight
             elif head.kind == GAUGE:
                 if time_s == NO_TIME and (p[0] == c"-" or p[0] == c"+"):
                     value = moved_gauge(shard, <Gauge *>cell, value, now_ms)
                 gauge_add(<Gauge *>cell, value, time_ms)
                 gauge_remember(head.series, value, time_ms)
             else:
-                distribution_add(bucket, <Distribution *>cell, value, head.weight)
+                distribution_add(bucket, <Distribution *>cell, value, weight)
             if stop == end:
                 break
             p = stop + 1

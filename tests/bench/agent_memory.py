@@ -1,9 +1,12 @@
 """The agent's memory by live series, and what a sidecar installation costs to start and to keep.
 
-    python -m tests.bench.agent_memory [--series 0,1000,100000,1000000] [--core native] [--skip-install]
+    python -m tests.bench.agent_memory [--series 0,1000,100000,1000000] [--lines 1] [--core native]
+        [--skip-install]
 
 Memory: resident bytes of a `meterhouse agent` while all series come in one bucket, again in the next two, and
-their frames are sent; the highest seen, and what is left when nothing came for a while. Start: a fresh venv
+their frames are sent; the highest seen, and what is left when nothing came for a while. `--lines 15`: a
+series comes that often in a bucket, drawn at random, without a pause, so that two buckets are open at a time
+for as long as a flush waits. Start: a fresh venv
 with `pip install .` and no extras, CPU of the process until /readyz answers, medians of ten; then its idle
 memory.
 """
@@ -11,6 +14,7 @@ memory.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import statistics
 import subprocess
@@ -18,11 +22,12 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from tests.bench.agent_lines import FLUSH_S, ROOT, machine
-from tests.bench.agent_load import PACKED_BYTES, Programs, Sender, each_once, prefix_of, write_packets
+from tests.bench.agent_load import PACKED_BYTES, Programs, Sender, each_once, mixed, prefix_of, write_packets
 from tests.bench.agent_servers import Agent, Sinks
 
 _LINES_PER_S: Final = 150_000
@@ -48,7 +53,45 @@ class Memory:
             time.sleep(0.02)
 
 
-def memory(series: int, core: str, quiet_s: float, prefix: list[str]) -> None:
+class Load:
+    """What is sent to an agent while its memory is watched."""
+
+    def __init__(self, agent: Agent, programs: Programs, series: int, prefix: list[str]) -> None:
+        self.seen = Memory(agent)
+        self._agent = agent
+        self._programs = programs
+        self._series = series
+        self._prefix = prefix
+
+    def _sender(self, lines: Iterator[bytes], lines_per_s: float, **how: float) -> Sender:
+        path = write_packets(self._programs.folder / "packets", lines, PACKED_BYTES)
+        time.sleep((0.7 - time.time()) % FLUSH_S)  # the flush before this is under way
+        return Sender(self._programs, path, str(self._agent.udp_port), lines_per_s=lines_per_s,
+                      prefix=self._prefix, **how)  # type: ignore[arg-type] # fmt: skip
+
+    def each_once(self) -> None:
+        """Each series once in a bucket, and a pause."""
+        sender = self._sender(each_once(self._series), _LINES_PER_S, passes=1)
+        self.seen.watch(self._series / _LINES_PER_S + 0.2)
+        sender.wait(60)
+
+    def steadily(self, lines: int) -> None:
+        """All the time, `lines` of each series in a bucket."""
+        packets = itertools.chain(each_once(self._series), mixed(9 * self._series, self._series))
+        seconds = _BUCKETS * FLUSH_S
+        sender = self._sender(packets, lines * self._series / FLUSH_S, seconds=seconds)
+        self.seen.watch(seconds)
+        sender.wait(60)
+
+    def send(self, lines: int) -> None:
+        for i in range(_BUCKETS if lines == 1 else 1):
+            self.each_once() if lines == 1 else self.steadily(lines)
+            print(f"#   {i}: {self._agent.metric('live_series'):,.0f} series live, "
+                  f"{self._agent.kernel_drops()} packets lost, "
+                  f"{_mib(self._agent.rss_bytes()):.1f} MiB")  # fmt: skip
+
+
+def memory(series: int, lines: int, core: str, quiet_s: float, prefix: list[str]) -> None:
     """Prints one line: resident memory with so many live series."""
     programs, sinks = Programs(), Sinks()
     agent = Agent(programs.folder, programs, sinks, prefix)
@@ -57,21 +100,14 @@ def memory(series: int, core: str, quiet_s: float, prefix: list[str]) -> None:
         agent.tables = ["[agent.aggregate]", f"max_series = {series * 2}", f"max_entries = {series * 8}"]
     agent.start()
     try:
-        seen = Memory(agent)
-        seen.watch(2.0)
-        for i in range(_BUCKETS if series else 0):
-            path = write_packets(programs.folder / f"each-{i}", each_once(series), PACKED_BYTES)
-            time.sleep((0.7 - time.time()) % FLUSH_S)  # the flush before this is under way
-            sender = Sender(programs, path, str(agent.udp_port), lines_per_s=_LINES_PER_S, passes=1,
-                            prefix=prefix)  # fmt: skip
-            seen.watch(series / _LINES_PER_S + 0.2)
-            sender.wait(60)
-            print(f"#   bucket {i}: {agent.metric('live_series'):,.0f} series live, "
-                  f"{agent.kernel_drops()} packets lost, {_mib(agent.rss_bytes()):.1f} MiB")  # fmt: skip
-        seen.watch(2 * FLUSH_S if series else 1.0)
+        load = Load(agent, programs, series, prefix)
+        load.seen.watch(2.0)
+        if series:
+            load.send(lines)
+        load.seen.watch(2 * FLUSH_S if series else 1.0)
         after = agent.rss_bytes()
         time.sleep(quiet_s)
-        print(f"{series:10,} series: highest {_mib(seen.highest):7.1f} MiB, after sending "
+        print(f"{series:10,} series: highest {_mib(load.seen.highest):7.1f} MiB, after sending "
               f"{_mib(after):7.1f}, {quiet_s:.0f} s later {_mib(agent.rss_bytes()):7.1f}",
               flush=True)  # fmt: skip
     finally:
@@ -140,6 +176,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--series", default="0,1000,100000,1000000")
+    parser.add_argument("--lines", type=int, default=1, help="of a series in a bucket (default %(default)s)")
     parser.add_argument("--core", default="", help="auto, native, python")
     parser.add_argument("--quiet-s", type=float, default=5.0, help="pause before the last look")
     parser.add_argument("--nice", type=int, default=0, help="priority of agent and sender, -20 to 19")
@@ -147,7 +184,7 @@ def main() -> None:
     args = parser.parse_args()
     print(machine())
     for series in filter(None, args.series.split(",")):
-        memory(int(series), args.core, args.quiet_s, prefix_of(args.nice))
+        memory(int(series), args.lines, args.core, args.quiet_s, prefix_of(args.nice))
     if not args.skip_install:
         sidecar()
     sys.stdout.flush()

@@ -105,6 +105,52 @@ def test_the_member_zero() -> None:
     assert next(iter(native.values())) == {0, xxh64_intdigest(b"a")}
 
 
+@pytest.mark.parametrize("kind", ["c", "g", "d", "s"])
+@pytest.mark.parametrize("static", [{}, {"region": "eu"}, {"region": "x" * 1_024, "zone": "z" * 8_000}])
+def test_tags_of_any_length(kind: str, static: dict[str, str]) -> None:
+    """Short ones take four bytes of a series, longer ones, and those far behind in their text, eight."""
+    lines = [
+        f"n{key}:1|{kind}|#b,{'k' * key}:{'v' * value},a:b"
+        for key in (1, 126, 127, 128, 300)
+        for value in (1, 1_022, 1_023, 1_024, 9_000)
+    ]
+    many = [",".join(f"{'k' * 100}{i}:{'v' * size}" for i in range(60)) for size in (10, 30, 31, 40, 100)]
+    lines += [f"many:1|{kind}|#{tags}" for tags in many]
+    lines += [f"{'n' * size}:1|{kind}|#b,t:v" for size in range(8_170, 8_200)]
+    limits = Limits(max_tag_bytes=10_000, max_name_bytes=10_000)
+    native, python = both("\n".join(lines).encode(), lines=limits, tags=static)
+    assert native == python
+    assert len(native) == len(lines)
+
+
+def test_the_weight_of_a_head_is_its_own() -> None:
+    lines = [
+        f"{name}:2|{kind}{rate}" for name in "ab" for kind in "cd" for rate in ("", "|@0.5", "|@1", "|@0.1")
+    ]
+    native, python = both("\n".join(lines * 2).encode())
+    assert native == python
+
+
+def test_late_lines_find_the_cells_of_series_that_went_on() -> None:
+    """Some have gone on to the next bucket, some have not; later ones go on, or are new, after one looked."""
+    native, python = (NativeCore(AgentSettings()), PythonCore(AgentSettings(), None, lambda: None))
+    states = []
+    for core in (native, python):
+        for kind in "cgds":
+            lines = [f"{kind}{i}:{i % 7}|{kind}" for i in range(1_000)]
+            core.add("\n".join(lines).encode(), NOW_MS)
+            core.add("\n".join(lines[::2]).encode(), NOW_MS + 10_000)
+            core.add("\n".join(f"{line}|T{NOW_MS // 1000}" for line in lines[::3]).encode(), NOW_MS + 10_001)
+            core.add("\n".join(lines).encode(), NOW_MS + 10_002)
+            core.add("\n".join(f"{line}|T{NOW_MS // 1000}" for line in lines).encode(), NOW_MS + 10_003)
+            core.add(f"new-{kind}:1|{kind}|T{NOW_MS // 1000}\n".encode() * 2, NOW_MS + 10_003)
+            core.add("\n".join(lines).encode(), NOW_MS + 5_000)  # a clock that was set back
+        core.flush_all(NOW_MS + 10_004)
+        states.append(made := frames(core, max_rows=100_000))
+        assert sum(frame.rows for frame in made) == 4 * (2 * 1_000 + 1)
+    assert state_of_frames(states[0]) == state_of_frames(states[1])
+
+
 def test_frames_are_as_large_as_asked() -> None:
     core = NativeCore(AgentSettings())
     core.add(b"\n".join(b"x.%d:1|c|#a:b" % i for i in range(1_000)), NOW_MS)
