@@ -20,6 +20,11 @@ BLOCK_SAMPLES: Final = 1 << 16
 """Elements of one gathered array: 512 KiB of floats stay in a core's cache (measured: a third faster than
 8 MiB). A single longer window makes a block of its own."""
 
+#: Slices whose extremes are found together.
+_NEIGHBOURS: Final = 1 << 13
+#: What it costs to gather a sample, in passes over it.
+_GATHERED: Final = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Slices:
@@ -93,6 +98,47 @@ def blocks(begin: Ints, end: Ints, *, limit: int = BLOCK_SAMPLES) -> Iterator[Bl
         valid = places[None, :] < count[:, None]
         yield Block(chosen, begin[chosen][:, None] + np.where(valid, places[None, :], 0), valid, count)
         at = to
+
+
+def extremes(flat: Floats, begin: Ints, end: Ints, op: np.ufunc) -> Floats:
+    """`op` (fmin or fmax) over slices of at least one sample, without a step per sample of each slice.
+
+    Some neighbours at a time, so that what they share stays in a core's cache.
+    """
+    out = np.empty(len(begin))
+    for at in range(0, len(begin), _NEIGHBOURS):
+        some = slice(at, at + _NEIGHBOURS)
+        out[some] = _extremes(flat, begin[some], end[some], op)
+    return out
+
+
+def _extremes(flat: Floats, begin: Ints, end: Ints, op: np.ufunc) -> Floats:
+    """Stretches of 1, 2, 4, ... samples are built by doubling, and a slice is two of them that overlap.
+
+    Where slices hold few samples in all, they are gathered.
+    """
+    counts = end - begin
+    levels = np.frexp(counts)[1] - 1  # the largest power of two that fits
+    first, last = int(begin.min()), int(end.max())
+    if _GATHERED * counts.sum() < (int(levels.max()) + 1) * (last - first):
+        return _gathered(flat, begin, end, op)
+    out = np.empty(len(counts))
+    power = flat[first:last]
+    for level in range(int(levels.max()) + 1):
+        if level:
+            half = 1 << (level - 1)
+            power = op(power[:-half], power[half:])
+        at = np.flatnonzero(levels == level)
+        if len(at):
+            out[at] = op(power[begin[at] - first], power[end[at] - first - (1 << level)])
+    return out
+
+
+def _gathered(flat: Floats, begin: Ints, end: Ints, op: np.ufunc) -> Floats:
+    out = np.empty(len(begin))
+    for block in blocks(begin, end):
+        out[block.cells] = op.reduce(block.marked(flat), axis=-1)
+    return out
 
 
 def _block_end(lengths: Ints, at: int, limit: int) -> int:

@@ -77,13 +77,16 @@ class GaugeCells:
         size_ms = self.granularity_s * 1000
         since_ms = at.times_ms - self.lo_s * 1000
         bucket, rest_ms = np.divmod(since_ms, size_ms)
-        newest = self._newest()
-        place = newest.take(bucket, axis=1)
-        # The sample of the step's own bucket may be later than the step.
-        late = (place == bucket) & (self.offset_ms.take(bucket, axis=1) > rest_ms)
-        before = newest.take(np.maximum(bucket - 1, 0), axis=1)
-        before[:, bucket == 0] = -1
-        place = np.where(late, before, place).astype(np.int64)
+        before = np.maximum(bucket - 1, 0)
+        # The sample of the step's own bucket may be later than the step; mostly there is one just before it.
+        own = self.rows.take(bucket, axis=1) & (self.offset_ms.take(bucket, axis=1) <= rest_ms)
+        last = self.rows.take(before, axis=1) & (bucket > 0)
+        place = np.where(own, bucket, np.where(last, before, -1))
+        last |= own
+        if not last.all():
+            series, step = np.nonzero(~last)
+            place[series, step] = self._newest()[series, before[step]]
+            place[:, bucket == 0] = np.where(own[:, bucket == 0], 0, -1)
         flat = np.maximum(place, 0) + (np.arange(len(labels)) * self.rows.shape[1])[:, None]
         times_ms = self.offset_ms.reshape(-1)[flat] + (place * size_ms + self.lo_s * 1000)
         present = (place >= 0) & (times_ms > at.times_ms - lookback_ms)
@@ -92,8 +95,6 @@ class GaugeCells:
     def _newest(self) -> npt.NDArray[np.int32]:
         """Of every bucket: the last one with a row up to it, -1 where there is none."""
         number = np.arange(self.rows.shape[1], dtype=np.int32)
-        if self.rows.all():
-            return np.broadcast_to(number, self.rows.shape)
         found: npt.NDArray[np.int32] = np.where(self.rows, number, np.int32(-1))
         return np.maximum.accumulate(found, axis=1, out=found)
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.range.signature import Cells, RangeFunction
-from shim.eval.windows import Block
+from shim.eval.windows import Block, extremes
 from shim.values import Floats
 
 
 def _min(cells: Cells) -> Floats:
     """NaN only where there is nothing but NaN."""
     low = cells.samples.values if cells.samples.low is None else cells.samples.low
-    return cells.by_block(lambda block: np.fmin.reduce(block.marked(low), axis=-1))
+    return extremes(low, cells.begin, cells.end, np.fmin)
 
 
 def _max(cells: Cells) -> Floats:
     high = cells.samples.values if cells.samples.high is None else cells.samples.high
-    return cells.by_block(lambda block: np.fmax.reduce(block.marked(high), axis=-1))
+    return extremes(high, cells.begin, cells.end, np.fmax)
 
 
 def _time_of_min(cells: Cells) -> Floats:
