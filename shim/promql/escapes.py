@@ -1,4 +1,7 @@
-r"""Bytes in string literals: `"\xc3\xa9"` is `é`, as in Go; the parser takes each byte for a character. Pure.
+r"""String literals that the parser does not take as Go does. Pure.
+
+Bytes: `"\xc3\xa9"` is `é`; the parser takes each byte for a character. Backquotes: what stands between them
+means itself; the parser wants its backslashes to be escapes and refuses `\d`, so it is given other quotes.
 
 Go's strings may hold bytes that are no UTF-8 (`"\xff"`), ours cannot: each such byte stands as a character of
 its own in a private plane, so that what must refuse it (names of labels) sees it, and what shows it shows
@@ -23,10 +26,18 @@ _HIGH: Final = re.compile(r"\\(?:x[89a-fA-F]|[23])")
 
 
 def joined(text: str) -> str:
-    """The query with the bytes of its literals put together to characters; others are left as they stand."""
-    if not _HIGH.search(text):
+    """The query with its literals as the parser takes them; others are left as they stand."""
+    if not _HIGH.search(text) and not ("`" in text and "\\" in text):
         return text
-    return _LITERAL.sub(lambda m: m[0] if m[0][0] in "`#" else _BYTES.sub(_characters, m[0]), text)
+    return _LITERAL.sub(_literal, text)
+
+
+def _literal(match: re.Match[str]) -> str:
+    literal = match[0]
+    if literal[0] == "`" and "\\" in literal and literal[-1] == "`":
+        inside = literal[1:-1].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{inside}"'
+    return literal if literal[0] in "`#" else _BYTES.sub(_characters, literal)
 
 
 def shown(text: str) -> str:

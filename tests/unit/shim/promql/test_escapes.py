@@ -38,6 +38,13 @@ def test_stray_bytes_make_no_name(literal: str) -> None:
     assert "\\x" in escapes.quoted(text)
 
 
+@pytest.mark.parametrize("text", [r"\d+", r"a\nb", r"\q\"", 'a\n\\"', r"\\", r"it's \.", "\\", "\\é"])
+def test_between_backquotes_everything_means_itself(text: str) -> None:
+    assert value(f"`{text}`") == text
+    matchers = parse(f"x{{a=`{text}`}}").matchers.matchers  # type: ignore[attr-defined]
+    assert [m.value for m in matchers] == [text]
+
+
 def test_what_is_no_literal_stays() -> None:
-    text = 'x{a="b"} # "\\xff"'
-    assert escapes.joined(text) == text
+    for text in ('x{a="b"} # "\\xff"', "# `\\d`", 'x{a="`\\\\d`"}', "`\\d"):
+        assert escapes.joined(text) == text
