@@ -16,7 +16,7 @@ One translation unit, so that everything inlines; one file per stage, in the ord
     cells.pxi    the state of a series in a bucket; lists.pxi: of distributions and sets
     shard.pxi    locks, buckets, flush
     line.pxi     packets to cells, the quick way; slow_line.pxi: any line
-    receive.pxi  sockets to packets, in threads (relay.pxi: copies for other servers)
+    receive.pxi  sockets to packets, in threads (nap.pxi: when; relay.pxi: copies for other servers)
     columns.pxi  cells to the columns of a frame; framing.pxi: which cells
 
 This file is the face to Python. agent/line.py, agent/aggregate.py, agent/cells.py and agent/build_frame.py

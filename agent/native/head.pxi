@@ -28,6 +28,7 @@ cdef enum:  # reasons to refuse a line, in the order of agent.line.Reason
     MIXED_TAG_STYLES
     REASONS
     GOOD = -1
+    FOREIGN = -2  # not refused, but for the first shard
 
 cdef enum:  # the order of agent.line.Ignored
     UNKNOWN_FIELD
@@ -352,7 +353,7 @@ cdef void head_settle(Shard *shard, Head *head, Parts *parts, Series *series) no
     head.kind = parts.kind
     head.stamp = 0
     head.series = series
-    head.flags &= ~(HEAD_SLOW | HEAD_WEIGHT)
+    head.flags &= ~(HEAD_SLOW | HEAD_WEIGHT | HEAD_FOREIGN)
     if series == NULL or not is_plain(parts):
         head.flags |= HEAD_SLOW
     if head.flags & HEAD_EXTRA:

@@ -109,10 +109,11 @@ cdef void take_records(Shard *shard, Record *records, int count, int64_t now_ms)
         record = &records[i]
         if record.rest != NULL and take_quickly(shard, record, now_ms):
             continue
-        if not is_home(shard) and may_be_gauge(record):  # so other shards know no gauges
+        # So other shards know no gauges: neither those that were sent, nor those that a mapping makes.
+        if (not is_home(shard) and may_be_gauge(record)) or (
+            not take_line(shard, record.line, record.size, now_ms, True)
+        ):
             put_aside(shard, record)
-        else:
-            take_line(shard, record.line, record.size, now_ms, True)
     if unlikely(shard.sweeps):
         shard_sweep(shard, SWEEP_SLOTS)
 

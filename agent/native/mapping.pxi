@@ -28,17 +28,22 @@ cdef Head *map_head(
     cdef Mapping mapping = <Mapping>shard.core.mapper
     cdef Head *head
     cdef Series *series = NULL
+    cdef bint foreign = False
     try:
         sent = parse_head_in_python(key[:name_bytes], key[name_bytes + 1 : size], mapping.limits)
         mapped = mapping.mapper(sent)
         if mapped is sent:
             return head_of_parts(shard, hash, dead, key, size, parts)
         if not isinstance(mapped, Skip):
-            series = mapped_series(shard, mapping, mapped, parts)
+            foreign = mapped.kind is Kind.GAUGE and not is_home(shard)
+            if not foreign:
+                series = mapped_series(shard, mapping, mapped, parts)
     except Exception:  # a mapper raises nothing; if it does, its line is dropped as if it had said so
         series = NULL
     head = head_place(shard, hash, dead, key, size, parts)
     head_settle(shard, head, parts, series)
+    if foreign:
+        head.flags |= HEAD_FOREIGN
     return head
 
 

@@ -2,14 +2,7 @@
 #
 # Owns the buffers and when to read; relay.pxi sends copies to other servers. A socket with nothing to read is
 # waited for; a busy one is left alone between two reads, so that packets queue up in the kernel and one system
-# call takes many: half of the CPU at one line per packet.
-#
-# A nap must not cost packets, so it is never longer than
-# * `nap_ms`;
-# * half the time that a sender of SENDER_NS a packet, the fastest one can think of, would need to fill the
-#   receive buffer (that is none at all for a Unix socket with its short queue);
-# * the time in which 1 / NAP_FILL of the buffer would be filled, at the rate of the last read;
-# * the time in which NAP_PACKETS would come at that rate: more of them are no cheaper, as they leave the caches.
+# call takes many: half of the CPU at one line per packet. nap.pxi says how long.
 #
 # While more entries wait to become frames than may, nothing is read: then the kernel has to wait, and counts.
 
@@ -71,6 +64,7 @@ cdef extern from "<poll.h>" nogil:
     int POLLIN
     int poll(pollfd *, unsigned long, int)
 
+include "nap.pxi"
 include "relay.pxi"
 
 cdef enum:
@@ -83,10 +77,6 @@ cdef enum:
     PACKET_STRIDE = PACKET_BYTES + 4096 + 192
     LARGE_PACKET_BYTES = 4096  # beyond it the memory touched is given back when there is time
     KERNEL_PACKET_BYTES = 832  # that a small packet takes of the receive buffer
-    SENDER_NS = 1000
-    NAP_FILL = 8
-    NAP_PACKETS = 256
-    NAP_LEAST_NS = 50000  # a shorter one is not worth its system call
     PAUSE_NS = 1000000
     MEMINFO_WORDS = 9  # of SO_MEMINFO: the first is the memory in use, the second the bound, the last drops
 
@@ -179,10 +169,9 @@ cdef void receiver_work(Receiver *r) noexcept nogil:
             return
         while r.more and not receiver_full(r):
             taken += receiver_take(r)
-        nap_ns = <int64_t>((now_ns - before_ns) / max(fill * NAP_FILL, <double>taken / NAP_PACKETS))
-        nap_ns = min(nap_ns, r.nap_ns)
+        nap_ns = next_nap_ns(r.nap_ns, now_ns - before_ns, fill, taken)
         before_ns = now_ns
-        if nap_ns >= NAP_LEAST_NS:
+        if nap_ns:
             sleep_ns(nap_ns)
 
 
@@ -330,7 +319,7 @@ cdef class NativeReceiver:
         r.sock = self.socks[i].fileno()
         r.stop_event = self.stop_events[i]
         r.capacity_packets = capacity_packets(self.socks[i])
-        r.nap_ns = min(self.options.nap_ms * 1_000_000, r.capacity_packets * (SENDER_NS // 2))
+        r.nap_ns = longest_nap_ns(self.options.nap_ms, r.capacity_packets)
         r.relay.sock = self.options.relay.fileno() if self.options.relay else -1
         r.events.sock = self.options.events.fileno() if self.options.events else -1
         receiver_open(r)

@@ -22,6 +22,7 @@ cdef enum:
     HEAD_EXTRA = 1 << 2  # there is a HeadExtra behind its key
     HEAD_SLOW = 1 << 3  # something of its lines is to be counted, scaled or dropped
     HEAD_WEIGHT = 1 << 4  # its HeadExtra says what each of its lines counts
+    HEAD_FOREIGN = 1 << 5  # its lines are for the first shard
     SERIES_OWN_TEXT = 1 << 0
     SERIES_WIDE = 1 << 1  # its slices have 8 bytes
 

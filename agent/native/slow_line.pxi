@@ -3,19 +3,24 @@
 # For the lines that the quick way leaves: the first of a head, packed values, deltas, `|T`, whatever is bad.
 
 
-cdef void take_line(Shard *shard, const char *line, size_t size, int64_t now_ms, bint whole) noexcept nogil:
-    """Any line; `whole`: it may hold further samples of its name."""
+cdef bint take_line(Shard *shard, const char *line, size_t size, int64_t now_ms, bint whole) noexcept nogil:
+    """Any line; `whole`: it may hold further samples of its name. False, and nothing done: it is foreign."""
     cdef int refused = read_line(shard, line, size, now_ms)
     if refused == GOOD:
-        return
+        return True
     if whole and (refused == UNKNOWN_TYPE or refused == BAD_SAMPLE_RATE):
+        if shard.core.mapper != NULL and not is_home(shard):
+            return False  # one of its samples may be: they stay together
         if take_samples(shard, line, line + size, now_ms):
-            return
+            return True
+    if refused == FOREIGN:
+        return False
     shard.bad[refused] += 1
+    return True
 
 
 cdef int read_line(Shard *shard, const char *line, size_t size, int64_t now_ms) noexcept nogil:
-    """Adds a line, or counts it as skipped: GOOD; else gives the reason to refuse it."""
+    """Adds a line, or counts it as skipped: GOOD; else gives the reason to refuse it, or FOREIGN."""
     cdef const char *end = line + size
     cdef const char *bar
     cdef const char *colon
@@ -56,6 +61,8 @@ cdef int read_parted(
     head = head_of(shard, line, colon - line, rest, rest_bytes, &refused)
     if head == NULL:
         return refused
+    if head.flags & HEAD_FOREIGN:
+        return FOREIGN
     if head.series == NULL:
         shard.skipped[SKIP_MAPPING] += 1
         return GOOD

@@ -8,14 +8,16 @@ from __future__ import annotations
 import random
 import socket
 import threading
+from typing import Any
 
+import msgspec
 import pytest
 from xxhash import xxh64_intdigest
 
 from agent.aggregate import Aggregator
 from agent.core import Core, ReceiveOptions
 from agent.frame import Frame, Sender, decode, encode
-from agent.line import Head, Kind, Limits, Skip
+from agent.line import Head, Kind, Limits, Reason, Skip
 from agent.native.core import NativeCore
 from agent.python_core import PythonCore
 from agent.settings import AgentSettings, Aggregate, Receive
@@ -298,6 +300,44 @@ def test_receivers_of_one_core_agree_on_gauges() -> None:
     assert max(value["last"] for key, value in state.items() if key[:2] == ("gauge", "g"))[1] == 600.0
     assert max(value["last"] for key, value in state.items() if key[:2] == ("gauge", "x"))[1] == 600.0
     assert sum(value for key, value in state.items() if key[:2] == ("counter", "c")) == 600
+    for _, theirs in pairs:
+        theirs.close()
+
+
+def test_receivers_of_one_core_agree_on_gauges_that_a_mapping_makes() -> None:
+    """Deltas need one order, whatever type a gauge was sent with, and however often its head is made anew."""
+
+    def mapper(head: Head) -> Head | Skip:
+        return msgspec.structs.replace(head, kind=Kind.GAUGE, weight=1.0) if head.name[0] == "g" else head
+
+    aggregate = Aggregate(max_series=20)
+    core = NativeCore(AgentSettings(receive=Receive(threads=3), aggregate=aggregate), mapper)
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(3)]
+    loop = TestLoop()
+    receiver = core.receive([ours for ours, _ in pairs], ReceiveOptions(loop=loop, nap_ms=0))
+    for i in range(100):
+        for number, (_, theirs) in enumerate(pairs):
+            theirs.send(
+                b"g1:+1|c\ng2:+1|d|@0.5\ng3:+1|ms|T9\nc:1|c\ng4:+1|c:+1|g:+1|d\ng2:nan|d|@0.5\nc:1|x\n"
+                b"other%d:1|c\ng1:+1:+1|c" % (i * 3 + number)
+            )
+    loop.until(lambda: core.stats.lines == 300 * 11)
+    receiver.stop()
+    assert core.stats.bad == {Reason.BAD_VALUE: 300, Reason.UNKNOWN_TYPE: 300}
+    core.flush_all(2**53)
+    state = state_of_frames(frames(core))
+
+    def of(name: str) -> list[Any]:
+        return [value for key, value in state.items() if key[:2] == ("gauge", name)]
+
+    assert [sum(value["count"] for value in of(name)) for name in ("g1", "g2", "g3", "g4")] == [
+        900,
+        300,
+        300,
+        900,
+    ]
+    assert [max(v["last"] for v in of(name))[1] for name in ("g1", "g2", "g4")] == [900.0, 300.0, 900.0]
+    assert sum(value for key, value in state.items() if key[:2] == ("counter", "c")) == 300
     for _, theirs in pairs:
         theirs.close()
 
