@@ -20,13 +20,14 @@ def bucket_series(
 ) -> Vector:
     """One float series for every boundary of every histogram: how many observations were at or below it.
 
-    The boundaries are those of all histograms together, so that sums by `le` are those of the merged one.
+    The histograms have buckets of CLASSIC_SCHEMA. The boundaries are those of all histograms together, so
+    that sums by `le` are those of the merged one.
     `check_cells` is asked whether so many values may be held.
     """
     labels: list[lb.Labels] = []
     values: list[Floats] = []
     present: list[Bools] = []
-    bounds, counts = classic_buckets(histograms.histograms)
+    bounds, counts = classic_buckets(histograms.histograms, reduced=True)
     shown = [(k, le) for k, le in enumerate(map(le_text, bounds.tolist())) if _matches(le, le_matchers)]
     check_cells(len(counts) * len(bounds) * histograms.steps)
     for of, h, cumulative in zip(histograms.histogram_labels, histograms.histograms, counts, strict=True):

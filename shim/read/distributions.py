@@ -6,21 +6,20 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from shim.catalog.types import Part
 from shim.eval.histogram.arithmetic import multiply
+from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.histogram.quantile import observations_quantile
 from shim.eval.repeat import repeated_histogram
 from shim.grid import Grid
-from shim.read.cells import Cells, member_rows, read_cells
+from shim.read.cells import Cells, read_cells
 from shim.read.counters import scale
 from shim.read.reader import Keys, Reader, each
+from shim.read.sketches import TABLE, read_sides
 from shim.read.windows import Reading
-from shim.sql import nodes as sql
-from shim.values import Floats, Histogram, Spans, Vector
+from shim.values import Floats, Histogram, Vector
 
-TABLE: Final = "distributions"
 #: Range functions that give histograms.
 HISTOGRAMS: Final = frozenset({"rate", "increase", "delta", "sum_over_time"})
 #: Range functions of samples: the running total at the end of each bucket that has data.
@@ -42,20 +41,24 @@ OBSERVATIONS: Final = {
 
 
 def histograms(
-    reader: Reader, part: Part, keys: Keys, function: str, ends: Grid, window_ms: int, lookback_ms: int
-) -> Vector:
-    """`rate` or `increase` of every key as native histograms. Raises QueryError."""
+    reader: Reader, part: Part, keys: Keys, function: str, ends: Grid, window_ms: int, lookback_ms: int,
+    schema: int = SCHEMA,
+) -> Vector:  # fmt: skip
+    """`rate` or `increase` of every key as native histograms. Raises QueryError.
+
+    In buckets of another `schema` than 5 they are for `classic` alone.
+    """
     reading = reader.windows(ends, window_ms, lookback_ms)
-    found = _read(reader, part, keys, reading)
+    found = _read(reader, part, keys, reading, schema)
     factor = scale(function, window_ms, reading.snapped_s)
     return _vector(keys, ends, [h if factor == 1 else multiply(h, factor) for h in found])
 
 
-def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
+def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int, schema: int = SCHEMA) -> Vector:
     """The histogram of all observations up to each time, where the series is alive. Raises QueryError."""
     keys = each(part)
     reading = reader.windows(at, None, lookback_ms)
-    return _vector(keys, at, _read(reader, part, keys, reading))
+    return _vector(keys, at, _read(reader, part, keys, reading, schema))
 
 
 def observations(
@@ -113,16 +116,17 @@ def _quantiles(reader: Reader, part: Part, keys: Keys, reading: Reading, cells: 
 # ---------------------------------------------------------------- reading
 
 
-def _read(reader: Reader, part: Part, keys: Keys, reading: Reading) -> list[Histogram]:
+def _read(reader: Reader, part: Part, keys: Keys, reading: Reading, schema: int) -> list[Histogram]:
     cells = read_cells(reader, TABLE, part, keys, reading, ("count", "sum", "zero"))
-    return list(_assemble(reader, part, keys, reading, cells))
+    return list(_assemble(reader, part, keys, reading, cells, schema))
 
 
-def _assemble(reader: Reader, part: Part, keys: Keys, reading: Reading, cells: Cells) -> Iterator[Histogram]:
+def _assemble(
+    reader: Reader, part: Part, keys: Keys, reading: Reading, cells: Cells, schema: int = SCHEMA
+) -> Iterator[Histogram]:
     present = reading.present(cells.rows, cells.alive)
     count, total, zero = (reading.sums(cells.values[c]) for c in ("count", "sum", "zero"))
-    positive = _Buckets.read(reader, part, keys, reading, "positive")
-    negative = _Buckets.read(reader, part, keys, reading, "negative")
+    positive, negative = read_sides(reader, part, keys, reading, schema)
     held = 0
     for k in range(len(keys)):
         spans = positive.windows(k, reading), negative.windows(k, reading)
@@ -135,51 +139,3 @@ def _vector(keys: Keys, grid: Grid, found: list[Histogram]) -> Vector:
     empty = Vector.empty(grid.steps)
     kept = [(labels, h) for labels, h in zip(keys.labels, found, strict=True) if h.present.any()]
     return Vector(grid.steps, (), empty.values, empty.present, [k for k, _ in kept], [h for _, h in kept])
-
-
-class _Buckets:
-    """The bucket counts of all keys and cells on one side of zero, sorted by key."""
-
-    def __init__(self, rows: npt.NDArray[np.void], begin: npt.NDArray[np.int64]) -> None:
-        self._rows = rows
-        self._begin = begin
-
-    @staticmethod
-    def read(reader: Reader, part: Part, keys: Keys, reading: Reading, side: str) -> _Buckets:
-        flagged = reading.run is not None and reading.run.alive_s > 0
-        columns = (
-            sql.Named(sql.call("mapKeys", side), "index_list"),
-            sql.Named(sql.call("mapValues", side), "count_list"),
-        )
-        source = sql.Query(
-            tuple(sql.Named(sql.col(c), c) for c in ("k", "c", "index_list", "count_list")),
-            member_rows(reader, TABLE, part, keys, reading, columns),
-            where=(sql.op("=", "h", 1),) if flagged else (),
-        )
-        query = sql.Query(
-            (
-                sql.Named(sql.col("k"), "k"),
-                sql.Named(sql.col("c"), "c"),
-                sql.Named(sql.call("toInt32", "i"), "i"),
-                sql.Named(sql.call("toFloat64", sql.call("sum", "n")), "n_out"),
-            ),
-            source,
-            array_join=(sql.Named(sql.col("index_list"), "i"), sql.Named(sql.col("count_list"), "n")),
-            group_by=("k", "c", "i"),
-        )
-        rows = reader.fetch(query, [("k", "<u8"), ("c", "<u4"), ("i", "<i4"), ("n", "<f8")])
-        key, known = keys.index(part, rows["k"])
-        key, rows = key[known], rows[known]
-        order = np.argsort(key, kind="stable")
-        begin = np.searchsorted(key[order], np.arange(len(keys) + 1))
-        return _Buckets(rows[order], begin.astype(np.int64))
-
-    def windows(self, key: int, reading: Reading) -> Spans:
-        """The buckets of one key over the windows of a reading."""
-        rows = self._rows[self._begin[key] : self._begin[key + 1]]
-        if not len(rows):
-            return Spans.empty(len(reading.end))
-        first = int(rows["i"].min())
-        cells = np.zeros((int(rows["i"].max()) - first + 1, reading.cells))
-        cells[rows["i"] - first, rows["c"].astype(np.int64)] = rows["n"]
-        return Spans(first, np.ascontiguousarray(reading.sums(cells).T))

@@ -21,7 +21,7 @@ from shim.grid import Grid
 from shim.read.blocks import gauges as memory
 from shim.read.gauge_cells import GaugeCells
 from shim.read.reader import Reader, each
-from shim.read.rows import whole_hours
+from shim.read.rows import count_within, whole_hours
 from shim.read.times import within
 from shim.sql import nodes as sql
 from shim.values import Ints, Samples, Vector
@@ -115,7 +115,7 @@ def _fetched(
         settings=(("optimize_move_to_prewhere", 0),),  # it is there already: one pass less over the plan
     )
     names = [("k", "<u8"), ("b", "<u4"), ("t", "<i8"), *((f"{c}_out", "<f8") for c in columns)]
-    fetched = reader.columns(query, names)
+    fetched = reader.columns(query, names, lambda found: count_within(found["b"], lo_s, hi_s))
     series, kept = _series(part, fetched["k"])
     bucket = (fetched["b"].astype(np.int64) - lo_s) // granularity_s
     kept &= (bucket >= 0) & (bucket < buckets)

@@ -13,6 +13,7 @@ from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.aggregate import aggregate
 from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.grouping import group_labels
+from shim.eval.histogram.classic import CLASSIC_SCHEMA
 from shim.eval.merge import first_wins, relabelled
 from shim.eval.range.evaluate import range_function
 from shim.eval.repeat import repeated
@@ -76,7 +77,7 @@ class Leaves:
             case "histogram", "":
                 return distributions.totals(self.reader, part, at, lookback_ms), None
             case "histogram", "bucket":
-                found = distributions.totals(self.reader, part, at, lookback_ms)
+                found = distributions.totals(self.reader, part, at, lookback_ms, CLASSIC_SCHEMA)
                 return classic.bucket_series(found, part.le_matchers, self.reader.check_cells), None
         return counters.totals(self.reader, part, at, lookback_ms), None
 
@@ -122,10 +123,10 @@ class Leaves:
                 return self._set_window(part, keys, leaf)
             case "histogram", "bucket":
                 if name in counters.EXACT:
-                    found = distributions.histograms(*how)
+                    found = distributions.histograms(*how, CLASSIC_SCHEMA)
                     return classic.bucket_series(found, part.le_matchers, self.reader.check_cells)
                 if name == "present_over_time":
-                    held = distributions.histograms(self.reader, part, keys, name, ends, window_ms, 10_000)
+                    held = distributions.histograms(*how[:-1], 10_000, CLASSIC_SCHEMA)
                     found = classic.bucket_series(held, part.le_matchers, self.reader.check_cells)
                     return replace(found, values=np.ones_like(found.values))
                 return self._over_samples(part, leaf, args)

@@ -82,9 +82,14 @@ class Reader:
         """
         return self._run(query, lambda text: self.store.fetch(text, dtype), len, count)
 
-    def columns(self, query: sql.Query, dtype: npt.DTypeLike) -> Mapping[str, npt.NDArray[Any]]:
-        """The columns of a query of many rows, each a sample. Raises as `fetch` does."""
-        return self._run(query, lambda text: self.store.columns(text, dtype), _rows_of, _rows_of)
+    def columns(
+        self,
+        query: sql.Query,
+        dtype: npt.DTypeLike,
+        count: Callable[[Mapping[str, npt.NDArray[Any]]], int] | None = None,
+    ) -> Mapping[str, npt.NDArray[Any]]:
+        """The columns of a query of many rows, each a sample if `count` says nothing else. As `fetch`."""
+        return self._run(query, lambda text: self.store.columns(text, dtype), _rows_of, count or _rows_of)
 
     def _run(
         self,

@@ -53,7 +53,7 @@ def read_rows(
         settings=(("optimize_move_to_prewhere", 0),),  # it is there already: one pass less over the plan
     )
     fields = [("series_id", "<u8"), ("timestamp", "<u4"), *((c, "<f8") for c in columns)]
-    fetched = reader.fetch(query, fields, lambda rows: _within(rows["timestamp"], lo_s, hi_s))
+    fetched = reader.fetch(query, fields, lambda rows: count_within(rows["timestamp"], lo_s, hi_s))
     key, known = each(part).index(part, fetched["series_id"])
     fetched, key = fetched[known], key[known]
     if keys.group is not None:
@@ -93,7 +93,7 @@ def whole_hours(reader: Reader, part: Part, granularity_s: int, lo_s: int, hi_s:
     return (sql.op("IN", names, sql.Tuples(tuple((*tenant, h, s) for h in hours for s in series_ids))),)
 
 
-def _within(times_s: npt.NDArray[np.uint32], lo_s: int, hi_s: int) -> int:
+def count_within(times_s: npt.NDArray[np.uint32], lo_s: int, hi_s: int) -> int:
     return int(np.count_nonzero((times_s >= lo_s) & (times_s < hi_s)))
 
 

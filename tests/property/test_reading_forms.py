@@ -18,11 +18,14 @@ from indexer.schema import Retention, migrate
 from indexer.store import open_store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
+from shim.eval.histogram.merging import trimmed
+from shim.eval.histogram.schema import reduced_spans
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.read.cells import _as_blocks, _as_plain, _read_blocks, _read_hashed, _read_plain
 from shim.read.reader import Keys, Reader, each
 from shim.read.rows import read_rows
+from shim.read.sketches import _dense, _ranges, _sparse
 from shim.read.windows import Limits
 from shim.settings import ShimSettings
 from tests.support.pipeline import Pipeline
@@ -46,6 +49,8 @@ def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
             for i in choose.sample(range(SERIES), 3):
                 at = f"|#n:{i},m:{i % 3}|T{NOW_S - age_s - 5}"
                 lines += [f"hits:{choose.randrange(9)}|c{at}", f"lat:{choose.randrange(1, 9)}|d{at}"]
+                size = choose.choice([-1, 1, 1]) * 10 ** choose.uniform(-2, 1)
+                lines.append(f"size:{size:.5f}|d{at}")
         made.send(lines)
     yield made
     made.close()
@@ -156,3 +161,29 @@ def test_rows_are_fetched_as_they_are_where_cells_are_as_many(pipeline: Pipeline
     few = reader.windows(Grid(end_ms, end_ms, 1), 300_000, 10_000)
     assert not _as_plain(reader, part, each(part), apart)
     assert not _as_plain(reader, part, each(part), few)
+
+
+@given(readings(), st.sampled_from(["each", "grouped", "some", "one"]), st.sampled_from([5, 2]))
+@settings(max_examples=30, deadline=None)
+def test_matrices_of_buckets_are_their_rows(
+    pipeline: Pipeline, asked: tuple[Grid, int, int, Limits], how: str, schema: int
+) -> None:
+    grid, window_ms, lookback_ms, limits = asked
+    part, keys = _keys(pipeline, "size", how)
+    reader = Reader(pipeline.store, pipeline.tenant, limits, 10**6, 10**8, time.monotonic() + 60)
+    reading = reader.windows(grid, window_ms, lookback_ms)
+    finest = _ranges(reader, part, keys, reading, 0)
+    for found, fine in zip(_ranges(reader, part, keys, reading, 5 - schema), finest, strict=True):
+        if not found.width:
+            assert not fine.width
+            continue
+        dense = _dense(reader, part, keys, reading, found)
+        sparse = _sparse(reader, part, keys, reading, found)
+        whole = _dense(reader, part, keys, reading, fine)
+        for key in range(len(keys)):
+            of_dense, of_sparse = dense.windows(key, reading), sparse.windows(key, reading)
+            assert of_dense.first == of_sparse.first
+            assert np.array_equal(of_dense.counts, of_sparse.counts)
+            coarse = trimmed(reduced_spans(trimmed(whole.windows(key, reading)), schema))
+            assert np.array_equal(trimmed(of_dense).counts, coarse.counts)
+            assert trimmed(of_dense).first == coarse.first

@@ -17,16 +17,20 @@ CLASSIC_SCHEMA: Final = 2
 
 
 def classic_buckets(
-    histograms: Sequence[Histogram], schema: int = CLASSIC_SCHEMA
+    histograms: Sequence[Histogram], schema: int = CLASSIC_SCHEMA, *, reduced: bool = False
 ) -> tuple[Floats, list[Floats]]:
     """Upper bounds (ascending, the last +Inf), and for each histogram the cumulative counts, (bounds, steps).
 
     All histograms get the same bounds, so that adding up what has one `le` is right: those of `schema`
     between the lowest and the highest observation of any, exact, since each of them is one of schema 5, too.
     Negative observations count at their own bounds, `le="0"` stands where there are negative ones or zeros.
+    `reduced`: the histograms' buckets are those of `schema` already.
     """
-    above = [reduced_spans(trimmed(h.positive), schema) for h in histograms]
-    below = [reduced_spans(trimmed(h.negative), schema) for h in histograms]
+    above = [trimmed(h.positive) for h in histograms]
+    below = [trimmed(h.negative) for h in histograms]
+    if not reduced:
+        above = [reduced_spans(spans, schema) for spans in above]
+        below = [reduced_spans(spans, schema) for spans in below]
     up_first, up_width = common_range(above)
     down_first, down_width = common_range(below)
     up = np.arange(up_first, up_first + up_width, dtype=np.int64)

@@ -70,12 +70,12 @@ def test_infinity_leaves_the_window_with_its_cell() -> None:
 @pytest.mark.parametrize("op", [np.fmin, np.fmax])
 @pytest.mark.parametrize("longest", [1, 2, 7, 300])
 def test_extremes_of_slices_are_those_of_their_samples(op: np.ufunc, longest: int) -> None:
-    """Overlapping ones, from stretches they share, and few that are gathered; NaN only where nothing else is."""
+    """Many from stretches they share, few gathered; NaN only where there is nothing else."""
     rng = np.random.default_rng(longest)
     flat = np.where(rng.random(20_000) < 0.3, np.nan, rng.normal(size=20_000))
-    for cells in (0, 3, 30_000):
-        begin = np.sort(rng.integers(0, len(flat) - longest, cells))
-        end = begin + rng.integers(1, longest + 1, cells)
+    for number in (0, 3, 30_000):
+        begin = np.sort(rng.integers(0, len(flat) - longest, number))
+        end = begin + rng.integers(1, longest + 1, number)
         found = extremes(flat, begin, end, op)
         wanted = [op.reduce(flat[a:b]) for a, b in zip(begin.tolist(), end.tolist(), strict=True)]
         assert np.array_equal(found, np.array(wanted), equal_nan=True)

@@ -11,7 +11,7 @@ import pytest
 from indexer.store import Store
 from shim.catalog.types import Part
 from shim.read.reader import Reader
-from shim.read.rows import _within, whole_hours
+from shim.read.rows import count_within, whole_hours
 from shim.read.windows import Limits
 from shim.sql import nodes as sql
 from shim.sql.render import render
@@ -65,4 +65,4 @@ def test_rows_that_come_along_are_within_the_limits(reader: Reader) -> None:
 
 
 def test_rows_that_come_along_are_not_counted() -> None:
-    assert _within(np.array([10, 20, 30, 40], dtype=np.uint32), 20, 40) == 2
+    assert count_within(np.array([10, 20, 30, 40], dtype=np.uint32), 20, 40) == 2
