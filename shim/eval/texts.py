@@ -27,6 +27,10 @@ _MONOTONIC = (
     "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
 )
 
+_ESCAPES = (
+    ("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\a", "\\a"), ("\b", "\\b"),
+    ("\f", "\\f"), ("\v", "\\v"),
+)  # fmt: skip
 _LEGACY_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 
@@ -133,10 +137,18 @@ def format_labels(labels: Labels) -> str:
 
 
 def quote(text: str) -> str:
-    """A Go string literal (%q) for text that is printable but for the usual escapes."""
-    for plain, escaped in (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+    """A Go string literal (%q)."""
+    for plain, escaped in _ESCAPES:
         text = text.replace(plain, escaped)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(ord(c)) for c in text)
     return f'"{text}"'
+
+
+def _escaped(code: int) -> str:
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _label_name(name: str) -> str:

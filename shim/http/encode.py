@@ -17,7 +17,7 @@ import numpy as np
 from shim.answer import Answer
 from shim.errors import InternalError
 from shim.http.histograms import histogram_texts
-from shim.http.numbers import float_text, float_tokens, time_text, time_tokens
+from shim.http.numbers import float_text, float_tokens, plain_text, time_text, time_tokens
 from shim.http.points import write_rows
 from shim.labels import Labels
 from shim.promql.escapes import shown
@@ -72,7 +72,7 @@ def _list(entries: Sequence[bytes]) -> Sequence[bytes]:
 def _single(answer: Answer) -> bytes:
     match answer.value:
         case Scalar(values):
-            text = float_text(float(values[0]))
+            text = plain_text(float(values[0]))
         case String(text):
             text = shown(text)
         case _:

@@ -31,6 +31,12 @@ def float_text(value: float) -> str:
     return text.removesuffix(".0")
 
 
+def plain_text(value: float) -> str:
+    """One float without an exponent, however long: a scalar's (Scalar.MarshalJSON in promql/value.go)."""
+    text = float_text(value)
+    return format(Decimal(text), "f") if "e" in text else text
+
+
 def float_tokens(values: Floats) -> list[bytes]:
     """Many floats, each as `float_text` shows it.
 

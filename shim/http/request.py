@@ -12,10 +12,12 @@ from shim.http.context import CONTEXT
 from shim.http.params import Params, invalid
 from shim.matching import Matcher
 from shim.plan.build import matchers_of
-from shim.promql.parse import parse
+from shim.promql.complain import selector_complaint
+from shim.promql.parse import check_size, parse
 from shim.tenancy import Tenant
 
 _FORM = "application/x-www-form-urlencoded"
+_EMPTY = "match[] must contain at least one non-empty matcher"
 
 
 def tenant_of(request: web.Request) -> Tenant:
@@ -41,13 +43,13 @@ def matcher_sets(params: Params) -> Sequence[tuple[Matcher, ...]]:
 
 
 def _selector(text: str) -> tuple[Matcher, ...]:
+    """Source: Prometheus 3.x ParseMetricSelector, parseMatchersParam."""
     try:
+        check_size(text)
+        if (found := selector_complaint(text)) is not None:
+            raise BadData(found)
         tree = parse(text)
-        if not isinstance(tree, pp.VectorSelector) or tree.offset is not None or tree.at is not None:
-            raise BadData("parse error: a series selector is wanted, and nothing around it")
-        matchers = matchers_of(tree)
+        assert isinstance(tree, pp.VectorSelector)
+        return matchers_of(tree)
     except BadData as e:
-        raise invalid("match[]", str(e)) from None
-    if all(m.matches("") for m in matchers):
-        raise invalid("match[]", "match[] must contain at least one non-empty matcher")
-    return matchers
+        raise invalid("match[]", _EMPTY if "at least one non-empty matcher" in str(e) else str(e)) from None

@@ -82,6 +82,15 @@ def complaint(text: str) -> str | None:
     return None
 
 
+def selector_complaint(text: str) -> str | None:
+    """The same for a text that has to be a series selector alone, as in `match[]`."""
+    try:
+        _Grammar(text).selector()
+    except ComplaintError as e:
+        return f"{line_and_byte(text, e.at)}: parse error: {e.reason}"
+    return None
+
+
 class _Grammar:
     """Reads one expression; raises ComplaintError at the first thing that is wrong."""
 
@@ -97,6 +106,14 @@ class _Grammar:
         if self._peek().kind != EOF:
             raise self._unexpected()
         check(node)
+
+    def selector(self) -> None:
+        first = self._peek()
+        if first.kind not in _NAMES | {"{"}:
+            raise self._unexpected()
+        self._selector(self._next().text if first.kind != "{" else "", first.at)
+        if self._peek().kind != EOF:
+            raise self._unexpected()
 
     # ------------------------------------------------------------ tokens
 

@@ -6,8 +6,6 @@ line. promql-parser has a printer of its own, but it leaves names that need quot
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -15,6 +13,8 @@ from typing import Final
 import promql_parser as pp
 
 from shim.errors import Unsupported
+from shim.eval.texts import format_g, quote
+from shim.http.numbers import plain_text
 from shim.labels import NAME
 from shim.matching import Matcher
 from shim.plan.build import matchers_of
@@ -82,9 +82,9 @@ def text(node: pp.Expr) -> str:
         case pp.SubqueryExpr():
             return text(node.expr) + _subquery(node)
         case pp.NumberLiteral():
-            return _number(node.val)
+            return plain_text(node.val)  # strconv.FormatFloat(value, 'f', -1), as in promql/parser/printer.go
         case pp.StringLiteral():
-            return _quoted(node.val)
+            return quote(node.val)
         case pp.ParenExpr():
             return f"({text(node.expr)})"
         case pp.UnaryExpr():
@@ -120,9 +120,9 @@ def _fill(values: Mapping[str, float | None]) -> str:
     """The fill modifiers: one where both sides have the same value."""
     left, right = values["lhs"], values["rhs"]
     if left is not None and right is not None and repr(left) == repr(right):
-        return f" fill ({_number(left)})"
+        return f" fill ({format_g(left)})"
     sides = (("left", left), ("right", right))
-    return "".join(f" fill_{side} ({_number(value)})" for side, value in sides if value is not None)
+    return "".join(f" fill_{side} ({format_g(value)})" for side, value in sides if value is not None)
 
 
 def _selector(node: pp.VectorSelector) -> str:
@@ -133,7 +133,7 @@ def _selector(node: pp.VectorSelector) -> str:
 
 
 def _matcher(matcher: Matcher) -> str:
-    return f"{_label(matcher.name)}{matcher.op}{_quoted(matcher.value)}"
+    return f"{_label(matcher.name)}{matcher.op}{quote(matcher.value)}"
 
 
 def _moved(node: pp.VectorSelector | pp.SubqueryExpr) -> str:
@@ -165,24 +165,9 @@ def duration(ms: int) -> str:
     return out
 
 
-def _number(value: float) -> str:
-    """As Go's %v: an exponent below 1e-4 and from 1e21 on."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if abs(value) < 1e21 and value == int(value):
-        return str(int(value)) if value or math.copysign(1, value) > 0 else "-0"
-    return repr(value)
-
-
 def _label_list(labels: list[str] | tuple[str, ...]) -> str:
     return ", ".join(map(_label, labels))
 
 
 def _label(name: str) -> str:
-    return name if _LEGACY_LABEL.fullmatch(name) else _quoted(name)
-
-
-def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return name if _LEGACY_LABEL.fullmatch(name) else quote(name)

@@ -37,7 +37,7 @@ _GO_WORDS: Final = {
     "no argument for repetition operator": "missing argument to repetition operator",
     "bad repetition operator": "invalid nested repetition operator",
     "invalid perl operator": "invalid or unsupported Perl syntax",
-    "trailing \\ at end of expression": "trailing backslash at end of expression",
+    "trailing \\": "trailing backslash at end of expression",
     "invalid named capture group": "invalid named capture",
 }
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.http.numbers import float_text, float_tokens, time_text, time_tokens
+from shim.http.numbers import float_text, float_tokens, plain_text, time_text, time_tokens
 
 CASES = {
     0.0: "0",
@@ -39,6 +39,11 @@ CASES = {
 @pytest.mark.parametrize(("value", "text"), CASES.items())
 def test_one(value: float, text: str) -> None:
     assert float_text(value) == text
+
+
+def test_a_scalar_has_no_exponent() -> None:
+    cases = {1e21: "1" + "0" * 21, 1e-7: "0.0000001", -1.5e22: "-15" + "0" * 21, 0.5: "0.5", math.inf: "+Inf"}
+    assert {value: plain_text(value) for value in cases} == cases
 
 
 def test_nan_and_negative_zero() -> None:
