@@ -88,7 +88,7 @@ def parse(body: bytes, *, key: str, created_ms: int, latest_s: int, max_messages
             tenant = (message.org_id, message.project_id, message.retention_days)
             groups.setdefault(tenant, _Builder()).add(message, bucket, value)
             parsed.accepted += 1
-        except (msgspec.DecodeError, UnicodeDecodeError, BadMessageError) as e:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessageError) as e:
             parsed.rejected.append(Rejection(position, str(e)))
     for number, (tenant, builder) in enumerate(groups.items()):
         parsed.units.append(builder.unit(key, number, created_ms, tenant))
@@ -100,7 +100,7 @@ def _split(body: bytes) -> Sequence[msgspec.Raw]:
         if body.lstrip()[:1] == b"[":
             return msgspec.json.decode(body, type=list[msgspec.Raw])
         return [msgspec.json.decode(body, type=msgspec.Raw)]
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise MessagesError(f"not JSON: {e}") from None
 
 

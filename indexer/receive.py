@@ -70,6 +70,12 @@ class Receiver:
         except web.HTTPRequestEntityTooLarge:
             self._metrics.refused.labels(reason="too_large").inc()
             return _error(413, f"more than {self._settings.bounds.body_bytes} bytes")
+        except web.RequestPayloadError as e:  # not what its Content-Encoding says, or cut short
+            self._metrics.refused.labels(reason="bad_body").inc()
+            request.content.feed_eof()  # aiohttp reads on otherwise, and logs the same error once more
+            response = _error(400, f"the body cannot be read: {e}")
+            response.force_close()
+            return response
         except Unavailable as e:
             return _error(503, str(e), {"Retry-After": str(e.retry_after_s)})
         except Refused as e:

@@ -110,6 +110,8 @@ async def _answered(request: web.Request, handler: Handler, context: Context) ->
         error = _of_store(e)
     except web.HTTPRequestEntityTooLarge:
         error = _too_large(context.settings.max_form_bytes)
+    except web.RequestPayloadError:  # not what its Content-Encoding says, or cut short
+        return _unreadable(request, context)
     except web.HTTPNotFound:
         return plain(NOT_FOUND, 404)
     except web.HTTPMethodNotAllowed as e:
@@ -124,6 +126,15 @@ async def _answered(request: web.Request, handler: Handler, context: Context) ->
         error = InternalError("internal error; the server's log has the details")
     context.metrics.errors.labels(error.error_type).inc()
     return failure(error)
+
+
+def _unreadable(request: web.Request, context: Context) -> web.Response:
+    """The connection ends with the answer: where the next request begins, nobody can say."""
+    request.content.feed_eof()  # aiohttp reads on otherwise, and logs the same error once more
+    context.metrics.errors.labels(BadData.error_type).inc()
+    response = failure(BadData("error parsing form values: the body cannot be read"))
+    response.force_close()
+    return response
 
 
 def _of_store(error: StoreError) -> QueryError:

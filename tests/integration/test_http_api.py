@@ -391,6 +391,19 @@ def _send_now(store: Store) -> None:
     pipeline.close()
 
 
+async def test_a_form_that_is_not_what_its_encoding_says(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/x-www-form-urlencoded"}
+    async with client.session.post(
+        f"{client.base}/api/v1/query", data=b"query=1", headers=headers
+    ) as response:
+        assert response.status == 400
+        assert (await response.json())["errorType"] == "bad_data"
+    assert (await client.ask("query", {"query": "1"})).status == 200
+    assert not caplog.records
+
+
 async def test_form_and_url_together_and_a_form_too_large(client: Client, loaded: Store) -> None:
     reply = await client.ask(f"query?query=nosuch&time={NOW_S}", {"query": "1"}, method="POST")
     assert reply.data["resultType"] == "scalar"  # the form goes before the URL, as in Go

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from agent.frame import Frame, encode
@@ -122,6 +123,27 @@ async def test_a_body_too_large(indexer: Indexer) -> None:
         status, answer, _ = await indexer.post(path, data=b"x" * 1001)
         assert (status, answer) == (413, {"error": "more than 1000 bytes"})
     assert indexer.metric("refused_total", reason="too_large") == 2
+
+
+@pytest.mark.parametrize("path", ["/v1/frames", "/v1/messages"])
+async def test_a_body_that_is_not_what_its_encoding_says(
+    indexer: Indexer, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await indexer.start()
+    for encoding in ("gzip", "deflate"):
+        status, answer, _ = await indexer.post(path, data=b"no such", headers={"Content-Encoding": encoding})
+        assert status == 400
+        assert "cannot be read" in answer["error"]
+    assert indexer.metric("refused_total", reason="bad_body") == 2
+    assert not [r for r in caplog.records if r.name.startswith("aiohttp")]
+
+
+async def test_messages_nested_without_end(indexer: Indexer) -> None:
+    await indexer.start()
+    deep = b"[" * 100_000
+    assert (await indexer.post("/v1/messages", data=deep))[0] == 400
+    inside = msgspec.json.encode(MESSAGE)[:-1] + b',"more":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001
+    assert (await indexer.post("/v1/messages", data=inside))[0] == 400
 
 
 async def test_a_frame_that_unpacks_to_too_much(indexer: Indexer) -> None:
