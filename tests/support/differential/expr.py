@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["scalar", "vector", "matrix"]
+
+
+class Phase(NamedTuple):
+    """When an expression is evaluated, modulo the 10 s of samples: `at_ms` and every `every_ms` from it."""
+
+    at_ms: int
+    every_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +30,7 @@ class Expr:
     kind: Kind
     parts: tuple[str | Maybe | Expr, ...]
     constructs: tuple[str, ...]
-    phase_ms: int
+    phase: Phase
 
     @property
     def text(self) -> str:
@@ -44,7 +51,7 @@ class Expr:
 
     def smaller(self) -> Iterator[Expr]:
         """Expressions of the same kind with less in them, the smallest first."""
-        fitting = [e for e in self.inside() if (e.kind, e.phase_ms) == (self.kind, self.phase_ms)]
+        fitting = [e for e in self.inside() if (e.kind, e.phase) == (self.kind, self.phase)]
         yield from sorted(fitting, key=lambda e: len(e.text))
         for i, part in enumerate(self.parts):
             before, after = self.parts[:i], self.parts[i + 1 :]

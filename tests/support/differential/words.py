@@ -5,7 +5,25 @@ from __future__ import annotations
 from typing import Final
 
 MATCHERS: Final = {
-    "host": ('host="h1"', 'host!="h2"', 'host=~"h[0-2]"', 'host!~"h(3|4)"', 'host=~"h.*"', 'host=~"h1|h3"'),
+    "host": (
+        'host=~"h\\\\d"',
+        "host='h1'",
+        "host=`h1`",
+        'host="\\x68\\061"',
+        'host=~"h[\\x30-2]"',
+        'host=~"(h)(1|2)?"',
+        'host=~"h1|"',
+        'host!~"h1|h2|"',
+        "host=~`h[^1\\]]`",
+        'host="h1", host!="h2"',
+        'host=~"h.", host!~".[12]"',
+        'host="h1"',
+        'host!="h2"',
+        'host=~"h[0-2]"',
+        'host!~"h(3|4)"',
+        'host=~"h.*"',
+        'host=~"h1|h3"',
+    ),
     "route": ('route="a"', 'route!="a"', 'route=~"a|b"', 'route!~"b.*"', 'route=~".+"'),
     "zone": ('zone="x"', 'zone=""', 'zone!=""', 'zone=~"x|"', 'zone!~"y"', 'zone=~".*"'),
     "team": ('team="blue"', 'team=~"bl.e"', 'team!~"blue"', 'team!="red"'),
@@ -50,6 +68,8 @@ OFFSETS_MS: Final = (
 WINDOWS_MS: Final = (20_000, 30_000, 45_000, 60_000, 125_000, 300_000, 300_000, 600_000, 1_200_000, 3_600_000)
 SUBQUERIES_MS: Final = (60_000, 300_000, 600_000, 1_265_000)
 STEPS: Final = ("10s", "20s", "30s", "1m", "2m", "")
+#: Steps of subqueries that are no multiples of 10 s, and how far apart their times are modulo 10 s.
+ODD: Final = {"15s": 5_000, "45s": 5_000, "7s": 1_000, "1m4s": 2_000, "25s": 5_000}
 
 ELEMENTWISE: Final = (
     "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cosh", "deg", "exp", "ln", "log10", "log2",
@@ -80,13 +100,20 @@ NUMBERS: Final = (
 REPLACEMENTS: Final = (
     '"dst", "$1", "host", "h(.*)"', '"host", "all", "host", ".*"', '"route", "$1-$2", "host", "(.)(.)"',
     '"dst", "x", "nosuch", ""', '"dst", "x", "host", "nomatch"', '"zone", "", "zone", ".*"',
-    '"dst", "${name}!", "host", "h(?P<name>[0-3])"',
+    '"dst", "${name}!", "host", "h(?P<name>[0-3])"', '"dst", "$0", "host", ".*"',
+    '"dst", "$$1", "host", "(.*)"',
+    '"dst", "${1}0$1", "host", "h(.)"', '"dst", "$10", "host", "h(.)"', '"dst", "$2", "host", "(h)(?:.)"',
+    '"dst", "\\"$1\\t\\u00e9", "host", "(?i)H(.)"', "'dst', 'x$1', 'host', '(h1|h2)'",
+    '"host", "", "host", "h1"',
+    '"route", "$1", "zone", "(.*)"', '"dst", "$1", "nosuch", "(.*)"', '"zone", "$1$2", "host", "(h)|(x)"',
 )  # fmt: skip
 JOINS: Final = (
     '"dst", "-", "host", "route"',
     '"dst", "", "nosuch"',
     '"host", "/", "route", "host"',
     '"dst", ","',
+    '"dst", "\\\\", "host", "nosuch", "route", "zone"',
+    '"zone", "", "host"',
 )
 
 
