@@ -60,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batching: Batching = "auto"  # journal (one indexer), frame (several may run), auto: by the DSN
     #: clients of ClickHouse, and so INSERTs at a time when batching by frame
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
-    attempts: Positive = 10  # tries of a batch while ClickHouse answers others, before it is set aside
+    attempts: Positive = 10  # tries of a batch while ClickHouse takes others, before it is set aside
     #: a frame not stored within that is answered 503; its batch goes on
     acknowledge_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 20.0
     #: at shutdown, how long to go on writing what was taken

@@ -77,6 +77,16 @@ _HOPELESS: Final = frozenset(
 )
 
 
+#: Server error codes that any statement that writes would meet now: the machine is to blame.
+_NO_ROOM: Final = frozenset(
+    {
+        75,  # CANNOT_WRITE_TO_FILE_DESCRIPTOR
+        242,  # TABLE_IS_READ_ONLY
+        243,  # NOT_ENOUGH_SPACE
+    }
+)
+
+
 class StoreError(Exception):
     """ClickHouse refused or could not be reached.
 
@@ -87,6 +97,11 @@ class StoreError(Exception):
         super().__init__(text)
         self.retryable = retryable
         self.code = code
+
+    @property
+    def no_room(self) -> bool:
+        """Nothing can be written now, whatever it is; a full disk, for one."""
+        return self.code in _NO_ROOM
 
 
 class Store:

@@ -190,7 +190,7 @@ class JournalWriter:
 
         `first`: nobody tried to write it before.
         """
-        failures = 0
+        failures = tries = 0
         while True:
             try:
                 began = time.perf_counter()
@@ -204,7 +204,7 @@ class JournalWriter:
                 self._metrics.store_errors.labels(retryable=str(e.retryable).lower()).inc()
                 if not e.retryable:
                     return await self._set_aside(token, units, e)
-                failures += await self._answers()
+                failures += not e.no_room and await self._answers()
                 if failures >= self._settings.attempts:
                     return await self._set_aside(token, units, e)
                 log.warning("event=batch_retry token=%s failures=%d error=%s", token, failures, e)
@@ -214,7 +214,8 @@ class JournalWriter:
             else:
                 self._metrics.wrote(len(units), rows, time.perf_counter() - began)
                 return None
-            await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
+            await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
+            tries += 1
 
     async def _set_aside(self, token: str, units: Sequence[Unit], error: Exception) -> Refused:
         log.error("event=batch_set_aside token=%s frames=%d error=%s", token, len(units), error)

@@ -215,6 +215,34 @@ async def test_refused_batch_is_set_aside_and_finished_later(chdb_dsn: str, tmp_
     store.close()
 
 
+async def test_a_full_disk_is_not_the_batchs_fault(chdb_dsn: str, tmp_path: Path) -> None:
+    """However long there is no room, the batch is tried again, and is there once when there is."""
+    store = open_store(chdb_dsn, pool=2)
+    service = IndexerService(settings(chdb_dsn, tmp_path, attempts=1))
+    await service.start()
+    least = "MODIFY SETTING min_free_disk_bytes_to_perform_insert"
+    store.command(f"ALTER TABLE counters_1d {least} = {1 << 60}")
+
+    def refusals() -> float:
+        labels = {"retryable": "true"}
+        return service.metrics.registry.get_sample_value("meterhouse_indexer_store_errors_total", labels) or 0
+
+    async with aiohttp.ClientSession() as session:
+        sending = asyncio.ensure_future(
+            session.post(f"http://{service.address}/v1/frames", data=encode(mixed_frame()))
+        )
+        deadline = time.monotonic() + 30
+        while refusals() < 3:
+            assert not sending.done()
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        store.command(f"ALTER TABLE counters_1d {least} = 0")
+        assert (await sending).status == 200
+    await service.stop()
+    assert totals(store) == [ONCE] * 4
+    store.close()
+
+
 async def test_stop_writes_what_was_taken(chdb_dsn: str, tmp_path: Path) -> None:
     service = IndexerService(settings(chdb_dsn, tmp_path, batch=Batch(linger_ms=60_000)))
     await service.start()
