@@ -11,8 +11,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/e2e/node
 # What is compiled by installing (which goes on without where it cannot): the agent's core, the indexer's
-# cache of ids, the API's rows.
-NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h indexer/strings/native/*.pyx \
+# ids and order, the API's rows.
+NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h indexer/compiled/*.pyx \
   shim/http/native/*.pyx shim/http/native/*.pxi)
 PYTEST_ARGS ?=
 EXECUTIONS ?= 1000000
@@ -81,4 +81,4 @@ $(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf {agent,indexer/strings,shim/http}/native/*.so agent/native/core.c indexer/strings/native/table.c shim/http/native/points.c $(VENV) build dist *.egg-info $(NODE)/node_modules
+	rm -rf {agent,shim/http}/native/*.so indexer/compiled/*.{so,c} agent/native/core.c shim/http/native/points.c $(VENV) build dist *.egg-info $(NODE)/node_modules

@@ -60,7 +60,7 @@ class NearCache(StringCache, Protocol):
 def open_near_cache(max_entries: int) -> NearCache:
     """The compiled one, which takes an eighth of the CPU a string, or the one in Python."""
     try:
-        from indexer.strings.native.table import NativeCache
+        from indexer.compiled.id_table import NativeCache
     except ImportError:  # not compiled
         return LruCache(max_entries)
     return NativeCache(max_entries)

@@ -10,6 +10,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from indexer.compiled.id_table import NativeCache
 from indexer.strings.cache import (
     LruCache,
     NearCache,
@@ -19,7 +20,6 @@ from indexer.strings.cache import (
     open_near_cache,
 )
 from indexer.strings.keys import FetchType
-from indexer.strings.native.table import NativeCache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import MemoryIdStore
 from tests.support.redis_server import RedisServer

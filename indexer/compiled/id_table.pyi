@@ -1,4 +1,4 @@
-"""Types of the compiled cache; table.pyx is the code, indexer/strings/cache.py says what it promises."""
+"""Types of the compiled cache; id_table.pyx is the code, indexer/strings/cache.py says what it promises."""
 
 from collections.abc import Mapping, Sequence
 
