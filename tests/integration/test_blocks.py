@@ -22,7 +22,8 @@ from shim.grid import Grid
 from shim.metrics import ShimMetrics
 from shim.read.blocks.block import Place, Source, places
 from shim.read.blocks.cache import BlockCache
-from shim.read.blocks.fill import MOST_CELLS, Filler, Job, jobs
+from shim.read.blocks.fetch import MOST_CELLS, Job, jobs
+from shim.read.blocks.fill import Filler
 from shim.read.blocks.memory import BlockMemory
 from shim.settings import CacheSettings
 from shim.tenancy import Tenant

@@ -15,53 +15,26 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import Final
 
 from indexer.store import Store, StoreError
 from indexer.written import Written
 from shim.metrics import ShimMetrics
-from shim.read.blocks.block import Block, Place, Source
+from shim.read.blocks.block import Place
 from shim.read.blocks.cache import BlockCache, Watch
-from shim.read.times import within
-from shim.sql import nodes as sql
-from shim.sql.render import render
+from shim.read.blocks.fetch import Job, Matrices, TooManySeriesError, fetch, is_sparse, jobs, made
 
 _log = logging.getLogger("shim.blocks")
 
-#: Buckets that one statement reads at most: a day of 60 s, four hours of 10 s.
-MOST_CELLS: Final = 1_440
 #: What a reading of all series of a metric counts for; one of some series counts for 1.
 _WHOLE: Final = 4
-#: Of a block's cells, from its first bucket with a row to its last, at least this share must have rows.
-LEAST_DENSITY: Final = 0.1
 #: How long what was declined is not tried again, in seconds.
 DECLINED_S: Final = 600.0
 #: Places that are remembered as asked for, and as declined.
 _REMEMBERED: Final = 8_192
 _QUEUED: Final = 64
-_STATEMENT_S: Final = 10
 #: How long INSERTs may be held up for a stretch that is written to all the time, in seconds.
 _PAUSE_S: Final = 1.0
-_TOO_MANY_ROWS: Final = 158  # ClickHouse's code
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Neighbouring blocks of one source and granularity."""
-
-    places: tuple[Place, ...]
-
-    @property
-    def lo_s(self) -> int:
-        return self.places[0].start_s
-
-    @property
-    def hi_s(self) -> int:
-        return self.places[-1].end_s
 
 
 class Filler:
@@ -190,24 +163,24 @@ class Filler:
         with self._cache.watch(source, job.lo_s, job.hi_s) as (watch, _):
             if watch.begun:
                 return False
-            text = statement(self._store.database, job, self._most_series(job))
             try:
-                fetched = self._store.fetch(text, dtype(job))
-            except StoreError as e:
-                if e.code == _TOO_MANY_ROWS and len(job.places) > 1:
+                found = fetch(self._store, job, self._most_series(job))
+            except TooManySeriesError:
+                if len(job.places) > 1:
                     return all(self._try(Job((place,))) for place in job.places)
-                self._decline(job.places, "large" if e.code == _TOO_MANY_ROWS else "failed")
+                self._decline(job.places, "large")
                 return True
-            return self._keep(job, watch, fetched)
+            except StoreError:
+                self._decline(job.places, "failed")
+                return True
+            return self._keep(job, watch, found)
 
     def _most_series(self, job: Job) -> int:
         """So many that the job's blocks take a quarter of the memory at most."""
-        first = job.places[0]
-        cells = (job.hi_s - job.lo_s) // first.granularity_s
-        return max(1, self._cache.max_bytes // (4 * first.source.cell_bytes * cells))
+        return max(1, self._cache.max_bytes // (4 * job.places[0].source.cell_bytes * job.cells))
 
-    def _keep(self, job: Job, watch: Watch, fetched: npt.NDArray[np.void]) -> bool:
-        blocks = made(job, fetched)
+    def _keep(self, job: Job, watch: Watch, found: Matrices) -> bool:
+        blocks = made(job, found)
         if blocks is None:
             self._decline(job.places, "failed")
             return True
@@ -232,104 +205,3 @@ class Filler:
                 self._declined[place] = time.monotonic() + DECLINED_S
             while len(self._declined) > _REMEMBERED:
                 self._declined.popitem(last=False)
-
-
-def jobs(due: Sequence[Place]) -> list[Job]:
-    """Neighbours together, as far as one statement may go."""
-    out: list[list[Place]] = []
-    latest: dict[tuple[Source, int], list[Place]] = {}
-    for place in sorted(due, key=lambda p: p.start_s):
-        last = latest.get(place[:2])
-        if last and last[-1].end_s == place.start_s and (len(last) + 1) * place.cells <= MOST_CELLS:
-            last.append(place)
-        else:
-            latest[place[:2]] = one = [place]
-            out.append(one)
-    return [Job(tuple(found)) for found in out]
-
-
-# ---------------------------------------------------------------- the statement
-
-
-def statement(database: str, job: Job, most_series: int) -> str:
-    """One row a series, with an array over all buckets of its sums and one of which have rows."""
-    first = job.places[0]
-    source, g = first.source, first.granularity_s
-    cells = (job.hi_s - job.lo_s) // g
-    over = (0, cells, 1)
-    cell = sql.call("intDiv", sql.op("-", sql.call("toUInt32", "timestamp"), job.lo_s), g)
-    where: list[sql.Expr] = [sql.op("=", "org_id", source.org_id)]
-    if source.project_id is not None:
-        where.append(sql.op("=", "project_id", source.project_id))
-    where += [sql.member("metric_id", source.metric_ids), *within(g, job.lo_s, job.hi_s)]
-    query = sql.Query(
-        (
-            sql.Named(sql.col("series_id"), "k"),
-            sql.Named(sql.Func(f"{_merge(source)}Resample", (sql.col(source.column), cell), over), "v"),
-            sql.Named(sql.Func("maxResample", (sql.call("toUInt8", 1), cell), over), "h"),
-            sql.Named(sql.call("toUInt16", sql.call("min", "retention_days")), "d"),
-        ),
-        sql.Table(database, first.table),
-        where=tuple(where),
-        group_by=("k",),
-        settings=(
-            ("max_threads", 1),  # not at the cost of queries
-            ("max_execution_time", _STATEMENT_S),
-            ("max_rows_to_group_by", most_series),  # over it the statement fails, which is its default
-        ),
-    )
-    return render(query)
-
-
-def _merge(source: Source) -> str:
-    """ClickHouse's name of how the column merges: the last value of a gauge is the greatest (time, value)."""
-    return "max" if source.timed else source.merge
-
-
-def dtype(job: Job) -> np.dtype[np.void]:
-    """RowBinary: an array begins with its length, a varint."""
-    first = job.places[0]
-    cells = (job.hi_s - job.lo_s) // first.granularity_s
-    size = f"V{max(1, -(-cells.bit_length() // 7))}"
-    value = [("t", "<i8"), ("v", "<f8")] if first.source.timed else "<f8"
-    fields: list[Any] = [
-        ("k", "<u8"), ("n", size), ("v", value, (cells,)), ("m", size), ("h", "?", (cells,)), ("d", "<u2"),
-    ]  # fmt: skip
-    return np.dtype(fields)
-
-
-def made(job: Job, fetched: npt.NDArray[np.void]) -> dict[Place, Block] | None:
-    """The blocks of a job. Those where every series has rows share the array of ids.
-
-    None where a gauge's time is not in its bucket: no block could hold it.
-    """
-    fetched = fetched[np.argsort(fetched["k"])]
-    ids = np.ascontiguousarray(fetched["k"])
-    kept_days = int(fetched["d"].min(initial=65_535))
-    out = {}
-    for number, place in enumerate(job.places):
-        cells = slice(number * place.cells, (number + 1) * place.cells)
-        values, rows = fetched["v"][:, cells], fetched["h"][:, cells]
-        offset_ms = None
-        if place.source.timed:
-            starts_ms = (place.start_s + np.arange(place.cells) * place.granularity_s) * 1000
-            since_ms = np.where(rows, values["t"] - starts_ms, 0)
-            if len(ids) and not 0 <= since_ms.min() <= since_ms.max() < place.granularity_s * 1000:
-                return None
-            values, offset_ms = values["v"], since_ms.astype(np.uint32)
-        there = rows.any(axis=1)
-        used = slice(None) if there.all() else there
-        out[place] = Block(
-            ids if there.all() else ids[there], values[used].copy(), rows[used].copy(), kept_days,
-            None if offset_ms is None else offset_ms[used], place.source.merge,
-        )  # fmt: skip
-    return out
-
-
-def is_sparse(block: Block) -> bool:
-    """Whether too few cells have rows, between the first bucket that has any and the last."""
-    used = np.flatnonzero(block.rows.any(axis=0))
-    if not len(used):
-        return False
-    cells = len(block.ids) * (used[-1] - used[0] + 1)
-    return bool(np.count_nonzero(block.rows) < LEAST_DENSITY * cells)
