@@ -86,7 +86,8 @@ class ShimService:
         store = self._store or await self._open()
         catalog = Catalog(store, settings, self._version, self.metrics)
         blocks = self._blocks(store)
-        turns = Turns(settings.concurrency, settings.max_waiting, self.metrics)
+        shared = settings.tenancy.mode != "single"
+        turns = Turns(settings.concurrency, settings.max_waiting, self.metrics, shared=shared)
         self._engine = QueryEngine(store, catalog, settings, blocks=blocks)
         context = Context(
             settings=settings,

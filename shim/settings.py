@@ -65,7 +65,7 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_samples: Positive = 50_000_000
     #: The longest a query may take, in seconds; a request may ask for less.
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=DAY_S)] = 120.0
-    #: Queries that are worked on at the same time.
+    #: Queries that are worked on at the same time; where there are several orgs, of each one less.
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 4
     #: Queries that may wait for their turn; more are refused with 503.
     max_waiting: NotNegative = 100

@@ -12,6 +12,7 @@ from shim.http import params as p
 from shim.http.context import CONTEXT, Context
 from shim.http.request import matcher_sets, params_of, tenant_of
 from shim.http.respond import TRUNCATED, answer
+from shim.tenancy import Tenant
 
 T = TypeVar("T")
 
@@ -71,9 +72,9 @@ def _window(given: p.Params) -> tuple[int, int]:
     return start_ms, max(start_ms, end_ms)
 
 
-async def _ask(context: Context, call: Callable[..., T], *args: object) -> T:
-    async with context.turns.turn(context.settings.timeout_s):
-        return await context.blocking(call, *args)
+async def _ask(context: Context, call: Callable[..., T], tenant: Tenant, *args: object) -> T:
+    async with context.turns.turn(context.settings.timeout_s, tenant.org_id):
+        return await context.blocking(call, tenant, *args)
 
 
 def _cut(context: Context, endpoint: str, found: Sequence[object], limit: int) -> web.Response:

@@ -29,7 +29,7 @@ async def federate(request: web.Request) -> web.Response:
     at_ms = context.now_ms()
     options = QueryOptions(timeout_s=context.settings.timeout_s)
     samples: dict[Labels, str] = {}
-    async with context.turns.turn(options.timeout_s):
+    async with context.turns.turn(options.timeout_s, tenant.org_id):
         for selector in given.all("match[]"):
             samples.update(_samples(await context.engine.instant(tenant, selector, at_ms, options)))
     lines = [f"{series_text(labels)} {value} {at_ms}\n" for labels, value in sorted(samples.items())]

@@ -17,6 +17,7 @@ from shim.http.context import CONTEXT, Context
 from shim.http.encode import encode
 from shim.http.request import params_of, tenant_of
 from shim.http.respond import TRUNCATED, json_response, success
+from shim.tenancy import Tenant
 from shim.values import Scalar, Vector
 
 _PREFIX = 'invalid parameter "query": '
@@ -41,7 +42,7 @@ async def instant(request: web.Request) -> web.Response:
     at_ms = p.time_ms(given, "time", context.now_ms())
     options = _options(given, context, limit)
     query = given.get("query")
-    return await _run(context, options, lambda: context.engine.instant(tenant, query, at_ms, options))
+    return await _run(context, tenant, options, lambda: context.engine.instant(tenant, query, at_ms, options))
 
 
 async def over_range(request: web.Request) -> web.Response:
@@ -52,7 +53,7 @@ async def over_range(request: web.Request) -> web.Response:
     grid = p.grid(given, context.settings.max_points)
     options = _options(given, context, limit)
     query = given.get("query")
-    return await _run(context, options, lambda: context.engine.range(tenant, query, grid, options))
+    return await _run(context, tenant, options, lambda: context.engine.range(tenant, query, grid, options))
 
 
 def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
@@ -67,9 +68,11 @@ def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
     )
 
 
-async def _run(context: Context, options: QueryOptions, ask: Callable[[], Awaitable[Answer]]) -> web.Response:
+async def _run(
+    context: Context, tenant: Tenant, options: QueryOptions, ask: Callable[[], Awaitable[Answer]]
+) -> web.Response:
     asked = time.perf_counter()
-    async with context.turns.turn(options.timeout_s):
+    async with context.turns.turn(options.timeout_s, tenant.org_id):
         began = time.perf_counter()
         try:
             found = await ask()

@@ -93,7 +93,7 @@ async def tsdb(request: web.Request) -> web.Response:
     context, tenant = request.app[CONTEXT], tenant_of(request)
     limit = p.limit(await params_of(request)) or 10
     now_ms = context.now_ms()
-    async with context.turns.turn(context.settings.timeout_s):
+    async with context.turns.turn(context.settings.timeout_s, tenant.org_id):
         size = await context.blocking(
             context.explorer.cardinality, tenant, min(limit, 10_000), now_ms - _DAY_MS, now_ms
         )
