@@ -20,6 +20,8 @@ from shim.read.blocks.block import STRETCH_S, Place
 T = TypeVar("T")
 
 _FORMAT: Final = 1
+#: Fields of a Source that say which column of which metrics it is.
+_COLUMN_FIELDS: Final = 5
 #: Bytes that blocks, and look-ups, may take in the file; what was used longest ago is left out.
 MOST_BYTES: Final = 1 << 20
 
@@ -40,17 +42,20 @@ def load(path: Path) -> Recent:
         return Recent()
     if found.format != _FORMAT:
         return Recent()
-    places = (p for p in found.places if p.granularity_s in STRETCH_S and _begins(p))
-    return Recent(tuple(places), found.looks)
+    return Recent(tuple(p for p in found.places if _is_filled(p)), found.looks)
 
 
-def _begins(place: Place) -> bool:
-    return place.start_s >= 0 and place.start_s % STRETCH_S[place.granularity_s] == 0
+def _is_filled(place: Place) -> bool:
+    """Whether it is a block of a table's column. What of other blocks is kept, only a query can make."""
+    stretch_s = STRETCH_S.get(place.granularity_s)
+    if stretch_s is None or any(place.source[_COLUMN_FIELDS:]):
+        return False
+    return place.start_s >= 0 and place.start_s % stretch_s == 0
 
 
 def save(path: Path, recent: Recent) -> None:
     """Whole or not at all. Raises OSError."""
-    kept = Recent(_latest(recent.places), _latest(recent.looks))
+    kept = Recent(_latest([p for p in recent.places if _is_filled(p)]), _latest(recent.looks))
     new = path.with_name(f"{path.name}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
