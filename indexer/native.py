@@ -19,6 +19,9 @@ import numpy.typing as npt
 
 AnyArray = npt.NDArray[Any]
 
+#: Lengths of less than 128, as they are written.
+_SHORT: Final = tuple(bytes((n,)) for n in range(0x80))
+
 _TYPES: Final[Mapping[str, str]] = {
     "|u1": "UInt8",
     "<u2": "UInt16",
@@ -118,7 +121,7 @@ def _column(name: str, column: Column) -> tuple[str, list[bytes | memoryview]]:
     if isinstance(column, np.ndarray):
         kind, data = _flat(name, column)
         return kind, [data]
-    return "String", [_text(s) for s in column]
+    return "String", [_texts(column)]
 
 
 def _flat(name: str, array: AnyArray) -> tuple[str, memoryview]:
@@ -135,6 +138,14 @@ def _bytes(array: AnyArray) -> memoryview:
 def _text(text: str) -> bytes:
     data = text.encode()
     return _varuint(len(data)) + data
+
+
+def _texts(texts: Sequence[str]) -> bytes:
+    """As `_text` one after the other: for many that are mostly short."""
+    parts: list[bytes] = [b""] * (2 * len(texts))
+    parts[1::2] = data = [text.encode() for text in texts]
+    parts[0::2] = [_SHORT[size] if (size := len(d)) < 0x80 else _varuint(size) for d in data]
+    return b"".join(parts)
 
 
 def _varuint(n: int) -> bytes:

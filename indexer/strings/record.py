@@ -1,6 +1,6 @@
 """The string indexer: `record` gives strings ids, `resolve` looks ids up, `reverse_resolve` reads back.
 
-Recording goes in steps, each on what the last left without an id: well-known strings, caches, existing rows,
+Recording goes in steps, each on what the last left without an id: well-known strings, caches, existing and
 new rows. Nothing is ever left over: a store that fails raises StoreError, and the caller tries again.
 Sync and thread-safe. Source: Sentry's string indexer (bulk_record in three steps, fetch types).
 """
@@ -51,12 +51,11 @@ class StringIndexer:
                 hits = _from_cache(cache, missing)
                 self._fill(hits, self._caches[:depth])
                 results = results.merge(hits)
-        for step in (self._ids.find, self._ids.create):
-            missing = results.get_unmapped_keys(keys)
-            if missing.size:
-                got = step(missing)
-                self._fill(got, self._caches)
-                results = results.merge(got)
+        missing = results.get_unmapped_keys(keys)
+        if missing.size:
+            got = self._ids.create(missing)
+            self._fill(got, self._caches)
+            results = results.merge(got)
         for fetch_type in FetchType:
             self.fetched[fetch_type] += results.count(fetch_type)
         return results
@@ -91,8 +90,9 @@ class StringIndexer:
             if unknown := _gaps(ids):
                 ids[unknown] = [recorded[org_id][strings[at]] for at in unknown]
         if near:
-            for org_id, by_string in recorded.items():  # also what no step puts there: well-known strings
-                near.put(org_id, list(by_string), list(by_string.values()))
+            for org_id, by_string in recorded.items():  # what no step puts there
+                known = [s for s in by_string if s in STATIC_IDS]
+                near.put(org_id, known, [STATIC_IDS[s] for s in known])
         return found
 
     # Looking up
@@ -133,9 +133,11 @@ class StringIndexer:
     @staticmethod
     def _fill(results: KeyResults, caches: Sequence[StringCache]) -> None:
         for org_id, ids in results.get_mapped_results().items():
-            named = dict(zip(cache_keys(org_id, ids), ids.values(), strict=True))
             for cache in caches:
-                cache.set_many(named)
+                if isinstance(cache, NearCache):
+                    cache.put(org_id, list(ids), list(ids.values()))
+                else:
+                    cache.set_many(dict(zip(cache_keys(org_id, ids), ids.values(), strict=True)))
 
 
 def _gaps(ids: npt.NDArray[np.uint64]) -> list[int]:

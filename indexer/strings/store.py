@@ -33,7 +33,10 @@ class IdStore(Protocol):
         """The ids of the strings that exist."""
 
     def create(self, keys: KeyCollection) -> KeyResults:
-        """Ids for strings, kept for good when this returns. A string that exists keeps its id."""
+        """Ids for strings, kept for good when this returns.
+
+        A string that exists keeps its id, and was read; the others are seen for the first time.
+        """
 
     def put(self, org_id: int, ids: Mapping[str, int]) -> None:
         """Keep these ids as they are; harmless when they are there."""
@@ -52,12 +55,20 @@ class MemoryIdStore:
         self.collisions = 0
 
     def find(self, keys: KeyCollection) -> KeyResults:
+        results = KeyResults()
         with self._lock:
-            return self._search(keys, create=False)
+            for org_id, strings in keys.mapping.items():
+                found = {s: i for s in strings if (i := self._id(org_id, s, create=False)) is not None}
+                results.add(org_id, found, FetchType.DB_READ)
+        return results
 
     def create(self, keys: KeyCollection) -> KeyResults:
+        results = self.find(keys)
         with self._lock:
-            return self._search(keys, create=True)
+            for org_id, strings in results.get_unmapped_keys(keys).mapping.items():
+                fresh = {s: i for s in sorted(strings) if (i := self._id(org_id, s, create=True)) is not None}
+                results.add(org_id, fresh, FetchType.FIRST_SEEN)
+        return results
 
     def put(self, org_id: int, ids: Mapping[str, int]) -> None:
         with self._lock:
@@ -66,13 +77,6 @@ class MemoryIdStore:
     def strings(self, org_id: int, ids: Collection[int]) -> dict[int, str]:
         with self._lock:
             return {i: self._strings[org_id, i] for i in ids if (org_id, i) in self._strings}
-
-    def _search(self, keys: KeyCollection, *, create: bool) -> KeyResults:
-        results = KeyResults()
-        for org_id, strings in keys.mapping.items():
-            found = {s: i for s in sorted(strings) if (i := self._id(org_id, s, create=create)) is not None}
-            results.add(org_id, found, FetchType.FIRST_SEEN if create else FetchType.DB_READ)
-        return results
 
     def _id(self, org_id: int, string: str, *, create: bool) -> int | None:
         for salt in range(MAX_SALT):
@@ -108,7 +112,8 @@ class ClickHouseIdStore:
         for org_id, strings in keys.mapping.items():
             found, free = self._search(org_id, sorted(strings))
             self.put(org_id, free)
-            results.add(org_id, found | free, FetchType.FIRST_SEEN)
+            results.add(org_id, found, FetchType.DB_READ)
+            results.add(org_id, free, FetchType.FIRST_SEEN)
         return results
 
     def put(self, org_id: int, ids: Mapping[str, int]) -> None:
@@ -137,8 +142,8 @@ class ClickHouseIdStore:
             taken = self._taken(org_id, candidates.values())
             pending = []
             for string, candidate in candidates.items():
-                others = taken.get(candidate, set())
-                if string in others:
+                others = taken.get(candidate)
+                if others and string in others:
                     found[string] = candidate
                 elif not others and claimed.setdefault(candidate, string) == string:
                     free[string] = candidate

@@ -70,6 +70,9 @@ def test_fetch_types(ids: IdStore) -> None:
     assert created[1]["a"].fetch_type is FetchType.FIRST_SEEN
     found = ids.find(KeyCollection({1: {"a"}})).get_fetch_metadata()
     assert found[1]["a"].fetch_type is FetchType.DB_READ
+    both = ids.create(KeyCollection({1: {"a", "b"}})).get_fetch_metadata()
+    assert both[1]["a"].fetch_type is FetchType.DB_READ
+    assert both[1]["b"].fetch_type is FetchType.FIRST_SEEN
 
 
 def test_put_is_found_by_its_id(ids: IdStore) -> None:
