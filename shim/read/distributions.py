@@ -13,6 +13,7 @@ from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.histogram.quantile import observations_quantile
 from shim.eval.repeat import repeated_histogram
 from shim.grid import Grid
+from shim.read.blocks.read import read_sums
 from shim.read.cells import Cells, read_cells
 from shim.read.counters import scale
 from shim.read.reader import Keys, Reader, each
@@ -117,7 +118,7 @@ def _quantiles(reader: Reader, part: Part, keys: Keys, reading: Reading, cells: 
 
 
 def _read(reader: Reader, part: Part, keys: Keys, reading: Reading, schema: int) -> list[Histogram]:
-    cells = read_cells(reader, TABLE, part, keys, reading, ("count", "sum", "zero"))
+    cells = read_sums(reader, TABLE, part, keys, reading, ("count", "sum", "zero"))
     return list(_assemble(reader, part, keys, reading, cells, schema))
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from shim.catalog.types import Part
 from shim.eval.histogram.bounds import SCHEMA, coarser_index
+from shim.read.blocks import sketches as memory
 from shim.read.cells import member_rows
 from shim.read.reader import Keys, Reader
 from shim.read.windows import Reading
@@ -24,6 +25,8 @@ from shim.values import Floats, Ints, Spans
 TABLE: Final = "distributions"
 #: Counts at most that are held as one matrix of keys x cells x buckets: 128 MiB.
 _MOST_DENSE: Final = 1 << 24
+#: Days that nothing is kept for longer.
+_ALWAYS: Final = 65_535
 
 
 class Side(Protocol):
@@ -35,10 +38,20 @@ def read_sides(
     reader: Reader, part: Part, keys: Keys, reading: Reading, schema: int = SCHEMA
 ) -> tuple[Side, Side]:
     """Positive and negative buckets, in those of `schema`. Raises QueryError."""
-    positive, negative = (
-        _side(reader, part, keys, reading, found)
-        for found in _ranges(reader, part, keys, reading, SCHEMA - schema)
-    )
+    shift = SCHEMA - schema
+
+    def ask(some: Reading) -> memory.Fetched | None:
+        ranges, kept_days = _ranges(reader, part, keys, some, shift)
+        if any(len(keys) * some.cells * found.width > _most(reader) for found in ranges):
+            return None
+        positive, negative = (_dense(reader, part, keys, some, found) for found in ranges)
+        return memory.Fetched((positive, negative), kept_days)
+
+    found = memory.recall(reader, part, keys, reading, shift, ask)
+    if found is not None:
+        return found
+    ranges, _ = _ranges(reader, part, keys, reading, shift)
+    positive, negative = (_side(reader, part, keys, reading, one) for one in ranges)
     return positive, negative
 
 
@@ -59,11 +72,13 @@ class Range(NamedTuple):
         return sql.call("toInt32", index)
 
 
-def _ranges(reader: Reader, part: Part, keys: Keys, reading: Reading, shift: int) -> list[Range]:
+def _ranges(reader: Reader, part: Part, keys: Keys, reading: Reading, shift: int) -> tuple[list[Range], int]:
+    """Of both sides, and the least retention of the rows in days."""
     sides = ("positive", "negative")
-    columns = tuple(sql.Named(sql.call("mapKeys", side), f"{side}_list") for side in sides)
-    found: list[sql.Named] = []
-    fields: list[tuple[str, str]] = []
+    lists = (sql.Named(sql.call("mapKeys", side), f"{side}_list") for side in sides)
+    columns = (*lists, sql.Named(sql.col("retention_days"), "retention_days"))
+    found = [sql.Named(sql.call("toUInt16", sql.call("min", "retention_days")), "kept_days")]
+    fields = [("kept_days", "<u2")]
     for side in sides:
         indexes = f"{side}_list"
         found += [
@@ -86,13 +101,15 @@ def _ranges(reader: Reader, part: Part, keys: Keys, reading: Reading, shift: int
         ends = np.array([row[f"{side}_min"], row[f"{side}_max"]], dtype=np.int64)
         first, last = coarser_index(ends, SCHEMA - shift).tolist()
         out.append(Range(side, first, last - first + 1, shift))
-    return out
+    return out, int(row["kept_days"]) or _ALWAYS
+
+
+def _most(reader: Reader) -> int:
+    return min(_MOST_DENSE, reader.max_cells)
 
 
 def _side(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Range) -> Side:
-    if not found.width:
-        return Dense(0, np.zeros((len(keys), reading.cells, 0)))
-    if len(keys) * reading.cells * found.width <= min(_MOST_DENSE, reader.max_cells):
+    if len(keys) * reading.cells * found.width <= _most(reader):
         return _dense(reader, part, keys, reading, found)
     return _sparse(reader, part, keys, reading, found)
 
@@ -135,15 +152,12 @@ class Dense:
     counts: Floats
 
     def windows(self, key: int, reading: Reading) -> Spans:
-        counts = self.counts[key]
-        used = np.flatnonzero(counts.any(axis=0))
-        if not len(used):
-            return Spans.empty(len(reading.end))
-        some = counts[:, used[0] : used[-1] + 1]
-        return Spans(self.first + int(used[0]), np.ascontiguousarray(reading.sums(some.T).T))
+        return memory.windows_of(self.first, self.counts[key], reading)
 
 
 def _dense(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Range) -> Dense:
+    if not found.width:
+        return Dense(0, np.zeros((len(keys), reading.cells, 0)))
     over = (found.first, found.first + found.width, 1)
     summed = sql.Named(sql.Func("sumResample", (sql.col("n"), found.counted), over), "v")
     query = _joined(reader, part, keys, reading, found, (summed,), ("k", "c"))

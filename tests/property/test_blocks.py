@@ -125,6 +125,16 @@ OF_GAUGES: Final = (
 )
 
 
+OF_SKETCHES: Final = (
+    "histogram_quantile(0.9, sum by (route) (rate(lat[{window}s]{offset})))",
+    "histogram_quantile(0.4, increase(lat{{host='h1'}}[{window}s]{offset}))",
+    "histogram_quantile(0.5, sum by (le) (rate(lat_bucket[{window}s]{offset})))",
+    "sum without (host) (rate(lat_bucket{{le=~'.*[68].*'}}[{window}s]{offset}))",
+    "quantile_over_time(0.7, lat{{route='a'}}[{window}s]{offset})",
+    "histogram_stddev(sum(rate(lat[{window}s]{offset})))",
+)
+
+
 @st.composite
 def questions(draw: st.DrawFn) -> tuple[str, Grid, bool]:
     window = draw(st.sampled_from([10, 45, 60, 300, 3_600, 7_260, 100_000]))
@@ -136,6 +146,8 @@ def questions(draw: st.DrawFn) -> tuple[str, Grid, bool]:
     if draw(st.integers(0, 3)) == 0:
         gauge = draw(st.sampled_from(["load", 'load{route="a"}', 'load{route="b",host="h1"}']))
         query = draw(st.sampled_from(OF_GAUGES)).format(f"{gauge}[{window}s]{offset}")
+    if draw(st.integers(0, 2)) == 0:
+        query = draw(st.sampled_from(OF_SKETCHES)).format(window=window, offset=offset)
     step_s = draw(st.sampled_from([10, 15, 60, 420, 3_600]))
     steps = draw(st.integers(1, 60))
     end_s = NOW_S - draw(st.sampled_from([0, 10, 60, 1_234, 7_200, 90_000]))
@@ -173,8 +185,10 @@ def _write(world: World, what: str, seed: int) -> None:
             world.write(range(3_000, 100_000, 10), 40, agent=f"late-{seed}", project_id=1 + seed % 2)
         case "more series":
             tags = f"|#route:a,host:h{seed % 50}|T{NOW_S - seed % 5_000}"
-            world.with_blocks.send([f"hits:7|c{tags}", f"load:7|g{tags}"], agent=f"more-{seed}")
+            world.with_blocks.send(
+                [f"hits:7|c{tags}", f"load:7|g{tags}", f"lat:7|d{tags}"], agent=f"more-{seed}"
+            )
         case "again":
-            lines = [f"hits:3|c|#route:c|T{NOW_S - 100}", f"load:3|g|#route:c|T{NOW_S - 100}"]
+            lines = [f"{line}|#route:c|T{NOW_S - 100}" for line in ("hits:3|c", "load:3|g", "lat:3|d")]
             frames = world.with_blocks.send(lines, agent=f"again-{seed}")
             world.with_blocks.insert(frames)

@@ -66,7 +66,12 @@ def _find(counts: Floats, rank: Floats, forward: Bools) -> tuple[Ints, Bools, Fl
     Not reached: the last bucket with anything in it, in the direction of the search.
     """
     steps, n = counts.shape
-    directed = np.where(forward[:, None], counts, counts[:, ::-1])
+    if forward.all():
+        directed = counts
+    elif not forward.any():
+        directed = counts[:, ::-1]
+    else:
+        directed = np.where(forward[:, None], counts, counts[:, ::-1])
     cumulative = np.cumsum(directed, axis=1)
     used = directed > 0
     hits = used & (cumulative >= rank[:, None])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.histogram.bounds import coarser_index, span_indices
+from shim.eval.histogram.bounds import SCHEMA, coarser_index, span_indices
 from shim.values import Histogram, Spans
 
 
 def reduced_spans(spans: Spans, schema: int) -> Spans:
     """The buckets added up into those of `schema` (<= 5); `first` and columns then count in that schema."""
     n = spans.counts.shape[1]
-    if n == 0:
+    if n == 0 or schema == SCHEMA:
         return spans
     target = coarser_index(span_indices(spans), schema)
     starts = np.flatnonzero(np.diff(target, prepend=target[0] - 1))

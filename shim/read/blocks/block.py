@@ -27,6 +27,13 @@ STRETCH_S: Final[Mapping[int, int]] = {
     3_600: 10 * 86_400,
     86_400: 256 * 86_400,
 }
+#: The same of merged sketches, which a write drops instead of changing them: shorter.
+_SKETCH_STRETCH_S: Final[Mapping[int, int]] = {
+    10: 600,
+    60: 3_600,
+    3_600: 60 * 3_600,
+    86_400: 60 * 86_400,
+}
 _SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
 #: Bytes of one cell: a float64, and whether there is a row.
 _CELL_BYTES: Final = 9
@@ -34,6 +41,9 @@ _CELL_BYTES: Final = 9
 _TIMED_CELL_BYTES: Final = 13
 #: How gauges' columns merge that are no sums.
 _EXTREMES: Final[Mapping[tuple[str, str], Merge]] = {("gauges", "min"): "min", ("gauges", "max"): "max"}
+_LARGEST: Final = 65_535
+#: What a sketch takes besides its counts, of which there may be none: so that the bound holds.
+_SKETCH_BYTES: Final = 1_024
 _UFUNCS: Final[Mapping[Merge, np.ufunc]] = {"sum": np.add, "min": np.fmin, "max": np.fmax}
 
 
@@ -45,11 +55,12 @@ class Source(NamedTuple):
     metric_ids: tuple[int, ...]
     table: str
     column: str
+    selection: bytes = b""  # of merged sketches: which series, and in which groups
 
     @property
     def timed(self) -> bool:
         """Whether it is the last value of gauges, which merges by its time."""
-        return self[3:] == ("gauges", "last")
+        return (self.table, self.column) == ("gauges", "last")
 
     @property
     def merge(self) -> Merge:
@@ -75,11 +86,11 @@ class Place(NamedTuple):
 
     @property
     def end_s(self) -> int:
-        return self.start_s + STRETCH_S[self.granularity_s]
+        return self.start_s + _stretch_s(self.source, self.granularity_s)
 
     @property
     def cells(self) -> int:
-        return STRETCH_S[self.granularity_s] // self.granularity_s
+        return _stretch_s(self.source, self.granularity_s) // self.granularity_s
 
     def offset_ms(self, cells: Ints, times_ms: Ints) -> Ints | None:
         """Times since the starts of their buckets; None where one is not in its bucket."""
@@ -89,9 +100,13 @@ class Place(NamedTuple):
         return since_ms
 
 
+def _stretch_s(source: Source, granularity_s: int) -> int:
+    return (_SKETCH_STRETCH_S if source.selection else STRETCH_S)[granularity_s]
+
+
 def places(source: Source, granularity_s: int, lo_s: int, hi_s: int) -> list[Place]:
     """The blocks that hold `[lo_s, hi_s)`, in order."""
-    stretch_s = STRETCH_S[granularity_s]
+    stretch_s = _stretch_s(source, granularity_s)
     return [Place(source, granularity_s, s) for s in range(lo_s // stretch_s * stretch_s, hi_s, stretch_s)]
 
 
@@ -109,6 +124,10 @@ class Block:
     kept_days: int
     offset_ms: Offsets | None = None
     merge: Merge = "sum"
+
+    @property
+    def empty(self) -> bool:
+        return not len(self.ids)
 
     @property
     def size_bytes(self) -> int:
@@ -162,6 +181,40 @@ class Block:
             offset_ms[at] = self.offset_ms
             self.offset_ms = offset_ms
         self.ids, self.values, self.rows = merged, values, rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sketch:
+    """Bucket counts of groups of distributions on one side of zero: `counts[key, cell, j]` of `first + j`.
+
+    Nothing is ever added to it. Small whole numbers take two bytes.
+    """
+
+    first: int
+    counts: npt.NDArray[np.uint16] | Floats
+    kept_days: int
+
+    @staticmethod
+    def of(first: int, counts: Floats, kept_days: int) -> Sketch:
+        """Without the outer buckets that are empty; the counts are copied."""
+        used = np.flatnonzero(counts.any(axis=(0, 1)))
+        if not len(used):
+            return Sketch(0, np.zeros((*counts.shape[:2], 0)), kept_days)
+        some = counts[:, :, used[0] : used[-1] + 1]
+        first += int(used[0])
+        if some.min() >= 0 and some.max() <= _LARGEST:
+            small = some.astype(np.uint16)
+            if (small == some).all():
+                return Sketch(first, small, kept_days)
+        return Sketch(first, some.copy(), kept_days)
+
+    @property
+    def empty(self) -> bool:
+        return not self.counts.size
+
+    @property
+    def size_bytes(self) -> int:
+        return self.counts.nbytes + _SKETCH_BYTES
 
 
 @dataclass(frozen=True, slots=True)

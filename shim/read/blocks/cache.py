@@ -31,11 +31,13 @@ from indexer.native import AnyArray
 from indexer.schema.tables import GRANULARITIES, Retention
 from indexer.written import Span, Touched
 from shim.metrics import ShimMetrics
-from shim.read.blocks.block import Block, Place, Source
+from shim.read.blocks.block import Block, Place, Sketch, Source
 
 _log = logging.getLogger("shim.blocks")
 
 _DAY_S = 86_400
+
+Held = Block | Sketch
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +66,7 @@ class BlockCache:
         self._metrics = metrics
         self._now_s = now_s
         self._lock = threading.Lock()
-        self._held: OrderedDict[Place, Block] = OrderedDict()
+        self._held: OrderedDict[Place, Held] = OrderedDict()
         self._bytes = 0
         self._of_metric: dict[tuple[str, int, int], set[Place]] = {}  # by table, org id, metric id
         self._watches: set[Watch] = set()
@@ -83,7 +85,7 @@ class BlockCache:
     @contextmanager
     def watch(
         self, source: Source, lo_s: int, hi_s: int, wanted: Sequence[Place] = ()
-    ) -> Iterator[tuple[Watch, Mapping[Place, Block]]]:
+    ) -> Iterator[tuple[Watch, Mapping[Place, Held]]]:
         """Which of the wanted blocks are in memory, and what is written until the context ends.
 
         Blocks may be looked at only here, and what was made of them is of use only while `ended` is not set.
@@ -101,7 +103,7 @@ class BlockCache:
             with self._lock:
                 self._watches.discard(watch)
 
-    def _find(self, place: Place) -> Block | None:
+    def _find(self, place: Place) -> Held | None:
         block = self._held.get(place)
         if block is None:
             return None
@@ -128,7 +130,7 @@ class BlockCache:
         with self._lock:
             self._unasked.update(place for place in places if place in self._held)
 
-    def keep(self, watch: Watch, blocks: Mapping[Place, Block]) -> bool:
+    def keep(self, watch: Watch, blocks: Mapping[Place, Held]) -> bool:
         """Keep what was read under `watch`; False when something was written meanwhile."""
         with self._lock:
             if watch.begun or watch.ended:
@@ -138,12 +140,12 @@ class BlockCache:
             self._bound()
         return True
 
-    def is_old(self, place: Place, block: Block) -> bool:
+    def is_old(self, place: Place, block: Held) -> bool:
         """Whether rows of the block may be gone by now. Nothing can be gone where nothing is."""
         days = min(block.kept_days, self._kept_days[place.granularity_s])
-        return bool(len(block.ids)) and place.start_s + days * _DAY_S <= self._now_s()
+        return not block.empty and place.start_s + days * _DAY_S <= self._now_s()
 
-    def _put(self, place: Place, block: Block) -> None:
+    def _put(self, place: Place, block: Held) -> None:
         if place in self._held:
             self._drop(place, None)
         self._held[place] = block
@@ -201,8 +203,10 @@ class BlockCache:
         return out
 
     def _add(self, place: Place, spans: Iterable[Span], written: Written) -> bool:
-        """False where rows cannot be added: a gauge's time that is not in its bucket."""
+        """False where rows cannot be added: to sketches, or of a gauge whose time is not in its bucket."""
         held = self._held[place]
+        if isinstance(held, Sketch):
+            return False
         before = held.size_bytes
         try:
             return all(_merge(held, place, span, written) for span in spans)

@@ -10,6 +10,7 @@ from typing import Final
 
 from shim.catalog.types import Part
 from shim.read.blocks.block import STRETCH_S, Block, Ids, Place, Rows, Source, places, rows_of
+from shim.read.blocks.cache import Held
 from shim.read.blocks.read import MOST_BLOCKS, TRIES, OvertakenError
 from shim.read.gauge_cells import GaugeCells
 from shim.read.reader import Reader
@@ -67,6 +68,7 @@ class _Asked:
             )
             rows_of_ids: dict[int, tuple[Ids, Rows]] = {}  # by the array of ids, which is held on to
             for place, block in held.items():
+                assert isinstance(block, Block)
                 self._take(cells, place, block, gap, rows_of_ids)
             if watch.ended:
                 raise OvertakenError
@@ -86,7 +88,7 @@ class _Asked:
         return places(source, self.granularity_s, max(0, self.lo_s), self.hi_s)
 
     def _gap(
-        self, stretches: Sequence[tuple[Place, ...]], held: Mapping[Place, Block]
+        self, stretches: Sequence[tuple[Place, ...]], held: Mapping[Place, Held]
     ) -> tuple[int, int] | None:
         """From the first stretch that is missing to the last, within what is asked; None: there is none."""
         missing = [found[0] for found in stretches if any(place not in held for place in found)]

@@ -13,6 +13,7 @@ import numpy as np
 from shim.catalog.types import Part
 from shim.read import cells as statements
 from shim.read.blocks.block import STRETCH_S, Block, Ids, Place, Rows, Source, places, rows_of
+from shim.read.blocks.cache import Held
 from shim.read.cells import Cells
 from shim.read.reader import Keys, Reader
 from shim.read.windows import Reading, Run
@@ -44,13 +45,33 @@ def read_cells(reader: Reader, table: str, part: Part, keys: Keys, reading: Read
     return statements.read_cells(reader, table, part, keys, reading, (column,))
 
 
-def recall(reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, column: str) -> Cells | None:
-    """The same if enough of it is in memory, None where a statement has to do it all. Raises QueryError."""
+def read_sums(
+    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
+) -> Cells:
+    """The cells of several summed columns: from memory if all of them are, else in one statement."""
+    reader.check_cells(len(keys) * reading.cells * len(columns))
+    found = [recall(reader, table, part, keys, reading, column, whole=True) for column in columns]
+    values: dict[str, Floats] = {}
+    for cells in found:
+        if cells is None:
+            return statements.read_cells(reader, table, part, keys, reading, columns)
+        values.update(cells.values)
+    assert found[0] is not None
+    return replace(found[0], values=values)
+
+
+def recall(
+    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, column: str, *, whole: bool = False
+) -> Cells | None:
+    """The same if enough of it is in memory, None where a statement has to do it all. Raises QueryError.
+
+    `whole`: all of it.
+    """
     if reader.blocks is None:
         return None
     tenant = reader.tenant
     source = Source(tenant.org_id, tenant.project_id, tuple(sorted(part.metric_ids)), table, column)
-    asked = _Asked(reader, part, keys, reading, source, pieces(source, reading))
+    asked = _Asked(reader, part, keys, reading, source, pieces(source, reading), whole)
     for _ in range(TRIES):
         with suppress(OvertakenError):
             return asked.read()
@@ -83,6 +104,7 @@ class _Asked:
     reading: Reading
     source: Source
     pieces: Sequence[Piece]
+    whole: bool
 
     def read(self) -> Cells | None:
         """None where the statement alone is as good. Raises OvertakenError."""
@@ -98,7 +120,7 @@ class _Asked:
                 missing = [place for place in wanted if place not in held]
                 self.reader.blocks.filler.ask(missing, whole=self.part.whole)
             rest = _rest(self.reading, self.pieces, held)
-            if rest is not None and (watch.begun or not rest.worth):
+            if rest is not None and (self.whole or watch.begun or not rest.worth):
                 return None
             made = _Making(self.source.column, self.part, self.keys, self.reading)
             for piece in self.pieces:
@@ -135,7 +157,7 @@ class _Rest:
     worth: bool  # whether the statement is spared enough
 
 
-def _rest(reading: Reading, wanted: Sequence[Piece], held: Mapping[Place, Block]) -> _Rest | None:
+def _rest(reading: Reading, wanted: Sequence[Piece], held: Mapping[Place, Held]) -> _Rest | None:
     """None when all is in memory."""
     first, last, run = 0, 0, reading.run
     segments = []
@@ -190,7 +212,7 @@ class _Making:
     def samples(self) -> int:
         return int(np.count_nonzero(self._rows if self._alive is self._rows else self._rows | self._alive))
 
-    def take(self, piece: Piece, held: Mapping[Place, Block], rest: _Rest | None) -> None:
+    def take(self, piece: Piece, held: Mapping[Place, Held], rest: _Rest | None) -> None:
         """Add what blocks have of a piece, but for what the statement reads."""
         if rest is not None and piece.segment in rest.segments:
             return
@@ -205,7 +227,9 @@ class _Making:
             for lo_s, hi_s in spans:
                 lo, hi = max(lo_s, place.start_s), min(hi_s, place.end_s)
                 if lo < hi:
-                    self._take(piece, held[place], place, lo, hi)
+                    block = held[place]
+                    assert isinstance(block, Block)
+                    self._take(piece, block, place, lo, hi)
 
     def _take(self, piece: Piece, block: Block, place: Place, lo_s: int, hi_s: int) -> None:
         g = place.granularity_s
