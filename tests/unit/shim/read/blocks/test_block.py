@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.read.blocks.block import STRETCH_S, Block, Source, places, rows_of
+from shim.read.blocks.block import STRETCH_S, Block, Place, Sketch, Source, places, rows_of
 
 SOURCE = Source(1, 1, (42,), "counters", "value")
 
@@ -84,3 +84,59 @@ def test_series_that_were_not_there_get_rows() -> None:
     empty = Block(ids(), np.zeros((0, 2)), np.zeros((0, 2), dtype=bool), 35)
     empty.add(ids(4), np.array([1]), np.array([0.0]), 35)
     assert empty.rows.tolist() == [[False, True]]
+
+
+def test_the_latest_value_of_a_gauge_wins_and_of_equal_times_the_greatest() -> None:
+    gauge = Place(SOURCE._replace(table="gauges", column="last"), 10, 0)
+    assert gauge.source.timed
+    ids = np.array([4], dtype=np.uint64)
+    block = Block(ids, np.zeros((1, 3)), np.zeros((1, 3), dtype=bool), 7, np.zeros((1, 3), dtype=np.uint32))
+
+    def add(series: int, cell: int, *found: tuple[int, float]) -> None:
+        times_ms, values = (np.array(column) for column in zip(*found, strict=True))
+        ids = np.full(len(found), series, dtype=np.uint64)
+        block.add(ids, np.full(len(found), cell), values.astype(float), 30, times_ms.astype(np.int64))
+
+    add(4, 1, (500, -2.0), (700, -3.0), (600, 9.0))
+    assert (block.values[0, 1], block.rows[0].tolist()) == (-3.0, [False, True, False])
+    add(4, 1, (699, 8.0))
+    assert block.values[0, 1] == -3
+    add(4, 1, (700, -1.0))
+    assert block.values[0, 1] == -1
+    add(9, 2, (0, 5.0))
+    assert block.ids.tolist() == [4, 9]
+    assert block.offset_ms is not None
+    assert block.offset_ms.tolist() == [[0, 700, 0], [0, 0, 0]]
+    assert block.values.tolist() == [[0, -1, 0], [0, 0, 5]]
+    assert (block.kept_days, block.size_bytes) == (7, 2 * (3 * 13 + 8))
+    cells = np.array([0, 2])
+    assert gauge.offset_ms(cells, np.array([9_999, 20_000])) is not None
+    assert gauge.offset_ms(cells, np.array([10_000, 20_000])) is None
+    assert gauge.offset_ms(cells, np.array([0, 19_999])) is None
+
+
+def test_extremes_merge_where_there_is_a_row() -> None:
+    low = Block(
+        np.array([4], dtype=np.uint64), np.zeros((1, 2)), np.zeros((1, 2), dtype=bool), 7, merge="min"
+    )
+    for value in (5.0, 3.0, 4.0):
+        low.add(np.array([4], dtype=np.uint64), np.array([1]), np.array([value]), 7)
+    assert low.values.tolist() == [[0, 3]]
+
+
+@pytest.mark.parametrize(
+    ("counts", "kind"), [([0, 3, 65_535], "u2"), ([0, 65_536], "f8"), ([0, 0.5], "f8"), ([-1, 2], "f8")]
+)
+def test_a_sketch_takes_two_bytes_a_count_where_that_holds_it(counts: list[float], kind: str) -> None:
+    found = Sketch.of(7, np.array([[[0.0, *counts, 0.0]]]), 30)
+    first = next(i for i, count in enumerate(counts) if count)
+    assert found.first == 8 + first
+    assert found.counts.tolist() == [[counts[first:]]]
+    assert found.counts.dtype.str[1:] == kind
+
+
+def test_a_sketch_of_nothing() -> None:
+    found = Sketch.of(7, np.zeros((2, 3, 4)), 30)
+    assert found.empty
+    assert found.counts.shape == (2, 3, 0)
+    assert found.size_bytes  # or there could be any number of them

@@ -12,7 +12,7 @@ from indexer.columns import sort
 from indexer.schema import Retention
 from indexer.written import Touched
 from shim.metrics import ShimMetrics
-from shim.read.blocks.block import Block, Place, Source
+from shim.read.blocks.block import Block, Place, Sketch, Source
 from shim.read.blocks.cache import BlockCache
 
 HOUR_S = 3_600
@@ -34,7 +34,9 @@ class World:
 
     def held(self, place: Place) -> Block | None:
         with self.cache.watch(place.source, place.start_s, place.end_s, [place]) as (_, found):
-            return found.get(place)
+            block = found.get(place)
+        assert not isinstance(block, Sketch)
+        return block
 
     def dropped(self, reason: str) -> float:
         value = self.metrics.registry.get_sample_value(
@@ -178,7 +180,9 @@ def test_blocks_stay_as_they_were_until_an_insert_has_ended() -> None:
     with world.cache.watch(source(), START_S, START_S + HOUR_S, [place()]) as (watch, found):
         assert watch.begun
         assert not watch.ended
-        assert found[place()].values[1, 0] == 1
+        block_found = found[place()]
+        assert isinstance(block_found, Block)
+        assert block_found.values[1, 0] == 1
         world.cache.ends(one, rows)
         assert watch.ended
     after = world.held(place())
@@ -227,3 +231,50 @@ def test_where_nothing_is_nothing_can_be_gone() -> None:
     assert world.held(place()) is not None
     world.now_s = START_S + 35 * DAY_S
     assert world.held(place()) is None, "rows of the table's retention came in"
+
+
+def sketch_place(stretch: int = 0) -> Place:
+    of = source(table="distributions", column="positive", selection=b"all")
+    return Place(of, 60, START_S + stretch * HOUR_S)
+
+
+def test_sketches_are_dropped_by_what_is_written_to_them() -> None:
+    world = World()
+    here, later = sketch_place(), sketch_place(1)
+    found = Sketch.of(3, np.ones((2, 60, 5)), 30)
+    with world.cache.watch(here.source, here.start_s, later.end_s) as (watch, _):
+        assert world.cache.keep(watch, {here: found, later: found})
+    rows = written(START_S + 30)
+    one = Touched("distributions", rows)
+    world.cache.begins(one)
+    world.cache.ends(one, rows)
+    with world.cache.watch(here.source, here.start_s, later.end_s, [here, later]) as (_, held):
+        assert list(held) == [later]
+    assert world.dropped("written") == 1
+    assert world.cache.size_bytes == found.size_bytes
+
+
+def test_sketches_of_nothing_are_bounded_too() -> None:
+    world = World(max_bytes=10_000)
+    for stretch in range(50):
+        of = sketch_place(stretch)
+        with world.cache.watch(of.source, of.start_s, of.end_s) as (watch, _):
+            world.cache.keep(watch, {of: Sketch.of(0, np.zeros((1, 60, 0)), 30)})
+    assert 0 < len(world.cache) < 10
+    assert world.cache.size_bytes <= 10_000
+
+
+def test_a_gauge_whose_time_is_not_in_its_bucket_is_not_added() -> None:
+    world = World()
+    of = Place(source(table="gauges", column="last"), 10, START_S)
+    rows = np.zeros((1, of.cells), dtype=bool)
+    with world.cache.watch(of.source, of.start_s, of.end_s) as (watch, _):
+        held = Block(np.array([5], dtype=np.uint64), rows * 0.0, rows, 30, rows.astype(np.uint32))
+        assert world.cache.keep(watch, {of: held})
+    for last_ms, kept in ((START_S * 1000 + 9_999, True), (START_S * 1000 + 10_000, False)):
+        written_rows = sort({**written(), "last_ms": np.array([last_ms]), "last": np.array([7.0])})
+        one = Touched("gauges", written_rows)
+        world.cache.begins(one)
+        world.cache.ends(one, written_rows)
+        assert (world.held(of) is not None) is kept
+    assert world.cache.size_bytes == 0
