@@ -1,6 +1,7 @@
 # make run    everything into .venv, and the product up in the foreground
 # make test   what CI runs: packages, tools, checks, all tests
 # make sanitize   the native core's tests and a short fuzz under sanitizers; EXECUTIONS=50000000 for a long one
+# make races   the native core's threads under ThreadSanitizer; RACES_S=600 for a long run
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,10 +17,11 @@ NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h inde
   shim/http/native/*.pyx shim/http/native/*.pxi)
 PYTEST_ARGS ?=
 EXECUTIONS ?= 1000000
+RACES_S ?= 20
 # Of both: -e, so that the tree is what runs.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test sanitize packages lint types imports format clean
+.PHONY: run test sanitize races packages lint types imports format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/meterhouse up
@@ -38,6 +40,11 @@ sanitize: $(VENV)/.test
 	  apt-get install -y -qq --no-install-recommends clang-14 libclang-rt-14-dev </dev/null; fi
 	$(INSTALL) 'cython>=3.1'
 	$(BIN)/python -m tests.fuzz.agent_core --tests --executions $(EXECUTIONS)
+
+# Needs gcc, which brings ThreadSanitizer along; less than a minute.
+races: $(VENV)/.test
+	$(INSTALL) 'cython>=3.1'
+	$(BIN)/python -m tests.fuzz.threads --seconds $(RACES_S)
 
 lint:
 	$(BIN)/ruff check .

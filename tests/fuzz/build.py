@@ -38,38 +38,19 @@ class Build:
     def __init__(self, folder: Path, *, clang: str = "") -> None:
         self.folder = folder
         self._clang = clang or _clang()
-        self._copy()
-        self._extension()
+        copy_tree(folder)
+        extension(folder, self._clang, *_CHECKS, _COVERAGE, *_FLAGS)
         self.fuzzer = self._program("driver.c", "fuzzer", "-fsanitize=fuzzer")
         self.python = self._program("interpreter.c", "python")
 
     def environ(self) -> dict[str, str]:
         """The environment for both programs."""
-        packages = sysconfig.get_paths()["purelib"]
         return {
-            **os.environ,
-            "PYTHONPATH": f"{self.folder}:{packages}",
+            **environ_of(self.folder),
             "PYTHONMALLOC": "malloc",  # so that each object's memory has an end that is watched
-            "PYTHONDONTWRITEBYTECODE": "1",
             "ASAN_OPTIONS": _ASAN,
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
-
-    def _copy(self) -> None:
-        ignored = shutil.ignore_patterns("__pycache__", "*.so", "node_modules", "core.c")
-        for name in _FOLDERS:
-            shutil.copytree(ROOT / name, self.folder / name, ignore=ignored)
-        for name in ("pyproject.toml", "README.md", "meterhouse.py"):
-            shutil.copy(ROOT / name, self.folder / name)
-
-    def _extension(self) -> None:
-        native = self.folder / "agent" / "native"
-        _run(sys.executable, "-m", "cython", "-3", str(native / "core.pyx"), "-o", str(native / "core.c"))
-        target = native / f"core{sysconfig.get_config_var('EXT_SUFFIX')}"
-        _run(
-            *(self._clang, "-shared", "-fPIC", *_CHECKS, _COVERAGE, *_FLAGS, f"-I{_include()}"),
-            *(f"-I{native}", str(native / "core.c"), "-o", str(target)),
-        )
 
     def _program(self, source: str, name: str, *flags: str) -> Path:
         target = self.folder / name
@@ -87,6 +68,32 @@ class Build:
             *("-lpthread", "-lutil", "-o", str(target)),
         )
         return target
+
+
+def copy_tree(folder: Path) -> None:
+    """What the core and its tests need."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "node_modules", "core.c")
+    for name in _FOLDERS:
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "meterhouse.py"):
+        shutil.copy(ROOT / name, folder / name)
+
+
+def extension(folder: Path, compiler: str, *flags: str) -> None:
+    """Builds the native core of a copy. Raises BuildError."""
+    native = folder / "agent" / "native"
+    _run(sys.executable, "-m", "cython", "-3", str(native / "core.pyx"), "-o", str(native / "core.c"))
+    target = native / f"core{sysconfig.get_config_var('EXT_SUFFIX')}"
+    _run(
+        *(compiler, "-shared", "-fPIC", *flags, f"-I{_include()}", f"-I{native}", str(native / "core.c")),
+        *("-o", str(target)),
+    )
+
+
+def environ_of(folder: Path) -> dict[str, str]:
+    """The environment for a Python that is to use a copy, with this one's packages."""
+    packages = sysconfig.get_paths()["purelib"]
+    return {**os.environ, "PYTHONPATH": f"{folder}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def _include() -> str:
