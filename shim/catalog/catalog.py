@@ -124,7 +124,7 @@ class Catalog:
         metric_ids = list(dict.fromkeys(target.metric.id for target in targets))
         needed = self._needed(tenant, matchers)
         alive = self._alive(tables, tenant, days, metric_ids, needed)
-        rosters = self._rosters.get(tables, tenant, days, alive)
+        rosters = self._rosters.get(tables, tenant, days, alive, narrowed=bool(needed))
         picked: list[Picked] = []
         series = 0
         for target in targets:
@@ -154,6 +154,7 @@ class Catalog:
         most = min(self._settings.catalog.cache_series // 2, _MOST_WARMED)
         if len(self.tables.alive(tenant, days, metric_ids, (), most + 1)) <= most:
             self.pick(tenant, (), days, bounded=False)
+        self.names(tenant, Days(days.first - 1, days.last))  # which a dashboard of 24 hours looks for
 
     def names(self, tenant: Tenant, days: Days) -> Names:
         return self._index(self.tables, tenant, days, lambda _: False)

@@ -32,9 +32,18 @@ class Rosters:
         self._series = 0
 
     def get(
-        self, tables: Tables, tenant: Tenant, days: Days, alive: Mapping[int, npt.NDArray[Any]]
+        self,
+        tables: Tables,
+        tenant: Tenant,
+        days: Days,
+        alive: Mapping[int, npt.NDArray[Any]],
+        *,
+        narrowed: bool = True,
     ) -> Mapping[int, Roster]:
-        """A roster per metric that knows at least the series in `alive` (ALIVE records, by metric)."""
+        """A roster per metric that knows at least the series in `alive` (ALIVE records, by metric).
+
+        `narrowed`: the metrics may have more series than these in those days.
+        """
         rosters: dict[int, Roster] = {}
         missing: dict[int, npt.NDArray[Any]] = {}
         for metric_id, records in alive.items():
@@ -43,7 +52,8 @@ class Rosters:
             if len(unknown):
                 missing[metric_id] = unknown
         if missing:
-            rosters |= self._fill(tables, tenant, days, rosters, missing)
+            all_of_them = not narrowed and all(len(missing[m]) == len(alive[m]) for m in missing)
+            rosters |= self._fill(tables, tenant, days, rosters, missing, all_of_them=all_of_them)
         return rosters
 
     def _find(self, key: _Key) -> Roster:
@@ -61,8 +71,11 @@ class Rosters:
         days: Days,
         rosters: Mapping[int, Roster],
         missing: Mapping[int, npt.NDArray[Any]],
+        *,
+        all_of_them: bool,
     ) -> Mapping[int, Roster]:
-        wanted = np.concatenate([records["series_id"] for records in missing.values()])
+        # To name every series costs more than it spares where there are no others.
+        wanted = None if all_of_them else np.concatenate([r["series_id"] for r in missing.values()])
         tags = tables.tags(tenant, days, list(missing), wanted)
         ids = np.unique(np.concatenate([np.unique(tags["key"]), np.unique(tags["value"])]))
         texts, complete = self._strings.texts(tenant.org_id, ids.tolist())

@@ -75,11 +75,15 @@ class Tables:
         )
 
     def tags(
-        self, tenant: Tenant, days: Days, metric_ids: Sequence[int], series_ids: npt.NDArray[np.uint64]
+        self,
+        tenant: Tenant,
+        days: Days,
+        metric_ids: Sequence[int],
+        series_ids: npt.NDArray[np.uint64] | None,
     ) -> npt.NDArray[Any]:
-        """TAG records of those series of those metrics, in any order (more series may come along)."""
+        """TAG records of those series of those metrics, None for all; in any order. More may come along."""
         where, bound = _scope(tenant, days, metric_ids)
-        if len(series_ids) <= MAX_BOUND_IDS:
+        if series_ids is not None and len(series_ids) <= MAX_BOUND_IDS:
             where += " AND series_id IN {series:Array(UInt64)}"
             bound["series"] = series_ids.tolist()
         return self._selected(

@@ -166,6 +166,11 @@ class Peers:
             servers += self._victoria(self._victoria_metrics)
         return servers
 
+    def forget(self) -> None:
+        """As if Meterhouse had not been asked anything before its next start."""
+        path = self.embedded_path
+        path.with_name(f"{path.name}.recent.json").unlink(missing_ok=True)
+
     def stop(self) -> None:
         """Ends them in order, so that they keep what they have."""
         if self._up is not None:

@@ -4,7 +4,8 @@ python -m tests.bench.peers [--series 1000] [--hours 24] [--rounds 5] [--request
     [--victoria-metrics PROGRAM] [--only WORD]
 
 Ten typical dashboard queries, whole HTTP requests over a connection that stays open, servers taking turns.
-*First* is the first time a query is asked after all servers were restarted (the page cache stays warm).
+*First* is the first time a query is asked after all servers were restarted (the page cache stays warm), once
+with what Meterhouse remembers of the questions before the restart, once without.
 *Warm* is the minimum over the rounds; CPU is that of the server's process, of a batch of requests. Ratios
 are to Meterhouse. VictoriaMetrics keeps answers: it stands here without (`nocache=1`), and with. Meterhouse
 keeps no answers but cells in memory: it stands here with, and *by statement* alone (`nocache=1`).
@@ -91,10 +92,17 @@ def warm(query: Query, servers: Sequence[Server], rounds: int) -> dict[str, Cost
     }
 
 
-def first(peers: Peers, asked: Sequence[Query], times: int) -> dict[str, dict[str, Cost]]:
-    """By query and server: the first answer after a restart, the least of `times` restarts."""
+def first(
+    peers: Peers, asked: Sequence[Query], times: int, *, remembered: bool = True
+) -> dict[str, dict[str, Cost]]:
+    """By query and server: the first answer after a restart, the least of `times` restarts.
+
+    `remembered`: Meterhouse was asked the same before the restart; else it has never been asked anything.
+    """
     found: dict[str, dict[str, Cost]] = defaultdict(dict)
     for _ in range(times):
+        if not remembered:
+            peers.forget()
         servers = [s for s in peers.start() if "," not in s.name]
         for server in servers:
             server.settle()
@@ -189,7 +197,10 @@ def main() -> None:
             peers.stop()
             statement.measure(peers.embedded_path, args.requests)
             if args.cold:
-                table("First after a restart", asked, first(peers, asked, args.cold))
+                known = first(peers, asked, args.cold, remembered=True)
+                table("First after a restart, asked before it", asked, known)
+                unknown = first(peers, asked, args.cold, remembered=False)
+                table("First after a restart, never asked before", asked, unknown)
         finally:
             peers.clear()
 

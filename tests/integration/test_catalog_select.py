@@ -444,6 +444,12 @@ def test_what_was_warmed_is_not_looked_up_again(pipeline: Pipeline) -> None:
     assert (of_cold, of_warmed) == (6, 2)  # values of matchers to ids, and which series are alive, remain
     assert labels_of(select(warmed)) == labels_of(select(cold))
 
+    def a_day(catalog: Catalog) -> Selection:
+        return catalog.select(T, asked, NOW_S * 1000 - 86_400_000, NOW_S * 1000)
+
+    assert statements(store, lambda: a_day(warmed)) == 1  # which series are alive
+    assert labels_of(a_day(warmed)) == labels_of(a_day(cold))
+
 
 def test_new_names_are_seen_after_warming(pipeline: Pipeline) -> None:
     pipeline.send(["req:1|c"])
@@ -461,4 +467,4 @@ def test_more_series_than_are_kept_are_not_warmed(pipeline: Pipeline) -> None:
     few = ShimSettings(catalog=CatalogSettings(cache_series=8))
     catalog = Catalog(pipeline.store, few, version=lambda: 1)
     made = statements(pipeline.store, lambda: catalog.warm(T, NOW_S * 1000))
-    assert made == 3  # names, their strings, and that there are too many
+    assert made == 4  # names, their strings, that there are too many, and names of two days
