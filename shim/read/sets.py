@@ -38,12 +38,11 @@ def latest(reader: Reader, part: Part, keys: Keys, at: Grid, lookback_ms: int) -
     reader.check_cells(len(keys) * at.steps)
     ends = _BucketEnds.of(at, lookback_ms, reader)
     per_bucket = sql.Query(
-        (sql.Named(sql.col("series_id"), "series_id"), sql.Named(sql.call("toUInt32", "timestamp"), "b"),
-         sql.Named(sql.call("uniqCombined64MergeState", "members"), "state")),
+        (sql.Named(sql.col("series_id"), "series_id"), *ends.bucket_states),
         reader.source(TABLE, ends.granularity_s),
         where=(*reader.conditions(part),
                *within(ends.granularity_s, ends.first_s - ends.lookback_s, ends.last_s)),
-        group_by=("series_id", "b"),
+        group_by=("series_id", ends.bucket_states[0].alias),
     )  # fmt: skip
     per_step = sql.Query(
         (sql.Named(sql.col("series_id"), "series_id"), sql.Named(sql.col("c"), "c"),
@@ -183,6 +182,25 @@ class _BucketEnds:
     @property
     def last_s(self) -> int:
         return int(self.ends[-1])
+
+    @property
+    def bucket_states(self) -> tuple[sql.Named, ...]:
+        """What rows of a series are grouped by, and of each group the bucket `b` and its `state`.
+
+        A group is a bucket; or, where steps are further apart, the buckets between two steps, of which only
+        the last can be any step's latest: the others are not united at all.
+        """
+        even = _evenly_spaced(self.ends, self.asked)
+        stride = int(self.ends[1] - self.ends[0]) if even > 1 else 0
+        origin = self.first_s - stride * (self.lookback_s // stride + 1) if stride else 0
+        # Steps at the live edge all end at the same bucket, behind which nothing is read.
+        if stride > self.granularity_s and origin > 0 and (self.ends[even:] == self.last_s).all():
+            group = sql.call("intDiv", sql.op("-", sql.call("toUInt32", "timestamp"), origin), stride)
+            last = sql.call("uniqCombined64MergeStateArgMax", "members", "timestamp")
+            bucket = sql.Named(sql.call("toUInt32", sql.call("max", "timestamp")), "b")
+            return sql.Named(group, "g"), bucket, sql.Named(last, "state")
+        state = sql.Named(sql.call("uniqCombined64MergeState", "members"), "state")
+        return sql.Named(sql.call("toUInt32", "timestamp"), "b"), state
 
     def steps_of(self, bucket: str) -> sql.Expr:
         """The steps that see a bucket: `asked - lookback <= bucket < end`."""

@@ -26,6 +26,10 @@ def pipeline(store: Store) -> Iterator[Pipeline]:
         f"users:u{i % 7 + i // 60}|s|#region:{'eu' if i % 3 else 'us'},host:h{i % 2}|T{NOW_S - 600 + i}"
         for i in range(0, 584, 4)
     )
+    opened.send(  # more of some buckets, in rows of their own until they are merged
+        f"users:late{i % 5}|s|#region:{'eu' if i % 3 else 'us'},host:h0|T{NOW_S - 600 + i}"
+        for i in range(3, 560, 17)
+    )
     yield opened
     opened.close()
 
