@@ -20,8 +20,6 @@ from shim.read.blocks.block import STRETCH_S, Place
 T = TypeVar("T")
 
 _FORMAT: Final = 1
-#: Fields of a Source that say which column of which metrics it is.
-_COLUMN_FIELDS: Final = 5
 #: Bytes that blocks, and look-ups, may take in the file; what was used longest ago is left out.
 MOST_BYTES: Final = 1 << 20
 
@@ -46,9 +44,9 @@ def load(path: Path) -> Recent:
 
 
 def _is_filled(place: Place) -> bool:
-    """Whether it is a block of a table's column. What of other blocks is kept, only a query can make."""
+    """Whether it is a block of a table's column. Merged sketches are made by a query alone."""
     stretch_s = STRETCH_S.get(place.granularity_s)
-    if stretch_s is None or any(place.source[_COLUMN_FIELDS:]):
+    if stretch_s is None or place.source.selection:
         return False
     return place.start_s >= 0 and place.start_s % stretch_s == 0
 

@@ -62,6 +62,15 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 def test_places_that_are_none_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "recent.json"
-    wrong = (Place(SOURCE, 61, 0), Place(SOURCE, 60, 60), Place(SOURCE, 60, -21_600), Place(SOURCE, 0, 0))
+    sketches = SOURCE._replace(table="distributions", selection=b"of some series")
+    wrong = (
+        Place(sketches, 60, 0),
+        Place(SOURCE, 61, 0),
+        Place(SOURCE, 60, 60),
+        Place(SOURCE, 60, -21_600),
+        Place(SOURCE, 0, 0),
+    )
     path.write_bytes(msgspec.json.encode(Recent((*wrong, *PLACES))))
+    assert load(path).places == PLACES
+    save(path, Recent((*PLACES, *wrong)))
     assert load(path).places == PLACES
