@@ -25,6 +25,13 @@ class AddressError(OSError):
     """An address that cannot be used; the text names setting and address."""
 
 
+def unusable(setting: str, text: str, problem: OSError) -> AddressError:
+    """What to say of an address that somebody else (asyncio) could not listen at."""
+    number = problem.errno or 0  # getaddrinfo's are negative
+    reason = os.strerror(number) if number > 0 else problem.strerror
+    return AddressError(f"{setting} = {text!r}: {reason}")
+
+
 def split(setting: str, text: str) -> tuple[str, int]:
     """Host and port. Raises AddressError."""
     host, colon, port = text.rpartition(":")

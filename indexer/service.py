@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from agent.addresses import unusable
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
 from indexer.metrics import Metrics
@@ -116,7 +117,10 @@ class IndexerService:
         self._runner = web.AppRunner(receiver.app(), access_log=None, handle_signals=False)
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, self.host, self.port)
-        await self._site.start()
+        try:
+            await self._site.start()
+        except OSError as e:
+            raise unusable("indexer.listen", settings.listen, e) from None
         self.port = self._runner.addresses[0][1]
         log.info("event=listening part=indexer address=%s", self.address)
 

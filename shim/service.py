@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from agent.addresses import unusable
 from indexer.schema import migrate
 from indexer.store import Store, open_store
 from indexer.written import Written
@@ -109,7 +110,10 @@ class ShimService:
         )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port, backlog=512)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as e:
+            raise unusable("shim.listen", settings.listen, e) from None
         self.port = self._runner.addresses[0][1]
         _log.info("listening address=%s tenancy=%s", self.address, settings.tenancy.mode)
         if self._version is not None:

@@ -76,7 +76,7 @@ class Client:
 
 @asynccontextmanager
 async def serving(store: Store, **settings: Any) -> AsyncIterator[Client]:
-    service = ShimService(ShimSettings(listen="127.0.0.1:0", **settings), store=store)
+    service = ShimService(ShimSettings(**{"listen": "127.0.0.1:0", **settings}), store=store)
     await service.start()
     try:
         async with aiohttp.ClientSession(
@@ -572,5 +572,11 @@ async def test_run_until_stopped(loaded: Store) -> None:
 
 async def test_a_taken_port(loaded: Store) -> None:
     async with serving(loaded) as client:
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match=r"^shim.listen = '127.0.0.1:\d+': Address already in use$"):
             await ShimService(ShimSettings(listen=client.base.removeprefix("http://")), store=loaded).start()
+
+
+async def test_an_address_that_is_not_ours_is_named(loaded: Store) -> None:
+    with pytest.raises(OSError, match=r"^shim.listen = '192.0.2.1:0': Cannot assign requested address$"):
+        async with serving(loaded, listen="192.0.2.1:0"):
+            pytest.fail("must not listen")

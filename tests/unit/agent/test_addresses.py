@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from pathlib import Path
 
 import pytest
 
-from agent.addresses import AddressError, bind, bind_unix, grow_receive_buffer, name_of, split
+from agent.addresses import AddressError, bind, bind_unix, grow_receive_buffer, name_of, split, unusable
 
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
 
@@ -91,3 +92,11 @@ def test_receive_buffer() -> None:
     with bind("agent.udp", "127.0.0.1:0", UDP) as sock:
         assert grow_receive_buffer(sock, 100_000) >= 100_000
         assert grow_receive_buffer(sock, 1 << 30) > 0
+
+
+def test_what_asyncio_says_of_an_address_is_told_with_its_setting() -> None:
+    """Its own text has the address without the setting, or (a name that nobody knows) not even that."""
+    taken = OSError(errno.EADDRINUSE, "error while attempting to bind on address ('::1', 1): address ...")
+    assert str(unusable("s", "[::1]:1", taken)) == "s = '[::1]:1': Address already in use"
+    unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert str(unusable("s", "nowhere:1", unknown)) == "s = 'nowhere:1': Name or service not known"
