@@ -45,15 +45,15 @@ class LineFramer:
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max = max_line_bytes
-        self._parts: list[bytes] = []  # of the line that has not ended
-        self._size = 0
+        # Of the line that has not ended. No list of parts: each would cost more than its two or three bytes.
+        self._held = bytearray()
         self._skipping = False  # within a line that is too long
         self.too_long = 0
 
     @property
     def pending(self) -> bool:
         """True if there is a line without a newline."""
-        return bool(self._parts)
+        return bool(self._held)
 
     def feed(self, data: bytes) -> bytes:
         """The lines that ended with `data`, parted by newlines; b"" if none did."""
@@ -65,32 +65,30 @@ class LineFramer:
 
     def end(self) -> bytes:
         """At the end of the stream: the last line, if it had no newline."""
-        last = b"".join(self._parts)
+        last = bytes(self._held)
         self._clear()
         return last
 
     def _end_line(self, done: bytes) -> bytes:
         if self._skipping:
             _, _, done = done.partition(b"\n")
-        elif self._parts:
-            self._parts.append(done)
-            done = b"".join(self._parts)
+        elif self._held:
+            done = bytes(self._held) + done
         self._clear()
         return done
 
     def _keep(self, tail: bytes) -> None:
         if self._skipping or not tail:
             return
-        self._parts.append(tail)
-        self._size += len(tail)
-        if self._size > self._max:
+        if len(self._held) + len(tail) > self._max:
             self._clear()
             self._skipping = True
             self.too_long += 1
+        else:
+            self._held += tail
 
     def _clear(self) -> None:
-        self._parts.clear()
-        self._size = 0
+        self._held.clear()
         self._skipping = False
 
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer, name_of
 from agent.core import Core, DatagramReceiver, ReceiveOptions
+from agent.descriptors import connections
 from agent.framing import Framer, LineFramer, UnixFramer
 from agent.logs import Log
 from agent.loop import Loop
@@ -118,8 +119,15 @@ class Inputs:
 
     def _open_stream(self, name: str, sock: socket.socket, framer: Callable[[], Framer]) -> None:
         self.addresses[name] = name_of(sock)
-        most = self._settings.receive.max_connections
+        most = self._most_connections()
         self.streams[name] = StreamListener(self._loop, sock, self._take, framer, most, self._log)
+
+    def _most_connections(self) -> int:
+        wanted = self._settings.receive.max_connections
+        given = connections(bool(self._settings.tcp) + bool(self._settings.unix_stream), wanted)
+        if given < wanted:
+            self._log.warning("connections_few", wanted=wanted, given=given, fix="ulimit -n (LimitNOFILE=)")
+        return given
 
     def _take(self, lines: bytes) -> None:
         if self._relay:

@@ -115,7 +115,7 @@ cdef void take_records(Shard *shard, Record *records, int count, int64_t now_ms)
         ):
             put_aside(shard, record)
     if unlikely(shard.sweeps):
-        shard_sweep(shard, SWEEP_SLOTS)
+        shard_sweep(shard, SWEEP_SLOTS + slots_due(shard))
 
 
 cdef inline void fetch_cell(Shard *shard, const Head *head) noexcept nogil:

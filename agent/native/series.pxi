@@ -6,7 +6,9 @@
 #
 # Owns forgetting, with the meaning of agent/remember.py: a head is `young` (used since the last turn), `old`
 # (used in the turn before) or dead; a turn comes when the young ones reach `max_series` or `gauge_memory_s` is
-# over. Turning is one addition: `sweep` frees the dead a few slots at a time, so it never takes long.
+# over. Turning is one addition: `sweep` frees the dead a few slots at a time, so it never takes long. With each
+# head that gets young it looks at so many slots that it is all round before the next turn: so there are never
+# more than `max_series` dead ones beside as many young and as many old.
 
 cdef enum:
     # Of a tag in the text of a series: how many bits say where its key begins, and how long that is.
@@ -17,6 +19,7 @@ cdef enum:
     NARROW_VALUE_BITS = 10
     SERIES_BYTES = 44  # without the room behind `flags`
     HEAD_BYTES = 34
+    SLOTS_AHEAD = 8
     HEAD_FOUND = 1 << 0  # flags of a head: it is in the table
     HEAD_TEXT = 1 << 1  # a series points into its key
     HEAD_EXTRA = 1 << 2  # there is a HeadExtra behind its key
@@ -206,6 +209,7 @@ cdef void head_put(Shard *shard, Head *head) noexcept nogil:
         shard.forgotten_heads += shard.old_heads
         shard_turn(shard)
     shard.young_heads += 1
+    shard.unswept_heads += shard.sweeps != 0
     head.turn = shard.turn
     series_use(shard, head.series)
 
@@ -424,7 +428,22 @@ cdef void head_remove(Shard *shard, Segment *segment, uint32_t at) noexcept nogi
         head_free(shard, head)
 
 
-cdef void shard_sweep(Shard *shard, uint32_t slots) noexcept nogil:
+cdef uint64_t slots_due(Shard *shard) noexcept nogil:
+    """How many slots to sweep for the heads that got young since the last time."""
+    cdef uint64_t heads = shard.unswept_heads
+    cdef uint64_t more = max(shard.heads.bytes, shard.series.bytes)
+    cdef uint64_t less = min(shard.heads.bytes, shard.series.bytes)
+    shard.unswept_heads = 0
+    # One round: of each segment as many as the larger one of the tables has, so some more than the larger table.
+    return heads * ((more + less // 4) // sizeof(uint64_t) // shard.core.max_series + 1)
+
+
+cdef inline void fetch_slot(Segment *segment, uint32_t at) noexcept nogil:
+    if at + SLOTS_AHEAD <= segment.mask:
+        prefetch_read(slot_entry(segment.slots[at + SLOTS_AHEAD]))
+
+
+cdef void shard_sweep(Shard *shard, uint64_t slots) noexcept nogil:
     """Frees what is dead among the next `slots` slots of both tables."""
     cdef Segment *segment
     cdef Head *head
@@ -432,6 +451,8 @@ cdef void shard_sweep(Shard *shard, uint32_t slots) noexcept nogil:
     while slots and shard.sweeps:
         slots -= 1
         segment = &shard.heads.segments[shard.sweep_segment]
+        fetch_slot(segment, shard.sweep_slot)
+        fetch_slot(&shard.series.segments[shard.sweep_segment], shard.sweep_slot)
         if shard.sweep_slot <= segment.mask:
             head = <Head *>slot_entry(segment.slots[shard.sweep_slot])
             if head != NULL and not head_alive(shard, head):

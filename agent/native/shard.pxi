@@ -47,6 +47,7 @@ cdef struct Shard:
     int64_t turn_ms
     uint64_t young_heads
     uint64_t old_heads
+    uint64_t unswept_heads  # that got young since slots were swept, while there is something to sweep
     uint64_t young_series
     uint64_t old_series
     int sweeps  # still to be done

@@ -216,6 +216,27 @@ def test_the_memory_of_heads_is_bounded() -> None:
     assert core.memory_bytes < max(sizes)
 
 
+@pytest.mark.parametrize("mapped", [False, True])
+def test_endless_new_names_take_no_more_than_three_times_max_series(mapped: bool) -> None:
+    """What is dead is swept before as many are dead again, and who is still there keeps its last value."""
+    settings = AgentSettings(aggregate=Aggregate(max_series=4_000))
+    core = NativeCore(settings, (lambda head: head) if mapped else None)
+    sizes = []
+    for turn in range(40):
+        for part in range(4):
+            names = range((turn * 4 + part) * 1_000, (turn * 4 + part + 1) * 1_000)
+            lines = [b"x.%d:1|c|#host:web-%d" % (i, i) for i in names]
+            core.add(b"\n".join([*lines, b"mine:+1|g"]), NOW_MS + turn)
+        core.flush_all(NOW_MS + turn)
+        while core.next_frame(SENDER, 1, NOW_MS, max_rows=10_000, max_bytes=1 << 22):
+            pass
+        sizes.append(core.memory_bytes)
+    assert core.forgotten_heads >= 160_000 - 3 * 4_000
+    assert max(sizes) < 1.5 * sizes[1]  # which held two turns
+    core.add(b"mine:+1|g", NOW_MS + 100)
+    assert flushed(core)["gauge", "mine", (), NOW_MS // 1000]["last"][1] == 161
+
+
 def test_spellings_of_a_series_share_its_last_value() -> None:
     core = NativeCore(AgentSettings())
     core.add(b"g:5|g|#a:1,b:2\ng:+1|g|#b:2,a:1\ng:+1|g|#a:0,b:2,a:1|c:x", NOW_MS)
