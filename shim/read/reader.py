@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from indexer.schema.tables import GRANULARITIES
 from indexer.store import Store, StoreError
 from shim.catalog.types import Part
 from shim.errors import Canceled, ExecutionError, InternalError, TimedOut
@@ -182,7 +183,7 @@ def _rows_of(columns: Mapping[str, npt.NDArray[Any]]) -> int:
     return len(next(iter(columns.values())))
 
 
-_SUFFIX = {10: "10s", 60: "60s", 3_600: "1h", 86_400: "1d"}
+_SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
 
 
 @dataclass(frozen=True, slots=True)

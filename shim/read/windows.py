@@ -20,11 +20,13 @@ from typing import Final
 
 import numpy as np
 
+from indexer.schema.tables import GRANULARITIES
 from shim.eval.cells import window_any, window_maxima, window_minima, window_sums
 from shim.grid import Grid
 from shim.values import Bools, Floats, Ints
 
-LEVELS: Final = (86_400, 3_600, 60, 10)
+#: Seconds of the rollups, the coarsest first.
+LEVELS: Final = tuple(sorted((g.seconds for g in GRANULARITIES), reverse=True))
 #: Up to so many windows each get a stitched cell of their own.
 FEW: Final = 4
 
@@ -227,10 +229,13 @@ class _Planner:
         alive = max(self.window, self.lookback)
         g = self._coarsest(gcd(step, self.window, alive, origin))
         totals = self.window == 0
-        run = Run(
-            g, origin, size, len(self.asked),
-            keep_s=0 if totals else alive, value_s=0 if totals else self.window, alive_s=alive,
-        )  # fmt: skip
+        if self.window == step:  # then windows touch, and every row of a cell counts
+            run = Run(g, origin, size, len(self.asked))
+        else:
+            run = Run(
+                g, origin, size, len(self.asked),
+                keep_s=0 if totals else alive, value_s=0 if totals else self.window, alive_s=alive,
+            )  # fmt: skip
         return self._with_edge(run, np.arange(1, len(self.asked) + 1), 0 if totals else 1, 1)
 
     # ------------------------------------------------------------ overlapping windows

@@ -1,0 +1,67 @@
+"""Documents name what is there: every link leads somewhere, every path and every make target exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.markdown import ROOT
+
+DOCUMENTS: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: Places that docs/architecture.md keeps for what is not there yet.
+LATER: Final = {"shim/rules/", "shim/snql/"}
+_FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_PATH: Final = re.compile(r"`((?:\.ci|agent|deploy|docs|indexer|shim|tests)/[\w./-]*|meterhouse\.py)`")
+_MODULE: Final = re.compile(r"python -m (tests(?:\.\w+)+)")
+
+
+def by_name(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+def prose(document: Path) -> str:
+    return _FENCE.sub("", document.read_text())
+
+
+def headings(document: Path) -> Iterator[str]:
+    """The anchors that GitHub makes of a document's headings."""
+    for title in re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE):
+        yield re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for link in _LINK.findall(prose(document)):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), f"{link} leads nowhere"
+        assert not anchor or anchor in headings(target), f"{link}: no such heading"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=by_name)
+def test_paths_and_modules_are_there(document: Path) -> None:
+    text = document.read_text()
+    for path in _PATH.findall(text):
+        assert (ROOT / path).exists() or path in LATER, f"{path} is not there"
+    for module in _MODULE.findall(text):
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{module} is not there"
+
+
+@pytest.mark.parametrize("path", sorted(LATER))
+def test_what_is_kept_for_later_is_not_there(path: str) -> None:
+    assert not (ROOT / path).exists(), f"{path} is there: take it out of LATER"
+
+
+def test_make_targets_are_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        named = re.findall(r"(?:`|\$ )make ([a-z][a-z -]*[a-z])", document.read_text())
+        assert {target for line in named for target in line.split()} <= targets, document
