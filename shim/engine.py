@@ -25,6 +25,7 @@ from shim.plan.build import build
 from shim.plan.nodes import Context, Node
 from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
+from shim.promql.behind import During
 from shim.promql.parse import parse, worded
 from shim.promql.positions import positions
 from shim.read.blocks.memory import BlockMemory
@@ -90,14 +91,16 @@ class QueryEngine:
 
     def plan(self, query: str, grid: Grid, options: QueryOptions) -> Planned:
         """The plan before and after the rules. Raises BadData. Reads nothing."""
-        tree = parse(query)
+        step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
+        during = During(step_ms, grid.end_ms - grid.start_ms) if self._settings.experimental else None
+        tree = parse(query, during)
         lookback_ms = options.lookback_ms
         if lookback_ms is None:
             lookback_ms = round(self._settings.lookback_s * 1000)
         try:
             built = build(tree, Context(grid, lookback_ms, experimental=self._settings.experimental))
         except BadData as e:
-            raise worded(query, e) from None
+            raise worded(query, e, during) from None
         return Planned(tree, built, apply(built, self._rules))
 
     async def _submit(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import promql_parser as pp
 
@@ -16,6 +16,7 @@ from shim import labels as lb
 from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.eval.info import info_matchers
+from shim.eval.range.extended import FUNCTIONS as EXTENDED_FUNCTIONS
 from shim.grid import Grid
 from shim.matching import Matcher, MatchOp, compile_regex
 from shim.plan import supported
@@ -39,7 +40,7 @@ from shim.plan.nodes import (
     Text,
     Window,
 )
-from shim.promql.rewrite import INFO_LABEL, at_ms
+from shim.promql.rewrite import EXTENDED_LABEL, INFO_LABEL, at_ms
 
 _MATCH_OPS: Final[dict[str, MatchOp]] = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 _CARDS: Final = {
@@ -114,7 +115,7 @@ def _conditions(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
         raise BadData('parse error: unexpected "or" in label matching')
     out = [Matcher(lb.NAME, "=", tree.name)] if tree.name else []
     for m in tree.matchers.matchers:
-        if m.name == INFO_LABEL:
+        if m.name in (INFO_LABEL, EXTENDED_LABEL):
             continue
         op = _MATCH_OPS[str(m.op).rsplit(".", 1)[-1]]
         if op in ("=~", "!~"):
@@ -124,7 +125,10 @@ def _conditions(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
 
 
 def _select(tree: pp.VectorSelector, ctx: Context) -> Select:
-    return Select(ctx.grid, matchers_of(tree), _looked_at(tree, ctx), ctx.lookback_ms)
+    mode = _extended(tree)
+    if mode == "anchored":
+        raise ExecutionError("anchored modifier can only be used with range vector selectors")
+    return Select(ctx.grid, matchers_of(tree), _looked_at(tree, ctx), ctx.lookback_ms, mode == "smoothed")
 
 
 def _window(tree: pp.MatrixSelector, ctx: Context) -> Window:
@@ -132,7 +136,15 @@ def _window(tree: pp.MatrixSelector, ctx: Context) -> Window:
     window_ms = _ms(tree.range)
     if window_ms <= 0:
         raise BadData("parse error: duration must be greater than 0")
-    return Window(matchers_of(inner), _looked_at(inner, ctx), window_ms)
+    return Window(matchers_of(inner), _looked_at(inner, ctx), window_ms, _extended(inner))
+
+
+def _extended(tree: pp.VectorSelector) -> Literal["", "anchored", "smoothed"]:
+    """What shim/promql/behind.py has marked."""
+    for m in tree.matchers.matchers:
+        if m.name == EXTENDED_LABEL:
+            return "anchored" if m.value == "anchored" else "smoothed"
+    return ""
 
 
 def _looked_at(tree: pp.VectorSelector | pp.SubqueryExpr, ctx: Context) -> Grid:
@@ -236,7 +248,13 @@ def _range_call(name: str, ranged: Any, args: tuple[Node, ...], ctx: Context, nu
         inner, ends, range_ms = _subquery_inner(source, _inside(ctx, number), _parens(ranged))
         node = SubqueryCall(ctx.grid, name, inner, ends, range_ms, args, ctx.place)
     else:
-        node = RangeCall(ctx.grid, name, _window(source, ctx), ctx.lookback_ms, args, ctx.place)
+        window = _window(source, ctx)
+        if window.extended and name not in EXTENDED_FUNCTIONS[window.extended]:
+            allowed = ", ".join(EXTENDED_FUNCTIONS[window.extended])
+            raise ExecutionError(
+                f"{window.extended} modifier can only be used with: {allowed} - not with {name}"
+            )
+        node = RangeCall(ctx.grid, name, window, ctx.lookback_ms, args, ctx.place)
     if name == "absent_over_time":
         # The labels are those of the matchers, so `absent` does the rest over whether anything was there.
         return Call(ctx.grid, "absent", (_present(node),), _absent_labels(source))

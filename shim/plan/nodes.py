@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from typing import Literal
 
 from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.grid import Grid
@@ -32,12 +33,23 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """An instant vector selector."""
+    """An instant vector selector. `smoothed`: between samples on the line between them."""
 
     grid: Grid
     matchers: tuple[Matcher, ...]
     at: Grid
     lookback_ms: int
+    smoothed: bool = False
+
+    @property
+    def read_at(self) -> Grid:
+        """Where samples are looked back from."""
+        return self.at.shifted(self.lookback_ms) if self.smoothed else self.at
+
+    @property
+    def back_ms(self) -> int:
+        """How far samples are looked back."""
+        return 2 * self.lookback_ms if self.smoothed else self.lookback_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +69,23 @@ class SampleTimes:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A range vector selector: `(t - window_ms, t]` for each t of `ends`."""
+    """A range vector selector: `(t - window_ms, t]` for each t of `ends`.
+
+    `extended`: samples around it count, too (shim/eval/range/extended.py).
+    """
 
     matchers: tuple[Matcher, ...]
     ends: Grid
     window_ms: int
+    extended: Literal["", "anchored", "smoothed"] = ""
+
+    def reading(self, lookback_ms: int) -> Window:
+        """The samples that count, as a window: with those around it."""
+        if not self.extended:
+            return self
+        ahead_ms = lookback_ms if self.extended == "smoothed" else 0
+        ends = self.ends.shifted(ahead_ms)
+        return Window(self.matchers, ends, self.window_ms + lookback_ms + ahead_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,11 @@ def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
         case Text():
             return f"string {node.text!r}", ()
         case Select():
-            return f"select {_matchers(node.matchers)} {_grid(node.at)} lookback {_s(node.lookback_ms)}", ()
+            how = " smoothed" if node.smoothed else ""
+            return (
+                f"select {_matchers(node.matchers)} {_grid(node.at)} lookback {_s(node.lookback_ms)}{how}",
+                (),
+            )
         case SampleTimes():
             return "timestamp", (node.select,)
         case RawRange():
@@ -103,7 +107,8 @@ def _matchers(matchers: tuple[Matcher, ...]) -> str:
 
 
 def _window(window: Window) -> str:
-    return f"{_matchers(window.matchers)} {_grid(window.ends)} window {_s(window.window_ms)}"
+    how = f" {window.extended}" if window.extended else ""
+    return f"{_matchers(window.matchers)} {_grid(window.ends)} window {_s(window.window_ms)}{how}"
 
 
 def _grid(grid: Grid) -> str:

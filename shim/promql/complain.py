@@ -6,16 +6,16 @@ this finds nothing, promql-parser's words stand. Of an expression only as much i
 (typecheck.py).
 
 Source: Prometheus 3.x `promql/parser/generated_parser.y` (its `error` rules say which context is named),
-`parse.go`. What its feature flags turn on and we do not have, is refused in the words for a flag that is off.
+`parse.go`.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Final
 
 from shim.eval.texts import quote
 from shim.promql import literals
+from shim.promql.behind import Behind, During
 from shim.promql.lexer import (
     AGGREGATIONS,
     COMPARISONS,
@@ -30,19 +30,16 @@ from shim.promql.lexer import (
     STRING,
     ComplaintError,
     Item,
-    Lexer,
 )
 from shim.promql.positions import line_and_byte
 from shim.promql.typecheck import (
     Aggregation,
     Binary,
     Call,
-    Matrix,
     Node,
     Number,
     Paren,
     Selector,
-    Subquery,
     Text,
     Unary,
     check,
@@ -65,21 +62,37 @@ _LABELS: Final = (_NAMES - {"without"}) | {"bool", "group_left", "group_right", 
 _STARTS: Final = _NAMES | {NUMBER, DURATION, STRING, "(", "{", "+", "-"}
 #: Aggregations with a parameter.
 WITH_PARAMETER: Final = frozenset({"topk", "bottomk", "quantile", "count_values", "limitk", "limit_ratio"})
-#: Signs behind which a duration is computed.
-_COMPUTED: Final = frozenset("+-*/%^")
-_DURATION: Final = "number, duration, step(), or range()"
-_BEHIND: Final = "an instant vector selector or range vector selector or a subquery"
 
 
-def complaint(text: str) -> str | None:
-    """Prometheus' whole message about a text, None when it has nothing to say (or it nests too deep)."""
+def complaint(text: str, during: During | None = None) -> str | None:
+    """Prometheus' whole message about a text, None when it has nothing to say (or it nests too deep).
+
+    Without `during` what is experimental there and unknown to the parser is wrong, too.
+    """
     try:
-        _Grammar(text).query()
+        _Grammar(text, during).query()
     except ComplaintError as e:
         return f"{line_and_byte(text, e.at)}: parse error: {e.reason}"
     except RecursionError:
         return None
     return None
+
+
+def resolved(text: str, during: During) -> str | None:
+    """The query in words that the parser takes: durations computed, `smoothed` and `anchored` as matchers.
+
+    None when nothing of this is in it. Raises ComplaintError for what is wrong.
+    """
+    grammar = _Grammar(text, during)
+    grammar.query()
+    if not grammar.changes:
+        return None
+    parts: list[str] = []
+    at = 0
+    for start, end, instead in sorted(grammar.changes):
+        parts += [text[at:start], instead]
+        at = end
+    return "".join([*parts, text[at:]])
 
 
 def selector_complaint(text: str) -> str | None:
@@ -91,58 +104,32 @@ def selector_complaint(text: str) -> str | None:
     return None
 
 
-class _Grammar:
+class _Grammar(Behind):
     """Reads one expression; raises ComplaintError at the first thing that is wrong."""
 
-    def __init__(self, text: str) -> None:
-        self._lexer = Lexer(text)
-        self._seen: Item | None = None
-        self._context = ""  # of what is not expected: the aggregation that is being read
-
     def query(self) -> None:
-        if self._peek().kind == EOF:
+        if self.peek().kind == EOF:
             raise ComplaintError(0, "no expression found in input")
         node = self._expression(1)
-        if self._peek().kind != EOF:
-            raise self._unexpected()
+        if self.peek().kind != EOF:
+            raise self.unexpected()
         check(node)
 
     def selector(self) -> None:
-        first = self._peek()
+        first = self.peek()
         if first.kind not in _NAMES | {"{"}:
-            raise self._unexpected()
-        self._selector(self._next().text if first.kind != "{" else "", first.at)
-        if self._peek().kind != EOF:
-            raise self._unexpected()
-
-    # ------------------------------------------------------------ tokens
-
-    def _peek(self) -> Item:
-        if self._seen is None:
-            self._seen = self._lexer.next()
-        return self._seen
-
-    def _next(self) -> Item:
-        item = self._peek()
-        self._seen = None
-        return item
-
-    def _accept(self, *kinds: str) -> Item | None:
-        return self._next() if self._peek().kind in kinds else None
-
-    def _unexpected(self, context: str = "", expected: str = "") -> ComplaintError:
-        item = self._peek()
-        where = f" in {context or self._context}" if context or self._context else ""
-        wanted = f", expected {expected}" if expected else ""
-        return ComplaintError(item.at, f"unexpected {item.described()}{where}{wanted}")
+            raise self.unexpected()
+        self._selector(self.next().text if first.kind != "{" else "", first.at)
+        if self.peek().kind != EOF:
+            raise self.unexpected()
 
     # ------------------------------------------------------------ expressions
 
     def _expression(self, least: int) -> Node:
         left = self._unary()
-        while (precedence := _PRECEDENCE.get(self._peek().kind, 0)) >= least:
-            op = self._next()
-            returns_bool = self._accept("bool") is not None
+        while (precedence := _PRECEDENCE.get(self.peek().kind, 0)) >= least:
+            op = self.next()
+            returns_bool = self.accept("bool") is not None
             matching = self._matching()
             right = self._expression(precedence + (precedence != _POWER))
             left = Binary(left, op, right, returns_bool, *matching)
@@ -153,57 +140,57 @@ class _Grammar:
         labels: tuple[str, ...] = ()
         include: tuple[str, ...] = ()
         group, on = "", False
-        if word := self._accept("on", "ignoring"):
+        if word := self.accept("on", "ignoring"):
             labels, on = self._labels(), word.kind == "on"
-            if side := self._accept("group_left", "group_right"):
+            if side := self.accept("group_left", "group_right"):
                 group = side.kind
-                bare = self._peek().kind in _STARTS | FILLS and self._peek().kind != "("
+                bare = self.peek().kind in _STARTS | FILLS and self.peek().kind != "("
                 include = () if bare else self._labels()
         return labels, on, group, include, self._fills()
 
     def _fills(self) -> bool:
         filled = False
-        while self._accept(*FILLS):
+        while self.accept(*FILLS):
             filled = True
-            self._accept("(")
-            self._accept("+", "-")
-            if not self._accept(NUMBER, DURATION):
-                raise self._unexpected()
-            if not self._accept(")"):
-                raise self._unexpected()
+            self.accept("(")
+            self.accept("+", "-")
+            if not self.accept(NUMBER, DURATION):
+                raise self.unexpected()
+            if not self.accept(")"):
+                raise self.unexpected()
         return filled
 
     def _unary(self) -> Node:
-        if sign := self._accept("+", "-"):
+        if sign := self.accept("+", "-"):
             inner = self._expression(_POWER)
             return Number(sign.at) if isinstance(inner, Number) else Unary(sign.at, inner)
-        return self._modified(self._primary())
+        return self.modified(self._primary())
 
     def _primary(self) -> Node:
-        item = self._peek()
+        item = self.peek()
         if item.kind in (NUMBER, DURATION):
-            self._next()
+            self.next()
             literals.number(item)
             return Number(item.at)
         if item.kind == STRING:
-            self._next()
+            self.next()
             return Text(item.at)
         if item.kind == "(":
-            self._next()
+            self.next()
             inner = self._expression(1)
-            if not self._accept(")"):
-                raise self._unexpected()
+            if not self.accept(")"):
+                raise self.unexpected()
             return Paren(item.at, inner)
         if item.kind == "{":
             return self._selector("", item.at)
         if item.kind in _NAMES:
-            self._next()
+            self.next()
             return self._named(item)
-        raise self._unexpected()
+        raise self.unexpected()
 
     def _named(self, item: Item) -> Node:
         """What begins with a word: an aggregation, a call or a selector."""
-        after = self._peek().kind
+        after = self.peek().kind
         if item.kind in AGGREGATIONS and after in ("(", "by", "without"):
             return self._aggregation(item)
         if item.kind in PREPROCESSORS | {IDENTIFIER} and after == "(":
@@ -214,14 +201,14 @@ class _Grammar:
         return self._selector(item.text, item.at)
 
     def _aggregation(self, op: Item) -> Node:
-        outer, self._context = self._context, "aggregation"
+        outer, self.context = self.context, "aggregation"
         grouped = self._grouping()
-        if self._peek().kind != "(":
-            raise self._unexpected()
+        if self.peek().kind != "(":
+            raise self.unexpected()
         arguments = self._arguments()
         if not grouped:
             self._grouping()
-        self._context = outer
+        self.context = outer
         wanted = 2 if op.kind in WITH_PARAMETER else 1
         if not arguments:
             raise ComplaintError(op.at, "no arguments for aggregate expression provided")
@@ -234,164 +221,81 @@ class _Grammar:
         return Aggregation(op.at, op.kind, arguments)
 
     def _grouping(self) -> bool:
-        if not self._accept("by", "without"):
+        if not self.accept("by", "without"):
             return False
         self._labels()
         return True
 
     def _arguments(self) -> tuple[Node, ...]:
-        self._next()
+        self.next()
         found: list[Node] = []
-        if self._accept(")"):
+        if self.accept(")"):
             return ()
         while True:
             found.append(self._expression(1))
-            comma = self._accept(",")
-            if comma and self._peek().kind not in _STARTS:
+            comma = self.accept(",")
+            if comma and self.peek().kind not in _STARTS:
                 raise ComplaintError(comma.at, "trailing commas not allowed in function call args")
             if not comma:
                 break
-        if not self._accept(")"):
-            raise self._unexpected()
+        if not self.accept(")"):
+            raise self.unexpected()
         return tuple(found)
 
     def _labels(self) -> tuple[str, ...]:
-        if not self._accept("("):
-            raise self._unexpected("grouping opts", '"("')
+        if not self.accept("("):
+            raise self.unexpected("grouping opts", '"("')
         found: list[str] = []
-        while not self._accept(")"):
-            label = self._peek()
+        while not self.accept(")"):
+            label = self.peek()
             if label.kind not in _LABELS | {STRING}:
-                raise self._unexpected("grouping opts", "label")
-            self._next()
+                raise self.unexpected("grouping opts", "label")
+            self.next()
             name = literals.unquoted(label.text) if label.kind == STRING else label.text
             if not name:
                 raise ComplaintError(label.at, 'invalid label name for grouping: ""')
             found.append(name)
-            if self._peek().kind not in (",", ")"):
-                raise self._unexpected("grouping opts", '"," or ")"')
-            self._accept(",")
+            if self.peek().kind not in (",", ")"):
+                raise self.unexpected("grouping opts", '"," or ")"')
+            self.accept(",")
         return tuple(found)
 
     # ------------------------------------------------------------ selectors
 
     def _selector(self, name: str, at: int) -> Selector:
-        return Selector(at, name, self._matchers() if self._peek().kind == "{" else ())
+        marked_at, mark = at + len(name), "{{{}}}"
+        matchers: tuple[tuple[str, str, str], ...] = ()
+        if self.peek().kind == "{":
+            matchers, marked_at, comma = self._matchers()
+            mark = f"{comma}{{}}"
+        return Selector(at, name, matchers, marked_at, mark)
 
-    def _matchers(self) -> tuple[tuple[str, str, str], ...]:
-        """Of each condition the label, the operator and the value."""
-        self._next()
+    def _matchers(self) -> tuple[tuple[tuple[str, str, str], ...], int, str]:
+        """Of each condition the label, the operator and the value; where one more goes, what before it."""
+        before = self.next()
         found: list[tuple[str, str, str]] = []
-        while not self._accept("}"):
-            label = self._peek()
+        while self.peek().kind != "}":
+            label = self.peek()
             if label.kind not in (IDENTIFIER, STRING):
-                raise self._unexpected("label matching", 'identifier or "}"')
-            self._next()
+                raise self.unexpected("label matching", 'identifier or "}"')
+            self.next()
             found.append(self._matcher(label))
-            if self._peek().kind not in (",", "}"):
-                raise self._unexpected("label matching", '"," or "}"')
-            self._accept(",")
-        return tuple(found)
+            if self.peek().kind not in (",", "}"):
+                raise self.unexpected("label matching", '"," or "}"')
+            before = self.accept(",") or label
+        close = self.next()
+        return tuple(found), close.at, "" if before.kind in ("{", ",") else ","
 
     def _matcher(self, label: Item) -> tuple[str, str, str]:
         name = literals.unquoted(label.text) if label.kind == STRING else label.text
-        op = self._accept("=", "!=", "=~", "!~")
+        op = self.accept("=", "!=", "=~", "!~")
         if op is None:
             if label.kind == STRING:
                 return "__name__", "=", name
-            raise self._unexpected("label matching", "label matching operator")
-        if self._peek().kind != STRING:
-            raise self._unexpected("label matching", "string")
-        value = literals.unquoted(self._next().text)
+            raise self.unexpected("label matching", "label matching operator")
+        if self.peek().kind != STRING:
+            raise self.unexpected("label matching", "string")
+        value = literals.unquoted(self.next().text)
         if op.kind in ("=~", "!~") and (problem := literals.regexp_problem(value)):
             raise ComplaintError(label.at + (label.kind == STRING), problem)
         return name, op.kind, value
-
-    # ------------------------------------------------------------ what stands behind
-
-    def _modified(self, node: Node) -> Node:
-        while word := self._accept("[", "offset", "@", "anchored", "smoothed"):
-            if word.kind == "[":
-                node = self._range(node, word)
-            elif word.kind == "offset":
-                self._offset(node)
-            elif word.kind == "@":
-                self._at(node)
-            else:
-                raise ComplaintError(node.at, f"{word.kind} modifier is experimental and not enabled")
-        return node
-
-    def _range(self, node: Node, bracket: Item) -> Node:
-        """A range or a subquery, behind its bracket."""
-        self._duration("subquery or range selector", _DURATION, positive=True)
-        if self._accept("]"):
-            if not isinstance(node, Selector):
-                raise ComplaintError(bracket.at, "ranges only allowed for vector selectors")
-            if node.has_offset:
-                raise ComplaintError(bracket.at, "no offset modifiers allowed before range")
-            if node.has_at:
-                raise ComplaintError(bracket.at, "no @ modifiers allowed before range")
-            return Matrix(node.at, node)
-        if not self._accept(":"):
-            raise self._unexpected("subquery or range", '":" or "]"')
-        if self._accept("]"):
-            return Subquery(node.at, node)
-        self._duration("subquery selector", 'number, duration, step(), range(), or "]"', positive=True)
-        if not self._accept("]"):
-            raise self._unexpected("subquery selector", '"]"')
-        return Subquery(node.at, node)
-
-    def _duration(self, context: str, expected: str, *, positive: bool) -> float:
-        """Seconds. What is computed is what a feature flag of Prometheus turns on."""
-        first = self._peek()
-        sign = self._accept("+", "-")
-        if self._peek().kind in ("step", "range", "min", "max", "("):
-            raise ComplaintError(first.at, "experimental duration expression is not enabled")
-        literal = self._accept(NUMBER, DURATION)
-        if literal is None:
-            raise self._unexpected(context, expected)
-        seconds = literals.number(literal) * (-1 if sign and sign.kind == "-" else 1)
-        if positive and self._peek().kind in _COMPUTED:
-            raise ComplaintError(first.at, "experimental duration expression is not enabled")
-        if positive and seconds <= 0:
-            raise ComplaintError(first.at, "duration must be greater than 0")
-        if not abs(seconds) < literals.MAX_SECONDS:
-            raise ComplaintError(literal.at, "duration out of range")
-        return seconds
-
-    def _offset(self, node: Node) -> None:
-        seconds = self._duration("offset", _DURATION, positive=False)
-        target = _moved(node)
-        if target is None:
-            raise ComplaintError(node.at, f"offset modifier must be preceded by {_BEHIND}")
-        if target.has_offset:
-            raise ComplaintError(node.at, "offset may not be set multiple times")
-        target.has_offset = seconds != 0
-
-    def _at(self, node: Node) -> None:
-        self._time(node)
-        target = _moved(node)
-        if target is None:
-            raise ComplaintError(node.at, f"@ modifier must be preceded by {_BEHIND}")
-        if target.has_at:
-            raise ComplaintError(node.at, "@ <timestamp> may not be set multiple times")
-        target.has_at = True
-
-    def _time(self, node: Node) -> None:
-        sign = self._accept("+", "-")
-        literal = self._accept(NUMBER, DURATION)
-        if literal is not None:
-            at_s = literals.number(literal) * (-1 if sign and sign.kind == "-" else 1)
-            if not abs(at_s) < 2**63:
-                shown = f"{at_s:f}" if math.isfinite(at_s) else literals.infinite(at_s)
-                raise ComplaintError(node.at, f"timestamp out of bounds for @ modifier: {shown}")
-            return
-        if sign or not self._accept("start", "end") or not self._accept("(") or not self._accept(")"):
-            raise self._unexpected("@", "timestamp")
-
-
-def _moved(node: Node) -> Selector | Subquery | None:
-    """What `offset` and `@` behind a node belong to."""
-    if isinstance(node, Matrix):
-        return node.of
-    return node if isinstance(node, Selector | Subquery) else None

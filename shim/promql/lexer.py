@@ -174,8 +174,11 @@ class Lexer:
             self._bracket, self._state = False, self._statement
             return self._item(char, 1)
         if char == ":":
-            self._at += 1
-            raise self._complaint("unexpected colon before duration in duration expression")
+            if not self._duration:
+                self._at += 1
+                raise self._complaint("unexpected colon before duration in duration expression")
+            self._colon = True
+            return self._item(char, 1)
         if char in "()":
             return self._opened_or_closed(char)
         if char in "+-*/%^,":
@@ -191,7 +194,10 @@ class Lexer:
         found = _LETTERS.match(self._text, self._at)
         assert found is not None
         word = found[0].lower()
-        return self._item(word, len(word)) if word in ("step", "range", "min", "max") else None
+        if word not in ("step", "range", "min", "max", "min_of", "max_of"):
+            return None
+        self._duration = True
+        return self._item(word, len(word))
 
     def _inside_braces(self) -> Item:
         char, after = self._peek(), self._peek(1)

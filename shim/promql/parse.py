@@ -14,7 +14,9 @@ import promql_parser as pp
 
 from shim.errors import BadData
 from shim.promql import escapes, rewrite
-from shim.promql.complain import complaint
+from shim.promql.behind import During
+from shim.promql.complain import complaint, resolved
+from shim.promql.lexer import ComplaintError
 
 MAX_QUERY_BYTES: Final = 256 << 10
 MAX_DEPTH: Final = 100
@@ -49,8 +51,8 @@ def _register() -> None:
 _register()
 
 
-def parse(text: str) -> pp.Expr:
-    """The syntax tree.
+def parse(text: str, during: During | None = None) -> pp.Expr:
+    """The syntax tree; `during` allows durations that are computed, `smoothed` and `anchored`.
 
     Raises BadData with what Prometheus would say, or the parser where Prometheus would say nothing.
     """
@@ -58,15 +60,28 @@ def parse(text: str) -> pp.Expr:
     try:
         tree = _parsed(rewrite.rewritten(escapes.joined(text)))
     except BadData as e:
-        raise worded(text, e) from None
+        known = _resolved(text, during)
+        if known is None:
+            raise worded(text, e, during) from None
+        return _parsed(rewrite.rewritten(escapes.joined(known)))
     if _UNARY_PLUS.search(text) and (found := complaint(text)):
         raise BadData(found)  # the parser forgets the sign, so that `+"a"` is a string to it
     return tree
 
 
-def worded(text: str, error: BadData) -> BadData:
+def _resolved(text: str, during: During | None) -> str | None:
+    """In the parser's words what it does not know; None for what is wrong anyway."""
+    if during is None:
+        return None
+    try:
+        return resolved(text, during)
+    except (ComplaintError, RecursionError):
+        return None
+
+
+def worded(text: str, error: BadData, during: During | None = None) -> BadData:
     """The error that Prometheus gives for a query we refuse with `error`."""
-    return BadData(complaint(text) or str(error))
+    return BadData(complaint(text, during) or str(error))
 
 
 def _parsed(text: str) -> pp.Expr:

@@ -20,6 +20,7 @@ from shim.values import Place
 _WITH_LABELS: Final = frozenset(
     {"on", "ignoring", "group_left", "group_right", "fill", "fill_left", "fill_right"}
 )
+_OF_THE_QUERY: Final = frozenset({"start", "end", "step", "range", "min", "max", "min_of", "max_of"})
 _GROUPING: Final = frozenset({"by", "without"})
 
 
@@ -132,16 +133,18 @@ class _Walk:
         self._moved()
 
     def _moved(self) -> None:
-        """What may stand behind a selector or a subquery: a range, `offset` and `@`, in any order."""
+        """What may stand behind a selector or a subquery, in any order."""
         while True:
             match self._peek().lower():
                 case "[":
                     self._skip("[")
+                case "smoothed" | "anchored":
+                    self._next()
                 case "@" | "offset":
                     self._next()
                     while self._peek() in ("+", "-"):
                         self._next()
-                    if self._next().lower() in ("start", "end"):
+                    if self._peek() == "(" or self._next().lower() in _OF_THE_QUERY:
                         self._skip("(")
                 case _:
                     return

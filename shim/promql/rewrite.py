@@ -19,6 +19,8 @@ from shim.promql.tokens import Token, tokens
 
 #: Stands among the labels of `info`, so that the parser finds one that is not empty.
 INFO_LABEL: Final = "\x01info"
+#: Marks a selector that is `smoothed` or `anchored` (behind.py).
+EXTENDED_LABEL: Final = "\x01extended"
 #: Added to what is before 1970, in seconds: beyond all times that can be meant, and exact to the millisecond.
 _BEFORE_1970_S: Final = 4 * 10**12
 _MAX_MS: Final = 1 << 53

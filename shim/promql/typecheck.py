@@ -41,8 +41,11 @@ class Selector:
     at: int
     name: str
     matchers: Sequence[tuple[str, str, str]]  # label, operator, value
+    marked_at: int  # where a mark would stand among the matchers
+    mark: str  # and in what
     has_offset: bool = False
     has_at: bool = False
+    extended: str = ""  # smoothed or anchored
 
 
 @dataclass(slots=True)

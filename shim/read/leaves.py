@@ -16,6 +16,7 @@ from shim.eval.grouping import group_labels
 from shim.eval.histogram.classic import CLASSIC_SCHEMA
 from shim.eval.merge import first_wins, relabelled
 from shim.eval.range.evaluate import range_function
+from shim.eval.range.extended import extended, smoothed_at
 from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
 from shim.eval.texts import not_a_gauge
@@ -46,13 +47,8 @@ class Leaves:
         """The leaf's value; of one step where `@` fixes it. Raises QueryError."""
         match leaf:
             case Select():
-                return joined(
-                    [
-                        self._instant(p, leaf)[0]
-                        for p in self._parts(leaf.matchers, leaf.at, leaf.lookback_ms)
-                    ],
-                    leaf.at.steps,
-                )
+                parts = self._parts(leaf.matchers, leaf.read_at, leaf.back_ms)
+                return joined([self._instant(p, leaf)[0] for p in parts], leaf.at.steps)
             case SampleTimes():
                 return self._sample_times(leaf.select, of_info=leaf.of_info)
             case RangeCall():
@@ -70,6 +66,9 @@ class Leaves:
         """Values, and the times of the samples in ms where they have times of their own."""
         at, lookback_ms = leaf.at, leaf.lookback_ms
         match part.kind, part.view:
+            case "gauge", _ if leaf.smoothed:
+                samples = self._samples(part, Window(leaf.matchers, leaf.read_at, leaf.back_ms))
+                return smoothed_at(samples, at, lookback_ms), None
             case "gauge", _:
                 return gauges.select(self.reader, part, at, lookback_ms)
             case "set", _:
@@ -84,7 +83,7 @@ class Leaves:
     def _sample_times(self, leaf: Select, *, of_info: bool) -> Vector:
         """Source: Prometheus 3.x funcTimestamp; types without times of their own count at the step."""
         out = []
-        parts = self._parts(leaf.matchers, leaf.at, leaf.lookback_ms)
+        parts = self._parts(leaf.matchers, leaf.read_at, leaf.back_ms)
         for part in parts:
             vector, times_ms = self._instant(part, leaf)
             if times_ms is None:
@@ -141,8 +140,10 @@ class Leaves:
         name, window = leaf.function, leaf.window
         if name == "uniq_over_time":
             raise Unsupported(f"{name}() is for sets, not for a {part.kind}")
-        samples = self._samples(part, window, name)
+        samples = self._samples(part, window.reading(leaf.lookback_ms), name)
         self.check_histograms(samples, window.ends.steps)
+        if window.extended:
+            return extended(name, window.extended, samples, window.ends, window.window_ms, leaf.lookback_ms)
         return over_windows(
             name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes.at(leaf.place)
         )
@@ -227,7 +228,7 @@ class Leaves:
         child = node.child
         if isinstance(child, Select):
             steps = child.at.steps
-            parts = self._parts(child.matchers, child.at, child.lookback_ms)
+            parts = self._parts(child.matchers, child.read_at, child.back_ms)
         else:
             steps = child.window.ends.steps
             parts = self._window_parts(child.window, child.lookback_ms)
@@ -285,7 +286,8 @@ class Leaves:
         return [p for p in selection.parts if len(p.labels)]
 
     def _window_parts(self, window: Window, lookback_ms: int = 0) -> Sequence[Part]:
-        return self._parts(window.matchers, window.ends, max(window.window_ms, lookback_ms))
+        read = window.reading(lookback_ms)
+        return self._parts(read.matchers, read.ends, max(read.window_ms, lookback_ms))
 
 
 def _named(part: Part, function: str) -> Keys:

@@ -277,6 +277,14 @@ def test_where_both_types_of_a_name_would_be_numbers_the_first_answers_and_it_sa
     assert p.instant("absent_over_time(call[1m])", NOW_S) == {}
 
 
+@pytest.mark.parametrize("mode", ["anchored", "smoothed"])
+def test_what_is_stored_as_deltas_is_exact_without_samples_around(p: Pipeline, mode: str) -> None:
+    for selector in ("hits[1m]", 'call{__type__="counter"}[1m]', "lat_count[1m]"):
+        assert p.instant(f"rate({selector} {mode})", NOW_S) == p.instant(f"rate({selector})", NOW_S) != {}
+    assert len(p.instant(f"histogram_count(increase(lat[1m] {mode}))", NOW_S)) > 0
+    assert p.instant("hits smoothed", NOW_S) == p.instant("hits", NOW_S)
+
+
 def test_two_floats_of_the_same_labels_cannot_both_be_shown_and_it_says_so(p: Pipeline) -> None:
     assert list(p.instant("twin", NOW_S).values()) == [1.0]
     [info] = infos(p, "twin")

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from tests.support.differential.generate import Generator
 
 _COUNTS: Final = ("1", "2", "3")
-_CHAINED: Final = (
-    "+", "-", "*", "^", "==", "!=", ">", "<", ">=", "<=", "and", "or", "unless", "+ on (host)", "> bool",
-    "== bool ignoring (zone)", "and on (host)", "unless ignoring (route)", "or on ()",
+_CHAINED: Final = ("+", "-", "*", "^", "==", "!=", ">", "<", ">=", "<=", "> bool")
+_BETWEEN_VECTORS: Final = (
+    "and", "or", "unless", "+ on (host)", "== bool ignoring (zone)", "and on (host)",
+    "unless ignoring (route)", "or on ()",
 )  # fmt: skip
 _WITH_PARAMETER: Final = (
     "topk", "bottomk", "quantile", "quantile_over_time", "histogram_quantile", "predict_linear", "round",
@@ -57,15 +58,17 @@ def _share(made: Generator, phase: Phase) -> Expr:
 def chain(made: Generator, depth: int, phase: Phase) -> Expr:
     """Operators without parentheses: which goes first is said by the grammar alone."""
     parts: list[str | Expr] = []
+    number = True  # never two beside each other, nor one beside what takes vectors alone
     for i in range(made.rng.choice((2, 3, 3, 4, 5))):
+        before, number = number, not number and made.rng.random() < 0.4
         if i:
-            parts.append(f" {made.rng.choice(_CHAINED)} ")
+            mixed = number or before
+            parts.append(f" {made.rng.choice(_CHAINED if mixed else (*_CHAINED, *_BETWEEN_VECTORS))} ")
         if made.rng.random() < 0.2:
             parts.append("-")
-        draw = made.rng.random()
-        if draw < 0.35:
+        if number:
             parts.append(made.rng.choice(_COUNTS))
-        elif draw < 0.85 or depth <= 0:
+        elif made.rng.random() < 0.8 or depth <= 0:
             parts.append(made.selector(phase, ("temp", "load", "mem", "build")))
         else:
             inner = made.exact(depth, phase)
@@ -77,7 +80,7 @@ def on_both_sides(made: Generator, depth: int, phase: Phase) -> Expr:
     """`group_left` that takes labels the many side has, too, and those of a third vector."""
     many = made.selector(phase, ("temp", "load"))
     one = made.selector(phase, ("build", "mem"))
-    include = made.rng.choice(("version", "version, team", "route", "host", "zone, nosuch", "__name__"))
+    include = made.rng.choice(("version", "version, team", "route", "zone, nosuch", "__name__"))
     op = made.rng.choice((*words.ARITHMETIC, *words.COMPARISONS, "> bool"))
     on = made.rng.choice(("on (host)", "ignoring (route, zone, version, team)"))
     if made.rng.random() < 0.5:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
 from shim.errors import BadData
@@ -32,15 +29,14 @@ def test_document_has_every_function() -> None:
         assert f"`{name}" in text
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [d for d in DIFFERENCES if not any(word in d["query"] for word in STORED)],
-    ids=lambda d: d["query"],
-)
-def test_known_differences_are_refused_when_planned(entry: Mapping[str, Any]) -> None:
-    with pytest.raises(BadData) as raised:
-        build(parse(entry["query"]), Context(Grid.instant(0)))
-    assert entry["refused"] in str(raised.value), "supported now? Take it from tests/known_differences.toml"
+def test_known_differences_are_refused_when_planned() -> None:
+    for entry in DIFFERENCES:
+        if not any(word in entry["query"] for word in STORED):
+            with pytest.raises(BadData) as raised:
+                build(parse(entry["query"]), Context(Grid.instant(0)))
+            assert entry["refused"] in str(raised.value), (
+                "supported? Take it from tests/known_differences.toml"
+            )
 
 
 def test_every_difference_says_why() -> None:

@@ -16,7 +16,8 @@ from shim.errors import BadData, QueryError
 from shim.grid import Grid
 from shim.plan.build import build
 from shim.plan.nodes import Context
-from shim.promql.complain import complaint
+from shim.promql.behind import During
+from shim.promql.complain import complaint, resolved
 from shim.promql.parse import MAX_OPERATORS, parse, worded
 from shim.promql.tokens import tokens
 from tests.support.differential.generate import generator
@@ -138,3 +139,50 @@ def test_what_nests_too_deep_to_be_read_again_keeps_the_parsers_words() -> None:
     assert complaint("-" * 100_000 + "x y") is None
     with pytest.raises(BadData, match="parse error"):
         parse("-" * MAX_OPERATORS + "x y")
+
+
+MINUTE_STEPS: Final = During(step_ms=60_000, range_ms=600_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("x[step()]", "x[60000ms]"),
+        ("x[5m*2]", "x[600000ms]"),
+        ("x[2 + 3 * 2 ^ 2]", "x[14000ms]"),
+        ("x[2 ^ 3 ^ 0]", "x[2000ms]"),
+        ("x[-(5m - 10m)]", "x[300000ms]"),
+        ("x[min(step(), 5m):max_of(1, 2)]", "x[60000ms:2000ms]"),
+        ("x[range()] offset (1m + 30s)", "x[600000ms] offset 90000ms"),
+        ("x offset -step()", "x offset  -60000ms"),
+        ('x{a="b"}[5m] smoothed', 'x{a="b","\\u0001extended"="smoothed"}[5m] '),
+        ('{a="b",} anchored', '{a="b","\\u0001extended"="anchored"} '),
+        ("x{} smoothed smoothed", 'x{"\\u0001extended"="smoothed"}  '),
+        ("x + rate(y[step()] anchored)", 'x + rate(y{"\\u0001extended"="anchored"}[60000ms] )'),
+        ("x[5m] offset -1m @ +5", None),
+    ],
+)
+def test_what_is_experimental_in_the_parsers_words(text: str, known: str | None) -> None:
+    assert resolved(text, MINUTE_STEPS) == known
+    parse(text, MINUTE_STEPS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x[1m - 1m]", "1:3: parse error: duration must be greater than 0"),
+        ("x[1 / 0]", "1:5: parse error: division by zero"),
+        ("x[1 % 0]", "1:5: parse error: modulo by zero"),
+        ("x[9 ^ 999]", "1:3: parse error: duration out of range"),
+        ("x[1m + ]", f'1:8: parse error: unexpected "]" in subquery or range selector, expected {WANTED}'),
+        ("x[step]", f'1:7: parse error: unexpected "]" in subquery or range selector, expected {WANTED}'),
+        ("x[min(1m)]", f'1:9: parse error: unexpected ")" in subquery or range selector, expected {WANTED}'),
+        ("(x) smoothed", "1:1: parse error: smoothed modifier not implemented"),
+        ("x[5m:] anchored", "1:1: parse error: anchored modifier is not supported for subqueries"),
+        ("x anchored smoothed", "1:1: parse error: anchored and smoothed modifiers cannot be used together"),
+    ],
+)
+def test_what_is_experimental_may_be_wrong_too(text: str, message: str) -> None:
+    with pytest.raises(BadData) as raised:
+        parse(text, MINUTE_STEPS)
+    assert str(raised.value) == message

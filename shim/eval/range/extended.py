@@ -1,0 +1,148 @@
+"""`x[5m] anchored`, `x[5m] smoothed` and `x smoothed`: samples around a window say what is at its ends. Pure.
+
+Anchored: the last sample at or before the beginning, no older than the lookback, stands for the beginning,
+and the last one in the window for the end. Smoothed: what is between two samples lies on the line between
+them, also behind the end, as far as the lookback. Of a counter that starts again the line begins at zero.
+
+Source: Prometheus 3.x `promql/functions.go` (extendedRate) and extended_vectors.test. Where a counter is
+given as deltas nothing has to be guessed, so there these words change nothing (shim/read/leaves.py).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import numpy as np
+
+from shim import labels as lbl
+from shim.eval.merge import relabelled, without_empty_rows
+from shim.eval.windows import slices
+from shim.grid import Grid
+from shim.values import Bools, Floats, Ints, Samples, Vector
+
+Mode = Literal["anchored", "smoothed"]
+
+#: What each may stand with, as Prometheus lists them.
+FUNCTIONS: Final = {
+    "anchored": ("changes", "delta", "increase", "rate", "resets"),
+    "smoothed": ("delta", "increase", "rate"),
+}
+_COUNTERS: Final = ("increase", "rate")
+
+
+def extended(name: str, mode: Mode, samples: Samples, ends: Grid, window_ms: int, lookback_ms: int) -> Vector:
+    """`name(samples[window] mode)` at every step of `ends`.
+
+    `samples` reach back by `lookback_ms` before the windows, and for smoothed on behind them.
+    """
+    smooth = mode == "smoothed"
+    end_ms = ends.times_ms
+    start_ms = end_ms - window_ms
+    ahead_ms = lookback_ms if smooth else 0
+    where = slices(samples, end_ms + ahead_ms, window_ms + lookback_ms + ahead_ms)
+    low, high = where.begin, where.end - 1
+    present = where.counts > 0
+    before = slices(samples, start_ms, lookback_ms).counts
+    first = np.maximum(low, np.minimum(high, low + before) - 1)
+    last = high
+    if smooth:
+        inside = slices(samples, end_ms - 1, window_ms + lookback_ms - 1).counts
+        last = low + np.minimum(high - low, inside)
+    times_ms = samples.times_ms
+    first, last = (np.where(present, index, 0) for index in (first, last))
+    if len(times_ms):
+        present &= (times_ms[last] > start_ms) & (times_ms[first] <= end_ms)
+    cells = _Cells(samples, first[present], last[present], present, start_ms, end_ms)
+    values = np.zeros(present.shape)
+    with np.errstate(all="ignore"):
+        values[present] = cells.of(name, smooth=smooth)
+    if name == "rate":
+        values /= window_ms / 1000
+    found = Vector(ends.steps, samples.labels, values, present)
+    return relabelled(without_empty_rows(found), lbl.dropping_name)
+
+
+def smoothed_at(samples: Samples, at: Grid, lookback_ms: int) -> Vector:
+    """`samples smoothed` at every step of `at`; `samples` reach `lookback_ms` before and behind it.
+
+    Not known before the first sample; behind the last one it stays as it is.
+    """
+    at_ms = at.times_ms
+    before = slices(samples, at_ms, lookback_ms)
+    behind = slices(samples, at_ms + lookback_ms, lookback_ms)
+    present = before.counts > 0
+    steps = np.nonzero(present)[1]
+    one = before.end[present] - 1
+    other = np.where(behind.counts[present] > 0, behind.begin[present], one)
+    values = np.zeros(present.shape)
+    values[present] = _between(samples, one, other, at_ms[steps], counter=False)
+    return without_empty_rows(Vector(at.steps, samples.labels, values, present))
+
+
+class _Cells:
+    """The windows that have a value: the samples that stand for their ends."""
+
+    def __init__(
+        self, samples: Samples, first: Ints, last: Ints, present: Bools, start_ms: Ints, end_ms: Ints
+    ) -> None:
+        steps = np.nonzero(present)[1]
+        self._samples, self._first, self._last = samples, first, last
+        self._start_ms, self._end_ms = start_ms[steps], end_ms[steps]
+
+    def of(self, name: str, *, smooth: bool) -> Floats:
+        values = self._samples.values
+        if name in ("changes", "resets"):
+            return self._turns(values[1:] < values[:-1] if name == "resets" else _differ(values))
+        counter = name in _COUNTERS
+        left, right = self._ends(smooth=smooth, counter=counter)
+        return right - left + (self._restarts(left, right) if counter else 0.0)
+
+    def _turns(self, turned: Bools) -> Floats:
+        """How often from the first to the last sample."""
+        count = np.concatenate([[0], np.cumsum(turned)])
+        found: Floats = (count[self._last] - count[self._first]).astype(float)
+        return found
+
+    def _ends(self, *, smooth: bool, counter: bool) -> tuple[Floats, Floats]:
+        values, times_ms = self._samples.values, self._samples.times_ms
+        left, right = values[self._first], values[self._last]
+        if smooth:
+            begins = times_ms[self._first] < self._start_ms
+            following = np.where(begins, self._first + 1, self._first)
+            left = _between(self._samples, self._first, following, self._start_ms, counter=counter)
+            ends = (times_ms[self._last] > self._end_ms) & (self._last > self._first)
+            leading = np.where(ends, self._last - 1, self._last)
+            at_ms = np.where(ends, self._end_ms, times_ms[self._last])
+            right = _between(self._samples, leading, self._last, at_ms, counter=counter)
+        return left, right
+
+    def _restarts(self, left: Floats, right: Floats) -> Floats:
+        """What a counter had before each time it started again, between its values at the two ends."""
+        values, times_ms = self._samples.values, self._samples.times_ms
+        lost = np.where(values[1:] < values[:-1], values[:-1], 0.0)
+        total = np.concatenate([[0.0], np.cumsum(lost)])
+        begin = self._first + (times_ms[self._first] <= self._start_ms)
+        end = self._last - (times_ms[self._last] >= self._end_ms)
+        some = begin <= end
+        begin, end = np.where(some, begin, 0), np.where(some, end, 0)
+        inside = total[end] - total[begin]
+        inside += np.where(values[begin] < left, left, 0.0)
+        inside += np.where(right < values[end], values[end], 0.0)
+        return np.where(some, inside, np.where(right < left, left, 0.0))
+
+
+def _between(samples: Samples, one: Ints, other: Ints, at_ms: Ints, *, counter: bool) -> Floats:
+    """The value at a time on the line between two samples; of a counter that started again, from zero."""
+    a, b = samples.values[one], samples.values[other]
+    begin_ms, end_ms = samples.times_ms[one], samples.times_ms[other]
+    apart = np.maximum(end_ms - begin_ms, 1)
+    share = np.where(one == other, 0.0, (at_ms - begin_ms) / apart)
+    base = np.where((b < a) & (one != other), 0.0, a) if counter else a
+    return np.where(one == other, a, np.where(share == 0.0, a, base + (b - base) * share))
+
+
+def _differ(values: Floats) -> Bools:
+    """Where a sample differs from the one before; two NaN do not."""
+    both_nan = np.isnan(values[1:]) & np.isnan(values[:-1])
+    found: Bools = (values[1:] != values[:-1]) & ~both_nan
+    return found
