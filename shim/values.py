@@ -10,7 +10,7 @@ stands at most once among the floats of a vector, and once among its histograms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,6 +98,9 @@ class Samples:
     histogram_labels: Sequence[Labels] = ()
     histogram_times_ms: Sequence[Ints] = ()  # ascending
     histograms: Sequence[Histogram] = ()
+    #: (series, times): how many samples each series has up to each of ascending times, where its maker knows
+    #: that without a search.
+    upto: Callable[[Ints], Ints] | None = field(default=None, compare=False, repr=False)
 
 
 #: Where an expression stands in the query: the way from its root, by numbers of children.

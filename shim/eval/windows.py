@@ -66,6 +66,9 @@ def slices(samples: Samples, ends_ms: Ints, width_ms: int) -> Slices:
     shape = (n, len(ends_ms))
     if len(samples.times_ms) == 0 or n == 0:
         return Slices(np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64))
+    if samples.upto is not None:
+        first = samples.offsets[:-1, None]
+        return Slices(first + samples.upto(ends_ms - width_ms), first + samples.upto(ends_ms))
     origin = int(samples.times_ms.min()) - 1
     span = int(samples.times_ms.max()) - origin + 1
     base = np.arange(n, dtype=np.int64) * span

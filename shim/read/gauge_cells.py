@@ -123,7 +123,26 @@ class GaugeCells:
         return Samples(
             labels, offsets, times, found["last"],
             low=found.get("min"), high=found.get("max"), total=found.get("sum"), count=found.get("count"),
+            upto=_Upto(start_ms[some], size_ms, self.offset_ms[:, some]) if every and len(used) else None,
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Upto:
+    """`Samples.upto` where every series has a sample in every bucket: the bucket's number, or one more."""
+
+    start_ms: Ints  # (buckets,)
+    size_ms: int
+    offset_ms: Offsets  # (series, buckets)
+
+    def __call__(self, times_ms: Ints) -> Ints:
+        since_ms = times_ms - self.start_ms[0]
+        bucket, rest_ms = np.divmod(np.maximum(since_ms, 0), self.size_ms)
+        inside = np.minimum(bucket, len(self.start_ms) - 1)
+        seen = self.offset_ms.take(inside, axis=1) <= rest_ms
+        found: Ints = inside + (seen | (bucket > inside))
+        found[:, since_ms < 0] = 0
+        return found
 
 
 def merged(

@@ -19,8 +19,10 @@ from indexer.store import open_store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
 from shim.eval.instant import latest
+from shim.eval.windows import slices
 from shim.grid import Grid
 from shim.matching import Matcher
+from shim.read.gauge_cells import GaugeCells
 from shim.read.gauges import AGGREGATED, _by_rows, _fetched, _Span
 from shim.read.reader import Reader
 from shim.read.windows import Limits
@@ -98,7 +100,9 @@ def test_matrices_and_rows_are_the_same_samples(
     cells = _fetched(reader, part, granularity_s, span.lo_s, span.hi_s, columns)
     assert cells is not None
     rows = _by_rows(reader, part, span, columns)
-    assert_same(cells.samples(part.labels, span.after_ms, span.upto_ms), rows)
+    samples = cells.samples(part.labels, span.after_ms, span.upto_ms)
+    assert_same(samples, rows)
+    assert_found(samples, grid, window_s * 1000)
     found, found_ms = cells.latest(part.labels, grid, window_s * 1000)
     wanted, wanted_ms = latest(rows, grid, window_s * 1000)
     assert np.array_equal(found.present, wanted.present)
@@ -112,6 +116,33 @@ def assert_same(found: Samples, wanted: Samples) -> None:
         a, b = getattr(found, name), getattr(wanted, name)
         assert (a is None) == (b is None), name
         assert a is None or np.array_equal(a, b), name
+
+
+def assert_found(samples: Samples, grid: Grid, window_ms: int) -> None:
+    """Places that are known are those that a search finds."""
+    known, searched = (
+        slices(one, grid.times_ms, window_ms) for one in (samples, replace(samples, upto=None))
+    )
+    assert np.array_equal(known.begin, searched.begin)
+    assert np.array_equal(known.end, searched.end)
+
+
+@given(
+    st.integers(1, 40), st.lists(st.integers(0, 9_999), min_size=1, max_size=6), st.integers(1, 40_000),
+    st.integers(-30_000, 60_000), st.integers(1, 30_000),
+)  # fmt: skip
+def test_places_in_full_buckets_need_no_search(
+    buckets: int, offsets_ms: list[int], step_ms: int, after_ms: int, window_ms: int
+) -> None:
+    cells = GaugeCells.empty(len(offsets_ms), 0, buckets * 10, 10, ("last",))
+    series = np.repeat(np.arange(len(offsets_ms)), buckets)
+    bucket = np.tile(np.arange(buckets), len(offsets_ms))
+    times_ms = bucket * 10_000 + (np.array(offsets_ms)[series] + 3_333 * bucket) % 10_000
+    assert cells.put(series, bucket, times_ms, {"last": times_ms.astype(float)})
+    labels = [(("n", str(i)),) for i in range(len(offsets_ms))]
+    samples = cells.samples(labels, -1, buckets * 10_000)
+    assert samples.upto is not None
+    assert_found(samples, Grid(after_ms, after_ms + 20 * step_ms, step_ms), window_ms)
 
 
 def test_an_answer_does_not_depend_on_merges(pipeline: Pipeline) -> None:

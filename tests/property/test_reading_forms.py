@@ -172,8 +172,9 @@ def test_matrices_of_buckets_are_their_rows(
     part, keys = _keys(pipeline, "size", how)
     reader = Reader(pipeline.store, pipeline.tenant, limits, 10**6, 10**8, time.monotonic() + 60)
     reading = reader.windows(grid, window_ms, lookback_ms)
-    finest = _ranges(reader, part, keys, reading, 0)
-    for found, fine in zip(_ranges(reader, part, keys, reading, 5 - schema), finest, strict=True):
+    finest, _ = _ranges(reader, part, keys, reading, 0)
+    coarser, _ = _ranges(reader, part, keys, reading, 5 - schema)
+    for found, fine in zip(coarser, finest, strict=True):
         if not found.width:
             assert not fine.width
             continue

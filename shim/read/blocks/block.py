@@ -31,8 +31,8 @@ STRETCH_S: Final[Mapping[int, int]] = {
 _SKETCH_STRETCH_S: Final[Mapping[int, int]] = {
     10: 600,
     60: 3_600,
-    3_600: 60 * 3_600,
-    86_400: 60 * 86_400,
+    3_600: 86_400,
+    86_400: 32 * 86_400,
 }
 _SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
 #: Bytes of one cell: a float64, and whether there is a row.
