@@ -56,6 +56,8 @@ _NAMES: Final = (
     AGGREGATIONS | PREPROCESSORS | SET_OPERATORS
     | {"by", "without", "offset", "anchored", "smoothed", IDENTIFIER, METRIC_IDENTIFIER}
 )  # fmt: skip
+#: Those that the parser takes for nothing else than what they do.
+_RESERVED: Final = frozenset({"smoothed", "anchored"})
 #: Words that are also labels.
 _LABELS: Final = (_NAMES - {"without"}) | {"bool", "group_left", "group_right", "ignoring", "on", "atan2"}
 #: What an expression may begin with.
@@ -78,10 +80,11 @@ def complaint(text: str, during: During | None = None) -> str | None:
     return None
 
 
-def resolved(text: str, during: During) -> str | None:
+def resolved(text: str, during: During | None) -> str | None:
     """The query in words that the parser takes: durations computed, `smoothed` and `anchored` as matchers.
 
-    None when nothing of this is in it. Raises ComplaintError for what is wrong.
+    Metrics and labels that are called so are quoted. None when nothing of this is in it.
+    Raises ComplaintError for what is wrong.
     """
     grammar = _Grammar(text, during)
     grammar.query()
@@ -255,6 +258,8 @@ class _Grammar(Behind):
             if not name:
                 raise ComplaintError(label.at, 'invalid label name for grouping: ""')
             found.append(name)
+            if label.text.lower() in _RESERVED:
+                self.changes.append((label.at, label.at + len(label.text), f'"{label.text}"'))
             if self.peek().kind not in (",", ")"):
                 raise self.unexpected("grouping opts", '"," or ")"')
             self.accept(",")
@@ -265,9 +270,15 @@ class _Grammar(Behind):
     def _selector(self, name: str, at: int) -> Selector:
         marked_at, mark = at + len(name), "{{{}}}"
         matchers: tuple[tuple[str, str, str], ...] = ()
-        if self.peek().kind == "{":
+        opening = self.peek()
+        if opening.kind == "{":
             matchers, marked_at, comma = self._matchers()
             mark = f"{comma}{{}}"
+        if name.lower() in _RESERVED:
+            braced = opening.kind == "{"
+            self.changes.append((at, at + len(name), "" if braced else f'{{"{name}"}}'))
+            if braced:
+                self.changes.append((opening.at + 1, opening.at + 1, f'"{name}"' + "," * bool(matchers)))
         return Selector(at, name, matchers, marked_at, mark)
 
     def _matchers(self) -> tuple[tuple[tuple[str, str, str], ...], int, str]:

@@ -71,8 +71,6 @@ def parse(text: str, during: During | None = None) -> pp.Expr:
 
 def _resolved(text: str, during: During | None) -> str | None:
     """In the parser's words what it does not know; None for what is wrong anyway."""
-    if during is None:
-        return None
     try:
         return resolved(text, during)
     except (ComplaintError, RecursionError):

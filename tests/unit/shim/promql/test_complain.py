@@ -160,6 +160,9 @@ MINUTE_STEPS: Final = During(step_ms=60_000, range_ms=600_000)
         ("x{} smoothed smoothed", 'x{"\\u0001extended"="smoothed"}  '),
         ("x + rate(y[step()] anchored)", 'x + rate(y{"\\u0001extended"="anchored"}[60000ms] )'),
         ("x[5m] offset -1m @ +5", None),
+        ("smoothed + anchored", '{"smoothed"} + {"anchored"}'),
+        ('Smoothed{a="b"} or anchored{}', '{"Smoothed",a="b"} or {"anchored"}'),
+        ("sum by (a, smoothed) (x) / on (anchored) y", 'sum by (a, "smoothed") (x) / on ("anchored") y'),
     ],
 )
 def test_what_is_experimental_in_the_parsers_words(text: str, known: str | None) -> None:
