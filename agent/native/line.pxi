@@ -8,7 +8,6 @@
 
 cdef enum:
     GROUP = 64
-    SWEEP_SLOTS = 128  # looked at per group while something is to be freed
 
 cdef struct Record:
     const char *line

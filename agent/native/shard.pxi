@@ -13,7 +13,6 @@ cdef enum:
     SKIP_MAPPING
     SKIPS
     MOST_TIME_DIGITS = 15
-    IDLE_SWEEP_SLOTS = 4096  # looked at per flush
     NO_TIME = -1
     TRIM_BYTES = 2 << 20
     THREADS_APART_MS = 1000  # two threads' batches at most; more is a clock that was set back
