@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from shim.eval import cells, kernel, texts
+from shim.eval.range.registry import RANGE_FUNCTIONS
+from shim.eval.range.signature import Cells
 from shim.eval.windows import blocks, extremes
+from shim.values import Samples
 from tests.unit.shim.eval.make import INF, NAN, labels
 
 
@@ -79,3 +82,23 @@ def test_extremes_of_slices_are_those_of_their_samples(op: np.ufunc, longest: in
         found = extremes(flat, begin, end, op)
         wanted = [op.reduce(flat[a:b]) for a, b in zip(begin.tolist(), end.tolist(), strict=True)]
         assert np.array_equal(found, np.array(wanted), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[3.0, -1.0, 0.0, 7.0, 2.0**52], [2.0**53, 1.0, -(2.0**53), 1.0, 5.0], [1.0, INF, 2.0, -INF, 3.0],
+     [1.0, NAN, 2.0, 3.0, 4.0], [0.1, 0.2, 0.3, 1e300, -1e300]],
+)  # fmt: skip
+def test_sums_of_windows_are_those_of_their_samples(values: list[float]) -> None:
+    """Whole numbers are not gathered; those too large for it, fractions and what is no number are."""
+    flat = np.array(values)
+    begin, end = (
+        np.array(ends) for ends in zip(*((a, b) for a in range(5) for b in range(a + 1, 6)), strict=True)
+    )
+    samples = Samples([labels("m")], np.array([0, 5]), np.arange(5), flat, total=flat, count=np.ones(5))
+    window = Cells(samples, begin, end, end, end, 1, ())
+    found = RANGE_FUNCTIONS["sum_over_time"].compute(window)
+    assert RANGE_FUNCTIONS["count_over_time"].compute(window).tolist() == (end - begin).tolist()
+    with np.errstate(all="ignore"):
+        wanted = [kernel.compensated_sum(flat[a:b]) for a, b in zip(begin, end, strict=True)]
+    assert np.array_equal(found, np.array(wanted), equal_nan=True)
