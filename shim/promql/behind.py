@@ -239,12 +239,12 @@ def _operated(op: Item, left: float, right: float) -> float:
             return left - right
         case "*":
             return left * right
-        case "/" | "%":
-            if right == 0:
-                raise ComplaintError(op.at, f"{'division' if op.kind == '/' else 'modulo'} by zero")
-            return left / right if op.kind == "/" else math.fmod(left, right)
+        case "/" | "%" if right == 0:
+            raise ComplaintError(op.at, f"{'division' if op.kind == '/' else 'modulo'} by zero")
+        case "/":
+            return left / right
     try:
-        return math.pow(left, right)
+        return math.fmod(left, right) if op.kind == "%" else math.pow(left, right)
     except (OverflowError, ValueError):
         return math.inf
 
