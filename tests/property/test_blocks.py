@@ -132,6 +132,8 @@ OF_SKETCHES: Final = (
     "sum without (host) (rate(lat_bucket{{le=~'.*[68].*'}}[{window}s]{offset}))",
     "quantile_over_time(0.7, lat{{route='a'}}[{window}s]{offset})",
     "histogram_stddev(sum(rate(lat[{window}s]{offset})))",
+    "histogram_quantile(0.9, sum(lat{offset}))",
+    "sum(rate(lat_bucket{{le='+Inf'}}[{window}s]{offset}))",
 )
 
 
