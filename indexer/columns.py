@@ -17,7 +17,7 @@ import numpy.typing as npt
 from agent.frame import BUCKET_SECONDS, Frame, FrameError
 from indexer.native import AnyArray, Column, Ragged
 from indexer.schema.tables import KINDS, Kind
-from indexer.series import TYPES, U64s, series_ids, tag_sums
+from indexer.series import TYPES, U64s, series_ids, tag_sums_of
 
 DAY_S: Final = 86_400
 #: `retention_days` of rows that are kept as long as their granularity is.
@@ -68,14 +68,15 @@ except ImportError:  # not compiled
 
 @dataclass(frozen=True, slots=True)
 class SeriesColumns:
-    """The series of one frame with their ids: tags as in the frame, ids for strings."""
+    """The series of one frame: tags as in the frame, with the ids of its strings."""
 
     org_id: int
     project_id: int
+    ids: U64s
     metric_id: U64s
     tag_count: AnyArray
-    tag_key: U64s
-    tag_value: U64s
+    tag_key: AnyArray  # index into ids
+    tag_value: AnyArray  # index into ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,21 +163,22 @@ def resolve(frame: Frame, ids: U64s) -> FrameRows:
     series = SeriesColumns(
         org_id=frame.org_id,
         project_id=frame.project_id,
+        ids=ids,
         metric_id=ids[_u32(source.name)],
         tag_count=np.frombuffer(source.tag_count, "<u2"),
-        tag_key=ids[_u32(source.tag_key)],
-        tag_value=ids[_u32(source.tag_value)],
+        tag_key=_u32(source.tag_key),
+        tag_value=_u32(source.tag_value),
     )
-    sums = tag_sums(series.tag_count, series.tag_key, series.tag_value)
+    sums = tag_sums_of(ids, series.tag_count, series.tag_key, series.tag_value)
     rows = FrameRows({}, series, {}, {})
     for kind in KINDS:
         columns = getattr(frame, kind)
         if columns.series:
-            ids = series_ids(frame.org_id, frame.project_id, TYPES[kind], series.metric_id, sums)
+            by_series = series_ids(frame.org_id, frame.project_id, TYPES[kind], series.metric_id, sums)
             index, bucket = _u32(columns.series), _u32(columns.bucket)
-            rows.blocks[kind] = _key_columns(frame, series.metric_id, ids, index, bucket)
+            rows.blocks[kind] = _key_columns(frame, series.metric_id, by_series, index, bucket)
             rows.blocks[kind] |= _value_columns(kind, columns)
-            rows.series_id[kind], rows.index[kind] = ids, index
+            rows.series_id[kind], rows.index[kind] = by_series, index
     return rows
 
 
@@ -225,8 +227,8 @@ def series_rows(series: SeriesColumns, sighting: Sighting, wanted: npt.NDArray[n
         "metric_id": series.metric_id[index],
         "series_id": sighting.series_id[wanted],
         "type": np.full(rows, TYPES[sighting.kind], np.int8),
-        "tag_keys": Ragged(lengths, series.tag_key[tags]),
-        "tag_values": Ragged(lengths, series.tag_value[tags]),
+        "tag_keys": Ragged(lengths, series.ids[series.tag_key[tags]]),
+        "tag_values": Ragged(lengths, series.ids[series.tag_value[tags]]),
         "day": np.full(rows, sighting.day, np.uint16),
         "first_seen": seen_s,
         "last_seen": seen_s,

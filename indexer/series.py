@@ -9,14 +9,25 @@ row again, which merges.
 from __future__ import annotations
 
 import threading
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+__all__ = [
+    "TYPES",
+    "SeriesRegistry",
+    "U64s",
+    "mix",
+    "series_ids",
+    "tag_sums",
+    "tag_sums_in_numpy",
+    "tag_sums_of",
+]
+
 U64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
-AnyInts = npt.NDArray[np.integer]
+AnyInts = npt.NDArray[Any]
 
 #: Values of the column `type` in the table `series`, and mixed into the id.
 TYPES: Final = {"counters": 1, "gauges": 2, "distributions": 3, "sets": 4}
@@ -47,6 +58,17 @@ def tag_sums(tag_count: AnyInts, keys: U64s, values: U64s) -> U64s:
     ends = np.cumsum(tag_count, dtype=np.int64)
     sums: U64s = running[ends] - running[ends - tag_count]
     return sums
+
+
+def tag_sums_in_numpy(ids: U64s, tag_count: AnyInts, tag_key: AnyInts, tag_value: AnyInts) -> U64s:
+    """As tag_sums, of tags that are indexes into `ids`."""
+    return tag_sums(tag_count, ids[tag_key], ids[tag_value])
+
+
+try:
+    from indexer.compiled.tags import tag_sums_of
+except ImportError:  # not compiled
+    tag_sums_of = tag_sums_in_numpy
 
 
 def series_ids(org_id: int, project_id: int, series_type: int, metric_ids: U64s, sums: U64s) -> U64s:
