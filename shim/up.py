@@ -32,7 +32,7 @@ from indexer.store import StoreError, embedded_path, open_store
 from indexer.written import Written
 from shim.child import AgentProcess, ChildError
 from shim.command import File
-from shim.service import ShimService
+from shim.service import ShimService, freeze_started
 from shim.status import StatusLine
 
 #: How long stopping may take in all; what is unsent then is lost with a message that says so.
@@ -107,6 +107,7 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         closing.push_async_callback(agent.stop, STOP_S)
         await agent.start()
         await api.start()
+        freeze_started()
         print(_banner(dsn, agent.addresses, indexer.address, api.address), flush=True)
         code = await _watch(stop, agent, indexer)
         return code or await agent.stop(STOP_S) or 0

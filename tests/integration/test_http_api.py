@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
@@ -565,6 +566,9 @@ async def test_run_until_stopped(loaded: Store) -> None:
     address = await asyncio.wait_for(up, 30)
     async with aiohttp.ClientSession() as session, session.get(f"http://{address}/-/ready") as r:
         assert r.status == 200
+    frozen = gc.get_freeze_count()
+    gc.unfreeze()  # this process goes on
+    assert frozen > 10_000, "collecting garbage goes through what queries made, not through all modules"
     stop.set()
     await asyncio.wait_for(task, 30)
     loaded.command("SELECT 1")  # a store that was given is left open
