@@ -176,8 +176,8 @@ def split_address(listen: str) -> tuple[str, int]:
 def freeze_started() -> None:
     """Tell the garbage collector that what there is now stays; entry points call it once all has started.
 
-    Modules and their code are some 100,000 objects. To look through them takes 70 ms of CPU while every thread
-    waits, and it would come in the middle of a query: the second or third one after a start.
+    Modules and their code are some 100,000 objects. To look through them takes 70 ms of CPU while all threads
+    wait, and it would come in the middle of a query: the second or third one after a start.
     """
     gc.freeze()
 
