@@ -149,6 +149,59 @@ def test_functions_of_samples_read_no_statement_either(p: Pipeline) -> None:
     assert same(first, second)
 
 
+@pytest.mark.parametrize(
+    ("query", "blocks"),
+    [("load", {"gauges_10s": 2}), ("sum(max_over_time(load[1m]))", {"gauges_10s": 4}),
+     ('avg_over_time(load{n="1"}[90s])', {"gauges_10s": 6})],
+)  # fmt: skip
+def test_gauges_are_read_from_memory_and_written_to_it(
+    p: Pipeline, query: str, blocks: dict[str, int]
+) -> None:
+    send(p, [f"load:{i % 7}|g|#n:{i % SERIES}|T{NOW_S - i}" for i in range(3 * HOUR_S)])
+    grid = hours(1.9, 0.9)
+    first = asked(p, query, grid)[0]
+    for _ in range(3):  # one series counts a quarter
+        asked(p, query, grid)
+    memory(p).filler.wait()
+    second, explained = asked(p, query, grid)
+    assert explained["statements"] == []
+    assert [r["blocks"] for r in explained["from_memory"]] == [blocks]
+    assert same(first, second)
+    send(p, [f"load:{50 + i}|g|#n:1|T{NOW_S - 4_991 - 10 * i}" for i in range(20)])
+    third, explained = asked(p, query, grid)
+    assert explained["statements"] == []
+    assert not same(first, third)
+    assert same(third, asked(p, query, grid, nocache=True)[0])
+
+
+def test_sketches_are_kept_as_they_were_read_until_they_are_written_to(p: Pipeline) -> None:
+    send(p, [f"lat:{1 + i % 90}|d|#n:{i % SERIES}|T{NOW_S - i}" for i in range(3 * HOUR_S)])
+    query, grid = "histogram_quantile(0.9, sum by (n) (rate(lat[5m])))", hours(2.5, 0.2, 60)
+    first = asked(p, query, grid)[0]
+    memory(p).filler.wait()
+    second, explained = asked(p, query, grid)
+    assert explained["statements"] == []
+    assert explained["from_memory"][-1]["blocks"] == {"distributions_60s": 6}
+    assert same(first, second)
+    send(p, [f"lat:400|d|#n:1|T{NOW_S - HOUR_S - 600 - i}" for i in range(60)])
+    third, explained = asked(p, query, grid)
+    assert len(explained["statements"]) == 2, "of one stretch: the range of its buckets, and they"
+    assert explained["from_memory"][-1]["blocks"] == {"distributions_60s": 4}
+    assert not same(first, third)
+    assert same(third, asked(p, query, grid, nocache=True)[0])
+    assert asked(p, query, grid)[1]["statements"] == []
+
+
+def test_one_query_does_not_keep_sketches_beyond_its_share(store: Store, tenant: Tenant) -> None:
+    p = opened(store, tenant, max_bytes=200_000)
+    send(p, [f"lat:{1 + i % 90}|d|#n:{i % SERIES}|T{NOW_S - i}" for i in range(3 * HOUR_S)])
+    query, grid = "histogram_quantile(0.9, rate(lat[5m]))", hours(2.5, 0.2, 60)
+    for _ in range(2):
+        assert len(asked(p, query, grid)[1]["statements"]) >= 2
+    assert memory(p).cache.size_bytes <= 200_000
+    p.close()
+
+
 def test_one_query_asks_once(store: Store, tenant: Tenant) -> None:
     p = opened(store, tenant, fill_after=2)
     send(p, lines(range(0, HOUR_S, 10)))
