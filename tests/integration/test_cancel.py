@@ -137,7 +137,7 @@ async def test_a_query_that_times_out_has_ended(endless: Endless, series: bool) 
         ("query", {"query": "(" * 5_000 + "1" + ")" * 5_000}, "nested deeper than"),
         ("query", {"query": "+".join(["temp"] * 5_000)}, "more than 300 operators"),
         ("query", {"query": "temp" + " " * (300 << 10)}, "query is longer than"),
-        ("query", {"query": 'temp{room=~"((((a{30}){30}){30}){30})"}'}, "error parsing regexp: invalid repetition size"),
+        ("query", {"query": 'temp{room=~"((((a{30}){30}){30}){30})"}'}, "invalid repetition size"),
         ("query", {"query": "temp[1e30]"}, "parse error"),
         ("query", {"query": "temp @ 1e300"}, "out of bounds"),
         ("query", {"query": "temp", "time": "1e300"}, "invalid time value"),
