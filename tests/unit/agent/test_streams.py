@@ -57,6 +57,7 @@ def test_stream_lines(loop: TestLoop, tcp: StreamListener, got: Got) -> None:
 def test_a_large_stream(loop: TestLoop, tcp: StreamListener, got: Got) -> None:
     lines = [b"%d:1|c" % i for i in range(100_000)]
     with connect(tcp) as sock:
+        loop.until(lambda: tcp.connections)  # else all may be sent, and the client gone, before it is one
         sender = threading.Thread(target=sock.sendall, args=(b"\n".join(lines),))
         sender.start()
         loop.until(lambda: not sender.is_alive())
