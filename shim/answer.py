@@ -6,7 +6,8 @@ JSON. Neither knows the other: both know this file. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -15,6 +16,10 @@ from shim.tenancy import Tenant
 from shim.values import Annotations, Samples, Scalar, String, Vector
 
 Kind = Literal["scalar", "string", "vector", "matrix"]
+
+
+#: Is given the work in its thread, which may go on for a while after its query was given up.
+Begun = Callable[[Future[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,10 @@ class Answer:
 class Engine(Protocol):
     """Answers queries. Raises QueryError (shim/errors.py); anything else is a fault of ours."""
 
-    async def instant(self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions) -> Answer: ...
+    async def instant(
+        self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+    ) -> Answer: ...
 
-    async def range(self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions) -> Answer: ...
+    async def range(
+        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: Begun | None = None
+    ) -> Answer: ...

@@ -16,7 +16,7 @@ from typing import Any
 import promql_parser as pp
 
 from indexer.store import Store
-from shim.answer import Answer, Kind, QueryOptions
+from shim.answer import Answer, Begun, Kind, QueryOptions
 from shim.catalog import Catalog
 from shim.errors import BadData, TimedOut
 from shim.evaluate import Evaluator
@@ -81,13 +81,17 @@ class QueryEngine:
         if self._blocks is not None:
             self._blocks.close()
 
-    async def instant(self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions) -> Answer:
+    async def instant(
+        self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+    ) -> Answer:
         """The value of `query` at one time. Raises QueryError."""
-        return await self._submit(tenant, query, Grid.instant(at_ms), options, instant=True)
+        return await self._submit(tenant, query, Grid.instant(at_ms), options, begun, instant=True)
 
-    async def range(self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions) -> Answer:
+    async def range(
+        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: Begun | None = None
+    ) -> Answer:
         """The value of `query` at every point of `grid`. Raises QueryError."""
-        return await self._submit(tenant, query, grid, options, instant=False)
+        return await self._submit(tenant, query, grid, options, begun, instant=False)
 
     def plan(self, query: str, grid: Grid, options: QueryOptions) -> Planned:
         """The plan before and after the rules. Raises BadData. Reads nothing."""
@@ -104,14 +108,24 @@ class QueryEngine:
         return Planned(tree, built, apply(built, self._rules))
 
     async def _submit(
-        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, *, instant: bool
+        self,
+        tenant: Tenant,
+        query: str,
+        grid: Grid,
+        options: QueryOptions,
+        begun: Begun | None,
+        *,
+        instant: bool,
     ) -> Answer:
         reader = self._reader(tenant, options)
         work = partial(self._answer, reader, query, grid, options, instant=instant)
         loop = asyncio.get_running_loop()
+        running = self._queries.submit(work)
+        if begun is not None:
+            begun(running)
         try:
             async with asyncio.timeout(options.timeout_s):
-                return await loop.run_in_executor(self._queries, work)
+                return await asyncio.wrap_future(running)
         except TimeoutError:
             loop.run_in_executor(None, reader.cancel)
             raise TimedOut("query timed out in expression evaluation") from None

@@ -93,6 +93,7 @@ class _Run:
     read: dict[Leaf, Vector]
 
     def value(self, node: Node) -> Value:
+        self.of.leaves.reader.check_time()  # between nodes; what NumPy has begun it ends
         match node:
             case Number():
                 return Scalar(np.full(node.grid.steps, node.value))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
 
@@ -33,6 +33,10 @@ class Context:
     now_ms: Callable[[], int]
     started_ms: int
     ping: Callable[[], None]  # asks the store for a sign of life; raises StoreError
+
+    def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run `call` in the pool; whoever wants its end does not wait here."""
+        return self.pool.submit(call, *args, **kwargs)
 
     async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `call` in the pool."""

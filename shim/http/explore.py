@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -73,8 +74,10 @@ def _window(given: p.Params) -> tuple[int, int]:
 
 
 async def _ask(context: Context, call: Callable[..., T], tenant: Tenant, *args: object) -> T:
-    async with context.turns.turn(context.settings.timeout_s, tenant.org_id):
-        return await context.blocking(call, tenant, *args)
+    async with context.turns.turn(context.settings.timeout_s, tenant.org_id) as turn:
+        running = context.begin(call, tenant, *args)
+        turn.lasts(running)
+        return await asyncio.wrap_future(running)
 
 
 def _cut(context: Context, endpoint: str, found: Sequence[object], limit: int) -> web.Response:

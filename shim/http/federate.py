@@ -29,9 +29,10 @@ async def federate(request: web.Request) -> web.Response:
     at_ms = context.now_ms()
     options = QueryOptions(timeout_s=context.settings.timeout_s)
     samples: dict[Labels, str] = {}
-    async with context.turns.turn(options.timeout_s, tenant.org_id):
+    async with context.turns.turn(options.timeout_s, tenant.org_id) as turn:
         for selector in given.all("match[]"):
-            samples.update(_samples(await context.engine.instant(tenant, selector, at_ms, options)))
+            found = await context.engine.instant(tenant, selector, at_ms, options, turn.lasts)
+            samples.update(_samples(found))
     lines = [f"{series_text(labels)} {value} {at_ms}\n" for labels, value in sorted(samples.items())]
     return plain("".join(lines))
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from shim.answer import Answer, QueryOptions
+from shim.answer import Answer, Begun, QueryOptions
 from shim.errors import BadData
 from shim.http import params as p
 from shim.http.context import CONTEXT, Context
@@ -42,7 +42,12 @@ async def instant(request: web.Request) -> web.Response:
     at_ms = p.time_ms(given, "time", context.now_ms())
     options = _options(given, context, limit)
     query = given.get("query")
-    return await _run(context, tenant, options, lambda: context.engine.instant(tenant, query, at_ms, options))
+    return await _run(
+        context,
+        tenant,
+        options,
+        lambda begun: context.engine.instant(tenant, query, at_ms, options, begun),
+    )
 
 
 async def over_range(request: web.Request) -> web.Response:
@@ -53,7 +58,9 @@ async def over_range(request: web.Request) -> web.Response:
     grid = p.grid(given, context.settings.max_points)
     options = _options(given, context, limit)
     query = given.get("query")
-    return await _run(context, tenant, options, lambda: context.engine.range(tenant, query, grid, options))
+    return await _run(
+        context, tenant, options, lambda begun: context.engine.range(tenant, query, grid, options, begun)
+    )
 
 
 def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
@@ -69,13 +76,13 @@ def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
 
 
 async def _run(
-    context: Context, tenant: Tenant, options: QueryOptions, ask: Callable[[], Awaitable[Answer]]
+    context: Context, tenant: Tenant, options: QueryOptions, ask: Callable[[Begun], Awaitable[Answer]]
 ) -> web.Response:
     asked = time.perf_counter()
-    async with context.turns.turn(options.timeout_s, tenant.org_id):
+    async with context.turns.turn(options.timeout_s, tenant.org_id) as turn:
         began = time.perf_counter()
         try:
-            found = await ask()
+            found = await ask(turn.lasts)
         except BadData as e:
             raise BadData(str(e) if str(e).startswith("invalid parameter") else _PREFIX + str(e)) from None
         evaluated = time.perf_counter()

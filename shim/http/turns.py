@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any, NamedTuple
 
 from shim.errors import TimedOut
 from shim.metrics import ShimMetrics
@@ -23,11 +25,35 @@ class _Waiting(NamedTuple):
     turn: asyncio.Future[None]
 
 
+class Turn:
+    """What a query has while it may run."""
+
+    def __init__(self) -> None:
+        self._work: Future[Any] | None = None
+
+    def lasts(self, work: Future[Any]) -> None:
+        """The turn is given back when `work` has ended, though its query may be given up before."""
+        self._work = work
+
+    def ended(self, call: Callable[[], None]) -> None:
+        """Calls `call`, in the running loop, now or when the work has ended; work not begun is cancelled."""
+        work, loop = self._work, asyncio.get_running_loop()
+        if work is None or work.done() or work.cancel():
+            call()
+            return
+
+        def later(_: Future[Any]) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody wants a turn any more
+                loop.call_soon_threadsafe(call)
+
+        work.add_done_callback(later)
+
+
 class Turns:
     """At most `running` at a time; at most `waiting` more wait, and the next one is refused.
 
-    A query that ran out of time gives its turn back at once, though its thread may finish a little later:
-    the pool of threads is the harder bound.
+    A query that ran out of time is answered at once, but has its turn until its thread has ended: else who
+    asks with short timeouts would have all threads, one after the other.
     """
 
     def __init__(self, running: int, waiting: int, metrics: ShimMetrics, *, shared: bool = False) -> None:
@@ -47,7 +73,7 @@ class Turns:
         return self._taken > 0
 
     @asynccontextmanager
-    async def turn(self, timeout_s: float, org_id: int = 0) -> AsyncIterator[None]:
+    async def turn(self, timeout_s: float, org_id: int = 0) -> AsyncIterator[Turn]:
         """Waits for a turn, and holds the body to `timeout_s` from now. Raises TimedOut."""
         if timeout_s <= 0:
             raise TimedOut("query timed out in expression evaluation")
@@ -56,11 +82,12 @@ class Turns:
             async with asyncio.timeout(timeout_s):
                 await self._wait(org_id)
                 where = "expression evaluation"
+                turn = Turn()
                 try:
                     with self._metrics.in_flight.track_inprogress():
-                        yield
+                        yield turn
                 finally:
-                    self._give_back(org_id)
+                    turn.ended(partial(self._give_back, org_id))
         except TimeoutError:
             raise TimedOut(f"query timed out in {where}") from None
 

@@ -133,6 +133,10 @@ class Reader:
             raise TimedOut("query timed out in expression evaluation")
         return left_s
 
+    def check_time(self) -> None:
+        """Raises TimedOut past the deadline, or when nobody waits any more."""
+        self._left_s()
+
     def cancel(self) -> None:
         """Nobody waits any more: what runs is ended, and nothing more begins. Never raises StoreError."""
         self.deadline_s = -math.inf

@@ -1,0 +1,36 @@
+"""The evaluation of a plan stops where nobody waits for it any more."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from indexer.store import Store
+from shim.errors import TimedOut
+from shim.evaluate import Evaluator
+from shim.grid import Grid
+from shim.plan.build import build
+from shim.plan.nodes import Context
+from shim.promql.parse import parse
+from shim.read.leaves import Leaves
+from shim.read.reader import Reader
+from shim.read.windows import Limits
+from shim.tenancy import Tenant
+from shim.values import Annotations, Scalar
+
+
+def test_no_node_begins_past_the_deadline(store: Store) -> None:
+    """What reads nothing has a deadline, too: it was looked at before statements alone."""
+    reader = Reader(store, Tenant(1, 1), Limits(settled_s=None), 1_000, 1_000, time.monotonic() + 30)
+    plan = build(parse("1 + 2"), Context(Grid.instant(0), 300_000))
+    with ThreadPoolExecutor(1) as pool:
+        evaluator = Evaluator(
+            Leaves(reader, lambda *_: pytest.fail("reads"), Annotations()), Annotations(), pool
+        )
+        assert isinstance(found := evaluator.run(plan), Scalar)
+        assert found.values.tolist() == [3.0]
+        reader.cancel()
+        with pytest.raises(TimedOut):
+            evaluator.run(plan)
