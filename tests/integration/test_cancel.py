@@ -90,10 +90,18 @@ class Endless(Store):
     series = False
 
     def fetch(self, sql: str, dtype: npt.DTypeLike, parameters: Any = None) -> npt.NDArray[np.void]:
+        return super().fetch(self._endless(sql), dtype, parameters)
+
+    def columns(
+        self, sql: str, dtype: npt.DTypeLike, parameters: Any = None
+    ) -> dict[str, npt.NDArray[np.void]]:
+        return super().columns(self._endless(sql), dtype, parameters)
+
+    def _endless(self, sql: str) -> str:
         tag = sql.find("/*")  # what belongs to a query has one
         if tag >= 0 and ("FROM series" in sql) is self.series:
-            sql = "SELECT number FROM system.numbers WHERE sipHash64(number) = 1 " + sql[tag:]
-        return super().fetch(sql, dtype, parameters)
+            return "SELECT number FROM system.numbers WHERE sipHash64(number) = 1 " + sql[tag:]
+        return sql
 
 
 @pytest.fixture
