@@ -170,7 +170,8 @@ class _Run:
             raise BadData(f"expected type scalar in aggregation parameter of {node.op}")
         grouping = node.grouping
         notes = self.of.notes.at(node.place)
-        return aggregate(node.op, vector, grouping.labels, grouping.without, param, notes)
+        check = self.of.leaves.reader.check_cells
+        return aggregate(node.op, vector, grouping.labels, grouping.without, param, notes, check)
 
 
 def _leaves_of(node: Node) -> Iterator[Leaf]:

@@ -61,7 +61,7 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_points: Positive = 11_000
     #: Series one selector may select.
     max_series: Positive = 100_000
-    #: Samples (points of arrays) one query may hold in memory at a time.
+    #: Samples (points of arrays) that what one query reads may be together, and each array made of it alone.
     max_samples: Positive = 50_000_000
     #: The longest a query may take, in seconds; a request may ask for less.
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=DAY_S)] = 120.0

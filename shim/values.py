@@ -76,6 +76,12 @@ class Vector:
     def empty(steps: int) -> Vector:
         return Vector(steps, (), np.zeros((0, steps)), np.zeros((0, steps), dtype=bool))
 
+    @property
+    def cells(self) -> int:
+        """Numbers that it holds."""
+        buckets = sum(h.positive.counts.size + h.negative.counts.size for h in self.histograms)
+        return self.values.size + buckets + 3 * self.steps * len(self.histograms)
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:

@@ -45,8 +45,10 @@ def aggregate(
     without: bool,
     param: Scalar | String | None,
     notes: Annotations,
+    check_cells: Callable[[int], None] | None = None,
 ) -> Vector:
-    """One aggregation at every step; `param` is k, q or the label of count_values.
+    """One aggregation at every step; `param` is k, q or the label of count_values. `check_cells` refuses
+    results that are too large: only count_values can make more than it was given.
 
     Raises BadData for a missing parameter, Unsupported for an operator not built, ExecutionError for a
     parameter Prometheus refuses.
@@ -54,7 +56,7 @@ def aggregate(
     if op == "count_values":
         if not isinstance(param, String):
             raise BadData("count_values needs a string: the label's name")
-        return merged(count_values(vector, grouping, without, param.text))
+        return merged(count_values(vector, grouping, without, param.text, check_cells))
     groups = grouped(vector, grouping, without)
     if op == "sum":
         return without_empty_rows(sum_with_sets(groups, notes))

@@ -44,7 +44,12 @@ class Leaves:
     notes: Annotations
 
     def read(self, leaf: Select | SampleTimes | RangeCall | Merged, args: Sequence[Value]) -> Vector:
-        """The leaf's value; of one step where `@` fixes it. Raises QueryError."""
+        """The leaf's value; of one step where `@` fixes it. Held to the query's end. Raises QueryError."""
+        found = self._read(leaf, args)
+        self.reader.hold(found.cells)
+        return found
+
+    def _read(self, leaf: Select | SampleTimes | RangeCall | Merged, args: Sequence[Value]) -> Vector:
         match leaf:
             case Select():
                 parts = self._parts(leaf.matchers, leaf.read_at, leaf.back_ms)

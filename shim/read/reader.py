@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 import uuid
 from collections import Counter
@@ -70,6 +71,8 @@ class Reader:
     statements: list[Statement] = field(default_factory=list)
     snapped_to_s: set[int] = field(default_factory=set)  # rollups taken because retention dropped finer ones
     tag: str = field(default_factory=lambda: uuid.uuid4().hex)  # stands in every statement
+    _held: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def fetch(
         self,
@@ -150,6 +153,12 @@ class Reader:
                 "query processing would load too many samples into memory: "
                 f"{count} values, at most {self.max_cells}"
             )
+
+    def hold(self, count: int) -> None:
+        """So many values more stay in memory to the query's end. Raises ExecutionError as `check_cells`."""
+        with self._lock:
+            self._held += count
+            self.check_cells(self._held)
 
     def windows(self, ends: Grid, window_ms: int | None, lookback_ms: int) -> Reading:
         """`plan_windows` within the limits, and a note of windows that only coarser rollups still hold."""

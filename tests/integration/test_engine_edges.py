@@ -305,6 +305,25 @@ def test_huge_answers_are_refused(p: Pipeline) -> None:
         assert list(small.instant("increase(days[1m])", NOW_S).values()) != []
 
 
+def test_what_a_query_reads_is_bounded_as_a_whole(p: Pipeline) -> None:
+    """Each selector alone is small; the same one twice is read once."""
+    with other(p, max_samples=100) as small:
+        points = 60
+        start_s = NOW_S - (points - 1) * 600
+        for query in ("level", "level - level"):
+            assert small.range(query, start_s, NOW_S, 600)
+        with pytest.raises(ExecutionError, match="120 values, at most 100"):
+            small.range("level - level offset 1m", start_s, NOW_S, 600)
+
+
+def test_values_that_are_never_the_same_are_bounded(p: Pipeline) -> None:
+    """count_values: as many series as values, each of all steps."""
+    with other(p, max_samples=100) as small:
+        assert small.range('count_values("v", vector(1))', NOW_S - 50 * 600, NOW_S, 600)
+        with pytest.raises(ExecutionError, match="121 values, at most 100"):
+            small.range('count_values("v", vector(time()))', NOW_S - 10 * 600, NOW_S, 600)
+
+
 @pytest.mark.parametrize("query", ["max_over_time(vector(1)[100y:1ms])", "count_over_time(nothing[100y:1s])"])
 def test_endless_subqueries_are_refused(p: Pipeline, query: str) -> None:
     with pytest.raises(ExecutionError, match=r"subquery of \d+ steps: at most 1000000 are evaluated"):

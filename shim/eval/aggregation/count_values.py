@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,38 +14,88 @@ from shim.eval.histogram.buckets import CLOSED, OPEN_LEFT, BucketTable, bucket_t
 from shim.eval.texts import format_float, quote
 from shim.labels import Labels
 from shim.promql.escapes import is_label_name, quoted
-from shim.values import Bools, Floats, Histogram, Vector
+from shim.values import Bools, Floats, Histogram, Ints, Vector
 
 
-def count_values(vector: Vector, grouping: Collection[str], without: bool, label: str) -> Vector:
-    """One series per group and value; the value stands in `label`, which may be one of the grouping's."""
+def count_values(
+    vector: Vector,
+    grouping: Collection[str],
+    without: bool,
+    label: str,
+    check_cells: Callable[[int], None] | None = None,
+) -> Vector:
+    """One series per group and value; the value stands in `label`, which may be one of the grouping's.
+
+    `check_cells` is asked whether so many numbers may be held: of values that are never the same there are
+    as many series as points.
+    """
     if not is_label_name(label):
         raise ExecutionError(f"invalid label name {quoted(quote(label))}")
-    counts: dict[Labels, Floats] = {}
-
-    def add(labels: Labels, text: str, where: Bools) -> None:
-        named = lbl.make({**dict(labels), label: text})
-        kept = group_labels(named, wanted, without)
-        counts.setdefault(kept, np.zeros(vector.steps))[where] += 1
-
+    points = _points(vector)
     # The label belongs to the result, whatever `by` says.
     wanted = set(grouping) if without else {*grouping, label}
-    for i, labels in enumerate(vector.labels):
-        for text, where in _float_texts(vector.values[i], vector.present[i]):
-            add(labels, text, where)
-    for labels, histogram in zip(vector.histogram_labels, vector.histograms, strict=True):
+    owner, groups = _groups([*vector.labels, *vector.histogram_labels], wanted, without, label)
+    values = len(points.texts)
+    rows, at = np.unique(owner[points.rows] * values + points.codes, return_inverse=True)
+    if check_cells is not None:
+        check_cells(len(rows) * vector.steps)
+    counts = np.bincount(at * vector.steps + points.steps, minlength=len(rows) * vector.steps)
+    named = [groups[key // values].named(points.texts[key % values]) for key in rows.tolist()]
+    out: dict[Labels, int] = {}
+    into = np.array([out.setdefault(labels, len(out)) for labels in named], dtype=np.int64)
+    found = counts.reshape(len(rows), vector.steps).astype(np.float64)
+    if len(out) < len(rows):  # where the grouping takes the label away
+        found, apart = np.zeros((len(out), vector.steps)), found
+        np.add.at(found, into, apart)
+    return Vector(vector.steps, list(out), found, found > 0)
+
+
+class _Points(NamedTuple):
+    """Every value there is: whose (rows of floats, and behind them of histograms), when, and which text."""
+
+    rows: Ints
+    steps: Ints
+    codes: Ints
+    texts: list[str]
+
+
+def _points(vector: Vector) -> _Points:
+    rows, steps = np.nonzero(vector.present)
+    values = vector.values[rows, steps]
+    # By their bits: -0 is another text than 0, and a NaN the same as any other.
+    bits, codes = np.unique(np.where(np.isnan(values), np.nan, values).view(np.uint64), return_inverse=True)
+    numbers: dict[str, int] = {}
+    for value in bits.view(np.float64).tolist():
+        numbers.setdefault(format_float(value), len(numbers))
+    found = [(rows, steps, codes.ravel())]
+    for row, histogram in enumerate(vector.histograms, start=len(vector.labels)):
         for text, where in _histogram_texts(histogram):
-            add(labels, text, where)
-    if not counts:
-        return Vector.empty(vector.steps)
-    values = np.array(list(counts.values()))
-    return Vector(vector.steps, list(counts), values, values > 0)
+            at = np.flatnonzero(where)
+            number = numbers.setdefault(text, len(numbers))
+            found.append((np.full(len(at), row), at, np.full(len(at), number)))
+    whose, when, what = (np.concatenate(column) for column in zip(*found, strict=True))
+    return _Points(whose, when, what, list(numbers))
 
 
-def _float_texts(values: Floats, present: Bools) -> Iterator[tuple[str, Bools]]:
-    for value in np.unique(values[present]):
-        same = np.isnan(values) if np.isnan(value) else values == value
-        yield format_float(float(value)), same & present
+class _Group(NamedTuple):
+    rest: Labels
+    label: str  # "" where the grouping takes it away
+
+    def named(self, text: str) -> Labels:
+        return lbl.make((*self.rest, (self.label, text))) if self.label else self.rest
+
+
+def _groups(
+    labels: Sequence[Labels], grouping: Collection[str], without: bool, label: str
+) -> tuple[Ints, list[_Group]]:
+    """The group of each row, but for the value's label."""
+    groups: dict[_Group, int] = {}
+    owner = []
+    for one in labels:
+        kept = group_labels(lbl.make({**dict(one), label: "?"}), grouping, without)
+        rest = lbl.without(kept, {label})
+        owner.append(groups.setdefault(_Group(rest, label if len(rest) < len(kept) else ""), len(groups)))
+    return np.array(owner, dtype=np.int64), list(groups)
 
 
 def _histogram_texts(h: Histogram) -> Iterator[tuple[str, Bools]]:

@@ -59,6 +59,15 @@ def test_cells_are_bounded_before_they_are_made(store: Store) -> None:
         one.check_cells(1_001)
 
 
+def test_what_is_held_is_bounded_together(store: Store) -> None:
+    one = reader(store)
+    one.hold(600)
+    one.hold(400)
+    with pytest.raises(ExecutionError, match="1001 values, at most 1000"):
+        one.hold(1)
+    one.check_cells(1_000)
+
+
 def test_past_the_deadline_nothing_is_asked(store: Store) -> None:
     one = reader(store, left_s=-1)
     with pytest.raises(TimedOut, match="query timed out in expression evaluation"):
