@@ -29,6 +29,11 @@ CONTENT_TYPE: Final = "application/x-meterhouse-frame"
 #: A frame that would unpack to more than this is refused before it is unpacked.
 MAX_FRAME_BYTES: Final = 64 << 20
 BUCKET_SECONDS: Final = 10
+#: With zstd's own checksum: a body that changed on its way is refused instead of stored.
+_COMPRESSION: Final[Mapping[int, int]] = {
+    zstd.CompressionParameter.compression_level: 1,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
 
 
 class FrameError(ValueError):
@@ -164,7 +169,7 @@ _WIDTHS: Final[dict[type[msgspec.Struct], Mapping[str, int]]] = {
 
 def encode(frame: Frame) -> bytes:
     """The compressed bytes of a frame."""
-    return zstd.compress(_encoder.encode(frame), level=1)
+    return zstd.compress(_encoder.encode(frame), options=_COMPRESSION)
 
 
 def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:

@@ -122,6 +122,19 @@ def test_every_prefix_is_refused() -> None:
             decode(whole[:end])
 
 
+def test_no_bit_can_change_on_the_way() -> None:
+    """A changed bit is refused, or means nothing (zstd's window size)."""
+    whole, refused = encode(frame()), 0
+    for bit in range(8 * len(whole)):
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        try:
+            assert decode(bytes(changed)) == frame()
+        except FrameError:
+            refused += 1
+    assert refused > 8 * len(whole) - 16
+
+
 def test_a_bomb_is_refused_before_it_unpacks() -> None:
     with pytest.raises(FrameError, match="more than 1000 bytes"):
         decode(zstd.compress(bytes(50_000_000)), max_bytes=1_000)
