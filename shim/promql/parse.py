@@ -78,8 +78,9 @@ def _resolved(text: str, during: During | None) -> str | None:
 
 
 def worded(text: str, error: BadData, during: During | None = None) -> BadData:
-    """The error that Prometheus gives for a query we refuse with `error`."""
-    return BadData(complaint(text, during) or str(error))
+    """The error that Prometheus gives for a query we refuse with `error`; itself where Prometheus has none."""
+    complained = complaint(text, during)
+    return BadData(complained) if complained else error
 
 
 def _parsed(text: str) -> pp.Expr:

@@ -9,7 +9,7 @@ import pytest
 
 from indexer.schema import Retention, migrate
 from indexer.store import open_store
-from shim.errors import ExecutionError, Unsupported
+from shim.errors import BadData, ExecutionError
 from shim.labels import make
 from tests.support.pipeline import Pipeline
 
@@ -43,13 +43,25 @@ def p(chdb_path: Path) -> Iterator[Pipeline]:
     pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
     pipeline.send(lines())
     yield pipeline
-    off = Pipeline.open(store, NOW_S * 1000, retention=KEPT, experimental=False)
-    with pytest.raises(Unsupported, match="not enabled"):
-        off.instant("info(load)", NOW_S)
-    for one in (pipeline, off):
-        one.close()
+    pipeline.close()
     store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
     store.close()
+
+
+@pytest.fixture(scope="module")
+def off(p: Pipeline) -> Iterator[Pipeline]:
+    """The same data, with what is experimental turned off."""
+    pipeline = Pipeline.open(p.store, NOW_S * 1000, retention=KEPT, experimental=False)
+    yield pipeline
+    pipeline.close()
+
+
+@pytest.mark.parametrize(
+    "query", ["info(load)", "left + fill (0) right", "load[5m] anchored", "rate(jobs[step()])"]
+)
+def test_what_is_experimental_can_be_turned_off(off: Pipeline, query: str) -> None:
+    with pytest.raises(BadData, match=r"parse error: .*(not enabled|unexpected)"):
+        off.instant(query, NOW_S)
 
 
 def test_fill(p: Pipeline) -> None:
