@@ -78,7 +78,7 @@ def _resolved(text: str, during: During | None) -> str | None:
 
 
 def worded(text: str, error: BadData, during: During | None = None) -> BadData:
-    """The error that Prometheus gives for a query we refuse with `error`; itself where Prometheus has none."""
+    """The error that Prometheus gives for a query we refuse with `error`; itself where it gives none."""
     complained = complaint(text, during)
     return BadData(complained) if complained else error
 
