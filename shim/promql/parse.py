@@ -31,6 +31,8 @@ _OPERATOR: Final = re.compile(r"[-+*/%^]|[<>=!]=?|\b(?:and|or|unless|atan2)\b", 
 _BRACKET: Final = re.compile(r"[(\[{]|[)\]}]")
 _BRACES: Final = re.compile(r"\{[^{}]*\}")
 _UNARY_PLUS: Final = re.compile(r"(?:\A|[-+*/%^(,=<>]|\b(?:and|or|unless|atan2|bool))\s*\+", re.IGNORECASE)
+#: A duration that may be longer than Prometheus' 292 years, which the parser takes and Python cannot hold.
+_LONG: Final = re.compile(r"(?:\boffset\b|[\[:])[-+(\s]*(?:[\w.]{6}|[\w.]*[exy])", re.IGNORECASE)
 #: The parser keeps no time before 1970: it panics on some ways of asking for one, and says 0 on others. What
 #: rewrite.py has left of them is no number.
 _BEFORE_1970: Final = re.compile(r'@(?:\s|"")*-')
@@ -64,8 +66,9 @@ def parse(text: str, during: During | None = None) -> pp.Expr:
         if known is None:
             raise worded(text, e, during) from None
         return _parsed(rewrite.rewritten(escapes.joined(known)))
-    if _UNARY_PLUS.search(text) and (found := complaint(text)):
-        raise BadData(found)  # the parser forgets the sign, so that `+"a"` is a string to it
+    # The parser forgets the sign of `+"a"`, which is a string to it then.
+    if (_UNARY_PLUS.search(text) or _LONG.search(text)) and (found := complaint(text, during)):
+        raise BadData(found)
     return tree
 
 

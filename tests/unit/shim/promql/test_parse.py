@@ -47,6 +47,23 @@ def test_errors_are_prometheus_own(text: str, message: str) -> None:
     assert refused(text) == message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x[300y]", "x[15251w]", "x[5m:106752d]", "x offset 99999999y500ms", "x offset -1e15", "x[1e18]",
+        "x[9.3e9]", "sum_over_time(x[5m:10000000000000])", "x[5m] offset 0xffffffffffff", "x[ 2562048h]",
+    ],
+)  # fmt: skip
+def test_durations_beyond_292_years_are_refused(text: str) -> None:
+    """The parser takes them, and Python's timedelta does not."""
+    assert refused(text).endswith(": parse error: duration out of range")
+
+
+def test_durations_of_292_years_are_taken() -> None:
+    for text in ("x[292y]", "x[15250w]", "x offset -106751d", "x[9.2e9]"):
+        parse(text)
+
+
 @pytest.mark.parametrize("text", ["x @ -1", "x @-0.5", "rate(x[5m] @ # why\n -1e9)", "x[5m:] @ \t-3"])
 def test_times_before_1970_are_not_taken_for_1970(text: str) -> None:
     """The parser says 0 for them."""
