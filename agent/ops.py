@@ -20,6 +20,8 @@ from agent.metrics import CONTENT_TYPE
 _TIMEOUT_S: Final = 10.0
 _LINE_BYTES: Final = 8_192
 _MOST_HEADERS: Final = 100
+#: Connections at the same time, each with a thread; one more is closed at once.
+MOST_CONNECTIONS: Final = 64
 _STATUS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Unready"}
 
 Answer = tuple[int, str, bytes]  # status, type, body
@@ -42,11 +44,9 @@ class OpsServer:
             "/healthz": lambda: (200, "text/plain", b"ok\n"),
             "/readyz": lambda: _ready(unready()),
         }
-        self._server = ThreadingTCPServer(("", 0), partial(_Handler, answers), bind_and_activate=False)
+        self._server = _Server(("", 0), partial(_Handler, answers), bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = sock
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
         self._thread = threading.Thread(target=self._server.serve_forever, name="ops", daemon=True)
         self._thread.start()
 
@@ -59,6 +59,26 @@ class OpsServer:
 
 def _ready(reason: str) -> Answer:
     return (503, "text/plain", f"{reason}\n".encode()) if reason else (200, "text/plain", b"ready\n")
+
+
+class _Server(ThreadingTCPServer):
+    """A thread a connection, and only so many."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        super().__init__(*args, **named)
+
+    def verify_request(self, *_: Any) -> bool:
+        return self._free.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
 
 class _Handler(StreamRequestHandler):

@@ -15,12 +15,12 @@ from agent.line import Head, Kind, Limits, Reason
 from agent.logs import Log
 from agent.mapping_file import parse
 from agent.metrics import FAMILIES, Sources, exposition
-from agent.ops import OpsServer
+from agent.ops import MOST_CONNECTIONS, OpsServer
 from agent.python_core import PythonCore
 from agent.relay import NotSent, Relayed
 from agent.settings import AgentSettings, Aggregate, Forward
 from agent.spool import Parcel, Spool
-from tests.unit.agent.conftest import FakeIndexer, get
+from tests.unit.agent.conftest import FakeIndexer, get, wait_until
 
 T = 1_700_000_000_000
 
@@ -188,6 +188,26 @@ def test_ops_pages() -> None:
         pytest.raises(AddressError, match=r"agent\.ops"),
     ):
         OpsServer(server.address, lambda: b"", lambda: "")
+
+
+def test_silent_connections_are_bounded_and_their_places_come_back() -> None:
+    server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: "")
+    try:
+        with contextlib.ExitStack() as silent:
+            for _ in range(MOST_CONNECTIONS):
+                silent.enter_context(socket.create_connection(split("", server.address)))
+            with socket.create_connection(split("", server.address), timeout=5) as one_more:
+                assert one_more.recv(1) == b"", "closed at once"
+        wait_until(lambda: answers(f"http://{server.address}"), "a page is answered again")
+    finally:
+        server.stop()
+
+
+def answers(url: str) -> bool:
+    try:
+        return get(f"{url}/healthz") == (200, "ok\n")
+    except OSError:  # refused
+        return False
 
 
 def test_sent_numbers(indexer: FakeIndexer) -> None:
