@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,65 +15,51 @@ class ShimMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        r = self.registry
-        self.requests = Counter(
-            "meterhouse_shim_requests", "Requests by endpoint and status.", ["endpoint", "status"], registry=r
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        self.requests = counter(
+            "meterhouse_shim_requests", "Requests by endpoint and status.", ["endpoint", "status"]
         )
         self.request_seconds = Histogram(
             "meterhouse_shim_request_seconds",
             "Time to answer a request.",
             ["endpoint"],
             buckets=_SECONDS,
-            registry=r,
+            registry=self.registry,
         )
-        self.errors = Counter(
-            "meterhouse_shim_errors", "Failed requests by Prometheus' errorType.", ["error_type"], registry=r
+        self.errors = counter(
+            "meterhouse_shim_errors", "Failed requests by Prometheus' errorType.", ["error_type"]
         )
-        self.refused = Counter(
-            "meterhouse_shim_refused", "Requests not even tried, by reason.", ["reason"], registry=r
+        self.refused = counter("meterhouse_shim_refused", "Requests not even tried, by reason.", ["reason"])
+        self.truncated = counter(
+            "meterhouse_shim_truncated", "Answers cut by their limit parameter.", ["endpoint"]
         )
-        self.truncated = Counter(
-            "meterhouse_shim_truncated", "Answers cut by their limit parameter.", ["endpoint"], registry=r
-        )
-        self.in_flight = Gauge("meterhouse_shim_queries_running", "Queries worked on now.", registry=r)
-        self.waiting = Gauge(
-            "meterhouse_shim_queries_waiting", "Queries that wait for their turn.", registry=r
-        )
-        self.answer_bytes = Counter(
-            "meterhouse_shim_answer_bytes", "Bytes of JSON before compression.", registry=r
-        )
-        self.catalog_lookups = Counter(
+        self.in_flight = gauge("meterhouse_shim_queries_running", "Queries worked on now.")
+        self.waiting = gauge("meterhouse_shim_queries_waiting", "Queries that wait for their turn.")
+        self.answer_bytes = counter("meterhouse_shim_answer_bytes", "Bytes of JSON before compression.")
+        self.catalog_lookups = counter(
             "meterhouse_shim_catalog_lookups",
             "Look-ups of series, by where the answer came from.",
             ["source"],
-            registry=r,
         )
-        self.catalog_evictions = Counter(
+        self.catalog_evictions = counter(
             "meterhouse_shim_catalog_evictions",
             "Entries dropped from a cache of the catalog because it was full.",
             ["cache"],
-            registry=r,
         )
-        self.catalog_series = Gauge(
-            "meterhouse_shim_catalog_series", "Series whose labels are in memory.", registry=r
-        )
-        self.name_collisions = Counter(
+        self.catalog_series = gauge("meterhouse_shim_catalog_series", "Series whose labels are in memory.")
+        self.name_collisions = counter(
             "meterhouse_shim_name_collisions",
             "Series left out of a look-up because another has the same shown name and labels.",
-            registry=r,
         )
-        self.block_lookups = Counter(
-            "meterhouse_shim_block_lookups", "Blocks of cells that readings wanted.", ["result"], registry=r
+        self.block_lookups = counter(
+            "meterhouse_shim_block_lookups", "Blocks of cells that readings wanted.", ["result"]
         )
-        self.block_fills = Counter(
+        self.block_fills = counter(
             "meterhouse_shim_block_fills",
             "Blocks that were to be read into memory, by what became of it.",
             ["outcome"],
-            registry=r,
         )
-        self.blocks_dropped = Counter(
-            "meterhouse_shim_blocks_dropped", "Blocks taken out of memory.", ["reason"], registry=r
+        self.blocks_dropped = counter(
+            "meterhouse_shim_blocks_dropped", "Blocks taken out of memory.", ["reason"]
         )
-        self.block_bytes = Gauge(
-            "meterhouse_shim_block_bytes", "Memory that blocks of cells take.", registry=r
-        )
+        self.block_bytes = gauge("meterhouse_shim_block_bytes", "Memory that blocks of cells take.")

@@ -108,8 +108,8 @@ class Catalog:
 
     def look_again(self, look: Look) -> None:
         """Make a look-up before anybody asks for it. Raises as `select` does."""
-        if len(self._unasked) < self._settings.catalog.cache_selections:
-            self._unasked.add(look)
+        self._unasked.intersection_update(self._selections.keys())  # what is held is bounded
+        self._unasked.add(look)
         self._select(look)
 
     def pick(

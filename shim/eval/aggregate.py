@@ -13,7 +13,7 @@ from shim.eval.aggregation import counts, extremes, quantiles, ranks, spread, su
 from shim.eval.aggregation.count_values import count_values
 from shim.eval.aggregation.sets import sum_with_sets
 from shim.eval.grouping import Groups, grouped
-from shim.eval.merge import merged, without_empty_rows
+from shim.eval.merge import without_empty_rows
 from shim.values import Annotations, Scalar, String, Vector
 
 Plain = Callable[[Groups, Annotations], Vector]
@@ -56,7 +56,7 @@ def aggregate(
     if op == "count_values":
         if not isinstance(param, String):
             raise BadData("count_values needs a string: the label's name")
-        return merged(count_values(vector, grouping, without, param.text, check_cells))
+        return count_values(vector, grouping, without, param.text, check_cells)
     groups = grouped(vector, grouping, without)
     if op == "sum":
         return without_empty_rows(sum_with_sets(groups, notes))

@@ -28,6 +28,8 @@ AGGREGATIONS: Final = frozenset({
     "quantile", "limitk", "limit_ratio",
 })  # fmt: skip
 PREPROCESSORS: Final = frozenset({"start", "end", "step", "range"})
+#: What may be called inside a duration.
+OF_DURATIONS: Final = frozenset({"step", "range", "min", "max", "min_of", "max_of"})
 KEYWORDS: Final = frozenset({
     "offset", "smoothed", "anchored", "by", "without", "on", "ignoring", "group_left", "group_right", "fill",
     "fill_left", "fill_right", "bool",
@@ -194,7 +196,7 @@ class Lexer:
         found = _LETTERS.match(self._text, self._at)
         assert found is not None
         word = found[0].lower()
-        if word not in ("step", "range", "min", "max", "min_of", "max_of"):
+        if word not in OF_DURATIONS:
             return None
         self._duration = True
         return self._item(word, len(word))

@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import promql_parser as pp
 
+from shim.promql.lexer import OF_DURATIONS, PREPROCESSORS
 from shim.promql.tokens import CLOSING, tokens
 from shim.values import Place
 
 _WITH_LABELS: Final = frozenset(
     {"on", "ignoring", "group_left", "group_right", "fill", "fill_left", "fill_right"}
 )
-_OF_THE_QUERY: Final = frozenset({"start", "end", "step", "range", "min", "max", "min_of", "max_of"})
+_CALLED: Final = PREPROCESSORS | OF_DURATIONS
 _GROUPING: Final = frozenset({"by", "without"})
 
 
@@ -144,7 +145,7 @@ class _Walk:
                     self._next()
                     while self._peek() in ("+", "-"):
                         self._next()
-                    if self._peek() == "(" or self._next().lower() in _OF_THE_QUERY:
+                    if self._peek() == "(" or self._next().lower() in _CALLED:
                         self._skip("(")
                 case _:
                     return

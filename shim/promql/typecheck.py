@@ -12,6 +12,7 @@ from typing import Final
 
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.functions.signature import UNBOUNDED, Type
+from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.eval.texts import quote
 from shim.matching import Matcher, MatchOp
 from shim.plan import supported
@@ -19,11 +20,6 @@ from shim.promql.lexer import COMPARISONS, SET_OPERATORS, ComplaintError, Item
 
 _SHOWN: Final = {"vector": "instant vector", "matrix": "range vector", "scalar": "scalar", "string": "string"}
 _OPERANDS: Final = ("scalar", "vector")
-_RANGED: Final[dict[str, tuple[Type, ...]]] = {
-    "quantile_over_time": ("scalar", "matrix"),
-    "predict_linear": ("matrix", "scalar"),
-    "double_exponential_smoothing": ("matrix", "scalar", "scalar"),
-}
 
 
 @dataclass(slots=True)
@@ -124,7 +120,8 @@ def _signature(name: str) -> tuple[Sequence[Type], int, Type]:
         return (), 0, "scalar"
     if name in FUNCTIONS:
         return FUNCTIONS[name].args, FUNCTIONS[name].optional, FUNCTIONS[name].returns
-    return _RANGED.get(name, ("matrix",)), 0, "vector"
+    ranged = RANGE_FUNCTIONS.get(name)  # those that the planner builds out of others take nothing else
+    return ranged.args if ranged else ("matrix",), 0, "vector"
 
 
 def type_of(node: Node) -> Type:

@@ -12,7 +12,6 @@ compared within a factor.
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import shutil
@@ -29,7 +28,7 @@ from agent.frame import Distributions, Frame, Gauges, Series, Sets, encode
 from agent.sketch import EDGES, PER_OCTAVE
 from tests.bench.indexer_rows import START_S
 from tests.bench.peer_servers import BUCKET_S, Family, Load, Peers, Query
-from tests.bench.peers import compare, first, table, warm
+from tests.bench.peers import compare, first, parser_of_peers, table, warm
 
 _HOSTS: Final = 50
 _CORES: Final = 4
@@ -190,7 +189,7 @@ def _sets(users: npt.NDArray[np.uint64], start_s: int, first: int) -> Sets:
 
 
 def main() -> None:
-    args = _arguments()
+    args = parser_of_peers().parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     ).stdout.strip()
@@ -220,16 +219,6 @@ def main() -> None:
                 table("First after a restart", asked, first(peers, asked, args.cold))
         finally:
             peers.clear()
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--hours", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cold", type=int, default=2, help="restarts, 0 for none")
-    parser.add_argument("--victoria-metrics", default="victoria-metrics")
-    parser.add_argument("--only", default="", help="queries that contain this")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -206,15 +206,21 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = parser_of_peers()
     parser.add_argument("--series", type=int, default=1_000)
+    parser.add_argument("--requests", type=int, default=200)
+    return parser.parse_args()
+
+
+def parser_of_peers() -> argparse.ArgumentParser:
+    """What every bench beside peers can be told."""
+    parser = argparse.ArgumentParser()
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--cold", type=int, default=2, help="restarts, 0 for none")
     parser.add_argument("--victoria-metrics", default="victoria-metrics")
     parser.add_argument("--only", default="", help="queries that contain this")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

@@ -15,15 +15,17 @@ from indexer.store import Store, open_store
 from indexer.written import Written
 from shim.answer import QueryOptions
 from shim.catalog import Catalog
+from shim.catalog.types import Days, Look
 from shim.engine import QueryEngine
 from shim.grid import Grid
+from shim.matching import Matcher
 from shim.metrics import ShimMetrics
 from shim.read.blocks.block import Source, places
 from shim.read.blocks.memory import BlockMemory
 from shim.recent import Recent, load, save
-from shim.settings import CacheSettings, ShimSettings
+from shim.settings import CacheSettings, CatalogSettings, ShimSettings
 from shim.tenancy import Tenant
-from shim.warm import Warmer
+from shim.warm import MOST_LOOKS, Warmer
 from tests.support.pipeline import Pipeline
 
 NOW_S: Final = 20_400 * 86_400
@@ -58,7 +60,7 @@ class Process:
     ) -> None:
         settings = ShimSettings(settle_s=0.0, retention=KEPT, cache=CacheSettings(fill_after=1))
         self.metrics = ShimMetrics()
-        catalog = Catalog(store, settings, lambda: 1, self.metrics)
+        self.catalog = catalog = Catalog(store, settings, lambda: 1, self.metrics)
         self.blocks = BlockMemory(store, settings.cache, KEPT, Written(), self.metrics)
         self.engine = QueryEngine(store, catalog, settings, now_s=lambda: float(NOW_S), blocks=self.blocks)
         self.warmer = Warmer(catalog, self.blocks, path, within_s, busy)
@@ -188,6 +190,31 @@ async def test_what_is_gone_is_no_trouble(store: Store, tmp_path: Path) -> None:
         p.warmer.run(None)
         assert p.counted("block_fills", outcome="failed") == 1
         assert p.blocks.cache.lacks(found.places) == []
+
+
+async def test_so_many_look_ups_are_made_again_the_latest_of_them(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "recent.json"
+    days = Days(NOW_S // 86_400 - 1, NOW_S // 86_400)
+    looks = [Look(TENANT, (Matcher("n", "=", f"{i}"),), days) for i in range(MOST_LOOKS + 3)]
+    save(path, Recent(looks=tuple(looks)))
+    with process(store, path) as p:
+        p.warmer.run(None)
+        assert p.counted("catalog_lookups", source="store") == MOST_LOOKS
+        p.catalog.look_again(looks[-1])
+        assert p.counted("catalog_lookups", source="memory") == 1
+        assert p.catalog.looked_up() == []
+
+
+async def test_what_is_looked_up_again_is_bounded_by_what_is_kept(store: Store) -> None:
+    few = ShimSettings(retention=KEPT, catalog=CatalogSettings(cache_selections=3))
+    catalog = Catalog(store, few, lambda: 1, ShimMetrics())
+    days = Days(NOW_S // 86_400, NOW_S // 86_400)
+    looks = [Look(TENANT, (Matcher("n", "=", f"{i}"),), days) for i in range(9)]
+    for look in looks:
+        catalog.look_again(look)
+    assert catalog.looked_up() == []
+    catalog.select(TENANT, looks[-1].matchers, NOW_S * 1000, NOW_S * 1000)
+    assert catalog.looked_up() == looks[-1:]
 
 
 async def test_a_file_that_cannot_be_written_is_said(

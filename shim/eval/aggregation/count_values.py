@@ -34,20 +34,18 @@ def count_values(
     points = _points(vector)
     # The label belongs to the result, whatever `by` says.
     wanted = set(grouping) if without else {*grouping, label}
-    owner, groups = _groups([*vector.labels, *vector.histogram_labels], wanted, without, label)
-    values = len(points.texts)
-    rows, at = np.unique(owner[points.rows] * values + points.codes, return_inverse=True)
+    told = not without or label not in {*wanted, lbl.NAME}
+    owner, rests = _groups([*vector.labels, *vector.histogram_labels], wanted, without, label)
+    texts = points.texts if told else [""]
+    codes = points.codes if told else np.zeros_like(points.codes)
+    rows, at = np.unique(owner[points.rows] * len(texts) + codes, return_inverse=True)
     if check_cells is not None:
         check_cells(len(rows) * vector.steps)
-    counts = np.bincount(at * vector.steps + points.steps, minlength=len(rows) * vector.steps)
-    named = [groups[key // values].named(points.texts[key % values]) for key in rows.tolist()]
-    out: dict[Labels, int] = {}
-    into = np.array([out.setdefault(labels, len(out)) for labels in named], dtype=np.int64)
-    found = counts.reshape(len(rows), vector.steps).astype(np.float64)
-    if len(out) < len(rows):  # where the grouping takes the label away
-        found, apart = np.zeros((len(out), vector.steps)), found
-        np.add.at(found, into, apart)
-    return Vector(vector.steps, list(out), found, found > 0)
+    flat = np.bincount(at * vector.steps + points.steps, minlength=len(rows) * vector.steps)
+    counts = flat.reshape(len(rows), vector.steps).astype(np.float64)
+    keys = ((rests[key // len(texts)], texts[key % len(texts)]) for key in rows.tolist())
+    labels = [lbl.make((*rest, (label, text))) for rest, text in keys]  # without one that is empty
+    return Vector(vector.steps, labels, counts, counts > 0)
 
 
 class _Points(NamedTuple):
@@ -77,25 +75,13 @@ def _points(vector: Vector) -> _Points:
     return _Points(whose, when, what, list(numbers))
 
 
-class _Group(NamedTuple):
-    rest: Labels
-    label: str  # "" where the grouping takes it away
-
-    def named(self, text: str) -> Labels:
-        return lbl.make((*self.rest, (self.label, text))) if self.label else self.rest
-
-
 def _groups(
     labels: Sequence[Labels], grouping: Collection[str], without: bool, label: str
-) -> tuple[Ints, list[_Group]]:
-    """The group of each row, but for the value's label."""
-    groups: dict[_Group, int] = {}
-    owner = []
-    for one in labels:
-        kept = group_labels(lbl.make({**dict(one), label: "?"}), grouping, without)
-        rest = lbl.without(kept, {label})
-        owner.append(groups.setdefault(_Group(rest, label if len(rest) < len(kept) else ""), len(groups)))
-    return np.array(owner, dtype=np.int64), list(groups)
+) -> tuple[Ints, list[Labels]]:
+    """The group of each row, and the labels of each group but for the value's."""
+    groups: dict[Labels, int] = {}
+    rests = (lbl.without(group_labels(one, grouping, without), {label}) for one in labels)
+    return np.array([groups.setdefault(rest, len(groups)) for rest in rests], dtype=np.int64), list(groups)
 
 
 def _histogram_texts(h: Histogram) -> Iterator[tuple[str, Bools]]:

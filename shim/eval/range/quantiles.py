@@ -17,4 +17,4 @@ def _check(cells: Cells, notes: Annotations) -> None:
     note_invalid_quantile(Scalar(cells.parameters[0]), notes.argument(0))
 
 
-FUNCTIONS = (RangeFunction("quantile_over_time", _quantile, parameters=1, check=_check),)
+FUNCTIONS = (RangeFunction("quantile_over_time", _quantile, args=("scalar", "matrix"), check=_check),)

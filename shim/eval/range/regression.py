@@ -48,5 +48,5 @@ def _line(cells: Cells, block: Block, origin_ms: Ints) -> tuple[Floats, Floats]:
 
 FUNCTIONS = (
     RangeFunction("deriv", _deriv, at_least=2),
-    RangeFunction("predict_linear", _predict, at_least=2, parameters=1),
+    RangeFunction("predict_linear", _predict, at_least=2, args=("matrix", "scalar")),
 )

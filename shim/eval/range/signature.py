@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shim.eval.functions.signature import Type
 from shim.eval.windows import Block, blocks
 from shim.values import Annotations, Floats, Ints, Samples
 
@@ -46,7 +47,7 @@ Check = Callable[[Cells, Annotations], None]
 
 @dataclass(frozen=True, slots=True)
 class RangeFunction:
-    """A function of one range vector and `parameters` scalars.
+    """A function of one range vector and scalars, in the order of `args`.
 
     A cell with fewer than `at_least` samples has no result. `check` may warn or raise, knowing all cells.
     """
@@ -54,7 +55,12 @@ class RangeFunction:
     name: str
     compute: Compute
     at_least: int = 1
-    parameters: int = 0
+    args: tuple[Type, ...] = ("matrix",)
     keeps_name: bool = False
     expects_counter: bool = False
     check: Check | None = None
+
+    @property
+    def parameters(self) -> int:
+        """How many scalars."""
+        return len(self.args) - 1

@@ -41,4 +41,8 @@ def _check(cells: Cells, notes: Annotations) -> None:
             raise ExecutionError(text)
 
 
-FUNCTIONS = (RangeFunction("double_exponential_smoothing", _smooth, at_least=2, parameters=2, check=_check),)
+FUNCTIONS = (
+    RangeFunction(
+        "double_exponential_smoothing", _smooth, at_least=2, args=("matrix", "scalar", "scalar"), check=_check
+    ),
+)
