@@ -19,6 +19,7 @@ from indexer.schema.tables import (
     catalog_tables,
     catalog_views,
     ingest_table,
+    metadata_table,
     migrations_table,
     rollup_table,
     rollup_view,
@@ -45,7 +46,11 @@ def _first_tables(layout: Layout) -> Iterator[str]:
             yield create_view(rollup_view(kind, granularity, layout.retention), layout)
 
 
-MIGRATIONS: Final = (Migration(1, "tables", _first_tables),)
+def _metadata(layout: Layout) -> Iterator[str]:
+    yield from create_table(metadata_table(layout.retention), layout)
+
+
+MIGRATIONS: Final = (Migration(1, "tables", _first_tables), Migration(2, "metadata", _metadata))
 
 #: Rows of schema_migrations with this version hold the retention the views were made with, as their name.
 _RETENTION: Final = 0
@@ -97,7 +102,7 @@ def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
         for kind in KINDS:
             for granularity in GRANULARITIES:
                 store.command(modify_view(rollup_view(kind, granularity, layout.retention), layout))
-        for table in catalog_tables(layout.retention):
+        for table in (*catalog_tables(layout.retention), metadata_table(layout.retention)):
             if table.ttl:
                 store.command(modify_ttl(table, layout))
     _note(store, _RETENTION, wanted)

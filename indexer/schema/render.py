@@ -93,10 +93,12 @@ def _column(column: Column, layout: Layout) -> str:
 
 
 def _engine(table: Table, name: str, layout: Layout) -> str:
+    version = [_name(table.version)] if table.version else []
     if table.engine == "Null" or layout.cluster is None:
-        return table.engine
+        return f"{table.engine}({version[0]})" if version else table.engine
     path = f"/clickhouse/tables/{{shard}}/{layout.database}/{name}"
-    return f"Replicated{table.engine}({_quoted(path)}, '{{replica}}')"
+    given = ", ".join([_quoted(path), "'{replica}'", *version])
+    return f"Replicated{table.engine}({given})"
 
 
 def _settings(table: Table, layout: Layout) -> str:

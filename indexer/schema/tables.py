@@ -78,6 +78,7 @@ class Table:
     order_by: tuple[str, ...] = ()
     partition_by: str = ""
     ttl: str = ""
+    version: str = ""  # ReplacingMergeTree: the column whose highest value wins; empty: the last row does
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +263,27 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
         ttl=f"last_day + {kept}",
     )
     return series, strings, keys, values
+
+
+def metadata_table(retention: Retention) -> Table:
+    """What a mapping file says about metrics. One row for each name; the row that came last wins."""
+    return Table(
+        name="metric_metadata",
+        columns=(
+            Column("org_id", "UInt32", "LZ4"),
+            Column("project_id", "UInt32", "LZ4"),
+            Column("name", "String", "ZSTD(1)"),
+            Column("help", "String", "ZSTD(1)"),
+            Column("unit", "String", "ZSTD(1)"),
+            Column("buckets", "Array(Float64)", "ZSTD(1)"),
+            Column("updated_ms", "UInt64", "ZSTD(1)"),
+        ),
+        engine="ReplacingMergeTree",
+        shard_by="cityHash64(name)",
+        order_by=("org_id", "project_id", "name"),
+        ttl=f"toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay({retention.days_1d})",
+        version="updated_ms",
+    )
 
 
 def catalog_views() -> tuple[View, ...]:

@@ -23,6 +23,7 @@ from indexer.strings.cache import LruCache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from shim.catalog.memory import Memory
+from shim.catalog.metadata import Metadata
 from shim.catalog.names import KINDS, Metric, Names, exact_values, is_id
 from shim.catalog.picked import Picked, pick, selection
 from shim.catalog.rosters import Rosters
@@ -66,6 +67,7 @@ class Catalog:
         self._clock = clock
         self.metrics = metrics or ShimMetrics()
         self.tables = Tables(store)
+        self.metadata = Metadata(store)
         # Its own cache of ids, apart from ingest's: a wrong read here cannot poison what is written.
         ids = LruCache(max(2, settings.catalog.cache_strings // 10))
         self._indexer = StringIndexer(ClickHouseIdStore(store), [ids])
@@ -158,6 +160,13 @@ class Catalog:
 
     def names(self, tenant: Tenant, days: Days) -> Names:
         return self._index(self.tables, tenant, days, lambda _: False)
+
+    def buckets_of(self, tenant: Tenant, name: str) -> tuple[float, ...]:
+        """The boundaries that a mapping file gives a stored metric, ascending, without +Inf; often none.
+
+        Raises StoreError.
+        """
+        return self.metadata.of(tenant, name).buckets
 
     def _needed(self, tenant: Tenant, matchers: Sequence[Matcher]) -> Sequence[Sequence[int]]:
         """What a series' tag values must hold one of each, by id: a first sieve, done where the series are.

@@ -787,3 +787,22 @@ AS SELECT
     arrayReduce('uniqCombined64State', member) AS members
 FROM `meterhouse`.`ingest_sets_local`;
 
+CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata_local` ON CLUSTER `prod`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `name` String CODEC(ZSTD(1)),
+    `help` String CODEC(ZSTD(1)),
+    `unit` String CODEC(ZSTD(1)),
+    `buckets` Array(Float64) CODEC(ZSTD(1)),
+    `updated_ms` UInt64 CODEC(ZSTD(1))
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/metric_metadata_local', '{replica}', `updated_ms`)
+ORDER BY (org_id, project_id, name)
+TTL toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay(1830)
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata` ON CLUSTER `prod`
+AS `meterhouse`.`metric_metadata_local`
+ENGINE = Distributed('prod', 'meterhouse', 'metric_metadata_local', cityHash64(name));
+

@@ -687,3 +687,18 @@ AS SELECT
     arrayReduce('uniqCombined64State', member) AS members
 FROM `meterhouse`.`ingest_sets`;
 
+CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `name` String CODEC(ZSTD(1)),
+    `help` String CODEC(ZSTD(1)),
+    `unit` String CODEC(ZSTD(1)),
+    `buckets` Array(Float64) CODEC(ZSTD(1)),
+    `updated_ms` UInt64 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(`updated_ms`)
+ORDER BY (org_id, project_id, name)
+TTL toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay(1830)
+SETTINGS non_replicated_deduplication_window = 100000;
+
