@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from indexer.columns import Block, FrameRows, cut, days, folds, join, resolve, series_rows, sort
 from indexer.schema.tables import KINDS, Kind
-from indexer.series import SeriesRegistry, U64s
+from indexer.series import SeriesRegistry, Tenant, U64s
 from indexer.store import Store
 from indexer.strings.record import StringIndexer
 from indexer.unit import Unit
@@ -82,22 +83,37 @@ class Inserter:
     def _write_series(self, frames: Sequence[FrameRows], blocks: Mapping[Kind, Block]) -> None:
         """Put series into their table that are not known to be there, before any sample of theirs."""
         rows: list[Block] = []
-        fresh: list[tuple[int, U64s]] = []
+        fresh: list[tuple[Tenant, int, U64s]] = []
         for kind in (k for k, block in blocks.items() if not self._all_known(block)):
             for frame, sighting in ((f, s) for f in frames for s in f.sightings(kind)):
-                unknown = self._registry.unknown(sighting.day, sighting.series_id)
+                tenant = Tenant(frame.series.org_id, frame.series.project_id)
+                unknown = self._registry.unknown(tenant, sighting.day, sighting.series_id)
                 if unknown.any():
                     rows.append(series_rows(frame.series, sighting, unknown))
-                    fresh.append((sighting.day, sighting.series_id[unknown]))
+                    fresh.append((tenant, sighting.day, sighting.series_id[unknown]))
         if rows:
             for block in cut(join(rows), MAX_BLOCK_ROWS):
                 self._store.insert("series", block)
-            for day, ids in fresh:
-                self._registry.register(day, ids)
+            for tenant, day, ids in fresh:
+                self._registry.register(tenant, day, ids)
 
     def _all_known(self, block: Block) -> bool:
-        """Whether no series of a sorted block is new: asked for in order, it is an eighth of the work."""
+        """Return whether no series of a sorted block is new; asked in order, an eighth of the work."""
         bucket, series_id = block["bucket"], block["series_id"]
         assert isinstance(bucket, np.ndarray)
         assert isinstance(series_id, np.ndarray)
-        return not any(self._registry.unknown(day, series_id[rows]).any() for day, rows in days(bucket))
+        return not any(
+            self._registry.unknown(tenant, day, series_id[rows][of_day]).any()
+            for tenant, rows in tenants(block)
+            for day, of_day in days(bucket[rows])
+        )
+
+
+def tenants(block: Block) -> list[tuple[Tenant, slice]]:
+    """Return the tenants of a sorted block with the rows of each. Mostly it is one."""
+    org, project = block["org_id"], block["project_id"]
+    assert isinstance(org, np.ndarray)
+    assert isinstance(project, np.ndarray)
+    new = (org[1:] != org[:-1]) | (project[1:] != project[:-1])
+    edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(org)]
+    return [(Tenant(int(org[a]), int(project[a])), slice(a, b)) for a, b in pairwise(edges)]

@@ -9,7 +9,7 @@ row again, which merges.
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import numpy.typing as npt
 __all__ = [
     "TYPES",
     "SeriesRegistry",
+    "Tenant",
     "U64s",
     "mix",
     "series_ids",
@@ -80,28 +81,37 @@ def series_ids(org_id: int, project_id: int, series_type: int, metric_ids: U64s,
     return ids
 
 
-class SeriesRegistry:
-    """Which (series, day) are in the table `series`, as far as this process knows.
+class Tenant(NamedTuple):
+    """Whose series they are: ids of different tenants have nothing to do with each other."""
 
-    At most `max_entries`; beyond it the oldest days are forgotten first. `version` rises with every new
-    registration: a reader in the same process may keep what it looked up while it stays. Thread-safe.
+    org_id: int
+    project_id: int
+
+
+class SeriesRegistry:
+    """Which (tenant, series, day) are in the table `series`, as far as this process knows.
+
+    Ids are known by tenant: a message may bring ids of its own choice, and one tenant's choice must not make
+    another's series seem to be stored. At most `max_entries`; beyond it the tenant with the most entries
+    forgets its oldest day first. `version` rises with every new registration: a reader in the same process
+    may keep what it looked up while it stays. Thread-safe.
     """
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
-        self._days: dict[int, U64s] = {}  # sorted ids, by day
+        self._known: dict[Tenant, dict[int, U64s]] = {}  # sorted ids, by day
         self._lock = threading.Lock()
         self.version = 0
         self.forgotten = 0
 
     def __len__(self) -> int:
         with self._lock:
-            return sum(map(len, self._days.values()))
+            return sum(self._sizes().values())
 
-    def unknown(self, day: int, ids: U64s) -> Bools:
-        """A mask of the ids that are not registered on `day` (days since 1970)."""
+    def unknown(self, tenant: Tenant, day: int, ids: U64s) -> Bools:
+        """Return a mask of the ids that are not registered on `day` (days since 1970)."""
         with self._lock:
-            known = self._days.get(day)
+            known = self._known.get(tenant, {}).get(day)
         if known is None or not len(known):
             return np.ones(len(ids), bool)
         at = np.searchsorted(known, ids)
@@ -109,26 +119,34 @@ class SeriesRegistry:
         mask: Bools = known[at] != ids
         return mask
 
-    def register(self, day: int, ids: U64s) -> None:
+    def register(self, tenant: Tenant, day: int, ids: U64s) -> None:
         """Note that the table has rows of these series on that day."""
         if not len(ids):
             return
         fresh = np.unique(ids)
         with self._lock:
-            known = self._days.get(day)
+            by_day = self._known.setdefault(tenant, {})
+            known = by_day.get(day)
             if known is not None:
                 fresh = np.concatenate((known, fresh))
                 fresh.sort(kind="stable")  # two sorted runs: merged in linear time
                 fresh = fresh[np.concatenate(([True], fresh[1:] != fresh[:-1]))]
-            self._days[day] = fresh
+            by_day[day] = fresh
             self._bound()
             self.version += 1
 
+    def _sizes(self) -> dict[Tenant, int]:
+        return {tenant: sum(map(len, by_day.values())) for tenant, by_day in self._known.items()}
+
     def _bound(self) -> None:
-        total = sum(map(len, self._days.values()))
-        for day in sorted(self._days):
-            if total <= self._max_entries:
-                return
-            gone = len(self._days.pop(day))
+        sizes = self._sizes()
+        total = sum(sizes.values())
+        while total > self._max_entries:
+            largest = max(sizes, key=sizes.__getitem__)
+            by_day = self._known[largest]
+            gone = len(by_day.pop(min(by_day)))
+            if not by_day:
+                del self._known[largest]
+            sizes[largest] -= gone
             total -= gone
             self.forgotten += gone

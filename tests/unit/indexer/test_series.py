@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.series import SeriesRegistry, mix, series_ids, tag_sums
+from indexer.series import SeriesRegistry, Tenant, mix, series_ids, tag_sums
 
 
 def u64(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
@@ -59,34 +59,55 @@ def test_a_hundred_thousand_series_have_as_many_ids() -> None:
     )
 
 
+ONE, TWO = Tenant(1, 1), Tenant(2, 1)
+
+
 def test_registry_knows_what_was_registered() -> None:
     registry = SeriesRegistry(100)
-    assert registry.unknown(1, u64(5, 6)).tolist() == [True, True]
-    registry.register(1, u64(6, 4, 6))
-    assert registry.unknown(1, u64(5, 6, 4, 9, 1)).tolist() == [True, False, False, True, True]
-    assert registry.unknown(2, u64(6)).tolist() == [True]
-    registry.register(1, u64(5))
-    assert registry.unknown(1, u64(5, 6, 4)).tolist() == [False] * 3
+    assert registry.unknown(ONE, 1, u64(5, 6)).tolist() == [True, True]
+    registry.register(ONE, 1, u64(6, 4, 6))
+    assert registry.unknown(ONE, 1, u64(5, 6, 4, 9, 1)).tolist() == [True, False, False, True, True]
+    assert registry.unknown(ONE, 2, u64(6)).tolist() == [True]
+    registry.register(ONE, 1, u64(5))
+    assert registry.unknown(ONE, 1, u64(5, 6, 4)).tolist() == [False] * 3
     assert len(registry) == 3
 
 
 def test_version_rises_with_every_registration_only() -> None:
     registry = SeriesRegistry(100)
-    registry.register(1, u64(5))
-    registry.register(1, u64())
-    registry.unknown(1, u64(5))
+    registry.register(ONE, 1, u64(5))
+    registry.register(ONE, 1, u64())
+    registry.unknown(ONE, 1, u64(5))
     assert registry.version == 1
-    registry.register(2, u64(5))
+    registry.register(ONE, 2, u64(5))
     assert registry.version == 2
 
 
 def test_registry_forgets_the_oldest_days_at_its_bound() -> None:
     registry = SeriesRegistry(10)
     for day in (3, 1, 2):
-        registry.register(day, np.arange(5, dtype=np.uint64))
+        registry.register(ONE, day, np.arange(5, dtype=np.uint64))
         assert len(registry) <= 10
-    assert registry.unknown(1, u64(1)).all()
-    assert not registry.unknown(3, u64(1)).any()
+    assert registry.unknown(ONE, 1, u64(1)).all()
+    assert not registry.unknown(ONE, 3, u64(1)).any()
     assert registry.forgotten == 5
-    registry.register(9, np.arange(11, dtype=np.uint64))
+    registry.register(ONE, 9, np.arange(11, dtype=np.uint64))
     assert len(registry) == 0
+
+
+def test_registry_keeps_tenants_apart() -> None:
+    registry = SeriesRegistry(100)
+    registry.register(TWO, 1, u64(5))
+    registry.register(Tenant(1, 2), 1, u64(6))
+    assert registry.unknown(ONE, 1, u64(5, 6)).tolist() == [True, True]
+    assert registry.unknown(TWO, 1, u64(5, 6)).tolist() == [False, True]
+
+
+def test_registry_forgets_first_of_the_tenant_with_most() -> None:
+    registry = SeriesRegistry(10)
+    registry.register(ONE, 1, u64(1, 2))
+    for day in range(2, 9):
+        registry.register(TWO, day, np.arange(4, dtype=np.uint64))
+        assert len(registry) <= 10
+    assert not registry.unknown(ONE, 1, u64(1, 2)).any()
+    assert not registry.unknown(TWO, 8, u64(3)).any()
