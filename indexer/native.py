@@ -62,6 +62,13 @@ def encode_block(columns: Mapping[str, Column]) -> bytes:
     return b"".join(parts)
 
 
+def type_name(name: str, column: Column) -> str:
+    """The ClickHouse type that a column is written as. Raises ValueError when its type has no counterpart."""
+    if isinstance(column, Ragged):
+        return f"Array({_number_type(name, column.values)})"
+    return _number_type(name, column) if isinstance(column, np.ndarray) else "String"
+
+
 def decode_blocks(data: bytes, dtype: npt.DTypeLike) -> dict[str, AnyArray]:
     """The columns of an answer, of all its blocks, by the names and types of the fields of `dtype`.
 
@@ -125,10 +132,14 @@ def _column(name: str, column: Column) -> tuple[str, list[bytes | memoryview]]:
 
 
 def _flat(name: str, array: AnyArray) -> tuple[str, memoryview]:
+    return _number_type(name, array), _bytes(array)
+
+
+def _number_type(name: str, array: AnyArray) -> str:
     kind = _TYPES.get(array.dtype.str)
     if kind is None or array.ndim != 1:
         raise ValueError(f"{name}: no ClickHouse type for {array.dtype} of {array.ndim} dimensions")
-    return kind, _bytes(array)
+    return kind
 
 
 def _bytes(array: AnyArray) -> memoryview:

@@ -15,7 +15,7 @@ hold one path only, by any number of clients.
 from __future__ import annotations
 
 import queue
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -26,11 +26,13 @@ import numpy as np
 import numpy.typing as npt
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error, ProgrammingError
+from clickhouse_connect.driver.external import ExternalData
 from urllib3.exceptions import HTTPError
 
 from indexer.native import Column, Ragged, decode_blocks, encode_block
+from indexer.sent import SentTable, as_files, external_data
 
-__all__ = ["DEFAULT_DATABASE", "Column", "Ragged", "Store", "StoreError", "open_store"]
+__all__ = ["DEFAULT_DATABASE", "Column", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
 
 DEFAULT_DATABASE: Final = "meterhouse"
 
@@ -44,6 +46,8 @@ _SESSION: Final[Mapping[str, str]] = {
     # Conditions stand on keys and times, which are small: to read and filter by one after the other costs
     # more than it spares.
     "enable_multiple_prewhere_read_steps": "0",
+    # Sent tables are read from files whose names are used again and again, with other rows.
+    "use_cache_for_count_from_files": "0",
 }
 
 #: Server error codes that the same statement will meet again: the caller or the schema is wrong.
@@ -121,33 +125,62 @@ class Store:
         return bool(self._clients) and setting in self._clients[0].server_settings
 
     def fetch(
-        self, sql: str, dtype: npt.DTypeLike, parameters: Mapping[str, Any] | None = None
+        self,
+        sql: str,
+        dtype: npt.DTypeLike,
+        parameters: Mapping[str, Any] | None = None,
+        sent: Sequence[SentTable] = (),
     ) -> npt.NDArray[Any]:
         """The rows of a SELECT as records of `dtype`.
 
         `dtype` is packed and little-endian and matches the SELECT list exactly (cast in SQL). The array is
-        read-only. `parameters` are bound by the server: `{name:Type}` in the text. Raises StoreError.
+        read-only. `parameters` are bound by the server: `{name:Type}` in the text; all of them together stay
+        small (a form field over HTTP holds 131,072 bytes). Lists go into `sent`, tables that the text names
+        (indexer/sent.py). Raises StoreError.
         """
-        with self._client() as client:
-            data = client.raw_query(sql, parameters=_dict(parameters), fmt="RowBinary")
+        with self._client() as client, self._beside(sql, sent) as (text, external):
+            data = client.raw_query(
+                text, parameters=_dict(parameters), fmt="RowBinary", external_data=external
+            )
         return np.frombuffer(data, dtype=dtype)
 
     def columns(
-        self, sql: str, dtype: npt.DTypeLike, parameters: Mapping[str, Any] | None = None
+        self,
+        sql: str,
+        dtype: npt.DTypeLike,
+        parameters: Mapping[str, Any] | None = None,
+        sent: Sequence[SentTable] = (),
     ) -> dict[str, npt.NDArray[Any]]:
         """The columns of a SELECT of numbers, by the names of `dtype`'s fields: those of the SELECT.
 
         For many rows: ClickHouse has them in columns, and half of what a `fetch` costs is to turn them into
-        rows. Raises StoreError.
+        rows. `parameters` and `sent` as `fetch`. Raises StoreError.
         """
-        with self._client() as client:
-            data = client.raw_query(sql, parameters=_dict(parameters), fmt="Native")
+        with self._client() as client, self._beside(sql, sent) as (text, external):
+            data = client.raw_query(text, parameters=_dict(parameters), fmt="Native", external_data=external)
         return decode_blocks(data, dtype)
 
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """The rows of a small SELECT as Python values. Raises StoreError."""
-        with self._client() as client:
-            return [tuple(r) for r in client.query(sql, parameters=_dict(parameters)).result_rows]
+    def rows(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, sent: Sequence[SentTable] = ()
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a small SELECT as Python values. `parameters` and `sent` as `fetch`.
+
+        Raises StoreError.
+        """
+        with self._client() as client, self._beside(sql, sent) as (text, external):
+            found = client.query(text, parameters=_dict(parameters), external_data=external)
+            return [tuple(r) for r in found.result_rows]
+
+    @contextmanager
+    def _beside(self, sql: str, sent: Sequence[SentTable]) -> Iterator[tuple[str, ExternalData | None]]:
+        """The text to run while the sent tables are known to the engine, and what the request carries."""
+        if not sent:
+            yield sql, None
+        elif self.embedded:
+            with as_files(sent) as clause:
+                yield f"{clause} {sql}", None
+        else:
+            yield sql, external_data(sent)
 
     def insert(
         self,

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from indexer.store import Store
+from indexer.schema import migrate
+from indexer.store import Store, open_store
 from indexer.strings.ids import STATIC_IDS, HashId, string_id
 from indexer.strings.keys import FetchType, KeyCollection, KeyResults
 from indexer.strings.record import StringIndexer
@@ -87,6 +88,17 @@ def test_more_strings_than_one_statement_takes(ids: IdStore) -> None:
     assert len(set(created.values())) == 12_000
     assert of(ids.find(KeyCollection({1: strings}))) == created
     assert len(ids.strings(1, created.values())) == 12_000
+
+
+def test_more_strings_than_a_form_field_takes(http_dsn: str) -> None:
+    """A frame with 7,000 new strings: as a parameter their ids alone are 140,000 bytes."""
+    store = open_store(http_dsn, pool=1)
+    migrate(store)
+    ids = ClickHouseIdStore(store)
+    created = of(ids.create(KeyCollection({1: {f"s{i}" for i in range(7_000)}})))
+    assert len(set(created.values())) == 7_000
+    assert ids.strings(1, created.values()) == {i: s for s, i in created.items()}
+    store.close()
 
 
 def weak(org_id: int, string: str, salt: int) -> int:

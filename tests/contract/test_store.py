@@ -103,6 +103,14 @@ def test_long_parameters(plain_store: Store) -> None:
     assert plain_store.rows("SELECT length({ids:Array(UInt64)})", {"ids": ids}) == [(len(ids),)]
 
 
+def test_insert_of_many_rows(any_store: Store) -> None:
+    """Their bytes hold what ends a statement's data when it stands in the text: `\\n\\n`, `;\\n`."""
+    rows = 50_000
+    block = counters([1.0] * rows) | {"series_id": np.arange(rows, dtype=np.uint64) * np.uint64(0x0A0A3B0A)}
+    any_store.insert("ingest_counters", block, token="many")
+    assert any_store.rows("SELECT count(), sum(value) FROM counters_10s") == [(rows, float(rows))]
+
+
 def test_insert_takes_every_column_type(any_store: Store) -> None:
     any_store.command(
         "CREATE TABLE t (a UInt8, b UInt16, c UInt32, d UInt64, e Int8, f Int32, g Int64, h Float64,"

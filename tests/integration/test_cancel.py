@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiohttp
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from indexer.schema import migrate
-from indexer.store import Store, StoreError, open_store
+from indexer.store import SentTable, Store, StoreError, open_store
 from shim.errors import Canceled, TimedOut
 from shim.read.reader import Reader
 from shim.read.windows import Limits
@@ -89,13 +89,15 @@ class Endless(Store):
 
     series = False
 
-    def fetch(self, sql: str, dtype: npt.DTypeLike, parameters: Any = None) -> npt.NDArray[np.void]:
-        return super().fetch(self._endless(sql), dtype, parameters)
+    def fetch(
+        self, sql: str, dtype: npt.DTypeLike, parameters: Any = None, sent: Sequence[SentTable] = ()
+    ) -> npt.NDArray[np.void]:
+        return super().fetch(self._endless(sql), dtype, parameters, sent)
 
     def columns(
-        self, sql: str, dtype: npt.DTypeLike, parameters: Any = None
+        self, sql: str, dtype: npt.DTypeLike, parameters: Any = None, sent: Sequence[SentTable] = ()
     ) -> dict[str, npt.NDArray[np.void]]:
-        return super().columns(self._endless(sql), dtype, parameters)
+        return super().columns(self._endless(sql), dtype, parameters, sent)
 
     def _endless(self, sql: str) -> str:
         tag = sql.find("/*")  # what belongs to a query has one

@@ -3,6 +3,10 @@
 So the HTTP side of the store is tested with the real client over a real socket, on the same engine:
 one process may hold only one chdb path, and the tests' process holds one already.
 
+It has the limits of a server with default settings: MAX_FIELD_BYTES, MAX_QUERY_BYTES. Files of a request are
+its external tables. The data of an INSERT goes to the engine as a file: inline it would end at the first
+empty line or semicolon.
+
 python -m tests.support.clickhouse_http DIRECTORY    prints the port it listens on
 """
 
@@ -12,12 +16,19 @@ import asyncio
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Final
 
 import chdb
 from aiohttp import web
+
+#: Bytes of one form field or URL parameter at most (`http_max_field_value_size`).
+MAX_FIELD_BYTES: Final = 131_072
+#: Bytes of a statement at most, without the data of an INSERT (`max_query_size`).
+MAX_QUERY_BYTES: Final = 262_144
 
 #: Parameters of the protocol, not settings of the engine.
 _PROTOCOL = {
@@ -28,6 +39,13 @@ _PROTOCOL = {
 }  # fmt: skip
 _CODE = re.compile(r"Code: (\d+)")
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
+_INSERT = re.compile(rb"\s*(INSERT\s+INTO\s[^\n]*?)\s+FORMAT\s+(\w+)[ ]*\n", re.IGNORECASE)
+#: What a request says of an external table, after the table's name.
+_OF_TABLE = re.compile(r"(\w+)_(structure|format|types)")
+
+
+class RefusedError(Exception):
+    """What a server would not take, as it would say it."""
 
 
 class Server:
@@ -48,28 +66,28 @@ class Server:
 
     async def _query(self, request: web.Request) -> web.Response:
         values = dict(request.query)
+        files: dict[str, bytes] = {}
         body = b""
         if request.content_type.startswith("multipart/"):
-            values.update({k: v for k, v in (await request.post()).items() if isinstance(v, str)})
+            for name, value in (await request.post()).items():
+                if isinstance(value, str):
+                    values[name] = value
+                elif isinstance(value, web.FileField):
+                    files[name] = value.file.read()
         else:
             body = await request.read()
-        return await asyncio.to_thread(self._run, values, body)
+        return await asyncio.to_thread(self._run, values, files, body)
 
-    def _run(self, values: Mapping[str, str], body: bytes) -> web.Response:
-        sql = values.get("query", "").encode()
-        insert = b"\n" if sql else b""
-        statement = sql + insert + body if sql and body else sql or body
-        params = {k[6:]: v for k, v in values.items() if k.startswith("param_")}
+    def _run(self, values: Mapping[str, str], files: Mapping[str, bytes], body: bytes) -> web.Response:
         connection = chdb.connect(self._path)
         try:
-            if values.get("database"):
-                connection.query("USE `{}`".format(values["database"].replace("`", "\\`")), "TabSeparated")
-            for name, value in values.items():
-                if name not in _PROTOCOL and not name.startswith("param_"):
-                    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-                    connection.query(f"SET {name} = '{quoted}'", "TabSeparated")
-            # bytes are taken too, which its signature does not say
-            result = connection.query(statement, "TabSeparated", params=params).bytes()  # type: ignore[arg-type]
+            _check_fields(values)
+            _set(connection, values, files)
+            for name, data in files.items():
+                _create_external(connection, name, values, data)
+            sql = values.get("query", "").encode()
+            statement = sql + b"\n" + body if sql and body else sql or body
+            result = _execute(connection, statement, values)
         except Exception as e:  # whatever the engine says goes to the client, as a server does
             text = str(e)
             code = _CODE.search(text)
@@ -80,6 +98,51 @@ class Server:
         named = _FORMAT.search(sql.decode(errors="replace"))
         headers = {"X-ClickHouse-Format": named[1] if named else "TabSeparated"} if result else {}
         return web.Response(body=result, headers=headers)
+
+
+def _check_fields(values: Mapping[str, str]) -> None:
+    for name, value in values.items():
+        if len(value.encode()) > MAX_FIELD_BYTES:
+            raise RefusedError(f"Code: 1000. DB::Exception: Field value too long: {name}")
+
+
+def _set(connection: Any, values: Mapping[str, str], files: Mapping[str, bytes]) -> None:
+    """The request's database and settings."""
+    if values.get("database"):
+        connection.query("USE `{}`".format(values["database"].replace("`", "\\`")), "TabSeparated")
+    for name, value in values.items():
+        of_table = _OF_TABLE.fullmatch(name)
+        if of_table is not None and of_table[1] in files:
+            continue
+        if name not in _PROTOCOL and not name.startswith("param_"):
+            quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+            connection.query(f"SET {name} = '{quoted}'", "TabSeparated")
+
+
+def _create_external(connection: Any, name: str, values: Mapping[str, str], data: bytes) -> None:
+    """A table that this request alone sees: the connection ends with it."""
+    connection.query(f"CREATE TEMPORARY TABLE {name} ({values[f'{name}_structure']})", "TabSeparated")
+    _insert(connection, f"INSERT INTO {name}", values.get(f"{name}_format", "TabSeparated"), data)
+
+
+def _execute(connection: Any, statement: bytes, values: Mapping[str, str]) -> bytes:
+    insert = _INSERT.match(statement[: MAX_QUERY_BYTES + 1])
+    if insert is not None:
+        _insert(connection, insert[1].decode(), insert[2].decode(), statement[insert.end() :])
+        return b""
+    if len(statement) > MAX_QUERY_BYTES:
+        raise RefusedError("Code: 62. DB::Exception: Max query size exceeded. (SYNTAX_ERROR)")
+    params = {k[6:]: v for k, v in values.items() if k.startswith("param_")}
+    # bytes are taken too, which its signature does not say
+    result: bytes = connection.query(statement, "TabSeparated", params=params).bytes()
+    return result
+
+
+def _insert(connection: Any, into: str, fmt: str, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(suffix=".data") as file:
+        file.write(data)
+        file.flush()
+        connection.query(f"{into} FROM INFILE '{file.name}' FORMAT {fmt}", "TabSeparated")
 
 
 async def serve(path: Path) -> None:
