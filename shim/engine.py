@@ -28,6 +28,7 @@ from shim.plan.text import render
 from shim.promql.behind import During
 from shim.promql.parse import parse, worded
 from shim.promql.positions import positions
+from shim.promql.rewrite import shown
 from shim.read.blocks.memory import BlockMemory
 from shim.read.leaves import Leaves
 from shim.read.reader import FEW_ROWS, Reader
@@ -97,7 +98,7 @@ class QueryEngine:
         """The plan before and after the rules. Raises BadData. Reads nothing."""
         step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
         during = During(step_ms, grid.end_ms - grid.start_ms) if self._settings.experimental else None
-        tree = parse(query, during)
+        tree = parse(query, during, self._settings.max_query_bytes)
         lookback_ms = options.lookback_ms
         if lookback_ms is None:
             lookback_ms = round(self._settings.lookback_s * 1000)
@@ -222,7 +223,7 @@ def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> 
         {"blocks": dict(r.blocks), "rows": r.rows, "wall_ms": round(r.wall_ms, 3)} for r in reader.recalled
     ]
     return {
-        "query": str(planned.tree),
+        "query": shown(str(planned.tree)),
         "plan": render(planned.built).splitlines(),
         "optimized": render(planned.plan).splitlines(),
         "statements": [

@@ -5,9 +5,10 @@ RE2 runs in linear time, so no pattern of a stranger can hold a worker. Pure.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal, Protocol
 
 import re2
 
@@ -16,15 +17,64 @@ from shim.errors import BadData
 MatchOp = Literal["=", "!=", "=~", "!~"]
 
 
-@lru_cache(maxsize=1024)
-def compile_regex(pattern: str) -> re2._Regexp:
+#: Of patterns up to this many characters hundreds are kept compiled, of longer ones a few: a compiled one
+#: takes up to 8 MiB.
+_LONG: Final = 1_000
+#: One alternative that means itself: no operator of a regular expression stands in it.
+_LITERAL: Final = r"(?:[^\\.+*?()\[\]{}|^$]|\\[!-/:-@\[-^`{-~])*+"
+_LITERALS: Final = re.compile(rf"{_LITERAL}(?:\|{_LITERAL})*+", re.DOTALL)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+
+
+class Pattern(Protocol):
+    """A compiled regular expression."""
+
+    def search(self, text: str, /) -> object | None:
+        """Return None if the whole text does not match."""
+
+
+class _OneOf:
+    """A long list of alternatives without operators: what Grafana's variables with many values send."""
+
+    def __init__(self, values: frozenset[str]) -> None:
+        self._values = values
+
+    def search(self, text: str, /) -> object | None:
+        return text if text in self._values else None
+
+
+def alternatives(pattern: str) -> frozenset[str] | None:
+    """The texts that a pattern of the form `a|b\\.c` matches; None for other patterns."""
+    if not _LITERALS.fullmatch(pattern):
+        return None
+    return frozenset(_ESCAPED.sub(r"\1", one) for one in pattern.split("|")) if "\\|" not in pattern else None
+
+
+def compile_regex(pattern: str) -> Pattern:
     """The pattern, anchored. Raises BadData when RE2 refuses it."""
+    return _compiled(pattern) if len(pattern) <= _LONG else _compiled_long(pattern)
+
+
+@lru_cache(maxsize=1024)
+def _compiled(pattern: str) -> re2._Regexp:
+    return _re2(pattern)
+
+
+@lru_cache(maxsize=16)
+def _compiled_long(pattern: str) -> Pattern:
+    values = alternatives(pattern)
+    return _re2(pattern) if values is None else _OneOf(values)
+
+
+def _re2(pattern: str) -> re2._Regexp:
     options = re2.Options()
     options.log_errors = False
     try:
         return re2.compile(f"^(?s:{pattern})$", options)
     except re2.error as e:
         reason = e.args[0].decode() if e.args and isinstance(e.args[0], bytes) else str(e)
+        if len(pattern) > _LONG:  # RE2 says the pattern again
+            reason, pattern = reason.partition(": ")[0], f"{pattern[:_LONG]}..."
         raise BadData(f"error parsing regexp: {reason}: `{pattern}`") from None
 
 

@@ -26,6 +26,7 @@ from shim.catalog import Catalog, Explorer
 from shim.engine import QueryEngine
 from shim.http.app import make_app
 from shim.http.context import Context
+from shim.http.server import Runner
 from shim.http.turns import Turns
 from shim.metrics import ShimMetrics
 from shim.read.blocks.memory import BlockMemory
@@ -103,9 +104,10 @@ class ShimService:
             started_ms=time.time_ns() // 1_000_000,
             ping=lambda: store.command("SELECT 1"),
         )
-        self._runner = web.AppRunner(
+        self._runner = Runner(
             make_app(context),
-            access_log=None,
+            max_head_bytes=settings.max_head_bytes,
+            max_long_heads_bytes=settings.max_long_heads_bytes,
             shutdown_timeout=GRACE_S,
             handler_cancellation=True,  # a client that goes away takes its query along
         )

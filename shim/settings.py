@@ -75,8 +75,14 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cors_origin: str = ".*"
     #: Whether PromQL that Prometheus calls experimental may be used (info, fill modifiers, limitk, ...).
     experimental: bool = True
+    #: Bytes the text of a query may have; the selectors of `match[]` together.
+    max_query_bytes: Annotated[int, msgspec.Meta(ge=1, le=16 << 20)] = 1_048_576
     #: Bytes a request's form may have.
     max_form_bytes: Positive = 10_000_000
+    #: Bytes a request's line and headers may have together; longer ones are answered 431.
+    max_head_bytes: Annotated[int, msgspec.Meta(ge=8_192, le=16 << 20)] = 1_048_576
+    #: Bytes that request lines and headers over 64 KiB may have together; more are answered 503.
+    max_long_heads_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 33_554_432
     #: Whose data a request sees.
     tenancy: TenancySettings = TenancySettings()
     #: How long rows are kept, as the indexer is set to: older windows are read from coarser rollups.

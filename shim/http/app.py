@@ -10,6 +10,7 @@ from aiohttp import web
 from shim.http import explore, language, query, status
 from shim.http.context import CONTEXT, Context
 from shim.http.federate import federate
+from shim.http.home import home
 from shim.http.respond import envelope
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -45,6 +46,7 @@ def make_app(context: Context) -> web.Application:
     app = web.Application(middlewares=[envelope], client_max_size=context.settings.max_form_bytes)
     app[CONTEXT] = context
     router = app.router
+    router.add_get("/", home)
     router.add_get("/-/healthy", status.healthy)
     router.add_get("/-/ready", status.ready)
     router.add_get("/metrics", status.own_metrics)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from aiohttp import web
 
+from shim.catalog.explore import MatcherSets
 from shim.errors import BadData
 from shim.http import params as p
 from shim.http.context import CONTEXT, Context
-from shim.http.request import matcher_sets, params_of, tenant_of
+from shim.http.request import in_turn, matcher_sets, params_of, tenant_of
 from shim.http.respond import TRUNCATED, answer
+from shim.labels import Labels
 from shim.tenancy import Tenant
 
 T = TypeVar("T")
@@ -21,8 +23,12 @@ T = TypeVar("T")
 async def label_names(request: web.Request) -> web.Response:
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
-    limit, (start_ms, end_ms), sets = p.limit(given), _window(given), matcher_sets(given)
-    found = await _ask(context, context.explorer.label_names, tenant, sets, start_ms, end_ms)
+    limit, (start_ms, end_ms) = p.limit(given), _window(given)
+
+    def find(sets: MatcherSets) -> list[str]:
+        return context.explorer.label_names(tenant, sets, start_ms, end_ms)
+
+    found = await _ask_matching(context, tenant, given, find)
     return _cut(context, "labels", found, limit)
 
 
@@ -30,8 +36,12 @@ async def label_values(request: web.Request) -> web.Response:
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     label = p.unescape_label_name(request.match_info["name"])
-    limit, (start_ms, end_ms), sets = p.limit(given), _window(given), matcher_sets(given)
-    found = await _ask(context, context.explorer.label_values, tenant, label, sets, start_ms, end_ms)
+    limit, (start_ms, end_ms) = p.limit(given), _window(given)
+
+    def find(sets: MatcherSets) -> list[str]:
+        return context.explorer.label_values(tenant, label, sets, start_ms, end_ms)
+
+    found = await _ask_matching(context, tenant, given, find)
     return _cut(context, "label_values", found, limit)
 
 
@@ -40,8 +50,12 @@ async def series(request: web.Request) -> web.Response:
     given = await params_of(request)
     if not given.all("match[]"):
         raise BadData("no match[] parameter provided")
-    limit, (start_ms, end_ms), sets = p.limit(given), _window(given), matcher_sets(given)
-    found = await _ask(context, context.explorer.series, tenant, sets, start_ms, end_ms, limit)
+    limit, (start_ms, end_ms) = p.limit(given), _window(given)
+
+    def find(sets: MatcherSets) -> list[Labels]:
+        return context.explorer.series(tenant, sets, start_ms, end_ms, limit)
+
+    found = await _ask_matching(context, tenant, given, find)
     return _cut(context, "series", [dict(labels) for labels in found], limit)
 
 
@@ -50,7 +64,8 @@ async def metadata(request: web.Request) -> web.Response:
     given = await params_of(request)
     limit, per_metric = _metadata_limit(given, "limit"), _metadata_limit(given, "limit_per_metric")
     metric = given.get("metric") or None
-    found = await _ask(context, context.explorer.metadata, tenant, metric, p.MIN_TIME_MS, p.MAX_TIME_MS)
+    ask = partial(context.explorer.metadata, tenant, metric, p.MIN_TIME_MS, p.MAX_TIME_MS)
+    found = await in_turn(context, tenant, ask)
     names = sorted(found)[: limit if limit >= 0 else None]
     return answer({name: found[name][: per_metric if per_metric > 0 else None] for name in names})
 
@@ -73,11 +88,12 @@ def _window(given: p.Params) -> tuple[int, int]:
     return start_ms, max(start_ms, end_ms)
 
 
-async def _ask(context: Context, call: Callable[..., T], tenant: Tenant, *args: object) -> T:
-    async with context.turns.turn(context.settings.timeout_s, tenant.org_id) as turn:
-        running = context.begin(call, tenant, *args)
-        turn.lasts(running)
-        return await asyncio.wrap_future(running)
+async def _ask_matching(
+    context: Context, tenant: Tenant, given: p.Params, find: Callable[[MatcherSets], T]
+) -> T:
+    """Parse `match[]` and find what matches, in the pool."""
+    max_bytes = context.settings.max_query_bytes
+    return await in_turn(context, tenant, lambda: find(matcher_sets(given, max_bytes)))
 
 
 def _cut(context: Context, endpoint: str, found: Sequence[object], limit: int) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,13 +24,16 @@ async def federate(request: web.Request) -> web.Response:
     """Floats alone: histograms do not fit the text format."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
-    matcher_sets(given)  # refuses what is no selector
     if not given.all("match[]"):
         raise BadData("no match[] parameter provided")
     at_ms = context.now_ms()
     options = QueryOptions(timeout_s=context.settings.timeout_s)
     samples: dict[Labels, str] = {}
+    max_bytes = context.settings.max_query_bytes
     async with context.turns.turn(options.timeout_s, tenant.org_id) as turn:
+        checking = context.begin(matcher_sets, given, max_bytes)  # refuses what is not a selector
+        turn.lasts(checking)
+        await asyncio.wrap_future(checking)
         for selector in given.all("match[]"):
             found = await context.engine.instant(tenant, selector, at_ms, options, turn.lasts)
             samples.update(_samples(found))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import promql_parser as pp
 from aiohttp import web
 
 from shim.errors import BadData
 from shim.http import params as p
 from shim.http.context import CONTEXT
-from shim.http.request import params_of, tenant_of
+from shim.http.request import in_turn, params_of, tenant_of
 from shim.http.respond import answer
 from shim.promql.format import format_query as formatted
 from shim.promql.parse import parse
@@ -15,32 +18,33 @@ from shim.promql.tree import tree
 
 
 async def format_query(request: web.Request) -> web.Response:
-    tenant_of(request)
-    query = (await params_of(request)).get("query")
-    try:
-        return answer(await request.app[CONTEXT].blocking(lambda: formatted(parse(query))))
-    except BadData as e:
-        raise p.invalid("query", str(e)) from None
+    return await _of_tree(request, formatted)
 
 
 async def parse_query(request: web.Request) -> web.Response:
-    tenant_of(request)
+    return await _of_tree(request, tree)
+
+
+async def _of_tree(request: web.Request, make: Callable[[pp.Expr], object]) -> web.Response:
+    """Answer with what `make` makes of the query's tree."""
+    context, tenant = request.app[CONTEXT], tenant_of(request)
     query = (await params_of(request)).get("query")
+    max_bytes = context.settings.max_query_bytes
     try:
-        return answer(await request.app[CONTEXT].blocking(lambda: tree(parse(query))))
+        return answer(await in_turn(context, tenant, lambda: make(parse(query, max_bytes=max_bytes))))
     except BadData as e:
         raise p.invalid("query", str(e)) from None
 
 
 async def query_exemplars(request: web.Request) -> web.Response:
     """There are no exemplars in StatsD lines: an empty list, for a query that could have some."""
-    context = request.app[CONTEXT]
-    tenant_of(request)
+    context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     now_ms = context.now_ms()
     start_ms = p.time_ms(given, "start", p.MIN_TIME_MS)
     end_ms = p.time_ms(given, "end", max(now_ms, start_ms))
     if end_ms < start_ms:
         raise BadData("end timestamp must not be before start timestamp")
-    parse(given.get("query"))
+    query, max_bytes = given.get("query"), context.settings.max_query_bytes
+    await in_turn(context, tenant, lambda: parse(query, max_bytes=max_bytes))
     return answer([])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import promql_parser as pp
 from aiohttp import web
 
 from shim.errors import BadData
-from shim.http.context import CONTEXT
+from shim.http.context import CONTEXT, Context
 from shim.http.params import Params, invalid
 from shim.matching import Matcher
 from shim.plan.build import matchers_of
 from shim.promql.complain import selector_complaint
-from shim.promql.parse import check_size, parse
+from shim.promql.parse import MAX_QUERY_BYTES, check_size, parse, size_of
 from shim.tenancy import Tenant
+
+T = TypeVar("T")
 
 _FORM = "application/x-www-form-urlencoded"
 _EMPTY = "match[] must contain at least one non-empty matcher"
@@ -37,18 +41,33 @@ async def params_of(request: web.Request) -> Params:
     return Params(values)
 
 
-def matcher_sets(params: Params) -> Sequence[tuple[Matcher, ...]]:
-    """Every `match[]` as its matchers. Raises BadData."""
-    return [_selector(text) for text in params.all("match[]")]
+async def in_turn(context: Context, tenant: Tenant, call: Callable[[], T]) -> T:
+    """Run `call` in the pool when the tenant has its turn. Raises TimedOut, and what `call` raises."""
+    async with context.turns.turn(context.settings.timeout_s, tenant.org_id) as turn:
+        running = context.begin(call)
+        turn.lasts(running)
+        return await asyncio.wrap_future(running)
+
+
+def matcher_sets(params: Params, max_bytes: int = MAX_QUERY_BYTES) -> Sequence[tuple[Matcher, ...]]:
+    """Every different `match[]` as its matchers; `max_bytes` for all of them together.
+
+    Parses: not for the event loop. Raises BadData.
+    """
+    texts = list(dict.fromkeys(params.all("match[]")))
+    if sum(map(size_of, texts)) > max_bytes:
+        reason = f"selectors are longer than {max_bytes} bytes (setting shim.max_query_bytes)"
+        raise invalid("match[]", reason)
+    return [_selector(text) for text in texts]
 
 
 def _selector(text: str) -> tuple[Matcher, ...]:
     """Source: Prometheus 3.x ParseMetricSelector, parseMatchersParam."""
     try:
-        check_size(text)
+        check_size(text, max(size_of(text), MAX_QUERY_BYTES))
         if (found := selector_complaint(text)) is not None:
             raise BadData(found)
-        tree = parse(text)
+        tree = parse(text, max_bytes=max(size_of(text), MAX_QUERY_BYTES))  # bounded before
         assert isinstance(tree, pp.VectorSelector)
         return matchers_of(tree)
     except BadData as e:

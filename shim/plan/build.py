@@ -40,7 +40,7 @@ from shim.plan.nodes import (
     Text,
     Window,
 )
-from shim.promql.rewrite import EXTENDED_LABEL, INFO_LABEL, at_ms
+from shim.promql.rewrite import EXTENDED_LABEL, INFO_LABEL, at_ms, unmarked
 
 _MATCH_OPS: Final[dict[str, MatchOp]] = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 _CARDS: Final = {
@@ -117,10 +117,10 @@ def _conditions(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
     for m in tree.matchers.matchers:
         if m.name in (INFO_LABEL, EXTENDED_LABEL):
             continue
-        op = _MATCH_OPS[str(m.op).rsplit(".", 1)[-1]]
+        op, value = unmarked(_MATCH_OPS[str(m.op).rsplit(".", 1)[-1]], m.value)
         if op in ("=~", "!~"):
-            compile_regex(m.value)
-        out.append(Matcher(m.name, op, m.value))
+            compile_regex(value)
+        out.append(Matcher(m.name, op, value))
     return tuple(out)
 
 

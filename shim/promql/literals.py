@@ -13,6 +13,7 @@ from typing import Final
 import re2
 
 from shim.eval.texts import quote
+from shim.matching import alternatives
 from shim.promql.lexer import DURATION, ComplaintError, Item
 
 #: What a duration may be at most: int64 nanoseconds.
@@ -29,6 +30,8 @@ _DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit, _ in _UNI
 _ESCAPE: Final = re.compile(
     r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))", re.DOTALL
 )
+#: Patterns over so many characters are looked at before they are compiled.
+_LONG: Final = 1_000
 _PLAIN: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 #: RE2's words and those of Go's regexp package.
 _GO_WORDS: Final = {
@@ -90,6 +93,8 @@ def _unescaped(match: re.Match[str]) -> str:
 
 def regexp_problem(pattern: str) -> str:
     """What Go says about a regular expression; "" for one that is right."""
+    if len(pattern) > _LONG and alternatives(pattern) is not None:
+        return ""
     options = re2.Options()
     options.log_errors = False
     try:

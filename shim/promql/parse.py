@@ -18,7 +18,8 @@ from shim.promql.behind import During
 from shim.promql.complain import complaint, resolved
 from shim.promql.lexer import ComplaintError
 
-MAX_QUERY_BYTES: Final = 256 << 10
+#: Where the caller gives no bound.
+MAX_QUERY_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 100
 MAX_OPERATORS: Final = 300
 
@@ -53,23 +54,30 @@ def _register() -> None:
 _register()
 
 
-def parse(text: str, during: During | None = None) -> pp.Expr:
+def parse(text: str, during: During | None = None, max_bytes: int = MAX_QUERY_BYTES) -> pp.Expr:
     """The syntax tree; `during` allows durations that are computed, `smoothed` and `anchored`.
+
+    A text of many bytes takes a second of CPU (1 MiB of matchers): not for an event loop.
 
     Raises BadData with what Prometheus would say, or the parser where Prometheus would say nothing.
     """
-    check_size(text)
+    check_size(text, max_bytes)
     try:
-        tree = _parsed(rewrite.rewritten(escapes.joined(text)))
+        tree = _parsed(_accepted(text))
     except BadData as e:
         known = _resolved(text, during)
         if known is None:
             raise worded(text, e, during) from None
-        return _parsed(rewrite.rewritten(escapes.joined(known)))
+        return _parsed(_accepted(known))
     # The parser forgets the sign of `+"a"`, which is a string to it then.
     if (_UNARY_PLUS.search(text) or _LONG.search(text)) and (found := complaint(text, during)):
         raise BadData(found)
     return tree
+
+
+def _accepted(text: str) -> str:
+    """The query in words the parser accepts."""
+    return rewrite.marked(rewrite.rewritten(escapes.joined(text)))
 
 
 def _resolved(text: str, during: During | None) -> str | None:
@@ -106,10 +114,10 @@ def _check_times(text: str) -> None:
         raise BadData("parse error: timestamp out of bounds for @ modifier")
 
 
-def check_size(text: str) -> None:
+def check_size(text: str, max_bytes: int = MAX_QUERY_BYTES) -> None:
     """Refuses a text that is too long, nested too deep or chains too many operators. Raises BadData."""
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_QUERY_BYTES:
-        raise BadData(f"parse error: query is longer than {MAX_QUERY_BYTES} bytes")
+    if size_of(text) > max_bytes:
+        raise BadData(f"parse error: query is longer than {max_bytes} bytes (setting shim.max_query_bytes)")
     try:
         text.encode()
     except UnicodeEncodeError as e:
@@ -124,3 +132,8 @@ def check_size(text: str) -> None:
     operators = sum(1 for _ in _OPERATOR.finditer(_BRACES.sub("", bare)))
     if operators > MAX_OPERATORS:
         raise BadData(f"parse error: more than {MAX_OPERATORS} operators")
+
+
+def size_of(text: str) -> int:
+    """Count the bytes of a text in UTF-8, whatever is in it."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -5,6 +5,8 @@
   takes back.
 - A plus before a duration in brackets: `[+5m]`.
 - A label called `or`, which the parser takes for an operator: `{or!="a"}`.
+- Long regular expressions, which the parser compiles at length while it holds the interpreter's lock, and
+  refuses from some 900 kB on: `{a=~"x|y|..."}` becomes `{a="\x01~x|y|..."}`, which `unmarked` takes back.
 - The labels that `info(x, {a=~".*"})` may have are no selector, so all of them may match the empty string.
 """
 
@@ -15,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from shim.errors import BadData
+from shim.matching import MatchOp
 from shim.promql.tokens import Token, tokens
 
 #: Stands among the labels of `info`, so that the parser finds one that is not empty.
@@ -32,6 +35,13 @@ _UNDERSCORED: Final = re.compile(
     rf"0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?"
 )
 
+#: The first characters of the value of a matcher that was `=~` or `!~`.
+_REGEX_MARK: Final = "\x01~"
+#: Regular expressions the parser may compile itself.
+_SHORT_REGEX: Final = 1_000
+_STRING: Final = r""""(?:\\.|[^"\\])*+"|'(?:\\.|[^'\\])*+'|`[^`]*+`"""
+_REGEX_MATCHER: Final = re.compile(rf"(=~|!~)(\s*+)({_STRING})|{_STRING}|#[^\n]*", re.DOTALL)
+
 _Change = tuple[int, int, str]  # from, to, what stands there instead
 
 
@@ -48,6 +58,32 @@ def rewritten(text: str) -> str:
         parts += [text[at:start], instead]
         at = end
     return "".join([*parts, text[at:]])
+
+
+def marked(text: str) -> str:
+    """The query with its long regular expressions as values of equality matchers."""
+    if len(text) <= _SHORT_REGEX or ("=~" not in text and "!~" not in text):
+        return text
+    return _REGEX_MATCHER.sub(_marked, text)
+
+
+def _marked(match: re.Match[str]) -> str:
+    operator, space, literal = match.groups()
+    if operator is None or len(literal) <= _SHORT_REGEX:
+        return match[0]
+    return f"{'=' if operator == '=~' else '!='}{space}{literal[0]}{_REGEX_MARK}{literal[1:]}"
+
+
+def unmarked(operator: MatchOp, value: str) -> tuple[MatchOp, str]:
+    """The operator and value of a matcher as they were before `marked`."""
+    if operator in ("=", "!=") and value.startswith(_REGEX_MARK):
+        return ("=~" if operator == "=" else "!~"), value[len(_REGEX_MARK) :]
+    return operator, value
+
+
+def shown(text: str) -> str:
+    """The parser's text of a query, without the marks."""
+    return text.replace(f'!="{_REGEX_MARK}', '!~"').replace(f'="{_REGEX_MARK}', '=~"')
 
 
 def at_ms(modifier: str) -> int:

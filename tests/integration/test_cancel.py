@@ -155,7 +155,7 @@ async def test_a_query_that_times_out_has_ended(endless: Endless, series: bool) 
     ],
 )  # fmt: skip
 async def test_too_much_is_refused(store: Store, path: str, asked: dict[str, str], message: str) -> None:
-    async with serving(store) as client:
+    async with serving(store, max_query_bytes=256 << 10) as client:
         reply = await client.ask(path, asked, method="POST")
         assert reply.status in (400, 422), reply.body[:300]
         assert message in reply.json["error"]

@@ -97,7 +97,7 @@ def test_brackets_and_operators_inside_strings_and_comments_do_not_count() -> No
 
 def test_length_is_bounded_in_bytes() -> None:
     parse("x" * MAX_QUERY_BYTES)
-    too_long = f"parse error: query is longer than {MAX_QUERY_BYTES} bytes"
+    too_long = f"parse error: query is longer than {MAX_QUERY_BYTES} bytes (setting shim.max_query_bytes)"
     assert refused("x" * (MAX_QUERY_BYTES + 1)) == too_long
     assert refused('"' + "é" * (MAX_QUERY_BYTES // 2) + '"') == too_long
 

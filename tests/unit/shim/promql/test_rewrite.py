@@ -100,3 +100,35 @@ def test_a_name_is_set_once(text: str) -> None:
 )
 def test_what_the_parser_refuses_by_mistake(text: str, same: str) -> None:
     assert format_query(parse(text)) == format_query(parse(same)).replace("(1)", "1")
+
+
+LONG = "|".join(f"v{i:04}" for i in range(400))
+
+
+@pytest.mark.parametrize("quote", ['"', "'", "`"])
+@pytest.mark.parametrize("op", ["=~", "!~"])
+def test_long_regexes_are_not_compiled_by_the_parser(op: str, quote: str) -> None:
+    text = f"x{{a{op} {quote}{LONG}{quote},b=~'c'}}"
+    assert str(parse(text)).count("\x01~") == 1
+    assert format_query(parse(text)) == f'x{{a{op}"{LONG}",b=~"c"}}'
+
+
+def test_long_regexes_in_strings_and_comments_stay() -> None:
+    inside = f'x{{a="=~ \\"{LONG}\\""}} # =~ "{LONG}"'
+    assert format_query(parse(inside)) == f'x{{a="=~ \\"{LONG}\\""}}'
+
+
+def test_a_regex_of_a_mebibyte_is_taken() -> None:
+    pattern = "|".join(f"v{i:06}" for i in range(120_000))
+    assert len(format_query(parse(f'x{{a=~"{pattern}"}}'))) == len(pattern) + 8
+
+
+@pytest.mark.parametrize("pattern", ["|" + LONG, "(a|)" + "|b" * 600])
+def test_a_long_regex_that_matches_nothing_is_not_enough(pattern: str) -> None:
+    with pytest.raises(BadData, match="at least one non-empty matcher"):
+        format_query(parse(f'{{a=~"{pattern}"}}'))
+
+
+def test_a_long_regex_that_is_wrong_is_refused() -> None:
+    with pytest.raises(BadData, match=r"^error parsing regexp: missing \): `\(v0000.{,1000}\.\.\.`$"):
+        format_query(parse(f'{{a=~"({LONG}"}}'))
