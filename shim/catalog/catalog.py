@@ -11,8 +11,8 @@ registered since; then the first two steps, and whole selections, are remembered
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,15 @@ from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from shim.catalog.memory import Memory
 from shim.catalog.metadata import Metadata
-from shim.catalog.names import KINDS, Metric, Names, exact_values, is_id
+from shim.catalog.names import KINDS, Metric, Names, Target, exact_values, is_id
 from shim.catalog.picked import Picked, pick, selection
 from shim.catalog.rosters import Rosters
+from shim.catalog.scope import of_metrics
+from shim.catalog.sieve import Sieve
 from shim.catalog.strings import Strings
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days, Look, Selection
+from shim.catalog.wide import Wide
 from shim.errors import ExecutionError
 from shim.labels import NAME
 from shim.matching import Matcher
@@ -114,37 +117,115 @@ class Catalog:
         self._unasked.add(look)
         self._select(look)
 
-    def pick(
-        self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, *, bounded: bool = True, tag: str = ""
-    ) -> list[Picked]:
-        """What matches, still in columns. Raises as `select` does; `max_series` only if `bounded`."""
+    def pick(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, *, tag: str = "") -> list[Picked]:
+        """What matches, still in columns. Raises as `select` does."""
+        found = self.find(tenant, matchers, days, self._settings.max_series, tag=tag)
+        if isinstance(found, Wide):
+            raise self.too_many(found)
+        return found
+
+    def find(
+        self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, max_series: int, *, tag: str = ""
+    ) -> list[Picked] | Wide:
+        """What matches, in columns; or that it is more than `max_series`, which is counted before it is read.
+
+        Raises ExecutionError over max_scanned_series, BadData on a bad regex, StoreError.
+        """
         on_name = [m for m in matchers if m.name == NAME]
         tables = self.tables.tagged(tag)
         targets = self._index(tables, tenant, days, lambda names: not names.find(on_name)).find(on_name)
-        if not targets:
-            return []
-        metric_ids = list(dict.fromkeys(target.metric.id for target in targets))
         needed = self._needed(tenant, matchers)
-        alive = self._alive(tables, tenant, days, metric_ids, needed)
-        rosters = self._rosters.get(tables, tenant, days, alive, narrowed=bool(needed))
-        picked: list[Picked] = []
-        series = 0
-        for target in targets:
-            records = alive.get(target.metric.id)
-            if records is None:
-                continue
-            roster = rosters[target.metric.id]
-            for part in pick(
-                target, roster, records, tenant, matchers, self._settings, narrowed=bool(needed)
-            ):
-                series += len(part.rows)
-                picked.append(part)
-        if bounded and series > self._settings.max_series:
-            raise ExecutionError(
-                f"selector {{{','.join(map(str, matchers))}}} matches {series} series,"
-                f" more than the limit of {self._settings.max_series} (setting max_series)"
-            )
+        if not targets or not all(needed):  # a name or a value that was never sent
+            return []
+        wide = self._wide(tenant, days, matchers, targets, needed)
+        most = min(max_series, self._settings.catalog.max_scanned_series)
+        records = tables.alive(wide.scope, most + 1)
+        narrowed = bool(needed)
+        if len(records) > most:
+            wide = self._counted(tables, wide)
+            if wide.series > max_series:
+                return wide
+            narrowed = True
+            records = tables.alive(wide.scope, wide.stored)
+        picked = self._picked(tables, wide, records, narrowed=narrowed)
+        if sum(len(one.rows) for one in picked) > max_series:  # several views of the same distributions
+            return self._counted(tables, wide)
         return picked
+
+    def some(self, wide: Wide, series: int) -> list[Picked]:
+        """So many of the series that were too many, whichever. Raises StoreError."""
+        return self._picked(self.tables, wide, self.tables.alive(wide.scope, series), narrowed=True)
+
+    @staticmethod
+    def _wide(
+        tenant: Tenant,
+        days: Days,
+        matchers: Sequence[Matcher],
+        targets: Sequence[Target],
+        needed: Sequence[Sequence[int]],
+    ) -> Wide:
+        """What a selector looks at, before anything is counted."""
+        scope = of_metrics(tenant, days, list(dict.fromkeys(target.metric.id for target in targets)))
+        for ids in needed:
+            scope = scope.with_value_of(ids)
+        return Wide(tenant, days, tuple(matchers), tuple(targets), scope)
+
+    def _counted(self, tables: Tables, wide: Wide) -> Wide:
+        """The same with all its conditions in SQL, and its series counted.
+
+        Raises ExecutionError when there are too many even to look at.
+        """
+        most = self._settings.catalog.max_scanned_series
+        if tables.has_more(wide.scope, most):
+            raise ExecutionError(
+                f"selector looks at more than {most} series (setting max_scanned_series);"
+                " name a metric or shorten the time range"
+            )
+        scope = self.sieve(tables, wide).narrow(wide.scope, wide.targets, wide.matchers)
+        sizes = {(m, KINDS[kind]): n for m, kind, n in tables.sizes(scope).tolist()}
+        return replace(wide, scope=scope, sizes=sizes)
+
+    def sieve(self, tables: Tables, wide: Wide) -> Sieve:
+        org_id = wide.tenant.org_id
+        return Sieve(
+            tables,
+            wide.tenant,
+            wide.days,
+            self._settings,
+            lambda ids: self.strings.texts(org_id, ids)[0],
+            lambda texts: [i for ids in self._ids_of(org_id, texts).values() for i in ids],
+        )
+
+    def _picked(
+        self, tables: Tables, wide: Wide, records: npt.NDArray[Any], *, narrowed: bool
+    ) -> list[Picked]:
+        alive = _by_metric(records)
+        rosters = self._rosters.get(tables, wide.tenant, wide.days, alive, narrowed=narrowed)
+        how = (wide.tenant, wide.matchers, self._settings)
+        return [
+            part
+            for target in wide.targets
+            if (of_metric := alive.get(target.metric.id)) is not None
+            for part in pick(target, rosters[target.metric.id], of_metric, *how, narrowed=narrowed)
+        ]
+
+    def too_many(self, wide: Wide) -> ExecutionError:
+        """Names the largest metric, and which of its labels makes it large. Raises StoreError."""
+        selector = ",".join(map(str, wide.matchers))
+        target, series = wide.largest
+        text = (
+            f"selector {{{selector}}} matches {wide.series} series, more than the limit of"
+            f" {self._settings.max_series} (setting max_series)"
+        )
+        shown = target.metric.shown(self._settings.names, target.view)
+        if len(wide.targets) > 1:
+            text += f'; most are of "{shown}" ({series})'
+        largest = self.tables.largest_key(wide.tenant, wide.days, target.metric.id)
+        if largest is not None:
+            key, values = largest
+            name = self.strings.texts(wide.tenant.org_id, [key])[0][key]
+            text += f'; its label "{name}" has {"about " if values > 1_000 else ""}{values} values'
+        return ExecutionError(f"{text}: match fewer values, or raise the limit")
 
     def warm(self, tenant: Tenant, now_ms: int) -> None:
         """Take in what the tenant has today: names, and series unless they are many.
@@ -152,10 +233,12 @@ class Catalog:
         The first query after a start would look it up, in a statement for each step. Raises StoreError.
         """
         days = Days.of(now_ms, now_ms)
-        metric_ids = [metric.id for metric in self.names(tenant, days).metrics]
         most = min(self._settings.catalog.cache_series // 2, _MOST_WARMED)
-        if len(self.tables.alive(tenant, days, metric_ids, (), most + 1)) <= most:
-            self.pick(tenant, (), days, bounded=False)
+        targets = self.names(tenant, days).find(())
+        wide = self._wide(tenant, days, (), targets, ())
+        records = self.tables.alive(wide.scope, most + 1)
+        if len(records) <= most:
+            self._picked(self.tables, wide, records, narrowed=False)
         self.names(tenant, Days(days.first - 1, days.last))  # which a dashboard of 24 hours looks for
 
     def names(self, tenant: Tenant, days: Days) -> Names:
@@ -175,38 +258,13 @@ class Catalog:
         """
         wanted = [exact_values(matcher, org_wide=tenant.project_id is None) for matcher in matchers]
         wanted = [texts for texts in wanted if texts]
-        if not wanted:
-            return []
-        ids = self._indexer.bulk_resolve(tenant.org_id, frozenset[str]().union(*wanted))
-        # Digits may be an id that has no string.
-        return [
-            sorted({ids[t] for t in texts if t in ids} | {int(t) for t in texts if is_id(t)})
-            for texts in wanted
-        ]
+        ids = self._ids_of(tenant.org_id, frozenset[str]().union(*wanted)) if wanted else {}
+        return [sorted({i for text in texts for i in ids[text]}) for texts in wanted]
 
-    def _alive(
-        self,
-        tables: Tables,
-        tenant: Tenant,
-        days: Days,
-        metric_ids: Sequence[int],
-        needed: Sequence[Sequence[int]],
-    ) -> Mapping[int, npt.NDArray[Any]]:
-        """ALIVE records by metric, series ascending."""
-        if not all(needed):  # a value nobody ever sent
-            return {}
-        most = self._settings.catalog.max_scanned_series
-        records = tables.alive(tenant, days, metric_ids, needed, most + 1)
-        if len(records) > most:
-            raise ExecutionError(
-                f"selector looks at more than {most} series (setting max_scanned_series);"
-                " name a metric or shorten the time range"
-            )
-        records = records[np.lexsort((records["series_id"], records["metric_id"]))]
-        found, starts = np.unique(records["metric_id"], return_index=True)
-        wanted = set(metric_ids)
-        parts = np.split(records, starts[1:]) if len(found) else []
-        return {i: part for i, part in zip(found.tolist(), parts, strict=True) if i in wanted}
+    def _ids_of(self, org_id: int, texts: Collection[str]) -> Mapping[str, list[int]]:
+        """The ids that each string may stand for: its own, and of digits an id that has no string."""
+        ids = self._indexer.bulk_resolve(org_id, frozenset(texts))
+        return {t: [*([ids[t]] if t in ids else []), *([int(t)] if is_id(t) else [])] for t in texts}
 
     def _index(self, tables: Tables, tenant: Tenant, days: Days, misses: Callable[[Names], bool]) -> Names:
         """The names of a scope, as new as they have to be."""
@@ -237,3 +295,11 @@ class Catalog:
             Metric(i, texts[i], frozenset(KINDS[kind] for kind in of_metric))
             for i, of_metric in kinds.items()
         )
+
+
+def _by_metric(records: npt.NDArray[Any]) -> Mapping[int, npt.NDArray[Any]]:
+    """ALIVE records by metric, series ascending."""
+    records = records[np.lexsort((records["series_id"], records["metric_id"]))]
+    found, starts = np.unique(records["metric_id"], return_index=True)
+    parts = np.split(records, starts[1:]) if len(found) else []
+    return dict(zip(found.tolist(), parts, strict=True))

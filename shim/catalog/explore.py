@@ -15,6 +15,7 @@ from shim.catalog.catalog import Catalog
 from shim.catalog.names import LE, PROJECT, Key, Names, make_key, reserved_labels
 from shim.catalog.picked import Picked, label_sets
 from shim.catalog.types import Days, Kind
+from shim.catalog.wide import Wide
 from shim.labels import NAME, Labels
 from shim.matching import Matcher
 from shim.settings import ShimSettings
@@ -60,8 +61,7 @@ class Explorer:
         """The names of all labels in use, or of those of the series that any set matches; sorted."""
         days = Days.of(start_ms, end_ms)
         if not _everything(sets):
-            picked = [p for matchers in sets for p in self._pick(tenant, matchers, days)]
-            return sorted(_names_of(picked, org_wide=tenant.project_id is None))
+            return sorted({name for m in sets for name in self._names(tenant, m, days)})
         metrics = self._catalog.names(tenant, days)
         if not metrics.metrics:
             return []
@@ -77,8 +77,7 @@ class Explorer:
         """The values of a label, or those it has on the series that any set matches; sorted."""
         days = Days.of(start_ms, end_ms)
         if not _everything(sets):
-            picked = [p for matchers in sets for p in self._pick(tenant, matchers, days)]
-            return sorted({value for p in picked for value in self._values_of(p, label, tenant)})
+            return sorted({value for m in sets for value in self._values(tenant, label, m, days)})
         if label == NAME:
             return sorted(self._catalog.names(tenant, days).shown(self._settings.names))
         if label == PROJECT and tenant.project_id is None:
@@ -101,7 +100,7 @@ class Explorer:
         days = Days.of(start_ms, end_ms)
         found: set[Labels] = set()
         for matchers in sets:
-            for picked in self._catalog.pick(tenant, matchers, days, bounded=not limit):
+            for picked in self._some(tenant, matchers, days, limit):
                 wanted = replace(picked, rows=picked.rows[: limit + 1]) if limit else picked
                 labels = label_sets(wanted, tenant, self._settings)
                 if picked.target.view == "bucket":
@@ -146,9 +145,50 @@ class Explorer:
             series_by_pair=[(f"{texts[k]}={texts[v]}", n) for k, v, n in pairs],
         )
 
-    def _pick(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> list[Picked]:
-        """Of any number of series: they stay in columns."""
-        return self._catalog.pick(tenant, matchers, days, bounded=False)
+    def _find(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> list[Picked] | Wide:
+        return self._catalog.find(tenant, matchers, days, self._settings.max_series)
+
+    def _some(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, limit: int) -> Sequence[Picked]:
+        """All that match, or `limit` and one more of those that are too many."""
+        found = self._find(tenant, matchers, days)
+        if not isinstance(found, Wide):
+            return found
+        if not limit:
+            raise self._catalog.too_many(found)
+        return self._catalog.some(found, limit + 1)
+
+    def _names(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> set[str]:
+        """The names of the labels of what the matchers select."""
+        found = self._find(tenant, matchers, days)
+        if not isinstance(found, Wide):
+            return _names_of(found, org_wide=tenant.project_id is None)
+        ids = self._catalog.tables.keys_of(found.scope)
+        texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
+        names = {NAME} if tenant.project_id is not None else {NAME, PROJECT}
+        for view in {target.view for target in found.targets}:
+            reserved = reserved_labels(org_wide=tenant.project_id is None, view=view)
+            names.update(make_key(texts[i], self._settings.names, reserved=reserved).shown for i in ids)
+            names |= {LE} if view == "bucket" else set()
+        return names
+
+    def _values(self, tenant: Tenant, label: str, matchers: Sequence[Matcher], days: Days) -> set[str]:
+        """The values of a label of what the matchers select."""
+        found = self._find(tenant, matchers, days)
+        if not isinstance(found, Wide):
+            return {value for picked in found for value in self._values_of(picked, label, tenant)}
+        tables = self._catalog.tables
+        if label == NAME:
+            shown = (t.metric.shown(self._settings.names, t.view) for t in found.targets if found.size(t))
+            return set(shown)
+        if label == PROJECT and tenant.project_id is None:
+            return set(map(str, tables.projects_of(found.scope)))
+        values = {"+Inf"} if label == LE and any(t.view == "bucket" for t in found.targets) else set()
+        metric_ids = list(dict.fromkeys(target.metric.id for target in found.targets))
+        keys = self._catalog.sieve(tables, found).keys(metric_ids, found.targets).get(label, [])
+        if keys:
+            ids = tables.values_of(found.scope, keys)
+            values.update(self._catalog.strings.texts(tenant.org_id, ids)[0].values())
+        return values - {""}
 
     def _keys(self, tenant: Tenant, days: Days) -> dict[int, Key]:
         ids = self._catalog.tables.tag_keys(tenant, days)

@@ -55,8 +55,13 @@ class Key:
     name: str
     shown: str
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The label names that it answers to."""
+        return tuple(dict.fromkeys((self.name, self.shown, legacy_label(self.name))))
+
     def answers_to(self, label: str) -> bool:
-        return label in (self.name, self.shown, legacy_label(self.name))
+        return label in self.labels
 
 
 def make_key(name: str, style: Style, *, reserved: Iterable[str]) -> Key:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shim.catalog.roster import Ids, Roster, empty, grown
+from shim.catalog.scope import of_metrics
 from shim.catalog.strings import Strings
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days
@@ -75,8 +76,10 @@ class Rosters:
         all_of_them: bool,
     ) -> Mapping[int, Roster]:
         # To name every series costs more than it spares where there are no others.
-        wanted = None if all_of_them else np.concatenate([r["series_id"] for r in missing.values()])
-        tags = tables.tags(tenant, days, list(missing), wanted)
+        scope = of_metrics(tenant, days, list(missing))
+        if not all_of_them:
+            scope = scope.within("series_id", np.concatenate([r["series_id"] for r in missing.values()]))
+        tags = tables.tags(scope)
         ids = np.unique(np.concatenate([np.unique(tags["key"]), np.unique(tags["value"])]))
         texts, complete = self._strings.texts(tenant.org_id, ids.tolist())
         tags = tags[np.argsort(tags["metric_id"], kind="stable")]

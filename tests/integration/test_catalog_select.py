@@ -379,7 +379,7 @@ def test_the_memory_of_labels_is_bounded(pipeline: Pipeline) -> None:
 
 
 def test_many_metrics_in_one_look_up(pipeline: Pipeline) -> None:
-    """More metrics than are bound by id: the statement then reads the tenant's days and filters."""
+    """More metrics than are bound by id: they travel beside the statement."""
     pipeline.send([f"many_{n}:1|c|#i:{n}" for n in range(2_100)] + ["few:1|c"])
     found = ask(pipeline.store, m("__name__", "=~", "many_.*"))
     assert sorted(map(int, values(found, "i"))) == list(range(2_100))

@@ -1,0 +1,47 @@
+"""A selector that matches more series than are read one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shim.catalog.names import Target
+from shim.catalog.scope import Scope
+from shim.catalog.types import Days, Kind
+from shim.matching import Matcher
+from shim.tenancy import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Wide:
+    """What a selector looks at: `scope` holds its series, `sizes` how many each metric and type has."""
+
+    tenant: Tenant
+    days: Days
+    matchers: tuple[Matcher, ...]
+    targets: tuple[Target, ...]
+    scope: Scope
+    sizes: Mapping[tuple[int, Kind], int] = field(default_factory=dict)
+
+    @property
+    def stored(self) -> int:
+        """How many series are stored."""
+        return sum(self.sizes.values())
+
+    @property
+    def series(self) -> int:
+        """How many series match: a distribution has one for each view of it that was asked for."""
+        return sum(self.size(target) for target in self.targets)
+
+    @property
+    def largest(self) -> tuple[Target, int]:
+        """The target with most series, and how many those are."""
+        target = max(self.targets, key=self.size)
+        return target, self.size(target)
+
+    def size(self, target: Target) -> int:
+        """The series of one target: under a view, those of the distribution alone."""
+        metric_id = target.metric.id
+        if target.view:
+            return self.sizes.get((metric_id, "histogram"), 0)
+        return sum(n for (i, _), n in self.sizes.items() if i == metric_id)
