@@ -46,7 +46,6 @@ from agent.settings import Aggregate
 
 BUCKET_MS: Final = BUCKET_SECONDS * 1000
 
-_SIGNS: Final = b"+-"
 #: Refused for this, a line may hold further samples of its name.
 _MAY_HOLD_MORE: Final = (Reason.UNKNOWN_TYPE, Reason.BAD_SAMPLE_RATE)
 _COUNTER, _GAUGE, _DISTRIBUTION, _SET = Kind
@@ -189,7 +188,9 @@ class Aggregator:
                     value = inf if raw.strip(NUMBER_BYTES) else float(raw)
                 except ValueError:
                     value = inf
-                if not -MAX_NUMBER <= value * weight <= MAX_NUMBER or (kind is _GAUGE and raw[0] in _SIGNS):
+                if not -MAX_NUMBER <= value * weight <= MAX_NUMBER or (
+                    kind is _GAUGE and raw[0] in known.delta_signs
+                ):
                     self._add_any(line, bucket, now_ms)
                     continue
             cell: Any = cells.get(series)  # of the kind's type
@@ -273,6 +274,8 @@ class Aggregator:
             head.kind, head.name, head.tags, head.weight, head.ignored,
             series=Series(head.kind, head.name, head.tags) if dropped else self._intern(head),
             scale=head.scale,
+            marked=head.marked,
+            delta_signs=head.delta_signs,
             plain=not (dropped or head.ignored or head.scale != 1.0 or rest.endswith(b"\r")),
             dropped=dropped,
         )  # fmt: skip

@@ -18,6 +18,7 @@ import msgspec
 from agent.aggregate import Aggregator
 from agent.line import (
     BadLine,
+    GaugeDeltas,
     Head,
     Ignored,
     Kind,
@@ -47,6 +48,8 @@ WORDS: Final[dict[Reason | Skip | Ignored, str]] = {
     Reason.TAG_TOO_LONG: "a tag is longer than agent.lines.max_tag_bytes",
     Reason.TOO_MANY_TAGS: "there are more tags than agent.lines.max_tags",
     Reason.MIXED_TAG_STYLES: "there are tags in the name and a `|#` field",
+    Reason.CONTROL_CHARACTER: "a control character in the name or the key of a tag, and "
+    "agent.lines.control_characters = false",
     Reason.CUT_OFF: "a datagram or a connection ended within the line",
     Skip.EMPTY: "the line is empty",
     Skip.EVENT: "it is an event; agent.relay.events may send it on",
@@ -80,6 +83,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     values: tuple[float, ...] = ()  # scaled
     deltas: tuple[bool, ...] = ()
+    sign: str = ""  # why a sign of a gauge's value makes it a delta, or does not
     member: str = ""
     weight: float = 1.0
     scale: float = 1.0
@@ -121,7 +125,28 @@ def _explain(line: bytes, settings: AgentSettings, mapper: Mapper | None, now_ms
                 line=shown, outcome="skipped", reason=parsed.value, because=WORDS[parsed], mapping=mapping
             )
         case Line():
-            return _taken(line, shown, parsed, mapping, settings, mapper, now_ms)
+            explained = _taken(line, shown, parsed, mapping, settings, mapper, now_ms)
+            rule = by[0].rule if by else None
+            sign = _sign(parsed, line, rule.gauge_deltas if rule else None, settings.lines.gauge_deltas)
+            return msgspec.structs.replace(explained, sign=sign)
+
+
+def _sign(parsed: Line, line: bytes, mapped: GaugeDeltas | None, setting: GaugeDeltas) -> str:
+    """Say why a signed value of a gauge is a delta or not; nothing without a sign."""
+    raw = line.partition(b":")[2].partition(b"|")[0]
+    if parsed.head.kind is not Kind.GAUGE or not any(part[:1] in (b"+", b"-") for part in raw.split(b":")):
+        return ""
+    by = f"gauge_deltas: {mapped} of the mapping" if mapped else f"agent.lines.gauge_deltas = {setting}"
+    if parsed.time_s is not None:
+        return "no delta: the line has a `|T`"
+    if (mapped or setting) != "auto":
+        return f"{'a' if any(parsed.deltas) else 'no'} delta: {by}"
+    if parsed.head.marked:
+        return f"no delta: {by}, and the line has a mark of DogStatsD (`|#`, `|c:`, `|e:` or `|card:`)"
+    return (
+        f"a delta: {by}, and the line has no mark of DogStatsD; untagged lines of datadogpy have none "
+        "either, `never` is for them"
+    )
 
 
 def _mapped_by(mapped: Mapped) -> MappedBy | None:
@@ -181,6 +206,8 @@ def _rows(one: Explained) -> Iterator[tuple[str, str]]:
     tags = ",".join(f'{key}="{value}"' for key, value in one.tags.items())
     yield "series", f"{one.type} {one.name}{{{tags}}}"
     yield "adds", _adds(one)
+    if one.sign:
+        yield "sign", one.sign
     moved = (
         f", the {'oldest' if one.moved == 'old' else 'latest'} there is for it: its time is outside"
         if one.moved

@@ -13,8 +13,11 @@ the later `|e:` and `|card:`), statsd_exporter's parser for tags in names. Where
   bad value refuses the whole line.
 * Further samples of one name (`name:1|ms:2|ms|@0.5:3|c`; etsy, statsd_exporter, Telegraf; Kamon sends it)
   are lines of their own, see `split_samples`.
-* A signed gauge value is a delta (StatsD), unless the line has a `|T`: then it is a value of its own, as
-  DogStatsD 1.3 says of lines with a time. So negative values can be set, with a `|T`.
+* A signed gauge value is a delta where `gauge_deltas` says so: `signed`: `+` and `-` (etsy StatsD); `plus`:
+  `+` alone; `never` (DogStatsD has no deltas); `auto`: never on a line with DogStatsD's marks (`|#`, `|c:`,
+  `|e:`, `|card:`), else as `signed`. A value with a `|T` is never a delta (DogStatsD 1.3).
+* Names and tag keys with control characters (Unicode's category Cc: U+0000 to U+001F, U+007F to U+009F) are
+  refused, unless `control_characters` takes them. Tag values and members of sets are kept as sent.
 * A sample rate is in (0, 1]; counters and distributions count 1/rate, gauges and sets ignore it (DogStatsD;
   etsy scales counters only, and a timer's count). Of two rates the last holds.
 * `|T` is whole Unix seconds, on all types (DogStatsD: counters and gauges), at most one.
@@ -43,6 +46,9 @@ NUMBER_BYTES: Final = b"0123456789.+-eE"
 MAX_NUMBER: Final = 1.7976931348623157e308
 BARE_TAG_VALUE: Final = "true"
 _MAX_TIME_DIGITS: Final = 15
+#: How fields begin that only DogStatsD has.
+_MARKS: Final = (b"#", b"c:", b"e:", b"card:")
+_DELTA_SIGNS: Final = {"signed": b"+-", "plus": b"+", "never": b""}
 
 
 class Kind(enum.Enum):
@@ -82,6 +88,7 @@ class Reason(enum.Enum):
     TAG_TOO_LONG = "tag_too_long"
     TOO_MANY_TAGS = "too_many_tags"
     MIXED_TAG_STYLES = "mixed_tag_styles"  # tags in the name, and a `|#` field
+    CONTROL_CHARACTER = "control_character"  # in the name or the key of a tag
     CUT_OFF = "cut_off"  # a datagram or stream that ended within the line (counted by the listeners)
 
 
@@ -110,6 +117,7 @@ class BadLine(msgspec.Struct, frozen=True):
 
 
 NameTags = Literal["influx", "librato", "signalfx"]
+GaugeDeltas = Literal["auto", "signed", "plus", "never"]
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,6 +133,12 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tag_bytes: Annotated[int, msgspec.Meta(ge=2, le=65_536)] = 1_024
     #: Tags in names, beside `|#`: influx (`n,k=v:1|c`), librato (`n#k=v:1|c`), signalfx (`n[k=v]:1|c`).
     name_tags: tuple[NameTags, ...] = ()
+    #: Signs that make a gauge's value a delta: signed (`+` and `-`, as etsy's StatsD), plus (`+` only),
+    #: never, or auto: never on lines with a mark of DogStatsD (`|#`, `|c:`, `|e:`, `|card:`), else signed.
+    #: A value with a `|T` is never a delta.
+    gauge_deltas: GaugeDeltas = "auto"
+    #: Accept control characters in names and keys of tags; else such lines are refused and counted.
+    control_characters: bool = False
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -136,6 +150,8 @@ class Head(msgspec.Struct, frozen=True):
     weight: float = 1.0  # 1 / sample rate; 1 for gauges and sets
     ignored: tuple[Ignored, ...] = ()
     scale: float = 1.0  # a mapping's factor on each value, before anything else; 1 for sets
+    marked: bool = False  # it has a field that only DogStatsD has
+    delta_signs: bytes = b"+-"  # first bytes that make a gauge's value a delta
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -156,6 +172,7 @@ def parse_head(name: bytes, rest: bytes, limits: Limits) -> Head | BadLine:
     if kind is None:
         return BadLine(Reason.UNKNOWN_TYPE)
     weight, ignored, tags = 1.0, list[Ignored](), dict[str, str]()
+    marked = False
     if limits.name_tags:
         name, section, paired = split_name_tags(name, limits.name_tags)
         if not paired:
@@ -165,6 +182,7 @@ def parse_head(name: bytes, rest: bytes, limits: Limits) -> Head | BadLine:
     if len(name) > limits.max_name_bytes:
         return BadLine(Reason.NAME_TOO_LONG)
     for field in fields:
+        marked = marked or field.startswith(_MARKS)
         if field.startswith(b"#"):
             if bad := _read_tags(field[1:], b":", tags, ignored, limits):
                 return BadLine(bad)
@@ -173,15 +191,32 @@ def parse_head(name: bytes, rest: bytes, limits: Limits) -> Head | BadLine:
             if found is None:
                 return BadLine(Reason.BAD_SAMPLE_RATE)
             weight = found
-        elif not field.startswith((b"c:", b"e:", b"card:")):
+        elif not field.startswith(_MARKS):
             ignored.append(Ignored.UNKNOWN_FIELD)
     try:
         text = name.decode()
     except UnicodeDecodeError:
         return BadLine(Reason.INVALID_UTF8)
+    if not limits.control_characters and has_control_character(text):
+        return BadLine(Reason.CONTROL_CHARACTER)
     if kind in (Kind.GAUGE, Kind.SET):
         weight = 1.0
-    return Head(kind, text, tuple(sorted(tags.items())), weight, tuple(ignored))
+    signs = delta_signs(limits.gauge_deltas, marked=marked)
+    return Head(
+        kind, text, tuple(sorted(tags.items())), weight, tuple(ignored), marked=marked, delta_signs=signs
+    )
+
+
+def delta_signs(deltas: GaugeDeltas, *, marked: bool) -> bytes:
+    """Return the first bytes that make a gauge's value a delta; `marked`: the line has DogStatsD's marks."""
+    if deltas == "auto":
+        deltas = "never" if marked else "signed"
+    return _DELTA_SIGNS[deltas]
+
+
+def has_control_character(text: str) -> bool:
+    """Return whether a character of `text` is of Unicode's category Cc."""
+    return any(c < " " or "\x7f" <= c <= "\x9f" for c in text)
 
 
 def _bad_mix(name: bytes, tags: dict[str, str], rest: bytes) -> Reason | None:
@@ -243,6 +278,8 @@ def _read_tags(
         if not key or (found and not value):
             ignored.append(Ignored.EMPTY_TAG)
             continue
+        if not limits.control_characters and has_control_character(key):
+            return Reason.CONTROL_CHARACTER
         if not found and separator == b"=":
             ignored.append(Ignored.MALFORMED_TAG)
             continue
@@ -355,5 +392,5 @@ def _with_values(head: Head, raw: bytes, time_s: int | None) -> Line | BadLine:
         if value is None or not -MAX_NUMBER <= value * head.scale * head.weight <= MAX_NUMBER:
             return BadLine(Reason.BAD_VALUE if part else Reason.EMPTY_VALUE)
         values.append(value * head.scale)
-        deltas.append(time_s is None and part.startswith((b"+", b"-")))
+        deltas.append(time_s is None and part[0] in head.delta_signs)
     return Line(head, tuple(values), tuple(deltas) if head.kind is Kind.GAUGE else (), time_s=time_s)

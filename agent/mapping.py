@@ -15,6 +15,7 @@ core's memory of heads keeps the answer, and is its bound.
   that comes out empty takes the tag away: an empty label and no label are the same.
 * `scale` is a factor on each value as sent. `metric_type` (ours) changes the type: the values are read as if
   the line had been sent with it, but a sample rate counts only if both types know one.
+* `gauge_deltas` (ours) says which signs make a gauge's value a delta, in place of the agent's setting.
 * No rule: the head stays as it is. A name that comes out empty, and a name or tags beyond the bounds of a
   line, are an error: the lines are dropped as if by a rule, and counted apart.
 
@@ -36,7 +37,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agent.glob import Globs
-from agent.line import Head, Kind, Limits, Skip
+from agent.line import GaugeDeltas, Head, Kind, Limits, Skip, delta_signs
 from agent.template import Template, expand
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     honor_labels: bool = False
     kind: Kind | None = None  # what the type becomes; None: it stays
     scale: float = 1.0
+    gauge_deltas: GaugeDeltas | None = None  # None: as the settings say
 
 
 class Mapped(msgspec.Struct, frozen=True):
@@ -168,6 +170,9 @@ def _apply(rule: Rule, captures: Sequence[str], head: Head) -> Head:
         tags=tuple(sorted(tags.items())),
         weight=1.0 if kind in (Kind.GAUGE, Kind.SET) else head.weight,
         scale=1.0 if kind is Kind.SET else rule.scale,
+        delta_signs=delta_signs(rule.gauge_deltas, marked=head.marked)
+        if rule.gauge_deltas
+        else head.delta_signs,
     )
 
 

@@ -5,7 +5,8 @@ statsd_exporter shows or forgets a series (`ttl`, `help`, `observer_type`, `buck
 accepted and checked, but have no effect here: distributions need no buckets. They become notes for people.
 
 Accepted beyond statsd_exporter: any name that is not empty, no name where `action: drop`, any label name,
-`match_metric_type: set`, and `metric_type`. Regular expressions are RE2's (agent/expressions.py).
+`match_metric_type: set`, `metric_type` and `gauge_deltas`. Regular expressions are RE2's
+(agent/expressions.py).
 
 Needs PyYAML, so it is imported only where a mapping is set.
 """
@@ -15,14 +16,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast, get_args
 
 import msgspec
 import yaml
 
 from agent.config import ConfigError
 from agent.glob import Globs, problem
-from agent.line import Kind, Limits
+from agent.line import GaugeDeltas, Kind, Limits
 from agent.mapping import Expression, ExpressionError, Mapper, Rule
 from agent.template import Template, for_glob, for_regex, unknown_references
 
@@ -48,10 +49,10 @@ _NO_EFFECT: Final = {
     "quantiles": "distributions have all quantiles",
     "summary_options": "distributions have all quantiles",
 }
-_DEFAULTS: Final = frozenset({"match_type", "glob_disable_ordering", *_NO_EFFECT} - {"help"})
+_DEFAULTS: Final = frozenset({"match_type", "glob_disable_ordering", "gauge_deltas", *_NO_EFFECT} - {"help"})
 _ENTRY: Final = frozenset({
     "match", "match_type", "match_metric_type", "name", "labels", "honor_labels", "action", "scale",
-    "metric_type", *_NO_EFFECT,
+    "metric_type", "gauge_deltas", *_NO_EFFECT,
 })  # fmt: skip
 _DURATION = re.compile(r"0|[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
 
@@ -114,17 +115,26 @@ def parse(text: str) -> MappingFile:
     defaults = reader.table(top.get("defaults"), "defaults", _DEFAULTS)
     match_type = reader.choice(defaults, "match_type", "defaults", ("glob", "regex")) or "glob"
     ordered = not reader.boolean(defaults, "glob_disable_ordering", "defaults")
+    gauge_deltas = reader.gauge_deltas(defaults, "defaults")
     reader.no_effect(defaults, "defaults")
     entries = reader.list(top.get("mappings"), "mappings")
     if len(entries) > MAX_RULES:
         reader.fail(entries[MAX_RULES], f"mappings: more than {MAX_RULES} entries")
-    rules = tuple(_rule(reader, node, number, match_type) for number, node in enumerate(entries, 1))
+    rules = tuple(
+        _rule(reader, node, number, match_type, gauge_deltas) for number, node in enumerate(entries, 1)
+    )
     if ordered:
         reader.notes += _never_reached(rules)
     return MappingFile(rules, ordered, tuple(sorted(reader.notes, key=lambda note: note.line)))
 
 
-def _rule(reader: _Reader, node: yaml.Node, number: int, default_match_type: str) -> Rule:
+def _rule(
+    reader: _Reader,
+    node: yaml.Node,
+    number: int,
+    default_match_type: str,
+    default_gauge_deltas: GaugeDeltas | None,
+) -> Rule:
     entry = reader.table(node, f"mapping {number}", _ENTRY)
     where = f"mapping {number}"
     match = reader.text(entry, "match", where)
@@ -165,6 +175,7 @@ def _rule(reader: _Reader, node: yaml.Node, number: int, default_match_type: str
         honor_labels=reader.boolean(entry, "honor_labels", where),
         kind=_KINDS[made] if made else None,
         scale=reader.number(entry, "scale", where, 1.0),
+        gauge_deltas=reader.gauge_deltas(entry, where) or default_gauge_deltas,
     )
 
 
@@ -265,6 +276,10 @@ class _Reader:
         if text and text not in values:
             self.fail(table[key], f"{where}: {key}: {text!r} is none of {', '.join(values)}")
         return text
+
+    def gauge_deltas(self, table: Mapping[str, yaml.Node], where: str) -> GaugeDeltas | None:
+        text = self.choice(table, "gauge_deltas", where, get_args(GaugeDeltas))
+        return cast("GaugeDeltas", text) if text else None
 
     def boolean(self, table: Mapping[str, yaml.Node], key: str, where: str) -> bool:
         text = self.text(table, key, where)

@@ -41,7 +41,7 @@ from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from agent import frame as wire
 from agent.frame import BUCKET_SECONDS
-from agent.line import BARE_TAG_VALUE, Ignored, Kind, Reason, Skip
+from agent.line import BARE_TAG_VALUE, Ignored, Kind, Reason, Skip, delta_signs
 from agent.line import parse_head as parse_head_in_python
 from agent.sketch import EDGES
 
@@ -130,7 +130,8 @@ def _begin():
     assert layout_is_as_said()
     assert [reason.name for reason in Reason][:REASONS] == (
         "NO_VALUE EMPTY_NAME EMPTY_VALUE BAD_VALUE NO_TYPE UNKNOWN_TYPE BAD_SAMPLE_RATE BAD_TIMESTAMP "
-        "INVALID_UTF8 LINE_TOO_LONG NAME_TOO_LONG TAG_TOO_LONG TOO_MANY_TAGS MIXED_TAG_STYLES"
+        "INVALID_UTF8 LINE_TOO_LONG NAME_TOO_LONG TAG_TOO_LONG TOO_MANY_TAGS MIXED_TAG_STYLES "
+        "CONTROL_CHARACTER"
     ).split()
     assert [kind.name for kind in Kind] == "COUNTER GAUGE DISTRIBUTION SET".split()
     assert [ignored.name for ignored in Ignored] == (
@@ -146,6 +147,8 @@ _begin()
 _REASONS = tuple(Reason)[:REASONS]
 _SKIPS = (Skip.EVENT, Skip.SERVICE_CHECK, Skip.MAPPING)
 _IGNORED = tuple(Ignored)
+_DELTAS = {"never": NO_DELTAS, "plus": PLUS_DELTAS, "signed": SIGNED_DELTAS, "auto": AUTO_DELTAS}
+_DELTAS_OF_SIGNS = {delta_signs(name, marked=False): _DELTAS[name] for name in ("never", "plus", "signed")}
 _STYLES = {"influx": INFLUX, "librato": LIBRATO, "signalfx": SIGNALFX}
 
 

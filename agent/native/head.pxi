@@ -26,6 +26,7 @@ cdef enum:  # reasons to refuse a line, in the order of agent.line.Reason
     TAG_TOO_LONG
     TOO_MANY_TAGS
     MIXED_TAG_STYLES
+    CONTROL_CHARACTER
     REASONS
     GOOD = -1
     FOREIGN = -2  # not refused, but for the first shard
@@ -46,6 +47,12 @@ cdef enum:  # settings `name_tags`
     LIBRATO = 2
     SIGNALFX = 4
 
+cdef enum:  # signs of a gauge's value that make it a delta: agent.line.delta_signs
+    NO_DELTAS
+    PLUS_DELTAS
+    SIGNED_DELTAS
+    AUTO_DELTAS  # of a setting: as the marks of a line say
+
 cdef const char *BARE_VALUE = "true"
 
 cdef struct Tag:
@@ -59,6 +66,8 @@ cdef struct Parts:
     int kind
     double weight
     double scale
+    bint marked  # it has a field that only DogStatsD has
+    int deltas
     uint32_t ignored[IGNORED_KINDS]
     const char *name
     size_t name_bytes
@@ -90,6 +99,7 @@ cdef int parse_head(
     parts.count = 0
     parts.weight = 1.0
     parts.scale = 1.0
+    parts.marked = False
     parts.name = key
     parts.name_bytes = name_bytes
     parts.name_end_bytes = 0
@@ -110,6 +120,11 @@ cdef int parse_head(
             return refused
     if not is_whole_utf8(parts):
         return INVALID_UTF8
+    if not shard.core.control_characters and has_control_character_in_name(parts):
+        return CONTROL_CHARACTER
+    parts.deltas = shard.core.gauge_deltas
+    if parts.deltas == AUTO_DELTAS:
+        parts.deltas = NO_DELTAS if parts.marked else SIGNED_DELTAS
     if parts.kind == GAUGE or parts.kind == SET:
         parts.weight = 1.0
     return GOOD
@@ -132,10 +147,13 @@ cdef inline int kind_of(const char *p, const char *end) noexcept nogil:
 
 cdef int read_field(Shard *shard, Parts *parts, const char *p, const char *end) noexcept nogil:
     if p < end and p[0] == c"#":
+        parts.marked = True
         return read_tags(shard, parts, p + 1, end, c":")
     if p < end and p[0] == c"@":
         return GOOD if read_rate(p + 1, end, &parts.weight) else BAD_SAMPLE_RATE
-    if not (starts(p, end, "c:", 2) or starts(p, end, "e:", 2) or starts(p, end, "card:", 5)):
+    if starts(p, end, "c:", 2) or starts(p, end, "e:", 2) or starts(p, end, "card:", 5):
+        parts.marked = True
+    else:
         parts.ignored[UNKNOWN_FIELD] += 1
     return GOOD
 
@@ -159,6 +177,32 @@ cdef bint is_whole_utf8(Parts *parts) noexcept nogil:
     good = is_utf8(joined, parts.name_bytes + parts.name_end_bytes)
     free(joined)
     return good
+
+
+cdef bint has_control_character(const char *p, size_t size) noexcept nogil:
+    """Return whether UTF-8 text has a character of Unicode's category Cc."""
+    cdef size_t i
+    cdef uint8_t byte
+    for i in range(size):
+        byte = <uint8_t>p[i]
+        if byte < 0x20 or byte == 0x7F:
+            return True
+        if byte == 0xC2 and i + 1 < size and <uint8_t>p[i + 1] < 0xA0:
+            return True
+    return False
+
+
+cdef bint has_control_character_in_name(Parts *parts) noexcept nogil:
+    """The same of a name, whose two parts must not be looked at alone: UTF-8 may stand across them."""
+    cdef char *joined
+    cdef bint found
+    if parts.name_end_bytes == 0:
+        return has_control_character(parts.name, parts.name_bytes)
+    joined = <char *>take(parts.name_bytes + parts.name_end_bytes)
+    join_name(parts, joined)
+    found = has_control_character(joined, parts.name_bytes + parts.name_end_bytes)
+    free(joined)
+    return found
 
 
 cdef void join_name(Parts *parts, char *name) noexcept nogil:
@@ -233,6 +277,8 @@ cdef int read_tag(Shard *shard, Parts *parts, const char *p, const char *end, ch
     if found == p or found + 1 == end:
         parts.ignored[EMPTY_TAG] += 1
         return GOOD
+    if not shard.core.control_characters and has_control_character(p, found - p):
+        return CONTROL_CHARACTER
     if found == end and separator == c"=":
         parts.ignored[MALFORMED_TAG] += 1
         return GOOD
@@ -353,7 +399,9 @@ cdef void head_settle(Shard *shard, Head *head, Parts *parts, Series *series) no
     head.kind = parts.kind
     head.stamp = 0
     head.series = series
-    head.flags &= ~(HEAD_SLOW | HEAD_WEIGHT | HEAD_FOREIGN)
+    head.flags &= ~(HEAD_SLOW | HEAD_WEIGHT | HEAD_FOREIGN | HEAD_PLUS | HEAD_MINUS)
+    head.flags |= HEAD_PLUS if parts.deltas != NO_DELTAS else 0
+    head.flags |= HEAD_MINUS if parts.deltas == SIGNED_DELTAS else 0
     if series == NULL or not is_plain(parts):
         head.flags |= HEAD_SLOW
     if head.flags & HEAD_EXTRA:

@@ -154,7 +154,7 @@ cdef inline bint take_quickly(Shard *shard, Record *record, int64_t now_ms) noex
     weight = head_weight(head)
     if head.kind != SET and unlikely(
         not record.is_number or not -DBL_MAX <= record.value * weight <= DBL_MAX
-        or (head.kind == GAUGE and (raw[0] == c"-" or raw[0] == c"+"))
+        or (head.kind == GAUGE and is_delta(head, raw[0]))
     ):
         return False
     head_use(shard, head)

@@ -15,6 +15,8 @@ cdef Core *core_open(settings) except NULL:
     core.max_tag_bytes = settings.lines.max_tag_bytes
     for style in settings.lines.name_tags:
         core.name_tags |= <int>_STYLES[style]
+    core.gauge_deltas = _DELTAS[settings.lines.gauge_deltas]
+    core.control_characters = settings.lines.control_characters
     keep_static_tags(core, sorted(settings.tags.items()))
     core.shard_count = getattr(settings.receive, "threads", 1)
     core.max_series = max(settings.aggregate.max_series // core.shard_count, 1)

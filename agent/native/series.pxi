@@ -21,6 +21,8 @@ cdef enum:
     HEAD_SLOW = 1 << 3  # something of its lines is to be counted, scaled or dropped
     HEAD_WEIGHT = 1 << 4  # its HeadExtra says what each of its lines counts
     HEAD_FOREIGN = 1 << 5  # its lines are for the first shard
+    HEAD_PLUS = 1 << 6  # a gauge's value with a `+` is a delta
+    HEAD_MINUS = 1 << 7  # a gauge's value with a `-` is a delta
     SERIES_OWN_TEXT = 1 << 0
     SERIES_WIDE = 1 << 1  # its slices have 8 bytes
 
@@ -78,6 +80,11 @@ cdef inline HeadExtra *head_extra(Head *head) noexcept nogil:
 
 cdef inline double head_weight(Head *head) noexcept nogil:
     return head_extra(head).weight if unlikely(head.flags & HEAD_WEIGHT) else 1.0
+
+
+cdef inline bint is_delta(Head *head, char sign) noexcept nogil:
+    """Does the first byte of a gauge's value make it a delta?"""
+    return (sign == c"-" and head.flags & HEAD_MINUS != 0) or (sign == c"+" and head.flags & HEAD_PLUS != 0)
 
 
 cdef inline size_t head_size_of(uint32_t key_bytes, bint extra) noexcept nogil:

@@ -80,6 +80,8 @@ cdef struct Core:
     uint32_t max_tags
     uint32_t max_tag_bytes
     int name_tags
+    int gauge_deltas
+    bint control_characters
     char *static_text
     Tag *static_tags
     uint32_t static_count

@@ -176,7 +176,7 @@ cdef void apply_line(
             if head.kind == COUNTER:
                 (<Counter *>cell).value += value * weight
             elif head.kind == GAUGE:
-                if time_s == NO_TIME and (p[0] == c"-" or p[0] == c"+"):
+                if time_s == NO_TIME and is_delta(head, p[0]):
                     value = moved_gauge(shard, <Gauge *>cell, value, now_ms)
                 gauge_add(<Gauge *>cell, value, time_ms)
                 gauge_remember(head.series, value, time_ms)

@@ -37,7 +37,7 @@ THEN_S: Final = int(time.time()) - 600
 class Agent:
     """An agent that sends to an indexer of ours."""
 
-    def __init__(self, folder: Path, core: str, indexer: FakeIndexer) -> None:
+    def __init__(self, folder: Path, core: str, indexer: FakeIndexer, **environ: str) -> None:
         self.port, self._ops = free_port(), free_port()
         self.unix, self.unix_stream = str(folder / "dgram"), str(folder / "stream")
         self._indexer = indexer
@@ -50,6 +50,7 @@ class Agent:
             "METERHOUSE_AGENT__OPS": f"127.0.0.1:{self._ops}",
             "METERHOUSE_AGENT__FORWARD__URL": indexer.url,
             "METERHOUSE_AGENT__LINES__NAME_TAGS": '["influx"]',
+            **environ,
         })  # fmt: skip
         wait_for(lambda: get(f"http://127.0.0.1:{self._ops}/readyz")[0] == 200, self._process.output, 30)
 
@@ -200,6 +201,25 @@ def test_datadog_aggregating(agent: Agent) -> None:
         "py.count:20|c", "py.depth:9|g", f"py.time:{values}|d|#a:b", "py.size:0:1:2:3:4:5:6:7:8:9|h",
         "py.users:u0|s", "py.users:u1|s", "py.users:u2|s",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize(("deltas", "untagged"), [("auto", -21.0), ("never", -7.0)])
+def test_datadog_s_negative_gauges(tmp_path: Path, core: str, deltas: str, untagged: float) -> None:
+    """They are values, not deltas; without a mark on the line only a setting can say so."""
+    indexer = FakeIndexer()
+    agent = Agent(tmp_path, core, indexer, METERHOUSE_AGENT__LINES__GAUGE_DELTAS=deltas)
+    try:
+        client = datadog_client(agent, "udp", disable_aggregation=True, origin_detection_enabled=False)
+        for _ in range(3):
+            client.gauge("room", -7, tags=["room:a"])
+            client.gauge("plain", -7)
+        finish(client)
+        last = {name: state["last"] for (_, name, *_), state in agent.got(6).items()}
+        assert last == {"py.room": -7.0, "py.plain": untagged}
+    finally:
+        agent.clear()
+        indexer.stop()
 
 
 # ---------------------------------------------------------------- npm's hot-shots and statsd-client

@@ -20,6 +20,7 @@ import pytest
 from agent.aggregate import Aggregator
 from agent.build_frame import build_frames
 from agent.frame import VERSION, Frame, FrameError, Sender, decode, encode
+from agent.line import Limits
 from tests.unit.agent.state import state_of_frames
 
 if sys.version_info >= (3, 14):  # pragma: no cover
@@ -44,7 +45,7 @@ requests:7|c|#route:/buy,env:prod|T1699999991
 
 
 def frame() -> Frame:
-    aggregator = Aggregator(static_tags={"pod": "web-1"})
+    aggregator = Aggregator(limits=Limits(gauge_deltas="signed"), static_tags={"pod": "web-1"})
     aggregator.add(LINES, T + 1_234)
     sender = Sender(
         agent="host-a", epoch=1_699_999_000_000_000_123, org_id=7, project_id=9, retention_days=30

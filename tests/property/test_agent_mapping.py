@@ -155,6 +155,7 @@ RULES = st.fixed_dictionaries(
         "action": st.sampled_from(["map", "drop"]),
         "honor_labels": st.sampled_from(["true", "false"]),
         "metric_type": st.sampled_from([kind.value for kind in Kind]),
+        "gauge_deltas": st.sampled_from(["auto", "signed", "plus", "never"]),
         "scale": st.sampled_from(["0", "1", "-2.5", "1e300"]),
     },
 )
@@ -178,6 +179,7 @@ def test_a_mapper_gives_a_usable_head_or_none(rules: list[dict[str, object]], na
             assert list(made.tags) == sorted(dict(made.tags).items())
             assert all(value for _, value in made.tags)
             assert made.weight in (1.0, 4.0)
+            assert made.delta_signs in (b"", b"+", b"+-")
 
 
 STYLES = st.lists(st.sampled_from(["influx", "librato", "signalfx"]), unique=True).map(tuple)

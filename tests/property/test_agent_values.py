@@ -17,7 +17,7 @@ import pytest
 
 from agent.core import Core
 from agent.frame import Frame, Sender, decode, encode
-from agent.line import MAX_NUMBER, number
+from agent.line import MAX_NUMBER, Limits, number
 from agent.settings import AgentSettings
 from agent.sketch import EDGES, PER_OCTAVE, index_of
 from tests.support.cores.packets import decimal
@@ -137,7 +137,7 @@ UTF8_EDGES: Final = bytes.fromhex("0041 7f 80 8f 90 9f a0 bf c0 c1 c2 df e0 e1 e
 @pytest.mark.parametrize("core", CORES)
 def test_utf8_at_every_edge(core: str) -> None:
     """Every sequence of up to four such bytes, as a name: taken if Python decodes it."""
-    agent = new_core(core, AgentSettings())
+    agent = new_core(core, AgentSettings(lines=Limits(control_characters=True)))
     sequences = (bytes(s) for n in range(1, 5) for s in itertools.product(UTF8_EDGES, repeat=n))
     bad = 0
     for batch in batches(itertools.islice(sequences, 0, None, round(1 / SHARE[core]))):

@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.corpus.cases import groups
 
-_NAMES: Final = (*"a b a.b ä a,k=v a#k=v a[k=v] a,a=1,b=2 drop.me".encode().split(), b"x" * 40)
+_NAMES: Final = (*"a b a.b ä a\x01 a\x85 a,k=v a#k=v a[k=v] a,a=1,b=2 drop.me".encode().split(), b"x" * 40)
 _TYPES: Final = b"c c c c c c g g g g d d d ms h s s m".split() * 2 + [b"x", b""]
 _NUMBERS: Final = (
     *b"1 1 1 1 0 -0 2 3 10 -1 +1 -2.5 +7 0.1 0.3 1e3 1.5e-7 1e300 -1e300 1e308 5e-324 4294967296".split(),
@@ -20,7 +20,7 @@ _NUMBERS: Final = (
 )  # fmt: skip
 _PLAIN_NUMBERS: Final = 12  # the first ones of these
 _TAGS: Final = (
-    *"a:1 a:1 a:2 b:2 b:2 k:v k:v k:w k:w bare a: :b #a:3 é:ö".encode().split(),
+    *"a:1 a:1 a:2 b:2 b:2 k:v k:v k:w k:w k\x02:v bare a: :b #a:3 é:ö".encode().split(),
     b"", b"l:" + b"v" * 30, b"\xff:1",
 )  # fmt: skip
 _RATES: Final = b"|@0.5 |@0.5 |@0.1 |@0.1 |@1 |@0.3 |@1e-3 |@2 |@x |@1e-300".split()

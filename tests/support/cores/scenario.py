@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from agent.core import Core
-from agent.line import Limits, NameTags
+from agent.line import GaugeDeltas, Limits, NameTags
 from agent.mapping import Mapper, Rule
 from agent.mapping_file import parse
 from agent.settings import AgentSettings, Aggregate
@@ -52,7 +52,9 @@ mappings:
 - {match: b, name: mapped.b, labels: {from: b, a: ""}, scale: 0.1}
 - {match: a.b, match_metric_type: counter, metric_type: gauge, name: a.b}
 - {match: "x+", match_type: regex, name: a, labels: {k: "$0"}, honor_labels: true}
+- {match: ä, name: ä, gauge_deltas: plus}
 """
+_DELTAS: Final[tuple[GaugeDeltas, ...]] = ("auto", "auto", "signed", "signed", "plus", "never")
 
 
 @cache
@@ -126,6 +128,8 @@ def _settings(r: Random) -> AgentSettings:
         max_name_bytes=r.choice((512, 512, 8)),
         max_tags=r.choice((64, 64, 64, 64, 2, 0)),
         max_tag_bytes=r.choice((1_024, 1_024, 8)),
+        control_characters=r.random() < 0.2,
+        gauge_deltas=r.choice(_DELTAS),
         name_tags=() if r.random() < 0.6 else tuple(style for style in styles if r.random() < 0.6),
     )
     aggregate = Aggregate(

@@ -18,9 +18,12 @@ B = T // 1000
 DAY = 86_400_000
 
 
+SIGNED = Limits(gauge_deltas="signed")
+
+
 def aggregated(*adds: tuple[str, int], **settings: int) -> State:
     """The state after lines (newline-parted) that came at times."""
-    aggregator = Aggregator(Aggregate(**settings))
+    aggregator = Aggregator(Aggregate(**settings), SIGNED)
     for lines, now_ms in adds:
         aggregator.add(lines.encode(), now_ms)
     assert not aggregator.stats.bad
@@ -100,7 +103,7 @@ def test_static_tags_and_own_ones() -> None:
 
 
 def test_own_tags_that_say_what_static_ones_say_make_no_other_series() -> None:
-    aggregator = Aggregator(static_tags={"region": "eu"})
+    aggregator = Aggregator(limits=SIGNED, static_tags={"region": "eu"})
     aggregator.add(b"g:3|g\ng:+2|g|#region:eu", T)
     assert aggregator.live_series == aggregator.remembered_series == 1
     state = state_of(aggregator.flush_all(T))

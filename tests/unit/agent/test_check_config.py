@@ -119,6 +119,7 @@ def test_json_has_it_all(run: Run, config: Path) -> None:
                 "tags": {"pod": "p", "shop": "a"},
                 "values": [1.0],
                 "deltas": [],
+                "sign": "",
                 "member": "",
                 "weight": 2.0,
                 "scale": 1.0,

@@ -10,7 +10,7 @@ import pytest
 
 from agent.aggregate import Aggregator
 from agent.explain import WORDS, Explained, MappedBy, explain, text
-from agent.line import Ignored, Limits, Reason, Skip
+from agent.line import GaugeDeltas, Ignored, Limits, Reason, Skip
 from agent.mapping_file import parse
 from agent.settings import AgentSettings
 
@@ -54,6 +54,32 @@ def test_gauges_sets_and_counters() -> None:
     assert one(b"x:a\xff|s").member == "a\\xff"
     assert one(b"x:5|m").type == "counter"
     assert one(b"x,a=b:5|c").tags == {"a": "b", "pod": "p"}
+
+
+@pytest.mark.parametrize(
+    ("line", "deltas", "why"),
+    [
+        (
+            b"x:-7|g",
+            "auto",
+            "a delta: agent.lines.gauge_deltas = auto, and the line has no mark of DogStatsD",
+        ),
+        (b"x:-7|g|#a:b", "auto", "no delta: agent.lines.gauge_deltas = auto, and the line has a mark of Dog"),
+        (b"x:-7|g|T5", "signed", "no delta: the line has a `|T`"),
+        (b"x:-7|g", "plus", "no delta: agent.lines.gauge_deltas = plus"),
+        (b"x:+7|g", "plus", "a delta: agent.lines.gauge_deltas = plus"),
+        (b"x:7|g", "auto", ""),
+        (b"x:-7|c", "auto", ""),
+        (b"gauge.x:-7|g|#a:b", "never", "a delta: gauge_deltas: signed of the mapping"),
+    ],
+)
+def test_what_a_sign_of_a_gauge_means(line: bytes, deltas: GaugeDeltas, why: str) -> None:
+    settings = AgentSettings(lines=Limits(gauge_deltas=deltas))
+    rules = "mappings: [{match: gauge.*, name: level, gauge_deltas: signed}]"
+    (explained,) = explain(line, settings, parse(rules).mapper(settings.lines), T_MS)
+    assert explained.sign.startswith(why)
+    assert bool(explained.sign) == bool(why)
+    assert any(explained.deltas) == why.startswith("a delta")
 
 
 def test_skipped_lines() -> None:
@@ -117,6 +143,8 @@ shop.a.hits:1:2|c|@0.1|#a:b,a:c
 x:1:+2|g|y
   series    gauge x{pod="p"}
   adds      value 1.0, then 2.0 to its last value
+  sign      a delta: agent.lines.gauge_deltas = auto, and the line has no mark of DogStatsD; untagged \
+lines of datadogpy have none either, `never` is for them
   bucket    2023-11-14T22:13:20Z (1700000000)
   left out  unknown_field: a field of no known kind
 x:u|s|T5

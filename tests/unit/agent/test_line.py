@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
+import msgspec
 import pytest
 
 from agent.line import (
     BadLine,
+    GaugeDeltas,
     Head,
     Ignored,
     Kind,
@@ -14,6 +19,8 @@ from agent.line import (
     NameTags,
     Reason,
     Skip,
+    delta_signs,
+    has_control_character,
     number,
     parse_line,
     split_name_tags,
@@ -128,7 +135,32 @@ GOOD = {
 
 @pytest.mark.parametrize("line", GOOD)
 def test_good_lines(line: bytes) -> None:
-    assert parse_line(line, LIMITS) == GOOD[line]
+    assert parse_line(line, LIMITS) == with_marks(line, GOOD[line])
+
+
+def with_marks(line: bytes, parsed: Line | BadLine | Skip) -> Line | BadLine | Skip:
+    """What is expected of a line, with what its head says of DogStatsD's marks."""
+    if not isinstance(parsed, Line) or not re.search(rb"\|.*\|(#|c:|e:|card:)", line):
+        return parsed
+    head = msgspec.structs.replace(parsed.head, marked=True, delta_signs=b"")
+    return msgspec.structs.replace(parsed, head=head)
+
+
+@pytest.mark.parametrize(
+    ("deltas", "plain", "marked"),
+    [("auto", b"+-", b""), ("signed", b"+-", b"+-"), ("plus", b"+", b"+"), ("never", b"", b"")],
+)
+def test_which_signs_make_a_delta(deltas: GaugeDeltas, plain: bytes, marked: bytes) -> None:
+    assert (delta_signs(deltas, marked=False), delta_signs(deltas, marked=True)) == (plain, marked)
+    for fields, signs in ((b"", plain), (b"|#a:b", marked), (b"|@0.5", plain), (b"|T5", b"")):
+        line = parse_line(b"x:1:+2:-3|g" + fields, Limits(gauge_deltas=deltas))
+        assert isinstance(line, Line)
+        assert line.deltas == (False, b"+" in signs, b"-" in signs)
+
+
+def test_control_characters_are_those_of_unicode() -> None:
+    for code in range(0x250):
+        assert has_control_character(f"a{chr(code)}b") == (unicodedata.category(chr(code)) == "Cc")
 
 
 BAD = {
@@ -329,7 +361,7 @@ def test_tags_in_names_are_parted(name: bytes) -> None:
     assert split_name_tags(name, styles) == tuple(parted)
 
 
-NAME_TAGGED = {
+NAME_TAGGED: dict[bytes, Line | BadLine | Skip] = {
     b"x,a=b:1|c": tagged(("a", "b")),
     b"x,b=2,a=1:1|c": tagged(("a", "1"), ("b", "2")),
     b"x#a=b=c:1|c": tagged(("a", "b=c")),
@@ -358,7 +390,7 @@ NAME_TAGGED = {
 
 @pytest.mark.parametrize("line", NAME_TAGGED, ids=lambda line: repr(line[:40]))
 def test_tags_in_names(line: bytes) -> None:
-    assert parse_line(line, Limits(name_tags=ALL)) == NAME_TAGGED[line]
+    assert parse_line(line, Limits(name_tags=ALL)) == with_marks(line, NAME_TAGGED[line])
 
 
 def test_tags_in_names_are_not_part_of_its_length() -> None:

@@ -6,13 +6,17 @@ name sanitising would change a name or a tag, ours stays as it is (the API shows
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from agent.aggregate import Aggregator
 from agent.cells import Bucket
-from agent.line import Head, Kind, Limits, Line, Skip, parse_line
+from agent.line import GaugeDeltas, Head, Kind, Limits, Line, Skip, parse_line
 from agent.mapping import Mapper, Result, underscored
 from agent.mapping_file import parse
+from agent.settings import AgentSettings
+from tests.support.cores.rows import CORES, new_core, take_rows
 
 LIMITS = Limits()
 
@@ -315,6 +319,37 @@ def test_heads_that_become_one_series_add_up() -> None:
     (bucket,) = core.flush_all(2_000)
     ((series, cell),) = bucket.cells.items()
     assert (series.name, getattr(cell, "value", None)) == ("hits", 10 + 2 * 10 * 2 + 10 + 1)
+
+
+DELTAS = """
+defaults: {gauge_deltas: never}
+mappings:
+- {match: signed.*, name: signed.$1, gauge_deltas: signed}
+- {match: plus.*, name: plus.$1, gauge_deltas: plus}
+- {match: auto.*, name: auto.$1, gauge_deltas: auto, metric_type: gauge}
+- {match: default.*, name: default.$1}
+"""
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("setting", ["auto", "signed", "plus", "never"])
+def test_it_says_per_name_what_a_sign_of_a_gauge_means(core: str, setting: GaugeDeltas) -> None:
+    limits = Limits(gauge_deltas=setting)
+    running = new_core(core, AgentSettings(lines=limits), mapper(DELTAS, limits))
+    for name, kind in (("signed", "g"), ("plus", "g"), ("auto", "c"), ("default", "g"), ("other", "g")):
+        for tags in ("", "|#a:b"):
+            running.add(f"{name}.x:100|{kind}{tags}\n{name}.x:+1:-5|{kind}{tags}".encode(), 1_000)
+    running.flush_all(2_000)
+    last = {
+        name + ("#" if tags else ""): struct.unpack("<d", struct.pack("<Q", state[1]))[0]
+        for _, name, tags, _, state in take_rows(running)["gauge"]
+    }
+    other = {"auto": (96, -5), "signed": (96, 96), "plus": (-5, -5), "never": (-5, -5)}[setting]
+    assert last == {
+        "signed.x": 96, "signed.x#": 96, "plus.x": -5, "plus.x#": -5, "auto.x": 96, "auto.x#": -5,
+        "default.x": -5, "default.x#": -5, "other.x": other[0], "other.x#": other[1],
+    }  # fmt: skip
+    running.close()
 
 
 def test_a_changed_type_reads_the_value_anew() -> None:

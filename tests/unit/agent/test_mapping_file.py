@@ -38,6 +38,8 @@ BAD = {
     "mappings:\n- {match: a.b, name: x, match_metric_type: sum}": "'sum' is none of counter, gauge, observer",
     "mappings:\n- {match: a.b, name: x, metric_type: timer}": "'timer' is none of counter, gauge, distrib",
     "mappings:\n- {match: a.b, name: x, observer_type: native}": "'native' is none of histogram, summary",
+    "mappings:\n- {match: a.b, name: x, gauge_deltas: minus}": "'minus' is none of auto, signed, plus, never",
+    "defaults: {gauge_deltas: minus}": "1: defaults: gauge_deltas: 'minus' is none of auto, signed",
     "mappings:\n- {match: a.b, name: x, scale: much}": "scale: 'much' is no number",
     "mappings:\n- {match: a.b, name: x, scale: .inf}": "scale: '.inf' is no number",
     "mappings:\n- {match: a.b, name: x, scale: nan}": "scale: 'nan' is no number",
@@ -64,7 +66,7 @@ def test_what_is_wrong_is_said_with_its_place(text: str) -> None:
 
 
 def test_unknown_keys_name_the_known_ones() -> None:
-    with pytest.raises(MappingError, match=r"known: action, buckets, help, .*, ttl\)"):
+    with pytest.raises(MappingError, match=r"known: action, buckets, gauge_deltas, help, .*, ttl\)"):
         parse("mappings: [{matches: a.b}]")
 
 

@@ -238,7 +238,7 @@ def test_endless_new_names_take_no_more_than_three_times_max_series(mapped: bool
 
 
 def test_spellings_of_a_series_share_its_last_value() -> None:
-    core = NativeCore(AgentSettings())
+    core = NativeCore(AgentSettings(lines=Limits(gauge_deltas="signed")))
     core.add(b"g:5|g|#a:1,b:2\ng:+1|g|#b:2,a:1\ng:+1|g|#a:0,b:2,a:1|c:x", NOW_MS)
     assert core.live_series == core.remembered_series == 1
     (value,) = flushed(core).values()
@@ -246,7 +246,8 @@ def test_spellings_of_a_series_share_its_last_value() -> None:
 
 
 def test_a_series_outlives_the_head_whose_text_it_uses() -> None:
-    core = NativeCore(AgentSettings(aggregate=Aggregate(max_series=50)))
+    limits = Limits(gauge_deltas="signed")
+    core = NativeCore(AgentSettings(lines=limits, aggregate=Aggregate(max_series=50)))
     for turn in range(200):
         lines = [b"g:+1|g|#b:2,a:1" if turn else b"g:+1|g|#a:1,b:2"]  # the first spelling comes once
         lines += [b"x%d.%d:1|c" % (turn, i) for i in range(20)]
