@@ -4,6 +4,9 @@ Owns reading: many packets per wake-up into one reused buffer, parted by newline
 sink takes them all. A busy socket is left alone for a nap between two reads, so that packets queue up in the
 kernel; the nap is short where the buffer is small, and left out when it fills.
 
+Some clients send 4 bytes of length (little-endian) before the lines of a Unix datagram, as on a stream
+(metrics-rs): where these bytes say exactly what follows them, they are taken for empty lines.
+
 Knows nothing of lines but where they end.
 """
 
@@ -15,6 +18,7 @@ from typing import Final
 
 from agent.addresses import kernel_drops
 from agent.core import Received, ReceiveOptions
+from agent.framing import LENGTH_BYTES
 from agent.loop import Loop, Timer
 from agent.relay import NotSent, Relay, Relayed
 
@@ -28,6 +32,7 @@ _KERNEL_PACKET_BYTES: Final = 832
 #: What the fastest sender needs for a packet.
 _SENDER_S: Final = 1e-6
 _NEWLINE: Final = 10
+_NO_LINES: Final = b"\n" * LENGTH_BYTES
 
 
 class DatagramListener:
@@ -97,7 +102,8 @@ class _Reader:
         self._many_packets = max(capacity // 4, 1)
         # Half the time in which the fastest sender fills the buffer. A Unix socket's queue is shorter still,
         # and its senders wait, or lose packets, when it is full.
-        self._nap_s = 0.0 if sock.family == socket.AF_UNIX else min(nap_s, capacity * _SENDER_S / 2)
+        self._is_unix = sock.family == socket.AF_UNIX
+        self._nap_s = 0.0 if self._is_unix else min(nap_s, capacity * _SENDER_S / 2)
         self._loop = loop
         self._timer: Timer | None = None
         #: True if the last read left much in the kernel, or may have.
@@ -142,10 +148,13 @@ class _Reader:
                 packets += 1
                 self.received.bytes += size
                 if end + size >= len(buffer):
+                    self._unwrap(end, size)
                     end = self._cut(end)
                     break
                 if self._relay:
                     self._relay.send(buffer[end : end + size])
+                if self._is_unix:
+                    self._unwrap(end, size)
                 end += size
                 buffer[end] = _NEWLINE
                 end += 1
@@ -156,6 +165,12 @@ class _Reader:
         self.received.packets += packets
         self.behind = end >= BATCH_BYTES or packets >= self._many_packets
         return packets
+
+    def _unwrap(self, start: int, size: int) -> None:
+        """Blanks a length before the lines of a Unix datagram of `size` bytes as it was sent."""
+        first = self._buffer[start : start + LENGTH_BYTES]
+        if self._is_unix and LENGTH_BYTES <= size == int.from_bytes(first, "little") + LENGTH_BYTES:
+            first[:] = _NO_LINES
 
     def _cut(self, start: int) -> int:
         """Drops the line in which a packet was cut; gives the end of the lines before it."""

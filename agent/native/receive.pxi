@@ -4,6 +4,9 @@
 # waited for; a busy one is left alone between two reads, so that packets queue up in the kernel and one system
 # call takes many: half of the CPU at one line per packet. nap.pxi says how long.
 #
+# Some clients send 4 bytes of length (little-endian) before the lines of a Unix datagram, as on a stream
+# (metrics-rs): where they say exactly what follows them, they are taken for empty lines.
+#
 # While more entries wait to become frames than may, nothing is read: then the kernel has to wait, and counts.
 
 import socket
@@ -75,6 +78,7 @@ cdef enum:
     # From one buffer to the next: not a power of two, so that the packets of a batch do not fall into the same
     # lines of the caches. Pages that were never written to are no memory.
     PACKET_STRIDE = PACKET_BYTES + 4096 + 192
+    LENGTH_BYTES = 4  # before the lines of some Unix datagrams
     LARGE_PACKET_BYTES = 4096  # beyond it the memory touched is given back when there is time
     KERNEL_PACKET_BYTES = 832  # that a small packet takes of the receive buffer
     PAUSE_NS = 1000000
@@ -86,6 +90,7 @@ cdef struct Receiver:
     int sock
     int stop_event  # readable when the receiver is to stop
     uint64_t stopping
+    bint is_unix
     int64_t nap_ns  # the longest nap
     uint64_t capacity_packets  # of the receive buffer, if they are small
     int batch  # packets to read at once
@@ -221,11 +226,23 @@ cdef int receiver_take(Receiver *r) noexcept nogil:
     total_add(&r.bytes, total)
     if r.relay.sock >= 0:
         receiver_relay(r, count)
+    if r.is_unix:
+        receiver_unwrap(r, count)
     if r.events.sock >= 0:
         for i in range(count):
             relay_events(&r.events, r.data[i], r.sizes[i])
     receiver_add(r, count)
     return count
+
+
+cdef void receiver_unwrap(Receiver *r, int count) noexcept nogil:
+    """Blanks the lengths before the lines of Unix datagrams."""
+    cdef uint32_t size
+    cdef int i
+    for i in range(count):
+        size = r.incoming[i].msg_len  # as it was sent, even if it was cut
+        if size >= LENGTH_BYTES and load_32(r.data[i]) == size - LENGTH_BYTES:
+            memset(<char *>r.data[i], c"\n", LENGTH_BYTES)
 
 
 cdef uint32_t receiver_cut(Receiver *r, int i) noexcept nogil:
@@ -317,6 +334,7 @@ cdef class NativeReceiver:
         r.owner = <void *>self
         r.shard = &self.core.core.shards[i % self.core.core.shard_count]
         r.sock = self.socks[i].fileno()
+        r.is_unix = self.socks[i].family == socket.AF_UNIX
         r.stop_event = self.stop_events[i]
         r.capacity_packets = capacity_packets(self.socks[i])
         r.nap_ns = longest_nap_ns(self.options.nap_ms, r.capacity_packets)

@@ -210,6 +210,58 @@ def test_a_packet_too_large_loses_its_cut_line_only(make: Make, other: Udp, tmp_
     assert receiver.relayed.dropped[NotSent.TOO_LARGE] == 2
 
 
+def prefixed(lines: bytes) -> bytes:
+    return len(lines).to_bytes(4, "little") + lines
+
+
+def test_a_length_before_a_unix_datagram_is_taken_off(make: Make, other: Udp, tmp_path: Path) -> None:
+    """Only where it says exactly what follows; copies for other servers are as they came."""
+    receiving = make()
+    receiving.relay, there = other
+    path = str(tmp_path / "s")
+    receiver = receiving.open(bind_unix("agent.unix", path))
+    packets = [
+        bytes.fromhex("0d00000075782e637573746f6d3a317c63"),  # metrics-rs: ux.custom:1|c
+        prefixed(b"a:1|c\nb:2|c\n"),
+        prefixed(b"x" * 3_000 + b":1|c\nlast:5|c"),
+        prefixed(b""),
+        prefixed(b"a:1|c") + b"\n",  # a byte more: a name with control characters
+        b"a:1|c",
+    ]
+    with socket.socket(socket.AF_UNIX, UDP) as sender:
+        for i, packet in enumerate(packets, 1):
+            sender.sendto(packet, path)
+            receiving.until_packets(i)
+    assert [_turning(receiving.loop, there) for _ in packets] == packets
+    assert receiver.received.bytes == sum(map(len, packets))
+    assert receiving.totals() == {"ux.custom": 1.0, "a": 2.0, "b": 2.0, "last": 5.0}
+    assert receiving.core.stats.bad == {Reason.NAME_TOO_LONG: 1, Reason.CONTROL_CHARACTER: 1}
+    assert receiving.core.stats.lines == 7
+
+
+def test_a_length_before_a_unix_datagram_that_is_cut(make: Make, tmp_path: Path) -> None:
+    receiving = make()
+    path = str(tmp_path / "s")
+    receiver = receiving.open(bind_unix("agent.unix", path))
+    with socket.socket(socket.AF_UNIX, UDP) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        sender.sendto(prefixed(b"a:1|c\nb:1|c\n" + b"x" * (600 << 10)), path)
+        receiving.until_packets(1)
+    assert receiving.totals() == {"a": 1.0, "b": 1.0}
+    assert receiver.received.cut_off == 1
+    assert not receiving.core.stats.bad
+
+
+def test_a_udp_packet_has_no_length(make: Make, udp: Udp) -> None:
+    sock, sender = udp
+    receiving = make()
+    receiving.open(sock)
+    sender.send(prefixed(b"a:1|c"))
+    receiving.until_packets(1)
+    assert receiving.totals() == {}
+    assert receiving.core.stats.bad == {Reason.CONTROL_CHARACTER: 1}
+
+
 def test_sockets_that_share_a_port(make: Make) -> None:
     receiving = make(receive=Receive(threads=3))
     socks = bind_datagrams("agent.udp", "127.0.0.1:0", 3)
