@@ -167,7 +167,7 @@ class Forwarder:
                         self._circuit.abandoned()
                         self._lock.notify_all()
                     continue
-                self._settle(parcel, channel.send(parcel))
+                self._settle(parcel, channel.send(parcel.data))
         finally:
             channel.close()
 
@@ -226,34 +226,34 @@ class Channel:
     Raises AddressError for a URL that cannot be used.
     """
 
-    def __init__(self, settings: Forward) -> None:
+    def __init__(self, settings: Forward, path: str = "/v1/frames", content_type: str = CONTENT_TYPE) -> None:
         url = urlsplit(settings.url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise AddressError(f"agent.forward.url = {settings.url!r}: http://host:port wanted")
         tls = url.scheme == "https"
         self._http = _http_client(tls)
         kind = self._http.HTTPSConnection if tls else self._http.HTTPConnection
-        self._path = url.path.rstrip("/") + "/v1/frames"
+        self._path = url.path.rstrip("/") + path
         self._connection: HTTPConnection = kind(url.hostname, url.port, timeout=settings.timeout_s)
-        self._headers = {"Content-Type": CONTENT_TYPE}
+        self._headers = {"Content-Type": content_type}
         if settings.token:
             self._headers["Authorization"] = f"Bearer {settings.token}"
 
-    def send(self, parcel: Parcel) -> Answer:
+    def send(self, data: bytes) -> Answer:
         """One try, never an exception."""
         reused = self._connection.sock is not None
-        answer = self._try(parcel)
+        answer = self._try(data)
         if answer.outcome is Outcome.CONNECTION and reused:
-            return self._try(parcel)  # an idle connection that the indexer had closed says nothing about it
+            return self._try(data)  # an idle connection that the indexer had closed says nothing about it
         return answer
 
     def close(self) -> None:
         """Closes the connection."""
         self._connection.close()
 
-    def _try(self, parcel: Parcel) -> Answer:
+    def _try(self, data: bytes) -> Answer:
         try:
-            self._connection.request("POST", self._path, body=parcel.data, headers=self._headers)
+            self._connection.request("POST", self._path, body=data, headers=self._headers)
             response = self._connection.getresponse()
             body = response.read(_MAX_ANSWER_BYTES)
             if not response.isclosed():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from agent.beats import Beats
 from agent.core import Core, Received
 from agent.forwarder import Forwarder, Outcome
 from agent.line import Ignored, Reason, Skip
@@ -75,6 +76,8 @@ FAMILIES: Final = tuple(
         ("dropped_rows_total", "Rows of frames lost, by reason.", "reason"),
         ("unsent_frames", "Frames waiting or under way.", ""),
         ("unsent_bytes", "Bytes of frames waiting or under way, compressed.", ""),
+        ("heartbeats_total", "Heartbeats the indexer has taken.", ""),
+        ("failed_heartbeats_total", "Heartbeats it has not taken, by reason.", "reason"),
     )
 )
 
@@ -121,6 +124,7 @@ class Sources(msgspec.Struct, kw_only=True):
     inputs: Inputs
     spool: Spool
     forwarder: Forwarder
+    beats: Beats
     mapper: Mapper | None = None
     last_flush_s: float = 0.0
 
@@ -198,6 +202,8 @@ def _sent(s: Sources) -> dict[str, Values]:
         "dropped_rows_total": {"spool_full": s.spool.dropped_rows, "refused": f.refused_rows},
         "unsent_frames": s.spool.unsent_frames,
         "unsent_bytes": s.spool.unsent_bytes,
+        "heartbeats_total": s.beats.sent,
+        "failed_heartbeats_total": {o.value: s.beats.failed[o] for o in Outcome if o is not Outcome.ACCEPTED},
     }
 
 

@@ -5,6 +5,8 @@ Owns the clock, the order of starting and stopping, and when buckets are flushed
 * `delay_ms` after the end of each bucket; lines for older buckets at most `late_ms` after they came;
 * everything at once when the core is full (it does so by itself), and at the end.
 
+Once per bucket a heartbeat tells the indexer how far this agent is (agent/beats.py).
+
 Stopping (SIGTERM, SIGINT or `Loop.stop`): stop accepting and take what the kernel holds, flush all buckets,
 send until `drain_s` is over, exit. Sending has threads of its own, and so has a native core for datagrams.
 All else runs in one thread, in steps of a few milliseconds, so that sockets are read in between.
@@ -25,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agent import logs
+from agent.beats import Beats
 from agent.core import open_core
 from agent.forwarder import Forwarder
 from agent.frame import BUCKET_SECONDS, Sender, encode
@@ -112,6 +115,11 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _whole_buckets(time_ms: int) -> int:
+    """The end of the last bucket that ended by then."""
+    return time_ms // _BUCKET_MS * _BUCKET_MS
+
+
 def _mapper(settings: AgentSettings, log: logs.Log) -> Mapper | None:
     if not settings.mapping:
         return None
@@ -139,9 +147,6 @@ class Agent:
         self._spool = Spool(settings.forward.max_unsent_bytes)
         self._forwarder = Forwarder(settings.forward, self._spool, self._log)
         self._inputs = Inputs(loop, settings, self._core, self._receive, self._log)
-        self._sources = Sources(
-            core=self._core, inputs=self._inputs, spool=self._spool, forwarder=self._forwarder, mapper=mapper
-        )
         self._sender = Sender(
             agent=settings.name or socket.gethostname(),
             epoch=time.time_ns(),
@@ -150,6 +155,17 @@ class Agent:
             retention_days=settings.retention_days,
         )
         self._sequence = 1  # of the next frame
+        # Buckets that ended by then were flushed, and are in frames.
+        self._flushed_ms = self._framed_ms = _whole_buckets(_now_ms())
+        self._beats = Beats(settings.forward, self._sender, self._spool, self._framed_ms, self._log)
+        self._sources = Sources(
+            core=self._core,
+            inputs=self._inputs,
+            spool=self._spool,
+            forwarder=self._forwarder,
+            beats=self._beats,
+            mapper=mapper,
+        )
         self._ops: OpsServer | None = None
         self._ready = False
         self.addresses = Addresses()
@@ -161,6 +177,7 @@ class Agent:
         if self._settings.ops:
             self._ops = OpsServer(self._settings.ops, lambda: exposition(self._sources), self._unready)
         self._forwarder.start()
+        self._beats.start()
         at = {**self._inputs.addresses, **({"ops": self._ops.address} if self._ops else {})}
         self.addresses = Addresses(**at)
         self._ready = True
@@ -194,13 +211,19 @@ class Agent:
         self._loop.call_later(min(bucket_left_ms, flush.late_ms) / 1000, self._flush)
 
     def _flush(self) -> None:
-        self._hand_over(self._core.flush(_now_ms() - self._settings.flush.delay_ms))
+        until_ms = _now_ms() - self._settings.flush.delay_ms
+        flushed = self._core.flush(until_ms)
+        ended = _whole_buckets(until_ms) > self._flushed_ms  # then the heartbeat says so, even of nothing
+        self._flushed_ms = max(self._flushed_ms, _whole_buckets(until_ms))
+        self._hand_over(flushed, ended=ended)
         self._flush_later()
 
-    def _hand_over(self, flushed: bool) -> None:
-        if not flushed:
+    def _hand_over(self, flushed: bool, *, ended: bool = False) -> None:
+        """What was flushed becomes frames; so it is looked for when a bucket has `ended`."""
+        if not flushed and not ended:
             return
-        self._sources.last_flush_s = time.time()
+        if flushed:
+            self._sources.last_flush_s = time.time()
         if not self._framing:
             self._framing = True
             self._loop.call_soon(self._make_frames)
@@ -226,19 +249,30 @@ class Agent:
             max_bytes=flush.max_frame_bytes,
         )
         if frame is None:
+            self._framed()
             return False
+        frame = msgspec.structs.replace(frame, flushed_until_ms=self._framed_ms)
+        self._spool.put(Parcel(frame.identity, encode(frame), frame.rows, self._sequence))
         self._sequence += 1
-        self._spool.put(Parcel(frame.identity, encode(frame), frame.rows))
         return True
+
+    def _framed(self) -> None:
+        """Nothing that was flushed waits: the heartbeat may say so when these frames are over."""
+        if self._flushed_ms > self._framed_ms:
+            self._framed_ms = self._flushed_ms
+            self._beats.flushed(self._framed_ms, self._sequence - 1)
 
     def stop(self) -> bool:
         """Takes what the kernel holds, flushes, sends until the deadline. True if nothing is left."""
         self._ready = False
         self._inputs.close()
-        self._hand_over(self._core.flush_all(_now_ms()))
+        now_ms = _now_ms()
+        self._hand_over(self._core.flush_all(now_ms))
+        self._flushed_ms = max(self._flushed_ms, _whole_buckets(now_ms))
         while self._make_frame():
             pass
         sent = self._forwarder.drain(self._settings.forward.drain_s)
+        self._beats.stop()
         if not sent:
             self._log.warning(
                 "unsent_at_exit", frames=self._spool.unsent_frames, bytes=self._spool.unsent_bytes

@@ -17,11 +17,12 @@ import msgspec
 
 
 class Parcel(msgspec.Struct, frozen=True):
-    """An encoded frame: its identity, its bytes (the same on every try) and how many rows it has."""
+    """An encoded frame: its identity, its bytes (the same on every try), its rows and its sequence number."""
 
     identity: str
     data: bytes
     rows: int
+    number: int = 0
 
 
 class Spool:
@@ -33,6 +34,7 @@ class Spool:
         self._waiting: deque[Parcel] = deque()
         self._bytes = 0
         self._out = 0
+        self._numbers = set[int]()  # of the frames waiting or under way
         self._closed = False
         self.dropped_frames = 0
         self.dropped_rows = 0
@@ -51,6 +53,7 @@ class Spool:
         """Adds a frame, dropping the oldest waiting ones if there is no room."""
         with self._changed:
             self._waiting.append(parcel)
+            self._numbers.add(parcel.number)
             self._bytes += len(parcel.data)
             self._make_room()
             self._changed.notify_all()
@@ -73,6 +76,7 @@ class Spool:
         """A frame handed out needs no more sending."""
         with self._changed:
             self._out -= 1
+            self._numbers.discard(parcel.number)
             self._bytes -= len(parcel.data)
             self._changed.notify_all()
 
@@ -95,9 +99,15 @@ class Spool:
         with self._changed:
             return self._changed.wait_for(lambda: not self._waiting and not self._out, timeout_s)
 
+    def wait_over(self, number: int, timeout_s: float) -> bool:
+        """True when no frame up to this number is waiting or under way; False when time is up."""
+        with self._changed:
+            return self._changed.wait_for(lambda: min(self._numbers, default=number + 1) > number, timeout_s)
+
     def _make_room(self) -> None:
         while self._bytes > self._max_bytes and self._waiting:
             dropped = self._waiting.popleft()
             self._bytes -= len(dropped.data)
+            self._numbers.discard(dropped.number)
             self.dropped_frames += 1
             self.dropped_rows += dropped.rows

@@ -45,6 +45,19 @@ class Metrics:
         self.dropped_aside = Gauge(
             p + "dropped_aside_batches", "Refused batches that the journal had no room for", registry=r
         )
+        self.heartbeats = Counter(
+            p + "heartbeats", "Heartbeats of agents, by outcome", ["outcome"], registry=r
+        )
+        self.agents = Gauge(p + "agents", "Agents heard of in the last 30 s that have not ended", registry=r)
+        self.heartbeat_age = Gauge(
+            p + "heartbeat_age_seconds",
+            "Time since an agent was last heard of, of at most 1,000 agents",
+            ["org_id", "project_id", "agent"],
+            registry=r,
+        )
+        self.heartbeat_failures = Gauge(
+            p + "heartbeats_not_stored", "Heartbeats that ClickHouse did not take", registry=r
+        )
         self.last_write = Gauge(p + "last_write_timestamp_seconds", "When rows were last written", registry=r)
         self.rows_total = 0
         self.last_write_s = 0.0

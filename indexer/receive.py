@@ -18,7 +18,9 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agent import frame as wire
+from agent import heartbeat
 from indexer.columns import check
+from indexer.hearing import Hearing
 from indexer.messages import MessagesError, Parsed, parse
 from indexer.metrics import Metrics
 from indexer.settings import Settings
@@ -43,17 +45,21 @@ class Receiver:
         *,
         ready: Callable[[], Awaitable[bool]],
         refresh: Callable[[], None],
+        hearing: Hearing,
     ) -> None:
         self._writer = writer
         self._settings = settings
         self._metrics = metrics
         self._ready = ready
         self._refresh = refresh
+        self._hearing = hearing
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard])
         app.router.add_post("/v1/frames", self._frames)
         app.router.add_post("/v1/messages", self._messages)
+        app.router.add_post(heartbeat.PATH, self._heartbeat)
+        app.router.add_get("/status", self._status)
         app.router.add_get("/metrics", self._show_metrics)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -62,7 +68,7 @@ class Receiver:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Tokens, and every failure as the answer the wire format names."""
-        if request.path.startswith("/v1/") and not self._authorized(request):
+        if request.path.startswith(("/v1/", "/status")) and not self._authorized(request):
             self._metrics.refused.labels(reason="unauthorized").inc()
             return _error(401, "a bearer token is wanted")
         try:
@@ -96,8 +102,27 @@ class Receiver:
         except wire.FrameError as e:
             self._metrics.refused.labels(reason="bad_frame").inc()
             return _error(400, str(e))
+        self._hearing.frame(unit.frame)
         await self._writer.write(unit)
         return _json({"rows": unit.frame.rows})
+
+    async def _heartbeat(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        if len(body) > heartbeat.MAX_BYTES:
+            return _error(413, f"more than {heartbeat.MAX_BYTES} bytes")
+        try:
+            beat = heartbeat.decode(body)
+        except heartbeat.HeartbeatError as e:
+            self._metrics.heartbeats.labels(outcome="bad").inc()
+            return _error(400, str(e))
+        if not self._hearing.heartbeat(beat):
+            self._metrics.heartbeats.labels(outcome="too_many_agents").inc()
+            return _error(429, "too many agents: indexer.bounds.agents", {"Retry-After": "10"})
+        self._metrics.heartbeats.labels(outcome="taken").inc()
+        return _json({})
+
+    async def _status(self, _: web.Request) -> web.Response:
+        return _json({"agents": self._hearing.listing()})
 
     def _unit(self, body: bytes) -> Unit:
         frame = wire.decode(body, self._settings.bounds.frame_bytes)

@@ -8,17 +8,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from aiohttp import web
 
 from agent.addresses import unusable
+from indexer.agents import Agents
+from indexer.hearing import Hearing
+from indexer.heartbeats import HeartbeatWriter
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
 from indexer.metrics import Metrics
@@ -38,6 +43,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _DAY_MS = 86_400_000
+#: Agents whose age /metrics shows; /status lists all.
+_SHOWN_AGENTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class IndexerService:
         self._written = written
         self.metrics = Metrics()
         self.registry = SeriesRegistry(settings.bounds.cached_series)
+        self.agents = Agents(settings.bounds.agents)
         self.host, _, port = settings.listen.rpartition(":")
         self.port = int(port)
         self._store = store
@@ -73,6 +81,7 @@ class IndexerService:
         self._journal: Journal | None = None
         self._strings: StringIndexer | None = None
         self._writer: JournalWriter | FrameWriter | None = None
+        self._heartbeats: HeartbeatWriter | None = None
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
 
@@ -111,8 +120,15 @@ class IndexerService:
         await self._in_thread(partial(migrate, store, settings.retention))
         self._writer = await self._in_thread(partial(self._make_writer, store))
         await self._writer.start()
+        # On an embedded store there is no other process that would read the table.
+        self._heartbeats = None if store.embedded else HeartbeatWriter(store)
         receiver = Receiver(
-            self._writer, settings, self.metrics, ready=self._answers, refresh=self._refresh_gauges
+            self._writer,
+            settings,
+            self.metrics,
+            ready=self._answers,
+            refresh=self._refresh_gauges,
+            hearing=Hearing(self.agents, self._heartbeats),
         )
         self._runner = web.AppRunner(receiver.app(), access_log=None, handle_signals=False)
         await self._runner.setup()
@@ -132,6 +148,9 @@ class IndexerService:
         if self._writer is not None:
             await self._writer.stop(self.settings.drain_s)
             self._writer = None
+        if self._heartbeats is not None:
+            await self._heartbeats.stop()
+            self._heartbeats = None
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -179,8 +198,23 @@ class IndexerService:
         if self._redis is not None:
             m.cache_failures.set(self._redis.breaker.failures)
             m.cache_skipped.set(self._redis.breaker.skipped)
+        self._show_agents(time.time_ns() // 1_000_000)
         if self._journal is not None:
             m.dropped_aside.set(self._journal.dropped_aside)
+
+    def _show_agents(self, now_ms: int) -> None:
+        known = self.agents.all(now_ms)
+        self.metrics.agents.set(sum(progress.alive(now_ms) for _, progress in known))
+        self.metrics.heartbeat_age.clear()
+        heard_ms: dict[tuple[str, str, str], int] = {}
+        for run, progress in known:
+            if not progress.ended:
+                labels = (str(run.org_id), str(run.project_id), run.agent)
+                heard_ms[labels] = max(progress.heard_ms, heard_ms.get(labels, 0))
+        for labels, at_ms in islice(heard_ms.items(), _SHOWN_AGENTS):
+            self.metrics.heartbeat_age.labels(*labels).set((now_ms - at_ms) / 1000)
+        if self._heartbeats is not None:
+            self.metrics.heartbeat_failures.set(self._heartbeats.failures)
 
     async def _answers(self) -> bool:
         if self._store is None or self._writer is None:

@@ -45,6 +45,7 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_bytes: Positive = 256 << 20  # frames waiting to be written; beyond it the answer is 503
     messages: Positive = 10_000  # JSON messages in one request
     future_s: NotNegative = 86_400  # a bucket that starts further in the future is refused
+    agents: Positive = 10_000  # runs of agents whose heartbeats are kept; others are not waited for
     cached_strings: Positive = 1_000_000  # strings whose ids are kept in the process
     cached_series: Positive = 2_000_000  # (series, day) pairs known to be in the table
 

@@ -18,6 +18,7 @@ import promql_parser as pp
 from indexer.store import Store
 from shim.answer import Answer, Begun, Kind, QueryOptions
 from shim.catalog import Catalog
+from shim.edge import LiveEdge
 from shim.errors import BadData, TimedOut
 from shim.evaluate import Evaluator
 from shim.grid import Grid
@@ -50,9 +51,9 @@ class Planned:
 class QueryEngine:
     """Answers queries; safe for many at a time.
 
-    `now_s` is the clock that says which buckets have settled. `rules` are applied to every plan; tests leave
+    `now_s` is the clock. `rules` are applied to every plan; tests leave
     some out. `few_rows` says which readings are added up here rather than in ClickHouse. `blocks`: cells that
-    are kept in memory, closed with the engine.
+    are kept in memory, closed with the engine. `edge` says which buckets are complete; None: time alone does.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class QueryEngine:
         rules: Sequence[Rule] = RULES,
         few_rows: int = FEW_ROWS,
         blocks: BlockMemory | None = None,
+        edge: LiveEdge | None = None,
     ) -> None:
         self._store = store
         self._catalog = catalog
@@ -72,6 +74,7 @@ class QueryEngine:
         self._rules = rules
         self._few_rows = few_rows
         self._blocks = blocks
+        self._edge = edge or LiveEdge(settings.settle_s)
         # Two pools: a query waits for its own reads, so they must not queue behind other queries.
         self._queries = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
         self._reads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="read")
@@ -139,7 +142,7 @@ class QueryEngine:
         return Reader(
             self._store,
             tenant,
-            self._limits(options),
+            Limits(),  # it has them when it begins
             max_rows=self._settings.max_samples,
             max_cells=self._settings.max_samples,
             deadline_s=time.monotonic() + options.timeout_s,
@@ -153,6 +156,7 @@ class QueryEngine:
         if time.monotonic() >= reader.deadline_s:
             raise TimedOut("query timed out in query queue")
         start = time.perf_counter()
+        reader.limits = self._limits(reader.tenant, grid, options)
         planned = self.plan(query, grid, options)
         prepared = time.perf_counter()
         notes = Annotations()
@@ -173,15 +177,14 @@ class QueryEngine:
         stats = _stats(reader, timings) if options.stats else None
         return Answer(_kind(value, instant=instant), value, grid, notes, explain, stats)
 
-    def _limits(self, options: QueryOptions) -> Limits:
+    def _limits(self, tenant: Tenant, grid: Grid, options: QueryOptions) -> Limits:
         now_s = self._now_s()
-        settled_s = int(now_s - self._settings.settle_s) // 10 * 10 if self._settings.settle_s else None
         kept = self._settings.retention
         days = dict(
             zip(reversed(LEVELS), (kept.days_10s, kept.days_60s, kept.days_1h, kept.days_1d), strict=True)
         )
         return Limits(
-            settled_s=settled_s,
+            settled_s=self._edge.complete_s(tenant, grid.end_ms, now_s),
             forced_s=_granularity(options.granularity_s),
             kept_from_s=tuple((g, int(now_s) - d * 86_400) for g, d in days.items()),
         )

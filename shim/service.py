@@ -23,6 +23,7 @@ from indexer.schema import migrate
 from indexer.store import Store, open_store
 from indexer.written import Written
 from shim.catalog import Catalog, Explorer
+from shim.edge import Agents, LiveEdge, TableAgents
 from shim.engine import QueryEngine
 from shim.http.app import make_app
 from shim.http.context import Context
@@ -45,7 +46,8 @@ class ShimService:
 
     `version` rises whenever the indexer in the same process registers series; without it look-ups always ask
     the tables. `written` announces its INSERTs; without it no cells are kept in memory. `recent`: the file
-    that takes over a restart what was asked (shim/warm.py); None for none.
+    that takes over a restart what was asked (shim/warm.py); None for none. `agents`: how far they are, where
+    the indexer of this process hears of all of them; without it the table is asked.
     """
 
     def __init__(
@@ -56,7 +58,10 @@ class ShimService:
         version: Callable[[], int] | None = None,
         written: Written | None = None,
         recent: Path | None = None,
+        agents: Agents | None = None,
     ) -> None:
+        self._agents = agents
+        self._table: TableAgents | None = None
         self._settings = settings
         self._written = written
         self._recent = recent
@@ -91,7 +96,11 @@ class ShimService:
         blocks = self._blocks(store)
         shared = settings.tenancy.mode != "single"
         turns = Turns(settings.concurrency, settings.max_waiting, self.metrics, shared=shared)
-        self._engine = QueryEngine(store, catalog, settings, blocks=blocks)
+        agents = self._agents
+        if agents is None and not store.embedded:
+            agents = self._table = TableAgents(store)
+        edge = LiveEdge(settings.settle_s, agents)
+        self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge)
         context = Context(
             settings=settings,
             engine=self._engine,
@@ -155,6 +164,9 @@ class ShimService:
         owned, self._owned = self._owned, None
         if engine is not None:
             await asyncio.to_thread(engine.close)
+        table, self._table = self._table, None
+        if table is not None:
+            await asyncio.to_thread(table.close)
         if pool is not None:
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
         if owned is not None:

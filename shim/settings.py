@@ -55,7 +55,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dsn: str = "chdb:///./data/chdb"
     #: How long a series stays present after its last data, in seconds (Prometheus' lookback delta).
     lookback_s: Annotated[float, msgspec.Meta(gt=0, le=366 * DAY_S)] = 300.0
-    #: How long after its end a bucket is taken to be complete, in seconds; 0 turns the wait off.
+    #: How long after its end a bucket is waited for at most, in seconds; it is complete as soon as all agents
+    #: are past it (docs/decisions/live-edge.md). 0: no bucket is waited for.
     settle_s: Annotated[float, msgspec.Meta(ge=0, le=DAY_S)] = 5.0
     #: Points one series of an answer may have.
     max_points: Positive = 11_000

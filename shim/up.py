@@ -98,7 +98,14 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         reads = msgspec.structs.replace(settings.shim, retention=settings.indexer.retention)
         data = embedded_path(dsn)
         recent = data.with_name(f"{data.name}.recent.json") if data is not None else None
-        api = ShimService(reads, store=store, version=indexer.version, written=written, recent=recent)
+        api = ShimService(
+            reads,
+            store=store,
+            version=indexer.version,
+            written=written,
+            recent=recent,
+            agents=indexer.agents if store.embedded else None,  # a server may have other indexers
+        )
         closing.push_async_callback(api.stop)
         closing.push_async_callback(indexer.stop)
         await indexer.start()

@@ -18,6 +18,7 @@ from indexer.schema.tables import (
     Retention,
     catalog_tables,
     catalog_views,
+    heartbeats_table,
     ingest_table,
     metadata_table,
     migrations_table,
@@ -50,7 +51,15 @@ def _metadata(layout: Layout) -> Iterator[str]:
     yield from create_table(metadata_table(layout.retention), layout)
 
 
-MIGRATIONS: Final = (Migration(1, "tables", _first_tables), Migration(2, "metadata", _metadata))
+def _heartbeats(layout: Layout) -> Iterator[str]:
+    yield from create_table(heartbeats_table(), layout)
+
+
+MIGRATIONS: Final = (
+    Migration(1, "tables", _first_tables),
+    Migration(2, "metadata", _metadata),
+    Migration(3, "heartbeats", _heartbeats),
+)
 
 #: Rows of schema_migrations with this version hold the retention the views were made with, as their name.
 _RETENTION: Final = 0

@@ -310,6 +310,29 @@ def catalog_views() -> tuple[View, ...]:
     )
 
 
+HEARTBEATS: Final = "heartbeats"
+
+
+def heartbeats_table() -> Table:
+    """How far each run of an agent is, and when that was last heard; `ended`: it said that it stops."""
+    return Table(
+        name=HEARTBEATS,
+        columns=(
+            Column("org_id", "UInt32", "LZ4"),
+            Column("project_id", "UInt32", "LZ4"),
+            Column("agent", "String", "ZSTD(1)"),
+            Column("epoch", "UInt64", "ZSTD(1)"),
+            Column("flushed_until_ms", "SimpleAggregateFunction(max, Int64)", "ZSTD(1)"),
+            Column("heard_ms", "SimpleAggregateFunction(max, Int64)", "ZSTD(1)"),
+            Column("ended", "SimpleAggregateFunction(max, UInt8)", "ZSTD(1)"),
+        ),
+        engine="AggregatingMergeTree",
+        shard_by="epoch",
+        order_by=("org_id", "project_id", "agent", "epoch"),
+        ttl="toDateTime(intDiv(heard_ms, 1000), 'UTC') + toIntervalHour(1)",
+    )
+
+
 def migrations_table() -> Table:
     return Table(
         name="schema_migrations",

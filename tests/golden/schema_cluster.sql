@@ -806,3 +806,22 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata` ON CLUSTER `prod`
 AS `meterhouse`.`metric_metadata_local`
 ENGINE = Distributed('prod', 'meterhouse', 'metric_metadata_local', cityHash64(name));
 
+CREATE TABLE IF NOT EXISTS `meterhouse`.`heartbeats_local` ON CLUSTER `prod`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `agent` String CODEC(ZSTD(1)),
+    `epoch` UInt64 CODEC(ZSTD(1)),
+    `flushed_until_ms` SimpleAggregateFunction(max, Int64) CODEC(ZSTD(1)),
+    `heard_ms` SimpleAggregateFunction(max, Int64) CODEC(ZSTD(1)),
+    `ended` SimpleAggregateFunction(max, UInt8) CODEC(ZSTD(1))
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/heartbeats_local', '{replica}')
+ORDER BY (org_id, project_id, agent, epoch)
+TTL toDateTime(intDiv(heard_ms, 1000), 'UTC') + toIntervalHour(1)
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`heartbeats` ON CLUSTER `prod`
+AS `meterhouse`.`heartbeats_local`
+ENGINE = Distributed('prod', 'meterhouse', 'heartbeats_local', epoch);
+

@@ -702,3 +702,18 @@ ORDER BY (org_id, project_id, name)
 TTL toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay(1830)
 SETTINGS non_replicated_deduplication_window = 100000;
 
+CREATE TABLE IF NOT EXISTS `meterhouse`.`heartbeats`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `agent` String CODEC(ZSTD(1)),
+    `epoch` UInt64 CODEC(ZSTD(1)),
+    `flushed_until_ms` SimpleAggregateFunction(max, Int64) CODEC(ZSTD(1)),
+    `heard_ms` SimpleAggregateFunction(max, Int64) CODEC(ZSTD(1)),
+    `ended` SimpleAggregateFunction(max, UInt8) CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (org_id, project_id, agent, epoch)
+TTL toDateTime(intDiv(heard_ms, 1000), 'UTC') + toIntervalHour(1)
+SETTINGS non_replicated_deduplication_window = 100000;
+

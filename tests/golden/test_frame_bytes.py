@@ -1,6 +1,7 @@
 """The bytes of wire version 1: a reader must take them for ever, and the writer still makes them.
 
-frame_v1.msgpack.hex holds the frame below before compression (zstd's output may differ between its versions).
+frame_v1_flushed.msgpack.hex holds the frame below before compression (zstd's output may differ between its
+versions); frame_v1.msgpack.hex as it was before frames carried `flushed_until_ms`.
 A change of it is a change of the wire: raise agent.frame.VERSION and write a note under docs/decisions/.
 
 UPDATE_GOLDEN=1 pytest tests/golden/test_frame_bytes.py    writes it anew
@@ -28,7 +29,9 @@ if sys.version_info >= (3, 14):  # pragma: no cover
 else:
     from backports import zstd
 
-GOLDEN = Path(__file__).parent / "frame_v1.msgpack.hex"
+GOLDEN = Path(__file__).parent / "frame_v1_flushed.msgpack.hex"
+#: The same frame by an agent that sends no heartbeats.
+OLD = Path(__file__).parent / "frame_v1.msgpack.hex"
 T = 1_700_000_000_000
 LINES = b"""\
 requests:3|c|#route:/buy,env:prod
@@ -53,7 +56,7 @@ def frame() -> Frame:
     made = build_frames(
         aggregator.flush_all(T + 10_500), sender, count(1), T + 10_500, max_rows=100, max_bytes=1 << 20
     )
-    return next(made)
+    return msgspec.structs.replace(next(made), flushed_until_ms=T - 10_000)
 
 
 def unpacked(frame: Frame) -> bytes:
@@ -83,6 +86,11 @@ def test_reader_takes_these_bytes() -> None:
     latency = state["distribution", "latency", (("pod", "web-1"), ("route", "/buy")), T // 1000]
     assert latency["positive"] == {0: 1.0, 32: 1.0, 319: 1.0}
     assert latency["negative"] == {64: 1.0}
+
+
+def test_reader_takes_the_bytes_of_old_agents() -> None:
+    old = decode(zstd.compress(bytes.fromhex(OLD.read_text())))
+    assert old == msgspec.structs.replace(frame(), flushed_until_ms=0)
 
 
 def plain() -> list[Any]:

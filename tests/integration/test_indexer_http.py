@@ -38,28 +38,28 @@ class Indexer:
         self._dsn = dsn
         self._directory = directory
         self.service: IndexerService
-        self._session: aiohttp.ClientSession
+        self.session: aiohttp.ClientSession
 
     async def start(self, **fields: Any) -> None:
         journal = Journal(path=str(self._directory / "journal.sqlite"))
         tree = {"dsn": self._dsn, "listen": "127.0.0.1:0", "journal": journal}
         self.service = IndexerService(Settings(**(tree | fields)))  # type: ignore[arg-type]
         await self.service.start()
-        self._session = aiohttp.ClientSession(f"http://{self.service.address}")
+        self.session = aiohttp.ClientSession(f"http://{self.service.address}")
 
     async def stop(self) -> None:
-        await self._session.close()
+        await self.session.close()
         await self.service.stop()
 
     async def post(self, path: str, **kwargs: Any) -> tuple[int, Any, Any]:
-        async with self._session.post(path, **kwargs) as response:
+        async with self.session.post(path, **kwargs) as response:
             return response.status, await response.json(), response.headers
 
     async def frame(self, frame: Frame, **kwargs: Any) -> tuple[int, Any, Any]:
         return await self.post("/v1/frames", data=encode(frame), **kwargs)
 
     async def get(self, path: str) -> tuple[int, str]:
-        async with self._session.get(path) as response:
+        async with self.session.get(path) as response:
             return response.status, await response.text()
 
     def metric(self, name: str, **labels: str) -> float | None:

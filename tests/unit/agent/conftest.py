@@ -12,7 +12,9 @@ from typing import Final
 
 import pytest
 
+from agent import heartbeat
 from agent.frame import Frame, decode
+from agent.heartbeat import Heartbeat
 
 DEADLINE_S: Final = 15.0
 Answer = int | str | tuple[int, dict[str, str]]
@@ -29,12 +31,16 @@ def wait_until(condition: Callable[[], object], what: str = "") -> None:
 class FakeIndexer:
     """Answers POST /v1/frames by `script`: a status, (status, headers), "hang" or "drop"; then 200.
 
+    Heartbeats are answered by `beat_answer`.
+
     A stand-in for a server's faults, which the real one cannot be made to have.
     """
 
     def __init__(self) -> None:
         self.script: list[Answer] = []
         self.always: Answer | None = None
+        self.heartbeats: list[Heartbeat] = []
+        self.beat_answer = 200
         self.bodies: list[bytes] = []  # of all tries
         self.accepted: list[bytes] = []
         self.headers: list[dict[str, str]] = []
@@ -77,6 +83,12 @@ class FakeIndexer:
                 self.accepted.append(body)
         return answer
 
+    def answer_path(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        if path != heartbeat.PATH:
+            return self.answer(body, headers)
+        self.heartbeats.append(heartbeat.decode(body))
+        return self.beat_answer
+
     def _listen(self, port: int) -> ThreadingHTTPServer:
         fake = self
 
@@ -85,7 +97,7 @@ class FakeIndexer:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                answer = fake.answer(body, dict(self.headers))
+                answer = fake.answer_path(self.path, body, dict(self.headers))
                 if isinstance(answer, str):  # the connection ends without an answer
                     self.close_connection = True
                     return

@@ -292,7 +292,7 @@ from agent.settings import Forward
 from agent.spool import Parcel
 
 channel = Channel(Forward(url="{scheme}://127.0.0.1:1"))
-print("ssl" in sys.modules, channel.send(Parcel("1", b"x", 1)).outcome.name)
+print("ssl" in sys.modules, channel.send(b"x").outcome.name)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True

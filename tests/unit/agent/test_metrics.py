@@ -9,8 +9,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.addresses import AddressError, bind, split
+from agent.beats import Beats
 from agent.core import Received
 from agent.forwarder import Forwarder
+from agent.frame import Sender
 from agent.line import Head, Kind, Limits, Reason
 from agent.logs import Log
 from agent.mapping_file import parse
@@ -52,6 +54,10 @@ def core(**aggregate: int) -> PythonCore:
     return PythonCore(AgentSettings(aggregate=Aggregate(**aggregate)), None, lambda: None)
 
 
+def beats(spool: Spool) -> Beats:
+    return Beats(Forward(), Sender(agent="a", epoch=1), spool, 0, Log())
+
+
 def sources(inputs: ToldInputs | None = None) -> Sources:
     spool = Spool(25)
     return Sources(
@@ -59,6 +65,7 @@ def sources(inputs: ToldInputs | None = None) -> Sources:
         inputs=inputs or ToldInputs(),
         spool=spool,
         forwarder=Forwarder(Forward(), spool, Log()),
+        beats=beats(spool),
     )
 
 
@@ -213,7 +220,7 @@ def answers(url: str) -> bool:
 def test_sent_numbers(indexer: FakeIndexer) -> None:
     spool = Spool(1_000)
     forwarder = Forwarder(Forward(url=indexer.url, backoff_s=0.01), spool, Log())
-    s = Sources(core=core(), inputs=ToldInputs(), spool=spool, forwarder=forwarder)
+    s = Sources(core=core(), inputs=ToldInputs(), spool=spool, forwarder=forwarder, beats=beats(spool))
     indexer.script = [503, 400, 200]
     spool.put(Parcel("1", b"x" * 10, rows=3))
     spool.put(Parcel("2", b"y" * 10, rows=4))

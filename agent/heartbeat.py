@@ -1,0 +1,51 @@
+"""The heartbeat: how far an agent is, told to the indexer once per bucket. See docs/wire-format.md.
+
+Owns its bytes: the agent encodes, the indexer decodes. It is JSON, because one comes in ten seconds. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+
+PATH: Final = "/v1/heartbeats"
+CONTENT_TYPE: Final = "application/json"
+#: A longer body is refused.
+MAX_BYTES: Final = 4_096
+
+_Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
+_Millis = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+
+
+class HeartbeatError(ValueError):
+    """Bytes that are not a heartbeat; the text says what and where."""
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """An agent lives, and all it has of the buckets that ended by `flushed_until_ms` is stored."""
+
+    agent: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    epoch: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+    org_id: _Id = 1
+    project_id: _Id = 1
+    #: Unix milliseconds. Every frame with rows of these buckets was acknowledged, refused or dropped.
+    flushed_until_ms: _Millis = 0
+    #: The agent stops: nothing more comes under this epoch.
+    ended: bool = False
+
+
+_decoder = msgspec.json.Decoder(Heartbeat)
+
+
+def encode(beat: Heartbeat) -> bytes:
+    """The body of the request."""
+    return msgspec.json.encode(beat)
+
+
+def decode(data: bytes) -> Heartbeat:
+    """The heartbeat in `data`; fields that are not known are left out. Raises HeartbeatError."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise HeartbeatError(f"heartbeat: {e}") from None

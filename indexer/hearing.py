@@ -1,0 +1,62 @@
+"""What an indexer hears of agents: told to whoever asks in this process, and to the table for all others.
+
+Owns the clock of what was heard. Runs in the indexer's event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agent.frame import Frame
+from agent.heartbeat import Heartbeat
+from indexer.agents import Agents, Run
+from indexer.completeness import Progress
+from indexer.heartbeats import HeartbeatWriter
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Hearing:
+    """`writer`: None where nobody else reads, on an embedded store."""
+
+    def __init__(
+        self, agents: Agents, writer: HeartbeatWriter | None, now_ms: Callable[[], int] = _now_ms
+    ) -> None:
+        self._agents = agents
+        self._writer = writer
+        self._now_ms = now_ms
+
+    def heartbeat(self, beat: Heartbeat) -> bool:
+        """Takes a heartbeat; False if there is no room for one more agent."""
+        now_ms = self._now_ms()
+        if not self._agents.heartbeat(beat, now_ms):
+            return False
+        if self._writer is not None:
+            run = Run(beat.org_id, beat.project_id, beat.agent, beat.epoch)
+            self._writer.put(run, Progress(beat.flushed_until_ms, now_ms, beat.ended))
+        return True
+
+    def frame(self, frame: Frame) -> None:
+        """Notes who sent a frame. Of agents that send no heartbeats the table knows by this alone."""
+        now_ms = self._now_ms()
+        self._agents.frame(frame, now_ms)
+        if self._writer is not None and not frame.flushed_until_ms:
+            run = Run(frame.org_id, frame.project_id, frame.agent, frame.epoch)
+            self._writer.put(run, Progress(0, now_ms))
+
+    def listing(self) -> list[dict[str, Any]]:
+        """The agents as JSON, by name: who, when last heard of, and how far."""
+        now_ms = self._now_ms()
+        return [
+            {
+                **run._asdict(),
+                "heard_s_ago": (now_ms - progress.heard_ms) / 1000,
+                "flushed_until_s": progress.flushed_until_ms / 1000,
+                "ended": progress.ended,
+            }
+            for run, progress in self._agents.all(now_ms)
+        ]

@@ -1,0 +1,157 @@
+"""Heartbeats: what they say, and when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from agent.beats import Beats
+from agent.forwarder import Forwarder, Outcome
+from agent.frame import Sender
+from agent.heartbeat import MAX_BYTES, Heartbeat, HeartbeatError, decode, encode
+from agent.logs import Log
+from agent.settings import Forward
+from agent.spool import Parcel, Spool
+from tests.unit.agent.conftest import FakeIndexer, wait_until
+
+START_MS = 1_700_000_000_000
+SENDER = Sender(agent="web-1", epoch=5, org_id=7, project_id=9)
+
+Start = Callable[[], tuple[Beats, Spool]]
+
+
+@pytest.fixture
+def start(indexer: FakeIndexer) -> Iterator[Start]:
+    """Starts the heartbeats of an agent whose frames the test takes out of the spool by itself."""
+    started: list[Beats] = []
+
+    def start() -> tuple[Beats, Spool]:
+        spool = Spool(1_000)
+        beats = Beats(Forward(url=indexer.url), SENDER, spool, START_MS, Log())
+        beats.start()
+        started.append(beats)
+        return beats, spool
+
+    yield start
+    for beats in started:
+        beats.stop()
+
+
+def said(indexer: FakeIndexer) -> list[int]:
+    return [(b.flushed_until_ms - START_MS) // 1_000 for b in indexer.heartbeats]
+
+
+def test_the_first_one_comes_at_once(indexer: FakeIndexer, start: Start) -> None:
+    beats, _ = start()
+    wait_until(lambda: beats.sent == 1)
+    assert indexer.heartbeats == [
+        Heartbeat(agent="web-1", epoch=5, org_id=7, project_id=9, flushed_until_ms=START_MS)
+    ]
+
+
+def test_a_bucket_is_past_when_its_frames_are_over(indexer: FakeIndexer, start: Start) -> None:
+    """In whatever order frames are answered; a frame of a later bucket does not hold it up."""
+    beats, spool = start()
+    wait_until(lambda: beats.sent == 1)
+    parcels = [Parcel(f"web-1/5/{n}", b"x", 1, n) for n in (1, 2, 3)]
+    for parcel in parcels:
+        spool.put(parcel)
+        assert spool.take() == parcel
+    beats.flushed(START_MS + 10_000, 2)
+    beats.flushed(START_MS + 20_000, 3)
+    spool.done(parcels[1])
+    spool.done(parcels[2])
+    assert not spool.wait_over(2, 0.3)
+    assert said(indexer) == [0], "frame 1 may not be stored"
+    spool.again(parcels[0])
+    assert spool.take() == parcels[0]
+    spool.done(parcels[0])
+    wait_until(lambda: len(indexer.heartbeats) == 2)
+    assert said(indexer) == [0, 20]
+
+
+def test_one_bucket_without_lines_is_one_heartbeat(indexer: FakeIndexer, start: Start) -> None:
+    beats, _ = start()
+    wait_until(lambda: beats.sent == 1)
+    for k in (1, 2, 3):
+        beats.flushed(START_MS + 10_000 * k, 0)
+        wait_until(lambda k=k: beats.sent == k + 1)  # type: ignore[misc]
+    assert said(indexer) == [0, 10, 20, 30]
+
+
+def test_dropped_frames_are_over(indexer: FakeIndexer, start: Start) -> None:
+    beats, spool = start()
+    wait_until(lambda: beats.sent == 1)
+    spool.put(Parcel("web-1/5/1", b"x" * 900, 1, 1))
+    beats.flushed(START_MS + 10_000, 1)
+    spool.put(Parcel("web-1/5/2", b"x" * 900, 1, 2))
+    assert spool.dropped_frames == 1
+    wait_until(lambda: said(indexer) == [0, 10])
+
+
+def test_the_last_one_says_so(indexer: FakeIndexer, start: Start) -> None:
+    beats, _ = start()
+    wait_until(lambda: beats.sent == 1)
+    beats.flushed(START_MS + 10_000, 0)
+    beats.stop()
+    last = indexer.heartbeats[-1]
+    assert last.ended
+    assert last.flushed_until_ms == START_MS + 10_000
+    assert [b.ended for b in indexer.heartbeats[:-1]] == [False] * (len(indexer.heartbeats) - 1)
+
+
+def test_failures_are_counted_and_tried_again(indexer: FakeIndexer, start: Start) -> None:
+    indexer.beat_answer = 503
+    beats, _ = start()
+    wait_until(lambda: beats.failed[Outcome.BUSY] >= 2)
+    indexer.beat_answer = 200
+    wait_until(lambda: beats.sent >= 1)
+
+
+def test_frames_do_not_wait_for_heartbeats(indexer: FakeIndexer) -> None:
+    """An indexer that knows no heartbeats, and one that takes no frame: each goes on without the other."""
+    indexer.beat_answer = 404
+    spool = Spool(10_000)
+    settings = Forward(url=indexer.url, backoff_s=0.01)
+    beats, forwarder = Beats(settings, SENDER, spool, START_MS, Log()), Forwarder(settings, spool, Log())
+    beats.start()
+    forwarder.start()
+    spool.put(Parcel("web-1/5/1", b"x", 1, 1))
+    wait_until(lambda: indexer.accepted == [b"x"])
+    indexer.always = 503
+    indexer.beat_answer = 200
+    spool.put(Parcel("web-1/5/2", b"y", 1, 2))
+    beats.flushed(START_MS + 10_000, 2)
+    wait_until(lambda: forwarder.failures_in_a_row > 2)
+    wait_until(lambda: beats.sent >= 1)
+    assert indexer.heartbeats[-1].flushed_until_ms == START_MS
+    indexer.always = None
+    assert forwarder.drain(10)
+    began = time.monotonic()
+    beats.stop()
+    assert time.monotonic() - began < 5
+    assert indexer.heartbeats[-1].flushed_until_ms == START_MS + 10_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"agent":"a"}', b'{"agent":"","epoch":1}', b'{"agent":"a","epoch":-1}',
+     b'{"agent":"a","epoch":1,"org_id":0}', b'{"agent":"a","epoch":1,"flushed_until_ms":1e300}',
+     b'{"agent":"a","epoch":1,"flushed_until_ms":-1}', b'{"agent":"\xff","epoch":1}'],
+)  # fmt: skip
+def test_what_is_no_heartbeat_is_refused(body: bytes) -> None:
+    with pytest.raises(HeartbeatError):
+        decode(body)
+
+
+def test_its_bytes() -> None:
+    beat = Heartbeat(agent="web-1", epoch=5, org_id=7, project_id=9, flushed_until_ms=START_MS, ended=True)
+    assert encode(beat) == (
+        b'{"agent":"web-1","epoch":5,"org_id":7,"project_id":9,"flushed_until_ms":1700000000000,"ended":true}'
+    )
+    assert decode(encode(beat)) == beat
+    assert decode(b'{"agent":"a","epoch":1,"more":[]}') == Heartbeat(agent="a", epoch=1)
+    longest = Heartbeat(agent="\u20ac" * 500, epoch=(1 << 63) - 1, flushed_until_ms=(1 << 53) - 1)
+    assert len(encode(longest)) < MAX_BYTES

@@ -1,0 +1,109 @@
+"""Up to where a query sees: who is asked, and that it never goes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from indexer.agents import Run
+from indexer.completeness import Progress
+from indexer.heartbeats import HeartbeatWriter, read
+from indexer.store import Store, StoreError
+from shim.edge import LiveEdge, TableAgents
+from shim.tenancy import Tenant
+
+PAST_S = int(time.time()) // 10 * 10  # rows of long ago would be gone
+SETTLED_S = PAST_S - 10
+NOW_S = PAST_S + 1.0
+TENANT = Tenant(1, 1)
+LIVE_MS = round(NOW_S * 1000)
+
+
+class Told:
+    """Agents that are as far as a test says."""
+
+    def __init__(self, complete_s: int) -> None:
+        self.complete = complete_s
+        self.asked = 0
+
+    def complete_s(self, *_: object) -> int:
+        self.asked += 1
+        return self.complete
+
+
+def test_it_is_off_with_zero_and_by_time_without_agents() -> None:
+    assert LiveEdge(0.0, Told(PAST_S)).complete_s(TENANT, LIVE_MS, NOW_S) is None
+    assert LiveEdge(5.0).complete_s(TENANT, LIVE_MS, NOW_S) == SETTLED_S
+
+
+def test_only_live_queries_ask() -> None:
+    agents = Told(PAST_S)
+    edge = LiveEdge(5.0, agents)
+    assert edge.complete_s(TENANT, (SETTLED_S + 10) * 1000 - 1, NOW_S) == SETTLED_S
+    assert agents.asked == 0
+    assert edge.complete_s(TENANT, (SETTLED_S + 10) * 1000, NOW_S) == PAST_S
+    assert agents.asked == 1
+
+
+def test_it_never_goes_back() -> None:
+    agents = Told(PAST_S)
+    edge = LiveEdge(5.0, agents)
+    assert edge.complete_s(TENANT, LIVE_MS, NOW_S) == PAST_S
+    agents.complete = SETTLED_S  # an agent came that is behind
+    assert edge.complete_s(TENANT, LIVE_MS, NOW_S + 1) == PAST_S
+    assert edge.complete_s(Tenant(1, 2), LIVE_MS, NOW_S) == SETTLED_S, "of others nothing was shown"
+    assert edge.complete_s(TENANT, LIVE_MS + 100_000, NOW_S + 100) == SETTLED_S + 100
+
+
+@pytest.fixture
+def table(store: Store) -> Iterator[TableAgents]:
+    agents = TableAgents(store, lambda: NOW_S)
+    yield agents
+    agents.close()
+
+
+async def write(store: Store, *rows: tuple[Run, Progress]) -> None:
+    writer = HeartbeatWriter(store)
+    for run, progress in rows:
+        writer.put(run, progress)
+    await writer.stop()
+    assert writer.failures == 0
+
+
+async def test_the_table_says_what_was_written(store: Store, table: TableAgents) -> None:
+    past = Progress(PAST_S * 1000, LIVE_MS)
+    await write(
+        store,
+        (Run(1, 1, "a", 1), Progress(SETTLED_S * 1000, LIVE_MS - 10_000)),
+        (Run(1, 1, "b", 1 << 60), Progress(0, LIVE_MS - 20_000)),
+        (Run(2, 1, "a", 1), Progress(0, LIVE_MS)),
+    )
+    await write(
+        store,
+        (Run(1, 1, "a", 1), past),
+        (Run(1, 1, "b", 1 << 60), Progress(0, LIVE_MS - 100, ended=True)),
+        (Run(1, 1, "c", 1), Progress(0, LIVE_MS - 30_000)),
+    )
+    assert table.complete_s(1, 1, LIVE_MS, 5_000) == PAST_S
+    assert table.complete_s(1, None, LIVE_MS, 5_000) == PAST_S
+    assert table.complete_s(2, 1, LIVE_MS, 5_000) == SETTLED_S
+    assert sorted(read(store, LIVE_MS)) == [1, 2]
+
+
+async def test_of_one_agent_one_row_is_written_at_once(store: Store) -> None:
+    run = Run(3, 1, "a", 1)
+    await write(store, *((run, Progress(PAST_S * 1000 + k, LIVE_MS)) for k in range(5)))
+    rows = store.rows("SELECT agent, flushed_until_ms FROM heartbeats WHERE org_id = 3")
+    assert rows == [("a", PAST_S * 1000 + 4)]
+
+
+def test_a_table_that_cannot_be_read_leaves_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise StoreError("no", retryable=True, code=1)
+
+    monkeypatch.setattr(store, "fetch", fails)
+    table = TableAgents(store, lambda: NOW_S)
+    assert table.complete_s(1, 1, LIVE_MS, 5_000) == SETTLED_S
+    table.close()
