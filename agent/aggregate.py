@@ -276,7 +276,9 @@ class Aggregator:
             scale=head.scale,
             marked=head.marked,
             delta_signs=head.delta_signs,
-            plain=not (dropped or head.ignored or head.scale != 1.0 or rest.endswith(b"\r")),
+            timer=head.timer,
+            divisor=head.divisor,
+            plain=not (dropped or head.ignored or not head.as_sent or rest.endswith(b"\r")),
             dropped=dropped,
         )  # fmt: skip
 

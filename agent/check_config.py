@@ -155,7 +155,7 @@ class _Report:
         if settings.mapping:
             from agent import mapping_file  # not where there is none: it needs PyYAML
 
-            file = mapping_file.read(settings.mapping)
+            file = mapping_file.read(settings.mapping, settings.lines.timer_unit)
             self.mapper = file.mapper(settings.lines)
             self._notes = [msgspec.to_builtins(note) for note in file.notes]
 

@@ -31,6 +31,7 @@ from agent.line import (
     split_samples,
 )
 from agent.mapping import Mapped, Mapper
+from agent.metadata import in_seconds
 from agent.settings import AgentSettings
 
 WORDS: Final[dict[Reason | Skip | Ignored, str]] = {
@@ -62,6 +63,9 @@ WORDS: Final[dict[Reason | Skip | Ignored, str]] = {
 }
 
 
+_MILLISECONDS: Final = "the name says seconds, the value is in milliseconds as sent; see timer_unit"
+
+
 class MappedBy(msgspec.Struct, frozen=True):
     """The entry of the mapping file that took a line."""
 
@@ -87,10 +91,12 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     member: str = ""
     weight: float = 1.0
     scale: float = 1.0
+    divisor: float = 1.0
     ignored: tuple[str, ...] = ()
     mapping: MappedBy | None = None
     bucket: int = 0  # its start in Unix seconds
     moved: Literal["", "old", "future"] = ""  # `|T` was beyond that edge of the window
+    note: str = ""  # something that is right, and may not be meant
 
 
 def explain(line: bytes, settings: AgentSettings, mapper: Mapper | None, now_ms: int) -> list[Explained]:
@@ -178,9 +184,11 @@ def _taken(
         member=parsed.member.decode(errors="backslashreplace"),
         weight=head.weight,
         scale=head.scale,
+        divisor=head.divisor,
         ignored=tuple(ignored.value for ignored in head.ignored),
         mapping=mapping,
         bucket=start_s,
+        note=_MILLISECONDS if head.timer and head.as_sent and in_seconds(series.name) else "",
         moved="old" if core.stats.clamped_old else "future" if core.stats.clamped_future else "",
     )
 
@@ -214,12 +222,15 @@ def _rows(one: Explained) -> Iterator[tuple[str, str]]:
         else ""
     )
     yield "bucket", f"{datetime.fromtimestamp(one.bucket, UTC):%Y-%m-%dT%H:%M:%SZ} ({one.bucket}){moved}"
+    if one.note:
+        yield "note", one.note
     for ignored in one.ignored:
         yield "left out", f"{ignored}: {WORDS[Ignored(ignored)]}"
 
 
 def _adds(one: Explained) -> str:
-    scaled = f" (scaled by {one.scale!r})" if one.scale != 1.0 else ""
+    scaled = " (milliseconds as seconds)" if one.divisor != 1.0 else ""
+    scaled += f" (scaled by {one.scale!r})" if one.scale != 1.0 else ""
     weight = f", each {one.weight!r} times" if one.weight != 1.0 else ""
     match Kind(one.type):
         case Kind.SET:

@@ -37,7 +37,7 @@ Pure, and the oracle of any faster parser.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -118,6 +118,11 @@ class BadLine(msgspec.Struct, frozen=True):
 
 NameTags = Literal["influx", "librato", "signalfx"]
 GaugeDeltas = Literal["auto", "signed", "plus", "never"]
+TimerUnit = Literal["ms", "s"]
+
+#: What a value of type `ms` is divided by. Division is exact to the last bit, `* 0.001` is not.
+TIMER_DIVISORS: Final[Mapping[TimerUnit, float]] = {"ms": 1.0, "s": 1000.0}
+_TIMER: Final = b"ms"
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,6 +144,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gauge_deltas: GaugeDeltas = "auto"
     #: Accept control characters in names and keys of tags; else such lines are refused and counted.
     control_characters: bool = False
+    #: What lines of type `ms` are kept in: `ms` as sent, or `s`: divided by 1,000. A mapping file may differ.
+    timer_unit: TimerUnit = "ms"
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -149,9 +156,20 @@ class Head(msgspec.Struct, frozen=True):
     tags: tuple[tuple[str, str], ...]  # sorted by key, each key once
     weight: float = 1.0  # 1 / sample rate; 1 for gauges and sets
     ignored: tuple[Ignored, ...] = ()
-    scale: float = 1.0  # a mapping's factor on each value, before anything else; 1 for sets
     marked: bool = False  # it has a field that only DogStatsD has
     delta_signs: bytes = b"+-"  # first bytes that make a gauge's value a delta
+    scale: float = 1.0  # a mapping's factor on each value, before its weight; 1 for sets
+    timer: bool = False  # sent as `ms`
+    divisor: float = 1.0  # each value is divided by it before it is scaled: timers in seconds
+
+    def scaled(self, value: float) -> float:
+        """A value as it is kept, of one that was sent."""
+        return value / self.divisor * self.scale
+
+    @property
+    def as_sent(self) -> bool:
+        """True if values are kept as they were sent."""
+        return self.scale == 1.0 and self.divisor == 1.0
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -201,10 +219,12 @@ def parse_head(name: bytes, rest: bytes, limits: Limits) -> Head | BadLine:
         return BadLine(Reason.CONTROL_CHARACTER)
     if kind in (Kind.GAUGE, Kind.SET):
         weight = 1.0
-    signs = delta_signs(limits.gauge_deltas, marked=marked)
+    timer = kind_bytes == _TIMER
     return Head(
-        kind, text, tuple(sorted(tags.items())), weight, tuple(ignored), marked=marked, delta_signs=signs
-    )
+        kind, text, tuple(sorted(tags.items())), weight, tuple(ignored),
+        marked=marked, delta_signs=delta_signs(limits.gauge_deltas, marked=marked),
+        timer=timer, divisor=TIMER_DIVISORS[limits.timer_unit] if timer else 1.0,
+    )  # fmt: skip
 
 
 def delta_signs(deltas: GaugeDeltas, *, marked: bool) -> bytes:
@@ -389,8 +409,8 @@ def _with_values(head: Head, raw: bytes, time_s: int | None) -> Line | BadLine:
     values, deltas = list[float](), list[bool]()
     for part in raw.split(b":"):
         value = number(part)
-        if value is None or not -MAX_NUMBER <= value * head.scale * head.weight <= MAX_NUMBER:
+        if value is None or not -MAX_NUMBER <= head.scaled(value) * head.weight <= MAX_NUMBER:
             return BadLine(Reason.BAD_VALUE if part else Reason.EMPTY_VALUE)
-        values.append(value * head.scale)
+        values.append(head.scaled(value))
         deltas.append(time_s is None and part[0] in head.delta_signs)
     return Line(head, tuple(values), tuple(deltas) if head.kind is Kind.GAUGE else (), time_s=time_s)

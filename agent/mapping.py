@@ -13,16 +13,20 @@ core's memory of heads keeps the answer, and is its bound.
 * Labels become tags, and win over a line's own tag of that name unless `honor_labels`. A tag whose
   underscore form is the label's name is the same label, since both would be shown under one name. A label
   that comes out empty takes the tag away: an empty label and no label are the same.
-* `scale` is a factor on each value as sent. `metric_type` (ours) changes the type: the values are read as if
-  the line had been sent with it, but a sample rate counts only if both types know one.
 * `gauge_deltas` (ours) says which signs make a gauge's value a delta, in place of the agent's setting.
+* `timer_unit` says what values sent as `ms` are kept in: `s` divides them by 1,000. A rule's own goes before
+  the file's, and that before the setting `agent.lines.timer_unit`. The file's is for all other heads, too.
+* `scale` is a factor on each value after that. `metric_type` (ours) changes the type: the values are read as
+  if the line had been sent with it, but a sample rate counts only if both types know one.
 * No rule: the head stays as it is. A name that comes out empty, and a name or tags beyond the bounds of a
   line, are an error: the lines are dropped as if by a rule, and counted apart.
 
-Unlike statsd_exporter: names and tags are kept as they are (the API shows underscores); `ms` is not divided
-by 1,000 (`scale: 0.001` does that); sets exist; an equal glob, or one that another begins with, is no trap.
+Unlike statsd_exporter: names and tags are kept as they are (the API shows underscores); `ms` is divided by
+1,000 only where `timer_unit: s` says so; sets exist; an equal glob, or one that another begins with, is no
+trap.
 
-Pure but for counts under a lock: receivers of several threads may ask at a time.
+Pure but for counts under a lock, and for who is told what the file says of a metric (`describe`): receivers
+of several threads may ask at the same time.
 """
 
 from __future__ import annotations
@@ -31,17 +35,30 @@ import enum
 import re
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from agent.glob import Globs
-from agent.line import GaugeDeltas, Head, Kind, Limits, Skip, delta_signs
+from agent.line import (
+    TIMER_DIVISORS,
+    GaugeDeltas,
+    Head,
+    Kind,
+    Limits,
+    Skip,
+    TimerUnit,
+    delta_signs,
+)
+from agent.metadata import Described, in_seconds
 from agent.template import Template, expand
 
 if TYPE_CHECKING:
     from agent.expressions import Expressions
+
+
+_NOTHING: Final = Described()
 
 
 class Result(enum.Enum):
@@ -80,6 +97,15 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind | None = None  # what the type becomes; None: it stays
     scale: float = 1.0
     gauge_deltas: GaugeDeltas | None = None  # None: as the settings say
+    timer_unit: TimerUnit | None = None  # None: the file's
+    prefix: str = ""  # of the names it is there for
+    described: Described = Described()
+
+    @property
+    def says_seconds(self) -> bool:
+        """True if the name or the unit of what it makes is of seconds."""
+        last = self.name[-1] if self.name else ""
+        return (isinstance(last, str) and in_seconds(last)) or self.described.unit in ("s", "seconds")
 
 
 class Mapped(msgspec.Struct, frozen=True):
@@ -94,8 +120,20 @@ class Mapped(msgspec.Struct, frozen=True):
 class Mapper:
     """The rules of a file, in the order they hold. Raises ExpressionError if they are too large."""
 
-    def __init__(self, rules: Sequence[Rule], limits: Limits, *, ordered: bool = True) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        limits: Limits,
+        *,
+        ordered: bool = True,
+        timer_unit: TimerUnit | None = None,
+        buckets: tuple[float, ...] = (),
+    ) -> None:
         self.rules = tuple(rules)
+        self._divisor = TIMER_DIVISORS[timer_unit or limits.timer_unit]
+        #: Told the name of each metric that the file describes, and how, when it first comes up.
+        self.describe: Callable[[str, Described], None] | None = None
+        self._buckets = buckets  # of distributions whose rule has none, or that have no rule
         self._limits = limits
         self._ordered = ordered
         self._globs: Globs[Rule] = Globs()
@@ -116,19 +154,42 @@ class Mapper:
         mapped = self.explain(head)
         with self._lock:
             self._counts[mapped.result] += 1
-        return Skip.MAPPING if mapped.head is None else mapped.head
+        if mapped.head is None:
+            return Skip.MAPPING
+        if self.describe is not None and (described := self._described(mapped.head, mapped.rule)):
+            self.describe(mapped.head.name, described)
+        return mapped.head
 
     def explain(self, head: Head) -> Mapped:
         """The same, uncounted, with the rule that did it."""
         found = self.find(head.name, head.kind)
         if found is None:
-            return Mapped(Result.UNMAPPED, head)
+            return Mapped(Result.UNMAPPED, self._timed(head))
         rule, captures = found
         if rule.drop:
             return Mapped(Result.DROPPED, None, rule)
-        made = _apply(rule, captures, head)
+        made = _apply(rule, captures, self._timed(head))
         why = _beyond(made, rule, self._limits)
         return Mapped(Result.ERROR, None, rule, why) if why else Mapped(Result.MAPPED, made, rule)
+
+    def names(self) -> Iterator[tuple[str, Described]]:
+        """The metrics that the file describes and names without a reference."""
+        for rule in self.rules:
+            described = rule.described
+            if len(rule.name) == 1 and isinstance(name := rule.name[0], str) and described != _NOTHING:
+                yield name, described
+
+    def _described(self, head: Head, rule: Rule | None) -> Described | None:
+        said = rule.described if rule is not None else _NOTHING
+        buckets = (said.buckets or self._buckets) if head.kind is Kind.DISTRIBUTION else ()
+        described = Described(said.help, said.unit, buckets)
+        return None if described == _NOTHING else described
+
+    def _timed(self, head: Head) -> Head:
+        """The head with the file's unit of timers; the same object where nothing changes."""
+        if not head.timer or head.divisor == self._divisor:
+            return head
+        return msgspec.structs.replace(head, divisor=self._divisor)
 
     def find(self, name: str, kind: Kind) -> tuple[Rule, Sequence[str]] | None:
         """The rule that holds for a name, and what it captured, from 1."""
@@ -139,7 +200,8 @@ class Mapper:
         if self._expressions is None:
             return None
         for place in self._expressions.matching(name):
-            if kind in (rule := self._regexes[place]).kinds:
+            rule = self._regexes[place]
+            if kind in rule.kinds and name.startswith(rule.prefix):
                 return rule, self._expressions.captures(place, name) or ()
         return None
 
@@ -163,6 +225,7 @@ def _apply(rule: Rule, captures: Sequence[str], head: Head) -> Head:
         if value := expand(template, captures):
             tags[key] = value
     kind = rule.kind or head.kind
+    divisor = TIMER_DIVISORS[rule.timer_unit] if head.timer and rule.timer_unit else head.divisor
     return msgspec.structs.replace(
         head,
         kind=kind,
@@ -173,6 +236,7 @@ def _apply(rule: Rule, captures: Sequence[str], head: Head) -> Head:
         delta_signs=delta_signs(rule.gauge_deltas, marked=head.marked)
         if rule.gauge_deltas
         else head.delta_signs,
+        divisor=1.0 if kind is Kind.SET else divisor,
     )
 
 

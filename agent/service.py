@@ -125,7 +125,7 @@ def _mapper(settings: AgentSettings, log: logs.Log) -> Mapper | None:
         return None
     from agent import mapping_file  # not where there is none: YAML is memory
 
-    file = mapping_file.read(settings.mapping)
+    file = mapping_file.read(settings.mapping, settings.lines.timer_unit)
     log.info("mapping", file=settings.mapping, rules=len(file.rules), notes=len(file.notes))
     for note in file.notes[:_SHOWN_NOTES]:  # check-config shows all
         log.info("mapping_note", line=note.line, note=note.text)

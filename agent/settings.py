@@ -101,7 +101,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unix_stream: str = ""
     #: Who parses and aggregates: `native` (compiled), `python`, or `auto`: native if it was built.
     core: Literal["auto", "native", "python"] = "auto"
-    #: Path of a mapping file, YAML as statsd_exporter's (docs/mapping.md); empty: names stay as sent.
+    #: Path of a mapping file, statsd_exporter's or a `datadog.yaml` (docs/mapping.md); empty: names as sent.
     mapping: str = ""
     #: HTTP address of /metrics, /healthz and /readyz.
     ops: str = "127.0.0.1:8127"

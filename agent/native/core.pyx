@@ -41,7 +41,7 @@ from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from agent import frame as wire
 from agent.frame import BUCKET_SECONDS
-from agent.line import BARE_TAG_VALUE, Ignored, Kind, Reason, Skip, delta_signs
+from agent.line import BARE_TAG_VALUE, TIMER_DIVISORS, Ignored, Kind, Reason, Skip, delta_signs
 from agent.line import parse_head as parse_head_in_python
 from agent.sketch import EDGES
 

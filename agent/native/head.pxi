@@ -68,6 +68,7 @@ cdef struct Parts:
     double scale
     bint marked  # it has a field that only DogStatsD has
     int deltas
+    double divisor
     uint32_t ignored[IGNORED_KINDS]
     const char *name
     size_t name_bytes
@@ -100,12 +101,15 @@ cdef int parse_head(
     parts.weight = 1.0
     parts.scale = 1.0
     parts.marked = False
+    parts.divisor = 1.0
     parts.name = key
     parts.name_bytes = name_bytes
     parts.name_end_bytes = 0
     parts.kind = kind_of(field, stop)
     if parts.kind == NO_KIND:
         return UNKNOWN_TYPE
+    if stop - field == 2:  # `ms`
+        parts.divisor = shard.core.timer_divisor
     if shard.core.name_tags:
         refused = read_name_tags(shard, parts, stop, end)
         if refused != GOOD:
@@ -407,6 +411,7 @@ cdef void head_settle(Shard *shard, Head *head, Parts *parts, Series *series) no
     if head.flags & HEAD_EXTRA:
         head_extra(head).weight = parts.weight
         head_extra(head).scale = parts.scale
+        head_extra(head).divisor = parts.divisor
         head.flags |= HEAD_WEIGHT if parts.weight != 1.0 else 0
         memcpy(head_extra(head).ignored, parts.ignored, sizeof(parts.ignored))
     series_let_go(shard, before)
@@ -418,7 +423,7 @@ cdef bint is_plain(Parts *parts) noexcept nogil:
     for i in range(IGNORED_KINDS):
         if parts.ignored[i]:
             return False
-    return parts.scale == 1.0
+    return parts.scale == 1.0 and parts.divisor == 1.0
 
 
 cdef Series *series_of_parts(Shard *shard, Head *head, const char *key, Parts *parts) noexcept nogil:

@@ -60,6 +60,7 @@ cdef Series *mapped_series(Shard *shard, Mapping mapping, mapped, Parts *parts) 
     parts.weight = mapped.weight
     parts.scale = mapped.scale
     parts.deltas = _DELTAS_OF_SIGNS[mapped.delta_signs]
+    parts.divisor = mapped.divisor
     memset(parts.ignored, 0, sizeof(parts.ignored))
     for ignored in mapped.ignored:
         number = mapping.ignored[ignored]

@@ -17,6 +17,7 @@ cdef Core *core_open(settings) except NULL:
         core.name_tags |= <int>_STYLES[style]
     core.gauge_deltas = _DELTAS[settings.lines.gauge_deltas]
     core.control_characters = settings.lines.control_characters
+    core.timer_divisor = TIMER_DIVISORS[settings.lines.timer_unit]
     keep_static_tags(core, sorted(settings.tags.items()))
     core.shard_count = getattr(settings.receive, "threads", 1)
     core.max_series = max(settings.aggregate.max_series // core.shard_count, 1)

@@ -60,6 +60,7 @@ cdef struct Head:
 cdef struct HeadExtra:
     double weight
     double scale
+    double divisor
     uint32_t ignored[IGNORED_KINDS]
 
 cdef inline char *head_key(Head *head) noexcept nogil:

@@ -82,6 +82,7 @@ cdef struct Core:
     int name_tags
     int gauge_deltas
     bint control_characters
+    double timer_divisor
     char *static_text
     Tag *static_tags
     uint32_t static_count

@@ -129,8 +129,11 @@ cdef bint read_time(const char *p, const char *end, int64_t *time_s) noexcept no
     return True
 
 
-cdef inline double head_scale(Head *head) noexcept nogil:
-    return head_extra(head).scale if head.flags & HEAD_EXTRA else 1.0
+cdef inline double scaled(Head *head, double value) noexcept nogil:
+    """agent/line.py `Head.scaled`."""
+    if head.flags & HEAD_EXTRA:
+        return value / head_extra(head).divisor * head_extra(head).scale
+    return value
 
 
 cdef int check_values(Head *head, const char *p, const char *end) noexcept nogil:
@@ -144,7 +147,7 @@ cdef int check_values(Head *head, const char *p, const char *end) noexcept nogil
             return EMPTY_VALUE
         if parse_number(p, stop, &value) != stop or not -DBL_MAX <= value <= DBL_MAX:
             return BAD_VALUE
-        if not -DBL_MAX <= value * head_scale(head) * weight <= DBL_MAX:
+        if not -DBL_MAX <= scaled(head, value) * weight <= DBL_MAX:
             return BAD_VALUE
         if stop == end:
             return GOOD
@@ -172,7 +175,7 @@ cdef void apply_line(
         while True:
             stop = find_byte(p, end, c":")
             parse_number(p, stop, &value)
-            value *= head_scale(head)
+            value = scaled(head, value)
             if head.kind == COUNTER:
                 (<Counter *>cell).value += value * weight
             elif head.kind == GAUGE:

@@ -157,6 +157,7 @@ RULES = st.fixed_dictionaries(
         "metric_type": st.sampled_from([kind.value for kind in Kind]),
         "gauge_deltas": st.sampled_from(["auto", "signed", "plus", "never"]),
         "scale": st.sampled_from(["0", "1", "-2.5", "1e300"]),
+        "timer_unit": st.sampled_from(["ms", "s"]),
     },
 )
 

@@ -45,14 +45,14 @@ class Scenario(msgspec.Struct, frozen=True):
         return sum(step.what == "add" for step in self.steps)
 
 
-#: A rule of each kind: drops, renames, labels new and instead of a tag, scales, other types, names that meet.
+#: A rule of each kind: drops, renames, labels new or instead of a tag, scales, units, types, names that meet.
 MAPPING: Final = """
 mappings:
 - {match: "drop.*", action: drop}
-- {match: b, name: mapped.b, labels: {from: b, a: ""}, scale: 0.1}
+- {match: b, name: mapped.b, labels: {from: b, a: ""}, scale: 0.1, timer_unit: s}
 - {match: a.b, match_metric_type: counter, metric_type: gauge, name: a.b}
-- {match: "x+", match_type: regex, name: a, labels: {k: "$0"}, honor_labels: true}
 - {match: ä, name: ä, gauge_deltas: plus}
+- {match: "x+", match_type: regex, name: a, labels: {k: "$0"}, honor_labels: true, timer_unit: ms}
 """
 _DELTAS: Final[tuple[GaugeDeltas, ...]] = ("auto", "auto", "signed", "signed", "plus", "never")
 
@@ -132,6 +132,8 @@ def _settings(r: Random) -> AgentSettings:
         gauge_deltas=r.choice(_DELTAS),
         name_tags=() if r.random() < 0.6 else tuple(style for style in styles if r.random() < 0.6),
     )
+    if r.random() < 0.3:
+        limits = msgspec.structs.replace(limits, timer_unit="s")
     aggregate = Aggregate(
         lateness_s=r.choice((3_600, 3_600, 100, 0)),
         future_s=r.choice((60, 60, 5, 0)),

@@ -123,10 +123,12 @@ def test_json_has_it_all(run: Run, config: Path) -> None:
                 "member": "",
                 "weight": 2.0,
                 "scale": 1.0,
+                "divisor": 1.0,
                 "ignored": [],
                 "mapping": {"number": 1, "line": 3, "match": "shop.*.hits", "why": ""},
                 "bucket": 1_700_000_000,
                 "moved": "",
+                "note": "",
             }
         ],
     }

@@ -56,7 +56,7 @@ GOOD = {
     b"x:0|c": counter("x", 0.0, tags=()),
     b"x:2|d": distribution("x", 2.0, tags=()),
     b"x:2|h": distribution("x", 2.0, tags=()),
-    b"x:2|ms": distribution("x", 2.0, tags=()),
+    b"x:2|ms": distribution("x", 2.0, tags=(), timer=True),
     b"x:2|m": counter("x", 2.0, tags=()),  # a meter (statsd_spec)
     b"x:2|g": gauge("x", 2.0),
     b"x:joe|s": Line(Head(S, "x", ()), member=b"joe"),
@@ -74,7 +74,7 @@ GOOD = {
     # packed values (DogStatsD 1.1)
     b"x:1:2:3|d": distribution("x", 1.0, 2.0, 3.0, tags=()),
     b"x:1:2|c": counter("x", 1.0, 2.0, tags=()),
-    b"x:1:2|ms|@0.5": distribution("x", 1.0, 2.0, tags=(), weight=2.0),
+    b"x:1:2|ms|@0.5": distribution("x", 1.0, 2.0, tags=(), weight=2.0, timer=True),
     b"x:1:2|g": gauge("x", 1.0, 2.0),
     b"x:a:b:c|s": Line(Head(S, "x", ()), member=b"a:b:c"),
     # gauge deltas (StatsD), and none with a time (DogStatsD 1.3)
@@ -401,6 +401,18 @@ def test_tags_in_names_are_not_part_of_its_length() -> None:
 def test_tags_in_names_are_part_of_the_name_unless_a_setting_says_so() -> None:
     for line in (b"x,a=b:1|c", b"x#a=b:1|c", b"x[a=b]:1|c"):
         assert parse_line(line, LIMITS) == counter(line[: line.index(b":")].decode(), 1.0, tags=())
+
+
+def test_timers_in_seconds_are_divided_to_the_last_bit() -> None:
+    seconds = Limits(timer_unit="s")
+    for sent in (650, 35, 1, 0.1, 3, 123_456_789, -7):
+        parsed = parse_line(b"x:%s|ms" % str(sent).encode(), seconds)
+        assert isinstance(parsed, Line)
+        assert parsed.values == (sent / 1000,)
+    for line in (b"x:650|h", b"x:650|d", b"x:650|c", b"x:650|g"):
+        parsed = parse_line(line, seconds)
+        assert isinstance(parsed, Line)
+        assert parsed.values == (650.0,)
 
 
 def test_a_mapping_s_scale_is_applied_to_each_value_first() -> None:

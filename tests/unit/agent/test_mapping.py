@@ -15,6 +15,7 @@ from agent.cells import Bucket
 from agent.line import GaugeDeltas, Head, Kind, Limits, Line, Skip, parse_line
 from agent.mapping import Mapper, Result, underscored
 from agent.mapping_file import parse
+from agent.metadata import Described
 from agent.settings import AgentSettings
 from tests.support.cores.rows import CORES, new_core, take_rows
 
@@ -26,7 +27,7 @@ def mapper(text: str, limits: Limits = LIMITS) -> Mapper:
 
 
 def said(text: str, line: str) -> str:
-    """What the head of a line becomes: `name{tags} type *scale`, the last two if they are not as sent."""
+    """What the head of a line becomes: `name{tags} type *scale /divisor`, the last three if not as sent."""
     parsed = parse_line(line.encode(), LIMITS)
     assert isinstance(parsed, Line)
     mapped = mapper(text).explain(parsed.head)
@@ -36,6 +37,7 @@ def said(text: str, line: str) -> str:
     tags = ",".join(f"{key}={value}" for key, value in head.tags)
     kind = f" {head.kind.value}" if head.kind is not parsed.head.kind else ""
     scale = f" *{head.scale:g}" if head.scale != 1.0 else ""
+    scale += f" /{head.divisor:g}" if head.divisor != 1.0 else ""
     rule = f"{mapped.rule.number}: " if mapped.rule else ""
     return f"{rule}{head.name}{{{tags}}}{kind}{scale}"
 
@@ -293,6 +295,83 @@ def rows(buckets: list[Bucket]) -> dict[str, object]:
         for bucket in buckets
         for series, cell in bucket.cells.items()
     }
+
+
+TIMERS = """
+mappings:
+- {match: s.*, name: s, timer_unit: s, scale: 10}
+- {match: ms.*, name: ms, timer_unit: ms}
+- {match: gauge.*, name: gauge, metric_type: gauge, timer_unit: s}
+- {match: set.*, name: set, metric_type: set, timer_unit: s}
+- {match: file.*, name: file}
+"""
+IN_SECONDS = "defaults: {timer_unit: s}" + TIMERS
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "becomes"),
+    [
+        (TIMERS, "s.x:1|ms", "1: s{} *10 /1000"),
+        (TIMERS, "s.x:1|h", "1: s{} *10"),
+        (TIMERS, "s.x:1|c", "1: s{} *10"),
+        (TIMERS, "gauge.x:1|ms", "3: gauge{} gauge /1000"),
+        (TIMERS, "set.x:1|ms", "4: set{} set"),
+        (TIMERS, "file.x:1|ms", "5: file{}"),
+        (TIMERS, "none:1|ms", "none{}"),
+        (IN_SECONDS, "file.x:1|ms", "5: file{} /1000"),
+        (IN_SECONDS, "ms.x:1|ms", "2: ms{}"),
+        (IN_SECONDS, "none:1|ms", "none{} /1000"),
+        (IN_SECONDS, "none:1|d", "none{}"),
+    ],
+)
+def test_timers_in_seconds(text: str, line: str, becomes: str) -> None:
+    assert said(text, line) == becomes
+
+
+def test_a_file_s_unit_goes_before_the_setting() -> None:
+    limits = Limits(timer_unit="s")
+    for file, divisor in (("", 1000.0), ("defaults: {timer_unit: ms}", 1.0)):
+        parsed = parse_line(b"x:1|ms", limits)
+        assert isinstance(parsed, Line)
+        head = mapper(file, limits)(parsed.head)
+        assert isinstance(head, Head)
+        assert head.divisor == divisor
+
+
+def test_who_is_told_what_a_file_says() -> None:
+    told = list[tuple[str, Described]]()
+    asked = mapper("""
+defaults: {buckets: [1, 2]}
+mappings:
+- {match: a.*, name: a.$1, help: Of a., unit: seconds}
+- {match: b.*, name: b, help: Of b., buckets: [5]}
+- {match: c, name: c}
+- {match: d, name: "", action: drop, help: never}
+""")
+    assert list(asked.names()) == [("b", Described("Of b.", "", (5.0,)))]
+    asked.describe = lambda name, described: told.append((name, described))
+    for line in (
+        b"a.x:1|c",
+        b"a.y:1|d",
+        b"b.x:1|ms",
+        b"b.x:1|g",
+        b"c:1|d",
+        b"c:1|c",
+        b"z:1|h",
+        b"z:1|s",
+        b"d:1|c",
+    ):
+        parsed = parse_line(line, LIMITS)
+        assert isinstance(parsed, Line)
+        asked(parsed.head)
+    assert told == [
+        ("a.x", Described("Of a.", "seconds")),
+        ("a.y", Described("Of a.", "seconds", (1.0, 2.0))),
+        ("b", Described("Of b.", "", (5.0,))),
+        ("b", Described("Of b.")),
+        ("c", Described("", "", (1.0, 2.0))),
+        ("z", Described("", "", (1.0, 2.0))),
+    ]
 
 
 def test_a_core_asks_once_per_head() -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from agent import mapping_file
 from agent.mapping_file import MappingError, parse, read
+from agent.metadata import Described
 
 BAD = {
     "- a": "1: the file: a table of keys and values is wanted",
-    "mapping: []": "1: the file: unknown key 'mapping' (known: defaults, mappings)",
+    "mapping: []": "1: the file: unknown key 'mapping' (known: defaults, dogstatsd_mapper_profiles,",
     "mappings: {}": "1: mappings: a list is wanted",
     "mappings: [x]": "1: mapping 1: a table of keys and values is wanted",
     "defaults: 3": "1: defaults: a table of keys and values is wanted",
@@ -44,6 +45,12 @@ BAD = {
     "mappings:\n- {match: a.b, name: x, scale: .inf}": "scale: '.inf' is no number",
     "mappings:\n- {match: a.b, name: x, scale: nan}": "scale: 'nan' is no number",
     "mappings:\n- {match: a.b, name: x, scale: 1e301}": "scale: '1e301' is no number",
+    "mappings:\n- {match: a.b, name: x, timer_unit: h}": "mapping 1 (a.b): timer_unit: 'h' is none of ms, s",
+    "defaults: {timer_unit: m}": "1: defaults: timer_unit: 'm' is none of ms, s",
+    "mappings:\n- {match: a.b, name: x, buckets: 5}": "mapping 1 (a.b): buckets: a list is wanted",
+    "mappings:\n- {match: a.b, name: x, buckets: [a]}": "buckets: a list of numbers is wanted",
+    "mappings:\n- {match: a.b, name: x, buckets: [nan]}": "buckets: a list of numbers is wanted",
+    f"mappings:\n- {{match: a.b, name: x, unit: {'u' * 65}}}": "unit: longer than 64 characters",
     "mappings:\n- {match: a.b, name: x, honor_labels: maybe}": "honor_labels: 'maybe' is neither",
     "mappings:\n- {match: a.b, name: [x]}": "mapping 1 (a.b): name: a text is wanted",
     "mappings:\n- {match: a.b, name: x, labels: [y]}": "mapping 1 (a.b): labels: a table of keys and values",
@@ -66,7 +73,7 @@ def test_what_is_wrong_is_said_with_its_place(text: str) -> None:
 
 
 def test_unknown_keys_name_the_known_ones() -> None:
-    with pytest.raises(MappingError, match=r"known: action, buckets, gauge_deltas, help, .*, ttl\)"):
+    with pytest.raises(MappingError, match=r"known: action, buckets, gauge_deltas, help, .*, ttl, unit\)"):
         parse("mappings: [{matches: a.b}]")
 
 
@@ -90,14 +97,63 @@ def test_what_has_no_effect_is_noted() -> None:
     notes = parse(NO_EFFECT).notes
     assert [(note.line, note.text.partition(" has no effect")[0]) for note in notes] == [
         (3, "defaults: observer_type"),
-        (4, "defaults: buckets"),
-        (8, "mapping 1 (a.*): help"),
         (9, "mapping 1 (a.*): ttl"),
         (10, "mapping 1 (a.*): timer_type"),
-        (11, "mapping 1 (a.*): histogram_options"),
         (12, "mapping 1 (a.*): summary_options"),
         (13, "mapping 1 (a.*): quantiles"),
     ]
+
+
+def test_what_a_file_says_of_a_metric() -> None:
+    file = parse(NO_EFFECT)
+    assert file.buckets == (1.0, 2.0)
+    assert file.rules[0].described == Described("Of a.", "", (0.1, 1.0))
+    (rule,) = parse("""mappings:
+- {match: a.b, name: a, help: 5, unit: bytes, buckets: [1, 2.5, 1e3, .inf]}
+""").rules
+    assert rule.described == Described("5", "bytes", (1.0, 2.5, 1000.0))
+
+
+def test_what_statsd_exporter_takes_and_no_histogram_has_is_noted() -> None:
+    text = f"""mappings:
+- {{match: a.a, name: a, buckets: [2, 1]}}
+- {{match: a.b, name: b, buckets: [.inf, 1]}}
+- {{match: a.c, name: c, histogram_options: {{buckets: {list(range(201))}}}}}
+- {{match: a.d, name: d, help: {"h" * 1001}}}
+"""
+    file = parse(text)
+    assert [rule.described.buckets for rule in file.rules] == [()] * 4
+    assert file.rules[3].described.help == "h" * 1000
+    assert [note.text for note in file.notes] == [
+        "mapping 1 (a.a): buckets have no effect: boundaries do not ascend",
+        "mapping 2 (a.b): buckets have no effect: a boundary is not finite",
+        "mapping 3 (a.c): buckets have no effect: more than 200 boundaries",
+        "mapping 4 (a.d): help: cut to 1000 characters",
+    ]
+
+
+SECONDS = """mappings:
+- {match: a.*, name: a_seconds}
+- {match: b.*, name: $1.seconds, match_metric_type: timer}
+- {match: c.*, name: c, unit: s}
+- {match: said.a, name: a_seconds, timer_unit: ms}
+- {match: said.b, name: a_seconds, timer_unit: s}
+- {match: said.c, name: a_seconds, scale: 0.001}
+- {match: other.a, name: a_seconds, match_metric_type: gauge}
+- {match: other.b, name: a_seconds, metric_type: set}
+- {match: other.c, name: a_seconds_total}
+- {match: other.d.*, name: x$1, labels: {x: seconds}}
+- {match: other.seconds, action: drop}
+"""
+
+
+def test_a_file_that_names_seconds_and_keeps_milliseconds_is_noted() -> None:
+    notes = parse(SECONDS).notes
+    assert [note.line for note in notes] == [2, 3, 4]
+    assert "mapping 1 (a.*): it names seconds, but values sent as `ms` stay milliseconds" in notes[0].text
+    assert not parse("defaults: {timer_unit: s}\n" + SECONDS).notes
+    assert not parse(SECONDS, "s").notes
+    assert [note.line for note in parse("defaults: {timer_unit: ms}\n" + SECONDS, "s").notes] == [3, 4, 5]
 
 
 def test_likely_mistakes_are_noted() -> None:

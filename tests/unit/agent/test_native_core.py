@@ -280,6 +280,16 @@ def test_a_mapper_is_asked_once_per_head() -> None:
     assert len(state) == 2
 
 
+def test_timers_in_seconds() -> None:
+    sent = [650, 35, 7, 123_457]
+    lines = b"\n".join(b"t:%d|ms\nh:%d|h" % (value, value) for value in sent)
+    core = NativeCore(AgentSettings(lines=Limits(timer_unit="s")))
+    core.add(lines, NOW_MS)
+    state = flushed(core)
+    assert state["distribution", "t", (), NOW_MS // 1000]["sum"] == sum(value / 1000 for value in sent)
+    assert state["distribution", "h", (), NOW_MS // 1000]["sum"] == sum(sent)
+
+
 def test_threads_may_add_while_others_flush() -> None:
     core = NativeCore(AgentSettings(aggregate=Aggregate(max_series=2_000)))
     data = b"\n".join(
