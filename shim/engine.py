@@ -230,7 +230,13 @@ def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> 
         "plan": render(planned.built).splitlines(),
         "optimized": render(planned.plan).splitlines(),
         "statements": [
-            {"sql": s.sql, "rows": s.rows, "wall_ms": round(s.wall_ms, 3)} for s in reader.statements
+            {
+                "sql": s.sql,
+                "rows": s.rows,
+                "wall_ms": round(s.wall_ms, 3),
+                **({"sent": s.sent} if s.sent else {}),
+            }
+            for s in reader.statements
         ],
         "from_memory": memory,
         "timings": {k: round(v, 3) for k, v in timings.items()},

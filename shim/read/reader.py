@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.schema.tables import GRANULARITIES
-from indexer.store import Store, StoreError
+from indexer.store import SentTable, Store, StoreError
 from shim.catalog.types import Part
 from shim.errors import Canceled, ExecutionError, InternalError, TimedOut
 from shim.grid import Grid
 from shim.labels import Labels
 from shim.read.blocks.memory import BlockMemory
+from shim.read.sent import sent_tables
 from shim.read.windows import Limits, Reading, plan_windows
 from shim.sql import nodes as sql
 from shim.sql.render import render
@@ -44,6 +45,7 @@ class Statement:
     sql: str
     rows: int
     wall_ms: float
+    sent: Mapping[str, int]  # lists that travelled beside the text, and their lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Reader:
 
         Raises ExecutionError over `max_rows`, TimedOut past the deadline.
         """
-        return self._run(query, lambda text: self.store.fetch(text, dtype), len, count)
+        return self._run(query, lambda text, sent: self.store.fetch(text, dtype, sent=sent), len, count)
 
     def columns(
         self,
@@ -93,28 +95,35 @@ class Reader:
         count: Callable[[Mapping[str, npt.NDArray[Any]]], int] | None = None,
     ) -> Mapping[str, npt.NDArray[Any]]:
         """The columns of a query of many rows, each a sample if `count` says nothing else. As `fetch`."""
-        return self._run(query, lambda text: self.store.columns(text, dtype), _rows_of, count or _rows_of)
+        return self._run(
+            query,
+            lambda text, sent: self.store.columns(text, dtype, sent=sent),
+            _rows_of,
+            count or _rows_of,
+        )
 
     def _run(
         self,
         query: sql.Query,
-        ask: Callable[[str], T],
+        ask: Callable[[str, Sequence[SentTable]], T],
         rows_of: Callable[[T], int],
         count: Callable[[T], int],
     ) -> T:
         left_s = self._left_s()
         settings = (*query.settings, ("max_execution_time", max(1, round(left_s))))
-        text = render(replace(query, settings=settings, limit=self.max_rows + 1))
+        rendered = render(replace(query, settings=settings, limit=self.max_rows + 1))
         start = time.perf_counter()
         try:
-            found = ask(f"{text} /* {self.tag} */")
+            found = ask(f"{rendered.text} /* {self.tag} */", sent_tables(rendered))
         except StoreError as e:
             if e.code == _CANCELLED_CODE:
                 raise Canceled("query was canceled in expression evaluation") from None
             if e.code in _TIMEOUT_CODES:
                 raise TimedOut("query timed out in expression evaluation") from None
             raise InternalError("the store could not answer") from e
-        self.statements.append(Statement(text, count(found), (time.perf_counter() - start) * 1000))
+        wall_ms = (time.perf_counter() - start) * 1000
+        lengths = {name: len(values) for name, values in rendered.arrays.items()}
+        self.statements.append(Statement(rendered.text, count(found), wall_ms, lengths))
         if rows_of(found) > self.max_rows:
             raise ExecutionError(
                 f"query processing would load too many samples into memory: more than {self.max_rows} rows"
@@ -186,9 +195,9 @@ class Reader:
         out: list[sql.Expr] = [sql.op("=", "org_id", self.tenant.org_id)]
         if self.tenant.project_id is not None:
             out.append(sql.op("=", "project_id", self.tenant.project_id))
-        out.append(sql.member("metric_id", part.metric_ids))
+        out.append(sql.member("metric_id", np.array(part.metric_ids, np.uint64)))
         if not part.whole:
-            out.append(sql.member("series_id", tuple(part.series_ids.tolist())))
+            out.append(sql.member("series_id", part.series_ids))
         return out
 
 
@@ -219,7 +228,7 @@ class Keys:
         if self._one_of_all(part):
             return sql.call("toUInt64", 0)
         nobody = sql.call("toUInt64", _NO_GROUP)
-        return sql.call("transform", "series_id", _ids(part), _numbers(self.group, "UInt64"), nobody)
+        return sql.call("transform", "series_id", sql.Ints(part.series_ids), sql.Ints(self.group), nobody)
 
     def high_bits(self, part: Part, bits: int) -> sql.Expr:
         """The group's index above `bits` low bits that are 0, all bits set for no group; see `high_type`."""
@@ -228,7 +237,8 @@ class Keys:
         if self._one_of_all(part):
             return sql.call(f"to{kind}", 0)
         nobody = sql.call(f"to{kind}", _ALL_BITS[kind])
-        return sql.call("transform", "series_id", _ids(part), _numbers(self.group << bits, kind), nobody)
+        ids, groups = sql.Ints(part.series_ids), sql.Ints(self.group << bits, kind)
+        return sql.call("transform", "series_id", ids, groups, nobody)
 
     def high_type(self, bits: int) -> str:
         """The type of `high_bits`: the smallest, for ClickHouse groups by 16 bits without hashing."""
@@ -252,14 +262,6 @@ class Keys:
 #: Above the index of every group.
 _NO_GROUP = (1 << 32) - 1
 _ALL_BITS = {"UInt16": (1 << 16) - 1, "UInt32": _NO_GROUP}
-
-
-def _ids(part: Part) -> sql.Ints:
-    return sql.Ints(tuple(part.series_ids.tolist()))
-
-
-def _numbers(values: Ints, kind: str) -> sql.Ints:
-    return sql.Ints(tuple(values.tolist()), kind)
 
 
 def each(part: Part, labels: Sequence[Labels] | None = None) -> Keys:

@@ -100,7 +100,7 @@ def _steps_of_cell(reading: Reading) -> sql.Expr:
     if reading.run is not None:
         out = _in_window(reading, "c")
     for cell, steps in special.items():
-        at = sql.Ints(tuple(steps.tolist()), "UInt32")
+        at = sql.Ints(steps, "UInt32")
         out = sql.call("if", sql.op("=", "c", cell), at, out)
     return out
 
@@ -138,7 +138,7 @@ def _steps_after(value: str, ends: Ints, asked: Ints, reach: int) -> sql.Expr:
         return found
     holds = sql.op("AND", sql.op(">", "e", value), sql.op("<=", "a", sql.op("+", value, reach)))
     rest = (np.arange(even, len(ends)), ends[even:], asked[even:])
-    lists = (sql.Ints(tuple(numbers.tolist()), "UInt32") for numbers in rest)
+    lists = (sql.Ints(numbers, "UInt32") for numbers in rest)
     tried = sql.Func("arrayFilter", (sql.Lambda(("x", "e", "a"), holds), *lists))
     return sql.call("arrayConcat", found, tried) if even else tried
 

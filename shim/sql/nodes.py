@@ -7,6 +7,10 @@ tables by names of our own schema.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +23,14 @@ class Int:
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ints:
-    """An array of unsigned integers, such as series ids."""
+    """An array of unsigned integers of any length, such as series ids.
 
-    values: tuple[int, ...]
+    A short one stands in the text, a long one travels beside it. The same array object is sent once.
+    """
+
+    values: npt.NDArray[Any]
     type: str = "UInt64"  # the array's element type
 
 
@@ -131,8 +138,8 @@ def expr(value: Expr | int | str) -> Expr:
     return Column(value) if isinstance(value, str) else value
 
 
-def member(value: Expr | str, ids: tuple[int, ...]) -> Expr:
+def member(value: Expr | str, ids: npt.NDArray[np.uint64]) -> Expr:
     """`value IN ids`, or `=` for one."""
     if len(ids) == 1:
-        return op("=", value, ids[0])
+        return op("=", value, int(ids[0]))
     return op("IN", value, Ints(ids))

@@ -106,7 +106,7 @@ def one_series(store: Store, part: Part, hours: int) -> Mapping[str, Ask]:
         where = (*reader.conditions(part), *within(10, lo_s, lo_s + 3_900))
         settings = (("optimize_move_to_prewhere", 0),)
         query = sql.Query(columns, reader.source("counters", 10), prewhere=where, settings=settings)
-        return render(query)
+        return render(query).text
 
     parallel = "output_format_parallel_formatting = 1"
     return {

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from indexer.store import Store, StoreError
 from shim.read.blocks.block import Block, Ids, Place, Source
+from shim.read.sent import sent_tables
 from shim.read.times import within
 from shim.sql import nodes as sql
 from shim.sql.render import render
@@ -85,12 +86,14 @@ def fetch(store: Store, job: Job, most_series: int, most_plain: int = MOST_PLAIN
     """
     source = job.places[0].source
     if source.merge == "sum" and not source.timed:
-        columns = store.columns(render(plain_statement(store.database, job, most_plain)), _PLAIN)
+        plain = render(plain_statement(store.database, job, most_plain))
+        columns = store.columns(plain.text, _PLAIN, sent=sent_tables(plain))
         if len(columns["k"]) <= most_plain:
             return _plain(job, columns, most_series)
         del columns
     try:
-        fetched = store.fetch(render(array_statement(store.database, job, most_series)), _arrays(job))
+        arrays = render(array_statement(store.database, job, most_series))
+        fetched = store.fetch(arrays.text, _arrays(job), sent=sent_tables(arrays))
     except StoreError as e:
         if e.code == _TOO_MANY_ROWS:
             raise TooManySeriesError from None
@@ -149,7 +152,7 @@ def _where(job: Job) -> tuple[sql.Expr, ...]:
     if source.project_id is not None:
         where.append(sql.op("=", "project_id", source.project_id))
     where += [
-        sql.member("metric_id", source.metric_ids),
+        sql.member("metric_id", np.array(source.metric_ids, np.uint64)),
         *within(job.places[0].granularity_s, job.lo_s, job.hi_s),
     ]
     return tuple(where)

@@ -115,7 +115,7 @@ def test_conditions_begin_with_the_tenant(store: Store, tenant: Tenant, whole: b
         one.source("counters", 60),
         tuple(one.conditions(part(whole=whole))),
     )
-    assert render(query) == f"SELECT value FROM `{store.database}`.`counters_60s` WHERE {text}"
+    assert render(query).text == f"SELECT value FROM `{store.database}`.`counters_60s` WHERE {text}"
 
 
 def test_fetched_keys_are_found_among_the_series() -> None:

@@ -35,7 +35,7 @@ def reader(store: Store) -> Reader:
 def test_few_series_are_named_by_their_keys(reader: Reader) -> None:
     (condition,) = whole_hours(reader, part(2), 10, AT_S - 60, AT_S + 60)
     query = sql.Query((sql.Named(sql.col("value"), "value"),), sql.Table("d", "t"), prewhere=(condition,))
-    assert render(query).split(" PREWHERE ")[1] == (
+    assert render(query).text.split(" PREWHERE ")[1] == (
         "((org_id, project_id, metric_id, toStartOfHour(timestamp), series_id) IN "
         f"((7,9,42,{AT_S - HOUR_S},10),(7,9,42,{AT_S - HOUR_S},11),(7,9,42,{AT_S},10),(7,9,42,{AT_S},11)))"
     )

@@ -12,7 +12,7 @@ DAY_S = 86_400
 
 def text(granularity_s: int, lo_s: int, hi_s: int) -> str:
     query = sql.Query((), sql.Table("d", "t"), where=tuple(within(granularity_s, lo_s, hi_s)))
-    return render(query).split(" WHERE ")[1].replace("timestamp", "t")
+    return render(query).text.split(" WHERE ")[1].replace("timestamp", "t")
 
 
 def test_terms_are_those_of_the_schema() -> None:
