@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from shim.sql import nodes as sql
-from shim.sql.render import identifier, render
+from shim.sql.render import MAX_NUMBERS, identifier, render
 
 TABLE = sql.Table("meterhouse", "counters_10s")
 
@@ -136,3 +136,57 @@ def test_database_names_are_quoted() -> None:
         render(sql.Query((sql.Named(sql.col("a"), "a"),), table)).text
         == "SELECT a FROM `x\\` WHERE 1 --`.`t`"
     )
+
+
+# ---------------------------------------------------------------- long lists travel beside the text
+
+
+def long(count: int) -> npt.NDArray[np.uint64]:
+    return np.arange(count, dtype=np.uint64) + np.uint64(2**63)
+
+
+def test_a_long_list_of_ids_is_sent() -> None:
+    many = long(MAX_NUMBERS + 1)
+    query = sql.Query((sql.Named(sql.col("a"), "a"),), TABLE, (sql.member("a", many),))
+    found = render(query)
+    assert found.text == (
+        "SELECT a FROM `meterhouse`.`counters_10s` WHERE (a GLOBAL IN (SELECT arrayJoin(list1) FROM sent))"
+    )
+    assert found.arrays.keys() == {"list1"}
+    assert found.arrays["list1"].tolist() == many.tolist()
+
+
+def test_a_map_is_sent_as_two_arrays_of_their_types() -> None:
+    groups = np.arange(1_000, dtype=np.int64)
+    mapped = sql.call("transform", "a", sql.Ints(long(1_000)), sql.Ints(groups, "UInt16"), 0)
+    found = render(sql.Query((sql.Named(mapped, "k"),), TABLE))
+    assert "transform(a, (SELECT list1 FROM sent), (SELECT list2 FROM sent), 0) AS k" in found.text
+    assert [a.dtype.str for a in found.arrays.values()] == ["<u8", "<u2"]
+
+
+def test_one_array_is_sent_once() -> None:
+    many, other = long(1_000), long(1_000)
+    once = sql.Query((sql.Named(sql.col("a"), "a"),), TABLE, (sql.member("a", many), sql.member("b", other)))
+    found = render(sql.Query((sql.Named(sql.Ints(many), "x"),), sql.Union((once, once, once))))
+    assert list(found.arrays) == ["list1", "list2"]
+    assert found.text.count("list1") == 4
+
+
+@pytest.mark.parametrize("length", [1, 30, 500, 5_000, 100_000])
+@pytest.mark.parametrize("members", [1, 7, 56])
+def test_the_text_is_bounded(length: int, members: int) -> None:
+    """At most as many integers as MAX_NUMBERS come from lists, however many lists there are."""
+    ids_of = long(length)
+    groups = np.arange(length)
+    mapped = sql.call("transform", "a", sql.Ints(ids_of), sql.Ints(groups, "UInt32"), 0)
+    one = sql.Query((sql.Named(mapped, "k"),), TABLE, (sql.op("IN", "a", sql.Ints(ids_of)),))
+    found = render(sql.Query((sql.Named(sql.col("k"), "k"),), sql.Union((one,) * members)))
+    assert len(found.text) < 21 * MAX_NUMBERS + members * 300
+    assert sum(len(a) for a in found.arrays.values()) <= 2 * length
+
+
+@pytest.mark.parametrize("count", [MAX_NUMBERS + 1, 5_000])
+def test_what_is_sent_are_numbers_of_our_types(count: int) -> None:
+    for ints in (sql.Ints(np.zeros(count)), sql.Ints(np.array(["1"] * count)), sql.Ints(long(count), "a)")):
+        with pytest.raises(ValueError, match=r"not integers|not a name of ours"):
+            render(sql.Query((sql.Named(ints, "out"),), TABLE))
