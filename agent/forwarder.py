@@ -38,14 +38,19 @@ _DRAIN_BACKOFF_S: Final = 0.5
 
 
 class Outcome(enum.Enum):
-    """How a try ended; all but ACCEPTED and REFUSED are reasons to try again, and labels of a counter."""
+    """How a try ended; all after CONFLICT are reasons to try again. Labels of counters."""
 
     ACCEPTED = "accepted"
-    REFUSED = "refused"
+    REFUSED = "refused"  # 400, 413
+    CONFLICT = "conflict"  # 409: the indexer has other bytes under this frame's identity
     BUSY = "busy"  # 503, 429
     STATUS = "status"  # any other answer
     CONNECTION = "connection"  # none: refused, reset, name not found
     TIMEOUT = "timeout"  # none in time
+
+
+#: Outcomes after which a frame is not sent again.
+FINAL: Final = frozenset({Outcome.ACCEPTED, Outcome.REFUSED, Outcome.CONFLICT})
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -116,8 +121,8 @@ class Forwarder:
         self.sent_rows = 0
         self.sent_bytes = 0
         self.retries: Counter[Outcome] = Counter()
-        self.refused_frames = 0
-        self.refused_rows = 0
+        self.dropped_frames: Counter[Outcome] = Counter()
+        self.dropped_rows: Counter[Outcome] = Counter()
         self.last_success_s = 0.0  # Unix time
         self._settings = settings
         self._spool = spool
@@ -185,7 +190,7 @@ class Forwarder:
         return False
 
     def _settle(self, parcel: Parcel, answer: Answer) -> None:
-        over = answer.outcome in (Outcome.ACCEPTED, Outcome.REFUSED)
+        over = answer.outcome in FINAL
         with self._lock:
             if over:
                 if self._circuit.failures:
@@ -202,8 +207,8 @@ class Forwarder:
                 self.sent_bytes += len(parcel.data)
                 self.last_success_s = time.time()
             elif over:
-                self.refused_frames += 1
-                self.refused_rows += parcel.rows
+                self.dropped_frames[answer.outcome] += 1
+                self.dropped_rows[answer.outcome] += parcel.rows
         if over:
             self._spool.done(parcel)
         else:
@@ -284,6 +289,8 @@ def _judge(status: int, body: bytes, retry_after: str | None) -> Answer:
         return Answer(Outcome.ACCEPTED, status)
     if status in (400, 413):
         return Answer(Outcome.REFUSED, status, text)
+    if status == 409:
+        return Answer(Outcome.CONFLICT, status, text)
     outcome = Outcome.BUSY if status in (429, 503) else Outcome.STATUS
     return Answer(outcome, status, text, _seconds(retry_after))
 

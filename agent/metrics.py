@@ -13,7 +13,7 @@ import msgspec
 
 from agent.beats import Beats
 from agent.core import Core, Received
-from agent.forwarder import Forwarder, Outcome
+from agent.forwarder import FINAL, Forwarder, Outcome
 from agent.line import Ignored, Reason, Skip
 from agent.relay import NotSent, Relayed
 from agent.spool import Spool
@@ -191,20 +191,25 @@ def _memory(s: Sources) -> dict[str, Values]:
 
 def _sent(s: Sources) -> dict[str, Values]:
     f = s.forwarder
-    again = (o for o in Outcome if o not in (Outcome.ACCEPTED, Outcome.REFUSED))
+    again = (o for o in Outcome if o not in FINAL)
     return {
         "sent_frames_total": f.sent_frames,
         "sent_rows_total": f.sent_rows,
         "sent_bytes_total": f.sent_bytes,
         "send_retries_total": {outcome.value: f.retries[outcome] for outcome in again},
         "last_success_timestamp_seconds": f.last_success_s,
-        "dropped_frames_total": {"spool_full": s.spool.dropped_frames, "refused": f.refused_frames},
-        "dropped_rows_total": {"spool_full": s.spool.dropped_rows, "refused": f.refused_rows},
+        "dropped_frames_total": {"spool_full": s.spool.dropped_frames, **_by_outcome(f.dropped_frames)},
+        "dropped_rows_total": {"spool_full": s.spool.dropped_rows, **_by_outcome(f.dropped_rows)},
         "unsent_frames": s.spool.unsent_frames,
         "unsent_bytes": s.spool.unsent_bytes,
         "heartbeats_total": s.beats.sent,
         "failed_heartbeats_total": {o.value: s.beats.failed[o] for o in Outcome if o is not Outcome.ACCEPTED},
     }
+
+
+def _by_outcome(counted: Mapping[Outcome, int]) -> dict[str, float]:
+    """Return the counts of outcomes that end a frame unsent."""
+    return {outcome.value: counted.get(outcome, 0) for outcome in (Outcome.REFUSED, Outcome.CONFLICT)}
 
 
 def _sockets(s: Sources) -> dict[str, Values]:

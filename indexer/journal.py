@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS frame (
     batch INTEGER NOT NULL,
     position INTEGER NOT NULL,
     body BLOB,
-    given_ids BLOB
+    given_ids BLOB,
+    digest BLOB
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
 CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
@@ -71,6 +72,7 @@ class Journal:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
+            self._add_digests()
             # Reads have a connection of their own: they do not wait for a commit to reach the disk.
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader_lock = threading.Lock()
@@ -87,9 +89,10 @@ class Journal:
                 (token, State.OPEN, size, now_ms),
             )
             db.executemany(
-                "INSERT INTO frame (identity, batch, position, body, given_ids) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO frame (identity, batch, position, body, given_ids, digest)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (
-                    (u.identity, cursor.lastrowid, i, u.body, msgspec.msgpack.encode(u.given_ids))
+                    (u.identity, cursor.lastrowid, i, u.body, msgspec.msgpack.encode(u.given_ids), u.digest)
                     for i, u in enumerate(units)
                 ),
             )
@@ -121,13 +124,23 @@ class Journal:
                     self.dropped_aside += 1
 
     def state(self, identity: str) -> State | None:
-        """What became of a frame; None when it is not known (any more)."""
+        """Return the state of a frame's batch; None when the frame is not known (any more)."""
+        found = self.find(identity)
+        return found[0] if found else None
+
+    def find(self, identity: str) -> tuple[State, bytes] | None:
+        """Return the state of a frame's batch, and the digest it came with (empty: not known)."""
         with self._reader_lock:
             row = self._reader.execute(
-                "SELECT state FROM batch JOIN frame ON batch.number = frame.batch WHERE identity = ?",
+                "SELECT state, digest FROM batch JOIN frame ON batch.number = frame.batch WHERE identity = ?",
                 (identity,),
             ).fetchone()
-        return State(row[0]) if row else None
+        return (State(row[0]), row[1] or b"") if row else None
+
+    def _add_digests(self) -> None:
+        """Add the column that files made before it do not have."""
+        if "digest" not in {row[1] for row in self._db.execute("PRAGMA table_info(frame)")}:
+            self._db.execute("ALTER TABLE frame ADD COLUMN digest BLOB")
 
     def unfinished(self) -> list[tuple[str, list[Unit]]]:
         """Batches that were begun or set aside, in the order they were begun. Raises JournalError."""
@@ -153,12 +166,18 @@ class Journal:
 
     def _units(self, number: int) -> list[Unit]:
         rows = self._db.execute(
-            "SELECT identity, body, given_ids FROM frame WHERE batch = ? ORDER BY position", (number,)
+            "SELECT identity, body, given_ids, digest FROM frame WHERE batch = ? ORDER BY position", (number,)
         ).fetchall()
         try:
             return [
-                Unit(identity, body, wire.decode(body), msgspec.msgpack.decode(given, type=dict[int, int]))
-                for identity, body, given in rows
+                Unit(
+                    identity,
+                    body,
+                    wire.decode(body),
+                    msgspec.msgpack.decode(given, type=dict[int, int]),
+                    digest or b"",
+                )
+                for identity, body, given, digest in rows
             ]
         except (wire.FrameError, msgspec.DecodeError) as e:
             raise JournalError(f"batch {number} cannot be read: {e}") from e

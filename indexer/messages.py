@@ -19,6 +19,7 @@ import xxhash
 
 from agent.frame import BUCKET_SECONDS, Counters, Distributions, Frame, Gauges, Series, Sets, encode
 from agent.sketch import index_of
+from indexer.identity import RESERVED, digest
 from indexer.unit import Unit
 
 _MAX_ID: Final = (1 << 64) - 1
@@ -90,8 +91,9 @@ def parse(body: bytes, *, key: str, created_ms: int, latest_s: int, max_messages
             parsed.accepted += 1
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessageError) as e:
             parsed.rejected.append(Rejection(position, str(e)))
+    sent = digest(body)
     for number, (tenant, builder) in enumerate(groups.items()):
-        parsed.units.append(builder.unit(key, number, created_ms, tenant))
+        parsed.units.append(builder.unit(key, number, created_ms, tenant, sent))
     return parsed
 
 
@@ -203,10 +205,12 @@ class _Builder:
     def _string(self, string_or_id: str | int) -> int:
         return self._strings.setdefault(string_or_id, len(self._strings))
 
-    def unit(self, key: str, number: int, created_ms: int, tenant: tuple[int, int, int]) -> Unit:
+    def unit(
+        self, key: str, number: int, created_ms: int, tenant: tuple[int, int, int], digest: bytes
+    ) -> Unit:
         org_id, project_id, retention_days = tenant
         frame = Frame(
-            agent=f"messages/{org_id}:{project_id}/{key}",
+            agent=f"{RESERVED}{org_id}:{project_id}/{key}",
             epoch=0,
             sequence=number,
             created_ms=created_ms,
@@ -221,7 +225,7 @@ class _Builder:
             sets=self._set_columns(),
         )
         given = {i: s for s, i in self._strings.items() if isinstance(s, int)}
-        return Unit(frame.identity, encode(frame), frame, given)
+        return Unit(frame.identity, encode(frame), frame, given, digest)
 
     def _series_columns(self) -> Series:
         tags = [t for _, tags in self._series for t in tags]

@@ -21,11 +21,12 @@ from agent import frame as wire
 from agent import heartbeat
 from indexer.columns import check
 from indexer.hearing import Hearing
+from indexer.identity import digest, frame_identity
 from indexer.messages import MessagesError, Parsed, parse
 from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.unit import Unit
-from indexer.writer import Refused, Unavailable, WriteError, Writer
+from indexer.writer import Conflict, Refused, Unavailable, WriteError, Writer
 
 #: Bodies beyond this are decoded in a thread, so that the loop goes on answering.
 _LARGE_BYTES: Final = 64 << 10
@@ -35,7 +36,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Receiver:
-    """`ready` says whether the store answers; `refresh` brings the gauges up to date."""
+    """`ready` says whether the store answers; `refresh` brings the gauges up to date.
+
+    `scoped_from_ms`: frames created before keep identities without their tenant (indexer/identity.py).
+    """
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Receiver:
         ready: Callable[[], Awaitable[bool]],
         refresh: Callable[[], None],
         hearing: Hearing,
+        scoped_from_ms: int = 0,
     ) -> None:
         self._writer = writer
         self._settings = settings
@@ -53,6 +58,7 @@ class Receiver:
         self._ready = ready
         self._refresh = refresh
         self._hearing = hearing
+        self._scoped_from_ms = scoped_from_ms
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard])
@@ -84,6 +90,9 @@ class Receiver:
             return response
         except Unavailable as e:
             return _error(503, str(e), {"Retry-After": str(e.retry_after_s)})
+        except Conflict as e:
+            self._metrics.refused.labels(reason="conflict").inc()
+            return _error(409, str(e))
         except Refused as e:
             return _error(400, str(e))
 
@@ -127,7 +136,7 @@ class Receiver:
     def _unit(self, body: bytes) -> Unit:
         frame = wire.decode(body, self._settings.bounds.frame_bytes)
         check(frame, latest_s=self._latest_s())
-        return Unit(frame.identity, body, frame)
+        return Unit(frame_identity(frame, self._scoped_from_ms), body, frame, digest=digest(body))
 
     async def _messages(self, request: web.Request) -> web.Response:
         body = await self._body(request)

@@ -28,7 +28,7 @@ from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
 from indexer.metrics import Metrics
 from indexer.receive import Receiver
-from indexer.schema import migrate
+from indexer.schema import SCOPED_IDENTITIES, applied_ms, migrate
 from indexer.series import SeriesRegistry
 from indexer.settings import Settings
 from indexer.store import Store, StoreError, embedded_path, open_store
@@ -129,6 +129,7 @@ class IndexerService:
             ready=self._answers,
             refresh=self._refresh_gauges,
             hearing=Hearing(self.agents, self._heartbeats),
+            scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
         )
         self._runner = web.AppRunner(receiver.app(), access_log=None, handle_signals=False)
         await self._runner.setup()

@@ -17,13 +17,15 @@ class Unit:
     """A checked frame with the bytes it came as.
 
     `given_ids`: strings of the frame (by index) that stand for ids the sender already knew. The same
-    `identity` always comes with the same `body` and `given_ids`.
+    `identity` always comes with the same `body` and `given_ids`. `digest` is of the bytes that the client
+    sent; empty where they are not known any more.
     """
 
     identity: str
     body: bytes
     frame: Frame
     given_ids: Mapping[int, int] = field(default_factory=dict)
+    digest: bytes = b""
 
     @cached_property
     def held_bytes(self) -> int:

@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from indexer.batch import Batcher
 from indexer.insert import Inserter
@@ -54,6 +54,10 @@ class Refused(WriteError):  # names the answer, like HTTP's
     """Never: ClickHouse will not take it."""
 
 
+class Conflict(WriteError):  # names the answer, like HTTP's
+    """Never: other bytes were taken under this identity before."""
+
+
 class Writer(Protocol):
     async def start(self) -> None:
         """Write what an earlier run left unfinished, then be ready."""
@@ -63,6 +67,19 @@ class Writer(Protocol):
 
     async def stop(self, deadline_s: float) -> None:
         """Write what was taken, until the deadline; take nothing any more."""
+
+
+class _InFlight(NamedTuple):
+    """A frame that is being written: the digest it came with, and who waits."""
+
+    digest: bytes
+    future: asyncio.Future[None]
+
+
+def _check_digest(unit: Unit, known: bytes) -> None:
+    """Raises Conflict when the identity came with other bytes before, as far as that is known."""
+    if known and unit.digest and known != unit.digest:
+        raise Conflict(f"{unit.identity[:200]}: other bytes were taken under this identity before")
 
 
 class JournalWriter:
@@ -84,7 +101,7 @@ class JournalWriter:
         self._metrics = metrics
         self._now_ms = now_ms
         self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
-        self._in_flight: dict[str, asyncio.Future[None]] = {}
+        self._in_flight: dict[str, _InFlight] = {}
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
         self._came = asyncio.Event()
         self._stopping = False
@@ -102,19 +119,16 @@ class JournalWriter:
         self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
 
     async def write(self, unit: Unit) -> None:
-        future = self._in_flight.get(unit.identity)
-        if future is None:
-            match self._journal.state(unit.identity):
-                case State.DONE:
-                    self._metrics.frames.labels(outcome="repeated").inc()
-                    return
-                case State.OPEN:
-                    raise Unavailable("its batch is unfinished", retry_after_s=5)
-                case State.ASIDE:
-                    raise Refused("ClickHouse refused this frame before; it is kept aside")
-            future = self._queue(unit)
-        else:
+        held = self._in_flight.get(unit.identity)
+        if held is not None:
+            _check_digest(unit, held.digest)
             self._metrics.frames.labels(outcome="repeated").inc()
+            future = held.future
+        elif self._known(unit):
+            self._metrics.frames.labels(outcome="repeated").inc()
+            return
+        else:
+            future = self._queue(unit)
         try:
             async with asyncio.timeout(self._settings.acknowledge_s):
                 await asyncio.shield(future)
@@ -129,11 +143,25 @@ class JournalWriter:
             self._loop_task.cancel()
             await asyncio.gather(self._loop_task, return_exceptions=True)
         self._threads.shutdown()
-        for future in self._in_flight.values():
+        for future in (held.future for held in self._in_flight.values()):
             if not future.done():
                 future.set_exception(Unavailable("shutting down"))
                 future.exception()  # nobody may be waiting for it any more
         self._journal.close()
+
+    def _known(self, unit: Unit) -> bool:
+        """Return whether the journal knows the unit as stored. Raises WriteError for any other state."""
+        found = self._journal.find(unit.identity)
+        if found is None:
+            return False
+        state, digest = found
+        _check_digest(unit, digest)
+        match state:
+            case State.OPEN:
+                raise Unavailable("its batch is unfinished", retry_after_s=5)
+            case State.ASIDE:
+                raise Refused("ClickHouse refused this frame before; it is kept aside")
+        return True
 
     def _queue(self, unit: Unit) -> asyncio.Future[None]:
         if self._stopping:
@@ -141,7 +169,8 @@ class JournalWriter:
         if not self._batcher.offer(unit, self._now_ms()):
             self._metrics.refused.labels(reason="queue_full").inc()
             raise Unavailable("too much is waiting to be written")
-        future = self._in_flight[unit.identity] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._in_flight[unit.identity] = _InFlight(unit.digest, future)
         self._came.set()
         return future
 
@@ -176,7 +205,7 @@ class JournalWriter:
         finally:
             self._batcher.release(units)
         for unit in units:
-            future = self._in_flight.pop(unit.identity)
+            future = self._in_flight.pop(unit.identity).future
             if outcome is None:
                 future.set_result(None)
             else:

@@ -27,6 +27,9 @@ from indexer.schema.tables import (
 )
 from indexer.store import Store
 
+#: The migration since which identities of frames carry their tenant (indexer/identity.py).
+SCOPED_IDENTITIES: Final = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -55,10 +58,16 @@ def _heartbeats(layout: Layout) -> Iterator[str]:
     yield from create_table(heartbeats_table(), layout)
 
 
+def _identities(_: Layout) -> Iterator[str]:
+    """Change no table: when this was applied says which frames' identities carry their tenant."""
+    yield from ()
+
+
 MIGRATIONS: Final = (
     Migration(1, "tables", _first_tables),
     Migration(2, "metadata", _metadata),
     Migration(3, "heartbeats", _heartbeats),
+    Migration(SCOPED_IDENTITIES, "identities", _identities),
 )
 
 #: Rows of schema_migrations with this version hold the retention the views were made with, as their name.
@@ -95,6 +104,16 @@ def migrate(store: Store, retention: Retention | None = None) -> int:
     if retention is not None:
         _apply_retention(store, layout, fresh=not applied)
     return MIGRATIONS[-1].version
+
+
+def applied_ms(store: Store, version: int) -> int:
+    """Return when a migration was first applied, Unix milliseconds; 0 where it was not. Raises StoreError."""
+    ((first_ms,),) = store.rows(
+        "SELECT toInt64(toUnixTimestamp64Milli(min(applied_at))) FROM schema_migrations"
+        " WHERE version = {version:UInt32}",
+        {"version": version},
+    )
+    return max(0, int(first_ms))
 
 
 def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from indexer.service import IndexerService
 from indexer.settings import Batch, Bounds, Journal, Settings
 from indexer.store import Store, open_store
 from tests.support.clickhouse_http import running
-from tests.support.frames import counter_frame
+from tests.support.frames import CREATED_MS, counter_frame
 
 NOW_S = int(time.time()) // 10 * 10
 MESSAGE = {
@@ -36,12 +37,12 @@ class Indexer:
 
     def __init__(self, dsn: str, directory: Path) -> None:
         self._dsn = dsn
-        self._directory = directory
+        self.directory = directory
         self.service: IndexerService
         self.session: aiohttp.ClientSession
 
     async def start(self, **fields: Any) -> None:
-        journal = Journal(path=str(self._directory / "journal.sqlite"))
+        journal = Journal(path=str(self.directory / "journal.sqlite"))
         tree = {"dsn": self._dsn, "listen": "127.0.0.1:0", "journal": journal}
         self.service = IndexerService(Settings(**(tree | fields)))  # type: ignore[arg-type]
         await self.service.start()
@@ -229,6 +230,70 @@ async def test_messages_with_an_idempotency_key_count_once(indexer: Indexer, tot
     assert total() == 8
     too_long = {"Idempotency-Key": "x" * 201}
     assert (await indexer.post("/v1/messages", json=[MESSAGE], headers=too_long))[0] == 400
+
+
+async def test_an_idempotency_key_with_other_bytes_is_a_conflict(indexer: Indexer, total: Any) -> None:
+    await indexer.start()
+    headers = {"Idempotency-Key": "order-8"}
+    assert (await indexer.post("/v1/messages", json=[MESSAGE], headers=headers))[0] == 200
+    status, answer, _ = await indexer.post("/v1/messages", json=[MESSAGE, MESSAGE], headers=headers)
+    assert (status, total()) == (409, 2)
+    assert "other bytes" in answer["error"]
+    assert indexer.metric("refused_total", reason="conflict") == 1
+
+
+async def test_an_identity_belongs_to_its_tenant(indexer: Indexer, total: Any) -> None:
+    """Org 2 uses the identity that org 1's agent will use: org 1's frame is stored all the same."""
+    await indexer.start()
+    named: dict[str, Any] = {"agent": "web-1", "sequence": 7}
+    assert (await indexer.frame(counter_frame({"a": 5.0}, NOW_S, org_id=2, **named)))[0] == 200
+    assert (await indexer.frame(counter_frame({"a": 1.0}, NOW_S, project_id=2, **named)))[0] == 200
+    frame = counter_frame({"a": 2.0}, NOW_S, **named)
+    assert (await indexer.frame(frame))[0] == 200
+    assert total() == 8
+    assert (await indexer.frame(frame))[0] == 200
+    assert total() == 8
+
+
+async def test_a_known_identity_with_another_body_is_a_conflict(indexer: Indexer, total: Any) -> None:
+    await indexer.start()
+    first = counter_frame({"a": 5.0}, NOW_S, sequence=7)
+    other = counter_frame({"a": 6.0}, NOW_S, sequence=7)
+    answers = await asyncio.gather(indexer.frame(first), indexer.frame(other))  # one is in flight
+    assert sorted(status for status, _, _ in answers) == [200, 409]
+    assert (await indexer.frame(first))[0] != (await indexer.frame(other))[0]
+    assert total() in (5.0, 6.0)
+    assert indexer.metric("refused_total", reason="conflict") == 2
+
+
+async def test_names_of_the_indexers_own_frames_are_reserved(indexer: Indexer, total: Any) -> None:
+    """Else a frame could use up the identity of a request with an Idempotency-Key."""
+    await indexer.start()
+    for created_ms in (0, CREATED_MS):
+        frame = counter_frame({"a": 5.0}, NOW_S, agent="messages/1:1/order-9", epoch=0, sequence=0)
+        frame = msgspec.structs.replace(frame, created_ms=created_ms)
+        status, answer, _ = await indexer.frame(frame)
+        assert (status, "reserved" in answer["error"]) == (400, True)
+    headers = {"Idempotency-Key": "order-9"}
+    assert (await indexer.post("/v1/messages", json=[MESSAGE], headers=headers))[0] == 200
+    assert total() == 2
+
+
+async def test_a_frame_created_before_identities_had_tenants_keeps_its_identity(
+    indexer: Indexer, total: Any
+) -> None:
+    """An indexer of then stored it; its answer was lost, and the frame comes again after the update."""
+    await indexer.start()
+    old = counter_frame({"a": 5.0}, NOW_S, agent="web-1", sequence=1, created_ms=1)
+    assert (await indexer.frame(old))[0] == 200
+    await indexer.stop()
+    (journal,) = indexer.directory.glob("*.sqlite")
+    with sqlite3.connect(journal) as db:
+        assert db.execute("SELECT identity FROM frame").fetchall() == [("web-1/1/1",)]
+        db.execute("ALTER TABLE frame DROP COLUMN digest")  # as files of then are
+    await indexer.start()
+    assert (await indexer.frame(old))[0] == 200
+    assert total() == 5
 
 
 async def test_messages_of_several_tenants_and_given_ids(indexer: Indexer, chdb_dsn: str) -> None:

@@ -14,6 +14,8 @@ from agent.sketch import index_of
 from indexer.unit import Unit
 
 Tags = Mapping[str, str]
+#: After every migration, so that identities are those of today; the same in each process.
+CREATED_MS = 1_900_000_000_000
 _sequence = itertools.count(1)
 
 
@@ -59,7 +61,12 @@ def make_frame(rows: FrameRows, *, agent: str = "test", sequence: int | None = N
         _u32(k for k, _ in tags),
         _u32(v for _, v in tags),
     )
-    given: dict[str, Any] = {"epoch": 1, "created_ms": 0, "strings": list(strings), "series": columns}
+    given: dict[str, Any] = {
+        "epoch": 1,
+        "created_ms": CREATED_MS,
+        "strings": list(strings),
+        "series": columns,
+    }
     number = next(_sequence) if sequence is None else sequence
     return Frame(agent=agent, sequence=number, **(given | kinds | fields))
 

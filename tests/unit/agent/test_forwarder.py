@@ -76,6 +76,7 @@ def test_token_and_path(indexer: FakeIndexer) -> None:
         (500, Outcome.STATUS),
         (404, Outcome.STATUS),
         (401, Outcome.STATUS),
+        (403, Outcome.STATUS),
         (202, Outcome.STATUS),
         (302, Outcome.STATUS),
         ("drop", Outcome.CONNECTION),
@@ -92,8 +93,12 @@ def test_tries_again_with_the_same_bytes(
     assert running.forwarder.failures_in_a_row == 0
 
 
-@pytest.mark.parametrize("status", [400, 413])
-def test_drops_what_is_refused_for_good(indexer: FakeIndexer, running: Running, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(400, Outcome.REFUSED), (413, Outcome.REFUSED), (409, Outcome.CONFLICT)]
+)
+def test_drops_what_is_refused_for_good(
+    indexer: FakeIndexer, running: Running, status: int, outcome: Outcome
+) -> None:
     indexer.script = [status]
     running.put(b"bad")
     running.wait_sent()
@@ -101,7 +106,8 @@ def test_drops_what_is_refused_for_good(indexer: FakeIndexer, running: Running, 
     running.wait_sent()
     assert indexer.bodies == [b"bad", b"good"]
     f = running.forwarder
-    assert (f.refused_frames, f.refused_rows, f.sent_frames, f.retries.total()) == (1, 2, 1, 0)
+    assert (f.dropped_frames, f.dropped_rows) == ({outcome: 1}, {outcome: 2})
+    assert (f.sent_frames, f.retries.total()) == (1, 0)
 
 
 def test_an_answer_that_does_not_come(indexer: FakeIndexer) -> None:
