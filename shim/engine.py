@@ -22,7 +22,9 @@ from shim.edge import LiveEdge
 from shim.errors import BadData, TimedOut
 from shim.evaluate import Evaluator
 from shim.grid import Grid
+from shim.naming import Naming
 from shim.plan.build import build
+from shim.plan.label_names import label_names
 from shim.plan.nodes import Context, Node
 from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
@@ -160,8 +162,9 @@ class QueryEngine:
         planned = self.plan(query, grid, options)
         prepared = time.perf_counter()
         notes = Annotations()
-        select = partial(self._catalog.select, reader.tenant, tag=reader.tag)
-        value = Evaluator(Leaves(reader, select, notes), notes, self._reads).run(planned.plan)
+        naming = Naming.of(self._settings.names, *label_names(planned.built))
+        select = partial(self._catalog.select, reader.tenant, tag=reader.tag, kept=naming.kept)
+        value = Evaluator(Leaves(reader, select, notes, naming), notes, self._reads).run(planned.plan)
         done = time.perf_counter()
         if notes.placed:
             notes = notes.positioned(positions(query, planned.tree))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import assert_never
 
 import numpy as np
@@ -17,13 +18,13 @@ from shim.errors import BadData
 from shim.eval.aggregate import aggregate
 from shim.eval.binary import binary, negate
 from shim.eval.functions.registry import call
-from shim.eval.functions.signature import Context
+from shim.eval.functions.signature import Context, all_labels
 from shim.eval.info import info
 from shim.eval.merge import relabelled
 from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
 from shim.grid import Grid
-from shim.labels import finished
+from shim.naming import finished
 from shim.plan.nodes import (
     Aggregate,
     Binary,
@@ -63,7 +64,12 @@ class Evaluator:
         if isinstance(plan, RawSubquery):
             return run.points(plan)
         value = run.value(plan)
-        return relabelled(value, finished) if isinstance(value, Vector) else value
+        return self.finished(value) if isinstance(value, Vector) else value
+
+    def finished(self, value: Vector) -> Vector:
+        """The value under the labels that the answer shows."""
+        shown = self.leaves.naming.shown(all_labels(value))
+        return relabelled(value, partial(finished, shown=shown))
 
     def _read(self, plan: Node) -> dict[Leaf, Vector]:
         """Every leaf's value, read side by side; arguments of range functions are evaluated first.
@@ -106,7 +112,8 @@ class _Run:
             case Call():
                 args = [self.value(a) for a in node.args]
                 notes = self.of.notes.at(node.place)
-                return call(node.function, args, Context(node.grid, notes, node.absent_labels))
+                naming = self.of.leaves.naming
+                return call(node.function, args, Context(node.grid, notes, node.absent_labels, naming))
             case Info():
                 return self._info(node)
             case Aggregate():
@@ -114,7 +121,8 @@ class _Run:
             case Binary():
                 left, right = self.value(node.left), self.value(node.right)
                 notes = self.of.notes.at(node.place)
-                return binary(node.op, left, right, node.matching, node.return_bool, notes, node.fill)
+                naming = self.of.leaves.naming
+                return binary(node.op, left, right, node.matching, node.return_bool, notes, node.fill, naming)
             case Negate():
                 return negate(self.value(node.child), self.of.notes)
             case RawRange() | RawSubquery():
@@ -143,7 +151,7 @@ class _Run:
         """The points of a subquery that is the whole of a query, as the answer shows them."""
         if node.inner is None:
             return samples_from(Vector.empty(1), Grid.instant(0))
-        return samples_from(relabelled(self._inner(node.inner), finished), node.inner.grid)
+        return samples_from(self.of.finished(self._inner(node.inner)), node.inner.grid)
 
     def _inner(self, node: Node) -> Vector:
         """What a subquery is of; a scalar as a series without labels."""
@@ -159,7 +167,7 @@ class _Run:
         base = self.value(node.base)
         if not isinstance(base, Vector):
             raise BadData("expected type instant vector in call to function info")
-        return info(base, self._leaf(node.source), node.given)
+        return info(base, self._leaf(node.source), node.given, self.of.leaves.naming)
 
     def _aggregate(self, node: Aggregate) -> Vector:
         vector = self.value(node.child)
@@ -170,8 +178,8 @@ class _Run:
             raise BadData(f"expected type scalar in aggregation parameter of {node.op}")
         grouping = node.grouping
         notes = self.of.notes.at(node.place)
-        check = self.of.leaves.reader.check_cells
-        return aggregate(node.op, vector, grouping.labels, grouping.without, param, notes, check)
+        check, naming = self.of.leaves.reader.check_cells, self.of.leaves.naming
+        return aggregate(node.op, vector, grouping.labels, grouping.without, param, notes, check, naming)
 
 
 def _leaves_of(node: Node) -> Iterator[Leaf]:

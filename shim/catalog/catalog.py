@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,14 +84,22 @@ class Catalog:
         self._unasked: set[Look] = set()  # looked up again after a restart, and not asked for since
 
     def select(
-        self, tenant: Tenant, matchers: Sequence[Matcher], start_ms: int, end_ms: int, *, tag: str = ""
+        self,
+        tenant: Tenant,
+        matchers: Sequence[Matcher],
+        start_ms: int,
+        end_ms: int,
+        *,
+        tag: str = "",
+        kept: frozenset[str] = frozenset(),
     ) -> Selection:
         """The series that match and have data on a day that [start, end] touches.
 
-        `tag` (letters and digits) stands in the statements: Store.kill ends them by it.
+        `tag` (letters and digits) stands in the statements: Store.kill ends them by it. `kept` are label
+        names that stay in their UTF-8 form, whatever the style of names is.
         Raises ExecutionError when they are too many, BadData on a bad regex, StoreError.
         """
-        look = Look(tenant, tuple(matchers), Days.of(start_ms, end_ms))
+        look = Look(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
         self._unasked.discard(look)
         return self._select(look, tag)
 
@@ -101,7 +110,7 @@ class Catalog:
             self.metrics.catalog_lookups.labels("memory").inc()
             return remembered[1]
         self.metrics.catalog_lookups.labels("store").inc()
-        picked = self.pick(look.tenant, look.matchers, look.days, tag=tag)
+        picked = self.pick(look.tenant, look.matchers, look.days, tag=tag, kept=look.kept)
         found = selection(picked, look.tenant, look.matchers, self._settings, self.metrics)
         if version is not None:
             self._selections.put(look, (version, found), found.series)
@@ -117,15 +126,30 @@ class Catalog:
         self._unasked.add(look)
         self._select(look)
 
-    def pick(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, *, tag: str = "") -> list[Picked]:
+    def pick(
+        self,
+        tenant: Tenant,
+        matchers: Sequence[Matcher],
+        days: Days,
+        *,
+        tag: str = "",
+        kept: frozenset[str] = frozenset(),
+    ) -> list[Picked]:
         """What matches, still in columns. Raises as `select` does."""
-        found = self.find(tenant, matchers, days, self._settings.max_series, tag=tag)
+        found = self.find(tenant, matchers, days, self._settings.max_series, tag=tag, kept=kept)
         if isinstance(found, Wide):
             raise self.too_many(found)
         return found
 
     def find(
-        self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, max_series: int, *, tag: str = ""
+        self,
+        tenant: Tenant,
+        matchers: Sequence[Matcher],
+        days: Days,
+        max_series: int,
+        *,
+        tag: str = "",
+        kept: frozenset[str] = frozenset(),
     ) -> list[Picked] | Wide:
         """What matches, in columns; or that it is more than `max_series`, which is counted before it is read.
 
@@ -137,7 +161,7 @@ class Catalog:
         needed = self._needed(tenant, matchers)
         if not targets or not all(needed):  # a name or a value that was never sent
             return []
-        wide = self._wide(tenant, days, matchers, targets, needed)
+        wide = replace(self._wide(tenant, days, matchers, targets, needed), kept=kept)
         most = min(max_series, self._settings.catalog.max_scanned_series)
         records = tables.alive(wide.scope, most + 1)
         narrowed = bool(needed)
@@ -201,12 +225,14 @@ class Catalog:
     ) -> list[Picked]:
         alive = _by_metric(records)
         rosters = self._rosters.get(tables, wide.tenant, wide.days, alive, narrowed=narrowed)
-        how = (wide.tenant, wide.matchers, self._settings)
+        how = partial(pick, narrowed=narrowed, kept=wide.kept)
         return [
             part
             for target in wide.targets
             if (of_metric := alive.get(target.metric.id)) is not None
-            for part in pick(target, rosters[target.metric.id], of_metric, *how, narrowed=narrowed)
+            for part in how(
+                target, rosters[target.metric.id], of_metric, wide.tenant, wide.matchers, self._settings
+            )
         ]
 
     def too_many(self, wide: Wide) -> ExecutionError:

@@ -16,7 +16,7 @@ from typing import Final
 
 from indexer.store import Store, StoreError
 from shim.catalog.memory import Memory
-from shim.catalog.names import legacy_metric
+from shim.forms import metric_form
 from shim.tenancy import Tenant
 
 #: Seconds that what was read counts as new.
@@ -53,7 +53,7 @@ class Metadata:
     def of(self, tenant: Tenant, name: str) -> Described:
         """The metadata of a metric by its stored name, or by the underscore form of that."""
         found = self.all(tenant)
-        return found.get(name) or found.get(legacy_metric(name)) or Described()
+        return found.get(name) or found.get(metric_form(name)) or Described()
 
     def all(self, tenant: Tenant) -> Mapping[str, Described]:
         """All metadata of a tenant by name: as stored, and the underscore form where no other has it."""
@@ -85,4 +85,4 @@ class Metadata:
             name: Described(latest[0], latest[1], tuple(map(float, buckets)))
             for name, latest, buckets in rows
         }
-        return {legacy_metric(name): one for name, one in reversed(stored.items())} | stored
+        return {metric_form(name): one for name, one in reversed(stored.items())} | stored

@@ -1,8 +1,7 @@
 """How stored names are found and shown. Pure.
 
-A StatsD name need not be a legacy Prometheus name (`http.requests`). It answers to two forms: itself, and
-itself with every other character as an underscore (`http_requests`, Prometheus' underscore escaping). A
-setting says which form is shown. A negative condition holds only when neither form meets its opposite.
+A name answers to all its forms (shim/forms.py): `http.requests` also to `http_requests`. A setting says which
+form is shown. A negative condition holds only when no form meets its opposite.
 
 A distribution `x` also has classic names: `x_bucket`, `x_count`, `x_sum`. They are found when they are asked
 for: by `=`, by an alternation of plain names (`a|x_count`), or by a pattern that matches them and not `x`. So
@@ -12,15 +11,14 @@ for: by `=`, by an alternation of plain names (`a|x_count`), or by a pattern tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from shim.catalog.types import Kind, View
+from shim.forms import Style, label_form, label_forms, metric_form, metric_forms
 from shim.labels import NAME, TYPE
 from shim.matching import Matcher
-
-Style = Literal["underscore", "utf8"]
 
 #: By the number the series table has for them.
 KINDS: Final[Mapping[int, Kind]] = {1: "counter", 2: "gauge", 3: "histogram", 4: "set"}
@@ -28,24 +26,8 @@ CLASSIC: Final[tuple[View, ...]] = ("bucket", "count", "sum")
 PROJECT: Final = "project_id"
 LE: Final = "le"
 
-_NOT_METRIC = re.compile(r"[^a-zA-Z0-9_:]")
-_NOT_LABEL = re.compile(r"[^a-zA-Z0-9_]")
 _PLAIN_VALUES = re.compile(r"[a-zA-Z0-9_:/ -]+(\|[a-zA-Z0-9_:/ -]+)*", re.ASCII)
 _PLAIN_NAMES = re.compile(r"[a-zA-Z0-9_:]+(\|[a-zA-Z0-9_:]+)*", re.ASCII)
-
-
-def legacy_metric(name: str) -> str:
-    """`http.requests` -> `http_requests`; `9lives` -> `_lives` (Prometheus 3.x, underscore escaping)."""
-    return _first(_NOT_METRIC.sub("_", name))
-
-
-def legacy_label(name: str) -> str:
-    """As `legacy_metric`, and colons go too."""
-    return _first(_NOT_LABEL.sub("_", name))
-
-
-def _first(name: str) -> str:
-    return "_" + name[1:] if not name or name[0].isdigit() else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +40,24 @@ class Key:
     @property
     def labels(self) -> tuple[str, ...]:
         """The label names that it answers to."""
-        return tuple(dict.fromkeys((self.name, self.shown, legacy_label(self.name))))
+        return tuple(dict.fromkeys((self.name, self.shown, *label_forms(self.name))))
 
     def answers_to(self, label: str) -> bool:
         return label in self.labels
 
 
-def make_key(name: str, style: Style, *, reserved: Iterable[str]) -> Key:
-    """A tag called like a label that we set ourselves is shown as `exported_...`, as Prometheus does.
+def make_key(name: str, style: Style, *, reserved: Iterable[str], kept: Collection[str] = frozenset()) -> Key:
+    """The label of a tag, whose name stays in its UTF-8 form if it is `kept`.
+
+    A tag called like a label that we set ourselves is shown as `exported_...`, as Prometheus does.
 
     A NUL at its beginning is an underscore: it would be taken for a mark of ours (shim/labels.py).
     """
     if name.startswith("\0"):
         name = "_" + name[1:]
-    if name in reserved or legacy_label(name) in reserved:
+    if name in reserved or label_form(name) in reserved:
         name = f"exported_{name}"
-    return Key(name, legacy_label(name) if style == "underscore" else name)
+    return Key(name, label_form(name) if style == "underscore" and name not in kept else name)
 
 
 def reserved_labels(*, org_wide: bool, view: View) -> frozenset[str]:
@@ -113,11 +97,10 @@ class Metric:
 
     @property
     def forms(self) -> tuple[str, ...]:
-        legacy = legacy_metric(self.name)
-        return (self.name,) if legacy == self.name else (self.name, legacy)
+        return metric_forms(self.name)
 
     def shown(self, style: Style, view: View = "") -> str:
-        name = legacy_metric(self.name) if style == "underscore" else self.name
+        name = metric_form(self.name) if style == "underscore" else self.name
         return f"{name}_{view}" if view else name
 
 

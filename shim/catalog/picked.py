@@ -41,10 +41,13 @@ class Picked:
     rows: Rows
     whole: bool
     keys: Mapping[str, Key]
+    kept: frozenset[str] = frozenset()
 
     @property
     def variant(self) -> str:
-        return self.target.view
+        """What tells apart the label sets that one series can have."""
+        kept = sorted(self.kept.intersection(self.roster.columns))
+        return "\0".join((self.target.view, *kept)) if kept else self.target.view
 
 
 def pick(
@@ -56,14 +59,16 @@ def pick(
     settings: ShimSettings,
     *,
     narrowed: bool,
+    kept: frozenset[str] = frozenset(),
 ) -> Iterable[Picked]:
     """What of a metric's living series meets the matchers (those on the name did already), by type.
 
-    `narrowed`: `alive` is not all of them, so that nothing can be said to be whole.
+    `narrowed`: `alive` is not all of them, so that nothing can be said to be whole. `kept` are labels that
+    keep their UTF-8 names.
     """
     org_wide = tenant.project_id is None
     reserved = reserved_labels(org_wide=org_wide, view=target.view)
-    keys = {name: make_key(name, settings.names, reserved=reserved) for name in roster.columns}
+    keys = {name: make_key(name, settings.names, reserved=reserved, kept=kept) for name in roster.columns}
     for number in np.unique(alive["kind"]).tolist():
         kind = KINDS[number]
         if target.view and kind != "histogram":
@@ -81,7 +86,7 @@ def pick(
                 rows = roster.matching(rows, matcher, keys)
         if len(rows):
             whole = not narrowed and len(rows) == len(all_rows)
-            yield Picked(target, kind, roster, rows, whole, keys)
+            yield Picked(target, kind, roster, rows, whole, keys, kept)
 
 
 def _of_type(roster: Roster, rows: Rows, matcher: Matcher, kind: Kind) -> Rows:

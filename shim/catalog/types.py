@@ -32,11 +32,12 @@ class Days:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look-up of series: whose, which, when."""
+    """One look-up of series: whose, which, when; `kept` are labels that keep their UTF-8 names."""
 
     tenant: Tenant
     matchers: tuple[Matcher, ...]
     days: Days
+    kept: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

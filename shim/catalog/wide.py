@@ -22,6 +22,7 @@ class Wide:
     targets: tuple[Target, ...]
     scope: Scope
     sizes: Mapping[tuple[int, Kind], int] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()  # labels that keep their UTF-8 names
 
     @property
     def stored(self) -> int:

@@ -14,6 +14,7 @@ from shim.eval.aggregation.count_values import count_values
 from shim.eval.aggregation.sets import sum_with_sets
 from shim.eval.grouping import Groups, grouped
 from shim.eval.merge import without_empty_rows
+from shim.naming import EXACT, Naming
 from shim.values import Annotations, Scalar, String, Vector
 
 Plain = Callable[[Groups, Annotations], Vector]
@@ -46,6 +47,7 @@ def aggregate(
     param: Scalar | String | None,
     notes: Annotations,
     check_cells: Callable[[int], None] | None = None,
+    naming: Naming = EXACT,
 ) -> Vector:
     """One aggregation at every step; `param` is k, q or the label of count_values. `check_cells` refuses
     results that are too large: only count_values can make more than it was given.
@@ -56,8 +58,8 @@ def aggregate(
     if op == "count_values":
         if not isinstance(param, String):
             raise BadData("count_values needs a string: the label's name")
-        return count_values(vector, grouping, without, param.text, check_cells)
-    groups = grouped(vector, grouping, without)
+        return count_values(vector, grouping, without, param.text, check_cells, naming)
+    groups = grouped(vector, grouping, without, naming)
     if op == "sum":
         return without_empty_rows(sum_with_sets(groups, notes))
     if op in PLAIN:

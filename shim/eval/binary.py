@@ -14,6 +14,7 @@ from shim.eval.operators.join import join
 from shim.eval.operators.matching import ONE_TO_ONE, Matching
 from shim.eval.operators.scalars import with_scalar
 from shim.eval.operators.sets import combine_sets
+from shim.naming import EXACT, Naming
 from shim.values import Annotations, Scalar, String, Value, Vector
 
 __all__ = ["NO_FILL", "Fill", "Matching", "binary", "negate"]
@@ -27,6 +28,7 @@ def binary(
     return_bool: bool,
     notes: Annotations,
     fill: Fill = NO_FILL,
+    naming: Naming = EXACT,
 ) -> Value:
     """`left op right` at every step.
 
@@ -38,9 +40,9 @@ def binary(
     if isinstance(left, String) or isinstance(right, String):
         raise BadData("binary expression must contain only scalar and instant vector types")
     if isinstance(left, Vector) and isinstance(right, Vector):
+        matching = (matching or ONE_TO_ONE).meant(naming, left, right)
         if op in SETS:
-            return combine_sets(op, left, right, matching or ONE_TO_ONE)
-        matching = matching or ONE_TO_ONE
+            return combine_sets(op, left, right, matching)
         if fill != NO_FILL:
             left, right = filled(left, right, matching, fill)
         return join(op, left, right, matching, return_bool, notes)

@@ -9,6 +9,7 @@ import numpy as np
 
 from shim import labels as lbl
 from shim.labels import Labels
+from shim.naming import EXACT, Naming
 from shim.values import Bools, Floats, Histogram, Ints, Vector
 
 
@@ -77,18 +78,19 @@ class Groups:
         return [self.vector.histograms[row] for row in self.histogram_rows[group]]
 
 
-def grouped(vector: Vector, grouping: Collection[str], without: bool) -> Groups:
+def grouped(vector: Vector, grouping: Collection[str], without: bool, naming: Naming = EXACT) -> Groups:
     """The vector's rows by group."""
-    names = frozenset(grouping)
+    found = naming.found(grouping, vector.labels, vector.histogram_labels)
+    names = found.names
     metadata = without or not lbl.METADATA.isdisjoint(names)
     numbers: dict[Labels, int] = {}
     going: set[int] = set()  # groups with a member whose name is to go: theirs goes, too, and its like
 
     def number(labels: Labels) -> int:
-        found = numbers.setdefault(group_labels(labels, names, without), len(numbers))
+        group = numbers.setdefault(group_labels(found.of(labels), names, without), len(numbers))
         if metadata and lbl.drops_name(labels):
-            going.add(found)
-        return found
+            going.add(group)
+        return group
 
     owner = np.array([number(labels) for labels in vector.labels], dtype=np.int64)
     histogram_owner = [number(labels) for labels in vector.histogram_labels]

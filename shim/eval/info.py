@@ -7,7 +7,7 @@ the newest sample counts, step by step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,6 +20,7 @@ from shim.eval.merge import merged, without_empty_rows
 from shim.eval.texts import format_labels
 from shim.labels import Labels
 from shim.matching import Matcher
+from shim.naming import EXACT, Naming
 from shim.values import Bools, Ints, Vector
 
 IDENTIFYING: Final = ("instance", "job")
@@ -36,7 +37,7 @@ def info_matchers(given: Sequence[Matcher]) -> tuple[Matcher, ...]:
     return tuple(given) if any(m.op in ("=", "=~") for m in names) else (ANY_INFO, *given)
 
 
-def info(base: Vector, times_s: Vector, given: Sequence[Matcher] | None) -> Vector:
+def info(base: Vector, times_s: Vector, given: Sequence[Matcher] | None, naming: Naming = EXACT) -> Vector:
     """`base` with the labels of info series, whose sample times are the values of `times_s`.
 
     `given`: the matchers of the second argument, None without one. A series that finds no info series stays
@@ -49,15 +50,16 @@ def info(base: Vector, times_s: Vector, given: Sequence[Matcher] | None) -> Vect
     all_labels = [*base.labels, *base.histogram_labels]
     plain = {labels for labels in all_labels if not _is_info(labels, names)}
     sources = _Sources.of(times_s, plain)
+    asked = naming.found({m.name for m in data}, times_s.labels).names
     labels, values, present = [], [], []
     for row, one in enumerate(base.labels):
-        for found, here in _enriched(one, base.present[row], one in plain, sources, data):
+        for found, here in _enriched(one, base.present[row], one in plain, sources, data, asked):
             labels.append(found)
             values.append(base.values[row])
             present.append(here)
     histogram_labels, histograms = [], []
     for one, h in zip(base.histogram_labels, base.histograms, strict=True):
-        for found, here in _enriched(one, h.present, one in plain, sources, data):
+        for found, here in _enriched(one, h.present, one in plain, sources, data, asked):
             histogram_labels.append(found)
             histograms.append(where_present(h, here))
     shape = (len(labels), base.steps)
@@ -132,7 +134,12 @@ class _Sources:
 
 
 def _enriched(
-    labels: Labels, present: Bools, told_about: bool, sources: _Sources, data: Sequence[Matcher]
+    labels: Labels,
+    present: Bools,
+    told_about: bool,
+    sources: _Sources,
+    data: Sequence[Matcher],
+    asked: Collection[str],
 ) -> Iterator[tuple[Labels, Bools]]:
     """A series under the labels it gets, each with the steps it has them at."""
     if not told_about:
@@ -151,13 +158,13 @@ def _enriched(
             continue
         here = np.zeros(len(present), dtype=bool)
         here[steps[which.ravel() == i]] = True
-        added = _added(labels, [sources.times_s.labels[row] for row in rows], data)
+        added = _added(labels, [sources.times_s.labels[row] for row in rows], asked)
         yield lbl.make({**dict(labels), **added}), here
 
 
-def _added(labels: Labels, found: Sequence[Labels], data: Sequence[Matcher]) -> dict[str, str]:
+def _added(labels: Labels, found: Sequence[Labels], asked: Collection[str]) -> dict[str, str]:
     """The labels that info series add: those asked for, or all; never one that the series has."""
-    asked, own = {m.name for m in data}, {name for name, _ in labels}
+    own = {name for name, _ in labels}
     added: dict[str, str] = {}
     for one in found:
         for name, value in lbl.plain(one):

@@ -8,13 +8,12 @@ the data's time it looks, and has one point when `@` fixes it (then the value is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import reduce
+from dataclasses import dataclass, field
 from typing import Literal
 
 from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.grid import Grid
-from shim.labels import NAME, Labels
+from shim.labels import Labels
 from shim.matching import Matcher
 from shim.values import Place
 
@@ -160,17 +159,6 @@ class Grouping:
     def __str__(self) -> str:
         return f"{'without' if self.without else 'by'} ({', '.join(self.labels)})"
 
-    def of(self, inner: Grouping) -> Grouping:
-        """The one grouping that gives what this one gives of sums grouped by `inner`."""
-        mine, inside = frozenset(self.labels), frozenset(inner.labels)
-        if inner.without:
-            if self.without:
-                return Grouping(tuple(sorted(mine | inside)), without=True)
-            return Grouping(tuple(n for n in self.labels if n not in inside and n != NAME))
-        if self.without:
-            return Grouping(tuple(n for n in inner.labels if n not in mine and n != NAME))
-        return Grouping(tuple(n for n in self.labels if n in inside))
-
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
@@ -196,11 +184,6 @@ class Merged:
     child: Select | RangeCall
     outer: tuple[Grouping, ...] = ()
     place: Place | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def at_once(self) -> Merged:
-        """The same with all its sums taken as one: of a single type that is equal."""
-        return replace(self, grouping=reduce(lambda g, o: o.of(g), self.outer, self.grouping), outer=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import Final
 from shim.eval.texts import quote
 from shim.promql import literals
 from shim.promql.behind import Behind, During
+from shim.promql.hint import hint
 from shim.promql.lexer import (
     AGGREGATIONS,
     COMPARISONS,
@@ -74,7 +75,7 @@ def complaint(text: str, during: During | None = None) -> str | None:
     try:
         _Grammar(text, during).query()
     except ComplaintError as e:
-        return f"{line_and_byte(text, e.at)}: parse error: {e.reason}"
+        return _worded(text, e)
     except RecursionError:
         return None
     return None
@@ -103,8 +104,12 @@ def selector_complaint(text: str) -> str | None:
     try:
         _Grammar(text).selector()
     except ComplaintError as e:
-        return f"{line_and_byte(text, e.at)}: parse error: {e.reason}"
+        return _worded(text, e)
     return None
+
+
+def _worded(text: str, e: ComplaintError) -> str:
+    return f"{line_and_byte(text, e.at)}: parse error: {e.reason}{hint(text, e.at)}"
 
 
 class _Grammar(Behind):

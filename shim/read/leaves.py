@@ -22,6 +22,7 @@ from shim.eval.subquery import samples_from
 from shim.eval.texts import not_a_gauge
 from shim.grid import Grid
 from shim.matching import Matcher
+from shim.naming import EXACT, Naming
 from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Window
 from shim.read import classic, counters, distributions, gauges, sets
 from shim.read.reader import Keys, Reader, each
@@ -42,6 +43,7 @@ class Leaves:
     reader: Reader
     select_series: SelectSeries  # (matchers, start_ms, end_ms)
     notes: Annotations
+    naming: Naming = EXACT
 
     def read(self, leaf: Select | SampleTimes | RangeCall | Merged, args: Sequence[Value]) -> Vector:
         """The leaf's value; of one step where `@` fixes it. Held to the query's end. Raises QueryError."""
@@ -238,30 +240,39 @@ class Leaves:
             steps = child.window.ends.steps
             parts = self._window_parts(child.window, child.lookback_ms)
         if len(parts) == 1:
-            return self._merged_part(parts[0], node.at_once, args)
-        vector = joined_loose([self._merged_part(p, node, args) for p in parts], steps)
-        for grouping in (node.grouping, *node.outer):
-            vector = self._sum(vector, grouping, node)
-        return vector
+            return self._merged_part(parts[0], node, (node.grouping, *node.outer), args)
+        found = [self._merged_part(p, node, (node.grouping,), args) for p in parts]
+        return self._sums(joined_loose(found, steps), (node.grouping, *node.outer), node)
 
-    def _merged_part(self, part: Part, node: Merged, args: Sequence[Value]) -> Vector:
-        """The innermost sums of one part."""
+    def _merged_part(
+        self, part: Part, node: Merged, groupings: Sequence[Grouping], args: Sequence[Value]
+    ) -> Vector:
+        """The innermost sums of one part, those of all `groupings` at once where its type merges."""
         child = node.child
         if isinstance(child, Select):
-            return self._merged_instant(part, child, node)
-        return self._merged_window(part, child, node, args)
+            return self._merged_instant(part, child, node, groupings)
+        return self._merged_window(part, child, node, groupings, args)
 
-    def _merged_instant(self, part: Part, child: Select, node: Merged) -> Vector:
+    def _merged_instant(
+        self, part: Part, child: Select, node: Merged, groupings: Sequence[Grouping]
+    ) -> Vector:
         if part.kind != "set":  # a running total counts only while its series is alive: not of the group's
-            return self._sum(self._instant(part, child)[0], node.grouping, node)
-        keys = _groups(part.labels, node.grouping)
+            return self._sums(self._instant(part, child)[0], groupings, node)
+        keys = _groups(part.labels, groupings, self.naming)
         return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
 
-    def _merged_window(self, part: Part, child: RangeCall, node: Merged, args: Sequence[Value]) -> Vector:
-        grouping = node.grouping
-        if self._merges(part, child.function, grouping):
-            return self._window(part, _groups(part.labels, grouping, lb.dropping_name), child, args)
-        return self._sum(self._window(part, _named(part, child.function), child, args), grouping, node)
+    def _merged_window(
+        self,
+        part: Part,
+        child: RangeCall,
+        node: Merged,
+        groupings: Sequence[Grouping],
+        args: Sequence[Value],
+    ) -> Vector:
+        if all(self._merges(part, child.function, grouping) for grouping in groupings):
+            keys = _groups(part.labels, groupings, self.naming, lb.dropping_name)
+            return self._window(part, keys, child, args)
+        return self._sums(self._window(part, _named(part, child.function), child, args), groupings, node)
 
     def _merges(self, part: Part, function: str, grouping: Grouping) -> bool:
         """Whether a function of the sum of a group is the sum of the function."""
@@ -276,9 +287,12 @@ class Leaves:
                 return function in ("rate", "increase")
         return False
 
-    def _sum(self, vector: Vector, grouping: Grouping, node: Merged) -> Vector:
-        notes = self.notes.at(node.place)
-        return aggregate("sum", vector, grouping.labels, grouping.without, None, notes)
+    def _sums(self, vector: Vector, groupings: Sequence[Grouping], node: Merged) -> Vector:
+        """Sums of sums, the innermost first."""
+        notes, check = self.notes.at(node.place), self.reader.check_cells
+        for by in groupings:
+            vector = aggregate("sum", vector, by.labels, by.without, None, notes, check, self.naming)
+        return vector
 
     # ------------------------------------------------------------ series
 
@@ -304,14 +318,22 @@ def _named(part: Part, function: str) -> Keys:
 
 def _groups(
     labels: Sequence[lb.Labels],
-    grouping: Grouping,
+    groupings: Sequence[Grouping],
+    naming: Naming,
     shown: Callable[[lb.Labels], lb.Labels] = lambda labels: labels,
 ) -> Keys:
-    """The groups of series, under what `shown` makes of their labels."""
-    names = frozenset(grouping.labels)
-    found: dict[lb.Labels, int] = {}
-    group = [found.setdefault(group_labels(one, names, grouping.without), len(found)) for one in labels]
-    return Keys([shown(one) for one in found], np.asarray(group, dtype=np.int64))
+    """The groups of groups of series, the innermost first, under what `shown` makes of their labels."""
+    group: Ints | None = None
+    for grouping in groupings:
+        meant = naming.found(grouping.labels, labels)
+        found: dict[lb.Labels, int] = {}
+        of = [
+            found.setdefault(group_labels(meant.of(one), meant.names, grouping.without), len(found))
+            for one in labels
+        ]
+        numbers = np.asarray(of, dtype=np.int64)
+        group, labels = numbers if group is None else numbers[group], list(found)
+    return Keys([shown(one) for one in labels], group)
 
 
 def joined(vectors: Sequence[Vector], steps: int) -> Vector:

@@ -406,15 +406,25 @@ def test_values_are_sieved_where_the_series_are(pipeline: Pipeline) -> None:
 def test_ids_that_have_no_string_are_shown_as_digits(pipeline: Pipeline) -> None:
     """The seeds' messages may carry ids of their own."""
     body = msgspec.json.encode(
-        {"org_id": 1, "project_id": 1, "metric_id": 12345, "timestamp": NOW_S, "type": "c", "value": 2,
-         "tags": {"777": 888, "host": "a"}}
+        [
+            {"org_id": 1, "project_id": 1, "metric_id": metric_id, "timestamp": NOW_S, "type": "c",
+             "value": 2, "tags": {"777": 888, "host": "a"}}
+            for metric_id in range(12_345, 92_346, 10_000)
+        ]
     )  # fmt: skip
-    pipeline.insert(parse(body, key="k", created_ms=NOW_S * 1000, latest_s=NOW_S + 60, max_messages=1).units)
-    shown = [(("_77", "888"), ("__name__", "_2345"), ("host", "a"))]
-    assert labels_of(ask(pipeline.store, named("12345"))) == shown
-    assert labels_of(ask(pipeline.store, named("_2345"), m("777", "=", "888"))) == shown
-    assert labels_of(ask(pipeline.store, named("_2345"), m("_77", "=", "888"), m("host", "=", "a"))) == shown
-    assert labels_of(ask(pipeline.store, named("_2345"), m("777", "=", "889"))) == []
+    parsed = parse(body, key="k", created_ms=NOW_S * 1000, latest_s=NOW_S + 60, max_messages=9)
+    pipeline.insert(parsed.units)
+    store = pipeline.store
+    shown = [(("_777", "888"), ("__name__", "_12345"), ("host", "a"))]
+    for name in ("12345", "_12345"):
+        assert labels_of(ask(store, named(name))) == shown
+        assert labels_of(ask(store, named(name), m("777", "=", "888"))) == shown
+        assert labels_of(ask(store, named(name), m("_777", "=", "888"), m("host", "=", "a"))) == shown
+        assert labels_of(ask(store, named(name), m("777", "=", "889"))) == []
+    names = [f"_{i}2345" for i in range(1, 10)]
+    assert values(ask(store, m("__name__", "=~", "_.+")), "__name__") == names
+    # As they were shown before, and as Prometheus escapes them.
+    assert len(labels_of(ask(store, named("_2345"), m("_77", "=", "888")))) == 9
 
 
 def statements(store: Store, run: Callable[[], object]) -> int:

@@ -13,6 +13,7 @@ from shim.eval.grouping import group_labels
 from shim.eval.histogram.buckets import CLOSED, OPEN_LEFT, BucketTable, bucket_table
 from shim.eval.texts import format_float, quote
 from shim.labels import Labels
+from shim.naming import EXACT, Naming
 from shim.promql.escapes import is_label_name, quoted
 from shim.values import Bools, Floats, Histogram, Ints, Vector
 
@@ -23,6 +24,7 @@ def count_values(
     without: bool,
     label: str,
     check_cells: Callable[[int], None] | None = None,
+    naming: Naming = EXACT,
 ) -> Vector:
     """One series per group and value; the value stands in `label`, which may be one of the grouping's.
 
@@ -32,10 +34,12 @@ def count_values(
     if not is_label_name(label):
         raise ExecutionError(f"invalid label name {quoted(quote(label))}")
     points = _points(vector)
+    labels = [*vector.labels, *vector.histogram_labels]
+    found = naming.found(grouping, labels)
     # The label belongs to the result, whatever `by` says.
-    wanted = set(grouping) if without else {*grouping, label}
-    told = not without or label not in {*wanted, lbl.NAME}
-    owner, rests = _groups([*vector.labels, *vector.histogram_labels], wanted, without, label)
+    own = {label, *naming.answering(label, labels)}.difference(set(grouping) - {label})
+    told = not without or label not in {*grouping, *found.names, lbl.NAME}
+    owner, rests = _groups([found.of(one) for one in labels], found.names, without, own)
     texts = points.texts if told else [""]
     codes = points.codes if told else np.zeros_like(points.codes)
     rows, at = np.unique(owner[points.rows] * len(texts) + codes, return_inverse=True)
@@ -44,8 +48,8 @@ def count_values(
     flat = np.bincount(at * vector.steps + points.steps, minlength=len(rows) * vector.steps)
     counts = flat.reshape(len(rows), vector.steps).astype(np.float64)
     keys = ((rests[key // len(texts)], texts[key % len(texts)]) for key in rows.tolist())
-    labels = [lbl.make((*rest, (label, text))) for rest, text in keys]  # without one that is empty
-    return Vector(vector.steps, labels, counts, counts > 0)
+    made = [lbl.make((*rest, (label, text))) for rest, text in keys]  # without one that is empty
+    return Vector(vector.steps, made, counts, counts > 0)
 
 
 class _Points(NamedTuple):
@@ -76,11 +80,11 @@ def _points(vector: Vector) -> _Points:
 
 
 def _groups(
-    labels: Sequence[Labels], grouping: Collection[str], without: bool, label: str
+    labels: Sequence[Labels], grouping: Collection[str], without: bool, own: Collection[str]
 ) -> tuple[Ints, list[Labels]]:
-    """The group of each row, and the labels of each group but for the value's."""
+    """The group of each row, and the labels of each group but for `own`, the value's."""
     groups: dict[Labels, int] = {}
-    rests = (lbl.without(group_labels(one, grouping, without), {label}) for one in labels)
+    rests = (lbl.without(group_labels(one, grouping, without), own) for one in labels)
     return np.array([groups.setdefault(rest, len(groups)) for rest in rests], dtype=np.int64), list(groups)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shim import labels as lb
 from shim.eval.functions.signature import Context, Function, vector_of
 from shim.values import Bools, Value, Vector
 
@@ -17,7 +18,8 @@ def _absent(context: Context, args: Sequence[Value]) -> Value:
         there = there | histogram.present
     if there.all():
         return Vector.empty(vector.steps)
-    return Vector(vector.steps, [context.absent_labels], np.ones((1, vector.steps)), ~there[None, :])
+    labels = lb.make((context.naming.inside(name), value) for name, value in context.absent_labels)
+    return Vector(vector.steps, [labels], np.ones((1, vector.steps)), ~there[None, :])
 
 
 FUNCTIONS = (Function("absent", ("vector",), "vector", _absent),)

@@ -6,14 +6,23 @@ from collections.abc import Sequence
 
 from shim import labels as lbl
 from shim.errors import ExecutionError
-from shim.eval.functions.signature import UNBOUNDED, Context, Function, text_of, vector_of
+from shim.eval.functions.signature import (
+    UNBOUNDED,
+    Context,
+    Function,
+    all_labels,
+    target_of,
+    text_of,
+    vector_of,
+)
 from shim.eval.merge import relabelled
 from shim.labels import Labels
+from shim.naming import first_of
 from shim.promql.escapes import is_label_name, shown
 from shim.values import Value
 
 
-def _label_join(_context: Context, args: Sequence[Value]) -> Value:
+def _label_join(context: Context, args: Sequence[Value]) -> Value:
     """Sets `dst` to the values of the source labels with the separator between; missing ones are empty."""
     dst, separator, *sources = (text_of(arg) for arg in args[1:])
     for source in sources:
@@ -22,11 +31,15 @@ def _label_join(_context: Context, args: Sequence[Value]) -> Value:
     if not is_label_name(dst):
         raise ExecutionError(f"invalid destination label name in label_join(): {shown(dst)}")
 
-    def change(labels: Labels) -> Labels:
-        joined = shown(separator).join(lbl.get(labels, source) for source in sources)
-        return lbl.changed(labels, dst, joined)
+    vector = vector_of(args[0])
+    meant = [context.naming.answering(source, all_labels(vector)) for source in sources]
+    target = target_of(context, dst, vector)
 
-    return relabelled(vector_of(args[0]), change)
+    def change(labels: Labels) -> Labels:
+        joined = shown(separator).join(first_of(labels, names) for names in meant)
+        return lbl.changed(labels, target(labels), joined)
+
+    return relabelled(vector, change)
 
 
 FUNCTIONS = (

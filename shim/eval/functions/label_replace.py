@@ -8,17 +8,18 @@ from typing import Any
 
 from shim import labels as lbl
 from shim.errors import BadData, ExecutionError
-from shim.eval.functions.signature import Context, Function, text_of, vector_of
+from shim.eval.functions.signature import Context, Function, all_labels, target_of, text_of, vector_of
 from shim.eval.merge import relabelled
 from shim.labels import Labels
 from shim.matching import compile_regex
+from shim.naming import first_of
 from shim.promql.escapes import is_label_name, shown
 from shim.values import Value
 
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
 
-def _label_replace(_context: Context, args: Sequence[Value]) -> Value:
+def _label_replace(context: Context, args: Sequence[Value]) -> Value:
     """Sets `dst` to the expanded replacement where `src` matches whole; an empty result takes `dst` away."""
     dst, replacement, src, pattern = (text_of(arg) for arg in args[1:])
     try:
@@ -28,13 +29,16 @@ def _label_replace(_context: Context, args: Sequence[Value]) -> Value:
     if not is_label_name(dst):
         raise ExecutionError(f"invalid destination label name in label_replace(): {shown(dst)}")
 
+    vector = vector_of(args[0])
+    sources, target = context.naming.answering(src, all_labels(vector)), target_of(context, dst, vector)
+
     def change(labels: Labels) -> Labels:
-        match = regex.search(lbl.get(labels, src))
+        match = regex.search(first_of(labels, sources))
         if match is None:
             return labels
-        return lbl.changed(labels, dst, shown(expand(replacement, match)))
+        return lbl.changed(labels, target(labels), shown(expand(replacement, match)))
 
-    return relabelled(vector_of(args[0]), change)
+    return relabelled(vector, change)
 
 
 def expand(template: str, match: Any) -> str:

@@ -10,6 +10,7 @@ from shim import labels as lbl
 from shim.eval.merge import relabelled
 from shim.grid import Grid
 from shim.labels import Labels
+from shim.naming import EXACT, Naming
 from shim.values import Annotations, Floats, Scalar, String, Value, Vector
 
 Type = Literal["vector", "matrix", "scalar", "string"]
@@ -21,12 +22,13 @@ class Context:
     """What a function may know besides its arguments.
 
     `grid` holds the evaluation times of the query (no offset). `absent_labels` are what the planner made of
-    the matchers of absent's argument.
+    the matchers of absent's argument. `naming` says which labels are meant by a name.
     """
 
     grid: Grid
     notes: Annotations = field(default_factory=Annotations)
     absent_labels: Labels = lbl.EMPTY
+    naming: Naming = EXACT
 
 
 Apply = Callable[[Context, Sequence[Value]], Value]
@@ -66,6 +68,20 @@ def scalar_of(value: Value) -> Floats:
 def text_of(value: Value) -> str:
     assert isinstance(value, String)
     return value.text
+
+
+def all_labels(vector: Vector) -> list[Labels]:
+    """The label sets of its floats, and then of its histograms."""
+    return [*vector.labels, *vector.histogram_labels]
+
+
+def target_of(context: Context, name: str, vector: Vector) -> Callable[[Labels], str]:
+    """Which label of a series is set by a name: one that it means and the series has, or one called so."""
+    names = context.naming.answering(name, all_labels(vector))
+    if names == (name,):
+        return lambda _: name
+    last = names[0] if len(names) == 1 else name
+    return lambda labels: next((one for one in names if lbl.get(labels, one)), last)
 
 
 def with_values(vector: Vector, values: Floats) -> Vector:

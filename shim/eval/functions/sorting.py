@@ -8,10 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from shim import labels as lbl
-from shim.eval.functions.signature import UNBOUNDED, Context, Function, text_of, vector_of
+from shim.eval.functions.signature import (
+    UNBOUNDED,
+    Context,
+    Function,
+    all_labels,
+    text_of,
+    vector_of,
+)
 from shim.eval.texts import SORT_IN_RANGE
 from shim.labels import Labels
+from shim.naming import first_of
 from shim.values import Ints, Value, Vector
 
 _CHUNK = re.compile(r"\d+|\D+", re.ASCII)
@@ -40,13 +47,13 @@ def _by_label(name: str, *, descending: bool) -> Function:
 
     def apply(context: Context, args: Sequence[Value]) -> Value:
         vector = vector_of(args[0])
-        names = [text_of(arg) for arg in args[1:]]
+        names = [context.naming.answering(text_of(arg), all_labels(vector)) for arg in args[1:]]
         if context.grid.steps != 1:
             context.notes.warn(SORT_IN_RANGE)
             return vector
 
         def key(labels: Labels) -> tuple[list[list[tuple[int, int, str]]], Labels]:
-            return [natural_key(lbl.get(labels, one)) for one in names], labels
+            return [natural_key(first_of(labels, one)) for one in names], labels
 
         rows = sorted(range(len(vector.labels)), key=lambda i: key(vector.labels[i]), reverse=descending)
         ordered = _reordered(vector, np.array(rows, dtype=np.int64))

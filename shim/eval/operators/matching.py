@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from shim import labels as lbl
 from shim.labels import Labels
+from shim.naming import AS_CALLED, Found, Naming
 from shim.values import Bools, Histogram, Ints, Vector
 
 Cardinality = Literal["one-to-one", "many-to-one", "one-to-many", "many-to-many"]
@@ -16,21 +17,38 @@ Cardinality = Literal["one-to-one", "many-to-one", "one-to-many", "many-to-many"
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """`on(labels)` or `ignoring(labels)`, and `group_left(include)` or `group_right(include)`."""
+    """`on(labels)` or `ignoring(labels)`, and `group_left(include)` or `group_right(include)`.
+
+    `matched` and `included` say which labels are one under a name of theirs.
+    """
 
     card: Cardinality
     on: bool
     labels: tuple[str, ...]
     include: tuple[str, ...] = ()
+    matched: Found = field(default=AS_CALLED, compare=False, repr=False)
+    included: Found = field(default=AS_CALLED, compare=False, repr=False)
+
+    def meant(self, naming: Naming, left: Vector, right: Vector) -> Matching:
+        """The same with its names as the labels of both sides have them."""
+        if not naming.loose:
+            return self
+        sets = [labels for v in (left, right) for of in (v.labels, v.histogram_labels) for labels in of]
+        matched, included = naming.found(self.labels, sets), naming.found(self.include, sets)
+        labels, include = tuple(sorted(matched.names)), tuple(sorted(included.names))
+        return replace(self, labels=labels, include=include, matched=matched, included=included)
 
     def signature(self, labels: Labels) -> Labels:
         """What must be equal on both sides."""
         if self.on:
-            return lbl.only(labels, self.labels)
+            return lbl.only(self.matched.of(labels), self.labels)
         return lbl.plain(lbl.without(labels, {*self.labels, lbl.NAME}))
 
     def result_labels(self, many: Labels, one: Labels, *, drop_name: bool) -> Labels:
         """The labels of the result; `many` is the left side of one-to-one. Source: resultMetric."""
+        many, one = self.included.of(many), self.included.of(one)
+        if self.on and self.card == "one-to-one":
+            many = self.matched.of(many)
         counts_members = lbl.is_set(many) and not drop_name
         # What goes at the end goes at once here, so that `group_left (__name__)` may set it again.
         goes = drop_name or lbl.NAME in self.include

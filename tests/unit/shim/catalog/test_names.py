@@ -10,12 +10,11 @@ from shim.catalog.names import (
     Names,
     exact_values,
     is_id,
-    legacy_label,
-    legacy_metric,
     make_key,
     reserved_labels,
 )
 from shim.catalog.types import Kind
+from shim.forms import label_form, label_forms, metric_form, metric_forms
 from shim.matching import Matcher, MatchOp
 
 
@@ -41,20 +40,47 @@ def find(*matchers: tuple[MatchOp, str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "metric_form", "label_form"),
+    ("name", "of_metric", "of_label"),
     [
         ("a_b", "a_b", "a_b"),
         ("a.b-c", "a_b_c", "a_b_c"),
         ("a:b", "a:b", "a_b"),
-        ("9lives", "_lives", "_lives"),
+        ("9lives", "_9lives", "_9lives"),
+        ("12345", "_12345", "_12345"),
         ("a9", "a9", "a9"),
-        ("ü", "_", "_"),
         ("", "_", "_"),
-        ("٣x", "_x", "_x"),
+        ("-", "_", "_"),
+        # Latin: what is lost are accents. `µ` and `°` are signs of Latin keyboards.
+        ("größe.x", "gr__e_x", "gr__e_x"),
+        ("latency_µs", "latency__s", "latency__s"),
+        ("a\u2013b", "a_b", "a_b"),
+        # Other scripts, alone and beside ASCII: they would all be underscores.
+        ("ü", "ü", "ü"),
+        ("温度", "温度", "温度"),
+        ("Температура.воды", "Температура.воды", "Температура.воды"),
+        ("cpu.温度", "cpu.温度", "cpu.温度"),
+        ("٣x", "٣x", "٣x"),
+        ("cpu.🔥", "cpu.🔥", "cpu.🔥"),
     ],
 )
-def test_legacy_forms(name: str, metric_form: str, label_form: str) -> None:
-    assert (legacy_metric(name), legacy_label(name)) == (metric_form, label_form)
+def test_underscore_forms(name: str, of_metric: str, of_label: str) -> None:
+    assert (metric_form(name), label_form(name)) == (of_metric, of_label)
+
+
+@pytest.mark.parametrize(
+    ("name", "forms"),
+    [
+        ("a_b", ("a_b",)),
+        ("a.b", ("a.b", "a_b")),
+        ("9lives", ("9lives", "_9lives", "_lives")),  # the last is Prometheus' escaping
+        ("12345", ("12345", "_12345", "_2345")),
+        ("cpu.温度", ("cpu.温度", "cpu___")),
+        ("温度", ("温度",)),
+        ("...", ("...", "___")),
+    ],
+)
+def test_all_that_a_name_answers_to(name: str, forms: tuple[str, ...]) -> None:
+    assert metric_forms(name) == label_forms(name) == forms
 
 
 @pytest.mark.parametrize(

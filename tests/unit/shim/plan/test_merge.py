@@ -1,13 +1,12 @@
-"""The rule that sums where the data is, and how nested sums become one."""
+"""The rule that sums where the data is."""
 
 from __future__ import annotations
 
 import pytest
 
-from shim.eval.grouping import group_labels
 from shim.grid import Grid
 from shim.plan.build import build
-from shim.plan.nodes import Context, Grouping
+from shim.plan.nodes import Context
 from shim.plan.rules import apply
 from shim.plan.rules.merge import MERGEABLE, merge_sums
 from shim.plan.text import render
@@ -62,21 +61,3 @@ AROUND = (
 def test_everywhere_in_a_plan(around: str) -> None:
     plan = apply(build(parse(around.format("sum(rate(x[5m]))")), Context(Grid.instant(0))), [merge_sums])
     assert "merged sum by ()" in render(plan)
-
-
-GROUPINGS = tuple(
-    Grouping(labels, without)
-    for labels in ((), ("b",), ("a", "b"), ("a", "c"), ("__name__", "a"))
-    for without in (False, True)
-)
-
-
-@pytest.mark.parametrize("inner", GROUPINGS, ids=str)
-@pytest.mark.parametrize("outer", GROUPINGS, ids=str)
-def test_two_groupings_are_one(outer: Grouping, inner: Grouping) -> None:
-    labels = (("__name__", "x"), ("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"))
-
-    def group(grouping: Grouping, of: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-        return group_labels(of, frozenset(grouping.labels), grouping.without)
-
-    assert group(outer.of(inner), labels) == group(outer, group(inner, labels))
