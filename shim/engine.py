@@ -18,6 +18,7 @@ import promql_parser as pp
 from indexer.store import Store
 from shim.answer import Answer, Begun, Kind, QueryOptions
 from shim.catalog import Catalog
+from shim.catalog.types import Part
 from shim.edge import LiveEdge
 from shim.errors import BadData, TimedOut
 from shim.evaluate import Evaluator
@@ -164,7 +165,8 @@ class QueryEngine:
         notes = Annotations()
         naming = Naming.of(self._settings.names, *label_names(planned.built))
         select = partial(self._catalog.select, reader.tenant, tag=reader.tag, kept=naming.kept)
-        value = Evaluator(Leaves(reader, select, notes, naming), notes, self._reads).run(planned.plan)
+        leaves = Leaves(reader, select, partial(self._bounds, reader), notes, naming)
+        value = Evaluator(leaves, notes, self._reads).run(planned.plan)
         done = time.perf_counter()
         if notes.placed:
             notes = notes.positioned(positions(query, planned.tree))
@@ -179,6 +181,10 @@ class QueryEngine:
         explain = _explain(planned, reader, timings) if options.explain else None
         stats = _stats(reader, timings) if options.stats else None
         return Answer(_kind(value, instant=instant), value, grid, notes, explain, stats)
+
+    def _bounds(self, reader: Reader, part: Part) -> Sequence[float]:
+        """The boundaries that `x_bucket` has for a part. Raises StoreError."""
+        return self._catalog.ladders.bounds(reader.tenant, part.metric_ids, part.le_matchers, tag=reader.tag)
 
     def _limits(self, tenant: Tenant, grid: Grid, options: QueryOptions) -> Limits:
         now_s = self._now_s()

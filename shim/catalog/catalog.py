@@ -23,6 +23,7 @@ from indexer.store import Store
 from indexer.strings.cache import LruCache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
+from shim.catalog.ladders import Ladders
 from shim.catalog.memory import Memory
 from shim.catalog.metadata import Metadata
 from shim.catalog.names import KINDS, Metric, Names, Target, exact_values, is_id
@@ -72,6 +73,7 @@ class Catalog:
         self.metrics = metrics or ShimMetrics()
         self.tables = Tables(store)
         self.metadata = Metadata(store)
+        self.ladders = Ladders(self.tables, self._mapped_buckets, settings.catalog.names_max_age_s, clock)
         # Its own cache of ids, apart from ingest's: a wrong read here cannot poison what is written.
         ids = LruCache(max(2, settings.catalog.cache_strings // 10))
         self._indexer = StringIndexer(ClickHouseIdStore(store), [ids])
@@ -276,6 +278,11 @@ class Catalog:
         Raises StoreError.
         """
         return self.metadata.of(tenant, name).buckets
+
+    def _mapped_buckets(self, tenant: Tenant, metric_ids: Sequence[int]) -> Collection[float]:
+        """The boundaries that mapping files give any of those metrics."""
+        names = self.strings.texts(tenant.org_id, metric_ids)[0].values()
+        return {bound for name in names for bound in self.buckets_of(tenant, name)}
 
     def _needed(self, tenant: Tenant, matchers: Sequence[Matcher]) -> Sequence[Sequence[int]]:
         """What a series' tag values must hold one of each, by id: a first sieve, done where the series are.

@@ -5,19 +5,20 @@ For Grafana's pickers and `/api/v1/status/tsdb`. Sync; raises what the catalog r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from shim.catalog.catalog import Catalog
-from shim.catalog.names import LE, PROJECT, Key, Names, make_key, reserved_labels
+from shim.catalog.names import LE, PROJECT, Key, Names, Target, make_key, reserved_labels
 from shim.catalog.picked import Picked, label_sets
 from shim.catalog.types import Days, Kind
 from shim.catalog.wide import Wide
 from shim.labels import NAME, Labels
 from shim.matching import Matcher
+from shim.numeric_labels import named, number_text, with_le
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
 
@@ -67,6 +68,8 @@ class Explorer:
             return []
         keys = self._keys(tenant, days)
         names = {key.shown for key in keys.values()} | {NAME}
+        if any("histogram" in metric.kinds for metric in metrics.metrics):
+            names.add(LE)
         if tenant.project_id is None:
             names.add(PROJECT)
         return sorted(names)
@@ -82,12 +85,13 @@ class Explorer:
             return sorted(self._catalog.names(tenant, days).shown(self._settings.names))
         if label == PROJECT and tenant.project_id is None:
             return sorted(map(str, self._catalog.tables.projects(tenant, days)))
+        ladders = self._all_boundaries(tenant, days) if label == LE else set[str]()
         wanted = [i for i, key in self._keys(tenant, days).items() if key.answers_to(label)]
         if not wanted:
-            return []
+            return sorted(ladders)
         ids = self._catalog.tables.tag_values(tenant, days, wanted)
         texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
-        return sorted(set(texts.values()) - {""})
+        return sorted(set(texts.values()) - {""} | ladders)
 
     def series(
         self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int, limit: int = 0
@@ -95,16 +99,19 @@ class Explorer:
         """The label sets that any set matches; sorted, each once.
 
         With a `limit`, one more than that at most. Without one, more than `max_series` are an error.
-        `x_bucket` is shown by its last bucket alone: which others there are depends on the samples.
         """
         days = Days.of(start_ms, end_ms)
         found: set[Labels] = set()
         for matchers in sets:
-            for picked in self._some(tenant, matchers, days, limit):
+            some = self._some(tenant, matchers, days, limit)
+            boundaries = self._boundaries(tenant, [picked.target for picked in some], matchers)
+            for picked in some:
                 wanted = replace(picked, rows=picked.rows[: limit + 1]) if limit else picked
                 labels = label_sets(wanted, tenant, self._settings)
                 if picked.target.view == "bucket":
-                    labels = [tuple(sorted((*one, (LE, "+Inf")))) for one in labels]
+                    labels = [
+                        with_le(one, le) for one in labels for le in boundaries[self._shown(picked.target)]
+                    ]
                 found.update(labels)
                 if limit and len(found) > limit:
                     return sorted(found)[: limit + 1]
@@ -175,14 +182,17 @@ class Explorer:
         """The values of a label of what the matchers select."""
         found = self._find(tenant, matchers, days)
         if not isinstance(found, Wide):
-            return {value for picked in found for value in self._values_of(picked, label, tenant)}
+            boundaries = self._boundaries(tenant, [p.target for p in found], matchers) if label == LE else {}
+            return {value for picked in found for value in self._values_of(picked, label, tenant, boundaries)}
         tables = self._catalog.tables
         if label == NAME:
-            shown = (t.metric.shown(self._settings.names, t.view) for t in found.targets if found.size(t))
-            return set(shown)
+            return {self._shown(target) for target in found.targets if found.size(target)}
         if label == PROJECT and tenant.project_id is None:
             return set(map(str, tables.projects_of(found.scope)))
-        values = {"+Inf"} if label == LE and any(t.view == "bucket" for t in found.targets) else set()
+        values = set[str]()
+        if label == LE:
+            some = [target for target in found.targets if found.size(target)]
+            values.update(*self._boundaries(tenant, some, matchers).values())
         metric_ids = list(dict.fromkeys(target.metric.id for target in found.targets))
         keys = self._catalog.sieve(tables, found).keys(metric_ids, found.targets).get(label, [])
         if keys:
@@ -196,13 +206,42 @@ class Explorer:
         reserved = reserved_labels(org_wide=tenant.project_id is None, view="")
         return {i: make_key(texts[i], self._settings.names, reserved=reserved) for i in ids}
 
-    def _values_of(self, picked: Picked, label: str, tenant: Tenant) -> set[str]:
+    def _boundaries(
+        self, tenant: Tenant, targets: Sequence[Target], matchers: Sequence[Matcher]
+    ) -> Mapping[str, Sequence[str]]:
+        """By shown name, the values of `le` that a query of `x_bucket` with these matchers shows."""
+        on_le = [m for m in matchers if m.name == LE]
+        ids: dict[str, dict[int, None]] = {}
+        for target in targets:
+            if target.view == "bucket":
+                ids.setdefault(self._shown(target), {})[target.metric.id] = None
+        ladders = self._catalog.ladders
+        if named(on_le) is None:
+            ladders.prefetch(tenant, [i for of_name in ids.values() for i in of_name])
+        return {
+            name: list(map(number_text, ladders.bounds(tenant, tuple(of_name), on_le)))
+            for name, of_name in ids.items()
+        }
+
+    def _all_boundaries(self, tenant: Tenant, days: Days) -> set[str]:
+        """The values of `le` of all distributions."""
+        ids = [m.id for m in self._catalog.names(tenant, days).metrics if "histogram" in m.kinds]
+        ladders = self._catalog.ladders
+        ladders.prefetch(tenant, ids)
+        return {number_text(bound) for i in ids for bound in ladders.ladder(tenant, [i])}
+
+    def _shown(self, target: Target) -> str:
+        return target.metric.shown(self._settings.names, target.view)
+
+    def _values_of(
+        self, picked: Picked, label: str, tenant: Tenant, boundaries: Mapping[str, Sequence[str]]
+    ) -> set[str]:
         if label == NAME:
-            return {picked.target.metric.shown(self._settings.names, picked.target.view)}
+            return {self._shown(picked.target)}
         if label == PROJECT and tenant.project_id is None:
             return {str(p) for p in np.unique(picked.roster.project_ids[picked.rows]).tolist()}
         if label == LE and picked.target.view == "bucket":
-            return {"+Inf"}
+            return set(boundaries[self._shown(picked.target)])
         values: set[str] = set()
         for stored, key in picked.keys.items():
             if key.answers_to(label):

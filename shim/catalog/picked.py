@@ -127,14 +127,16 @@ def selection(
     settings: ShimSettings,
     metrics: ShimMetrics,
 ) -> Selection:
-    """The parts of a selection: one per type and view."""
+    """The parts of a selection: one per type and view, and per metric where each has its own boundaries."""
     notices = _Notices(picked, settings)
-    grouped: dict[tuple[Kind, View], list[Picked]] = {}
+    grouped: dict[tuple[Kind, View, str], list[Picked]] = {}
     for one in sorted(picked, key=lambda p: _PRECEDENCE.index(p.kind)):
-        grouped.setdefault((one.kind, one.target.view), []).append(one)
+        # Each metric has boundaries of its own.
+        metric = one.target.metric.shown(settings.names) if one.target.view == "bucket" else ""
+        grouped.setdefault((one.kind, one.target.view, metric), []).append(one)
     seen = _Seen(len(picked) > 1)
     parts: list[Part] = []
-    for (kind, view), members in grouped.items():
+    for (kind, view, _), members in grouped.items():
         ids, projects, labels, whole = [], [], [], True
         # The metric that is really called as it is shown comes first: it keeps the label set.
         for one in sorted(members, key=lambda p: (len(p.target.metric.forms), p.target.metric.name)):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.store import Store
-from shim.catalog.scope import SEEN, Scope, of_days, of_metrics, tag_value
+from shim.catalog.scope import SEEN, Scope, of_days, of_metrics, of_tenant, tag_value
 from shim.catalog.types import Days
 from shim.tenancy import Tenant
 
@@ -19,6 +19,13 @@ ALIVE: Final = np.dtype([("metric_id", "<u8"), ("series_id", "<u8"), ("project_i
 TAG: Final = np.dtype([("metric_id", "<u8"), ("series_id", "<u8"), ("key", "<u8"), ("value", "<u8")])
 PAIR: Final = np.dtype([("key", "<u8"), ("value", "<u8")])
 
+EXTENT: Final = np.dtype(
+    [("metric_id", "<u8"), ("low", "<f8"), ("high", "<f8"), ("above", "<f8"), ("below", "<f8")]
+)
+NEAREST: Final = np.dtype([("metric_id", "<u8"), ("positive", "<i4"), ("negative", "<i4")])
+
+_COARSEST: Final = "distributions_1d"
+_SIDES: Final = ("positive", "negative")
 _KIND: Final = "toUInt8(CAST(type, 'Int8'))"
 
 
@@ -136,6 +143,34 @@ class Tables:
     def _ids(self, sql: str, scope: Scope) -> list[int]:
         ids: list[int] = self._fetch(sql, "<u8", scope).tolist()
         return ids
+
+    # ---- distributions
+
+    def extents(self, tenant: Tenant, metric_ids: Sequence[int]) -> npt.NDArray[Any]:
+        """EXTENT records of all observations that are stored of those metrics.
+
+        `above` is the smallest `min` above zero and `below` the largest `max` below it, infinite for none.
+        """
+        scope = of_tenant(tenant).within("metric_id", metric_ids)
+        return self._fetch(
+            "SELECT metric_id, min(min) AS low, max(max) AS high, min(if(min > 0, min, inf)) AS above,"
+            f" max(if(max < 0, max, -inf)) AS below FROM {_COARSEST} WHERE {scope.text} GROUP BY metric_id",
+            EXTENT,
+            scope,
+        )
+
+    def nearest_buckets(self, tenant: Tenant, metric_ids: Sequence[int]) -> npt.NDArray[Any]:
+        """NEAREST records: the lowest index on each side of zero, of rows with observations on both sides.
+
+        2^31 - 1 for none. Zeros count as both sides.
+        """
+        scope = of_tenant(tenant).within("metric_id", metric_ids).also("min <= 0 AND max >= 0")
+        nearest = (f"min(arrayMin(arrayPushBack(mapKeys({s}), toInt32(2147483647))))" for s in _SIDES)
+        return self._fetch(
+            f"SELECT metric_id, {', '.join(nearest)} FROM {_COARSEST} WHERE {scope.text} GROUP BY metric_id",
+            NEAREST,
+            scope,
+        )
 
     # ---- cardinality
 

@@ -13,7 +13,6 @@ from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.aggregate import aggregate
 from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.grouping import group_labels
-from shim.eval.histogram.classic import CLASSIC_SCHEMA
 from shim.eval.merge import first_wins, relabelled
 from shim.eval.range.evaluate import range_function
 from shim.eval.range.extended import extended, smoothed_at
@@ -42,6 +41,7 @@ class Leaves:
 
     reader: Reader
     select_series: SelectSeries  # (matchers, start_ms, end_ms)
+    bounds_of: Callable[[Part], Sequence[float]]  # of `x_bucket`, ascending
     notes: Annotations
     naming: Naming = EXACT
 
@@ -83,8 +83,7 @@ class Leaves:
             case "histogram", "":
                 return distributions.totals(self.reader, part, at, lookback_ms), None
             case "histogram", "bucket":
-                found = distributions.totals(self.reader, part, at, lookback_ms, CLASSIC_SCHEMA)
-                return classic.bucket_series(found, part.le_matchers, self.reader.check_cells), None
+                return self._buckets(part).totals(at, lookback_ms), None
         return counters.totals(self.reader, part, at, lookback_ms), None
 
     def _sample_times(self, leaf: Select, *, of_info: bool) -> Vector:
@@ -107,6 +106,9 @@ class Leaves:
             joined(self._first_of_twins(parts, out, "timestamp"), leaf.at.steps), lb.dropping_name
         )
 
+    def _buckets(self, part: Part) -> classic.Buckets:
+        return classic.Buckets(self.reader, part, self.bounds_of(part))
+
     # ------------------------------------------------------------ windows
 
     def _range_call(self, leaf: RangeCall, args: Sequence[Value]) -> Vector:
@@ -127,18 +129,14 @@ class Leaves:
         match part.kind, part.view:
             case "set", _:
                 return self._set_window(part, keys, leaf)
-            case "histogram", "bucket":
-                if name in counters.EXACT:
-                    found = distributions.histograms(*how, CLASSIC_SCHEMA)
-                    return classic.bucket_series(found, part.le_matchers, self.reader.check_cells)
-                if name == "present_over_time":
-                    held = distributions.histograms(*how[:-1], 10_000, CLASSIC_SCHEMA)
-                    found = classic.bucket_series(held, part.le_matchers, self.reader.check_cells)
-                    return replace(found, values=np.ones_like(found.values))
-                return self._over_samples(part, leaf, args)
+            case "histogram", "bucket" if name in counters.EXACT:
+                return self._buckets(part).increases(*how[2:])
+            case "histogram", "bucket" if name == "present_over_time":
+                found = self._buckets(part).increases(keys, "increase", ends, window_ms, 10_000)
+                return replace(found, values=np.ones_like(found.values))
             case "histogram", "":
                 return self._distribution_window(part, keys, leaf, args)
-            case ("counter", _) | ("histogram", _) if name in counters.EXACT:
+            case ("counter", _) | ("histogram", "count" | "sum") if name in counters.EXACT:
                 return counters.increases(*how)
         return self._over_samples(part, leaf, args)
 
@@ -269,21 +267,23 @@ class Leaves:
         groupings: Sequence[Grouping],
         args: Sequence[Value],
     ) -> Vector:
-        if all(self._merges(part, child.function, grouping) for grouping in groupings):
+        if not self._merges(part, child.function):
+            found = self._window(part, _named(part, child.function), child, args)
+        else:
             keys = _groups(part.labels, groupings, self.naming, lb.dropping_name)
-            return self._window(part, keys, child, args)
-        return self._sums(self._window(part, _named(part, child.function), child, args), groupings, node)
+            found = self._window(part, keys, child, args)
+            if part.view != "bucket" or all(("le" in by.labels) is not by.without for by in groupings):
+                return found
+        return self._sums(found, groupings, node)
 
-    def _merges(self, part: Part, function: str, grouping: Grouping) -> bool:
+    def _merges(self, part: Part, function: str) -> bool:
         """Whether a function of the sum of a group is the sum of the function."""
         match part.kind, part.view:
             case "set", _:
                 return function in sets.UNIONS
             case "histogram", "":
                 return function in distributions.HISTOGRAMS
-            case "histogram", "bucket":  # the buckets of the merged histogram, while they stay apart by `le`
-                return function in counters.EXACT and ("le" in grouping.labels) is not grouping.without
-            case ("counter", _) | ("histogram", "count" | "sum"):
+            case ("counter", _) | ("histogram", "bucket" | "count" | "sum"):
                 return function in ("rate", "increase")
         return False
 

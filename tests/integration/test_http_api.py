@@ -231,7 +231,7 @@ async def test_limits(client: Client) -> None:
         ("query", {"query": "temp", **AT}, 3),
         ("query_range", {"query": "temp", **RANGE}, 3),
         ("series", {"match[]": "temp"}, 3),
-        ("labels", {}, 4),
+        ("labels", {}, 5),
         ("label/room/values", {}, 3),
     ):
         for limit, count in (("2", 2), ("0", whole), (str(whole), whole)):
@@ -245,7 +245,7 @@ async def test_exploring(client: Client) -> None:
     async def ask(path: str, *params: tuple[str, str]) -> Any:
         return (await client.ask(path, params)).data
 
-    assert await ask("labels") == ["__name__", "http_method", "room", "route"]
+    assert await ask("labels") == ["__name__", "http_method", "le", "room", "route"]
     assert await ask("labels", ("match[]", "temp"), ("match[]", "users")) == ["__name__", "room"]
     assert await ask("labels", ("start", "1"), ("end", "2")) == []
     assert await ask("labels", ("match[]", "latency_seconds_bucket")) == ["__name__", "le", "route"]
@@ -264,9 +264,12 @@ async def test_exploring(client: Client) -> None:
         {"__name__": "temp", "room": "hall"},
         {"__name__": "users"},
     ]
-    assert await ask("series", ("match[]", "latency_seconds_bucket")) == [
-        {"__name__": "latency_seconds_bucket", "le": "+Inf", "route": "a"}
+    assert await ask("series", ("match[]", 'latency_seconds_bucket{le=~"3|[+]Inf"}')) == [
+        {"__name__": "latency_seconds_bucket", "le": le, "route": "a"} for le in ("+Inf", "3.0")
     ]
+    ladder = await ask("label/le/values", ("match[]", "latency_seconds_bucket"))
+    assert {"1.0", "8.0", "+Inf"} <= set(ladder)
+    assert await ask("label/le/values") == ladder
     metadata = await ask("metadata")
     assert metadata["latency_seconds"] == [{"type": "histogram", "help": "", "unit": "seconds"}]
     assert {name: entries[0]["type"] for name, entries in metadata.items()} == {

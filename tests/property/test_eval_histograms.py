@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shim.catalog.ladders import Extent, ladder_of
 from shim.eval import cells
 from shim.eval.functions.histogram_quantile import bucket_quantile
-from shim.eval.histogram import arithmetic, classic, fraction, quantile, stats
+from shim.eval.histogram import arithmetic, fraction, quantile, stats
+from shim.eval.histogram.bounds import CLASSIC_SCHEMA
 from shim.eval.histogram.buckets import bucket_table
 from shim.eval.histogram.merging import combine
 from shim.eval.histogram.schema import reduced
@@ -118,15 +120,38 @@ def test_coarser_buckets_hold_the_same_observations(values: list[float], schema:
 @settings(max_examples=80, deadline=None)
 @given(many=st.lists(st.lists(OBSERVED, max_size=30), min_size=1, max_size=4))
 def test_classic_buckets_are_cumulative_counts(many: list[list[float]]) -> None:
-    upper, counts = classic.classic_buckets([histogram(values) for values in many])
+    """On the boundaries of the classic schema, from the stored buckets and from those of that schema."""
+    together = [v for values in many for v in values]
+    upper = np.array(ladder_of(extent(together)))
     assert upper[-1] == math.inf
     assert (np.diff(upper) > 0).all()
+    counts = [fraction.counts_at_most(upper, histogram(values)) for values in many]
     for values, of_one in zip(many, counts, strict=True):
         for le, count in zip(upper, of_one[:, 0], strict=True):
             assert count == sum(v <= le if le >= 0 else v < le for v in values)
-    bounds, (together,) = classic.classic_buckets([histogram([v for values in many for v in values])])
-    assert bounds.tolist() == upper.tolist()
-    assert together.tolist() == np.sum(counts, axis=0).tolist()
+        coarse = fraction.counts_at_most(upper, reduced(histogram(values), CLASSIC_SCHEMA), CLASSIC_SCHEMA)
+        assert coarse.tolist() == of_one.tolist()
+    merged = fraction.counts_at_most(upper, histogram(together))
+    assert merged.tolist() == np.sum(counts, axis=0).tolist()
+
+
+def extent(values: list[float]) -> Extent:
+    sides = [sorted(v for v in values if v > 0), sorted(-v for v in values if v < 0)]
+    positive, negative = ((side[0], side[-1]) if side else None for side in sides)
+    return Extent(positive, negative, 0.0 in values)
+
+
+@settings(max_examples=80, deadline=None)
+@given(values=st.lists(OBSERVED, min_size=1, max_size=30), bounds=st.lists(OBSERVED, max_size=8))
+def test_any_boundary_counts_as_histogram_fraction_does(values: list[float], bounds: list[float]) -> None:
+    upper, h = np.array([*sorted(bounds), math.inf]), histogram(values)
+    counts = fraction.counts_at_most(upper, h)[:, 0]
+    assert (np.diff(counts) >= -1e-9).all()
+    assert counts[-1] == len(values)
+    for le, count in zip(upper, counts, strict=True):
+        share = fraction.histogram_fraction(np.array([-math.inf]), np.array([le]), h)[0]
+        zeros = values.count(0.0) if le == 0 else 0  # which are at most 0, and not below it
+        assert count == pytest.approx(share * len(values) + zeros)
 
 
 @settings(max_examples=80, deadline=None)

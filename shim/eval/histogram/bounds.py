@@ -13,6 +13,8 @@ from shim.values import Floats, Ints, Spans
 
 SCHEMA: Final = 5
 """The schema everything is stored in."""
+CLASSIC_SCHEMA: Final = 2
+"""The schema of the boundaries that classic buckets have: 2^(i/4)."""
 
 
 def upper_bounds(indices: Ints, schema: int = SCHEMA) -> Floats:

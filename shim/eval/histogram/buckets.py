@@ -10,7 +10,7 @@ import numpy as np
 from shim.eval.histogram.bounds import SCHEMA, span_indices, upper_bounds
 from shim.eval.histogram.merging import trimmed
 from shim.eval.histogram.schema import reduced_spans
-from shim.values import Floats, Histogram, Ints
+from shim.values import Floats, Histogram, Ints, Spans
 
 OPEN_LEFT: Final = 0
 OPEN_RIGHT: Final = 1
@@ -37,6 +37,15 @@ def bucket_table(h: Histogram, schema: int = SCHEMA) -> BucketTable:
     """All buckets of the histogram in `schema` (<= 5), without the outer ones that are always empty."""
     positive = reduced_spans(trimmed(h.positive), schema)
     negative = reduced_spans(trimmed(h.negative), schema)
+    return _table(h, positive, negative, schema)
+
+
+def reduced_table(h: Histogram, schema: int) -> BucketTable:
+    """All buckets of a histogram that was read in `schema`."""
+    return _table(h, trimmed(h.positive), trimmed(h.negative), schema)
+
+
+def _table(h: Histogram, positive: Spans, negative: Spans, schema: int) -> BucketTable:
     up, down = span_indices(positive), span_indices(negative)[::-1]
     zero = np.zeros(1)
     return BucketTable(

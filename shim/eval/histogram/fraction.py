@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.histogram.buckets import BucketTable, bucket_table
+from shim.eval.histogram.bounds import SCHEMA
+from shim.eval.histogram.buckets import BucketTable, bucket_table, reduced_table
 from shim.values import Floats, Histogram
 
 
@@ -33,15 +34,33 @@ def _rank_at(value: Floats, table: BucketTable, h: Histogram) -> Floats:
     inside = np.minimum(at, len(table.upper) - 1)
     before = cumulative[np.arange(steps), inside]
     counts = table.counts[np.arange(steps), inside]
-    log_value = np.log2(np.abs(value))
-    log_lower = np.log2(np.abs(table.lower[inside]))
-    log_upper = np.log2(np.abs(table.upper[inside]))
+    rank = before + counts * _share(value, table.lower[inside], table.upper[inside])
+    return np.where(at >= len(table.upper), h.count, rank)
+
+
+def counts_at_most(bounds: Floats, h: Histogram, schema: int = SCHEMA) -> Floats:
+    """How many observations are at most each bound, shape (bounds, steps), by the rule of histogram_fraction.
+
+    `bounds` ascend. The histogram was read in buckets of `schema`.
+    """
+    table = reduced_table(h, schema)
+    cumulative = np.cumsum(table.counts, axis=1)
+    at = np.searchsorted(table.upper, bounds, side="left")
+    inside = np.minimum(at, len(table.upper) - 1)
+    counts = table.counts[:, inside]
+    with np.errstate(all="ignore"):
+        share = _share(bounds, table.lower[inside], table.upper[inside])
+    missing = counts * np.where(table.upper[inside] <= bounds, 0.0, 1 - share)  # zeros are at most 0
+    ranks = np.where(at < len(table.upper), cumulative[:, inside] - missing, h.count[:, None])
+    return np.ascontiguousarray(np.minimum(ranks, h.count[:, None]).T)
+
+
+def _share(value: Floats, lower: Floats, upper: Floats) -> Floats:
+    """Which share of a bucket lies below `value`, on a logarithmic scale; 0 to 1."""
+    log_value, log_lower, log_upper = (np.log2(np.abs(x)) for x in (value, lower, upper))
     share = np.where(
         value > 0,
         (log_value - log_lower) / (log_upper - log_lower),
         1 - (log_value - log_upper) / (log_lower - log_upper),
     )
-    rank = before + counts * share
-    rank = np.where(table.upper[inside] <= value, before + counts, rank)
-    rank = np.where(table.lower[inside] >= value, before, rank)
-    return np.where(at >= len(table.upper), h.count, rank)
+    return np.where(lower >= value, 0.0, np.where(upper <= value, 1.0, share))

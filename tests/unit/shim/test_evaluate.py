@@ -27,7 +27,7 @@ def test_no_node_begins_past_the_deadline(store: Store) -> None:
     plan = build(parse("1 + 2"), Context(Grid.instant(0), 300_000))
     with ThreadPoolExecutor(1) as pool:
         evaluator = Evaluator(
-            Leaves(reader, lambda *_: pytest.fail("reads"), Annotations()), Annotations(), pool
+            Leaves(reader, lambda *_: pytest.fail("reads"), lambda _: (), Annotations()), Annotations(), pool
         )
         assert isinstance(found := evaluator.run(plan), Scalar)
         assert found.values.tolist() == [3.0]
