@@ -172,6 +172,11 @@ class Mapper:
         why = _beyond(made, rule, self._limits)
         return Mapped(Result.ERROR, None, rule, why) if why else Mapped(Result.MAPPED, made, rule)
 
+    @property
+    def describes(self) -> bool:
+        """True if the file says anything of metrics beside their names."""
+        return bool(self._buckets) or any(rule.described != _NOTHING for rule in self.rules)
+
     def names(self) -> Iterator[tuple[str, Described]]:
         """The metrics that the file describes and names without a reference."""
         for rule in self.rules:

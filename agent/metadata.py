@@ -15,6 +15,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+PATH: Final = "/v1/metadata"
 #: Metrics of one message.
 MAX_METRICS: Final = 1_000
 MAX_NAME: Final = 4_096  # characters

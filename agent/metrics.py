@@ -19,6 +19,7 @@ from agent.relay import NotSent, Relayed
 from agent.spool import Spool
 
 if TYPE_CHECKING:
+    from agent.announce import Announcer
     from agent.mapping import Mapper  # not where there is none: it is memory
 
 
@@ -46,6 +47,11 @@ FAMILIES: Final = tuple(
         ("skipped_lines_total", "Events, service checks, and what a mapping drops.", "kind"),
         ("ignored_fields_total", "Fields and tags of good lines that were left out.", "reason"),
         ("mapped_heads_total", "Series spellings asked of agent.mapping, by what became of them.", "result"),
+        (
+            "metadata_total",
+            "Metrics whose help, unit or buckets were sent, by outcome.",
+            "outcome",
+        ),
         ("clamped_lines_total", "Lines whose |T was outside the window and was moved to its edge.", "edge"),
         ("packets_total", "Datagrams, or reads of a stream.", "listener"),
         ("received_bytes_total", "Bytes received.", "listener"),
@@ -126,6 +132,7 @@ class Sources(msgspec.Struct, kw_only=True):
     forwarder: Forwarder
     beats: Beats
     mapper: Mapper | None = None
+    announcer: Announcer | None = None
     last_flush_s: float = 0.0
 
     @property
@@ -170,6 +177,7 @@ def _lines(s: Sources) -> dict[str, Values]:
         "bad_lines_total": bad,
         "skipped_lines_total": {skip.value: stats.skipped[skip] for skip in Skip if skip is not Skip.EMPTY},
         "mapped_heads_total": s.mapper.counts() if s.mapper else {},
+        "metadata_total": s.announcer.counts() if s.announcer else {},
         "ignored_fields_total": {ignored.value: stats.ignored[ignored] for ignored in Ignored},
         "clamped_lines_total": {"old": stats.clamped_old, "future": stats.clamped_future},
     }

@@ -39,6 +39,7 @@ from agent.settings import AgentSettings
 from agent.spool import Parcel, Spool
 
 if TYPE_CHECKING:
+    from agent.announce import Announcer
     from agent.mapping import Mapper
 
 # The agent's own data has no reference cycles (agent/cells.py): looking for them among a million cells would
@@ -132,6 +133,19 @@ def _mapper(settings: AgentSettings, log: logs.Log) -> Mapper | None:
     return file.mapper(settings.lines)
 
 
+def _announcer(mapper: Mapper | None, settings: AgentSettings, log: logs.Log) -> Announcer | None:
+    """Who tells the indexer what the mapping file says of metrics; None if it says nothing."""
+    if mapper is None or not mapper.describes:
+        return None
+    from agent.announce import Announcer
+
+    announcer = Announcer(settings, log)
+    for name, described in mapper.names():
+        announcer.describe(name, described)
+    mapper.describe = announcer.describe
+    return announcer
+
+
 class Agent:
     """The parts of one running agent. `start`, then the loop runs, then `stop`."""
 
@@ -143,6 +157,7 @@ class Agent:
         self._framing = False  # a call of _make_frames is to come
         self._turns = 0  # of the loop since the last frame
         mapper = _mapper(settings, self._log)
+        self._announcer = _announcer(mapper, settings, self._log)
         self._core = open_core(settings, mapper, self._woken, self._log)
         self._spool = Spool(settings.forward.max_unsent_bytes)
         self._forwarder = Forwarder(settings.forward, self._spool, self._log)
@@ -165,6 +180,7 @@ class Agent:
             forwarder=self._forwarder,
             beats=self._beats,
             mapper=mapper,
+            announcer=self._announcer,
         )
         self._ops: OpsServer | None = None
         self._ready = False
@@ -178,6 +194,8 @@ class Agent:
             self._ops = OpsServer(self._settings.ops, lambda: exposition(self._sources), self._unready)
         self._forwarder.start()
         self._beats.start()
+        if self._announcer:
+            self._announcer.start()
         at = {**self._inputs.addresses, **({"ops": self._ops.address} if self._ops else {})}
         self.addresses = Addresses(**at)
         self._ready = True
@@ -273,6 +291,8 @@ class Agent:
             pass
         sent = self._forwarder.drain(self._settings.forward.drain_s)
         self._beats.stop()
+        if self._announcer:
+            self._announcer.stop()
         if not sent:
             self._log.warning(
                 "unsent_at_exit", frames=self._spool.unsent_frames, bytes=self._spool.unsent_bytes

@@ -17,6 +17,7 @@ class Metrics:
         self.messages = Counter(
             p + "messages", "JSON messages by what became of them", ["outcome"], registry=r
         )
+        self.metadata = Counter(p + "metadata", "Metrics whose metadata was written", registry=r)
         self.rows = Counter(p + "rows", "Rows written into ClickHouse (before rollups)", registry=r)
         self.received_bytes = Counter(p + "received_bytes", "Bytes of request bodies", registry=r)
         self.batches = Counter(p + "batches", "Batches written", registry=r)

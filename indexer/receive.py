@@ -18,13 +18,15 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agent import frame as wire
-from agent import heartbeat
+from agent import heartbeat, metadata
+from agent.metadata import MetadataMessage
 from indexer.columns import check
 from indexer.hearing import Hearing
 from indexer.identity import digest, frame_identity
 from indexer.messages import MessagesError, Parsed, parse
 from indexer.metrics import Metrics
 from indexer.settings import Settings
+from indexer.store import StoreError
 from indexer.unit import Unit
 from indexer.writer import Conflict, Refused, Unavailable, WriteError, Writer
 
@@ -50,6 +52,7 @@ class Receiver:
         ready: Callable[[], Awaitable[bool]],
         refresh: Callable[[], None],
         hearing: Hearing,
+        describe: Callable[[MetadataMessage], Awaitable[int]],
         scoped_from_ms: int = 0,
     ) -> None:
         self._writer = writer
@@ -58,6 +61,7 @@ class Receiver:
         self._ready = ready
         self._refresh = refresh
         self._hearing = hearing
+        self._describe = describe
         self._scoped_from_ms = scoped_from_ms
 
     def app(self) -> web.Application:
@@ -65,6 +69,7 @@ class Receiver:
         app.router.add_post("/v1/frames", self._frames)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post(heartbeat.PATH, self._heartbeat)
+        app.router.add_post(metadata.PATH, self._metadata)
         app.router.add_get("/status", self._status)
         app.router.add_get("/metrics", self._show_metrics)
         app.router.add_get("/healthz", self._healthz)
@@ -129,6 +134,20 @@ class Receiver:
             return _error(429, "too many agents: indexer.bounds.agents", {"Retry-After": "10"})
         self._metrics.heartbeats.labels(outcome="taken").inc()
         return _json({})
+
+    async def _metadata(self, request: web.Request) -> web.Response:
+        try:
+            message = metadata.decode(await self._body(request))
+        except metadata.MetadataError as e:
+            self._metrics.refused.labels(reason="bad_metadata").inc()
+            return _error(400, str(e))
+        try:
+            metrics = await self._describe(message)
+        except StoreError as e:
+            self._metrics.store_errors.labels(retryable=str(e.retryable).lower()).inc()
+            raise Unavailable("the store could not take metadata", retry_after_s=5) from e
+        self._metrics.metadata.inc(metrics)
+        return _json({"metrics": metrics})
 
     async def _status(self, _: web.Request) -> web.Response:
         return _json({"agents": self._hearing.listing()})

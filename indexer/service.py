@@ -21,11 +21,13 @@ from typing import TypeVar
 from aiohttp import web
 
 from agent.addresses import unusable
+from agent.metadata import MetadataMessage
 from indexer.agents import Agents
 from indexer.hearing import Hearing
 from indexer.heartbeats import HeartbeatWriter
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
+from indexer.metadata import MetadataWriter
 from indexer.metrics import Metrics
 from indexer.receive import Receiver
 from indexer.schema import SCOPED_IDENTITIES, applied_ms, migrate
@@ -129,6 +131,7 @@ class IndexerService:
             ready=self._answers,
             refresh=self._refresh_gauges,
             hearing=Hearing(self.agents, self._heartbeats),
+            describe=partial(self._describe, MetadataWriter(store, _now_ms)),
             scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
         )
         self._runner = web.AppRunner(receiver.app(), access_log=None, handle_signals=False)
@@ -226,8 +229,15 @@ class IndexerService:
             return False
         return True
 
+    async def _describe(self, writer: MetadataWriter, message: MetadataMessage) -> int:
+        return await self._in_thread(partial(writer.write, message))
+
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _journal_path(settings: Settings) -> Path:

@@ -265,10 +265,13 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
     return series, strings, keys, values
 
 
+METADATA: Final = "metric_metadata"
+
+
 def metadata_table(retention: Retention) -> Table:
     """What a mapping file says about metrics. One row for each name; the row that came last wins."""
     return Table(
-        name="metric_metadata",
+        name=METADATA,
         columns=(
             Column("org_id", "UInt32", "LZ4"),
             Column("project_id", "UInt32", "LZ4"),

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from shim.catalog.catalog import Catalog
+from shim.catalog.metadata import Described
 from shim.catalog.names import LE, PROJECT, Key, Names, Target, make_key, reserved_labels
 from shim.catalog.picked import Picked, label_sets
 from shim.catalog.types import Days, Kind
@@ -24,13 +25,14 @@ from shim.tenancy import Tenant
 
 MatcherSets = Sequence[Sequence[Matcher]]
 
-#: Types as Prometheus' metadata knows them, and what a set is to it.
+#: Types as Prometheus' metadata knows them, and the help of a metric that no mapping file describes.
 _METADATA: Final[dict[Kind, tuple[str, str]]] = {
-    "counter": ("counter", ""),
-    "gauge": ("gauge", ""),
-    "histogram": ("histogram", ""),
-    "set": ("gauge", "Number of distinct members (a StatsD set)."),
+    "counter": ("counter", "StatsD counter {}"),
+    "gauge": ("gauge", "StatsD gauge {}"),
+    "histogram": ("histogram", "StatsD distribution {}"),
+    "set": ("gauge", "StatsD set {}: number of distinct members"),
 }
+_NOTHING: Final = Described()
 #: Units that names end in, by the conventions of OpenMetrics and Prometheus.
 _UNITS: Final = frozenset(
     {
@@ -120,16 +122,23 @@ class Explorer:
     def metadata(
         self, tenant: Tenant, metric: str | None, start_ms: int, end_ms: int
     ) -> dict[str, list[dict[str, str]]]:
-        """Type, help and unit by shown name; of one metric when it is given (in either form)."""
+        """Type, help and unit by shown name; of one metric when it is given (in either form).
+
+        Help and unit are what a mapping file says. Without it the help names the type and the name as it was
+        sent, and the unit is that of the name.
+        """
+        said = self._catalog.metadata.all(tenant)
         names: Names = self._catalog.names(tenant, Days.of(start_ms, end_ms))
         out: dict[str, list[dict[str, str]]] = {}
         for one in names.metrics:
             if metric is not None and metric not in one.forms:
                 continue
             shown = one.shown(self._settings.names)
+            described = said.get(one.name, _NOTHING)
             for kind in sorted(one.kinds):
-                type_, help_ = _METADATA[kind]
-                entry = {"type": type_, "help": help_, "unit": unit_of(shown)}
+                type_, template = _METADATA[kind]
+                help_ = described.help or template.format(one.name)
+                entry = {"type": type_, "help": help_, "unit": described.unit or unit_of(shown)}
                 if entry not in out.setdefault(shown, []):
                     out[shown].append(entry)
         return out

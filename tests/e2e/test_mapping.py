@@ -25,7 +25,10 @@ mappings:
 - match: shop.*.latency
   match_metric_type: observer
   name: mapped_latency_seconds
-  scale: 0.001
+  timer_unit: s
+  help: Time to answer a request.
+  unit: s
+  buckets: [0.05, 0.25, 0.5]
   labels: {region: $1}
 - match: level.*
   name: mapped_level
@@ -45,6 +48,7 @@ LINES = (
     f"shop.eu.cart.hits:2|c|@0.5|#app:web|T{T + 5}",
     f"shop.us.cart.hits:1|c|#page:other|T{T + 5}",  # the label wins
     f"shop.eu.latency:320:80|ms|T{T + 5}",
+    f"shop.eu.latency:7|h|T{T + 5}",  # has no unit
     f"shop.eu.latency:7|c|T{T + 5}",  # no observer
     f"level.a:5|c|T{T + 5}",
     f"visitors.eu:u1|s|T{T + 5}",
@@ -75,7 +79,7 @@ def test_what_is_foretold_is_what_is_there(start: Starter, tmp_path: Path) -> No
     assert foretold.returncode == 1, foretold.stderr  # two lines are bad
     lines = json.loads(foretold.stdout)["lines"]
     outcomes = [line["outcome"] for line in lines]
-    assert (len(lines), outcomes.count("taken"), outcomes.count("skipped")) == (len(LINES) + 2, 15, 1)
+    assert (len(lines), outcomes.count("taken"), outcomes.count("skipped")) == (len(LINES) + 2, 16, 1)
 
     product = start.up(environ=settings)
     product.send(LINES)
@@ -83,6 +87,19 @@ def test_what_is_foretold_is_what_is_there(start: Starter, tmp_path: Path) -> No
     assert sum(map(len, answers.values())) == 11
     for query, answer in answers.items():
         wait_for(partial(answers_so, product, query, answer), query, VISIBLE_S)
+    wait_for(partial(described_so, product, METADATA), "metadata", VISIBLE_S)
+
+
+#: What the file says, and what is said without it.
+METADATA = {
+    "mapped_latency_seconds": {"type": "histogram", "help": "Time to answer a request.", "unit": "s"},
+    "mapped_hits": {"type": "counter", "help": "StatsD counter mapped_hits", "unit": ""},
+}
+
+
+def described_so(product: Up, answer: dict[str, dict[str, str]]) -> bool:
+    found = product.api.data("metadata")
+    return {name: found[name] for name in answer} == {name: [one] for name, one in answer.items()}
 
 
 def answers_so(product: Up, query: str, answer: dict[Labels, float]) -> bool:

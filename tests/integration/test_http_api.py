@@ -271,7 +271,10 @@ async def test_exploring(client: Client) -> None:
     assert {"1.0", "8.0", "+Inf"} <= set(ladder)
     assert await ask("label/le/values") == ladder
     metadata = await ask("metadata")
-    assert metadata["latency_seconds"] == [{"type": "histogram", "help": "", "unit": "seconds"}]
+    assert metadata["latency_seconds"] == [
+        {"type": "histogram", "help": "StatsD distribution latency_seconds", "unit": "seconds"}
+    ]
+    assert metadata["http_requests"][0]["help"] == "StatsD counter http.requests"
     assert {name: entries[0]["type"] for name, entries in metadata.items()} == {
         "http_requests": "counter",
         "latency_seconds": "histogram",

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import aiohttp
+import msgspec
 import numpy as np
 import pytest
 
+from agent import frame as frames
+from agent.metadata import Described as AgentDescribed
+from agent.metadata import encode
 from indexer.native import Ragged
 from indexer.schema import Retention, migrate
+from indexer.service import IndexerService
+from indexer.settings import Journal, Settings
 from indexer.store import Store, open_store
-from shim.catalog import Catalog
+from shim.catalog import Catalog, Explorer
 from shim.catalog.metadata import MAX_AGE_S, Described, Metadata
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
+from tests.support.frames import counter_frame
 
 T = Tenant(1, 1)
 
@@ -76,3 +86,67 @@ def test_a_store_of_the_first_version_gets_the_table(opened: Store) -> None:
     (ttl,) = opened.rows("SELECT engine_full FROM system.tables WHERE database = currentDatabase()"
                          " AND name = 'metric_metadata'")  # fmt: skip
     assert "toIntervalDay(30)" in ttl[0]
+
+
+async def post(url: str, body: bytes, token: str = "") -> tuple[int, str, str]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as answer:
+        return answer.status, await answer.text(), answer.headers.get("Retry-After", "")
+
+
+@pytest.mark.parametrize("dsn", ["chdb_dsn", "http_dsn"])
+async def test_from_a_request_to_the_explorer(
+    dsn: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Any number of times, with a token, and for the tenant of the request alone."""
+    where = request.getfixturevalue(dsn)
+    settings = Settings(
+        dsn=where, listen="127.0.0.1:0", tokens=["t"], journal=Journal(path=str(tmp_path / "journal.sqlite"))
+    )
+    service = IndexerService(settings)
+    await service.start()
+    try:
+        url = f"http://{service.address}/v1/metadata"
+        said = {"hits": AgentDescribed("Of hits.", "seconds", (0.1, 0.5)), "x": AgentDescribed("Of x.")}
+        for _ in range(2):
+            assert await post(url, encode(1, 1, said), "t") == (200, '{"metrics":2}', "")
+        assert (await post(url, encode(1, 1, said)))[0] == 401
+        assert (await post(url, b"{}", "t"))[0] == 400
+        assert service.metrics.registry.get_sample_value("meterhouse_indexer_metadata_total") == 4
+        frame = counter_frame({"a": 1.0}, int(time.time()) // 10 * 10)
+        for org_id in (1, 2):
+            theirs = msgspec.structs.replace(frame, org_id=org_id, sequence=org_id)
+            body = frames.encode(theirs)
+            assert (await post(f"http://{service.address}/v1/frames", body, "t"))[0] == 200
+    finally:
+        await service.stop()
+    store = open_store(where, pool=1)
+    explorer = Explorer(Catalog(store, ShimSettings()), ShimSettings())
+    window = (0, 2**42)
+    assert explorer.metadata(T, None, *window) == {
+        "hits": [{"type": "counter", "help": "Of hits.", "unit": "seconds"}]
+    }
+    assert explorer.metadata(Tenant(2, 1), None, *window) == {
+        "hits": [{"type": "counter", "help": "StatsD counter hits", "unit": ""}]
+    }
+    assert Catalog(store, ShimSettings()).buckets_of(T, "hits") == (0.1, 0.5)
+    store.close()
+
+
+async def test_a_store_that_is_away_is_asked_later(chdb_dsn: str, tmp_path: Path) -> None:
+    settings = Settings(
+        dsn=chdb_dsn, listen="127.0.0.1:0", journal=Journal(path=str(tmp_path / "journal.sqlite"))
+    )
+    service = IndexerService(settings)
+    await service.start()
+    try:
+        store = open_store(chdb_dsn, pool=1)
+        store.command("DROP TABLE metric_metadata SYNC")
+        store.close()
+        status, text, retry_after = await post(
+            f"http://{service.address}/v1/metadata", encode(1, 1, {"x": AgentDescribed("Of x.")})
+        )
+        assert (status, retry_after) == (503, "5")
+        assert "could not take metadata" in text
+    finally:
+        await service.stop()

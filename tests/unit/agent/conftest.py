@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from agent import heartbeat
+from agent import heartbeat, metadata
 from agent.frame import Frame, decode
 from agent.heartbeat import Heartbeat
 
@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], object], what: str = "") -> None:
 class FakeIndexer:
     """Answers POST /v1/frames by `script`: a status, (status, headers), "hang" or "drop"; then 200.
 
-    Heartbeats are answered by `beat_answer`.
+    Heartbeats are answered by `beat_answer`, metadata by `metadata_script`.
 
     A stand-in for a server's faults, which the real one cannot be made to have.
     """
@@ -41,6 +41,8 @@ class FakeIndexer:
         self.always: Answer | None = None
         self.heartbeats: list[Heartbeat] = []
         self.beat_answer = 200
+        self.metadata: list[metadata.MetadataMessage] = []  # of all tries
+        self.metadata_script: list[Answer] = []
         self.bodies: list[bytes] = []  # of all tries
         self.accepted: list[bytes] = []
         self.headers: list[dict[str, str]] = []
@@ -84,6 +86,9 @@ class FakeIndexer:
         return answer
 
     def answer_path(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        if path == metadata.PATH:
+            self.metadata.append(metadata.decode(body))
+            return self.metadata_script.pop(0) if self.metadata_script else 200
         if path != heartbeat.PATH:
             return self.answer(body, headers)
         self.heartbeats.append(heartbeat.decode(body))

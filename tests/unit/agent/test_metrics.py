@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.addresses import AddressError, bind, split
+from agent.announce import Announcer
 from agent.beats import Beats
 from agent.core import Received
 from agent.forwarder import Forwarder
@@ -16,6 +17,7 @@ from agent.frame import Sender
 from agent.line import Head, Kind, Limits, Reason
 from agent.logs import Log
 from agent.mapping_file import parse
+from agent.metadata import Described
 from agent.metrics import FAMILIES, Sources, exposition
 from agent.ops import MOST_CONNECTIONS, OpsServer
 from agent.python_core import PythonCore
@@ -86,6 +88,8 @@ def test_every_family_has_its_numbers() -> None:
     s = sources(inputs)
     s.mapper = parse("mappings: [{match: x, name: y}]").mapper(Limits())
     s.mapper(Head(Kind.COUNTER, "x", ()))
+    s.announcer = Announcer(AgentSettings(), Log())
+    s.announcer.describe("x" * 5_000, Described("too long a name"))
     s.core.add(b"x:1|c\nx:nan|c\n_sc|a|0\nx:1|c|y\nx:1|c|T1\nx:1|c|T9999999999", T)
     for i in range(4):
         s.spool.put(Parcel(f"{i}", b"x" * 10, rows=3))
@@ -109,6 +113,8 @@ def test_every_family_has_its_numbers() -> None:
         "clamped_lines_total{edge=future}": 1,
         "mapped_heads_total{result=mapped}": 1,
         "mapped_heads_total{result=dropped}": 0,
+        "metadata_total{outcome=sent}": 0,
+        "metadata_total{outcome=dropped}": 1,
         "packets_total{listener=udp}": 5,
         "received_bytes_total{listener=udp}": 500,
         "kernel_dropped_packets_total{listener=udp}": 7,

@@ -19,6 +19,7 @@ import pytest
 from agent import service
 from agent.addresses import AddressError, bind
 from agent.loop import Loop
+from agent.metadata import MetadataMessage, MetricMetadata
 from agent.service import Addresses
 from agent.settings import AgentSettings
 from tests.unit.agent.conftest import DEADLINE_S, FakeIndexer, get, wait_until
@@ -178,7 +179,7 @@ def test_a_mapping_is_applied(start: Callable[..., Process], indexer: FakeIndexe
     mapping = tmp_path / "mapping.yml"
     mapping.write_text("""defaults: {ttl: 1m}
 mappings:
-- {match: shop.*.hits, name: hits, labels: {shop: $1}, scale: 10}
+- {match: shop.*.hits, name: hits, labels: {shop: $1}, scale: 10, help: Hits of shops., unit: hits}
 - {match: noise.*, action: drop}
 """)
     agent = start(mapping=str(mapping), tags={"pod": "web-1"})
@@ -189,6 +190,8 @@ mappings:
     assert agent.metric('mapped_heads_total{result="mapped"}') == 2
     assert agent.metric('mapped_heads_total{result="dropped"}') == 1
     assert agent.metric('mapped_heads_total{result="unmapped"}') == 1
+    wait_until(lambda: agent.metric('metadata_total{outcome="sent"}') == 1)
+    assert indexer.metadata == [MetadataMessage(1, 1, (MetricMetadata("hits", "Hits of shops.", "hits"),))]
     code, _, err = agent.stop()
     assert code == 0, err
     assert "ttl has no effect" in err

@@ -1,0 +1,112 @@
+"""Metadata on its way to an indexer that answers in every way."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from agent import announce
+from agent.announce import Announcer, Told
+from agent.logs import Log
+from agent.metadata import Described
+from agent.settings import AgentSettings, Forward
+from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
+
+Make = Callable[..., Announcer]
+
+
+@pytest.fixture
+def make(indexer: FakeIndexer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes announcers that wait little, and stops them."""
+    monkeypatch.setattr(announce, "_LINGER_S", 0.01)
+    monkeypatch.setattr(announce, "_BACKOFF_S", 0.01)
+    made: list[Announcer] = []
+
+    def make(again_s: float = 3_600) -> Announcer:
+        settings = AgentSettings(org_id=7, project_id=9, forward=Forward(url=indexer.url, token="t"))
+        made.append(Announcer(settings, Log(), random.Random(1), again_s=again_s))
+        return made[-1]
+
+    yield make
+    for announcer in made:
+        announcer.stop()
+
+
+def said(indexer: FakeIndexer) -> list[dict[str, str]]:
+    """Names and helps, by request."""
+    return [{metric.name: metric.help for metric in message.metrics} for message in indexer.metadata]
+
+
+def test_names_that_come_together_are_told_together_and_once(indexer: FakeIndexer, make: Make) -> None:
+    announcer = make()
+    announcer.describe("a", Described("of a"))
+    announcer.describe("b", Described("of b", "", (1.0,)))
+    announcer.start()
+    wait_until(lambda: announcer.told[Told.SENT] == 2)
+    announcer.describe("a", Described("of a"))
+    announcer.describe("c", Described("of c"))
+    wait_until(lambda: announcer.told[Told.SENT] == 3)
+    assert said(indexer) == [{"a": "of a", "b": "of b"}, {"c": "of c"}]
+    assert (indexer.metadata[0].org_id, indexer.metadata[0].project_id) == (7, 9)
+
+
+def test_what_comes_first_holds_and_what_is_new_is_told(indexer: FakeIndexer, make: Make) -> None:
+    announcer = make()
+    announcer.start()
+    announcer.describe("a", Described("", "seconds"))
+    wait_until(lambda: announcer.told[Told.SENT] == 1)
+    announcer.describe("a", Described("late", "ms"))
+    wait_until(lambda: announcer.told[Told.SENT] == 2)
+    (metric,) = indexer.metadata[1].metrics
+    assert (metric.help, metric.unit) == ("late", "seconds")
+
+
+@pytest.mark.parametrize("answer", [503, (429, {"Retry-After": "0"}), 500, "drop"])
+def test_it_tries_again(indexer: FakeIndexer, make: Make, answer: Answer) -> None:
+    indexer.metadata_script = [answer] * 3
+    announcer = make()
+    announcer.describe("a", Described("of a"))
+    announcer.start()
+    wait_until(lambda: announcer.told[Told.SENT] == 1)
+    assert said(indexer)[-1] == {"a": "of a"}
+    assert announcer.told[Told.RETRIED] == 3
+
+
+@pytest.mark.parametrize("answer", [400, 413, 404])
+def test_what_is_refused_is_not_told_until_all_is_told_again(
+    indexer: FakeIndexer, make: Make, answer: Answer
+) -> None:
+    indexer.metadata_script = [answer]
+    announcer = make(again_s=0.2)
+    announcer.describe("a", Described("of a"))
+    announcer.start()
+    wait_until(lambda: announcer.told[Told.SENT] == 2)
+    assert said(indexer)[:3] == [{"a": "of a"}] * 3
+    assert announcer.told[Told.REFUSED] == 1
+
+
+def test_what_waits_at_the_end_is_tried_once_more(indexer: FakeIndexer, make: Make) -> None:
+    announcer = make()
+    announcer.describe("a", Described("of a"))
+    announcer.stop()  # before it was started: no thread had its turn
+    assert said(indexer) == [{"a": "of a"}]
+    indexer.metadata_script = [503]
+    late = make()
+    late.describe("b", Described("of b"))
+    late.stop()
+    assert said(indexer)[1:] == [{"b": "of b"}]
+    assert late.counts() == {"sent": 0, "retried": 1, "refused": 0, "dropped": 0}
+
+
+def test_bounds(indexer: FakeIndexer, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announce, "MAX_NAMES", 3)
+    monkeypatch.setattr(announce, "_BATCH", 2)
+    announcer = make()
+    for name in ("x" * 4_097, "a", "b", "c", "d"):
+        announcer.describe(name, Described("help"))
+    announcer.start()
+    wait_until(lambda: announcer.told[Told.SENT] == 3)
+    assert [list(names) for names in said(indexer)] == [["a", "b"], ["c"]]
+    assert announcer.told[Told.DROPPED] == 2

@@ -1,0 +1,89 @@
+"""The metadata message: what it says, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.metadata import (
+    MAX_BUCKETS,
+    MAX_METRICS,
+    Described,
+    MetadataError,
+    MetadataMessage,
+    MetricMetadata,
+    decode,
+    encode,
+    in_seconds,
+)
+
+BOUNDS = st.lists(st.floats(-1e300, 1e300), unique_by=lambda b: b + 0.0, max_size=20).map(sorted).map(tuple)
+SAID = st.builds(Described, st.text(max_size=20), st.text(max_size=20), BOUNDS)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=20), SAID, max_size=5))
+def test_what_is_encoded_is_decoded(metrics: dict[str, Described]) -> None:
+    rows = tuple(MetricMetadata(name, one.help, one.unit, one.buckets) for name, one in metrics.items())
+    assert decode(encode(7, 9, metrics)) == MetadataMessage(7, 9, rows)
+
+
+def test_what_a_message_looks_like() -> None:
+    body = encode(1, 2, {"x": Described("Of x.", "", (0.1, 1.0)), "y": Described()})
+    assert json.loads(body) == {
+        "org_id": 1,
+        "project_id": 2,
+        "metrics": [{"name": "x", "help": "Of x.", "buckets": [0.1, 1.0]}, {"name": "y"}],
+    }
+
+
+def body(*metrics: object, **changes: object) -> bytes:
+    return json.dumps({"org_id": 1, "project_id": 1, "metrics": metrics, **changes}).encode()
+
+
+BAD = {
+    b"": "truncated",
+    b"\xff": "malformed",
+    b"[]": "Expected `object`",
+    b"{}": "missing required field `org_id`",
+    body(org_id=0): "`int` >= 1 - at `$.org_id`",
+    body(project_id=2**32): "`int` <= 4294967295 - at `$.project_id`",
+    body({}): "missing required field `name` - at `$.metrics[0]`",
+    body({"name": ""}): "length >= 1 - at `$.metrics[0].name`",
+    body({"name": "x" * 4097}): "length <= 4096",
+    body({"name": "x", "help": "h" * 1001}): "length <= 1000 - at `$.metrics[0].help`",
+    body({"name": "x", "unit": "u" * 65}): "length <= 64",
+    body({"name": "x", "type": "counter"}): "unknown field `type`",
+    body({"name": "x", "buckets": [1.0] * (MAX_BUCKETS + 1)}): f"length <= {MAX_BUCKETS}",
+    body({"name": "x"}, {"name": "y", "buckets": [2, 1]}): "do not ascend - at `$.metrics[1].buckets`",
+    body({"name": "x", "buckets": [1, 1]}): "boundaries do not ascend",
+    body({"name": "x", "buckets": [1e301]}): "a boundary is not finite",
+    body(*[{"name": "x"}] * (MAX_METRICS + 1)): f"length <= {MAX_METRICS}",
+}
+
+
+@pytest.mark.parametrize("data", BAD)
+def test_what_is_refused(data: bytes) -> None:
+    with pytest.raises(MetadataError) as error:
+        decode(data)
+    assert BAD[data] in str(error.value)
+
+
+@given(st.binary(max_size=40))
+def test_decoding_raises_nothing_else(data: bytes) -> None:
+    try:
+        decode(data)
+    except MetadataError:
+        return
+
+
+def test_filling() -> None:
+    assert Described("a", "", (1.0,)).filled(Described("b", "u", (2.0,))) == Described("a", "u", (1.0,))
+
+
+def test_names_in_seconds() -> None:
+    names = ["x_seconds", "x.seconds", "seconds", "x-seconds"]
+    assert all(map(in_seconds, names))
+    assert not any(map(in_seconds, ["milliseconds", "x_seconds_total", "x_second", "seconds_x", ""]))
