@@ -52,8 +52,13 @@ def number_of(text: str) -> float | None:
 
 def with_le(labels: Labels, le: str) -> Labels:
     """The labels of a histogram as those of one of its buckets."""
-    place = bisect(labels, (LE, ""))
-    return (*labels[:place], (LE, le), *labels[place:])
+    return with_label(labels, LE, le)
+
+
+def with_label(labels: Labels, name: str, text: str) -> Labels:
+    """The labels with one that they do not have yet."""
+    place = bisect(labels, (name, ""))
+    return (*labels[:place], (name, text), *labels[place:])
 
 
 def named(matchers: Iterable[Matcher]) -> tuple[float, ...] | None:
@@ -72,6 +77,12 @@ def named(matchers: Iterable[Matcher]) -> tuple[float, ...] | None:
             continue
         found = (found or set()) | names
     return None if found is None else accepted(sorted(found), matchers)
+
+
+def quantiles(matchers: Iterable[Matcher]) -> tuple[float, ...]:
+    """The quantiles, from 0 to 1, that matchers on `quantile` name."""
+    found = named(m for m in matchers if m.name == QUANTILE)
+    return tuple(q for q in found or () if 0 <= q <= 1)
 
 
 def accepted(values: Sequence[float], matchers: Sequence[Matcher]) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ from indexer.strings.store import ClickHouseIdStore
 from shim.catalog.ladders import Ladders
 from shim.catalog.memory import Memory
 from shim.catalog.metadata import Metadata
-from shim.catalog.names import KINDS, Metric, Names, Target, exact_values, is_id
+from shim.catalog.names import KINDS, MADE_LABELS, Metric, Names, Target, exact_values, is_id, with_quantiles
 from shim.catalog.picked import Picked, pick, selection
 from shim.catalog.rosters import Rosters
 from shim.catalog.scope import of_metrics
@@ -160,7 +160,9 @@ class Catalog:
         on_name = [m for m in matchers if m.name == NAME]
         tables = self.tables.tagged(tag)
         targets = self._index(tables, tenant, days, lambda names: not names.find(on_name)).find(on_name)
-        needed = self._needed(tenant, matchers)
+        targets = with_quantiles(targets, matchers)
+        made = {MADE_LABELS.get(target.view) for target in targets}
+        needed = self._needed(tenant, [m for m in matchers if m.name not in made])
         if not targets or not all(needed):  # a name or a value that was never sent
             return []
         wide = replace(self._wide(tenant, days, matchers, targets, needed), kept=kept)

@@ -13,13 +13,13 @@ import numpy as np
 
 from shim.catalog.catalog import Catalog
 from shim.catalog.metadata import Described
-from shim.catalog.names import LE, PROJECT, Key, Names, Target, make_key, reserved_labels
+from shim.catalog.names import MADE_LABELS, PROJECT, Key, Names, Target, make_key, reserved_labels
 from shim.catalog.picked import Picked, label_sets
 from shim.catalog.types import Days, Kind
 from shim.catalog.wide import Wide
 from shim.labels import NAME, Labels
 from shim.matching import Matcher
-from shim.numeric_labels import named, number_text, with_le
+from shim.numeric_labels import LE, named, number_text, quantiles, with_label
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
 
@@ -106,14 +106,13 @@ class Explorer:
         found: set[Labels] = set()
         for matchers in sets:
             some = self._some(tenant, matchers, days, limit)
-            boundaries = self._boundaries(tenant, [picked.target for picked in some], matchers)
+            made = self._made(tenant, [picked.target for picked in some], matchers)
             for picked in some:
                 wanted = replace(picked, rows=picked.rows[: limit + 1]) if limit else picked
                 labels = label_sets(wanted, tenant, self._settings)
-                if picked.target.view == "bucket":
-                    labels = [
-                        with_le(one, le) for one in labels for le in boundaries[self._shown(picked.target)]
-                    ]
+                if (label := MADE_LABELS.get(picked.target.view)) is not None:
+                    texts = made[self._shown(picked.target)]
+                    labels = [with_label(one, label, text) for one in labels for text in texts]
                 found.update(labels)
                 if limit and len(found) > limit:
                     return sorted(found)[: limit + 1]
@@ -184,24 +183,23 @@ class Explorer:
         for view in {target.view for target in found.targets}:
             reserved = reserved_labels(org_wide=tenant.project_id is None, view=view)
             names.update(make_key(texts[i], self._settings.names, reserved=reserved).shown for i in ids)
-            names |= {LE} if view == "bucket" else set()
+            names |= {MADE_LABELS[view]} if view in MADE_LABELS else set()
         return names
 
     def _values(self, tenant: Tenant, label: str, matchers: Sequence[Matcher], days: Days) -> set[str]:
         """The values of a label of what the matchers select."""
         found = self._find(tenant, matchers, days)
         if not isinstance(found, Wide):
-            boundaries = self._boundaries(tenant, [p.target for p in found], matchers) if label == LE else {}
-            return {value for picked in found for value in self._values_of(picked, label, tenant, boundaries)}
+            asked = [p.target for p in found if MADE_LABELS.get(p.target.view) == label]
+            made = self._made(tenant, asked, matchers)
+            return {value for picked in found for value in self._values_of(picked, label, tenant, made)}
         tables = self._catalog.tables
         if label == NAME:
             return {self._shown(target) for target in found.targets if found.size(target)}
         if label == PROJECT and tenant.project_id is None:
             return set(map(str, tables.projects_of(found.scope)))
-        values = set[str]()
-        if label == LE:
-            some = [target for target in found.targets if found.size(target)]
-            values.update(*self._boundaries(tenant, some, matchers).values())
+        some = [t for t in found.targets if found.size(t) and MADE_LABELS.get(t.view) == label]
+        values = set[str]().union(*self._made(tenant, some, matchers).values())
         metric_ids = list(dict.fromkeys(target.metric.id for target in found.targets))
         keys = self._catalog.sieve(tables, found).keys(metric_ids, found.targets).get(label, [])
         if keys:
@@ -215,10 +213,10 @@ class Explorer:
         reserved = reserved_labels(org_wide=tenant.project_id is None, view="")
         return {i: make_key(texts[i], self._settings.names, reserved=reserved) for i in ids}
 
-    def _boundaries(
+    def _made(
         self, tenant: Tenant, targets: Sequence[Target], matchers: Sequence[Matcher]
     ) -> Mapping[str, Sequence[str]]:
-        """By shown name, the values of `le` that a query of `x_bucket` with these matchers shows."""
+        """By shown name, the values of `le` or `quantile` that a query with these matchers shows."""
         on_le = [m for m in matchers if m.name == LE]
         ids: dict[str, dict[int, None]] = {}
         for target in targets:
@@ -227,7 +225,8 @@ class Explorer:
         ladders = self._catalog.ladders
         if named(on_le) is None:
             ladders.prefetch(tenant, [i for of_name in ids.values() for i in of_name])
-        return {
+        asked = list(map(number_text, quantiles(matchers)))
+        return {self._shown(target): asked for target in targets if target.view == "quantile"} | {
             name: list(map(number_text, ladders.bounds(tenant, tuple(of_name), on_le)))
             for name, of_name in ids.items()
         }
@@ -243,14 +242,14 @@ class Explorer:
         return target.metric.shown(self._settings.names, target.view)
 
     def _values_of(
-        self, picked: Picked, label: str, tenant: Tenant, boundaries: Mapping[str, Sequence[str]]
+        self, picked: Picked, label: str, tenant: Tenant, made: Mapping[str, Sequence[str]]
     ) -> set[str]:
         if label == NAME:
             return {self._shown(picked.target)}
         if label == PROJECT and tenant.project_id is None:
             return {str(p) for p in np.unique(picked.roster.project_ids[picked.rows]).tolist()}
-        if label == LE and picked.target.view == "bucket":
-            return set(boundaries[self._shown(picked.target)])
+        if label == MADE_LABELS.get(picked.target.view):
+            return set(made[self._shown(picked.target)])
         values: set[str] = set()
         for stored, key in picked.keys.items():
             if key.answers_to(label):
@@ -273,8 +272,8 @@ def _names_of(picked: Sequence[Picked], *, org_wide: bool) -> set[str]:
     if picked and org_wide:
         names.add(PROJECT)
     for one in picked:
-        if one.target.view == "bucket":
-            names.add(LE)
+        if one.target.view in MADE_LABELS:
+            names.add(MADE_LABELS[one.target.view])
         for stored, column in one.roster.columns.items():
             codes = column.codes[one.rows]
             if any(column.texts[code] for code in np.unique(codes).tolist()):

@@ -19,12 +19,14 @@ from shim.catalog.types import Kind, View
 from shim.forms import Style, label_form, label_forms, metric_form, metric_forms
 from shim.labels import NAME, TYPE
 from shim.matching import Matcher
+from shim.numeric_labels import LE, QUANTILE, quantiles
 
 #: By the number the series table has for them.
 KINDS: Final[Mapping[int, Kind]] = {1: "counter", 2: "gauge", 3: "histogram", 4: "set"}
 CLASSIC: Final[tuple[View, ...]] = ("bucket", "count", "sum")
+#: The label that a view adds to those of the series.
+MADE_LABELS: Final[Mapping[View, str]] = {"bucket": LE, "quantile": QUANTILE}
 PROJECT: Final = "project_id"
-LE: Final = "le"
 
 _PLAIN_VALUES = re.compile(r"[a-zA-Z0-9_:/ -]+(\|[a-zA-Z0-9_:/ -]+)*", re.ASCII)
 _PLAIN_NAMES = re.compile(r"[a-zA-Z0-9_:]+(\|[a-zA-Z0-9_:]+)*", re.ASCII)
@@ -101,7 +103,7 @@ class Metric:
 
     def shown(self, style: Style, view: View = "") -> str:
         name = metric_form(self.name) if style == "underscore" else self.name
-        return f"{name}_{view}" if view else name
+        return f"{name}_{view}" if view in CLASSIC else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,14 @@ class Target:
 
     metric: Metric
     view: View
+
+
+def with_quantiles(targets: Sequence[Target], matchers: Sequence[Matcher]) -> list[Target]:
+    """The targets, and those whose quantiles are asked for, as if they were classic summaries."""
+    if not quantiles(matchers):
+        return list(targets)
+    asked = (t.metric for t in targets if not t.view and "histogram" in t.metric.kinds)
+    return [*targets, *(Target(metric, "quantile") for metric in asked)]
 
 
 class Names:

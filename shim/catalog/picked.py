@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from shim.catalog.names import (
     KINDS,
-    LE,
+    MADE_LABELS,
     PROJECT,
     Key,
     Target,
@@ -23,6 +23,7 @@ from shim.catalog.types import Kind, Part, Selection, View
 from shim.labels import NAME, TYPE, Labels
 from shim.matching import Matcher
 from shim.metrics import ShimMetrics
+from shim.numeric_labels import LE, QUANTILE, quantiles
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
 
@@ -75,8 +76,10 @@ def pick(
             continue
         all_rows = roster.rows(alive["series_id"][alive["kind"] == number])
         rows = all_rows
+        if target.view == "quantile" and _have_tag(roster, rows, keys, QUANTILE):
+            continue  # a stored tag says what `quantile` means
         for matcher in matchers:
-            if matcher.name == NAME or (matcher.name == LE and target.view == "bucket"):
+            if matcher.name in (NAME, MADE_LABELS.get(target.view)):
                 continue
             if matcher.name == TYPE:
                 rows = _of_type(roster, rows, matcher, "counter" if target.view else kind)
@@ -87,6 +90,12 @@ def pick(
         if len(rows):
             whole = not narrowed and len(rows) == len(all_rows)
             yield Picked(target, kind, roster, rows, whole, keys, kept)
+
+
+def _have_tag(roster: Roster, rows: Rows, keys: Mapping[str, Key], label: str) -> bool:
+    """Whether any of the series was sent with a tag that is shown as this label."""
+    columns = (column for stored, column in roster.columns.items() if keys[stored].answers_to(label))
+    return any(column.texts[code] for column in columns for code in np.unique(column.codes[rows]).tolist())
 
 
 def _of_type(roster: Roster, rows: Rows, matcher: Matcher, kind: Kind) -> Rows:
@@ -151,7 +160,8 @@ def selection(
             labels.extend(sets)
         le = tuple(m for m in matchers if m.name == LE) if view == "bucket" else ()
         metric_ids = tuple(dict.fromkeys(one.target.metric.id for one in members))
-        parts.append(_part(kind, view, metric_ids, ids, projects, labels, whole, le))
+        part = _part(kind, view, metric_ids, ids, projects, labels, whole, le)
+        parts.append(replace(part, quantiles=quantiles(matchers)) if view == "quantile" else part)
     return Selection(tuple(parts), notices.texts())
 
 

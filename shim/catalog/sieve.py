@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from shim.catalog.names import KINDS, LE, PROJECT, Target, exact_values, make_key, reserved_labels
+from shim.catalog.names import KINDS, MADE_LABELS, PROJECT, Target, exact_values, make_key, reserved_labels
 from shim.catalog.scope import Scope, TagCondition
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days
@@ -45,7 +45,7 @@ class Sieve:
             scope = scope.within(_KIND, [_HISTOGRAM])
         keys = self.keys(metric_ids, targets)
         for matcher in matchers:
-            if matcher.name == NAME or (matcher.name == LE and "bucket" in views):
+            if matcher.name == NAME or any(matcher.name == MADE_LABELS.get(view) for view in views):
                 continue
             if matcher.name == TYPE:
                 if TYPE not in keys and views == {""}:

@@ -14,7 +14,7 @@ from shim.matching import Matcher
 from shim.tenancy import Tenant
 
 Kind = Literal["counter", "gauge", "histogram", "set"]
-View = Literal["", "bucket", "count", "sum"]
+View = Literal["", "bucket", "count", "sum", "quantile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,9 @@ class Part:
     """Series of one stored type, under one view of it.
 
     `view` is "" for the series themselves, or the classic name of a distribution `x` they were asked by:
-    `x_bucket`, `x_count`, `x_sum`. For `bucket` the labels are without `le`; the reader adds it and applies
-    `le_matchers`. `series_ids`, `project_ids` and `labels` go together; ids ascend.
+    `x_bucket`, `x_count`, `x_sum`; or `x` with a matcher that names `quantiles`. The labels are without `le`
+    and `quantile`; the reader adds them and applies `le_matchers`. `series_ids`, `project_ids` and `labels`
+    go together; ids ascend.
 
     `whole` says that the series are all there are of `metric_ids` in the days that were asked for, of this
     kind and in the tenant's scope: SQL then needs no condition on series_id, and the reader leaves out what
@@ -61,6 +62,7 @@ class Part:
     labels: Sequence[Labels]
     whole: bool
     le_matchers: tuple[Matcher, ...] = ()
+    quantiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,32 @@
 
 Each bucket is `[rule, low, high, count]`; the rule says which ends belong to it: 0 the upper (positive
 buckets), 1 the lower (negative ones), 3 both (the zero bucket). Empty buckets are left out, and so is
-`buckets` when there are none. Source: util/jsonutil/marshal.go of Prometheus 3.x.
+`buckets` when there are none. The zero bucket has the width it has in Prometheus, so that it can be drawn.
+Source: util/jsonutil/marshal.go of Prometheus 3.x.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from shim.eval.histogram.bounds import span_indices, upper_bounds
-from shim.http.numbers import float_tokens
+from shim.http.numbers import float_text, float_tokens
 from shim.values import Floats, Histogram, Spans
+
+_ZERO_THRESHOLD: Final = 2.0**-128
+_SMALLEST: Final = 5e-324
 
 
 def histogram_texts(histogram: Histogram) -> list[bytes]:
     """The JSON of each present point, in order."""
     steps = np.flatnonzero(histogram.present)
     below = _buckets(histogram.negative, steps.tolist(), negative=True)
+    width = float_text(_zero_threshold(histogram)).encode()
     zero = [
-        b'[3,"-0","0","%b"]' % token if token != b"0" else b""
+        b'[3,"-%b","%b","%b"]' % (width, width, token) if token != b"0" else b""
         for token in float_tokens(histogram.zero[steps])
     ]
     above = _buckets(histogram.positive, steps.tolist(), negative=False)
@@ -32,6 +38,16 @@ def histogram_texts(histogram: Histogram) -> list[bytes]:
         tail = b',"buckets":[%b]' % inner if inner else b""
         out.append(b'{"count":"%b","sum":"%b"%b}' % (count, sum_, tail))
     return out
+
+
+def _zero_threshold(histogram: Histogram) -> float:
+    """Half the width of the zero bucket: less where smaller observations have buckets of their own.
+
+    Source: DefZeroThreshold of client_golang, 2^-128.
+    """
+    firsts = [s.first for s in (histogram.positive, histogram.negative) if s.counts.shape[1]]
+    lower = upper_bounds(np.array(firsts, dtype=np.int64) - 1).tolist()
+    return max(min(_ZERO_THRESHOLD, *lower), _SMALLEST) if lower else _ZERO_THRESHOLD
 
 
 def _buckets(spans: Spans, steps: Sequence[int], *, negative: bool) -> list[bytes]:

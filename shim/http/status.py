@@ -10,7 +10,6 @@ import platform
 import threading
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
@@ -75,7 +74,7 @@ async def runtime_info(request: web.Request) -> web.Response:
     return answer(
         {
             "startTime": started,
-            "CWD": str(Path.cwd()),
+            "CWD": "",  # no tenant needs to know where the server runs
             "reloadConfigSuccess": True,
             "lastConfigTime": started,
             "corruptionCount": 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.histogram.quantile import observations_quantile
 from shim.eval.repeat import repeated_histogram
 from shim.grid import Grid
+from shim.numeric_labels import QUANTILE, number_text, with_label
 from shim.read.blocks.read import read_sums
 from shim.read.cells import Cells, read_cells
 from shim.read.counters import scale
@@ -78,10 +79,27 @@ def observations(
         present = np.repeat(present, len(q), axis=1)
     if function == "quantile_over_time":
         assert q is not None
-        values = _quantiles(reader, part, keys, reading, cells, q)
+        values = _quantiles(_assemble(reader, part, keys, reading, cells), reading, cells, q)
     else:
         values = _moments(function, reading, cells, count)
     return Vector(present.shape[1], keys.labels, values, present)
+
+
+def quantiles(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
+    """The quantiles that `part` names, of the observations in each lookback; absent where there are none.
+
+    Raises QueryError.
+    """
+    keys = each(part)
+    reading = reader.windows(at, lookback_ms, 10_000)
+    cells = read_cells(reader, TABLE, part, keys, reading, OBSERVATIONS["quantile_over_time"])
+    present = (reading.sums(cells.values["count"]) > 0) & reading.present(cells.rows, cells.alive)
+    reader.check_cells(len(keys) * len(part.quantiles) * at.steps)
+    found = list(_assemble(reader, part, keys, reading, cells))
+    values = [_quantiles(found, reading, cells, np.full(at.steps, q)) for q in part.quantiles]
+    texts = map(number_text, part.quantiles)
+    labels = [with_label(one, QUANTILE, text) for text in texts for one in keys.labels]
+    return Vector(at.steps, labels, np.concatenate(values), np.tile(present, (len(values), 1)))
 
 
 def _moments(function: str, reading: Reading, cells: Cells, count: Floats) -> Floats:
@@ -103,10 +121,10 @@ def _moments(function: str, reading: Reading, cells: Cells, count: Floats) -> Fl
     return np.asarray(np.sqrt(variance) if function == "stddev_over_time" else variance)
 
 
-def _quantiles(reader: Reader, part: Part, keys: Keys, reading: Reading, cells: Cells, q: Floats) -> Floats:
+def _quantiles(histograms: Iterable[Histogram], reading: Reading, cells: Cells, q: Floats) -> Floats:
     low, high = reading.minima(cells.values["min"]), reading.maxima(cells.values["max"])
-    values = np.zeros((len(keys), len(q)))
-    for k, h in enumerate(_assemble(reader, part, keys, reading, cells)):
+    values = np.zeros((len(low), len(q)))
+    for k, h in enumerate(histograms):
         wide = repeated_histogram(h, len(q))
         values[k] = observations_quantile(
             q, wide, np.broadcast_to(low[k], q.shape), np.broadcast_to(high[k], q.shape)

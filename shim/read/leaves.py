@@ -84,6 +84,8 @@ class Leaves:
                 return distributions.totals(self.reader, part, at, lookback_ms), None
             case "histogram", "bucket":
                 return self._buckets(part).totals(at, lookback_ms), None
+            case "histogram", "quantile":
+                return distributions.quantiles(self.reader, part, at, lookback_ms), None
         return counters.totals(self.reader, part, at, lookback_ms), None
 
     def _sample_times(self, leaf: Select, *, of_info: bool) -> Vector:

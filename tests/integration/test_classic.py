@@ -19,7 +19,7 @@ from indexer.store import Store, open_store
 from shim.catalog import Catalog, Explorer
 from shim.labels import get
 from shim.matching import Matcher
-from shim.numeric_labels import number_of
+from shim.numeric_labels import number_of, number_text
 from shim.settings import CacheSettings, ShimSettings
 from shim.tenancy import Tenant
 from tests.support.pipeline import Pipeline
@@ -54,6 +54,8 @@ def lines() -> list[str]:
     out += [f"other:{v}|d|#job:web{at}" for v in (100.0, 4_000.0)]
     out += [f"signed:{v}|d{at}" for v in (-3.0, 0.0, 0.5, 7.0)]
     out += [f"zeros:0|d{at}"] * 3
+    out += [f"tagged:{v}|d|#quantile:{q}{at}" for v, q in ((1, "0.5"), (9, "0.99"))]
+    out += [f"tagged:4|g|#quantile:0.5,kind:gauge{at}"]
     out += [f"mapped.time:{v}|d|#job:web{at}" for v in REQUESTS]
     return out
 
@@ -213,6 +215,52 @@ def test_the_mapping_file_gives_the_ladder(p: Pipeline) -> None:
     e = Explorer(Catalog(p.store, ShimSettings()), ShimSettings())
     values = e.label_values(Tenant(1, 1), "le", [[Matcher("__name__", "=", "mapped_time_bucket")]], *ALL)
     assert values == ["+Inf", "0.1", "0.25", "0.5", "1.0"]
+
+
+@pytest.mark.parametrize("q", [0.0, 0.5, 0.9, 0.99, 1.0])
+def test_quantiles_of_a_summary(p: Pipeline, q: float) -> None:
+    """Of the observations in the lookback, as quantile_over_time has them."""
+    shown = [("__name__", "shop_req_duration"), ("job", "web"), ("quantile", number_text(q))]
+    over = p.instant(f'quantile_over_time({q}, shop_req_duration{{job="web"}}[5m])', NOW_S)
+    found = p.instant(f'shop_req_duration{{quantile="{q:g}"}}', NOW_S)
+    assert found == {tuple(shown): pytest.approx(next(iter(over.values())))}
+    assert next(iter(found.values())) == pytest.approx(np.quantile(REQUESTS, q), rel=0.012)
+    grid = p.range(
+        f'max by (job) (shop_req_duration{{quantile="{q}",job=~"w.*"}})', NOW_S - 20, NOW_S + 600, 10
+    )
+    (values,) = grid.values()
+    assert values[0] is None
+    assert values[-1] is None  # nothing within the lookback
+    assert values[5] == pytest.approx(next(iter(found.values())))
+
+
+def test_quantiles_that_matchers_name(p: Pipeline) -> None:
+    def asked(query: str) -> set[tuple[str, str]]:
+        return {(get(k, "__name__"), get(k, "quantile")) for k in p.instant(query, NOW_S)}
+
+    x = "shop_req_duration"
+    assert asked(x + '{quantile=~"0.5|0.9|2"}') == {(x, "0.5"), (x, "0.9")}
+    assert asked(x + '{quantile=~"0.5|0.9",quantile!="0.50"}') == {(x, "0.9")}
+    assert asked('{quantile="1",__name__=~"shop_.*|other",job="web"}') == {(x, "1.0"), ("other", "1.0")}
+    assert (
+        asked(x + '{quantile="2"}') == asked(x + '{quantile="x"}') == asked(x + '{quantile=~".+"}') == set()
+    )
+    assert asked(f'max_over_time({x}{{quantile="0.5"}}[5m])') == {("", "0.5")}
+    assert len(asked(x + '{quantile!="0.5"}')) == 0  # x itself, which is a histogram
+    assert p.instant(f'count({x}{{quantile!="0.5"}})', NOW_S) == {(): 1.0}
+
+
+def test_a_stored_tag_quantile_wins(p: Pipeline) -> None:
+    assert p.instant('histogram_count(tagged{quantile="0.99"})', NOW_S) == {(("quantile", "0.99"),): 1.0}
+    found = p.instant('tagged{quantile="0.5"}', NOW_S)
+    assert found == {(("__name__", "tagged"), ("kind", "gauge"), ("quantile", "0.5")): 4.0}
+    assert p.instant('tagged{quantile="0.9"}', NOW_S) == {}
+    settings = ShimSettings()
+    e = Explorer(Catalog(p.store, settings), settings)
+    on = [Matcher("__name__", "=", "shop_req_duration"), Matcher("quantile", "=", "0.990")]
+    assert e.label_values(Tenant(1, 1), "quantile", [on], *ALL) == ["0.99"]
+    assert {get(one, "quantile") for one in e.series(Tenant(1, 1), [on], *ALL)} == {"0.99"}
+    assert "quantile" in e.label_names(Tenant(1, 1), [on], *ALL)
 
 
 def test_an_infinite_boundary_is_the_count_whatever_is_asked(p: Pipeline) -> None:

@@ -319,6 +319,7 @@ async def test_status(client: Client) -> None:
         await client.ask("query_exemplars", {"query": "temp", "start": "1", "end": "1795297680000"})
     ).data == []
     runtime = (await client.ask("status/runtimeinfo")).data
+    assert runtime["CWD"] == ""
     assert runtime["storageRetention"] == "1830d"
 
 

@@ -13,6 +13,7 @@ from shim.answer import Answer, Kind
 from shim.errors import InternalError
 from shim.grid import Grid
 from shim.http.encode import encode
+from shim.http.histograms import histogram_texts
 from shim.labels import Labels
 from shim.values import Histogram, Samples, Scalar, Spans, String, Vector
 
@@ -52,7 +53,7 @@ ENCODED_HISTOGRAM = {
     "buckets": [
         [1, "-1.0218971486541166", "-1", "1"],
         [1, "-1", "-0.9785720620877001", "1"],
-        [3, "-0", "0", "1"],
+        [3, "-2.938735877055719e-39", "2.938735877055719e-39", "1"],
         [0, "1.9571441241754002", "2", "2"],
         [0, "2.0437942973082332", "2.0885475648548275", "1"],
     ],
@@ -153,6 +154,18 @@ def test_floats_and_histograms_of_one_series_are_one_entry() -> None:
     assert entry["values"] == [[10, "1"]]
     assert [t for t, _ in entry["histograms"]] == [20, 30]
     assert_close(entry["histograms"][1][1]["buckets"], ENCODED_HISTOGRAM["buckets"])
+
+
+def test_the_zero_bucket_has_a_width_and_touches_no_other() -> None:
+    zero, one = np.array([3.0]), np.array([[1.0]])
+    for first, half in ((0, "2.938735877055719e-39"), (-4500, None), (-34368, "5e-324")):
+        h = Histogram(np.array([True]), zero + 1, zero, zero, Spans(first, one), Spans.empty(1))
+        (text,) = histogram_texts(h)
+        (rule, low, high, count), (_, lower, _, _) = json.loads(text)["buckets"]
+        assert (rule, count) == (3, "3")
+        assert float(low) < 0 < float(high)
+        assert float(low) == -float(high)
+        assert high == half or float(high) <= float(lower)
 
 
 def test_an_empty_histogram_has_no_buckets() -> None:
