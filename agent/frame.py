@@ -28,6 +28,8 @@ VERSION: Final = 1
 CONTENT_TYPE: Final = "application/x-meterhouse-frame"
 #: A frame that would unpack to more than this is refused before it is unpacked.
 MAX_FRAME_BYTES: Final = 64 << 20
+#: Rows of a frame at most (`agent.flush.max_frame_rows` cannot be set higher).
+MAX_ROWS: Final = 1_000_000
 BUCKET_SECONDS: Final = 10
 #: With zstd's own checksum: a body that changed on its way is refused instead of stored.
 _COMPRESSION: Final[Mapping[int, int]] = {
@@ -153,7 +155,27 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
         return sum(len(c.series) for c in columns) // 4
 
 
+class _Outline(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """A frame with its strings left encoded: counts are checked before an object is made of each."""
+
+    version: int
+    agent: msgspec.Raw
+    epoch: msgspec.Raw
+    sequence: msgspec.Raw
+    created_ms: msgspec.Raw
+    org_id: msgspec.Raw = msgspec.Raw()
+    project_id: msgspec.Raw = msgspec.Raw()
+    retention_days: msgspec.Raw = msgspec.Raw()
+    strings: msgspec.Raw = msgspec.Raw()
+    series: Series = Series()
+    counters: Counters = Counters()
+    gauges: Gauges = Gauges()
+    distributions: Distributions = Distributions()
+    sets: Sets = Sets()
+
+
 _encoder = msgspec.msgpack.Encoder()
+_outline_decoder = msgspec.msgpack.Decoder(_Outline)
 _decoder = msgspec.msgpack.Decoder(Frame)
 
 # Bytes of one entry, by column; the first column of a group sets the group's length.
@@ -175,6 +197,22 @@ def encode(frame: Frame) -> bytes:
     return zstd.compress(_encoder.encode(frame), options=_COMPRESSION)
 
 
+def unpacked_bytes(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> int:
+    """Return how many bytes `data` unpacks to by its own word, `max_bytes` where it does not say.
+
+    Raises FrameError when it says more than `max_bytes`, or is not zstd.
+    """
+    try:
+        size = zstd.get_frame_info(data).decompressed_size
+    except zstd.ZstdError as e:
+        raise FrameError(f"not zstd: {e}") from None
+    if size is None:
+        return max_bytes
+    if size > max_bytes:
+        raise FrameError(f"{size} bytes when unpacked: at most {max_bytes} are taken")
+    return size
+
+
 def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
     """The frame in `data`, its column lengths checked against each other.
 
@@ -191,6 +229,8 @@ def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
     if decompressor.unused_data:
         raise FrameError(f"{len(decompressor.unused_data)} bytes after the end")
     try:
+        outline = _outline_decoder.decode(raw)
+        _check_counts(outline)
         frame = _decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise FrameError(str(e)) from None
@@ -203,6 +243,33 @@ def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
     _check_ragged(frame.distributions, "negative_length", {"negative_index": 4, "negative_count": 8})
     _check_ragged(frame.sets, "length", {"member": 8})
     return frame
+
+
+def _check_counts(outline: _Outline) -> None:
+    """Refuse more rows, series or strings than a frame can use, before an object is made of each."""
+    kinds = (outline.counters, outline.gauges, outline.distributions, outline.sets)
+    rows = sum(len(columns.series) for columns in kinds) // 4
+    if rows > MAX_ROWS:
+        raise FrameError(f"{rows} rows: at most {MAX_ROWS} are taken in a frame")
+    series = len(outline.series.name) // 4
+    if series > rows:
+        raise FrameError(f"Series: {series} series of {rows} rows, some have no row")
+    used = series + (len(outline.series.tag_key) + len(outline.series.tag_value)) // 4
+    if (strings := _array_length(outline.strings)) > used:
+        raise FrameError(f"strings: {strings} strings, of which at most {used} are used")
+
+
+def _array_length(raw: msgspec.Raw) -> int:
+    """Return the length of an array by its msgpack header; 0 for anything else, which the decoder refuses."""
+    head = bytes(memoryview(raw)[:5])
+    match head[0] if head else 0:
+        case kind if 0x90 <= kind <= 0x9F:
+            return kind & 0x0F
+        case 0xDC:
+            return int.from_bytes(head[1:3], "big")
+        case 0xDD:
+            return int.from_bytes(head[1:5], "big")
+    return 0
 
 
 def _check_lengths(columns: msgspec.Struct) -> None:

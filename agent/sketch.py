@@ -16,6 +16,9 @@ from typing import Final
 
 #: Buckets per octave (schema 5).
 PER_OCTAVE: Final = 32
+#: Indexes of the smallest (subnormal) and the largest positive number.
+MIN_INDEX: Final = -34_368
+MAX_INDEX: Final = 32_768
 _MANTISSA_BITS: Final = 53
 
 

@@ -9,31 +9,35 @@ from __future__ import annotations
 from collections import deque
 
 from indexer.settings import Batch
+from indexer.shares import HeldBytes
 from indexer.unit import Unit
 
 
 class Batcher:
-    """`queue_bytes` bounds what waits and what is being written, together."""
+    """`queue_bytes` bounds what waits and what is being written, together and by org (indexer/shares.py)."""
 
     def __init__(self, settings: Batch, queue_bytes: int) -> None:
         self._settings = settings
-        self._queue_bytes = queue_bytes
+        self._held = HeldBytes(queue_bytes)
         self._queue: deque[tuple[Unit, int]] = deque()  # with the time it came, in ms
         self._rows = 0
         self._waiting_bytes = 0
-        self.held_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the units that wait or are being written."""
+        return self._held.total
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def offer(self, unit: Unit, now_ms: int) -> bool:
         """Queue a unit; False when it does not fit. An empty queue takes a unit of any size."""
-        if self.held_bytes and self.held_bytes + unit.held_bytes > self._queue_bytes:
+        if not self._held.take(unit.frame.org_id, unit.held_bytes):
             return False
         self._queue.append((unit, now_ms))
         self._rows += unit.frame.rows
         self._waiting_bytes += unit.held_bytes
-        self.held_bytes += unit.held_bytes
         return True
 
     def ready_in_ms(self, now_ms: int) -> int | None:
@@ -62,4 +66,5 @@ class Batcher:
 
     def release(self, units: list[Unit]) -> None:
         """The batch is done with: its bytes are free."""
-        self.held_bytes -= sum(u.held_bytes for u in units)
+        for unit in units:
+            self._held.release(unit.frame.org_id, unit.held_bytes)

@@ -14,12 +14,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from agent.frame import BUCKET_SECONDS, Frame, FrameError
+from agent.frame import BUCKET_SECONDS, Distributions, Frame, FrameError
+from agent.sketch import MAX_INDEX, MIN_INDEX
 from indexer.native import AnyArray, Column, Ragged
 from indexer.schema.tables import KINDS, Kind
 from indexer.series import TYPES, U64s, series_ids, tag_sums_of
 
 DAY_S: Final = 86_400
+#: Characters of an agent's name, and of a name, tag key or value: no line of an agent has longer ones.
+MAX_AGENT_CHARS: Final = 1_024
+MAX_STRING_CHARS: Final = 65_536
 #: `retention_days` of rows that are kept as long as their granularity is.
 KEEP: Final = 65_535
 
@@ -128,6 +132,7 @@ def check(frame: Frame, *, latest_s: int) -> None:
     ):
         if not low <= value <= high:
             raise FrameError(f"{name}: {value} is not between {low} and {high}")
+    _check_texts(frame)
     count = len(frame.series.name) // 4
     for name in ("name", "tag_key", "tag_value"):
         _check_index(f"Series.{name}", _u32(getattr(frame.series, name)), len(frame.strings))
@@ -141,6 +146,31 @@ def check(frame: Frame, *, latest_s: int) -> None:
         for name in names:
             if not np.isfinite(np.frombuffer(getattr(columns, name), "<f8")).all():
                 raise FrameError(f"{where}.{name}: not a finite number")
+    _check_sketches(frame.distributions)
+
+
+def _check_texts(frame: Frame) -> None:
+    """Refuse names and tag values that are longer than any line."""
+    if len(frame.agent) > MAX_AGENT_CHARS:
+        raise FrameError(f"agent: {len(frame.agent)} characters, at most {MAX_AGENT_CHARS} are taken")
+    longest = max(map(len, frame.strings), default=0)
+    if longest > MAX_STRING_CHARS:
+        raise FrameError(f"strings: one of {longest} characters, at most {MAX_STRING_CHARS} are taken")
+
+
+def _check_sketches(columns: Distributions) -> None:
+    """Refuse bucket indexes that no number has, and counts of less than nothing."""
+    for side in ("positive", "negative"):
+        index = np.frombuffer(getattr(columns, f"{side}_index"), "<i4")
+        if len(index) and not MIN_INDEX <= index.min() <= index.max() <= MAX_INDEX:
+            raise FrameError(
+                f"Distributions.{side}_index: {index.min()} .. {index.max()},"
+                f" indexes of numbers are {MIN_INDEX} .. {MAX_INDEX}"
+            )
+    for name in ("count", "zero", "positive_count", "negative_count"):
+        counts = np.frombuffer(getattr(columns, name), "<f8")
+        if len(counts) and counts.min() < 0:
+            raise FrameError(f"Distributions.{name}: {counts.min()} is less than 0")
 
 
 def _check_index(where: str, index: AnyArray, size: int) -> None:

@@ -7,10 +7,11 @@ that is an integer are ids. Pure: bytes and the time in, frames and rejections o
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import fsum, isfinite
+from math import copysign, fsum, inf, isfinite, ldexp
 from typing import Any, Final, Literal
 
 import msgspec
@@ -18,11 +19,16 @@ import numpy as np
 import xxhash
 
 from agent.frame import BUCKET_SECONDS, Counters, Distributions, Frame, Gauges, Series, Sets, encode
+from agent.line import Limits
 from agent.sketch import index_of
 from indexer.identity import RESERVED, digest
 from indexer.unit import Unit
 
 _MAX_ID: Final = (1 << 64) - 1
+_LINES: Final = Limits()
+_LARGEST: Final = sys.float_info.max
+#: Sums that overflow are made of numbers divided by two to this power.
+_SCALE: Final = 64
 
 
 class MessagesError(ValueError):
@@ -107,6 +113,7 @@ def _split(body: bytes) -> Sequence[msgspec.Raw]:
 
 
 def _checked_bucket(message: Message, latest_s: int) -> int:
+    _check_texts(message)
     _check_range("org_id", message.org_id, 1, 0xFFFFFFFF)
     _check_range("project_id", message.project_id, 1, 0xFFFFFFFF)
     _check_range("retention_days", message.retention_days, 0, 65_535)
@@ -127,6 +134,24 @@ def _checked_bucket(message: Message, latest_s: int) -> int:
         if _is_id(tag_key):
             _check_range(f"tags.{tag_key}", int(tag_key), 1, _MAX_ID)
     return bucket
+
+
+def _check_texts(message: Message) -> None:
+    """Refuse what is larger than a line of an agent may be (agent.lines.*, at their defaults)."""
+    name = message.metric_id if isinstance(message.metric_id, str) else message.name or ""
+    _check_size("name", name, _LINES.max_name_bytes)
+    if len(message.tags) > _LINES.max_tags:
+        raise BadMessageError(f"tags: {len(message.tags)} tags, at most {_LINES.max_tags} are taken")
+    for key, value in message.tags.items():
+        _check_size("a key of tags", key, _LINES.max_tag_bytes)
+        if isinstance(value, str):
+            _check_size(f"tags.{key}", value, _LINES.max_tag_bytes)
+
+
+def _check_size(where: str, text: str, max_bytes: int) -> None:
+    size = len(text.encode(errors="surrogatepass"))
+    if size > max_bytes:
+        raise BadMessageError(f"{where}: {size} bytes, at most {max_bytes} are taken")
 
 
 def _check_range(what: str, value: int, low: int, high: int) -> None:
@@ -243,8 +268,8 @@ class _Builder:
     def _distribution_columns(self) -> Distributions:
         rows, positive, negative = [], [], []
         for series, bucket, values in self._distributions:
-            squares = fsum(v * v for v in values)
-            moments = (float(len(values)), fsum(values), squares, min(values), max(values))
+            squares = _total(v * v for v in values)
+            moments = (float(len(values)), _total(values), squares, min(values), max(values))
             rows.append((series, bucket, *moments, float(values.count(0.0))))
             positive.append(sorted(Counter(index_of(v) for v in values if v > 0).items()))
             negative.append(sorted(Counter(index_of(-v) for v in values if v < 0).items()))
@@ -255,6 +280,17 @@ class _Builder:
         hashed = [[xxhash.xxh64_intdigest(m.encode()) for m in members] for _, _, members in self._sets]
         columns = _columns([(s, b, len(members)) for s, b, members in self._sets], ("<u4", "<u4", "<u4"))
         return Sets(*[*columns, _bytes((h for row in hashed for h in row), "<u8")])
+
+
+def _total(values: Iterable[float]) -> float:
+    """Return the sum; a sum beyond the largest number is that number."""
+    numbers = list(values)
+    try:
+        total = fsum(numbers)
+    except OverflowError:  # on the way, or at its end: added up as smaller numbers
+        small = fsum(ldexp(v, -_SCALE) for v in numbers)
+        total = ldexp(small, _SCALE) if abs(small) <= ldexp(_LARGEST, -_SCALE) else copysign(inf, small)
+    return max(-_LARGEST, min(_LARGEST, total))
 
 
 def _columns(rows: Sequence[Sequence[Any]], dtypes: Sequence[str]) -> list[bytes]:

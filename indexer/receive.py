@@ -10,7 +10,8 @@ import asyncio
 import hmac
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from agent import frame as wire
 from agent import heartbeat, metadata
 from agent.metadata import MetadataMessage
+from indexer.budget import DecodeBudget
 from indexer.columns import check
 from indexer.hearing import Hearing
 from indexer.identity import digest, frame_identity
@@ -33,6 +35,10 @@ from indexer.writer import Conflict, Refused, Unavailable, WriteError, Writer
 #: Bodies beyond this are decoded in a thread, so that the loop goes on answering.
 _LARGE_BYTES: Final = 64 << 10
 _MAX_KEY: Final = 200
+#: Bytes of memory that a byte of JSON becomes at most: `1,` of a list is a Python float and its place.
+_PARSED: Final = 20
+#: How long a request waits for memory to decode it.
+_MEMORY_WAIT_S: Final = 5.0
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -63,6 +69,7 @@ class Receiver:
         self._hearing = hearing
         self._describe = describe
         self._scoped_from_ms = scoped_from_ms
+        self._budget = DecodeBudget(settings.bounds.decode_bytes)
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard])
@@ -111,8 +118,10 @@ class Receiver:
     async def _frames(self, request: web.Request) -> web.Response:
         body = await self._body(request)
         try:
-            large = len(body) > _LARGE_BYTES
-            unit = await asyncio.to_thread(self._unit, body) if large else self._unit(body)
+            size = wire.unpacked_bytes(body, self._settings.bounds.frame_bytes)
+            async with self._memory(size):
+                large = size > _LARGE_BYTES
+                unit = await asyncio.to_thread(self._unit, body) if large else self._unit(body)
         except wire.FrameError as e:
             self._metrics.refused.labels(reason="bad_frame").inc()
             return _error(400, str(e))
@@ -152,6 +161,16 @@ class Receiver:
     async def _status(self, _: web.Request) -> web.Response:
         return _json({"agents": self._hearing.listing()})
 
+    @asynccontextmanager
+    async def _memory(self, size: int) -> AsyncIterator[None]:
+        """Reserve memory for decoding. Raises Unavailable when too much is reserved for others."""
+        try:
+            async with self._budget.reserve(size, _MEMORY_WAIT_S):
+                yield
+        except TimeoutError:
+            self._metrics.refused.labels(reason="decode_memory").inc()
+            raise Unavailable("too much is being decoded") from None
+
     def _unit(self, body: bytes) -> Unit:
         frame = wire.decode(body, self._settings.bounds.frame_bytes)
         check(frame, latest_s=self._latest_s())
@@ -163,7 +182,8 @@ class Receiver:
         if len(key) > _MAX_KEY:
             return _error(400, f"Idempotency-Key: more than {_MAX_KEY} characters")
         try:
-            parsed = await asyncio.to_thread(self._parse, body, key)
+            async with self._memory(_PARSED * len(body)):
+                parsed = await asyncio.to_thread(self._parse, body, key)
         except MessagesError as e:
             self._metrics.refused.labels(reason="bad_messages").inc()
             return _error(400, str(e))

@@ -43,6 +43,8 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body_bytes: Positive = 32 << 20  # a longer request is answered 413
     frame_bytes: Positive = 64 << 20  # a frame that unpacks to more is refused
     queue_bytes: Positive = 256 << 20  # frames waiting to be written; beyond it the answer is 503
+    #: memory for decoding requests, all together; who finds none free within some seconds is answered 503
+    decode_bytes: Positive = 256 << 20
     messages: Positive = 10_000  # JSON messages in one request
     future_s: NotNegative = 86_400  # a bucket that starts further in the future is refused
     agents: Positive = 10_000  # runs of agents whose heartbeats are kept; others are not waited for

@@ -29,8 +29,9 @@ class Unit:
 
     @cached_property
     def held_bytes(self) -> int:
-        """About what it holds in memory while it waits."""
-        return len(self.body) + 32 * self.frame.rows + 64 * len(self.frame.strings)
+        """Bytes it holds until it is written, about: as it came, decoded, and as columns of INSERTs."""
+        strings = sum(map(len, self.frame.strings)) + 64 * len(self.frame.strings)
+        return len(self.body) + 2 * _column_bytes(self.frame) + 32 * self.frame.rows + strings
 
     def with_given(self, ids: U64s) -> U64s:
         """The ids of the frame's strings, the given ones put in."""
@@ -39,3 +40,9 @@ class Unit:
         out = ids.copy()
         out[np.fromiter(self.given_ids, np.int64)] = np.fromiter(self.given_ids.values(), np.uint64)
         return out
+
+
+def _column_bytes(frame: Frame) -> int:
+    """Return the bytes of all columns: set members and histogram entries are most of them where they are."""
+    groups = (frame.series, frame.counters, frame.gauges, frame.distributions, frame.sets)
+    return sum(len(getattr(group, name)) for group in groups for name in group.__struct_fields__)

@@ -28,6 +28,7 @@ from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError, State
 from indexer.metrics import Metrics
 from indexer.settings import Settings
+from indexer.shares import HeldBytes
 from indexer.store import Store, StoreError
 from indexer.unit import Unit
 
@@ -274,7 +275,11 @@ class FrameWriter:
         self._in_flight: dict[str, asyncio.Task[None]] = {}
         self._threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="indexer-writer")
         self._stopping = False
-        self.held_bytes = 0
+        self._held = HeldBytes(settings.bounds.queue_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        return self._held.total
 
     async def start(self) -> None:
         """Nothing is left over: whoever sent a frame that is not stored sends it again."""
@@ -284,10 +289,9 @@ class FrameWriter:
         if task is None:
             if self._stopping:
                 raise Unavailable("shutting down")
-            if self.held_bytes and self.held_bytes + unit.held_bytes > self._settings.bounds.queue_bytes:
+            if not self._held.take(unit.frame.org_id, unit.held_bytes):
                 self._metrics.refused.labels(reason="queue_full").inc()
                 raise Unavailable("too much is waiting to be written")
-            self.held_bytes += unit.held_bytes
             task = self._in_flight[unit.identity] = asyncio.create_task(self._insert(unit))
             task.add_done_callback(
                 lambda t: t.cancelled() or t.exception()
@@ -318,5 +322,5 @@ class FrameWriter:
             self._metrics.frames.labels(outcome="refused").inc()
             raise Refused(str(e)) from e
         finally:
-            self.held_bytes -= unit.held_bytes
+            self._held.release(unit.frame.org_id, unit.held_bytes)
             del self._in_flight[unit.identity]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tracemalloc
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 
 from agent.aggregate import Aggregator
 from agent.build_frame import build_frames
-from agent.frame import VERSION, Frame, FrameError, Sender, decode, encode
+from agent.frame import VERSION, Frame, FrameError, Sender, decode, encode, unpacked_bytes
 from agent.line import Limits
 from tests.unit.agent.state import state_of_frames
 
@@ -151,3 +152,40 @@ def test_a_bomb_is_refused_before_it_unpacks() -> None:
         decode(encode(frame()) + encode(frame()))
     with pytest.raises(FrameError):
         decode(zstd.compress(msgspec.msgpack.encode("no frame")))
+
+
+def _plain_with(**changes: Any) -> bytes:
+    names = Frame.__struct_fields__
+    fields = plain()
+    for name, value in changes.items():
+        fields[names.index(name)] = value
+    return zstd.compress(msgspec.msgpack.encode(fields))
+
+
+def test_strings_that_nothing_uses_are_refused_before_they_are_made() -> None:
+    """A frame of 5 kB without rows unpacked to 20,000,000 strings: 2.9 GB."""
+    body = _plain_with(strings=["ab"] * 2_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FrameError, match="strings: 2000000 strings, of which at most"):
+            decode(body)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20  # as objects they take 118 MiB
+    finally:
+        tracemalloc.stop()
+
+
+def test_series_without_rows_and_too_many_rows_are_refused() -> None:
+    with pytest.raises(FrameError, match="Series: 1000 series of "):
+        decode(_plain_with(series=[bytes(4_000), bytes(2_000), b"", b""]))
+    many = 1_000_001
+    with pytest.raises(FrameError, match="rows: at most 1000000 are taken"):
+        decode(_plain_with(counters=[bytes(4 * many), bytes(4 * many), bytes(8 * many)]))
+
+
+def test_what_a_frame_unpacks_to_is_known_before() -> None:
+    body = encode(frame())
+    assert unpacked_bytes(body) == len(msgspec.msgpack.encode(frame()))
+    with pytest.raises(FrameError, match="when unpacked: at most 10 are taken"):
+        unpacked_bytes(body, 10)
+    with pytest.raises(FrameError, match="not zstd"):
+        unpacked_bytes(b"no frame at all")

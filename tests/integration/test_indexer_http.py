@@ -18,7 +18,7 @@ from indexer.service import IndexerService
 from indexer.settings import Batch, Bounds, Journal, Settings
 from indexer.store import Store, open_store
 from tests.support.clickhouse_http import running
-from tests.support.frames import CREATED_MS, counter_frame
+from tests.support.frames import CREATED_MS, FrameRows, counter_frame, make_frame
 
 NOW_S = int(time.time()) // 10 * 10
 MESSAGE = {
@@ -151,7 +151,28 @@ async def test_a_frame_that_unpacks_to_too_much(indexer: Indexer) -> None:
     await indexer.start(bounds=Bounds(frame_bytes=1000))
     status, answer, _ = await indexer.frame(counter_frame({f"h{i}": 1.0 for i in range(500)}, NOW_S))
     assert status == 400
-    assert "1000 bytes" in answer["error"]
+    assert "at most 1000 are taken" in answer["error"]
+
+
+async def test_frames_that_unpack_to_much_wait_for_memory_and_others_go_on(
+    indexer: Indexer, total: Any
+) -> None:
+    """Sixteen frames of a few kB held 3.3 GB: one set row of millions of equal members each."""
+    await indexer.start(bounds=Bounds(decode_bytes=8 << 20, queue_bytes=48 << 20))
+    bombs = [
+        make_frame(FrameRows(sets=[("bomb", {}, NOW_S, [7] * 500_000)]), org_id=2, sequence=i)
+        for i in range(8)
+    ]
+    answers = asyncio.gather(*(indexer.frame(bomb) for bomb in bombs))
+    frame = counter_frame({"a": 3.0}, NOW_S)
+    while (await indexer.frame(frame))[0] != 200:
+        pass
+    assert total() == 3
+    statuses = {status for status, _, _ in await answers}
+    assert statuses <= {200, 503}
+    assert 200 in statuses
+    refused = (indexer.metric("refused_total", reason=r) or 0 for r in ("queue_full", "decode_memory"))
+    assert sum(refused) == sum(status == 503 for status, _, _ in answers.result())
 
 
 async def test_tokens(indexer: Indexer, total: Any) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from indexer.batch import Batcher
 from indexer.settings import Batch
 from indexer.unit import Unit
-from tests.support.frames import counter_frame, unit
+from tests.support.frames import FrameRows, counter_frame, make_frame, unit
 
 
 def units(count: int, rows: int = 1) -> list[Unit]:
@@ -66,3 +66,27 @@ def test_queue_is_bounded_by_bytes() -> None:
     assert [batcher.offer(u, 0) for u in many] == [True] * 4 + [False] * 6
     batcher.release(batcher.take())
     assert batcher.offer(many[9], 0)
+
+
+def test_an_orgs_backlog_leaves_half_of_the_queue_to_others() -> None:
+    size = units(1)[0].held_bytes
+    batcher = Batcher(Batch(), 10 * size)
+    assert all(batcher.offer(u, 0) for u in units(5))
+    other = unit(counter_frame({"h0": 1.0}, 0, org_id=2))
+    assert batcher.offer(other, 0)
+    assert not batcher.offer(units(1)[0], 0)  # half of it is theirs already
+    assert batcher.offer(other, 0)
+    batcher.release(batcher.take())
+    assert batcher.held_bytes == 0
+
+
+def test_an_org_alone_has_the_whole_queue() -> None:
+    size = units(1)[0].held_bytes
+    batcher = Batcher(Batch(), 10 * size)
+    assert [batcher.offer(u, 0) for u in units(11)] == [True] * 10 + [False]
+
+
+def test_set_members_and_histogram_entries_count_as_held() -> None:
+    few = unit(make_frame(FrameRows(sets=[("users", {}, 0, [1])])))
+    many = unit(make_frame(FrameRows(sets=[("users", {}, 0, [1] * 100_000)])))
+    assert many.held_bytes - few.held_bytes > 8 * 99_999

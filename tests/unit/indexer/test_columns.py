@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from agent.frame import Frame, FrameError
+from agent.sketch import MAX_INDEX, MIN_INDEX, index_of
 from indexer.columns import KEEP, Block, check, cut, folds, join, ranges, resolve, series_rows, sort
 from indexer.native import Ragged
 from indexer.schema import KINDS
@@ -181,3 +183,39 @@ def test_join_and_cut_are_opposites() -> None:
     assert np.array_equal(a.values, b.values)
     assert np.array_equal(a.lengths, b.lengths)
     assert cut(block, 7) == [block]
+
+
+def _with_sketch(**changes: bytes) -> Frame:
+    return msgspec.structs.replace(
+        FRAME, distributions=msgspec.structs.replace(FRAME.distributions, **changes)
+    )
+
+
+@pytest.mark.parametrize("index", [-(2**31), -34_369, 32_769, 2**21, 2**31 - 1])
+@pytest.mark.parametrize("side", ["positive", "negative"])
+def test_bucket_indexes_that_no_number_has_are_refused(side: str, index: int) -> None:
+    """Two of them far apart made a query allocate gigabytes of buckets."""
+    with pytest.raises(
+        FrameError, match=rf"Distributions\.{side}_index: .*indexes of numbers are -34368 .. 32768"
+    ):
+        check(_with_sketch(**{f"{side}_index": np.array([index], "<i4").tobytes()}), latest_s=NOON)
+
+
+@pytest.mark.parametrize("value", [5e-324, sys.float_info.max])
+def test_bucket_indexes_of_the_smallest_and_the_largest_number_are_taken(value: float) -> None:
+    index = index_of(value)
+    assert index in (MIN_INDEX, MAX_INDEX)
+    check(_with_sketch(positive_index=np.array([index], "<i4").tobytes()), latest_s=NOON)
+
+
+@pytest.mark.parametrize("name", ["count", "zero", "positive_count", "negative_count"])
+def test_counts_of_less_than_nothing_are_refused(name: str) -> None:
+    with pytest.raises(FrameError, match=rf"Distributions\.{name}: -1.0 is less than 0"):
+        check(_with_sketch(**{name: np.array([-1.0], "<f8").tobytes()}), latest_s=NOON)
+
+
+def test_strings_longer_than_any_line_are_refused() -> None:
+    with pytest.raises(FrameError, match="strings: one of 65537 characters"):
+        check(counter_frame({"x" * 65_537: 1.0}, NOON), latest_s=NOON)
+    with pytest.raises(FrameError, match="agent: 2000 characters"):
+        check(counter_frame({"x": 1.0}, NOON, agent="a" * 2_000), latest_s=NOON)

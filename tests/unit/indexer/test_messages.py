@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import msgspec
@@ -161,3 +162,37 @@ def test_what_is_no_json(body: bytes) -> None:
 def test_too_many() -> None:
     with pytest.raises(MessagesError, match="at most 2"):
         of(SEED, SEED, SEED, most=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"name": "n" * 513}, "name: 513 bytes, at most 512 are taken"),
+        ({"tags": {"k" * 1_025: "v"}}, "a key of tags: 1025 bytes"),
+        ({"tags": {"k": "v" * 20_000}}, "tags.k: 20000 bytes, at most 1024 are taken"),
+        ({"tags": {f"k{i}": "v" for i in range(65_536)}}, "tags: 65536 tags, at most 64 are taken"),
+        ({"tags": {"1" * 5_000: "v"}}, "a key of tags: 5000 bytes"),
+    ],
+)
+def test_what_is_longer_than_a_line_is_that_messages_fault_alone(change: dict[str, Any], reason: str) -> None:
+    good = {**SEED, "metric_id": None, "name": "hits", "tags": {}}
+    parsed = of({**good, **change}, good)
+    assert parsed.accepted == 1
+    assert [(r.position, reason in r.reason) for r in parsed.rejected] == [(0, True)], parsed.rejected
+
+
+@pytest.mark.parametrize(
+    ("values", "total"),
+    [
+        ([1.7e308, 1.7e308], sys.float_info.max),
+        ([-1.7e308, -1.7e308], -sys.float_info.max),
+        ([1.7e308, 1.7e308, -1.7e308], 1.7e308),
+        ([1e200], 1e200),
+    ],
+)
+def test_sums_beyond_the_largest_number_are_that_number(values: list[float], total: float) -> None:
+    parsed = of({**SEED, "type": "d", "value": values})
+    (unit,) = parsed.units
+    assert np.frombuffer(unit.frame.distributions.sum, "<f8").tolist() == [total]
+    assert np.frombuffer(unit.frame.distributions.sum_squares, "<f8").tolist() == [sys.float_info.max]
+    check(unit.frame, latest_s=NOW_S)
