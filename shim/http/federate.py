@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from aiohttp import web
@@ -11,17 +12,20 @@ from aiohttp import web
 from shim.answer import Answer, QueryOptions
 from shim.errors import BadData
 from shim.http.context import CONTEXT
+from shim.http.exposition import Sample, exposition
 from shim.http.numbers import float_text
 from shim.http.request import matcher_sets, params_of, tenant_of
 from shim.http.respond import plain
-from shim.labels import NAME, Labels
+from shim.labels import Labels
 from shim.values import Vector
 
-_ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+#: How far back the names of metrics are looked for: what is federated has data now.
+_NAMES_MS: Final = 86_400_000
+_UTF8: Final = "escaping=allow-utf-8"
 
 
 async def federate(request: web.Request) -> web.Response:
-    """Floats alone: histograms do not fit the text format."""
+    """Floats alone: native histograms do not fit the text format."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     if not given.all("match[]"):
@@ -37,18 +41,18 @@ async def federate(request: web.Request) -> web.Response:
         for selector in given.all("match[]"):
             found = await context.engine.instant(tenant, selector, at_ms, options, turn.lasts)
             samples.update(_samples(found))
-    lines = [f"{series_text(labels)} {value} {at_ms}\n" for labels, value in sorted(samples.items())]
-    return plain("".join(lines))
+        explaining = context.begin(context.explorer.metadata, tenant, None, max(0, at_ms - _NAMES_MS), at_ms)
+        turn.lasts(explaining)
+        metadata = await asyncio.wrap_future(explaining)
+    utf8 = _UTF8 in request.headers.get("Accept", "").lower()
+    found_samples = [Sample(labels, value, at_ms) for labels, value in samples.items()]
+    response = plain(exposition(found_samples, metadata, utf8=utf8))
+    if utf8:
+        response.headers["Content-Type"] = f"text/plain; version=1.0.0; charset=utf-8; {_UTF8}"
+    return response
 
 
 def _samples(found: Answer) -> Iterator[tuple[Labels, str]]:
     if isinstance(found.value, Vector):
         for row in np.flatnonzero(found.value.present[:, 0]).tolist():
             yield found.value.labels[row], float_text(float(found.value.values[row, 0]))
-
-
-def series_text(labels: Labels) -> str:
-    """`name{label="value"}` of the text exposition format."""
-    name = dict(labels).get(NAME, "")
-    pairs = ",".join(f'{k}="{v.translate(_ESCAPES)}"' for k, v in labels if k != NAME)
-    return f"{name}{{{pairs}}}"

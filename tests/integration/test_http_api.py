@@ -383,18 +383,29 @@ async def test_format_and_parse(client: Client) -> None:
     assert (await client.ask("parse_query", query, method="POST")).data["type"] == "binaryExpr"
 
 
+ALLOW = "escaping=allow-utf-8"
+#: As Prometheus 3.x sends it.
+UTF8_TEXT = f"text/plain;version=1.0.0;{ALLOW};q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
 async def test_federate(store: Store) -> None:
     await asyncio.to_thread(_send_now, store)
     async with serving(store) as client:
-        reply = await client.ask("/federate", [("match[]", "live"), ("match[]", '{room="now"}')])
-        lines = [line.rpartition(" ")[0] for line in reply.body.decode().splitlines()]
-        assert lines == ['live{a="quote\\"d",room="now"} 5']
+        reply = await client.ask("/federate", [("match[]", "live_now"), ("match[]", '{room="now"}')])
+        *head, sample = reply.body.decode().splitlines()
+        assert head == ["# HELP live_now StatsD gauge live.now", "# TYPE live_now gauge"]
+        assert sample.rpartition(" ")[0] == 'live_now{a="quote\\"d",room="now"} 5'
+        async with client.session.get(
+            f"{client.base}/federate", params={"match[]": "live_now"}, headers={"Accept": UTF8_TEXT}
+        ) as response:
+            assert response.headers["Content-Type"] == "text/plain; version=1.0.0; charset=utf-8; " + ALLOW
+            assert "\nlive_now{" in await response.text()  # the style of names is underscore
         assert (await client.ask("/federate")).error[0] == 400
 
 
 def _send_now(store: Store) -> None:
     pipeline = Pipeline.open(store, time.time_ns() // 1_000_000)
-    pipeline.send(['live:5|g|#a:quote"d,room:now'])
+    pipeline.send(['live.now:5|g|#a:quote"d,room:now'])
     pipeline.close()
 
 
@@ -455,7 +466,9 @@ async def test_without_a_tenant_everything_is_refused(client: Client, loaded: St
     async with serving(loaded, tenancy=TenancySettings(mode="header")) as strict:
         for path, params in (*TENANT_PATHS, *((p, {"query": "1"}) for p in others)):
             for method in (
-                ("GET",) if path.startswith(("label/", "status", "meta", *others[:3])) else ("GET", "POST")
+                ("GET",)
+                if path.startswith(("label/", "/", "status", "meta", *others[:3]))
+                else ("GET", "POST")
             ):
                 status, error_type, text = (await strict.ask(path, params, method=method)).error
                 assert (status, error_type) == (401, "bad_data"), path

@@ -1,0 +1,109 @@
+"""The text format: what is written is what prometheus-client's parser reads back."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from shim.http.exposition import Metadata, Sample, exposition, series_text
+from shim.labels import NAME, Labels, make
+
+GAUGE = {"type": "gauge", "help": "h", "unit": ""}
+CHARACTERS = st.characters(exclude_characters=":", exclude_categories=["Cs"])
+NAMES = st.text(CHARACTERS, min_size=1, max_size=8) | st.sampled_from(
+    ["a", "a.b", 'q"', "x\\", "n\nl", "é", "9", "{", "#"]
+)
+KEYS = NAMES.map("k{}".format)  # prometheus-client refuses labels that begin with `__`
+
+
+def labels_of(name: str, **pairs: str) -> Labels:
+    return make({NAME: name, **pairs})
+
+
+def test_families_with_their_help_and_type() -> None:
+    metadata: Metadata = {
+        "lat": [{"type": "histogram", "help": "Time.", "unit": "seconds"}],
+        "hits": [{"type": "counter", "help": 'Hits \\ of\n"all".', "unit": ""}],
+        "two": [{"type": "counter", "help": "a", "unit": ""}, {"type": "gauge", "help": "b", "unit": ""}],
+        "unused": [GAUGE],
+    }
+    samples = [
+        Sample(labels_of("lat_sum"), "0.65", 7),
+        Sample(labels_of("hits", b="2"), "2", 7),
+        Sample(labels_of("lat_bucket", le="1.0"), "1", 7),
+        Sample(labels_of("hits", a='q"\\\n'), "1", 7),
+        Sample(labels_of("two"), "3", 7),
+        Sample(labels_of("lat_count"), "1", 8),
+        Sample(labels_of("hits_sum"), "4", 7),  # hits is no histogram
+        Sample(make({"computed": "yes"}), "5", 7),
+    ]
+    assert (
+        exposition(samples, metadata, utf8=False)
+        == r"""_{computed="yes"} 5 7
+# HELP hits Hits \\ of\n"all".
+# TYPE hits counter
+hits{a="q\"\\\n"} 1 7
+hits{b="2"} 2 7
+hits_sum{} 4 7
+# HELP lat Time.
+# TYPE lat histogram
+lat_bucket{le="1.0"} 1 7
+lat_count{} 1 8
+lat_sum{} 0.65 7
+# HELP two a
+# TYPE two untyped
+two{} 3 7
+"""
+    )
+
+
+def test_names_of_other_scripts_stay_apart() -> None:
+    """As Prometheus codes them; the label API takes that form, too."""
+    first, second = labels_of("温度", b="1"), labels_of("湿_度", größe="2")
+    assert series_text(first, utf8=False) == 'U___6E29__5EA6_{b="1"}'
+    assert series_text(second, utf8=False) == 'U___6E7F____5EA6_{gr__e="2"}'
+    assert series_text(first, utf8=True) == '{"温度",b="1"}'
+
+
+def test_names_in_both_forms() -> None:
+    labels = labels_of(
+        "http.requests", **{"k8s.pod": "p", "k8s_pod": "later", 'x"} 1\nforged{': "v", "ok": "y"}
+    )
+    assert series_text(labels, utf8=False) == 'http_requests{k8s_pod="p",ok="y",x___1_forged_="v"}'
+    assert series_text(labels, utf8=True) == (
+        r'{"http.requests","k8s.pod"="p",k8s_pod="later",ok="y","x\"} 1\nforged{"="v"}'
+    )
+
+
+def coded(name: str) -> str:
+    """The name as a reader sees it that knows no UTF-8: metrics here have no colons."""
+    return series_text(labels_of("x", **{name: "v"}), utf8=False).removeprefix("x{").removesuffix('="v"}')
+
+
+@given(
+    st.lists(
+        st.tuples(NAMES, st.dictionaries(KEYS, st.text(min_size=1, max_size=8), max_size=3)), max_size=5
+    ),
+    st.text(max_size=10),
+)
+def test_prometheus_client_reads_back_what_was_meant(
+    series: list[tuple[str, dict[str, str]]], help_: str
+) -> None:
+    """In underscores: as many series, with their values and labels, and no line that a name has forged."""
+    samples = [
+        Sample(make({NAME: name, **{k: v for k, v in pairs.items() if k != NAME}}), str(i), 1_000)
+        for i, (name, pairs) in enumerate(series)
+    ]
+    metadata = {name: [{**GAUGE, "help": help_}] for name, _ in series}
+    text = exposition(samples, metadata, utf8=False)
+    wanted = set()
+    for sample in samples:
+        pairs: dict[str, str] = {}
+        for key, value in sample.labels:
+            pairs.setdefault(coded(key) if key != NAME else NAME, value)
+        name = coded(pairs.pop(NAME))
+        wanted.add((name, tuple(sorted(pairs.items()))))
+    read = [s for family in text_string_to_metric_families(text) for s in family.samples]
+    assert {(s.name, tuple(sorted(s.labels.items()))) for s in read} == wanted
+    assert text.count("# TYPE") == len({dict(s.labels)[NAME] for s in samples})
