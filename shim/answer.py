@@ -33,6 +33,7 @@ class QueryOptions:
     explain: bool = False
     stats: bool = False
     nocache: bool = False  # read from the store what is in memory, too
+    classic: bool | None = None  # distributions are shown as classic series; None: the server's setting
 
 
 @dataclass(frozen=True, slots=True)

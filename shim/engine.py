@@ -19,6 +19,7 @@ from indexer.store import Store
 from shim.answer import Answer, Begun, Kind, QueryOptions
 from shim.catalog import Catalog
 from shim.catalog.types import Part
+from shim.classic_shown import ClassicShown
 from shim.edge import LiveEdge
 from shim.errors import BadData, TimedOut
 from shim.evaluate import Evaluator
@@ -165,8 +166,12 @@ class QueryEngine:
         notes = Annotations()
         naming = Naming.of(self._settings.names, *label_names(planned.built))
         select = partial(self._catalog.select, reader.tenant, tag=reader.tag, kept=naming.kept)
-        leaves = Leaves(reader, select, partial(self._bounds, reader), notes, naming)
+        classic = ClassicShown(self._catalog, reader) if self._shows_classic(options) else None
+        noted = select if classic is None else classic.noting(select)
+        leaves = Leaves(reader, noted, partial(self._bounds, reader), notes, naming)
         value = Evaluator(leaves, notes, self._reads).run(planned.plan)
+        if classic is not None:
+            value = classic.shown(value)
         done = time.perf_counter()
         if notes.placed:
             notes = notes.positioned(positions(query, planned.tree))
@@ -181,6 +186,9 @@ class QueryEngine:
         explain = _explain(planned, reader, timings) if options.explain else None
         stats = _stats(reader, timings) if options.stats else None
         return Answer(_kind(value, instant=instant), value, grid, notes, explain, stats)
+
+    def _shows_classic(self, options: QueryOptions) -> bool:
+        return self._settings.histograms == "classic" if options.classic is None else options.classic
 
     def _bounds(self, reader: Reader, part: Part) -> Sequence[float]:
         """The boundaries that `x_bucket` has for a part. Raises StoreError."""

@@ -72,6 +72,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_waiting: NotNegative = 100
     #: How names that are no legacy Prometheus names are shown: "underscore" (http_requests) or "utf8".
     names: Literal["underscore", "utf8"] = "underscore"
+    #: How distributions are shown: "native" histograms, or "classic" series (x_bucket, x_sum, x_count).
+    histograms: Literal["native", "classic"] = "native"
     #: Origins (an anchored regex) that browsers may call the API from.
     cors_origin: str = ".*"
     #: Whether PromQL that Prometheus calls experimental may be used (info, fill modifiers, limitk, ...).

@@ -182,6 +182,14 @@ def granularity_s(params: Params) -> int | None:
     return int(seconds)
 
 
+def classic(params: Params) -> bool | None:
+    """Whether `histograms` asks for classic series, None where it says nothing. Raises BadData."""
+    text = params.get("histograms")
+    if text not in ("", "native", "classic"):
+        raise invalid("histograms", f'{quote(text)}: expected "native" or "classic"')
+    return text == "classic" if text else None
+
+
 def flag(params: Params, name: str) -> bool:
     """True for anything but nothing, 0 and false."""
     return params.get(name).lower() not in ("", "0", "false")

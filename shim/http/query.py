@@ -71,6 +71,7 @@ def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
         granularity_s=p.granularity_s(given),
         explain=p.flag(given, "explain"),
         nocache=p.flag(given, "nocache"),
+        classic=p.classic(given),
         stats=bool(given.get("stats")),
     )
 
