@@ -49,7 +49,7 @@ class ShimMetrics:
         self.catalog_series = gauge("meterhouse_shim_catalog_series", "Series whose labels are in memory.")
         self.name_collisions = counter(
             "meterhouse_shim_name_collisions",
-            "Series left out of a look-up because another has the same shown name and labels.",
+            "Series left out of a look-up because one of another type has the same shown name and labels.",
         )
         self.block_lookups = counter(
             "meterhouse_shim_block_lookups", "Blocks of cells that readings wanted.", ["result"]

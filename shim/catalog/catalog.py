@@ -27,7 +27,8 @@ from shim.catalog.ladders import Ladders
 from shim.catalog.memory import Memory
 from shim.catalog.metadata import Metadata
 from shim.catalog.names import KINDS, MADE_LABELS, Metric, Names, Target, exact_values, is_id, with_quantiles
-from shim.catalog.picked import Picked, pick, selection
+from shim.catalog.parts import selection
+from shim.catalog.picked import Picked, pick
 from shim.catalog.rosters import Rosters
 from shim.catalog.scope import of_metrics
 from shim.catalog.sieve import Sieve
@@ -247,7 +248,7 @@ class Catalog:
             f"selector {{{selector}}} matches {wide.series} series, more than the limit of"
             f" {self._settings.max_series} (setting max_series)"
         )
-        shown = target.metric.shown(self._settings.names, target.view)
+        shown = target.shown(self._settings.names)
         if len(wide.targets) > 1:
             text += f'; most are of "{shown}" ({series})'
         largest = self.tables.largest_key(wide.tenant, wide.days, target.metric.id)

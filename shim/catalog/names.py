@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from shim.catalog.types import Kind, View
@@ -108,18 +108,25 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A metric, and the view of it that was asked for."""
+    """A metric, and the view of it that was asked for.
+
+    `called`: the one name that several metrics were asked for by, which then is what they are shown as.
+    """
 
     metric: Metric
     view: View
+    called: str = ""
+
+    def shown(self, style: Style) -> str:
+        return self.called or self.metric.shown(style, self.view)
 
 
 def with_quantiles(targets: Sequence[Target], matchers: Sequence[Matcher]) -> list[Target]:
     """The targets, and those whose quantiles are asked for, as if they were classic summaries."""
     if not quantiles(matchers):
         return list(targets)
-    asked = (t.metric for t in targets if not t.view and "histogram" in t.metric.kinds)
-    return [*targets, *(Target(metric, "quantile") for metric in asked)]
+    asked = (t for t in targets if not t.view and "histogram" in t.metric.kinds)
+    return [*targets, *(replace(target, view="quantile") for target in asked)]
 
 
 class Names:
@@ -166,12 +173,12 @@ class Names:
     def _named(self, name: str) -> list[Target]:
         stored = self._by_form.get(name)
         if stored:
-            return [Target(metric, "") for metric in stored]
+            return _under(name, [Target(metric, "") for metric in stored])
         for view in CLASSIC:
             base = name.removesuffix(f"_{view}")
             if base != name:
                 histograms = (m for m in self._by_form.get(base, ()) if "histogram" in m.kinds)
-                return [Target(metric, view) for metric in histograms]
+                return _under(name, [Target(metric, view) for metric in histograms])
         return []
 
     def _matching(self, pattern: Matcher) -> list[Target]:
@@ -185,6 +192,13 @@ class Names:
                     if any(map(pattern.matches, names)) and not any(n in self._by_form for n in names):
                         found.append(Target(metric, view))
         return found
+
+
+def _under(name: str, found: list[Target]) -> list[Target]:
+    """What a name was asked for by; several metrics that answer to one underscore form are shown as it."""
+    if len(found) < 2 or metric_form(name) != name:
+        return found
+    return [replace(target, called=name) for target in found]
 
 
 def _holds(matcher: Matcher, target: Target) -> bool:

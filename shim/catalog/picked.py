@@ -1,9 +1,9 @@
-"""From a roster to what a selector means: series picked by matchers, label sets, parts. Pure."""
+"""From a roster to what a selector means: series picked by matchers, and their label sets. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,17 +19,13 @@ from shim.catalog.names import (
     reserved_labels,
 )
 from shim.catalog.roster import Roster, Rows
-from shim.catalog.types import Kind, Part, Selection, View
+from shim.catalog.types import Kind
+from shim.forms import Style
 from shim.labels import NAME, TYPE, Labels
 from shim.matching import Matcher
-from shim.metrics import ShimMetrics
-from shim.numeric_labels import LE, QUANTILE, quantiles
+from shim.numeric_labels import QUANTILE
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
-
-_KIND_NUMBERS: Mapping[Kind, int] = {kind: number for number, kind in KINDS.items()}
-#: Among series of equal labels that are no histograms, which type answers.
-_PRECEDENCE: Sequence[Kind] = ("counter", "gauge", "set", "histogram")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +40,13 @@ class Picked:
     keys: Mapping[str, Key]
     kept: frozenset[str] = frozenset()
 
-    @property
-    def variant(self) -> str:
+    def variant(self, style: Style) -> str:
         """What tells apart the label sets that one series can have."""
+        shown, own = self.target.shown(style), self.target.metric.shown(style, self.target.view)
         kept = sorted(self.kept.intersection(self.roster.columns))
-        return "\0".join((self.target.view, *kept)) if kept else self.target.view
+        if not kept and shown == own:
+            return self.target.view
+        return "\0".join((self.target.view, shown, *kept))
 
 
 def pick(
@@ -125,126 +123,5 @@ def label_sets(picked: Picked, tenant: Tenant, settings: ShimSettings) -> list[L
         def extra(row: int) -> tuple[str, str]:
             return PROJECT, str(projects[row])
 
-    name = picked.target.metric.shown(settings.names, picked.target.view)
-    return picked.roster.labels(picked.rows, name, picked.keys, extra, variant=picked.variant)
-
-
-def selection(
-    picked: Sequence[Picked],
-    tenant: Tenant,
-    matchers: Sequence[Matcher],
-    settings: ShimSettings,
-    metrics: ShimMetrics,
-) -> Selection:
-    """The parts of a selection: one per type and view, and per metric where each has its own boundaries."""
-    notices = _Notices(picked, settings)
-    grouped: dict[tuple[Kind, View, str], list[Picked]] = {}
-    for one in sorted(picked, key=lambda p: _PRECEDENCE.index(p.kind)):
-        # Each metric has boundaries of its own.
-        metric = one.target.metric.shown(settings.names) if one.target.view == "bucket" else ""
-        grouped.setdefault((one.kind, one.target.view, metric), []).append(one)
-    seen = _Seen(len(picked) > 1)
-    parts: list[Part] = []
-    for (kind, view, _), members in grouped.items():
-        ids, projects, labels, whole = [], [], [], True
-        # The metric that is really called as it is shown comes first: it keeps the label set.
-        for one in sorted(members, key=lambda p: (len(p.target.metric.forms), p.target.metric.name)):
-            sets = label_sets(one, tenant, settings)
-            rows, sets, left_out = seen.new(one, sets, histogram=kind == "histogram" and not view)
-            if left_out:
-                metrics.name_collisions.inc(left_out)
-                notices.left_out(one, left_out)
-            whole = whole and one.whole and not left_out
-            ids.append(one.roster.series_ids[rows])
-            projects.append(one.roster.project_ids[rows])
-            labels.extend(sets)
-        le = tuple(m for m in matchers if m.name == LE) if view == "bucket" else ()
-        metric_ids = tuple(dict.fromkeys(one.target.metric.id for one in members))
-        part = _part(kind, view, metric_ids, ids, projects, labels, whole, le)
-        parts.append(replace(part, quantiles=quantiles(matchers)) if view == "quantile" else part)
-    return Selection(tuple(parts), notices.texts())
-
-
-def _part(
-    kind: Kind,
-    view: View,
-    metric_ids: tuple[int, ...],
-    ids: Sequence[npt.NDArray[np.uint64]],
-    projects: Sequence[npt.NDArray[np.uint32]],
-    labels: Sequence[Labels],
-    whole: bool,
-    le_matchers: tuple[Matcher, ...],
-) -> Part:
-    """Ids ascend over all metrics of the part."""
-    series_ids, project_ids = np.concatenate(ids), np.concatenate(projects)
-    if len(ids) > 1:
-        order = np.argsort(series_ids, kind="stable")
-        series_ids, project_ids = series_ids[order], project_ids[order]
-        labels = [labels[i] for i in order.tolist()]
-    return Part(kind, view, metric_ids, series_ids, project_ids, labels, whole, le_matchers)
-
-
-class _Seen:
-    """Label sets given away already: each stands once among the histograms and once among the others.
-
-    One metric of one type cannot repeat itself but by tags that are shown alike, which a roster keeps apart;
-    so there is nothing to look at unless several were picked.
-    """
-
-    def __init__(self, several: bool) -> None:
-        self._several = several
-        self._floats: set[Labels] = set()
-        self._histograms: set[Labels] = set()
-
-    def new(self, picked: Picked, labels: list[Labels], *, histogram: bool) -> tuple[Rows, list[Labels], int]:
-        """The rows and labels that are new, and how many are not."""
-        given = self._histograms if histogram else self._floats
-        if not self._several:
-            distinct = set(labels)
-            if len(distinct) == len(labels):
-                return picked.rows, labels, 0
-        kept: list[int] = []
-        for i, one in enumerate(labels):
-            if one not in given:
-                given.add(one)
-                kept.append(i)
-        if len(kept) == len(labels):
-            return picked.rows, labels, 0
-        return picked.rows[kept], [labels[i] for i in kept], len(labels) - len(kept)
-
-
-class _Notices:
-    """What an asker should know: names used with several types, and series that are not shown. Each once."""
-
-    def __init__(self, picked: Sequence[Picked], settings: ShimSettings) -> None:
-        self._settings = settings
-        kinds: dict[str, dict[Kind, None]] = {}
-        for one in picked:
-            if not one.target.view:
-                kinds.setdefault(one.target.metric.shown(settings.names), {})[one.kind] = None
-        self._several = {name: " and ".join(sorted(found)) for name, found in kinds.items() if len(found) > 1}
-        self._twins: dict[str, list[str]] = {name: [] for name in self._several}
-        self._collisions: list[str] = []
-
-    def left_out(self, picked: Picked, count: int) -> None:
-        """So many series have the labels of others, which answer."""
-        metric, kind = picked.target.metric, picked.kind
-        shown = metric.shown(self._settings.names, picked.target.view)
-        if shown in self._twins:
-            self._twins[shown].append(f"{count} series of the {kind}")
-        else:
-            self._collisions.append(
-                f'{count} series of "{metric.name}" ({kind}) are left out: series of another name or type'
-                f' have the same labels as "{shown}"'
-            )
-
-    def texts(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*map(self._of_types, self._several), *self._collisions]))
-
-    def _of_types(self, name: str) -> str:
-        twins = self._twins[name]
-        what = "both answer, unless __type__ picks one"
-        if twins:
-            left_out = " and ".join(twins)
-            what = f"{left_out} are left out, since others have the same labels; __type__ picks one"
-        return f'metric "{name}" was sent as {self._several[name]}: {what}'
+    name = picked.target.shown(settings.names)
+    return picked.roster.labels(picked.rows, name, picked.keys, extra, variant=picked.variant(settings.names))

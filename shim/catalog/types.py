@@ -12,6 +12,7 @@ import numpy.typing as npt
 from shim.labels import Labels
 from shim.matching import Matcher
 from shim.tenancy import Tenant
+from shim.values import Ints
 
 Kind = Literal["counter", "gauge", "histogram", "set"]
 View = Literal["", "bucket", "count", "sum", "quantile"]
@@ -44,10 +45,13 @@ class Look:
 class Part:
     """Series of one stored type, under one view of it.
 
+    Of series that are one, `group` has the index in `labels` of every series' label set; None: series `i` has
+    `labels[i]`. What they hold merges.
+
     `view` is "" for the series themselves, or the classic name of a distribution `x` they were asked by:
     `x_bucket`, `x_count`, `x_sum`; or `x` with a matcher that names `quantiles`. The labels are without `le`
-    and `quantile`; the reader adds them and applies `le_matchers`. `series_ids`, `project_ids` and `labels`
-    go together; ids ascend.
+    and `quantile`; the reader adds them and applies `le_matchers`. `series_ids` and `project_ids` go
+    together, ids ascend. `labels` are distinct.
 
     `whole` says that the series are all there are of `metric_ids` in the days that were asked for, of this
     kind and in the tenant's scope: SQL then needs no condition on series_id, and the reader leaves out what
@@ -63,6 +67,7 @@ class Part:
     whole: bool
     le_matchers: tuple[Matcher, ...] = ()
     quantiles: tuple[float, ...] = ()
+    group: Ints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Selection:
 
     parts: tuple[Part, ...]
     infos: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def series(self) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shim.catalog.types import Part
-from shim.read.reader import Keys, Reader, each
+from shim.read.reader import Keys, Reader, singly
 from shim.read.rows import is_small, read_rows
 from shim.read.times import within
 from shim.read.windows import Reading, Run, Segment
@@ -92,11 +92,11 @@ def _read_plain(
     """Series, cell and columns of every row, in columns; they come in runs of one series."""
     names = ("k", "c", *columns)
     raw = tuple(sql.Named(sql.col(c), c) for c in columns)
-    source = member_rows(reader, table, part, each(part), reading, raw, packed=False)
+    source = member_rows(reader, table, part, singly(part), reading, raw, packed=False)
     query = _flat(sql.Query(tuple(sql.Named(sql.col(name), name) for name in names), source))
     fetched = reader.columns(query, [("k", "<u8"), ("c", "<u4"), *((c, "<f8") for c in columns)])
     starts = np.flatnonzero(np.diff(fetched["k"], prepend=~fetched["k"][:1]))
-    key, known = each(part).index(part, fetched["k"][starts])
+    key, known = singly(part).index(part, fetched["k"][starts])
     if keys.group is not None:
         key = keys.group[key]
     lengths = np.diff(starts, append=len(fetched["k"]))

@@ -81,14 +81,15 @@ def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
 def _deltas(reader: Reader, part: Part, g: int, lo: int, hi: int) -> tuple[Ints, Ints, Floats]:
     """Of every bucket with a row in `[lo, hi)`: its series, start and sum; by series and time."""
     table, column = column_of(part)
+    keys = each(part)
     if lo < hi and len(part.labels) * ((hi - lo) // g) <= reader.max_cells:
-        cells = recall(reader, table, part, each(part), plan_buckets(g, lo, hi), column)
+        cells = recall(reader, table, part, keys, plan_buckets(g, lo, hi), column)
         if cells is not None:
             key, cell = np.nonzero(cells.rows)
             return key, lo + cell * g, cells.values[column][key, cell]
     value = sql.call("toFloat64", sql.call("sum", column))
     query = sql.Query(
-        (sql.Named(sql.col("series_id"), "k"), sql.Named(sql.call("toUInt32", "timestamp"), "t"),
+        (sql.Named(keys.expr(part), "k"), sql.Named(sql.call("toUInt32", "timestamp"), "t"),
          sql.Named(value, "v")),
         reader.source(table, g),
         where=(*reader.conditions(part), *within(g, lo, hi)),
@@ -96,7 +97,7 @@ def _deltas(reader: Reader, part: Part, g: int, lo: int, hi: int) -> tuple[Ints,
         order_by=("k", "t"),
     )  # fmt: skip
     rows = reader.fetch(query, [("k", "<u8"), ("t", "<u4"), ("v", "<f8")])
-    key, known = each(part).index(part, rows["k"])
+    key, known = keys.index(part, rows["k"])
     key, rows = key[known], rows[known]
     return key, rows["t"].astype(np.int64), rows["v"].copy()
 

@@ -59,6 +59,16 @@ class GaugeCells:
             self.values[column].reshape(-1)[place] = values
         return True
 
+    def grouped(self, group: Ints, groups: int) -> GaugeCells:
+        """The same with the series of each group as one."""
+        hi_s = self.lo_s + self.rows.shape[1] * self.granularity_s
+        out = GaugeCells.empty(groups, self.lo_s, hi_s, self.granularity_s, tuple(self.values))
+        series, bucket = np.nonzero(self.rows)
+        start_ms = (self.lo_s + bucket * self.granularity_s) * 1000
+        columns = {column: values[series, bucket] for column, values in self.values.items()}
+        out.put(group[series], bucket, start_ms + self.offset_ms[series, bucket], columns)
+        return out
+
     def take(self, other: GaugeCells) -> None:
         """Put in all buckets of `other`, which lie within these, of the same series and columns."""
         first = (other.lo_s - self.lo_s) // self.granularity_s

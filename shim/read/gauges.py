@@ -20,7 +20,7 @@ from shim.eval.instant import latest
 from shim.grid import Grid
 from shim.read.blocks import gauges as memory
 from shim.read.gauge_cells import GaugeCells
-from shim.read.reader import Reader, each
+from shim.read.reader import Reader, each, singly
 from shim.read.rows import count_within, whole_hours
 from shim.read.times import within
 from shim.sql import nodes as sql
@@ -81,7 +81,7 @@ class _Span(NamedTuple):
 def _cells(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) -> GaugeCells | None:
     """From memory or by statement; None where matrices would be too large, or a time is not in its bucket."""
     buckets = (span.hi_s - span.lo_s) // span.granularity_s
-    if len(part.labels) * buckets > min(_MOST_CELLS, reader.max_cells):
+    if len(part.series_ids) * buckets > min(_MOST_CELLS, reader.max_cells):
         return None
 
     def ask(lo_s: int, hi_s: int) -> GaugeCells | None:
@@ -131,7 +131,9 @@ def _series(part: Part, ids: npt.NDArray[np.uint64]) -> tuple[Ints, npt.NDArray[
     """The series of each row, which come in runs of one series, and which are known at all."""
     starts = np.flatnonzero(np.diff(ids, prepend=~ids[:1]))
     lengths = np.diff(starts, append=len(ids))
-    key, known = each(part).index(part, ids[starts])
+    key, known = singly(part).index(part, ids[starts])
+    if part.group is not None:
+        key = part.group[key]
     return np.repeat(key, lengths), np.repeat(known, lengths)
 
 
@@ -144,12 +146,13 @@ def _column(name: str) -> sql.Expr:
 
 def _by_rows(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) -> Samples:
     """Samples as ClickHouse merges and sorts them."""
+    keys = each(part)
     aggregated = [c for c in columns if c != "last"]
     merged = [sql.Named(sql.call(_MERGES[c], c), f"{c}_out") for c in aggregated]
     # `last` is merged before its time is compared: a bucket counts by its last sample's time.
     source = sql.Query(
         (
-            sql.Named(sql.col("series_id"), "k"),
+            sql.Named(keys.expr(part), "k"),
             sql.Named(sql.col("timestamp"), "b"),
             sql.Named(sql.call("max", "last"), "l"),
             *merged,
@@ -171,7 +174,7 @@ def _by_rows(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) ->
     )
     fields: list[Any] = [("k", "<u8"), ("t", "<i8"), ("v", "<f8"), *((c, "<f8") for c in aggregated)]
     rows = reader.fetch(query, fields)
-    key, known = each(part).index(part, rows["k"])
+    key, known = keys.index(part, rows["k"])
     key, rows = key[known], rows[known]
     offsets = np.searchsorted(key, np.arange(len(part.labels) + 1)).astype(np.int64)
     shown = {c: rows[c].astype(np.float64) for c in aggregated}

@@ -258,7 +258,7 @@ class Leaves:
     ) -> Vector:
         if part.kind != "set":  # a running total counts only while its series is alive: not of the group's
             return self._sums(self._instant(part, child)[0], groupings, node)
-        keys = _groups(part.labels, groupings, self.naming)
+        keys = _groups(part, groupings, self.naming)
         return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
 
     def _merged_window(
@@ -272,7 +272,7 @@ class Leaves:
         if not self._merges(part, child.function):
             found = self._window(part, _named(part, child.function), child, args)
         else:
-            keys = _groups(part.labels, groupings, self.naming, lb.dropping_name)
+            keys = _groups(part, groupings, self.naming, lb.dropping_name)
             found = self._window(part, keys, child, args)
             if part.view != "bucket" or all(("le" in by.labels) is not by.without for by in groupings):
                 return found
@@ -304,6 +304,8 @@ class Leaves:
         selection = self.select_series(matchers, at.start_ms - back_ms, at.end_ms)
         for info in selection.infos:
             self.notes.info(info)
+        for warning in selection.warnings:
+            self.notes.warn(warning)
         return [p for p in selection.parts if len(p.labels)]
 
     def _window_parts(self, window: Window, lookback_ms: int = 0) -> Sequence[Part]:
@@ -319,13 +321,13 @@ def _named(part: Part, function: str) -> Keys:
 
 
 def _groups(
-    labels: Sequence[lb.Labels],
+    part: Part,
     groupings: Sequence[Grouping],
     naming: Naming,
     shown: Callable[[lb.Labels], lb.Labels] = lambda labels: labels,
 ) -> Keys:
     """The groups of groups of series, the innermost first, under what `shown` makes of their labels."""
-    group: Ints | None = None
+    labels, group = part.labels, part.group
     for grouping in groupings:
         meant = naming.found(grouping.labels, labels)
         found: dict[lb.Labels, int] = {}

@@ -230,6 +230,19 @@ class Keys:
         nobody = sql.call("toUInt64", _NO_GROUP)
         return sql.call("transform", "series_id", sql.Ints(part.series_ids), sql.Ints(self.group), nobody)
 
+    def over(self, own: Keys, part: Part, name: str) -> sql.Expr:
+        """As `expr`, of rows that have been grouped by `own`, whose keys are in the column `name`."""
+        if own.group is None or self.group is None:
+            return self.expr(part)
+        if self.group is own.group:
+            return sql.col(name)
+        if self._one_of_all(part):
+            return sql.call("toUInt64", 0)
+        group = np.zeros(len(own), dtype=np.int64)
+        group[own.group] = self.group
+        nobody = sql.call("toUInt64", _NO_GROUP)
+        return sql.call("transform", name, sql.Ints(np.arange(len(own))), sql.Ints(group), nobody)
+
     def high_bits(self, part: Part, bits: int) -> sql.Expr:
         """The group's index above `bits` low bits that are 0, all bits set for no group; see `high_type`."""
         assert self.group is not None
@@ -265,5 +278,10 @@ _ALL_BITS = {"UInt16": (1 << 16) - 1, "UInt32": _NO_GROUP}
 
 
 def each(part: Part, labels: Sequence[Labels] | None = None) -> Keys:
-    """Every series by itself, under its own labels or the given ones."""
-    return Keys(part.labels if labels is None else labels)
+    """Every series by itself, those that are one as one; under their own labels or the given ones."""
+    return Keys(part.labels if labels is None else labels, part.group)
+
+
+def singly(part: Part) -> Keys:
+    """Every stored series by itself, without labels."""
+    return Keys(((),) * len(part.series_ids))

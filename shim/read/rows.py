@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shim.catalog.types import Part
-from shim.read.reader import Keys, Reader, each
+from shim.read.reader import Keys, Reader, singly
 from shim.read.times import KEY_TERMS, clusters, within
 from shim.read.windows import Reading, Run
 from shim.sql import nodes as sql
@@ -54,7 +54,7 @@ def read_rows(
     )
     fields = [("series_id", "<u8"), ("timestamp", "<u4"), *((c, "<f8") for c in columns)]
     fetched = reader.fetch(query, fields, lambda rows: count_within(rows["timestamp"], lo_s, hi_s))
-    key, known = each(part).index(part, fetched["series_id"])
+    key, known = singly(part).index(part, fetched["series_id"])
     fetched, key = fetched[known], key[known]
     if keys.group is not None:
         key = keys.group[key]

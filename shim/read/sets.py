@@ -14,7 +14,7 @@ import numpy as np
 from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.read.cells import member_rows, read_cells
-from shim.read.reader import Keys, Reader
+from shim.read.reader import Keys, Reader, each
 from shim.read.times import within
 from shim.read.windows import Reading
 from shim.sql import nodes as sql
@@ -37,22 +37,24 @@ def latest(reader: Reader, part: Part, keys: Keys, at: Grid, lookback_ms: int) -
     """The members of each series' latest bucket within the lookback, united per key. Raises QueryError."""
     reader.check_cells(len(keys) * at.steps)
     ends = _BucketEnds.of(at, lookback_ms, reader)
+    own = each(part)
+    one = "series_id" if own.group is None else "one"  # series that are one have one latest bucket
     per_bucket = sql.Query(
-        (sql.Named(sql.col("series_id"), "series_id"), *ends.bucket_states),
+        (sql.Named(own.expr(part), one), *ends.bucket_states),
         reader.source(TABLE, ends.granularity_s),
         where=(*reader.conditions(part),
                *within(ends.granularity_s, ends.first_s - ends.lookback_s, ends.last_s)),
-        group_by=("series_id", ends.bucket_states[0].alias),
+        group_by=(one, ends.bucket_states[0].alias),
     )  # fmt: skip
     per_step = sql.Query(
-        (sql.Named(sql.col("series_id"), "series_id"), sql.Named(sql.col("c"), "c"),
+        (sql.Named(sql.col(one), one), sql.Named(sql.col("c"), "c"),
          sql.Named(sql.call("argMax", "state", "b"), "state_last")),
         per_bucket,
         array_join=(sql.Named(ends.steps_of("b"), "c"),),
-        group_by=("series_id", "c"),
+        group_by=(one, "c"),
     )  # fmt: skip
     query = sql.Query(
-        (sql.Named(keys.expr(part), "k"), sql.Named(sql.call("toUInt32", "c"), "c"),
+        (sql.Named(keys.over(own, part, one), "k"), sql.Named(sql.call("toUInt32", "c"), "c"),
          sql.Named(sql.call("uniqCombined64Merge", "state_last"), "n")),
         per_step,
         group_by=("k", "c"),

@@ -117,21 +117,19 @@ def test_a_name_answers_to_both_its_forms(pipeline: Pipeline) -> None:
     assert labels_of(ask(store, named("http_requests"), names="utf8")) == as_stored
 
 
-def test_two_names_of_one_form_merge_where_labels_differ(pipeline: Pipeline) -> None:
+def test_names_of_one_form_are_one(pipeline: Pipeline) -> None:
     pipeline.send(["a.b:1|c|#x:1", "a.b:2|c|#x:2", "a_b:1|c|#x:1", "a-b:4|c|#x:3"])
     metrics = ShimMetrics()
     catalog = Catalog(pipeline.store, ShimSettings(), metrics=metrics)
     found = catalog.select(T, [named("a_b")], 0, NOW_S * 1000)
     assert values(found, "x") == ["1", "2", "3"]
-    assert metrics.registry.get_sample_value("meterhouse_shim_name_collisions_total") == 1
-    assert found.infos == (
-        (
-            '1 series of "a.b" (counter) are left out: series of another name or type have the same labels'
-            ' as "a_b"'
-        ),
-    )
-    assert not found.parts[0].whole
-    # The one that was left out is not lost: it answers to its own name.
+    assert metrics.registry.get_sample_value("meterhouse_shim_name_collisions_total") == 0
+    assert (found.infos, found.warnings) == ((), ())
+    (part,) = found.parts
+    assert part.whole
+    assert part.group is not None
+    assert (len(part.series_ids), sorted(np.bincount(part.group).tolist())) == (4, [1, 1, 2])
+    # The UTF-8 form is one of them alone.
     assert values(catalog.select(T, [named("a.b")], 0, NOW_S * 1000), "x") == ["1", "2"]
 
 
@@ -139,7 +137,7 @@ def test_two_tags_of_one_form(pipeline: Pipeline) -> None:
     pipeline.send(["c:1|c|#a.b:dot,a_b:line", "c:1|c|#a.b:dot", "c:1|c|#a_b:line"])
     store = pipeline.store
     found = ask(store, named("c"))
-    # Two are shown alike; one of them is left out, with a notice.
+    # Where one series has both, the second keeps its own name.
     assert labels_of(found) == [
         (("__name__", "c"), ("a.b", "dot"), ("a_b", "line")),
         (("__name__", "c"), ("a_b", "dot")),
@@ -423,8 +421,10 @@ def test_ids_that_have_no_string_are_shown_as_digits(pipeline: Pipeline) -> None
         assert labels_of(ask(store, named(name), m("777", "=", "889"))) == []
     names = [f"_{i}2345" for i in range(1, 10)]
     assert values(ask(store, m("__name__", "=~", "_.+")), "__name__") == names
-    # As they were shown before, and as Prometheus escapes them.
-    assert len(labels_of(ask(store, named("_2345"), m("_77", "=", "888")))) == 9
+    # As they were shown before, and as Prometheus escapes them: one name for all, which is one series then.
+    found = ask(store, named("_2345"), m("_77", "=", "888"))
+    assert labels_of(found) == [(("_777", "888"), ("__name__", "_2345"), ("host", "a"))]
+    assert len(found.parts[0].series_ids) == 9
 
 
 def statements(store: Store, run: Callable[[], object]) -> int:

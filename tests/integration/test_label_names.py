@@ -33,7 +33,18 @@ LINES = [
     "lat:7|d|#k8s.pod:p1",
     "users:ann|s|#k8s.pod:p0",
     "users:ann|s|#k8s.pod:p1",
+    # Series that are one in underscores.
+    *(f"one.{name}:{value}|c|#host:h" for name, value in (("a.b", 3), ("a-b", 4))),
+    "one_a_b:8|c|#host:h",
+    "timing.a.b:5|d",
+    "timing.a-b:7|d",
+    "members.a.b:ann|s",
+    "members.a-b:ann|s",
+    "members.a_b:bob|s",
+    "tags:1|c|#k.1:v",
+    "tags:2|c|#k-1:v",
 ]
+LATEST = [f"level.a.b:1|g|T{NOW_S - 18}", f"level.a-b:2|g|T{NOW_S - 17}"]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +52,7 @@ def stored(chdb_path: Path) -> Iterator[Store]:
     store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
     migrate(store, KEPT)
     pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    pipeline.send(f"{line}|T{NOW_S - 15}" for line in LINES)
+    pipeline.send([*(f"{line}|T{NOW_S - 15}" for line in LINES), *LATEST])
     pipeline.close()
     yield store
     store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
@@ -194,3 +205,43 @@ def test_over_a_range(p: Pipeline) -> None:
     found = p.range(query, NOW_S - 60, NOW_S, 60)
     label = "k8s.pod" if style(p) == "utf8" else "k8s_pod"
     assert found == {((label, "p0"),): [None, 3.0], ((label, "p1"),): [None, 3.0]}
+
+
+def test_series_that_are_one(p: Pipeline) -> None:
+    """By name, by tag, of each type: `{"a.b"}` tells apart what `a_b` takes together."""
+    for name, value in (("a.b", 3.0), ("a-b", 4.0)):
+        assert p.instant(f'sum({{"one.{name}"}})', NOW_S) == {(): value}
+    assert p.instant("one_a_b", NOW_S) == {(("__name__", "one_a_b"), ("host", "h")): 15.0}
+    assert p.instant("increase(one_a_b[5m])", NOW_S) == {(("host", "h"),): 15.0}
+    assert p.instant("sum(one_a_b)", NOW_S) == {(): 15.0}
+    assert p.instant("count(one_a_b)", NOW_S) == {(): 1.0}
+    assert p.instant("histogram_count(timing_a_b)", NOW_S) == {(): 2.0}
+    assert p.instant("timing_a_b_sum", NOW_S) == {(("__name__", "timing_a_b_sum"),): 12.0}
+    assert p.instant("max_over_time(timing_a_b[5m])", NOW_S) == {(): 7.0}
+    assert p.instant("members_a_b", NOW_S) == {(("__name__", "members_a_b"),): 2.0}
+
+
+def test_of_gauges_that_are_one_the_latest_answers(p: Pipeline) -> None:
+    answer = p.answer("level_a_b", Grid.instant(NOW_S * 1000))
+    value: Any = answer.value
+    assert value.labels == [(("__name__", "level_a_b"),)]
+    assert value.values.tolist() == [[2.0]]
+    (warning,) = answer.notes.warnings
+    assert warning == (
+        'gauge "level_a_b": 2 series (sent as "level.a-b", "level.a.b") share labels with others;'
+        " of these the latest value answers"
+    )
+    apart = p.answer('{"level.a.b"}', Grid.instant(NOW_S * 1000))
+    assert apart.notes.warnings == []
+    assert list(p.instant('{"level.a.b"}', NOW_S).values()) == [1.0]
+
+
+def test_tags_that_are_one(p: Pipeline) -> None:
+    found = p.instant("increase(tags[5m])", NOW_S)
+    if style(p) == "underscore":
+        assert found == {(("k_1", "v"),): 3.0}
+    else:
+        assert found == {(("k.1", "v"),): 1.0, (("k-1", "v"),): 2.0}
+    assert p.instant("sum by (k_1) (increase(tags[5m]))", NOW_S) == {(("k_1", "v"),): 3.0}
+    label = "k.1" if style(p) == "utf8" else "k_1"
+    assert p.instant('sum by ("k.1") (increase(tags[5m]))', NOW_S) == {((label, "v"),): 1.0, (): 2.0}

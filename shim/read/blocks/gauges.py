@@ -64,7 +64,7 @@ class _Asked:
             if gap is not None and (watch.begun or 2 * (gap[1] - gap[0]) > self.hi_s - self.lo_s):
                 return None
             cells = GaugeCells.empty(
-                len(self.part.labels), self.lo_s, self.hi_s, self.granularity_s, self.columns
+                len(self.part.series_ids), self.lo_s, self.hi_s, self.granularity_s, self.columns
             )
             rows_of_ids: dict[int, tuple[Ids, Rows]] = {}  # by the array of ids, which is held on to
             for place, block in held.items():
@@ -73,6 +73,8 @@ class _Asked:
             if watch.ended:
                 raise OvertakenError
             self.reader.recall([p.table for p in held], int(cells.rows.sum()), begun)
+            if self.part.group is not None:
+                cells = cells.grouped(self.part.group, len(self.part.labels))
             if gap is None:
                 return cells
             rest = self.ask(*gap)
