@@ -7,7 +7,8 @@ Owns which line goes to which bucket, the memory for deltas of gauges, and the b
 * Everything merges, so a bucket may leave in parts: lines for a bucket that has left simply make a new part,
   and reaching the memory bound only means to flush early (`full`).
 * A delta (`+1|g`) starts from the gauge's last value, in this bucket or an earlier one, or from 0 if there
-  was none within `gauge_memory_s`.
+  was none within `last_value_s`. The last value of a gauge is kept when its series is forgotten, if a line
+  of it was seen whose sign would make a delta.
 * A line's head, that is the line without its value, is parsed once and remembered: a line of a known head
   costs no parsing but its value's. What is not plain goes through agent/line.py, which alone says what is
   right.
@@ -26,6 +27,7 @@ from weakref import WeakValueDictionary
 
 from agent.cells import Bucket, Cell, CounterCell, DistributionCell, GaugeCell, Series, SetCell, new_cell
 from agent.frame import BUCKET_SECONDS
+from agent.last_values import decode, encode
 from agent.line import (
     MAX_NUMBER,
     NUMBER_BYTES,
@@ -97,6 +99,8 @@ class Aggregator:
         self._heads: Remember[bytes, Known] = Remember(settings.max_series, keep_ms)
         # Lives as long as a head that refers to it: one object per series, however its lines are spelled.
         self._series: WeakValueDictionary[_SeriesKey, Series] = WeakValueDictionary()
+        #: Of gauges that may get deltas, by `Series.key`: also of those whose series are forgotten.
+        self._last_values: Remember[int, GaugeCell] = Remember(settings.max_last_values, keep_ms)
         self._buckets: dict[int, Bucket] = {}
         self._entries = 0
         self._open = Bucket(0)  # the bucket of the present
@@ -126,6 +130,11 @@ class Aggregator:
     def forgotten_heads(self) -> int:
         """Heads forgotten before their time because `max_series` was reached."""
         return self._heads.evicted
+
+    @property
+    def forgotten_last_values(self) -> int:
+        """Last values of gauges forgotten because `max_last_values` was reached."""
+        return self._last_values.evicted
 
     def flush(self, now_ms: int) -> list[Bucket]:
         """The buckets that ended at or before `now_ms`, oldest first; the caller owns them."""
@@ -201,7 +210,7 @@ class Aggregator:
             elif kind is _GAUGE:
                 cell.add(value, now_ms)
                 if series.gauge is not cell:
-                    _make_latest(series, cell, now_ms)
+                    self._make_latest(series, cell, now_ms)
             elif cell.add(value, weight) if kind is _DISTRIBUTION else cell.add(raw):
                 self._grow(bucket, 1)
 
@@ -290,6 +299,11 @@ class Aggregator:
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = Series(*key)
+            series.gauge = self._last_values.get(series.key)
+            series.deltas = series.gauge is not None
+        if series.kind is _GAUGE and head.delta_signs and not series.deltas:
+            series.deltas = True
+            self._keep_value(series)
         return series
 
     def _new_cell(self, bucket: Bucket, series: Series) -> Cell:
@@ -314,7 +328,7 @@ class Aggregator:
         return 0
 
     def _apply_gauge(self, cell: GaugeCell, line: Line, series: Series, time_ms: int, now_ms: int) -> None:
-        oldest_base_ms = now_ms - self._settings.gauge_memory_s * 1000
+        oldest_base_ms = now_ms - self._settings.last_value_s * 1000
         for sent, delta in zip(line.values, line.deltas, strict=True):
             value = sent
             if delta:
@@ -322,13 +336,45 @@ class Aggregator:
                 if base is not None and base.last_ms >= oldest_base_ms:
                     value = _add_within_range(base.last, sent)
             cell.add(value, time_ms)
-            _make_latest(series, cell, time_ms)
+            self._make_latest(series, cell, time_ms)
 
+    def _make_latest(self, series: Series, cell: GaugeCell, time_ms: int) -> None:
+        """Lets deltas start from a cell that got a value at `time_ms`, unless another has a later one."""
+        if series.gauge is not cell and (series.gauge is None or series.gauge.last_ms <= time_ms):
+            series.gauge = cell
+            self._keep_value(series)
 
-def _make_latest(series: Series, cell: GaugeCell, time_ms: int) -> None:
-    """Lets later deltas start from this cell, which got a value at `time_ms`, if no other has a later one."""
-    if series.gauge is None or series.gauge.last_ms <= time_ms:
-        series.gauge = cell
+    def _keep_value(self, series: Series) -> None:
+        if series.deltas and series.gauge and self._settings.max_last_values:
+            self._last_values.put(series.key, series.gauge)
+
+    def export_last_values(self, now_ms: int) -> bytes:
+        """Records (agent/last_values.py) of the gauges that may get deltas. May run beside `add`."""
+        oldest_ms = now_ms - self._settings.last_value_s * 1000
+        cells = dict(self._last_values.items())
+        references = self._series.valuerefs() if self._settings.max_last_values else []
+        for reference in references:
+            series = reference()
+            if series is not None and series.deltas and series.gauge:
+                cells[series.key] = series.gauge
+        return encode(
+            {
+                key: (cell.last, cell.last_ms)
+                for key, cell in cells.items()
+                if cell.last_ms >= max(oldest_ms, 0)
+            }
+        )
+
+    def import_last_values(self, data: bytes, now_ms: int) -> None:
+        """Takes such records, before the first line."""
+        if not self._settings.max_last_values:
+            return
+        oldest_ms = now_ms - self._settings.last_value_s * 1000
+        latest_ms = now_ms + self._settings.future_s * 1000
+        for key, (value, time_ms) in decode(data, oldest_ms, latest_ms).items():
+            cell = GaugeCell()
+            cell.last, cell.last_ms = value, time_ms
+            self._last_values.put(key, cell)
 
 
 def _add_within_range(base: float, delta: float) -> float:

@@ -20,6 +20,7 @@ from typing import Final
 
 from xxhash import xxh64_intdigest
 
+from agent.last_values import key_of
 from agent.line import Kind
 from agent.sketch import index_of
 
@@ -27,16 +28,19 @@ from agent.sketch import index_of
 class Series:
     """A metric name, type and tags; compared by identity.
 
-    `gauge` is its latest cell, which deltas start from.
+    `gauge` is its latest cell, which deltas start from; `deltas` is whether any may come, and `key` is where
+    the cell is then remembered.
     """
 
-    __slots__ = ("__weakref__", "gauge", "kind", "name", "size_bytes", "tags")
+    __slots__ = ("__weakref__", "deltas", "gauge", "key", "kind", "name", "size_bytes", "tags")
 
     def __init__(self, kind: Kind, name: str, tags: tuple[tuple[str, str], ...]) -> None:
         self.kind = kind
         self.name = name
         self.tags = tags
         self.gauge: GaugeCell | None = None
+        self.deltas = False
+        self.key = key_of(name, tags) if kind is Kind.GAUGE else 0
         #: Its strings in a frame, about.
         self.size_bytes = len(name) + sum(len(key) + len(value) + 8 for key, value in tags)
 

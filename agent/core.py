@@ -138,6 +138,10 @@ class Core(Protocol):
         """Heads forgotten before their time because `max_series` was reached."""
 
     @property
+    def forgotten_last_values(self) -> int:
+        """Last values of gauges forgotten because `max_last_values` was reached."""
+
+    @property
     def memory_bytes(self) -> int:
         """What the core holds, as far as it knows; 0 if it does not."""
 
@@ -161,6 +165,15 @@ class Core(Protocol):
 
     def receive(self, socks: Sequence[socket.socket], options: ReceiveOptions) -> DatagramReceiver:
         """Starts reading bound datagram sockets, and owns them; several share an address (SO_REUSEPORT)."""
+
+    def export_last_values(self, now_ms: int) -> bytes:
+        """Records (agent/last_values.py) of gauges that may get deltas; from any thread, beside all else.
+
+        A key may come twice: the later time counts.
+        """
+
+    def import_last_values(self, data: bytes, now_ms: int) -> None:
+        """Takes such records, before the first line."""
 
     def close(self) -> None:
         """Frees everything; its receivers have stopped."""

@@ -70,6 +70,13 @@ FAMILIES: Final = tuple(
         ("live_series", "Series of the present bucket.", ""),
         ("remembered_series", "Series remembered between buckets.", ""),
         ("forgotten_heads_total", "Series spellings forgotten early: agent.aggregate.max_series.", ""),
+        (
+            "forgotten_last_values_total",
+            "Last values of gauges forgotten: aggregate.max_last_values.",
+            "",
+        ),
+        ("state_written_timestamp_seconds", "When agent.state_dir was last written; 0: never.", ""),
+        ("state_errors_total", "Files of agent.state_dir not written, or damaged and set aside.", "reason"),
         ("entries", "Cells, set members and histogram entries in memory.", ""),
         ("early_flushes_total", "Flushes before a bucket's end: agent.aggregate.max_entries.", ""),
         ("last_flush_timestamp_seconds", "When buckets were last flushed.", ""),
@@ -123,6 +130,17 @@ class Inputs(Protocol):
     def relayed_events(self) -> Sequence[Relayed]: ...
 
 
+class State(Protocol):
+    """What agent/gauge_state.py tells."""
+
+    @property
+    def written_s(self) -> float: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def damaged(self) -> int: ...
+
+
 class Sources(msgspec.Struct, kw_only=True):
     """The parts whose counters are shown."""
 
@@ -131,6 +149,7 @@ class Sources(msgspec.Struct, kw_only=True):
     spool: Spool
     forwarder: Forwarder
     beats: Beats
+    state: State
     mapper: Mapper | None = None
     announcer: Announcer | None = None
     last_flush_s: float = 0.0
@@ -188,6 +207,9 @@ def _memory(s: Sources) -> dict[str, Values]:
         "live_series": s.core.live_series,
         "remembered_series": s.core.remembered_series,
         "forgotten_heads_total": s.core.forgotten_heads,
+        "forgotten_last_values_total": s.core.forgotten_last_values,
+        "state_written_timestamp_seconds": s.state.written_s,
+        "state_errors_total": {"damaged": s.state.damaged, "not_written": s.state.failed},
         "entries": s.core.entries,
         "core": {"native" if s.core.native else "python": 1},
         "core_memory_bytes": s.core.memory_bytes,

@@ -63,6 +63,19 @@ class PythonCore:
         """Heads forgotten before their time because `max_series` was reached."""
         return self._aggregator.forgotten_heads
 
+    @property
+    def forgotten_last_values(self) -> int:
+        """Last values of gauges forgotten because `max_last_values` was reached."""
+        return self._aggregator.forgotten_last_values
+
+    def export_last_values(self, now_ms: int) -> bytes:
+        """Records of the last values of gauges that may get deltas."""
+        return self._aggregator.export_last_values(now_ms)
+
+    def import_last_values(self, data: bytes, now_ms: int) -> None:
+        """Takes such records, before the first line."""
+        self._aggregator.import_last_values(data, now_ms)
+
     def add(self, data: bytes, now_ms: int) -> None:
         """Takes whole lines, parted by newlines, arrived at `now_ms`; flushes when that fills the memory."""
         self._aggregator.add(data, now_ms)

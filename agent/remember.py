@@ -41,11 +41,16 @@ class Remember(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
-        """Remembers a value under a key that `get` did not find."""
-        if len(self.young) >= self._max:
+        """Remembers a value, in place of one that the key has."""
+        if len(self.young) >= self._max and key not in self.young:
             self.evicted += len(self._old)
             self._old, self.young = self.young, {}
         self.young[key] = value
+
+    def items(self) -> list[tuple[K, V]]:
+        """Return all entries, the newer one of a key last; safe beside a thread that changes them."""
+        old, young = self._old, self.young
+        return [*list(old.items()), *list(young.items())]
 
     def tick(self, now_ms: int) -> None:
         """Forgets what has not been used for `keep_ms` to `2 * keep_ms`. A clock set back starts anew."""

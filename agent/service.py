@@ -7,9 +7,10 @@ Owns the clock, the order of starting and stopping, and when buckets are flushed
 
 Once per bucket a heartbeat tells the indexer how far this agent is (agent/beats.py).
 
-Stopping (SIGTERM, SIGINT or `Loop.stop`): stop accepting and take what the kernel holds, flush all buckets,
-send until `drain_s` is over, exit. Sending has threads of its own, and so has a native core for datagrams.
-All else runs in one thread, in steps of a few milliseconds, so that sockets are read in between.
+Starting: read the last values of gauges, then listen. Stopping (SIGTERM, SIGINT or `Loop.stop`): stop
+accepting and take what the kernel holds, flush all buckets, write the last values of gauges, send until
+`drain_s` is over, exit. Sending has threads of its own, and so has a native core for datagrams. All else runs
+in one thread, in steps of a few milliseconds, so that sockets are read in between.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from agent.beats import Beats
 from agent.core import open_core
 from agent.forwarder import Forwarder
 from agent.frame import BUCKET_SECONDS, Sender, encode
+from agent.gauge_state import GaugeState, open_directory
 from agent.inputs import Inputs
 from agent.loop import Loop
 from agent.metrics import Sources, exposition
@@ -162,6 +164,8 @@ class Agent:
         self._spool = Spool(settings.forward.max_unsent_bytes)
         self._forwarder = Forwarder(settings.forward, self._spool, self._log)
         self._inputs = Inputs(loop, settings, self._core, self._receive, self._log)
+        directory = open_directory(settings.state_dir, self._log)
+        self._state = GaugeState(directory, self._core, loop, self._log, settings.state_interval_s)
         self._sender = Sender(
             agent=settings.name or socket.gethostname(),
             epoch=time.time_ns(),
@@ -179,6 +183,7 @@ class Agent:
             spool=self._spool,
             forwarder=self._forwarder,
             beats=self._beats,
+            state=self._state,
             mapper=mapper,
             announcer=self._announcer,
         )
@@ -188,6 +193,7 @@ class Agent:
 
     def start(self) -> None:
         """Binds all sockets and starts reading. Raises OSError."""
+        self._state.start()
         self._inputs.open()
         self._flush_later()
         if self._settings.ops:
@@ -289,6 +295,7 @@ class Agent:
         self._flushed_ms = max(self._flushed_ms, _whole_buckets(now_ms))
         while self._make_frame():
             pass
+        self._state.stop()
         sent = self._forwarder.drain(self._settings.forward.drain_s)
         self._beats.stop()
         if self._announcer:

@@ -48,10 +48,15 @@ class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     future_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
     #: Cells, set members and histogram entries held at a time; reaching it flushes early (nothing is lost).
     max_entries: Annotated[int, msgspec.Meta(ge=16)] = 2_000_000
-    #: Series remembered between buckets (parsed heads of lines, last values of gauges for `+`/`-` deltas).
+    #: Series remembered between buckets (parsed heads of lines).
     max_series: Annotated[int, msgspec.Meta(ge=1)] = 500_000
-    #: How long the last value of a gauge is remembered for deltas; a delta after that starts from 0.
+    #: How long a series is remembered in full after its last line; the last value of a gauge stays longer.
     gauge_memory_s: Positive = 3_600
+    #: How long the last value of a gauge is remembered for deltas; a delta after that starts from 0.
+    last_value_s: Positive = 2_592_000
+    #: Last values of gauges kept beyond the series remembered in full, up to twice as many; 0: none, and none
+    #: survives a restart.
+    max_last_values: Annotated[int, msgspec.Meta(ge=0, le=100_000_000)] = 500_000
 
 
 class Flush(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,6 +108,10 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     core: Literal["auto", "native", "python"] = "auto"
     #: Path of a mapping file, statsd_exporter's or a `datadog.yaml` (docs/mapping.md); empty: names as sent.
     mapping: str = ""
+    #: Directory for what survives a restart: last values of gauges. Empty: none; with `up`, beside its store.
+    state_dir: str = ""
+    #: Seconds between two writes there, or a hundred times as long as one takes, if that is more.
+    state_interval_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
     #: HTTP address of /metrics, /healthz and /readyz.
     ops: str = "127.0.0.1:8127"
     #: This agent's name in the identity of its frames; empty: the host name.

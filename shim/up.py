@@ -110,7 +110,8 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         closing.push_async_callback(indexer.stop)
         await indexer.start()
         url = f"http://{indexer.address}"
-        agent = AgentProcess(arguments, {**environ, "METERHOUSE_AGENT__FORWARD__URL": url})
+        over = {"METERHOUSE_AGENT__FORWARD__URL": url, **_agent_state(settings, data)}
+        agent = AgentProcess(arguments, {**environ, **over})
         closing.push_async_callback(agent.stop, STOP_S)
         await agent.start()
         await api.start()
@@ -118,6 +119,13 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         print(_banner(dsn, agent.addresses, indexer.address, api.address), flush=True)
         code = await _watch(stop, agent, indexer)
         return code or await agent.stop(STOP_S) or 0
+
+
+def _agent_state(settings: File, data: Path | None) -> dict[str, str]:
+    """Give the agent a state directory beside the store, unless it has one."""
+    if settings.agent.state_dir or data is None:
+        return {}
+    return {"METERHOUSE_AGENT__STATE_DIR": str(data.with_name(f"{data.name}.agent").resolve())}
 
 
 def _on_signals() -> asyncio.Event:

@@ -13,6 +13,7 @@ One translation unit, so that everything inlines; one file per stage, in the ord
     head.pxi     type, sample rate and tags of a new line
     mapping.pxi  what a mapping file makes of it
     series.pxi   what lines are the same; forget.pxi: for how long that is remembered
+    last_values.pxi  what stays of gauges that were forgotten
     cells.pxi    the state of a series in a bucket; lists.pxi: of distributions and sets
     shard.pxi    locks, buckets, flush
     line.pxi     packets to cells, the quick way; slow_line.pxi: any line
@@ -43,6 +44,7 @@ from agent import frame as wire
 from agent.frame import BUCKET_SECONDS
 from agent.line import BARE_TAG_VALUE, TIMER_DIVISORS, Ignored, Kind, Reason, Skip, delta_signs
 from agent.line import parse_head as parse_head_in_python
+from agent.last_values import RECORD as LAST_VALUE_RECORD
 from agent.sketch import EDGES
 
 cdef extern from "scan.h" nogil:
@@ -111,6 +113,7 @@ include "sketch.pxi"
 include "table.pxi"
 include "head.pxi"
 include "series.pxi"
+include "last_values.pxi"
 include "forget.pxi"
 include "cells.pxi"
 include "lists.pxi"
@@ -128,6 +131,7 @@ def _begin():
     assert BUCKET_MS == BUCKET_SECONDS * 1000
     assert BARE_TAG_VALUE == "true"
     assert layout_is_as_said()
+    assert sizeof(LastValue) == LAST_VALUE_RECORD.size
     assert [reason.name for reason in Reason][:REASONS] == (
         "NO_VALUE EMPTY_NAME EMPTY_VALUE BAD_VALUE NO_TYPE UNKNOWN_TYPE BAD_SAMPLE_RATE BAD_TIMESTAMP "
         "INVALID_UTF8 LINE_TOO_LONG NAME_TOO_LONG TAG_TOO_LONG TOO_MANY_TAGS MIXED_TAG_STYLES "
@@ -237,6 +241,11 @@ cdef class NativeCore:
         return sum([shard_sum(&self.core.shards[i], 2) for i in range(self.core.shard_count)])
 
     @property
+    def forgotten_last_values(self):
+        """Last values of gauges forgotten because `max_last_values` was reached."""
+        return sum([shard_sum(&self.core.shards[i], 4) for i in range(self.core.shard_count)])
+
+    @property
     def memory_bytes(self):
         """Tables, heads, series, open buckets and those that wait to become frames."""
         held = sum([shard_sum(&self.core.shards[i], 3) for i in range(self.core.shard_count)])
@@ -289,6 +298,31 @@ cdef class NativeCore:
                 free_framed(self.core)
                 pthread_mutex_unlock(&self.core.framing_lock)
 
+    def export_last_values(self, int64_t now_ms):
+        """Records of the last values of gauges that may get deltas; a key may come twice."""
+        cdef Records records
+        memset(&records, 0, sizeof(records))
+        with nogil:
+            if self.core.max_last_values:
+                export_values(
+                    &self.core.shards[0], &records, max(now_ms - self.core.last_value_ms, <int64_t>0)
+                )
+        try:
+            return PyBytes_FromStringAndSize(<char *>records.items, records.count * sizeof(LastValue))
+        finally:
+            free(records.items)
+
+    def import_last_values(self, bytes data not None, int64_t now_ms):
+        """Takes such records, before the first line."""
+        cdef const char *records = data
+        cdef size_t count = len(data) // sizeof(LastValue)
+        cdef int64_t oldest_ms = now_ms - self.core.last_value_ms
+        with nogil:
+            import_values(
+                &self.core.shards[0], <const LastValue *>records, count, oldest_ms,
+                now_ms + self.core.future_ms,
+            )
+
     def sweep(self):
         """Frees at once all that is to be forgotten; else a part of it goes with every flush and batch."""
         cdef Shard *shard
@@ -322,8 +356,11 @@ cdef uint64_t shard_sum(Shard *shard, int what):
         found = shard.young_series + shard.old_series
     elif what == 2:
         found = shard.forgotten_heads
+    elif what == 4:
+        found = shard.forgotten_values
     else:
         found = shard.heads.bytes + shard.head_bytes + shard.series.bytes + shard.series_bytes
+        found += values_bytes(&shard.young_values) + values_bytes(&shard.old_values)
         for i in range(shard.open_count):
             found += bucket_bytes(shard.open[i])
     pthread_mutex_unlock(&shard.lock)

@@ -4,7 +4,8 @@
 # young ones reach `max_series` or `gauge_memory_s` is over. Turning is one addition: `shard_sweep` frees the dead
 # a few slots at a time, so it never takes long. While there is something to sweep, each head that gets young has
 # so many slots looked at that a round is over before the next turn: so there are never more than `max_series`
-# dead ones beside as many young and as many old. A series goes with its last head, once no cell holds it.
+# dead ones beside as many young and as many old. A series goes with its last head, once no cell holds it; the last
+# value of a gauge that may get deltas stays (last_values.pxi).
 
 cdef enum:
     SWEEP_SLOTS = 128  # looked at per group of lines while something is to be freed
@@ -80,6 +81,7 @@ cdef void series_let_go(Shard *shard, Series *series) noexcept nogil:
 cdef void series_free(Shard *shard, Series *series) noexcept nogil:
     cdef Head *head
     cdef size_t size = series_bytes(series.kind, series.tags, series.flags & SERIES_WIDE)
+    series_keep_value(shard, series)
     table_remove(&shard.series, <Entry *>series)
     if series.turn == shard.turn:
         shard.young_series -= 1

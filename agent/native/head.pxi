@@ -406,6 +406,8 @@ cdef void head_settle(Shard *shard, Head *head, Parts *parts, Series *series) no
     head.flags &= ~(HEAD_SLOW | HEAD_WEIGHT | HEAD_FOREIGN | HEAD_PLUS | HEAD_MINUS)
     head.flags |= HEAD_PLUS if parts.deltas != NO_DELTAS else 0
     head.flags |= HEAD_MINUS if parts.deltas == SIGNED_DELTAS else 0
+    if series != NULL and series.kind == GAUGE and parts.deltas != NO_DELTAS:
+        series.flags |= SERIES_DELTAS
     if series == NULL or not is_plain(parts):
         head.flags |= HEAD_SLOW
     if head.flags & HEAD_EXTRA:

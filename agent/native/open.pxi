@@ -8,6 +8,8 @@ cdef Core *core_open(settings) except NULL:
     core.lateness_ms = settings.aggregate.lateness_s * 1000
     core.future_ms = settings.aggregate.future_s * 1000
     core.gauge_memory_ms = settings.aggregate.gauge_memory_s * 1000
+    core.last_value_ms = settings.aggregate.last_value_s * 1000
+    core.max_last_values = settings.aggregate.max_last_values
     core.max_entries = settings.aggregate.max_entries
     core.max_line_bytes = settings.lines.max_line_bytes
     core.max_name_bytes = settings.lines.max_name_bytes
@@ -66,6 +68,7 @@ cdef void core_close(Core *core) noexcept:
         core.framing.bucket = NULL
     core.framing.bucket = NULL
     free_framed(core)
+    core.max_last_values = 0  # nothing is to be kept of what goes now
     for i in range(core.shard_count):
         shard_close(&core.shards[i])
     free(core.shards)

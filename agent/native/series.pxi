@@ -25,6 +25,7 @@ cdef enum:
     HEAD_MINUS = 1 << 7  # a gauge's value with a `-` is a delta
     SERIES_OWN_TEXT = 1 << 0
     SERIES_WIDE = 1 << 1  # its slices have 8 bytes
+    SERIES_DELTAS = 1 << 2  # a gauge whose last value a delta may need
 
 cdef struct Series:
     uint32_t hash  # an Entry
@@ -251,9 +252,11 @@ cdef Series *series_intern(
 
 
 cdef void series_revive(Shard *shard, Series *series) noexcept nogil:
-    """A series that only waits to be swept is a new one: it has no last value."""
+    """A series that only waits to be swept is a new one: it has the value that would have been kept of it."""
     if series.kind == GAUGE and series.turn + 1 < shard.turn and count_now(&series.holders) == 0:
-        series_gauge(series).last_ms = -1
+        if not has_last_value(series) or shard.core.max_last_values == 0:
+            series.flags &= ~SERIES_DELTAS
+            series_gauge(series).last_ms = -1
 
 
 cdef Series *series_new(
@@ -284,7 +287,7 @@ cdef Series *series_new(
         series_own_text(series, name, text_bytes, tags)
         size += text_bytes
     if kind == GAUGE:
-        series_gauge(series).last_ms = -1
+        series_recall_value(shard, series)
     shard.series_bytes += size
     return series
 

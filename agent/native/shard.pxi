@@ -54,7 +54,10 @@ cdef struct Shard:
     uint32_t sweep_slot
     uint64_t swept_bytes  # freed since memory was given back to the system
     Parts parts
+    LastValues young_values
+    LastValues old_values
     Room key
+    Room text
     Room untimed
     Room sample
     Room lines_in
@@ -68,11 +71,14 @@ cdef struct Shard:
     uint64_t clamped_old
     uint64_t clamped_future
     uint64_t forgotten_heads
+    uint64_t forgotten_values
 
 cdef struct Core:
     int64_t lateness_ms
     int64_t future_ms
     int64_t gauge_memory_ms
+    int64_t last_value_ms
+    uint64_t max_last_values  # of one generation
     uint64_t max_entries
     uint64_t max_series  # of one shard
     uint32_t max_line_bytes
@@ -139,7 +145,10 @@ cdef void shard_close(Shard *shard) noexcept nogil:
     table_close(&shard.series)
     free(shard.open)
     free(shard.parts.tags)
+    free(shard.young_values.slots)
+    free(shard.old_values.slots)
     free(shard.key.bytes)
+    free(shard.text.bytes)
     free(shard.untimed.bytes)
     free(shard.sample.bytes)
     free(shard.lines_in.bytes)

@@ -197,7 +197,7 @@ cdef double moved_gauge(Shard *shard, Gauge *gauge, double delta, int64_t now_ms
     cdef double base = gauge.last if gauge.count else memory.last
     cdef int64_t base_ms = gauge.last_ms if gauge.count else memory.last_ms
     cdef double value = delta
-    if base_ms >= 0 and base_ms >= now_ms - shard.core.gauge_memory_ms:
+    if base_ms >= 0 and base_ms >= now_ms - shard.core.last_value_ms:
         value = base + delta
     return min(max(value, -DBL_MAX), DBL_MAX)
 

@@ -153,8 +153,8 @@ class Up(Process):
 
     def ready(self) -> Up:
         """Returns when the API says that it is ready."""
-        self.udp = _address(self.find(r"StatsD lines +udp (\S+), tcp (\S+)")[1])
-        self.tcp = _address(self.find(r"StatsD lines +udp (\S+), tcp (\S+)")[2])
+        self.udp = _address(self.find(r"StatsD lines +udp (\S+), tcp ([^\s,]+)")[1])
+        self.tcp = _address(self.find(r"StatsD lines +udp (\S+), tcp ([^\s,]+)")[2])
         self.agent = self.find(r"agent metrics +(http\S+)/metrics")[1]
         self.api = Api(self.find(r"Prometheus API +(http\S+)")[1])
         self.api.wait_until_ready()

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from agent.core import Core
+from agent.last_values import decode
 from agent.line import GaugeDeltas, Limits, NameTags
 from agent.mapping import Mapper, Rule
 from agent.mapping_file import parse
@@ -25,9 +25,9 @@ START_MS: Final = 1_700_000_000_000
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One call of the core; for `frames` all frames are taken."""
+    """One call of the core; for `frames` all frames are taken, for `restart` another core goes on."""
 
-    what: Literal["add", "flush", "flush_all", "frames"]
+    what: Literal["add", "flush", "flush_all", "frames", "restart"]
     now_ms: int = 0
     data: bytes = b""
 
@@ -65,14 +65,11 @@ def _rules() -> tuple[Rule, ...]:
 def outcome(core: str, scenario: Scenario) -> list[Any]:
     """What came out of a scenario, for one core."""
     mapper = Mapper(_rules(), scenario.settings.lines) if scenario.mapped else None
-    running = new_core(core, scenario.settings, mapper)
-    try:
-        return [*_outcome(running, scenario), mapper.counts() if mapper else None]
-    finally:
-        running.close()
+    return [*_outcome(core, scenario, mapper), mapper.counts() if mapper else None]
 
 
-def _outcome(core: Core, scenario: Scenario) -> Iterator[Any]:
+def _outcome(name: str, scenario: Scenario, mapper: Mapper | None) -> Iterator[Any]:
+    core = new_core(name, scenario.settings, mapper)
     for step in scenario.steps:
         match step.what:
             case "add":
@@ -84,10 +81,19 @@ def _outcome(core: Core, scenario: Scenario) -> Iterator[Any]:
                 yield "flush_all", step.now_ms, core.flush_all(step.now_ms), core.live_series
             case "frames":
                 yield "rows", take_rows(core, max_rows=7)
+            case "restart":
+                core.flush_all(step.now_ms)
+                yield "rows", take_rows(core)
+                values = core.export_last_values(step.now_ms)
+                yield "last values", decode(values, 0, 1 << 62)
+                core.close()
+                core = new_core(name, scenario.settings, mapper)
+                core.import_last_values(values, step.now_ms)
         yield counters(core)
     core.flush_all(START_MS)
     yield "rows", take_rows(core)
     yield counters(core)
+    core.close()
 
 
 def make(seed: int, steps: int = 24) -> Scenario:
@@ -100,7 +106,7 @@ def make(seed: int, steps: int = 24) -> Scenario:
         now_ms = max(now_ms + _pause_ms(r), 1)
         match r.randrange(10):
             case 0:
-                out.append(Step("flush", now_ms))
+                out.append(Step("flush" if r.random() < 0.7 else "restart", now_ms))
             case 1:
                 out.append(Step("flush_all" if r.random() < 0.4 else "frames", now_ms))
             case _:
@@ -140,6 +146,8 @@ def _settings(r: Random) -> AgentSettings:
         max_entries=r.choice((2_000_000, 2_000_000, 2_000_000, 200, 16)),
         max_series=r.choice((500_000, 500_000, 500_000, 10, 3, 1)),
         gauge_memory_s=r.choice((3_600, 60, 1)),
+        last_value_s=r.choice((2_592_000, 2_592_000, 3_600, 1)),
+        max_last_values=r.choice((500_000, 500_000, 500_000, 0)),
     )
     tags = {} if r.random() < 0.7 else {"a": "static", "pod": "p-1"}
     return AgentSettings(lines=limits, aggregate=aggregate, tags=tags)

@@ -151,8 +151,8 @@ def test_gauge_delta_finds_the_value_under_another_spelling() -> None:
 
 
 @pytest.mark.parametrize(("after_s", "last"), [(60, 11.0), (61, 1.0)])
-def test_gauge_memory_expires(after_s: int, last: float) -> None:
-    state = aggregated(("g:10|g", T), ("g:+1|g", T + after_s * 1000), gauge_memory_s=60)
+def test_a_last_value_expires(after_s: int, last: float) -> None:
+    state = aggregated(("g:10|g", T), ("g:+1|g", T + after_s * 1000), last_value_s=60)
     assert max(state.items(), key=lambda item: item[0][3])[1]["last"][1] == last
 
 

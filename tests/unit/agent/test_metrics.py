@@ -52,6 +52,12 @@ class ToldInputs:
         self.relayed_events = [Relayed()]
 
 
+class ToldState:
+    """The numbers of the state directory."""
+
+    written_s, failed, damaged = 3.5, 1, 2
+
+
 def core(**aggregate: int) -> PythonCore:
     return PythonCore(AgentSettings(aggregate=Aggregate(**aggregate)), None, lambda: None)
 
@@ -68,6 +74,7 @@ def sources(inputs: ToldInputs | None = None) -> Sources:
         spool=spool,
         forwarder=Forwarder(Forward(), spool, Log()),
         beats=beats(spool),
+        state=ToldState(),
     )
 
 
@@ -132,6 +139,10 @@ def test_every_family_has_its_numbers() -> None:
         "longest_stop_seconds": 0,
         "live_series": 1,
         "remembered_series": 1,
+        "forgotten_last_values_total": 0,
+        "state_written_timestamp_seconds": 3.5,
+        "state_errors_total{reason=damaged}": 2,
+        "state_errors_total{reason=not_written}": 1,
         "entries": 6,  # three buckets, a cell in each
         "last_flush_timestamp_seconds": 12.5,
         "dropped_frames_total{reason=spool_full}": 2,
@@ -226,7 +237,14 @@ def answers(url: str) -> bool:
 def test_sent_numbers(indexer: FakeIndexer) -> None:
     spool = Spool(1_000)
     forwarder = Forwarder(Forward(url=indexer.url, backoff_s=0.01), spool, Log())
-    s = Sources(core=core(), inputs=ToldInputs(), spool=spool, forwarder=forwarder, beats=beats(spool))
+    s = Sources(
+        core=core(),
+        inputs=ToldInputs(),
+        spool=spool,
+        forwarder=forwarder,
+        beats=beats(spool),
+        state=ToldState(),
+    )
     indexer.script = [503, 400, 200]
     spool.put(Parcel("1", b"x" * 10, rows=3))
     spool.put(Parcel("2", b"y" * 10, rows=4))

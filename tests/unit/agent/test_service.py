@@ -22,6 +22,7 @@ from agent.loop import Loop
 from agent.metadata import MetadataMessage, MetricMetadata
 from agent.service import Addresses
 from agent.settings import AgentSettings
+from tests.support.cores.rows import CORES
 from tests.unit.agent.conftest import DEADLINE_S, FakeIndexer, get, wait_until
 from tests.unit.agent.state import State, merge, state_of_frames
 
@@ -334,3 +335,78 @@ def test_a_taken_port_raises_and_leaves_nothing_open() -> None:
         settings = AgentSettings(udp="127.0.0.1:0", tcp=f"127.0.0.1:{port}", ops="")
         with pytest.raises(AddressError, match=rf"agent\.tcp = '127.0.0.1:{port}': Address already in use"):
             service.run(settings)
+
+
+def gauges(indexer: FakeIndexer) -> dict[str, float]:
+    """Last values of gauges by name, over all frames."""
+    state = merge(*(state_of_frames([frame]) for frame in indexer.frames()))
+    latest = sorted((key[3], key[1], value["last"][1]) for key, value in state.items() if key[0] == "gauge")
+    return {name: value for _, name, value in latest}
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_a_delta_finds_its_base_after_a_restart(
+    start: Callable[..., Process], indexer: FakeIndexer, tmp_path: Path, core: str, end: signal.Signals
+) -> None:
+    """After kill -9 what was written at most `state_interval_s` before."""
+    settings = {"core": core, "state_dir": str(tmp_path / "state"), "state_interval_s": 1}
+    agent = start(**settings)
+    send_udp(agent, b"dg.a:100|g\ndg.a:+5|g\nother:1|g|#a:b")
+    wait_until(lambda: agent.metric("lines_total") == 3)
+    if end == signal.SIGKILL:
+        wait_until(lambda: agent.metric("state_written_timestamp_seconds") > 0)
+    agent.stop(end)
+    agent = start(**settings)
+    send_udp(agent, b"dg.a:+1|g")
+    wait_until(lambda: agent.metric("lines_total") == 1)
+    assert agent.metric("state_errors_total") == 0
+    code, _, err = agent.stop()
+    assert code == 0, err
+    assert gauges(indexer)["dg.a"] == 106.0
+
+
+def test_damaged_state_is_set_aside(start: Callable[..., Process], tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.mkdir()
+    (path / "last_values").write_bytes(b"MHstate\1 but not really")
+    agent = start(state_dir=str(path))
+    assert agent.metric('state_errors_total{reason="damaged"}') == 1
+    send_udp(agent, b"g:1|g")
+    wait_until(lambda: agent.metric("lines_total") == 1)
+    code, _, err = agent.stop()
+    assert code == 0
+    assert err.count("state_damaged") == 1
+    assert sorted(entry.name for entry in path.iterdir()) == ["last_values", "last_values.damaged", "lock"]
+
+
+def test_without_a_state_directory_the_log_says_so_once(
+    start: Callable[..., Process], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for changes in ({}, {"state_dir": str(tmp_path / "file" / "x"), "state_interval_s": 1}):
+        agent = start(**changes)
+        code, _, err = agent.stop()
+        assert code == 0
+        assert err.count("state_off") == 1, err
+        assert "deltas of gauges start from 0 after a restart" in err
+
+
+def test_two_agents_do_not_share_a_state_directory(start: Callable[..., Process], tmp_path: Path) -> None:
+    settings = {"state_dir": str(tmp_path / "state"), "unix": "", "unix_stream": ""}
+    first, second = start(**settings), start(**settings)
+    assert "another agent uses it" in second.stop()[2]
+    assert "state_off" not in first.stop()[2]
+
+
+def test_a_state_that_cannot_be_written_is_counted(start: Callable[..., Process], tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    agent = start(state_dir=str(path), state_interval_s=1)
+    (path / "last_values.new").mkdir()
+    send_udp(agent, b"g:1|g")
+    wait_until(lambda: agent.metric('state_errors_total{reason="not_written"}') > 0)
+    assert agent.metric("state_written_timestamp_seconds") == 0
+    (path / "last_values.new").rmdir()
+    send_udp(agent, b"g:1|g")
+    wait_until(lambda: agent.metric("state_written_timestamp_seconds") > 0)
+    assert agent.stop()[0] == 0
