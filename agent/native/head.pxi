@@ -386,7 +386,7 @@ cdef Head *head_place(
 ) noexcept nogil:
     """The head for a key: a new one in the table, or the dead one of that key, to be used again."""
     cdef Head *head = dead
-    cdef bint extra = not is_plain(parts) or parts.weight != 1.0 or shard.core.mapper != NULL
+    cdef bint extra = not is_plain(parts) or has_factors(parts) or shard.core.mapper != NULL
     if head == NULL:
         head = <Head *>take_zeroed(head_size_of(key_bytes, extra))
         head.key_bytes = key_bytes
@@ -403,7 +403,7 @@ cdef void head_settle(Shard *shard, Head *head, Parts *parts, Series *series) no
     head.kind = parts.kind
     head.stamp = 0
     head.series = series
-    head.flags &= ~(HEAD_SLOW | HEAD_WEIGHT | HEAD_FOREIGN | HEAD_PLUS | HEAD_MINUS)
+    head.flags &= ~(HEAD_SLOW | HEAD_FACTORS | HEAD_FOREIGN | HEAD_PLUS | HEAD_MINUS)
     head.flags |= HEAD_PLUS if parts.deltas != NO_DELTAS else 0
     head.flags |= HEAD_MINUS if parts.deltas == SIGNED_DELTAS else 0
     if series != NULL and series.kind == GAUGE and parts.deltas != NO_DELTAS:
@@ -414,7 +414,7 @@ cdef void head_settle(Shard *shard, Head *head, Parts *parts, Series *series) no
         head_extra(head).weight = parts.weight
         head_extra(head).scale = parts.scale
         head_extra(head).divisor = parts.divisor
-        head.flags |= HEAD_WEIGHT if parts.weight != 1.0 else 0
+        head.flags |= HEAD_FACTORS if has_factors(parts) else 0
         memcpy(head_extra(head).ignored, parts.ignored, sizeof(parts.ignored))
     series_let_go(shard, before)
     head_put(shard, head)
@@ -425,7 +425,11 @@ cdef bint is_plain(Parts *parts) noexcept nogil:
     for i in range(IGNORED_KINDS):
         if parts.ignored[i]:
             return False
-    return parts.scale == 1.0 and parts.divisor == 1.0
+    return True
+
+
+cdef bint has_factors(Parts *parts) noexcept nogil:
+    return parts.weight != 1.0 or parts.scale != 1.0 or parts.divisor != 1.0
 
 
 cdef Series *series_of_parts(Shard *shard, Head *head, const char *key, Parts *parts) noexcept nogil:

@@ -144,30 +144,30 @@ cdef inline bint take_quickly(Shard *shard, Record *record, int64_t now_ms) noex
     cdef Head *head = record.head
     cdef const char *raw = record.raw
     cdef Bucket *bucket = shard.present
-    cdef double weight
+    cdef double weight, value
     cdef Cell *cell
     if unlikely(
         head == NULL or head.flags & HEAD_SLOW or not head_alive(shard, head)
         or not head_is(head, record.line, raw - 1 - record.line, record.rest, record.end - record.rest)
     ):
         return False
-    weight = head_weight(head)
+    weight, value = head_weight(head), scaled(head, record.value)
     if head.kind != SET and unlikely(
-        not record.is_number or not -DBL_MAX <= record.value * weight <= DBL_MAX
+        not record.is_number or not -DBL_MAX <= value * weight <= DBL_MAX
         or (head.kind == GAUGE and is_delta(head, raw[0]))
     ):
         return False
     head_use(shard, head)
     cell = head.cell if likely(head.stamp == bucket.stamp) else head_cell(shard, head)
     if head.kind == COUNTER:
-        (<Counter *>cell).value += record.value * weight
+        (<Counter *>cell).value += value * weight
     elif head.kind == GAUGE:
-        gauge_add(<Gauge *>cell, record.value, now_ms)
-        gauge_remember(head.series, record.value, now_ms)
+        gauge_add(<Gauge *>cell, value, now_ms)
+        gauge_remember(head.series, value, now_ms)
     else:
         shard.entries -= bucket.entries
         if head.kind == DISTRIBUTION:
-            distribution_add(bucket, <Distribution *>cell, record.value, weight)
+            distribution_add(bucket, <Distribution *>cell, value, weight)
         else:
             set_add(bucket, <MemberSet *>cell, xxh64(raw, record.rest - raw))
         shard.entries += bucket.entries

@@ -18,8 +18,8 @@ cdef enum:
     HEAD_FOUND = 1 << 0  # flags of a head: it is in the table
     HEAD_TEXT = 1 << 1  # a series points into its key
     HEAD_EXTRA = 1 << 2  # there is a HeadExtra behind its key
-    HEAD_SLOW = 1 << 3  # something of its lines is to be counted, scaled or dropped
-    HEAD_WEIGHT = 1 << 4  # its HeadExtra says what each of its lines counts
+    HEAD_SLOW = 1 << 3  # something of its lines is to be counted or dropped
+    HEAD_FACTORS = 1 << 4  # its HeadExtra says what its values count, or are scaled by
     HEAD_FOREIGN = 1 << 5  # its lines are for the first shard
     HEAD_PLUS = 1 << 6  # a gauge's value with a `+` is a delta
     HEAD_MINUS = 1 << 7  # a gauge's value with a `-` is a delta
@@ -81,7 +81,14 @@ cdef inline HeadExtra *head_extra(Head *head) noexcept nogil:
 
 
 cdef inline double head_weight(Head *head) noexcept nogil:
-    return head_extra(head).weight if unlikely(head.flags & HEAD_WEIGHT) else 1.0
+    return head_extra(head).weight if unlikely(head.flags & HEAD_FACTORS) else 1.0
+
+
+cdef inline double scaled(Head *head, double value) noexcept nogil:
+    """A value as it is kept, of one that was sent: agent/line.py `Head.scaled`."""
+    if unlikely(head.flags & HEAD_FACTORS):
+        return value / head_extra(head).divisor * head_extra(head).scale
+    return value
 
 
 cdef inline bint is_delta(Head *head, char sign) noexcept nogil:

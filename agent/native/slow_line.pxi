@@ -129,13 +129,6 @@ cdef bint read_time(const char *p, const char *end, int64_t *time_s) noexcept no
     return True
 
 
-cdef inline double scaled(Head *head, double value) noexcept nogil:
-    """agent/line.py `Head.scaled`."""
-    if head.flags & HEAD_EXTRA:
-        return value / head_extra(head).divisor * head_extra(head).scale
-    return value
-
-
 cdef int check_values(Head *head, const char *p, const char *end) noexcept nogil:
     """All values of a line must be good before one of them is added."""
     cdef double weight = head_weight(head)
