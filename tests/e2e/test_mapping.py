@@ -30,6 +30,12 @@ mappings:
   unit: s
   buckets: [0.05, 0.25, 0.5]
   labels: {region: $1}
+- match: payment.latency.*
+  name: payment_latency_seconds
+  timer_type: histogram
+  timer_unit: s
+  buckets: [0.1, 0.25, 0.5, 1]
+  labels: {method: $1}
 - match: level.*
   name: mapped_level
   metric_type: gauge
@@ -50,6 +56,7 @@ LINES = (
     f"shop.eu.latency:320:80|ms|T{T + 5}",
     f"shop.eu.latency:7|h|T{T + 5}",  # has no unit
     f"shop.eu.latency:7|c|T{T + 5}",  # no observer
+    f"payment.latency.card:650|ms|T{T + 5}",  # the case `timer-seconds` of ../shared/cases/cases.json
     f"level.a:5|c|T{T + 5}",
     f"visitors.eu:u1|s|T{T + 5}",
     f"visitors.eu:u2|s|T{T + 5}",
@@ -79,15 +86,24 @@ def test_what_is_foretold_is_what_is_there(start: Starter, tmp_path: Path) -> No
     assert foretold.returncode == 1, foretold.stderr  # two lines are bad
     lines = json.loads(foretold.stdout)["lines"]
     outcomes = [line["outcome"] for line in lines]
-    assert (len(lines), outcomes.count("taken"), outcomes.count("skipped")) == (len(LINES) + 2, 16, 1)
+    assert (len(lines), outcomes.count("taken"), outcomes.count("skipped")) == (len(LINES) + 2, 17, 1)
 
     product = start.up(environ=settings)
     product.send(LINES)
     answers = expected(line for line in lines if line["outcome"] == "taken" and line["bucket"] == T)
-    assert sum(map(len, answers.values())) == 11
+    assert sum(map(len, answers.values())) == 13
     for query, answer in answers.items():
         wait_for(partial(answers_so, product, query, answer), query, VISIBLE_S)
     wait_for(partial(described_so, product, METADATA), "metadata", VISIBLE_S)
+    wait_for(partial(laddered_so, product, "payment_latency_seconds"), "buckets", VISIBLE_S)
+    assert list(product.api.instant("payment_latency_seconds_sum", T + 60).values()) == [0.65]
+
+
+def laddered_so(product: Up, name: str) -> bool:
+    """Whether the buckets of the mapping file hold, and what is in them."""
+    found = product.api.instant(f"{name}_bucket", T + 60)
+    counts = {float(dict(labels)["le"]): value for labels, value in found.items()}
+    return counts == {0.1: 0, 0.25: 0, 0.5: 0, 1.0: 1, float("inf"): 1}
 
 
 #: What the file says, and what is said without it.
