@@ -35,6 +35,7 @@ class Agents:
         self._lock = threading.Lock()
         self._projects: dict[int, dict[int, dict[Run, Progress]]] = {}  # by org, by project
         self._count = 0
+        self.taken = 0  # runs that were new, since the start
         self.not_taken = 0
 
     def heartbeat(self, beat: Heartbeat, now_ms: int) -> bool:
@@ -86,6 +87,7 @@ class Agents:
                 return False
             self._projects.setdefault(run.org_id, {}).setdefault(run.project_id, {})[run] = progress
             self._count += 1
+            self.taken += 1
             return True
 
     def _forget(self, now_ms: int) -> None:

@@ -14,6 +14,7 @@ from agent.heartbeat import Heartbeat
 from indexer.agents import Agents, Run
 from indexer.completeness import Progress
 from indexer.heartbeats import HeartbeatWriter
+from indexer.up import UpWriter
 
 
 def _now_ms() -> int:
@@ -21,20 +22,28 @@ def _now_ms() -> int:
 
 
 class Hearing:
-    """`writer`: None where nobody else reads, on an embedded store."""
+    """`writer`: None where no other process reads, on an embedded store. `up`: None where it is off."""
 
     def __init__(
-        self, agents: Agents, writer: HeartbeatWriter | None, now_ms: Callable[[], int] = _now_ms
+        self,
+        agents: Agents,
+        writer: HeartbeatWriter | None,
+        up: UpWriter | None,
+        now_ms: Callable[[], int] = _now_ms,
     ) -> None:
         self._agents = agents
         self._writer = writer
+        self._up = up
         self._now_ms = now_ms
 
     def heartbeat(self, beat: Heartbeat) -> bool:
         """Takes a heartbeat; False if there is no room for one more agent."""
         now_ms = self._now_ms()
+        before = self._agents.taken
         if not self._agents.heartbeat(beat, now_ms):
             return False
+        if self._up is not None and self._agents.taken > before:
+            self._up.wake()
         if self._writer is not None:
             run = Run(beat.org_id, beat.project_id, beat.agent, beat.epoch)
             self._writer.put(run, Progress(beat.flushed_until_ms, now_ms, beat.ended))
@@ -47,6 +56,11 @@ class Hearing:
         if self._writer is not None and not frame.flushed_until_ms:
             run = Run(frame.org_id, frame.project_id, frame.agent, frame.epoch)
             self._writer.put(run, Progress(0, now_ms))
+
+    def rows(self, frame: Frame) -> None:
+        """Notes what somebody stores, of a frame or of messages."""
+        if self._up is not None:
+            self._up.own.saw(frame)
 
     def listing(self) -> list[dict[str, Any]]:
         """The agents as JSON, by name: who, when last heard of, and how far."""

@@ -13,8 +13,10 @@ import xxhash
 
 from agent.frame import Frame, FrameError
 
-#: Agent names that begin so are the indexer's own: the frames it makes of JSON messages.
-RESERVED: Final = "messages/"
+#: Agent names that begin so are the indexer's own: the frames it makes of JSON messages, and those of `up`.
+OF_MESSAGES: Final = "messages/"
+OF_UP: Final = "up/"
+_RESERVED: Final = (OF_MESSAGES, OF_UP)
 
 
 def frame_identity(frame: Frame, scoped_from_ms: int) -> str:
@@ -23,8 +25,9 @@ def frame_identity(frame: Frame, scoped_from_ms: int) -> str:
     `scoped_from_ms`: when this database's identities began to carry the tenant, Unix milliseconds.
     Raises FrameError for an agent name that is reserved.
     """
-    if frame.agent.startswith(RESERVED):
-        raise FrameError(f"agent: {frame.agent[:40]!r} begins with {RESERVED!r}, which is reserved")
+    for reserved in _RESERVED:
+        if frame.agent.startswith(reserved):
+            raise FrameError(f"agent: {frame.agent[:40]!r} begins with {reserved!r}, which is reserved")
     if frame.created_ms < scoped_from_ms:
         return frame.identity
     return f"{frame.org_id}:{frame.project_id}/{frame.identity}"

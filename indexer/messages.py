@@ -21,7 +21,7 @@ import xxhash
 from agent.frame import BUCKET_SECONDS, Counters, Distributions, Frame, Gauges, Series, Sets, encode
 from agent.line import Limits
 from agent.sketch import index_of
-from indexer.identity import RESERVED, digest
+from indexer.identity import OF_MESSAGES, digest
 from indexer.unit import Unit
 
 _MAX_ID: Final = (1 << 64) - 1
@@ -235,7 +235,7 @@ class _Builder:
     ) -> Unit:
         org_id, project_id, retention_days = tenant
         frame = Frame(
-            agent=f"{RESERVED}{org_id}:{project_id}/{key}",
+            agent=f"{OF_MESSAGES}{org_id}:{project_id}/{key}",
             epoch=0,
             sequence=number,
             created_ms=created_ms,

@@ -59,6 +59,7 @@ class Metrics:
         self.heartbeat_failures = Gauge(
             p + "heartbeats_not_stored", "Heartbeats that ClickHouse did not take", registry=r
         )
+        self.up_failures = Counter(p + "up_failures", "Writes of the series up that failed", registry=r)
         self.last_write = Gauge(p + "last_write_timestamp_seconds", "When rows were last written", registry=r)
         self.rows_total = 0
         self.last_write_s = 0.0

@@ -126,6 +126,7 @@ class Receiver:
             self._metrics.refused.labels(reason="bad_frame").inc()
             return _error(400, str(e))
         self._hearing.frame(unit.frame)
+        self._hearing.rows(unit.frame)
         await self._writer.write(unit)
         return _json({"rows": unit.frame.rows})
 
@@ -187,6 +188,8 @@ class Receiver:
         except MessagesError as e:
             self._metrics.refused.labels(reason="bad_messages").inc()
             return _error(400, str(e))
+        for unit in parsed.units:
+            self._hearing.rows(unit.frame)
         await self._write_all(parsed.units)
         self._metrics.messages.labels(outcome="accepted").inc(parsed.accepted)
         self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ from indexer.store import Store, StoreError, embedded_path, open_store
 from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
+from indexer.up import OwnUp, Project, UpWriter
 from indexer.writer import FrameWriter, JournalWriter
 from indexer.written import Written
 
@@ -84,6 +86,7 @@ class IndexerService:
         self._strings: StringIndexer | None = None
         self._writer: JournalWriter | FrameWriter | None = None
         self._heartbeats: HeartbeatWriter | None = None
+        self._up: UpWriter | None = None
         self._runner: web.AppRunner | None = None
         self._site: web.TCPSite | None = None
 
@@ -124,13 +127,16 @@ class IndexerService:
         await self._writer.start()
         # On an embedded store there is no other process that would read the table.
         self._heartbeats = None if store.embedded else HeartbeatWriter(store)
+        if settings.up and self._strings is not None:
+            project = Project(settings.org_id, settings.project_id)
+            self._up = UpWriter(self._writer, self.agents, OwnUp(store, self._strings), self.metrics, project)
         receiver = Receiver(
             self._writer,
             settings,
             self.metrics,
             ready=self._answers,
             refresh=self._refresh_gauges,
-            hearing=Hearing(self.agents, self._heartbeats),
+            hearing=Hearing(self.agents, self._heartbeats, self._up),
             describe=partial(self._describe, MetadataWriter(store, _now_ms)),
             scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
         )
@@ -142,6 +148,8 @@ class IndexerService:
         except OSError as e:
             raise unusable("indexer.listen", settings.listen, e) from None
         self.port = self._runner.addresses[0][1]
+        if self._up is not None:
+            self._up.start(self._instance())
         log.info("event=listening part=indexer address=%s", self.address)
 
     async def stop(self) -> None:
@@ -149,6 +157,9 @@ class IndexerService:
         if self._site is not None:
             await self._site.stop()
             self._site = None
+        if self._up is not None:
+            await self._up.stop()
+            self._up = None
         if self._writer is not None:
             await self._writer.stop(self.settings.drain_s)
             self._writer = None
@@ -188,6 +199,11 @@ class IndexerService:
             max_aside_bytes=settings.journal.aside_bytes,
         )
         return JournalWriter(store, inserter, self._journal, settings, self.metrics)
+
+    def _instance(self) -> str:
+        """This indexer's `instance`: where it listens, with the host's name if that is everywhere."""
+        host = socket.gethostname() if self.host.strip("[]") in ("", "0.0.0.0", "::") else self.host  # noqa: S104
+        return f"{host}:{self.port}"
 
     def _refresh_gauges(self) -> None:
         m = self.metrics

@@ -15,6 +15,7 @@ from indexer.schema.tables import Retention
 
 Batching = Literal["auto", "journal", "frame"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
 
@@ -68,6 +69,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     acknowledge_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 20.0
     #: at shutdown, how long to go on writing what was taken
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
+    #: whether up{job, instance} is stored for agents and this indexer; a project's own up wins
+    up: bool = True
+    org_id: Id = 1  # organisation of this indexer's own up
+    project_id: Id = 1  # project of this indexer's own up
     batch: Batch = Batch()
     journal: Journal = Journal()
     bounds: Bounds = Bounds()

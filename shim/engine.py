@@ -39,8 +39,9 @@ from shim.read.leaves import Leaves
 from shim.read.reader import FEW_ROWS, Reader
 from shim.read.windows import LEVELS, Limits
 from shim.settings import ShimSettings
+from shim.shown import first_steps, steps_shown
 from shim.tenancy import Tenant
-from shim.values import Annotations, Samples, Scalar, String, Value
+from shim.values import Annotations, Samples, Scalar, String, Value, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +178,15 @@ class QueryEngine:
             notes = notes.positioned(positions(query, planned.tree))
         for granularity_s in sorted(reader.snapped_to_s):
             notes.info(_snapped(granularity_s))
+        for window_ms in sorted(reader.widened_ms):
+            notes.info(_widened(window_ms))
         if not instant and isinstance(value, String | Samples):
             what = "range vector" if isinstance(value, Samples) else "string"
             raise BadData(
                 f'invalid expression type "{what}" for range query, must be Scalar or instant Vector'
             )
+        if not instant and isinstance(value, Scalar | Vector):
+            grid, value = _complete(grid, value, reader)
         timings = {"prepared_ms": (prepared - start) * 1000, "evaluated_ms": (done - prepared) * 1000}
         explain = _explain(planned, reader, timings) if options.explain else None
         stats = _stats(reader, timings) if options.stats else None
@@ -207,11 +212,29 @@ class QueryEngine:
         )
 
 
+def _complete(grid: Grid, value: Scalar | Vector, reader: Reader) -> tuple[Grid, Value]:
+    """The steps that are shown, and the value over them."""
+    if reader.limits.settled_s is None or grid.end_ms <= reader.limits.settled_s * 1000:
+        return grid, value
+    steps = steps_shown(grid, reader.seen, reader.limits.settled_s)
+    if steps == grid.steps:
+        return grid, value
+    if not steps:
+        return grid, Vector.empty(grid.steps)
+    shown = Grid(grid.start_ms, grid.start_ms + (steps - 1) * grid.step_ms, grid.step_ms)
+    return shown, first_steps(value, steps)
+
+
 def _snapped(granularity_s: int) -> str:
     return (
         f"finer data than {granularity_s}s is gone for this time: windows are counted in whole"
         f" {granularity_s}s buckets"
     )
+
+
+def _widened(window_ms: int) -> str:
+    counted_s = -(-window_ms // 10_000) * 10
+    return f"deltas are kept in buckets of 10s: a window of {window_ms / 1000:g}s is counted as {counted_s}s"
 
 
 def _granularity(asked_s: int | None) -> int:

@@ -25,6 +25,7 @@ from shim.naming import EXACT, Naming
 from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Window
 from shim.read import classic, counters, distributions, gauges, sets
 from shim.read.reader import Keys, Reader, each
+from shim.shown import Seen
 from shim.values import Annotations, Ints, Samples, Scalar, Value, Vector
 
 SelectSeries = Callable[[Sequence[Matcher], int, int], Selection]
@@ -306,7 +307,9 @@ class Leaves:
             self.notes.info(info)
         for warning in selection.warnings:
             self.notes.warn(warning)
-        return [p for p in selection.parts if len(p.labels)]
+        parts = [p for p in selection.parts if len(p.labels)]
+        self.reader.seen.append(Seen(at, exact=any(p.kind == "gauge" for p in parts)))
+        return parts
 
     def _window_parts(self, window: Window, lookback_ms: int = 0) -> Sequence[Part]:
         read = window.reading(lookback_ms)

@@ -24,6 +24,7 @@ from shim.labels import Labels
 from shim.read.blocks.memory import BlockMemory
 from shim.read.sent import sent_tables
 from shim.read.windows import Limits, Reading, plan_windows
+from shim.shown import Seen
 from shim.sql import nodes as sql
 from shim.sql.render import render
 from shim.tenancy import Tenant
@@ -72,6 +73,8 @@ class Reader:
     recalled: list[Recalled] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     snapped_to_s: set[int] = field(default_factory=set)  # rollups taken because retention dropped finer ones
+    widened_ms: set[int] = field(default_factory=set)  # windows that are counted in whole buckets
+    seen: list[Seen] = field(default_factory=list)  # when selectors were read at
     tag: str = field(default_factory=lambda: uuid.uuid4().hex)  # stands in every statement
     _held: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -175,6 +178,9 @@ class Reader:
         snapped_ms = reading.snapped_s * 1000
         if (window_ms or 0) % snapped_ms or (ends.times_ms % snapped_ms).any():
             self._note(reading.snapped_s)
+        if reading.snapped_s == _FINEST_S and (window_ms or 0) % snapped_ms:
+            assert window_ms is not None
+            self.widened_ms.add(window_ms)
         return reading
 
     def granularity_s(self, ends: Grid, window_ms: int) -> int:
@@ -205,6 +211,7 @@ def _rows_of(columns: Mapping[str, npt.NDArray[Any]]) -> int:
     return len(next(iter(columns.values())))
 
 
+_FINEST_S: Final = min(g.seconds for g in GRANULARITIES)
 _SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
 
 

@@ -155,6 +155,7 @@ class Up(Process):
         """Returns when the API says that it is ready."""
         self.udp = _address(self.find(r"StatsD lines +udp (\S+), tcp ([^\s,]+)")[1])
         self.tcp = _address(self.find(r"StatsD lines +udp (\S+), tcp ([^\s,]+)")[2])
+        self.indexer = self.find(r"frames +(http\S+)/v1/frames")[1]
         self.agent = self.find(r"agent metrics +(http\S+)/metrics")[1]
         self.api = Api(self.find(r"Prometheus API +(http\S+)")[1])
         self.api.wait_until_ready()

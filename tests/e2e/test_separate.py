@@ -6,54 +6,12 @@ import time
 import urllib.request
 
 from agent.frame import CONTENT_TYPE, encode
-from tests.e2e.product import Api, Process, Starter, free_port, get, send_tcp, wait_for
+from tests.e2e.product import Starter, send_tcp
+from tests.e2e.services import Services
 from tests.support.frames import FrameRows, make_frame
 from tests.support.redis_server import RedisServer
 
 LINES = 3_000
-
-
-class Services:
-    """Starts services and waits until they are ready."""
-
-    def __init__(self, start: Starter, dsn: str, redis_url: str) -> None:
-        self._start = start
-        self._dsn = dsn
-        self._redis_url = redis_url
-
-    def indexer(self) -> tuple[Process, str]:
-        port = free_port()
-        process = self._start("indexer", environ={
-            "METERHOUSE_INDEXER__LISTEN": f"127.0.0.1:{port}",
-            "METERHOUSE_INDEXER__DSN": self._dsn,
-            "METERHOUSE_INDEXER__REDIS_URL": self._redis_url,
-        })  # fmt: skip
-        url = f"http://127.0.0.1:{port}"
-        wait_for(lambda: get(f"{url}/readyz")[0] == 200, process.output, 60)
-        return process, url
-
-    def agent(self, indexer: str, pod: str) -> tuple[Process, int]:
-        statsd, ops = free_port(), free_port()
-        process = self._start("agent", environ={
-            "METERHOUSE_AGENT__UDP": "",
-            "METERHOUSE_AGENT__TCP": f"127.0.0.1:{statsd}",
-            "METERHOUSE_AGENT__OPS": f"127.0.0.1:{ops}",
-            "METERHOUSE_AGENT__NAME": pod,
-            "METERHOUSE_AGENT__TAGS": f'{{"pod": "{pod}"}}',
-            "METERHOUSE_AGENT__FORWARD__URL": indexer,
-        })  # fmt: skip
-        wait_for(lambda: get(f"http://127.0.0.1:{ops}/readyz")[0] == 200, process.output, 30)
-        return process, statsd
-
-    def api(self) -> Api:
-        port = free_port()
-        self._start("shim", environ={
-            "METERHOUSE_SHIM__LISTEN": f"127.0.0.1:{port}",
-            "METERHOUSE_SHIM__DSN": self._dsn,
-        })  # fmt: skip
-        api = Api(f"http://127.0.0.1:{port}")
-        api.wait_until_ready()
-        return api
 
 
 def test_separate_services_give_one_exact_answer(

@@ -50,5 +50,5 @@ if __name__ == "__main__":
     if kill != "never":
         arm(kill)
     ten_years = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
-    tree = {"dsn": dsn, "batching": batching, "listen": "127.0.0.1:0"}
+    tree = {"dsn": dsn, "batching": batching, "listen": "127.0.0.1:0", "up": False}
     asyncio.run(run(Settings(retention=ten_years, **tree), ready=listening))  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from shim.catalog import Catalog
 from shim.engine import QueryEngine
 from shim.errors import BadData, ExecutionError, TimedOut
 from shim.grid import Grid
-from shim.labels import get
+from shim.labels import Labels, get
 from shim.settings import ShimSettings
 from shim.values import Samples, Vector
 from tests.support.pipeline import Pipeline
@@ -79,6 +79,7 @@ def notes(p: Pipeline, query: str, at_s: float) -> list[str]:
 
 @pytest.mark.parametrize("step_s", [10, 15, 60])
 def test_rates_do_not_dip_at_the_right_end(p: Pipeline, step_s: int) -> None:
+    """A graph ends at its last complete step; at one moment the last complete bucket answers."""
     queries = {
         "rate(beat[1m])": 1.0, "sum(increase(beat[30s]))": 30.0, "rate(beat_latency_count[1m])": 1.0,
         "histogram_sum(rate(beat_latency[1m]))": 1.5, "count_over_time(beat_latency[20s])": 20.0,
@@ -88,7 +89,7 @@ def test_rates_do_not_dip_at_the_right_end(p: Pipeline, step_s: int) -> None:
     with other(p, settle_s=5.0) as settled, other(p, settle_s=0.0) as raw:
         for query, want in queries.items():
             [row] = settled.range(query, start_s, NOW_S, step_s).values()
-            assert row == [pytest.approx(want)] * 16, query
+            assert row == [pytest.approx(want)] * 15, query
             assert list(settled.instant(query, NOW_S).values()) == [pytest.approx(want)]
         [row] = raw.range("rate(beat[1m])", start_s, NOW_S, step_s).values()
         assert row[-1] is not None
@@ -100,16 +101,45 @@ def test_running_totals_stop_where_buckets_have_settled(p: Pipeline, now_s: floa
     for query in ("beat", "beat_latency_count", "histogram_count(beat_latency)", "sum(beat)"):
         with other(p, now_s, settle_s=5.0) as settled:
             [row] = settled.range(query, NOW_S - 60, NOW_S, 10).values()
-            assert row == [1_140, 1_150, 1_160, 1_170, 1_180, 1_190, 1_190], query
+            assert row == [1_140, 1_150, 1_160, 1_170, 1_180, 1_190], query
+            assert list(settled.instant(query, NOW_S).values()) == [1_190]
     with other(p, NOW_S + 5, settle_s=5.0) as later:
         assert list(later.instant("beat", NOW_S + 5).values()) == [1_197]
 
 
-def test_the_future_is_as_now_until_series_end(p: Pipeline) -> None:
+def test_the_future_is_not_shown(p: Pipeline) -> None:
+    """All of it would change. With an offset into what is complete there is nothing to change."""
     with other(p, settle_s=5.0) as settled:
-        [row] = settled.range("rate(beat[1m])", NOW_S, NOW_S + 600, 60).values()
-        assert row[:6] == [1.0] * 5 + [row[5]]
-        assert row[6:] == [None] * 5
+        assert settled.range("rate(beat[1m])", NOW_S, NOW_S + 600, 60) == {}
+        [row] = settled.range("rate(beat[1m] offset 11m)", NOW_S, NOW_S + 600, 60).values()
+        assert row == [1.0] * 11
+        assert settled.range("vector(1)", NOW_S, NOW_S + 600, 60) == {(): [1.0] * 11}
+        [value] = settled.instant("rate(beat[1m])", NOW_S + 60).values()
+        assert value == 1.0
+    with other(p, settle_s=0.0) as raw:
+        [row] = raw.range("rate(beat[1m])", NOW_S, NOW_S + 600, 60).values()
+        assert len(row) == 11
+
+
+def test_no_shown_point_changes(p: Pipeline) -> None:
+    """Asked again and again as time goes on, of lines that came bucket by bucket: a step once shown stays."""
+    queries = (
+        "beat", "rate(beat[30s])", "increase(beat[10s])", "sum(rate(beat_latency_count[20s]))", "level",
+        "histogram_count(beat_latency)", "sum(sum_over_time(beat_users[20s]))", "beat offset 20s",
+        "max_over_time(rate(beat[20s])[1m:20s])", "absent(beat)", "avg_over_time(level[2m])",
+        "irate(beat[1m])", "count_over_time(beat[1m])", "scalar(beat)",
+        "increase(beat[10s]) / on() group_left level",
+    )  # fmt: skip
+    shown: dict[tuple[str, Labels, int], float] = {}
+    for now_s in range(NOW_S - 600, NOW_S - 540, 4):
+        with other(p, now_s, settle_s=5.0) as one:
+            for query in queries:
+                found = one.range(query, NOW_S - 660, now_s + 60, 5)
+                for labels, row in found.items():
+                    for at_s, value in zip(range(NOW_S - 660, now_s + 61, 5), row, strict=False):
+                        if value is not None:
+                            assert shown.setdefault((query, labels, at_s), value) == value, (query, at_s)
+    assert len(shown) > 15 * len(queries)
 
 
 def test_what_is_past_is_not_held_back(p: Pipeline) -> None:
@@ -117,6 +147,20 @@ def test_what_is_past_is_not_held_back(p: Pipeline) -> None:
         with other(p, settle_s=settle_s) as one:
             assert list(one.instant("increase(beat[1m])", NOW_S - 120).values()) == [60.0]
             assert list(one.instant("increase(beat[1m] offset 2m)", NOW_S).values()) == [60.0]
+
+
+def test_windows_that_are_widened_say_so(p: Pipeline) -> None:
+    text = "deltas are kept in buckets of 10s: a window of {}s is counted as {}s"
+    at_s = NOW_S - 60
+    for query, said in (
+        ("rate(beat[5s])", [text.format(5, 10)]),
+        ("rate(beat[15s]) + rate(beat_latency_count[1500ms])", [text.format(1.5, 10), text.format(15, 20)]),
+        ("sum(sum_over_time(beat_users[7s]))", [text.format(7, 10)]),
+        ("max_over_time(increase(beat[5s])[1m:10s])", [text.format(5, 10)]),
+        ("rate(beat[10s])", []), ("beat", []), ("avg_over_time(level[5s])", []), ("beat offset 5s", []),
+    ):  # fmt: skip
+        assert notes(p, query, at_s) == said, query
+        assert notes(p, query, at_s + 3) == said, query
 
 
 # ---------------------------------------------------------------- alive
@@ -172,7 +216,10 @@ def test_windows_at_odd_times_are_exact(p: Pipeline, end_s: float, length_s: int
     assert got == pytest.approx(counted * length_s / (buckets * 10), rel=1e-12)
     [rate] = p.instant(f"rate(days[{length_s}s])", end_s).values()
     assert rate == pytest.approx(counted / (buckets * 10), rel=1e-12)
-    assert notes(p, f"increase(days[{length_s}s])", end_s) == []
+    said = notes(p, f"increase(days[{length_s}s])", end_s)
+    assert [text.startswith("deltas are kept in buckets of 10s") for text in said] == [True] * (
+        length_s % 10 > 0
+    )
 
 
 def test_a_long_window_is_read_from_coarse_rollups_inside(p: Pipeline) -> None:

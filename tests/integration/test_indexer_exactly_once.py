@@ -142,7 +142,7 @@ def test_killed_in_front_of_a_server_and_resent_to_another(http_dsn: str, kill: 
 
 
 def settings(dsn: str, tmp_path: Path, batching: str = "auto", **fields: Any) -> Settings:
-    tree = {"dsn": dsn, "listen": "127.0.0.1:0", "batching": batching, "retention": RETENTION}
+    tree = {"dsn": dsn, "listen": "127.0.0.1:0", "batching": batching, "retention": RETENTION, "up": False}
     return Settings(**(tree | {"journal": Journal(path=str(tmp_path / "journal.sqlite"))} | fields))  # type: ignore[arg-type]
 
 

@@ -43,7 +43,7 @@ class Indexer:
 
     async def start(self, **fields: Any) -> None:
         journal = Journal(path=str(self.directory / "journal.sqlite"))
-        tree = {"dsn": self._dsn, "listen": "127.0.0.1:0", "journal": journal}
+        tree = {"dsn": self._dsn, "listen": "127.0.0.1:0", "journal": journal, "up": False}
         self.service = IndexerService(Settings(**(tree | fields)))  # type: ignore[arg-type]
         await self.service.start()
         self.session = aiohttp.ClientSession(f"http://{self.service.address}")
