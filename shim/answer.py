@@ -6,14 +6,14 @@ JSON. Neither knows the other: both know this file. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from shim.grid import Grid
 from shim.tenancy import Tenant
-from shim.values import Annotations, Samples, Scalar, String, Vector
+from shim.values import Annotations, Ints, Samples, Scalar, String, Vector
 
 Kind = Literal["scalar", "string", "vector", "matrix"]
 
@@ -53,12 +53,29 @@ class Answer:
     stats: Mapping[str, Any] | None = None  # JSON-ready: Prometheus' `timings` and `samples`, and our own
 
 
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest samples of series of one stored type, all as floats.
+
+    `kind` is the type, `view` the classic name that they were selected by.
+    """
+
+    kind: str
+    view: str
+    vector: Vector  # one step
+    times_ms: Ints  # (rows,)
+
+
 class Engine(Protocol):
     """Answers queries. Raises QueryError (shim/errors.py); anything else is a fault of ours."""
 
     async def instant(
         self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
     ) -> Answer: ...
+
+    async def latest(
+        self, tenant: Tenant, selector: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+    ) -> Sequence[Latest]: ...
 
     async def range(
         self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: Begun | None = None

@@ -51,12 +51,12 @@ class ClassicShown:
     def shown(self, value: Value | Samples) -> Value | Samples:
         """The value without native histograms. Raises ExecutionError where that is too large, StoreError."""
         if isinstance(value, Vector):
-            return as_classic(value, self._ladder, self.reader.check_cells)
+            return as_classic(value, self.ladder, self.reader.check_cells)
         if isinstance(value, Samples):
-            return samples_as_classic(value, self._ladder, self.reader.check_cells)
+            return samples_as_classic(value, self.ladder, self.reader.check_cells)
         return value
 
-    def _ladder(self, name: str) -> Sequence[float]:
+    def ladder(self, name: str) -> Sequence[float]:
         """The boundaries of a distribution; without its name, or under another one, those of all selected."""
         if name not in self._ladders:
             of = [name] if name in self.metric_ids else list(self.metric_ids)

@@ -9,25 +9,28 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import promql_parser as pp
 
 from indexer.store import Store
-from shim.answer import Answer, Begun, Kind, QueryOptions
+from shim.answer import Answer, Begun, Kind, Latest, QueryOptions
 from shim.catalog import Catalog
 from shim.catalog.types import Part
 from shim.classic_shown import ClassicShown
 from shim.edge import LiveEdge
 from shim.errors import BadData, TimedOut
+from shim.eval.classic_view import as_classic
 from shim.evaluate import Evaluator
 from shim.grid import Grid
+from shim.labels import finished
 from shim.naming import Naming
 from shim.plan.build import build
 from shim.plan.label_names import label_names
-from shim.plan.nodes import Context, Node
+from shim.plan.nodes import Context, Node, Select
 from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
 from shim.promql.behind import During
@@ -42,6 +45,8 @@ from shim.settings import ShimSettings
 from shim.shown import first_steps, steps_shown
 from shim.tenancy import Tenant
 from shim.values import Annotations, Samples, Scalar, String, Value, Vector
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,15 @@ class QueryEngine:
         """The value of `query` at every point of `grid`. Raises QueryError."""
         return await self._submit(tenant, query, grid, options, begun, instant=False)
 
+    async def latest(
+        self, tenant: Tenant, selector: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+    ) -> Sequence[Latest]:
+        """The latest samples of a selector, distributions as classic series. Raises QueryError."""
+        reader = self._reader(tenant, options)
+        return await self._run(
+            reader, partial(self._latest, reader, selector, at_ms, options), options, begun
+        )
+
     def plan(self, query: str, grid: Grid, options: QueryOptions) -> Planned:
         """The plan before and after the rules. Raises BadData. Reads nothing."""
         step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
@@ -128,6 +142,12 @@ class QueryEngine:
     ) -> Answer:
         reader = self._reader(tenant, options)
         work = partial(self._answer, reader, query, grid, options, instant=instant)
+        return await self._run(reader, work, options, begun)
+
+    async def _run(
+        self, reader: Reader, work: Callable[[], T], options: QueryOptions, begun: Begun | None
+    ) -> T:
+        """Work on a query in its pool until its deadline."""
         loop = asyncio.get_running_loop()
         running = self._queries.submit(work)
         if begun is not None:
@@ -191,6 +211,28 @@ class QueryEngine:
         explain = _explain(planned, reader, timings) if options.explain else None
         stats = _stats(reader, timings) if options.stats else None
         return Answer(_kind(value, instant=instant), value, grid, notes, explain, stats)
+
+    def _latest(self, reader: Reader, selector: str, at_ms: int, options: QueryOptions) -> Sequence[Latest]:
+        grid = Grid.instant(at_ms)
+        reader.limits = self._limits(reader.tenant, grid, options)
+        select = self.plan(selector, grid, options).built
+        if not isinstance(select, Select):
+            raise BadData(f"{selector}: expected a vector selector")
+        classic = ClassicShown(self._catalog, reader)
+        found = classic.noting(partial(self._catalog.select, reader.tenant, tag=reader.tag))
+        leaves = Leaves(reader, found, partial(self._bounds, reader), Annotations())
+        end_s = at_ms // 1000
+        if reader.limits.settled_s is not None:
+            end_s = min(end_s, reader.limits.settled_s)
+        counted_ms = end_s // 10 * 10_000  # when the last bucket that counts has ended
+        out = []
+        for part, vector, times_ms in leaves.instants(select):
+            shown = as_classic(vector, classic.ladder, reader.check_cells)
+            shown = replace(shown, labels=list(map(finished, shown.labels)))
+            reader.hold(shown.cells)
+            own = np.full(len(shown.labels), counted_ms) if times_ms is None else times_ms[:, 0]
+            out.append(Latest(part.kind, part.view, shown, own))
+        return out
 
     def _shows_classic(self, options: QueryOptions) -> bool:
         return self._settings.histograms == "classic" if options.classic is None else options.classic

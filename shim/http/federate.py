@@ -1,15 +1,19 @@
-"""`/federate`: the latest samples of some selectors, as text for another Prometheus to scrape."""
+"""`/federate`: the latest samples of some selectors, as text for another Prometheus to scrape.
+
+Each sample has its own time: of a gauge that of its last value, of what is counted the end of the last
+complete bucket. Distributions are classic histograms: native ones do not fit the text format.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 from aiohttp import web
 
-from shim.answer import Answer, QueryOptions
+from shim.answer import Latest, QueryOptions
 from shim.errors import BadData
 from shim.http.context import CONTEXT
 from shim.http.exposition import Sample, exposition
@@ -17,7 +21,6 @@ from shim.http.numbers import float_text
 from shim.http.request import matcher_sets, params_of, tenant_of
 from shim.http.respond import plain
 from shim.labels import Labels
-from shim.values import Vector
 
 #: How far back the names of metrics are looked for: what is federated has data now.
 _NAMES_MS: Final = 86_400_000
@@ -25,34 +28,39 @@ _UTF8: Final = "escaping=allow-utf-8"
 
 
 async def federate(request: web.Request) -> web.Response:
-    """Floats alone: native histograms do not fit the text format."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     if not given.all("match[]"):
         raise BadData("no match[] parameter provided")
     at_ms = context.now_ms()
     options = QueryOptions(timeout_s=context.settings.timeout_s)
-    samples: dict[Labels, str] = {}
+    found: list[Latest] = []
     max_bytes = context.settings.max_query_bytes
     async with context.turns.turn(options.timeout_s, tenant.org_id) as turn:
         checking = context.begin(matcher_sets, given, max_bytes)  # refuses what is not a selector
         turn.lasts(checking)
         await asyncio.wrap_future(checking)
         for selector in given.all("match[]"):
-            found = await context.engine.instant(tenant, selector, at_ms, options, turn.lasts)
-            samples.update(_samples(found))
+            found += await context.engine.latest(tenant, selector, at_ms, options, turn.lasts)
         explaining = context.begin(context.explorer.metadata, tenant, None, max(0, at_ms - _NAMES_MS), at_ms)
         turn.lasts(explaining)
         metadata = await asyncio.wrap_future(explaining)
-    utf8 = _UTF8 in request.headers.get("Accept", "").lower()
-    found_samples = [Sample(labels, value, at_ms) for labels, value in samples.items()]
-    response = plain(exposition(found_samples, metadata, utf8=utf8))
+        utf8 = _UTF8 in request.headers.get("Accept", "").lower()
+        text = await context.blocking(lambda: exposition(_samples(found), metadata, utf8=utf8))
+    response = plain(text)
     if utf8:
         response.headers["Content-Type"] = f"text/plain; version=1.0.0; charset=utf-8; {_UTF8}"
     return response
 
 
-def _samples(found: Answer) -> Iterator[tuple[Labels, str]]:
-    if isinstance(found.value, Vector):
-        for row in np.flatnonzero(found.value.present[:, 0]).tolist():
-            yield found.value.labels[row], float_text(float(found.value.values[row, 0]))
+def _samples(found: Sequence[Latest]) -> Iterator[Sample]:
+    """Each series once; a stored metric wins over a classic series that is made of a distribution."""
+    seen: set[Labels] = set()
+    for latest in sorted(found, key=lambda one: one.kind == "histogram"):
+        there = latest.vector.present[:, 0]
+        for row in np.flatnonzero(there).tolist():
+            labels = latest.vector.labels[row]
+            if labels not in seen:
+                seen.add(labels)
+                value = float_text(float(latest.vector.values[row, 0]))
+                yield Sample(labels, value, int(latest.times_ms[row]))

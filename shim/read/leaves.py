@@ -70,6 +70,11 @@ class Leaves:
 
     # ------------------------------------------------------------ instant
 
+    def instants(self, leaf: Select) -> list[tuple[Part, Vector, Ints | None]]:
+        """Each part of a selector: its values, and the times of samples that have times of their own."""
+        parts = self._parts(leaf.matchers, leaf.read_at, leaf.back_ms)
+        return [(part, *self._instant(part, leaf)) for part in parts]
+
     def _instant(self, part: Part, leaf: Select) -> tuple[Vector, Ints | None]:
         """Values, and the times of the samples in ms where they have times of their own."""
         at, lookback_ms = leaf.at, leaf.lookback_ms
