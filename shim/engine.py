@@ -189,7 +189,9 @@ class QueryEngine:
         select = partial(self._catalog.select, reader.tenant, tag=reader.tag, kept=naming.kept)
         classic = ClassicShown(self._catalog, reader) if self._shows_classic(options) else None
         noted = select if classic is None else classic.noting(select)
-        leaves = Leaves(reader, noted, partial(self._bounds, reader), notes, naming)
+        total = partial(self._catalog.total, reader.tenant, tag=reader.tag, kept=naming.kept)
+        bounds = partial(self._bounds, reader)
+        leaves = Leaves(reader, noted, bounds, notes, naming, total if classic is None else None)
         value = Evaluator(leaves, notes, self._reads).run(planned.plan)
         if classic is not None:
             value = classic.shown(value)

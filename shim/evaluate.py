@@ -6,11 +6,11 @@ anything is computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 import numpy as np
 
@@ -41,11 +41,15 @@ from shim.plan.nodes import (
     Select,
     SubqueryCall,
     Text,
+    Total,
 )
-from shim.read.leaves import Leaves, over_windows, scalars
+from shim.read.functions import over_windows, scalars
+from shim.read.leaves import Leaves
 from shim.values import Annotations, Samples, Scalar, String, Value, Vector
 
 Leaf = Select | SampleTimes | RangeCall | Merged
+L = TypeVar("L")
+V = TypeVar("V")
 
 
 @dataclass(slots=True)
@@ -71,23 +75,37 @@ class Evaluator:
         shown = self.leaves.naming.shown(all_labels(value))
         return relabelled(value, partial(finished, shown=shown))
 
-    def _read(self, plan: Node) -> dict[Leaf, Vector]:
-        """Every leaf's value, read side by side; arguments of range functions are evaluated first.
+    def _read(self, plan: Node) -> dict[Leaf | Total, Vector]:
+        """Every leaf's value; arguments of range functions are evaluated first.
+
+        Totals come first: those that need the labels of their series are aggregated from leaves, after all.
+        """
+        leaves = dict.fromkeys(_leaves_of(plan))
+        totals = [leaf for leaf in leaves if isinstance(leaf, Total)]
+        found = self._side_by_side(self.leaves.total, totals, lambda total: total.child)
+        read: dict[Leaf | Total, Vector] = {leaf: one for leaf, one in found.items() if one is not None}
+        others = (leaf.child if isinstance(leaf, Total) else leaf for leaf in leaves if leaf not in read)
+        return read | self._side_by_side(self.leaves.read, list(dict.fromkeys(others)), lambda leaf: leaf)
+
+    def _side_by_side(
+        self, read: Callable[[L, Sequence[Value]], V], leaves: Sequence[L], called: Callable[[L], Node]
+    ) -> dict[L, V]:
+        """What `read` gives for each leaf and the arguments of what is called there.
 
         The first leaf is read in this thread, which would only wait: most queries have no other, and to
         wake a thread takes as long as much of a small query.
         """
         run = _Run(self, {})
-        asked: list[tuple[Leaf, Sequence[Value]]] = [
-            (leaf, [run.value(a) for a in leaf.args] if isinstance(leaf, RangeCall) else [])
-            for leaf in dict.fromkeys(_leaves_of(plan))
-        ]
-        waiting: dict[Leaf, Future[Vector]] = {}
+        asked: list[tuple[L, Sequence[Value]]] = []
+        for leaf in leaves:
+            call = called(leaf)
+            asked.append((leaf, [run.value(a) for a in call.args] if isinstance(call, RangeCall) else []))
+        waiting: dict[L, Future[V]] = {}
         try:
             for leaf, args in asked[1:]:
-                waiting[leaf] = self.pool.submit(self.leaves.read, leaf, args)
-            read = {leaf: self.leaves.read(leaf, args) for leaf, args in asked[:1]}
-            return read | {leaf: future.result() for leaf, future in waiting.items()}
+                waiting[leaf] = self.pool.submit(read, leaf, args)
+            done = {leaf: read(leaf, args) for leaf, args in asked[:1]}
+            return done | {leaf: future.result() for leaf, future in waiting.items()}
         finally:
             for future in waiting.values():
                 future.cancel()
@@ -96,7 +114,7 @@ class Evaluator:
 @dataclass(slots=True)
 class _Run:
     of: Evaluator
-    read: dict[Leaf, Vector]
+    read: dict[Leaf | Total, Vector]
 
     def value(self, node: Node) -> Value:
         self.of.leaves.reader.check_time()  # between nodes; what NumPy has begun it ends
@@ -116,6 +134,8 @@ class _Run:
                 return call(node.function, args, Context(node.grid, notes, node.absent_labels, naming))
             case Info():
                 return self._info(node)
+            case Total():
+                return self._total(node)
             case Aggregate():
                 return self._aggregate(node)
             case Binary():
@@ -134,6 +154,13 @@ class _Run:
             args = [self.value(a) for a in node.args] if isinstance(node, RangeCall) else []
             self.read[node] = self.of.leaves.read(node, args)
         return repeated(self.read[node], node.grid.steps)
+
+    def _total(self, node: Total) -> Vector:
+        if node in self.read:
+            return repeated(self.read[node], node.grid.steps)
+        vector, grouping = self._leaf(node.child), node.grouping
+        notes = self.of.notes.at(node.place)
+        return aggregate(node.op, vector, grouping.labels, grouping.without, None, notes)
 
     def _subquery(self, node: SubqueryCall) -> Vector:
         if node.inner is None:
@@ -182,9 +209,9 @@ class _Run:
         return aggregate(node.op, vector, grouping.labels, grouping.without, param, notes, check, naming)
 
 
-def _leaves_of(node: Node) -> Iterator[Leaf]:
+def _leaves_of(node: Node) -> Iterator[Leaf | Total]:
     match node:
-        case Select() | SampleTimes() | RangeCall() | Merged():
+        case Select() | SampleTimes() | RangeCall() | Merged() | Total():
             yield node
         case RawSubquery():
             if node.inner is not None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ from shim.catalog.sieve import Sieve
 from shim.catalog.strings import Strings
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days, Look, Selection
+from shim.catalog.unlabelled import Unlabelled
 from shim.catalog.wide import Wide
 from shim.errors import ExecutionError
 from shim.labels import NAME
@@ -46,6 +47,8 @@ from shim.tenancy import Tenant
 #: How soon an index of names is read again because a name was not in it, in seconds.
 _MISS_MAX_AGE_S = 1.0
 _INDEXES = 256
+#: Below it labels cost no more than to look at each series without them.
+TOTALS_FROM: Final = 10_000
 #: Series at most that are looked up before anybody asked: they take a second.
 _MOST_WARMED = 100_000
 
@@ -58,7 +61,10 @@ class _Index:
 
 
 class Catalog:
-    """See the module. `version` is given when the indexer runs in this process."""
+    """See the module. `version` is given when the indexer runs in this process.
+
+    `totals_from`: series of one metric above which `total` leaves their labels alone.
+    """
 
     def __init__(
         self,
@@ -67,10 +73,12 @@ class Catalog:
         version: Callable[[], int] | None = None,
         metrics: ShimMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
+        totals_from: int = TOTALS_FROM,
     ) -> None:
         self._settings = settings
         self._version = version
         self._clock = clock
+        self._totals_from = totals_from
         self.metrics = metrics or ShimMetrics()
         self.tables = Tables(store)
         self.metadata = Metadata(store)
@@ -106,14 +114,65 @@ class Catalog:
         self._unasked.discard(look)
         return self._select(look, tag)
 
-    def _select(self, look: Look, tag: str = "") -> Selection:
+    def total(
+        self,
+        tenant: Tenant,
+        matchers: Sequence[Matcher],
+        start_ms: int,
+        end_ms: int,
+        *,
+        tag: str = "",
+        kept: frozenset[str] = frozenset(),
+    ) -> Selection | Unlabelled:
+        """As `select`, for what needs no labels: those of many series of one metric and type are not read.
+
+        Raises as `select` does.
+        """
+        look = Look(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
+        self._unasked.discard(look)
+        remembered, version = self._remembered(look)
+        if remembered is not None:
+            return remembered
+        targets = self._targets(self.tables.tagged(tag), tenant, look.days, matchers)
+        if len(targets) != 1 or targets[0].view in MADE_LABELS or len(targets[0].kinds) != 1:
+            return self._select(look, tag)
+        most = min(self._totals_from, self._settings.max_series)
+        found = self.find(tenant, matchers, look.days, most, count=False, tag=tag, kept=kept)
+        if isinstance(found, Wide):
+            return self._unlabelled(found, tag) or self._select(look, tag)
+        self.metrics.catalog_lookups.labels("store").inc()
+        return self._selected(look, found, version)
+
+    def _unlabelled(self, wide: Wide, tag: str) -> Unlabelled | None:
+        """None where series may be one under their labels: several tags of theirs are shown as one."""
+        (target,) = wide.targets
+        (kind,) = target.kinds
+        shown = target.metric.shown(self._settings.names, target.view)
+        whole = wide.scope.where == self._wide(wide.tenant, wide.days, (), wide.targets, ()).scope.where
+        tables = self.tables.tagged(tag)
+        if self.sieve(tables, wide).clashes(target):
+            return None
+        return Unlabelled(kind, target.view, target.metric.id, shown, whole, tables, wide.scope)
+
+    def _remembered(self, look: Look) -> tuple[Selection | None, int | None]:
+        """What a look-up gave, if nothing was registered since; and the version it is looked up at."""
         version = self._version() if self._version else None
         remembered = self._selections.get(look) if version is not None else None
-        if remembered is not None and remembered[0] == version:
-            self.metrics.catalog_lookups.labels("memory").inc()
-            return remembered[1]
+        if remembered is None or remembered[0] != version:
+            return None, version
+        self.metrics.catalog_lookups.labels("memory").inc()
+        return remembered[1], version
+
+    def _select(self, look: Look, tag: str = "") -> Selection:
+        remembered, version = self._remembered(look)
+        if remembered is not None:
+            return remembered
         self.metrics.catalog_lookups.labels("store").inc()
         picked = self.pick(look.tenant, look.matchers, look.days, tag=tag, kept=look.kept)
+        return self._selected(look, picked, version)
+
+    def _selected(self, look: Look, picked: Sequence[Picked], version: int | None) -> Selection:
+        """The selection of what was picked, remembered."""
         found = selection(picked, look.tenant, look.matchers, self._settings, self.metrics)
         if version is not None:
             self._selections.put(look, (version, found), found.series)
@@ -151,17 +210,17 @@ class Catalog:
         days: Days,
         max_series: int,
         *,
+        count: bool = True,
         tag: str = "",
         kept: frozenset[str] = frozenset(),
     ) -> list[Picked] | Wide:
         """What matches, in columns; or that it is more than `max_series`, which is counted before it is read.
 
+        Without `count` they stay uncounted where the name alone is asked for.
         Raises ExecutionError over max_scanned_series, BadData on a bad regex, StoreError.
         """
-        on_name = [m for m in matchers if m.name == NAME]
         tables = self.tables.tagged(tag)
-        targets = self._index(tables, tenant, days, lambda names: not names.find(on_name)).find(on_name)
-        targets = with_quantiles(targets, matchers)
+        targets = self._targets(tables, tenant, days, matchers)
         made = {MADE_LABELS.get(target.view) for target in targets}
         needed = self._needed(tenant, [m for m in matchers if m.name not in made])
         if not targets or not all(needed):  # a name or a value that was never sent
@@ -171,6 +230,8 @@ class Catalog:
         records = tables.alive(wide.scope, most + 1)
         narrowed = bool(needed)
         if len(records) > most:
+            if not count and all(m.name == NAME for m in matchers):
+                return wide
             wide = self._counted(tables, wide)
             if wide.series > max_series:
                 return wide
@@ -180,6 +241,14 @@ class Catalog:
         if sum(len(one.rows) for one in picked) > max_series:  # several views of the same distributions
             return self._counted(tables, wide)
         return picked
+
+    def _targets(
+        self, tables: Tables, tenant: Tenant, days: Days, matchers: Sequence[Matcher]
+    ) -> Sequence[Target]:
+        """The metrics that the matchers on the name select."""
+        on_name = [m for m in matchers if m.name == NAME]
+        names = self._index(tables, tenant, days, lambda names: not names.find(on_name))
+        return with_quantiles(names.find(on_name), matchers)
 
     def some(self, wide: Wide, series: int) -> list[Picked]:
         """So many of the series that were too many, whichever. Raises StoreError."""
@@ -242,21 +311,13 @@ class Catalog:
 
     def too_many(self, wide: Wide) -> ExecutionError:
         """Names the largest metric, and which of its labels makes it large. Raises StoreError."""
-        selector = ",".join(map(str, wide.matchers))
-        target, series = wide.largest
-        text = (
-            f"selector {{{selector}}} matches {wide.series} series, more than the limit of"
-            f" {self._settings.max_series} (setting max_series)"
-        )
-        shown = target.shown(self._settings.names)
-        if len(wide.targets) > 1:
-            text += f'; most are of "{shown}" ({series})'
+        target, _ = wide.largest
         largest = self.tables.largest_key(wide.tenant, wide.days, target.metric.id)
-        if largest is not None:
-            key, values = largest
-            name = self.strings.texts(wide.tenant.org_id, [key])[0][key]
-            text += f'; its label "{name}" has {"about " if values > 1_000 else ""}{values} values'
-        return ExecutionError(f"{text}: match fewer values, or raise the limit")
+        if largest is None:
+            return ExecutionError(wide.refusal(self._settings, None))
+        key, values = largest
+        name = self.strings.texts(wide.tenant.org_id, [key])[0][key]
+        return ExecutionError(wide.refusal(self._settings, (name, values)))
 
     def warm(self, tenant: Tenant, now_ms: int) -> None:
         """Take in what the tenant has today: names, and series unless they are many.
@@ -265,8 +326,7 @@ class Catalog:
         """
         days = Days.of(now_ms, now_ms)
         most = min(self._settings.catalog.cache_series // 2, _MOST_WARMED)
-        targets = self.names(tenant, days).find(())
-        wide = self._wide(tenant, days, (), targets, ())
+        wide = self._wide(tenant, days, (), self.names(tenant, days).find(()), ())
         records = self.tables.alive(wide.scope, most + 1)
         if len(records) <= most:
             self._picked(self.tables, wide, records, narrowed=False)

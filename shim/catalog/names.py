@@ -120,6 +120,11 @@ class Target:
     def shown(self, style: Style) -> str:
         return self.called or self.metric.shown(style, self.view)
 
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The types that answer: of a view the distribution alone."""
+        return self.metric.kinds & {"histogram"} if self.view else self.metric.kinds
+
 
 def with_quantiles(targets: Sequence[Target], matchers: Sequence[Matcher]) -> list[Target]:
     """The targets, and those whose quantiles are asked for, as if they were classic summaries."""

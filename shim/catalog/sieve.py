@@ -74,6 +74,15 @@ class Sieve:
                         found[label].append(entry)
         return {label: [i for _, _, i in sorted(entries)] for label, entries in found.items()}
 
+    def clashes(self, target: Target) -> bool:
+        """Whether several tag keys of a metric are shown as one label."""
+        ids = self.tables.tag_keys(self.tenant, self.days, [target.metric.id])
+        org_wide = self.tenant.project_id is None
+        reserved = reserved_labels(org_wide=org_wide, view=target.view)
+        texts = self.texts(ids)
+        shown = {make_key(texts[i], self.settings.names, reserved=reserved).shown for i in ids}
+        return len(shown) < len(ids)
+
     def _tagged(
         self, scope: Scope, metric_ids: Sequence[int], keys: Sequence[int], matcher: Matcher
     ) -> Scope:

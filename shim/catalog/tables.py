@@ -70,6 +70,10 @@ class Tables:
             most=max_rows,
         )
 
+    def series_ids(self, scope: Scope) -> npt.NDArray[np.uint64]:
+        """The ids of the series of a scope, each once, in any order."""
+        return self._fetch(f"SELECT DISTINCT series_id FROM series WHERE {scope.text}", "<u8", scope)
+
     def sizes(self, scope: Scope) -> npt.NDArray[Any]:
         """SIZE records: how many series of a scope each metric and type has."""
         return self._fetch(

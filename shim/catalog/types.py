@@ -56,6 +56,8 @@ class Part:
     `whole` says that the series are all there are of `metric_ids` in the days that were asked for, of this
     kind and in the tenant's scope: SQL then needs no condition on series_id, and the reader leaves out what
     it does not know (series that have data on other days alone).
+
+    `span`: the first and last id, where all series of the metric between them are of the part.
     """
 
     kind: Kind
@@ -68,6 +70,7 @@ class Part:
     le_matchers: tuple[Matcher, ...] = ()
     quantiles: tuple[float, ...] = ()
     group: Ints | None = None
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

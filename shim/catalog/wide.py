@@ -9,6 +9,7 @@ from shim.catalog.names import Target
 from shim.catalog.scope import Scope
 from shim.catalog.types import Days, Kind
 from shim.matching import Matcher
+from shim.settings import ShimSettings
 from shim.tenancy import Tenant
 
 
@@ -46,3 +47,24 @@ class Wide:
         if target.view:
             return self.sizes.get((metric_id, "histogram"), 0)
         return sum(n for (i, _), n in self.sizes.items() if i == metric_id)
+
+    def refusal(self, settings: ShimSettings, label: tuple[str, int] | None) -> str:
+        """Why these series are not read, and what to do.
+
+        `label`: the label of the largest metric that has most values, and how many those are.
+        """
+        target, series = self.largest
+        selector = ",".join(map(str, self.matchers))
+        text = (
+            f"selector {{{selector}}} matches {self.series} series, more than the limit"
+            f" of {settings.max_series} (setting max_series)"
+        )
+        if len(self.targets) > 1:
+            text += f'; most are of "{target.shown(settings.names)}" ({series})'
+        if label is not None:
+            name, values = label
+            text += f'; its label "{name}" has {"about " if values > 1_000 else ""}{values} values'
+        return (
+            f"{text}: match fewer values, or aggregate all series of one metric without by or without"
+            " (sum, count, avg, min, max, group), which needs no labels"
+        )

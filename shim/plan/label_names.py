@@ -24,6 +24,7 @@ from shim.plan.nodes import (
     Select,
     SubqueryCall,
     Text,
+    Total,
 )
 
 #: Of functions: which of their arguments name labels that they make, and which name labels that they read.
@@ -85,7 +86,7 @@ def _children(node: Node) -> Iterable[Node]:
             return (node.child,)
         case Info():
             return (node.base,)
-        case Merged():
+        case Merged() | Total():
             return (node.child,)
         case Number() | Text() | Select() | SampleTimes() | RawRange():
             return ()

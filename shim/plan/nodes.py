@@ -187,6 +187,21 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True)
+class Total:
+    """An aggregation without grouping of a leaf, which then may leave labels alone (rules/total.py)."""
+
+    grid: Grid
+    op: str
+    child: Select | RangeCall
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def grouping(self) -> Grouping:
+        """None: all series are one group."""
+        return Grouping()
+
+
+@dataclass(frozen=True, slots=True)
 class Binary:
     grid: Grid
     op: str
@@ -217,6 +232,7 @@ Node = (
     | Info
     | Aggregate
     | Merged
+    | Total
     | Binary
     | Negate
 )

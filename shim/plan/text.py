@@ -23,6 +23,7 @@ from shim.plan.nodes import (
     Select,
     SubqueryCall,
     Text,
+    Total,
     Window,
 )
 
@@ -76,6 +77,8 @@ def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
             return f"merged {' of '.join(f'sum {g}' for g in (*node.outer[::-1], node.grouping))}", (
                 node.child,
             )
+        case Total():
+            return f"total {node.op}", (node.child,)
         case Binary():
             how = f"{' bool' if node.return_bool else ''}{_matching(node.matching)}{_fill(node.fill)}"
             return f"{node.op}{how}", (node.left, node.right)

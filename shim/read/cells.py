@@ -54,7 +54,7 @@ def read_cells(
     hashing would cost, or into one row a key and cell.
     """
     reader.check_cells(len(keys) * reading.cells * max(1, len(columns)))
-    if all(MERGES[c] == "sum" for c in columns):
+    if all(MERGES[c] == "sum" for c in columns) and not keys.everything:
         if is_small(reader, part, reading):
             return Cells(*read_rows(reader, table, part, keys, reading, columns))
         if _as_plain(reader, part, keys, reading):

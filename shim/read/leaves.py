@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from shim import labels as lb
 from shim.catalog.types import Part, Selection
+from shim.catalog.unlabelled import Unlabelled
 from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.aggregate import aggregate
 from shim.eval.aggregation.quantiles import note_invalid_quantile
-from shim.eval.grouping import group_labels
 from shim.eval.merge import first_wins, relabelled
-from shim.eval.range.evaluate import range_function
 from shim.eval.range.extended import extended, smoothed_at
 from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
@@ -22,16 +21,19 @@ from shim.eval.texts import not_a_gauge
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.naming import EXACT, Naming
-from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Window
-from shim.read import classic, counters, distributions, gauges, sets
+from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Total, Window
+from shim.read import classic, counters, distributions, gauges, sets, totals
+from shim.read.functions import over_windows, scalars
+from shim.read.joined import concatenated, joined, joined_loose
+from shim.read.keys import groups, named
 from shim.read.reader import Keys, Reader, each
 from shim.shown import Seen
 from shim.values import Annotations, Ints, Samples, Scalar, Value, Vector
 
 SelectSeries = Callable[[Sequence[Matcher], int, int], Selection]
+SelectTotal = Callable[[Sequence[Matcher], int, int], Selection | Unlabelled]
+_Asked = tuple[tuple[Matcher, ...], int, int]
 
-#: Range functions that keep the metric's name.
-KEEPS_NAME = frozenset({"last_over_time", "first_over_time"})
 #: Range functions that Prometheus warns of when they see the histograms of a counter, as distributions are.
 _OF_GAUGES = frozenset({"delta", "idelta"})
 
@@ -45,6 +47,8 @@ class Leaves:
     bounds_of: Callable[[Part], Sequence[float]]  # of `x_bucket`, ascending
     notes: Annotations
     naming: Naming = EXACT
+    select_total: SelectTotal | None = None  # the same, for what may do without labels
+    _selected: dict[_Asked, Selection] = field(default_factory=dict)  # what select_total gave with labels
 
     def read(self, leaf: Select | SampleTimes | RangeCall | Merged, args: Sequence[Value]) -> Vector:
         """The leaf's value; of one step where `@` fixes it. Held to the query's end. Raises QueryError."""
@@ -64,9 +68,22 @@ class Leaves:
             case Merged():
                 return self._merged(leaf, args)
 
+    def total(self, node: Total, args: Sequence[Value]) -> Vector | None:
+        """An aggregation of all series without their labels; None where those have to be read.
+
+        Held to the query's end. Raises QueryError.
+        """
+        unlabelled = self._unlabelled(node.child)
+        if unlabelled is None:
+            return None
+        notes = self.notes.at(node.place)
+        found = self._uncached().total_of(unlabelled, node.op, node.child, args, notes)
+        self.reader.hold(found.cells)
+        return found
+
     def raw(self, node: RawRange) -> Samples:
         """The samples of a range vector: what was stored of each bucket, at its end but for gauges."""
-        return _concatenate([self._samples(p, node.window) for p in self._window_parts(node.window)])
+        return concatenated([self._samples(p, node.window) for p in self._window_parts(node.window)])
 
     # ------------------------------------------------------------ instant
 
@@ -121,7 +138,7 @@ class Leaves:
 
     def _range_call(self, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         parts = self._window_parts(leaf.window, leaf.lookback_ms)
-        found = [self._window(p, _named(p, leaf.function), leaf, args) for p in parts]
+        found = [self._window(p, named(p, leaf.function), leaf, args) for p in parts]
         # With arguments a window that `@` fixes has as many values as the arguments have.
         steps = leaf.grid.steps if args else leaf.window.ends.steps
         wide = [repeated(v, steps) for v in found]
@@ -239,6 +256,10 @@ class Leaves:
     def _merged(self, node: Merged, args: Sequence[Value]) -> Vector:
         """Every part summed where its data is, if its type merges; else series by series."""
         child = node.child
+        if (node.grouping, *node.outer)[-1] == Grouping():
+            unlabelled = self._unlabelled(child)
+            if unlabelled is not None:
+                return self._uncached().merged_of(unlabelled, node, args)
         if isinstance(child, Select):
             steps = child.at.steps
             parts = self._parts(child.matchers, child.read_at, child.back_ms)
@@ -264,7 +285,7 @@ class Leaves:
     ) -> Vector:
         if part.kind != "set":  # a running total counts only while its series is alive: not of the group's
             return self._sums(self._instant(part, child)[0], groupings, node)
-        keys = _groups(part, groupings, self.naming)
+        keys = groups(part, groupings, self.naming)
         return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
 
     def _merged_window(
@@ -276,15 +297,15 @@ class Leaves:
         args: Sequence[Value],
     ) -> Vector:
         if not self._merges(part, child.function):
-            found = self._window(part, _named(part, child.function), child, args)
+            found = self._window(part, named(part, child.function), child, args)
         else:
-            keys = _groups(part, groupings, self.naming, lb.dropping_name)
+            keys = groups(part, groupings, self.naming, lb.dropping_name)
             found = self._window(part, keys, child, args)
             if part.view != "bucket" or all(("le" in by.labels) is not by.without for by in groupings):
                 return found
         return self._sums(found, groupings, node)
 
-    def _merges(self, part: Part, function: str) -> bool:
+    def _merges(self, part: Part | Unlabelled, function: str) -> bool:
         """Whether a function of the sum of a group is the sum of the function."""
         match part.kind, part.view:
             case "set", _:
@@ -302,12 +323,61 @@ class Leaves:
             vector = aggregate("sum", vector, by.labels, by.without, None, notes, check, self.naming)
         return vector
 
+    # ------------------------------------------------------------ without labels
+
+    def total_of(
+        self, found: Unlabelled, op: str, child: Select | RangeCall, args: Sequence[Value], notes: Annotations
+    ) -> Vector:
+        """`op` over all series of a leaf, chunk by chunk. Raises QueryError."""
+        if isinstance(child, Select):
+            function, steps = "", child.at.steps
+        else:
+            function, steps = child.function, child.grid.steps if args else child.window.ends.steps
+
+        def read(part: Part) -> Vector:
+            if isinstance(child, Select):
+                return self._instant(part, child)[0]
+            return repeated(self._window(part, named(part, function), child, args), steps)
+
+        seen = totals.presence_of(found, op, function)
+        return totals.over_chunks(self.reader, seen, op, steps, read, notes)
+
+    def merged_of(self, found: Unlabelled, node: Merged, args: Sequence[Value]) -> Vector:
+        """`sum` of all series: where their data is, if their type merges. Raises QueryError."""
+        child = node.child
+        if isinstance(child, RangeCall) and self._merges(found, child.function):
+            return self._window(*totals.merged_part(found), child, args)
+        if isinstance(child, Select) and found.kind == "set":
+            part, keys = totals.merged_part(found)
+            return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
+        return self.total_of(found, "sum", child, args, self.notes.at(node.place))
+
+    def _uncached(self) -> Leaves:
+        """Statements alone: what is kept in memory is kept by series."""
+        return replace(self, reader=replace(self.reader, blocks=None))
+
+    def _unlabelled(self, child: Select | RangeCall) -> Unlabelled | None:
+        """The series of a selector without labels, if they are many and can do without."""
+        if isinstance(child, Select):
+            asked = _asked(child.matchers, child.read_at, child.back_ms)
+        else:
+            read = child.window.reading(child.lookback_ms)
+            asked = _asked(read.matchers, read.ends, max(read.window_ms, child.lookback_ms))
+        if self.select_total is None or asked[2] < 0:
+            return None
+        found = self.select_total(*asked)
+        if isinstance(found, Unlabelled):
+            return found
+        self._selected[asked] = found
+        return None
+
     # ------------------------------------------------------------ series
 
     def _parts(self, matchers: Sequence[Matcher], at: Grid, back_ms: int) -> Sequence[Part]:
         if at.end_ms < 0:  # nothing was before 1970, and the tables know no such time
             return ()
-        selection = self.select_series(matchers, at.start_ms - back_ms, at.end_ms)
+        asked = _asked(matchers, at, back_ms)
+        selection = self._selected.get(asked) or self.select_series(*asked)
         for info in selection.infos:
             self.notes.info(info)
         for warning in selection.warnings:
@@ -321,99 +391,11 @@ class Leaves:
         return self._parts(read.matchers, read.ends, max(read.window_ms, lookback_ms))
 
 
-def _named(part: Part, function: str) -> Keys:
-    """Every series by itself, under the labels a range function leaves."""
-    if function in KEEPS_NAME:
-        return each(part)
-    return each(part, [lb.dropping_name(labels) for labels in part.labels])
-
-
-def _groups(
-    part: Part,
-    groupings: Sequence[Grouping],
-    naming: Naming,
-    shown: Callable[[lb.Labels], lb.Labels] = lambda labels: labels,
-) -> Keys:
-    """The groups of groups of series, the innermost first, under what `shown` makes of their labels."""
-    labels, group = part.labels, part.group
-    for grouping in groupings:
-        meant = naming.found(grouping.labels, labels)
-        found: dict[lb.Labels, int] = {}
-        of = [
-            found.setdefault(group_labels(meant.of(one), meant.names, grouping.without), len(found))
-            for one in labels
-        ]
-        numbers = np.asarray(of, dtype=np.int64)
-        group, labels = numbers if group is None else numbers[group], list(found)
-    return Keys([shown(one) for one in labels], group)
-
-
-def joined(vectors: Sequence[Vector], steps: int) -> Vector:
-    """Parts of one selector side by side; rows of equal labels joined. Raises ExecutionError on overlap."""
-    if len(vectors) == 1 and len(set(vectors[0].labels)) == len(vectors[0].labels):
-        only = vectors[0]
-        if len(set(only.histogram_labels)) == len(only.histogram_labels):
-            return only
-    return relabelled(joined_loose(vectors, steps), lambda labels: labels)
-
-
-def joined_loose(vectors: Sequence[Vector], steps: int) -> Vector:
-    """The rows of all vectors, label sets standing as often as they come."""
-    if not vectors:
-        return Vector.empty(steps)
-    return Vector(
-        steps,
-        [labels for v in vectors for labels in v.labels],
-        np.concatenate([v.values for v in vectors]),
-        np.concatenate([v.present for v in vectors]),
-        [labels for v in vectors for labels in v.histogram_labels],
-        [h for v in vectors for h in v.histograms],
-    )
+def _asked(matchers: Sequence[Matcher], at: Grid, back_ms: int) -> _Asked:
+    """What the catalog is asked for."""
+    return tuple(matchers), at.start_ms - back_ms, at.end_ms
 
 
 def marked(vector: Vector) -> Vector:
     """The vector with its values known as sizes of sets."""
     return replace(vector, labels=[lb.of_set(labels) for labels in vector.labels])
-
-
-def _concatenate(found: Sequence[Samples]) -> Samples:
-    if not found:
-        empty = np.zeros(0)
-        return Samples((), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), empty)
-    starts = np.cumsum([0, *(len(s.values) for s in found)])
-    offsets = [s.offsets[:-1] + start for s, start in zip(found, starts[:-1], strict=True)]
-    return Samples(
-        [labels for s in found for labels in s.labels],
-        np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
-        np.concatenate([s.times_ms for s in found]),
-        np.concatenate([s.values for s in found]),
-        histogram_labels=[labels for s in found for labels in s.histogram_labels],
-        histogram_times_ms=[times for s in found for times in s.histogram_times_ms],
-        histograms=[h for s in found for h in s.histograms],
-    )
-
-
-def scalars(args: Sequence[Value]) -> list[Scalar]:
-    """Arguments of a range function. Raises BadData for what is none."""
-    out = []
-    for value in args:
-        if not isinstance(value, Scalar):
-            raise BadData("expected type scalar in the argument of a range function")
-        out.append(value)
-    return out
-
-
-def over_windows(
-    name: str,
-    samples: Samples,
-    grid: Grid,
-    ends: Grid,
-    window_ms: int,
-    args: Sequence[Scalar],
-    notes: Annotations,
-) -> Vector:
-    """A range function over samples; of one step where `@` fixes the window and nothing else differs."""
-    if args:
-        ends_ms = np.broadcast_to(ends.times_ms, (grid.steps,))
-        return range_function(name, samples, grid, window_ms, args, notes, ends_ms=ends_ms)
-    return range_function(name, samples, ends, window_ms, (), notes)

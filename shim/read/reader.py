@@ -202,7 +202,10 @@ class Reader:
         if self.tenant.project_id is not None:
             out.append(sql.op("=", "project_id", self.tenant.project_id))
         out.append(sql.member("metric_id", np.array(part.metric_ids, np.uint64)))
-        if not part.whole:
+        if part.span is not None:
+            low, high = part.span
+            out += [sql.op(">=", "series_id", low), sql.op("<=", "series_id", high)]
+        elif not part.whole:
             out.append(sql.member("series_id", part.series_ids))
         return out
 
@@ -220,10 +223,12 @@ class Keys:
     """What rows are told apart by: every series of a part by itself, or groups of them.
 
     `group` is, for every series of the part, the index of its group in `labels`; None: series `i` is key `i`.
+    `everything`: all rows of the part belong to the only group, so the part need not know its series.
     """
 
     labels: Sequence[Labels]
     group: Ints | None = None
+    everything: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -266,7 +271,7 @@ class Keys:
 
     def _one_of_all(self, part: Part) -> bool:
         """One group, and no row of another series is read."""
-        return len(self.labels) == 1 and not part.whole
+        return self.everything or (len(self.labels) == 1 and not part.whole)
 
     def index(self, part: Part, keys: npt.NDArray[np.uint64]) -> tuple[Ints, Bools]:
         """The index in `labels` of each fetched key, and which of them are known at all."""

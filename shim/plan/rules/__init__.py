@@ -19,12 +19,14 @@ from shim.plan.nodes import (
     RangeCall,
     RawSubquery,
     SubqueryCall,
+    Total,
 )
 from shim.plan.rules.merge import merge_sums
+from shim.plan.rules.total import total
 
 Rule = Callable[[Node], Node]
 
-RULES: Sequence[Rule] = (merge_sums,)
+RULES: Sequence[Rule] = (merge_sums, total)
 
 
 def apply(node: Node, rules: Sequence[Rule] = RULES) -> Node:
@@ -55,7 +57,7 @@ def _children(node: Node, rules: Sequence[Rule]) -> Node:
             return replace(node, inner=inner, args=tuple(apply(a, rules) for a in node.args))
         case RawSubquery():
             return node if node.inner is None else replace(node, inner=apply(node.inner, rules))
-        case Merged():
+        case Merged() | Total():
             return node
         case _:
             return node

@@ -1,0 +1,29 @@
+"""Series of one metric and type that are many, without one label read: for totals over all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shim.catalog.roster import Ids
+from shim.catalog.scope import Scope
+from shim.catalog.tables import Tables
+from shim.catalog.types import Kind, View
+
+
+@dataclass(frozen=True, slots=True)
+class Unlabelled:
+    """What a selector matched. `whole`: all series of the metric in its tenant's scope on those days."""
+
+    kind: Kind
+    view: View
+    metric_id: int
+    shown: str  # the metric's name
+    whole: bool
+    tables: Tables
+    scope: Scope
+
+    def series_ids(self) -> Ids:
+        """Their ids, ascending. Raises StoreError."""
+        return np.sort(self.tables.series_ids(self.scope))

@@ -1,0 +1,44 @@
+"""What the rows of a part are told apart by: its series, or groups of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from shim import labels as lb
+from shim.catalog.types import Part
+from shim.eval.grouping import group_labels
+from shim.naming import Naming
+from shim.plan.nodes import Grouping
+from shim.read.reader import Keys, each
+
+#: Range functions that keep the metric's name.
+KEEPS_NAME = frozenset({"last_over_time", "first_over_time"})
+
+
+def named(part: Part, function: str) -> Keys:
+    """Every series by itself, under the labels a range function leaves."""
+    if function in KEEPS_NAME:
+        return each(part)
+    return each(part, [lb.dropping_name(labels) for labels in part.labels])
+
+
+def groups(
+    part: Part,
+    groupings: Sequence[Grouping],
+    naming: Naming,
+    shown: Callable[[lb.Labels], lb.Labels] = lambda labels: labels,
+) -> Keys:
+    """The groups of groups of series, the innermost first, under what `shown` makes of their labels."""
+    labels, group = part.labels, part.group
+    for grouping in groupings:
+        meant = naming.found(grouping.labels, labels)
+        found: dict[lb.Labels, int] = {}
+        of = [
+            found.setdefault(group_labels(meant.of(one), meant.names, grouping.without), len(found))
+            for one in labels
+        ]
+        numbers = np.asarray(of, dtype=np.int64)
+        group, labels = numbers if group is None else numbers[group], list(found)
+    return Keys([shown(one) for one in labels], group)

@@ -1,0 +1,139 @@
+"""Totals over more series than may be selected: answered without one label read, whatever the store.
+
+tests/property/test_rules.py holds that totals with and without labels are equal; here are sizes and bounds.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.schema import migrate
+from indexer.store import open_store
+from shim.catalog.rosters import Rosters
+from shim.errors import ExecutionError
+from shim.grid import Grid
+from shim.read import totals as chunks
+from shim.tenancy import Tenant
+from shim.values import Vector
+from tests.integration.test_catalog_sizes import KEPT, SERIES, START_S
+from tests.support.pipeline import Pipeline
+from tests.support.sizes import TYPES, fill, sized_frames, value
+
+BUCKETS = [START_S, START_S + 60, START_S + 120]
+NOW_S = START_S + 130
+EACH = value(np.arange(SERIES))
+SUM = float(EACH.sum())
+ONES = [i for i in range(SERIES) if str(i).startswith("1")]
+
+
+@pytest.fixture(scope="module", params=["embedded", "http"])
+def totals(request: pytest.FixtureRequest, chdb_path: Path, clickhouse_port: int) -> Iterator[Pipeline]:
+    """A store with a metric of each type of 20,000 series, and an engine that selects 10,000 at most."""
+    dsn = {
+        "embedded": f"chdb://{chdb_path}?database=totals",
+        "http": f"http://127.0.0.1:{clickhouse_port}/totals",
+    }[request.param]
+    store = open_store(dsn, pool=2)
+    migrate(store, KEPT)
+    for type_ in TYPES:
+        fill(store, sized_frames(type_, f"big_{type_}", SERIES, BUCKETS))
+    pipeline = Pipeline.open(store, NOW_S * 1000, max_series=10_000, retention=KEPT)
+    yield pipeline
+    pipeline.close()
+    store.command("DROP DATABASE totals SYNC")
+    store.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("labels are read")
+
+    monkeypatch.setattr(Rosters, "get", refused)
+
+
+def one(pipeline: Pipeline, query: str) -> float:
+    (found,) = pipeline.instant(query, NOW_S).values()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("query", "want"),
+    [
+        ("sum(increase(big_counter[5m]))", 3 * SUM),
+        ("sum(rate(big_counter[5m]))", 3 * SUM / 300),
+        ("sum(big_counter)", 3 * SUM),
+        ("count(big_counter)", SERIES),
+        ("group(big_counter)", 1),
+        ("avg(big_counter)", 3 * SUM / SERIES),
+        ("max(increase(big_counter[1m])) - min(big_counter)", 10 - 3),
+        ("sum(big_gauge)", SUM),
+        ("avg(big_gauge)", SUM / SERIES),
+        ("count(max_over_time(big_gauge[5m]))", SERIES),
+        ("sum(quantile_over_time(0.5, big_gauge[5m]))", SUM),
+        ("histogram_count(sum(increase(big_histogram[5m])))", 3 * SUM),
+        ("histogram_sum(sum(increase(big_histogram[1m])))", float((EACH**2).sum())),
+        ("sum(increase(big_histogram_count[5m]))", 3 * SUM),
+        ("count(big_histogram)", SERIES),
+        ("max(max_over_time(big_histogram[5m]))", 10),
+        ("count(big_set)", SERIES),
+        ("max(big_set)", 10),
+        ("sum(big_counter) / count(big_gauge)", 3 * SUM / SERIES),
+        ('sum(increase(big_counter{path=~"path-1.*"}[5m]))', 3 * float(EACH[ONES].sum())),
+        ('count(big_gauge{path=~"path-1.*",host!=""})', len(ONES)),
+        ('sum(big_gauge{path=~"path-1.*"})', float(EACH[ONES].sum())),
+    ],
+)
+def test_totals_of_every_type(totals: Pipeline, query: str, want: float) -> None:
+    assert one(totals, query) == pytest.approx(want, rel=1e-12)
+
+
+def test_unions_of_sets(totals: Pipeline) -> None:
+    """About as many as there are members: HyperLogLog."""
+    for query in ("sum(big_set)", "sum(sum_over_time(big_set[5m]))", "sum(uniq_over_time(big_set[5m]))"):
+        assert one(totals, query) == pytest.approx(SUM, rel=0.02)
+
+
+def test_over_ranges_and_an_org(totals: Pipeline) -> None:
+    org = replace(totals, tenant=Tenant(1, None))
+    for query, want in (
+        ("sum(increase(big_counter[1m]))", SUM),
+        ("count(big_gauge)", SERIES),
+        ("avg(rate(big_counter[1m]))", SUM / SERIES / 60),
+        ("sum(max_over_time(big_gauge[1m]))", SUM),
+    ):
+        found = org.range(query, START_S + 60, START_S + 120, 10)
+        assert list(found.values()) == [[pytest.approx(want)] * 7], query
+
+
+def test_what_needs_labels_is_refused(totals: Pipeline) -> None:
+    for query in (
+        "big_counter",
+        "sum by (host) (big_counter)",
+        "topk(1, big_gauge)",
+        "count(big_counter > 1)",
+    ):
+        with pytest.raises(
+            ExecutionError, match=r"matches 20000 series.*\(sum, count, avg, min, max, group\)"
+        ):
+            totals.instant(query, NOW_S)
+
+
+def test_a_total_takes_no_memory_of_the_series(totals: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What merges comes as one row; what does not is looked at by the chunk."""
+    grid = Grid((START_S - 3_600) * 1000, NOW_S * 1000, 60_000)
+    monkeypatch.setattr(chunks, "_MAX_CHUNK", 1_000)
+    for query, most in (("sum(rate(big_counter[5m]))", 1_000_000), ("count(big_gauge)", 20_000_000)):
+        totals.answer(query, grid, instant=False)  # names, imports
+        tracemalloc.start()
+        answer = totals.answer(query, grid, instant=False)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert isinstance(answer.value, Vector)
+        assert peak < most, (query, peak)  # all at once the second would take 190 MB
