@@ -5,19 +5,20 @@ For Grafana's pickers and `/api/v1/status/tsdb`. Sync; raises what the catalog r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
+from shim.catalog.cardinality import Cardinality, cardinality
 from shim.catalog.catalog import Catalog
 from shim.catalog.metadata import Described
 from shim.catalog.names import MADE_LABELS, PROJECT, Key, Names, Target, make_key, reserved_labels
 from shim.catalog.picked import Picked, label_sets
 from shim.catalog.types import Days, Kind
 from shim.catalog.wide import Wide
-from shim.labels import NAME, Labels
+from shim.labels import NAME, TYPE, Labels
 from shim.matching import Matcher
 from shim.numeric_labels import LE, named, number_text, quantiles, with_label
 from shim.settings import ShimSettings
@@ -41,18 +42,6 @@ _UNITS: Final = frozenset(
         *("amperes", "joules", "watts", "grams", "hertz"),
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Cardinality:
-    """Today's size of a tenant: counts, and the largest of each kind with their counts."""
-
-    series: int
-    label_pairs: int
-    series_by_metric: Sequence[tuple[str, int]]
-    values_by_label: Sequence[tuple[str, int]]
-    bytes_by_label: Sequence[tuple[str, int]]
-    series_by_pair: Sequence[tuple[str, int]]
 
 
 class Explorer:
@@ -144,21 +133,9 @@ class Explorer:
 
     def cardinality(self, tenant: Tenant, limit: int, start_ms: int, end_ms: int) -> Cardinality:
         """The `limit` largest of everything in those days."""
-        days, tables = Days.of(start_ms, end_ms), self._catalog.tables
-        series, label_pairs = tables.count_series(tenant, days)
-        metrics = tables.top_metrics(tenant, days, limit)
-        keys = tables.top_keys(tenant, days, limit)
-        pairs = tables.top_pairs(tenant, days, limit)
-        ids = {i for i, _ in metrics} | {k for k, _, _ in keys} | {i for k, v, _ in pairs for i in (k, v)}
-        texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
-        return Cardinality(
-            series=series,
-            label_pairs=label_pairs,
-            series_by_metric=[(texts[i], n) for i, n in metrics],
-            values_by_label=[(texts[k], n) for k, n, _ in keys],
-            bytes_by_label=[(texts[k], size) for k, _, size in keys],
-            series_by_pair=[(f"{texts[k]}={texts[v]}", n) for k, v, n in pairs],
-        )
+        days = Days.of(start_ms, end_ms)
+        keys = self._keys(tenant, days)
+        return cardinality(self._catalog, tenant, days, keys, self._settings.names, limit)
 
     def _find(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> list[Picked] | Wide:
         return self._catalog.find(tenant, matchers, days, self._settings.max_series)
@@ -188,14 +165,20 @@ class Explorer:
 
     def _values(self, tenant: Tenant, label: str, matchers: Sequence[Matcher], days: Days) -> set[str]:
         """The values of a label of what the matchers select."""
+        if label == NAME and all(m.name == NAME for m in matchers):  # no series need be read
+            return self._catalog.names(tenant, days).shown(self._settings.names, matchers)
         found = self._find(tenant, matchers, days)
         if not isinstance(found, Wide):
             asked = [p.target for p in found if MADE_LABELS.get(p.target.view) == label]
+            if label == NAME:
+                return self._shown_by({(p.target, p.kind) for p in found}, matchers)
             made = self._made(tenant, asked, matchers)
             return {value for picked in found for value in self._values_of(picked, label, tenant, made)}
         tables = self._catalog.tables
         if label == NAME:
-            return {self._shown(target) for target in found.targets if found.size(target)}
+            sizes = found.sizes.items()
+            kinds = {(t, k) for t in found.targets for (i, k), n in sizes if n and i == t.metric.id}
+            return self._shown_by(kinds, matchers)
         if label == PROJECT and tenant.project_id is None:
             return set(map(str, tables.projects_of(found.scope)))
         some = [t for t in found.targets if found.size(t) and MADE_LABELS.get(t.view) == label]
@@ -238,14 +221,22 @@ class Explorer:
         ladders.prefetch(tenant, ids)
         return {number_text(bound) for i in ids for bound in ladders.ladder(tenant, [i])}
 
+    def _shown_by(self, found: Collection[tuple[Target, Kind]], matchers: Sequence[Matcher]) -> set[str]:
+        """The names of what was found, and the classic ones of distributions that the matchers meet."""
+        names = {self._shown(target) for target, _ in found}
+        if any(m.name == TYPE for m in matchers):  # a distribution is a histogram, its classic names counters
+            return names
+        for target, kind in found:
+            if kind == "histogram" and not target.view:
+                names |= target.metric.classic_names(self._settings.names, matchers)
+        return names
+
     def _shown(self, target: Target) -> str:
         return target.metric.shown(self._settings.names, target.view)
 
     def _values_of(
         self, picked: Picked, label: str, tenant: Tenant, made: Mapping[str, Sequence[str]]
     ) -> set[str]:
-        if label == NAME:
-            return {self._shown(picked.target)}
         if label == PROJECT and tenant.project_id is None:
             return {str(p) for p in np.unique(picked.roster.project_ids[picked.rows]).tolist()}
         if label == MADE_LABELS.get(picked.target.view):

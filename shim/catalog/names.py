@@ -105,6 +105,11 @@ class Metric:
         name = metric_form(self.name) if style == "underscore" else self.name
         return f"{name}_{view}" if view in CLASSIC else name
 
+    def classic_names(self, style: Style, matchers: Sequence[Matcher]) -> set[str]:
+        """Those of its classic names, as shown, that meet all matchers on the name."""
+        targets = [Target(self, view) for view in CLASSIC]
+        return {t.shown(style) for t in targets if all(_holds(m, t) for m in matchers if m.name == NAME)}
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -160,12 +165,12 @@ class Names:
         found = [target for target in found if all(_holds(m, target) for m in matchers)]
         return list(dict.fromkeys(found))
 
-    def shown(self, style: Style) -> set[str]:
-        """Every name there is to ask for, as shown, the classic ones among them."""
-        names = {metric.shown(style) for metric in self.metrics}
+    def shown(self, style: Style, matchers: Sequence[Matcher] = ()) -> set[str]:
+        """Every name there is to ask for that meets the matchers, as shown; the classic ones among them."""
+        names = {m.shown(style) for m in self.metrics if all(_holds(on, Target(m, "")) for on in matchers)}
         for metric in self.metrics:
             if "histogram" in metric.kinds:
-                names.update(metric.shown(style, view) for view in CLASSIC)
+                names |= metric.classic_names(style, matchers)
         return names
 
     def shared(self, style: Style) -> Mapping[str, Sequence[Metric]]:

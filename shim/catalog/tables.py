@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from indexer.sent import SentTable
 from indexer.store import Store
 from shim.catalog.scope import SEEN, Scope, of_days, of_metrics, of_tenant, tag_value
 from shim.catalog.types import Days
@@ -188,39 +190,55 @@ class Tables:
         )
         return series, pairs
 
-    def top_metrics(self, tenant: Tenant, days: Days, limit: int) -> list[tuple[int, int]]:
-        """(metric_id, series), the largest first."""
-        scope = of_days(tenant, days)
+    def top_metrics(
+        self, tenant: Tenant, days: Days, limit: int, as_one: Mapping[int, int]
+    ) -> list[tuple[int, int]]:
+        """(metric_id, series), the largest first. `as_one`: ids that count as another, here and below."""
+        metric, scope = _counted_as("metric_id", of_days(tenant, days), as_one)
         return self._rows(
-            f"SELECT metric_id, uniqExact(series_id) AS n FROM series WHERE {scope.text}"
-            " GROUP BY metric_id ORDER BY n DESC, metric_id LIMIT {limit:UInt64}",
+            f"SELECT {metric} AS metric, uniqExact(series_id) AS n FROM series WHERE {scope.text}"
+            " GROUP BY metric ORDER BY n DESC, metric LIMIT {limit:UInt64}",
             scope,
             limit=limit,
         )
 
-    def top_keys(self, tenant: Tenant, days: Days, limit: int) -> list[tuple[int, int, int]]:
+    def top_keys(
+        self, tenant: Tenant, days: Days, limit: int, as_one: Mapping[int, int]
+    ) -> list[tuple[int, int, int]]:
         """(tag key, distinct values, bytes of these values), most values first."""
-        scope = _seen(tenant, days)
+        key, scope = _counted_as("tag_key", _seen(tenant, days), as_one)
         return self._rows(
-            "SELECT tag_key, count() AS n, sum(length(string)) FROM ("
-            f"SELECT DISTINCT tag_key, tag_value FROM metric_tag_values WHERE {scope.text}"
+            "SELECT key, count() AS n, sum(length(string)) FROM ("
+            f"SELECT DISTINCT {key} AS key, tag_value FROM metric_tag_values WHERE {scope.text}"
             ") AS pairs LEFT ANY JOIN (SELECT id, string FROM strings WHERE org_id = {org:UInt32}) AS texts"
             " ON texts.id = pairs.tag_value"
-            " GROUP BY tag_key ORDER BY n DESC, tag_key LIMIT {limit:UInt64}",
+            " GROUP BY key ORDER BY n DESC, key LIMIT {limit:UInt64}",
             scope,
             limit=limit,
         )
 
-    def top_pairs(self, tenant: Tenant, days: Days, limit: int) -> list[tuple[int, int, int]]:
+    def top_pairs(
+        self, tenant: Tenant, days: Days, limit: int, as_one: Mapping[int, int]
+    ) -> list[tuple[int, int, int]]:
         """(tag key, tag value, series), most series first."""
-        scope = of_days(tenant, days)
+        key, scope = _counted_as("tag", of_days(tenant, days), as_one)
         return self._rows(
-            "SELECT key, value, uniqExact(series_id) AS n"
-            f" FROM series ARRAY JOIN tag_keys AS key, tag_values AS value WHERE {scope.text}"
+            f"SELECT {key} AS key, value, uniqExact(series_id) AS n"
+            f" FROM series ARRAY JOIN tag_keys AS tag, tag_values AS value WHERE {scope.text}"
             " GROUP BY key, value ORDER BY n DESC, key, value LIMIT {limit:UInt64}",
             scope,
             limit=limit,
         )
+
+
+def _counted_as(what: str, scope: Scope, as_one: Mapping[int, int]) -> tuple[str, Scope]:
+    """An id as an expression that says which id it counts as, and the scope with what that needs."""
+    if not as_one:
+        return what, scope
+    ids, ones = (np.fromiter(side, np.uint64, len(as_one)) for side in (as_one.keys(), as_one.values()))
+    sent = SentTable.of_arrays("as_one", {"ids": ids, "ones": ones})
+    expr = f"transform({what}, (SELECT ids FROM as_one), (SELECT ones FROM as_one), {what})"
+    return expr, replace(scope, sent=(*scope.sent, sent))
 
 
 def _seen(tenant: Tenant, days: Days, metric_ids: Sequence[int] | None = None) -> Scope:

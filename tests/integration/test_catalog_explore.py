@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from indexer.store import Store
+from indexer.schema import Retention, migrate
+from indexer.store import Store, open_store
 from shim.catalog import Catalog, Explorer
 from shim.errors import ExecutionError
-from shim.matching import Matcher
+from shim.matching import Matcher, MatchOp
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
 from tests.support.pipeline import Pipeline
@@ -91,3 +92,73 @@ def test_cardinality_is_ordered_and_cut(pipeline: Pipeline) -> None:
     assert size.series_by_metric == [("req", 30)]
     assert size.values_by_label == [("host", 30)]
     assert size.bytes_by_label == [("host", 90)]
+
+
+NAMED = [
+    "shop.lat:5|d|#zone:a",
+    "shop.hits:1|c|#zone:a,pod.name:p0",
+    "shop-hits:1|c|#zone:b,pod-name:p0",
+    "shop_hits:1|c|#zone:b,pod_name:p1",
+    "other:1|c|#pod.name:p0",
+    "lat_count:1|g|#zone:b",
+]
+
+
+@pytest.fixture(params=["chdb_dsn", "http_dsn"])
+def named(request: pytest.FixtureRequest) -> Iterator[Pipeline]:
+    store = open_store(request.getfixturevalue(request.param), pool=2)
+    migrate(store, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
+    pipeline = Pipeline.open(store, NOW_S * 1000)
+    pipeline.send(NAMED)
+    yield pipeline
+    pipeline.close()
+    store.close()
+
+
+def on_name(op: MatchOp, value: str, *others: Matcher) -> list[list[Matcher]]:
+    return [[Matcher("__name__", op, value), *others]]
+
+
+def test_names_by_a_pattern_are_those_of_the_whole_list(named: Pipeline) -> None:
+    """`metrics(shop_.*)` of Grafana: classic names are among them."""
+    every = [
+        "lat_count",
+        "other",
+        "shop_hits",
+        "shop_lat",
+        *(f"shop_lat_{v}" for v in ("bucket", "count", "sum")),
+    ]
+    zone_a = Matcher("zone", "=", "a")
+    for few in (False, True):  # too many series to be read, too
+        e = explorer(named, **({"max_series": 1} if few else {}))
+
+        def names(sets: list[list[Matcher]], e: Explorer = e) -> list[str]:
+            return e.label_values(T, "__name__", sets, *ALL)
+
+        assert names([]) == every
+        assert names(on_name("=~", ".*")) == names(on_name("=~", ".*.+")) == every
+        assert names(on_name("=~", "shop_.*")) == [name for name in every if name.startswith("shop")]
+        assert names(on_name("=~", "shop\\..*")) == names(on_name("=~", "shop_.*"))  # as they were sent
+        assert names(on_name("=~", ".*_count")) == ["lat_count", "shop_lat_count"]
+        assert names(on_name("=", "shop_lat")) == ["shop_lat"]
+        assert names(on_name("=", "shop_lat_sum")) == ["shop_lat_sum"]
+        assert names(on_name("!~", "shop_.*")) == ["lat_count", "other"]
+        assert names(on_name("=~", "shop_.*", zone_a)) == [n for n in every if n.startswith("shop")]
+        assert names(on_name("=~", "shop_l.t(|_sum)", zone_a)) == ["shop_lat", "shop_lat_sum"]
+        assert names(on_name("=~", ".*", Matcher("zone", "=", "b"))) == ["lat_count", "shop_hits"]
+        assert names(on_name("=~", ".*", Matcher("__type__", "=", "histogram"))) == ["shop_lat"]
+
+
+def test_cardinality_has_names_as_they_are_shown(named: Pipeline) -> None:
+    size = explorer(named).cardinality(T, 2, *ALL)
+    assert size.series == 6
+    assert size.series_by_metric[0] == ("shop_hits", 3)
+    assert dict(size.values_by_label) == {"pod_name": 2, "zone": 2}
+    assert dict(size.bytes_by_label) == {"pod_name": 4, "zone": 2}
+    assert size.series_by_pair[0] in (("pod_name=p0", 3), ("zone=b", 3))
+    assert {n for _, n in size.series_by_pair} == {3}
+    utf8 = explorer(named, names="utf8").cardinality(T, 10, *ALL)
+    assert dict(utf8.series_by_metric) == dict.fromkeys(
+        ("shop.lat", "shop.hits", "shop-hits", "shop_hits", "other", "lat_count"), 1
+    )
+    assert dict(utf8.values_by_label)["pod.name"] == 1

@@ -245,3 +245,16 @@ def test_tags_that_are_one(p: Pipeline) -> None:
     assert p.instant("sum by (k_1) (increase(tags[5m]))", NOW_S) == {(("k_1", "v"),): 3.0}
     label = "k.1" if style(p) == "utf8" else "k_1"
     assert p.instant('sum by ("k.1") (increase(tags[5m]))', NOW_S) == {((label, "v"),): 1.0, (): 2.0}
+
+
+def test_series_that_are_one_over_http(http_dsn: str) -> None:
+    store = open_store(http_dsn, pool=2)
+    migrate(store, KEPT)
+    p = Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0)
+    p.send([*(f"{line}|T{NOW_S - 15}" for line in LINES), *LATEST])
+    test_series_that_are_one(p)
+    test_of_gauges_that_are_one_the_latest_answers(p)
+    test_tags_that_are_one(p)
+    assert p.instant('sum by ("k8s.pod") (users)', NOW_S) == {(("k8s_pod", f"p{i}"),): 1.0 for i in (0, 1)}
+    p.close()
+    store.close()
