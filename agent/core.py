@@ -63,6 +63,7 @@ class Received:
         self.cut_off = 0  # lines lost at the end of a datagram too large, or of a connection that broke
         self.too_long = 0  # lines of a stream beyond the bound
         self.refused_connections = 0
+        self.closed_connections: Counter[str] = Counter()  # by us, by reason
         self.pauses = 0  # times it left packets in the kernel because the core was full
 
 

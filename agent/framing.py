@@ -24,8 +24,8 @@ class Framer(Protocol):
         """Lines and payloads refused because of their length."""
 
     @property
-    def broken(self) -> bool:
-        """True if nobody can tell any more where the next payload begins: the connection is to be closed."""
+    def broken(self) -> str:
+        """Why the connection is to be closed, or nothing (where a payload begins is lost)."""
 
     @property
     def pending(self) -> bool:
@@ -41,7 +41,7 @@ class Framer(Protocol):
 class LineFramer:
     """Lines parted by newlines, of at most `max_line_bytes`; a longer one is left out, the rest goes on."""
 
-    broken: Final = False
+    broken: Final = ""
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max = max_line_bytes
@@ -99,7 +99,7 @@ class PayloadFramer:
         self._held = bytearray()  # from the length of a payload on that has not ended
         self._wanted = LENGTH_BYTES  # bytes held before it is worth to look
         self.too_long = 0
-        self.broken = False
+        self.broken = ""
 
     @property
     def pending(self) -> bool:
@@ -126,7 +126,7 @@ class PayloadFramer:
         del self._held[:at]
         if self._wanted > LENGTH_BYTES + MAX_PAYLOAD_BYTES:
             self.too_long += 1
-            self.broken = True
+            self.broken = "length_of_payload"
             self._held.clear()
         return b"\n".join(done)
 
@@ -149,9 +149,9 @@ class UnixFramer:
         return self._framer.too_long if self._framer else 0
 
     @property
-    def broken(self) -> bool:
-        """True if the connection is to be closed."""
-        return self._framer is not None and self._framer.broken
+    def broken(self) -> str:
+        """Why the connection is to be closed, or nothing."""
+        return self._framer.broken if self._framer else ""
 
     @property
     def pending(self) -> bool:

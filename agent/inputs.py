@@ -18,6 +18,7 @@ from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer
 from agent.core import Core, DatagramReceiver, ReceiveOptions
 from agent.descriptors import connections
 from agent.framing import Framer, LineFramer, UnixFramer
+from agent.http_guard import HttpGuard
 from agent.logs import Log
 from agent.loop import Loop
 from agent.relay import Destination, Relay, Relayed
@@ -83,7 +84,7 @@ class Inputs:
             self._open_stream(
                 "tcp",
                 bind("agent.tcp", settings.tcp, socket.SOCK_STREAM),
-                partial(LineFramer, settings.lines.max_line_bytes),
+                lambda: HttpGuard(LineFramer(settings.lines.max_line_bytes)),
             )
         if settings.unix:
             self._open_datagrams("unix", [self._bind_unix("unix", settings.unix, socket.SOCK_DGRAM)])
@@ -120,7 +121,8 @@ class Inputs:
     def _open_stream(self, name: str, sock: socket.socket, framer: Callable[[], Framer]) -> None:
         self.addresses[name] = name_of(sock)
         most = self._most_connections()
-        self.streams[name] = StreamListener(self._loop, sock, self._take, framer, most, self._log)
+        idle_s = self._settings.receive.idle_s
+        self.streams[name] = StreamListener(self._loop, sock, self._take, framer, most, self._log, idle_s)
 
     def _most_connections(self) -> int:
         wanted = self._settings.receive.max_connections

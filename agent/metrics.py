@@ -60,6 +60,7 @@ FAMILIES: Final = tuple(
         ("receiver_pauses_total", "Times datagrams were left in the kernel: too many entries.", "listener"),
         ("connections", "Stream connections open.", "listener"),
         ("refused_connections_total", "Stream connections closed at once: too many.", "listener"),
+        ("closed_connections_total", "Stream connections closed by the agent, by reason.", "reason"),
         ("relayed_packets_total", "Datagrams copied to agent.relay.address.", ""),
         ("relay_dropped_packets_total", "Datagrams that could not be, by reason.", "reason"),
         ("relayed_events_total", "Events and service checks sent to agent.relay.events.", ""),
@@ -94,6 +95,9 @@ FAMILIES: Final = tuple(
     )
 )
 
+
+#: Why the agent closes a stream.
+CLOSED: Final = ("idle", "room", "http_request", "length_of_payload")
 
 Values = dict[str, float] | float
 
@@ -252,6 +256,9 @@ def _sockets(s: Sources) -> dict[str, Values]:
         "receiver_threads": sum(receiver.threads for receiver in s.inputs.datagrams.values()),
         "receiver_pauses_total": {name: r.received.pauses for name, r in s.inputs.datagrams.items()},
         "connections": {name: stream.connections for name, stream in streams.items()},
+        "closed_connections_total": {
+            why: sum(stream.received.closed_connections[why] for stream in streams.values()) for why in CLOSED
+        },
         "refused_connections_total": {name: r.received.refused_connections for name, r in streams.items()},
     }
 

@@ -24,8 +24,11 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Longest pause between two reads of a busy UDP socket, so that packets queue up; shorter where they come
     #: fast or the receive buffer is small; 0: none.
     nap_ms: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
-    #: Connections open at a time on each stream listener; more are closed at once.
+    #: Connections open at once on each stream listener; one more takes the place of the one that was silent
+    #: for longest, if that was 10 s; else it is closed at once.
     max_connections: Positive = 1_024
+    #: Seconds after which a silent stream connection is closed.
+    idle_s: Annotated[float, msgspec.Meta(ge=1, le=604_800)] = 3_600.0
     #: Sockets on the UDP port, a receiver thread each; more than one share the port (SO_REUSEPORT).
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
 

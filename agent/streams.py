@@ -1,11 +1,13 @@
 """Stream sockets in the agent's loop: TCP and Unix connections in, batches of whole lines out.
 
-Owns accepting and reading, a large chunk at a time; agent/framing.py says where lines end.
+Owns accepting and reading, a large chunk at once, how many connections there are, and how long one may be
+silent; agent/framing.py says where lines end.
 """
 
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -21,6 +23,20 @@ Sink = Callable[[bytes], None]
 READ_BYTES: Final = 128 << 10
 _READS_PER_TURN: Final = 4
 _ACCEPT_PAUSE_S: Final = 0.1
+#: Between two looks for connections to close.
+_CHECK_S: Final = 5.0
+#: A connection that was silent for so long may lose its place to a new one.
+SILENT_S: Final = 10.0
+
+
+class _Connection:
+    """One connection: what finds its lines, and when it was last heard of."""
+
+    __slots__ = ("framer", "heard_s")
+
+    def __init__(self, framer: Framer) -> None:
+        self.framer = framer
+        self.heard_s = time.monotonic()
 
 
 class StreamListener:
@@ -37,6 +53,8 @@ class StreamListener:
         framer: Callable[[], Framer],
         max_connections: int,
         log: Log,
+        idle_s: float = 3_600.0,
+        silent_s: float = SILENT_S,
     ) -> None:
         self.received = Received()
         self._sock = sock
@@ -45,10 +63,13 @@ class StreamListener:
         self._max_connections = max_connections
         self._log = log
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._open: dict[socket.socket, Framer] = {}
+        self._open: dict[socket.socket, _Connection] = {}  # the one that was silent for longest first
+        self._idle_s = idle_s
+        self._silent_s = silent_s
         self._loop = loop
         self._pause: Timer | None = None
         self._loop.add_reader(sock, self._accept)
+        self._check: Timer = self._loop.call_later(min(idle_s, _CHECK_S), self._close_idle)
 
     @property
     def connections(self) -> int:
@@ -61,6 +82,7 @@ class StreamListener:
         while self._pause is None and len(self._open) > before:  # clients that only wait in the backlog
             before = len(self._open)
             self._accept()
+        self._check.cancel()
         if self._pause:
             self._pause.cancel()
         else:
@@ -83,14 +105,32 @@ class StreamListener:
             self._loop.remove_reader(self._sock)
             self._pause = self._loop.call_later(_ACCEPT_PAUSE_S, self._accept_again)
             return
-        if len(self._open) >= self._max_connections:
+        if len(self._open) >= self._max_connections and not self._close_silent("room", self._silent_s):
             self.received.refused_connections += 1
             self._log.throttled("connection_refused", reason="max_connections", open=len(self._open))
             sock.close()
             return
         sock.setblocking(False)
-        self._open[sock] = self._framer()
+        self._open[sock] = _Connection(self._framer())
         self._loop.add_reader(sock, partial(self._on_readable, sock))
+
+    def _close_silent(self, reason: str, after_s: float) -> bool:
+        """Close the connection that was silent for longest, if for `after_s`; return if there was."""
+        sock, connection = next(iter(self._open.items()), (None, None))
+        if sock is None or connection is None or time.monotonic() - connection.heard_s < after_s:
+            return False
+        self._close_because(sock, reason)
+        return True
+
+    def _close_idle(self) -> None:
+        while self._close_silent("idle", self._idle_s):
+            pass
+        self._check = self._loop.call_later(min(self._idle_s, _CHECK_S), self._close_idle)
+
+    def _close_because(self, sock: socket.socket, reason: str) -> None:
+        self.received.closed_connections[reason] += 1
+        self._log.throttled("connection_closed", reason=reason)
+        self._close(sock)
 
     def _accept_again(self) -> None:
         self._pause = None
@@ -103,7 +143,7 @@ class StreamListener:
 
     def _read(self, sock: socket.socket) -> bool:
         """One read of a connection; False if there is nothing more for now."""
-        framer = self._open[sock]
+        framer = self._open[sock].framer
         try:
             size = sock.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
@@ -116,6 +156,7 @@ class StreamListener:
                 self._sink(last)
             self._close(sock)
             return False
+        self._heard(sock)
         self.received.packets += 1
         self.received.bytes += size
         too_long = framer.too_long
@@ -123,13 +164,17 @@ class StreamListener:
             self._sink(lines)
         self.received.too_long += framer.too_long - too_long
         if framer.broken:
-            self._log.throttled("connection_closed", reason="length_of_payload")
-            self._close(sock)
+            self._close_because(sock, framer.broken)
             return False
         return True
 
+    def _heard(self, sock: socket.socket) -> None:
+        connection = self._open.pop(sock)
+        connection.heard_s = time.monotonic()
+        self._open[sock] = connection
+
     def _close(self, sock: socket.socket) -> None:
-        framer = self._open.pop(sock)
+        framer = self._open.pop(sock).framer
         self.received.cut_off += framer.pending
         self._loop.remove_reader(sock)
         sock.close()

@@ -10,6 +10,7 @@ import pytest
 
 from agent.addresses import bind
 from agent.framing import LineFramer
+from agent.http_guard import HttpGuard
 from agent.logs import Log
 from agent.streams import StreamListener
 from tests.unit.agent.sinks import DEADLINE_S, Got, TestLoop
@@ -122,3 +123,87 @@ def test_stop_takes_what_has_arrived(loop: TestLoop, tcp: StreamListener, got: G
         assert tcp.connections == 0
         with pytest.raises(ConnectionRefusedError):
             connect(tcp)
+
+
+def test_a_silent_connection_makes_room_for_another(loop: TestLoop, got: Got) -> None:
+    """The one that was silent for longest, of those that were for `silent_s`."""
+    sock = bind("agent.tcp", "[::]:0", socket.SOCK_STREAM)
+    tcp = StreamListener(loop, sock, got, lambda: LineFramer(100), 3, Log(), silent_s=0.0)
+    tcp.port = sock.getsockname()[1]  # type: ignore[attr-defined]
+    clients = []
+    for number in range(3):
+        clients.append(connect(tcp))
+        loop.until(lambda number=number: tcp.connections == number + 1)
+    clients[0].sendall(b"a:1|c\n")
+    loop.until(lambda: got.lines)
+    clients.append(connect(tcp))
+    loop.until(lambda: tcp.received.closed_connections["room"] == 1)
+    assert clients[1].recv(1) == b""
+    for client in (clients[0], clients[2], clients[3]):
+        client.sendall(b"b:1|c\n")
+    loop.until(lambda: len(got.lines) == 4)
+    assert tcp.received.refused_connections == 0
+    for client in clients:
+        client.close()
+    tcp.stop()
+
+
+def test_idle_connections_are_closed(loop: TestLoop, got: Got) -> None:
+    sock = bind("agent.tcp", "[::]:0", socket.SOCK_STREAM)
+    tcp = StreamListener(loop, sock, got, lambda: LineFramer(100), 3, Log(), idle_s=0.05)
+    tcp.port = sock.getsockname()[1]  # type: ignore[attr-defined]
+    with connect(tcp) as client:
+        loop.until(lambda: tcp.received.closed_connections["idle"] == 1)
+        assert client.recv(1) == b""
+    tcp.stop()
+
+
+REQUEST = b"POST /x HTTP/1.1\r\nHost: localhost:8125\r\n\r\nevil:1|c\nevil:1|c\n"
+
+
+@pytest.mark.parametrize(
+    "request_", [REQUEST, REQUEST.replace(b"/x", b"/" + b"x" * 70_000), b"PRI * HTTP/2.0\r\n\r\nevil:1|c\n"]
+)
+@pytest.mark.parametrize("piece", [1, 7, 100_000])
+def test_no_line_of_an_http_request_is_taken(request_: bytes, piece: int) -> None:
+    guard = HttpGuard(LineFramer(65_536))
+    for start in range(0, len(request_), piece):
+        assert guard.feed(request_[start : start + piece]) == b""
+        if guard.broken:
+            break
+    assert guard.broken == "http_request"
+    assert guard.feed(b"evil:1|c\n") == b""
+    assert not guard.pending
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100_000])
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"a:1|c\nb:2|c\nlast:1|c",
+        b"GET /users:12|ms\na:1|c\n",
+        b"",
+        b"last:1|c",
+        b"x" * 9_000 + b":1|c\na:1|c\n",
+        b"\n\na:1|c",
+    ],
+)
+def test_other_streams_pass(stream: bytes, piece: int) -> None:
+    guard, plain = HttpGuard(LineFramer(65_536)), LineFramer(65_536)
+    parts = [guard.feed(stream[start : start + piece]) for start in range(0, len(stream), piece)]
+    said = b"\n".join(filter(None, [*parts, guard.end()]))
+    wanted = b"\n".join(filter(None, [plain.feed(stream), plain.end()]))
+    assert said.split() == wanted.split()
+    assert guard.broken == ""
+
+
+def test_a_stream_that_is_an_http_request_is_closed(loop: TestLoop, got: Got) -> None:
+    sock = bind("agent.tcp", "[::]:0", socket.SOCK_STREAM)
+    tcp = StreamListener(loop, sock, got, lambda: HttpGuard(LineFramer(100)), 3, Log())
+    tcp.port = sock.getsockname()[1]  # type: ignore[attr-defined]
+    with connect(tcp) as client:
+        client.sendall(REQUEST)
+        loop.until(lambda: tcp.received.closed_connections["http_request"] == 1)
+    assert got.lines == []
+    assert not tcp.connections
+    tcp.stop()
