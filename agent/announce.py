@@ -1,4 +1,4 @@
-"""Tells the indexer what the mapping file says of metrics: help, unit and buckets (`POST /v1/metadata`).
+"""Tells the indexer about metrics what the mapping file says: help, unit and buckets (`POST /v1/metadata`).
 
 Owns when it does so: soon after a name first comes up, all names again each hour, since the indexer or its
 store may be new, and after a failure when Retry-After and a growing wait allow. A thread and a connection of
@@ -72,7 +72,7 @@ class Announcer:
         self._thread = threading.Thread(target=self._run, name="metadata", daemon=True)
 
     def describe(self, name: str, described: Described) -> None:
-        """Takes what is said of a metric, from any thread. What came first holds, field by field."""
+        """Take help, unit and buckets of a metric, from any thread. Of each the first one holds."""
         with self._changed:
             before = self._known.get(name)
             merged = described if before is None else before.filled(described)

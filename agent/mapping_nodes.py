@@ -1,4 +1,4 @@
-"""Nodes of a mapping file's YAML, read as what they should be, or what is wrong and where.
+"""Nodes of a mapping file's YAML, read as the values they should be; errors name the place.
 
 Owns the reading that both formats share (agent/mapping_file.py, agent/mapping_profiles.py): tables, lists,
 texts, numbers, and what a mapping says about a metric. Unknown keys are refused, duplicate ones too.

@@ -117,7 +117,7 @@ def _expression(reader: Reader, node: yaml.Node, where: str, match: str, *, wild
                 f"{where}: match: letters, digits, `-`, `_`, `.` and `*` are accepted; see match_type: regex",
             )
         if "**" in match:
-            reader.fail(node, f"{where}: match: `**` is not accepted; `*` stands for all up to the next dot")
+            reader.fail(node, f"{where}: match: `**` is not accepted; `*` takes all up to the next dot")
         match = match.replace(".", r"\.").replace("*", "([^.]*)")
     try:
         return expressions.parse(f"^{match}$")

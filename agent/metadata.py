@@ -34,7 +34,7 @@ class MetadataError(ValueError):
 
 
 class Described(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Help, unit and boundaries of a metric; empty for what is not said."""
+    """Help, unit and boundaries of a metric; an empty one says nothing."""
 
     help: Annotated[str, msgspec.Meta(max_length=MAX_HELP)] = ""
     unit: Annotated[str, msgspec.Meta(max_length=MAX_UNIT)] = ""
@@ -47,7 +47,7 @@ class Described(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class MetricMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One metric of a message, by its name as it stands in frames."""
+    """One metric of a message, by its name as frames have it."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
     help: Annotated[str, msgspec.Meta(max_length=MAX_HELP)] = ""
@@ -87,7 +87,7 @@ def in_seconds(name: str) -> bool:
 
 
 def ladder_problem(buckets: tuple[float, ...]) -> str:
-    """What is wrong with boundaries, or nothing."""
+    """Say what about boundaries no histogram could have; empty: nothing."""
     if len(buckets) > MAX_BUCKETS:
         return f"more than {MAX_BUCKETS} boundaries"
     if not all(abs(bound) <= 1e300 for bound in buckets):

@@ -102,7 +102,7 @@ def _family(name: str, metadata: Metadata) -> str:
 
 
 def _head(name: str, entries: Sequence[Mapping[str, str]], *, utf8: bool) -> str:
-    """The lines before a family's series; none for what is computed and no metric."""
+    """The lines before a family's series; none for computed values, which have no metric."""
     if not entries:
         return ""
     types = {entry["type"] for entry in entries}
