@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -20,8 +21,9 @@ from agent.metrics import CONTENT_TYPE
 _TIMEOUT_S: Final = 10.0
 _LINE_BYTES: Final = 8_192
 _MOST_HEADERS: Final = 100
-#: Connections at the same time, each with a thread; one more is closed at once.
+#: Connections at the same time, each with a thread; one more takes the place of the oldest.
 MOST_CONNECTIONS: Final = 64
+_ROOM_S: Final = 1.0
 _STATUS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Unready"}
 
 Answer = tuple[int, str, bytes]  # status, type, body
@@ -62,23 +64,45 @@ def _ready(reason: str) -> Answer:
 
 
 class _Server(ThreadingTCPServer):
-    """A thread a connection, and only so many."""
+    """A thread a connection, and only so many: whoever is slow must not keep others out."""
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self, *args: Any, **named: Any) -> None:
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._open: dict[socket.socket, float] = {}  # and when each began; the oldest first
         super().__init__(*args, **named)
 
-    def verify_request(self, *_: Any) -> bool:
-        return self._free.acquire(blocking=False)
+    def verify_request(self, request: Any, *_: Any) -> bool:
+        if not self._free.acquire(blocking=False):
+            self._end_oldest(0.0)
+            if not self._free.acquire(timeout=_ROOM_S):
+                return False
+        self._open[request] = time.monotonic()
+        return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._open.pop(request, None)
             self._free.release()
+
+    def service_actions(self) -> None:
+        """End connections that take too long; called twice a second."""
+        while self._end_oldest(_TIMEOUT_S):
+            pass
+
+    def _end_oldest(self, after_s: float) -> bool:
+        """End the oldest connection, if it began `after_s` ago; return whether there was one."""
+        for sock, began_s in list(self._open.items())[:1]:
+            if time.monotonic() - began_s >= after_s:
+                self._open.pop(sock, None)
+                with contextlib.suppress(OSError):  # it has ended by itself
+                    sock.shutdown(socket.SHUT_RDWR)
+                return True
+        return False
 
 
 class _Handler(StreamRequestHandler):

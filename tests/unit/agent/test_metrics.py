@@ -8,6 +8,7 @@ import socket
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent import ops
 from agent.addresses import AddressError, bind, split
 from agent.announce import Announcer
 from agent.beats import Beats
@@ -24,7 +25,7 @@ from agent.python_core import PythonCore
 from agent.relay import NotSent, Relayed
 from agent.settings import AgentSettings, Aggregate, Forward
 from agent.spool import Parcel, Spool
-from tests.unit.agent.conftest import FakeIndexer, get, wait_until
+from tests.unit.agent.conftest import FakeIndexer, get
 
 T = 1_700_000_000_000
 
@@ -214,15 +215,33 @@ def test_ops_pages() -> None:
         OpsServer(server.address, lambda: b"", lambda: "")
 
 
-def test_silent_connections_are_bounded_and_their_places_come_back() -> None:
+def test_silent_connections_are_bounded_and_keep_no_one_out() -> None:
+    """The oldest ones make room: so 70 silent clients do not silence /healthz, as they did before."""
     server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: "")
     try:
-        with contextlib.ExitStack() as silent:
-            for _ in range(MOST_CONNECTIONS):
-                silent.enter_context(socket.create_connection(split("", server.address)))
-            with socket.create_connection(split("", server.address), timeout=5) as one_more:
-                assert one_more.recv(1) == b"", "closed at once"
-        wait_until(lambda: answers(f"http://{server.address}"), "a page is answered again")
+        with contextlib.ExitStack() as stack:
+            silent = [
+                stack.enter_context(socket.create_connection(split("", server.address), timeout=5))
+                for _ in range(MOST_CONNECTIONS + 6)
+            ]
+            for sock in silent:
+                sock.sendall(b"GET /healthz HTTP/1.1\r\n")
+            for _ in range(3):
+                assert answers(f"http://{server.address}")
+            assert silent[0].recv(1) == b"", "ended"
+        assert answers(f"http://{server.address}")
+    finally:
+        server.stop()
+
+
+def test_a_request_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a client that sends a byte from time to time."""
+    monkeypatch.setattr(ops, "_TIMEOUT_S", 0.1)
+    server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: "")
+    try:
+        with socket.create_connection(split("", server.address), timeout=5) as slow:
+            slow.sendall(b"GET /healthz HTTP/1.1\r\nx: ")
+            assert slow.recv(1) == b""
     finally:
         server.stop()
 
