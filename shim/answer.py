@@ -28,7 +28,8 @@ class QueryOptions:
 
     timeout_s: float
     limit: int = 0  # series in the answer, 0 = no limit; the HTTP layer cuts, the engine may stop early
-    lookback_ms: int | None = None  # None: the server's setting
+    lookback_ms: int | None = None  # of gauges and sets; None: the server's setting
+    counter_lookback_ms: int | None = None  # of counters and distributions; None: the server's setting
     granularity_s: int | None = None  # None: the planner picks
     explain: bool = False
     stats: bool = False

@@ -121,11 +121,15 @@ class QueryEngine:
         step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
         during = During(step_ms, grid.end_ms - grid.start_ms) if self._settings.experimental else None
         tree = parse(query, during, self._settings.max_query_bytes)
-        lookback_ms = options.lookback_ms
-        if lookback_ms is None:
-            lookback_ms = round(self._settings.lookback_s * 1000)
+        settings = self._settings
+        context = Context(
+            grid,
+            options.lookback_ms or round(settings.lookback_s * 1000),
+            counter_lookback_ms=options.counter_lookback_ms or round(settings.counter_lookback_s * 1000),
+            experimental=settings.experimental,
+        )
         try:
-            built = build(tree, Context(grid, lookback_ms, experimental=self._settings.experimental))
+            built = build(tree, context)
         except BadData as e:
             raise worded(query, e, during) from None
         return Planned(tree, built, apply(built, self._rules))

@@ -53,8 +53,10 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "127.0.0.1:9090"
     #: The ClickHouse to read: chdb:///path or http(s)://user:password@host:port/database.
     dsn: str = "chdb:///./data/chdb"
-    #: How long a series stays present after its last data, in seconds (Prometheus' lookback delta).
+    #: How long a gauge or set stays present after its last data, in seconds (Prometheus' lookback delta).
     lookback_s: Annotated[float, msgspec.Meta(gt=0, le=366 * DAY_S)] = 300.0
+    #: How long a counter or distribution stays present, with increase 0, after its last data, in seconds.
+    counter_lookback_s: Annotated[float, msgspec.Meta(gt=0, le=366 * DAY_S)] = 3_600.0
     #: How long after its end a bucket is waited for at most, in seconds; it is complete as soon as all agents
     #: are past it (docs/decisions/live-edge.md). 0: no bucket is waited for.
     settle_s: Annotated[float, msgspec.Meta(ge=0, le=DAY_S)] = 5.0

@@ -168,6 +168,18 @@ def lookback_ms(params: Params) -> int | None:
     return ms if ms > 0 else None  # as Prometheus: 0 is "the server's"
 
 
+def counter_lookback_ms(params: Params) -> int | None:
+    """`counter_lookback`; None when it is not given, or 0. Raises BadData."""
+    text = params.get("counter_lookback")
+    if not text:
+        return None
+    try:
+        ms = int(parse_duration_ms(text))
+    except ValueError as e:
+        raise invalid("counter_lookback", str(e)) from None
+    return ms if ms > 0 else None
+
+
 def granularity_s(params: Params) -> int | None:
     """`granularity` in whole seconds, 10 at least; None when it is not given. Raises BadData."""
     text = params.get("granularity")

@@ -68,6 +68,7 @@ def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
         timeout_s=p.timeout_s(given, context.settings.timeout_s),
         limit=limit,
         lookback_ms=p.lookback_ms(given),
+        counter_lookback_ms=p.counter_lookback_ms(given),
         granularity_s=p.granularity_s(given),
         explain=p.flag(given, "explain"),
         nocache=p.flag(given, "nocache"),

@@ -128,7 +128,8 @@ def _select(tree: pp.VectorSelector, ctx: Context) -> Select:
     mode = _extended(tree)
     if mode == "anchored":
         raise ExecutionError("anchored modifier can only be used with range vector selectors")
-    return Select(ctx.grid, matchers_of(tree), _looked_at(tree, ctx), ctx.lookback_ms, mode == "smoothed")
+    at, smoothed = _looked_at(tree, ctx), mode == "smoothed"
+    return Select(ctx.grid, matchers_of(tree), at, ctx.lookback_ms, smoothed, ctx.counter_lookback_ms)
 
 
 def _window(tree: pp.MatrixSelector, ctx: Context) -> Window:
@@ -202,7 +203,8 @@ def _info(tree: pp.Call, ctx: Context) -> Info:
             raise BadData("parse error: expected label selectors only, got vector selector instead")
         given = _conditions(selector)
     at = _first_look(tree.args[0], ctx) or ctx.grid
-    source = Select(ctx.grid, info_matchers(given or ()), at, ctx.lookback_ms)
+    matchers = info_matchers(given or ())
+    source = Select(ctx.grid, matchers, at, ctx.lookback_ms, counter_lookback_ms=ctx.counter_lookback_ms)
     return Info(ctx.grid, _build(tree.args[0], _inside(ctx)), SampleTimes(source, of_info=True), given)
 
 
@@ -254,7 +256,8 @@ def _range_call(name: str, ranged: Any, args: tuple[Node, ...], ctx: Context, nu
             raise ExecutionError(
                 f"{window.extended} modifier can only be used with: {allowed} - not with {name}"
             )
-        node = RangeCall(ctx.grid, name, window, ctx.lookback_ms, args, ctx.place)
+        lookbacks = ctx.lookback_ms, ctx.counter_lookback_ms
+        node = RangeCall(ctx.grid, name, window, lookbacks[0], args, ctx.place, lookbacks[1])
     if name == "absent_over_time":
         # The labels are those of the matchers, so `absent` does the rest over whether anything was there.
         return Call(ctx.grid, "absent", (_present(node),), _absent_labels(source))

@@ -39,6 +39,12 @@ class Select:
     at: Grid
     lookback_ms: int
     smoothed: bool = False
+    counter_lookback_ms: int = 0  # of counters and distributions; 0: as `lookback_ms`
+
+    @property
+    def deltas_ms(self) -> int:
+        """How far buckets of counters and distributions are looked back for."""
+        return self.counter_lookback_ms or self.lookback_ms
 
     @property
     def read_at(self) -> Grid:
@@ -113,6 +119,12 @@ class RangeCall:
     lookback_ms: int
     args: tuple[Node, ...] = ()
     place: Place | None = field(default=None, compare=False, repr=False)
+    counter_lookback_ms: int = 0  # of counters and distributions; 0: as `lookback_ms`
+
+    @property
+    def deltas_ms(self) -> int:
+        """How far buckets of counters and distributions are looked back for."""
+        return self.counter_lookback_ms or self.lookback_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +256,7 @@ class Context:
 
     grid: Grid
     lookback_ms: int = 300_000
+    counter_lookback_ms: int = field(default=0, kw_only=True)  # 0: as `lookback_ms`
     subquery_step_ms: int = 60_000
     start_ms: int = field(default=0)  # what start() and end() mean: those of the whole query
     end_ms: int = field(default=0)

@@ -49,6 +49,8 @@ def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
             return f"string {node.text!r}", ()
         case Select():
             how = " smoothed" if node.smoothed else ""
+            if node.deltas_ms != node.lookback_ms:
+                how = f", of counters {_s(node.deltas_ms)}{how}"
             return (
                 f"select {_matchers(node.matchers)} {_grid(node.at)} lookback {_s(node.lookback_ms)}{how}",
                 (),

@@ -13,11 +13,12 @@ import numpy as np
 from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.read.blocks.read import read_cells, recall
+from shim.read.presence import Lookback
 from shim.read.reader import Keys, Reader, each
 from shim.read.times import within
 from shim.read.windows import plan_buckets, plan_windows
 from shim.sql import nodes as sql
-from shim.values import Floats, Ints, Samples, Vector
+from shim.values import Bools, Floats, Ints, Samples, Vector
 
 #: Range functions that are sums of deltas.
 EXACT = frozenset({"rate", "increase", "delta"})
@@ -34,12 +35,21 @@ def increases(
     reader: Reader, part: Part, keys: Keys, function: str, ends: Grid, window_ms: int, lookback_ms: int
 ) -> Vector:
     """`rate`, `increase` or `delta` of every key at every end. Raises QueryError."""
+    lookback = Lookback(ends, window_ms, lookback_ms)
+    values, present, snapped_s = _read(reader, part, keys, lookback)
+    values *= scale(function, window_ms, snapped_s)
+    return Vector(ends.steps, keys.labels, values, present)
+
+
+def _read(reader: Reader, part: Part, keys: Keys, lookback: Lookback) -> tuple[Floats, Bools, int]:
+    """Sums per key and step, where they are present, and the granularity times were snapped to."""
     table, column = column_of(part)
-    reading = reader.windows(ends, window_ms, lookback_ms)
+    reading, whole = lookback.reading(reader, part, keys)
     cells = read_cells(reader, table, part, keys, reading, column)
-    values = reading.sums(cells.values[column])
-    values *= scale(function, window_ms, reading.snapped_s)
-    return Vector(ends.steps, keys.labels, values, reading.present(cells.rows, cells.alive))
+    values, present = reading.sums(cells.values[column]), reading.present(cells.rows, cells.alive)
+    if not whole:
+        present = lookback.found(reader, table, column, part, keys, present)
+    return values, present, reading.snapped_s
 
 
 def scale(function: str, window_ms: int, snapped_s: int) -> float:
@@ -52,12 +62,9 @@ def scale(function: str, window_ms: int, snapped_s: int) -> float:
 
 def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
     """Running totals of all stored deltas up to each time, where the series is alive. Raises QueryError."""
-    table, column = column_of(part)
     keys = each(part)
-    reading = reader.windows(at, None, lookback_ms)
-    cells = read_cells(reader, table, part, keys, reading, column)
-    values = reading.sums(cells.values[column])
-    return Vector(at.steps, keys.labels, values, reading.present(cells.rows, cells.alive))
+    values, present, _ = _read(reader, part, keys, Lookback(at, None, lookback_ms))
+    return Vector(at.steps, keys.labels, values, present)
 
 
 def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:

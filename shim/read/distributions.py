@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from shim.numeric_labels import QUANTILE, number_text, with_label
 from shim.read.blocks.read import read_sums
 from shim.read.cells import Cells, read_cells
 from shim.read.counters import scale
+from shim.read.presence import Lookback
 from shim.read.reader import Keys, Reader, each
 from shim.read.sketches import TABLE, read_sides
 from shim.read.windows import Reading
@@ -50,17 +52,16 @@ def histograms(
 
     In buckets of another `schema` than 5 they are for `classic` alone.
     """
-    reading = reader.windows(ends, window_ms, lookback_ms)
-    found = _read(reader, part, keys, reading, schema)
-    factor = scale(function, window_ms, reading.snapped_s)
+    found, snapped_s = _read(reader, part, keys, Lookback(ends, window_ms, lookback_ms), schema)
+    factor = scale(function, window_ms, snapped_s)
     return _vector(keys, ends, [h if factor == 1 else multiply(h, factor) for h in found])
 
 
 def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int, schema: int = SCHEMA) -> Vector:
     """The histogram of all observations up to each time, where the series is alive. Raises QueryError."""
     keys = each(part)
-    reading = reader.windows(at, None, lookback_ms)
-    return _vector(keys, at, _read(reader, part, keys, reading, schema))
+    found, _ = _read(reader, part, keys, Lookback(at, None, lookback_ms), schema)
+    return _vector(keys, at, found)
 
 
 def observations(
@@ -135,9 +136,17 @@ def _quantiles(histograms: Iterable[Histogram], reading: Reading, cells: Cells, 
 # ---------------------------------------------------------------- reading
 
 
-def _read(reader: Reader, part: Part, keys: Keys, reading: Reading, schema: int) -> list[Histogram]:
+def _read(
+    reader: Reader, part: Part, keys: Keys, lookback: Lookback, schema: int
+) -> tuple[list[Histogram], int]:
+    """A histogram a key, and the granularity times were snapped to."""
+    reading, whole = lookback.reading(reader, part, keys)
     cells = read_sums(reader, TABLE, part, keys, reading, ("count", "sum", "zero"))
-    return list(_assemble(reader, part, keys, reading, cells, schema))
+    present = reading.present(cells.rows, cells.alive)
+    if not whole:
+        present = lookback.found(reader, TABLE, "count", part, keys, present)
+    found = _assemble(reader, part, keys, reading, cells, schema)
+    return [replace(h, present=there) for h, there in zip(found, present, strict=True)], reading.snapped_s
 
 
 def _assemble(

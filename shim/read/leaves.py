@@ -59,7 +59,7 @@ class Leaves:
     def _read(self, leaf: Select | SampleTimes | RangeCall | Merged, args: Sequence[Value]) -> Vector:
         match leaf:
             case Select():
-                parts = self._parts(leaf.matchers, leaf.read_at, leaf.back_ms)
+                parts = self._parts(*_look(leaf))
                 return joined([self._instant(p, leaf)[0] for p in parts], leaf.at.steps)
             case SampleTimes():
                 return self._sample_times(leaf.select, of_info=leaf.of_info)
@@ -89,7 +89,7 @@ class Leaves:
 
     def instants(self, leaf: Select) -> list[tuple[Part, Vector, Ints | None]]:
         """Each part of a selector: its values, and the times of samples that have times of their own."""
-        parts = self._parts(leaf.matchers, leaf.read_at, leaf.back_ms)
+        parts = self._parts(*_look(leaf))
         return [(part, *self._instant(part, leaf)) for part in parts]
 
     def _instant(self, part: Part, leaf: Select) -> tuple[Vector, Ints | None]:
@@ -104,17 +104,17 @@ class Leaves:
             case "set", _:
                 return marked(sets.latest(self.reader, part, each(part), at, lookback_ms)), None
             case "histogram", "":
-                return distributions.totals(self.reader, part, at, lookback_ms), None
+                return distributions.totals(self.reader, part, at, leaf.deltas_ms), None
             case "histogram", "bucket":
-                return self._buckets(part).totals(at, lookback_ms), None
+                return self._buckets(part).totals(at, leaf.deltas_ms), None
             case "histogram", "quantile":
                 return distributions.quantiles(self.reader, part, at, lookback_ms), None
-        return counters.totals(self.reader, part, at, lookback_ms), None
+        return counters.totals(self.reader, part, at, leaf.deltas_ms), None
 
     def _sample_times(self, leaf: Select, *, of_info: bool) -> Vector:
         """Source: Prometheus 3.x funcTimestamp; types without times of their own count at the step."""
         out = []
-        parts = self._parts(leaf.matchers, leaf.read_at, leaf.back_ms)
+        parts = self._parts(*_look(leaf))
         for part in parts:
             vector, times_ms = self._instant(part, leaf)
             if times_ms is None:
@@ -137,7 +137,7 @@ class Leaves:
     # ------------------------------------------------------------ windows
 
     def _range_call(self, leaf: RangeCall, args: Sequence[Value]) -> Vector:
-        parts = self._window_parts(leaf.window, leaf.lookback_ms)
+        parts = self._parts(*_look(leaf))
         found = [self._window(p, named(p, leaf.function), leaf, args) for p in parts]
         # With arguments a window that `@` fixes has as many values as the arguments have.
         steps = leaf.grid.steps if args else leaf.window.ends.steps
@@ -147,7 +147,7 @@ class Leaves:
     def _window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         """A range function over one part, per key (groups only for what merges)."""
         ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
-        how = (self.reader, part, keys, name, ends, window_ms, leaf.lookback_ms)
+        how = (self.reader, part, keys, name, ends, window_ms, leaf.deltas_ms)
         if name == "last_over_time" and part.kind != "gauge":
             select = Select(leaf.grid, leaf.window.matchers, ends, window_ms)
             return self._instant(part, select)[0]
@@ -189,7 +189,7 @@ class Leaves:
             for metric in {lb.get(labels, lb.NAME): None for labels in part.labels}:
                 self.notes.at(leaf.place).argument(0).warn(not_a_gauge(metric))
         if name in distributions.HISTOGRAMS:
-            return distributions.histograms(self.reader, part, keys, name, ends, window_ms, leaf.lookback_ms)
+            return distributions.histograms(self.reader, part, keys, name, ends, window_ms, leaf.deltas_ms)
         if name in distributions.SAMPLES:
             return self._over_samples(part, leaf, args)
         if name not in distributions.OBSERVATIONS:
@@ -260,12 +260,8 @@ class Leaves:
             unlabelled = self._unlabelled(child)
             if unlabelled is not None:
                 return self._uncached().merged_of(unlabelled, node, args)
-        if isinstance(child, Select):
-            steps = child.at.steps
-            parts = self._parts(child.matchers, child.read_at, child.back_ms)
-        else:
-            steps = child.window.ends.steps
-            parts = self._window_parts(child.window, child.lookback_ms)
+        steps = child.at.steps if isinstance(child, Select) else child.window.ends.steps
+        parts = self._parts(*_look(child))
         if len(parts) == 1:
             return self._merged_part(parts[0], node, (node.grouping, *node.outer), args)
         found = [self._merged_part(p, node, (node.grouping,), args) for p in parts]
@@ -358,11 +354,7 @@ class Leaves:
 
     def _unlabelled(self, child: Select | RangeCall) -> Unlabelled | None:
         """The series of a selector without labels, if they are many and can do without."""
-        if isinstance(child, Select):
-            asked = _asked(child.matchers, child.read_at, child.back_ms)
-        else:
-            read = child.window.reading(child.lookback_ms)
-            asked = _asked(read.matchers, read.ends, max(read.window_ms, child.lookback_ms))
+        asked = _asked(*_look(child))
         if self.select_total is None or asked[2] < 0:
             return None
         found = self.select_total(*asked)
@@ -386,9 +378,16 @@ class Leaves:
         self.reader.seen.append(Seen(at, exact=any(p.kind == "gauge" for p in parts)))
         return parts
 
-    def _window_parts(self, window: Window, lookback_ms: int = 0) -> Sequence[Part]:
-        read = window.reading(lookback_ms)
-        return self._parts(read.matchers, read.ends, max(read.window_ms, lookback_ms))
+    def _window_parts(self, window: Window) -> Sequence[Part]:
+        return self._parts(window.matchers, window.ends, window.window_ms)
+
+
+def _look(leaf: Select | RangeCall) -> tuple[Sequence[Matcher], Grid, int]:
+    """Which series a leaf selects: at which times, and how far back they may have data."""
+    if isinstance(leaf, Select):
+        return leaf.matchers, leaf.read_at, max(leaf.back_ms, leaf.deltas_ms)
+    read = leaf.window.reading(leaf.lookback_ms)
+    return read.matchers, read.ends, max(read.window_ms, leaf.lookback_ms, leaf.deltas_ms)
 
 
 def _asked(matchers: Sequence[Matcher], at: Grid, back_ms: int) -> _Asked:

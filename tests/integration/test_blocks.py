@@ -51,7 +51,9 @@ def opened(
     store: Store, tenant: Tenant, *, max_bytes: int = 64 << 20, fill_after: int = 1, **settings: Any
 ) -> Pipeline:
     cache = CacheSettings(max_bytes=max_bytes, fill_after=fill_after)
-    made = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=cache, **settings)
+    # A short lookback of counters: most tests count what is read for the windows alone.
+    chosen = {"counter_lookback_s": 300.0, **settings}
+    made = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=cache, **chosen)
     return replace(made, tenant=tenant)
 
 

@@ -167,16 +167,41 @@ def test_windows_that_are_widened_say_so(p: Pipeline) -> None:
 
 
 def test_a_series_without_data_is_zero_until_the_lookback_ends(p: Pipeline) -> None:
-    """The last bucket of `ended` is [-610, -600): it is in (t - 5m, t) up to t = -310."""
-    for query, kept in (("increase(ended[1m])", 0.0), ("rate(ended_latency_count[1m])", 0.0),
-                        ("histogram_count(increase(ended_latency[1m]))", 0.0),
-                        ("sum(sum_over_time(ended_users[1m]))", 0.0),
-                        ("ended", 60.0), ("histogram_count(ended_latency)", 60.0), ("ended_users", 1.0),
-                        ("sum by (host) (rate(ended[1m]))", 0.0)):  # fmt: skip
-        [row] = p.range(query, NOW_S - 540, NOW_S - 300, 10).values()
+    """The last bucket is [-610, -600): in (t - 1h, t) up to t = 2,990; of sets (t - 5m, t) up to t = -310."""
+    for query, kept, last in (
+        ("increase(ended[1m])", 0.0, 2_990), ("rate(ended_latency_count[1m])", 0.0, 2_990),
+        ("histogram_count(increase(ended_latency[1m]))", 0.0, 2_990),
+        ('rate(ended_latency_bucket{le="+Inf"}[1m])', 0.0, 2_990),
+        ("sum(sum_over_time(ended_users[1m]))", 0.0, -310),
+        ("ended", 60.0, 2_990), ("histogram_count(ended_latency)", 60.0, 2_990), ("ended_users", 1.0, -310),
+        ("ended_latency_sum", 60.0, 2_990), ('ended_latency_bucket{le="+Inf"}', 60.0, 2_990),
+        ("sum by (host) (rate(ended[1m]))", 0.0, 2_990), ("count(ended)", 1.0, 2_990),
+    ):  # fmt: skip
+        [row] = p.range(query, NOW_S - 540, NOW_S + last + 10, 10).values()
         alive = [v is not None for v in row]
-        assert alive == [True] * 24 + [False], query
-        assert set(row[:24]) == {kept}, query
+        assert alive == [True] * (len(row) - 1) + [False], query
+        assert set(row[:-1]) == {kept}, query
+        [before, after] = [p.instant(query, NOW_S + last + s) for s in (0, 10)]
+        assert (list(before.values()), after) == ([kept], {}), query
+
+
+def test_absence_begins_where_presence_ends(p: Pipeline) -> None:
+    [row] = p.range("absent(ended)", NOW_S - 540, NOW_S + 3_010, 10).values()
+    assert row == [None] * (len(row) - 2) + [1.0] * 2
+    assert p.instant("count(ended)", NOW_S + 3_000) == {}
+    # A function of samples sees the window alone.
+    for query in ("count_over_time(ended[1m])", "present_over_time(ended[1m])", "irate(ended[1m])"):
+        assert p.instant(query, NOW_S - 500) == {}, query
+
+
+def test_a_quiet_counter_is_zero_beside_one_that_counts(p: Pipeline) -> None:
+    """Errors that were last seen minutes ago divide to 0, and do not take the ratio away."""
+    for query in (
+        "sum(rate(ended[1m])) / sum(rate(beat[1m]))",
+        "sum(increase(ended_latency_count[5m])) / sum(increase(beat[5m]))",
+        'sum(rate(ended_latency_bucket{le="+Inf"}[1m])) / sum(rate(beat_latency_count[1m]))',
+    ):
+        assert list(p.instant(query, NOW_S).values()) == [0.0], query
 
 
 def test_gauges_and_raw_observations_are_there_only_with_data(p: Pipeline) -> None:
@@ -190,16 +215,24 @@ def test_gauges_and_raw_observations_are_there_only_with_data(p: Pipeline) -> No
 
 def test_the_lookback_is_a_setting_and_a_parameter(p: Pipeline) -> None:
     at = NOW_S - 600 + 900
-    assert p.instant("increase(ended[1m])", at) == {}
-    assert list(p.instant("increase(ended[1m])", at, lookback_ms=1_000_000).values()) == [0.0]
-    with other(p, lookback_s=1_000.0) as longer:
-        assert list(longer.instant("increase(ended[1m])", at).values()) == [0.0]
-        assert list(longer.instant("ended", at).values()) == [60.0]
+    queries = ("increase(ended[1m])", "ended", "ended_level", "ended_users")
+    for given, present in (
+        ({}, [True, True, False, False]),
+        ({"lookback_ms": 1_000_000}, [True, True, True, True]),
+        ({"counter_lookback_ms": 300_000}, [False, False, False, False]),
+        ({"counter_lookback_ms": 300_000, "lookback_ms": 1_000_000}, [False, False, True, True]),
+    ):
+        assert [bool(p.instant(query, at, **given)) for query in queries] == present, given
+        settings = {f"{name[:-3]}_s": ms / 1000 for name, ms in given.items()}
+        with other(p, **settings) as changed:
+            assert [bool(changed.instant(query, at)) for query in queries] == present, settings
 
 
 def test_a_window_longer_than_the_lookback_keeps_a_series_alive(p: Pipeline) -> None:
     assert list(p.instant("increase(ended[10m])", NOW_S - 10).values()) == [1.0]
-    assert p.instant("increase(ended[10m])", NOW_S) == {}
+    assert p.instant("increase(ended[10m])", NOW_S, counter_lookback_ms=300_000) == {}
+    assert list(p.instant("increase(ended[2h])", NOW_S + 6_590).values()) == [1.0]
+    assert p.instant("increase(ended[2h])", NOW_S + 6_600) == {}
 
 
 # ---------------------------------------------------------------- stitched windows

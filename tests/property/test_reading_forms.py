@@ -22,8 +22,9 @@ from shim.eval.histogram.merging import trimmed
 from shim.eval.histogram.schema import reduced_spans
 from shim.grid import Grid
 from shim.matching import Matcher
-from shim.read.cells import _as_blocks, _as_plain, _read_blocks, _read_hashed, _read_plain
-from shim.read.reader import Keys, Reader, each
+from shim.read import counters, distributions
+from shim.read.cells import _as_blocks, _as_plain, _read_blocks, _read_hashed, _read_plain, read_cells
+from shim.read.reader import FEW_ROWS, Keys, Reader, each
 from shim.read.rows import read_rows
 from shim.read.sketches import _dense, _ranges, _sparse
 from shim.read.windows import Limits
@@ -188,3 +189,31 @@ def test_matrices_of_buckets_are_their_rows(
             coarse = trimmed(reduced_spans(trimmed(whole.windows(key, reading)), schema))
             assert np.array_equal(trimmed(of_dense).counts, coarse.counts)
             assert trimmed(of_dense).first == coarse.first
+
+
+@given(readings(), st.sampled_from(["each", "grouped", "some", "one"]), st.sampled_from([0, FEW_ROWS]))
+@settings(max_examples=60, deadline=None)
+def test_presence_is_that_of_the_whole_lookback(
+    pipeline: Pipeline, asked: tuple[Grid, int, int, Limits], how: str, few_rows: int
+) -> None:
+    """What the lookback says in a second statement, or in the only one, is what one over all of it says."""
+    grid, window_ms, lookback_ms, limits = asked
+    reader = Reader(pipeline.store, pipeline.tenant, limits, 10**6, 10**8, time.monotonic() + 60, few_rows)
+    for name, table, column in (("hits", "counters", "value"), ("lat", "distributions", "count")):
+        part, keys = _keys(pipeline, name, how)
+        whole = reader.windows(grid, window_ms, lookback_ms)
+        cells = read_cells(reader, table, part, keys, whole, (column,))
+        want = whole.present(cells.rows, cells.alive)
+        asking = (reader, part, keys, "increase", grid, window_ms, lookback_ms)
+        if name == "hits":
+            assert np.array_equal(counters.increases(*asking).present, want)
+            total = reader.windows(grid, None, lookback_ms)
+            cells = read_cells(reader, table, part, each(part), total, (column,))
+            found = counters.totals(reader, part, grid, lookback_ms)
+            assert np.array_equal(found.present, total.present(cells.rows, cells.alive))
+        else:
+            found = distributions.histograms(*asking)
+            there = zip(found.histogram_labels, found.histograms, strict=True)
+            rows = {labels: h.present for labels, h in there}
+            got = [rows.get(labels, np.zeros(grid.steps, dtype=bool)) for labels in keys.labels]
+            assert np.array_equal(np.array(got), want)

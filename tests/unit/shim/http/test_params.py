@@ -142,6 +142,11 @@ def test_lookback_and_granularity() -> None:
     assert p.lookback_ms(make()) is None
     with pytest.raises(BadData, match=r"^error parsing lookback delta duration: cannot parse"):
         p.lookback_ms(make(lookback_delta="x"))
+    assert p.counter_lookback_ms(make(counter_lookback="2h")) == 7_200_000
+    assert p.counter_lookback_ms(make(counter_lookback="0")) is None
+    assert p.counter_lookback_ms(make()) is None
+    with pytest.raises(BadData, match=r'^invalid parameter "counter_lookback": cannot parse "x"'):
+        p.counter_lookback_ms(make(counter_lookback="x"))
     assert p.granularity_s(make(granularity="60")) == 60
     for text in ("5", "15", "x", "-10"):
         with pytest.raises(BadData, match=r'^invalid parameter "granularity": '):
