@@ -24,7 +24,7 @@ from indexer.store import Store, StoreError
 log = logging.getLogger(__name__)
 
 #: What comes within so long after the first goes out together.
-_LINGER_S: Final = 0.1
+_LINGER_S: Final = 0.05
 _ROW: Final = [
     ("org_id", "<u4"), ("project_id", "<u4"), ("flushed_until", "<i8"), ("heard", "<i8"), ("ended", "|u1"),
 ]  # fmt: skip

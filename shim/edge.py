@@ -21,7 +21,7 @@ from shim.tenancy import Tenant
 _log = logging.getLogger("shim.edge")
 
 #: The table is read so often while live queries come, and so long after the last one.
-_EVERY_S: Final = 0.4
+_EVERY_S: Final = 0.25
 _USED_S: Final = 60.0
 #: What was read is used for so long, if it cannot be read anew.
 _FRESH_S: Final = 1.0

@@ -359,6 +359,8 @@ class Leaves:
             return None
         found = self.select_total(*asked)
         if isinstance(found, Unlabelled):
+            at = child.at if isinstance(child, Select) else child.window.ends
+            self.reader.seen.append(Seen(at, exact=found.kind == "gauge"))
             return found
         self._selected[asked] = found
         return None

@@ -15,10 +15,13 @@ import pytest
 
 from indexer.schema import migrate
 from indexer.store import open_store
+from shim.catalog import Catalog
 from shim.catalog.rosters import Rosters
+from shim.engine import QueryEngine
 from shim.errors import ExecutionError
 from shim.grid import Grid
 from shim.read import totals as chunks
+from shim.settings import ShimSettings
 from shim.tenancy import Tenant
 from shim.values import Vector
 from tests.integration.test_catalog_sizes import KEPT, SERIES, START_S
@@ -137,3 +140,15 @@ def test_a_total_takes_no_memory_of_the_series(totals: Pipeline, monkeypatch: py
         tracemalloc.stop()
         assert isinstance(answer.value, Vector)
         assert peak < most, (query, peak)  # all at once the second would take 190 MB
+
+
+def test_a_graph_of_a_total_ends_where_it_is_complete(totals: Pipeline) -> None:
+    settings = ShimSettings(max_series=10_000, retention=KEPT, settle_s=5.0)
+    engine = QueryEngine(totals.store, Catalog(totals.store, settings), settings, now_s=lambda: NOW_S)
+    live = replace(totals, engine=engine)
+    try:
+        for query in ("sum(increase(big_counter[1m]))", "sum(big_gauge)", "count(big_counter)"):
+            [row] = live.range(query, START_S + 100, NOW_S + 60, 10).values()
+            assert len(row) == 3, "at 100, 110 and 120 s"
+    finally:
+        engine.close()

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Final
 
 from tests.e2e.product import Api, Process, Starter, wait_for
@@ -93,7 +94,8 @@ class Watcher:
         return (
             f"{len(found)} buckets, shown after {quantile(found, 0.5):.2f} s (median),"
             f" {quantile(found, 0.95):.2f} s (95th percentile), {found[-1]:.2f} s (longest);"
-            f" {len(self.values)} points, {len(self.changes)} changes"
+            f" {len(self.values)} points, {len(self.changes)} changes;"
+            f" each: {' '.join(f'{s:.2f}' for s in found)}"
         )
 
     def counted(self) -> float:
@@ -103,7 +105,7 @@ class Watcher:
 
 def quantile(sorted_values: Sequence[float], q: float) -> float:
     """The nearest rank."""
-    return sorted_values[min(len(sorted_values) - 1, int(q * len(sorted_values)))]
+    return sorted_values[max(0, ceil(q * len(sorted_values)) - 1)]
 
 
 @dataclass
