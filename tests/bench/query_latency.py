@@ -22,7 +22,7 @@ import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from agent.frame import CONTENT_TYPE
 from tests.bench.indexer_rows import DAY_S, START_S, counter_frames
@@ -136,7 +136,12 @@ def main() -> None:
             starter.clear()
 
 
-def settle(asker: Asker, deadline_s: float = 120.0) -> None:
+class HasCpuTime(Protocol):
+    def cpu_s(self) -> float:
+        """CPU seconds of the server so far."""
+
+
+def settle(asker: HasCpuTime, deadline_s: float = 120.0) -> None:
     """Until background merges have gone quiet: under 5 % of a core over a second, or the deadline."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:

@@ -137,12 +137,13 @@ class Process:
 
 
 class Up(Process):
-    """`meterhouse up` on free ports."""
+    """`meterhouse up` on free ports; its data is in the folder, unless `environ` names another store."""
 
     def __init__(self, folder: Path, *, indexer: int = 0, environ: Mapping[str, str] | None = None) -> None:
+        elsewhere = "METERHOUSE_INDEXER__DSN" in (environ or {})
         super().__init__(
             folder,
-            *("up", "--data", str(folder / "data"), "--statsd", "127.0.0.1:0"),
+            *("up", "--statsd", "127.0.0.1:0", *(() if elsewhere else ("--data", str(folder / "data")))),
             *("--indexer", f"127.0.0.1:{indexer}", "--api", "127.0.0.1:0"),
             environ={
                 "METERHOUSE_AGENT__OPS": "127.0.0.1:0",

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shim.eval.aggregation.ranks import _kept, _places
+from shim.eval.aggregation.ranks import _contenders, _kept, _places
 from shim.eval.grouping import grouped
 from shim.values import Vector
 
@@ -34,5 +34,10 @@ def test_selected_is_sorted(
     kept = _kept(of, limit, descending=descending, ordered=True)
     assert kept is not None
     assert np.array_equal(kept, sorted_first)
+    narrowed = _contenders(of, limit, descending=descending)
+    assert set(of.order[sorted_first.any(axis=1)].tolist()) <= set(narrowed.order.tolist())
+    few = np.zeros(sorted_first.shape, dtype=bool)
+    few[narrowed.order] = narrowed.present & (_places(narrowed, descending=descending)[1] < limit)
+    assert np.array_equal(few[of.order], sorted_first)
     unordered = _kept(of, limit, descending=descending)
     assert unordered is None or np.array_equal(unordered, sorted_first)

@@ -67,6 +67,7 @@ def _ranked(groups: Groups, k: Scalar, notes: Annotations, op: str, *, descendin
     vector = groups.vector
     if not len(groups.order):
         return Vector.empty(vector.steps)
+    groups = _contenders(groups, limit, descending=descending)
     present = np.zeros(vector.present.shape, dtype=bool)
     if vector.steps == 1:  # an instant answer comes in order, each group for itself
         values = groups.values[groups.present]
@@ -87,6 +88,30 @@ def _ranked(groups: Groups, k: Scalar, notes: Annotations, op: str, *, descendin
     return without_empty_rows(replace(vector, present=present, histogram_labels=(), histograms=()))
 
 
+def _contenders(groups: Groups, limit: Floats, *, descending: bool) -> Groups:
+    """Without the rows that at every step have k better ones in their group: of many series nearly all.
+
+    All rows where k or the values are not plain, or groups are many (see `_kept`): sorting is for those.
+    """
+    k = int(min(max(limit[0], 0), len(groups.order)))
+    keep = np.ones(len(groups.order), dtype=bool)
+    sizes = groups.sizes[groups.with_floats].tolist()
+    if k < 1 or len(sizes) > _FEW_GROUPS or (limit != limit[0]).any():
+        return groups
+    for begin, size in zip(groups.starts.tolist(), sizes, strict=True):
+        if k < size:
+            rows = groups.order[begin : begin + size]
+            values, present = groups.vector.values[rows], groups.vector.present[rows]
+            if not np.isfinite(values[present]).all():
+                continue
+            key = np.where(present, -values if descending else values, np.inf)
+            last = np.partition(key.T, k - 1, axis=1)[:, k - 1]
+            keep[begin : begin + size] = ((key <= last) & present).any(axis=1)
+    if keep.all():
+        return groups
+    return replace(groups, order=groups.order[keep], owner=groups.owner[keep])
+
+
 def _by_labels(groups: Groups) -> Groups:
     """The rows of each group in the order of their labels: of equal values the first ones are taken.
 
@@ -94,7 +119,7 @@ def _by_labels(groups: Groups) -> Groups:
     """
     labels = groups.vector.labels
     rank = np.empty(len(labels), dtype=np.int64)
-    rank[sorted(range(len(labels)), key=labels.__getitem__)] = np.arange(len(labels))
+    rank[sorted(groups.order.tolist(), key=labels.__getitem__)] = np.arange(len(groups.order))
     by = np.lexsort((rank[groups.order], groups.owner))
     return replace(groups, order=groups.order[by], owner=groups.owner[by])
 
