@@ -134,6 +134,9 @@ OF_SKETCHES: Final = (
     "histogram_stddev(sum(rate(lat[{window}s]{offset})))",
     "histogram_quantile(0.9, sum(lat{offset}))",
     "sum(rate(lat_bucket{{le='+Inf'}}[{window}s]{offset}))",
+    "sum by (route) (rate(lat_bucket{{le=~'0.3|7'}}[{window}s]{offset}))",
+    "lat_bucket{{le='3',host=~'h[12]'}}{offset}",
+    "lat{{quantile=~'0.5|0.99',route='a'}}{offset}",
 )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from shim import labels as lbl
 from shim.errors import ExecutionError
+from shim.eval.functions.label_bytes import LabelBytes
 from shim.eval.functions.signature import (
     UNBOUNDED,
     Context,
@@ -35,8 +36,10 @@ def _label_join(context: Context, args: Sequence[Value]) -> Value:
     meant = [context.naming.answering(source, all_labels(vector)) for source in sources]
     target = target_of(context, dst, vector)
 
+    made = LabelBytes("label_join")
+
     def change(labels: Labels) -> Labels:
-        joined = shown(separator).join(first_of(labels, names) for names in meant)
+        joined = made.joined([first_of(labels, names) for names in meant], shown(separator))
         return lbl.changed(labels, target(labels), joined)
 
     return relabelled(vector, change)

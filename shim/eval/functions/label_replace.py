@@ -8,6 +8,7 @@ from typing import Any
 
 from shim import labels as lbl
 from shim.errors import BadData, ExecutionError
+from shim.eval.functions.label_bytes import LabelBytes
 from shim.eval.functions.signature import Context, Function, all_labels, target_of, text_of, vector_of
 from shim.eval.merge import relabelled
 from shim.labels import Labels
@@ -32,29 +33,40 @@ def _label_replace(context: Context, args: Sequence[Value]) -> Value:
     vector = vector_of(args[0])
     sources, target = context.naming.answering(src, all_labels(vector)), target_of(context, dst, vector)
 
+    made = LabelBytes("label_replace")
+
     def change(labels: Labels) -> Labels:
         match = regex.search(first_of(labels, sources))
         if match is None:
             return labels
-        return lbl.changed(labels, target(labels), shown(expand(replacement, match)))
+        return lbl.changed(labels, target(labels), shown(expand(replacement, match, made)))
 
     return relabelled(vector, change)
 
 
-def expand(template: str, match: Any) -> str:
-    """Go's Regexp.ExpandString: `$1`, `$name`, `${1}`, `$$`; longest name first, unknown ones empty."""
+def expand(template: str, match: Any, made: LabelBytes) -> str:
+    """Go's Regexp.ExpandString: `$1`, `$name`, `${1}`, `$$`; longest name first, unknown ones empty.
 
-    def value(reference: re.Match[str]) -> str:
-        if reference[1]:
-            return "$"
-        name = reference[2] or reference[3]
-        try:
-            found = match.group(int(name) if name.isdigit() else name)
-        except (IndexError, KeyError):
-            return ""
-        return found or ""
+    Raises ExecutionError where it would be too long.
+    """
+    groups: dict[str, str] = {}  # each is taken out of the match once, however often it is named
+    parts, end = [], 0
+    for reference in _REFERENCE.finditer(template):
+        parts.append(template[end : reference.start()])
+        end = reference.end()
+        name = reference[2] or reference[3] or ""
+        if not reference[1] and name not in groups:
+            groups[name] = _group(match, name)
+        parts.append("$" if reference[1] else groups[name])
+    return made.joined([*parts, template[end:]])
 
-    return _REFERENCE.sub(value, template)
+
+def _group(match: Any, name: str) -> str:
+    try:
+        found = match.group(int(name) if name.isdigit() else name)
+    except (IndexError, KeyError):
+        return ""
+    return found or ""
 
 
 FUNCTIONS = (

@@ -1,0 +1,35 @@
+"""A bound on labels that functions make: nested label_replace() doubles a value with every level. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shim.errors import ExecutionError
+
+#: Characters that the labels made by one call of a function may have together.
+MAX_CHARACTERS: Final = 64_000_000
+
+
+@dataclass(slots=True)
+class LabelBytes:
+    """Counts what one call of `function` makes, before it is made."""
+
+    function: str
+    left: int = MAX_CHARACTERS
+
+    def joined(self, parts: Sequence[str], separator: str = "") -> str:
+        """The parts as one value. Raises ExecutionError where the call makes too much."""
+        self.take(map(len, parts))
+        self.take([len(separator) * len(parts)])
+        return separator.join(parts)
+
+    def take(self, sizes: Iterable[int]) -> None:
+        """Count characters that are about to be made. Raises ExecutionError."""
+        self.left -= sum(sizes)
+        if self.left < 0:
+            raise ExecutionError(
+                f"{self.function}() makes labels that are too long: expected at most"
+                f" {MAX_CHARACTERS} characters in all series together"
+            )
