@@ -20,6 +20,7 @@ from shim.values import Annotations, Bools, Floats, Ints, Scalar, Vector
 
 _MAX_INT64 = float(2**63)
 _FEW_GROUPS = 64
+_BLOCK_CELLS = 1 << 19
 
 
 def topk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
@@ -89,9 +90,9 @@ def _ranked(groups: Groups, k: Scalar, notes: Annotations, op: str, *, descendin
 
 
 def _contenders(groups: Groups, limit: Floats, *, descending: bool) -> Groups:
-    """Without the rows that at every step have k better ones in their group: of many series nearly all.
+    """Leave out the rows that at every step have k better ones in their group: of many series nearly all.
 
-    All rows where k or the values are not plain, or groups are many (see `_kept`): sorting is for those.
+    None where k differs, values are not finite, or groups are many (see `_kept`): sorting is for those.
     """
     k = int(min(max(limit[0], 0), len(groups.order)))
     keep = np.ones(len(groups.order), dtype=bool)
@@ -101,15 +102,30 @@ def _contenders(groups: Groups, limit: Floats, *, descending: bool) -> Groups:
     for begin, size in zip(groups.starts.tolist(), sizes, strict=True):
         if k < size:
             rows = groups.order[begin : begin + size]
-            values, present = groups.vector.values[rows], groups.vector.present[rows]
-            if not np.isfinite(values[present]).all():
-                continue
-            key = np.where(present, -values if descending else values, np.inf)
-            last = np.partition(key.T, k - 1, axis=1)[:, k - 1]
-            keep[begin : begin + size] = ((key <= last) & present).any(axis=1)
+            keep[begin : begin + size] = _contending(groups.vector, rows, k, descending=descending)
     if keep.all():
         return groups
     return replace(groups, order=groups.order[keep], owner=groups.owner[keep])
+
+
+def _contending(vector: Vector, rows: Ints, k: int, *, descending: bool) -> Bools:
+    """Which of the rows are among the k best at any step, or equal to the last of those.
+
+    All if a value is not finite. Takes some steps together: copies of all would not fit into a cache.
+    """
+    found = np.zeros(len(rows), dtype=bool)
+    width = max(1, _BLOCK_CELLS // len(rows))
+    for first in range(0, vector.steps, width):
+        block = slice(first, first + width)
+        key, present = vector.values[:, block].T[:, rows], vector.present[:, block].T[:, rows]
+        if not np.isfinite(key).all(where=present):
+            return np.ones(len(rows), dtype=bool)
+        if descending:
+            np.negative(key, out=key)
+        key[~present] = np.inf
+        last = np.partition(key, k - 1, axis=1)[:, k - 1 : k]
+        found |= ((key <= last) & present).any(axis=0)
+    return found
 
 
 def _by_labels(groups: Groups) -> Groups:
