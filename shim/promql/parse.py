@@ -13,6 +13,8 @@ from typing import Final
 import promql_parser as pp
 
 from shim.errors import BadData
+from shim.eval.functions.registry import FUNCTIONS
+from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.promql import escapes, rewrite
 from shim.promql.behind import During
 from shim.promql.complain import complaint, resolved
@@ -39,9 +41,37 @@ _LONG: Final = re.compile(r"(?:\boffset\b|[\[:])[-+(\s]*(?:[\w.]{6}|[\w.]*[exy])
 _BEFORE_1970: Final = re.compile(r'@(?:\s|"")*-')
 
 
+_TYPES: Final = {
+    "vector": pp.ValueType.Vector,
+    "matrix": pp.ValueType.Matrix,
+    "scalar": pp.ValueType.Scalar,
+    "string": pp.ValueType.String,
+}
+
+
 def _extra_functions() -> list[pp.Function]:
-    """Functions of ours that Prometheus does not have (docs of semantics: sets)."""
-    return [pp.Function("uniq_over_time", [pp.ValueType.Matrix], pp.ValueType.Vector)]
+    """Return the functions that are built and that the parser does not know."""
+    ours = [
+        pp.Function("uniq_over_time", [pp.ValueType.Matrix], pp.ValueType.Vector),  # of sets alone
+        *(
+            pp.Function(f.name, [_TYPES[a] for a in f.args], _TYPES[f.returns], f.optional)
+            for f in FUNCTIONS.values()
+        ),
+        *(
+            pp.Function(f.name, [_TYPES[a] for a in f.args], pp.ValueType.Vector)
+            for f in RANGE_FUNCTIONS.values()
+        ),
+    ]
+    return [function for function in ours if not _parser_knows(function.name)]
+
+
+def _parser_knows(name: str) -> bool:
+    """Return whether the parser has a function of this name: without arguments it complains of those."""
+    try:
+        pp.parse(f"{name}()")
+    except ValueError as e:
+        return "unknown function" not in str(e)
+    return True
 
 
 def _register() -> None:
