@@ -39,8 +39,9 @@ def pipeline(store: Store) -> Iterator[Pipeline]:
 def test_a_range_of_sets_is_its_instants(pipeline: Pipeline, query: str, step_s: int) -> None:
     start_s = NOW_S - 20 * step_s
     ranged = pipeline.range(query, start_s, NOW_S, step_s)
-    assert ranged
-    for k in (0, 1, 7, 13, 19, 20):
+    shown = min(len(v) for v in ranged.values())
+    assert shown in (19, 20, 21)  # a range query ends at its last step that cannot change
+    for k in (k for k in (0, 1, 7, 13, 18, 19, 20) if k < shown):
         here = {labels: v[k] for labels, v in ranged.items() if v[k] is not None}
         assert here == pipeline.instant(query, start_s + k * step_s), k
 
