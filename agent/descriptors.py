@@ -29,3 +29,8 @@ def connections(listeners: int, wanted_each: int) -> int:
         return wanted_each
     given = make_room(listeners * wanted_each + OTHERS)
     return max(min((given - OTHERS) // listeners, wanted_each), _LEAST)
+
+
+def share(wanted: int, shares: int) -> int:
+    """Return `wanted`, or an equal share of what this process may open; makes room for all `shares`."""
+    return max(min(wanted, make_room(wanted * shares) // shares), _LEAST)

@@ -14,6 +14,9 @@ class Metrics:
         r = self.registry
         self.frames = Counter(p + "frames", "Frames by what became of them", ["outcome"], registry=r)
         self.refused = Counter(p + "refused", "Requests not taken, by reason", ["reason"], registry=r)
+        self.connections_closed = Counter(
+            p + "connections_closed", "Connections the server closed, by reason", ["reason"], registry=r
+        )
         self.messages = Counter(
             p + "messages", "JSON messages by what became of them", ["outcome"], registry=r
         )

@@ -27,6 +27,7 @@ from indexer.hearing import Hearing
 from indexer.identity import digest, frame_identity
 from indexer.messages import MessagesError, Parsed, parse
 from indexer.metrics import Metrics
+from indexer.pages import JSON, Pages, is_json
 from indexer.settings import Settings
 from indexer.store import StoreError
 from indexer.unit import Unit
@@ -69,10 +70,13 @@ class Receiver:
         self._hearing = hearing
         self._describe = describe
         self._scoped_from_ms = scoped_from_ms
+        self._pages = Pages(settings.listen.rpartition(":")[0], settings.http.allowed_hosts)
         self._budget = DecodeBudget(settings.bounds.decode_bytes)
 
     def app(self) -> web.Application:
-        app = web.Application(client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard])
+        app = web.Application(
+            client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard, self._of_pages]
+        )
         app.router.add_post("/v1/frames", self._frames)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post(heartbeat.PATH, self._heartbeat)
@@ -114,6 +118,20 @@ class Receiver:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         matches = [hmac.compare_digest(token.encode(), t.encode()) for t in self._settings.tokens]
         return scheme.lower() == "bearer" and any(matches)
+
+    @web.middleware
+    async def _of_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse what a web page made a browser send (indexer/pages.py)."""
+        if request.method not in ("GET", "HEAD"):
+            bearer = request.headers.get("Authorization", "").lower().startswith("bearer ")
+            checked = bool(self._settings.tokens) and bearer  # a page does not know it
+            if not checked and (refusal := self._pages.refusal(request.headers)) is not None:
+                self._metrics.refused.labels(reason="web_page").inc()
+                return _error(403, refusal)
+            if not checked and request.path == "/v1/messages" and not is_json(request.headers):
+                self._metrics.refused.labels(reason="content_type").inc()
+                return _error(415, f"Content-Type: expected {JSON} for messages without a bearer token")
+        return await handler(request)
 
     async def _frames(self, request: web.Request) -> web.Response:
         body = await self._body(request)
@@ -180,8 +198,8 @@ class Receiver:
     async def _messages(self, request: web.Request) -> web.Response:
         body = await self._body(request)
         key = request.headers.get("Idempotency-Key") or uuid.uuid4().hex
-        if len(key) > _MAX_KEY:
-            return _error(400, f"Idempotency-Key: more than {_MAX_KEY} characters")
+        if len(key) > _MAX_KEY or "\ufffd" in key:
+            return _error(400, f"Idempotency-Key: expected UTF-8 of at most {_MAX_KEY} characters")
         try:
             async with self._memory(_PARSED * len(body)):
                 parsed = await asyncio.to_thread(self._parse, body, key)

@@ -26,6 +26,7 @@ from agent.metadata import MetadataMessage
 from indexer.agents import Agents
 from indexer.hearing import Hearing
 from indexer.heartbeats import HeartbeatWriter
+from indexer.http_server import Runner
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
 from indexer.metadata import MetadataWriter
@@ -140,7 +141,10 @@ class IndexerService:
             describe=partial(self._describe, MetadataWriter(store, _now_ms)),
             scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
         )
-        self._runner = web.AppRunner(receiver.app(), access_log=None, handle_signals=False)
+        closed = self.metrics.connections_closed
+        self._runner = Runner(
+            receiver.app(), settings.http, lambda why: closed.labels(why.value).inc(), handle_signals=False
+        )
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, self.host, self.port)
         try:

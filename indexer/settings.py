@@ -53,6 +53,22 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cached_series: Positive = 2_000_000  # (series, day) pairs known to be in the table
 
 
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What clients of an HTTP listener may hold (`[indexer.http]`, `[shim.http]`)."""
+
+    #: connections of this listener, at most a quarter of the files the process may open; at the bound
+    #: the oldest one that waits for its client makes room for a new one
+    max_connections: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 512
+    #: seconds a client may take for a request's line and headers
+    head_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 10.0
+    #: seconds a client may take for a request's body, and to read a part of an answer
+    body_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 60.0
+    #: seconds a connection is kept open for the next request
+    idle_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 300.0
+    #: host names, besides localhost, of web pages that may write; on a loopback listener also its own names
+    allowed_hosts: list[str] = []
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[indexer]`."""
 
@@ -76,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: Batch = Batch()
     journal: Journal = Journal()
     bounds: Bounds = Bounds()
+    http: Http = Http()
     retention: Retention = Retention()
 
     def __post_init__(self) -> None:

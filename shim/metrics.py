@@ -30,6 +30,9 @@ class ShimMetrics:
             "meterhouse_shim_errors", "Failed requests by Prometheus' errorType.", ["error_type"]
         )
         self.refused = counter("meterhouse_shim_refused", "Requests not even tried, by reason.", ["reason"])
+        self.connections_closed = counter(
+            "meterhouse_shim_connections_closed", "Connections the server closed, by reason.", ["reason"]
+        )
         self.truncated = counter(
             "meterhouse_shim_truncated", "Answers cut by their limit parameter.", ["endpoint"]
         )

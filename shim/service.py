@@ -19,6 +19,7 @@ from pathlib import Path
 from aiohttp import web
 
 from agent.addresses import unusable
+from indexer.pages import Pages
 from indexer.schema import migrate
 from indexer.store import Store, open_store
 from indexer.written import Written
@@ -106,6 +107,7 @@ class ShimService:
             engine=self._engine,
             explorer=Explorer(catalog, settings),
             gate=Gate(settings.tenancy),
+            pages=Pages(self.host, settings.http.allowed_hosts),
             metrics=self.metrics,
             turns=turns,
             pool=self._pool,
@@ -113,15 +115,20 @@ class ShimService:
             started_ms=time.time_ns() // 1_000_000,
             ping=lambda: store.command("SELECT 1"),
         )
+        closed = self.metrics.connections_closed
         self._runner = Runner(
             make_app(context),
+            settings.http,
+            lambda why: closed.labels(why.value).inc(),
             max_head_bytes=settings.max_head_bytes,
             max_long_heads_bytes=settings.max_long_heads_bytes,
             shutdown_timeout=GRACE_S,
             handler_cancellation=True,  # a client that goes away takes its query along
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self.host, self.port, backlog=512)
+        site = web.TCPSite(
+            self._runner, self.host, self.port, backlog=min(512, settings.http.max_connections)
+        )
         try:
             await site.start()
         except OSError as e:

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.config import check_listen
 from indexer.schema.tables import Retention
-from indexer.settings import check_dsn
+from indexer.settings import Http, check_dsn
 from shim.tenancy import TenancySettings
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -94,6 +94,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: Retention = Retention()
     #: The look-up of series.
     catalog: CatalogSettings = CatalogSettings()
+    #: What clients of the HTTP listener may hold.
+    http: Http = Http()
     #: Decoded cells in memory.
     cache: CacheSettings = CacheSettings()
 

@@ -56,9 +56,23 @@ def make_app(context: Context) -> web.Application:
         router.add_post(f"/api/v1/{path}", handler)
     for path, handler in _GET.items():
         router.add_get(f"/api/v1/{path}", handler)
-    router.add_delete("/api/v1/series", status.drop_series)
+    router.add_delete("/api/v1/series", _changing(status.drop_series))
     router.add_options("/api/v1/{path:.*}", _options)
     return app
+
+
+def _changing(handler: _Handler) -> _Handler:
+    """Wrap a handler that changes something: not for pages of other hosts. All other POSTs are reads."""
+
+    async def checked(request: web.Request) -> web.Response:
+        context = request.app[CONTEXT]
+        if (refusal := context.pages.refusal(request.headers)) is not None:
+            context.metrics.refused.labels("web_page").inc()
+            body = {"status": "error", "errorType": "bad_data", "error": refusal}
+            return web.json_response(body, status=403)
+        return await handler(request)
+
+    return checked
 
 
 async def _options(_: web.Request) -> web.Response:

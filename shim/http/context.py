@@ -10,6 +10,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
+from indexer.pages import Pages
 from shim.answer import Engine
 from shim.catalog import Explorer
 from shim.http.turns import Turns
@@ -27,6 +28,7 @@ class Context:
     engine: Engine
     explorer: Explorer
     gate: Gate
+    pages: Pages
     metrics: ShimMetrics
     turns: Turns
     pool: Executor  # for everything that blocks: the store, encoding, compressing

@@ -1,4 +1,4 @@
-"""The HTTP server of the API: aiohttp's, with a bound on the head of a request.
+"""The HTTP server of the API: as the indexer's, with a bound on the head of a request.
 
 A head is a request's line and headers. aiohttp bounds each line alone. Label values are asked by GET, so a
 line may be long, and a hundred such lines must not fill the memory. One head has a bound (431, as Go's
@@ -8,19 +8,21 @@ server). Long heads have one together (503), from their arrival until their requ
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
+from indexer.http_server import Closed, Connection, Connections, Handler, Server
+from indexer.http_server import Runner as BoundedRunner
+from indexer.settings import Http
+
 #: Heads up to this size count nothing: every connection may have one.
 SHORT_BYTES: Final = 64 << 10
 #: What a head may have over its bound, as in Go's net/http.
 SLOP_BYTES: Final = 4096
-
-_Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class HeadTooLongError(HttpProcessingError):
@@ -121,13 +123,13 @@ def _size(message: Any) -> int:
     return len(getattr(message, "path", "")) + sum(len(name) + len(value) + 4 for name, value in pairs)
 
 
-class _Connection(web.RequestHandler):
-    """One connection: aiohttp's, with counted heads."""
+class _Connection(Connection):
+    """One connection with counted heads."""
 
     __slots__ = ("_counting",)
 
-    def __init__(self, server: web.Server, heads: LongHeads, **kwargs: Any) -> None:
-        super().__init__(server, **kwargs)
+    def __init__(self, server: web.Server, connections: Connections, heads: LongHeads, **kwargs: Any) -> None:
+        super().__init__(server, connections, **kwargs)
         self._counting = _CountingParser(self._parser, heads)
         self._parser = self._counting  # type: ignore[assignment] # the same methods
 
@@ -139,26 +141,11 @@ class _Connection(web.RequestHandler):
         super().connection_lost(exc)
         self._counting.closed()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """As aiohttp's; what is over a bound is answered so, and not logged."""
-        if not isinstance(exc, HeadTooLongError | TooManyLongHeadsError):
-            return super().handle_error(request, status, exc, message)
-        headers = {"Retry-After": "1"} if exc.code == HTTPStatus.SERVICE_UNAVAILABLE else None
-        response = web.Response(status=exc.code, text=f"{exc.message}\n", headers=headers)
-        response.force_close()
-        return response
 
-
-class _Server(web.Server):
+class _Server(Server):
     """Makes connections with counted heads."""
 
-    def __init__(self, handler: _Handler, heads: LongHeads, **kwargs: Any) -> None:
+    def __init__(self, handler: Handler, connections: Connections, heads: LongHeads, **kwargs: Any) -> None:
         async def counted(request: web.BaseRequest) -> web.StreamResponse:
             try:
                 return await handler(request)
@@ -167,15 +154,15 @@ class _Server(web.Server):
                 if isinstance(connection, _Connection):
                     connection.answered()
 
-        super().__init__(counted, **kwargs)
+        super().__init__(counted, connections, **kwargs)
         self._heads = heads
 
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self, self._heads, loop=self._loop, **self._kwargs)
+        return _Connection(self, self.connections_open, self._heads, loop=self._loop, **self._kwargs)
 
 
-class Runner(web.AppRunner):
-    """aiohttp's runner of an application, with counted heads.
+class Runner(BoundedRunner):
+    """The runner of an application, with counted heads.
 
     `max_head_bytes`: of one request's line and headers. `max_long_heads_bytes`: of all over 64 KiB together.
     """
@@ -183,18 +170,18 @@ class Runner(web.AppRunner):
     __slots__ = ("heads",)
 
     def __init__(
-        self, app: web.Application, *, max_head_bytes: int, max_long_heads_bytes: int, **kwargs: Any
+        self,
+        app: web.Application,
+        settings: Http,
+        closed: Callable[[Closed], None],
+        *,
+        max_head_bytes: int,
+        max_long_heads_bytes: int,
+        **kwargs: Any,
     ) -> None:
         bound = max_head_bytes + SLOP_BYTES
-        super().__init__(app, max_line_size=bound, max_field_size=bound, access_log=None, **kwargs)
+        super().__init__(app, settings, closed, max_line_size=bound, max_field_size=bound, **kwargs)
         self.heads = LongHeads(max_head_bytes, max_long_heads_bytes)
 
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return _Server(
-            made.request_handler,
-            self.heads,
-            request_factory=made.request_factory,
-            handler_cancellation=made.handler_cancellation,
-            **made._kwargs,  # noqa: SLF001 - what the application was given
-        )
+    def bounded(self, handler: Handler, **kwargs: Any) -> web.Server:
+        return _Server(handler, self.open, self.heads, **kwargs)

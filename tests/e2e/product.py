@@ -139,7 +139,14 @@ class Process:
 class Up(Process):
     """`meterhouse up` on free ports; its data is in the folder, unless `environ` names another store."""
 
-    def __init__(self, folder: Path, *, indexer: int = 0, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        indexer: int = 0,
+        environ: Mapping[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         elsewhere = "METERHOUSE_INDEXER__DSN" in (environ or {})
         super().__init__(
             folder,
@@ -150,6 +157,7 @@ class Up(Process):
                 "METERHOUSE_AGENT__AGGREGATE__LATENESS_S": str(FORTY_DAYS_S),
                 **(environ or {}),
             },
+            program=program,
         )
 
     def ready(self) -> Up:

@@ -601,3 +601,13 @@ async def test_an_address_that_is_not_ours_is_named(loaded: Store) -> None:
     with pytest.raises(OSError, match=r"^shim.listen = '192.0.2.1:0': Cannot assign requested address$"):
         async with serving(loaded, listen="192.0.2.1:0"):
             pytest.fail("must not listen")
+
+
+async def test_pages_read_and_do_not_change(client: Client) -> None:
+    page = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
+    for method in ("GET", "POST"):
+        reply = await client.ask("query", {"query": "1"}, method=method, headers=page)
+        assert reply.status == 200
+        assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    assert (await client.ask("series", method="DELETE", headers=page)).error[0] == 403
+    assert (await client.ask("series", method="DELETE")).error == (500, "internal", "not implemented")

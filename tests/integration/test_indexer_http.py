@@ -20,6 +20,7 @@ from indexer.store import Store, open_store
 from tests.support.clickhouse_http import running
 from tests.support.frames import CREATED_MS, FrameRows, counter_frame, make_frame
 
+JSON = {"Content-Type": "application/json"}
 NOW_S = int(time.time()) // 10 * 10
 MESSAGE = {
     "org_id": 1,
@@ -121,7 +122,7 @@ async def test_a_frame_from_the_future(indexer: Indexer, total: Any) -> None:
 async def test_a_body_too_large(indexer: Indexer) -> None:
     await indexer.start(bounds=Bounds(body_bytes=1000))
     for path in ("/v1/frames", "/v1/messages"):
-        status, answer, _ = await indexer.post(path, data=b"x" * 1001)
+        status, answer, _ = await indexer.post(path, data=b"x" * 1001, headers=JSON)
         assert (status, answer) == (413, {"error": "more than 1000 bytes"})
     assert indexer.metric("refused_total", reason="too_large") == 2
 
@@ -132,7 +133,9 @@ async def test_a_body_that_is_not_what_its_encoding_says(
 ) -> None:
     await indexer.start()
     for encoding in ("gzip", "deflate"):
-        status, answer, _ = await indexer.post(path, data=b"no such", headers={"Content-Encoding": encoding})
+        status, answer, _ = await indexer.post(
+            path, data=b"no such", headers={**JSON, "Content-Encoding": encoding}
+        )
         assert status == 400
         assert "cannot be read" in answer["error"]
     assert indexer.metric("refused_total", reason="bad_body") == 2
@@ -142,9 +145,9 @@ async def test_a_body_that_is_not_what_its_encoding_says(
 async def test_messages_nested_without_end(indexer: Indexer) -> None:
     await indexer.start()
     deep = b"[" * 100_000
-    assert (await indexer.post("/v1/messages", data=deep))[0] == 400
+    assert (await indexer.post("/v1/messages", data=deep, headers=JSON))[0] == 400
     inside = msgspec.json.encode(MESSAGE)[:-1] + b',"more":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001
-    assert (await indexer.post("/v1/messages", data=inside))[0] == 400
+    assert (await indexer.post("/v1/messages", data=inside, headers=JSON))[0] == 400
 
 
 async def test_a_frame_that_unpacks_to_too_much(indexer: Indexer) -> None:
@@ -232,7 +235,7 @@ async def test_one_message_alone_and_only_bad_ones(indexer: Indexer) -> None:
     await indexer.start()
     assert (await indexer.post("/v1/messages", json=MESSAGE))[0] == 200
     assert (await indexer.post("/v1/messages", json={**MESSAGE, "org_id": 0}))[0] == 400
-    assert (await indexer.post("/v1/messages", data=b"{"))[0] == 400
+    assert (await indexer.post("/v1/messages", data=b"{", headers=JSON))[0] == 400
 
 
 async def test_messages_with_an_idempotency_key_count_once(indexer: Indexer, total: Any) -> None:
@@ -400,3 +403,37 @@ async def test_series_are_written_once_per_day(indexer: Indexer, chdb_dsn: str) 
         0
     ]
     store.close()
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None]
+)
+async def test_messages_say_that_they_are_json(indexer: Indexer, total: Any, kind: str | None) -> None:
+    """A page may send other types to another host without being asked; a token shows that it is none."""
+    await indexer.start(tokens=["secret"])
+    body = msgspec.json.encode(MESSAGE)
+    given = {"Content-Type": kind} if kind else {}
+    skip = {"skip_auto_headers": ["Content-Type"]}
+    known = {**given, "Authorization": "Bearer secret"}
+    assert (await indexer.post("/v1/messages", data=body, headers=known, **skip))[0] == 200
+    await indexer.stop()
+    await indexer.start()
+    status, answer, _ = await indexer.post("/v1/messages", data=body, headers=given, **skip)
+    assert status == 415
+    assert "application/json" in answer["error"]
+    assert indexer.metric("refused_total", reason="content_type") == 1
+    assert total() == 2
+
+
+async def test_pages_of_other_hosts_do_not_write(indexer: Indexer, total: Any) -> None:
+    await indexer.start()
+    frame = encode(counter_frame({"a": 1.0}, NOW_S))
+    for path in ("/v1/frames", "/v1/messages", "/v1/heartbeats", "/v1/metadata"):
+        headers = {**JSON, "Origin": "http://evil.example"}
+        assert (await indexer.post(path, data=frame, headers=headers))[0] == 403
+        rebound = {**JSON, "Origin": "http://evil.example:8126", "Host": "evil.example:8126"}
+        assert (await indexer.post(path, data=frame, headers=rebound))[0] == 403
+    assert indexer.metric("refused_total", reason="web_page") == 8
+    assert total() == 0
+    here = {**JSON, "Origin": "http://localhost:3000"}
+    assert (await indexer.post("/v1/messages", json=[MESSAGE], headers=here))[0] == 200

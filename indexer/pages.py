@@ -1,0 +1,90 @@
+"""Requests that change something and come from web pages: which of them are refused.
+
+A browser sends requests of any page to any address that its machine reaches. It says so in `Origin` or
+`Sec-Fetch-Site`, which pages cannot change. Pages of the same host, of this machine and of `allowed_hosts`
+may write. On a loopback listener the `Host` header must name this machine or an allowed host, too: a page
+may come from a name of its own that resolves to 127.0.0.1 (DNS rebinding). Messages must say that they are
+JSON: a browser asks first before it sends that type to another host, and no answer allows it.
+
+Owns these rules. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+JSON: Final = "application/json"
+_OWN: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+#: Values of Sec-Fetch-Site of requests that a user, or a page of the same host, makes.
+_NOT_FOREIGN: Final = frozenset({"none", "same-origin"})
+
+
+class Headers(Protocol):
+    """The headers of a request, names in any case (multidict's CIMultiDict fits)."""
+
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
+
+
+class Pages:
+    """The rules of one listener, which is at `host`."""
+
+    def __init__(self, host: str, allowed_hosts: Sequence[str]) -> None:
+        self._allowed = _OWN | {name.lower().strip("[]") for name in allowed_hosts}
+        self._checks_host = bool(allowed_hosts) or _is_own(host.strip("[]"))
+
+    def refusal(self, headers: Headers) -> str | None:
+        """Return why a request that changes something is refused, or None."""
+        origins = headers.getall("Origin", ())
+        sites = headers.getall("Sec-Fetch-Site", ())
+        if not origins and set(sites) <= {"none"}:
+            return None  # not from a page
+        hosts = headers.getall("Host", ())
+        host = _name(f"//{hosts[0]}") if len(hosts) == 1 else None
+        if self._checks_host and not self._allows(host):
+            return "Host: a web page may write to localhost and the names in http.allowed_hosts only"
+        if len(origins) == 1:
+            same = len(hosts) == 1 and _place(origins[0]) == hosts[0].lower()
+            if same or self._allows(_name(origins[0])):
+                return None
+        elif not origins and set(sites) <= _NOT_FOREIGN:
+            return None
+        return (
+            "Origin: a web page of another host may not write; http.allowed_hosts lists hosts whose pages may"
+        )
+
+    def _allows(self, name: str | None) -> bool:
+        return name is not None and (name in self._allowed or _is_own(name))
+
+
+def is_json(headers: Headers) -> bool:
+    """Return whether the body's type is given, once, as JSON."""
+    types = headers.getall("Content-Type", ())
+    return len(types) == 1 and types[0].partition(";")[0].strip().lower() == JSON
+
+
+def _is_own(name: str) -> bool:
+    if name in _OWN or name.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _name(url: str) -> str | None:
+    """The host of a URL without its port, or None."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".") or None
+    except ValueError:
+        return None
+
+
+def _place(origin: str) -> str | None:
+    """`host:port` of an origin as a Host header has it, or None."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
