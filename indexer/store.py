@@ -94,13 +94,17 @@ _NO_ROOM: Final = frozenset(
 class StoreError(Exception):
     """ClickHouse refused or could not be reached.
 
-    `retryable`: the same call may succeed later. `code`: ClickHouse's own; None when no server answered.
+    `retryable`: the same call may succeed later. `code` and its `name` are ClickHouse's own; None when no
+    server answered. The text may hold SQL and addresses: it is not for a client's eyes.
     """
 
-    def __init__(self, text: str, *, retryable: bool, code: int | None = None) -> None:
+    def __init__(
+        self, text: str, *, retryable: bool, code: int | None = None, name: str | None = None
+    ) -> None:
         super().__init__(text)
         self.retryable = retryable
         self.code = code
+        self.name = name
 
     @property
     def no_room(self) -> bool:
@@ -324,7 +328,8 @@ def _connect(address: str, *, embedded: bool) -> Client:
 def _store_error(e: Exception) -> StoreError:
     code = e.code if isinstance(e, Error) else None
     hopeless = code in _HOPELESS if code is not None else isinstance(e, ProgrammingError | DataError)
-    return StoreError(str(e).strip() or type(e).__name__, retryable=not hopeless, code=code)
+    name = e.name if isinstance(e, Error) else None
+    return StoreError(str(e).strip() or type(e).__name__, retryable=not hopeless, code=code, name=name)
 
 
 def _dict(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -43,6 +43,7 @@ from shim.read.reader import FEW_ROWS, Reader
 from shim.read.windows import LEVELS, Limits
 from shim.settings import ShimSettings
 from shim.shown import first_steps, steps_shown
+from shim.store_errors import told_of_store
 from shim.tenancy import Tenant
 from shim.values import Annotations, Samples, Scalar, String, Value, Vector
 
@@ -196,9 +197,10 @@ class QueryEngine:
         total = partial(self._catalog.total, reader.tenant, tag=reader.tag, kept=naming.kept)
         bounds = partial(self._bounds, reader)
         leaves = Leaves(reader, noted, bounds, notes, naming, total if classic is None else None)
-        value = Evaluator(leaves, notes, self._reads).run(planned.plan)
-        if classic is not None:
-            value = classic.shown(value)
+        with told_of_store(reader.tag):  # look-ups of series; what readers meet is told where it happens
+            value = Evaluator(leaves, notes, self._reads).run(planned.plan)
+            if classic is not None:
+                value = classic.shown(value)
         done = time.perf_counter()
         if notes.placed:
             notes = notes.positioned(positions(query, planned.tree))

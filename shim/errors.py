@@ -37,6 +37,13 @@ class TimedOut(QueryError):
     status = 503
 
 
+class Unavailable(QueryError):
+    """The store cannot be reached or answer now; the same request may succeed later."""
+
+    error_type = "unavailable"
+    status = 503
+
+
 class InternalError(QueryError):
     error_type = "internal"
     status = 500

@@ -16,8 +16,9 @@ import msgspec
 from aiohttp import web
 
 from indexer.store import StoreError
-from shim.errors import BadData, Canceled, InternalError, QueryError, TimedOut
+from shim.errors import BadData, InternalError, QueryError
 from shim.http.context import CONTEXT, Context
+from shim.store_errors import query_error
 
 _log: Final = logging.getLogger("shim.http")
 _encoder: Final = msgspec.json.Encoder()
@@ -30,20 +31,11 @@ NOT_FOUND: Final = "404 page not found\n"
 _GZIP_MIN_BYTES: Final = 150
 #: Larger ones are compressed in a thread.
 _GZIP_THREAD_BYTES: Final = 64 << 10
-_TIMEOUT_EXCEEDED: Final = 159  # ClickHouse's codes
-_QUERY_WAS_CANCELLED: Final = 394
 _CORS: Final = {
     "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Origin",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Expose-Headers": "Date",
 }
-
-
-class StoreUnavailableError(QueryError):
-    """The store cannot be reached now."""
-
-    error_type = "unavailable"
-    status = 503
 
 
 def success(
@@ -107,7 +99,7 @@ async def _answered(request: web.Request, handler: Handler, context: Context) ->
     except QueryError as e:
         error = e
     except StoreError as e:
-        error = _of_store(e)
+        error = query_error(e)
     except web.HTTPRequestEntityTooLarge:
         error = _too_large(context.settings.max_form_bytes)
     except web.RequestPayloadError:  # not what its Content-Encoding says, or cut short
@@ -135,17 +127,6 @@ def _unreadable(request: web.Request, context: Context) -> web.Response:
     response = failure(BadData("error parsing form values: the body cannot be read"))
     response.force_close()
     return response
-
-
-def _of_store(error: StoreError) -> QueryError:
-    if error.code == _QUERY_WAS_CANCELLED:  # a look-up of series, of a query nobody waits for
-        return Canceled("query was canceled in the look-up of series")
-    _log.error("store failed retryable=%s code=%s error=%s", error.retryable, error.code, error)
-    if error.code == _TIMEOUT_EXCEEDED:
-        return TimedOut("query timed out in the store")
-    if error.retryable:
-        return StoreUnavailableError("the store cannot answer now; the server's log has the details")
-    return InternalError("the store refused a statement; the server's log has the details")
 
 
 def _too_large(max_bytes: int) -> QueryError:

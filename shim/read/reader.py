@@ -18,7 +18,7 @@ import numpy.typing as npt
 from indexer.schema.tables import GRANULARITIES
 from indexer.store import SentTable, Store, StoreError
 from shim.catalog.types import Part
-from shim.errors import Canceled, ExecutionError, InternalError, TimedOut
+from shim.errors import ExecutionError, TimedOut
 from shim.grid import Grid
 from shim.labels import Labels
 from shim.read.blocks.memory import BlockMemory
@@ -27,14 +27,12 @@ from shim.read.windows import Limits, Reading, plan_windows
 from shim.shown import Seen
 from shim.sql import nodes as sql
 from shim.sql.render import render
+from shim.store_errors import query_error
 from shim.tenancy import Tenant
 from shim.values import Bools, Ints
 
 T = TypeVar("T")
 
-#: ClickHouse's codes for a query that ran too long.
-_TIMEOUT_CODES = (159, 160, 209)
-_CANCELLED_CODE = 394
 #: Readings of about so many rows or fewer are added up here: that costs less than a GROUP BY costs to plan.
 FEW_ROWS = 1 << 13
 
@@ -119,11 +117,7 @@ class Reader:
         try:
             found = ask(f"{rendered.text} /* {self.tag} */", sent_tables(rendered))
         except StoreError as e:
-            if e.code == _CANCELLED_CODE:
-                raise Canceled("query was canceled in expression evaluation") from None
-            if e.code in _TIMEOUT_CODES:
-                raise TimedOut("query timed out in expression evaluation") from None
-            raise InternalError("the store could not answer") from e
+            raise query_error(e, self.tag) from e
         wall_ms = (time.perf_counter() - start) * 1000
         lengths = {name: len(values) for name, values in rendered.arrays.items()}
         self.statements.append(Statement(rendered.text, count(found), wall_ms, lengths))
