@@ -40,6 +40,7 @@ from shim.promql.rewrite import shown
 from shim.read.blocks.memory import BlockMemory
 from shim.read.leaves import Leaves
 from shim.read.reader import FEW_ROWS, Reader
+from shim.read.slices import MAX_CELLS
 from shim.read.windows import LEVELS, Limits
 from shim.settings import ShimSettings
 from shim.shown import first_steps, steps_shown
@@ -63,7 +64,8 @@ class QueryEngine:
     """Answers queries; safe for many at a time.
 
     `now_s` is the clock. `rules` are applied to every plan; tests leave
-    some out. `few_rows` says which readings are added up here rather than in ClickHouse. `blocks`: cells that
+    some out. `few_rows` says which readings are added up here rather than in ClickHouse,
+    `slice_cells` which are made in slices of the series. `blocks`: cells that
     are kept in memory, closed with the engine. `edge` says which buckets are complete; None: time alone does.
     """
 
@@ -75,6 +77,7 @@ class QueryEngine:
         now_s: Callable[[], float] = time.time,
         rules: Sequence[Rule] = RULES,
         few_rows: int = FEW_ROWS,
+        slice_cells: int = MAX_CELLS,
         blocks: BlockMemory | None = None,
         edge: LiveEdge | None = None,
     ) -> None:
@@ -84,6 +87,7 @@ class QueryEngine:
         self._now_s = now_s
         self._rules = rules
         self._few_rows = few_rows
+        self._slice_cells = slice_cells
         self._blocks = blocks
         self._edge = edge or LiveEdge(settings.settle_s)
         # Two pools: a query waits for its own reads, so they must not queue behind other queries.
@@ -177,6 +181,7 @@ class QueryEngine:
             max_cells=self._settings.max_samples,
             deadline_s=time.monotonic() + options.timeout_s,
             few_rows=self._few_rows,
+            slice_cells=self._slice_cells,
             blocks=None if options.nocache else self._blocks,
         )
 

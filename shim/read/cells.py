@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from shim.catalog.types import Part
 from shim.read.reader import Keys, Reader, singly
 from shim.read.rows import is_small, read_rows
+from shim.read.slices import slices
 from shim.read.times import within
 from shim.read.windows import Reading, Run, Segment
 from shim.sql import nodes as sql
@@ -54,6 +55,34 @@ def read_cells(
     hashing would cost, or into one row a key and cell.
     """
     reader.check_cells(len(keys) * reading.cells * max(1, len(columns)))
+    if keys.group is None and not keys.everything:
+        found = [
+            _read(reader, table, some, Keys(keys.labels[here]), reading, columns)
+            for here, some in slices(part, max(reading.cells, _buckets(reading)), reader.slice_cells)
+        ]
+        return found[0] if len(found) == 1 else _stacked(found)
+    return _read(reader, table, part, keys, reading, columns)
+
+
+def _stacked(found: Sequence[Cells]) -> Cells:
+    """The cells of slices of the series, one after the other."""
+    rows = np.concatenate([cells.rows for cells in found])
+    alone = all(cells.alive is cells.rows for cells in found)
+    alive = rows if alone else np.concatenate([cells.alive for cells in found])
+    values = {name: np.concatenate([cells.values[name] for cells in found]) for name in found[0].values}
+    return Cells(values, rows, alive)
+
+
+def _buckets(reading: Reading) -> int:
+    """Rows that one series can have, of buckets that are merged."""
+    run = reading.run
+    buckets = 0 if run is None else run.cells * (run.size_s // run.granularity_s)
+    return buckets + sum((s.hi_s - s.lo_s) // s.granularity_s for s in reading.segments if s.lo_s > 0)
+
+
+def _read(
+    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
+) -> Cells:
     if all(MERGES[c] == "sum" for c in columns) and not keys.everything:
         if is_small(reader, part, reading):
             return Cells(*read_rows(reader, table, part, keys, reading, columns))

@@ -22,6 +22,7 @@ from shim.read.blocks import gauges as memory
 from shim.read.gauge_cells import GaugeCells
 from shim.read.reader import Reader, each, singly
 from shim.read.rows import count_within, whole_hours
+from shim.read.slices import slices
 from shim.read.times import within
 from shim.sql import nodes as sql
 from shim.values import Ints, Samples, Vector
@@ -45,6 +46,15 @@ def select(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> tuple[Vect
     reader.check_cells(len(part.labels) * at.steps)
     granularity_s = reader.granularity_s(at, lookback_ms)
     span = _Span.of(at.start_ms - lookback_ms, at.end_ms, granularity_s)
+    found = [_select(reader, some, span, at, lookback_ms) for some in _slices(reader, part, span)]
+    if len(found) == 1:
+        return found[0]
+    values = np.concatenate([vector.values for vector, _ in found])
+    present = np.concatenate([vector.present for vector, _ in found])
+    return Vector(at.steps, part.labels, values, present), np.concatenate([times for _, times in found])
+
+
+def _select(reader: Reader, part: Part, span: _Span, at: Grid, lookback_ms: int) -> tuple[Vector, Ints]:
     cells = _cells(reader, part, span, ("last",))
     if cells is not None:
         return cells.latest(part.labels, at, lookback_ms)
@@ -56,10 +66,43 @@ def window_samples(reader: Reader, part: Part, ends: Grid, window_ms: int, funct
     granularity_s = reader.granularity_s(ends, window_ms)
     span = _Span.of(ends.start_ms - window_ms, ends.end_ms, granularity_s)
     columns = ("last", *AGGREGATED.get(function, ()))
+    found: list[Samples] = []
+    for some in _slices(reader, part, span):
+        found.append(_samples(reader, some, span, columns))
+        reader.check_cells(sum(len(one.values) for one in found))
+    return found[0] if len(found) == 1 else _stacked(part, found)
+
+
+def _samples(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) -> Samples:
     cells = _cells(reader, part, span, columns)
     if cells is not None:
         return cells.samples(part.labels, span.after_ms, span.upto_ms)
     return _by_rows(reader, part, span, columns)
+
+
+def _slices(reader: Reader, part: Part, span: _Span) -> list[Part]:
+    """The part, or slices of it where its matrices would be large."""
+    buckets = (span.hi_s - span.lo_s) // span.granularity_s
+    if len(part.series_ids) * buckets <= min(_MOST_CELLS, 8 * reader.slice_cells):
+        return [part]
+    return [some for _, some in slices(part, buckets, reader.slice_cells)]
+
+
+def _stacked(part: Part, found: Sequence[Samples]) -> Samples:
+    """The samples of slices of the series, one after the other."""
+    starts = np.cumsum([0, *(len(one.values) for one in found)])
+    offsets = [one.offsets[:-1] + start for one, start in zip(found, starts[:-1], strict=True)]
+    low, high, total, count = (
+        None if getattr(found[0], name) is None else np.concatenate([getattr(one, name) for one in found])
+        for name in ("low", "high", "total", "count")
+    )
+    return Samples(
+        part.labels,
+        np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
+        np.concatenate([one.times_ms for one in found]),
+        np.concatenate([one.values for one in found]),
+        low=low, high=high, total=total, count=count,
+    )  # fmt: skip
 
 
 class _Span(NamedTuple):

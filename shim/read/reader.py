@@ -23,6 +23,7 @@ from shim.grid import Grid
 from shim.labels import Labels
 from shim.read.blocks.memory import BlockMemory
 from shim.read.sent import sent_tables
+from shim.read.slices import MAX_CELLS
 from shim.read.windows import Limits, Reading, plan_windows
 from shim.shown import Seen
 from shim.sql import nodes as sql
@@ -67,6 +68,7 @@ class Reader:
     max_cells: int
     deadline_s: float  # time.monotonic() at which the query is given up
     few_rows: int = FEW_ROWS
+    slice_cells: int = MAX_CELLS  # more are read in slices of the series
     blocks: BlockMemory | None = None
     recalled: list[Recalled] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)

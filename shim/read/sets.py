@@ -6,6 +6,7 @@ type) says at which steps a series is alive.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,7 @@ from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.read.cells import member_rows, read_cells
 from shim.read.reader import Keys, Reader, each
+from shim.read.slices import slices
 from shim.read.times import within
 from shim.read.windows import Reading
 from shim.sql import nodes as sql
@@ -22,6 +24,9 @@ from shim.values import Floats, Ints, Vector
 
 TABLE: Final = "sets"
 UNIONS: Final = frozenset({"sum_over_time", "uniq_over_time"})
+#: A state takes some 500 bytes in ClickHouse, as many cells do.
+_STATE_CELLS: Final = 2
+_NEVER: Final = (1 << 32) - 1  # later than every bucket
 _ROW: Final = [("k", "<u8"), ("c", "<u4"), ("n", "<u8")]
 
 
@@ -29,44 +34,73 @@ def unions(reader: Reader, part: Part, keys: Keys, ends: Grid, window_ms: int, l
     """How many members the union of each key's buckets in `[t-w, t)` has. Raises QueryError."""
     reading = reader.windows(ends, window_ms, lookback_ms)
     cells = read_cells(reader, TABLE, part, keys, reading, ())
-    values = _union_per_step(reader, part, keys, reading)
+    values = _in_slices(
+        reader, part, keys, reading.cells, lambda some, of: _union_per_step(reader, some, of, reading)
+    )
     return Vector(ends.steps, keys.labels, values, reading.present(cells.rows, cells.alive))
 
 
 def latest(reader: Reader, part: Part, keys: Keys, at: Grid, lookback_ms: int) -> Vector:
-    """The members of each series' latest bucket within the lookback, united per key. Raises QueryError."""
+    """The members of each series' latest bucket within the lookback, united per key. Raises QueryError.
+
+    A row goes straight to the steps that see its bucket as the latest: those up to the series' next bucket.
+    So there is one state for each key and step, and none for each series and bucket.
+    """
     reader.check_cells(len(keys) * at.steps)
     ends = _BucketEnds.of(at, lookback_ms, reader)
+    counts = _in_slices(
+        reader, part, keys, at.steps, lambda some, of: _latest_per_step(reader, some, of, ends, at.steps)
+    )
+    return Vector(at.steps, keys.labels, np.maximum(counts, 0), counts >= 0)
+
+
+def _in_slices(
+    reader: Reader, part: Part, keys: Keys, cells: int, read: Callable[[Part, Keys], Floats]
+) -> Floats:
+    """What `read` gives for the keys; series by themselves in slices, as each has a state a cell."""
+    if keys.group is not None or keys.everything:
+        return read(part, keys)
+    found = [
+        read(some, Keys(keys.labels[here]))
+        for here, some in slices(part, cells * _STATE_CELLS, reader.slice_cells)
+    ]
+    return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def _latest_per_step(reader: Reader, part: Part, keys: Keys, ends: _BucketEnds, steps: int) -> Floats:
+    """How many members each key has at each step, -1 where it has no bucket."""
+    until = sql.call("if", sql.op("=", "next", 0), _NEVER, "next")
     own = each(part)
     one = "series_id" if own.group is None else "one"  # series that are one have one latest bucket
-    per_bucket = sql.Query(
-        (sql.Named(own.expr(part), one), *ends.bucket_states),
-        reader.source(TABLE, ends.granularity_s),
-        where=(*reader.conditions(part),
-               *within(ends.granularity_s, ends.first_s - ends.lookback_s, ends.last_s)),
-        group_by=(one, ends.bucket_states[0].alias),
-    )  # fmt: skip
-    per_step = sql.Query(
-        (sql.Named(sql.col(one), one), sql.Named(sql.col("c"), "c"),
-         sql.Named(sql.call("argMax", "state", "b"), "state_last")),
-        per_bucket,
-        array_join=(sql.Named(ends.steps_of("b"), "c"),),
-        group_by=(one, "c"),
-    )  # fmt: skip
     query = sql.Query(
         (sql.Named(keys.over(own, part, one), "k"), sql.Named(sql.call("toUInt32", "c"), "c"),
-         sql.Named(sql.call("uniqCombined64Merge", "state_last"), "n")),
-        per_step,
+         sql.Named(sql.call("uniqCombined64Merge", "members"), "n")),
+        _rows_with_next(reader, part, sql.Named(own.expr(part), one), ends),
+        array_join=(sql.Named(ends.steps_of("b", until), "c"),),
         group_by=("k", "c"),
     )  # fmt: skip
     rows = reader.fetch(query, _ROW)
     key, known = keys.index(part, rows["k"])
-    values = np.zeros((len(keys), at.steps))
-    present = np.zeros(values.shape, dtype=bool)
-    place = key[known], rows["c"][known].astype(np.int64)
-    values[place] = rows["n"][known]
-    present[place] = True
-    return Vector(at.steps, keys.labels, values, present)
+    counts = np.full((len(keys), steps), -1.0)
+    counts[key[known], rows["c"][known].astype(np.int64)] = rows["n"][known]
+    return counts
+
+
+def _rows_with_next(reader: Reader, part: Part, one: sql.Named, ends: _BucketEnds) -> sql.Query:
+    """Every row with its bucket `b`, and the next bucket of its series (`one`), 0 where there is none."""
+    where = (
+        *reader.conditions(part),
+        *within(ends.granularity_s, ends.first_s - ends.lookback_s, ends.last_s),
+    )
+    table = reader.source(TABLE, ends.granularity_s)
+    members, bucket = sql.Named(sql.col("members"), "members"), sql.call("toUInt32", "timestamp")
+    sorted_once = sql.call("arraySort", sql.call("groupUniqArray", bucket))
+    rows = sql.Query((one, members, sql.Named(bucket, "b")), table, where)
+    buckets = sql.Query((one, sql.Named(sorted_once, "buckets")), table, where, (one.alias,))
+    later = sql.Lambda(("x",), sql.op(">", "x", "b"))
+    following = sql.Named(sql.Func("arrayFirst", (later, sql.col("buckets"))), "next")
+    columns = (*(sql.Named(sql.col(name), name) for name in (one.alias, "members", "b")), following)
+    return sql.Query(columns, sql.Join(rows, buckets, one.alias))
 
 
 def _union_per_step(reader: Reader, part: Part, keys: Keys, reading: Reading) -> Floats:
@@ -120,8 +154,8 @@ def _in_window(reading: Reading, cell: str) -> sql.Expr:
     return sql.call("if", sql.op("<", cell, reading.run.cells), found, _NO_STEPS)
 
 
-def _steps_after(value: str, ends: Ints, asked: Ints, reach: int) -> sql.Expr:
-    """The steps `k` with `asked[k] - reach <= value < ends[k]`, as an array.
+def _steps_after(value: str, ends: Ints, asked: Ints, reach: int, until: sql.Expr | None = None) -> sql.Expr:
+    """The steps `k` with `asked[k] - reach <= value < ends[k]` (and `ends[k] <= until`), as an array.
 
     Steps whose ends are evenly spaced (and as asked) are a range, found by division; the others are tried
     one by one.
@@ -133,12 +167,18 @@ def _steps_after(value: str, ends: Ints, asked: Ints, reach: int) -> sql.Expr:
         since = sql.op("-", sql.call("toInt64", value), first)
         low = sql.call("greatest", 0, _floor_div(sql.op("+", since, stride), stride))
         last = _floor_div(sql.op("+", since, reach), stride)
+        if until is not None:
+            seen = _floor_div(sql.op("-", sql.call("toInt64", until), first), stride)
+            last = sql.call("least", last, seen)
         high = sql.call("least", even, sql.call("greatest", 0, sql.op("+", last, 1)))
         narrow = sql.Lambda(("x",), sql.call("toUInt32", "x"))
         found = sql.call("arrayMap", narrow, sql.call("range", low, high))
     if even == len(ends):
         return found
-    holds = sql.op("AND", sql.op(">", "e", value), sql.op("<=", "a", sql.op("+", value, reach)))
+    conditions = [sql.op(">", "e", value), sql.op("<=", "a", sql.op("+", value, reach))]
+    if until is not None:
+        conditions.append(sql.op("<=", "e", until))
+    holds = sql.op("AND", *conditions)
     rest = (np.arange(even, len(ends)), ends[even:], asked[even:])
     lists = (sql.Ints(numbers, "UInt32") for numbers in rest)
     tried = sql.Func("arrayFilter", (sql.Lambda(("x", "e", "a"), holds), *lists))
@@ -185,25 +225,6 @@ class _BucketEnds:
     def last_s(self) -> int:
         return int(self.ends[-1])
 
-    @property
-    def bucket_states(self) -> tuple[sql.Named, ...]:
-        """What rows of a series are grouped by, and of each group the bucket `b` and its `state`.
-
-        A group is a bucket; or, where steps are further apart, the buckets between two steps, of which only
-        the last can be any step's latest: the others are not united at all.
-        """
-        even = _evenly_spaced(self.ends, self.asked)
-        stride = int(self.ends[1] - self.ends[0]) if even > 1 else 0
-        origin = self.first_s - stride * (self.lookback_s // stride + 1) if stride else 0
-        # Steps at the live edge all end at the same bucket, behind which nothing is read.
-        if stride > self.granularity_s and origin > 0 and (self.ends[even:] == self.last_s).all():
-            group = sql.call("intDiv", sql.op("-", sql.call("toUInt32", "timestamp"), origin), stride)
-            last = sql.call("uniqCombined64MergeStateArgMax", "members", "timestamp")
-            bucket = sql.Named(sql.call("toUInt32", sql.call("max", "timestamp")), "b")
-            return sql.Named(group, "g"), bucket, sql.Named(last, "state")
-        state = sql.Named(sql.call("uniqCombined64MergeState", "members"), "state")
-        return sql.Named(sql.call("toUInt32", "timestamp"), "b"), state
-
-    def steps_of(self, bucket: str) -> sql.Expr:
-        """The steps that see a bucket: `asked - lookback <= bucket < end`."""
-        return _steps_after(bucket, self.ends, self.asked, self.lookback_s)
+    def steps_of(self, bucket: str, until: sql.Expr) -> sql.Expr:
+        """The steps that see a bucket: `asked - lookback <= bucket < end`, and `end <= until`."""
+        return _steps_after(bucket, self.ends, self.asked, self.lookback_s, until)

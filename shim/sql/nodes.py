@@ -99,7 +99,7 @@ class Table:
 @dataclass(frozen=True, slots=True)
 class Query:
     columns: tuple[Named, ...]
-    source: Table | Query | Union
+    source: Source
     where: tuple[Expr, ...] = ()  # joined by AND
     group_by: tuple[str, ...] = ()  # aliases
     order_by: tuple[str, ...] = ()  # aliases
@@ -114,6 +114,18 @@ class Union:
     """UNION ALL."""
 
     members: tuple[Query, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """The rows of `left`, each with the columns of the row of `right` that has the same `using`."""
+
+    left: Table | Query
+    right: Query
+    using: str
+
+
+Source = Table | Query | Union | Join
 
 
 # ---------------------------------------------------------------- short forms

@@ -22,10 +22,12 @@ from shim.sql.nodes import (
     Func,
     Int,
     Ints,
+    Join,
     Lambda,
     Named,
     Op,
     Query,
+    Source,
     Table,
     Tuple,
     Tuples,
@@ -85,7 +87,7 @@ class _Writer:
             out.append(f"LIMIT {q.limit:d}")
         return " ".join(out)
 
-    def _source(self, source: Table | Query | Union) -> str:
+    def _source(self, source: Source) -> str:
         match source:
             case Table():
                 return f"{identifier(source.database)}.{identifier(source.name)}"
@@ -93,6 +95,9 @@ class _Writer:
                 return f"({self.query(source)})"
             case Union():
                 return "(" + " UNION ALL ".join(self.query(m) for m in source.members) + ")"
+            case Join():
+                left, right = self._source(source.left), self._source(source.right)
+                return f"{left} AS l GLOBAL ANY LEFT JOIN {right} AS r USING ({_name(source.using)})"
         assert_never(source)
 
     def _named(self, named: Named) -> str:

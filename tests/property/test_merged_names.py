@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def stored(chdb_path: Path) -> Iterator[Store]:
 #: Which of the ways to read: few rows added up here, all in ClickHouse, or from memory as far as it goes.
 @pytest.fixture(scope="module", params=["rows", "statements", "memory"])
 def p(request: pytest.FixtureRequest, stored: Store) -> Iterator[Pipeline]:
-    options: dict[str, object] = {"retention": KEPT}
+    options: dict[str, Any] = {"retention": KEPT}
     if request.param == "memory":
         options["cache"] = CacheSettings(max_bytes=64 << 20, fill_after=1)
     few_rows = 0 if request.param == "statements" else 1 << 13

@@ -31,6 +31,7 @@ from shim.labels import Labels
 from shim.metrics import ShimMetrics
 from shim.read.blocks.memory import BlockMemory
 from shim.read.reader import FEW_ROWS
+from shim.read.slices import MAX_CELLS
 from shim.settings import CacheSettings, ShimSettings
 from shim.tenancy import Tenant
 from shim.values import Samples, Scalar, Vector
@@ -53,12 +54,20 @@ class Pipeline:
     sent: set[str] = field(default_factory=set)
 
     @staticmethod
-    def open(store: Store, now_ms: int, *, few_rows: int = FEW_ROWS, **settings: object) -> Pipeline:
+    def open(
+        store: Store,
+        now_ms: int,
+        *,
+        few_rows: int = FEW_ROWS,
+        slice_cells: int = MAX_CELLS,
+        **settings: object,
+    ) -> Pipeline:
         """On a migrated store. `settings` are those of the shim that differ from settle_s = 0.
 
         No cells are kept in memory unless `cache` says so: most tests want to see statements.
 
-        `few_rows` = 0: ClickHouse adds up even what a test's few rows are.
+        `few_rows` = 0: ClickHouse adds up even what a test's few rows are. `slice_cells`: series are read in
+        slices of so many cells.
         """
         off = CacheSettings(max_bytes=0)
         shim = ShimSettings(**{"settle_s": 0.0, "cache": off, **settings})  # type: ignore[arg-type]
@@ -74,6 +83,7 @@ class Pipeline:
             shim,
             now_s=lambda: now_ms / 1000,
             few_rows=few_rows,
+            slice_cells=slice_cells,
             blocks=blocks,
         )
         return Pipeline(store, inserter, engine, now_ms, itertools.count(1), blocks=blocks)

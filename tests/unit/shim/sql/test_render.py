@@ -87,6 +87,15 @@ def test_a_query_inside_a_query() -> None:
     )
 
 
+def test_a_join_is_global() -> None:
+    inner = sql.Query((sql.Named(sql.col("series_id"), "series_id"),), TABLE)
+    text = render(sql.Query((sql.Named(sql.col("v"), "v"),), sql.Join(TABLE, inner, "series_id"))).text
+    assert text == (
+        "SELECT v FROM `meterhouse`.`counters_10s` AS l GLOBAL ANY LEFT JOIN"
+        " (SELECT series_id FROM `meterhouse`.`counters_10s`) AS r USING (series_id)"
+    )
+
+
 NAMES = ["", "a b", "a'b", "a`b", "a)", "a--", "1a", "é", "a\n", "a;DROP TABLE x", 'a"b', "a.b", "*"]
 
 
