@@ -18,6 +18,7 @@ import msgspec
 from agent.config_errors import in_file, names_of, with_value
 
 PREFIX: Final = "METERHOUSE_"
+_MAX_INTEGER: Final = 2**63 - 1
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -35,7 +36,9 @@ def load(
     """
     try:
         tree: dict[str, Any] = tomllib.loads(toml_text)
-    except tomllib.TOMLDecodeError as e:
+    except RecursionError:
+        raise ConfigError(f"{path}: not TOML that can be read: nested too deep") from None
+    except ValueError as e:  # also of a number with thousands of digits
         raise ConfigError(f"{path}: not TOML: {e}") from None
     said = {
         name: [part.lower() for part in name[len(PREFIX) :].split("__")]
@@ -44,6 +47,7 @@ def load(
     }
     for name, names in said.items():
         _put(tree, name, names, _value(name, (environ or {})[name]))
+    _check_integers(tree, path)
     try:
         # The environment has nothing but strings ...
         settings = msgspec.convert(tree, cls, strict=False)
@@ -67,6 +71,15 @@ def check_listen(name: str, text: str) -> None:
         raise ValueError(f"{name} is host:port, not {text!r}")
 
 
+def _check_integers(node: Any, where: str) -> None:
+    """Refuse integers over 64 bits: nothing that is set is that large. Raises ConfigError."""
+    if isinstance(node, int) and not -_MAX_INTEGER <= node <= _MAX_INTEGER:
+        raise ConfigError(f"{where}: integer out of range: at most {_MAX_INTEGER} is accepted")
+    inside = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in inside:
+        _check_integers(value, f"{where}: {name}" if isinstance(name, str) else where)
+
+
 def _setting(said: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:
     """The variables that set what stands at `names`, a part of it, or (a table) more than it."""
     return [v for v, at in said.items() if all(a == b for a, b in zip(at, names, strict=False))]
@@ -88,10 +101,20 @@ def _put(tree: dict[str, Any], name: str, path: Sequence[str], value: Any) -> No
 
 
 def _value(name: str, text: str) -> Any:
-    """Lists and tables are written as JSON; everything else stays text, and msgspec makes the type of it."""
+    """Lists and tables are written as JSON; everything else stays text, and msgspec makes the type of it.
+
+    Raises ConfigError, also for bytes that are not UTF-8 (they are lone surrogates here).
+    """
+    for part in (name, text):
+        try:
+            part.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{ascii(name)[1:-1]}: not UTF-8") from None
     if text[:1] not in ("[", "{"):
         return text
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as e:
         raise ConfigError(f"{name}: {e}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: not JSON that can be read: nested too deep") from None

@@ -25,6 +25,8 @@ from indexer.settings import Http
 #: Indexer, API and the files of an embedded store (two parts) share what a process may open.
 _SHARES: Final = 4
 _SWEEP_S: Final = 1.0
+#: Characters of the reason why a request is not HTTP; it may quote the request.
+_MAX_ECHO: Final = 200
 _TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -183,10 +185,15 @@ class Connection(web.RequestHandler):
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         headers = {"Retry-After": "1"} if exc.code == HTTPStatus.SERVICE_UNAVAILABLE else None
-        text = exc.message.encode(errors="replace").decode()
+        text = exc.message.partition("\n")[0][:_MAX_ECHO].encode(errors="replace").decode()
         response = web.Response(status=exc.code, text=f"{text}\n", headers=headers)
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """As aiohttp's; a body that nobody reads and that is not what its encoding says is not logged."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
 
 
 class Server(web.Server):

@@ -76,7 +76,7 @@ def _metadata_limit(given: p.Params, name: str) -> int:
     if not text:
         return -1
     try:
-        return int(text)
+        return p.integer(text)
     except ValueError:
         raise BadData(f"{name} must be a number") from None
 

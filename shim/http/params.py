@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from shim.errors import BadData
 from shim.grid import Grid
@@ -28,6 +29,11 @@ _DURATION = re.compile(
 )
 _UNITS_MS: Final = (31_536_000_000, 604_800_000, 86_400_000, 3_600_000, 60_000, 1_000, 1)
 _MAX_INT64: Final = 2**63 - 1
+_INT64_DIGITS: Final = 19
+#: Seven units with numbers of 64 bits.
+_MAX_DURATION_CHARS: Final = 7 * (_INT64_DIGITS + 2)
+#: Parameters of one URL or form.
+MAX_FIELDS: Final = 10_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -44,6 +50,31 @@ class Params:
 
     def all(self, name: str) -> Sequence[str]:
         return self.values.get(name, ())
+
+
+def fields(encoded: bytes) -> list[tuple[str, str]]:
+    """Decode a query string or a form: UTF-8 whatever its charset says, U+FFFD for other bytes.
+
+    Raises BadData for too many fields. Source: Go's url.ParseQuery, but nothing is too odd to be decoded.
+    """
+    if encoded.count(b"&") >= MAX_FIELDS:
+        raise BadData(f"error parsing form values: more than {MAX_FIELDS} fields")
+    pairs = (part.partition(b"=") for part in encoded.split(b"&") if part)
+    return [(_decoded(name), _decoded(value)) for name, _, value in pairs]
+
+
+def _decoded(text: bytes) -> str:
+    return unquote_to_bytes(text.replace(b"+", b" ")).decode(errors="replace")
+
+
+def integer(text: str) -> int:
+    """A whole number of 64 bits in ASCII digits, as Go's strconv.Atoi takes it. Raises ValueError."""
+    if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
+        raise ValueError(f"strconv.Atoi: parsing {quote(text)}: invalid syntax")
+    digits = text.lstrip("+-0")
+    if len(digits) > _INT64_DIGITS or int(digits or "0") > _MAX_INT64:
+        raise ValueError(f"strconv.Atoi: parsing {quote(text)}: value out of range")
+    return -int(digits or "0") if text.startswith("-") else int(digits or "0")
 
 
 def quote(text: str) -> str:
@@ -81,7 +112,7 @@ def parse_duration_ms(text: str) -> float:
         if abs(ms) * 1e6 > _MAX_INT64:
             raise ValueError(f"cannot parse {quote(text)} to a valid duration. It overflows int64")
         return ms
-    match = _DURATION.fullmatch(text)
+    match = _DURATION.fullmatch(text) if len(text) <= _MAX_DURATION_CHARS else None
     if text == "" or match is None:
         raise ValueError(f"cannot parse {quote(text)} to a valid duration")
     whole_ms = sum(int(n) * unit for n, unit in zip(match.groups(), _UNITS_MS, strict=True) if n)
@@ -106,11 +137,10 @@ def limit(params: Params, name: str = "limit") -> int:
     text = params.get(name)
     if not text:
         return 0
-    if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
-        raise invalid(name, f"strconv.Atoi: parsing {quote(text)}: invalid syntax")
-    if len(text) > 19:
-        raise invalid(name, f"strconv.Atoi: parsing {quote(text)}: value out of range")
-    number = int(text)
+    try:
+        number = integer(text)
+    except ValueError as e:
+        raise invalid(name, str(e)) from None
     if number < 0:
         raise invalid(name, "limit must be non-negative")
     return number

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from shim.errors import BadData
 from shim.http.context import CONTEXT, Context
-from shim.http.params import Params, invalid
+from shim.http.params import Params, fields, invalid
 from shim.matching import Matcher
 from shim.plan.build import matchers_of
 from shim.promql.complain import selector_complaint
@@ -30,13 +30,16 @@ def tenant_of(request: web.Request) -> Tenant:
 
 
 async def params_of(request: web.Request) -> Params:
-    """The parameters: those of a POST's form before those of the URL, as Go's Request.Form has them."""
-    values: dict[str, list[str]] = {}
+    """The parameters: those of a POST's form before those of the URL, as Go's Request.Form has them.
+
+    Raises BadData.
+    """
+    pairs: list[tuple[str, str]] = []
     if request.method == "POST" and request.content_type == _FORM:
-        for name, value in (await request.post()).items():
-            if isinstance(value, str):
-                values.setdefault(name, []).append(value)
-    for name, value in request.query.items():
+        pairs += fields(await request.read())
+    pairs += fields(request.rel_url.raw_query_string.encode(errors="surrogateescape"))
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
         values.setdefault(name, []).append(value)
     return Params(values)
 

@@ -112,3 +112,34 @@ def test_a_file_that_is_no_toml_or_not_there_is_named(
         read_settings(File, str(bad))
     with pytest.raises(ConfigError, match=r"nowhere: No such file or directory$"):
         read_settings(File, str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[indexer]\nattempts = " + "9" * 5_000, "m.toml: not TOML"),
+        ("[indexer]\nattempts = " + "9" * 4_000, "m.toml: indexer: attempts: integer out of range"),
+        ("[indexer]\nattempts = " + "[" * 100_000, "m.toml: not TOML that can be read: nested too deep"),
+        ("[indexer]\nattempts = 1e400", "m.toml:2: Expected `int`, got `float`"),
+    ],
+)
+def test_a_file_that_no_reader_takes(toml: str, said: str) -> None:
+    assert said_of(toml).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\udcff", "METERHOUSE_INDEXER__ATTEMPTS: not UTF-8"),
+        ('["\udcff"]', "METERHOUSE_INDEXER__ATTEMPTS: not UTF-8"),
+        ("[" * 100_000, "METERHOUSE_INDEXER__ATTEMPTS: not JSON that can be read: nested too deep"),
+        ("9" * 5_000, "METERHOUSE_INDEXER__ATTEMPTS: Integer value out of range"),
+        ("\u0663", "METERHOUSE_INDEXER__ATTEMPTS: Expected `int`"),
+    ],
+)
+def test_an_environment_that_no_reader_takes(text: str, said: str) -> None:
+    assert said_of("", METERHOUSE_INDEXER__ATTEMPTS=text).startswith(said)
+
+
+def test_a_variable_whose_name_is_not_text() -> None:
+    assert said_of("", **{"METERHOUSE_\udcff": "1"}) == "METERHOUSE_\\udcff: not UTF-8"
