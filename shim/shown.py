@@ -65,6 +65,6 @@ def _first(histogram: Histogram, steps: int) -> Histogram:
         histogram.count[:steps],
         histogram.sum[:steps],
         histogram.zero[:steps],
-        Spans(histogram.positive.first, histogram.positive.counts[:steps]),
-        Spans(histogram.negative.first, histogram.negative.counts[:steps]),
+        Spans(histogram.positive.indices, histogram.positive.counts[:steps]),
+        Spans(histogram.negative.indices, histogram.negative.counts[:steps]),
     )

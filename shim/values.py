@@ -35,17 +35,23 @@ class String:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Exponential buckets of one series over a grid, as a dense block.
+    """Exponential buckets of one series over a grid: those that occur at any step, each a column.
 
-    Column `j` is bucket index `first + j` of schema 5: `(2^((i-1)/32), 2^(i/32)]`, mirrored when negative.
+    Column `j` is bucket `indices[j]` of schema 5: `(2^((i-1)/32), 2^(i/32)]`, mirrored when negative.
+    Two observations far apart are two columns, not the thousands between them.
     """
 
-    first: int
+    indices: Ints  # (buckets,), ascending
     counts: Floats  # (steps, buckets), 0 where empty
 
     @staticmethod
     def empty(steps: int) -> Spans:
-        return Spans(0, np.zeros((steps, 0)))
+        return Spans(np.zeros(0, dtype=np.int64), np.zeros((steps, 0)))
+
+    @staticmethod
+    def dense(first: int, counts: Floats) -> Spans:
+        """Neighbouring buckets from `first` on."""
+        return Spans(first + np.arange(counts.shape[1], dtype=np.int64), counts)
 
 
 @dataclass(frozen=True, slots=True)

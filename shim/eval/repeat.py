@@ -46,4 +46,4 @@ def _wide(values: npt.NDArray[T], steps: int) -> npt.NDArray[T]:
 
 
 def _spans(spans: Spans, steps: int) -> Spans:
-    return Spans(spans.first, np.repeat(spans.counts, steps, axis=0))
+    return Spans(spans.indices, np.repeat(spans.counts, steps, axis=0))

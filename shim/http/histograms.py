@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from shim.eval.histogram.bounds import span_indices, upper_bounds
+from shim.eval.histogram.bounds import upper_bounds
 from shim.http.numbers import float_text, float_tokens
 from shim.values import Floats, Histogram, Spans
 
@@ -45,7 +45,7 @@ def _zero_threshold(histogram: Histogram) -> float:
 
     Source: DefZeroThreshold of client_golang, 2^-128.
     """
-    firsts = [s.first for s in (histogram.positive, histogram.negative) if s.counts.shape[1]]
+    firsts = [s.indices[0] for s in (histogram.positive, histogram.negative) if s.counts.shape[1]]
     lower = upper_bounds(np.array(firsts, dtype=np.int64) - 1).tolist()
     return max(min(_ZERO_THRESHOLD, *lower), _SMALLEST) if lower else _ZERO_THRESHOLD
 
@@ -60,7 +60,7 @@ def _buckets(spans: Spans, steps: Sequence[int], *, negative: bool) -> list[byte
 
 def _heads(spans: Spans, *, negative: bool) -> list[bytes]:
     """What stands before the count of each bucket."""
-    indices = span_indices(spans)
+    indices = spans.indices
     low, high = float_tokens(upper_bounds(indices - 1)), float_tokens(upper_bounds(indices))
     if negative:
         return [b'[1,"-%b","-%b","' % pair for pair in zip(high, low, strict=True)]

@@ -156,10 +156,15 @@ def _assemble(
     count, total, zero = (reading.sums(cells.values[c]) for c in ("count", "sum", "zero"))
     positive, negative = read_sides(reader, part, keys, reading, schema)
     held = 0
-    for k in range(len(keys)):
-        spans = positive.windows(k, reading), negative.windows(k, reading)
-        held += sum(s.counts.size for s in spans)
+
+    def take(more: int) -> None:
+        nonlocal held
+        held += more
         reader.check_cells(held)
+        reader.check_time()
+
+    for k in range(len(keys)):
+        spans = (side.windows(k, reading, take) for side in (positive, negative))
         yield Histogram(present[k], count[k], total[k], zero[k], *spans)
 
 

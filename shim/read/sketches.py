@@ -13,11 +13,13 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from agent.sketch import MAX_INDEX, MIN_INDEX
 from shim.catalog.types import Part
 from shim.eval.histogram.bounds import SCHEMA, coarser_index
 from shim.read.blocks import sketches as memory
 from shim.read.cells import member_rows
 from shim.read.reader import Keys, Reader
+from shim.read.spans import Take, spans_of
 from shim.read.windows import Reading
 from shim.sql import nodes as sql
 from shim.values import Floats, Ints, Spans
@@ -25,13 +27,16 @@ from shim.values import Floats, Ints, Spans
 TABLE: Final = "distributions"
 #: Counts at most that are held as one matrix of keys x cells x buckets: 128 MiB.
 _MOST_DENSE: Final = 1 << 24
+#: Matrices of so many counts are held however empty they are; larger ones if one count in so many is stored.
+_SMALL: Final = 1 << 20
+_MOST_EMPTY: Final = 256
 #: Days that nothing is kept for longer.
 _ALWAYS: Final = 65_535
 
 
 class Side(Protocol):
-    def windows(self, key: int, reading: Reading) -> Spans:
-        """The buckets of one key over the windows of a reading."""
+    def windows(self, key: int, reading: Reading, take: Take) -> Spans:
+        """The buckets of one key over the windows of a reading. Raises QueryError."""
 
 
 def read_sides(
@@ -42,7 +47,7 @@ def read_sides(
 
     def ask(some: Reading) -> memory.Fetched | None:
         ranges, kept_days = _ranges(reader, part, keys, some, shift)
-        if any(len(keys) * some.cells * found.width > _most(reader) for found in ranges):
+        if not all(_is_dense(reader, keys, some, found) for found in ranges):
             return None
         positive, negative = (_dense(reader, part, keys, some, found) for found in ranges)
         return memory.Fetched((positive, negative), kept_days)
@@ -56,17 +61,24 @@ def read_sides(
 
 
 class Range(NamedTuple):
-    """The bucket indexes `[first, first + width)` of one side, after their lowest bits are taken away."""
+    """The bucket indexes `[first, first + width)` of one side, after their lowest bits are taken away.
+
+    `strays`: some stored indexes are of no number. They count as the nearest that is.
+    """
 
     side: str
     first: int
     width: int
     shift: int
+    filled: int  # buckets of all rows
+    strays: bool = False
 
     @property
     def counted(self) -> sql.Expr:
         """What `i` of schema 5 is counted as."""
         index: sql.Expr = sql.col("i")
+        if self.strays:
+            index = sql.call("least", sql.call("greatest", index, MIN_INDEX), MAX_INDEX)
         if self.shift:
             index = sql.call("bitShiftRight", sql.op("+", index, (1 << self.shift) - 1), self.shift)
         return sql.call("toInt32", index)
@@ -96,20 +108,27 @@ def _ranges(reader: Reader, part: Part, keys: Keys, reading: Reading, shift: int
     out = []
     for side in sides:
         if not row[f"{side}_count"]:
-            out.append(Range(side, 0, 0, shift))
+            out.append(Range(side, 0, 0, shift, 0))
             continue
         ends = np.array([row[f"{side}_min"], row[f"{side}_max"]], dtype=np.int64)
-        first, last = coarser_index(ends, SCHEMA - shift).tolist()
-        out.append(Range(side, first, last - first + 1, shift))
+        held = np.clip(ends, MIN_INDEX, MAX_INDEX)
+        first, last = coarser_index(held, SCHEMA - shift).tolist()
+        count = int(row[f"{side}_count"])
+        strays = bool((held != ends).any())
+        out.append(Range(side, first, last - first + 1, shift, count, strays))
     return out, int(row["kept_days"]) or _ALWAYS
 
 
-def _most(reader: Reader) -> int:
-    return min(_MOST_DENSE, reader.max_cells)
+def _is_dense(reader: Reader, keys: Keys, reading: Reading, found: Range) -> bool:
+    """Whether a matrix is small enough, and not nearly all of it empty."""
+    size = len(keys) * reading.cells * found.width
+    if size > min(_MOST_DENSE, reader.max_cells):
+        return False
+    return size <= _SMALL or size <= found.filled * _MOST_EMPTY
 
 
 def _side(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Range) -> Side:
-    if len(keys) * reading.cells * found.width <= _most(reader):
+    if _is_dense(reader, keys, reading, found):
         return _dense(reader, part, keys, reading, found)
     return _sparse(reader, part, keys, reading, found)
 
@@ -151,8 +170,14 @@ class Dense:
     first: int
     counts: Floats
 
-    def windows(self, key: int, reading: Reading) -> Spans:
-        return memory.windows_of(self.first, self.counts[key], reading)
+    def windows(self, key: int, reading: Reading, take: Take) -> Spans:
+        counts = self.counts[key]
+        used = np.flatnonzero(counts.any(axis=0))
+
+        def fill(some: slice, cells: Floats) -> None:
+            cells[:] = counts[:, used[some]].T
+
+        return spans_of(self.first + used.astype(np.int64), reading, fill, take)
 
 
 def _dense(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Range) -> Dense:
@@ -175,19 +200,22 @@ def _dense(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Rang
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """The buckets of all keys and cells that have any, sorted by key."""
+    """The buckets of all keys and cells that have any, sorted by key and bucket."""
 
     rows: npt.NDArray[np.void]
     begin: Ints  # where those of each key begin, and the end
 
-    def windows(self, key: int, reading: Reading) -> Spans:
+    def windows(self, key: int, reading: Reading, take: Take) -> Spans:
         rows = self.rows[self.begin[key] : self.begin[key + 1]]
-        if not len(rows):
-            return Spans.empty(len(reading.end))
-        first = int(rows["i"].min())
-        cells = np.zeros((int(rows["i"].max()) - first + 1, reading.cells))
-        cells[rows["i"] - first, rows["c"].astype(np.int64)] = rows["n"]
-        return Spans(first, np.ascontiguousarray(reading.sums(cells).T))
+        starts = np.flatnonzero(np.diff(rows["i"], prepend=rows["i"][:1] - 1))
+        ends = np.append(starts[1:], len(rows))
+
+        def fill(some: slice, cells: Floats) -> None:
+            here = rows[starts[some.start] : ends[some.stop - 1]]
+            bucket = np.repeat(np.arange(len(cells)), (ends - starts)[some])
+            cells[bucket, here["c"].astype(np.int64)] = here["n"]
+
+        return spans_of(rows["i"][starts].astype(np.int64), reading, fill, take)
 
 
 def _sparse(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Range) -> Sparse:
@@ -199,6 +227,6 @@ def _sparse(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Ran
     rows = reader.fetch(query, [("k", "<u8"), ("c", "<u4"), ("i", "<i4"), ("n", "<f8")])
     key, known = keys.index(part, rows["k"])
     key, rows = key[known], rows[known]
-    order = np.argsort(key, kind="stable")
+    order = np.lexsort((rows["i"], key))
     begin = np.searchsorted(key[order], np.arange(len(keys) + 1)).astype(np.int64)
     return Sparse(rows[order], begin)

@@ -394,7 +394,7 @@ def test_native_histograms_leave_as_histograms(p: Pipeline) -> None:
     assert isinstance(value, Vector)
     [h] = value.histograms
     assert (h.count[0], h.sum[0], h.zero[0]) == (3, 4.5, 0)
-    assert {h.positive.first + int(j): n for j, n in enumerate(h.positive.counts[0]) if n} == {
+    assert {int(i): n for i, n in zip(h.positive.indices, h.positive.counts[0], strict=True) if n} == {
         0: 1,
         19: 1,
         32: 1,

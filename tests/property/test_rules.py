@@ -29,7 +29,7 @@ from shim.read import totals
 from shim.read.reader import FEW_ROWS
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
-from shim.values import Floats, Histogram, Vector
+from shim.values import Floats, Histogram, Ints, Vector
 from tests.support.pipeline import Pipeline
 
 NOW_S = 20_400 * 86_400
@@ -190,11 +190,11 @@ def answered(pipeline: Pipeline, query: str, grid: Grid) -> Grids | str:
 
 
 def _at(h: Histogram, step: int) -> tuple[object, ...]:
-    def buckets(first: int, counts: Floats) -> dict[int, float]:
+    def buckets(indices: Ints, counts: Floats) -> dict[int, float]:
         used = np.flatnonzero(np.abs(counts[step]) > 1e-12)
-        return {first + int(j): float(counts[step, j]) for j in used}
+        return {int(indices[j]): float(counts[step, j]) for j in used}
 
-    sides = (buckets(s.first, s.counts) for s in (h.positive, h.negative))
+    sides = (buckets(s.indices, s.counts) for s in (h.positive, h.negative))
     return (float(h.count[step]), float(h.sum[step]), float(h.zero[step]), *sides)
 
 

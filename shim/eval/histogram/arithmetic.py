@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from shim.eval.histogram.merging import common_range, widened
+from shim.eval.histogram.merging import common_indices, widened
 from shim.values import Bools, Floats, Histogram, Spans
 
 Pair = Callable[[Floats, Floats], Floats]
@@ -40,8 +40,8 @@ def equals(a: Histogram, b: Histogram) -> Bools:
     same: Bools = (a.count == b.count) & (a.zero == b.zero)
     same &= (a.sum == b.sum) | (np.isnan(a.sum) & np.isnan(b.sum))
     for left, right in ((a.positive, b.positive), (a.negative, b.negative)):
-        first, width = common_range([left, right])
-        same &= (widened(left, first, width) == widened(right, first, width)).all(axis=1)
+        indices = common_indices([left, right])
+        same &= (widened(left, indices) == widened(right, indices)).all(axis=1)
     return same
 
 
@@ -58,8 +58,8 @@ def _pairwise(a: Histogram, b: Histogram, op: Pair) -> Histogram:
 
 
 def _pair_spans(a: Spans, b: Spans, op: Pair) -> Spans:
-    first, width = common_range([a, b])
-    return Spans(first, op(widened(a, first, width), widened(b, first, width)))
+    indices = common_indices([a, b])
+    return Spans(indices, op(widened(a, indices), widened(b, indices)))
 
 
 def _scaled(h: Histogram, flat: Callable[[Floats], Floats], wide: Callable[[Floats], Floats]) -> Histogram:
@@ -69,6 +69,6 @@ def _scaled(h: Histogram, flat: Callable[[Floats], Floats], wide: Callable[[Floa
             count=flat(h.count),
             sum=flat(h.sum),
             zero=flat(h.zero),
-            positive=Spans(h.positive.first, wide(h.positive.counts)),
-            negative=Spans(h.negative.first, wide(h.negative.counts)),
+            positive=Spans(h.positive.indices, wide(h.positive.counts)),
+            negative=Spans(h.negative.indices, wide(h.negative.counts)),
         )

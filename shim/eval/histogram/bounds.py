@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from shim.values import Floats, Ints, Spans
+from shim.values import Floats, Ints
 
 SCHEMA: Final = 5
 """The schema everything is stored in."""
@@ -23,12 +23,9 @@ def upper_bounds(indices: Ints, schema: int = SCHEMA) -> Floats:
         powers: Floats = np.ldexp(1.0, indices << -schema)
         return powers
     fraction = np.exp2((indices & ((1 << schema) - 1)) / (1 << schema))
-    bounds: Floats = np.ldexp(fraction, indices >> schema)
+    with np.errstate(over="ignore"):  # the highest bucket ends at 2^1024
+        bounds: Floats = np.ldexp(fraction, indices >> schema)
     return bounds
-
-
-def span_indices(spans: Spans) -> Ints:
-    return spans.first + np.arange(spans.counts.shape[1], dtype=np.int64)
 
 
 def coarser_index(indices: Ints, schema: int) -> Ints:

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from shim.eval.histogram.bounds import SCHEMA, span_indices, upper_bounds
+from shim.eval.histogram.bounds import SCHEMA, upper_bounds
 from shim.eval.histogram.merging import trimmed
 from shim.eval.histogram.schema import reduced_spans
 from shim.values import Floats, Histogram, Ints, Spans
@@ -34,7 +34,7 @@ class BucketTable:
 
 
 def bucket_table(h: Histogram, schema: int = SCHEMA) -> BucketTable:
-    """All buckets of the histogram in `schema` (<= 5), without the outer ones that are always empty."""
+    """All buckets of the histogram in `schema` (<= 5), without those that are always empty."""
     positive = reduced_spans(trimmed(h.positive), schema)
     negative = reduced_spans(trimmed(h.negative), schema)
     return _table(h, positive, negative, schema)
@@ -46,7 +46,7 @@ def reduced_table(h: Histogram, schema: int) -> BucketTable:
 
 
 def _table(h: Histogram, positive: Spans, negative: Spans, schema: int) -> BucketTable:
-    up, down = span_indices(positive), span_indices(negative)[::-1]
+    up, down = positive.indices, negative.indices[::-1]
     zero = np.zeros(1)
     return BucketTable(
         lower=np.concatenate([-upper_bounds(down, schema), zero, upper_bounds(up - 1, schema)]),

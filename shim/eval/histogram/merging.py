@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim.values import Bools, Floats, Histogram, Spans
+from shim.values import Bools, Floats, Histogram, Ints, Spans
 
 
 def empty_histogram(steps: int) -> Histogram:
@@ -16,35 +16,36 @@ def empty_histogram(steps: int) -> Histogram:
     return Histogram(np.zeros(steps, dtype=bool), zero, zero, zero, spans, spans)
 
 
-def common_range(spans: Sequence[Spans]) -> tuple[int, int]:
-    """First bucket index and number of buckets that hold all of `spans`."""
-    used = [s for s in spans if s.counts.shape[1]]
-    if not used:
-        return 0, 0
-    first = min(s.first for s in used)
-    return first, max(s.first + s.counts.shape[1] for s in used) - first
-
-
-def widened(spans: Spans, first: int, width: int) -> Floats:
-    """The counts on the buckets `first .. first + width - 1`, which must hold them."""
-    n = spans.counts.shape[1]
-    if n == 0:
-        return np.zeros((spans.counts.shape[0], width))
-    if spans.first == first and n == width:
-        return spans.counts
-    out = np.zeros((spans.counts.shape[0], width))
-    out[:, spans.first - first : spans.first - first + n] = spans.counts
+def common_indices(spans: Sequence[Spans]) -> Ints:
+    """The buckets that any of `spans` has, ascending."""
+    out = spans[0].indices
+    for one in spans[1:]:
+        if one.indices is not out and not np.array_equal(one.indices, out):
+            out = np.union1d(out, one.indices)
     return out
 
 
+def widened(spans: Spans, indices: Ints) -> Floats:
+    """The counts on the buckets `indices`, which hold all of its own."""
+    if len(spans.indices) == len(indices):
+        return spans.counts
+    out = np.zeros((spans.counts.shape[0], len(indices)))
+    out[:, columns_of(indices, spans)] = spans.counts
+    return out
+
+
+def columns_of(indices: Ints, spans: Spans) -> slice | Ints:
+    """Where the buckets of `spans` are among `indices`, which hold them."""
+    at = np.searchsorted(indices, spans.indices).astype(np.int64)
+    if len(at) and at[-1] - at[0] + 1 == len(at):
+        return slice(int(at[0]), int(at[-1]) + 1)
+    return at
+
+
 def trimmed(spans: Spans) -> Spans:
-    """Without the outer buckets that are empty at every step."""
-    used = np.flatnonzero((spans.counts != 0).any(axis=0))
-    if not len(used):
-        return Spans.empty(spans.counts.shape[0])
-    if used[0] == 0 and used[-1] + 1 == spans.counts.shape[1]:
-        return spans
-    return Spans(spans.first + int(used[0]), spans.counts[:, used[0] : used[-1] + 1])
+    """Without the buckets that are empty at every step."""
+    used = (spans.counts != 0).any(axis=0)
+    return spans if used.all() else Spans(spans.indices[used], spans.counts[:, used])
 
 
 def combine(parts: Sequence[Histogram]) -> Histogram:
@@ -76,11 +77,12 @@ def _total(values: Sequence[Floats], parts: Sequence[Histogram]) -> Floats:
 
 
 def _total_spans(spans: Sequence[Spans], parts: Sequence[Histogram]) -> Spans:
-    first, width = common_range(spans)
-    out = np.zeros((spans[0].counts.shape[0], width))
+    indices = common_indices(spans)
+    out = np.zeros((spans[0].counts.shape[0], len(indices)))
     for one, histogram in zip(spans, parts, strict=True):
-        n = one.counts.shape[1]
-        if n:
-            target = out[:, one.first - first : one.first - first + n]
-            np.add(target, one.counts, out=target, where=histogram.present[:, None])
-    return Spans(first, out)
+        at = columns_of(indices, one)
+        if isinstance(at, slice):
+            np.add(out[:, at], one.counts, out=out[:, at], where=histogram.present[:, None])
+        else:
+            out[:, at] += np.where(histogram.present[:, None], one.counts, 0.0)
+    return Spans(indices, out)

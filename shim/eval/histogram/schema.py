@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.histogram.bounds import SCHEMA, coarser_index, span_indices
+from shim.eval.histogram.bounds import SCHEMA, coarser_index
 from shim.values import Histogram, Spans
 
 
 def reduced_spans(spans: Spans, schema: int) -> Spans:
-    """The buckets added up into those of `schema` (<= 5); `first` and columns then count in that schema."""
+    """The buckets added up into those of `schema` (<= 5); `indices` then count in that schema."""
     n = spans.counts.shape[1]
     if n == 0 or schema == SCHEMA:
         return spans
-    target = coarser_index(span_indices(spans), schema)
+    target = coarser_index(spans.indices, schema)
     starts = np.flatnonzero(np.diff(target, prepend=target[0] - 1))
-    return Spans(int(target[0]), np.add.reduceat(spans.counts, starts, axis=1))
+    return Spans(target[starts], np.add.reduceat(spans.counts, starts, axis=1))
 
 
 def reduced(h: Histogram, schema: int) -> Histogram:

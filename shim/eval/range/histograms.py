@@ -46,8 +46,8 @@ def picked(h: Histogram, places: Ints) -> Histogram:
         h.count[places],
         h.sum[places],
         h.zero[places],
-        Spans(h.positive.first, h.positive.counts[places]),
-        Spans(h.negative.first, h.negative.counts[places]),
+        Spans(h.positive.indices, h.positive.counts[places]),
+        Spans(h.negative.indices, h.negative.counts[places]),
     )
 
 
@@ -64,8 +64,8 @@ def spread(cells: Histogram, present: Bools) -> Histogram:
         out(cells.count),
         out(cells.sum),
         out(cells.zero),
-        trimmed(Spans(cells.positive.first, out(cells.positive.counts))),
-        trimmed(Spans(cells.negative.first, out(cells.negative.counts))),
+        trimmed(Spans(cells.positive.indices, out(cells.positive.counts))),
+        trimmed(Spans(cells.negative.indices, out(cells.negative.counts))),
     )
 
 
@@ -89,8 +89,8 @@ def _window_sums(h: Histogram, begin: Ints, end: Ints) -> Histogram:
         sums(h.count),
         sums(h.sum),
         sums(h.zero),
-        Spans(h.positive.first, sums(h.positive.counts)),
-        Spans(h.negative.first, sums(h.negative.counts)),
+        Spans(h.positive.indices, sums(h.positive.counts)),
+        Spans(h.negative.indices, sums(h.negative.counts)),
     )
 
 

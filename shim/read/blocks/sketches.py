@@ -11,22 +11,25 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from shim.catalog.types import Part
 from shim.read.blocks.block import Place, Sketch, Source, places
 from shim.read.blocks.cache import Held, Watch
 from shim.read.blocks.read import MOST_BLOCKS
 from shim.read.reader import Keys, Reader
+from shim.read.spans import Take, spans_of
 from shim.read.windows import Reading, Run
-from shim.values import Floats, Spans
+from shim.values import Floats, Ints, Spans
 
 TABLE: Final = "distributions"
 #: Of the memory, so much at most is taken by what one query read.
 _SHARE: Final = 8
 SIDES: Final = ("positive", "negative")
+_NONE: Final = np.zeros(0, dtype=np.int64)
 
 
 class Matrix(Protocol):
@@ -169,24 +172,24 @@ class Pieces:
     pieces: Sequence[_Piece]
     cells: int
 
-    def windows(self, key: int, reading: Reading) -> Spans:
-        """The buckets of one key over the windows of a reading."""
-        if not self.pieces:
-            return Spans.empty(len(reading.end))
-        first = min(p.sketch.first for p in self.pieces)
-        end = max(p.sketch.first + p.sketch.counts.shape[2] for p in self.pieces)
-        counts = np.zeros((self.cells, end - first))
-        for piece in self.pieces:
-            here = piece.sketch.counts[key, piece.at : piece.at + piece.last - piece.first]
-            low = piece.sketch.first - first
-            counts[piece.first : piece.last, low : low + here.shape[1]] = here
-        return windows_of(first, counts, reading)
+    def windows(self, key: int, reading: Reading, take: Take) -> Spans:
+        """The buckets of one key over the windows of a reading. Raises QueryError."""
+        found = [(piece, *_used(piece, key)) for piece in self.pieces]
+        indices = np.unique(np.concatenate([_NONE, *(own for _, own, _ in found)]))
+
+        def fill(some: slice, cells: Floats) -> None:
+            wanted = indices[some]
+            for piece, own, counts in found:
+                lo, hi = np.searchsorted(own, (wanted[0], wanted[-1] + 1)).tolist()
+                cells[np.searchsorted(wanted, own[lo:hi]), piece.first : piece.last] = counts[:, lo:hi].T
+
+        return spans_of(indices, reading, fill, take)
 
 
-def windows_of(first: int, counts: Floats, reading: Reading) -> Spans:
-    """(cells, buckets) of one key over the windows of a reading, without outer buckets that are empty."""
-    used = np.flatnonzero(counts.any(axis=0))
-    if not len(used):
-        return Spans.empty(len(reading.end))
-    some = counts[:, used[0] : used[-1] + 1]
-    return Spans(first + int(used[0]), np.ascontiguousarray(reading.sums(some.T).T))
+def _used(piece: _Piece, key: int) -> tuple[Ints, npt.NDArray[Any]]:
+    """The buckets of one key that occur in a piece, and their counts (cells, buckets)."""
+    here = piece.sketch.counts[key, piece.at : piece.at + piece.last - piece.first]
+    used = np.flatnonzero(here.any(axis=0))
+    neighbours = len(used) == 0 or int(used[-1] - used[0]) + 1 == len(used)
+    counts = here[:, used[0] : used[-1] + 1] if neighbours and len(used) else here[:, used]
+    return piece.sketch.first + used.astype(np.int64), counts

@@ -70,7 +70,7 @@ def test_first_steps_of_each_value() -> None:
     scalar = first_steps(Scalar(np.arange(5.0)), 2)
     assert isinstance(scalar, Scalar)
     assert scalar.values.tolist() == [0.0, 1.0]
-    spans = Spans(3, np.arange(10.0).reshape(5, 2))
+    spans = Spans.dense(3, np.arange(10.0).reshape(5, 2))
     five = np.arange(5.0)
     histogram = Histogram(np.ones(5, bool), five, five, five, spans, Spans.empty(5))
     vector = Vector(5, [()], five[None], np.ones((1, 5), bool), [(("a", "b"),)], [histogram], ordered=True)

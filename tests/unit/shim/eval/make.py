@@ -112,7 +112,7 @@ def _observed(values: Sequence[float], at: int, steps: int) -> Histogram:
         counts = np.zeros((steps, max(found) - min(found) + 1))
         for index in found:
             counts[at, index - min(found)] += 1
-        return Spans(min(found), counts)
+        return Spans.dense(min(found), counts)
 
     return Histogram(
         present,

@@ -198,9 +198,9 @@ def test_bounds_are_exact_at_powers_of_two() -> None:
 
 def test_trimming() -> None:
     counts = np.array([[0.0, 1, 0, 2, 0]])
-    cut = trimmed(Spans(10, counts))
-    assert (cut.first, cut.counts.tolist()) == (11, [[1, 0, 2]])
-    assert trimmed(Spans(10, counts * 0)).counts.shape == (1, 0)
+    cut = trimmed(Spans.dense(10, counts))
+    assert (cut.indices.tolist(), cut.counts.tolist()) == ([11, 13], [[1, 2]])
+    assert trimmed(Spans.dense(10, counts * 0)).counts.shape == (1, 0)
 
 
 def test_parameters_change_with_the_step() -> None:

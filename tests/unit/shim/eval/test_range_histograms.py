@@ -30,7 +30,7 @@ def numbers(h: Histogram) -> dict[str, Floats]:
     """Each number of a histogram by what it is; buckets by their index."""
     sides = (("+", h.positive), ("-", h.negative))
     buckets = {
-        f"{sign}{spans.first + j}": spans.counts[:, j]
+        f"{sign}{spans.indices[j]}": spans.counts[:, j]
         for sign, spans in sides
         for j in range(spans.counts.shape[1])
         if spans.counts[:, j].any()

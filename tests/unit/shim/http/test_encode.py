@@ -42,8 +42,8 @@ def histogram(present: list[bool]) -> Histogram:
         np.full(steps, 6.0),
         np.full(steps, 10.5),
         np.full(steps, 1.0),
-        Spans(32, np.array([[2.0, 0.0, 1.0]] * steps)),
-        Spans(0, np.array([[1.0, 1.0]] * steps)),
+        Spans.dense(32, np.array([[2.0, 0.0, 1.0]] * steps)),
+        Spans.dense(0, np.array([[1.0, 1.0]] * steps)),
     )
 
 
@@ -159,7 +159,7 @@ def test_floats_and_histograms_of_one_series_are_one_entry() -> None:
 def test_the_zero_bucket_has_a_width_and_touches_no_other() -> None:
     zero, one = np.array([3.0]), np.array([[1.0]])
     for first, half in ((0, "2.938735877055719e-39"), (-4500, None), (-34368, "5e-324")):
-        h = Histogram(np.array([True]), zero + 1, zero, zero, Spans(first, one), Spans.empty(1))
+        h = Histogram(np.array([True]), zero + 1, zero, zero, Spans.dense(first, one), Spans.empty(1))
         (text,) = histogram_texts(h)
         (rule, low, high, count), (_, lower, _, _) = json.loads(text)["buckets"]
         assert (rule, count) == (3, "3")
