@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "query": ("shim.asking", "ask a running API, print a table and a chart", ""),
     "explain": ("shim.asking", "print the plan and the SQL of a query", ""),
     "check-config": ("agent.check_config", "check settings and mapping, explain what a line becomes", ""),
+    "token": ("indexer.token_command", "make a token or password, and its line for the settings", ""),
     "schema": ("indexer.command", "print the tables as SQL", "indexer"),
 }
 #: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.

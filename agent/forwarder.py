@@ -43,6 +43,7 @@ class Outcome(enum.Enum):
     ACCEPTED = "accepted"
     REFUSED = "refused"  # 400, 413
     CONFLICT = "conflict"  # 409: the indexer has other bytes under this frame's identity
+    DENIED = "denied"  # 401, 403: the token, or where it may write to
     BUSY = "busy"  # 503, 429
     STATUS = "status"  # any other answer
     CONNECTION = "connection"  # none: refused, reset, name not found
@@ -60,6 +61,26 @@ class Answer(msgspec.Struct, frozen=True):
     status: int = 0
     text: str = ""
     retry_after_s: float = 0.0
+
+
+def in_words(answer: Answer) -> str:
+    """Say in plain words what a failed try means, for /readyz."""
+    match answer.status:
+        case 401:
+            return "the indexer refuses the token: 401"
+        case 403:
+            return "the indexer does not let the token write to this org and project: 403"
+        case 429:
+            return "the indexer takes no more for now, a limit is reached: 429"
+        case 503:
+            return "the indexer or its store is busy or down: 503"
+    match answer.outcome:
+        case Outcome.TIMEOUT:
+            return "the indexer does not answer in time"
+        case Outcome.CONNECTION:
+            return "the indexer cannot be reached"
+        case _:
+            return f"the indexer answers {answer.status}"
 
 
 class Circuit:
@@ -124,6 +145,7 @@ class Forwarder:
         self.dropped_frames: Counter[Outcome] = Counter()
         self.dropped_rows: Counter[Outcome] = Counter()
         self.last_success_s = 0.0  # Unix time
+        self.problem = ""  # of the last try that failed, in words; empty while the indexer answers
         self._settings = settings
         self._spool = spool
         self._log = log
@@ -196,7 +218,9 @@ class Forwarder:
                 if self._circuit.failures:
                     self._log.info("indexer_back", after_failures=self._circuit.failures)
                 self._circuit.succeeded()
+                self.problem = ""
             else:
+                self.problem = in_words(answer)
                 longest = _DRAIN_BACKOFF_S if self._draining else None
                 self._circuit.failed(time.monotonic(), answer.retry_after_s, longest)
                 self.retries[answer.outcome] += 1
@@ -240,9 +264,9 @@ class Channel:
         kind = self._http.HTTPSConnection if tls else self._http.HTTPConnection
         self._path = url.path.rstrip("/") + path
         self._connection: HTTPConnection = kind(url.hostname, url.port, timeout=settings.timeout_s)
-        self._headers = {"Content-Type": content_type}
+        self._headers: dict[str, str | bytes] = {"Content-Type": content_type}
         if settings.token:
-            self._headers["Authorization"] = f"Bearer {settings.token}"
+            self._headers["Authorization"] = f"Bearer {settings.token}".encode(errors="surrogateescape")
 
     def send(self, data: bytes) -> Answer:
         """One try, never an exception."""
@@ -291,6 +315,8 @@ def _judge(status: int, body: bytes, retry_after: str | None) -> Answer:
         return Answer(Outcome.REFUSED, status, text)
     if status == 409:
         return Answer(Outcome.CONFLICT, status, text)
+    if status in (401, 403):
+        return Answer(Outcome.DENIED, status, text, _seconds(retry_after))
     outcome = Outcome.BUSY if status in (429, 503) else Outcome.STATUS
     return Answer(outcome, status, text, _seconds(retry_after))
 

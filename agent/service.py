@@ -210,8 +210,8 @@ class Agent:
     def _unready(self) -> str:
         if not self._ready:
             return "starting or stopping"
-        failures = self._forwarder.failures_in_a_row
-        return f"the indexer does not take frames ({failures} failures in a row)" if failures else ""
+        failures, problem = self._forwarder.failures_in_a_row, self._forwarder.problem
+        return f"{problem} ({failures} failures in a row; frames are kept)" if failures else ""
 
     def _receive(self, lines: bytes) -> None:
         self._make_room()

@@ -95,6 +95,10 @@ class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: How long sending may go on after SIGTERM.
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
 
+    def __post_init__(self) -> None:
+        if any(c < " " or c == "\x7f" for c in self.token):
+            raise ValueError("token has a line break or a control character: expected one line of text")
+
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent]`. Addresses are `host:port` (`[::1]:8125` for IPv6; port 0: any free); empty: off."""

@@ -62,8 +62,8 @@ class Hearing:
         if self._up is not None:
             self._up.own.saw(frame)
 
-    def listing(self) -> list[dict[str, Any]]:
-        """The agents as JSON, by name: who, when last heard of, and how far."""
+    def listing(self, shows: Callable[[int, int], bool]) -> list[dict[str, Any]]:
+        """The agents of orgs and projects that are shown, as JSON: who, when last heard of, and how far."""
         now_ms = self._now_ms()
         return [
             {
@@ -73,4 +73,5 @@ class Hearing:
                 "ended": progress.ended,
             }
             for run, progress in self._agents.all(now_ms)
+            if shows(run.org_id, run.project_id)
         ]

@@ -21,6 +21,7 @@ import xxhash
 from agent.frame import BUCKET_SECONDS, Counters, Distributions, Frame, Gauges, Series, Sets, encode
 from agent.line import Limits
 from agent.sketch import index_of
+from indexer.access import EVERYTHING, Grant, foreign
 from indexer.identity import OF_MESSAGES, digest
 from indexer.unit import Unit
 
@@ -70,17 +71,31 @@ class Parsed:
     units: list[Unit] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     accepted: int = 0
+    forbidden: int = 0  # of those rejected: to a tenant that the sender may not write to
 
 
 class BadMessageError(ValueError):
     """One message that cannot be taken."""
 
 
-def parse(body: bytes, *, key: str, created_ms: int, latest_s: int, max_messages: int) -> Parsed:
+class ForeignMessageError(BadMessageError):
+    """A message to a tenant that the sender may not write to."""
+
+
+def parse(
+    body: bytes,
+    *,
+    key: str,
+    created_ms: int,
+    latest_s: int,
+    max_messages: int,
+    grant: Grant = EVERYTHING,
+) -> Parsed:
     """The units of a request: one per (org, project, retention), in the order they first came.
 
     `key` names the request for ever: the same key always means the same messages. The tenant is
-    part of a unit's identity: who else uses that key sends something else. Raises MessagesError.
+    part of a unit's identity: who else uses that key sends something else. Messages outside the
+    `grant` are rejected, and their neighbours are not. Raises MessagesError.
     """
     raws = _split(body)
     if len(raws) > max_messages:
@@ -91,12 +106,15 @@ def parse(body: bytes, *, key: str, created_ms: int, latest_s: int, max_messages
         try:
             message = msgspec.json.decode(raw, type=Message)
             bucket = _checked_bucket(message, latest_s)
+            if not grant.covers(message.org_id, message.project_id):
+                raise ForeignMessageError(foreign(message.org_id, message.project_id, grant))
             value = _checked_value(message)
             tenant = (message.org_id, message.project_id, message.retention_days)
             groups.setdefault(tenant, _Builder()).add(message, bucket, value)
             parsed.accepted += 1
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessageError) as e:
             parsed.rejected.append(Rejection(position, str(e)))
+            parsed.forbidden += isinstance(e, ForeignMessageError)
     sent = digest(body)
     for number, (tenant, builder) in enumerate(groups.items()):
         parsed.units.append(builder.unit(key, number, created_ms, tenant, sent))

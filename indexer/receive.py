@@ -1,13 +1,13 @@
 """The indexer's HTTP side: frames and messages in, health and metrics out.
 
 Owns the answers (docs/wire-format.md): 200 is in ClickHouse, 400 never send it again, 413 too large,
-503 with Retry-After send the same bytes later. Everything else belongs to the writer.
+401 and 403 the credential is missing or does not cover it (indexer/access.py), 503 with Retry-After send the
+same bytes later. Everything else belongs to the writer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -21,6 +21,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from agent import frame as wire
 from agent import heartbeat, metadata
 from agent.metadata import MetadataMessage
+from indexer.access import (
+    EVERYTHING,
+    AccessError,
+    CheckingError,
+    ForbiddenError,
+    Grant,
+    Right,
+)
+from indexer.authenticator import Authenticator
 from indexer.budget import DecodeBudget
 from indexer.columns import check
 from indexer.hearing import Hearing
@@ -41,6 +50,13 @@ _PARSED: Final = 20
 #: How long a request waits for memory to decode it.
 _MEMORY_WAIT_S: Final = 5.0
 
+#: Paths that show no data and say nothing about the process but that it runs.
+OPEN: Final = frozenset({"/healthz", "/readyz"})
+METRICS: Final = "/metrics"
+STATUS: Final = "/status"
+#: Where a request holds the grant of its credential.
+_GRANT: Final = web.RequestKey("grant", Grant)
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -60,6 +76,7 @@ class Receiver:
         refresh: Callable[[], None],
         hearing: Hearing,
         describe: Callable[[MetadataMessage], Awaitable[int]],
+        authenticator: Authenticator,
         scoped_from_ms: int = 0,
     ) -> None:
         self._writer = writer
@@ -69,6 +86,7 @@ class Receiver:
         self._refresh = refresh
         self._hearing = hearing
         self._describe = describe
+        self._authenticator = authenticator
         self._scoped_from_ms = scoped_from_ms
         self._pages = Pages(settings.listen.rpartition(":")[0], settings.http.allowed_hosts)
         self._budget = DecodeBudget(settings.bounds.decode_bytes)
@@ -81,20 +99,20 @@ class Receiver:
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post(heartbeat.PATH, self._heartbeat)
         app.router.add_post(metadata.PATH, self._metadata)
-        app.router.add_get("/status", self._status)
-        app.router.add_get("/metrics", self._show_metrics)
+        app.router.add_get(STATUS, self._status)
+        app.router.add_get(METRICS, self._show_metrics)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Tokens, and every failure as the answer the wire format names."""
-        if request.path.startswith(("/v1/", "/status")) and not self._authorized(request):
-            self._metrics.refused.labels(reason="unauthorized").inc()
-            return _error(401, "a bearer token is wanted")
+        """Credentials, and every failure as the answer the wire format names."""
         try:
+            await self._admit(request)
             return await handler(request)
+        except AccessError as e:
+            return self._refuse(e)
         except web.HTTPRequestEntityTooLarge:
             self._metrics.refused.labels(reason="too_large").inc()
             return _error(413, f"more than {self._settings.bounds.body_bytes} bytes")
@@ -112,19 +130,38 @@ class Receiver:
         except Refused as e:
             return _error(400, str(e))
 
-    def _authorized(self, request: web.Request) -> bool:
-        if not self._settings.tokens:
-            return True
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        matches = [hmac.compare_digest(token.encode(), t.encode()) for t in self._settings.tokens]
-        return scheme.lower() == "bearer" and any(matches)
+    async def _admit(self, request: web.Request) -> None:
+        """Note the grant of the request's credential; raises AccessError when its path needs another."""
+        resource = request.match_info.route.resource
+        path = resource.canonical if resource is not None else ""
+        is_open = path in OPEN or (path == METRICS and self._settings.metrics_open)
+        if not path or is_open or not self._authenticator.asks:
+            return
+        grant = await self._authenticator.grant(request.headers.getall("Authorization", ()))
+        if path == METRICS:
+            grant.require(Right.ADMIN)
+        elif path != STATUS:  # which shows what the grant covers
+            grant.require(Right.WRITE)
+        request[_GRANT] = grant
+
+    def _refuse(self, error: AccessError) -> web.Response:
+        match error:
+            case CheckingError():
+                self._metrics.refused.labels(reason="passwords").inc()
+                return _error(503, str(error), {"Retry-After": "1"})
+            case ForbiddenError():
+                self._metrics.refused.labels(reason="forbidden").inc()
+                return _error(403, str(error))
+            case _:
+                self._metrics.refused.labels(reason="unauthorized").inc()
+                return _error(401, str(error), {"WWW-Authenticate": self._authenticator.challenge})
 
     @web.middleware
     async def _of_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse what a web page made a browser send (indexer/pages.py)."""
         if request.method not in ("GET", "HEAD"):
             bearer = request.headers.get("Authorization", "").lower().startswith("bearer ")
-            checked = bool(self._settings.tokens) and bearer  # a page does not know it
+            checked = _GRANT in request and bearer  # a page does not know it; a browser adds none
             if not checked and (refusal := self._pages.refusal(request.headers)) is not None:
                 self._metrics.refused.labels(reason="web_page").inc()
                 return _error(403, refusal)
@@ -143,6 +180,7 @@ class Receiver:
         except wire.FrameError as e:
             self._metrics.refused.labels(reason="bad_frame").inc()
             return _error(400, str(e))
+        _grant(request).require_write(unit.frame.org_id, unit.frame.project_id)
         self._hearing.frame(unit.frame)
         self._hearing.rows(unit.frame)
         await self._writer.write(unit)
@@ -157,6 +195,7 @@ class Receiver:
         except heartbeat.HeartbeatError as e:
             self._metrics.heartbeats.labels(outcome="bad").inc()
             return _error(400, str(e))
+        _grant(request).require_write(beat.org_id, beat.project_id)
         if not self._hearing.heartbeat(beat):
             self._metrics.heartbeats.labels(outcome="too_many_agents").inc()
             return _error(429, "too many agents: indexer.bounds.agents", {"Retry-After": "10"})
@@ -169,6 +208,7 @@ class Receiver:
         except metadata.MetadataError as e:
             self._metrics.refused.labels(reason="bad_metadata").inc()
             return _error(400, str(e))
+        _grant(request).require_write(message.org_id, message.project_id)
         try:
             metrics = await self._describe(message)
         except StoreError as e:
@@ -177,8 +217,10 @@ class Receiver:
         self._metrics.metadata.inc(metrics)
         return _json({"metrics": metrics})
 
-    async def _status(self, _: web.Request) -> web.Response:
-        return _json({"agents": self._hearing.listing()})
+    async def _status(self, request: web.Request) -> web.Response:
+        grant = _grant(request)
+        shows = EVERYTHING.covers if Right.ADMIN in grant.rights else grant.covers
+        return _json({"agents": self._hearing.listing(shows)})
 
     @asynccontextmanager
     async def _memory(self, size: int) -> AsyncIterator[None]:
@@ -202,7 +244,7 @@ class Receiver:
             return _error(400, f"Idempotency-Key: expected UTF-8 of at most {_MAX_KEY} characters")
         try:
             async with self._memory(_PARSED * len(body)):
-                parsed = await asyncio.to_thread(self._parse, body, key)
+                parsed = await asyncio.to_thread(self._parse, body, key, _grant(request))
         except MessagesError as e:
             self._metrics.refused.labels(reason="bad_messages").inc()
             return _error(400, str(e))
@@ -210,18 +252,23 @@ class Receiver:
             self._hearing.rows(unit.frame)
         await self._write_all(parsed.units)
         self._metrics.messages.labels(outcome="accepted").inc(parsed.accepted)
-        self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected))
+        self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected) - parsed.forbidden)
+        self._metrics.messages.labels(outcome="forbidden").inc(parsed.forbidden)
         rejected = [{"position": r.position, "reason": r.reason} for r in parsed.rejected]
         status = 400 if rejected and not parsed.accepted else 200
+        if rejected and parsed.forbidden == len(rejected) and not parsed.accepted:
+            self._metrics.refused.labels(reason="forbidden").inc()
+            status = 403
         return _json({"accepted": parsed.accepted, "rejected": rejected}, status)
 
-    def _parse(self, body: bytes, key: str) -> Parsed:
+    def _parse(self, body: bytes, key: str, grant: Grant) -> Parsed:
         return parse(
             body,
             key=key,
             created_ms=time.time_ns() // 1_000_000,
             latest_s=self._latest_s(),
             max_messages=self._settings.bounds.messages,
+            grant=grant,
         )
 
     async def _write_all(self, units: Sequence[Unit]) -> None:
@@ -254,6 +301,12 @@ class Receiver:
         return web.Response(
             text="ready\n" if ready else "the store does not answer\n", status=200 if ready else 503
         )
+
+
+def _grant(request: web.Request) -> Grant:
+    """What the request may do; everything where no credential is asked for."""
+    grant: Grant = request.get(_GRANT, EVERYTHING)
+    return grant
 
 
 def _json(value: object, status: int = 200) -> web.Response:

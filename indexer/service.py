@@ -23,7 +23,9 @@ from aiohttp import web
 
 from agent.addresses import unusable
 from agent.metadata import MetadataMessage
+from indexer.access import EntryError
 from indexer.agents import Agents
+from indexer.authenticator import Authenticator
 from indexer.hearing import Hearing
 from indexer.heartbeats import HeartbeatWriter
 from indexer.http_server import Runner
@@ -34,7 +36,7 @@ from indexer.metrics import Metrics
 from indexer.receive import Receiver
 from indexer.schema import SCOPED_IDENTITIES, applied_ms, migrate
 from indexer.series import SeriesRegistry
-from indexer.settings import Settings
+from indexer.settings import OF_PLAIN_TOKENS, Settings, entries
 from indexer.store import Store, StoreError, embedded_path, open_store
 from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
@@ -118,6 +120,7 @@ class IndexerService:
 
     async def _start(self) -> None:
         settings = self.settings
+        authenticator = _authenticator(settings)
         if self._store is None:
             self._store = await self._in_thread(
                 partial(open_store, settings.dsn, pool=settings.connections, cluster=settings.cluster)
@@ -139,6 +142,7 @@ class IndexerService:
             refresh=self._refresh_gauges,
             hearing=Hearing(self.agents, self._heartbeats, self._up),
             describe=partial(self._describe, MetadataWriter(store, _now_ms)),
+            authenticator=authenticator,
             scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
         )
         closed = self.metrics.connections_closed
@@ -254,6 +258,21 @@ class IndexerService:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _authenticator(settings: Settings) -> Authenticator:
+    """Raises OSError for a token file that cannot be used."""
+    if settings.tokens and isinstance(settings.tokens, list):
+        log.warning(
+            "event=tokens_without_scope count=%d scope=%s"
+            ' hint=say whose data a token may write: indexer.tokens = {"TOKEN" = "org:project"}',
+            len(settings.tokens),
+            OF_PLAIN_TOKENS,
+        )
+    try:
+        return Authenticator(entries(settings), settings.tokens_file)
+    except EntryError as e:
+        raise OSError(f"indexer.tokens_file: {e}") from None
 
 
 def _now_ms() -> int:

@@ -5,13 +5,19 @@ Owns names, defaults and ranges; agent/config.py reads them.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from agent.config import check_listen
+from indexer.access import Entry, EntryError, Right, parse_entries
 from indexer.schema.tables import Retention
+
+#: The scope of a token in a plain list.
+OF_PLAIN_TOKENS: Final = "1:1"
+#: What a credential of `indexer.tokens` may do, where it does not say so.
+_RIGHTS: Final = frozenset({Right.WRITE})
 
 Batching = Literal["auto", "journal", "frame"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -76,7 +82,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cluster: str | None = None  # name of the ClickHouse cluster; none: a single node
     listen: str = "127.0.0.1:8126"  # host:port of frames, messages and metrics; port 0 takes a free one
     redis_url: str = ""  # redis://host:port/db of the cache that indexers share; empty: none
-    tokens: list[str] = []  # bearer tokens, one of which agents must send; empty: none is asked for
+    #: Bearer token, or its hash (`meterhouse token`) -> the scope it may write to: "org:project", "org:*" or
+    #: "*:*"; then rights, if not "write" (`"1:* write,admin"`), and `expires=2027-01-31`. A plain list of
+    #: tokens has the scope 1:1. Empty, and no `tokens_file`: everybody may write.
+    tokens: list[str] | dict[str, str] = []
+    #: A file of more of them, a line `TOKEN SCOPE RIGHTS` each; read again when it changes.
+    tokens_file: str = ""
+    #: Whether /metrics is shown without a credential where tokens are set; else it needs one with the right
+    #: "admin".
+    metrics_open: bool = False
     batching: Batching = "auto"  # journal (one indexer), frame (several may run), auto: by the DSN
     #: clients of ClickHouse, and so INSERTs at a time when batching by frame
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
@@ -97,9 +111,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         check_dsn(self.dsn)
+        try:
+            entries(self)
+        except EntryError as e:
+            raise ValueError(f"tokens: {e}") from None
         check_listen("listen", self.listen)
         if self.redis_url and urlsplit(self.redis_url).scheme not in ("redis", "rediss", "unix"):
             raise ValueError("redis_url starts with redis://, rediss:// or unix://")
+
+
+def entries(settings: Settings) -> list[Entry]:
+    """Return the credentials of the settings. Raises EntryError."""
+    given = settings.tokens
+    scoped = given if isinstance(given, dict) else dict.fromkeys(given, OF_PLAIN_TOKENS)
+    return parse_entries(scoped, _RIGHTS)
 
 
 def check_dsn(dsn: str) -> None:

@@ -54,3 +54,10 @@ class Unauthorized(QueryError):
 
     error_type = "bad_data"
     status = 401
+
+
+class Forbidden(QueryError):
+    """A known credential that does not open what is asked for."""
+
+    error_type = "bad_data"
+    status = 403

@@ -19,6 +19,8 @@ from pathlib import Path
 from aiohttp import web
 
 from agent.addresses import unusable
+from indexer.access import EntryError
+from indexer.authenticator import Authenticator
 from indexer.pages import Pages
 from indexer.schema import migrate
 from indexer.store import Store, open_store
@@ -33,7 +35,7 @@ from shim.http.turns import Turns
 from shim.metrics import ShimMetrics
 from shim.read.blocks.memory import BlockMemory
 from shim.settings import ShimSettings
-from shim.tenancy import Gate, Tenant
+from shim.tenancy import Gate, Tenant, entries
 from shim.warm import Warmer
 
 _log = logging.getLogger("shim.service")
@@ -91,6 +93,7 @@ class ShimService:
 
     async def _start(self) -> None:
         settings = self._settings
+        authenticator = _authenticator(settings)
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
         store = self._store or await self._open()
         catalog = Catalog(store, settings, self._version, self.metrics)
@@ -108,6 +111,7 @@ class ShimService:
             explorer=Explorer(catalog, settings),
             gate=Gate(settings.tenancy),
             pages=Pages(self.host, settings.http.allowed_hosts),
+            authenticator=authenticator,
             metrics=self.metrics,
             turns=turns,
             pool=self._pool,
@@ -184,6 +188,14 @@ def _only(settings: ShimSettings) -> Tenant | None:
     """The tenant, where there is only one."""
     of = settings.tenancy
     return Tenant(of.org_id, of.project_id) if of.mode == "single" else None
+
+
+def _authenticator(settings: ShimSettings) -> Authenticator:
+    """Raises OSError for a token file that cannot be used."""
+    try:
+        return Authenticator(entries(settings.tenancy), settings.tenancy.tokens_file)
+    except EntryError as e:
+        raise OSError(f"shim.tenancy.tokens_file: {e}") from None
 
 
 def split_address(listen: str) -> tuple[str, int]:

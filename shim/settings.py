@@ -88,6 +88,9 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_head_bytes: Annotated[int, msgspec.Meta(ge=8_192, le=16 << 20)] = 1_048_576
     #: Bytes that request lines and headers over 64 KiB may have together; more are answered 503.
     max_long_heads_bytes: Annotated[int, msgspec.Meta(ge=1 << 20)] = 33_554_432
+    #: Whether /metrics is shown without a credential where tenancy.mode is "token"; else it needs one with
+    #: the right "admin".
+    metrics_open: bool = False
     #: Whose data a request sees.
     tenancy: TenancySettings = TenancySettings()
     #: How long rows are kept, as the indexer is set to: older windows are read from coarser rollups.

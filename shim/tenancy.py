@@ -7,20 +7,18 @@ say whose data it wants, says it twice or says it badly is refused. Pure.
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final, Literal, Protocol
 
 import msgspec
 
-from shim.errors import Unauthorized
+from indexer.access import MAX_ID, Entry, EntryError, Grant, Right, Tenant, parse_entries, parse_tenant
+from shim.errors import Forbidden, Unauthorized
 
-MAX_ID: Final = 2**32 - 1
-WHOLE_ORG: Final = "*"
-_ID = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
-_BEARER = re.compile(r"bearer +(\S+)", re.ASCII | re.IGNORECASE)
+__all__ = ["Gate", "TenancySettings", "Tenant", "entries"]
+
+#: What a credential of `shim.tenancy.tokens` may do, where it does not say so.
+_RIGHTS: Final = frozenset({Right.QUERY})
 
 
 class TenancySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,25 +31,26 @@ class TenancySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     org_id: int = 1
     #: The project of single-tenant mode.
     project_id: int = 1
-    #: Token mode: bearer token -> "org:project", or "org:*" for all projects of an org.
+    #: Token mode: bearer token, or its hash (`meterhouse token`) -> "org:project", or "org:*" for all
+    #: projects of an org; then rights, if not "query" (`"1:* query,admin"`), and `expires=2027-01-31`.
     tokens: dict[str, str] = {}
+    #: Token mode: a file of more of them, a line `TOKEN SCOPE RIGHTS` each; read again when it changes.
+    tokens_file: str = ""
 
     def __post_init__(self) -> None:
         if not (1 <= self.org_id <= MAX_ID and 1 <= self.project_id <= MAX_ID):
             raise ValueError(f"org_id and project_id are 1 to {MAX_ID}")
-        if self.mode == "token" and not self.tokens:
+        if self.mode == "token" and not (self.tokens or self.tokens_file):
             raise ValueError('mode "token" without tokens would refuse every request')
-        for scope in self.tokens.values():
-            if _scope(scope) is None:
-                raise ValueError(f'a token\'s value is "org:project" or "org:*", not {scope!r}')
+        try:
+            entries(self)
+        except EntryError as e:
+            raise ValueError(f"tokens: {e}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Tenant:
-    """One project of one org, or the whole org (`project_id` None: it is then a label of every series)."""
-
-    org_id: int
-    project_id: int | None
+def entries(settings: TenancySettings) -> list[Entry]:
+    """Return the credentials of the settings. Raises EntryError."""
+    return parse_entries(settings.tokens, _RIGHTS)
 
 
 class Headers(Protocol):
@@ -61,19 +60,13 @@ class Headers(Protocol):
 
 
 class Gate:
-    """Tells the tenant of a request by its headers."""
+    """Tells the tenant of a request by its headers, and in token mode by its credential's grant."""
 
     def __init__(self, settings: TenancySettings) -> None:
         self._settings = settings
-        # Looked up by digest: how long a look-up takes says nothing about the tokens.
-        self._by_digest: Mapping[bytes, Tenant] = {
-            _digest(token): tenant
-            for token, scope in settings.tokens.items()
-            if (tenant := _scope(scope)) is not None
-        }
 
-    def tenant(self, headers: Headers) -> Tenant:
-        """The tenant. Raises Unauthorized."""
+    def tenant(self, headers: Headers, grant: Grant | None = None) -> Tenant:
+        """Return the tenant. Raises Unauthorized, Forbidden."""
         match self._settings.mode:
             case "single":
                 return Tenant(self._settings.org_id, self._settings.project_id)
@@ -83,20 +76,20 @@ class Gate:
                     raise Unauthorized("no tenant: set X-Org-Id and X-Project-Id, or X-Scope-OrgID")
                 return asked
             case "token":
-                return self._of_token(headers)
+                return _narrowed(grant, _asked(headers))
 
-    def _of_token(self, headers: Headers) -> Tenant:
-        held = headers.getall("Authorization", ())
-        match_ = _BEARER.fullmatch(held[0].strip()) if len(held) == 1 else None
-        granted = self._by_digest.get(_digest(match_[1])) if match_ else None
-        if granted is None:
-            raise Unauthorized("no tenant: a known bearer token is needed")
-        asked = _asked(headers)
-        if asked is None or asked == granted:
-            return granted
-        if granted.project_id is None and asked.org_id == granted.org_id:
-            return asked  # one project of the org the token opens
-        raise Unauthorized("the token does not open the tenant that the headers ask for")
+
+def _narrowed(grant: Grant | None, asked: Tenant | None) -> Tenant:
+    """The tenant of a grant; of a whole org the project that the headers ask for."""
+    if grant is None or grant.tenant is None:  # not let in, or no org to read
+        raise Unauthorized("no tenant: a known bearer token is needed")
+    if asked is None:
+        return grant.tenant
+    if grant.tenant.covers(asked.org_id, asked.project_id):
+        return asked
+    raise Forbidden(
+        f"the headers ask for org {asked.org_id} ({asked}); this credential may query {grant} alone"
+    )
 
 
 def _asked(headers: Headers) -> Tenant | None:
@@ -107,7 +100,7 @@ def _asked(headers: Headers) -> Tenant | None:
     if scope is None and org is None and project is None:
         return None
     pair = f"{org}:{project}" if org is not None or project is not None else None
-    tenants = {_scope(text) for text in (scope, pair) if text is not None}
+    tenants = {parse_tenant(text) for text in (scope, pair) if text is not None}
     if len(tenants) != 1 or None in tenants:
         raise Unauthorized(
             "the tenant headers are not understood: X-Org-Id: 1 with X-Project-Id: 2, or "
@@ -121,19 +114,3 @@ def _single(headers: Headers, name: str) -> str | None:
     if len(values) > 1:
         raise Unauthorized(f"{name} is given {len(values)} times")
     return values[0].strip() if values else None
-
-
-def _scope(text: str) -> Tenant | None:
-    """`1:2` or `1:*`; None for anything else."""
-    org, colon, project = text.partition(":")
-    if not colon or not _ID.fullmatch(org) or int(org) > MAX_ID:
-        return None
-    if project == WHOLE_ORG:
-        return Tenant(int(org), None)
-    if not _ID.fullmatch(project) or int(project) > MAX_ID:
-        return None
-    return Tenant(int(org), int(project))
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()

@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from shim.http import explore, language, query, status
+from shim.http.admit import admit
 from shim.http.context import CONTEXT, Context
 from shim.http.federate import federate
 from shim.http.home import home
@@ -43,7 +44,7 @@ _GET: Final[dict[str, _Handler]] = {
 
 
 def make_app(context: Context) -> web.Application:
-    app = web.Application(middlewares=[envelope], client_max_size=context.settings.max_form_bytes)
+    app = web.Application(middlewares=[envelope, admit], client_max_size=context.settings.max_form_bytes)
     app[CONTEXT] = context
     router = app.router
     router.add_get("/", home)

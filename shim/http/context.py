@@ -10,6 +10,8 @@ from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
+from indexer.access import Grant
+from indexer.authenticator import Authenticator
 from indexer.pages import Pages
 from shim.answer import Engine
 from shim.catalog import Explorer
@@ -29,6 +31,7 @@ class Context:
     explorer: Explorer
     gate: Gate
     pages: Pages
+    authenticator: Authenticator
     metrics: ShimMetrics
     turns: Turns
     pool: Executor  # for everything that blocks: the store, encoding, compressing
@@ -46,3 +49,5 @@ class Context:
 
 
 CONTEXT: Final = web.AppKey("context", Context)
+#: Where a request holds the grant of its credential.
+GRANT: Final = web.RequestKey("grant", Grant)

@@ -10,7 +10,7 @@ import promql_parser as pp
 from aiohttp import web
 
 from shim.errors import BadData
-from shim.http.context import CONTEXT, Context
+from shim.http.context import CONTEXT, GRANT, Context
 from shim.http.params import Params, fields, invalid
 from shim.matching import Matcher
 from shim.plan.build import matchers_of
@@ -25,8 +25,8 @@ _EMPTY = "match[] must contain at least one non-empty matcher"
 
 
 def tenant_of(request: web.Request) -> Tenant:
-    """Whose data the request may see. Raises Unauthorized."""
-    return request.app[CONTEXT].gate.tenant(request.headers)
+    """Whose data the request may see. Raises Unauthorized, Forbidden."""
+    return request.app[CONTEXT].gate.tenant(request.headers, request.get(GRANT, None))
 
 
 async def params_of(request: web.Request) -> Params:

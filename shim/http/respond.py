@@ -31,6 +31,11 @@ NOT_FOUND: Final = "404 page not found\n"
 _GZIP_MIN_BYTES: Final = 150
 #: Larger ones are compressed in a thread.
 _GZIP_THREAD_BYTES: Final = 64 << 10
+#: Headers of refusals, by status.
+_HEADERS: Final[dict[int, dict[str, str]]] = {
+    401: {"WWW-Authenticate": 'Bearer realm="meterhouse"'},
+    503: {"Retry-After": "1"},
+}
 _CORS: Final = {
     "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Origin",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -63,7 +68,7 @@ def answer(data: Any, *, warnings: Sequence[str] = (), infos: Sequence[str] = ()
 
 def failure(error: QueryError) -> web.Response:
     body = {"status": "error", "errorType": error.error_type, "error": str(error)}
-    headers = {"Retry-After": "1"} if error.status == 503 else None
+    headers = _HEADERS.get(error.status)
     return web.Response(
         body=_encoder.encode(body), content_type="application/json", status=error.status, headers=headers
     )

@@ -179,6 +179,7 @@ async def test_frames_that_unpack_to_much_wait_for_memory_and_others_go_on(
 
 
 async def test_tokens(indexer: Indexer, total: Any) -> None:
+    """A plain list writes to org 1, project 1 alone, and does not open /metrics."""
     await indexer.start(tokens=["right", "also-right"])
     frame = counter_frame({"a": 1.0}, NOW_S)
     for headers in (
@@ -190,8 +191,52 @@ async def test_tokens(indexer: Indexer, total: Any) -> None:
         assert (await indexer.frame(frame, headers=headers))[0] == 401
     assert total() == 0
     assert (await indexer.frame(frame, headers={"Authorization": "Bearer also-right"}))[0] == 200
-    assert (await indexer.get("/metrics"))[0] == 200
     assert indexer.metric("refused_total", reason="unauthorized") == 4
+    for path in ("/healthz", "/readyz"):
+        assert (await indexer.get(path))[0] == 200
+    assert (await indexer.get("/metrics"))[0] == 401
+    other = counter_frame({"a": 1.0}, NOW_S, org_id=2)
+    status, answer, _ = await indexer.frame(other, headers={"Authorization": "Bearer right"})
+    assert status == 403
+    assert answer["error"].startswith("org 2, project 1: ")
+    assert indexer.metric("refused_total", reason="forbidden") == 1
+    assert total() == 1
+
+
+async def test_messages_of_several_tenants_are_judged_one_by_one(indexer: Indexer, total: Any) -> None:
+    await indexer.start(tokens={"t": "1:2"})
+    bearer = {"Authorization": "Bearer t"}
+    foreign = MESSAGE | {"org_id": 2}
+    status, answer, _ = await indexer.post("/v1/messages", json=[MESSAGE, foreign], headers=bearer)
+    assert (status, answer["accepted"]) == (200, 1)
+    assert answer["rejected"] == [
+        {"position": 1, "reason": "org 2, project 2: this credential may write to 1:2 alone"}
+    ]
+    assert indexer.metric("messages_total", outcome="forbidden") == 1
+    assert not indexer.metric("refused_total", reason="forbidden")
+    status, answer, _ = await indexer.post("/v1/messages", json=[foreign, foreign], headers=bearer)
+    assert (status, answer["accepted"], len(answer["rejected"])) == (403, 0, 2)
+    assert indexer.metric("refused_total", reason="forbidden") == 1
+    status, _, _ = await indexer.post("/v1/messages", json=[foreign, MESSAGE | {"value": []}], headers=bearer)
+    assert status == 400
+    assert total() == 2
+
+
+async def test_status_shows_what_a_credential_covers(indexer: Indexer) -> None:
+    await indexer.start(tokens={"one": "1:1", "two": "2:*", "all": "*:* write,admin", "read": "2:1 query"})
+    for org in (1, 2):
+        frame = counter_frame({"a": 1.0}, NOW_S, org_id=org)
+        assert (await indexer.frame(frame, headers={"Authorization": "Bearer all"}))[0] == 200
+    shown = {}
+    for token in ("one", "two", "all", "read"):
+        async with indexer.session.get("/status", headers={"Authorization": f"Bearer {token}"}) as response:
+            shown[token] = sorted(agent["org_id"] for agent in (await response.json())["agents"])
+    assert shown == {"one": [1], "two": [2], "all": [1, 2], "read": [2]}
+
+
+async def test_metrics_are_open_where_that_is_set(indexer: Indexer) -> None:
+    await indexer.start(tokens={"t": "1:1"}, metrics_open=True)
+    assert (await indexer.get("/metrics"))[0] == 200
 
 
 async def test_a_full_queue_is_told_to_come_back(indexer: Indexer, total: Any) -> None:

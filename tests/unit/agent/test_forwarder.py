@@ -11,10 +11,11 @@ from collections.abc import Iterator
 import pytest
 
 from agent.addresses import AddressError
+from agent.config import ConfigError, load
 from agent.forwarder import Circuit, Forwarder, Outcome
 from agent.frame import CONTENT_TYPE
 from agent.logs import Log
-from agent.settings import Forward
+from agent.settings import AgentSettings, Forward
 from agent.spool import Parcel, Spool
 from tests.support.markdown import ROOT
 from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
@@ -75,8 +76,8 @@ def test_token_and_path(indexer: FakeIndexer) -> None:
         (429, Outcome.BUSY),
         (500, Outcome.STATUS),
         (404, Outcome.STATUS),
-        (401, Outcome.STATUS),
-        (403, Outcome.STATUS),
+        (401, Outcome.DENIED),
+        (403, Outcome.DENIED),
         (202, Outcome.STATUS),
         (302, Outcome.STATUS),
         ("drop", Outcome.CONNECTION),
@@ -91,6 +92,47 @@ def test_tries_again_with_the_same_bytes(
     assert indexer.bodies == [b"the very same"] * 4
     assert running.forwarder.retries == {outcome: 3}
     assert running.forwarder.failures_in_a_row == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (401, "the indexer refuses the token: 401"),
+        (403, "write to this org and project: 403"),
+        (429, "a limit is reached: 429"),
+        (503, "busy or down: 503"),
+        (500, "the indexer answers 500"),
+        ("drop", "cannot be reached"),
+    ],
+)
+def test_a_problem_is_told_in_words_until_it_is_over(
+    indexer: FakeIndexer, running: Running, answer: Answer, words: str
+) -> None:
+    indexer.script = [answer] * 1_000
+    running.put(b"kept")
+    wait_until(lambda: words in running.forwarder.problem)
+    assert running.spool.unsent_frames == 1
+    indexer.script = []
+    running.wait_sent()
+    assert indexer.accepted == [b"kept"]
+    assert running.forwarder.problem == ""
+
+
+def test_a_token_of_any_letters_reaches_the_indexer(indexer: FakeIndexer) -> None:
+    run = Running(settings(indexer, token="schlüssel-密"))
+    run.put(b"x")
+    run.wait_sent()
+    sent = indexer.headers[0]["Authorization"].encode("latin-1").decode()
+    assert sent == "Bearer schlüssel-密"
+    assert run.forwarder.drain(5)
+
+
+@pytest.mark.parametrize("token", ["a\nb", "a\r", "\x00"])
+def test_a_token_that_no_header_holds_is_refused_unseen(token: str) -> None:
+    with pytest.raises(ConfigError) as e:
+        load(AgentSettings, environ={"METERHOUSE_FORWARD__TOKEN": token})
+    assert "token has a line break" in str(e.value)
+    assert token not in str(e.value)
 
 
 @pytest.mark.parametrize(
@@ -294,7 +336,7 @@ def test_ssl_is_loaded_for_tls_alone(scheme: str, loaded: bool) -> None:
     program = f"""
 import sys
 from agent.forwarder import Channel
-from agent.settings import Forward
+from agent.settings import AgentSettings, Forward
 from agent.spool import Parcel
 
 channel = Channel(Forward(url="{scheme}://127.0.0.1:1"))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from agent.config import ConfigError, load
-from shim.errors import Unauthorized
+from indexer.access import UnauthenticatedError
+from indexer.authenticator import Authenticator
+from shim.errors import Forbidden, Unauthorized
 from shim.settings import ShimSettings
-from shim.tenancy import Gate, TenancySettings, Tenant
+from shim.tenancy import Gate, TenancySettings, Tenant, entries
 
 SINGLE = TenancySettings()
 HEADER = TenancySettings(mode="header")
@@ -18,11 +22,20 @@ TOKEN = TenancySettings(mode="token", tokens={"s3cret": "1:2", "org": "1:*", "ot
 
 
 def ask(settings: TenancySettings, *headers: tuple[str, str]) -> Tenant:
-    return Gate(settings).tenant(CIMultiDict(headers))
+    """As the shim does: the credential first (shim/http/admit.py), then the tenant."""
+    held = CIMultiDict(headers)
+    if settings.mode != "token":
+        return Gate(settings).tenant(held)
+    authenticator = Authenticator(entries(settings))
+    return Gate(settings).tenant(held, asyncio.run(authenticator.grant(held.getall("Authorization", ()))))
 
 
-def refused(settings: TenancySettings, *headers: tuple[str, str]) -> str:
-    with pytest.raises(Unauthorized) as e:
+def refused(
+    settings: TenancySettings,
+    *headers: tuple[str, str],
+    by: type[Exception] | tuple[type[Exception], ...] = (Unauthorized, UnauthenticatedError),
+) -> str:
+    with pytest.raises(by) as e:
         ask(settings, *headers)
     return str(e.value)
 
@@ -117,10 +130,10 @@ def test_headers_beside_a_token_may_narrow_and_nothing_else() -> None:
     assert ask(TOKEN, org) == Tenant(1, None)
     assert ask(TOKEN, org, ("X-Scope-OrgID", "1:5")) == Tenant(1, 5)
     assert ask(TOKEN, project, ("X-Scope-OrgID", "1:2")) == Tenant(1, 2)
-    refused(TOKEN, project, ("X-Scope-OrgID", "1:3"))
-    refused(TOKEN, project, ("X-Scope-OrgID", "1:*"))
-    refused(TOKEN, org, ("X-Scope-OrgID", "7:2"))
-    refused(TOKEN, org, ("X-Scope-OrgID", "7:*"))
+    refused(TOKEN, project, ("X-Scope-OrgID", "1:3"), by=Forbidden)
+    refused(TOKEN, project, ("X-Scope-OrgID", "1:*"), by=Forbidden)
+    assert "org 7" in refused(TOKEN, org, ("X-Scope-OrgID", "7:2"), by=Forbidden)
+    refused(TOKEN, org, ("X-Scope-OrgID", "7:*"), by=Forbidden)
     refused(TOKEN, org, ("X-Org-Id", "1"))
 
 
@@ -130,6 +143,9 @@ def test_headers_beside_a_token_may_narrow_and_nothing_else() -> None:
         '[tenancy]\nmode = "token"',
         '[tenancy]\nmode = "token"\ntokens = {a = "1"}',
         '[tenancy]\nmode = "token"\ntokens = {a = "*:*"}',
+        '[tenancy]\nmode = "token"\ntokens = {a = "*:* query"}',
+        '[tenancy]\nmode = "token"\ntokens = {"" = "1:1"}',
+        '[tenancy]\nmode = "token"\ntokens = {"sha256:abc" = "1:1"}',
         '[tenancy]\nmode = "anything"',
         "[tenancy]\norg_id = 0",
         "[tenancy]\nproject_id = 4294967296",

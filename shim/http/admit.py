@@ -1,0 +1,49 @@
+"""Who is let in: the credential of a request and its right, looked at before any handler runs.
+
+Owns which paths are open. Everything else asks for a credential in token mode, so that a new endpoint does,
+too; whose data a handler sees is decided by `tenant_of`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from indexer.access import AccessError, CheckingError, ForbiddenError, Right
+from shim.errors import Forbidden, QueryError, Unauthorized, Unavailable
+from shim.http.context import CONTEXT, GRANT
+from shim.http.respond import Handler
+
+#: Paths that show no data and say nothing about the process but that it runs.
+OPEN: Final = frozenset({"/", "/-/healthy", "/-/ready"})
+METRICS: Final = "/metrics"
+
+
+@web.middleware
+async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what has no right to the path. Raises Unauthorized, Forbidden, Unavailable."""
+    context = request.app[CONTEXT]
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource is not None else ""
+    asks = context.settings.tenancy.mode == "token" and path and path not in OPEN
+    if path == METRICS and context.settings.metrics_open:
+        asks = False
+    if asks and request.method != "OPTIONS":  # by which browsers ask, without it, what is allowed
+        try:
+            grant = await context.authenticator.grant(request.headers.getall("Authorization", ()))
+            grant.require(Right.ADMIN if path == METRICS else Right.QUERY)
+        except AccessError as e:
+            raise _query_error(e) from None
+        request[GRANT] = grant
+    return await handler(request)
+
+
+def _query_error(error: AccessError) -> QueryError:
+    match error:
+        case ForbiddenError():
+            return Forbidden(str(error))
+        case CheckingError():
+            return Unavailable(str(error))
+        case _:
+            return Unauthorized(str(error))

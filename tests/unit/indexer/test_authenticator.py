@@ -1,0 +1,161 @@
+"""The credentials of a running process: a file that changes, passwords that cost, hashes by command."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import logging
+from pathlib import Path
+
+import pytest
+
+from indexer.access import CheckingError, EntryError, Right, Tenant, UnauthenticatedError, parse_file
+from indexer.authenticator import MAX_WAITING, Authenticator
+from indexer.settings import Settings, entries
+from indexer.token_command import token
+
+
+class Clock:
+    """Seconds that tests set."""
+
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+async def opens(authenticator: Authenticator, secret: str) -> Tenant | None:
+    try:
+        return (await authenticator.grant([f"Bearer {secret}"])).tenant
+    except UnauthenticatedError:
+        return None
+
+
+async def test_a_file_is_read_again_when_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file, clock = tmp_path / "tokens", Clock()
+    file.write_text("old 1:1 write\n")
+    authenticator = Authenticator([], str(file), clock_s=clock)
+    assert await opens(authenticator, "old") == Tenant(1, 1)
+    file.write_text("newer 1:2 write\n")
+    assert await opens(authenticator, "old") == Tenant(1, 1)  # looked at once a second
+    clock.s = 1.5
+    assert (await opens(authenticator, "old"), await opens(authenticator, "newer")) == (None, Tenant(1, 2))
+    clock.s = 3.0
+    file.write_text("newest\n")
+    with caplog.at_level(logging.ERROR):
+        assert await opens(authenticator, "newer") == Tenant(1, 2)  # a broken file changes nothing
+    assert "line 1" in caplog.text
+    assert "newest" not in caplog.text
+    file.unlink()
+    caplog.clear()
+    for clock.s in (5.0, 7.0):
+        assert await opens(authenticator, "newer") == Tenant(1, 2)
+    assert caplog.text.count("event=tokens_not_read") == 1
+    file.write_text("last 1:3 write\n")
+    clock.s = 9.0
+    assert await opens(authenticator, "last") == Tenant(1, 3)
+
+
+def test_a_file_that_cannot_be_used_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(EntryError, match="cannot be read"):
+        Authenticator([], str(tmp_path / "none"))
+    (tmp_path / "bad").write_bytes(b"\xff")
+    with pytest.raises(EntryError, match="UTF-8"):
+        Authenticator([], str(tmp_path / "bad"))
+
+
+def test_a_file_of_tokens_that_everybody_reads_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("s3cret 1:1 write\n")
+    file.chmod(0o644)
+    Authenticator([], str(file))
+    assert "event=readable_tokens" in caplog.text
+    assert "s3cret" not in caplog.text
+    caplog.clear()
+    file.chmod(0o640)
+    Authenticator([], str(file))
+    assert not caplog.records
+
+
+async def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("")
+    authenticator = Authenticator([], str(tmp_path / "tokens"))
+    assert authenticator.asks
+    assert await opens(authenticator, "x") is None
+    assert not Authenticator([]).asks
+
+
+def made(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[str, str]:
+    """The secret and the line that the command made."""
+    assert token(argv) == 0
+    shown, line = capsys.readouterr().out.splitlines()
+    return shown.rpartition(": ")[2], line
+
+
+async def test_the_command_makes_what_lets_in(capsys: pytest.CaptureFixture[str]) -> None:
+    secret, line = made(capsys, "--scope", "3:*", "--may", "write,admin", "--days", "1")
+    assert secret not in line
+    authenticator = Authenticator(parse_file(line))
+    grant = await authenticator.grant([f"Bearer {secret}"])
+    assert (grant.tenant, grant.rights) == (Tenant(3, None), frozenset({Right.WRITE, Right.ADMIN}))
+    late = Authenticator(parse_file(line), now_s=lambda: grant.expires_s)
+    with pytest.raises(UnauthenticatedError, match="expired"):
+        await late.grant([f"Bearer {secret}"])
+
+
+def basic(name: str, password: str) -> list[str]:
+    return ["Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()]
+
+
+async def test_passwords_are_checked_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password, line = made(capsys, "--user", "grafana", "--may", "query")
+    authenticator = Authenticator(parse_file(line))
+    assert "Basic" in authenticator.challenge
+    assert (await authenticator.grant(basic("grafana", password))).tenant == Tenant(1, 1)
+    for name, wrong in (("grafana", password + "x"), ("grafana", ""), ("ada", password)):
+        with pytest.raises(UnauthenticatedError):
+            await authenticator.grant(basic(name, wrong))
+    monkeypatch.setattr("indexer.access.hash_password", None)  # what is remembered needs it no more
+    assert (await authenticator.grant(basic("grafana", password))).tenant == Tenant(1, 1)
+
+
+async def test_guesses_wait_in_a_bounded_line_and_keep_nobody_out(capsys: pytest.CaptureFixture[str]) -> None:
+    password, line = made(capsys, "--user", "grafana", "--may", "query")
+    authenticator = Authenticator(parse_file(line))
+    await authenticator.grant(basic("grafana", password))
+    guesses = [
+        asyncio.ensure_future(authenticator.grant(basic("grafana", str(i)))) for i in range(MAX_WAITING)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(CheckingError):
+        await authenticator.grant(basic("grafana", "one more"))
+    assert (await authenticator.grant(basic("grafana", password))).tenant == Tenant(1, 1)
+    for guess in guesses[1:]:
+        guess.cancel()
+    await asyncio.gather(*guesses, return_exceptions=True)
+
+
+def test_the_command_reads_a_secret_of_ones_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("my own\n"))
+    assert token(["--stdin"]) == 0
+    out = capsys.readouterr().out
+    assert "my own" not in out
+    assert parse_file(out)[0].grant.tenant == Tenant(1, 1)
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert token(["--stdin"]) == 2
+    assert token(["--scope", "1"]) == 2
+
+
+def test_plain_lists_have_the_first_project() -> None:
+    (entry,) = entries(Settings(tokens=["x"]))
+    assert (entry.grant.tenant, entry.grant.rights) == (Tenant(1, 1), frozenset({Right.WRITE}))
+    with pytest.raises(ValueError, match="empty"):
+        Settings(tokens=["", "x"])
