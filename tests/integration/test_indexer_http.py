@@ -455,7 +455,7 @@ async def test_series_are_written_once_per_day(indexer: Indexer, chdb_dsn: str) 
 )
 async def test_messages_say_that_they_are_json(indexer: Indexer, total: Any, kind: str | None) -> None:
     """A page may send other types to another host without being asked; a token shows that it is none."""
-    await indexer.start(tokens=["secret"])
+    await indexer.start(tokens={"secret": "1:2"})
     body = msgspec.json.encode(MESSAGE)
     given = {"Content-Type": kind} if kind else {}
     skip = {"skip_auto_headers": ["Content-Type"]}
