@@ -101,7 +101,11 @@ async def test_from_a_request_to_the_explorer(
     """Any number of times, with a token, and for the tenant of the request alone."""
     where = request.getfixturevalue(dsn)
     settings = Settings(
-        dsn=where, listen="127.0.0.1:0", tokens=["t"], journal=Journal(path=str(tmp_path / "journal.sqlite"))
+        dsn=where,
+        listen="127.0.0.1:0",
+        up=False,
+        tokens={"t": "*:*"},
+        journal=Journal(path=str(tmp_path / "journal.sqlite")),
     )
     service = IndexerService(settings)
     await service.start()
