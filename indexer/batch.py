@@ -1,16 +1,27 @@
 """Which units make the next batch. Pure: times are arguments, nothing waits here.
 
 Units queue up while a batch is being written and go out together with the next one. The queue is bounded by
-bytes: a unit that does not fit is refused, and its sender keeps it.
+bytes: a unit that does not fit is refused, and its sender keeps it. A batch has rows of few days, and orgs
+take turns in it: rows of many days from one org do not keep another's waiting.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import Final, NamedTuple
 
+from indexer.days import MAX_DAYS
 from indexer.settings import Batch
 from indexer.shares import HeldBytes
 from indexer.unit import Unit
+
+#: Units of an org that a batch passes over at most, because their days do not fit into it.
+_MAX_PASSED: Final = 1_000
+
+
+class _Waiting(NamedTuple):
+    unit: Unit
+    since_ms: int
 
 
 class Batcher:
@@ -19,7 +30,7 @@ class Batcher:
     def __init__(self, settings: Batch, queue_bytes: int) -> None:
         self._settings = settings
         self._held = HeldBytes(queue_bytes)
-        self._queue: deque[tuple[Unit, int]] = deque()  # with the time it came, in ms
+        self._queues: dict[int, deque[_Waiting]] = {}  # by org; none is empty
         self._rows = 0
         self._waiting_bytes = 0
 
@@ -29,42 +40,74 @@ class Batcher:
         return self._held.total
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return sum(map(len, self._queues.values()))
 
     def offer(self, unit: Unit, now_ms: int) -> bool:
         """Queue a unit; False when it does not fit. An empty queue takes a unit of any size."""
         if not self._held.take(unit.frame.org_id, unit.held_bytes):
             return False
-        self._queue.append((unit, now_ms))
+        self._queues.setdefault(unit.frame.org_id, deque()).append(_Waiting(unit, now_ms))
         self._rows += unit.frame.rows
         self._waiting_bytes += unit.held_bytes
         return True
 
     def ready_in_ms(self, now_ms: int) -> int | None:
         """How long until a batch should be taken: 0 is now, None is never (nothing waits)."""
-        if not self._queue:
+        if not self._queues:
             return None
         if self._rows >= self._settings.rows or self._waiting_bytes >= self._settings.bytes:
             return 0
-        return max(0, self._queue[0][1] + self._settings.linger_ms - now_ms)
+        oldest_ms = min(queue[0].since_ms for queue in self._queues.values())
+        return max(0, oldest_ms + self._settings.linger_ms - now_ms)
 
     def take(self) -> list[Unit]:
-        """The next batch: units in the order they came, up to the bounds, at least one if any waits."""
+        """Return the next batch, up to the bounds, at least one unit if any waits.
+
+        Orgs take turns, the one whose unit waits longest first; of each org the units go in the order they
+        came, but for those whose days do not fit.
+        """
         units: list[Unit] = []
         rows = size = 0
-        while self._queue:
-            unit = self._queue[0][0]
+        partitions: set[tuple[int, int]] = set()
+        passed: dict[int, list[_Waiting]] = {org: [] for org in self._queues}
+        turns = deque(sorted(self._queues, key=lambda org: self._queues[org][0].since_ms))
+        while turns:
+            org = turns.popleft()
+            waiting = self._next_of(org, partitions, passed[org])
+            if waiting is None:
+                continue
+            unit = waiting.unit
             rows += unit.frame.rows
             size += unit.held_bytes
             if units and (rows > self._settings.rows or size > self._settings.bytes):
+                passed[org].append(waiting)
                 break
-            self._queue.popleft()
             units.append(unit)
-            self._rows -= unit.frame.rows
-            self._waiting_bytes -= unit.held_bytes
+            partitions |= unit.partitions
+            turns.append(org)
+        for org, back in passed.items():
+            self._put_back(org, back)
+        self._rows -= sum(unit.frame.rows for unit in units)
+        self._waiting_bytes -= sum(unit.held_bytes for unit in units)
         return units
 
     def release(self, units: list[Unit]) -> None:
         """The batch is done with: its bytes are free."""
         for unit in units:
             self._held.release(unit.frame.org_id, unit.held_bytes)
+
+    def _next_of(self, org: int, partitions: set[tuple[int, int]], passed: list[_Waiting]) -> _Waiting | None:
+        """Remove the org's next unit that fits; those before it go to `passed`."""
+        queue = self._queues[org]
+        while queue and len(passed) < _MAX_PASSED:
+            waiting = queue.popleft()
+            if not partitions or len(partitions | waiting.unit.partitions) <= MAX_DAYS:
+                return waiting
+            passed.append(waiting)
+        return None
+
+    def _put_back(self, org: int, passed: list[_Waiting]) -> None:
+        queue = self._queues[org]
+        queue.extendleft(reversed(passed))
+        if not queue:
+            del self._queues[org]

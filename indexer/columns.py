@@ -28,13 +28,13 @@ MAX_STRING_CHARS: Final = 65_536
 KEEP: Final = 65_535
 
 #: Columns of each kind besides series and bucket: name in the frame -> dtype; ragged ones with their length.
-_VALUES: Final[Mapping[Kind, Mapping[str, str]]] = {
+VALUES: Final[Mapping[Kind, Mapping[str, str]]] = {
     "counters": {"value": "<f8"},
     "gauges": {"last_ms": "<i8", "last": "<f8", "min": "<f8", "max": "<f8", "sum": "<f8", "count": "<f8"},
     "distributions": dict.fromkeys(("zero", "count", "sum", "sum_squares", "min", "max"), "<f8"),
     "sets": {},
 }
-_RAGGED: Final[Mapping[Kind, Mapping[str, tuple[str, str]]]] = {
+RAGGED: Final[Mapping[Kind, Mapping[str, tuple[str, str]]]] = {
     "counters": {},
     "gauges": {},
     "distributions": {
@@ -141,8 +141,8 @@ def check(frame: Frame, *, latest_s: int) -> None:
         where = type(columns).__name__
         _check_index(f"{where}.series", _u32(columns.series), count)
         _check_buckets(f"{where}.bucket", _u32(columns.bucket), latest_s)
-        names = [n for n, dtype in _VALUES[kind].items() if dtype == "<f8"]
-        names += [n for n, (_, dtype) in _RAGGED[kind].items() if dtype == "<f8"]
+        names = [n for n, dtype in VALUES[kind].items() if dtype == "<f8"]
+        names += [n for n, (_, dtype) in RAGGED[kind].items() if dtype == "<f8"]
         for name in names:
             if not np.isfinite(np.frombuffer(getattr(columns, name), "<f8")).all():
                 raise FrameError(f"{where}.{name}: not a finite number")
@@ -228,9 +228,9 @@ def _key_columns(
 
 def _value_columns(kind: Kind, columns: Any) -> dict[str, Column]:
     out: dict[str, Column] = {
-        name: np.frombuffer(getattr(columns, name), dtype) for name, dtype in _VALUES[kind].items()
+        name: np.frombuffer(getattr(columns, name), dtype) for name, dtype in VALUES[kind].items()
     }
-    for name, (length, dtype) in _RAGGED[kind].items():
+    for name, (length, dtype) in RAGGED[kind].items():
         out[name] = Ragged(_u32(getattr(columns, length)), np.frombuffer(getattr(columns, name), dtype))
     return out
 

@@ -37,7 +37,8 @@ CREATE TABLE IF NOT EXISTS frame (
     position INTEGER NOT NULL,
     body BLOB,
     given_ids BLOB,
-    digest BLOB
+    digest BLOB,
+    retention_days INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
 CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
@@ -72,7 +73,7 @@ class Journal:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.executescript(_SCHEMA)
-            self._add_digests()
+            self._add_columns()
             # Reads have a connection of their own: they do not wait for a commit to reach the disk.
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader_lock = threading.Lock()
@@ -89,12 +90,9 @@ class Journal:
                 (token, State.OPEN, size, now_ms),
             )
             db.executemany(
-                "INSERT INTO frame (identity, batch, position, body, given_ids, digest)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    (u.identity, cursor.lastrowid, i, u.body, msgspec.msgpack.encode(u.given_ids), u.digest)
-                    for i, u in enumerate(units)
-                ),
+                "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((cursor.lastrowid, i, *_recorded(u)) for i, u in enumerate(units)),
             )
             self._frames += len(units)
 
@@ -137,10 +135,12 @@ class Journal:
             ).fetchone()
         return (State(row[0]), row[1] or b"") if row else None
 
-    def _add_digests(self) -> None:
-        """Add the column that files made before it do not have."""
-        if "digest" not in {row[1] for row in self._db.execute("PRAGMA table_info(frame)")}:
-            self._db.execute("ALTER TABLE frame ADD COLUMN digest BLOB")
+    def _add_columns(self) -> None:
+        """Add the columns that files made before them do not have; they are NULL in old rows."""
+        there = {row[1] for row in self._db.execute("PRAGMA table_info(frame)")}
+        for name, kind in (("digest", "BLOB"), ("retention_days", "INTEGER")):
+            if name not in there:
+                self._db.execute(f"ALTER TABLE frame ADD COLUMN {name} {kind}")
 
     def unfinished(self) -> list[tuple[str, list[Unit]]]:
         """Batches that were begun or set aside, in the order they were begun. Raises JournalError."""
@@ -166,18 +166,20 @@ class Journal:
 
     def _units(self, number: int) -> list[Unit]:
         rows = self._db.execute(
-            "SELECT identity, body, given_ids, digest FROM frame WHERE batch = ? ORDER BY position", (number,)
+            "SELECT identity, body, given_ids, digest, retention_days FROM frame"
+            " WHERE batch = ? ORDER BY position",
+            (number,),
         ).fetchall()
         try:
             return [
                 Unit(
                     identity,
                     body,
-                    wire.decode(body),
+                    _decoded(body, retention_days),
                     msgspec.msgpack.decode(given, type=dict[int, int]),
                     digest or b"",
                 )
-                for identity, body, given, digest in rows
+                for identity, body, given, digest, retention_days in rows
             ]
         except (wire.FrameError, msgspec.DecodeError) as e:
             raise JournalError(f"batch {number} cannot be read: {e}") from e
@@ -216,3 +218,17 @@ class Journal:
                 self._db.execute("COMMIT")
             except sqlite3.Error as e:
                 raise JournalError(str(e)) from e
+
+
+def _recorded(unit: Unit) -> tuple[str, bytes, bytes, bytes, int]:
+    """Return what a unit is made of again, in the order of the INSERT."""
+    given = msgspec.msgpack.encode(unit.given_ids)
+    return unit.identity, unit.body, given, unit.digest, unit.frame.retention_days
+
+
+def _decoded(body: bytes, retention_days: int | None) -> wire.Frame:
+    """Return the frame with the retention that was decided; None: written before it was rounded."""
+    frame = wire.decode(body)
+    if retention_days is None or retention_days == frame.retention_days:
+        return frame
+    return msgspec.structs.replace(frame, retention_days=retention_days)

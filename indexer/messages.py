@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import copysign, fsum, inf, isfinite, ldexp
 from typing import Any, Final, Literal
@@ -22,6 +22,7 @@ from agent.frame import BUCKET_SECONDS, Counters, Distributions, Frame, Gauges, 
 from agent.line import Limits
 from agent.sketch import index_of
 from indexer.access import EVERYTHING, Grant, foreign
+from indexer.columns import DAY_S
 from indexer.identity import OF_MESSAGES, digest
 from indexer.unit import Unit
 
@@ -72,6 +73,7 @@ class Parsed:
     rejected: list[Rejection] = field(default_factory=list)
     accepted: int = 0
     forbidden: int = 0  # of those rejected: to a tenant that the sender may not write to
+    expired: int = 0  # of the rejected ones
 
 
 class BadMessageError(ValueError):
@@ -82,6 +84,10 @@ class ForeignMessageError(BadMessageError):
     """A message to a tenant that the sender may not write to."""
 
 
+class ExpiredError(BadMessageError):
+    """A message that is older than it would be kept."""
+
+
 def parse(
     body: bytes,
     *,
@@ -90,12 +96,14 @@ def parse(
     latest_s: int,
     max_messages: int,
     grant: Grant = EVERYTHING,
+    first_day: Callable[[int], int] = lambda _: 0,
 ) -> Parsed:
     """The units of a request: one per (org, project, retention), in the order they first came.
 
     `key` names the request for ever: the same key always means the same messages. The tenant is
     part of a unit's identity: who else uses that key sends something else. Messages outside the
-    `grant` are rejected, and their neighbours are not. Raises MessagesError.
+    `grant` are rejected, and their neighbours are not. `first_day`: of a `retention_days` the first
+    day since 1970 whose rows are kept. Raises MessagesError.
     """
     raws = _split(body)
     if len(raws) > max_messages:
@@ -109,12 +117,14 @@ def parse(
             if not grant.covers(message.org_id, message.project_id):
                 raise ForeignMessageError(foreign(message.org_id, message.project_id, grant))
             value = _checked_value(message)
+            _check_age(message, bucket, first_day(message.retention_days))
             tenant = (message.org_id, message.project_id, message.retention_days)
             groups.setdefault(tenant, _Builder()).add(message, bucket, value)
             parsed.accepted += 1
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessageError) as e:
             parsed.rejected.append(Rejection(position, str(e)))
             parsed.forbidden += isinstance(e, ForeignMessageError)
+            parsed.expired += isinstance(e, ExpiredError)
     sent = digest(body)
     for number, (tenant, builder) in enumerate(groups.items()):
         parsed.units.append(builder.unit(key, number, created_ms, tenant, sent))
@@ -152,6 +162,11 @@ def _checked_bucket(message: Message, latest_s: int) -> int:
         if _is_id(tag_key):
             _check_range(f"tags.{tag_key}", int(tag_key), 1, _MAX_ID)
     return bucket
+
+
+def _check_age(message: Message, bucket: int, first_day: int) -> None:
+    if bucket < first_day * DAY_S:
+        raise ExpiredError(f"timestamp: {message.timestamp} is older than its retention")
 
 
 def _check_texts(message: Message) -> None:

@@ -21,6 +21,9 @@ class Metrics:
             p + "messages", "JSON messages by what became of them", ["outcome"], registry=r
         )
         self.metadata = Counter(p + "metadata", "Metrics whose metadata was written", registry=r)
+        self.dropped_rows = Counter(
+            p + "dropped_rows", "Rows of accepted requests that are not written", ["reason"], registry=r
+        )
         self.rows = Counter(p + "rows", "Rows written into ClickHouse (before rollups)", registry=r)
         self.received_bytes = Counter(p + "received_bytes", "Bytes of request bodies", registry=r)
         self.batches = Counter(p + "batches", "Batches written", registry=r)

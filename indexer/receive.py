@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -32,15 +32,17 @@ from indexer.access import (
 from indexer.authenticator import Authenticator
 from indexer.budget import DecodeBudget
 from indexer.columns import check
+from indexer.days import RetentionRules
 from indexer.hearing import Hearing
 from indexer.identity import digest, frame_identity
+from indexer.intake import Intake
 from indexer.messages import MessagesError, Parsed, parse
 from indexer.metrics import Metrics
 from indexer.pages import JSON, Pages, is_json
 from indexer.settings import Settings
 from indexer.store import StoreError
 from indexer.unit import Unit
-from indexer.writer import Conflict, Refused, Unavailable, WriteError, Writer
+from indexer.writer import Conflict, Refused, Unavailable, Writer
 
 #: Bodies beyond this are decoded in a thread, so that the loop goes on answering.
 _LARGE_BYTES: Final = 64 << 10
@@ -79,7 +81,8 @@ class Receiver:
         authenticator: Authenticator,
         scoped_from_ms: int = 0,
     ) -> None:
-        self._writer = writer
+        self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
+        self._intake = Intake(writer, self._rules, metrics)
         self._settings = settings
         self._metrics = metrics
         self._ready = ready
@@ -183,8 +186,8 @@ class Receiver:
         _grant(request).require_write(unit.frame.org_id, unit.frame.project_id)
         self._hearing.frame(unit.frame)
         self._hearing.rows(unit.frame)
-        await self._writer.write(unit)
-        return _json({"rows": unit.frame.rows})
+        expired = await self._intake.write([unit])
+        return _json({"rows": unit.frame.rows - expired} | ({"expired": expired} if expired else {}))
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
         body = await self._body(request)
@@ -250,7 +253,8 @@ class Receiver:
             return _error(400, str(e))
         for unit in parsed.units:
             self._hearing.rows(unit.frame)
-        await self._write_all(parsed.units)
+        await self._intake.write(parsed.units)
+        self._metrics.dropped_rows.labels(reason="expired").inc(parsed.expired)
         self._metrics.messages.labels(outcome="accepted").inc(parsed.accepted)
         self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected) - parsed.forbidden)
         self._metrics.messages.labels(outcome="forbidden").inc(parsed.forbidden)
@@ -262,22 +266,16 @@ class Receiver:
         return _json({"accepted": parsed.accepted, "rejected": rejected}, status)
 
     def _parse(self, body: bytes, key: str, grant: Grant) -> Parsed:
+        now_ms = time.time_ns() // 1_000_000
         return parse(
             body,
             key=key,
-            created_ms=time.time_ns() // 1_000_000,
+            created_ms=now_ms,
+            first_day=lambda days: self._rules.first_day(self._rules.rounded(days), now_ms, now_ms),
             latest_s=self._latest_s(),
             max_messages=self._settings.bounds.messages,
             grant=grant,
         )
-
-    async def _write_all(self, units: Sequence[Unit]) -> None:
-        """All of them, in one batch if may be; raises the first WriteError after each was tried."""
-        results = await asyncio.gather(*(self._writer.write(u) for u in units), return_exceptions=True)
-        failures = [r for r in results if isinstance(r, BaseException)]
-        failures.sort(key=lambda e: isinstance(e, WriteError))  # what is worse first: a mistake of ours, ...
-        if failures:
-            raise failures[0]
 
     async def _body(self, request: web.Request) -> bytes:
         body = await request.read()

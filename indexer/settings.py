@@ -24,6 +24,9 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
+#: `retention_days` is part of the partition key: each step multiplies the partitions.
+_MAX_STEPS: Final = 16
+
 
 class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How frames are gathered into INSERTs when one indexer owns the data (batching by journal)."""
@@ -75,6 +78,20 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_hosts: list[str] = []
 
 
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the orgs may write; beyond it rows are refused for now, folded or rounded, and counted."""
+
+    #: `retention_days` that are stored: others are rounded up to the next, above the last to days_1d
+    retention_steps: tuple[int, ...] = (1, 7, 14, 30, 60, 90, 180, 365, 730)
+
+    def __post_init__(self) -> None:
+        steps = self.retention_steps
+        if not 1 <= len(steps) <= _MAX_STEPS or list(steps) != sorted(set(steps)):
+            raise ValueError(f"retention_steps must be 1 to {_MAX_STEPS} ascending numbers of days")
+        if not 1 <= steps[0] <= steps[-1] <= 65_535:
+            raise ValueError("retention_steps must be between 1 and 65535")
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[indexer]`."""
 
@@ -107,6 +124,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal: Journal = Journal()
     bounds: Bounds = Bounds()
     http: Http = Http()
+    limits: Limits = Limits()
     retention: Retention = Retention()
 
     def __post_init__(self) -> None:

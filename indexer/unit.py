@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from agent.frame import Frame
+from indexer.columns import DAY_S
 from indexer.series import U64s
 
 
@@ -17,8 +18,9 @@ class Unit:
     """A checked frame with the bytes it came as.
 
     `given_ids`: strings of the frame (by index) that stand for ids the sender already knew. The same
-    `identity` always comes with the same `body` and `given_ids`. `digest` is of the bytes that the client
-    sent; empty where they are not known any more.
+    `identity` always comes with the same `body` and `given_ids`. `frame` is what `body` decodes to, except
+    for `retention_days`, which may be rounded. `digest` is of the bytes that the client sent; empty where
+    they are not known any more.
     """
 
     identity: str
@@ -32,6 +34,17 @@ class Unit:
         """Bytes it holds until it is written, about: as it came, decoded, and as columns of INSERTs."""
         strings = sum(map(len, self.frame.strings)) + 64 * len(self.frame.strings)
         return len(self.body) + 2 * _column_bytes(self.frame) + 32 * self.frame.rows + strings
+
+    @cached_property
+    def partitions(self) -> frozenset[tuple[int, int]]:
+        """The partitions of its rows in the table of the smallest granularity: retention and day."""
+        found: set[int] = set()
+        for columns in (self.frame.counters, self.frame.gauges, self.frame.distributions, self.frame.sets):
+            bucket = np.frombuffer(columns.bucket, "<u4")
+            if len(bucket):
+                first, last = int(bucket.min()) // DAY_S, int(bucket.max()) // DAY_S
+                found.update((first, last) if last - first < 2 else np.unique(bucket // DAY_S).tolist())
+        return frozenset((self.frame.retention_days, day) for day in found)
 
     def with_given(self, ids: U64s) -> U64s:
         """The ids of the frame's strings, the given ones put in."""

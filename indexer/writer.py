@@ -66,6 +66,9 @@ class Writer(Protocol):
     async def write(self, unit: Unit) -> None:
         """Returns when the unit is in ClickHouse. Raises WriteError."""
 
+    async def knows(self, unit: Unit) -> bool:
+        """Return whether the unit is known to be in ClickHouse. Raises WriteError where it is not to come."""
+
     async def stop(self, deadline_s: float) -> None:
         """Write what was taken, until the deadline; take nothing any more."""
 
@@ -135,6 +138,12 @@ class JournalWriter:
                 await asyncio.shield(future)
         except TimeoutError:
             raise Unavailable("not written yet") from None
+
+    async def knows(self, unit: Unit) -> bool:
+        if unit.identity in self._in_flight or not self._known(unit):
+            return False
+        self._metrics.frames.labels(outcome="repeated").inc()
+        return True
 
     async def stop(self, deadline_s: float) -> None:
         self._stopping = True
@@ -301,6 +310,9 @@ class FrameWriter:
                 await asyncio.shield(task)
         except TimeoutError:
             raise Unavailable("not written yet") from None
+
+    async def knows(self, unit: Unit) -> bool:  # noqa: ARG002  # the server knows, by tokens
+        return False
 
     async def stop(self, deadline_s: float) -> None:
         self._stopping = True

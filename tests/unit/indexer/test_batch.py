@@ -90,3 +90,40 @@ def test_set_members_and_histogram_entries_count_as_held() -> None:
     few = unit(make_frame(FrameRows(sets=[("users", {}, 0, [1])])))
     many = unit(make_frame(FrameRows(sets=[("users", {}, 0, [1] * 100_000)])))
     assert many.held_bytes - few.held_bytes > 8 * 99_999
+
+
+def on_days(org_id: int, *days: int) -> Unit:
+    return unit(
+        make_frame(FrameRows(counters=[("hits", {}, day * 86_400, 1.0) for day in days]), org_id=org_id)
+    )
+
+
+def test_a_batch_has_few_days_and_passes_over_what_does_not_fit() -> None:
+    batcher = Batcher(Batch(), 1 << 20)
+    first = [on_days(1, day) for day in range(32)]
+    beyond, fits = on_days(1, 40, 41), on_days(1, 3)
+    for u in (*first, beyond, fits):
+        assert batcher.offer(u, 0)
+    assert batcher.take() == [*first, fits]
+    assert batcher.take() == [beyond]
+    assert len(batcher) == 0
+
+
+def test_orgs_take_turns_so_that_days_of_one_leave_room_for_others() -> None:
+    batcher = Batcher(Batch(), 1 << 20)
+    many = [on_days(1, day) for day in range(100)]
+    other = on_days(2, 500)
+    for u in (*many, other):
+        assert batcher.offer(u, 0)
+    assert other in batcher.take()
+    taken = [batcher.take() for _ in range(3)]
+    assert sum(map(len, taken)) == 100 - 31
+    assert batcher.ready_in_ms(0) is None
+
+
+def test_who_waits_longest_goes_first() -> None:
+    batcher = Batcher(Batch(rows=1), 1 << 20)
+    first, second = on_days(7, 1), on_days(3, 1)
+    assert batcher.offer(first, 1)
+    assert batcher.offer(second, 2)
+    assert [batcher.take(), batcher.take()] == [[first], [second]]

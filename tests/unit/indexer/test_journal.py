@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from indexer.journal import Journal, JournalError, State
@@ -128,3 +130,17 @@ def test_a_file_that_is_no_journal(tmp_path: Path) -> None:
     (path / "journal.sqlite").write_bytes(b"not a database at all" * 100)
     with pytest.raises(JournalError, match=r"journal\.sqlite"):
         make(tmp_path)
+
+
+def test_the_retention_that_was_decided_is_kept_and_old_rows_have_their_own(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    sent = unit(counter_frame({"a": 1.0}, 0, retention_days=45))
+    rounded = replace(sent, frame=msgspec.structs.replace(sent.frame, retention_days=60))
+    journal.begin("t", [rounded], 0)
+    assert journal.unfinished() == [("t", [rounded])]
+    journal.close()
+    with sqlite3.connect(tmp_path / "deep" / "journal.sqlite") as db:
+        db.execute("ALTER TABLE frame DROP COLUMN retention_days")  # as files made before are
+    again = make(tmp_path)
+    assert again.unfinished() == [("t", [sent])]
+    again.close()

@@ -1,0 +1,105 @@
+"""Between the check of units and the writer: retention is rounded, expired rows go, many days are cut.
+
+The rows that are left depend on time and settings, so they are decided here, once. The journal keeps the
+decision with the unit, and a batch that is written again is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+
+from indexer.days import RetentionRules, day_groups, expired_rows, of_group, without_expired
+from indexer.metrics import Metrics
+from indexer.unit import Unit
+from indexer.writer import Unavailable, WriteError, Writer
+
+#: A request whose units are cut into more parts than that takes its org's turn.
+_FEW_PARTS: Final = 4
+#: Orgs whose requests of many days are written at once.
+_MAX_TURNS: Final = 4
+
+
+class Intake:
+    """Writes the units of requests. For one event loop. `now_ms` is the wall clock."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        rules: RetentionRules,
+        metrics: Metrics,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._writer = writer
+        self._rules = rules
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._turns: set[int] = set()
+
+    async def write(self, units: Sequence[Unit]) -> int:
+        """Write units, all at once; return how many rows were left out because they are expired.
+
+        Raises the first WriteError after each unit was tried.
+        """
+        kept: list[Unit] = []
+        expired = 0
+        for unit in map(self._rounded, units):
+            rest, dropped = await self._without_expired(unit)
+            kept.append(rest)
+            expired += dropped
+        groups = [day_groups(unit.frame) for unit in kept]
+        if sum(max(0, len(of_unit) - 1) for of_unit in groups) < _FEW_PARTS:
+            await self._write_all(kept, groups)
+        else:
+            with self._turn(kept[0].frame.org_id):
+                await self._write_all(kept, groups)
+        self._metrics.dropped_rows.labels(reason="expired").inc(expired)
+        return expired
+
+    async def _write_all(self, units: Sequence[Unit], groups: Sequence[Sequence[int]]) -> None:
+        writes = (self._write(unit, of_unit) for unit, of_unit in zip(units, groups, strict=True))
+        results = await asyncio.gather(*writes, return_exceptions=True)
+        failures = [r for r in results if isinstance(r, BaseException)]
+        failures.sort(key=lambda e: isinstance(e, WriteError))  # a mistake of ours comes first
+        if failures:
+            raise failures[0]
+
+    async def _write(self, unit: Unit, groups: Sequence[int]) -> None:
+        """Write one unit, its groups of days in turn: others' units are written in between."""
+        if len(groups) < 2:
+            await self._writer.write(unit)
+        elif not await self._writer.knows(unit):
+            for group in groups:
+                part = await asyncio.to_thread(of_group, unit, group, last=group == groups[-1])
+                await self._writer.write(part)
+
+    async def _without_expired(self, unit: Unit) -> tuple[Unit, int]:
+        frame = unit.frame
+        first_day = self._rules.first_day(frame.retention_days, frame.created_ms, self._now_ms())
+        expired = expired_rows(frame, first_day)
+        return (await asyncio.to_thread(without_expired, unit, first_day), expired) if expired else (unit, 0)
+
+    def _rounded(self, unit: Unit) -> Unit:
+        given = unit.frame.retention_days
+        days = self._rules.rounded(given)
+        if days == given:
+            return unit
+        return replace(unit, frame=msgspec.structs.replace(unit.frame, retention_days=days))
+
+    @contextmanager
+    def _turn(self, org_id: int) -> Iterator[None]:
+        """Hold the turn of an org for rows of many days. Raises Unavailable while another request does."""
+        if org_id in self._turns or len(self._turns) >= _MAX_TURNS:
+            self._metrics.refused.labels(reason="many_days").inc()
+            raise Unavailable("rows of many days are being written", retry_after_s=5)
+        self._turns.add(org_id)
+        try:
+            yield
+        finally:
+            self._turns.discard(org_id)
