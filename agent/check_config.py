@@ -26,6 +26,7 @@ from agent.cli import complain, config_option, read_settings
 from agent.config import ConfigError
 from agent.config_errors import in_file, names_of
 from agent.explain import Explained, explain, text
+from agent.hidden import hidden, hidden_url
 from agent.mapping import Mapper
 from agent.settings import AgentSettings
 
@@ -51,6 +52,7 @@ def check_config(argv: Sequence[str], sections: Mapping[str, tuple[str, str]] | 
     explained = [explain(line, report.settings, report.mapper, now_ms) for line in lines]
     tree = msgspec.to_builtins(settings)
     shown = tree if args.all else _differences(tree, msgspec.to_builtins(file()))
+    shown = shown if args.secrets else hidden(shown)
     if args.json:
         print(msgspec.json.encode(report.as_json(shown, explained)).decode())
     else:
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     config_option(parser)
     parser.add_argument("--all", action="store_true", help="print all settings, defaults too")
+    parser.add_argument("--secrets", action="store_true", help="print tokens and passwords, too")
     parser.add_argument("--line", action="append", default=[], metavar="LINE",
                         help="explain what this StatsD line becomes; may be repeated")  # fmt: skip
     parser.add_argument("--lines", metavar="FILE", help="explain the lines of a file; - is standard input")
@@ -140,7 +143,8 @@ def _check_addresses(settings: AgentSettings) -> None:
                 raise ConfigError(str(e)) from None
     url = urlsplit(settings.forward.url)
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise ConfigError(f"agent.forward.url = {settings.forward.url!r}: http://host:port wanted")
+        shown = hidden_url(settings.forward.url)
+        raise ConfigError(f"agent.forward.url = {shown!r}: http://host:port wanted")
 
 
 class _Report:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, TypeVar
@@ -15,6 +17,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from agent import config
+from agent.hidden import secrets_in
 
 #: A name METERHOUSE_... that says where settings are, and is none itself.
 CONFIG_VARIABLE: Final = "METERHOUSE_CONFIG"
@@ -44,7 +47,14 @@ def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None
     except UnicodeDecodeError as e:
         raise config.ConfigError(f"{path}: {e}") from None
     environ = {k: v for k, v in os.environ.items() if k != CONFIG_VARIABLE}
-    return config.load(cls, text, {**environ, **(over or {})}, path=path or "settings")
+    settings = config.load(cls, text, {**environ, **(over or {})}, path=path or "settings")
+    if path and Path(path).stat().st_mode & stat.S_IROTH and (found := secrets_in(tomllib.loads(text))):
+        held = ", ".join(found)
+        print(
+            f"warning: {path}: everybody may read it, and it holds secrets ({held}): chmod 600",
+            file=sys.stderr,
+        )
+    return settings
 
 
 def address(text: str, lowest: int = 1) -> tuple[str, int]:

@@ -25,6 +25,7 @@ import msgspec
 
 from agent.addresses import AddressError
 from agent.frame import CONTENT_TYPE
+from agent.hidden import hidden_url
 from agent.logs import Log
 from agent.settings import Forward
 from agent.spool import Parcel, Spool
@@ -258,7 +259,8 @@ class Channel:
     def __init__(self, settings: Forward, path: str = "/v1/frames", content_type: str = CONTENT_TYPE) -> None:
         url = urlsplit(settings.url)
         if url.scheme not in ("http", "https") or not url.hostname:
-            raise AddressError(f"agent.forward.url = {settings.url!r}: http://host:port wanted")
+            shown = hidden_url(settings.url)
+            raise AddressError(f"agent.forward.url = {shown!r}: http://host:port wanted")
         tls = url.scheme == "https"
         self._http = _http_client(tls)
         kind = self._http.HTTPSConnection if tls else self._http.HTTPConnection

@@ -33,6 +33,7 @@ from agent.core import open_core
 from agent.forwarder import Forwarder
 from agent.frame import BUCKET_SECONDS, Sender, encode
 from agent.gauge_state import GaugeState, open_directory
+from agent.hidden import hidden_url
 from agent.inputs import Inputs
 from agent.loop import Loop
 from agent.metrics import Sources, exposition
@@ -205,7 +206,7 @@ class Agent:
         at = {**self._inputs.addresses, **({"ops": self._ops.address} if self._ops else {})}
         self.addresses = Addresses(**at)
         self._ready = True
-        self._log.info("listening", **at, indexer=self._settings.forward.url)
+        self._log.info("listening", **at, indexer=hidden_url(self._settings.forward.url))
 
     def _unready(self) -> str:
         if not self._ready:

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from agent import frame as wire
+from indexer.private import make_private, make_private_file
 from indexer.unit import Unit
 
 _SCHEMA = """
@@ -68,7 +69,8 @@ class Journal:
         self._lock = threading.Lock()
         self.dropped_aside = 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private(path.parent, existing=False)
+            make_private_file(path)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")

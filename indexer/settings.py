@@ -6,7 +6,7 @@ Owns names, defaults and ranges; agent/config.py reads them.
 from __future__ import annotations
 
 from typing import Annotated, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -134,7 +134,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except EntryError as e:
             raise ValueError(f"tokens: {e}") from None
         check_listen("listen", self.listen)
-        if self.redis_url and urlsplit(self.redis_url).scheme not in ("redis", "rediss", "unix"):
+        if self.redis_url and _split("redis_url", self.redis_url).scheme not in ("redis", "rediss", "unix"):
             raise ValueError("redis_url starts with redis://, rediss:// or unix://")
 
 
@@ -147,9 +147,22 @@ def entries(settings: Settings) -> list[Entry]:
 
 def check_dsn(dsn: str) -> None:
     """Raises ValueError for what no store can be opened at; the text does not show it: it has a password."""
-    parts = urlsplit(dsn)
+    parts = _split("dsn", dsn)
     if not (
         (parts.scheme == "chdb" and (parts.netloc + parts.path).strip("/"))
         or (parts.scheme in ("http", "https") and parts.hostname)
     ):
         raise ValueError("dsn is chdb:///path or http(s)://user:password@host:port/database")
+
+
+def _split(name: str, url: str) -> SplitResult:
+    """Split a URL. Raises ValueError whose text does not show it, as those of urllib do."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(
+            f"{name} is not a URL with a port of digits: / # ? @ : of a password are written as"
+            " %2F %23 %3F %40 %3A"
+        ) from None
+    return parts

@@ -29,7 +29,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Err
 from clickhouse_connect.driver.external import ExternalData
 from urllib3.exceptions import HTTPError
 
+from agent.hidden import hidden_url
 from indexer.native import Column, Ragged, decode_blocks, encode_block
+from indexer.private import make_private
 from indexer.sent import SentTable, as_files, external_data
 
 __all__ = ["DEFAULT_DATABASE", "Column", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
@@ -302,7 +304,7 @@ def _parse(dsn: str) -> tuple[str, str, bool]:
         options = parse_qs(parts.query)
         database = options.pop("database", [DEFAULT_DATABASE])[0]
         if not path or path == "/" or options:
-            raise StoreError(f"not a chdb DSN with a path: {dsn}", retryable=False)
+            raise StoreError(f"not a chdb DSN with a path: {hidden_url(dsn)}", retryable=False)
         return path, database, True
     if parts.scheme in ("http", "https") and parts.hostname:
         return urlunsplit(parts._replace(path="")), unquote(parts.path.strip("/")) or DEFAULT_DATABASE, False
@@ -311,7 +313,7 @@ def _parse(dsn: str) -> tuple[str, str, bool]:
 
 def _connect(address: str, *, embedded: bool) -> Client:
     if embedded:
-        Path(address).mkdir(parents=True, exist_ok=True)
+        make_private(Path(address))
         client = clickhouse_connect.get_client(interface="chdb", path=address)
     else:
         # Sessions would forbid concurrent use; long parameters (ids) do not fit into an URL.
@@ -329,7 +331,9 @@ def _store_error(e: Exception) -> StoreError:
     code = e.code if isinstance(e, Error) else None
     hopeless = code in _HOPELESS if code is not None else isinstance(e, ProgrammingError | DataError)
     name = e.name if isinstance(e, Error) else None
-    return StoreError(str(e).strip() or type(e).__name__, retryable=not hopeless, code=code, name=name)
+    return StoreError(
+        hidden_url(str(e).strip()) or type(e).__name__, retryable=not hopeless, code=code, name=name
+    )
 
 
 def _dict(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ import uvloop
 
 from agent.cli import address, complain, config_option, read_settings
 from agent.config import ConfigError
+from agent.hidden import hidden_url
 from indexer.journal import JournalError
 from indexer.service import IndexerService
 from indexer.store import StoreError, embedded_path, open_store
@@ -164,7 +165,7 @@ def _banner(dsn: str, agent: Mapping[str, Any], indexer: str, api: str) -> str:
     lines = ", ".join(f"{kind} {agent[kind]}" for kind in ("udp", "tcp", "unix") if agent[kind])
     metrics = f"http://{agent['ops']}/metrics" if agent["ops"] else "off"
     return f"""\
-meterhouse is up; its data is in {dsn}
+meterhouse is up; its data is in {hidden_url(dsn)}
   StatsD lines    {lines}
   agent metrics   {metrics}
   frames          http://{indexer}/v1/frames

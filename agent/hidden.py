@@ -1,0 +1,46 @@
+"""Hides what is secret in settings: tokens, and the passwords of DSNs and URLs. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+#: What is shown in a secret's place.
+MASK: Final = "***"
+#: Settings that are a secret, or a list or a table of them.
+_SECRET: Final = re.compile(r"(^|_)(token|tokens|password|secret)$")
+#: The password of a URL: up to the last @ before a space, so that one with a slash or an @ goes, too.
+_USERINFO: Final = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^:@/?#\s]*):\S*@", re.IGNORECASE)
+_PARAMETER: Final = re.compile(r"(?P<name>[?&](?:password|passwd|token|secret)=)[^&#\s]*", re.IGNORECASE)
+
+
+def hidden_url(text: str) -> str:
+    """Return a text with the passwords of all URLs in it hidden."""
+    return _PARAMETER.sub(rf"\g<name>{MASK}", _USERINFO.sub(rf"\g<scheme>\g<user>:{MASK}@", text))
+
+
+def hidden(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree of settings with all secrets hidden; what is empty stays so."""
+    return {name: _shown(name, value) for name, value in tree.items()}
+
+
+def secrets_in(tree: Mapping[str, Any], path: str = "") -> list[str]:
+    """Return the dotted names of the settings of a tree that hold secrets."""
+    found: list[str] = []
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and not _SECRET.search(name):
+            found += secrets_in(value, f"{path}{name}.")
+        elif _shown(name, value) != value:
+            found.append(path + name)
+    return found
+
+
+def _shown(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return (MASK if value else "") if _SECRET.search(name) else hidden_url(value)
+    if _SECRET.search(name) and isinstance(value, list):
+        return [MASK] * len(value)
+    if _SECRET.search(name) and isinstance(value, Mapping):
+        return {f"{MASK}{number}": scope for number, scope in enumerate(value.values(), 1)}
+    return hidden(value) if isinstance(value, Mapping) else value
