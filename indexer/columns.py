@@ -7,6 +7,7 @@ always give the same rows in the same order, which exactly-once rests on. Pure.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -45,6 +46,15 @@ RAGGED: Final[Mapping[Kind, Mapping[str, tuple[str, str]]]] = {
     },
     "sets": {"member": ("length", "<u8")},
 }
+
+#: Columns that are sums.
+_SUMS: Final[Mapping[Kind, Sequence[str]]] = {
+    "counters": ("value",),
+    "gauges": ("sum",),
+    "distributions": ("count", "sum", "sum_squares"),
+    "sets": (),
+}
+LARGEST: Final = sys.float_info.max
 
 #: What rows are sorted by, the first key ruling.
 _KEYS: Final = (
@@ -147,6 +157,18 @@ def check(frame: Frame, *, latest_s: int) -> None:
             if not np.isfinite(np.frombuffer(getattr(columns, name), "<f8")).all():
                 raise FrameError(f"{where}.{name}: not a finite number")
     _check_sketches(frame.distributions)
+
+
+def held_at_largest(frame: Frame) -> int:
+    """Return how many values are sums that overflowed: they are held at the largest number."""
+    held = 0
+    for kind in KINDS:
+        columns = getattr(frame, kind)
+        for name in _SUMS[kind]:
+            sums = np.frombuffer(getattr(columns, name), "<f8")
+            if len(sums) and max(sums.max(), -sums.min()) >= LARGEST:
+                held += int(np.count_nonzero(np.abs(sums) >= LARGEST))
+    return held
 
 
 def _check_texts(frame: Frame) -> None:

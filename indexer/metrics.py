@@ -17,6 +17,9 @@ class Metrics:
         self.connections_closed = Counter(
             p + "connections_closed", "Connections the server closed, by reason", ["reason"], registry=r
         )
+        self.saturated = Counter(
+            p + "saturated", "Sums that overflowed and are held at the largest number", registry=r
+        )
         self.messages = Counter(
             p + "messages", "JSON messages by what became of them", ["outcome"], registry=r
         )

@@ -31,7 +31,7 @@ from indexer.access import (
 )
 from indexer.authenticator import Authenticator
 from indexer.budget import DecodeBudget
-from indexer.columns import check
+from indexer.columns import check, held_at_largest
 from indexer.days import RetentionRules
 from indexer.hearing import Hearing
 from indexer.identity import digest, frame_identity
@@ -238,6 +238,7 @@ class Receiver:
     def _unit(self, body: bytes) -> Unit:
         frame = wire.decode(body, self._settings.bounds.frame_bytes)
         check(frame, latest_s=self._latest_s())
+        self._metrics.saturated.inc(held_at_largest(frame))
         return Unit(frame_identity(frame, self._scoped_from_ms), body, frame, digest=digest(body))
 
     async def _messages(self, request: web.Request) -> web.Response:
@@ -252,6 +253,7 @@ class Receiver:
             self._metrics.refused.labels(reason="bad_messages").inc()
             return _error(400, str(e))
         for unit in parsed.units:
+            self._metrics.saturated.inc(held_at_largest(unit.frame))
             self._hearing.rows(unit.frame)
         await self._intake.write(parsed.units)
         self._metrics.dropped_rows.labels(reason="expired").inc(parsed.expired)

@@ -13,6 +13,7 @@ import numpy as np
 from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.read.blocks.read import read_cells, recall
+from shim.read.held import held
 from shim.read.presence import Lookback
 from shim.read.reader import Keys, Reader, each
 from shim.read.times import within
@@ -81,7 +82,8 @@ def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
     before = _totals_at(reader, part, lo)
     key, time_s, deltas = _deltas(reader, part, g, lo, hi)
     offsets = np.searchsorted(key, np.arange(len(part.labels) + 1)).astype(np.int64)
-    running = _running(deltas, offsets) + before[key]
+    with np.errstate(over="ignore", invalid="ignore"):
+        running = held(_running(deltas, offsets) + before[key])
     return Samples(part.labels, offsets, (time_s + g) * 1000, running)
 
 

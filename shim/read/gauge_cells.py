@@ -166,5 +166,6 @@ def merged(
     ends = np.append(starts[1:], len(place)) - 1
     out = {"last": columns["last"][order[ends]]}
     for column in columns.keys() & MERGES.keys():
-        out[column] = MERGES[column].reduceat(columns[column][order], starts)
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[column] = MERGES[column].reduceat(columns[column][order], starts)
     return place[starts], time_ms[order[ends]], out

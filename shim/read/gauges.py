@@ -10,6 +10,7 @@ does not depend on when it merges.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from shim.eval.instant import latest
 from shim.grid import Grid
 from shim.read.blocks import gauges as memory
 from shim.read.gauge_cells import GaugeCells
+from shim.read.held import held
 from shim.read.reader import Reader, each, singly
 from shim.read.rows import count_within, whole_hours
 from shim.read.slices import slices
@@ -70,7 +72,10 @@ def window_samples(reader: Reader, part: Part, ends: Grid, window_ms: int, funct
     for some in _slices(reader, part, span):
         found.append(_samples(reader, some, span, columns))
         reader.check_cells(sum(len(one.values) for one in found))
-    return found[0] if len(found) == 1 else _stacked(part, found)
+    samples = found[0] if len(found) == 1 else _stacked(part, found)
+    if samples.total is None:
+        return samples
+    return replace(samples, total=held(samples.total))
 
 
 def _samples(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) -> Samples:

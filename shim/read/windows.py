@@ -23,6 +23,7 @@ import numpy as np
 from indexer.schema.tables import GRANULARITIES
 from shim.eval.cells import window_any, window_maxima, window_minima, window_sums
 from shim.grid import Grid
+from shim.read.held import held
 from shim.values import Bools, Floats, Ints
 
 #: Seconds of the rollups, the coarsest first.
@@ -91,10 +92,9 @@ class Reading:
     # ------------------------------------------------------------ putting together
 
     def sums(self, cells: Floats) -> Floats:
-        """Sums per step from sums per cell: (..., cells) -> (..., steps)."""
-        if self.width == 0:
-            return self._totals(cells)
-        return self._slide(cells, window_sums)
+        """Sums per step from sums per cell: (..., cells) -> (..., steps); never an infinity (held.py)."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return held(self._totals(cells) if self.width == 0 else self._slide(cells, window_sums))
 
     def minima(self, cells: Floats) -> Floats:
         return self._slide(cells, window_minima)

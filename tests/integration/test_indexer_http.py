@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -482,3 +483,13 @@ async def test_pages_of_other_hosts_do_not_write(indexer: Indexer, total: Any) -
     assert total() == 0
     here = {**JSON, "Origin": "http://localhost:3000"}
     assert (await indexer.post("/v1/messages", json=[MESSAGE], headers=here))[0] == 200
+
+
+async def test_sums_that_overflow_are_counted(indexer: Indexer) -> None:
+    await indexer.start()
+    largest = sys.float_info.max
+    assert (await indexer.frame(counter_frame({"a": largest, "b": -largest, "c": 1.0}, NOW_S)))[0] == 200
+    assert indexer.metric("saturated_total") == 2
+    overflowing = {**MESSAGE, "type": "d", "value": [1.7e308, 1.7e308]}
+    assert (await indexer.post("/v1/messages", json=[overflowing, MESSAGE]))[0] == 200
+    assert indexer.metric("saturated_total") == 4  # sum and sum of squares
