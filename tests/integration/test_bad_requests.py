@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -49,7 +51,7 @@ async def ports(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture)
     store = open_store(chdb_dsn, pool=6)
     journal = Journal(path=str(tmp_path / "journal.sqlite"))
     indexer = IndexerService(
-        Settings(listen="127.0.0.1:0", up=False, journal=journal, tokens=["secret"]), store
+        Settings(listen="127.0.0.1:0", up=False, journal=journal, tokens={"secret": "*:* write,admin"}), store
     )
     tenancy = TenancySettings(mode="token", tokens={"secret": "1:1"})
     api = ShimService(ShimSettings(listen="127.0.0.1:0", tenancy=tenancy), store=store)
@@ -112,11 +114,11 @@ async def test_limits_are_ascii_numbers(ports: Ports) -> None:
 
 
 async def test_times(ports: Ports) -> None:
-    for time in ("1e400", "-1e400", "nan", "%d9%a3", "9" * 5_000, "9" * 5_000 + "y"):
+    for at in ("1e400", "-1e400", "nan", "%d9%a3", "9" * 5_000, "9" * 5_000 + "y"):
         for line in (
-            f"GET /api/v1/query?query=1&time={time}",
-            f"GET /api/v1/query?query=1&timeout={time}",
-            f"GET /api/v1/query_range?query=1&start=0&end=1&step={time}",
+            f"GET /api/v1/query?query=1&time={at}",
+            f"GET /api/v1/query?query=1&timeout={at}",
+            f"GET /api/v1/query_range?query=1&start=0&end=1&step={at}",
         ):
             assert (await ports.ask(ports.api, line.encode(), TOKEN))[0] == 400
 
@@ -133,7 +135,7 @@ async def test_a_message_that_is_wrong_is_its_own_fault(ports: Ports) -> None:
         "project_id": 1,
         "name": "n",
         "type": "d",
-        "timestamp": 1,
+        "timestamp": int(time.time()),
         "value": [1.7e308, 1.7e308],
     }
     messages = [
@@ -148,3 +150,13 @@ async def test_a_message_that_is_wrong_is_its_own_fault(ports: Ports) -> None:
     answer = json.loads(body)
     assert (status, answer["accepted"]) == (200, 1)
     assert [r["position"] for r in answer["rejected"]] == [1, 2, 3]
+
+
+async def test_bodies_that_unpack_to_much(ports: Ports) -> None:
+    bomb = gzip.compress(b"[" + b" " * (64 << 20) + b"]", 1)
+    packed = b"Content-Encoding: gzip"
+    assert len(bomb) < 1 << 20
+    assert (await ports.ask(ports.indexer, b"POST /v1/messages", TOKEN, packed, body=bomb))[0] == 413
+    kind = b"Content-Type: " + FORM
+    status, body = await ports.ask(ports.api, b"POST /api/v1/query", TOKEN, packed, kind, body=bomb)
+    assert (status, b"larger than" in body) == (400, True)

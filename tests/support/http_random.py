@@ -28,6 +28,7 @@ from indexer.settings import Journal, Settings
 from indexer.store import Store, open_store
 from shim.service import ShimService
 from shim.settings import ShimSettings
+from shim.tenancy import TenancySettings
 from tests.support.frames import counter_frame
 from tests.support.http_texts import API_PATHS, INDEXER_PATHS, Requests
 
@@ -81,12 +82,16 @@ def bodies(now_s: int) -> tuple[bytes, ...]:
     )
 
 
-async def run(store: Store, folder: Path, seed: str, seconds: float, min_requests: int = 0) -> Report:
-    """Send requests for some time, and at least some of them."""
+async def run(
+    store: Store, folder: Path, seed: str, seconds: float, min_requests: int = 0, *, tokens: bool = False
+) -> Report:
+    """Send requests for some time, and at least some of them; with `tokens` both ask for credentials."""
     report = Report()
     journal = Journal(path=str(folder / "journal.sqlite"))
-    indexer = IndexerService(Settings(listen="127.0.0.1:0", up=False, journal=journal), store)
-    api = ShimService(ShimSettings(listen="127.0.0.1:0", timeout_s=5.0), store=store)
+    writers = {"secret": "*:* write,admin"} if tokens else {}
+    tenancy = TenancySettings(mode="token", tokens={"secret": "1:*"}) if tokens else TenancySettings()
+    indexer = IndexerService(Settings(listen="127.0.0.1:0", up=False, journal=journal, tokens=writers), store)
+    api = ShimService(ShimSettings(listen="127.0.0.1:0", timeout_s=5.0, tenancy=tenancy), store=store)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(indexer.stop)
         stack.push_async_callback(api.stop)
@@ -132,7 +137,10 @@ async def _answer(port: int, request: bytes) -> bytes:
 def main(seconds: float, seed: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(f"chdb://{folder}/chdb", pool=6)
-        report = asyncio.run(run(store, Path(folder), seed, seconds))
+        report = asyncio.run(run(store, Path(folder), seed, seconds / 2))
+        closed = asyncio.run(run(store, Path(folder), seed, seconds / 2, tokens=True))
+        report.statuses += closed.statuses
+        report.failures += closed.failures
         store.close()
     print(f"seed {seed}: {dict(sorted(report.statuses.items()))}, {len(report.failures)} failures")
     for request, answer in report.failures[:20]:

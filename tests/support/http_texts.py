@@ -223,6 +223,8 @@ class Requests:
         if method in (b"POST", b"PUT", b"PATCH"):
             body, more = self._body()
             headers += more
+        if chance() < 0.5:
+            headers.append(b"Authorization: Bearer secret")
         lines = [method + b" " + path + b" HTTP/1.1", *headers, b"Connection: close"]
         return method, b"\r\n".join(lines) + b"\r\n\r\n" + body
 
