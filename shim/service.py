@@ -22,7 +22,7 @@ from agent.addresses import unusable
 from indexer.access import EntryError
 from indexer.authenticator import Authenticator
 from indexer.pages import Pages
-from indexer.schema import migrate
+from indexer.schema import is_current, migrate
 from indexer.store import Store, open_store
 from indexer.written import Written
 from shim.catalog import Catalog, Explorer
@@ -152,13 +152,17 @@ class ShimService:
         return BlockMemory(store, settings.cache, settings.retention, self._written, self.metrics)
 
     async def _open(self) -> Store:
-        """Its own store, with the tables made: the shim may be up before the first indexer."""
+        """Its own store, with the tables made: the shim may be up before the first indexer.
+
+        Where the tables exist nothing is changed, so a user who may only read will do.
+        """
         loop = asyncio.get_running_loop()
         pool = 2 * self._settings.concurrency + 2
         self._owned = await loop.run_in_executor(
             self._pool, lambda: open_store(self._settings.dsn, pool=pool)
         )
-        await loop.run_in_executor(self._pool, migrate, self._owned)
+        if not await loop.run_in_executor(self._pool, is_current, self._owned):
+            await loop.run_in_executor(self._pool, migrate, self._owned)
         return self._owned
 
     async def stop(self) -> None:

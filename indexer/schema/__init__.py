@@ -1,6 +1,6 @@
 """The tables, as data: what they are (tables.py), their SQL (render.py), how they come to be (migrate.py)."""
 
-from indexer.schema.migrate import SCOPED_IDENTITIES, applied_ms, migrate, statements
+from indexer.schema.migrate import SCOPED_IDENTITIES, applied_ms, is_current, migrate, statements
 from indexer.schema.render import Layout
 from indexer.schema.tables import GRANULARITIES, KINDS, Granularity, Retention
 
@@ -12,6 +12,7 @@ __all__ = [
     "Layout",
     "Retention",
     "applied_ms",
+    "is_current",
     "migrate",
     "statements",
 ]

@@ -25,7 +25,7 @@ from indexer.schema.tables import (
     rollup_table,
     rollup_view,
 )
-from indexer.store import Store
+from indexer.store import Store, StoreError
 
 #: The migration since which identities of frames carry their tenant (indexer/identity.py).
 SCOPED_IDENTITIES: Final = 4
@@ -104,6 +104,15 @@ def migrate(store: Store, retention: Retention | None = None) -> int:
     if retention is not None:
         _apply_retention(store, layout, fresh=not applied)
     return MIGRATIONS[-1].version
+
+
+def is_current(store: Store) -> bool:
+    """Return whether the database has this code's schema; asks without changing anything."""
+    try:
+        applied = {v for (v,) in store.rows("SELECT DISTINCT version FROM schema_migrations")}
+    except StoreError:  # no database, no table or no answer: `migrate` makes them, or says what is wrong
+        return False
+    return applied >= {migration.version for migration in MIGRATIONS}
 
 
 def applied_ms(store: Store, version: int) -> int:

@@ -3,9 +3,9 @@
 So the HTTP side of the store is tested with the real client over a real socket, on the same engine:
 one process may hold only one chdb path, and the tests' process holds one already.
 
-It has the limits of a server with default settings: MAX_FIELD_BYTES, MAX_QUERY_BYTES. Files of a request are
-its external tables. The data of an INSERT goes to the engine as a file: inline it would end at the first
-empty line or semicolon.
+It has the limits of a server with default settings: MAX_FIELD_BYTES, MAX_QUERY_BYTES. The user READER may
+only read (readonly = 2); all others may do everything. Files of a request are its external tables. The data
+of an INSERT goes to the engine as a file: inline it would end at the first empty line or semicolon.
 
 python -m tests.support.clickhouse_http DIRECTORY    prints the port it listens on
 """
@@ -23,12 +23,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import chdb
-from aiohttp import web
+from aiohttp import BasicAuth, web
 
 #: Bytes of one form field or URL parameter at most (`http_max_field_value_size`).
 MAX_FIELD_BYTES: Final = 131_072
 #: Bytes of a statement at most, without the data of an INSERT (`max_query_size`).
 MAX_QUERY_BYTES: Final = 262_144
+
+#: The user whose statements run with readonly = 2, as a profile would have it.
+READER: Final = "reader"
 
 #: Parameters of the protocol, not settings of the engine.
 _PROTOCOL = {
@@ -76,15 +79,21 @@ class Server:
                     files[name] = value.file.read()
         else:
             body = await request.read()
-        return await asyncio.to_thread(self._run, values, files, body)
+        user = request.headers.get("Authorization", "")
+        reads = bool(user) and BasicAuth.decode(user).login == READER
+        return await asyncio.to_thread(self._run, values, files, body, reads)
 
-    def _run(self, values: Mapping[str, str], files: Mapping[str, bytes], body: bytes) -> web.Response:
+    def _run(
+        self, values: Mapping[str, str], files: Mapping[str, bytes], body: bytes, reads: bool
+    ) -> web.Response:
         connection = chdb.connect(self._path)
         try:
             _check_fields(values)
             _set(connection, values, files)
             for name, data in files.items():
                 _create_external(connection, name, values, data)
+            if reads:
+                connection.query("SET readonly = 2", "TabSeparated")
             sql = values.get("query", "").encode()
             statement = sql + b"\n" + body if sql and body else sql or body
             result = _execute(connection, statement, values)

@@ -1,0 +1,77 @@
+"""Every endpoint with every kind of credential, for reads and writes: who is let in, and what they see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from tests.support import access_matrix
+from tests.support.access_matrix import CREDENTIALS, OURS, THEIRS, Endpoint, running
+from tests.support.markdown import between
+
+#: Endpoints that ask for no credential; everything else must.
+OPEN: Final = {
+    "indexer GET /healthz", "indexer GET /readyz",
+    "shim GET /", "shim GET /-/healthy", "shim GET /-/ready", "shim OPTIONS /api/v1/{path}",
+}  # fmt: skip
+UNKNOWN: Final = {"none", "wrong", "expired", "two headers", "own and other's", "X-Scope-OrgID alone"}
+OWN: Final = {"own", "own, by password"}
+
+
+def expected(endpoint: Endpoint, credential: str) -> set[int]:
+    """The statuses that an endpoint may answer with."""
+    name = str(endpoint)
+    if name in OPEN:
+        return {200, 204}
+    if credential in UNKNOWN:
+        return {401}
+    if endpoint.path == "/metrics":
+        return {200} if credential == "admin" else {403}
+    if endpoint.path == "/status":
+        return {200}
+    if (
+        endpoint.part == "indexer"
+    ):  # a write says its org and project itself: the headers of readers say nothing
+        return {403} if credential == "admin" or credential.startswith("other org") else {200}
+    if credential == "admin":
+        return {403}
+    if name == "shim DELETE /api/v1/series":
+        return {500}  # as Prometheus: it is not implemented
+    if (
+        "X-" in credential
+    ):  # the headers ask for what the token does not cover; some endpoints show no tenant's data
+        return {200, 403} if endpoint.path.endswith(("/buildinfo", "/walreplay")) else {403}
+    return {200}
+
+
+async def test_matrix(chdb_dsn: str, tmp_path: Path) -> None:
+    async with running(chdb_dsn, tmp_path) as world:
+        answers = await world.answers()
+        stored = world.stored()
+    assert len(answers) > 30
+    wrong = {
+        (str(endpoint), credential): answer.status
+        for endpoint, given in answers.items()
+        for credential, answer in given.items()
+        if answer.status not in expected(endpoint, credential)
+    }
+    assert wrong == {}
+    seen = 0
+    for endpoint, given in answers.items():
+        for credential, answer in given.items():
+            foreign = THEIRS if credential.startswith("own") else OURS
+            if endpoint.part == "shim" and credential != "admin":
+                assert foreign not in answer.text, (str(endpoint), credential)
+            seen += credential in OWN and OURS in answer.text
+    assert seen >= 2 * 8  # what is looked for is what answers show
+    writes = sum(
+        answer.status == 200
+        for endpoint, given in answers.items()
+        if endpoint.path in ("/v1/frames", "/v1/messages")
+        for answer in given.values()
+    )
+    assert writes == 2 * 3
+    assert stored == {1: 1.0 + writes, 2: 1.0}
+    assert set(CREDENTIALS) >= UNKNOWN | OWN
+    there = between(access_matrix.FILE, access_matrix.MARK)
+    assert there == access_matrix.matrix(answers), f"python -m {access_matrix.MARK} writes it"
