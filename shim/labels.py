@@ -17,6 +17,8 @@ EMPTY: Final[Labels] = ()
 _GOES: Final = ("\0goes", "1")
 #: And this one: the value is the size of a set (see `of_set`).
 _SET: Final = ("\0set", "1")
+MARKS: Final = frozenset({_GOES[0], _SET[0]})
+_UNFINISHED: Final = METADATA | MARKS
 
 
 def make(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> Labels:
@@ -34,12 +36,12 @@ def get(labels: Labels, name: str) -> str:
 
 def only(labels: Labels, names: Collection[str]) -> Labels:
     """The labels whose names are in `names` (`by`, `on`), unmarked."""
-    return tuple(p for p in labels if p[0] in names)
+    return tuple([p for p in labels if p[0] in names])
 
 
 def without(labels: Labels, names: Collection[str]) -> Labels:
     """The labels whose names are not in `names`; not a set any more."""
-    return tuple(p for p in labels if p[0] not in names and p != _SET)
+    return tuple([p for p in labels if p[0] not in names and p != _SET])
 
 
 def changed(labels: Labels, name: str, value: str) -> Labels:
@@ -58,7 +60,7 @@ def dropping_name(labels: Labels) -> Labels:
     delayed name removal, which is what its own tests run with.
     """
     # Marks sort first; nearly no labels have this one, and this is done for every series of every query.
-    kept = tuple(p for p in labels if p != _SET) if is_set(labels) else labels
+    kept = tuple([p for p in labels if p != _SET]) if is_set(labels) else labels
     if drops_name(kept) or not has_metadata(kept):
         return kept
     return (_GOES, *kept)
@@ -87,7 +89,7 @@ def plain(labels: Labels) -> Labels:
 def finished(labels: Labels) -> Labels:
     """The labels as the answer shows them: unmarked, and without what was to go."""
     if drops_name(labels):
-        return tuple(p for p in plain(labels) if p[0] not in METADATA)
+        return tuple([p for p in labels if p[0] not in _UNFINISHED])
     return plain(labels)
 
 

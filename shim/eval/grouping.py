@@ -80,6 +80,8 @@ class Groups:
 
 def grouped(vector: Vector, grouping: Collection[str], without: bool, naming: Naming = EXACT) -> Groups:
     """The vector's rows by group."""
+    if not grouping and not without:
+        return _all(vector)
     found = naming.found(grouping, vector.labels, vector.histogram_labels)
     names = found.names
     metadata = without or not lbl.METADATA.isdisjoint(names)
@@ -100,3 +102,12 @@ def grouped(vector: Vector, grouping: Collection[str], without: bool, naming: Na
     order = np.argsort(owner, kind="stable")
     shown = [lbl.dropping_name(one) if n in going else one for one, n in numbers.items()]
     return Groups(vector, shown, order, owner[order], rows)
+
+
+def _all(vector: Vector) -> Groups:
+    """All rows as one group, without looking at their labels."""
+    floats, histograms = len(vector.labels), len(vector.histogram_labels)
+    if not floats and not histograms:
+        return Groups(vector, [], np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), [])
+    owner = np.zeros(floats, dtype=np.int64)
+    return Groups(vector, [lbl.EMPTY], np.arange(floats), owner, [list(range(histograms))])

@@ -30,6 +30,8 @@ from shim.values import Bools, Floats, Ints
 LEVELS: Final = tuple(sorted((g.seconds for g in GRANULARITIES), reverse=True))
 #: Up to so many windows each get a stitched cell of their own.
 FEW: Final = 4
+#: Cells whose windows are put together at once.
+_BLOCK_CELLS: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,13 @@ class Reading:
     def sums(self, cells: Floats) -> Floats:
         """Sums per step from sums per cell: (..., cells) -> (..., steps); never an infinity (held.py)."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return held(self._totals(cells) if self.width == 0 else self._slide(cells, window_sums))
+            return held(self._totals(cells) if self.width == 0 else self._slid(cells, window_sums))
 
     def minima(self, cells: Floats) -> Floats:
-        return self._slide(cells, window_minima)
+        return self._slid(cells, window_minima)
 
     def maxima(self, cells: Floats) -> Floats:
-        return self._slide(cells, window_maxima)
+        return self._slid(cells, window_maxima)
 
     def present(self, rows: Bools, alive: Bools) -> Bools:
         """Which steps a series is alive at, whatever the live edge cuts off the value.
@@ -114,6 +116,16 @@ class Reading:
         for cells, width in ((rows, self.width), (alive, self.lookback)):
             if width:
                 out |= window_any(cells[..., :n], width)[..., self.asked_end - width]
+        return out
+
+    def _slid(self, cells: Floats, over: Callable[[Floats, int], Floats]) -> Floats:
+        """What `over` makes of many series, some of them together: what is in between fits into a cache."""
+        if cells.ndim != 2 or cells.size <= _BLOCK_CELLS:
+            return self._slide(cells, over)
+        out = np.empty((len(cells), len(self.end)))
+        rows = max(1, _BLOCK_CELLS // cells.shape[1])
+        for first in range(0, len(cells), rows):
+            out[first : first + rows] = self._slide(cells[first : first + rows], over)
         return out
 
     def _slide(self, cells: Floats, over: Callable[[Floats, int], Floats]) -> Floats:

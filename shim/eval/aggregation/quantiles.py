@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from shim.eval.aggregation.floats import floats_only
@@ -9,6 +11,10 @@ from shim.eval.grouping import Groups
 from shim.eval.kernel import outside_quantile, quantile_position
 from shim.eval.texts import invalid_quantile
 from shim.values import Annotations, Floats, Scalar, Vector
+
+_FEW_GROUPS: Final = 64
+#: Values that are sorted together: copies of all would not fit into a cache.
+_BLOCK_CELLS: Final = 1 << 19
 
 
 def quantile(groups: Groups, q: Scalar, notes: Annotations) -> Vector:
@@ -25,6 +31,8 @@ def note_invalid_quantile(q: Scalar, notes: Annotations) -> None:
 
 
 def _quantile(groups: Groups, q: Floats, kept: Floats) -> Floats:
+    if len(groups.starts) <= _FEW_GROUPS and not np.isnan(kept[groups.present]).any():
+        return _of_sorted(groups, q, kept)
     present = groups.present
     kind = np.where(present, np.where(np.isnan(kept), 0, 1), 2)  # NaN first, absent last
     owner = np.broadcast_to(groups.owner[:, None], kept.shape)
@@ -33,7 +41,27 @@ def _quantile(groups: Groups, q: Floats, kept: Floats) -> Floats:
     counts = np.add.reduceat(present.astype(np.float64), groups.starts, axis=0)
     lower, upper, weight = quantile_position(np.broadcast_to(q, counts.shape), counts)
     starts = groups.starts[:, None]
+    at_lower = np.take_along_axis(ordered, starts + lower, axis=0)
+    at_upper = np.take_along_axis(ordered, starts + upper, axis=0)
+    return _between(q, at_lower, at_upper, weight)
+
+
+def _of_sorted(groups: Groups, q: Floats, kept: Floats) -> Floats:
+    """The same for a few groups without NaN: sorting a group's values alone is many times faster."""
+    out = np.empty((len(groups.starts), kept.shape[1]))
+    sizes = groups.sizes[groups.with_floats].tolist()
+    for group, (start, size) in enumerate(zip(groups.starts.tolist(), sizes, strict=True)):
+        width = max(1, _BLOCK_CELLS // size)
+        for first in range(0, kept.shape[1], width):
+            steps = slice(first, first + width)
+            ordered = np.sort(kept[start : start + size, steps].T, axis=1)  # absent ones are NaN: last
+            counts = size - np.isnan(ordered).sum(axis=1)
+            lower, upper, weight = quantile_position(q[steps], counts.astype(np.float64))
+            step = np.arange(len(ordered))
+            out[group, steps] = _between(q[steps], ordered[step, lower], ordered[step, upper], weight)
+    return out
+
+
+def _between(q: Floats, lower: Floats, upper: Floats, weight: Floats) -> Floats:
     with np.errstate(all="ignore"):
-        at_lower = np.take_along_axis(ordered, starts + lower, axis=0)
-        at_upper = np.take_along_axis(ordered, starts + upper, axis=0)
-        return outside_quantile(q, at_lower * (1 - weight) + at_upper * weight)
+        return outside_quantile(q, lower * (1 - weight) + upper * weight)

@@ -41,10 +41,10 @@ def join(
     pairs = _pairs(many, one)
     if matching.card == "one-to-one":
         _refuse_many(many, one, pairs)
-    labels = [
-        matching.result_labels(many.labels[m], one.labels[o], drop_name=op in ARITHMETIC)
-        for m, o in zip(pairs.many, pairs.one, strict=True)
+    matched = [
+        (many.labels[m], one.labels[o]) for m, o in zip(pairs.many.tolist(), pairs.one.tolist(), strict=True)
     ]
+    labels = matching.results(matched, drop_name=op in ARITHMETIC)
     if return_bool:
         labels = [dropping_name(one) for one in labels]
     result = _floats(op, many, one, pairs, labels, swapped=swapped, return_bool=return_bool)
@@ -92,6 +92,27 @@ def _row(side: Side, row: int) -> Row:
 
 def _pairs(many: Side, one: Side) -> _Pairs:
     """Every series of the many side with every one of its signature on the other."""
+    rows, single = _single_pairs(many, one)
+    if not single:
+        rows = _all_pairs(many, one)
+    plain = (rows[:, 0] < many.floats) & (rows[:, 1] < one.floats)
+    rows = np.concatenate([rows[plain], rows[~plain]]) if not plain.all() else rows
+    return _Pairs(rows[:, 0], rows[:, 1], int(plain.sum()))
+
+
+def _single_pairs(many: Side, one: Side) -> tuple[Ints, bool]:
+    """The pairs as rows, where no signature stands twice on the one side; and whether that is so."""
+    last = max((int(side.signatures.max()) for side in (many, one) if len(side.signatures)), default=-1)
+    partner = np.full(last + 1, -1)
+    partner[one.signatures] = np.arange(len(one.signatures))
+    if np.count_nonzero(partner >= 0) < len(one.signatures):
+        return np.zeros((0, 2), dtype=np.int64), False
+    others = partner[many.signatures]
+    rows = np.flatnonzero(others >= 0)
+    return np.stack([rows, others[rows]], axis=1), True
+
+
+def _all_pairs(many: Side, one: Side) -> Ints:
     partners: dict[int, list[int]] = {}
     for row, signature in enumerate(one.signatures.tolist()):
         partners.setdefault(signature, []).append(row)
@@ -100,14 +121,13 @@ def _pairs(many: Side, one: Side) -> _Pairs:
         for row, signature in enumerate(many.signatures.tolist())
         for other in partners.get(signature, ())
     ]
-    plain = [pair for pair in found if pair[0] < many.floats and pair[1] < one.floats]
-    mixed = [pair for pair in found if pair[0] >= many.floats or pair[1] >= one.floats]
-    rows = np.array([*plain, *mixed], dtype=np.int64).reshape(-1, 2)
-    return _Pairs(rows[:, 0], rows[:, 1], len(plain))
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
 def _with_rows(vector: Vector, labels: Sequence[Labels], rows: Sequence[Row | None]) -> Vector:
     """The vector with the results of pairs of histograms behind its own."""
+    if not rows:
+        return vector
     floats = [(one, r) for one, r in zip(labels, rows, strict=True) if r is not None and r.histogram is None]
     histograms: list[tuple[Labels, Histogram]] = [
         (one, r.histogram)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -43,6 +44,20 @@ class Matching:
         if self.on:
             return lbl.only(self.matched.of(labels), self.labels)
         return lbl.plain(lbl.without(labels, {*self.labels, lbl.NAME}))
+
+    def signatures(self, series: Sequence[Labels]) -> list[Labels]:
+        """The signature of each series."""
+        if self.on:
+            return [self.signature(labels) for labels in series]
+        gone = {*self.labels, lbl.NAME, *lbl.MARKS}
+        return [tuple([p for p in labels if p[0] not in gone]) for labels in series]
+
+    def results(self, pairs: Iterable[tuple[Labels, Labels]], *, drop_name: bool) -> list[Labels]:
+        """The labels of the result of each pair of series, the many side's first."""
+        if self.on or self.card != "one-to-one" or self.include or not drop_name:
+            return [self.result_labels(many, one, drop_name=drop_name) for many, one in pairs]
+        gone = {*self.labels, *lbl.METADATA, *lbl.MARKS}
+        return [tuple([p for p in many if p[0] not in gone]) for many, _ in pairs]
 
     def result_labels(self, many: Labels, one: Labels, *, drop_name: bool) -> Labels:
         """The labels of the result; `many` is the left side of one-to-one. Source: resultMetric."""
@@ -97,10 +112,11 @@ def sides(left: Vector, right: Vector, matching: Matching) -> tuple[Side, Side, 
 
     def side(vector: Vector) -> Side:
         labels = [*vector.labels, *vector.histogram_labels]
-        found = [numbers.setdefault(matching.signature(one), len(numbers)) for one in labels]
+        found = [numbers.setdefault(one, len(numbers)) for one in matching.signatures(labels)]
         present = vector.present
         if vector.histograms:
             present = np.concatenate([present, np.array([h.present for h in vector.histograms])])
         return Side(vector, labels, present, np.array(found, dtype=np.int64))
 
-    return side(left), side(right), list(numbers)
+    first = side(left)
+    return first, first if right is left else side(right), list(numbers)
