@@ -16,7 +16,7 @@ from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.read.cells import member_rows, read_cells
 from shim.read.reader import Keys, Reader, each
-from shim.read.slices import slices
+from shim.read.slices import group_slices, slices
 from shim.read.times import within
 from shim.read.windows import Reading
 from shim.sql import nodes as sql
@@ -24,8 +24,9 @@ from shim.values import Floats, Ints, Vector
 
 TABLE: Final = "sets"
 UNIONS: Final = frozenset({"sum_over_time", "uniq_over_time"})
-#: A state takes some 500 bytes in ClickHouse, as many cells do.
+#: A state takes some 500 bytes in ClickHouse, and counts as so many cells; of a group up to 1,400.
 _STATE_CELLS: Final = 2
+_GROUP_STATE_CELLS: Final = 6
 _NEVER: Final = (1 << 32) - 1  # later than every bucket
 _ROW: Final = [("k", "<u8"), ("c", "<u4"), ("n", "<u8")]
 
@@ -57,33 +58,56 @@ def latest(reader: Reader, part: Part, keys: Keys, at: Grid, lookback_ms: int) -
 def _in_slices(
     reader: Reader, part: Part, keys: Keys, cells: int, read: Callable[[Part, Keys], Floats]
 ) -> Floats:
-    """What `read` gives for the keys; series by themselves in slices, as each has a state a cell."""
-    if keys.group is not None or keys.everything:
+    """What `read` gives for the keys, in slices of them: each has a state for every cell."""
+    if keys.everything:
         return read(part, keys)
-    found = [
-        read(some, Keys(keys.labels[here]))
-        for here, some in slices(part, cells * _STATE_CELLS, reader.slice_cells)
-    ]
+    if keys.group is None:
+        whole = slices(part, cells * _STATE_CELLS, reader.slice_cells)
+        found = [read(some, Keys(keys.labels[here])) for here, some in whole]
+    else:
+        size = max(1, reader.slice_cells // (max(1, cells) * _GROUP_STATE_CELLS))
+        found = [
+            read(some, Keys(keys.labels[here], group))
+            for here, some, group in group_slices(part, len(keys), keys.group, size)
+        ]
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def _latest_per_step(reader: Reader, part: Part, keys: Keys, ends: _BucketEnds, steps: int) -> Floats:
     """How many members each key has at each step, -1 where it has no bucket."""
-    until = sql.call("if", sql.op("=", "next", 0), _NEVER, "next")
     own = each(part)
     one = "series_id" if own.group is None else "one"  # series that are one have one latest bucket
-    query = sql.Query(
-        (sql.Named(keys.over(own, part, one), "k"), sql.Named(sql.call("toUInt32", "c"), "c"),
-         sql.Named(sql.call("uniqCombined64Merge", "members"), "n")),
-        _rows_with_next(reader, part, sql.Named(own.expr(part), one), ends),
-        array_join=(sql.Named(ends.steps_of("b", until), "c"),),
-        group_by=("k", "c"),
-    )  # fmt: skip
+    key_of = sql.Named(keys.over(own, part, one), "k")
+    named = sql.Named(own.expr(part), one)
+    if steps == 1:
+        query = _latest_at_once(reader, part, key_of, named, ends)
+    else:
+        until = sql.call("if", sql.op("=", "next", 0), _NEVER, "next")
+        query = sql.Query(
+            (key_of, sql.Named(sql.call("toUInt32", "c"), "c"),
+             sql.Named(sql.call("uniqCombined64Merge", "members"), "n")),
+            _rows_with_next(reader, part, named, ends),
+            array_join=(sql.Named(ends.steps_of("b", until), "c"),),
+            group_by=("k", "c"),
+        )  # fmt: skip
     rows = reader.fetch(query, _ROW)
     key, known = keys.index(part, rows["k"])
     counts = np.full((len(keys), steps), -1.0)
     counts[key[known], rows["c"][known].astype(np.int64)] = rows["n"][known]
     return counts
+
+
+def _latest_at_once(
+    reader: Reader, part: Part, key: sql.Named, one: sql.Named, ends: _BucketEnds
+) -> sql.Query:
+    """For one step: of each series only the rows of its last bucket are united."""
+    last = sql.Named(sql.call("uniqCombined64MergeStateArgMax", "members", "timestamp"), "state")
+    where = within(ends.granularity_s, int(ends.asked[0]) - ends.lookback_s, ends.last_s)
+    table = reader.source(TABLE, ends.granularity_s)
+    per_series = sql.Query((one, last), table, (*reader.conditions(part), *where), (one.alias,))
+    step = sql.Named(sql.call("toUInt32", 0), "c")
+    count = sql.Named(sql.call("uniqCombined64Merge", "state"), "n")
+    return sql.Query((key, step, count), per_series, group_by=("k", "c"))
 
 
 def _rows_with_next(reader: Reader, part: Part, one: sql.Named, ends: _BucketEnds) -> sql.Query:

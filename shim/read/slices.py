@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from shim.catalog.types import Part
+from shim.values import Ints
 
 #: Series times rows (or cells) that one slice reads: 8 MB a column.
 MAX_CELLS: Final = 1 << 20
@@ -38,3 +41,26 @@ def slices(part: Part, cells: int, max_cells: int) -> Iterator[tuple[slice, Part
             span=(int(ids[0]), int(ids[-1])) if part.whole or part.span is not None else None,
         )
         yield here, some
+
+
+def group_slices(part: Part, groups: int, group: Ints, size: int) -> Iterator[tuple[slice, Part, Ints]]:
+    """Cut groups of a part's series into slices of `size` groups.
+
+    Gives which groups, a part of their series, and the group of each, counted from the slice's first.
+    """
+    if groups <= size:
+        yield slice(0, groups), part, group
+        return
+    for start in range(0, groups, size):
+        series = np.flatnonzero((group >= start) & (group < start + size))
+        one = part.group
+        some = replace(
+            part,
+            series_ids=part.series_ids[series],
+            project_ids=part.project_ids[series],
+            labels=part.labels if one is not None else [part.labels[i] for i in series.tolist()],
+            group=None if one is None else one[series],
+            whole=False,
+            span=None,
+        )
+        yield slice(start, min(groups, start + size)), some, group[series] - start

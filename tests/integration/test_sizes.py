@@ -84,6 +84,7 @@ SLICED: Final = [
     "increase(c[5m])", "c", 'increase(c{odd="1"}[7m])', "irate(c[1h])", "g", 'g{odd="0"}',
     "max_over_time(g[10m])", "avg_over_time(g[7m])", "delta(g[1h])", "max_over_time(d[5m])",
     "rate(d_sum[5m])", "stddev_over_time(d[20m])", "s", 's{odd="1"}', "sum_over_time(s[20m])",
+    "sum by (u) (sum_over_time(s[20m]))", "sum by (u) (s)",
 ]  # fmt: skip
 
 
