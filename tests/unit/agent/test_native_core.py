@@ -17,7 +17,7 @@ from xxhash import xxh64_intdigest
 from agent.aggregate import Aggregator
 from agent.core import Core, ReceiveOptions
 from agent.frame import Frame, Sender, decode, encode
-from agent.line import Head, Kind, Limits, Reason, Skip
+from agent.line import MAX_NUMBER, Head, Kind, Limits, Reason, Skip
 from agent.native.core import NativeCore
 from agent.python_core import PythonCore
 from agent.settings import AgentSettings, Aggregate, Receive
@@ -123,6 +123,19 @@ def test_tags_of_any_length(kind: str, static: dict[str, str]) -> None:
     native, python = both("\n".join(lines).encode(), lines=limits, tags=static)
     assert native == python
     assert len(native) == len(lines)
+
+
+def test_sums_that_overflow_are_held_at_the_largest_number() -> None:
+    """Whatever comes after them: the indexer takes no infinity."""
+    for sign in (b"", b"-"):
+        large = sign + b"1.7e308"
+        lines = [b"c:%b|c" % value for value in (large, large, b"-1.7e308", b"-1e200")]
+        lines += [b"d:%b|d|@0.5" % (sign + b"8e307")] * 3 + [b"g:%b|g|#a" % large] * 2
+        lines.append(b"fine:1|c")
+        native, python = both(b"\n".join(lines))
+        assert native == python
+        assert native["counter", "c", (), NOW_MS // 1000] == float(sign + b"1") * MAX_NUMBER
+        assert native["counter", "fine", (), NOW_MS // 1000] == 1.0
 
 
 def test_the_weight_of_a_head_is_its_own() -> None:
