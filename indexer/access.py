@@ -31,7 +31,7 @@ _ID: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 _PRESENTED: Final = re.compile(r"(bearer|basic) +(.+)", re.ASCII | re.IGNORECASE)
 _SHA256: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _BASIC: Final = re.compile(r"basic:([^:\s]+):scrypt:([0-9a-f]{32}):([0-9a-f]{64})")
-#: scrypt's cost: 16 MiB and some 40 ms a password.
+#: scrypt's cost: 16 MiB and some 60 ms a password.
 _SCRYPT: Final = {"n": 1 << 14, "r": 8, "p": 1, "dklen": 32}
 
 
@@ -129,7 +129,7 @@ class Password:
     hash: bytes
 
     def matches(self, password: str) -> bool:
-        """Compare in constant time; takes some 40 ms of CPU, without the interpreter's lock."""
+        """Compare in constant time; takes some 60 ms of CPU, without the interpreter's lock."""
         return hmac.compare_digest(hash_password(password, self.salt), self.hash)
 
 

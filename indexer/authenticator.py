@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 #: How often the file is looked at, at most.
 _LOOK_S: Final = 1.0
 MAX_FILE_BYTES: Final = 4 << 20
-#: Passwords that wait to be checked; 40 ms each.
+#: Passwords that wait to be checked; some 60 ms each.
 MAX_WAITING: Final = 32
 #: Right passwords that are remembered.
 _MAX_REMEMBERED: Final = 1_024

@@ -50,6 +50,12 @@ def test_urls(text: str, shown: str) -> None:
     assert hidden_url(text) == shown
 
 
+@pytest.mark.parametrize("piece", ["a-", "a://b:", "a://", "?token=", "://:@", "a://b:c@ "])
+def test_a_text_of_a_megabyte_costs_a_moment(piece: str) -> None:
+    """A look at the rest of the text from each place of it would take minutes."""
+    assert hidden_url(piece * (1_000_000 // len(piece)) + " @")
+
+
 def test_check_config_shows_no_secret(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
