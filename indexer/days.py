@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -92,8 +92,7 @@ def _buckets(frame: Frame) -> list[AnyArray]:
 def _selected(unit: Unit, wanted: Callable[[AnyArray], Bools]) -> Unit:
     """Return the rows whose bucket is wanted, with the series and strings that they use."""
     rows = {kind: _rows(kind, getattr(unit.frame, kind), wanted) for kind in KINDS}
-    frame, strings = _compact(msgspec.structs.replace(unit.frame, **rows))
-    given = {at: unit.given_ids[old] for at, old in enumerate(strings) if old in unit.given_ids}
+    frame, given = compacted(msgspec.structs.replace(unit.frame, **rows), unit.given_ids)
     return Unit(unit.identity, encode(frame), frame, given, unit.digest)
 
 
@@ -111,8 +110,8 @@ def _rows(kind: Kind, columns: msgspec.Struct, wanted: Callable[[AnyArray], Bool
     return type(columns)(**picked)
 
 
-def _compact(frame: Frame) -> tuple[Frame, list[int]]:
-    """Return the frame without unused series and strings, and which of its strings are left."""
+def compacted(frame: Frame, given_ids: Mapping[int, int]) -> tuple[Frame, dict[int, int]]:
+    """Return the frame without unused series and strings, and the ids given for those that are left."""
     source = frame.series
     of_rows: Mapping[Kind, AnyArray] = {k: np.frombuffer(getattr(frame, k).series, "<u4") for k in KINDS}
     series = np.unique(np.concatenate(list(of_rows.values())))
@@ -130,7 +129,8 @@ def _compact(frame: Frame) -> tuple[Frame, list[int]]:
         ),
         **{k: msgspec.structs.replace(getattr(frame, k), series=_places(series, of_rows[k])) for k in KINDS},
     )
-    return compact, cast("list[int]", strings.tolist())
+    given = {at: given_ids[old] for at, old in enumerate(strings.tolist()) if old in given_ids}
+    return compact, given
 
 
 def _places(ordered: AnyArray, values: AnyArray) -> bytes:

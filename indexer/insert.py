@@ -48,12 +48,16 @@ class Inserter:
         self._written = written
         self.on_insert = on_insert
 
+    def resolve(self, units: Sequence[Unit]) -> list[FrameRows]:
+        """Return the rows of units; their strings get ids. Raises StoreError."""
+        return [resolve(u.frame, u.with_given(ids)) for u, ids in zip(units, self._ids(units), strict=True)]
+
     def insert(self, token: str, units: Sequence[Unit], *, first: bool = False) -> int:
         """Write a batch; gives its rows. Raises StoreError; then repeat with the same token and units.
 
         `first`: the token is new, and nobody tried to write these units under it.
         """
-        frames = [resolve(u.frame, u.with_given(ids)) for u, ids in zip(units, self._ids(units), strict=True)]
+        frames = self.resolve(units)
         blocks = {k: sort(join(b)) for k in KINDS if (b := [f.blocks[k] for f in frames if k in f.blocks])}
         self._write_series(frames, blocks)
         written = 0

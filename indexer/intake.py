@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,9 +17,10 @@ from typing import Final
 import msgspec
 
 from indexer.days import RetentionRules, day_groups, expired_rows, of_group, without_expired
+from indexer.limits import OrgRates
 from indexer.metrics import Metrics
 from indexer.unit import Unit
-from indexer.writer import Unavailable, WriteError, Writer
+from indexer.writer import Limited, Unavailable, WriteError, Writer
 
 #: A request whose units are cut into more parts than that takes its org's turn.
 _FEW_PARTS: Final = 4
@@ -34,10 +36,12 @@ class Intake:
         writer: Writer,
         rules: RetentionRules,
         metrics: Metrics,
+        rates: OrgRates,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._writer = writer
         self._rules = rules
+        self._rates = rates
         self._metrics = metrics
         self._now_ms = now_ms
         self._turns: set[int] = set()
@@ -45,8 +49,9 @@ class Intake:
     async def write(self, units: Sequence[Unit]) -> int:
         """Write units, all at once; return how many rows were left out because they are expired.
 
-        Raises the first WriteError after each unit was tried.
+        Raises the first WriteError after each unit was tried; Limited before any is.
         """
+        self._check_rates(units)
         kept: list[Unit] = []
         expired = 0
         for unit in map(self._rounded, units):
@@ -61,6 +66,20 @@ class Intake:
                 await self._write_all(kept, groups)
         self._metrics.dropped_rows.labels(reason="expired").inc(expired)
         return expired
+
+    def _check_rates(self, units: Sequence[Unit]) -> None:
+        """Charge the rows to their orgs. Raises Limited where one of them is past a rate."""
+        rows: Counter[int] = Counter()
+        for unit in units:
+            rows[unit.frame.org_id] += unit.frame.rows
+        for org_id in rows:
+            exceeded = self._rates.exceeded(org_id)
+            if exceeded is not None:
+                what, wait_s = exceeded
+                self._metrics.limited(what, org_id, rows.total())
+                raise Limited(f"too many {what} a second: indexer.limits.{what}_per_s", wait_s)
+        for org_id, count in rows.items():
+            self._rates.charge("rows", org_id, count)
 
     async def _write_all(self, units: Sequence[Unit], groups: Sequence[Sequence[int]]) -> None:
         writes = (self._write(unit, of_unit) for unit, of_unit in zip(units, groups, strict=True))

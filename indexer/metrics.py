@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter as Counts
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Limit = Literal["rows", "strings", "series", "folded"]
+LIMITS: Final[tuple[Limit, ...]] = ("rows", "strings", "series", "folded")
+#: Orgs that a label names; the others count as one.
+_MAX_ORGS: Final = 100
 
 
 class Metrics:
@@ -26,6 +33,13 @@ class Metrics:
         self.metadata = Counter(p + "metadata", "Metrics whose metadata was written", registry=r)
         self.dropped_rows = Counter(
             p + "dropped_rows", "Rows of accepted requests that are not written", ["reason"], registry=r
+        )
+        self.limited_rows = Counter(
+            p + "limited_rows",
+            "Rows past a limit of their org: of new series, folded (reason folded), else answered 429; by the"
+            " first 100 orgs, then other",
+            ["reason", "org_id"],
+            registry=r,
         )
         self.rows = Counter(p + "rows", "Rows written into ClickHouse (before rollups)", registry=r)
         self.received_bytes = Counter(p + "received_bytes", "Bytes of request bodies", registry=r)
@@ -70,8 +84,23 @@ class Metrics:
         )
         self.up_failures = Counter(p + "up_failures", "Writes of the series up that failed", registry=r)
         self.last_write = Gauge(p + "last_write_timestamp_seconds", "When rows were last written", registry=r)
+        self._limited_orgs: set[int] = set()
+        self._limited: Counts[tuple[Limit, int]] = Counts()
         self.rows_total = 0
         self.last_write_s = 0.0
+
+    def limited(self, reason: Limit, org_id: int, rows: int) -> None:
+        """Count rows past a limit of an org, and what became of them."""
+        if org_id not in self._limited_orgs and len(self._limited_orgs) < _MAX_ORGS:
+            self._limited_orgs.add(org_id)
+        org = str(org_id) if org_id in self._limited_orgs else "other"
+        self.limited_rows.labels(reason=reason, org_id=org).inc(rows)
+        if org != "other":
+            self._limited[reason, org_id] += rows
+
+    def limited_of(self, org_id: int) -> dict[Limit, int]:
+        """Return the rows past each limit of an org; zeros for one beyond the first 100."""
+        return {reason: self._limited[reason, org_id] for reason in LIMITS}
 
     def wrote(self, frames: int, rows: int, seconds: float) -> None:
         """Note a batch that is stored."""

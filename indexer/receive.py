@@ -36,13 +36,14 @@ from indexer.days import RetentionRules
 from indexer.hearing import Hearing
 from indexer.identity import digest, frame_identity
 from indexer.intake import Intake
+from indexer.limits import OrgRates
 from indexer.messages import MessagesError, Parsed, parse
 from indexer.metrics import Metrics
 from indexer.pages import JSON, Pages, is_json
 from indexer.settings import Settings
 from indexer.store import StoreError
 from indexer.unit import Unit
-from indexer.writer import Conflict, Refused, Unavailable, Writer
+from indexer.writer import Conflict, Limited, Refused, Unavailable, Writer
 
 #: Bodies beyond this are decoded in a thread, so that the loop goes on answering.
 _LARGE_BYTES: Final = 64 << 10
@@ -79,10 +80,11 @@ class Receiver:
         hearing: Hearing,
         describe: Callable[[MetadataMessage], Awaitable[int]],
         authenticator: Authenticator,
+        rates: OrgRates,
         scoped_from_ms: int = 0,
     ) -> None:
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
-        self._intake = Intake(writer, self._rules, metrics)
+        self._intake = Intake(writer, self._rules, metrics, rates)
         self._settings = settings
         self._metrics = metrics
         self._ready = ready
@@ -127,6 +129,8 @@ class Receiver:
             return response
         except Unavailable as e:
             return _error(503, str(e), {"Retry-After": str(e.retry_after_s)})
+        except Limited as e:
+            return _error(429, str(e), {"Retry-After": str(e.retry_after_s)})
         except Conflict as e:
             self._metrics.refused.labels(reason="conflict").inc()
             return _error(409, str(e))

@@ -9,6 +9,7 @@ row again, which merges.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -101,12 +102,18 @@ class SeriesRegistry:
         self._max_entries = max_entries
         self._known: dict[Tenant, dict[int, U64s]] = {}  # sorted ids, by day
         self._lock = threading.Lock()
+        self._counts: Counter[tuple[int, int]] = Counter()  # by org and day
         self.version = 0
         self.forgotten = 0
 
     def __len__(self) -> int:
         with self._lock:
             return sum(self._sizes().values())
+
+    def count(self, org_id: int, day: int) -> int:
+        """Return how many series of an org are registered on a day, over its projects."""
+        with self._lock:
+            return self._counts.get((org_id, day), 0)
 
     def unknown(self, tenant: Tenant, day: int, ids: U64s) -> Bools:
         """Return a mask of the ids that are not registered on `day` (days since 1970)."""
@@ -131,6 +138,7 @@ class SeriesRegistry:
                 fresh = np.concatenate((known, fresh))
                 fresh.sort(kind="stable")  # two sorted runs: merged in linear time
                 fresh = fresh[np.concatenate(([True], fresh[1:] != fresh[:-1]))]
+            self._counts[tenant.org_id, day] += len(fresh) - (0 if known is None else len(known))
             by_day[day] = fresh
             self._bound()
             self.version += 1
@@ -144,7 +152,11 @@ class SeriesRegistry:
         while total > self._max_entries:
             largest = max(sizes, key=sizes.__getitem__)
             by_day = self._known[largest]
-            gone = len(by_day.pop(min(by_day)))
+            day = min(by_day)
+            gone = len(by_day.pop(day))
+            self._counts[largest.org_id, day] -= gone
+            if not self._counts[largest.org_id, day]:
+                del self._counts[largest.org_id, day]
             if not by_day:
                 del self._known[largest]
             sizes[largest] -= gone

@@ -10,7 +10,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,11 +26,13 @@ from agent.metadata import MetadataMessage
 from indexer.access import EntryError
 from indexer.agents import Agents
 from indexer.authenticator import Authenticator
+from indexer.fold import SeriesLimit
 from indexer.hearing import Hearing
 from indexer.heartbeats import HeartbeatWriter
 from indexer.http_server import Runner
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
+from indexer.limits import OrgRates
 from indexer.metadata import MetadataWriter
 from indexer.metrics import Metrics
 from indexer.receive import Receiver
@@ -77,6 +79,7 @@ class IndexerService:
         self._written = written
         self.metrics = Metrics()
         self.registry = SeriesRegistry(settings.bounds.cached_series)
+        self.rates = OrgRates(settings.limits)
         self.agents = Agents(settings.bounds.agents)
         self.host, _, port = settings.listen.rpartition(":")
         self.port = int(port)
@@ -106,6 +109,18 @@ class IndexerService:
     def version(self) -> int:
         """Rises when the table `series` got rows; see SeriesRegistry."""
         return self.registry.version
+
+    def limits(self, org_id: int) -> Mapping[str, int]:
+        """Return an org's limits and what is used of them, for `/api/v1/status/tsdb`."""
+        limits = self.settings.limits
+        today = time.time_ns() // 1_000_000 // _DAY_MS
+        return {
+            "seriesToday": self.registry.count(org_id, today),
+            "maxSeriesPerDay": limits.series_per_day,
+            "maxRowsPerSecond": limits.rows_per_s,
+            "maxNewStringsPerSecond": limits.strings_per_s,
+            **{f"{reason}LimitedRows": rows for reason, rows in self.metrics.limited_of(org_id).items()},
+        }
 
     def status(self) -> Status:
         return Status(self.metrics.rows_total, len(self.registry), self.metrics.last_write_s)
@@ -143,6 +158,7 @@ class IndexerService:
             hearing=Hearing(self.agents, self._heartbeats, self._up),
             describe=partial(self._describe, MetadataWriter(store, _now_ms)),
             authenticator=authenticator,
+            rates=self.rates,
             scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
         )
         closed = self.metrics.connections_closed
@@ -190,7 +206,9 @@ class IndexerService:
         caches: list[StringCache] = [self._lru]
         if self._redis is not None:
             caches.append(self._redis)
-        self._strings = StringIndexer(ClickHouseIdStore(store), caches)
+        charge = partial(self.rates.charge, "strings")
+        self._strings = StringIndexer(ClickHouseIdStore(store), caches, on_created=charge)
+        limit = SeriesLimit(self.registry, settings.limits.series_per_day)
         inserter = Inserter(
             store,
             self._strings,
@@ -199,14 +217,14 @@ class IndexerService:
             written=self._written,
         )
         if not journal:
-            return FrameWriter(inserter, settings, self.metrics)
+            return FrameWriter(inserter, settings, self.metrics, limit)
         self._journal = Journal(
             _journal_path(settings),
             max_identities=settings.journal.identities,
             max_age_ms=settings.journal.identity_days * _DAY_MS,
             max_aside_bytes=settings.journal.aside_bytes,
         )
-        return JournalWriter(store, inserter, self._journal, settings, self.metrics)
+        return JournalWriter(store, inserter, self._journal, settings, self.metrics, limit=limit)
 
     def _instance(self) -> str:
         """This indexer's `instance`: where it listens, with the host's name if that is everywhere."""

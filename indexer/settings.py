@@ -83,6 +83,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     #: `retention_days` that are stored: others are rounded up to the next, above the last to days_1d
     retention_steps: tuple[int, ...] = (1, 7, 14, 30, 60, 90, 180, 365, 730)
+    rows_per_s: NotNegative = 500_000  # rows of an org a second, beyond it the answer is 429; 0: no limit
+    rows_burst: Positive = 10_000_000  # rows of an org at once, above that rate
+    strings_per_s: NotNegative = 10_000  # strings of an org never seen before, as rows_per_s
+    strings_burst: Positive = 4_000_000  # such strings at once; more than one frame has
+    #: series that an org may begin on a day; more fold into `__overflow__="true"` of their metric, or with
+    #: batching by frame are answered 429; 0: no limit
+    series_per_day: NotNegative = 1_000_000
 
     def __post_init__(self) -> None:
         steps = self.retention_steps

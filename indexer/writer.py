@@ -24,6 +24,7 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from indexer.batch import Batcher
+from indexer.fold import SeriesLimit, folded
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError, State
 from indexer.metrics import Metrics
@@ -34,6 +35,8 @@ from indexer.unit import Unit
 
 log = logging.getLogger(__name__)
 
+#: When to try a frame of too many new series again: some of them may be known by then.
+_SERIES_WAIT_S: Final = 60
 _BACKOFF_S: Final = (0.1, 0.3, 1.0, 3.0, 5.0)
 
 T = TypeVar("T")
@@ -47,6 +50,14 @@ class Unavailable(WriteError):  # names the answer, like HTTP's
     """Not now: send the same bytes again after `retry_after_s`."""
 
     def __init__(self, text: str, retry_after_s: int = 1) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Limited(WriteError):  # names the answer, like HTTP's
+    """Past a limit of its org: send the same bytes again after `retry_after_s`."""
+
+    def __init__(self, text: str, retry_after_s: int) -> None:
         super().__init__(text)
         self.retry_after_s = retry_after_s
 
@@ -97,7 +108,9 @@ class JournalWriter:
         settings: Settings,
         metrics: Metrics,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        limit: SeriesLimit | None = None,
     ) -> None:
+        self._limit = limit
         self._store = store
         self._inserter = inserter
         self._journal = journal
@@ -207,8 +220,9 @@ class JournalWriter:
         outcome: WriteError | None
         try:
             token = uuid.uuid4().hex
-            await self._in_thread(self._journal.begin, token, units, self._now_ms())
-            outcome = await self._write_batch(token, units, first=True)
+            written = await self._in_thread(self._within_limit, units)
+            await self._in_thread(self._journal.begin, token, written, self._now_ms())
+            outcome = await self._write_batch(token, written, first=True)
         except JournalError as e:  # the disk: the frames' senders keep them
             log.error("event=journal_failed error=%s", e)
             outcome = Unavailable(f"journal: {e}", retry_after_s=5)
@@ -221,6 +235,26 @@ class JournalWriter:
             else:
                 future.set_exception(outcome)
                 future.exception()  # nobody may be waiting for it any more
+
+    def _within_limit(self, units: Sequence[Unit]) -> Sequence[Unit]:
+        """Return the units with the series beyond their org's limit folded.
+
+        Returns them as they are while the store does not answer: the batch is in the journal all the same.
+        """
+        if self._limit is None or not self._limit.near(units):
+            return units
+        try:
+            excess = self._limit.excess(self._inserter.resolve(units))
+        except StoreError as e:
+            log.warning("event=series_not_counted frames=%d error=%s", len(units), e)
+            return units
+        out = []
+        for unit, beyond in zip(units, excess, strict=True):
+            changed, rows = folded(unit, beyond) if beyond.series else (unit, 0)
+            out.append(changed)
+            if rows:
+                self._metrics.limited("folded", unit.frame.org_id, rows)
+        return out
 
     async def _write_batch(
         self, token: str, units: Sequence[Unit], *, first: bool = False
@@ -277,7 +311,10 @@ class JournalWriter:
 class FrameWriter:
     """See the module."""
 
-    def __init__(self, inserter: Inserter, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, inserter: Inserter, settings: Settings, metrics: Metrics, limit: SeriesLimit | None = None
+    ) -> None:
+        self._limit = limit
         self._inserter = inserter
         self._settings = settings
         self._metrics = metrics
@@ -320,11 +357,20 @@ class FrameWriter:
             await asyncio.wait(self._in_flight.values(), timeout=deadline_s)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
+    def _insert_within_limit(self, unit: Unit) -> int:
+        """Write the unit. Raises StoreError, and Limited where it has too many new series."""
+        if self._limit is not None and self._limit.near([unit]):
+            (beyond,) = self._limit.excess(self._inserter.resolve([unit]))
+            if beyond.series:
+                self._metrics.limited("series", unit.frame.org_id, unit.frame.rows)
+                raise Limited("too many new series today: indexer.limits.series_per_day", _SERIES_WAIT_S)
+        return self._inserter.insert(unit.identity, [unit])
+
     async def _insert(self, unit: Unit) -> None:
         try:
             began = time.perf_counter()
             loop = asyncio.get_running_loop()
-            rows = await loop.run_in_executor(self._threads, self._inserter.insert, unit.identity, [unit])
+            rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
             self._metrics.wrote(1, rows, time.perf_counter() - began)
         except StoreError as e:
             self._metrics.store_errors.labels(retryable=str(e.retryable).lower()).inc()

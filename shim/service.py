@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -50,7 +50,8 @@ class ShimService:
     `version` rises whenever the indexer in the same process registers series; without it look-ups always ask
     the tables. `written` announces its INSERTs; without it no cells are kept in memory. `recent`: the file
     that takes over a restart what was asked (shim/warm.py); None for none. `agents`: how far they are, where
-    the indexer of this process hears of all of them; without it the table is asked.
+    the indexer of this process hears of all of them; without it the table is asked. `limits` gives an org's
+    limits of ingest and what is used of them.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class ShimService:
         written: Written | None = None,
         recent: Path | None = None,
         agents: Agents | None = None,
+        limits: Callable[[int], Mapping[str, int]] | None = None,
     ) -> None:
+        self._limits = limits
         self._agents = agents
         self._table: TableAgents | None = None
         self._settings = settings
@@ -118,6 +121,7 @@ class ShimService:
             now_ms=lambda: time.time_ns() // 1_000_000,
             started_ms=time.time_ns() // 1_000_000,
             ping=lambda: store.command("SELECT 1"),
+            limits=self._limits,
         )
         closed = self.metrics.connections_closed
         self._runner = Runner(

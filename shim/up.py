@@ -106,6 +106,7 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
             written=written,
             recent=recent,
             agents=indexer.agents if store.embedded else None,  # a server may have other indexers
+            limits=indexer.limits,
         )
         closing.push_async_callback(api.stop)
         closing.push_async_callback(indexer.stop)

@@ -7,7 +7,7 @@ Sync and thread-safe. Source: Sentry's string indexer (bulk_record in three step
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,17 @@ from indexer.strings.store import IdStore
 class StringIndexer:
     """Over one id store and caches, the nearest first. Give ingest and queries each their own.
 
-    `fetched` counts strings by how their id was come by, since the start.
+    `on_created(org_id, count)` is called when strings of an org got their first ids. `fetched` counts
+    strings by how their id was come by, since the start.
     """
 
-    def __init__(self, ids: IdStore, caches: Sequence[StringCache] = ()) -> None:
+    def __init__(
+        self,
+        ids: IdStore,
+        caches: Sequence[StringCache] = (),
+        on_created: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._on_created = on_created
         self._ids = ids
         self._caches = tuple(caches)
         self._orgs_with_static: set[int] = set()
@@ -56,9 +63,16 @@ class StringIndexer:
             got = self._ids.create(missing)
             self._fill(got, self._caches)
             results = results.merge(got)
+            self._tell_created(got)
         for fetch_type in FetchType:
             self.fetched[fetch_type] += results.count(fetch_type)
         return results
+
+    def _tell_created(self, results: KeyResults) -> None:
+        if self._on_created is not None:
+            for fetch_type, org_id, ids in results.fetched:
+                if fetch_type is FetchType.FIRST_SEEN:
+                    self._on_created(org_id, len(ids))
 
     def record(self, org_id: int, string: str) -> int:
         """The id of one string, created where there was none. Raises StoreError."""

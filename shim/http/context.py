@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
@@ -38,6 +38,8 @@ class Context:
     now_ms: Callable[[], int]
     started_ms: int
     ping: Callable[[], None]  # asks the store for a sign of life; raises StoreError
+    #: an org's limits and what is used of them, where the indexer runs in this process
+    limits: Callable[[int], Mapping[str, int]] | None = None
 
     def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run `call` in the pool; whoever wants its end does not wait here."""

@@ -110,6 +110,7 @@ async def tsdb(request: web.Request) -> web.Response:
             "memoryInBytesByLabelName": _named(size.bytes_by_label),
             "seriesCountByLabelValuePair": _named(size.series_by_pair),
         }
+        | ({"limits": context.limits(tenant.org_id)} if context.limits is not None else {})
     )
 
 

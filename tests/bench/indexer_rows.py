@@ -5,7 +5,8 @@ python -m tests.bench.indexer_rows [--rows 100000] [--frames 20] [--series 1000]
 The path is the whole one of a batch: decode and check the frame, commit it to the journal, record its
 strings, write new series, insert into four rollups, mark it done. CPU is that of the whole process,
 ClickHouse's threads and merges included. The floor in the same run is the INSERT alone, of ready-made
-columns. Deltas are exponential integers of mean 10; storage is 1,000 counter series, a day at 10 s, merged.
+columns. Limits are measured beside the path of the same frames.
+ Deltas are exponential integers of mean 10; storage is 1,000 counter series, a day at 10 s, merged.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets, decode, encode
+from indexer.batch import Batcher
 from indexer.columns import check
+from indexer.days import RetentionRules, day_groups, expired_rows
+from indexer.fold import SeriesLimit
 from indexer.insert import Inserter
 from indexer.journal import Journal
+from indexer.limits import OrgRates
 from indexer.native import Column
 from indexer.schema import GRANULARITIES, Retention, migrate
 from indexer.series import SeriesRegistry
@@ -117,7 +122,8 @@ class Pipeline:
 
     def __init__(self, store: Store, journal: Journal) -> None:
         strings = StringIndexer(ClickHouseIdStore(store), [open_near_cache(1_000_000)])
-        self.inserter = Inserter(store, strings, SeriesRegistry(2_000_000))
+        self.registry = SeriesRegistry(2_000_000)
+        self.inserter = Inserter(store, strings, self.registry)
         self.journal = journal
 
     def write(self, body: bytes) -> int:
@@ -129,6 +135,45 @@ class Pipeline:
         rows = self.inserter.insert(unit.identity, [unit])
         self.journal.finish(unit.identity, now_ms)
         return rows
+
+
+class Limited:
+    """What limits and days add to a frame on its way: all that `Intake`, `Batcher` and the writer ask."""
+
+    def __init__(self, registry: SeriesRegistry) -> None:
+        settings = Settings()
+        self._rates = OrgRates(settings.limits)
+        self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
+        self._limit = SeriesLimit(registry, settings.limits.series_per_day)
+        self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
+
+    def ask(self, unit: Unit) -> None:
+        frame, now_ms = unit.frame, time.time_ns() // 1_000_000
+        self._rates.exceeded(frame.org_id)
+        self._rates.charge("rows", frame.org_id, frame.rows)
+        first_day = self._rules.first_day(self._rules.rounded(frame.retention_days), now_ms, now_ms)
+        expired_rows(frame, first_day)
+        day_groups(frame)
+        self._batcher.offer(unit, now_ms)
+        self._limit.near(self._batcher.take())
+        self._batcher.release([unit])
+
+
+def paired(name: str, bodies: list[bytes], pipeline: Pipeline) -> None:
+    """Print what limits add to the CPU of a frame, each pair measured on the same frame."""
+    limited = Limited(pipeline.registry)
+    ratios = []
+    for body in bodies:
+        began = time.process_time()
+        pipeline.write(body)
+        whole_s = time.process_time() - began
+        frame = decode(body)
+        unit = Unit(frame.identity, body, frame)
+        began = time.thread_time()
+        limited.ask(unit)
+        ratios.append((time.thread_time() - began) / whole_s)
+    mean, error = np.mean(ratios), 1.96 * np.std(ratios, ddof=1) / len(ratios) ** 0.5
+    print(f"{name:<32} limits add {100 * mean:.2f} % CPU, 95 % interval up to {100 * (mean + error):.2f} %")
 
 
 def report(name: str, rows: int, cpu_s: float, wall_s: float, sent: str = "") -> None:
@@ -225,6 +270,8 @@ def main() -> None:
             list(mixed_frames(args.rows, args.frames, args.series)),
             pipeline.write,
         )
+        made = counter_frames(args.rows, 2 * args.frames, args.series)
+        paired("counters with limits", list(made)[args.frames :], pipeline)
         if not args.skip_storage:
             for granularity in GRANULARITIES:
                 store.command(f"TRUNCATE TABLE counters_{granularity.name}")

@@ -1,0 +1,90 @@
+"""Rates of what an org may write, in this process: rows, and strings that were never seen.
+
+A rate is a bucket that may go into debt: a frame of any size is taken while there is no debt, and the next
+ones wait until it is paid. So nothing is counted twice: new strings are charged when the store gave them ids,
+and no string is looked up for the limit. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Final, Literal
+
+from indexer.settings import Limits
+
+Rated = Literal["rows", "strings"]
+
+#: Buckets beyond it are looked through for full ones, which say as much as none.
+_MAX_BUCKETS: Final = 10_000
+_LONGEST_WAIT_S: Final = 300
+
+
+class DebtBucket:
+    """Holds `burst` and fills by `rate` a second; a charge may take more than it holds."""
+
+    __slots__ = ("_at_s", "_burst", "_level", "_rate")
+
+    def __init__(self, rate: float, burst: float, now_s: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._level = burst
+        self._at_s = now_s
+
+    def charge(self, amount: float, now_s: float) -> None:
+        """Take `amount`."""
+        self._level = self._filled(now_s) - amount
+        self._at_s = max(now_s, self._at_s)
+
+    def debt_s(self, now_s: float) -> float:
+        """Return how many seconds of filling are owed; 0 where the next charge may come."""
+        return max(0.0, -self._filled(now_s) / self._rate)
+
+    def full(self, now_s: float) -> bool:
+        """Return whether nothing was taken that is not filled up again."""
+        return self._filled(now_s) >= self._burst
+
+    def _filled(self, now_s: float) -> float:
+        return min(self._burst, self._level + max(0.0, now_s - self._at_s) * self._rate)
+
+
+class OrgRates:
+    """The buckets of all orgs. `clock` is monotonic, in seconds."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rates: Mapping[Rated, tuple[int, int]] = {
+            "rows": (limits.rows_per_s, limits.rows_burst),
+            "strings": (limits.strings_per_s, limits.strings_burst),
+        }
+        self._clock = clock
+        self._buckets: dict[tuple[Rated, int], DebtBucket] = {}
+        self._lock = threading.Lock()
+
+    def charge(self, what: Rated, org_id: int, amount: int) -> None:
+        """Count what an org wrote."""
+        rate, burst = self._rates[what]
+        if not rate or not amount:
+            return
+        now_s = self._clock()
+        with self._lock:
+            bucket = self._buckets.get((what, org_id))
+            if bucket is None:
+                self._forget_full(now_s)
+                bucket = self._buckets[what, org_id] = DebtBucket(rate, burst, now_s)
+            bucket.charge(amount, now_s)
+
+    def exceeded(self, org_id: int) -> tuple[Rated, int] | None:
+        """Return which rate an org is past and in how many seconds it may write again; None: it may now."""
+        now_s = self._clock()
+        with self._lock:
+            for what in self._rates:
+                bucket = self._buckets.get((what, org_id))
+                if bucket is not None and (debt_s := bucket.debt_s(now_s)):
+                    return what, min(ceil(debt_s), _LONGEST_WAIT_S)
+        return None
+
+    def _forget_full(self, now_s: float) -> None:
+        if len(self._buckets) >= _MAX_BUCKETS:
+            self._buckets = {k: b for k, b in self._buckets.items() if not b.full(now_s)}

@@ -1,0 +1,123 @@
+"""Limits of an org, over HTTP: rates are answered 429, new series fold, and other orgs do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from indexer.settings import Limits
+from indexer.store import Store, StoreError, open_store
+from shim.service import ShimService
+from shim.settings import ShimSettings
+from tests.integration.test_indexer_days import Indexer
+from tests.support.frames import counter_frame
+
+NOW_S = int(time.time()) // 10 * 10
+
+
+@pytest.fixture
+async def indexer(chdb_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
+    """Not started yet: the test says with which settings."""
+    store = open_store(chdb_dsn, pool=4)
+    it = Indexer(store, tmp_path)
+    yield it
+    await it.stop()
+    store.close()
+
+
+def many(prefix: str, count: int, **fields: Any) -> Any:
+    return counter_frame({f"{prefix}{i}": 1.0 for i in range(count)}, NOW_S, **fields)
+
+
+@pytest.mark.parametrize("rated", ["rows", "strings"])
+async def test_what_is_past_a_rate_is_429_for_its_org(indexer: Indexer, rated: str) -> None:
+    rates = {"rows_per_s": 0, "strings_per_s": 0} | {f"{rated}_per_s": 1, f"{rated}_burst": 1}
+    await indexer.start(limits=msgspec.convert(rates, Limits))
+    first = many("a", 100)
+    assert (await indexer.frame(first))[0] == 200  # above the burst: owed, for more than a minute
+    status, answer = await indexer.frame(first)
+    assert (status, f"indexer.limits.{rated}_per_s" in answer["error"]) == (429, True)
+    assert (await indexer.frame(many("b", 1, org_id=2)))[0] == 200
+    assert indexer.metric("limited_rows_total", reason=rated, org_id="1") == 100
+    assert indexer.rows("SELECT sum(value) FROM counters_10s") == [(101.0,)]
+
+
+async def test_new_series_past_the_limit_fold_and_totals_stay(indexer: Indexer) -> None:
+    await indexer.start(limits=Limits(series_per_day=5))
+    for sequence in range(3):
+        assert (await indexer.frame(many(f"s{sequence}-", 4, sequence=sequence)))[0] == 200
+    assert (await indexer.frame(many("other-", 4, org_id=2)))[0] == 200
+    known = many("s0-", 4)
+    assert await indexer.frame(known) == (200, {"rows": 4})
+    total = "SELECT sum(value) FROM counters_10s WHERE org_id = 1"
+    assert indexer.rows(total) == [(16.0,)]
+    assert indexer.rows("SELECT org_id, uniqExact(series_id) FROM series GROUP BY 1 ORDER BY 1") == [
+        (1, 6),
+        (2, 4),
+    ]
+    overflow = (
+        f"{total} AND series_id IN (SELECT series_id FROM series INNER JOIN strings ON id = tag_keys[1]"
+    )
+    assert indexer.rows(f"{overflow} AND string = '__overflow__')") == [(7.0,)]
+    assert indexer.metric("limited_rows_total", reason="folded", org_id="1") == 7
+    shown = indexer.service.limits(1)
+    assert (shown["foldedLimitedRows"], shown["seriesToday"], shown["maxSeriesPerDay"]) == (7, 6, 5)
+    assert indexer.service.limits(2)["foldedLimitedRows"] == 0
+
+
+async def test_the_api_of_the_same_process_shows_an_org_its_limits(indexer: Indexer) -> None:
+    await indexer.start(limits=Limits(series_per_day=3))
+    assert (await indexer.frame(many("a", 5)))[0] == 200
+    settings = ShimSettings(listen="127.0.0.1:0")
+    service = ShimService(settings, store=indexer.store, limits=indexer.service.limits)
+    await service.start()
+    try:
+        url = f"http://{service.address}/api/v1/status/tsdb"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            shown = (await response.json())["data"]["limits"]
+    finally:
+        await service.stop()
+    assert (shown["maxSeriesPerDay"], shown["seriesToday"], shown["foldedLimitedRows"]) == (3, 4, 2)
+
+
+async def test_a_batch_that_is_written_again_folds_the_same(
+    indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run decides with series that the second does not know of, and with another limit."""
+    await indexer.start(limits=Limits(series_per_day=2), drain_s=0.0, acknowledge_s=0.5)
+    assert (await indexer.frame(many("a", 2)))[0] == 200
+    real = Store.insert
+
+    def fails(self: Store, table: str, *args: Any, **kwargs: Any) -> None:
+        if table == "ingest_counters":
+            raise StoreError("no", retryable=True)
+        real(self, table, *args, **kwargs)
+
+    monkeypatch.setattr(Store, "insert", fails)
+    assert (await indexer.frame(many("b", 3)))[0] == 503
+    await indexer.stop()
+    monkeypatch.undo()
+    (journal,) = indexer.directory.glob("*.sqlite")
+    with sqlite3.connect(journal) as db:
+        assert db.execute("SELECT count() FROM batch WHERE state = 0").fetchone() == (1,)
+    await indexer.start()
+    assert indexer.rows("SELECT sum(value), uniqExact(series_id) FROM counters_10s") == [(5.0, 3)]
+
+
+async def test_frame_mode_never_folds(indexer: Indexer) -> None:
+    await indexer.start(batching="frame", limits=Limits(series_per_day=5))
+    assert (await indexer.frame(many("a", 4)))[0] == 200
+    answers = await asyncio.gather(indexer.frame(many("b", 4)), indexer.frame(many("c", 4, org_id=2)))
+    assert [status for status, _ in answers] == [429, 200]
+    assert "indexer.limits.series_per_day" in answers[0][1]["error"]
+    assert (await indexer.frame(many("a", 4)))[0] == 200
+    assert indexer.rows("SELECT uniqExact(series_id) FROM series WHERE org_id = 1") == [(4,)]
+    assert indexer.metric("limited_rows_total", reason="series", org_id="1") == 4
