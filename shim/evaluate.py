@@ -17,6 +17,7 @@ import numpy as np
 from shim.errors import BadData
 from shim.eval.aggregate import aggregate
 from shim.eval.binary import binary, negate
+from shim.eval.budget import Take
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context, all_labels
 from shim.eval.info import info
@@ -115,11 +116,17 @@ class Evaluator:
 class _Run:
     of: Evaluator
     read: dict[Leaf | Total, Vector]
+    waiting: int = 0  # numbers of operands that wait for others; those of leaves are held already
+
+    @property
+    def take(self) -> Take:
+        return self.of.leaves.reader.check_cells
 
     def value(self, node: Node) -> Value:
         self.of.leaves.reader.check_time()  # between nodes; what NumPy has begun it ends
         match node:
             case Number():
+                self.take(node.grid.steps)
                 return Scalar(np.full(node.grid.steps, node.value))
             case Text():
                 return String(node.text)
@@ -128,10 +135,13 @@ class _Run:
             case SubqueryCall():
                 return self._subquery(node)
             case Call():
-                args = [self.value(a) for a in node.args]
+                self.take(node.grid.steps)
+                args = self.values(node.args)
                 notes = self.of.notes.at(node.place)
                 naming = self.of.leaves.naming
-                return call(node.function, args, Context(node.grid, notes, node.absent_labels, naming))
+                return call(
+                    node.function, args, Context(node.grid, notes, node.absent_labels, naming, self.take)
+                )
             case Info():
                 return self._info(node)
             case Total():
@@ -139,10 +149,7 @@ class _Run:
             case Aggregate():
                 return self._aggregate(node)
             case Binary():
-                left, right = self.value(node.left), self.value(node.right)
-                notes = self.of.notes.at(node.place)
-                naming = self.of.leaves.naming
-                return binary(node.op, left, right, node.matching, node.return_bool, notes, node.fill, naming)
+                return self._binary(node)
             case Negate():
                 return negate(self.value(node.child), self.of.notes)
             case RawRange() | RawSubquery():
@@ -153,11 +160,30 @@ class _Run:
         if node not in self.read:  # a leaf inside the arguments of another leaf
             args = [self.value(a) for a in node.args] if isinstance(node, RangeCall) else []
             self.read[node] = self.of.leaves.read(node, args)
-        return repeated(self.read[node], node.grid.steps)
+        return repeated(self.read[node], node.grid.steps, self.take)
+
+    def _binary(self, node: Binary) -> Value:
+        left, right = self.values((node.left, node.right))
+        notes, naming = self.of.notes.at(node.place), self.of.leaves.naming
+        return binary(
+            node.op, left, right, node.matching, node.return_bool, notes, node.fill, naming, self.take
+        )
+
+    def values(self, nodes: Sequence[Node]) -> list[Value]:
+        """Each node's value; those that wait for the others count together with all else that waits."""
+        before, out = self.waiting, []
+        for node in nodes:
+            found = self.value(node)
+            out.append(found)
+            if isinstance(found, Vector) and not any(found is one for one in self.read.values()):
+                self.waiting += found.cells
+                self.take(self.waiting)
+        self.waiting = before
+        return out
 
     def _total(self, node: Total) -> Vector:
         if node in self.read:
-            return repeated(self.read[node], node.grid.steps)
+            return repeated(self.read[node], node.grid.steps, self.take)
         vector, grouping = self._leaf(node.child), node.grouping
         notes = self.of.notes.at(node.place)
         return aggregate(node.op, vector, grouping.labels, grouping.without, None, notes)
@@ -165,14 +191,16 @@ class _Run:
     def _subquery(self, node: SubqueryCall) -> Vector:
         if node.inner is None:
             return Vector.empty(node.grid.steps)
+        self.take(node.inner.grid.steps)
         inner = self._inner(node.inner)
         args = scalars([self.value(a) for a in node.args])
         samples = samples_from(inner, node.inner.grid)
         self.of.leaves.check_histograms(samples, node.ends.steps)
         found = over_windows(
-            node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes.at(node.place)
-        )
-        return repeated(found, node.grid.steps)
+            node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes.at(node.place),
+            self.take,
+        )  # fmt: skip
+        return repeated(found, node.grid.steps, self.take)
 
     def points(self, node: RawSubquery) -> Samples:
         """The points of a subquery that is the whole of a query, as the answer shows them."""
@@ -205,8 +233,8 @@ class _Run:
             raise BadData(f"expected type scalar in aggregation parameter of {node.op}")
         grouping = node.grouping
         notes = self.of.notes.at(node.place)
-        check, naming = self.of.leaves.reader.check_cells, self.of.leaves.naming
-        return aggregate(node.op, vector, grouping.labels, grouping.without, param, notes, check, naming)
+        naming = self.of.leaves.naming
+        return aggregate(node.op, vector, grouping.labels, grouping.without, param, notes, self.take, naming)
 
 
 def _leaves_of(node: Node) -> Iterator[Leaf | Total]:

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from shim.eval.histogram.turns import at_steps
 from shim.grid import Grid
-from shim.values import Histogram, Scalar, Spans, Value, Vector
+from shim.values import Scalar, Value, Vector
 
 _BUCKET_MS = 10_000
 
@@ -54,17 +55,6 @@ def first_steps(value: Scalar | Vector, steps: int) -> Value:
     """The value over its first so many steps."""
     if isinstance(value, Scalar):
         return Scalar(value.values[:steps])
-    histograms = [_first(h, steps) for h in value.histograms]
+    histograms = [at_steps(h, slice(steps)) for h in value.histograms]
     values, present = value.values[:, :steps], value.present[:, :steps]
     return replace(value, steps=steps, values=values, present=present, histograms=histograms)
-
-
-def _first(histogram: Histogram, steps: int) -> Histogram:
-    return Histogram(
-        histogram.present[:steps],
-        histogram.count[:steps],
-        histogram.sum[:steps],
-        histogram.zero[:steps],
-        Spans(histogram.positive.indices, histogram.positive.counts[:steps]),
-        Spans(histogram.negative.indices, histogram.negative.counts[:steps]),
-    )

@@ -65,6 +65,11 @@ class Histogram:
     positive: Spans
     negative: Spans
 
+    @property
+    def buckets(self) -> int:
+        """Columns of both sides."""
+        return len(self.positive.indices) + len(self.negative.indices)
+
 
 @dataclass(frozen=True, slots=True)
 class Vector:
@@ -85,8 +90,7 @@ class Vector:
     @property
     def cells(self) -> int:
         """Numbers that it holds."""
-        buckets = sum(h.positive.counts.size + h.negative.counts.size for h in self.histograms)
-        return self.values.size + buckets + 3 * self.steps * len(self.histograms)
+        return self.values.size + self.steps * sum(h.buckets + 3 for h in self.histograms)
 
 
 @dataclass(frozen=True, slots=True)

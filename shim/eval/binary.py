@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.errors import BadData, Unsupported
+from shim.eval.budget import Take, free
 from shim.eval.operators.fill import NO_FILL, Fill, filled
 from shim.eval.operators.floats import ARITHMETIC, COMPARISON, SETS, calculate, compare
 from shim.eval.operators.join import join
@@ -29,6 +30,7 @@ def binary(
     notes: Annotations,
     fill: Fill = NO_FILL,
     naming: Naming = EXACT,
+    take: Take = free,
 ) -> Value:
     """`left op right` at every step.
 
@@ -45,7 +47,7 @@ def binary(
             return combine_sets(op, left, right, matching)
         if fill != NO_FILL:
             left, right = filled(left, right, matching, fill)
-        return join(op, left, right, matching, return_bool, notes)
+        return join(op, left, right, matching, return_bool, notes, take)
     if op in SETS:
         raise BadData(f'set operator "{op}" not allowed in binary scalar expression')
     if isinstance(left, Vector):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shim import labels as lbl
+from shim.eval.budget import Take, free
 from shim.labels import Labels
 from shim.naming import EXACT, Naming
 from shim.values import Bools, Floats, Histogram, Ints, Vector
@@ -29,6 +30,7 @@ class Groups:
     order: Ints  # the float rows, by group
     owner: Ints  # the group of each float row, in `order`
     histogram_rows: Sequence[Sequence[int]]  # per group
+    take: Take = free
 
     @property
     def sizes(self) -> Ints:

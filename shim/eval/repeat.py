@@ -8,15 +8,17 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from shim.eval.budget import Take
 from shim.values import Histogram, Spans, Vector
 
 T = TypeVar("T", bound=np.generic)
 
 
-def repeated(vector: Vector, steps: int) -> Vector:
-    """The vector over `steps` points; it has one step, or as many already."""
+def repeated(vector: Vector, steps: int, take: Take) -> Vector:
+    """The vector over `steps` points; it has one step, or as many already. `take` is asked before."""
     if vector.steps == steps:
         return vector
+    take(vector.cells * steps)
     assert vector.steps == 1
     return replace(
         vector,

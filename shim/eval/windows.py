@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from shim.eval.budget import Take, free
 from shim.values import Bools, Floats, Ints, Samples
 
 BLOCK_SAMPLES: Final = 1 << 16
@@ -103,13 +104,14 @@ def blocks(begin: Ints, end: Ints, *, limit: int = BLOCK_SAMPLES) -> Iterator[Bl
         at = to
 
 
-def extremes(flat: Floats, begin: Ints, end: Ints, op: np.ufunc) -> Floats:
+def extremes(flat: Floats, begin: Ints, end: Ints, op: np.ufunc, take: Take = free) -> Floats:
     """`op` (fmin or fmax) over slices of at least one sample, without a step per sample of each slice.
 
     Some neighbours at a time, so that what they share stays in a core's cache.
     """
     out = np.empty(len(begin))
     for at in range(0, len(begin), _NEIGHBOURS):
+        take(0)
         some = slice(at, at + _NEIGHBOURS)
         out[some] = _extremes(flat, begin[some], end[some], op)
     return out

@@ -54,7 +54,7 @@ def read_cells(
     much fewer cells than rows. Else ClickHouse adds up: into one array a key where those are dense and
     hashing would cost, or into one row a key and cell.
     """
-    reader.check_cells(len(keys) * reading.cells * max(1, len(columns)))
+    reader.check_reading(len(keys), reading, len(columns))
     if keys.group is None and not keys.everything:
         found = [
             _read(reader, table, some, Keys(keys.labels[here]), reading, columns)

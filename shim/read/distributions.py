@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from shim.catalog.types import Part
+from shim.eval.budget import Take
 from shim.eval.histogram.arithmetic import multiply
 from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.histogram.quantile import observations_quantile
@@ -76,11 +77,14 @@ def observations(
     cells = read_cells(reader, TABLE, part, keys, reading, columns)
     count = reading.sums(cells.values["count"])
     present = (count > 0) & reading.present(cells.rows, cells.alive)
+    if q is not None:
+        reader.check_cells(len(keys) * len(q))
     if q is not None and len(q) > ends.steps:  # `@` fixes the window, the quantile differs from step to step
         present = np.repeat(present, len(q), axis=1)
     if function == "quantile_over_time":
         assert q is not None
-        values = _quantiles(_assemble(reader, part, keys, reading, cells), reading, cells, q)
+        found = _assemble(reader, part, keys, reading, cells)
+        values = _quantiles(found, reading, cells, q, reader.check_cells)
     else:
         values = _moments(function, reading, cells, count)
     return Vector(present.shape[1], keys.labels, values, present)
@@ -97,7 +101,9 @@ def quantiles(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
     present = (reading.sums(cells.values["count"]) > 0) & reading.present(cells.rows, cells.alive)
     reader.check_cells(len(keys) * len(part.quantiles) * at.steps)
     found = list(_assemble(reader, part, keys, reading, cells))
-    values = [_quantiles(found, reading, cells, np.full(at.steps, q)) for q in part.quantiles]
+    values = [
+        _quantiles(found, reading, cells, np.full(at.steps, q), reader.check_cells) for q in part.quantiles
+    ]
     texts = map(number_text, part.quantiles)
     labels = [with_label(one, QUANTILE, text) for text in texts for one in keys.labels]
     return Vector(at.steps, labels, np.concatenate(values), np.tile(present, (len(values), 1)))
@@ -122,10 +128,13 @@ def _moments(function: str, reading: Reading, cells: Cells, count: Floats) -> Fl
     return np.asarray(np.sqrt(variance) if function == "stddev_over_time" else variance)
 
 
-def _quantiles(histograms: Iterable[Histogram], reading: Reading, cells: Cells, q: Floats) -> Floats:
+def _quantiles(
+    histograms: Iterable[Histogram], reading: Reading, cells: Cells, q: Floats, take: Take
+) -> Floats:
     low, high = reading.minima(cells.values["min"]), reading.maxima(cells.values["max"])
     values = np.zeros((len(low), len(q)))
     for k, h in enumerate(histograms):
+        take(h.buckets * len(q))
         wide = repeated_histogram(h, len(q))
         values[k] = observations_quantile(
             q, wide, np.broadcast_to(low[k], q.shape), np.broadcast_to(high[k], q.shape)
@@ -161,7 +170,6 @@ def _assemble(
         nonlocal held
         held += more
         reader.check_cells(held)
-        reader.check_time()
 
     for k in range(len(keys)):
         spans = (side.windows(k, reading, take) for side in (positive, negative))

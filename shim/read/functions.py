@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shim.errors import BadData
+from shim.eval.budget import Take
 from shim.eval.range.evaluate import range_function
 from shim.grid import Grid
 from shim.values import Annotations, Samples, Scalar, Value, Vector
@@ -30,9 +31,10 @@ def over_windows(
     window_ms: int,
     args: Sequence[Scalar],
     notes: Annotations,
+    take: Take,
 ) -> Vector:
     """A range function over samples; of one step where `@` fixes the window and nothing else differs."""
     if args:
         ends_ms = np.broadcast_to(ends.times_ms, (grid.steps,))
-        return range_function(name, samples, grid, window_ms, args, notes, ends_ms=ends_ms)
-    return range_function(name, samples, ends, window_ms, (), notes)
+        return range_function(name, samples, grid, window_ms, args, notes, ends_ms=ends_ms, take=take)
+    return range_function(name, samples, ends, window_ms, (), notes, take=take)

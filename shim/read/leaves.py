@@ -98,6 +98,7 @@ class Leaves:
         match part.kind, part.view:
             case "gauge", _ if leaf.smoothed:
                 samples = self._samples(part, Window(leaf.matchers, leaf.read_at, leaf.back_ms))
+                self.reader.check_cells(len(samples.labels) * at.steps)
                 return smoothed_at(samples, at, lookback_ms), None
             case "gauge", _:
                 return gauges.select(self.reader, part, at, lookback_ms)
@@ -141,7 +142,7 @@ class Leaves:
         found = [self._window(p, named(p, leaf.function), leaf, args) for p in parts]
         # With arguments a window that `@` fixes has as many values as the arguments have.
         steps = leaf.grid.steps if args else leaf.window.ends.steps
-        wide = [repeated(v, steps) for v in found]
+        wide = [repeated(v, steps, self.reader.check_cells) for v in found]
         return joined(self._first_of_twins(parts, wide, leaf.function), steps)
 
     def _window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
@@ -172,11 +173,13 @@ class Leaves:
             raise Unsupported(f"{name}() is for sets, not for a {part.kind}")
         samples = self._samples(part, window.reading(leaf.lookback_ms), name)
         self.check_histograms(samples, window.ends.steps)
+        self.reader.check_cells(len(samples.labels) * window.ends.steps)
         if window.extended:
             return extended(name, window.extended, samples, window.ends, window.window_ms, leaf.lookback_ms)
         return over_windows(
-            name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes.at(leaf.place)
-        )
+            name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes.at(leaf.place),
+            self.reader.check_cells,
+        )  # fmt: skip
 
     def check_histograms(self, samples: Samples, steps: int) -> None:
         """Raises ExecutionError where the histograms of so many windows would be too large."""
@@ -333,7 +336,9 @@ class Leaves:
         def read(part: Part) -> Vector:
             if isinstance(child, Select):
                 return self._instant(part, child)[0]
-            return repeated(self._window(part, named(part, function), child, args), steps)
+            return repeated(
+                self._window(part, named(part, function), child, args), steps, self.reader.check_cells
+            )
 
         seen = totals.presence_of(found, op, function)
         return totals.over_chunks(self.reader, seen, op, steps, read, notes)

@@ -155,12 +155,17 @@ class Reader:
             self.store.kill(self.tag)
 
     def check_cells(self, count: int) -> None:
-        """Raises ExecutionError when a dense block of so many values would be too large."""
+        """Ask for so many values at once. Raises ExecutionError over the limit, TimedOut as `check_time`."""
+        self.check_time()
         if count > self.max_cells:
             raise ExecutionError(
                 "query processing would load too many samples into memory: "
-                f"{count} values, at most {self.max_cells}"
+                f"{count} values, at most {self.max_cells} (shim.max_samples)"
             )
+
+    def check_reading(self, keys: int, reading: Reading, columns: int = 1) -> None:
+        """As `check_cells`, for the cells of a reading and the steps that are made of them."""
+        self.check_cells(keys * max(reading.cells, len(reading.end)) * max(1, columns))
 
     def hold(self, count: int) -> None:
         """So many values more stay in memory to the query's end. Raises ExecutionError as `check_cells`."""

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from agent.sketch import MAX_INDEX, MIN_INDEX
 from shim.catalog.types import Part
+from shim.eval.budget import Take
 from shim.eval.histogram.bounds import SCHEMA, coarser_index
 from shim.read.blocks import sketches as memory
 from shim.read.cells import member_rows
 from shim.read.reader import Keys, Reader
-from shim.read.spans import Take, spans_of
+from shim.read.spans import spans_of
 from shim.read.windows import Reading
 from shim.sql import nodes as sql
 from shim.values import Floats, Ints, Spans

@@ -7,11 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from shim.eval.budget import Take
 from shim.read.windows import Reading
 from shim.values import Floats, Ints, Spans
 
-#: Asked before so many numbers more are made. Raises QueryError where they are too many, or time is up.
-Take = Callable[[int], None]
 #: Writes the counts of some of the buckets into (buckets, cells) of zeros.
 Fill = Callable[[slice, Floats], None]
 #: Numbers of one turn: 8 MiB, of which sliding windows make a few copies.

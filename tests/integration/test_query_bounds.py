@@ -21,14 +21,16 @@ from tests.support.pipeline import Pipeline
 NOW_S: Final = 20_400 * 86_400
 DATABASE: Final = "query_bounds"
 KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
+SERIES: Final = 90
 MAX_SAMPLES: Final = 400_000
 #: Bytes at most for every sample that `max_samples` allows: operands, a result, and what is between them.
-FACTOR: Final = 8
+FACTOR: Final = 10
 #: Beside them: the plan, the catalog's look-ups, labels.
-FIXED_BYTES: Final = 6 << 20
+FIXED_BYTES: Final = 4 << 20
 MAX_BYTES: Final = FACTOR * 8 * MAX_SAMPLES + FIXED_BYTES
-#: The longest that a range query may have.
+#: Steps that fill the bound with the series there are, and as many as a range query may have.
 LONG: Final = Grid((NOW_S - 40_000) * 1000, NOW_S * 1000, 10_000)
+FINE: Final = Grid((NOW_S - 10_999) * 1000, NOW_S * 1000, 1_000)
 
 
 def lines() -> Iterator[str]:
@@ -37,9 +39,15 @@ def lines() -> Iterator[str]:
     yield f"both:-1e-300:-1e300:0:1e-300:1e300|d|T{NOW_S - 15}"
     yield f"stray:1|d|T{NOW_S - 15}"
     yield f"straying:1|d|T{NOW_S - 15}"
+    for i in range(SERIES):
+        yield f"g:{i}|g|#n:{i},all:1|T{NOW_S - 100 - 10 * i}"
+        yield f"c:{i}|c|#n:{i},all:1|T{NOW_S - 100}"
+        yield f"d:{1.5**i}|d|#n:{i},all:1|T{NOW_S - 100}"
+    for i in range(400):
+        yield f"steps:{1.2**i}|d|T{NOW_S - 10 * i - 15}"
 
 
-@pytest.fixture(scope="module", params=["cold", "warm"])
+@pytest.fixture(scope="module")
 def p(request: pytest.FixtureRequest, chdb_path: Path) -> Iterator[Pipeline]:
     store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
     migrate(store, KEPT)
@@ -75,12 +83,53 @@ ANSWERED: Final = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("p", ["cold", "warm"], indirect=True)
 @pytest.mark.parametrize("query", ANSWERED)
 def test_few_observations_far_apart_are_answered(p: Pipeline, query: str) -> None:
     for _ in range(2):  # what the first keeps in memory the second has from there
         peak, refusal = _measured(p, query, LONG)
         assert refusal == ""
         assert peak <= MAX_BYTES
+
+
+HOSTILE: Final = [
+    # Windows and `@` repeat few points over many steps.
+    "g @ end()", "d @ end()", "max_over_time(g[1h] @ end())", "rate(d[1h] @ end())", "g offset 1s",
+    "max_over_time(g[1h:1h])", "last_over_time(g[1h:1h] @ end())", "quantile_over_time(0.5, g[1h:1h])",
+    "last_over_time(d[1h:1h])", "g smoothed", "increase(g[1h] smoothed)", "d", "rate(d[1h])", "steps",
+    "timestamp(g)", "predict_linear(g[1h], 60)", "quantile_over_time(scalar(g{n='1'}), d[1h])",
+    # Operators.
+    "g * on(n) group_left(all) c", "g + on(n) group_left() (g @ end())", "g and on() g", "c or g or d",
+    "g * on(all) group_left() topk by (all) (1, g)", "c + fill(1) g", "d + d", "d * on(n) c", "-d",
+    "(c + (c + (c + (c + (c + (c + (c + (c + c))))))))", "(d + (d + (d + (d + (d + (d + d))))))",
+    # Aggregations.
+    "count_values('v', g * time())", "count_values('v', d)", "topk(5, g)", "quantile(0.5, g)",
+    "sum by (n) (d)", "limitk(3, d)", "limit_ratio(0.5, d)", "stddev(g)", "group(d)",
+    "sum by (n) (rate(c[1h]))",
+    # Functions.
+    "histogram_quantiles(steps, 'q', time() / 1e10, time() / 1e11)", "histogram_quantile(0.5, d)",
+    "histogram_quantile(time() / 1e10, sum(d))", "absent(g)", "absent_over_time(g[1h])", "vector(time())",
+    "histogram_quantile(0.5, d_bucket)", "d_bucket", "rate(d_bucket[1h])", "sum by (le) (rate(d_bucket[1h]))",
+    f"d_bucket{{le=~'{'|'.join(str(i) for i in range(1, 3_000))}'}}",
+    f"d{{quantile=~'{'|'.join(f'0.{i}' for i in range(1, 1_000))}'}}",
+    "sort_by_label(g, 'n')", "clamp(g, 0, 1)", "info(g)", "scalar(g)", "day_of_month(g)",
+    # Subqueries.
+    "max_over_time(vector(1)[30d:3s])", "count_over_time(g[1h:1s])",
+    "sum_over_time((d @ end())[1h:1s])", "rate(d[1h:1s])", "max_over_time(max_over_time(g[1h:1s])[1h:1s])",
+    "stddev_over_time((g @ end())[10m:10s])",
+    "double_exponential_smoothing((g @ end())[1h:1m], 0.5, 0.5)", "mad_over_time(g[1h:1s])",
+    # Ever so long label values.
+    'label_join(label_join(g, "x", "", "n", "n", "n", "n"), "x", "", ' + ", ".join(['"x"'] * 4_000) + ")",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("p", ["cold"], indirect=True)
+@pytest.mark.parametrize("query", HOSTILE, ids=[query[:60] for query in HOSTILE])
+@pytest.mark.parametrize("grid", [LONG, FINE], ids=["long", "fine"])
+def test_memory_is_that_of_max_samples(p: Pipeline, query: str, grid: Grid) -> None:
+    peak, refusal = _measured(p, query, grid)
+    assert peak <= MAX_BYTES
+    assert not refusal or "too many samples" in refusal or "at most" in refusal, refusal
 
 
 def _measured(p: Pipeline, query: str, grid: Grid) -> tuple[int, str]:

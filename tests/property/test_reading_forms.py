@@ -18,6 +18,7 @@ from indexer.schema import Retention, migrate
 from indexer.store import open_store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
+from shim.eval.budget import free
 from shim.eval.histogram.merging import trimmed
 from shim.eval.histogram.schema import reduced_spans
 from shim.grid import Grid
@@ -164,10 +165,6 @@ def test_rows_are_fetched_as_they_are_where_cells_are_as_many(pipeline: Pipeline
     assert not _as_plain(reader, part, each(part), few)
 
 
-def _free(cells: int) -> None:
-    """Hold any number."""
-
-
 @given(readings(), st.sampled_from(["each", "grouped", "some", "one"]), st.sampled_from([5, 2]))
 @settings(max_examples=30, deadline=None)
 def test_matrices_of_buckets_are_their_rows(
@@ -187,10 +184,10 @@ def test_matrices_of_buckets_are_their_rows(
         sparse = _sparse(reader, part, keys, reading, found)
         whole = _dense(reader, part, keys, reading, fine)
         for key in range(len(keys)):
-            of_dense, of_sparse = (side.windows(key, reading, _free) for side in (dense, sparse))
+            of_dense, of_sparse = (side.windows(key, reading, free) for side in (dense, sparse))
             assert np.array_equal(of_dense.indices, of_sparse.indices)
             assert np.array_equal(of_dense.counts, of_sparse.counts)
-            coarse = trimmed(reduced_spans(trimmed(whole.windows(key, reading, _free)), schema))
+            coarse = trimmed(reduced_spans(trimmed(whole.windows(key, reading, free)), schema))
             assert np.array_equal(trimmed(of_dense).counts, coarse.counts)
             assert np.array_equal(trimmed(of_dense).indices, coarse.indices)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from shim import labels as lbl
 from shim.errors import ExecutionError
+from shim.eval.budget import Take, free
 from shim.eval.grouping import group_labels
 from shim.eval.histogram.buckets import CLOSED, OPEN_LEFT, BucketTable, bucket_table
 from shim.eval.texts import format_float, quote
@@ -23,12 +24,12 @@ def count_values(
     grouping: Collection[str],
     without: bool,
     label: str,
-    check_cells: Callable[[int], None] | None = None,
+    take: Take = free,
     naming: Naming = EXACT,
 ) -> Vector:
     """One series per group and value; the value stands in `label`, which may be one of the grouping's.
 
-    `check_cells` is asked whether so many numbers may be held: of values that are never the same there are
+    `take` is asked before: of values that are never the same there are
     as many series as points.
     """
     if not is_label_name(label):
@@ -43,8 +44,7 @@ def count_values(
     texts = points.texts if told else [""]
     codes = points.codes if told else np.zeros_like(points.codes)
     rows, at = np.unique(owner[points.rows] * len(texts) + codes, return_inverse=True)
-    if check_cells is not None:
-        check_cells(len(rows) * vector.steps)
+    take(len(rows) * vector.steps)
     flat = np.bincount(at * vector.steps + points.steps, minlength=len(rows) * vector.steps)
     counts = flat.reshape(len(rows), vector.steps).astype(np.float64)
     keys = ((rests[key // len(texts)], texts[key % len(texts)]) for key in rows.tolist())

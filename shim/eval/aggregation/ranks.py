@@ -38,6 +38,7 @@ def limitk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
     taken = np.zeros((len(groups.labels), groups.vector.steps))
     keep = np.zeros(groups.vector.present.shape, dtype=bool)
     for row, owner in zip(groups.order, groups.owner, strict=True):
+        groups.take(0)
         keep[row] = groups.vector.present[row] & (taken[owner] < limit)
         taken[owner] += keep[row]
     histograms = list(groups.vector.histograms)
@@ -102,20 +103,22 @@ def _contenders(groups: Groups, limit: Floats, *, descending: bool) -> Groups:
     for begin, size in zip(groups.starts.tolist(), sizes, strict=True):
         if k < size:
             rows = groups.order[begin : begin + size]
-            keep[begin : begin + size] = _contending(groups.vector, rows, k, descending=descending)
+            keep[begin : begin + size] = _contending(groups, rows, k, descending=descending)
     if keep.all():
         return groups
     return replace(groups, order=groups.order[keep], owner=groups.owner[keep])
 
 
-def _contending(vector: Vector, rows: Ints, k: int, *, descending: bool) -> Bools:
+def _contending(groups: Groups, rows: Ints, k: int, *, descending: bool) -> Bools:
     """Which of the rows are among the k best at any step, or equal to the last of those.
 
     All if a value is not finite. Takes some steps together: copies of all would not fit into a cache.
     """
+    vector = groups.vector
     found = np.zeros(len(rows), dtype=bool)
     width = max(1, _BLOCK_CELLS // len(rows))
     for first in range(0, vector.steps, width):
+        groups.take(0)
         block = slice(first, first + width)
         key, present = vector.values[:, block].T[:, rows], vector.present[:, block].T[:, rows]
         if not np.isfinite(key).all(where=present):
@@ -152,7 +155,7 @@ def _kept(groups: Groups, limit: Floats, *, descending: bool, ordered: bool = Fa
     k = int(min(max(limit[0], 0), len(values)))
     few = len(groups.starts) <= _FEW_GROUPS
     if not (few and (limit == limit[0]).all() and np.isfinite(values[present]).all()):
-        return present & (_places(groups, descending=descending)[1] < limit) if ordered else None
+        return _among(groups, limit, descending=descending) if ordered else None
     key = np.where(present, -values if descending else values, np.inf)
     keep = np.zeros(values.shape, dtype=bool)
     for begin, size in zip(groups.starts.tolist(), groups.sizes[groups.with_floats].tolist(), strict=True):
@@ -163,6 +166,23 @@ def _kept(groups: Groups, limit: Floats, *, descending: bool, ordered: bool = Fa
         keep[rows], cut = _least(key[rows], k)
         if cut and not ordered:
             return None
+    return keep
+
+
+def _among(groups: Groups, limit: Floats, *, descending: bool) -> Bools:
+    """The same by sorting, some steps at once."""
+    vector = groups.vector
+    keep = np.zeros((len(groups.order), vector.steps), dtype=bool)
+    width = max(1, _BLOCK_CELLS // len(groups.order))
+    for first in range(0, vector.steps, width):
+        groups.take(0)
+        at = slice(first, min(first + width, vector.steps))
+        values, present = vector.values[:, at], vector.present[:, at]
+        some = replace(
+            groups, vector=replace(vector, steps=at.stop - at.start, values=values, present=present)
+        )
+        place = _places(some, descending=descending)[1]
+        keep[:, at] = some.present & (place < limit[at])
     return keep
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from shim import labels as lbl
 from shim.eval.aggregation.quantiles import note_invalid_quantile
+from shim.eval.budget import Take
 from shim.eval.functions.classic import ClassicHistogram, computed, monotonic, split
 from shim.eval.functions.signature import UNBOUNDED, Context, Function, scalar_of, text_of, vector_of
 from shim.eval.histogram import quantile as native
@@ -24,7 +25,7 @@ def _histogram_quantile(context: Context, args: Sequence[Value]) -> Value:
     q, vector, notes = scalar_of(args[0]), vector_of(args[1]), context.notes
     note_invalid_quantile(Scalar(q), notes.argument(0))
     notes = notes.argument(1)
-    return _vector(vector.steps, list(_rows(q, *split(vector, notes), notes)))
+    return _vector(vector.steps, list(_rows(q, *split(vector, notes), notes, context.take)))
 
 
 def _histogram_quantiles(context: Context, args: Sequence[Value]) -> Value:
@@ -39,11 +40,14 @@ def _histogram_quantiles(context: Context, args: Sequence[Value]) -> Value:
     notes = notes.argument(0)
     classic, natives = split(vector, notes)
     found: list[Row] = []
+    made = 0
     for q in wanted:
         distinct = {openmetrics_float(value): np.float64(value) for value in np.unique(q)}
+        made += len(distinct) * (len(classic) + len(natives)) * vector.steps
+        context.take(made)
         for text, value in distinct.items():
             here = (q == value) | (np.isnan(q) & np.isnan(value))
-            for labels, values, present in _rows(q, classic, natives, notes):
+            for labels, values, present in _rows(q, classic, natives, notes, context.take):
                 found.append((lbl.make({**dict(labels), name: text}), values, present & here))
     return _vector(vector.steps, found)
 
@@ -53,11 +57,14 @@ def _rows(
     classic: Sequence[ClassicHistogram],
     natives: Sequence[tuple[Labels, Histogram]],
     notes: Annotations,
+    take: Take,
 ) -> Iterator[Row]:
     """The quantile of each histogram."""
     for name, histogram in natives:
+        take(0)
         yield name, _native(q, name, histogram, notes), histogram.present
     for one in classic:
+        take(0)
         yield one.labels, _classic(q, one, notes), one.there
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from shim import labels as lbl
+from shim.eval.budget import Take, free
 from shim.eval.merge import relabelled
 from shim.grid import Grid
 from shim.labels import Labels
@@ -22,13 +23,15 @@ class Context:
     """What a function may know besides its arguments.
 
     `grid` holds the evaluation times of the query (no offset). `absent_labels` are what the planner made of
-    the matchers of absent's argument. `naming` says which labels are meant by a name.
+    the matchers of absent's argument. `naming` says which labels are meant by a name. `take` is asked for
+    memory and time.
     """
 
     grid: Grid
     notes: Annotations = field(default_factory=Annotations)
     absent_labels: Labels = lbl.EMPTY
     naming: Naming = EXACT
+    take: Take = free
 
 
 Apply = Callable[[Context, Sequence[Value]], Value]

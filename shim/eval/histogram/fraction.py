@@ -9,11 +9,16 @@ import numpy as np
 
 from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.histogram.buckets import BucketTable, bucket_table, reduced_table
+from shim.eval.histogram.turns import in_turns
 from shim.values import Floats, Histogram
 
 
 def histogram_fraction(lower: Floats, upper: Floats, h: Histogram) -> Floats:
     """Fraction of the observations in (lower, upper] per step; NaN without observations or for NaN."""
+    return in_turns(h, lambda some, part: _fraction(lower[some], upper[some], part))
+
+
+def _fraction(lower: Floats, upper: Floats, h: Histogram) -> Floats:
     table = bucket_table(h)
     with np.errstate(all="ignore"):
         low = np.minimum(_rank_at(lower, table, h), h.count)
@@ -43,6 +48,10 @@ def counts_at_most(bounds: Floats, h: Histogram, schema: int = SCHEMA) -> Floats
 
     `bounds` ascend. The histogram was read in buckets of `schema`.
     """
+    return np.ascontiguousarray(in_turns(h, lambda _, part: _counts_at_most(bounds, part, schema)))
+
+
+def _counts_at_most(bounds: Floats, h: Histogram, schema: int) -> Floats:
     table = reduced_table(h, schema)
     cumulative = np.cumsum(table.counts, axis=1)
     at = np.searchsorted(table.upper, bounds, side="left")
@@ -52,7 +61,7 @@ def counts_at_most(bounds: Floats, h: Histogram, schema: int = SCHEMA) -> Floats
         share = _share(bounds, table.lower[inside], table.upper[inside])
     missing = counts * np.where(table.upper[inside] <= bounds, 0.0, 1 - share)  # zeros are at most 0
     ranks = np.where(at < len(table.upper), cumulative[:, inside] - missing, h.count[:, None])
-    return np.ascontiguousarray(np.minimum(ranks, h.count[:, None]).T)
+    return np.minimum(ranks, h.count[:, None]).T
 
 
 def _share(value: Floats, lower: Floats, upper: Floats) -> Floats:

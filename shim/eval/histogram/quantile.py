@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.histogram.buckets import BucketTable, bucket_table
+from shim.eval.histogram.turns import in_turns, in_turns_noted
 from shim.eval.kernel import outside_quantile
 from shim.values import Bools, Floats, Histogram, Ints
 
@@ -19,6 +20,10 @@ def histogram_quantile(q: Floats, h: Histogram) -> tuple[Floats, Bools, Bools]:
     Source: Prometheus 3.x HistogramQuantile: from below for q < 0.5 or when NaN was observed (the sum is
     NaN), from above else; exponential interpolation within the bucket.
     """
+    return in_turns_noted(h, lambda some, part: _histogram_quantile(q[some], part))
+
+
+def _histogram_quantile(q: Floats, h: Histogram) -> tuple[Floats, Bools, Bools]:
     table = bucket_table(h)
     nan_seen = np.isnan(h.sum)
     with np.errstate(all="ignore"):
@@ -43,6 +48,10 @@ def observations_quantile(q: Floats, h: Histogram, low: Floats, high: Floats) ->
     them. Elsewhere the two observations beside the rank are taken to be in the middle of their buckets on
     the logarithmic scale: each is at most half a bucket (1.1 %) off, however few there are.
     """
+    return in_turns(h, lambda some, part: _observations_quantile(q[some], part, low[some], high[some]))
+
+
+def _observations_quantile(q: Floats, h: Histogram, low: Floats, high: Floats) -> Floats:
     table = bucket_table(h)
     with np.errstate(all="ignore"):
         rank = np.clip(q, 0, 1) * np.maximum(h.count - 1, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.histogram.buckets import bucket_table
+from shim.eval.histogram.turns import in_turns
 from shim.eval.kernel import compensated_sum
 from shim.values import Floats, Histogram
 
@@ -17,6 +18,10 @@ def mean(h: Histogram) -> Floats:
 
 def variance(h: Histogram) -> Floats:
     """Estimated population variance: every observation at the geometric mean of its bucket."""
+    return in_turns(h, lambda _, part: _variance(part))
+
+
+def _variance(h: Histogram) -> Floats:
     table = bucket_table(h)
     with np.errstate(all="ignore"):
         delta = table.centers[None, :] - mean(h)[:, None]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shim.errors import ExecutionError
+from shim.eval.budget import Take, free
 from shim.eval.merge import merged, without_empty_rows
 from shim.eval.operators.floats import ARITHMETIC
 from shim.eval.operators.matching import Matching, Side, sides
@@ -31,14 +32,18 @@ class _Pairs:
 
 
 def join(
-    op: str, left: Vector, right: Vector, matching: Matching, return_bool: bool, notes: Annotations
-) -> Vector:
-    """`left op right`. Raises ExecutionError where the matching is not unique, with Prometheus' texts."""
+    op: str, left: Vector, right: Vector, matching: Matching, return_bool: bool, notes: Annotations,
+    take: Take = free,
+) -> Vector:  # fmt: skip
+    """`left op right`; `take` is asked before pairs are made.
+
+    Raises ExecutionError where the matching is not unique, with Prometheus' texts.
+    """
     a, b, signatures = sides(left, right, matching)
     swapped = matching.card == "one-to-many"
     many, one = (b, a) if swapped else (a, b)
     _refuse_duplicates(many, one, signatures, "left" if swapped else "right")
-    pairs = _pairs(many, one)
+    pairs = _pairs(many, one, take)
     if matching.card == "one-to-one":
         _refuse_many(many, one, pairs)
     matched = [
@@ -48,10 +53,7 @@ def join(
     if return_bool:
         labels = [dropping_name(one) for one in labels]
     result = _floats(op, many, one, pairs, labels, swapped=swapped, return_bool=return_bool)
-    rows = [
-        histogram_pair(op, *_rows(many, one, m, o, swapped), return_bool=return_bool, notes=notes)
-        for m, o in zip(pairs.many[pairs.floats :], pairs.one[pairs.floats :], strict=True)
-    ]
+    rows = _histograms(op, many, one, pairs, take, swapped=swapped, return_bool=return_bool, notes=notes)
     result = _with_rows(result, labels[pairs.floats :], rows)
     groups = many.signatures[pairs.many]
     if matching.card != "one-to-one":
@@ -78,6 +80,22 @@ def _floats(
     return Vector(many.vector.steps, labels[: pairs.floats], values, present)
 
 
+def _histograms(
+    op: str, many: Side, one: Side, pairs: _Pairs, take: Take, *,
+    swapped: bool, return_bool: bool, notes: Annotations,
+) -> list[Row | None]:  # fmt: skip
+    """The pairs that are not floats alone, one by one."""
+    out: list[Row | None] = []
+    held = 0
+    for m, o in zip(pairs.many[pairs.floats :], pairs.one[pairs.floats :], strict=True):
+        found = histogram_pair(op, *_rows(many, one, m, o, swapped), return_bool=return_bool, notes=notes)
+        if found is not None and found.histogram is not None:
+            held += (found.histogram.buckets + 3) * many.vector.steps
+        take(held)
+        out.append(found)
+    return out
+
+
 def _rows(many: Side, one: Side, m: int, o: int, swapped: bool) -> tuple[Row, Row]:
     first, second = _row(many, m), _row(one, o)
     return (second, first) if swapped else (first, second)
@@ -90,11 +108,11 @@ def _row(side: Side, row: int) -> Row:
     return Row(np.zeros(side.vector.steps), histogram.present, histogram)
 
 
-def _pairs(many: Side, one: Side) -> _Pairs:
+def _pairs(many: Side, one: Side, take: Take) -> _Pairs:
     """Every series of the many side with every one of its signature on the other."""
     rows, single = _single_pairs(many, one)
     if not single:
-        rows = _all_pairs(many, one)
+        rows = _all_pairs(many, one, take)
     plain = (rows[:, 0] < many.floats) & (rows[:, 1] < one.floats)
     rows = np.concatenate([rows[plain], rows[~plain]]) if not plain.all() else rows
     return _Pairs(rows[:, 0], rows[:, 1], int(plain.sum()))
@@ -112,10 +130,11 @@ def _single_pairs(many: Side, one: Side) -> tuple[Ints, bool]:
     return np.stack([rows, others[rows]], axis=1), True
 
 
-def _all_pairs(many: Side, one: Side) -> Ints:
+def _all_pairs(many: Side, one: Side, take: Take) -> Ints:
     partners: dict[int, list[int]] = {}
     for row, signature in enumerate(one.signatures.tolist()):
         partners.setdefault(signature, []).append(row)
+    take(sum(len(partners.get(s, ())) for s in many.signatures.tolist()) * many.vector.steps)
     found = [
         (row, other)
         for row, signature in enumerate(many.signatures.tolist())

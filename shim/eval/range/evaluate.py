@@ -8,6 +8,7 @@ import numpy as np
 
 from shim import labels as lbl
 from shim.errors import BadData, Unsupported
+from shim.eval.budget import Take, free
 from shim.eval.histogram.merging import where_present
 from shim.eval.merge import relabelled, without_empty_rows
 from shim.eval.range.histograms import FLOAT_RANGE, HISTOGRAM_RANGE, HistogramCells, spread
@@ -32,11 +33,13 @@ def range_function(
     notes: Annotations,
     *,
     ends_ms: Ints | None = None,
+    take: Take = free,
 ) -> Vector:
     """`name(samples[window])` at every step.
 
     `grid` holds the times of evaluation, `ends_ms` (steps,), ascending, the ends of the windows where they
-    differ (offset, @). `args` are the scalar arguments, one value per step.
+    differ (offset, @). `args` are the scalar arguments, one value per step. `take` is asked for memory
+    and time.
     Raises Unsupported for an unknown function, BadData for a wrong number of arguments, ExecutionError for
     arguments it refuses and for series that differ in nothing but the name and overlap.
     """
@@ -47,6 +50,7 @@ def range_function(
         raise BadData(f"wrong number of arguments in call to {name}: {len(args) + 1}")
     times_ms = grid.times_ms
     ends = times_ms if ends_ms is None else ends_ms
+    take(len(samples.labels) * len(ends))
     where = slices(samples, ends, window_ms)
     present = where.counts >= function.at_least
     steps = np.nonzero(present)[1]
@@ -58,6 +62,7 @@ def range_function(
         eval_ms=times_ms[steps],
         width_ms=window_ms,
         parameters=tuple(arg.values[steps] for arg in args),
+        take=take,
     )
     if function.check is not None:
         function.check(cells, notes)
@@ -65,7 +70,7 @@ def range_function(
     with np.errstate(all="ignore"):
         values[present] = function.compute(cells)
     floats = Vector(grid.steps, samples.labels, values, present)
-    result = without_empty_rows(_with_histograms(name, floats, where, samples, ends, window_ms, notes))
+    result = without_empty_rows(_with_histograms(name, floats, where, samples, ends, window_ms, notes, take))
     _note_names(function, result.labels, notes)
     return result if function.keeps_name else relabelled(result, lbl.dropping_name)
 
@@ -78,6 +83,7 @@ def _with_histograms(
     ends_ms: Ints,
     width_ms: int,
     notes: Annotations,
+    take: Take,
 ) -> Vector:
     """The function's values of floats, and those of histograms beside them."""
     if not samples.histograms:
@@ -88,6 +94,7 @@ def _with_histograms(
     histograms: list[tuple[Labels, Histogram]] = []
     series = zip(samples.histogram_labels, samples.histogram_times_ms, samples.histograms, strict=True)
     for labels, times_ms, h in series:
+        take(0)
         begin = np.searchsorted(times_ms, ends_ms - width_ms, side="right")
         end = np.searchsorted(times_ms, ends_ms, side="right")
         native = Kind(times_ms, begin, end)

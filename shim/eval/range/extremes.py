@@ -15,12 +15,12 @@ from shim.values import Floats
 def _min(cells: Cells) -> Floats:
     """NaN only where there is nothing but NaN."""
     low = cells.samples.values if cells.samples.low is None else cells.samples.low
-    return extremes(low, cells.begin, cells.end, np.fmin)
+    return extremes(low, cells.begin, cells.end, np.fmin, cells.take)
 
 
 def _max(cells: Cells) -> Floats:
     high = cells.samples.values if cells.samples.high is None else cells.samples.high
-    return extremes(high, cells.begin, cells.end, np.fmax)
+    return extremes(high, cells.begin, cells.end, np.fmax, cells.take)
 
 
 def _time_of_min(cells: Cells) -> Floats:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shim.eval.budget import Take, free
 from shim.eval.functions.signature import Type
 from shim.eval.windows import Block, blocks
 from shim.values import Annotations, Floats, Ints, Samples
@@ -23,6 +24,7 @@ class Cells:
     eval_ms: Ints  # the time the query is evaluated at: the window's end but for offset and @
     width_ms: int
     parameters: tuple[Floats, ...]  # the scalar arguments
+    take: Take = free
 
     @property
     def last(self) -> Ints:
@@ -37,6 +39,7 @@ class Cells:
         out = np.zeros(len(self.begin))
         with np.errstate(all="ignore"):
             for block in blocks(self.begin, self.end):
+                self.take(0)
                 out[block.cells] = compute(block)
         return out
 

@@ -38,7 +38,7 @@ class Piece:
 
 def read_cells(reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, column: str) -> Cells:
     """The cells of a reading of one summed column: what the statement would give. Raises QueryError."""
-    reader.check_cells(len(keys) * reading.cells)
+    reader.check_reading(len(keys), reading)
     found = recall(reader, table, part, keys, reading, column)
     if found is not None:
         return found
@@ -49,7 +49,7 @@ def read_sums(
     reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
 ) -> Cells:
     """The cells of several summed columns: from memory if all of them are, else in one statement."""
-    reader.check_cells(len(keys) * reading.cells * len(columns))
+    reader.check_reading(len(keys), reading, len(columns))
     found = [recall(reader, table, part, keys, reading, column, whole=True) for column in columns]
     values: dict[str, Floats] = {}
     for cells in found:

@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from shim.catalog.types import Part
+from shim.eval.budget import Take
 from shim.read.blocks.block import Place, Sketch, Source, places
 from shim.read.blocks.cache import Held, Watch
 from shim.read.blocks.read import MOST_BLOCKS
 from shim.read.reader import Keys, Reader
-from shim.read.spans import Take, spans_of
+from shim.read.spans import spans_of
 from shim.read.windows import Reading, Run
 from shim.values import Floats, Ints, Spans
 

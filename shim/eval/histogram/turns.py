@@ -1,0 +1,52 @@
+"""A histogram some steps at once: tables of all its buckets take several times its own memory. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import numpy as np
+
+from shim.values import Bools, Floats, Histogram, Spans
+
+#: Bucket counts of one turn: 2 MiB.
+_TURN: Final = 1 << 18
+
+
+def turns(h: Histogram) -> Iterator[tuple[slice, Histogram]]:
+    """Its steps in slices, at least one."""
+    steps = len(h.count)
+    buckets = h.positive.counts.shape[1] + h.negative.counts.shape[1] + 1
+    width = max(1, _TURN // buckets)
+    if steps <= width:
+        yield slice(0, steps), h
+        return
+    for first in range(0, steps, width):
+        some = slice(first, min(first + width, steps))
+        yield some, at_steps(h, some)
+
+
+def at_steps(h: Histogram, some: slice) -> Histogram:
+    """The histogram at some of its steps, as a view."""
+    return Histogram(
+        h.present[some],
+        h.count[some],
+        h.sum[some],
+        h.zero[some],
+        Spans(h.positive.indices, h.positive.counts[some]),
+        Spans(h.negative.indices, h.negative.counts[some]),
+    )
+
+
+def in_turns(h: Histogram, compute: Callable[[slice, Histogram], Floats]) -> Floats:
+    """One number a step (or a row of them, steps last), some steps at once."""
+    return np.concatenate([compute(some, part) for some, part in turns(h)], axis=-1)
+
+
+Found = tuple[Floats, Bools, Bools]
+
+
+def in_turns_noted(h: Histogram, compute: Callable[[slice, Histogram], Found]) -> Found:
+    """As `in_turns`, with two flags a step."""
+    values, first, second = zip(*(compute(some, part) for some, part in turns(h)), strict=True)
+    return np.concatenate(values), np.concatenate(first), np.concatenate(second)
