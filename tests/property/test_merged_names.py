@@ -5,13 +5,13 @@ Values are whole numbers, whose sums do not depend on their order, and no two va
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pytest
 
 from indexer.schema import Retention, migrate
@@ -156,17 +156,23 @@ def test_samples(p: Pipeline) -> None:
 
 def _answer(
     p: Pipeline, org_id: int, project_id: int | None, query: str, grid: Grid
-) -> dict[object, tuple[list[float], list[bool]]]:
+) -> dict[object, list[float | str | None]]:
+    """Return the values at each step by labels; NaN as text, since it is not equal to itself."""
     instant = grid == Grid.instant(grid.start_ms)
     answer = replace(p, tenant=Tenant(org_id, project_id)).answer(query, grid, instant=instant)
     warned = bool(answer.notes.warnings)
     assert warned == ("load" in query and org_id == MIXED), answer.notes.warnings
     assert isinstance(answer.value, Vector)
     vector = answer.value
-    values = np.where(vector.present, vector.values, 0.0)
     assert vector.present.any()
     return {
-        labels: (row.tolist(), present.tolist())
-        for labels, row, present in zip(vector.labels, values, vector.present, strict=True)
-        if present.any()
+        labels: [_comparable(v) if p else None for v, p in zip(row, present, strict=True)]
+        for labels, row, present in zip(
+            vector.labels, vector.values.tolist(), vector.present.tolist(), strict=True
+        )
+        if any(present)
     }
+
+
+def _comparable(value: float) -> float | str:
+    return "NaN" if math.isnan(value) else value
