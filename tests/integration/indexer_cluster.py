@@ -55,7 +55,7 @@ def open_cluster(directory: Path) -> Store:
 def local_statements() -> Iterator[str]:
     for statement in statements(Layout(cluster="prod")):
         alone = statement.replace(" ON CLUSTER `prod`", "")
-        alone = re.sub(r"Replicated(\w+)\('[^']*', '[^']*'\)", r"\1", alone)
+        alone = re.sub(r"Replicated(\w+)\('[^']*', '[^']*'(?:, )?([^)]*)\)", r"\1(\2)", alone)
         window = "SETTINGS non_replicated_deduplication_window = 100000"
         yield re.sub(r"SETTINGS replicated_.*async_inserts = \d+", window, alone)
 
