@@ -29,7 +29,7 @@ async def beat(indexer: Indexer, agent: str, until_ms: int = 0, **fields: int | 
 
 
 async def test_agents_are_listed_and_shown(indexer: Indexer) -> None:
-    await indexer.start(tokens={"t": "*:*"})
+    await indexer.start(tokens={"t": "*:* write,admin"})
     headers = {"Authorization": "Bearer t"}
     body = heartbeat.encode(Heartbeat(agent="a", epoch=1, org_id=2, project_id=3, flushed_until_ms=5_000))
     assert (await indexer.post(heartbeat.PATH, data=body))[0] == 401
