@@ -41,7 +41,8 @@ async def test_agents_are_listed_and_shown(indexer: Indexer) -> None:
     assert [(a["org_id"], a["project_id"], a["agent"]) for a in agents] == [(1, 1, "b"), (2, 3, "a")]
     assert agents[1]["flushed_until_s"] == 5.0
     assert 0 <= agents[1]["heard_s_ago"] < 60
-    await indexer.get("/metrics")
+    async with indexer.session.get("/metrics", headers=headers) as response:
+        assert response.status == 200
     assert indexer.metric("agents") == 2
     age = indexer.metric("heartbeat_age_seconds", org_id="2", project_id="3", agent="a")
     assert age is not None
