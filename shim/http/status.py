@@ -18,7 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from indexer.store import StoreError
 from shim.errors import BadData
 from shim.http import params as p
-from shim.http.context import CONTEXT
+from shim.http.context import CONTEXT, Context
 from shim.http.request import params_of, tenant_of
 from shim.http.respond import answer, plain
 
@@ -110,8 +110,15 @@ async def tsdb(request: web.Request) -> web.Response:
             "memoryInBytesByLabelName": _named(size.bytes_by_label),
             "seriesCountByLabelValuePair": _named(size.series_by_pair),
         }
-        | ({"limits": context.limits(tenant.org_id)} if context.limits is not None else {})
+        | _limits(context, tenant.org_id)
     )
+
+
+def _limits(context: Context, org_id: int) -> dict[str, Any]:
+    """Return an org's limits once they held back rows; until then the keys are Prometheus' own."""
+    limits = context.limits(org_id) if context.limits is not None else {}
+    limited = any(count for name, count in limits.items() if name.endswith("LimitedRows"))
+    return {"limits": limits} if limited else {}
 
 
 def _named(pairs: Any) -> list[dict[str, Any]]:

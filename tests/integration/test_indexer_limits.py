@@ -75,14 +75,18 @@ async def test_new_series_past_the_limit_fold_and_totals_stay(indexer: Indexer) 
 
 async def test_the_api_of_the_same_process_shows_an_org_its_limits(indexer: Indexer) -> None:
     await indexer.start(limits=Limits(series_per_day=3))
-    assert (await indexer.frame(many("a", 5)))[0] == 200
+    assert (await indexer.frame(many("a", 3)))[0] == 200
     settings = ShimSettings(listen="127.0.0.1:0")
     service = ShimService(settings, store=indexer.store, limits=indexer.service.limits)
     await service.start()
     try:
         url = f"http://{service.address}/api/v1/status/tsdb"
-        async with aiohttp.ClientSession() as session, session.get(url) as response:
-            shown = (await response.json())["data"]["limits"]
+        async with aiohttp.ClientSession() as session:
+            async with session.get(url) as response:  # nothing was limited: Prometheus' own keys
+                assert "limits" not in (await response.json())["data"]
+            assert (await indexer.frame(many("b", 2)))[0] == 200
+            async with session.get(url) as response:
+                shown = (await response.json())["data"]["limits"]
     finally:
         await service.stop()
     assert (shown["maxSeriesPerDay"], shown["seriesToday"], shown["foldedLimitedRows"]) == (3, 4, 2)
