@@ -11,18 +11,45 @@ import os
 import socket
 import stat
 import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 #: Linux: like SO_RCVBUF, but beyond net.core.rmem_max; for privileged processes.
 SO_RCVBUFFORCE: Final = 33
+#: How long a start waits for what an earlier agent, whose parent was killed, still holds.
+START_WAIT_S: Final = 3.0
+_BIND_AGAIN_S: Final = 0.1
 _BACKLOG: Final = 1024
 _SO_MEMINFO: Final = 55  # Linux 4.12: nine u32, the last is the drop counter
 _MEMINFO: Final = struct.Struct("=9I")
 
 
+T = TypeVar("T")
+
+
 class AddressError(OSError):
     """An address that cannot be used; the text names setting and address."""
+
+
+class AddressInUseError(AddressError):
+    """An address that another socket has."""
+
+
+def bind_patiently(bind_once: Callable[[], T], wait_s: float) -> T:
+    """Return what `bind_once` gives; call it again for `wait_s` while the address is in use.
+
+    Raises AddressError.
+    """
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return bind_once()
+        except AddressInUseError:
+            if time.monotonic() >= deadline_s:
+                raise
+        time.sleep(_BIND_AGAIN_S)
 
 
 def unusable(setting: str, text: str, problem: OSError) -> AddressError:
@@ -62,7 +89,8 @@ def bind(setting: str, text: str, kind: socket.SocketKind, *, share_port: bool =
             sock.listen(_BACKLOG)
     except OSError as e:
         sock.close()
-        raise AddressError(f"{setting} = {text!r}: {e.strerror}") from None
+        kind_of_error = AddressInUseError if e.errno == errno.EADDRINUSE else AddressError
+        raise kind_of_error(f"{setting} = {text!r}: {e.strerror}") from None
     sock.setblocking(False)
     return sock
 

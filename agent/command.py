@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import socket
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from agent import service
+from agent.addresses import START_WAIT_S
 from agent.cli import complain, config_option, read_settings
 from agent.config import ConfigError
 from agent.loop import Loop
@@ -38,7 +41,9 @@ def agent(argv: Sequence[str]) -> int:
     except ConfigError as e:
         return complain("agent", e, 2)
     try:
-        return service.run(settings) if args.parent is None else _run_as_child(settings, args.parent)
+        if args.parent is not None:
+            return _run_as_child(settings, args.parent)
+        return service.run(settings, start_wait_s=START_WAIT_S)
     except ConfigError as e:  # the mapping file
         return complain("agent", e, 2)
     except OSError as e:
@@ -47,14 +52,20 @@ def agent(argv: Sequence[str]) -> int:
 
 def _run_as_child(settings: AgentSettings, parent: int) -> int:
     """Runs, tells the parent through its socket where we listen, and stops when it is gone."""
+    orphaned = threading.Event()
     with socket.socket(fileno=parent) as channel, Loop() as loop:
 
         def gone() -> None:
             if not channel.recv(1):
                 loop.remove_reader(channel)
+                orphaned.set()
                 loop.stop()
+
+        def ready(at: service.Addresses) -> None:
+            with contextlib.suppress(BrokenPipeError):  # the loop sees that, too
+                channel.sendall(msgspec.json.encode(at) + b"\n")
 
         loop.add_reader(channel, gone)
         return service.run(
-            settings, ready=lambda at: channel.sendall(msgspec.json.encode(at) + b"\n"), loop=loop
+            settings, ready=ready, loop=loop, start_wait_s=START_WAIT_S, orphaned=orphaned.is_set
         )

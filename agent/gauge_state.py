@@ -95,14 +95,17 @@ class GaugeState:
             self._directory.close()
 
 
-def open_directory(path: str, log: Log) -> StateDir | None:
-    """Return the state directory; None, and one line in the log that says so, if there is none to use."""
+def open_directory(path: str, log: Log, wait_s: float = 0.0) -> StateDir | None:
+    """Return the state directory; None, and one line in the log that says so, if there is none to use.
+
+    Waits up to `wait_s` for another agent to leave it.
+    """
     effect = "deltas of gauges start from 0 after a restart"
     if not path:
         log.info("state_off", effect=effect, fix="agent.state_dir")
         return None
     try:
-        directory = StateDir(path)
+        directory = StateDir(path, wait_s)
     except StateDirError as e:
         log.warning("state_off", error=e, effect=effect)
         return None

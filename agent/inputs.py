@@ -14,7 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer, name_of
+from agent.addresses import (
+    bind,
+    bind_datagrams,
+    bind_patiently,
+    bind_unix,
+    grow_receive_buffer,
+    name_of,
+)
 from agent.core import Core, DatagramReceiver, ReceiveOptions
 from agent.descriptors import connections
 from agent.framing import Framer, LineFramer, UnixFramer
@@ -66,8 +73,11 @@ class Inputs:
         """True if a listener has to read more, and needs the loop for it."""
         return any(receiver.behind for receiver in self.datagrams.values())
 
-    def open(self) -> None:
-        """Binds all sockets and starts reading. Raises OSError; then `close` closes what was opened."""
+    def open(self, wait_s: float = 0.0) -> None:
+        """Binds all sockets and starts reading; waits up to `wait_s` for addresses in use.
+
+        Raises OSError; then `close` closes what was opened.
+        """
         settings = self._settings
         relay = self._destination("agent.relay.address", settings.relay.address)
         events = self._destination("agent.relay.events", settings.relay.events)
@@ -79,11 +89,12 @@ class Inputs:
             loop=self._loop, nap_ms=settings.receive.nap_ms, relay=relay, events=events
         )
         if settings.udp:
-            self._open_datagrams("udp", bind_datagrams("agent.udp", settings.udp, settings.receive.threads))
+            udp = partial(bind_datagrams, "agent.udp", settings.udp, settings.receive.threads)
+            self._open_datagrams("udp", bind_patiently(udp, wait_s))
         if settings.tcp:
             self._open_stream(
                 "tcp",
-                bind("agent.tcp", settings.tcp, socket.SOCK_STREAM),
+                bind_patiently(partial(bind, "agent.tcp", settings.tcp, socket.SOCK_STREAM), wait_s),
                 lambda: HttpGuard(LineFramer(settings.lines.max_line_bytes)),
             )
         if settings.unix:

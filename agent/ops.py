@@ -15,7 +15,7 @@ from functools import partial
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any, Final
 
-from agent.addresses import bind, name_of
+from agent.addresses import bind, bind_patiently, name_of
 from agent.metrics import CONTENT_TYPE
 
 _TIMEOUT_S: Final = 10.0
@@ -33,11 +33,14 @@ Answers = Mapping[str, Callable[[], Answer]]
 class OpsServer:
     """Serves from its making until `stop`. Raises AddressError if the address cannot be had.
 
-    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing.
+    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing. An address in use is
+    waited for, up to `wait_s`.
     """
 
-    def __init__(self, address: str, metrics: Callable[[], bytes], unready: Callable[[], str]) -> None:
-        sock = bind("agent.ops", address, socket.SOCK_STREAM)
+    def __init__(
+        self, address: str, metrics: Callable[[], bytes], unready: Callable[[], str], wait_s: float = 0.0
+    ) -> None:
+        sock = bind_patiently(partial(bind, "agent.ops", address, socket.SOCK_STREAM), wait_s)
         sock.setblocking(True)
         self.address = name_of(sock)
 
@@ -53,10 +56,11 @@ class OpsServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops serving and closes the port."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        """Stops serving and closes the port. Stopping twice does nothing."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
 
 
 def _ready(reason: str) -> Answer:

@@ -70,24 +70,29 @@ def run(
     *,
     ready: Callable[[Addresses], None] | None = None,
     loop: Loop | None = None,
+    start_wait_s: float = 0.0,
+    orphaned: Callable[[], bool] = lambda: False,
 ) -> int:
     """Runs the agent until SIGTERM or SIGINT comes, or `loop.stop()`. 0 if all it took was sent, else 1.
 
-    Calls `ready` once all sockets are bound. Raises OSError, with a text for people, if one cannot be.
+    Calls `ready` once all sockets are bound. Waits up to `start_wait_s` for what an agent that leaves still
+    holds: addresses, and the lock of the state directory. `orphaned` says at the end whether the parent
+    process is gone: then another one may be about to start in its place.
+    Raises OSError, with a text for people, if a socket cannot be bound.
     """
     if loop is None:
         with Loop() as loop:
-            return run(settings, ready=ready, loop=loop)
+            return run(settings, ready=ready, loop=loop, start_wait_s=start_wait_s, orphaned=orphaned)
     logs.setup()
     with _signals(loop), _little_garbage_collection():
-        agent = Agent(settings, loop)
+        agent = Agent(settings, loop, start_wait_s)
         try:
             agent.start()
             if ready:
                 ready(agent.addresses)
             loop.run()
         finally:
-            sent = agent.stop()
+            sent = agent.stop(orphaned=orphaned())
     return 0 if sent else 1
 
 
@@ -152,8 +157,9 @@ def _announcer(mapper: Mapper | None, settings: AgentSettings, log: logs.Log) ->
 class Agent:
     """The parts of one running agent. `start`, then the loop runs, then `stop`."""
 
-    def __init__(self, settings: AgentSettings, loop: Loop) -> None:
+    def __init__(self, settings: AgentSettings, loop: Loop, start_wait_s: float = 0.0) -> None:
         self._settings = settings
+        self._start_wait_s = start_wait_s
         self._log = logs.Log()
         self._loop = loop
         self._thread = threading.get_ident()
@@ -165,7 +171,7 @@ class Agent:
         self._spool = Spool(settings.forward.max_unsent_bytes)
         self._forwarder = Forwarder(settings.forward, self._spool, self._log)
         self._inputs = Inputs(loop, settings, self._core, self._receive, self._log)
-        directory = open_directory(settings.state_dir, self._log)
+        directory = open_directory(settings.state_dir, self._log, start_wait_s)
         self._state = GaugeState(directory, self._core, loop, self._log, settings.state_interval_s)
         self._sender = Sender(
             agent=settings.name or socket.gethostname(),
@@ -193,12 +199,14 @@ class Agent:
         self.addresses = Addresses()
 
     def start(self) -> None:
-        """Binds all sockets and starts reading. Raises OSError."""
+        """Binds all sockets, waiting for those in use, and starts reading. Raises OSError."""
         self._state.start()
-        self._inputs.open()
+        self._inputs.open(self._start_wait_s)
         self._flush_later()
         if self._settings.ops:
-            self._ops = OpsServer(self._settings.ops, lambda: exposition(self._sources), self._unready)
+            self._ops = OpsServer(
+                self._settings.ops, lambda: exposition(self._sources), self._unready, self._start_wait_s
+            )
         self._forwarder.start()
         self._beats.start()
         if self._announcer:
@@ -287,9 +295,16 @@ class Agent:
             self._framed_ms = self._flushed_ms
             self._beats.flushed(self._framed_ms, self._sequence - 1)
 
-    def stop(self) -> bool:
-        """Takes what the kernel holds, flushes, sends until the deadline. True if nothing is left."""
+    def stop(self, *, orphaned: bool = False) -> bool:
+        """Takes what the kernel holds, flushes, sends until the deadline. True if nothing is left.
+
+        An agent that is `orphaned` frees all its addresses first: another one may wait for them.
+        """
         self._ready = False
+        if orphaned:
+            self._log.warning("parent_gone", effect="takes no more lines, sends what it has, and leaves")
+            if self._ops:
+                self._ops.stop()
         self._inputs.close()
         now_ms = _now_ms()
         self._hand_over(self._core.flush_all(now_ms))
@@ -297,6 +312,7 @@ class Agent:
         while self._make_frame():
             pass
         self._state.stop()
+        # The hook for a spool on disk: an orphan's frames are safe there, so it need not send them.
         sent = self._forwarder.drain(self._settings.forward.drain_s)
         self._beats.stop()
         if self._announcer:

@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import time
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from xxhash import xxh64_intdigest
 #: Of a file: a mark, the version of its content, length and xxHash64 of what follows.
 _HEAD: Final = struct.Struct("<7sBQQ")
 _MARK: Final = b"MHstate"
+_AGAIN_S: Final = 0.1
 #: A larger file is not one of ours.
 MAX_BYTES: Final = 1 << 30
 
@@ -34,9 +36,12 @@ class StateDirError(OSError):
 
 
 class StateDir:
-    """The directory at `path`, made if it is not there. Raises StateDirError."""
+    """The directory at `path`, made if it is not there; another agent may take `wait_s` to leave it.
 
-    def __init__(self, path: str) -> None:
+    Raises StateDirError.
+    """
+
+    def __init__(self, path: str, wait_s: float = 0.0) -> None:
         self.path = Path(path)
         #: Files that were set aside.
         self.damaged = 0
@@ -45,11 +50,21 @@ class StateDir:
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as e:
             raise StateDirError(f"agent.state_dir = {path!r}: {e.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not self._take(time.monotonic() + wait_s):
             os.close(self._lock)
-            raise StateDirError(f"agent.state_dir = {path!r}: another agent uses it") from None
+            raise StateDirError(f"agent.state_dir = {path!r}: another agent uses it")
+
+    def _take(self, deadline_s: float) -> bool:
+        """Take the lock, waiting until the deadline; return False if another agent keeps it."""
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() >= deadline_s:
+                    return False
+                time.sleep(_AGAIN_S)
+            else:
+                return True
 
     def close(self) -> None:
         """Let go of the lock."""

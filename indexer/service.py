@@ -21,7 +21,6 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from agent.addresses import unusable
 from agent.metadata import MetadataMessage
 from indexer.access import EntryError
 from indexer.agents import Agents
@@ -33,6 +32,7 @@ from indexer.http_server import Runner
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
 from indexer.limits import OrgRates
+from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.metadata import MetadataWriter
 from indexer.metrics import Metrics
 from indexer.receive import Receiver
@@ -67,13 +67,19 @@ class Status:
 
 class IndexerService:
     """`store`: use this one and leave it open; None opens (and closes) one of the settings' DSN.
-    `written`: where INSERTs are announced, for readers in the same process.
+    `written`: where INSERTs are announced, for readers in the same process. `socks`: sockets that listen
+    already (indexer/listen.py); None binds those of the settings.
 
     Raises StoreError, JournalError or OSError from `start` when it cannot work.
     """
 
     def __init__(
-        self, settings: Settings, store: Store | None = None, *, written: Written | None = None
+        self,
+        settings: Settings,
+        store: Store | None = None,
+        *,
+        written: Written | None = None,
+        socks: list[socket.socket] | None = None,
     ) -> None:
         self.settings = settings
         self._written = written
@@ -82,7 +88,8 @@ class IndexerService:
         self.rates = OrgRates(settings.limits)
         self.agents = Agents(settings.bounds.agents)
         self.host, _, port = settings.listen.rpartition(":")
-        self.port = int(port)
+        self._socks = socks if socks is not None else []
+        self.port = port_of(socks) if socks else int(port)
         self._store = store
         self._owns_store = store is None
         self._lru = open_near_cache(settings.bounds.cached_strings)
@@ -94,7 +101,7 @@ class IndexerService:
         self._heartbeats: HeartbeatWriter | None = None
         self._up: UpWriter | None = None
         self._runner: web.AppRunner | None = None
-        self._site: web.TCPSite | None = None
+        self._sites: list[web.SockSite] = []
 
     @property
     def address(self) -> str:
@@ -125,8 +132,16 @@ class IndexerService:
     def status(self) -> Status:
         return Status(self.metrics.rows_total, len(self.registry), self.metrics.last_write_s)
 
+    async def bind(self, wait_s: float = 0.0) -> None:
+        """Listen, and serve once started; try again for `wait_s` while the address is in use.
+
+        Raises AddressError.
+        """
+        self._socks = await listen("indexer.listen", self.settings.listen, wait_s)
+        self.port = port_of(self._socks)
+
     async def start(self) -> None:
-        """Open, migrate, write what a crash left unfinished, listen. A failure closes everything again."""
+        """Bind, open, migrate, write what a crash left unfinished, serve. A failure closes everything."""
         try:
             await self._start()
         except BaseException:
@@ -136,6 +151,8 @@ class IndexerService:
     async def _start(self) -> None:
         settings = self.settings
         authenticator = _authenticator(settings)
+        if not self._socks:
+            await self.bind()
         if self._store is None:
             self._store = await self._in_thread(
                 partial(open_store, settings.dsn, pool=settings.connections, cluster=settings.cluster)
@@ -166,21 +183,18 @@ class IndexerService:
             receiver.app(), settings.http, lambda why: closed.labels(why.value).inc(), handle_signals=False
         )
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, self.host, self.port)
-        try:
-            await self._site.start()
-        except OSError as e:
-            raise unusable("indexer.listen", settings.listen, e) from None
-        self.port = self._runner.addresses[0][1]
+        while self._socks:
+            self._sites.append(web.SockSite(self._runner, self._socks.pop(0)))
+            await self._sites[-1].start()
         if self._up is not None:
             self._up.start(self._instance())
         log.info("event=listening part=indexer address=%s", self.address)
 
     async def stop(self) -> None:
         """Stop accepting, write what was taken (until the deadline), close. Stopping twice does nothing."""
-        if self._site is not None:
-            await self._site.stop()
-            self._site = None
+        close(self._socks)
+        while self._sites:
+            await self._sites.pop().stop()
         if self._up is not None:
             await self._up.stop()
             self._up = None
@@ -320,6 +334,7 @@ async def run(
         ):  # not the main thread: `stop` it is then
             loop.add_signal_handler(signum, stopping.set)
     service = IndexerService(settings, store)
+    await service.bind(START_WAIT_S)
     try:
         await service.start()
     except JournalError as e:

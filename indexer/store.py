@@ -30,6 +30,7 @@ from clickhouse_connect.driver.external import ExternalData
 from urllib3.exceptions import HTTPError
 
 from agent.hidden import hidden_url
+from indexer.data_lock import DataLock, shown
 from indexer.native import Column, Ragged, decode_blocks, encode_block
 from indexer.private import make_private
 from indexer.sent import SentTable, as_files, external_data
@@ -93,6 +94,10 @@ _NO_ROOM: Final = frozenset(
 )
 
 
+#: What ClickHouse says of data whose own lock another process has.
+_CANNOT_OPEN_FILE: Final = 76
+
+
 class StoreError(Exception):
     """ClickHouse refused or could not be reached.
 
@@ -117,7 +122,16 @@ class StoreError(Exception):
 class Store:
     """A pool of clients on one database."""
 
-    def __init__(self, clients: list[Client], database: str, cluster: str | None, *, embedded: bool) -> None:
+    def __init__(
+        self,
+        clients: list[Client],
+        database: str,
+        cluster: str | None,
+        *,
+        embedded: bool,
+        lock: DataLock | None = None,
+    ) -> None:
+        self._lock = lock
         self.database = database
         self.cluster = cluster
         self.embedded = embedded
@@ -249,6 +263,8 @@ class Store:
         clients, self._clients = self._clients, []
         for _ in clients:
             self._free.get().close()
+        if self._lock is not None:
+            self._lock.close()
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
@@ -271,16 +287,34 @@ def open_store(dsn: str, *, pool: int = 4, cluster: str | None = None) -> Store:
     of an HTTP DSN, `?database=` with chdb); it need not exist yet. Raises StoreError.
     """
     address, database, embedded = _parse(dsn)
+    lock = _lock(Path(address)) if embedded else None
     clients: list[Client] = []
     try:
         clients.extend(_connect(address, embedded=embedded) for _ in range(pool))
     except (ClickHouseError, HTTPError, OSError) as e:
         for client in clients:
             client.close()
-        raise _store_error(e) from e
+        if lock is not None:
+            lock.close()
+        raise _open_error(e, Path(address) if embedded else None) from e
     for client in clients:
         client.database = database
-    return Store(clients, database, cluster, embedded=embedded)
+    return Store(clients, database, cluster, embedded=embedded, lock=lock)
+
+
+def _lock(path: Path) -> DataLock:
+    """Return the held lock of embedded data. Raises StoreError."""
+    try:
+        return DataLock(path)
+    except OSError as e:
+        raise StoreError(e.strerror or str(e), retryable=False) from e
+
+
+def _open_error(e: Exception, data: Path | None) -> StoreError:
+    """Return the error of opening; a program that is not ours may hold embedded `data`."""
+    if data is not None and isinstance(e, Error) and e.code == _CANNOT_OPEN_FILE:
+        return StoreError(f"another process uses {shown(data)}", retryable=False, code=e.code, name=e.name)
+    return _store_error(e)
 
 
 def embedded_path(dsn: str) -> Path | None:

@@ -90,6 +90,10 @@ class AgentProcess:
         except TimeoutError:
             self._process.kill()
             code = await self._process.wait()
+        self.close()
+        return code
+
+    def close(self) -> None:
+        """Close our end of the socket pair; an agent that still runs leaves then."""
         if self._ours is not None:
             self._ours.close()
-        return code

@@ -65,4 +65,7 @@ class ShimMetrics:
         self.blocks_dropped = counter(
             "meterhouse_shim_blocks_dropped", "Blocks taken out of memory.", ["reason"]
         )
+        self.agent_restarts = counter(
+            "meterhouse_shim_agent_restarts", "Starts of the agent by `up` after it ended by itself."
+        )
         self.block_bytes = gauge("meterhouse_shim_block_bytes", "Memory that blocks of cells take.")

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +19,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from agent.addresses import unusable
 from indexer.access import EntryError
 from indexer.authenticator import Authenticator
+from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.pages import Pages
 from indexer.schema import is_current, migrate
 from indexer.store import Store, open_store
@@ -51,7 +52,7 @@ class ShimService:
     the tables. `written` announces its INSERTs; without it no cells are kept in memory. `recent`: the file
     that takes over a restart what was asked (shim/warm.py); None for none. `agents`: how far they are, where
     the indexer of this process hears of all of them; without it the table is asked. `limits` gives an org's
-    limits of ingest and what is used of them.
+    limits of ingest and what is used of them. `socks`: sockets that listen already (indexer/listen.py).
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class ShimService:
         recent: Path | None = None,
         agents: Agents | None = None,
         limits: Callable[[int], Mapping[str, int]] | None = None,
+        socks: list[socket.socket] | None = None,
+        metrics: ShimMetrics | None = None,
     ) -> None:
         self._limits = limits
         self._agents = agents
@@ -75,16 +78,27 @@ class ShimService:
         self._store = store
         self._owned: Store | None = None
         self._version = version
-        self.metrics = ShimMetrics()
+        self.metrics = metrics or ShimMetrics()
         self._runner: web.AppRunner | None = None
         self._engine: QueryEngine | None = None
         self._pool: ThreadPoolExecutor | None = None
         self.host, self.port = split_address(settings.listen)
+        self._socks = socks if socks is not None else []
+        if self._socks:
+            self.port = port_of(self._socks)
 
     @property
     def address(self) -> str:
         """Where it listens, `host:port`; the port is the real one once it is started."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    async def bind(self, wait_s: float = 0.0) -> None:
+        """Listen, and serve once started; try again for `wait_s` while the address is in use.
+
+        Raises AddressError.
+        """
+        self._socks = await listen("shim.listen", self._settings.listen, wait_s)
+        self.port = port_of(self._socks)
 
     async def start(self) -> None:
         """Raises StoreError when the store cannot be opened, OSError when the port is taken."""
@@ -97,6 +111,8 @@ class ShimService:
     async def _start(self) -> None:
         settings = self._settings
         authenticator = _authenticator(settings)
+        if not self._socks:
+            await self.bind()
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
         store = self._store or await self._open()
         catalog = Catalog(store, settings, self._version, self.metrics)
@@ -134,14 +150,9 @@ class ShimService:
             handler_cancellation=True,  # a client that goes away takes its query along
         )
         await self._runner.setup()
-        site = web.TCPSite(
-            self._runner, self.host, self.port, backlog=min(512, settings.http.max_connections)
-        )
-        try:
-            await site.start()
-        except OSError as e:
-            raise unusable("shim.listen", settings.listen, e) from None
-        self.port = self._runner.addresses[0][1]
+        while self._socks:
+            sock = self._socks.pop(0)
+            await web.SockSite(self._runner, sock, backlog=min(512, settings.http.max_connections)).start()
         _log.info("listening address=%s tenancy=%s", self.address, settings.tenancy.mode)
         if self._version is not None:
             recent = self._recent if settings.cache.restore_s else None
@@ -171,6 +182,7 @@ class ShimService:
 
     async def stop(self) -> None:
         """Stop listening, wait for requests in flight, close what it opened. Twice does nothing."""
+        close(self._socks)
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
@@ -238,6 +250,7 @@ async def run(
             with suppress(NotImplementedError, RuntimeError):  # no signals off the main thread
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
     service = ShimService(settings, store=store, version=version)
+    await service.bind(START_WAIT_S)
     await service.start()
     freeze_started()
     try:

@@ -3,8 +3,12 @@
 Indexer and API share this process and one store on the embedded ClickHouse (it allows one process per path);
 the agent is a child process, as it is beside any service. Owns the order of starting and stopping:
 
-    start  store, indexer, agent, API      so that whoever sees `/-/ready` can send lines
+    start  lock of the data, sockets, agent, store, indexer, API
     stop   agent (flush, send), indexer (drain), API, store
+
+Everything that another process may still hold comes first, and is waited for: after a kill -9 the new start
+takes lines while ClickHouse opens, and the old agent can hand over its frames. An agent that dies is started
+again (shim/agent_keeper.py).
 
 and what is printed: where everything listens, and on a terminal a line of status.
 """
@@ -15,6 +19,7 @@ import argparse
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -27,12 +32,16 @@ import uvloop
 from agent.cli import address, complain, config_option, read_settings
 from agent.config import ConfigError
 from agent.hidden import hidden_url
+from indexer.data_lock import DataLock
 from indexer.journal import JournalError
+from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.service import IndexerService
-from indexer.store import StoreError, embedded_path, open_store
+from indexer.store import Store, StoreError, embedded_path, open_store
 from indexer.written import Written
-from shim.child import AgentProcess, ChildError
+from shim.agent_keeper import AgentKeeper
+from shim.child import ChildError
 from shim.command import File
+from shim.metrics import ShimMetrics
 from shim.service import ShimService, freeze_started
 from shim.status import StatusLine
 
@@ -85,42 +94,77 @@ def _overrides(args: argparse.Namespace) -> dict[str, str]:
 
 
 async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
-    """Starts everything, waits for a signal or a death, stops everything. Gives the exit code."""
+    """Starts everything, waits for a signal, stops everything. Gives the exit code."""
     stop = _on_signals()
-    pool = settings.indexer.connections + 2 * settings.shim.concurrency + 3
     dsn = settings.indexer.dsn
-    store = await asyncio.to_thread(open_store, dsn, pool=pool, cluster=settings.indexer.cluster)
+    data = embedded_path(dsn)
+    metrics = ShimMetrics()
     async with AsyncExitStack() as closing:
+        if data is not None:
+            closing.callback((await asyncio.to_thread(DataLock, data, START_WAIT_S)).close)
+        frames = await listen("indexer.listen", settings.indexer.listen, START_WAIT_S)
+        closing.callback(close, frames)
+        queries = await listen("shim.listen", settings.shim.listen, START_WAIT_S)
+        closing.callback(close, queries)
+        over = {"METERHOUSE_AGENT__FORWARD__URL": _url(settings, frames), **_agent_state(settings, data)}
+        agent = AgentKeeper(arguments, {**environ, **over}, metrics.agent_restarts.inc)
+        closing.push_async_callback(agent.stop, STOP_S)
+        await agent.start()
+        store = await asyncio.to_thread(_open, settings, frames)
         closing.push_async_callback(asyncio.to_thread, store.close)
         # Only here does one process see every write; announcing them costs the writer a little.
         written = Written() if store.embedded and settings.shim.cache.max_bytes else None
-        indexer = IndexerService(settings.indexer, store, written=written)
-        # One retention for both: here nobody has to say it twice.
-        reads = msgspec.structs.replace(settings.shim, retention=settings.indexer.retention)
-        data = embedded_path(dsn)
-        recent = data.with_name(f"{data.name}.recent.json") if data is not None else None
-        api = ShimService(
-            reads,
-            store=store,
-            version=indexer.version,
-            written=written,
-            recent=recent,
-            agents=indexer.agents if store.embedded else None,  # a server may have other indexers
-            limits=indexer.limits,
-        )
+        indexer = IndexerService(settings.indexer, store, written=written, socks=frames)
+        api = _api(settings, store, indexer, written, queries, metrics)
         closing.push_async_callback(api.stop)
         closing.push_async_callback(indexer.stop)
         await indexer.start()
-        url = f"http://{indexer.address}"
-        over = {"METERHOUSE_AGENT__FORWARD__URL": url, **_agent_state(settings, data)}
-        agent = AgentProcess(arguments, {**environ, **over})
         closing.push_async_callback(agent.stop, STOP_S)
-        await agent.start()
         await api.start()
         freeze_started()
         print(_banner(dsn, agent.addresses, indexer.address, api.address), flush=True)
-        code = await _watch(stop, agent, indexer)
-        return code or await agent.stop(STOP_S) or 0
+        await _watch(stop, agent, indexer)
+        return await agent.stop(STOP_S) or 0
+
+
+def _url(settings: File, socks: list[socket.socket]) -> str:
+    """Where the agent sends frames: the host of the settings, the port that was bound."""
+    host = settings.indexer.listen.rpartition(":")[0] or "127.0.0.1"
+    return f"http://{host}:{port_of(socks)}"
+
+
+def _open(settings: File, frames: list[socket.socket]) -> Store:
+    """Open the store; when that fails close `frames`, so that the agent does not wait for answers."""
+    pool = settings.indexer.connections + 2 * settings.shim.concurrency + 3
+    try:
+        return open_store(settings.indexer.dsn, pool=pool, cluster=settings.indexer.cluster)
+    except BaseException:
+        close(frames)
+        raise
+
+
+def _api(
+    settings: File,
+    store: Store,
+    indexer: IndexerService,
+    written: Written | None,
+    socks: list[socket.socket],
+    metrics: ShimMetrics,
+) -> ShimService:
+    # One retention for both: here nobody has to say it twice.
+    reads = msgspec.structs.replace(settings.shim, retention=settings.indexer.retention)
+    data = embedded_path(settings.indexer.dsn)
+    return ShimService(
+        reads,
+        store=store,
+        version=indexer.version,
+        written=written,
+        recent=data.with_name(f"{data.name}.recent.json") if data is not None else None,
+        agents=indexer.agents if store.embedded else None,  # a server may have other indexers
+        limits=indexer.limits,
+        socks=socks,
+        metrics=metrics,
+    )
 
 
 def _agent_state(settings: File, data: Path | None) -> dict[str, str]:
@@ -145,21 +189,16 @@ def _on_signals() -> asyncio.Event:
     return stop
 
 
-async def _watch(stop: asyncio.Event, agent: AgentProcess, indexer: IndexerService) -> int:
-    """Until we are asked to stop (0) or the agent has died (1)."""
-    stopping = asyncio.ensure_future(stop.wait())
-    died = asyncio.ensure_future(agent.wait())
-    tasks: list[asyncio.Future[Any]] = [stopping, died]
+async def _watch(stop: asyncio.Event, agent: AgentKeeper, indexer: IndexerService) -> None:
+    """Keep the agent running, and the status line, until we are asked to stop."""
+    tasks = [asyncio.create_task(agent.run())]
     if sys.stderr.isatty() and agent.addresses["ops"]:
         metrics = f"http://{agent.addresses['ops']}/metrics"
-        tasks.append(asyncio.ensure_future(StatusLine(metrics, indexer.status, sys.stderr).run()))
-    await asyncio.wait((stopping, died), return_when=asyncio.FIRST_COMPLETED)
+        tasks.append(asyncio.create_task(StatusLine(metrics, indexer.status, sys.stderr).run()))
+    await stop.wait()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    if stop.is_set():
-        return 0
-    return complain("up", f"the agent ended (exit code {died.result()}); stopping the rest", 1)
 
 
 def _banner(dsn: str, agent: Mapping[str, Any], indexer: str, api: str) -> str:

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.addresses import AddressError, bind, bind_unix, grow_receive_buffer, name_of, split, unusable
+from agent.addresses import (
+    AddressError,
+    bind,
+    bind_patiently,
+    bind_unix,
+    grow_receive_buffer,
+    name_of,
+    split,
+    unusable,
+)
 
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
 
@@ -57,6 +66,24 @@ def test_a_taken_port_is_said_by_name(kind: socket.SocketKind) -> None:
     taken = pytest.raises(AddressError, match=r"agent\.tcp = '127.0.0.1:\d+': Address already in use")
     with bind("agent.udp", "127.0.0.1:0", kind) as sock, taken:
         bind("agent.tcp", name_of(sock), kind)
+
+
+def test_a_port_that_comes_free_is_taken() -> None:
+    taken = bind("agent.tcp", "127.0.0.1:0", TCP)
+    tries = list[int]()
+
+    def again() -> socket.socket:
+        tries.append(1)
+        if len(tries) == 3:
+            taken.close()
+        return bind("agent.tcp", text, TCP)
+
+    text = name_of(taken)
+    with pytest.raises(AddressError, match="Address already in use"):
+        bind_patiently(again, 0.0)
+    with bind_patiently(again, 30.0) as sock:
+        assert name_of(sock) == text
+    assert len(tries) == 3
 
 
 @pytest.mark.parametrize("text", ["no-such-host.invalid:1", "192.0.2.1:1"])

@@ -1,0 +1,88 @@
+"""Listening sockets of the HTTP servers, bound before anything slow is opened.
+
+Owns binding again while an address is in use: after a kill -9 another process may still hold it for a moment.
+A socket listens from the start, so the address is ours; requests wait in the kernel until they are served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from typing import Any, Final
+
+from agent.addresses import START_WAIT_S, split, unusable
+
+__all__ = ["START_WAIT_S", "close", "listen", "port_of"]
+
+_AGAIN_S: Final = 0.1
+_BACKLOG: Final = 512
+
+
+async def listen(setting: str, text: str, wait_s: float) -> list[socket.socket]:
+    """Return listening sockets for every address of `host:port`, as asyncio's servers have them.
+
+    Tries again for `wait_s` while the address is in use. Raises AddressError, which names the setting.
+    """
+    host, port = split(setting, text)
+    deadline_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return await _bind_all(host, port)
+        except OSError as e:
+            if e.errno != errno.EADDRINUSE or time.monotonic() >= deadline_s:
+                raise unusable(setting, text, e) from None
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _bind_all(host: str, port: int) -> list[socket.socket]:
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host or None,
+        port,
+        type=socket.SOCK_STREAM,
+        flags=socket.AI_PASSIVE,
+    )
+    socks: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            sock = _bound(family, address)
+            if sock is not None:
+                socks.append(sock)
+    except OSError:
+        close(socks)
+        raise
+    if not socks:
+        raise OSError(errno.EAFNOSUPPORT, "no usable address")
+    return socks
+
+
+def _bound(family: int, address: Any) -> socket.socket | None:
+    """Return a listening socket; None where the machine has no such family."""
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        return None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def port_of(socks: list[socket.socket]) -> int:
+    """Return the port of the first one."""
+    port: int = socks[0].getsockname()[1]
+    return port
+
+
+def close(socks: list[socket.socket]) -> None:
+    """Close them; the list is empty afterwards."""
+    while socks:
+        socks.pop().close()

@@ -1,0 +1,60 @@
+"""The lock of embedded data: who has it, and that it is free again when its holder dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from indexer.data_lock import DataInUseError, DataLock
+
+HOLD = """
+import sys
+from pathlib import Path
+from indexer.data_lock import DataLock
+lock = DataLock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def _holder(path: Path) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"held\n"
+    return process
+
+
+def test_names_the_process_that_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "data" / "chdb"
+    with _holder(path) as holder:
+        with pytest.raises(
+            DataInUseError, match=rf"^another meterhouse \(pid {holder.pid}\) uses ./data/chdb$"
+        ):
+            DataLock(path)
+        holder.kill()
+        DataLock(path, wait_s=10).close()
+    assert holder.returncode == -signal.SIGKILL
+    lock = Path(f"{path}.lock")
+    assert lock.read_text() == f"{os.getpid()}\n"
+    assert lock.stat().st_mode & 0o777 == 0o600
+
+
+def test_one_process_takes_it_more_than_once(tmp_path: Path) -> None:
+    first, second = DataLock(tmp_path / "chdb"), DataLock(tmp_path / "chdb")
+    first.close()
+    second.close()
+    second.close()
+
+
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        DataLock(tmp_path / "file" / "chdb")
