@@ -1,6 +1,7 @@
 # make run    everything into .venv, and the product up in the foreground
 # make test   what CI runs: packages, tools, checks, all tests
 # make sanitize   the native core's tests and a short fuzz under sanitizers; EXECUTIONS=50000000 for a long one
+# make fuzz   every decoder, with made-up bytes; FUZZ_S=3600 for a long run
 # make races   the native core's threads under ThreadSanitizer; RACES_S=600 for a long run
 
 SHELL := /bin/bash
@@ -20,10 +21,11 @@ PYTEST_ARGS ?=
 PYTEST_WORKERS ?= 2
 EXECUTIONS ?= 1000000
 RACES_S ?= 20
+FUZZ_S ?= 600
 # Of both: -e, so that the tree is what runs.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test sanitize races packages lint types imports format clean
+.PHONY: run test fuzz sanitize races packages lint types imports format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/meterhouse up
@@ -47,6 +49,10 @@ sanitize: $(VENV)/.test
 races: $(VENV)/.test
 	$(INSTALL) 'cython>=3.1'
 	$(BIN)/python -m tests.fuzz.threads --seconds $(RACES_S)
+
+# CI runs a part of a minute of it (tests/property/test_decoders.py).
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz.decoders $(FUZZ_S)
 
 lint:
 	$(BIN)/ruff check .

@@ -19,6 +19,8 @@ from agent.config_errors import in_file, names_of, with_value
 
 PREFIX: Final = "METERHOUSE_"
 _MAX_INTEGER: Final = 2**63 - 1
+#: Tables and lists inside each other; settings have five.
+_MAX_DEPTH: Final = 16
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -47,7 +49,7 @@ def load(
     }
     for name, names in said.items():
         _put(tree, name, names, _value(name, (environ or {})[name]))
-    _check_integers(tree, path)
+    _check_values(tree, path)
     try:
         # The environment has nothing but strings ...
         settings = msgspec.convert(tree, cls, strict=False)
@@ -71,13 +73,15 @@ def check_listen(name: str, text: str) -> None:
         raise ValueError(f"{name} is host:port, not {text!r}")
 
 
-def _check_integers(node: Any, where: str) -> None:
-    """Refuse integers over 64 bits: nothing that is set is that large. Raises ConfigError."""
+def _check_values(node: Any, where: str, depth: int = 0) -> None:
+    """Refuse integers over 64 bits and deep nesting: no setting needs them. Raises ConfigError."""
+    if depth > _MAX_DEPTH:
+        raise ConfigError(f"{where}: nested too deep: at most {_MAX_DEPTH} tables and lists are accepted")
     if isinstance(node, int) and not -_MAX_INTEGER <= node <= _MAX_INTEGER:
         raise ConfigError(f"{where}: integer out of range: at most {_MAX_INTEGER} is accepted")
     inside = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for name, value in inside:
-        _check_integers(value, f"{where}: {name}" if isinstance(name, str) else where)
+        _check_values(value, f"{where}: {name}" if isinstance(name, str) else where, depth + 1)
 
 
 def _setting(said: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:

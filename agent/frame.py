@@ -232,7 +232,7 @@ def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
         outline = _outline_decoder.decode(raw)
         _check_counts(outline)
         frame = _decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise FrameError(str(e)) from None
     if frame.version != VERSION:
         raise FrameError(f"version {frame.version}, this reader knows {VERSION}")

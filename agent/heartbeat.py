@@ -47,5 +47,5 @@ def decode(data: bytes) -> Heartbeat:
     """The heartbeat in `data`; fields that are not known are left out. Raises HeartbeatError."""
     try:
         return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise HeartbeatError(f"heartbeat: {e}") from None

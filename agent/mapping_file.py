@@ -26,7 +26,7 @@ from agent import mapping_profiles
 from agent.glob import Globs, problem
 from agent.line import GaugeDeltas, Kind, Limits, TimerUnit
 from agent.mapping import Expression, ExpressionError, Mapper, Rule
-from agent.mapping_nodes import MAX_FILE_BYTES, MAX_RULES, MappingError, Note, Reader
+from agent.mapping_nodes import MAX_FILE_BYTES, MAX_RULES, Loader, MappingError, Note, Reader
 from agent.metadata import Described
 from agent.template import Template, for_glob, for_regex
 
@@ -100,11 +100,11 @@ def read(path: str, timer_unit: TimerUnit = "ms") -> MappingFile:
 def parse(text: str, timer_unit: TimerUnit = "ms") -> MappingFile:
     """The mapping file in `text`. Raises MappingError (`line: what`)."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark
         raise MappingError(f"{mark.line + 1 if mark else 1}: not YAML: {e.problem}") from None
-    except (yaml.YAMLError, RecursionError) as e:
+    except (yaml.YAMLError, ValueError, RecursionError) as e:  # ValueError: a number or character too large
         raise MappingError(f"1: not YAML: {e}") from None
     reader = Reader(timer_unit)
     if root is None:

@@ -22,11 +22,23 @@ from agent.template import Template, unknown_references
 
 MAX_FILE_BYTES: Final = 4 << 20
 MAX_RULES: Final = 10_000
+#: Tables and lists inside each other; a mapping file has six.
+MAX_DEPTH: Final = 64
 MAX_TEXT: Final = 1_000  # characters of a match, a name or a label
 
 
 class MappingError(ConfigError):
     """A mapping file that cannot be used; the text names file, line, entry and key."""
+
+
+class Loader(yaml.SafeLoader):
+    """PyYAML's loader with a bound on nesting: its time grows with the square of the depth."""
+
+    def check_event(self, *choices: Any) -> bool:
+        """Raise a YAML error at brackets or indents that are nested too deep."""
+        if self.flow_level + len(self.indents) > MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem="nested too deep", problem_mark=self.get_mark())
+        return super().check_event(*choices)
 
 
 class Note(msgspec.Struct, frozen=True):

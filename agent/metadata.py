@@ -73,7 +73,7 @@ def decode(data: bytes) -> MetadataMessage:
     """The message in `data`. Raises MetadataError."""
     try:
         message = msgspec.json.decode(data, type=MetadataMessage)
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:  # ValidationError is a DecodeError
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:  # ValidationError is a DecodeError
         raise MetadataError(str(e)) from None
     for number, metric in enumerate(message.metrics):
         if wrong := ladder_problem(metric.buckets):

@@ -27,6 +27,8 @@ MAX_ID: Final = 2**32 - 1
 WHOLE: Final = "*"
 #: Bytes of a presented credential at most; nobody's token is longer.
 MAX_CREDENTIAL_BYTES: Final = 4_096
+#: The last second that a datetime of UTC has.
+_MAX_EXPIRY_S: Final = 253_402_300_799
 _ID: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 _PRESENTED: Final = re.compile(r"(bearer|basic) +(.+)", re.ASCII | re.IGNORECASE)
 _SHA256: Final = re.compile(r"sha256:([0-9a-f]{64})")
@@ -268,7 +270,10 @@ def _expiry(text: str) -> float:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise EntryError("expires= is not a date: expected 2027-01-31 or 2027-01-31T12:00:00Z") from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    expires_s = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= expires_s <= _MAX_EXPIRY_S:
+        raise EntryError("expires= is out of range: expected a date from 1970 to 9999")
+    return expires_s
 
 
 def parse_entry(secret: str, grant: Grant) -> Entry:

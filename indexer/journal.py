@@ -80,7 +80,7 @@ class Journal:
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader_lock = threading.Lock()
             (self._frames,) = self._db.execute("SELECT count() FROM frame").fetchone()
-        except (OSError, sqlite3.Error) as e:
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as e:  # the last: of an error's text
             raise JournalError(f"{path}: {e}") from e
 
     def begin(self, token: str, units: Sequence[Unit], now_ms: int) -> None:
@@ -129,13 +129,16 @@ class Journal:
         return found[0] if found else None
 
     def find(self, identity: str) -> tuple[State, bytes] | None:
-        """Return the state of a frame's batch, and the digest it came with (empty: not known)."""
-        with self._reader_lock:
+        """Return the state of a frame's batch, and the digest it came with (empty: not known).
+
+        Raises JournalError.
+        """
+        with self._reader_lock, _reading():
             row = self._reader.execute(
                 "SELECT state, digest FROM batch JOIN frame ON batch.number = frame.batch WHERE identity = ?",
                 (identity,),
             ).fetchone()
-        return (State(row[0]), row[1] or b"") if row else None
+            return (State(row[0]), row[1] or b"") if row else None
 
     def _add_columns(self) -> None:
         """Add the columns that files made before them do not have; they are NULL in old rows."""
@@ -146,19 +149,19 @@ class Journal:
 
     def unfinished(self) -> list[tuple[str, list[Unit]]]:
         """Batches that were begun or set aside, in the order they were begun. Raises JournalError."""
-        with self._lock:
+        with self._lock, _reading():
             batches = self._db.execute(
                 "SELECT number, token FROM batch WHERE state != ? ORDER BY number", (State.DONE,)
             ).fetchall()
             return [(token, self._units(number)) for number, token in batches]
 
     def counts(self) -> dict[State, int]:
-        """Frames by what became of them."""
-        with self._reader_lock:
+        """Frames by what became of them. Raises JournalError."""
+        with self._reader_lock, _reading():
             rows = self._reader.execute(
                 "SELECT state, count() FROM batch JOIN frame ON batch.number = frame.batch GROUP BY state"
             ).fetchall()
-        return dict.fromkeys(State, 0) | {State(s): n for s, n in rows}
+            return dict.fromkeys(State, 0) | {State(s): n for s, n in rows}
 
     def close(self) -> None:
         with self._reader_lock:
@@ -220,6 +223,15 @@ class Journal:
                 self._db.execute("COMMIT")
             except sqlite3.Error as e:
                 raise JournalError(str(e)) from e
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Raise JournalError for a file that is damaged where it is read."""
+    try:
+        yield
+    except (sqlite3.Error, ValueError, TypeError) as e:  # the latter: a row that Meterhouse did not write
+        raise JournalError(str(e)) from e
 
 
 def _recorded(unit: Unit) -> tuple[str, bytes, bytes, bytes, int]:

@@ -145,8 +145,8 @@ def _checked_bucket(message: Message, latest_s: int) -> int:
     _check_range("org_id", message.org_id, 1, 0xFFFFFFFF)
     _check_range("project_id", message.project_id, 1, 0xFFFFFFFF)
     _check_range("retention_days", message.retention_days, 0, 65_535)
-    if not isfinite(message.timestamp) or not 0 <= message.timestamp < 1 << 32:
-        raise BadMessageError(f"timestamp: {message.timestamp} is no time in Unix seconds")
+    if not 0 <= message.timestamp < 1 << 32:  # nor is NaN; an integer may be beyond floats
+        raise BadMessageError(f"timestamp: {message.timestamp!s:.30} is no time in Unix seconds")
     bucket = int(message.timestamp) // BUCKET_SECONDS * BUCKET_SECONDS
     if bucket > latest_s:
         raise BadMessageError(f"timestamp: {message.timestamp} is in the future")

@@ -330,7 +330,12 @@ def quote_name(name: str) -> str:
 
 def _parse(dsn: str) -> tuple[str, str, bool]:
     """What the clients connect to, the database, and whether it is embedded."""
-    parts = urlsplit(dsn)
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:  # its text may show the password
+        raise StoreError(
+            "the DSN is not a URL: expected http(s)://user:password@host:port/database", retryable=False
+        ) from None
     if parts.scheme == "chdb":
         path = unquote(parts.netloc + parts.path)
         if path.startswith("/./"):

@@ -174,7 +174,11 @@ class JournalWriter:
 
     def _known(self, unit: Unit) -> bool:
         """Return whether the journal knows the unit as stored. Raises WriteError for any other state."""
-        found = self._journal.find(unit.identity)
+        try:
+            found = self._journal.find(unit.identity)
+        except JournalError as e:
+            log.error("event=journal_failed error=%s", e)
+            raise Unavailable("the journal cannot be read", retry_after_s=5) from e
         if found is None:
             return False
         state, digest = found

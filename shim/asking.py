@@ -18,7 +18,7 @@ from agent.cli import complain
 from shim.client import AskError, ask
 from shim.show import answer, explanation
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)?")
+_DURATION: Final = re.compile(r"(\d++(?:\.\d++)?)(ms|s|m|h|d|w)?")
 _SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, None: 1}
 
 

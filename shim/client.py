@@ -29,7 +29,7 @@ def ask(url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str
         raise AskError(f"{url}: {getattr(e, 'reason', e)}; is `meterhouse up` running?") from None
     try:
         document = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise AskError(f"{url}: this is no Prometheus API: {data[:80]!r}") from None
     if not isinstance(document, dict) or "data" not in document:
         raise AskError(f"{url}: this is no Prometheus API: {data[:80]!r}")
@@ -40,5 +40,5 @@ def _reason(status: int, body: bytes) -> str:
     try:
         document = json.loads(body)
         return f"{document['errorType']}: {document['error']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return f"HTTP {status}: {body[:200].decode(errors='replace').strip()}"

@@ -36,7 +36,7 @@ def load(path: Path) -> Recent:
     """What was saved; nothing where there is no file, or one that cannot be read."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Recent)
-    except (OSError, ValueError):  # msgspec's errors are ValueErrors
+    except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
         return Recent()
     if found.format != _FORMAT:
         return Recent()

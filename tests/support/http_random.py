@@ -77,6 +77,8 @@ def bodies(now_s: int) -> tuple[bytes, ...]:
         numbers % b"NaN,Infinity,1e400",
         deep,
         encode(counter_frame({"up": 1.0}, now_s)),
+        b'{"agent":"a","epoch":1,"more":' + b"[" * 2_000,
+        json.dumps([{**_MESSAGE, "timestamp": 10**400}]).encode(),
         encode_heartbeat(Heartbeat(agent="a", epoch=1, org_id=1, project_id=1)),
         msgspec.json.encode({"org_id": 1, "project_id": 1, "metrics": {}}),
     )

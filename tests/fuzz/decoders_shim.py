@@ -1,0 +1,186 @@
+"""Decoders of the shim, and the settings of all parts: PromQL, forms, tenants, settings, environment, hints."""
+
+# ruff: noqa: E501 (lists of short texts, many to a line)
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from multidict import CIMultiDict
+
+from agent.config import ConfigError, load
+from agent.hidden import hidden, secrets_in
+from shim import recent
+from shim.catalog.types import Days, Look
+from shim.command import File
+from shim.errors import QueryError
+from shim.grid import Grid
+from shim.http import params as forms
+from shim.http.request import matcher_sets
+from shim.http.respond import accepts_gzip
+from shim.matching import Matcher
+from shim.plan.build import build
+from shim.plan.nodes import Context
+from shim.plan.rules import apply
+from shim.plan.text import render
+from shim.promql.behind import During
+from shim.promql.format import format_query
+from shim.promql.parse import parse, worded
+from shim.promql.tree import tree
+from shim.read.blocks.block import Place, Source
+from shim.tenancy import Gate, TenancySettings, Tenant
+from tests.fuzz.harness import Decoder
+from tests.support.hostile_texts import DURATIONS, NUMBERS, TOKENS, text
+from tests.support.http_texts import NAMES, TEXTS
+
+_ROOT: Final = Path(__file__).parents[2]
+_NOW_MS: Final = 1_790_000_000_000
+_TOML: Final = b"""[agent]
+udp = "[::1]:8125"
+tags = { pod = "web-1" }
+lines.name_tags = ["influx"]
+[indexer]
+tokens = { secret = "1:* write expires=2027-01-31" }
+redis_url = "redis://:password@host:6379/0"
+[shim.tenancy]
+mode = "token"
+tokens = { secret = "1:1" }
+"""
+_TOML_WORDS: Final = (
+    *(b"[agent]\n", b"[[a]]\n", b"a.b.c = 1\n", b" = ", b"\"\"\"", b"inf", b"nan", b"1979-05-27T07:32:00Z", b"0x", b"a." * 800),
+    *(b"expires=0001-01-01T00:00+14:00", b"udp", b"tcp", b"{}", b"= {a = ", b"host:99999", b"redis://[", b"chdb://", b"http://["),
+)  # fmt: skip
+_ENVIRONMENT: Final = (
+    b'METERHOUSE_AGENT__FLUSH__DELAY_MS=500\0METERHOUSE_AGENT__TAGS={"a":"b"}',
+    b'METERHOUSE_INDEXER__TOKENS=["x"]\0METERHOUSE_SHIM__TENANCY__MODE=token\0METERHOUSE_SHIM__LISTEN=:9090',
+    b"METERHOUSE_AGENT=1\0METERHOUSE_AGENT__UDP=\0METERHOUSE_INDEXER__LIMITS__RETENTION_STEPS=[1,2]\0PATH=/bin",
+)
+_ENVIRONMENT_WORDS: Final = (
+    b"METERHOUSE_",
+    b"__" * 900,
+    b"\0METERHOUSE_AGENT__",
+    b"=",
+    b"[1,",
+    b'{"a":',
+    b"-Infinity",
+)
+_TENANTS: Final = (b"1:2\x001\x002", b"1:*\0\0", b"\0\xd9\xa3\x001")
+
+
+def decoders(folder: Path) -> Iterator[Decoder]:
+    """All of them; `folder` is for files."""
+    queries = [text("fuzz", i).encode(errors="surrogatepass") for i in range(300)]
+    words = [w.encode() for w in (*TOKENS, *NUMBERS, *DURATIONS)]
+    short = [query for query in queries if len(query) < 2_000]
+    yield Decoder("promql", _promql, (QueryError,), short, words, cost=4)
+    yield Decoder("form", _form, (QueryError,), _forms(), (*NAMES, *TEXTS, b"&", b"="), cost=4)
+    yield Decoder("tenant", _tenant, (QueryError,), _TENANTS, (b":", b"*", b"4294967296"))
+    example = (_ROOT / "deploy" / "meterhouse.toml").read_bytes()
+    yield Decoder("settings", _settings, (ConfigError,), [_TOML, example], _TOML_WORDS, cost=8)
+    yield Decoder("environment", _environment, (ConfigError,), _ENVIRONMENT, _ENVIRONMENT_WORDS, cost=4)
+    yield Decoder("hints", _hints(folder), (), [_hint(folder)], cost=4)
+
+
+def _promql(data: bytes) -> None:
+    """What is done to a query before the store is asked; bytes that are not UTF-8 as in a form."""
+    query = data.decode(errors="replace")
+    grid = Grid(_NOW_MS - 600_000, _NOW_MS, 60_000)
+    during = During(grid.step_ms, grid.end_ms - grid.start_ms)
+    node = parse(query, during)
+    format_query(node)
+    json.dumps(tree(node))
+    try:
+        planned = apply(build(node, Context(grid, 300_000, experimental=True)))
+    except QueryError as e:
+        raise worded(query, e, during) from None  # type: ignore[arg-type]
+    render(planned)
+
+
+def _forms() -> list[bytes]:
+    ranged = b"query=up&start=1790000000&end=2026-11-28T00:00:00Z&step=15s&timeout=5s&lookback_delta=1m"
+    return [
+        ranged,
+        b"match[]=up%7Ba%3D%22b%22%7D&match[]=%7B__name__%3D~%22a%7Cb%22%7D&start=1&end=2&limit=10",
+        b"query=rate(up%5B5m%5D)&time=1.5e9&granularity=60&histograms=classic&counter_lookback=1h&U__a_2e_b=1",
+    ]
+
+
+def _form(data: bytes) -> None:
+    """Every parameter of every endpoint; the first error is raised when all were read."""
+    values: dict[str, list[str]] = {}
+    for name, value in forms.fields(data):
+        values.setdefault(name, []).append(value)
+        forms.unescape_label_name(name)
+        accepts_gzip(value)
+    given = forms.Params(values)
+    first: QueryError | None = None
+    for read in _READS:
+        try:
+            read(given)
+        except QueryError as e:
+            first = first or e
+    if first:
+        raise first
+
+
+_READS: Final[tuple[Callable[[forms.Params], object], ...]] = (
+    lambda given: forms.time_ms(given, "time", _NOW_MS),
+    lambda given: forms.limit(given),
+    lambda given: forms.grid(given, 11_000),
+    lambda given: forms.timeout_s(given, 120.0),
+    forms.lookback_ms,
+    forms.counter_lookback_ms,
+    forms.granularity_s,
+    forms.classic,
+    lambda given: forms.flag(given, "explain"),
+    matcher_sets,
+)
+
+
+def _tenant(data: bytes) -> None:
+    names = ("X-Scope-OrgID", "X-Org-Id", "X-Project-Id")
+    headers: CIMultiDict[str] = CIMultiDict()
+    for number, value in enumerate(data.split(b"\0")):
+        if value:
+            headers.add(names[number % 3], value.decode(errors="surrogateescape"))
+    Gate(TenancySettings(mode="header")).tenant(headers)
+
+
+def _settings(data: bytes) -> None:
+    """As `check-config` reads and shows a file."""
+    try:
+        toml = data.decode()
+    except UnicodeDecodeError:
+        toml = data.decode("latin-1")
+    shown = msgspec.to_builtins(load(File, toml))
+    hidden(shown)
+    secrets_in(shown)
+
+
+def _environment(data: bytes) -> None:
+    pairs = [part.partition(b"=") for part in data.split(b"\0")]
+    load(File, environ={os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs})
+
+
+def _hint(folder: Path) -> bytes:
+    source = Source(1, None, (2**63 - 1, 7), "counters", "value")
+    matchers = (Matcher("__name__", "=", "hits"), Matcher("host", "!~", 'a"\n|é'))
+    looks = (Look(Tenant(1, 1), matchers, Days(1, 2)), Look(Tenant(2, None), (), Days(0, 65_535)))
+    path = folder / "hints.json"
+    recent.save(path, recent.Recent((Place(source, 60, 21_600),), looks))
+    return path.read_bytes()
+
+
+def _hints(folder: Path) -> Callable[[bytes], object]:
+    path = folder / "fuzzed.json"
+
+    def take(data: bytes) -> None:
+        path.write_bytes(data)
+        recent.save(folder / "again.json", recent.load(path))
+
+    return take
