@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from agent.forwarder import Answer, Channel, Outcome
+from agent.login import Login
 from agent.logs import Log
 from agent.metadata import CONTENT_TYPE, MAX_NAME, PATH, Described, encode
 from agent.settings import AgentSettings
@@ -55,11 +56,12 @@ class Announcer:
         rng: random.Random | None = None,
         *,
         again_s: float = _AGAIN_S,
+        login: Login | None = None,
     ) -> None:
         self.told: Counter[Told] = Counter()
         forward = settings.forward
         limited = msgspec.structs.replace(forward, timeout_s=min(forward.timeout_s, _TIMEOUT_S))
-        self._channel = Channel(limited, PATH, CONTENT_TYPE)
+        self._channel = Channel(limited, PATH, CONTENT_TYPE, login)
         self._org_id, self._project_id = settings.org_id, settings.project_id
         self._log = log
         self._rng = rng or random.Random()  # noqa: S311

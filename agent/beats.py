@@ -18,6 +18,7 @@ import msgspec
 from agent.forwarder import Channel, Outcome
 from agent.frame import BUCKET_SECONDS, Sender
 from agent.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode
+from agent.login import Login
 from agent.logs import Log
 from agent.settings import Forward
 from agent.spool import Spool
@@ -43,11 +44,12 @@ class Beats:
         started_ms: int,
         log: Log,
         rng: random.Random | None = None,
+        login: Login | None = None,
     ) -> None:
         self.sent = 0
         self.failed: Counter[Outcome] = Counter()
         limited = msgspec.structs.replace(settings, timeout_s=min(settings.timeout_s, _TIMEOUT_S))
-        self._channel = Channel(limited, PATH, CONTENT_TYPE)
+        self._channel = Channel(limited, PATH, CONTENT_TYPE, login)
         self._sender = sender
         self._spool = spool
         self._log = log

@@ -26,6 +26,7 @@ import msgspec
 from agent.addresses import AddressError
 from agent.frame import CONTENT_TYPE
 from agent.hidden import hidden_url
+from agent.login import Login
 from agent.logs import Log
 from agent.settings import Forward
 from agent.spool import Parcel, Spool
@@ -49,6 +50,7 @@ class Outcome(enum.Enum):
     STATUS = "status"  # any other answer
     CONNECTION = "connection"  # none: refused, reset, name not found
     TIMEOUT = "timeout"  # none in time
+    TLS = "tls"  # none: a certificate is refused, the indexer's or the agent's
 
 
 #: Outcomes after which a frame is not sent again.
@@ -78,6 +80,8 @@ def in_words(answer: Answer) -> str:
     match answer.outcome:
         case Outcome.TIMEOUT:
             return "the indexer does not answer in time"
+        case Outcome.TLS:
+            return f"no TLS with the indexer: {answer.text}"
         case Outcome.CONNECTION:
             return "the indexer cannot be reached"
         case _:
@@ -138,7 +142,14 @@ class Circuit:
 class Forwarder:
     """Runs `connections` threads over a spool. Counters are plain numbers for agent/metrics.py."""
 
-    def __init__(self, settings: Forward, spool: Spool, log: Log, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        settings: Forward,
+        spool: Spool,
+        log: Log,
+        rng: random.Random | None = None,
+        login: Login | None = None,
+    ) -> None:
         self.sent_frames = 0
         self.sent_rows = 0
         self.sent_bytes = 0
@@ -154,9 +165,11 @@ class Forwarder:
         self._circuit = Circuit(settings.backoff_s, settings.max_backoff_s, rng or random.Random())  # noqa: S311
         self._draining = False
         self._stopped = False
+        login = login or Login(settings, log)
+        channels = [Channel(settings, login=login) for _ in range(settings.connections)]
         self._threads = [
-            threading.Thread(target=self._work, args=(Channel(settings),), name=f"forward-{i}", daemon=True)
-            for i in range(settings.connections)
+            threading.Thread(target=self._work, args=(channel,), name=f"forward-{i}", daemon=True)
+            for i, channel in enumerate(channels)
         ]
 
     @property
@@ -256,22 +269,50 @@ class Channel:
     Raises AddressError for a URL that cannot be used.
     """
 
-    def __init__(self, settings: Forward, path: str = "/v1/frames", content_type: str = CONTENT_TYPE) -> None:
+    def __init__(
+        self,
+        settings: Forward,
+        path: str = "/v1/frames",
+        content_type: str = CONTENT_TYPE,
+        login: Login | None = None,
+    ) -> None:
         url = urlsplit(settings.url)
         if url.scheme not in ("http", "https") or not url.hostname:
             shown = hidden_url(settings.url)
             raise AddressError(f"agent.forward.url = {shown!r}: http://host:port wanted")
-        tls = url.scheme == "https"
-        self._http = _http_client(tls)
-        kind = self._http.HTTPSConnection if tls else self._http.HTTPConnection
+        self._http = _http_client(url.scheme == "https")
+        self._address = (url.hostname, url.port)
+        self._timeout_s = settings.timeout_s
         self._path = url.path.rstrip("/") + path
-        self._connection: HTTPConnection = kind(url.hostname, url.port, timeout=settings.timeout_s)
         self._headers: dict[str, str | bytes] = {"Content-Type": content_type}
-        if settings.token:
-            self._headers["Authorization"] = f"Bearer {settings.token}".encode(errors="surrogateescape")
+        self._login = login or Login(settings, Log())
+        self._context = self._login.context()
+        self._connection = self._new_connection()
+
+    def _new_connection(self) -> HTTPConnection:
+        """A connection that opens when it is used."""
+        host, port = self._address
+        if self._context is None:
+            plain: HTTPConnection = self._http.HTTPConnection(host, port, timeout=self._timeout_s)
+            return plain
+        secure: HTTPConnection = self._http.HTTPSConnection(
+            host, port, timeout=self._timeout_s, context=self._context
+        )
+        return secure
+
+    def _identify(self) -> None:
+        """Take what has changed: a token, or certificates, which need a new connection."""
+        if authorization := self._login.authorization():
+            self._headers["Authorization"] = authorization
+        context = self._login.context()
+        if context is not self._context:
+            self._context = context
+            self._connection.close()
+            self._connection = self._new_connection()
 
     def send(self, data: bytes) -> Answer:
         """One try, never an exception."""
+        self._identify()
         reused = self._connection.sock is not None
         answer = self._try(data)
         if answer.outcome is Outcome.CONNECTION and reused:
@@ -294,6 +335,8 @@ class Channel:
             return Answer(Outcome.TIMEOUT)
         except (OSError, self._http.HTTPException) as e:
             self._connection.close()
+            if self._context is not None and (problem := _tls_problem(e)):
+                return Answer(Outcome.TLS, text=problem)
             return Answer(Outcome.CONNECTION, text=str(e) or type(e).__name__)
         return _judge(response.status, body, response.getheader("Retry-After"))
 
@@ -307,6 +350,17 @@ def _http_client(tls: bool) -> Any:
         return importlib.import_module("http.client")
     finally:
         del sys.modules["ssl"]
+
+
+def _tls_problem(error: Exception) -> str:
+    """Say what is wrong with TLS; nothing where the connection just ended."""
+    import ssl  # it is there: the connection has TLS
+
+    from agent.tls import in_words as tls_in_words
+
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return tls_in_words(error)
+    return ""
 
 
 def _judge(status: int, body: bytes, retry_after: str | None) -> Answer:

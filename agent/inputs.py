@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent.addresses import (
     bind,
@@ -30,7 +30,10 @@ from agent.logs import Log
 from agent.loop import Loop
 from agent.relay import Destination, Relay, Relayed
 from agent.settings import AgentSettings
-from agent.streams import StreamListener
+from agent.streams import Stream, StreamListener
+
+if TYPE_CHECKING:
+    from agent.tls_streams import Acceptor  # not where TLS is off: ssl is memory
 
 _REFRESH_S: Final = 1.0
 
@@ -39,7 +42,14 @@ class Inputs:
     """The listeners of one agent, by name: udp, unix (datagrams), tcp, unix_stream (streams)."""
 
     def __init__(
-        self, loop: Loop, settings: AgentSettings, core: Core, add: Callable[[bytes], None], log: Log
+        self,
+        loop: Loop,
+        settings: AgentSettings,
+        core: Core,
+        add: Callable[[bytes], None],
+        log: Log,
+        *,
+        tcp_tls: Acceptor | None = None,
     ) -> None:
         self.datagrams: dict[str, DatagramReceiver] = {}
         self.streams: dict[str, StreamListener] = {}
@@ -50,6 +60,7 @@ class Inputs:
         self._core = core
         self._add = add
         self._log = log
+        self._tcp_tls = tcp_tls
         self._unix: list[tuple[str, int]] = []  # path and inode of each socket of ours
         self._destinations: list[Destination] = []
         self._options = ReceiveOptions(loop=loop)
@@ -96,6 +107,7 @@ class Inputs:
                 "tcp",
                 bind_patiently(partial(bind, "agent.tcp", settings.tcp, socket.SOCK_STREAM), wait_s),
                 lambda: HttpGuard(LineFramer(settings.lines.max_line_bytes)),
+                self._tcp_tls.stream if self._tcp_tls else None,
             )
         if settings.unix:
             self._open_datagrams("unix", [self._bind_unix("unix", settings.unix, socket.SOCK_DGRAM)])
@@ -129,11 +141,19 @@ class Inputs:
         self.addresses[name] = name_of(socks[0])
         self.datagrams[name] = self._core.receive(socks, self._options)
 
-    def _open_stream(self, name: str, sock: socket.socket, framer: Callable[[], Framer]) -> None:
+    def _open_stream(
+        self,
+        name: str,
+        sock: socket.socket,
+        framer: Callable[[], Framer],
+        secure: Callable[[socket.socket], Stream] | None = None,
+    ) -> None:
         self.addresses[name] = name_of(sock)
         most = self._most_connections()
         idle_s = self._settings.receive.idle_s
-        self.streams[name] = StreamListener(self._loop, sock, self._take, framer, most, self._log, idle_s)
+        self.streams[name] = StreamListener(
+            self._loop, sock, self._take, framer, most, self._log, idle_s, secure=secure
+        )
 
     def _most_connections(self) -> int:
         wanted = self._settings.receive.max_connections

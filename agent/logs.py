@@ -15,10 +15,10 @@ QUIET_S: Final = 10.0
 
 
 class Log:
-    """Writes events to the logger `meterhouse.agent`. Thread-safe but for the throttle's count."""
+    """Writes events to a logger, `meterhouse.agent` by default. Thread-safe but for the throttle's count."""
 
-    def __init__(self) -> None:
-        self._logger = logging.getLogger(LOGGER)
+    def __init__(self, name: str = LOGGER) -> None:
+        self._logger = logging.getLogger(name)
         self._last: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 

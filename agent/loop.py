@@ -11,13 +11,19 @@ import heapq
 import itertools
 import os
 import selectors
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 Callback = Callable[[], object]
+
+
+class HasFileno(Protocol):
+    """A socket, or what has one."""
+
+    def fileno(self) -> int: ...
+
 
 _WAKE: Final = b"\0"
 
@@ -63,11 +69,11 @@ class Loop:
         os.close(self._woken)
         os.close(self._wake)
 
-    def add_reader(self, sock: socket.socket, callback: Callback) -> None:
+    def add_reader(self, sock: HasFileno, callback: Callback) -> None:
         """Calls `callback` whenever the socket can be read, until `remove_reader`."""
         self._selector.register(sock, selectors.EVENT_READ, callback)
 
-    def remove_reader(self, sock: socket.socket) -> None:
+    def remove_reader(self, sock: HasFileno) -> None:
         """Does so no longer; to be called before the socket is closed."""
         self._selector.unregister(sock)
 

@@ -21,6 +21,7 @@ from agent.spool import Spool
 if TYPE_CHECKING:
     from agent.announce import Announcer
     from agent.mapping import Mapper  # not where there is none: it is memory
+    from agent.tls_streams import Acceptor
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -61,6 +62,7 @@ FAMILIES: Final = tuple(
         ("connections", "Stream connections open.", "listener"),
         ("refused_connections_total", "Stream connections closed at once: too many.", "listener"),
         ("closed_connections_total", "Stream connections closed by the agent, by reason.", "reason"),
+        ("failed_ops_handshakes_total", "TLS handshakes of agent.ops that failed.", ""),
         ("relayed_packets_total", "Datagrams copied to agent.relay.address.", ""),
         ("relay_dropped_packets_total", "Datagrams that could not be, by reason.", "reason"),
         ("relayed_events_total", "Events and service checks sent to agent.relay.events.", ""),
@@ -97,7 +99,14 @@ FAMILIES: Final = tuple(
 
 
 #: Why the agent closes a stream.
-CLOSED: Final = ("idle", "room", "http_request", "length_of_payload")
+CLOSED: Final = (
+    "idle",
+    "room",
+    "http_request",
+    "length_of_payload",
+    "handshake_timeout",
+    "handshake_failed",
+)
 
 Values = dict[str, float] | float
 
@@ -156,6 +165,7 @@ class Sources(msgspec.Struct, kw_only=True):
     state: State
     mapper: Mapper | None = None
     announcer: Announcer | None = None
+    ops_tls: Acceptor | None = None
     last_flush_s: float = 0.0
 
     @property
@@ -259,6 +269,7 @@ def _sockets(s: Sources) -> dict[str, Values]:
         "closed_connections_total": {
             why: sum(stream.received.closed_connections[why] for stream in streams.values()) for why in CLOSED
         },
+        "failed_ops_handshakes_total": s.ops_tls.failed if s.ops_tls else 0,
         "refused_connections_total": {name: r.received.refused_connections for name, r in streams.items()},
     }
 

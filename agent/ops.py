@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agent.addresses import bind, bind_patiently, name_of
 from agent.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from agent.tls_streams import Acceptor  # not where TLS is off: ssl is memory
 
 _TIMEOUT_S: Final = 10.0
 _LINE_BYTES: Final = 8_192
@@ -33,12 +36,17 @@ Answers = Mapping[str, Callable[[], Answer]]
 class OpsServer:
     """Serves from its making until `stop`. Raises AddressError if the address cannot be had.
 
-    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing. An address in use is
-    waited for, up to `wait_s`.
+    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing. `tls`: it is https. An
+    address in use is waited for, up to `wait_s`.
     """
 
     def __init__(
-        self, address: str, metrics: Callable[[], bytes], unready: Callable[[], str], wait_s: float = 0.0
+        self,
+        address: str,
+        metrics: Callable[[], bytes],
+        unready: Callable[[], str],
+        tls: Acceptor | None = None,
+        wait_s: float = 0.0,
     ) -> None:
         sock = bind_patiently(partial(bind, "agent.ops", address, socket.SOCK_STREAM), wait_s)
         sock.setblocking(True)
@@ -49,7 +57,7 @@ class OpsServer:
             "/healthz": lambda: (200, "text/plain", b"ok\n"),
             "/readyz": lambda: _ready(unready()),
         }
-        self._server = _Server(("", 0), partial(_Handler, answers), bind_and_activate=False)
+        self._server = _Server(tls, ("", 0), partial(_Handler, answers), bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = sock
         self._thread = threading.Thread(target=self._server.serve_forever, name="ops", daemon=True)
@@ -73,10 +81,16 @@ class _Server(ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, *args: Any, **named: Any) -> None:
+    def __init__(self, tls: Acceptor | None, *args: Any, **named: Any) -> None:
+        self._tls = tls
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self._open: dict[socket.socket, float] = {}  # and when each began; the oldest first
         super().__init__(*args, **named)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection. Raises OSError."""
+        sock, peer = super().get_request()
+        return (self._tls.wrap(sock) if self._tls else sock), peer
 
     def verify_request(self, request: Any, *_: Any) -> bool:
         if not self._free.acquire(blocking=False):
@@ -88,7 +102,10 @@ class _Server(ThreadingTCPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
-            super().process_request_thread(request, client_address)
+            if self._tls is None or self._tls.shake(request, _TIMEOUT_S, client_address[0]):
+                super().process_request_thread(request, client_address)
+            else:
+                self.shutdown_request(request)
         finally:
             self._open.pop(request, None)
             self._free.release()

@@ -35,15 +35,17 @@ from agent.frame import BUCKET_SECONDS, Sender, encode
 from agent.gauge_state import GaugeState, open_directory
 from agent.hidden import hidden_url
 from agent.inputs import Inputs
+from agent.login import Login
 from agent.loop import Loop
 from agent.metrics import Sources, exposition
 from agent.ops import OpsServer
-from agent.settings import AgentSettings
+from agent.settings import AgentSettings, Tls
 from agent.spool import Parcel, Spool
 
 if TYPE_CHECKING:
     from agent.announce import Announcer
     from agent.mapping import Mapper
+    from agent.tls_streams import Acceptor
 
 # The agent's own data has no reference cycles (agent/cells.py): looking for them among a million cells would
 # only cost time. A young collection once in 100,000 new objects is left for those of libraries.
@@ -141,17 +143,29 @@ def _mapper(settings: AgentSettings, log: logs.Log) -> Mapper | None:
     return file.mapper(settings.lines)
 
 
-def _announcer(mapper: Mapper | None, settings: AgentSettings, log: logs.Log) -> Announcer | None:
+def _announcer(
+    mapper: Mapper | None, settings: AgentSettings, log: logs.Log, login: Login
+) -> Announcer | None:
     """Who tells the indexer what the mapping file says of metrics; None if it says nothing."""
     if mapper is None or not mapper.describes:
         return None
     from agent.announce import Announcer
 
-    announcer = Announcer(settings, log)
+    announcer = Announcer(settings, log, login=login)
     for name, described in mapper.names():
         announcer.describe(name, described)
     mapper.describe = announcer.describe
     return announcer
+
+
+def _acceptor(section: str, settings: Tls, log: logs.Log) -> Acceptor | None:
+    """Return the TLS of a listener; None where it is off. Raises TlsError."""
+    if not settings.cert:
+        return None
+    from agent.tls import of_listener  # not where it is off: ssl is memory
+    from agent.tls_streams import Acceptor
+
+    return Acceptor(of_listener(section, settings, log), log)
 
 
 class Agent:
@@ -166,11 +180,14 @@ class Agent:
         self._framing = False  # a call of _make_frames is to come
         self._turns = 0  # of the loop since the last frame
         mapper = _mapper(settings, self._log)
-        self._announcer = _announcer(mapper, settings, self._log)
+        login = Login(settings.forward, self._log)
+        self._announcer = _announcer(mapper, settings, self._log, login)
         self._core = open_core(settings, mapper, self._woken, self._log)
         self._spool = Spool(settings.forward.max_unsent_bytes)
-        self._forwarder = Forwarder(settings.forward, self._spool, self._log)
-        self._inputs = Inputs(loop, settings, self._core, self._receive, self._log)
+        self._forwarder = Forwarder(settings.forward, self._spool, self._log, login=login)
+        tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
+        self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
+        self._inputs = Inputs(loop, settings, self._core, self._receive, self._log, tcp_tls=tcp_tls)
         directory = open_directory(settings.state_dir, self._log, start_wait_s)
         self._state = GaugeState(directory, self._core, loop, self._log, settings.state_interval_s)
         self._sender = Sender(
@@ -183,7 +200,9 @@ class Agent:
         self._sequence = 1  # of the next frame
         # Buckets that ended by then were flushed, and are in frames.
         self._flushed_ms = self._framed_ms = _whole_buckets(_now_ms())
-        self._beats = Beats(settings.forward, self._sender, self._spool, self._framed_ms, self._log)
+        self._beats = Beats(
+            settings.forward, self._sender, self._spool, self._framed_ms, self._log, login=login
+        )
         self._sources = Sources(
             core=self._core,
             inputs=self._inputs,
@@ -193,6 +212,7 @@ class Agent:
             state=self._state,
             mapper=mapper,
             announcer=self._announcer,
+            ops_tls=self._ops_tls,
         )
         self._ops: OpsServer | None = None
         self._ready = False
@@ -205,7 +225,11 @@ class Agent:
         self._flush_later()
         if self._settings.ops:
             self._ops = OpsServer(
-                self._settings.ops, lambda: exposition(self._sources), self._unready, self._start_wait_s
+                self._settings.ops,
+                lambda: exposition(self._sources),
+                self._unready,
+                self._ops_tls,
+                self._start_wait_s,
             )
         self._forwarder.start()
         self._beats.start()

@@ -16,6 +16,47 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
 
 
+class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """TLS of a listener: `[indexer.tls]`, `[shim.tls]`, `[agent.tcp_tls]`, `[agent.ops_tls]`."""
+
+    #: PEM file of the certificate with its chain, read again when it changes; empty: no TLS.
+    cert: str = ""
+    #: PEM file of the certificate's key, without a passphrase.
+    key: str = ""
+    #: PEM file of the CAs that clients' certificates are checked by; empty: clients are not asked for one.
+    client_ca: str = ""
+    #: Whether a client without a certificate is refused.
+    require_client_cert: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.cert) != bool(self.key):
+            raise ValueError("TLS needs cert and key: expected both or neither")
+        if self.client_ca and not self.cert:
+            raise ValueError("client_ca without cert and key: expected all three for client certificates")
+        if self.require_client_cert and not self.client_ca:
+            raise ValueError("require_client_cert without client_ca: expected a file of CAs")
+
+
+class ClientTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[agent.forward.tls]`: of https to the indexer."""
+
+    #: PEM file of the CAs (or the certificate itself) that the indexer's certificate is checked by; empty:
+    #: those of the system. The files of this section are read again when they change.
+    ca: str = ""
+    #: PEM file of the agent's own certificate, by which the indexer may know it; empty: none is shown.
+    cert: str = ""
+    #: PEM file of its key, without a passphrase.
+    key: str = ""
+    #: Whether the certificate must be of the host in `agent.forward.url`.
+    check_name: bool = True
+
+    def __post_init__(self) -> None:
+        if bool(self.cert) != bool(self.key):
+            raise ValueError("a client certificate needs cert and key: expected both or neither")
+        if not self.check_name and not self.ca:
+            raise ValueError("check_name = false without ca: expected a file with the certificate to trust")
+
+
 class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.receive]`: sockets."""
 
@@ -75,6 +116,11 @@ class Flush(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_frame_bytes: Annotated[int, msgspec.Meta(ge=65_536, le=32 << 20)] = 4 << 20
 
 
+def is_one_line(text: str) -> bool:
+    """Return whether a text has no control character: a header may hold it."""
+    return not any(c < " " or c == "\x7f" for c in text)
+
+
 class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.forward]`: sending to the indexer."""
 
@@ -82,6 +128,8 @@ class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "http://127.0.0.1:8126"
     #: Sent as `Authorization: Bearer ...` when not empty.
     token: str = ""
+    #: A file with that token alone, read again when it changes.
+    token_file: str = ""
     #: Frames under way at a time, each on its own connection.
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     #: How long an answer may take.
@@ -94,9 +142,12 @@ class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_unsent_bytes: Annotated[int, msgspec.Meta(ge=65_536)] = 256 << 20
     #: How long sending may go on after SIGTERM.
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    tls: ClientTls = ClientTls()
 
     def __post_init__(self) -> None:
-        if any(c < " " or c == "\x7f" for c in self.token):
+        if self.token and self.token_file:
+            raise ValueError("token and token_file are both set: expected one of them")
+        if not is_one_line(self.token):
             raise ValueError("token has a line break or a control character: expected one line of text")
 
 
@@ -121,6 +172,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_interval_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
     #: HTTP address of /metrics, /healthz and /readyz.
     ops: str = "127.0.0.1:8127"
+    tcp_tls: Tls = Tls()
+    ops_tls: Tls = Tls()
     #: This agent's name in the identity of its frames; empty: the host name.
     name: str = ""
     #: Organisation the metrics belong to.

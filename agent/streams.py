@@ -1,7 +1,7 @@
 """Stream sockets in the agent's loop: TCP and Unix connections in, batches of whole lines out.
 
-Owns accepting and reading, a large chunk at once, how many connections there are, and how long one may be
-silent; agent/framing.py says where lines end.
+Owns accepting and reading, a large chunk at once, how many connections there are, how long one may be silent,
+and how long its TLS handshake may take; agent/framing.py says where lines end.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 from agent.core import Received
 from agent.framing import Framer
@@ -27,6 +27,20 @@ _ACCEPT_PAUSE_S: Final = 0.1
 _CHECK_S: Final = 5.0
 #: A connection that was silent for so long may lose its place to a new one.
 SILENT_S: Final = 10.0
+#: How long a TLS handshake may take.
+HANDSHAKE_S: Final = 10.0
+
+
+class UntrustedError(ConnectionError):
+    """A TLS handshake that failed; the text says why."""
+
+
+class Stream(Protocol):
+    """A connected socket that does not block, perhaps with TLS (agent/tls_streams.py)."""
+
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+    def recv_into(self, buffer: memoryview, /) -> int: ...
 
 
 class _Connection:
@@ -39,10 +53,19 @@ class _Connection:
         self.heard_s = time.monotonic()
 
 
+def _plain(sock: socket.socket) -> Stream:
+    return sock
+
+
+def _shakes(sock: Stream) -> bool:
+    """Return whether the handshake of a connection is not done yet."""
+    return bool(getattr(sock, "waits_for_handshake", False))
+
+
 class StreamListener:
     """Accepts connections on a listening socket and reads lines from them; owns it and them.
 
-    `framer` makes what finds the lines of one connection.
+    `framer` makes what finds the lines of one connection. `secure` adds TLS to an accepted socket.
     """
 
     def __init__(
@@ -55,6 +78,9 @@ class StreamListener:
         log: Log,
         idle_s: float = 3_600.0,
         silent_s: float = SILENT_S,
+        *,
+        secure: Callable[[socket.socket], Stream] | None = None,
+        handshake_s: float = HANDSHAKE_S,
     ) -> None:
         self.received = Received()
         self._sock = sock
@@ -63,13 +89,16 @@ class StreamListener:
         self._max_connections = max_connections
         self._log = log
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._open: dict[socket.socket, _Connection] = {}  # the one that was silent for longest first
+        self._open: dict[Stream, _Connection] = {}  # the one that was silent for longest first
+        self._secure = secure or _plain
+        self._handshake_s = handshake_s
+        self._check_s = min(idle_s, _CHECK_S) if secure is None else min(idle_s, handshake_s / 4)
         self._idle_s = idle_s
         self._silent_s = silent_s
         self._loop = loop
         self._pause: Timer | None = None
         self._loop.add_reader(sock, self._accept)
-        self._check: Timer = self._loop.call_later(min(idle_s, _CHECK_S), self._close_idle)
+        self._check: Timer = self._loop.call_later(self._check_s, self._close_idle)
 
     @property
     def connections(self) -> int:
@@ -97,7 +126,7 @@ class StreamListener:
 
     def _accept(self) -> None:
         try:
-            sock, _ = self._sock.accept()
+            accepted, _ = self._sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as e:  # no more file descriptors: the connection waits in the backlog
@@ -105,14 +134,32 @@ class StreamListener:
             self._loop.remove_reader(self._sock)
             self._pause = self._loop.call_later(_ACCEPT_PAUSE_S, self._accept_again)
             return
-        if len(self._open) >= self._max_connections and not self._close_silent("room", self._silent_s):
+        if len(self._open) >= self._max_connections and not self._make_room():
             self.received.refused_connections += 1
             self._log.throttled("connection_refused", reason="max_connections", open=len(self._open))
-            sock.close()
+            accepted.close()
             return
-        sock.setblocking(False)
+        accepted.setblocking(False)
+        try:
+            sock = self._secure(accepted)
+        except OSError:  # it has gone already
+            return
         self._open[sock] = _Connection(self._framer())
         self._loop.add_reader(sock, partial(self._on_readable, sock))
+
+    def _make_room(self) -> bool:
+        """Close the oldest connection without a handshake, or one that was silent; return if there was."""
+        return self._close_shaking("room", 0.0) or self._close_silent("room", self._silent_s)
+
+    def _close_shaking(self, reason: str, after_s: float) -> bool:
+        """Close the oldest connection whose handshake takes `after_s` already; return if there was."""
+        if self._secure is _plain:
+            return False
+        for sock, connection in self._open.items():
+            if _shakes(sock) and time.monotonic() - connection.heard_s >= after_s:
+                self._close_because(sock, reason)
+                return True
+        return False
 
     def _close_silent(self, reason: str, after_s: float) -> bool:
         """Close the connection that was silent for longest, if for `after_s`; return if there was."""
@@ -125,28 +172,33 @@ class StreamListener:
     def _close_idle(self) -> None:
         while self._close_silent("idle", self._idle_s):
             pass
-        self._check = self._loop.call_later(min(self._idle_s, _CHECK_S), self._close_idle)
+        while self._close_shaking("handshake_timeout", self._handshake_s):
+            pass
+        self._check = self._loop.call_later(self._check_s, self._close_idle)
 
-    def _close_because(self, sock: socket.socket, reason: str) -> None:
+    def _close_because(self, sock: Stream, reason: str, **more: object) -> None:
         self.received.closed_connections[reason] += 1
-        self._log.throttled("connection_closed", reason=reason)
+        self._log.throttled("connection_closed", reason=reason, **more)
         self._close(sock)
 
     def _accept_again(self) -> None:
         self._pause = None
         self._loop.add_reader(self._sock, self._accept)
 
-    def _on_readable(self, sock: socket.socket) -> None:
+    def _on_readable(self, sock: Stream) -> None:
         for _ in range(_READS_PER_TURN):
             if not self._read(sock):
                 return
 
-    def _read(self, sock: socket.socket) -> bool:
+    def _read(self, sock: Stream) -> bool:
         """One read of a connection; False if there is nothing more for now."""
         framer = self._open[sock].framer
         try:
             size = sock.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
+            return False
+        except UntrustedError as e:
+            self._close_because(sock, "handshake_failed", why=e)
             return False
         except OSError:  # reset: what has no newline may be half a line
             self._close(sock)
@@ -168,12 +220,12 @@ class StreamListener:
             return False
         return True
 
-    def _heard(self, sock: socket.socket) -> None:
+    def _heard(self, sock: Stream) -> None:
         connection = self._open.pop(sock)
         connection.heard_s = time.monotonic()
         self._open[sock] = connection
 
-    def _close(self, sock: socket.socket) -> None:
+    def _close(self, sock: Stream) -> None:
         framer = self._open.pop(sock).framer
         self.received.cut_off += framer.pending
         self._loop.remove_reader(sock)

@@ -1,8 +1,8 @@
 """The HTTP server of indexer and API: aiohttp's, with bounds on what silent clients may hold.
 
 aiohttp has no deadline for a request's head or body and no bound on connections. Here a connection has a
-deadline for each: the head, the body, the next request, and an answer that its client does not read. At the
-bound a new connection takes the place of the oldest one that waits for its client; work is never interrupted.
+deadline for each: the TLS handshake, the head, the body, the next request, and an answer that its client does
+not read. indexer/connections.py has the bounds, indexer/handshake.py what comes before HTTP.
 
 Header values that are not UTF-8 get U+FFFD in place of their bad bytes, before anything reads them.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from enum import Enum
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,98 +18,15 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from agent.descriptors import share
+from indexer.connections import Closed, Connections
+from indexer.handshake import Handshake, Listening
 from indexer.settings import Http
 
-#: Indexer, API and the files of an embedded store (two parts) share what a process may open.
-_SHARES: Final = 4
-_SWEEP_S: Final = 1.0
 #: Characters of the reason why a request is not HTTP; it may quote the request.
 _MAX_ECHO: Final = 200
 _TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-
-
-class Closed(Enum):
-    """Why the server closed a connection; the label of a metric."""
-
-    HEAD = "head_timeout"
-    BODY = "body_timeout"
-    IDLE = "idle_timeout"
-    UNREAD = "answer_not_read"
-    MADE_ROOM = "made_room"
-    TOO_MANY = "too_many_connections"
-
-
-#: Which connections make room first; those at work never do.
-_ROOM: Final = (Closed.HEAD, Closed.IDLE, Closed.BODY, Closed.UNREAD)
-
-
-class Connections:
-    """The open connections of one server. `closed` is told of each that the server closes."""
-
-    def __init__(self, settings: Http, closed: Callable[[Closed], None]) -> None:
-        self.max = share(settings.max_connections, _SHARES)
-        self._closed = closed
-        self._deadlines_s = {
-            Closed.HEAD: settings.head_s,
-            Closed.BODY: settings.body_s,
-            Closed.IDLE: settings.idle_s,
-            Closed.UNREAD: settings.body_s,
-        }
-        self._sweep_s = min(_SWEEP_S, *(s / 4 for s in self._deadlines_s.values()))
-        self._open: dict[Connection, None] = {}  # oldest first
-        self._sweep_at: asyncio.TimerHandle | None = None
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def opened(self, connection: Connection) -> None:
-        """Count a new connection; at the bound another one is closed for it, or it is closed itself."""
-        if len(self._open) >= self.max and not self._make_room():
-            self._end(connection, Closed.TOO_MANY)
-            return
-        self._open[connection] = None
-        if self._sweep_at is None:
-            self._sweep_at = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep)
-
-    def lost(self, connection: Connection) -> None:
-        """Forget a connection that has ended."""
-        self._open.pop(connection, None)
-        if not self._open and self._sweep_at is not None:
-            self._sweep_at.cancel()
-            self._sweep_at = None
-
-    def _make_room(self) -> bool:
-        """Close the oldest connection that waits for its client; return False if none does."""
-        found: dict[Closed, Connection] = {}
-        for connection in self._open:
-            waits = connection.waits_for()[0]
-            if waits is _ROOM[0]:
-                self._end(connection, Closed.MADE_ROOM)
-                return True
-            if waits is not None:
-                found.setdefault(waits, connection)
-        for waits in _ROOM[1:]:
-            if waits in found:
-                self._end(found[waits], Closed.MADE_ROOM)
-                return True
-        return False
-
-    def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        for connection in list(self._open):
-            waits, since = connection.waiting(now)
-            if waits is not None and now - since >= self._deadlines_s[waits]:
-                self._end(connection, waits)
-        self._sweep_at = loop.call_later(self._sweep_s, self._sweep) if self._open else None
-
-    def _end(self, connection: Connection, reason: Closed) -> None:
-        self._open.pop(connection, None)
-        self._closed(reason)
-        connection.end(reason)
 
 
 class Connection(web.RequestHandler):
@@ -197,15 +113,30 @@ class Connection(web.RequestHandler):
 
 
 class Server(web.Server):
-    """Makes connections that are counted and have deadlines."""
+    """Makes connections that are counted and have deadlines. `listening` None: without TLS."""
 
-    def __init__(self, handler: Handler, connections: Connections, **kwargs: Any) -> None:
+    def __init__(
+        self, handler: Handler, connections: Connections, listening: Listening | None = None, **kwargs: Any
+    ) -> None:
         make = kwargs.pop("request_factory")
         super().__init__(handler, request_factory=_Readable(make), **kwargs)
         self.connections_open = connections
+        self._listening = listening
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> Any:
+        """Return the protocol of a connection that was accepted."""
+        if self._listening is None:
+            return self.connection()
+        return Handshake(self.connections_open, self._listening, self.connection)
+
+    def connection(self) -> Connection:
+        """Return a connection that speaks HTTP; a subclass may make another one."""
         return Connection(self, self.connections_open, loop=self._loop, **self._kwargs)
+
+    def pre_shutdown(self) -> None:
+        """As aiohttp's; handshakes end, too."""
+        super().pre_shutdown()
+        self.connections_open.end_handshakes()
 
 
 class _Readable:
@@ -229,13 +160,20 @@ def readable(text: str) -> str:
 class Runner(web.AppRunner):
     """aiohttp's runner of an application, with bounds. `closed` is told why connections were closed."""
 
-    __slots__ = ("open",)
+    __slots__ = ("listening", "open")
 
     def __init__(
-        self, app: web.Application, settings: Http, closed: Callable[[Closed], None], **kwargs: Any
+        self,
+        app: web.Application,
+        settings: Http,
+        closed: Callable[[Closed], None],
+        *,
+        listening: Listening | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(app, access_log=None, **kwargs)
         self.open = Connections(settings, closed)
+        self.listening = listening
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
@@ -248,4 +186,4 @@ class Runner(web.AppRunner):
 
     def bounded(self, handler: Handler, **kwargs: Any) -> web.Server:
         """Return the server; a subclass may make another one."""
-        return Server(handler, self.open, **kwargs)
+        return Server(handler, self.open, self.listening, **kwargs)

@@ -26,6 +26,7 @@ from indexer.access import EntryError
 from indexer.agents import Agents
 from indexer.authenticator import Authenticator
 from indexer.fold import SeriesLimit
+from indexer.handshake import listening
 from indexer.hearing import Hearing
 from indexer.heartbeats import HeartbeatWriter
 from indexer.http_server import Runner
@@ -109,6 +110,11 @@ class IndexerService:
         return f"{self.host}:{self.port}"
 
     @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return f"{'https' if self.settings.tls.cert else 'http'}://{self.address}"
+
+    @property
     def held_bytes(self) -> int:
         """Bytes of frames taken and not yet written."""
         return self._writer.held_bytes if self._writer is not None else 0
@@ -151,6 +157,7 @@ class IndexerService:
     async def _start(self) -> None:
         settings = self.settings
         authenticator = _authenticator(settings)
+        tls = listening("indexer.tls", settings.tls)
         if not self._socks:
             await self.bind()
         if self._store is None:
@@ -180,7 +187,11 @@ class IndexerService:
         )
         closed = self.metrics.connections_closed
         self._runner = Runner(
-            receiver.app(), settings.http, lambda why: closed.labels(why.value).inc(), handle_signals=False
+            receiver.app(),
+            settings.http,
+            lambda why: closed.labels(why.value).inc(),
+            listening=tls,
+            handle_signals=False,
         )
         await self._runner.setup()
         while self._socks:
@@ -188,7 +199,7 @@ class IndexerService:
             await self._sites[-1].start()
         if self._up is not None:
             self._up.start(self._instance())
-        log.info("event=listening part=indexer address=%s", self.address)
+        log.info("event=listening part=indexer url=%s", self.url)
 
     async def stop(self) -> None:
         """Stop accepting, write what was taken (until the deadline), close. Stopping twice does nothing."""

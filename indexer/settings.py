@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 
 from agent.config import check_listen
+from agent.settings import Tls
 from indexer.access import Entry, EntryError, Right, parse_entries
 from indexer.schema.tables import Retention
 
@@ -131,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     journal: Journal = Journal()
     bounds: Bounds = Bounds()
     http: Http = Http()
+    tls: Tls = Tls()
     limits: Limits = Limits()
     retention: Retention = Retention()
 

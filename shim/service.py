@@ -21,6 +21,7 @@ from aiohttp import web
 
 from indexer.access import EntryError
 from indexer.authenticator import Authenticator
+from indexer.handshake import listening
 from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.pages import Pages
 from indexer.schema import is_current, migrate
@@ -92,6 +93,11 @@ class ShimService:
         """Where it listens, `host:port`; the port is the real one once it is started."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+        return f"{'https' if self._settings.tls.cert else 'http'}://{self.address}"
+
     async def bind(self, wait_s: float = 0.0) -> None:
         """Listen, and serve once started; try again for `wait_s` while the address is in use.
 
@@ -111,6 +117,7 @@ class ShimService:
     async def _start(self) -> None:
         settings = self._settings
         authenticator = _authenticator(settings)
+        tls = listening("shim.tls", settings.tls)
         if not self._socks:
             await self.bind()
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
@@ -144,6 +151,7 @@ class ShimService:
             make_app(context),
             settings.http,
             lambda why: closed.labels(why.value).inc(),
+            listening=tls,
             max_head_bytes=settings.max_head_bytes,
             max_long_heads_bytes=settings.max_long_heads_bytes,
             shutdown_timeout=GRACE_S,
@@ -153,7 +161,7 @@ class ShimService:
         while self._socks:
             sock = self._socks.pop(0)
             await web.SockSite(self._runner, sock, backlog=min(512, settings.http.max_connections)).start()
-        _log.info("listening address=%s tenancy=%s", self.address, settings.tenancy.mode)
+        _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)
         if self._version is not None:
             recent = self._recent if settings.cache.restore_s else None
             self._warmer = Warmer(catalog, blocks, recent, settings.cache.restore_s, lambda: turns.busy)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from agent.config import check_listen
+from agent.settings import Tls
 from indexer.schema.tables import Retention
 from indexer.settings import Http, check_dsn
 from shim.tenancy import TenancySettings
@@ -99,6 +100,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalog: CatalogSettings = CatalogSettings()
     #: What clients of the HTTP listener may hold.
     http: Http = Http()
+    #: TLS of the HTTP listener.
+    tls: Tls = Tls()
     #: Decoded cells in memory.
     cache: CacheSettings = CacheSettings()
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 import urllib.request
 from collections.abc import Callable
@@ -44,8 +45,15 @@ def scrape(text: str) -> tuple[float, float]:
 class StatusLine:
     """Rewrites one line of a terminal until cancelled. A scrape that fails is shown as no news."""
 
-    def __init__(self, metrics_url: str, status: Callable[[], Status], out: TextIO) -> None:
+    def __init__(
+        self,
+        metrics_url: str,
+        status: Callable[[], Status],
+        out: TextIO,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self._url = metrics_url
+        self._context = context
         self._status = status
         self._out = out
 
@@ -71,5 +79,6 @@ class StatusLine:
             return None
 
     def _get(self) -> str:
-        with urllib.request.urlopen(self._url, timeout=1) as response:  # noqa: S310 - our own agent, http
+        # Our own agent, by http or https.
+        with urllib.request.urlopen(self._url, timeout=1, context=self._context) as response:  # noqa: S310
             return str(response.read(), "utf-8")

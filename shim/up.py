@@ -32,6 +32,9 @@ import uvloop
 from agent.cli import address, complain, config_option, read_settings
 from agent.config import ConfigError
 from agent.hidden import hidden_url
+from agent.logs import Log
+from agent.settings import ClientTls
+from agent.tls import of_client
 from indexer.data_lock import DataLock
 from indexer.journal import JournalError
 from indexer.listen import START_WAIT_S, close, listen, port_of
@@ -106,7 +109,7 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         closing.callback(close, frames)
         queries = await listen("shim.listen", settings.shim.listen, START_WAIT_S)
         closing.callback(close, queries)
-        over = {"METERHOUSE_AGENT__FORWARD__URL": _url(settings, frames), **_agent_state(settings, data)}
+        over = {**_forward(settings, _url(settings, frames)), **_agent_state(settings, data)}
         agent = AgentKeeper(arguments, {**environ, **over}, metrics.agent_restarts.inc)
         closing.push_async_callback(agent.stop, STOP_S)
         await agent.start()
@@ -122,15 +125,15 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         closing.push_async_callback(agent.stop, STOP_S)
         await api.start()
         freeze_started()
-        print(_banner(dsn, agent.addresses, indexer.address, api.address), flush=True)
-        await _watch(stop, agent, indexer)
+        print(_banner(settings, agent.addresses, indexer.url, api.url), flush=True)
+        await _watch(stop, agent, _status_line(settings, agent, indexer))
         return await agent.stop(STOP_S) or 0
 
 
 def _url(settings: File, socks: list[socket.socket]) -> str:
     """Where the agent sends frames: the host of the settings, the port that was bound."""
     host = settings.indexer.listen.rpartition(":")[0] or "127.0.0.1"
-    return f"http://{host}:{port_of(socks)}"
+    return f"{'https' if settings.indexer.tls.cert else 'http'}://{host}:{port_of(socks)}"
 
 
 def _open(settings: File, frames: list[socket.socket]) -> Store:
@@ -167,6 +170,16 @@ def _api(
     )
 
 
+def _forward(settings: File, url: str) -> dict[str, str]:
+    """Tell the agent where the indexer is, and to trust its certificate, unless it has a CA."""
+    over = {"METERHOUSE_AGENT__FORWARD__URL": url}
+    tls = settings.indexer.tls
+    if tls.cert and not settings.agent.forward.tls.ca:  # its name may be another one than that of the address
+        over["METERHOUSE_AGENT__FORWARD__TLS__CA"] = tls.cert
+        over["METERHOUSE_AGENT__FORWARD__TLS__CHECK_NAME"] = "false"
+    return over
+
+
 def _agent_state(settings: File, data: Path | None) -> dict[str, str]:
     """Give the agent a state directory beside the store, unless it has one."""
     if settings.agent.state_dir or data is None:
@@ -189,26 +202,40 @@ def _on_signals() -> asyncio.Event:
     return stop
 
 
-async def _watch(stop: asyncio.Event, agent: AgentKeeper, indexer: IndexerService) -> None:
+def _status_line(settings: File, agent: AgentKeeper, indexer: IndexerService) -> StatusLine | None:
+    """Return the line of status; None where there is no terminal, or nothing to ask."""
+    if not (sys.stderr.isatty() and agent.addresses["ops"]):
+        return None
+    cert = settings.agent.ops_tls.cert
+    trust = ClientTls(ca=cert, check_name=False) if cert else None
+    context = of_client("agent.ops_tls", trust, Log("up")).current() if trust else None
+    return StatusLine(_ops_url(settings, agent.addresses), indexer.status, sys.stderr, context)
+
+
+async def _watch(stop: asyncio.Event, agent: AgentKeeper, status: StatusLine | None) -> None:
     """Keep the agent running, and the status line, until we are asked to stop."""
     tasks = [asyncio.create_task(agent.run())]
-    if sys.stderr.isatty() and agent.addresses["ops"]:
-        metrics = f"http://{agent.addresses['ops']}/metrics"
-        tasks.append(asyncio.create_task(StatusLine(metrics, indexer.status, sys.stderr).run()))
+    if status is not None:
+        tasks.append(asyncio.create_task(status.run()))
     await stop.wait()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _banner(dsn: str, agent: Mapping[str, Any], indexer: str, api: str) -> str:
+def _ops_url(settings: File, agent: Mapping[str, Any]) -> str:
+    """The agent's page of metrics."""
+    return f"{'https' if settings.agent.ops_tls.cert else 'http'}://{agent['ops']}/metrics"
+
+
+def _banner(settings: File, agent: Mapping[str, Any], indexer: str, api: str) -> str:
     lines = ", ".join(f"{kind} {agent[kind]}" for kind in ("udp", "tcp", "unix") if agent[kind])
-    metrics = f"http://{agent['ops']}/metrics" if agent["ops"] else "off"
+    metrics = _ops_url(settings, agent) if agent["ops"] else "off"
     return f"""\
-meterhouse is up; its data is in {hidden_url(dsn)}
+meterhouse is up; its data is in {hidden_url(settings.indexer.dsn)}
   StatsD lines    {lines}
   agent metrics   {metrics}
-  frames          http://{indexer}/v1/frames
-  Prometheus API  http://{api}
-Grafana: add a Prometheus data source with URL http://{api} and scrape interval 10s.
+  frames          {indexer}/v1/frames
+  Prometheus API  {api}
+Grafana: add a Prometheus data source with URL {api} and scrape interval 10s.
 Traffic to look at: meterhouse demo"""

@@ -15,7 +15,9 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from indexer.http_server import Closed, Connection, Connections, Handler, Server
+from indexer.connections import Closed, Connections
+from indexer.handshake import Listening
+from indexer.http_server import Connection, Handler, Server
 from indexer.http_server import Runner as BoundedRunner
 from indexer.settings import Http
 
@@ -145,7 +147,14 @@ class _Connection(Connection):
 class _Server(Server):
     """Makes connections with counted heads."""
 
-    def __init__(self, handler: Handler, connections: Connections, heads: LongHeads, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        connections: Connections,
+        listening: Listening | None,
+        heads: LongHeads,
+        **kwargs: Any,
+    ) -> None:
         async def counted(request: web.BaseRequest) -> web.StreamResponse:
             try:
                 return await handler(request)
@@ -154,10 +163,10 @@ class _Server(Server):
                 if isinstance(connection, _Connection):
                     connection.answered()
 
-        super().__init__(counted, connections, **kwargs)
+        super().__init__(counted, connections, listening, **kwargs)
         self._heads = heads
 
-    def __call__(self) -> web.RequestHandler:
+    def connection(self) -> Connection:
         return _Connection(self, self.connections_open, self._heads, loop=self._loop, **self._kwargs)
 
 
@@ -184,4 +193,4 @@ class Runner(BoundedRunner):
         self.heads = LongHeads(max_head_bytes, max_long_heads_bytes)
 
     def bounded(self, handler: Handler, **kwargs: Any) -> web.Server:
-        return _Server(handler, self.open, self.heads, **kwargs)
+        return _Server(handler, self.open, self.listening, self.heads, **kwargs)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from indexer.http_server import Closed
+from indexer.connections import Closed
 from indexer.service import IndexerService
 from indexer.settings import Http, Journal, Settings
 from indexer.store import open_store

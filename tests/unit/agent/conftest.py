@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -36,7 +38,8 @@ class FakeIndexer:
     A stand-in for a server's faults, which the real one cannot be made to have.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._context = context  # https
         self.script: list[Answer] = []
         self.always: Answer | None = None
         self.heartbeats: list[Heartbeat] = []
@@ -53,7 +56,7 @@ class FakeIndexer:
         self.release = threading.Event()  # ends "hang"
         self._server = self._listen(0)
         self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
 
     def frames(self) -> list[Frame]:
         """The accepted frames."""
@@ -117,7 +120,14 @@ class FakeIndexer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - named so by http.server
                 """Nothing."""
 
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        class Server(ThreadingHTTPServer):
+            def get_request(self) -> tuple[socket.socket, Any]:
+                sock, peer = super().get_request()
+                if fake._context is not None:
+                    sock = fake._context.wrap_socket(sock, server_side=True)
+                return sock, peer
+
+        server = Server(("127.0.0.1", port), Handler)
         server.daemon_threads = True
         server.block_on_close = False
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

@@ -1,0 +1,205 @@
+"""TLS of indexer and API: who is served, whom they refuse, and how certificates change without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+import uvloop
+
+from agent.settings import Tls
+from indexer.connections import Closed
+from indexer.service import IndexerService
+from indexer.settings import Http, Journal, Settings
+from indexer.store import open_store
+from shim.service import ShimService
+from shim.settings import ShimSettings
+from tests.support.certificates import Authority
+
+DEADLINE_S = 30.0
+
+
+Both = tuple[IndexerService, ShimService]
+
+
+@asynccontextmanager
+async def both(dsn: str, tmp_path: Path, tls: Tls, http: Http | None = None) -> AsyncIterator[Both]:
+    http = http or Http()
+    store = open_store(dsn, pool=6)
+    settings = Settings(
+        dsn=dsn, listen="127.0.0.1:0", up=False, journal=Journal(path=str(tmp_path / "j")), tls=tls, http=http
+    )
+    indexer = IndexerService(settings, store)
+    api = ShimService(ShimSettings(listen="127.0.0.1:0", tls=tls, http=http), store=store)
+    async with AsyncExitStack() as stack:
+        stack.callback(store.close)
+        stack.push_async_callback(indexer.stop)
+        stack.push_async_callback(api.stop)
+        await indexer.start()
+        await api.start()
+        yield indexer, api
+
+
+def urls(services: Both) -> list[str]:
+    indexer, api = services
+    return [f"{indexer.url}/healthz", f"{api.url}/-/healthy"]
+
+
+async def statuses(services: Both, context: ssl.SSLContext) -> list[int | str]:
+    """What both answer to a client; the error's text where there is no answer."""
+    found: list[int | str] = []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        for url in urls(services):
+            try:
+                async with session.get(url, ssl=context) as response:
+                    found.append(response.status)
+            except (aiohttp.ClientError, OSError) as e:
+                found.append(str(e))
+    return found
+
+
+def counted(services: Both, reason: Closed) -> list[float]:
+    return [s.metrics.connections_closed.labels(reason.value)._value.get() for s in services]
+
+
+def overwrite(path: str, text: str) -> None:
+    Path(path).write_text(text)
+
+
+def remove(path: str) -> None:
+    Path(path).unlink()
+
+
+async def test_served_and_refused(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ca, other = Authority(tmp_path), Authority(tmp_path, "other")
+    tls = ca.listener(ca.issue("server"), required=True)
+    client = ca.issue("client", name="agent-1")
+    async with both(chdb_dsn, tmp_path, tls) as services:
+        assert all(url.startswith("https://127.0.0.1:") for url in urls(services))
+        assert await statuses(services, ca.context(client)) == [200, 200]
+        with caplog.at_level(logging.WARNING):
+            assert 200 not in await statuses(services, ca.context())
+            assert 200 not in await statuses(services, ca.context(ca.issue("old", expired=True)))
+        assert "peer did not return a certificate" in caplog.text
+        refused = counted(services, Closed.HANDSHAKE_FAILED)  # a client may try twice
+        assert min(refused) >= 2
+        foreign = ca.context(other.issue("foreign"))
+        assert 200 not in await statuses(services, foreign)
+        trusting_others = other.context(client)
+        assert all("certificate verify failed" in str(s) for s in await statuses(services, trusting_others))
+        for service in services:  # plain HTTP
+            reader, writer = await asyncio.open_connection(service.host, service.port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert not (await reader.read()).startswith(b"HTTP/1.1 2")
+            writer.close()
+        now = counted(services, Closed.HANDSHAKE_FAILED)
+        assert all(after >= before + 3 for before, after in zip(refused, now, strict=True))
+        assert await statuses(services, ca.context(client)) == [200, 200]
+
+
+async def test_log_says_why(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ca = Authority(tmp_path)
+    tls = ca.listener(ca.issue("server"), required=True)
+    async with both(chdb_dsn, tmp_path, tls) as services:
+        await statuses(services, ca.context(ca.issue("old", expired=True)))
+        assert "handshake_failed peer=127.0.0.1" in caplog.text
+        assert "certificate has expired" in caplog.text
+
+
+async def test_name_of_the_server(chdb_dsn: str, tmp_path: Path) -> None:
+    ca = Authority(tmp_path)
+    async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server", "elsewhere.test"))) as services:
+        for said in await statuses(services, ca.context()):
+            assert "certificate is not valid for '127.0.0.1'" in str(said)
+
+
+async def test_half_handshakes(chdb_dsn: str, tmp_path: Path) -> None:
+    """They are counted, have a deadline, and make room: nobody is kept out."""
+    ca = Authority(tmp_path)
+    http = Http(max_connections=20, head_s=0.5)
+    async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
+        streams = []
+        for service in services:
+            for begun in (b"", b"\x16\x03\x01\x02\x00\x01"):
+                for _ in range(30):
+                    streams.append(await asyncio.open_connection(service.host, service.port))
+                    streams[-1][1].write(begun)
+        assert await statuses(services, ca.context()) == [200, 200]
+        assert min(counted(services, Closed.MADE_ROOM)) >= 40
+        async with asyncio.timeout(DEADLINE_S):
+            for reader, _ in streams:  # all of them end, none gets an answer
+                try:
+                    assert not (await reader.read()).startswith(b"HTTP")
+                except ConnectionError:
+                    continue
+        assert min(counted(services, Closed.HANDSHAKE)) >= 1
+        for _, writer in streams:
+            writer.close()
+        assert await statuses(services, ca.context()) == [200, 200]
+
+
+async def test_half_requests_after_a_handshake(chdb_dsn: str, tmp_path: Path) -> None:
+    ca = Authority(tmp_path)
+    http = Http(head_s=0.3)
+    async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
+        for service in services:
+            reader, writer = await asyncio.open_connection(service.host, service.port, ssl=ca.context())
+            writer.write(b"GET / HTTP/1.1\r\nX: ")
+            async with asyncio.timeout(DEADLINE_S):
+                assert (await reader.read()).split()[:2] == [b"HTTP/1.1", b"408"]
+            writer.close()
+        assert counted(services, Closed.HEAD) == [1, 1]
+
+
+async def test_certificates_change(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A new pair of files holds for new connections; a broken one changes nothing and is logged."""
+    ca, other = Authority(tmp_path), Authority(tmp_path, "other")
+    pair = ca.issue("server")
+    async with both(chdb_dsn, tmp_path, ca.listener(pair)) as services:
+        assert await statuses(services, ca.context()) == [200, 200]
+        overwrite(pair.cert, "no certificate")
+        async with asyncio.timeout(DEADLINE_S):
+            while caplog.text.count("certificates_not_read") < 2:
+                assert await statuses(services, ca.context()) == [200, 200]
+        assert f"indexer.tls.cert = '{pair.cert}'" in caplog.text
+        other.issue("server")
+        async with asyncio.timeout(DEADLINE_S):
+            while await statuses(services, other.context()) != [200, 200]:
+                pass  # each request looks at the files
+
+
+@pytest.mark.parametrize("missing", ["cert", "key"])
+async def test_files_that_cannot_be_used(chdb_dsn: str, tmp_path: Path, missing: str) -> None:
+    ca = Authority(tmp_path)
+    pair = ca.issue("server")
+    remove(getattr(pair, missing))
+    with pytest.raises(OSError, match=rf"indexer\.tls\.{missing} = .*No such file.*: expected a PEM file"):
+        async with both(chdb_dsn, tmp_path, ca.listener(pair)):
+            pass
+
+
+def test_with_the_loop_of_the_product(chdb_dsn: str, tmp_path: Path) -> None:
+    """Handshakes and their deadline with uvloop, as `meterhouse` runs."""
+    ca = Authority(tmp_path)
+    client = ca.issue("client")
+
+    async def run() -> None:
+        http = Http(head_s=0.5)
+        tls = ca.listener(ca.issue("server"), required=True)
+        async with both(chdb_dsn, tmp_path, tls, http) as services:
+            assert await statuses(services, ca.context(client)) == [200, 200]
+            assert 200 not in await statuses(services, ca.context())
+            half = [await asyncio.open_connection(s.host, s.port) for s in services]
+            for reader, writer in half:
+                async with asyncio.timeout(DEADLINE_S):
+                    assert await reader.read() == b""
+                writer.close()
+            assert counted(services, Closed.HANDSHAKE) == [1, 1]
+
+    uvloop.run(run())
