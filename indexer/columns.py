@@ -18,7 +18,7 @@ import numpy.typing as npt
 from agent.frame import BUCKET_SECONDS, Distributions, Frame, FrameError
 from agent.sketch import MAX_INDEX, MIN_INDEX
 from indexer.native import AnyArray, Column, Ragged
-from indexer.schema.tables import KINDS, Kind
+from indexer.schema.tables import GRANULARITIES, KINDS, Kind, Retention
 from indexer.series import TYPES, U64s, series_ids, tag_sums_of
 
 DAY_S: Final = 86_400
@@ -108,7 +108,7 @@ class Sighting:
 class FrameRows:
     """The rows of one frame; kinds without rows are left out."""
 
-    blocks: dict[Kind, Block]  # columns of ingest_<kind>
+    blocks: dict[Kind, Block]  # columns of the input table of each
     series: SeriesColumns
     series_id: dict[Kind, U64s]  # of each of the frame's series
     index: dict[Kind, AnyArray]  # of each row: which of the frame's series
@@ -209,8 +209,11 @@ def _check_buckets(where: str, buckets: AnyArray, latest_s: int) -> None:
         raise FrameError(f"{where}: {buckets.max()} is in the future")
 
 
-def resolve(frame: Frame, ids: U64s) -> FrameRows:
-    """The rows of a checked frame; `ids` holds the id of each of its strings."""
+def resolve(frame: Frame, ids: U64s, kept: Retention | None = None) -> FrameRows:
+    """The rows of a checked frame; `ids` holds the id of each of its strings.
+
+    `kept`: how long rows of each granularity are kept. None: the input tables of before migration 5 say it.
+    """
     source = frame.series
     series = SeriesColumns(
         org_id=frame.org_id,
@@ -229,6 +232,7 @@ def resolve(frame: Frame, ids: U64s) -> FrameRows:
             by_series = series_ids(frame.org_id, frame.project_id, TYPES[kind], series.metric_id, sums)
             index, bucket = _u32(columns.series), _u32(columns.bucket)
             rows.blocks[kind] = _key_columns(frame, series.metric_id, by_series, index, bucket)
+            rows.blocks[kind] |= kept_columns(len(index), frame.retention_days or KEEP, kept)
             rows.blocks[kind] |= _value_columns(kind, columns)
             rows.series_id[kind], rows.index[kind] = by_series, index
     return rows
@@ -244,7 +248,15 @@ def _key_columns(
         "metric_id": metric_id[index],
         "series_id": by_series[index],
         "bucket": bucket,
-        "retention_days": np.full(rows, frame.retention_days or KEEP, np.uint16),
+    }
+
+
+def kept_columns(rows: int, retention_days: int, kept: Retention | None) -> dict[str, Column]:
+    if kept is None:
+        return {"retention_days": np.full(rows, retention_days, np.uint16)}
+    return {
+        f"days_{g.name}": np.full(rows, min(retention_days, kept.days(g.name)), np.uint16)
+        for g in GRANULARITIES
     }
 
 

@@ -93,7 +93,7 @@ def _selected(unit: Unit, wanted: Callable[[AnyArray], Bools]) -> Unit:
     """Return the rows whose bucket is wanted, with the series and strings that they use."""
     rows = {kind: _rows(kind, getattr(unit.frame, kind), wanted) for kind in KINDS}
     frame, given = compacted(msgspec.structs.replace(unit.frame, **rows), unit.given_ids)
-    return Unit(unit.identity, encode(frame), frame, given, unit.digest)
+    return replace(unit, body=encode(frame), frame=frame, given_ids=given)
 
 
 def _rows(kind: Kind, columns: msgspec.Struct, wanted: Callable[[AnyArray], Bools]) -> msgspec.Struct:

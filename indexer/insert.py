@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from indexer.columns import Block, FrameRows, cut, days, folds, join, resolve, series_rows, sort
-from indexer.schema.tables import KINDS, Kind
+from indexer.schema.tables import INPUT, KINDS, LEGACY_INPUT, Kind, Retention
 from indexer.series import SeriesRegistry, Tenant, U64s
 from indexer.store import Store
 from indexer.strings.record import StringIndexer
@@ -28,7 +28,8 @@ MAX_BLOCK_ROWS: Final = 500_000
 class Inserter:
     """Writes batches. `on_insert(table, rows)` is called after each INSERT of samples.
 
-    `written`: where INSERTs of samples are announced, for readers in this process.
+    `written`: where INSERTs of samples are announced, for readers in this process. `retention`: of units that
+    carry no decision. `legacy`: the store has the input tables of before migration 5, where those go.
     """
 
     def __init__(
@@ -40,17 +41,25 @@ class Inserter:
         coalesce: bool = False,
         on_insert: Callable[[str, int], None] | None = None,
         written: Written | None = None,
+        retention: Retention | None = None,
+        legacy: bool = False,
     ) -> None:
         self._store = store
         self._strings = strings
         self._registry = registry
         self._coalesce = coalesce
         self._written = written
+        self._retention = retention or Retention()
+        self._legacy = legacy
         self.on_insert = on_insert
 
     def resolve(self, units: Sequence[Unit]) -> list[FrameRows]:
         """Return the rows of units; their strings get ids. Raises StoreError."""
-        return [resolve(u.frame, u.with_given(ids)) for u, ids in zip(units, self._ids(units), strict=True)]
+        legacy = self._is_legacy(units)
+        return [
+            resolve(u.frame, u.with_given(ids), None if legacy else u.kept or self._retention)
+            for u, ids in zip(units, self._ids(units), strict=True)
+        ]
 
     def insert(self, token: str, units: Sequence[Unit], *, first: bool = False) -> int:
         """Write a batch; gives its rows. Raises StoreError; then repeat with the same token and units.
@@ -60,13 +69,14 @@ class Inserter:
         frames = self.resolve(units)
         blocks = {k: sort(join(b)) for k in KINDS if (b := [f.blocks[k] for f in frames if k in f.blocks])}
         self._write_series(frames, blocks)
+        table = LEGACY_INPUT if self._is_legacy(units) else INPUT
         written = 0
         for kind, whole in blocks.items():
             for number, block in enumerate(cut(whole, MAX_BLOCK_ROWS)):
                 rows = len(block["series_id"])
                 with self._announced(kind, block, first):
                     self._store.insert(
-                        f"ingest_{kind}",
+                        f"{table}_{kind}",
                         block,
                         token=f"{token}/{kind}/{number}",
                         coalesce=self._coalesce,
@@ -74,8 +84,12 @@ class Inserter:
                     )
                 written += rows
                 if self.on_insert is not None:
-                    self.on_insert(f"ingest_{kind}", rows)
+                    self.on_insert(f"{table}_{kind}", rows)
         return written
+
+    def _is_legacy(self, units: Sequence[Unit]) -> bool:
+        """Return whether a batch was begun before migration 5: the views of then know its tokens."""
+        return self._legacy and all(unit.kept is None for unit in units)
 
     def _announced(self, kind: Kind, block: Block, first: bool) -> AbstractContextManager[None]:
         return nullcontext() if self._written is None else self._written.insert(kind, block, first=first)

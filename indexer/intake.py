@@ -16,9 +16,10 @@ from typing import Final
 
 import msgspec
 
-from indexer.days import RetentionRules, day_groups, expired_rows, of_group, without_expired
+from indexer.days import day_groups, expired_rows, of_group, without_expired
 from indexer.limits import OrgRates
 from indexer.metrics import Metrics
+from indexer.retention import Retentions
 from indexer.unit import Unit
 from indexer.writer import Limited, Unavailable, WriteError, Writer
 
@@ -34,13 +35,13 @@ class Intake:
     def __init__(
         self,
         writer: Writer,
-        rules: RetentionRules,
+        retentions: Retentions,
         metrics: Metrics,
         rates: OrgRates,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._writer = writer
-        self._rules = rules
+        self._retentions = retentions
         self._rates = rates
         self._metrics = metrics
         self._now_ms = now_ms
@@ -54,8 +55,8 @@ class Intake:
         self._check_rates(units)
         kept: list[Unit] = []
         expired = 0
-        for unit in map(self._rounded, units):
-            rest, dropped = await self._without_expired(unit)
+        for unit in units:
+            rest, dropped = await self._decided(unit)
             kept.append(rest)
             expired += dropped
         groups = [day_groups(unit.frame) for unit in kept]
@@ -98,18 +99,17 @@ class Intake:
                 part = await asyncio.to_thread(of_group, unit, group, last=group == groups[-1])
                 await self._writer.write(part)
 
-    async def _without_expired(self, unit: Unit) -> tuple[Unit, int]:
+    async def _decided(self, unit: Unit) -> tuple[Unit, int]:
+        """Return the unit with the retention that its rows get, and how many rows were left out."""
+        decision = await self._retentions.at(unit.frame.created_ms)
+        days = decision.rules.rounded(unit.frame.retention_days)
         frame = unit.frame
-        first_day = self._rules.first_day(frame.retention_days, frame.created_ms, self._now_ms())
+        if days != frame.retention_days:
+            frame = msgspec.structs.replace(frame, retention_days=days)
+        unit = replace(unit, frame=frame, kept=decision.kept)
+        first_day = decision.rules.first_day(days, frame.created_ms, self._now_ms())
         expired = expired_rows(frame, first_day)
         return (await asyncio.to_thread(without_expired, unit, first_day), expired) if expired else (unit, 0)
-
-    def _rounded(self, unit: Unit) -> Unit:
-        given = unit.frame.retention_days
-        days = self._rules.rounded(given)
-        if days == given:
-            return unit
-        return replace(unit, frame=msgspec.structs.replace(unit.frame, retention_days=days))
 
     @contextmanager
     def _turn(self, org_id: int) -> Iterator[None]:

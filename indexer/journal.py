@@ -22,6 +22,7 @@ import msgspec
 
 from agent import frame as wire
 from indexer.private import make_private, make_private_file
+from indexer.schema.tables import Retention
 from indexer.unit import Unit
 
 _SCHEMA = """
@@ -39,7 +40,8 @@ CREATE TABLE IF NOT EXISTS frame (
     body BLOB,
     given_ids BLOB,
     digest BLOB,
-    retention_days INTEGER
+    retention_days INTEGER,
+    kept BLOB
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
 CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
@@ -92,8 +94,8 @@ class Journal:
                 (token, State.OPEN, size, now_ms),
             )
             db.executemany(
-                "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days, kept)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 ((cursor.lastrowid, i, *_recorded(u)) for i, u in enumerate(units)),
             )
             self._frames += len(units)
@@ -143,7 +145,7 @@ class Journal:
     def _add_columns(self) -> None:
         """Add the columns that files made before them do not have; they are NULL in old rows."""
         there = {row[1] for row in self._db.execute("PRAGMA table_info(frame)")}
-        for name, kind in (("digest", "BLOB"), ("retention_days", "INTEGER")):
+        for name, kind in (("digest", "BLOB"), ("retention_days", "INTEGER"), ("kept", "BLOB")):
             if name not in there:
                 self._db.execute(f"ALTER TABLE frame ADD COLUMN {name} {kind}")
 
@@ -171,7 +173,7 @@ class Journal:
 
     def _units(self, number: int) -> list[Unit]:
         rows = self._db.execute(
-            "SELECT identity, body, given_ids, digest, retention_days FROM frame"
+            "SELECT identity, body, given_ids, digest, retention_days, kept FROM frame"
             " WHERE batch = ? ORDER BY position",
             (number,),
         ).fetchall()
@@ -183,8 +185,9 @@ class Journal:
                     _decoded(body, retention_days),
                     msgspec.msgpack.decode(given, type=dict[int, int]),
                     digest or b"",
+                    msgspec.msgpack.decode(kept, type=Retention) if kept else None,
                 )
-                for identity, body, given, digest, retention_days in rows
+                for identity, body, given, digest, retention_days, kept in rows
             ]
         except (wire.FrameError, msgspec.DecodeError) as e:
             raise JournalError(f"batch {number} cannot be read: {e}") from e
@@ -234,10 +237,11 @@ def _reading() -> Iterator[None]:
         raise JournalError(str(e)) from e
 
 
-def _recorded(unit: Unit) -> tuple[str, bytes, bytes, bytes, int]:
+def _recorded(unit: Unit) -> tuple[str, bytes, bytes, bytes, int, bytes | None]:
     """Return what a unit is made of again, in the order of the INSERT."""
     given = msgspec.msgpack.encode(unit.given_ids)
-    return unit.identity, unit.body, given, unit.digest, unit.frame.retention_days
+    kept = msgspec.msgpack.encode(unit.kept) if unit.kept else None
+    return unit.identity, unit.body, given, unit.digest, unit.frame.retention_days, kept
 
 
 def _decoded(body: bytes, retention_days: int | None) -> wire.Frame:

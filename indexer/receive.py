@@ -40,6 +40,7 @@ from indexer.limits import OrgRates
 from indexer.messages import MessagesError, Parsed, parse
 from indexer.metrics import Metrics
 from indexer.pages import JSON, Pages, is_json
+from indexer.retention import Retentions
 from indexer.settings import Settings
 from indexer.store import StoreError
 from indexer.unit import Unit
@@ -81,10 +82,11 @@ class Receiver:
         describe: Callable[[MetadataMessage], Awaitable[int]],
         authenticator: Authenticator,
         rates: OrgRates,
+        retentions: Retentions,
         scoped_from_ms: int = 0,
     ) -> None:
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
-        self._intake = Intake(writer, self._rules, metrics, rates)
+        self._intake = Intake(writer, retentions, metrics, rates)
         self._settings = settings
         self._metrics = metrics
         self._ready = ready

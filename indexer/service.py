@@ -37,7 +37,8 @@ from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.metadata import MetadataWriter
 from indexer.metrics import Metrics
 from indexer.receive import Receiver
-from indexer.schema import SCOPED_IDENTITIES, applied_ms, migrate
+from indexer.retention import NotedRetention, Retentions, SetRetention
+from indexer.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
 from indexer.series import SeriesRegistry
 from indexer.settings import OF_PLAIN_TOKENS, Settings, entries
 from indexer.store import Store, StoreError, embedded_path, open_store
@@ -165,14 +166,26 @@ class IndexerService:
                 partial(open_store, settings.dsn, pool=settings.connections, cluster=settings.cluster)
             )
         store = self._store
-        await self._in_thread(partial(migrate, store, settings.retention))
-        self._writer = await self._in_thread(partial(self._make_writer, store))
+        steps = settings.limits.retention_steps
+        await self._in_thread(partial(migrate, store, settings.retention, steps))
+        legacy = await self._in_thread(partial(has_legacy_inputs, store))
+        self._writer = await self._in_thread(partial(self._make_writer, store, legacy=legacy))
         await self._writer.start()
         # On an embedded store there is no other process that would read the table.
         self._heartbeats = None if store.embedded else HeartbeatWriter(store)
         if settings.up and self._strings is not None:
             project = Project(settings.org_id, settings.project_id)
-            self._up = UpWriter(self._writer, self.agents, OwnUp(store, self._strings), self.metrics, project)
+            self._up = UpWriter(
+                self._writer,
+                self.agents,
+                OwnUp(store, self._strings),
+                self.metrics,
+                project,
+                settings.retention,
+            )
+        retentions: Retentions = SetRetention(settings.retention, steps)
+        if self._journal is None:
+            retentions = NotedRetention(store, settings.retention, steps, legacy=legacy)
         receiver = Receiver(
             self._writer,
             settings,
@@ -183,6 +196,7 @@ class IndexerService:
             describe=partial(self._describe, MetadataWriter(store, _now_ms)),
             authenticator=authenticator,
             rates=self.rates,
+            retentions=retentions,
             scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
         )
         closed = self.metrics.connections_closed
@@ -225,7 +239,7 @@ class IndexerService:
             self._store = None
         self._threads.shutdown()
 
-    def _make_writer(self, store: Store) -> JournalWriter | FrameWriter:
+    def _make_writer(self, store: Store, *, legacy: bool) -> JournalWriter | FrameWriter:
         settings = self.settings
         journal = settings.batching == "journal" or (settings.batching == "auto" and store.embedded)
         caches: list[StringCache] = [self._lru]
@@ -240,6 +254,8 @@ class IndexerService:
             self.registry,
             coalesce=not journal and settings.cluster is None,
             written=self._written,
+            retention=settings.retention,
+            legacy=legacy,
         )
         if not journal:
             return FrameWriter(inserter, settings, self.metrics, limit)

@@ -10,6 +10,7 @@ import numpy as np
 
 from agent.frame import Frame
 from indexer.columns import DAY_S
+from indexer.schema.tables import Retention
 from indexer.series import U64s
 
 
@@ -20,7 +21,7 @@ class Unit:
     `given_ids`: strings of the frame (by index) that stand for ids the sender already knew. The same
     `identity` always comes with the same `body` and `given_ids`. `frame` is what `body` decodes to, except
     for `retention_days`, which may be rounded. `digest` is of the bytes that the client sent; empty where
-    they are not known any more.
+    they are not known any more. `kept`: how long its rows are kept at most; None: decided before migration 5.
     """
 
     identity: str
@@ -28,6 +29,7 @@ class Unit:
     frame: Frame
     given_ids: Mapping[int, int] = field(default_factory=dict)
     digest: bytes = b""
+    kept: Retention | None = None
 
     @cached_property
     def held_bytes(self) -> int:

@@ -21,6 +21,7 @@ from agent.frame import BUCKET_SECONDS, Frame, Gauges, Series, encode
 from indexer.agents import Agents
 from indexer.identity import OF_UP
 from indexer.metrics import Metrics
+from indexer.schema.tables import Retention
 from indexer.store import Store, StoreError
 from indexer.strings.record import StringIndexer
 from indexer.unit import Unit
@@ -134,7 +135,10 @@ class OwnUp:
 
 
 class UpWriter:
-    """Writes `up` in the background, in the indexer's event loop. `project` is this indexer's."""
+    """Writes `up` in the background, in the indexer's event loop. `project` is this indexer's.
+
+    `retention`: how long its rows are kept.
+    """
 
     def __init__(
         self,
@@ -143,6 +147,7 @@ class UpWriter:
         own: OwnUp,
         metrics: Metrics,
         project: Project,
+        retention: Retention,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.own = own
@@ -150,6 +155,7 @@ class UpWriter:
         self._agents = agents
         self._metrics = metrics
         self._project = project
+        self._retention = retention
         self._instance = ""
         self._now_ms = now_ms
         self._epoch = time.time_ns()
@@ -203,7 +209,7 @@ class UpWriter:
                     continue
                 identity = (f"{OF_UP}{self._instance}", self._epoch, next(self._sequence))
                 frame = up_frame(project, [instance for _, instance in found], self._now_ms(), identity)
-                await self._writer.write(Unit(frame.identity, encode(frame), frame))
+                await self._writer.write(Unit(frame.identity, encode(frame), frame, kept=self._retention))
             except (StoreError, WriteError) as e:
                 self._metrics.up_failures.inc()
                 log.warning("event=up_not_written org_id=%d project_id=%d error=%s", *project, e)

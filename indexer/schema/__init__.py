@@ -1,5 +1,6 @@
 """The tables, as data: what they are (tables.py), their SQL (render.py), how they come to be (migrate.py)."""
 
+from indexer.schema.eras import has_legacy_inputs
 from indexer.schema.migrate import SCOPED_IDENTITIES, applied_ms, is_current, migrate, statements
 from indexer.schema.render import Layout
 from indexer.schema.tables import GRANULARITIES, KINDS, Granularity, Retention
@@ -12,6 +13,7 @@ __all__ = [
     "Layout",
     "Retention",
     "applied_ms",
+    "has_legacy_inputs",
     "is_current",
     "migrate",
     "statements",

@@ -7,11 +7,12 @@ a new shape is a new number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from indexer.schema.render import Layout, create_table, create_view, modify_ttl, modify_view
+from indexer.schema.eras import note_retention
+from indexer.schema.render import Layout, create_table, create_view, modify_ttl
 from indexer.schema.tables import (
     GRANULARITIES,
     KINDS,
@@ -19,9 +20,10 @@ from indexer.schema.tables import (
     catalog_tables,
     catalog_views,
     heartbeats_table,
-    ingest_table,
+    input_table,
     metadata_table,
     migrations_table,
+    retentions_table,
     rollup_table,
     rollup_view,
 )
@@ -39,15 +41,14 @@ class Migration:
 
 
 def _first_tables(layout: Layout) -> Iterator[str]:
+    """Until migration 5 this made input tables and views, too. Stores that have them keep them."""
     for table in catalog_tables(layout.retention):
         yield from create_table(table, layout)
     for view in catalog_views():
         yield create_view(view, layout)
     for kind in KINDS:
-        yield from create_table(ingest_table(kind), layout)
         for granularity in GRANULARITIES:
             yield from create_table(rollup_table(kind, granularity), layout)
-            yield create_view(rollup_view(kind, granularity, layout.retention), layout)
 
 
 def _metadata(layout: Layout) -> Iterator[str]:
@@ -63,14 +64,23 @@ def _identities(_: Layout) -> Iterator[str]:
     yield from ()
 
 
+def _inputs(layout: Layout) -> Iterator[str]:
+    yield from create_table(retentions_table(), layout)
+    for kind in KINDS:
+        yield from create_table(input_table(kind), layout)
+        for granularity in GRANULARITIES:
+            yield create_view(rollup_view(kind, granularity), layout)
+
+
 MIGRATIONS: Final = (
     Migration(1, "tables", _first_tables),
     Migration(2, "metadata", _metadata),
     Migration(3, "heartbeats", _heartbeats),
     Migration(SCOPED_IDENTITIES, "identities", _identities),
+    Migration(5, "inputs", _inputs),
 )
 
-#: Rows of schema_migrations with this version hold the retention the views were made with, as their name.
+#: Rows of schema_migrations with this version hold the retention the tables' TTLs have, as their name.
 _RETENTION: Final = 0
 
 
@@ -81,10 +91,11 @@ def statements(layout: Layout) -> Iterator[str]:
         yield from migration.statements(layout)
 
 
-def migrate(store: Store, retention: Retention | None = None) -> int:
+def migrate(store: Store, retention: Retention | None = None, steps: Sequence[int] = ()) -> int:
     """Bring the database up to this code's schema; gives the version it then has. Raises StoreError.
 
-    `retention` None leaves that of an existing database as it is.
+    `retention` None leaves that of an existing database as it is. `steps`: those that the `retention_days`
+    of frames are rounded up to.
     """
     layout = Layout(
         database=store.database,
@@ -103,6 +114,7 @@ def migrate(store: Store, retention: Retention | None = None) -> int:
             _note(store, migration.version, migration.name)
     if retention is not None:
         _apply_retention(store, layout, fresh=not applied)
+        note_retention(store, retention, steps)
     return MIGRATIONS[-1].version
 
 
@@ -126,7 +138,7 @@ def applied_ms(store: Store, version: int) -> int:
 
 
 def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
-    """Give views and tables the retention that is set now, when they were made with another."""
+    """Give tables the retention that is set now, when they were made with another."""
     wanted = ", ".join(f"{g.name} {layout.retention.days(g.name)}" for g in GRANULARITIES)
     found = store.rows(
         "SELECT name FROM schema_migrations WHERE version = {version:UInt32}"
@@ -136,9 +148,6 @@ def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
     if found == [(wanted,)]:
         return
     if not fresh:
-        for kind in KINDS:
-            for granularity in GRANULARITIES:
-                store.command(modify_view(rollup_view(kind, granularity, layout.retention), layout))
         for table in (*catalog_tables(layout.retention), metadata_table(layout.retention)):
             if table.ttl:
                 store.command(modify_ttl(table, layout))

@@ -64,14 +64,6 @@ def create_view(view: View, layout: Layout) -> str:
     )
 
 
-def modify_view(view: View, layout: Layout) -> str:
-    """The statement that gives a view its query anew (a retention setting changed)."""
-    return (
-        f"ALTER TABLE {_qualified(_local(view.name, layout), layout)}{_on_cluster(layout)}\n"
-        f"MODIFY QUERY {_select(view, layout)}"
-    )
-
-
 def modify_ttl(table: Table, layout: Layout) -> str:
     """The statement that gives a table its TTL anew."""
     return (

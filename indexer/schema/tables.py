@@ -3,9 +3,11 @@
 Owns the definition of everything stored; `render.py` makes SQL of it for one node or a cluster. The numbers
 behind codecs and orders are in docs/decisions/storage.md and design notes; tests/golden holds the text.
 
-Four kinds times four granularities: an `ingest_<kind>` table (ENGINE Null) takes the rows, one materialized
+Four kinds times four granularities: an `incoming_<kind>` table (ENGINE Null) takes the rows, one materialized
 view per granularity rounds the time down and writes to `<kind>_<granularity>`. The views are not chained, so
 a late row updates every rollup at once. Rows are not guaranteed to be merged: every reader aggregates.
+
+No view holds a setting: a view that is altered forgets its tokens. How long a row is kept comes with it.
 
 Pure.
 """
@@ -175,12 +177,17 @@ _INGEST_KEY: Final = (
     Column("metric_id", "UInt64"),
     Column("series_id", "UInt64"),
     Column("bucket", "UInt32"),  # Unix seconds, a multiple of 10
-    Column("retention_days", "UInt16"),  # 65535: as long as the granularity is kept
+    *(Column(f"days_{g.name}", "UInt16") for g in GRANULARITIES),  # that the row is kept, by granularity
 )
 
+#: Tables that took rows before migration 5 are `ingest_<kind>`. Their views have retentions in their text.
+#: Stores of that time keep both, unaltered, for batches that were begun with them (indexer/insert.py).
+LEGACY_INPUT: Final = "ingest"
+INPUT: Final = "incoming"
 
-def ingest_table(kind: Kind) -> Table:
-    return Table(f"ingest_{kind}", _INGEST_KEY + INGEST[kind], "Null", shard_by="series_id")
+
+def input_table(kind: Kind) -> Table:
+    return Table(f"{INPUT}_{kind}", _INGEST_KEY + INGEST[kind], "Null", shard_by="series_id")
 
 
 def rollup_table(kind: Kind, granularity: Granularity) -> Table:
@@ -196,16 +203,16 @@ def rollup_table(kind: Kind, granularity: Granularity) -> Table:
     )
 
 
-def rollup_view(kind: Kind, granularity: Granularity, retention: Retention) -> View:
+def rollup_view(kind: Kind, granularity: Granularity) -> View:
     seconds = granularity.seconds
     return View(
-        name=f"{kind}_{granularity.name}_view",
-        source=f"ingest_{kind}",
+        name=f"{INPUT}_{kind}_{granularity.name}_view",
+        source=f"{INPUT}_{kind}",
         target=f"{kind}_{granularity.name}",
         select=(
             *("org_id", "project_id", "metric_id", "series_id"),
             f"toDateTime(intDiv(bucket, {seconds}) * {seconds}, 'UTC') AS timestamp",
-            f"toUInt16(least(retention_days, {retention.days(granularity.name)})) AS retention_days",
+            f"days_{granularity.name} AS retention_days",
             *_STATE_OF_INGEST[kind],
         ),
     )
@@ -333,6 +340,25 @@ def heartbeats_table() -> Table:
         shard_by="epoch",
         order_by=("org_id", "project_id", "agent", "epoch"),
         ttl="toDateTime(intDiv(heard_ms, 1000), 'UTC') + toIntervalHour(1)",
+    )
+
+
+RETENTIONS: Final = "retention_eras"
+
+
+def retentions_table() -> Table:
+    """Which retention holds for frames created since when; the row that was written last wins."""
+    return Table(
+        name=RETENTIONS,
+        columns=(
+            Column("since_ms", "UInt64"),
+            *(Column(f"days_{g.name}", "UInt16") for g in GRANULARITIES),
+            Column("steps", "Array(UInt16)"),
+            Column("noted_at", "DateTime64(3, 'UTC')"),
+        ),
+        engine="ReplacingMergeTree",
+        shard_by="since_ms",
+        order_by=("since_ms",),
     )
 
 

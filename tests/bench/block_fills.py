@@ -32,7 +32,7 @@ def load(store: Store, series: int) -> Source:
     ids = np.sort(rng.integers(1, 1 << 63, series, dtype="u8"))
     for hour in range(24):
         block = counter_block(1, ids, counters(rng, 360 * series, series, START_S + hour * 3_600))
-        store.insert("ingest_counters", block, token=f"fills/{hour}")
+        store.insert("incoming_counters", block, token=f"fills/{hour}")
     for table in ("counters_10s", "counters_60s"):
         store.command(f"OPTIMIZE TABLE {table} FINAL")
     return Source(1, 1, (string_id(1, "http_requests"),), "counters", "value")

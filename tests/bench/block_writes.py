@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from indexer.columns import Block as Rows
-from indexer.columns import sort
+from indexer.columns import kept_columns, sort
 from indexer.schema import Retention
 from indexer.written import Written
 from shim.metrics import ShimMetrics
@@ -34,7 +34,7 @@ def rows(metrics: int, series: int, buckets: int) -> Rows:
         "org_id": np.ones(count, np.uint32), "project_id": np.ones(count, np.uint32),
         "metric_id": np.repeat(np.arange(metrics, dtype=np.uint64), series * buckets), "series_id": ids,
         "bucket": np.tile(START_S + 10 * np.arange(buckets, dtype=np.uint32), metrics * series),
-        "retention_days": np.full(count, 65_535, np.uint16), "value": np.ones(count),
+        **kept_columns(count, 65_535, KEPT), "value": np.ones(count),
     })  # fmt: skip
 
 

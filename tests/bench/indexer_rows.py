@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets, decode, encode
 from indexer.batch import Batcher
-from indexer.columns import check
+from indexer.columns import KEEP, check, kept_columns
 from indexer.days import RetentionRules, day_groups, expired_rows
 from indexer.fold import SeriesLimit
 from indexer.insert import Inserter
@@ -40,6 +40,7 @@ from indexer.strings.ids import string_id
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from indexer.unit import Unit
+from tests.support.frames import TEN_YEARS
 
 DAY_S = 86_400
 START_S = int(time.time()) // DAY_S * DAY_S - 5 * DAY_S
@@ -123,7 +124,7 @@ class Pipeline:
     def __init__(self, store: Store, journal: Journal) -> None:
         strings = StringIndexer(ClickHouseIdStore(store), [open_near_cache(1_000_000)])
         self.registry = SeriesRegistry(2_000_000)
-        self.inserter = Inserter(store, strings, self.registry)
+        self.inserter = Inserter(store, strings, self.registry, retention=TEN_YEARS)
         self.journal = journal
 
     def write(self, body: bytes) -> int:
@@ -196,7 +197,7 @@ def counter_block(org_id: int, ids: npt.NDArray[np.uint64], c: Counters) -> dict
         "metric_id": np.full(rows, string_id(org_id, "http_requests"), "u8"),
         "series_id": ids[np.frombuffer(c.series, "<u4")],
         "bucket": np.frombuffer(c.bucket, "<u4"),
-        "retention_days": np.full(rows, 65_535, "u2"),
+        **kept_columns(rows, KEEP, TEN_YEARS),
         "value": np.frombuffer(c.value, "<f8"),
     }
 
@@ -209,7 +210,7 @@ def floor(store: Store, rows: int, frames: int, series: int) -> None:
     blocks = [counter_block(2, ids, counters(rng, rows, series, START_S + i * step_s)) for i in range(frames)]
     wall, cpu = time.perf_counter(), time.process_time()
     for i, block in enumerate(blocks):
-        store.insert("ingest_counters", block, token=f"floor/{i}")
+        store.insert("incoming_counters", block, token=f"floor/{i}")
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     report("floor: INSERT alone, counters", rows * frames, cpu, wall)
 
@@ -220,7 +221,7 @@ def storage(store: Store) -> None:
     ids = np.sort(rng.integers(1, 1 << 63, 1000, dtype="u8"))
     for hour in range(24):
         block = counter_block(3, ids, counters(rng, 360_000, 1000, START_S + hour * 3600))
-        store.insert("ingest_counters", block, token=f"storage/{hour}")
+        store.insert("incoming_counters", block, token=f"storage/{hour}")
     here = "database = currentDatabase() AND active AND table = {t:String}"
     for granularity in GRANULARITIES:
         table = {"t": f"counters_{granularity.name}"}

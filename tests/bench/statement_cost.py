@@ -22,6 +22,7 @@ from typing import Final
 
 import numpy as np
 
+from indexer.columns import KEEP, kept_columns
 from indexer.schema import migrate
 from indexer.store import Store, open_store
 from shim.catalog.types import Part
@@ -35,6 +36,7 @@ from shim.sql import nodes as sql
 from shim.sql.render import render
 from shim.tenancy import Tenant
 from tests.bench.indexer_rows import START_S
+from tests.support.frames import TEN_YEARS
 
 TENANT: Final = Tenant(1, 1)
 METRIC: Final = 607_164_926_997_686_255
@@ -48,14 +50,14 @@ def load(store: Store, ids: np.ndarray[tuple[int], np.dtype[np.uint64]], hours: 
     for start_s in range(START_S, START_S + hours * 3_600, 600):
         rows = len(ids) * 60
         store.insert(
-            "ingest_counters",
+            "incoming_counters",
             {
                 "org_id": np.full(rows, 1, "u4"),
                 "project_id": np.full(rows, 1, "u4"),
                 "metric_id": np.full(rows, METRIC, "u8"),
                 "series_id": np.repeat(ids, 60),
                 "bucket": np.tile(np.arange(start_s, start_s + 600, 10, dtype="u4"), len(ids)),
-                "retention_days": np.full(rows, 65_535, "u2"),
+                **kept_columns(rows, KEEP, TEN_YEARS),
                 "value": np.floor(rng.exponential(10.0, rows)),
             },
         )

@@ -8,10 +8,12 @@ import time
 import numpy as np
 import pytest
 
+from indexer.columns import KEEP, kept_columns
 from indexer.native import Column, Ragged
 from indexer.schema import GRANULARITIES, Retention, migrate
 from indexer.schema.migrate import MIGRATIONS
 from indexer.store import Store, StoreError, open_store
+from tests.support.frames import TEN_YEARS
 
 NOW_S = int(time.time()) // 86_400 * 86_400
 
@@ -24,7 +26,7 @@ def counters(values: list[float], bucket: int = NOW_S) -> dict[str, Column]:
         "metric_id": np.full(n, 5, "u8"),
         "series_id": np.arange(1, n + 1, dtype="u8"),
         "bucket": np.full(n, bucket, "u4"),
-        "retention_days": np.full(n, 65_535, "u2"),
+        **kept_columns(n, KEEP, TEN_YEARS),
         "value": np.array(values),
     }
 
@@ -64,7 +66,7 @@ def test_columns_of_nothing(plain_store: Store) -> None:
 
 def test_columns_of_sums_are_plain_numbers(any_store: Store) -> None:
     migrate(any_store)
-    any_store.insert("ingest_counters", counters([1.5, 2.5]))
+    any_store.insert("incoming_counters", counters([1.5, 2.5]))
     got = any_store.columns(
         "SELECT series_id, value FROM counters_10s", [("series_id", "<u8"), ("value", "<f8")]
     )
@@ -108,7 +110,7 @@ def test_insert_of_many_rows(any_store: Store) -> None:
     """Their bytes hold what ends a statement's data when it stands in the text: `\\n\\n`, `;\\n`."""
     rows = 50_000
     block = counters([1.0] * rows) | {"series_id": np.arange(rows, dtype=np.uint64) * np.uint64(0x0A0A3B0A)}
-    any_store.insert("ingest_counters", block, token="many")
+    any_store.insert("incoming_counters", block, token="many")
     assert any_store.rows("SELECT count(), sum(value) FROM counters_10s") == [(rows, float(rows))]
 
 
@@ -142,13 +144,13 @@ def test_insert_takes_every_column_type(any_store: Store) -> None:
 
 
 def test_insert_of_no_rows(any_store: Store) -> None:
-    any_store.insert("ingest_counters", counters([]), token="empty")
+    any_store.insert("incoming_counters", counters([]), token="empty")
     assert totals(any_store) == [0] * 4
 
 
 def test_insert_repeated_with_its_token_changes_nothing(any_store: Store) -> None:
     for token in ("a", "a", "b"):
-        any_store.insert("ingest_counters", counters([1, 2]), token=token)
+        any_store.insert("incoming_counters", counters([1, 2]), token=token)
     assert totals(any_store) == [6] * 4
 
 
@@ -156,13 +158,13 @@ def test_rows_that_are_not_folded_are_written_as_they_are(any_store: Store) -> N
     block = counters([1, 2, 3])
     block["series_id"] = np.array([7, 7, 8], "u8")
     for _ in range(2):
-        any_store.insert("ingest_counters", block, token="as they are", fold=False)
+        any_store.insert("incoming_counters", block, token="as they are", fold=False)
     assert totals(any_store) == [6] * 4
     for granularity in GRANULARITIES:
         assert any_store.rows(
             f"SELECT series_id, sum(value) FROM counters_{granularity.name} GROUP BY series_id ORDER BY 1"
         ) == [(7, 3.0), (8, 3.0)]
-    any_store.insert("ingest_counters", block, token="folded")
+    any_store.insert("incoming_counters", block, token="folded")
     assert totals(any_store) == [12] * 4
 
 
@@ -170,7 +172,7 @@ def test_insert_over_many_partitions_repeated(any_store: Store) -> None:
     block = counters([1.0] * 150)
     block["bucket"] = (NOW_S - np.arange(150) * 86_400).astype("u4")
     for _ in range(2):
-        any_store.insert("ingest_counters", block, token="days")
+        any_store.insert("incoming_counters", block, token="days")
     assert totals(any_store) == [150] * 4
 
 
@@ -179,7 +181,7 @@ def test_same_token_at_the_same_time_lands_once(any_store: Store) -> None:
 
     def insert() -> None:
         try:
-            any_store.insert("ingest_counters", counters([1, 2, 3]), token="together")
+            any_store.insert("incoming_counters", counters([1, 2, 3]), token="together")
         except StoreError as e:
             errors.append(e)
 
@@ -194,7 +196,7 @@ def test_same_token_at_the_same_time_lands_once(any_store: Store) -> None:
 
 def test_coalesced_inserts_land_once(any_store: Store) -> None:
     for token in ("x", "y", "x"):
-        any_store.insert("ingest_counters", counters([2]), token=token, coalesce=True)
+        any_store.insert("incoming_counters", counters([2]), token=token, coalesce=True)
     assert totals(any_store) == [4] * 4
 
 
@@ -241,7 +243,7 @@ def test_a_client_is_usable_after_an_error(plain_store: Store) -> None:
 
 
 def test_migrating_again_changes_nothing(any_store: Store) -> None:
-    any_store.insert("ingest_counters", counters([1]))
+    any_store.insert("incoming_counters", counters([1]))
     tables = any_store.rows(
         "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
     )
@@ -269,7 +271,7 @@ def test_two_indexers_migrate_at_the_same_time(any_dsn: str) -> None:
     for t in threads:
         t.join()
     assert not errors
-    stores[0].insert("ingest_counters", counters([1]))
+    stores[0].insert("incoming_counters", counters([1]))
     assert totals(stores[0]) == [1] * 4
     applied = stores[0].rows("SELECT count(DISTINCT version) FROM schema_migrations WHERE version > 0")
     assert applied == [(len(MIGRATIONS),)]
@@ -277,18 +279,22 @@ def test_two_indexers_migrate_at_the_same_time(any_dsn: str) -> None:
         s.close()
 
 
-def test_a_shorter_retention_of_the_message_wins(any_store: Store) -> None:
-    block = counters([1, 1])
-    block["retention_days"] = np.array([90, 65_535], "u2")
-    any_store.insert("ingest_counters", block)
-    assert any_store.rows("SELECT retention_days FROM counters_10s ORDER BY series_id") == [(90,), (3650,)]
-
-
-def test_a_changed_retention_reaches_the_views(any_store: Store) -> None:
-    migrate(any_store, Retention(days_10s=1, days_60s=2, days_1h=3, days_1d=4))
-    any_store.insert("ingest_counters", counters([1]))
+def test_each_rollup_keeps_a_row_as_long_as_it_says(any_store: Store) -> None:
+    block = counters([1])
+    block |= kept_columns(1, 3, Retention(days_10s=1, days_60s=2, days_1h=3, days_1d=4))
+    any_store.insert("incoming_counters", block)
     got = [any_store.rows(f"SELECT retention_days FROM counters_{g.name}") for g in GRANULARITIES]
-    assert got == [[(1,)], [(2,)], [(3,)], [(4,)]]
+    assert got == [[(1,)], [(2,)], [(3,)], [(3,)]]
+
+
+def test_a_changed_retention_alters_no_view_and_forgets_no_token(any_store: Store) -> None:
+    views = "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name LIKE"
+    before = any_store.rows(f"{views} '%_view' ORDER BY name")
+    any_store.insert("incoming_counters", counters([1]), token="kept")
+    migrate(any_store, Retention(days_10s=1, days_60s=2, days_1h=3, days_1d=4))
+    any_store.insert("incoming_counters", counters([1]), token="kept")
+    assert totals(any_store) == [1] * 4
+    assert any_store.rows(f"{views} '%_view' ORDER BY name") == before
 
 
 def test_closing_twice_and_use_after(any_dsn: str) -> None:

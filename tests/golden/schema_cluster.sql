@@ -109,22 +109,6 @@ AS SELECT
     day AS last_day
 FROM `meterhouse`.`series_local`;
 
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_counters_local` ON CLUSTER `prod`
-(
-    `org_id` UInt32,
-    `project_id` UInt32,
-    `metric_id` UInt64,
-    `series_id` UInt64,
-    `bucket` UInt32,
-    `retention_days` UInt16,
-    `value` Float64
-)
-ENGINE = Null;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_counters` ON CLUSTER `prod`
-AS `meterhouse`.`ingest_counters_local`
-ENGINE = Distributed('prod', 'meterhouse', 'ingest_counters_local', series_id);
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_10s_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -144,18 +128,6 @@ SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_wind
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_10s` ON CLUSTER `prod`
 AS `meterhouse`.`counters_10s_local`
 ENGINE = Distributed('prod', 'meterhouse', 'counters_10s_local', series_id);
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_10s_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`counters_10s_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 35)) AS retention_days,
-    value
-FROM `meterhouse`.`ingest_counters_local`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_60s_local` ON CLUSTER `prod`
 (
@@ -177,18 +149,6 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_60s` ON CLUSTER `prod`
 AS `meterhouse`.`counters_60s_local`
 ENGINE = Distributed('prod', 'meterhouse', 'counters_60s_local', series_id);
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_60s_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`counters_60s_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 100)) AS retention_days,
-    value
-FROM `meterhouse`.`ingest_counters_local`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1h_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -209,18 +169,6 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1h` ON CLUSTER `prod`
 AS `meterhouse`.`counters_1h_local`
 ENGINE = Distributed('prod', 'meterhouse', 'counters_1h_local', series_id);
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_1h_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`counters_1h_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 400)) AS retention_days,
-    value
-FROM `meterhouse`.`ingest_counters_local`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1d_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -240,39 +188,6 @@ SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_wind
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1d` ON CLUSTER `prod`
 AS `meterhouse`.`counters_1d_local`
 ENGINE = Distributed('prod', 'meterhouse', 'counters_1d_local', series_id);
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_1d_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`counters_1d_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 1830)) AS retention_days,
-    value
-FROM `meterhouse`.`ingest_counters_local`;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_gauges_local` ON CLUSTER `prod`
-(
-    `org_id` UInt32,
-    `project_id` UInt32,
-    `metric_id` UInt64,
-    `series_id` UInt64,
-    `bucket` UInt32,
-    `retention_days` UInt16,
-    `last_ms` Int64,
-    `last` Float64,
-    `min` Float64,
-    `max` Float64,
-    `sum` Float64,
-    `count` Float64
-)
-ENGINE = Null;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_gauges` ON CLUSTER `prod`
-AS `meterhouse`.`ingest_gauges_local`
-ENGINE = Distributed('prod', 'meterhouse', 'ingest_gauges_local', series_id);
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_10s_local` ON CLUSTER `prod`
 (
@@ -298,22 +213,6 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_10s` ON CLUSTER `prod`
 AS `meterhouse`.`gauges_10s_local`
 ENGINE = Distributed('prod', 'meterhouse', 'gauges_10s_local', series_id);
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_10s_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`gauges_10s_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 35)) AS retention_days,
-    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
-    min,
-    max,
-    sum,
-    count
-FROM `meterhouse`.`ingest_gauges_local`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_60s_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -337,22 +236,6 @@ SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_wind
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_60s` ON CLUSTER `prod`
 AS `meterhouse`.`gauges_60s_local`
 ENGINE = Distributed('prod', 'meterhouse', 'gauges_60s_local', series_id);
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_60s_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`gauges_60s_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 100)) AS retention_days,
-    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
-    min,
-    max,
-    sum,
-    count
-FROM `meterhouse`.`ingest_gauges_local`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1h_local` ON CLUSTER `prod`
 (
@@ -378,22 +261,6 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1h` ON CLUSTER `prod`
 AS `meterhouse`.`gauges_1h_local`
 ENGINE = Distributed('prod', 'meterhouse', 'gauges_1h_local', series_id);
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_1h_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`gauges_1h_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 400)) AS retention_days,
-    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
-    min,
-    max,
-    sum,
-    count
-FROM `meterhouse`.`ingest_gauges_local`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1d_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -417,47 +284,6 @@ SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_wind
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1d` ON CLUSTER `prod`
 AS `meterhouse`.`gauges_1d_local`
 ENGINE = Distributed('prod', 'meterhouse', 'gauges_1d_local', series_id);
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_1d_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`gauges_1d_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 1830)) AS retention_days,
-    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
-    min,
-    max,
-    sum,
-    count
-FROM `meterhouse`.`ingest_gauges_local`;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_distributions_local` ON CLUSTER `prod`
-(
-    `org_id` UInt32,
-    `project_id` UInt32,
-    `metric_id` UInt64,
-    `series_id` UInt64,
-    `bucket` UInt32,
-    `retention_days` UInt16,
-    `positive_index` Array(Int32),
-    `positive_count` Array(Float64),
-    `negative_index` Array(Int32),
-    `negative_count` Array(Float64),
-    `zero` Float64,
-    `count` Float64,
-    `sum` Float64,
-    `sum_squares` Float64,
-    `min` Float64,
-    `max` Float64
-)
-ENGINE = Null;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_distributions` ON CLUSTER `prod`
-AS `meterhouse`.`ingest_distributions_local`
-ENGINE = Distributed('prod', 'meterhouse', 'ingest_distributions_local', series_id);
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_10s_local` ON CLUSTER `prod`
 (
@@ -486,25 +312,6 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_10s` ON CLUSTER `prod`
 AS `meterhouse`.`distributions_10s_local`
 ENGINE = Distributed('prod', 'meterhouse', 'distributions_10s_local', series_id);
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_10s_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`distributions_10s_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 35)) AS retention_days,
-    mapFromArrays(positive_index, positive_count) AS positive,
-    mapFromArrays(negative_index, negative_count) AS negative,
-    zero,
-    count,
-    sum,
-    sum_squares,
-    min,
-    max
-FROM `meterhouse`.`ingest_distributions_local`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_60s_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -531,25 +338,6 @@ SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_wind
 CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_60s` ON CLUSTER `prod`
 AS `meterhouse`.`distributions_60s_local`
 ENGINE = Distributed('prod', 'meterhouse', 'distributions_60s_local', series_id);
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_60s_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`distributions_60s_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 100)) AS retention_days,
-    mapFromArrays(positive_index, positive_count) AS positive,
-    mapFromArrays(negative_index, negative_count) AS negative,
-    zero,
-    count,
-    sum,
-    sum_squares,
-    min,
-    max
-FROM `meterhouse`.`ingest_distributions_local`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1h_local` ON CLUSTER `prod`
 (
@@ -578,25 +366,6 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1h` ON CLUSTER `prod`
 AS `meterhouse`.`distributions_1h_local`
 ENGINE = Distributed('prod', 'meterhouse', 'distributions_1h_local', series_id);
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_1h_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`distributions_1h_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 400)) AS retention_days,
-    mapFromArrays(positive_index, positive_count) AS positive,
-    mapFromArrays(negative_index, negative_count) AS negative,
-    zero,
-    count,
-    sum,
-    sum_squares,
-    min,
-    max
-FROM `meterhouse`.`ingest_distributions_local`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1d_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -624,41 +393,6 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1d` ON CLUSTER `prod`
 AS `meterhouse`.`distributions_1d_local`
 ENGINE = Distributed('prod', 'meterhouse', 'distributions_1d_local', series_id);
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_1d_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`distributions_1d_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 1830)) AS retention_days,
-    mapFromArrays(positive_index, positive_count) AS positive,
-    mapFromArrays(negative_index, negative_count) AS negative,
-    zero,
-    count,
-    sum,
-    sum_squares,
-    min,
-    max
-FROM `meterhouse`.`ingest_distributions_local`;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_sets_local` ON CLUSTER `prod`
-(
-    `org_id` UInt32,
-    `project_id` UInt32,
-    `metric_id` UInt64,
-    `series_id` UInt64,
-    `bucket` UInt32,
-    `retention_days` UInt16,
-    `member` Array(UInt64)
-)
-ENGINE = Null;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_sets` ON CLUSTER `prod`
-AS `meterhouse`.`ingest_sets_local`
-ENGINE = Distributed('prod', 'meterhouse', 'ingest_sets_local', series_id);
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_10s_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -678,18 +412,6 @@ SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_wind
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_10s` ON CLUSTER `prod`
 AS `meterhouse`.`sets_10s_local`
 ENGINE = Distributed('prod', 'meterhouse', 'sets_10s_local', series_id);
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_10s_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`sets_10s_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 35)) AS retention_days,
-    arrayReduce('uniqCombined64State', member) AS members
-FROM `meterhouse`.`ingest_sets_local`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_60s_local` ON CLUSTER `prod`
 (
@@ -711,18 +433,6 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_60s` ON CLUSTER `prod`
 AS `meterhouse`.`sets_60s_local`
 ENGINE = Distributed('prod', 'meterhouse', 'sets_60s_local', series_id);
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_60s_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`sets_60s_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 100)) AS retention_days,
-    arrayReduce('uniqCombined64State', member) AS members
-FROM `meterhouse`.`ingest_sets_local`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1h_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -743,18 +453,6 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1h` ON CLUSTER `prod`
 AS `meterhouse`.`sets_1h_local`
 ENGINE = Distributed('prod', 'meterhouse', 'sets_1h_local', series_id);
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_1h_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`sets_1h_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 400)) AS retention_days,
-    arrayReduce('uniqCombined64State', member) AS members
-FROM `meterhouse`.`ingest_sets_local`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1d_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -774,18 +472,6 @@ SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_wind
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1d` ON CLUSTER `prod`
 AS `meterhouse`.`sets_1d_local`
 ENGINE = Distributed('prod', 'meterhouse', 'sets_1d_local', series_id);
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_1d_view_local` ON CLUSTER `prod`
-TO `meterhouse`.`sets_1d_local`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 1830)) AS retention_days,
-    arrayReduce('uniqCombined64State', member) AS members
-FROM `meterhouse`.`ingest_sets_local`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata_local` ON CLUSTER `prod`
 (
@@ -824,4 +510,348 @@ SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_wind
 CREATE TABLE IF NOT EXISTS `meterhouse`.`heartbeats` ON CLUSTER `prod`
 AS `meterhouse`.`heartbeats_local`
 ENGINE = Distributed('prod', 'meterhouse', 'heartbeats_local', epoch);
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`retention_eras_local` ON CLUSTER `prod`
+(
+    `since_ms` UInt64,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `steps` Array(UInt16),
+    `noted_at` DateTime64(3, 'UTC')
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/retention_eras_local', '{replica}')
+ORDER BY (since_ms)
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`retention_eras` ON CLUSTER `prod`
+AS `meterhouse`.`retention_eras_local`
+ENGINE = Distributed('prod', 'meterhouse', 'retention_eras_local', since_ms);
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_counters_local` ON CLUSTER `prod`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `value` Float64
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_counters` ON CLUSTER `prod`
+AS `meterhouse`.`incoming_counters_local`
+ENGINE = Distributed('prod', 'meterhouse', 'incoming_counters_local', series_id);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_counters_10s_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`counters_10s_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    days_10s AS retention_days,
+    value
+FROM `meterhouse`.`incoming_counters_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_counters_60s_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`counters_60s_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    days_60s AS retention_days,
+    value
+FROM `meterhouse`.`incoming_counters_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_counters_1h_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`counters_1h_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    days_1h AS retention_days,
+    value
+FROM `meterhouse`.`incoming_counters_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_counters_1d_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`counters_1d_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    days_1d AS retention_days,
+    value
+FROM `meterhouse`.`incoming_counters_local`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_gauges_local` ON CLUSTER `prod`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `last_ms` Int64,
+    `last` Float64,
+    `min` Float64,
+    `max` Float64,
+    `sum` Float64,
+    `count` Float64
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_gauges` ON CLUSTER `prod`
+AS `meterhouse`.`incoming_gauges_local`
+ENGINE = Distributed('prod', 'meterhouse', 'incoming_gauges_local', series_id);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_gauges_10s_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`gauges_10s_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    days_10s AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`incoming_gauges_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_gauges_60s_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`gauges_60s_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    days_60s AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`incoming_gauges_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_gauges_1h_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`gauges_1h_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    days_1h AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`incoming_gauges_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_gauges_1d_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`gauges_1d_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    days_1d AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`incoming_gauges_local`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_distributions_local` ON CLUSTER `prod`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `positive_index` Array(Int32),
+    `positive_count` Array(Float64),
+    `negative_index` Array(Int32),
+    `negative_count` Array(Float64),
+    `zero` Float64,
+    `count` Float64,
+    `sum` Float64,
+    `sum_squares` Float64,
+    `min` Float64,
+    `max` Float64
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_distributions` ON CLUSTER `prod`
+AS `meterhouse`.`incoming_distributions_local`
+ENGINE = Distributed('prod', 'meterhouse', 'incoming_distributions_local', series_id);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_distributions_10s_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`distributions_10s_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    days_10s AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`incoming_distributions_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_distributions_60s_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`distributions_60s_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    days_60s AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`incoming_distributions_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_distributions_1h_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`distributions_1h_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    days_1h AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`incoming_distributions_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_distributions_1d_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`distributions_1d_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    days_1d AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`incoming_distributions_local`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_sets_local` ON CLUSTER `prod`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `member` Array(UInt64)
+)
+ENGINE = Null;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_sets` ON CLUSTER `prod`
+AS `meterhouse`.`incoming_sets_local`
+ENGINE = Distributed('prod', 'meterhouse', 'incoming_sets_local', series_id);
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_sets_10s_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`sets_10s_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    days_10s AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`incoming_sets_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_sets_60s_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`sets_60s_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    days_60s AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`incoming_sets_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_sets_1h_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`sets_1h_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    days_1h AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`incoming_sets_local`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_sets_1d_view_local` ON CLUSTER `prod`
+TO `meterhouse`.`sets_1d_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    days_1d AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`incoming_sets_local`;
 

@@ -89,18 +89,6 @@ AS SELECT
     day AS last_day
 FROM `meterhouse`.`series`;
 
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_counters`
-(
-    `org_id` UInt32,
-    `project_id` UInt32,
-    `metric_id` UInt64,
-    `series_id` UInt64,
-    `bucket` UInt32,
-    `retention_days` UInt16,
-    `value` Float64
-)
-ENGINE = Null;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_10s`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -116,18 +104,6 @@ PARTITION BY (retention_days, toDate(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_10s_view`
-TO `meterhouse`.`counters_10s`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 35)) AS retention_days,
-    value
-FROM `meterhouse`.`ingest_counters`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_60s`
 (
@@ -145,18 +121,6 @@ ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, tim
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_60s_view`
-TO `meterhouse`.`counters_60s`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 100)) AS retention_days,
-    value
-FROM `meterhouse`.`ingest_counters`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1h`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -173,18 +137,6 @@ ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_1h_view`
-TO `meterhouse`.`counters_1h`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 400)) AS retention_days,
-    value
-FROM `meterhouse`.`ingest_counters`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1d`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -200,35 +152,6 @@ PARTITION BY (retention_days, toStartOfYear(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`counters_1d_view`
-TO `meterhouse`.`counters_1d`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 1830)) AS retention_days,
-    value
-FROM `meterhouse`.`ingest_counters`;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_gauges`
-(
-    `org_id` UInt32,
-    `project_id` UInt32,
-    `metric_id` UInt64,
-    `series_id` UInt64,
-    `bucket` UInt32,
-    `retention_days` UInt16,
-    `last_ms` Int64,
-    `last` Float64,
-    `min` Float64,
-    `max` Float64,
-    `sum` Float64,
-    `count` Float64
-)
-ENGINE = Null;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_10s`
 (
@@ -250,22 +173,6 @@ ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, ti
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_10s_view`
-TO `meterhouse`.`gauges_10s`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 35)) AS retention_days,
-    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
-    min,
-    max,
-    sum,
-    count
-FROM `meterhouse`.`ingest_gauges`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_60s`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -285,22 +192,6 @@ PARTITION BY (retention_days, toMonday(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_60s_view`
-TO `meterhouse`.`gauges_60s`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 100)) AS retention_days,
-    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
-    min,
-    max,
-    sum,
-    count
-FROM `meterhouse`.`ingest_gauges`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1h`
 (
@@ -322,22 +213,6 @@ ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_1h_view`
-TO `meterhouse`.`gauges_1h`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 400)) AS retention_days,
-    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
-    min,
-    max,
-    sum,
-    count
-FROM `meterhouse`.`ingest_gauges`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1d`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -357,43 +232,6 @@ PARTITION BY (retention_days, toStartOfYear(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`gauges_1d_view`
-TO `meterhouse`.`gauges_1d`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 1830)) AS retention_days,
-    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
-    min,
-    max,
-    sum,
-    count
-FROM `meterhouse`.`ingest_gauges`;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_distributions`
-(
-    `org_id` UInt32,
-    `project_id` UInt32,
-    `metric_id` UInt64,
-    `series_id` UInt64,
-    `bucket` UInt32,
-    `retention_days` UInt16,
-    `positive_index` Array(Int32),
-    `positive_count` Array(Float64),
-    `negative_index` Array(Int32),
-    `negative_count` Array(Float64),
-    `zero` Float64,
-    `count` Float64,
-    `sum` Float64,
-    `sum_squares` Float64,
-    `min` Float64,
-    `max` Float64
-)
-ENGINE = Null;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_10s`
 (
@@ -418,25 +256,6 @@ ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, ti
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_10s_view`
-TO `meterhouse`.`distributions_10s`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 35)) AS retention_days,
-    mapFromArrays(positive_index, positive_count) AS positive,
-    mapFromArrays(negative_index, negative_count) AS negative,
-    zero,
-    count,
-    sum,
-    sum_squares,
-    min,
-    max
-FROM `meterhouse`.`ingest_distributions`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_60s`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -459,25 +278,6 @@ PARTITION BY (retention_days, toMonday(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_60s_view`
-TO `meterhouse`.`distributions_60s`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 100)) AS retention_days,
-    mapFromArrays(positive_index, positive_count) AS positive,
-    mapFromArrays(negative_index, negative_count) AS negative,
-    zero,
-    count,
-    sum,
-    sum_squares,
-    min,
-    max
-FROM `meterhouse`.`ingest_distributions`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1h`
 (
@@ -502,25 +302,6 @@ ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_1h_view`
-TO `meterhouse`.`distributions_1h`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 400)) AS retention_days,
-    mapFromArrays(positive_index, positive_count) AS positive,
-    mapFromArrays(negative_index, negative_count) AS negative,
-    zero,
-    count,
-    sum,
-    sum_squares,
-    min,
-    max
-FROM `meterhouse`.`ingest_distributions`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1d`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -544,37 +325,6 @@ ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`distributions_1d_view`
-TO `meterhouse`.`distributions_1d`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 1830)) AS retention_days,
-    mapFromArrays(positive_index, positive_count) AS positive,
-    mapFromArrays(negative_index, negative_count) AS negative,
-    zero,
-    count,
-    sum,
-    sum_squares,
-    min,
-    max
-FROM `meterhouse`.`ingest_distributions`;
-
-CREATE TABLE IF NOT EXISTS `meterhouse`.`ingest_sets`
-(
-    `org_id` UInt32,
-    `project_id` UInt32,
-    `metric_id` UInt64,
-    `series_id` UInt64,
-    `bucket` UInt32,
-    `retention_days` UInt16,
-    `member` Array(UInt64)
-)
-ENGINE = Null;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_10s`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -590,18 +340,6 @@ PARTITION BY (retention_days, toDate(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_10s_view`
-TO `meterhouse`.`sets_10s`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 35)) AS retention_days,
-    arrayReduce('uniqCombined64State', member) AS members
-FROM `meterhouse`.`ingest_sets`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_60s`
 (
@@ -619,18 +357,6 @@ ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, tim
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_60s_view`
-TO `meterhouse`.`sets_60s`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 100)) AS retention_days,
-    arrayReduce('uniqCombined64State', member) AS members
-FROM `meterhouse`.`ingest_sets`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1h`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -647,18 +373,6 @@ ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
 
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_1h_view`
-TO `meterhouse`.`sets_1h`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 400)) AS retention_days,
-    arrayReduce('uniqCombined64State', member) AS members
-FROM `meterhouse`.`ingest_sets`;
-
 CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1d`
 (
     `org_id` UInt32 CODEC(LZ4),
@@ -674,18 +388,6 @@ PARTITION BY (retention_days, toStartOfYear(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
 SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
-
-CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`sets_1d_view`
-TO `meterhouse`.`sets_1d`
-AS SELECT
-    org_id,
-    project_id,
-    metric_id,
-    series_id,
-    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
-    toUInt16(least(retention_days, 1830)) AS retention_days,
-    arrayReduce('uniqCombined64State', member) AS members
-FROM `meterhouse`.`ingest_sets`;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata`
 (
@@ -716,4 +418,328 @@ ENGINE = AggregatingMergeTree
 ORDER BY (org_id, project_id, agent, epoch)
 TTL toDateTime(intDiv(heard_ms, 1000), 'UTC') + toIntervalHour(1)
 SETTINGS non_replicated_deduplication_window = 100000;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`retention_eras`
+(
+    `since_ms` UInt64,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `steps` Array(UInt16),
+    `noted_at` DateTime64(3, 'UTC')
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (since_ms)
+SETTINGS non_replicated_deduplication_window = 100000;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_counters`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `value` Float64
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_counters_10s_view`
+TO `meterhouse`.`counters_10s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    days_10s AS retention_days,
+    value
+FROM `meterhouse`.`incoming_counters`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_counters_60s_view`
+TO `meterhouse`.`counters_60s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    days_60s AS retention_days,
+    value
+FROM `meterhouse`.`incoming_counters`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_counters_1h_view`
+TO `meterhouse`.`counters_1h`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    days_1h AS retention_days,
+    value
+FROM `meterhouse`.`incoming_counters`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_counters_1d_view`
+TO `meterhouse`.`counters_1d`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    days_1d AS retention_days,
+    value
+FROM `meterhouse`.`incoming_counters`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_gauges`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `last_ms` Int64,
+    `last` Float64,
+    `min` Float64,
+    `max` Float64,
+    `sum` Float64,
+    `count` Float64
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_gauges_10s_view`
+TO `meterhouse`.`gauges_10s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    days_10s AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`incoming_gauges`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_gauges_60s_view`
+TO `meterhouse`.`gauges_60s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    days_60s AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`incoming_gauges`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_gauges_1h_view`
+TO `meterhouse`.`gauges_1h`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    days_1h AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`incoming_gauges`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_gauges_1d_view`
+TO `meterhouse`.`gauges_1d`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    days_1d AS retention_days,
+    (fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last,
+    min,
+    max,
+    sum,
+    count
+FROM `meterhouse`.`incoming_gauges`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_distributions`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `positive_index` Array(Int32),
+    `positive_count` Array(Float64),
+    `negative_index` Array(Int32),
+    `negative_count` Array(Float64),
+    `zero` Float64,
+    `count` Float64,
+    `sum` Float64,
+    `sum_squares` Float64,
+    `min` Float64,
+    `max` Float64
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_distributions_10s_view`
+TO `meterhouse`.`distributions_10s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    days_10s AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`incoming_distributions`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_distributions_60s_view`
+TO `meterhouse`.`distributions_60s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    days_60s AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`incoming_distributions`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_distributions_1h_view`
+TO `meterhouse`.`distributions_1h`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    days_1h AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`incoming_distributions`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_distributions_1d_view`
+TO `meterhouse`.`distributions_1d`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    days_1d AS retention_days,
+    mapFromArrays(positive_index, positive_count) AS positive,
+    mapFromArrays(negative_index, negative_count) AS negative,
+    zero,
+    count,
+    sum,
+    sum_squares,
+    min,
+    max
+FROM `meterhouse`.`incoming_distributions`;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`incoming_sets`
+(
+    `org_id` UInt32,
+    `project_id` UInt32,
+    `metric_id` UInt64,
+    `series_id` UInt64,
+    `bucket` UInt32,
+    `days_10s` UInt16,
+    `days_60s` UInt16,
+    `days_1h` UInt16,
+    `days_1d` UInt16,
+    `member` Array(UInt64)
+)
+ENGINE = Null;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_sets_10s_view`
+TO `meterhouse`.`sets_10s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 10) * 10, 'UTC') AS timestamp,
+    days_10s AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`incoming_sets`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_sets_60s_view`
+TO `meterhouse`.`sets_60s`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 60) * 60, 'UTC') AS timestamp,
+    days_60s AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`incoming_sets`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_sets_1h_view`
+TO `meterhouse`.`sets_1h`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 3600) * 3600, 'UTC') AS timestamp,
+    days_1h AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`incoming_sets`;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`incoming_sets_1d_view`
+TO `meterhouse`.`sets_1d`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    toDateTime(intDiv(bucket, 86400) * 86400, 'UTC') AS timestamp,
+    days_1d AS retention_days,
+    arrayReduce('uniqCombined64State', member) AS members
+FROM `meterhouse`.`incoming_sets`;
 

@@ -25,7 +25,7 @@ from indexer.store import Store
 from indexer.strings.cache import LruCache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
-from tests.support.frames import FrameRows, make_frame, unit
+from tests.support.frames import TEN_YEARS, FrameRows, make_frame, unit
 
 CONFIG = """<clickhouse>
   <tcp_port>{port}</tcp_port>
@@ -72,7 +72,7 @@ def main() -> None:
     units = [unit(make_frame(rows))]
     for _ in range(2):  # a second indexer knows nothing of what the first wrote
         strings = StringIndexer(ClickHouseIdStore(store), [LruCache(100)])
-        inserter = Inserter(store, strings, SeriesRegistry(100))
+        inserter = Inserter(store, strings, SeriesRegistry(100), retention=TEN_YEARS)
         inserter.insert("token", units)
         inserter.insert("token", units)
     totals = {g.name: store.rows(f"SELECT sum(value) FROM counters_{g.name}")[0][0] for g in GRANULARITIES}

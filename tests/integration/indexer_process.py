@@ -32,7 +32,7 @@ def arm(kill: str) -> None:
     def insert(self: Inserter, token: str, units: Sequence[Unit], *, first: bool = False) -> int:
         if kill == "before":
             die()
-        self.on_insert = lambda table, _: die() if table == f"ingest_{kill}" else None
+        self.on_insert = lambda table, _: die() if table == f"incoming_{kill}" else None
         rows = real(self, token, units, first=first)
         if kill == "after":
             die()

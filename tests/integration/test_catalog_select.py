@@ -22,6 +22,7 @@ from shim.matching import Matcher, MatchOp
 from shim.metrics import ShimMetrics
 from shim.settings import CatalogSettings, ShimSettings
 from shim.tenancy import Tenant
+from tests.support.frames import TEN_YEARS
 from tests.support.pipeline import Pipeline
 
 T = Tenant(1, 1)
@@ -333,7 +334,9 @@ def test_what_is_new_is_found_at_once(pipeline: Pipeline) -> None:
 
 def test_selections_are_remembered_until_the_version_changes(pipeline: Pipeline) -> None:
     registry = SeriesRegistry(1_000)
-    pipeline.inserter = Inserter(pipeline.store, StringIndexer(ClickHouseIdStore(pipeline.store)), registry)
+    pipeline.inserter = Inserter(
+        pipeline.store, StringIndexer(ClickHouseIdStore(pipeline.store)), registry, retention=TEN_YEARS
+    )
     metrics = ShimMetrics()
     catalog = Catalog(pipeline.store, ShimSettings(), version=lambda: registry.version, metrics=metrics)
 

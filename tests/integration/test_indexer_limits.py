@@ -101,7 +101,7 @@ async def test_a_batch_that_is_written_again_folds_the_same(
     real = Store.insert
 
     def fails(self: Store, table: str, *args: Any, **kwargs: Any) -> None:
-        if table == "ingest_counters":
+        if table == "incoming_counters":
             raise StoreError("no", retryable=True)
         real(self, table, *args, **kwargs)
 

@@ -19,7 +19,7 @@ from indexer.store import Store
 from indexer.strings.cache import LruCache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
-from tests.support.frames import FrameRows, make_frame, unit
+from tests.support.frames import TEN_YEARS, FrameRows, make_frame, unit
 
 START_S = int(time.time()) // 86_400 * 86_400 - 3 * 86_400
 
@@ -61,7 +61,7 @@ def test_sums_per_series_and_bucket(store: Store, sent: list[Any], splits: int, 
     batches = [built[i::splits] for i in range(splits)]
     run = uuid.uuid4().hex
     for _ in range(repeats):
-        inserter = Inserter(store, strings, SeriesRegistry(10_000))
+        inserter = Inserter(store, strings, SeriesRegistry(10_000), retention=TEN_YEARS)
         for number, batch in enumerate(batches):
             inserter.insert(f"{run}/{number}", [unit(f) for f in batch])
     for g in GRANULARITIES:

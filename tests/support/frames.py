@@ -11,9 +11,11 @@ import numpy as np
 
 from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets
 from agent.sketch import index_of
+from indexer.schema.tables import Retention
 from indexer.unit import Unit
 
 Tags = Mapping[str, str]
+TEN_YEARS = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 #: After every migration, so that identities are those of today; the same in each process.
 CREATED_MS = 1_900_000_000_000
 _sequence = itertools.count(1)

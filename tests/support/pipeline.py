@@ -35,6 +35,7 @@ from shim.read.slices import MAX_CELLS
 from shim.settings import CacheSettings, ShimSettings
 from shim.tenancy import Tenant
 from shim.values import Samples, Scalar, Vector
+from tests.support.frames import TEN_YEARS
 
 MULTI_YEAR_S = 4_000 * 86_400
 
@@ -76,7 +77,7 @@ class Pipeline:
         if shim.cache.max_bytes:
             blocks = BlockMemory(store, shim.cache, shim.retention, written, ShimMetrics())
         strings = StringIndexer(ClickHouseIdStore(store))
-        inserter = Inserter(store, strings, SeriesRegistry(1_000_000), written=written)
+        inserter = Inserter(store, strings, SeriesRegistry(1_000_000), written=written, retention=TEN_YEARS)
         engine = QueryEngine(
             store,
             Catalog(store, shim),

@@ -22,6 +22,7 @@ from indexer.store import Store
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from indexer.unit import Unit
+from tests.support.frames import TEN_YEARS
 
 Type = Literal["counter", "gauge", "histogram", "set"]
 TYPES: Final[tuple[Type, ...]] = ("counter", "gauge", "histogram", "set")
@@ -57,7 +58,9 @@ def sized_frames(
 
 def fill(store: Store, frames: Iterable[Frame]) -> None:
     """Inserts the frames as the indexer does."""
-    inserter = Inserter(store, StringIndexer(ClickHouseIdStore(store)), SeriesRegistry(1_000_000))
+    inserter = Inserter(
+        store, StringIndexer(ClickHouseIdStore(store)), SeriesRegistry(1_000_000), retention=TEN_YEARS
+    )
     for frame in frames:
         inserter.insert(frame.identity, [Unit(frame.identity, b"", frame)], first=True)
 

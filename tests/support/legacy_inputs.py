@@ -1,0 +1,39 @@
+"""The input tables and views of before migration 5, for tests: a store of then has them, with retentions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from indexer.schema.render import Layout, create_table, create_view
+from indexer.schema.tables import (
+    GRANULARITIES,
+    KINDS,
+    LEGACY_INPUT,
+    Column,
+    Retention,
+    input_table,
+    rollup_view,
+)
+from indexer.store import Store
+
+
+def make_legacy(store: Store, retention: Retention) -> None:
+    """Turn a migrated, empty store into one whose last migration was 4."""
+    layout = Layout(database=store.database, alp=False)
+    for kind in KINDS:
+        table = input_table(kind)
+        columns = [c for c in table.columns if not c.name.startswith("days_")]
+        columns.insert(5, Column("retention_days", "UInt16"))
+        old = replace(table, name=f"{LEGACY_INPUT}_{kind}", columns=tuple(columns))
+        for statement in create_table(old, layout):
+            store.command(statement)
+        for granularity in GRANULARITIES:
+            view = rollup_view(kind, granularity)
+            store.command(f"DROP VIEW {view.name} SYNC")
+            days = f"toUInt16(least(retention_days, {retention.days(granularity.name)})) AS retention_days"
+            select = tuple(days if part.startswith("days_") else part for part in view.select)
+            name = f"{kind}_{granularity.name}_view"
+            store.command(create_view(replace(view, name=name, source=old.name, select=select), layout))
+        store.command(f"DROP TABLE {table.name} SYNC")
+    store.command("DROP TABLE retention_eras SYNC")
+    store.command("DELETE FROM schema_migrations WHERE version IN (0, 5)")
