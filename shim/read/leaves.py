@@ -10,32 +10,25 @@ import numpy as np
 from shim import labels as lb
 from shim.catalog.types import Part, Selection
 from shim.catalog.unlabelled import Unlabelled
-from shim.errors import BadData, ExecutionError, Unsupported
+from shim.errors import ExecutionError
 from shim.eval.aggregate import aggregate
-from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.merge import first_wins, relabelled
-from shim.eval.range.extended import extended, smoothed_at
 from shim.eval.repeat import repeated
-from shim.eval.subquery import samples_from
-from shim.eval.texts import not_a_gauge
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.naming import EXACT, Naming
 from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Total, Window
-from shim.read import classic, counters, distributions, gauges, sets, totals
-from shim.read.functions import over_windows, scalars
+from shim.read import distributions, sets, totals
 from shim.read.joined import concatenated, joined, joined_loose
 from shim.read.keys import groups, named
-from shim.read.reader import Keys, Reader, each
+from shim.read.part_reader import PartReader, marked
+from shim.read.reader import Reader
 from shim.shown import Seen
-from shim.values import Annotations, Ints, Samples, Scalar, Value, Vector
+from shim.values import Annotations, Ints, Samples, Value, Vector
 
 SelectSeries = Callable[[Sequence[Matcher], int, int], Selection]
 SelectTotal = Callable[[Sequence[Matcher], int, int], Selection | Unlabelled]
 _Asked = tuple[tuple[Matcher, ...], int, int]
-
-#: Range functions that Prometheus warns of when they see the histograms of a counter, as distributions are.
-_OF_GAUGES = frozenset({"delta", "idelta"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +53,7 @@ class Leaves:
         match leaf:
             case Select():
                 parts = self._parts(*_look(leaf))
-                return joined([self._instant(p, leaf)[0] for p in parts], leaf.at.steps)
+                return joined([self._of_part.instant(p, leaf)[0] for p in parts], leaf.at.steps)
             case SampleTimes():
                 return self._sample_times(leaf.select, of_info=leaf.of_info)
             case RangeCall():
@@ -83,41 +76,29 @@ class Leaves:
 
     def raw(self, node: RawRange) -> Samples:
         """The samples of a range vector: what was stored of each bucket, at its end but for gauges."""
-        return concatenated([self._samples(p, node.window) for p in self._window_parts(node.window)])
+        return concatenated([self._of_part.samples(p, node.window) for p in self._window_parts(node.window)])
+
+    @property
+    def _of_part(self) -> PartReader:
+        return PartReader(self.reader, self.bounds_of, self.notes)
+
+    def check_histograms(self, samples: Samples, steps: int) -> None:
+        """As PartReader's. Raises ExecutionError."""
+        self._of_part.check_histograms(samples, steps)
 
     # ------------------------------------------------------------ instant
 
     def instants(self, leaf: Select) -> list[tuple[Part, Vector, Ints | None]]:
         """Each part of a selector: its values, and the times of samples that have times of their own."""
         parts = self._parts(*_look(leaf))
-        return [(part, *self._instant(part, leaf)) for part in parts]
-
-    def _instant(self, part: Part, leaf: Select) -> tuple[Vector, Ints | None]:
-        """Values, and the times of the samples in ms where they have times of their own."""
-        at, lookback_ms = leaf.at, leaf.lookback_ms
-        match part.kind, part.view:
-            case "gauge", _ if leaf.smoothed:
-                samples = self._samples(part, Window(leaf.matchers, leaf.read_at, leaf.back_ms))
-                self.reader.check_cells(len(samples.labels) * at.steps)
-                return smoothed_at(samples, at, lookback_ms), None
-            case "gauge", _:
-                return gauges.select(self.reader, part, at, lookback_ms)
-            case "set", _:
-                return marked(sets.latest(self.reader, part, each(part), at, lookback_ms)), None
-            case "histogram", "":
-                return distributions.totals(self.reader, part, at, leaf.deltas_ms), None
-            case "histogram", "bucket":
-                return self._buckets(part).totals(at, leaf.deltas_ms), None
-            case "histogram", "quantile":
-                return distributions.quantiles(self.reader, part, at, lookback_ms), None
-        return counters.totals(self.reader, part, at, leaf.deltas_ms), None
+        return [(part, *self._of_part.instant(part, leaf)) for part in parts]
 
     def _sample_times(self, leaf: Select, *, of_info: bool) -> Vector:
         """Source: Prometheus 3.x funcTimestamp; types without times of their own count at the step."""
         out = []
         parts = self._parts(*_look(leaf))
         for part in parts:
-            vector, times_ms = self._instant(part, leaf)
+            vector, times_ms = self._of_part.instant(part, leaf)
             if times_ms is None:
                 times_ms = np.broadcast_to(leaf.at.times_ms, vector.values.shape)
             shown = replace(vector, values=times_ms / 1000)
@@ -132,112 +113,15 @@ class Leaves:
             joined(self._first_of_twins(parts, out, "timestamp"), leaf.at.steps), lb.dropping_name
         )
 
-    def _buckets(self, part: Part) -> classic.Buckets:
-        return classic.Buckets(self.reader, part, self.bounds_of(part))
-
     # ------------------------------------------------------------ windows
 
     def _range_call(self, leaf: RangeCall, args: Sequence[Value]) -> Vector:
         parts = self._parts(*_look(leaf))
-        found = [self._window(p, named(p, leaf.function), leaf, args) for p in parts]
+        found = [self._of_part.window(p, named(p, leaf.function), leaf, args) for p in parts]
         # With arguments a window that `@` fixes has as many values as the arguments have.
         steps = leaf.grid.steps if args else leaf.window.ends.steps
         wide = [repeated(v, steps, self.reader.check_cells) for v in found]
         return joined(self._first_of_twins(parts, wide, leaf.function), steps)
-
-    def _window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
-        """A range function over one part, per key (groups only for what merges)."""
-        ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
-        how = (self.reader, part, keys, name, ends, window_ms, leaf.deltas_ms)
-        if name == "last_over_time" and part.kind != "gauge":
-            select = Select(leaf.grid, leaf.window.matchers, ends, window_ms)
-            return self._instant(part, select)[0]
-        match part.kind, part.view:
-            case "set", _:
-                return self._set_window(part, keys, leaf)
-            case "histogram", "bucket" if name in counters.EXACT:
-                return self._buckets(part).increases(*how[2:])
-            case "histogram", "bucket" if name == "present_over_time":
-                found = self._buckets(part).increases(keys, "increase", ends, window_ms, 10_000)
-                return replace(found, values=np.ones_like(found.values))
-            case "histogram", "":
-                return self._distribution_window(part, keys, leaf, args)
-            case ("counter", _) | ("histogram", "count" | "sum") if name in counters.EXACT:
-                return counters.increases(*how)
-        return self._over_samples(part, leaf, args)
-
-    def _over_samples(self, part: Part, leaf: RangeCall, args: Sequence[Value]) -> Vector:
-        """A function that knows samples, and not what they are made of."""
-        name, window = leaf.function, leaf.window
-        if name == "uniq_over_time":
-            raise Unsupported(f"{name}() is for sets, not for a {part.kind}")
-        samples = self._samples(part, window.reading(leaf.lookback_ms), name)
-        self.check_histograms(samples, window.ends.steps)
-        self.reader.check_cells(len(samples.labels) * window.ends.steps)
-        if window.extended:
-            return extended(name, window.extended, samples, window.ends, window.window_ms, leaf.lookback_ms)
-        return over_windows(
-            name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes.at(leaf.place),
-            self.reader.check_cells,
-        )  # fmt: skip
-
-    def check_histograms(self, samples: Samples, steps: int) -> None:
-        """Raises ExecutionError where the histograms of so many windows would be too large."""
-        buckets = sum(s.counts.shape[1] for h in samples.histograms for s in (h.positive, h.negative))
-        self.reader.check_cells(buckets * steps)
-
-    def _distribution_window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
-        ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
-        if name in _OF_GAUGES:
-            for metric in {lb.get(labels, lb.NAME): None for labels in part.labels}:
-                self.notes.at(leaf.place).argument(0).warn(not_a_gauge(metric))
-        if name in distributions.HISTOGRAMS:
-            return distributions.histograms(self.reader, part, keys, name, ends, window_ms, leaf.deltas_ms)
-        if name in distributions.SAMPLES:
-            return self._over_samples(part, leaf, args)
-        if name not in distributions.OBSERVATIONS:
-            raise Unsupported(f"{name}() over a distribution is not supported yet")
-        q = None
-        if name == "quantile_over_time":
-            assert isinstance(args[0], Scalar)
-            q = args[0].values
-            note_invalid_quantile(Scalar(q), self.notes.at(leaf.place).argument(0))
-        return distributions.observations(self.reader, part, keys, name, ends, window_ms, q)
-
-    def _set_window(self, part: Part, keys: Keys, leaf: RangeCall) -> Vector:
-        ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
-        if name in sets.UNIONS:
-            return marked(sets.unions(self.reader, part, keys, ends, window_ms, leaf.lookback_ms))
-        if name == "present_over_time":
-            found = sets.unions(self.reader, part, keys, ends, window_ms, 10_000)
-            return replace(found, values=np.ones_like(found.values))
-        if name in counters.EXACT:
-            raise BadData(f"{name}() of a set: sum_over_time is meant, the union of its members")
-        raise Unsupported(f"{name}() over a set is not supported yet")
-
-    def _samples(self, part: Part, window: Window, function: str = "") -> Samples:
-        """With what `function` needs of what buckets aggregated."""
-        match part.kind, part.view:
-            case "gauge", _:
-                return gauges.window_samples(self.reader, part, window.ends, window.window_ms, function)
-            case ("counter", _) | (_, "count" | "sum"):
-                return counters.samples(self.reader, part, window.ends, window.window_ms)
-        grid = self._bucket_ends(window)
-        if grid is None:
-            return samples_from(Vector.empty(1), Grid.instant(0))
-        self.reader.check_cells(len(part.labels) * grid.steps)
-        one_bucket = Select(grid, window.matchers, grid, grid.step_ms)
-        return samples_from(relabelled(self._instant(part, one_bucket)[0], lb.finished), grid)
-
-    def _bucket_ends(self, window: Window) -> Grid | None:
-        """The ends of the finest buckets that lie in the windows, None when there are none."""
-        ends, window_ms = window.ends, window.window_ms
-        g = self.reader.granularity_s(ends, window_ms)
-        last_s = ends.end_ms // (1000 * g) * g
-        if self.reader.limits.settled_s is not None:
-            last_s = min(last_s, self.reader.limits.settled_s // g * g)
-        first_s = ((ends.start_ms - window_ms) // (1000 * g) + 1) * g
-        return None if last_s < first_s else Grid(first_s * 1000, last_s * 1000, g * 1000)
 
     def _first_of_twins(
         self, parts: Sequence[Part], found: Sequence[Vector], function: str
@@ -283,7 +167,7 @@ class Leaves:
         self, part: Part, child: Select, node: Merged, groupings: Sequence[Grouping]
     ) -> Vector:
         if part.kind != "set":  # a running total counts only while its series is alive: not of the group's
-            return self._sums(self._instant(part, child)[0], groupings, node)
+            return self._sums(self._of_part.instant(part, child)[0], groupings, node)
         keys = groups(part, groupings, self.naming)
         return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
 
@@ -296,10 +180,10 @@ class Leaves:
         args: Sequence[Value],
     ) -> Vector:
         if not self._merges(part, child.function):
-            found = self._window(part, named(part, child.function), child, args)
+            found = self._of_part.window(part, named(part, child.function), child, args)
         else:
             keys = groups(part, groupings, self.naming, lb.dropping_name)
-            found = self._window(part, keys, child, args)
+            found = self._of_part.window(part, keys, child, args)
             if part.view != "bucket" or all(("le" in by.labels) is not by.without for by in groupings):
                 return found
         return self._sums(found, groupings, node)
@@ -335,9 +219,9 @@ class Leaves:
 
         def read(part: Part) -> Vector:
             if isinstance(child, Select):
-                return self._instant(part, child)[0]
+                return self._of_part.instant(part, child)[0]
             return repeated(
-                self._window(part, named(part, function), child, args), steps, self.reader.check_cells
+                self._of_part.window(part, named(part, function), child, args), steps, self.reader.check_cells
             )
 
         seen = totals.presence_of(found, op, function)
@@ -347,7 +231,7 @@ class Leaves:
         """`sum` of all series: where their data is, if their type merges. Raises QueryError."""
         child = node.child
         if isinstance(child, RangeCall) and self._merges(found, child.function):
-            return self._window(*totals.merged_part(found), child, args)
+            return self._of_part.window(*totals.merged_part(found), child, args)
         if isinstance(child, Select) and found.kind == "set":
             part, keys = totals.merged_part(found)
             return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
@@ -400,8 +284,3 @@ def _look(leaf: Select | RangeCall) -> tuple[Sequence[Matcher], Grid, int]:
 def _asked(matchers: Sequence[Matcher], at: Grid, back_ms: int) -> _Asked:
     """What the catalog is asked for."""
     return tuple(matchers), at.start_ms - back_ms, at.end_ms
-
-
-def marked(vector: Vector) -> Vector:
-    """The vector with its values known as sizes of sets."""
-    return replace(vector, labels=[lb.of_set(labels) for labels in vector.labels])

@@ -5,7 +5,7 @@ and the last one in the window for the end. Smoothed: what is between two sample
 them, also behind the end, as far as the lookback. Of a counter that starts again the line begins at zero.
 
 Source: Prometheus 3.x `promql/functions.go` (extendedRate) and extended_vectors.test. Where a counter is
-given as deltas nothing has to be guessed, so there these words change nothing (shim/read/leaves.py).
+given as deltas nothing has to be guessed, so there these words change nothing (shim/read/part_reader.py).
 """
 
 from __future__ import annotations
