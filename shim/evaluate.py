@@ -184,9 +184,9 @@ class _Run:
     def _total(self, node: Total) -> Vector:
         if node in self.read:
             return repeated(self.read[node], node.grid.steps, self.take)
-        vector, grouping = self._leaf(node.child), node.grouping
-        notes = self.of.notes.at(node.place)
-        return aggregate(node.op, vector, grouping.labels, grouping.without, None, notes)
+        return self._aggregate(
+            Aggregate(node.grid, node.op, node.grouping, node.child, node.param, node.place)
+        )
 
     def _subquery(self, node: SubqueryCall) -> Vector:
         if node.inner is None:

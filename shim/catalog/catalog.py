@@ -120,13 +120,14 @@ class Catalog:
         matchers: Sequence[Matcher],
         start_ms: int,
         end_ms: int,
+        max_labelled: int = 0,
         *,
         tag: str = "",
         kept: frozenset[str] = frozenset(),
     ) -> Selection | Unlabelled:
         """As `select`, for what needs no labels: those of many series of one metric and type are not read.
 
-        Raises as `select` does.
+        `max_labelled`: of so many series they are, though fewer may be many. Raises as `select` does.
         """
         look = Look(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
         self._unasked.discard(look)
@@ -136,7 +137,7 @@ class Catalog:
         targets = self._targets(self.tables.tagged(tag), tenant, look.days, matchers)
         if len(targets) != 1 or targets[0].view in MADE_LABELS or len(targets[0].kinds) != 1:
             return self._select(look, tag)
-        most = min(self._totals_from, self._settings.max_series)
+        most = min(max(self._totals_from, max_labelled), self._settings.max_series)
         found = self.find(tenant, matchers, look.days, most, count=False, tag=tag, kept=kept)
         if isinstance(found, Wide):
             return self._unlabelled(found, tag) or self._select(look, tag)
@@ -152,7 +153,16 @@ class Catalog:
         tables = self.tables.tagged(tag)
         if self.sieve(tables, wide).clashes(target):
             return None
-        return Unlabelled(kind, target.view, target.metric.id, shown, whole, tables, wide.scope)
+        labelled = partial(self._labelled, wide, tables)
+        return Unlabelled(kind, target.view, target.metric.id, shown, whole, tables, wide.scope, labelled)
+
+    def _labelled(self, wide: Wide, tables: Tables, ids: npt.NDArray[np.uint64]) -> Selection:
+        """Some of the series of a wide selector. Raises ExecutionError over `max_series`, StoreError."""
+        if len(ids) > self._settings.max_series:
+            raise self.too_many(self._counted(tables, wide))
+        some = replace(wide, scope=wide.scope.within("series_id", ids))
+        picked = self._picked(tables, some, tables.alive(some.scope, len(ids)), narrowed=True)
+        return selection(picked, wide.tenant, wide.matchers, self._settings, self.metrics)
 
     def _remembered(self, look: Look) -> tuple[Selection | None, int | None]:
         """What a look-up gave, if nothing was registered since; and the version it is looked up at."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from shim.catalog.roster import Ids
 from shim.catalog.scope import Scope
 from shim.catalog.tables import Tables
-from shim.catalog.types import Kind, View
+from shim.catalog.types import Kind, Selection, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Unlabelled:
     whole: bool
     tables: Tables
     scope: Scope
+    #: The series of some ids, with their labels. Raises ExecutionError when they are too many, StoreError.
+    labelled: Callable[[Ids], Selection]
 
     def series_ids(self) -> Ids:
         """Their ids, ascending. Raises StoreError."""

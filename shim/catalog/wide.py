@@ -66,5 +66,6 @@ class Wide:
             text += f'; its label "{name}" has {"about " if values > 1_000 else ""}{values} values'
         return (
             f"{text}: match fewer values, or aggregate all series of one metric without by or without"
-            " (sum, count, avg, min, max, group), which needs no labels"
+            " (sum, count, avg, min, max, group, quantile, count_values, topk, bottomk),"
+            " which needs few labels"
         )

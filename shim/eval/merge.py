@@ -68,6 +68,20 @@ def groups_of(labels: Sequence[Labels]) -> dict[Labels, list[int]]:
     return rows
 
 
+def stacked(vectors: Sequence[Vector], steps: int) -> Vector:
+    """The rows of all vectors, label sets standing as often as they come."""
+    if not vectors:
+        return Vector.empty(steps)
+    return Vector(
+        steps,
+        [labels for v in vectors for labels in v.labels],
+        np.concatenate([v.values for v in vectors]),
+        np.concatenate([v.present for v in vectors]),
+        [labels for v in vectors for labels in v.histogram_labels],
+        [h for v in vectors for h in v.histograms],
+    )
+
+
 def without_empty_rows(vector: Vector) -> Vector:
     """The vector without series that are nowhere present."""
     alive: Bools = np.asarray(vector.present.any(axis=1))

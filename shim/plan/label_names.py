@@ -78,7 +78,7 @@ def _children(node: Node) -> Iterable[Node]:
             return (*((node.inner,) if node.inner else ()), *node.args)
         case RawSubquery():
             return (node.inner,) if node.inner else ()
-        case Aggregate():
+        case Aggregate() | Total():
             return (node.child, *((node.param,) if node.param else ()))
         case Binary():
             return (node.left, node.right)
@@ -86,7 +86,7 @@ def _children(node: Node) -> Iterable[Node]:
             return (node.child,)
         case Info():
             return (node.base,)
-        case Merged() | Total():
+        case Merged():
             return (node.child,)
         case Number() | Text() | Select() | SampleTimes() | RawRange():
             return ()

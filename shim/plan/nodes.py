@@ -205,6 +205,7 @@ class Total:
     grid: Grid
     op: str
     child: Select | RangeCall
+    param: Number | Text | None = None
     place: Place | None = field(default=None, compare=False, repr=False)
 
     @property

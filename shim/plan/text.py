@@ -80,7 +80,7 @@ def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
                 node.child,
             )
         case Total():
-            return f"total {node.op}", (node.child,)
+            return f"total {node.op}", (*(() if node.param is None else (node.param,)), node.child)
         case Binary():
             how = f"{' bool' if node.return_bool else ''}{_matching(node.matching)}{_fill(node.fill)}"
             return f"{node.op}{how}", (node.left, node.right)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim.eval.merge import relabelled
+from shim.eval.merge import relabelled, stacked
 from shim.values import Samples, Vector
 
 
@@ -16,21 +16,7 @@ def joined(vectors: Sequence[Vector], steps: int) -> Vector:
         only = vectors[0]
         if len(set(only.histogram_labels)) == len(only.histogram_labels):
             return only
-    return relabelled(joined_loose(vectors, steps), lambda labels: labels)
-
-
-def joined_loose(vectors: Sequence[Vector], steps: int) -> Vector:
-    """The rows of all vectors, label sets standing as often as they come."""
-    if not vectors:
-        return Vector.empty(steps)
-    return Vector(
-        steps,
-        [labels for v in vectors for labels in v.labels],
-        np.concatenate([v.values for v in vectors]),
-        np.concatenate([v.present for v in vectors]),
-        [labels for v in vectors for labels in v.histogram_labels],
-        [h for v in vectors for h in v.histograms],
-    )
+    return relabelled(stacked(vectors, steps), lambda labels: labels)
 
 
 def concatenated(found: Sequence[Samples]) -> Samples:

@@ -11,6 +11,7 @@ from shim.catalog.types import Part
 from shim.eval.grouping import group_labels
 from shim.naming import Naming
 from shim.plan.nodes import Grouping
+from shim.read.numbered import each_changed
 from shim.read.reader import Keys, each
 
 #: Range functions that keep the metric's name.
@@ -21,7 +22,7 @@ def named(part: Part, function: str) -> Keys:
     """Every series by itself, under the labels a range function leaves."""
     if function in KEEPS_NAME:
         return each(part)
-    return each(part, [lb.dropping_name(labels) for labels in part.labels])
+    return each(part, each_changed(part.labels, lb.dropping_name))
 
 
 def groups(

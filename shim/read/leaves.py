@@ -8,26 +8,28 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from shim import labels as lb
-from shim.catalog.types import Part, Selection
+from shim.catalog.types import Kind, Part, Selection
 from shim.catalog.unlabelled import Unlabelled
 from shim.errors import ExecutionError
 from shim.eval.aggregate import aggregate
-from shim.eval.merge import first_wins, relabelled
+from shim.eval.chunks import RANKED
+from shim.eval.merge import first_wins, relabelled, stacked
 from shim.eval.repeat import repeated
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.naming import EXACT, Naming
 from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Total, Window
 from shim.read import distributions, sets, totals
-from shim.read.joined import concatenated, joined, joined_loose
+from shim.read.joined import concatenated, joined
 from shim.read.keys import groups, named
 from shim.read.part_reader import PartReader, marked
 from shim.read.reader import Reader
+from shim.read.totals import AllSeries
 from shim.shown import Seen
 from shim.values import Annotations, Ints, Samples, Value, Vector
 
 SelectSeries = Callable[[Sequence[Matcher], int, int], Selection]
-SelectTotal = Callable[[Sequence[Matcher], int, int], Selection | Unlabelled]
+SelectTotal = Callable[[Sequence[Matcher], int, int, int], Selection | Unlabelled]
 _Asked = tuple[tuple[Matcher, ...], int, int]
 
 
@@ -40,7 +42,8 @@ class Leaves:
     bounds_of: Callable[[Part], Sequence[float]]  # of `x_bucket`, ascending
     notes: Annotations
     naming: Naming = EXACT
-    select_total: SelectTotal | None = None  # the same, for what may do without labels
+    #: (matchers, start_ms, end_ms, series whose labels are read), for what may do without labels
+    select_total: SelectTotal | None = None
     _selected: dict[_Asked, Selection] = field(default_factory=dict)  # what select_total gave with labels
 
     def read(self, leaf: Select | SampleTimes | RangeCall | Merged, args: Sequence[Value]) -> Vector:
@@ -66,13 +69,18 @@ class Leaves:
 
         Held to the query's end. Raises QueryError.
         """
-        unlabelled = self._unlabelled(node.child)
-        if unlabelled is None:
+        steps = _steps(node.child, args)
+        if not totals.can_chunk(node.op, node.param) or (node.op in RANKED and steps != node.grid.steps):
             return None
-        notes = self.notes.at(node.place)
-        found = self._uncached().total_of(unlabelled, node.op, node.child, args, notes)
-        self.reader.hold(found.cells)
-        return found
+        max_held = self.reader.max_held if node.param is not None else 0
+        found: Unlabelled | AllSeries | None = self._unlabelled(node.child, max_held)
+        if found is None:
+            found = self._known(node)
+        if found is None:
+            return self._counted(node)
+        total = self._uncached().total_of(found, node, args)
+        self.reader.hold(total.cells)
+        return total
 
     def raw(self, node: RawRange) -> Samples:
         """The samples of a range vector: what was stored of each bucket, at its end but for gauges."""
@@ -152,7 +160,7 @@ class Leaves:
         if len(parts) == 1:
             return self._merged_part(parts[0], node, (node.grouping, *node.outer), args)
         found = [self._merged_part(p, node, (node.grouping,), args) for p in parts]
-        return self._sums(joined_loose(found, steps), (node.grouping, *node.outer), node)
+        return self._sums(stacked(found, steps), (node.grouping, *node.outer), node)
 
     def _merged_part(
         self, part: Part, node: Merged, groupings: Sequence[Grouping], args: Sequence[Value]
@@ -208,24 +216,57 @@ class Leaves:
 
     # ------------------------------------------------------------ without labels
 
-    def total_of(
-        self, found: Unlabelled, op: str, child: Select | RangeCall, args: Sequence[Value], notes: Annotations
-    ) -> Vector:
-        """`op` over all series of a leaf, chunk by chunk. Raises QueryError."""
-        if isinstance(child, Select):
-            function, steps = "", child.at.steps
-        else:
-            function, steps = child.function, child.grid.steps if args else child.window.ends.steps
+    def total_of(self, found: Unlabelled | AllSeries, node: Total | Merged, args: Sequence[Value]) -> Vector:
+        """An aggregation of all series of a leaf, chunk by chunk. Raises QueryError."""
+        child, steps = node.child, _steps(node.child, args)
+        op, param = (node.op, node.param) if isinstance(node, Total) else ("sum", None)
+        every = totals.of_unlabelled(found) if isinstance(found, Unlabelled) else found
 
         def read(part: Part) -> Vector:
             if isinstance(child, Select):
                 return self._of_part.instant(part, child)[0]
             return repeated(
-                self._of_part.window(part, named(part, function), child, args), steps, self.reader.check_cells
+                self._of_part.window(part, named(part, child.function), child, args),
+                steps,
+                self.reader.check_cells,
             )
 
-        seen = totals.presence_of(found, op, function)
-        return totals.over_chunks(self.reader, seen, op, steps, read, notes)
+        if totals.counts_instead(every.kind, every.view, op, _function(child)):
+            every = replace(every, view="count", part=replace(every.part, view="count"))
+        return totals.over_chunks(self.reader, every, op, param, steps, read, self.notes.at(node.place))
+
+    def _known(self, node: Total) -> AllSeries | None:
+        """The series of a total whose labels were looked up before, if they are many."""
+        selection = self._selected.get(_asked(*_look(node.child)))
+        found = None if selection is None else totals.of_selection(selection, self.reader.max_held)
+        if found is not None:
+            self._see(node.child, found.kind)
+        return found
+
+    def _see(self, child: Select | RangeCall, kind: Kind) -> None:
+        """Note when series were read that no selection says."""
+        at = child.at if isinstance(child, Select) else child.window.ends
+        self.reader.seen.append(Seen(at, exact=kind == "gauge"))
+
+    def _counted(self, node: Total) -> Vector | None:
+        """How many distributions there are, by their counts instead of their sketches; None for others."""
+        child = node.child
+        selection = self._selected.get(_asked(*_look(child)))
+        if selection is None or not any(
+            totals.counts_instead(part.kind, part.view, node.op, _function(child)) for part in selection.parts
+        ):
+            return None
+        found = []
+        for part in self._parts(*_look(child)):
+            some = replace(part, view="count") if (part.kind, part.view) == ("histogram", "") else part
+            if isinstance(child, Select):
+                found.append(self._of_part.instant(some, child)[0])
+            else:
+                found.append(self._of_part.window(some, named(some, child.function), child, ()))
+        vector = stacked(found, _steps(child, ()))
+        total = aggregate(node.op, vector, (), False, None, self.notes.at(node.place))
+        self.reader.hold(total.cells)
+        return total
 
     def merged_of(self, found: Unlabelled, node: Merged, args: Sequence[Value]) -> Vector:
         """`sum` of all series: where their data is, if their type merges. Raises QueryError."""
@@ -235,21 +276,20 @@ class Leaves:
         if isinstance(child, Select) and found.kind == "set":
             part, keys = totals.merged_part(found)
             return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
-        return self.total_of(found, "sum", child, args, self.notes.at(node.place))
+        return self.total_of(found, node, args)
 
     def _uncached(self) -> Leaves:
         """Statements alone: what is kept in memory is kept by series."""
         return replace(self, reader=replace(self.reader, blocks=None))
 
-    def _unlabelled(self, child: Select | RangeCall) -> Unlabelled | None:
-        """The series of a selector without labels, if they are many and can do without."""
+    def _unlabelled(self, child: Select | RangeCall, max_labelled: int = 0) -> Unlabelled | None:
+        """The series of a selector without labels, if they are more than that, many, and can do without."""
         asked = _asked(*_look(child))
         if self.select_total is None or asked[2] < 0:
             return None
-        found = self.select_total(*asked)
+        found = self.select_total(*asked, max_labelled)
         if isinstance(found, Unlabelled):
-            at = child.at if isinstance(child, Select) else child.window.ends
-            self.reader.seen.append(Seen(at, exact=found.kind == "gauge"))
+            self._see(child, found.kind)
             return found
         self._selected[asked] = found
         return None
@@ -279,6 +319,17 @@ def _look(leaf: Select | RangeCall) -> tuple[Sequence[Matcher], Grid, int]:
         return leaf.matchers, leaf.read_at, max(leaf.back_ms, leaf.deltas_ms)
     read = leaf.window.reading(leaf.lookback_ms)
     return read.matchers, read.ends, max(read.window_ms, leaf.lookback_ms, leaf.deltas_ms)
+
+
+def _steps(leaf: Select | RangeCall, args: Sequence[Value]) -> int:
+    """How many values each series has: with arguments, as many as those have."""
+    if isinstance(leaf, Select):
+        return leaf.at.steps
+    return leaf.grid.steps if args else leaf.window.ends.steps
+
+
+def _function(leaf: Select | RangeCall) -> str:
+    return "" if isinstance(leaf, Select) else leaf.function
 
 
 def _asked(matchers: Sequence[Matcher], at: Grid, back_ms: int) -> _Asked:

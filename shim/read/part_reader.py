@@ -19,6 +19,7 @@ from shim.grid import Grid
 from shim.plan.nodes import RangeCall, Select, Window
 from shim.read import classic, counters, distributions, gauges, sets
 from shim.read.functions import over_windows, scalars
+from shim.read.numbered import each_changed
 from shim.read.reader import Keys, Reader, each
 from shim.values import Annotations, Ints, Samples, Scalar, Value, Vector
 
@@ -154,4 +155,4 @@ class PartReader:
 
 def marked(vector: Vector) -> Vector:
     """The vector with its values known as sizes of sets."""
-    return replace(vector, labels=[lb.of_set(labels) for labels in vector.labels])
+    return replace(vector, labels=each_changed(vector.labels, lb.of_set))

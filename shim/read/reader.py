@@ -79,6 +79,11 @@ class Reader:
     _held: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def max_held(self) -> int:
+        """How many series of a metric may have their cells in memory; of more none are kept."""
+        return 0 if self.blocks is None else self.blocks.max_series
+
     def fetch(
         self,
         query: sql.Query,

@@ -1,28 +1,32 @@
-"""Aggregations over all series of a selector, of which not one label is read.
+"""Aggregations over all series of a selector, of which not one label is read, or few.
 
 What merges is one row per cell straight from ClickHouse. Everything else is looked at series by series, and
-aggregated chunk by chunk: a chunk bounds the memory, whatever the number of series.
+aggregated chunk by chunk: a chunk bounds the memory, whatever the number of series. Meanwhile series have
+numbers instead of labels; those that topk may show get their labels in the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from indexer.store import StoreError
+from shim.catalog.names import MADE_LABELS
 from shim.catalog.roster import Ids
-from shim.catalog.types import Part
+from shim.catalog.types import Kind, Part, Selection, View
 from shim.catalog.unlabelled import Unlabelled
 from shim.errors import InternalError
 from shim.eval.aggregate import aggregate
-from shim.eval.histogram.arithmetic import divide
-from shim.labels import NAME
-from shim.read.joined import joined_loose
+from shim.eval.chunks import RANKED, fold
+from shim.labels import NAME, Labels, get
+from shim.plan.nodes import Number, Text
+from shim.read.numbered import Numbered, named, number_of
 from shim.read.reader import Keys, Reader
-from shim.values import Annotations, Floats, Vector
+from shim.read.slices import slices
+from shim.values import Annotations, Scalar, String, Vector
 
 #: Series of one chunk: as many as fit with this many numbers, and no more or fewer than these.
 _CHUNK_CELLS: Final = 1 << 20
@@ -30,47 +34,111 @@ _MAX_CHUNK: Final = 50_000
 _MIN_CHUNK: Final = 1_000
 #: Numbers that a distribution's buckets take at each step, about.
 _BUCKETS: Final = 64
+#: Series with labels that are looked at chunk by chunk: fewer are read at once.
+_MIN_LABELLED: Final = 10_000
+#: Largest k of topk that is chosen chunk by chunk.
+_MAX_K: Final = 1_000
 
-#: How the values of chunks become the value of all.
-_FOLD: Final = {"sum": "sum", "count": "sum", "min": "min", "max": "max", "group": "group"}
+
+@dataclass(frozen=True, slots=True)
+class AllSeries:
+    """The series of a total. `labels_of` gives the label sets of some, by number. Raises QueryError."""
+
+    kind: Kind
+    view: View
+    part: Part  # under numbers for labels
+    labels_of: Callable[[Sequence[int]], Sequence[Labels]]
+
+
+def of_unlabelled(found: Unlabelled) -> AllSeries:
+    """Series that were found without labels. Raises InternalError."""
+    ids = _ids(found)
+
+    def labels_of(numbers: Sequence[int]) -> Sequence[Labels]:
+        wanted = ids[np.array(numbers, dtype=np.int64)]
+        labels: dict[int, Labels] = {}
+        for part in found.labelled(wanted).parts:
+            labels |= zip(part.series_ids.tolist(), part.labels, strict=True)
+        return [labels[i] for i in wanted.tolist()]
+
+    return AllSeries(found.kind, found.view, _part(found, ids, found.whole), labels_of)
+
+
+def of_selection(found: Selection, max_held: int) -> AllSeries | None:
+    """Series whose labels are known; None where to read them at once is as good, or labels are made of them.
+
+    `max_held`: so many series may be in memory.
+    """
+    if len(found.parts) != 1 or found.infos or found.warnings:
+        return None
+    part = found.parts[0]
+    count = len(part.series_ids)
+    if part.view in MADE_LABELS or part.group is not None or count <= max(_MIN_LABELLED, max_held):
+        return None
+    labels = part.labels
+    numbered = Numbered(get(labels[0], NAME), 0, count)
+
+    def labels_of(numbers: Sequence[int]) -> Sequence[Labels]:
+        return [labels[i] for i in numbers]
+
+    return AllSeries(part.kind, part.view, replace(part, labels=numbered), labels_of)
 
 
 def merged_part(found: Unlabelled) -> tuple[Part, Keys]:
     """All series as one group, for readers of what merges. Raises InternalError."""
     ids = np.zeros(0, dtype=np.uint64) if found.whole else _ids(found)
-    part = _part(found, ids, whole=found.whole)
+    part = _part(found, ids, found.whole)
     return part, Keys([()], np.zeros(len(ids), dtype=np.int64), everything=True)
+
+
+def can_chunk(op: str, param: Number | Text | None) -> bool:
+    """Whether an aggregation with this parameter can be made of chunks."""
+    if op in RANKED:
+        return isinstance(param, Number) and abs(param.value) <= _MAX_K
+    if op in ("quantile", "count_values"):
+        return isinstance(param, Text if op == "count_values" else Number)
+    return param is None
 
 
 def over_chunks(
     reader: Reader,
-    found: Unlabelled,
+    found: AllSeries,
     op: str,
+    param: Number | Text | None,
     steps: int,
     read: Callable[[Part], Vector],
     notes: Annotations,
 ) -> Vector:
     """`op` over what `read` gives of all series. Raises QueryError."""
-    ops = ("sum", "count") if op == "avg" else (op,)
-    totals = {one: Vector.empty(steps) for one in ops}
+    given = _constant(param, steps)
+    if op == "quantile":
+        reader.check_cells(len(found.part.series_ids) * steps)
+    made = fold(op, steps, given, notes, reader.check_cells)
     for part in _chunks(found, steps):
         reader.check_time()
-        vector = read(part)
-        for one in ops:
-            chunk = aggregate(one, vector, (), False, None, notes)
-            totals[one] = aggregate(
-                _FOLD[one], joined_loose((totals[one], chunk), steps), (), False, None, notes
-            )
-    return _mean(totals["sum"], totals["count"]) if op == "avg" else totals[op]
+        made.add(read(part))
+    result = made.result()
+    if op not in RANKED:
+        return result
+    labels = found.labels_of([number_of(one) for one in result.labels])
+    shown = replace(result, labels=[named(*pair) for pair in zip(result.labels, labels, strict=True)])
+    return aggregate(op, shown, (), False, given, notes, reader.check_cells)
 
 
-def _chunks(found: Unlabelled, steps: int) -> Iterator[Part]:
-    ids = _ids(found)
+def _constant(param: Number | Text | None, steps: int) -> Scalar | String | None:
+    match param:
+        case Number():
+            return Scalar(np.full(steps, param.value))
+        case Text():
+            return String(param.text)
+    return None
+
+
+def _chunks(found: AllSeries, steps: int) -> Iterator[Part]:
     each = steps * (_BUCKETS if found.kind == "histogram" and not found.view else 1)
     size = max(_MIN_CHUNK, min(_MAX_CHUNK, _CHUNK_CELLS // each))
-    for first in range(0, len(ids), size):
-        chunk = ids[first : first + size]
-        yield _part(found, chunk, span=(int(chunk[0]), int(chunk[-1])) if found.whole else None)
+    for _, part in slices(found.part, 1, size):
+        yield part
 
 
 def _ids(found: Unlabelled) -> Ids:
@@ -80,38 +148,17 @@ def _ids(found: Unlabelled) -> Ids:
         raise InternalError("the store could not answer") from e
 
 
-def _part(
-    found: Unlabelled,
-    ids: Ids,
-    *,
-    whole: bool = False,
-    span: tuple[int, int] | None = None,
-) -> Part:
-    """Series with labels of their own that say nothing: no two rows may be one."""
-    labels = [((NAME, found.shown), ("series", str(i))) for i in range(len(ids))]
+def _part(found: Unlabelled, ids: Ids, whole: bool) -> Part:
+    """Series under numbers."""
+    labels = Numbered(found.shown, 0, len(ids))
     projects = np.zeros(len(ids), dtype=np.uint32)
-    return Part(found.kind, found.view, (found.metric_id,), ids, projects, labels, whole, span=span)
+    return Part(found.kind, found.view, (found.metric_id,), ids, projects, labels, whole)
 
 
-def _mean(total: Vector, counted: Vector) -> Vector:
-    """The sum of all series divided by their number."""
-    counts = _row(counted)
-    with np.errstate(all="ignore"):
-        values = total.values / np.maximum(counts, 1)
-    histograms = [divide(h, np.maximum(counts, 1)) for h in total.histograms]
-    return replace(total, values=values, histograms=histograms)
-
-
-def _row(vector: Vector) -> Floats:
-    return vector.values[0] if len(vector.values) else np.zeros(vector.steps)
-
-
-def presence_of(found: Unlabelled, op: str, function: str) -> Unlabelled:
-    """What says as much about which series are present: of distributions their counts, which are small.
+def counts_instead(kind: Kind, view: View, op: str, function: str) -> bool:
+    """Whether the counts of distributions, which are small, say as much about which series are present.
 
     `function`: the range function, "" for a selector.
     """
     counts = op in ("count", "group") and function in ("", "rate", "increase")
-    if counts and found.kind == "histogram" and not found.view:
-        return replace(found, view="count")
-    return found
+    return counts and kind == "histogram" and not view

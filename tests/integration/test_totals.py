@@ -54,7 +54,10 @@ def totals(request: pytest.FixtureRequest, chdb_path: Path, clickhouse_port: int
 
 
 @pytest.fixture(autouse=True)
-def _no_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_labels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "few_labels" in request.fixturenames:
+        return
+
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("labels are read")
 
@@ -91,10 +94,57 @@ def one(pipeline: Pipeline, query: str) -> float:
         ('sum(increase(big_counter{path=~"path-1.*"}[5m]))', 3 * float(EACH[ONES].sum())),
         ('count(big_gauge{path=~"path-1.*",host!=""})', len(ONES)),
         ('sum(big_gauge{path=~"path-1.*"})', float(EACH[ONES].sum())),
+        ("quantile(0.5, increase(big_counter[5m]))", 3 * 5.5),
+        ("quantile(0.25, big_gauge)", float(np.quantile(EACH, 0.25))),
+        ("quantile(1, big_set)", 10),
+        ('sum(count_values("v", big_gauge))', SERIES),
+        ('count(count_values("v", big_set))', 10),
     ],
 )
 def test_totals_of_every_type(totals: Pipeline, query: str, want: float) -> None:
     assert one(totals, query) == pytest.approx(want, rel=1e-12)
+
+
+@pytest.fixture
+def few_labels() -> None:
+    """Lets labels be read, which are bounded by `max_series`."""
+
+
+@pytest.mark.usefixtures("few_labels")
+@pytest.mark.parametrize(
+    ("query", "want"),
+    [
+        ("topk(3, increase(big_counter[5m]))", [30.0] * 3),
+        ("bottomk(2, big_gauge)", [1.0] * 2),
+        ('topk(3, big_gauge{path=~"path-1.*"})', [10.0] * 3),
+        ("topk(2, rate(big_histogram_count[5m])) * 300", [30.0] * 2),
+    ],
+)
+def test_only_contenders_have_labels(totals: Pipeline, query: str, want: list[float]) -> None:
+    """Of equal values those with the first labels are shown, at one time and over a range."""
+    found = totals.instant(query, NOW_S)
+    assert list(found.values()) == pytest.approx(want)
+    assert all(dict(labels)["i"] and dict(labels)["host"] for labels in found)
+    numbers = [i for i in range(SERIES) if EACH[i] * 3 in (want[0], want[0] * 3)]
+    if "path" in query:
+        numbers = [i for i in numbers if str(i).startswith("1")]
+    named = sorted((f"grp-{i % 10_000}", f"host-{i % 7}", str(i)) for i in numbers)
+    shown = [tuple(dict(labels)[tag] for tag in ("grp", "host", "i")) for labels in found]
+    assert shown == named[: len(want)]
+    over = totals.range(query, NOW_S - 60, NOW_S, 60)
+    assert {labels: row[-1] for labels, row in over.items() if row[-1] is not None} == found
+
+
+@pytest.mark.usefixtures("few_labels")
+def test_contenders_are_bounded(totals: Pipeline) -> None:
+    with pytest.raises(ExecutionError, match="matches 20000 series"):  # all are equal
+        totals.instant("topk(1, present_over_time(big_gauge[5m]))", NOW_S)
+
+
+def test_values_that_wait_are_bounded(totals: Pipeline) -> None:
+    """All values are asked for before one is read."""
+    with pytest.raises(ExecutionError, match=r"60060000 values.*shim.max_samples"):
+        totals.range("quantile(0.5, big_gauge)", NOW_S - 30_020, NOW_S, 10)
 
 
 def test_unions_of_sets(totals: Pipeline) -> None:
@@ -119,12 +169,10 @@ def test_what_needs_labels_is_refused(totals: Pipeline) -> None:
     for query in (
         "big_counter",
         "sum by (host) (big_counter)",
-        "topk(1, big_gauge)",
+        "topk by (host) (1, big_gauge)",
         "count(big_counter > 1)",
     ):
-        with pytest.raises(
-            ExecutionError, match=r"matches 20000 series.*\(sum, count, avg, min, max, group\)"
-        ):
+        with pytest.raises(ExecutionError, match=r"matches 20000 series.*\(sum, count, avg, .*, bottomk\)"):
             totals.instant(query, NOW_S)
 
 

@@ -21,6 +21,7 @@ from indexer.store import open_store
 from shim.catalog import Catalog
 from shim.engine import QueryEngine
 from shim.errors import QueryError
+from shim.eval import chunks
 from shim.grid import Grid
 from shim.labels import Labels
 from shim.plan.rules import RULES, Rule
@@ -89,10 +90,12 @@ def engines(chdb_path: Path) -> Iterator[Engines]:
         return replace(first, engine=made)
 
     few = 1_000  # series of any metric here are fewer: labels are read
-    made = Engines(engine((), few), [engine([merge_sums], few), engine(RULES, 0)])
+    made = Engines(engine((), few), [engine([merge_sums], few), engine(RULES, 0), engine(RULES, few)])
     with pytest.MonkeyPatch.context() as small:
         small.setattr(totals, "_MIN_CHUNK", 2)
         small.setattr(totals, "_MAX_CHUNK", 2)
+        small.setattr(totals, "_MIN_LABELLED", 2)
+        small.setattr(chunks, "_MIN_CHOICE", 1)
         yield made
     for pipeline in (first, made.plain, *made.ruled):
         pipeline.close()
@@ -112,6 +115,18 @@ AROUND = (
     "max_over_time(({})[10m:1m])",
     "{} / on () group_left () sum(hits)",
     "histogram_count({})",
+)
+
+#: Aggregations of all series with a parameter.
+CHOSEN = (
+    "topk(2, {})",
+    "bottomk(1, {})",
+    "topk(100, {})",
+    "topk(0, {})",
+    "quantile(0.7, {})",
+    "quantile(1.5, {})",
+    'count_values("v", {})',
+    'count_values("__name__", {})',
 )
 
 
@@ -145,6 +160,8 @@ def queries(draw: st.DrawFn) -> str:
         )
     )
     inner = f"{function}({name}{matcher}{window}{offset})" if function else f"{name}{matcher}{offset}"
+    if draw(st.integers(0, 2)) == 0:
+        return draw(st.sampled_from(AROUND)).replace("{}", draw(st.sampled_from(CHOSEN)).format(inner))
     summed = f"{draw(groupings())} ({inner})"
     if draw(st.booleans()):
         summed = f"{draw(groupings())} ({summed})"

@@ -11,6 +11,7 @@ import xxhash
 
 from shim.errors import ExecutionError
 from shim.eval.aggregation.floats import note_histograms
+from shim.eval.budget import Take
 from shim.eval.grouping import Groups
 from shim.eval.histogram.merging import where_present
 from shim.eval.merge import without_empty_rows
@@ -93,8 +94,9 @@ def _ranked(groups: Groups, k: Scalar, notes: Annotations, op: str, *, descendin
 def _contenders(groups: Groups, limit: Floats, *, descending: bool) -> Groups:
     """Leave out the rows that at every step have k better ones in their group: of many series nearly all.
 
-    None where k differs, values are not finite, or groups are many (see `_kept`): sorting is for those.
+    None where k differs or groups are many (see `_kept`): sorting is for those.
     """
+    vector = groups.vector
     k = int(min(max(limit[0], 0), len(groups.order)))
     keep = np.ones(len(groups.order), dtype=bool)
     sizes = groups.sizes[groups.with_floats].tolist()
@@ -103,32 +105,48 @@ def _contenders(groups: Groups, limit: Floats, *, descending: bool) -> Groups:
     for begin, size in zip(groups.starts.tolist(), sizes, strict=True):
         if k < size:
             rows = groups.order[begin : begin + size]
-            keep[begin : begin + size] = _contending(groups, rows, k, descending=descending)
+            some = _rows(vector, rows)
+            keep[begin : begin + size] = contenders(some, k, descending=descending, take=groups.take)[0]
     if keep.all():
         return groups
     return replace(groups, order=groups.order[keep], owner=groups.owner[keep])
 
 
-def _contending(groups: Groups, rows: Ints, k: int, *, descending: bool) -> Bools:
-    """Which of the rows are among the k best at any step, or equal to the last of those.
+def contenders(vector: Vector, k: int, *, descending: bool, take: Take) -> tuple[Bools, Floats]:
+    """The rows of floats that are among the k best at any step, or equal to the last of those.
 
-    All if a value is not finite. Takes some steps together: copies of all would not fit into a cache.
+    Also that last value at each step; an infinity where fewer than k are better than that. What is not a
+    number may be among them wherever it is. k is below the rows. Takes some steps together: copies of all
+    would not fit into a cache.
     """
-    vector = groups.vector
-    found = np.zeros(len(rows), dtype=bool)
-    width = max(1, _BLOCK_CELLS // len(rows))
+    found = np.zeros(len(vector.labels), dtype=bool)
+    bound = np.empty(vector.steps)
+    width = max(1, _BLOCK_CELLS // len(found))
     for first in range(0, vector.steps, width):
-        groups.take(0)
+        take(0)
         block = slice(first, first + width)
-        key, present = vector.values[:, block].T[:, rows], vector.present[:, block].T[:, rows]
-        if not np.isfinite(key).all(where=present):
-            return np.ones(len(rows), dtype=bool)
+        key, present = np.array(vector.values[:, block].T, order="C"), vector.present[:, block].T
         if descending:
             np.negative(key, out=key)
-        key[~present] = np.inf
+        key[~present | np.isnan(key)] = np.inf
         last = np.partition(key, k - 1, axis=1)[:, k - 1 : k]
         found |= ((key <= last) & present).any(axis=0)
-    return found
+        bound[block] = last[:, 0]
+    return found, -bound if descending else bound
+
+
+def _rows(vector: Vector, rows: Ints) -> Vector:
+    """The floats of some rows; the vector itself if they are all of them."""
+    if len(rows) == len(vector.labels) and (np.diff(rows) == 1).all():
+        return vector
+    labels = [vector.labels[row] for row in rows.tolist()]
+    return replace(vector, labels=labels, values=vector.values[rows], present=vector.present[rows])
+
+
+def reaching(vector: Vector, bound: Floats, *, descending: bool) -> Bools:
+    """The rows of floats that come up to `bound` at any step; what is not a number does."""
+    worse = vector.values < bound if descending else vector.values > bound
+    return np.asarray((~worse & vector.present).any(axis=1))
 
 
 def _by_labels(groups: Groups) -> Groups:

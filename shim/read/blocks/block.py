@@ -36,7 +36,7 @@ _SKETCH_STRETCH_S: Final[Mapping[int, int]] = {
 }
 _SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
 #: Bytes of one cell: a float64, and whether there is a row.
-_CELL_BYTES: Final = 9
+CELL_BYTES: Final = 9
 #: Of the last value of a gauge also its time.
 _TIMED_CELL_BYTES: Final = 13
 #: How gauges' columns merge that are no sums.
@@ -69,7 +69,7 @@ class Source(NamedTuple):
 
     @property
     def cell_bytes(self) -> int:
-        return _TIMED_CELL_BYTES if self.timed else _CELL_BYTES
+        return _TIMED_CELL_BYTES if self.timed else CELL_BYTES
 
 
 class Place(NamedTuple):

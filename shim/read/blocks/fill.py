@@ -20,7 +20,7 @@ from typing import Final
 from indexer.store import Store, StoreError
 from indexer.written import Written
 from shim.metrics import ShimMetrics
-from shim.read.blocks.block import Place
+from shim.read.blocks.block import CELL_BYTES, STRETCH_S, Place
 from shim.read.blocks.cache import BlockCache, Watch
 from shim.read.blocks.fetch import Job, Matrices, TooManySeriesError, fetch, is_sparse, jobs, made
 
@@ -56,6 +56,12 @@ class Filler:
         self._thread: threading.Thread | None = None
         self._closed = False
         self._one = threading.Lock()  # one statement at a time
+
+    @property
+    def max_series(self) -> int:
+        """So many series of a metric that a block of the finest rollup takes a quarter of the memory."""
+        finest_s = min(STRETCH_S)
+        return int(self._cache.max_bytes // (4 * CELL_BYTES * (STRETCH_S[finest_s] // finest_s)))
 
     def ask(self, missing: Sequence[Place], *, whole: bool) -> None:
         """Note that a reading wanted these; `whole`: all their series."""

@@ -30,6 +30,11 @@ class BlockMemory:
         self.filler = Filler(store, self.cache, written, settings.fill_after, metrics)
         written.subscribe(self.cache)
 
+    @property
+    def max_series(self) -> int:
+        """Series of a metric whose blocks are kept: of more they would take too much of the memory."""
+        return self.filler.max_series
+
     def close(self) -> None:
         """Nothing is read any more when this returns."""
         self.filler.close()

@@ -1,0 +1,191 @@
+"""Aggregations of all series of a selector, of which some are looked at together: chunk after chunk. Pure.
+
+What is kept between chunks is as little as the operator allows: a row for sums and their kin, a row per value
+for count_values, the contenders for topk and bottomk, and all values for quantile alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Protocol
+
+import numpy as np
+
+from shim.eval.aggregate import aggregate
+from shim.eval.aggregation.floats import note_histograms
+from shim.eval.aggregation.ranks import contenders, reaching
+from shim.eval.budget import Take
+from shim.eval.grouping import grouped
+from shim.eval.histogram.arithmetic import divide
+from shim.eval.merge import stacked
+from shim.labels import EMPTY, Labels
+from shim.values import Annotations, Bools, Floats, Scalar, String, Vector
+
+#: How the values of chunks become the value of all.
+_FOLD: Final = {"sum": "sum", "count": "sum", "min": "min", "max": "max", "group": "group"}
+RANKED: Final = frozenset({"topk", "bottomk"})
+#: More contenders than this times those of the last choice: it is time to choose again.
+_GROWTH: Final = 2
+_MIN_CHOICE: Final = 1_000
+
+
+class Fold(Protocol):
+    """One aggregation under way."""
+
+    def add(self, chunk: Vector) -> None:
+        """Take in a chunk. Raises QueryError."""
+
+    def result(self) -> Vector:
+        """What the chunks so far give. Raises QueryError."""
+
+
+def fold(op: str, steps: int, param: Scalar | String | None, notes: Annotations, take: Take) -> Fold:
+    """An aggregation over all series, `param` being constant; topk and bottomk give their contenders."""
+    if op == "avg":
+        return _Mean(steps, notes)
+    if op == "quantile":
+        assert isinstance(param, Scalar)
+        return _Gathered(steps, param, notes, take)
+    if op == "count_values":
+        assert isinstance(param, String)
+        return _Values(steps, param, notes, take)
+    if op in RANKED:
+        assert isinstance(param, Scalar)
+        return _Contenders(op, steps, param, notes, take)
+    return _Folded(op, steps, notes)
+
+
+class _Folded:
+    def __init__(self, op: str, steps: int, notes: Annotations) -> None:
+        self._op, self._steps, self._notes = op, steps, notes
+        self._total = Vector.empty(steps)
+
+    def add(self, chunk: Vector) -> None:
+        found = aggregate(self._op, chunk, (), False, None, self._notes)
+        both = stacked((self._total, found), self._steps)
+        self._total = aggregate(_FOLD[self._op], both, (), False, None, self._notes)
+
+    def result(self) -> Vector:
+        return self._total
+
+
+class _Mean:
+    """The sum of all series divided by their number."""
+
+    def __init__(self, steps: int, notes: Annotations) -> None:
+        self._sum, self._count = _Folded("sum", steps, notes), _Folded("count", steps, notes)
+
+    def add(self, chunk: Vector) -> None:
+        self._sum.add(chunk)
+        self._count.add(chunk)
+
+    def result(self) -> Vector:
+        total, counts = self._sum.result(), _row(self._count.result())
+        with np.errstate(all="ignore"):
+            values = total.values / np.maximum(counts, 1)
+        histograms = [divide(h, np.maximum(counts, 1)) for h in total.histograms]
+        return replace(total, values=values, histograms=histograms)
+
+
+class _Values:
+    """How many series have each value."""
+
+    def __init__(self, steps: int, label: String, notes: Annotations, take: Take) -> None:
+        self._steps, self._label, self._notes, self._take = steps, label, notes, take
+        self._total = Vector.empty(steps)
+
+    def add(self, chunk: Vector) -> None:
+        found = aggregate("count_values", chunk, (), False, self._label, self._notes, self._take)
+        both = stacked((self._total, found), self._steps)
+        self._take(both.values.size)
+        self._total = aggregate("sum", both, (self._label.text,), False, None, self._notes, self._take)
+
+    def result(self) -> Vector:
+        return self._total
+
+
+class _Gathered:
+    """All values, for what has to see them at once."""
+
+    def __init__(self, steps: int, q: Scalar, notes: Annotations, take: Take) -> None:
+        self._steps, self._q, self._notes, self._take = steps, q, notes, take
+        self._values: list[Floats] = []
+        self._present: list[Bools] = []
+        self._held = 0
+
+    def add(self, chunk: Vector) -> None:
+        note_histograms(grouped(chunk, (), False), "quantile", self._notes.argument(1))
+        self._held += chunk.values.size
+        self._take(self._held)
+        self._values.append(chunk.values)
+        self._present.append(chunk.present)
+
+    def result(self) -> Vector:
+        values, present = _rows(self._values, self._steps), _rows(self._present, self._steps)
+        self._values.clear()
+        self._present.clear()
+        every = Vector(self._steps, _Alike(len(values)), values, present.astype(bool))
+        return aggregate("quantile", every, (), False, self._q, self._notes, self._take)
+
+
+class _Contenders:
+    """The series that no k others beat at every step, and those that equal the last of the k."""
+
+    def __init__(self, op: str, steps: int, k: Scalar, notes: Annotations, take: Take) -> None:
+        self._op, self._steps, self._notes, self._take = op, steps, notes, take
+        self._k = int(max(0.0, k.values[0]))
+        self._kept = Vector.empty(steps)
+        self._bound: Floats | None = None  # (steps,) the last of the k so far
+        self._chosen = 0
+
+    def add(self, chunk: Vector) -> None:
+        note_histograms(grouped(chunk, (), False), self._op, self._notes)
+        if self._k < 1:
+            return
+        descending = self._op == "topk"
+        if self._bound is not None:
+            chunk = _some(chunk, reaching(chunk, self._bound, descending=descending))
+        self._kept = stacked((self._kept, replace(chunk, histogram_labels=(), histograms=())), self._steps)
+        self._take(self._kept.values.size)
+        if len(self._kept.labels) > max(self._k, _MIN_CHOICE, _GROWTH * self._chosen) or not self._chosen:
+            self._choose(descending=descending)
+
+    def _choose(self, *, descending: bool) -> None:
+        if self._k < len(self._kept.labels):
+            keep, self._bound = contenders(self._kept, self._k, descending=descending, take=self._take)
+            self._kept = _some(self._kept, keep)
+            self._chosen = len(self._kept.labels)
+
+    def result(self) -> Vector:
+        self._choose(descending=self._op == "topk")
+        return self._kept
+
+
+class _Alike(Sequence[Labels]):
+    """Labels of rows that are only counted."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, at: int | slice) -> Labels:  # type: ignore[override]
+        return EMPTY
+
+
+def _some(vector: Vector, keep: Bools) -> Vector:
+    """Some of the rows of floats."""
+    rows = np.flatnonzero(keep)
+    labels = [vector.labels[row] for row in rows.tolist()]
+    return replace(vector, labels=labels, values=vector.values[rows], present=vector.present[rows])
+
+
+def _rows(chunks: Sequence[Floats] | Sequence[Bools], steps: int) -> Floats:
+    found: Floats = np.concatenate(chunks) if chunks else np.zeros((0, steps))
+    return found
+
+
+def _row(vector: Vector) -> Floats:
+    return vector.values[0] if len(vector.values) else np.zeros(vector.steps)
