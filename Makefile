@@ -2,6 +2,7 @@
 # make test   what CI runs: packages, tools, checks, all tests
 # make sanitize   the native core's tests and a short fuzz under sanitizers; EXECUTIONS=50000000 for a long one
 # make fuzz   every decoder, with made-up bytes; FUZZ_S=3600 for a long run
+# make lock   deploy/locks, the versions and hashes of all packages; LOCK_ARGS=--upgrade for the latest
 # make races   the native core's threads under ThreadSanitizer; RACES_S=600 for a long run
 
 SHELL := /bin/bash
@@ -22,10 +23,10 @@ PYTEST_WORKERS ?= 2
 EXECUTIONS ?= 1000000
 RACES_S ?= 20
 FUZZ_S ?= 600
-# Of both: -e, so that the tree is what runs.
+LOCK_ARGS ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test fuzz sanitize races packages lint types imports format clean
+.PHONY: run test lock fuzz sanitize races packages lint types imports format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/meterhouse up
@@ -53,6 +54,11 @@ races: $(VENV)/.test
 # CI runs a part of a minute of it (tests/property/test_decoders.py).
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz.decoders $(FUZZ_S)
+
+# After a change of dependencies in pyproject.toml.
+lock: | $(BIN)/python
+	$(INSTALL) uv
+	$(BIN)/python -m tests.support.locks $(LOCK_ARGS)
 
 lint:
 	$(BIN)/ruff check .
@@ -83,12 +89,12 @@ packages:
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml $(NATIVE) | $(BIN)/python
-	$(INSTALL) --editable '.[all]'
+$(VENV)/.run: pyproject.toml deploy/locks/all.txt $(NATIVE) | $(BIN)/python
+	deploy/locks/install $(BIN)/python all
 	@touch $@
 
-$(VENV)/.test: pyproject.toml $(NATIVE) | $(BIN)/python
-	$(INSTALL) --editable '.[test]'
+$(VENV)/.test: pyproject.toml deploy/locks/test.txt $(NATIVE) | $(BIN)/python
+	deploy/locks/install $(BIN)/python test
 	@touch $@ $(VENV)/.run
 
 $(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
