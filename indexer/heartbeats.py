@@ -8,8 +8,7 @@ and bucket, for an hour. It holds no samples: a row that is lost makes its bucke
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
@@ -20,8 +19,6 @@ from indexer.agents import Run
 from indexer.completeness import HEARD_MS, Progress
 from indexer.schema.tables import HEARTBEATS
 from indexer.store import Store, StoreError
-
-log = logging.getLogger(__name__)
 
 #: What comes within so long after the first goes out together.
 _LINGER_S: Final = 0.05
@@ -34,10 +31,14 @@ Heard = Mapping[int, Mapping[int, list[Progress]]]
 
 
 class HeartbeatWriter:
-    """Writes heartbeats in the background. Runs in one event loop; the INSERT has a thread of its own."""
+    """Writes heartbeats in the background. Runs in one event loop; the INSERT has a thread of its own.
 
-    def __init__(self, store: Store) -> None:
+    `on_failure` is told of each failed INSERT.
+    """
+
+    def __init__(self, store: Store, on_failure: Callable[[StoreError], None]) -> None:
         self._store = store
+        self._on_failure = on_failure
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-heartbeats")
         self._waiting: dict[Run, Progress] = {}
         self._task: asyncio.Task[None] | None = None
@@ -66,7 +67,7 @@ class HeartbeatWriter:
                     await asyncio.get_running_loop().run_in_executor(self._threads, insert)
                 except StoreError as e:
                     self.failures += len(rows)
-                    log.warning("event=heartbeats_failed agents=%d error=%s", len(rows), e)
+                    self._on_failure(e)
         finally:
             self._task = None
 

@@ -6,17 +6,21 @@ and token gives the same blocks under the same tokens, so ClickHouse keeps each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
+import msgspec
 import numpy as np
 
+from agent.frame import encode
 from indexer.columns import Block, FrameRows, cut, days, folds, join, resolve, series_rows, sort
-from indexer.schema.tables import INPUT, KINDS, LEGACY_INPUT, Kind, Retention
+from indexer.faults import Fault
+from indexer.schema.tables import GRANULARITIES, INPUT, KINDS, LEGACY_INPUT, Kind, Retention, rollup_view
 from indexer.series import SeriesRegistry, Tenant, U64s
-from indexer.store import Store
+from indexer.store import SentTable, Store, StoreError
 from indexer.strings.record import StringIndexer
 from indexer.unit import Unit
 from indexer.written import Written
@@ -74,7 +78,7 @@ class Inserter:
         for kind, whole in blocks.items():
             for number, block in enumerate(cut(whole, MAX_BLOCK_ROWS)):
                 rows = len(block["series_id"])
-                with self._announced(kind, block, first):
+                with self._announced(kind, block, first), _named(kind):
                     self._store.insert(
                         f"{table}_{kind}",
                         block,
@@ -90,6 +94,36 @@ class Inserter:
     def _is_legacy(self, units: Sequence[Unit]) -> bool:
         """Return whether a batch was begun before migration 5: the views of then know its tokens."""
         return self._legacy and all(unit.kept is None for unit in units)
+
+    def refused(self, units: Sequence[Unit], kind: Kind) -> list[Unit]:
+        """Return the units that ClickHouse refuses for their bytes, one by one; stores nothing.
+
+        It evaluates what the views would: for rows of `kind`. Raises StoreError for any other failure.
+        """
+        if self._takes(units, kind):
+            return []
+        if len(units) == 1:
+            return list(units)
+        half = len(units) // 2
+        return self.refused(units[:half], kind) + self.refused(units[half:], kind)
+
+    def _takes(self, units: Sequence[Unit], kind: Kind) -> bool:
+        ids = zip(units, self._ids(units), strict=True)
+        frames = [resolve(u.frame, u.with_given(of_unit), u.kept or self._retention) for u, of_unit in ids]
+        blocks = [frame.blocks[kind] for frame in frames if kind in frame.blocks]
+        if not blocks:
+            return True
+        select = ", ".join(rollup_view(kind, GRANULARITIES[0]).select)
+        try:
+            self._store.rows(
+                f"SELECT sum(ignore(*)) FROM (SELECT {select} FROM sent)",  # our own text
+                sent=[SentTable("sent", join(blocks))],
+            )
+        except StoreError as e:
+            if e.fault is not Fault.BYTES:
+                raise
+            return False
+        return True
 
     def _announced(self, kind: Kind, block: Block, first: bool) -> AbstractContextManager[None]:
         return nullcontext() if self._written is None else self._written.insert(kind, block, first=first)
@@ -125,6 +159,24 @@ class Inserter:
             for tenant, rows in tenants(block)
             for day, of_day in days(bucket[rows])
         )
+
+
+@contextmanager
+def _named(kind: Kind) -> Iterator[None]:
+    """Note in a StoreError which kind's INSERT failed."""
+    try:
+        yield
+    except StoreError as e:
+        e.kind = kind
+        raise
+
+
+def rest_of(unit: Unit, kind: Kind) -> Unit:
+    """Return the unit without the kinds that are inserted before `kind`: they are stored."""
+    frame = unit.frame
+    empty = {k: type(getattr(frame, k))() for k in KINDS[: KINDS.index(kind)]}
+    rest = msgspec.structs.replace(frame, **empty)
+    return replace(unit, body=encode(rest), frame=rest)
 
 
 def tenants(block: Block) -> list[tuple[Tenant, slice]]:

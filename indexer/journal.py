@@ -4,8 +4,9 @@ Owns one SQLite file, in write-ahead mode. A batch is committed here, with its f
 INSERT; afterwards it is marked done, the bytes are dropped and the frames' identities kept. What is found
 unfinished at the start is written again under the same tokens, and ClickHouse drops what it has already.
 
-A batch that ClickHouse refuses is set aside with its bytes: it blocks nobody, and is tried again at the next
-start. Everything is bounded: identities by age and number, batches aside by bytes. Thread-safe.
+A batch that cannot be stored while others can is set aside with its bytes, and tried again until it is
+stored (indexer/aside.py). A frame that ClickHouse refuses for its bytes ends, and is kept for a person.
+Everything is bounded: identities by age and number, set-aside batches by bytes. Thread-safe.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -43,18 +44,47 @@ CREATE TABLE IF NOT EXISTS frame (
     retention_days INTEGER,
     kept BLOB
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checked (times INTEGER NOT NULL);
+INSERT INTO checked SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM checked);
 CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
 CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
 """
+
+#: Columns that files made before them do not have: (table, name, type).
+_ADDED: Final = (
+    ("frame", "digest", "BLOB"),
+    ("frame", "retention_days", "INTEGER"),
+    ("frame", "kept", "BLOB"),
+    ("batch", "reason", "TEXT"),
+)
 
 #: So that no batch pays for a long clearing up; each batch adds one and may drop several.
 _PRUNED_AT_ONCE: Final = 16
 
 
 class State(IntEnum):
+    """The state of a batch; numbers are stored."""
+
     OPEN = 0
     DONE = 1
-    ASIDE = 2
+    ASIDE = 2  # tried again from time to time; its senders are answered 503
+    ENDED = 3  # refused for the bytes of its frame; its sender was answered 400
+    DROPPED = 4  # a person gave it up; its senders are answered 400
+
+
+#: States of batches whose bytes are kept for a person to look at.
+KEPT: Final = (State.ASIDE, State.ENDED)
+
+
+class Kept(NamedTuple):
+    """A batch that is set aside or ended. `since_ms`: when that happened, or when it was begun."""
+
+    token: str
+    state: State
+    frames: int
+    bytes: int
+    since_ms: int
+    reason: str
 
 
 class JournalError(Exception):
@@ -69,7 +99,7 @@ class Journal:
         self._max_age_ms = max_age_ms
         self._max_aside_bytes = max_aside_bytes
         self._lock = threading.Lock()
-        self.dropped_aside = 0
+        self.dropped_ended = 0
         try:
             make_private(path.parent, existing=False)
             make_private_file(path)
@@ -111,19 +141,91 @@ class Journal:
             )
             self._prune(db, now_ms)
 
-    def set_aside(self, token: str, now_ms: int) -> None:
-        """The batch is refused: keep it, out of the way. The oldest such go when there are too many bytes."""
+    def set_aside(self, token: str, now_ms: int, reason: str = "") -> bool:
+        """Set a batch aside. Return False where there is no room: it then stays open. Raises JournalError."""
         with self._transaction() as db:
-            self._set_state(db, token, State.ASIDE, now_ms)
-            aside = db.execute(
-                "SELECT number, bytes FROM batch WHERE state = ? ORDER BY number DESC", (State.ASIDE,)
+            (size,) = db.execute("SELECT bytes FROM batch WHERE token = ?", (token,)).fetchone()
+            self._make_room(db, size)
+            if size + self._kept_bytes(db) > self._max_aside_bytes:
+                return False
+            self._set_state(db, token, State.ASIDE, now_ms, reason)
+        return True
+
+    def end(self, token: str, units: Sequence[Unit], now_ms: int, reason: str) -> None:
+        """Take refused frames out of a batch; each is kept as one of its own. Raises JournalError.
+
+        `units` hold the rows of theirs that are not stored. The oldest ended ones go when there is no room.
+        """
+        with self._transaction() as db:
+            for number, unit in enumerate(units):
+                size = len(unit.body)
+                self._make_room(db, size)
+                cursor = db.execute(
+                    "INSERT INTO batch (token, state, bytes, changed_ms, reason) VALUES (?, ?, ?, ?, ?)",
+                    (f"{token}-{now_ms}-{number}", State.ENDED, size, now_ms, reason),
+                )
+                db.execute("UPDATE batch SET bytes = max(0, bytes - ?) WHERE token = ?", (size, token))
+                db.execute(
+                    "UPDATE frame SET batch = ?, position = 0, body = ? WHERE identity = ?",
+                    (cursor.lastrowid, unit.body, unit.identity),
+                )
+
+    def kept(self) -> list[Kept]:
+        """Return the batches that are set aside or ended, the oldest first. Raises JournalError."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT token, state, count(), bytes, changed_ms, coalesce(reason, '') FROM batch"
+                " JOIN frame ON batch.number = frame.batch WHERE state IN (?, ?) GROUP BY number"
+                " ORDER BY number",
+                KEPT,
             ).fetchall()
-            held = 0
-            for number, size in aside:
-                held += size
-                if held > self._max_aside_bytes:
-                    self._delete(db, number)
-                    self.dropped_aside += 1
+        return [Kept(token, State(state), *rest) for token, state, *rest in rows]
+
+    def units(self, token: str) -> list[Unit]:
+        """Return the frames of a set-aside or ended batch; none without such a batch. Raises JournalError."""
+        with self._reading() as db:
+            found = db.execute(
+                "SELECT number FROM batch WHERE token = ? AND state IN (?, ?)", (token, *KEPT)
+            ).fetchone()
+            return self._units(db, found[0]) if found else []
+
+    def wait_again(self, token: str, now_ms: int) -> bool:
+        """Set an ended batch aside, to be tried again. Return False where there is no such batch."""
+        with self._transaction() as db:
+            return bool(
+                db.execute(
+                    "UPDATE batch SET state = ?, changed_ms = ? WHERE token = ? AND state IN (?, ?)",
+                    (State.ASIDE, now_ms, token, *KEPT),
+                ).rowcount
+            )
+
+    def drop(self, token: str, now_ms: int) -> bool:
+        """Give up a set-aside or ended batch. Return False where there is no such batch.
+
+        Its frames stay known: who sends one again is told that it was dropped. Raises JournalError.
+        """
+        with self._transaction() as db:
+            found = db.execute(
+                "SELECT number FROM batch WHERE token = ? AND state IN (?, ?)", (token, *KEPT)
+            ).fetchone()
+            if found is None:
+                return False
+            self._set_state(db, token, State.DROPPED, now_ms)
+            db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", found)
+        return True
+
+    def oldest_waiting_ms(self) -> int | None:
+        """Return since when the oldest batch waits that is open or set aside; None for none."""
+        with self._reading() as db:
+            (found,) = db.execute(
+                "SELECT min(changed_ms) FROM batch WHERE state IN (?, ?)", (State.OPEN, State.ASIDE)
+            ).fetchone()
+        return None if found is None else int(found)
+
+    def check(self) -> None:
+        """Write something. Raises JournalError where the file cannot be written."""
+        with self._transaction() as db:
+            db.execute("UPDATE checked SET times = times + 1")
 
     def state(self, identity: str) -> State | None:
         """Return the state of a frame's batch; None when the frame is not known (any more)."""
@@ -131,12 +233,9 @@ class Journal:
         return found[0] if found else None
 
     def find(self, identity: str) -> tuple[State, bytes] | None:
-        """Return the state of a frame's batch, and the digest it came with (empty: not known).
-
-        Raises JournalError.
-        """
-        with self._reader_lock, _reading():
-            row = self._reader.execute(
+        """Return the state of a frame's batch, and the digest it came with (empty: not known)."""
+        with self._reading() as db:
+            row = db.execute(
                 "SELECT state, digest FROM batch JOIN frame ON batch.number = frame.batch WHERE identity = ?",
                 (identity,),
             ).fetchone()
@@ -144,23 +243,24 @@ class Journal:
 
     def _add_columns(self) -> None:
         """Add the columns that files made before them do not have; they are NULL in old rows."""
-        there = {row[1] for row in self._db.execute("PRAGMA table_info(frame)")}
-        for name, kind in (("digest", "BLOB"), ("retention_days", "INTEGER"), ("kept", "BLOB")):
+        for table, name, kind in _ADDED:
+            there = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
             if name not in there:
-                self._db.execute(f"ALTER TABLE frame ADD COLUMN {name} {kind}")
+                self._db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
-    def unfinished(self) -> list[tuple[str, list[Unit]]]:
-        """Batches that were begun or set aside, in the order they were begun. Raises JournalError."""
-        with self._lock, _reading():
-            batches = self._db.execute(
-                "SELECT number, token FROM batch WHERE state != ? ORDER BY number", (State.DONE,)
+    def unfinished(self, *states: State) -> list[tuple[str, list[Unit]]]:
+        """Return the batches in these states, open ones by default, in order. Raises JournalError."""
+        wanted = ", ".join(str(int(state)) for state in states or (State.OPEN,))
+        with self._reading() as db:
+            batches = db.execute(
+                f"SELECT number, token FROM batch WHERE state IN ({wanted}) ORDER BY number"
             ).fetchall()
-            return [(token, self._units(number)) for number, token in batches]
+            return [(token, self._units(db, number)) for number, token in batches]
 
     def counts(self) -> dict[State, int]:
-        """Frames by what became of them. Raises JournalError."""
-        with self._reader_lock, _reading():
-            rows = self._reader.execute(
+        """Frames by what became of them."""
+        with self._reading() as db:
+            rows = db.execute(
                 "SELECT state, count() FROM batch JOIN frame ON batch.number = frame.batch GROUP BY state"
             ).fetchall()
             return dict.fromkeys(State, 0) | {State(s): n for s, n in rows}
@@ -171,8 +271,9 @@ class Journal:
         with self._lock:
             self._db.close()
 
-    def _units(self, number: int) -> list[Unit]:
-        rows = self._db.execute(
+    @staticmethod
+    def _units(db: sqlite3.Connection, number: int) -> list[Unit]:
+        rows = db.execute(
             "SELECT identity, body, given_ids, digest, retention_days, kept FROM frame"
             " WHERE batch = ? ORDER BY position",
             (number,),
@@ -193,14 +294,40 @@ class Journal:
             raise JournalError(f"batch {number} cannot be read: {e}") from e
 
     @staticmethod
-    def _set_state(db: sqlite3.Connection, token: str, state: State, now_ms: int) -> None:
-        db.execute("UPDATE batch SET state = ?, changed_ms = ? WHERE token = ?", (state, now_ms, token))
+    def _set_state(
+        db: sqlite3.Connection, token: str, state: State, now_ms: int, reason: str | None = None
+    ) -> None:
+        db.execute(
+            "UPDATE batch SET state = ?, changed_ms = ?, reason = ? WHERE token = ?",
+            (state, now_ms, reason, token),
+        )
+
+    @staticmethod
+    def _kept_bytes(db: sqlite3.Connection) -> int:
+        (held,) = db.execute(
+            "SELECT coalesce(sum(bytes), 0) FROM batch WHERE state IN (?, ?)", KEPT
+        ).fetchone()
+        return int(held)
+
+    def _make_room(self, db: sqlite3.Connection, size: int) -> None:
+        """Drop the oldest ended batches, whose senders do not wait, while there is no room for `size`."""
+        while size + self._kept_bytes(db) > self._max_aside_bytes:
+            oldest = db.execute("SELECT min(number) FROM batch WHERE state = ?", (State.ENDED,)).fetchone()
+            if oldest[0] is None:
+                return
+            db.execute("UPDATE batch SET state = ? WHERE number = ?", (State.DROPPED, *oldest))
+            db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", oldest)
+            self.dropped_ended += 1
 
     def _prune(self, db: sqlite3.Connection, now_ms: int) -> None:
-        """Forget done batches that are too old, and the oldest while there are too many frames."""
+        """Forget done and dropped batches that are too old, and the oldest of too many frames."""
         for _ in range(_PRUNED_AT_ONCE):
             oldest = db.execute(
-                "SELECT number, changed_ms FROM batch WHERE state = ? ORDER BY number LIMIT 1", (State.DONE,)
+                "SELECT number, changed_ms FROM"
+                " (SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1)"
+                " UNION ALL SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1))"
+                " ORDER BY number LIMIT 1",
+                (State.DONE, State.DROPPED),
             ).fetchone()
             if oldest is None:
                 return
@@ -212,6 +339,15 @@ class Journal:
     def _delete(self, db: sqlite3.Connection, number: int) -> None:
         self._frames -= db.execute("DELETE FROM frame WHERE batch = ?", (number,)).rowcount
         db.execute("DELETE FROM batch WHERE number = ?", (number,))
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Raise JournalError for a file that is damaged where it is read."""
+        with self._reader_lock:
+            try:
+                yield self._reader
+            except (sqlite3.Error, ValueError, TypeError) as e:  # the latter: a row that is not Meterhouse's
+                raise JournalError(str(e)) from e
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -226,15 +362,6 @@ class Journal:
                 self._db.execute("COMMIT")
             except sqlite3.Error as e:
                 raise JournalError(str(e)) from e
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Raise JournalError for a file that is damaged where it is read."""
-    try:
-        yield
-    except (sqlite3.Error, ValueError, TypeError) as e:  # the latter: a row that Meterhouse did not write
-        raise JournalError(str(e)) from e
 
 
 def _recorded(unit: Unit) -> tuple[str, bytes, bytes, bytes, int, bytes | None]:

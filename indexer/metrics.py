@@ -8,6 +8,8 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from indexer.store_errors import StoreError
+
 Limit = Literal["rows", "strings", "series", "folded"]
 LIMITS: Final[tuple[Limit, ...]] = ("rows", "strings", "series", "folded")
 #: Orgs that a label names; the others count as one.
@@ -50,6 +52,24 @@ class Metrics:
         self.store_errors = Counter(
             p + "store_errors", "Failed calls of ClickHouse", ["retryable"], registry=r
         )
+        self.store_faults = Counter(
+            p + "store_faults", "Failed calls of ClickHouse that write, by cause", ["fault"], registry=r
+        )
+        self.problem = Gauge(
+            p + "problem",
+            "1 while nothing can be stored, by what fails: store, journal (its disk), writer (stalled)",
+            ["part"],
+            registry=r,
+        )
+        self.oldest_waiting = Gauge(
+            p + "oldest_waiting_seconds", "For how long the oldest frame waits that is not stored", registry=r
+        )
+        self.aside = Gauge(
+            p + "set_aside_batches",
+            "Batches in the journal that wait (aside) or that ClickHouse refused for their bytes (ended)",
+            ["state"],
+            registry=r,
+        )
         self.batch_seconds = Histogram(
             p + "batch_seconds",
             "Time from taking a batch to its last INSERT",
@@ -67,7 +87,7 @@ class Metrics:
             p + "redis_skipped", "Calls of the shared cache not tried after a failure", registry=r
         )
         self.dropped_aside = Gauge(
-            p + "dropped_aside_batches", "Refused batches that the journal had no room for", registry=r
+            p + "dropped_aside_batches", "Refused frames that the journal had no room to keep", registry=r
         )
         self.heartbeats = Counter(
             p + "heartbeats", "Heartbeats of agents, by outcome", ["outcome"], registry=r
@@ -101,6 +121,11 @@ class Metrics:
     def limited_of(self, org_id: int) -> dict[Limit, int]:
         """Return the rows past each limit of an org; zeros for one beyond the first 100."""
         return {reason: self._limited[reason, org_id] for reason in LIMITS}
+
+    def store_failed(self, error: StoreError) -> None:
+        """Count a failed call of ClickHouse."""
+        self.store_errors.labels(retryable=str(error.retryable).lower()).inc()
+        self.store_faults.labels(fault=error.fault.value).inc()
 
     def wrote(self, frames: int, rows: int, seconds: float) -> None:
         """Note a batch that is stored."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -33,6 +33,7 @@ from indexer.authenticator import Authenticator
 from indexer.budget import DecodeBudget
 from indexer.columns import check, held_at_largest
 from indexer.days import RetentionRules
+from indexer.health import Part
 from indexer.hearing import Hearing
 from indexer.identity import digest, frame_identity
 from indexer.intake import Intake
@@ -65,7 +66,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Receiver:
-    """`ready` says whether the store answers; `refresh` brings the gauges up to date.
+    """`ready` says what is wrong, by part; `refresh` brings the gauges up to date.
 
     `scoped_from_ms`: frames created before keep identities without their tenant (indexer/identity.py).
     """
@@ -76,7 +77,7 @@ class Receiver:
         settings: Settings,
         metrics: Metrics,
         *,
-        ready: Callable[[], Awaitable[bool]],
+        ready: Callable[[], Awaitable[Mapping[Part, str]]],
         refresh: Callable[[], None],
         hearing: Hearing,
         describe: Callable[[MetadataMessage], Awaitable[int]],
@@ -221,8 +222,8 @@ class Receiver:
         try:
             metrics = await self._describe(message)
         except StoreError as e:
-            self._metrics.store_errors.labels(retryable=str(e.retryable).lower()).inc()
-            raise Unavailable("the store could not take metadata", retry_after_s=5) from e
+            self._metrics.store_failed(e)
+            raise Unavailable(f"metadata: {e.told}", retry_after_s=5) from e
         self._metrics.metadata.inc(metrics)
         return _json({"metrics": metrics})
 
@@ -303,10 +304,11 @@ class Receiver:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        ready = await self._ready()
-        return web.Response(
-            text="ready\n" if ready else "the store does not answer\n", status=200 if ready else 503
-        )
+        problems = await self._ready()
+        stops = problems.keys() - {Part.BATCHES}
+        lines = [] if stops else ["ready"]
+        lines += [f"{part.value}: {text}" for part, text in problems.items()]
+        return web.Response(text="\n".join(lines) + "\n", status=503 if stops else 200)
 
 
 def _grant(request: web.Request) -> Grant:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from aiohttp import web
 
@@ -26,7 +26,9 @@ from indexer.access import EntryError
 from indexer.agents import Agents
 from indexer.authenticator import Authenticator
 from indexer.fold import SeriesLimit
+from indexer.frame_writer import FrameWriter
 from indexer.handshake import listening
+from indexer.health import Health, Part
 from indexer.hearing import Hearing
 from indexer.heartbeats import HeartbeatWriter
 from indexer.http_server import Runner
@@ -36,17 +38,18 @@ from indexer.limits import OrgRates
 from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.metadata import MetadataWriter
 from indexer.metrics import Metrics
+from indexer.readiness import Readiness, open_when_there, show_waiting
 from indexer.receive import Receiver
 from indexer.retention import NotedRetention, Retentions, SetRetention
 from indexer.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
 from indexer.series import SeriesRegistry
 from indexer.settings import OF_PLAIN_TOKENS, Settings, entries
-from indexer.store import Store, StoreError, embedded_path, open_store
+from indexer.store import Store, embedded_path, open_store
 from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from indexer.up import OwnUp, Project, UpWriter
-from indexer.writer import FrameWriter, JournalWriter
+from indexer.writer import JournalWriter
 from indexer.written import Written
 
 T = TypeVar("T")
@@ -54,6 +57,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _DAY_MS = 86_400_000
+#: How long a call of ClickHouse may be without an answer; an INSERT is then tried again under its token.
+_STORE_TIMEOUT_S: Final = 60
 #: Agents whose age /metrics shows; /status lists all.
 _SHOWN_AGENTS = 1_000
 
@@ -97,6 +102,8 @@ class IndexerService:
         self._lru = open_near_cache(settings.bounds.cached_strings)
         self._redis = RedisCache(settings.redis_url, "ingest") if settings.redis_url else None
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-service")
+        self.health = Health()
+        self._readiness = Readiness(self.health)
         self._journal: Journal | None = None
         self._strings: StringIndexer | None = None
         self._writer: JournalWriter | FrameWriter | None = None
@@ -162,8 +169,15 @@ class IndexerService:
         if not self._socks:
             await self.bind()
         if self._store is None:
-            self._store = await self._in_thread(
-                partial(open_store, settings.dsn, pool=settings.connections, cluster=settings.cluster)
+            self._store = await open_when_there(
+                partial(
+                    open_store,
+                    settings.dsn,
+                    pool=settings.connections,
+                    cluster=settings.cluster,
+                    timeout_s=_STORE_TIMEOUT_S,
+                ),
+                self._in_thread,
             )
         store = self._store
         steps = settings.limits.retention_steps
@@ -172,7 +186,7 @@ class IndexerService:
         self._writer = await self._in_thread(partial(self._make_writer, store, legacy=legacy))
         await self._writer.start()
         # On an embedded store there is no other process that would read the table.
-        self._heartbeats = None if store.embedded else HeartbeatWriter(store)
+        self._heartbeats = None if store.embedded else HeartbeatWriter(store, self.health.store_failed)
         if settings.up and self._strings is not None:
             project = Project(settings.org_id, settings.project_id)
             self._up = UpWriter(
@@ -190,7 +204,7 @@ class IndexerService:
             self._writer,
             settings,
             self.metrics,
-            ready=self._answers,
+            ready=self._ready,
             refresh=self._refresh_gauges,
             hearing=Hearing(self.agents, self._heartbeats, self._up),
             describe=partial(self._describe, MetadataWriter(store, _now_ms)),
@@ -237,6 +251,7 @@ class IndexerService:
         if self._owns_store and self._store is not None:
             await self._in_thread(self._store.close)
             self._store = None
+        self._readiness.close()
         self._threads.shutdown()
 
     def _make_writer(self, store: Store, *, legacy: bool) -> JournalWriter | FrameWriter:
@@ -258,14 +273,16 @@ class IndexerService:
             legacy=legacy,
         )
         if not journal:
-            return FrameWriter(inserter, settings, self.metrics, limit)
+            return FrameWriter(inserter, settings, self.metrics, limit, self.health)
         self._journal = Journal(
             _journal_path(settings),
             max_identities=settings.journal.identities,
             max_age_ms=settings.journal.identity_days * _DAY_MS,
             max_aside_bytes=settings.journal.aside_bytes,
         )
-        return JournalWriter(store, inserter, self._journal, settings, self.metrics, limit=limit)
+        return JournalWriter(
+            store, inserter, self._journal, settings, self.metrics, limit=limit, health=self.health
+        )
 
     def _instance(self) -> str:
         """This indexer's `instance`: where it listens, with the host's name if that is everywhere."""
@@ -287,7 +304,9 @@ class IndexerService:
             m.cache_skipped.set(self._redis.breaker.skipped)
         self._show_agents(time.time_ns() // 1_000_000)
         if self._journal is not None:
-            m.dropped_aside.set(self._journal.dropped_aside)
+            m.dropped_aside.set(self._journal.dropped_ended)
+        if self._writer is not None:
+            show_waiting(m, self.health, self._writer, self._journal)
 
     def _show_agents(self, now_ms: int) -> None:
         known = self.agents.all(now_ms)
@@ -303,14 +322,12 @@ class IndexerService:
         if self._heartbeats is not None:
             self.metrics.heartbeat_failures.set(self._heartbeats.failures)
 
-    async def _answers(self) -> bool:
+    async def _ready(self) -> Mapping[Part, str]:
+        """Return what keeps the indexer from storing frames, by part; empty when it is ready."""
         if self._store is None or self._writer is None:
-            return False
-        try:
-            await self._in_thread(partial(self._store.rows, "SELECT 1"))
-        except StoreError:
-            return False
-        return True
+            return {Part.STORE: "not started"}
+        self.health.oldest_waits(self._writer.oldest_waiting_s())
+        return await self._readiness.problems(self._store, self._journal)
 
     async def _describe(self, writer: MetadataWriter, message: MetadataMessage) -> int:
         return await self._in_thread(partial(writer.write, message))
@@ -356,16 +373,23 @@ async def run(
     stopping = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        with suppress(
-            NotImplementedError, ValueError, RuntimeError
-        ):  # not the main thread: `stop` it is then
+        with suppress(NotImplementedError, ValueError, RuntimeError):  # not the main thread: `stop` it is
             loop.add_signal_handler(signum, stopping.set)
     service = IndexerService(settings, store)
     await service.bind(START_WAIT_S)
+    starting = asyncio.create_task(service.start(), name="indexer-start")
+    stopped = asyncio.create_task(stopping.wait())
     try:
-        await service.start()
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():  # ClickHouse is away, and we are asked to stop
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return
+        await starting
     except JournalError as e:
         raise OSError(str(e)) from e
+    finally:
+        stopped.cancel()
     try:
         if ready is not None:
             ready(service)

@@ -44,7 +44,7 @@ class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: str = ""  # the SQLite file; empty: beside the embedded data, else ./data/indexer-journal.sqlite
     identities: Positive = 1_000_000  # so many frames are remembered as done
     identity_days: Positive = 14  # ... for so many days
-    #: batches that ClickHouse refuses are kept up to this size, the oldest go
+    #: batches that cannot be stored while others can are set aside up to this size; then writing waits
     aside_bytes: NotNegative = 256 << 20
 
 

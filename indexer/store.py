@@ -14,6 +14,7 @@ hold one path only, by any number of clients.
 
 from __future__ import annotations
 
+import logging
 import queue
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ import clickhouse_connect
 import numpy as np
 import numpy.typing as npt
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error, ProgrammingError
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error, ProgrammingError
 from clickhouse_connect.driver.external import ExternalData
 from urllib3.exceptions import HTTPError
 
@@ -34,10 +35,15 @@ from indexer.data_lock import DataLock, shown
 from indexer.native import Column, Ragged, decode_blocks, encode_block
 from indexer.private import make_private
 from indexer.sent import SentTable, as_files, external_data
+from indexer.store_errors import EMBEDDED, Place, StoreError, place_of, store_error
 
 __all__ = ["DEFAULT_DATABASE", "Column", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
 
 DEFAULT_DATABASE: Final = "meterhouse"
+#: How long a server may be silent during a call, unless the caller says otherwise.
+READ_TIMEOUT_S: Final = 300
+_CONNECT_TIMEOUT_S: Final = 5
+
 
 #: Set on every client where the engine knows them: what the schema and the readers need.
 _SESSION: Final[Mapping[str, str]] = {
@@ -53,70 +59,8 @@ _SESSION: Final[Mapping[str, str]] = {
     "use_cache_for_count_from_files": "0",
 }
 
-#: Server error codes that the same statement will meet again: the caller or the schema is wrong.
-_HOPELESS: Final = frozenset(
-    {
-        6,  # CANNOT_PARSE_TEXT
-        10,  # NOT_FOUND_COLUMN_IN_BLOCK
-        16,  # NO_SUCH_COLUMN_IN_TABLE
-        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
-        33,  # CANNOT_READ_ALL_DATA
-        36,  # BAD_ARGUMENTS
-        42,  # NUMBER_OF_ARGUMENTS_DOESNT_MATCH
-        43,  # ILLEGAL_TYPE_OF_ARGUMENT
-        44,  # ILLEGAL_COLUMN
-        46,  # UNKNOWN_FUNCTION
-        47,  # UNKNOWN_IDENTIFIER
-        50,  # UNKNOWN_TYPE
-        53,  # TYPE_MISMATCH
-        60,  # UNKNOWN_TABLE
-        62,  # SYNTAX_ERROR
-        70,  # CANNOT_CONVERT_TYPE
-        81,  # UNKNOWN_DATABASE
-        115,  # UNKNOWN_SETTING
-        117,  # INCORRECT_DATA
-        164,  # READONLY
-        192,  # UNKNOWN_USER
-        193,  # WRONG_PASSWORD
-        497,  # ACCESS_DENIED
-        516,  # AUTHENTICATION_FAILED
-    }
-)
-
-
-#: Server error codes that any statement that writes would meet now: the machine is to blame.
-_NO_ROOM: Final = frozenset(
-    {
-        75,  # CANNOT_WRITE_TO_FILE_DESCRIPTOR
-        242,  # TABLE_IS_READ_ONLY
-        243,  # NOT_ENOUGH_SPACE
-    }
-)
-
-
 #: What ClickHouse says of data whose own lock another process has.
 _CANNOT_OPEN_FILE: Final = 76
-
-
-class StoreError(Exception):
-    """ClickHouse refused or could not be reached.
-
-    `retryable`: the same call may succeed later. `code` and its `name` are ClickHouse's own; None when no
-    server answered. The text may hold SQL and addresses: it is not for a client's eyes.
-    """
-
-    def __init__(
-        self, text: str, *, retryable: bool, code: int | None = None, name: str | None = None
-    ) -> None:
-        super().__init__(text)
-        self.retryable = retryable
-        self.code = code
-        self.name = name
-
-    @property
-    def no_room(self) -> bool:
-        """Nothing can be written now, whatever it is; a full disk, for one."""
-        return self.code in _NO_ROOM
 
 
 class Store:
@@ -130,8 +74,10 @@ class Store:
         *,
         embedded: bool,
         lock: DataLock | None = None,
+        place: Place = EMBEDDED,
     ) -> None:
         self._lock = lock
+        self._place = place
         self.database = database
         self.cluster = cluster
         self.embedded = embedded
@@ -275,31 +221,35 @@ class Store:
         try:
             yield client
         except (ClickHouseError, HTTPError, OSError) as e:
-            raise _store_error(e) from e
+            raise store_error(e, self._place) from e
         finally:
             self._free.put(client)
 
 
-def open_store(dsn: str, *, pool: int = 4, cluster: str | None = None) -> Store:
+def open_store(
+    dsn: str, *, pool: int = 4, cluster: str | None = None, timeout_s: int = READ_TIMEOUT_S
+) -> Store:
     """A store on `chdb:///absolute/path`, `chdb:///./relative/path` or `http(s)://user:password@host:port/db`.
 
     The path of an embedded store is created. The database is `meterhouse` unless the DSN names one (the path
-    of an HTTP DSN, `?database=` with chdb); it need not exist yet. Raises StoreError.
+    of an HTTP DSN, `?database=` with chdb); it need not exist yet. `timeout_s`: how long a server may be
+    silent during a call. Raises StoreError.
     """
     address, database, embedded = _parse(dsn)
     lock = _lock(Path(address)) if embedded else None
+    place = EMBEDDED if embedded else place_of(address)
     clients: list[Client] = []
     try:
-        clients.extend(_connect(address, embedded=embedded) for _ in range(pool))
+        clients.extend(_connect(address, timeout_s, embedded=embedded) for _ in range(pool))
     except (ClickHouseError, HTTPError, OSError) as e:
         for client in clients:
             client.close()
         if lock is not None:
             lock.close()
-        raise _open_error(e, Path(address) if embedded else None) from e
+        raise _open_error(e, Path(address) if embedded else None, place) from e
     for client in clients:
         client.database = database
-    return Store(clients, database, cluster, embedded=embedded, lock=lock)
+    return Store(clients, database, cluster, embedded=embedded, lock=lock, place=place)
 
 
 def _lock(path: Path) -> DataLock:
@@ -310,11 +260,11 @@ def _lock(path: Path) -> DataLock:
         raise StoreError(e.strerror or str(e), retryable=False) from e
 
 
-def _open_error(e: Exception, data: Path | None) -> StoreError:
+def _open_error(e: Exception, data: Path | None, place: Place) -> StoreError:
     """Return the error of opening; a program that is not ours may hold embedded `data`."""
     if data is not None and isinstance(e, Error) and e.code == _CANNOT_OPEN_FILE:
         return StoreError(f"another process uses {shown(data)}", retryable=False, code=e.code, name=e.name)
-    return _store_error(e)
+    return store_error(e, place)
 
 
 def embedded_path(dsn: str) -> Path | None:
@@ -350,29 +300,26 @@ def _parse(dsn: str) -> tuple[str, str, bool]:
     raise StoreError("a DSN starts with chdb:///, http:// or https://", retryable=False)
 
 
-def _connect(address: str, *, embedded: bool) -> Client:
+def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:
     if embedded:
         make_private(Path(address))
         client = clickhouse_connect.get_client(interface="chdb", path=address)
     else:
+        # The client's own lines say less than our errors do.
+        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
         # Sessions would forbid concurrent use; long parameters (ids) do not fit into an URL.
         client = clickhouse_connect.get_client(
-            dsn=address, autogenerate_session_id=False, form_encode_query_params=True
+            dsn=address,
+            autogenerate_session_id=False,
+            form_encode_query_params=True,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            send_receive_timeout=timeout_s,
         )
     for name, value in _SESSION.items():
         if name in client.server_settings:
             with suppress(ProgrammingError):  # a server may forbid changing it; the schema has a fallback
                 client.set_client_setting(name, value)
     return client
-
-
-def _store_error(e: Exception) -> StoreError:
-    code = e.code if isinstance(e, Error) else None
-    hopeless = code in _HOPELESS if code is not None else isinstance(e, ProgrammingError | DataError)
-    name = e.name if isinstance(e, Error) else None
-    return StoreError(
-        hidden_url(str(e).strip()) or type(e).__name__, retryable=not hopeless, code=code, name=name
-    )
 
 
 def _dict(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:

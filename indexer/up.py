@@ -210,6 +210,6 @@ class UpWriter:
                 identity = (f"{OF_UP}{self._instance}", self._epoch, next(self._sequence))
                 frame = up_frame(project, [instance for _, instance in found], self._now_ms(), identity)
                 await self._writer.write(Unit(frame.identity, encode(frame), frame, kept=self._retention))
-            except (StoreError, WriteError) as e:
+            except (StoreError, WriteError) as e:  # the log has the store's problem already
                 self._metrics.up_failures.inc()
-                log.warning("event=up_not_written org_id=%d project_id=%d error=%s", *project, e)
+                log.debug("event=up_not_written org_id=%d project_id=%d error=%s", *project, e)

@@ -6,8 +6,10 @@ Two ways, one interface (`Writer.write`):
   one (group commit). Batch and frames are committed to the journal, then inserted under the batch's token,
   then marked done. A crash anywhere leaves an unfinished batch, which is written again under the same token
   at the next start; a frame that is sent again is known by its identity.
-* FrameWriter, when several may run. The frame is the unit of INSERT and its identity the token, so it does
-  not matter which indexer gets it again; the server coalesces inserts (async_insert).
+* FrameWriter (indexer/frame_writer.py), when several may run.
+
+A failure of ClickHouse never ends a frame, unless the frame's own bytes cause it (indexer/faults.py). A batch
+that others could pass is set aside (indexer/aside.py); any other failure is waited out.
 
 Runs in one event loop; the store's calls run in threads.
 """
@@ -18,25 +20,28 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
+from indexer.aside import Aside, Failed
 from indexer.batch import Batcher
+from indexer.faults import Fault, told
 from indexer.fold import SeriesLimit, folded
-from indexer.insert import Inserter
+from indexer.health import Health
+from indexer.insert import Inserter, rest_of
 from indexer.journal import Journal, JournalError, State
 from indexer.metrics import Metrics
+from indexer.schema.tables import Kind
 from indexer.settings import Settings
-from indexer.shares import HeldBytes
 from indexer.store import Store, StoreError
 from indexer.unit import Unit
 
 log = logging.getLogger(__name__)
 
-#: When to try a frame of too many new series again: some of them may be known by then.
-_SERIES_WAIT_S: Final = 60
+#: When to send a frame again whose batch is set aside.
+_ASIDE_WAIT_S: Final = 15
 _BACKOFF_S: Final = (0.1, 0.3, 1.0, 3.0, 5.0)
 
 T = TypeVar("T")
@@ -80,15 +85,19 @@ class Writer(Protocol):
     async def knows(self, unit: Unit) -> bool:
         """Return whether the unit is known to be in ClickHouse. Raises WriteError where it is not to come."""
 
+    def oldest_waiting_s(self) -> float:
+        """Return for how long the oldest frame waits that is being written; 0 for none."""
+
     async def stop(self, deadline_s: float) -> None:
         """Write what was taken, until the deadline; take nothing any more."""
 
 
 class _InFlight(NamedTuple):
-    """A frame that is being written: the digest it came with, and who waits."""
+    """A frame that is being written: the digest it came with, who waits, and since when (monotonic)."""
 
     digest: bytes
     future: asyncio.Future[None]
+    since_s: float
 
 
 def _check_digest(unit: Unit, known: bytes) -> None:
@@ -109,8 +118,10 @@ class JournalWriter:
         metrics: Metrics,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         limit: SeriesLimit | None = None,
+        health: Health | None = None,
     ) -> None:
         self._limit = limit
+        self._health = health or Health()
         self._store = store
         self._inserter = inserter
         self._journal = journal
@@ -123,17 +134,29 @@ class JournalWriter:
         self._came = asyncio.Event()
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
+        self._left: list[tuple[str, list[Unit]]] = []
+        self.aside = Aside(
+            self._journal, self._in_thread, self._attempt, self._now_ms, self._health.nothing_aside
+        )
 
     @property
     def held_bytes(self) -> int:
         return self._batcher.held_bytes
 
+    def oldest_waiting_s(self) -> float:
+        oldest = next(iter(self._in_flight.values()), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest.since_s
+
     async def start(self) -> None:
+        """Try once what an earlier run left unfinished; what fails is written before anything else."""
         for token, units in await self._in_thread(self._journal.unfinished):
             log.info("event=replay token=%s frames=%d", token, len(units))
-            await self._write_batch(token, units)
             self._metrics.replayed.inc()
+            failed = await self._attempt(token, units)
+            if failed is not None and not await self._set_aside_if_alone(token, units, failed):
+                self._left.append((token, [u for u in units if u.identity not in failed.ended]))
         self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
+        self.aside.start()
 
     async def write(self, unit: Unit) -> None:
         held = self._in_flight.get(unit.identity)
@@ -161,6 +184,7 @@ class JournalWriter:
     async def stop(self, deadline_s: float) -> None:
         self._stopping = True
         self._came.set()
+        await self.aside.stop()
         if self._loop_task is not None:
             await asyncio.wait([self._loop_task], timeout=deadline_s)
             self._loop_task.cancel()
@@ -177,7 +201,7 @@ class JournalWriter:
         try:
             found = self._journal.find(unit.identity)
         except JournalError as e:
-            log.error("event=journal_failed error=%s", e)
+            self._health.journal_failed(str(e))
             raise Unavailable("the journal cannot be read", retry_after_s=5) from e
         if found is None:
             return False
@@ -187,7 +211,11 @@ class JournalWriter:
             case State.OPEN:
                 raise Unavailable("its batch is unfinished", retry_after_s=5)
             case State.ASIDE:
-                raise Refused("ClickHouse refused this frame before; it is kept aside")
+                raise Unavailable("its batch is set aside and tried again", retry_after_s=_ASIDE_WAIT_S)
+            case State.ENDED:
+                raise Refused(told(Fault.BYTES))
+            case State.DROPPED:
+                raise Refused("this frame was set aside, and given up by a person")
         return True
 
     def _queue(self, unit: Unit) -> asyncio.Future[None]:
@@ -197,11 +225,13 @@ class JournalWriter:
             self._metrics.refused.labels(reason="queue_full").inc()
             raise Unavailable("too much is waiting to be written")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._in_flight[unit.identity] = _InFlight(unit.digest, future)
+        self._in_flight[unit.identity] = _InFlight(unit.digest, future, time.monotonic())
         self._came.set()
         return future
 
     async def _run(self) -> None:
+        while self._left:
+            await self._write_batch(*self._left.pop(0))
         while True:
             wait_ms = self._batcher.ready_in_ms(self._now_ms())
             if wait_ms is None:
@@ -221,23 +251,26 @@ class JournalWriter:
 
     async def _write_next(self) -> None:
         units = self._batcher.take()
-        outcome: WriteError | None
+        failed: Mapping[str, WriteError] = {}
         try:
             token = uuid.uuid4().hex
             written = await self._in_thread(self._within_limit, units)
             await self._in_thread(self._journal.begin, token, written, self._now_ms())
-            outcome = await self._write_batch(token, written, first=True)
+            self._health.journal_works()
+            failed = await self._write_batch(token, written, first=True)
         except JournalError as e:  # the disk: the frames' senders keep them
-            log.error("event=journal_failed error=%s", e)
-            outcome = Unavailable(f"journal: {e}", retry_after_s=5)
+            self._health.journal_failed(str(e))
+            unavailable = Unavailable(f"journal: {e}", retry_after_s=5)
+            failed = dict.fromkeys((unit.identity for unit in units), unavailable)
         finally:
             self._batcher.release(units)
         for unit in units:
             future = self._in_flight.pop(unit.identity).future
-            if outcome is None:
+            error = failed.get(unit.identity)
+            if error is None:
                 future.set_result(None)
             else:
-                future.set_exception(outcome)
+                future.set_exception(error)
                 future.exception()  # nobody may be waiting for it any more
 
     def _within_limit(self, units: Sequence[Unit]) -> Sequence[Unit]:
@@ -250,7 +283,9 @@ class JournalWriter:
         try:
             excess = self._limit.excess(self._inserter.resolve(units))
         except StoreError as e:
-            log.warning("event=series_not_counted frames=%d error=%s", len(units), e)
+            self._metrics.store_failed(e)
+            self._health.store_failed(e)
+            log.debug("event=series_not_counted frames=%d error=%s", len(units), e)
             return units
         out = []
         for unit, beyond in zip(units, excess, strict=True):
@@ -262,43 +297,85 @@ class JournalWriter:
 
     async def _write_batch(
         self, token: str, units: Sequence[Unit], *, first: bool = False
-    ) -> WriteError | None:
-        """Write a batch that stands in the journal, however long it takes; None when it is stored.
+    ) -> Mapping[str, WriteError]:
+        """Write a batch that the journal has, however long it takes; return the errors by frame identity.
 
         `first`: nobody tried to write it before.
         """
+        ended: dict[str, WriteError] = {}
         failures = tries = 0
         while True:
-            try:
-                began = time.perf_counter()
-                attempt = partial(self._inserter.insert, token, units, first=first)
-                first = False
-                rows = await self._in_thread(attempt)
-                await self._in_thread(self._journal.finish, token, self._now_ms())
-            except JournalError as e:  # the rows are in, the mark is not: the same again changes nothing
-                log.warning("event=journal_failed token=%s error=%s", token, e)
-            except StoreError as e:
-                self._metrics.store_errors.labels(retryable=str(e.retryable).lower()).inc()
-                if not e.retryable:
-                    return await self._set_aside(token, units, e)
-                failures += not e.no_room and await self._answers()
-                if failures >= self._settings.attempts:
-                    return await self._set_aside(token, units, e)
-                log.warning("event=batch_retry token=%s failures=%d error=%s", token, failures, e)
-            except Exception as e:  # a mistake of ours: it must not stop the other batches
-                log.exception("event=batch_failed token=%s", token)
-                return await self._set_aside(token, units, e)
-            else:
-                self._metrics.wrote(len(units), rows, time.perf_counter() - began)
-                return None
+            failed = await self._attempt(token, units, first=first)
+            first = False
+            if failed is None:
+                return ended
+            if failed.ended:
+                ended |= dict.fromkeys(failed.ended, Refused(failed.told))
+                units = [unit for unit in units if unit.identity not in failed.ended]
+                continue
+            failures += failed.fault is Fault.OTHER and await self._answers()
+            if await self._set_aside_if_alone(token, units, failed, failures):
+                aside = Unavailable(failed.told, retry_after_s=_ASIDE_WAIT_S)
+                return ended | dict.fromkeys((unit.identity for unit in units), aside)
             await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
             tries += 1
 
-    async def _set_aside(self, token: str, units: Sequence[Unit], error: Exception) -> Refused:
-        log.error("event=batch_set_aside token=%s frames=%d error=%s", token, len(units), error)
-        await self._in_thread(self._journal.set_aside, token, self._now_ms())
+    async def _attempt(self, token: str, units: Sequence[Unit], *, first: bool = False) -> Failed | None:
+        """Try once to write a batch that the journal has; None when it is stored and marked."""
+        try:
+            began = time.perf_counter()
+            rows = 0
+            if units:
+                rows = await self._in_thread(partial(self._inserter.insert, token, units, first=first))
+                self._health.store_works()
+            await self._in_thread(self._journal.finish, token, self._now_ms())
+        except JournalError as e:  # the rows are in, the mark is not: the same again changes nothing
+            self._health.journal_failed(str(e))
+            return Failed(str(e), None)
+        except StoreError as e:
+            return await self._failed(token, units, e)
+        except Exception as e:  # a mistake of ours: it must not stop the other batches
+            log.exception("event=batch_failed token=%s", token)
+            return Failed(f"a mistake of Meterhouse: {type(e).__name__}", Fault.STATEMENT)
+        self._health.journal_works()
+        self._metrics.wrote(len(units), rows, time.perf_counter() - began)
+        return None
+
+    async def _failed(self, token: str, units: Sequence[Unit], error: StoreError) -> Failed:
+        """Note a failure; frames whose bytes caused it are taken out of the batch."""
+        self._metrics.store_failed(error)
+        self._health.store_failed(error)
+        ended: list[Unit] = []
+        if error.fault is Fault.BYTES and error.kind:
+            try:
+                kind = cast("Kind", error.kind)
+                ended = [rest_of(u, kind) for u in await self._in_thread(self._inserter.refused, units, kind)]
+                await self._in_thread(self._journal.end, token, ended, self._now_ms(), error.told)
+            except (StoreError, JournalError) as e:
+                log.warning("event=frames_not_ended token=%s error=%s", token, e)
+                ended = []
+        if ended:
+            log.error("event=frames_ended token=%s frames=%d error=%s", token, len(ended), error)
+            self._metrics.frames.labels(outcome="refused").inc(len(ended))
+        return Failed(error.told, error.fault, frozenset(unit.identity for unit in ended))
+
+    async def _set_aside_if_alone(
+        self, token: str, units: Sequence[Unit], failed: Failed, failures: int = 0
+    ) -> bool:
+        """Set a batch aside when others may be stored meanwhile; return whether it was."""
+        alone = failed.fault is not None and failed.fault.of_one_batch
+        if not alone and failures < self._settings.attempts:
+            return False
+        try:
+            if not await self._in_thread(self._journal.set_aside, token, self._now_ms(), failed.told):
+                return False
+        except JournalError as e:
+            self._health.journal_failed(str(e))
+            return False
+        log.error("event=batch_set_aside token=%s frames=%d error=%s", token, len(units), failed.told)
         self._metrics.frames.labels(outcome="set_aside").inc(len(units))
-        return Refused(f"{type(error).__name__}: {error}")
+        self.aside.wake()
+        return True
 
     async def _answers(self) -> bool:
         """Whether ClickHouse is there at all: if not, the batch is not to blame."""
@@ -310,79 +387,3 @@ class JournalWriter:
 
     async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
-
-
-class FrameWriter:
-    """See the module."""
-
-    def __init__(
-        self, inserter: Inserter, settings: Settings, metrics: Metrics, limit: SeriesLimit | None = None
-    ) -> None:
-        self._limit = limit
-        self._inserter = inserter
-        self._settings = settings
-        self._metrics = metrics
-        self._in_flight: dict[str, asyncio.Task[None]] = {}
-        self._threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="indexer-writer")
-        self._stopping = False
-        self._held = HeldBytes(settings.bounds.queue_bytes)
-
-    @property
-    def held_bytes(self) -> int:
-        return self._held.total
-
-    async def start(self) -> None:
-        """Nothing is left over: whoever sent a frame that is not stored sends it again."""
-
-    async def write(self, unit: Unit) -> None:
-        task = self._in_flight.get(unit.identity)
-        if task is None:
-            if self._stopping:
-                raise Unavailable("shutting down")
-            if not self._held.take(unit.frame.org_id, unit.held_bytes):
-                self._metrics.refused.labels(reason="queue_full").inc()
-                raise Unavailable("too much is waiting to be written")
-            task = self._in_flight[unit.identity] = asyncio.create_task(self._insert(unit))
-            task.add_done_callback(
-                lambda t: t.cancelled() or t.exception()
-            )  # somebody may have waited, or not
-        try:
-            async with asyncio.timeout(self._settings.acknowledge_s):
-                await asyncio.shield(task)
-        except TimeoutError:
-            raise Unavailable("not written yet") from None
-
-    async def knows(self, unit: Unit) -> bool:  # noqa: ARG002  # the server knows, by tokens
-        return False
-
-    async def stop(self, deadline_s: float) -> None:
-        self._stopping = True
-        if self._in_flight:
-            await asyncio.wait(self._in_flight.values(), timeout=deadline_s)
-        self._threads.shutdown(wait=True, cancel_futures=True)
-
-    def _insert_within_limit(self, unit: Unit) -> int:
-        """Write the unit. Raises StoreError, and Limited where it has too many new series."""
-        if self._limit is not None and self._limit.near([unit]):
-            (beyond,) = self._limit.excess(self._inserter.resolve([unit]))
-            if beyond.series:
-                self._metrics.limited("series", unit.frame.org_id, unit.frame.rows)
-                raise Limited("too many new series today: indexer.limits.series_per_day", _SERIES_WAIT_S)
-        return self._inserter.insert(unit.identity, [unit])
-
-    async def _insert(self, unit: Unit) -> None:
-        try:
-            began = time.perf_counter()
-            loop = asyncio.get_running_loop()
-            rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
-            self._metrics.wrote(1, rows, time.perf_counter() - began)
-        except StoreError as e:
-            self._metrics.store_errors.labels(retryable=str(e.retryable).lower()).inc()
-            if e.retryable:
-                raise Unavailable(str(e), retry_after_s=2) from e
-            log.error("event=frame_refused frame=%s error=%s", unit.identity, e)
-            self._metrics.frames.labels(outcome="refused").inc()
-            raise Refused(str(e)) from e
-        finally:
-            self._held.release(unit.frame.org_id, unit.held_bytes)
-            del self._in_flight[unit.identity]

@@ -151,8 +151,10 @@ def test_a_server_refuses_long_fields_and_statements(http_dsn: str) -> None:
     """The limits that sent tables are for: our test server has those of a real one."""
     store = open_store(http_dsn, pool=1)
     store.create_database()
-    with pytest.raises(StoreError, match="Field value too long"):
+    with pytest.raises(StoreError) as too_long:
         store.rows("SELECT {a:String}", {"a": "x" * (MAX_FIELD_BYTES + 1)})
-    with pytest.raises(StoreError, match="Max query size exceeded"):
+    assert "Field value too long" in too_long.value.detail
+    with pytest.raises(StoreError) as too_long:
         store.command("SELECT 1 /*" + "x" * MAX_QUERY_BYTES + "*/")
+    assert "Max query size exceeded" in too_long.value.detail
     store.close()

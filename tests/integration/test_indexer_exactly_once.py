@@ -188,31 +188,60 @@ async def test_many_small_frames_of_many_agents_are_batched(chdb_dsn: str, tmp_p
     store.close()
 
 
-async def test_refused_batch_is_set_aside_and_finished_later(chdb_dsn: str, tmp_path: Path) -> None:
-    """A rollup's table is gone: that batch cannot be stored, others can; when it is back, all is once."""
+async def test_a_batch_of_a_missing_table_is_set_aside_and_stored_without_a_restart(
+    chdb_dsn: str, tmp_path: Path
+) -> None:
+    """A rollup's table is gone: that batch waits, others are stored; when it is back, all is once."""
+    store = open_store(chdb_dsn, pool=2)
+    service = IndexerService(settings(chdb_dsn, tmp_path))
+    await service.start()
+    whole, sets = mixed_frame(), make_frame(FrameRows(sets=[("users", {}, NOW_S, [1, 2])]), sequence=7)
+    assert await sent(service, make_frame(FrameRows(), sequence=8)) == 200
+    store.command("RENAME TABLE counters_1d TO elsewhere")
+    assert await sent(service, whole) == 503
+    assert await sent(service, whole) == 503
+    assert await sent(service, sets) == 200
+    store.command("RENAME TABLE elsewhere TO counters_1d")
+    deadline = time.monotonic() + 20
+    while await sent(service, whole) != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    await service.stop()
+    expected = (*ONCE[:-1], 52)
+    assert totals(store) == [expected] * 4
+    store.close()
+
+
+async def test_a_set_aside_batch_outlives_a_restart_and_does_not_delay_listening(
+    chdb_dsn: str, tmp_path: Path
+) -> None:
     store = open_store(chdb_dsn, pool=2)
     service = IndexerService(settings(chdb_dsn, tmp_path))
     await service.start()
     store.command("RENAME TABLE counters_1d TO elsewhere")
-    whole, sets = mixed_frame(), make_frame(FrameRows(sets=[("users", {}, NOW_S, [1, 2])]), sequence=7)
-    async with aiohttp.ClientSession() as session:
-
-        async def send(at: IndexerService, frame: Frame) -> int:
-            async with session.post(f"http://{at.address}/v1/frames", data=encode(frame)) as response:
-                return response.status
-
-        assert await send(service, whole) == 400
-        assert await send(service, whole) == 400
-        assert await send(service, sets) == 200
-        await service.stop()
-        store.command("RENAME TABLE elsewhere TO counters_1d")
-        again = IndexerService(settings(chdb_dsn, tmp_path))
-        await again.start()
-        assert await send(again, whole) == 200
-        await again.stop()
-    expected = (*ONCE[:-1], 52)
-    assert totals(store) == [expected] * 4
+    assert await sent(service, mixed_frame()) == 503
+    await service.stop()
+    again = IndexerService(settings(chdb_dsn, tmp_path))
+    began = time.monotonic()
+    await again.start()
+    assert time.monotonic() - began < 5
+    assert await sent(again, mixed_frame()) == 503
+    store.command("RENAME TABLE elsewhere TO counters_1d")
+    deadline = time.monotonic() + 20
+    while await sent(again, mixed_frame()) != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    await again.stop()
+    assert totals(store) == [ONCE] * 4
     store.close()
+
+
+async def sent(service: IndexerService, frame: Frame) -> int:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"http://{service.address}/v1/frames", data=encode(frame)) as response,
+    ):
+        return response.status
 
 
 async def test_a_full_disk_is_not_the_batchs_fault(chdb_dsn: str, tmp_path: Path) -> None:

@@ -151,6 +151,6 @@ async def test_a_store_that_is_away_is_asked_later(chdb_dsn: str, tmp_path: Path
             f"http://{service.address}/v1/metadata", encode(1, 1, {"x": AgentDescribed("Of x.")})
         )
         assert (status, retry_after) == (503, "5")
-        assert "could not take metadata" in text
+        assert "metadata: ClickHouse lacks a table" in text
     finally:
         await service.stop()

@@ -7,18 +7,24 @@ It has the limits of a server with default settings: MAX_FIELD_BYTES, MAX_QUERY_
 only read (readonly = 2); all others may do everything. Files of a request are its external tables. The data
 of an INSERT goes to the engine as a file: inline it would end at the first empty line or semicolon.
 
-python -m tests.support.clickhouse_http DIRECTORY    prints the port it listens on
+It fails as it is told: `FaultRules.set` posts rules to /faults. A statement that has the `match` of a rule in
+its text or data is answered with the rule's code, hangs while the rule lasts, or loses its answer.
+
+python -m tests.support.clickhouse_http DIRECTORY [PORT]    prints the port it listens on
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,18 +57,57 @@ class RefusedError(Exception):
     """What a server would not take, as it would say it."""
 
 
+@dataclass(frozen=True, slots=True)
+class FaultRule:
+    """What happens to statements with `match` (hex of bytes; empty: every statement but /ping's).
+
+    `how`: "code" answers `code`; "hang" gives no answer while the rule lasts; "lose" executes the statement
+    and closes the connection.
+    """
+
+    match: str = ""
+    code: int = 0
+    name: str = "SOME_ERROR"
+    how: str = "code"
+
+
+class FaultRules:
+    """The faults of a server that listens on `port`, for a test to set."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/faults"
+
+    def set(self, *rules: FaultRule) -> None:
+        """Replace all rules."""
+        body = json.dumps([asdict(rule) for rule in rules]).encode()
+        with urllib.request.urlopen(urllib.request.Request(self._url, body), timeout=10):
+            pass
+
+
 class Server:
     """Every request gets a connection of its own, as a server without sessions would do."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
         self._anchor = chdb.connect(self._path)
+        self._rules: list[FaultRule] = []
+        self._changed = asyncio.Event()
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=1 << 30)
         app.router.add_get("/ping", self._ping)
+        app.router.add_post("/faults", self._set_rules)
         app.router.add_route("*", "/", self._query)
         return app
+
+    async def _set_rules(self, request: web.Request) -> web.Response:
+        self._rules = [FaultRule(**rule) for rule in await request.json()]
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return web.Response()
+
+    def _rule(self, *texts: bytes) -> FaultRule | None:
+        return next((r for r in self._rules if any(bytes.fromhex(r.match) in text for text in texts)), None)
 
     async def _ping(self, _: web.Request) -> web.Response:
         return web.Response(text="Ok.\n")
@@ -81,7 +126,17 @@ class Server:
             body = await request.read()
         user = request.headers.get("Authorization", "")
         reads = bool(user) and BasicAuth.decode(user).login == READER
-        return await asyncio.to_thread(self._run, values, files, body, reads)
+        texts = values.get("query", "").encode(), body, *files.values()
+        while (rule := self._rule(*texts)) is not None and rule.how == "hang":
+            await self._changed.wait()
+        if rule is not None and rule.how == "code":
+            headers = {"X-ClickHouse-Exception-Code": str(rule.code)}
+            text = f"Code: {rule.code}. DB::Exception: {values.get('query', '')[:100]}. ({rule.name})"
+            return web.Response(text=text, status=500, headers=headers)
+        answer = await asyncio.to_thread(self._run, values, files, body, reads)
+        if rule is not None and request.transport is not None:  # the answer is lost
+            request.transport.close()
+        return answer
 
     def _run(
         self, values: Mapping[str, str], files: Mapping[str, bytes], body: bytes, reads: bool
@@ -154,21 +209,21 @@ def _insert(connection: Any, into: str, fmt: str, data: bytes) -> None:
         connection.query(f"{into} FROM INFILE '{file.name}' FORMAT {fmt}", "TabSeparated")
 
 
-async def serve(path: Path) -> None:
+async def serve(path: Path, port: int = 0) -> None:
     runner = web.AppRunner(Server(path).app())
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     print(runner.addresses[0][1], flush=True)
     await asyncio.Event().wait()
 
 
 @contextmanager
-def running(path: Path) -> Iterator[int]:
-    """The server as a child process; gives its port."""
+def running(path: Path, port: int = 0) -> Iterator[int]:
+    """The server as a child process; gives its port (0: a free one)."""
     root = Path(__file__).parents[2]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.support.clickhouse_http", str(path)],
+        [sys.executable, "-m", "tests.support.clickhouse_http", str(path), str(port)],
         stdout=subprocess.PIPE,
         cwd=root,
         text=True,
@@ -184,4 +239,4 @@ def running(path: Path) -> Iterator[int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(Path(sys.argv[1]), *map(int, sys.argv[2:])))

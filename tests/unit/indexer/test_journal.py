@@ -101,16 +101,64 @@ def test_identities_are_bounded_by_age(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_batches_aside_are_bounded_by_bytes(tmp_path: Path) -> None:
+def test_batches_aside_are_bounded_by_bytes_and_none_is_dropped(tmp_path: Path) -> None:
+    """Their senders still wait: a batch that finds no room stays open, and is waited out."""
     many = units(5)
     journal = make(tmp_path, aside_bytes=max(len(u.body) for u in many) * 2)
+    aside = []
     for i, u in enumerate(many):
         journal.begin(str(i), [u], i)
-        journal.set_aside(str(i), i)
-    assert [token for token, _ in journal.unfinished()] == ["3", "4"]
-    assert journal.dropped_aside == 3
-    assert journal.state(many[0].identity) is None
-    assert journal.state(many[4].identity) is State.ASIDE
+        aside.append(journal.set_aside(str(i), i))
+    assert aside == [True, True, False, False, False]
+    assert [token for token, _ in journal.unfinished(State.ASIDE)] == ["0", "1"]
+    assert [token for token, _ in journal.unfinished()] == ["2", "3", "4"]
+    assert journal.dropped_ended == 0
+    journal.close()
+
+
+def test_an_ended_frame_leaves_its_batch_and_makes_room_when_needed(tmp_path: Path) -> None:
+    a, bad, c = units(3)
+    journal = make(tmp_path, aside_bytes=2 * len(a.body) + 10)
+    journal.begin("t", [a, bad, c], 5)
+    journal.end("t", [bad], 6, "refused")
+    assert journal.unfinished() == [("t", [a, c])]
+    (kept,) = journal.kept()
+    assert (kept.state, kept.frames, kept.bytes, kept.reason) == (State.ENDED, 1, len(bad.body), "refused")
+    assert journal.units(kept.token) == [bad]
+    assert journal.state(bad.identity) is State.ENDED
+    assert journal.set_aside("t", 7)
+    assert [k.token for k in journal.kept()] == ["t"]
+    assert journal.state(bad.identity) is State.DROPPED
+    assert journal.dropped_ended == 1
+    journal.close()
+
+
+def test_a_dropped_batch_stays_known_and_gives_its_room_back(tmp_path: Path) -> None:
+    a, b = units(2)
+    journal = make(tmp_path, age_ms=1000)
+    journal.begin("t", [a], 0)
+    assert not journal.drop("t", 1)
+    journal.set_aside("t", 1, "why")
+    assert journal.oldest_waiting_ms() == 1
+    assert journal.drop("t", 2)
+    assert not journal.drop("t", 3)
+    assert journal.state(a.identity) is State.DROPPED
+    assert (journal.kept(), journal.units("t"), journal.oldest_waiting_ms()) == ([], [], None)
+    journal.begin("later", [b], 2000)
+    journal.finish("later", 2000)
+    assert journal.state(a.identity) is None
+    journal.close()
+
+
+def test_an_ended_frame_can_wait_again(tmp_path: Path) -> None:
+    (a,) = units(1)
+    journal = make(tmp_path)
+    journal.begin("t", [a], 0)
+    journal.end("t", [a], 1, "refused")
+    (kept,) = journal.kept()
+    assert journal.wait_again(kept.token, 2)
+    assert not journal.wait_again("nothing", 2)
+    assert journal.unfinished(State.ASIDE) == [(kept.token, [a])]
     journal.close()
 
 

@@ -1,0 +1,243 @@
+"""Errors of ClickHouse: none but those of a frame's own bytes ends a frame, and each has its words.
+
+The real client talks to a server over HTTP that fails as it is told (tests/support/clickhouse_http.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from agent.frame import Frame, encode
+from indexer.service import IndexerService
+from indexer.settings import Journal, Settings
+from indexer.store import StoreError, open_store
+from tests.support.clickhouse_http import FaultRule, FaultRules
+from tests.support.frames import counter_frame
+
+NOW_S = int(time.time()) // 10 * 10
+CODES = {
+    516: "refuses the password",
+    192: "refuses the password",
+    193: "refuses the password",
+    497: "all the rights",
+    164: "read only",
+    60: "lacks a table",
+    81: "lacks a table",
+    33: "damaged data",
+    117: "damaged data",
+    241: "too little memory",
+    252: "too little memory",
+    202: "too little memory",
+    243: "no room",
+    242: "Keeper",
+    999: "Keeper",
+    49: "fails (code 49",
+}
+INSERT = b"INSERT INTO".hex()
+SECRETS = ("s3cret", "INSERT", "incoming_counters", "http://", "DB::Exception")
+
+
+@pytest.fixture
+def faults(clickhouse_port: int) -> Iterator[FaultRules]:
+    rules = FaultRules(clickhouse_port)
+    yield rules
+    rules.set()
+
+
+class Indexer:
+    """A running one and a client of it."""
+
+    def __init__(self, dsn: str, directory: Path) -> None:
+        self.dsn = dsn.replace("http://", "http://writer:s3cret@")
+        self._directory = directory
+        self.service: IndexerService
+        self.session: aiohttp.ClientSession
+
+    async def start(self, **fields: Any) -> None:
+        journal = Journal(path=str(self._directory / "journal.sqlite"))
+        tree = {"dsn": self.dsn, "listen": "127.0.0.1:0", "journal": journal, "up": False}
+        self.service = IndexerService(Settings(**(tree | fields)))  # type: ignore[arg-type]
+        await self.service.start()
+        self.session = aiohttp.ClientSession(f"http://{self.service.address}")
+
+    async def stop(self) -> None:
+        await self.session.close()
+        await self.service.stop()
+
+    async def send(self, frame: Frame) -> tuple[int, str, str | None]:
+        async with self.session.post("/v1/frames", data=encode(frame)) as response:
+            return response.status, await response.text(), response.headers.get("Retry-After")
+
+    async def until_stored(self, frame: Frame) -> None:
+        deadline = time.monotonic() + 30
+        while (await self.send(frame))[0] != 200:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with self.session.get(path) as response:
+            return response.status, await response.text()
+
+    def metric(self, name: str, **labels: str) -> float | None:
+        return self.service.metrics.registry.get_sample_value(f"meterhouse_indexer_{name}", labels)
+
+    def total(self) -> float:
+        store = open_store(self.dsn, pool=1)
+        ((value,),) = store.rows("SELECT sum(value) FROM counters_10s")
+        ((coarse,),) = store.rows("SELECT sum(value) FROM counters_1d")
+        store.close()
+        assert value == coarse
+        return float(value)
+
+
+@pytest.fixture
+async def indexer(http_dsn: str, tmp_path: Path, faults: FaultRules) -> AsyncIterator[Indexer]:
+    it = Indexer(http_dsn, tmp_path)
+    yield it
+    faults.set()
+    await it.stop()
+
+
+@pytest.mark.parametrize("batching", ["journal", "frame"])
+async def test_no_code_of_the_server_ends_a_frame(
+    indexer: Indexer, faults: FaultRules, batching: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each is answered 503, with its words in /readyz, the log and the metrics; then all are stored once."""
+    await indexer.start(batching=batching, acknowledge_s=0.2, attempts=1_000)
+    frames = [counter_frame({f"h{code}": 1.0}, NOW_S, sequence=code) for code in CODES]
+    for (code, words), frame in zip(CODES.items(), frames, strict=True):
+        caplog.clear()
+        faults.set(FaultRule(INSERT, code))
+        status, text, retry_after = await indexer.send(frame)
+        assert (status, int(retry_after or 0) >= 1) == (503, True), (code, text)
+        ready, problem = await indexer.get("/readyz")
+        assert words in problem
+        assert f"code {code}" in problem
+        assert f"(code {code}" in caplog.text
+        shown = text + problem + caplog.text
+        assert not [secret for secret in SECRETS if secret in shown], code
+        assert indexer.metric("store_faults_total", fault="bytes") in (None, 0)
+        await indexer.get("/metrics")
+        assert (indexer.metric("oldest_waiting_seconds") or 0) > 0
+        assert ready == 200 or indexer.metric("problem", part="store") == 1
+        faults.set()
+        await indexer.until_stored(frame)
+    for frame in frames:
+        await indexer.until_stored(frame)
+    assert indexer.total() == len(CODES)
+    assert (await indexer.get("/readyz"))[0] == 200
+
+
+async def test_the_log_names_address_and_user_once(
+    indexer: Indexer, faults: FaultRules, clickhouse_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    await indexer.start(batching="journal", acknowledge_s=0.3)
+    faults.set(FaultRule("", 516))
+    for sequence in range(3):
+        assert (await indexer.send(counter_frame({"a": 1.0}, NOW_S, sequence=sequence)))[0] == 503
+    said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    where = f"ClickHouse at 127.0.0.1:{clickhouse_port} refuses the password of user 'writer'"
+    assert len([line for line in said if where in line]) == 1
+    assert len(said) == 1
+    assert (await indexer.get("/readyz")) == (
+        503,
+        "store: ClickHouse refuses the password of the user (code 516, SOME_ERROR)\n",
+    )
+    assert not indexer.metric("frames_total", outcome="set_aside")
+
+
+async def test_a_memory_limit_for_long_sets_nothing_aside(indexer: Indexer, faults: FaultRules) -> None:
+    """Ten failures and more while ClickHouse answers other statements: the batch waits in line."""
+    await indexer.start(batching="journal", acknowledge_s=0.2, attempts=1)
+    faults.set(FaultRule(INSERT, 241))
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    deadline = time.monotonic() + 30
+    while (indexer.metric("store_faults_total", fault="busy") or 0) < 4:
+        assert time.monotonic() < deadline
+        assert (await indexer.send(frame))[0] == 503
+    assert not indexer.metric("frames_total", outcome="set_aside")
+    faults.set()
+    await indexer.until_stored(frame)
+    assert indexer.total() == 1
+
+
+@pytest.mark.parametrize("batching", ["journal", "frame"])
+async def test_bytes_that_are_refused_end_their_frame_alone(
+    indexer: Indexer, faults: FaultRules, batching: str
+) -> None:
+    await indexer.start(batching=batching)
+    marked = 1234.5678
+    faults.set(FaultRule(struct.pack("<d", marked).hex(), 321))
+    frames = [counter_frame({f"h{i}": 1.0}, NOW_S, sequence=i) for i in range(20)]
+    frames[7] = counter_frame({"h7": marked}, NOW_S, sequence=7)
+    answers = await asyncio.gather(*map(indexer.send, frames))
+    assert [status for status, _, _ in answers] == [200] * 7 + [400] + [200] * 12
+    assert "refuses values of a frame" in answers[7][1]
+    assert (await indexer.send(frames[7]))[0] == 400
+    assert (await indexer.send(frames[8]))[0] == 200
+    assert (await indexer.get("/readyz"))[0] == 200
+    faults.set()
+    assert indexer.total() == 19
+
+
+async def test_a_code_for_bytes_that_none_of_the_frames_causes_ends_none(
+    indexer: Indexer, faults: FaultRules
+) -> None:
+    await indexer.start(batching="journal")
+    faults.set(FaultRule(INSERT, 321))
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    assert (await indexer.send(frame))[0] == 503
+    faults.set()
+    await indexer.until_stored(frame)
+    assert indexer.total() == 1
+
+
+@pytest.mark.parametrize("batching", ["journal", "frame"])
+async def test_an_answer_that_is_lost_counts_once(
+    indexer: Indexer, faults: FaultRules, batching: str
+) -> None:
+    await indexer.start(batching=batching)
+    faults.set(FaultRule(b"incoming_counters".hex(), how="lose"))
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    sending = asyncio.create_task(indexer.send(frame))
+    deadline = time.monotonic() + 20
+    while not indexer.metric("store_faults_total", fault="away"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    faults.set()
+    await sending
+    await indexer.until_stored(frame)
+    assert indexer.total() == 1
+
+
+async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faults: FaultRules) -> None:
+    await indexer.start(batching="journal", acknowledge_s=0.2)
+    faults.set(FaultRule(how="hang"))
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    assert (await indexer.send(frame))[0] == 503
+    began = time.monotonic()
+    for _ in range(2):
+        status, text = await indexer.get("/readyz")
+        assert (status, text) == (503, "store: ClickHouse does not answer within 2 s\n")
+    assert time.monotonic() - began < 6
+    faults.set()
+    await indexer.until_stored(frame)
+    assert (await indexer.get("/readyz"))[0] == 200
+    assert indexer.total() == 1
+
+
+async def test_a_refused_login_at_the_start_is_said_in_words(indexer: Indexer, faults: FaultRules) -> None:
+    await indexer.start()
+    faults.set(FaultRule("", 516, "AUTHENTICATION_FAILED"))
+    with pytest.raises(StoreError, match=r"refuses the password of user 'writer' \(code 516") as refused:
+        open_store(indexer.dsn, pool=1)
+    assert not [secret for secret in SECRETS if secret in str(refused.value)]
