@@ -205,6 +205,7 @@ class Aggregator:
             cell: Any = cells.get(series)  # of the kind's type
             if cell is None:
                 cell = self._new_cell(bucket, series)
+            cell.lines += 1
             if kind is _COUNTER:
                 cell.value += value * weight
             elif kind is _GAUGE:
@@ -243,6 +244,7 @@ class Aggregator:
             time_ms = self._clamp(parsed.time_s * 1000, now_ms)
             bucket = self._bucket_of(time_ms)
         cell = bucket.cells.get(head.series) or self._new_cell(bucket, head.series)
+        cell.lines += 1
         self._grow(bucket, self._apply(cell, parsed, head.series, time_ms, now_ms))
 
     def _count_refused(self, refused: BadLine | Skip) -> None:

@@ -124,6 +124,7 @@ def frame_of(rows: list[Row[Cell]], sender: Sender, sequence: int, created_ms: i
             [(b, index[s], c) for b, s, c in rows if isinstance(c, DistributionCell)]
         ),
         sets=_sets([(b, index[s], c) for b, s, c in rows if isinstance(c, SetCell)]),
+        lines=sum(c.lines for _, _, c in rows),
     )
 
 

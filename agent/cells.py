@@ -7,6 +7,8 @@ native core is compared with, bit for bit, so the arithmetic is plain on purpose
 * Of equal values (`0` and `-0`) the first to come stays the minimum and the maximum.
 * Sums and counts may overflow to an infinity or to a NaN: agent/build_frame.py brings them back into range.
 
+Each cell counts its `lines`, so that a frame that is lost tells how many lines went with it.
+
 No cell knows its series, so nothing here makes reference cycles: the service can all but switch Python's
 garbage collector off, which would look at every cell over and over.
 
@@ -48,9 +50,10 @@ class Series:
 class CounterCell:
     """Sum of deltas."""
 
-    __slots__ = ("value",)
+    __slots__ = ("lines", "value")
 
     def __init__(self) -> None:
+        self.lines = 0
         self.value = 0.0
 
     def add(self, value: float, weight: float) -> None:
@@ -61,9 +64,10 @@ class CounterCell:
 class GaugeCell:
     """Last value with its time, and min, max, sum, count of all values."""
 
-    __slots__ = ("count", "last", "last_ms", "max", "min", "sum")
+    __slots__ = ("count", "last", "last_ms", "lines", "max", "min", "sum")
 
     def __init__(self) -> None:
+        self.lines = 0
         self.last = 0.0
         self.last_ms = -1  # no value yet
         self.min = inf
@@ -87,9 +91,10 @@ class GaugeCell:
 class DistributionCell:
     """Exponential buckets (agent/sketch.py), count, sum, sum of squares, min, max; counts are weights."""
 
-    __slots__ = ("count", "max", "min", "negative", "positive", "sum", "sum_squares", "zero")
+    __slots__ = ("count", "lines", "max", "min", "negative", "positive", "sum", "sum_squares", "zero")
 
     def __init__(self) -> None:
+        self.lines = 0
         self.positive: dict[int, float] = {}
         self.negative: dict[int, float] = {}  # by the index of the absolute value
         self.zero = 0.0
@@ -128,9 +133,10 @@ class DistributionCell:
 class SetCell:
     """The 64-bit hashes of a set's members: xxHash64 of the member's bytes, seed 0."""
 
-    __slots__ = ("members",)
+    __slots__ = ("lines", "members")
 
     def __init__(self) -> None:
+        self.lines = 0
         self.members: set[int] = set()
 
     def add(self, member: bytes) -> int:

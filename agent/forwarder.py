@@ -29,7 +29,8 @@ from agent.hidden import hidden_url
 from agent.login import Login
 from agent.logs import Log
 from agent.settings import Forward
-from agent.spool import Parcel, Spool
+from agent.spool import Spool
+from agent.spool_record import Parcel
 
 if TYPE_CHECKING:
     from http.client import HTTPConnection
@@ -152,10 +153,12 @@ class Forwarder:
     ) -> None:
         self.sent_frames = 0
         self.sent_rows = 0
+        self.sent_lines = 0
         self.sent_bytes = 0
         self.retries: Counter[Outcome] = Counter()
         self.dropped_frames: Counter[Outcome] = Counter()
         self.dropped_rows: Counter[Outcome] = Counter()
+        self.dropped_lines: Counter[Outcome] = Counter()
         self.last_success_s = 0.0  # Unix time
         self.problem = ""  # of the last try that failed, in words; empty while the indexer answers
         self._settings = settings
@@ -164,6 +167,7 @@ class Forwarder:
         self._lock = threading.Condition()
         self._circuit = Circuit(settings.backoff_s, settings.max_backoff_s, rng or random.Random())  # noqa: S311
         self._draining = False
+        self._failed_draining = False
         self._stopped = False
         login = login or Login(settings, log)
         channels = [Channel(settings, login=login) for _ in range(settings.connections)]
@@ -183,12 +187,15 @@ class Forwarder:
             thread.start()
 
     def drain(self, deadline_s: float) -> bool:
-        """Sends what is left for at most `deadline_s`, then stops. True if nothing is left."""
+        """Send what is left for at most `deadline_s`, then stop. True if nothing is left.
+
+        With a spool on disk the first failure ends it: the next run sends the rest.
+        """
         with self._lock:
             self._draining = True
             self._circuit.hurry(time.monotonic() + self._circuit.jitter_s(_DRAIN_BACKOFF_S))
             self._lock.notify_all()
-        empty = self._spool.wait_empty(deadline_s)
+        empty = self._spool.wait_empty(deadline_s, lambda: self._spool.on_disk and self._failed_draining)
         with self._lock:
             self._stopped = True
             self._lock.notify_all()
@@ -237,16 +244,19 @@ class Forwarder:
                 self.problem = in_words(answer)
                 longest = _DRAIN_BACKOFF_S if self._draining else None
                 self._circuit.failed(time.monotonic(), answer.retry_after_s, longest)
+                self._failed_draining = self._draining
                 self.retries[answer.outcome] += 1
             self._lock.notify_all()
             if answer.outcome is Outcome.ACCEPTED:
                 self.sent_frames += 1
                 self.sent_rows += parcel.rows
+                self.sent_lines += parcel.lines
                 self.sent_bytes += len(parcel.data)
                 self.last_success_s = time.time()
             elif over:
                 self.dropped_frames[answer.outcome] += 1
                 self.dropped_rows[answer.outcome] += parcel.rows
+                self.dropped_lines[answer.outcome] += parcel.lines
         if over:
             self._spool.done(parcel)
         else:

@@ -142,6 +142,8 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     #: Unix milliseconds: all rows of buckets that ended by then are in frames before this one, but for lines
     #: that are late by `|T`. 0 from agents that send no heartbeats (agent/heartbeat.py).
     flushed_until_ms: int = 0
+    #: Lines that were added up in the rows; 0 from agents that do not say.
+    lines: int = 0
 
     @property
     def identity(self) -> str:

@@ -6,7 +6,7 @@ so counting costs no lock. FAMILIES is data, so that a test can compare it with 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -85,13 +85,25 @@ FAMILIES: Final = tuple(
         ("last_flush_timestamp_seconds", "When buckets were last flushed.", ""),
         ("sent_frames_total", "Frames the indexer has acknowledged.", ""),
         ("sent_rows_total", "Rows the indexer has acknowledged.", ""),
+        ("sent_lines_total", "Lines of frames the indexer has acknowledged.", ""),
         ("sent_bytes_total", "Bytes of acknowledged frames, compressed.", ""),
         ("send_retries_total", "Tries that failed and are repeated, by reason.", "reason"),
         ("last_success_timestamp_seconds", "When the indexer last acknowledged a frame.", ""),
         ("dropped_frames_total", "Frames lost, by reason.", "reason"),
         ("dropped_rows_total", "Rows of frames lost, by reason.", "reason"),
         ("unsent_frames", "Frames waiting or under way.", ""),
+        ("dropped_lines_total", "Lines of frames lost, by reason.", "reason"),
         ("unsent_bytes", "Bytes of frames waiting or under way, compressed.", ""),
+        ("oldest_unsent_frame_age_seconds", "Age of the oldest unsent frame; 0: all are sent.", ""),
+        ("spool_frames", "Unsent frames in agent.spool.path.", ""),
+        ("spool_bytes", "Bytes of the files in agent.spool.path.", ""),
+        ("spool_written_frames_total", "Frames written to agent.spool.path.", ""),
+        ("spool_recovered_frames", "Frames that an earlier run had left there.", ""),
+        (
+            "spool_write_errors_total",
+            "Writes to agent.spool.path that failed; the frames stay in memory.",
+            "",
+        ),
         ("heartbeats_total", "Heartbeats the indexer has taken.", ""),
         ("failed_heartbeats_total", "Heartbeats it has not taken, by reason.", "reason"),
     )
@@ -160,6 +172,7 @@ class Sources(msgspec.Struct, kw_only=True):
     core: Core
     inputs: Inputs
     spool: Spool
+    steady_ms: Callable[[], int]
     forwarder: Forwarder
     beats: Beats
     state: State
@@ -234,20 +247,46 @@ def _memory(s: Sources) -> dict[str, Values]:
 
 
 def _sent(s: Sources) -> dict[str, Values]:
-    f = s.forwarder
+    f, dropped = s.forwarder, s.spool.dropped
     again = (o for o in Outcome if o not in FINAL)
     return {
         "sent_frames_total": f.sent_frames,
         "sent_rows_total": f.sent_rows,
+        "sent_lines_total": f.sent_lines,
         "sent_bytes_total": f.sent_bytes,
         "send_retries_total": {outcome.value: f.retries[outcome] for outcome in again},
         "last_success_timestamp_seconds": f.last_success_s,
-        "dropped_frames_total": {"spool_full": s.spool.dropped_frames, **_by_outcome(f.dropped_frames)},
-        "dropped_rows_total": {"spool_full": s.spool.dropped_rows, **_by_outcome(f.dropped_rows)},
+        "dropped_frames_total": {
+            **{reason: lost.frames for reason, lost in dropped.items()},
+            **_by_outcome(f.dropped_frames),
+        },
+        "dropped_rows_total": {
+            **{reason: lost.rows for reason, lost in dropped.items()},
+            **_by_outcome(f.dropped_rows),
+        },
+        "dropped_lines_total": {
+            **{reason: lost.lines for reason, lost in dropped.items()},
+            **_by_outcome(f.dropped_lines),
+        },
         "unsent_frames": s.spool.unsent_frames,
         "unsent_bytes": s.spool.unsent_bytes,
+        **_spooled(s),
         "heartbeats_total": s.beats.sent,
         "failed_heartbeats_total": {o.value: s.beats.failed[o] for o in Outcome if o is not Outcome.ACCEPTED},
+    }
+
+
+def _spooled(s: Sources) -> dict[str, Values]:
+    oldest_ms, backlog = s.spool.oldest_ms, s.spool.backlog
+    return {
+        "oldest_unsent_frame_age_seconds": (
+            max(s.steady_ms() - oldest_ms, 0) / 1000 if oldest_ms is not None else 0.0
+        ),
+        "spool_frames": backlog.frames if backlog else 0,
+        "spool_bytes": backlog.bytes if backlog else 0,
+        "spool_written_frames_total": backlog.written_frames if backlog else 0,
+        "spool_recovered_frames": backlog.recovered_frames if backlog else 0,
+        "spool_write_errors_total": backlog.failed_writes if backlog else 0,
     }
 
 

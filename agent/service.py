@@ -9,8 +9,9 @@ Once per bucket a heartbeat tells the indexer how far this agent is (agent/beats
 
 Starting: read the last values of gauges, then listen. Stopping (SIGTERM, SIGINT or `Loop.stop`): stop
 accepting and take what the kernel holds, flush all buckets, write the last values of gauges, send until
-`drain_s` is over, exit. Sending has threads of its own, and so has a native core for datagrams. All else runs
-in one thread, in steps of a few milliseconds, so that sockets are read in between.
+`drain_s` is over (with a spool on disk: or until a try fails), write the rest to the spool, exit. Sending has
+threads of its own, and so has a native core for datagrams. All else runs in one thread, in steps of a few
+milliseconds, so that sockets are read in between.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from agent.loop import Loop
 from agent.metrics import Sources, exposition
 from agent.ops import OpsServer
 from agent.settings import AgentSettings, Tls
-from agent.spool import Parcel, Spool
+from agent.spool_open import open_spool, steady_clock
+from agent.spool_record import Parcel
 
 if TYPE_CHECKING:
     from agent.announce import Announcer
@@ -53,6 +55,9 @@ _GC_THRESHOLDS: Final = (100_000, 1_000, 1_000)
 #: Batches read between two frames at most, when packets pile up.
 _TURNS_PER_FRAME: Final = 16
 _BUCKET_MS: Final = BUCKET_SECONDS * 1000
+#: So often frames are looked for that are unsent for longer than KEEP_S: those go to the spool's disk.
+_KEEP_EVERY_S: Final = 0.5
+KEEP_S: Final = 1.0
 #: Notes on the mapping file that go to the log at most.
 _SHOWN_NOTES: Final = 20
 
@@ -75,7 +80,9 @@ def run(
     start_wait_s: float = 0.0,
     orphaned: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Runs the agent until SIGTERM or SIGINT comes, or `loop.stop()`. 0 if all it took was sent, else 1.
+    """Run the agent until SIGTERM or SIGINT comes, or `loop.stop()`.
+
+    Returns 0 if all it took was sent or is on disk, else 1.
 
     Calls `ready` once all sockets are bound. Waits up to `start_wait_s` for what an agent that leaves still
     holds: addresses, and the lock of the state directory. `orphaned` says at the end whether the parent
@@ -183,7 +190,8 @@ class Agent:
         login = Login(settings.forward, self._log)
         self._announcer = _announcer(mapper, settings, self._log, login)
         self._core = open_core(settings, mapper, self._woken, self._log)
-        self._spool = Spool(settings.forward.max_unsent_bytes)
+        self._steady_ms = steady_clock()
+        self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s)
         self._forwarder = Forwarder(settings.forward, self._spool, self._log, login=login)
         tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
         self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
@@ -207,6 +215,7 @@ class Agent:
             core=self._core,
             inputs=self._inputs,
             spool=self._spool,
+            steady_ms=self._steady_ms,
             forwarder=self._forwarder,
             beats=self._beats,
             state=self._state,
@@ -223,6 +232,8 @@ class Agent:
         self._state.start()
         self._inputs.open(self._start_wait_s)
         self._flush_later()
+        if self._spool.on_disk:
+            self._keep_later()
         if self._settings.ops:
             self._ops = OpsServer(
                 self._settings.ops,
@@ -244,7 +255,19 @@ class Agent:
         if not self._ready:
             return "starting or stopping"
         failures, problem = self._forwarder.failures_in_a_row, self._forwarder.problem
-        return f"{problem} ({failures} failures in a row; frames are kept)" if failures else ""
+        kept = "on disk" if self._spool.on_disk else "in memory"
+        backlog = self._spool.backlog
+        if backlog and backlog.problem:
+            return f"the spool {backlog.path} cannot be written: {backlog.problem}; frames are kept in memory"
+        return f"{problem} ({failures} failures in a row; frames are kept {kept})" if failures else ""
+
+    def _keep_later(self) -> None:
+        """Write what is unsent for a while to the spool's disk, now and from time to time."""
+        self._spool.keep_old(KEEP_S)
+        backlog = self._spool.backlog
+        if backlog and backlog.problem:
+            self._log.throttled("spool_not_written", dir=backlog.path, error=backlog.problem)
+        self._loop.call_later(_KEEP_EVERY_S, self._keep_later)
 
     def _receive(self, lines: bytes) -> None:
         self._make_room()
@@ -309,7 +332,9 @@ class Agent:
             self._framed()
             return False
         frame = msgspec.structs.replace(frame, flushed_until_ms=self._framed_ms)
-        self._spool.put(Parcel(frame.identity, encode(frame), frame.rows, self._sequence))
+        self._spool.put(
+            Parcel(frame.identity, encode(frame), frame.rows, self._sequence, frame.lines, self._steady_ms())
+        )
         self._sequence += 1
         return True
 
@@ -320,13 +345,16 @@ class Agent:
             self._beats.flushed(self._framed_ms, self._sequence - 1)
 
     def stop(self, *, orphaned: bool = False) -> bool:
-        """Takes what the kernel holds, flushes, sends until the deadline. True if nothing is left.
+        """Take what the kernel holds, flush, send until the deadline. True if all is sent or on disk.
 
-        An agent that is `orphaned` frees all its addresses first: another one may wait for them.
+        An agent that is `orphaned` frees all its addresses first: another one may wait for them. With a spool on
+        disk it sends nothing more: the other one sends it.
         """
         self._ready = False
         if orphaned:
-            self._log.warning("parent_gone", effect="takes no more lines, sends what it has, and leaves")
+            self._log.warning(
+                "parent_gone", effect="takes no more lines, sends or keeps its frames, and leaves"
+            )
             if self._ops:
                 self._ops.stop()
         self._inputs.close()
@@ -336,17 +364,19 @@ class Agent:
         while self._make_frame():
             pass
         self._state.stop()
-        # The hook for a spool on disk: an orphan's frames are safe there, so it need not send them.
-        sent = self._forwarder.drain(self._settings.forward.drain_s)
+        at_once = orphaned and self._spool.on_disk
+        sent = self._forwarder.drain(0.0 if at_once else self._settings.forward.drain_s)
+        lost = 0
+        if not sent:
+            lost = self._spool.keep_all()
+            frames, size = self._spool.unsent_frames, self._spool.unsent_bytes
+            self._log.warning("unsent_at_exit", frames=frames, bytes=size, on_disk=frames - lost)
+        self._spool.leave()
         self._beats.stop()
         if self._announcer:
             self._announcer.stop()
-        if not sent:
-            self._log.warning(
-                "unsent_at_exit", frames=self._spool.unsent_frames, bytes=self._spool.unsent_bytes
-            )
         if self._ops:
             self._ops.stop()
         self._core.close()
         self._log.info("stopped", frames_sent=self._forwarder.sent_frames, all_sent=sent)
-        return sent
+        return not lost

@@ -138,9 +138,10 @@ class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 0.25
     #: Longest wait between two retries (a longer Retry-After is cut to this too).
     max_backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 15.0
-    #: Memory for unsent frames, compressed; beyond it the oldest are dropped and counted.
+    #: Memory for unsent frames, compressed; beyond it the oldest go to `agent.spool.path`, or are dropped and
+    #: counted.
     max_unsent_bytes: Annotated[int, msgspec.Meta(ge=65_536)] = 256 << 20
-    #: How long sending may go on after SIGTERM.
+    #: How long sending may go on after SIGTERM; with `agent.spool`, only until a try fails.
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
     tls: ClientTls = ClientTls()
 
@@ -149,6 +150,19 @@ class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("token and token_file are both set: expected one of them")
         if not is_one_line(self.token):
             raise ValueError("token has a line break or a control character: expected one line of text")
+
+
+class Spooling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[agent.spool]`: unsent frames on disk (docs/reliability.md)."""
+
+    #: Directory of one agent's unsent frames. Empty: they are in memory alone; with `up`, beside its store.
+    path: str = ""
+    #: Bytes of its files; beyond it the oldest frames are dropped and counted.
+    max_bytes: Annotated[int, msgspec.Meta(ge=1 << 20, le=1 << 40)] = 1 << 30
+    #: Age beyond which an unsent frame is dropped and counted.
+    max_age_s: Annotated[float, msgspec.Meta(ge=60, le=2_592_000)] = 86_400.0
+    #: Wait for the disk after each write, so that frames survive a loss of power, too.
+    fsync: bool = False
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -190,3 +204,4 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aggregate: Aggregate = Aggregate()
     flush: Flush = Flush()
     forward: Forward = Forward()
+    spool: Spooling = Spooling()

@@ -1,9 +1,17 @@
-"""Encoded frames that wait to be acknowledged: bounded memory, oldest dropped first.
+"""Encoded frames that wait to be acknowledged: in memory, and on disk where there is a backlog directory.
 
-Owns the frames between their encoding and their acknowledgement. The newest are kept because they are what an
-operator looks at; what is dropped is counted. A frame handed out (`take`) comes back by `done` or `again`; it
-counts against the bound until then, but is never dropped while it is out.
-(A spool on disk, a later issue, has these methods too.)
+Owns the frames between their encoding and their acknowledgement. Bounded; the newest are kept because they
+are what an operator looks at, and each dropped frame is counted with its rows and lines. A frame handed out
+(`take`) returns by `done` or `again`; it counts against the bound until then, but is never dropped while it
+is out.
+
+With a backlog (agent/spool_backlog.py):
+
+* A frame that is sent and acknowledged at once is never written.
+* A frame whose try failed is on disk before the next try. While tries fail, new frames are written at once.
+* `keep_old` writes frames that wait for longer; the agent calls it from time to time. `keep_all` is for the
+  end.
+* What the disk does not take stays in memory, within the bound of memory.
 
 Thread-safe.
 """
@@ -11,82 +19,176 @@ Thread-safe.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
+from collections.abc import Callable, Mapping
 
 import msgspec
 
+from agent.spool_backlog import Backlog, Lost, Place
+from agent.spool_record import Parcel
 
-class Parcel(msgspec.Struct, frozen=True):
-    """An encoded frame: its identity, its bytes (the same on every try), its rows and its sequence number."""
 
-    identity: str
-    data: bytes
-    rows: int
-    number: int = 0
+class _Waiting(msgspec.Struct):
+    """A frame in memory, since when (a monotonic clock), and where it is on disk, if it is."""
+
+    parcel: Parcel
+    since_s: float
+    place: Place | None = None
 
 
 class Spool:
-    """At most `max_bytes` of waiting frames; a larger frame is dropped at once."""
+    """At most `max_bytes` of waiting frames in memory, and those of the backlog, if there is one."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        backlog: Backlog | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._max_bytes = max_bytes
+        self._backlog = backlog
+        self._clock_s = clock_s
         self._changed = threading.Condition()
-        self._waiting: deque[Parcel] = deque()
-        self._bytes = 0
-        self._out = 0
-        self._numbers = set[int]()  # of the frames waiting or under way
+        self._waiting: deque[_Waiting] = deque()
+        self._out: dict[str, _Waiting] = {}
+        self._bytes = 0  # of frames in memory, waiting or out
+        self._numbers = set[int]()  # of the frames waiting in memory or out
+        self._failing = False
         self._closed = False
-        self.dropped_frames = 0
-        self.dropped_rows = 0
+        self._full = Lost()  # dropped from memory
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether frames survive the agent."""
+        return self._backlog is not None
+
+    @property
+    def backlog(self) -> Backlog | None:
+        """The frames on disk, for their counters."""
+        return self._backlog
 
     @property
     def unsent_bytes(self) -> int:
         """Bytes of the frames waiting or under way."""
-        return self._bytes
+        with self._changed:
+            return self._bytes + (self._backlog.frame_bytes if self._backlog else 0)
 
     @property
     def unsent_frames(self) -> int:
         """Frames waiting or under way."""
-        return len(self._waiting) + self._out
+        with self._changed:
+            return len(self._waiting) + len(self._out) + (self._backlog.frames if self._backlog else 0)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest unsent frame was made, in Unix milliseconds; None if all are sent."""
+        with self._changed:
+            held = [one.parcel.created_ms for one in (*self._waiting, *self._out.values())]
+            on_disk = self._backlog.oldest_ms if self._backlog else None
+            return min(held if on_disk is None else [*held, on_disk], default=None)
+
+    @property
+    def dropped(self) -> Mapping[str, Lost]:
+        """What is lost, by reason."""
+        full, backlog = self._full, self._backlog
+        if backlog is None:
+            return {"spool_full": full, "too_old": Lost(), "damaged": Lost()}
+        both = Lost(
+            full.frames + backlog.full.frames, full.rows + backlog.full.rows, full.lines + backlog.full.lines
+        )
+        return {"spool_full": both, "too_old": backlog.too_old, "damaged": backlog.damaged}
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that are lost, for any reason."""
+        return sum(lost.frames for lost in self.dropped.values())
+
+    @property
+    def dropped_rows(self) -> int:
+        """Rows of the frames that are lost."""
+        return sum(lost.rows for lost in self.dropped.values())
 
     def put(self, parcel: Parcel) -> None:
-        """Adds a frame, dropping the oldest waiting ones if there is no room."""
+        """Add a frame, dropping the oldest waiting ones if there is no room."""
         with self._changed:
-            self._waiting.append(parcel)
-            self._numbers.add(parcel.number)
-            self._bytes += len(parcel.data)
+            self._hold(_Waiting(parcel, self._clock_s()))
+            if self._failing:
+                self._write_waiting(None)
             self._make_room()
             self._changed.notify_all()
 
     def wait_any(self) -> bool:
-        """Waits until a frame waits; False if the spool was closed and none does."""
+        """Wait until a frame waits; False if the spool was closed and none does."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            return bool(self._waiting)
+            self._changed.wait_for(lambda: self._any() or self._closed)
+            return self._any()
+
+    def _any(self) -> bool:
+        return bool(self._waiting) or (self._backlog is not None and self._backlog.frames > 0)
 
     def take(self) -> Parcel | None:
-        """The oldest waiting frame, if there is one."""
+        """Return the oldest waiting frame, if there is one."""
         with self._changed:
-            if not self._waiting:
+            found = self._backlog.take() if self._backlog else None
+            if found is not None:
+                parcel, place = found
+                taken = _Waiting(parcel, self._clock_s(), place)
+                self._bytes += len(parcel.data)
+                if parcel.number:
+                    self._numbers.add(parcel.number)
+            elif self._waiting:
+                taken = self._waiting.popleft()
+            else:
+                self._changed.notify_all()  # of what waited nothing could be read
                 return None
-            self._out += 1
-            return self._waiting.popleft()
+            self._out[taken.parcel.identity] = taken
+            return taken.parcel
 
     def done(self, parcel: Parcel) -> None:
-        """A frame handed out needs no more sending."""
+        """A frame handed out needs no more sending: the indexer has answered."""
         with self._changed:
-            self._out -= 1
-            self._numbers.discard(parcel.number)
-            self._bytes -= len(parcel.data)
+            out = self._out.pop(parcel.identity)
+            self._let_go(out)
+            if out.place and self._backlog:
+                self._backlog.done(out.place)
+            self._failing = False
             self._changed.notify_all()
 
     def again(self, parcel: Parcel) -> None:
         """A frame handed out is to be sent once more; it is the oldest again, and may be dropped for room."""
         with self._changed:
-            self._out -= 1
-            self._waiting.appendleft(parcel)
+            out = self._out.pop(parcel.identity)
+            self._failing = True
+            if out.place and self._backlog and self._backlog.again(out.place):
+                self._let_go(out)
+            else:
+                out.place = None
+                self._waiting.appendleft(out)
+            self._write_waiting(None)
             self._make_room()
             self._changed.notify_all()
+
+    def keep_old(self, max_s: float) -> None:
+        """Write what is unsent for `max_s` to disk, if there is one, also what is under way."""
+        if self._backlog is None:
+            return
+        with self._changed:
+            before_s = self._clock_s() - max_s
+            self._write_waiting(before_s)
+            for out in self._out.values():
+                if out.place and not self._backlog.holds(out.place):
+                    out.place = None
+                if out.place is None and out.since_s <= before_s:
+                    out.place = self._backlog.put_out(out.parcel)
+            self._backlog.drop_old()
+            self._changed.notify_all()
+
+    def keep_all(self) -> int:
+        """Write all that is unsent to disk; returns how many frames are in memory only."""
+        self.keep_old(0.0)
+        with self._changed:
+            return len(self._waiting) + sum(out.place is None for out in self._out.values())
 
     def close(self) -> None:
         """No `wait_any` waits any longer; what is here can still be taken."""
@@ -94,20 +196,55 @@ class Spool:
             self._closed = True
             self._changed.notify_all()
 
-    def wait_empty(self, timeout_s: float) -> bool:
-        """True when nothing is waiting or under way."""
+    def leave(self) -> None:
+        """Let go of the directory; nothing may be called afterwards that takes or adds frames."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._waiting and not self._out, timeout_s)
+            if self._backlog:
+                self._backlog.close()
+                self._backlog = None
+
+    def wait_empty(self, timeout_s: float, give_up: Callable[[], bool] = lambda: False) -> bool:
+        """Return True when nothing is waiting or under way; False when time is up, or when to `give_up`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._empty() or give_up(), timeout_s)
+            return self._empty()
+
+    def _empty(self) -> bool:
+        return not self._any() and not self._out
 
     def wait_over(self, number: int, timeout_s: float) -> bool:
-        """True when no frame up to this number is waiting or under way; False when time is up."""
+        """Return True when no frame up to this number is waiting or under way; False when time is up."""
         with self._changed:
-            return self._changed.wait_for(lambda: min(self._numbers, default=number + 1) > number, timeout_s)
+            return self._changed.wait_for(lambda: self._lowest(number + 1) > number, timeout_s)
+
+    def _lowest(self, default: int) -> int:
+        on_disk = self._backlog.low_number if self._backlog else None
+        return min(min(self._numbers, default=default), default if on_disk is None else on_disk)
+
+    def _hold(self, one: _Waiting) -> None:
+        self._waiting.append(one)
+        if one.parcel.number:
+            self._numbers.add(one.parcel.number)
+        self._bytes += len(one.parcel.data)
+
+    def _let_go(self, one: _Waiting) -> None:
+        self._numbers.discard(one.parcel.number)
+        self._bytes -= len(one.parcel.data)
+
+    def _write_waiting(self, before_s: float | None) -> None:
+        """Write the waiting frames to disk (those put before a time), until it takes no more."""
+        while self._backlog and self._waiting:
+            first = self._waiting[0]
+            if (before_s is not None and first.since_s > before_s) or not self._backlog.put(first.parcel):
+                return
+            self._waiting.popleft()
+            self._let_go(first)
 
     def _make_room(self) -> None:
         while self._bytes > self._max_bytes and self._waiting:
             dropped = self._waiting.popleft()
-            self._bytes -= len(dropped.data)
-            self._numbers.discard(dropped.number)
-            self.dropped_frames += 1
-            self.dropped_rows += dropped.rows
+            if self._backlog and self._backlog.put(dropped.parcel):
+                self._let_go(dropped)
+                continue
+            self._let_go(dropped)
+            self._full.add(1, dropped.parcel.rows, dropped.parcel.lines)

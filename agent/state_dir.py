@@ -14,19 +14,18 @@ Knows nothing of what the files hold. For one thread at once.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import struct
-import time
 from pathlib import Path
 from typing import Final
 
 from xxhash import xxh64_intdigest
 
+from agent.dir_lock import DirLock
+
 #: Of a file: a mark, the version of its content, length and xxHash64 of what follows.
 _HEAD: Final = struct.Struct("<7sBQQ")
 _MARK: Final = b"MHstate"
-_AGAIN_S: Final = 0.1
 #: A larger file is not one of ours.
 MAX_BYTES: Final = 1 << 30
 
@@ -46,29 +45,13 @@ class StateDir:
         #: Files that were set aside.
         self.damaged = 0
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = DirLock(self.path, wait_s)
         except OSError as e:
-            raise StateDirError(f"agent.state_dir = {path!r}: {e.strerror}") from None
-        if not self._take(time.monotonic() + wait_s):
-            os.close(self._lock)
-            raise StateDirError(f"agent.state_dir = {path!r}: another agent uses it")
-
-    def _take(self, deadline_s: float) -> bool:
-        """Take the lock, waiting until the deadline; return False if another agent keeps it."""
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if time.monotonic() >= deadline_s:
-                    return False
-                time.sleep(_AGAIN_S)
-            else:
-                return True
+            raise StateDirError(f"agent.state_dir = {path!r}: {e.strerror or e}") from None
 
     def close(self) -> None:
         """Let go of the lock."""
-        os.close(self._lock)
+        self._lock.release()
 
     def read(self, name: str, version: int) -> bytes | None:
         """Return the content of a file; None if there is none, or if it was damaged and is set aside now.

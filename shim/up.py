@@ -109,7 +109,7 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         closing.callback(close, frames)
         queries = await listen("shim.listen", settings.shim.listen, START_WAIT_S)
         closing.callback(close, queries)
-        over = {**_forward(settings, _url(settings, frames)), **_agent_state(settings, data)}
+        over = {**_forward(settings, _url(settings, frames)), **_agent_paths(settings, data)}
         agent = AgentKeeper(arguments, {**environ, **over}, metrics.agent_restarts.inc)
         closing.push_async_callback(agent.stop, STOP_S)
         await agent.start()
@@ -180,11 +180,19 @@ def _forward(settings: File, url: str) -> dict[str, str]:
     return over
 
 
-def _agent_state(settings: File, data: Path | None) -> dict[str, str]:
-    """Give the agent a state directory beside the store, unless it has one."""
-    if settings.agent.state_dir or data is None:
+def _agent_paths(settings: File, data: Path | None) -> dict[str, str]:
+    """Give the agent directories for its state and its spool beside the store, unless it has its own."""
+    if data is None:
         return {}
-    return {"METERHOUSE_AGENT__STATE_DIR": str(data.with_name(f"{data.name}.agent").resolve())}
+    beside = {
+        "METERHOUSE_AGENT__STATE_DIR": (settings.agent.state_dir, "agent"),
+        "METERHOUSE_AGENT__SPOOL__PATH": (settings.agent.spool.path, "spool"),
+    }
+    return {
+        name: str(data.with_name(f"{data.name}.{suffix}").resolve())
+        for name, (own, suffix) in beside.items()
+        if not own
+    }
 
 
 def _on_signals() -> asyncio.Event:

@@ -11,15 +11,18 @@ cdef enum:
     NEGATIVE = 1 << 20  # added to the index of a negative value's bucket: beyond all indexes
     NO_INDEX = -1 << 30
 
-cdef struct Cell:  # what all cells begin with
+cdef struct Cell:  # the first fields of all cells
     Series *series
+    uint32_t lines  # that were added to it
 
 cdef struct Counter:
     Series *series
+    uint32_t lines
     double value
 
 cdef struct Gauge:
     Series *series
+    uint32_t lines
     double last
     int64_t last_ms
     double min
@@ -37,6 +40,7 @@ cdef struct ListBlock:
 
 cdef struct Distribution:
     Series *series
+    uint32_t lines
     double count
     double sum
     double sum_squares
@@ -52,6 +56,7 @@ cdef struct Distribution:
 
 cdef struct MemberSet:
     Series *series
+    uint32_t lines
     void *members  # the last block of a list of uint64_t, or a hash table in which 0 is an empty slot
     uint64_t listed  # as that of a distribution
     uint32_t used  # without the member 0

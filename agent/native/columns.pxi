@@ -69,6 +69,7 @@ cdef struct Framing:
     Text *texts
     uint32_t texts_mask
     uint32_t string_count
+    uint64_t lines  # of the frame's rows
     IndexCount *entries
     size_t entries_room
 
@@ -179,6 +180,7 @@ cdef uint32_t series_number(Framing *framing, Shard *shard, Series *series) noex
 
 cdef void put_row(Framing *framing, Shard *shard, int kind, Cell *cell, uint32_t start_s) noexcept nogil:
     cdef uint32_t series = series_number(framing, shard, cell.series)
+    framing.lines += cell.lines
     if kind == COUNTER:
         put_32(framing, COUNTER_SERIES, series)
         put_32(framing, COUNTER_BUCKET, start_s)

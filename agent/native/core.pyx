@@ -399,6 +399,7 @@ cdef object frame_of(Framing *framing, sender, sequence, created_ms):
         gauges=wire.Gauges(*columns[GAUGE_SERIES:DISTRIBUTION_SERIES]),
         distributions=wire.Distributions(*columns[DISTRIBUTION_SERIES:SET_SERIES]),
         sets=wire.Sets(*columns[SET_SERIES:STRINGS]),
+        lines=framing.lines,
     )
 
 

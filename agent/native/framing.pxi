@@ -140,6 +140,7 @@ cdef void framing_begin(Framing *framing) noexcept nogil:
         memset(framing.texts, 0, (<size_t>framing.texts_mask + 1) * sizeof(Text))
     framing.series_count = 0
     framing.string_count = 0
+    framing.lines = 0
 
 
 cdef void framing_free(Framing *framing) noexcept nogil:

@@ -159,6 +159,7 @@ cdef inline bint take_quickly(Shard *shard, Record *record, int64_t now_ms) noex
         return False
     head_use(shard, head)
     cell = head.cell if likely(head.stamp == bucket.stamp) else head_cell(shard, head)
+    cell.lines += 1
     if head.kind == COUNTER:
         (<Counter *>cell).value += value * weight
     elif head.kind == GAUGE:

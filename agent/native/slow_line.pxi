@@ -161,6 +161,7 @@ cdef void apply_line(
         time_ms = clamp_time(shard, time_s * 1000, now_ms)
         bucket = bucket_of(shard, time_ms)
     cell = head_cell(shard, head) if bucket == shard.present else cell_in(shard, bucket, head.series)
+    cell.lines += 1
     shard.entries -= bucket.entries
     if head.kind == SET:
         set_add(bucket, <MemberSet *>cell, xxh64(p, end - p))

@@ -1,7 +1,8 @@
 """The bytes of wire version 1: a reader must take them for ever, and the writer still makes them.
 
-frame_v1_flushed.msgpack.hex holds the frame below before compression (zstd's output may differ between its
-versions); frame_v1.msgpack.hex as it was before frames carried `flushed_until_ms`.
+frame_v1_lines.msgpack.hex holds the frame below before compression (zstd's output may differ between its
+versions); frame_v1_flushed.msgpack.hex as it was before frames carried `lines`, and frame_v1.msgpack.hex as
+before `flushed_until_ms`.
 A change of it is a change of the wire: raise agent.frame.VERSION and write a note under docs/decisions/.
 
 UPDATE_GOLDEN=1 pytest tests/golden/test_frame_bytes.py    writes it anew
@@ -30,7 +31,9 @@ if sys.version_info >= (3, 14):  # pragma: no cover
 else:
     from backports import zstd
 
-GOLDEN = Path(__file__).parent / "frame_v1_flushed.msgpack.hex"
+GOLDEN = Path(__file__).parent / "frame_v1_lines.msgpack.hex"
+#: The same frame by an agent that does not count the lines of a frame.
+UNCOUNTED = Path(__file__).parent / "frame_v1_flushed.msgpack.hex"
 #: The same frame by an agent that sends no heartbeats.
 OLD = Path(__file__).parent / "frame_v1.msgpack.hex"
 T = 1_700_000_000_000
@@ -80,6 +83,7 @@ def test_reader_takes_these_bytes() -> None:
     assert golden == frame()
     assert golden.identity == "host-a/1699999000000000123/1"
     assert (golden.version, golden.rows, golden.org_id, golden.project_id) == (VERSION, 5, 7, 9)
+    assert golden.lines == 10
     state = state_of_frames([golden])
     tags = (("env", "prod"), ("pod", "web-1"), ("route", "/buy"))
     assert state["counter", "requests", tags, T // 1000] == 5.0
@@ -90,8 +94,10 @@ def test_reader_takes_these_bytes() -> None:
 
 
 def test_reader_takes_the_bytes_of_old_agents() -> None:
+    uncounted = decode(zstd.compress(bytes.fromhex(UNCOUNTED.read_text())))
+    assert uncounted == msgspec.structs.replace(frame(), lines=0)
     old = decode(zstd.compress(bytes.fromhex(OLD.read_text())))
-    assert old == msgspec.structs.replace(frame(), flushed_until_ms=0)
+    assert old == msgspec.structs.replace(frame(), flushed_until_ms=0, lines=0)
 
 
 def plain() -> list[Any]:

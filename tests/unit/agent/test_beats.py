@@ -13,7 +13,8 @@ from agent.frame import Sender
 from agent.heartbeat import MAX_BYTES, Heartbeat, HeartbeatError, decode, encode
 from agent.logs import Log
 from agent.settings import Forward
-from agent.spool import Parcel, Spool
+from agent.spool import Spool
+from agent.spool_record import Parcel
 from tests.unit.agent.conftest import FakeIndexer, wait_until
 
 START_MS = 1_700_000_000_000

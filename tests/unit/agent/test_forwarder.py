@@ -16,7 +16,8 @@ from agent.forwarder import Circuit, Forwarder, Outcome
 from agent.frame import CONTENT_TYPE
 from agent.logs import Log
 from agent.settings import AgentSettings, Forward
-from agent.spool import Parcel, Spool
+from agent.spool import Spool
+from agent.spool_record import Parcel
 from tests.support.markdown import ROOT
 from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
 
@@ -337,7 +338,7 @@ def test_ssl_is_loaded_for_tls_alone(scheme: str, loaded: bool) -> None:
 import sys
 from agent.forwarder import Channel
 from agent.settings import AgentSettings, Forward
-from agent.spool import Parcel
+from agent.spool_record import Parcel
 
 channel = Channel(Forward(url="{scheme}://127.0.0.1:1"))
 print("ssl" in sys.modules, channel.send(b"x").outcome.name)

@@ -24,7 +24,8 @@ from agent.ops import MOST_CONNECTIONS, OpsServer
 from agent.python_core import PythonCore
 from agent.relay import NotSent, Relayed
 from agent.settings import AgentSettings, Aggregate, Forward
-from agent.spool import Parcel, Spool
+from agent.spool import Spool
+from agent.spool_record import Parcel
 from tests.unit.agent.conftest import FakeIndexer, get
 
 T = 1_700_000_000_000
@@ -73,6 +74,7 @@ def sources(inputs: ToldInputs | None = None) -> Sources:
         core=core(lateness_s=10, future_s=10),
         inputs=inputs or ToldInputs(),
         spool=spool,
+        steady_ms=lambda: 5_000,
         forwarder=Forwarder(Forward(), spool, Log()),
         beats=beats(spool),
         state=ToldState(),
@@ -260,6 +262,7 @@ def test_sent_numbers(indexer: FakeIndexer) -> None:
         core=core(),
         inputs=ToldInputs(),
         spool=spool,
+        steady_ms=lambda: 5_000,
         forwarder=forwarder,
         beats=beats(spool),
         state=ToldState(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -398,7 +399,7 @@ def test_without_a_state_directory_the_log_says_so_once(
 def test_two_agents_do_not_share_a_state_directory(start: Callable[..., Process], tmp_path: Path) -> None:
     settings = {"state_dir": str(tmp_path / "state"), "unix": "", "unix_stream": ""}
     first, second = start(**settings), start(**settings)
-    assert "another agent uses it" in second.stop()[2]
+    assert re.search(r"another meterhouse agent \(pid \d+\) uses", second.stop()[2])
     assert "state_off" not in first.stop()[2]
 
 

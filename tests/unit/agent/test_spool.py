@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from agent.spool import Parcel, Spool
+from agent.spool import Spool
+from agent.spool_record import Parcel
 
 
 def parcel(name: str, size: int = 10) -> Parcel:

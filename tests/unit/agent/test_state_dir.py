@@ -108,7 +108,9 @@ def test_what_a_killed_write_left_does_not_matter(path: Path) -> None:
 
 def test_one_agent_at_once(path: Path) -> None:
     directory = opened(path)
-    with pytest.raises(StateDirError, match=r"agent\.state_dir = '.*/state': another agent uses it"):
+    with pytest.raises(
+        StateDirError, match=r"agent\.state_dir = '.*/state': another meterhouse agent \(pid \d+\) uses"
+    ):
         opened(path)
     code = f"from agent.state_dir import StateDir; StateDir({str(path)!r})"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 1

@@ -1,0 +1,140 @@
+"""The spool in memory and the spool on disk: the same promises, one class of cases over both."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.spool import Spool
+from agent.spool_backlog import Backlog
+from agent.spool_record import Parcel
+
+Open = Callable[..., Spool]
+
+
+def parcel(name: str, size: int = 10, number: int = 0) -> Parcel:
+    return Parcel(name, name.encode() * size, rows=size, number=number, lines=2 * size, created_ms=1_000)
+
+
+@pytest.fixture(params=["memory", "disk", "failing"])
+def open_spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens spools; `failing`: on disk, after a try that failed, so that frames are written at once."""
+    opened: list[Spool] = []
+
+    def make(max_bytes: int = 100_000) -> Spool:
+        backlog = None if request.param == "memory" else Backlog(tmp_path, 1 << 20, 60.0, lambda: 2_000)
+        spool = Spool(max_bytes, backlog)
+        opened.append(spool)
+        if request.param == "failing":
+            spool.put(parcel("first"))
+            first = spool.take()
+            assert first
+            spool.again(first)
+            assert spool.take() == first
+            spool.done(first)
+            spool._failing = True  # done: the indexer answers again; the frames below meet one that does not
+        return spool
+
+    yield make
+    for spool in opened:
+        spool.leave()
+
+
+def names(spool: Spool) -> list[str]:
+    out = []
+    while (taken := spool.take()) is not None:
+        out.append(taken.identity)
+    return out
+
+
+class TestSpools:
+    """Order, who has a frame, and waiting."""
+
+    def test_oldest_first_with_the_same_bytes(self, open_spool: Open) -> None:
+        spool = open_spool()
+        put = [parcel(name, number=n) for n, name in enumerate("abc", 1)]
+        for one in put:
+            spool.put(one)
+        assert (spool.unsent_frames, spool.unsent_bytes) == (3, 30)
+        assert spool.oldest_ms == 1_000
+        assert [spool.take(), spool.take(), spool.take(), spool.take()] == [*put, None]
+        assert spool.unsent_frames == 3
+        for one in put:
+            spool.done(one)
+        assert (spool.unsent_frames, spool.unsent_bytes, spool.oldest_ms) == (0, 0, None)
+        assert spool.wait_empty(0)
+
+    def test_again_is_the_oldest(self, open_spool: Open) -> None:
+        spool = open_spool()
+        for name in "ab":
+            spool.put(parcel(name))
+        out = spool.take()
+        assert out
+        spool.again(out)
+        assert sorted(names(spool)) == ["a", "b"]
+
+    def test_a_frame_is_over_by_its_number(self, open_spool: Open) -> None:
+        spool = open_spool()
+        for n in (1, 2, 3):
+            spool.put(parcel(str(n), number=n))
+        one, two, three = (spool.take() for _ in range(3))
+        assert one
+        assert two
+        assert three
+        spool.done(two)
+        assert not spool.wait_over(1, 0)
+        spool.again(one)
+        assert not spool.wait_over(1, 0)
+        assert spool.take() == one
+        spool.done(one)
+        assert spool.wait_over(2, 0)
+        assert not spool.wait_over(3, 0)
+        spool.again(three)
+        spool.keep_old(0.0)
+        assert not spool.wait_over(3, 0)
+        assert spool.take() == three
+        spool.done(three)
+        assert spool.wait_over(3, 0)
+
+    def test_kept_while_under_way(self, open_spool: Open) -> None:
+        """`keep_old` changes nothing that a sender sees."""
+        spool = open_spool()
+        for name in "abc":
+            spool.put(parcel(name))
+        a, b = spool.take(), spool.take()
+        assert a
+        assert b
+        spool.keep_old(0.0)
+        assert (spool.unsent_frames, spool.unsent_bytes) == (3, 30)
+        spool.done(a)
+        spool.again(b)
+        assert sorted(names(spool)) == ["b", "c"]
+
+    def test_closing_ends_waits(self, open_spool: Open) -> None:
+        spool, seen = open_spool(), list[bool]()
+        waiting = threading.Thread(target=lambda: seen.append(spool.wait_any()))
+        waiting.start()
+        spool.put(parcel("a"))
+        waiting.join(10)
+        out = spool.take()
+        assert out
+        assert not spool.wait_empty(0)
+        spool.done(out)
+        waiting = threading.Thread(target=lambda: seen.append(spool.wait_any()))
+        waiting.start()
+        spool.close()
+        waiting.join(10)
+        assert seen == [True, False]
+
+    def test_nothing_is_lost_unseen(self, open_spool: Open) -> None:
+        spool = open_spool(25)
+        for name in "abcd":
+            spool.put(parcel(name))
+        lost = spool.dropped["spool_full"]
+        found = names(spool)
+        assert found == list("abcd")[lost.frames :]
+        assert (lost.rows, lost.lines) == (10 * lost.frames, 20 * lost.frames)
+        assert lost.frames == (0 if spool.on_disk else 2)

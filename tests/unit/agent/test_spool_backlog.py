@@ -1,0 +1,172 @@
+"""Frames on disk: bounds, age, damage, full disks, and one agent per directory."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from agent.dir_lock import DirInUseError
+from agent.spool import Spool
+from agent.spool_backlog import Backlog
+from agent.spool_record import Parcel, encode
+from tests.support.markdown import ROOT
+
+
+class Clock:
+    """A clock that tests set, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_000_000
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+CLOCK = Clock()
+
+
+def parcel(number: int, size: int = 100, created_ms: int = 1_000_000) -> Parcel:
+    return Parcel(f"a/1/{number}", bytes(size), 5, number, 70, created_ms)
+
+
+def backlog(path: Path, max_bytes: int = 1 << 20, clock: Clock = CLOCK) -> Backlog:
+    return Backlog(path, max_bytes, 60.0, clock)
+
+
+def drained(of: Backlog) -> list[str]:
+    found = []
+    while (taken := of.take()) is not None:
+        found.append(taken[0].identity)
+        of.done(taken[1])
+    return found
+
+
+def files(path: Path) -> list[str]:
+    return sorted(p.name for p in path.iterdir() if p.name.endswith(".frames"))
+
+
+def test_it_is_bounded_and_the_newest_stay(tmp_path: Path) -> None:
+    of = backlog(tmp_path, 10_000)
+    for number in range(1, 201):
+        assert of.put(parcel(number))
+        assert of.bytes <= 10_000
+    assert of.full.frames == 200 - of.frames > 100
+    assert (of.full.rows, of.full.lines) == (5 * of.full.frames, 70 * of.full.frames)
+    found = drained(of)
+    assert found == [f"a/1/{n}" for n in range(201 - len(found), 201)]
+    assert (of.frames, of.bytes, files(tmp_path)) == (0, 0, [])
+
+
+def test_a_frame_larger_than_all_is_dropped_and_counted(tmp_path: Path) -> None:
+    of = backlog(tmp_path, 10_000)
+    assert of.put(parcel(1, 10_000))
+    assert (of.full.frames, of.full.lines, of.frames, of.problem) == (1, 70, 0, "")
+
+
+def test_frames_that_are_too_old_are_dropped_and_counted(tmp_path: Path) -> None:
+    clock = Clock()
+    of = backlog(tmp_path, clock=clock)
+    of.put(parcel(1, created_ms=clock.now_ms))
+    of.put(parcel(2, created_ms=clock.now_ms + 1))
+    clock.now_ms += 60_001
+    assert drained(of) == ["a/1/2"]
+    assert (of.too_old.frames, of.too_old.rows, of.too_old.lines) == (1, 5, 70)
+    of.put(parcel(3, created_ms=clock.now_ms))
+    clock.now_ms += 60_001
+    of.drop_old()
+    assert (of.too_old.frames, of.frames, files(tmp_path)) == (2, 0, [])
+
+
+def test_what_was_done_is_not_sent_again_by_the_next_run(tmp_path: Path) -> None:
+    of = backlog(tmp_path)
+    for number in range(1, 5):
+        of.put(parcel(number))
+    first, second = of.take(), of.take()
+    assert first
+    assert second
+    of.done(second[1])
+    of.close()
+    again = backlog(tmp_path)
+    assert (again.frames, again.recovered_frames) == (3, 3)
+    assert [again.take() for _ in range(4)][3] is None
+    again.close()
+    assert drained(backlog(tmp_path)) == ["a/1/1", "a/1/3", "a/1/4"]
+
+
+def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
+    """Only of the files being read and written the places of records are known."""
+    of = backlog(tmp_path, 1 << 20)
+    for number in range(1, 3_001):
+        of.put(parcel(number, 200))
+    loaded = [s for s in of._segments if s.waiting is not None]
+    assert len(of._segments) >= 5
+    assert len(loaded) <= 2
+    assert of.low_number == 3_001 - of.frames
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may grow: EFBIG, as a disk without room."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_keeps_frames_in_memory_until_there_is_room(tmp_path: Path) -> None:
+    of = backlog(tmp_path)
+    spool = Spool(1_000, of)
+    with full_disk():
+        for number in range(1, 15):
+            spool.put(parcel(number))
+        spool.keep_old(0.0)
+        assert of.problem
+        assert of.failed_writes
+        assert of.frames == 1  # the part of a record that fitted is gone again
+        assert spool.unsent_bytes <= 1_100
+        assert spool.dropped["spool_full"].frames == 14 - spool.unsent_frames
+    spool.keep_old(0.0)
+    assert (of.problem, of.frames) == ("", spool.unsent_frames)
+    found = drained(of)
+    assert found[0] == "a/1/1"
+    assert found[-1] == "a/1/14"
+
+
+def test_damage_in_a_file_that_is_not_read_yet(tmp_path: Path) -> None:
+    """A directory that changes under the agent costs the frames that changed."""
+    of = backlog(tmp_path)
+    for number in range(1, 4):
+        of.put(parcel(number))
+    of.close()
+    again = backlog(tmp_path)
+    path = tmp_path / files(tmp_path)[0]
+    size = len(encode(parcel(1)))
+    with path.open("r+b") as file:
+        file.seek(size)
+        file.write(b"\0" * 10)
+    assert drained(again) == ["a/1/1", "a/1/3"]
+    assert (again.damaged.frames, again.damaged.lines, again.frames) == (1, 70, 0)
+
+
+def test_a_directory_is_of_one_agent(tmp_path: Path) -> None:
+    of = backlog(tmp_path)
+    code = f"""
+from pathlib import Path
+from agent.spool_backlog import Backlog
+Backlog(Path({str(tmp_path)!r}), 10_000, 60.0, lambda: 0)
+"""
+    other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert f") uses {tmp_path}" in other.stderr
+    assert "another meterhouse agent (pid " in other.stderr
+    with pytest.raises(DirInUseError, match=rf"pid \d+\) uses {tmp_path}"):
+        backlog(tmp_path)
+    of.close()
+    backlog(tmp_path).close()

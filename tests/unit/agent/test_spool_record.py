@@ -1,0 +1,65 @@
+"""Records of the spool: whole, torn at every byte, with every bit flipped."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.spool_record import (
+    DONE,
+    HEAD_BYTES,
+    STATE_OFFSET,
+    Parcel,
+    RecordError,
+    decode_body,
+    decode_head,
+    encode,
+    record_bytes,
+)
+
+PARCEL = Parcel("web-1/5/7", b"the very bytes", rows=3, number=7, lines=40, created_ms=1_700_000_000_000)
+
+
+def read(data: bytes) -> Parcel | None:
+    try:
+        head = decode_head(data[:HEAD_BYTES])
+        return decode_body(head, data[HEAD_BYTES:])
+    except RecordError:
+        return None
+
+
+@given(
+    st.text(st.characters(codec=None), max_size=50),
+    st.binary(max_size=300),
+    st.tuples(*[st.integers(0, 2**32 - 1)] * 2, *[st.integers(0, 2**64 - 1)] * 2),
+)
+def test_what_is_written_is_read(identity: str, data: bytes, numbers: tuple[int, int, int, int]) -> None:
+    rows, lines, number, created_ms = numbers
+    parcel = Parcel(identity, data, rows, number, lines, created_ms)
+    assert read(encode(parcel)) == parcel
+    assert len(encode(parcel)) == record_bytes(parcel)
+
+
+def test_torn_at_every_byte() -> None:
+    whole = encode(PARCEL)
+    assert [read(whole[:end]) for end in range(len(whole))] == [None] * len(whole)
+    assert read(whole + b"x") is None
+
+
+def test_every_bit_flipped() -> None:
+    """No flipped bit changes a frame; one in the state does not end it."""
+    whole = encode(PARCEL)
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        if bit // 8 == STATE_OFFSET:
+            assert read(bytes(flipped)) == PARCEL
+            assert decode_head(bytes(flipped)).state != DONE
+        else:
+            assert read(bytes(flipped)) is None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_raise_nothing_else(data: bytes) -> None:
+    read(data)
+    read(encode(PARCEL)[:HEAD_BYTES] + data)
