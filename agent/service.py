@@ -347,8 +347,8 @@ class Agent:
     def stop(self, *, orphaned: bool = False) -> bool:
         """Take what the kernel holds, flush, send until the deadline. True if all is sent or on disk.
 
-        An agent that is `orphaned` frees all its addresses first: another one may wait for them. With a spool on
-        disk it sends nothing more: the other one sends it.
+        An agent that is `orphaned` frees all its addresses first: another one may wait for them. With a spool
+        on disk it sends nothing more: the other one sends it.
         """
         self._ready = False
         if orphaned:

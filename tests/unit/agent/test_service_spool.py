@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def total(indexer: FakeIndexer) -> float:
     """The counter's sum over distinct frames, as the indexer would store it."""
     frames = {frame.identity: frame for frame in indexer.frames()}
     state: State = merge(state_of_frames(frames.values()))
-    return sum(value for (_, name, _, _), value in state.items() if name == "c")
+    return sum(float(value) for (_, name, _, _), value in state.items() if name == "c")
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -61,7 +62,7 @@ def test_kill_9_in_an_outage_loses_no_spooled_frame(
     agent = start(core="python", **settings(tmp_path / "spool"), **aggregate)
     for part in range(5):
         send_tcp(agent, b"".join(b"c:1|c|#n:%d\n" % n for n in range(20 * part, 20 * part + 20)))
-        wait_until(lambda n=part: agent.metric("lines_total") == 20 * (n + 1))
+        wait_until(partial(lambda n: agent.metric("lines_total") == n, 20 * (part + 1)))
     wait_until(lambda: agent.metric("spool_frames") >= 5)
     wait_until(lambda: agent.metric("send_retries_total") >= 2)
     status, text = get(f"http://{agent.at.ops}/readyz")
