@@ -11,13 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from agent.hidden import is_secret
+
 #: How problems name a setting.
 _PATH: Final = re.compile(
     r"(?:unknown field `(?P<field>\w+)`.*)?at `\$\.?(?P<path>[^`]*)`"
     r"|unknown field `(?P<top>\w+)`|^(?P<setting>agent[\w.]*) = "
 )
-#: Settings that may hold passwords: their values are not shown.
-_SECRET: Final = frozenset({"token", "tokens", "dsn", "redis_url", "url"})
+#: Settings that may hold passwords, besides secrets: their values are not shown.
+_URLS: Final = frozenset({"dsn", "redis_url", "url"})
 
 
 def names_of(problem: str) -> list[str]:
@@ -37,7 +39,8 @@ def with_value(problem: str, tree: Mapping[str, Any]) -> str:
     value: Any = tree
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else None
-    if not names or _SECRET.intersection(names) or not isinstance(value, str | int | float):
+    hide = any(name in _URLS or is_secret(name) for name in names)
+    if not names or hide or not isinstance(value, str | int | float):
         return problem
     shown = json.dumps(value, ensure_ascii=False)
     return f"{problem} (it is {shown if len(shown) <= 100 else shown[:100] + '...'})"

@@ -11,7 +11,9 @@ MASK: Final = "***"
 #: Settings that are a secret, or a list or a table of them.
 _SECRET: Final = re.compile(r"(^|_)(token|tokens|password|secret)$")
 _WORD: Final = re.compile(r"\S+")
-_PARAMETER: Final = re.compile(r"(?P<name>[?&](?:password|passwd|token|secret)=)[^&#\s]*", re.IGNORECASE)
+_PARAMETER: Final = re.compile(
+    r"(?P<name>[?&](?:access_token|password|passwd|token|secret)=)[^&#\s]*", re.IGNORECASE
+)
 
 
 def hidden_url(text: str) -> str:
@@ -27,6 +29,11 @@ def _without_password(word: re.Match[str]) -> str:
     begin, end = text.find("://"), text.rfind("@")
     colon = text.find(":", begin + 3, end)
     return text if begin < 0 or colon < 0 else f"{text[: colon + 1]}{MASK}{text[end:]}"
+
+
+def is_secret(name: str) -> bool:
+    """Return whether the setting of this name is a secret, or a list or a table of them."""
+    return _SECRET.search(name) is not None
 
 
 def hidden(tree: Mapping[str, Any]) -> dict[str, Any]:

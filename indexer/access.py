@@ -1,9 +1,11 @@
 """Who may do what: one model for writes (the indexer) and reads (the shim).
 
-A credential is a bearer token or a name with a password. It has a grant: a tenant (`1:2`, `1:*`, or `*:*` for
-every org), rights and perhaps an expiry. Settings and token files have the same two texts for each:
+A credential is a bearer token, a name with a password, or a client's certificate. It has a grant: a tenant
+(`1:2`, `1:*`, or `*:*` for every org), rights and perhaps an expiry. Settings and token files have the same
+two texts for each:
 
     secret   sha256:<64 hex>, basic:<name>:scrypt:<salt>:<hash>, or the token itself
+             cert:<common name>, or cert:sha256:<64 hex> (the fingerprint of a certificate)
     grant    1:2 [write,query,admin] [expires=2027-01-31]
 
 Pure: files, clocks and the cost of passwords belong to indexer/authenticator.py.
@@ -31,6 +33,8 @@ MAX_CREDENTIAL_BYTES: Final = 4_096
 _MAX_EXPIRY_S: Final = 253_402_300_799
 _ID: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 _PRESENTED: Final = re.compile(r"(bearer|basic) +(.+)", re.ASCII | re.IGNORECASE)
+#: Characters of a name in an error.
+_MAX_SHOWN: Final = 100
 _SHA256: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _BASIC: Final = re.compile(r"basic:([^:\s]+):scrypt:([0-9a-f]{32}):([0-9a-f]{64})")
 #: scrypt's cost: 16 MiB and some 60 ms a password.
@@ -136,13 +140,29 @@ class Password:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A client's certificate that the listener's CA vouches for.
+
+    `name`: its common name; empty when it has none, or several.
+    """
+
+    name: str
+    fingerprint: bytes
+    not_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """A credential with its grant. Either `digest` (of a token) or `name` and `password` are set."""
+    """A credential with its grant.
+
+    Set are `digest` (of a token), `name` and `password`, or `certificate` (a common name or a fingerprint).
+    """
 
     grant: Grant
     digest: bytes = b""
     name: str = ""
     password: Password | None = None
+    certificate: str | bytes = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,14 +180,17 @@ class Credentials:
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._tokens: dict[bytes, Entry] = {}
         self.users: dict[str, Entry] = {}
+        self.certificates: dict[str | bytes, Entry] = {}
         for entry in entries:
             if entry.password is not None:
                 self.users[entry.name] = entry
+            elif entry.certificate:
+                self.certificates[entry.certificate] = entry
             else:
                 self._tokens[entry.digest] = entry
 
     def __len__(self) -> int:
-        return len(self._tokens) + len(self.users)
+        return len(self._tokens) + len(self.users) + len(self.certificates)
 
     def of_token(self, token: str) -> Grant | None:
         """Return the token's grant.
@@ -178,6 +201,23 @@ class Credentials:
         sent = digest_of(token)
         entry = self._tokens.get(sent)
         return entry.grant if entry is not None and hmac.compare_digest(sent, entry.digest) else None
+
+    def of_certificate(self, certificate: Certificate, now_s: float) -> Grant:
+        """Return the grant of a certificate by its fingerprint, else by its name.
+
+        Raises UnauthenticatedError.
+        """
+        entry = self.certificates.get(certificate.fingerprint)
+        if entry is None and certificate.name:
+            entry = self.certificates.get(certificate.name)
+        if entry is None:
+            raise UnauthenticatedError(
+                f"the client certificate with the common name {certificate.name[:_MAX_SHOWN]!r} and the"
+                f" SHA-256 {certificate.fingerprint.hex()} is not known here, and Authorization is missing"
+            )
+        if now_s >= min(certificate.not_after_s, entry.grant.expires_s):
+            raise UnauthenticatedError("the client certificate has expired: expected a new one")
+        return entry.grant
 
 
 def presented(values: Sequence[str]) -> Presented:
@@ -285,9 +325,26 @@ def parse_entry(secret: str, grant: Grant) -> Entry:
     if found := _BASIC.fullmatch(secret):
         salt, hashed = bytes.fromhex(found[2]), bytes.fromhex(found[3])
         return Entry(grant, name=found[1], password=Password(salt, hashed))
+    if secret.startswith("cert:"):
+        return Entry(grant, certificate=parse_certificate(secret.removeprefix("cert:")))
     if secret.startswith(("sha256:", "basic:")):
         raise EntryError("a token is not sha256:<64 hex> or basic:NAME:scrypt:...: see meterhouse token")
     return Entry(grant, digest=digest_of(secret))
+
+
+def parse_certificate(text: str) -> str | bytes:
+    """Read a common name, or `sha256:` with a fingerprint, also as OpenSSL prints it. Raises EntryError."""
+    if not text.lower().startswith("sha256:"):
+        if not text:
+            raise EntryError("cert: without a name: expected cert:COMMON-NAME or cert:sha256:FINGERPRINT")
+        return text
+    try:
+        digest = bytes.fromhex(text[len("sha256:") :].replace(":", ""))
+    except ValueError:
+        digest = b""
+    if len(digest) != hashlib.sha256().digest_size:
+        raise EntryError("cert:sha256: is followed by the 64 hex digits of a certificate's SHA-256")
+    return digest
 
 
 def parse_entries(tokens: Mapping[str, str], rights: frozenset[Right]) -> list[Entry]:
@@ -312,4 +369,4 @@ def parse_file(text: str) -> list[Entry]:
 def holds_plain(text: str) -> bool:
     """Return whether a token file holds a token itself, not only hashes."""
     secrets = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.strip()]
-    return any(not secret.startswith(("#", "sha256:", "basic:")) for secret in secrets)
+    return any(not secret.startswith(("#", "sha256:", "basic:", "cert:")) for secret in secrets)

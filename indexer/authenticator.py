@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from indexer.access import (
+    Certificate,
     CheckingError,
     Credentials,
     Entry,
@@ -92,9 +93,19 @@ class Authenticator:
         basic = ', Basic realm="meterhouse"' if self._credentials.users else ""
         return f'Bearer realm="meterhouse"{basic}'
 
-    async def grant(self, authorization: Sequence[str]) -> Grant:
-        """Return the grant of a request by its headers `Authorization`. Raises AccessError."""
+    @property
+    def knows_certificates(self) -> bool:
+        """Whether a certificate is among the credentials."""
+        return bool(self._credentials.certificates)
+
+    async def grant(self, authorization: Sequence[str], certificate: Certificate | None = None) -> Grant:
+        """Return the grant of a request by its headers `Authorization`, or without one by the certificate.
+
+        Raises AccessError. Rights never add up: a header that is wrong is refused, whatever the certificate.
+        """
         self._look()
+        if not authorization and certificate is not None:
+            return self._credentials.of_certificate(certificate, self._now_s())
         given = presented(authorization)
         if given.token:
             return checked(self._credentials.of_token(given.token), self._now_s())

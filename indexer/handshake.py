@@ -2,12 +2,13 @@
 
 asyncio's own servers tell an application of a connection after its handshake. Half handshakes would hold
 descriptors that no bound knows. Here the connection is counted as it is accepted, and goes on as the
-connection that `make` returns.
+connection that `make` returns for the client's certificate.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 from collections.abc import Callable
 from typing import Final, cast
@@ -17,6 +18,7 @@ from aiohttp import web
 from agent.logs import Log
 from agent.settings import Tls
 from agent.tls import Contexts, in_words, of_listener
+from indexer.access import Certificate
 from indexer.connections import Closed, Connections
 
 #: How long a closing connection waits for its client to say that it closes, too.
@@ -48,7 +50,10 @@ class Handshake(asyncio.Protocol):
     """One connection until its handshake is done."""
 
     def __init__(
-        self, connections: Connections, listening: Listening, make: Callable[[], web.RequestHandler]
+        self,
+        connections: Connections,
+        listening: Listening,
+        make: Callable[[Certificate | None], web.RequestHandler],
     ) -> None:
         self._connections = connections
         self._listening = listening
@@ -104,7 +109,7 @@ class Handshake(asyncio.Protocol):
         if transport.is_closing():
             transport.abort()
             return
-        connection = self._make()
+        connection = self._make(_certificate(transport.get_extra_info("ssl_object")))
         transport.set_protocol(connection)
         connection.connection_made(transport)
         if self._early:
@@ -124,3 +129,17 @@ class Handshake(asyncio.Protocol):
             self._task.cancel()
         if self._transport is not None:
             self._transport.abort()
+
+
+def _certificate(secured: ssl.SSLObject) -> Certificate | None:
+    """Return the certificate that the client has shown, and that was verified."""
+    fields, data = secured.getpeercert(), secured.getpeercert(binary_form=True)
+    if not fields or not data:
+        return None
+    subject = cast("tuple[tuple[tuple[str, str], ...], ...]", fields.get("subject", ()))
+    names = [value for pairs in subject for key, value in pairs if key == "commonName"]
+    return Certificate(
+        name=names[0] if len(names) == 1 else "",
+        fingerprint=hashlib.sha256(data).digest(),
+        not_after_s=ssl.cert_time_to_seconds(str(fields["notAfter"])),
+    )

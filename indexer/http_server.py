@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from indexer.access import Certificate
 from indexer.connections import Closed, Connections
 from indexer.handshake import Handshake, Listening
 from indexer.settings import Http
@@ -32,10 +33,18 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(web.RequestHandler):
     """One connection: aiohttp's, which knows what it waits for."""
 
-    __slots__ = ("_connections", "_partial", "_waits_since")
+    __slots__ = ("_connections", "_partial", "_waits_since", "certificate")
 
-    def __init__(self, server: web.Server, connections: Connections, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        connections: Connections,
+        *,
+        certificate: Certificate | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(server, **kwargs)
+        self.certificate = certificate  # of the client
         self._connections = connections
         self._partial = False  # a part of the next head is there
         self._waits_since: tuple[object, float] = (None, 0.0)
@@ -129,9 +138,11 @@ class Server(web.Server):
             return self.connection()
         return Handshake(self.connections_open, self._listening, self.connection)
 
-    def connection(self) -> Connection:
+    def connection(self, certificate: Certificate | None = None) -> Connection:
         """Return a connection that speaks HTTP; a subclass may make another one."""
-        return Connection(self, self.connections_open, loop=self._loop, **self._kwargs)
+        return Connection(
+            self, self.connections_open, certificate=certificate, loop=self._loop, **self._kwargs
+        )
 
     def pre_shutdown(self) -> None:
         """As aiohttp's; handshakes end, too."""
@@ -150,6 +161,12 @@ class _Readable:
             pairs = [(name, readable(value)) for name, value in message.headers.items()]
             message = message._replace(headers=CIMultiDictProxy(CIMultiDict(pairs)))
         return self._make(message, *rest)
+
+
+def certificate_of(request: web.BaseRequest) -> Certificate | None:
+    """Return the certificate of a request's client."""
+    protocol = request.protocol
+    return protocol.certificate if isinstance(protocol, Connection) else None
 
 
 def readable(text: str) -> str:

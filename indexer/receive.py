@@ -35,6 +35,7 @@ from indexer.columns import check, held_at_largest
 from indexer.days import RetentionRules
 from indexer.health import Part
 from indexer.hearing import Hearing
+from indexer.http_server import certificate_of
 from indexer.identity import digest, frame_identity
 from indexer.intake import Intake
 from indexer.limits import OrgRates
@@ -147,7 +148,9 @@ class Receiver:
         is_open = path in OPEN or (path == METRICS and self._settings.metrics_open)
         if not path or is_open or not self._authenticator.asks:
             return
-        grant = await self._authenticator.grant(request.headers.getall("Authorization", ()))
+        grant = await self._authenticator.grant(
+            request.headers.getall("Authorization", ()), certificate_of(request)
+        )
         if path == METRICS:
             grant.require(Right.ADMIN)
         elif path != STATUS:  # which shows what the grant covers

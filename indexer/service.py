@@ -166,6 +166,10 @@ class IndexerService:
         settings = self.settings
         authenticator = _authenticator(settings)
         tls = listening("indexer.tls", settings.tls)
+        if authenticator.knows_certificates and not settings.tls.client_ca:
+            log.warning(
+                "event=certificates_unused hint=indexer.tls.client_ca has the CA of client certificates"
+            )
         if not self._socks:
             await self.bind()
         if self._store is None:

@@ -6,11 +6,12 @@ Owns names, defaults and ranges; agent/config.py reads them.
 from __future__ import annotations
 
 from typing import Annotated, Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import msgspec
 
 from agent.config import check_listen
+from agent.hidden import MASK
 from agent.settings import Tls
 from indexer.access import Entry, EntryError, Right, parse_entries
 from indexer.schema.tables import Retention
@@ -24,6 +25,19 @@ Batching = Literal["auto", "journal", "frame"]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+
+#: Parameters of a DSN after `?`, by its kind.
+_CHDB_OPTIONS: Final = frozenset({"database"})
+_HTTP_OPTIONS: Final = frozenset(
+    {
+        *("access_token", "ca_cert", "client_cert", "client_cert_key", "client_name", "compress"),
+        *("compression", "connect_timeout", "http_proxy", "https_proxy", "native_codec", "proxy_path"),
+        *("query_retries", "send_receive_timeout", "server_host_name", "show_clickhouse_errors"),
+        *("tls_mode", "user", "user_name", "verify"),
+    }
+)
+#: Characters of an unknown one that its error shows.
+_MAX_SHOWN: Final = 50
 
 #: `retention_days` is part of the partition key: each step multiplies the partitions.
 _MAX_STEPS: Final = 16
@@ -162,6 +176,11 @@ def check_dsn(dsn: str) -> None:
         or (parts.scheme in ("http", "https") and parts.hostname)
     ):
         raise ValueError("dsn is chdb:///path or http(s)://user:password@host:port/database")
+    known = _CHDB_OPTIONS if parts.scheme == "chdb" else _HTTP_OPTIONS
+    if unknown := sorted(parse_qs(parts.query, keep_blank_values=True).keys() - known):
+        # What is not a name may be a part of a password.
+        names = ", ".join(name[:_MAX_SHOWN] if name.isidentifier() else MASK for name in unknown[:3])
+        raise ValueError(f"dsn has unknown parameters ({names}): expected {', '.join(sorted(known))}")
 
 
 def _split(name: str, url: str) -> SplitResult:

@@ -37,7 +37,7 @@ from shim.http.turns import Turns
 from shim.metrics import ShimMetrics
 from shim.read.blocks.memory import BlockMemory
 from shim.settings import ShimSettings
-from shim.tenancy import Gate, Tenant, entries
+from shim.tenancy import Gate, Proxy, Tenant, entries
 from shim.warm import Warmer
 
 _log = logging.getLogger("shim.service")
@@ -118,6 +118,16 @@ class ShimService:
         settings = self._settings
         authenticator = _authenticator(settings)
         tls = listening("shim.tls", settings.tls)
+        proxy = Proxy(settings.tenancy)
+        if settings.tenancy.mode == "header" and not proxy.known:
+            _log.warning(
+                "event=proxy_unknown hint=who reaches this port sees every org: set shim.tenancy.proxy_secret"
+                " or proxy_cert"
+            )
+        if authenticator.knows_certificates and not settings.tls.client_ca:
+            _log.warning(
+                "event=certificates_unused hint=shim.tls.client_ca has the CA of client certificates"
+            )
         if not self._socks:
             await self.bind()
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
@@ -136,6 +146,7 @@ class ShimService:
             engine=self._engine,
             explorer=Explorer(catalog, settings),
             gate=Gate(settings.tenancy),
+            proxy=proxy,
             pages=Pages(self.host, settings.http.allowed_hosts),
             authenticator=authenticator,
             metrics=self.metrics,

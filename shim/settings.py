@@ -108,6 +108,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         check_listen("listen", self.listen)
         check_dsn(self.dsn)
+        if self.tenancy.proxy_cert and not self.tls.client_ca:
+            raise ValueError("tenancy.proxy_cert without tls.client_ca: expected a file of CAs")
         try:
             re.compile(self.cors_origin)
         except re.error as e:

@@ -12,11 +12,27 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from indexer.access import MAX_ID, Entry, EntryError, Grant, Right, Tenant, parse_entries, parse_tenant
+from indexer.access import (
+    EVERYTHING,
+    MAX_ID,
+    Certificate,
+    Credentials,
+    Entry,
+    EntryError,
+    Grant,
+    Right,
+    Tenant,
+    parse_certificate,
+    parse_entries,
+    parse_entry,
+    parse_tenant,
+)
 from shim.errors import Forbidden, Unauthorized
 
-__all__ = ["Gate", "TenancySettings", "Tenant", "entries"]
+__all__ = ["Gate", "Proxy", "TenancySettings", "Tenant", "entries"]
 
+#: The header by which a proxy shows that it is the one.
+PROXY_SECRET: Final = "X-Proxy-Secret"  # noqa: S105 - its name
 #: What a credential of `shim.tenancy.tokens` may do, where it does not say so.
 _RIGHTS: Final = frozenset({Right.QUERY})
 
@@ -36,16 +52,28 @@ class TenancySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: dict[str, str] = {}
     #: Token mode: a file of more of them, a line `TOKEN SCOPE RIGHTS` each; read again when it changes.
     tokens_file: str = ""
+    #: Header mode: what the proxy sends in `X-Proxy-Secret`, or its hash (`meterhouse token`); empty: not
+    #: asked for.
+    proxy_secret: str = ""
+    #: Header mode: the proxy's client certificate, by common name or `sha256:FINGERPRINT`; empty: not
+    #: asked for.
+    proxy_cert: str = ""
 
     def __post_init__(self) -> None:
         if not (1 <= self.org_id <= MAX_ID and 1 <= self.project_id <= MAX_ID):
             raise ValueError(f"org_id and project_id are 1 to {MAX_ID}")
         if self.mode == "token" and not (self.tokens or self.tokens_file):
             raise ValueError('mode "token" without tokens would refuse every request')
+        if (self.proxy_secret or self.proxy_cert) and self.mode != "header":
+            raise ValueError('proxy_secret and proxy_cert are for mode "header" alone')
         try:
             entries(self)
         except EntryError as e:
             raise ValueError(f"tokens: {e}") from None
+        try:
+            Proxy(self)
+        except EntryError as e:
+            raise ValueError(f"proxy_secret or proxy_cert: {e}") from None
 
 
 def entries(settings: TenancySettings) -> list[Entry]:
@@ -57,6 +85,33 @@ class Headers(Protocol):
     """The headers of a request, names in any case (multidict's CIMultiDict fits)."""
 
     def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
+
+
+class Proxy:
+    """The proxy of header mode: what its requests have that no others can have. Raises EntryError."""
+
+    def __init__(self, settings: TenancySettings) -> None:
+        secret, cert = settings.proxy_secret, settings.proxy_cert
+        self._credentials = Credentials([parse_entry(secret, EVERYTHING)] if secret else [])
+        if len(self._credentials.users) or self._credentials.certificates:
+            raise EntryError("proxy_secret is the secret itself or sha256:<64 hex>")
+        self._certificate = parse_certificate(cert) if cert else None
+
+    @property
+    def known(self) -> bool:
+        """Whether requests of others are told from the proxy's."""
+        return bool(len(self._credentials)) or self._certificate is not None
+
+    def require(self, headers: Headers, certificate: Certificate | None) -> None:
+        """Raise Unauthorized for a request that is not the proxy's."""
+        if len(self._credentials):
+            given = headers.getall(PROXY_SECRET, ())
+            if len(given) != 1 or self._credentials.of_token(given[0]) is None:
+                raise Unauthorized(f"{PROXY_SECRET} is missing or wrong: only the proxy is answered")
+        if self._certificate is not None and (
+            certificate is None or self._certificate not in (certificate.name, certificate.fingerprint)
+        ):
+            raise Unauthorized("the proxy's client certificate is missing: only the proxy is answered")
 
 
 class Gate:

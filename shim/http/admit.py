@@ -1,7 +1,7 @@
 """Who is let in: the credential of a request and its right, looked at before any handler runs.
 
-Owns which paths are open. Everything else asks for a credential in token mode, so that a new endpoint does,
-too; whose data a handler sees is decided by `tenant_of`.
+Owns which paths are open. Everything else asks for a credential in token mode, and for the proxy's sign in
+header mode, so that a new endpoint does, too; whose data a handler sees is decided by `tenant_of`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 from aiohttp import web
 
 from indexer.access import AccessError, CheckingError, ForbiddenError, Right
+from indexer.http_server import certificate_of
 from shim.errors import Forbidden, QueryError, Unauthorized, Unavailable
 from shim.http.context import CONTEXT, GRANT
 from shim.http.respond import Handler
@@ -26,12 +27,17 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     context = request.app[CONTEXT]
     resource = request.match_info.route.resource
     path = resource.canonical if resource is not None else ""
-    asks = context.settings.tenancy.mode == "token" and path and path not in OPEN
-    if path == METRICS and context.settings.metrics_open:
-        asks = False
-    if asks and request.method != "OPTIONS":  # by which browsers ask, without it, what is allowed
+    is_open = not path or path in OPEN or (path == METRICS and context.settings.metrics_open)
+    if is_open or request.method == "OPTIONS":  # by which browsers ask, without it, what is allowed
+        return await handler(request)
+    certificate = certificate_of(request)
+    if context.proxy.known:
+        context.proxy.require(request.headers, certificate)
+    if context.settings.tenancy.mode == "token":
         try:
-            grant = await context.authenticator.grant(request.headers.getall("Authorization", ()))
+            grant = await context.authenticator.grant(
+                request.headers.getall("Authorization", ()), certificate
+            )
             grant.require(Right.ADMIN if path == METRICS else Right.QUERY)
         except AccessError as e:
             raise _query_error(e) from None

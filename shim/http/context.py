@@ -18,7 +18,7 @@ from shim.catalog import Explorer
 from shim.http.turns import Turns
 from shim.metrics import ShimMetrics
 from shim.settings import ShimSettings
-from shim.tenancy import Gate
+from shim.tenancy import Gate, Proxy
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +30,7 @@ class Context:
     engine: Engine
     explorer: Explorer
     gate: Gate
+    proxy: Proxy  # whose requests alone are answered, where it is known
     pages: Pages
     authenticator: Authenticator
     metrics: ShimMetrics

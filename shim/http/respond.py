@@ -10,6 +10,7 @@ import logging
 import re
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -33,7 +34,6 @@ _GZIP_MIN_BYTES: Final = 150
 _GZIP_THREAD_BYTES: Final = 64 << 10
 #: Headers of refusals, by status.
 _HEADERS: Final[dict[int, dict[str, str]]] = {
-    401: {"WWW-Authenticate": 'Bearer realm="meterhouse"'},
     503: {"Retry-After": "1"},
 }
 _CORS: Final = {
@@ -122,7 +122,10 @@ async def _answered(request: web.Request, handler: Handler, context: Context) ->
         _log.exception("request failed endpoint=%s", _endpoint(request))
         error = InternalError("internal error; the server's log has the details")
     context.metrics.errors.labels(error.error_type).inc()
-    return failure(error)
+    response = failure(error)
+    if response.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = context.authenticator.challenge
+    return response
 
 
 def _unreadable(request: web.Request, context: Context) -> web.Response:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
+from indexer.access import Certificate
 from indexer.connections import Closed, Connections
 from indexer.handshake import Listening
 from indexer.http_server import Connection, Handler, Server
@@ -166,8 +167,15 @@ class _Server(Server):
         super().__init__(counted, connections, listening, **kwargs)
         self._heads = heads
 
-    def connection(self) -> Connection:
-        return _Connection(self, self.connections_open, self._heads, loop=self._loop, **self._kwargs)
+    def connection(self, certificate: Certificate | None = None) -> Connection:
+        return _Connection(
+            self,
+            self.connections_open,
+            self._heads,
+            certificate=certificate,
+            loop=self._loop,
+            **self._kwargs,
+        )
 
 
 class Runner(BoundedRunner):

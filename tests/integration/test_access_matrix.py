@@ -14,8 +14,13 @@ OPEN: Final = {
     "indexer GET /healthz", "indexer GET /readyz",
     "shim GET /", "shim GET /-/healthy", "shim GET /-/ready", "shim OPTIONS /api/v1/{path}",
 }  # fmt: skip
-UNKNOWN: Final = {"none", "wrong", "expired", "two headers", "own and other's", "X-Scope-OrgID alone"}
-OWN: Final = {"own", "own, by password"}
+UNKNOWN: Final = {
+    *("none", "wrong", "expired", "two headers", "own and other's", "X-Scope-OrgID alone"),
+    *("unknown certificate", "expired certificate", "own certificate, wrong token"),
+}
+OWN: Final = {"own", "own, by password", "own certificate", "own certificate, by fingerprint"}
+#: What reads and writes for org 2; a header wins over a certificate.
+OTHER: Final = ("other org", "own certificate, other org's token")
 
 
 def expected(endpoint: Endpoint, credential: str) -> set[int]:
@@ -32,7 +37,7 @@ def expected(endpoint: Endpoint, credential: str) -> set[int]:
     if (
         endpoint.part == "indexer"
     ):  # a write says its org and project itself: the headers of readers say nothing
-        return {403} if credential == "admin" or credential.startswith("other org") else {200}
+        return {403} if credential == "admin" or credential.startswith(OTHER) else {200}
     if credential == "admin":
         return {403}
     if name == "shim DELETE /api/v1/series":
@@ -59,18 +64,20 @@ async def test_matrix(chdb_dsn: str, tmp_path: Path) -> None:
     seen = 0
     for endpoint, given in answers.items():
         for credential, answer in given.items():
-            foreign = THEIRS if credential.startswith("own") else OURS
+            foreign = (
+                OURS if credential.startswith(OTHER) else THEIRS if credential.startswith("own") else OURS
+            )
             if endpoint.part == "shim" and credential != "admin":
                 assert foreign not in answer.text, (str(endpoint), credential)
             seen += credential in OWN and OURS in answer.text
-    assert seen >= 2 * 8  # what is looked for is what answers show
+    assert seen >= len(OWN) * 8  # what is looked for is what answers show
     writes = sum(
         answer.status == 200
         for endpoint, given in answers.items()
         if endpoint.path in ("/v1/frames", "/v1/messages")
         for answer in given.values()
     )
-    assert writes == 2 * 3
+    assert writes == 2 * (len(OWN) + 1)
     assert stored == {1: 1.0 + writes, 2: 1.0}
     assert set(CREDENTIALS) >= UNKNOWN | OWN
     there = between(access_matrix.FILE, access_matrix.MARK)

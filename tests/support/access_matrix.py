@@ -30,6 +30,7 @@ from indexer.store import open_store
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from shim.tenancy import TenancySettings
+from tests.support.certificates import Authority
 from tests.support.frames import counter_frame
 from tests.support.markdown import ROOT, table, write_between
 
@@ -48,7 +49,7 @@ def _bearer(token: str) -> tuple[str, str]:
 
 
 _PASSWORD: Final = base64.b64encode(b"ada:pass").decode()
-#: What requests bring; all writes are for org 1, project 1.
+#: What requests bring; all writes are for org 1, project 1. A certificate is shown where its name is here.
 CREDENTIALS: Final[Mapping[str, Headers]] = {
     "none": [],
     "wrong": [_bearer("wrong")],
@@ -62,6 +63,25 @@ CREDENTIALS: Final[Mapping[str, Headers]] = {
     "admin": [_bearer("admin")],
     "own": [_bearer("own")],
     "own, by password": [("Authorization", f"Basic {_PASSWORD}")],
+    "unknown certificate": [],
+    "expired certificate": [],
+    "own certificate, wrong token": [_bearer("wrong")],
+    "own certificate, other org's token": [_bearer("other")],
+    "other org's certificate": [],
+    "other org's certificate, X-Scope-OrgID of this": [("X-Scope-OrgID", "1:1")],
+    "own certificate": [],
+    "own certificate, by fingerprint": [],
+}
+#: Common names of certificates, by credential.
+CERTIFICATES: Final = {
+    "unknown certificate": "nobody",
+    "expired certificate": "late",
+    "own certificate, wrong token": "web-1",
+    "own certificate, other org's token": "web-1",
+    "other org's certificate": "web-2",
+    "other org's certificate, X-Scope-OrgID of this": "web-2",
+    "own certificate": "web-1",
+    "own certificate, by fingerprint": "pinned",
 }
 TOKENS: Final = {
     f"sha256:{digest_of('own').hex()}": "1:1 write,query",
@@ -69,6 +89,9 @@ TOKENS: Final = {
     "other": "2:1 write,query",
     "expired": "1:1 write,query expires=2020-01-01",
     "admin": "*:* admin",
+    "cert:web-1": "1:1 write,query",
+    "cert:web-2": "2:1 write,query",
+    "cert:late": "1:1 write,query expires=2020-01-01",
 }
 
 
@@ -108,11 +131,18 @@ class World:
         journal = Journal(path=str(folder / "journal.sqlite"))
         listen = "127.0.0.1:0"
         self._store = open_store(dsn, pool=8)
-        self._indexer = IndexerService(
-            Settings(dsn=dsn, listen=listen, journal=journal, up=False, tokens=TOKENS), self._store
+        ca = Authority(folder)
+        tls = ca.listener(ca.issue("server"), clients=True)
+        pairs = {name: ca.issue(name, name=name) for name in {*CERTIFICATES.values()}}
+        self._contexts = {name: ca.context(pairs[of]) for name, of in CERTIFICATES.items()}
+        self._context = ca.context()  # without one
+        tokens = TOKENS | {f"cert:sha256:{pairs['pinned'].fingerprint}": "1:1 write,query"}
+        settings = Settings(dsn=dsn, listen=listen, journal=journal, up=False, tokens=tokens, tls=tls)
+        self._indexer = IndexerService(settings, self._store)
+        tenancy = TenancySettings(mode="token", tokens=tokens)
+        self._shim = ShimService(
+            ShimSettings(dsn=dsn, listen=listen, tenancy=tenancy, tls=tls), store=self._store
         )
-        tenancy = TenancySettings(mode="token", tokens=TOKENS)
-        self._shim = ShimService(ShimSettings(dsn=dsn, listen=listen, tenancy=tenancy), store=self._store)
         self._session: aiohttp.ClientSession
         self.now_s = int(time.time()) // 10 * 10 - 20
 
@@ -122,8 +152,9 @@ class World:
         self._session = aiohttp.ClientSession()
         for name, org_id, token in ((OURS, 1, "own"), (THEIRS, 2, "other")):
             frame = encode(counter_frame({name: 1.0}, self.now_s, org_id=org_id))
-            url = f"http://{self._indexer.address}/v1/frames"
-            async with self._session.post(url, data=frame, headers=[_bearer(token)]) as response:
+            url = f"{self._indexer.url}/v1/frames"
+            headers = [_bearer(token)]
+            async with self._session.post(url, data=frame, headers=headers, ssl=self._context) as response:
                 assert response.status == 200, await response.text()
 
     async def stop(self) -> None:
@@ -136,16 +167,17 @@ class World:
         runners = {"indexer": self._indexer._runner, "shim": self._shim._runner}
         return [one for part, runner in runners.items() if runner for one in routes(part, runner.app)]
 
-    async def ask(self, endpoint: Endpoint, headers: Headers) -> Answer:
-        service = self._indexer if endpoint.part == "indexer" else self._shim
+    async def ask(self, endpoint: Endpoint, credential: str) -> Answer:
+        headers = CREDENTIALS[credential]
+        base = self._indexer.url if endpoint.part == "indexer" else self._shim.url
         path = endpoint.path.replace("{name}", "__name__").replace("{path}", "labels")
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"ssl": self._contexts.get(credential, self._context)}
         if endpoint.part == "shim":
             more["params" if endpoint.method != "POST" else "data"] = self._parameters(path)
         elif endpoint.method == "POST":
             more["data"] = self._body(path)
             headers = [*headers, ("Content-Type", "application/json")]
-        url = f"http://{service.address}{path}"
+        url = f"{base}{path}"
         async with self._session.request(endpoint.method, url, headers=list(headers), **more) as response:
             return Answer(response.status, await response.text())
 
@@ -180,7 +212,7 @@ class World:
     async def answers(self) -> Answers:
         """Every endpoint by every credential."""
         return {
-            endpoint: {name: await self.ask(endpoint, given) for name, given in CREDENTIALS.items()}
+            endpoint: {name: await self.ask(endpoint, name) for name in CREDENTIALS}
             for endpoint in self.endpoints()
         }
 

@@ -143,3 +143,25 @@ def test_an_environment_that_no_reader_takes(text: str, said: str) -> None:
 
 def test_a_variable_whose_name_is_not_text() -> None:
     assert said_of("", **{"METERHOUSE_\udcff": "1"}) == "METERHOUSE_\\udcff: not UTF-8"
+
+
+@pytest.mark.parametrize("section", ["indexer", "shim"])
+@pytest.mark.parametrize(
+    ("dsn", "named"),
+    [
+        ("http://u:p@h:8123/db?connect_timeot=3&compress=lz4", "connect_timeot"),
+        ("http://h/db?database=x", "database"),
+        ("https://h/db?settings=", "settings"),
+        ("chdb:///./data?compress=lz4", "compress"),
+    ],
+)
+def test_unknown_parameters_of_a_dsn(section: str, dsn: str, named: str) -> None:
+    said = said_of(f'[{section}]\ndsn = "{dsn}"\n')
+    assert f"dsn has unknown parameters ({named}): expected " in said
+    assert "u:p" not in said
+
+
+def test_known_parameters_of_a_dsn() -> None:
+    for dsn in ("https://u:p@h/db?ca_cert=/ca.pem&verify=true&connect_timeout=3", "chdb:///d?database=x"):
+        load(File, f'[indexer]\ndsn = "{dsn}"\n')
+    assert "pass" not in said_of('[indexer]\ndsn = "http://h/db?pass@word=1"\n')

@@ -26,7 +26,7 @@ dsn = "http://ch:SECRET-3@host:8123/db"
 redis_url = "rediss://:SECRET-4@host/0"
 tokens = ["SECRET-5"]
 [shim]
-dsn = "http://ch:SECRET-3@host:8123/db?password=SECRET-6"
+dsn = "http://ch:SECRET-3@host:8123/db?access_token=SECRET-6"
 [shim.tenancy]
 mode = "token"
 tokens = { "SECRET-7" = "1:1" }

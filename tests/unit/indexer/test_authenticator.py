@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from indexer.access import CheckingError, EntryError, Right, Tenant, UnauthenticatedError, parse_file
+from indexer.access import (
+    Certificate,
+    CheckingError,
+    EntryError,
+    Right,
+    Tenant,
+    UnauthenticatedError,
+    parse_file,
+)
 from indexer.authenticator import MAX_WAITING, Authenticator
 from indexer.settings import Settings, entries
 from indexer.token_command import token
@@ -159,3 +167,50 @@ def test_plain_lists_have_the_first_project() -> None:
     assert (entry.grant.tenant, entry.grant.rights) == (Tenant(1, 1), frozenset({Right.WRITE}))
     with pytest.raises(ValueError, match="empty"):
         Settings(tokens=["", "x"])
+
+
+def certificate(
+    name: str = "web-1", fingerprint: bytes = b"f" * 32, not_after_s: float = 1e12
+) -> Certificate:
+    return Certificate(name, fingerprint, not_after_s)
+
+
+async def test_certificates(tmp_path: Path) -> None:
+    file, clock, now = tmp_path / "tokens", Clock(), Clock()
+    pinned = (b"p" * 32).hex()
+    openssl = ":".join(f"{byte:02X}" for byte in b"o" * 32)
+    file.write_text(
+        f"cert:web-1 1:1 write\ncert:sha256:{pinned} 1:2 write\ncert:SHA256:{openssl} 1:3 write\n"
+        "cert:soon 1:4 write expires=1970-01-01T00:00:10Z\n"
+    )
+    known = Authenticator([], str(file), clock_s=clock, now_s=now)
+    assert known.knows_certificates
+    assert known.asks
+
+    async def tenant(one: Certificate, *headers: str) -> Tenant | None:
+        return (await known.grant(headers, one)).tenant
+
+    assert await tenant(certificate()) == Tenant(1, 1)
+    assert await tenant(certificate(fingerprint=b"p" * 32)) == Tenant(1, 2)  # the closer one
+    assert await tenant(certificate("", b"o" * 32)) == Tenant(1, 3)
+    assert await tenant(certificate("soon")) == Tenant(1, 4)
+    for unknown in (certificate("web-2"), certificate(""), certificate(not_after_s=0.0)):
+        with pytest.raises(UnauthenticatedError, match="client certificate"):
+            await known.grant([], unknown)
+    now.s = 11.0
+    with pytest.raises(UnauthenticatedError, match="expired"):
+        await known.grant([], certificate("soon"))
+    with pytest.raises(UnauthenticatedError, match="not known here"):  # a header wins, even a wrong one
+        await known.grant(["Bearer web-1"], certificate())
+    file.write_text("cert:web-2 2:1 write\n")
+    clock.s = 1.5
+    assert await tenant(certificate("web-2")) == Tenant(2, 1)
+    with pytest.raises(UnauthenticatedError):
+        await known.grant([], certificate())
+
+
+@pytest.mark.parametrize("secret", ["cert:", "cert:sha256:12", "cert:sha256:" + "zz" * 32])
+def test_certificates_that_cannot_be_known(secret: str) -> None:
+    with pytest.raises(EntryError, match="cert:") as e:
+        parse_file(f"{secret} 1:1 write\n")
+    assert "zz" not in str(e.value)

@@ -14,7 +14,7 @@ from indexer.access import UnauthenticatedError
 from indexer.authenticator import Authenticator
 from shim.errors import Forbidden, Unauthorized
 from shim.settings import ShimSettings
-from shim.tenancy import Gate, TenancySettings, Tenant, entries
+from shim.tenancy import Gate, Proxy, TenancySettings, Tenant, entries
 
 SINGLE = TenancySettings()
 HEADER = TenancySettings(mode="header")
@@ -154,3 +154,27 @@ def test_headers_beside_a_token_may_narrow_and_nothing_else() -> None:
 def test_settings_that_make_no_sense_are_refused(toml: str) -> None:
     with pytest.raises(ConfigError):
         load(ShimSettings, toml)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ('mode = "token"\ntokens = {x = "1:1"}\nproxy_secret = "x"', "header"),
+        ('proxy_cert = "x"', "header"),
+        ('mode = "header"\nproxy_secret = "cert:x"', "the secret itself or sha256"),
+        ('mode = "header"\nproxy_secret = "sha256:zz"', "sha256:<64 hex>"),
+        ('mode = "header"\nproxy_cert = "sha256:zz"', "64 hex digits"),
+        ('mode = "header"\nproxy_cert = "proxy"', "tls.client_ca"),
+    ],
+)
+def test_proxies_that_cannot_be_known(toml: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as e:
+        load(ShimSettings, f"[tenancy]\n{toml}")
+    assert "zz" not in str(e.value)
+
+
+def test_a_secret_given_twice_is_refused() -> None:
+    proxy = Proxy(TenancySettings(mode="header", proxy_secret="s"))
+    proxy.require(CIMultiDict([("X-Proxy-Secret", "s")]), None)
+    with pytest.raises(Unauthorized):
+        proxy.require(CIMultiDict([("X-Proxy-Secret", "s"), ("X-Proxy-Secret", "s")]), None)
