@@ -23,6 +23,8 @@ _LONG: Final = 1_000
 #: One alternative that means itself: no operator of a regular expression stands in it.
 _LITERAL: Final = r"(?:[^\\.+*?()\[\]{}|^$]|\\[!-/:-@\[-^`{-~])*+"
 _LITERALS: Final = re.compile(rf"{_LITERAL}(?:\|{_LITERAL})*+", re.DOTALL)
+#: One literal, anything or something before and after it: `api-.*`, `.+error.*`, `.*`.
+_AROUND: Final = re.compile(rf"(\.[*+])?({_LITERAL})(\.[*+])?", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -43,6 +45,41 @@ class _OneOf:
         return text if text in self._values else None
 
 
+@dataclass(frozen=True, slots=True)
+class _Around:
+    """A literal with at least so many characters before and after it, None for none at all.
+
+    RE2 takes 40 times as long to start as such a comparison takes.
+    """
+
+    literal: str
+    before: int | None
+    after: int | None
+
+    def search(self, text: str, /) -> object | None:
+        before, after = self.before or 0, self.after or 0
+        if len(text) < before + len(self.literal) + after:
+            return None
+        if self.before is None:
+            met = text.startswith(self.literal) and (self.after is not None or len(text) == len(self.literal))
+        elif self.after is None:
+            met = text.endswith(self.literal)
+        else:
+            met = text.find(self.literal, before, len(text) - after) >= 0
+        return text if met else None
+
+
+@lru_cache(maxsize=1024)
+def _around(pattern: str) -> _Around | None:
+    """The pattern as a literal with what may be around it, None for other patterns."""
+    found = _AROUND.fullmatch(pattern)
+    if found is None:
+        return None
+    before, literal, after = found.groups()
+    sides = (None if wild is None else int(wild == ".+") for wild in (before, after))
+    return _Around(_ESCAPED.sub(r"\1", literal), *sides)
+
+
 def alternatives(pattern: str) -> frozenset[str] | None:
     """The texts that a pattern of the form `a|b\\.c` matches; None for other patterns."""
     if not _LITERALS.fullmatch(pattern):
@@ -53,6 +90,11 @@ def alternatives(pattern: str) -> frozenset[str] | None:
 def compile_regex(pattern: str) -> Pattern:
     """The pattern, anchored. Raises BadData when RE2 refuses it."""
     return _compiled(pattern) if len(pattern) <= _LONG else _compiled_long(pattern)
+
+
+def _test_of(pattern: str) -> Pattern:
+    """What tells whether a text meets the pattern, without saying where its groups are."""
+    return (_around(pattern) if len(pattern) <= _LONG else None) or compile_regex(pattern)
 
 
 @lru_cache(maxsize=1024)
@@ -93,9 +135,9 @@ class Matcher:
             case "!=":
                 return value != self.value
             case "=~":
-                return compile_regex(self.value).search(value) is not None
+                return _test_of(self.value).search(value) is not None
             case "!~":
-                return compile_regex(self.value).search(value) is None
+                return _test_of(self.value).search(value) is None
 
     def __str__(self) -> str:
         quoted = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

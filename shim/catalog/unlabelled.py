@@ -26,7 +26,8 @@ class Unlabelled:
     scope: Scope
     #: The series of some ids, with their labels. Raises ExecutionError when they are too many, StoreError.
     labelled: Callable[[Ids], Selection]
+    ids: Ids | None = None  # ascending; None: not read yet
 
     def series_ids(self) -> Ids:
         """Their ids, ascending. Raises StoreError."""
-        return np.sort(self.tables.series_ids(self.scope))
+        return np.sort(self.tables.series_ids(self.scope)) if self.ids is None else self.ids

@@ -10,8 +10,8 @@ from shim import labels as lb
 from shim.catalog.types import Part
 from shim.eval.grouping import group_labels
 from shim.naming import Naming
+from shim.numbered import each_changed
 from shim.plan.nodes import Grouping
-from shim.read.numbered import each_changed
 from shim.read.reader import Keys, each
 
 #: Range functions that keep the metric's name.

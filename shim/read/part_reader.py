@@ -16,10 +16,10 @@ from shim.eval.range.extended import extended, smoothed_at
 from shim.eval.subquery import samples_from
 from shim.eval.texts import not_a_gauge
 from shim.grid import Grid
+from shim.numbered import each_changed
 from shim.plan.nodes import RangeCall, Select, Window
 from shim.read import classic, counters, distributions, gauges, sets
 from shim.read.functions import over_windows, scalars
-from shim.read.numbered import each_changed
 from shim.read.reader import Keys, Reader, each
 from shim.values import Annotations, Ints, Samples, Scalar, Value, Vector
 

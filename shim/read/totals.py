@@ -22,8 +22,8 @@ from shim.errors import InternalError
 from shim.eval.aggregate import aggregate
 from shim.eval.chunks import RANKED, fold
 from shim.labels import NAME, Labels, get
+from shim.numbered import Numbered, named, number_of
 from shim.plan.nodes import Number, Text
-from shim.read.numbered import Numbered, named, number_of
 from shim.read.reader import Keys, Reader
 from shim.read.slices import slices
 from shim.values import Annotations, Scalar, String, Vector

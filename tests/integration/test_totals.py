@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,12 @@ from indexer.schema import migrate
 from indexer.store import open_store
 from shim.catalog import Catalog
 from shim.catalog.rosters import Rosters
+from shim.catalog.tables import Tables
+from shim.catalog.unlabelled import Unlabelled
 from shim.engine import QueryEngine
 from shim.errors import ExecutionError
 from shim.grid import Grid
+from shim.matching import Matcher
 from shim.read import totals as chunks
 from shim.settings import ShimSettings
 from shim.tenancy import Tenant
@@ -145,6 +149,39 @@ def test_values_that_wait_are_bounded(totals: Pipeline) -> None:
     """All values are asked for before one is read."""
     with pytest.raises(ExecutionError, match=r"60060000 values.*shim.max_samples"):
         totals.range("quantile(0.5, big_gauge)", NOW_S - 30_020, NOW_S, 10)
+
+
+def test_totals_are_remembered_until_a_series_is_registered(
+    totals: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which series a regex selects is looked up once, as selections with labels are."""
+    version, statements = 1, 0
+    fetch = Tables._fetch
+
+    def counted(self: Tables, *args: Any, **bound: Any) -> Any:
+        nonlocal statements
+        statements += 1
+        return fetch(self, *args, **bound)
+
+    monkeypatch.setattr(Tables, "_fetch", counted)
+    catalog = Catalog(totals.store, ShimSettings(max_series=10_000), version=lambda: version)
+    matchers = (Matcher("__name__", "=", "big_counter"), Matcher("path", "=~", "path-1.*"))
+
+    def selected(tag: str) -> Unlabelled:
+        found = catalog.total(totals.tenant, matchers, START_S * 1000, NOW_S * 1000, tag=tag)
+        assert isinstance(found, Unlabelled)
+        assert len(found.series_ids()) == len(ONES)
+        return found
+
+    selected("first")
+    before, statements = statements, 0
+    again = selected("second")
+    assert before > 0
+    assert statements == 0
+    assert again.tables._tag == "second"  # by which its statements are ended
+    version = 2
+    selected("third")
+    assert statements > 0
 
 
 def test_unions_of_sets(totals: Pipeline) -> None:

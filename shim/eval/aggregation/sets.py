@@ -14,12 +14,17 @@ from shim import labels as lbl
 from shim.errors import Unsupported
 from shim.eval.aggregation.sums import sum_
 from shim.eval.grouping import Groups
+from shim.numbered import Numbered
 from shim.values import Annotations, Vector
 
 
 def sum_with_sets(groups: Groups, notes: Annotations) -> Vector:
     """As `sum_`; the union of one set is the set. Raises Unsupported for more at one step of a group."""
-    sets = np.array([lbl.is_set(groups.vector.labels[row]) for row in groups.order], dtype=bool)
+    labels = groups.vector.labels
+    if isinstance(labels, Numbered):  # all alike
+        sets = np.full(len(groups.order), any(map(lbl.is_set, labels[:1])))
+    else:
+        sets = np.array([lbl.is_set(labels[row]) for row in groups.order], dtype=bool)
     if not sets.any():
         return sum_(groups, notes)
     members = np.zeros((len(groups.labels), groups.vector.steps), dtype=np.int64)
@@ -30,5 +35,5 @@ def sum_with_sets(groups: Groups, notes: Annotations) -> Vector:
             " sum_over_time: put sum right around it, or add 0 to each to sum their sizes"
         )
     united = {int(group) for group in groups.owner[sets]}
-    labels = [lbl.of_set(one) if g in united else one for g, one in enumerate(groups.labels)]
-    return sum_(replace(groups, labels=labels), notes)
+    shown = [lbl.of_set(one) if g in united else one for g, one in enumerate(groups.labels)]
+    return sum_(replace(groups, labels=shown), notes)

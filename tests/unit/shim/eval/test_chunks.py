@@ -10,7 +10,7 @@ from shim.eval import chunks
 from shim.eval.aggregate import aggregate
 from shim.eval.budget import Take, free
 from shim.labels import dropping_name, get, of_set
-from shim.read.numbered import Numbered, each_changed, named, number_of
+from shim.numbered import Numbered, each_changed, named, number_of
 from shim.values import Annotations, Scalar, String, Vector
 from tests.unit.shim.eval.make import INF, NAN, rows
 
