@@ -25,6 +25,11 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "explain": ("shim.asking", "print the plan and the SQL of a query", ""),
     "check-config": ("agent.check_config", "check settings and mapping, explain what a line becomes", ""),
     "token": ("indexer.token_command", "make a token or password, and its line for the settings", ""),
+    "set-aside": (
+        "indexer.aside_command",
+        "list, show, retry, drop batches that wait",
+        "indexer",
+    ),
     "schema": ("indexer.command", "print the tables as SQL", "indexer"),
 }
 #: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.

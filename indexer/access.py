@@ -46,7 +46,7 @@ class Right(StrEnum):
 
     WRITE = "write"  # frames, messages, metadata and heartbeats
     QUERY = "query"  # the HTTP API of Prometheus
-    ADMIN = "admin"  # /metrics, and the /status of all orgs
+    ADMIN = "admin"  # /metrics, set-aside batches, and the /status of all orgs
 
 
 class AccessError(Exception):
@@ -107,6 +107,11 @@ class Grant:
     def covers(self, org_id: int, project_id: int | None) -> bool:
         """Return whether that project, or that whole org, is inside the scope."""
         return self.tenant is None or self.tenant.covers(org_id, project_id)
+
+    def require_all(self) -> None:
+        """Raise ForbiddenError unless the scope is every org."""
+        if self.tenant is not None:
+            raise ForbiddenError(f"this credential is for {self} alone: expected one with the scope *:*")
 
     def require_write(self, org_id: int, project_id: int) -> None:
         """Raise ForbiddenError unless it may write to that project."""

@@ -86,6 +86,11 @@ class Metrics:
         self.cache_skipped = Gauge(
             p + "redis_skipped", "Calls of the shared cache not tried after a failure", registry=r
         )
+        self.cache_used = Gauge(
+            p + "redis_used",
+            "Whether the shared cache is used (1) or left alone after a failure (0)",
+            registry=r,
+        )
         self.dropped_aside = Gauge(
             p + "dropped_aside_batches", "Refused frames that the journal had no room to keep", registry=r
         )

@@ -29,6 +29,9 @@ from indexer.access import (
     Grant,
     Right,
 )
+from indexer.aside import Aside
+from indexer.aside_http import PATH as ASIDE_PATH
+from indexer.aside_http import AsidePages
 from indexer.authenticator import Authenticator
 from indexer.budget import DecodeBudget
 from indexer.columns import check, held_at_largest
@@ -86,7 +89,9 @@ class Receiver:
         rates: OrgRates,
         retentions: Retentions,
         scoped_from_ms: int = 0,
+        aside: Aside | None = None,
     ) -> None:
+        self._aside = AsidePages(aside)
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
         self._intake = Intake(writer, retentions, metrics, rates)
         self._settings = settings
@@ -108,6 +113,7 @@ class Receiver:
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post(heartbeat.PATH, self._heartbeat)
         app.router.add_post(metadata.PATH, self._metadata)
+        self._aside.add_to(app)
         app.router.add_get(STATUS, self._status)
         app.router.add_get(METRICS, self._show_metrics)
         app.router.add_get("/healthz", self._healthz)
@@ -153,6 +159,9 @@ class Receiver:
         )
         if path == METRICS:
             grant.require(Right.ADMIN)
+        elif path.startswith(ASIDE_PATH):
+            grant.require(Right.ADMIN)
+            grant.require_all()
         elif path != STATUS:  # which shows what the grant covers
             grant.require(Right.WRITE)
         request[_GRANT] = grant

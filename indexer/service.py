@@ -16,7 +16,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Final, TypeVar
 
 from aiohttp import web
@@ -34,6 +33,7 @@ from indexer.heartbeats import HeartbeatWriter
 from indexer.http_server import Runner
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
+from indexer.journal_file import has_journal, open_journal
 from indexer.limits import OrgRates
 from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.metadata import MetadataWriter
@@ -44,7 +44,7 @@ from indexer.retention import NotedRetention, Retentions, SetRetention
 from indexer.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
 from indexer.series import SeriesRegistry
 from indexer.settings import OF_PLAIN_TOKENS, Settings, entries
-from indexer.store import Store, embedded_path, open_store
+from indexer.store import Store, open_store
 from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
@@ -210,6 +210,7 @@ class IndexerService:
             self.metrics,
             ready=self._ready,
             refresh=self._refresh_gauges,
+            aside=self._writer.aside if isinstance(self._writer, JournalWriter) else None,
             hearing=Hearing(self.agents, self._heartbeats, self._up),
             describe=partial(self._describe, MetadataWriter(store, _now_ms)),
             authenticator=authenticator,
@@ -260,7 +261,7 @@ class IndexerService:
 
     def _make_writer(self, store: Store, *, legacy: bool) -> JournalWriter | FrameWriter:
         settings = self.settings
-        journal = settings.batching == "journal" or (settings.batching == "auto" and store.embedded)
+        journal = has_journal(settings)
         caches: list[StringCache] = [self._lru]
         if self._redis is not None:
             caches.append(self._redis)
@@ -278,12 +279,7 @@ class IndexerService:
         )
         if not journal:
             return FrameWriter(inserter, settings, self.metrics, limit, self.health)
-        self._journal = Journal(
-            _journal_path(settings),
-            max_identities=settings.journal.identities,
-            max_age_ms=settings.journal.identity_days * _DAY_MS,
-            max_aside_bytes=settings.journal.aside_bytes,
-        )
+        self._journal = open_journal(settings)
         return JournalWriter(
             store, inserter, self._journal, settings, self.metrics, limit=limit, health=self.health
         )
@@ -304,8 +300,9 @@ class IndexerService:
             for fetch_type, count in self._strings.fetched.items():
                 m.strings.labels(fetch_type=fetch_type.value).set(count)
         if self._redis is not None:
-            m.cache_failures.set(self._redis.breaker.failures)
-            m.cache_skipped.set(self._redis.breaker.skipped)
+            m.cache_failures.set(self._redis.circuit.failures)
+            m.cache_skipped.set(self._redis.circuit.skipped)
+            m.cache_used.set(self._redis.circuit.closed)
         self._show_agents(time.time_ns() // 1_000_000)
         if self._journal is not None:
             m.dropped_aside.set(self._journal.dropped_ended)
@@ -357,13 +354,6 @@ def _authenticator(settings: Settings) -> Authenticator:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _journal_path(settings: Settings) -> Path:
-    if settings.journal.path:
-        return Path(settings.journal.path)
-    data = embedded_path(settings.dsn)
-    return Path("data/indexer-journal.sqlite") if data is None else Path(f"{data}.journal.sqlite")
 
 
 async def run(

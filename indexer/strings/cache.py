@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import md5
 from itertools import repeat
@@ -19,6 +18,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from indexer.strings.keys import cache_keys
 
@@ -127,31 +128,61 @@ class LruCache:
             self._old, self._young = self._young, {}
 
 
-class Breaker:
-    """Whether to try something that failed before: not until `rest_s` after its last failure."""
+class Circuit:
+    """Whether a service is used: not from a failure on until `probe` succeeds, in a thread of its own.
 
-    def __init__(self, rest_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+    So a service that hangs costs its callers one timeout, however long it hangs. Thread-safe.
+    """
+
+    def __init__(self, probe: Callable[[], object], rest_s: float) -> None:
+        self._probe = probe
         self._rest_s = rest_s
-        self._clock = clock
-        self._closed_until = 0.0
+        self._lock = threading.Lock()
+        self._open = False
+        self._closing = threading.Event()
         self.failures = 0
         self.skipped = 0
 
+    @property
+    def closed(self) -> bool:
+        """Whether the service is used."""
+        return not self._open
+
     def allows(self) -> bool:
-        if self._clock() >= self._closed_until:
-            return True
-        self.skipped += 1
-        return False
+        """Return whether to try, and count where not."""
+        with self._lock:
+            self.skipped += self._open
+            return not self._open
 
     def failed(self) -> None:
-        self.failures += 1
-        self._closed_until = self._clock() + self._rest_s
+        """Leave the service alone until it answers again."""
+        with self._lock:
+            self.failures += 1
+            if self._open or self._closing.is_set():
+                return
+            self._open = True
+        threading.Thread(target=self._wait, name="redis-probe", daemon=True).start()
+
+    def close(self) -> None:
+        """End the thread that probes, if there is one, within `rest_s` and a timeout."""
+        self._closing.set()
+
+    def _wait(self) -> None:
+        while not self._closing.wait(self._rest_s):
+            try:
+                self._probe()
+            except (redis.RedisError, OSError):
+                continue
+            with self._lock:
+                self._open = False
+            return
 
 
 class RedisCache:
     """Ids shared by all indexers. Redis down means misses (latency), never an error and never a wrong id.
 
-    After a failure it is left alone for `rest_s`, so that a dead Redis costs one timeout in that time.
+    After a failure it is left alone until it answers a ping again, asked each `rest_s` in the background: a
+    Redis that hangs costs one timeout, then none.
     """
 
     def __init__(
@@ -162,28 +193,35 @@ class RedisCache:
         ttl_s: int = TTL_S,
         jitter_s: int = JITTER_S,
         timeout_s: float = 0.25,
-        rest_s: float = 5.0,
+        rest_s: float = 1.0,
     ) -> None:
-        self._redis = redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        # The client's own retries would make one timeout several.
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+        )
         self._prefix = f"{namespace}:"
         self._ttl_s = ttl_s
         self._jitter_s = jitter_s
-        self.breaker = Breaker(rest_s)
+        self.circuit = Circuit(self._redis.ping, rest_s)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
         values: Sequence[object] = ()
-        if keys and self.breaker.allows():
+        if keys and self.circuit.allows():
             try:
                 values = self._redis.mget([self._key(k) for k in keys])
             except (redis.RedisError, OSError):
-                self.breaker.failed()
+                self.circuit.failed()
         if len(values) != len(keys):
             return dict.fromkeys(keys)
         return {key: _id(value) for key, value in zip(keys, values, strict=True)}
 
     def set_many(self, ids: Mapping[str, int]) -> None:
         """Store for the TTL plus a jitter, so that what was written together does not expire together."""
-        if not ids or not self.breaker.allows():
+        if not ids or not self.circuit.allows():
             return
         try:
             with self._redis.pipeline(transaction=False) as pipe:
@@ -192,17 +230,18 @@ class RedisCache:
                     pipe.set(self._key(key), value, ex=self._ttl_s + jitter_s)
                 pipe.execute()
         except (redis.RedisError, OSError):
-            self.breaker.failed()
+            self.circuit.failed()
 
     def delete(self, key: str) -> None:
-        if not self.breaker.allows():
+        if not self.circuit.allows():
             return
         try:
             self._redis.delete(self._key(key))
         except (redis.RedisError, OSError):
-            self.breaker.failed()
+            self.circuit.failed()
 
     def close(self) -> None:
+        self.circuit.close()
         self._redis.close()
 
     def _key(self, key: str) -> str:

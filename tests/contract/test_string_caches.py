@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Callable, Iterator
 from hashlib import md5
 
@@ -181,17 +183,41 @@ def test_redis_down_is_a_miss_and_left_alone(redis_server: RedisServer) -> None:
         assert cache.get_many(["1:a"]) == {"1:a": None}
         cache.set_many({"1:b": 6})
         cache.delete("1:b")
-    assert cache.breaker.failures == 1
-    assert cache.breaker.skipped == 299
+    assert cache.circuit.failures == 1
+    assert cache.circuit.skipped == 299
     cache.close()
 
 
 def test_redis_back_is_used_again(redis_server: RedisServer) -> None:
-    cache = RedisCache(redis_server.url, "ingest", rest_s=0.0)
+    cache = RedisCache(redis_server.url, "ingest", rest_s=0.01)
     redis_server.stop()
     assert cache.get_many(["1:a"]) == {"1:a": None}
     redis_server.start()
+    until(lambda: cache.circuit.closed)
     cache.set_many({"1:a": 5})
+    assert cache.get_many(["1:a"]) == {"1:a": 5}
+    cache.close()
+
+
+def until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_redis_that_hangs_costs_one_timeout_and_then_none(redis_server: RedisServer) -> None:
+    cache = RedisCache(redis_server.url, "ingest", timeout_s=0.2, rest_s=0.05)
+    cache.set_many({"1:a": 5})
+    redis_server.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    for _ in range(50):
+        assert cache.get_many(["1:a"]) == {"1:a": None}
+        cache.set_many({"1:b": 6})
+    assert time.monotonic() - began < 0.6, "probes in the background fail meanwhile"
+    assert cache.circuit.failures == 1
+    redis_server.signal(signal.SIGCONT)
+    until(lambda: cache.circuit.closed)
     assert cache.get_many(["1:a"]) == {"1:a": 5}
     cache.close()
 

@@ -32,6 +32,8 @@ def expected(endpoint: Endpoint, credential: str) -> set[int]:
         return {401}
     if endpoint.path == "/metrics":
         return {200} if credential == "admin" else {403}
+    if endpoint.path.startswith("/v1/set-aside"):  # no batch is set aside
+        return {404 if "{token}" in endpoint.path else 200} if credential == "admin" else {403}
     if endpoint.path == "/status":
         return {200}
     if (

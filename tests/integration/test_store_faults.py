@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import sqlite3
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,10 +19,10 @@ import aiohttp
 import pytest
 
 from agent.frame import Frame, encode
-from indexer.service import IndexerService
+from indexer.service import IndexerService, run
 from indexer.settings import Journal, Settings
 from indexer.store import StoreError, open_store
-from tests.support.clickhouse_http import FaultRule, FaultRules
+from tests.support.clickhouse_http import FaultRule, FaultRules, running
 from tests.support.frames import counter_frame
 
 NOW_S = int(time.time()) // 10 * 10
@@ -241,3 +243,50 @@ async def test_a_refused_login_at_the_start_is_said_in_words(indexer: Indexer, f
     with pytest.raises(StoreError, match=r"refuses the password of user 'writer' \(code 516") as refused:
         open_store(indexer.dsn, pool=1)
     assert not [secret for secret in SECRETS if secret in str(refused.value)]
+
+
+async def test_a_server_that_is_away_at_the_start_is_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    it = Indexer(f"http://127.0.0.1:{port}/late", tmp_path)
+    starting = asyncio.create_task(it.start())
+    deadline = time.monotonic() + 10
+    while "event=waiting_for_store" not in caplog.text:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    assert f"ClickHouse at 127.0.0.1:{port} cannot be reached: connection refused" in caplog.text
+    with running(tmp_path / "clickhouse", port):
+        await starting
+        assert (await it.send(counter_frame({"a": 1.0}, NOW_S)))[0] == 200
+        await it.stop()
+
+
+async def test_waiting_for_a_server_ends_when_asked(tmp_path: Path) -> None:
+    settings = Settings(dsn="http://127.0.0.1:1/none", listen="127.0.0.1:0")
+    stop = asyncio.Event()
+    serving = asyncio.create_task(run(settings, stop=stop))
+    await asyncio.sleep(0)
+    stop.set()
+    async with asyncio.timeout(10):
+        await serving
+
+
+async def test_a_journal_that_cannot_be_written_is_said_until_it_can(
+    indexer: Indexer, tmp_path: Path
+) -> None:
+    await indexer.start(batching="journal", acknowledge_s=20)
+    blocker = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None, timeout=0)
+    blocker.execute("BEGIN IMMEDIATE")
+    frame = counter_frame({"a": 1.0}, NOW_S)
+    assert (await indexer.send(frame))[0] == 503
+    status, text = await indexer.get("/readyz")
+    assert (status, text) == (503, "journal: the journal cannot be written: database is locked\n")
+    await indexer.get("/metrics")
+    assert indexer.metric("problem", part="journal") == 1
+    blocker.execute("ROLLBACK")
+    assert (await indexer.get("/readyz")) == (200, "ready\n")
+    await indexer.until_stored(frame)
+    blocker.close()

@@ -170,7 +170,7 @@ class World:
     async def ask(self, endpoint: Endpoint, credential: str) -> Answer:
         headers = CREDENTIALS[credential]
         base = self._indexer.url if endpoint.part == "indexer" else self._shim.url
-        path = endpoint.path.replace("{name}", "__name__").replace("{path}", "labels")
+        path = endpoint.path.replace("{name}", "__name__").replace("{path}", "labels").replace("{token}", "t")
         more: dict[str, Any] = {"ssl": self._contexts.get(credential, self._context)}
         if endpoint.part == "shim":
             more["params" if endpoint.method != "POST" else "data"] = self._parameters(path)

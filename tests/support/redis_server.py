@@ -49,6 +49,11 @@ class RedisServer:
                 time.sleep(0.01)
         client.close()
 
+    def signal(self, number: int) -> None:
+        """Send it a signal: SIGSTOP hangs it."""
+        assert self._child is not None
+        self._child.send_signal(number)
+
     def stop(self) -> None:
         if self._child is not None:
             self._child.kill()

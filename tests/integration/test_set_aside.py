@@ -1,0 +1,153 @@
+"""`meterhouse set-aside` against a running indexer, and against its journal when none runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer.aside_command import set_aside
+from indexer.service import IndexerService
+from indexer.settings import Journal, Settings
+from indexer.store import Store, open_store
+from tests.integration.test_indexer_exactly_once import sent
+from tests.support.clickhouse_http import FaultRule, FaultRules
+from tests.support.frames import counter_frame
+
+NOW_S = int(time.time()) // 10 * 10
+MARKED = 1234.5678
+
+
+@pytest.fixture
+def faults(clickhouse_port: int) -> Iterator[FaultRules]:
+    rules = FaultRules(clickhouse_port)
+    yield rules
+    rules.set()
+
+
+class Command:
+    """The command with the settings of an indexer that may run."""
+
+    def __init__(self, dsn: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.dsn = dsn
+        self.journal = folder / "journal.sqlite"
+        self._file = folder / "m.toml"
+        self._capsys = capsys
+        self.service: IndexerService | None = None
+
+    async def start(self) -> IndexerService:
+        journal = Journal(path=str(self.journal))
+        self.service = IndexerService(
+            Settings(dsn=self.dsn, listen="127.0.0.1:0", batching="journal", journal=journal, up=False)
+        )
+        await self.service.start()
+        return self.service
+
+    async def stop(self) -> None:
+        if self.service is not None:
+            await self.service.stop()
+
+    async def run(self, *argv: str) -> tuple[int, str]:
+        listen = self.service.address if self.service is not None else "127.0.0.1:1"
+        self._file.write_text(
+            f'[indexer]\ndsn = {json.dumps(self.dsn)}\nlisten = "{listen}"\nbatching = "journal"\n'
+            f"journal.path = {json.dumps(str(self.journal))}\n"
+        )
+        self._file.chmod(0o600)
+        code = await asyncio.to_thread(set_aside, [*argv, "--config", str(self._file)])
+        out, err = self._capsys.readouterr()
+        return code, out + err
+
+
+@pytest.fixture
+async def command(
+    http_dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], faults: FaultRules
+) -> AsyncIterator[Command]:
+    it = Command(http_dsn, tmp_path, capsys)
+    yield it
+    faults.set()
+    await it.stop()
+
+
+def total(dsn: str) -> float:
+    store: Store = open_store(dsn, pool=1)
+    ((value,),) = store.rows("SELECT sum(value) FROM counters_10s")
+    store.close()
+    return float(value)
+
+
+def token(listing: str, state: str) -> str:
+    (found,) = (line.split()[0] for line in listing.splitlines() if f" {state} " in line)
+    return found
+
+
+async def test_list_show_retry_and_drop_while_it_runs(command: Command, faults: FaultRules) -> None:
+    service = await command.start()
+    assert await command.run("list") == (0, "nothing is set aside\n")
+    faults.set(FaultRule(struct.pack("<d", MARKED).hex(), 321), FaultRule(struct.pack("<d", 77.5).hex(), 60))
+    assert await sent(service, counter_frame({"bad": MARKED}, NOW_S, sequence=1)) == 400
+    assert await sent(service, counter_frame({"waits": 77.5}, NOW_S, sequence=2)) == 503
+    code, listing = await command.run("list")
+    assert code == 0
+    ended, waits = token(listing, "ended"), token(listing, "aside")
+    assert "refuses values" in listing
+    assert "lacks a table" in listing
+    code, text = await command.run("show", ended)
+    (frame,) = json.loads(text)
+    assert (frame["rows"], frame["org_id"]) == ({"counters": 1}, 1)
+    code, text = await command.run("retry", waits)
+    assert (code, text.startswith("not stored: ClickHouse lacks a table")) == (1, True)
+    faults.set()
+    assert await command.run("retry", ended) == (0, "stored\n")
+    code, _ = await command.run("retry", waits)
+    assert code in (0, 1), "it may have been stored by itself"
+    code, text = await command.run("drop", "nothing")
+    assert (code, "no batch 'nothing'" in text) == (1, True)
+    assert total(command.dsn) == MARKED + 77.5
+    assert await sent(service, counter_frame({"bad": MARKED}, NOW_S, sequence=1)) == 200
+    assert total(command.dsn) == MARKED + 77.5
+
+
+async def test_what_is_dropped_is_answered_400_from_then_on(command: Command, faults: FaultRules) -> None:
+    service = await command.start()
+    faults.set(FaultRule(struct.pack("<d", 77.5).hex(), 60))
+    frame = counter_frame({"waits": 77.5}, NOW_S, sequence=2)
+    assert await sent(service, frame) == 503
+    _, listing = await command.run("list")
+    assert (await command.run("drop", token(listing, "aside")))[0] == 0
+    faults.set()
+    assert await sent(service, frame) == 400
+    assert total(command.dsn) == 0
+
+
+async def test_the_journal_is_opened_where_no_indexer_runs(command: Command, faults: FaultRules) -> None:
+    code, text = await command.run("list")
+    assert (code, "no indexer listens, and there is no journal" in text) == (1, True)
+    service = await command.start()
+    faults.set(FaultRule(struct.pack("<d", MARKED).hex(), 321))
+    assert await sent(service, counter_frame({"bad": MARKED}, NOW_S, sequence=1)) == 400
+    await command.stop()
+    command.service = None
+    faults.set()
+    _, listing = await command.run("list")
+    ended = token(listing, "ended")
+    assert (await command.run("show", ended))[0] == 0
+    assert await command.run("retry", ended) == (0, "the indexer tries it when it starts\n")
+    again = await command.start()
+    deadline = time.monotonic() + 20
+    while await sent(again, counter_frame({"bad": MARKED}, NOW_S, sequence=1)) != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert total(command.dsn) == MARKED
+
+
+async def test_without_a_journal_it_says_so(command: Command) -> None:
+    code, text = await command.run("list", "--url", "http://127.0.0.1:1")
+    assert (code, "Connection refused" in text) == (1, True)
+    code, text = await command.run("show")
+    assert (code, "expected the token of a batch" in text) == (1, True)
