@@ -32,6 +32,7 @@ from indexer.access import (
     parse_file,
     presented,
 )
+from indexer.settings import OF_PLAIN_TOKENS, Settings, entries
 
 log = logging.getLogger(__name__)
 
@@ -186,3 +187,18 @@ def _read(path: Path) -> list[Entry]:
     if readable and holds_plain(text):
         log.warning("event=readable_tokens path=%s hint=chmod 600, or hash them: meterhouse token", path)
     return entries
+
+
+def open_authenticator(settings: Settings) -> Authenticator:
+    """Open the credentials of the settings. Raises OSError for a token file that cannot be used."""
+    if settings.tokens and isinstance(settings.tokens, list):
+        log.warning(
+            "event=tokens_without_scope count=%d scope=%s"
+            ' hint=say whose data a token may write: indexer.tokens = {"TOKEN" = "org:project"}',
+            len(settings.tokens),
+            OF_PLAIN_TOKENS,
+        )
+    try:
+        return Authenticator(entries(settings), settings.tokens_file)
+    except EntryError as e:
+        raise OSError(f"indexer.tokens_file: {e}") from None

@@ -22,41 +22,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from agent import frame as wire
+from indexer.journal_rows import Taken, add_units, make_tables, read_units, taken
 from indexer.private import make_private, make_private_file
-from indexer.schema.tables import Retention
 from indexer.unit import Unit
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS batch (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    token TEXT NOT NULL UNIQUE,
-    state INTEGER NOT NULL,
-    bytes INTEGER NOT NULL,
-    changed_ms INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS frame (
-    identity TEXT PRIMARY KEY,
-    batch INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    body BLOB,
-    given_ids BLOB,
-    digest BLOB,
-    retention_days INTEGER,
-    kept BLOB
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS checked (times INTEGER NOT NULL);
-INSERT INTO checked SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM checked);
-CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
-CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
-"""
-
-#: Columns that files made before them do not have: (table, name, type).
-_ADDED: Final = (
-    ("frame", "digest", "BLOB"),
-    ("frame", "retention_days", "INTEGER"),
-    ("frame", "kept", "BLOB"),
-    ("batch", "reason", "TEXT"),
-)
 
 #: So that no batch pays for a long clearing up; each batch adds one and may drop several.
 _PRUNED_AT_ONCE: Final = 16
@@ -87,6 +55,9 @@ class Kept(NamedTuple):
     reason: str
 
 
+__all__ = ["KEPT", "Journal", "JournalError", "Kept", "State", "Taken"]
+
+
 class JournalError(Exception):
     """The file cannot be used or written."""
 
@@ -106,8 +77,7 @@ class Journal:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            self._db.executescript(_SCHEMA)
-            self._add_columns()
+            make_tables(self._db)
             # Reads have a connection of their own: they do not wait for a commit to reach the disk.
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader_lock = threading.Lock()
@@ -123,11 +93,7 @@ class Journal:
                 "INSERT INTO batch (token, state, bytes, changed_ms) VALUES (?, ?, ?, ?)",
                 (token, State.OPEN, size, now_ms),
             )
-            db.executemany(
-                "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days, kept)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                ((cursor.lastrowid, i, *_recorded(u)) for i, u in enumerate(units)),
-            )
+            add_units(db, cursor.lastrowid or 0, units)
             self._frames += len(units)
 
     def finish(self, token: str, now_ms: int) -> None:
@@ -241,12 +207,13 @@ class Journal:
             ).fetchone()
             return (State(row[0]), row[1] or b"") if row else None
 
-    def _add_columns(self) -> None:
-        """Add the columns that files made before them do not have; they are NULL in old rows."""
-        for table, name, kind in _ADDED:
-            there = {row[1] for row in self._db.execute(f"PRAGMA table_info({table})")}
-            if name not in there:
-                self._db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+    def taken(self, prefix: str) -> list[Taken]:
+        """Return what was taken under identities that are `prefix`, ending in "/", and a number.
+
+        Raises JournalError.
+        """
+        with self._reading() as db:
+            return taken(db, prefix)
 
     def unfinished(self, *states: State) -> list[tuple[str, list[Unit]]]:
         """Return the batches in these states, open ones by default, in order. Raises JournalError."""
@@ -273,23 +240,8 @@ class Journal:
 
     @staticmethod
     def _units(db: sqlite3.Connection, number: int) -> list[Unit]:
-        rows = db.execute(
-            "SELECT identity, body, given_ids, digest, retention_days, kept FROM frame"
-            " WHERE batch = ? ORDER BY position",
-            (number,),
-        ).fetchall()
         try:
-            return [
-                Unit(
-                    identity,
-                    body,
-                    _decoded(body, retention_days),
-                    msgspec.msgpack.decode(given, type=dict[int, int]),
-                    digest or b"",
-                    msgspec.msgpack.decode(kept, type=Retention) if kept else None,
-                )
-                for identity, body, given, digest, retention_days, kept in rows
-            ]
+            return read_units(db, number)
         except (wire.FrameError, msgspec.DecodeError) as e:
             raise JournalError(f"batch {number} cannot be read: {e}") from e
 
@@ -362,18 +314,3 @@ class Journal:
                 self._db.execute("COMMIT")
             except sqlite3.Error as e:
                 raise JournalError(str(e)) from e
-
-
-def _recorded(unit: Unit) -> tuple[str, bytes, bytes, bytes, int, bytes | None]:
-    """Return what a unit is made of again, in the order of the INSERT."""
-    given = msgspec.msgpack.encode(unit.given_ids)
-    kept = msgspec.msgpack.encode(unit.kept) if unit.kept else None
-    return unit.identity, unit.body, given, unit.digest, unit.frame.retention_days, kept
-
-
-def _decoded(body: bytes, retention_days: int | None) -> wire.Frame:
-    """Return the frame with the retention that was decided; None: written before it was rounded."""
-    frame = wire.decode(body)
-    if retention_days is None or retention_days == frame.retention_days:
-        return frame
-    return msgspec.structs.replace(frame, retention_days=retention_days)

@@ -91,6 +91,16 @@ class Metrics:
             "Whether the shared cache is used (1) or left alone after a failure (0)",
             registry=r,
         )
+        self.pending_requests = Gauge(
+            p + "pending_requests",
+            "Requests of messages without a key that are remembered because they were answered 503",
+            registry=r,
+        )
+        self.forgotten_requests = Counter(
+            p + "forgotten_requests",
+            "Such requests forgotten because there were too many: sent again, they may count twice",
+            registry=r,
+        )
         self.dropped_aside = Gauge(
             p + "dropped_aside_batches", "Refused frames that the journal had no room to keep", registry=r
         )

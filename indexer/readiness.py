@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from typing import Any, Final, Protocol
 
+from indexer.agents import Agents
 from indexer.health import Health, Part
 from indexer.journal import KEPT, Journal, JournalError, State
 from indexer.metrics import Metrics
@@ -22,6 +24,9 @@ from indexer.store import Store, StoreError
 from indexer.writer import Writer
 
 log = logging.getLogger(__name__)
+
+#: Agents whose age /metrics shows; /status lists all.
+_SHOWN_AGENTS: Final = 1_000
 
 #: How long /readyz waits for the store.
 _ANSWER_S: Final = 2.0
@@ -108,6 +113,20 @@ def show_waiting(metrics: Metrics, health: Health, writer: Writer, journal: Jour
     problems = health.problems()
     for part in Part:
         metrics.problem.labels(part=part.value).set(part in problems)
+
+
+def show_agents(metrics: Metrics, agents: Agents, now_ms: int) -> None:
+    """Bring the metrics up to date that say which agents were heard of, and when."""
+    known = agents.all(now_ms)
+    metrics.agents.set(sum(progress.alive(now_ms) for _, progress in known))
+    metrics.heartbeat_age.clear()
+    heard_ms: dict[tuple[str, str, str], int] = {}
+    for run, progress in known:
+        if not progress.ended:
+            labels = (str(run.org_id), str(run.project_id), run.agent)
+            heard_ms[labels] = max(progress.heard_ms, heard_ms.get(labels, 0))
+    for labels, at_ms in islice(heard_ms.items(), _SHOWN_AGENTS):
+        metrics.heartbeat_age.labels(*labels).set((now_ms - at_ms) / 1000)
 
 
 def _asked(store: Store) -> str:

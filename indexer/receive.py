@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -41,10 +41,13 @@ from indexer.hearing import Hearing
 from indexer.http_server import certificate_of
 from indexer.identity import digest, frame_identity
 from indexer.intake import Intake
+from indexer.journal import Taken
 from indexer.limits import OrgRates
 from indexer.messages import MessagesError, Parsed, parse
 from indexer.metrics import Metrics
 from indexer.pages import JSON, Pages, is_json
+from indexer.pending import PendingRequests
+from indexer.requests import Requests
 from indexer.retention import Retentions
 from indexer.settings import Settings
 from indexer.store import StoreError
@@ -72,6 +75,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Receiver:
     """`ready` says what is wrong, by part; `refresh` brings the gauges up to date.
 
+    `pending`, `taken`: what is known of requests of messages (indexer/requests.py).
     `scoped_from_ms`: frames created before keep identities without their tenant (indexer/identity.py).
     """
 
@@ -88,12 +92,15 @@ class Receiver:
         authenticator: Authenticator,
         rates: OrgRates,
         retentions: Retentions,
+        pending: PendingRequests,
+        taken: Callable[[str], Iterable[Taken]],
         scoped_from_ms: int = 0,
         aside: Aside | None = None,
     ) -> None:
         self._aside = AsidePages(aside)
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
         self._intake = Intake(writer, retentions, metrics, rates)
+        self._requests = Requests(self._parse, self._write_messages, pending, taken)
         self._settings = settings
         self._metrics = metrics
         self._ready = ready
@@ -262,19 +269,14 @@ class Receiver:
 
     async def _messages(self, request: web.Request) -> web.Response:
         body = await self._body(request)
-        key = request.headers.get("Idempotency-Key") or uuid.uuid4().hex
+        key = request.headers.get("Idempotency-Key", "")
         if len(key) > _MAX_KEY or "\ufffd" in key:
             return _error(400, f"Idempotency-Key: expected UTF-8 of at most {_MAX_KEY} characters")
         try:
-            async with self._memory(_PARSED * len(body)):
-                parsed = await asyncio.to_thread(self._parse, body, key, _grant(request))
+            parsed = await self._requests.write(body, key, _grant(request))
         except MessagesError as e:
             self._metrics.refused.labels(reason="bad_messages").inc()
             return _error(400, str(e))
-        for unit in parsed.units:
-            self._metrics.saturated.inc(held_at_largest(unit.frame))
-            self._hearing.rows(unit.frame)
-        await self._intake.write(parsed.units)
         self._metrics.dropped_rows.labels(reason="expired").inc(parsed.expired)
         self._metrics.messages.labels(outcome="accepted").inc(parsed.accepted)
         self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected) - parsed.forbidden)
@@ -286,17 +288,26 @@ class Receiver:
             status = 403
         return _json({"accepted": parsed.accepted, "rejected": rejected}, status)
 
-    def _parse(self, body: bytes, key: str, grant: Grant) -> Parsed:
-        now_ms = time.time_ns() // 1_000_000
-        return parse(
+    async def _parse(self, body: bytes, key: str, grant: Grant, at_ms: int) -> Parsed:
+        """Return the messages of a request as of the time it first came."""
+        call = partial(
+            parse,
             body,
             key=key,
-            created_ms=now_ms,
-            first_day=lambda days: self._rules.first_day(self._rules.rounded(days), now_ms, now_ms),
-            latest_s=self._latest_s(),
+            created_ms=at_ms,
+            first_day=lambda days: self._rules.first_day(self._rules.rounded(days), at_ms, at_ms),
+            latest_s=at_ms // 1000 + self._settings.bounds.future_s,
             max_messages=self._settings.bounds.messages,
             grant=grant,
         )
+        async with self._memory(_PARSED * len(body)):
+            return await asyncio.to_thread(call)
+
+    async def _write_messages(self, units: Sequence[Unit]) -> None:
+        for unit in units:
+            self._metrics.saturated.inc(held_at_largest(unit.frame))
+            self._hearing.rows(unit.frame)
+        await self._intake.write(units)
 
     async def _body(self, request: web.Request) -> bytes:
         body = await request.read()

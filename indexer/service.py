@@ -15,15 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Final, TypeVar
 
 from aiohttp import web
 
 from agent.metadata import MetadataMessage
-from indexer.access import EntryError
 from indexer.agents import Agents
-from indexer.authenticator import Authenticator
+from indexer.authenticator import open_authenticator
 from indexer.fold import SeriesLimit
 from indexer.frame_writer import FrameWriter
 from indexer.handshake import listening
@@ -33,17 +31,18 @@ from indexer.heartbeats import HeartbeatWriter
 from indexer.http_server import Runner
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
-from indexer.journal_file import has_journal, open_journal
+from indexer.journal_file import has_journal, journal_path, open_journal
 from indexer.limits import OrgRates
 from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.metadata import MetadataWriter
 from indexer.metrics import Metrics
-from indexer.readiness import Readiness, open_when_there, show_waiting
+from indexer.pending import PendingRequests, open_pending
+from indexer.readiness import Readiness, open_when_there, show_agents, show_waiting
 from indexer.receive import Receiver
 from indexer.retention import NotedRetention, Retentions, SetRetention
 from indexer.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
 from indexer.series import SeriesRegistry
-from indexer.settings import OF_PLAIN_TOKENS, Settings, entries
+from indexer.settings import Settings
 from indexer.store import Store, open_store
 from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
@@ -59,8 +58,6 @@ log = logging.getLogger(__name__)
 _DAY_MS = 86_400_000
 #: How long a call of ClickHouse may be without an answer; an INSERT is then tried again under its token.
 _STORE_TIMEOUT_S: Final = 60
-#: Agents whose age /metrics shows; /status lists all.
-_SHOWN_AGENTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +102,7 @@ class IndexerService:
         self.health = Health()
         self._readiness = Readiness(self.health)
         self._journal: Journal | None = None
+        self._pending: PendingRequests | None = None
         self._strings: StringIndexer | None = None
         self._writer: JournalWriter | FrameWriter | None = None
         self._heartbeats: HeartbeatWriter | None = None
@@ -164,7 +162,7 @@ class IndexerService:
 
     async def _start(self) -> None:
         settings = self.settings
-        authenticator = _authenticator(settings)
+        authenticator = open_authenticator(settings)
         tls = listening("indexer.tls", settings.tls)
         if authenticator.knows_certificates and not settings.tls.client_ca:
             log.warning(
@@ -204,6 +202,14 @@ class IndexerService:
         retentions: Retentions = SetRetention(settings.retention, steps)
         if self._journal is None:
             retentions = NotedRetention(store, settings.retention, steps, legacy=legacy)
+        self._pending = await self._in_thread(
+            partial(
+                open_pending,
+                settings.bounds.pending_requests,
+                None if self._journal is None else journal_path(settings),
+                self.metrics.forgotten_requests.inc,
+            )
+        )
         receiver = Receiver(
             self._writer,
             settings,
@@ -216,6 +222,8 @@ class IndexerService:
             authenticator=authenticator,
             rates=self.rates,
             retentions=retentions,
+            pending=self._pending,
+            taken=self._journal.taken if self._journal is not None else lambda _: (),
             scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
         )
         closed = self.metrics.connections_closed
@@ -245,6 +253,9 @@ class IndexerService:
         if self._writer is not None:
             await self._writer.stop(self.settings.drain_s)
             self._writer = None
+        if self._pending is not None:
+            self._pending.close()
+            self._pending = None
         if self._heartbeats is not None:
             await self._heartbeats.stop()
             self._heartbeats = None
@@ -303,25 +314,15 @@ class IndexerService:
             m.cache_failures.set(self._redis.circuit.failures)
             m.cache_skipped.set(self._redis.circuit.skipped)
             m.cache_used.set(self._redis.circuit.closed)
-        self._show_agents(time.time_ns() // 1_000_000)
+        show_agents(m, self.agents, _now_ms())
+        if self._heartbeats is not None:
+            m.heartbeat_failures.set(self._heartbeats.failures)
+        if self._pending is not None:
+            m.pending_requests.set(len(self._pending))
         if self._journal is not None:
             m.dropped_aside.set(self._journal.dropped_ended)
         if self._writer is not None:
             show_waiting(m, self.health, self._writer, self._journal)
-
-    def _show_agents(self, now_ms: int) -> None:
-        known = self.agents.all(now_ms)
-        self.metrics.agents.set(sum(progress.alive(now_ms) for _, progress in known))
-        self.metrics.heartbeat_age.clear()
-        heard_ms: dict[tuple[str, str, str], int] = {}
-        for run, progress in known:
-            if not progress.ended:
-                labels = (str(run.org_id), str(run.project_id), run.agent)
-                heard_ms[labels] = max(progress.heard_ms, heard_ms.get(labels, 0))
-        for labels, at_ms in islice(heard_ms.items(), _SHOWN_AGENTS):
-            self.metrics.heartbeat_age.labels(*labels).set((now_ms - at_ms) / 1000)
-        if self._heartbeats is not None:
-            self.metrics.heartbeat_failures.set(self._heartbeats.failures)
 
     async def _ready(self) -> Mapping[Part, str]:
         """Return what keeps the indexer from storing frames, by part; empty when it is ready."""
@@ -335,21 +336,6 @@ class IndexerService:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-
-def _authenticator(settings: Settings) -> Authenticator:
-    """Raises OSError for a token file that cannot be used."""
-    if settings.tokens and isinstance(settings.tokens, list):
-        log.warning(
-            "event=tokens_without_scope count=%d scope=%s"
-            ' hint=say whose data a token may write: indexer.tokens = {"TOKEN" = "org:project"}',
-            len(settings.tokens),
-            OF_PLAIN_TOKENS,
-        )
-    try:
-        return Authenticator(entries(settings), settings.tokens_file)
-    except EntryError as e:
-        raise OSError(f"indexer.tokens_file: {e}") from None
 
 
 def _now_ms() -> int:

@@ -1,0 +1,179 @@
+"""Requests of messages count once: without a key those answered 503, with a key those of the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from indexer.access import EVERYTHING, Grant
+from indexer.messages import Parsed, parse
+from indexer.pending import PendingRequests
+from indexer.requests import Requests
+from indexer.service import IndexerService
+from indexer.settings import Journal, Settings
+from indexer.store import Store, StoreError, open_store
+from indexer.unit import Unit
+from indexer.writer import Unavailable
+
+NOW_S = int(time.time()) // 10 * 10
+MESSAGE = {"org_id": 1, "project_id": 1, "name": "hits", "timestamp": NOW_S, "type": "c", "value": 1}
+
+
+class Indexer:
+    """One after another on the same store and journal, with a table that may be broken."""
+
+    def __init__(self, dsn: str, batching: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.store = open_store(dsn, pool=2)
+        journal = Journal(path=str(tmp_path / "journal.sqlite"))
+        self._settings = Settings(
+            dsn=dsn, batching=batching, listen="127.0.0.1:0", up=False,  # type: ignore[arg-type]
+            journal=journal, acknowledge_s=1.0, drain_s=0.0,
+        )  # fmt: skip
+        self.broken = False
+        real = Store.insert
+
+        def insert(store: Store, table: str, *args: Any, **kwargs: Any) -> None:
+            if self.broken and table == "incoming_gauges":
+                raise StoreError("no", retryable=True)
+            real(store, table, *args, **kwargs)
+
+        monkeypatch.setattr(Store, "insert", insert)
+
+    async def start(self) -> None:
+        self.service = IndexerService(self._settings)
+        await self.service.start()
+        self._session = aiohttp.ClientSession(f"http://{self.service.address}")
+
+    async def stop(self) -> None:
+        await self._session.close()
+        await self.service.stop()
+
+    async def post(self, *messages: dict[str, Any], key: str = "") -> tuple[int, Any]:
+        headers = {"Idempotency-Key": key} if key else {}
+        async with self._session.post("/v1/messages", json=messages, headers=headers) as response:
+            return response.status, await response.json()
+
+    async def post_until_stored(self, *messages: dict[str, Any]) -> None:
+        deadline = time.monotonic() + 20
+        while (await self.post(*messages))[0] != 200:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+
+    def totals(self) -> tuple[Any, ...]:
+        """Of counters in org 1 and 2, and of gauges."""
+        (counters,) = self.store.rows(
+            "SELECT sumIf(value, org_id = 1), sumIf(value, org_id = 2) FROM counters_1h"
+        )
+        (gauges,) = self.store.rows("SELECT sum(count) FROM gauges_1h")
+        return counters + gauges
+
+
+@pytest.fixture(params=[("chdb_dsn", "journal"), ("http_dsn", "frame")], ids=["journal", "frame"])
+async def indexer(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Indexer]:
+    dsn, batching = request.param
+    it = Indexer(request.getfixturevalue(dsn), batching, tmp_path, monkeypatch)
+    await it.start()
+    yield it
+    await it.stop()
+    it.store.close()
+
+
+BOTH = [MESSAGE, {**MESSAGE, "name": "depth", "type": "g", "value": 7}]
+
+
+async def test_a_request_answered_503_counts_once_and_then_again(indexer: Indexer) -> None:
+    indexer.broken = True
+    for _ in range(2):
+        assert (await indexer.post(*BOTH))[0] == 503
+    indexer.broken = False
+    await indexer.post_until_stored(*BOTH)
+    assert indexer.totals() == (1, 0, 1)
+    await indexer.post_until_stored(*BOTH)  # as another client may
+    assert indexer.totals() == (2, 0, 2)
+
+
+async def test_two_clients_that_send_the_same_are_two(indexer: Indexer) -> None:
+    indexer.broken = True
+    answers = await asyncio.gather(indexer.post(*BOTH), indexer.post(*BOTH))
+    assert [status for status, _ in answers] == [503, 503]
+    indexer.broken = False
+    for _ in range(2):
+        await indexer.post_until_stored(*BOTH)
+    assert indexer.totals() == (2, 0, 2)
+
+
+@pytest.mark.parametrize("indexer", [("chdb_dsn", "journal")], indirect=True)
+async def test_over_a_restart(indexer: Indexer) -> None:
+    indexer.broken = True
+    assert (await indexer.post(*BOTH))[0] == 503
+    await indexer.stop()
+    indexer.broken = False
+    await indexer.start()
+    await indexer.post_until_stored(*BOTH)
+    assert indexer.totals() == (1, 0, 1)
+    await indexer.post_until_stored(*BOTH)
+    assert indexer.totals() == (2, 0, 2)
+
+
+async def test_other_bytes_under_a_key_store_nothing(indexer: Indexer) -> None:
+    """Also where its messages fall into other groups, of which the first has another tenant."""
+    assert (await indexer.post(MESSAGE, key="k"))[0] == 200
+    other = {**MESSAGE, "org_id": 2}
+    for messages in ([MESSAGE, MESSAGE], [other, MESSAGE], [{**MESSAGE, "retention_days": 7}]):
+        assert (await indexer.post(*messages, key="k"))[0] == 409
+    assert indexer.totals() == (1, 0, 0)
+    if indexer.service.settings.batching == "journal":
+        await indexer.stop()
+        await indexer.start()
+        assert (await indexer.post(other, MESSAGE, key="k"))[0] == 409
+    assert (await indexer.post(MESSAGE, key="k")) == (200, {"accepted": 1, "rejected": []})
+    assert (await indexer.post(MESSAGE, key="k/0"))[0] == 200  # another key
+    assert indexer.totals() == (2, 0, 0)
+
+
+class Clock:
+    """Requests whose clock is set, over a store that answers what the test says."""
+
+    def __init__(self) -> None:
+        self.now_ms = NOW_S * 1000
+        self.stored: dict[str, Unit] = {}
+        self.fails = False
+        self.requests = Requests(self._parse, self._write, PendingRequests(9), now_ms=lambda: self.now_ms)
+
+    async def _parse(self, body: bytes, key: str, grant: Grant, at_ms: int) -> Parsed:
+        return parse(body, key=key, created_ms=at_ms, latest_s=at_ms // 1000, max_messages=9, grant=grant)
+
+    async def _write(self, units: Any) -> None:
+        if self.fails:
+            raise Unavailable("no")
+        for unit in units:
+            self.stored.setdefault(unit.identity, unit)
+
+
+@pytest.mark.parametrize("key", ["k", ""])
+async def test_a_request_sent_again_later_is_read_as_of_its_first_time(key: str) -> None:
+    """Its second message lies in the future at first, and its own group would become the first later."""
+    clock = Clock()
+    late = {**MESSAGE, "timestamp": NOW_S + 60, "retention_days": 7}
+    body = msgspec.json.encode([late, MESSAGE])
+    clock.fails = True
+    with pytest.raises(Unavailable):
+        await clock.requests.write(body, key, EVERYTHING)
+    clock.fails = False
+    clock.now_ms += 120_000
+    parsed = await clock.requests.write(body, key, EVERYTHING)
+    assert (parsed.accepted, [r.position for r in parsed.rejected]) == (1, [0])
+    assert sum(unit.frame.rows for unit in clock.stored.values()) == parsed.accepted
+    if key:
+        assert (await clock.requests.write(body, key, EVERYTHING)).accepted == 1
+    else:
+        assert (await clock.requests.write(body, key, EVERYTHING)).accepted == 2
