@@ -16,7 +16,7 @@ import importlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -26,6 +26,9 @@ from agent.logs import Log
 from agent.loop import Loop
 from agent.relay import Relayed
 from agent.settings import AgentSettings
+
+if TYPE_CHECKING:
+    from agent.networks import Networks
 
 #: What a new head becomes, or that its lines are dropped; asked once per head (agent/mapping.py).
 Mapper = Callable[[Head], Head | Skip]
@@ -60,6 +63,7 @@ class Received:
     def __init__(self) -> None:
         self.packets = 0  # datagrams, or reads of a stream
         self.bytes = 0
+        self.foreign = 0  # datagrams from no allowed network
         self.cut_off = 0  # lines lost at the end of a datagram too large, or of a connection that broke
         self.too_long = 0  # lines of a stream beyond the bound
         self.refused_connections = 0
@@ -107,6 +111,8 @@ class ReceiveOptions(msgspec.Struct, frozen=True):
     relay: socket.socket | None = None
     #: The same for events and service checks, a datagram each.
     events: socket.socket | None = None
+    #: Where UDP packets may come from; None: from everywhere.
+    allowed: Networks | None = None
 
 
 class Core(Protocol):

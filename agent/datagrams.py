@@ -19,7 +19,7 @@ from typing import Final
 from agent.addresses import kernel_drops
 from agent.core import Received, ReceiveOptions
 from agent.framing import LENGTH_BYTES
-from agent.loop import Loop, Timer
+from agent.loop import Timer
 from agent.relay import NotSent, Relay, Relayed
 
 Sink = Callable[[bytes], None]
@@ -27,6 +27,8 @@ Sink = Callable[[bytes], None]
 #: Bytes handed on at once, about; and the room kept for the next packet, larger than any UDP packet.
 BATCH_BYTES: Final = 128 << 10
 PACKET_BYTES: Final = 256 << 10
+#: Packets read at once at most: those that are dropped fill no batch.
+_BATCH_PACKETS: Final = 16_384
 #: Kernel memory that a small packet takes in the receive buffer (8 MB hold 10,082 of 74 bytes).
 _KERNEL_PACKET_BYTES: Final = 832
 #: What the fastest sender needs for a packet.
@@ -45,10 +47,7 @@ class DatagramListener:
         self._relay = Relay(options.relay) if options.relay else None
         self._events = Relay(options.events) if options.events else None
         self._sink = sink
-        self._readers = [
-            _Reader(options.loop, sock, self._take, options.nap_ms / 1000, self.received, self._relay)
-            for sock in socks
-        ]
+        self._readers = [_Reader(options, sock, self._take, self.received, self._relay) for sock in socks]
 
     @property
     def relayed(self) -> Relayed:
@@ -86,10 +85,9 @@ class _Reader:
 
     def __init__(
         self,
-        loop: Loop,
+        options: ReceiveOptions,
         sock: socket.socket,
         sink: Sink,
-        nap_s: float,
         received: Received,
         relay: Relay | None,
     ) -> None:
@@ -103,8 +101,9 @@ class _Reader:
         # Half the time in which the fastest sender fills the buffer. A Unix socket's queue is shorter still,
         # and its senders wait, or lose packets, when it is full.
         self._is_unix = sock.family == socket.AF_UNIX
-        self._nap_s = 0.0 if self._is_unix else min(nap_s, capacity * _SENDER_S / 2)
-        self._loop = loop
+        self._nap_s = 0.0 if self._is_unix else min(options.nap_ms / 1000, capacity * _SENDER_S / 2)
+        self._allow = options.allowed.allow if options.allowed and not self._is_unix else None
+        self._loop = options.loop
         self._timer: Timer | None = None
         #: True if the last read left much in the kernel, or may have.
         self.behind = False
@@ -140,12 +139,15 @@ class _Reader:
 
     def _read(self) -> int:
         """Hands on what is there, up to a batch; gives the number of packets."""
-        buffer, receive, flags = self._buffer, self.sock.recv_into, socket.MSG_TRUNC
+        buffer, flags = self._buffer, socket.MSG_TRUNC  # which gives the packet's size, even if larger
+        receive = self.sock.recv_into if self._allow is None else self._receive_allowed
         end = packets = 0
         try:
-            while end < BATCH_BYTES:
-                size = receive(buffer[end:], 0, flags)  # with MSG_TRUNC: the packet's size, even if larger
+            while end < BATCH_BYTES and packets < _BATCH_PACKETS:
+                size = receive(buffer[end:], 0, flags)
                 packets += 1
+                if size < 0:
+                    continue
                 self.received.bytes += size
                 if end + size >= len(buffer):
                     self._unwrap(end, size)
@@ -165,6 +167,15 @@ class _Reader:
         self.received.packets += packets
         self.behind = end >= BATCH_BYTES or packets >= self._many_packets
         return packets
+
+    def _receive_allowed(self, buffer: memoryview, count: int, flags: int) -> int:
+        """As recv_into; -1 for a packet that is dropped because of where it is from."""
+        size, peer = self.sock.recvfrom_into(buffer, count, flags)
+        if self._allow is None or self._allow(peer[0]):
+            return size
+        self.received.bytes += size
+        self.received.foreign += 1
+        return -1
 
     def _unwrap(self, start: int, size: int) -> None:
         """Blanks a length before the lines of a Unix datagram of `size` bytes as it was sent."""

@@ -33,9 +33,23 @@ from agent.settings import AgentSettings
 from agent.streams import Stream, StreamListener
 
 if TYPE_CHECKING:
+    from agent.networks import Networks  # nor where all sources are allowed
     from agent.tls_streams import Acceptor  # not where TLS is off: ssl is memory
 
 _REFRESH_S: Final = 1.0
+
+
+def _allowed(sources: list[str]) -> Networks | None:
+    if not sources:
+        return None
+    from agent.networks import Networks
+
+    return Networks(sources)
+
+
+def stream_listeners(settings: AgentSettings) -> int:
+    """Return how many listeners share the files that the process may open."""
+    return bool(settings.tcp) + bool(settings.unix_stream) + bool(settings.ops)
 
 
 class Inputs:
@@ -64,6 +78,7 @@ class Inputs:
         self._unix: list[tuple[str, int]] = []  # path and inode of each socket of ours
         self._destinations: list[Destination] = []
         self._options = ReceiveOptions(loop=loop)
+        self._allowed: Networks | None = None
         self._relay: Relay | None = None  # of streams
         self._events: Relay | None = None
 
@@ -96,8 +111,13 @@ class Inputs:
             self._keep_relays()
         self._relay = Relay(relay) if relay else None
         self._events = Relay(events) if events else None
+        self._allowed = _allowed(settings.receive.allowed_sources)
         self._options = ReceiveOptions(
-            loop=self._loop, nap_ms=settings.receive.nap_ms, relay=relay, events=events
+            loop=self._loop,
+            nap_ms=settings.receive.nap_ms,
+            relay=relay,
+            events=events,
+            allowed=self._allowed,
         )
         if settings.udp:
             udp = partial(bind_datagrams, "agent.udp", settings.udp, settings.receive.threads)
@@ -152,12 +172,20 @@ class Inputs:
         most = self._most_connections()
         idle_s = self._settings.receive.idle_s
         self.streams[name] = StreamListener(
-            self._loop, sock, self._take, framer, most, self._log, idle_s, secure=secure
+            self._loop,
+            sock,
+            self._take,
+            framer,
+            most,
+            self._log,
+            idle_s,
+            secure=secure,
+            allow=self._allowed.allow if self._allowed and name == "tcp" else None,
         )
 
     def _most_connections(self) -> int:
         wanted = self._settings.receive.max_connections
-        given = connections(bool(self._settings.tcp) + bool(self._settings.unix_stream), wanted)
+        given = min(connections(stream_listeners(self._settings), wanted), wanted)
         if given < wanted:
             self._log.warning("connections_few", wanted=wanted, given=given, fix="ulimit -n (LimitNOFILE=)")
         return given

@@ -56,6 +56,7 @@ FAMILIES: Final = tuple(
         ("clamped_lines_total", "Lines whose |T was outside the window and was moved to its edge.", "edge"),
         ("packets_total", "Datagrams, or reads of a stream.", "listener"),
         ("received_bytes_total", "Bytes received.", "listener"),
+        ("dropped_packets_total", "UDP packets dropped unread, by reason.", "reason"),
         ("kernel_dropped_packets_total", "Packets the kernel dropped: receive buffer full.", "listener"),
         ("receiver_threads", "Threads that receive datagrams: none with the Python core.", ""),
         ("receiver_pauses_total", "Times datagrams were left in the kernel: too many entries.", "listener"),
@@ -114,6 +115,7 @@ FAMILIES: Final = tuple(
 CLOSED: Final = (
     "idle",
     "room",
+    "foreign_source",
     "http_request",
     "length_of_payload",
     "handshake_timeout",
@@ -301,6 +303,7 @@ def _sockets(s: Sources) -> dict[str, Values]:
     return {
         "packets_total": {name: r.packets for name, r in s.received.items()},
         "received_bytes_total": {name: r.bytes for name, r in s.received.items()},
+        "dropped_packets_total": {"foreign_source": sum(r.foreign for r in s.received.values())},
         "kernel_dropped_packets_total": {name: n for name, n in drops.items() if n is not None},
         "receiver_threads": sum(receiver.threads for receiver in s.inputs.datagrams.values()),
         "receiver_pauses_total": {name: r.received.pauses for name, r in s.inputs.datagrams.items()},

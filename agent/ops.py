@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _TIMEOUT_S: Final = 10.0
 _LINE_BYTES: Final = 8_192
 _MOST_HEADERS: Final = 100
-#: Connections at the same time, each with a thread; one more takes the place of the oldest.
-MOST_CONNECTIONS: Final = 64
+#: Connections at the same time, each with a thread, unless the settings say otherwise.
+MAX_CONNECTIONS: Final = 64
 _ROOM_S: Final = 1.0
 _STATUS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Unready"}
 
@@ -47,6 +47,7 @@ class OpsServer:
         unready: Callable[[], str],
         tls: Acceptor | None = None,
         wait_s: float = 0.0,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         sock = bind_patiently(partial(bind, "agent.ops", address, socket.SOCK_STREAM), wait_s)
         sock.setblocking(True)
@@ -57,7 +58,9 @@ class OpsServer:
             "/healthz": lambda: (200, "text/plain", b"ok\n"),
             "/readyz": lambda: _ready(unready()),
         }
-        self._server = _Server(tls, ("", 0), partial(_Handler, answers), bind_and_activate=False)
+        self._server = _Server(
+            tls, max_connections, ("", 0), partial(_Handler, answers), bind_and_activate=False
+        )
         self._server.socket.close()
         self._server.socket = sock
         self._thread = threading.Thread(target=self._server.serve_forever, name="ops", daemon=True)
@@ -81,9 +84,9 @@ class _Server(ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, tls: Acceptor | None, *args: Any, **named: Any) -> None:
+    def __init__(self, tls: Acceptor | None, max_connections: int, *args: Any, **named: Any) -> None:
         self._tls = tls
-        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._free = threading.BoundedSemaphore(max_connections)
         self._open: dict[socket.socket, float] = {}  # and when each began; the oldest first
         super().__init__(*args, **named)
 

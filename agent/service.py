@@ -31,11 +31,12 @@ import msgspec
 from agent import logs
 from agent.beats import Beats
 from agent.core import open_core
+from agent.descriptors import connections
 from agent.forwarder import Forwarder
 from agent.frame import BUCKET_SECONDS, Sender, encode
 from agent.gauge_state import GaugeState, open_directory
 from agent.hidden import hidden_url
-from agent.inputs import Inputs
+from agent.inputs import Inputs, stream_listeners
 from agent.login import Login
 from agent.loop import Loop
 from agent.metrics import Sources, exposition
@@ -241,6 +242,7 @@ class Agent:
                 self._unready,
                 self._ops_tls,
                 self._start_wait_s,
+                connections(stream_listeners(self._settings), self._settings.ops_connections),
             )
         self._forwarder.start()
         self._beats.start()

@@ -65,13 +65,24 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Longest pause between two reads of a busy UDP socket, so that packets queue up; shorter where they come
     #: fast or the receive buffer is small; 0: none.
     nap_ms: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
-    #: Connections open at once on each stream listener; one more takes the place of the one that was silent
-    #: for longest, if that was 10 s; else it is closed at once.
-    max_connections: Positive = 1_024
+    #: Connections open at once on each stream listener, fewer where the process may not open so many files;
+    #: one more takes the place of the one that was silent for longest, if that was 10 s; else it is closed.
+    max_connections: Positive = 512
     #: Seconds after which a silent stream connection is closed.
     idle_s: Annotated[float, msgspec.Meta(ge=1, le=604_800)] = 3_600.0
     #: Sockets on the UDP port, a receiver thread each; more than one share the port (SO_REUSEPORT).
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    #: Networks that UDP packets and TCP connections are taken from (`["10.0.0.0/8", "fd00::/8"]`); none: all.
+    allowed_sources: list[str] = []
+
+    def __post_init__(self) -> None:
+        if self.allowed_sources:
+            from agent.networks import Networks  # not where all are allowed
+
+            try:
+                Networks(self.allowed_sources)
+            except ValueError as e:
+                raise ValueError(f"allowed_sources: {e}") from None
 
 
 class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -186,6 +197,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_interval_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
     #: HTTP address of /metrics, /healthz and /readyz.
     ops: str = "127.0.0.1:8127"
+    #: Connections open at once there, each with a thread; one more takes the place of the oldest.
+    ops_connections: Annotated[int, msgspec.Meta(ge=8, le=4_096)] = 512
     tcp_tls: Tls = Tls()
     ops_tls: Tls = Tls()
     #: This agent's name in the identity of its frames; empty: the host name.

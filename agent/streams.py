@@ -65,7 +65,8 @@ def _shakes(sock: Stream) -> bool:
 class StreamListener:
     """Accepts connections on a listening socket and reads lines from them; owns it and them.
 
-    `framer` makes what finds the lines of one connection. `secure` adds TLS to an accepted socket.
+    `framer` makes what finds the lines of one connection. `secure` adds TLS to an accepted socket;
+    `allow` tells of a client's address whether it is let in.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class StreamListener:
         silent_s: float = SILENT_S,
         *,
         secure: Callable[[socket.socket], Stream] | None = None,
+        allow: Callable[[str], bool] | None = None,
         handshake_s: float = HANDSHAKE_S,
     ) -> None:
         self.received = Received()
@@ -91,6 +93,7 @@ class StreamListener:
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._open: dict[Stream, _Connection] = {}  # the one that was silent for longest first
         self._secure = secure or _plain
+        self._allow = allow
         self._handshake_s = handshake_s
         self._check_s = min(idle_s, _CHECK_S) if secure is None else min(idle_s, handshake_s / 4)
         self._idle_s = idle_s
@@ -126,13 +129,18 @@ class StreamListener:
 
     def _accept(self) -> None:
         try:
-            accepted, _ = self._sock.accept()
+            accepted, peer = self._sock.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as e:  # no more file descriptors: the connection waits in the backlog
             self._log.throttled("accept_failed", error=e)
             self._loop.remove_reader(self._sock)
             self._pause = self._loop.call_later(_ACCEPT_PAUSE_S, self._accept_again)
+            return
+        if self._allow and not self._allow(peer[0]):
+            self.received.closed_connections["foreign_source"] += 1
+            self._log.throttled("connection_closed", reason="foreign_source", peer=peer[0])
+            accepted.close()
             return
         if len(self._open) >= self._max_connections and not self._make_room():
             self.received.refused_connections += 1

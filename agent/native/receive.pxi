@@ -31,6 +31,8 @@ cdef extern from "<sys/socket.h>" nogil:
         void *iov_base
         size_t iov_len
     ctypedef struct msghdr "struct msghdr":
+        void *msg_name
+        socklen_t msg_namelen
         iovec *msg_iov
         size_t msg_iovlen
     ctypedef struct mmsghdr "struct mmsghdr":
@@ -84,6 +86,8 @@ cdef enum:
     PAUSE_NS = 1000000
     MEMINFO_WORDS = 9  # of SO_MEMINFO: the first is the memory in use, the second the bound, the last drops
 
+include "sources.pxi"
+
 cdef struct Receiver:
     void *owner  # the NativeReceiver
     Shard *shard
@@ -103,6 +107,7 @@ cdef struct Receiver:
     uint64_t pauses
     Relayer relay  # of every packet
     Relayer events  # of lines that are events and service checks
+    Sources sources
     # Buffers, and where they are.
     char *buffers
     mmsghdr incoming[BATCH_PACKETS]
@@ -129,6 +134,8 @@ cdef void receiver_open(Receiver *r) noexcept nogil:
         r.copies[i].iov_base = <void *>r.data[i]
         r.outgoing[i].msg_hdr.msg_iov = &r.copies[i]
         r.outgoing[i].msg_hdr.msg_iovlen = 1
+    if r.sources.count:
+        sources_ask(&r.sources, r.incoming)
 
 
 cdef void receiver_close(Receiver *r) noexcept nogil:
@@ -204,10 +211,12 @@ cdef void receiver_pause(Receiver *r) noexcept nogil:
 
 cdef int receiver_take(Receiver *r) noexcept nogil:
     """Reads a batch and adds its lines; gives the number of packets."""
-    cdef int count = recvmmsg(r.sock, r.incoming, r.batch, MSG_DONTWAIT | MSG_TRUNC, NULL)
     cdef uint64_t total = 0
     cdef uint32_t size
-    cdef int i
+    cdef int count, i
+    if r.sources.count:
+        sources_reset(r.incoming, r.batch)
+    count = recvmmsg(r.sock, r.incoming, r.batch, MSG_DONTWAIT | MSG_TRUNC, NULL)
     r.more = count == r.batch
     if count <= 0:
         if errno != EAGAIN and errno != EINTR:  # no memory for now: a busy loop would not help
@@ -216,6 +225,9 @@ cdef int receiver_take(Receiver *r) noexcept nogil:
     for i in range(count):
         size = r.incoming[i].msg_len  # of the packet as it was sent, because of MSG_TRUNC
         total += size
+        if r.sources.count and not sources_allow(&r.sources, i):
+            r.large = r.large or size > LARGE_PACKET_BYTES
+            size = 0
         if size > LARGE_PACKET_BYTES:
             r.large = True
             if size > PACKET_BYTES:
@@ -257,6 +269,8 @@ cdef void receiver_relay(Receiver *r, int count) noexcept nogil:
     cdef int wanted = 0
     cdef int i
     for i in range(count):
+        if r.sources.dropped[i]:
+            continue
         if r.incoming[i].msg_len > PACKET_BYTES:
             total_add(&r.relay.dropped[RELAY_TOO_LARGE], 1)
             continue
@@ -303,10 +317,12 @@ cdef class NativeReceiver:
     cdef NativeCore core
     cdef Receiver *receivers
     cdef int count
+    cdef int network_count
     cdef object socks
     cdef object stop_events
     cdef object threads_
     cdef object options  # its sockets have to live
+    cdef Network *networks
 
     def __cinit__(self, NativeCore core, socks, options):
         self.core = core
@@ -321,6 +337,10 @@ cdef class NativeReceiver:
         ]
 
     def __init__(self, NativeCore core, socks, options):
+        packed = options.allowed.packed if options.allowed else b""
+        self.networks = <Network *>take_zeroed(len(packed) + sizeof(Network))
+        memcpy(self.networks, <const char *>packed, len(packed))
+        self.network_count = len(packed) // sizeof(Network)
         for i in range(self.count):
             self._open(i)
         for thread in self.threads_:
@@ -328,6 +348,7 @@ cdef class NativeReceiver:
 
     def __dealloc__(self):
         free(self.receivers)
+        free(self.networks)
 
     cdef void _open(self, int i):
         cdef Receiver *r = &self.receivers[i]
@@ -335,6 +356,8 @@ cdef class NativeReceiver:
         r.shard = &self.core.core.shards[i % self.core.core.shard_count]
         r.sock = self.socks[i].fileno()
         r.is_unix = self.socks[i].family == socket.AF_UNIX
+        r.sources.networks = self.networks
+        r.sources.count = 0 if r.is_unix else self.network_count
         r.stop_event = self.stop_events[i]
         r.capacity_packets = capacity_packets(self.socks[i])
         r.nap_ns = longest_nap_ns(self.options.nap_ms, r.capacity_packets)
@@ -362,6 +385,7 @@ cdef class NativeReceiver:
         for i in range(self.count):
             received.packets += total_now(&self.receivers[i].packets)
             received.bytes += total_now(&self.receivers[i].bytes)
+            received.foreign += total_now(&self.receivers[i].sources.foreign)
             received.cut_off += total_now(&self.receivers[i].cut_off)
             received.pauses += total_now(&self.receivers[i].pauses)
         return received

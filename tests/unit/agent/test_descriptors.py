@@ -24,6 +24,7 @@ print(connections(listeners, each), resource.getrlimit(resource.RLIMIT_NOFILE)[0
         (400, 1_056, 1, 1_024, 800, 1_056),  # as far as it goes: the rest is for everything else
         (400, 1_056, 2, 1_024, 400, 1_056),
         (3_000, 4_000, 1, 1_024, 1_024, 3_000),  # enough, and stays
+        (1_024, 1_024, 3, 512, 256, 1_024),  # the agent's default on many systems
         (100, 100, 1, 1_024, 8, 100),  # hardly any
         (100, 4_000, 0, 1_024, 1_024, 100),  # nobody asks
     ],

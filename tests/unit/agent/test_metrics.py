@@ -20,7 +20,7 @@ from agent.logs import Log
 from agent.mapping_file import parse
 from agent.metadata import Described
 from agent.metrics import FAMILIES, Sources, exposition
-from agent.ops import MOST_CONNECTIONS, OpsServer
+from agent.ops import MAX_CONNECTIONS, OpsServer
 from agent.python_core import PythonCore
 from agent.relay import NotSent, Relayed
 from agent.settings import AgentSettings, Aggregate, Forward
@@ -224,7 +224,7 @@ def test_silent_connections_are_bounded_and_keep_no_one_out() -> None:
         with contextlib.ExitStack() as stack:
             silent = [
                 stack.enter_context(socket.create_connection(split("", server.address), timeout=5))
-                for _ in range(MOST_CONNECTIONS + 6)
+                for _ in range(MAX_CONNECTIONS + 6)
             ]
             for sock in silent:
                 sock.sendall(b"GET /healthz HTTP/1.1\r\n")

@@ -16,6 +16,7 @@ from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer
 from agent.core import Core, DatagramReceiver, ReceiveOptions
 from agent.frame import Sender, decode, encode
 from agent.line import Reason
+from agent.networks import Networks
 from agent.python_core import PythonCore
 from agent.relay import NotSent
 from agent.settings import AgentSettings, Aggregate, Receive
@@ -40,9 +41,16 @@ class Receiving:
         self.nap_ms = 1
         self.relay: socket.socket | None = None
         self.events: socket.socket | None = None
+        self.allowed: Networks | None = None
 
     def open(self, *socks: socket.socket) -> DatagramReceiver:
-        options = ReceiveOptions(loop=self.loop, nap_ms=self.nap_ms, relay=self.relay, events=self.events)
+        options = ReceiveOptions(
+            loop=self.loop,
+            nap_ms=self.nap_ms,
+            relay=self.relay,
+            events=self.events,
+            allowed=self.allowed,
+        )
         self.receivers.append(self.core.receive(socks, options))
         return self.receivers[-1]
 
@@ -388,3 +396,70 @@ def test_a_full_queue_there_costs_no_line(make: Make, udp: Udp, tmp_path: Path) 
         assert receiver.relayed.dropped == {NotSent.FULL: 100}
         assert receiver.relayed_events.dropped == {NotSent.FULL: 100}
         receiving.stop()
+
+
+def send_from(host: str, to: socket.socket, *packets: bytes) -> None:
+    """Send from an address of this machine to the port of a bound socket."""
+    v6 = ":" in host
+    with socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, UDP) as sender:
+        sender.bind((host, 0))
+        for packet in packets:
+            sender.sendto(packet, ("::1" if v6 else "127.0.0.1", to.getsockname()[1]))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::]:0"])
+def test_packets_of_other_networks_are_dropped(make: Make, other: Udp, address: str) -> None:
+    """And counted; neither aggregated nor copied to the relay, whatever their size and order."""
+    receiving = make()
+    receiving.relay = other[0]
+    receiving.allowed = Networks(["127.0.0.2/31", "::1"])
+    sock = bind("agent.udp", address, UDP)
+    grow_receive_buffer(sock, 8 << 20)
+    receiver = receiving.open(sock)
+    large = b"bad:1|c\n" * 8_000
+    sent = 0
+    for _ in range(20):
+        send_from("127.0.0.2", sock, b"good:1|c")
+        send_from("127.0.0.1", sock, b"bad:1|c", large, b"")
+        send_from("127.0.0.3", sock, b"good:2|c", b"good:1|c")
+        sent += 6
+        if address.startswith("["):
+            send_from("::1", sock, b"six:1|c")
+            sent += 1
+    receiving.until_packets(sent)
+    receiving.stop()
+    expected = {"good": 80.0, "six": 20.0}
+    assert receiving.totals() == (expected if address.startswith("[") else {"good": 80.0})
+    assert receiver.received.foreign == 60
+    assert receiver.received.cut_off == 0
+    copied = [other[1].recv(65_536) for _ in range(receiver.relayed.packets)]
+    assert receiver.relayed.packets == sent - 60
+    assert not any(b"bad" in packet for packet in copied)
+    assert receiving.core.stats.bad == {}
+
+
+def test_unix_sockets_have_no_network(make: Make, tmp_path: Path) -> None:
+    receiving = make()
+    receiving.allowed = Networks(["10.0.0.0/8"])
+    path = str(tmp_path / "sock")
+    receiver = receiving.open(bind_unix("agent.unix", path))
+    with socket.socket(socket.AF_UNIX, UDP) as sender:
+        sender.sendto(b"a:1|c", path)
+    receiving.until_packets(1)
+    assert receiver.received.foreign == 0
+    assert receiving.totals() == {"a": 1.0}
+
+
+def test_a_flood_of_foreign_packets_does_not_hold_the_others_up(make: Make) -> None:
+    """A read that drops all of it ends, and the loop goes on."""
+    receiving = make()
+    receiving.nap_ms = 0
+    receiving.allowed = Networks(["127.0.0.2"])
+    sock = bind("agent.udp", "127.0.0.1:0", UDP)
+    grow_receive_buffer(sock, 32 << 20)
+    receiving.open(sock)
+    for _ in range(4):
+        send_from("127.0.0.1", sock, *[b"bad:1|c"] * 5_000)
+        send_from("127.0.0.2", sock, b"good:1|c")
+    receiving.loop.until(lambda: receiving.core.stats.lines == 4)
+    assert receiving.totals() == {"good": 4.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from agent.addresses import bind
 from agent.framing import LineFramer
 from agent.http_guard import HttpGuard
 from agent.logs import Log
+from agent.networks import Networks
 from agent.streams import StreamListener
 from tests.unit.agent.sinks import DEADLINE_S, Got, TestLoop
 
@@ -207,3 +209,20 @@ def test_a_stream_that_is_an_http_request_is_closed(loop: TestLoop, got: Got) ->
     assert got.lines == []
     assert not tcp.connections
     tcp.stop()
+
+
+def test_a_source_that_is_not_allowed(loop: TestLoop, got: Got) -> None:
+    sock = bind("agent.tcp", "127.0.0.1:0", socket.SOCK_STREAM)
+    port = sock.getsockname()[1]
+    allow = Networks(["127.0.0.2"]).allow
+    listener = StreamListener(loop, sock, got, lambda: LineFramer(100), 3, Log(), allow=allow)
+    for source in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
+        with socket.create_connection(
+            ("127.0.0.1", port), timeout=DEADLINE_S, source_address=(source, 0)
+        ) as client:
+            with contextlib.suppress(ConnectionError):  # closed before it sent
+                client.sendall(b"%s:1|c\n" % source.encode())
+            loop.until(lambda: got.lines or listener.received.closed_connections["foreign_source"])
+    loop.until(lambda: listener.received.closed_connections["foreign_source"] == 2 and got.lines)
+    listener.stop()
+    assert got.lines == [b"127.0.0.2:1|c"]

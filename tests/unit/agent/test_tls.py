@@ -204,7 +204,7 @@ def test_half_handshakes_do_not_silence_ops(ca: Authority, monkeypatch: pytest.M
     with Ops(ca.listener(ca.issue("server"))) as at, contextlib.ExitStack() as stack:
         half = [
             stack.enter_context(socket.create_connection(at.address, timeout=5))
-            for _ in range(ops.MOST_CONNECTIONS + 6)
+            for _ in range(ops.MAX_CONNECTIONS + 6)
         ]
         assert at.get(ca.context()) == "text"
         for sock in half:
