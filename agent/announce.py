@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from agent.forwarder import Answer, Channel, Outcome
+from agent.channel import Answer, Channel, Outcome
 from agent.login import Login
 from agent.logs import Log
 from agent.metadata import CONTENT_TYPE, MAX_NAME, PATH, Described, encode

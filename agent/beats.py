@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from agent.forwarder import Channel, Outcome
+from agent.channel import Channel, Outcome
 from agent.frame import BUCKET_SECONDS, Sender
 from agent.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode
 from agent.login import Login

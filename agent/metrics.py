@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from agent.beats import Beats
+from agent.channel import FINAL, Outcome
 from agent.core import Core, Received
-from agent.forwarder import FINAL, Forwarder, Outcome
+from agent.forwarder import Forwarder
 from agent.line import Ignored, Reason, Skip
 from agent.relay import NotSent, Relayed
 from agent.spool import Spool

@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 
@@ -35,6 +36,11 @@ class _Waiting(msgspec.Struct):
     parcel: Parcel
     since_s: float
     place: Place | None = None
+    due_s: float = 0.0  # while it rests
+
+
+#: Frames that rest at once; one more is tried again at once.
+_MAX_RESTING: Final = 64
 
 
 class Spool:
@@ -51,7 +57,8 @@ class Spool:
         self._clock_s = clock_s
         self._changed = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
-        self._out: dict[str, _Waiting] = {}
+        self._out: dict[int, _Waiting] = {}  # by the id of the parcel that was handed out
+        self._resting: list[_Waiting] = []
         self._bytes = 0  # of frames in memory, waiting or out
         self._numbers = set[int]()  # of the frames waiting in memory or out
         self._failing = False
@@ -78,13 +85,15 @@ class Spool:
     def unsent_frames(self) -> int:
         """Frames waiting or under way."""
         with self._changed:
-            return len(self._waiting) + len(self._out) + (self._backlog.frames if self._backlog else 0)
+            held = len(self._waiting) + len(self._out) + len(self._resting)
+            return held + (self._backlog.frames if self._backlog else 0)
 
     @property
     def oldest_ms(self) -> int | None:
         """When the oldest unsent frame was made, in Unix milliseconds; None if all are sent."""
         with self._changed:
-            held = [one.parcel.created_ms for one in (*self._waiting, *self._out.values())]
+            here = (*self._waiting, *self._out.values(), *self._resting)
+            held = [one.parcel.created_ms for one in here]
             on_disk = self._backlog.oldest_ms if self._backlog else None
             return min(held if on_disk is None else [*held, on_disk], default=None)
 
@@ -121,53 +130,109 @@ class Spool:
     def wait_any(self) -> bool:
         """Wait until a frame waits; False if the spool was closed and none does."""
         with self._changed:
-            self._changed.wait_for(lambda: self._any() or self._closed)
+            while not self._any() and not self._closed:
+                due_s = min((one.due_s for one in self._resting), default=None)
+                self._changed.wait(None if due_s is None else max(due_s - self._clock_s(), 0.001))
             return self._any()
 
     def _any(self) -> bool:
+        self._end_rests()
         return bool(self._waiting) or (self._backlog is not None and self._backlog.frames > 0)
 
     def take(self) -> Parcel | None:
         """Return the oldest waiting frame, if there is one."""
+        return next(iter(self.take_many(1, 1, 1, live_first=False)), None)
+
+    def take_many(self, max_frames: int, max_bytes: int, takers: int, *, live_first: bool) -> list[Parcel]:
+        """Return some waiting frames, oldest first: those in memory (live) or those on disk first.
+
+        At most `max_frames`, a fair part for each of `takers`, and `max_bytes` but for the last one.
+        """
         with self._changed:
-            found = self._backlog.take() if self._backlog else None
-            if found is not None:
-                parcel, place = found
-                taken = _Waiting(parcel, self._clock_s(), place)
-                self._bytes += len(parcel.data)
-                if parcel.number:
-                    self._numbers.add(parcel.number)
-            elif self._waiting:
-                taken = self._waiting.popleft()
-            else:
-                self._changed.notify_all()  # of what waited nothing could be read
-                return None
-            self._out[taken.parcel.identity] = taken
-            return taken.parcel
+            self._end_rests()
+            waiting = len(self._waiting) + (self._backlog.frames if self._backlog else 0)
+            room = min(max_frames, -(-waiting // takers))
+            taken: list[Parcel] = []
+            size = 0
+            sources = (self._take_live, self._take_kept) if live_first else (self._take_kept, self._take_live)
+            for source in sources:
+                while len(taken) < room and size < max_bytes and (one := source()) is not None:
+                    self._out[id(one.parcel)] = one
+                    taken.append(one.parcel)
+                    size += len(one.parcel.data)
+            if not taken:
+                self._changed.notify_all()  # perhaps none of the frames that waited could be read
+            return taken
+
+    def _take_live(self) -> _Waiting | None:
+        return self._waiting.popleft() if self._waiting else None
+
+    def _take_kept(self) -> _Waiting | None:
+        found = self._backlog.take() if self._backlog else None
+        if found is None:
+            return None
+        parcel, place = found
+        self._bytes += len(parcel.data)
+        if parcel.number:
+            self._numbers.add(parcel.number)
+        return _Waiting(parcel, self._clock_s(), place)
 
     def done(self, parcel: Parcel) -> None:
         """A frame handed out needs no more sending: the indexer has answered."""
         with self._changed:
-            out = self._out.pop(parcel.identity)
+            out = self._out.pop(id(parcel))
             self._let_go(out)
             if out.place and self._backlog:
                 self._backlog.done(out.place)
             self._failing = False
             self._changed.notify_all()
 
-    def again(self, parcel: Parcel) -> None:
-        """A frame handed out is to be sent once more; it is the oldest again, and may be dropped for room."""
+    def again(self, parcel: Parcel, rest_s: float = 0.0) -> None:
+        """A frame handed out is to be sent once more, at once or after a rest while others are sent.
+
+        At once: it is the oldest again, it may be dropped for room, and new frames are written as they come.
+        """
         with self._changed:
-            out = self._out.pop(parcel.identity)
-            self._failing = True
-            if out.place and self._backlog and self._backlog.again(out.place):
-                self._let_go(out)
+            out = self._out.pop(id(parcel))
+            if rest_s > 0.0 and len(self._resting) < _MAX_RESTING:
+                out.due_s = self._clock_s() + rest_s
+                self._keep(out)
+                self._resting.append(out)
             else:
-                out.place = None
-                self._waiting.appendleft(out)
-            self._write_waiting(None)
+                self._failing = True
+                self._wait_again(out)
+                self._write_waiting(None)
             self._make_room()
             self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """End all rests."""
+        with self._changed:
+            for one in self._resting:
+                one.due_s = 0.0
+            self._changed.notify_all()
+
+    def _end_rests(self) -> None:
+        if self._resting:
+            now_s = self._clock_s()
+            due = [one for one in self._resting if one.due_s <= now_s]
+            self._resting = [one for one in self._resting if one.due_s > now_s]
+            for one in reversed(due):
+                self._wait_again(one)
+
+    def _wait_again(self, one: _Waiting) -> None:
+        if one.place and self._backlog and self._backlog.again(one.place):
+            self._let_go(one)
+        else:
+            one.place = None
+            self._waiting.appendleft(one)
+
+    def _keep(self, one: _Waiting) -> None:
+        """Write a frame that does not wait, if it is not on disk."""
+        if self._backlog is None:
+            return
+        if one.place is None or not self._backlog.holds(one.place):
+            one.place = self._backlog.put_out(one.parcel)
 
     def keep_old(self, max_s: float) -> None:
         """Write what is unsent for `max_s` to disk, if there is one, also what is under way."""
@@ -176,11 +241,9 @@ class Spool:
         with self._changed:
             before_s = self._clock_s() - max_s
             self._write_waiting(before_s)
-            for out in self._out.values():
-                if out.place and not self._backlog.holds(out.place):
-                    out.place = None
-                if out.place is None and out.since_s <= before_s:
-                    out.place = self._backlog.put_out(out.parcel)
+            for out in (*self._out.values(), *self._resting):
+                if out.since_s <= before_s:
+                    self._keep(out)
             self._backlog.drop_old()
             self._changed.notify_all()
 
@@ -188,7 +251,9 @@ class Spool:
         """Write all that is unsent to disk; returns how many frames are in memory only."""
         self.keep_old(0.0)
         with self._changed:
-            return len(self._waiting) + sum(out.place is None for out in self._out.values())
+            return len(self._waiting) + sum(
+                out.place is None for out in (*self._out.values(), *self._resting)
+            )
 
     def close(self) -> None:
         """No `wait_any` waits any longer; what is here can still be taken."""
@@ -210,7 +275,7 @@ class Spool:
             return self._empty()
 
     def _empty(self) -> bool:
-        return not self._any() and not self._out
+        return not self._any() and not self._out and not self._resting
 
     def wait_over(self, number: int, timeout_s: float) -> bool:
         """Return True when no frame up to this number is waiting or under way; False when time is up."""

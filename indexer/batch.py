@@ -2,7 +2,8 @@
 
 Units queue up while a batch is being written and go out together with the next one. The queue is bounded by
 bytes: a unit that does not fit is refused, and its sender keeps it. A batch has rows of few days, and orgs
-take turns in it: rows of many days from one org do not keep another's waiting.
+take turns in it: rows of many days from one org do not keep another's waiting. Within an org its agents take
+turns, so that the backlog of one does not keep another's live frames waiting.
 """
 
 from __future__ import annotations
@@ -24,13 +25,48 @@ class _Waiting(NamedTuple):
     since_ms: int
 
 
+class _OrgQueue:
+    """The units of one org: its agents take turns, and those of one agent go in the order they came."""
+
+    def __init__(self) -> None:
+        self._of_agents: dict[str, deque[_Waiting]] = {}  # the next one's first; none is empty
+
+    def __bool__(self) -> bool:
+        return bool(self._of_agents)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of_agents.values()))
+
+    @property
+    def since_ms(self) -> int:
+        """Since when the oldest unit waits."""
+        return min(units[0].since_ms for units in self._of_agents.values())
+
+    def append(self, waiting: _Waiting) -> None:
+        self._of_agents.setdefault(waiting.unit.frame.agent, deque()).append(waiting)
+
+    def popleft(self) -> _Waiting:
+        """Remove the next unit; the next one after it is of the next agent."""
+        agent = next(iter(self._of_agents))
+        units = self._of_agents.pop(agent)
+        waiting = units.popleft()
+        if units:
+            self._of_agents[agent] = units
+        return waiting
+
+    def put_back(self, passed: list[_Waiting]) -> None:
+        """Let units that were removed wait again, before all others of their agents."""
+        for waiting in reversed(passed):
+            self._of_agents.setdefault(waiting.unit.frame.agent, deque()).appendleft(waiting)
+
+
 class Batcher:
     """`queue_bytes` bounds what waits and what is being written, together and by org (indexer/shares.py)."""
 
     def __init__(self, settings: Batch, queue_bytes: int) -> None:
         self._settings = settings
         self._held = HeldBytes(queue_bytes)
-        self._queues: dict[int, deque[_Waiting]] = {}  # by org; none is empty
+        self._queues: dict[int, _OrgQueue] = {}  # by org; none is empty
         self._rows = 0
         self._waiting_bytes = 0
 
@@ -44,9 +80,9 @@ class Batcher:
 
     def offer(self, unit: Unit, now_ms: int) -> bool:
         """Queue a unit; False when it does not fit. An empty queue takes a unit of any size."""
-        if not self._held.take(unit.frame.org_id, unit.held_bytes):
+        if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
             return False
-        self._queues.setdefault(unit.frame.org_id, deque()).append(_Waiting(unit, now_ms))
+        self._queues.setdefault(unit.frame.org_id, _OrgQueue()).append(_Waiting(unit, now_ms))
         self._rows += unit.frame.rows
         self._waiting_bytes += unit.held_bytes
         return True
@@ -57,20 +93,20 @@ class Batcher:
             return None
         if self._rows >= self._settings.rows or self._waiting_bytes >= self._settings.bytes:
             return 0
-        oldest_ms = min(queue[0].since_ms for queue in self._queues.values())
+        oldest_ms = min(queue.since_ms for queue in self._queues.values())
         return max(0, oldest_ms + self._settings.linger_ms - now_ms)
 
     def take(self) -> list[Unit]:
         """Return the next batch, up to the bounds, at least one unit if any waits.
 
-        Orgs take turns, the one whose unit waits longest first; of each org the units go in the order they
-        came, but for those whose days do not fit.
+        Orgs take turns, the one whose unit waits longest first, and within an org its agents; the units of an
+        agent go in the order they came, but for those whose days do not fit.
         """
         units: list[Unit] = []
         rows = size = 0
         partitions: set[tuple[int, int]] = set()
         passed: dict[int, list[_Waiting]] = {org: [] for org in self._queues}
-        turns = deque(sorted(self._queues, key=lambda org: self._queues[org][0].since_ms))
+        turns = deque(sorted(self._queues, key=lambda org: self._queues[org].since_ms))
         while turns:
             org = turns.popleft()
             waiting = self._next_of(org, partitions, passed[org])
@@ -94,7 +130,7 @@ class Batcher:
     def release(self, units: list[Unit]) -> None:
         """The batch is done with: its bytes are free."""
         for unit in units:
-            self._held.release(unit.frame.org_id, unit.held_bytes)
+            self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
 
     def _next_of(self, org: int, partitions: set[tuple[int, int]], passed: list[_Waiting]) -> _Waiting | None:
         """Remove the org's next unit that fits; those before it go to `passed`."""
@@ -108,6 +144,6 @@ class Batcher:
 
     def _put_back(self, org: int, passed: list[_Waiting]) -> None:
         queue = self._queues[org]
-        queue.extendleft(reversed(passed))
+        queue.put_back(passed)
         if not queue:
             del self._queues[org]

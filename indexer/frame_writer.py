@@ -77,7 +77,7 @@ class FrameWriter:
         if held is None:
             if self._stopping:
                 raise Unavailable("shutting down")
-            if not self._held.take(unit.frame.org_id, unit.held_bytes):
+            if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
                 self._metrics.refused.labels(reason="queue_full").inc()
                 raise Unavailable("too much is waiting to be written")
             held = _InFlight(asyncio.create_task(self._insert(unit)), time.monotonic())
@@ -126,7 +126,7 @@ class FrameWriter:
         else:
             self._health.store_works()
         finally:
-            self._held.release(unit.frame.org_id, unit.held_bytes)
+            self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
             del self._in_flight[unit.identity]
 
     async def _is_refused(self, unit: Unit, error: StoreError) -> bool:

@@ -18,8 +18,8 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from agent import bundle, heartbeat, metadata
 from agent import frame as wire
-from agent import heartbeat, metadata
 from agent.metadata import MetadataMessage
 from indexer.access import (
     EVERYTHING,
@@ -34,6 +34,7 @@ from indexer.aside_http import PATH as ASIDE_PATH
 from indexer.aside_http import AsidePages
 from indexer.authenticator import Authenticator
 from indexer.budget import DecodeBudget
+from indexer.bundles import answer_each
 from indexer.columns import check, held_at_largest
 from indexer.days import RetentionRules
 from indexer.health import Part
@@ -52,7 +53,7 @@ from indexer.retention import Retentions
 from indexer.settings import Settings
 from indexer.store import StoreError
 from indexer.unit import Unit
-from indexer.writer import Conflict, Limited, Refused, Unavailable, Writer
+from indexer.writer import Conflict, Limited, Unavailable, WriteError, Writer
 
 #: Bodies beyond this are decoded in a thread, so that the loop goes on answering.
 _LARGE_BYTES: Final = 64 << 10
@@ -117,6 +118,7 @@ class Receiver:
             client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard, self._of_pages]
         )
         app.router.add_post("/v1/frames", self._frames)
+        app.router.add_post(bundle.PATH, self._bundle)
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post(heartbeat.PATH, self._heartbeat)
         app.router.add_post(metadata.PATH, self._metadata)
@@ -144,15 +146,27 @@ class Receiver:
             response = _error(400, f"the body cannot be read: {e}")
             response.force_close()
             return response
-        except Unavailable as e:
-            return _error(503, str(e), {"Retry-After": str(e.retry_after_s)})
-        except Limited as e:
-            return _error(429, str(e), {"Retry-After": str(e.retry_after_s)})
-        except Conflict as e:
-            self._metrics.refused.labels(reason="conflict").inc()
-            return _error(409, str(e))
-        except Refused as e:
-            return _error(400, str(e))
+        except (wire.FrameError, WriteError) as e:
+            status, retry_after_s = self._failed(e)
+            return _error(status, str(e), {"Retry-After": str(retry_after_s)} if retry_after_s else None)
+
+    def _failed(self, error: AccessError | wire.FrameError | WriteError) -> tuple[int, int]:
+        """Count why a frame or request is not stored; return the status and when to send it again."""
+        match error:
+            case AccessError():
+                return self._refuse(error).status, isinstance(error, CheckingError)
+            case wire.FrameError():
+                self._metrics.refused.labels(reason="bad_frame").inc()
+                return 400, 0
+            case Unavailable():
+                return 503, error.retry_after_s
+            case Limited():
+                return 429, error.retry_after_s
+            case Conflict():
+                self._metrics.refused.labels(reason="conflict").inc()
+                return 409, 0
+            case _:
+                return 400, 0
 
     async def _admit(self, request: web.Request) -> None:
         """Note the grant of the request's credential; raises AccessError when its path needs another."""
@@ -200,20 +214,36 @@ class Receiver:
         return await handler(request)
 
     async def _frames(self, request: web.Request) -> web.Response:
-        body = await self._body(request)
+        unit = await self._taken(await self._body(request), _grant(request))
+        return _json(await self._stored(unit))
+
+    async def _bundle(self, request: web.Request) -> web.Response:
+        """Answer each frame of a bundle as if it had come alone (indexer/bundles.py)."""
+        body, grant = await self._body(request), _grant(request)
         try:
-            size = wire.unpacked_bytes(body, self._settings.bounds.frame_bytes)
-            async with self._memory(size):
-                large = size > _LARGE_BYTES
-                unit = await asyncio.to_thread(self._unit, body) if large else self._unit(body)
-        except wire.FrameError as e:
-            self._metrics.refused.labels(reason="bad_frame").inc()
+            bodies = bundle.decode(body)
+        except bundle.BundleError as e:
+            self._metrics.refused.labels(reason="bad_bundle").inc()
             return _error(400, str(e))
-        _grant(request).require_write(unit.frame.org_id, unit.frame.project_id)
+        answers = await answer_each(bodies, lambda data: self._taken(data, grant), self._stored, self._failed)
+        if all(answer.status == 403 for answer in answers):
+            return _error(403, answers[0].error)
+        return _json(bundle.BundleAnswer(answers))
+
+    async def _taken(self, body: bytes, grant: Grant) -> Unit:
+        """Decode and check a frame. Raises FrameError, AccessError, Unavailable."""
+        size = wire.unpacked_bytes(body, self._settings.bounds.frame_bytes)
+        async with self._memory(size):
+            unit = await asyncio.to_thread(self._unit, body) if size > _LARGE_BYTES else self._unit(body)
+        grant.require_write(unit.frame.org_id, unit.frame.project_id)
         self._hearing.frame(unit.frame)
         self._hearing.rows(unit.frame)
+        return unit
+
+    async def _stored(self, unit: Unit) -> dict[str, int]:
+        """Return the answer to a frame once it is stored. Raises WriteError."""
         expired = await self._intake.write([unit])
-        return _json({"rows": unit.frame.rows - expired} | ({"expired": expired} if expired else {}))
+        return {"rows": unit.frame.rows - expired} | ({"expired": expired} if expired else {})
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
         body = await self._body(request)

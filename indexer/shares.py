@@ -1,24 +1,31 @@
-"""Bytes of frames that are held, as a whole and by org: no org's backlog keeps the others out. Pure."""
+"""Bytes of frames that are held, as a whole, by org and by agent: no backlog keeps the others out. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
+from typing import TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 
 class HeldBytes:
     """At most `max_bytes` together; of one org at most half of that once a second org has sent anything.
 
-    Where nothing is held, a frame of any size is taken: a bound must not keep a frame out for ever.
+    From half of the bytes on, an agent has at most an equal part among those that hold any. A first frame of
+    an agent needs room in all and in its org only. Where nothing is held, a frame of any size is taken: a
+    bound must not keep a frame out for ever.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._by_org: Counter[int] = Counter()
+        self._by_agent: Counter[tuple[int, str]] = Counter()
         self._first_org: int | None = None
         self._several = False
         self.total = 0
 
-    def take(self, org_id: int, size: int) -> bool:
+    def take(self, org_id: int, size: int, agent: str = "") -> bool:
         """Count `size` bytes as held; return False, and count nothing, where that is too much."""
         if self._first_org is None:
             self._first_org = org_id
@@ -28,13 +35,27 @@ class HeldBytes:
             return False
         if held and self._several and held + size > self._max_bytes // 2:
             return False
+        if not self._within_part((org_id, agent), size):
+            return False
         self._by_org[org_id] += size
+        self._by_agent[org_id, agent] += size
         self.total += size
         return True
 
-    def release(self, org_id: int, size: int) -> None:
+    def _within_part(self, of: tuple[int, str], size: int) -> bool:
+        held = self._by_agent.get(of, 0)
+        if not held or self.total + size <= self._max_bytes // 2:
+            return True
+        return held + size <= self._max_bytes // len(self._by_agent)
+
+    def release(self, org_id: int, size: int, agent: str = "") -> None:
         """Count `size` bytes as free again."""
         self.total -= size
-        self._by_org[org_id] -= size
-        if self._by_org[org_id] <= 0:
-            del self._by_org[org_id]
+        _subtract(self._by_org, org_id, size)
+        _subtract(self._by_agent, (org_id, agent), size)
+
+
+def _subtract(counts: Counter[K], key: K, size: int) -> None:
+    counts[key] -= size
+    if counts[key] <= 0:
+        del counts[key]

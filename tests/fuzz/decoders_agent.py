@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from agent import heartbeat, last_values, metadata
+from agent import bundle, heartbeat, last_values, metadata, spool_record
 from agent.framing import Framer, LineFramer, PayloadFramer, UnixFramer
 from agent.heartbeat import Heartbeat, HeartbeatError
 from agent.http_guard import HttpGuard
@@ -63,6 +63,12 @@ def decoders(folder: Path) -> Iterator[Decoder]:
         yield Decoder(f"lines_{name}", _lines(name), (), packets, _LINE_WORDS)
     yield Decoder("stream", _stream, (), _streams(packets), (*_LINE_WORDS, b"GET / HTTP/1.1\r\n"))
     yield Decoder("heartbeat", heartbeat.decode, (HeartbeatError,), _heartbeats())
+    yield Decoder("bundle", bundle.decode, (bundle.BundleError,), [bundle.encode([b"a", b"", b"bc" * 20])])
+    answers = [b'{"answers":[{"status":200,"rows":5},{"status":503,"error":"later","retry_after":1.5}]}']
+    yield Decoder(
+        "bundle_answers", lambda data: bundle.decode_answers(data, 2), (bundle.BundleError,), answers
+    )
+    yield Decoder("spool_record", _spool_record, (spool_record.RecordError,), _spool_records())
     yield Decoder("metadata", metadata.decode, (MetadataError,), _metadata())
     mappings = [MAPPING.encode(), _PROFILES, _RULES]
     yield Decoder("mapping", _mapping, (MappingError,), mappings, _YAML_WORDS, cost=8)
@@ -109,6 +115,15 @@ def _streams(packets: list[bytes]) -> list[bytes]:
 def _heartbeats() -> list[bytes]:
     beat = Heartbeat(agent="a-1", epoch=17, org_id=1, project_id=2, flushed_until_ms=1_700_000_000_000)
     return [heartbeat.encode(beat), b'{"agent":"a","epoch":1,"later":[{}]}']
+
+
+def _spool_record(data: bytes) -> None:
+    head = spool_record.decode_head(data[: spool_record.HEAD_BYTES])
+    spool_record.decode_body(head, data[spool_record.HEAD_BYTES :])
+
+
+def _spool_records() -> list[bytes]:
+    return [spool_record.encode(spool_record.Parcel("a/1/2", b"frame" * 9, 3, 2, 40, 1_700_000_000_000))]
 
 
 def _metadata() -> list[bytes]:

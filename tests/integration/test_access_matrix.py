@@ -76,10 +76,10 @@ async def test_matrix(chdb_dsn: str, tmp_path: Path) -> None:
     writes = sum(
         answer.status == 200
         for endpoint, given in answers.items()
-        if endpoint.path in ("/v1/frames", "/v1/messages")
+        if endpoint.path in ("/v1/frames", "/v1/bundles", "/v1/messages")
         for answer in given.values()
     )
-    assert writes == 2 * (len(OWN) + 1)
+    assert writes == 3 * (len(OWN) + 1)
     assert stored == {1: 1.0 + writes, 2: 1.0}
     assert set(CREDENTIALS) >= UNKNOWN | OWN
     there = between(access_matrix.FILE, access_matrix.MARK)

@@ -21,7 +21,7 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from agent import heartbeat, metadata
+from agent import bundle, heartbeat, metadata
 from agent.frame import encode
 from indexer.access import digest_of, hash_password
 from indexer.service import IndexerService
@@ -203,6 +203,8 @@ class World:
                 )
             case metadata.PATH:
                 return metadata.encode(1, 1, {OURS: metadata.Described("Ours.")})
+            case bundle.PATH:
+                return bundle.encode([encode(counter_frame({OURS: 1.0}, self.now_s))])
             case "/v1/messages":
                 message = {"org_id": 1, "project_id": 1, "name": OURS, "timestamp": self.now_s, "type": "c"}
                 return json.dumps(message | {"value": 1, "tags": {}}).encode()

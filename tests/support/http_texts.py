@@ -124,6 +124,7 @@ INDEXER_PATHS: Final = (
     b"/v1/messages",
     b"/v1/messages",
     b"/v1/heartbeats",
+    b"/v1/bundles",
     b"/v1/metadata",
     b"/status",
     b"/metrics",

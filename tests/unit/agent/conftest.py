@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+import msgspec
 import pytest
 
-from agent import heartbeat, metadata
+from agent import bundle, heartbeat, metadata
 from agent.frame import Frame, decode
 from agent.heartbeat import Heartbeat
 
@@ -46,6 +47,9 @@ class FakeIndexer:
         self.beat_answer = 200
         self.metadata: list[metadata.MetadataMessage] = []  # of all tries
         self.metadata_script: list[Answer] = []
+        #: Does it know bundles? Their frames are answered by the script, one after the other.
+        self.bundles: bool | int = False
+        self.bundle_sizes: list[int] = []
         self.bodies: list[bytes] = []  # of all tries
         self.accepted: list[bytes] = []
         self.headers: list[dict[str, str]] = []
@@ -105,12 +109,34 @@ class FakeIndexer:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path == bundle.PATH:
+                    self.answer_bundle(body)
+                    return
                 answer = fake.answer_path(self.path, body, dict(self.headers))
                 if isinstance(answer, str):  # the connection ends without an answer
                     self.close_connection = True
                     return
                 status, headers = answer if isinstance(answer, tuple) else (answer, {})
-                text = b'{"error": "as told"}'
+                self.say(status, headers, b'{"error": "as told"}')
+
+            def answer_bundle(self, body: bytes) -> None:
+                if fake.bundles is not True:  # an older one
+                    self.say(int(fake.bundles) or 404, {}, b"{}")
+                    return
+                frames = bundle.decode(body)
+                fake.bundle_sizes.append(len(frames))
+                answers = []
+                for frame in frames:
+                    answer = fake.answer(frame, dict(self.headers))
+                    if isinstance(answer, str):
+                        self.close_connection = True
+                        return
+                    status, headers = answer if isinstance(answer, tuple) else (answer, {})
+                    after_s = float(headers.get("Retry-After", "0"))
+                    answers.append(bundle.FrameAnswer(status, retry_after=after_s))
+                self.say(200, {}, msgspec.json.encode(bundle.BundleAnswer(answers)))
+
+            def say(self, status: int, headers: dict[str, str], text: bytes) -> None:
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(text)), **headers}.items():
                     self.send_header(name, value)

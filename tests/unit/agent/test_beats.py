@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from agent.beats import Beats
-from agent.forwarder import Forwarder, Outcome
+from agent.channel import Outcome
+from agent.forwarder import Forwarder
 from agent.frame import Sender
 from agent.heartbeat import MAX_BYTES, Heartbeat, HeartbeatError, decode, encode
 from agent.logs import Log

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from agent.addresses import AddressError
+from agent.channel import Outcome
+from agent.circuit import Circuit
 from agent.config import ConfigError, load
-from agent.forwarder import Circuit, Forwarder, Outcome
+from agent.forwarder import Forwarder
 from agent.frame import CONTENT_TYPE
 from agent.logs import Log
 from agent.settings import AgentSettings, Forward
@@ -30,10 +32,11 @@ def settings(indexer: FakeIndexer, **changes: object) -> Forward:
 class Running:
     """A forwarder with its spool, started."""
 
-    def __init__(self, settings: Forward) -> None:
+    def __init__(self, settings: Forward, *, started: bool = True) -> None:
         self.spool = Spool(settings.max_unsent_bytes)
         self.forwarder = Forwarder(settings, self.spool, Log(), random.Random(1))
-        self.forwarder.start()
+        if started:
+            self.forwarder.start()
 
     def put(self, *bodies: bytes) -> None:
         for i, body in enumerate(bodies):
@@ -238,6 +241,56 @@ def test_memory_is_bounded_while_the_indexer_is_away(indexer: FakeIndexer) -> No
     assert run.forwarder.drain(5)
 
 
+def test_a_backlog_goes_in_bundles(indexer: FakeIndexer) -> None:
+    """Each frame has its own answer: one is refused, one is put off and sent again, the others are taken."""
+    indexer.bundles = True
+    indexer.script = [200, 400, (503, {"Retry-After": "0.3"}), 200]
+    run = Running(settings(indexer, connections=1, max_backoff_s=5.0), started=False)
+    run.put(*[b"frame %d" % i for i in range(20)])
+    run.forwarder.start()
+    run.wait_sent()
+    assert indexer.bundle_sizes[0] == 16
+    assert len(indexer.accepted) == 19
+    assert b"frame 1" not in indexer.accepted
+    assert indexer.bodies.count(b"frame 2") == 2
+    f = run.forwarder
+    assert (f.sent_frames, f.dropped_frames, f.retries) == (19, {Outcome.REFUSED: 1}, {Outcome.BUSY: 1})
+    again_s = [t for t, body in zip(indexer.times_s, indexer.bodies, strict=True) if body == b"frame 2"]
+    assert again_s[1] - again_s[0] >= 0.3
+    assert f.failures_in_a_row == 0  # the indexer answered all the time
+    assert run.forwarder.drain(5)
+
+
+@pytest.mark.parametrize("status", [404, 405, 400, 413, 415, 200])
+def test_an_indexer_that_takes_no_bundles_gets_frames_one_by_one(indexer: FakeIndexer, status: int) -> None:
+    """No frame ends by an answer to the bundle as a whole."""
+    indexer.bundles = status
+    run = Running(settings(indexer, connections=1), started=False)
+    run.put(*[b"frame %d" % i for i in range(5)])
+    run.forwarder.start()
+    run.wait_sent()
+    assert indexer.accepted == [b"frame %d" % i for i in range(5)]
+    assert (run.forwarder.sent_frames, run.forwarder.dropped_frames.total()) == (5, 0)
+    assert run.forwarder.drain(5)
+
+
+def test_a_connection_that_fails_alone_stops_no_other(indexer: FakeIndexer) -> None:
+    """While one try hangs the others go on, and its end opens no circuit."""
+    indexer.script = ["hang"]
+    run = Running(settings(indexer, connections=2, timeout_s=0.5))
+    run.put(b"hangs")
+    wait_until(lambda: len(indexer.bodies) == 1)
+    for i in range(50):
+        run.spool.put(Parcel(f"b/1/{i}", b"b%d" % i, rows=2))
+        wait_until(lambda n=i: run.forwarder.sent_frames > n)  # type: ignore[misc]
+        if run.forwarder.retries:
+            break
+    run.wait_sent()
+    assert run.forwarder.retries == {Outcome.TIMEOUT: 1}
+    assert run.forwarder.failures_in_a_row == 0
+    assert run.forwarder.drain(5)
+
+
 def test_drain_sends_the_rest_without_long_waits(indexer: FakeIndexer) -> None:
     indexer.script = [503, 503]
     run = Running(settings(indexer, backoff_s=60.0, max_backoff_s=60.0))
@@ -336,7 +389,7 @@ class TestCircuit:
 def test_ssl_is_loaded_for_tls_alone(scheme: str, loaded: bool) -> None:
     program = f"""
 import sys
-from agent.forwarder import Channel
+from agent.channel import Channel
 from agent.settings import AgentSettings, Forward
 from agent.spool_record import Parcel
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.forwarder import Answer, Channel, Outcome, in_words
+from agent.channel import Answer, Channel, Outcome, in_words
 from agent.login import Login, LoginError
 from agent.logs import Log
 from agent.settings import ClientTls, Forward

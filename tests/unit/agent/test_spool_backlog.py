@@ -170,3 +170,17 @@ Backlog(Path({str(tmp_path)!r}), 10_000, 60.0, lambda: 0)
         backlog(tmp_path)
     of.close()
     backlog(tmp_path).close()
+
+
+def test_live_frames_go_before_the_backlog_and_the_backlog_has_its_turn(tmp_path: Path) -> None:
+    of = backlog(tmp_path)
+    for number in (1, 2, 3):
+        of.put(parcel(number))
+    spool = Spool(1 << 20, of)
+    for number in (4, 5):
+        spool.put(parcel(number))
+    taken = [spool.take_many(1, 1, 1, live_first=first) for first in (True, False, True, True, True)]
+    assert [one.number for many in taken for one in many] == [4, 1, 5, 2, 3]
+    of.put(parcel(6))
+    spool.put(parcel(7))
+    assert [one.number for one in spool.take_many(2, 1_000, 1, live_first=True)] == [7, 6]

@@ -127,3 +127,32 @@ def test_who_waits_longest_goes_first() -> None:
     assert batcher.offer(first, 1)
     assert batcher.offer(second, 2)
     assert [batcher.take(), batcher.take()] == [[first], [second]]
+
+
+def of_agent(agent: str, count: int) -> list[Unit]:
+    return [unit(counter_frame({"h": 1.0}, 0, agent=agent)) for _ in range(count)]
+
+
+def test_agents_of_an_org_take_turns() -> None:
+    """The live frame of one does not wait for the backlog of another."""
+    batcher = Batcher(Batch(rows=4), 1 << 20)
+    backlog, live = of_agent("a", 10), of_agent("b", 1)
+    for u in (*backlog, *live):
+        assert batcher.offer(u, 0)
+    first = batcher.take()
+    assert live[0] in first[:2]
+    rest = [u for _ in range(3) for u in batcher.take()]
+    assert [u for u in (*first, *rest) if u is not live[0]] == backlog  # an agent's own order is kept
+
+
+def test_a_backlog_leaves_room_in_the_queue_for_other_agents() -> None:
+    size = of_agent("a", 1)[0].held_bytes
+    batcher = Batcher(Batch(), 12 * size)
+    assert all(batcher.offer(u, 0) for u in of_agent("a", 6))
+    assert all(batcher.offer(u, 0) for u in of_agent("b", 1))
+    assert not any(batcher.offer(u, 0) for u in of_agent("a", 1))  # it has its half
+    assert all(batcher.offer(u, 0) for u in of_agent("b", 3))
+    assert all(batcher.offer(u, 0) for u in of_agent("c", 2))
+    batcher.release(batcher.take())
+    assert batcher.held_bytes == 0
+    assert [batcher.offer(u, 0) for u in of_agent("a", 13)] == [True] * 12 + [False]  # alone it has all
