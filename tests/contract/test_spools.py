@@ -63,7 +63,7 @@ class TestSpools:
         assert (spool.unsent_frames, spool.unsent_bytes) == (3, 30)
         oldest_ms: int | None = spool.oldest_ms
         assert oldest_ms == 1_000
-        taken = [one for _ in range(4) if (one := spool.take())]
+        taken = spool.take_many(4, 1_000, 1, live_first=False)
         assert taken == put
         assert spool.unsent_frames == 3
         for one in taken:
