@@ -14,7 +14,7 @@ import numpy as np
 from shim.errors import BadData, Unsupported
 from shim.eval.aggregation import counts, extremes, quantiles, ranks, spread, sums
 from shim.eval.aggregation.count_values import count_values
-from shim.eval.aggregation.sets import sum_with_sets
+from shim.eval.aggregation.sets import has_sets, sum_with_sets
 from shim.eval.budget import Take, free
 from shim.eval.grouping import Groups, grouped
 from shim.eval.merge import without_empty_rows
@@ -68,7 +68,7 @@ def aggregate(
             raise BadData("count_values needs a string: the label's name")
         return count_values(vector, grouping, without, param.text, take, naming)
     groups = grouped(vector, grouping, without, naming)
-    if op == "sum":
+    if op == "sum" and has_sets(vector.labels):
         return without_empty_rows(_in_turns(groups, take, lambda some, _: sum_with_sets(some, notes)))
     if op in PLAIN:
         return without_empty_rows(_in_turns(groups, take, lambda some, _: PLAIN[op](some, notes)))

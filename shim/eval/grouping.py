@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import count
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 
@@ -80,12 +83,42 @@ class Groups:
         return [self.vector.histograms[row] for row in self.histogram_rows[group]]
 
 
+def by_columns(labels: Sequence[Labels], names: Collection[str]) -> tuple[Ints, list[Labels]] | None:
+    """The group of each label set under `by (names)`, and the groups in order of first appearance.
+
+    None where the sets do not all have these labels at the same places: of most metrics they do, and then no
+    Python code runs for each of them. Names in METADATA, whose groups may lose them, are for `grouped`.
+    """
+    if not labels or not lbl.METADATA.isdisjoint(names):
+        return None
+    places = [i for i, (name, _) in enumerate(labels[0]) if name in names]
+    if not places or len(places) != len(set(names)):
+        return None
+    pick: Callable[[Labels], Any] = itemgetter(*places)
+    try:
+        keys = list(map(pick, labels))
+    except IndexError:
+        return None
+    numbers: dict[Any, int] = dict(zip(dict.fromkeys(keys), count()))
+    found = [key if len(places) > 1 else (key,) for key in numbers]
+    own = [labels[0][i][0] for i in places]
+    if any([name for name, _ in one] != own for one in found):
+        return None
+    return np.fromiter(map(numbers.__getitem__, keys), dtype=np.int64, count=len(keys)), found
+
+
 def grouped(vector: Vector, grouping: Collection[str], without: bool, naming: Naming = EXACT) -> Groups:
     """The vector's rows by group."""
     if not grouping and not without:
         return _all(vector)
     found = naming.found(grouping, vector.labels, vector.histogram_labels)
     names = found.names
+    if not without and not found.renamed and not vector.histogram_labels:
+        columns = by_columns(vector.labels, names)
+        if columns is not None:
+            owner, labels = columns
+            order = np.argsort(owner, kind="stable")
+            return Groups(vector, labels, order, owner[order], [[] for _ in labels])
     metadata = without or not lbl.METADATA.isdisjoint(names)
     numbers: dict[Labels, int] = {}
     going: set[int] = set()  # groups with a member whose name is to go: theirs goes, too, and its like

@@ -90,7 +90,8 @@ def _slices(reader: Reader, part: Part, span: _Span) -> list[Part]:
     buckets = (span.hi_s - span.lo_s) // span.granularity_s
     if len(part.series_ids) * buckets <= min(_MOST_CELLS, 8 * reader.slice_cells):
         return [part]
-    return [some for _, some in slices(part, buckets, reader.slice_cells)]
+    # A statement costs as much for 3,000 series as for 10,000: most of their buckets are empty.
+    return [some for _, some in slices(part, buckets, 4 * reader.slice_cells)]
 
 
 def _stacked(part: Part, found: Sequence[Samples]) -> Samples:

@@ -8,7 +8,7 @@ import numpy as np
 
 from shim import labels as lb
 from shim.catalog.types import Part
-from shim.eval.grouping import group_labels
+from shim.eval.grouping import by_columns, group_labels
 from shim.naming import Naming
 from shim.numbered import each_changed
 from shim.plan.nodes import Grouping
@@ -35,11 +35,16 @@ def groups(
     labels, group = part.labels, part.group
     for grouping in groupings:
         meant = naming.found(grouping.labels, labels)
-        found: dict[lb.Labels, int] = {}
-        of = [
-            found.setdefault(group_labels(meant.of(one), meant.names, grouping.without), len(found))
-            for one in labels
-        ]
-        numbers = np.asarray(of, dtype=np.int64)
-        group, labels = numbers if group is None else numbers[group], list(found)
+        columns = None
+        if not grouping.without and not meant.renamed:
+            columns = by_columns(labels, meant.names)
+        if columns is None:
+            found: dict[lb.Labels, int] = {}
+            of = [
+                found.setdefault(group_labels(meant.of(one), meant.names, grouping.without), len(found))
+                for one in labels
+            ]
+            columns = np.asarray(of, dtype=np.int64), list(found)
+        numbers, labels = columns
+        group = numbers if group is None else numbers[group]
     return Keys([shown(one) for one in labels], group)

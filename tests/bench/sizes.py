@@ -5,11 +5,13 @@ python -m tests.bench.sizes [--series 1000 10000 100000] [--types counter gauge 
 
 For every type and size: starts `meterhouse up` in a folder of its own (`--store http`: over the tests' server
 of ClickHouse's HTTP interface, whose process is counted too), posts a metric with one row per series and
-minute to its indexer, ends it, starts it again and asks each query twice, as an instant and over an hour at
-60 s. The first time is cold for this query; the first query of all is cold for the series as well. CPU is
-that of the server's processes between request and answer, RSS their peak meanwhile (`VmHWM`, reset before
-each query). Prints tables in Markdown; a refused or failed query is a row that says so.
-`max_series` is raised to the size, and a little for `up`.
+minute to its indexer, ends it, starts it again and asks each query three times, as an instant and over an
+hour at 60 s. The first time is cold for this query; the first query of all is cold for the series as well.
+The third time is by statement (`nocache=1`). Cells of some 20,000 series stay in memory, and those of more do
+not (`--cache-mb`), so it is this time that compares sizes; the second time is what users see. CPU is that of
+the server's processes between request and answer, RSS their peak meanwhile (`VmHWM`, reset before each
+query). Prints tables in Markdown; a refused or failed query is a row that says so. `max_series` is raised to
+the size, and a little for `up`.
 """
 
 from __future__ import annotations
@@ -146,16 +148,20 @@ def load(up: Up, type_: Type, series: int, buckets: Sequence[int]) -> None:
 
 
 def measure(server: Server, type_: Type, end_s: int, queries: Sequence[str], timeout_s: float) -> None:
-    print("\n| query | | CPU ms | wall ms | peak RSS MB | warm: CPU ms | wall ms | peak RSS MB | answer kB |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    columns = "CPU ms | wall ms | peak RSS MB"
+    print(f"\n| query | | {columns} | warm: {columns} | by statement: {columns} | answer kB |")
+    print("|---" * 12 + "|", flush=True)
     over = {"start": end_s - HOUR_S, "end": end_s, "step": 60}
     for query in queries or QUERIES[type_]:
         for name, path, when in (("instant", "query", {"time": end_s}), ("hour", "query_range", over)):
             given: dict[str, object] = {"query": query, "timeout": f"{timeout_s:g}s", **when}
-            cold, warm = (ask(server, path, given, timeout_s) for _ in range(2))
+            cold, warm, alone = (
+                ask(server, path, given | {"nocache": flag}, timeout_s) for flag in ("0", "0", "1")
+            )
             shown = query.replace("|", "\\|")
             print(
-                f"| `{shown}` | {name} | {cold.cell()} | {warm.cell()} | {warm.size / 1000:,.0f} |",
+                f"| `{shown}` | {name} | {cold.cell()} | {warm.cell()} | {alone.cell()} |"
+                f" {warm.size / 1000:,.0f} |",
                 flush=True,
             )
 
@@ -183,6 +189,7 @@ def run(kind: str, type_: Type, series: int, args: argparse.Namespace) -> None:
             environ |= {
                 "METERHOUSE_SHIM__MAX_SERIES": str(max(100_000, series + 100)),
                 "METERHOUSE_SHIM__TIMEOUT_S": str(args.timeout),
+                "METERHOUSE_SHIM__CACHE__MAX_BYTES": str(args.cache_mb << 20),
             }
             end_s = int(time.time()) // HOUR_S * HOUR_S - HOUR_S
             starter = Starter(folder)
@@ -206,6 +213,7 @@ def main() -> None:
     parser.add_argument("--store", nargs="+", choices=("embedded", "http"), default=["embedded"])
     parser.add_argument("--buckets", type=int, default=60, help="rows of each series, a minute apart")
     parser.add_argument("--queries", nargs="+", default=[], help="instead of the list; the metric is x")
+    parser.add_argument("--cache-mb", type=int, default=256, help="shim.cache.max_bytes, in MiB")
     parser.add_argument("--timeout", type=float, default=120.0, help="seconds that a query may take")
     args = parser.parse_args()
     commit = subprocess.run(

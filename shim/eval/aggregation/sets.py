@@ -6,6 +6,7 @@ The sum of sets is the union of their members (semantics.md, "Sum is merge"). sh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,19 +15,20 @@ from shim import labels as lbl
 from shim.errors import Unsupported
 from shim.eval.aggregation.sums import sum_
 from shim.eval.grouping import Groups
+from shim.labels import Labels
 from shim.numbered import Numbered
 from shim.values import Annotations, Vector
+
+
+def has_sets(labels: Sequence[Labels]) -> bool:
+    """Whether any of the series is a set."""
+    return any(map(lbl.is_set, labels[:1] if isinstance(labels, Numbered) else labels))  # numbered: alike
 
 
 def sum_with_sets(groups: Groups, notes: Annotations) -> Vector:
     """As `sum_`; the union of one set is the set. Raises Unsupported for more at one step of a group."""
     labels = groups.vector.labels
-    if isinstance(labels, Numbered):  # all alike
-        sets = np.full(len(groups.order), any(map(lbl.is_set, labels[:1])))
-    else:
-        sets = np.array([lbl.is_set(labels[row]) for row in groups.order], dtype=bool)
-    if not sets.any():
-        return sum_(groups, notes)
+    sets = np.array([lbl.is_set(labels[row]) for row in groups.order], dtype=bool)
     members = np.zeros((len(groups.labels), groups.vector.steps), dtype=np.int64)
     np.add.at(members, groups.owner[sets], groups.present[sets])
     if (members > 1).any():
