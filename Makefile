@@ -81,6 +81,7 @@ packages:
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=" prometheus"; \
 	command -v node >/dev/null || missing+=" nodejs"; \
 	command -v npm >/dev/null || missing+=" npm"; \
+	command -v faketime >/dev/null || missing+=" faketime"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ]; then echo "the tests need: apt-get install$$missing" >&2; exit 1; fi; \
 	export DEBIAN_FRONTEND=noninteractive; \

@@ -11,13 +11,15 @@ import random
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from agent.channel import Channel, Outcome
+from agent.clock import Clock
 from agent.frame import BUCKET_SECONDS, Sender
-from agent.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode
+from agent.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode, their_time_ms
 from agent.login import Login
 from agent.logs import Log
 from agent.settings import Forward
@@ -34,7 +36,10 @@ _WAIT_S: Final = 0.25  # how often a wait for frames looks whether the agent sto
 
 
 class Beats:
-    """The thread that sends heartbeats. Counters are plain numbers for agent/metrics.py."""
+    """The thread that sends heartbeats. Counters are plain numbers for agent/metrics.py.
+
+    The answers tell `clock` the indexer's time; `retimed` is called, in this thread, when that changed ours.
+    """
 
     def __init__(
         self,
@@ -45,8 +50,13 @@ class Beats:
         log: Log,
         rng: random.Random | None = None,
         login: Login | None = None,
+        *,
+        clock: Clock | None = None,
+        retimed: Callable[[], None] = lambda: None,
     ) -> None:
         self.sent = 0
+        self._clock = clock or Clock()
+        self._retimed = retimed
         self.failed: Counter[Outcome] = Counter()
         limited = msgspec.structs.replace(settings, timeout_s=min(settings.timeout_s, _TIMEOUT_S))
         self._channel = Channel(limited, PATH, CONTENT_TYPE, login)
@@ -58,6 +68,7 @@ class Beats:
         self._marks = deque[
             tuple[int, int]
         ]()  # (flushed until ms, last frame with rows of that) not over yet
+        self._made = self._over = 0  # numbers of frames
         self._stopping = False
         self._stored_ms = started_ms
         self._due_s = 0.0  # time.monotonic() of the next heartbeat without news: the first one at once
@@ -71,7 +82,16 @@ class Beats:
     def flushed(self, until_ms: int, last_frame: int) -> None:
         """All rows of buckets that ended by `until_ms` are in frames up to number `last_frame`."""
         with self._changed:
+            self._made = last_frame
             self._marks.append((until_ms, last_frame))
+            self._changed.notify_all()
+
+    def restart(self, until_ms: int) -> None:
+        """Forget what was flushed after `until_ms`: the clock jumped. A heartbeat goes out at once."""
+        with self._changed:
+            self._marks.clear()
+            self._stored_ms = min(self._stored_ms, until_ms)
+            self._due_s = 0.0
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -92,7 +112,8 @@ class Beats:
             if self._stopping:
                 return
             if news:
-                time.sleep(self._rng.uniform(0.0, _JITTER_S))
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopping, self._rng.uniform(0.0, _JITTER_S))
             if news or time.monotonic() >= self._due_s:
                 self._send()
 
@@ -114,10 +135,12 @@ class Beats:
         before = self._stored_ms
         with self._changed:
             while self._marks and self._spool.wait_over(self._marks[0][1], 0):
-                self._stored_ms = max(self._stored_ms, self._marks.popleft()[0])
+                until_ms, self._over = self._marks.popleft()
+                self._stored_ms = max(self._stored_ms, until_ms)
         return self._stored_ms > before
 
     def _send(self, *, ended: bool = False) -> None:
+        sent_ms = self._clock.machine_ms()
         beat = Heartbeat(
             agent=self._sender.agent,
             epoch=self._sender.epoch,
@@ -125,10 +148,16 @@ class Beats:
             project_id=self._sender.project_id,
             flushed_until_ms=self._stored_ms,
             ended=ended,
+            sent_ms=sent_ms,
+            frames_made=self._made,
+            frames_over=self._over,
         )
         answer = self._channel.send(encode(beat))
         now_s = time.monotonic()
         if answer.outcome is Outcome.ACCEPTED:
+            theirs_ms = their_time_ms(answer.text)
+            if self._clock.measured(sent_ms, self._clock.machine_ms(), theirs_ms) and not ended:
+                self._retimed()
             self.sent += 1
             self._failures = 0
             self._due_s = now_s + _PERIOD_S

@@ -156,6 +156,9 @@ class Core(Protocol):
     def longest_stop_ns(self) -> int:
         """The longest time that a flush kept receivers waiting; 0 where they share a thread."""
 
+    def set_clock_base(self, base_ms: int) -> None:
+        """Adds this to the steady clock (agent/clock.py) for the time of datagrams."""
+
     def add(self, data: bytes, now_ms: int) -> None:
         """Takes whole lines of one or more packets, parted by newlines, arrived at `now_ms` (Unix time)."""
 

@@ -33,9 +33,23 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     flushed_until_ms: _Millis = 0
     #: The agent stops: nothing more comes under this epoch.
     ended: bool = False
+    #: Unix milliseconds of the agent's machine as it sends this; 0 from agents that do not say.
+    sent_ms: _Millis = 0
+    #: The number of the last frame made.
+    frames_made: _Millis = 0
+    #: Frames up to this number are over: acknowledged, refused or dropped. None from agents that do not say.
+    frames_over: _Millis | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """The indexer's answer."""
+
+    #: Its Unix milliseconds; 0 from one that does not say.
+    now_ms: _Millis = 0
 
 
 _decoder = msgspec.json.Decoder(Heartbeat)
+_answer_decoder = msgspec.json.Decoder(_Answer)
 
 
 def encode(beat: Heartbeat) -> bytes:
@@ -49,3 +63,16 @@ def decode(data: bytes) -> Heartbeat:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise HeartbeatError(f"heartbeat: {e}") from None
+
+
+def answer(now_ms: int) -> dict[str, int]:
+    """Return what the indexer answers a heartbeat with, as JSON."""
+    return {"now_ms": now_ms}
+
+
+def their_time_ms(text: str) -> int:
+    """Return the indexer's Unix milliseconds from its answer; 0 if it does not say."""
+    try:
+        return _answer_decoder.decode(text).now_ms
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return 0

@@ -13,6 +13,7 @@ import msgspec
 
 from agent.beats import Beats
 from agent.channel import FINAL, Outcome
+from agent.clock import Clock
 from agent.core import Core, Received
 from agent.forwarder import Forwarder
 from agent.line import Ignored, Reason, Skip
@@ -106,6 +107,10 @@ FAMILIES: Final = tuple(
             "Writes to agent.spool.path that failed; the frames stay in memory.",
             "",
         ),
+        ("clock_skew_seconds", "What this machine's clock is ahead of the indexer's, by its answers.", ""),
+        ("clock_offset_seconds", "What is taken off this machine's time to stamp lines.", ""),
+        ("clock_steps_total", "Steps of this machine's clock.", ""),
+        ("restamped_rows_total", "Rows moved out of the future after the time jumped back.", ""),
         ("heartbeats_total", "Heartbeats the indexer has taken.", ""),
         ("failed_heartbeats_total", "Heartbeats it has not taken, by reason.", "reason"),
     )
@@ -178,11 +183,13 @@ class Sources(msgspec.Struct, kw_only=True):
     steady_ms: Callable[[], int]
     forwarder: Forwarder
     beats: Beats
+    clock: Clock
     state: State
     mapper: Mapper | None = None
     announcer: Announcer | None = None
     ops_tls: Acceptor | None = None
     last_flush_s: float = 0.0
+    restamped_rows: int = 0
 
     @property
     def received(self) -> dict[str, Received]:
@@ -274,6 +281,10 @@ def _sent(s: Sources) -> dict[str, Values]:
         "unsent_frames": s.spool.unsent_frames,
         "unsent_bytes": s.spool.unsent_bytes,
         **_spooled(s),
+        "clock_skew_seconds": s.clock.skew_ms / 1000,
+        "clock_offset_seconds": s.clock.offset_ms / 1000,
+        "clock_steps_total": s.clock.steps,
+        "restamped_rows_total": s.restamped_rows,
         "heartbeats_total": s.beats.sent,
         "failed_heartbeats_total": {o.value: s.beats.failed[o] for o in Outcome if o is not Outcome.ACCEPTED},
     }

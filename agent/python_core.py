@@ -7,13 +7,13 @@ agent/datagrams.py reads packets in the agent's loop.
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from agent.aggregate import Aggregator, Stats
 from agent.build_frame import RowQueue, frame_of
 from agent.cells import Bucket
+from agent.clock import machine_ms, steady_ms
 from agent.core import DatagramReceiver, Mapper, ReceiveOptions
 from agent.datagrams import DatagramListener
 from agent.frame import Frame, Sender
@@ -32,6 +32,7 @@ class PythonCore:
         self._max_entries = settings.aggregate.max_entries
         self._wake = wake
         self._rows = RowQueue()
+        self._base_ms = machine_ms() - steady_ms()
 
     @property
     def stats(self) -> Stats:
@@ -76,6 +77,10 @@ class PythonCore:
         """Takes such records, before the first line."""
         self._aggregator.import_last_values(data, now_ms)
 
+    def set_clock_base(self, base_ms: int) -> None:
+        """Adds this to the steady clock for the time of datagrams."""
+        self._base_ms = base_ms
+
     def add(self, data: bytes, now_ms: int) -> None:
         """Takes whole lines, parted by newlines, arrived at `now_ms`; flushes when that fills the memory."""
         self._aggregator.add(data, now_ms)
@@ -107,7 +112,7 @@ class PythonCore:
         return DatagramListener(socks, self._take, options)
 
     def _take(self, lines: bytes) -> None:
-        self.add(lines, time.time_ns() // 1_000_000)
+        self.add(lines, steady_ms() + self._base_ms)
 
     def close(self) -> None:
         """Nothing to free."""

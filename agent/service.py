@@ -30,6 +30,7 @@ import msgspec
 
 from agent import logs
 from agent.beats import Beats
+from agent.clock import Clock
 from agent.core import open_core
 from agent.descriptors import connections
 from agent.forwarder import Forwarder
@@ -41,6 +42,7 @@ from agent.login import Login
 from agent.loop import Loop
 from agent.metrics import Sources, exposition
 from agent.ops import OpsServer
+from agent.restamp import restamped
 from agent.settings import AgentSettings, Tls
 from agent.spool_open import open_spool, steady_clock
 from agent.spool_record import Parcel
@@ -59,6 +61,8 @@ _BUCKET_MS: Final = BUCKET_SECONDS * 1000
 #: So often frames are looked for that are unsent for longer than KEEP_S: those go to the spool's disk.
 _KEEP_EVERY_S: Final = 0.5
 KEEP_S: Final = 1.0
+#: After a jump of the time rows may be for buckets that ended so long before.
+_BEFORE_JUMP_MS: Final = 6 * _BUCKET_MS
 #: Notes on the mapping file that go to the log at most.
 _SHOWN_NOTES: Final = 20
 
@@ -130,10 +134,6 @@ def _little_garbage_collection() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def _whole_buckets(time_ms: int) -> int:
     """The end of the last bucket that ended by then."""
     return time_ms // _BUCKET_MS * _BUCKET_MS
@@ -193,6 +193,8 @@ class Agent:
         self._core = open_core(settings, mapper, self._woken, self._log)
         self._steady_ms = steady_clock()
         self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s)
+        self._clock = Clock(round(settings.max_skew_s * 1000))
+        self._ahead_ms = 0  # of the rows that are made into frames, since the clock jumped back by that
         self._forwarder = Forwarder(settings.forward, self._spool, self._log, login=login)
         tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
         self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
@@ -208,9 +210,16 @@ class Agent:
         )
         self._sequence = 1  # of the next frame
         # Buckets that ended by then were flushed, and are in frames.
-        self._flushed_ms = self._framed_ms = _whole_buckets(_now_ms())
+        self._flushed_ms = self._framed_ms = _whole_buckets(self._clock.now_ms())
         self._beats = Beats(
-            settings.forward, self._sender, self._spool, self._framed_ms, self._log, login=login
+            settings.forward,
+            self._sender,
+            self._spool,
+            self._framed_ms,
+            self._log,
+            login=login,
+            clock=self._clock,
+            retimed=lambda: loop.call_soon_threadsafe(self._look_at_clock),
         )
         self._sources = Sources(
             core=self._core,
@@ -219,6 +228,7 @@ class Agent:
             steady_ms=self._steady_ms,
             forwarder=self._forwarder,
             beats=self._beats,
+            clock=self._clock,
             state=self._state,
             mapper=mapper,
             announcer=self._announcer,
@@ -273,7 +283,7 @@ class Agent:
 
     def _receive(self, lines: bytes) -> None:
         self._make_room()
-        self._core.add(lines, _now_ms())
+        self._core.add(lines, self._clock.now_ms())
 
     def _make_room(self) -> None:
         while self._core.full and self._make_frame():
@@ -288,12 +298,34 @@ class Agent:
             self._loop.call_soon_threadsafe(partial(self._hand_over, True))
 
     def _flush_later(self) -> None:
-        now_ms, flush = _now_ms(), self._settings.flush
+        now_ms, flush = self._clock.now_ms(), self._settings.flush
         bucket_left_ms = _BUCKET_MS - (now_ms - flush.delay_ms) % _BUCKET_MS
         self._loop.call_later(min(bucket_left_ms, flush.late_ms) / 1000, self._flush)
 
+    def _look_at_clock(self) -> None:
+        """After a jump of the time flush all buckets, and count from the new time on."""
+        jump_ms = self._clock.jump_ms()
+        self._core.set_clock_base(self._clock.base_ms)
+        if not jump_ms:
+            return
+        offset_ms, skew_ms = self._clock.offset_ms, self._clock.skew_ms
+        self._log.warning(
+            "clock",
+            jumped_s=jump_ms / 1000,
+            ahead_of_indexer_s=skew_ms / 1000,
+            stamped_by="the indexer's time" if offset_ms else "this machine's clock",
+        )
+        now_ms = self._clock.now_ms()
+        self._ahead_ms = max(-jump_ms, self._ahead_ms, 0)
+        flushed = self._core.flush_all(now_ms)
+        self._flushed_ms = _whole_buckets(now_ms)
+        self._framed_ms = min(self._framed_ms, self._flushed_ms - _BEFORE_JUMP_MS)
+        self._beats.restart(self._framed_ms)
+        self._hand_over(flushed)
+
     def _flush(self) -> None:
-        until_ms = _now_ms() - self._settings.flush.delay_ms
+        self._look_at_clock()
+        until_ms = self._clock.now_ms() - self._settings.flush.delay_ms
         flushed = self._core.flush(until_ms)
         ended = _whole_buckets(until_ms) > self._flushed_ms  # then the heartbeat says so, even of nothing
         self._flushed_ms = max(self._flushed_ms, _whole_buckets(until_ms))
@@ -322,17 +354,22 @@ class Agent:
 
     def _make_frame(self) -> bool:
         """Makes one frame of what was flushed and puts it into the spool; False if nothing was left."""
-        flush = self._settings.flush
+        flush, now_ms = self._settings.flush, self._clock.now_ms()
         frame = self._core.next_frame(
             self._sender,
             self._sequence,
-            _now_ms(),
+            now_ms,
             max_rows=flush.max_frame_rows,
             max_bytes=flush.max_frame_bytes,
         )
         if frame is None:
+            self._ahead_ms = 0
             self._framed()
             return False
+        if self._ahead_ms:
+            future_ms = self._settings.aggregate.future_s * 1000 + _BUCKET_MS
+            frame, moved = restamped(frame, now_ms, future_ms, self._ahead_ms)
+            self._sources.restamped_rows += moved
         frame = msgspec.structs.replace(frame, flushed_until_ms=self._framed_ms)
         self._spool.put(
             Parcel(frame.identity, encode(frame), frame.rows, self._sequence, frame.lines, self._steady_ms())
@@ -360,7 +397,8 @@ class Agent:
             if self._ops:
                 self._ops.stop()
         self._inputs.close()
-        now_ms = _now_ms()
+        self._look_at_clock()
+        now_ms = self._clock.now_ms()
         self._hand_over(self._core.flush_all(now_ms))
         self._flushed_ms = max(self._flushed_ms, _whole_buckets(now_ms))
         while self._make_frame():

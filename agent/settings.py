@@ -195,6 +195,9 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     state_dir: str = ""
     #: Seconds between two writes there, or a hundred times as long as one takes, if that is more.
     state_interval_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
+    #: Seconds that this machine's clock may differ from the indexer's; beyond it lines are stamped by the
+    #: indexer's time (docs/reliability.md); 0: never.
+    max_skew_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
     #: HTTP address of /metrics, /healthz and /readyz.
     ops: str = "127.0.0.1:8127"
     #: Connections open at once there, each with a thread; one more takes the place of the oldest.

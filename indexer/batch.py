@@ -1,4 +1,4 @@
-"""Which units make the next batch. Pure: times are arguments, nothing waits here.
+"""Which units make the next batch. Pure: times are arguments, of a monotonic clock; nothing waits here.
 
 Units queue up while a batch is being written and go out together with the next one. The queue is bounded by
 bytes: a unit that does not fit is refused, and its sender keeps it. A batch has rows of few days, and orgs

@@ -16,6 +16,8 @@ from agent.frame import BUCKET_SECONDS
 
 #: An agent is waited for so long after it was last heard of.
 HEARD_MS: Final = 30_000
+#: Clocks that differ by more are named, and times that are further ahead do not count.
+SKEW_MS: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,12 @@ class Progress:
 
     def alive(self, now_ms: int) -> bool:
         """Whether it is waited for."""
-        return not self.ended and now_ms - self.heard_ms < HEARD_MS
+        return not self.ended and abs(now_ms - self.heard_ms) < HEARD_MS
+
+    def seen_at(self, now_ms: int) -> Progress:
+        """Return what of it still counts now: a time ahead was told before a clock stepped back."""
+        flushed_ms = min(self.flushed_until_ms, now_ms + SKEW_MS)
+        return Progress(flushed_ms, min(self.heard_ms, now_ms), self.ended)
 
     def after(self, other: Progress) -> Progress:
         """What is known when both are: news may come in any order."""

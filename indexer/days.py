@@ -59,6 +59,11 @@ def day_groups(frame: Frame) -> list[int]:
     return sorted(found)
 
 
+def last_bucket_s(frame: Frame) -> int:
+    """Return the start of the latest bucket, in Unix seconds; 0 for a frame without rows."""
+    return max((int(bucket.max()) for bucket in _buckets(frame)), default=0)
+
+
 def expired_rows(frame: Frame, first_day: int) -> int:
     """Return how many rows are of days before `first_day`."""
     return sum(int(np.count_nonzero(bucket < first_day * DAY_S)) for bucket in _buckets(frame))

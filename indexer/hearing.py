@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from agent.frame import Frame
 from agent.heartbeat import Heartbeat
 from indexer.agents import Agents, Run
 from indexer.completeness import Progress
+from indexer.gaps import Numbers
 from indexer.heartbeats import HeartbeatWriter
 from indexer.up import UpWriter
+
+#: Ranges of missing frames that are shown of one run.
+_SHOWN_RANGES: Final = 10
 
 
 def _now_ms() -> int:
@@ -22,18 +26,24 @@ def _now_ms() -> int:
 
 
 class Hearing:
-    """`writer`: None where no other process reads, on an embedded store. `up`: None where it is off."""
+    """`writer`: None where no other process reads, on an embedded store. `up`: None where it is off.
+
+    `sees_all`: every frame comes to this process. Else missing frames are not judged: others may have them.
+    """
 
     def __init__(
         self,
         agents: Agents,
         writer: HeartbeatWriter | None,
         up: UpWriter | None,
+        *,
+        sees_all: bool = False,
         now_ms: Callable[[], int] = _now_ms,
     ) -> None:
         self._agents = agents
         self._writer = writer
         self._up = up
+        self._sees_all = sees_all
         self._now_ms = now_ms
 
     def heartbeat(self, beat: Heartbeat) -> bool:
@@ -46,7 +56,7 @@ class Hearing:
             self._up.wake()
         if self._writer is not None:
             run = Run(beat.org_id, beat.project_id, beat.agent, beat.epoch)
-            self._writer.put(run, Progress(beat.flushed_until_ms, now_ms, beat.ended))
+            self._writer.put(run, Progress(beat.flushed_until_ms, now_ms, beat.ended).seen_at(now_ms))
         return True
 
     def frame(self, frame: Frame) -> None:
@@ -57,21 +67,38 @@ class Hearing:
             run = Run(frame.org_id, frame.project_id, frame.agent, frame.epoch)
             self._writer.put(run, Progress(0, now_ms))
 
+    def stored(self, frame: Frame) -> None:
+        """Notes that a frame is stored."""
+        if self._sees_all:
+            self._agents.stored(frame)
+
+    def now_ms(self) -> int:
+        """Unix milliseconds, which agents are told."""
+        return self._now_ms()
+
     def rows(self, frame: Frame) -> None:
         """Notes what somebody stores, of a frame or of messages."""
         if self._up is not None:
             self._up.own.saw(frame)
 
     def listing(self, shows: Callable[[int, int], bool]) -> list[dict[str, Any]]:
-        """The agents of orgs and projects that are shown, as JSON: who, when last heard of, and how far."""
+        """The agents of orgs and projects that are shown, as JSON: who, how far, and what is wrong."""
         now_ms = self._now_ms()
         return [
             {
                 **run._asdict(),
-                "heard_s_ago": (now_ms - progress.heard_ms) / 1000,
-                "flushed_until_s": progress.flushed_until_ms / 1000,
-                "ended": progress.ended,
+                "heard_s_ago": (now_ms - known.progress.heard_ms) / 1000,
+                "flushed_until_s": known.progress.flushed_until_ms / 1000,
+                "ended": known.progress.ended,
+                "clock_ahead_s": None if known.ahead_ms is None else known.ahead_ms / 1000,
+                **self._missing(known.numbers),
             }
-            for run, progress in self._agents.all(now_ms)
+            for run, known in self._agents.all(now_ms)
             if shows(run.org_id, run.project_id)
         ]
+
+    def _missing(self, numbers: Numbers) -> dict[str, Any]:
+        if not self._sees_all or not numbers.judged:
+            return {"missing_frames": None}
+        shown = numbers.ranges()[:_SHOWN_RANGES]
+        return {"missing_frames": numbers.missing, **({"missing": shown} if shown else {})}

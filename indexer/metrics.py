@@ -114,6 +114,23 @@ class Metrics:
             ["org_id", "project_id", "agent"],
             registry=r,
         )
+        self.clock_ahead = Gauge(
+            p + "agent_clock_ahead_seconds",
+            "What an agent's clock is ahead of ours, of at most 1,000 agents",
+            ["org_id", "project_id", "agent"],
+            registry=r,
+        )
+        self.missing_frames = Gauge(
+            p + "missing_frames",
+            "Frames that never came, by what agents say of their numbers; not judged with batching = frame",
+            ["org_id"],
+            registry=r,
+        )
+        self.moved_rows = Counter(
+            p + "moved_rows",
+            "Rows moved to the present that an agent's clock had put too far into the future",
+            registry=r,
+        )
         self.heartbeat_failures = Gauge(
             p + "heartbeats_not_stored", "Heartbeats that ClickHouse did not take", registry=r
         )

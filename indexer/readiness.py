@@ -118,15 +118,24 @@ def show_waiting(metrics: Metrics, health: Health, writer: Writer, journal: Jour
 def show_agents(metrics: Metrics, agents: Agents, now_ms: int) -> None:
     """Bring the metrics up to date that say which agents were heard of, and when."""
     known = agents.all(now_ms)
-    metrics.agents.set(sum(progress.alive(now_ms) for _, progress in known))
-    metrics.heartbeat_age.clear()
+    metrics.agents.set(sum(one.progress.alive(now_ms) for _, one in known))
     heard_ms: dict[tuple[str, str, str], int] = {}
-    for run, progress in known:
-        if not progress.ended:
+    ahead_ms: dict[tuple[str, str, str], int] = {}
+    for run, one in known:
+        if not one.progress.ended:
             labels = (str(run.org_id), str(run.project_id), run.agent)
-            heard_ms[labels] = max(progress.heard_ms, heard_ms.get(labels, 0))
+            heard_ms[labels] = max(one.progress.heard_ms, heard_ms.get(labels, 0))
+            if one.ahead_ms is not None:
+                ahead_ms[labels] = one.ahead_ms
+    metrics.heartbeat_age.clear()
     for labels, at_ms in islice(heard_ms.items(), _SHOWN_AGENTS):
         metrics.heartbeat_age.labels(*labels).set((now_ms - at_ms) / 1000)
+    metrics.clock_ahead.clear()
+    for labels, by_ms in islice(ahead_ms.items(), _SHOWN_AGENTS):
+        metrics.clock_ahead.labels(*labels).set(by_ms / 1000)
+    metrics.missing_frames.clear()
+    for org_id, frames in islice(agents.missing_frames().items(), _SHOWN_AGENTS):
+        metrics.missing_frames.labels(str(org_id)).set(frames)
 
 
 def _asked(store: Store) -> str:

@@ -21,6 +21,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from agent import bundle, heartbeat, metadata
 from agent import frame as wire
 from agent.metadata import MetadataMessage
+from agent.restamp import restamped
 from indexer.access import (
     EVERYTHING,
     AccessError,
@@ -36,7 +37,8 @@ from indexer.authenticator import Authenticator
 from indexer.budget import DecodeBudget
 from indexer.bundles import answer_each
 from indexer.columns import check, held_at_largest
-from indexer.days import RetentionRules
+from indexer.completeness import SKEW_MS
+from indexer.days import RetentionRules, last_bucket_s
 from indexer.health import Part
 from indexer.hearing import Hearing
 from indexer.http_server import certificate_of
@@ -243,6 +245,7 @@ class Receiver:
     async def _stored(self, unit: Unit) -> dict[str, int]:
         """Return the answer to a frame once it is stored. Raises WriteError."""
         expired = await self._intake.write([unit])
+        self._hearing.stored(unit.frame)
         return {"rows": unit.frame.rows - expired} | ({"expired": expired} if expired else {})
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
@@ -259,7 +262,7 @@ class Receiver:
             self._metrics.heartbeats.labels(outcome="too_many_agents").inc()
             return _error(429, "too many agents: indexer.bounds.agents", {"Retry-After": "10"})
         self._metrics.heartbeats.labels(outcome="taken").inc()
-        return _json({})
+        return _json(heartbeat.answer(self._hearing.now_ms()))
 
     async def _metadata(self, request: web.Request) -> web.Response:
         try:
@@ -292,10 +295,25 @@ class Receiver:
             raise Unavailable("too much is being decoded") from None
 
     def _unit(self, body: bytes) -> Unit:
-        frame = wire.decode(body, self._settings.bounds.frame_bytes)
+        came = wire.decode(body, self._settings.bounds.frame_bytes)
+        frame = self._of_the_present(came)
         check(frame, latest_s=self._latest_s())
         self._metrics.saturated.inc(held_at_largest(frame))
-        return Unit(frame_identity(frame, self._scoped_from_ms), body, frame, digest=digest(body))
+        stored = body if frame is came else wire.encode(frame)
+        return Unit(frame_identity(frame, self._scoped_from_ms), stored, frame, digest=digest(body))
+
+    def _of_the_present(self, frame: wire.Frame) -> wire.Frame:
+        """Return the frame with rows moved back that only its agent's clock puts too far ahead.
+
+        Agents that know our time make no such frames: these were made before they heard of it.
+        """
+        now_ms, future_ms = self._hearing.now_ms(), self._settings.bounds.future_s * 1000
+        ahead_ms, last_ms = frame.created_ms - now_ms, last_bucket_s(frame) * 1000
+        if ahead_ms <= SKEW_MS or not now_ms + future_ms < last_ms <= frame.created_ms + future_ms:
+            return frame
+        frame, moved = restamped(frame, now_ms, future_ms, ahead_ms)
+        self._metrics.moved_rows.inc(moved)
+        return frame
 
     async def _messages(self, request: web.Request) -> web.Response:
         body = await self._body(request)

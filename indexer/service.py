@@ -217,7 +217,7 @@ class IndexerService:
             ready=self._ready,
             refresh=self._refresh_gauges,
             aside=self._writer.aside if isinstance(self._writer, JournalWriter) else None,
-            hearing=Hearing(self.agents, self._heartbeats, self._up),
+            hearing=Hearing(self.agents, self._heartbeats, self._up, sees_all=self._journal is not None),
             describe=partial(self._describe, MetadataWriter(store, _now_ms)),
             authenticator=authenticator,
             rates=self.rates,

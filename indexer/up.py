@@ -149,8 +149,10 @@ class UpWriter:
         project: Project,
         retention: Retention,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.own = own
+        self._steady_s = steady_s
         self._writer = writer
         self._agents = agents
         self._metrics = metrics
@@ -182,13 +184,12 @@ class UpWriter:
 
     async def _run(self) -> None:
         while True:
-            now_s = self._now_ms() / 1000
-            due_s = (now_s - _PHASE_S) // _EVERY_S * _EVERY_S + _EVERY_S + _PHASE_S
-            while self._now_ms() / 1000 < due_s:
+            due_s = self._steady_s() + _EVERY_S - (self._now_ms() / 1000 - _PHASE_S) % _EVERY_S
+            while self._steady_s() < due_s:
                 self._woken.clear()
                 await self._write()
                 try:
-                    async with asyncio.timeout(max(0.0, due_s - self._now_ms() / 1000)):
+                    async with asyncio.timeout(max(0.0, due_s - self._steady_s())):
                         await self._woken.wait()
                         await asyncio.sleep(_LINGER_S)
                 except TimeoutError:

@@ -58,7 +58,8 @@ class LiveEdge:
             return settled
         found = self._agents.complete_s(tenant.org_id, tenant.project_id, now_ms, self._settle_ms)
         with self._lock:
-            found = max(found, self._shown.get(tenant, 0))
+            # What was shown before the clock stepped back is not complete yet.
+            found = max(found, min(self._shown.get(tenant, 0), settled_s(now_ms, 0)))
             if found > settled:
                 self._shown[tenant] = found
                 if len(self._shown) > _MAX_TENANTS:

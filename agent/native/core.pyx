@@ -267,6 +267,10 @@ cdef class NativeCore:
         if flushed and self.wake is not None:
             self.wake()
 
+    def set_clock_base(self, int64_t base_ms):
+        """Adds this to the steady clock for the time of datagrams."""
+        total_set(&self.core.clock_base_ms, <uint64_t>base_ms)
+
     def receive(self, socks, options):
         """Reads datagram sockets in a thread each, and owns them."""
         return NativeReceiver(self, socks, options)

@@ -8,6 +8,7 @@ cdef Core *core_open(settings) except NULL:
     core.lateness_ms = settings.aggregate.lateness_s * 1000
     core.future_ms = settings.aggregate.future_s * 1000
     core.gauge_memory_ms = settings.aggregate.gauge_memory_s * 1000
+    core.clock_base_ms = <uint64_t>(clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_BOOTTIME))
     core.last_value_ms = settings.aggregate.last_value_s * 1000
     core.max_last_values = settings.aggregate.max_last_values
     core.max_entries = settings.aggregate.max_entries

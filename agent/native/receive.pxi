@@ -20,7 +20,7 @@ cdef extern from "<time.h>" nogil:
     ctypedef struct timespec "struct timespec":
         long tv_sec
         long tv_nsec
-    int CLOCK_REALTIME
+    int CLOCK_BOOTTIME, CLOCK_REALTIME
     int clock_gettime(int, timespec *)
     int nanosleep(const timespec *, timespec *)
 
@@ -193,7 +193,7 @@ cdef inline bint receiver_full(Receiver *r) noexcept nogil:
 
 cdef void receiver_add(Receiver *r, int count) noexcept nogil:
     """Adds the lines of a batch, and flushes if that fills the memory."""
-    cdef int64_t at_ms = now_ms()
+    cdef int64_t at_ms = clock_ms(CLOCK_BOOTTIME) + <int64_t>total_now(&r.shard.core.clock_base_ms)
     shard_add_packets(r.shard, r.data, r.sizes, count, at_ms)
     if core_flush_if_full(r.shard.core, at_ms):
         with gil:
@@ -292,10 +292,9 @@ cdef double receiver_fill(Receiver *r) noexcept nogil:
 # ---------------------------------------------------------------- time
 
 
-cdef int64_t now_ms() noexcept nogil:
-    """Unix time."""
+cdef int64_t clock_ms(int clock) noexcept nogil:
     cdef timespec now
-    clock_gettime(CLOCK_REALTIME, &now)
+    clock_gettime(clock, &now)
     return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
 
 

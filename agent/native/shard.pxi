@@ -97,6 +97,7 @@ cdef struct Core:
     Shard *shards
     int shard_count
     uint64_t early_flushes
+    uint64_t clock_base_ms  # signed; what receivers add to the steady clock
     uint64_t longest_stop_ns
     pthread_mutex_t flushed_lock
     Bucket *flushed_first  # waiting to become frames

@@ -6,11 +6,13 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent import heartbeat
 from agent.heartbeat import Heartbeat
 from indexer.settings import Bounds
+from indexer.store import open_store
 from tests.integration.test_indexer_http import NOW_S, Indexer
 from tests.support.frames import counter_frame
 
@@ -69,3 +71,58 @@ async def test_what_is_no_heartbeat(indexer: Indexer) -> None:
     assert await beat(indexer, "b") == 429
     assert indexer.metric("heartbeats_total", outcome="bad") == 1
     assert indexer.metric("heartbeats_total", outcome="too_many_agents") == 1
+
+
+async def _missing(indexer: Indexer) -> object:
+    (agent,) = json.loads((await indexer.get("/status"))[1])["agents"]
+    return agent["missing_frames"], agent.get("missing")
+
+
+async def test_gaps_are_reported_and_close(indexer: Indexer) -> None:
+    """In any order of arrival, and after retries; of what the agent says is over."""
+    await indexer.start()
+    assert await beat(indexer, "a", frames_over=0) == 200
+    for sequence in (3, 1, 1, 6):
+        frame = counter_frame({"x": 1.0}, NOW_S, agent="a", sequence=sequence)
+        assert (await indexer.frame(frame))[0] == 200
+    assert await _missing(indexer) == (0, None)
+    assert await beat(indexer, "a", frames_made=8, frames_over=7) == 200
+    assert await _missing(indexer) == (4, [[2, 2], [4, 5], [7, 7]])
+    await indexer.get("/metrics")
+    assert indexer.metric("missing_frames", org_id="1") == 4
+    for sequence in (5, 2, 4):
+        await indexer.frame(counter_frame({"x": 1.0}, NOW_S, agent="a", sequence=sequence))
+    assert await _missing(indexer) == (1, [[7, 7]])
+    await indexer.get("/metrics")
+    assert indexer.metric("missing_frames", org_id="1") == 1
+
+
+async def test_gaps_are_not_judged_where_others_may_have_the_frames(indexer: Indexer) -> None:
+    await indexer.start(batching="frame")
+    await beat(indexer, "a", frames_over=0)
+    await indexer.frame(counter_frame({"x": 1.0}, NOW_S, agent="a", sequence=5))
+    await beat(indexer, "a", frames_made=5, frames_over=5)
+    assert await _missing(indexer) == (None, None)
+
+
+@pytest.mark.parametrize("batching", ["journal", "frame"])
+async def test_rows_that_only_a_clock_put_ahead_are_stored_once(
+    indexer: Indexer, chdb_dsn: str, batching: str
+) -> None:
+    await indexer.start(batching=batching)
+    ahead_s = NOW_S + 2 * 86_400
+    frame = counter_frame({"x": 5.0}, ahead_s, agent="a", sequence=1)
+    frame = msgspec.structs.replace(frame, created_ms=ahead_s * 1000)
+    for _ in range(2):
+        assert (await indexer.frame(frame))[0] == 200
+    assert indexer.metric("moved_rows_total") == 2
+    store = open_store(chdb_dsn, pool=1)
+    sql = "SELECT sum(value), toUInt32(min(timestamp)), toUInt32(max(timestamp)) FROM counters_10s"
+    ((value, first, last),) = store.rows(sql)
+    store.close()
+    assert value == 5.0
+    assert abs(first - NOW_S) < 120
+    assert first == last
+    rightly = msgspec.structs.replace(frame, sequence=2, created_ms=NOW_S * 1000)
+    status, answer, _ = await indexer.frame(rightly)
+    assert (status, "is in the future" in answer["error"]) == (400, True)

@@ -114,7 +114,8 @@ async def test_what_is_no_frame(indexer: Indexer, body: bytes) -> None:
 
 async def test_a_frame_from_the_future(indexer: Indexer, total: Any) -> None:
     await indexer.start(bounds=Bounds(future_s=3600))
-    status, answer, _ = await indexer.frame(counter_frame({"a": 1.0}, NOW_S + 7200))
+    frame = counter_frame({"a": 1.0}, NOW_S + 7200, created_ms=NOW_S * 1000)  # so it is not its agent's clock
+    status, answer, _ = await indexer.frame(frame)
     assert status == 400
     assert "future" in answer["error"]
     assert total() == 0

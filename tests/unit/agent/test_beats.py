@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from agent.beats import Beats
@@ -48,9 +49,11 @@ def said(indexer: FakeIndexer) -> list[int]:
 def test_the_first_one_comes_at_once(indexer: FakeIndexer, start: Start) -> None:
     beats, _ = start()
     wait_until(lambda: beats.sent == 1)
-    assert indexer.heartbeats == [
-        Heartbeat(agent="web-1", epoch=5, org_id=7, project_id=9, flushed_until_ms=START_MS)
-    ]
+    (beat,) = indexer.heartbeats
+    assert abs(beat.sent_ms - time.time() * 1000) < 60_000
+    assert msgspec.structs.replace(beat, sent_ms=0) == Heartbeat(
+        agent="web-1", epoch=5, org_id=7, project_id=9, flushed_until_ms=START_MS, frames_over=0
+    )
 
 
 def test_a_bucket_is_past_when_its_frames_are_over(indexer: FakeIndexer, start: Start) -> None:
@@ -151,7 +154,8 @@ def test_what_is_no_heartbeat_is_refused(body: bytes) -> None:
 def test_its_bytes() -> None:
     beat = Heartbeat(agent="web-1", epoch=5, org_id=7, project_id=9, flushed_until_ms=START_MS, ended=True)
     assert encode(beat) == (
-        b'{"agent":"web-1","epoch":5,"org_id":7,"project_id":9,"flushed_until_ms":1700000000000,"ended":true}'
+        b'{"agent":"web-1","epoch":5,"org_id":7,"project_id":9,"flushed_until_ms":1700000000000,"ended":true,'
+        b'"sent_ms":0,"frames_made":0,"frames_over":null}'
     )
     assert decode(encode(beat)) == beat
     assert decode(b'{"agent":"a","epoch":1,"more":[]}') == Heartbeat(agent="a", epoch=1)

@@ -12,6 +12,7 @@ from agent import ops
 from agent.addresses import AddressError, bind, split
 from agent.announce import Announcer
 from agent.beats import Beats
+from agent.clock import Clock
 from agent.core import Received
 from agent.forwarder import Forwarder
 from agent.frame import Sender
@@ -77,6 +78,7 @@ def sources(inputs: ToldInputs | None = None) -> Sources:
         steady_ms=lambda: 5_000,
         forwarder=Forwarder(Forward(), spool, Log()),
         beats=beats(spool),
+        clock=Clock(),
         state=ToldState(),
     )
 
@@ -265,6 +267,7 @@ def test_sent_numbers(indexer: FakeIndexer) -> None:
         steady_ms=lambda: 5_000,
         forwarder=forwarder,
         beats=beats(spool),
+        clock=Clock(),
         state=ToldState(),
     )
     indexer.script = [503, 400, 200]

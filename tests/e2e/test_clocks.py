@@ -1,0 +1,99 @@
+"""Wrong and stepping clocks, of real processes: nothing stops, nothing is lost, all is where it belongs."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.e2e.product import Api, Process, Starter, free_port, get, send_tcp, wait_for
+from tests.support.faketime import FakeTime
+
+pytestmark = pytest.mark.e2e
+
+DAY_S: Final = 86_400
+HOUR_S: Final = 3_600
+SHOWN: Final = {"METERHOUSE_SHIM__SETTLE_S": "0"}
+
+
+def _agent(start: Starter, clock: FakeTime, url: str) -> tuple[Process, tuple[str, int], str]:
+    """An agent in Python's core or native, whichever runs here: its process, where lines go, its metrics."""
+    statsd, ops = free_port(), free_port()
+    process = start("agent", environ={
+        **clock.environ,
+        "METERHOUSE_AGENT__NAME": "elsewhere",
+        "METERHOUSE_AGENT__UDP": f"127.0.0.1:{statsd}",
+        "METERHOUSE_AGENT__TCP": f"127.0.0.1:{statsd}",
+        "METERHOUSE_AGENT__OPS": f"127.0.0.1:{ops}",
+        "METERHOUSE_AGENT__FORWARD__URL": url,
+        "METERHOUSE_AGENT__FORWARD__MAX_BACKOFF_S": "1",
+        "METERHOUSE_AGENT__FLUSH__LATE_MS": "100",
+    })  # fmt: skip
+    wait_for(lambda: get(f"http://127.0.0.1:{ops}/healthz")[0] == 200, process.output, 30)
+    return process, ("127.0.0.1", statsd), f"http://127.0.0.1:{ops}/metrics"
+
+
+def _metric(url: str, name: str) -> float:
+    found = re.search(rf"^meterhouse_{name}(?:\{{[^}}]*\}})? (\S+)$", get(url)[1].decode(), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def _status(url: str) -> dict[str, Any]:
+    """What the indexer says of that agent."""
+    agents = json.loads(get(f"{url}/status")[1])["agents"]
+    return next((a for a in agents if a["agent"] == "elsewhere"), {})
+
+
+def _lines(name: str, n: int, suffix: str = "") -> list[str]:
+    return [f"{name}:1|c|#k:{i % 7}{suffix}" for i in range(n)]
+
+
+def test_an_agent_two_days_ahead_that_is_put_right_and_stepped_back(start: Starter, tmp_path: Path) -> None:
+    clock, port = FakeTime(tmp_path, 2 * DAY_S), free_port()
+    agent, lines, metrics = _agent(start, clock, f"http://127.0.0.1:{port}")
+    ahead_s = int(time.time()) // 10 * 10 + 2 * DAY_S
+    send_tcp(lines, _lines("clocks", 1_000, f"|T{ahead_s - 30}"))  # before it knows the indexer's time
+    wait_for(lambda: _metric(metrics, "agent_unsent_frames") > 0, "a frame is made", 30)
+    up = start.up(indexer=port, environ=SHOWN)
+    wait_for(lambda: _metric(metrics, "agent_clock_offset_seconds") > 0, "the agent knows the time", 30)
+    assert abs(_metric(metrics, "agent_clock_skew_seconds") - 2 * DAY_S) < 5
+    send_tcp(lines, _lines("clocks", 1_000))
+    wait_for(lambda: abs(_status(up.indexer).get("clock_ahead_s") or 0) > DAY_S, "the indexer knows it", 30)
+    assert agent.output.count(" clock ") == 1
+    assert "jumped_s=-172" in agent.output
+    assert "event=agent_clock org_id=1 project_id=1 agent=elsewhere ahead_s=172" in up.output
+    for offset_s in (0, -HOUR_S):
+        clock.step_to(offset_s)
+        send_tcp(lines, _lines("clocks", 500))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto("\n".join(_lines("clocks", 500)).encode(), lines)
+    assert agent.terminate() == 0, agent.output
+    _assert_now(up.api, 4_000)
+    assert _metric(f"{up.indexer}/metrics", "indexer_moved_rows_total") >= 7
+    status = _status(up.indexer)
+    assert (status["missing_frames"], status["ended"]) == (0, True)
+    assert _metric(metrics, "agent_dropped_frames_total") == 0
+
+
+def _assert_now(api: Api, n: int) -> None:
+    """All n lines are there, within the minutes of this test."""
+    now = time.time()
+    api.wait_until("sum(increase(clocks[10m]))", now + 30, n)
+
+
+def test_a_step_back_by_an_hour_stops_nothing(start: Starter, tmp_path: Path) -> None:
+    """Of agent and indexer at once; lines sent after it are stored as soon as before."""
+    clock = FakeTime(tmp_path, HOUR_S)
+    up = start.up(environ={**SHOWN, **clock.environ})
+    up.send(_lines("clocks", 1_000))
+    clock.step_to(0)
+    up.send(_lines("clocks", 1_000))
+    began_s = time.monotonic()
+    up.api.wait_until("sum(increase(clocks[3h]))", time.time() + HOUR_S + 60, 2_000)
+    assert time.monotonic() - began_s < 60
+    assert up.terminate() == 0, up.output
