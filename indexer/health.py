@@ -55,6 +55,8 @@ class Health:
         self._lock = threading.Lock()
         self._problems: dict[Part, _Problem] = {}
         self._stored_s: float | None = None
+        #: Called when the store works again after a failure.
+        self.on_back: Callable[[], None] = lambda: None
 
     def store_failed(self, error: StoreError) -> None:
         """Note a failed call that writes."""
@@ -68,7 +70,8 @@ class Health:
 
     def store_works(self) -> None:
         """Note that rows were stored."""
-        self._works(Part.STORE)
+        if self._works(Part.STORE):
+            self.on_back()
         with self._lock:
             self._stored_s = self._clock()
 
@@ -120,9 +123,10 @@ class Health:
                 self._problems[part] = _Problem(told, since_s, now, now)
         log.error("event=%s_problem text=%s", part.value, text)
 
-    def _works(self, part: Part) -> None:
+    def _works(self, part: Part) -> bool:
         with self._lock:
             known = self._problems.pop(part, None)
             now = self._clock()
         if known is not None:
             log.info("event=%s_works after_s=%.1f", part.value, now - known.since_s)
+        return known is not None

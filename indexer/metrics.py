@@ -101,6 +101,11 @@ class Metrics:
             "Such requests forgotten because there were too many: sent again, they may count twice",
             registry=r,
         )
+        self.catalog_resets = Gauge(
+            p + "catalog_resets",
+            "Times that stored strings or series were found missing, and caches were made new",
+            registry=r,
+        )
         self.dropped_aside = Gauge(
             p + "dropped_aside_batches", "Refused frames that the journal had no room to keep", registry=r
         )

@@ -9,7 +9,7 @@ row again, which merges.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ AnyInts = npt.NDArray[Any]
 #: Values of the column `type` in the table `series`, and mixed into the id.
 TYPES: Final = {"counters": 1, "gauges": 2, "distributions": 3, "sets": 4}
 
+_NEWEST: Final = 32
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _PAIR: Final = np.uint64(0xD6E8FEB86659FD93)
 
@@ -105,6 +106,7 @@ class SeriesRegistry:
         self._counts: Counter[tuple[int, int]] = Counter()  # by org and day
         self.version = 0
         self.forgotten = 0
+        self._newest: deque[tuple[Tenant, int, int]] = deque(maxlen=_NEWEST)
 
     def __len__(self) -> int:
         with self._lock:
@@ -132,6 +134,7 @@ class SeriesRegistry:
             return
         fresh = np.unique(ids)
         with self._lock:
+            self._newest.append((tenant, day, int(fresh[0])))
             by_day = self._known.setdefault(tenant, {})
             known = by_day.get(day)
             if known is not None:
@@ -141,6 +144,19 @@ class SeriesRegistry:
             self._counts[tenant.org_id, day] += len(fresh) - (0 if known is None else len(known))
             by_day[day] = fresh
             self._bound()
+            self.version += 1
+
+    def newest(self) -> list[tuple[Tenant, int, int]]:
+        """Return some of the series that were registered last: tenant, day and id."""
+        with self._lock:
+            return list(self._newest)
+
+    def forget(self) -> None:
+        """Know nothing any more: the rows that were registered may be lost."""
+        with self._lock:
+            self._known.clear()
+            self._counts.clear()
+            self._newest.clear()
             self.version += 1
 
     def _sizes(self) -> dict[Tenant, int]:

@@ -22,8 +22,10 @@ from aiohttp import web
 from agent.metadata import MetadataMessage
 from indexer.agents import Agents
 from indexer.authenticator import open_authenticator
+from indexer.catalog_watch import CatalogWatch
 from indexer.fold import SeriesLimit
 from indexer.frame_writer import FrameWriter
+from indexer.gauges import show_agents, show_waiting
 from indexer.handshake import listening
 from indexer.health import Health, Part
 from indexer.hearing import Hearing
@@ -37,7 +39,7 @@ from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.metadata import MetadataWriter
 from indexer.metrics import Metrics
 from indexer.pending import PendingRequests, open_pending
-from indexer.readiness import Readiness, open_when_there, show_agents, show_waiting
+from indexer.readiness import Readiness, open_when_there
 from indexer.receive import Receiver
 from indexer.retention import NotedRetention, Retentions, SetRetention
 from indexer.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
@@ -47,7 +49,7 @@ from indexer.store import Store, open_store
 from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
-from indexer.up import OwnUp, Project, UpWriter
+from indexer.up import OwnUp, Project, UpWriter, instance_of
 from indexer.writer import JournalWriter
 from indexer.written import Written
 
@@ -105,6 +107,7 @@ class IndexerService:
         self._pending: PendingRequests | None = None
         self._strings: StringIndexer | None = None
         self._writer: JournalWriter | FrameWriter | None = None
+        self._watch: CatalogWatch | None = None
         self._heartbeats: HeartbeatWriter | None = None
         self._up: UpWriter | None = None
         self._runner: web.AppRunner | None = None
@@ -186,6 +189,8 @@ class IndexerService:
         await self._in_thread(partial(migrate, store, settings.retention, steps))
         legacy = await self._in_thread(partial(has_legacy_inputs, store))
         self._writer = await self._in_thread(partial(self._make_writer, store, legacy=legacy))
+        if self._watch is not None:
+            await self._watch.start()
         await self._writer.start()
         # On an embedded store there is no other process that would read the table.
         self._heartbeats = None if store.embedded else HeartbeatWriter(store, self.health.store_failed)
@@ -239,7 +244,7 @@ class IndexerService:
             self._sites.append(web.SockSite(self._runner, self._socks.pop(0)))
             await self._sites[-1].start()
         if self._up is not None:
-            self._up.start(self._instance())
+            self._up.start(instance_of(self.host, self.port))
         log.info("event=listening part=indexer url=%s", self.url)
 
     async def stop(self) -> None:
@@ -256,6 +261,9 @@ class IndexerService:
         if self._pending is not None:
             self._pending.close()
             self._pending = None
+        if self._watch is not None:
+            await self._watch.stop()
+            self._watch = None
         if self._heartbeats is not None:
             await self._heartbeats.stop()
             self._heartbeats = None
@@ -273,11 +281,13 @@ class IndexerService:
     def _make_writer(self, store: Store, *, legacy: bool) -> JournalWriter | FrameWriter:
         settings = self.settings
         journal = has_journal(settings)
-        caches: list[StringCache] = [self._lru]
-        if self._redis is not None:
-            caches.append(self._redis)
+        caches = self._caches()
         charge = partial(self.rates.charge, "strings")
-        self._strings = StringIndexer(ClickHouseIdStore(store), caches, on_created=charge)
+        self._watch = CatalogWatch(store, self.registry, self._redis, self._forget)
+        self.health.on_back = self._watch.wake
+        self._strings = StringIndexer(
+            ClickHouseIdStore(store), caches, on_created=charge, on_stored=self._watch.stored
+        )
         limit = SeriesLimit(self.registry, settings.limits.series_per_day)
         inserter = Inserter(
             store,
@@ -295,16 +305,25 @@ class IndexerService:
             store, inserter, self._journal, settings, self.metrics, limit=limit, health=self.health
         )
 
-    def _instance(self) -> str:
-        """This indexer's `instance`: where it listens, with the host's name if that is everywhere."""
-        host = socket.gethostname() if self.host.strip("[]") in ("", "0.0.0.0", "::") else self.host  # noqa: S104
-        return f"{host}:{self.port}"
+    def _caches(self) -> list[StringCache]:
+        return [self._lru] if self._redis is None else [self._lru, self._redis]
+
+    def _forget(self, database_id: str) -> None:
+        """Make every cache of strings and series new, for data under this id."""
+        if self._redis is not None:
+            self._redis.use_database(database_id)
+        self._lru = open_near_cache(self.settings.bounds.cached_strings)
+        if self._strings is not None:
+            self._strings.forget(self._caches())
+        self.registry.forget()
 
     def _refresh_gauges(self) -> None:
         m = self.metrics
         m.series.set(len(self.registry))
         m.forgotten.set(self.registry.forgotten)
         m.cached.set(len(self._lru))
+        if self._watch is not None:
+            m.catalog_resets.set(self._watch.resets)
         m.held_bytes.set(self.held_bytes)
         if self._strings is not None:
             m.collisions.set(self._strings.collisions)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,12 @@ def up_frame(project: Project, up: Iterable[Instance], at_ms: int, identity: tup
             count=one_each,
         ),
     )
+
+
+def instance_of(host: str, port: int) -> str:
+    """Return an indexer's `instance`: where it listens, with the host's name if that is everywhere."""
+    everywhere = host.strip("[]") in ("", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
+    return f"{socket.gethostname() if everywhere else host}:{port}"
 
 
 def has_up(frame: Frame) -> bool:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from indexer.schema.database_id import DATABASE_ID, note_id, read_ids
 from indexer.schema.eras import note_retention
-from indexer.schema.render import Layout, create_table, create_view, modify_ttl
+from indexer.schema.render import Layout, create_table, create_view, modify_ttl, modify_window
 from indexer.schema.tables import (
     GRANULARITIES,
     KINDS,
@@ -72,12 +73,19 @@ def _inputs(layout: Layout) -> Iterator[str]:
             yield create_view(rollup_view(kind, granularity), layout)
 
 
+def _windows(layout: Layout) -> Iterator[str]:
+    """Tables of before remember blocks, and so keep rows that are lost from coming back."""
+    for table in (*catalog_tables(layout.retention), metadata_table(layout.retention), heartbeats_table()):
+        yield modify_window(table, layout)
+
+
 MIGRATIONS: Final = (
     Migration(1, "tables", _first_tables),
     Migration(2, "metadata", _metadata),
     Migration(3, "heartbeats", _heartbeats),
     Migration(SCOPED_IDENTITIES, "identities", _identities),
     Migration(5, "inputs", _inputs),
+    Migration(DATABASE_ID, "windows", _windows),
 )
 
 #: Rows of schema_migrations with this version hold the retention the tables' TTLs have, as their name.
@@ -112,6 +120,8 @@ def migrate(store: Store, retention: Retention | None = None, steps: Sequence[in
             for statement in migration.statements(layout):
                 store.command(statement)
             _note(store, migration.version, migration.name)
+    if not read_ids(store):
+        note_id(store)
     if retention is not None:
         _apply_retention(store, layout, fresh=not applied)
         note_retention(store, retention, steps)

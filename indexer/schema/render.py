@@ -41,8 +41,9 @@ def create_table(table: Table, layout: Layout) -> tuple[str, ...]:
         text += f"\nORDER BY ({', '.join(table.order_by)})"
     if table.ttl:
         text += f"\nTTL {table.ttl}"
-    if table.engine != "Null":
-        text += f"\nSETTINGS {_settings(table, layout)}"
+    settings = _settings(table, layout)
+    if settings:
+        text += f"\nSETTINGS {settings}"
     if layout.cluster is None:
         return (text,)
     distributed = (
@@ -61,6 +62,14 @@ def create_view(view: View, layout: Layout) -> str:
         f"{_on_cluster(layout)}\n"
         f"TO {_qualified(_local(view.target, layout), layout)}\n"
         f"AS {_select(view, layout)}"
+    )
+
+
+def modify_window(table: Table, layout: Layout) -> str:
+    """The statement that makes a table remember no blocks."""
+    return (
+        f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{_on_cluster(layout)}\n"
+        f"MODIFY SETTING {', '.join(_windows(layout, 0, None))}"
     )
 
 
@@ -94,18 +103,28 @@ def _engine(table: Table, name: str, layout: Layout) -> str:
 
 
 def _settings(table: Table, layout: Layout) -> str:
-    if layout.cluster is None:
-        settings = [f"non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}"]
-    else:
-        settings = [
-            f"replicated_deduplication_window = {DEDUPLICATION_WINDOW}",
-            f"replicated_deduplication_window_seconds = {DEDUPLICATION_WINDOW_S}",
-            f"replicated_deduplication_window_for_async_inserts = {DEDUPLICATION_WINDOW}",
-            f"replicated_deduplication_window_seconds_for_async_inserts = {DEDUPLICATION_WINDOW_S}",
-        ]
+    settings: list[str] = []
+    if table.engine == "Null":
+        return ""
+    if table.window:
+        settings += _windows(layout, DEDUPLICATION_WINDOW, DEDUPLICATION_WINDOW_S)
+    elif layout.cluster is not None:  # a replicated table has windows unless told otherwise
+        settings += _windows(layout, 0, None)
     if table.ttl and table.partition_by:
         settings.append("ttl_only_drop_parts = 1")
     return ", ".join(settings)
+
+
+def _windows(layout: Layout, blocks: int, seconds: int | None) -> list[str]:
+    """Return the settings of how many blocks a table remembers, and for how long."""
+    if layout.cluster is None:
+        return [f"non_replicated_deduplication_window = {blocks}"]
+    out = []
+    for ending in ("", "_for_async_inserts"):
+        out.append(f"replicated_deduplication_window{ending} = {blocks}")
+        if seconds is not None:
+            out.append(f"replicated_deduplication_window_seconds{ending} = {seconds}")
+    return out
 
 
 def _local(name: str, layout: Layout) -> str:

@@ -81,6 +81,9 @@ class Table:
     partition_by: str = ""
     ttl: str = ""
     version: str = ""  # ReplacingMergeTree: the column whose highest value wins; empty: the last row does
+    #: Whether the table remembers blocks. It then drops an identical block, also one without a token whose
+    #: rows are lost: not for tables whose rows are written again when they are missing.
+    window: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,7 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
         Column("last_day", "SimpleAggregateFunction(max, Date)", "ZSTD(1)"),
     )
     series = Table(
+        window=False,
         name="series",
         columns=(
             *metric,
@@ -247,6 +251,7 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
         ttl=f"day + {kept}",
     )
     strings = Table(
+        window=False,
         name="strings",
         columns=(tenant[0], Column("id", "UInt64", _ID), Column("string", "String", "ZSTD(1)")),
         engine="ReplacingMergeTree",
@@ -254,6 +259,7 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
         order_by=("org_id", "id", "string"),
     )
     keys = Table(
+        window=False,
         name="metric_tag_keys",
         columns=(*metric, Column("tag_key", "UInt64", _ID), *seen),
         engine="AggregatingMergeTree",
@@ -262,6 +268,7 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
         ttl=f"last_day + {kept}",
     )
     values = Table(
+        window=False,
         name="metric_tag_values",
         columns=(*metric, Column("tag_key", "UInt64", _ID), Column("tag_value", "UInt64", _ID), *seen),
         engine="AggregatingMergeTree",
@@ -278,6 +285,7 @@ METADATA: Final = "metric_metadata"
 def metadata_table(retention: Retention) -> Table:
     """What a mapping file says about metrics. One row for each name; the row that came last wins."""
     return Table(
+        window=False,
         name=METADATA,
         columns=(
             Column("org_id", "UInt32", "LZ4"),
@@ -326,6 +334,7 @@ HEARTBEATS: Final = "heartbeats"
 def heartbeats_table() -> Table:
     """How far each run of an agent is, and when that was last heard; `ended`: it said that it stops."""
     return Table(
+        window=False,
         name=HEARTBEATS,
         columns=(
             Column("org_id", "UInt32", "LZ4"),

@@ -27,6 +27,8 @@ Namespace = Literal["ingest", "query"]
 
 TTL_S = 7_200
 JITTER_S = 1_200
+#: The key of the strings that were created last, beside those of strings.
+_NEWEST = "newest"
 
 
 def make_cache_key(key: str) -> str:
@@ -203,10 +205,37 @@ class RedisCache:
             retry=Retry(NoBackoff(), 0),
             health_check_interval=0,
         )
+        self._namespace = namespace
         self._prefix = f"{namespace}:"
         self._ttl_s = ttl_s
         self._jitter_s = jitter_s
         self.circuit = Circuit(self._redis.ping, rest_s)
+
+    def use_database(self, database_id: str) -> None:
+        """Keep to the keys of one database: several may share a Redis, and one may be restored."""
+        self._prefix = f"{self._namespace}:{database_id}:"
+
+    def note_newest(self, ids: Sequence[tuple[int, int]]) -> None:
+        """Keep the (org, id) of strings that were created last, for `newest`."""
+        if self.circuit.allows():
+            text = " ".join(f"{org_id}:{string_id}" for org_id, string_id in ids)
+            try:
+                self._redis.set(self._prefix + _NEWEST, text, ex=self._ttl_s + self._jitter_s)
+            except (redis.RedisError, OSError):
+                self.circuit.failed()
+
+    def newest(self) -> list[tuple[int, int]]:
+        """Return what was noted last, by whichever indexer; nothing when Redis does not answer."""
+        if not self.circuit.allows():
+            return []
+        try:
+            value = self._redis.get(self._prefix + _NEWEST)
+        except (redis.RedisError, OSError):
+            self.circuit.failed()
+            return []
+        pairs = value.decode(errors="replace").split() if isinstance(value, bytes) else []
+        found = [pair.partition(":")[::2] for pair in pairs]
+        return [(int(org), int(of)) for org, of in found if org.isdecimal() and of.isdecimal()]
 
     def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
         values: Sequence[object] = ()

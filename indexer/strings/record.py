@@ -21,8 +21,9 @@ from indexer.strings.store import IdStore
 class StringIndexer:
     """Over one id store and caches, the nearest first. Give ingest and queries each their own.
 
-    `on_created(org_id, count)` is called when strings of an org got their first ids. `fetched` counts
-    strings by how their id was come by, since the start.
+    `on_created(org_id, count)` is called when strings of an org got their first ids. `on_stored(how, org_id,
+    ids)` is called with ids that the store read or created. `fetched` counts strings by how their id was
+    obtained, since the start.
     """
 
     def __init__(
@@ -30,8 +31,10 @@ class StringIndexer:
         ids: IdStore,
         caches: Sequence[StringCache] = (),
         on_created: Callable[[int, int], None] | None = None,
+        on_stored: Callable[[FetchType, int, Collection[int]], None] | None = None,
     ) -> None:
         self._on_created = on_created
+        self._on_stored = on_stored
         self._ids = ids
         self._caches = tuple(caches)
         self._orgs_with_static: set[int] = set()
@@ -50,29 +53,36 @@ class StringIndexer:
     def bulk_record_results(self, org_strings: Mapping[int, Set[str]]) -> KeyResults:
         """As bulk_record, with how each id was fetched."""
         keys = KeyCollection(org_strings)
+        caches = self._caches  # `forget` may set others meanwhile
         self._write_static(keys)
         results = _static(keys)
-        for depth, cache in enumerate(self._caches):
+        for depth, cache in enumerate(caches):
             missing = results.get_unmapped_keys(keys)
             if missing.size:
                 hits = _from_cache(cache, missing)
-                self._fill(hits, self._caches[:depth])
+                self._fill(hits, caches[:depth])
                 results = results.merge(hits)
         missing = results.get_unmapped_keys(keys)
         if missing.size:
             got = self._ids.create(missing)
-            self._fill(got, self._caches)
+            self._fill(got, caches)
             results = results.merge(got)
             self._tell_created(got)
         for fetch_type in FetchType:
             self.fetched[fetch_type] += results.count(fetch_type)
         return results
 
+    def forget(self, caches: Sequence[StringCache]) -> None:
+        """Use other caches from now on: the data that filled those in use is not there any more."""
+        self._caches = tuple(caches)
+        self._orgs_with_static = set()
+
     def _tell_created(self, results: KeyResults) -> None:
-        if self._on_created is not None:
-            for fetch_type, org_id, ids in results.fetched:
-                if fetch_type is FetchType.FIRST_SEEN:
-                    self._on_created(org_id, len(ids))
+        for fetch_type, org_id, ids in results.fetched:
+            if self._on_created is not None and fetch_type is FetchType.FIRST_SEEN:
+                self._on_created(org_id, len(ids))
+            if self._on_stored is not None:
+                self._on_stored(fetch_type, org_id, ids.values())
 
     def record(self, org_id: int, string: str) -> int:
         """The id of one string, created where there was none. Raises StoreError."""

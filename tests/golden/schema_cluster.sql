@@ -29,7 +29,7 @@ ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/s
 PARTITION BY toYYYYMM(day)
 ORDER BY (org_id, project_id, metric_id, day, series_id)
 TTL day + toIntervalDay(1830)
-SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800, ttl_only_drop_parts = 1;
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0, ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`series` ON CLUSTER `prod`
 AS `meterhouse`.`series_local`
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`strings_local` ON CLUSTER `prod`
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/strings_local', '{replica}')
 ORDER BY (org_id, id, string)
-SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`strings` ON CLUSTER `prod`
 AS `meterhouse`.`strings_local`
@@ -61,7 +61,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_keys_local` ON CLUSTER `prod
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/metric_tag_keys_local', '{replica}')
 ORDER BY (org_id, project_id, metric_id, tag_key)
 TTL last_day + toIntervalDay(1830)
-SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_keys` ON CLUSTER `prod`
 AS `meterhouse`.`metric_tag_keys_local`
@@ -80,7 +80,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_values_local` ON CLUSTER `pr
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/metric_tag_values_local', '{replica}')
 ORDER BY (org_id, project_id, metric_id, tag_key, tag_value)
 TTL last_day + toIntervalDay(1830)
-SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_values` ON CLUSTER `prod`
 AS `meterhouse`.`metric_tag_values_local`
@@ -486,7 +486,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata_local` ON CLUSTER `prod
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/metric_metadata_local', '{replica}', `updated_ms`)
 ORDER BY (org_id, project_id, name)
 TTL toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay(1830)
-SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata` ON CLUSTER `prod`
 AS `meterhouse`.`metric_metadata_local`
@@ -505,7 +505,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`heartbeats_local` ON CLUSTER `prod`
 ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/heartbeats_local', '{replica}')
 ORDER BY (org_id, project_id, agent, epoch)
 TTL toDateTime(intDiv(heard_ms, 1000), 'UTC') + toIntervalHour(1)
-SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`heartbeats` ON CLUSTER `prod`
 AS `meterhouse`.`heartbeats_local`
@@ -854,4 +854,22 @@ AS SELECT
     days_1d AS retention_days,
     arrayReduce('uniqCombined64State', member) AS members
 FROM `meterhouse`.`incoming_sets_local`;
+
+ALTER TABLE `meterhouse`.`series_local` ON CLUSTER `prod`
+MODIFY SETTING replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
+
+ALTER TABLE `meterhouse`.`strings_local` ON CLUSTER `prod`
+MODIFY SETTING replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
+
+ALTER TABLE `meterhouse`.`metric_tag_keys_local` ON CLUSTER `prod`
+MODIFY SETTING replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
+
+ALTER TABLE `meterhouse`.`metric_tag_values_local` ON CLUSTER `prod`
+MODIFY SETTING replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
+
+ALTER TABLE `meterhouse`.`metric_metadata_local` ON CLUSTER `prod`
+MODIFY SETTING replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
+
+ALTER TABLE `meterhouse`.`heartbeats_local` ON CLUSTER `prod`
+MODIFY SETTING replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
 

@@ -25,7 +25,7 @@ ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(day)
 ORDER BY (org_id, project_id, metric_id, day, series_id)
 TTL day + toIntervalDay(1830)
-SETTINGS non_replicated_deduplication_window = 100000, ttl_only_drop_parts = 1;
+SETTINGS ttl_only_drop_parts = 1;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`strings`
 (
@@ -34,8 +34,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`strings`
     `string` String CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (org_id, id, string)
-SETTINGS non_replicated_deduplication_window = 100000;
+ORDER BY (org_id, id, string);
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_keys`
 (
@@ -48,8 +47,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_keys`
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (org_id, project_id, metric_id, tag_key)
-TTL last_day + toIntervalDay(1830)
-SETTINGS non_replicated_deduplication_window = 100000;
+TTL last_day + toIntervalDay(1830);
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_values`
 (
@@ -63,8 +61,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_values`
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (org_id, project_id, metric_id, tag_key, tag_value)
-TTL last_day + toIntervalDay(1830)
-SETTINGS non_replicated_deduplication_window = 100000;
+TTL last_day + toIntervalDay(1830);
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS `meterhouse`.`metric_tag_keys_view`
 TO `meterhouse`.`metric_tag_keys`
@@ -401,8 +398,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata`
 )
 ENGINE = ReplacingMergeTree(`updated_ms`)
 ORDER BY (org_id, project_id, name)
-TTL toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay(1830)
-SETTINGS non_replicated_deduplication_window = 100000;
+TTL toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay(1830);
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`heartbeats`
 (
@@ -416,8 +412,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`heartbeats`
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (org_id, project_id, agent, epoch)
-TTL toDateTime(intDiv(heard_ms, 1000), 'UTC') + toIntervalHour(1)
-SETTINGS non_replicated_deduplication_window = 100000;
+TTL toDateTime(intDiv(heard_ms, 1000), 'UTC') + toIntervalHour(1);
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`retention_eras`
 (
@@ -742,4 +737,22 @@ AS SELECT
     days_1d AS retention_days,
     arrayReduce('uniqCombined64State', member) AS members
 FROM `meterhouse`.`incoming_sets`;
+
+ALTER TABLE `meterhouse`.`series`
+MODIFY SETTING non_replicated_deduplication_window = 0;
+
+ALTER TABLE `meterhouse`.`strings`
+MODIFY SETTING non_replicated_deduplication_window = 0;
+
+ALTER TABLE `meterhouse`.`metric_tag_keys`
+MODIFY SETTING non_replicated_deduplication_window = 0;
+
+ALTER TABLE `meterhouse`.`metric_tag_values`
+MODIFY SETTING non_replicated_deduplication_window = 0;
+
+ALTER TABLE `meterhouse`.`metric_metadata`
+MODIFY SETTING non_replicated_deduplication_window = 0;
+
+ALTER TABLE `meterhouse`.`heartbeats`
+MODIFY SETTING non_replicated_deduplication_window = 0;
 
