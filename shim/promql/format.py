@@ -7,8 +7,8 @@ line. promql-parser has a printer of its own, but it leaves names that need quot
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 import promql_parser as pp
 
@@ -35,60 +35,75 @@ _UNITS: Final = (
 
 
 def format_query(node: pp.Expr) -> str:
-    """The whole expression. Raises BadData."""
-    return _pretty(node, 0)
+    """Return the whole expression. Raises BadData."""
+    return _laid_out(node, 0).lines
 
 
-def _pretty(node: pp.Expr, level: int) -> str:
-    """The node on its own lines, from `level` on."""
+class _Layout(NamedTuple):
+    """A node as text: on one line (None where that is too long), and over lines from its level on."""
+
+    line: str | None
+    lines: str
+
+
+def _laid_out(node: pp.Expr, level: int) -> _Layout:
+    """Lay a node out. Each node is visited once: reading a child copies all that is below it."""
     indent = _INDENT * level
-    line = text(node)
-    if isinstance(node, pp.UnaryExpr):
-        return f"{indent}-{_pretty(node.expr, level).strip()}"
-    if len(line) <= _LINE:
-        return indent + line
     match node:
+        case pp.UnaryExpr():
+            inner = _laid_out(node.expr, level)
+            return _Layout(_joined("-", inner.line), f"{indent}-{inner.lines.strip()}")
         case pp.AggregateExpr():
-            param = f"{_pretty(node.param, level + 1)},\n" if node.param is not None else ""
-            return f"{indent}{_aggregation(node)}(\n{param}{_pretty(node.expr, level + 1)}\n{indent})"
-        case pp.BinaryExpr():
-            left, right = _pretty(node.lhs, level + 1), _pretty(node.rhs, level + 1)
-            return f"{left}\n{indent}{_operator(node)}\n{right}"
+            head = _aggregation(node)
+            arguments = [node.expr] if node.param is None else [node.param, node.expr]
+            return _called(head, [_laid_out(one, level + 1) for one in arguments], indent)
         case pp.Call():
-            arguments = ",\n".join(_pretty(argument, level + 1) for argument in node.args)
-            return f"{indent}{node.func.name}(\n{arguments}\n{indent})"
+            return _called(node.func.name, [_laid_out(one, level + 1) for one in node.args], indent)
+        case pp.BinaryExpr():
+            left, right = _laid_out(node.lhs, level + 1), _laid_out(node.rhs, level + 1)
+            operator = _operator(node)
+            line = _joined(left.line, f" {operator} ", right.line)
+            return _fitting(indent, line, f"{left.lines}\n{indent}{operator}\n{right.lines}")
         case pp.ParenExpr():
-            return f"{indent}(\n{_pretty(node.expr, level + 1)}\n{indent})"
+            return _called("", [_laid_out(node.expr, level + 1)], indent)
         case pp.SubqueryExpr():
-            return _pretty(node.expr, level) + _subquery(node)
-    return indent + line
+            inner, how = _laid_out(node.expr, level), _subquery(node)
+            return _fitting(indent, _joined(inner.line, how), inner.lines + how)
+    line = _leaf(node)
+    return _Layout(line if len(line) <= _LINE else None, indent + line)
 
 
-def text(node: pp.Expr) -> str:
-    """The node on one line. Raises BadData."""
+def _called(head: str, arguments: Sequence[_Layout], indent: str) -> _Layout:
+    """Lay out what has arguments in parentheses."""
+    commas = [part for one in arguments for part in (", ", one.line)][1:]
+    lines = ",\n".join(one.lines for one in arguments)
+    return _fitting(indent, _joined(f"{head}(", *commas, ")"), f"{indent}{head}(\n{lines}\n{indent})")
+
+
+def _fitting(indent: str, line: str | None, lines: str) -> _Layout:
+    return _Layout(line, lines if line is None else indent + line)
+
+
+def _joined(*parts: str | None) -> str | None:
+    """Return the parts as one line, or None where it is too long."""
+    if None in parts:
+        return None
+    line = "".join(part for part in parts if part is not None)
+    return line if len(line) <= _LINE else None
+
+
+def _leaf(node: pp.Expr) -> str:
+    """Return a node without others below it. Raises BadData."""
     match node:
-        case pp.AggregateExpr():
-            param = f"{text(node.param)}, " if node.param is not None else ""
-            return f"{_aggregation(node)}({param}{text(node.expr)})"
-        case pp.BinaryExpr():
-            return f"{text(node.lhs)} {_operator(node)} {text(node.rhs)}"
-        case pp.Call():
-            return f"{node.func.name}({', '.join(map(text, node.args))})"
         case pp.VectorSelector():
             return _selector(node) + _moved(node)
         case pp.MatrixSelector():
             inner = node.vector_selector
             return f"{_selector(inner)}[{duration(tree.milliseconds(node.range))}]{_moved(inner)}"
-        case pp.SubqueryExpr():
-            return text(node.expr) + _subquery(node)
         case pp.NumberLiteral():
             return plain_text(node.val)  # strconv.FormatFloat(value, 'f', -1), as in promql/parser/printer.go
         case pp.StringLiteral():
             return quote(node.val)
-        case pp.ParenExpr():
-            return f"({text(node.expr)})"
-        case pp.UnaryExpr():
-            return f"-{text(node.expr)}"
     raise Unsupported(f"{type(node).__name__} is not supported")
 
 

@@ -7,11 +7,31 @@ from typing import Any
 import pytest
 
 from shim.errors import BadData
+from shim.promql import format as layout
 from shim.promql.format import duration, format_query
 from shim.promql.parse import parse
 from shim.promql.tree import tree, value_type
 
 NO_FILL = {"lhs": None, "rhs": None}
+
+
+def test_each_node_is_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading a child of the parser's tree copies all below it: a visit for each level above took seconds."""
+    laid_out = layout._laid_out
+    visits = 0
+
+    def counted(node: Any, level: int) -> Any:
+        nonlocal visits
+        visits += 1
+        return laid_out(node, level)
+
+    monkeypatch.setattr(layout, "_laid_out", counted)
+    node = parse(" + ".join(["requests_total"] * 200))
+    assert format_query(node).count("requests_total") == 200
+    assert visits == 399
+    visits = 0
+    format_query(parse("-" * 50 + "(" * 40 + "requests_total" + ")" * 40))
+    assert visits == 91
 
 
 @pytest.mark.parametrize(
