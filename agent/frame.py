@@ -30,6 +30,8 @@ CONTENT_TYPE: Final = "application/x-meterhouse-frame"
 MAX_FRAME_BYTES: Final = 64 << 20
 #: Rows of a frame at most (`agent.flush.max_frame_rows` cannot be set higher).
 MAX_ROWS: Final = 1_000_000
+#: Strings of a frame at most: four to each row, far more than lines give.
+MAX_STRINGS: Final = 4 * MAX_ROWS
 BUCKET_SECONDS: Final = 10
 #: With zstd's own checksum: a body that changed on its way is refused instead of stored.
 _COMPRESSION: Final[Mapping[int, int]] = {
@@ -176,6 +178,8 @@ class _Outline(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     sets: Sets = Sets()
 
 
+#: Fields of a frame before `strings`.
+_BEFORE_STRINGS: Final = Frame.__struct_fields__.index("strings")
 _encoder = msgspec.msgpack.Encoder()
 _outline_decoder = msgspec.msgpack.Decoder(_Outline)
 _decoder = msgspec.msgpack.Decoder(Frame)
@@ -231,6 +235,7 @@ def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
     if decompressor.unused_data:
         raise FrameError(f"{len(decompressor.unused_data)} bytes after the end")
     try:
+        _check_strings(raw)
         outline = _outline_decoder.decode(raw)
         _check_counts(outline)
         frame = _decoder.decode(raw)
@@ -245,6 +250,41 @@ def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
     _check_ragged(frame.distributions, "negative_length", {"negative_index": 4, "negative_count": 8})
     _check_ragged(frame.sets, "length", {"member": 8})
     return frame
+
+
+def _check_strings(raw: bytes) -> None:
+    """Refuse more strings than are used, by the header of their array: to read over them takes time, too.
+
+    A string is at least one byte here and one index of four bytes in a column. Says nothing of what cannot be
+    a frame: the decoder does.
+    """
+    at = {0xDC: 3, 0xDD: 5}.get(raw[0], 1) if raw else 1
+    for _ in range(_BEFORE_STRINGS):
+        size = _size_of(raw[at : at + 5])
+        if size is None:
+            return
+        at += size
+    count = _array_length(msgspec.Raw(raw[at : at + 5]))
+    if count > MAX_STRINGS or 5 * count > len(raw):
+        raise FrameError(
+            f"strings: {count} strings, at most {min(MAX_STRINGS, len(raw) // 5)} are taken in a frame of"
+            f" {len(raw)} bytes"
+        )
+
+
+def _size_of(head: bytes) -> int | None:
+    """Return the bytes of an integer or a string by its head; None for anything else. Source: msgpack."""
+    match head[0] if head else None:
+        case int() as kind if kind <= 0x7F or kind >= 0xE0:
+            return 1
+        case int() as kind if 0xA0 <= kind <= 0xBF:
+            return 1 + (kind & 0x1F)
+        case int() as kind if 0xCC <= kind <= 0xCF or 0xD0 <= kind <= 0xD3:
+            return 1 + (1 << (kind & 3))
+        case 0xD9 | 0xDA | 0xDB as kind:
+            width = 1 << (kind - 0xD9)
+            return 1 + width + int.from_bytes(head[1 : 1 + width], "big")
+    return None
 
 
 def _check_counts(outline: _Outline) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from agent.frame import BUCKET_SECONDS, Distributions, Frame, FrameError
+from agent.frame import BUCKET_SECONDS, Distributions, Frame, FrameError, Sets
 from agent.sketch import MAX_INDEX, MIN_INDEX
 from indexer.native import AnyArray, Column, Ragged
 from indexer.schema.tables import GRANULARITIES, KINDS, Kind, Retention
@@ -25,6 +25,8 @@ DAY_S: Final = 86_400
 #: Characters of an agent's name, and of a name, tag key or value: no line of an agent has longer ones.
 MAX_AGENT_CHARS: Final = 1_024
 MAX_STRING_CHARS: Final = 65_536
+#: Members of a row of sets beyond which they are looked at for equal ones.
+_MANY_MEMBERS: Final = 10_000
 #: `retention_days` of rows that are kept as long as their granularity is.
 KEEP: Final = 65_535
 
@@ -157,6 +159,7 @@ def check(frame: Frame, *, latest_s: int) -> None:
             if not np.isfinite(np.frombuffer(getattr(columns, name), "<f8")).all():
                 raise FrameError(f"{where}.{name}: not a finite number")
     _check_sketches(frame.distributions)
+    _check_members(frame.sets)
 
 
 def held_at_largest(frame: Frame) -> int:
@@ -193,6 +196,18 @@ def _check_sketches(columns: Distributions) -> None:
         counts = np.frombuffer(getattr(columns, name), "<f8")
         if len(counts) and counts.min() < 0:
             raise FrameError(f"Distributions.{name}: {counts.min()} is less than 0")
+
+
+def _check_members(columns: Sets) -> None:
+    """Refuse equal members in a large row: an agent sends each once, and equal ones pack into nothing."""
+    lengths = np.frombuffer(columns.length, "<u4")
+    if not len(lengths) or lengths.max() <= _MANY_MEMBERS:
+        return
+    members, ends = np.frombuffer(columns.member, "<u8"), np.cumsum(lengths, dtype=np.int64)
+    for row in np.flatnonzero(lengths > _MANY_MEMBERS).tolist():
+        of_row = np.sort(members[ends[row] - lengths[row] : ends[row]])
+        if (of_row[1:] == of_row[:-1]).any():
+            raise FrameError(f"Sets.member: equal members in row {row}, each is taken once")
 
 
 def _check_index(where: str, index: AnyArray, size: int) -> None:

@@ -1,4 +1,7 @@
-"""A bound on labels that functions make: nested label_replace() doubles a value with every level. Pure."""
+"""A bound on labels that a query makes. Pure.
+
+Nested label_replace() doubles a value with every level; group_left copies a long one to each series.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ from typing import Final
 
 from shim.errors import ExecutionError
 
-#: Characters that the labels made by one call of a function may have together.
+#: Characters that the labels made by one call of a function, or by one join, may have together.
 MAX_CHARACTERS: Final = 64_000_000
 
 
 @dataclass(slots=True)
 class LabelBytes:
-    """Counts what one call of `function` makes, before it is made."""
+    """Counts what one call or join makes, before it is made; `maker` is its name in errors."""
 
-    function: str
+    maker: str
     left: int = MAX_CHARACTERS
 
     def joined(self, parts: Sequence[str], separator: str = "") -> str:
@@ -30,6 +33,6 @@ class LabelBytes:
         self.left -= sum(sizes)
         if self.left < 0:
             raise ExecutionError(
-                f"{self.function}() makes labels that are too long: expected at most"
+                f"{self.maker} makes labels that are too long: expected at most"
                 f" {MAX_CHARACTERS} characters in all series together"
             )

@@ -15,6 +15,7 @@ import pytest
 from indexer.schema import Retention, migrate
 from indexer.store import Store, open_store
 from shim.http.home import LINKS
+from shim.http.params import fields
 from shim.http.server import SLOP_BYTES
 from shim.promql.parse import parse
 from tests.integration.test_http_api import AT, NOW_S, WINDOW, Client, Reply, load, serving
@@ -155,6 +156,22 @@ async def test_the_event_loop_does_not_parse(client: Client, monkeypatch: pytest
         asked += 1
     assert len(threads) == asked
     assert threading.main_thread() not in threads
+
+
+async def test_a_large_form_is_decoded_in_the_pool(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def decoding(encoded: bytes) -> list[tuple[str, str]]:
+        if encoded:
+            threads.append(threading.current_thread())
+        return fields(encoded)
+
+    monkeypatch.setattr("shim.http.request.fields", decoding)
+    for query in ("temp", "temp # " + "x" * 100_000):
+        assert (await client.ask("query", {"query": query, "time": "1"}, method="POST")).status == 200
+    small, large = threads
+    assert small is threading.main_thread()
+    assert large is not threading.main_thread()
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

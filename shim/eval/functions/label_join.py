@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from shim import labels as lbl
 from shim.errors import ExecutionError
-from shim.eval.functions.label_bytes import LabelBytes
 from shim.eval.functions.signature import (
     UNBOUNDED,
     Context,
@@ -16,6 +15,7 @@ from shim.eval.functions.signature import (
     text_of,
     vector_of,
 )
+from shim.eval.label_bytes import LabelBytes
 from shim.eval.merge import relabelled
 from shim.labels import Labels
 from shim.naming import first_of
@@ -36,7 +36,7 @@ def _label_join(context: Context, args: Sequence[Value]) -> Value:
     meant = [context.naming.answering(source, all_labels(vector)) for source in sources]
     target = target_of(context, dst, vector)
 
-    made = LabelBytes("label_join")
+    made = LabelBytes("label_join()")
 
     def change(labels: Labels) -> Labels:
         joined = made.joined([first_of(labels, names) for names in meant], shown(separator))

@@ -8,8 +8,8 @@ from typing import Any
 
 from shim import labels as lbl
 from shim.errors import BadData, ExecutionError
-from shim.eval.functions.label_bytes import LabelBytes
 from shim.eval.functions.signature import Context, Function, all_labels, target_of, text_of, vector_of
+from shim.eval.label_bytes import LabelBytes
 from shim.eval.merge import relabelled
 from shim.labels import Labels
 from shim.matching import compile_regex
@@ -33,7 +33,7 @@ def _label_replace(context: Context, args: Sequence[Value]) -> Value:
     vector = vector_of(args[0])
     sources, target = context.naming.answering(src, all_labels(vector)), target_of(context, dst, vector)
 
-    made = LabelBytes("label_replace")
+    made = LabelBytes("label_replace()")
 
     def change(labels: Labels) -> Labels:
         match = regex.search(first_of(labels, sources))

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from shim import labels as lbl
+from shim.eval.label_bytes import LabelBytes
 from shim.labels import Labels
 from shim.naming import AS_CALLED, Found, Naming
 from shim.values import Bools, Histogram, Ints, Vector
@@ -53,11 +54,19 @@ class Matching:
         return [tuple([p for p in labels if p[0] not in gone]) for labels in series]
 
     def results(self, pairs: Iterable[tuple[Labels, Labels]], *, drop_name: bool) -> list[Labels]:
-        """The labels of the result of each pair of series, the many side's first."""
+        """Return the labels of the result of each pair of series, the many side's first.
+
+        Raises ExecutionError where labels that are copied are too long in all of them together.
+        """
         if self.on or self.card != "one-to-one" or self.include or not drop_name:
-            return [self.result_labels(many, one, drop_name=drop_name) for many, one in pairs]
+            copied = LabelBytes("group_left" if self.card == "many-to-one" else "group_right")
+            return [self._result(many, one, copied, drop_name=drop_name) for many, one in pairs]
         gone = {*self.labels, *lbl.METADATA, *lbl.MARKS}
         return [tuple([p for p in many if p[0] not in gone]) for many, _ in pairs]
+
+    def _result(self, many: Labels, one: Labels, copied: LabelBytes, *, drop_name: bool) -> Labels:
+        copied.take(len(lbl.get(one, name)) for name in self.include)
+        return self.result_labels(many, one, drop_name=drop_name)
 
     def result_labels(self, many: Labels, one: Labels, *, drop_name: bool) -> Labels:
         """The labels of the result; `many` is the left side of one-to-one. Source: resultMetric."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
 from shim.errors import ExecutionError
-from shim.eval.functions.label_bytes import MAX_CHARACTERS, LabelBytes
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context
+from shim.eval.label_bytes import MAX_CHARACTERS, LabelBytes
+from shim.eval.operators.matching import Matching
 from shim.grid import Grid
 from shim.values import String, Value, Vector
 from tests.unit.shim.eval.make import vector
@@ -52,3 +54,16 @@ def test_the_bound_is_of_all_series_together() -> None:
     assert made.joined([""]) == ""
     with pytest.raises(ExecutionError):
         made.joined(["x"])
+
+
+def test_copies_of_a_join_have_the_bound_too() -> None:
+    """A label of one series is copied to each series of the other side, and written as often."""
+    long = (("a", "0" * 1_000_000),)
+    matching = Matching("many-to-one", on=True, labels=("job",), include=("a",))
+    pairs = [((("i", str(n)),), long) for n in range(65)]
+    assert matching.results(pairs[:64], drop_name=True)[63] == (*long, ("i", "63"))
+    with pytest.raises(ExecutionError, match="group_left makes labels that are too long"):
+        matching.results(pairs, drop_name=True)
+    swapped = replace(matching, card="one-to-many")
+    with pytest.raises(ExecutionError, match="group_right makes labels that are too long"):
+        swapped.results(pairs, drop_name=True)
