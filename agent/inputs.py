@@ -26,6 +26,7 @@ from agent.core import Core, DatagramReceiver, ReceiveOptions
 from agent.descriptors import connections
 from agent.framing import Framer, LineFramer, UnixFramer
 from agent.http_guard import HttpGuard
+from agent.kernel_drops import DropWarning, fix, rmem_max
 from agent.logs import Log
 from agent.loop import Loop
 from agent.relay import Destination, Relay, Relayed
@@ -77,6 +78,7 @@ class Inputs:
         self._tcp_tls = tcp_tls
         self._unix: list[tuple[str, int]] = []  # path and inode of each socket of ours
         self._destinations: list[Destination] = []
+        self._drops = DropWarning(settings.receive.buffer_bytes, log)
         self._options = ReceiveOptions(loop=loop)
         self._allowed: Networks | None = None
         self._relay: Relay | None = None  # of streams
@@ -109,6 +111,7 @@ class Inputs:
         events = self._destination("agent.relay.events", settings.relay.events)
         if self._destinations:
             self._keep_relays()
+        self._keep_looking()
         self._relay = Relay(relay) if relay else None
         self._events = Relay(events) if events else None
         self._allowed = _allowed(settings.receive.allowed_sources)
@@ -154,7 +157,7 @@ class Inputs:
         given = min(grow_receive_buffer(sock, wanted) for sock in socks)
         if given < wanted:
             self._log.warning(
-                "receive_buffer_small", listener=name, wanted=wanted, given=given, fix="net.core.rmem_max"
+                "receive_buffer_small", listener=name, wanted=wanted, given=given, fix=fix(wanted, rmem_max())
             )
         else:
             self._log.info("receive_buffer", listener=name, wanted=wanted, given=given)
@@ -203,8 +206,17 @@ class Inputs:
             destination.refresh()
         self._loop.call_later(_REFRESH_S, self._keep_relays)
 
+    def _look_for_drops(self) -> None:
+        """Warns of packets that the kernel dropped."""
+        self._drops.look({name: receiver.kernel_drops for name, receiver in self.datagrams.items()})
+
+    def _keep_looking(self) -> None:
+        self._look_for_drops()
+        self._loop.call_later(_REFRESH_S, self._keep_looking)
+
     def close(self) -> None:
         """Takes what the kernel holds, and closes everything."""
+        self._look_for_drops()
         for receiver in self.datagrams.values():
             receiver.stop()
         for stream in self.streams.values():

@@ -41,6 +41,7 @@ from agent.inputs import Inputs, stream_listeners
 from agent.login import Login
 from agent.loop import Loop
 from agent.metrics import Sources, exposition
+from agent.open_mapper import open_announcer, open_mapper
 from agent.ops import OpsServer
 from agent.restamp import restamped
 from agent.settings import AgentSettings, Tls
@@ -48,8 +49,6 @@ from agent.spool_open import open_spool, steady_clock
 from agent.spool_record import Parcel
 
 if TYPE_CHECKING:
-    from agent.announce import Announcer
-    from agent.mapping import Mapper
     from agent.tls_streams import Acceptor
 
 # The agent's own data has no reference cycles (agent/cells.py): looking for them among a million cells would
@@ -63,8 +62,6 @@ _KEEP_EVERY_S: Final = 0.5
 KEEP_S: Final = 1.0
 #: After a jump of the time rows may be for buckets that ended so long before.
 _BEFORE_JUMP_MS: Final = 6 * _BUCKET_MS
-#: Notes on the mapping file that go to the log at most.
-_SHOWN_NOTES: Final = 20
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,33 +136,6 @@ def _whole_buckets(time_ms: int) -> int:
     return time_ms // _BUCKET_MS * _BUCKET_MS
 
 
-def _mapper(settings: AgentSettings, log: logs.Log) -> Mapper | None:
-    if not settings.mapping:
-        return None
-    from agent import mapping_file  # not where there is none: YAML is memory
-
-    file = mapping_file.read(settings.mapping, settings.lines.timer_unit)
-    log.info("mapping", file=settings.mapping, rules=len(file.rules), notes=len(file.notes))
-    for note in file.notes[:_SHOWN_NOTES]:  # check-config shows all
-        log.info("mapping_note", line=note.line, note=note.text)
-    return file.mapper(settings.lines)
-
-
-def _announcer(
-    mapper: Mapper | None, settings: AgentSettings, log: logs.Log, login: Login
-) -> Announcer | None:
-    """Who tells the indexer what the mapping file says of metrics; None if it says nothing."""
-    if mapper is None or not mapper.describes:
-        return None
-    from agent.announce import Announcer
-
-    announcer = Announcer(settings, log, login=login)
-    for name, described in mapper.names():
-        announcer.describe(name, described)
-    mapper.describe = announcer.describe
-    return announcer
-
-
 def _acceptor(section: str, settings: Tls, log: logs.Log) -> Acceptor | None:
     """Return the TLS of a listener; None where it is off. Raises TlsError."""
     if not settings.cert:
@@ -187,9 +157,9 @@ class Agent:
         self._thread = threading.get_ident()
         self._framing = False  # a call of _make_frames is to come
         self._turns = 0  # of the loop since the last frame
-        mapper = _mapper(settings, self._log)
+        mapper = open_mapper(settings, self._log)
         login = Login(settings.forward, self._log)
-        self._announcer = _announcer(mapper, settings, self._log, login)
+        self._announcer = open_announcer(mapper, settings, self._log, login)
         self._core = open_core(settings, mapper, self._woken, self._log)
         self._steady_ms = steady_clock()
         self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s)

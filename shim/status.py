@@ -10,7 +10,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Callable
-from typing import Final, TextIO
+from typing import Final, NamedTuple, TextIO
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -20,26 +20,38 @@ PERIOD_S: Final = 1.0
 #: What the agent counts as received lines.
 LINES: Final = "meterhouse_agent_lines_total"
 UNSENT: Final = "meterhouse_agent_unsent_bytes"
+DROPPED: Final = "meterhouse_agent_kernel_dropped_packets_total"
 
 
-def line(lines_per_s: float, unsent_bytes: float, status: Status, now_s: float) -> str:
-    """One line of status."""
+class Scraped(NamedTuple):
+    """Numbers of the agent, since its start."""
+
+    lines: float = 0.0
+    unsent_bytes: float = 0.0
+    dropped_packets: float = 0.0
+
+
+def line(lines_per_s: float, agent: Scraped, status: Status, now_s: float, fix: str = "") -> str:
+    """One line of status. `fix` is what to set where the kernel drops packets."""
     flushed = f"{now_s - status.last_write_s:.0f} s ago" if status.last_write_s else "not yet"
-    waiting = f" | {unsent_bytes / 1e6:.1f} MB unsent" if unsent_bytes >= 1e5 else ""
+    waiting = f" | {agent.unsent_bytes / 1e6:.1f} MB unsent" if agent.unsent_bytes >= 1e5 else ""
+    dropped = (
+        f" | the kernel dropped {agent.dropped_packets:,.0f} packets: {fix}" if agent.dropped_packets else ""
+    )
     return (
         f"{lines_per_s:,.0f} lines/s | {status.series:,} series | {status.rows:,} rows written"
-        f" | last flush {flushed}{waiting}"
+        f" | last flush {flushed}{waiting}{dropped}"
     )
 
 
-def scrape(text: str) -> tuple[float, float]:
-    """Received lines and unsent bytes from the agent's metrics."""
-    sums = {LINES: 0.0, UNSENT: 0.0}
+def scrape(text: str) -> Scraped:
+    """The numbers from the agent's metrics."""
+    sums = {LINES: 0.0, UNSENT: 0.0, DROPPED: 0.0}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name in sums:
                 sums[sample.name] += sample.value
-    return sums[LINES], sums[UNSENT]
+    return Scraped(sums[LINES], sums[UNSENT], sums[DROPPED])
 
 
 class StatusLine:
@@ -51,7 +63,9 @@ class StatusLine:
         status: Callable[[], Status],
         out: TextIO,
         context: ssl.SSLContext | None = None,
+        fix: Callable[[], str] = lambda: "",
     ) -> None:
+        self._fix = fix
         self._url = metrics_url
         self._context = context
         self._status = status
@@ -63,8 +77,8 @@ class StatusLine:
             while True:
                 await asyncio.sleep(PERIOD_S)
                 got, now = await self._scrape(), time.monotonic()
-                rate = (got[0] - before[0]) / (now - at) if got and before else 0.0
-                text = line(rate, got[1] if got else 0.0, self._status(), time.time())
+                rate = (got.lines - before.lines) / (now - at) if got and before else 0.0
+                text = line(rate, got or Scraped(), self._status(), time.time(), self._fix())
                 self._out.write(f"\r\x1b[K{text}")
                 self._out.flush()
                 before, at = got, now
@@ -72,7 +86,7 @@ class StatusLine:
             self._out.write("\r\x1b[K")
             self._out.flush()
 
-    async def _scrape(self) -> tuple[float, float] | None:
+    async def _scrape(self) -> Scraped | None:
         try:
             return scrape(await asyncio.to_thread(self._get))
         except (OSError, ValueError):

@@ -21,7 +21,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +32,7 @@ import uvloop
 from agent.cli import address, complain, config_option, read_settings
 from agent.config import ConfigError
 from agent.hidden import hidden_url
+from agent.kernel_drops import fix, rmem_max
 from agent.logs import Log
 from agent.settings import ClientTls
 from agent.tls import of_client
@@ -217,7 +218,13 @@ def _status_line(settings: File, agent: AgentKeeper, indexer: IndexerService) ->
     cert = settings.agent.ops_tls.cert
     trust = ClientTls(ca=cert, check_name=False) if cert else None
     context = of_client("agent.ops_tls", trust, Log("up")).current() if trust else None
-    return StatusLine(_ops_url(settings, agent.addresses), indexer.status, sys.stderr, context)
+    return StatusLine(
+        _ops_url(settings, agent.addresses), indexer.status, sys.stderr, context, _drops_fix(settings)
+    )
+
+
+def _drops_fix(settings: File) -> Callable[[], str]:
+    return lambda: fix(settings.agent.receive.buffer_bytes, rmem_max())
 
 
 async def _watch(stop: asyncio.Event, agent: AgentKeeper, status: StatusLine | None) -> None:

@@ -316,6 +316,22 @@ def test_more_sockets_on_one_port(start: Callable[..., Process], indexer: FakeIn
     assert len(totals(indexer)) == 61
 
 
+def test_packets_that_the_kernel_drops_are_named_once(start: Callable[..., Process]) -> None:
+    agent = start(receive={"buffer_bytes": 4_096, "nap_ms": 100})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+
+        def loses() -> bool:
+            for _ in range(500):
+                sender.sendto(b"a:1|c" + b"\n" * 1_000, address(agent.at.udp))
+            return agent.metric("kernel_dropped_packets_total") > 0
+
+        wait_until(loses)
+    code, _, err = agent.stop()
+    assert code == 0
+    assert err.count("kernel_drops listener=udp packets=") == 1
+    assert "fix='agent.receive.buffer_bytes=8192 and sysctl -w net.core.rmem_max=8192'" in err
+
+
 def test_stops_by_its_loop_inside_another_program(indexer: FakeIndexer) -> None:
     seen = list[Addresses]()
 

@@ -1,0 +1,39 @@
+"""What is said when the kernel drops packets: once, and what to set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from agent.kernel_drops import DropWarning, fix, rmem_max
+from agent.logs import Log
+from indexer.service import Status
+from shim.status import Scraped, line, scrape
+
+
+def test_the_kernels_bound_is_raised_first() -> None:
+    assert fix(8 << 20, 212_992) == "sysctl -w net.core.rmem_max=8388608"
+    both = "agent.receive.buffer_bytes=16777216 and sysctl -w net.core.rmem_max=16777216"
+    assert fix(8 << 20, 8 << 20) == both
+    assert rmem_max() > 0
+
+
+def test_each_listener_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    warning, dropped = DropWarning(4_096, Log()), [0]
+    listeners: dict[str, Callable[[], int | None]] = {"udp": lambda: dropped[0], "unix": lambda: None}
+    warning.look(listeners)
+    assert not caplog.records
+    for dropped[0] in (3, 4):
+        warning.look(listeners)
+    assert [r.message for r in caplog.records] == [
+        f"kernel_drops listener=udp packets=3 fix={fix(4_096, rmem_max())!r}"
+    ]
+
+
+def test_the_line_of_status_shows_it() -> None:
+    agent = scrape('meterhouse_agent_kernel_dropped_packets_total{listener="udp"} 1200\n')
+    assert agent == Scraped(0.0, 0.0, 1200.0)
+    status = Status(1, 1, 0.0)
+    assert line(0, agent, status, 0.0, "sysctl x").endswith(" | the kernel dropped 1,200 packets: sysctl x")
+    assert "kernel" not in line(0, Scraped(), status, 0.0, "sysctl x")
