@@ -18,7 +18,7 @@ RMEM_MAX: Final = Path("/proc/sys/net/core/rmem_max")
 def fix(buffer_bytes: int, rmem_max: int) -> str:
     """Return what to set where the kernel drops packets.
 
-    `buffer_bytes` is `agent.receive.buffer_bytes`; `rmem_max` is what the kernel allows, 0 where it is unknown.
+    `buffer_bytes` is `agent.receive.buffer_bytes`; `rmem_max` is what the kernel allows, 0 if it is unknown.
     """
     if rmem_max < buffer_bytes:
         return f"sysctl -w net.core.rmem_max={buffer_bytes}"
