@@ -14,7 +14,7 @@ from shim.errors import BadData
 from shim.http.context import CONTEXT, GRANT, Context
 from shim.http.params import Params, fields, invalid
 from shim.matching import Matcher
-from shim.plan.build import matchers_of
+from shim.plan.conditions import matchers_of
 from shim.promql.complain import selector_complaint
 from shim.promql.parse import MAX_QUERY_BYTES, check_size, parse, size_of
 from shim.tenancy import Tenant

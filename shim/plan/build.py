@@ -18,8 +18,9 @@ from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.eval.info import info_matchers
 from shim.eval.range.extended import FUNCTIONS as EXTENDED_FUNCTIONS
 from shim.grid import Grid
-from shim.matching import Matcher, MatchOp, compile_regex
+from shim.matching import Matcher
 from shim.plan import supported
+from shim.plan.conditions import absent_labels, conditions, matchers_of, unwrap
 from shim.plan.experimental import check_fill, check_function
 from shim.plan.nodes import (
     Aggregate,
@@ -40,9 +41,8 @@ from shim.plan.nodes import (
     Text,
     Window,
 )
-from shim.promql.rewrite import EXTENDED_LABEL, INFO_LABEL, at_ms, unmarked
+from shim.promql.rewrite import EXTENDED_LABEL, at_ms
 
-_MATCH_OPS: Final[dict[str, MatchOp]] = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 _CARDS: Final = {
     "OneToOne": "one-to-one",
     "ManyToOne": "many-to-one",
@@ -96,32 +96,6 @@ def _inside(ctx: Context, child: int = 0) -> Context:
 
 
 # ---------------------------------------------------------------- selectors
-
-
-def matchers_of(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
-    """The selector's conditions, its name among them. Raises BadData on a bad or empty set."""
-    out = _conditions(tree)
-    of_info = any(m.name == INFO_LABEL for m in tree.matchers.matchers)
-    if not of_info and all(m.matches("") for m in out):
-        raise BadData("parse error: vector selector must contain at least one non-empty matcher")
-    names = [m.value for m in out if m.name == lb.NAME and m.op == "="]
-    if len(names) > 1:
-        raise BadData(f'parse error: metric name must not be set twice: "{names[0]}" or "{names[1]}"')
-    return out
-
-
-def _conditions(tree: pp.VectorSelector) -> tuple[Matcher, ...]:
-    if tree.matchers.or_matchers:
-        raise BadData('parse error: unexpected "or" in label matching')
-    out = [Matcher(lb.NAME, "=", tree.name)] if tree.name else []
-    for m in tree.matchers.matchers:
-        if m.name in (INFO_LABEL, EXTENDED_LABEL):
-            continue
-        op, value = unmarked(_MATCH_OPS[str(m.op).rsplit(".", 1)[-1]], m.value)
-        if op in ("=~", "!~"):
-            compile_regex(value)
-        out.append(Matcher(m.name, op, value))
-    return tuple(out)
 
 
 def _select(tree: pp.VectorSelector, ctx: Context) -> Select:
@@ -191,17 +165,17 @@ def _call(tree: pp.Call, ctx: Context) -> Node:
     args = tuple(_build(a, _inside(ctx, i)) for i, a in enumerate(arguments))
     if name == "timestamp" and isinstance(args[0], Select):
         return SampleTimes(args[0])
-    absent = _absent_labels(arguments[0]) if name == "absent" else lb.EMPTY
+    absent = absent_labels(arguments[0]) if name == "absent" else lb.EMPTY
     return Call(ctx.grid, name, args, absent, ctx.place)
 
 
 def _info(tree: pp.Call, ctx: Context) -> Info:
     given: tuple[Matcher, ...] | None = None
     if len(tree.args) > 1:
-        selector = _unwrap(tree.args[1])
+        selector = unwrap(tree.args[1])
         if not isinstance(selector, pp.VectorSelector) or selector.name:
             raise BadData("parse error: expected label selectors only, got vector selector instead")
-        given = _conditions(selector)
+        given = conditions(selector)
     at = _first_look(tree.args[0], ctx) or ctx.grid
     matchers = info_matchers(given or ())
     source = Select(ctx.grid, matchers, at, ctx.lookback_ms, counter_lookback_ms=ctx.counter_lookback_ms)
@@ -242,7 +216,7 @@ def _of_the_query(name: str, ctx: Context) -> float:
 
 def _range_call(name: str, ranged: Any, args: tuple[Node, ...], ctx: Context, number: int) -> Node:
     """A function of `ranged`, its argument of that number, and of `args`, the others."""
-    source = _unwrap(ranged)
+    source = unwrap(ranged)
     if name not in supported.range_functions():
         raise Unsupported(f"function {name}() is not supported yet")
     node: Node
@@ -260,7 +234,7 @@ def _range_call(name: str, ranged: Any, args: tuple[Node, ...], ctx: Context, nu
         node = RangeCall(ctx.grid, name, window, lookbacks[0], args, ctx.place, lookbacks[1])
     if name == "absent_over_time":
         # The labels are those of the matchers, so `absent` does the rest over whether anything was there.
-        return Call(ctx.grid, "absent", (_present(node),), _absent_labels(source))
+        return Call(ctx.grid, "absent", (_present(node),), absent_labels(source))
     return node
 
 
@@ -292,41 +266,12 @@ def _subquery_inner(tree: pp.SubqueryExpr, ctx: Context, parens: int = 0) -> tup
 
 
 def _is_range(tree: Any) -> bool:
-    return isinstance(_unwrap(tree), pp.MatrixSelector | pp.SubqueryExpr)
-
-
-def _unwrap(tree: Any) -> Any:
-    while isinstance(tree, pp.ParenExpr):
-        tree = tree.expr
-    return tree
+    return isinstance(unwrap(tree), pp.MatrixSelector | pp.SubqueryExpr)
 
 
 def _parens(tree: Any) -> int:
     """How many parentheses stand around an expression."""
     return 1 + _parens(tree.expr) if isinstance(tree, pp.ParenExpr) else 0
-
-
-def _absent_labels(tree: Any) -> lb.Labels:
-    """What `absent()` answers with: the labels that equality matchers fix, each named once.
-
-    Source: Prometheus 3.x functions.go, createLabelsForAbsentFunction.
-    """
-    tree = _unwrap(tree)
-    if isinstance(tree, pp.MatrixSelector):
-        tree = tree.vector_selector
-    if not isinstance(tree, pp.VectorSelector):
-        return lb.EMPTY
-    fixed: dict[str, str] = {}
-    seen: set[str] = set()
-    for m in matchers_of(tree):
-        if m.name == lb.NAME:
-            continue
-        if m.op == "=" and m.name not in seen:
-            fixed[m.name] = m.value
-            seen.add(m.name)
-        else:
-            fixed.pop(m.name, None)
-    return lb.make(fixed)
 
 
 # ---------------------------------------------------------------- operators

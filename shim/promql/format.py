@@ -17,7 +17,7 @@ from shim.eval.texts import format_g, quote
 from shim.http.numbers import plain_text
 from shim.labels import NAME
 from shim.matching import Matcher
-from shim.plan.build import matchers_of
+from shim.plan.conditions import matchers_of
 from shim.promql import tree
 
 _LINE: Final = 100

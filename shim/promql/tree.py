@@ -13,7 +13,7 @@ import promql_parser as pp
 
 from shim.errors import Unsupported
 from shim.http.numbers import float_text
-from shim.plan.build import matchers_of
+from shim.plan.conditions import matchers_of
 from shim.promql.rewrite import at_ms
 
 ValueType = Literal["scalar", "string", "vector", "matrix"]

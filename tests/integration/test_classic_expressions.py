@@ -26,7 +26,7 @@ from shim.grid import Grid
 from shim.labels import NAME
 from shim.matching import Matcher
 from shim.numeric_labels import LE, QUANTILE
-from shim.plan.build import matchers_of
+from shim.plan.conditions import matchers_of
 from shim.promql.parse import parse
 from shim.tenancy import Tenant
 from shim.values import Vector
