@@ -17,7 +17,7 @@ from indexer.schema.migrate import migrate
 from indexer.schema.tables import Retention
 from indexer.store import Store, open_store
 from shim.catalog import Catalog, Explorer
-from shim.labels import get
+from shim.labels import Labels, get, make
 from shim.matching import Matcher
 from shim.numeric_labels import number_of, number_text
 from shim.settings import CacheSettings, ShimSettings
@@ -60,19 +60,30 @@ def lines() -> list[str]:
     return out
 
 
-@pytest.fixture(scope="module", params=["statements", "memory"])
+@pytest.fixture(scope="module", params=["statements", "memory", "http", "org"])
 def p(request: pytest.FixtureRequest, chdb_path: Path) -> Iterator[Pipeline]:
-    """With cells from statements alone, and from memory."""
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
+    """With cells from statements alone, and from memory; over HTTP; and of all projects of an org."""
+    dsn = f"chdb://{chdb_path}?database={DATABASE}"
+    if request.param == "http":
+        dsn = f"http://127.0.0.1:{request.getfixturevalue('clickhouse_port')}/{DATABASE}"
+    store = open_store(dsn, pool=4)
     migrate(store, KEPT)
     held = CacheSettings(max_bytes=64 << 20 if request.param == "memory" else 0, fill_after=1)
     pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=held)
     pipeline.send(lines())
     put_buckets(store, "mapped.time", (0.1, 0.25, 0.5, 1.0))
+    if request.param == "org":
+        pipeline.tenant = Tenant(1, None)
     yield pipeline
     pipeline.close()
     store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
     store.close()
+
+
+def labels_of(p: Pipeline, **pairs: str) -> Labels:
+    """Labels as answers show them: of a whole org with the project."""
+    projects = {} if p.tenant.project_id is not None else {"project_id": "1"}
+    return make({**pairs, **projects})
 
 
 def by_le(p: Pipeline, query: str, at_s: float = NOW_S) -> dict[str, float]:
@@ -182,7 +193,7 @@ def test_zeros_and_negative_observations(p: Pipeline) -> None:
 
 
 def test_the_label_api_says_what_queries_show(p: Pipeline) -> None:
-    settings, tenant = ShimSettings(), Tenant(1, 1)
+    settings, tenant = ShimSettings(), p.tenant
     e = Explorer(Catalog(p.store, settings), settings)
 
     on: dict[str, list[Matcher]] = {
@@ -220,10 +231,10 @@ def test_the_mapping_file_gives_the_ladder(p: Pipeline) -> None:
 @pytest.mark.parametrize("q", [0.0, 0.5, 0.9, 0.99, 1.0])
 def test_quantiles_of_a_summary(p: Pipeline, q: float) -> None:
     """Of the observations in the lookback, as quantile_over_time has them."""
-    shown = [("__name__", "shop_req_duration"), ("job", "web"), ("quantile", number_text(q))]
+    shown = labels_of(p, __name__="shop_req_duration", job="web", quantile=number_text(q))
     over = p.instant(f'quantile_over_time({q}, shop_req_duration{{job="web"}}[5m])', NOW_S)
     found = p.instant(f'shop_req_duration{{quantile="{q:g}"}}', NOW_S)
-    assert found == {tuple(shown): pytest.approx(next(iter(over.values())))}
+    assert found == {shown: pytest.approx(next(iter(over.values())))}
     assert next(iter(found.values())) == pytest.approx(np.quantile(REQUESTS, q), rel=0.012)
     grid = p.range(
         f'max by (job) (shop_req_duration{{quantile="{q}",job=~"w.*"}})', NOW_S - 20, NOW_S + 600, 10
@@ -251,9 +262,11 @@ def test_quantiles_that_matchers_name(p: Pipeline) -> None:
 
 
 def test_a_stored_tag_quantile_wins(p: Pipeline) -> None:
-    assert p.instant('histogram_count(tagged{quantile="0.99"})', NOW_S) == {(("quantile", "0.99"),): 1.0}
+    assert p.instant('histogram_count(tagged{quantile="0.99"})', NOW_S) == {
+        labels_of(p, quantile="0.99"): 1.0
+    }
     found = p.instant('tagged{quantile="0.5"}', NOW_S)
-    assert found == {(("__name__", "tagged"), ("kind", "gauge"), ("quantile", "0.5")): 4.0}
+    assert found == {labels_of(p, __name__="tagged", kind="gauge", quantile="0.5"): 4.0}
     assert p.instant('tagged{quantile="0.9"}', NOW_S) == {}
     settings = ShimSettings()
     e = Explorer(Catalog(p.store, settings), settings)
