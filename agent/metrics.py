@@ -23,6 +23,7 @@ from agent.spool import Spool
 if TYPE_CHECKING:
     from agent.announce import Announcer
     from agent.mapping import Mapper  # not where there is none: it is memory
+    from agent.spool_timers import SpoolTimers
     from agent.tls_streams import Acceptor
 
 
@@ -101,6 +102,7 @@ FAMILIES: Final = tuple(
         ("spool_frames", "Unsent frames in agent.spool.path.", ""),
         ("spool_bytes", "Bytes of the files in agent.spool.path.", ""),
         ("spool_written_frames_total", "Frames written to agent.spool.path.", ""),
+        ("spool_checkpoints_total", "Times open buckets were flushed for agent.spool.checkpoint_ms.", ""),
         ("spool_recovered_frames", "Frames that an earlier run had left there.", ""),
         (
             "spool_write_errors_total",
@@ -186,6 +188,7 @@ class Sources(msgspec.Struct, kw_only=True):
     clock: Clock
     state: State
     mapper: Mapper | None = None
+    timers: SpoolTimers | None = None
     announcer: Announcer | None = None
     ops_tls: Acceptor | None = None
     last_flush_s: float = 0.0
@@ -300,6 +303,7 @@ def _spooled(s: Sources) -> dict[str, Values]:
         "spool_bytes": backlog.bytes if backlog else 0,
         "spool_written_frames_total": backlog.written_frames if backlog else 0,
         "spool_recovered_frames": backlog.recovered_frames if backlog else 0,
+        "spool_checkpoints_total": s.timers.checkpoints if s.timers else 0,
         "spool_write_errors_total": backlog.failed_writes if backlog else 0,
     }
 

@@ -47,6 +47,7 @@ from agent.restamp import restamped
 from agent.settings import AgentSettings, Tls
 from agent.spool_open import open_spool, steady_clock
 from agent.spool_record import Parcel
+from agent.spool_timers import SpoolTimers
 
 if TYPE_CHECKING:
     from agent.tls_streams import Acceptor
@@ -57,9 +58,6 @@ _GC_THRESHOLDS: Final = (100_000, 1_000, 1_000)
 #: Batches read between two frames at most, when packets pile up.
 _TURNS_PER_FRAME: Final = 16
 _BUCKET_MS: Final = BUCKET_SECONDS * 1000
-#: So often frames are looked for that are unsent for longer than KEEP_S: those go to the spool's disk.
-_KEEP_EVERY_S: Final = 0.5
-KEEP_S: Final = 1.0
 #: After a jump of the time rows may be for buckets that ended so long before.
 _BEFORE_JUMP_MS: Final = 6 * _BUCKET_MS
 
@@ -163,6 +161,8 @@ class Agent:
         self._core = open_core(settings, mapper, self._woken, self._log)
         self._steady_ms = steady_clock()
         self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s)
+        checkpoint_ms = settings.spool.checkpoint_ms
+        self._timers = SpoolTimers(loop, self._spool, self._log, checkpoint_ms, self._checkpoint)
         self._clock = Clock(round(settings.max_skew_s * 1000))
         self._ahead_ms = 0  # of the rows that are made into frames, since the clock jumped back by that
         self._forwarder = Forwarder(settings.forward, self._spool, self._log, login=login)
@@ -196,6 +196,7 @@ class Agent:
             inputs=self._inputs,
             spool=self._spool,
             steady_ms=self._steady_ms,
+            timers=self._timers,
             forwarder=self._forwarder,
             beats=self._beats,
             clock=self._clock,
@@ -213,8 +214,7 @@ class Agent:
         self._state.start()
         self._inputs.open(self._start_wait_s)
         self._flush_later()
-        if self._spool.on_disk:
-            self._keep_later()
+        self._timers.start()
         if self._settings.ops:
             self._ops = OpsServer(
                 self._settings.ops,
@@ -238,18 +238,9 @@ class Agent:
             return "starting or stopping"
         failures, problem = self._forwarder.failures_in_a_row, self._forwarder.problem
         kept = "on disk" if self._spool.on_disk else "in memory"
-        backlog = self._spool.backlog
-        if backlog and backlog.problem:
-            return f"the spool {backlog.path} cannot be written: {backlog.problem}; frames are kept in memory"
+        if self._timers.problem:
+            return self._timers.problem
         return f"{problem} ({failures} failures in a row; frames are kept {kept})" if failures else ""
-
-    def _keep_later(self) -> None:
-        """Write what is unsent for a while to the spool's disk, now and from time to time."""
-        self._spool.keep_old(KEEP_S)
-        backlog = self._spool.backlog
-        if backlog and backlog.problem:
-            self._log.throttled("spool_not_written", dir=backlog.path, error=backlog.problem)
-        self._loop.call_later(_KEEP_EVERY_S, self._keep_later)
 
     def _receive(self, lines: bytes) -> None:
         self._make_room()
@@ -302,6 +293,13 @@ class Agent:
         self._hand_over(flushed, ended=ended)
         self._flush_later()
 
+    def _checkpoint(self) -> bool:
+        """Flush the open buckets too, unless those of the last time are not in frames yet."""
+        if not self._framing:
+            self._hand_over(self._core.flush_all(self._clock.now_ms()))
+            return True
+        return False
+
     def _hand_over(self, flushed: bool, *, ended: bool = False) -> None:
         """What was flushed becomes frames; so it is looked for when a bucket has `ended`."""
         if not flushed and not ended:
@@ -341,8 +339,10 @@ class Agent:
             frame, moved = restamped(frame, now_ms, future_ms, self._ahead_ms)
             self._sources.restamped_rows += moved
         frame = msgspec.structs.replace(frame, flushed_until_ms=self._framed_ms)
+        made_ms = self._steady_ms()
         self._spool.put(
-            Parcel(frame.identity, encode(frame), frame.rows, self._sequence, frame.lines, self._steady_ms())
+            Parcel(frame.identity, encode(frame), frame.rows, self._sequence, frame.lines, made_ms),
+            at_once=self._settings.spool.checkpoint_ms > 0,
         )
         self._sequence += 1
         return True

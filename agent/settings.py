@@ -174,6 +174,9 @@ class Spooling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_age_s: Annotated[float, msgspec.Meta(ge=60, le=2_592_000)] = 86_400.0
     #: Wait for the disk after each write, so that frames survive a loss of power, too.
     fsync: bool = False
+    #: Flush open buckets to it so often, so that a killed agent loses lines of that time only; 0: off. Each
+    #: time adds a row per series that has lines (docs/reliability.md).
+    checkpoint_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
 
 
 class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ is out.
 
 With a backlog (agent/spool_backlog.py):
 
-* A frame that is sent and acknowledged at once is never written.
+* A frame that is sent and acknowledged at once is never written, unless it is put to be on disk `at_once`.
 * A frame whose try failed is on disk before the next try. While tries fail, new frames are written at once.
 * `keep_old` writes frames that wait for longer; the agent calls it from time to time. `keep_all` is for the
   end.
@@ -118,10 +118,16 @@ class Spool:
         """Rows of the frames that are lost."""
         return sum(lost.rows for lost in self.dropped.values())
 
-    def put(self, parcel: Parcel) -> None:
-        """Add a frame, dropping the oldest waiting ones if there is no room."""
+    def put(self, parcel: Parcel, *, at_once: bool = False) -> None:
+        """Add a frame, dropping the oldest waiting ones if there is no room.
+
+        `at_once`: it is on disk when this returns, if there is one, and waits as a live frame all the same.
+        """
         with self._changed:
-            self._hold(_Waiting(parcel, self._clock_s()))
+            added = _Waiting(parcel, self._clock_s())
+            self._hold(added)
+            if at_once:
+                self._keep(added)
             if self._failing:
                 self._write_waiting(None)
             self._make_room()
@@ -300,15 +306,24 @@ class Spool:
         """Write the waiting frames to disk (those put before a time), until it takes no more."""
         while self._backlog and self._waiting:
             first = self._waiting[0]
-            if (before_s is not None and first.since_s > before_s) or not self._backlog.put(first.parcel):
+            if (before_s is not None and first.since_s > before_s) or not self._to_disk(first):
                 return
             self._waiting.popleft()
             self._let_go(first)
 
+    def _to_disk(self, one: _Waiting) -> bool:
+        """Let a waiting frame wait on disk; False if it cannot."""
+        if self._backlog is None:
+            return False
+        if one.place and self._backlog.again(one.place):
+            return True
+        one.place = None
+        return self._backlog.put(one.parcel)
+
     def _make_room(self) -> None:
         while self._bytes > self._max_bytes and self._waiting:
             dropped = self._waiting.popleft()
-            if self._backlog and self._backlog.put(dropped.parcel):
+            if self._to_disk(dropped):
                 self._let_go(dropped)
                 continue
             self._let_go(dropped)

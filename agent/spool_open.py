@@ -31,6 +31,10 @@ def open_spool(settings: AgentSettings, now_ms: Callable[[], int], log: Log, wai
     Raises SpoolError.
     """
     path = settings.spool.path
+    if settings.spool.checkpoint_ms and not path:
+        raise SpoolError(
+            f"agent.spool.checkpoint_ms = {settings.spool.checkpoint_ms}: expected agent.spool.path to be set"
+        )
     if not path:
         log.info("spool_off", effect="unsent frames are lost when the agent ends", fix="agent.spool.path")
         return Spool(settings.forward.max_unsent_bytes)

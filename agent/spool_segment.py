@@ -132,6 +132,8 @@ class Segment:
     def count(self, entry: Entry, frames: int) -> None:
         """Count a frame as waiting (1) or not waiting any more (-1)."""
         head = entry.head
+        if frames > 0 and not self.frames:
+            self.oldest_ms = self.newest_ms = self.low_number = 0  # of frames that wait no more
         self.frames += frames
         self.rows += frames * head.rows
         self.lines += frames * head.lines
@@ -166,17 +168,22 @@ class Segment:
         entry = self.waiting.popleft()
         self.count(entry, -1)
         self.out += 1
+        self._look_again()
+        return entry
+
+    def _look_again(self) -> None:
+        """Bring what is known of the oldest frame up to date after one is gone."""
         if self.waiting:
             self.oldest_ms = self.waiting[0].head.created_ms
             if self.own:
                 self.low_number = min(e.head.number for e in self.waiting)
-        return entry
 
     def take_last(self) -> None:
         """Let the frame that was appended last be out."""
         assert self.waiting is not None  # the file that is written is never unloaded
         self.count(self.waiting.pop(), -1)
         self.out += 1
+        self._look_again()
 
     def give_back(self, entry: Entry) -> None:
         """Let a frame that is out wait again, as the first."""

@@ -182,3 +182,17 @@ class TestSpools:
         assert taken == ["d", "e", "f"]  # half of five
         assert len(spool.take_many(16, 1, 1, live_first=True)) == 1  # one may be larger than the bytes
         assert [one.identity for one in spool.take_many(16, 1_000, 4, live_first=True)] == ["h"]
+
+    def test_put_to_be_on_disk_at_once(self, open_spool: Open) -> None:
+        """A sender sees no difference, whatever becomes of the frame."""
+        spool = open_spool()
+        for number, name in enumerate("abcd", 1):
+            spool.put(parcel(name, number=number), at_once=True)
+        assert (spool.unsent_frames, spool.unsent_bytes) == (4, 40)
+        taken = spool.take_many(2, 1_000, 1, live_first=True)
+        spool.done(taken[0])
+        spool.again(taken[1])
+        assert not spool.wait_over(2, 0)
+        assert spool.wait_over(1, 0) is (taken[0].identity == "a")
+        spool.keep_old(0.0)
+        assert len(names(spool)) == 3

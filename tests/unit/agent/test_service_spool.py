@@ -115,3 +115,35 @@ def test_a_spool_is_of_one_agent(start: Callable[..., Process], tmp_path: Path) 
     first = start(**settings(tmp_path / "spool"))
     with pytest.raises(AssertionError, match=rf"pid {first.process.pid}\) uses {tmp_path}/spool"):
         start(**settings(tmp_path / "spool"))
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("away", [False, True], ids=["indexer_there", "indexer_away"])
+def test_a_checkpoint_saves_open_buckets_from_kill_9(
+    start: Callable[..., Process], indexer: FakeIndexer, tmp_path: Path, core: str, away: bool
+) -> None:
+    """Each line that was in a checkpoint counts once, whether its frame was sent before the kill or not."""
+    indexer.always = 503 if away else None
+    options = settings(tmp_path / "spool", core=core)
+    options["spool"]["checkpoint_ms"] = 100
+    agent = start(**options)
+    for part in (1, 2, 3):
+        send_tcp(agent, b"c:1|c\nc:1|c|#a:b\n" * 25)
+        wait_until(partial(lambda n: agent.metric("lines_total") == n, 50 * part))
+        done = agent.metric("spool_checkpoints_total")
+        wait_until(partial(lambda n: agent.metric("spool_checkpoints_total") >= n + 2, done))
+    agent.process.kill()
+    agent.process.communicate()
+    assert away or total(indexer) == 150
+    indexer.always = None
+    again = start(**options)
+    wait_until(lambda: again.metric("unsent_frames") == 0)
+    assert total(indexer) == 150
+    assert again.metric("spool_recovered_frames") >= (3 if away else 0)
+    assert again.stop()[0] == 0
+    assert total(indexer) == 150
+
+
+def test_a_checkpoint_needs_a_spool(start: Callable[..., Process]) -> None:
+    with pytest.raises(AssertionError, match=r"checkpoint_ms = 100: expected agent\.spool\.path to be set"):
+        start(spool={"checkpoint_ms": 100}, unix="", unix_stream="")
