@@ -19,7 +19,7 @@ KEEP_S: Final = 1.0
 
 
 class SpoolTimers:
-    """Runs from `start` on. `checkpoint` flushes the open buckets; False: the last ones are not on disk yet."""
+    """Runs from `start` on. `checkpoint` flushes open buckets; False: the last ones are not on disk yet."""
 
     def __init__(
         self, loop: Loop, spool: Spool, log: Log, checkpoint_ms: int, checkpoint: Callable[[], bool]
