@@ -215,7 +215,7 @@ class BlockCache:
 
 
 def _merge(held: Block, place: Place, span: Span, written: Written) -> bool:
-    names = ["bucket", "series_id", "retention_days", place.source.column]
+    names = ["bucket", "series_id", _days(place, written), place.source.column]
     if place.source.timed:
         names.append("last_ms")
     bucket, ids, days, values, *last_ms = (_rows(written, name, span) for name in names)
@@ -232,6 +232,14 @@ def _merge(held: Block, place: Place, span: Span, written: Written) -> bool:
             return False
     held.add(ids, cells, values, int(days.min()), offset_ms)
     return True
+
+
+def _days(place: Place, written: Written) -> str:
+    """Name the column of how long rows are kept: of the granularity, or of all (before migration 5)."""
+    of_all = "retention_days"
+    if of_all in written:
+        return of_all
+    return next(f"days_{g.name}" for g in GRANULARITIES if g.seconds == place.granularity_s)
 
 
 def _meet(watch: Watch, touched: Touched) -> bool:
