@@ -10,6 +10,7 @@ Header values that are not UTF-8 get U+FFFD in place of their bad bytes, before 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -20,9 +21,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from indexer.access import Certificate
 from indexer.connections import Closed, Connections
-from indexer.handshake import Handshake, Listening
+from indexer.handshake import Handshake, Listening, SecureSite
+from indexer.handshake import certificate_of as shown_certificate
 from indexer.settings import Http
 
+_BACKLOG: Final = 512
 #: Characters of the reason why a request is not HTTP; it may quote the request.
 _MAX_ECHO: Final = 200
 _TIMED_OUT: Final = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -33,24 +36,22 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(web.RequestHandler):
     """One connection: aiohttp's, which knows what it waits for."""
 
-    __slots__ = ("_connections", "_partial", "_waits_since", "certificate")
+    __slots__ = ("_connections", "_partial", "_waits_since", "certificate", "handshake")
 
-    def __init__(
-        self,
-        server: web.Server,
-        connections: Connections,
-        *,
-        certificate: Certificate | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, server: web.Server, connections: Connections, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
-        self.certificate = certificate  # of the client
+        self.certificate: Certificate | None = None  # of the client
+        self.handshake: Handshake | None = None  # that came before
         self._connections = connections
         self._partial = False  # a part of the next head is there
         self._waits_since: tuple[object, float] = (None, 0.0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self.handshake is not None:
+            self._connections.lost(self.handshake)
+            self.certificate = shown_certificate(transport.get_extra_info("ssl_object"))
+            self.handshake = None
         self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -122,27 +123,16 @@ class Connection(web.RequestHandler):
 
 
 class Server(web.Server):
-    """Makes connections that are counted and have deadlines. `listening` None: without TLS."""
+    """Makes connections that are counted and have deadlines."""
 
-    def __init__(
-        self, handler: Handler, connections: Connections, listening: Listening | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, handler: Handler, connections: Connections, **kwargs: Any) -> None:
         make = kwargs.pop("request_factory")
         super().__init__(handler, request_factory=_Readable(make), **kwargs)
         self.connections_open = connections
-        self._listening = listening
 
-    def __call__(self) -> Any:
-        """Return the protocol of a connection that was accepted."""
-        if self._listening is None:
-            return self.connection()
-        return Handshake(self.connections_open, self._listening, self.connection)
-
-    def connection(self, certificate: Certificate | None = None) -> Connection:
-        """Return a connection that speaks HTTP; a subclass may make another one."""
-        return Connection(
-            self, self.connections_open, certificate=certificate, loop=self._loop, **self._kwargs
-        )
+    def __call__(self) -> Connection:
+        """Return a connection; a subclass may make another one."""
+        return Connection(self, self.connections_open, loop=self._loop, **self._kwargs)
 
     def pre_shutdown(self) -> None:
         """As aiohttp's; handshakes end, too."""
@@ -201,6 +191,13 @@ class Runner(web.AppRunner):
             **made._kwargs,  # noqa: SLF001 - what the application was given
         )
 
+    def site(self, sock: socket.socket, backlog: int = _BACKLOG) -> web.BaseSite:
+        """Return what serves a listening socket, with TLS or without."""
+        if self.listening is None:
+            return web.SockSite(self, sock, backlog=backlog)
+        assert isinstance(self.server, Server)
+        return SecureSite(self, sock, self.listening, self.open, self.server)
+
     def bounded(self, handler: Handler, **kwargs: Any) -> web.Server:
         """Return the server; a subclass may make another one."""
-        return Server(handler, self.open, self.listening, **kwargs)
+        return Server(handler, self.open, **kwargs)

@@ -110,8 +110,8 @@ class IndexerService:
         self._watch: CatalogWatch | None = None
         self._heartbeats: HeartbeatWriter | None = None
         self._up: UpWriter | None = None
-        self._runner: web.AppRunner | None = None
-        self._sites: list[web.SockSite] = []
+        self._runner: Runner | None = None
+        self._sites: list[web.BaseSite] = []
 
     @property
     def address(self) -> str:
@@ -241,7 +241,7 @@ class IndexerService:
         )
         await self._runner.setup()
         while self._socks:
-            self._sites.append(web.SockSite(self._runner, self._socks.pop(0)))
+            self._sites.append(self._runner.site(self._socks.pop(0)))
             await self._sites[-1].start()
         if self._up is not None:
             self._up.start(instance_of(self.host, self.port))

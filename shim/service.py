@@ -17,8 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from aiohttp import web
-
 from indexer.access import EntryError
 from indexer.authenticator import Authenticator
 from indexer.handshake import listening
@@ -80,7 +78,7 @@ class ShimService:
         self._owned: Store | None = None
         self._version = version
         self.metrics = metrics or ShimMetrics()
-        self._runner: web.AppRunner | None = None
+        self._runner: Runner | None = None
         self._engine: QueryEngine | None = None
         self._pool: ThreadPoolExecutor | None = None
         self.host, self.port = split_address(settings.listen)
@@ -171,7 +169,7 @@ class ShimService:
         await self._runner.setup()
         while self._socks:
             sock = self._socks.pop(0)
-            await web.SockSite(self._runner, sock, backlog=min(512, settings.http.max_connections)).start()
+            await self._runner.site(sock, min(512, settings.http.max_connections)).start()
         _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)
         if self._version is not None:
             recent = self._recent if settings.cache.restore_s else None

@@ -15,9 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from indexer.access import Certificate
 from indexer.connections import Closed, Connections
-from indexer.handshake import Listening
 from indexer.http_server import Connection, Handler, Server
 from indexer.http_server import Runner as BoundedRunner
 from indexer.settings import Http
@@ -148,14 +146,7 @@ class _Connection(Connection):
 class _Server(Server):
     """Makes connections with counted heads."""
 
-    def __init__(
-        self,
-        handler: Handler,
-        connections: Connections,
-        listening: Listening | None,
-        heads: LongHeads,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, handler: Handler, connections: Connections, heads: LongHeads, **kwargs: Any) -> None:
         async def counted(request: web.BaseRequest) -> web.StreamResponse:
             try:
                 return await handler(request)
@@ -164,18 +155,11 @@ class _Server(Server):
                 if isinstance(connection, _Connection):
                     connection.answered()
 
-        super().__init__(counted, connections, listening, **kwargs)
+        super().__init__(counted, connections, **kwargs)
         self._heads = heads
 
-    def connection(self, certificate: Certificate | None = None) -> Connection:
-        return _Connection(
-            self,
-            self.connections_open,
-            self._heads,
-            certificate=certificate,
-            loop=self._loop,
-            **self._kwargs,
-        )
+    def __call__(self) -> Connection:
+        return _Connection(self, self.connections_open, self._heads, loop=self._loop, **self._kwargs)
 
 
 class Runner(BoundedRunner):
@@ -201,4 +185,4 @@ class Runner(BoundedRunner):
         self.heads = LongHeads(max_head_bytes, max_long_heads_bytes)
 
     def bounded(self, handler: Handler, **kwargs: Any) -> web.Server:
-        return _Server(handler, self.open, self.listening, self.heads, **kwargs)
+        return _Server(handler, self.open, self.heads, **kwargs)
