@@ -12,7 +12,9 @@ import yaml
 
 import meterhouse
 from agent.config import load
+from indexer.access import holds_plain, parse_file
 from shim.command import File
+from shim.tenancy import PROXY_SECRET
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DEFAULTS = File()
@@ -98,3 +100,28 @@ def test_dockerfile_copies_what_the_wheel_is_made_of() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     for name in ("pyproject.toml", "README.md", "meterhouse.py", "agent", "indexer", "shim"):
         assert name in text
+
+
+def test_secure_settings_are_settings() -> None:
+    """deploy/secure: every listener that others reach has TLS, and no credential has more than it needs."""
+    settings = load(File, (DEPLOY / "secure" / "meterhouse.toml").read_text())
+    for listen, tls in (
+        (settings.agent.tcp, settings.agent.tcp_tls),
+        (settings.indexer.listen, settings.indexer.tls),
+        (settings.shim.listen, settings.shim.tls),
+    ):
+        assert tls.cert
+        assert listen.startswith("0.0.0.0:")
+    assert all(at.startswith("127.0.0.1:") for at in (settings.agent.udp, settings.agent.ops))
+    assert settings.agent.tcp_tls.require_client_cert
+    assert settings.indexer.tokens_file == settings.shim.tenancy.tokens_file == "/etc/meterhouse/tokens"
+    text = (DEPLOY / "secure" / "tokens").read_text()
+    assert not holds_plain(text)
+    granted = {(str(e.grant), *sorted(e.grant.rights)) for e in parse_file(text)}
+    assert granted == {("1:1", "write"), ("1:*", "query"), ("*:*", "admin")}
+
+
+def test_the_proxy_sets_what_header_mode_reads() -> None:
+    text = (DEPLOY / "secure" / "nginx.conf").read_text()
+    for name in ("X-Scope-OrgID", "X-Org-Id", "X-Project-Id", PROXY_SECRET):
+        assert f"proxy_set_header {name} " in text
