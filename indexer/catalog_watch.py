@@ -4,7 +4,8 @@ A restore, an emptied table or another database takes rows away that this proces
 to be there. So once a minute, and when the store is back after a failure, the strings and series that were
 written last are looked for. Where one is missing the database gets a new id (indexer/schema/database_id.py)
 and every cache is made new. Frames carry their strings and series, so the next ones write what is missing.
-Other indexers see the new id within a minute and make their caches new, too.
+Other indexers see the new id within a minute and make their caches new, too. Once a week caches are made new
+anyway, because the table drops strings that were not asked for for longer than any series lives.
 
 The check runs in a thread of its own; the rest in one event loop.
 """
@@ -30,6 +31,8 @@ from indexer.strings.keys import FetchType
 log = logging.getLogger(__name__)
 
 _EVERY_S: Final = 60.0
+#: Caches are made new this often: a string that is used is then found in the table, or written anew.
+_RENEW_S: Final = 7 * 86_400.0
 #: Strings that are looked for, of those created and of those read.
 _STRINGS: Final = 64
 #: Series of so many days before today are looked for.
@@ -47,7 +50,10 @@ class CatalogWatch:
         registry: SeriesRegistry,
         redis: RedisCache | None,
         forget: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._renewed_s = clock()
         self._store = store
         self._registry = registry
         self._redis = redis
@@ -94,6 +100,8 @@ class CatalogWatch:
             self._went_back("the id of the database is another")
         elif ids and ids[0] != known:
             self._use(ids[0])
+        elif self._clock() - self._renewed_s >= _RENEW_S:  # strings in use are to stay (strings/store.py)
+            self._use(known)
         if self._is_missing() and not (self._store.cluster and self._comes_late()):
             self._went_back("strings or series that were written are missing")
 
@@ -105,6 +113,7 @@ class CatalogWatch:
 
     def _use(self, database_id: str) -> None:
         self.database_id = database_id
+        self._renewed_s = self._clock()
         with self._lock:
             self._created.clear()
             self._read.clear()

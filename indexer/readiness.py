@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
@@ -47,6 +47,22 @@ async def open_when_there(opening: Callable[[], Store], in_thread: _InThread) ->
         await asyncio.sleep(wait_s)
         waited_s += wait_s
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+
+
+async def started(start: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Await a start. Return False where `stop` was set first, and the start was given up."""
+    starting = asyncio.create_task(start, name="start")
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return False
+        await starting
+    finally:
+        stopped.cancel()
+    return True
 
 
 class Readiness:

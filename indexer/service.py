@@ -39,7 +39,7 @@ from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.metadata import MetadataWriter
 from indexer.metrics import Metrics
 from indexer.pending import PendingRequests, open_pending
-from indexer.readiness import Readiness, open_when_there
+from indexer.readiness import Readiness, open_when_there, started
 from indexer.receive import Receiver
 from indexer.retention import NotedRetention, Retentions, SetRetention
 from indexer.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
@@ -376,19 +376,11 @@ async def run(
             loop.add_signal_handler(signum, stopping.set)
     service = IndexerService(settings, store)
     await service.bind(START_WAIT_S)
-    starting = asyncio.create_task(service.start(), name="indexer-start")
-    stopped = asyncio.create_task(stopping.wait())
     try:
-        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():  # ClickHouse is away, and we are asked to stop
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+        if not await started(service.start(), stopping):  # ClickHouse is away, and we are asked to stop
             return
-        await starting
     except JournalError as e:
         raise OSError(str(e)) from e
-    finally:
-        stopped.cancel()
     try:
         if ready is not None:
             ready(service)

@@ -22,6 +22,7 @@ from indexer.authenticator import Authenticator
 from indexer.handshake import listening
 from indexer.listen import START_WAIT_S, close, listen, port_of
 from indexer.pages import Pages
+from indexer.readiness import open_when_there, started
 from indexer.schema import is_current, migrate
 from indexer.store import Store, open_store
 from indexer.written import Written
@@ -190,8 +191,9 @@ class ShimService:
         """
         loop = asyncio.get_running_loop()
         pool = 2 * self._settings.concurrency + 2
-        self._owned = await loop.run_in_executor(
-            self._pool, lambda: open_store(self._settings.dsn, pool=pool)
+        self._owned = await open_when_there(
+            lambda: open_store(self._settings.dsn, pool=pool),
+            lambda opening: loop.run_in_executor(self._pool, opening),
         )
         if not await loop.run_in_executor(self._pool, is_current, self._owned):
             await loop.run_in_executor(self._pool, migrate, self._owned)
@@ -268,7 +270,8 @@ async def run(
                 asyncio.get_running_loop().add_signal_handler(number, stop.set)
     service = ShimService(settings, store=store, version=version)
     await service.bind(START_WAIT_S)
-    await service.start()
+    if not await started(service.start(), stop):  # ClickHouse is away, and we are asked to stop
+        return
     freeze_started()
     try:
         if ready is not None:

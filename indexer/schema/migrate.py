@@ -13,10 +13,11 @@ from typing import Final
 
 from indexer.schema.database_id import DATABASE_ID, note_id, read_ids
 from indexer.schema.eras import note_retention
-from indexer.schema.render import Layout, create_table, create_view, modify_ttl, modify_window
+from indexer.schema.render import Layout, add_column, create_table, create_view, modify_ttl, modify_window
 from indexer.schema.tables import (
     GRANULARITIES,
     KINDS,
+    STRING_DAY,
     Retention,
     catalog_tables,
     catalog_views,
@@ -79,6 +80,12 @@ def _windows(layout: Layout) -> Iterator[str]:
         yield modify_window(table, layout)
 
 
+def _string_days(layout: Layout) -> Iterator[str]:
+    (strings,) = (table for table in catalog_tables(layout.retention) if table.name == "strings")
+    yield from add_column(strings, STRING_DAY, layout)
+    yield modify_ttl(strings, layout)
+
+
 MIGRATIONS: Final = (
     Migration(1, "tables", _first_tables),
     Migration(2, "metadata", _metadata),
@@ -86,6 +93,7 @@ MIGRATIONS: Final = (
     Migration(SCOPED_IDENTITIES, "identities", _identities),
     Migration(5, "inputs", _inputs),
     Migration(DATABASE_ID, "windows", _windows),
+    Migration(7, "days of strings", _string_days),
 )
 
 #: Rows of schema_migrations with this version hold the retention the tables' TTLs have, as their name.

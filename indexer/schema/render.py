@@ -6,6 +6,7 @@ Distributed table of the plain name over it, which everybody else uses. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from indexer.schema.tables import (
@@ -73,6 +74,16 @@ def modify_window(table: Table, layout: Layout) -> str:
     )
 
 
+def add_column(table: Table, column: Column, layout: Layout) -> Iterator[str]:
+    """The statements that add a column where it is missing: one on a single node, two on a cluster."""
+    names = [_local(table.name, layout)] + ([table.name] if layout.cluster is not None else [])
+    for name in names:
+        yield (
+            f"ALTER TABLE {_qualified(name, layout)}{_on_cluster(layout)}\n"
+            f"ADD COLUMN IF NOT EXISTS {_column(column, layout)}"
+        )
+
+
 def modify_ttl(table: Table, layout: Layout) -> str:
     """The statement that gives a table its TTL anew."""
     return (
@@ -90,7 +101,8 @@ def _column(column: Column, layout: Layout) -> str:
     codec = column.codec
     if codec == FLOAT:
         codec = "ALP, ZSTD(1)" if layout.alp else "ZSTD(1)"
-    return f"`{column.name}` {column.type}" + (f" CODEC({codec})" if codec else "")
+    default = f" DEFAULT {column.default}" if column.default else ""
+    return f"`{column.name}` {column.type}{default}" + (f" CODEC({codec})" if codec else "")
 
 
 def _engine(table: Table, name: str, layout: Layout) -> str:

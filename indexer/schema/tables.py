@@ -67,6 +67,7 @@ class Column:
     name: str
     type: str
     codec: str = ""  # "" leaves the engine's default (LZ4); FLOAT is resolved by the layout
+    default: str = ""  # of rows that do not have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,12 @@ class View:
     source: str
     target: str
     select: tuple[str, ...]
+
+
+#: When a string was last found in use, to the week. Rows of before migration 7 count as used today.
+STRING_DAY: Final = Column("day", "Date", "ZSTD(1)", default="today()")
+#: A string is kept for so much longer than the last series that has it; `day` may be this late.
+STRING_SPARE_DAYS: Final = 30
 
 
 SERIES_TYPE: Final = "Enum8('counter' = 1, 'gauge' = 2, 'histogram' = 3, 'set' = 4)"
@@ -253,10 +260,16 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
     strings = Table(
         window=False,
         name="strings",
-        columns=(tenant[0], Column("id", "UInt64", _ID), Column("string", "String", "ZSTD(1)")),
+        columns=(
+            tenant[0],
+            Column("id", "UInt64", _ID),
+            Column("string", "String", "ZSTD(1)"),
+            STRING_DAY,
+        ),
         engine="ReplacingMergeTree",
         shard_by="id",
         order_by=("org_id", "id", "string"),
+        ttl=f"day + toIntervalDay({retention.days_1d + STRING_SPARE_DAYS})",
     )
     keys = Table(
         window=False,

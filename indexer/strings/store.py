@@ -9,7 +9,8 @@ the next salt; the collision is counted. One contract test covers both.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol
 
 import numpy as np
@@ -18,6 +19,8 @@ from indexer.store import Column, SentTable, Store
 from indexer.strings.ids import MAX_SALT, HashId, string_id
 from indexer.strings.keys import FetchType, KeyCollection, KeyResults
 
+#: A string's row is written anew when it is older.
+REFRESH_DAYS: Final = 7
 #: Ids asked for in one statement.
 _CHUNK: Final = 10_000
 #: As many ids are bound as a parameter (at most 20 bytes each, of the 131,072 that a server takes); more are
@@ -96,25 +99,36 @@ class MemoryIdStore:
 
 
 class ClickHouseIdStore:
-    """Ids in the table `strings`. Raises StoreError."""
+    """Ids in the table `strings`. Raises StoreError.
 
-    def __init__(self, store: Store, hash_id: HashId = string_id) -> None:
+    A row has the day on which its string was last found in use, and goes with the series that have it.
+    `create` writes rows anew that are older than a week, so caches must ask again within some weeks
+    (indexer/catalog_watch.py). `today` gives days since 1970.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        hash_id: HashId = string_id,
+        today: Callable[[], int] = lambda: int(time.time()) // 86_400,
+    ) -> None:
         self._store = store
+        self._today = today
         self._hash_id = hash_id
         self.collisions = 0
 
     def find(self, keys: KeyCollection) -> KeyResults:
         results = KeyResults()
         for org_id, strings in keys.mapping.items():
-            found, _ = self._search(org_id, sorted(strings))
+            found, _, _ = self._search(org_id, sorted(strings))
             results.add(org_id, found, FetchType.DB_READ)
         return results
 
     def create(self, keys: KeyCollection) -> KeyResults:
         results = KeyResults()
         for org_id, strings in keys.mapping.items():
-            found, free = self._search(org_id, sorted(strings))
-            self.put(org_id, free)
+            found, free, stale = self._search(org_id, sorted(strings))
+            self.put(org_id, free | stale)
             results.add(org_id, found, FetchType.DB_READ)
             results.add(org_id, free, FetchType.FIRST_SEEN)
         return results
@@ -125,18 +139,23 @@ class ClickHouseIdStore:
                 "org_id": np.full(len(ids), org_id, np.uint32),
                 "id": np.fromiter(ids.values(), np.uint64, len(ids)),
                 "string": list(ids),
+                "day": np.full(len(ids), self._today(), np.uint16),
             }
             self._store.insert("strings", columns)
 
     def strings(self, org_id: int, ids: Collection[int]) -> dict[int, str]:
         out: dict[int, str] = {}
         for chunk in _chunks(ids):
-            out.update((i, s) for i, s in self._rows(org_id, chunk))
+            out.update((i, s) for i, s, _ in self._rows(org_id, chunk))
         return out
 
-    def _search(self, org_id: int, strings: list[str]) -> tuple[dict[str, int], dict[str, int]]:
-        """Ids of the strings that exist, and free ids for the others."""
+    def _search(
+        self, org_id: int, strings: list[str]
+    ) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+        """Return ids of the strings that exist, free ids for the others, and those of old rows."""
         found: dict[str, int] = {}
+        stale: dict[str, int] = {}
+        fresh_day = self._today() - REFRESH_DAYS
         free: dict[str, int] = {}
         claimed: dict[int, str] = {}
         pending = strings
@@ -148,23 +167,26 @@ class ClickHouseIdStore:
                 others = taken.get(candidate)
                 if others and string in others:
                     found[string] = candidate
+                    if others[string] < fresh_day:
+                        stale[string] = candidate
                 elif not others and claimed.setdefault(candidate, string) == string:
                     free[string] = candidate
                 else:
                     self.collisions += 1
                     pending.append(string)
             if not pending:
-                return found, free
+                return found, free, stale
         raise TooManyCollisionsError(pending[0])
 
-    def _taken(self, org_id: int, ids: Collection[int]) -> dict[int, set[str]]:
-        out: dict[int, set[str]] = {}
+    def _taken(self, org_id: int, ids: Collection[int]) -> dict[int, dict[str, int]]:
+        """Return for each id that is taken its strings, with the day of each."""
+        out: dict[int, dict[str, int]] = {}
         for chunk in _chunks(ids):
-            for i, s in self._rows(org_id, chunk):
-                out.setdefault(i, set()).add(s)
+            for i, s, day in self._rows(org_id, chunk):
+                out.setdefault(i, {})[s] = day
         return out
 
-    def _rows(self, org_id: int, ids: list[int]) -> list[tuple[int, str]]:
+    def _rows(self, org_id: int, ids: list[int]) -> list[tuple[int, str, int]]:
         bound: dict[str, object] = {"org": org_id}
         sent = []
         wanted = "{ids:Array(UInt64)}"
@@ -174,12 +196,13 @@ class ClickHouseIdStore:
             sent.append(SentTable("sent", {"id": np.array(ids, np.uint64)}))
             wanted = "(SELECT id FROM sent)"
         rows = self._store.rows(
-            f"SELECT id, string FROM strings WHERE org_id = {{org:UInt32}} AND id GLOBAL IN {wanted}"
+            "SELECT id, string, toUInt16(max(day)) FROM strings"
+            f" WHERE org_id = {{org:UInt32}} AND id GLOBAL IN {wanted}"
             " GROUP BY id, string ORDER BY id, string",
             bound,
             sent,
         )
-        return [(int(i), str(s)) for i, s in rows]
+        return [(int(i), str(s), int(day)) for i, s, day in rows]
 
 
 def _chunks(ids: Iterable[int]) -> Iterable[list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from indexer.schema import migrate
 from indexer.schema.database_id import DATABASE_ID, read_ids
 from indexer.store import Store
+from indexer.strings.keys import FetchType, KeyCollection
 from indexer.strings.store import ClickHouseIdStore
 
 
@@ -40,3 +41,51 @@ def test_a_database_has_one_id_that_lasts(any_store: Store) -> None:
     assert len(before) == 1
     migrate(any_store)
     assert read_ids(any_store) == before
+
+
+def days(store: Store) -> dict[str, int]:
+    """The day of each string's last row."""
+    rows = store.rows("SELECT string, toUInt16(max(day)) FROM strings GROUP BY string")
+    return {str(string): int(day) for string, day in rows}
+
+
+def test_a_string_in_use_is_written_anew_each_week(any_store: Store) -> None:
+    today = [20_000]
+    ids = ClickHouseIdStore(any_store, today=lambda: today[0])
+    any_store.command("ALTER TABLE strings REMOVE TTL")  # days of long ago
+    for day, used, expected in (
+        (20_000, {"a", "b"}, {"a": 20_000, "b": 20_000}),
+        (20_007, {"a"}, {"a": 20_000, "b": 20_000}),
+        (20_008, {"a"}, {"a": 20_008, "b": 20_000}),
+    ):
+        today[0] = day
+        found = ids.create(KeyCollection({1: used}))
+        assert found.count(FetchType.FIRST_SEEN) == (2 if day == 20_000 else 0)
+        assert days(any_store) == expected
+
+
+def test_strings_that_are_not_used_go_and_ids_stay_the_same(any_store: Store) -> None:
+    """Strings of long ago go with a merge, as series do; those of a store of before count as used."""
+    long_ago = ClickHouseIdStore(any_store, today=lambda: 10_000)
+    now = ClickHouseIdStore(any_store)
+    before = long_ago.create(KeyCollection({1: {"old", "kept"}})).get_mapped_results()[1]
+    assert now.create(KeyCollection({1: {"kept"}})).get_mapped_results()[1]["kept"] == before["kept"]
+    any_store.command("OPTIMIZE TABLE strings FINAL")
+    assert list(days(any_store)) == ["kept"]
+    assert now.create(KeyCollection({1: {"old"}})).get_mapped_results()[1]["old"] == before["old"]
+
+
+def test_a_store_of_before_keeps_its_strings(any_store: Store) -> None:
+    any_store.command("DROP TABLE strings SYNC")
+    any_store.command(
+        "CREATE TABLE strings (org_id UInt32, id UInt64, string String) ENGINE = ReplacingMergeTree"
+        " ORDER BY (org_id, id, string) SETTINGS non_replicated_deduplication_window = 100000"
+    )
+    any_store.command("INSERT INTO strings SELECT 1, 5, 'a'")
+    any_store.command(
+        f"ALTER TABLE schema_migrations DELETE WHERE version >= {DATABASE_ID} SETTINGS mutations_sync = 1"
+    )
+    migrate(any_store)
+    any_store.command("OPTIMIZE TABLE strings FINAL")
+    assert list(days(any_store)) == ["a"]
+    assert ClickHouseIdStore(any_store).strings(1, [5]) == {5: "a"}

@@ -39,10 +39,12 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`strings_local` ON CLUSTER `prod`
 (
     `org_id` UInt32 CODEC(LZ4),
     `id` UInt64 CODEC(ZSTD(1)),
-    `string` String CODEC(ZSTD(1))
+    `string` String CODEC(ZSTD(1)),
+    `day` Date DEFAULT today() CODEC(ZSTD(1))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/strings_local', '{replica}')
 ORDER BY (org_id, id, string)
+TTL day + toIntervalDay(1860)
 SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`strings` ON CLUSTER `prod`
@@ -872,4 +874,13 @@ MODIFY SETTING replicated_deduplication_window = 0, replicated_deduplication_win
 
 ALTER TABLE `meterhouse`.`heartbeats_local` ON CLUSTER `prod`
 MODIFY SETTING replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
+
+ALTER TABLE `meterhouse`.`strings_local` ON CLUSTER `prod`
+ADD COLUMN IF NOT EXISTS `day` Date DEFAULT today() CODEC(ZSTD(1));
+
+ALTER TABLE `meterhouse`.`strings` ON CLUSTER `prod`
+ADD COLUMN IF NOT EXISTS `day` Date DEFAULT today() CODEC(ZSTD(1));
+
+ALTER TABLE `meterhouse`.`strings_local` ON CLUSTER `prod`
+MODIFY TTL day + toIntervalDay(1860);
 

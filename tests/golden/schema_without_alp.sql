@@ -31,10 +31,12 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`strings`
 (
     `org_id` UInt32 CODEC(LZ4),
     `id` UInt64 CODEC(ZSTD(1)),
-    `string` String CODEC(ZSTD(1))
+    `string` String CODEC(ZSTD(1)),
+    `day` Date DEFAULT today() CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (org_id, id, string);
+ORDER BY (org_id, id, string)
+TTL day + toIntervalDay(1860);
 
 CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_keys`
 (
@@ -755,4 +757,10 @@ MODIFY SETTING non_replicated_deduplication_window = 0;
 
 ALTER TABLE `meterhouse`.`heartbeats`
 MODIFY SETTING non_replicated_deduplication_window = 0;
+
+ALTER TABLE `meterhouse`.`strings`
+ADD COLUMN IF NOT EXISTS `day` Date DEFAULT today() CODEC(ZSTD(1));
+
+ALTER TABLE `meterhouse`.`strings`
+MODIFY TTL day + toIntervalDay(1860);
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from indexer.catalog_watch import CatalogWatch
+from indexer.schema import migrate
 from indexer.schema.database_id import read_ids
+from indexer.series import SeriesRegistry
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
 from indexer.store import Store, open_store, quote_name
@@ -169,4 +172,18 @@ async def test_a_store_that_comes_back_is_checked_at_once(
     await until(lambda: watch.resets == 1)
     assert await sent(service, counter_frame({"a": 1.0}, NOW_S, sequence=3)) == 200
     assert names(store) == ["hits"]
+    store.close()
+
+
+def test_caches_are_made_new_each_week(chdb_dsn: str) -> None:
+    store = open_store(chdb_dsn, pool=1)
+    migrate(store)
+    made: list[str] = []
+    now_s = [0.0]
+    watch = CatalogWatch(store, SeriesRegistry(100), None, made.append, lambda: now_s[0])
+    for at_s in (0, 6 * 86_400, 7 * 86_400, 8 * 86_400, 14 * 86_400):
+        now_s[0] = at_s
+        watch.check()
+    assert made == read_ids(store) * 3
+    assert watch.resets == 0
     store.close()

@@ -22,6 +22,8 @@ from agent.frame import Frame, encode
 from indexer.service import IndexerService, run
 from indexer.settings import Journal, Settings
 from indexer.store import StoreError, open_store
+from shim.service import run as run_shim
+from shim.settings import ShimSettings
 from tests.support.clickhouse_http import FaultRule, FaultRules, running
 from tests.support.frames import counter_frame
 
@@ -264,10 +266,14 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(
         await it.stop()
 
 
-async def test_waiting_for_a_server_ends_when_asked(tmp_path: Path) -> None:
-    settings = Settings(dsn="http://127.0.0.1:1/none", listen="127.0.0.1:0")
+@pytest.mark.parametrize("part", ["indexer", "shim"])
+async def test_waiting_for_a_server_ends_when_asked(part: str) -> None:
+    dsn, listen = "http://127.0.0.1:1/none", "127.0.0.1:0"
     stop = asyncio.Event()
-    serving = asyncio.create_task(run(settings, stop=stop))
+    if part == "indexer":
+        serving = asyncio.create_task(run(Settings(dsn=dsn, listen=listen), stop=stop))
+    else:
+        serving = asyncio.create_task(run_shim(ShimSettings(dsn=dsn, listen=listen), stop=stop))
     await asyncio.sleep(0)
     stop.set()
     async with asyncio.timeout(10):
