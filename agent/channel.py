@@ -107,7 +107,7 @@ class Channel:
         self._connection = self._new_connection()
 
     def _new_connection(self) -> HTTPConnection:
-        """A connection that opens when it is used."""
+        """Return a connection that opens when it is used."""
         host, port = self._address
         if self._context is None:
             plain: HTTPConnection = self._http.HTTPConnection(host, port, timeout=self._timeout_s)

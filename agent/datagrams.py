@@ -169,7 +169,7 @@ class _Reader:
         return packets
 
     def _receive_allowed(self, buffer: memoryview, count: int, flags: int) -> int:
-        """As recv_into; -1 for a packet that is dropped because of where it is from."""
+        """Receive as recv_into does; return -1 for a packet that is dropped because of its source."""
         size, peer = self.sock.recvfrom_into(buffer, count, flags)
         if self._allow is None or self._allow(peer[0]):
             return size

@@ -57,3 +57,4 @@ def test_new_lines_show_in_what_is_kept_in_memory(product: Up) -> None:
         assert by_statement == _ask(product, start_s)[0]
     _, metrics = get(f"{product.api.url}/metrics")
     assert b'meterhouse_shim_block_lookups_total{result="hit"}' in metrics
+    assert "block_add_failed" not in product.output

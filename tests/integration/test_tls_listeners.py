@@ -120,7 +120,7 @@ async def test_name_of_the_server(chdb_dsn: str, tmp_path: Path) -> None:
 
 
 async def test_half_handshakes(chdb_dsn: str, tmp_path: Path) -> None:
-    """They are counted, have a deadline, and make room: nobody is kept out."""
+    """They are counted, have a deadline, and make room: others are let in."""
     ca = Authority(tmp_path)
     http = Http(max_connections=20, head_s=0.5)
     async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
