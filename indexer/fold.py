@@ -7,9 +7,9 @@ counts. The unit is made anew with them, before the journal has it: a batch that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -40,12 +40,26 @@ class Excess:
     series: dict[tuple[Kind, int], AnyArray] = field(default_factory=dict)
 
 
-class SeriesLimit:
-    """At most `max_series` new series of an org on a day; 0 is no limit."""
+class Stored(Protocol):
+    """Series that were there before this process, or that others write (indexer/stored_series.py)."""
 
-    def __init__(self, registry: SeriesRegistry, max_series: int) -> None:
+    def count(self, org_id: int, day: int) -> int:
+        """Return how many the org has on that day; those that this process knows count, too."""
+
+    def ids(self, org_id: int, day: int) -> Mapping[Tenant, U64s]:
+        """Return them, sorted, by tenant."""
+
+
+class SeriesLimit:
+    """At most `max_series` new series of an org on a day; 0 is no limit.
+
+    Without `stored` those of this process count alone.
+    """
+
+    def __init__(self, registry: SeriesRegistry, max_series: int, stored: Stored | None = None) -> None:
         self._registry = registry
         self._max_series = max_series
+        self._stored = stored
 
     def near(self, units: Sequence[Unit]) -> bool:
         """Return whether the limit might be reached by these units, whatever of them is new."""
@@ -57,13 +71,34 @@ class SeriesLimit:
             for _, day in unit.partitions:
                 key = OrgDay(unit.frame.org_id, day)
                 coming[key] = coming.get(key, 0) + rows
-        return any(
-            self._registry.count(key.org_id, key.day) + rows > self._max_series
-            for key, rows in coming.items()
+        return any(self._at_most(key) + rows > self._max_series for key, rows in coming.items())
+
+    def known(self, org_id: int, day: int) -> int:
+        """Return how many series of an org are known on a day, without a question to the store."""
+        stored = self._stored.count(org_id, day) if self._stored is not None else 0
+        return max(self._registry.count(org_id, day), stored)
+
+    def _at_most(self, key: OrgDay) -> int:
+        stored = self._stored.count(*key) if self._stored is not None else 0
+        return self._registry.count(*key) + stored
+
+    def _count(self, key: OrgDay) -> int:
+        """Count the series that are registered or stored."""
+        unseen = sum(
+            int(self._registry.unknown(tenant, key.day, ids).sum()) for tenant, ids in self._ids(key).items()
         )
+        return self._registry.count(*key) + unseen
+
+    def _ids(self, key: OrgDay) -> Mapping[Tenant, U64s]:
+        if self._stored is None or not self._stored.count(*key):
+            return {}
+        return self._stored.ids(*key)
 
     def excess(self, frames: Sequence[FrameRows]) -> list[Excess]:
-        """Return for each frame which of its series are beyond the limit, the first ones taken first."""
+        """Return for each frame which of its series are beyond the limit, the first ones taken first.
+
+        Raises StoreError when what is stored cannot be read.
+        """
         admitted: dict[tuple[Tenant, int], list[U64s]] = {}
         counts: dict[OrgDay, int] = {}
         out = []
@@ -73,7 +108,7 @@ class SeriesLimit:
             for sighting in (s for kind in KINDS for s in frame.sightings(kind)):
                 key = OrgDay(tenant.org_id, sighting.day)
                 if key not in counts:
-                    counts[key] = self._registry.count(*key)
+                    counts[key] = self._count(key)
                 before = admitted.setdefault((tenant, sighting.day), [])
                 new = self._new(tenant, sighting, before)
                 room = max(0, self._max_series - counts[key])
@@ -86,6 +121,10 @@ class SeriesLimit:
 
     def _new(self, tenant: Tenant, sighting: Sighting, admitted: Sequence[U64s]) -> AnyArray:
         unknown = self._registry.unknown(tenant, sighting.day, sighting.series_id)
+        stored = self._ids(OrgDay(tenant.org_id, sighting.day)).get(tenant)
+        if stored is not None and len(stored):
+            at = np.minimum(np.searchsorted(stored, sighting.series_id), len(stored) - 1)
+            unknown &= stored[at] != sighting.series_id
         for ids in admitted:
             unknown &= ~np.isin(sighting.series_id, ids)
         return np.flatnonzero(unknown)

@@ -46,6 +46,7 @@ from indexer.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, mig
 from indexer.series import SeriesRegistry
 from indexer.settings import Settings
 from indexer.store import Store, open_store
+from indexer.stored_series import StoredSeries
 from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
@@ -106,6 +107,7 @@ class IndexerService:
         self._journal: Journal | None = None
         self._pending: PendingRequests | None = None
         self._strings: StringIndexer | None = None
+        self._limit: SeriesLimit | None = None
         self._writer: JournalWriter | FrameWriter | None = None
         self._watch: CatalogWatch | None = None
         self._heartbeats: HeartbeatWriter | None = None
@@ -137,7 +139,7 @@ class IndexerService:
         limits = self.settings.limits
         today = time.time_ns() // 1_000_000 // _DAY_MS
         return {
-            "seriesToday": self.registry.count(org_id, today),
+            "seriesToday": self._limit.known(org_id, today) if self._limit is not None else 0,
             "maxSeriesPerDay": limits.series_per_day,
             "maxRowsPerSecond": limits.rows_per_s,
             "maxNewStringsPerSecond": limits.strings_per_s,
@@ -288,7 +290,8 @@ class IndexerService:
         self._strings = StringIndexer(
             ClickHouseIdStore(store), caches, on_created=charge, on_stored=self._watch.stored
         )
-        limit = SeriesLimit(self.registry, settings.limits.series_per_day)
+        stored = StoredSeries(store, shared=not journal) if settings.limits.series_per_day else None
+        limit = self._limit = SeriesLimit(self.registry, settings.limits.series_per_day, stored)
         inserter = Inserter(
             store,
             self._strings,

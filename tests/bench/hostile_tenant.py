@@ -3,10 +3,9 @@
     python -m tests.bench.hostile_tenant [--rounds 3] [--seconds 6] [--series 1000000] [--only NAME ...]
 
 Starts `meterhouse indexer` and `meterhouse shim` on the tests' ClickHouse server, each a process of its own
-with default settings. Org 2 sends a frame and asks a query some times a second, from a process of its own and
-by the clock: a request that waits for the one before counts its wait from when it was due. Quiet times and
-attacks of org 1 alternate. Prints p50 and p99 of org 2's waits, how many of its requests failed, and each
-service's highest memory.
+with default settings. Org 2 sends a frame and asks a query some times a second, from a process of its own.
+Quiet times and attacks of org 1 alternate. Prints p50 and p99 of org 2's waits, how many of its requests
+failed, and each service's highest memory.
 
 All share this machine's CPUs, so an attack that keeps them busy makes every request slower by itself.
 """

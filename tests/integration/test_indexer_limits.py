@@ -55,7 +55,7 @@ async def test_new_series_past_the_limit_fold_and_totals_stay(indexer: Indexer) 
     for sequence in range(3):
         assert (await indexer.frame(many(f"s{sequence}-", 4, sequence=sequence)))[0] == 200
     assert (await indexer.frame(many("other-", 4, org_id=2)))[0] == 200
-    known = many("s0-", 4)
+    known = many("s0-", 4, sequence=99)
     assert await indexer.frame(known) == (200, {"rows": 4})
     total = "SELECT sum(value) FROM counters_10s WHERE org_id = 1"
     assert indexer.rows(total) == [(16.0,)]
@@ -125,3 +125,39 @@ async def test_frame_mode_never_folds(indexer: Indexer) -> None:
     assert (await indexer.frame(many("a", 4)))[0] == 200
     assert indexer.rows("SELECT uniqExact(series_id) FROM series WHERE org_id = 1") == [(4,)]
     assert indexer.metric("limited_rows_total", reason="series", org_id="1") == 4
+
+
+@pytest.mark.parametrize("batching", ["journal", "frame"])
+async def test_series_of_a_day_count_over_a_restart(indexer: Indexer, batching: Any) -> None:
+    limits = Limits(series_per_day=5)
+    await indexer.start(batching=batching, limits=limits)
+    assert (await indexer.frame(many("a", 4)))[0] == 200
+    await indexer.stop()
+    await indexer.start(batching=batching, limits=limits)
+    assert indexer.service.limits(1)["seriesToday"] == 4
+    assert (await indexer.frame(many("a", 4)))[0] == 200
+    assert indexer.metric("limited_rows_total", reason="folded", org_id="1") is None  # the same series again
+    status, _ = await indexer.frame(many("b", 4))
+    assert status == (200 if batching == "journal" else 429)
+    reason = "folded" if batching == "journal" else "series"
+    assert indexer.metric("limited_rows_total", reason=reason, org_id="1") == (3 if reason == "folded" else 4)
+    stored = indexer.rows("SELECT uniqExact(series_id) FROM series WHERE org_id = 1")
+    assert stored == [(6,) if batching == "journal" else (4,)]
+
+
+async def test_indexers_count_each_others_series(
+    indexer: Indexer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.stored_series.REFRESH_S", 0.0)
+    limits = Limits(series_per_day=5)
+    other = Indexer(indexer.store, tmp_path / "other")
+    try:
+        for one in (indexer, other):
+            await one.start(batching="frame", limits=limits)
+        assert (await indexer.frame(many("a", 4)))[0] == 200
+        assert (await other.frame(many("a", 4)))[0] == 200
+        assert (await other.frame(many("b", 2)))[0] == 429
+        assert (await other.frame(many("b", 1)))[0] == 200
+        assert (await indexer.frame(many("c", 1)))[0] == 429
+    finally:
+        await other.stop()
