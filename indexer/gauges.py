@@ -12,6 +12,9 @@ from indexer.agents import Agents
 from indexer.health import Health, Part
 from indexer.journal import KEPT, Journal, JournalError, State
 from indexer.metrics import Metrics
+from indexer.series import SeriesRegistry
+from indexer.strings.cache import RedisCache
+from indexer.strings.record import StringIndexer
 from indexer.writer import Writer
 
 #: Agents whose age /metrics shows; /status lists all.
@@ -39,6 +42,22 @@ def show_agents(metrics: Metrics, agents: Agents, now_ms: int) -> None:
     metrics.missing_frames.clear()
     for org_id, frames in islice(agents.missing_frames().items(), _SHOWN_AGENTS):
         metrics.missing_frames.labels(str(org_id)).set(frames)
+
+
+def show_catalog(
+    metrics: Metrics, registry: SeriesRegistry, strings: StringIndexer | None, redis: RedisCache | None
+) -> None:
+    """Bring the metrics up to date that say how many series and strings are known, and from where."""
+    metrics.series.set(len(registry))
+    metrics.forgotten.set(registry.forgotten)
+    if strings is not None:
+        metrics.collisions.set(strings.collisions)
+        for fetch_type, count in strings.fetched.items():
+            metrics.strings.labels(fetch_type=fetch_type.value).set(count)
+    if redis is not None:
+        metrics.cache_failures.set(redis.circuit.failures)
+        metrics.cache_skipped.set(redis.circuit.skipped)
+        metrics.cache_used.set(redis.circuit.closed)
 
 
 def show_waiting(metrics: Metrics, health: Health, writer: Writer, journal: Journal | None) -> None:

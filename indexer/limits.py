@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Final, Literal
@@ -61,9 +62,20 @@ class OrgRates:
         self._clock = clock
         self._buckets: dict[tuple[Rated, int], DebtBucket] = {}
         self._lock = threading.Lock()
+        self._charged: Counter[tuple[Rated, int]] | None = None
 
-    def charge(self, what: Rated, org_id: int, amount: int) -> None:
-        """Count what an org wrote."""
+    def note_charges(self) -> None:
+        """Keep what is charged from now on for `take_charges`."""
+        self._charged = Counter()
+
+    def take_charges(self) -> Mapping[tuple[Rated, int], int]:
+        """Return what was charged here since the last call, by rate and org."""
+        with self._lock:
+            charged, self._charged = self._charged or Counter(), Counter()
+        return charged
+
+    def charge(self, what: Rated, org_id: int, amount: int, *, here: bool = True) -> None:
+        """Count what an org wrote; not `here`: to another indexer."""
         rate, burst = self._rates[what]
         if not rate or not amount:
             return
@@ -74,6 +86,8 @@ class OrgRates:
                 self._forget_full(now_s)
                 bucket = self._buckets[what, org_id] = DebtBucket(rate, burst, now_s)
             bucket.charge(amount, now_s)
+            if here and self._charged is not None and len(self._charged) < _MAX_BUCKETS:
+                self._charged[what, org_id] += amount
 
     def exceeded(self, org_id: int) -> tuple[Rated, int] | None:
         """Return which rate an org is past and in how many seconds it may write again; None: it may now."""

@@ -25,7 +25,7 @@ from indexer.authenticator import open_authenticator
 from indexer.catalog_watch import CatalogWatch
 from indexer.fold import SeriesLimit
 from indexer.frame_writer import FrameWriter
-from indexer.gauges import show_agents, show_waiting
+from indexer.gauges import show_agents, show_catalog, show_waiting
 from indexer.handshake import listening
 from indexer.health import Health, Part
 from indexer.hearing import Hearing
@@ -45,6 +45,7 @@ from indexer.retention import NotedRetention, Retentions, SetRetention
 from indexer.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
 from indexer.series import SeriesRegistry
 from indexer.settings import Settings
+from indexer.shared_rates import SharedRates
 from indexer.store import Store, open_store
 from indexer.stored_series import StoredSeries
 from indexer.strings.cache import RedisCache, StringCache, open_near_cache
@@ -104,6 +105,7 @@ class IndexerService:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-service")
         self.health = Health()
         self._readiness = Readiness(self.health)
+        self._shared_rates = SharedRates(settings.redis_url, self.rates) if settings.redis_url else None
         self._journal: Journal | None = None
         self._pending: PendingRequests | None = None
         self._strings: StringIndexer | None = None
@@ -136,8 +138,7 @@ class IndexerService:
 
     def limits(self, org_id: int) -> Mapping[str, int]:
         """Return an org's limits and what is used of them, for `/api/v1/status/tsdb`."""
-        limits = self.settings.limits
-        today = time.time_ns() // 1_000_000 // _DAY_MS
+        limits, today = self.settings.limits, _now_ms() // _DAY_MS
         return {
             "seriesToday": self._limit.known(org_id, today) if self._limit is not None else 0,
             "maxSeriesPerDay": limits.series_per_day,
@@ -247,6 +248,8 @@ class IndexerService:
             await self._sites[-1].start()
         if self._up is not None:
             self._up.start(instance_of(self.host, self.port))
+        if self._shared_rates is not None:
+            self._shared_rates.start()
         log.info("event=listening part=indexer url=%s", self.url)
 
     async def stop(self) -> None:
@@ -272,6 +275,8 @@ class IndexerService:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        if self._shared_rates is not None:
+            await self._in_thread(self._shared_rates.stop)
         if self._redis is not None:
             self._redis.close()
         if self._owns_store and self._store is not None:
@@ -313,8 +318,9 @@ class IndexerService:
 
     def _forget(self, database_id: str) -> None:
         """Make every cache of strings and series new, for data under this id."""
-        if self._redis is not None:
-            self._redis.use_database(database_id)
+        for shared in (self._redis, self._shared_rates):
+            if shared is not None:
+                shared.use_database(database_id)
         self._lru = open_near_cache(self.settings.bounds.cached_strings)
         if self._strings is not None:
             self._strings.forget(self._caches())
@@ -322,20 +328,11 @@ class IndexerService:
 
     def _refresh_gauges(self) -> None:
         m = self.metrics
-        m.series.set(len(self.registry))
-        m.forgotten.set(self.registry.forgotten)
-        m.cached.set(len(self._lru))
         if self._watch is not None:
             m.catalog_resets.set(self._watch.resets)
         m.held_bytes.set(self.held_bytes)
-        if self._strings is not None:
-            m.collisions.set(self._strings.collisions)
-            for fetch_type, count in self._strings.fetched.items():
-                m.strings.labels(fetch_type=fetch_type.value).set(count)
-        if self._redis is not None:
-            m.cache_failures.set(self._redis.circuit.failures)
-            m.cache_skipped.set(self._redis.circuit.skipped)
-            m.cache_used.set(self._redis.circuit.closed)
+        m.cached.set(len(self._lru))
+        show_catalog(m, self.registry, self._strings, self._redis)
         show_agents(m, self.agents, _now_ms())
         if self._heartbeats is not None:
             m.heartbeat_failures.set(self._heartbeats.failures)

@@ -1,0 +1,75 @@
+"""Rates over all indexers of one Redis: what one takes, another counts; without it each is alone."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer.limits import OrgRates
+from indexer.settings import Limits
+from indexer.shared_rates import SharedRates
+from tests.support.redis_server import RedisServer
+
+LIMITS = Limits(rows_per_s=10, rows_burst=100, strings_per_s=10, strings_burst=100)
+
+
+class Clock:
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def redis_url(tmp_path: Path) -> Iterator[str]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server.url
+    server.stop()
+
+
+def indexer(url: str, clock: Clock, database: str = "one") -> tuple[OrgRates, SharedRates]:
+    rates = OrgRates(LIMITS, clock)
+    shared = SharedRates(url, rates, now_s=clock)
+    shared.use_database(database)
+    rates.note_charges()
+    return rates, shared
+
+
+def test_a_rate_holds_over_all_indexers(redis_url: str) -> None:
+    clock = Clock()
+    (a, of_a), (b, of_b), (c, of_c) = (indexer(redis_url, clock, name) for name in ("one", "one", "two"))
+    a.charge("rows", 1, 90)
+    b.charge("rows", 1, 30)
+    b.charge("strings", 2, 150)
+    c.charge("rows", 1, 1)
+    assert a.exceeded(1) is None
+    for shared in (of_a, of_b, of_c, of_a):
+        assert shared.exchange()
+    assert a.exceeded(1) == b.exceeded(1) == ("rows", 2)  # 120 of 100: 2 s until paid
+    assert c.exceeded(1) is None  # another database
+    assert a.exceeded(2) is None  # it has no frames of that org, and learns with the first one
+    a.charge("strings", 2, 1)
+    assert of_a.exchange()
+    assert a.exceeded(2) == ("strings", 6)
+    for shared in (of_a, of_b):  # nothing is counted twice
+        assert shared.exchange()
+    assert b.exceeded(1) == ("rows", 2)
+    clock.now_s += 120  # two minutes later
+    a.charge("rows", 1, 50)
+    assert of_a.exchange()
+    assert a.exceeded(1) is None
+    for shared in (of_a, of_b, of_c):
+        shared.stop()
+
+
+def test_a_redis_that_hangs_changes_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        rates, shared = indexer(f"redis://127.0.0.1:{hanging.getsockname()[1]}/0", Clock())
+        rates.charge("rows", 1, 120)
+        assert not shared.exchange()
+        assert rates.exceeded(1) == ("rows", 2)
+        shared.stop()
