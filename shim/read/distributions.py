@@ -44,6 +44,9 @@ OBSERVATIONS: Final = {
     "quantile_over_time": ("count", "sum", "zero", "min", "max"),
 }
 
+#: Those of them that need no buckets.
+PLAIN: Final = frozenset(OBSERVATIONS) - {"quantile_over_time"}
+
 
 def histograms(
     reader: Reader, part: Part, keys: Keys, function: str, ends: Grid, window_ms: int, lookback_ms: int,

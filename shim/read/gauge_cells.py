@@ -93,14 +93,18 @@ class GaugeCells:
         last = self.rows.take(before, axis=1) & (bucket > 0)
         place = np.where(own, bucket, np.where(last, before, -1))
         last |= own
-        if not last.all():
-            series, step = np.nonzero(~last)
-            place[series, step] = self._newest()[series, before[step]]
+        found = np.count_nonzero(last)
+        if found < last.size:
+            if found < last.size // 2:  # all at once costs less than to pick out most of them
+                place = np.where(own, bucket, self._newest().take(before, axis=1))
+            else:
+                series, step = np.nonzero(~last)
+                place[series, step] = self._newest()[series, before[step]]
             place[:, bucket == 0] = np.where(own[:, bucket == 0], 0, -1)
         flat = np.maximum(place, 0) + (np.arange(len(labels)) * self.rows.shape[1])[:, None]
-        times_ms = self.offset_ms.reshape(-1)[flat] + (place * size_ms + self.lo_s * 1000)
+        times_ms = self.offset_ms.take(flat) + (place * size_ms + self.lo_s * 1000)
         present = (place >= 0) & (times_ms > at.times_ms - lookback_ms)
-        return Vector(at.steps, labels, self.values["last"].reshape(-1)[flat], present), times_ms
+        return Vector(at.steps, labels, self.values["last"].take(flat), present), times_ms
 
     def _newest(self) -> npt.NDArray[np.int32]:
         """Of every bucket: the last one with a row up to it, -1 where there is none."""

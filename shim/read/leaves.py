@@ -233,7 +233,11 @@ class Leaves:
 
         if totals.counts_instead(every.kind, every.view, op, _function(child)):
             every = replace(every, view="count", part=replace(every.part, view="count"))
-        return totals.over_chunks(self.reader, every, op, param, steps, read, self.notes.at(node.place))
+        sketches = (
+            every.kind == "histogram" and not every.view and _function(child) not in distributions.PLAIN
+        )
+        notes = self.notes.at(node.place)
+        return totals.over_chunks(self.reader, every, op, param, steps, read, notes, sketches=sketches)
 
     def _known(self, node: Total) -> AllSeries | None:
         """The series of a total whose labels were looked up before, if they are many."""

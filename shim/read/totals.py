@@ -108,13 +108,15 @@ def over_chunks(
     steps: int,
     read: Callable[[Part], Vector],
     notes: Annotations,
+    *,
+    sketches: bool,
 ) -> Vector:
-    """`op` over what `read` gives of all series. Raises QueryError."""
+    """`op` over what `read`, which may read sketches, gives of all series. Raises QueryError."""
     given = _constant(param, steps)
     if op == "quantile":
         reader.check_cells(len(found.part.series_ids) * steps)
     made = fold(op, steps, given, notes, reader.check_cells)
-    for part in _chunks(found, steps):
+    for part in _chunks(found, steps * _BUCKETS if sketches else steps):
         reader.check_time()
         made.add(read(part))
     result = made.result()
@@ -134,9 +136,9 @@ def _constant(param: Number | Text | None, steps: int) -> Scalar | String | None
     return None
 
 
-def _chunks(found: AllSeries, steps: int) -> Iterator[Part]:
-    each = steps * (_BUCKETS if found.kind == "histogram" and not found.view else 1)
-    size = max(_MIN_CHUNK, min(_MAX_CHUNK, _CHUNK_CELLS // each))
+def _chunks(found: AllSeries, cells: int) -> Iterator[Part]:
+    """The series cut so that a chunk bounds the memory: each has about so many numbers."""
+    size = max(_MIN_CHUNK, min(_MAX_CHUNK, _CHUNK_CELLS // cells))
     for _, part in slices(found.part, 1, size):
         yield part
 

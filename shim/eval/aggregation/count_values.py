@@ -43,7 +43,7 @@ def count_values(
     owner, rests = _groups([found.of(one) for one in labels], found.names, without, own)
     texts = points.texts if told else [""]
     codes = points.codes if told else np.zeros_like(points.codes)
-    rows, at = np.unique(owner[points.rows] * len(texts) + codes, return_inverse=True)
+    rows, at = _distinct(owner[points.rows] * len(texts) + codes, len(rests) * len(texts))
     take(len(rows) * vector.steps)
     flat = np.bincount(at * vector.steps + points.steps, minlength=len(rows) * vector.steps)
     counts = flat.reshape(len(rows), vector.steps).astype(np.float64)
@@ -64,12 +64,16 @@ class _Points(NamedTuple):
 def _points(vector: Vector) -> _Points:
     rows, steps = np.nonzero(vector.present)
     values = vector.values[rows, steps]
-    # By their bits: -0 is another text than 0, and a NaN the same as any other.
-    bits, codes = np.unique(np.where(np.isnan(values), np.nan, values).view(np.uint64), return_inverse=True)
+    # By their bits: -0 is another text than 0, and a NaN the same as any other. Series mostly keep a value
+    # for some steps, so runs of equal ones are looked at.
+    own = np.where(np.isnan(values), np.nan, values).view(np.uint64)
+    starts = np.flatnonzero(np.append(True, own[1:] != own[:-1])) if len(own) else np.zeros(0, dtype=np.int64)
+    bits, of_runs = np.unique(own[starts], return_inverse=True)
+    codes = np.repeat(of_runs.ravel(), np.diff(starts, append=len(own)))
     numbers: dict[str, int] = {}
     for value in bits.view(np.float64).tolist():
         numbers.setdefault(format_float(value), len(numbers))
-    found = [(rows, steps, codes.ravel())]
+    found = [(rows, steps, codes)]
     for row, histogram in enumerate(vector.histograms, start=len(vector.labels)):
         for text, where in _histogram_texts(histogram):
             at = np.flatnonzero(where)
@@ -77,6 +81,15 @@ def _points(vector: Vector) -> _Points:
             found.append((np.full(len(at), row), at, np.full(len(at), number)))
     whose, when, what = (np.concatenate(column) for column in zip(*found, strict=True))
     return _Points(whose, when, what, list(numbers))
+
+
+def _distinct(keys: Ints, size: int) -> tuple[Ints, Ints]:
+    """The distinct keys, ascending, and which of them each key is. Keys are below `size`."""
+    if size > 2 * len(keys):
+        found, at = np.unique(keys, return_inverse=True)
+        return found, at.ravel()
+    there = np.bincount(keys, minlength=size) > 0
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
 
 
 def _groups(
