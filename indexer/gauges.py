@@ -10,6 +10,7 @@ from typing import Final
 
 from indexer.agents import Agents
 from indexer.health import Health, Part
+from indexer.heartbeats import HeartbeatWriter
 from indexer.journal import KEPT, Journal, JournalError, State
 from indexer.metrics import Metrics
 from indexer.series import SeriesRegistry
@@ -21,8 +22,10 @@ from indexer.writer import Writer
 _SHOWN_AGENTS: Final = 1_000
 
 
-def show_agents(metrics: Metrics, agents: Agents, now_ms: int) -> None:
+def show_agents(metrics: Metrics, agents: Agents, writer: HeartbeatWriter | None, now_ms: int) -> None:
     """Bring the metrics up to date that say which agents were heard of, and when."""
+    if writer is not None:
+        metrics.heartbeat_failures.set(writer.failures)
     known = agents.all(now_ms)
     metrics.agents.set(sum(one.progress.alive(now_ms) for _, one in known))
     heard_ms: dict[tuple[str, str, str], int] = {}

@@ -21,6 +21,7 @@ from indexer.faults import Fault
 from indexer.schema.tables import GRANULARITIES, INPUT, KINDS, LEGACY_INPUT, Kind, Retention, rollup_view
 from indexer.series import SeriesRegistry, Tenant, U64s
 from indexer.store import SentTable, Store, StoreError
+from indexer.stored_identities import StoredIdentities
 from indexer.strings.record import StringIndexer
 from indexer.unit import Unit
 from indexer.written import Written
@@ -34,6 +35,7 @@ class Inserter:
 
     `written`: where INSERTs of samples are announced, for readers in this process. `retention`: of units that
     carry no decision. `legacy`: the store has the input tables of before migration 5, where those go.
+    `identities`: where those of a batch are written after its rows.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Inserter:
         written: Written | None = None,
         retention: Retention | None = None,
         legacy: bool = False,
+        identities: StoredIdentities | None = None,
     ) -> None:
         self._store = store
         self._strings = strings
@@ -55,6 +58,7 @@ class Inserter:
         self._written = written
         self._retention = retention or Retention()
         self._legacy = legacy
+        self._identities = identities
         self.on_insert = on_insert
 
     def resolve(self, units: Sequence[Unit]) -> list[FrameRows]:
@@ -89,6 +93,8 @@ class Inserter:
                 written += rows
                 if self.on_insert is not None:
                     self.on_insert(f"{table}_{kind}", rows)
+        if self._identities is not None:
+            self._identities.add(token, units)
         return written
 
     def _is_legacy(self, units: Sequence[Unit]) -> bool:

@@ -18,6 +18,7 @@ import msgspec
 
 from indexer.days import day_groups, expired_rows, of_group, without_expired
 from indexer.limits import OrgRates
+from indexer.memory import Memory
 from indexer.metrics import Metrics
 from indexer.retention import Retentions
 from indexer.unit import Unit
@@ -36,12 +37,14 @@ class Intake:
         self,
         writer: Writer,
         retentions: Retentions,
+        memory: Memory,
         metrics: Metrics,
         rates: OrgRates,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._writer = writer
         self._retentions = retentions
+        self._memory = memory
         self._rates = rates
         self._metrics = metrics
         self._now_ms = now_ms
@@ -93,11 +96,22 @@ class Intake:
     async def _write(self, unit: Unit, groups: Sequence[int]) -> None:
         """Write one unit, its groups of days in turn: others' units are written in between."""
         if len(groups) < 2:
-            await self._writer.write(unit)
-        elif not await self._writer.knows(unit):
+            await self._write_part(unit)
+        elif not (await self._writer.knows(unit) or await self._remembers(unit)):
             for group in groups:
                 part = await asyncio.to_thread(of_group, unit, group, last=group == groups[-1])
-                await self._writer.write(part)
+                await self._write_part(part)
+
+    async def _write_part(self, unit: Unit) -> None:
+        if not await self._remembers(unit):
+            await self._writer.write(unit)
+
+    async def _remembers(self, unit: Unit) -> bool:
+        """Return whether ClickHouse has the unit, though the journal does not know."""
+        found = await self._memory.has(unit)
+        if found:
+            self._metrics.frames.labels(outcome="repeated").inc()
+        return found
 
     async def _decided(self, unit: Unit) -> tuple[Unit, int]:
         """Return the unit with the retention that its rows get, and how many rows were left out."""

@@ -22,7 +22,15 @@ from typing import Final, NamedTuple
 import msgspec
 
 from agent import frame as wire
-from indexer.journal_rows import Taken, add_units, make_tables, read_units, taken
+from indexer.journal_rows import (
+    Taken,
+    add_units,
+    complete_since_ms,
+    make_tables,
+    read_units,
+    set_complete_since,
+    taken,
+)
 from indexer.private import make_private, make_private_file
 from indexer.unit import Unit
 
@@ -78,6 +86,7 @@ class Journal:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             make_tables(self._db)
+            self.complete_since_ms = complete_since_ms(self._db)
             # Reads have a connection of their own: they do not wait for a commit to reach the disk.
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader_lock = threading.Lock()
@@ -135,6 +144,17 @@ class Journal:
                     "UPDATE frame SET batch = ?, position = 0, body = ? WHERE identity = ?",
                     (cursor.lastrowid, unit.body, unit.identity),
                 )
+
+    def keep(self, token: str, unit: Unit, now_ms: int, reason: str) -> None:
+        """Keep a frame that is refused before it is in a batch. Raises JournalError."""
+        with self._transaction() as db:
+            self._make_room(db, len(unit.body))
+            cursor = db.execute(
+                "INSERT INTO batch (token, state, bytes, changed_ms, reason) VALUES (?, ?, ?, ?, ?)",
+                (token, State.ENDED, len(unit.body), now_ms, reason),
+            )
+            add_units(db, cursor.lastrowid or 0, [unit])
+            self._frames += 1
 
     def kept(self) -> list[Kept]:
         """Return the batches that are set aside or ended, the oldest first. Raises JournalError."""
@@ -206,6 +226,17 @@ class Journal:
                 (identity,),
             ).fetchone()
             return (State(row[0]), row[1] or b"") if row else None
+
+    def last_ms(self) -> int:
+        """Return when a batch last changed; 0 for none. Raises JournalError."""
+        with self._reading() as db:
+            (at_ms,) = db.execute("SELECT coalesce(max(changed_ms), 0) FROM batch").fetchone()
+            return int(at_ms)
+
+    def note_complete(self, at_ms: int) -> None:
+        """Note that frames stored before a time may be missing; 0: none are. Raises JournalError."""
+        with self._transaction() as db:
+            self._note_complete(db, at_ms)
 
     def taken(self, prefix: str) -> list[Taken]:
         """Return what was taken under identities that are `prefix`, ending in "/", and a number.
@@ -287,6 +318,11 @@ class Journal:
             if changed_ms >= now_ms - self._max_age_ms and self._frames <= self._max_identities:
                 return
             self._delete(db, number)
+            self._note_complete(db, max(self.complete_since_ms or 0, changed_ms + 1))
+
+    def _note_complete(self, db: sqlite3.Connection, at_ms: int) -> None:
+        set_complete_since(db, at_ms)
+        self.complete_since_ms = at_ms
 
     def _delete(self, db: sqlite3.Connection, number: int) -> None:
         self._frames -= db.execute("DELETE FROM frame WHERE batch = ?", (number,)).rowcount

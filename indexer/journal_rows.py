@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS frame (
     kept BLOB,
     created_ms INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS memory (complete_since_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS checked (times INTEGER NOT NULL);
 INSERT INTO checked SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM checked);
 CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
@@ -93,6 +94,19 @@ def read_units(db: sqlite3.Connection, batch: int) -> list[Unit]:
         )
         for identity, body, given, digest, retention_days, kept in rows
     ]
+
+
+def complete_since_ms(db: sqlite3.Connection) -> int | None:
+    """Return since when the file has every stored frame (0: ever since); None: not known, it is new."""
+    row = db.execute("SELECT complete_since_ms FROM memory").fetchone()
+    if row is not None:
+        return int(row[0])
+    return None if db.execute("SELECT 1 FROM batch LIMIT 1").fetchone() is None else 0
+
+
+def set_complete_since(db: sqlite3.Connection, at_ms: int) -> None:
+    db.execute("DELETE FROM memory")
+    db.execute("INSERT INTO memory VALUES (?)", (at_ms,))
 
 
 def taken(db: sqlite3.Connection, prefix: str) -> list[Taken]:

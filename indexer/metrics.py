@@ -91,6 +91,12 @@ class Metrics:
             "Whether the shared cache is used (1) or left alone after a failure (0)",
             registry=r,
         )
+        self.identity_lookups = Counter(
+            p + "identity_lookups",
+            "Frames that the journal may have forgotten, by what ClickHouse said: stored, new, too_old",
+            ["outcome"],
+            registry=r,
+        )
         self.pending_requests = Gauge(
             p + "pending_requests",
             "Requests of messages without a key that are remembered because they were answered 503",

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from indexer.journal import JournalError
+from indexer.journal_file import has_journal, journal_path
+from indexer.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -113,9 +115,10 @@ class PendingRequests:
             log.warning("event=pending_request_not_kept error=%s", e)
 
 
-def open_pending(max_requests: int, path: Path | None, on_drop: Callable[[], None]) -> PendingRequests:
+def open_pending(settings: Settings, on_drop: Callable[[], None]) -> PendingRequests:
     """Open what an earlier run remembered. Raises JournalError for a file that cannot be used."""
+    path = journal_path(settings) if has_journal(settings) else None
     try:
-        return PendingRequests(max_requests, path, on_drop)
+        return PendingRequests(settings.bounds.pending_requests, path, on_drop)
     except (OSError, sqlite3.Error) as e:
         raise JournalError(f"{path}: {e}") from e

@@ -46,6 +46,7 @@ from indexer.identity import digest, frame_identity
 from indexer.intake import Intake
 from indexer.journal import Taken
 from indexer.limits import OrgRates
+from indexer.memory import Memory, TooOld
 from indexer.messages import MessagesError, Parsed, parse
 from indexer.metrics import Metrics
 from indexer.pages import JSON, Pages, is_json
@@ -95,6 +96,7 @@ class Receiver:
         authenticator: Authenticator,
         rates: OrgRates,
         retentions: Retentions,
+        memory: Memory,
         pending: PendingRequests,
         taken: Callable[[str], Iterable[Taken]],
         scoped_from_ms: int = 0,
@@ -102,7 +104,7 @@ class Receiver:
     ) -> None:
         self._aside = AsidePages(aside)
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
-        self._intake = Intake(writer, retentions, metrics, rates)
+        self._intake = Intake(writer, retentions, memory, metrics, rates)
         self._requests = Requests(self._parse, self._write_messages, pending, taken)
         self._settings = settings
         self._metrics = metrics
@@ -164,8 +166,8 @@ class Receiver:
                 return 503, error.retry_after_s
             case Limited():
                 return 429, error.retry_after_s
-            case Conflict():
-                self._metrics.refused.labels(reason="conflict").inc()
+            case Conflict() | TooOld():
+                self._metrics.refused.labels("too_old" if isinstance(error, TooOld) else "conflict").inc()
                 return 409, 0
             case _:
                 return 400, 0

@@ -33,9 +33,10 @@ from indexer.heartbeats import HeartbeatWriter
 from indexer.http_server import Runner
 from indexer.insert import Inserter
 from indexer.journal import Journal, JournalError
-from indexer.journal_file import has_journal, journal_path, open_journal
+from indexer.journal_file import has_journal, open_journal
 from indexer.limits import OrgRates
 from indexer.listen import START_WAIT_S, close, listen, port_of
+from indexer.memory import open_memory
 from indexer.metadata import MetadataWriter
 from indexer.metrics import Metrics
 from indexer.pending import PendingRequests, open_pending
@@ -47,6 +48,7 @@ from indexer.series import SeriesRegistry
 from indexer.settings import Settings
 from indexer.shared_rates import SharedRates
 from indexer.store import Store, open_store
+from indexer.stored_identities import StoredIdentities
 from indexer.stored_series import StoredSeries
 from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
@@ -107,6 +109,7 @@ class IndexerService:
         self._readiness = Readiness(self.health)
         self._shared_rates = SharedRates(settings.redis_url, self.rates) if settings.redis_url else None
         self._journal: Journal | None = None
+        self._identities: StoredIdentities | None = None
         self._pending: PendingRequests | None = None
         self._strings: StringIndexer | None = None
         self._limit: SeriesLimit | None = None
@@ -207,17 +210,13 @@ class IndexerService:
                 project,
                 settings.retention,
             )
+        memories = self._journal, self._identities, self.metrics, settings, _now_ms
+        memory = await self._in_thread(partial(open_memory, store, *memories))
         retentions: Retentions = SetRetention(settings.retention, steps)
         if self._journal is None:
             retentions = NotedRetention(store, settings.retention, steps, legacy=legacy)
-        self._pending = await self._in_thread(
-            partial(
-                open_pending,
-                settings.bounds.pending_requests,
-                None if self._journal is None else journal_path(settings),
-                self.metrics.forgotten_requests.inc,
-            )
-        )
+        dropped = self.metrics.forgotten_requests.inc
+        self._pending = await self._in_thread(partial(open_pending, settings, dropped))
         receiver = Receiver(
             self._writer,
             settings,
@@ -230,6 +229,7 @@ class IndexerService:
             authenticator=authenticator,
             rates=self.rates,
             retentions=retentions,
+            memory=memory,
             pending=self._pending,
             taken=self._journal.taken if self._journal is not None else lambda _: (),
             scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
@@ -297,6 +297,8 @@ class IndexerService:
         )
         stored = StoredSeries(store, shared=not journal) if settings.limits.series_per_day else None
         limit = self._limit = SeriesLimit(self.registry, settings.limits.series_per_day, stored)
+        if journal:
+            self._identities = StoredIdentities(store, settings.journal.identity_days, _now_ms)
         inserter = Inserter(
             store,
             self._strings,
@@ -305,6 +307,7 @@ class IndexerService:
             written=self._written,
             retention=settings.retention,
             legacy=legacy,
+            identities=self._identities,
         )
         if not journal:
             return FrameWriter(inserter, settings, self.metrics, limit, self.health)
@@ -333,9 +336,7 @@ class IndexerService:
         m.held_bytes.set(self.held_bytes)
         m.cached.set(len(self._lru))
         show_catalog(m, self.registry, self._strings, self._redis)
-        show_agents(m, self.agents, _now_ms())
-        if self._heartbeats is not None:
-            m.heartbeat_failures.set(self._heartbeats.failures)
+        show_agents(m, self.agents, self._heartbeats, _now_ms())
         if self._pending is not None:
             m.pending_requests.set(len(self._pending))
         if self._journal is not None:

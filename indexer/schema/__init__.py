@@ -1,7 +1,14 @@
 """The tables, as data: what they are (tables.py), their SQL (render.py), how they come to be (migrate.py)."""
 
 from indexer.schema.eras import has_legacy_inputs
-from indexer.schema.migrate import SCOPED_IDENTITIES, applied_ms, is_current, migrate, statements
+from indexer.schema.migrate import (
+    SCOPED_IDENTITIES,
+    STORED_IDENTITIES,
+    applied_ms,
+    is_current,
+    migrate,
+    statements,
+)
 from indexer.schema.render import Layout
 from indexer.schema.tables import GRANULARITIES, KINDS, Granularity, Retention
 
@@ -9,6 +16,7 @@ __all__ = [
     "GRANULARITIES",
     "KINDS",
     "SCOPED_IDENTITIES",
+    "STORED_IDENTITIES",
     "Granularity",
     "Layout",
     "Retention",

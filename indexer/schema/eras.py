@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from indexer.schema.tables import GRANULARITIES, KINDS, LEGACY_INPUT, RETENTIONS, Retention
+from indexer.schema.bookkeeping import RETENTIONS
+from indexer.schema.tables import GRANULARITIES, KINDS, LEGACY_INPUT, Retention
 from indexer.store import Store
 
 #: A change holds for frames that are created so long after it is noted.

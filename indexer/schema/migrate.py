@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from indexer.schema.bookkeeping import identities_table, retentions_table
 from indexer.schema.database_id import DATABASE_ID, note_id, read_ids
 from indexer.schema.eras import note_retention
 from indexer.schema.render import Layout, add_column, create_table, create_view, modify_ttl, modify_window
@@ -25,7 +26,6 @@ from indexer.schema.tables import (
     input_table,
     metadata_table,
     migrations_table,
-    retentions_table,
     rollup_table,
     rollup_view,
 )
@@ -33,6 +33,8 @@ from indexer.store import Store, StoreError
 
 #: The migration since which identities of frames carry their tenant (indexer/identity.py).
 SCOPED_IDENTITIES: Final = 4
+#: The migration since which ClickHouse has the identities of stored frames (indexer/stored_identities.py).
+STORED_IDENTITIES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,10 @@ def _string_days(layout: Layout) -> Iterator[str]:
     yield modify_ttl(strings, layout)
 
 
+def _stored_identities(layout: Layout) -> Iterator[str]:
+    yield from create_table(identities_table(), layout)
+
+
 MIGRATIONS: Final = (
     Migration(1, "tables", _first_tables),
     Migration(2, "metadata", _metadata),
@@ -94,6 +100,7 @@ MIGRATIONS: Final = (
     Migration(5, "inputs", _inputs),
     Migration(DATABASE_ID, "windows", _windows),
     Migration(7, "days of strings", _string_days),
+    Migration(STORED_IDENTITIES, "stored identities", _stored_identities),
 )
 
 #: Rows of schema_migrations with this version hold the retention the tables' TTLs have, as their name.

@@ -365,25 +365,6 @@ def heartbeats_table() -> Table:
     )
 
 
-RETENTIONS: Final = "retention_eras"
-
-
-def retentions_table() -> Table:
-    """Which retention holds for frames created since when; the row that was written last wins."""
-    return Table(
-        name=RETENTIONS,
-        columns=(
-            Column("since_ms", "UInt64"),
-            *(Column(f"days_{g.name}", "UInt16") for g in GRANULARITIES),
-            Column("steps", "Array(UInt16)"),
-            Column("noted_at", "DateTime64(3, 'UTC')"),
-        ),
-        engine="ReplacingMergeTree",
-        shard_by="since_ms",
-        order_by=("since_ms",),
-    )
-
-
 def migrations_table() -> Table:
     return Table(
         name="schema_migrations",

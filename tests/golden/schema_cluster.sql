@@ -884,3 +884,21 @@ ADD COLUMN IF NOT EXISTS `day` Date DEFAULT today() CODEC(ZSTD(1));
 ALTER TABLE `meterhouse`.`strings_local` ON CLUSTER `prod`
 MODIFY TTL day + toIntervalDay(1860);
 
+CREATE TABLE IF NOT EXISTS `meterhouse`.`identities_local` ON CLUSTER `prod`
+(
+    `source` String CODEC(ZSTD(1)),
+    `block` UInt64 CODEC(Delta, ZSTD(1)),
+    `mask` SimpleAggregateFunction(groupBitOr, UInt64) CODEC(ZSTD(1)),
+    `last_ms` SimpleAggregateFunction(max, UInt64) CODEC(ZSTD(1)),
+    `expires` Date CODEC(ZSTD(1))
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/identities_local', '{replica}')
+PARTITION BY expires
+ORDER BY (source, block)
+TTL expires
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0, ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`identities` ON CLUSTER `prod`
+AS `meterhouse`.`identities_local`
+ENGINE = Distributed('prod', 'meterhouse', 'identities_local', cityHash64(source));
+

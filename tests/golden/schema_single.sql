@@ -764,3 +764,17 @@ ADD COLUMN IF NOT EXISTS `day` Date DEFAULT today() CODEC(ZSTD(1));
 ALTER TABLE `meterhouse`.`strings`
 MODIFY TTL day + toIntervalDay(1860);
 
+CREATE TABLE IF NOT EXISTS `meterhouse`.`identities`
+(
+    `source` String CODEC(ZSTD(1)),
+    `block` UInt64 CODEC(Delta, ZSTD(1)),
+    `mask` SimpleAggregateFunction(groupBitOr, UInt64) CODEC(ZSTD(1)),
+    `last_ms` SimpleAggregateFunction(max, UInt64) CODEC(ZSTD(1)),
+    `expires` Date CODEC(ZSTD(1))
+)
+ENGINE = AggregatingMergeTree
+PARTITION BY expires
+ORDER BY (source, block)
+TTL expires
+SETTINGS ttl_only_drop_parts = 1;
+

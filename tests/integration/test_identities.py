@@ -1,0 +1,202 @@
+"""Frames sent again when the journal is lost or an older copy: ClickHouse knows which are stored."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from agent.frame import Frame, encode
+from agent.settings import AgentSettings
+from indexer.columns import DAY_S
+from indexer.journal_file import open_journal
+from indexer.service import IndexerService
+from indexer.settings import Journal, Settings
+from indexer.store import open_store
+from indexer.stored_identities import StoredIdentities
+from indexer.unit import Unit
+from tests.support.frames import FrameRows, counter_frame, make_frame
+
+NOW_S = int(time.time()) // 10 * 10
+DAY_MS = 86_400_000
+
+
+class Indexer:
+    """One after another on the same store, with a journal that a test may take away."""
+
+    def __init__(self, dsn: str, tmp_path: Path) -> None:
+        self.store = open_store(dsn, pool=2)
+        self.journal = tmp_path / "journal.sqlite"
+        self._dsn = dsn
+
+    async def start(self, **journal: Any) -> None:
+        settings = Settings(
+            dsn=self._dsn, batching="journal", listen="127.0.0.1:0", up=False,
+            journal=Journal(path=str(self.journal), **journal),
+        )  # fmt: skip
+        self.service = IndexerService(settings)
+        await self.service.start()
+        self._session = aiohttp.ClientSession(f"http://{self.service.address}")
+
+    async def stop(self) -> None:
+        await self._session.close()
+        await self.service.stop()
+
+    async def again(self, change: Callable[[], object], **journal: Any) -> None:
+        """Stop, change something, start."""
+        await self.stop()
+        change()
+        await self.start(**journal)
+
+    def lose_journal(self) -> None:
+        for path in self.journal.parent.glob("journal.sqlite*"):
+            path.unlink()
+
+    async def send(self, *frames: Frame) -> list[int]:
+        async def one(frame: Frame) -> int:
+            async with self._session.post("/v1/frames", data=encode(frame)) as response:
+                return response.status
+
+        return await asyncio.gather(*map(one, frames))
+
+    def total(self) -> list[float]:
+        return [
+            self.store.rows(f"SELECT sum(value) FROM counters_{g}")[0][0] for g in ("10s", "60s", "1h", "1d")
+        ]
+
+    def kept(self) -> list[tuple[int, str]]:
+        """Frames and reasons that `meterhouse set-aside` lists."""
+        journal = open_journal(self.service.settings)
+        found = [(kept.frames, kept.reason) for kept in journal.kept()]
+        journal.close()
+        return found
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.service.metrics.registry.get_sample_value(f"meterhouse_indexer_{name}", labels) or 0.0
+
+
+@pytest.fixture(params=["chdb_dsn"])
+async def indexer(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Indexer]:
+    it = Indexer(request.getfixturevalue(request.param), tmp_path)
+    await it.start()
+    yield it
+    await it.stop()
+    it.store.close()
+
+
+def frames(count: int, *, since: int = 1, agent: str = "web/1", age_ms: int = 0) -> list[Frame]:
+    at_ms = time.time_ns() // 1_000_000 - age_ms
+    made = (
+        counter_frame({"a": 1.0}, NOW_S, agent=agent, sequence=since + i, created_ms=at_ms)
+        for i in range(count)
+    )
+    return list(made)
+
+
+@pytest.mark.parametrize("indexer", ["chdb_dsn", "http_dsn"], indirect=True)
+async def test_the_journal_is_lost(indexer: Indexer) -> None:
+    sent = frames(20)
+    assert set(await indexer.send(*sent)) == {200}
+    await indexer.again(indexer.lose_journal)
+    assert await indexer.send(*sent[3:6], *frames(1, since=99)) == [200] * 4
+    assert indexer.total() == [21.0] * 4
+    assert indexer.metric("identity_lookups_total", outcome="stored") == 3
+    assert indexer.metric("identity_lookups_total", outcome="new") == 1
+    assert set(await indexer.send(*sent)) == {200}
+    assert indexer.total() == [21.0] * 4
+
+
+async def test_the_journal_is_an_older_copy(indexer: Indexer, tmp_path: Path) -> None:
+    first, later = frames(5), frames(5, since=6)
+    assert set(await indexer.send(*first)) == {200}
+    copy = tmp_path / "copy"
+    await indexer.again(lambda: shutil.copy(indexer.journal, copy))
+    assert set(await indexer.send(*later)) == {200}
+
+    def restore() -> None:
+        indexer.lose_journal()
+        shutil.copy(copy, indexer.journal)
+
+    await indexer.again(restore)
+    assert set(await indexer.send(*first, *later)) == {200}
+    assert indexer.total() == [10.0] * 4
+
+
+async def test_the_journal_has_room_for_few(indexer: Indexer) -> None:
+    await indexer.again(lambda: None, identities=3)
+    sent = frames(40)
+    for frame in sent:
+        assert await indexer.send(frame) == [200]
+    for frame in reversed(sent):
+        assert await indexer.send(frame) == [200]
+    assert indexer.total() == [40.0] * 4
+    assert indexer.metric("identity_lookups_total", outcome="stored") > 30
+
+
+async def test_parts_of_many_days(indexer: Indexer) -> None:
+    today = NOW_S // DAY_S
+    rows = FrameRows(counters=[("hits", {}, day * DAY_S, 1.0) for day in range(today - 70, today)])
+    frame = make_frame(rows, created_ms=time.time_ns() // 1_000_000)
+    assert await indexer.send(frame) == [200]
+    await indexer.again(indexer.lose_journal)
+    assert await indexer.send(frame) == [200]
+    assert indexer.store.rows("SELECT sum(value) FROM counters_1d") == [(70.0,)]
+
+
+async def test_what_is_older_than_what_is_remembered_is_refused(indexer: Indexer) -> None:
+    """The database is made old: what it was told more than 14 days ago is forgotten."""
+    assert set(await indexer.send(*frames(2))) == {200}
+    indexer.store.command(
+        "INSERT INTO schema_migrations SELECT version, concat(name, ' before'), applied_at - INTERVAL 60 DAY"
+        " FROM schema_migrations"
+    )
+    await indexer.again(indexer.lose_journal)
+    old, inside = frames(1, since=50, age_ms=15 * DAY_MS), frames(1, since=51, age_ms=13 * DAY_MS)
+    assert await indexer.send(*old, *inside) == [409, 200]
+    assert indexer.total() == [3.0] * 4
+    assert indexer.metric("refused_total", reason="too_old") == 1
+    assert indexer.kept() == [(1, "created_ms: so old that it is not known whether the frame is stored")]
+    assert indexer.metric("identity_lookups_total", outcome="too_old") == 1
+
+
+async def test_a_new_database_takes_frames_of_any_age(indexer: Indexer) -> None:
+    assert await indexer.send(*frames(1, age_ms=1_000 * DAY_MS)) == [200]
+
+
+async def test_a_batch_whose_identities_could_not_be_written_is_written_again(
+    indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = StoredIdentities.add, [OSError("no")]
+
+    def add(self: StoredIdentities, token: str, units: list[Unit]) -> None:
+        if failures:
+            raise store_error(failures.pop())
+        real(self, token, units)
+
+    monkeypatch.setattr(StoredIdentities, "add", add)
+    sent = frames(2)
+    assert await indexer.send(*sent) == [200, 200]
+    await indexer.again(indexer.lose_journal)
+    assert await indexer.send(*sent) == [200, 200]
+    assert indexer.total() == [2.0] * 4
+
+
+def store_error(cause: Exception) -> Exception:
+    from indexer.store import StoreError
+
+    return StoreError(str(cause), retryable=True)
+
+
+def test_a_spool_is_not_older_than_what_is_remembered() -> None:
+    """A frame that an agent may still have is one that the indexer knows, at the defaults of both."""
+    remembered_s = Settings().journal.identity_days * DAY_S
+    assert AgentSettings().spool.max_age_s <= remembered_s
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"identity_days": 0}, Journal)
