@@ -35,8 +35,6 @@ _EVERY_S: Final = 60.0
 _RENEW_S: Final = 7 * 86_400.0
 #: Strings that are looked for, of those created and of those read.
 _STRINGS: Final = 64
-#: Series of so many days before today are looked for.
-_SERIES_DAYS: Final = 1
 #: How long a replica may take to show what was written to another.
 _REPLICA_S: Final = 2.0
 
@@ -140,7 +138,7 @@ class CatalogWatch:
         return int(found) < len(wanted)
 
     def _series_missing(self) -> bool:
-        first_day = int(time.time()) // 86_400 - _SERIES_DAYS  # rows of older days may have expired
+        first_day = int(time.time()) // 86_400  # rows of older days may have expired
         wanted = {one for one in self._registry.newest() if one[1] >= first_day}
         if not wanted:
             return False

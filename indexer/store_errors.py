@@ -6,13 +6,14 @@ and never a DSN, password, path or SQL.
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from clickhouse_connect.driver.exceptions import DatabaseError, DataError, Error, ProgrammingError
-from urllib3.exceptions import NameResolutionError
+from clickhouse_connect.driver.exceptions import DataError, Error, OperationalError, ProgrammingError
+from urllib3.exceptions import HTTPError, NameResolutionError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from agent.hidden import hidden_url
@@ -73,11 +74,7 @@ def store_error(e: Exception, place: Place) -> StoreError:
     """Return the StoreError of an exception of clickhouse-connect or the network."""
     code = e.code if isinstance(e, Error) else None
     name = e.name if isinstance(e, Error) else None
-    fault = fault_of(code)
-    if code is None and isinstance(e, ProgrammingError | DataError):  # the client does not take it
-        fault = Fault.STATEMENT
-    elif code is None and type(e) is DatabaseError:  # an answer, of a proxy perhaps, without a code
-        fault = Fault.OTHER
+    fault = fault_of(code) if code is not None else _without_code(e, place)
     reason = _reason(e) if fault is Fault.AWAY else ""
     return StoreError(
         explained(fault, code, name, *place, reason),
@@ -89,8 +86,19 @@ def store_error(e: Exception, place: Place) -> StoreError:
     )
 
 
+def _without_code(e: Exception, place: Place) -> Fault:
+    """Return the cause of an error that ClickHouse gave no code for."""
+    if isinstance(e, OSError) and e.errno == errno.ENOSPC:
+        return Fault.FULL
+    if isinstance(e, ProgrammingError | DataError):  # the client does not take it
+        return Fault.STATEMENT
+    if place != EMBEDDED and isinstance(e, OperationalError | HTTPError | OSError):
+        return Fault.AWAY
+    return Fault.OTHER  # an answer of a proxy, or of a client that does not understand it
+
+
 def _reason(e: BaseException) -> str:
-    """Say why nobody answered, from the exceptions that led to `e`."""
+    """Say why no server answered, from the exceptions that led to `e`."""
     seen: list[BaseException] = []
     found: object = e
     while isinstance(found, BaseException) and found not in seen:

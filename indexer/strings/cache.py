@@ -225,7 +225,7 @@ class RedisCache:
                 self.circuit.failed()
 
     def newest(self) -> list[tuple[int, int]]:
-        """Return what was noted last, by whichever indexer; nothing when Redis does not answer."""
+        """Return what was noted last, by any indexer; nothing when Redis does not answer."""
         if not self.circuit.allows():
             return []
         try:

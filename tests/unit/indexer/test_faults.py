@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
-from clickhouse_connect.driver.exceptions import DatabaseError, DataError, OperationalError
+from clickhouse_connect.driver.exceptions import (
+    DatabaseError,
+    DataError,
+    NotSupportedError,
+    OperationalError,
+)
 
 from indexer.faults import FAULTS, Fault, fault_of
 from indexer.store_errors import EMBEDDED, Place, StoreError, place_of, store_error
@@ -26,12 +33,18 @@ def test_each_code_has_one_cause() -> None:
         (DatabaseError("HTTP 502"), Fault.OTHER, True),
         (OperationalError("broken"), Fault.AWAY, True),
         (ConnectionRefusedError(), Fault.AWAY, True),
+        (NotSupportedError("no"), Fault.OTHER, True),
+        (OSError(errno.ENOSPC, "no room"), Fault.FULL, True),
         (DataError("no"), Fault.STATEMENT, False),
     ],
 )
 def test_errors_of_the_client(error: Exception, fault: Fault, passes: bool) -> None:
-    found = store_error(error, EMBEDDED)
+    found = store_error(error, Place("h:1", ""))
     assert (found.fault, found.retryable) == (fault, passes)
+
+
+def test_an_embedded_engine_is_never_away() -> None:
+    assert store_error(OperationalError("x"), EMBEDDED).fault is Fault.OTHER
 
 
 def test_the_operator_reads_address_and_user_and_a_client_does_not() -> None:
