@@ -1,13 +1,13 @@
 """CPU that the agent's spool adds per line while nothing fails: paired windows, with an interval.
 
-    python -m tests.bench.agent_spool [--rounds 10] [--workloads 2,3] [--before TREE] [--nice 0]
+    python -m tests.bench.agent_spool [--rounds 10] [--workloads 2,3] [--before TREE] [--checkpoint-ms 1000]
 
 The windows are those of tests/bench/agent_lines.py: traffic for a flush interval, then 10 s in which CPU is
 read, a flush included. An agent with `agent.spool.path` and one without get windows in turn; each pair
 gives a ratio. Printed are the geometric mean of the ratios and its 95 % interval (Student's t over their
-logarithms). `--before` names another tree, built, whose agent has its turn, too: what the count of lines
-per row has added. Fails when a frame was written to disk: then something was slow, and the figures are of
-another question.
+logarithms). `--checkpoint-ms` measures checkpoints instead. `--before` names another tree, built, whose
+agent has its turn, too: what the count of lines per row has added. Fails when a frame was written to disk:
+then something was slow, and the figures are of another question.
 """
 
 from __future__ import annotations
@@ -44,6 +44,18 @@ class Spooling(Agent):
     def check(self) -> None:
         super().check()
         assert self.metric("spool_written_frames_total") == 0, "frames were written: something was slow"
+
+
+class Checkpointing(Agent):
+    """With a spool on disk and checkpoints."""
+
+    name = "agent with checkpoints"
+    checkpoint_ms = 0
+
+    def command(self) -> tuple[list[str], dict[str, str]]:
+        spool = self.folder / "spool"
+        self.tables = ["[agent.spool]", f'path = "{spool}"', f"checkpoint_ms = {self.checkpoint_ms}"]
+        return super().command()
 
 
 class Before(Agent):
@@ -91,6 +103,7 @@ def measure(
             for number in range(rounds):
                 for server in running if number % 2 else reversed(running):
                     used[server.name].append(window(run, server))
+            rows = {server.name: server.metric("sent_rows_total") for server in running}
         finally:
             for server in running:
                 server.stop()
@@ -101,7 +114,10 @@ def measure(
     )
     for kind in kinds[1:]:
         pairs = list(zip(used[kind.name], base, strict=True))
-        print(f"  {kind.name:18} against {kinds[0].name}: {interval(pairs)}", flush=True)
+        more = rows[kind.name] / rows[kinds[0].name]
+        print(
+            f"  {kind.name:18} against {kinds[0].name}: {interval(pairs)}, {more:.2f}x the rows", flush=True
+        )
 
 
 def main() -> None:
@@ -109,14 +125,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--workloads", default="2,3", help="as of agent_lines")
     parser.add_argument("--before", default="", help="a tree with another agent, built")
+    parser.add_argument("--checkpoint-ms", type=int, default=0, help="of the second agent")
     parser.add_argument("--nice", type=int, default=0)
     args = parser.parse_args()
     print(f"# {machine()}: {' '.join(sys.argv[1:])}", flush=True)
     Before.tree = args.before
     kinds: list[type[Agent]] = [Before] if args.before else []
+    Checkpointing.checkpoint_ms = args.checkpoint_ms
+    kinds += [Agent, Checkpointing] if args.checkpoint_ms else [Agent, Spooling]
     programs = Programs()
     for number in map(int, args.workloads.split(",")):
-        measure(programs, WORKLOADS[number], [*kinds, Agent, Spooling], args.rounds, args.nice)
+        measure(programs, WORKLOADS[number], kinds, args.rounds, args.nice)
 
 
 if __name__ == "__main__":
