@@ -6,39 +6,58 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
+
+#: Of the whole, as a divisor: what only small reservations may take, and how large those are.
+_SMALL_SHARE: Final = 8
+_SMALL_SIZE: Final = 64
+#: A budget that is smaller has no share of its own for small reservations.
+_MIN_SHARED_BYTES: Final = 1 << 20
 
 
 class DecodeBudget:
     """At most `max_bytes` reserved at once, first come, first served. For one event loop.
 
-    A reservation of more than all of it waits until nothing else is reserved.
+    An eighth is for small reservations alone: they do not wait for the memory of large ones. A reservation
+    of more than its share waits until nothing else of that share is reserved.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._reserved = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        small_bytes = max_bytes // _SMALL_SHARE if max_bytes >= _MIN_SHARED_BYTES else 0
+        self._max_small_size = small_bytes * _SMALL_SHARE // _SMALL_SIZE
+        self._small = _Share(small_bytes)
+        self._large = _Share(max_bytes - small_bytes)
 
     @property
     def reserved(self) -> int:
         """Bytes that are reserved now."""
-        return self._reserved
+        return self._small.reserved + self._large.reserved
 
     @asynccontextmanager
     async def reserve(self, size: int, wait_s: float) -> AsyncIterator[None]:
         """Hold `size` bytes. Raises TimeoutError when they are not free within `wait_s`."""
-        size = min(size, self._max_bytes)
+        share = self._small if size <= self._max_small_size else self._large
+        size = min(size, share.max_bytes)
         async with asyncio.timeout(wait_s):
-            await self._acquire(size)
+            await share.acquire(size)
         try:
             yield
         finally:
-            self._reserved -= size
-            self._serve()
+            share.release(size)
 
-    async def _acquire(self, size: int) -> None:
-        if not self._waiting and self._reserved + size <= self._max_bytes:
-            self._reserved += size
+
+class _Share:
+    """A part of the budget with a queue of its own."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.reserved = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def acquire(self, size: int) -> None:
+        """Reserve, after those that came before."""
+        if not self._waiting and self.reserved + size <= self.max_bytes:
+            self.reserved += size
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, future))
@@ -46,15 +65,20 @@ class DecodeBudget:
             await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():  # served at the same moment
-                self._reserved -= size
-            else:
+                self.reserved -= size
+            elif (size, future) in self._waiting:  # else it was passed over, being cancelled
                 self._waiting.remove((size, future))
             self._serve()
             raise
 
+    def release(self, size: int) -> None:
+        """Give back, and let the next ones in."""
+        self.reserved -= size
+        self._serve()
+
     def _serve(self) -> None:
-        while self._waiting and self._reserved + self._waiting[0][0] <= self._max_bytes:
+        while self._waiting and self.reserved + self._waiting[0][0] <= self.max_bytes:
             size, future = self._waiting.popleft()
             if not future.done():
-                self._reserved += size
+                self.reserved += size
                 future.set_result(None)

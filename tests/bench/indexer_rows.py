@@ -35,6 +35,7 @@ from indexer.schema import GRANULARITIES, Retention, migrate
 from indexer.series import SeriesRegistry
 from indexer.settings import Settings
 from indexer.store import Store, open_store
+from indexer.stored_series import StoredSeries
 from indexer.strings.cache import open_near_cache
 from indexer.strings.ids import string_id
 from indexer.strings.record import StringIndexer
@@ -123,6 +124,7 @@ class Pipeline:
 
     def __init__(self, store: Store, journal: Journal) -> None:
         strings = StringIndexer(ClickHouseIdStore(store), [open_near_cache(1_000_000)])
+        self.store = store
         self.registry = SeriesRegistry(2_000_000)
         self.inserter = Inserter(store, strings, self.registry, retention=TEN_YEARS)
         self.journal = journal
@@ -141,11 +143,13 @@ class Pipeline:
 class Limited:
     """What limits and days add to a frame on its way: all that `Intake`, `Batcher` and the writer ask."""
 
-    def __init__(self, registry: SeriesRegistry) -> None:
+    def __init__(self, pipeline: Pipeline, max_series: int) -> None:
         settings = Settings()
+        self._inserter = pipeline.inserter
         self._rates = OrgRates(settings.limits)
+        self._rates.note_charges()  # as with a Redis that others share
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
-        self._limit = SeriesLimit(registry, settings.limits.series_per_day)
+        self._limit = SeriesLimit(pipeline.registry, max_series, StoredSeries(pipeline.store))
         self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
 
     def ask(self, unit: Unit) -> None:
@@ -156,13 +160,15 @@ class Limited:
         expired_rows(frame, first_day)
         day_groups(frame)
         self._batcher.offer(unit, now_ms)
-        self._limit.near(self._batcher.take())
+        units = self._batcher.take()
+        if self._limit.near(units):
+            self._limit.excess(self._inserter.resolve(units))
         self._batcher.release([unit])
 
 
-def paired(name: str, bodies: list[bytes], pipeline: Pipeline) -> None:
+def paired(name: str, bodies: list[bytes], pipeline: Pipeline, max_series: int) -> None:
     """Print what limits add to the CPU of a frame, each pair measured on the same frame."""
-    limited = Limited(pipeline.registry)
+    limited = Limited(pipeline, max_series)
     ratios = []
     for body in bodies:
         began = time.process_time()
@@ -271,8 +277,10 @@ def main() -> None:
             list(mixed_frames(args.rows, args.frames, args.series)),
             pipeline.write,
         )
-        made = counter_frames(args.rows, 2 * args.frames, args.series)
-        paired("counters with limits", list(made)[args.frames :], pipeline)
+        made = list(counter_frames(args.rows, 3 * args.frames, args.series))[args.frames :]
+        limit = Settings().limits.series_per_day
+        paired("counters with limits", made[: args.frames], pipeline, limit)
+        paired("an org near its limit of series", made[args.frames :], pipeline, args.series)
         if not args.skip_storage:
             for granularity in GRANULARITIES:
                 store.command(f"TRUNCATE TABLE counters_{granularity.name}")

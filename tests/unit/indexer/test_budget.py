@@ -42,3 +42,34 @@ async def test_who_waits_too_long_or_goes_away_holds_nothing() -> None:
     assert budget.reserved == 0
     async with budget.reserve(10, 1):
         pass
+
+
+async def test_one_that_gave_up_is_passed_over() -> None:
+    """It was answered 500: what is released in the same turn of the loop took it out of the queue before."""
+    budget = DecodeBudget(10)
+    async with budget.reserve(10, 1):
+        gives_up = asyncio.create_task(_hold(budget, 10))
+        await asyncio.sleep(0)
+        gives_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gives_up
+    assert budget.reserved == 0
+    async with budget.reserve(10, 0.01):
+        assert budget.reserved == 10
+
+
+async def test_small_ones_do_not_wait_for_large_ones() -> None:
+    budget = DecodeBudget(64 << 20)
+    async with budget.reserve(64 << 20, 1), budget.reserve(1 << 20, 0.01):
+        with pytest.raises(TimeoutError):
+            async with budget.reserve(2 << 20, 0.01):
+                pass
+        small = [asyncio.create_task(_hold(budget, 1 << 20)) for _ in range(8)]
+        await asyncio.sleep(0)
+        assert budget.reserved == 64 << 20  # 56 MiB of large ones, 8 of small ones; one waits
+    await asyncio.gather(*small)
+
+
+async def _hold(budget: DecodeBudget, size: int) -> None:
+    async with budget.reserve(size, 1):
+        await asyncio.sleep(0)
