@@ -25,6 +25,7 @@ from math import inf
 from typing import Any, Final, assert_never
 from weakref import WeakValueDictionary
 
+from agent.cardinality import OVERFLOW_KEY, OVERFLOW_VALUE, SeriesLimit
 from agent.cells import Bucket, Cell, CounterCell, DistributionCell, GaugeCell, Series, SetCell, new_cell
 from agent.frame import BUCKET_SECONDS
 from agent.last_values import decode, encode
@@ -77,6 +78,7 @@ class Stats:
         self.ignored: Counter[Ignored] = Counter()
         self.clamped_old = 0
         self.clamped_future = 0
+        self.overflow_lines = 0  # of series beyond a limit
         self.early_flushes = 0
 
 
@@ -99,6 +101,7 @@ class Aggregator:
         self._heads: Remember[bytes, Known] = Remember(settings.max_series, keep_ms)
         # Lives as long as a head that refers to it: one object per series, however its lines are spelled.
         self._series: WeakValueDictionary[_SeriesKey, Series] = WeakValueDictionary()
+        self._limit = SeriesLimit(self._series, settings.max_metric_series, settings.max_total_series)
         #: Of gauges that may get deltas, by `Series.key`: also of those whose series are forgotten.
         self._last_values: Remember[int, GaugeCell] = Remember(settings.max_last_values, keep_ms)
         self._buckets: dict[int, Bucket] = {}
@@ -239,6 +242,7 @@ class Aggregator:
         head = parsed.head
         assert isinstance(head, Known)  # self._head gives no other
         self.stats.ignored.update(head.ignored)
+        self.stats.overflow_lines += head.series.overflow
         time_ms = now_ms
         if parsed.time_s is not None:
             time_ms = self._clamp(parsed.time_s * 1000, now_ms)
@@ -274,22 +278,26 @@ class Aggregator:
             head = parse_head(name, rest, limits)
             if isinstance(head, BadLine):
                 return head
-            known = self._known(head, self._mapper(head) if self._mapper else head, rest)
-            self._heads.put(key, known)
+            mapped = self._mapper(head) if self._mapper else head
+            known = self._known(head, mapped, rest)
+            if mapped is not head or not known.series.overflow:  # else nothing of it is kept
+                self._heads.put(key, known)
         return Skip.MAPPING if known.dropped else known
 
     def _known(self, sent: Head, mapped: Head | Skip, rest: bytes) -> Known:
         dropped = isinstance(mapped, Skip)
         head = sent if isinstance(mapped, Skip) else mapped
+        series = Series(head.kind, head.name, head.tags) if dropped else self._intern(head)
+        counted = dropped or series.overflow or bool(head.ignored)
         return Known(
             head.kind, head.name, head.tags, head.weight, head.ignored,
-            series=Series(head.kind, head.name, head.tags) if dropped else self._intern(head),
+            series=series,
             scale=head.scale,
             marked=head.marked,
             delta_signs=head.delta_signs,
             timer=head.timer,
             divisor=head.divisor,
-            plain=not (dropped or head.ignored or not head.as_sent or rest.endswith(b"\r")),
+            plain=not (counted or not head.as_sent or rest.endswith(b"\r")),
             dropped=dropped,
         )  # fmt: skip
 
@@ -299,13 +307,28 @@ class Aggregator:
             tags = tuple(sorted({**self._static, **dict(tags)}.items()))
         key = (head.kind, head.name, tags)
         series = self._series.get(key)
+        if series is None and self._limit.is_beyond(head.name):
+            return self._overflow(head)
         if series is None:
             series = self._series[key] = Series(*key)
+            self._limit.count(head.name)
             series.gauge = self._last_values.get(series.key)
             series.deltas = series.gauge is not None
         if series.kind is _GAUGE and head.delta_signs and not series.deltas:
             series.deltas = True
             self._keep_value(series)
+        return series
+
+    def _overflow(self, head: Head) -> Series:
+        """The series that keeps the totals of a metric's lines beyond a limit, with the static tags."""
+        name = self._limit.overflow_name(head.name)
+        key = (head.kind, name, tuple(sorted({**self._static, OVERFLOW_KEY: OVERFLOW_VALUE}.items())))
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series(*key)
+            self._limit.count(name)
+        series.overflow = True
+        self._limit.hold(series)
         return series
 
     def _new_cell(self, bucket: Bucket, series: Series) -> Cell:

@@ -34,7 +34,7 @@ class Series:
     the cell is then remembered.
     """
 
-    __slots__ = ("__weakref__", "deltas", "gauge", "key", "kind", "name", "size_bytes", "tags")
+    __slots__ = ("__weakref__", "deltas", "gauge", "key", "kind", "name", "overflow", "size_bytes", "tags")
 
     def __init__(self, kind: Kind, name: str, tags: tuple[tuple[str, str], ...]) -> None:
         self.kind = kind
@@ -42,6 +42,7 @@ class Series:
         self.tags = tags
         self.gauge: GaugeCell | None = None
         self.deltas = False
+        self.overflow = False  # its lines are of series beyond a limit
         self.key = key_of(name, tags) if kind is Kind.GAUGE else 0
         #: Its strings in a frame, about.
         self.size_bytes = len(name) + sum(len(key) + len(value) + 8 for key, value in tags)

@@ -57,6 +57,11 @@ FAMILIES: Final = tuple(
             "outcome",
         ),
         ("clamped_lines_total", "Lines whose |T was outside the window and was moved to its edge.", "edge"),
+        (
+            "overflow_lines_total",
+            "Lines of series beyond a limit, added to `__overflow__` of their metric.",
+            "",
+        ),
         ("packets_total", "Datagrams, or reads of a stream.", "listener"),
         ("received_bytes_total", "Bytes received.", "listener"),
         ("dropped_packets_total", "UDP packets dropped unread, by reason.", "reason"),
@@ -238,6 +243,7 @@ def _lines(s: Sources) -> dict[str, Values]:
         "mapped_heads_total": s.mapper.counts() if s.mapper else {},
         "metadata_total": s.announcer.counts() if s.announcer else {},
         "ignored_fields_total": {ignored.value: stats.ignored[ignored] for ignored in Ignored},
+        "overflow_lines_total": stats.overflow_lines,
         "clamped_lines_total": {"old": stats.clamped_old, "future": stats.clamped_future},
     }
 

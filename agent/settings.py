@@ -105,6 +105,12 @@ class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_entries: Annotated[int, msgspec.Meta(ge=16)] = 2_000_000
     #: Series remembered between buckets (parsed heads of lines).
     max_series: Annotated[int, msgspec.Meta(ge=1)] = 500_000
+    #: Series of one metric; lines of more go to its series with `__overflow__="true"`, so totals stay; 0: no
+    #: limit.
+    max_metric_series: NotNegative = 200_000
+    #: Series in all; lines of more do the same, those of a new metric under the name `__overflow__`; 0: no
+    #: limit.
+    max_total_series: NotNegative = 1_000_000
     #: How long a series is remembered in full after its last line; the last value of a gauge stays longer.
     gauge_memory_s: Positive = 3_600
     #: How long the last value of a gauge is remembered for deltas; a delta after that starts from 0.

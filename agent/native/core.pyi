@@ -19,6 +19,7 @@ class Stats(msgspec.Struct, frozen=True):
     ignored: Counter[Ignored]
     clamped_old: int
     clamped_future: int
+    overflow_lines: int
     early_flushes: int
 
 def settle_allocator() -> None: ...

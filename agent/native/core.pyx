@@ -115,6 +115,7 @@ include "head.pxi"
 include "series.pxi"
 include "last_values.pxi"
 include "forget.pxi"
+include "cardinality.pxi"
 include "cells.pxi"
 include "lists.pxi"
 include "columns.pxi"
@@ -170,6 +171,7 @@ class Stats(msgspec.Struct, frozen=True):
     ignored: Counts
     clamped_old: int
     clamped_future: int
+    overflow_lines: int
     early_flushes: int
 
 
@@ -199,6 +201,7 @@ cdef class NativeCore:
         lines = 0
         clamped_old = 0
         clamped_future = 0
+        overflow_lines = 0
         bad, skipped, ignored = Counts(), Counts(), Counts()
         cdef Shard *shard
         for i in range(self.core.shard_count):
@@ -208,12 +211,13 @@ cdef class NativeCore:
             lines += shard.lines
             clamped_old += shard.clamped_old
             clamped_future += shard.clamped_future
+            overflow_lines += shard.overflow_lines
             add_counts(bad, _REASONS, shard.bad)
             add_counts(skipped, _SKIPS, shard.skipped)
             add_counts(ignored, _IGNORED, shard.ignored)
             pthread_mutex_unlock(&shard.lock)
         early = total_now(&self.core.early_flushes)
-        return Stats(lines, bad, skipped, ignored, clamped_old, clamped_future, early)
+        return Stats(lines, bad, skipped, ignored, clamped_old, clamped_future, overflow_lines, early)
 
     @property
     def entries(self):
@@ -364,6 +368,7 @@ cdef uint64_t shard_sum(Shard *shard, int what):
         found = shard.forgotten_values
     else:
         found = shard.heads.bytes + shard.head_bytes + shard.series.bytes + shard.series_bytes
+        found += shard.metrics.bytes
         found += values_bytes(&shard.young_values) + values_bytes(&shard.old_values)
         for i in range(shard.open_count):
             found += bucket_bytes(shard.open[i])

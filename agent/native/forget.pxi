@@ -83,6 +83,7 @@ cdef void series_free(Shard *shard, Series *series) noexcept nogil:
     cdef size_t size = series_bytes(series.kind, series.tags, series.flags & SERIES_WIDE)
     series_keep_value(shard, series)
     table_remove(&shard.series, <Entry *>series)
+    uncount_series(shard, series.text, series.name_bytes)
     if series.turn == shard.turn:
         shard.young_series -= 1
     elif series.turn + 1 == shard.turn:
@@ -162,6 +163,7 @@ cdef void sweep_next(Shard *shard) noexcept nogil:
     """On to the next segment; after the last one a sweep is done."""
     segment_shrink(&shard.heads, &shard.heads.segments[shard.sweep_segment])
     segment_shrink(&shard.series, &shard.series.segments[shard.sweep_segment])
+    segment_shrink(&shard.metrics, &shard.metrics.segments[shard.sweep_segment])
     shard.sweep_slot = 0
     shard.sweep_segment += 1
     if shard.sweep_segment == SEGMENTS:

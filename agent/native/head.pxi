@@ -375,8 +375,12 @@ cdef Head *head_of_parts(
     Shard *shard, uint64_t hash, Head *dead, const char *key, size_t size, Parts *parts
 ) noexcept nogil:
     """The head of parts that stand in its key."""
-    cdef Head *head = head_place(shard, hash, dead, key, size, parts)
+    cdef Head *head
     complete_tags(shard, parts)
+    head = beyond_head(shard, parts)
+    if unlikely(head != NULL):
+        return head
+    head = head_place(shard, hash, dead, key, size, parts)
     head_settle(shard, head, parts, series_of_parts(shard, head, key, parts))
     return head
 
@@ -407,8 +411,8 @@ cdef void head_settle(Shard *shard, Head *head, Parts *parts, Series *series) no
     head.flags |= HEAD_PLUS if parts.deltas != NO_DELTAS else 0
     head.flags |= HEAD_MINUS if parts.deltas == SIGNED_DELTAS else 0
     if series != NULL and series.kind == GAUGE and parts.deltas != NO_DELTAS:
-        series.flags |= SERIES_DELTAS
-    if series == NULL or not is_plain(parts):
+        series.flags |= 0 if series.flags & SERIES_OVERFLOW else SERIES_DELTAS
+    if series == NULL or series.flags & SERIES_OVERFLOW or not is_plain(parts):
         head.flags |= HEAD_SLOW
     if head.flags & HEAD_EXTRA:
         head_extra(head).weight = parts.weight

@@ -72,5 +72,10 @@ cdef Series *mapped_series(Shard *shard, Mapping mapping, mapped, Parts *parts) 
         parts.tags[i].value = value
         parts.tags[i].value_bytes = len(value)
         parts.tags[i].flags = 0
+    cdef Series *series
     complete_tags(shard, parts)
+    if is_beyond(shard, kind, <const char *>name, len(name), parts.tags, parts.count):
+        series = overflow_series(shard, kind, <const char *>name, len(name))
+        series.heads += 1
+        return series
     return series_intern(shard, NULL, kind, <const char *>name, len(name), parts.tags, parts.count)

@@ -24,12 +24,19 @@ cdef Core *core_open(settings) except NULL:
     keep_static_tags(core, sorted(settings.tags.items()))
     core.shard_count = getattr(settings.receive, "threads", 1)
     core.max_series = max(settings.aggregate.max_series // core.shard_count, 1)
+    core.max_metric_series = share_of(settings.aggregate.max_metric_series, core.shard_count)
+    core.max_total_series = share_of(settings.aggregate.max_total_series, core.shard_count)
     core.shards = <Shard *>take_zeroed(core.shard_count * sizeof(Shard))
     for i in range(core.shard_count):
         shard_open(&core.shards[i], core)
     pthread_mutex_init(&core.flushed_lock, NULL)
     pthread_mutex_init(&core.framing_lock, NULL)
     return core
+
+
+cdef uint64_t share_of(uint64_t limit, int shards) noexcept nogil:
+    """One shard's part of a limit; 0 is none."""
+    return max(limit // shards, <uint64_t>1) if limit else 0
 
 
 cdef bint layout_is_as_said():

@@ -26,6 +26,7 @@ cdef enum:
     SERIES_OWN_TEXT = 1 << 0
     SERIES_WIDE = 1 << 1  # its slices have 8 bytes
     SERIES_DELTAS = 1 << 2  # a gauge whose last value a delta may need
+    SERIES_OVERFLOW = 1 << 3  # its lines are of series beyond a limit
 
 cdef struct Series:
     uint32_t hash  # an Entry
@@ -237,11 +238,16 @@ cdef bint series_is(
     return True
 
 
-cdef Series *series_intern(
-    Shard *shard, Head *head, int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count
+cdef Series *series_find(
+    Shard *shard, int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count
 ) noexcept nogil:
-    """The series of a head, found or made. `head`: NULL if name and tags do not stand in its key."""
-    cdef uint64_t hash = series_hash(kind, name, name_bytes, tags, count)
+    """The series of these, or NULL."""
+    return series_at(shard, series_hash(kind, name, name_bytes, tags, count), kind, name, name_bytes, tags, count)
+
+
+cdef Series *series_at(
+    Shard *shard, uint64_t hash, int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count
+) noexcept nogil:
     cdef Segment *segment = segment_of(&shard.series, hash)
     cdef uint32_t at = <uint32_t>hash & segment.mask
     cdef Series *series
@@ -249,12 +255,24 @@ cdef Series *series_intern(
         if segment.slots[at] >> SLOT_TAG_SHIFT == hash >> SLOT_TAG_SHIFT:
             series = <Series *>slot_entry(segment.slots[at])
             if series_is(shard, series, kind, name, name_bytes, tags, count):
-                series_revive(shard, series)
-                series.heads += 1
                 return series
         at = (at + 1) & segment.mask
+    return NULL
+
+
+cdef Series *series_intern(
+    Shard *shard, Head *head, int kind, const char *name, size_t name_bytes, Tag *tags, uint32_t count
+) noexcept nogil:
+    """The series of a head, found or made. `head`: NULL if name and tags do not stand in its key."""
+    cdef uint64_t hash = series_hash(kind, name, name_bytes, tags, count)
+    cdef Series *series = series_at(shard, hash, kind, name, name_bytes, tags, count)
+    if series != NULL:
+        series_revive(shard, series)
+        series.heads += 1
+        return series
     series = series_new(shard, head, kind, name, name_bytes, tags, count)
     table_put(&shard.series, hash, <Entry *>series)
+    count_series(shard, series.text, series.name_bytes)
     return series
 
 

@@ -30,6 +30,8 @@ cdef struct Shard:
     Core *core
     Table heads
     Table series
+    Table metrics
+    Head *overflow  # for one line whose series is beyond a limit
     Bucket *present  # one of the open ones, or `nowhere`
     Bucket *nowhere
     Bucket **open  # by start, oldest first
@@ -70,6 +72,7 @@ cdef struct Shard:
     uint64_t ignored[IGNORED_KINDS]
     uint64_t clamped_old
     uint64_t clamped_future
+    uint64_t overflow_lines
     uint64_t forgotten_heads
     uint64_t forgotten_values
 
@@ -81,6 +84,8 @@ cdef struct Core:
     uint64_t max_last_values  # of one generation
     uint64_t max_entries
     uint64_t max_series  # of one shard
+    uint64_t max_metric_series  # of one shard; 0: no limit
+    uint64_t max_total_series  # of one shard; 0: no limit
     uint32_t max_line_bytes
     uint32_t max_name_bytes
     uint32_t max_tags
@@ -126,6 +131,8 @@ cdef void shard_open(Shard *shard, Core *core) noexcept nogil:
     shard.core = core
     table_open(&shard.heads)
     table_open(&shard.series)
+    table_open(&shard.metrics)
+    shard.overflow = <Head *>take_zeroed(head_size_of(0, True))
     shard.nowhere = bucket_new(-1, 0)
     shard.present = shard.nowhere
     shard.flushed_ms = -1
@@ -138,12 +145,15 @@ cdef void shard_close(Shard *shard) noexcept nogil:
     for i in range(shard.open_count):
         bucket_free(shard.open[i])
     bucket_free(shard.nowhere)
+    let_overflow_go(shard)
     shard.turn += 3  # all are dead
     shard.sweeps = 2
     while shard.sweeps:
         shard_sweep(shard, IDLE_SWEEP_SLOTS)
     table_close(&shard.heads)
     table_close(&shard.series)
+    table_close(&shard.metrics)
+    free(shard.overflow)
     free(shard.open)
     free(shard.parts.tags)
     free(shard.young_values.slots)

@@ -71,6 +71,8 @@ cdef int read_parted(
         if refused != GOOD:
             return refused
     count_ignored(shard, head)
+    if unlikely(head.series.flags & SERIES_OVERFLOW):
+        shard.overflow_lines += 1
     apply_line(shard, head, colon + 1, bar, time_s, now_ms)
     return GOOD
 

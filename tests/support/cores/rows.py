@@ -45,6 +45,7 @@ def counters(core: Core) -> dict[str, Any]:
         "skipped": {skip.value: n for skip, n in stats.skipped.items() if n},
         "ignored": {ignored.value: n for ignored, n in stats.ignored.items() if n},
         "clamped": (stats.clamped_old, stats.clamped_future),
+        "overflow": stats.overflow_lines,
         "early_flushes": stats.early_flushes,
         "forgotten_heads": core.forgotten_heads,
         "entries": core.entries,

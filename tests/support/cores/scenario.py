@@ -149,6 +149,14 @@ def _settings(r: Random) -> AgentSettings:
         last_value_s=r.choice((2_592_000, 2_592_000, 3_600, 1)),
         max_last_values=r.choice((500_000, 500_000, 500_000, 0)),
     )
+    if r.random() < 0.3:  # and nothing is forgotten: the cores do that at different times
+        aggregate = msgspec.structs.replace(
+            aggregate,
+            max_metric_series=r.choice((1, 2, 5)),
+            max_total_series=r.choice((0, 0, 3, 10)),
+            max_series=500_000,
+            gauge_memory_s=2_592_000,
+        )
     tags = {} if r.random() < 0.7 else {"a": "static", "pod": "p-1"}
     return AgentSettings(lines=limits, aggregate=aggregate, tags=tags)
 

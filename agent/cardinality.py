@@ -1,0 +1,71 @@
+"""Limits of series: how many each metric has, and which series keep the totals of the rest. Pure.
+
+The definition of what agent/native/cardinality.pxi does. A line whose series is new and beyond a limit is
+added to its metric's series of the same type with `__overflow__="true"` and the static tags alone. So totals
+of counters, distributions and sets stay exact; of gauges the last value counts. Where the limit of all series
+is reached, lines of a metric that has none go to the metric `__overflow__`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from agent.cells import Series
+from agent.line import Kind
+
+OVERFLOW_KEY: Final = "__overflow__"
+OVERFLOW_VALUE: Final = "true"
+#: Type, name and tags.
+SeriesKey = tuple[Kind, str, tuple[tuple[str, str], ...]]
+#: So many refusals pass before the series of all metrics are counted anew: some may be forgotten by then.
+_RECOUNT_AFTER: Final = 10_000
+#: Names that are counted beyond those of remembered series, before they are counted anew.
+_SPARE_NAMES: Final = 10_000
+
+
+class SeriesLimit:
+    """`series` are those remembered, by kind, name and tags; they go by themselves. 0 is no limit."""
+
+    def __init__(self, series: Mapping[SeriesKey, Series], per_metric: int, total: int) -> None:
+        self._series = series
+        self._per_metric = per_metric
+        self._total = total
+        self._counts: Counter[str] = Counter()  # by name; too high where series were forgotten
+        self._held: dict[tuple[Kind, str], Series] = {}
+        self._refused = 0  # since the last count
+
+    def count(self, name: str) -> None:
+        """Count a new series of a metric."""
+        self._counts[name] += 1
+        if len(self._counts) > len(self._series) + _SPARE_NAMES:
+            self._recount()
+
+    def hold(self, series: Series) -> None:
+        """Keep a series for overflow as long as its metric has others."""
+        self._held[series.kind, series.name] = series
+
+    def is_beyond(self, name: str) -> bool:
+        """Return whether one more series of a metric is beyond a limit."""
+        if self._is_full(name):
+            self._refused += 1
+            if self._refused < _RECOUNT_AFTER:
+                return True
+            self._recount()
+        return self._is_full(name)
+
+    def overflow_name(self, name: str) -> str:
+        """Return the metric whose series for overflow takes a line: its own, unless that has no series."""
+        return name if self._counts[name] else OVERFLOW_KEY
+
+    def _is_full(self, name: str) -> bool:
+        if self._total and len(self._series) >= self._total:
+            return True
+        return bool(self._per_metric) and self._counts[name] >= self._per_metric
+
+    def _recount(self) -> None:
+        self._refused = 0
+        self._counts = Counter(key[1] for key in list(self._series))
+        held = Counter(name for _, name in self._held)
+        self._held = {key: one for key, one in self._held.items() if self._counts[key[1]] > held[key[1]]}

@@ -1,0 +1,115 @@
+"""Limits of series: totals stay exact, nothing of what is beyond is kept, and known series go on."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from agent.cells import Series
+from agent.core import Core
+from agent.frame import Frame, Sender, decode, encode
+from agent.line import Kind
+from agent.settings import AgentSettings, Aggregate
+from tests.support.cores.rows import CORES, new_core
+from tests.unit.agent.state import state_of_frames
+
+SENDER: Final = Sender(agent="a", epoch=1)
+NOW_MS: Final = 1_700_000_001_000
+OVERFLOW: Final = (("__overflow__", "true"),)
+
+
+def opened(core: str, tags: dict[str, str] | None = None, **limits: int) -> Core:
+    return new_core(core, AgentSettings(aggregate=Aggregate(**limits), tags=tags or {}))
+
+
+def flushed(core: Core) -> dict[tuple[str, str, tuple[tuple[str, str], ...]], Any]:
+    """Kind, name and tags -> state, of all that was added."""
+    core.flush_all(NOW_MS)
+    frames = list[Frame]()
+    while frame := core.next_frame(SENDER, len(frames) + 1, NOW_MS, max_rows=5_000, max_bytes=4 << 20):
+        frames.append(decode(encode(frame)))
+    return {(key[0], key[1], key[2]): value for key, value in state_of_frames(frames).items()}
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_totals_stay_and_gauges_keep_the_last_value(name: str) -> None:
+    core = opened(name, max_metric_series=3)
+    for i in range(10):
+        core.add(b"c:%d|c|@0.5|#k:%d\nd:%d|ms|#k:%d\ng:%d|g|#k:%d\ns:%d|s|#k:%d" % ((i, i) * 4), NOW_MS + i)
+    state = flushed(core)
+    assert sum(1 for key in state if key[1] == "c") == 4
+    assert sum(value for key, value in state.items() if key[1] == "c") == 2.0 * sum(range(10))
+    assert state["counter", "c", OVERFLOW] == 2.0 * sum(range(3, 10))
+    folded = state["distribution", "d", OVERFLOW]
+    assert (folded["count"], folded["sum"], folded["min"], folded["max"]) == (
+        7.0,
+        sum(range(3, 10)),
+        3.0,
+        9.0,
+    )
+    assert state["gauge", "g", OVERFLOW]["last"][1] == 9.0
+    assert len(state["set", "s", OVERFLOW]) == 7
+    assert core.stats.overflow_lines == 4 * 7
+    core.add(
+        b"c:1|c|#k:1\nc:1|c|@0.5|#k:0\nc:1|c|#k:9", NOW_MS
+    )  # other spellings of known series, and one beyond
+    again = flushed(core)
+    assert again["counter", "c", (("k", "1"),)] == 1.0
+    assert again["counter", "c", (("k", "0"),)] == 2.0
+    assert again["counter", "c", OVERFLOW] == 1.0
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_types_of_one_name_count_together_and_metrics_do_not(name: str) -> None:
+    core = opened(name, {"pod": "p"}, max_metric_series=2)
+    core.add(b"a:1|c\na:1|g\na:1|s|#x:1\na:1|c|#x:1\nb:1|c", NOW_MS)
+    assert set(flushed(core)) == {
+        ("counter", "a", (("pod", "p"),)),
+        ("gauge", "a", (("pod", "p"),)),
+        ("set", "a", (*OVERFLOW, ("pod", "p"))),
+        ("counter", "a", (*OVERFLOW, ("pod", "p"))),
+        ("counter", "b", (("pod", "p"),)),
+    }
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_beyond_the_limit_of_all_series_new_metrics_are_one(name: str) -> None:
+    core = opened(name, max_total_series=2)
+    core.add(b"a:1|c\nb:1|c\na:2|c|#x:1\nc:4|c\nd:8|c|#x:1", NOW_MS)
+    assert flushed(core) == {
+        ("counter", "a", ()): 1.0,
+        ("counter", "b", ()): 1.0,
+        ("counter", "a", OVERFLOW): 2.0,
+        ("counter", "__overflow__", OVERFLOW): 12.0,
+    }
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_forgotten_series_make_room(name: str) -> None:
+    core = opened(name, max_metric_series=10, gauge_memory_s=60)
+    for hour in range(4):
+        now_ms = NOW_MS + hour * 3_600_000
+        for i in range(12_000):
+            core.add(b"a:1|c|#k:%d-%d" % (hour, i % 20), now_ms)
+        state = flushed(core)
+        assert sum(state.values()) == 12_000.0
+        assert len(state) in (10, 11), f"hour {hour}"  # the series for overflow may count, too
+        for minutes in (2, 4, 6):
+            core.add(b"other:1|c", now_ms + minutes * 60_000)
+        flushed(core)
+
+
+def test_memory_is_bounded_by_the_limits() -> None:
+    core = opened("native", max_metric_series=1_000)
+    held = []
+    for start in range(0, 300_000, 100_000):
+        for first in range(start, start + 100_000, 1_000):
+            core.add(b"\n".join(b"a:1|c|#k:value-%d" % i for i in range(first, first + 1_000)), NOW_MS)
+        held.append(core.memory_bytes)
+    assert held[0] == held[1] == held[2]
+    assert sum(flushed(core).values()) == 300_000.0
+
+
+def test_a_series_for_overflow_is_told_from_others() -> None:
+    assert not Series(Kind.COUNTER, "a", ()).overflow
