@@ -133,7 +133,7 @@ class Handshake:
         self._connections = connections
         self._listening = listening
         self._make = make
-        self._sock = sock
+        self.sock = sock
         self._peer = peer
         self._task: asyncio.Task[None] | None = None
         self._began_s = 0.0
@@ -153,7 +153,7 @@ class Handshake:
         try:
             await loop.connect_accepted_socket(
                 self._connection,
-                self._sock,
+                self.sock,
                 ssl=self._listening.contexts.current(),
                 ssl_handshake_timeout=_ABANDONED_S,
                 ssl_shutdown_timeout=_SHUTDOWN_S,
@@ -186,7 +186,7 @@ class Handshake:
         if self._task is not None:
             self._task.cancel()
         if not self._is_theirs:
-            self._sock.close()
+            self.sock.close()
 
 
 def certificate_of(secured: ssl.SSLObject | None) -> Certificate | None:

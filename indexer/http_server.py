@@ -24,6 +24,7 @@ from indexer.connections import Closed, Connections
 from indexer.handshake import Handshake, Listening, SecureSite
 from indexer.handshake import certificate_of as shown_certificate
 from indexer.settings import Http
+from indexer.unsent import unsent
 
 _BACKLOG: Final = 512
 #: Characters of the reason why a request is not HTTP; it may quote the request.
@@ -36,12 +37,13 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class Connection(web.RequestHandler):
     """One connection: aiohttp's, which knows what it waits for."""
 
-    __slots__ = ("_connections", "_partial", "_waits_since", "certificate", "handshake")
+    __slots__ = ("_connections", "_partial", "_secured", "_waits_since", "certificate", "handshake")
 
     def __init__(self, server: web.Server, connections: Connections, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self.certificate: Certificate | None = None  # of the client
         self.handshake: Handshake | None = None  # that came before
+        self._secured: socket.socket | None = None  # below TLS
         self._connections = connections
         self._partial = False  # a part of the next head is there
         self._waits_since: tuple[object, float] = (None, 0.0)
@@ -50,6 +52,7 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         if self.handshake is not None:
             self._connections.lost(self.handshake)
+            self._secured = self.handshake.sock
             self.certificate = shown_certificate(transport.get_extra_info("ssl_object"))
             self.handshake = None
         self._connections.opened(self)
@@ -63,7 +66,7 @@ class Connection(web.RequestHandler):
         super().data_received(data)
         if self._request_count != before:
             self._partial = False
-        elif data and not self._at_work:
+        elif data and not self._at_work and self._waiter is not None:  # else it is of a body
             self._partial = True
 
     @property
@@ -72,14 +75,24 @@ class Connection(web.RequestHandler):
 
     def waits_for(self) -> tuple[Closed | None, object]:
         """Return what the client owes (None: nothing), and a key that changes when it makes progress."""
+        unread, progress = self._unread()
+        if not self._at_work and not self._partial and unread:
+            return Closed.UNREAD, (Closed.UNREAD, self._request_count, progress)
         if not self._at_work:
             waits = Closed.HEAD if self._partial or not self._request_count else Closed.IDLE
             return waits, (waits, self._request_count)
         request = self._current_request
         if request is not None and not request.content.is_eof():
             return Closed.BODY, (Closed.BODY, self._request_count)
-        unread = self.transport.get_write_buffer_size() if self.transport is not None else 0
-        return (Closed.UNREAD if unread else None), (Closed.UNREAD, self._request_count, unread)
+        return (Closed.UNREAD if unread else None), (Closed.UNREAD, self._request_count, progress)
+
+    def _unread(self) -> tuple[int, object]:
+        """Return the bytes that the client has not read, and what changes when it reads some."""
+        size = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        if self._secured is None:
+            return size, size
+        waiting, taken = unsent(self._secured)
+        return size + waiting, taken
 
     def waiting(self, now: float) -> tuple[Closed | None, float]:
         """Return what the client owes, and since when, as seen by calls of this method."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import ssl
 from collections.abc import AsyncIterator
@@ -155,6 +156,39 @@ async def test_half_requests_after_a_handshake(chdb_dsn: str, tmp_path: Path) ->
                 assert (await reader.read()).split()[:2] == [b"HTTP/1.1", b"408"]
             writer.close()
         assert counted(services, Closed.HEAD) == [1, 1]
+
+
+async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None:
+    """TLS hides what waits for the client from the loop; the kernel knows it."""
+    ca = Authority(tmp_path)
+    http = Http(body_s=0.5, idle_s=3_600.0)
+    query = b"GET /api/v1/query_range?query=vector(1)&start=0&end=10000&step=1 HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
+        api = services[1]
+        reader, writer = await asyncio.open_connection(api.host, api.port, ssl=ca.context(), limit=1)
+        writer.write(query * 100)
+        async with asyncio.timeout(DEADLINE_S):
+            while counted(services, Closed.UNREAD)[1] == 0:
+                assert await statuses(services, ca.context()) == [200, 200]
+        writer.transport.abort()
+        assert not reader.at_eof()
+
+
+async def test_a_large_body_is_no_half_head(chdb_dsn: str, tmp_path: Path) -> None:
+    """After it the connection waits for the next request, as any other."""
+    ca = Authority(tmp_path)
+    async with (
+        both(chdb_dsn, tmp_path, ca.listener(ca.issue("server"))) as (indexer, _),
+        aiohttp.ClientSession() as session,
+    ):
+        url, headers = f"{indexer.url}/v1/messages", {"Content-Type": "application/json"}
+        for _ in range(5):
+            body = io.BytesIO(b" " * 3_000_000)
+            async with session.post(url, data=body, headers=headers, ssl=ca.context()) as response:
+                assert response.status == 400
+            assert indexer._runner is not None
+            for connection in indexer._runner.open._open:
+                assert connection.waits_for()[0] is not Closed.HEAD
 
 
 async def test_certificates_change(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
