@@ -64,7 +64,7 @@ async def test_each_frame_has_its_own_answer(indexer: Indexer) -> None:
     await indexer.start(bounds=Bounds(frame_bytes=100_000))
     good, twin = (counter_frame({"a": 1.0, "b": 2.0}, NOW_S) for _ in range(2))
     other = counter_frame({"a": 9.0}, NOW_S, sequence=good.sequence)  # other bytes under good's identity
-    future = counter_frame({"a": 7.0}, NOW_S + 10 * 86_400)
+    future = counter_frame({"a": 7.0}, NOW_S + 10 * 86_400, created_ms=NOW_S * 1000)  # not its agent's clock
     large = counter_frame({"x" * 100 + str(i): 1.0 for i in range(2_000)}, NOW_S)
     status, answers = await indexer.send(
         bundle.encode([*map(encode, (good, future)), b"rubbish", *map(encode, (large, twin, twin))])
