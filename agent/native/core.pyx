@@ -57,6 +57,8 @@ cdef extern from "scan.h" nogil:
     const char *scan_line(const char *, const char *, int *)
     uint64_t load_64(const void *)
     uint32_t load_32(const void *)
+    uint8_t flags_now(const uint8_t *)
+    void flags_put(uint8_t *, uint8_t)
     void store_64(void *, uint64_t)
     void store_32(void *, uint32_t)
     void store_16(void *, uint16_t)
