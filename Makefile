@@ -2,6 +2,7 @@
 # make test   what CI runs: packages, tools, checks, all tests
 # make sanitize   the native core's tests and a short fuzz under sanitizers; EXECUTIONS=50000000 for a long one
 # make fuzz   every decoder, with made-up bytes; FUZZ_S=3600 for a long run
+# make faults   kills, cuts and lost answers against a known truth, for an hour; FAULTS_S=600 FAULTS_SEED=1
 # make lock   deploy/locks, the versions and hashes of all packages; LOCK_ARGS=--upgrade for the latest
 # make races   the native core's threads under ThreadSanitizer; RACES_S=600 for a long run
 
@@ -23,10 +24,12 @@ PYTEST_WORKERS ?= 2
 EXECUTIONS ?= 1000000
 RACES_S ?= 20
 FUZZ_S ?= 600
+FAULTS_S ?= 3600
+FAULTS_SEED ?= 7
 LOCK_ARGS ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lock fuzz sanitize races packages lint types imports format clean
+.PHONY: run test lock faults fuzz sanitize races packages lint types imports format clean
 
 run: $(VENV)/.run
 	@exec $(BIN)/meterhouse up
@@ -54,6 +57,10 @@ races: $(VENV)/.test
 # CI runs a part of a minute of it (tests/property/test_decoders.py).
 fuzz: $(VENV)/.test
 	$(BIN)/python -m tests.fuzz.decoders $(FUZZ_S)
+
+# CI runs each fault once, with one seed (tests/faults/test_faults.py).
+faults: $(VENV)/.test
+	$(BIN)/python -m tests.faults --seconds $(FAULTS_S) --seed $(FAULTS_SEED)
 
 # After a change of dependencies in pyproject.toml.
 lock: | $(BIN)/python

@@ -1,0 +1,68 @@
+"""Executes a schedule against a house, and compares the answers with the truth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from tests.e2e.product import send_tcp
+from tests.faults.actors.clients import Messenger, send_udp
+from tests.faults.actors.processes import PATIENT_S, House
+from tests.faults.faults import FAULTS, Scene
+from tests.faults.schedule import Step
+from tests.faults.truth import Truth
+
+#: How long an answer may take to show what is stored.
+_SHOWN_S: Final = 60.0
+
+
+def run(house: House, truth: Truth, steps: Sequence[Step]) -> None:
+    """Execute the steps, wait until all is drained, and fail with each batch that is not as promised."""
+    messenger = Messenger(house.messages_url)
+    away = False
+    try:
+        for step in steps:
+            match step.action:
+                case "send":
+                    _send(house, truth, messenger, step.lines, agent=not away)
+                case "promise":
+                    house.wait_until_promised()
+                    messenger.wait(PATIENT_S)
+                    truth.promise()
+                case "begin":
+                    FAULTS[step.fault].begin(Scene(house, truth))
+                    away = FAULTS[step.fault].agent_away
+                case "heal":
+                    FAULTS[step.fault].heal(Scene(house, truth))
+                    away = False
+        house.wait_until_promised(acknowledged=True)
+        messenger.wait(PATIENT_S)
+        truth.promise()
+    finally:
+        messenger.close()
+    check(house, truth)
+
+
+def check(house: House, truth: Truth) -> None:
+    """Fail with each batch whose answer is not as promised."""
+    end = time.monotonic() + _SHOWN_S
+    while (wrong := _wrong(house, truth)) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not wrong, "\n".join(wrong)
+
+
+def _wrong(house: House, truth: Truth) -> list[str]:
+    out: list[str] = []
+    for kind, query in truth.queries():
+        answer = house.api.instant(query, truth.start_s + 3_600)
+        out += truth.wrong(kind, {dict(labels).get("batch", ""): value for labels, value in answer.items()})
+    return out
+
+
+def _send(house: House, truth: Truth, messenger: Messenger, n: int, *, agent: bool) -> None:
+    messenger.send(truth.messages(n))
+    if agent:
+        send_tcp(house.tcp, truth.lines("tcp", n))
+        send_udp(house.udp, truth.lines("udp", n))
+        house.sent_lines += 8 * n

@@ -1,0 +1,37 @@
+"""One test for each fault: what was promised is there exactly once, and nothing else is there.
+
+`python -m tests.faults` runs all faults for as long as it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.actors.clients import past_hour
+from tests.faults.actors.processes import House
+from tests.faults.faults import FAULTS, LONG_RUN_ONLY
+from tests.faults.run import run
+from tests.faults.schedule import around
+from tests.faults.truth import Truth
+
+pytestmark = pytest.mark.e2e
+
+SEED = 11
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One house for all faults: each ends healed, and has metrics of its own."""
+    house = House(tmp_path_factory.mktemp("faults"))
+    try:
+        house.start()
+        yield house
+    finally:
+        house.clear()
+
+
+@pytest.mark.parametrize("fault", [name for name in FAULTS if name not in LONG_RUN_ONLY])
+def test_exactly_what_was_promised(house: House, fault: str) -> None:
+    run(house, Truth(fault, past_hour()), around(fault, SEED))
