@@ -25,7 +25,7 @@ from math import inf
 from typing import Any, Final, assert_never
 from weakref import WeakValueDictionary
 
-from agent.cardinality import OVERFLOW_KEY, OVERFLOW_VALUE, SeriesLimit
+from agent.cardinality import SeriesLimit
 from agent.cells import Bucket, Cell, CounterCell, DistributionCell, GaugeCell, Series, SetCell, new_cell
 from agent.frame import BUCKET_SECONDS
 from agent.last_values import decode, encode
@@ -308,7 +308,7 @@ class Aggregator:
         key = (head.kind, head.name, tags)
         series = self._series.get(key)
         if series is None and self._limit.is_beyond(head.name):
-            return self._overflow(head)
+            return self._limit.overflow(head.kind, head.name, self._static)
         if series is None:
             series = self._series[key] = Series(*key)
             self._limit.count(head.name)
@@ -319,17 +319,9 @@ class Aggregator:
             self._keep_value(series)
         return series
 
-    def _overflow(self, head: Head) -> Series:
-        """The series that keeps the totals of a metric's lines beyond a limit, with the static tags."""
-        name = self._limit.overflow_name(head.name)
-        key = (head.kind, name, tuple(sorted({**self._static, OVERFLOW_KEY: OVERFLOW_VALUE}.items())))
-        series = self._series.get(key)
-        if series is None:
-            series = self._series[key] = Series(*key)
-            self._limit.count(name)
-        series.overflow = True
-        self._limit.hold(series)
-        return series
+    def series_keys(self) -> list[_SeriesKey]:
+        """Type, name and tags of all remembered series."""
+        return list(self._series)
 
     def _new_cell(self, bucket: Bucket, series: Series) -> Cell:
         cell = bucket.cells[series] = new_cell(series.kind)

@@ -9,7 +9,7 @@ is reached, lines of a metric that has none go to the metric `__overflow__`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Final
 
 from agent.cells import Series
@@ -28,7 +28,7 @@ _SPARE_NAMES: Final = 10_000
 class SeriesLimit:
     """`series` are those remembered, by kind, name and tags; they go by themselves. 0 is no limit."""
 
-    def __init__(self, series: Mapping[SeriesKey, Series], per_metric: int, total: int) -> None:
+    def __init__(self, series: MutableMapping[SeriesKey, Series], per_metric: int, total: int) -> None:
         self._series = series
         self._per_metric = per_metric
         self._total = total
@@ -42,9 +42,20 @@ class SeriesLimit:
         if len(self._counts) > len(self._series) + _SPARE_NAMES:
             self._recount()
 
-    def hold(self, series: Series) -> None:
-        """Keep a series for overflow as long as its metric has others."""
-        self._held[series.kind, series.name] = series
+    def overflow(self, kind: Kind, name: str, static: Mapping[str, str]) -> Series:
+        """Return the series that keeps the totals of lines beyond a limit, with the static tags.
+
+        It is of the metric itself, unless that has no series. It stays as long as its metric has others.
+        """
+        name = name if self._counts[name] else OVERFLOW_KEY
+        key = (kind, name, tuple(sorted({**static, OVERFLOW_KEY: OVERFLOW_VALUE}.items())))
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series(*key)
+            self.count(name)
+        series.overflow = True
+        self._held[kind, name] = series
+        return series
 
     def is_beyond(self, name: str) -> bool:
         """Return whether one more series of a metric is beyond a limit."""
@@ -54,10 +65,6 @@ class SeriesLimit:
                 return True
             self._recount()
         return self._is_full(name)
-
-    def overflow_name(self, name: str) -> str:
-        """Return the metric whose series for overflow takes a line: its own, unless that has no series."""
-        return name if self._counts[name] else OVERFLOW_KEY
 
     def _is_full(self, name: str) -> bool:
         if self._total and len(self._series) >= self._total:

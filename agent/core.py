@@ -164,6 +164,12 @@ class Core(Protocol):
     def add(self, data: bytes, now_ms: int) -> None:
         """Takes whole lines of one or more packets, parted by newlines, arrived at `now_ms` (Unix time)."""
 
+    def top_metrics(self, count: int) -> list[tuple[str, int]]:
+        """The metrics with the most remembered series, and how many each has; from any thread."""
+
+    def sample_tags(self, count: int) -> list[tuple[tuple[str, str], ...]]:
+        """The tags of about so many remembered series; from any thread."""
+
     def flush(self, now_ms: int) -> bool:
         """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""
 

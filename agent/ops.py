@@ -36,7 +36,8 @@ Answers = Mapping[str, Callable[[], Answer]]
 class OpsServer:
     """Serves from its making until `stop`. Raises AddressError if the address cannot be had.
 
-    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing. `tls`: it is https. An
+    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing; `top`
+    gives the JSON of /debug/top (agent/top_series.py). `tls`: it is https. An
     address in use is waited for, up to `wait_s`.
     """
 
@@ -48,6 +49,7 @@ class OpsServer:
         tls: Acceptor | None = None,
         wait_s: float = 0.0,
         max_connections: int = MAX_CONNECTIONS,
+        top: Callable[[], bytes] = lambda: b"{}",
     ) -> None:
         sock = bind_patiently(partial(bind, "agent.ops", address, socket.SOCK_STREAM), wait_s)
         sock.setblocking(True)
@@ -55,6 +57,7 @@ class OpsServer:
 
         answers: Answers = {
             "/metrics": lambda: (200, CONTENT_TYPE, metrics()),
+            "/debug/top": lambda: (200, "application/json", top()),
             "/healthz": lambda: (200, "text/plain", b"ok\n"),
             "/readyz": lambda: _ready(unready()),
         }

@@ -7,6 +7,7 @@ agent/datagrams.py reads packets in the agent's loop.
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -87,6 +88,14 @@ class PythonCore:
         if self._aggregator.full:
             self.flush_all(now_ms)
             self._wake()
+
+    def top_metrics(self, count: int) -> list[tuple[str, int]]:
+        """The metrics with the most remembered series, and how many each has."""
+        return Counter(name for _, name, _ in self._aggregator.series_keys()).most_common(count)
+
+    def sample_tags(self, count: int) -> list[tuple[tuple[str, str], ...]]:
+        """The tags of some remembered series."""
+        return [tags for _, _, tags in self._aggregator.series_keys()[:count]]
 
     def flush(self, now_ms: int) -> bool:
         """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""

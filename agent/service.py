@@ -48,6 +48,7 @@ from agent.settings import AgentSettings, Tls
 from agent.spool_open import open_spool, steady_clock
 from agent.spool_record import Parcel
 from agent.spool_timers import SpoolTimers
+from agent.top_series import top_series
 
 if TYPE_CHECKING:
     from agent.tls_streams import Acceptor
@@ -223,6 +224,7 @@ class Agent:
                 self._ops_tls,
                 self._start_wait_s,
                 connections(stream_listeners(self._settings), self._settings.ops_connections),
+                top=lambda: top_series(self._core),
             )
         self._forwarder.start()
         self._beats.start()

@@ -207,7 +207,7 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Seconds that this machine's clock may differ from the indexer's; beyond it lines are stamped by the
     #: indexer's time (docs/reliability.md); 0: never.
     max_skew_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
-    #: HTTP address of /metrics, /healthz and /readyz.
+    #: HTTP address of /metrics, /healthz, /readyz and /debug/top.
     ops: str = "127.0.0.1:8127"
     #: Connections open at once there, each with a thread; one more takes the place of the oldest.
     ops_connections: Annotated[int, msgspec.Meta(ge=8, le=4_096)] = 512

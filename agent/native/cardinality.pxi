@@ -141,7 +141,7 @@ cdef Series *overflow_series(Shard *shard, int kind, const char *name, size_t si
                 count += 1
         sort_tags(tags, count)
         series = metric.overflow[kind] = series_intern(shard, NULL, kind, name, size, tags, count)
-        series.flags |= SERIES_OVERFLOW
+        flags_put(&series.flags, <uint8_t>(series.flags | SERIES_OVERFLOW))
     series_use(shard, series)
     return series
 

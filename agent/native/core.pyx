@@ -57,6 +57,8 @@ cdef extern from "scan.h" nogil:
     const char *scan_line(const char *, const char *, int *)
     uint64_t load_64(const void *)
     uint32_t load_32(const void *)
+    uint8_t flags_now(const uint8_t *)
+    void flags_put(uint8_t *, uint8_t)
     void store_64(void *, uint64_t)
     void store_32(void *, uint32_t)
     void store_16(void *, uint16_t)
@@ -279,6 +281,22 @@ cdef class NativeCore:
         """Reads datagram sockets in a thread each, and owns them."""
         return NativeReceiver(self, socks, options)
 
+    def top_metrics(self, int count):
+        """The metrics with the most remembered series, and how many each has."""
+        found = Counts()
+        for i in range(self.core.shard_count):
+            for segment in range(SEGMENTS):
+                add_metrics(&self.core.shards[i], segment, found)
+        return [(name.decode(), series) for name, series in found.most_common(count)]
+
+    def sample_tags(self, int count):
+        """The tags of about so many remembered series."""
+        found = []
+        for i in range(self.core.shard_count):
+            for segment in range(SEGMENTS):
+                add_tags(&self.core.shards[i], segment, max(count // SEGMENTS // self.core.shard_count, 1), found)
+        return found
+
     def flush(self, int64_t now_ms):
         """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""
         cdef bint any
@@ -346,6 +364,52 @@ cdef class NativeCore:
 
     def close(self):
         """Nothing to do before the last reference goes: that frees everything."""
+
+
+cdef int add_metrics(Shard *shard, int number, found) except -1:
+    """Adds the metrics of one segment: its lock is held for no longer."""
+    cdef Segment *segment = &shard.metrics.segments[number]
+    cdef Metric *metric
+    cdef size_t i
+    with nogil:
+        pthread_mutex_lock(&shard.lock)
+    try:
+        for i in range(segment.mask + 1):
+            metric = <Metric *>slot_entry(segment.slots[i])
+            if metric != NULL:
+                found[PyBytes_FromStringAndSize(metric_name(metric), metric.name_bytes)] += metric.series
+    finally:
+        pthread_mutex_unlock(&shard.lock)
+    return 0
+
+
+cdef int add_tags(Shard *shard, int number, int count, list found) except -1:
+    """Adds the tags of at most `count` series of one segment."""
+    cdef Segment *segment = &shard.series.segments[number]
+    cdef Series *series
+    cdef size_t i = 0
+    cdef int taken = 0
+    cdef list tags
+    with nogil:
+        pthread_mutex_lock(&shard.lock)
+    try:
+        while i <= segment.mask and taken < count:
+            series = <Series *>slot_entry(segment.slots[i])
+            i += 1
+            if series != NULL:
+                tags = [text_of_tag(shard, series, k) for k in range(series.tags)]
+                found.append(tuple(tags))
+                taken += 1
+    finally:
+        pthread_mutex_unlock(&shard.lock)
+    return 0
+
+
+cdef tuple text_of_tag(Shard *shard, Series *series, uint32_t number):
+    cdef Tag tag = tag_of(shard, series, number)
+    key = PyBytes_FromStringAndSize(tag.key, tag.key_bytes)
+    value = PyBytes_FromStringAndSize(tag.value, tag.value_bytes)
+    return key.decode(errors="replace"), value.decode(errors="replace")
 
 
 cdef void add_counts(counts, names, uint64_t *values):

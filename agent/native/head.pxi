@@ -411,7 +411,8 @@ cdef void head_settle(Shard *shard, Head *head, Parts *parts, Series *series) no
     head.flags |= HEAD_PLUS if parts.deltas != NO_DELTAS else 0
     head.flags |= HEAD_MINUS if parts.deltas == SIGNED_DELTAS else 0
     if series != NULL and series.kind == GAUGE and parts.deltas != NO_DELTAS:
-        series.flags |= 0 if series.flags & SERIES_OVERFLOW else SERIES_DELTAS
+        if not series.flags & (SERIES_OVERFLOW | SERIES_DELTAS):
+            flags_put(&series.flags, <uint8_t>(series.flags | SERIES_DELTAS))
     if series == NULL or series.flags & SERIES_OVERFLOW or not is_plain(parts):
         head.flags |= HEAD_SLOW
     if head.flags & HEAD_EXTRA:

@@ -135,7 +135,7 @@ cdef void series_recall_value(Shard *shard, Series *series) noexcept nogil:
     if found != NULL:
         memory.last = found.value
         memory.last_ms = found.time_ms
-        series.flags |= SERIES_DELTAS
+        flags_put(&series.flags, <uint8_t>(series.flags | SERIES_DELTAS))
 
 
 # Export and import.

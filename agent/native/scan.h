@@ -137,6 +137,10 @@ static inline void total_most(uint64_t *total, uint64_t value) { /* raised to th
 }
 static inline uint64_t total_now(const uint64_t *total) { return __atomic_load_n(total, __ATOMIC_RELAXED); }
 
+/* Flags of a series: changed under its shard's lock, and read without it while a frame is filled. */
+static inline uint8_t flags_now(const uint8_t *flags) { return __atomic_load_n(flags, __ATOMIC_RELAXED); }
+static inline void flags_put(uint8_t *flags, uint8_t value) { __atomic_store_n(flags, value, __ATOMIC_RELAXED); }
+
 /* Buffers of 128 KiB and more (columns, frames) are mapped, and leave with their last use. That is where glibc
  * begins, too, but each one that is freed raises its bound: they would end up among the series, in memory that
  * cannot be given back. */

@@ -128,7 +128,7 @@ cdef inline bint slice_is_wide(Tag *tag) noexcept nogil:
 
 cdef inline Tag tag_of(Shard *shard, Series *series, uint32_t number) noexcept nogil:
     cdef const char *slices = <const char *>series + SERIES_BYTES
-    cdef bint wide = series.flags & SERIES_WIDE
+    cdef bint wide = flags_now(&series.flags) & SERIES_WIDE
     cdef int offset_bits = WIDE_OFFSET_BITS if wide else NARROW_OFFSET_BITS
     cdef int length_bits = WIDE_LENGTH_BITS if wide else NARROW_LENGTH_BITS
     cdef uint64_t slice = load_64(slices + 8 * number) if wide else load_32(slices + 4 * number)
@@ -150,7 +150,7 @@ cdef inline Tag tag_of(Shard *shard, Series *series, uint32_t number) noexcept n
 cdef void put_slice(Series *series, uint32_t number, Tag *tag, const char *text) noexcept nogil:
     """`text`: where the tag's key stands in."""
     cdef char *slices = <char *>series + SERIES_BYTES
-    cdef bint wide = series.flags & SERIES_WIDE
+    cdef bint wide = flags_now(&series.flags) & SERIES_WIDE
     cdef uint64_t slice = 0 if tag.flags & SLICE_BARE else tag.value_bytes
     slice = (slice << (WIDE_LENGTH_BITS if wide else NARROW_LENGTH_BITS)) | tag.key_bytes
     slice = (slice << (WIDE_OFFSET_BITS if wide else NARROW_OFFSET_BITS)) | <uint64_t>(tag.key - text)
@@ -280,7 +280,7 @@ cdef void series_revive(Shard *shard, Series *series) noexcept nogil:
     """A series that only waits to be swept is a new one: it has the value that would have been kept of it."""
     if series.kind == GAUGE and series.turn + 1 < shard.turn and count_now(&series.holders) == 0:
         if not has_last_value(series) or shard.core.max_last_values == 0:
-            series.flags &= ~SERIES_DELTAS
+            flags_put(&series.flags, <uint8_t>(series.flags & ~SERIES_DELTAS))
             series_gauge(series).last_ms = -1
 
 
@@ -332,7 +332,7 @@ cdef void series_own_text(Series *series, const char *name, size_t text_bytes, T
     cdef Tag tag
     cdef size_t i
     series.text = at
-    series.flags |= SERIES_OWN_TEXT
+    flags_put(&series.flags, <uint8_t>(series.flags | SERIES_OWN_TEXT))
     memcpy(at, name, series.name_bytes)
     at += series.name_bytes
     for i in range(series.tags):

@@ -18,7 +18,7 @@ from shim.eval.aggregation.ranks import contenders, reaching
 from shim.eval.budget import Take
 from shim.eval.grouping import grouped
 from shim.eval.histogram.arithmetic import divide
-from shim.eval.merge import stacked
+from shim.eval.merge import picked, stacked
 from shim.labels import EMPTY, Labels
 from shim.values import Annotations, Bools, Floats, Scalar, String, Vector
 
@@ -145,7 +145,8 @@ class _Contenders:
             return
         descending = self._op == "topk"
         if self._bound is not None:
-            chunk = _some(chunk, reaching(chunk, self._bound, descending=descending))
+            reach = reaching(chunk, self._bound, descending=descending)
+            chunk = picked(chunk, np.flatnonzero(reach))
         self._kept = stacked((self._kept, replace(chunk, histogram_labels=(), histograms=())), self._steps)
         self._take(self._kept.values.size)
         if len(self._kept.labels) > max(self._k, _MIN_CHOICE, _GROWTH * self._chosen) or not self._chosen:
@@ -154,7 +155,7 @@ class _Contenders:
     def _choose(self, *, descending: bool) -> None:
         if self._k < len(self._kept.labels):
             keep, self._bound = contenders(self._kept, self._k, descending=descending, take=self._take)
-            self._kept = _some(self._kept, keep)
+            self._kept = picked(self._kept, np.flatnonzero(keep))
             self._chosen = len(self._kept.labels)
 
     def result(self) -> Vector:
@@ -173,13 +174,6 @@ class _Alike(Sequence[Labels]):
 
     def __getitem__(self, at: int | slice) -> Labels:  # type: ignore[override]
         return EMPTY
-
-
-def _some(vector: Vector, keep: Bools) -> Vector:
-    """Some of the rows of floats."""
-    rows = np.flatnonzero(keep)
-    labels = [vector.labels[row] for row in rows.tolist()]
-    return replace(vector, labels=labels, values=vector.values[rows], present=vector.present[rows])
 
 
 def _rows(chunks: Sequence[Floats] | Sequence[Bools], steps: int) -> Floats:

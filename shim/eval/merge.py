@@ -15,7 +15,7 @@ from shim.errors import ExecutionError
 from shim.eval.histogram.merging import combine
 from shim.eval.texts import SAME_LABELSET
 from shim.labels import Labels
-from shim.values import Bools, Histogram, Vector
+from shim.values import Bools, Histogram, Ints, Vector
 
 
 def relabelled(vector: Vector, change: Callable[[Labels], Labels]) -> Vector:
@@ -66,6 +66,14 @@ def groups_of(labels: Sequence[Labels]) -> dict[Labels, list[int]]:
     for i, one in enumerate(labels):
         rows.setdefault(one, []).append(i)
     return rows
+
+
+def picked(vector: Vector, rows: Ints) -> Vector:
+    """Some of the rows of floats, in this order; the vector itself for all of them as they stand."""
+    if len(rows) == len(vector.labels) and (np.diff(rows) == 1).all():
+        return vector
+    labels = [vector.labels[row] for row in rows.tolist()]
+    return replace(vector, labels=labels, values=vector.values[rows], present=vector.present[rows])
 
 
 def stacked(vectors: Sequence[Vector], steps: int) -> Vector:

@@ -14,7 +14,7 @@ from shim.eval.aggregation.floats import note_histograms
 from shim.eval.budget import Take
 from shim.eval.grouping import Groups
 from shim.eval.histogram.merging import where_present
-from shim.eval.merge import without_empty_rows
+from shim.eval.merge import picked, without_empty_rows
 from shim.eval.texts import format_g, invalid_ratio
 from shim.labels import Labels
 from shim.values import Annotations, Bools, Floats, Ints, Scalar, Vector
@@ -105,7 +105,7 @@ def _contenders(groups: Groups, limit: Floats, *, descending: bool) -> Groups:
     for begin, size in zip(groups.starts.tolist(), sizes, strict=True):
         if k < size:
             rows = groups.order[begin : begin + size]
-            some = _rows(vector, rows)
+            some = picked(vector, rows)
             keep[begin : begin + size] = contenders(some, k, descending=descending, take=groups.take)[0]
     if keep.all():
         return groups
@@ -133,14 +133,6 @@ def contenders(vector: Vector, k: int, *, descending: bool, take: Take) -> tuple
         found |= ((key <= last) & present).any(axis=0)
         bound[block] = last[:, 0]
     return found, -bound if descending else bound
-
-
-def _rows(vector: Vector, rows: Ints) -> Vector:
-    """The floats of some rows; the vector itself if they are all of them."""
-    if len(rows) == len(vector.labels) and (np.diff(rows) == 1).all():
-        return vector
-    labels = [vector.labels[row] for row in rows.tolist()]
-    return replace(vector, labels=labels, values=vector.values[rows], present=vector.present[rows])
 
 
 def reaching(vector: Vector, bound: Floats, *, descending: bool) -> Bools:

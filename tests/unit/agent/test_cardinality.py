@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from agent.cells import Series
@@ -11,6 +12,7 @@ from agent.core import Core
 from agent.frame import Frame, Sender, decode, encode
 from agent.line import Kind
 from agent.settings import AgentSettings, Aggregate
+from agent.top_series import MAX_SHOWN, top_series
 from tests.support.cores.rows import CORES, new_core
 from tests.unit.agent.state import state_of_frames
 
@@ -113,3 +115,20 @@ def test_memory_is_bounded_by_the_limits() -> None:
 
 def test_a_series_for_overflow_is_told_from_others() -> None:
     assert not Series(Kind.COUNTER, "a", ()).overflow
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_the_top_names_metrics_and_tag_keys(name: str) -> None:
+    core = opened(name, {"pod": "p"})
+    core.add(b"\n".join(b"big:1|c|#user:u%d,env:prod" % i for i in range(200)), NOW_MS)
+    core.add(b"\n".join(b"m%d:1|c" % i for i in range(100)), NOW_MS)
+    page = msgspec.json.decode(top_series(core))
+    assert (page["remembered_series"], page["overflow_lines"]) == (300, 0)
+    assert page["metrics"][0] == {"metric": "big", "series": 200}
+    assert len(page["metrics"]) == MAX_SHOWN
+    assert page["sampled_series"] == 300
+    assert page["tag_keys"] == [
+        {"key": "user", "values": 200, "series": 200},
+        {"key": "env", "values": 1, "series": 200},
+        {"key": "pod", "values": 1, "series": 300},
+    ]

@@ -309,6 +309,9 @@ def test_more_sockets_on_one_port(start: Callable[..., Process], indexer: FakeIn
         send_udp(agent, b"a:1|c\ng:+1|g", b"u%d:1|c" % i)  # each from a port of its own
     wait_until(lambda: agent.metric("lines_total") == 180)
     assert agent.metric("packets_total") == 120
+    top = json.loads(get(f"http://{agent.at.ops}/debug/top")[1])
+    assert top["remembered_series"] >= 62, "each receiver has its own"
+    assert len(top["metrics"]) == 50
     with pytest.raises(AddressError, match="Address already in use"):
         bind("agent.udp", agent.at.udp, socket.SOCK_DGRAM)
     assert agent.stop()[0] == 0
