@@ -19,8 +19,8 @@ NODE := tests/e2e/node
 NATIVE := $(wildcard agent/native/*.pyx agent/native/*.pxi agent/native/*.h indexer/compiled/*.pyx \
   shim/http/native/*.pyx shim/http/native/*.pxi)
 PYTEST_ARGS ?=
-# Files of tests that run at once. Each worker has an embedded ClickHouse of its own.
-PYTEST_WORKERS ?= 2
+# Files of tests that run at once: more than CPUs, since tests often wait. Each worker has an embedded ClickHouse of its own.
+PYTEST_WORKERS ?= 3
 EXECUTIONS ?= 1000000
 RACES_S ?= 20
 FUZZ_S ?= 600
@@ -38,7 +38,7 @@ test: packages $(VENV)/.test $(NODE)/node_modules/.installed
 	@$(MAKE) lint
 	@$(MAKE) types
 	@$(MAKE) imports
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --durations=25 $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 $(PYTEST_ARGS)
 
 # Not a part of `test`: it needs clang, and takes minutes.
 sanitize: $(VENV)/.test

@@ -17,7 +17,7 @@ from tests.e2e.services import Services
 from tests.support import clickhouse_http
 from tests.support.live_edge import TOTAL, Scene, Watcher
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 BUCKETS = 4
 

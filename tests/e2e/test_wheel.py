@@ -18,7 +18,7 @@ import pytest
 from agent import frame
 from tests.e2e.product import ROOT, Process, Starter, free_port, send_tcp, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 #: What a sidecar may have: its dependencies, and nothing of the servers.
 ALLOWED = {"meterhouse", "google_re2", "msgspec", "pyyaml", "xxhash", "backports.zstd", "pip", "setuptools"}

@@ -16,7 +16,7 @@ from tests.faults.run import run
 from tests.faults.schedule import around
 from tests.faults.truth import Truth
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 SEED = 11
 

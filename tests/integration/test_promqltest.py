@@ -27,6 +27,7 @@ FLOOR: Final = Path(__file__).parents[1] / "conformance_floor.json"
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.long,
     pytest.mark.skipif(not KIT.is_dir(), reason="NO CONFORMANCE KIT: ../shared/conformance is missing"),
 ]
 

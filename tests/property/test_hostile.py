@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.hostile_texts import text
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +24,7 @@ COMMAND = (sys.executable, "-X", "faulthandler", "-m", "tests.support.hostile")
 RUN = 1_500
 
 
+@pytest.mark.long
 def test_no_text_does_more_than_be_refused(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, tmp_path, SEED, str(TEXTS), str(RUN)],

@@ -226,6 +226,7 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
+@pytest.mark.long
 @settings(
     max_examples=120,
     deadline=None,
