@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from tests.e2e.product import wait_for
-from tests.faults.actors.processes import PATIENT_S, House
+from tests.faults.actors.clients import Messenger
+from tests.faults.actors.entrance import PATIENT_S, Entrance
+from tests.faults.actors.processes import House
+from tests.faults.actors.up import UpHouse
 from tests.faults.proxy import Mode, Proxy
 from tests.faults.truth import Truth
 
@@ -17,14 +20,37 @@ from tests.faults.truth import Truth
 FRAME_PATHS: Final = ("/v1/frames", "/v1/bundles")
 
 
-class Scene(msgspec.Struct, frozen=True):
-    """Where a fault happens."""
+Kind = Literal["parts", "up"]
 
-    house: House
+
+class Scene(msgspec.Struct, frozen=True):
+    """Where a fault happens: in a house of parts, or of `meterhouse up`."""
+
+    entrance: Entrance
     truth: Truth
+    messenger: Messenger
+
+    @property
+    def house(self) -> House:
+        """The house of parts."""
+        assert isinstance(self.entrance, House)
+        return self.entrance
+
+    @property
+    def up(self) -> UpHouse:
+        """The house of `meterhouse up`."""
+        assert isinstance(self.entrance, UpHouse)
+        return self.entrance
+
+    def wait_until_stored(self) -> None:
+        """Return when nothing is under way."""
+        self.entrance.wait_until_promised(acknowledged=True)
+        self.messenger.wait(PATIENT_S)
 
 
 Act = Callable[[Scene], None]
+#: Say why a fault cannot happen on this machine; empty: it can.
+Missing = Callable[[Entrance], str]
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -33,6 +59,8 @@ class Fault(msgspec.Struct, frozen=True):
     begin: Act
     heal: Act
     agent_away: bool = False
+    kind: Kind = "parts"
+    missing: Missing = lambda _: ""
 
 
 def _kill_agent(scene: Scene) -> None:
@@ -110,9 +138,133 @@ def _empty_redis(scene: Scene) -> None:
     scene.house.redis.start()
 
 
+def _wait_for_another(scene: Scene, counter: str) -> None:
+    """Return when the agent has met the fault once more."""
+    before = scene.entrance.agent_metrics()[counter]
+    wait_for(
+        lambda: scene.entrance.agent_metrics().get(counter, 0) > before, f"{counter} > {before}", PATIENT_S
+    )
+
+
+def _no_small_disk(entrance: Entrance) -> str:
+    return "" if entrance.disk.small else "no rights to mount a tmpfs"
+
+
+def _fill_spool(scene: Scene) -> None:
+    """Nothing can be sent, and nothing can be written: frames stay in memory."""
+    scene.house.disk.fill()
+    scene.house.to_indexer.set(Mode("cut"))
+
+
+def _empty_spool(scene: Scene) -> None:
+    _wait_for_another(scene, "spool_write_errors_total")
+    scene.house.disk.empty()
+    scene.house.to_indexer.set(Mode())
+
+
+def _no_network(entrance: Entrance) -> str:
+    there = isinstance(entrance, House) and entrance.network.there
+    return "" if there else "no rights to make a network namespace"
+
+
+def _heal_network(scene: Scene) -> None:
+    _wait_for_another(scene, "send_retries_total")
+    scene.house.network.heal()
+
+
+def _no_clocks(entrance: Entrance) -> str:
+    return (
+        "" if isinstance(entrance, House) and entrance.clocks else "no libfaketime: apt-get install faketime"
+    )
+
+
+def _clocks(agent_s: int, indexer_s: int) -> Fault:
+    """Step the wall clocks of agent and indexer while they run, and put them right."""
+
+    def step(*offsets_s: int) -> Act:
+        def act(scene: Scene) -> None:
+            for clock, offset_s in zip(scene.house.clocks, offsets_s, strict=True):
+                clock.step_to(offset_s)
+
+        return act
+
+    def heal(scene: Scene) -> None:
+        scene.wait_until_stored()
+        step(0, 0)(scene)
+
+    return Fault(step(agent_s, indexer_s), heal, missing=_no_clocks)
+
+
+def _kill_up(scene: Scene) -> None:
+    """Kill it when its agent has read all lines; the orphaned agent spools what it holds."""
+    scene.up.wait_until_received()
+    scene.up.up.kill()
+
+
+def _kill_child(scene: Scene) -> None:
+    """Kill it when it has read all lines: others may be read by the next one."""
+    scene.up.wait_until_received()
+    scene.truth.risk()
+    scene.up.kill_agent()
+
+
+def _fill_journal(scene: Scene) -> None:
+    scene.wait_until_stored()
+    scene.up.checkpoint_journal()
+    scene.up.disk.fill()
+
+
+def _empty_journal(scene: Scene) -> None:
+    wait_for(lambda: scene.up.indexer_ready()[0] == 503, "the indexer met the full disk", PATIENT_S)
+    scene.up.disk.empty()
+
+
+def _kill_up_at_rest(scene: Scene) -> None:
+    """All is stored: what is in the journal then are identities."""
+    scene.wait_until_stored()
+    scene.up.up.kill()
+
+
+def _damaged(damage: Callable[[bytearray], None]) -> Fault:
+    """The journal is damaged while nothing runs: `up` says so and ends, and a person deletes the journal."""
+
+    def heal(scene: Scene) -> None:
+        up = scene.up
+        up.checkpoint_journal()
+        data = bytearray(up.journal.read_bytes())
+        damage(data)
+        up.journal.write_bytes(data)
+        process = up.up.launch()
+        wait_for(up.up.ended, "up does not start with a damaged journal", PATIENT_S)
+        assert str(up.journal) in process.output, process.output
+        up.remove_journal()
+        up.restart()
+
+    return Fault(_kill_up_at_rest, heal, agent_away=True, kind="up")
+
+
+def _flip_a_bit(data: bytearray) -> None:
+    """Of the text by which SQLite knows its files."""
+    data[3] ^= 4
+
+
+def _cut_in_half(data: bytearray) -> None:
+    del data[len(data) // 2 :]
+
+
 #: Faults that `make faults` alone runs: CI has another one of their kind.
 LONG_RUN_ONLY: Final = frozenset(
-    {"clickhouse_stopped", "link_delayed", "link_reordered", "store_cut", "store_password", "store_slow"}
+    {
+        *(
+            "clickhouse_stopped",
+            "link_delayed",
+            "link_reordered",
+            "store_cut",
+            "store_password",
+            "store_slow",
+        ),
+        *("clocks_back", "up_journal_flipped"),
+    }
 )
 
 FAULTS: Final[dict[str, Fault]] = {
@@ -143,4 +295,13 @@ FAULTS: Final[dict[str, Fault]] = {
     "redis_hangs": Fault(
         lambda s: s.house.redis.signal(signal.SIGSTOP), lambda s: s.house.redis.signal(signal.SIGCONT)
     ),
+    "spool_full": Fault(_fill_spool, _empty_spool, missing=_no_small_disk),
+    "network_cut": Fault(lambda s: s.house.network.cut(), _heal_network, missing=_no_network),
+    "agent_clock_ahead": _clocks(2 * 86_400, 0),
+    "clocks_back": _clocks(-3_600, -3_600),
+    "up_killed": Fault(_kill_up, lambda s: s.up.restart(), agent_away=True, kind="up"),
+    "up_agent_killed": Fault(_kill_child, lambda _: None, kind="up"),
+    "up_journal_full": Fault(_fill_journal, _empty_journal, kind="up", missing=_no_small_disk),
+    "up_journal_flipped": _damaged(_flip_a_bit),
+    "up_journal_truncated": _damaged(_cut_in_half),
 }  # fmt: skip

@@ -43,10 +43,10 @@ class Mode(msgspec.Struct, frozen=True):
 
 
 class Proxy:
-    """A proxy on a free port of the loopback interface, before `target` (`http://host:port`)."""
+    """A proxy on a free port of `host`, before `target` (`http://host:port`)."""
 
-    def __init__(self, target: str) -> None:
-        self._target = target
+    def __init__(self, target: str, host: str = "127.0.0.1") -> None:
+        self._target, self._host = target, host
         self._mode = Mode()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -96,8 +96,8 @@ class Proxy:
         app.router.add_route("*", "/{path:.*}", self._handle)
         runner = web.AppRunner(app, auto_decompress=False, handler_cancellation=False, shutdown_timeout=1.0)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await web.TCPSite(runner, self._host, 0).start()
+        self.url = f"http://{self._host}:{runner.addresses[0][1]}"
         timeout = aiohttp.ClientTimeout(total=120)
         async with aiohttp.ClientSession(auto_decompress=False, timeout=timeout) as self._session:
             self._ready.set()

@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from tests.e2e.product import send_tcp
 from tests.faults.actors.clients import Messenger, send_udp
-from tests.faults.actors.processes import PATIENT_S, House
+from tests.faults.actors.entrance import PATIENT_S, Entrance
 from tests.faults.faults import FAULTS, Scene
 from tests.faults.schedule import Step
 from tests.faults.truth import Truth
@@ -17,9 +19,10 @@ from tests.faults.truth import Truth
 _SHOWN_S: Final = 60.0
 
 
-def run(house: House, truth: Truth, steps: Sequence[Step]) -> None:
+def run(house: Entrance, truth: Truth, steps: Sequence[Step]) -> None:
     """Execute the steps, wait until all is drained, and fail with each batch that is not as promised."""
     messenger = Messenger(house.messages_url)
+    scene = Scene(house, truth, messenger)
     away = False
     try:
         for step in steps:
@@ -31,10 +34,10 @@ def run(house: House, truth: Truth, steps: Sequence[Step]) -> None:
                     messenger.wait(PATIENT_S)
                     truth.promise()
                 case "begin":
-                    FAULTS[step.fault].begin(Scene(house, truth))
+                    FAULTS[step.fault].begin(scene)
                     away = FAULTS[step.fault].agent_away
                 case "heal":
-                    FAULTS[step.fault].heal(Scene(house, truth))
+                    FAULTS[step.fault].heal(scene)
                     away = False
         house.wait_until_promised(acknowledged=True)
         messenger.wait(PATIENT_S)
@@ -44,7 +47,7 @@ def run(house: House, truth: Truth, steps: Sequence[Step]) -> None:
     check(house, truth)
 
 
-def check(house: House, truth: Truth) -> None:
+def check(house: Entrance, truth: Truth) -> None:
     """Fail with each batch whose answer is not as promised."""
     end = time.monotonic() + _SHOWN_S
     while (wrong := _wrong(house, truth)) and time.monotonic() < end:
@@ -52,17 +55,19 @@ def check(house: House, truth: Truth) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def _wrong(house: House, truth: Truth) -> list[str]:
+def _wrong(house: Entrance, truth: Truth) -> list[str]:
     out: list[str] = []
-    for kind, query in truth.queries():
-        answer = house.api.instant(query, truth.start_s + 3_600)
-        out += truth.wrong(kind, {dict(labels).get("batch", ""): value for labels, value in answer.items()})
+    for kind, query, at, live in map(msgspec.structs.astuple, truth.questions(time.time())):
+        answer = house.api.instant(query, at)
+        counts = {dict(labels).get("batch", ""): value for labels, value in answer.items()}
+        out += truth.wrong(kind, counts, live=live)
     return out
 
 
-def _send(house: House, truth: Truth, messenger: Messenger, n: int, *, agent: bool) -> None:
+def _send(house: Entrance, truth: Truth, messenger: Messenger, n: int, *, agent: bool) -> None:
     messenger.send(truth.messages(n))
     if agent:
         send_tcp(house.tcp, truth.lines("tcp", n))
+        send_tcp(house.tcp, truth.lines("live", n))
         send_udp(house.udp, truth.lines("udp", n))
-        house.sent_lines += 8 * n
+        house.sent_lines += 12 * n

@@ -36,6 +36,20 @@ def test_only_lines_since_the_last_promise_of_a_dead_agent_may_be_lost() -> None
         assert len(truth.wrong("d", whole | {label: 0.0})) == 1
 
 
+def test_live_lines_have_no_time_and_a_question_of_their_own() -> None:
+    truth = Truth("t", 7_200)
+    (line, *_), (live, *_) = truth.lines("tcp", 1), truth.lines("live", 1)
+    assert (line, live) == ("t.c:1|c|#batch:0-tcp|T7200", "t.live.c:1|c|#batch:1-live")
+    truth.promise()
+    assert truth.wrong("c", {"0-tcp": 1.0}) == truth.wrong("c", {"1-live": 1.0}, live=True) == []
+    assert truth.wrong("c", {}, live=True) == ["t.live.c: batch 1-live: 0 of 1 lines (promised)"]
+    asked = [(q.query, q.at) for q in truth.questions(20_000.0) if q.kind == "c"]
+    assert asked == [
+        ("sum by (batch) (increase(t_c[3600s]))", 10_800),
+        ("sum by (batch) (increase(t_live_c[14400s]))", 23_660.0),
+    ]
+
+
 def test_a_schedule_repeats_by_its_seed() -> None:
     faults = list(FAULTS)
     assert around("link_cut", 1) == around("link_cut", 1) != around("link_cut", 2)

@@ -2,7 +2,7 @@
 
 A batch is a label of its series. Every line counts one, so the answer of a batch is its number of lines. The
 lines of an agent are promised when they are acknowledged, in the spool or in a checkpoint. Messages are
-promised by an answer 200. Pure: it sends nothing.
+promised by an answer 200. Live lines have no time: they go to the open bucket. Pure: it sends nothing.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-Route = Literal["tcp", "udp", "messages"]
+Route = Literal["tcp", "udp", "live", "messages"]
 #: Types of lines; each is sent as often as the others.
 TYPES: Final = ("c", "g", "d", "s")
 #: Routes through an agent, which alone holds the lines until they are promised.
-AGENT_ROUTES: Final[tuple[Route, ...]] = ("tcp", "udp")
+AGENT_ROUTES: Final[tuple[Route, ...]] = ("tcp", "udp", "live")
+#: Lines without `|T` have the time at which they are read, so an answer about them needs another window.
+_LIVE_S: Final = 4 * 3_600
+#: An answer about them is asked for so far ahead: clocks step back and are put right.
+_LIVE_AHEAD_S: Final = 3_660
 
 
 class Batch(msgspec.Struct):
@@ -35,6 +39,15 @@ class Batch(msgspec.Struct):
         return 0 <= got <= self.lines if self.at_risk else got == self.lines
 
 
+class Question(msgspec.Struct, frozen=True):
+    """PromQL that counts the lines of one type by batch, at a time."""
+
+    kind: str
+    query: str
+    at: float
+    live: bool
+
+
 class Truth:
     """Batches of one run. `name` begins its metrics; times are in the hour from `start_s`."""
 
@@ -50,10 +63,11 @@ class Truth:
         return sum(batch.lines for batch in self.batches.values()) * len(TYPES)
 
     def lines(self, route: Route, n: int) -> list[str]:
-        """Add `4 * n` lines to the open batch and return them."""
+        """Add `4 * n` lines to the open batch and return them; live ones say no time."""
         batch, first = self._take(route, n)
         return [
-            f"{self.name}.{kind}:{_value(kind, i)}|{kind}|#batch:{batch.label}|T{self._time(i)}"
+            f"{self._metric(route)}.{kind}:{_value(kind, i)}|{kind}|#batch:{batch.label}"
+            + ("" if route == "live" else f"|T{self._time(i)}")
             for i in range(first, first + n)
             for kind in TYPES
         ]
@@ -93,25 +107,26 @@ class Truth:
             if batch := self._open.pop(route, None):
                 batch.at_risk = True
 
-    def wrong(self, kind: str, answer: Mapping[str, float]) -> list[str]:
-        """Return a text for each batch whose answer is not what was promised."""
+    def wrong(self, kind: str, answer: Mapping[str, float], *, live: bool = False) -> list[str]:
+        """Return a text for each batch, of those with a time or of live ones, that is not as promised."""
+        batches = {k: b for k, b in self.batches.items() if (b.route == "live") == live}
         expected = {
             label: f"batch {label}: {answer.get(label, 0):g} of {b.lines} lines"
             f" ({'may be lost' if b.at_risk else 'promised'})"
-            for label, b in self.batches.items()
+            for label, b in batches.items()
             if not b.accepts(answer.get(label, 0))
         }
-        unknown = [f"batch {label} was never sent" for label in answer.keys() - self.batches.keys()]
-        return [f"{self.name}.{kind}: {text}" for text in (*expected.values(), *unknown)]
+        unknown = [f"batch {label} was never sent" for label in answer.keys() - batches.keys()]
+        name = self._metric("live" if live else "tcp")
+        return [f"{name}.{kind}: {text}" for text in (*expected.values(), *unknown)]
 
-    def queries(self) -> Iterator[tuple[str, str]]:
-        """Yield (type, PromQL) that count the lines of each batch, at the end of the hour."""
-        x = f"{self.name.replace('.', '_')}_"
-        yield "c", f"sum by (batch) (increase({x}c[1h]))"
-        yield "g", f"sum by (batch) (count_over_time({x}g[1h]))"
-        yield "d", f"histogram_count(sum by (batch) (increase({x}d[1h])))"
-        yield "d", f"histogram_sum(sum by (batch) (increase({x}d[1h])))"
-        yield "s", f"sum by (batch) (sum_over_time({x}s[1h]))"
+    def questions(self, now_s: float) -> Iterator[Question]:
+        """Yield questions that count the lines of each batch."""
+        for live in (False, True):
+            x = f"{self._metric('live' if live else 'tcp').replace('.', '_')}_"
+            range_s, at = (_LIVE_S, now_s + _LIVE_AHEAD_S) if live else (3_600, self.start_s + 3_600)
+            for kind, query in _queries(x, range_s):
+                yield Question(kind, query, at, live)
 
     def _take(self, route: Route, n: int) -> tuple[Batch, int]:
         batch = self._open.get(route)
@@ -121,9 +136,20 @@ class Truth:
         batch.lines += n
         return batch, batch.lines - n
 
+    def _metric(self, route: Route) -> str:
+        return f"{self.name}.live" if route == "live" else self.name
+
     def _time(self, i: int) -> int:
         return self.start_s + i * 7 % 3_600
 
 
 def _value(kind: str, i: int) -> str:
     return {"c": "1", "g": str(i), "d": "1", "s": f"m{i}"}[kind]
+
+
+def _queries(x: str, range_s: int) -> Iterator[tuple[str, str]]:
+    yield "c", f"sum by (batch) (increase({x}c[{range_s}s]))"
+    yield "g", f"sum by (batch) (count_over_time({x}g[{range_s}s]))"
+    yield "d", f"histogram_count(sum by (batch) (increase({x}d[{range_s}s])))"
+    yield "d", f"histogram_sum(sum by (batch) (increase({x}d[{range_s}s])))"
+    yield "s", f"sum by (batch) (sum_over_time({x}s[{range_s}s]))"

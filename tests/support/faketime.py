@@ -10,6 +10,11 @@ import pytest
 _LIBRARY: Final = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 
 
+def has_faketime() -> bool:
+    """Return whether libfaketime is installed."""
+    return _LIBRARY is not None
+
+
 class FakeTime:
     """A clock in a file; `environ` is for the processes that read it."""
 

@@ -10,23 +10,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from tests.e2e.product import PROGRAM, ROOT, Api, Process, free_port, get, wait_for
+from tests.faults.actors.disk import SmallDisk
+from tests.faults.actors.entrance import PATIENT_S, Entrance, web_address
+from tests.faults.actors.network import Network
 from tests.faults.proxy import Proxy
+from tests.support.faketime import FakeTime, has_faketime
 from tests.support.redis_server import RedisServer
 
-#: Tests run beside others on a machine with few cores.
-PATIENT_S: Final = 120.0
 FORTY_DAYS_S: Final = 40 * 86_400
-#: Looks in a row at which an agent holds nothing that is not promised.
-_STEADY: Final = 5
 
-_AGENT: Final = {
+AGENT: Final = {
     "METERHOUSE_AGENT__AGGREGATE__LATENESS_S": str(FORTY_DAYS_S),
     "METERHOUSE_AGENT__FLUSH__LATE_MS": "100",
     # An open bucket is an entry, even an empty one: with checkpoints none is left after some moments.
@@ -65,13 +64,17 @@ class Actor:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Start it, if it does not run, and wait until it is ready."""
+    def launch(self) -> Process:
+        """Start it, if it does not run."""
         if self._process is None or not self._process.running:
             self._process = Process(
                 self._folder, *self._arguments, environ=self.environ, program=self._program
             )
-        process = self._process
+        return self._process
+
+    def start(self) -> None:
+        """Start it, if it does not run, and wait until it is ready."""
+        process = self.launch()
 
         def ready() -> bool:
             assert process.running, f"{self._arguments} ended:\n{process.output}"
@@ -83,6 +86,20 @@ class Actor:
         """Kill -9 of this process alone."""
         assert self._process is not None
         self._process.kill()
+
+    def kill_child(self) -> int:
+        """Kill -9 of its only child; return which process that was."""
+        (child,) = self.children()
+        os.kill(child, signal.SIGKILL)
+        return child
+
+    def children(self) -> list[int]:
+        """Return its children."""
+        return [int(n) for n in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def ended(self) -> bool:
+        """Return whether it runs no longer."""
+        return self._process is None or not self._process.running
 
     def signal(self, number: int) -> None:
         """Send a signal: SIGSTOP and SIGCONT."""
@@ -96,19 +113,26 @@ class Actor:
             self._process.clear()
 
 
-class House:
-    """All processes of one store, in one folder."""
+class House(Entrance):
+    """All processes of one store, in one folder.
 
-    def __init__(self, folder: Path, batching: str = "frame") -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.spool = folder, folder / "spool"
-        self.tcp = self.udp = ("127.0.0.1", free_port())
-        self._ops, ops = _web()
-        store, store_address = _web()
-        self._indexer, indexer_address = _web()
-        api, api_address = _web()
+    `own_clocks`: agent and indexer have a clock each, where faketime is installed. The agent is in a network
+    of its own, where that is allowed.
+    """
+
+    def __init__(self, folder: Path, batching: str = "frame", *, own_clocks: bool = True) -> None:
+        self.network = Network()
+        api, api_address = web_address()
+        ops_url, ops = web_address(self.network.agent)
+        indexer, indexer_address = web_address()
+        super().__init__(folder, SmallDisk(folder / "spool"), Api(api), ops_url, indexer)
+        self.tcp = self.udp = (self.network.agent, free_port())
+        faked = own_clocks and has_faketime()
+        self.clocks = [FakeTime(_made(folder / f"clock-{n}")) for n in range(2)] if faked else []
+        agent_clock, indexer_clock = [clock.environ for clock in self.clocks] or [{}, {}]
+        store, store_address = web_address()
         self.redis = RedisServer(folder)
-        self.to_store, self.to_indexer = Proxy(store), Proxy(self._indexer)
+        self.to_store, self.to_indexer = Proxy(store), Proxy(indexer, self.network.indexer)
         self.messages_url = f"{self.to_indexer.url}/v1/messages"
         self.clickhouse = Actor(
             folder,
@@ -122,7 +146,8 @@ class House:
             {"PYTHONPATH": str(ROOT)},
             (sys.executable,),
         )
-        self.indexer = Actor(folder, ["indexer"], lambda: _ready(self._indexer), {
+        self.indexer = Actor(folder, ["indexer"], lambda: _ready(self.indexer_url), {
+            **indexer_clock,
             "METERHOUSE_INDEXER__LISTEN": indexer_address,
             "METERHOUSE_INDEXER__DSN": f"{self.to_store.url}/default",
             "METERHOUSE_INDEXER__REDIS_URL": self.redis.url,
@@ -130,28 +155,32 @@ class House:
             "METERHOUSE_INDEXER__ACKNOWLEDGE_S": "4",
             "METERHOUSE_INDEXER__UP": "false",
         })  # fmt: skip
-        self.agent = Actor(folder, ["agent"], lambda: get(f"{self._ops}/healthz")[0] == 200, {
-            **_AGENT,
+        self.agent = Actor(folder, ["agent"], lambda: get(f"{self.ops}/healthz")[0] == 200, {
+            **AGENT,
+            **agent_clock,
             "METERHOUSE_AGENT__UDP": f"{self.udp[0]}:{self.udp[1]}",
             "METERHOUSE_AGENT__TCP": f"{self.tcp[0]}:{self.tcp[1]}",
             "METERHOUSE_AGENT__OPS": ops,
             "METERHOUSE_AGENT__NAME": "faults",
             "METERHOUSE_AGENT__FORWARD__URL": self.to_indexer.url,
-            "METERHOUSE_AGENT__SPOOL__PATH": str(self.spool),
-        })  # fmt: skip
+            "METERHOUSE_AGENT__SPOOL__PATH": str(self.disk.path),
+        }, (*self.network.prefix, *PROGRAM))  # fmt: skip
         self.shim = Actor(folder, ["shim"], lambda: get(f"{api}/-/ready")[0] == 200, {
             "METERHOUSE_SHIM__LISTEN": api_address,
             "METERHOUSE_SHIM__DSN": f"{store}/default",
             "METERHOUSE_SHIM__SETTLE_S": "0",
         })  # fmt: skip
-        self.api = Api(api)
-        #: Lines sent to the present run of the agent.
-        self.sent_lines = 0
 
     def start(self) -> None:
         """Start everything, the store first."""
+        self.start_without_agent()
+        self.agent.start()
+
+    def start_without_agent(self) -> None:
+        """Start everything else."""
+        self.disk.mount()
         self.redis.start()
-        for actor in (self.clickhouse, self.indexer, self.agent, self.shim):
+        for actor in (self.clickhouse, self.indexer, self.shim):
             actor.start()
 
     def start_agent(self) -> None:
@@ -159,46 +188,8 @@ class House:
         self.sent_lines = 0
         self.agent.start()
 
-    def agent_metrics(self) -> dict[str, float]:
-        """Sums of the agent's metrics by name, without `meterhouse_agent_`; empty when it does not answer."""
-        out: dict[str, float] = {}
-        for line in get(f"{self._ops}/metrics", 5)[1].decode().splitlines():
-            if line.startswith("meterhouse_agent_"):
-                name = line.removeprefix("meterhouse_agent_").partition(" ")[0].partition("{")[0]
-                out[name] = out.get(name, 0.0) + float(line.rpartition(" ")[2])
-        return out
-
-    def wait_until_received(self) -> None:
-        """Return when the agent has read all lines."""
-        wait_for(
-            lambda: self.agent_metrics().get("lines_total") == self.sent_lines,
-            f"the agent has read {self.sent_lines} lines: {self.agent_metrics()}",
-            PATIENT_S,
-        )
-
-    def wait_until_promised(self, *, acknowledged: bool = False) -> None:
-        """Return when all lines are in frames that are acknowledged or, unless `acknowledged`, spooled."""
-        self.wait_until_received()
-        steady = 0
-
-        def promised() -> bool:
-            nonlocal steady
-            m = self.agent_metrics()
-            held = 0 if acknowledged else m.get("spool_frames", 0)
-            steady = steady + 1 if m and m["entries"] == 0 and m["unsent_frames"] <= held else 0
-            assert m.get("dropped_frames_total", 0) == 0, f"the agent drops frames: {m}"
-            return steady >= _STEADY
-
-        end = time.monotonic() + PATIENT_S
-        while not promised():
-            assert time.monotonic() < end, self._state()
-            time.sleep(0.05)
-
-    def _state(self) -> str:
-        """Return why lines may not be promised."""
-        metrics = {k: v for k, v in self.agent_metrics().items() if v}
-        ready = get(f"{self._ops}/readyz", 5), get(f"{self._indexer}/readyz", 5)
-        return f"not promised: {metrics}\nreadyz: {ready}\n{self.indexer.output[-3000:]}"
+    def output(self) -> str:
+        return self.indexer.output
 
     def clear(self) -> None:
         """End everything."""
@@ -207,11 +198,13 @@ class House:
         self.redis.stop()
         self.to_indexer.close()
         self.to_store.close()
+        self.disk.unmount()
+        self.network.close()
 
 
-def _web() -> tuple[str, str]:
-    address = f"127.0.0.1:{free_port()}"
-    return f"http://{address}", address
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _ready(url: str) -> bool:

@@ -1,0 +1,48 @@
+"""A disk of a few MiB that can be filled: a tmpfs, where the rights to mount one are there."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+_MIB: Final = 8
+
+
+class SmallDisk:
+    """A directory; after `mount` it is on a disk of its own if `small` is true, else on the disk it is on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.small = path, False
+        self._filler = path / "filler"
+
+    def mount(self) -> None:
+        """Make the directory, and mount the disk if that is allowed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={_MIB}m,mode=700", "meterhouse", str(self.path)]
+        self.small = subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def unmount(self) -> None:
+        """Take the disk away; what was on it is kept beside it, for a person to look at."""
+        if self.small:
+            self._filler.unlink(missing_ok=True)
+            shutil.copytree(self.path, self.path.with_suffix(".kept"))
+            subprocess.run(["umount", "--lazy", str(self.path)], check=True)
+            self.small = False
+
+    def fill(self) -> None:
+        """Leave no room. Nothing but a disk of its own is filled."""
+        assert self.small
+        try:
+            with self._filler.open("ab", buffering=0) as file:
+                while file.write(bytes(4_096)):
+                    pass
+        except OSError as e:
+            if e.errno != errno.ENOSPC:
+                raise
+
+    def empty(self) -> None:
+        """Give the room back."""
+        self._filler.unlink()
