@@ -53,7 +53,8 @@ def _damage(data: Path) -> int:
 
 
 def _send(up: UpHouse, metric: str, kind: str, start_s: int) -> None:
-    lines = [f"{metric}:1|{kind}|#k:{i % 50}|T{start_s + i}" for i in range(LINES)]
+    """Send lines of the hour, none at its beginning: a range is open there."""
+    lines = [f"{metric}:1|{kind}|#k:{i % 50}|T{start_s + 1 + i}" for i in range(LINES)]
     send_tcp(up.tcp, lines)
     up.sent_lines += len(lines)
     up.wait_until_promised(acknowledged=True)
