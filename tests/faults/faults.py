@@ -263,7 +263,7 @@ LONG_RUN_ONLY: Final = frozenset(
             "store_password",
             "store_slow",
         ),
-        *("clocks_back", "up_journal_flipped"),
+        *("clocks_back", "link_cut", "up_journal_flipped"),
     }
 )
 
