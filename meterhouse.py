@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "list, show, retry, drop batches that wait",
         "indexer",
     ),
+    "verify": ("indexer.verify_command", "look through the stored data, say what is wrong", "indexer"),
     "schema": ("indexer.command", "print the tables as SQL", "indexer"),
 }
 #: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.

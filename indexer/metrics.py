@@ -112,6 +112,12 @@ class Metrics:
             "Times that stored strings or series were found missing, and caches were made new",
             registry=r,
         )
+        self.verify_findings = Gauge(
+            p + "verify_findings",
+            "What the short look through the stored data found at the start, by kind",
+            ["what"],
+            registry=r,
+        )
         self.dropped_aside = Gauge(
             p + "dropped_aside_batches", "Refused frames that the journal had no room to keep", registry=r
         )

@@ -54,6 +54,7 @@ from indexer.strings.cache import RedisCache, StringCache, open_near_cache
 from indexer.strings.record import StringIndexer
 from indexer.strings.store import ClickHouseIdStore
 from indexer.up import OwnUp, Project, UpWriter, instance_of
+from indexer.verify_start import ShortVerify
 from indexer.writer import JournalWriter
 from indexer.written import Written
 
@@ -115,6 +116,7 @@ class IndexerService:
         self._limit: SeriesLimit | None = None
         self._writer: JournalWriter | FrameWriter | None = None
         self._watch: CatalogWatch | None = None
+        self._verify: ShortVerify | None = None
         self._heartbeats: HeartbeatWriter | None = None
         self._up: UpWriter | None = None
         self._runner: Runner | None = None
@@ -198,6 +200,8 @@ class IndexerService:
         if self._watch is not None:
             await self._watch.start()
         await self._writer.start()
+        self._verify = ShortVerify(store, settings.retention, self.metrics)
+        self._verify.start()
         # On an embedded store there is no other process that would read the table.
         self._heartbeats = None if store.embedded else HeartbeatWriter(store, self.health.store_failed)
         if settings.up and self._strings is not None:
@@ -269,6 +273,8 @@ class IndexerService:
         if self._watch is not None:
             await self._watch.stop()
             self._watch = None
+        if self._verify is not None:
+            await self._verify.stop()
         if self._heartbeats is not None:
             await self._heartbeats.stop()
             self._heartbeats = None

@@ -1,0 +1,212 @@
+"""`meterhouse verify`: each kind of damage is named, and a whole store has no findings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.frame import Frame, encode
+from indexer.metrics import Metrics
+from indexer.schema import GRANULARITIES, KINDS, Retention
+from indexer.schema.tables import Kind
+from indexer.service import IndexerService
+from indexer.settings import Journal, Settings
+from indexer.store import Store, open_store
+from indexer.verify import DERIVE, Finding, Verifier, What
+from indexer.verify_start import ShortVerify
+from tests.integration.test_indexer_exactly_once import indexer, post, sent
+from tests.support.frames import FrameRows, make_frame
+
+ROOT = Path(__file__).parents[2]
+#: Two days ago: every rollup keeps it, and no row of it is on its way.
+DAY_S = (int(time.time()) // 86_400 - 2) * 86_400
+
+
+def some_frame() -> Frame:
+    """Rows of all kinds: 40 counters over 20 minutes that add up to 800."""
+    rows = FrameRows(
+        counters=[("hits", {"host": f"h{i % 4}"}, DAY_S + 30 * i, 20.0) for i in range(40)],
+        gauges=[("depth", {}, DAY_S + 40 * i, ((DAY_S + 40 * i) * 1000, i, 0, i, i, 3)) for i in range(9)],
+        distributions=[("took", {}, DAY_S + 70 * i, [0.1, 2.0, -1.0, 0.0]) for i in range(9)],
+        sets=[("users", {}, DAY_S + 3600 * i, [i * 7 + n for n in range(30)]) for i in range(9)],
+    )
+    return make_frame(rows, agent="agent-1", sequence=1)
+
+
+@pytest.fixture(params=["chdb_dsn"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store with `some_frame` in it: embedded, unless the test asks for others, too."""
+    dsn = request.getfixturevalue(request.param)
+    asyncio.run(_filled(dsn, tmp_path))
+    it = open_store(dsn, pool=2)
+    yield it
+    it.close()
+
+
+async def _filled(dsn: str, tmp_path: Path) -> None:
+    service = IndexerService(
+        Settings(
+            dsn=dsn, listen="127.0.0.1:0", journal=Journal(path=str(tmp_path / "journal.sqlite")), up=False
+        )
+    )
+    await service.start()
+    assert await sent(service, some_frame()) == 200
+    await service.stop()
+
+
+#: For tests that run over HTTP, too.
+both = pytest.mark.parametrize("store", ["chdb_dsn", "http_dsn"], indirect=True)
+
+
+def found(store: Store, **fields: Any) -> list[Finding]:
+    return list(Verifier(store, Retention(), quiet=True, **fields).all())
+
+
+def seen(findings: list[Finding]) -> list[tuple[What, str, str]]:
+    return [(one.what, one.table, one.metric.split(" ")[0]) for one in findings]
+
+
+@both
+def test_a_whole_store_has_no_findings(store: Store) -> None:
+    assert found(store) == []
+    assert list(Verifier(store, Retention(), quiet=False, pause=lambda _: None).all()) == []
+
+
+@both
+def test_a_rollup_that_lost_rows_is_named_and_can_be_derived(store: Store) -> None:
+    metrics: dict[Kind, str] = {
+        "counters": "hits",
+        "gauges": "depth",
+        "distributions": "took",
+        "sets": "users",
+    }
+    for kind in KINDS:
+        store.command(f"TRUNCATE TABLE {kind}_60s")
+    for less, (kind, metric) in zip(found(store), metrics.items(), strict=False):
+        assert seen([less]) == [(What.ROLLUP, f"{kind}_60s", metric)]
+        assert less.derivable
+        assert less.remedy == DERIVE.format(finer=f"{kind}_10s")
+        assert less.amount.startswith("cells 0 instead of ")
+    more = found(store)[len(KINDS) :]
+    assert seen(more) == [(What.ROLLUP, f"{kind}_1h", metric) for kind, metric in metrics.items()]
+    assert not any(one.derivable for one in more), "1 h has what 60 s lost"
+
+
+def test_what_the_finer_rollup_lacks_cannot_be_derived(store: Store) -> None:
+    store.command(
+        "INSERT INTO counters_60s"
+        " (org_id, project_id, metric_id, series_id, timestamp, retention_days, value)"
+        f" SELECT 1, 1, 77, 78, toDateTime({DAY_S}, 'UTC'), 100, 5"
+    )
+    (first, _) = found(store)
+    assert first.metric == "id 77 (org 1, project 1)"
+    assert first.amount == "cells 1 instead of 0 in counters_10s"
+    assert not first.derivable
+    for kind in KINDS:
+        store.command(f"TRUNCATE TABLE {kind}_10s")
+    of_60s = [one for one in found(store) if one.table.endswith("_60s")]
+    assert {(one.what, one.table, one.derivable) for one in of_60s} == {
+        (What.ROLLUP, f"{kind}_60s", False) for kind in KINDS
+    }
+
+
+def test_rows_that_only_the_coarser_rollup_still_keeps_are_no_finding(store: Store) -> None:
+    later = DAY_S + 34 * 86_400
+    assert found(store, now_s=lambda: float(later)) == []
+    store.command("TRUNCATE TABLE counters_10s")
+    assert found(store, now_s=lambda: float(later + 3 * 86_400)) == []
+
+
+@both
+def test_samples_without_series_and_series_without_strings(store: Store) -> None:
+    store.command("ALTER TABLE strings DELETE WHERE string = 'h1' SETTINGS mutations_sync = 1")
+    (finding,) = found(store)
+    assert (finding.what, finding.table, finding.amount) == (What.NO_STRINGS, "series", "1 series")
+    assert finding.metric.startswith("hits ")
+    store.command("TRUNCATE TABLE series")
+    assert {(one.what, one.table) for one in found(store)} == {
+        (What.NO_SERIES, f"{kind}_1d") for kind in KINDS
+    }
+
+
+def test_a_detached_part_is_a_finding_and_so_is_what_it_held(store: Store) -> None:
+    ((part,),) = store.rows(
+        "SELECT name FROM system.parts WHERE active AND table = 'counters_60s'"
+        " AND database = currentDatabase() LIMIT 1"
+    )
+    store.command(f"ALTER TABLE counters_60s DETACH PART '{part}'")
+    assert seen(found(store)) == [
+        (What.DETACHED, "counters_60s", ""),
+        (What.ROLLUP, "counters_60s", "hits"),
+        (What.ROLLUP, "counters_1h", "hits"),
+    ]
+
+
+def test_the_short_form_counts_findings_and_keeps_to_its_time(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.command("TRUNCATE TABLE counters_60s")
+    metrics = Metrics()
+    began_s = time.monotonic()
+    ShortVerify(store, Retention(), metrics).look()
+    assert time.monotonic() - began_s < 3
+    value = metrics.registry.get_sample_value(
+        "meterhouse_indexer_verify_findings", {"what": "rollup_differs"}
+    )
+    assert value == 2
+    assert "event=verify_found text=rollup_differs: counters_60s" in caplog.text
+    ShortVerify(store, Retention(), Metrics(), for_s=-1.0).look()  # its time is over: no error leaves
+
+
+def verify(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "meterhouse", "verify", *arguments],
+        cwd=ROOT,
+        env={"METERHOUSE_INDEXER__DSN": dsn, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_truncated_file_of_a_closed_store(tmp_path: Path) -> None:
+    """ClickHouse takes such a part out without a word, and a query has less: 200 instead of 800."""
+    dsn = f"chdb://{tmp_path}/chdb"
+    missing = verify(dsn)
+    assert missing.returncode == 2
+    assert "there is no data at" in missing.stderr
+    with indexer(dsn) as (url, _):
+        assert post(url, encode(some_frame())) == 200
+        used = verify(dsn)
+        assert used.returncode == 2
+        assert "another meterhouse (pid " in used.stderr
+    whole = verify(dsn)
+    assert (whole.returncode, whole.stdout) == (0, "nothing is wrong\n")
+    (table,) = (
+        path for path in (tmp_path / "chdb").glob("**/counters_60s") if path.is_symlink() or path.is_dir()
+    )
+    damaged = list(table.resolve().glob("*_*_*_*/*.bin"))
+    assert damaged
+    for path in damaged:
+        path.write_bytes(path.read_bytes()[:10])
+    answer = verify(dsn, "--json")
+    assert answer.returncode == 1, answer.stderr
+    kinds = {(one["what"], one["table"]) for one in json.loads(answer.stdout)["findings"]}
+    assert (What.DETACHED, "counters_60s") in kinds
+    assert (What.ROLLUP, "counters_60s") in kinds
+
+
+def test_every_rollup_but_the_finest_is_compared() -> None:
+    from indexer.verify_sql import PAIRS
+
+    assert [(p.finer.name, p.coarser.name) for p in PAIRS] == [("10s", "60s"), ("60s", "1h"), ("1h", "1d")]
+    assert len(PAIRS) == len(GRANULARITIES) - 1
