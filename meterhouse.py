@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "indexer",
     ),
     "verify": ("indexer.verify_command", "look through the stored data, say what is wrong", "indexer"),
+    "repair": ("indexer.repair_command", "derive rollups again where verify says so", "indexer"),
     "schema": ("indexer.command", "print the tables as SQL", "indexer"),
 }
 #: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.
