@@ -51,6 +51,7 @@ class What(StrEnum):
     NO_STRINGS = "series_without_strings"
 
 
+LOOK: Final = "meterhouse verify says of which metrics, and what can be done"
 DERIVE: Final = "meterhouse repair --yes derives it from {finer}"
 UNCLEAR: Final = (
     "{finer} has fewer or other rows, so nothing follows from it: repair that first, if it can be"
@@ -88,7 +89,8 @@ class Finding:
 
 class Verifier:
     """Looks through a store whose tables are there. `deadline_s`: of `time.monotonic`; what takes longer
-    ends with StoreError. `quiet`: no one else writes.
+    ends with StoreError. `quiet`: no one else writes. `short`: totals of days only, without
+    counting series and buckets.
     """
 
     def __init__(
@@ -97,12 +99,14 @@ class Verifier:
         retention: Retention,
         *,
         quiet: bool,
+        short: bool = False,
         deadline_s: float = math.inf,
         now_s: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store = store
         self._quiet = quiet
+        self._short = short
         self._deadline_s = deadline_s
         self._pause = pause
         self._now_s = int(now_s())
@@ -137,7 +141,7 @@ class Verifier:
             days = self._days(f"{kind}_{pair.finer.name}") | self._days(f"{kind}_{pair.coarser.name}")
             for begin, end in _spans(sorted(day for day in days if day >= first), pair.finer):
                 for day in self._differing(pair, kind, max(begin, first), end):
-                    yield from self._by_metric(pair, kind, day)
+                    yield from self._of_day(pair, kind, day)
 
     def catalog(self) -> Iterator[Finding]:
         """Yield samples without series, and series without strings. Raises StoreError."""
@@ -173,6 +177,14 @@ class Verifier:
             found = self._different(pair, kind, begin, end, by_metric=False)
         return sorted({key[0] for key in found}, reverse=True)
 
+    def _of_day(self, pair: Pair, kind: Kind, day: int) -> Iterator[Finding]:
+        """Yield the findings of a day whose totals differ."""
+        if not self._short:
+            yield from self._by_metric(pair, kind, day)
+            return
+        amount = f"totals differ from {kind}_{pair.finer.name}"
+        yield Finding(What.ROLLUP, f"{kind}_{pair.coarser.name}", _iso(day), "", amount, LOOK)
+
     def _by_metric(self, pair: Pair, kind: Kind, day: int) -> Iterator[Finding]:
         finer, coarser = (f"{kind}_{g.name}" for g in (pair.finer, pair.coarser))
         found = self._different(pair, kind, day, day + 1, by_metric=True)
@@ -194,10 +206,15 @@ class Verifier:
         where = self._where(pair, begin, end)
         seconds = pair.coarser.seconds
         finer, coarser = (
-            {row[:4]: row[4:] for row in self._rows(compare(kind, g, seconds, where, by_metric=by_metric))}
+            {
+                row[:4]: row[4:]
+                for row in self._rows(
+                    compare(kind, g, seconds, where, by_metric=by_metric, short=self._short)
+                )
+            }
             for g in (pair.finer, pair.coarser)
         )
-        asked = quantities(kind)
+        asked = quantities(kind, short=self._short)
         nothing = (0.0,) * (2 * len(asked))
         found = {}
         for key in sorted(finer.keys() | coarser.keys()):

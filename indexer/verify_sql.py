@@ -71,8 +71,10 @@ _MONOTONE: Final[Mapping[Kind, str]] = {
 _KEY: Final = "org_id, project_id, metric_id"
 
 
-def quantities(kind: Kind) -> tuple[Quantity, ...]:
-    """Return what is compared of a kind: the cells (series and buckets) first."""
+def quantities(kind: Kind, *, short: bool = False) -> tuple[Quantity, ...]:
+    """Return what is compared of a kind: the cells (series and buckets) first; `short`: without these."""
+    if short:
+        return _QUANTITIES[kind]
     return (
         Quantity("cells", "toFloat64(sum(cells_of_series))" if kind == "sets" else ""),
         *_QUANTITIES[kind],
@@ -88,7 +90,9 @@ def live(first_day: int, end_day: int, until_s: int, today: int) -> str:
     )
 
 
-def compare(kind: Kind, granularity: Granularity, seconds: int, where: str, *, by_metric: bool) -> str:
+def compare(
+    kind: Kind, granularity: Granularity, seconds: int, where: str, *, by_metric: bool, short: bool = False
+) -> str:
     """Return the statement of day, metric, and each quantity with its scale.
 
     `seconds` are those of the coarser rollup, whose cells are counted in both.
@@ -105,7 +109,7 @@ def compare(kind: Kind, granularity: Granularity, seconds: int, where: str, *, b
             f" uniqCombined64Merge(members) AS members_of_series"
             f" FROM {table} WHERE {where} GROUP BY day, {_KEY}, series_id)"
         )
-    asked = [(q.sql or f"toFloat64({cells})", q.scale or "0.0") for q in quantities(kind)]
+    asked = [(q.sql or f"toFloat64({cells})", q.scale or "0.0") for q in quantities(kind, short=short)]
     listed = ", ".join(f"{sql} AS q{n}, {scale} AS s{n}" for n, (sql, scale) in enumerate(asked))
     return f"SELECT {keys}, {listed} FROM {source} GROUP BY {group} ORDER BY {group}{_BOUNDED}"
 

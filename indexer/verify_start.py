@@ -58,6 +58,7 @@ class ShortVerify:
                 self._store,
                 self._retention,
                 quiet=False,
+                short=True,
                 deadline_s=began_s + self._for_s,
                 pause=lambda _: None,
             )
