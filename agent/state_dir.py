@@ -13,8 +13,6 @@ Knows nothing of what the files hold. For one thread at once.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import struct
 from pathlib import Path
 from typing import Final
@@ -22,6 +20,7 @@ from typing import Final
 from xxhash import xxh64_intdigest
 
 from agent.dir_lock import DirLock
+from agent.replace_file import replace_file
 
 #: Of a file: a mark, the version of its content, length and xxHash64 of what follows.
 _HEAD: Final = struct.Struct("<7sBQQ")
@@ -75,28 +74,7 @@ class StateDir:
 
     def write(self, name: str, version: int, content: bytes) -> None:
         """Replace a file, so that after a crash the old or the new one is there. Raises OSError."""
-        path, beside = self.path / name, self.path / f"{name}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(beside, flags, 0o600), "wb") as file:
-                file.write(_head(version, content))
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            raise
-        self._sync()
-
-    def _sync(self) -> None:
-        """Make the names in the directory durable."""
-        directory = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        replace_file(self.path / name, _head(version, content), content)
 
 
 def _head(version: int, content: bytes) -> bytes:
