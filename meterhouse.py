@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "agent": ("agent.command", "take StatsD lines and forward them to an indexer", ""),
     "indexer": ("indexer.command", "take frames and write them into ClickHouse", "indexer"),
     "shim": ("shim.command", "answer Prometheus' HTTP API from ClickHouse", "shim"),
+    "backfill": ("agent.backfill_command", "send a file of old lines, exactly once", ""),
     "demo": ("agent.demo_command", "send a web shop's traffic, and say exactly what was sent", ""),
     "query": ("shim.asking", "ask a running API, print a table and a chart", ""),
     "explain": ("shim.asking", "print the plan and the SQL of a query", ""),

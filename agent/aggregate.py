@@ -218,38 +218,47 @@ class Aggregator:
             elif cell.add(value, weight) if kind is _DISTRIBUTION else cell.add(raw):
                 self._grow(bucket, 1)
 
+    def parse(self, line: bytes) -> list[Line | BadLine | Skip]:
+        """Parse one line with the mapping; several results where it holds further samples of its name."""
+        parsed = parse_line(line, self._limits, self._head)
+        if isinstance(parsed, BadLine) and parsed.reason in _MAY_HOLD_MORE:
+            samples = split_samples(line, self._limits)
+            return [parse_line(sample, self._limits, self._head) for sample in samples] or [parsed]
+        return [parsed]
+
+    def add_line(self, line: Line, time_ms: int) -> None:
+        """Add a line at its own time: one of `parse`, or one made elsewhere, which no mapping changes."""
+        series = line.head.series if isinstance(line.head, Known) else self._intern(line.head)
+        self._put(line, series, self._bucket_of(time_ms), time_ms, time_ms)
+
     def _grow(self, bucket: Bucket, entries: int) -> None:
         bucket.entries += entries
         self._entries += entries
 
     def _add_any(self, line: bytes, bucket: Bucket, now_ms: int) -> None:
         """A line that is the first of its series, or bad, or not plain; `bucket` is the present one."""
-        parsed = parse_line(line, self._limits, self._head)
-        samples = list[bytes]()
-        if isinstance(parsed, BadLine) and parsed.reason in _MAY_HOLD_MORE:
-            samples.extend(split_samples(line, self._limits))
-        if not samples:
-            self._add_parsed(parsed, bucket, now_ms)
-            return
+        samples = self.parse(line)
         self.stats.lines += len(samples) - 1
         for sample in samples:
-            self._add_parsed(parse_line(sample, self._limits, self._head), bucket, now_ms)
+            self._add_parsed(sample, bucket, now_ms)
 
     def _add_parsed(self, parsed: Line | BadLine | Skip, bucket: Bucket, now_ms: int) -> None:
         if not isinstance(parsed, Line):
             self._count_refused(parsed)
             return
-        head = parsed.head
-        assert isinstance(head, Known)  # self._head gives no other
-        self.stats.ignored.update(head.ignored)
-        self.stats.overflow_lines += head.series.overflow
+        assert isinstance(parsed.head, Known)  # self._head gives no other
         time_ms = now_ms
         if parsed.time_s is not None:
             time_ms = self._clamp(parsed.time_s * 1000, now_ms)
             bucket = self._bucket_of(time_ms)
-        cell = bucket.cells.get(head.series) or self._new_cell(bucket, head.series)
+        self._put(parsed, parsed.head.series, bucket, time_ms, now_ms)
+
+    def _put(self, line: Line, series: Series, bucket: Bucket, time_ms: int, now_ms: int) -> None:
+        self.stats.ignored.update(line.head.ignored)
+        self.stats.overflow_lines += series.overflow
+        cell = bucket.cells.get(series) or self._new_cell(bucket, series)
         cell.lines += 1
-        self._grow(bucket, self._apply(cell, parsed, head.series, time_ms, now_ms))
+        self._grow(bucket, self._apply(cell, line, series, time_ms, now_ms))
 
     def _count_refused(self, refused: BadLine | Skip) -> None:
         if isinstance(refused, BadLine):

@@ -55,6 +55,7 @@ class Answer(msgspec.Struct, frozen=True):
     status: int = 0
     text: str = ""
     retry_after_s: float = 0.0
+    expired: int = 0  # rows older than their retention; known of frames of a bundle
 
 
 def in_words(answer: Answer) -> str:
@@ -184,10 +185,10 @@ def _tls_problem(error: Exception) -> str:
     return ""
 
 
-def judge(status: int, text: str, retry_after_s: float = 0.0) -> Answer:
+def judge(status: int, text: str, retry_after_s: float = 0.0, expired: int = 0) -> Answer:
     """Return what an indexer's answer means for the frame it is about."""
     if status == 200:
-        return Answer(Outcome.ACCEPTED, status, text)
+        return Answer(Outcome.ACCEPTED, status, text, expired=expired)
     if status in (400, 413):
         return Answer(Outcome.REFUSED, status, text)
     if status == 409:

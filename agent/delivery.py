@@ -54,7 +54,7 @@ class Delivery:
             found = bundle.decode_answers(answer.text.encode(errors="surrogateescape"), len(parcels))
         except bundle.BundleError:
             return None  # somebody says 200 to everything
-        return [judge(one.status, one.error, max(one.retry_after, 0.0)) for one in found]
+        return [judge(one.status, one.error, max(one.retry_after, 0.0), one.expired) for one in found]
 
     def _one_by_one(self, parcels: Sequence[Parcel]) -> list[Answer]:
         """Send each frame alone, until a try fails: the frames after it share that answer, untried."""

@@ -33,6 +33,8 @@ MAX_ROWS: Final = 1_000_000
 #: Strings of a frame at most: four to each row, far more than lines give.
 MAX_STRINGS: Final = 4 * MAX_ROWS
 BUCKET_SECONDS: Final = 10
+#: How names of files begin that were sent as old lines (agent/backfill/job.py); no agent is called so.
+BACKFILL_PREFIX: Final = "backfill/"
 #: With zstd's own checksum: a body that changed on its way is refused instead of stored.
 _COMPRESSION: Final[Mapping[int, int]] = {
     zstd.CompressionParameter.compression_level: 1,

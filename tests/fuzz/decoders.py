@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tests.fuzz import decoders_agent, decoders_indexer, decoders_shim
+from tests.fuzz import decoders_agent, decoders_backfill, decoders_indexer, decoders_shim
 from tests.fuzz.found import FOUND
 from tests.fuzz.harness import Decoder, run, shown
 
@@ -30,7 +30,7 @@ SLOW_S: Final = 0.2
 
 def all_decoders(folder: Path) -> list[Decoder]:
     """Every decoder; `folder` is for the files that some of them read."""
-    parts = (decoders_agent, decoders_indexer, decoders_shim)
+    parts = (decoders_agent, decoders_backfill, decoders_indexer, decoders_shim)
     known = [decoder for part in parts for decoder in part.decoders(folder)]
     return [replace(one, examples=(*FOUND.get(one.name, ()), *one.examples)) for one in known]
 

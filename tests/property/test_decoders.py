@@ -18,6 +18,7 @@ INPUTS = 3_000
 NAMES = (
     *("lines_python", "lines_native", "stream", "heartbeat", "metadata", "mapping", "state_file"),
     *("bundle", "bundle_answers", "spool_record"),
+    *("backfill_statsd", "backfill_openmetrics", "backfill_csv", "backfill_state"),
     *("last_values_python", "last_values_native", "frame", "frame_inside", "frame_columns", "messages", "tokens"),
     *("authorization", "pages", "dsn", "journal", "promql", "form", "tenant", "settings", "environment", "hints"),
 )  # fmt: skip

@@ -42,7 +42,7 @@ def test_unknown_command_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert "nonsense" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["agent", "check-config", "demo", "query", "explain"])
+@pytest.mark.parametrize("command", ["agent", "backfill", "check-config", "demo", "query", "explain"])
 def test_light_commands_load_no_server_library(command: str) -> None:
     script = (
         "import sys, importlib, meterhouse\n"

@@ -1,0 +1,111 @@
+"""CSV: a header, then one sample a line, with the columns name, type, value, timestamp, and perhaps tags.
+
+* Columns come in any order; others are left out, and counted once.
+* `type`: a StatsD type (`c`, `m`, `g`, `d`, `h`, `ms`, `s`) or `counter`, `gauge`, `distribution`, `set`. The
+  value of a counter is a delta.
+* `timestamp`: Unix seconds, perhaps with decimals. `tags`: `key:value,key:value`, quoted.
+* A record is one line: a line break within quotes is bad, so that one lost quote costs one line.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from agent.aggregate import Aggregator
+from agent.backfill.heads import head_of
+from agent.backfill.samples import Left, Sample
+from agent.line import BARE_TAG_VALUE, KINDS, Head, Kind, Limits, Line, Reason, number
+
+_NEEDED: Final = ("name", "type", "value", "timestamp")
+_COLUMNS: Final = (*_NEEDED, "tags")
+_KINDS: Final[Mapping[str, Kind]] = {
+    **{name.decode(): kind for name, kind in KINDS.items()},
+    **{kind.value: kind for kind in Kind},
+}
+
+
+class CsvConverter:
+    """Takes the first line for the header; without one that it knows, all lines are bad."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._header: list[str] | None = None
+        self._usable = False
+
+    def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | Left]:  # noqa: ARG002
+        line = line.removesuffix(b"\r")
+        if not line:
+            return
+        cells = self._cells(line)
+        if isinstance(cells, Left):
+            yield cells
+        elif self._header is None:
+            yield from self._take_header(cells)
+        elif not self._usable:
+            yield Left("no_header")
+        elif len(cells) != len(self._header):
+            yield Left("bad_columns")
+        else:
+            yield self._record(dict(zip(self._header, cells, strict=True)))
+
+    def end(self) -> Iterable[Left]:
+        return () if self._usable else (Left("no_header"),)
+
+    def _cells(self, line: bytes) -> list[str] | Left:
+        if len(line) > self._limits.max_line_bytes:
+            return Left(Reason.LINE_TOO_LONG.value)
+        try:
+            (cells,) = csv.reader([line.decode("utf-8-sig")], strict=True)
+        except UnicodeDecodeError:
+            return Left(Reason.INVALID_UTF8.value)
+        except (csv.Error, ValueError):
+            return Left("bad_csv")
+        return cells
+
+    def _take_header(self, cells: list[str]) -> Iterator[Left]:
+        self._header = [cell.strip().lower() for cell in cells]
+        self._usable = set(_NEEDED) <= set(self._header) and len(set(self._header)) == len(self._header)
+        if not self._usable:
+            yield Left("no_header")
+            return
+        for name in self._header:
+            if name not in _COLUMNS:
+                yield Left(f"column {name!r}", bad=False)
+
+    def _record(self, cells: Mapping[str, str]) -> Sample | Left:
+        kind = _KINDS.get(cells["type"].strip())
+        if kind is None:
+            return Left(Reason.UNKNOWN_TYPE.value)
+        seconds = number(cells["timestamp"].strip().encode())
+        if seconds is None or not 0 <= seconds < 1e12:
+            return Left(Reason.BAD_TIMESTAMP.value if cells["timestamp"].strip() else "no_timestamp")
+        head = head_of(kind, cells["name"], _tags(cells.get("tags", "")), self._limits)
+        if isinstance(head, Reason):
+            return Left(head.value)
+        line = _line(head, cells["value"])
+        return Left(line.value) if isinstance(line, Reason) else Sample(line, round(seconds * 1000))
+
+
+def _line(head: Head, raw: str) -> Line | Reason:
+    if not raw:
+        return Reason.EMPTY_VALUE
+    if head.kind is Kind.SET:
+        return Line(head, member=raw.encode())
+    value = number(raw.strip().encode())
+    if value is None:
+        return Reason.BAD_VALUE
+    return Line(head, (value,), (False,) if head.kind is Kind.GAUGE else ())
+
+
+def _tags(text: str) -> dict[str, str]:
+    """Return the tags of a cell; one without `:` is true, as in a line."""
+    tags: dict[str, str] = {}
+    for part in filter(None, text.split(",")):
+        key, colon, value = part.partition(":")
+        if key:
+            tags[key] = value if colon else BARE_TAG_VALUE
+    return tags

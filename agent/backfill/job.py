@@ -1,0 +1,167 @@
+"""One backfill: chunks of a file -> frames -> answers -> the state file.
+
+Owns the identity of its frames: `(org, project, backfill/<hash of the file>, EPOCH, number of the chunk)`.
+All bytes of a frame follow from its chunk, the chunks before it, the settings, and `created_ms` of the state.
+A run that goes on after another reads the file from its beginning and sends what has no answer yet.
+
+Holds one request's frames and one chunk at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, Final, Protocol
+
+import msgspec
+
+from agent.aggregate import Aggregator
+from agent.backfill.chunks import Chunk, chunks
+from agent.backfill.formats import FORMATS, Format
+from agent.backfill.progress import Progress
+from agent.backfill.samples import IN_THE_FUTURE, Left, Sample
+from agent.backfill.send import expired_rows
+from agent.build_frame import frame_of
+from agent.cells import Bucket
+from agent.channel import Answer, Outcome
+from agent.core import Mapper
+from agent.delivery import MAX_BYTES, MAX_FRAMES
+from agent.frame import BACKFILL_PREFIX, encode
+from agent.frame import Sender as FrameSender
+from agent.line import Reason
+from agent.settings import AgentSettings
+from agent.spool_record import Parcel
+
+#: Part of all identities; another one where chunks or conversions change.
+EPOCH: Final = 1
+_HASH_DIGITS: Final = 32
+#: Bad lines that are named one by one.
+MAX_NAMED: Final = 10
+#: A frame whose rows span more goes alone: an org has one turn for frames of many days (indexer/intake.py),
+#: which would put off the others of its request.
+_WIDE_S: Final = 96 * 86_400
+
+
+class Sends(Protocol):
+    """agent/backfill/send.py is one."""
+
+    def send(self, parcels: Sequence[Parcel]) -> list[Answer]: ...
+
+
+class Job:
+    """Runs a file to its end. `save` keeps the progress; `named` is told of the first bad lines."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        form: Format,
+        progress: Progress,
+        sends: Sends,
+        *,
+        mapper: Mapper | None = None,
+        save: Callable[[Progress], None],
+        named: Callable[[int, str], None],
+        cut: Callable[[BinaryIO], Iterator[Chunk]] = chunks,
+    ) -> None:
+        self.progress = progress
+        self.lines = 0  # of the file, read in this run
+        self.bad: Counter[str] = Counter()
+        self.skipped: Counter[str] = Counter()
+        self.ignored: Counter[str] = Counter()  # parts of good lines
+        self.overflow_lines = 0  # of series beyond a limit
+        self._settings = settings
+        self._mapper = mapper
+        self._sends = sends
+        self._save = save
+        self._named = named
+        self._cut = cut
+        self._newest_ms = progress.created_ms + settings.aggregate.future_s * 1000
+        self._converter = FORMATS[form](settings, self._newest_ms)
+        self._sender = FrameSender(
+            agent=f"{BACKFILL_PREFIX}{progress.sha256[:_HASH_DIGITS]}",
+            epoch=EPOCH,
+            org_id=settings.org_id,
+            project_id=settings.project_id,
+            retention_days=settings.retention_days,
+        )
+
+    def run(self, file: BinaryIO) -> Iterator[None]:
+        """Send all of a file; yields after each chunk. Raises OSError, EOFError, zlib.error of reading it."""
+        waiting: list[Parcel] = []
+        last = 0
+        for chunk in self._cut(file):
+            parcel, span_s = self._parcel(chunk)
+            last = chunk.number
+            if parcel is not None and last > self.progress.chunks:
+                if waiting and span_s > _WIDE_S:
+                    self._send(waiting, last - 1)
+                    waiting = []
+                waiting.append(parcel)
+                if span_s > _WIDE_S or _is_full(waiting):
+                    self._send(waiting, last)
+                    waiting = []
+            yield
+        for left in self._converter.end():
+            self._leave(left, self.lines)
+        self.progress.finished = True
+        self._send(waiting, last)
+
+    def _parcel(self, chunk: Chunk) -> tuple[Parcel | None, int]:
+        """Return the frame of a chunk and its span in seconds; None where none of its lines adds anything."""
+        settings = self._settings
+        aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags, self._mapper)
+        for number, line in enumerate(chunk.lines, chunk.first):
+            self.lines += 1
+            if line is None:
+                self._leave(Left(Reason.LINE_TOO_LONG.value), number)
+                continue
+            for found in self._converter.convert(line, aggregator):
+                if isinstance(found, Left):
+                    self._leave(found, number)
+                else:
+                    self._add(found, number, aggregator)
+        self.ignored.update({one.value: count for one, count in aggregator.stats.ignored.items()})
+        self.overflow_lines += aggregator.stats.overflow_lines
+        buckets = aggregator.flush_all(self.progress.created_ms)
+        span_s = buckets[-1].start_s - buckets[0].start_s if buckets else 0
+        return self._frame(buckets, chunk.number), span_s
+
+    def _add(self, sample: Sample, number: int, aggregator: Aggregator) -> None:
+        if sample.time_ms > self._newest_ms:
+            self._leave(Left(IN_THE_FUTURE), number)
+        else:
+            aggregator.add_line(sample.line, sample.time_ms)
+
+    def _frame(self, buckets: list[Bucket], number: int) -> Parcel | None:
+        rows = [(b.start_s, series, cell) for b in buckets for series, cell in b.cells.items()]
+        if not rows:
+            return None
+        frame = frame_of(rows, self._sender, number, self.progress.created_ms)
+        return Parcel(frame.identity, encode(frame), frame.rows, number, frame.lines, frame.created_ms)
+
+    def _leave(self, left: Left, number: int) -> None:
+        (self.bad if left.bad else self.skipped)[left.reason] += 1
+        if left.bad and self.bad.total() <= MAX_NAMED:
+            self._named(number, left.reason)
+
+    def _send(self, parcels: list[Parcel], chunk: int) -> None:
+        """Send frames, and note that all chunks up to this one have their answers."""
+        progress = self.progress
+        for parcel, answer in zip(parcels, self._sends.send(parcels) if parcels else (), strict=True):
+            match answer.outcome:
+                case Outcome.ACCEPTED:
+                    progress.frames += 1
+                    progress.rows += parcel.rows
+                    progress.lines += parcel.lines
+                    progress.expired_rows += expired_rows(answer)
+                case Outcome.CONFLICT:
+                    progress.conflict_lines += parcel.lines
+                case _:
+                    progress.refused_lines += parcel.lines
+        progress.chunks = max(progress.chunks, chunk)
+        self._save(msgspec.structs.replace(progress))
+
+
+def _is_full(parcels: Sequence[Parcel]) -> bool:
+    """Return whether these frames are enough for a request."""
+    return len(parcels) == MAX_FRAMES or sum(len(parcel.data) for parcel in parcels) >= MAX_BYTES
