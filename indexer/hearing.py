@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from agent.frame import Frame
+from agent.frame import BACKFILL_PREFIX, Frame
 from agent.heartbeat import Heartbeat
 from indexer.agents import Agents, Run
 from indexer.completeness import Progress
@@ -60,7 +60,12 @@ class Hearing:
         return True
 
     def frame(self, frame: Frame) -> None:
-        """Notes who sent a frame. Of agents that send no heartbeats the table knows by this alone."""
+        """Notes who sent a frame. Of agents that send no heartbeats the table knows by this alone.
+
+        A file of old lines is no agent to wait for: all its rows are late by `|T`.
+        """
+        if frame.agent.startswith(BACKFILL_PREFIX):
+            return
         now_ms = self._now_ms()
         self._agents.frame(frame, now_ms)
         if self._writer is not None and not frame.flushed_until_ms:
