@@ -50,6 +50,7 @@ class Clock:
         self._lock = threading.Lock()
         self._apart_ms = machine() - steady()
         self._answers = deque[int](maxlen=_ANSWERS)
+        self._known = False  # the skew, from an answer of any time
         #: What is added to the steady clock to get the time that lines are stamped with.
         self.base_ms = self._told_ms = self._apart_ms
         #: What the machine's clock is ahead of the indexer's; 0 until an answer said so.
@@ -72,24 +73,32 @@ class Clock:
         if not 0 <= received_ms - sent_ms <= _MAX_TRIP_MS or not theirs_ms:
             return False
         with self._lock:
-            self._answers.append((sent_ms + received_ms) // 2 - theirs_ms)
-            self.skew_ms = median_low(self._answers)
+            if not self._stepped():  # else it is not known which of both clocks the answer was timed with
+                self._answers.append((sent_ms + received_ms) // 2 - theirs_ms)
+                self._known = True
+                self.skew_ms = median_low(self._answers)
             self._settle()
             return abs(self.base_ms - self._told_ms) > STEP_MS
 
     def jump_ms(self) -> int:
         """Follow the machine's clock; return how far `now_ms` jumped since the last call, 0 for little."""
         with self._lock:
-            apart_ms = self._machine() - self._steady()
-            step_ms, self._apart_ms = apart_ms - self._apart_ms, apart_ms
-            if abs(step_ms) > STEP_MS:
-                self.steps += 1
-                if self._answers:  # the indexer's clock did not step: what was known of it still holds
-                    self.skew_ms += step_ms
-                    self._answers.clear()
+            self._stepped()
             self._settle()
             jump_ms, self._told_ms = self.base_ms - self._told_ms, self.base_ms
             return jump_ms if abs(jump_ms) > STEP_MS else 0
+
+    def _stepped(self) -> bool:
+        """Follow the machine's clock; return whether it stepped since it was last looked at."""
+        apart_ms = self._machine() - self._steady()
+        step_ms, self._apart_ms = apart_ms - self._apart_ms, apart_ms
+        if abs(step_ms) <= STEP_MS:
+            return False
+        self.steps += 1
+        if self._known:  # the indexer's clock did not step: what was known of it still holds
+            self.skew_ms += step_ms
+            self._answers.clear()
+        return True
 
     def _settle(self) -> None:
         """Follow the skew: from beyond the bound, until it is half of it again."""

@@ -71,6 +71,31 @@ def test_a_step_goes_on_by_the_indexers_time() -> None:
     assert (machine.clock.skew_ms, machine.error_ms) == (-3_600_000, 0)
 
 
+def test_a_second_step_before_the_next_answer_is_followed_too() -> None:
+    """The first step forgets the answers; the skew that it left is known all the same."""
+    machine = Machine()
+    machine.ask()
+    machine.ahead_ms = 2 * DAY_MS
+    assert machine.clock.jump_ms() == 0
+    machine.ahead_ms = 0
+    assert machine.clock.jump_ms() == 0
+    assert (machine.clock.skew_ms, machine.clock.offset_ms, machine.error_ms) == (0, 0, 0)
+
+
+def test_an_answer_that_comes_between_a_step_and_the_look_at_it_is_no_jump() -> None:
+    for ahead_ms, answers in ((2 * DAY_MS, 1), (2 * DAY_MS, 5), (-2 * DAY_MS, 1)):
+        machine = Machine(ahead_ms)
+        for _ in range(answers):
+            machine.ask()
+        machine.clock.jump_ms()
+        machine.ahead_ms = 0
+        assert not machine.ask()
+        assert (machine.clock.skew_ms, machine.error_ms) == (0, 0)
+        assert machine.clock.jump_ms() == 0
+        assert not machine.ask()
+        assert (machine.clock.steps, machine.error_ms) == (1, 0)
+
+
 def test_a_step_without_an_indexer_is_a_jump() -> None:
     machine = Machine()
     machine.ahead_ms = -3_600_000
