@@ -35,6 +35,9 @@ MAX_STRINGS: Final = 4 * MAX_ROWS
 BUCKET_SECONDS: Final = 10
 #: How names of files begin that were sent as old lines (agent/backfill/job.py); no agent is called so.
 BACKFILL_PREFIX: Final = "backfill/"
+#: How the names of what the indexer makes itself begin: frames of JSON messages, and those of `up`.
+OF_MESSAGES: Final = "messages/"
+OF_UP: Final = "up/"
 #: With zstd's own checksum: a body that changed on its way is refused instead of stored.
 _COMPRESSION: Final[Mapping[int, int]] = {
     zstd.CompressionParameter.compression_level: 1,

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from agent.frame import BACKFILL_PREFIX, OF_MESSAGES, OF_UP
 from agent.line import Limits
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -230,3 +231,8 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flush: Flush = Flush()
     forward: Forward = Forward()
     spool: Spooling = Spooling()
+
+    def __post_init__(self) -> None:
+        for reserved in (BACKFILL_PREFIX, OF_MESSAGES, OF_UP):
+            if self.name.startswith(reserved):
+                raise ValueError(f"name begins with {reserved!r}, which is reserved: expected another name")

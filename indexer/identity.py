@@ -11,11 +11,9 @@ from typing import Final
 
 import xxhash
 
-from agent.frame import Frame, FrameError
+from agent.frame import OF_MESSAGES, OF_UP, Frame, FrameError
 
-#: Agent names that begin so are the indexer's own: the frames it makes of JSON messages, and those of `up`.
-OF_MESSAGES: Final = "messages/"
-OF_UP: Final = "up/"
+#: Agent names that begin so are the indexer's own.
 _RESERVED: Final = (OF_MESSAGES, OF_UP)
 
 

@@ -18,12 +18,22 @@ import msgspec
 import numpy as np
 import xxhash
 
-from agent.frame import BUCKET_SECONDS, Counters, Distributions, Frame, Gauges, Series, Sets, encode
+from agent.frame import (
+    BUCKET_SECONDS,
+    OF_MESSAGES,
+    Counters,
+    Distributions,
+    Frame,
+    Gauges,
+    Series,
+    Sets,
+    encode,
+)
 from agent.line import Limits
 from agent.sketch import index_of
 from indexer.access import EVERYTHING, Grant, foreign
 from indexer.columns import DAY_S
-from indexer.identity import OF_MESSAGES, digest
+from indexer.identity import digest
 from indexer.unit import Unit
 
 _MAX_ID: Final = (1 << 64) - 1

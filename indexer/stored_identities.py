@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from agent.frame import OF_MESSAGES, OF_UP
 from indexer.columns import DAY_S
-from indexer.identity import OF_MESSAGES, OF_UP
 from indexer.native import Column
 from indexer.schema.bookkeeping import IDENTITIES
 from indexer.store import SentTable, Store

@@ -18,9 +18,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from agent.frame import BUCKET_SECONDS, Frame, Gauges, Series, encode
+from agent.frame import BUCKET_SECONDS, OF_UP, Frame, Gauges, Series, encode
 from indexer.agents import Agents
-from indexer.identity import OF_UP
 from indexer.metrics import Metrics
 from indexer.schema.tables import Retention
 from indexer.store import Store, StoreError

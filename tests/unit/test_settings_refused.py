@@ -71,6 +71,14 @@ def test_the_value_is_shown_unless_it_may_be_a_secret() -> None:
     assert len(said_of(f'[shim]\nconcurrency = "{"x" * 1000}"')) < 250
 
 
+@pytest.mark.parametrize("name", ["backfill/x", "messages/1:1/x", "up/x"])
+def test_an_agent_is_not_called_like_what_makes_frames_of_its_own(name: str) -> None:
+    """The indexer would refuse all its frames."""
+    said = said_of(f'[agent]\nname = "{name}"')
+    assert said.startswith("m.toml:"), said
+    assert f"name begins with '{name.partition('/')[0]}/', which is reserved" in said
+
+
 def test_a_variable_is_named_and_not_the_file() -> None:
     file = "[agent.flush]\ndelay_ms = 1\n[shim]\nconcurrency = 2"
     assert said_of(file, METERHOUSE_AGENT__FLUSH__DELAY_MS="soon") == (
