@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import redis
 
 from indexer.limits import OrgRates, Rated
+from indexer.redis_client import open_redis
 
 #: Seconds between two exchanges.
 EXCHANGE_S: Final = 1.0
@@ -41,7 +42,7 @@ class SharedRates:
         timeout_s: float = 0.25,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        self._redis = redis.Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        self._redis = open_redis(url, timeout_s)
         self._rates = rates
         self._prefix = "rates:"
         self._now_s = now_s

@@ -18,9 +18,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from indexer.redis_client import open_redis
 from indexer.strings.keys import cache_keys
 
 Namespace = Literal["ingest", "query"]
@@ -197,14 +196,7 @@ class RedisCache:
         timeout_s: float = 0.25,
         rest_s: float = 1.0,
     ) -> None:
-        # The client's own retries would make one timeout several.
-        self._redis = redis.Redis.from_url(
-            url,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-        )
+        self._redis = open_redis(url, timeout_s)
         self._namespace = namespace
         self._prefix = f"{namespace}:"
         self._ttl_s = ttl_s
