@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from agent.config_errors import in_file, names_of, with_value
+from agent.config_errors import in_file, names_of, with_accepted, with_value
 
 PREFIX: Final = "METERHOUSE_"
 _MAX_INTEGER: Final = 2**63 - 1
@@ -59,7 +59,7 @@ def load(
         # ... but a string in the file where a number is meant is wrong.
         return msgspec.convert(tree, cls)
     except msgspec.ValidationError as e:
-        problem = with_value(str(e), tree)
+        problem = with_value(with_accepted(str(e), cls), tree)
         variables = _setting(said, names_of(problem))
         if variables:
             raise ConfigError(f"{', '.join(variables)}: {problem}") from None
@@ -67,10 +67,10 @@ def load(
 
 
 def check_listen(name: str, text: str) -> None:
-    """Raises ValueError when the setting `name` is no `host:port` (`[::1]:80` for IPv6, `:80` for all)."""
+    """Raise ValueError unless the setting `name` is `host:port` (`[::1]:80` for IPv6, `:80` for all)."""
     _, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError(f"{name} is host:port, not {text!r}")
+        raise ValueError(f"{name}: expected host:port")
 
 
 def _check_values(node: Any, where: str, depth: int = 0) -> None:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from agent.hidden import is_secret
 
 #: How problems name a setting.
@@ -31,6 +33,21 @@ def names_of(problem: str) -> list[str]:
     names = [name for name in (*path.split("."), found["field"] or found["top"]) if name]
     ours = re.match(r"(\w+)[ :].* - at `", problem)  # a check of a section says the field first
     return [*names, ours[1]] if ours and ours[1].islower() else names
+
+
+def with_accepted(problem: str, cls: type[msgspec.Struct]) -> str:
+    """Return the problem, if it is a value outside a closed set, with the values that `cls` accepts."""
+    if not problem.startswith("Invalid enum value "):
+        return problem
+    kind: Any = msgspec.inspect.type_info(cls)
+    for name in names_of(problem):
+        fields = kind.fields if isinstance(kind, msgspec.inspect.StructType) else ()
+        kind = next((field.type for field in fields if field.name == name), None)
+    kind = getattr(kind, "item_type", kind)  # of a list: of its items
+    if not isinstance(kind, msgspec.inspect.LiteralType):
+        return problem
+    accepted = " or ".join(json.dumps(value) for value in kind.values)
+    return problem.replace(" - at ", f": expected {accepted} - at ", 1)
 
 
 def with_value(problem: str, tree: Mapping[str, Any]) -> str:

@@ -110,9 +110,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         steps = self.retention_steps
         if not 1 <= len(steps) <= _MAX_STEPS or list(steps) != sorted(set(steps)):
-            raise ValueError(f"retention_steps must be 1 to {_MAX_STEPS} ascending numbers of days")
+            raise ValueError(f"retention_steps: expected 1 to {_MAX_STEPS} numbers of days, ascending")
         if not 1 <= steps[0] <= steps[-1] <= 65_535:
-            raise ValueError("retention_steps must be between 1 and 65535")
+            raise ValueError("retention_steps: expected numbers of days from 1 to 65535")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -159,7 +159,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"tokens: {e}") from None
         check_listen("listen", self.listen)
         if self.redis_url and _split("redis_url", self.redis_url).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("redis_url starts with redis://, rediss:// or unix://")
+            raise ValueError("redis_url: expected redis://, rediss:// or unix://")
 
 
 def entries(settings: Settings) -> list[Entry]:
@@ -176,7 +176,7 @@ def check_dsn(dsn: str) -> None:
         (parts.scheme == "chdb" and (parts.netloc + parts.path).strip("/"))
         or (parts.scheme in ("http", "https") and parts.hostname)
     ):
-        raise ValueError("dsn is chdb:///path or http(s)://user:password@host:port/database")
+        raise ValueError("dsn: expected chdb:///path or http(s)://user:password@host:port/database")
     known = _CHDB_OPTIONS if parts.scheme == "chdb" else _HTTP_OPTIONS
     if unknown := sorted(parse_qs(parts.query, keep_blank_values=True).keys() - known):
         # What is not a name may be a part of a password.
@@ -191,7 +191,7 @@ def _split(name: str, url: str) -> SplitResult:
         _ = parts.port
     except ValueError:
         raise ValueError(
-            f"{name} is not a URL with a port of digits: / # ? @ : of a password are written as"
-            " %2F %23 %3F %40 %3A"
+            f"{name}: not a URL: expected a port of digits,"
+            " and / # ? @ : of a password written as %2F %23 %3F %40 %3A"
         ) from None
     return parts

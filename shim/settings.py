@@ -113,4 +113,4 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             re.compile(self.cors_origin)
         except re.error as e:
-            raise ValueError(f"cors_origin is no regular expression: {e}") from None
+            raise ValueError(f"cors_origin: expected a regular expression: {e}") from None

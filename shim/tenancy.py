@@ -60,12 +60,14 @@ class TenancySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proxy_cert: str = ""
 
     def __post_init__(self) -> None:
-        if not (1 <= self.org_id <= MAX_ID and 1 <= self.project_id <= MAX_ID):
-            raise ValueError(f"org_id and project_id are 1 to {MAX_ID}")
+        for name in ("org_id", "project_id"):
+            if not 1 <= getattr(self, name) <= MAX_ID:
+                raise ValueError(f"{name}: expected 1 to {MAX_ID}")
         if self.mode == "token" and not (self.tokens or self.tokens_file):
-            raise ValueError('mode "token" without tokens would refuse every request')
-        if (self.proxy_secret or self.proxy_cert) and self.mode != "header":
-            raise ValueError('proxy_secret and proxy_cert are for mode "header" alone')
+            raise ValueError('mode "token" without tokens: expected tokens or tokens_file')
+        for name in ("proxy_secret", "proxy_cert"):
+            if getattr(self, name) and self.mode != "header":
+                raise ValueError(f'{name} with mode "{self.mode}": expected mode "header"')
         try:
             entries(self)
         except EntryError as e:

@@ -39,7 +39,7 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             if not 1 <= getattr(self, name) <= 65_535:
-                raise ValueError(f"{name} must be between 1 and 65535")
+                raise ValueError(f"{name}: expected 1 to 65535 days")
 
     def days(self, granularity: str) -> int:
         days: int = getattr(self, f"days_{granularity}")

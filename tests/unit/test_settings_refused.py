@@ -1,4 +1,4 @@
-"""A setting that cannot be used: one line says where it was set, which it is, what is wrong with it."""
+"""The error of a wrong setting is one line: its place, its name, the fault, and the accepted values."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from agent.cli import CONFIG_VARIABLE, read_settings
 from agent.config import ConfigError, load
 from shim.command import File
+from tests.support import settings_table
 
 
 def said_of(toml: str, **environ: str) -> str:
@@ -60,6 +61,22 @@ def test_file_line_and_key_are_named(section: str, setting: str) -> None:
     assert said.startswith("m.toml:4: "), said
     assert key in said
     assert f"$.{section}" in said
+
+
+@pytest.mark.parametrize("setting", [name for name, *_ in settings_table.rows()])
+def test_every_refusal_says_what_is_accepted(setting: str) -> None:
+    section, _, key = setting.rpartition(".")
+    refused = []
+    for value in ("12", "-1", '"wrong"', "true", "[[1]]"):
+        try:
+            load(File, f"[{section}]\n{key} = {value}\n", path="m.toml")
+        except ConfigError as e:
+            refused.append(str(e))
+    assert len(refused) >= 2
+    for said in refused:
+        assert said.startswith("m.toml:"), said
+        assert key in said, said
+        assert "expected " in said.lower(), said
 
 
 def test_the_value_is_shown_unless_it_may_be_a_secret() -> None:

@@ -183,7 +183,7 @@ def test_wrong_environment(run: Run, config: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("METERHOUSE_AGENT__CORE", "rust")
     code, _, err = run("--config", config)
     assert code == 2
-    assert "Invalid enum value 'rust' - at `$.agent.core`" in err
+    assert 'Invalid enum value \'rust\': expected "auto" or "native" or "python" - at `$.agent.core`' in err
 
 
 def test_sections_of_packages_that_are_not_there_are_not_checked(run: Run, tmp_path: Path) -> None:
