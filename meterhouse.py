@@ -18,22 +18,22 @@ from typing import Final
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "up": ("shim.up", "run everything: agent, indexer and API on an embedded ClickHouse", "all"),
     "agent": ("agent.command", "take StatsD lines and forward them to an indexer", ""),
-    "indexer": ("indexer.command", "take frames and write them into ClickHouse", "indexer"),
+    "indexer": ("indexer.cli.serve", "take frames and write them into ClickHouse", "indexer"),
     "shim": ("shim.command", "answer Prometheus' HTTP API from ClickHouse", "shim"),
     "backfill": ("agent.backfill_command", "send a file of old lines, exactly once", ""),
     "demo": ("agent.demo_command", "send a web shop's traffic, and say exactly what was sent", ""),
     "query": ("shim.asking", "ask a running API, print a table and a chart", ""),
     "explain": ("shim.asking", "print the plan and the SQL of a query", ""),
     "check-config": ("agent.check_config", "check settings and mapping, explain what a line becomes", ""),
-    "token": ("indexer.token_command", "make a token or password, and its line for the settings", ""),
+    "token": ("indexer.cli.token", "make a token or password, and its line for the settings", ""),
     "set-aside": (
-        "indexer.aside_command",
+        "indexer.cli.set_aside",
         "list, show, retry, drop batches that wait",
         "indexer",
     ),
-    "verify": ("indexer.verify_command", "look through the stored data, say what is wrong", "indexer"),
-    "repair": ("indexer.repair_command", "derive rollups again where verify says so", "indexer"),
-    "schema": ("indexer.command", "print the tables as SQL", "indexer"),
+    "verify": ("indexer.cli.verify", "look through the stored data, say what is wrong", "indexer"),
+    "repair": ("indexer.cli.repair", "derive rollups again where verify says so", "indexer"),
+    "schema": ("indexer.cli.serve", "print the tables as SQL", "indexer"),
 }
 #: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.
 SECTIONS: Final = {

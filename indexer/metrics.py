@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from indexer.store_errors import StoreError
+from indexer.clickhouse.store_errors import StoreError
 
 Limit = Literal["rows", "strings", "series", "folded"]
 LIMITS: Final[tuple[Limit, ...]] = ("rows", "strings", "series", "folded")

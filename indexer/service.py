@@ -20,43 +20,43 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from agent.metadata import MetadataMessage
-from indexer.agents import Agents
-from indexer.authenticator import open_authenticator
-from indexer.catalog_watch import CatalogWatch
-from indexer.fold import SeriesLimit
-from indexer.frame_writer import FrameWriter
-from indexer.gauges import show_agents, show_catalog, show_waiting
-from indexer.handshake import listening
-from indexer.health import Health, Part
-from indexer.hearing import Hearing
-from indexer.heartbeats import HeartbeatWriter
-from indexer.http_server import Runner
-from indexer.insert import Inserter
-from indexer.journal import Journal, JournalError
-from indexer.journal_file import has_journal, open_journal
-from indexer.limits import OrgRates
-from indexer.listen import START_WAIT_S, close, listen, port_of
-from indexer.memory import open_memory
-from indexer.metadata import MetadataWriter
+from indexer.agents.heartbeats import HeartbeatWriter
+from indexer.agents.observer import Hearing
+from indexer.agents.registry import Agents
+from indexer.agents.up import OwnUp, Project, UpWriter, instance_of
+from indexer.clickhouse.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
+from indexer.clickhouse.store import Store, open_store
+from indexer.http.authenticator import open_authenticator
+from indexer.http.handshake import listening
+from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
+from indexer.http.server import Runner
+from indexer.integrity.startup_check import ShortVerify
+from indexer.intern.cache import RedisCache, StringCache, open_near_cache
+from indexer.intern.catalog_watch import CatalogWatch
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.series import SeriesRegistry
+from indexer.intern.stored_series import StoredSeries
+from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
-from indexer.pending import PendingRequests, open_pending
-from indexer.readiness import Readiness, open_when_there, started
-from indexer.receive import Receiver
-from indexer.retention import NotedRetention, Retentions, SetRetention
-from indexer.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
-from indexer.series import SeriesRegistry
+from indexer.receive.gauges import show_agents, show_catalog, show_waiting
+from indexer.receive.org_rates import OrgRates
+from indexer.receive.pending_requests import PendingRequests, open_pending
+from indexer.receive.readiness import Readiness, open_when_there, started
+from indexer.receive.receiver import Receiver
+from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Settings
-from indexer.shared_rates import SharedRates
-from indexer.store import Store, open_store
-from indexer.stored_identities import StoredIdentities
-from indexer.stored_series import StoredSeries
-from indexer.strings.cache import RedisCache, StringCache, open_near_cache
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
-from indexer.up import OwnUp, Project, UpWriter, instance_of
-from indexer.verify_start import ShortVerify
-from indexer.writer import JournalWriter
-from indexer.written import Written
+from indexer.write.frame_retention import NotedRetention, Retentions, SetRetention
+from indexer.write.frame_writer import FrameWriter
+from indexer.write.health import Health, Part
+from indexer.write.insert_feed import Written
+from indexer.write.inserter import Inserter
+from indexer.write.journal import Journal, JournalError
+from indexer.write.journal_file import has_journal, open_journal
+from indexer.write.journal_writer import JournalWriter
+from indexer.write.known_frames import open_memory
+from indexer.write.metadata import MetadataWriter
+from indexer.write.series_limit import SeriesLimit
+from indexer.write.stored_identities import StoredIdentities
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Status:
 class IndexerService:
     """`store`: use this one and leave it open; None opens (and closes) one of the settings' DSN.
     `written`: where INSERTs are announced, for readers in the same process. `socks`: sockets that listen
-    already (indexer/listen.py); None binds those of the settings.
+    already (indexer/http/listening_sockets.py); None binds those of the settings.
 
     Raises StoreError, JournalError or OSError from `start` when it cannot work.
     """

@@ -13,8 +13,8 @@ import msgspec
 from agent.config import check_listen
 from agent.hidden import MASK
 from agent.settings import Tls
-from indexer.access import Entry, EntryError, Right, parse_entries
-from indexer.schema.tables import Retention
+from indexer.access.grants import Entry, EntryError, Right, parse_entries
+from indexer.clickhouse.schema.tables import Retention
 
 #: The scope of a token in a plain list.
 OF_PLAIN_TOKENS: Final = "1:1"

@@ -33,7 +33,7 @@ def shim(argv: Sequence[str]) -> int:
         return complain("shim", e, 2)
     import uvloop
 
-    from indexer.store import StoreError
+    from indexer.clickhouse.store import StoreError
     from shim.service import run
 
     try:

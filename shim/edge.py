@@ -1,8 +1,8 @@
 """The live edge: up to where a query sees complete buckets.
 
 Owns who is asked how far the agents are, how often, and that what was once complete stays so.
-`indexer/completeness.py` has the definition. The indexer of this process is asked in memory; else the table
-that indexers write is read, while live queries come.
+`indexer/agents/completeness.py` has the definition. The indexer of this process is asked in memory; else the
+table that indexers write is read, while live queries come.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from indexer.completeness import complete_s, settled_s
-from indexer.heartbeats import Heard, read
-from indexer.store import Store, StoreError
+from indexer.agents.completeness import complete_s, settled_s
+from indexer.agents.heartbeats import Heard, read
+from indexer.clickhouse.store import Store, StoreError
 from shim.tenancy import Tenant
 
 _log = logging.getLogger("shim.edge")
@@ -30,7 +30,7 @@ _MAX_TENANTS: Final = 10_000
 
 
 class Agents(Protocol):
-    """Who knows how far agents are; `indexer.agents.Agents` in this process, `TableAgents` for others."""
+    """Says how far agents are: `Agents` of the indexer in this process, or `TableAgents`."""
 
     def complete_s(self, org_id: int, project_id: int | None, now_ms: int, settle_ms: int) -> int:
         """The end of the last complete bucket, of None: of all projects of the org."""

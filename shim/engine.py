@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import promql_parser as pp
 
-from indexer.store import Store
+from indexer.clickhouse.store import Store
 from shim.answer import Answer, Begun, Kind, Latest, QueryOptions
 from shim.catalog import Catalog
 from shim.catalog.types import Part

@@ -17,15 +17,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from indexer.access import EntryError
-from indexer.authenticator import Authenticator
-from indexer.handshake import listening
-from indexer.listen import START_WAIT_S, close, listen, port_of
-from indexer.pages import Pages
-from indexer.readiness import open_when_there, started
-from indexer.schema import is_current, migrate
-from indexer.store import Store, open_store
-from indexer.written import Written
+from indexer.access.grants import EntryError
+from indexer.clickhouse.schema import is_current, migrate
+from indexer.clickhouse.store import Store, open_store
+from indexer.http.authenticator import Authenticator
+from indexer.http.handshake import listening
+from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
+from indexer.http.web_pages import Pages
+from indexer.receive.readiness import open_when_there, started
+from indexer.write.insert_feed import Written
 from shim.catalog import Catalog, Explorer
 from shim.edge import Agents, LiveEdge, TableAgents
 from shim.engine import QueryEngine
@@ -52,7 +52,8 @@ class ShimService:
     the tables. `written` announces its INSERTs; without it no cells are kept in memory. `recent`: the file
     that takes over a restart what was asked (shim/warm.py); None for none. `agents`: how far they are, where
     the indexer of this process hears of all of them; without it the table is asked. `limits` gives an org's
-    limits of ingest and what is used of them. `socks`: sockets that listen already (indexer/listen.py).
+    limits of ingest and what is used of them. `socks`: sockets that listen already
+    (indexer/http/listening_sockets.py).
     """
 
     def __init__(

@@ -12,7 +12,7 @@ import msgspec
 
 from agent.config import check_listen
 from agent.settings import Tls
-from indexer.schema.tables import Retention
+from indexer.clickhouse.schema.tables import Retention
 from indexer.settings import Http, check_dsn
 from shim.tenancy import TenancySettings
 

@@ -1,9 +1,9 @@
 """Which steps of a range query are shown: those that cannot change any more. Pure.
 
-A step is shown when all that was read for it lies in complete buckets (indexer/completeness.py). Deltas are
-counted up to the last bucket end before a time; gauges have samples up to the time itself. So a graph ends
-where its data is complete, instead of with a point that is another one at the next refresh. An instant query
-has one step, which is always answered: as of the end of the last complete bucket.
+A step is shown when all that was read for it lies in complete buckets (indexer/agents/completeness.py).
+Deltas are counted up to the last bucket end before a time; gauges have samples up to the time itself. So a
+graph ends where its data is complete, instead of with a point that is another one at the next refresh. An
+instant query has one step, which is always answered: as of the end of the last complete bucket.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from indexer.store import StoreError
+from indexer.clickhouse.store import StoreError
 from shim.errors import Canceled, ExecutionError, InternalError, QueryError, TimedOut, Unavailable
 
 _log: Final = logging.getLogger("shim.store")

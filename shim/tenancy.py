@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from indexer.access import (
+from indexer.access.grants import (
     EVERYTHING,
     MAX_ID,
     Certificate,

@@ -36,12 +36,12 @@ from agent.kernel_drops import fix, rmem_max
 from agent.logs import Log
 from agent.settings import ClientTls
 from agent.tls import of_client
-from indexer.data_lock import DataLock
-from indexer.journal import JournalError
-from indexer.listen import START_WAIT_S, close, listen, port_of
+from indexer.clickhouse.data_lock import DataLock
+from indexer.clickhouse.store import Store, StoreError, embedded_path, open_store
+from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.service import IndexerService
-from indexer.store import Store, StoreError, embedded_path, open_store
-from indexer.written import Written
+from indexer.write.insert_feed import Written
+from indexer.write.journal import JournalError
 from shim.agent_keeper import AgentKeeper
 from shim.child import ChildError
 from shim.command import File

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from indexer.store import StoreError
+from indexer.clickhouse.store import StoreError
 from shim.catalog import Catalog
 from shim.catalog.types import Look
 from shim.errors import QueryError

@@ -37,8 +37,8 @@ EPOCH: Final = 1
 _HASH_DIGITS: Final = 32
 #: Bad lines that are named one by one.
 MAX_NAMED: Final = 10
-#: A frame whose rows span more goes alone: an org has one turn for frames of many days (indexer/intake.py),
-#: which would put off the others of its request.
+#: A frame whose rows span more goes alone: an org has one turn for frames of many days
+#: (indexer/receive/intake.py), which would put off the others of its request.
 _WIDE_S: Final = 96 * 86_400
 
 

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from indexer.store import Store
+from indexer.clickhouse.store import Store
 from shim.catalog.finder import Finder
 from shim.catalog.memory import Memory
 from shim.catalog.names import MADE_LABELS

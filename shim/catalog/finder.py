@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from indexer.store import Store
-from indexer.strings.cache import LruCache
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
+from indexer.clickhouse.store import Store
+from indexer.intern.cache import LruCache
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.string_indexer import StringIndexer
 from shim.catalog.ladders import Ladders
 from shim.catalog.memory import Memory
 from shim.catalog.metadata import Metadata

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from indexer.store import Store, StoreError
+from indexer.clickhouse.store import Store, StoreError
 from shim.catalog.memory import Memory
 from shim.forms import metric_form
 from shim.tenancy import Tenant

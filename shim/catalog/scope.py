@@ -1,7 +1,7 @@
 """Rows of `series` and the tag tables as conditions: whose, when, which metrics, which tags.
 
 The tenant's condition is in every scope, and is made in one place. User text never enters the SQL: ids are
-bound, and lists of more than a few travel beside the statement (indexer/sent.py).
+bound, and lists of more than a few travel beside the statement (indexer/clickhouse/sent_tables.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from indexer.sent import SentTable
+from indexer.clickhouse.sent_tables import SentTable
 from shim.catalog.types import Days
 from shim.tenancy import Tenant
 

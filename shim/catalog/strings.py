@@ -6,12 +6,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-from indexer.strings.record import StringIndexer
+from indexer.intern.string_indexer import StringIndexer
 from shim.metrics import ShimMetrics
 
 
 class Strings:
-    """`indexer.strings` with a bounded memory on top. Thread-safe."""
+    """`indexer.intern` with a bounded memory on top. Thread-safe."""
 
     def __init__(self, indexer: StringIndexer, most: int, metrics: ShimMetrics) -> None:
         self._indexer = indexer

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from indexer.sent import SentTable
-from indexer.store import Store
+from indexer.clickhouse.sent_tables import SentTable
+from indexer.clickhouse.store import Store
 from shim.catalog.scope import SEEN, Scope, of_days, of_metrics, of_tenant, tag_value
 from shim.catalog.types import Days
 from shim.tenancy import Tenant

@@ -10,8 +10,8 @@ from typing import Final
 
 from aiohttp import web
 
-from indexer.access import AccessError, CheckingError, ForbiddenError, Right
-from indexer.http_server import certificate_of
+from indexer.access.grants import AccessError, CheckingError, ForbiddenError, Right
+from indexer.http.server import certificate_of
 from shim.errors import Forbidden, QueryError, Unauthorized, Unavailable
 from shim.http.context import CONTEXT, GRANT
 from shim.http.respond import Handler

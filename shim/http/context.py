@@ -10,9 +10,9 @@ from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
-from indexer.access import Grant
-from indexer.authenticator import Authenticator
-from indexer.pages import Pages
+from indexer.access.grants import Grant
+from indexer.http.authenticator import Authenticator
+from indexer.http.web_pages import Pages
 from shim.answer import Engine
 from shim.catalog import Explorer
 from shim.http.turns import Turns

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from indexer.store import StoreError
+from indexer.clickhouse.store import StoreError
 from shim.errors import BadData, InternalError, QueryError
 from shim.http.context import CONTEXT, Context
 from shim.store_errors import query_error

@@ -15,9 +15,9 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from indexer.connections import Closed, Connections
-from indexer.http_server import Connection, Handler, Server
-from indexer.http_server import Runner as BoundedRunner
+from indexer.http.connections import Closed, Connections
+from indexer.http.server import Connection, Handler, Server
+from indexer.http.server import Runner as BoundedRunner
 from indexer.settings import Http
 
 #: Heads up to this size count nothing: every connection may have one.

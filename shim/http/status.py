@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from indexer.store import StoreError
+from indexer.clickhouse.store import StoreError
 from shim.errors import BadData
 from shim.http import params as p
 from shim.http.context import CONTEXT, Context

@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from indexer.schema.tables import GRANULARITIES
-from indexer.store import SentTable, Store, StoreError
+from indexer.clickhouse.schema.tables import GRANULARITIES
+from indexer.clickhouse.store import SentTable, Store, StoreError
 from shim.catalog.types import Part
 from shim.errors import ExecutionError, TimedOut
 from shim.grid import Grid

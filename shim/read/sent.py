@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexer.store import SentTable
+from indexer.clickhouse.store import SentTable
 from shim.sql.render import SENT, Rendered
 
 

@@ -1,8 +1,8 @@
 """Which rows of a rollup lie in a span of time, as conditions that its primary key can answer. Pure.
 
 The tables of fine granularity sort by metric, then by the hour (or day) of the row, then by series
-(indexer/schema/tables.py). ClickHouse does not conclude from a time to its hour: without a condition on
-the hour it reads the whole partition of a day (or week).
+(indexer/clickhouse/schema/tables.py). ClickHouse does not conclude from a time to its hour: without a
+condition on the hour it reads the whole partition of a day (or week).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from indexer.store import StoreError
+from indexer.clickhouse.store import StoreError
 from shim.catalog.names import MADE_LABELS
 from shim.catalog.roster import Ids
 from shim.catalog.types import Kind, Part, Selection, View

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from indexer.schema.tables import GRANULARITIES
+from indexer.clickhouse.schema.tables import GRANULARITIES
 from shim.eval.cells import window_any, window_maxima, window_minima, window_sums
 from shim.grid import Grid
 from shim.read.held import held

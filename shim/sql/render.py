@@ -1,8 +1,9 @@
 """SQL nodes -> text, the one place where SQL text is made for queries. Pure.
 
 The text is bounded, whatever the number of series: lists of integers are written into it until it holds
-MAX_NUMBERS of them. All others travel beside it, as arrays of the table SENT (indexer/sent.py). On a cluster
-the queried server has that table; GLOBAL IN and scalar subqueries pass it on to the shards.
+MAX_NUMBERS of them. All others travel beside it, as arrays of the table SENT
+(indexer/clickhouse/sent_tables.py). On a cluster the queried server has that table; GLOBAL IN and scalar
+subqueries pass it on to the shards.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.schema import migrate
-from indexer.store import Store, open_store
-from indexer.strings.ids import string_id
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import Store, open_store
+from indexer.intern.ids import string_id
 from shim.read.blocks.block import Source, places
 from shim.read.blocks.fetch import Job, fetch, jobs, made
 from tests.bench.indexer_rows import START_S, counter_block, counters

@@ -14,10 +14,10 @@ from typing import Final
 
 import numpy as np
 
-from indexer.columns import Block as Rows
-from indexer.columns import kept_columns, sort
-from indexer.schema import Retention
-from indexer.written import Written
+from indexer.clickhouse.schema import Retention
+from indexer.write.frame_to_columns import Block as Rows
+from indexer.write.frame_to_columns import kept_columns, sort
+from indexer.write.insert_feed import Written
 from shim.metrics import ShimMetrics
 from shim.read.blocks.block import STRETCH_S, Block, Source, places
 from shim.read.blocks.cache import BlockCache

@@ -26,7 +26,7 @@ from typing import Final
 
 import numpy as np
 
-from indexer.store import open_store
+from indexer.clickhouse.store import open_store
 from tests.bench.agent_lines import machine
 from tests.bench.hostile_attacks import ATTACKS, Attack, Target
 from tests.e2e.product import ROOT, Process, Starter, free_port, get, wait_for

@@ -15,16 +15,16 @@ import time
 from statistics import fmean, stdev
 from typing import Final
 
-from indexer.insert import Inserter
-from indexer.schema import Retention, migrate
-from indexer.schema.bookkeeping import IDENTITIES
-from indexer.series import SeriesRegistry
-from indexer.store import Store, open_store
-from indexer.stored_identities import StoredIdentities
-from indexer.strings.cache import LruCache
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
-from indexer.unit import Unit
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.schema.bookkeeping import IDENTITIES
+from indexer.clickhouse.store import Store, open_store
+from indexer.intern.cache import LruCache
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.series import SeriesRegistry
+from indexer.intern.string_indexer import StringIndexer
+from indexer.write.accepted_frame import Unit
+from indexer.write.inserter import Inserter
+from indexer.write.stored_identities import StoredIdentities
 from tests.support.frames import TEN_YEARS, counter_frame, unit
 
 _AGENTS: Final = 1_000

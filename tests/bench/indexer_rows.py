@@ -23,24 +23,24 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets, decode, encode
-from indexer.batch import Batcher
-from indexer.columns import KEEP, check, kept_columns
-from indexer.days import RetentionRules, day_groups, expired_rows
-from indexer.fold import SeriesLimit
-from indexer.insert import Inserter
-from indexer.journal import Journal
-from indexer.limits import OrgRates
-from indexer.native import Column
-from indexer.schema import GRANULARITIES, Retention, migrate
-from indexer.series import SeriesRegistry
+from indexer.clickhouse.native_format import Column
+from indexer.clickhouse.schema import GRANULARITIES, Retention, migrate
+from indexer.clickhouse.store import Store, open_store
+from indexer.intern.cache import open_near_cache
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.ids import string_id
+from indexer.intern.series import SeriesRegistry
+from indexer.intern.stored_series import StoredSeries
+from indexer.intern.string_indexer import StringIndexer
+from indexer.receive.org_rates import OrgRates
 from indexer.settings import Settings
-from indexer.store import Store, open_store
-from indexer.stored_series import StoredSeries
-from indexer.strings.cache import open_near_cache
-from indexer.strings.ids import string_id
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
-from indexer.unit import Unit
+from indexer.write.accepted_frame import Unit
+from indexer.write.batcher import Batcher
+from indexer.write.frame_to_columns import KEEP, check, kept_columns
+from indexer.write.inserter import Inserter
+from indexer.write.journal import Journal
+from indexer.write.series_limit import SeriesLimit
+from indexer.write.split_by_day import RetentionRules, day_groups, expired_rows
 from tests.support.frames import TEN_YEARS
 
 DAY_S = 86_400

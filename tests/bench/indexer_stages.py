@@ -26,12 +26,12 @@ from agent.core import open_core
 from agent.frame import Sender, decode, encode
 from agent.logs import Log
 from agent.settings import AgentSettings
-from indexer.columns import check
-from indexer.journal import Journal
-from indexer.schema import GRANULARITIES, KINDS, Retention, migrate
+from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention, migrate
+from indexer.clickhouse.store import Column, Store, open_store
 from indexer.settings import Settings
-from indexer.store import Column, Store, open_store
-from indexer.unit import Unit
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_to_columns import check
+from indexer.write.journal import Journal
 from tests.bench.agent_lines import machine
 from tests.bench.agent_load import each_once
 from tests.bench.indexer_rows import DAY_S, START_S, Pipeline, counter_frames, mixed_frames

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.store import open_store
+from indexer.clickhouse.store import open_store
 from tests.bench.peer_servers import Query, Server
 
 

@@ -22,9 +22,9 @@ from typing import Final
 
 import numpy as np
 
-from indexer.columns import KEEP, kept_columns
-from indexer.schema import migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import Store, open_store
+from indexer.write.frame_to_columns import KEEP, kept_columns
 from shim.catalog.types import Part
 from shim.grid import Grid
 from shim.read.cells import _read_blocks, _read_plain

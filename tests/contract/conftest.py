@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
 
 
 @pytest.fixture(params=["chdb", "http"], scope="module")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from indexer.schema import migrate
-from indexer.schema.database_id import DATABASE_ID, read_ids
-from indexer.store import Store
-from indexer.strings.keys import FetchType, KeyCollection
-from indexer.strings.store import ClickHouseIdStore
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.schema.database_id import DATABASE_ID, read_ids
+from indexer.clickhouse.store import Store
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.keys import FetchType, KeyCollection
 
 
 def test_rows_of_the_catalog_that_are_lost_come_back(any_store: Store) -> None:

@@ -6,17 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from indexer.schema import migrate
-from indexer.store import Store, open_store
-from indexer.strings.ids import STATIC_IDS, HashId, string_id
-from indexer.strings.keys import FetchType, KeyCollection, KeyResults
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import (
-    ClickHouseIdStore,
-    IdStore,
-    MemoryIdStore,
-    TooManyCollisionsError,
-)
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import Store, open_store
+from indexer.intern.id_store import ClickHouseIdStore, IdStore, MemoryIdStore, TooManyCollisionsError
+from indexer.intern.ids import STATIC_IDS, HashId, string_id
+from indexer.intern.keys import FetchType, KeyCollection, KeyResults
+from indexer.intern.string_indexer import StringIndexer
 
 Make = Callable[[HashId], IdStore]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.sent import as_files
-from indexer.store import Column, Ragged, SentTable, Store, StoreError, open_store
+from indexer.clickhouse.sent_tables import as_files
+from indexer.clickhouse.store import Column, Ragged, SentTable, Store, StoreError, open_store
 from tests.support.clickhouse_http import MAX_FIELD_BYTES, MAX_QUERY_BYTES
 
 HOSTILE = ["it's", "\\ ` {b:c} %s", "a\nb\n\nc;\n", "\0", "", "ü 🙂", "\t\r", "'); DROP TABLE x; --"]

@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from indexer.columns import KEEP, kept_columns
-from indexer.native import Column, Ragged
-from indexer.schema import GRANULARITIES, Retention, migrate
-from indexer.schema.migrate import MIGRATIONS
-from indexer.store import Store, StoreError, open_store
+from indexer.clickhouse.native_format import Column, Ragged
+from indexer.clickhouse.schema import GRANULARITIES, Retention, migrate
+from indexer.clickhouse.schema.migrate import MIGRATIONS
+from indexer.clickhouse.store import Store, StoreError, open_store
+from indexer.write.frame_to_columns import KEEP, kept_columns
 from tests.support.frames import TEN_YEARS
 
 NOW_S = int(time.time()) // 86_400 * 86_400

@@ -12,8 +12,8 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.compiled.id_table import NativeCache
-from indexer.strings.cache import (
+from indexer._native.id_table import NativeCache
+from indexer.intern.cache import (
     LruCache,
     NearCache,
     RedisCache,
@@ -21,9 +21,9 @@ from indexer.strings.cache import (
     make_cache_key,
     open_near_cache,
 )
-from indexer.strings.keys import FetchType
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import MemoryIdStore
+from indexer.intern.id_store import MemoryIdStore
+from indexer.intern.keys import FetchType
+from indexer.intern.string_indexer import StringIndexer
 from tests.support.redis_server import RedisServer
 
 OpenNear = Callable[[int], NearCache]

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
-from indexer.access import digest_of
+from indexer.access.grants import digest_of
 from tests.e2e.product import Starter, free_port, wait_for
 
 SECRETS: Final = {

@@ -14,15 +14,15 @@ import msgspec
 from multidict import CIMultiDict
 
 from agent import frame as wire
-from indexer.access import AccessError, EntryError, Presented, checked, parse_file, presented
-from indexer.columns import check, held_at_largest
-from indexer.identity import digest, frame_identity
-from indexer.journal import Journal, JournalError
-from indexer.messages import MessagesError
-from indexer.messages import parse as parse_messages
-from indexer.pages import Pages, is_json
-from indexer.store import StoreError, embedded_path
-from indexer.unit import Unit
+from indexer.access.grants import AccessError, EntryError, Presented, checked, parse_file, presented
+from indexer.clickhouse.store import StoreError, embedded_path
+from indexer.http.web_pages import Pages, is_json
+from indexer.receive.messages import MessagesError
+from indexer.receive.messages import parse as parse_messages
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_to_columns import check, held_at_largest
+from indexer.write.identity import digest, frame_identity
+from indexer.write.journal import Journal, JournalError
 from tests.fuzz.harness import Decoder
 from tests.support.frames import FrameRows, make_frame
 from tests.support.frames import unit as unit_of
@@ -79,7 +79,7 @@ def decoders(folder: Path) -> Iterator[Decoder]:
 
 
 def _frame(body: bytes) -> None:
-    """What the indexer does before it asks who writes (indexer/receive.py)."""
+    """What the indexer does before it asks who writes (indexer/receive/receiver.py)."""
     wire.unpacked_bytes(body)
     frame = wire.decode(body)
     check(frame, latest_s=NOW_S + 300)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.schema import Layout, statements
-from indexer.store import Store
+from indexer.clickhouse.schema import Layout, statements
+from indexer.clickhouse.store import Store
 
 HERE = Path(__file__).parent
 UPDATE = bool(os.environ.get("METERHOUSE_UPDATE_GOLDEN"))  # read at import: a fixture clears the environment

@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from indexer.schema import migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import open_store
 from shim.grid import Grid
 from tests.golden.test_plans import HOUR, KEPT, NOW_S
 from tests.support.pipeline import Pipeline

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import clickhouse_connect
 
-from indexer.insert import Inserter
-from indexer.schema import GRANULARITIES, Layout, statements
-from indexer.series import SeriesRegistry
-from indexer.store import Store
-from indexer.strings.cache import LruCache
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
+from indexer.clickhouse.schema import GRANULARITIES, Layout, statements
+from indexer.clickhouse.store import Store
+from indexer.intern.cache import LruCache
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.series import SeriesRegistry
+from indexer.intern.string_indexer import StringIndexer
+from indexer.write.inserter import Inserter
 from tests.support.frames import TEN_YEARS, FrameRows, make_frame, unit
 
 CONFIG = """<clickhouse>

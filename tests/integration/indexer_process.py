@@ -14,11 +14,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from indexer.insert import Inserter
-from indexer.schema.tables import Retention
+from indexer.clickhouse.schema.tables import Retention
 from indexer.service import IndexerService, run
 from indexer.settings import Settings
-from indexer.unit import Unit
+from indexer.write.accepted_frame import Unit
+from indexer.write.inserter import Inserter
 
 
 def die() -> None:

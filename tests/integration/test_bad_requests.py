@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
-from indexer.store import open_store
 from shim.http.params import MAX_FIELDS
 from shim.service import ShimService
 from shim.settings import ShimSettings

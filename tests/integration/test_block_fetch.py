@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
 from shim.read.blocks.block import Source, places
 from shim.read.blocks.fetch import Job, Matrices, TooManySeriesError, fetch, jobs, made
 from tests.support.pipeline import Pipeline

@@ -12,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from indexer.columns import Block
-from indexer.schema import Retention, migrate
-from indexer.store import Store, StoreError, open_store
-from indexer.unit import Unit
-from indexer.written import Written
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, StoreError, open_store
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_to_columns import Block
+from indexer.write.insert_feed import Written
 from shim.errors import ExecutionError
 from shim.grid import Grid
 from shim.metrics import ShimMetrics

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from indexer.schema import migrate
-from indexer.store import SentTable, Store, StoreError, open_store
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import SentTable, Store, StoreError, open_store
 from shim.errors import Canceled, TimedOut
 from shim.read.reader import Reader
 from shim.read.windows import Limits

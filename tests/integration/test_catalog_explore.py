@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
 from shim.catalog import Catalog, Explorer
 from shim.errors import ExecutionError
 from shim.matching import Matcher, MatchOp

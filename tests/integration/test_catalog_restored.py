@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from indexer.catalog_watch import CatalogWatch
-from indexer.schema import migrate
-from indexer.schema.database_id import read_ids
-from indexer.series import SeriesRegistry
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.schema.database_id import read_ids
+from indexer.clickhouse.store import Store, open_store, quote_name
+from indexer.intern.catalog_watch import CatalogWatch
+from indexer.intern.series import SeriesRegistry
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
-from indexer.store import Store, open_store, quote_name
 from tests.integration.test_indexer_exactly_once import sent
 from tests.support.clickhouse_http import FaultRule, FaultRules
 from tests.support.frames import counter_frame

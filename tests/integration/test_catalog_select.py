@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from indexer.insert import Inserter
-from indexer.messages import parse
-from indexer.series import SeriesRegistry
-from indexer.store import Store
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
+from indexer.clickhouse.store import Store
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.series import SeriesRegistry
+from indexer.intern.string_indexer import StringIndexer
+from indexer.receive.messages import parse
+from indexer.write.inserter import Inserter
 from shim.catalog import Catalog, Selection
 from shim.errors import ExecutionError
 from shim.labels import Labels

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
 from shim.catalog import Catalog, Explorer
 from shim.catalog.types import Days
 from shim.errors import ExecutionError

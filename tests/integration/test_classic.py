@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.native import Ragged
-from indexer.schema.migrate import migrate
-from indexer.schema.tables import Retention
-from indexer.store import Store, open_store
+from indexer.clickhouse.native_format import Ragged
+from indexer.clickhouse.schema.migrate import migrate
+from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.store import Store, open_store
 from shim.catalog import Catalog, Explorer
 from shim.labels import Labels, get, make
 from shim.matching import Matcher

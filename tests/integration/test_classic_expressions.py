@@ -17,10 +17,10 @@ import promql_parser as pp
 import pytest
 
 from agent.frame import decode, encode
-from indexer.schema.migrate import migrate
-from indexer.schema.tables import Retention
-from indexer.store import open_store
-from indexer.unit import Unit
+from indexer.clickhouse.schema.migrate import migrate
+from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.store import open_store
+from indexer.write.accepted_frame import Unit
 from shim.finite_regex import finite_strings
 from shim.grid import Grid
 from shim.labels import NAME

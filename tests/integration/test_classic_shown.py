@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from indexer.schema.migrate import migrate
-from indexer.schema.tables import Retention
-from indexer.store import Store
+from indexer.clickhouse.schema.migrate import migrate
+from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.store import Store
 from shim.grid import Grid
 from shim.labels import Labels, get
 from shim.values import Samples, Vector

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
 from shim.engine import QueryEngine
 from shim.grid import Grid

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
 from shim.errors import BadData
 from shim.eval.range.histograms import HISTOGRAM_RANGE
 from shim.grid import Grid

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
 from shim.answer import QueryOptions
 from shim.catalog import Catalog
 from shim.engine import QueryEngine

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
 from shim.errors import BadData, ExecutionError
 from shim.labels import make
 from tests.support.pipeline import Pipeline

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from indexer.store import Store
+from indexer.clickhouse.store import Store
 from tests.support.pipeline import Pipeline
 
 NOW_S = 1_763_000_000 // 3_600 * 3_600

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
 from shim.grid import Grid
 from shim.labels import get
 from shim.tenancy import Tenant

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
 from shim.errors import BadData, QueryError, Unsupported
 from shim.grid import Grid
 from shim.labels import get

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import aiohttp
 
-from indexer.connections import Closed
+from indexer.clickhouse.store import open_store
+from indexer.http.connections import Closed
 from indexer.service import IndexerService
 from indexer.settings import Http, Journal, Settings
-from indexer.store import open_store
 from shim.service import ShimService
 from shim.settings import ShimSettings
 

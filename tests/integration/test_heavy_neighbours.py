@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
 from shim.tenancy import TenancySettings
 from tests.integration.test_http_api import Client, serving
 from tests.support.pipeline import Pipeline

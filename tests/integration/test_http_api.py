@@ -17,8 +17,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
 from shim.service import ShimService, run
 from shim.settings import ShimSettings
 from shim.tenancy import TenancySettings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.store import open_store
+from indexer.clickhouse.store import open_store
 from tests.support.http_random import run
 
 

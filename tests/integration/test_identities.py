@@ -15,13 +15,13 @@ import pytest
 
 from agent.frame import Frame, encode
 from agent.settings import AgentSettings
-from indexer.columns import DAY_S
-from indexer.journal_file import open_journal
+from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
-from indexer.store import open_store
-from indexer.stored_identities import StoredIdentities
-from indexer.unit import Unit
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_to_columns import DAY_S
+from indexer.write.journal_file import open_journal
+from indexer.write.stored_identities import StoredIdentities
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 NOW_S = int(time.time()) // 10 * 10
@@ -189,7 +189,7 @@ async def test_a_batch_whose_identities_could_not_be_written_is_written_again(
 
 
 def store_error(cause: Exception) -> Exception:
-    from indexer.store import StoreError
+    from indexer.clickhouse.store import StoreError
 
     return StoreError(str(cause), retryable=True)
 

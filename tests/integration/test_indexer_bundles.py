@@ -13,9 +13,9 @@ import pytest
 from agent import bundle
 from agent.bundle import FrameAnswer
 from agent.frame import encode
+from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import Bounds, Journal, Settings
-from indexer.store import open_store
 from tests.support.frames import counter_frame
 
 NOW_S = int(time.time()) // 10 * 10

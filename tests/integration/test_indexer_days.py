@@ -13,11 +13,11 @@ import aiohttp
 import pytest
 
 from agent.frame import Frame, encode
-from indexer.columns import DAY_S
-from indexer.schema.tables import Retention
+from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Limits, Settings
-from indexer.store import Store, open_store
+from indexer.write.frame_to_columns import DAY_S
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 NOW_S = int(time.time()) // 10 * 10

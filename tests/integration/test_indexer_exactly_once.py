@@ -17,10 +17,10 @@ import aiohttp
 import pytest
 
 from agent.frame import Frame, encode
-from indexer.schema import GRANULARITIES, Retention
+from indexer.clickhouse.schema import GRANULARITIES, Retention
+from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Batch, Journal, Settings
-from indexer.store import Store, open_store
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +93,7 @@ def post(url: str, body: bytes) -> int | None:
 def read_totals(dsn: str) -> list[tuple[Any, ...]]:
     """From another process: chdb holds one path per process, and this one has its own."""
     code = (
-        "import sys; from indexer.store import open_store;"
+        "import sys; from indexer.clickhouse.store import open_store;"
         "from tests.integration.test_indexer_exactly_once import totals;"
         "s = open_store(sys.argv[1], pool=1); print(totals(s)); s.close()"
     )

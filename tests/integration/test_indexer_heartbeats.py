@@ -12,8 +12,8 @@ import pytest
 
 from agent import heartbeat
 from agent.heartbeat import Heartbeat
+from indexer.clickhouse.store import open_store
 from indexer.settings import Bounds
-from indexer.store import open_store
 from tests.integration.test_indexer_http import NOW_S, Indexer
 from tests.support.frames import counter_frame
 

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from agent.frame import Frame, encode
+from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Batch, Bounds, Journal, Settings
-from indexer.store import Store, open_store
 from tests.support.clickhouse_http import running
 from tests.support.frames import CREATED_MS, FrameRows, counter_frame, make_frame
 

@@ -13,8 +13,8 @@ import aiohttp
 import msgspec
 import pytest
 
+from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.settings import Limits
-from indexer.store import Store, StoreError, open_store
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from tests.integration.test_indexer_days import Indexer
@@ -148,7 +148,7 @@ async def test_series_of_a_day_count_over_a_restart(indexer: Indexer, batching: 
 async def test_indexers_count_each_others_series(
     indexer: Indexer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.stored_series.REFRESH_S", 0.0)
+    monkeypatch.setattr("indexer.intern.stored_series.REFRESH_S", 0.0)
     limits = Limits(series_per_day=5)
     other = Indexer(indexer.store, tmp_path / "other")
     try:

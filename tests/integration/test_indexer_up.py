@@ -11,8 +11,8 @@ import pytest
 
 from agent import heartbeat
 from agent.heartbeat import Heartbeat
-from indexer.schema import migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import Store, open_store
 from shim.answer import QueryOptions
 from shim.catalog import Catalog, Explorer
 from shim.engine import QueryEngine

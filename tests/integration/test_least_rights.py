@@ -7,8 +7,8 @@ import time
 import aiohttp
 import pytest
 
-from indexer.schema import migrate
-from indexer.store import Store, StoreError, open_store
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import Store, StoreError, open_store
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from tests.support.clickhouse_http import READER

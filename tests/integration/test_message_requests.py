@@ -12,15 +12,15 @@ import aiohttp
 import msgspec
 import pytest
 
-from indexer.access import EVERYTHING, Grant
-from indexer.messages import Parsed, parse
-from indexer.pending import PendingRequests
-from indexer.requests import Requests
+from indexer.access.grants import EVERYTHING, Grant
+from indexer.clickhouse.store import Store, StoreError, open_store
+from indexer.receive.message_requests import Requests
+from indexer.receive.messages import Parsed, parse
+from indexer.receive.pending_requests import PendingRequests
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
-from indexer.store import Store, StoreError, open_store
-from indexer.unit import Unit
-from indexer.writer import Unavailable
+from indexer.write.accepted_frame import Unit
+from indexer.write.journal_writer import Unavailable
 
 NOW_S = int(time.time()) // 10 * 10
 MESSAGE = {"org_id": 1, "project_id": 1, "name": "hits", "timestamp": NOW_S, "type": "c", "value": 1}

@@ -14,11 +14,11 @@ import pytest
 from agent import frame as frames
 from agent.metadata import Described as AgentDescribed
 from agent.metadata import encode
-from indexer.native import Ragged
-from indexer.schema import Retention, migrate
+from indexer.clickhouse.native_format import Ragged
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
-from indexer.store import Store, open_store
 from shim.catalog import Catalog, Explorer
 from shim.catalog.metadata import MAX_AGE_S, Described, Metadata
 from shim.settings import ShimSettings

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from indexer.schema import migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import Store, open_store
 from shim.read.held import LARGEST
 from tests.integration.test_http_api import AT, NOW_S, serving
 from tests.support.pipeline import Pipeline

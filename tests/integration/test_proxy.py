@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from agent.settings import Tls
-from indexer.access import digest_of, hash_password
-from indexer.store import open_store
+from indexer.access.grants import digest_of, hash_password
+from indexer.clickhouse.store import open_store
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from shim.tenancy import TenancySettings

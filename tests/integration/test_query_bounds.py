@@ -9,10 +9,10 @@ from typing import Final
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.schema.tables import GRANULARITIES
-from indexer.store import open_store
-from indexer.strings.ids import string_id
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.schema.tables import GRANULARITIES
+from indexer.clickhouse.store import open_store
+from indexer.intern.ids import string_id
 from shim.errors import ExecutionError
 from shim.grid import Grid
 from shim.settings import CacheSettings

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from indexer.journal_file import open_journal
-from indexer.repair import Repairer, RepairError, Step, steps
-from indexer.repair_command import repair
-from indexer.schema import GRANULARITIES, KINDS, Retention
-from indexer.schema.database_id import read_ids
+from indexer.cli.repair import repair
+from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention
+from indexer.clickhouse.schema.database_id import read_ids
+from indexer.clickhouse.store import Store, StoreError
+from indexer.integrity.repairer import Repairer, RepairError, Step, steps
+from indexer.integrity.verifier import Finding, Verifier, What
+from indexer.integrity.verify_statements import PAIRS
 from indexer.settings import Settings
-from indexer.store import Store, StoreError
-from indexer.verify import Finding, Verifier, What
-from indexer.verify_sql import PAIRS
+from indexer.write.journal_file import open_journal
 from tests.integration.test_verify import DAY_S, both, found, some_frame, store
 from tests.support.frames import unit
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
-from indexer.written import Written
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
+from indexer.write.insert_feed import Written
 from shim.answer import QueryOptions
 from shim.catalog import Catalog
 from shim.catalog.types import Days, Look

@@ -12,18 +12,18 @@ import msgspec
 import pytest
 
 from agent.frame import Frame, encode
-from indexer.insert import Inserter
-from indexer.journal import Journal
-from indexer.schema import GRANULARITIES, Retention, migrate
-from indexer.schema.eras import NOTICE_MS, read_eras
-from indexer.series import SeriesRegistry
+from indexer.clickhouse.schema import GRANULARITIES, Retention, migrate
+from indexer.clickhouse.schema.eras import NOTICE_MS, read_eras
+from indexer.clickhouse.store import Store, StoreError, open_store
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.series import SeriesRegistry
+from indexer.intern.string_indexer import StringIndexer
 from indexer.service import IndexerService
 from indexer.settings import Journal as JournalSettings
 from indexer.settings import Limits, Settings
-from indexer.store import Store, StoreError, open_store
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
-from indexer.unit import Unit
+from indexer.write.accepted_frame import Unit
+from indexer.write.inserter import Inserter
+from indexer.write.journal import Journal
 from tests.integration.test_indexer_exactly_once import ONCE, mixed_frame, totals
 from tests.support.frames import counter_frame
 from tests.support.legacy_inputs import make_legacy

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from indexer.aside_command import set_aside
+from indexer.cli.set_aside import set_aside
+from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
-from indexer.store import Store, open_store
 from tests.integration.test_indexer_exactly_once import sent
 from tests.support.clickhouse_http import FaultRule, FaultRules
 from tests.support.frames import counter_frame

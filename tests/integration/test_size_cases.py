@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from indexer.schema import migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import open_store
 from shim.labels import Labels, make
 from tests.integration.test_catalog_sizes import KEPT
 from tests.support.pipeline import Pipeline

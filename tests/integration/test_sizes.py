@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
 from shim.grid import Grid
 from shim.values import Vector
 from tests.support.pipeline import Pipeline

@@ -19,9 +19,9 @@ import aiohttp
 import pytest
 
 from agent.frame import Frame, encode
+from indexer.clickhouse.store import StoreError, open_store
 from indexer.service import IndexerService, run
 from indexer.settings import Journal, Settings
-from indexer.store import StoreError, open_store
 from shim.service import run as run_shim
 from shim.settings import ShimSettings
 from tests.support.clickhouse_http import FaultRule, FaultRules, running

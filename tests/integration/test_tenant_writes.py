@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.messages import parse
-from indexer.schema import Retention, migrate
-from indexer.series import mix, series_ids
-from indexer.store import open_store
-from indexer.strings.ids import string_id
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
+from indexer.intern.ids import string_id
+from indexer.intern.series import mix, series_ids
+from indexer.receive.messages import parse
 from shim.tenancy import Tenant
 from tests.support.pipeline import Pipeline
 

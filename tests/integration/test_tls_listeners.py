@@ -15,10 +15,10 @@ import pytest
 import uvloop
 
 from agent.settings import Tls
-from indexer.connections import Closed
+from indexer.clickhouse.store import open_store
+from indexer.http.connections import Closed
 from indexer.service import IndexerService
 from indexer.settings import Http, Journal, Settings
-from indexer.store import open_store
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from tests.support.certificates import Authority

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.schema import migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
 from shim.catalog.rosters import Rosters
 from shim.catalog.tables import Tables

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from agent.frame import Frame, encode
+from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention
+from indexer.clickhouse.schema.tables import Kind
+from indexer.clickhouse.store import Store, open_store
+from indexer.integrity.startup_check import ShortVerify
+from indexer.integrity.verifier import DERIVE, Finding, Verifier, What
 from indexer.metrics import Metrics
-from indexer.schema import GRANULARITIES, KINDS, Retention
-from indexer.schema.tables import Kind
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
-from indexer.store import Store, open_store
-from indexer.verify import DERIVE, Finding, Verifier, What
-from indexer.verify_start import ShortVerify
 from tests.integration.test_indexer_exactly_once import indexer, post, sent
 from tests.support.frames import FrameRows, make_frame
 
@@ -206,7 +206,7 @@ def test_a_truncated_file_of_a_closed_store(tmp_path: Path) -> None:
 
 
 def test_every_rollup_but_the_finest_is_compared() -> None:
-    from indexer.verify_sql import PAIRS
+    from indexer.integrity.verify_statements import PAIRS
 
     assert [(p.finer.name, p.coarser.name) for p in PAIRS] == [("10s", "60s"), ("60s", "1h"), ("1h", "1d")]
     assert len(PAIRS) == len(GRANULARITIES) - 1

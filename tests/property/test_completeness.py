@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from agent.frame import BUCKET_SECONDS
 from agent.heartbeat import Heartbeat
-from indexer.agents import Agents
-from indexer.completeness import HEARD_MS, Progress, complete_s, settled_s
+from indexer.agents.completeness import HEARD_MS, Progress, complete_s, settled_s
+from indexer.agents.registry import Agents
 
 NOW_MS = 1_700_000_003_000
 SETTLE_MS = 5_000

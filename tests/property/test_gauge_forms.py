@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.schema import Retention, migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
 from shim.eval.instant import latest

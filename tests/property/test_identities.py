@@ -20,15 +20,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from indexer.identity import frame_identity
-from indexer.journal import Journal, State
-from indexer.memory import Memory, open_memory
+from indexer.clickhouse.schema.bookkeeping import IDENTITIES
+from indexer.clickhouse.store import Store
 from indexer.metrics import Metrics
-from indexer.schema.bookkeeping import IDENTITIES
 from indexer.settings import Bounds, Settings
-from indexer.store import Store
-from indexer.stored_identities import StoredIdentities
-from indexer.unit import Unit
+from indexer.write.accepted_frame import Unit
+from indexer.write.identity import frame_identity
+from indexer.write.journal import Journal, State
+from indexer.write.known_frames import Memory, open_memory
+from indexer.write.stored_identities import StoredIdentities
 from tests.support.frames import counter_frame, unit
 
 Step = Literal["begun", "rows", "identities", "finished", "answered"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.compiled.order import order
+from indexer._native.order import order
 
 AnyArray = npt.NDArray[Any]
 DTYPES = ("<u4", "<u4", "<u8", "<u8", "<u4")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.compiled.tags import tag_sums_of
-from indexer.series import tag_sums_in_numpy
+from indexer._native.tags import tag_sums_of
+from indexer.intern.series import tag_sums_in_numpy
 
 strings = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=9)
 

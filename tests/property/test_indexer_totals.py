@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.frame import Frame
-from indexer.insert import Inserter
-from indexer.schema import GRANULARITIES
-from indexer.series import SeriesRegistry, series_ids, tag_sums
-from indexer.store import Store
-from indexer.strings.cache import LruCache
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
+from indexer.clickhouse.schema import GRANULARITIES
+from indexer.clickhouse.store import Store
+from indexer.intern.cache import LruCache
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.series import SeriesRegistry, series_ids, tag_sums
+from indexer.intern.string_indexer import StringIndexer
+from indexer.write.inserter import Inserter
 from tests.support.frames import TEN_YEARS, FrameRows, make_frame, unit
 
 START_S = int(time.time()) // 86_400 * 86_400 - 3 * 86_400

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
 from shim.grid import Grid
 from shim.settings import CacheSettings
 from shim.tenancy import Tenant

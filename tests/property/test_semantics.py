@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.schema import Retention, migrate
-from indexer.store import open_store
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
 from shim.labels import get
 from tests.support.pipeline import Pipeline
 

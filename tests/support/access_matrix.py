@@ -23,10 +23,10 @@ from aiohttp import web
 
 from agent import bundle, heartbeat, metadata
 from agent.frame import encode
-from indexer.access import digest_of, hash_password
+from indexer.access.grants import digest_of, hash_password
+from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
-from indexer.store import open_store
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from shim.tenancy import TenancySettings

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.schema import Retention, migrate
-from indexer.store import Store, open_store, quote_name
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store, quote_name
 from tests.support.clickhouse_http import running
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets
 from agent.sketch import index_of
-from indexer.schema.tables import Retention
-from indexer.unit import Unit
+from indexer.clickhouse.schema.tables import Retention
+from indexer.write.accepted_frame import Unit
 
 Tags = Mapping[str, str]
 TEN_YEARS = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)

@@ -23,9 +23,9 @@ import msgspec
 from agent.frame import encode
 from agent.heartbeat import Heartbeat
 from agent.heartbeat import encode as encode_heartbeat
+from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
-from indexer.store import Store, open_store
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from shim.tenancy import TenancySettings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from indexer.schema.render import Layout, create_table, create_view
-from indexer.schema.tables import (
+from indexer.clickhouse.schema.render import Layout, create_table, create_view
+from indexer.clickhouse.schema.tables import (
     GRANULARITIES,
     KINDS,
     LEGACY_INPUT,
@@ -14,7 +14,7 @@ from indexer.schema.tables import (
     input_table,
     rollup_view,
 )
-from indexer.store import Store
+from indexer.clickhouse.store import Store
 
 
 def make_legacy(store: Store, retention: Retention) -> None:

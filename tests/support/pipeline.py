@@ -16,13 +16,13 @@ from agent.aggregate import Aggregator
 from agent.build_frame import build_frames
 from agent.frame import Sender, decode, encode
 from agent.settings import Aggregate
-from indexer.insert import Inserter
-from indexer.series import SeriesRegistry
-from indexer.store import Store
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
-from indexer.unit import Unit
-from indexer.written import Written
+from indexer.clickhouse.store import Store
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.series import SeriesRegistry
+from indexer.intern.string_indexer import StringIndexer
+from indexer.write.accepted_frame import Unit
+from indexer.write.insert_feed import Written
+from indexer.write.inserter import Inserter
 from shim.answer import Answer, QueryOptions
 from shim.catalog import Catalog
 from shim.engine import QueryEngine

@@ -16,12 +16,12 @@ import numpy.typing as npt
 
 from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets
 from agent.sketch import index_of
-from indexer.insert import Inserter
-from indexer.series import SeriesRegistry
-from indexer.store import Store
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import ClickHouseIdStore
-from indexer.unit import Unit
+from indexer.clickhouse.store import Store
+from indexer.intern.id_store import ClickHouseIdStore
+from indexer.intern.series import SeriesRegistry
+from indexer.intern.string_indexer import StringIndexer
+from indexer.write.accepted_frame import Unit
+from indexer.write.inserter import Inserter
 from tests.support.frames import TEN_YEARS
 
 Type = Literal["counter", "gauge", "histogram", "set"]

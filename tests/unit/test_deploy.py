@@ -12,7 +12,7 @@ import yaml
 
 import meterhouse
 from agent.config import load
-from indexer.access import holds_plain, parse_file
+from indexer.access.grants import holds_plain, parse_file
 from shim.command import File
 from shim.tenancy import PROXY_SECRET
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from indexer.schema.tables import GRANULARITIES
+from indexer.clickhouse.schema.tables import GRANULARITIES
 from shim.values import Bools, Floats, Ints
 
 Ids = npt.NDArray[np.uint64]

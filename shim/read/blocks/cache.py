@@ -26,10 +26,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.columns import Block as Written
-from indexer.native import AnyArray
-from indexer.schema.tables import GRANULARITIES, Retention
-from indexer.written import Span, Touched
+from indexer.clickhouse.native_format import AnyArray
+from indexer.clickhouse.schema.tables import GRANULARITIES, Retention
+from indexer.write.frame_to_columns import Block as Written
+from indexer.write.insert_feed import Span, Touched
 from shim.metrics import ShimMetrics
 from shim.read.blocks.block import Block, Place, Sketch, Source
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from indexer.store import Store, StoreError
+from indexer.clickhouse.store import Store, StoreError
 from shim.read.blocks.block import Block, Ids, Place, Source
 from shim.read.sent import sent_tables
 from shim.read.times import within

@@ -17,8 +17,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from indexer.store import Store, StoreError
-from indexer.written import Written
+from indexer.clickhouse.store import Store, StoreError
+from indexer.write.insert_feed import Written
 from shim.metrics import ShimMetrics
 from shim.read.blocks.block import CELL_BYTES, STRETCH_S, Place
 from shim.read.blocks.cache import BlockCache, Watch

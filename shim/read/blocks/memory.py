@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from indexer.schema.tables import Retention
-from indexer.store import Store
-from indexer.written import Written
+from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.store import Store
+from indexer.write.insert_feed import Written
 from shim.metrics import ShimMetrics
 from shim.read.blocks.cache import BlockCache
 from shim.read.blocks.fill import Filler

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.access import (
+from indexer.access.grants import (
     Credentials,
     EntryError,
     ForbiddenError,

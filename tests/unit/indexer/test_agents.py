@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from agent.frame import Frame
 from agent.heartbeat import Heartbeat
-from indexer.agents import FORGOTTEN_MS, Agents
-from indexer.completeness import HEARD_MS
+from indexer.agents.completeness import HEARD_MS
+from indexer.agents.registry import FORGOTTEN_MS, Agents
 
 NOW_MS = 1_700_000_001_000
 SETTLED_S, PAST_S = 1_699_999_990, 1_700_000_000

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.access import (
+from indexer.access.grants import (
     Certificate,
     CheckingError,
     EntryError,
@@ -19,9 +19,9 @@ from indexer.access import (
     UnauthenticatedError,
     parse_file,
 )
-from indexer.authenticator import MAX_WAITING, Authenticator
+from indexer.cli.token import token
+from indexer.http.authenticator import MAX_WAITING, Authenticator
 from indexer.settings import Settings, entries
-from indexer.token_command import token
 
 
 class Clock:
@@ -129,7 +129,7 @@ async def test_passwords_are_checked_once(
     for name, wrong in (("grafana", password + "x"), ("grafana", ""), ("ada", password)):
         with pytest.raises(UnauthenticatedError):
             await authenticator.grant(basic(name, wrong))
-    monkeypatch.setattr("indexer.access.hash_password", None)  # what is remembered needs it no more
+    monkeypatch.setattr("indexer.access.grants.hash_password", None)  # what is remembered needs it no more
     assert (await authenticator.grant(basic("grafana", password))).tenant == Tenant(1, 1)
 
 

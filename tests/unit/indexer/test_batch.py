@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from indexer.batch import Batcher
 from indexer.settings import Batch
-from indexer.unit import Unit
+from indexer.write.accepted_frame import Unit
+from indexer.write.batcher import Batcher
 from tests.support.frames import FrameRows, counter_frame, make_frame, unit
 
 

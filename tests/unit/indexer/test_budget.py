@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from indexer.budget import DecodeBudget
+from indexer.receive.decode_budget import DecodeBudget
 
 
 async def test_reservations_wait_in_turn_and_are_given_back() -> None:

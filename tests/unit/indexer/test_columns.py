@@ -9,9 +9,20 @@ import pytest
 
 from agent.frame import Frame, FrameError
 from agent.sketch import MAX_INDEX, MIN_INDEX, index_of
-from indexer.columns import KEEP, Block, check, cut, folds, join, ranges, resolve, series_rows, sort
-from indexer.native import Ragged
-from indexer.schema import KINDS
+from indexer.clickhouse.native_format import Ragged
+from indexer.clickhouse.schema import KINDS
+from indexer.write.frame_to_columns import (
+    KEEP,
+    Block,
+    check,
+    cut,
+    folds,
+    join,
+    ranges,
+    resolve,
+    series_rows,
+    sort,
+)
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 DAY = 20_000

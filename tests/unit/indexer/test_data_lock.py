@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.data_lock import DataInUseError, DataLock
+from indexer.clickhouse.data_lock import DataInUseError, DataLock
 
 HOLD = """
 import sys

@@ -11,12 +11,19 @@ import numpy as np
 import pytest
 
 from agent.frame import Frame, decode
-from indexer.columns import DAY_S, Block, resolve
-from indexer.days import MAX_DAYS, RetentionRules, day_groups, expired_rows, of_group, without_expired
-from indexer.native import Column, Ragged
-from indexer.schema.tables import KINDS, Retention
+from indexer.clickhouse.native_format import Column, Ragged
+from indexer.clickhouse.schema.tables import KINDS, Retention
 from indexer.settings import Limits
-from indexer.unit import Unit
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_to_columns import DAY_S, Block, resolve
+from indexer.write.split_by_day import (
+    MAX_DAYS,
+    RetentionRules,
+    day_groups,
+    expired_rows,
+    of_group,
+    without_expired,
+)
 from tests.support.frames import FrameRows, counter_frame, make_frame, unit
 
 GROUP_S = MAX_DAYS * DAY_S

@@ -12,8 +12,8 @@ from clickhouse_connect.driver.exceptions import (
     OperationalError,
 )
 
-from indexer.faults import FAULTS, Fault, fault_of
-from indexer.store_errors import EMBEDDED, Place, StoreError, place_of, store_error
+from indexer.clickhouse.faults import FAULTS, Fault, fault_of
+from indexer.clickhouse.store_errors import EMBEDDED, Place, StoreError, place_of, store_error
 
 
 def test_codes_of_operators_and_servers_are_not_blamed_on_a_frame() -> None:

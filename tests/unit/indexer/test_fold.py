@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from agent.frame import Frame, decode
-from indexer.columns import DAY_S, FrameRows, resolve
-from indexer.fold import SeriesLimit, folded
-from indexer.schema.tables import KINDS
-from indexer.series import SeriesRegistry, Tenant
-from indexer.unit import Unit
+from indexer.clickhouse.schema.tables import KINDS
+from indexer.intern.series import SeriesRegistry, Tenant
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_to_columns import DAY_S, FrameRows, resolve
+from indexer.write.series_limit import SeriesLimit, folded
 from tests.support.frames import FrameRows as Rows
 from tests.support.frames import counter_frame, make_frame, unit
 

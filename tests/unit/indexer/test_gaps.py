@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.gaps import MAX_RANGES, Numbers
+from indexer.agents.gaps import MAX_RANGES, Numbers
 
 
 def numbers(*stored: int, made: int = 0, over: int | None = None) -> Numbers:

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from indexer.health import STALLED_S, Health, Part
-from indexer.store_errors import StoreError
+from indexer.clickhouse.store_errors import StoreError
+from indexer.write.health import STALLED_S, Health, Part
 
 
 class Clock:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from agent.frame import BACKFILL_PREFIX, Frame
 from agent.heartbeat import Heartbeat
-from indexer.agents import Agents
-from indexer.hearing import Hearing
+from indexer.agents.observer import Hearing
+from indexer.agents.registry import Agents
 
 NOW_MS = 1_700_000_001_000
 PAST_S = 1_700_000_000

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from indexer.journal import Journal, JournalError, State
-from indexer.unit import Unit
+from indexer.write.accepted_frame import Unit
+from indexer.write.journal import Journal, JournalError, State
 from tests.support.frames import counter_frame, unit
 
 

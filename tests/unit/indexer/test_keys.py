@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from indexer.strings.cache import LruCache
-from indexer.strings.ids import STATIC_IDS, STATIC_STRINGS, string_id
-from indexer.strings.keys import FetchType, KeyCollection, KeyResult, KeyResults, Metadata
-from indexer.strings.record import StringIndexer
-from indexer.strings.store import MemoryIdStore
+from indexer.intern.cache import LruCache
+from indexer.intern.id_store import MemoryIdStore
+from indexer.intern.ids import STATIC_IDS, STATIC_STRINGS, string_id
+from indexer.intern.keys import FetchType, KeyCollection, KeyResult, KeyResults, Metadata
+from indexer.intern.string_indexer import StringIndexer
 
 
 def test_fetch_types_are_the_letters_of_the_source() -> None:

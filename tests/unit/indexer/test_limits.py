@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexer.limits import DebtBucket, OrgRates
+from indexer.receive.org_rates import DebtBucket, OrgRates
 from indexer.settings import Limits
 
 

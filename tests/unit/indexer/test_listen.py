@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from agent.addresses import AddressError
-from indexer.listen import close, listen, port_of
+from indexer.http.listening_sockets import close, listen, port_of
 
 
 def test_takes_an_address_that_comes_free() -> None:

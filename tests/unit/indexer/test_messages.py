@@ -10,8 +10,8 @@ import xxhash
 
 from agent.frame import decode
 from agent.sketch import index_of
-from indexer.columns import check
-from indexer.messages import MessagesError, Parsed, parse
+from indexer.receive.messages import MessagesError, Parsed, parse
+from indexer.write.frame_to_columns import check
 
 NOW_S = 1_647_532_800
 #: The message of the metrics dataset's documentation, word for word.

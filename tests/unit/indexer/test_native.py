@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.native import Column, Ragged, decode_blocks, encode_block
+from indexer.clickhouse.native_format import Column, Ragged, decode_blocks, encode_block
 
 
 def test_bytes_of_a_block() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from indexer.pages import Pages, is_json
+from indexer.http.web_pages import Pages, is_json
 
 LOCAL = "localhost:8126"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.pending import PendingRequest, PendingRequests
+from indexer.receive.pending_requests import PendingRequest, PendingRequests
 
 
 def request(number: int, name: bytes = b"n") -> PendingRequest:

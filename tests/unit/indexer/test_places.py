@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.stored_identities import identity_of, place_of
+from indexer.write.stored_identities import identity_of, place_of
 
 NAMES = st.one_of(st.sampled_from(["a", "a/days-3", "1:1/a", "a#", ""]), st.text(max_size=9))
 NUMBERS = st.one_of(st.integers(0, 1 << 66), st.integers(0, 200))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from indexer.journal import Journal
-from indexer.private import make_private
+from indexer.clickhouse.private_files import make_private
+from indexer.write.journal import Journal
 
 
 def modes(*paths: Path) -> list[str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.series import SeriesRegistry, Tenant, mix, series_ids, tag_sums
+from indexer.intern.series import SeriesRegistry, Tenant, mix, series_ids, tag_sums
 
 
 def u64(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.limits import OrgRates
+from indexer.receive.org_rates import OrgRates
+from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Limits
-from indexer.shared_rates import SharedRates
 from tests.support.redis_server import RedisServer
 
 LIMITS = Limits(rows_per_s=10, rows_burst=100, strings_per_s=10, strings_burst=100)

@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from indexer.columns import Block, sort
-from indexer.written import Span, Touched, Written
+from indexer.write.frame_to_columns import Block, sort
+from indexer.write.insert_feed import Span, Touched, Written
 
 
 def block(*rows: tuple[int, int, int, int]) -> Block:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from indexer.agents import Run
-from indexer.completeness import Progress
-from indexer.heartbeats import HeartbeatWriter, read
-from indexer.store import Store, StoreError
+from indexer.agents.completeness import Progress
+from indexer.agents.heartbeats import HeartbeatWriter, read
+from indexer.agents.registry import Run
+from indexer.clickhouse.store import Store, StoreError
 from shim.edge import LiveEdge, TableAgents
 from shim.tenancy import Tenant
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from indexer.store import Store
+from indexer.clickhouse.store import Store
 from shim.errors import TimedOut
 from shim.evaluate import Evaluator
 from shim.grid import Grid

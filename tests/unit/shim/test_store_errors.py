@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from indexer.store import StoreError
+from indexer.clickhouse.store import StoreError
 from shim.errors import Canceled, ExecutionError, InternalError, QueryError, TimedOut, Unavailable
 from shim.store_errors import query_error
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from agent.config import ConfigError, load
-from indexer.access import UnauthenticatedError
-from indexer.authenticator import Authenticator
+from indexer.access.grants import UnauthenticatedError
+from indexer.http.authenticator import Authenticator
 from shim.errors import Forbidden, Unauthorized
 from shim.settings import ShimSettings
 from shim.tenancy import Gate, Proxy, TenancySettings, Tenant, entries

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from indexer.store import Store
+from indexer.clickhouse.store import Store
 from shim.catalog.types import Part
 from shim.errors import ExecutionError, InternalError, TimedOut
 from shim.grid import Grid

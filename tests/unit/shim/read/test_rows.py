@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexer.store import Store
+from indexer.clickhouse.store import Store
 from shim.catalog.types import Part
 from shim.read.reader import Reader
 from shim.read.rows import count_within, whole_hours

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.columns import Block as Written
-from indexer.columns import sort
-from indexer.schema import Retention
-from indexer.written import Touched
+from indexer.clickhouse.schema import Retention
+from indexer.write.frame_to_columns import Block as Written
+from indexer.write.frame_to_columns import sort
+from indexer.write.insert_feed import Touched
 from shim.metrics import ShimMetrics
 from shim.read.blocks.block import Block, Place, Sketch, Source
 from shim.read.blocks.cache import BlockCache

@@ -1,0 +1,1 @@
+"""Credentials and rights, for writes (indexer) and reads (shim). Pure."""

@@ -1,0 +1,1 @@
+"""Agents as the indexer knows them: heartbeats, gaps, completeness of buckets, and `up`."""

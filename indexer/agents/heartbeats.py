@@ -1,0 +1,99 @@
+"""Heartbeats in ClickHouse: for processes that answer queries, and did not hear the agents themselves.
+
+Owns the table's rows: `HeartbeatWriter` gathers what comes within a moment into one INSERT, `read` gives how
+far every agent is that was heard of lately, by whichever indexer. The table is small: a row for each agent
+and bucket, for an hour. It holds no samples: a row that is lost makes its bucket wait for `settle_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from indexer.agents.completeness import HEARD_MS, Progress
+from indexer.agents.registry import Run
+from indexer.clickhouse.schema.tables import HEARTBEATS
+from indexer.clickhouse.store import Store, StoreError
+
+#: What comes within so long after the first goes out together.
+_LINGER_S: Final = 0.05
+_ROW: Final = [
+    ("org_id", "<u4"), ("project_id", "<u4"), ("flushed_until", "<i8"), ("heard", "<i8"), ("ended", "|u1"),
+]  # fmt: skip
+
+#: How far the agents of each org and project are.
+Heard = Mapping[int, Mapping[int, list[Progress]]]
+
+
+class HeartbeatWriter:
+    """Writes heartbeats in the background. Runs in one event loop; the INSERT has a thread of its own.
+
+    `on_failure` is told of each failed INSERT.
+    """
+
+    def __init__(self, store: Store, on_failure: Callable[[StoreError], None]) -> None:
+        self._store = store
+        self._on_failure = on_failure
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-heartbeats")
+        self._waiting: dict[Run, Progress] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.failures = 0
+
+    def put(self, run: Run, progress: Progress) -> None:
+        """Takes one; of one agent the latest is enough. Does not wait."""
+        before = self._waiting.get(run)
+        self._waiting[run] = progress if before is None else progress.after(before)
+        if self._task is None:
+            self._task = asyncio.create_task(self._write_soon(), name="indexer-heartbeats")
+
+    async def stop(self) -> None:
+        """Writes what waits."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+        self._threads.shutdown()
+
+    async def _write_soon(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(_LINGER_S)
+                rows, self._waiting = self._waiting, {}
+                insert = partial(self._store.insert, HEARTBEATS, _block(rows))
+                try:
+                    await asyncio.get_running_loop().run_in_executor(self._threads, insert)
+                except StoreError as e:
+                    self.failures += len(rows)
+                    self._on_failure(e)
+        finally:
+            self._task = None
+
+
+def _block(rows: Mapping[Run, Progress]) -> Mapping[str, np.ndarray | list[str]]:
+    progress = rows.values()
+    return {
+        "org_id": np.array([r.org_id for r in rows], np.uint32),
+        "project_id": np.array([r.project_id for r in rows], np.uint32),
+        "agent": [r.agent for r in rows],
+        "epoch": np.array([r.epoch for r in rows], np.uint64),
+        "flushed_until_ms": np.array([p.flushed_until_ms for p in progress], np.int64),
+        "heard_ms": np.array([p.heard_ms for p in progress], np.int64),
+        "ended": np.array([p.ended for p in progress], np.uint8),
+    }
+
+
+def read(store: Store, now_ms: int) -> Heard:
+    """How far each agent is that may have to be waited for. Raises StoreError."""
+    sql = (
+        "SELECT org_id, project_id, max(flushed_until_ms), max(heard_ms), max(ended)"
+        f" FROM {HEARTBEATS} WHERE heard_ms > {now_ms - HEARD_MS}"
+        " GROUP BY org_id, project_id, agent, epoch"
+    )
+    out: dict[int, dict[int, list[Progress]]] = {}
+    for org_id, project_id, flushed_ms, heard_ms, ended in store.fetch(sql, _ROW).tolist():
+        progress = Progress(flushed_ms, heard_ms, bool(ended))
+        out.setdefault(org_id, {}).setdefault(project_id, []).append(progress)
+    return out

@@ -1,0 +1,167 @@
+"""The agents that were heard of: who they are, how far they are, what never came, and what their clocks say.
+
+Owns what this process knows of agents, from their heartbeats and frames; `indexer/agents/completeness.py`
+says what follows. Bounded: an agent too many is not taken. Thread-safe; the clock is its callers'.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from agent.frame import Frame
+from agent.heartbeat import Heartbeat
+from indexer.agents.completeness import HEARD_MS, SKEW_MS, Progress, complete_s
+from indexer.agents.gaps import Numbers
+
+log = logging.getLogger(__name__)
+
+#: Who was not heard of for so long is forgotten.
+FORGOTTEN_MS: Final = 10 * HEARD_MS
+#: Orgs whose missing frames are still counted once the agents are forgotten.
+_MAX_ORGS: Final = 10_000
+
+
+class Run(NamedTuple):
+    """One run of an agent, by the identity of its frames, in one project."""
+
+    org_id: int
+    project_id: int
+    agent: str
+    epoch: int
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of one run: how far it is, its frames' numbers, and its clock."""
+
+    progress: Progress
+    numbers: Numbers = field(default_factory=Numbers)
+    #: What its clock is ahead of ours, in milliseconds; None if it does not say.
+    ahead_ms: int | None = None
+    skewed: bool = False  # the log says so
+
+    def note_clock(self, run: Run, ahead_ms: int) -> None:
+        """Note what the run's clock is ahead of ours; the log is told once while it is much."""
+        self.ahead_ms = ahead_ms
+        much = abs(ahead_ms) > SKEW_MS
+        if much and not self.skewed:
+            log.warning(
+                "event=agent_clock org_id=%d project_id=%d agent=%s ahead_s=%.1f",
+                *(run.org_id, run.project_id, run.agent[:200], ahead_ms / 1000),
+            )
+        self.skewed = much
+
+
+class Agents:
+    """`max_agents` bounds how many runs are known."""
+
+    def __init__(self, max_agents: int) -> None:
+        self._max = max_agents
+        self._lock = threading.Lock()
+        self._projects: dict[int, dict[int, dict[Run, Known]]] = {}  # by org, by project
+        self._count = 0
+        self._missing: Counter[int] = Counter()  # frames of runs that are not known any more, by org
+        self.taken = 0  # runs that were new, since the start
+        self.not_taken = 0
+
+    def heartbeat(self, beat: Heartbeat, now_ms: int) -> bool:
+        """Notes a heartbeat; False if there is no room for one more agent."""
+        run = Run(beat.org_id, beat.project_id, beat.agent, beat.epoch)
+        # No bucket is over before it ends: a time far ahead is of a clock that is ahead, or was.
+        progress = Progress(beat.flushed_until_ms, now_ms, beat.ended).seen_at(now_ms)
+        with self._lock:
+            known = self._note(run, progress)
+            if known is None:
+                return False
+            if beat.frames_over is not None:
+                known.numbers.told(beat.frames_made, beat.frames_over)
+            if beat.sent_ms:
+                known.note_clock(run, beat.sent_ms - now_ms)
+        return True
+
+    def frame(self, frame: Frame, now_ms: int) -> None:
+        """Notes who sent a frame, as soon as it comes: from now on there is an agent to wait for.
+
+        How far it is, only its heartbeats say: they tell what is stored.
+        """
+        with self._lock:
+            self._note(run_of(frame), Progress(0, now_ms))
+
+    def stored(self, frame: Frame) -> None:
+        """Note the number of a stored frame, if its agent is known."""
+        run = run_of(frame)
+        with self._lock:
+            known = self._projects.get(run.org_id, {}).get(run.project_id, {}).get(run)
+            if known is not None:
+                known.numbers.stored(frame.sequence)
+
+    def complete_s(self, org_id: int, project_id: int | None, now_ms: int, settle_ms: int) -> int:
+        """The end of the last complete bucket of a project; of None: of all projects of the org."""
+        with self._lock:
+            projects = self._projects.get(org_id, {})
+            runs = projects.values() if project_id is None else [projects.get(project_id, {})]
+            return complete_s((k.progress for one in runs for k in one.values()), now_ms, settle_ms)
+
+    def all(self, now_ms: int) -> list[tuple[Run, Known]]:
+        """Who was heard of lately, ended or not, by name. Forgets the others."""
+        with self._lock:
+            self._forget(now_ms)
+            return sorted(self._runs(), key=lambda one: one[0])
+
+    def alive(self, now_ms: int) -> list[Run]:
+        """Who is waited for, by name."""
+        with self._lock:
+            return sorted(run for run, known in self._runs() if known.progress.alive(now_ms))
+
+    def missing_frames(self) -> dict[int, int]:
+        """Return how many frames never came, by org, over all runs since the start."""
+        with self._lock:
+            out = Counter(self._missing)
+            for run, known in self._runs():
+                out[run.org_id] += known.numbers.missing
+            return dict(out)
+
+    def _runs(self) -> Iterator[tuple[Run, Known]]:
+        for projects in self._projects.values():
+            for runs in projects.values():
+                yield from runs.items()
+
+    def _note(self, run: Run, progress: Progress) -> Known | None:
+        """Return what is known of a run with its progress noted; None if there is no room for it."""
+        known = self._projects.get(run.org_id, {}).get(run.project_id, {}).get(run)
+        if known is not None:
+            known.progress = progress.after(known.progress.seen_at(progress.heard_ms))
+            return known
+        if self._count >= self._max:
+            self._forget(progress.heard_ms)
+        if self._count >= self._max:
+            self.not_taken += 1
+            return None
+        known = Known(progress)
+        self._projects.setdefault(run.org_id, {}).setdefault(run.project_id, {})[run] = known
+        self._count += 1
+        self.taken += 1
+        return known
+
+    def _forget(self, now_ms: int) -> None:
+        """Drops whom nothing was heard of for long; when it is full, all that are not waited for."""
+        kept_ms = HEARD_MS if self._count >= self._max else FORGOTTEN_MS
+        kept: dict[int, dict[int, dict[Run, Known]]] = {}
+        self._count = 0
+        for run, known in self._runs():
+            if abs(now_ms - known.progress.heard_ms) < kept_ms:
+                kept.setdefault(run.org_id, {}).setdefault(run.project_id, {})[run] = known
+                self._count += 1
+            elif known.numbers.missing and (len(self._missing) < _MAX_ORGS or run.org_id in self._missing):
+                self._missing[run.org_id] += known.numbers.missing
+        self._projects = kept
+
+
+def run_of(frame: Frame) -> Run:
+    """Return the run that a frame is of."""
+    return Run(frame.org_id, frame.project_id, frame.agent, frame.epoch)

@@ -1,0 +1,222 @@
+"""`up{job, instance}`: 1 for agents and indexers while they live, stored as a gauge like any other.
+
+Owns when it is written and for whom: once in 30 s for every agent whose heartbeats come, and for this
+indexer, under their own org and project; at once for one that is new. It goes the way of frames, so that
+everything that is true of a gauge is true of it. A project that stores an `up` of its own gets none of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import socket
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from agent.frame import BUCKET_SECONDS, OF_UP, Frame, Gauges, Series, encode
+from indexer.agents.registry import Agents
+from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.store import Store, StoreError
+from indexer.intern.string_indexer import StringIndexer
+from indexer.metrics import Metrics
+from indexer.write.accepted_frame import Unit
+from indexer.write.journal_writer import WriteError, Writer
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "up"
+AGENT_JOB: Final = "meterhouse-agent"
+INDEXER_JOB: Final = "meterhouse-indexer"
+#: Prometheus looks back 5 minutes; samples 10 s apart would tell nothing more.
+_EVERY_S: Final = 30
+#: In the middle of a bucket, away from the moment at which agents flush.
+_PHASE_S: Final = 3
+#: Agents that begin together are written together.
+_LINGER_S: Final = 0.2
+#: So long after its last row an `up` of a project's own still wins.
+_OWN_S: Final = 86_400
+
+
+class Project(NamedTuple):
+    org_id: int
+    project_id: int
+
+
+class Instance(NamedTuple):
+    """Who is up."""
+
+    job: str
+    instance: str
+
+
+def up_frame(project: Project, up: Iterable[Instance], at_ms: int, identity: tuple[str, int, int]) -> Frame:
+    """The frame that says of all of them that they are up; `identity` is its agent, epoch and sequence."""
+    strings = {NAME: 0, "instance": 1, "job": 2}
+    values: list[int] = []
+    for one in up:
+        values += [strings.setdefault(text, len(strings)) for text in (one.instance, one.job)]
+    rows = len(values) // 2
+    one_each = np.ones(rows, "<f8").tobytes()
+    agent, epoch, sequence = identity
+    return Frame(
+        agent=agent,
+        epoch=epoch,
+        sequence=sequence,
+        created_ms=at_ms,
+        org_id=project.org_id,
+        project_id=project.project_id,
+        strings=list(strings),
+        series=Series(
+            name=np.zeros(rows, "<u4").tobytes(),
+            tag_count=np.full(rows, 2, "<u2").tobytes(),
+            tag_key=np.tile(np.array([1, 2], "<u4"), rows).tobytes(),
+            tag_value=np.array(values, "<u4").tobytes(),
+        ),
+        gauges=Gauges(
+            series=np.arange(rows, dtype="<u4").tobytes(),
+            bucket=np.full(rows, at_ms // 1000 // BUCKET_SECONDS * BUCKET_SECONDS, "<u4").tobytes(),
+            last_ms=np.full(rows, at_ms, "<i8").tobytes(),
+            last=one_each,
+            min=one_each,
+            max=one_each,
+            sum=one_each,
+            count=one_each,
+        ),
+    )
+
+
+def instance_of(host: str, port: int) -> str:
+    """Return an indexer's `instance`: where it listens, with the host's name if that is everywhere."""
+    everywhere = host.strip("[]") in ("", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
+    return f"{socket.gethostname() if everywhere else host}:{port}"
+
+
+def has_up(frame: Frame) -> bool:
+    """Whether a frame has series that are called `up`."""
+    try:
+        number = frame.strings.index(NAME)
+    except ValueError:
+        return False
+    return bool((np.frombuffer(frame.series.name, "<u4") == number).any())
+
+
+class OwnUp:
+    """Which projects store an `up` of their own; bounded by the projects there are."""
+
+    def __init__(self, store: Store, strings: StringIndexer) -> None:
+        self._store = store
+        self._strings = strings
+        self._until_s: dict[Project, float] = {}
+
+    def saw(self, frame: Frame) -> None:
+        """Notes the `up` of a frame that somebody sent."""
+        if has_up(frame):
+            self._until_s[Project(frame.org_id, frame.project_id)] = time.time() + _OWN_S
+
+    def wins(self, project: Project) -> bool:
+        """Whether ours is to be left out. Asks the tables once for each project. Raises StoreError."""
+        until_s = self._until_s.get(project)
+        if until_s is None:
+            until_s = self._stored_until_s(project)
+            self._until_s.setdefault(project, until_s)
+        return time.time() < until_s
+
+    def _stored_until_s(self, project: Project) -> float:
+        metric = self._strings.resolve(project.org_id, NAME)
+        if metric is None:
+            return 0.0
+        jobs = [self._strings.resolve(project.org_id, job) or 0 for job in (AGENT_JOB, INDEXER_JOB)]
+        ((last_s,),) = self._store.rows(
+            "SELECT toUInt32(max(last_seen)) FROM series WHERE org_id = {org:UInt32}"
+            " AND project_id = {project:UInt32} AND metric_id = {metric:UInt64}"
+            " AND day >= today() - 2 AND NOT hasAny(tag_values, {jobs:Array(UInt64)})",
+            {"org": project.org_id, "project": project.project_id, "metric": metric, "jobs": jobs},
+        )
+        return float(last_s) + _OWN_S
+
+
+class UpWriter:
+    """Writes `up` in the background, in the indexer's event loop. `project` is this indexer's.
+
+    `retention`: how long its rows are kept.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        agents: Agents,
+        own: OwnUp,
+        metrics: Metrics,
+        project: Project,
+        retention: Retention,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        steady_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.own = own
+        self._steady_s = steady_s
+        self._writer = writer
+        self._agents = agents
+        self._metrics = metrics
+        self._project = project
+        self._retention = retention
+        self._instance = ""
+        self._now_ms = now_ms
+        self._epoch = time.time_ns()
+        self._sequence = itertools.count(1)
+        self._told = set[tuple[Project, Instance]]()  # in the present 30 s
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-up")
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, instance: str) -> None:
+        """Begins; `instance` is this indexer's."""
+        self._instance = instance
+        self._task = asyncio.create_task(self._run(), name="indexer-up")
+
+    def wake(self) -> None:
+        """There is an agent that was not there before."""
+        self._woken.set()
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._threads.shutdown()
+
+    async def _run(self) -> None:
+        while True:
+            due_s = self._steady_s() + _EVERY_S - (self._now_ms() / 1000 - _PHASE_S) % _EVERY_S
+            while self._steady_s() < due_s:
+                self._woken.clear()
+                await self._write()
+                try:
+                    async with asyncio.timeout(max(0.0, due_s - self._steady_s())):
+                        await self._woken.wait()
+                        await asyncio.sleep(_LINGER_S)
+                except TimeoutError:
+                    pass
+            self._told.clear()
+
+    async def _write(self) -> None:
+        """Those that are up and were not told in the present 30 s."""
+        up = {(Project(r.org_id, r.project_id), Instance(AGENT_JOB, r.agent))
+              for r in self._agents.alive(self._now_ms())}  # fmt: skip
+        up.add((self._project, Instance(INDEXER_JOB, self._instance)))
+        fresh = sorted(up - self._told)
+        self._told.update(fresh)
+        loop = asyncio.get_running_loop()
+        for project, found in itertools.groupby(fresh, key=lambda one: one[0]):
+            try:
+                if await loop.run_in_executor(self._threads, self.own.wins, project):
+                    continue
+                identity = (f"{OF_UP}{self._instance}", self._epoch, next(self._sequence))
+                frame = up_frame(project, [instance for _, instance in found], self._now_ms(), identity)
+                await self._writer.write(Unit(frame.identity, encode(frame), frame, kept=self._retention))
+            except (StoreError, WriteError) as e:  # the log has the store's problem already
+                self._metrics.up_failures.inc()
+                log.debug("event=up_not_written org_id=%d project_id=%d error=%s", *project, e)

@@ -1,0 +1,1 @@
+"""Subcommands of the indexer: serving, and what operators run on stored data."""

@@ -1,0 +1,68 @@
+"""The subcommands `meterhouse indexer` and `meterhouse schema`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from agent.cli import complain, config_option, read_settings
+from agent.config import ConfigError
+from indexer.settings import Settings as IndexerSettings
+
+
+class IndexerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings file as the indexer sees it: the sections of others are theirs to check."""
+
+    agent: dict[str, Any] = {}
+    indexer: IndexerSettings = IndexerSettings()
+    shim: dict[str, Any] = {}
+
+
+def indexer(argv: Sequence[str]) -> int:
+    """`meterhouse indexer`: runs until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(
+        prog="meterhouse indexer", description="Takes frames and messages and writes them into ClickHouse."
+    )
+    config_option(parser)
+    args = parser.parse_args(argv)
+    try:
+        settings = read_settings(IndexerFile, args.config).indexer
+    except ConfigError as e:
+        return complain("indexer", e, 2)
+    import uvloop
+
+    from indexer.clickhouse.store import StoreError
+    from indexer.service import run
+
+    try:
+        uvloop.run(run(settings))
+    except (OSError, StoreError) as e:
+        return complain("indexer", e, 1)
+    return 0
+
+
+def schema(argv: Sequence[str]) -> int:
+    """`meterhouse schema`: every statement that a new database is made with."""
+    parser = argparse.ArgumentParser(
+        prog="meterhouse schema",
+        description="Prints the tables and views as SQL, as the indexer creates them.",
+    )
+    config_option(parser)
+    parser.add_argument(
+        "--cluster", metavar="NAME", help="for this cluster (default: the settings', else one node)"
+    )
+    parser.add_argument("--database", default="meterhouse", metavar="NAME", help="default %(default)s")
+    args = parser.parse_args(argv)
+    try:
+        settings = read_settings(IndexerFile, args.config).indexer
+    except ConfigError as e:
+        return complain("schema", e, 2)
+    from indexer.clickhouse.schema import Layout, statements
+
+    layout = Layout(args.database, args.cluster or settings.cluster, retention=settings.retention)
+    for statement in statements(layout):
+        print(f"{statement};\n")
+    return 0

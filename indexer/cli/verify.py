@@ -1,0 +1,58 @@
+"""The subcommand `meterhouse verify`: says what is wrong with the stored data, and changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from contextlib import closing
+
+from agent.cli import complain, config_option, read_settings
+from agent.config import ConfigError
+from indexer.cli.serve import IndexerFile
+from indexer.clickhouse.store import Store, StoreError, embedded_path, open_store
+from indexer.integrity.verifier import Verifier
+from indexer.settings import Settings
+
+
+def verify(argv: Sequence[str]) -> int:
+    """`meterhouse verify`: 0 when nothing is wrong, 1 with findings, 2 when it could not look."""
+    parser = argparse.ArgumentParser(
+        prog="meterhouse verify",
+        description="Looks for detached parts, rollups that disagree, series without strings and samples"
+        " without series. Changes nothing. Exit code 0: nothing is wrong; 1: findings; 2: it could not look.",
+    )
+    config_option(parser)
+    parser.add_argument("--json", action="store_true", help="print a JSON document of all findings")
+    args = parser.parse_args(argv)
+    findings = []
+    try:
+        settings = read_settings(IndexerFile, args.config).indexer
+        with closing(open_stored(settings)) as store:
+            for finding in Verifier(store, settings.retention, quiet=store.embedded).all():
+                findings.append(finding)
+                if not args.json:
+                    print(finding, flush=True)
+    except (ConfigError, StoreError) as e:
+        return complain("verify", e, 2)
+    if args.json:
+        print(json.dumps({"findings": [one.public() for one in findings]}, indent=2, ensure_ascii=False))
+    elif not findings:
+        print("nothing is wrong")
+    return 1 if findings else 0
+
+
+def open_stored(settings: Settings) -> Store:
+    """Return the open store of the settings, where there is one with tables. Raises StoreError."""
+    data = embedded_path(settings.dsn)
+    if data is not None and not data.exists():
+        raise StoreError(
+            f"indexer.dsn: there is no data at {data}: expected that of an indexer", retryable=False
+        )
+    store = open_store(settings.dsn, pool=1, cluster=settings.cluster)
+    try:
+        store.rows("SELECT version FROM schema_migrations LIMIT 1")
+    except StoreError:
+        store.close()
+        raise
+    return store

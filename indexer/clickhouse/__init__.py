@@ -1,0 +1,1 @@
+"""ClickHouse, embedded or a server: the store, its wire format, its errors and the schema."""

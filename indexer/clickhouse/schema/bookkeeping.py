@@ -1,0 +1,48 @@
+"""Tables that the indexer keeps for itself: retentions by time, and identities of stored frames. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from indexer.clickhouse.schema.tables import GRANULARITIES, Column, Table
+
+RETENTIONS: Final = "retention_eras"
+
+
+def retentions_table() -> Table:
+    """Which retention holds for frames created since when; the row that was written last wins."""
+    return Table(
+        name=RETENTIONS,
+        columns=(
+            Column("since_ms", "UInt64"),
+            *(Column(f"days_{g.name}", "UInt16") for g in GRANULARITIES),
+            Column("steps", "Array(UInt16)"),
+            Column("noted_at", "DateTime64(3, 'UTC')"),
+        ),
+        engine="ReplacingMergeTree",
+        shard_by="since_ms",
+        order_by=("since_ms",),
+    )
+
+
+IDENTITIES: Final = "identities"
+
+
+def identities_table() -> Table:
+    """Which frames are stored: 64 numbers of one sender a row (indexer/write/stored_identities.py)."""
+    return Table(
+        name=IDENTITIES,
+        columns=(
+            Column("source", "String", "ZSTD(1)"),
+            Column("block", "UInt64", "Delta, ZSTD(1)"),
+            Column("mask", "SimpleAggregateFunction(groupBitOr, UInt64)", "ZSTD(1)"),
+            Column("last_ms", "SimpleAggregateFunction(max, UInt64)", "ZSTD(1)"),
+            Column("expires", "Date", "ZSTD(1)"),
+        ),
+        engine="AggregatingMergeTree",
+        shard_by="cityHash64(source)",
+        order_by=("source", "block"),
+        partition_by="expires",
+        ttl="expires",
+        window=False,
+    )

@@ -1,0 +1,75 @@
+"""Since when which retention holds: a history in the database, so that all indexers decide the same.
+
+The retention is part of a row's partition, and a repeated INSERT is known by partition and token. So a frame
+that is sent again must get the same retention again, from any indexer, whatever is set there by then. It gets
+the one that held when it was created. A change holds from some minutes after it is noted: until then every
+indexer has read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from indexer.clickhouse.schema.bookkeeping import RETENTIONS
+from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, LEGACY_INPUT, Retention
+from indexer.clickhouse.store import Store
+
+#: A change holds for frames that are created so long after it is noted.
+NOTICE_MS: Final = 120_000
+#: Eras that ended so long ago are not read: a frame of that time is refused or has expired.
+_READ_MS: Final = 400 * 86_400_000
+#: Eras read at most; the oldest are left out.
+_MAX_ERAS: Final = 10_000
+_COLUMNS: Final = ", ".join(f"days_{g.name}" for g in GRANULARITIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Era:
+    """The retention of frames created since then, and the steps their own is rounded up to."""
+
+    since_ms: int
+    retention: Retention
+    steps: tuple[int, ...]
+
+
+def has_legacy_inputs(store: Store) -> bool:
+    """Return whether the database has input tables of before migration 5. Raises StoreError."""
+    ((count,),) = store.rows(
+        "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
+        {"name": f"{LEGACY_INPUT}_{KINDS[0]}"},
+    )
+    return bool(count)
+
+
+def read_eras(store: Store) -> list[Era]:
+    """Return the eras, ascending, without those that ended long ago. Raises StoreError."""
+    rows = store.rows(
+        f"SELECT since_ms, {_COLUMNS}, steps FROM {RETENTIONS} ORDER BY since_ms DESC, noted_at DESC"
+        f" LIMIT 1 BY since_ms LIMIT {_MAX_ERAS}"
+    )
+    eras = [
+        Era(int(since), Retention(*map(int, days)), tuple(steps)) for since, *days, steps in reversed(rows)
+    ]
+    if not eras:
+        return []
+    oldest_ms = eras[-1].since_ms - _READ_MS
+    kept = [era for era, after in pairwise(eras) if after.since_ms > oldest_ms]
+    return [*kept, eras[-1]]
+
+
+def note_retention(store: Store, retention: Retention, steps: Sequence[int]) -> None:
+    """Note what is set now, if something else is noted. Raises StoreError."""
+    eras = read_eras(store)
+    if eras and (eras[-1].retention, eras[-1].steps) == (retention, tuple(steps)):
+        return
+    notice = f"toUnixTimestamp64Milli(now64(3)) + {NOTICE_MS}"
+    since = notice if eras or has_legacy_inputs(store) else "0"
+    days = ", ".join(str(retention.days(g.name)) for g in GRANULARITIES)
+    listed = ", ".join(str(int(step)) for step in steps)
+    store.command(
+        f"INSERT INTO {RETENTIONS} (since_ms, {_COLUMNS}, steps, noted_at)"
+        f" SELECT toUInt64({since}), {days}, CAST([{listed}], 'Array(UInt16)'), now64(3, 'UTC')"
+    )

@@ -1,0 +1,195 @@
+"""How the tables come to be: numbered migrations, a table that says which were applied, retention on top.
+
+Every statement is idempotent, so two indexers may start at once: both run what is missing, and the version
+table (ReplacingMergeTree) takes the same row twice. A migration's statements never change once released;
+a new shape is a new number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from indexer.clickhouse.schema.bookkeeping import identities_table, retentions_table
+from indexer.clickhouse.schema.database_id import DATABASE_ID, note_id, read_ids
+from indexer.clickhouse.schema.eras import note_retention
+from indexer.clickhouse.schema.render import (
+    Layout,
+    add_column,
+    create_table,
+    create_view,
+    modify_ttl,
+    modify_window,
+)
+from indexer.clickhouse.schema.tables import (
+    GRANULARITIES,
+    KINDS,
+    STRING_DAY,
+    Retention,
+    catalog_tables,
+    catalog_views,
+    heartbeats_table,
+    input_table,
+    metadata_table,
+    migrations_table,
+    rollup_table,
+    rollup_view,
+)
+from indexer.clickhouse.store import Store, StoreError
+
+#: The migration since which identities of frames carry their tenant (indexer/write/identity.py).
+SCOPED_IDENTITIES: Final = 4
+#: The migration since which ClickHouse has the identities of stored frames
+#: (indexer/write/stored_identities.py).
+STORED_IDENTITIES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    version: int
+    name: str
+    statements: Callable[[Layout], Iterator[str]]
+
+
+def _first_tables(layout: Layout) -> Iterator[str]:
+    """Until migration 5 this made input tables and views, too. Stores that have them keep them."""
+    for table in catalog_tables(layout.retention):
+        yield from create_table(table, layout)
+    for view in catalog_views():
+        yield create_view(view, layout)
+    for kind in KINDS:
+        for granularity in GRANULARITIES:
+            yield from create_table(rollup_table(kind, granularity), layout)
+
+
+def _metadata(layout: Layout) -> Iterator[str]:
+    yield from create_table(metadata_table(layout.retention), layout)
+
+
+def _heartbeats(layout: Layout) -> Iterator[str]:
+    yield from create_table(heartbeats_table(), layout)
+
+
+def _identities(_: Layout) -> Iterator[str]:
+    """Change no table: when this was applied says which frames' identities carry their tenant."""
+    yield from ()
+
+
+def _inputs(layout: Layout) -> Iterator[str]:
+    yield from create_table(retentions_table(), layout)
+    for kind in KINDS:
+        yield from create_table(input_table(kind), layout)
+        for granularity in GRANULARITIES:
+            yield create_view(rollup_view(kind, granularity), layout)
+
+
+def _windows(layout: Layout) -> Iterator[str]:
+    """Tables of before remember blocks, and so keep rows that are lost from coming back."""
+    for table in (*catalog_tables(layout.retention), metadata_table(layout.retention), heartbeats_table()):
+        yield modify_window(table, layout)
+
+
+def _string_days(layout: Layout) -> Iterator[str]:
+    (strings,) = (table for table in catalog_tables(layout.retention) if table.name == "strings")
+    yield from add_column(strings, STRING_DAY, layout)
+    yield modify_ttl(strings, layout)
+
+
+def _stored_identities(layout: Layout) -> Iterator[str]:
+    yield from create_table(identities_table(), layout)
+
+
+MIGRATIONS: Final = (
+    Migration(1, "tables", _first_tables),
+    Migration(2, "metadata", _metadata),
+    Migration(3, "heartbeats", _heartbeats),
+    Migration(SCOPED_IDENTITIES, "identities", _identities),
+    Migration(5, "inputs", _inputs),
+    Migration(DATABASE_ID, "windows", _windows),
+    Migration(7, "days of strings", _string_days),
+    Migration(STORED_IDENTITIES, "stored identities", _stored_identities),
+)
+
+#: Rows of schema_migrations with this version hold the retention the tables' TTLs have, as their name.
+_RETENTION: Final = 0
+
+
+def statements(layout: Layout) -> Iterator[str]:
+    """All that a new database is made with, in order."""
+    yield from create_table(migrations_table(), layout)
+    for migration in MIGRATIONS:
+        yield from migration.statements(layout)
+
+
+def migrate(store: Store, retention: Retention | None = None, steps: Sequence[int] = ()) -> int:
+    """Bring the database up to this code's schema; gives the version it then has. Raises StoreError.
+
+    `retention` None leaves that of an existing database as it is. `steps`: those that the `retention_days`
+    of frames are rounded up to.
+    """
+    layout = Layout(
+        database=store.database,
+        cluster=store.cluster,
+        alp=store.knows("enable_alp_codec"),
+        retention=retention or Retention(),
+    )
+    store.create_database()
+    for statement in create_table(migrations_table(), layout):
+        store.command(statement)
+    applied = {v for (v,) in store.rows("SELECT DISTINCT version FROM schema_migrations")}
+    for migration in MIGRATIONS:
+        if migration.version not in applied:
+            for statement in migration.statements(layout):
+                store.command(statement)
+            _note(store, migration.version, migration.name)
+    if not read_ids(store):
+        note_id(store)
+    if retention is not None:
+        _apply_retention(store, layout, fresh=not applied)
+        note_retention(store, retention, steps)
+    return MIGRATIONS[-1].version
+
+
+def is_current(store: Store) -> bool:
+    """Return whether the database has this code's schema; asks without changing anything."""
+    try:
+        applied = {v for (v,) in store.rows("SELECT DISTINCT version FROM schema_migrations")}
+    except StoreError:  # no database, no table or no answer: `migrate` makes them, or says what is wrong
+        return False
+    return applied >= {migration.version for migration in MIGRATIONS}
+
+
+def applied_ms(store: Store, version: int) -> int:
+    """Return when a migration was first applied, Unix milliseconds; 0 where it was not. Raises StoreError."""
+    ((first_ms,),) = store.rows(
+        "SELECT toInt64(toUnixTimestamp64Milli(min(applied_at))) FROM schema_migrations"
+        " WHERE version = {version:UInt32}",
+        {"version": version},
+    )
+    return max(0, int(first_ms))
+
+
+def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
+    """Give tables the retention that is set now, when they were made with another."""
+    wanted = ", ".join(f"{g.name} {layout.retention.days(g.name)}" for g in GRANULARITIES)
+    found = store.rows(
+        "SELECT name FROM schema_migrations WHERE version = {version:UInt32}"
+        " ORDER BY applied_at DESC LIMIT 1",
+        {"version": _RETENTION},
+    )
+    if found == [(wanted,)]:
+        return
+    if not fresh:
+        for table in (*catalog_tables(layout.retention), metadata_table(layout.retention)):
+            if table.ttl:
+                store.command(modify_ttl(table, layout))
+    _note(store, _RETENTION, wanted)
+
+
+def _note(store: Store, version: int, name: str) -> None:
+    store.command(
+        "INSERT INTO schema_migrations (version, name, applied_at)"
+        " SELECT {version:UInt32}, {name:String}, now64(3, 'UTC')",
+        {"version": version, "name": name},
+    )

@@ -1,0 +1,159 @@
+"""SQL of the tables, for one node or for a cluster, from the same source.
+
+On a cluster a table becomes two: `<name>_local`, replicated, which the views read and write, and a
+Distributed table of the plain name over it, which everybody else uses. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from indexer.clickhouse.schema.tables import (
+    DEDUPLICATION_WINDOW,
+    DEDUPLICATION_WINDOW_S,
+    FLOAT,
+    Column,
+    Retention,
+    Table,
+    View,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the tables live: `cluster` None is one node; `alp`: the engine has the ALP codec."""
+
+    database: str = "meterhouse"
+    cluster: str | None = None
+    alp: bool = True
+    retention: Retention = field(default_factory=Retention)
+
+
+def create_table(table: Table, layout: Layout) -> tuple[str, ...]:
+    """The statements that create a table, idempotent: one on a single node, two on a cluster."""
+    name = _local(table.name, layout)
+    columns = ",\n".join(f"    {_column(c, layout)}" for c in table.columns)
+    text = f"CREATE TABLE IF NOT EXISTS {_qualified(name, layout)}{_on_cluster(layout)}\n(\n{columns}\n)\n"
+    text += f"ENGINE = {_engine(table, name, layout)}"
+    if table.partition_by:
+        text += f"\nPARTITION BY {table.partition_by}"
+    if table.order_by:
+        text += f"\nORDER BY ({', '.join(table.order_by)})"
+    if table.ttl:
+        text += f"\nTTL {table.ttl}"
+    settings = _settings(table, layout)
+    if settings:
+        text += f"\nSETTINGS {settings}"
+    if layout.cluster is None:
+        return (text,)
+    distributed = (
+        f"CREATE TABLE IF NOT EXISTS {_qualified(table.name, layout)}{_on_cluster(layout)}\n"
+        f"AS {_qualified(name, layout)}\n"
+        f"ENGINE = Distributed({_quoted(layout.cluster)}, {_quoted(layout.database)}, {_quoted(name)},"
+        f" {table.shard_by})"
+    )
+    return text, distributed
+
+
+def create_view(view: View, layout: Layout) -> str:
+    """The statement that creates a view, idempotent."""
+    return (
+        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {_qualified(_local(view.name, layout), layout)}"
+        f"{_on_cluster(layout)}\n"
+        f"TO {_qualified(_local(view.target, layout), layout)}\n"
+        f"AS {_select(view, layout)}"
+    )
+
+
+def modify_window(table: Table, layout: Layout) -> str:
+    """The statement that makes a table remember no blocks."""
+    return (
+        f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{_on_cluster(layout)}\n"
+        f"MODIFY SETTING {', '.join(_windows(layout, 0, None))}"
+    )
+
+
+def add_column(table: Table, column: Column, layout: Layout) -> Iterator[str]:
+    """The statements that add a column where it is missing: one on a single node, two on a cluster."""
+    names = [_local(table.name, layout)] + ([table.name] if layout.cluster is not None else [])
+    for name in names:
+        yield (
+            f"ALTER TABLE {_qualified(name, layout)}{_on_cluster(layout)}\n"
+            f"ADD COLUMN IF NOT EXISTS {_column(column, layout)}"
+        )
+
+
+def modify_ttl(table: Table, layout: Layout) -> str:
+    """The statement that gives a table its TTL anew."""
+    return (
+        f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{_on_cluster(layout)}\n"
+        f"MODIFY TTL {table.ttl}"
+    )
+
+
+def _select(view: View, layout: Layout) -> str:
+    columns = ",\n".join(f"    {c}" for c in view.select)
+    return f"SELECT\n{columns}\nFROM {_qualified(_local(view.source, layout), layout)}"
+
+
+def _column(column: Column, layout: Layout) -> str:
+    codec = column.codec
+    if codec == FLOAT:
+        codec = "ALP, ZSTD(1)" if layout.alp else "ZSTD(1)"
+    default = f" DEFAULT {column.default}" if column.default else ""
+    return f"`{column.name}` {column.type}{default}" + (f" CODEC({codec})" if codec else "")
+
+
+def _engine(table: Table, name: str, layout: Layout) -> str:
+    version = [_name(table.version)] if table.version else []
+    if table.engine == "Null" or layout.cluster is None:
+        return f"{table.engine}({version[0]})" if version else table.engine
+    path = f"/clickhouse/tables/{{shard}}/{layout.database}/{name}"
+    given = ", ".join([_quoted(path), "'{replica}'", *version])
+    return f"Replicated{table.engine}({given})"
+
+
+def _settings(table: Table, layout: Layout) -> str:
+    settings: list[str] = []
+    if table.engine == "Null":
+        return ""
+    if table.window:
+        settings += _windows(layout, DEDUPLICATION_WINDOW, DEDUPLICATION_WINDOW_S)
+    elif layout.cluster is not None:  # a replicated table has windows unless told otherwise
+        settings += _windows(layout, 0, None)
+    if table.ttl and table.partition_by:
+        settings.append("ttl_only_drop_parts = 1")
+    return ", ".join(settings)
+
+
+def _windows(layout: Layout, blocks: int, seconds: int | None) -> list[str]:
+    """Return the settings of how many blocks a table remembers, and for how long."""
+    if layout.cluster is None:
+        return [f"non_replicated_deduplication_window = {blocks}"]
+    out = []
+    for ending in ("", "_for_async_inserts"):
+        out.append(f"replicated_deduplication_window{ending} = {blocks}")
+        if seconds is not None:
+            out.append(f"replicated_deduplication_window_seconds{ending} = {seconds}")
+    return out
+
+
+def _local(name: str, layout: Layout) -> str:
+    return name if layout.cluster is None else f"{name}_local"
+
+
+def _qualified(name: str, layout: Layout) -> str:
+    return f"{_name(layout.database)}.{_name(name)}"
+
+
+def _on_cluster(layout: Layout) -> str:
+    return f" ON CLUSTER {_name(layout.cluster)}" if layout.cluster is not None else ""
+
+
+def _name(name: str) -> str:
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

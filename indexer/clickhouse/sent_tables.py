@@ -1,0 +1,100 @@
+"""Tables that travel beside a statement: ids, groups and strings, which do not belong in its text.
+
+The text of a statement is bounded (262,144 bytes; a form field over HTTP 131,072), lists of ids are not. A
+sent table is named in the text as any other, and exists as long as its statement runs. Over HTTP it is
+external data of the request. Embedded it is a file in memory that no directory lists, read by the table
+function `file`. Where the system has no such files, it is a temporary file, removed after the statement.
+
+On a cluster every shard needs what was sent: `x GLOBAL IN (SELECT ... FROM sent)`, or a scalar subquery,
+which the queried server evaluates and passes on. docs/decisions/sent-tables.md has the measurements.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from clickhouse_connect.driver.external import ExternalData
+
+from indexer.clickhouse.native_format import AnyArray, Column, Ragged, encode_block, type_name
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: Where a process finds its open files by their numbers.
+_OWN_FILES: Final = "/proc/self/fd"
+
+
+@dataclass(frozen=True, slots=True)
+class SentTable:
+    """Rows under a name that the statement's text uses. Names are ours: letters, digits and `_`."""
+
+    name: str
+    columns: Mapping[str, Column]
+
+    @staticmethod
+    def of_arrays(name: str, arrays: Mapping[str, AnyArray]) -> SentTable:
+        """Make one row with an Array in each column: for scalar subqueries, which give the whole array."""
+        return SentTable(name, {key: Ragged(np.array([len(a)]), a) for key, a in arrays.items()})
+
+    @property
+    def structure(self) -> str:
+        """Names and types of the columns, as ClickHouse writes them. Raises ValueError for other names."""
+        for name in (self.name, *self.columns):
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"not a name of ours: {name!r}")
+        return ", ".join(f"{name} {type_name(name, column)}" for name, column in self.columns.items())
+
+
+def external_data(tables: Sequence[SentTable]) -> ExternalData:
+    """Return the tables as parts of an HTTP request. Raises ValueError for columns of different lengths."""
+    out = ExternalData()
+    for table in tables:
+        structure = table.structure
+        out.add_file(
+            file_name=table.name, data=encode_block(table.columns), fmt="Native", structure=structure
+        )
+    return out
+
+
+@contextmanager
+def as_files(tables: Sequence[SentTable], *, unnamed: bool = True) -> Iterator[str]:
+    """Give the WITH clause that names the tables to an engine of this process, until the context ends.
+
+    `unnamed`: use files without a directory entry, where the system has them. Raises OSError, and ValueError
+    for columns of different lengths.
+    """
+    unnamed = unnamed and hasattr(os, "memfd_create") and Path(_OWN_FILES).is_dir()
+    with ExitStack() as stack:
+        parts = []
+        for table in tables:
+            structure = table.structure
+            content = _file(encode_block(table.columns), unnamed=unnamed)
+            path = _quoted(stack.enter_context(content))
+            parts.append(f"{table.name} AS (SELECT * FROM file({path}, 'Native', '{structure}'))")
+        yield "WITH " + ", ".join(parts)
+
+
+@contextmanager
+def _file(data: bytes, *, unnamed: bool) -> Iterator[str]:
+    """Give the path of a file with this content."""
+    if not unnamed:
+        with tempfile.NamedTemporaryFile(prefix="meterhouse-sent-", suffix=".native") as file:
+            file.write(data)
+            file.flush()
+            yield file.name
+        return
+    number = os.memfd_create("meterhouse-sent", os.MFD_CLOEXEC)
+    with os.fdopen(number, "wb") as file:
+        file.write(data)
+        file.flush()
+        yield f"{_OWN_FILES}/{number}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

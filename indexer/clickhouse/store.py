@@ -1,0 +1,327 @@
+"""The store: ClickHouse, embedded (chdb) or a server, behind one small interface.
+
+Owns the clients and their errors: how they are opened, that each is used by one thread at a time, and which
+failures may be tried again. Both backends run through clickhouse-connect. Results come back as NumPy records
+(`fetch`), many rows as columns (`columns`), few as tuples (`rows`). Inserts go out as Native blocks, which
+columns come back as (indexer/clickhouse/native_format.py).
+
+Sync and thread-safe: callers in asyncio use a thread pool. Must not know what the tables mean.
+
+Two facts of the chdb backend shape this module (clickhouse-connect 1.12): per-call `settings=` of a query
+cost several statements, so settings are set once at opening or stand in the SQL text; and one process can
+hold one path only, by any number of clients.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+
+import clickhouse_connect
+import numpy as np
+import numpy.typing as npt
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, Error, ProgrammingError
+from clickhouse_connect.driver.external import ExternalData
+from urllib3.exceptions import HTTPError
+
+from agent.hidden import hidden_url
+from indexer.clickhouse.data_lock import DataLock, shown
+from indexer.clickhouse.native_format import Column, Ragged, decode_blocks, encode_block
+from indexer.clickhouse.private_files import make_private
+from indexer.clickhouse.sent_tables import SentTable, as_files, external_data
+from indexer.clickhouse.store_errors import EMBEDDED, Place, StoreError, place_of, store_error
+
+__all__ = ["DEFAULT_DATABASE", "Column", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
+
+DEFAULT_DATABASE: Final = "meterhouse"
+#: How long a server may be silent during a call, unless the caller says otherwise.
+READ_TIMEOUT_S: Final = 300
+_CONNECT_TIMEOUT_S: Final = 5
+
+
+#: Set on every client where the engine knows them: what the schema and the readers need.
+_SESSION: Final[Mapping[str, str]] = {
+    "enable_alp_codec": "1",
+    "enable_time_series_aggregate_functions": "1",
+    # Rows are packed for the way back by the thread that has them: waking three others for it costs a small
+    # statement a tenth of its time, and a large one more CPU than it saves.
+    "output_format_parallel_formatting": "0",
+    # Conditions stand on keys and times, which are small: to read and filter by one after the other costs
+    # more than it spares.
+    "enable_multiple_prewhere_read_steps": "0",
+    # Sent tables are read from files whose names are used again and again, with other rows.
+    "use_cache_for_count_from_files": "0",
+}
+
+#: What ClickHouse says of data whose own lock another process has.
+_CANNOT_OPEN_FILE: Final = 76
+
+
+class Store:
+    """A pool of clients on one database."""
+
+    def __init__(
+        self,
+        clients: list[Client],
+        database: str,
+        cluster: str | None,
+        *,
+        embedded: bool,
+        lock: DataLock | None = None,
+        place: Place = EMBEDDED,
+    ) -> None:
+        self._lock = lock
+        self._place = place
+        self.database = database
+        self.cluster = cluster
+        self.embedded = embedded
+        self._clients = clients
+        self._free: queue.LifoQueue[Client] = queue.LifoQueue()
+        for client in clients:
+            self._free.put(client)
+
+    def knows(self, setting: str) -> bool:
+        """Whether the engine has this setting (and so, mostly, the feature behind it)."""
+        return bool(self._clients) and setting in self._clients[0].server_settings
+
+    def fetch(
+        self,
+        sql: str,
+        dtype: npt.DTypeLike,
+        parameters: Mapping[str, Any] | None = None,
+        sent: Sequence[SentTable] = (),
+    ) -> npt.NDArray[Any]:
+        """The rows of a SELECT as records of `dtype`.
+
+        `dtype` is packed and little-endian and matches the SELECT list exactly (cast in SQL). The array is
+        read-only. `parameters` are bound by the server: `{name:Type}` in the text; all of them together stay
+        small (a form field over HTTP holds 131,072 bytes). Lists go into `sent`, tables that the text names
+        (indexer/clickhouse/sent_tables.py). Raises StoreError.
+        """
+        with self._client() as client, self._beside(sql, sent) as (text, external):
+            data = client.raw_query(
+                text, parameters=_dict(parameters), fmt="RowBinary", external_data=external
+            )
+        return np.frombuffer(data, dtype=dtype)
+
+    def columns(
+        self,
+        sql: str,
+        dtype: npt.DTypeLike,
+        parameters: Mapping[str, Any] | None = None,
+        sent: Sequence[SentTable] = (),
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The columns of a SELECT of numbers, by the names of `dtype`'s fields: those of the SELECT.
+
+        For many rows: ClickHouse has them in columns, and half of what a `fetch` costs is to turn them into
+        rows. `parameters` and `sent` as `fetch`. Raises StoreError.
+        """
+        with self._client() as client, self._beside(sql, sent) as (text, external):
+            data = client.raw_query(text, parameters=_dict(parameters), fmt="Native", external_data=external)
+        return decode_blocks(data, dtype)
+
+    def rows(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, sent: Sequence[SentTable] = ()
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a small SELECT as Python values. `parameters` and `sent` as `fetch`.
+
+        Raises StoreError.
+        """
+        with self._client() as client, self._beside(sql, sent) as (text, external):
+            found = client.query(text, parameters=_dict(parameters), external_data=external)
+            return [tuple(r) for r in found.result_rows]
+
+    @contextmanager
+    def _beside(self, sql: str, sent: Sequence[SentTable]) -> Iterator[tuple[str, ExternalData | None]]:
+        """The text to run while the sent tables are known to the engine, and what the request carries."""
+        if not sent:
+            yield sql, None
+        elif self.embedded:
+            with as_files(sent) as clause:
+                yield f"{clause} {sql}", None
+        else:
+            yield sql, external_data(sent)
+
+    def insert(
+        self,
+        table: str,
+        columns: Mapping[str, Column],
+        *,
+        token: str | None = None,
+        coalesce: bool = False,
+        fold: bool = True,
+    ) -> None:
+        """Insert one block; when this returns it is stored. Raises StoreError.
+
+        `token`: the block's name for deduplication, over the materialized views too; the same token must
+        always come with the same rows. `coalesce`: let the server gather inserts of many clients (async
+        insert; it still waits until they are stored). `fold`: rows of the same key become one before they are
+        written; without it they are written as they are, and become one when parts are merged.
+        """
+        block = encode_block(columns)
+        settings: dict[str, Any] = {
+            "async_insert": int(coalesce),
+            "max_partitions_per_insert_block": 0,  # late data may touch many days; retention bounds them
+            "optimize_on_insert": int(fold),
+        }
+        if coalesce:
+            settings |= {"wait_for_async_insert": 1, "async_insert_deduplicate": 1}
+        if token is not None:
+            settings |= {
+                "insert_deduplication_token": token,
+                "deduplicate_blocks_in_dependent_materialized_views": 1,
+            }
+        if self.cluster is not None:
+            settings["distributed_foreground_insert"] = 1  # acknowledged means stored, not queued
+        with self._client() as client:
+            client.raw_insert(table, list(columns), block, settings=settings, fmt="Native")
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that gives no rows. Raises StoreError."""
+        with self._client() as client:
+            client.command(sql, parameters=_dict(parameters))
+
+    def kill(self, tag: str) -> None:
+        """End the statements that have `tag` in their text, such as in a comment. Does not wait for them.
+
+        `tag` is letters and digits. Raises StoreError.
+        """
+        if not tag.isalnum():
+            raise ValueError("a tag is letters and digits")
+        self.command(f"KILL QUERY WHERE query LIKE '%{tag}%' AND query NOT LIKE 'KILL%' ASYNC")
+
+    def create_database(self) -> None:
+        """Create the database if it is not there. Every other call needs it. Raises StoreError."""
+        where = f" ON CLUSTER {quote_name(self.cluster)}" if self.cluster else ""
+        with self._client() as client:
+            client.command(
+                f"CREATE DATABASE IF NOT EXISTS {quote_name(self.database)}{where}", use_database=False
+            )
+
+    def close(self) -> None:
+        """Close every client; waits for calls that run. Closing twice does nothing."""
+        clients, self._clients = self._clients, []
+        for _ in clients:
+            self._free.get().close()
+        if self._lock is not None:
+            self._lock.close()
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        """A client for this thread alone; failures of the backend leave as StoreError."""
+        if not self._clients:
+            raise StoreError("the store is closed", retryable=False)
+        client = self._free.get()
+        try:
+            yield client
+        except (ClickHouseError, HTTPError, OSError) as e:
+            raise store_error(e, self._place) from e
+        finally:
+            self._free.put(client)
+
+
+def open_store(
+    dsn: str, *, pool: int = 4, cluster: str | None = None, timeout_s: int = READ_TIMEOUT_S
+) -> Store:
+    """A store on `chdb:///absolute/path`, `chdb:///./relative/path` or `http(s)://user:password@host:port/db`.
+
+    The path of an embedded store is created. The database is `meterhouse` unless the DSN names one (the path
+    of an HTTP DSN, `?database=` with chdb); it need not exist yet. `timeout_s`: how long a server may be
+    silent during a call. Raises StoreError.
+    """
+    address, database, embedded = _parse(dsn)
+    lock = _lock(Path(address)) if embedded else None
+    place = EMBEDDED if embedded else place_of(address)
+    clients: list[Client] = []
+    try:
+        clients.extend(_connect(address, timeout_s, embedded=embedded) for _ in range(pool))
+    except (ClickHouseError, HTTPError, OSError) as e:
+        for client in clients:
+            client.close()
+        if lock is not None:
+            lock.close()
+        raise _open_error(e, Path(address) if embedded else None, place) from e
+    for client in clients:
+        client.database = database
+    return Store(clients, database, cluster, embedded=embedded, lock=lock, place=place)
+
+
+def _lock(path: Path) -> DataLock:
+    """Return the held lock of embedded data. Raises StoreError."""
+    try:
+        return DataLock(path)
+    except OSError as e:
+        raise StoreError(e.strerror or str(e), retryable=False) from e
+
+
+def _open_error(e: Exception, data: Path | None, place: Place) -> StoreError:
+    """Return the error of opening; a program that is not ours may hold embedded `data`."""
+    if data is not None and isinstance(e, Error) and e.code == _CANNOT_OPEN_FILE:
+        return StoreError(f"another process uses {shown(data)}", retryable=False, code=e.code, name=e.name)
+    return store_error(e, place)
+
+
+def embedded_path(dsn: str) -> Path | None:
+    """The path of an embedded store; None for a server. Raises StoreError."""
+    address, _, embedded = _parse(dsn)
+    return Path(address) if embedded else None
+
+
+def quote_name(name: str) -> str:
+    """A database, table or column name as SQL."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
+
+
+def _parse(dsn: str) -> tuple[str, str, bool]:
+    """What the clients connect to, the database, and whether it is embedded."""
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:  # its text may show the password
+        raise StoreError(
+            "the DSN is not a URL: expected http(s)://user:password@host:port/database", retryable=False
+        ) from None
+    if parts.scheme == "chdb":
+        path = unquote(parts.netloc + parts.path)
+        if path.startswith("/./"):
+            path = path[1:]
+        options = parse_qs(parts.query)
+        database = options.pop("database", [DEFAULT_DATABASE])[0]
+        if not path or path == "/" or options:
+            raise StoreError(f"not a chdb DSN with a path: {hidden_url(dsn)}", retryable=False)
+        return path, database, True
+    if parts.scheme in ("http", "https") and parts.hostname:
+        return urlunsplit(parts._replace(path="")), unquote(parts.path.strip("/")) or DEFAULT_DATABASE, False
+    raise StoreError("a DSN starts with chdb:///, http:// or https://", retryable=False)
+
+
+def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:
+    if embedded:
+        make_private(Path(address))
+        client = clickhouse_connect.get_client(interface="chdb", path=address)
+    else:
+        # The client's own lines say less than our errors do.
+        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
+        # Sessions would forbid concurrent use; long parameters (ids) do not fit into an URL.
+        client = clickhouse_connect.get_client(
+            dsn=address,
+            autogenerate_session_id=False,
+            form_encode_query_params=True,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            send_receive_timeout=timeout_s,
+        )
+    for name, value in _SESSION.items():
+        if name in client.server_settings:
+            with suppress(ProgrammingError):  # a server may forbid changing it; the schema has a fallback
+                client.set_client_setting(name, value)
+    return client
+
+
+def _dict(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """None when there is nothing to bind: clickhouse-connect then leaves `%` in the text alone."""
+    return dict(parameters) if parameters else None

@@ -1,0 +1,118 @@
+"""Errors of the store: what clickhouse-connect raises becomes a StoreError with a cause and words.
+
+Owns the texts that people see (indexer/clickhouse/faults.py has the causes): they hold the server's address
+and user, and never a DSN, password, path or SQL.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from clickhouse_connect.driver.exceptions import DataError, Error, OperationalError, ProgrammingError
+from urllib3.exceptions import HTTPError, NameResolutionError
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
+
+from agent.hidden import hidden_url
+from indexer.clickhouse.faults import Fault, explained, fault_of, told
+
+#: Why no server answered, by what was raised; the first that fits.
+_REASONS: Final = (
+    (ConnectionRefusedError, "connection refused"),
+    ((NameResolutionError, socket.gaierror), "its name was not found"),
+    ((TimeoutError, HTTPTimeoutError), "no answer in time"),
+    (ssl.SSLError, "TLS failed"),
+)
+
+
+class StoreError(Exception):
+    """ClickHouse refused or could not be reached.
+
+    The text is for the operator: words with address and user, never a DSN, password, path or SQL. `told` is
+    for clients. `retryable`: the same call may succeed later by itself. `code` and its `name` are
+    ClickHouse's own; None when no server answered. `detail` is its text, which may hold SQL: for debugging.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        retryable: bool,
+        code: int | None = None,
+        name: str | None = None,
+        fault: Fault | None = None,
+        detail: str = "",
+    ) -> None:
+        super().__init__(text)
+        self.retryable = retryable
+        self.code = code
+        self.name = name
+        self.fault = fault_of(code) if fault is None else fault
+        self.detail = detail
+        self.kind = ""  # of the samples whose INSERT failed; see indexer/write/inserter.py
+
+    @property
+    def told(self) -> str:
+        """What is wrong, for a client."""
+        return told(self.fault, self.code, self.name)
+
+
+class Place(NamedTuple):
+    """Where a store is and who uses it, for error messages; both are empty for an embedded one."""
+
+    address: str
+    user: str
+
+
+EMBEDDED: Final = Place("", "")
+
+
+def store_error(e: Exception, place: Place) -> StoreError:
+    """Return the StoreError of an exception of clickhouse-connect or the network."""
+    code = e.code if isinstance(e, Error) else None
+    name = e.name if isinstance(e, Error) else None
+    fault = fault_of(code) if code is not None else _without_code(e, place)
+    reason = _reason(e) if fault is Fault.AWAY else ""
+    return StoreError(
+        explained(fault, code, name, *place, reason),
+        retryable=fault.passes,
+        code=code,
+        name=name,
+        fault=fault,
+        detail=hidden_url(str(e).strip()) or type(e).__name__,
+    )
+
+
+def _without_code(e: Exception, place: Place) -> Fault:
+    """Return the cause of an error that ClickHouse gave no code for."""
+    if isinstance(e, OSError) and e.errno == errno.ENOSPC:
+        return Fault.FULL
+    if isinstance(e, ProgrammingError | DataError):  # the client does not take it
+        return Fault.STATEMENT
+    if place != EMBEDDED and isinstance(e, OperationalError | HTTPError | OSError):
+        return Fault.AWAY
+    return Fault.OTHER  # an answer of a proxy, or of a client that does not understand it
+
+
+def _reason(e: BaseException) -> str:
+    """Say why no server answered, from the exceptions that led to `e`."""
+    seen: list[BaseException] = []
+    found: object = e
+    while isinstance(found, BaseException) and found not in seen:
+        seen.append(found)
+        found = getattr(found, "reason", None) or found.__cause__ or found.__context__
+    for kind, words in _REASONS:
+        if any(isinstance(one, kind) for one in seen):
+            return words
+    return "the connection broke"
+
+
+def place_of(address: str) -> Place:
+    """Return where an HTTP address without its path points to, and its user."""
+    parts = urlsplit(address)
+    host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
+    port = parts.port or (8443 if parts.scheme == "https" else 8123)
+    return Place(f"{host}:{port}", unquote(parts.username or ""))

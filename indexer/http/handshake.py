@@ -1,0 +1,204 @@
+"""TLS of an HTTP listener: connections from their accepting to the end of their handshake.
+
+asyncio's own servers tell an application of a connection after its handshake: half handshakes would hold
+descriptors that no bound knows. Here sockets are accepted first, counted, and have the deadline of a head.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, Protocol, cast
+
+from aiohttp import web
+
+from agent.logs import Log
+from agent.settings import Tls
+from agent.tls import Contexts, in_words, of_listener
+from indexer.access.grants import Certificate
+from indexer.http.connections import Closed, Connections
+
+#: How long a closing connection waits for its client to say that it closes, too.
+_SHUTDOWN_S: Final = 2.0
+#: A second guard after that of `Connections`: asyncio's default would end long handshakes too early.
+_ABANDONED_S: Final = 3_600.0
+#: Connections accepted in a row, before others of the loop have their turn.
+_ACCEPTS: Final = 64
+#: Pause when the process may open no more files.
+_PAUSE_S: Final = 0.5
+
+
+class Listening:
+    """The TLS of one listener: its contexts, and where refused clients are logged."""
+
+    def __init__(self, contexts: Contexts, log: Log) -> None:
+        self.contexts = contexts
+        self.log = log
+
+
+def listening(section: str, settings: Tls) -> Listening | None:
+    """Return the TLS of a listener; None where it is off. Raises TlsError."""
+    log = Log(section)
+    return Listening(of_listener(section, settings, log), log) if settings.cert else None
+
+
+class Shaken(Protocol):
+    """The connection of an application that begins once a handshake is done."""
+
+    handshake: Handshake | None
+
+
+class SecureSite(web.SockSite):
+    """Serves a listening socket with TLS. `make` returns the connection for each one accepted."""
+
+    def __init__(
+        self,
+        runner: web.BaseRunner,
+        sock: socket.socket,
+        listening: Listening,
+        connections: Connections,
+        make: Callable[[], Shaken],
+    ) -> None:
+        super().__init__(runner, sock)
+        self._acceptor = Acceptor(sock, listening, connections, make)
+
+    async def start(self) -> None:
+        """Begin to accept."""
+        await web.BaseSite.start(self)
+        self._server = cast("asyncio.AbstractServer", self._acceptor)  # as far as aiohttp uses it
+        self._acceptor.start()
+
+
+class Acceptor:
+    """Accepts connections of one listening socket, and owns it."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        listening: Listening,
+        connections: Connections,
+        make: Callable[[], Shaken],
+    ) -> None:
+        self.sockets = (sock,)
+        self._sock = sock
+        self._listening = listening
+        self._connections = connections
+        self._make = make
+        self._loop = asyncio.get_running_loop()
+        self._again: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin, or go on after a pause."""
+        self._again = None
+        self._sock.setblocking(False)
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Accept no more. Twice does nothing."""
+        if self._again is not None:
+            self._again.cancel()
+        if self._sock.fileno() >= 0:
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                sock, peer = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as e:  # no more files: the connection waits in the kernel
+                self._listening.log.throttled("accept_failed", error=e)
+                self._loop.remove_reader(self._sock.fileno())
+                self._again = self._loop.call_later(_PAUSE_S, self.start)
+                return
+            sock.setblocking(False)
+            Handshake(self._connections, self._listening, self._make, sock, str(peer[0])).begin()
+
+
+class Handshake:
+    """One connection until its handshake is done."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        listening: Listening,
+        make: Callable[[], Shaken],
+        sock: socket.socket,
+        peer: str,
+    ) -> None:
+        self._connections = connections
+        self._listening = listening
+        self._make = make
+        self.sock = sock
+        self._peer = peer
+        self._task: asyncio.Task[None] | None = None
+        self._began_s = 0.0
+        self._is_theirs = False  # the loop closes the socket
+        self._ended = False
+
+    def begin(self) -> None:
+        """Count the connection, and wait for its handshake unless there are too many."""
+        loop = asyncio.get_running_loop()
+        self._began_s = loop.time()
+        self._connections.opened(self)
+        if not self._ended:
+            self._task = loop.create_task(self._shake(loop))
+
+    async def _shake(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_theirs = True
+        try:
+            await loop.connect_accepted_socket(
+                self._connection,
+                self.sock,
+                ssl=self._listening.contexts.current(),
+                ssl_handshake_timeout=_ABANDONED_S,
+                ssl_shutdown_timeout=_SHUTDOWN_S,
+            )
+        except ssl.SSLError as e:
+            if not isinstance(e, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # the client went away
+                self._connections.refused(self)
+                self._listening.log.throttled("handshake_failed", peer=self._peer, reason=in_words(e))
+        except OSError:  # reset by the client
+            pass
+        finally:
+            self._connections.lost(self)
+
+    def _connection(self) -> Any:
+        connection = self._make()
+        connection.handshake = self
+        return connection
+
+    def waits_for(self) -> tuple[Closed | None, object]:
+        """Return that the client owes a handshake."""
+        return Closed.HANDSHAKE, None
+
+    def waiting(self, _: float) -> tuple[Closed | None, float]:
+        """Return what the client owes, and since when."""
+        return Closed.HANDSHAKE, self._began_s
+
+    def end(self, _: Closed) -> None:
+        """Close now."""
+        self._ended = True
+        if self._task is not None:
+            self._task.cancel()
+        if not self._is_theirs:
+            self.sock.close()
+
+
+def certificate_of(secured: ssl.SSLObject | None) -> Certificate | None:
+    """Return the certificate that a client has shown, and that was verified."""
+    fields = secured.getpeercert() if secured is not None else None
+    data = secured.getpeercert(binary_form=True) if secured is not None else None
+    if not fields or not data:
+        return None
+    subject = cast("tuple[tuple[tuple[str, str], ...], ...]", fields.get("subject", ()))
+    names = [value for pairs in subject for key, value in pairs if key == "commonName"]
+    return Certificate(
+        name=names[0] if len(names) == 1 else "",
+        fingerprint=hashlib.sha256(data).digest(),
+        not_after_s=ssl.cert_time_to_seconds(str(fields["notAfter"])),
+    )

@@ -1,0 +1,1 @@
+"""Verifies stored data and derives rollups again."""

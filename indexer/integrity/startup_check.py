@@ -1,0 +1,78 @@
+"""The short form of `meterhouse verify` at an indexer's start: in the background, for at most a second.
+
+Its findings are in the log and in a metric. It ends nothing and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.store import Store, StoreError
+from indexer.integrity.verifier import Finding, Verifier, What
+from indexer.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+#: How long it looks; the rest is for `meterhouse verify`.
+_FOR_S: Final = 1.0
+#: Findings that have a line of their own in the log.
+_SHOWN: Final = 10
+#: ClickHouse's code for a statement that took too long.
+_TIMEOUT: Final = 159
+
+
+class ShortVerify:
+    """Looks once, after `start`. The latest rows are left out, as frames come meanwhile."""
+
+    def __init__(self, store: Store, retention: Retention, metrics: Metrics, for_s: float = _FOR_S) -> None:
+        self._store = store
+        self._retention = retention
+        self._metrics = metrics
+        self._for_s = for_s
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-verify")
+        self._task: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.get_running_loop().run_in_executor(self._threads, self.look)
+
+    async def stop(self) -> None:
+        """Wait until it has looked, as the store closes next."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._threads.shutdown()
+
+    def look(self) -> None:
+        """Look, and say what is found."""
+        began_s = time.monotonic()
+        found: list[Finding] = []
+        whole = True
+        try:
+            verifier = Verifier(
+                self._store,
+                self._retention,
+                quiet=False,
+                short=True,
+                deadline_s=began_s + self._for_s,
+                pause=lambda _: None,
+            )
+            found.extend(verifier.all())  # what came before an error stays
+        except StoreError as e:
+            whole = False
+            if e.code != _TIMEOUT:  # what writes says so
+                log.debug("event=verify_failed error=%s", e)
+        counts = Counter(finding.what for finding in found)
+        for what in What:
+            self._metrics.verify_findings.labels(what=what.value).set(counts[what])
+        for finding in found[:_SHOWN]:
+            log.warning("event=verify_found text=%s", finding)
+        if found:
+            log.warning("event=verify_findings count=%d hint=stop it and run meterhouse verify", len(found))
+        took_s = time.monotonic() - began_s
+        log.info("event=verified whole=%s findings=%d seconds=%.2f", str(whole).lower(), len(found), took_s)

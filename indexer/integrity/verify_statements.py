@@ -1,0 +1,151 @@
+"""The SQL of `meterhouse verify`: what of two rollups must be equal, and which rows want others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from indexer.clickhouse.schema.tables import GRANULARITIES, Granularity, Kind
+
+#: A statement that needs more memory to group continues on disk.
+_BOUNDED: Final = " SETTINGS max_bytes_before_external_group_by = 256000000, max_threads = 2"
+#: The catalog's strings are looked up in turns of so many.
+STRINGS_A_TURN: Final = 2_000_000
+#: Sums of the same values in another order differ by less than this part of them.
+_NEAR: Final = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A rollup and the finer one that it follows from."""
+
+    finer: Granularity
+    coarser: Granularity
+
+
+PAIRS: Final = tuple(Pair(f, c) for f, c in pairwise(GRANULARITIES))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What must be equal in both. `scale`: how large the values are whose sum it is; empty for exact ones."""
+
+    name: str
+    sql: str
+    scale: str = ""
+
+
+def _total(name: str, sql: str) -> Quantity:
+    return Quantity(name, f"sum({sql})", f"sum(abs({sql}))")
+
+
+_EXTREMES: Final = (Quantity("min", "min(min)"), Quantity("max", "max(max)"))
+_QUANTITIES: Final[Mapping[Kind, tuple[Quantity, ...]]] = {
+    "counters": (_total("value", "value"),),
+    "gauges": (
+        _total("count", "count"),
+        _total("sum", "sum"),
+        Quantity("last_ms", "toFloat64(max(toUnixTimestamp64Milli(tupleElement(last, 1))))"),
+        *_EXTREMES,
+    ),
+    "distributions": (
+        _total("count", "count"),
+        _total("zero", "zero"),
+        _total("sum", "sum"),
+        _total("sum_squares", "sum_squares"),
+        _total("positive", "arraySum(mapValues(positive))"),
+        _total("negative", "arraySum(mapValues(negative))"),
+        *_EXTREMES,
+    ),
+    "sets": (Quantity("members", "toFloat64(sum(members_of_series))"),),
+}
+#: What a cell of the coarser rollup has at most as much of as the finer one, where it lost something.
+_MONOTONE: Final[Mapping[Kind, str]] = {
+    "counters": "sumIf(value, side = {side})",
+    "gauges": "sumIf(count, side = {side})",
+    "distributions": "sumIf(count, side = {side})",
+    "sets": "toFloat64(uniqCombined64MergeIf(members, side = {side}))",
+}
+_KEY: Final = "org_id, project_id, metric_id"
+
+
+def quantities(kind: Kind, *, short: bool = False) -> tuple[Quantity, ...]:
+    """Return what is compared of a kind: the cells (series and buckets) first; `short`: without these."""
+    if short:
+        return _QUANTITIES[kind]
+    return (
+        Quantity("cells", "toFloat64(sum(cells_of_series))" if kind == "sets" else ""),
+        *_QUANTITIES[kind],
+    )
+
+
+def live(first_day: int, end_day: int, until_s: int, today: int) -> str:
+    """Return the condition of rows of these days that no rollup may have dropped yet."""
+    end_s = min(end_day * 86_400, until_s)
+    return (
+        f"timestamp >= toDateTime({first_day * 86_400}, 'UTC') AND timestamp < toDateTime({end_s}, 'UTC')"
+        f" AND toUInt32(toDate(timestamp)) + retention_days > {today + 1}"
+    )
+
+
+def compare(
+    kind: Kind, granularity: Granularity, seconds: int, where: str, *, by_metric: bool, short: bool = False
+) -> str:
+    """Return the statement of day, metric, and each quantity with its scale.
+
+    `seconds` are those of the coarser rollup, whose cells are counted in both.
+    """
+    table = f"{kind}_{granularity.name}"
+    keys = f"day, {_KEY}" if by_metric else "day, 0, 0, 0"
+    group = f"day, {_KEY}" if by_metric else "day"
+    day = "toUInt32(toDate(timestamp)) AS day"
+    cells = f"uniqCombined64(cityHash64({_KEY}, series_id, intDiv(toUInt32(timestamp), {seconds})))"
+    source = f"(SELECT *, {day} FROM {table} WHERE {where})"
+    if kind == "sets":
+        source = (
+            f"(SELECT {day}, {_KEY}, {cells} AS cells_of_series,"
+            f" uniqCombined64Merge(members) AS members_of_series"
+            f" FROM {table} WHERE {where} GROUP BY day, {_KEY}, series_id)"
+        )
+    asked = [(q.sql or f"toFloat64({cells})", q.scale or "0.0") for q in quantities(kind, short=short)]
+    listed = ", ".join(f"{sql} AS q{n}, {scale} AS s{n}" for n, (sql, scale) in enumerate(asked))
+    return f"SELECT {keys}, {listed} FROM {source} GROUP BY {group} ORDER BY {group}{_BOUNDED}"
+
+
+def excess(kind: Kind, pair: Pair, where: str) -> str:
+    """Return the statement that counts the coarser rollup's cells that the finer one has not, or less of."""
+    sides = " UNION ALL ".join(
+        f"SELECT *, {side} AS side FROM {kind}_{g.name} WHERE {where}"
+        for side, g in enumerate((pair.finer, pair.coarser))
+    )
+    finer, coarser = (_MONOTONE[kind].format(side=side) for side in (0, 1))
+    return (
+        f"SELECT count() FROM (SELECT countIf(side = 0) AS rows_finer, countIf(side = 1) AS rows_coarser,"
+        f" {finer} AS finer, {coarser} AS coarser FROM ({sides})"
+        f" GROUP BY {_KEY}, series_id, intDiv(toUInt32(timestamp), {pair.coarser.seconds}))"
+        f" WHERE rows_coarser > 0 AND (rows_finer = 0 OR coarser > finer + {_NEAR} * abs(finer)){_BOUNDED}"
+    )
+
+
+def samples_without_series(kind: Kind, day: int, where: str) -> str:
+    """Return the statement of metrics with series that have samples on a day and are not in `series`."""
+    return (
+        f"SELECT {_KEY}, toUInt64(uniqExact(series_id)) FROM {kind}_1d WHERE {where}"
+        f" AND ({_KEY}, series_id) GLOBAL NOT IN"
+        f" (SELECT {_KEY}, series_id FROM series WHERE toUInt32(day) = {day})"
+        f" GROUP BY {_KEY} ORDER BY {_KEY}{_BOUNDED}"
+    )
+
+
+def series_without_strings(month: int, turn: int, turns: int) -> str:
+    """Return the statement of metrics with series whose name or tags are not in `strings`."""
+    ids = "arrayJoin(arrayDistinct(arrayConcat([metric_id], tag_keys, tag_values))) AS id"
+    return (
+        f"SELECT {_KEY}, toUInt64(uniqExact(series_id)) FROM"
+        f" (SELECT {_KEY}, series_id, {ids} FROM series WHERE toYYYYMM(day) = {month})"
+        f" WHERE id % {turns} = {turn} AND (org_id, id) GLOBAL NOT IN"
+        f" (SELECT org_id, id FROM strings WHERE id % {turns} = {turn})"
+        f" GROUP BY {_KEY} ORDER BY {_KEY}{_BOUNDED}"
+    )

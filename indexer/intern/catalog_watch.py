@@ -1,0 +1,169 @@
+"""Notices that the data went back in time, so that no cache says a string or series is stored that is not.
+
+A restore, an emptied table or another database takes rows away that this process, or the shared cache, takes
+to be there. So once a minute, and when the store is back after a failure, the strings and series that were
+written last are looked for. Where one is missing the database gets a new id
+(indexer/clickhouse/schema/database_id.py) and every cache is made new. Frames carry their strings and series,
+so the next ones write what is missing. Other indexers see the new id within a minute and make their caches
+new, too. Once a week caches are made new anyway, because the table drops strings that were not asked for for
+longer than any series lives.
+
+The check runs in a thread of its own; the rest in one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Final
+
+from indexer.clickhouse.schema.database_id import note_id, read_ids
+from indexer.clickhouse.store import Store, StoreError
+from indexer.intern.cache import RedisCache
+from indexer.intern.keys import FetchType
+from indexer.intern.series import SeriesRegistry
+
+log = logging.getLogger(__name__)
+
+_EVERY_S: Final = 60.0
+#: Caches are made new this often: a string that is used is then found in the table, or written anew.
+_RENEW_S: Final = 7 * 86_400.0
+#: Strings that are looked for, of those created and of those read.
+_STRINGS: Final = 64
+#: How long a replica may take to show what was written to another.
+_REPLICA_S: Final = 2.0
+
+
+class CatalogWatch:
+    """`forget(database_id)` makes every cache new. `redis` is the shared cache, if there is one."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: SeriesRegistry,
+        redis: RedisCache | None,
+        forget: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._renewed_s = clock()
+        self._store = store
+        self._registry = registry
+        self._redis = redis
+        self._forget = forget
+        self._lock = threading.Lock()
+        self._created: deque[tuple[int, int]] = deque(maxlen=_STRINGS)
+        self._read: deque[tuple[int, int]] = deque(maxlen=_STRINGS)
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-watch")
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.database_id = ""
+        self.resets = 0
+
+    def stored(self, how: FetchType, org_id: int, ids: Collection[int]) -> None:
+        """Note strings that the store read or created. Called in the writer's thread."""
+        some = [(org_id, string_id) for string_id in islice(ids, _STRINGS)]
+        with self._lock:
+            (self._created if how is FetchType.FIRST_SEEN else self._read).extend(some)
+            created = list(self._created)
+        if how is FetchType.FIRST_SEEN and self._redis is not None:
+            self._redis.note_newest(created)
+
+    async def start(self) -> None:
+        """Learn the database's id, check once, and go on checking. Raises StoreError."""
+        await self._in_thread(self.check)
+        self._task = asyncio.create_task(self._run(), name="indexer-watch")
+
+    def wake(self) -> None:
+        """Check soon: the store is back."""
+        self._woken.set()
+
+    async def stop(self) -> None:
+        """Stop checking; a check that runs is not waited for."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def check(self) -> None:
+        """Forget the caches if the data went back, or if another indexer noticed that. Raises StoreError."""
+        ids = read_ids(self._store)
+        known = self.database_id
+        if known and known not in ids:
+            self._went_back("the id of the database is another")
+        elif ids and ids[0] != known:
+            self._use(ids[0])
+        elif self._clock() - self._renewed_s >= _RENEW_S:  # strings in use are to stay (strings/store.py)
+            self._use(known)
+        if self._is_missing() and not (self._store.cluster and self._comes_late()):
+            self._went_back("strings or series that were written are missing")
+
+    def _went_back(self, why: str) -> None:
+        if self.database_id:
+            log.warning("event=catalog_went_back text=%s: caches are made new", why)
+        self._use(note_id(self._store))
+        self.resets += 1
+
+    def _use(self, database_id: str) -> None:
+        self.database_id = database_id
+        self._renewed_s = self._clock()
+        with self._lock:
+            self._created.clear()
+            self._read.clear()
+        self._forget(database_id)
+
+    def _comes_late(self) -> bool:
+        """Return whether nothing is missing any more after a moment: another replica had it."""
+        time.sleep(_REPLICA_S)
+        return not self._is_missing()
+
+    def _is_missing(self) -> bool:
+        return self._strings_missing() or self._series_missing()
+
+    def _strings_missing(self) -> bool:
+        noted = self._redis.newest() if self._redis is not None else []
+        with self._lock:
+            wanted = {*self._created, *self._read, *noted[:_STRINGS]}
+        if not wanted:
+            return False
+        listed = ", ".join(f"({org_id}, {string_id})" for org_id, string_id in sorted(wanted))
+        ((found,),) = self._store.rows(
+            f"SELECT uniqExact(org_id, id) FROM strings WHERE (org_id, id) IN ({listed})"
+        )
+        return int(found) < len(wanted)
+
+    def _series_missing(self) -> bool:
+        first_day = int(time.time()) // 86_400  # rows of older days may have expired
+        wanted = {one for one in self._registry.newest() if one[1] >= first_day}
+        if not wanted:
+            return False
+        listed = ", ".join(f"({t.org_id}, {t.project_id}, {day}, {of})" for t, day, of in wanted)
+        days = ", ".join(sorted({str(day) for _, day, _ in wanted}))
+        ((found,),) = self._store.rows(
+            "SELECT uniqExact(org_id, project_id, day, series_id) FROM series"
+            f" WHERE toUInt16(day) IN ({days})"
+            f" AND (org_id, project_id, toUInt16(day), series_id) IN ({listed})"
+        )
+        return int(found) < len(wanted)
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(_EVERY_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+            try:
+                await self._in_thread(self.check)
+            except StoreError as e:  # what writes says so
+                log.debug("event=catalog_not_checked error=%s", e)
+
+    async def _in_thread(self, call: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -1,0 +1,180 @@
+"""Series: their ids, made of whole columns at once, and which of them the table `series` has already.
+
+A series id is a 64-bit hash of tenant, type, metric and the set of tags, in any order; never 0. It is
+computed alike by every indexer, so no one hands ids out. Two series meet in one id with probability
+n^2 / 2^65: for ten million series one in 370,000. The registry is memory only: forgetting means writing a
+row again, which merges.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "TYPES",
+    "SeriesRegistry",
+    "Tenant",
+    "U64s",
+    "mix",
+    "series_ids",
+    "tag_sums",
+    "tag_sums_in_numpy",
+    "tag_sums_of",
+]
+
+U64s = npt.NDArray[np.uint64]
+Bools = npt.NDArray[np.bool_]
+AnyInts = npt.NDArray[Any]
+
+#: Values of the column `type` in the table `series`, and mixed into the id.
+TYPES: Final = {"counters": 1, "gauges": 2, "distributions": 3, "sets": 4}
+
+_NEWEST: Final = 32
+_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
+_PAIR: Final = np.uint64(0xD6E8FEB86659FD93)
+
+
+def mix(values: U64s) -> U64s:
+    """Each value scrambled, one to one, so that sums of them do not collide (SplitMix64's finalizer)."""
+    z = values + _GOLDEN
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    return z
+
+
+def tag_sums(tag_count: AnyInts, keys: U64s, values: U64s) -> U64s:
+    """One hash per series of its (key id, value id) pairs: the sum of their hashes, so order is nothing.
+
+    `keys` and `values` hold the tags of series 0, then of series 1, and so on.
+    """
+    pairs = mix(mix(keys) * _PAIR + values)
+    running = np.zeros(len(pairs) + 1, np.uint64)
+    np.cumsum(pairs, out=running[1:])
+    ends = np.cumsum(tag_count, dtype=np.int64)
+    sums: U64s = running[ends] - running[ends - tag_count]
+    return sums
+
+
+def tag_sums_in_numpy(ids: U64s, tag_count: AnyInts, tag_key: AnyInts, tag_value: AnyInts) -> U64s:
+    """As tag_sums, of tags that are indexes into `ids`."""
+    return tag_sums(tag_count, ids[tag_key], ids[tag_value])
+
+
+try:
+    from indexer._native.tags import tag_sums_of
+except ImportError:  # not compiled
+    tag_sums_of = tag_sums_in_numpy
+
+
+def series_ids(org_id: int, project_id: int, series_type: int, metric_ids: U64s, sums: U64s) -> U64s:
+    """The ids of series of one tenant and type; `sums` as tag_sums gives them."""
+    typed = np.array([series_type], np.uint64) * _PAIR  # arrays wrap around in silence, scalars warn
+    tenant = mix(np.array([org_id << 32 | project_id], np.uint64)) + typed
+    ids = mix(mix(metric_ids + tenant) + sums)
+    ids[ids == 0] = 1
+    return ids
+
+
+class Tenant(NamedTuple):
+    """Whose series they are: ids of different tenants have nothing to do with each other."""
+
+    org_id: int
+    project_id: int
+
+
+class SeriesRegistry:
+    """Which (tenant, series, day) are in the table `series`, as far as this process knows.
+
+    Ids are known by tenant: a message may bring ids of its own choice, and one tenant's choice must not make
+    another's series seem to be stored. At most `max_entries`; beyond it the tenant with the most entries
+    forgets its oldest day first. `version` rises with every new registration: a reader in the same process
+    may keep what it looked up while it stays. Thread-safe.
+    """
+
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
+        self._known: dict[Tenant, dict[int, U64s]] = {}  # sorted ids, by day
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[int, int]] = Counter()  # by org and day
+        self.version = 0
+        self.forgotten = 0
+        self._newest: deque[tuple[Tenant, int, int]] = deque(maxlen=_NEWEST)
+
+    def __len__(self) -> int:
+        with self._lock:
+            return sum(self._sizes().values())
+
+    def count(self, org_id: int, day: int) -> int:
+        """Return how many series of an org are registered on a day, over its projects."""
+        with self._lock:
+            return self._counts.get((org_id, day), 0)
+
+    def unknown(self, tenant: Tenant, day: int, ids: U64s) -> Bools:
+        """Return a mask of the ids that are not registered on `day` (days since 1970)."""
+        with self._lock:
+            known = self._known.get(tenant, {}).get(day)
+        if known is None or not len(known):
+            return np.ones(len(ids), bool)
+        at = np.searchsorted(known, ids)
+        at[at == len(known)] = 0
+        mask: Bools = known[at] != ids
+        return mask
+
+    def register(self, tenant: Tenant, day: int, ids: U64s) -> None:
+        """Note that the table has rows of these series on that day."""
+        if not len(ids):
+            return
+        fresh = np.unique(ids)
+        with self._lock:
+            self._newest.append((tenant, day, int(fresh[0])))
+            by_day = self._known.setdefault(tenant, {})
+            known = by_day.get(day)
+            if known is not None:
+                fresh = np.concatenate((known, fresh))
+                fresh.sort(kind="stable")  # two sorted runs: merged in linear time
+                fresh = fresh[np.concatenate(([True], fresh[1:] != fresh[:-1]))]
+            self._counts[tenant.org_id, day] += len(fresh) - (0 if known is None else len(known))
+            by_day[day] = fresh
+            self._bound()
+            self.version += 1
+
+    def newest(self) -> list[tuple[Tenant, int, int]]:
+        """Return some of the series that were registered last: tenant, day and id."""
+        with self._lock:
+            return list(self._newest)
+
+    def forget(self) -> None:
+        """Know nothing any more: the rows that were registered may be lost."""
+        with self._lock:
+            self._known.clear()
+            self._counts.clear()
+            self._newest.clear()
+            self.version += 1
+
+    def _sizes(self) -> dict[Tenant, int]:
+        return {tenant: sum(map(len, by_day.values())) for tenant, by_day in self._known.items()}
+
+    def _bound(self) -> None:
+        sizes = self._sizes()
+        total = sum(sizes.values())
+        while total > self._max_entries:
+            largest = max(sizes, key=sizes.__getitem__)
+            by_day = self._known[largest]
+            day = min(by_day)
+            gone = len(by_day.pop(day))
+            self._counts[largest.org_id, day] -= gone
+            if not self._counts[largest.org_id, day]:
+                del self._counts[largest.org_id, day]
+            if not by_day:
+                del self._known[largest]
+            sizes[largest] -= gone
+            total -= gone
+            self.forgotten += gone

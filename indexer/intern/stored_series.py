@@ -1,0 +1,86 @@
+"""Series of an org and day that the store has, for limits: those of earlier runs and of other indexers.
+
+Counts are read at the start, and where several indexers write again after REFRESH_S. They say whether an org
+comes near its limit; only then the ids are read, and kept for REFRESH_S. Nothing is asked for a row.
+Thread-safe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+
+from indexer.clickhouse.store import Store, StoreError
+from indexer.intern.series import Tenant, U64s
+
+log = logging.getLogger(__name__)
+
+#: Seconds that counts and ids are good for.
+REFRESH_S: Final = 60.0
+_IDS: Final = np.dtype([("project_id", "<u4"), ("series_id", "<u8")])
+
+
+class StoredSeries:
+    """What the table `series` has. `shared`: other indexers write there, too. `clock` is monotonic."""
+
+    def __init__(
+        self, store: Store, *, shared: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._shared = shared
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._read_s = clock()
+        self._counts = self._read_counts()
+        self._ids: dict[tuple[int, int], tuple[float, Mapping[Tenant, U64s]]] = {}
+
+    def count(self, org_id: int, day: int) -> int:
+        """Return how many series of an org the store had on a day (since 1970) when it was last asked.
+
+        While the store does not answer the counts stay.
+        """
+        with self._lock:
+            if self._shared and self._clock() - self._read_s >= REFRESH_S:
+                self._read_s = self._clock()
+                try:
+                    self._counts = self._read_counts()
+                except StoreError as e:
+                    log.warning("event=series_not_counted error=%s", e)
+            return self._counts.get((org_id, day), 0)
+
+    def ids(self, org_id: int, day: int) -> Mapping[Tenant, U64s]:
+        """Return the ids of an org's series on a day, sorted, by tenant. Raises StoreError."""
+        now_s = self._clock()
+        with self._lock:
+            read_s, found = self._ids.get((org_id, day), (-REFRESH_S, {}))
+            if now_s - read_s >= REFRESH_S:
+                found = self._read_ids(org_id, day)
+                fresh = {key: one for key, one in self._ids.items() if now_s - one[0] < REFRESH_S}
+                self._ids = {**fresh, (org_id, day): (now_s, found)}
+        return found
+
+    def _read_counts(self) -> Mapping[tuple[int, int], int]:
+        """Count the series of each org from yesterday on."""
+        rows = self._store.rows(
+            "SELECT org_id, toUInt16(day) AS d, uniqExact(project_id, series_id) FROM series"
+            " WHERE day >= toDate(now('UTC')) - 1 GROUP BY org_id, d"
+        )
+        return {(org_id, day): count for org_id, day, count in rows}
+
+    def _read_ids(self, org_id: int, day: int) -> Mapping[Tenant, U64s]:
+        found = self._store.columns(
+            "SELECT project_id, series_id FROM series WHERE org_id = {org:UInt32}"
+            " AND day = toDate({day:UInt16}) GROUP BY project_id, series_id",
+            _IDS,
+            {"org": org_id, "day": day},
+        )
+        projects = found["project_id"]
+        return {
+            Tenant(org_id, int(project)): np.sort(found["series_id"][projects == project])
+            for project in np.unique(projects)
+        }

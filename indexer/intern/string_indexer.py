@@ -1,0 +1,186 @@
+"""The string indexer: `record` gives strings ids, `resolve` looks ids up, `reverse_resolve` reads back.
+
+Recording goes in steps, each on what the last left without an id: well-known strings, caches, existing and
+new rows. Nothing is ever left over: a store that fails raises StoreError, and the caller tries again.
+Sync and thread-safe. Source: Sentry's string indexer (bulk_record in three steps, fetch types).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.intern.cache import NearCache, StringCache
+from indexer.intern.id_store import IdStore
+from indexer.intern.ids import STATIC_IDS, STATIC_STRINGS
+from indexer.intern.keys import FetchType, KeyCollection, KeyResults, cache_keys
+
+
+class StringIndexer:
+    """Over one id store and caches, the nearest first. Give ingest and queries each their own.
+
+    `on_created(org_id, count)` is called when strings of an org got their first ids. `on_stored(how, org_id,
+    ids)` is called with ids that the store read or created. `fetched` counts strings by how their id was
+    obtained, since the start.
+    """
+
+    def __init__(
+        self,
+        ids: IdStore,
+        caches: Sequence[StringCache] = (),
+        on_created: Callable[[int, int], None] | None = None,
+        on_stored: Callable[[FetchType, int, Collection[int]], None] | None = None,
+    ) -> None:
+        self._on_created = on_created
+        self._on_stored = on_stored
+        self._ids = ids
+        self._caches = tuple(caches)
+        self._orgs_with_static: set[int] = set()
+        self.fetched: dict[FetchType, int] = dict.fromkeys(FetchType, 0)
+
+    @property
+    def collisions(self) -> int:
+        return self._ids.collisions
+
+    # Recording
+
+    def bulk_record(self, org_strings: Mapping[int, Set[str]]) -> Mapping[int, Mapping[str, int]]:
+        """The id of every string of every org, created where there was none. Raises StoreError."""
+        return self.bulk_record_results(org_strings).get_mapped_results()
+
+    def bulk_record_results(self, org_strings: Mapping[int, Set[str]]) -> KeyResults:
+        """As bulk_record, with how each id was fetched."""
+        keys = KeyCollection(org_strings)
+        caches = self._caches  # `forget` may set others meanwhile
+        self._write_static(keys)
+        results = _static(keys)
+        for depth, cache in enumerate(caches):
+            missing = results.get_unmapped_keys(keys)
+            if missing.size:
+                hits = _from_cache(cache, missing)
+                self._fill(hits, caches[:depth])
+                results = results.merge(hits)
+        missing = results.get_unmapped_keys(keys)
+        if missing.size:
+            got = self._ids.create(missing)
+            self._fill(got, caches)
+            results = results.merge(got)
+            self._tell_created(got)
+        for fetch_type in FetchType:
+            self.fetched[fetch_type] += results.count(fetch_type)
+        return results
+
+    def forget(self, caches: Sequence[StringCache]) -> None:
+        """Use other caches from now on: the data that filled those in use is not there any more."""
+        self._caches = tuple(caches)
+        self._orgs_with_static = set()
+
+    def _tell_created(self, results: KeyResults) -> None:
+        for fetch_type, org_id, ids in results.fetched:
+            if self._on_created is not None and fetch_type is FetchType.FIRST_SEEN:
+                self._on_created(org_id, len(ids))
+            if self._on_stored is not None:
+                self._on_stored(fetch_type, org_id, ids.values())
+
+    def record(self, org_id: int, string: str) -> int:
+        """The id of one string, created where there was none. Raises StoreError."""
+        return self.bulk_record({org_id: {string}})[org_id][string]
+
+    def record_array(self, org_id: int, strings: list[str]) -> npt.NDArray[np.uint64]:
+        """The ids of strings in their order, as uint64. Raises StoreError."""
+        return self.record_columns([(org_id, strings)])[0]
+
+    def record_columns(self, columns: Sequence[tuple[int, list[str]]]) -> list[npt.NDArray[np.uint64]]:
+        """For each (org, strings) the ids in their order, as uint64, recorded together. Raises StoreError.
+
+        As bulk_record, but what the nearest cache knows costs one look-up: an agent sends the strings of
+        100,000 series again and again, a bucket's rows are no more than its strings, and what bulk_record
+        builds on its way (sets, dicts, results of each step) took four times the INSERT.
+        """
+        near = next((c for c in self._caches[:1] if isinstance(c, NearCache)), None)
+        found: list[npt.NDArray[np.uint64]] = []
+        wanted: dict[int, set[str]] = {}
+        for org_id, strings in columns:
+            ids = near.find(org_id, strings) if near else np.zeros(len(strings), np.uint64)
+            unknown = _gaps(ids)
+            if unknown:
+                wanted.setdefault(org_id, set()).update(strings[at] for at in unknown)
+            self.fetched[FetchType.CACHE_HIT] += len(ids) - len(unknown)
+            found.append(ids)
+        recorded = self.bulk_record(wanted) if wanted else {}
+        for (org_id, strings), ids in zip(columns, found, strict=True):
+            if unknown := _gaps(ids):
+                ids[unknown] = [recorded[org_id][strings[at]] for at in unknown]
+        if near:
+            for org_id, by_string in recorded.items():  # what no step puts there
+                known = [s for s in by_string if s in STATIC_IDS]
+                near.put(org_id, known, [STATIC_IDS[s] for s in known])
+        return found
+
+    # Looking up
+
+    def resolve(self, org_id: int, string: str) -> int | None:
+        """The id of a string, or None when it has none. Never creates. Raises StoreError."""
+        return self.bulk_resolve(org_id, {string}).get(string)
+
+    def bulk_resolve(self, org_id: int, strings: Set[str]) -> Mapping[str, int]:
+        """The ids of those strings that have one."""
+        keys = KeyCollection({org_id: strings})
+        results = _static(keys)
+        for cache in self._caches:
+            results = results.merge(_from_cache(cache, results.get_unmapped_keys(keys)))
+        missing = results.get_unmapped_keys(keys)
+        if missing.size:
+            got = self._ids.find(missing)
+            self._fill(got, self._caches)
+            results = results.merge(got)
+        return results.get_mapped_results().get(org_id, {})
+
+    def reverse_resolve(self, org_id: int, string_id: int) -> str | None:
+        """The string of an id, or None when there is none. Raises StoreError."""
+        return self.bulk_reverse_resolve(org_id, {string_id}).get(string_id)
+
+    def bulk_reverse_resolve(self, org_id: int, ids: Collection[int]) -> Mapping[int, str]:
+        """The strings of those ids that have one."""
+        static = {i: STATIC_STRINGS[i] for i in ids if i in STATIC_STRINGS}
+        others = [i for i in ids if i not in static]
+        return (static | self._ids.strings(org_id, others)) if others else static
+
+    def _write_static(self, keys: KeyCollection) -> None:
+        """Put the well-known strings of an org into the table too, so that a join with it finds them."""
+        for org_id in keys.mapping.keys() - self._orgs_with_static:
+            self._ids.put(org_id, STATIC_IDS)
+            self._orgs_with_static.add(org_id)
+
+    @staticmethod
+    def _fill(results: KeyResults, caches: Sequence[StringCache]) -> None:
+        for org_id, ids in results.get_mapped_results().items():
+            for cache in caches:
+                if isinstance(cache, NearCache):
+                    cache.put(org_id, list(ids), list(ids.values()))
+                else:
+                    cache.set_many(dict(zip(cache_keys(org_id, ids), ids.values(), strict=True)))
+
+
+def _gaps(ids: npt.NDArray[np.uint64]) -> list[int]:
+    """Where no id is."""
+    return np.flatnonzero(ids == 0).tolist()
+
+
+def _static(keys: KeyCollection) -> KeyResults:
+    results = KeyResults()
+    for org_id, strings in keys.mapping.items():
+        results.add(org_id, {s: STATIC_IDS[s] for s in strings & STATIC_IDS.keys()}, FetchType.HARDCODED)
+    return results
+
+
+def _from_cache(cache: StringCache, keys: KeyCollection) -> KeyResults:
+    results = KeyResults()
+    for org_id, strings in keys.mapping.items():
+        ordered = list(strings)
+        found = cache.get_many(cache_keys(org_id, ordered)).values()  # in the order of the keys
+        hits = {s: i for s, i in zip(ordered, found, strict=True) if i is not None}
+        results.add(org_id, hits, FetchType.CACHE_HIT)
+    return results

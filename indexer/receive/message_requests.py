@@ -1,0 +1,115 @@
+"""Requests of messages, each counted once: those with a key by it, those without by what was answered.
+
+A client that is answered 503 sends the same bytes again, and some of them may be stored by then. So a request
+without a key that is answered 503 is remembered by a hash of its bytes and scope, and the next request of the
+same bytes is that one, sent again. After any other answer the same bytes are a new request: two clients may
+well send the same. A request with a key is known by it: other bytes are a conflict, before any is stored.
+
+A repeated request is read as of the time it first came, so that the same messages are taken of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+
+from indexer.access.grants import Grant
+from indexer.receive.messages import MessagesError, Parsed
+from indexer.receive.pending_requests import PendingRequest, PendingRequests
+from indexer.write.accepted_frame import Unit
+from indexer.write.identity import digest
+from indexer.write.journal import JournalError, Taken
+from indexer.write.journal_writer import Conflict, Limited, Refused, Unavailable
+
+#: Keys whose requests are known without the journal: those of this process that came last.
+_MAX_KEYS: Final = 100_000
+
+
+class Requests:
+    """Writes requests. `parse(body, key, grant, at_ms)` reads one as of a time, `write` stores its units.
+
+    `taken`: what the journal has under identities that begin so.
+    """
+
+    def __init__(
+        self,
+        parse: Callable[[bytes, str, Grant, int], Awaitable[Parsed]],
+        write: Callable[[Sequence[Unit]], Awaitable[object]],
+        pending: PendingRequests,
+        taken: Callable[[str], Iterable[Taken]] = lambda _: (),
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._parse = parse
+        self._write = write
+        self._pending = pending
+        self._taken = taken
+        self._now_ms = now_ms
+        self._keys: OrderedDict[str, Taken] = OrderedDict()
+
+    async def write(self, body: bytes, key: str, grant: Grant) -> Parsed:
+        """Store a request once; `key` is empty where it has none. Raises MessagesError and WriteError."""
+        return await (self._keyed(body, key, grant) if key else self._keyless(body, grant))
+
+    async def _keyless(self, body: bytes, grant: Grant) -> Parsed:
+        name = digest(f"{grant}\n".encode() + body)
+        again = self._pending.claim(name)
+        request = again or PendingRequest(name, uuid.uuid4().hex, self._now_ms())
+        open_ended = again is not None
+        try:
+            parsed = await self._parse(body, request.key, grant, request.created_ms)
+            open_ended = True
+            await self._write(parsed.units)
+            open_ended = False
+        except (MessagesError, Refused, Conflict):
+            open_ended = False
+            raise
+        except Limited:  # before any unit is stored, where it is one
+            open_ended = again is not None or len(parsed.units) > 1
+            raise
+        finally:
+            if open_ended:
+                await asyncio.to_thread(self._pending.remember, request)
+            elif again is not None:
+                await asyncio.to_thread(self._pending.resolve, request)
+        return parsed
+
+    async def _keyed(self, body: bytes, key: str, grant: Grant) -> Parsed:
+        now_ms = self._now_ms()
+        parsed = await self._parse(body, key, grant, now_ms)
+        sent = digest(body)
+        first_ms = self._first_ms(parsed, sent, now_ms)
+        if first_ms != now_ms:
+            parsed = await self._parse(body, key, grant, first_ms)
+        for name in _names(parsed):
+            self._keys[name] = Taken(sent, first_ms)
+            self._keys.move_to_end(name)
+            if len(self._keys) > _MAX_KEYS:
+                self._keys.popitem(last=False)
+        await self._write(parsed.units)
+        return parsed
+
+    def _first_ms(self, parsed: Parsed, sent: bytes, now_ms: int) -> int:
+        """Return when the request first came. Raises Conflict when other bytes came under its key."""
+        first_ms = now_ms
+        for name in _names(parsed):
+            known = self._keys.get(name)
+            for taken in [known] if known is not None else self._journalled(name):
+                if taken.digest and taken.digest != sent:
+                    raise Conflict("Idempotency-Key: other bytes were taken under this key before")
+                first_ms = min(first_ms, taken.created_ms or now_ms)
+        return first_ms
+
+    def _journalled(self, name: str) -> Iterable[Taken]:
+        try:
+            return self._taken(name)
+        except JournalError as e:
+            raise Unavailable(f"journal: {e}", retry_after_s=5) from e
+
+
+def _names(parsed: Parsed) -> set[str]:
+    """Return how the identities of a request's units begin, one for each tenant."""
+    return {unit.identity.rpartition("/")[0] + "/" for unit in parsed.units}

@@ -1,0 +1,352 @@
+"""The seeds' JSON messages, made into frames, so that everything after reading them is one path.
+
+Owns the message format (design/indexer.md) and what a bad message is told. Metric and tags come as strings or
+as ids: `metric_id` an integer is an id, as text (or `name`) a name; a tag's key of digits alone and a value
+that is an integer are ids. Pure: bytes and the time in, frames and rejections out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import copysign, fsum, inf, isfinite, ldexp
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import xxhash
+
+from agent.frame import (
+    BUCKET_SECONDS,
+    OF_MESSAGES,
+    Counters,
+    Distributions,
+    Frame,
+    Gauges,
+    Series,
+    Sets,
+    encode,
+)
+from agent.line import Limits
+from agent.sketch import index_of
+from indexer.access.grants import EVERYTHING, Grant, foreign
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_to_columns import DAY_S
+from indexer.write.identity import digest
+
+_MAX_ID: Final = (1 << 64) - 1
+_LINES: Final = Limits()
+_LARGEST: Final = sys.float_info.max
+#: Sums that overflow are made of numbers divided by two to this power.
+_SCALE: Final = 64
+
+
+class MessagesError(ValueError):
+    """The request as a whole cannot be read."""
+
+
+class GaugeValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A gauge aggregated by the sender."""
+
+    last: float
+    min: float
+    max: float
+    sum: float
+    count: float
+
+
+class Message(msgspec.Struct, frozen=True):
+    org_id: int
+    project_id: int
+    type: Literal["c", "d", "s", "g"]
+    timestamp: int | float
+    value: int | float | str | list[int | float | str] | GaugeValue
+    metric_id: int | str | None = None
+    name: str | None = None
+    tags: dict[str, int | str] = {}
+    retention_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A message that was not taken: its place in the request (from 0), and why."""
+
+    position: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Parsed:
+    units: list[Unit] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+    accepted: int = 0
+    forbidden: int = 0  # of those rejected: to a tenant that the sender may not write to
+    expired: int = 0  # of the rejected ones
+
+
+class BadMessageError(ValueError):
+    """One message that cannot be taken."""
+
+
+class ForeignMessageError(BadMessageError):
+    """A message to a tenant that the sender may not write to."""
+
+
+class ExpiredError(BadMessageError):
+    """A message that is older than it would be kept."""
+
+
+def parse(
+    body: bytes,
+    *,
+    key: str,
+    created_ms: int,
+    latest_s: int,
+    max_messages: int,
+    grant: Grant = EVERYTHING,
+    first_day: Callable[[int], int] = lambda _: 0,
+) -> Parsed:
+    """The units of a request: one per (org, project, retention), in the order they first came.
+
+    `key` names the request for ever: the same key always means the same messages. The tenant is
+    part of a unit's identity: who else uses that key sends something else. Messages outside the
+    `grant` are rejected, and their neighbours are not. `first_day`: of a `retention_days` the first
+    day since 1970 whose rows are kept. Raises MessagesError.
+    """
+    raws = _split(body)
+    if len(raws) > max_messages:
+        raise MessagesError(f"{len(raws)} messages, at most {max_messages} are taken at once")
+    parsed = Parsed()
+    groups: dict[tuple[int, int, int], _Builder] = {}
+    for position, raw in enumerate(raws):
+        try:
+            message = msgspec.json.decode(raw, type=Message)
+            bucket = _checked_bucket(message, latest_s)
+            if not grant.covers(message.org_id, message.project_id):
+                raise ForeignMessageError(foreign(message.org_id, message.project_id, grant))
+            value = _checked_value(message)
+            _check_age(message, bucket, first_day(message.retention_days))
+            tenant = (message.org_id, message.project_id, message.retention_days)
+            groups.setdefault(tenant, _Builder()).add(message, bucket, value)
+            parsed.accepted += 1
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadMessageError) as e:
+            parsed.rejected.append(Rejection(position, str(e)))
+            parsed.forbidden += isinstance(e, ForeignMessageError)
+            parsed.expired += isinstance(e, ExpiredError)
+    sent = digest(body)
+    for number, (tenant, builder) in enumerate(groups.items()):
+        parsed.units.append(builder.unit(key, number, created_ms, tenant, sent))
+    return parsed
+
+
+def _split(body: bytes) -> Sequence[msgspec.Raw]:
+    try:
+        if body.lstrip()[:1] == b"[":
+            return msgspec.json.decode(body, type=list[msgspec.Raw])
+        return [msgspec.json.decode(body, type=msgspec.Raw)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise MessagesError(f"not JSON: {e}") from None
+
+
+def _checked_bucket(message: Message, latest_s: int) -> int:
+    _check_texts(message)
+    _check_range("org_id", message.org_id, 1, 0xFFFFFFFF)
+    _check_range("project_id", message.project_id, 1, 0xFFFFFFFF)
+    _check_range("retention_days", message.retention_days, 0, 65_535)
+    if not 0 <= message.timestamp < 1 << 32:  # nor is NaN; an integer may be beyond floats
+        raise BadMessageError(f"timestamp: {message.timestamp!s:.30} is no time in Unix seconds")
+    bucket = int(message.timestamp) // BUCKET_SECONDS * BUCKET_SECONDS
+    if bucket > latest_s:
+        raise BadMessageError(f"timestamp: {message.timestamp} is in the future")
+    if (message.metric_id is None) == (message.name is None):
+        raise BadMessageError("either metric_id or name names the metric")
+    for what, given in (
+        ("metric_id", message.metric_id),
+        *((f"tags.{k}", v) for k, v in message.tags.items()),
+    ):
+        if isinstance(given, int):
+            _check_range(what, given, 1, _MAX_ID)
+    for tag_key in message.tags:
+        if _is_id(tag_key):
+            _check_range(f"tags.{tag_key}", int(tag_key), 1, _MAX_ID)
+    return bucket
+
+
+def _check_age(message: Message, bucket: int, first_day: int) -> None:
+    if bucket < first_day * DAY_S:
+        raise ExpiredError(f"timestamp: {message.timestamp} is older than its retention")
+
+
+def _check_texts(message: Message) -> None:
+    """Refuse what is larger than a line of an agent may be (agent.lines.*, at their defaults)."""
+    name = message.metric_id if isinstance(message.metric_id, str) else message.name or ""
+    _check_size("name", name, _LINES.max_name_bytes)
+    if len(message.tags) > _LINES.max_tags:
+        raise BadMessageError(f"tags: {len(message.tags)} tags, at most {_LINES.max_tags} are taken")
+    for key, value in message.tags.items():
+        _check_size("a key of tags", key, _LINES.max_tag_bytes)
+        if isinstance(value, str):
+            _check_size(f"tags.{key}", value, _LINES.max_tag_bytes)
+
+
+def _check_size(where: str, text: str, max_bytes: int) -> None:
+    size = len(text.encode(errors="surrogatepass"))
+    if size > max_bytes:
+        raise BadMessageError(f"{where}: {size} bytes, at most {max_bytes} are taken")
+
+
+def _check_range(what: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise BadMessageError(f"{what}: {value} is not between {low} and {high}")
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _checked_value(message: Message) -> list[float] | list[str] | GaugeValue:
+    """Numbers of a counter (one) or a distribution, members of a set, or the state of a gauge."""
+    value = message.value
+    match message.type:
+        case "c":
+            return [_number(value)]
+        case "d":
+            return [_number(v) for v in _non_empty(value)]
+        case "s":
+            return [str(v) for v in _non_empty(value)]
+        case "g":
+            if isinstance(value, GaugeValue):
+                for part in msgspec.structs.astuple(value):
+                    _number(part)
+                return value
+            last = _number(value)
+            return GaugeValue(last, last, last, last, 1.0)
+
+
+def _non_empty(value: Any) -> list[Any]:
+    values = value if isinstance(value, list) else [value]
+    if not values or isinstance(value, GaugeValue):
+        raise BadMessageError("value: an array of at least one is wanted")
+    return values
+
+
+def _number(value: object) -> float:
+    if isinstance(value, int | float):
+        try:
+            if isfinite(number := float(value)):
+                return number
+        except OverflowError:
+            pass
+    raise BadMessageError("value: not a finite number")
+
+
+class _Builder:
+    """Columns of one frame in the making."""
+
+    def __init__(self) -> None:
+        self._strings: dict[str | int, int] = {}
+        self._series: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
+        self._counters: list[tuple[int, int, float]] = []
+        self._gauges: list[tuple[int, int, int, GaugeValue]] = []
+        self._distributions: list[tuple[int, int, list[float]]] = []
+        self._sets: list[tuple[int, int, list[str]]] = []
+
+    def add(self, message: Message, bucket: int, value: list[float] | list[str] | GaugeValue) -> None:
+        metric = message.metric_id if message.metric_id is not None else message.name
+        assert metric is not None
+        tags = sorted(
+            (self._string(int(k) if _is_id(k) else k), self._string(v)) for k, v in message.tags.items()
+        )
+        key = (self._string(metric), tuple(tags))
+        series = self._series.setdefault(key, len(self._series))
+        if isinstance(value, GaugeValue):
+            self._gauges.append((series, bucket, int(message.timestamp * 1000), value))
+        elif message.type == "s":
+            self._sets.append((series, bucket, [str(v) for v in value]))
+        elif message.type == "d":
+            self._distributions.append((series, bucket, [float(v) for v in value]))
+        else:
+            self._counters.append((series, bucket, float(value[0])))
+
+    def _string(self, string_or_id: str | int) -> int:
+        return self._strings.setdefault(string_or_id, len(self._strings))
+
+    def unit(
+        self, key: str, number: int, created_ms: int, tenant: tuple[int, int, int], digest: bytes
+    ) -> Unit:
+        org_id, project_id, retention_days = tenant
+        frame = Frame(
+            agent=f"{OF_MESSAGES}{org_id}:{project_id}/{key}",
+            epoch=0,
+            sequence=number,
+            created_ms=created_ms,
+            org_id=org_id,
+            project_id=project_id,
+            retention_days=retention_days,
+            strings=[s if isinstance(s, str) else "" for s in self._strings],
+            series=self._series_columns(),
+            counters=Counters(*_columns(self._counters, ("<u4", "<u4", "<f8"))),
+            gauges=self._gauge_columns(),
+            distributions=self._distribution_columns(),
+            sets=self._set_columns(),
+        )
+        given = {i: s for s, i in self._strings.items() if isinstance(s, int)}
+        return Unit(frame.identity, encode(frame), frame, given, digest)
+
+    def _series_columns(self) -> Series:
+        tags = [t for _, tags in self._series for t in tags]
+        return Series(
+            name=_bytes((name for name, _ in self._series), "<u4"),
+            tag_count=_bytes((len(tags) for _, tags in self._series), "<u2"),
+            tag_key=_bytes((k for k, _ in tags), "<u4"),
+            tag_value=_bytes((v for _, v in tags), "<u4"),
+        )
+
+    def _gauge_columns(self) -> Gauges:
+        rows = [(s, b, ms, *msgspec.structs.astuple(v)) for s, b, ms, v in self._gauges]
+        return Gauges(*_columns(rows, ("<u4", "<u4", "<i8", "<f8", "<f8", "<f8", "<f8", "<f8")))
+
+    def _distribution_columns(self) -> Distributions:
+        rows, positive, negative = [], [], []
+        for series, bucket, values in self._distributions:
+            squares = _total(v * v for v in values)
+            moments = (float(len(values)), _total(values), squares, min(values), max(values))
+            rows.append((series, bucket, *moments, float(values.count(0.0))))
+            positive.append(sorted(Counter(index_of(v) for v in values if v > 0).items()))
+            negative.append(sorted(Counter(index_of(-v) for v in values if v < 0).items()))
+        moments_of = _columns(rows, ("<u4", "<u4", "<f8", "<f8", "<f8", "<f8", "<f8", "<f8"))
+        return Distributions(*(moments_of + _buckets(positive) + _buckets(negative)))
+
+    def _set_columns(self) -> Sets:
+        hashed = [[xxhash.xxh64_intdigest(m.encode()) for m in members] for _, _, members in self._sets]
+        columns = _columns([(s, b, len(members)) for s, b, members in self._sets], ("<u4", "<u4", "<u4"))
+        return Sets(*[*columns, _bytes((h for row in hashed for h in row), "<u8")])
+
+
+def _total(values: Iterable[float]) -> float:
+    """Return the sum; a sum beyond the largest number is that number."""
+    numbers = list(values)
+    try:
+        total = fsum(numbers)
+    except OverflowError:  # on the way, or at its end: added up as smaller numbers
+        small = fsum(ldexp(v, -_SCALE) for v in numbers)
+        total = ldexp(small, _SCALE) if abs(small) <= ldexp(_LARGEST, -_SCALE) else copysign(inf, small)
+    return max(-_LARGEST, min(_LARGEST, total))
+
+
+def _columns(rows: Sequence[Sequence[Any]], dtypes: Sequence[str]) -> list[bytes]:
+    return [_bytes((row[i] for row in rows), dtype) for i, dtype in enumerate(dtypes)]
+
+
+def _buckets(rows: Sequence[Sequence[tuple[int, int]]]) -> list[bytes]:
+    return [
+        _bytes((len(row) for row in rows), "<u4"),
+        _bytes((index for row in rows for index, _ in row), "<i4"),
+        _bytes((count for row in rows for _, count in row), "<f8"),
+    ]
+
+
+def _bytes(values: Iterable[Any], dtype: str) -> bytes:
+    return np.fromiter(values, dtype).tobytes()

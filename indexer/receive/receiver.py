@@ -1,0 +1,393 @@
+"""The indexer's HTTP side: frames and messages in, health and metrics out.
+
+Owns the answers (docs/wire-format.md): 200 is in ClickHouse, 400 never send it again, 413 too large,
+401 and 403 the credential is missing or does not cover it (indexer/access/grants.py), 503 with Retry-After
+send the same bytes later. Everything else belongs to the writer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from agent import bundle, heartbeat, metadata
+from agent import frame as wire
+from agent.metadata import MetadataMessage
+from agent.restamp import restamped
+from indexer.access.grants import EVERYTHING, AccessError, CheckingError, ForbiddenError, Grant, Right
+from indexer.agents.completeness import SKEW_MS
+from indexer.agents.observer import Hearing
+from indexer.clickhouse.store import StoreError
+from indexer.http.authenticator import Authenticator
+from indexer.http.server import certificate_of
+from indexer.http.web_pages import JSON, Pages, is_json
+from indexer.metrics import Metrics
+from indexer.receive.bundles import answer_each
+from indexer.receive.decode_budget import DecodeBudget
+from indexer.receive.intake import Intake
+from indexer.receive.message_requests import Requests
+from indexer.receive.messages import MessagesError, Parsed, parse
+from indexer.receive.org_rates import OrgRates
+from indexer.receive.pending_requests import PendingRequests
+from indexer.receive.set_aside_http import PATH as ASIDE_PATH
+from indexer.receive.set_aside_http import AsidePages
+from indexer.settings import Settings
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_retention import Retentions
+from indexer.write.frame_to_columns import check, held_at_largest
+from indexer.write.health import Part
+from indexer.write.identity import digest, frame_identity
+from indexer.write.journal import Taken
+from indexer.write.journal_writer import Conflict, Limited, Unavailable, WriteError, Writer
+from indexer.write.known_frames import Memory, TooOld
+from indexer.write.set_aside_batches import Aside
+from indexer.write.split_by_day import RetentionRules, last_bucket_s
+
+#: Bodies beyond this are decoded in a thread, so that the loop goes on answering.
+_LARGE_BYTES: Final = 64 << 10
+_MAX_KEY: Final = 200
+#: Bytes of memory that a byte of JSON becomes at most: `1,` of a list is a Python float and its place.
+_PARSED: Final = 20
+#: How long a request waits for memory to decode it.
+_MEMORY_WAIT_S: Final = 5.0
+
+#: Paths that show no data and say nothing about the process but that it runs.
+OPEN: Final = frozenset({"/healthz", "/readyz"})
+METRICS: Final = "/metrics"
+STATUS: Final = "/status"
+#: Where a request holds the grant of its credential.
+_GRANT: Final = web.RequestKey("grant", Grant)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Receiver:
+    """`ready` says what is wrong, by part; `refresh` brings the gauges up to date.
+
+    `pending`, `taken`: what is known of requests of messages (indexer/receive/message_requests.py).
+    `scoped_from_ms`: frames created before keep identities without their tenant (indexer/write/identity.py).
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        settings: Settings,
+        metrics: Metrics,
+        *,
+        ready: Callable[[], Awaitable[Mapping[Part, str]]],
+        refresh: Callable[[], None],
+        hearing: Hearing,
+        describe: Callable[[MetadataMessage], Awaitable[int]],
+        authenticator: Authenticator,
+        rates: OrgRates,
+        retentions: Retentions,
+        memory: Memory,
+        pending: PendingRequests,
+        taken: Callable[[str], Iterable[Taken]],
+        scoped_from_ms: int = 0,
+        aside: Aside | None = None,
+    ) -> None:
+        self._aside = AsidePages(aside)
+        self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
+        self._intake = Intake(writer, retentions, memory, metrics, rates)
+        self._requests = Requests(self._parse, self._write_messages, pending, taken)
+        self._settings = settings
+        self._metrics = metrics
+        self._ready = ready
+        self._refresh = refresh
+        self._hearing = hearing
+        self._describe = describe
+        self._authenticator = authenticator
+        self._scoped_from_ms = scoped_from_ms
+        self._pages = Pages(settings.listen.rpartition(":")[0], settings.http.allowed_hosts)
+        self._budget = DecodeBudget(settings.bounds.decode_bytes)
+
+    def app(self) -> web.Application:
+        app = web.Application(
+            client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard, self._of_pages]
+        )
+        app.router.add_post("/v1/frames", self._frames)
+        app.router.add_post(bundle.PATH, self._bundle)
+        app.router.add_post("/v1/messages", self._messages)
+        app.router.add_post(heartbeat.PATH, self._heartbeat)
+        app.router.add_post(metadata.PATH, self._metadata)
+        self._aside.add_to(app)
+        app.router.add_get(STATUS, self._status)
+        app.router.add_get(METRICS, self._show_metrics)
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Credentials, and every failure as the answer the wire format names."""
+        try:
+            await self._admit(request)
+            return await handler(request)
+        except AccessError as e:
+            return self._refuse(e)
+        except web.HTTPRequestEntityTooLarge:
+            self._metrics.refused.labels(reason="too_large").inc()
+            return _error(413, f"more than {self._settings.bounds.body_bytes} bytes")
+        except web.RequestPayloadError as e:  # not what its Content-Encoding says, or cut short
+            self._metrics.refused.labels(reason="bad_body").inc()
+            request.content.feed_eof()  # aiohttp reads on otherwise, and logs the same error once more
+            response = _error(400, f"the body cannot be read: {e}")
+            response.force_close()
+            return response
+        except (wire.FrameError, WriteError) as e:
+            status, retry_after_s = self._failed(e)
+            return _error(status, str(e), {"Retry-After": str(retry_after_s)} if retry_after_s else None)
+
+    def _failed(self, error: AccessError | wire.FrameError | WriteError) -> tuple[int, int]:
+        """Count why a frame or request is not stored; return the status and when to send it again."""
+        match error:
+            case AccessError():
+                return self._refuse(error).status, isinstance(error, CheckingError)
+            case wire.FrameError():
+                self._metrics.refused.labels(reason="bad_frame").inc()
+                return 400, 0
+            case Unavailable():
+                return 503, error.retry_after_s
+            case Limited():
+                return 429, error.retry_after_s
+            case Conflict() | TooOld():
+                self._metrics.refused.labels("too_old" if isinstance(error, TooOld) else "conflict").inc()
+                return 409, 0
+            case _:
+                return 400, 0
+
+    async def _admit(self, request: web.Request) -> None:
+        """Note the grant of the request's credential; raises AccessError when its path needs another."""
+        resource = request.match_info.route.resource
+        path = resource.canonical if resource is not None else ""
+        is_open = path in OPEN or (path == METRICS and self._settings.metrics_open)
+        if not path or is_open or not self._authenticator.asks:
+            return
+        grant = await self._authenticator.grant(
+            request.headers.getall("Authorization", ()), certificate_of(request)
+        )
+        if path == METRICS:
+            grant.require(Right.ADMIN)
+        elif path.startswith(ASIDE_PATH):
+            grant.require(Right.ADMIN)
+            grant.require_all()
+        elif path != STATUS:  # which shows what the grant covers
+            grant.require(Right.WRITE)
+        request[_GRANT] = grant
+
+    def _refuse(self, error: AccessError) -> web.Response:
+        match error:
+            case CheckingError():
+                self._metrics.refused.labels(reason="passwords").inc()
+                return _error(503, str(error), {"Retry-After": "1"})
+            case ForbiddenError():
+                self._metrics.refused.labels(reason="forbidden").inc()
+                return _error(403, str(error))
+            case _:
+                self._metrics.refused.labels(reason="unauthorized").inc()
+                return _error(401, str(error), {"WWW-Authenticate": self._authenticator.challenge})
+
+    @web.middleware
+    async def _of_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse what a web page made a browser send (indexer/http/web_pages.py)."""
+        if request.method not in ("GET", "HEAD"):
+            bearer = request.headers.get("Authorization", "").lower().startswith("bearer ")
+            checked = _GRANT in request and bearer  # a page does not know it; a browser adds none
+            if not checked and (refusal := self._pages.refusal(request.headers)) is not None:
+                self._metrics.refused.labels(reason="web_page").inc()
+                return _error(403, refusal)
+            if not checked and request.path == "/v1/messages" and not is_json(request.headers):
+                self._metrics.refused.labels(reason="content_type").inc()
+                return _error(415, f"Content-Type: expected {JSON} for messages without a bearer token")
+        return await handler(request)
+
+    async def _frames(self, request: web.Request) -> web.Response:
+        unit = await self._taken(await self._body(request), _grant(request))
+        return _json(await self._stored(unit))
+
+    async def _bundle(self, request: web.Request) -> web.Response:
+        """Answer each frame of a bundle as if it had come alone (indexer/receive/bundles.py)."""
+        body, grant = await self._body(request), _grant(request)
+        try:
+            bodies = bundle.decode(body)
+        except bundle.BundleError as e:
+            self._metrics.refused.labels(reason="bad_bundle").inc()
+            return _error(400, str(e))
+        answers = await answer_each(bodies, lambda data: self._taken(data, grant), self._stored, self._failed)
+        if all(answer.status == 403 for answer in answers):
+            return _error(403, answers[0].error)
+        return _json(bundle.BundleAnswer(answers))
+
+    async def _taken(self, body: bytes, grant: Grant) -> Unit:
+        """Decode and check a frame. Raises FrameError, AccessError, Unavailable."""
+        size = wire.unpacked_bytes(body, self._settings.bounds.frame_bytes)
+        async with self._memory(size):
+            unit = await asyncio.to_thread(self._unit, body) if size > _LARGE_BYTES else self._unit(body)
+        grant.require_write(unit.frame.org_id, unit.frame.project_id)
+        self._hearing.frame(unit.frame)
+        self._hearing.rows(unit.frame)
+        return unit
+
+    async def _stored(self, unit: Unit) -> dict[str, int]:
+        """Return the answer to a frame once it is stored. Raises WriteError."""
+        expired = await self._intake.write([unit])
+        self._hearing.stored(unit.frame)
+        return {"rows": unit.frame.rows - expired} | ({"expired": expired} if expired else {})
+
+    async def _heartbeat(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        if len(body) > heartbeat.MAX_BYTES:
+            return _error(413, f"more than {heartbeat.MAX_BYTES} bytes")
+        try:
+            beat = heartbeat.decode(body)
+        except heartbeat.HeartbeatError as e:
+            self._metrics.heartbeats.labels(outcome="bad").inc()
+            return _error(400, str(e))
+        _grant(request).require_write(beat.org_id, beat.project_id)
+        if not self._hearing.heartbeat(beat):
+            self._metrics.heartbeats.labels(outcome="too_many_agents").inc()
+            return _error(429, "too many agents: indexer.bounds.agents", {"Retry-After": "10"})
+        self._metrics.heartbeats.labels(outcome="taken").inc()
+        return _json(heartbeat.answer(self._hearing.now_ms()))
+
+    async def _metadata(self, request: web.Request) -> web.Response:
+        try:
+            message = metadata.decode(await self._body(request))
+        except metadata.MetadataError as e:
+            self._metrics.refused.labels(reason="bad_metadata").inc()
+            return _error(400, str(e))
+        _grant(request).require_write(message.org_id, message.project_id)
+        try:
+            metrics = await self._describe(message)
+        except StoreError as e:
+            self._metrics.store_failed(e)
+            raise Unavailable(f"metadata: {e.told}", retry_after_s=5) from e
+        self._metrics.metadata.inc(metrics)
+        return _json({"metrics": metrics})
+
+    async def _status(self, request: web.Request) -> web.Response:
+        grant = _grant(request)
+        shows = EVERYTHING.covers if Right.ADMIN in grant.rights else grant.covers
+        return _json({"agents": self._hearing.listing(shows)})
+
+    @asynccontextmanager
+    async def _memory(self, size: int) -> AsyncIterator[None]:
+        """Reserve memory for decoding. Raises Unavailable when too much is reserved for others."""
+        try:
+            async with self._budget.reserve(size, _MEMORY_WAIT_S):
+                yield
+        except TimeoutError:
+            self._metrics.refused.labels(reason="decode_memory").inc()
+            raise Unavailable("too much is being decoded") from None
+
+    def _unit(self, body: bytes) -> Unit:
+        came = wire.decode(body, self._settings.bounds.frame_bytes)
+        frame = self._of_the_present(came)
+        check(frame, latest_s=self._latest_s())
+        self._metrics.saturated.inc(held_at_largest(frame))
+        stored = body if frame is came else wire.encode(frame)
+        return Unit(frame_identity(frame, self._scoped_from_ms), stored, frame, digest=digest(body))
+
+    def _of_the_present(self, frame: wire.Frame) -> wire.Frame:
+        """Return the frame with rows moved back that only its agent's clock puts too far ahead.
+
+        Agents that know our time make no such frames: these were made before they heard of it.
+        """
+        now_ms, future_ms = self._hearing.now_ms(), self._settings.bounds.future_s * 1000
+        ahead_ms, last_ms = frame.created_ms - now_ms, last_bucket_s(frame) * 1000
+        if ahead_ms <= SKEW_MS or not now_ms + future_ms < last_ms <= frame.created_ms + future_ms:
+            return frame
+        frame, moved = restamped(frame, now_ms, future_ms, ahead_ms)
+        self._metrics.moved_rows.inc(moved)
+        return frame
+
+    async def _messages(self, request: web.Request) -> web.Response:
+        body = await self._body(request)
+        key = request.headers.get("Idempotency-Key", "")
+        if len(key) > _MAX_KEY or "\ufffd" in key:
+            return _error(400, f"Idempotency-Key: expected UTF-8 of at most {_MAX_KEY} characters")
+        try:
+            parsed = await self._requests.write(body, key, _grant(request))
+        except MessagesError as e:
+            self._metrics.refused.labels(reason="bad_messages").inc()
+            return _error(400, str(e))
+        self._metrics.dropped_rows.labels(reason="expired").inc(parsed.expired)
+        self._metrics.messages.labels(outcome="accepted").inc(parsed.accepted)
+        self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected) - parsed.forbidden)
+        self._metrics.messages.labels(outcome="forbidden").inc(parsed.forbidden)
+        rejected = [{"position": r.position, "reason": r.reason} for r in parsed.rejected]
+        status = 400 if rejected and not parsed.accepted else 200
+        if rejected and parsed.forbidden == len(rejected) and not parsed.accepted:
+            self._metrics.refused.labels(reason="forbidden").inc()
+            status = 403
+        return _json({"accepted": parsed.accepted, "rejected": rejected}, status)
+
+    async def _parse(self, body: bytes, key: str, grant: Grant, at_ms: int) -> Parsed:
+        """Return the messages of a request as of the time it first came."""
+        call = partial(
+            parse,
+            body,
+            key=key,
+            created_ms=at_ms,
+            first_day=lambda days: self._rules.first_day(self._rules.rounded(days), at_ms, at_ms),
+            latest_s=at_ms // 1000 + self._settings.bounds.future_s,
+            max_messages=self._settings.bounds.messages,
+            grant=grant,
+        )
+        async with self._memory(_PARSED * len(body)):
+            return await asyncio.to_thread(call)
+
+    async def _write_messages(self, units: Sequence[Unit]) -> None:
+        for unit in units:
+            self._metrics.saturated.inc(held_at_largest(unit.frame))
+            self._hearing.rows(unit.frame)
+        await self._intake.write(units)
+
+    async def _body(self, request: web.Request) -> bytes:
+        body = await request.read()
+        self._metrics.received_bytes.inc(len(body))
+        return body
+
+    def _latest_s(self) -> int:
+        return int(time.time()) + self._settings.bounds.future_s
+
+    async def _show_metrics(self, _: web.Request) -> web.Response:
+        self._refresh()
+        return web.Response(
+            body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        problems = await self._ready()
+        stops = problems.keys() - {Part.BATCHES}
+        lines = [] if stops else ["ready"]
+        lines += [f"{part.value}: {text}" for part, text in problems.items()]
+        return web.Response(text="\n".join(lines) + "\n", status=503 if stops else 200)
+
+
+def _grant(request: web.Request) -> Grant:
+    """What the request may do; everything where no credential is asked for."""
+    grant: Grant = request.get(_GRANT, EVERYTHING)
+    return grant
+
+
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
+
+
+def _error(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
+    response = _json({"error": text}, status)
+    response.headers.update(headers or {})
+    return response

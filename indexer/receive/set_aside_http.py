@@ -1,0 +1,109 @@
+"""Set-aside batches over HTTP, for `meterhouse set-aside`: list, show, retry, drop.
+
+Owns the paths and the documents. Every path needs a credential with the right admin for all orgs, where
+credentials are asked for (indexer/receive/receiver.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from indexer.clickhouse.schema.tables import KINDS
+from indexer.write.accepted_frame import Unit
+from indexer.write.journal import JournalError, Kept
+from indexer.write.set_aside_batches import Aside
+
+PATH: Final = "/v1/set-aside"
+NOTHING: Final = "batching by frame keeps no batches: senders keep frames that are not stored"
+#: Names of metrics that are listed for a frame.
+_NAMES: Final = 5
+
+
+def listed(kept: Sequence[Kept]) -> dict[str, Any]:
+    """Return the document of a list of batches."""
+    return {"batches": [one._asdict() | {"state": one.state.name.lower()} for one in kept]}
+
+
+def shown(units: Sequence[Unit]) -> dict[str, Any]:
+    """Return the document of the frames of a batch."""
+    return {"frames": [_frame(unit) for unit in units]}
+
+
+def _frame(unit: Unit) -> dict[str, Any]:
+    frame = unit.frame
+    rows = {kind: len(getattr(frame, kind).bucket) // 4 for kind in KINDS}
+    return {
+        "identity": unit.identity,
+        "org_id": frame.org_id,
+        "project_id": frame.project_id,
+        "created_ms": frame.created_ms,
+        "bytes": len(unit.body),
+        "rows": {kind: count for kind, count in rows.items() if count},
+        "strings": frame.strings[:_NAMES],
+    }
+
+
+class AsidePages:
+    """`aside` is None where batching is by frame."""
+
+    def __init__(self, aside: Aside | None) -> None:
+        self._aside = aside
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes."""
+        app.router.add_get(PATH, self._list)
+        app.router.add_get(PATH + "/{token}", self._show)
+        app.router.add_post(PATH + "/{token}/retry", self._retry)
+        app.router.add_post(PATH + "/{token}/drop", self._drop)
+
+    async def _list(self, _: web.Request) -> web.Response:
+        if self._aside is None:
+            return _answer({"error": NOTHING}, 404)
+        try:
+            return _answer(listed(await self._aside.listing()))
+        except JournalError as e:
+            return _answer({"error": f"the journal cannot be read: {e}"}, 503)
+
+    async def _show(self, request: web.Request) -> web.Response:
+        if self._aside is None:
+            return _answer({"error": NOTHING}, 404)
+        try:
+            units = await self._aside.units(request.match_info["token"])
+        except JournalError as e:
+            return _answer({"error": f"the journal cannot be read: {e}"}, 503)
+        return _answer(shown(units)) if units else _unknown(request)
+
+    async def _retry(self, request: web.Request) -> web.Response:
+        if self._aside is None:
+            return _answer({"error": NOTHING}, 404)
+        try:
+            failed = await self._aside.retry(request.match_info["token"])
+        except KeyError:
+            return _unknown(request)
+        except JournalError as e:
+            return _answer({"error": f"the journal cannot be written: {e}"}, 503)
+        return _answer({"stored": failed is None, "reason": failed.told if failed else ""})
+
+    async def _drop(self, request: web.Request) -> web.Response:
+        if self._aside is None:
+            return _answer({"error": NOTHING}, 404)
+        try:
+            await self._aside.drop(request.match_info["token"])
+        except KeyError:
+            return _unknown(request)
+        except JournalError as e:
+            return _answer({"error": f"the journal cannot be written: {e}"}, 503)
+        return _answer({"dropped": True})
+
+
+def _unknown(request: web.Request) -> web.Response:
+    token = request.match_info["token"][:80]
+    return _answer({"error": f"no batch {token!r}: expected a token of `meterhouse set-aside list`"}, 404)
+
+
+def _answer(value: object, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)

@@ -1,0 +1,99 @@
+"""Rates of orgs over all indexers of one Redis: each adds what it charged, and charges what the others added.
+
+One hash for each org and minute, one exchange every EXCHANGE_S seconds for the orgs that wrote here, in a
+thread of its own: nothing waits for it. While Redis is away, or slow, each indexer counts for itself. Coarse
+on purpose: an org may write that long at the limit of each indexer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import redis
+
+from indexer.intern.redis_client import open_redis
+from indexer.receive.org_rates import OrgRates, Rated
+
+#: Seconds between two exchanges.
+EXCHANGE_S: Final = 1.0
+_MINUTE_S: Final = 60
+_KEPT_S: Final = 3 * _MINUTE_S
+#: Seconds that a Redis which failed is left alone.
+_REST_S: Final = 5.0
+
+
+class _Key(NamedTuple):
+    what: Rated
+    org_id: int
+
+
+class SharedRates:
+    """Exchanges the charges of `rates`. `now_s` is the wall clock."""
+
+    def __init__(
+        self,
+        url: str,
+        rates: OrgRates,
+        *,
+        timeout_s: float = 0.25,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._redis = open_redis(url, timeout_s)
+        self._rates = rates
+        self._prefix = "rates:"
+        self._now_s = now_s
+        self._minute = 0
+        self._seen: Counter[_Key] = Counter()  # of this minute: what was added here, and charged of others
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="indexer-rates", daemon=True)
+
+    def start(self) -> None:
+        """Begin to exchange. Raises nothing where Redis is away."""
+        self._rates.note_charges()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the exchange that is under way."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._redis.close()
+
+    def use_database(self, database_id: str) -> None:
+        """Exchange with the indexers of that database alone, from now on."""
+        self._prefix = f"rates:{database_id}:"
+
+    def exchange(self) -> bool:
+        """Add what was charged here, and charge what others added, since last time; return False if not."""
+        charged = self._rates.take_charges()
+        minute = int(self._now_s()) // _MINUTE_S
+        if minute != self._minute:
+            self._minute, self._seen = minute, Counter()
+        mine = {_Key(what, org_id): amount for (what, org_id), amount in charged.items()}
+        keys = sorted(mine.keys() | self._seen.keys())
+        if not keys:
+            return True
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    name = f"{self._prefix}{key.org_id}:{minute}"
+                    pipe.hincrby(name, key.what, mine.get(key, 0))
+                    pipe.expire(name, _KEPT_S)
+                totals = pipe.execute()[::2]
+        except (redis.RedisError, OSError):
+            return False
+        for key, total in zip(keys, totals, strict=True):
+            others = int(total) - self._seen[key] - mine.get(key, 0)
+            self._seen[key] = int(total)
+            if others > 0:
+                self._rates.charge(key.what, key.org_id, others, here=False)
+        return True
+
+    def _run(self) -> None:
+        done = True
+        while not self._stopped.wait(EXCHANGE_S if done else _REST_S):
+            done = self.exchange()

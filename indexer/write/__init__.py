@@ -1,0 +1,1 @@
+"""Writes accepted frames into ClickHouse exactly once."""

@@ -1,0 +1,63 @@
+"""What is written exactly once: one frame and its name. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from agent.frame import Frame
+from indexer.clickhouse.schema.tables import Retention
+from indexer.intern.series import U64s
+from indexer.write.frame_to_columns import DAY_S
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A checked frame with the bytes it came as.
+
+    `given_ids`: strings of the frame (by index) that stand for ids the sender already knew. The same
+    `identity` always comes with the same `body` and `given_ids`. `frame` is what `body` decodes to, except
+    for `retention_days`, which may be rounded. `digest` is of the bytes that the client sent; empty where
+    they are not known any more. `kept`: how long its rows are kept at most; None: decided before migration 5.
+    """
+
+    identity: str
+    body: bytes
+    frame: Frame
+    given_ids: Mapping[int, int] = field(default_factory=dict)
+    digest: bytes = b""
+    kept: Retention | None = None
+
+    @cached_property
+    def held_bytes(self) -> int:
+        """Bytes it holds until it is written, about: as it came, decoded, and as columns of INSERTs."""
+        strings = sum(map(len, self.frame.strings)) + 64 * len(self.frame.strings)
+        return len(self.body) + 2 * _column_bytes(self.frame) + 32 * self.frame.rows + strings
+
+    @cached_property
+    def partitions(self) -> frozenset[tuple[int, int]]:
+        """The partitions of its rows in the table of the smallest granularity: retention and day."""
+        found: set[int] = set()
+        for columns in (self.frame.counters, self.frame.gauges, self.frame.distributions, self.frame.sets):
+            bucket = np.frombuffer(columns.bucket, "<u4")
+            if len(bucket):
+                first, last = int(bucket.min()) // DAY_S, int(bucket.max()) // DAY_S
+                found.update((first, last) if last - first < 2 else np.unique(bucket // DAY_S).tolist())
+        return frozenset((self.frame.retention_days, day) for day in found)
+
+    def with_given(self, ids: U64s) -> U64s:
+        """The ids of the frame's strings, the given ones put in."""
+        if not self.given_ids:
+            return ids
+        out = ids.copy()
+        out[np.fromiter(self.given_ids, np.int64)] = np.fromiter(self.given_ids.values(), np.uint64)
+        return out
+
+
+def _column_bytes(frame: Frame) -> int:
+    """Return the bytes of all columns: set members and histogram entries are most of them where they are."""
+    groups = (frame.series, frame.counters, frame.gauges, frame.distributions, frame.sets)
+    return sum(len(getattr(group, name)) for group in groups for name in group.__struct_fields__)

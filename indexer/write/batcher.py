@@ -1,0 +1,149 @@
+"""Which units make the next batch. Pure: times are arguments, of a monotonic clock; nothing waits here.
+
+Units queue up while a batch is being written and go out together with the next one. The queue is bounded by
+bytes: a unit that does not fit is refused, and its sender keeps it. A batch has rows of few days, and orgs
+take turns in it: rows of many days from one org do not keep another's waiting. Within an org its agents take
+turns, so that the backlog of one does not keep another's live frames waiting.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, NamedTuple
+
+from indexer.settings import Batch
+from indexer.write.accepted_frame import Unit
+from indexer.write.held_bytes import HeldBytes
+from indexer.write.split_by_day import MAX_DAYS
+
+#: Units of an org that a batch passes over at most, because their days do not fit into it.
+_MAX_PASSED: Final = 1_000
+
+
+class _Waiting(NamedTuple):
+    unit: Unit
+    since_ms: int
+
+
+class _OrgQueue:
+    """The units of one org: its agents take turns, and those of one agent go in the order they came."""
+
+    def __init__(self) -> None:
+        self._of_agents: dict[str, deque[_Waiting]] = {}  # the next one's first; none is empty
+
+    def __bool__(self) -> bool:
+        return bool(self._of_agents)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of_agents.values()))
+
+    @property
+    def since_ms(self) -> int:
+        """Since when the oldest unit waits."""
+        return min(units[0].since_ms for units in self._of_agents.values())
+
+    def append(self, waiting: _Waiting) -> None:
+        self._of_agents.setdefault(waiting.unit.frame.agent, deque()).append(waiting)
+
+    def popleft(self) -> _Waiting:
+        """Remove the next unit; the next one after it is of the next agent."""
+        agent = next(iter(self._of_agents))
+        units = self._of_agents.pop(agent)
+        waiting = units.popleft()
+        if units:
+            self._of_agents[agent] = units
+        return waiting
+
+    def put_back(self, passed: list[_Waiting]) -> None:
+        """Let units that were removed wait again, before all others of their agents."""
+        for waiting in reversed(passed):
+            self._of_agents.setdefault(waiting.unit.frame.agent, deque()).appendleft(waiting)
+
+
+class Batcher:
+    """Queues frames. `queue_bytes` bounds those that wait or are being written, in total and by org."""
+
+    def __init__(self, settings: Batch, queue_bytes: int) -> None:
+        self._settings = settings
+        self._held = HeldBytes(queue_bytes)
+        self._queues: dict[int, _OrgQueue] = {}  # by org; none is empty
+        self._rows = 0
+        self._waiting_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the units that wait or are being written."""
+        return self._held.total
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def offer(self, unit: Unit, now_ms: int) -> bool:
+        """Queue a unit; False when it does not fit. An empty queue takes a unit of any size."""
+        if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
+            return False
+        self._queues.setdefault(unit.frame.org_id, _OrgQueue()).append(_Waiting(unit, now_ms))
+        self._rows += unit.frame.rows
+        self._waiting_bytes += unit.held_bytes
+        return True
+
+    def ready_in_ms(self, now_ms: int) -> int | None:
+        """How long until a batch should be taken: 0 is now, None is never (nothing waits)."""
+        if not self._queues:
+            return None
+        if self._rows >= self._settings.rows or self._waiting_bytes >= self._settings.bytes:
+            return 0
+        oldest_ms = min(queue.since_ms for queue in self._queues.values())
+        return max(0, oldest_ms + self._settings.linger_ms - now_ms)
+
+    def take(self) -> list[Unit]:
+        """Return the next batch, up to the bounds, at least one unit if any waits.
+
+        Orgs take turns, the one whose unit waits longest first, and within an org its agents; the units of an
+        agent go in the order they came, but for those whose days do not fit.
+        """
+        units: list[Unit] = []
+        rows = size = 0
+        partitions: set[tuple[int, int]] = set()
+        passed: dict[int, list[_Waiting]] = {org: [] for org in self._queues}
+        turns = deque(sorted(self._queues, key=lambda org: self._queues[org].since_ms))
+        while turns:
+            org = turns.popleft()
+            waiting = self._next_of(org, partitions, passed[org])
+            if waiting is None:
+                continue
+            unit = waiting.unit
+            rows += unit.frame.rows
+            size += unit.held_bytes
+            if units and (rows > self._settings.rows or size > self._settings.bytes):
+                passed[org].append(waiting)
+                break
+            units.append(unit)
+            partitions |= unit.partitions
+            turns.append(org)
+        for org, back in passed.items():
+            self._put_back(org, back)
+        self._rows -= sum(unit.frame.rows for unit in units)
+        self._waiting_bytes -= sum(unit.held_bytes for unit in units)
+        return units
+
+    def release(self, units: list[Unit]) -> None:
+        """The batch is done with: its bytes are free."""
+        for unit in units:
+            self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
+
+    def _next_of(self, org: int, partitions: set[tuple[int, int]], passed: list[_Waiting]) -> _Waiting | None:
+        """Remove the org's next unit that fits; those before it go to `passed`."""
+        queue = self._queues[org]
+        while queue and len(passed) < _MAX_PASSED:
+            waiting = queue.popleft()
+            if not partitions or len(partitions | waiting.unit.partitions) <= MAX_DAYS:
+                return waiting
+            passed.append(waiting)
+        return None
+
+    def _put_back(self, org: int, passed: list[_Waiting]) -> None:
+        queue = self._queues[org]
+        queue.put_back(passed)
+        if not queue:
+            del self._queues[org]

@@ -1,0 +1,88 @@
+"""Which retention a frame's rows get, decided once, before the writer.
+
+Where the journal keeps the decision, it is what the settings say now. Where several indexers write, the
+database says what held when the frame was created (indexer/clickhouse/schema/eras.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from indexer.clickhouse.schema.eras import NOTICE_MS, read_eras
+from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.store import Store, StoreError
+from indexer.write.journal_writer import Unavailable
+from indexer.write.split_by_day import RetentionRules
+
+#: How old the eras may be that were read last; far below the notice that a change gives.
+_FRESH_S: Final = NOTICE_MS / 1000 / 4
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What holds for a frame: `kept` goes with its unit, `rules` round and expire."""
+
+    kept: Retention | None
+    rules: RetentionRules
+
+
+class Retentions(Protocol):
+    async def at(self, created_ms: int) -> Decision:
+        """Return what holds for a frame created then. Raises Unavailable."""
+
+
+class SetRetention:
+    """What the settings say, for every frame."""
+
+    def __init__(self, retention: Retention, steps: Sequence[int]) -> None:
+        self._decision = Decision(retention, RetentionRules(retention, steps))
+
+    async def at(self, created_ms: int) -> Decision:  # noqa: ARG002  # the journal remembers
+        return self._decision
+
+
+class NotedRetention:
+    """What the database says held when a frame was created.
+
+    `legacy`: frames created before the first era go to the input tables of before migration 5.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        retention: Retention,
+        steps: Sequence[int],
+        *,
+        legacy: bool,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._first = Decision(None if legacy else retention, RetentionRules(retention, steps))
+        self._clock_s = clock_s
+        self._lock = asyncio.Lock()
+        self._read_s = float("-inf")
+        self._since_ms: list[int] = []
+        self._decisions: list[Decision] = []
+
+    async def at(self, created_ms: int) -> Decision:
+        if self._clock_s() - self._read_s > _FRESH_S:
+            async with self._lock:
+                if self._clock_s() - self._read_s > _FRESH_S:
+                    await self._read()
+        place = bisect_right(self._since_ms, created_ms)
+        return self._decisions[place - 1] if place else self._first
+
+    async def _read(self) -> None:
+        asked_s = self._clock_s()
+        try:
+            eras = await asyncio.to_thread(read_eras, self._store)
+        except StoreError as e:
+            raise Unavailable("the store does not say which retention holds", retry_after_s=2) from e
+        self._since_ms = [era.since_ms for era in eras]
+        self._decisions = [Decision(e.retention, RetentionRules(e.retention, e.steps)) for e in eras]
+        self._read_s = asked_s

@@ -1,0 +1,140 @@
+"""Writing frames exactly once when several indexers may run: the frame is the unit of INSERT.
+
+Its identity is the token, so it does not matter which indexer gets it again; the server coalesces inserts
+(async_insert). Nothing is kept here: a frame that is not stored is answered 503, and its sender keeps it.
+
+Runs in one event loop; the store's calls run in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final, NamedTuple, cast
+
+from indexer.clickhouse.faults import Fault
+from indexer.clickhouse.schema.tables import Kind
+from indexer.clickhouse.store import StoreError
+from indexer.metrics import Metrics
+from indexer.settings import Settings
+from indexer.write.accepted_frame import Unit
+from indexer.write.health import Health
+from indexer.write.held_bytes import HeldBytes
+from indexer.write.inserter import Inserter
+from indexer.write.journal_writer import Limited, Refused, Unavailable
+from indexer.write.series_limit import SeriesLimit
+
+log = logging.getLogger(__name__)
+
+#: When to try a frame of too many new series again: some of them may be known by then.
+_SERIES_WAIT_S: Final = 60
+
+
+class _InFlight(NamedTuple):
+    """A frame that is being written, and since when (monotonic)."""
+
+    task: asyncio.Task[None]
+    since_s: float
+
+
+class FrameWriter:
+    """See the module."""
+
+    def __init__(
+        self,
+        inserter: Inserter,
+        settings: Settings,
+        metrics: Metrics,
+        limit: SeriesLimit | None = None,
+        health: Health | None = None,
+    ) -> None:
+        self._limit = limit
+        self._health = health or Health()
+        self._inserter = inserter
+        self._settings = settings
+        self._metrics = metrics
+        self._in_flight: dict[str, _InFlight] = {}
+        self._threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="indexer-writer")
+        self._stopping = False
+        self._held = HeldBytes(settings.bounds.queue_bytes)
+
+    @property
+    def held_bytes(self) -> int:
+        return self._held.total
+
+    def oldest_waiting_s(self) -> float:
+        oldest = next(iter(self._in_flight.values()), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest.since_s
+
+    async def start(self) -> None:
+        """Nothing is left over: whoever sent a frame that is not stored sends it again."""
+
+    async def write(self, unit: Unit) -> None:
+        held = self._in_flight.get(unit.identity)
+        if held is None:
+            if self._stopping:
+                raise Unavailable("shutting down")
+            if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
+                self._metrics.refused.labels(reason="queue_full").inc()
+                raise Unavailable("too much is waiting to be written")
+            held = _InFlight(asyncio.create_task(self._insert(unit)), time.monotonic())
+            self._in_flight[unit.identity] = held
+            held.task.add_done_callback(
+                lambda t: t.cancelled() or t.exception()
+            )  # somebody may have waited, or not
+        try:
+            async with asyncio.timeout(self._settings.acknowledge_s):
+                await asyncio.shield(held.task)
+        except TimeoutError:
+            raise Unavailable("not written yet") from None
+
+    async def knows(self, unit: Unit) -> bool:  # noqa: ARG002  # the server knows, by tokens
+        return False
+
+    async def stop(self, deadline_s: float) -> None:
+        self._stopping = True
+        if self._in_flight:
+            await asyncio.wait([held.task for held in self._in_flight.values()], timeout=deadline_s)
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _insert_within_limit(self, unit: Unit) -> int:
+        """Write the unit. Raises StoreError, and Limited where it has too many new series."""
+        if self._limit is not None and self._limit.near([unit]):
+            (beyond,) = self._limit.excess(self._inserter.resolve([unit]))
+            if beyond.series:
+                self._metrics.limited("series", unit.frame.org_id, unit.frame.rows)
+                raise Limited("too many new series today: indexer.limits.series_per_day", _SERIES_WAIT_S)
+        return self._inserter.insert(unit.identity, [unit])
+
+    async def _insert(self, unit: Unit) -> None:
+        try:
+            began = time.perf_counter()
+            loop = asyncio.get_running_loop()
+            rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
+            self._metrics.wrote(1, rows, time.perf_counter() - began)
+        except StoreError as e:
+            self._metrics.store_failed(e)
+            self._health.store_failed(e)
+            if e.fault is not Fault.BYTES or not await self._is_refused(unit, e):
+                raise Unavailable(e.told, retry_after_s=2) from e
+            log.error("event=frame_refused frame=%s error=%s", unit.identity, e)
+            self._metrics.frames.labels(outcome="refused").inc()
+            raise Refused(e.told) from e
+        else:
+            self._health.store_works()
+        finally:
+            self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
+            del self._in_flight[unit.identity]
+
+    async def _is_refused(self, unit: Unit, error: StoreError) -> bool:
+        """Return whether the bytes of the unit are to blame for an error that says so."""
+        if not error.kind:
+            return False
+        refused = partial(self._inserter.refused, [unit], cast("Kind", error.kind))
+        try:
+            return bool(await asyncio.get_running_loop().run_in_executor(self._threads, refused))
+        except StoreError:
+            return False

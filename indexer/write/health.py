@@ -1,0 +1,132 @@
+"""Whether the indexer can store anything, and why not: for /readyz, the metrics and the log.
+
+Owns the problems that are known now, one for the store, one for the journal and one for a writer that stalls.
+A problem lasts until the same thing works again. The log has a line when a problem begins, changes or ends,
+and one a minute while it lasts. Thread-safe; the clock is monotonic.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from indexer.clickhouse.faults import Fault
+from indexer.clickhouse.store_errors import StoreError
+
+log = logging.getLogger(__name__)
+
+#: How often a problem that lasts is logged.
+_LOG_EVERY_S: Final = 60.0
+#: A frame that waits for so long means that the writer stalls: nothing answers, and nothing fails.
+STALLED_S: Final = 30.0
+#: While something was stored within this time, a failure that may be of one batch is taken to be that.
+_STORED_LATELY_S: Final = 10.0
+#: Without a write that shows otherwise, a problem with writes is taken to be over after this time.
+_FORGET_S: Final = 60.0
+
+
+class Part(Enum):
+    """What can fail; the values are labels of metrics."""
+
+    STORE = "store"
+    JOURNAL = "journal"
+    WRITER = "writer"
+    BATCHES = "batches"  # some are set aside, others are stored: the indexer is ready
+
+
+@dataclass(slots=True)
+class _Problem:
+    told: str
+    since_s: float
+    last_s: float
+    logged_s: float
+
+
+class Health:
+    """`clock` gives monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._problems: dict[Part, _Problem] = {}
+        self._stored_s: float | None = None
+        #: Called when the store works again after a failure.
+        self.on_back: Callable[[], None] = lambda: None
+
+    def store_failed(self, error: StoreError) -> None:
+        """Note a failed call that writes."""
+        log.debug("event=store_detail detail=%s", error.detail)
+        if error.fault is Fault.BYTES:
+            return
+        with self._lock:
+            stored = self._stored_s is not None and self._clock() - self._stored_s < _STORED_LATELY_S
+        part = Part.BATCHES if error.fault.of_one_batch and stored else Part.STORE
+        self._failed(part, error.told, str(error))
+
+    def store_works(self) -> None:
+        """Note that rows were stored."""
+        if self._works(Part.STORE):
+            self.on_back()
+        with self._lock:
+            self._stored_s = self._clock()
+
+    def nothing_aside(self) -> None:
+        """Note that no batch is set aside."""
+        self._works(Part.BATCHES)
+
+    def journal_failed(self, text: str) -> None:
+        """Note that the journal was not written."""
+        self._failed(Part.JOURNAL, f"the journal cannot be written: {text}", text)
+
+    def journal_works(self) -> None:
+        """Note that the journal was written."""
+        self._works(Part.JOURNAL)
+
+    def oldest_waits(self, age_s: float) -> None:
+        """Note for how long the oldest frame that is being written waits."""
+        if age_s >= STALLED_S:
+            text = "the writer stalls: frames wait, and ClickHouse neither takes nor refuses them"
+            self._failed(Part.WRITER, text, text)
+        else:
+            self._works(Part.WRITER)
+
+    def problems(self) -> Mapping[Part, str]:
+        """Return what is wrong now, in words for clients."""
+        return {part: problem.told for part, problem in self._lasting().items()}
+
+    def failing_s(self) -> float:
+        """Return for how long something could not be written; 0 while all can."""
+        now = self._clock()
+        return max((now - problem.since_s for problem in self._lasting().values()), default=0.0)
+
+    def _lasting(self) -> dict[Part, _Problem]:
+        with self._lock:
+            now = self._clock()
+            return {part: p for part, p in self._problems.items() if now - p.last_s < _FORGET_S}
+
+    def _failed(self, part: Part, told: str, text: str) -> None:
+        with self._lock:
+            now = self._clock()
+            known = self._problems.get(part)
+            if known is not None and known.told == told:
+                known.last_s = now
+                if now - known.logged_s < _LOG_EVERY_S:
+                    return
+                known.logged_s = now
+            else:
+                since_s = now if known is None else known.since_s
+                self._problems[part] = _Problem(told, since_s, now, now)
+        log.error("event=%s_problem text=%s", part.value, text)
+
+    def _works(self, part: Part) -> bool:
+        with self._lock:
+            known = self._problems.pop(part, None)
+            now = self._clock()
+        if known is not None:
+            log.info("event=%s_works after_s=%.1f", part.value, now - known.since_s)
+        return known is not None

@@ -1,0 +1,352 @@
+"""The journal: which frames went into which batch, on disk, so that a batch survives a crash under its name.
+
+Owns one SQLite file, in write-ahead mode. A batch is committed here, with its frames' bytes, before its first
+INSERT; afterwards it is marked done, the bytes are dropped and the frames' identities kept. What is found
+unfinished at the start is written again under the same tokens, and ClickHouse drops what it has already.
+
+A batch that cannot be stored while others can is set aside with its bytes, and tried again until it is
+stored (indexer/write/set_aside_batches.py). A frame that ClickHouse refuses for its bytes ends, and is kept
+for a person. Everything is bounded: identities by age and number, set-aside batches by bytes. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from agent import frame as wire
+from indexer.clickhouse.private_files import make_private, make_private_file
+from indexer.write.accepted_frame import Unit
+from indexer.write.journal_rows import (
+    Taken,
+    add_units,
+    complete_since_ms,
+    make_tables,
+    read_units,
+    set_complete_since,
+    taken,
+)
+
+#: So that no batch pays for a long clearing up; each batch adds one and may drop several.
+_PRUNED_AT_ONCE: Final = 16
+
+
+class State(IntEnum):
+    """The state of a batch; numbers are stored."""
+
+    OPEN = 0
+    DONE = 1
+    ASIDE = 2  # tried again from time to time; its senders are answered 503
+    ENDED = 3  # refused for the bytes of its frame; its sender was answered 400
+    DROPPED = 4  # a person gave it up; its senders are answered 400
+
+
+#: States of batches whose bytes are kept for a person to look at.
+KEPT: Final = (State.ASIDE, State.ENDED)
+
+
+class Kept(NamedTuple):
+    """A batch that is set aside or ended. `since_ms`: when that happened, or when it was begun."""
+
+    token: str
+    state: State
+    frames: int
+    bytes: int
+    since_ms: int
+    reason: str
+
+
+__all__ = ["KEPT", "Journal", "JournalError", "Kept", "State", "Taken"]
+
+
+class JournalError(Exception):
+    """The file cannot be used or written."""
+
+
+class Journal:
+    """`max_identities`, `max_age_ms`: of frames remembered as done. `max_aside_bytes`: of refused batches."""
+
+    def __init__(self, path: Path, *, max_identities: int, max_age_ms: int, max_aside_bytes: int) -> None:
+        self._max_identities = max_identities
+        self._max_age_ms = max_age_ms
+        self._max_aside_bytes = max_aside_bytes
+        self._lock = threading.Lock()
+        self.dropped_ended = 0
+        try:
+            make_private(path.parent, existing=False)
+            make_private_file(path)
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            make_tables(self._db)
+            self.complete_since_ms = complete_since_ms(self._db)
+            # Reads have a connection of their own: they do not wait for a commit to reach the disk.
+            self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._reader_lock = threading.Lock()
+            (self._frames,) = self._db.execute("SELECT count() FROM frame").fetchone()
+        except (OSError, sqlite3.Error, UnicodeDecodeError) as e:  # the last: of an error's text
+            raise JournalError(f"{path}: {e}") from e
+
+    def begin(self, token: str, units: Sequence[Unit], now_ms: int) -> None:
+        """Commit a batch before it is written. Raises JournalError."""
+        size = sum(len(u.body) for u in units)
+        with self._transaction() as db:
+            cursor = db.execute(
+                "INSERT INTO batch (token, state, bytes, changed_ms) VALUES (?, ?, ?, ?)",
+                (token, State.OPEN, size, now_ms),
+            )
+            add_units(db, cursor.lastrowid or 0, units)
+            self._frames += len(units)
+
+    def finish(self, token: str, now_ms: int) -> None:
+        """The batch is stored: keep its frames' identities only. Raises JournalError."""
+        with self._transaction() as db:
+            self._set_state(db, token, State.DONE, now_ms)
+            db.execute(
+                "UPDATE frame SET body = NULL, given_ids = NULL"
+                " WHERE batch = (SELECT number FROM batch WHERE token = ?)",
+                (token,),
+            )
+            self._prune(db, now_ms)
+
+    def set_aside(self, token: str, now_ms: int, reason: str = "") -> bool:
+        """Set a batch aside. Return False where there is no room: it then stays open. Raises JournalError."""
+        with self._transaction() as db:
+            (size,) = db.execute("SELECT bytes FROM batch WHERE token = ?", (token,)).fetchone()
+            self._make_room(db, size)
+            if size + self._kept_bytes(db) > self._max_aside_bytes:
+                return False
+            self._set_state(db, token, State.ASIDE, now_ms, reason)
+        return True
+
+    def end(self, token: str, units: Sequence[Unit], now_ms: int, reason: str) -> None:
+        """Take refused frames out of a batch; each is kept as one of its own. Raises JournalError.
+
+        `units` hold the rows of theirs that are not stored. The oldest ended ones go when there is no room.
+        """
+        with self._transaction() as db:
+            for number, unit in enumerate(units):
+                size = len(unit.body)
+                self._make_room(db, size)
+                cursor = db.execute(
+                    "INSERT INTO batch (token, state, bytes, changed_ms, reason) VALUES (?, ?, ?, ?, ?)",
+                    (f"{token}-{now_ms}-{number}", State.ENDED, size, now_ms, reason),
+                )
+                db.execute("UPDATE batch SET bytes = max(0, bytes - ?) WHERE token = ?", (size, token))
+                db.execute(
+                    "UPDATE frame SET batch = ?, position = 0, body = ? WHERE identity = ?",
+                    (cursor.lastrowid, unit.body, unit.identity),
+                )
+
+    def keep(self, token: str, unit: Unit, now_ms: int, reason: str) -> None:
+        """Keep a frame that is refused before it is in a batch. Raises JournalError."""
+        with self._transaction() as db:
+            self._make_room(db, len(unit.body))
+            cursor = db.execute(
+                "INSERT INTO batch (token, state, bytes, changed_ms, reason) VALUES (?, ?, ?, ?, ?)",
+                (token, State.ENDED, len(unit.body), now_ms, reason),
+            )
+            add_units(db, cursor.lastrowid or 0, [unit])
+            self._frames += 1
+
+    def kept(self) -> list[Kept]:
+        """Return the batches that are set aside or ended, the oldest first. Raises JournalError."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT token, state, count(), bytes, changed_ms, coalesce(reason, '') FROM batch"
+                " JOIN frame ON batch.number = frame.batch WHERE state IN (?, ?) GROUP BY number"
+                " ORDER BY number",
+                KEPT,
+            ).fetchall()
+        return [Kept(token, State(state), *rest) for token, state, *rest in rows]
+
+    def units(self, token: str) -> list[Unit]:
+        """Return the frames of a set-aside or ended batch; none without such a batch. Raises JournalError."""
+        with self._reading() as db:
+            found = db.execute(
+                "SELECT number FROM batch WHERE token = ? AND state IN (?, ?)", (token, *KEPT)
+            ).fetchone()
+            return self._units(db, found[0]) if found else []
+
+    def wait_again(self, token: str, now_ms: int) -> bool:
+        """Set an ended batch aside, to be tried again. Return False where there is no such batch."""
+        with self._transaction() as db:
+            return bool(
+                db.execute(
+                    "UPDATE batch SET state = ?, changed_ms = ? WHERE token = ? AND state IN (?, ?)",
+                    (State.ASIDE, now_ms, token, *KEPT),
+                ).rowcount
+            )
+
+    def drop(self, token: str, now_ms: int) -> bool:
+        """Give up a set-aside or ended batch. Return False where there is no such batch.
+
+        Its frames stay known: who sends one again is told that it was dropped. Raises JournalError.
+        """
+        with self._transaction() as db:
+            found = db.execute(
+                "SELECT number FROM batch WHERE token = ? AND state IN (?, ?)", (token, *KEPT)
+            ).fetchone()
+            if found is None:
+                return False
+            self._set_state(db, token, State.DROPPED, now_ms)
+            db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", found)
+        return True
+
+    def oldest_waiting_ms(self) -> int | None:
+        """Return since when the oldest batch waits that is open or set aside; None for none."""
+        with self._reading() as db:
+            (found,) = db.execute(
+                "SELECT min(changed_ms) FROM batch WHERE state IN (?, ?)", (State.OPEN, State.ASIDE)
+            ).fetchone()
+        return None if found is None else int(found)
+
+    def check(self) -> None:
+        """Write something. Raises JournalError where the file cannot be written."""
+        with self._transaction() as db:
+            db.execute("UPDATE checked SET times = times + 1")
+
+    def state(self, identity: str) -> State | None:
+        """Return the state of a frame's batch; None when the frame is not known (any more)."""
+        found = self.find(identity)
+        return found[0] if found else None
+
+    def find(self, identity: str) -> tuple[State, bytes] | None:
+        """Return the state of a frame's batch, and the digest it came with (empty: not known)."""
+        with self._reading() as db:
+            row = db.execute(
+                "SELECT state, digest FROM batch JOIN frame ON batch.number = frame.batch WHERE identity = ?",
+                (identity,),
+            ).fetchone()
+            return (State(row[0]), row[1] or b"") if row else None
+
+    def last_ms(self) -> int:
+        """Return when a batch last changed; 0 for none. Raises JournalError."""
+        with self._reading() as db:
+            (at_ms,) = db.execute("SELECT coalesce(max(changed_ms), 0) FROM batch").fetchone()
+            return int(at_ms)
+
+    def note_complete(self, at_ms: int) -> None:
+        """Note that frames stored before a time may be missing; 0: none are. Raises JournalError."""
+        with self._transaction() as db:
+            self._note_complete(db, at_ms)
+
+    def taken(self, prefix: str) -> list[Taken]:
+        """Return what was taken under identities that are `prefix`, ending in "/", and a number.
+
+        Raises JournalError.
+        """
+        with self._reading() as db:
+            return taken(db, prefix)
+
+    def unfinished(self, *states: State) -> list[tuple[str, list[Unit]]]:
+        """Return the batches in these states, open ones by default, in order. Raises JournalError."""
+        wanted = ", ".join(str(int(state)) for state in states or (State.OPEN,))
+        with self._reading() as db:
+            batches = db.execute(
+                f"SELECT number, token FROM batch WHERE state IN ({wanted}) ORDER BY number"
+            ).fetchall()
+            return [(token, self._units(db, number)) for number, token in batches]
+
+    def counts(self) -> dict[State, int]:
+        """Frames by what became of them."""
+        with self._reading() as db:
+            rows = db.execute(
+                "SELECT state, count() FROM batch JOIN frame ON batch.number = frame.batch GROUP BY state"
+            ).fetchall()
+            return dict.fromkeys(State, 0) | {State(s): n for s, n in rows}
+
+    def close(self) -> None:
+        with self._reader_lock:
+            self._reader.close()
+        with self._lock:
+            self._db.close()
+
+    @staticmethod
+    def _units(db: sqlite3.Connection, number: int) -> list[Unit]:
+        try:
+            return read_units(db, number)
+        except (wire.FrameError, msgspec.DecodeError) as e:
+            raise JournalError(f"batch {number} cannot be read: {e}") from e
+
+    @staticmethod
+    def _set_state(
+        db: sqlite3.Connection, token: str, state: State, now_ms: int, reason: str | None = None
+    ) -> None:
+        db.execute(
+            "UPDATE batch SET state = ?, changed_ms = ?, reason = ? WHERE token = ?",
+            (state, now_ms, reason, token),
+        )
+
+    @staticmethod
+    def _kept_bytes(db: sqlite3.Connection) -> int:
+        (held,) = db.execute(
+            "SELECT coalesce(sum(bytes), 0) FROM batch WHERE state IN (?, ?)", KEPT
+        ).fetchone()
+        return int(held)
+
+    def _make_room(self, db: sqlite3.Connection, size: int) -> None:
+        """Drop the oldest ended batches, whose senders do not wait, while there is no room for `size`."""
+        while size + self._kept_bytes(db) > self._max_aside_bytes:
+            oldest = db.execute("SELECT min(number) FROM batch WHERE state = ?", (State.ENDED,)).fetchone()
+            if oldest[0] is None:
+                return
+            db.execute("UPDATE batch SET state = ? WHERE number = ?", (State.DROPPED, *oldest))
+            db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", oldest)
+            self.dropped_ended += 1
+
+    def _prune(self, db: sqlite3.Connection, now_ms: int) -> None:
+        """Forget done and dropped batches that are too old, and the oldest of too many frames."""
+        for _ in range(_PRUNED_AT_ONCE):
+            oldest = db.execute(
+                "SELECT number, changed_ms FROM"
+                " (SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1)"
+                " UNION ALL SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1))"
+                " ORDER BY number LIMIT 1",
+                (State.DONE, State.DROPPED),
+            ).fetchone()
+            if oldest is None:
+                return
+            number, changed_ms = oldest
+            if changed_ms >= now_ms - self._max_age_ms and self._frames <= self._max_identities:
+                return
+            self._delete(db, number)
+            self._note_complete(db, max(self.complete_since_ms or 0, changed_ms + 1))
+
+    def _note_complete(self, db: sqlite3.Connection, at_ms: int) -> None:
+        set_complete_since(db, at_ms)
+        self.complete_since_ms = at_ms
+
+    def _delete(self, db: sqlite3.Connection, number: int) -> None:
+        self._frames -= db.execute("DELETE FROM frame WHERE batch = ?", (number,)).rowcount
+        db.execute("DELETE FROM batch WHERE number = ?", (number,))
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Raise JournalError for a file that is damaged where it is read."""
+        with self._reader_lock:
+            try:
+                yield self._reader
+            except (sqlite3.Error, ValueError, TypeError) as e:  # the latter: a row that is not Meterhouse's
+                raise JournalError(str(e)) from e
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as e:
+                raise JournalError(str(e)) from e

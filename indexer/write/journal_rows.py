@@ -1,0 +1,136 @@
+"""The rows of the journal's file: its tables, and units as rows and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from agent import frame as wire
+from indexer.clickhouse.schema.tables import Retention
+from indexer.write.accepted_frame import Unit
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS batch (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    token TEXT NOT NULL UNIQUE,
+    state INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    changed_ms INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS frame (
+    identity TEXT PRIMARY KEY,
+    batch INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    body BLOB,
+    given_ids BLOB,
+    digest BLOB,
+    retention_days INTEGER,
+    kept BLOB,
+    created_ms INTEGER
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS memory (complete_since_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS checked (times INTEGER NOT NULL);
+INSERT INTO checked SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM checked);
+CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
+CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
+"""
+
+#: Columns that files made before them do not have: (table, name, type).
+_ADDED: Final = (
+    ("frame", "digest", "BLOB"),
+    ("frame", "retention_days", "INTEGER"),
+    ("frame", "kept", "BLOB"),
+    ("frame", "created_ms", "INTEGER"),
+    ("batch", "reason", "TEXT"),
+)
+
+#: Frames of one request that are looked at.
+_MAX_TAKEN: Final = 1_000
+
+
+class Taken(NamedTuple):
+    """What was taken under an identity: a digest of its bytes (empty: not known), and when (0: not known)."""
+
+    digest: bytes
+    created_ms: int
+
+
+def make_tables(db: sqlite3.Connection) -> None:
+    """Create tables and columns that are missing; columns are NULL in rows of before."""
+    db.executescript(_SCHEMA)
+    for table, name, kind in _ADDED:
+        there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+        if name not in there:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+
+
+def add_units(db: sqlite3.Connection, batch: int, units: Sequence[Unit]) -> None:
+    """Add the frames of a batch, in order."""
+    db.executemany(
+        "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days, kept,"
+        " created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        ((batch, i, *_recorded(unit)) for i, unit in enumerate(units)),
+    )
+
+
+def read_units(db: sqlite3.Connection, batch: int) -> list[Unit]:
+    """Return the frames of a batch whose bytes are kept. Raises FrameError and msgspec.DecodeError."""
+    rows = db.execute(
+        "SELECT identity, body, given_ids, digest, retention_days, kept FROM frame"
+        " WHERE batch = ? ORDER BY position",
+        (batch,),
+    ).fetchall()
+    return [
+        Unit(
+            identity,
+            body,
+            _decoded(body, retention_days),
+            msgspec.msgpack.decode(given, type=dict[int, int]),
+            digest or b"",
+            msgspec.msgpack.decode(kept, type=Retention) if kept else None,
+        )
+        for identity, body, given, digest, retention_days, kept in rows
+    ]
+
+
+def complete_since_ms(db: sqlite3.Connection) -> int | None:
+    """Return since when the file has every stored frame (0: ever since); None: not known, it is new."""
+    row = db.execute("SELECT complete_since_ms FROM memory").fetchone()
+    if row is not None:
+        return int(row[0])
+    return None if db.execute("SELECT 1 FROM batch LIMIT 1").fetchone() is None else 0
+
+
+def set_complete_since(db: sqlite3.Connection, at_ms: int) -> None:
+    db.execute("DELETE FROM memory")
+    db.execute("INSERT INTO memory VALUES (?)", (at_ms,))
+
+
+def taken(db: sqlite3.Connection, prefix: str) -> list[Taken]:
+    """Return what was taken under identities that are `prefix`, ending in "/", and a number."""
+    end = prefix[:-1] + chr(ord("/") + 1)
+    rows = db.execute(
+        "SELECT identity, digest, created_ms FROM frame WHERE identity > ? AND identity < ? LIMIT ?",
+        (prefix, end, _MAX_TAKEN),
+    ).fetchall()
+    found = ((identity[len(prefix) :].split("/days-")[0], *rest) for identity, *rest in rows)
+    return [Taken(name or b"", at_ms or 0) for number, name, at_ms in found if number.isdigit()]
+
+
+def _recorded(unit: Unit) -> tuple[str, bytes, bytes, bytes, int, bytes | None, int]:
+    """Return what a unit is made of again, in the order of the INSERT."""
+    given = msgspec.msgpack.encode(unit.given_ids)
+    kept = msgspec.msgpack.encode(unit.kept) if unit.kept else None
+    frame = unit.frame
+    return unit.identity, unit.body, given, unit.digest, frame.retention_days, kept, frame.created_ms
+
+
+def _decoded(body: bytes, retention_days: int | None) -> wire.Frame:
+    """Return the frame with the retention that was decided; None: written before it was rounded."""
+    frame = wire.decode(body)
+    if retention_days is None or retention_days == frame.retention_days:
+        return frame
+    return msgspec.structs.replace(frame, retention_days=retention_days)

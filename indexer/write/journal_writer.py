@@ -1,0 +1,392 @@
+"""Writing frames exactly once: a frame is acknowledged when all its rows are in ClickHouse, and never twice.
+
+Two ways, one interface (`Writer.write`):
+
+* JournalWriter, when one indexer owns the data. Frames that come while a batch is being written form the next
+  one (group commit). Batch and frames are committed to the journal, then inserted under the batch's token,
+  then marked done. A crash anywhere leaves an unfinished batch, which is written again under the same token
+  at the next start; a frame that is sent again is known by its identity.
+* FrameWriter (indexer/write/frame_writer.py), when several may run.
+
+A failure of ClickHouse never ends a frame, unless the frame's own bytes cause it
+(indexer/clickhouse/faults.py). A batch that others could pass is set aside
+(indexer/write/set_aside_batches.py); any other failure is waited out.
+
+Runs in one event loop; the store's calls run in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final, NamedTuple, Protocol, TypeVar, cast
+
+from indexer.clickhouse.faults import Fault, told
+from indexer.clickhouse.schema.tables import Kind
+from indexer.clickhouse.store import Store, StoreError
+from indexer.metrics import Metrics
+from indexer.settings import Settings
+from indexer.write.accepted_frame import Unit
+from indexer.write.batcher import Batcher
+from indexer.write.health import Health
+from indexer.write.inserter import Inserter, rest_of
+from indexer.write.journal import Journal, JournalError, State
+from indexer.write.series_limit import SeriesLimit, folded
+from indexer.write.set_aside_batches import Aside, Failed
+
+log = logging.getLogger(__name__)
+
+#: When to send a frame again whose batch is set aside.
+_ASIDE_WAIT_S: Final = 15
+_BACKOFF_S: Final = (0.1, 0.3, 1.0, 3.0, 5.0)
+
+T = TypeVar("T")
+
+
+class WriteError(Exception):
+    """A frame that is not in ClickHouse."""
+
+
+class Unavailable(WriteError):  # names the answer, like HTTP's
+    """Not now: send the same bytes again after `retry_after_s`."""
+
+    def __init__(self, text: str, retry_after_s: int = 1) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Limited(WriteError):  # names the answer, like HTTP's
+    """Past a limit of its org: send the same bytes again after `retry_after_s`."""
+
+    def __init__(self, text: str, retry_after_s: int) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
+
+
+class Refused(WriteError):  # names the answer, like HTTP's
+    """Never: ClickHouse will not take it."""
+
+
+class Conflict(WriteError):  # names the answer, like HTTP's
+    """Never: other bytes were taken under this identity before."""
+
+
+class Writer(Protocol):
+    async def start(self) -> None:
+        """Write what an earlier run left unfinished, then be ready."""
+
+    async def write(self, unit: Unit) -> None:
+        """Returns when the unit is in ClickHouse. Raises WriteError."""
+
+    async def knows(self, unit: Unit) -> bool:
+        """Return whether the unit is known to be in ClickHouse. Raises WriteError where it is not to come."""
+
+    def oldest_waiting_s(self) -> float:
+        """Return for how long the oldest frame waits that is being written; 0 for none."""
+
+    async def stop(self, deadline_s: float) -> None:
+        """Write what was taken, until the deadline; take nothing any more."""
+
+
+class _InFlight(NamedTuple):
+    """A frame that is being written: the digest it came with, who waits, and since when (monotonic)."""
+
+    digest: bytes
+    future: asyncio.Future[None]
+    since_s: float
+
+
+def _check_digest(unit: Unit, known: bytes) -> None:
+    """Raises Conflict when the identity came with other bytes before, as far as that is known."""
+    if known and unit.digest and known != unit.digest:
+        raise Conflict(f"{unit.identity[:200]}: other bytes were taken under this identity before")
+
+
+class JournalWriter:
+    """See the module. `now_ms` is the wall clock; `steady_ms` is monotonic, for what waits."""
+
+    def __init__(
+        self,
+        store: Store,
+        inserter: Inserter,
+        journal: Journal,
+        settings: Settings,
+        metrics: Metrics,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        steady_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
+        limit: SeriesLimit | None = None,
+        health: Health | None = None,
+    ) -> None:
+        self._limit = limit
+        self._health = health or Health()
+        self._store = store
+        self._inserter = inserter
+        self._journal = journal
+        self._settings = settings
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._steady_ms = steady_ms
+        self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
+        self._in_flight: dict[str, _InFlight] = {}
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
+        self._came = asyncio.Event()
+        self._stopping = False
+        self._loop_task: asyncio.Task[None] | None = None
+        self._left: list[tuple[str, list[Unit]]] = []
+        self.aside = Aside(
+            self._journal, self._in_thread, self._attempt, self._now_ms, self._health.nothing_aside
+        )
+
+    @property
+    def held_bytes(self) -> int:
+        return self._batcher.held_bytes
+
+    def oldest_waiting_s(self) -> float:
+        oldest = next(iter(self._in_flight.values()), None)
+        return 0.0 if oldest is None else time.monotonic() - oldest.since_s
+
+    async def start(self) -> None:
+        """Try once what an earlier run left unfinished; what fails is written before anything else."""
+        for token, units in await self._in_thread(self._journal.unfinished):
+            log.info("event=replay token=%s frames=%d", token, len(units))
+            self._metrics.replayed.inc()
+            failed = await self._attempt(token, units)
+            if failed is not None and not await self._set_aside_if_alone(token, units, failed):
+                self._left.append((token, [u for u in units if u.identity not in failed.ended]))
+        self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
+        self.aside.start()
+
+    async def write(self, unit: Unit) -> None:
+        held = self._in_flight.get(unit.identity)
+        if held is not None:
+            _check_digest(unit, held.digest)
+            self._metrics.frames.labels(outcome="repeated").inc()
+            future = held.future
+        elif self._known(unit):
+            self._metrics.frames.labels(outcome="repeated").inc()
+            return
+        else:
+            future = self._queue(unit)
+        try:
+            async with asyncio.timeout(self._settings.acknowledge_s):
+                await asyncio.shield(future)
+        except TimeoutError:
+            raise Unavailable("not written yet") from None
+
+    async def knows(self, unit: Unit) -> bool:
+        if unit.identity in self._in_flight or not self._known(unit):
+            return False
+        self._metrics.frames.labels(outcome="repeated").inc()
+        return True
+
+    async def stop(self, deadline_s: float) -> None:
+        self._stopping = True
+        self._came.set()
+        await self.aside.stop()
+        if self._loop_task is not None:
+            await asyncio.wait([self._loop_task], timeout=deadline_s)
+            self._loop_task.cancel()
+            await asyncio.gather(self._loop_task, return_exceptions=True)
+        self._threads.shutdown()
+        for future in (held.future for held in self._in_flight.values()):
+            if not future.done():
+                future.set_exception(Unavailable("shutting down"))
+                future.exception()  # nobody may be waiting for it any more
+        self._journal.close()
+
+    def _known(self, unit: Unit) -> bool:
+        """Return whether the journal knows the unit as stored. Raises WriteError for any other state."""
+        try:
+            found = self._journal.find(unit.identity)
+        except JournalError as e:
+            self._health.journal_failed(str(e))
+            raise Unavailable("the journal cannot be read", retry_after_s=5) from e
+        if found is None:
+            return False
+        state, digest = found
+        _check_digest(unit, digest)
+        match state:
+            case State.OPEN:
+                raise Unavailable("its batch is unfinished", retry_after_s=5)
+            case State.ASIDE:
+                raise Unavailable("its batch is set aside and tried again", retry_after_s=_ASIDE_WAIT_S)
+            case State.ENDED:
+                raise Refused(told(Fault.BYTES))
+            case State.DROPPED:
+                raise Refused("this frame was set aside, and given up by a person")
+        return True
+
+    def _queue(self, unit: Unit) -> asyncio.Future[None]:
+        if self._stopping:
+            raise Unavailable("shutting down")
+        if not self._batcher.offer(unit, self._steady_ms()):
+            self._metrics.refused.labels(reason="queue_full").inc()
+            raise Unavailable("too much is waiting to be written")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._in_flight[unit.identity] = _InFlight(unit.digest, future, time.monotonic())
+        self._came.set()
+        return future
+
+    async def _run(self) -> None:
+        while self._left:
+            await self._write_batch(*self._left.pop(0))
+        while True:
+            wait_ms = self._batcher.ready_in_ms(self._steady_ms())
+            if wait_ms is None:
+                if self._stopping:
+                    return
+                self._came.clear()
+                await self._came.wait()
+            elif wait_ms > 0 and not self._stopping:
+                self._came.clear()
+                try:
+                    async with asyncio.timeout(wait_ms / 1000):
+                        await self._came.wait()
+                except TimeoutError:
+                    pass
+            else:
+                await self._write_next()
+
+    async def _write_next(self) -> None:
+        units = self._batcher.take()
+        failed: Mapping[str, WriteError] = {}
+        try:
+            token = uuid.uuid4().hex
+            written = await self._in_thread(self._within_limit, units)
+            await self._in_thread(self._journal.begin, token, written, self._now_ms())
+            self._health.journal_works()
+            failed = await self._write_batch(token, written, first=True)
+        except JournalError as e:  # the disk: the frames' senders keep them
+            self._health.journal_failed(str(e))
+            unavailable = Unavailable(f"journal: {e}", retry_after_s=5)
+            failed = dict.fromkeys((unit.identity for unit in units), unavailable)
+        finally:
+            self._batcher.release(units)
+        for unit in units:
+            future = self._in_flight.pop(unit.identity).future
+            error = failed.get(unit.identity)
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+                future.exception()  # nobody may be waiting for it any more
+
+    def _within_limit(self, units: Sequence[Unit]) -> Sequence[Unit]:
+        """Return the units with the series beyond their org's limit folded.
+
+        Returns them as they are while the store does not answer: the batch is in the journal all the same.
+        """
+        if self._limit is None or not self._limit.near(units):
+            return units
+        try:
+            excess = self._limit.excess(self._inserter.resolve(units))
+        except StoreError as e:
+            self._metrics.store_failed(e)
+            self._health.store_failed(e)
+            log.debug("event=series_not_counted frames=%d error=%s", len(units), e)
+            return units
+        out = []
+        for unit, beyond in zip(units, excess, strict=True):
+            changed, rows = folded(unit, beyond) if beyond.series else (unit, 0)
+            out.append(changed)
+            if rows:
+                self._metrics.limited("folded", unit.frame.org_id, rows)
+        return out
+
+    async def _write_batch(
+        self, token: str, units: Sequence[Unit], *, first: bool = False
+    ) -> Mapping[str, WriteError]:
+        """Write a batch that the journal has, however long it takes; return the errors by frame identity.
+
+        `first`: nobody tried to write it before.
+        """
+        ended: dict[str, WriteError] = {}
+        failures = tries = 0
+        while True:
+            failed = await self._attempt(token, units, first=first)
+            first = False
+            if failed is None:
+                return ended
+            if failed.ended:
+                ended |= dict.fromkeys(failed.ended, Refused(failed.told))
+                units = [unit for unit in units if unit.identity not in failed.ended]
+                continue
+            failures += failed.fault is Fault.OTHER and await self._answers()
+            if await self._set_aside_if_alone(token, units, failed, failures):
+                aside = Unavailable(failed.told, retry_after_s=_ASIDE_WAIT_S)
+                return ended | dict.fromkeys((unit.identity for unit in units), aside)
+            await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
+            tries += 1
+
+    async def _attempt(self, token: str, units: Sequence[Unit], *, first: bool = False) -> Failed | None:
+        """Try once to write a batch that the journal has; None when it is stored and marked."""
+        try:
+            began = time.perf_counter()
+            rows = 0
+            if units:
+                rows = await self._in_thread(partial(self._inserter.insert, token, units, first=first))
+                self._health.store_works()
+            await self._in_thread(self._journal.finish, token, self._now_ms())
+        except JournalError as e:  # the rows are in, the mark is not: the same again changes nothing
+            self._health.journal_failed(str(e))
+            return Failed(str(e), None)
+        except StoreError as e:
+            return await self._failed(token, units, e)
+        except Exception as e:  # a mistake of ours: it must not stop the other batches
+            log.exception("event=batch_failed token=%s", token)
+            return Failed(f"a mistake of Meterhouse: {type(e).__name__}", Fault.STATEMENT)
+        self._health.journal_works()
+        self._metrics.wrote(len(units), rows, time.perf_counter() - began)
+        return None
+
+    async def _failed(self, token: str, units: Sequence[Unit], error: StoreError) -> Failed:
+        """Note a failure; frames whose bytes caused it are taken out of the batch."""
+        self._metrics.store_failed(error)
+        self._health.store_failed(error)
+        ended: list[Unit] = []
+        if error.fault is Fault.BYTES and error.kind:
+            try:
+                kind = cast("Kind", error.kind)
+                ended = [rest_of(u, kind) for u in await self._in_thread(self._inserter.refused, units, kind)]
+                await self._in_thread(self._journal.end, token, ended, self._now_ms(), error.told)
+            except (StoreError, JournalError) as e:
+                log.warning("event=frames_not_ended token=%s error=%s", token, e)
+                ended = []
+        if ended:
+            log.error("event=frames_ended token=%s frames=%d error=%s", token, len(ended), error)
+            self._metrics.frames.labels(outcome="refused").inc(len(ended))
+        return Failed(error.told, error.fault, frozenset(unit.identity for unit in ended))
+
+    async def _set_aside_if_alone(
+        self, token: str, units: Sequence[Unit], failed: Failed, failures: int = 0
+    ) -> bool:
+        """Set a batch aside when others may be stored meanwhile; return whether it was."""
+        alone = failed.fault is not None and failed.fault.of_one_batch
+        if not alone and failures < self._settings.attempts:
+            return False
+        try:
+            if not await self._in_thread(self._journal.set_aside, token, self._now_ms(), failed.told):
+                return False
+        except JournalError as e:
+            self._health.journal_failed(str(e))
+            return False
+        log.error("event=batch_set_aside token=%s frames=%d error=%s", token, len(units), failed.told)
+        self._metrics.frames.labels(outcome="set_aside").inc(len(units))
+        self.aside.wake()
+        return True
+
+    async def _answers(self) -> bool:
+        """Whether ClickHouse is there at all: if not, the batch is not to blame."""
+        try:
+            await self._in_thread(self._store.rows, "SELECT 1")
+        except StoreError:
+            return False
+        return True
+
+    async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)

@@ -1,0 +1,154 @@
+"""Which frames are known as stored, as far back as an agent may send them again.
+
+The journal knows the latest; what it has forgotten, or never had because its file is lost or an older copy,
+ClickHouse knows (indexer/write/stored_identities.py). A frame older than both remember is refused as too old,
+since it may be stored. Asked before the writer, which knows what it has in hand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, Protocol
+
+from indexer.clickhouse.schema import STORED_IDENTITIES, applied_ms
+from indexer.clickhouse.store import Store, StoreError
+from indexer.metrics import Metrics
+from indexer.settings import Settings
+from indexer.write.accepted_frame import Unit
+from indexer.write.journal import Journal, JournalError
+from indexer.write.journal_writer import Unavailable, WriteError
+from indexer.write.stored_identities import StoredIdentities, is_remembered
+
+log = logging.getLogger(__name__)
+
+_DAY_MS: Final = 86_400_000
+#: Identities written last, which a journal must know if it is not an older copy.
+_LATEST: Final = 64
+#: Migrations of a new database are applied within that.
+_NEW_MS: Final = 60_000
+_TOO_OLD: Final = "created_ms: so old that it is not known whether the frame is stored"
+
+
+class TooOld(WriteError):  # names the answer, like HTTP's
+    """Never: created so long ago that it is not known whether it is stored."""
+
+
+class Memory(Protocol):
+    async def has(self, unit: Unit) -> bool:
+        """Return whether the unit is known as stored, where the writer does not know. Raises WriteError."""
+
+
+class NoMemory:
+    """Of several indexers: the server knows, by tokens."""
+
+    async def has(self, unit: Unit) -> bool:  # noqa: ARG002
+        return False
+
+
+class FrameMemory:
+    """`days`: how long ClickHouse remembers. `ahead_ms`: how far an agent's clock may be ahead of ours.
+
+    `began_ms`: when the database was made. `since_ms`: when it began to remember; 0: then.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        stored: StoredIdentities,
+        metrics: Metrics,
+        *,
+        began_ms: int,
+        since_ms: int,
+        days: int,
+        ahead_ms: int,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._journal = journal
+        self._stored = stored
+        self._metrics = metrics
+        self._began_ms = began_ms
+        self._since_ms = since_ms
+        self._days = days
+        self._ahead_ms = ahead_ms
+        self._now_ms = now_ms
+
+    async def has(self, unit: Unit) -> bool:
+        complete_ms = self._journal.complete_since_ms or 0
+        created_ms = unit.frame.created_ms
+        forgotten = complete_ms and created_ms < complete_ms + self._ahead_ms
+        if not forgotten or not is_remembered(unit.identity):
+            return False
+        try:
+            if self._journal.find(unit.identity) is not None:
+                return False
+        except JournalError as e:
+            raise Unavailable("the journal cannot be read", retry_after_s=5) from e
+        if created_ms < min(complete_ms, self._remembered_ms()):
+            self._count("too_old")
+            await asyncio.to_thread(self._keep, unit)
+            raise TooOld(_TOO_OLD)
+        try:
+            found = await asyncio.to_thread(self._stored.has, unit.identity)
+        except StoreError as e:
+            raise Unavailable("the store does not say whether the frame is stored", retry_after_s=5) from e
+        self._count("stored" if found else "new")
+        return found
+
+    def _remembered_ms(self) -> int:
+        """Return since when ClickHouse remembers frames; 0: ever since."""
+        oldest_ms = self._now_ms() - self._days * _DAY_MS
+        return max(self._since_ms, oldest_ms if oldest_ms > self._began_ms else 0)
+
+    def _keep(self, unit: Unit) -> None:
+        """Keep the frame for a person (`meterhouse set-aside`)."""
+        with suppress(JournalError):  # it is refused all the same
+            self._journal.keep(uuid.uuid4().hex, unit, self._now_ms(), _TOO_OLD)
+
+    def _count(self, outcome: str) -> None:
+        self._metrics.identity_lookups.labels(outcome=outcome).inc()
+
+
+def open_memory(
+    store: Store,
+    journal: Journal | None,
+    stored: StoredIdentities | None,
+    metrics: Metrics,
+    settings: Settings,
+    now_ms: Callable[[], int],
+) -> Memory:
+    """Find out how far back the journal is complete; its unfinished batches are written again before.
+
+    Raises StoreError and JournalError.
+    """
+    if journal is None or stored is None:
+        return NoMemory()
+    began_ms, since_ms = applied_ms(store, 1), applied_ms(store, STORED_IDENTITIES)
+    if since_ms - began_ms < _NEW_MS:
+        since_ms = 0
+    latest = stored.latest(_LATEST)
+    known = journal.complete_since_ms
+    lost = known is None and since_ms > 0
+    behind = stored.last_ms() > journal.last_ms()  # clocks may step: the frames are looked for, too
+    if lost or behind or any(journal.state(identity) is None for identity in latest):
+        log.warning(
+            "event=journal_behind effect=frames sent again are looked up in ClickHouse"
+            " hint=the journal is new or an older copy"
+        )
+        known = now_ms()
+    if known != journal.complete_since_ms or known is None:
+        journal.note_complete(known or 0)
+    days, ahead_ms = settings.journal.identity_days, settings.bounds.future_s * 1000
+    return FrameMemory(
+        journal,
+        stored,
+        metrics,
+        began_ms=began_ms,
+        since_ms=since_ms,
+        days=days,
+        ahead_ms=ahead_ms,
+        now_ms=now_ms,
+    )

@@ -1,0 +1,146 @@
+"""Batches that are set aside: tried again in turn, without a restart, until they are stored.
+
+Owns when they are tried: soon at first, then less often while all fail. One attempt is one turn, so live
+batches go on in between. A person may list, show, retry and drop them (`meterhouse set-aside`).
+
+Runs in one event loop; must not know how a batch is written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from indexer.clickhouse.faults import Fault
+from indexer.write.accepted_frame import Unit
+from indexer.write.journal import Journal, JournalError, Kept, State
+
+log = logging.getLogger(__name__)
+
+_FIRST_S: Final = 1.0
+_LONGEST_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why an attempt to write a batch failed, in words for clients.
+
+    `fault` is None when the journal failed. `ended`: identities of frames that were refused for their bytes.
+    """
+
+    told: str
+    fault: Fault | None
+    ended: frozenset[str] = frozenset()
+
+
+class _InThread(Protocol):
+    def __call__(self, call: Callable[..., Any], *args: object) -> Awaitable[Any]: ...
+
+
+class Aside:
+    """`attempt(token, units)` tries to write a batch: None when it is stored. `on_empty`: none waits now."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        in_thread: _InThread,
+        attempt: Callable[[str, Sequence[Unit]], Awaitable[Failed | None]],
+        now_ms: Callable[[], int],
+        on_empty: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._on_empty = on_empty
+        self._journal = journal
+        self._in_thread = in_thread
+        self._attempt = attempt
+        self._now_ms = now_ms
+        self._woken = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin trying."""
+        self._task = asyncio.create_task(self._run(), name="indexer-aside")
+
+    def wake(self) -> None:
+        """Try soon: a batch was set aside."""
+        self._woken.set()
+
+    async def stop(self) -> None:
+        """Stop trying. A batch whose attempt runs stays set aside; its token makes the next attempt safe."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def listing(self) -> list[Kept]:
+        """Return what is set aside or ended. Raises JournalError."""
+        kept: list[Kept] = await self._in_thread(self._journal.kept)
+        return kept
+
+    async def units(self, token: str) -> list[Unit]:
+        """Return the frames of such a batch; none where there is no such batch. Raises JournalError."""
+        units: list[Unit] = await self._in_thread(self._journal.units, token)
+        return units
+
+    async def retry(self, token: str) -> Failed | None:
+        """Try a batch now. Return None when it is stored. Raises KeyError, JournalError."""
+        async with self._turn:
+            if not await self._in_thread(self._journal.wait_again, token, self._now_ms()):
+                raise KeyError(token)
+            return await self._try(token)
+
+    async def drop(self, token: str) -> None:
+        """Give up a batch. Raises KeyError, JournalError."""
+        async with self._turn:
+            if not await self._in_thread(self._journal.drop, token, self._now_ms()):
+                raise KeyError(token)
+        log.warning("event=batch_dropped token=%s", token)
+
+    async def _run(self) -> None:
+        wait_s = _FIRST_S
+        while True:
+            try:
+                stored = await self._round()
+            except JournalError as e:
+                log.warning("event=aside_not_read error=%s", e)
+                stored = None
+            if stored is None:  # none is left, or the journal fails
+                wait_s = _FIRST_S
+                self._woken.clear()
+                if not await self._waiting():
+                    self._on_empty()
+                    await self._woken.wait()
+            await asyncio.sleep(wait_s)
+            wait_s = _FIRST_S if stored else min(2 * wait_s, _LONGEST_S)
+
+    async def _waiting(self) -> bool:
+        try:
+            return any(kept.state is State.ASIDE for kept in await self.listing())
+        except JournalError:
+            return True
+
+    async def _round(self) -> bool | None:
+        """Try each batch once; return whether any was stored, None where none waits. Raises JournalError."""
+        waiting = [kept for kept in await self.listing() if kept.state is State.ASIDE]
+        stored = False
+        for kept in waiting:
+            async with self._turn:
+                failed = await self._try(kept.token)
+            stored = stored or failed is None
+            if failed is not None and not (failed.fault and failed.fault.of_one_batch):
+                break  # the others would fail the same way
+        return stored if waiting else None
+
+    async def _try(self, token: str) -> Failed | None:
+        units = await self.units(token)
+        if not units:
+            return None  # stored, dropped or ended meanwhile
+        failed = await self._attempt(token, units)
+        if failed is not None and failed.ended:
+            rest = [unit for unit in units if unit.identity not in failed.ended]
+            failed = await self._attempt(token, rest)
+        if failed is None:
+            log.info("event=batch_stored token=%s frames=%d", token, len(units))
+        return failed

@@ -1,0 +1,143 @@
+"""The days that rows are of: expired rows go, and a unit of many days becomes several. Pure.
+
+A partition of the tables is a day and a `retention_days`, and each costs time in an INSERT. So a unit holds
+days of one group: 32 days in a row, counted from 1970. The group of a row depends only on its time. So a
+frame that is sent again is cut in the same way, whatever expired or was set in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from agent.frame import Frame, Series, encode
+from indexer.clickhouse.native_format import AnyArray
+from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, Kind, Retention
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_to_columns import DAY_S, RAGGED, VALUES, ranges
+
+#: Days of one INSERT at most, and of one group.
+MAX_DAYS: Final = 32
+
+#: A frame's own time counts for so long: its retries see the same rows expire.
+_RETRIED_DAYS: Final = 14
+
+Bools = npt.NDArray[np.bool_]
+
+
+class RetentionRules:
+    """How long rows are kept, by the `retention_days` that came with them."""
+
+    def __init__(self, retention: Retention, steps: Sequence[int]) -> None:
+        self._steps = steps
+        self._max_days = max(retention.days(g.name) for g in GRANULARITIES)
+
+    def rounded(self, retention_days: int) -> int:
+        """Return the next step; 0, as long as the granularities are kept, where no step is as long."""
+        if not retention_days:
+            return 0
+        return next((step for step in self._steps if step >= retention_days), 0)
+
+    def first_day(self, retention_days: int, created_ms: int, now_ms: int) -> int:
+        """Return the first day (since 1970) whose rows are kept; `retention_days` is rounded."""
+        created_day, today = (ms // 1000 // DAY_S for ms in (created_ms, now_ms))
+        since = min(today, max(created_day, today - _RETRIED_DAYS))
+        return since - min(retention_days or self._max_days, self._max_days)
+
+
+def day_groups(frame: Frame) -> list[int]:
+    """Return the groups of days that a checked frame has rows of, ascending."""
+    found: set[int] = set()
+    for bucket in _buckets(frame):
+        first, last = (int(edge) // DAY_S // MAX_DAYS for edge in (bucket.min(), bucket.max()))
+        found.update((first, last) if last - first < 2 else np.unique(_group(bucket)).tolist())
+    return sorted(found)
+
+
+def last_bucket_s(frame: Frame) -> int:
+    """Return the start of the latest bucket, in Unix seconds; 0 for a frame without rows."""
+    return max((int(bucket.max()) for bucket in _buckets(frame)), default=0)
+
+
+def expired_rows(frame: Frame, first_day: int) -> int:
+    """Return how many rows are of days before `first_day`."""
+    return sum(int(np.count_nonzero(bucket < first_day * DAY_S)) for bucket in _buckets(frame))
+
+
+def without_expired(unit: Unit, first_day: int) -> Unit:
+    """Return the unit without rows of days before `first_day`."""
+    return _selected(unit, lambda bucket: bucket >= first_day * DAY_S)
+
+
+def of_group(unit: Unit, group: int, *, last: bool) -> Unit:
+    """Return the rows of one group of days as a unit of its own.
+
+    The `last` group keeps the identity. It is written after the others: where the identity is known, all of
+    the frame is stored, also by an indexer that did not cut frames.
+    """
+    part = _selected(unit, lambda bucket: _group(bucket) == group)
+    return part if last else replace(part, identity=f"{unit.identity}/days-{group}")
+
+
+def _group(bucket: AnyArray) -> AnyArray:
+    return bucket // (DAY_S * MAX_DAYS)
+
+
+def _buckets(frame: Frame) -> list[AnyArray]:
+    """Return the buckets of each kind that has rows."""
+    columns = (getattr(frame, kind).bucket for kind in KINDS)
+    return [np.frombuffer(column, "<u4") for column in columns if column]
+
+
+def _selected(unit: Unit, wanted: Callable[[AnyArray], Bools]) -> Unit:
+    """Return the rows whose bucket is wanted, with the series and strings that they use."""
+    rows = {kind: _rows(kind, getattr(unit.frame, kind), wanted) for kind in KINDS}
+    frame, given = compacted(msgspec.structs.replace(unit.frame, **rows), unit.given_ids)
+    return replace(unit, body=encode(frame), frame=frame, given_ids=given)
+
+
+def _rows(kind: Kind, columns: msgspec.Struct, wanted: Callable[[AnyArray], Bools]) -> msgspec.Struct:
+    mask = wanted(np.frombuffer(getattr(columns, "bucket"), "<u4"))  # noqa: B009  # of any kind
+    picked: dict[str, bytes] = {}
+    for name in columns.__struct_fields__:
+        data = getattr(columns, name)
+        if name in RAGGED[kind]:
+            length, dtype = RAGGED[kind][name]
+            entries = np.repeat(mask, np.frombuffer(getattr(columns, length), "<u4"))
+            picked[name] = np.frombuffer(data, dtype)[entries].tobytes()
+        else:
+            picked[name] = np.frombuffer(data, VALUES[kind].get(name, "<u4"))[mask].tobytes()
+    return type(columns)(**picked)
+
+
+def compacted(frame: Frame, given_ids: Mapping[int, int]) -> tuple[Frame, dict[int, int]]:
+    """Return the frame without unused series and strings, and the ids given for those that are left."""
+    source = frame.series
+    of_rows: Mapping[Kind, AnyArray] = {k: np.frombuffer(getattr(frame, k).series, "<u4") for k in KINDS}
+    series = np.unique(np.concatenate(list(of_rows.values())))
+    counts = np.frombuffer(source.tag_count, "<u2")
+    starts = np.cumsum(counts, dtype=np.int64) - counts
+    tags = ranges(starts[series], counts[series].astype(np.int64))
+    name = np.frombuffer(source.name, "<u4")[series]
+    key, value = (np.frombuffer(column, "<u4")[tags] for column in (source.tag_key, source.tag_value))
+    strings = np.unique(np.concatenate((name, key, value)))
+    compact = msgspec.structs.replace(
+        frame,
+        strings=[frame.strings[at] for at in strings.tolist()],
+        series=Series(
+            _places(strings, name), counts[series].tobytes(), _places(strings, key), _places(strings, value)
+        ),
+        **{k: msgspec.structs.replace(getattr(frame, k), series=_places(series, of_rows[k])) for k in KINDS},
+    )
+    given = {at: given_ids[old] for at, old in enumerate(strings.tolist()) if old in given_ids}
+    return compact, given
+
+
+def _places(ordered: AnyArray, values: AnyArray) -> bytes:
+    """Return where each value is in `ordered`, as a column."""
+    return np.searchsorted(ordered, values).astype("<u4").tobytes()

@@ -1,0 +1,145 @@
+"""Identities of stored frames in ClickHouse: written with each batch, asked where the journal does not know.
+
+An identity ends in a number that counts up. So 64 of one sender are a row with a mask of bits: 10 million are
+some 160,000 rows, and writing one twice changes nothing. A batch's identities are written after its rows, so
+one that is found here is stored in all kinds. Messages and `up` are left out: a row each, and the journal has
+them. Sync: runs in threads. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from agent.frame import OF_MESSAGES, OF_UP
+from indexer.clickhouse.native_format import Column
+from indexer.clickhouse.schema.bookkeeping import IDENTITIES
+from indexer.clickhouse.store import SentTable, Store
+from indexer.write.accepted_frame import Unit
+from indexer.write.frame_to_columns import DAY_S
+
+_BITS: Final = 64
+_NUMBERED: Final = re.compile(r"(.*)/(0|[1-9][0-9]{0,17})(?:/days-([0-9]+))?", re.DOTALL)
+#: How sources begin: of frames, of parts of frames, and of identities without a number.
+_FRAME, _PART, _OTHER = "f", "p", "x"
+#: Rows kept in memory after they were asked for.
+_MAX_CACHED: Final = 50_000
+#: Days that an identity is kept beyond the days it is remembered for: partitions go as a whole.
+_SPARE_DAYS: Final = 2
+
+
+class Place(NamedTuple):
+    """Where an identity is: a row, and a bit of its mask."""
+
+    source: str
+    block: int
+    bit: int
+
+
+def place_of(identity: str) -> Place:
+    """Return the place of an identity; no two have the same.
+
+    The identity of a part of a frame (indexer/write/split_by_day.py) ends in its group of days. One that does
+    not end in a number has a row of its own.
+    """
+    found = _NUMBERED.fullmatch(identity)
+    if found is None:
+        return Place(f"{_OTHER}{identity}", 0, 0)
+    name, number, group = found.groups()
+    source = f"{_FRAME}{name}" if group is None else f"{_PART}{group}/{name}"
+    return Place(source, *divmod(int(number), _BITS))
+
+
+def identity_of(place: Place) -> str:
+    """Return the identity at a place."""
+    kind, rest, number = place.source[0], place.source[1:], place.block * _BITS + place.bit
+    if kind == _FRAME:
+        return f"{rest}/{number}"
+    group, _, name = rest.partition("/")
+    return f"{name}/{number}/days-{group}" if kind == _PART else rest
+
+
+def is_remembered(identity: str) -> bool:
+    """Return whether identities of its kind are written: those of agents' frames."""
+    return not identity.startswith((OF_MESSAGES, OF_UP))
+
+
+class StoredIdentities:
+    """`days`: how long they are remembered. `now_ms`: the wall clock."""
+
+    def __init__(self, store: Store, days: int, now_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._days = days
+        self._now_ms = now_ms
+        self._lock = threading.Lock()
+        self._masks: OrderedDict[tuple[str, int], int] = OrderedDict()
+        self._writes = 0
+
+    def add(self, token: str, units: Sequence[Unit]) -> None:
+        """Write the identities of a batch whose rows are stored. Raises StoreError."""
+        masks: Counter[tuple[str, int]] = Counter()
+        for source, block, bit in {place_of(unit.identity) for unit in units if is_remembered(unit.identity)}:
+            masks[source, block] += 1 << bit  # each bit once
+        if not masks:
+            return
+        now_ms, rows = self._now_ms(), len(masks)
+        expires = now_ms // 1000 // DAY_S + self._days + _SPARE_DAYS
+        columns: dict[str, Column] = {
+            "source": [source for source, _ in masks],
+            "block": np.fromiter((block for _, block in masks), np.uint64, rows),
+            "mask": np.fromiter(masks.values(), np.uint64, rows),
+            "last_ms": np.full(rows, now_ms, np.uint64),
+            "expires": np.full(rows, expires, np.uint16),
+        }
+        self._store.insert(IDENTITIES, columns, token=f"{token}/identities")
+        with self._lock:
+            self._writes += 1
+            for key in masks:
+                self._masks.pop(key, None)
+
+    def has(self, identity: str) -> bool:
+        """Return whether the identity was written, and not so long ago that it expired. Raises StoreError."""
+        source, block, bit = place_of(identity)
+        with self._lock:
+            mask = self._masks.get((source, block))
+            writes = self._writes
+        if mask is None:
+            mask = self._read(source, block)
+            with self._lock:
+                if writes == self._writes:  # else it may be one of those just written
+                    self._masks[source, block] = mask
+                    if len(self._masks) > _MAX_CACHED:
+                        self._masks.popitem(last=False)
+        return bool(mask >> bit & 1)
+
+    def latest(self, max_identities: int) -> list[str]:
+        """Return identities of the rows written last, of each the highest. Raises StoreError."""
+        rows = self._store.rows(
+            f"SELECT source, block, groupBitOr(mask), max(last_ms) AS at FROM {IDENTITIES}"
+            f" WHERE expires = (SELECT max(expires) FROM {IDENTITIES})"
+            " GROUP BY source, block ORDER BY at DESC LIMIT {n:UInt32}",
+            {"n": max_identities},
+        )
+        return [
+            identity_of(Place(source, int(block), int(mask).bit_length() - 1))
+            for source, block, mask, _ in rows
+        ]
+
+    def last_ms(self) -> int:
+        """Return when identities were written last; 0 for never. Raises StoreError."""
+        ((at_ms,),) = self._store.rows(f"SELECT max(last_ms) FROM {IDENTITIES}")
+        return int(at_ms)
+
+    def _read(self, source: str, block: int) -> int:
+        ((mask,),) = self._store.rows(
+            f"SELECT groupBitOr(mask) FROM {IDENTITIES}"
+            " WHERE source GLOBAL IN (SELECT source FROM wanted) AND block = {block:UInt64}",
+            {"block": block},
+            sent=[SentTable("wanted", {"source": [source]})],
+        )
+        return int(mask)
