@@ -1,6 +1,7 @@
-"""The core of an agent, lines in and frames out, behind one interface; and which one runs.
+"""The core of an agent, lines in and frames out, behind one interface.
 
-Owns the interface and the choice. Two cores keep to it and give the same rows for the same lines:
+Owns the interface; agent/open_core.py chooses one. Two cores keep to it and give the same rows for the same
+lines:
 
 * `agent.native.core.NativeCore`: compiled; receives, parses and aggregates without the interpreter's lock;
 * `agent.python_core.PythonCore`: the readable definition, for where no compiler was.
@@ -12,30 +13,17 @@ frames the core is `full`: receivers leave packets in the kernel, and whoever ca
 
 from __future__ import annotations
 
-import importlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
-
-import msgspec
+from typing import Protocol
 
 from agent.frame import Frame, Sender
 from agent.line import Head, Ignored, Reason, Skip
-from agent.logs import Log
-from agent.loop import Loop
-from agent.relay import Relayed
-from agent.settings import AgentSettings
-
-if TYPE_CHECKING:
-    from agent.networks import Networks
+from agent.receiver import DatagramReceiver, ReceiveOptions
 
 #: What a new head becomes, or that its lines are dropped; asked once per head (agent/mapping.py).
 Mapper = Callable[[Head], Head | Skip]
-
-
-class CoreError(OSError):
-    """The core that the settings want cannot run here; the text is for people."""
 
 
 class Stats(Protocol):
@@ -57,64 +45,6 @@ class Stats(Protocol):
     def overflow_lines(self) -> int: ...
     @property
     def early_flushes(self) -> int: ...
-
-
-class Received:
-    """Running totals of one listener."""
-
-    def __init__(self) -> None:
-        self.packets = 0  # datagrams, or reads of a stream
-        self.bytes = 0
-        self.foreign = 0  # datagrams from no allowed network
-        self.cut_off = 0  # lines lost at the end of a datagram too large, or of a connection that broke
-        self.too_long = 0  # lines of a stream beyond the bound
-        self.refused_connections = 0
-        self.closed_connections: Counter[str] = Counter()  # by us, by reason
-        self.pauses = 0  # times it left packets in the kernel because the core was full
-
-
-class DatagramReceiver(Protocol):
-    """Reads bound datagram sockets into the core it came from, until `stop`."""
-
-    @property
-    def received(self) -> Received: ...
-
-    @property
-    def threads(self) -> int:
-        """Threads of its own."""
-
-    @property
-    def behind(self) -> bool:
-        """True if more is in the kernel than it takes at once; only where it shares its caller's thread."""
-
-    @property
-    def relayed(self) -> Relayed:
-        """What was copied to `options.relay`."""
-
-    @property
-    def relayed_events(self) -> Relayed:
-        """What was copied to `options.events`."""
-
-    def kernel_drops(self) -> int | None:
-        """Packets the kernel dropped because the buffer was full; None where it does not say."""
-
-    def stop(self) -> None:
-        """Takes what the kernel still holds, and closes the sockets."""
-
-
-class ReceiveOptions(msgspec.Struct, frozen=True):
-    """How datagrams are received."""
-
-    #: Where cores without threads of their own read.
-    loop: Loop
-    #: Longest pause between two reads of a busy socket, so that packets queue up; 0: none.
-    nap_ms: int = 10
-    #: A connected datagram socket that does not block: every packet is copied there as it came.
-    relay: socket.socket | None = None
-    #: The same for events and service checks, a datagram each.
-    events: socket.socket | None = None
-    #: Where UDP packets may come from; None: from everywhere.
-    allowed: Networks | None = None
 
 
 class Core(Protocol):
@@ -195,27 +125,3 @@ class Core(Protocol):
 
     def close(self) -> None:
         """Frees everything; its receivers have stopped."""
-
-
-def open_core(settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None], log: Log) -> Core:
-    """The core that `settings.core` says. Raises CoreError if it must be the native one, and there is none.
-
-    `wake` is called, from any thread, after an early flush. No `mapper`: every head stays as it is.
-    """
-    if settings.core != "python":
-        try:
-            native = importlib.import_module("agent.native.core")
-        except ImportError as e:
-            if settings.core == "native":
-                raise CoreError(f"agent.core = 'native': {e}") from None
-            log.warning("core", core="python", reason=e)
-        else:
-            log.info("core", core="native")
-            native.settle_allocator()
-            core: Core = native.NativeCore(settings, mapper, wake)
-            return core
-    else:
-        log.info("core", core="python")
-    from agent.python_core import PythonCore  # not where the native one runs: it is memory
-
-    return PythonCore(settings, mapper, wake)

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from agent.addresses import kernel_drops
-from agent.core import Received, ReceiveOptions
 from agent.framing import LENGTH_BYTES
 from agent.loop import Timer
+from agent.receiver import Received, ReceiveOptions
 from agent.relay import NotSent, Relay, Relayed
 
 Sink = Callable[[bytes], None]

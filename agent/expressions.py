@@ -16,7 +16,7 @@ from typing import Final
 
 import re2
 
-from agent.mapping import Expression, ExpressionError
+from agent.mapping_rule import Expression, ExpressionError
 
 #: What RE2 may take for one expression, and for all expressions of a file together.
 MAX_EXPRESSION_BYTES: Final = 8 << 20

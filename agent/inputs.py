@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,13 +22,13 @@ from agent.addresses import (
     grow_receive_buffer,
     name_of,
 )
-from agent.core import Core, DatagramReceiver, ReceiveOptions
 from agent.descriptors import connections
 from agent.framing import Framer, LineFramer, UnixFramer
 from agent.http_guard import HttpGuard
 from agent.kernel_drops import DropWarning, fix, rmem_max
 from agent.logs import Log
 from agent.loop import Loop
+from agent.receiver import DatagramReceiver, ReceiveOptions
 from agent.relay import Destination, Relay, Relayed
 from agent.settings import AgentSettings
 from agent.streams import Stream, StreamListener
@@ -60,7 +60,7 @@ class Inputs:
         self,
         loop: Loop,
         settings: AgentSettings,
-        core: Core,
+        receive: Callable[[Sequence[socket.socket], ReceiveOptions], DatagramReceiver],
         add: Callable[[bytes], None],
         log: Log,
         *,
@@ -72,7 +72,7 @@ class Inputs:
         self.addresses: dict[str, str] = {}
         self._loop = loop
         self._settings = settings
-        self._core = core
+        self._receive = receive
         self._add = add
         self._log = log
         self._tcp_tls = tcp_tls
@@ -162,7 +162,7 @@ class Inputs:
         else:
             self._log.info("receive_buffer", listener=name, wanted=wanted, given=given)
         self.addresses[name] = name_of(socks[0])
-        self.datagrams[name] = self._core.receive(socks, self._options)
+        self.datagrams[name] = self._receive(socks, self._options)
 
     def _open_stream(
         self,

@@ -35,7 +35,7 @@ import enum
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -43,7 +43,6 @@ import msgspec
 from agent.glob import Globs
 from agent.line import (
     TIMER_DIVISORS,
-    GaugeDeltas,
     Head,
     Kind,
     Limits,
@@ -51,8 +50,9 @@ from agent.line import (
     TimerUnit,
     delta_signs,
 )
-from agent.metadata import Described, in_seconds
-from agent.template import Template, expand
+from agent.mapping_rule import Expression, Rule
+from agent.metadata import Described
+from agent.template import expand
 
 if TYPE_CHECKING:
     from agent.expressions import Expressions
@@ -68,44 +68,6 @@ class Result(enum.Enum):
     DROPPED = "dropped"
     UNMAPPED = "unmapped"
     ERROR = "error"  # the name came out empty, or name or tags too long or too many
-
-
-class ExpressionError(ValueError):
-    """No regular expression, or more than fits the bounds; the text says what is wrong."""
-
-
-class Expression(msgspec.Struct, frozen=True):
-    """A regular expression: its text, the number of its groups, and the numbers of those with names."""
-
-    text: str
-    groups: int
-    names: Mapping[str, int]
-
-
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of `mappings`, ready to be applied."""
-
-    number: int  # of the entry, from 1
-    line: int  # where it stands in the file, from 1
-    match: str
-    expression: Expression | None = None  # None: `match` is a glob
-    kinds: frozenset[Kind] = frozenset(Kind)
-    drop: bool = False
-    name: Template = ()
-    labels: tuple[tuple[str, Template], ...] = ()
-    honor_labels: bool = False
-    kind: Kind | None = None  # what the type becomes; None: it stays
-    scale: float = 1.0
-    gauge_deltas: GaugeDeltas | None = None  # None: as the settings say
-    timer_unit: TimerUnit | None = None  # None: the file's
-    prefix: str = ""  # of the names it is there for
-    described: Described = Described()
-
-    @property
-    def says_seconds(self) -> bool:
-        """True if the name or the unit of what it makes is of seconds."""
-        last = self.name[-1] if self.name else ""
-        return (isinstance(last, str) and in_seconds(last)) or self.described.unit in ("s", "seconds")
 
 
 class Mapped(msgspec.Struct, frozen=True):

@@ -25,8 +25,9 @@ import yaml
 from agent import mapping_profiles
 from agent.glob import Globs, problem
 from agent.line import GaugeDeltas, Kind, Limits, TimerUnit
-from agent.mapping import Expression, ExpressionError, Mapper, Rule
+from agent.mapping import Mapper
 from agent.mapping_nodes import MAX_FILE_BYTES, MAX_RULES, Loader, MappingError, Note, Reader
+from agent.mapping_rule import Expression, ExpressionError, Rule
 from agent.metadata import Described
 from agent.template import Template, for_glob, for_regex
 

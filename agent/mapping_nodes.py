@@ -16,7 +16,7 @@ import yaml
 
 from agent.config import ConfigError
 from agent.line import GaugeDeltas, Kind, TimerUnit
-from agent.mapping import Rule
+from agent.mapping_rule import Rule
 from agent.metadata import MAX_HELP, MAX_UNIT, Described, ladder_problem
 from agent.template import Template, unknown_references
 

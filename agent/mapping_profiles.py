@@ -23,8 +23,8 @@ from typing import Final
 import yaml
 
 from agent.line import Kind
-from agent.mapping import Expression, ExpressionError, Rule
 from agent.mapping_nodes import MAX_RULES, Reader
+from agent.mapping_rule import Expression, ExpressionError, Rule
 from agent.template import for_regex
 
 KEY: Final = "dogstatsd_mapper_profiles"

@@ -14,9 +14,10 @@ import msgspec
 from agent.beats import Beats
 from agent.channel import FINAL, Outcome
 from agent.clock import Clock
-from agent.core import Core, Received
+from agent.core import Core
 from agent.forwarder import Forwarder
 from agent.line import Ignored, Reason, Skip
+from agent.receiver import Received
 from agent.relay import NotSent, Relayed
 from agent.spool import Spool
 

@@ -15,9 +15,10 @@ from agent.aggregate import Aggregator, Stats
 from agent.build_frame import RowQueue, frame_of
 from agent.cells import Bucket
 from agent.clock import machine_ms, steady_ms
-from agent.core import DatagramReceiver, Mapper, ReceiveOptions
+from agent.core import Mapper
 from agent.datagrams import DatagramListener
 from agent.frame import Frame, Sender
+from agent.receiver import DatagramReceiver, ReceiveOptions
 from agent.settings import AgentSettings
 
 

@@ -31,7 +31,6 @@ import msgspec
 from agent import logs
 from agent.beats import Beats
 from agent.clock import Clock
-from agent.core import open_core
 from agent.descriptors import connections
 from agent.forwarder import Forwarder
 from agent.frame import BUCKET_SECONDS, Sender, encode
@@ -41,7 +40,9 @@ from agent.inputs import Inputs, stream_listeners
 from agent.login import Login
 from agent.loop import Loop
 from agent.metrics import Sources, exposition
-from agent.open_mapper import open_announcer, open_mapper
+from agent.open_announcer import open_announcer
+from agent.open_core import open_core
+from agent.open_mapper import open_mapper
 from agent.ops import OpsServer
 from agent.restamp import restamped
 from agent.settings import AgentSettings, Tls
@@ -169,7 +170,7 @@ class Agent:
         self._forwarder = Forwarder(settings.forward, self._spool, self._log, login=login)
         tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
         self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
-        self._inputs = Inputs(loop, settings, self._core, self._receive, self._log, tcp_tls=tcp_tls)
+        self._inputs = Inputs(loop, settings, self._core.receive, self._receive, self._log, tcp_tls=tcp_tls)
         directory = open_directory(settings.state_dir, self._log, start_wait_s)
         self._state = GaugeState(directory, self._core, loop, self._log, settings.state_interval_s)
         self._sender = Sender(

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from agent.core import Received
 from agent.framing import Framer
 from agent.logs import Log
 from agent.loop import Loop, Timer
+from agent.receiver import Received
 
 Sink = Callable[[bytes], None]
 

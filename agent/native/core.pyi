@@ -6,9 +6,10 @@ from socket import socket
 
 import msgspec
 
-from agent.core import Mapper, Received, ReceiveOptions
+from agent.core import Mapper
 from agent.frame import Frame, Sender
 from agent.line import Ignored, Reason, Skip
+from agent.receiver import Received, ReceiveOptions
 from agent.relay import Relayed
 from agent.settings import AgentSettings
 

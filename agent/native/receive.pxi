@@ -13,7 +13,7 @@ import socket
 import threading
 
 from agent.addresses import kernel_drops
-from agent.core import Received
+from agent.receiver import Received
 from agent.relay import NotSent, Relayed
 
 cdef extern from "<time.h>" nogil:

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from agent.addresses import bind, grow_receive_buffer
-from agent.core import Mapper, ReceiveOptions
+from agent.core import Mapper
 from agent.descriptors import make_room
 from agent.framing import LineFramer
 from agent.logs import Log
 from agent.loop import Loop
 from agent.mapping_file import parse
 from agent.native.core import NativeCore
+from agent.receiver import ReceiveOptions
 from agent.settings import AgentSettings, Aggregate
 from agent.streams import StreamListener
 from tests.bench.agent_core import NOW_MS, make_frames

@@ -22,9 +22,9 @@ from itertools import count
 from operator import itemgetter
 from pathlib import Path
 
-from agent.core import open_core
 from agent.frame import Sender, decode, encode
 from agent.logs import Log
+from agent.open_core import open_core
 from agent.settings import AgentSettings
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention, migrate
 from indexer.clickhouse.store import Column, Store, open_store

@@ -82,10 +82,10 @@ def test_the_core_is_compiled(bare: Path, tmp_path: Path) -> None:
 
 #: Adds a line and says which core did it, and what came of it.
 ONE_LINE = """
-from agent import core, logs, settings
+from agent import logs, open_core, settings
 from agent.frame import Sender, decode, encode
 
-chosen = core.open_core(settings.AgentSettings(), None, lambda: None, logs.Log())
+chosen = open_core.open_core(settings.AgentSettings(), None, lambda: None, logs.Log())
 chosen.add(b"a.b:3|c|@0.5|#k:v", 1_700_000_000_000)
 chosen.flush_all(1_700_000_000_000)
 frame = chosen.next_frame(Sender(agent="a", epoch=1), 1, 1, max_rows=10, max_bytes=65_536)

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Final
 
 from agent.addresses import bind_datagrams, bind_unix
-from agent.core import ReceiveOptions
 from agent.frame import Sender, encode
 from agent.loop import Loop
 from agent.mapping_file import parse
 from agent.native.core import NativeCore, NativeReceiver
+from agent.receiver import ReceiveOptions
 from agent.settings import AgentSettings, Aggregate, Receive
 
 #: Lives of a core in a run.

@@ -23,8 +23,9 @@ from agent.line import (
     split_name_tags,
     split_samples,
 )
-from agent.mapping import Mapper, Result, Rule
+from agent.mapping import Mapper, Result
 from agent.mapping_file import MappingError, parse
+from agent.mapping_rule import Rule
 from agent.template import expand, for_glob, for_regex
 
 PARTS = st.sampled_from(["a", "b", "c", "a-b", "*"])

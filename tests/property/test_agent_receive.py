@@ -14,9 +14,10 @@ from typing import Any, Final
 import pytest
 
 from agent.addresses import grow_receive_buffer
-from agent.core import Core, ReceiveOptions
+from agent.core import Core
 from agent.frame import Frame, Sender, decode, encode
 from agent.line import Limits
+from agent.receiver import ReceiveOptions
 from agent.settings import AgentSettings, Aggregate
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import CORES, counters, new_core

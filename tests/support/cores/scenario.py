@@ -15,8 +15,9 @@ import msgspec
 
 from agent.last_values import decode
 from agent.line import GaugeDeltas, Limits, NameTags
-from agent.mapping import Mapper, Rule
+from agent.mapping import Mapper
 from agent.mapping_file import parse
+from agent.mapping_rule import Rule
 from agent.settings import AgentSettings, Aggregate
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import counters, new_core, take_rows

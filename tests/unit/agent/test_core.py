@@ -9,8 +9,8 @@ from typing import Literal
 
 import pytest
 
-from agent.core import CoreError, open_core
 from agent.logs import LOGGER, Log
+from agent.open_core import CoreError, open_core
 from agent.python_core import PythonCore
 from agent.settings import AgentSettings
 

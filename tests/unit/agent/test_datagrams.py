@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.addresses import bind, bind_unix, grow_receive_buffer
-from agent.core import ReceiveOptions
 from agent.datagrams import BATCH_BYTES, PACKET_BYTES, DatagramListener
+from agent.receiver import ReceiveOptions
 from tests.unit.agent.sinks import Got, TestLoop
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent import expressions
 from agent.expressions import Expressions, parse
-from agent.mapping import ExpressionError
+from agent.mapping_rule import ExpressionError
 
 
 def captures(text: str, name: str) -> tuple[str, ...] | None:

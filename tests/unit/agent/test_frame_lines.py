@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from agent.core import open_core
 from agent.frame import Sender
 from agent.logs import Log
+from agent.open_core import open_core
 from agent.settings import AgentSettings
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import CORES

@@ -13,7 +13,6 @@ from agent.addresses import AddressError, bind, split
 from agent.announce import Announcer
 from agent.beats import Beats
 from agent.clock import Clock
-from agent.core import Received
 from agent.forwarder import Forwarder
 from agent.frame import Sender
 from agent.line import Head, Kind, Limits, Reason
@@ -23,6 +22,7 @@ from agent.metadata import Described
 from agent.metrics import FAMILIES, Sources, exposition
 from agent.ops import MAX_CONNECTIONS, OpsServer
 from agent.python_core import PythonCore
+from agent.receiver import Received
 from agent.relay import NotSent, Relayed
 from agent.settings import AgentSettings, Aggregate, Forward
 from agent.spool import Spool

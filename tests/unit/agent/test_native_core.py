@@ -15,11 +15,12 @@ import pytest
 from xxhash import xxh64_intdigest
 
 from agent.aggregate import Aggregator
-from agent.core import Core, ReceiveOptions
+from agent.core import Core
 from agent.frame import Frame, Sender, decode, encode
 from agent.line import MAX_NUMBER, Head, Kind, Limits, Reason, Skip
 from agent.native.core import NativeCore
 from agent.python_core import PythonCore
+from agent.receiver import ReceiveOptions
 from agent.settings import AgentSettings, Aggregate, Receive
 from tests.unit.agent.sinks import TestLoop
 from tests.unit.agent.state import State, state_of_frames

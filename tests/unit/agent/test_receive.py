@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer, name_of, split
-from agent.core import Core, DatagramReceiver, ReceiveOptions
+from agent.core import Core
 from agent.frame import Sender, decode, encode
 from agent.line import Reason
 from agent.networks import Networks
 from agent.python_core import PythonCore
+from agent.receiver import DatagramReceiver, ReceiveOptions
 from agent.relay import NotSent
 from agent.settings import AgentSettings, Aggregate, Receive
 from tests.unit.agent.sinks import TestLoop
