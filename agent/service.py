@@ -5,7 +5,7 @@ Owns the clock, the order of starting and stopping, and when buckets are flushed
 * `delay_ms` after the end of each bucket; lines for older buckets at most `late_ms` after they came;
 * everything at once when the core is full (it does so by itself), and at the end.
 
-Once per bucket a heartbeat tells the indexer how far this agent is (agent/beats.py).
+Once per bucket a heartbeat tells the indexer how far this agent is (agent/forward/heartbeat_sender.py).
 
 Starting: read the last values of gauges, then listen. Stopping (SIGTERM, SIGINT or `Loop.stop`): stop
 accepting and take what the kernel holds, flush all buckets, write the last values of gauges, send until
@@ -28,34 +28,34 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from agent import logs
-from agent.beats import Beats
-from agent.clock import Clock
-from agent.descriptors import connections
-from agent.forwarder import Forwarder
-from agent.frame import BUCKET_SECONDS, Sender, encode
-from agent.gauge_state import GaugeState, open_directory
-from agent.hidden import hidden_url
-from agent.inputs import Inputs, stream_listeners
-from agent.login import Login
-from agent.loop import Loop
-from agent.metrics import Sources, exposition
-from agent.open_announcer import open_announcer
-from agent.open_core import open_core
-from agent.open_mapper import open_mapper
-from agent.ops import OpsServer
-from agent.restamp import restamped
+from agent.config.secrets import hidden_url
+from agent.core.factory import open_core
+from agent.core.saved_gauges import GaugeState, open_directory
+from agent.forward.credentials import Login
+from agent.forward.forwarder import Forwarder
+from agent.forward.heartbeat_sender import Beats
+from agent.forward.open_metadata_sender import open_announcer
+from agent.forward.spool.open_spool import open_spool, steady_clock
+from agent.forward.spool.record import Parcel
+from agent.forward.spool.timers import SpoolTimers
+from agent.mapping.open_mapper import open_mapper
+from agent.net.fd_limit import connections
+from agent.receive.listeners import Inputs, stream_listeners
+from agent.runtime import logs
+from agent.runtime.clock import Clock
+from agent.runtime.loop import Loop
 from agent.settings import AgentSettings, Tls
-from agent.spool_open import open_spool, steady_clock
-from agent.spool_record import Parcel
-from agent.spool_timers import SpoolTimers
-from agent.top_series import top_series
+from agent.telemetry.admin_http import OpsServer
+from agent.telemetry.metrics import Sources, exposition
+from agent.telemetry.top_series import top_series
+from agent.wire.frame import BUCKET_SECONDS, Sender, encode
+from agent.wire.restamp import restamped
 
 if TYPE_CHECKING:
-    from agent.tls_streams import Acceptor
+    from agent.receive.tls_listener import Acceptor
 
-# The agent's own data has no reference cycles (agent/cells.py): looking for them among a million cells would
-# only cost time. A young collection once in 100,000 new objects is left for those of libraries.
+# The agent's own data has no reference cycles (agent/aggregate/state.py): looking for them among a million
+# cells would only cost time. A young collection once in 100,000 new objects is left for those of libraries.
 _GC_THRESHOLDS: Final = (100_000, 1_000, 1_000)
 #: Batches read between two frames at most, when packets pile up.
 _TURNS_PER_FRAME: Final = 16
@@ -140,8 +140,8 @@ def _acceptor(section: str, settings: Tls, log: logs.Log) -> Acceptor | None:
     """Return the TLS of a listener; None where it is off. Raises TlsError."""
     if not settings.cert:
         return None
-    from agent.tls import of_listener  # not where it is off: ssl is memory
-    from agent.tls_streams import Acceptor
+    from agent.net.tls import of_listener  # not where it is off: ssl is memory
+    from agent.receive.tls_listener import Acceptor
 
     return Acceptor(of_listener(section, settings, log), log)
 

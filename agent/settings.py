@@ -1,6 +1,7 @@
 """The settings of the agent: section `[agent]` of the file, `METERHOUSE_AGENT__*` in the environment.
 
-Owns names, defaults and ranges; agent/config.py reads them. README.md has them as a table (a test compares).
+Owns names, defaults and ranges; agent/config/load.py reads them. README.md has them as a table (a test
+compares).
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from agent.frame import BACKFILL_PREFIX, OF_MESSAGES, OF_UP
-from agent.line import Limits
+from agent.protocol.line import Limits
+from agent.wire.frame import BACKFILL_PREFIX, OF_MESSAGES, OF_UP
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
@@ -78,7 +79,7 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.allowed_sources:
-            from agent.networks import Networks  # not where all are allowed
+            from agent.config.networks import Networks  # not where all are allowed
 
             try:
                 Networks(self.allowed_sources)

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
-from agent.metadata import MetadataMessage
+from agent.wire.metadata import MetadataMessage
 from indexer.agents.heartbeats import HeartbeatWriter
 from indexer.agents.observer import Hearing
 from indexer.agents.registry import Agents

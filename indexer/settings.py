@@ -1,6 +1,6 @@
 """The indexer's settings: section `[indexer]` of the file, `METERHOUSE_INDEXER__*` in the environment.
 
-Owns names, defaults and ranges; agent/config.py reads them.
+Owns names, defaults and ranges; agent/config/load.py reads them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import msgspec
 
-from agent.config import check_listen
-from agent.hidden import MASK
+from agent.config.load import check_listen
+from agent.config.secrets import MASK
 from agent.settings import Tls
 from indexer.access.grants import Entry, EntryError, Right, parse_entries
 from indexer.clickhouse.schema.tables import Retention

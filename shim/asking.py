@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from agent.cli import complain
+from agent.cli.common import complain
 from shim.client import AskError, ask
 from shim.show import answer, explanation
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from agent.table import number
+from agent.cli.text_table import number
 
 Points = Sequence[tuple[float, float]]  # (Unix seconds, value), ascending times
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agent.cli import complain, config_option, read_settings
-from agent.config import ConfigError
+from agent.cli.common import complain, config_option, read_settings
+from agent.config.load import ConfigError
 from agent.settings import AgentSettings
 from indexer.settings import Settings as IndexerSettings
 from shim.settings import ShimSettings

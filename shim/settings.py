@@ -1,6 +1,6 @@
 """The settings of the shim: section `[shim]`. Read once, at the entry point, and passed down.
 
-Owns names, defaults and ranges; agent/config.py reads them.
+Owns names, defaults and ranges; agent/config/load.py reads them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from agent.config import check_listen
+from agent.config.load import check_listen
 from agent.settings import Tls
 from indexer.clickhouse.schema.tables import Retention
 from indexer.settings import Http, check_dsn

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from agent.table import number, table
+from agent.cli.text_table import number, table
 from shim.chart import chart, mark
 
 #: Series drawn in one chart; more are only listed.

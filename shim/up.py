@@ -29,13 +29,13 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from agent.cli import address, complain, config_option, read_settings
-from agent.config import ConfigError
-from agent.hidden import hidden_url
-from agent.kernel_drops import fix, rmem_max
-from agent.logs import Log
+from agent.cli.common import address, complain, config_option, read_settings
+from agent.config.load import ConfigError
+from agent.config.secrets import hidden_url
+from agent.net.kernel_drops import fix, rmem_max
+from agent.net.tls import of_client
+from agent.runtime.logs import Log
 from agent.settings import ClientTls
-from agent.tls import of_client
 from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.store import Store, StoreError, embedded_path, open_store
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of

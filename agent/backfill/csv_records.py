@@ -15,10 +15,10 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from agent.aggregate import Aggregator
-from agent.backfill.heads import head_of
+from agent.aggregate.aggregator import Aggregator
+from agent.backfill.metric_keys import head_of
 from agent.backfill.samples import Left, Sample
-from agent.line import BARE_TAG_VALUE, KINDS, Head, Kind, Limits, Line, Reason, number
+from agent.protocol.line import BARE_TAG_VALUE, KINDS, Head, Kind, Limits, Line, Reason, number
 
 _NEEDED: Final = ("name", "type", "value", "timestamp")
 _COLUMNS: Final = (*_NEEDED, "tags")

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from agent.backfill.csv_records import CsvConverter
 from agent.backfill.openmetrics import OpenMetricsConverter
 from agent.backfill.samples import Converter
-from agent.backfill.statsd import StatsdConverter
+from agent.backfill.statsd_lines import StatsdConverter
 from agent.settings import AgentSettings
 
 Format = Literal["statsd", "openmetrics", "csv"]

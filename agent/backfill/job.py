@@ -15,22 +15,22 @@ from typing import BinaryIO, Final, Protocol
 
 import msgspec
 
-from agent.aggregate import Aggregator
+from agent.aggregate.aggregator import Aggregator
+from agent.aggregate.state import Bucket
 from agent.backfill.chunks import Chunk, chunks
 from agent.backfill.formats import FORMATS, Format
-from agent.backfill.progress import Progress
 from agent.backfill.samples import IN_THE_FUTURE, Left, Sample
-from agent.backfill.send import expired_rows
-from agent.build_frame import frame_of
-from agent.cells import Bucket
-from agent.channel import Answer, Outcome
-from agent.core import Mapper
-from agent.delivery import MAX_BYTES, MAX_FRAMES
-from agent.frame import BACKFILL_PREFIX, encode
-from agent.frame import Sender as FrameSender
-from agent.line import Reason
+from agent.backfill.sender import expired_rows
+from agent.backfill.state_file import Progress
+from agent.core.frame_builder import frame_of
+from agent.core.interface import Mapper
+from agent.forward.channel import Answer, Outcome
+from agent.forward.delivery import MAX_BYTES, MAX_FRAMES
+from agent.forward.spool.record import Parcel
+from agent.protocol.line import Reason
 from agent.settings import AgentSettings
-from agent.spool_record import Parcel
+from agent.wire.frame import BACKFILL_PREFIX, encode
+from agent.wire.frame import Sender as FrameSender
 
 #: Part of all identities; another one where chunks or conversions change.
 EPOCH: Final = 1
@@ -43,7 +43,7 @@ _WIDE_S: Final = 96 * 86_400
 
 
 class Sends(Protocol):
-    """agent/backfill/send.py is one."""
+    """agent/backfill/sender.py is one."""
 
     def send(self, parcels: Sequence[Parcel]) -> list[Answer]: ...
 

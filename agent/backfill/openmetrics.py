@@ -19,10 +19,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from agent.aggregate import Aggregator
-from agent.backfill.heads import head_of
+from agent.aggregate.aggregator import Aggregator
+from agent.backfill.metric_keys import head_of
 from agent.backfill.samples import IN_THE_FUTURE, Left, Sample
-from agent.line import Kind, Limits, Line, Reason, number
+from agent.protocol.line import Kind, Limits, Line, Reason, number
 
 _NAME: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*"'

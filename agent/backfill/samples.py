@@ -10,8 +10,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from agent.aggregate import Aggregator
-from agent.line import Line
+from agent.aggregate.aggregator import Aggregator
+from agent.protocol.line import Line
 
 
 class Sample(msgspec.Struct, frozen=True):

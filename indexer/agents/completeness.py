@@ -1,9 +1,9 @@
 """Which buckets are complete: the one definition, for whoever answers, checks rules or notifies. Pure.
 
 A bucket is complete when every agent that was heard of in the last 30 s is past it, or `settle_ms` after its
-end. An agent is past a bucket when all it has of it is stored (agent/heartbeat.py). So an agent that is slow,
-whose clock is behind, or that sends no heartbeats holds a bucket up for `settle_ms` and no longer; one that
-has ended, or was not heard of for 30 s, is not waited for. Lines that are late by `|T` do not count.
+end. An agent is past a bucket when all it has of it is stored (agent/wire/heartbeat.py). So an agent that is
+slow, whose clock is behind, or that sends no heartbeats holds a bucket up for `settle_ms` and no longer; one
+that has ended, or was not heard of for 30 s, is not waited for. Lines that are late by `|T` do not count.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from agent.frame import BUCKET_SECONDS
+from agent.wire.frame import BUCKET_SECONDS
 
 #: An agent is waited for so long after it was last heard of.
 HEARD_MS: Final = 30_000

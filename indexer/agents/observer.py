@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from agent.frame import BACKFILL_PREFIX, Frame
-from agent.heartbeat import Heartbeat
+from agent.wire.frame import BACKFILL_PREFIX, Frame
+from agent.wire.heartbeat import Heartbeat
 from indexer.agents.completeness import Progress
 from indexer.agents.gaps import Numbers
 from indexer.agents.heartbeats import HeartbeatWriter

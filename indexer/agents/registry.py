@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from agent.frame import Frame
-from agent.heartbeat import Heartbeat
+from agent.wire.frame import Frame
+from agent.wire.heartbeat import Heartbeat
 from indexer.agents.completeness import HEARD_MS, SKEW_MS, Progress, complete_s
 from indexer.agents.gaps import Numbers
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from agent.frame import BUCKET_SECONDS, OF_UP, Frame, Gauges, Series, encode
+from agent.wire.frame import BUCKET_SECONDS, OF_UP, Frame, Gauges, Series, encode
 from indexer.agents.registry import Agents
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, StoreError

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
-from agent.cli import complain, config_option, read_settings
-from agent.config import ConfigError
+from agent.cli.common import complain, config_option, read_settings
+from agent.config.load import ConfigError
 from indexer.cli.serve import IndexerFile
 from indexer.cli.verify import open_stored
 from indexer.clickhouse.schema.database_id import note_id

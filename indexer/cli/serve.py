@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from agent.cli import complain, config_option, read_settings
-from agent.config import ConfigError
+from agent.cli.common import complain, config_option, read_settings
+from agent.config.load import ConfigError
 from indexer.settings import Settings as IndexerSettings
 
 

@@ -19,8 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from agent.cli import complain, config_option, read_settings
-from agent.config import ConfigError
+from agent.cli.common import complain, config_option, read_settings
+from agent.config.load import ConfigError
 from indexer.cli.serve import IndexerFile
 from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.store import embedded_path

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from agent.cli import complain
+from agent.cli.common import complain
 from indexer.access.grants import EntryError, digest_of, hash_password, parse_entry, parse_grant
 
 _TOKEN_BYTES: Final = 32

@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 
-from agent.cli import complain, config_option, read_settings
-from agent.config import ConfigError
+from agent.cli.common import complain, config_option, read_settings
+from agent.config.load import ConfigError
 from indexer.cli.serve import IndexerFile
 from indexer.clickhouse.store import Store, StoreError, embedded_path, open_store
 from indexer.integrity.verifier import Verifier

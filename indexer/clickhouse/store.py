@@ -30,7 +30,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error, Program
 from clickhouse_connect.driver.external import ExternalData
 from urllib3.exceptions import HTTPError
 
-from agent.hidden import hidden_url
+from agent.config.secrets import hidden_url
 from indexer.clickhouse.data_lock import DataLock, shown
 from indexer.clickhouse.native_format import Column, Ragged, decode_blocks, encode_block
 from indexer.clickhouse.private_files import make_private

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.exceptions import DataError, Error, OperationalEr
 from urllib3.exceptions import HTTPError, NameResolutionError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
-from agent.hidden import hidden_url
+from agent.config.secrets import hidden_url
 from indexer.clickhouse.faults import Fault, explained, fault_of, told
 
 #: Why no server answered, by what was raised; the first that fits.

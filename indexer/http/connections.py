@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
-from agent.descriptors import share
+from agent.net.fd_limit import share
 from indexer.settings import Http
 
 #: Indexer, API and the files of an embedded store (two parts) share what a process may open.

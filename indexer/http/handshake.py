@@ -15,9 +15,9 @@ from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 
-from agent.logs import Log
+from agent.net.tls import Contexts, in_words, of_listener
+from agent.runtime.logs import Log
 from agent.settings import Tls
-from agent.tls import Contexts, in_words, of_listener
 from indexer.access.grants import Certificate
 from indexer.http.connections import Closed, Connections
 

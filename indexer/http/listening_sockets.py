@@ -12,7 +12,7 @@ import socket
 import time
 from typing import Any, Final
 
-from agent.addresses import START_WAIT_S, split, unusable
+from agent.net.sockets import START_WAIT_S, split, unusable
 
 __all__ = ["START_WAIT_S", "close", "listen", "port_of"]
 

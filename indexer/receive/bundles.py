@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from agent.bundle import FrameAnswer
-from agent.frame import FrameError
+from agent.wire.bundle import FrameAnswer
+from agent.wire.frame import FrameError
 from indexer.access.grants import AccessError
 from indexer.write.accepted_frame import Unit
 from indexer.write.journal_writer import WriteError

@@ -18,7 +18,9 @@ import msgspec
 import numpy as np
 import xxhash
 
-from agent.frame import (
+from agent.aggregate.exponential_buckets import index_of
+from agent.protocol.line import Limits
+from agent.wire.frame import (
     BUCKET_SECONDS,
     OF_MESSAGES,
     Counters,
@@ -29,8 +31,6 @@ from agent.frame import (
     Sets,
     encode,
 )
-from agent.line import Limits
-from agent.sketch import index_of
 from indexer.access.grants import EVERYTHING, Grant, foreign
 from indexer.write.accepted_frame import Unit
 from indexer.write.frame_to_columns import DAY_S

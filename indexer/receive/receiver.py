@@ -18,10 +18,10 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from agent import bundle, heartbeat, metadata
-from agent import frame as wire
-from agent.metadata import MetadataMessage
-from agent.restamp import restamped
+from agent.wire import bundle, heartbeat, metadata
+from agent.wire import frame as wire
+from agent.wire.metadata import MetadataMessage
+from agent.wire.restamp import restamped
 from indexer.access.grants import EVERYTHING, AccessError, CheckingError, ForbiddenError, Grant, Right
 from indexer.agents.completeness import SKEW_MS
 from indexer.agents.observer import Hearing

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from agent.frame import BUCKET_SECONDS, Distributions, Frame, FrameError, Sets
-from agent.sketch import MAX_INDEX, MIN_INDEX
+from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX
+from agent.wire.frame import BUCKET_SECONDS, Distributions, Frame, FrameError, Sets
 from indexer.clickhouse.native_format import AnyArray, Column, Ragged
 from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, Kind, Retention
 from indexer.intern.series import TYPES, U64s, series_ids, tag_sums_of

@@ -11,7 +11,7 @@ from typing import Final
 
 import xxhash
 
-from agent.frame import OF_MESSAGES, OF_UP, Frame, FrameError
+from agent.wire.frame import OF_MESSAGES, OF_UP, Frame, FrameError
 
 #: Agent names that begin so are the indexer's own.
 _RESERVED: Final = (OF_MESSAGES, OF_UP)

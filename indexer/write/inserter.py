@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from agent.frame import encode
+from agent.wire.frame import encode
 from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.schema.tables import (
     GRANULARITIES,

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from agent import frame as wire
+from agent.wire import frame as wire
 from indexer.clickhouse.private_files import make_private, make_private_file
 from indexer.write.accepted_frame import Unit
 from indexer.write.journal_rows import (

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from agent import frame as wire
+from agent.wire import frame as wire
 from indexer.clickhouse.schema.tables import Retention
 from indexer.write.accepted_frame import Unit
 

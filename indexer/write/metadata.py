@@ -1,7 +1,7 @@
 """What mapping files say of metrics, written to its table: the indexer's side of `POST /v1/metadata`.
 
-Owns the table's rows; agent/metadata.py owns the message and its bounds. A row replaces the one before it for
-its org, project and name, so a message may come any number of times. Sync: runs in a thread.
+Owns the table's rows; agent/wire/metadata.py owns the message and its bounds. A row replaces the one before
+it for its org, project and name, so a message may come any number of times. Sync: runs in a thread.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from agent.metadata import MetadataMessage, MetricMetadata
+from agent.wire.metadata import MetadataMessage, MetricMetadata
 from indexer.clickhouse.native_format import Column, Ragged
 from indexer.clickhouse.schema.tables import METADATA
 from indexer.clickhouse.store import Store

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from agent.frame import Frame, Series, encode
+from agent.wire.frame import Frame, Series, encode
 from indexer.clickhouse.native_format import AnyArray
 from indexer.clickhouse.schema.tables import KINDS, Kind
 from indexer.intern.series import SeriesRegistry, Tenant, U64s

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from agent.frame import Frame, Series, encode
+from agent.wire.frame import Frame, Series, encode
 from indexer.clickhouse.native_format import AnyArray
 from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, Kind, Retention
 from indexer.write.accepted_frame import Unit

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from agent.frame import OF_MESSAGES, OF_UP
+from agent.wire.frame import OF_MESSAGES, OF_UP
 from indexer.clickhouse.native_format import Column
 from indexer.clickhouse.schema.bookkeeping import IDENTITIES
 from indexer.clickhouse.store import SentTable, Store

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from agent.sketch import index_of
+from agent.aggregate.exponential_buckets import index_of
 from shim.catalog.memory import Memory
 from shim.catalog.tables import Tables
 from shim.eval.histogram.bounds import CLASSIC_SCHEMA, SCHEMA, upper_bounds

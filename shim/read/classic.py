@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from agent.sketch import index_of
+from agent.aggregate.exponential_buckets import index_of
 from shim.catalog.types import Part
 from shim.eval.histogram.bounds import CLASSIC_SCHEMA, SCHEMA, coarser_index, upper_bounds
 from shim.eval.histogram.fraction import counts_at_most

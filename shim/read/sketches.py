@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from agent.sketch import MAX_INDEX, MIN_INDEX
+from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX
 from shim.catalog.types import Part
 from shim.eval.budget import Take
 from shim.eval.histogram.bounds import SCHEMA, coarser_index

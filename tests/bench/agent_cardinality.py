@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from agent.core import Core
-from agent.frame import Sender, decode, encode
+from agent.core.interface import Core
 from agent.settings import AgentSettings, Aggregate
+from agent.wire.frame import Sender, decode, encode
 from tests.support.cores.rows import CORES, new_core
 
 _BATCH: Final = 1_000

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from statistics import median
 from typing import Final
 
-from agent.core import Core
-from agent.frame import Sender, encode
-from agent.python_core import PythonCore
+from agent.core.interface import Core
+from agent.core.python_core import PythonCore
 from agent.settings import AgentSettings
+from agent.wire.frame import Sender, encode
 from tests.bench.agent_load import mixed
 
 BATCH_LINES: Final = 1_000
@@ -63,7 +63,7 @@ def main() -> None:
     for series in (1_000, 100_000):
         lines = list(mixed(asked.lines, series))
         batches = [b"\n".join(lines[i : i + BATCH_LINES]) for i in range(0, len(lines), BATCH_LINES)]
-        native: Core = importlib.import_module("agent.native.core").NativeCore(AgentSettings())
+        native: Core = importlib.import_module("agent.core._native.core").NativeCore(AgentSettings())
         print(f"{series:>9,} series, native: {measure(native, batches, asked.rounds)}", flush=True)
         if asked.python:
             python = PythonCore(AgentSettings(), None, lambda: None)

@@ -15,17 +15,17 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from agent.addresses import bind, grow_receive_buffer
-from agent.core import Mapper
-from agent.descriptors import make_room
-from agent.framing import LineFramer
-from agent.logs import Log
-from agent.loop import Loop
-from agent.mapping_file import parse
-from agent.native.core import NativeCore
-from agent.receiver import ReceiveOptions
+from agent.core._native.core import NativeCore
+from agent.core.interface import Mapper
+from agent.mapping.config_file import parse
+from agent.net.fd_limit import make_room
+from agent.net.sockets import bind, grow_receive_buffer
+from agent.receive.receiver import ReceiveOptions
+from agent.receive.stream import StreamListener
+from agent.receive.stream_splitter import LineFramer
+from agent.runtime.logs import Log
+from agent.runtime.loop import Loop
 from agent.settings import AgentSettings, Aggregate
-from agent.streams import StreamListener
 from tests.bench.agent_core import NOW_MS, make_frames
 from tests.bench.agent_lines import machine
 

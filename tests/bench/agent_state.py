@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from agent.gauge_state import NAME, VERSION
+from agent.core.saved_gauges import NAME, VERSION
+from agent.runtime.state_dir import StateDir
 from agent.settings import AgentSettings
-from agent.state_dir import StateDir
 from tests.bench.agent_core import BATCH_LINES, NOW_MS, cpu_ns
 from tests.support.cores.rows import CORES, new_core
 

@@ -28,9 +28,9 @@ from typing import Final
 
 import numpy as np
 
-from agent.frame import CONTENT_TYPE, Counters, Frame, encode
-from agent.spool_backlog import Backlog
-from agent.spool_record import Parcel
+from agent.forward.spool.backlog import Backlog
+from agent.forward.spool.record import Parcel
+from agent.wire.frame import CONTENT_TYPE, Counters, Frame, encode
 from tests.bench.agent_lines import machine
 from tests.bench.indexer_rows import series_columns
 from tests.e2e.product import free_port, get, wait_for

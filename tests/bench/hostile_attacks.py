@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from agent.frame import CONTENT_TYPE, Counters, Frame, Series, Sets, encode
+from agent.wire.frame import CONTENT_TYPE, Counters, Frame, Series, Sets, encode
 from tests.bench.hostile_load import Client
 
 _DAY_S: Final = 86_400

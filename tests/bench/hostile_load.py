@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlencode
 
-from agent.frame import CONTENT_TYPE, encode
+from agent.wire.frame import CONTENT_TYPE, encode
 from tests.support.frames import FrameRows, Tags, make_frame
 
 SERIES: Final = 100

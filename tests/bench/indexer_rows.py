@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets, decode, encode
+from agent.wire.frame import Counters, Distributions, Frame, Gauges, Series, Sets, decode, encode
 from indexer.clickhouse.native_format import Column
 from indexer.clickhouse.schema import GRANULARITIES, Retention, migrate
 from indexer.clickhouse.store import Store, open_store

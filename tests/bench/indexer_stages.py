@@ -22,10 +22,10 @@ from itertools import count
 from operator import itemgetter
 from pathlib import Path
 
-from agent.frame import Sender, decode, encode
-from agent.logs import Log
-from agent.open_core import open_core
+from agent.core.factory import open_core
+from agent.runtime.logs import Log
 from agent.settings import AgentSettings
+from agent.wire.frame import Sender, decode, encode
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention, migrate
 from indexer.clickhouse.store import Column, Store, open_store
 from indexer.settings import Settings

@@ -26,13 +26,13 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from agent.beats import Beats
-from agent.forwarder import Forwarder
-from agent.frame import Sender, encode
-from agent.logs import Log
+from agent.forward.forwarder import Forwarder
+from agent.forward.heartbeat_sender import Beats
+from agent.forward.spool.record import Parcel
+from agent.forward.spool.spool import Spool
+from agent.runtime.logs import Log
 from agent.settings import Forward
-from agent.spool import Spool
-from agent.spool_record import Parcel
+from agent.wire.frame import Sender, encode
 from tests.bench.agent_lines import machine
 from tests.faults.actors.processes import House
 from tests.support.frames import FrameRows, make_frame

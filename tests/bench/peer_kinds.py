@@ -24,8 +24,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from agent.frame import Distributions, Frame, Gauges, Series, Sets, encode
-from agent.sketch import EDGES, PER_OCTAVE
+from agent.aggregate.exponential_buckets import EDGES, PER_OCTAVE
+from agent.wire.frame import Distributions, Frame, Gauges, Series, Sets, encode
 from tests.bench.indexer_rows import START_S
 from tests.bench.peer_servers import BUCKET_S, Family, Load, Peers, Query
 from tests.bench.peers import compare, first, parser_of_peers, table, warm

@@ -22,7 +22,7 @@ from typing import IO, Final
 import numpy as np
 import numpy.typing as npt
 
-from agent.frame import CONTENT_TYPE, decode
+from agent.wire.frame import CONTENT_TYPE, decode
 from tests.bench.indexer_rows import START_S, counter_frames
 from tests.e2e.product import Starter, Up, free_port, get, wait_for
 

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from agent.frame import encode
+from agent.wire.frame import encode
 from tests.bench.indexer_rows import START_S
 from tests.bench.peer_servers import Family, Load, Peers, Server
 from tests.support.sizes import DISTINCT, sized_frames, value

@@ -24,7 +24,7 @@ import urllib.request
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.frame import CONTENT_TYPE
+from agent.wire.frame import CONTENT_TYPE
 from tests.bench.indexer_rows import DAY_S, START_S, counter_frames
 from tests.e2e.product import Starter, Up
 

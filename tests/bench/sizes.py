@@ -33,7 +33,7 @@ from typing import Final
 
 import msgspec
 
-from agent.frame import CONTENT_TYPE, encode
+from agent.wire.frame import CONTENT_TYPE, encode
 from tests.bench.query_latency import settle
 from tests.e2e.product import Starter, Up
 from tests.support.clickhouse_http import running

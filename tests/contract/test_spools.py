@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.spool import Spool
-from agent.spool_backlog import Backlog
-from agent.spool_record import Parcel
+from agent.forward.spool.backlog import Backlog
+from agent.forward.spool.record import Parcel
+from agent.forward.spool.spool import Spool
 
 Open = Callable[..., Spool]
 

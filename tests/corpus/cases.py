@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agent.line import Limits
+from agent.protocol.line import Limits
 from agent.settings import AgentSettings, Aggregate
 
 FILE: Final = Path(__file__).with_name("protocol.toml")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from agent.line import BadLine, Head, Kind, Limits, Line, Reason, Skip, parse_line, split_samples
+from agent.protocol.line import BadLine, Head, Kind, Limits, Line, Reason, Skip, parse_line, split_samples
 from agent.settings import Aggregate
 
 #: Characters of a name, a tag or a member that are shown.

@@ -19,7 +19,7 @@ import pytest
 import statsd
 from datadog.dogstatsd.base import DogStatsd
 
-from agent.line import Limits
+from agent.protocol.line import Limits
 from agent.settings import Aggregate
 from tests.e2e.product import Process, free_port, get, wait_for
 from tests.support.cores.rows import CORES

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.demo import Truth
+from agent.cli.demo_traffic import Truth
 from tests.e2e.product import Starter, Up
 
 pytestmark = pytest.mark.e2e
@@ -129,7 +129,7 @@ def test_demo_says_when_nobody_listens(start: Starter) -> None:
 
 
 def test_truth_is_printed(shop: Truth, tmp_path: Path) -> None:
-    from agent.demo_command import report
+    from agent.cli.demo import report
 
     text = report(shop)
     assert f"[{shop.start}, {shop.end})" in text

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from agent.demo import nearest_rank
+from agent.cli.demo_traffic import nearest_rank
 from tests.e2e.product import Up, wait_for
 
 pytestmark = pytest.mark.e2e

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import urllib.request
 
-from agent.frame import CONTENT_TYPE, encode
+from agent.wire.frame import CONTENT_TYPE, encode
 from tests.e2e.product import Starter, send_tcp
 from tests.e2e.services import Services
 from tests.support.frames import FrameRows, make_frame

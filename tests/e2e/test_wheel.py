@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import frame
+from agent.wire import frame
 from tests.e2e.product import ROOT, Process, Starter, free_port, send_tcp, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -62,7 +62,7 @@ def bare(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     wheel, names = built(source, folder)
     tops = {name.split("/")[0] for name in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"meterhouse.py", "agent", "indexer", "shim"}
-    for native in ("agent/native/", "indexer/_native/", "shim/http/native/"):
+    for native in ("agent/core/_native/", "indexer/_native/", "shim/http/native/"):
         assert {Path(name).suffix for name in names if name.startswith(native)} == {".py", ".pyi", ".so"}
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
@@ -72,7 +72,11 @@ def bare(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_core_is_compiled(bare: Path, tmp_path: Path) -> None:
     done = subprocess.run(
-        [bare / "python", "-c", "import agent.native.core as c; print(c.NativeCore.native, c.__file__)"],
+        [
+            bare / "python",
+            "-c",
+            "import agent.core._native.core as c; print(c.NativeCore.native, c.__file__)",
+        ],
         capture_output=True, text=True, check=True, cwd=tmp_path,
     )  # fmt: skip
     native, path = done.stdout.split()
@@ -82,10 +86,12 @@ def test_the_core_is_compiled(bare: Path, tmp_path: Path) -> None:
 
 #: Adds a line and says which core did it, and what came of it.
 ONE_LINE = """
-from agent import logs, open_core, settings
-from agent.frame import Sender, decode, encode
+from agent import settings
+from agent.core.factory import open_core
+from agent.runtime.logs import Log
+from agent.wire.frame import Sender, decode, encode
 
-chosen = open_core.open_core(settings.AgentSettings(), None, lambda: None, logs.Log())
+chosen = open_core(settings.AgentSettings(), None, lambda: None, Log())
 chosen.add(b"a.b:3|c|@0.5|#k:v", 1_700_000_000_000)
 chosen.flush_all(1_700_000_000_000)
 frame = chosen.next_frame(Sender(agent="a", epoch=1), 1, 1, max_rows=10, max_bytes=65_536)
@@ -116,7 +122,7 @@ def test_the_source_distribution_is_whole(source: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", build, str(tmp_path)], check=True, cwd=source, capture_output=True)
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    natives = ("agent/native", "indexer/_native", "shim/http/native")
+    natives = ("agent/core/_native", "indexer/_native", "shim/http/native")
     wanted = {f"{native}/{path.name}" for native in natives for path in (source / native).iterdir()}
     assert {name for name in wanted if name.endswith((".pyx", ".pxi", ".h", ".pyi", ".py"))} <= names
 

@@ -81,7 +81,7 @@ def copy_tree(folder: Path) -> None:
 
 def extension(folder: Path, compiler: str, *flags: str) -> None:
     """Builds the native core of a copy. Raises BuildError."""
-    native = folder / "agent" / "native"
+    native = folder / "agent" / "core" / "_native"
     _run(sys.executable, "-m", "cython", "-3", str(native / "core.pyx"), "-o", str(native / "core.c"))
     target = native / f"core{sysconfig.get_config_var('EXT_SUFFIX')}"
     _run(

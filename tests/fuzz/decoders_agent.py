@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from agent import bundle, heartbeat, last_values, metadata, spool_record
-from agent.framing import Framer, LineFramer, PayloadFramer, UnixFramer
-from agent.heartbeat import Heartbeat, HeartbeatError
-from agent.http_guard import HttpGuard
-from agent.line import Limits
-from agent.mapping_file import MappingError
-from agent.mapping_file import parse as parse_mapping
-from agent.metadata import Described, MetadataError
+from agent.aggregate import last_values
+from agent.forward.spool import record
+from agent.mapping.config_file import MappingError
+from agent.mapping.config_file import parse as parse_mapping
+from agent.protocol.line import Limits
+from agent.receive.http_guard import HttpGuard
+from agent.receive.stream_splitter import Framer, LineFramer, PayloadFramer, UnixFramer
+from agent.runtime.state_dir import StateDir
 from agent.settings import AgentSettings, Aggregate
-from agent.state_dir import StateDir
+from agent.wire import bundle, heartbeat, metadata
+from agent.wire.heartbeat import Heartbeat, HeartbeatError
+from agent.wire.metadata import Described, MetadataError
 from tests.corpus.cases import groups
 from tests.fuzz.harness import Decoder
 from tests.support.cores.rows import CORES, new_core, take_rows
@@ -58,7 +60,9 @@ _HEADS: Final = b"airflow.job.x.y:1|c\na.q.b:1|ms|#k:v\nx.y:2|g\nb:1|d\nx:1|s"
 def decoders(folder: Path) -> Iterator[Decoder]:
     """All of them; `folder` is for files."""
     packets = [case.packet for group in groups() for case in group.cases if len(case.packet) < 2_000]
-    cores = [name for name in CORES if name == "python" or importlib.util.find_spec("agent.native.core")]
+    cores = [
+        name for name in CORES if name == "python" or importlib.util.find_spec("agent.core._native.core")
+    ]
     for name in cores:
         yield Decoder(f"lines_{name}", _lines(name), (), packets, _LINE_WORDS)
     yield Decoder("stream", _stream, (), _streams(packets), (*_LINE_WORDS, b"GET / HTTP/1.1\r\n"))
@@ -68,7 +72,7 @@ def decoders(folder: Path) -> Iterator[Decoder]:
     yield Decoder(
         "bundle_answers", lambda data: bundle.decode_answers(data, 2), (bundle.BundleError,), answers
     )
-    yield Decoder("spool_record", _spool_record, (spool_record.RecordError,), _spool_records())
+    yield Decoder("spool_record", _spool_record, (record.RecordError,), _spool_records())
     yield Decoder("metadata", metadata.decode, (MetadataError,), _metadata())
     mappings = [MAPPING.encode(), _PROFILES, _RULES]
     yield Decoder("mapping", _mapping, (MappingError,), mappings, _YAML_WORDS, cost=8)
@@ -118,12 +122,12 @@ def _heartbeats() -> list[bytes]:
 
 
 def _spool_record(data: bytes) -> None:
-    head = spool_record.decode_head(data[: spool_record.HEAD_BYTES])
-    spool_record.decode_body(head, data[spool_record.HEAD_BYTES :])
+    head = record.decode_head(data[: record.HEAD_BYTES])
+    record.decode_body(head, data[record.HEAD_BYTES :])
 
 
 def _spool_records() -> list[bytes]:
-    return [spool_record.encode(spool_record.Parcel("a/1/2", b"frame" * 9, 3, 2, 40, 1_700_000_000_000))]
+    return [record.encode(record.Parcel("a/1/2", b"frame" * 9, 3, 2, 40, 1_700_000_000_000))]
 
 
 def _metadata() -> list[bytes]:

@@ -9,11 +9,11 @@ from typing import Final
 
 from agent.backfill.formats import Format
 from agent.backfill.job import Job
-from agent.backfill.progress import Progress, ProgressError, load, save
-from agent.channel import Answer, Outcome
-from agent.frame import decode
+from agent.backfill.state_file import Progress, ProgressError, load, save
+from agent.forward.channel import Answer, Outcome
+from agent.forward.spool.record import Parcel
 from agent.settings import AgentSettings
-from agent.spool_record import Parcel
+from agent.wire.frame import decode
 from tests.fuzz.harness import Decoder
 
 _STATSD: Final = b"a:1:2|c|@0.5|#k:v|T1700000000\nb:-1|g|T1700000001\nc:x|s|T1700000002\nd:3|ms|T1\n\ne:1|c\n"

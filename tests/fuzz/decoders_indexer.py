@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from multidict import CIMultiDict
 
-from agent import frame as wire
+from agent.wire import frame as wire
 from indexer.access.grants import AccessError, EntryError, Presented, checked, parse_file, presented
 from indexer.clickhouse.store import StoreError, embedded_path
 from indexer.http.web_pages import Pages, is_json

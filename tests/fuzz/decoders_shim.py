@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 from multidict import CIMultiDict
 
-from agent.config import ConfigError, load
-from agent.hidden import hidden, secrets_in
+from agent.config.load import ConfigError, load
+from agent.config.secrets import hidden, secrets_in
 from shim import recent
 from shim.catalog.types import Days, Look
 from shim.command import File

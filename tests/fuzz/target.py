@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from agent.core import Core
-from agent.line import Limits
-from agent.mapping_file import parse
+from agent.core.interface import Core
+from agent.mapping.config_file import parse
+from agent.protocol.line import Limits
 from agent.settings import AgentSettings, Aggregate
 from tests.support.cores.rows import new_core, take_rows
 from tests.support.cores.scenario import MAPPING, START_MS

@@ -22,13 +22,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from agent.addresses import bind_datagrams, bind_unix
-from agent.frame import Sender, encode
-from agent.loop import Loop
-from agent.mapping_file import parse
-from agent.native.core import NativeCore, NativeReceiver
-from agent.receiver import ReceiveOptions
+from agent.core._native.core import NativeCore, NativeReceiver
+from agent.mapping.config_file import parse
+from agent.net.sockets import bind_datagrams, bind_unix
+from agent.receive.receiver import ReceiveOptions
+from agent.runtime.loop import Loop
 from agent.settings import AgentSettings, Aggregate, Receive
+from agent.wire.frame import Sender, encode
 
 #: Lives of a core in a run.
 CORES: Final = 4

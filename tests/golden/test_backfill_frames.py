@@ -15,11 +15,11 @@ import pytest
 
 from agent.backfill.formats import Format
 from agent.backfill.job import Job
-from agent.backfill.progress import Progress
-from agent.channel import Answer, Outcome
-from agent.frame import decode
+from agent.backfill.state_file import Progress
+from agent.forward.channel import Answer, Outcome
+from agent.forward.spool.record import Parcel
 from agent.settings import AgentSettings
-from agent.spool_record import Parcel
+from agent.wire.frame import decode
 
 STATSD = "".join(
     f"a:{i}|c|#k:{i % 3}|T{1_700_000_000 + i}\nb:{i}|ms|@0.5|T5\nc:{i}|s|T5\n" for i in range(4_000)

@@ -3,7 +3,7 @@
 frame_v1_lines.msgpack.hex holds the frame below before compression (zstd's output may differ between its
 versions); frame_v1_flushed.msgpack.hex as it was before frames carried `lines`, and frame_v1.msgpack.hex as
 before `flushed_until_ms`.
-A change of it is a change of the wire: raise agent.frame.VERSION and write a note under docs/decisions/.
+A change of it is a change of the wire: raise agent.wire.frame.VERSION and write a note under docs/decisions/.
 
 UPDATE_GOLDEN=1 pytest tests/golden/test_frame_bytes.py    writes it anew
 """
@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.aggregate import Aggregator
-from agent.build_frame import build_frames
-from agent.frame import VERSION, Frame, FrameError, Sender, decode, encode, unpacked_bytes
-from agent.line import Limits
+from agent.aggregate.aggregator import Aggregator
+from agent.core.frame_builder import build_frames
+from agent.protocol.line import Limits
+from agent.wire.frame import VERSION, Frame, FrameError, Sender, decode, encode, unpacked_bytes
 from tests.unit.agent.state import state_of_frames
 
 if sys.version_info >= (3, 14):  # pragma: no cover

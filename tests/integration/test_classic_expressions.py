@@ -16,7 +16,7 @@ from typing import Any
 import promql_parser as pp
 import pytest
 
-from agent.frame import decode, encode
+from agent.wire.frame import decode, encode
 from indexer.clickhouse.schema.migrate import migrate
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import open_store

@@ -13,8 +13,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from agent.frame import Frame, encode
 from agent.settings import AgentSettings
+from agent.wire.frame import Frame, encode
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings

@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from agent import bundle
-from agent.bundle import FrameAnswer
-from agent.frame import encode
+from agent.wire import bundle
+from agent.wire.bundle import FrameAnswer
+from agent.wire.frame import encode
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import Bounds, Journal, Settings

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from agent.frame import Frame, encode
+from agent.wire.frame import Frame, encode
 from indexer.clickhouse.schema import GRANULARITIES, Retention
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService

@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent import heartbeat
-from agent.heartbeat import Heartbeat
+from agent.wire import heartbeat
+from agent.wire.heartbeat import Heartbeat
 from indexer.clickhouse.store import open_store
 from indexer.settings import Bounds
 from tests.integration.test_indexer_http import NOW_S, Indexer

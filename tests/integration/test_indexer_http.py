@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from agent.frame import Frame, encode
+from agent.wire.frame import Frame, encode
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Batch, Bounds, Journal, Settings

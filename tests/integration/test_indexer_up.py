@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent import heartbeat
-from agent.heartbeat import Heartbeat
+from agent.wire import heartbeat
+from agent.wire.heartbeat import Heartbeat
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import Store, open_store
 from shim.answer import QueryOptions

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent import frame as frames
-from agent.metadata import Described as AgentDescribed
-from agent.metadata import encode
+from agent.wire import frame as frames
+from agent.wire.metadata import Described as AgentDescribed
+from agent.wire.metadata import encode
 from indexer.clickhouse.native_format import Ragged
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store

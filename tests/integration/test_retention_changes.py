@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from agent.frame import Frame, encode
+from agent.wire.frame import Frame, encode
 from indexer.clickhouse.schema import GRANULARITIES, Retention, migrate
 from indexer.clickhouse.schema.eras import NOTICE_MS, read_eras
 from indexer.clickhouse.store import Store, StoreError, open_store

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from agent.frame import Frame, encode
+from agent.wire.frame import Frame, encode
 from indexer.clickhouse.store import StoreError, open_store
 from indexer.service import IndexerService, run
 from indexer.settings import Journal, Settings

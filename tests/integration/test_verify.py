@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agent.frame import Frame, encode
+from agent.wire.frame import Frame, encode
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention
 from indexer.clickhouse.schema.tables import Kind
 from indexer.clickhouse.store import Store, open_store

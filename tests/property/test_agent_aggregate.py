@@ -9,11 +9,11 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.aggregate import Aggregator
-from agent.build_frame import build_frames
-from agent.frame import Frame, FrameError, Sender, decode, encode
-from agent.line import BadLine, Limits, parse_line
+from agent.aggregate.aggregator import Aggregator
+from agent.core.frame_builder import build_frames
+from agent.protocol.line import BadLine, Limits, parse_line
 from agent.settings import Aggregate
+from agent.wire.frame import Frame, FrameError, Sender, decode, encode
 from tests.support.line_model import model, observation
 from tests.unit.agent.state import gauge_state, merge, state_of, state_of_frames
 

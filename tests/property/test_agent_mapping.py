@@ -8,10 +8,14 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.expressions import Expressions
-from agent.expressions import parse as parse_expression
-from agent.glob import Globs, problem
-from agent.line import (
+from agent.mapping.config_file import MappingError, parse
+from agent.mapping.glob import Globs, problem
+from agent.mapping.mapper import Mapper, Result
+from agent.mapping.regexes import Expressions
+from agent.mapping.regexes import parse as parse_expression
+from agent.mapping.rule import Rule
+from agent.mapping.template import expand, for_glob, for_regex
+from agent.protocol.line import (
     BadLine,
     Head,
     Kind,
@@ -23,10 +27,6 @@ from agent.line import (
     split_name_tags,
     split_samples,
 )
-from agent.mapping import Mapper, Result
-from agent.mapping_file import MappingError, parse
-from agent.mapping_rule import Rule
-from agent.template import expand, for_glob, for_regex
 
 PARTS = st.sampled_from(["a", "b", "c", "a-b", "*"])
 PATTERNS = st.lists(st.lists(PARTS, min_size=1, max_size=4).map(".".join), max_size=12)

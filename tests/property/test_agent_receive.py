@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import pytest
 
-from agent.addresses import grow_receive_buffer
-from agent.core import Core
-from agent.frame import Frame, Sender, decode, encode
-from agent.line import Limits
-from agent.receiver import ReceiveOptions
+from agent.core.interface import Core
+from agent.net.sockets import grow_receive_buffer
+from agent.protocol.line import Limits
+from agent.receive.receiver import ReceiveOptions
 from agent.settings import AgentSettings, Aggregate
+from agent.wire.frame import Frame, Sender, decode, encode
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import CORES, counters, new_core
 from tests.unit.agent.sinks import TestLoop

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sketch import index_of
+from agent.aggregate.exponential_buckets import index_of
 
 
 def exact_at_most(value: float, index: int) -> bool:

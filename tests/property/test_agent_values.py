@@ -15,11 +15,11 @@ from typing import Final
 
 import pytest
 
-from agent.core import Core
-from agent.frame import Frame, Sender, decode, encode
-from agent.line import MAX_NUMBER, Limits, number
+from agent.aggregate.exponential_buckets import EDGES, PER_OCTAVE, index_of
+from agent.core.interface import Core
+from agent.protocol.line import MAX_NUMBER, Limits, number
 from agent.settings import AgentSettings
-from agent.sketch import EDGES, PER_OCTAVE, index_of
+from agent.wire.frame import Frame, Sender, decode, encode
 from tests.support.cores.packets import decimal
 from tests.support.cores.rows import CORES, counters, new_core, rows_of
 

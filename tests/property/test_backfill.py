@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from agent.backfill.chunks import Chunk
 from agent.backfill.formats import Format
 from agent.backfill.job import Job
-from agent.backfill.progress import Progress
-from agent.channel import Answer, Outcome
-from agent.frame import decode
+from agent.backfill.state_file import Progress
+from agent.forward.channel import Answer, Outcome
+from agent.forward.spool.record import Parcel
 from agent.settings import AgentSettings
-from agent.spool_record import Parcel
+from agent.wire.frame import decode
 
 Totals = dict[str, float]
 SETTINGS = AgentSettings()

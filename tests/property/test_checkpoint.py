@@ -10,11 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
-from agent.frame import Sender, decode, encode
+from agent.forward.spool.backlog import Backlog
+from agent.forward.spool.record import Parcel
+from agent.forward.spool.spool import Spool
 from agent.settings import AgentSettings
-from agent.spool import Spool
-from agent.spool_backlog import Backlog
-from agent.spool_record import Parcel
+from agent.wire.frame import Sender, decode, encode
 from tests.support.cores.rows import new_core
 from tests.unit.agent.state import State, merge, state_of_frames
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.frame import BUCKET_SECONDS
-from agent.heartbeat import Heartbeat
+from agent.wire.frame import BUCKET_SECONDS
+from agent.wire.heartbeat import Heartbeat
 from indexer.agents.completeness import HEARD_MS, Progress, complete_s, settled_s
 from indexer.agents.registry import Agents
 

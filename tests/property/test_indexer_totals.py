@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.frame import Frame
+from agent.wire.frame import Frame
 from indexer.clickhouse.schema import GRANULARITIES
 from indexer.clickhouse.store import Store
 from indexer.intern.cache import LruCache

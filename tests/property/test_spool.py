@@ -11,9 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agent.spool import Spool
-from agent.spool_backlog import Backlog
-from agent.spool_record import STATE_OFFSET, Parcel, encode
+from agent.forward.spool.backlog import Backlog
+from agent.forward.spool.record import STATE_OFFSET, Parcel, encode
+from agent.forward.spool.spool import Spool
 
 MAX_AGE_S = 100.0
 #: Large enough for all frames of a run of the model.

@@ -21,8 +21,8 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from agent import bundle, heartbeat, metadata
-from agent.frame import encode
+from agent.wire import bundle, heartbeat, metadata
+from agent.wire.frame import encode
 from indexer.access.grants import digest_of, hash_password
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService

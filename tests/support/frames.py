@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets
-from agent.sketch import index_of
+from agent.aggregate.exponential_buckets import index_of
+from agent.wire.frame import Counters, Distributions, Frame, Gauges, Series, Sets
 from indexer.clickhouse.schema.tables import Retention
 from indexer.write.accepted_frame import Unit
 
@@ -81,7 +81,7 @@ def counter_frame(
 
 
 def unit(frame: Frame) -> Unit:
-    from agent.frame import encode
+    from agent.wire.frame import encode
 
     return Unit(frame.identity, encode(frame), frame)
 

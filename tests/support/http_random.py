@@ -20,9 +20,9 @@ from typing import Final
 
 import msgspec
 
-from agent.frame import encode
-from agent.heartbeat import Heartbeat
-from agent.heartbeat import encode as encode_heartbeat
+from agent.wire.frame import encode
+from agent.wire.heartbeat import Heartbeat
+from agent.wire.heartbeat import encode as encode_heartbeat
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings

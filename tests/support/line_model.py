@@ -11,9 +11,9 @@ from typing import Any
 
 from xxhash import xxh64_intdigest
 
-from agent.line import MAX_NUMBER, Kind, Limits, Line
+from agent.aggregate.exponential_buckets import index_of
+from agent.protocol.line import MAX_NUMBER, Kind, Limits, Line
 from agent.settings import Aggregate
-from agent.sketch import index_of
 from tests.corpus.reading import read
 from tests.unit.agent.state import State, gauge_state, merge_into
 

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.aggregate import Aggregator
-from agent.build_frame import build_frames
-from agent.frame import Sender, decode, encode
+from agent.aggregate.aggregator import Aggregator
+from agent.core.frame_builder import build_frames
 from agent.settings import Aggregate
+from agent.wire.frame import Sender, decode, encode
 from indexer.clickhouse.store import Store
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from agent.frame import Counters, Distributions, Frame, Gauges, Series, Sets
-from agent.sketch import index_of
+from agent.aggregate.exponential_buckets import index_of
+from agent.wire.frame import Counters, Distributions, Frame, Gauges, Series, Sets
 from indexer.clickhouse.store import Store
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry

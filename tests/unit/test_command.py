@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import meterhouse
-from agent.cli import CONFIG_VARIABLE, address
+from agent.cli.common import CONFIG_VARIABLE, address
 from shim.asking import duration_s
 
 SERVERS = ("aiohttp", "chdb", "clickhouse_connect", "numpy", "promql_parser", "re2", "redis", "uvloop")

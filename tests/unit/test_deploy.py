@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import meterhouse
-from agent.config import load
+from agent.config.load import load
 from indexer.access.grants import holds_plain, parse_file
 from shim.command import File
 from shim.tenancy import PROXY_SECRET

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from agent.config import load
+from agent.config.load import load
 from shim.command import File
 from tests.support import metrics_table, settings_table
 from tests.support.markdown import ROOT, between

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import CONFIG_VARIABLE, read_settings
-from agent.config import ConfigError, load
+from agent.cli.common import CONFIG_VARIABLE, read_settings
+from agent.config.load import ConfigError, load
 from shim.command import File
 from tests.support import settings_table
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
-from agent.core import Core, Mapper
-from agent.frame import Frame, Sender, decode, encode
-from agent.line import Kind
-from agent.python_core import PythonCore
+from agent.core.interface import Core, Mapper
+from agent.core.python_core import PythonCore
+from agent.protocol.line import Kind
 from agent.settings import AgentSettings
+from agent.wire.frame import Frame, Sender, decode, encode
 
 #: (type, name, tags, bucket) and the columns; floats as their 64 bits.
 Row = tuple[str, str, tuple[tuple[str, str], ...], int, tuple[Any, ...]]
@@ -29,7 +29,7 @@ def new_core(
     """A core by its name in `CORES`."""
     if name == "python":
         return PythonCore(settings, mapper, wake)
-    core: Core = importlib.import_module("agent.native.core").NativeCore(settings, mapper, wake)
+    core: Core = importlib.import_module("agent.core._native.core").NativeCore(settings, mapper, wake)
     return core
 
 

@@ -13,11 +13,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from agent.last_values import decode
-from agent.line import GaugeDeltas, Limits, NameTags
-from agent.mapping import Mapper
-from agent.mapping_file import parse
-from agent.mapping_rule import Rule
+from agent.aggregate.last_values import decode
+from agent.mapping.config_file import parse
+from agent.mapping.mapper import Mapper
+from agent.mapping.rule import Rule
+from agent.protocol.line import GaugeDeltas, Limits, NameTags
 from agent.settings import AgentSettings, Aggregate
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import counters, new_core, take_rows

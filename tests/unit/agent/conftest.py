@@ -15,9 +15,9 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from agent import bundle, heartbeat, metadata
-from agent.frame import Frame, decode
-from agent.heartbeat import Heartbeat
+from agent.wire import bundle, heartbeat, metadata
+from agent.wire.frame import Frame, decode
+from agent.wire.heartbeat import Heartbeat
 
 DEADLINE_S: Final = 15.0
 Answer = int | str | tuple[int, dict[str, str]]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from agent.loop import Loop
+from agent.runtime.loop import Loop
 
 DEADLINE_S: Final = 15.0
 

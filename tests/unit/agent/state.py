@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from agent.cells import Bucket, CounterCell, DistributionCell, GaugeCell, SetCell
-from agent.frame import Frame
-from agent.line import Kind
+from agent.aggregate.state import Bucket, CounterCell, DistributionCell, GaugeCell, SetCell
+from agent.protocol.line import Kind
+from agent.wire.frame import Frame
 
 Key = tuple[str, str, tuple[tuple[str, str], ...], int]
 State = dict[Key, Any]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.addresses import (
+from agent.net.sockets import (
     AddressError,
     bind,
     bind_patiently,

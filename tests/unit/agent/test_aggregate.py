@@ -7,10 +7,10 @@ from math import copysign
 import pytest
 from xxhash import xxh64_intdigest
 
-from agent.aggregate import Aggregator
-from agent.line import Ignored, Limits, Reason, Skip
+from agent.aggregate.aggregator import Aggregator
+from agent.aggregate.exponential_buckets import index_of
+from agent.protocol.line import Ignored, Limits, Reason, Skip
 from agent.settings import Aggregate
-from agent.sketch import index_of
 from tests.unit.agent.state import State, gauge_state, merge, state_of
 
 T = 1_700_000_000_000  # the start of a bucket

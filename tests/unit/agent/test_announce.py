@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from agent import announce
-from agent.announce import Announcer, Told
-from agent.logs import Log
-from agent.metadata import Described
+from agent.forward import metadata_sender
+from agent.forward.metadata_sender import Announcer, Told
+from agent.runtime.logs import Log
 from agent.settings import AgentSettings, Forward
+from agent.wire.metadata import Described
 from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
 
 Make = Callable[..., Announcer]
@@ -20,8 +20,8 @@ Make = Callable[..., Announcer]
 @pytest.fixture
 def make(indexer: FakeIndexer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes announcers that wait little, and stops them."""
-    monkeypatch.setattr(announce, "_LINGER_S", 0.01)
-    monkeypatch.setattr(announce, "_BACKOFF_S", 0.01)
+    monkeypatch.setattr(metadata_sender, "_LINGER_S", 0.01)
+    monkeypatch.setattr(metadata_sender, "_BACKOFF_S", 0.01)
     made: list[Announcer] = []
 
     def make(again_s: float = 3_600) -> Announcer:
@@ -101,8 +101,8 @@ def test_what_waits_at_the_end_is_tried_once_more(indexer: FakeIndexer, make: Ma
 
 
 def test_bounds(indexer: FakeIndexer, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(announce, "MAX_NAMES", 3)
-    monkeypatch.setattr(announce, "_BATCH", 2)
+    monkeypatch.setattr(metadata_sender, "MAX_NAMES", 3)
+    monkeypatch.setattr(metadata_sender, "_BATCH", 2)
     announcer = make()
     for name in ("x" * 4_097, "a", "b", "c", "d"):
         announcer.describe(name, Described("help"))

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 
 import meterhouse
-from agent.aggregate import Aggregator
+from agent.aggregate.aggregator import Aggregator
 from agent.backfill import chunks as cutting
-from agent.backfill.bar import ProgressBar
 from agent.backfill.formats import FORMATS, Format, format_of
 from agent.backfill.job import Job
-from agent.backfill.progress import Progress, ProgressError, load, save
+from agent.backfill.progress_bar import ProgressBar
 from agent.backfill.samples import Left
-from agent.backfill.send import Sender, expired_rows
-from agent.channel import Answer, Outcome
-from agent.line import Kind, Limits
+from agent.backfill.sender import Sender, expired_rows
+from agent.backfill.state_file import Progress, ProgressError, load, save
+from agent.forward.channel import Answer, Outcome
+from agent.forward.spool.record import Parcel
+from agent.protocol.line import Kind, Limits
 from agent.settings import AgentSettings, Aggregate, Forward
-from agent.spool_record import Parcel
 
 NEWEST_MS = 1_000_000_000_000
 Read = tuple[str, str, dict[str, str], float, int]

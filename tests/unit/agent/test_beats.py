@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from agent.beats import Beats
-from agent.channel import Outcome
-from agent.forwarder import Forwarder
-from agent.frame import Sender
-from agent.heartbeat import MAX_BYTES, Heartbeat, HeartbeatError, decode, encode
-from agent.logs import Log
+from agent.forward.channel import Outcome
+from agent.forward.forwarder import Forwarder
+from agent.forward.heartbeat_sender import Beats
+from agent.forward.spool.record import Parcel
+from agent.forward.spool.spool import Spool
+from agent.runtime.logs import Log
 from agent.settings import Forward
-from agent.spool import Spool
-from agent.spool_record import Parcel
+from agent.wire.frame import Sender
+from agent.wire.heartbeat import MAX_BYTES, Heartbeat, HeartbeatError, decode, encode
 from tests.unit.agent.conftest import FakeIndexer, wait_until
 
 START_MS = 1_700_000_000_000

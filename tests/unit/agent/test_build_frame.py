@@ -7,11 +7,11 @@ from math import isfinite
 
 import pytest
 
-from agent.aggregate import Aggregator
-from agent.build_frame import build_frames
-from agent.frame import Frame, Sender
-from agent.line import MAX_NUMBER
+from agent.aggregate.aggregator import Aggregator
+from agent.core.frame_builder import build_frames
+from agent.protocol.line import MAX_NUMBER
 from agent.settings import Aggregate
+from agent.wire.frame import Frame, Sender
 from tests.unit.agent.state import state_of, state_of_frames
 
 T = 1_700_000_000_000

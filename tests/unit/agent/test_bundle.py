@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.bundle import MAX_FRAMES, BundleError, FrameAnswer, decode, decode_answers, encode
+from agent.wire.bundle import MAX_FRAMES, BundleError, FrameAnswer, decode, decode_answers, encode
 
 
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=MAX_FRAMES))

@@ -7,12 +7,12 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from agent.cells import Series
-from agent.core import Core
-from agent.frame import Frame, Sender, decode, encode
-from agent.line import Kind
+from agent.aggregate.state import Series
+from agent.core.interface import Core
+from agent.protocol.line import Kind
 from agent.settings import AgentSettings, Aggregate
-from agent.top_series import MAX_SHOWN, top_series
+from agent.telemetry.top_series import MAX_SHOWN, top_series
+from agent.wire.frame import Frame, Sender, decode, encode
 from tests.support.cores.rows import CORES, new_core
 from tests.unit.agent.state import state_of_frames
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from agent import check_config as module
-from agent.check_config import check_config
-from agent.cli import CONFIG_VARIABLE
+from agent.cli import check_config as module
+from agent.cli.check_config import check_config
+from agent.cli.common import CONFIG_VARIABLE
 
 MAPPING = """defaults: {ttl: 1m}
 mappings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.clock import Clock
+from agent.runtime.clock import Clock
 
 DAY_MS = 86_400_000
 START_MS = 1_700_000_000_000

@@ -9,12 +9,12 @@ from typing import Literal
 
 import pytest
 
-from agent.logs import LOGGER, Log
-from agent.open_core import CoreError, open_core
-from agent.python_core import PythonCore
+from agent.core.factory import CoreError, open_core
+from agent.core.python_core import PythonCore
+from agent.runtime.logs import LOGGER, Log
 from agent.settings import AgentSettings
 
-BUILT = importlib.util.find_spec("agent.native.core") is not None
+BUILT = importlib.util.find_spec("agent.core._native.core") is not None
 
 
 def opened(choice: Literal["auto", "native", "python"]) -> bool:
@@ -28,7 +28,7 @@ def opened(choice: Literal["auto", "native", "python"]) -> bool:
 
 @pytest.fixture
 def not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "agent.native.core", None)
+    monkeypatch.setitem(sys.modules, "agent.core._native.core", None)
 
 
 def test_the_native_core_runs_where_it_was_built(caplog: pytest.LogCaptureFixture) -> None:

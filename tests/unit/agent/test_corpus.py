@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from agent.core import Core
-from agent.frame import Frame, Sender, decode, encode
-from agent.line import MAX_NUMBER, BadLine, Ignored, Kind, Line, Reason, Skip
+from agent.core.interface import Core
+from agent.protocol.line import MAX_NUMBER, BadLine, Ignored, Kind, Line, Reason, Skip
+from agent.wire.frame import Frame, Sender, decode, encode
 from tests.corpus.cases import NOW_MS, Case, Group, groups
 from tests.corpus.reading import becomes, read
 from tests.support import protocol_table

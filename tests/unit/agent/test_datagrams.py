@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.addresses import bind, bind_unix, grow_receive_buffer
-from agent.datagrams import BATCH_BYTES, PACKET_BYTES, DatagramListener
-from agent.receiver import ReceiveOptions
+from agent.net.sockets import bind, bind_unix, grow_receive_buffer
+from agent.receive.datagram import BATCH_BYTES, PACKET_BYTES, DatagramListener
+from agent.receive.receiver import ReceiveOptions
 from tests.unit.agent.sinks import Got, TestLoop
 
 

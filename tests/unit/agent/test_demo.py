@@ -6,7 +6,7 @@ import math
 import re
 from collections import defaultdict
 
-from agent.demo import PACKET_BYTES, Shop, nearest_rank, packets
+from agent.cli.demo_traffic import PACKET_BYTES, Shop, nearest_rank, packets
 
 LINE = re.compile(r"(?P<name>[\w.]+):(?P<value>[^|]+)\|(?P<type>[cgds])\|#(?P<tags>[^|]+)\|T(?P<at>\d+)")
 BEGIN = 1_700_000_003.0

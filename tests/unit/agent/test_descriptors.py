@@ -9,7 +9,7 @@ import pytest
 
 ASK = """
 import resource, sys
-from agent.descriptors import connections
+from agent.net.fd_limit import connections
 soft, hard, listeners, each = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 print(connections(listeners, each), resource.getrlimit(resource.RLIMIT_NOFILE)[0])

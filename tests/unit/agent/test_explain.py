@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.aggregate import Aggregator
-from agent.explain import WORDS, Explained, MappedBy, explain, text
-from agent.line import GaugeDeltas, Ignored, Limits, Reason, Skip
-from agent.mapping_file import parse
+from agent.aggregate.aggregator import Aggregator
+from agent.cli.explain import WORDS, Explained, MappedBy, explain, text
+from agent.mapping.config_file import parse
+from agent.protocol.line import GaugeDeltas, Ignored, Limits, Reason, Skip
 from agent.settings import AgentSettings
 
 T_MS = 1_700_000_005_000

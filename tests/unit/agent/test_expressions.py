@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agent import expressions
-from agent.expressions import Expressions, parse
-from agent.mapping_rule import ExpressionError
+from agent.mapping import regexes
+from agent.mapping.regexes import Expressions, parse
+from agent.mapping.rule import ExpressionError
 
 
 def captures(text: str, name: str) -> tuple[str, ...] | None:
@@ -45,12 +45,12 @@ def test_no_name_makes_one_slow() -> None:
 
 
 def test_expressions_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expressions, "MAX_SET_BYTES", 20_000)
+    monkeypatch.setattr(regexes, "MAX_SET_BYTES", 20_000)
     with pytest.raises(ExpressionError, match="together they take RE2 more than 20000 bytes"):
         Expressions([parse(f"(a{n}|b)*c{{1,9}}x") for n in range(500)])
 
 
 def test_one_expression_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expressions, "MAX_EXPRESSION_BYTES", 20_000)
+    monkeypatch.setattr(regexes, "MAX_EXPRESSION_BYTES", 20_000)
     with pytest.raises(ExpressionError, match="too large"):
         parse("(ab|cd){1000}")

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.addresses import AddressError
-from agent.channel import Outcome
-from agent.circuit import Circuit
-from agent.config import ConfigError, load
-from agent.forwarder import Forwarder
-from agent.frame import CONTENT_TYPE
-from agent.logs import Log
+from agent.config.load import ConfigError, load
+from agent.forward.channel import Outcome
+from agent.forward.circuit_breaker import Circuit
+from agent.forward.forwarder import Forwarder
+from agent.forward.spool.record import Parcel
+from agent.forward.spool.spool import Spool
+from agent.net.sockets import AddressError
+from agent.runtime.logs import Log
 from agent.settings import AgentSettings, Forward
-from agent.spool import Spool
-from agent.spool_record import Parcel
+from agent.wire.frame import CONTENT_TYPE
 from tests.support.markdown import ROOT
 from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
 
@@ -389,9 +389,9 @@ class TestCircuit:
 def test_ssl_is_loaded_for_tls_alone(scheme: str, loaded: bool) -> None:
     program = f"""
 import sys
-from agent.channel import Channel
+from agent.forward.channel import Channel
 from agent.settings import AgentSettings, Forward
-from agent.spool_record import Parcel
+from agent.forward.spool.record import Parcel
 
 channel = Channel(Forward(url="{scheme}://127.0.0.1:1"))
 print("ssl" in sys.modules, channel.send(b"x").outcome.name)

@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from agent.frame import Sender
-from agent.logs import Log
-from agent.open_core import open_core
+from agent.core.factory import open_core
+from agent.runtime.logs import Log
 from agent.settings import AgentSettings
+from agent.wire.frame import Sender
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import CORES
 

@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from agent.framing import LineFramer, PayloadFramer, UnixFramer
+from agent.receive.stream_splitter import LineFramer, PayloadFramer, UnixFramer
 
 TEXT = b"a:1|c\nb:2|g\r\n\nlonger:3|d|#x:y\nlast:4|c"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agent.check_config import check_config
-from agent.cli import read_settings
-from agent.config import ConfigError, load
-from agent.hidden import hidden, hidden_url, secrets_in
+from agent.cli.check_config import check_config
+from agent.cli.common import read_settings
+from agent.config.load import ConfigError, load
+from agent.config.secrets import hidden, hidden_url, secrets_in
 from indexer.settings import Settings
 from indexer.settings import check_dsn as check
 from meterhouse import SECTIONS

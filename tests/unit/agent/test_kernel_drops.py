@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.kernel_drops import DropWarning, fix, rmem_max
-from agent.logs import Log
+from agent.net.kernel_drops import DropWarning, fix, rmem_max
+from agent.runtime.logs import Log
 from indexer.service import Status
 from shim.status import Scraped, line, scrape
 

@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from agent.core import Core
-from agent.last_values import RECORD, decode, encode, key_of
-from agent.line import Limits
+from agent.aggregate.last_values import RECORD, decode, encode, key_of
+from agent.core.interface import Core
+from agent.protocol.line import Limits
 from agent.settings import AgentSettings, Aggregate
 from tests.support.cores.rows import CORES, new_core, take_rows
 

@@ -8,7 +8,7 @@ import unicodedata
 import msgspec
 import pytest
 
-from agent.line import (
+from agent.protocol.line import (
     BadLine,
     GaugeDeltas,
     Head,

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.channel import Answer, Channel, Outcome, in_words
-from agent.login import Login, LoginError
-from agent.logs import Log
+from agent.forward.channel import Answer, Channel, Outcome, in_words
+from agent.forward.credentials import Login, LoginError
+from agent.net.tls import TlsError
+from agent.runtime.logs import Log
 from agent.settings import ClientTls, Forward
-from agent.tls import TlsError
 from tests.support.certificates import Authority, Pair
 from tests.unit.agent.conftest import FakeIndexer
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from agent.logs import LOGGER, Log, line
+from agent.runtime.logs import LOGGER, Log, line
 
 
 @pytest.mark.parametrize(

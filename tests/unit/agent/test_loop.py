@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from agent.loop import Loop
+from agent.runtime.loop import Loop
 
 LONG_S = 60.0
 

@@ -10,13 +10,13 @@ import struct
 
 import pytest
 
-from agent.aggregate import Aggregator
-from agent.cells import Bucket
-from agent.line import GaugeDeltas, Head, Kind, Limits, Line, Skip, parse_line
-from agent.mapping import Mapper, Result, underscored
-from agent.mapping_file import parse
-from agent.metadata import Described
+from agent.aggregate.aggregator import Aggregator
+from agent.aggregate.state import Bucket
+from agent.mapping.config_file import parse
+from agent.mapping.mapper import Mapper, Result, underscored
+from agent.protocol.line import GaugeDeltas, Head, Kind, Limits, Line, Skip, parse_line
 from agent.settings import AgentSettings
+from agent.wire.metadata import Described
 from tests.support.cores.rows import CORES, new_core, take_rows
 
 LIMITS = Limits()

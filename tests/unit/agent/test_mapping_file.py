@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import mapping_file
-from agent.mapping_file import MappingError, parse, read
-from agent.metadata import Described
+from agent.mapping import config_file
+from agent.mapping.config_file import MappingError, parse, read
+from agent.wire.metadata import Described
 
 BAD = {
     "- a": "1: the file: a table of keys and values is wanted",
@@ -182,13 +182,13 @@ def test_what_an_earlier_rule_takes_of_one_type_only_is_not_lost() -> None:
 def test_bounds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rule = "- {match: a.b, action: drop}\n"
     assert len(parse("mappings:\n" + rule * 3).rules) == 3
-    monkeypatch.setattr(mapping_file, "MAX_RULES", 2)
+    monkeypatch.setattr(config_file, "MAX_RULES", 2)
     with pytest.raises(MappingError, match="4: mappings: more than 2 entries"):
         parse("mappings:\n" + rule * 3)
     file = tmp_path / "mapping.yml"
     file.write_text("#" * 100)
     assert not read(str(file)).rules
-    monkeypatch.setattr(mapping_file, "MAX_FILE_BYTES", 99)
+    monkeypatch.setattr(config_file, "MAX_FILE_BYTES", 99)
     with pytest.raises(MappingError, match="larger than 99 bytes"):
         read(str(file))
 
@@ -207,8 +207,8 @@ def test_errors_of_a_file_name_it(tmp_path: Path) -> None:
 
 IMPORTS = """
 import sys
-from agent.line import Limits
-from agent.mapping_file import parse
+from agent.protocol.line import Limits
+from agent.mapping.config_file import parse
 
 for match in sys.argv[1:]:
     parse(f"mappings:\\n- {match}").mapper(Limits())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agent.line import Head, Kind, Limits
-from agent.mapping import Result
-from agent.mapping_file import MappingError, parse
-from agent.metadata import Described
+from agent.mapping.config_file import MappingError, parse
+from agent.mapping.mapper import Result
+from agent.protocol.line import Head, Kind, Limits
+from agent.wire.metadata import Described
 
 PROFILES = """
 api_key: secret
@@ -122,6 +122,6 @@ def test_a_file_without_profiles_maps_nothing() -> None:
 
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.mapping_profiles.MAX_RULES", 1)
+    monkeypatch.setattr("agent.mapping.datadog_profiles.MAX_RULES", 1)
     with pytest.raises(MappingError, match="6: dogstatsd_mapper_profiles: more than 1 mappings"):
         parse(ONE + "{match: a, name: b}\n  - {match: b, name: c}")

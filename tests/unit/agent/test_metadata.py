@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.metadata import (
+from agent.wire.metadata import (
     MAX_BUCKETS,
     MAX_METRICS,
     Described,

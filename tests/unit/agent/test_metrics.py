@@ -8,25 +8,25 @@ import socket
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent import ops
-from agent.addresses import AddressError, bind, split
-from agent.announce import Announcer
-from agent.beats import Beats
-from agent.clock import Clock
-from agent.forwarder import Forwarder
-from agent.frame import Sender
-from agent.line import Head, Kind, Limits, Reason
-from agent.logs import Log
-from agent.mapping_file import parse
-from agent.metadata import Described
-from agent.metrics import FAMILIES, Sources, exposition
-from agent.ops import MAX_CONNECTIONS, OpsServer
-from agent.python_core import PythonCore
-from agent.receiver import Received
-from agent.relay import NotSent, Relayed
+from agent.core.python_core import PythonCore
+from agent.forward.forwarder import Forwarder
+from agent.forward.heartbeat_sender import Beats
+from agent.forward.metadata_sender import Announcer
+from agent.forward.spool.record import Parcel
+from agent.forward.spool.spool import Spool
+from agent.mapping.config_file import parse
+from agent.net.sockets import AddressError, bind, split
+from agent.protocol.line import Head, Kind, Limits, Reason
+from agent.receive.receiver import Received
+from agent.receive.relay import NotSent, Relayed
+from agent.runtime.clock import Clock
+from agent.runtime.logs import Log
 from agent.settings import AgentSettings, Aggregate, Forward
-from agent.spool import Spool
-from agent.spool_record import Parcel
+from agent.telemetry import admin_http
+from agent.telemetry.admin_http import MAX_CONNECTIONS, OpsServer
+from agent.telemetry.metrics import FAMILIES, Sources, exposition
+from agent.wire.frame import Sender
+from agent.wire.metadata import Described
 from tests.unit.agent.conftest import FakeIndexer, get
 
 T = 1_700_000_000_000
@@ -240,7 +240,7 @@ def test_silent_connections_are_bounded_and_keep_no_one_out() -> None:
 
 def test_a_request_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of a client that sends a byte from time to time."""
-    monkeypatch.setattr(ops, "_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(admin_http, "_TIMEOUT_S", 0.1)
     server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: "")
     try:
         with socket.create_connection(split("", server.address), timeout=5) as slow:

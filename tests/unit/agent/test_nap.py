@@ -1,4 +1,4 @@
-"""How long a busy socket is left alone (agent/native/nap.pxi)."""
+"""How long a busy socket is left alone (agent/core/_native/nap.pxi)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from agent.native.core import longest_nap_ns, next_nap_ns
+from agent.core._native.core import longest_nap_ns, next_nap_ns
 
 MS: Final = 1_000_000
 #: Of a receive buffer of 8 MiB, which the kernel doubles.

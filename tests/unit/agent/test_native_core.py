@@ -1,6 +1,6 @@
 """What the native core does with memory and threads; that it means the same is in tests/property.
 
-Sizes here are chosen so that every structure of agent/native is grown past each of its forms.
+Sizes here are chosen so that every structure of agent/core/_native is grown past each of its forms.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import msgspec
 import pytest
 from xxhash import xxh64_intdigest
 
-from agent.aggregate import Aggregator
-from agent.core import Core
-from agent.frame import Frame, Sender, decode, encode
-from agent.line import MAX_NUMBER, Head, Kind, Limits, Reason, Skip
-from agent.native.core import NativeCore
-from agent.python_core import PythonCore
-from agent.receiver import ReceiveOptions
+from agent.aggregate.aggregator import Aggregator
+from agent.core._native.core import NativeCore
+from agent.core.interface import Core
+from agent.core.python_core import PythonCore
+from agent.protocol.line import MAX_NUMBER, Head, Kind, Limits, Reason, Skip
+from agent.receive.receiver import ReceiveOptions
 from agent.settings import AgentSettings, Aggregate, Receive
+from agent.wire.frame import Frame, Sender, decode, encode
 from tests.unit.agent.sinks import TestLoop
 from tests.unit.agent.state import State, state_of_frames
 
@@ -389,5 +389,5 @@ def test_receivers_of_one_core_agree_on_gauges_that_a_mapping_makes() -> None:
 
 
 def test_the_definition_is_what_the_python_core_runs() -> None:
-    """The names of both counters' sources stay in step; the rest of a core's face is agent/core.py's."""
+    """The names of both counters' sources stay in step; agent/core/interface.py has the rest."""
     assert vars(Aggregator().stats).keys() == {*NativeCore(AgentSettings()).stats.__struct_fields__}

@@ -11,8 +11,8 @@ import sys
 #: In a process of its own, since others leave memory behind that can be used again.
 RELEASE = """
 from pathlib import Path
-from agent.frame import Sender
-from agent.native.core import NativeCore
+from agent.wire.frame import Sender
+from agent.core._native.core import NativeCore
 from agent.settings import AgentSettings, Aggregate
 
 def resident_bytes():

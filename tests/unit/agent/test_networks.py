@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.config import ConfigError, load
-from agent.networks import MAX_NETWORKS, Networks
+from agent.config.load import ConfigError, load
+from agent.config.networks import MAX_NETWORKS, Networks
 from agent.settings import AgentSettings
 
 BOTH = Networks(["10.0.0.0/8", "192.0.2.7", "2001:db8::/33", "::1"])

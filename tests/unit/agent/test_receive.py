@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from agent.addresses import bind, bind_datagrams, bind_unix, grow_receive_buffer, name_of, split
-from agent.core import Core
-from agent.frame import Sender, decode, encode
-from agent.line import Reason
-from agent.networks import Networks
-from agent.python_core import PythonCore
-from agent.receiver import DatagramReceiver, ReceiveOptions
-from agent.relay import NotSent
+from agent.config.networks import Networks
+from agent.core.interface import Core
+from agent.core.python_core import PythonCore
+from agent.net.sockets import bind, bind_datagrams, bind_unix, grow_receive_buffer, name_of, split
+from agent.protocol.line import Reason
+from agent.receive.receiver import DatagramReceiver, ReceiveOptions
+from agent.receive.relay import NotSent
 from agent.settings import AgentSettings, Aggregate, Receive
+from agent.wire.frame import Sender, decode, encode
 from tests.unit.agent.sinks import TestLoop
 from tests.unit.agent.state import state_of_frames
 
@@ -28,7 +28,7 @@ UDP = socket.SOCK_DGRAM
 SENDER = Sender(agent="a", epoch=1)
 KINDS: dict[str, Callable[..., Core]] = {"python": PythonCore}
 with contextlib.suppress(ImportError):  # where no compiler was; tests/e2e/test_wheel.py is about that
-    KINDS["native"] = importlib.import_module("agent.native.core").NativeCore
+    KINDS["native"] = importlib.import_module("agent.core._native.core").NativeCore
 
 
 class Receiving:

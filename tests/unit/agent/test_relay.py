@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.addresses import AddressError, bind, name_of
-from agent.relay import Destination, NotSent, Relay, packed, reason_of
+from agent.net.sockets import AddressError, bind, name_of
+from agent.receive.relay import Destination, NotSent, Relay, packed, reason_of
 
 UDP = socket.SOCK_DGRAM
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.remember import Remember
+from agent.aggregate.generational_cache import Remember
 
 
 def test_keeps_what_is_used() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.restamp import restamped
+from agent.wire.restamp import restamped
 from tests.support.frames import FrameRows, make_frame
 from tests.unit.agent.state import state_of_frames
 

@@ -20,11 +20,11 @@ import msgspec
 import pytest
 
 from agent import service
-from agent.addresses import AddressError, bind
-from agent.loop import Loop
-from agent.metadata import MetadataMessage, MetricMetadata
+from agent.net.sockets import AddressError, bind
+from agent.runtime.loop import Loop
 from agent.service import Addresses
 from agent.settings import AgentSettings
+from agent.wire.metadata import MetadataMessage, MetricMetadata
 from tests.support.certificates import Authority
 from tests.support.cores.rows import CORES
 from tests.unit.agent.conftest import DEADLINE_S, FakeIndexer, get, wait_until
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys, msgspec
 from agent import service
-from agent.config import load
+from agent.config.load import load
 from agent.settings import AgentSettings
 
 def ready(at):
@@ -162,7 +162,17 @@ def test_lines_over_every_socket_and_sigterm_flushes(
 #: What a sidecar does without: the servers' libraries, and what would only be memory and time at its start.
 NOT_FOR_A_SIDECAR = {
     *("aiohttp", "chdb", "clickhouse_connect", "indexer", "numpy", "prometheus_client", "promql_parser"),
-    *("redis", "shim", "uvloop", "asyncio", "http.server", "ssl", "yaml", "agent.demo", "agent.mapping"),
+    *(
+        "redis",
+        "shim",
+        "uvloop",
+        "asyncio",
+        "http.server",
+        "ssl",
+        "yaml",
+        "agent.cli.demo",
+        "agent.mapping.mapper",
+    ),
 }
 
 
@@ -176,8 +186,8 @@ def test_a_sidecar_is_small(start: Callable[..., Process]) -> None:
     modules = set(out.split())
     assert not NOT_FOR_A_SIDECAR & modules
     assert len(modules) < 300
-    if "agent.native.core" in modules:  # nor does it load what it does not run
-        assert "agent.python_core" not in modules
+    if "agent.core._native.core" in modules:  # nor does it load what it does not run
+        assert "agent.core.python_core" not in modules
 
 
 def test_a_mapping_is_applied(start: Callable[..., Process], indexer: FakeIndexer, tmp_path: Path) -> None:

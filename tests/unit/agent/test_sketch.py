@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from agent.sketch import EDGES, index_of
+from agent.aggregate.exponential_buckets import EDGES, index_of
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from agent.spool import Spool
-from agent.spool_record import Parcel
+from agent.forward.spool.record import Parcel
+from agent.forward.spool.spool import Spool
 
 
 def parcel(name: str, size: int = 10) -> Parcel:

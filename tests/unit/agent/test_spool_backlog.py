@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.dir_lock import DirInUseError
-from agent.spool import Spool
-from agent.spool_backlog import Backlog
-from agent.spool_record import Parcel, encode
+from agent.forward.spool.backlog import Backlog
+from agent.forward.spool.record import Parcel, encode
+from agent.forward.spool.spool import Spool
+from agent.runtime.dir_lock import DirInUseError
 from tests.support.markdown import ROOT
 
 
@@ -160,7 +160,7 @@ def test_a_directory_is_of_one_agent(tmp_path: Path) -> None:
     of = backlog(tmp_path)
     code = f"""
 from pathlib import Path
-from agent.spool_backlog import Backlog
+from agent.forward.spool.backlog import Backlog
 Backlog(Path({str(tmp_path)!r}), 10_000, 60.0, lambda: 0)
 """
     other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

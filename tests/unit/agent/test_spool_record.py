@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.spool_record import (
+from agent.forward.spool.record import (
     DONE,
     HEAD_BYTES,
     STATE_OFFSET,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.state_dir import MAX_BYTES, StateDir, StateDirError
+from agent.runtime.state_dir import MAX_BYTES, StateDir, StateDirError
 
 CONTENT = bytes(range(256)) * 3
 
@@ -112,7 +112,7 @@ def test_one_agent_at_once(path: Path) -> None:
         StateDirError, match=r"agent\.state_dir = '.*/state': another meterhouse agent \(pid \d+\) uses"
     ):
         opened(path)
-    code = f"from agent.state_dir import StateDir; StateDir({str(path)!r})"
+    code = f"from agent.runtime.state_dir import StateDir; StateDir({str(path)!r})"
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 1
     directory.close()
     opened(path).close()

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.addresses import bind
-from agent.framing import LineFramer
-from agent.http_guard import HttpGuard
-from agent.logs import Log
-from agent.networks import Networks
-from agent.streams import StreamListener
+from agent.config.networks import Networks
+from agent.net.sockets import bind
+from agent.receive.http_guard import HttpGuard
+from agent.receive.stream import StreamListener
+from agent.receive.stream_splitter import LineFramer
+from agent.runtime.logs import Log
 from tests.unit.agent.sinks import DEADLINE_S, Got, TestLoop
 
 

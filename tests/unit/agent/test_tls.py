@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from agent import ops
-from agent.addresses import bind, split
-from agent.framing import LineFramer
-from agent.http_guard import HttpGuard
-from agent.logs import Log
-from agent.ops import OpsServer
+from agent.net.sockets import bind, split
+from agent.net.tls import TlsError, of_listener
+from agent.receive.http_guard import HttpGuard
+from agent.receive.stream import StreamListener
+from agent.receive.stream_splitter import LineFramer
+from agent.receive.tls_listener import Acceptor
+from agent.runtime.logs import Log
 from agent.settings import Tls
-from agent.streams import StreamListener
-from agent.tls import TlsError, of_listener
-from agent.tls_streams import Acceptor
+from agent.telemetry import admin_http
+from agent.telemetry.admin_http import OpsServer
 from tests.support.certificates import Authority
 from tests.unit.agent.conftest import wait_until
 from tests.unit.agent.sinks import DEADLINE_S, Got, TestLoop
@@ -200,11 +200,11 @@ def test_ops_by_https(ca: Authority, tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_half_handshakes_do_not_silence_ops(ca: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops, "_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(admin_http, "_TIMEOUT_S", 1.0)
     with Ops(ca.listener(ca.issue("server"))) as at, contextlib.ExitStack() as stack:
         half = [
             stack.enter_context(socket.create_connection(at.address, timeout=5))
-            for _ in range(ops.MAX_CONNECTIONS + 6)
+            for _ in range(admin_http.MAX_CONNECTIONS + 6)
         ]
         assert at.get(ca.context()) == "text"
         for sock in half:

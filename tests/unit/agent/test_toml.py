@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import toml
+from agent.config import toml_writer
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 _PLAIN = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | _TEXT
@@ -21,7 +21,7 @@ _TREES = st.dictionaries(
 
 @given(_TREES)
 def test_round_trip(tree: dict[str, Any]) -> None:
-    assert tomllib.loads(toml.dumps(tree)) == tree
+    assert tomllib.loads(toml_writer.dumps(tree)) == tree
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_round_trip(tree: dict[str, Any]) -> None:
     ],
 )
 def test_text(tree: dict[str, Any], text: str) -> None:
-    assert toml.dumps(tree) == text
+    assert toml_writer.dumps(tree) == text

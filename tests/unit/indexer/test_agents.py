@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.frame import Frame
-from agent.heartbeat import Heartbeat
+from agent.wire.frame import Frame
+from agent.wire.heartbeat import Heartbeat
 from indexer.agents.completeness import HEARD_MS
 from indexer.agents.registry import FORGOTTEN_MS, Agents
 

@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.frame import Frame, FrameError
-from agent.sketch import MAX_INDEX, MIN_INDEX, index_of
+from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX, index_of
+from agent.wire.frame import Frame, FrameError
 from indexer.clickhouse.native_format import Ragged
 from indexer.clickhouse.schema import KINDS
 from indexer.write.frame_to_columns import (

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from agent.frame import Frame, decode
+from agent.wire.frame import Frame, decode
 from indexer.clickhouse.native_format import Column, Ragged
 from indexer.clickhouse.schema.tables import KINDS, Retention
 from indexer.settings import Limits

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent.frame import Frame, decode
+from agent.wire.frame import Frame, decode
 from indexer.clickhouse.schema.tables import KINDS
 from indexer.intern.series import SeriesRegistry, Tenant
 from indexer.write.accepted_frame import Unit

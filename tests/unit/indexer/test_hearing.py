@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.frame import BACKFILL_PREFIX, Frame
-from agent.heartbeat import Heartbeat
+from agent.wire.frame import BACKFILL_PREFIX, Frame
+from agent.wire.heartbeat import Heartbeat
 from indexer.agents.observer import Hearing
 from indexer.agents.registry import Agents
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from agent.addresses import AddressError
+from agent.net.sockets import AddressError
 from indexer.http.listening_sockets import close, listen, port_of
 
 

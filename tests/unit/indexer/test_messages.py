@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import xxhash
 
-from agent.frame import decode
-from agent.sketch import index_of
+from agent.aggregate.exponential_buckets import index_of
+from agent.wire.frame import decode
 from indexer.receive.messages import MessagesError, Parsed, parse
 from indexer.write.frame_to_columns import check
 

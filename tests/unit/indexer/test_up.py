@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.frame import Series
+from agent.wire.frame import Series
 from indexer.agents.up import Instance, Project, has_up, up_frame
 from indexer.write.frame_to_columns import check
 from tests.support.frames import FrameRows, counter_frame, make_frame

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from agent.config import ConfigError, load
+from agent.config.load import ConfigError, load
 from indexer.access.grants import UnauthenticatedError
 from indexer.http.authenticator import Authenticator
 from shim.errors import Forbidden, Unauthorized

@@ -1,0 +1,1 @@
+"""Lines in, buckets of 10 s with mergeable state out. Pure."""

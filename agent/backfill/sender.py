@@ -1,0 +1,94 @@
+"""Sends frames in order over one connection until each has a final answer, by the agent's rules.
+
+One request at once, so that live agents take their turns in between. A frame that is put off (503, 429) and
+an indexer that does not answer are tried again for ever, with backoff, and not before Retry-After says.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from agent.forward.channel import FINAL, Answer, Outcome, in_words
+from agent.forward.circuit_breaker import Circuit
+from agent.forward.spool.record import Parcel
+from agent.settings import Forward
+
+
+class Delivers(Protocol):
+    """agent/forward/delivery.py is one."""
+
+    @property
+    def max_frames(self) -> int: ...
+    def send(self, parcels: Sequence[Parcel]) -> list[Answer]: ...
+
+
+class Sender:
+    """Waits by `sleep`; tells `problem` in words when a try failed, once until another one is met."""
+
+    def __init__(
+        self,
+        settings: Forward,
+        delivery: Delivers,
+        problem: Callable[[str], None],
+        sleep: Callable[[float], None] = time.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._settings = settings
+        self._delivery = delivery
+        self._problem = problem
+        self._sleep = sleep
+        self._circuit = Circuit(settings.backoff_s, settings.max_backoff_s, rng or random.Random())  # noqa: S311
+        self._told = ""
+
+    def send(self, parcels: Sequence[Parcel]) -> list[Answer]:
+        """Return the final answer to each frame, in their order."""
+        final: dict[int, Answer] = {}
+        while left := [at for at in range(len(parcels)) if at not in final]:
+            tried = left[: self._delivery.max_frames]
+            answers = self._delivery.send([parcels[at] for at in tried])
+            final.update((at, a) for at, a in zip(tried, answers, strict=True) if a.outcome in FINAL)
+            self._rest(answers)
+        return [final[at] for at in range(len(parcels))]
+
+    def _rest(self, answers: Sequence[Answer]) -> None:
+        """Wait before the next try, if a frame of this one was not taken."""
+        failed = [answer for answer in answers if answer.outcome not in FINAL]
+        if len(failed) < len(answers):
+            self._circuit.succeeded()
+        if not failed:
+            self._told = ""
+            return
+        self._tell(failed[0])
+        after_s = max(answer.retry_after_s for answer in failed)
+        self._circuit.begin()
+        self._circuit.failed(now_s := time.monotonic(), after_s)
+        self._sleep(self._circuit.wait_s(now_s))
+
+    def _tell(self, answer: Answer) -> None:
+        words = in_words(answer)
+        if words != self._told:
+            self._told = words
+            self._problem(f"{words}{': ' + answer.text[:200] if answer.text else ''}")
+
+
+def expired_rows(answer: Answer) -> int:
+    """Return how many rows an indexer left out as older than their retention."""
+    if answer.outcome is not Outcome.ACCEPTED:
+        return 0
+    if answer.expired:
+        return answer.expired
+    try:
+        return msgspec.json.decode(answer.text, type=_Single).expired
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0
+
+
+class _Single(msgspec.Struct):
+    """The body of an answer to a frame that came alone."""
+
+    expired: int = 0

@@ -1,0 +1,66 @@
+"""The state file of a backfill: which file, since when, and up to which chunk the indexer has answered.
+
+It is replaced as a whole after each request. Identities do not depend on it: without it a run sends all
+again, under the same identities, and the indexer counts nothing twice while it remembers them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent.runtime.replace_file import replace_file
+
+_VERSION: Final = 1
+_MAX_BYTES: Final = 1 << 20
+
+
+class ProgressError(ValueError):
+    """A state file that cannot be used; the text is for people."""
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """How far a file is sent. `created_ms`, of all its frames, is the start of the first run."""
+
+    version: int = _VERSION
+    sha256: str
+    created_ms: int
+    #: A hash of all else that decides the bytes of frames.
+    settings: str
+    #: Where they are sent.
+    url: str
+    #: Chunks up to this number are answered for good.
+    chunks: int = 0
+    finished: bool = False
+    #: Of answered frames: totals over all runs.
+    frames: int = 0
+    rows: int = 0
+    lines: int = 0
+    expired_rows: int = 0
+    refused_lines: int = 0
+    conflict_lines: int = 0
+
+
+def load(path: Path) -> Progress | None:
+    """Return what a state file says; None if there is none. Raises ProgressError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise ProgressError(f"{path}: {e.strerror}: expected a readable state file") from None
+    try:
+        progress = msgspec.json.decode(data, type=Progress)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise ProgressError(f"{path}: not the state of a backfill ({e}): expected one, or no file") from None
+    if progress.version != _VERSION:
+        raise ProgressError(f"{path}: version {progress.version}: expected {_VERSION}")
+    return progress
+
+
+def save(path: Path, progress: Progress) -> None:
+    """Replace a state file, so that after a crash the old or the new one is there. Raises OSError."""
+    replace_file(path, msgspec.json.format(msgspec.json.encode(progress)), b"\n")

@@ -1,0 +1,28 @@
+"""StatsD lines of a file: the agent's own grammar and mapping, with a `|T` on every line. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from agent.aggregate.aggregator import Aggregator
+from agent.backfill.samples import Left, Sample
+from agent.protocol.line import BadLine, Line, Skip
+
+
+class StatsdConverter:
+    """Reads lines as the agent does; a line without `|T` is bad, since no arrival says when it was."""
+
+    def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | Left]:
+        for parsed in aggregator.parse(line):
+            if isinstance(parsed, BadLine):
+                yield Left(parsed.reason.value)
+            elif isinstance(parsed, Line):
+                if parsed.time_s is None:
+                    yield Left("no_timestamp")
+                else:
+                    yield Sample(parsed, parsed.time_s * 1000)
+            elif parsed is not Skip.EMPTY:
+                yield Left(parsed.value, bad=False)
+
+    def end(self) -> Iterable[Left]:
+        return ()

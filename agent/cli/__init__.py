@@ -1,0 +1,1 @@
+"""The subcommands of the agent, and helpers that all subcommands share."""

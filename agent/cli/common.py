@@ -1,0 +1,73 @@
+"""What all subcommands share: how they find their settings and how they complain.
+
+Exit codes: 0 done, 1 failed, 2 the command line or the settings are wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from agent.config.load import ConfigError, load
+from agent.config.secrets import secrets_in
+
+#: A name METERHOUSE_... that says where settings are, and is none itself.
+CONFIG_VARIABLE: Final = "METERHOUSE_CONFIG"
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def config_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--config FILE`."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=os.environ.get(CONFIG_VARIABLE),
+        help=f"TOML file with [agent], [indexer], [shim] (default: ${CONFIG_VARIABLE}, else none)",
+    )
+
+
+def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None = None) -> T:
+    """The settings from the file at `path`, the environment, and `over` (more of the environment's kind).
+
+    Raises agent.config.load.ConfigError, also when the file cannot be read.
+    """
+    try:
+        text = Path(path).read_text() if path else ""
+    except OSError as e:
+        raise ConfigError(f"{path}: {e.strerror}") from None
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"{path}: {e}") from None
+    environ = {k: v for k, v in os.environ.items() if k != CONFIG_VARIABLE}
+    settings = load(cls, text, {**environ, **(over or {})}, path=path or "settings")
+    if path and Path(path).stat().st_mode & stat.S_IROTH and (found := secrets_in(tomllib.loads(text))):
+        held = ", ".join(found)
+        print(
+            f"warning: {path}: everybody may read it, and it holds secrets ({held}): chmod 600",
+            file=sys.stderr,
+        )
+    return settings
+
+
+def address(text: str, lowest: int = 1) -> tuple[str, int]:
+    """`HOST:PORT` or `[IPV6]:PORT`, for argparse; `lowest` 0 where a free port may be asked for."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not lowest <= int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def complain(command: str, problem: object, code: int) -> int:
+    """One line for the person at the terminal; gives `code` back."""
+    if isinstance(problem, OSError) and problem.strerror:
+        problem = problem.strerror  # without the number in front
+    print(f"meterhouse {command}: {problem}", file=sys.stderr)
+    return code

@@ -1,0 +1,71 @@
+"""The subcommand `meterhouse agent`; agent/cli/demo.py is `meterhouse demo`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from agent import service
+from agent.cli.common import complain, config_option, read_settings
+from agent.config.load import ConfigError
+from agent.net.sockets import START_WAIT_S
+from agent.runtime.loop import Loop
+from agent.settings import AgentSettings
+
+
+class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The settings file as the agent sees it: the sections of others are theirs to check."""
+
+    agent: AgentSettings = AgentSettings()
+    indexer: dict[str, Any] = {}
+    shim: dict[str, Any] = {}
+
+
+def agent(argv: Sequence[str]) -> int:
+    """`meterhouse agent`: runs until SIGTERM or SIGINT; 0 when everything taken was also sent."""
+    parser = argparse.ArgumentParser(
+        prog="meterhouse agent",
+        description="Takes StatsD lines, aggregates them, forwards frames to an indexer.",
+    )
+    config_option(parser)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # a socket; shim/child.py says what for
+    args = parser.parse_args(argv)
+    try:
+        settings = read_settings(AgentFile, args.config).agent
+    except ConfigError as e:
+        return complain("agent", e, 2)
+    try:
+        if args.parent is not None:
+            return _run_as_child(settings, args.parent)
+        return service.run(settings, start_wait_s=START_WAIT_S)
+    except ConfigError as e:  # the mapping file
+        return complain("agent", e, 2)
+    except OSError as e:
+        return complain("agent", e, 1)
+
+
+def _run_as_child(settings: AgentSettings, parent: int) -> int:
+    """Runs, tells the parent through its socket where we listen, and stops when it is gone."""
+    orphaned = threading.Event()
+    with socket.socket(fileno=parent) as channel, Loop() as loop:
+
+        def gone() -> None:
+            if not channel.recv(1):
+                loop.remove_reader(channel)
+                orphaned.set()
+                loop.stop()
+
+        def ready(at: service.Addresses) -> None:
+            with contextlib.suppress(BrokenPipeError):  # the loop sees that, too
+                channel.sendall(msgspec.json.encode(at) + b"\n")
+
+        loop.add_reader(channel, gone)
+        return service.run(
+            settings, ready=ready, loop=loop, start_wait_s=START_WAIT_S, orphaned=orphaned.is_set
+        )

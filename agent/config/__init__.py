@@ -1,0 +1,1 @@
+"""Reading of settings: values, files, environment, and errors that name the place."""

@@ -1,0 +1,86 @@
+"""What is wrong with a setting, and where it was set: the file's line or the variable, the key, the value.
+
+Works on the texts of msgspec's errors (`Expected int, got str - at $.agent.flush.delay_ms`) and of our own
+checks, which begin with the setting's name. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from agent.config.secrets import is_secret
+
+#: How problems name a setting.
+_PATH: Final = re.compile(
+    r"(?:unknown field `(?P<field>\w+)`.*)?at `\$\.?(?P<path>[^`]*)`"
+    r"|unknown field `(?P<top>\w+)`|^(?P<setting>agent[\w.]*) = "
+)
+#: Settings that may hold passwords, besides secrets: their values are not shown.
+_URLS: Final = frozenset({"dsn", "redis_url", "url"})
+
+
+def names_of(problem: str) -> list[str]:
+    """The path of the setting or section that a problem is about; empty when it names none."""
+    found = _PATH.search(problem)
+    if found is None:
+        return []
+    path = re.sub(r"\[[^\]]*\]", "", found["path"] or found["setting"] or "")  # `tags[...]`: the whole table
+    names = [name for name in (*path.split("."), found["field"] or found["top"]) if name]
+    ours = re.match(r"(\w+)[ :].* - at `", problem)  # a check of a section says the field first
+    return [*names, ours[1]] if ours and ours[1].islower() else names
+
+
+def with_accepted(problem: str, cls: type[msgspec.Struct]) -> str:
+    """Return the problem, if it is a value outside a closed set, with the values that `cls` accepts."""
+    if not problem.startswith("Invalid enum value "):
+        return problem
+    kind: Any = msgspec.inspect.type_info(cls)
+    for name in names_of(problem):
+        fields = kind.fields if isinstance(kind, msgspec.inspect.StructType) else ()
+        kind = next((field.type for field in fields if field.name == name), None)
+    kind = getattr(kind, "item_type", kind)  # of a list: of its items
+    if not isinstance(kind, msgspec.inspect.LiteralType):
+        return problem
+    accepted = " or ".join(json.dumps(value) for value in kind.values)
+    return problem.replace(" - at ", f": expected {accepted} - at ", 1)
+
+
+def with_value(problem: str, tree: Mapping[str, Any]) -> str:
+    """The problem with what the setting is, if that is one value and no secret."""
+    names = names_of(problem)
+    value: Any = tree
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    hide = any(name in _URLS or is_secret(name) for name in names)
+    if not names or hide or not isinstance(value, str | int | float):
+        return problem
+    shown = json.dumps(value, ensure_ascii=False)
+    return f"{problem} (it is {shown if len(shown) <= 100 else shown[:100] + '...'})"
+
+
+def in_file(problem: str, path: str, toml_text: str) -> str:
+    """The problem with the file, and the line that sets what it names, or the line of its section."""
+    names = names_of(problem)
+    line = line_of(names, toml_text) or line_of(names[:-1], toml_text)
+    return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"
+
+
+def line_of(names: Sequence[str], toml_text: str) -> int:
+    """The line, from 1, where a key or table of that path stands; 0 if it is not found."""
+    table: list[str] = []
+    best = 0
+    for number, line in enumerate(toml_text.splitlines(), 1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+            table = [part.strip(" \"'") for part in header[1].split(".")]
+            if table == list(names):
+                best = best or number
+        elif key := re.match(r"\s*([\w.\"'-]+)\s*=", line):
+            path = [*table, *(part.strip("\"'") for part in key[1].split("."))]
+            if path == list(names[: len(path)]) and len(path) > len(table):
+                return number
+    return best

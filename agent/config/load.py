@@ -1,0 +1,124 @@
+"""How every part of Meterhouse reads its settings: defaults, then a TOML file, then the environment.
+
+Owns the reading and its error messages; which settings there are is said by the frozen msgspec Structs of
+each package (`agent/settings.py`, `indexer/settings.py`, `shim/settings.py`). Unknown names are refused.
+`METERHOUSE_AGENT__FLUSH__DELAY_MS=500` sets `delay_ms` in `[agent.flush]`: prefix, then names parted by `__`.
+
+Pure: the file's text and the environment are arguments.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from agent.config.errors import in_file, names_of, with_accepted, with_value
+
+PREFIX: Final = "METERHOUSE_"
+_MAX_INTEGER: Final = 2**63 - 1
+#: Tables and lists inside each other; settings have five.
+_MAX_DEPTH: Final = 16
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the text says where it was set, which it is and what is wrong."""
+
+
+def load(
+    cls: type[T], toml_text: str = "", environ: Mapping[str, str] | None = None, *, path: str = "settings"
+) -> T:
+    """The settings `cls` from a TOML text and an environment; the environment wins. Raises ConfigError.
+
+    `path` is what errors call the text. A file need not hold by itself: tokens may come from the environment.
+    """
+    try:
+        tree: dict[str, Any] = tomllib.loads(toml_text)
+    except RecursionError:
+        raise ConfigError(f"{path}: not TOML that can be read: nested too deep") from None
+    except ValueError as e:  # also of a number with thousands of digits
+        raise ConfigError(f"{path}: not TOML: {e}") from None
+    said = {
+        name: [part.lower() for part in name[len(PREFIX) :].split("__")]
+        for name in sorted(environ or {})
+        if name.startswith(PREFIX)
+    }
+    for name, names in said.items():
+        _put(tree, name, names, _value(name, (environ or {})[name]))
+    _check_values(tree, path)
+    try:
+        # The environment has nothing but strings ...
+        settings = msgspec.convert(tree, cls, strict=False)
+        made = msgspec.to_builtins(settings)
+        for name, names in said.items():
+            _put(tree, name, names, _get(made, names))
+        # ... but a string in the file where a number is meant is wrong.
+        return msgspec.convert(tree, cls)
+    except msgspec.ValidationError as e:
+        problem = with_value(with_accepted(str(e), cls), tree)
+        variables = _setting(said, names_of(problem))
+        if variables:
+            raise ConfigError(f"{', '.join(variables)}: {problem}") from None
+        raise ConfigError(in_file(problem, path, toml_text)) from None
+
+
+def check_listen(name: str, text: str) -> None:
+    """Raise ValueError unless the setting `name` is `host:port` (`[::1]:80` for IPv6, `:80` for all)."""
+    _, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{name}: expected host:port")
+
+
+def _check_values(node: Any, where: str, depth: int = 0) -> None:
+    """Refuse integers over 64 bits and deep nesting: no setting needs them. Raises ConfigError."""
+    if depth > _MAX_DEPTH:
+        raise ConfigError(f"{where}: nested too deep: at most {_MAX_DEPTH} tables and lists are accepted")
+    if isinstance(node, int) and not -_MAX_INTEGER <= node <= _MAX_INTEGER:
+        raise ConfigError(f"{where}: integer out of range: at most {_MAX_INTEGER} is accepted")
+    inside = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in inside:
+        _check_values(value, f"{where}: {name}" if isinstance(name, str) else where, depth + 1)
+
+
+def _setting(said: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:
+    """The variables that set what stands at `names`, a part of it, or (a table) more than it."""
+    return [v for v, at in said.items() if all(a == b for a, b in zip(at, names, strict=False))]
+
+
+def _get(tree: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        tree = tree[part]
+    return tree
+
+
+def _put(tree: dict[str, Any], name: str, path: Sequence[str], value: Any) -> None:
+    node = tree
+    for part in path[:-1]:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"{name}: {part} is a value, not a table")
+    node[path[-1]] = value
+
+
+def _value(name: str, text: str) -> Any:
+    """Lists and tables are written as JSON; everything else stays text, and msgspec makes the type of it.
+
+    Raises ConfigError, also for bytes that are not UTF-8 (they are lone surrogates here).
+    """
+    for part in (name, text):
+        try:
+            part.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{ascii(name)[1:-1]}: not UTF-8") from None
+    if text[:1] not in ("[", "{"):
+        return text
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as e:
+        raise ConfigError(f"{name}: {e}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: not JSON that can be read: nested too deep") from None

@@ -1,0 +1,492 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The native core: lines in, frames out, without the interpreter's lock (agent/core/interface.py says what a core is).
+
+One translation unit, so that everything inlines; one file per stage, in the order of the data:
+
+    scan.h       finding the bytes that part a line
+    memory.pxi   where all bytes come from
+    number.pxi   decimal text to a float
+    hash.pxi     the tables' hash, and XXH64
+    utf8.pxi     validation
+    exponential_buckets.pxi   the bucket of a value
+    table.pxi    open addressing
+    head.pxi     type, sample rate and tags of a new line
+    mapping.pxi  what a mapping file makes of it
+    series.pxi   what lines are the same; generations.pxi: for how long that is remembered
+    last_values.pxi  what stays of gauges that were forgotten
+    state.pxi    the state of a series in a bucket; lists.pxi: of distributions and sets
+    shard.pxi    locks, buckets, flush
+    line.pxi     packets to cells, the quick way; slow_line.pxi: any line
+    receive.pxi  sockets to packets, in threads (nap.pxi: when; relay.pxi: copies for other servers)
+    columns.pxi  cells to the columns of a frame; frame_rows.pxi: which cells
+    open.pxi     from settings to a core
+
+This file is the face to Python. agent/protocol/line.py, agent/aggregate/aggregator.py, agent/aggregate/state.py and agent/core/frame_builder.py
+are the definition of all of it; the tests hold the two against each other, bit for bit.
+"""
+
+import os
+import struct
+from collections import Counter as Counts
+
+import msgspec
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.float cimport DBL_MAX
+from libc.math cimport INFINITY
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport fputs, stderr
+from libc.stdlib cimport abort, calloc, free, malloc, qsort, realloc
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
+
+from agent import frame as wire
+from agent.wire.frame import BUCKET_SECONDS
+from agent.protocol.line import BARE_TAG_VALUE, TIMER_DIVISORS, Ignored, Kind, Reason, Skip, delta_signs
+from agent.protocol.line import parse_head as parse_head_in_python
+from agent.aggregate.last_values import RECORD as LAST_VALUE_RECORD
+from agent.aggregate.exponential_buckets import EDGES
+
+cdef extern from "scan.h" nogil:
+    enum: SCAN_BEYOND
+    bint likely(bint)
+    bint unlikely(bint)
+    void prefetch_read(const void *)
+    void prefetch_write(const void *)
+    const char *scan_name(const char *, const char *)
+    const char *scan_line(const char *, const char *, int *)
+    uint64_t load_64(const void *)
+    uint32_t load_32(const void *)
+    uint8_t flags_now(const uint8_t *)
+    void flags_put(uint8_t *, uint8_t)
+    void store_64(void *, uint64_t)
+    void store_32(void *, uint32_t)
+    void store_16(void *, uint16_t)
+    uint64_t multiply_128(uint64_t, uint64_t, uint64_t *)
+    int leading_zeros_64(uint64_t)
+    uint32_t count_up(uint32_t *)
+    uint32_t count_down(uint32_t *)
+    uint32_t count_now(const uint32_t *)
+    uint64_t total_add(uint64_t *, int64_t)
+    void total_set(uint64_t *, uint64_t)
+    void total_most(uint64_t *, uint64_t)
+    uint64_t total_now(const uint64_t *)
+    uint64_t monotonic_ns()
+    void keep_large_buffers_apart()
+    void give_memory_back()
+
+cdef extern from "<string.h>" nogil:
+    void *memmem(const void *, size_t, const void *, size_t)
+
+cdef extern from "<locale.h>" nogil:
+    ctypedef void *locale_t
+    locale_t newlocale(int, const char *, locale_t)
+    int LC_ALL_MASK
+
+cdef extern from "<stdlib.h>" nogil:
+    double strtod_l(const char *, char **, locale_t)
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *mmap(void *, size_t, int, int, int, long)
+    int munmap(void *, size_t)
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
+    void *MAP_FAILED
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *, const void *)
+    int pthread_mutex_destroy(pthread_mutex_t *)
+    int pthread_mutex_lock(pthread_mutex_t *)
+    int pthread_mutex_unlock(pthread_mutex_t *)
+
+cdef enum:
+    BUCKET_MS = 10_000
+
+cdef struct Core
+cdef struct Shard
+cdef struct Series
+
+include "memory.pxi"
+include "number.pxi"
+include "hash.pxi"
+include "utf8.pxi"
+include "exponential_buckets.pxi"
+include "table.pxi"
+include "head.pxi"
+include "series.pxi"
+include "last_values.pxi"
+include "generations.pxi"
+include "cardinality.pxi"
+include "state.pxi"
+include "lists.pxi"
+include "columns.pxi"
+include "frame_rows.pxi"
+include "shard.pxi"
+include "line.pxi"
+include "slow_line.pxi"
+include "mapping.pxi"
+include "open.pxi"
+
+
+def _begin():
+    """Fills the tables, and holds this file against the definition in Python: names by their order."""
+    assert BUCKET_MS == BUCKET_SECONDS * 1000
+    assert BARE_TAG_VALUE == "true"
+    assert layout_is_as_said()
+    assert sizeof(LastValue) == LAST_VALUE_RECORD.size
+    assert [reason.name for reason in Reason][:REASONS] == (
+        "NO_VALUE EMPTY_NAME EMPTY_VALUE BAD_VALUE NO_TYPE UNKNOWN_TYPE BAD_SAMPLE_RATE BAD_TIMESTAMP "
+        "INVALID_UTF8 LINE_TOO_LONG NAME_TOO_LONG TAG_TOO_LONG TOO_MANY_TAGS MIXED_TAG_STYLES "
+        "CONTROL_CHARACTER"
+    ).split()
+    assert [kind.name for kind in Kind] == "COUNTER GAUGE DISTRIBUTION SET".split()
+    assert [ignored.name for ignored in Ignored] == (
+        "UNKNOWN_FIELD EMPTY_TAG DUPLICATE_TAG MALFORMED_TAG"
+    ).split()
+    fill_number_tables()
+    fill_hash_seeds()
+    fill_edge_table(EDGES)
+
+
+_begin()
+
+_REASONS = tuple(Reason)[:REASONS]
+_SKIPS = (Skip.EVENT, Skip.SERVICE_CHECK, Skip.MAPPING)
+_IGNORED = tuple(Ignored)
+_DELTAS = {"never": NO_DELTAS, "plus": PLUS_DELTAS, "signed": SIGNED_DELTAS, "auto": AUTO_DELTAS}
+_DELTAS_OF_SIGNS = {delta_signs(name, marked=False): _DELTAS[name] for name in ("never", "plus", "signed")}
+_STYLES = {"influx": INFLUX, "librato": LIBRATO, "signalfx": SIGNALFX}
+
+
+def settle_allocator():
+    """Tells the C library how this process uses memory; for an agent's own process, before it is busy."""
+    keep_large_buffers_apart()
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """Running totals of lines since the start, as agent.aggregate.aggregator.Stats; a snapshot."""
+
+    lines: int
+    bad: Counts
+    skipped: Counts
+    ignored: Counts
+    clamped_old: int
+    clamped_future: int
+    overflow_lines: int
+    early_flushes: int
+
+
+cdef class NativeCore:
+    """See agent/core/interface.py for what each part of it promises. Safe to call from any thread."""
+
+    cdef Core *core
+    cdef object wake
+    cdef object mapping
+
+    def __cinit__(self, settings, mapper=None, wake=None):
+        self.core = core_open(settings)
+        self.wake = wake
+        if mapper is not None:
+            self.mapping = Mapping(mapper, settings.lines)
+            self.core.mapper = <void *>self.mapping
+
+    def __dealloc__(self):
+        if self.core != NULL:
+            core_close(self.core)
+
+    native = True
+
+    @property
+    def stats(self):
+        """Running totals of lines since the start."""
+        lines = 0
+        clamped_old = 0
+        clamped_future = 0
+        overflow_lines = 0
+        bad, skipped, ignored = Counts(), Counts(), Counts()
+        cdef Shard *shard
+        for i in range(self.core.shard_count):
+            shard = &self.core.shards[i]
+            with nogil:
+                pthread_mutex_lock(&shard.lock)
+            lines += shard.lines
+            clamped_old += shard.clamped_old
+            clamped_future += shard.clamped_future
+            overflow_lines += shard.overflow_lines
+            add_counts(bad, _REASONS, shard.bad)
+            add_counts(skipped, _SKIPS, shard.skipped)
+            add_counts(ignored, _IGNORED, shard.ignored)
+            pthread_mutex_unlock(&shard.lock)
+        early = total_now(&self.core.early_flushes)
+        return Stats(lines, bad, skipped, ignored, clamped_old, clamped_future, overflow_lines, early)
+
+    @property
+    def entries(self):
+        """Open buckets, their cells, set members and histogram entries."""
+        return sum([total_now(&self.core.shards[i].entries_shown) for i in range(self.core.shard_count)])
+
+    @property
+    def full(self):
+        """True while more than `max_entries` entries wait to become frames."""
+        return total_now(&self.core.flushed_entries) > self.core.max_entries
+
+    @property
+    def live_series(self):
+        """Series of the present bucket."""
+        return sum([shard_sum(&self.core.shards[i], 0) for i in range(self.core.shard_count)])
+
+    @property
+    def remembered_series(self):
+        """Series remembered between buckets."""
+        return sum([shard_sum(&self.core.shards[i], 1) for i in range(self.core.shard_count)])
+
+    @property
+    def forgotten_heads(self):
+        """Heads forgotten before their time because `max_series` was reached."""
+        return sum([shard_sum(&self.core.shards[i], 2) for i in range(self.core.shard_count)])
+
+    @property
+    def forgotten_last_values(self):
+        """Last values of gauges forgotten because `max_last_values` was reached."""
+        return sum([shard_sum(&self.core.shards[i], 4) for i in range(self.core.shard_count)])
+
+    @property
+    def memory_bytes(self):
+        """Tables, heads, series, open buckets and those that wait to become frames."""
+        held = sum([shard_sum(&self.core.shards[i], 3) for i in range(self.core.shard_count)])
+        return held + total_now(&self.core.flushed_bytes)
+
+    @property
+    def longest_stop_ns(self):
+        """The longest time that a flush has held a receiver's lock."""
+        return total_now(&self.core.longest_stop_ns)
+
+    def add(self, bytes data not None, int64_t now_ms):
+        """Takes whole lines, parted by newlines, arrived at `now_ms`; flushes when that fills the memory."""
+        cdef const char *lines = data
+        cdef size_t size = len(data)
+        cdef bint flushed
+        with nogil:
+            core_add(self.core, lines, size, now_ms)
+            flushed = core_flush_if_full(self.core, now_ms)
+        if flushed and self.wake is not None:
+            self.wake()
+
+    def set_clock_base(self, int64_t base_ms):
+        """Adds this to the steady clock for the time of datagrams."""
+        total_set(&self.core.clock_base_ms, <uint64_t>base_ms)
+
+    def receive(self, socks, options):
+        """Reads datagram sockets in a thread each, and owns them."""
+        return NativeReceiver(self, socks, options)
+
+    def top_metrics(self, int count):
+        """The metrics with the most remembered series, and how many each has."""
+        found = Counts()
+        for i in range(self.core.shard_count):
+            for segment in range(SEGMENTS):
+                add_metrics(&self.core.shards[i], segment, found)
+        return [(name.decode(), series) for name, series in found.most_common(count)]
+
+    def sample_tags(self, int count):
+        """The tags of about so many remembered series."""
+        found = []
+        for i in range(self.core.shard_count):
+            for segment in range(SEGMENTS):
+                add_tags(&self.core.shards[i], segment, max(count // SEGMENTS // self.core.shard_count, 1), found)
+        return found
+
+    def flush(self, int64_t now_ms):
+        """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""
+        cdef bint any
+        with nogil:
+            any = core_flush(self.core, now_ms, False)
+        return any
+
+    def flush_all(self, int64_t now_ms):
+        """The same for all buckets."""
+        cdef bint any
+        with nogil:
+            any = core_flush(self.core, now_ms, True)
+        return any
+
+    def next_frame(self, sender, sequence, int64_t created_ms, *, uint64_t max_rows, uint64_t max_bytes):
+        """The next frame of what was flushed; None if nothing is left."""
+        cdef uint64_t rows
+        with nogil:
+            pthread_mutex_lock(&self.core.framing_lock)
+            rows = fill_frame(self.core, max_rows, max_bytes)
+        try:
+            return frame_of(&self.core.framing, sender, sequence, created_ms) if rows else None
+        finally:
+            with nogil:
+                free_framed(self.core)
+                pthread_mutex_unlock(&self.core.framing_lock)
+
+    def export_last_values(self, int64_t now_ms):
+        """Records of the last values of gauges that may get deltas; a key may come twice."""
+        cdef Records records
+        memset(&records, 0, sizeof(records))
+        with nogil:
+            if self.core.max_last_values:
+                export_values(
+                    &self.core.shards[0], &records, max(now_ms - self.core.last_value_ms, <int64_t>0)
+                )
+        try:
+            return PyBytes_FromStringAndSize(<char *>records.items, records.count * sizeof(LastValue))
+        finally:
+            free(records.items)
+
+    def import_last_values(self, bytes data not None, int64_t now_ms):
+        """Takes such records, before the first line."""
+        cdef const char *records = data
+        cdef size_t count = len(data) // sizeof(LastValue)
+        cdef int64_t oldest_ms = now_ms - self.core.last_value_ms
+        with nogil:
+            import_values(
+                &self.core.shards[0], <const LastValue *>records, count, oldest_ms,
+                now_ms + self.core.future_ms,
+            )
+
+    def sweep(self):
+        """Frees at once all that is to be forgotten; else a part of it goes with every flush and batch."""
+        cdef Shard *shard
+        with nogil:
+            for i in range(self.core.shard_count):
+                shard = &self.core.shards[i]
+                pthread_mutex_lock(&shard.lock)
+                shard.sweeps = 2
+                while shard.sweeps:
+                    shard_sweep(shard, IDLE_SWEEP_SLOTS)
+                pthread_mutex_unlock(&shard.lock)
+            give_memory_back()
+
+    def close(self):
+        """Nothing to do before the last reference goes: that frees everything."""
+
+
+cdef int add_metrics(Shard *shard, int number, found) except -1:
+    """Adds the metrics of one segment: its lock is held for no longer."""
+    cdef Segment *segment = &shard.metrics.segments[number]
+    cdef Metric *metric
+    cdef size_t i
+    with nogil:
+        pthread_mutex_lock(&shard.lock)
+    try:
+        for i in range(segment.mask + 1):
+            metric = <Metric *>slot_entry(segment.slots[i])
+            if metric != NULL:
+                found[PyBytes_FromStringAndSize(metric_name(metric), metric.name_bytes)] += metric.series
+    finally:
+        pthread_mutex_unlock(&shard.lock)
+    return 0
+
+
+cdef int add_tags(Shard *shard, int number, int count, list found) except -1:
+    """Adds the tags of at most `count` series of one segment."""
+    cdef Segment *segment = &shard.series.segments[number]
+    cdef Series *series
+    cdef size_t i = 0
+    cdef int taken = 0
+    cdef list tags
+    with nogil:
+        pthread_mutex_lock(&shard.lock)
+    try:
+        while i <= segment.mask and taken < count:
+            series = <Series *>slot_entry(segment.slots[i])
+            i += 1
+            if series != NULL:
+                tags = [text_of_tag(shard, series, k) for k in range(series.tags)]
+                found.append(tuple(tags))
+                taken += 1
+    finally:
+        pthread_mutex_unlock(&shard.lock)
+    return 0
+
+
+cdef tuple text_of_tag(Shard *shard, Series *series, uint32_t number):
+    cdef Tag tag = tag_of(shard, series, number)
+    key = PyBytes_FromStringAndSize(tag.key, tag.key_bytes)
+    value = PyBytes_FromStringAndSize(tag.value, tag.value_bytes)
+    return key.decode(errors="replace"), value.decode(errors="replace")
+
+
+cdef void add_counts(counts, names, uint64_t *values):
+    for number, name in enumerate(names):
+        if values[number]:
+            counts[name] += values[number]
+
+
+cdef uint64_t shard_sum(Shard *shard, int what):
+    cdef uint64_t found
+    with nogil:
+        pthread_mutex_lock(&shard.lock)
+    if what == 0:
+        found = bucket_cells(shard.present)
+    elif what == 1:
+        found = shard.young_series + shard.old_series
+    elif what == 2:
+        found = shard.forgotten_heads
+    elif what == 4:
+        found = shard.forgotten_values
+    else:
+        found = shard.heads.bytes + shard.head_bytes + shard.series.bytes + shard.series_bytes
+        found += shard.metrics.bytes
+        found += values_bytes(&shard.young_values) + values_bytes(&shard.old_values)
+        for i in range(shard.open_count):
+            found += bucket_bytes(shard.open[i])
+    pthread_mutex_unlock(&shard.lock)
+    return found
+
+
+cdef void core_add(Core *core, const char *lines, size_t size, int64_t now_ms) noexcept nogil:
+    """Takes lines that stand anywhere: they are copied to where there is room to read on behind them."""
+    cdef char *copy = <char *>take(size + SCAN_BEYOND)
+    cdef const char *data = copy
+    cdef uint32_t length = size
+    memcpy(copy, lines, size)
+    memset(copy + size, 0, SCAN_BEYOND)
+    shard_add_packets(&core.shards[0], &data, &length, 1, now_ms)
+    free(copy)
+
+
+cdef bint core_flush_if_full(Core *core, int64_t now_ms) noexcept nogil:
+    """An early flush if the open buckets hold `max_entries`; True if so, and somebody is to make frames."""
+    return core_full(core) and core_flush(core, now_ms, True)
+
+
+cdef object frame_of(Framing *framing, sender, sequence, created_ms):
+    columns = [column_bytes(&framing.columns[i]) for i in range(STRINGS)]
+    return wire.Frame(
+        agent=sender.agent,
+        epoch=sender.epoch,
+        sequence=sequence,
+        created_ms=created_ms,
+        org_id=sender.org_id,
+        project_id=sender.project_id,
+        retention_days=sender.retention_days,
+        strings=msgspec.Raw(string_list(framing)),
+        series=wire.Series(*columns[SERIES_NAME:COUNTER_SERIES]),
+        counters=wire.Counters(*columns[COUNTER_SERIES:GAUGE_SERIES]),
+        gauges=wire.Gauges(*columns[GAUGE_SERIES:DISTRIBUTION_SERIES]),
+        distributions=wire.Distributions(*columns[DISTRIBUTION_SERIES:SET_SERIES]),
+        sets=wire.Sets(*columns[SET_SERIES:STRINGS]),
+        lines=framing.lines,
+    )
+
+
+cdef bytes column_bytes(Column *column):
+    return PyBytes_FromStringAndSize(column.bytes, column.size) if column.size else b""
+
+
+cdef bytes string_list(Framing *framing):
+    """The msgpack of the frame's list of strings: its head, and the strings."""
+    cdef char head[5]
+    cdef uint32_t count = framing.string_count
+    cdef int size = 1 if count < 16 else 3 if count < 1 << 16 else 5
+    put_msgpack_head(head, size, 0x90 | count if size == 1 else 0xDC if size == 3 else 0xDD, count)
+    return PyBytes_FromStringAndSize(head, size) + column_bytes(&framing.columns[STRINGS])
+
+
+include "receive.pxi"

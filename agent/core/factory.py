@@ -1,0 +1,38 @@
+"""Chooses the core that runs: the native one where it was built, else the one in Python."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+from agent.core.interface import Core, Mapper
+from agent.runtime.logs import Log
+from agent.settings import AgentSettings
+
+
+class CoreError(OSError):
+    """The core that the settings want cannot run here; the text is for people."""
+
+
+def open_core(settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None], log: Log) -> Core:
+    """The core that `settings.core` says. Raises CoreError if it must be the native one, and there is none.
+
+    `wake` is called, from any thread, after an early flush. No `mapper`: every head stays as it is.
+    """
+    if settings.core != "python":
+        try:
+            native = importlib.import_module("agent.core._native.core")
+        except ImportError as e:
+            if settings.core == "native":
+                raise CoreError(f"agent.core = 'native': {e}") from None
+            log.warning("core", core="python", reason=e)
+        else:
+            log.info("core", core="native")
+            native.settle_allocator()
+            core: Core = native.NativeCore(settings, mapper, wake)
+            return core
+    else:
+        log.info("core", core="python")
+    from agent.core.python_core import PythonCore  # not where the native one runs: it is memory
+
+    return PythonCore(settings, mapper, wake)

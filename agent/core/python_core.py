@@ -1,0 +1,128 @@
+"""The core in Python: readable, the oracle of the native one, and what runs where no compiler was.
+
+Owns nothing but the joining: agent/aggregate/aggregator.py aggregates, agent/core/frame_builder.py makes
+frames, and agent/receive/datagram.py reads packets in the agent's loop.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from agent.aggregate.aggregator import Aggregator, Stats
+from agent.aggregate.state import Bucket
+from agent.core.frame_builder import RowQueue, frame_of
+from agent.core.interface import Mapper
+from agent.receive.datagram import DatagramListener
+from agent.receive.receiver import DatagramReceiver, ReceiveOptions
+from agent.runtime.clock import machine_ms, steady_ms
+from agent.settings import AgentSettings
+from agent.wire.frame import Frame, Sender
+
+
+class PythonCore:
+    """See agent/core/interface.py for what each part of it promises."""
+
+    native: Final = False
+    memory_bytes: Final = 0
+    longest_stop_ns: Final = 0
+
+    def __init__(self, settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None]) -> None:
+        self._aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags, mapper)
+        self._max_entries = settings.aggregate.max_entries
+        self._wake = wake
+        self._rows = RowQueue()
+        self._base_ms = machine_ms() - steady_ms()
+
+    @property
+    def stats(self) -> Stats:
+        """Running totals of lines since the start."""
+        return self._aggregator.stats
+
+    @property
+    def entries(self) -> int:
+        """Cells, set members, histogram entries and bindings of open buckets."""
+        return self._aggregator.entries
+
+    @property
+    def full(self) -> bool:
+        """True while more than `max_entries` entries wait to become frames."""
+        return self._rows.entries > self._max_entries
+
+    @property
+    def live_series(self) -> int:
+        """Series of the present bucket."""
+        return self._aggregator.live_series
+
+    @property
+    def remembered_series(self) -> int:
+        """Series remembered between buckets."""
+        return self._aggregator.remembered_series
+
+    @property
+    def forgotten_heads(self) -> int:
+        """Heads forgotten before their time because `max_series` was reached."""
+        return self._aggregator.forgotten_heads
+
+    @property
+    def forgotten_last_values(self) -> int:
+        """Last values of gauges forgotten because `max_last_values` was reached."""
+        return self._aggregator.forgotten_last_values
+
+    def export_last_values(self, now_ms: int) -> bytes:
+        """Records of the last values of gauges that may get deltas."""
+        return self._aggregator.export_last_values(now_ms)
+
+    def import_last_values(self, data: bytes, now_ms: int) -> None:
+        """Takes such records, before the first line."""
+        self._aggregator.import_last_values(data, now_ms)
+
+    def set_clock_base(self, base_ms: int) -> None:
+        """Adds this to the steady clock for the time of datagrams."""
+        self._base_ms = base_ms
+
+    def add(self, data: bytes, now_ms: int) -> None:
+        """Takes whole lines, parted by newlines, arrived at `now_ms`; flushes when that fills the memory."""
+        self._aggregator.add(data, now_ms)
+        if self._aggregator.full:
+            self.flush_all(now_ms)
+            self._wake()
+
+    def top_metrics(self, count: int) -> list[tuple[str, int]]:
+        """The metrics with the most remembered series, and how many each has."""
+        return Counter(name for _, name, _ in self._aggregator.series_keys()).most_common(count)
+
+    def sample_tags(self, count: int) -> list[tuple[tuple[str, str], ...]]:
+        """The tags of some remembered series."""
+        return [tags for _, _, tags in self._aggregator.series_keys()[:count]]
+
+    def flush(self, now_ms: int) -> bool:
+        """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""
+        return self._put(self._aggregator.flush(now_ms))
+
+    def flush_all(self, now_ms: int) -> bool:
+        """The same for all buckets."""
+        return self._put(self._aggregator.flush_all(now_ms))
+
+    def _put(self, buckets: list[Bucket]) -> bool:
+        self._rows.put(buckets)
+        return bool(buckets)
+
+    def next_frame(
+        self, sender: Sender, sequence: int, created_ms: int, *, max_rows: int, max_bytes: int
+    ) -> Frame | None:
+        """The next frame of what was flushed; None if nothing is left."""
+        rows = self._rows.take(max_rows, max_bytes)
+        return frame_of(rows, sender, sequence, created_ms) if rows else None
+
+    def receive(self, socks: Sequence[socket.socket], options: ReceiveOptions) -> DatagramReceiver:
+        """Reads the sockets in the agent's loop: one thread, however many sockets."""
+        return DatagramListener(socks, self._take, options)
+
+    def _take(self, lines: bytes) -> None:
+        self.add(lines, steady_ms() + self._base_ms)
+
+    def close(self) -> None:
+        """Nothing to free."""

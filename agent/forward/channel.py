@@ -1,0 +1,208 @@
+"""A connection to the indexer: one request, one answer, never an exception.
+
+Owns what an answer means for a frame: 200 ends it, 400, 409 and 413 drop it, all else is a reason to send
+the very same bytes again.
+
+Uses http.client, because sending is waiting: the interpreter is free meanwhile.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import math
+import sys
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from agent.config.secrets import hidden_url
+from agent.forward.credentials import Login
+from agent.net.sockets import AddressError
+from agent.runtime.logs import Log
+from agent.settings import Forward
+from agent.wire.frame import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+_MAX_ANSWER_BYTES: Final = 64 << 10
+
+
+class Outcome(enum.Enum):
+    """How a try ended; all after CONFLICT are reasons to try again. Labels of counters."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"  # 400, 413
+    CONFLICT = "conflict"  # 409: the indexer has other bytes under this frame's identity
+    DENIED = "denied"  # 401, 403: the token, or where it may write to
+    BUSY = "busy"  # 503, 429
+    STATUS = "status"  # any other answer
+    CONNECTION = "connection"  # none: refused, reset, name not found
+    TIMEOUT = "timeout"  # none in time
+    TLS = "tls"  # none: a certificate is refused, the indexer's or the agent's
+
+
+#: Outcomes after which a frame is not sent again.
+FINAL: Final = frozenset({Outcome.ACCEPTED, Outcome.REFUSED, Outcome.CONFLICT})
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a try gave."""
+
+    outcome: Outcome
+    status: int = 0
+    text: str = ""
+    retry_after_s: float = 0.0
+    expired: int = 0  # rows older than their retention; known of frames of a bundle
+
+
+def in_words(answer: Answer) -> str:
+    """Say in plain words what a failed try means, for /readyz."""
+    match answer.status:
+        case 401:
+            return "the indexer refuses the token: 401"
+        case 403:
+            return "the indexer does not let the token write to this org and project: 403"
+        case 429:
+            return "the indexer takes no more for now, a limit is reached: 429"
+        case 503:
+            return "the indexer or its store is busy or down: 503"
+    match answer.outcome:
+        case Outcome.TIMEOUT:
+            return "the indexer does not answer in time"
+        case Outcome.TLS:
+            return f"no TLS with the indexer: {answer.text}"
+        case Outcome.CONNECTION:
+            return "the indexer cannot be reached"
+        case _:
+            return f"the indexer answers {answer.status}"
+
+
+class Channel:
+    """One keep-alive connection to the indexer, opened when needed. For one thread.
+
+    Raises AddressError for a URL that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Forward,
+        path: str = "/v1/frames",
+        content_type: str = CONTENT_TYPE,
+        login: Login | None = None,
+    ) -> None:
+        url = urlsplit(settings.url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            shown = hidden_url(settings.url)
+            raise AddressError(f"agent.forward.url = {shown!r}: http://host:port wanted")
+        self._http = _http_client(url.scheme == "https")
+        self._address = (url.hostname, url.port)
+        self._timeout_s = settings.timeout_s
+        self._base, self._own_path, self._own_content_type = url.path.rstrip("/"), path, content_type
+        self._path = self._base + path
+        self._headers: dict[str, str | bytes] = {"Content-Type": content_type}
+        self._login = login or Login(settings, Log())
+        self._context = self._login.context()
+        self._connection = self._new_connection()
+
+    def _new_connection(self) -> HTTPConnection:
+        """Return a connection that opens when it is used."""
+        host, port = self._address
+        if self._context is None:
+            plain: HTTPConnection = self._http.HTTPConnection(host, port, timeout=self._timeout_s)
+            return plain
+        secure: HTTPConnection = self._http.HTTPSConnection(
+            host, port, timeout=self._timeout_s, context=self._context
+        )
+        return secure
+
+    def _identify(self) -> None:
+        """Take what has changed: a token, or certificates, which need a new connection."""
+        if authorization := self._login.authorization():
+            self._headers["Authorization"] = authorization
+        context = self._login.context()
+        if context is not self._context:
+            self._context = context
+            self._connection.close()
+            self._connection = self._new_connection()
+
+    def send(self, data: bytes, path: str = "", content_type: str = "") -> Answer:
+        """Make one try, never an exception; to another path of the indexer if one is given."""
+        self._identify()
+        self._path = self._base + (path or self._own_path)
+        self._headers["Content-Type"] = content_type or self._own_content_type
+        reused = self._connection.sock is not None
+        answer = self._try(data)
+        if answer.outcome is Outcome.CONNECTION and reused:
+            return self._try(data)  # an idle connection that the indexer had closed says nothing about it
+        return answer
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    def _try(self, data: bytes) -> Answer:
+        try:
+            self._connection.request("POST", self._path, body=data, headers=self._headers)
+            response = self._connection.getresponse()
+            body = response.read(_MAX_ANSWER_BYTES)
+            if not response.isclosed():
+                self._connection.close()
+        except TimeoutError:
+            self._connection.close()
+            return Answer(Outcome.TIMEOUT)
+        except (OSError, self._http.HTTPException) as e:
+            self._connection.close()
+            if self._context is not None and (problem := _tls_problem(e)):
+                return Answer(Outcome.TLS, text=problem)
+            return Answer(Outcome.CONNECTION, text=str(e) or type(e).__name__)
+        return judge(
+            response.status, body.decode(errors="replace"), _seconds(response.getheader("Retry-After"))
+        )
+
+
+def _http_client(tls: bool) -> Any:
+    """The module http.client, which does without ssl where there is none: 2.5 MiB that only TLS needs."""
+    if tls or "ssl" in sys.modules or "http.client" in sys.modules:
+        return importlib.import_module("http.client")
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # what makes an import fail, says the import system
+    try:
+        return importlib.import_module("http.client")
+    finally:
+        del sys.modules["ssl"]
+
+
+def _tls_problem(error: Exception) -> str:
+    """Say what is wrong with TLS; nothing where the connection just ended."""
+    import ssl  # it is there: the connection has TLS
+
+    from agent.net.tls import in_words as tls_in_words
+
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return tls_in_words(error)
+    return ""
+
+
+def judge(status: int, text: str, retry_after_s: float = 0.0, expired: int = 0) -> Answer:
+    """Return what an indexer's answer means for the frame it is about."""
+    if status == 200:
+        return Answer(Outcome.ACCEPTED, status, text, expired=expired)
+    if status in (400, 413):
+        return Answer(Outcome.REFUSED, status, text)
+    if status == 409:
+        return Answer(Outcome.CONFLICT, status, text)
+    if status in (401, 403):
+        return Answer(Outcome.DENIED, status, text, retry_after_s)
+    outcome = Outcome.BUSY if status in (429, 503) else Outcome.STATUS
+    return Answer(outcome, status, text, retry_after_s)
+
+
+def _seconds(text: str | None) -> float:
+    """Retry-After as seconds; a date or nonsense is 0, the backoff then stands alone."""
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0

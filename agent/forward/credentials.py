@@ -1,0 +1,88 @@
+"""How the agent shows the indexer who it is: a token, perhaps from a file, and a certificate over TLS.
+
+Owns reading the token's file and the certificates, and reading them again when they change. What cannot be
+read then changes nothing and is logged. Safe for threads: all connections of an agent share one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from agent.runtime.logs import Log
+from agent.runtime.watched_files import WatchedFiles
+from agent.settings import Forward, is_one_line
+
+if TYPE_CHECKING:
+    import ssl
+
+_MAX_TOKEN_BYTES: Final = 4_096
+
+
+class LoginError(OSError):
+    """A token's file that cannot be used; the text names the setting and the file, never the token."""
+
+
+class Login:
+    """`settings.token` or the text of `settings.token_file`, and the TLS of https.
+
+    Raises LoginError, TlsError for files that cannot be used at the start.
+    """
+
+    def __init__(self, settings: Forward, log: Log, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._path = settings.token_file
+        self._log = log
+        self._lock = threading.Lock()
+        self._file = WatchedFiles([self._path], clock_s)
+        self._token = _read(self._path) if self._path else settings.token
+        self._contexts = None
+        if settings.url.lower().startswith("https://"):
+            from agent.net.tls import of_client  # not for http: ssl is memory
+
+            self._contexts = of_client("agent.forward.tls", settings.tls, log, clock_s)
+        elif settings.tls.ca or settings.tls.cert:
+            log.warning(
+                "tls_unused", setting="agent.forward.tls", hint="agent.forward.url begins with https://"
+            )
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return the context for a new connection, another one after a change; None without TLS."""
+        return self._contexts.current() if self._contexts else None
+
+    def authorization(self) -> bytes:
+        """Return the value of the header `Authorization`; nothing without a token."""
+        if self._path and self._file.changed():
+            with self._lock:
+                self._read_again()
+        return f"Bearer {self._token}".encode(errors="surrogateescape") if self._token else b""
+
+    def _read_again(self) -> None:
+        try:
+            self._token = _read(self._path)
+        except LoginError as e:
+            self._log.warning("token_not_read", error=e, kept="the one before")
+        else:
+            self._log.info("token_read", path=self._path)
+
+
+def _read(path: str) -> str:
+    """Read a token's file. Raises LoginError."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_TOKEN_BYTES + 1)
+        token = data.decode().strip()
+    except OSError as e:
+        raise LoginError(
+            f"agent.forward.token_file = {path!r}: {e.strerror}: expected a readable file"
+        ) from None
+    except UnicodeDecodeError:
+        token = ""
+    if not token or len(data) > _MAX_TOKEN_BYTES or not is_one_line(token):
+        raise LoginError(
+            f"agent.forward.token_file = {path!r}: no token: expected one line of UTF-8 text of at most"
+            f" {_MAX_TOKEN_BYTES} bytes"
+        )
+    return token

@@ -1,0 +1,70 @@
+"""Frames over one connection: several in one request where the indexer knows bundles, else one by one.
+
+Owns when bundles are used. An answer to the bundle as a whole (400, 413: not a bundle, too large) never ends
+a frame: its frames are sent one by one then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from agent.forward.channel import FINAL, Answer, Channel, Outcome, judge
+from agent.forward.spool.record import Parcel
+from agent.wire import bundle
+
+#: Frames of one request, and their bytes but for the last; the indexer takes more.
+MAX_FRAMES: Final = 16
+MAX_BYTES: Final = 1 << 20
+#: After an indexer refused a bundle, so long frames go one by one.
+_SINGLES_S: Final = 300.0
+
+
+class Delivery:
+    """Sends frames over a connection of its own. For one thread."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._singles_until_s = 0.0  # time.monotonic()
+
+    @property
+    def max_frames(self) -> int:
+        """How many frames one try may have now."""
+        return MAX_FRAMES if time.monotonic() >= self._singles_until_s else 1
+
+    def send(self, parcels: Sequence[Parcel]) -> list[Answer]:
+        """Try once to send some frames; return an answer for each."""
+        if len(parcels) > 1:
+            answers = self._bundled(parcels)
+            if answers is not None:
+                return answers
+            self._singles_until_s = time.monotonic() + _SINGLES_S
+        return self._one_by_one(parcels)
+
+    def _bundled(self, parcels: Sequence[Parcel]) -> list[Answer] | None:
+        """Send a bundle; None where the indexer does not take it as such."""
+        body = bundle.encode([parcel.data for parcel in parcels])
+        answer = self._channel.send(body, bundle.PATH, bundle.CONTENT_TYPE)
+        if answer.status in (400, 404, 405, 413, 415):
+            return None
+        if answer.outcome is not Outcome.ACCEPTED:
+            return [answer] * len(parcels)
+        try:
+            found = bundle.decode_answers(answer.text.encode(errors="surrogateescape"), len(parcels))
+        except bundle.BundleError:
+            return None  # somebody says 200 to everything
+        return [judge(one.status, one.error, max(one.retry_after, 0.0), one.expired) for one in found]
+
+    def _one_by_one(self, parcels: Sequence[Parcel]) -> list[Answer]:
+        """Send each frame alone, until a try fails: the frames after it share that answer, untried."""
+        answers: list[Answer] = []
+        for parcel in parcels:
+            answers.append(self._channel.send(parcel.data))
+            if answers[-1].outcome not in FINAL:
+                break
+        return answers + answers[-1:] * (len(parcels) - len(answers))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()

@@ -1,0 +1,211 @@
+"""Frames out: threads that send the spool's frames to the indexer and try again until it has them.
+
+Owns the delivery rules: agent/forward/channel.py says which answers end a frame; else the very same bytes are
+sent again. A thread has one connection, and a try has several frames where the indexer knows bundles. Live
+frames go before the backlog, which has every BACKLOG_TURN-th try first.
+
+* A frame that is put off (503, 429) while others are taken rests, at least as long as Retry-After says.
+* A connection that fails while another one gets answers waits alone, longer with each failure of its own.
+* Where no connection gets an answer, all wait: exponential backoff with full jitter, at least Retry-After.
+  Then one try probes, and only its success lets the others go on. So a dead indexer is asked once in a while
+  by each agent, and not by all agents at the same time.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from agent.forward.channel import FINAL, Answer, Channel, Outcome, in_words
+from agent.forward.circuit_breaker import Circuit
+from agent.forward.credentials import Login
+from agent.forward.delivery import MAX_BYTES, Delivery
+from agent.forward.spool.record import Parcel
+from agent.forward.spool.spool import Spool
+from agent.runtime.logs import Log
+from agent.settings import Forward
+
+#: While draining, so often is a dead indexer asked.
+_DRAIN_BACKOFF_S: Final = 0.5
+#: One try in so many takes frames of the backlog first.
+BACKLOG_TURN: Final = 4
+
+
+class Forwarder:
+    """Runs `connections` threads over a spool. Counters are plain numbers for agent/telemetry/metrics.py."""
+
+    def __init__(
+        self,
+        settings: Forward,
+        spool: Spool,
+        log: Log,
+        rng: random.Random | None = None,
+        login: Login | None = None,
+    ) -> None:
+        self.sent_frames = 0
+        self.sent_rows = 0
+        self.sent_lines = 0
+        self.sent_bytes = 0
+        self.retries: Counter[Outcome] = Counter()
+        self.dropped_frames: Counter[Outcome] = Counter()
+        self.dropped_rows: Counter[Outcome] = Counter()
+        self.dropped_lines: Counter[Outcome] = Counter()
+        self.last_success_s = 0.0  # Unix time
+        self.problem = ""  # of the last try that failed, in words; empty while the indexer answers
+        self._settings = settings
+        self._spool = spool
+        self._log = log
+        self._lock = threading.Condition()
+        self._rng = rng or random.Random()  # noqa: S311
+        self._circuit = Circuit(settings.backoff_s, settings.max_backoff_s, self._rng)  # of the indexer
+        self._answered_s = 0.0  # time.monotonic() of the last answer that ended a frame
+        self._tries = 0
+        self._draining = False
+        self._failed_draining = False
+        self._stopped = False
+        login = login or Login(settings, log)
+        deliveries = [Delivery(Channel(settings, login=login)) for _ in range(settings.connections)]
+        self._threads = [
+            threading.Thread(target=self._work, args=(delivery,), name=f"forward-{i}", daemon=True)
+            for i, delivery in enumerate(deliveries)
+        ]
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """0 while the indexer answers."""
+        return self._circuit.failures
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def drain(self, deadline_s: float) -> bool:
+        """Send what is left for at most `deadline_s`, then stop. True if nothing is left.
+
+        With a spool on disk the first failure ends it: the next run sends the rest.
+        """
+        with self._lock:
+            self._draining = True
+            self._circuit.hurry(time.monotonic() + self._circuit.jitter_s(_DRAIN_BACKOFF_S))
+            self._lock.notify_all()
+        self._spool.hurry()
+        empty = self._spool.wait_empty(deadline_s, lambda: self._spool.on_disk and self._failed_draining)
+        with self._lock:
+            self._stopped = True
+            self._lock.notify_all()
+        self._spool.close()
+        if empty:
+            for thread in self._threads:
+                if thread.is_alive():
+                    thread.join(self._settings.timeout_s)
+        return empty
+
+    def _work(self, delivery: Delivery) -> None:
+        own = Circuit(self._settings.backoff_s, self._settings.max_backoff_s, self._rng)
+        try:
+            while self._wait_for_turn(own):
+                parcels = self._take(delivery)
+                if not parcels:
+                    with self._lock:
+                        self._circuit.abandoned()
+                        self._lock.notify_all()
+                    continue
+                began_s = time.monotonic()
+                self._settle(parcels, delivery.send(parcels), began_s, own)
+        finally:
+            delivery.close()
+
+    def _take(self, delivery: Delivery) -> list[Parcel]:
+        """Take the frames of one try: live ones first, but the backlog first once in BACKLOG_TURN tries."""
+        with self._lock:
+            self._tries += 1
+            live_first = self._tries % BACKLOG_TURN != 0
+        connections = self._settings.connections
+        return self._spool.take_many(delivery.max_frames, MAX_BYTES, connections, live_first=live_first)
+
+    def _wait_for_turn(self, own: Circuit) -> bool:
+        """Wait for a frame and for leave to send it, and begin a try; False when all is over."""
+        while not self._stopped:
+            if not self._spool.wait_any():
+                return False
+            with self._lock:
+                now_s = time.monotonic()
+                wait_s = max(self._circuit.wait_s(now_s), own.wait_s(now_s))
+                if not wait_s:
+                    self._circuit.begin()
+                    return True
+                self._lock.wait(wait_s)
+        return False
+
+    def _settle(
+        self, parcels: Sequence[Parcel], answers: Sequence[Answer], began_s: float, own: Circuit
+    ) -> None:
+        """Count the answers of a try, decide who waits, and give the frames back.
+
+        No answer to any frame is the connection's own failure if another one got answers since the try began;
+        else it is the indexer's, and all wait.
+        """
+        failed = next((answer for answer in answers if answer.outcome not in FINAL), None)
+        with self._lock:
+            now_s = time.monotonic()
+            alive = self._answered_s > began_s
+            if any(answer.outcome in FINAL for answer in answers):
+                if self._circuit.failures:
+                    self._log.info("indexer_back", after_failures=self._circuit.failures)
+                self._circuit.succeeded()
+                own.succeeded()
+                alive = True
+                self._answered_s = now_s
+            elif failed is not None:
+                longest = _DRAIN_BACKOFF_S if self._draining else None
+                (own if alive else self._circuit).failed(now_s, failed.retry_after_s, longest)
+                self._failed_draining = self._draining and not alive
+            self.problem = "" if failed is None else in_words(failed)
+            for parcel, answer in zip(parcels, answers, strict=True):
+                self._count(parcel, answer)
+            self._lock.notify_all()
+        for parcel, answer in zip(parcels, answers, strict=True):
+            if answer.outcome in FINAL:
+                self._spool.done(parcel)
+            else:
+                self._spool.again(parcel, self._rest_s(answer) if alive else 0.0)
+        self._tell(parcels, answers)
+
+    def _rest_s(self, answer: Answer) -> float:
+        """Return how long a frame waits that was put off while others were taken."""
+        if answer.outcome not in (Outcome.BUSY, Outcome.DENIED):
+            return 0.0
+        longest_s = _DRAIN_BACKOFF_S if self._draining else self._settings.max_backoff_s
+        return min(max(answer.retry_after_s, self._settings.backoff_s), longest_s)
+
+    def _count(self, parcel: Parcel, answer: Answer) -> None:
+        if answer.outcome is Outcome.ACCEPTED:
+            self.sent_frames += 1
+            self.sent_rows += parcel.rows
+            self.sent_lines += parcel.lines
+            self.sent_bytes += len(parcel.data)
+            self.last_success_s = time.time()
+        elif answer.outcome in FINAL:
+            self.dropped_frames[answer.outcome] += 1
+            self.dropped_rows[answer.outcome] += parcel.rows
+            self.dropped_lines[answer.outcome] += parcel.lines
+        else:
+            self.retries[answer.outcome] += 1
+
+    def _tell(self, parcels: Sequence[Parcel], answers: Sequence[Answer]) -> None:
+        for parcel, answer in zip(parcels, answers, strict=True):
+            if answer.outcome is not Outcome.ACCEPTED:
+                self._log.throttled(
+                    "frame_refused" if answer.outcome in FINAL else "send_failed",
+                    frame=parcel.identity,
+                    rows=parcel.rows,
+                    outcome=answer.outcome.value,
+                    status=answer.status,
+                    text=answer.text[:200],
+                    failures=self._circuit.failures,
+                )

@@ -1,0 +1,171 @@
+"""Sends heartbeats: one per bucket, once all frames of the buckets before are over.
+
+Owns when a heartbeat goes out. It says that buckets up to a time are stored, so it follows the answer to the
+last frame that has rows of them; while frames wait, heartbeats go on and say how far the agent was before. A
+thread and a connection of its own: a heartbeat never holds a frame up, nor a frame a heartbeat.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from agent.forward.channel import Channel, Outcome
+from agent.forward.credentials import Login
+from agent.forward.spool.spool import Spool
+from agent.runtime.clock import Clock
+from agent.runtime.logs import Log
+from agent.settings import Forward
+from agent.wire.frame import BUCKET_SECONDS, Sender
+from agent.wire.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode, their_time_ms
+
+#: Without news the next heartbeat goes out so long after the last one.
+_PERIOD_S: Final = BUCKET_SECONDS * 1.2
+#: Many agents flush at the same moment: each waits up to so long before it says so.
+_JITTER_S: Final = 0.1
+#: After a failure the next try is so far away at first, twice as far after each further one.
+_BACKOFF_S: Final = 0.5
+_TIMEOUT_S: Final = 2.0
+_WAIT_S: Final = 0.25  # how often a wait for frames looks whether the agent stops
+
+
+class Beats:
+    """The thread that sends heartbeats. Counters are plain numbers for agent/telemetry/metrics.py.
+
+    The answers tell `clock` the indexer's time; `retimed` is called, in this thread, when that changed ours.
+    """
+
+    def __init__(
+        self,
+        settings: Forward,
+        sender: Sender,
+        spool: Spool,
+        started_ms: int,
+        log: Log,
+        rng: random.Random | None = None,
+        login: Login | None = None,
+        *,
+        clock: Clock | None = None,
+        retimed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.sent = 0
+        self._clock = clock or Clock()
+        self._retimed = retimed
+        self.failed: Counter[Outcome] = Counter()
+        limited = msgspec.structs.replace(settings, timeout_s=min(settings.timeout_s, _TIMEOUT_S))
+        self._channel = Channel(limited, PATH, CONTENT_TYPE, login)
+        self._sender = sender
+        self._spool = spool
+        self._log = log
+        self._rng = rng or random.Random()  # noqa: S311
+        self._changed = threading.Condition()
+        self._marks = deque[
+            tuple[int, int]
+        ]()  # (flushed until ms, last frame with rows of that) not over yet
+        self._made = self._over = 0  # numbers of frames
+        self._stopping = False
+        self._stored_ms = started_ms
+        self._due_s = 0.0  # time.monotonic() of the next heartbeat without news: the first one at once
+        self._failures = 0  # in a row
+        self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread, whose first heartbeat says that there is this agent."""
+        self._thread.start()
+
+    def flushed(self, until_ms: int, last_frame: int) -> None:
+        """All rows of buckets that ended by `until_ms` are in frames up to number `last_frame`."""
+        with self._changed:
+            self._made = last_frame
+            self._marks.append((until_ms, last_frame))
+            self._changed.notify_all()
+
+    def restart(self, until_ms: int) -> None:
+        """Forget what was flushed after `until_ms`: the clock jumped. A heartbeat goes out at once."""
+        with self._changed:
+            self._marks.clear()
+            self._stored_ms = min(self._stored_ms, until_ms)
+            self._due_s = 0.0
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ends the thread and says that the agent ends. To be called when no frame is to be sent any more."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(2 * _TIMEOUT_S)
+        if not self._thread.is_alive():  # else it has the connection
+            self._advance()
+            self._send(ended=True)
+            self._channel.close()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            news = self._wait()
+            if self._stopping:
+                return
+            if news:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._stopping, self._rng.uniform(0.0, _JITTER_S))
+            if news or time.monotonic() >= self._due_s:
+                self._send()
+
+    def _wait(self) -> bool:
+        """Waits until more buckets are stored (True), a heartbeat is due or a while has passed (False)."""
+        left_s = self._due_s - time.monotonic()
+        if left_s <= 0:
+            return self._advance()
+        with self._changed:
+            if not self._marks:
+                self._changed.wait_for(lambda: self._marks or self._stopping, left_s)
+            if not self._marks or self._stopping:
+                return False
+            _, last_frame = self._marks[0]
+        return self._spool.wait_over(last_frame, min(left_s, _WAIT_S)) and self._advance()
+
+    def _advance(self) -> bool:
+        """Takes the marks whose frames are over; True if there were any."""
+        before = self._stored_ms
+        with self._changed:
+            while self._marks and self._spool.wait_over(self._marks[0][1], 0):
+                until_ms, self._over = self._marks.popleft()
+                self._stored_ms = max(self._stored_ms, until_ms)
+        return self._stored_ms > before
+
+    def _send(self, *, ended: bool = False) -> None:
+        sent_ms = self._clock.machine_ms()
+        beat = Heartbeat(
+            agent=self._sender.agent,
+            epoch=self._sender.epoch,
+            org_id=self._sender.org_id,
+            project_id=self._sender.project_id,
+            flushed_until_ms=self._stored_ms,
+            ended=ended,
+            sent_ms=sent_ms,
+            frames_made=self._made,
+            frames_over=self._over,
+        )
+        answer = self._channel.send(encode(beat))
+        now_s = time.monotonic()
+        if answer.outcome is Outcome.ACCEPTED:
+            theirs_ms = their_time_ms(answer.text)
+            if self._clock.measured(sent_ms, self._clock.machine_ms(), theirs_ms) and not ended:
+                self._retimed()
+            self.sent += 1
+            self._failures = 0
+            self._due_s = now_s + _PERIOD_S
+            return
+        self.failed[answer.outcome] += 1
+        ceiling_s = min(_PERIOD_S, _BACKOFF_S * 2.0 ** min(self._failures, 10))
+        self._failures += 1
+        self._due_s = now_s + self._rng.uniform(ceiling_s / 2, ceiling_s)
+        self._log.throttled(
+            "heartbeat_failed", outcome=answer.outcome.value, status=answer.status, text=answer.text[:200]
+        )

@@ -1,0 +1,160 @@
+"""Tells the indexer about metrics what the mapping file says: help, unit and buckets (`POST /v1/metadata`).
+
+Owns when it does so: soon after a name first comes up, all names again each hour, since the indexer or its
+store may be new, and after a failure when Retry-After and a growing wait allow. A thread and a connection of
+its own, and only where a file says anything; frames never wait for it. What could not be told when the agent
+stops is tried once more.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+import threading
+import time
+from collections import Counter
+from typing import Final
+
+import msgspec
+
+from agent.forward.channel import Answer, Channel, Outcome
+from agent.forward.credentials import Login
+from agent.runtime.logs import Log
+from agent.settings import AgentSettings
+from agent.wire.metadata import CONTENT_TYPE, MAX_NAME, PATH, Described, encode
+
+#: Names that are told; further ones are dropped and counted.
+MAX_NAMES: Final = 10_000
+#: Names of one request.
+_BATCH: Final = 500
+_AGAIN_S: Final = 3_600.0
+#: Names that come up together are told together: the first waits so long, up to twice that.
+_LINGER_S: Final = 0.2
+_BACKOFF_S: Final = 1.0
+_MAX_BACKOFF_S: Final = 60.0
+_TIMEOUT_S: Final = 2.0
+#: Answers of an indexer that knows no metadata.
+_UNKNOWN: Final = (404, 405)
+
+
+class Told(enum.Enum):
+    """What became of names; labels of `meterhouse_agent_metadata_total`."""
+
+    SENT = "sent"
+    RETRIED = "retried"
+    REFUSED = "refused"
+    DROPPED = "dropped"  # more than MAX_NAMES, or a name longer than a message takes
+
+
+class Announcer:
+    """See the module. Counters are plain numbers for agent/telemetry/metrics.py."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        log: Log,
+        rng: random.Random | None = None,
+        *,
+        again_s: float = _AGAIN_S,
+        login: Login | None = None,
+    ) -> None:
+        self.told: Counter[Told] = Counter()
+        forward = settings.forward
+        limited = msgspec.structs.replace(forward, timeout_s=min(forward.timeout_s, _TIMEOUT_S))
+        self._channel = Channel(limited, PATH, CONTENT_TYPE, login)
+        self._org_id, self._project_id = settings.org_id, settings.project_id
+        self._log = log
+        self._rng = rng or random.Random()  # noqa: S311
+        self._again_s = again_s
+        self._changed = threading.Condition()
+        self._known: dict[str, Described] = {}
+        self._waiting: dict[str, Described] = {}
+        self._failures = 0  # in a row
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="metadata", daemon=True)
+
+    def describe(self, name: str, described: Described) -> None:
+        """Take help, unit and buckets of a metric, from any thread. Of each the first one holds."""
+        with self._changed:
+            before = self._known.get(name)
+            merged = described if before is None else before.filled(described)
+            if merged == before:
+                return
+            if before is None and (len(self._known) >= MAX_NAMES or len(name) > MAX_NAME):
+                self.told[Told.DROPPED] += 1
+                return
+            self._known[name] = self._waiting[name] = merged
+            self._changed.notify_all()
+
+    def counts(self) -> dict[str, float]:
+        """How many metrics, told however often, had which outcome (values of Told)."""
+        return {told.value: self.told[told] for told in Told}
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; what waits is tried once more."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(2 * _TIMEOUT_S)
+        if not self._thread.is_alive():  # else it has the connection
+            while self._waiting and not self._send():
+                pass
+            self._channel.close()
+
+    def _run(self) -> None:
+        next_s = self._next_s()
+        while not self._stopping:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopping, next_s - time.monotonic())
+                if not self._waiting:  # all again
+                    self._waiting.update(self._known)
+                    next_s = self._next_s()
+                    continue
+            self._pause(self._rng.uniform(_LINGER_S, 2 * _LINGER_S))
+            while self._waiting and not self._stopping:
+                self._pause(self._send())
+
+    def _next_s(self) -> float:
+        """When all is told again: agents that started together need not do it together."""
+        return time.monotonic() + self._rng.uniform(0.9, 1.1) * self._again_s
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, seconds)
+
+    def _send(self) -> float:
+        """Sends some of what waits; gives how long to wait before the next request."""
+        with self._changed:
+            batch = dict(list(self._waiting.items())[:_BATCH])
+        answer = self._channel.send(encode(self._org_id, self._project_id, batch))
+        known = answer.status not in _UNKNOWN
+        if answer.outcome is Outcome.ACCEPTED:
+            self._settle(batch, Told.SENT)
+            return 0.0
+        self._log.throttled(
+            "metadata_failed", outcome=answer.outcome.value, status=answer.status, text=answer.text[:200]
+        )
+        if answer.outcome is Outcome.REFUSED or not known:
+            self._settle(batch, Told.REFUSED)
+            return 0.0
+        self.told[Told.RETRIED] += len(batch)
+        return self._backoff_s(answer)
+
+    def _settle(self, batch: dict[str, Described], told: Told) -> None:
+        """These names wait no longer, unless more was said of them since."""
+        self._failures = 0
+        self.told[told] += len(batch)
+        with self._changed:
+            for name, described in batch.items():
+                if self._waiting.get(name) == described:
+                    del self._waiting[name]
+
+    def _backoff_s(self, answer: Answer) -> float:
+        ceiling_s = min(_MAX_BACKOFF_S, _BACKOFF_S * 2.0 ** min(self._failures, 10))
+        self._failures += 1
+        return max(self._rng.uniform(ceiling_s / 2, ceiling_s), min(answer.retry_after_s, _MAX_BACKOFF_S))

@@ -1,0 +1,1 @@
+"""Frames that wait to be acknowledged, in memory and on disk."""

@@ -1,0 +1,301 @@
+"""Frames on disk: a directory of segment files, bounded by bytes and age, that outlives the agent.
+
+Owns which file is written, which is read, and which frames are dropped. Frames are read oldest first. For
+room the oldest file goes as a whole; frames that are too old go one by one as they are met. A damaged
+record is copied to the directory `damaged` and counted; the rest of its file goes on. A file goes when none
+of its frames waits.
+
+    lock          held by the agent that uses the directory
+    <n>.frames    records (agent/forward/spool/record.py); each run of an agent begins a file of its own
+    damaged/      bytes that could not be read
+
+Not thread-safe: agent/forward/spool/spool.py has a lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent.forward.spool.record import DONE, Parcel, RecordError, record_bytes
+from agent.forward.spool.segment import Damage, Entry, Segment
+from agent.runtime.dir_lock import DirLock
+
+#: A file holds at most this much, or one frame; less where the whole spool is small.
+_SEGMENT_BYTES: Final = 4 << 20
+_MIN_SEGMENTS: Final = 8
+#: Damaged bytes kept for people; beyond it they are only counted.
+_MAX_DAMAGED_BYTES: Final = 16 << 20
+_SUFFIX: Final = ".frames"
+
+
+class Lost(msgspec.Struct):
+    """Frames that are lost for one reason, with their rows and lines."""
+
+    frames: int = 0
+    rows: int = 0
+    lines: int = 0
+
+    def add(self, frames: int, rows: int, lines: int) -> None:
+        """Count some more."""
+        self.frames += frames
+        self.rows += rows
+        self.lines += lines
+
+
+class Place(msgspec.Struct, frozen=True, eq=False):
+    """Where a frame is that was taken."""
+
+    segment: Segment
+    entry: Entry
+
+
+class Backlog:
+    """The frames in the directory at `path`. `now_ms`: a clock that never steps while the agent runs.
+
+    Raises DirInUseError while another agent uses the directory, OSError if it cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        max_age_s: float,
+        now_ms: Callable[[], int],
+        *,
+        sync: bool = False,
+        wait_s: float = 0.0,
+    ) -> None:
+        self.path = path
+        self.full = Lost()  # dropped for room
+        self.too_old = Lost()
+        self.damaged = Lost()
+        self.written_frames = 0
+        self.recovered_frames = 0
+        #: Why the last write failed; empty if it did not.
+        self.problem = ""
+        self.failed_writes = 0
+        self._max_bytes = max_bytes
+        self._max_age_ms = int(max_age_s * 1000)
+        self._now_ms = now_ms
+        self._sync = sync
+        self._segment_bytes = min(_SEGMENT_BYTES, max(max_bytes // _MIN_SEGMENTS, 1))
+        self._lock = DirLock(path, wait_s)
+        self._segments: deque[Segment] = deque()
+        self._active: Segment | None = None
+        self._next = 1
+        self._damaged_bytes = 0
+        try:
+            self._recover()
+        except OSError:
+            self._lock.release()
+            raise
+
+    @property
+    def frames(self) -> int:
+        """Frames that wait here."""
+        return sum(segment.frames for segment in self._segments)
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of the frames that wait here."""
+        return sum(segment.frame_bytes for segment in self._segments)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the files."""
+        return sum(segment.size for segment in self._segments)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest frame here was made; None if there is none."""
+        return min((s.oldest_ms for s in self._segments if s.frames), default=None)
+
+    @property
+    def low_number(self) -> int | None:
+        """The lowest number of this run's frames that wait here; None if there is none."""
+        return min((s.low_number for s in self._segments if s.frames and s.own), default=None)
+
+    def put(self, parcel: Parcel) -> bool:
+        """Write a frame, which waits then. False if it could not be written, and is the caller's still.
+
+        A frame larger than the whole spool is dropped and counted.
+        """
+        if self._too_large(parcel):
+            self.full.add(1, parcel.rows, parcel.lines)
+            return True
+        return self._append(parcel) is not None
+
+    def put_out(self, parcel: Parcel) -> Place | None:
+        """Write a frame that is being sent. None if it could not be written."""
+        written = None if self._too_large(parcel) else self._append(parcel)
+        if written is None:
+            return None
+        segment, entry = written
+        segment.take_last()
+        return Place(segment, entry)
+
+    def take(self) -> tuple[Parcel, Place] | None:
+        """Return the oldest frame that is not too old; None if none waits."""
+        while (segment := self._first()) is not None:
+            entry = segment.take()
+            if entry is None:
+                continue
+            if entry.head.created_ms < self._now_ms() - self._max_age_ms:
+                self.too_old.add(1, entry.head.rows, entry.head.lines)
+                self._over(Place(segment, entry))
+                continue
+            try:
+                return segment.read(entry), Place(segment, entry)
+            except (RecordError, OSError) as e:
+                self._set_aside(segment, Damage(entry.offset, entry.head.record_bytes, entry.head, str(e)))
+                self._over(Place(segment, entry))
+        return None
+
+    def done(self, place: Place) -> None:
+        """Note that a frame that was taken needs no more sending."""
+        self._over(place)
+
+    def again(self, place: Place) -> bool:
+        """Let a frame that was taken wait again, as the oldest. False if its file was dropped meanwhile."""
+        if not self.holds(place):
+            return False
+        place.segment.give_back(place.entry)
+        return True
+
+    def holds(self, place: Place) -> bool:
+        """Return whether the frame at a place is still on disk: its file may have been dropped for room."""
+        return place.segment in self._segments
+
+    def drop_old(self) -> None:
+        """Drop files whose frames are all too old."""
+        oldest_ms = self._now_ms() - self._max_age_ms
+        while self._segments and self._segments[0].newest_ms < oldest_ms and not self._segments[0].out:
+            self._drop(self._segments[0], self.too_old)
+
+    def close(self) -> None:
+        """Leave the files for the next run."""
+        for segment in self._segments:
+            if self._sync:
+                with contextlib.suppress(OSError):
+                    segment.sync()
+            segment.close()
+        self._segments.clear()
+        self._active = None
+        self._lock.release()
+
+    def _too_large(self, parcel: Parcel) -> bool:
+        return record_bytes(parcel) > self._max_bytes
+
+    def _append(self, parcel: Parcel) -> tuple[Segment, Entry] | None:
+        try:
+            size = record_bytes(parcel)
+            self._make_room(size)
+            segment = self._writable(size)
+            entry = segment.append(parcel, sync=self._sync)
+        except (OSError, RecordError) as e:
+            self.failed_writes += 1
+            self.problem = (e.strerror or str(e)) if isinstance(e, OSError) else str(e)
+            return None
+        self.problem = ""
+        self.written_frames += 1
+        return segment, entry
+
+    def _make_room(self, size: int) -> None:
+        while self._segments and self.bytes + size > self._max_bytes:
+            self._drop(self._segments[0], self.full)
+
+    def _writable(self, size: int) -> Segment:
+        """Return the file to append to, a new one where the last is full. Raises OSError."""
+        active = self._active
+        if active is None or (active.size and active.size + size > self._segment_bytes):
+            segment = Segment(self.path / f"{self._next:012d}{_SUFFIX}", own=True)
+            self._next += 1
+            self._segments.append(segment)
+            if active is not None and active is not self._segments[0]:
+                active.unload()
+            self._active = segment
+        assert self._active is not None
+        return self._active
+
+    def _first(self) -> Segment | None:
+        """Return the oldest file with frames that wait, their places known; None if none waits."""
+        for segment in list(self._segments):
+            if not segment.frames:
+                continue
+            before = (segment.frames, segment.rows, segment.lines)
+            try:
+                segment.load()
+            except OSError:
+                self._drop(segment, self.damaged)
+                continue
+            after = (segment.frames, segment.rows, segment.lines)
+            if before != after:  # it was damaged while nothing read it
+                self.damaged.add(*(max(b - a, 0) for b, a in zip(before, after, strict=True)))
+            if segment.frames:
+                return segment
+            self._drop_if_over(segment)
+        return None
+
+    def _over(self, place: Place) -> None:
+        if self.holds(place):
+            place.segment.done(place.entry)
+            self._drop_if_over(place.segment)
+
+    def _drop_if_over(self, segment: Segment) -> None:
+        if not segment.frames and not segment.out:
+            self._drop(segment, Lost())
+
+    def _drop(self, segment: Segment, reason: Lost) -> None:
+        reason.add(segment.frames, segment.rows, segment.lines)
+        self._segments.remove(segment)
+        if segment is self._active:
+            self._active = None
+        with contextlib.suppress(OSError):
+            segment.delete()
+
+    # What an earlier run left.
+
+    def _recover(self) -> None:
+        for path in _files(self.path):
+            self._next = int(path.name.removesuffix(_SUFFIX)) + 1
+            try:
+                segment = Segment(path, own=False)
+            except OSError as e:
+                self.problem = f"{path.name}: {e.strerror}"
+                continue
+            self._segments.append(segment)
+            for found in segment.scan():
+                if isinstance(found, Damage):
+                    self._set_aside(segment, found)
+                elif found.head.state != DONE:
+                    segment.count(found, 1)
+            self._drop_if_over(segment)
+        self.recovered_frames = self.frames
+
+    def _set_aside(self, segment: Segment, damage: Damage) -> None:
+        head = damage.head
+        self.damaged.add(1, head.rows if head else 0, head.lines if head else 0)
+        if self._damaged_bytes + damage.size > _MAX_DAMAGED_BYTES:
+            return
+        self._damaged_bytes += damage.size
+        directory = self.path / "damaged"
+        with contextlib.suppress(OSError):
+            directory.mkdir(mode=0o700, exist_ok=True)
+            name = f"{segment.path.stem}-{damage.offset}"
+            data = segment.raw(damage.offset, damage.size)
+            file = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(file, "wb") as opened:
+                opened.write(data)
+
+
+def _files(path: Path) -> Iterator[Path]:
+    """Yield the spool's files, oldest first."""
+    names = (p for p in path.iterdir() if p.name.endswith(_SUFFIX))
+    yield from sorted(p for p in names if p.name.removesuffix(_SUFFIX).isdigit())

@@ -1,0 +1,55 @@
+"""The spool as the settings say: in memory, and on disk where `agent.spool.path` is set.
+
+Owns the clock by which frames age: the wall clock at the start, and from there on one that never steps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.forward.spool.backlog import Backlog
+from agent.forward.spool.spool import Spool
+from agent.runtime.logs import Log
+from agent.settings import AgentSettings
+
+
+class SpoolError(OSError):
+    """The spool's directory cannot be used; the text is for people."""
+
+
+def steady_clock() -> Callable[[], int]:
+    """Return a clock in Unix milliseconds that goes on evenly from now, whatever is done to the system's."""
+    ahead_ns = time.time_ns() - time.monotonic_ns()
+    return lambda: (time.monotonic_ns() + ahead_ns) // 1_000_000
+
+
+def open_spool(settings: AgentSettings, now_ms: Callable[[], int], log: Log, wait_s: float = 0.0) -> Spool:
+    """Open the spool with the frames an earlier run has left; another agent may take `wait_s` to leave it.
+
+    Raises SpoolError.
+    """
+    path = settings.spool.path
+    if settings.spool.checkpoint_ms and not path:
+        raise SpoolError(
+            f"agent.spool.checkpoint_ms = {settings.spool.checkpoint_ms}: expected agent.spool.path to be set"
+        )
+    if not path:
+        log.info("spool_off", effect="unsent frames are lost when the agent ends", fix="agent.spool.path")
+        return Spool(settings.forward.max_unsent_bytes)
+    try:
+        backlog = Backlog(
+            Path(path),
+            settings.spool.max_bytes,
+            settings.spool.max_age_s,
+            now_ms,
+            sync=settings.spool.fsync,
+            wait_s=wait_s,
+        )
+    except OSError as e:
+        raise SpoolError(f"agent.spool.path = {path!r}: {e.strerror or e}") from None
+    log.info("spool", dir=path, frames=backlog.frames, bytes=backlog.bytes)
+    if backlog.damaged.frames:
+        log.warning("spool_damaged", dir=path, frames=backlog.damaged.frames, set_aside=f"{path}/damaged")
+    return Spool(settings.forward.max_unsent_bytes, backlog)

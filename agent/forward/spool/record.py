@@ -1,0 +1,137 @@
+"""Records of the spool's files: one encoded frame each, with what has to be known without decoding it.
+
+Owns the bytes: a head of fixed size with a checksum of its own, then the frame's identity and its bytes,
+with their checksum in the head. One byte of the head, outside the checksum, says that the frame needs no
+sending; it is overwritten in place. So damage costs one record: its head still tells where the next record
+begins, and without a head the next one is found by its mark.
+
+Pure: bytes and values in, values out.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+import msgspec
+from xxhash import xxh64_intdigest
+
+from agent.wire.frame import MAX_FRAME_BYTES
+
+#: What a record begins with.
+MARK: Final = b"MHfr"
+VERSION: Final = 1
+#: Mark, version, state, bytes of the identity, bytes of the frame, rows, lines, number, created, checksum of
+#: the body. The checksum of the head, with the state as waiting, follows.
+_HEAD: Final = struct.Struct("<4sBBHIIQQQQ")
+_CHECKSUM: Final = struct.Struct("<Q")
+HEAD_BYTES: Final = _HEAD.size + _CHECKSUM.size
+#: Where in the head the state is, and what it is. Two bits apart, so that one flipped bit ends no frame.
+STATE_OFFSET: Final = 5
+WAITING: Final = 0
+DONE: Final = 0x44
+#: Longer identities and frames are not ours: a name has 500 characters, compression may add a little.
+MAX_IDENTITY_BYTES: Final = 4_096
+MAX_DATA_BYTES: Final = MAX_FRAME_BYTES + (1 << 20)
+_MAX_U32: Final = 0xFFFF_FFFF
+_MAX_U64: Final = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class RecordError(ValueError):
+    """Bytes that are no whole record; the text says what is wrong."""
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """An encoded frame: its identity, its bytes (the same on every try), its rows and its sequence number.
+
+    `number` is 0 for frames of an earlier run; `created_ms` is 0 where it is not known.
+    """
+
+    identity: str
+    data: bytes
+    rows: int
+    number: int = 0
+    lines: int = 0
+    created_ms: int = 0
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What a record says of its frame without the frame."""
+
+    state: int
+    identity_bytes: int
+    data_bytes: int
+    rows: int
+    lines: int
+    number: int
+    created_ms: int
+    checksum: int
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of the whole record."""
+        return HEAD_BYTES + self.identity_bytes + self.data_bytes
+
+
+def record_bytes(parcel: Parcel) -> int:
+    """Return how many bytes the record of a frame has."""
+    return HEAD_BYTES + len(parcel.identity.encode(errors="surrogatepass")) + len(parcel.data)
+
+
+def encode(parcel: Parcel) -> bytes:
+    """Return the record of a frame. Raises RecordError if it is too large for one."""
+    identity = parcel.identity.encode(errors="surrogatepass")
+    if len(identity) > MAX_IDENTITY_BYTES or len(parcel.data) > MAX_DATA_BYTES:
+        raise RecordError(
+            f"{len(identity)} bytes of identity, {len(parcel.data)} of frame: "
+            f"expected at most {MAX_IDENTITY_BYTES} and {MAX_DATA_BYTES}"
+        )
+    head = _HEAD.pack(
+        MARK,
+        VERSION,
+        WAITING,
+        len(identity),
+        len(parcel.data),
+        min(parcel.rows, _MAX_U32),
+        min(parcel.lines, _MAX_U64),
+        parcel.number,
+        parcel.created_ms,
+        _body_checksum(identity, parcel.data),
+    )
+    return b"".join((head, _CHECKSUM.pack(xxh64_intdigest(head)), identity, parcel.data))
+
+
+def decode_head(data: bytes) -> Head:
+    """Return the head in the first HEAD_BYTES of `data`. Raises RecordError, and nothing else."""
+    if len(data) < HEAD_BYTES:
+        raise RecordError(f"{len(data)} bytes of a head: expected {HEAD_BYTES}")
+    mark, version, *fields = _HEAD.unpack_from(data)
+    if mark != MARK:
+        raise RecordError("no record begins here")
+    if version != VERSION:
+        raise RecordError(f"version {version} of a record: expected {VERSION}")
+    plain = data[:STATE_OFFSET] + bytes([WAITING]) + data[STATE_OFFSET + 1 : _HEAD.size]
+    if xxh64_intdigest(plain) != _CHECKSUM.unpack_from(data, _HEAD.size)[0]:
+        raise RecordError("the head is damaged")
+    head = Head(*fields)
+    if head.identity_bytes > MAX_IDENTITY_BYTES or head.data_bytes > MAX_DATA_BYTES:
+        raise RecordError(f"{head.record_bytes} bytes of a record: too many")
+    return head
+
+
+def decode_body(head: Head, body: bytes) -> Parcel:
+    """Return the frame of a head and the bytes after it. Raises RecordError, and nothing else."""
+    if len(body) != head.identity_bytes + head.data_bytes:
+        raise RecordError(f"{len(body)} bytes: expected {head.identity_bytes + head.data_bytes}, it is torn")
+    identity, data = body[: head.identity_bytes], body[head.identity_bytes :]
+    if _body_checksum(identity, data) != head.checksum:
+        raise RecordError("the frame is damaged")
+    try:
+        name = identity.decode(errors="surrogatepass")
+    except UnicodeDecodeError:
+        raise RecordError("the identity is no text") from None
+    return Parcel(name, data, head.rows, head.number, head.lines, head.created_ms)
+
+
+def _body_checksum(identity: bytes, data: bytes) -> int:
+    return xxh64_intdigest(data, seed=xxh64_intdigest(identity) & _MAX_U32)

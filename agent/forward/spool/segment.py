@@ -1,0 +1,224 @@
+"""One file of the spool: records one after the other, appended by one run of an agent and read by any.
+
+Owns the file, where its records are, and how many of their frames still wait. Only a file that is being
+read or written has its records' places in memory; of all others there are totals. Bytes that cannot be read
+are reported as `Damage` and skipped.
+
+Not thread-safe.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent.forward.spool.record import (
+    DONE,
+    HEAD_BYTES,
+    MARK,
+    STATE_OFFSET,
+    Head,
+    Parcel,
+    RecordError,
+    decode_body,
+    decode_head,
+    encode,
+)
+
+_SEARCH_BYTES: Final = 64 << 10
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A record's place and head."""
+
+    offset: int
+    head: Head
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """Bytes of a file that hold no whole record; `head` where that much could be read."""
+
+    offset: int
+    size: int
+    head: Head | None
+    reason: str
+
+
+class Segment:
+    """The file at `path`. `own`: this run writes it; others' frames have no number.
+
+    `frames`, `rows`, `lines` and `frame_bytes` are of the frames that wait.
+    """
+
+    def __init__(self, path: Path, *, own: bool) -> None:
+        self.path = path
+        self.own = own
+        self.size = 0
+        self.frames = 0
+        self.rows = 0
+        self.lines = 0
+        self.frame_bytes = 0
+        #: Of the frames that were taken and neither done nor given back.
+        self.out = 0
+        #: When the oldest of its frames was made, in milliseconds; of those that wait once it is read.
+        self.oldest_ms = 0
+        self.newest_ms = 0
+        #: The lowest number of its frames; 0: none of this run.
+        self.low_number = 0
+        self.waiting: deque[Entry] | None = deque() if own else None
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | ((os.O_CREAT | os.O_EXCL) if own else 0)
+        self._file = os.open(path, flags, 0o600)
+
+    def append(self, parcel: Parcel, *, sync: bool) -> Entry:
+        """Write a frame, which waits then. Raises OSError and RecordError; then the file is as before."""
+        record = encode(parcel)
+        try:
+            written = 0
+            while written < len(record):
+                written += os.pwrite(self._file, memoryview(record)[written:], self.size + written)
+            if sync:
+                os.fsync(self._file)
+        except OSError:
+            os.ftruncate(self._file, self.size)
+            raise
+        entry = Entry(self.size, decode_head(record[:HEAD_BYTES]))
+        self.size += len(record)
+        assert self.waiting is not None  # the file that is written is never unloaded
+        self.waiting.append(entry)
+        self.count(entry, 1)
+        return entry
+
+    def scan(self) -> Iterator[Entry | Damage]:
+        """Yield all records of the file in order, done ones too, and what is damaged between them.
+
+        Reads heads alone: a frame that is damaged shows when it is read. Raises OSError.
+        """
+        end = self.size = os.fstat(self._file).st_size
+        offset = 0
+        while offset < end:
+            try:
+                head = decode_head(os.pread(self._file, HEAD_BYTES, offset))
+                size = head.record_bytes
+                if offset + size > end:
+                    yield Damage(offset, end - offset, head, "it is torn")
+                    return
+                yield Entry(offset, head)
+            except RecordError as e:
+                size = self._next_record(offset + 1, end) - offset
+                yield Damage(offset, size, None, str(e))
+            offset += size
+
+    def _next_record(self, start: int, end: int) -> int:
+        """Return where the next whole head begins; `end` if none does."""
+        offset = start
+        while offset < end:
+            part = os.pread(self._file, _SEARCH_BYTES, offset)
+            at = part.find(MARK)
+            while at >= 0:
+                try:
+                    decode_head(os.pread(self._file, HEAD_BYTES, offset + at))
+                except RecordError:
+                    at = part.find(MARK, at + 1)
+                else:
+                    return offset + at
+            offset += max(len(part) - len(MARK) + 1, 1)
+        return end
+
+    def count(self, entry: Entry, frames: int) -> None:
+        """Count a frame as waiting (1) or not waiting any more (-1)."""
+        head = entry.head
+        if frames > 0 and not self.frames:
+            self.oldest_ms = self.newest_ms = self.low_number = 0  # of frames that wait no more
+        self.frames += frames
+        self.rows += frames * head.rows
+        self.lines += frames * head.lines
+        self.frame_bytes += frames * head.data_bytes
+        if frames > 0:
+            self.oldest_ms = min(self.oldest_ms or head.created_ms, head.created_ms)
+            self.newest_ms = max(self.newest_ms, head.created_ms)
+            if self.own:
+                self.low_number = min(self.low_number or head.number, head.number)
+
+    def load(self) -> None:
+        """Find the places of the frames that wait, if they are not known. Raises OSError.
+
+        The totals are right afterwards: fewer than before where the file was damaged meanwhile.
+        """
+        if self.waiting is not None:
+            return
+        self.waiting = deque(e for e in self.scan() if isinstance(e, Entry) and e.head.state != DONE)
+        self.frames = self.rows = self.lines = self.frame_bytes = 0
+        for entry in self.waiting:
+            self.count(entry, 1)
+
+    def unload(self) -> None:
+        """Forget the places until the file is read; not while frames of it are out."""
+        if not self.out:
+            self.waiting = None
+
+    def take(self) -> Entry | None:
+        """Return the first frame that waits, which is out then; None if none does."""
+        if not self.waiting:
+            return None
+        entry = self.waiting.popleft()
+        self.count(entry, -1)
+        self.out += 1
+        self._look_again()
+        return entry
+
+    def _look_again(self) -> None:
+        """Bring what is known of the oldest frame up to date after one is gone."""
+        if self.waiting:
+            self.oldest_ms = self.waiting[0].head.created_ms
+            if self.own:
+                self.low_number = min(e.head.number for e in self.waiting)
+
+    def take_last(self) -> None:
+        """Let the frame that was appended last be out."""
+        assert self.waiting is not None  # the file that is written is never unloaded
+        self.count(self.waiting.pop(), -1)
+        self.out += 1
+        self._look_again()
+
+    def give_back(self, entry: Entry) -> None:
+        """Let a frame that is out wait again, as the first."""
+        self.out -= 1
+        assert self.waiting is not None  # it is not unloaded while frames are out
+        self.waiting.appendleft(entry)
+        self.count(entry, 1)
+
+    def read(self, entry: Entry) -> Parcel:
+        """Return the frame at a place. Raises RecordError and OSError."""
+        body = os.pread(self._file, entry.head.record_bytes - HEAD_BYTES, entry.offset + HEAD_BYTES)
+        parcel = decode_body(entry.head, body)
+        return parcel if self.own else msgspec.structs.replace(parcel, number=0)
+
+    def raw(self, offset: int, size: int) -> bytes:
+        """Return bytes of the file as they are. Raises OSError."""
+        return os.pread(self._file, size, offset)
+
+    def done(self, entry: Entry) -> None:
+        """Note that a frame that is out needs no sending, in the file too, as far as it can be written."""
+        self.out -= 1
+        try:
+            os.pwrite(self._file, bytes([DONE]), entry.offset + STATE_OFFSET)
+        except OSError:
+            return  # it is sent once more after a restart, and counted once by its identity
+
+    def sync(self) -> None:
+        """Wait until the disk has it. Raises OSError."""
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        """Close the file and leave it."""
+        os.close(self._file)
+
+    def delete(self) -> None:
+        """Close and remove the file."""
+        self.close()
+        self.path.unlink(missing_ok=True)

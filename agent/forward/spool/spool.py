@@ -1,0 +1,330 @@
+"""Encoded frames that wait to be acknowledged: in memory, and on disk where there is a backlog directory.
+
+Owns the frames between their encoding and their acknowledgement. Bounded; the newest are kept because they
+are what an operator looks at, and each dropped frame is counted with its rows and lines. A frame handed out
+(`take`) returns by `done` or `again`; it counts against the bound until then, but is never dropped while it
+is out.
+
+With a backlog (agent/forward/spool/backlog.py):
+
+* A frame that is sent and acknowledged at once is never written, unless it is put to be on disk `at_once`.
+* A frame whose try failed is on disk before the next try. While tries fail, new frames are written at once.
+* `keep_old` writes frames that wait for longer; the agent calls it from time to time. `keep_all` is for the
+  end.
+* What the disk does not take stays in memory, within the bound of memory.
+
+Thread-safe.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from agent.forward.spool.backlog import Backlog, Lost, Place
+from agent.forward.spool.record import Parcel
+
+
+class _Waiting(msgspec.Struct):
+    """A frame in memory, since when (a monotonic clock), and where it is on disk, if it is."""
+
+    parcel: Parcel
+    since_s: float
+    place: Place | None = None
+    due_s: float = 0.0  # while it rests
+
+
+#: Frames that rest at once; one more is tried again at once.
+_MAX_RESTING: Final = 64
+
+
+class Spool:
+    """At most `max_bytes` of waiting frames in memory, and those of the backlog, if there is one."""
+
+    def __init__(
+        self,
+        max_bytes: int,
+        backlog: Backlog | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._backlog = backlog
+        self._clock_s = clock_s
+        self._changed = threading.Condition()
+        self._waiting: deque[_Waiting] = deque()
+        self._out: dict[int, _Waiting] = {}  # by the id of the parcel that was handed out
+        self._resting: list[_Waiting] = []
+        self._bytes = 0  # of frames in memory, waiting or out
+        self._numbers = set[int]()  # of the frames waiting in memory or out
+        self._failing = False
+        self._closed = False
+        self._full = Lost()  # dropped from memory
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether frames survive the agent."""
+        return self._backlog is not None
+
+    @property
+    def backlog(self) -> Backlog | None:
+        """The frames on disk, for their counters."""
+        return self._backlog
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes of the frames waiting or under way."""
+        with self._changed:
+            return self._bytes + (self._backlog.frame_bytes if self._backlog else 0)
+
+    @property
+    def unsent_frames(self) -> int:
+        """Frames waiting or under way."""
+        with self._changed:
+            held = len(self._waiting) + len(self._out) + len(self._resting)
+            return held + (self._backlog.frames if self._backlog else 0)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """When the oldest unsent frame was made, in Unix milliseconds; None if all are sent."""
+        with self._changed:
+            here = (*self._waiting, *self._out.values(), *self._resting)
+            held = [one.parcel.created_ms for one in here]
+            on_disk = self._backlog.oldest_ms if self._backlog else None
+            return min(held if on_disk is None else [*held, on_disk], default=None)
+
+    @property
+    def dropped(self) -> Mapping[str, Lost]:
+        """What is lost, by reason."""
+        full, backlog = self._full, self._backlog
+        if backlog is None:
+            return {"spool_full": full, "too_old": Lost(), "damaged": Lost()}
+        both = Lost(
+            full.frames + backlog.full.frames, full.rows + backlog.full.rows, full.lines + backlog.full.lines
+        )
+        return {"spool_full": both, "too_old": backlog.too_old, "damaged": backlog.damaged}
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that are lost, for any reason."""
+        return sum(lost.frames for lost in self.dropped.values())
+
+    @property
+    def dropped_rows(self) -> int:
+        """Rows of the frames that are lost."""
+        return sum(lost.rows for lost in self.dropped.values())
+
+    def put(self, parcel: Parcel, *, at_once: bool = False) -> None:
+        """Add a frame, dropping the oldest waiting ones if there is no room.
+
+        `at_once`: it is on disk when this returns, if there is one, and waits as a live frame all the same.
+        """
+        with self._changed:
+            added = _Waiting(parcel, self._clock_s())
+            self._hold(added)
+            if at_once:
+                self._keep(added)
+            if self._failing:
+                self._write_waiting(None)
+            self._make_room()
+            self._changed.notify_all()
+
+    def wait_any(self) -> bool:
+        """Wait until a frame waits; False if the spool was closed and none does."""
+        with self._changed:
+            while not self._any() and not self._closed:
+                due_s = min((one.due_s for one in self._resting), default=None)
+                self._changed.wait(None if due_s is None else max(due_s - self._clock_s(), 0.001))
+            return self._any()
+
+    def _any(self) -> bool:
+        self._end_rests()
+        return bool(self._waiting) or (self._backlog is not None and self._backlog.frames > 0)
+
+    def take(self) -> Parcel | None:
+        """Return the oldest waiting frame, if there is one."""
+        return next(iter(self.take_many(1, 1, 1, live_first=False)), None)
+
+    def take_many(self, max_frames: int, max_bytes: int, takers: int, *, live_first: bool) -> list[Parcel]:
+        """Return some waiting frames, oldest first: those in memory (live) or those on disk first.
+
+        At most `max_frames`, a fair part for each of `takers`, and `max_bytes` but for the last one.
+        """
+        with self._changed:
+            self._end_rests()
+            waiting = len(self._waiting) + (self._backlog.frames if self._backlog else 0)
+            room = min(max_frames, -(-waiting // takers))
+            taken: list[Parcel] = []
+            size = 0
+            sources = (self._take_live, self._take_kept) if live_first else (self._take_kept, self._take_live)
+            for source in sources:
+                while len(taken) < room and size < max_bytes and (one := source()) is not None:
+                    self._out[id(one.parcel)] = one
+                    taken.append(one.parcel)
+                    size += len(one.parcel.data)
+            if not taken:
+                self._changed.notify_all()  # perhaps none of the frames that waited could be read
+            return taken
+
+    def _take_live(self) -> _Waiting | None:
+        return self._waiting.popleft() if self._waiting else None
+
+    def _take_kept(self) -> _Waiting | None:
+        found = self._backlog.take() if self._backlog else None
+        if found is None:
+            return None
+        parcel, place = found
+        self._bytes += len(parcel.data)
+        if parcel.number:
+            self._numbers.add(parcel.number)
+        return _Waiting(parcel, self._clock_s(), place)
+
+    def done(self, parcel: Parcel) -> None:
+        """A frame handed out needs no more sending: the indexer has answered."""
+        with self._changed:
+            out = self._out.pop(id(parcel))
+            self._let_go(out)
+            if out.place and self._backlog:
+                self._backlog.done(out.place)
+            self._failing = False
+            self._changed.notify_all()
+
+    def again(self, parcel: Parcel, rest_s: float = 0.0) -> None:
+        """A frame handed out is to be sent once more, at once or after a rest while others are sent.
+
+        At once: it is the oldest again, it may be dropped for room, and new frames are written as they come.
+        """
+        with self._changed:
+            out = self._out.pop(id(parcel))
+            if rest_s > 0.0 and len(self._resting) < _MAX_RESTING:
+                out.due_s = self._clock_s() + rest_s
+                self._keep(out)
+                self._resting.append(out)
+            else:
+                self._failing = True
+                self._wait_again(out)
+                self._write_waiting(None)
+            self._make_room()
+            self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """End all rests."""
+        with self._changed:
+            for one in self._resting:
+                one.due_s = 0.0
+            self._changed.notify_all()
+
+    def _end_rests(self) -> None:
+        if self._resting:
+            now_s = self._clock_s()
+            due = [one for one in self._resting if one.due_s <= now_s]
+            self._resting = [one for one in self._resting if one.due_s > now_s]
+            for one in reversed(due):
+                self._wait_again(one)
+
+    def _wait_again(self, one: _Waiting) -> None:
+        if one.place and self._backlog and self._backlog.again(one.place):
+            self._let_go(one)
+        else:
+            one.place = None
+            self._waiting.appendleft(one)
+
+    def _keep(self, one: _Waiting) -> None:
+        """Write a frame that does not wait, if it is not on disk."""
+        if self._backlog is None:
+            return
+        if one.place is None or not self._backlog.holds(one.place):
+            one.place = self._backlog.put_out(one.parcel)
+
+    def keep_old(self, max_s: float) -> None:
+        """Write what is unsent for `max_s` to disk, if there is one, also what is under way."""
+        if self._backlog is None:
+            return
+        with self._changed:
+            before_s = self._clock_s() - max_s
+            self._write_waiting(before_s)
+            for out in (*self._out.values(), *self._resting):
+                if out.since_s <= before_s:
+                    self._keep(out)
+            self._backlog.drop_old()
+            self._changed.notify_all()
+
+    def keep_all(self) -> int:
+        """Write all that is unsent to disk; returns how many frames are in memory only."""
+        self.keep_old(0.0)
+        with self._changed:
+            return len(self._waiting) + sum(
+                out.place is None for out in (*self._out.values(), *self._resting)
+            )
+
+    def close(self) -> None:
+        """No `wait_any` waits any longer; what is here can still be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def leave(self) -> None:
+        """Let go of the directory; nothing may be called afterwards that takes or adds frames."""
+        with self._changed:
+            if self._backlog:
+                self._backlog.close()
+                self._backlog = None
+
+    def wait_empty(self, timeout_s: float, give_up: Callable[[], bool] = lambda: False) -> bool:
+        """Return True when nothing is waiting or under way; False when time is up, or when to `give_up`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._empty() or give_up(), timeout_s)
+            return self._empty()
+
+    def _empty(self) -> bool:
+        return not self._any() and not self._out and not self._resting
+
+    def wait_over(self, number: int, timeout_s: float) -> bool:
+        """Return True when no frame up to this number is waiting or under way; False when time is up."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._lowest(number + 1) > number, timeout_s)
+
+    def _lowest(self, default: int) -> int:
+        on_disk = self._backlog.low_number if self._backlog else None
+        return min(min(self._numbers, default=default), default if on_disk is None else on_disk)
+
+    def _hold(self, one: _Waiting) -> None:
+        self._waiting.append(one)
+        if one.parcel.number:
+            self._numbers.add(one.parcel.number)
+        self._bytes += len(one.parcel.data)
+
+    def _let_go(self, one: _Waiting) -> None:
+        self._numbers.discard(one.parcel.number)
+        self._bytes -= len(one.parcel.data)
+
+    def _write_waiting(self, before_s: float | None) -> None:
+        """Write the waiting frames to disk (those put before a time), until it takes no more."""
+        while self._backlog and self._waiting:
+            first = self._waiting[0]
+            if (before_s is not None and first.since_s > before_s) or not self._to_disk(first):
+                return
+            self._waiting.popleft()
+            self._let_go(first)
+
+    def _to_disk(self, one: _Waiting) -> bool:
+        """Let a waiting frame wait on disk; False if it cannot."""
+        if self._backlog is None:
+            return False
+        if one.place and self._backlog.again(one.place):
+            return True
+        one.place = None
+        return self._backlog.put(one.parcel)
+
+    def _make_room(self) -> None:
+        while self._bytes > self._max_bytes and self._waiting:
+            dropped = self._waiting.popleft()
+            if self._to_disk(dropped):
+                self._let_go(dropped)
+                continue
+            self._let_go(dropped)
+            self._full.add(1, dropped.parcel.rows, dropped.parcel.lines)

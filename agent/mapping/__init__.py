@@ -1,0 +1,1 @@
+"""Mapping files: rules that rename, retype and drop metrics."""

@@ -1,0 +1,219 @@
+"""Mapping: what a head becomes by the rules of a mapping file, or that its lines are dropped.
+
+Owns the order of rules and what one does to a head, in the meaning of statsd_exporter (its mapper and its
+exporter); agent/mapping/config_file.py reads the file. A mapper is asked once per new head, never per line:
+the core's memory of heads keeps the answer, and is its bound.
+
+* A rule sees the name without the tags in it, as sent (dots and all), and the type.
+* Globs go before regular expressions, wherever they stand. Of globs the first in the file holds; with
+  `glob_disable_ordering` the one that says more, part by part from the left. Of regular expressions the first
+  in the file holds; they are searched for, not anchored, in linear time (agent/mapping/regexes.py).
+* A rule with `match_metric_type` is not there for other types. `observer` (old name: `timer`) is all
+  distributions; `set` is ours.
+* Labels become tags, and win over a line's own tag of that name unless `honor_labels`. A tag whose
+  underscore form is the label's name is the same label, since both would be shown under one name. A label
+  that comes out empty takes the tag away: an empty label and no label are the same.
+* `gauge_deltas` (ours) says which signs make a gauge's value a delta, in place of the agent's setting.
+* `timer_unit` says what values sent as `ms` are kept in: `s` divides them by 1,000. A rule's own goes before
+  the file's, and that before the setting `agent.lines.timer_unit`. The file's is for all other heads, too.
+* `scale` is a factor on each value after that. `metric_type` (ours) changes the type: the values are read as
+  if the line had been sent with it, but a sample rate counts only if both types know one.
+* No rule: the head stays as it is. A name that comes out empty, and a name or tags beyond the bounds of a
+  line, are an error: the lines are dropped as if by a rule, and counted apart.
+
+Unlike statsd_exporter: names and tags are kept as they are (the API shows underscores); `ms` is divided by
+1,000 only where `timer_unit: s` says so; sets exist; an equal glob, or one that another begins with, is no
+trap.
+
+Pure but for counts under a lock, and for who is told what the file says of a metric (`describe`): receivers
+of several threads may ask at the same time.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from agent.mapping.glob import Globs
+from agent.mapping.rule import Expression, Rule
+from agent.mapping.template import expand
+from agent.protocol.line import TIMER_DIVISORS, Head, Kind, Limits, Skip, TimerUnit, delta_signs
+from agent.wire.metadata import Described
+
+if TYPE_CHECKING:
+    from agent.mapping.regexes import Expressions
+
+
+_NOTHING: Final = Described()
+
+
+class Result(enum.Enum):
+    """What became of a head; labels of `meterhouse_agent_mapped_heads_total`."""
+
+    MAPPED = "mapped"
+    DROPPED = "dropped"
+    UNMAPPED = "unmapped"
+    ERROR = "error"  # the name came out empty, or name or tags too long or too many
+
+
+class Mapped(msgspec.Struct, frozen=True):
+    """What became of one head, and by which rule."""
+
+    result: Result
+    head: Head | None  # None: its lines are dropped
+    rule: Rule | None = None
+    why: str = ""  # of an error
+
+
+class Mapper:
+    """The rules of a file, in the order they hold. Raises ExpressionError if they are too large."""
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        limits: Limits,
+        *,
+        ordered: bool = True,
+        timer_unit: TimerUnit | None = None,
+        buckets: tuple[float, ...] = (),
+    ) -> None:
+        self.rules = tuple(rules)
+        self._divisor = TIMER_DIVISORS[timer_unit or limits.timer_unit]
+        #: Told the name of each metric that the file describes, and how, when it first comes up.
+        self.describe: Callable[[str, Described], None] | None = None
+        self._buckets = buckets  # of distributions whose rule has none, or that have no rule
+        self._limits = limits
+        self._ordered = ordered
+        self._globs: Globs[Rule] = Globs()
+        self._regexes = [rule for rule in rules if rule.expression is not None]
+        self._expressions = _expressions([rule.expression for rule in rules if rule.expression is not None])
+        for rule in rules:
+            if rule.expression is None:
+                self._globs.add(rule.match, rule)
+        self._counts: Counter[Result] = Counter()
+        self._lock = threading.Lock()
+
+    def counts(self) -> dict[str, float]:
+        """How many heads became what (values of Result), since the start."""
+        return {result.value: self._counts[result] for result in Result}
+
+    def __call__(self, head: Head) -> Head | Skip:
+        """What the head of a good line becomes; raises nothing."""
+        mapped = self.explain(head)
+        with self._lock:
+            self._counts[mapped.result] += 1
+        if mapped.head is None:
+            return Skip.MAPPING
+        if self.describe is not None and (described := self._described(mapped.head, mapped.rule)):
+            self.describe(mapped.head.name, described)
+        return mapped.head
+
+    def explain(self, head: Head) -> Mapped:
+        """The same, uncounted, with the rule that did it."""
+        found = self.find(head.name, head.kind)
+        if found is None:
+            return Mapped(Result.UNMAPPED, self._timed(head))
+        rule, captures = found
+        if rule.drop:
+            return Mapped(Result.DROPPED, None, rule)
+        made = _apply(rule, captures, self._timed(head))
+        why = _beyond(made, rule, self._limits)
+        return Mapped(Result.ERROR, None, rule, why) if why else Mapped(Result.MAPPED, made, rule)
+
+    @property
+    def describes(self) -> bool:
+        """True if the file says anything of metrics beside their names."""
+        return bool(self._buckets) or any(rule.described != _NOTHING for rule in self.rules)
+
+    def names(self) -> Iterator[tuple[str, Described]]:
+        """The metrics that the file describes and names without a reference."""
+        for rule in self.rules:
+            described = rule.described
+            if len(rule.name) == 1 and isinstance(name := rule.name[0], str) and described != _NOTHING:
+                yield name, described
+
+    def _described(self, head: Head, rule: Rule | None) -> Described | None:
+        said = rule.described if rule is not None else _NOTHING
+        buckets = (said.buckets or self._buckets) if head.kind is Kind.DISTRIBUTION else ()
+        described = Described(said.help, said.unit, buckets)
+        return None if described == _NOTHING else described
+
+    def _timed(self, head: Head) -> Head:
+        """The head with the file's unit of timers; the same object where nothing changes."""
+        if not head.timer or head.divisor == self._divisor:
+            return head
+        return msgspec.structs.replace(head, divisor=self._divisor)
+
+    def find(self, name: str, kind: Kind) -> tuple[Rule, Sequence[str]] | None:
+        """The rule that holds for a name, and what it captured, from 1."""
+        globs = ((rule, stars) for rule, stars in self._globs.find(name) if kind in rule.kinds)
+        first = min(globs, key=lambda f: f[0].number, default=None) if self._ordered else next(globs, None)
+        if first is not None:
+            return first[0], (name, *first[1])
+        if self._expressions is None:
+            return None
+        for place in self._expressions.matching(name):
+            rule = self._regexes[place]
+            if kind in rule.kinds and name.startswith(rule.prefix):
+                return rule, self._expressions.captures(place, name) or ()
+        return None
+
+
+def _expressions(expressions: Sequence[Expression]) -> Expressions | None:
+    if not expressions:
+        return None
+    from agent.mapping.regexes import Expressions  # not where all rules are globs: it is memory
+
+    return Expressions(expressions)
+
+
+def _apply(rule: Rule, captures: Sequence[str], head: Head) -> Head:
+    tags = dict(head.tags)
+    for key, template in rule.labels:
+        same = [tag for tag in tags if tag == key or underscored(tag) == key]
+        if same and rule.honor_labels:
+            continue
+        for tag in same:
+            del tags[tag]
+        if value := expand(template, captures):
+            tags[key] = value
+    kind = rule.kind or head.kind
+    divisor = TIMER_DIVISORS[rule.timer_unit] if head.timer and rule.timer_unit else head.divisor
+    return msgspec.structs.replace(
+        head,
+        kind=kind,
+        name=expand(rule.name, captures),
+        tags=tuple(sorted(tags.items())),
+        weight=1.0 if kind in (Kind.GAUGE, Kind.SET) else head.weight,
+        scale=1.0 if kind is Kind.SET else rule.scale,
+        delta_signs=delta_signs(rule.gauge_deltas, marked=head.marked)
+        if rule.gauge_deltas
+        else head.delta_signs,
+        divisor=1.0 if kind is Kind.SET else divisor,
+    )
+
+
+def underscored(name: str) -> str:
+    """The legacy Prometheus form of a tag's key: `_` for all but ASCII letters, digits and `_`."""
+    form = re.sub(r"[^a-zA-Z0-9_]", "_", name)
+    return f"_{form}" if form[:1].isdigit() else form
+
+
+def _beyond(head: Head, rule: Rule, limits: Limits) -> str:
+    """Why a head that a rule made cannot be used, or nothing."""
+    if not head.name:
+        return "the name comes out empty"
+    if len(head.name.encode()) > limits.max_name_bytes:
+        return f"the name is longer than agent.lines.max_name_bytes = {limits.max_name_bytes}"
+    if len(head.tags) > limits.max_tags:
+        return f"more tags than agent.lines.max_tags = {limits.max_tags}"
+    made = {key for key, _ in rule.labels}
+    if any(len(f"{key}:{value}".encode()) > limits.max_tag_bytes for key, value in head.tags if key in made):
+        return f"a tag is longer than agent.lines.max_tag_bytes = {limits.max_tag_bytes}"
+    return ""

@@ -1,0 +1,1 @@
+"""Sockets and TLS contexts, for all three packages."""

@@ -1,0 +1,1 @@
+"""The language of StatsD lines. Pure."""

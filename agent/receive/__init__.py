@@ -1,0 +1,1 @@
+"""Listeners: bytes from sockets and streams in, whole lines out."""

@@ -1,0 +1,191 @@
+"""Datagram sockets in the agent's loop: UDP and Unix packets in, batches of whole lines out.
+
+Owns reading: many packets per wake-up into one reused buffer, parted by newlines, so that one call of the
+sink takes them all. A busy socket is left alone for a nap between two reads, so that packets queue up in the
+kernel; the nap is short where the buffer is small, and left out when it fills.
+
+Some clients send 4 bytes of length (little-endian) before the lines of a Unix datagram, as on a stream
+(metrics-rs): where these bytes say exactly what follows them, they are taken for empty lines.
+
+Knows nothing of lines but where they end.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from agent.net.sockets import kernel_drops
+from agent.receive.receiver import Received, ReceiveOptions
+from agent.receive.relay import NotSent, Relay, Relayed
+from agent.receive.stream_splitter import LENGTH_BYTES
+from agent.runtime.loop import Timer
+
+Sink = Callable[[bytes], None]
+
+#: Bytes handed on at once, about; and the room kept for the next packet, larger than any UDP packet.
+BATCH_BYTES: Final = 128 << 10
+PACKET_BYTES: Final = 256 << 10
+#: Packets read at once at most: those that are dropped fill no batch.
+_BATCH_PACKETS: Final = 16_384
+#: Kernel memory that a small packet takes in the receive buffer (8 MB hold 10,082 of 74 bytes).
+_KERNEL_PACKET_BYTES: Final = 832
+#: What the fastest sender needs for a packet.
+_SENDER_S: Final = 1e-6
+_NEWLINE: Final = 10
+_NO_LINES: Final = b"\n" * LENGTH_BYTES
+
+
+class DatagramListener:
+    """Reads bound datagram sockets in the loop of `options`; owns them. `received` is of all of them."""
+
+    threads: Final = 0
+
+    def __init__(self, socks: Sequence[socket.socket], sink: Sink, options: ReceiveOptions) -> None:
+        self.received = Received()
+        self._relay = Relay(options.relay) if options.relay else None
+        self._events = Relay(options.events) if options.events else None
+        self._sink = sink
+        self._readers = [_Reader(options, sock, self._take, self.received, self._relay) for sock in socks]
+
+    @property
+    def relayed(self) -> Relayed:
+        """What was copied to `options.relay`."""
+        return self._relay.relayed if self._relay else Relayed()
+
+    @property
+    def relayed_events(self) -> Relayed:
+        """What was copied to `options.events`."""
+        return self._events.relayed if self._events else Relayed()
+
+    def _take(self, lines: bytes) -> None:
+        if self._events:
+            self._events.send_events(lines)
+        self._sink(lines)
+
+    @property
+    def behind(self) -> bool:
+        """True if the last read of a socket left much in the kernel, or may have."""
+        return any(reader.behind for reader in self._readers)
+
+    def stop(self) -> None:
+        """Takes what the kernel still holds, and closes the sockets."""
+        for reader in self._readers:
+            reader.stop()
+
+    def kernel_drops(self) -> int | None:
+        """Packets the kernel dropped because the buffer was full; None where it does not say."""
+        drops = [n for reader in self._readers if (n := kernel_drops(reader.sock)) is not None]
+        return sum(drops) if drops else None
+
+
+class _Reader:
+    """One socket."""
+
+    def __init__(
+        self,
+        options: ReceiveOptions,
+        sock: socket.socket,
+        sink: Sink,
+        received: Received,
+        relay: Relay | None,
+    ) -> None:
+        self.received = received
+        self._relay = relay
+        self.sock = sock
+        self._sink = sink
+        self._buffer = memoryview(bytearray(BATCH_BYTES + PACKET_BYTES))
+        capacity = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _KERNEL_PACKET_BYTES
+        self._many_packets = max(capacity // 4, 1)
+        # Half the time in which the fastest sender fills the buffer. A Unix socket's queue is shorter still,
+        # and its senders wait, or lose packets, when it is full.
+        self._is_unix = sock.family == socket.AF_UNIX
+        self._nap_s = 0.0 if self._is_unix else min(options.nap_ms / 1000, capacity * _SENDER_S / 2)
+        self._allow = options.allowed.allow if options.allowed and not self._is_unix else None
+        self._loop = options.loop
+        self._timer: Timer | None = None
+        #: True if the last read left much in the kernel, or may have.
+        self.behind = False
+        self._loop.add_reader(sock, self._on_readable)
+
+    def stop(self) -> None:
+        """Takes what the kernel still holds, and closes the socket."""
+        if self._timer is None:
+            self._loop.remove_reader(self.sock)
+        else:
+            self._timer.cancel()
+        most = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // BATCH_BYTES + 1
+        for _ in range(most):  # a sender that goes on must not keep us here
+            if not self._read():
+                break
+        self.sock.close()
+
+    def _on_readable(self) -> None:
+        self._read()
+        if self._nap_s and not self.behind:
+            self._loop.remove_reader(self.sock)
+            self._timer = self._loop.call_later(self._nap_s, self._after_nap)
+
+    def _after_nap(self) -> None:
+        packets = self._read()
+        if self.behind:
+            self._timer = self._loop.call_soon(self._after_nap)
+        elif packets:
+            self._timer = self._loop.call_later(self._nap_s, self._after_nap)
+        else:
+            self._timer = None
+            self._loop.add_reader(self.sock, self._on_readable)
+
+    def _read(self) -> int:
+        """Hands on what is there, up to a batch; gives the number of packets."""
+        buffer, flags = self._buffer, socket.MSG_TRUNC  # which gives the packet's size, even if larger
+        receive = self.sock.recv_into if self._allow is None else self._receive_allowed
+        end = packets = 0
+        try:
+            while end < BATCH_BYTES and packets < _BATCH_PACKETS:
+                size = receive(buffer[end:], 0, flags)
+                packets += 1
+                if size < 0:
+                    continue
+                self.received.bytes += size
+                if end + size >= len(buffer):
+                    self._unwrap(end, size)
+                    end = self._cut(end)
+                    break
+                if self._relay:
+                    self._relay.send(buffer[end : end + size])
+                if self._is_unix:
+                    self._unwrap(end, size)
+                end += size
+                buffer[end] = _NEWLINE
+                end += 1
+        except (BlockingIOError, InterruptedError):
+            pass
+        if end:
+            self._sink(bytes(buffer[: end - 1]))
+        self.received.packets += packets
+        self.behind = end >= BATCH_BYTES or packets >= self._many_packets
+        return packets
+
+    def _receive_allowed(self, buffer: memoryview, count: int, flags: int) -> int:
+        """Receive as recv_into does; return -1 for a packet that is dropped because of its source."""
+        size, peer = self.sock.recvfrom_into(buffer, count, flags)
+        if self._allow is None or self._allow(peer[0]):
+            return size
+        self.received.bytes += size
+        self.received.foreign += 1
+        return -1
+
+    def _unwrap(self, start: int, size: int) -> None:
+        """Blanks a length before the lines of a Unix datagram of `size` bytes as it was sent."""
+        first = self._buffer[start : start + LENGTH_BYTES]
+        if self._is_unix and LENGTH_BYTES <= size == int.from_bytes(first, "little") + LENGTH_BYTES:
+            first[:] = _NO_LINES
+
+    def _cut(self, start: int) -> int:
+        """Drops the line in which a packet was cut; gives the end of the lines before it."""
+        self.received.cut_off += 1
+        if self._relay:
+            self._relay.relayed.dropped[NotSent.TOO_LARGE] += 1
+        return start + bytes(self._buffer[start:]).rfind(b"\n") + 1

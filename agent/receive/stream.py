@@ -1,0 +1,240 @@
+"""Stream sockets in the agent's loop: TCP and Unix connections in, batches of whole lines out.
+
+Owns accepting and reading, a large chunk at once, how many connections there are, how long one may be silent,
+and how long its TLS handshake may take; agent/receive/stream_splitter.py says where lines end.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+from agent.receive.receiver import Received
+from agent.receive.stream_splitter import Framer
+from agent.runtime.logs import Log
+from agent.runtime.loop import Loop, Timer
+
+Sink = Callable[[bytes], None]
+
+#: Bytes read at once.
+READ_BYTES: Final = 128 << 10
+_READS_PER_TURN: Final = 4
+_ACCEPT_PAUSE_S: Final = 0.1
+#: Between two looks for connections to close.
+_CHECK_S: Final = 5.0
+#: A connection that was silent for so long may lose its place to a new one.
+SILENT_S: Final = 10.0
+#: How long a TLS handshake may take.
+HANDSHAKE_S: Final = 10.0
+
+
+class UntrustedError(ConnectionError):
+    """A TLS handshake that failed; the text says why."""
+
+
+class Stream(Protocol):
+    """A connected socket that does not block, perhaps with TLS (agent/receive/tls_listener.py)."""
+
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+    def recv_into(self, buffer: memoryview, /) -> int: ...
+
+
+class _Connection:
+    """One connection: what finds its lines, and when it was last heard of."""
+
+    __slots__ = ("framer", "heard_s")
+
+    def __init__(self, framer: Framer) -> None:
+        self.framer = framer
+        self.heard_s = time.monotonic()
+
+
+def _plain(sock: socket.socket) -> Stream:
+    return sock
+
+
+def _shakes(sock: Stream) -> bool:
+    """Return whether the handshake of a connection is not done yet."""
+    return bool(getattr(sock, "waits_for_handshake", False))
+
+
+class StreamListener:
+    """Accepts connections on a listening socket and reads lines from them; owns it and them.
+
+    `framer` makes what finds the lines of one connection. `secure` adds TLS to an accepted socket;
+    `allow` tells of a client's address whether it is let in.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        sink: Sink,
+        framer: Callable[[], Framer],
+        max_connections: int,
+        log: Log,
+        idle_s: float = 3_600.0,
+        silent_s: float = SILENT_S,
+        *,
+        secure: Callable[[socket.socket], Stream] | None = None,
+        allow: Callable[[str], bool] | None = None,
+        handshake_s: float = HANDSHAKE_S,
+    ) -> None:
+        self.received = Received()
+        self._sock = sock
+        self._sink = sink
+        self._framer = framer
+        self._max_connections = max_connections
+        self._log = log
+        self._buffer = memoryview(bytearray(READ_BYTES))
+        self._open: dict[Stream, _Connection] = {}  # the one that was silent for longest first
+        self._secure = secure or _plain
+        self._allow = allow
+        self._handshake_s = handshake_s
+        self._check_s = min(idle_s, _CHECK_S) if secure is None else min(idle_s, handshake_s / 4)
+        self._idle_s = idle_s
+        self._silent_s = silent_s
+        self._loop = loop
+        self._pause: Timer | None = None
+        self._loop.add_reader(sock, self._accept)
+        self._check: Timer = self._loop.call_later(self._check_s, self._close_idle)
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return len(self._open)
+
+    def stop(self) -> None:
+        """Takes who has connected, stops accepting, takes what has arrived, closes all."""
+        before = -1
+        while self._pause is None and len(self._open) > before:  # clients that only wait in the backlog
+            before = len(self._open)
+            self._accept()
+        self._check.cancel()
+        if self._pause:
+            self._pause.cancel()
+        else:
+            self._loop.remove_reader(self._sock)
+        self._sock.close()
+        for sock in list(self._open):
+            for _ in range(64):  # a sender that goes on must not keep us here
+                if not self._read(sock):
+                    break
+            if sock in self._open:
+                self._close(sock)
+
+    def _accept(self) -> None:
+        try:
+            accepted, peer = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as e:  # no more file descriptors: the connection waits in the backlog
+            self._log.throttled("accept_failed", error=e)
+            self._loop.remove_reader(self._sock)
+            self._pause = self._loop.call_later(_ACCEPT_PAUSE_S, self._accept_again)
+            return
+        if self._allow and not self._allow(peer[0]):
+            self.received.closed_connections["foreign_source"] += 1
+            self._log.throttled("connection_closed", reason="foreign_source", peer=peer[0])
+            accepted.close()
+            return
+        if len(self._open) >= self._max_connections and not self._make_room():
+            self.received.refused_connections += 1
+            self._log.throttled("connection_refused", reason="max_connections", open=len(self._open))
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        try:
+            sock = self._secure(accepted)
+        except OSError:  # it has gone already
+            return
+        self._open[sock] = _Connection(self._framer())
+        self._loop.add_reader(sock, partial(self._on_readable, sock))
+
+    def _make_room(self) -> bool:
+        """Close the oldest connection without a handshake, or one that was silent; return if there was."""
+        return self._close_shaking("room", 0.0) or self._close_silent("room", self._silent_s)
+
+    def _close_shaking(self, reason: str, after_s: float) -> bool:
+        """Close the oldest connection whose handshake takes `after_s` already; return if there was."""
+        if self._secure is _plain:
+            return False
+        for sock, connection in self._open.items():
+            if _shakes(sock) and time.monotonic() - connection.heard_s >= after_s:
+                self._close_because(sock, reason)
+                return True
+        return False
+
+    def _close_silent(self, reason: str, after_s: float) -> bool:
+        """Close the connection that was silent for longest, if for `after_s`; return if there was."""
+        sock, connection = next(iter(self._open.items()), (None, None))
+        if sock is None or connection is None or time.monotonic() - connection.heard_s < after_s:
+            return False
+        self._close_because(sock, reason)
+        return True
+
+    def _close_idle(self) -> None:
+        while self._close_silent("idle", self._idle_s):
+            pass
+        while self._close_shaking("handshake_timeout", self._handshake_s):
+            pass
+        self._check = self._loop.call_later(self._check_s, self._close_idle)
+
+    def _close_because(self, sock: Stream, reason: str, **more: object) -> None:
+        self.received.closed_connections[reason] += 1
+        self._log.throttled("connection_closed", reason=reason, **more)
+        self._close(sock)
+
+    def _accept_again(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._sock, self._accept)
+
+    def _on_readable(self, sock: Stream) -> None:
+        for _ in range(_READS_PER_TURN):
+            if not self._read(sock):
+                return
+
+    def _read(self, sock: Stream) -> bool:
+        """One read of a connection; False if there is nothing more for now."""
+        framer = self._open[sock].framer
+        try:
+            size = sock.recv_into(self._buffer)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except UntrustedError as e:
+            self._close_because(sock, "handshake_failed", why=e)
+            return False
+        except OSError:  # reset: what has no newline may be half a line
+            self._close(sock)
+            return False
+        if not size:
+            if last := framer.end():
+                self._sink(last)
+            self._close(sock)
+            return False
+        self._heard(sock)
+        self.received.packets += 1
+        self.received.bytes += size
+        too_long = framer.too_long
+        if lines := framer.feed(bytes(self._buffer[:size])):
+            self._sink(lines)
+        self.received.too_long += framer.too_long - too_long
+        if framer.broken:
+            self._close_because(sock, framer.broken)
+            return False
+        return True
+
+    def _heard(self, sock: Stream) -> None:
+        connection = self._open.pop(sock)
+        connection.heard_s = time.monotonic()
+        self._open[sock] = connection
+
+    def _close(self, sock: Stream) -> None:
+        framer = self._open.pop(sock).framer
+        self.received.cut_off += framer.pending
+        self._loop.remove_reader(sock)
+        sock.close()

@@ -1,0 +1,168 @@
+"""The agent's HTTP port for operators: /metrics, /healthz, /readyz.
+
+Owns nothing but the serving, in threads of its own, so that it answers while lines are worked in, and while
+the last frames are sent. Plain HTTP/1.1 with one answer a connection: http.server would be 7 ms of a start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import TYPE_CHECKING, Any, Final
+
+from agent.net.sockets import bind, bind_patiently, name_of
+from agent.telemetry.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from agent.receive.tls_listener import Acceptor  # not where TLS is off: ssl is memory
+
+_TIMEOUT_S: Final = 10.0
+_LINE_BYTES: Final = 8_192
+_MOST_HEADERS: Final = 100
+#: Connections at the same time, each with a thread, unless the settings say otherwise.
+MAX_CONNECTIONS: Final = 64
+_ROOM_S: Final = 1.0
+_STATUS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Unready"}
+
+Answer = tuple[int, str, bytes]  # status, type, body
+Answers = Mapping[str, Callable[[], Answer]]
+
+
+class OpsServer:
+    """Serves from its making until `stop`. Raises AddressError if the address cannot be had.
+
+    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing; `top`
+    gives the JSON of /debug/top (agent/telemetry/top_series.py). `tls`: it is https. An
+    address in use is waited for, up to `wait_s`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        metrics: Callable[[], bytes],
+        unready: Callable[[], str],
+        tls: Acceptor | None = None,
+        wait_s: float = 0.0,
+        max_connections: int = MAX_CONNECTIONS,
+        top: Callable[[], bytes] = lambda: b"{}",
+    ) -> None:
+        sock = bind_patiently(partial(bind, "agent.ops", address, socket.SOCK_STREAM), wait_s)
+        sock.setblocking(True)
+        self.address = name_of(sock)
+
+        answers: Answers = {
+            "/metrics": lambda: (200, CONTENT_TYPE, metrics()),
+            "/debug/top": lambda: (200, "application/json", top()),
+            "/healthz": lambda: (200, "text/plain", b"ok\n"),
+            "/readyz": lambda: _ready(unready()),
+        }
+        self._server = _Server(
+            tls, max_connections, ("", 0), partial(_Handler, answers), bind_and_activate=False
+        )
+        self._server.socket.close()
+        self._server.socket = sock
+        self._thread = threading.Thread(target=self._server.serve_forever, name="ops", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops serving and closes the port. Stopping twice does nothing."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+
+
+def _ready(reason: str) -> Answer:
+    return (503, "text/plain", f"{reason}\n".encode()) if reason else (200, "text/plain", b"ready\n")
+
+
+class _Server(ThreadingTCPServer):
+    """A thread a connection, and only so many: whoever is slow must not keep others out."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, tls: Acceptor | None, max_connections: int, *args: Any, **named: Any) -> None:
+        self._tls = tls
+        self._free = threading.BoundedSemaphore(max_connections)
+        self._open: dict[socket.socket, float] = {}  # and when each began; the oldest first
+        super().__init__(*args, **named)
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accept a connection. Raises OSError."""
+        sock, peer = super().get_request()
+        return (self._tls.wrap(sock) if self._tls else sock), peer
+
+    def verify_request(self, request: Any, *_: Any) -> bool:
+        if not self._free.acquire(blocking=False):
+            self._end_oldest(0.0)
+            if not self._free.acquire(timeout=_ROOM_S):
+                return False
+        self._open[request] = time.monotonic()
+        return True
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            if self._tls is None or self._tls.shake(request, _TIMEOUT_S, client_address[0]):
+                super().process_request_thread(request, client_address)
+            else:
+                self.shutdown_request(request)
+        finally:
+            self._open.pop(request, None)
+            self._free.release()
+
+    def service_actions(self) -> None:
+        """End connections that take too long; called twice a second."""
+        while self._end_oldest(_TIMEOUT_S):
+            pass
+
+    def _end_oldest(self, after_s: float) -> bool:
+        """End the oldest connection, if it began `after_s` ago; return whether there was one."""
+        for sock, began_s in list(self._open.items())[:1]:
+            if time.monotonic() - began_s >= after_s:
+                self._open.pop(sock, None)
+                with contextlib.suppress(OSError):  # it has ended by itself
+                    sock.shutdown(socket.SHUT_RDWR)
+                return True
+        return False
+
+
+class _Handler(StreamRequestHandler):
+    """One request."""
+
+    timeout = _TIMEOUT_S
+
+    def __init__(self, answers: Answers, *args: Any) -> None:
+        self._answers = answers
+        super().__init__(*args)
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # the other end went away, or is too slow
+            method, status, kind, body = self._answer()
+            head = (
+                f"HTTP/1.1 {status} {_STATUS[status]}\r\nContent-Type: {kind}\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            )
+            self.wfile.write(head.encode() + (b"" if method == b"HEAD" else body))
+
+    def _answer(self) -> tuple[bytes, int, str, bytes]:
+        words = self.rfile.readline(_LINE_BYTES).split()
+        method = words[0] if words else b""
+        for _ in range(_MOST_HEADERS):
+            line = self.rfile.readline(_LINE_BYTES)
+            if len(words) != 3 or not line.endswith(b"\n"):
+                return method, 400, "text/plain", b"not HTTP\n"
+            if line in (b"\r\n", b"\n"):
+                return method, *self._page(method, words[1].decode(errors="replace"))
+        return method, 400, "text/plain", b"too many headers\n"
+
+    def _page(self, method: bytes, path: str) -> Answer:
+        if method not in (b"GET", b"HEAD"):
+            return 405, "text/plain", b"GET or HEAD\n"
+        page = self._answers.get(path.partition("?")[0])
+        return page() if page else (404, "text/plain", b"no such page\n")

@@ -1,0 +1,349 @@
+"""What the agent tells about itself, in Prometheus' format: names `meterhouse_agent_*`.
+
+Owns the names, help texts and labels. The hot path counts in plain numbers; they are read when somebody asks,
+so counting costs no lock. FAMILIES is data, so that a test can compare it with the documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from agent.core.interface import Core
+from agent.forward.channel import FINAL, Outcome
+from agent.forward.forwarder import Forwarder
+from agent.forward.heartbeat_sender import Beats
+from agent.forward.spool.spool import Spool
+from agent.protocol.line import Ignored, Reason, Skip
+from agent.receive.receiver import Received
+from agent.receive.relay import NotSent, Relayed
+from agent.runtime.clock import Clock
+
+if TYPE_CHECKING:
+    from agent.forward.metadata_sender import Announcer
+    from agent.forward.spool.timers import SpoolTimers
+    from agent.mapping.mapper import Mapper  # not where there is none: it is memory
+    from agent.receive.tls_listener import Acceptor
+
+
+class Family(msgspec.Struct, frozen=True):
+    """One self-metric; counters end in `_total`."""
+
+    name: str
+    help: str
+    label: str = ""
+
+    @property
+    def type(self) -> str:
+        """Prometheus' type."""
+        return "counter" if self.name.endswith("_total") else "gauge"
+
+
+#: Prometheus' text format, which nobody needs a library for.
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+P: Final = "meterhouse_agent_"
+FAMILIES: Final = tuple(
+    Family(P + name, text, label)
+    for name, text, label in (
+        ("lines_total", "Lines received, good and bad.", ""),
+        ("bad_lines_total", "Lines refused, by reason.", "reason"),
+        ("skipped_lines_total", "Events, service checks, and what a mapping drops.", "kind"),
+        ("ignored_fields_total", "Fields and tags of good lines that were left out.", "reason"),
+        ("mapped_heads_total", "Series spellings asked of agent.mapping, by what became of them.", "result"),
+        (
+            "metadata_total",
+            "Metrics whose help, unit or buckets were sent, by outcome.",
+            "outcome",
+        ),
+        ("clamped_lines_total", "Lines whose |T was outside the window and was moved to its edge.", "edge"),
+        (
+            "overflow_lines_total",
+            "Lines of series beyond a limit, added to `__overflow__` of their metric.",
+            "",
+        ),
+        ("packets_total", "Datagrams, or reads of a stream.", "listener"),
+        ("received_bytes_total", "Bytes received.", "listener"),
+        ("dropped_packets_total", "UDP packets dropped unread, by reason.", "reason"),
+        ("kernel_dropped_packets_total", "Packets the kernel dropped: receive buffer full.", "listener"),
+        ("receiver_threads", "Threads that receive datagrams: none with the Python core.", ""),
+        ("receiver_pauses_total", "Times datagrams were left in the kernel: too many entries.", "listener"),
+        ("connections", "Stream connections open.", "listener"),
+        ("refused_connections_total", "Stream connections closed at once: too many.", "listener"),
+        ("closed_connections_total", "Stream connections closed by the agent, by reason.", "reason"),
+        ("failed_ops_handshakes_total", "TLS handshakes of agent.ops that failed.", ""),
+        ("relayed_packets_total", "Datagrams copied to agent.relay.address.", ""),
+        ("relay_dropped_packets_total", "Datagrams that could not be, by reason.", "reason"),
+        ("relayed_events_total", "Events and service checks sent to agent.relay.events.", ""),
+        ("relay_dropped_events_total", "Events and service checks that could not be, by reason.", "reason"),
+        ("core", "1 for the core that runs: native or python.", "core"),
+        ("core_memory_bytes", "Memory of the native core, as far as it knows.", ""),
+        ("longest_stop_seconds", "Longest time that a flush kept a receiver waiting.", ""),
+        ("live_series", "Series of the present bucket.", ""),
+        ("remembered_series", "Series remembered between buckets.", ""),
+        ("forgotten_heads_total", "Series spellings forgotten early: agent.aggregate.max_series.", ""),
+        (
+            "forgotten_last_values_total",
+            "Last values of gauges forgotten: aggregate.max_last_values.",
+            "",
+        ),
+        ("state_written_timestamp_seconds", "When agent.state_dir was last written; 0: never.", ""),
+        ("state_errors_total", "Files of agent.state_dir not written, or damaged and set aside.", "reason"),
+        ("entries", "Cells, set members and histogram entries in memory.", ""),
+        ("early_flushes_total", "Flushes before a bucket's end: agent.aggregate.max_entries.", ""),
+        ("last_flush_timestamp_seconds", "When buckets were last flushed.", ""),
+        ("sent_frames_total", "Frames the indexer has acknowledged.", ""),
+        ("sent_rows_total", "Rows the indexer has acknowledged.", ""),
+        ("sent_lines_total", "Lines of frames the indexer has acknowledged.", ""),
+        ("sent_bytes_total", "Bytes of acknowledged frames, compressed.", ""),
+        ("send_retries_total", "Tries that failed and are repeated, by reason.", "reason"),
+        ("last_success_timestamp_seconds", "When the indexer last acknowledged a frame.", ""),
+        ("dropped_frames_total", "Frames lost, by reason.", "reason"),
+        ("dropped_rows_total", "Rows of frames lost, by reason.", "reason"),
+        ("unsent_frames", "Frames waiting or under way.", ""),
+        ("dropped_lines_total", "Lines of frames lost, by reason.", "reason"),
+        ("unsent_bytes", "Bytes of frames waiting or under way, compressed.", ""),
+        ("oldest_unsent_frame_age_seconds", "Age of the oldest unsent frame; 0: all are sent.", ""),
+        ("spool_frames", "Unsent frames in agent.spool.path.", ""),
+        ("spool_bytes", "Bytes of the files in agent.spool.path.", ""),
+        ("spool_written_frames_total", "Frames written to agent.spool.path.", ""),
+        ("spool_checkpoints_total", "Times open buckets were flushed for agent.spool.checkpoint_ms.", ""),
+        ("spool_recovered_frames", "Frames that an earlier run had left there.", ""),
+        (
+            "spool_write_errors_total",
+            "Writes to agent.spool.path that failed; the frames stay in memory.",
+            "",
+        ),
+        ("clock_skew_seconds", "What this machine's clock is ahead of the indexer's, by its answers.", ""),
+        ("clock_offset_seconds", "What is taken off this machine's time to stamp lines.", ""),
+        ("clock_steps_total", "Steps of this machine's clock.", ""),
+        ("restamped_rows_total", "Rows moved out of the future after the time jumped back.", ""),
+        ("heartbeats_total", "Heartbeats the indexer has taken.", ""),
+        ("failed_heartbeats_total", "Heartbeats it has not taken, by reason.", "reason"),
+    )
+)
+
+
+#: Why the agent closes a stream.
+CLOSED: Final = (
+    "idle",
+    "room",
+    "foreign_source",
+    "http_request",
+    "length_of_payload",
+    "handshake_timeout",
+    "handshake_failed",
+)
+
+Values = dict[str, float] | float
+
+
+class Datagrams(Protocol):
+    """What listeners of datagrams tell."""
+
+    @property
+    def received(self) -> Received: ...
+    @property
+    def threads(self) -> int: ...
+    def kernel_drops(self) -> int | None: ...
+
+
+class Streams(Protocol):
+    """What listeners of streams tell."""
+
+    @property
+    def received(self) -> Received: ...
+    @property
+    def connections(self) -> int: ...
+
+
+class Inputs(Protocol):
+    """What agent/receive/listeners.py tells."""
+
+    @property
+    def datagrams(self) -> Mapping[str, Datagrams]: ...
+    @property
+    def streams(self) -> Mapping[str, Streams]: ...
+    @property
+    def relayed(self) -> Sequence[Relayed]: ...
+    @property
+    def relayed_events(self) -> Sequence[Relayed]: ...
+
+
+class State(Protocol):
+    """What agent/core/saved_gauges.py tells."""
+
+    @property
+    def written_s(self) -> float: ...
+    @property
+    def failed(self) -> int: ...
+    @property
+    def damaged(self) -> int: ...
+
+
+class Sources(msgspec.Struct, kw_only=True):
+    """The parts whose counters are shown."""
+
+    core: Core
+    inputs: Inputs
+    spool: Spool
+    steady_ms: Callable[[], int]
+    forwarder: Forwarder
+    beats: Beats
+    clock: Clock
+    state: State
+    mapper: Mapper | None = None
+    timers: SpoolTimers | None = None
+    announcer: Announcer | None = None
+    ops_tls: Acceptor | None = None
+    last_flush_s: float = 0.0
+    restamped_rows: int = 0
+
+    @property
+    def received(self) -> dict[str, Received]:
+        """Totals of all listeners by name."""
+        listeners: dict[str, Datagrams | Streams] = {**self.inputs.datagrams, **self.inputs.streams}
+        return {name: listener.received for name, listener in listeners.items()}
+
+
+def exposition(sources: Sources) -> bytes:
+    """The text of /metrics: all families, in the order of FAMILIES."""
+    values = _values(sources)
+    return "".join(_text(family, values[family.name.removeprefix(P)]) for family in FAMILIES).encode()
+
+
+def _text(family: Family, values: Values) -> str:
+    """One family. Labels are names of ours, so nothing has to be escaped."""
+    lines = [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.type}"]
+    if isinstance(values, dict):
+        lines += [f'{family.name}{{{family.label}="{label}"}} {value!r}' for label, value in values.items()]
+    else:
+        lines.append(f"{family.name} {values!r}")
+    return "\n".join(lines) + "\n"
+
+
+def _values(s: Sources) -> Mapping[str, Values]:
+    return {**_lines(s), **_memory(s), **_sent(s), **_sockets(s), **_relayed(s)}
+
+
+def _lines(s: Sources) -> dict[str, Values]:
+    stats = s.core.stats
+    bad: dict[str, float] = {reason.value: stats.bad[reason] for reason in Reason}
+    received = s.received.values()
+    framing = {
+        Reason.LINE_TOO_LONG.value: sum(r.too_long for r in received),
+        Reason.CUT_OFF.value: sum(r.cut_off for r in received),
+    }
+    for reason, count in framing.items():
+        bad[reason] += count
+    return {
+        "lines_total": stats.lines + sum(framing.values()),
+        "bad_lines_total": bad,
+        "skipped_lines_total": {skip.value: stats.skipped[skip] for skip in Skip if skip is not Skip.EMPTY},
+        "mapped_heads_total": s.mapper.counts() if s.mapper else {},
+        "metadata_total": s.announcer.counts() if s.announcer else {},
+        "ignored_fields_total": {ignored.value: stats.ignored[ignored] for ignored in Ignored},
+        "overflow_lines_total": stats.overflow_lines,
+        "clamped_lines_total": {"old": stats.clamped_old, "future": stats.clamped_future},
+    }
+
+
+def _memory(s: Sources) -> dict[str, Values]:
+    return {
+        "live_series": s.core.live_series,
+        "remembered_series": s.core.remembered_series,
+        "forgotten_heads_total": s.core.forgotten_heads,
+        "forgotten_last_values_total": s.core.forgotten_last_values,
+        "state_written_timestamp_seconds": s.state.written_s,
+        "state_errors_total": {"damaged": s.state.damaged, "not_written": s.state.failed},
+        "entries": s.core.entries,
+        "core": {"native" if s.core.native else "python": 1},
+        "core_memory_bytes": s.core.memory_bytes,
+        "longest_stop_seconds": s.core.longest_stop_ns / 1e9,
+        "early_flushes_total": s.core.stats.early_flushes,
+        "last_flush_timestamp_seconds": s.last_flush_s,
+    }
+
+
+def _sent(s: Sources) -> dict[str, Values]:
+    f, dropped = s.forwarder, s.spool.dropped
+    again = (o for o in Outcome if o not in FINAL)
+    return {
+        "sent_frames_total": f.sent_frames,
+        "sent_rows_total": f.sent_rows,
+        "sent_lines_total": f.sent_lines,
+        "sent_bytes_total": f.sent_bytes,
+        "send_retries_total": {outcome.value: f.retries[outcome] for outcome in again},
+        "last_success_timestamp_seconds": f.last_success_s,
+        "dropped_frames_total": {
+            **{reason: lost.frames for reason, lost in dropped.items()},
+            **_by_outcome(f.dropped_frames),
+        },
+        "dropped_rows_total": {
+            **{reason: lost.rows for reason, lost in dropped.items()},
+            **_by_outcome(f.dropped_rows),
+        },
+        "dropped_lines_total": {
+            **{reason: lost.lines for reason, lost in dropped.items()},
+            **_by_outcome(f.dropped_lines),
+        },
+        "unsent_frames": s.spool.unsent_frames,
+        "unsent_bytes": s.spool.unsent_bytes,
+        **_spooled(s),
+        "clock_skew_seconds": s.clock.skew_ms / 1000,
+        "clock_offset_seconds": s.clock.offset_ms / 1000,
+        "clock_steps_total": s.clock.steps,
+        "restamped_rows_total": s.restamped_rows,
+        "heartbeats_total": s.beats.sent,
+        "failed_heartbeats_total": {o.value: s.beats.failed[o] for o in Outcome if o is not Outcome.ACCEPTED},
+    }
+
+
+def _spooled(s: Sources) -> dict[str, Values]:
+    oldest_ms, backlog = s.spool.oldest_ms, s.spool.backlog
+    return {
+        "oldest_unsent_frame_age_seconds": (
+            max(s.steady_ms() - oldest_ms, 0) / 1000 if oldest_ms is not None else 0.0
+        ),
+        "spool_frames": backlog.frames if backlog else 0,
+        "spool_bytes": backlog.bytes if backlog else 0,
+        "spool_written_frames_total": backlog.written_frames if backlog else 0,
+        "spool_recovered_frames": backlog.recovered_frames if backlog else 0,
+        "spool_checkpoints_total": s.timers.checkpoints if s.timers else 0,
+        "spool_write_errors_total": backlog.failed_writes if backlog else 0,
+    }
+
+
+def _by_outcome(counted: Mapping[Outcome, int]) -> dict[str, float]:
+    """Return the counts of outcomes that end a frame unsent."""
+    return {outcome.value: counted.get(outcome, 0) for outcome in (Outcome.REFUSED, Outcome.CONFLICT)}
+
+
+def _sockets(s: Sources) -> dict[str, Values]:
+    drops = {name: receiver.kernel_drops() for name, receiver in s.inputs.datagrams.items()}
+    streams = s.inputs.streams
+    return {
+        "packets_total": {name: r.packets for name, r in s.received.items()},
+        "received_bytes_total": {name: r.bytes for name, r in s.received.items()},
+        "dropped_packets_total": {"foreign_source": sum(r.foreign for r in s.received.values())},
+        "kernel_dropped_packets_total": {name: n for name, n in drops.items() if n is not None},
+        "receiver_threads": sum(receiver.threads for receiver in s.inputs.datagrams.values()),
+        "receiver_pauses_total": {name: r.received.pauses for name, r in s.inputs.datagrams.items()},
+        "connections": {name: stream.connections for name, stream in streams.items()},
+        "closed_connections_total": {
+            why: sum(stream.received.closed_connections[why] for stream in streams.values()) for why in CLOSED
+        },
+        "failed_ops_handshakes_total": s.ops_tls.failed if s.ops_tls else 0,
+        "refused_connections_total": {name: r.received.refused_connections for name, r in streams.items()},
+    }
+
+
+def _relayed(s: Sources) -> dict[str, Values]:
+    out: dict[str, Values] = {}
+    for name, found in (("packets", s.inputs.relayed), ("events", s.inputs.relayed_events)):
+        out[f"relayed_{name}_total"] = sum(one.packets for one in found)
+        out[f"relay_dropped_{name}_total"] = {
+            reason.value: sum(one.dropped[reason] for one in found) for reason in NotSent
+        }
+    return out

@@ -1,0 +1,40 @@
+"""The page /debug/top: which metrics and tag keys have the most series. Bounded, whatever was sent.
+
+Metrics are counted in full. Tag keys are counted in a sample of series, because a walk over all of them would
+keep lines waiting. Values of tags are not shown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Final
+
+import msgspec
+
+from agent.core.interface import Core
+
+#: Metrics and tag keys that are shown.
+MAX_SHOWN: Final = 50
+#: Series whose tags are looked at, about.
+_SAMPLE: Final = 10_000
+
+
+def top_series(core: Core) -> bytes:
+    """Return the page as JSON."""
+    sample = core.sample_tags(_SAMPLE)
+    series: Counter[str] = Counter()
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for tags in sample:
+        for key, value in tags:
+            series[key] += 1
+            values[key].add(value)
+    keys = sorted(values, key=lambda key: (-len(values[key]), key))[:MAX_SHOWN]
+    return msgspec.json.encode(
+        {
+            "remembered_series": core.remembered_series,
+            "overflow_lines": core.stats.overflow_lines,
+            "metrics": [{"metric": name, "series": n} for name, n in core.top_metrics(MAX_SHOWN)],
+            "sampled_series": len(sample),
+            "tag_keys": [{"key": key, "values": len(values[key]), "series": series[key]} for key in keys],
+        }
+    )

@@ -1,0 +1,1 @@
+"""The contract between agent and indexer: frames, bundles, heartbeats and metadata. Pure."""
