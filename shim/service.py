@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +24,7 @@ from indexer.http.authenticator import Authenticator
 from indexer.http.handshake import listening
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.http.web_pages import Pages
+from indexer.intern.series import Change
 from indexer.receive.readiness import open_when_there, started
 from indexer.write.insert_feed import Written
 from shim.catalog import Catalog, Explorer
@@ -49,11 +50,11 @@ class ShimService:
     """One HTTP server. `store` is given when it is shared (`meterhouse up`); else `settings.dsn` is opened.
 
     `version` rises whenever the indexer in the same process registers series; without it look-ups always ask
-    the tables. `written` announces its INSERTs; without it no cells are kept in memory. `recent`: the file
-    that takes over a restart what was asked (shim/warm.py); None for none. `agents`: how far they are, where
-    the indexer of this process hears of all of them; without it the table is asked. `limits` gives an org's
-    limits of ingest and what is used of them. `socks`: sockets that listen already
-    (indexer/http/listening_sockets.py).
+    the tables. `changes` says what it registered since a version. `written` announces its INSERTs; without it
+    no cells are kept in memory. `recent`: the file that takes over a restart what was asked (shim/warm.py);
+    None for none. `agents`: how far they are, where the indexer of this process hears of all of them; without
+    it the table is asked. `limits` gives an org's limits of ingest and what is used of them. `socks`: sockets
+    that listen already (indexer/http/listening_sockets.py).
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ShimService:
         *,
         store: Store | None = None,
         version: Callable[[], int] | None = None,
+        changes: Callable[[int], Sequence[Change] | None] = lambda _: None,
         written: Written | None = None,
         recent: Path | None = None,
         agents: Agents | None = None,
@@ -79,6 +81,7 @@ class ShimService:
         self._store = store
         self._owned: Store | None = None
         self._version = version
+        self._changes = changes
         self.metrics = metrics or ShimMetrics()
         self._runner: Runner | None = None
         self._engine: QueryEngine | None = None
@@ -132,7 +135,7 @@ class ShimService:
             await self.bind()
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
         store = self._store or await self._open()
-        catalog = Catalog(store, settings, self._version, self.metrics)
+        catalog = Catalog(store, settings, self._version, self.metrics, changes=self._changes)
         blocks = self._blocks(store)
         shared = settings.tenancy.mode != "single"
         turns = Turns(settings.concurrency, settings.max_waiting, self.metrics, shared=shared)

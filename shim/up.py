@@ -162,6 +162,7 @@ def _api(
         reads,
         store=store,
         version=indexer.version,
+        changes=indexer.registry.changes,
         written=written,
         recent=data.with_name(f"{data.name}.recent.json") if data is not None else None,
         agents=indexer.agents if store.embedded else None,  # a server may have other indexers

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
+from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,6 +19,7 @@ import numpy.typing as npt
 
 __all__ = [
     "TYPES",
+    "Change",
     "SeriesRegistry",
     "Tenant",
     "U64s",
@@ -35,6 +38,9 @@ AnyInts = npt.NDArray[Any]
 TYPES: Final = {"counters": 1, "gauges": 2, "distributions": 3, "sets": 4}
 
 _NEWEST: Final = 32
+#: Registrations that are remembered for readers, and metrics of them together.
+MAX_CHANGES: Final = 1_024
+MAX_CHANGED_METRICS: Final = 16_384
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _PAIR: Final = np.uint64(0xD6E8FEB86659FD93)
 
@@ -90,13 +96,21 @@ class Tenant(NamedTuple):
     project_id: int
 
 
+class Change(NamedTuple):
+    """One registration: series of these metrics have rows on a day (since 1970)."""
+
+    tenant: Tenant
+    day: int
+    metric_ids: frozenset[int]
+
+
 class SeriesRegistry:
     """Which (tenant, series, day) are in the table `series`, as far as this process knows.
 
     Ids are known by tenant: a message may bring ids of its own choice, and one tenant's choice must not make
     another's series seem to be stored. At most `max_entries`; beyond it the tenant with the most entries
     forgets its oldest day first. `version` rises with every new registration: a reader in the same process
-    may keep what it looked up while it stays. Thread-safe.
+    may keep what it looked up while it stays, or while `changes` has nothing that concerns it. Thread-safe.
     """
 
     def __init__(self, max_entries: int) -> None:
@@ -107,6 +121,8 @@ class SeriesRegistry:
         self.version = 0
         self.forgotten = 0
         self._newest: deque[tuple[Tenant, int, int]] = deque(maxlen=_NEWEST)
+        self._changes: deque[Change] = deque()  # the last has the number `version`
+        self._changed_metrics = 0
 
     def __len__(self) -> int:
         with self._lock:
@@ -128,11 +144,12 @@ class SeriesRegistry:
         mask: Bools = known[at] != ids
         return mask
 
-    def register(self, tenant: Tenant, day: int, ids: U64s) -> None:
-        """Note that the table has rows of these series on that day."""
+    def register(self, tenant: Tenant, day: int, ids: U64s, metric_ids: U64s) -> None:
+        """Note that the table has rows of these series on that day; `metric_ids` are their metrics."""
         if not len(ids):
             return
         fresh = np.unique(ids)
+        change = Change(tenant, day, frozenset(np.unique(metric_ids).tolist()))
         with self._lock:
             self._newest.append((tenant, day, int(fresh[0])))
             by_day = self._known.setdefault(tenant, {})
@@ -145,6 +162,21 @@ class SeriesRegistry:
             by_day[day] = fresh
             self._bound()
             self.version += 1
+            self._note(change)
+
+    def _note(self, change: Change) -> None:
+        self._changes.append(change)
+        self._changed_metrics += len(change.metric_ids)
+        while len(self._changes) > MAX_CHANGES or self._changed_metrics > MAX_CHANGED_METRICS:
+            self._changed_metrics -= len(self._changes.popleft().metric_ids)
+
+    def changes(self, since: int) -> Sequence[Change] | None:
+        """Return the registrations after version `since`, or None when they are not remembered."""
+        with self._lock:
+            new = self.version - since
+            if new > len(self._changes):
+                return None
+            return list(islice(reversed(self._changes), new))
 
     def newest(self) -> list[tuple[Tenant, int, int]]:
         """Return some of the series that were registered last: tenant, day and id."""
@@ -157,6 +189,8 @@ class SeriesRegistry:
             self._known.clear()
             self._counts.clear()
             self._newest.clear()
+            self._changes.clear()
+            self._changed_metrics = 0
             self.version += 1
 
     def _sizes(self) -> dict[Tenant, int]:

@@ -159,19 +159,20 @@ class Inserter:
     def _write_series(self, frames: Sequence[FrameRows], blocks: Mapping[Kind, Block]) -> None:
         """Put series into their table that are not known to be there, before any sample of theirs."""
         rows: list[Block] = []
-        fresh: list[tuple[Tenant, int, U64s]] = []
+        fresh: list[tuple[Tenant, int, U64s, U64s]] = []
         for kind in (k for k, block in blocks.items() if not self._all_known(block)):
             for frame, sighting in ((f, s) for f in frames for s in f.sightings(kind)):
                 tenant = Tenant(frame.series.org_id, frame.series.project_id)
                 unknown = self._registry.unknown(tenant, sighting.day, sighting.series_id)
                 if unknown.any():
                     rows.append(series_rows(frame.series, sighting, unknown))
-                    fresh.append((tenant, sighting.day, sighting.series_id[unknown]))
+                    metric_ids = frame.series.metric_id[sighting.index[unknown]]
+                    fresh.append((tenant, sighting.day, sighting.series_id[unknown], metric_ids))
         if rows:
             for block in cut(join(rows), MAX_BLOCK_ROWS):
                 self._store.insert("series", block)
-            for tenant, day, ids in fresh:
-                self._registry.register(tenant, day, ids)
+            for one in fresh:
+                self._registry.register(*one)
 
     def _all_known(self, block: Block) -> bool:
         """Return whether no series of a sorted block is new; asked in order, an eighth of the work."""

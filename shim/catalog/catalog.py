@@ -5,7 +5,8 @@ Reads the tables the indexer writes; knows nothing of samples. Sync and thread-s
 A look-up has three steps: metrics by name (an index per tenant and days), the series of these metrics that
 have data on the days asked for (one narrow read), and their labels (rosters, kept in memory: what a series
 is called never changes). When the indexer runs in the same process its `version` says whether anything was
-registered since; then the first two steps, and whole selections, are remembered too.
+registered since, and `changes` what; then the first two steps, and whole selections, are remembered too. A
+selection holds while no series are registered on its days whose metric its matchers select.
 """
 
 from __future__ import annotations
@@ -20,15 +21,17 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.clickhouse.store import Store
+from indexer.intern.series import Change
 from shim.catalog.finder import Finder
 from shim.catalog.memory import Memory
-from shim.catalog.names import MADE_LABELS
+from shim.catalog.names import KINDS, MADE_LABELS, Metric, Names
 from shim.catalog.parts import selection
 from shim.catalog.picked import Picked
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days, Look, Selection
 from shim.catalog.unlabelled import Unlabelled
 from shim.catalog.wide import Wide
+from shim.labels import NAME
 from shim.matching import Matcher
 from shim.metrics import ShimMetrics
 from shim.settings import ShimSettings
@@ -41,7 +44,7 @@ _IDS_A_SERIES: Final = 16
 
 
 class Catalog(Finder):
-    """See the module. `version` is given when the indexer runs in this process.
+    """See the module. `version` and `changes` are given when the indexer runs in this process.
 
     `totals_from`: series of one metric above which `total` leaves their labels alone.
     """
@@ -54,8 +57,10 @@ class Catalog(Finder):
         metrics: ShimMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
         totals_from: int = TOTALS_FROM,
+        changes: Callable[[int], Sequence[Change] | None] = lambda _: None,
     ) -> None:
         super().__init__(store, settings, version, metrics, clock)
+        self._changes = changes
         self._totals_from = totals_from
         self._selections: Memory[Look, tuple[int, Selection]] = Memory(
             settings.catalog.cache_selections, settings.catalog.cache_series
@@ -108,8 +113,9 @@ class Catalog(Finder):
             return remembered
         most = min(max(self._totals_from, max_labelled), self._settings.max_series)
         known = self._totals.get((look, most)) if version is not None else None
-        if known is not None and known[0] == version:
+        if known is not None and self._holds(look, known[0], version):
             self.metrics.catalog_lookups.labels("memory").inc()
+            self._keep_total(look, most, version, known[1], known[2])
             return self._for_query(known[1], known[2], tag)
         targets = self._targets(self.tables.tagged(tag), tenant, look.days, matchers)
         if len(targets) != 1 or targets[0].view in MADE_LABELS or len(targets[0].kinds) != 1:
@@ -119,12 +125,17 @@ class Catalog(Finder):
             unlabelled = self._unlabelled(found, tag)
             if unlabelled is None:
                 return self._select(look, tag)
-            if version is not None:
-                weight = 0 if unlabelled.ids is None else len(unlabelled.ids)
-                self._totals.put((look, most), (version, found, unlabelled), weight)
+            self._keep_total(look, most, version, found, unlabelled)
             return unlabelled
         self.metrics.catalog_lookups.labels("store").inc()
         return self._selected(look, found, version)
+
+    def _keep_total(
+        self, look: Look, most: int, version: int | None, wide: Wide, unlabelled: Unlabelled
+    ) -> None:
+        if version is not None:
+            weight = 0 if unlabelled.ids is None else len(unlabelled.ids)
+            self._totals.put((look, most), (version, wide, unlabelled), weight)
 
     def _unlabelled(self, wide: Wide, tag: str) -> Unlabelled | None:
         """None where series may be one under their labels: several tags of theirs are shown as one."""
@@ -158,10 +169,28 @@ class Catalog(Finder):
         """What a look-up gave, if nothing was registered since; and the version it is looked up at."""
         version = self._version() if self._version else None
         remembered = self._selections.get(look) if version is not None else None
-        if remembered is None or remembered[0] != version:
+        if remembered is None or not self._holds(look, remembered[0], version):
             return None, version
         self.metrics.catalog_lookups.labels("memory").inc()
-        return remembered[1], version
+        found = remembered[1]
+        if version is not None and version != remembered[0]:
+            self._selections.put(look, (version, found), found.series)
+        return found, version
+
+    def _holds(self, look: Look, at: int, version: int | None) -> bool:
+        """Return whether what a look-up gave at version `at` is what it gives now. Raises StoreError."""
+        if at == version:
+            return True
+        changes = self._changes(at)
+        if changes is None:
+            return False
+        changed = [change.metric_ids for change in changes if _is_within(change, look)]
+        if not changed:
+            return True
+        texts, _ = self.strings.texts(look.tenant.org_id, frozenset[int]().union(*changed))
+        kinds = frozenset(KINDS.values())
+        names = Names(Metric(i, text, kinds) for i, text in texts.items())
+        return not names.find([m for m in look.matchers if m.name == NAME])
 
     def _select(self, look: Look, tag: str = "") -> Selection:
         remembered, version = self._remembered(look)
@@ -187,3 +216,13 @@ class Catalog(Finder):
         self._unasked.intersection_update(self._selections.keys())  # what is held is bounded
         self._unasked.add(look)
         self._select(look)
+
+
+def _is_within(change: Change, look: Look) -> bool:
+    """Return whether a registration is of the tenant and the days of a look-up."""
+    of, tenant, days = change.tenant, look.tenant, look.days
+    return (
+        of.org_id == tenant.org_id
+        and tenant.project_id in (None, of.project_id)
+        and days.first <= change.day <= days.last
+    )

@@ -360,6 +360,45 @@ def test_selections_are_remembered_until_the_version_changes(pipeline: Pipeline)
     assert from_memory() == 2
 
 
+@pytest.mark.parametrize("totals_from", [10_000, 1])
+def test_a_selection_holds_while_nothing_registered_concerns_it(pipeline: Pipeline, totals_from: int) -> None:
+    registry = SeriesRegistry(1_000)
+    pipeline.inserter = Inserter(
+        pipeline.store, StringIndexer(ClickHouseIdStore(pipeline.store)), registry, retention=TEN_YEARS
+    )
+    metrics = ShimMetrics()
+    catalog = Catalog(
+        pipeline.store,
+        ShimSettings(),
+        version=lambda: registry.version,
+        metrics=metrics,
+        totals_from=totals_from,
+        changes=registry.changes,
+    )
+
+    def from_memory(name: str) -> bool:
+        before = sample("meterhouse_shim_catalog_lookups_total", {"source": "memory"}) or 0
+        catalog.total(T, [named(name)], NOW_S * 1000, NOW_S * 1000)
+        return sample("meterhouse_shim_catalog_lookups_total", {"source": "memory"}) == before + 1
+
+    sample: Callable[..., float | None] = metrics.registry.get_sample_value
+    pipeline.send(["req:1|c|#host:a", "req:1|c|#host:b", "took:1|d|#host:a", "took:1|d|#host:b"])
+    assert not from_memory("req")
+    assert not from_memory("took_count")
+    pipeline.send(["other:1|c", f"req:1|c|#host:z|T{NOW_S - 2 * 86_400}"])
+    assert from_memory("req"), "another metric, or another day"
+    assert from_memory("took_count")
+    pipeline.send(["req:1|c|#host:c"])
+    assert not from_memory("req")
+    assert from_memory("took_count")
+    pipeline.send(["took:1|d|#host:c"])
+    assert not from_memory("took_count"), "a view of the metric that changed"
+    pipeline.send(["took.count:1|c"])
+    assert not from_memory("took_count"), "a metric of that very name wins"
+    registry.forget()
+    assert not from_memory("req")
+
+
 def test_the_memory_of_labels_is_bounded(pipeline: Pipeline) -> None:
     pipeline.send([f"m{n}:1|c|#i:{i}" for n in range(6) for i in range(10)])
     metrics = ShimMetrics()

@@ -35,7 +35,8 @@ def register(registry: SeriesRegistry, one: Unit) -> None:
     for kind in KINDS:
         for sighting in rows.sightings(kind):
             tenant = Tenant(rows.series.org_id, rows.series.project_id)
-            registry.register(tenant, sighting.day, sighting.series_id)
+            metric_ids = rows.series.metric_id[sighting.index]
+            registry.register(tenant, sighting.day, sighting.series_id, metric_ids)
 
 
 def tags(frame: Frame) -> list[dict[str, str]]:
@@ -123,7 +124,7 @@ def test_far_from_the_limit_no_series_is_looked_at(max_series: int) -> None:
 def test_a_registry_that_forgets_counts_what_it_knows() -> None:
     registry = SeriesRegistry(3)
     for day in (DAY, DAY + 1):
-        registry.register(Tenant(1, 1), day, np.array([1, 2], np.uint64))
+        registry.register(Tenant(1, 1), day, np.array([1, 2], np.uint64), np.array([1], np.uint64))
     assert [registry.count(1, day) for day in (DAY, DAY + 1)] == [0, 2]
-    registry.register(Tenant(1, 2), DAY + 1, np.array([2], np.uint64))
+    registry.register(Tenant(1, 2), DAY + 1, np.array([2], np.uint64), np.array([1], np.uint64))
     assert registry.count(1, DAY + 1) == 3

@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from indexer.intern.series import SeriesRegistry, Tenant, mix, series_ids, tag_sums
+from indexer.intern.series import (
+    MAX_CHANGED_METRICS,
+    MAX_CHANGES,
+    Change,
+    SeriesRegistry,
+    Tenant,
+    mix,
+    series_ids,
+    tag_sums,
+)
 
 
 def u64(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
@@ -65,49 +74,75 @@ ONE, TWO = Tenant(1, 1), Tenant(2, 1)
 def test_registry_knows_what_was_registered() -> None:
     registry = SeriesRegistry(100)
     assert registry.unknown(ONE, 1, u64(5, 6)).tolist() == [True, True]
-    registry.register(ONE, 1, u64(6, 4, 6))
+    registry.register(ONE, 1, u64(6, 4, 6), u64(1, 1, 1))
     assert registry.unknown(ONE, 1, u64(5, 6, 4, 9, 1)).tolist() == [True, False, False, True, True]
     assert registry.unknown(ONE, 2, u64(6)).tolist() == [True]
-    registry.register(ONE, 1, u64(5))
+    registry.register(ONE, 1, u64(5), u64(1))
     assert registry.unknown(ONE, 1, u64(5, 6, 4)).tolist() == [False] * 3
     assert len(registry) == 3
 
 
 def test_version_rises_with_every_registration_only() -> None:
     registry = SeriesRegistry(100)
-    registry.register(ONE, 1, u64(5))
-    registry.register(ONE, 1, u64())
+    registry.register(ONE, 1, u64(5), u64(1))
+    registry.register(ONE, 1, u64(), u64())
     registry.unknown(ONE, 1, u64(5))
     assert registry.version == 1
-    registry.register(ONE, 2, u64(5))
+    registry.register(ONE, 2, u64(5), u64(1))
     assert registry.version == 2
+
+
+def test_changes_since_a_version_are_remembered() -> None:
+    registry = SeriesRegistry(100)
+    registry.register(ONE, 1, u64(5, 6), u64(8, 8))
+    registry.register(TWO, 2, u64(5, 6), u64(8, 9))
+    first, second = Change(ONE, 1, frozenset({8})), Change(TWO, 2, frozenset({8, 9}))
+    assert registry.changes(2) == []
+    assert registry.changes(1) == [second]
+    assert registry.changes(0) == [second, first]
+    registry.forget()
+    assert registry.changes(2) is None
+    assert registry.changes(3) == []
+
+
+def test_changes_are_bounded() -> None:
+    registry = SeriesRegistry(100)
+    for _ in range(MAX_CHANGES + 1):
+        registry.register(ONE, 1, u64(5), u64(8))
+    assert registry.changes(0) is None
+    assert len(registry.changes(1) or ()) == MAX_CHANGES
+    registry.register(ONE, 1, u64(5), np.arange(MAX_CHANGED_METRICS, dtype=np.uint64))
+    assert registry.changes(registry.version - 2) is None
+    assert len(registry.changes(registry.version - 1) or ()) == 1
+    registry.register(ONE, 1, u64(5), np.arange(MAX_CHANGED_METRICS + 1, dtype=np.uint64))
+    assert registry.changes(registry.version - 1) is None
 
 
 def test_registry_forgets_the_oldest_days_at_its_bound() -> None:
     registry = SeriesRegistry(10)
     for day in (3, 1, 2):
-        registry.register(ONE, day, np.arange(5, dtype=np.uint64))
+        registry.register(ONE, day, np.arange(5, dtype=np.uint64), u64(1))
         assert len(registry) <= 10
     assert registry.unknown(ONE, 1, u64(1)).all()
     assert not registry.unknown(ONE, 3, u64(1)).any()
     assert registry.forgotten == 5
-    registry.register(ONE, 9, np.arange(11, dtype=np.uint64))
+    registry.register(ONE, 9, np.arange(11, dtype=np.uint64), u64(1))
     assert len(registry) == 0
 
 
 def test_registry_keeps_tenants_apart() -> None:
     registry = SeriesRegistry(100)
-    registry.register(TWO, 1, u64(5))
-    registry.register(Tenant(1, 2), 1, u64(6))
+    registry.register(TWO, 1, u64(5), u64(1))
+    registry.register(Tenant(1, 2), 1, u64(6), u64(1))
     assert registry.unknown(ONE, 1, u64(5, 6)).tolist() == [True, True]
     assert registry.unknown(TWO, 1, u64(5, 6)).tolist() == [False, True]
 
 
 def test_registry_forgets_first_of_the_tenant_with_most() -> None:
     registry = SeriesRegistry(10)
-    registry.register(ONE, 1, u64(1, 2))
+    registry.register(ONE, 1, u64(1, 2), u64(1))
     for day in range(2, 9):
-        registry.register(TWO, day, np.arange(4, dtype=np.uint64))
+        registry.register(TWO, day, np.arange(4, dtype=np.uint64), u64(1))
         assert len(registry) <= 10
     assert not registry.unknown(ONE, 1, u64(1, 2)).any()
     assert not registry.unknown(TWO, 8, u64(3)).any()
