@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.range.histograms import picked
+from shim.eval.window.histograms import picked
 from shim.grid import Grid
 from shim.values import Samples, Vector
 

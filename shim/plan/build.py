@@ -16,7 +16,7 @@ from shim import labels as lb
 from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.eval.info import info_matchers
-from shim.eval.range.extended import FUNCTIONS as EXTENDED_FUNCTIONS
+from shim.eval.window.registry import RANGE_FUNCTIONS, extended_functions
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.plan import supported
@@ -219,28 +219,22 @@ def _range_call(name: str, ranged: Any, args: tuple[Node, ...], ctx: Context, nu
     source = unwrap(ranged)
     if name not in supported.range_functions():
         raise Unsupported(f"function {name}() is not supported yet")
-    node: Node
+    node: RangeCall | SubqueryCall
     if isinstance(source, pp.SubqueryExpr):
         inner, ends, range_ms = _subquery_inner(source, _inside(ctx, number), _parens(ranged))
         node = SubqueryCall(ctx.grid, name, inner, ends, range_ms, args, ctx.place)
     else:
         window = _window(source, ctx)
-        if window.extended and name not in EXTENDED_FUNCTIONS[window.extended]:
-            allowed = ", ".join(EXTENDED_FUNCTIONS[window.extended])
+        if window.extended and name not in (allowed := extended_functions(window.extended)):
             raise ExecutionError(
-                f"{window.extended} modifier can only be used with: {allowed} - not with {name}"
+                f"{window.extended} modifier can only be used with: {', '.join(allowed)} - not with {name}"
             )
         lookbacks = ctx.lookback_ms, ctx.counter_lookback_ms
         node = RangeCall(ctx.grid, name, window, lookbacks[0], args, ctx.place, lookbacks[1])
-    if name == "absent_over_time":
+    if other := RANGE_FUNCTIONS[name].absent_of:
         # The labels are those of the matchers, so `absent` does the rest over whether anything was there.
-        return Call(ctx.grid, "absent", (_present(node),), absent_labels(source))
+        return Call(ctx.grid, "absent", (replace(node, function=other),), absent_labels(source))
     return node
-
-
-def _present(node: Node) -> Node:
-    assert isinstance(node, RangeCall | SubqueryCall)
-    return replace(node, function="present_over_time")
 
 
 def _subquery_inner(tree: pp.SubqueryExpr, ctx: Context, parens: int = 0) -> tuple[Node | None, Grid, int]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 from shim.errors import Unsupported
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.plan.nodes import Context
 
-#: Functions and aggregations.
+#: Functions and aggregations; a range function's own record says it.
 EXPERIMENTAL: Final = frozenset({
-    "double_exponential_smoothing", "end", "histogram_quantiles", "info", "limit_ratio",
-    "limitk", "mad_over_time", "max_of", "min_of", "range", "sort_by_label", "sort_by_label_desc", "start",
-    "start_timestamp", "step", "ts_of_first_over_time", "ts_of_last_over_time", "ts_of_max_over_time",
-    "ts_of_min_over_time",
+    "end", "histogram_quantiles", "info", "limit_ratio", "limitk", "max_of", "min_of", "range",
+    "sort_by_label", "sort_by_label_desc", "start", "start_timestamp", "step",
+    *(f.name for f in RANGE_FUNCTIONS.values() if f.experimental),
 })  # fmt: skip
 
 

@@ -7,10 +7,7 @@ from typing import Final
 
 from shim.eval.aggregate import PARAMETRISED, PLAIN
 from shim.eval.functions.registry import FUNCTIONS
-from shim.eval.range.registry import RANGE_FUNCTIONS
-
-#: Range functions of ours that Prometheus does not have, and those the planner builds out of others.
-_OWN = frozenset({"uniq_over_time", "absent_over_time"})
+from shim.eval.window.registry import RANGE_FUNCTIONS
 
 #: Functions that the planner turns into numbers: they are about the query, not about data.
 OF_THE_QUERY: Final = frozenset({"start", "end", "range", "step"})
@@ -28,7 +25,7 @@ def functions() -> Collection[str]:
 
 def range_functions() -> Collection[str]:
     """Functions of a range vector."""
-    return RANGE_FUNCTIONS.keys() | _OWN
+    return RANGE_FUNCTIONS.keys()
 
 
 def aggregations() -> Collection[str]:

@@ -14,7 +14,7 @@ import promql_parser as pp
 
 from shim.errors import BadData
 from shim.eval.functions.registry import FUNCTIONS
-from shim.eval.range.registry import RANGE_FUNCTIONS
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.promql import escapes, rewrite
 from shim.promql.behind import During
 from shim.promql.complain import complaint, resolved
@@ -52,7 +52,6 @@ _TYPES: Final = {
 def _extra_functions() -> list[pp.Function]:
     """Return the functions that are built and that the parser does not know."""
     ours = [
-        pp.Function("uniq_over_time", [pp.ValueType.Matrix], pp.ValueType.Vector),  # of sets alone
         *(
             pp.Function(f.name, [_TYPES[a] for a in f.args], _TYPES[f.returns], f.optional)
             for f in FUNCTIONS.values()

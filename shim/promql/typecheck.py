@@ -12,8 +12,8 @@ from typing import Final
 
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.functions.signature import UNBOUNDED, Type
-from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.eval.texts import quote
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.matching import Matcher, MatchOp
 from shim.plan import supported
 from shim.promql.lexer import COMPARISONS, SET_OPERATORS, ComplaintError, Item
@@ -120,8 +120,7 @@ def _signature(name: str) -> tuple[Sequence[Type], int, Type]:
         return (), 0, "scalar"
     if name in FUNCTIONS:
         return FUNCTIONS[name].args, FUNCTIONS[name].optional, FUNCTIONS[name].returns
-    ranged = RANGE_FUNCTIONS.get(name)  # those that the planner builds out of others take nothing else
-    return ranged.args if ranged else ("matrix",), 0, "vector"
+    return RANGE_FUNCTIONS[name].args, 0, "vector"
 
 
 def type_of(node: Node) -> Type:

@@ -16,6 +16,7 @@ from shim.catalog.types import Part
 from shim.eval.histogram.bounds import CLASSIC_SCHEMA, SCHEMA, coarser_index, upper_bounds
 from shim.eval.histogram.fraction import counts_at_most
 from shim.eval.merge import relabelled
+from shim.eval.window.stored import FromDeltas
 from shim.grid import Grid
 from shim.numeric_labels import number_text, with_le
 from shim.read import counters, distributions
@@ -39,9 +40,11 @@ class Buckets:
             lambda schema: distributions.totals(self.reader, self.part, at, lookback_ms, schema),
         )
 
-    def increases(self, keys: Keys, function: str, ends: Grid, window_ms: int, lookback_ms: int) -> Vector:
-        """`rate` or `increase` of every key and boundary. Raises QueryError."""
-        how = (keys, function, ends, window_ms, lookback_ms)
+    def increases(
+        self, keys: Keys, deltas: FromDeltas, ends: Grid, window_ms: int, lookback_ms: int
+    ) -> Vector:
+        """Sum the deltas of every key and boundary. Raises QueryError."""
+        how = (keys, deltas, ends, window_ms, lookback_ms)
         return self._shown(
             ends.steps,
             lambda part: counters.increases(self.reader, part, *how),

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from shim.catalog.types import Part
+from shim.eval.window.stored import FromDeltas
 from shim.grid import Grid
 from shim.read.blocks.read import read_cells, recall
 from shim.read.held import held
@@ -21,9 +22,6 @@ from shim.read.windows import plan_buckets, plan_windows
 from shim.sql import nodes as sql
 from shim.values import Bools, Floats, Ints, Samples, Vector
 
-#: Range functions that are sums of deltas.
-EXACT = frozenset({"rate", "increase", "delta"})
-
 
 def column_of(part: Part) -> tuple[str, str]:
     """(table, column) that holds the deltas."""
@@ -33,12 +31,12 @@ def column_of(part: Part) -> tuple[str, str]:
 
 
 def increases(
-    reader: Reader, part: Part, keys: Keys, function: str, ends: Grid, window_ms: int, lookback_ms: int
+    reader: Reader, part: Part, keys: Keys, deltas: FromDeltas, ends: Grid, window_ms: int, lookback_ms: int
 ) -> Vector:
-    """`rate`, `increase` or `delta` of every key at every end. Raises QueryError."""
+    """Sum the deltas of every key in the window before every end. Raises QueryError."""
     lookback = Lookback(ends, window_ms, lookback_ms)
     values, present, snapped_s = _read(reader, part, keys, lookback)
-    values *= scale(function, window_ms, snapped_s)
+    values *= scale(deltas, window_ms, snapped_s)
     return Vector(ends.steps, keys.labels, values, present)
 
 
@@ -53,10 +51,10 @@ def _read(reader: Reader, part: Part, keys: Keys, lookback: Lookback) -> tuple[F
     return values, present, reading.snapped_s
 
 
-def scale(function: str, window_ms: int, snapped_s: int) -> float:
-    """What a window's sum is multiplied by: the window counted is `window_ms` taken up to the granularity."""
+def scale(deltas: FromDeltas, window_ms: int, snapped_s: int) -> float:
+    """Return what to multiply a window's sum by: it counts `window_ms` rounded up to the granularity."""
     counted_ms = -(-window_ms // (snapped_s * 1000)) * snapped_s * 1000
-    if function == "rate":
+    if deltas.per_second:
         return 1000 / counted_ms
     return window_ms / counted_ms
 

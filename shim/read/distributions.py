@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from shim.catalog.types import Part
 from shim.eval.budget import Take
 from shim.eval.histogram.arithmetic import multiply
 from shim.eval.histogram.bounds import SCHEMA
-from shim.eval.histogram.quantile import observations_quantile
-from shim.eval.repeat import repeated_histogram
+from shim.eval.range.quantiles import COLUMNS as QUANTILE_COLUMNS
+from shim.eval.range.quantiles import quantile_of_observations
+from shim.eval.window.stored import DistributionColumn, FromDeltas, FromObservations
 from shim.grid import Grid
 from shim.numeric_labels import QUANTILE, number_text, with_label
 from shim.read.blocks.read import read_sums
@@ -25,39 +26,17 @@ from shim.read.sketches import TABLE, read_sides
 from shim.read.windows import Reading
 from shim.values import Floats, Histogram, Vector
 
-#: Range functions that give histograms.
-HISTOGRAMS: Final = frozenset({"rate", "increase", "delta", "sum_over_time"})
-#: Range functions of samples: the running total at the end of each bucket that has data.
-SAMPLES: Final = frozenset({
-    "changes", "first_over_time", "idelta", "irate", "resets",
-    "ts_of_first_over_time", "ts_of_last_over_time",
-})  # fmt: skip
-#: Range functions of the raw observations, and the columns each needs.
-OBSERVATIONS: Final = {
-    "avg_over_time": ("count", "sum"),
-    "count_over_time": ("count",),
-    "min_over_time": ("count", "min"),
-    "max_over_time": ("count", "max"),
-    "stddev_over_time": ("count", "sum", "sum_squares"),
-    "stdvar_over_time": ("count", "sum", "sum_squares"),
-    "present_over_time": ("count",),
-    "quantile_over_time": ("count", "sum", "zero", "min", "max"),
-}
-
-#: Those of them that need no buckets.
-PLAIN: Final = frozenset(OBSERVATIONS) - {"quantile_over_time"}
-
 
 def histograms(
-    reader: Reader, part: Part, keys: Keys, function: str, ends: Grid, window_ms: int, lookback_ms: int,
+    reader: Reader, part: Part, keys: Keys, deltas: FromDeltas, ends: Grid, window_ms: int, lookback_ms: int,
     schema: int = SCHEMA,
 ) -> Vector:  # fmt: skip
-    """`rate` or `increase` of every key as native histograms. Raises QueryError.
+    """Sum the observations of every key in each window to native histograms. Raises QueryError.
 
     In buckets of another `schema` than 5 they are for `classic` alone.
     """
     found, snapped_s = _read(reader, part, keys, Lookback(ends, window_ms, lookback_ms), schema)
-    factor = scale(function, window_ms, snapped_s)
+    factor = scale(deltas, window_ms, snapped_s)
     return _vector(keys, ends, [h if factor == 1 else multiply(h, factor) for h in found])
 
 
@@ -68,81 +47,71 @@ def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int, schema: int =
     return _vector(keys, at, found)
 
 
-def observations(
-    reader: Reader, part: Part, keys: Keys, function: str, ends: Grid, window_ms: int, q: Floats | None
-) -> Vector:
-    """A `*_over_time` function of the raw observations in each window; absent where there are none.
+@dataclass(frozen=True, slots=True)
+class _Observations:
+    """The observations of the windows of one part, for a range function's record (shim/eval/window)."""
 
-    `q`: the quantile at each step, for `quantile_over_time`. Raises QueryError.
+    reading: Reading
+    cells: Cells
+    count: Floats
+    parameters: Sequence[Floats]
+    take: Take
+    histograms: Callable[[], Iterable[Histogram]]
+
+    def sums(self, column: DistributionColumn) -> Floats:
+        return self.reading.sums(self.cells.values[column])
+
+    def minima(self, column: DistributionColumn) -> Floats:
+        return self.reading.minima(self.cells.values[column])
+
+    def maxima(self, column: DistributionColumn) -> Floats:
+        return self.reading.maxima(self.cells.values[column])
+
+
+def observations(
+    reader: Reader,
+    part: Part,
+    keys: Keys,
+    how: FromObservations,
+    ends: Grid,
+    window_ms: int,
+    parameters: Sequence[Floats],
+) -> Vector:
+    """Evaluate a function of the raw observations in each window; absent where there are none.
+
+    `parameters`: its scalar arguments, one value per step. Raises QueryError.
     """
     reading = reader.windows(ends, window_ms, 10_000)
-    columns = OBSERVATIONS[function]
-    cells = read_cells(reader, TABLE, part, keys, reading, columns)
+    cells = read_cells(reader, TABLE, part, keys, reading, how.columns)
     count = reading.sums(cells.values["count"])
     present = (count > 0) & reading.present(cells.rows, cells.alive)
-    if q is not None:
-        reader.check_cells(len(keys) * len(q))
-    if q is not None and len(q) > ends.steps:  # `@` fixes the window, the quantile differs from step to step
-        present = np.repeat(present, len(q), axis=1)
-    if function == "quantile_over_time":
-        assert q is not None
-        found = _assemble(reader, part, keys, reading, cells)
-        values = _quantiles(found, reading, cells, q, reader.check_cells)
-    else:
-        values = _moments(function, reading, cells, count)
-    return Vector(present.shape[1], keys.labels, values, present)
+    for values in parameters:
+        reader.check_cells(len(keys) * len(values))
+    steps = max((len(values) for values in parameters), default=ends.steps)
+    if steps > ends.steps:  # `@` fixes the window, arguments differ from step to step
+        present = np.repeat(present, steps, axis=1)
+    found = partial(_assemble, reader, part, keys, reading, cells)
+    windows = _Observations(reading, cells, count, parameters, reader.check_cells, found)
+    return Vector(present.shape[1], keys.labels, how.compute(windows), present)
 
 
 def quantiles(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
-    """The quantiles that `part` names, of the observations in each lookback; absent where there are none.
+    """Read the quantiles that `part` names, of the observations in each lookback; absent without any.
 
     Raises QueryError.
     """
     keys = each(part)
     reading = reader.windows(at, lookback_ms, 10_000)
-    cells = read_cells(reader, TABLE, part, keys, reading, OBSERVATIONS["quantile_over_time"])
-    present = (reading.sums(cells.values["count"]) > 0) & reading.present(cells.rows, cells.alive)
+    cells = read_cells(reader, TABLE, part, keys, reading, QUANTILE_COLUMNS)
+    count = reading.sums(cells.values["count"])
+    present = (count > 0) & reading.present(cells.rows, cells.alive)
     reader.check_cells(len(keys) * len(part.quantiles) * at.steps)
     found = list(_assemble(reader, part, keys, reading, cells))
-    values = [
-        _quantiles(found, reading, cells, np.full(at.steps, q), reader.check_cells) for q in part.quantiles
-    ]
+    windows = _Observations(reading, cells, count, (), reader.check_cells, lambda: found)
+    values = [quantile_of_observations(windows, np.full(at.steps, q)) for q in part.quantiles]
     texts = map(number_text, part.quantiles)
     labels = [with_label(one, QUANTILE, text) for text in texts for one in keys.labels]
     return Vector(at.steps, labels, np.concatenate(values), np.tile(present, (len(values), 1)))
-
-
-def _moments(function: str, reading: Reading, cells: Cells, count: Floats) -> Floats:
-    match function:
-        case "count_over_time":
-            return count
-        case "present_over_time":
-            return np.ones_like(count)
-        case "min_over_time":
-            return reading.minima(cells.values["min"])
-        case "max_over_time":
-            return reading.maxima(cells.values["max"])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = reading.sums(cells.values["sum"]) / count
-        if function == "avg_over_time":
-            return np.asarray(mean)
-        variance = reading.sums(cells.values["sum_squares"]) / count - mean * mean
-    variance = np.maximum(variance, 0)  # rounding may leave a little less than nothing
-    return np.asarray(np.sqrt(variance) if function == "stddev_over_time" else variance)
-
-
-def _quantiles(
-    histograms: Iterable[Histogram], reading: Reading, cells: Cells, q: Floats, take: Take
-) -> Floats:
-    low, high = reading.minima(cells.values["min"]), reading.maxima(cells.values["max"])
-    values = np.zeros((len(low), len(q)))
-    for k, h in enumerate(histograms):
-        take(h.buckets * len(q))
-        wide = repeated_histogram(h, len(q))
-        values[k] = observations_quantile(
-            q, wide, np.broadcast_to(low[k], q.shape), np.broadcast_to(high[k], q.shape)
-        )
-    return values
 
 
 # ---------------------------------------------------------------- reading

@@ -8,7 +8,7 @@ import numpy as np
 
 from shim.errors import BadData
 from shim.eval.budget import Take
-from shim.eval.range.evaluate import range_function
+from shim.eval.window.evaluate import range_function
 from shim.grid import Grid
 from shim.values import Annotations, Samples, Scalar, Value, Vector
 

@@ -9,7 +9,7 @@ does not depend on when it merges.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from shim.catalog.types import Part
 from shim.eval.instant import latest
+from shim.eval.window.stored import GaugeColumn
 from shim.grid import Grid
 from shim.read.blocks import gauges as memory
 from shim.read.gauge_cells import GaugeCells
@@ -29,16 +30,6 @@ from shim.read.times import within
 from shim.sql import nodes as sql
 from shim.values import Ints, Samples, Vector
 
-#: Beside the last value, what range functions look at of what a bucket aggregated.
-AGGREGATED: Final[Mapping[str, tuple[str, ...]]] = {
-    "min_over_time": ("min",),
-    "ts_of_min_over_time": ("min",),
-    "max_over_time": ("max",),
-    "ts_of_max_over_time": ("max",),
-    "sum_over_time": ("sum",),
-    "count_over_time": ("count",),
-    "avg_over_time": ("sum", "count"),
-}
 #: Buckets of all series together that are held as matrices; more are fetched as the rows there are.
 _MOST_CELLS: Final = 1 << 23
 
@@ -63,11 +54,13 @@ def _select(reader: Reader, part: Part, span: _Span, at: Grid, lookback_ms: int)
     return latest(_by_rows(reader, part, span, ("last",)), at, lookback_ms)
 
 
-def window_samples(reader: Reader, part: Part, ends: Grid, window_ms: int, function: str = "") -> Samples:
-    """All samples in `(first end - window, last end]`, with what `function` needs that buckets aggregated."""
+def window_samples(
+    reader: Reader, part: Part, ends: Grid, window_ms: int, aggregated: Sequence[GaugeColumn] = ()
+) -> Samples:
+    """Read all samples in `(first end - window, last end]`, with columns that their buckets aggregated."""
     granularity_s = reader.granularity_s(ends, window_ms)
     span = _Span.of(ends.start_ms - window_ms, ends.end_ms, granularity_s)
-    columns = ("last", *AGGREGATED.get(function, ()))
+    columns = ("last", *aggregated)
     found: list[Samples] = []
     for some in _slices(reader, part, span):
         found.append(_samples(reader, some, span, columns))

@@ -9,18 +9,16 @@ import numpy as np
 from shim import labels as lb
 from shim.catalog.types import Part
 from shim.eval.grouping import by_columns, group_labels
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.naming import Naming
 from shim.numbered import each_changed
 from shim.plan.nodes import Grouping
 from shim.read.reader import Keys, each
 
-#: Range functions that keep the metric's name.
-KEEPS_NAME = frozenset({"last_over_time", "first_over_time"})
-
 
 def named(part: Part, function: str) -> Keys:
     """Every series by itself, under the labels a range function leaves."""
-    if function in KEEPS_NAME:
+    if RANGE_FUNCTIONS[function].keeps_name:
         return each(part)
     return each(part, each_changed(part.labels, lb.dropping_name))
 

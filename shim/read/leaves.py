@@ -15,14 +15,16 @@ from shim.eval.aggregate import aggregate
 from shim.eval.chunks import RANKED
 from shim.eval.merge import first_wins, relabelled, stacked
 from shim.eval.repeat import repeated
+from shim.eval.window.registry import RANGE_FUNCTIONS
+from shim.eval.window.stored import FromObservations
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.naming import EXACT, Naming
 from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Total, Window
-from shim.read import distributions, sets, totals
+from shim.read import sets, totals
 from shim.read.joined import concatenated, joined
 from shim.read.keys import groups, named
-from shim.read.part_reader import PartReader, marked
+from shim.read.part_reader import PartReader, marked, merges
 from shim.read.reader import Reader
 from shim.read.totals import AllSeries
 from shim.shown import Seen
@@ -139,7 +141,7 @@ class Leaves:
             return found
         out, lost = first_wins(found)
         for part, count in zip(parts, lost, strict=True):
-            if count and function != "present_over_time":  # which is 1 whichever answers
+            if count and not (function in RANGE_FUNCTIONS and RANGE_FUNCTIONS[function].only_presence):
                 self.notes.info(
                     f"{function}() of two types under the same labels: {count} series of the {part.kind}"
                     " are left out; __type__ picks one"
@@ -187,7 +189,7 @@ class Leaves:
         groupings: Sequence[Grouping],
         args: Sequence[Value],
     ) -> Vector:
-        if not self._merges(part, child.function):
+        if not merges(part.kind, part.view, child.function):
             found = self._of_part.window(part, named(part, child.function), child, args)
         else:
             keys = groups(part, groupings, self.naming, lb.dropping_name)
@@ -195,17 +197,6 @@ class Leaves:
             if part.view != "bucket" or all(("le" in by.labels) is not by.without for by in groupings):
                 return found
         return self._sums(found, groupings, node)
-
-    def _merges(self, part: Part | Unlabelled, function: str) -> bool:
-        """Whether a function of the sum of a group is the sum of the function."""
-        match part.kind, part.view:
-            case "set", _:
-                return function in sets.UNIONS
-            case "histogram", "":
-                return function in distributions.HISTOGRAMS
-            case ("counter", _) | ("histogram", "bucket" | "count" | "sum"):
-                return function in ("rate", "increase")
-        return False
 
     def _sums(self, vector: Vector, groupings: Sequence[Grouping], node: Merged) -> Vector:
         """Sums of sums, the innermost first."""
@@ -233,9 +224,7 @@ class Leaves:
 
         if totals.counts_instead(every.kind, every.view, op, _function(child)):
             every = replace(every, view="count", part=replace(every.part, view="count"))
-        sketches = (
-            every.kind == "histogram" and not every.view and _function(child) not in distributions.PLAIN
-        )
+        sketches = every.kind == "histogram" and not every.view and _needs_buckets(child)
         notes = self.notes.at(node.place)
         return totals.over_chunks(self.reader, every, op, param, steps, read, notes, sketches=sketches)
 
@@ -275,7 +264,7 @@ class Leaves:
     def merged_of(self, found: Unlabelled, node: Merged, args: Sequence[Value]) -> Vector:
         """`sum` of all series: where their data is, if their type merges. Raises QueryError."""
         child = node.child
-        if isinstance(child, RangeCall) and self._merges(found, child.function):
+        if isinstance(child, RangeCall) and merges(found.kind, found.view, child.function):
             return self._of_part.window(*totals.merged_part(found), child, args)
         if isinstance(child, Select) and found.kind == "set":
             part, keys = totals.merged_part(found)
@@ -330,6 +319,14 @@ def _steps(leaf: Select | RangeCall, args: Sequence[Value]) -> int:
     if isinstance(leaf, Select):
         return leaf.at.steps
     return leaf.grid.steps if args else leaf.window.ends.steps
+
+
+def _needs_buckets(leaf: Select | RangeCall) -> bool:
+    """Return whether the exponential buckets of distributions are read."""
+    if isinstance(leaf, Select):
+        return True
+    how = RANGE_FUNCTIONS[leaf.function].distribution
+    return how.needs_buckets if isinstance(how, FromObservations) else True
 
 
 def _function(leaf: Select | RangeCall) -> str:

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import numpy as np
 
 from shim import labels as lb
-from shim.catalog.types import Part
+from shim.catalog.types import Kind, Part, View
 from shim.errors import BadData, Unsupported
-from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.merge import relabelled
-from shim.eval.range.extended import extended, smoothed_at
 from shim.eval.subquery import samples_from
 from shim.eval.texts import not_a_gauge
+from shim.eval.window.extended import extended, smoothed_at
+from shim.eval.window.function import RangeFunction
+from shim.eval.window.registry import RANGE_FUNCTIONS
+from shim.eval.window.stored import (
+    Answer,
+    FromDeltas,
+    FromObservations,
+    FromSamples,
+    GaugeColumn,
+    Latest,
+    Presence,
+    Refused,
+    UnionOfMembers,
+)
 from shim.grid import Grid
 from shim.numbered import each_changed
 from shim.plan.nodes import RangeCall, Select, Window
 from shim.read import classic, counters, distributions, gauges, sets
 from shim.read.functions import over_windows, scalars
 from shim.read.reader import Keys, Reader, each
-from shim.values import Annotations, Ints, Samples, Scalar, Value, Vector
-
-#: Range functions that Prometheus warns of when they see the histograms of a counter, as distributions are.
-_OF_GAUGES = frozenset({"delta", "idelta"})
+from shim.values import Annotations, Ints, Samples, Value, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +66,65 @@ class PartReader:
         return counters.totals(self.reader, part, at, leaf.deltas_ms), None
 
     def window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
-        """A range function over one part, per key (groups only for what merges)."""
-        ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
-        how = (self.reader, part, keys, name, ends, window_ms, leaf.deltas_ms)
-        if name == "last_over_time" and part.kind != "gauge":
-            select = Select(leaf.grid, leaf.window.matchers, ends, window_ms)
-            return self.instant(part, select)[0]
-        match part.kind, part.view:
-            case "set", _:
-                return self._set_window(part, keys, leaf)
-            case "histogram", "bucket" if name in counters.EXACT:
-                return self._buckets(part).increases(*how[2:])
-            case "histogram", "bucket" if name == "present_over_time":
-                found = self._buckets(part).increases(keys, "increase", ends, window_ms, 10_000)
+        """Evaluate a range function over one part, per key (groups only for what merges)."""
+        ends, window_ms = leaf.window.ends, leaf.window.window_ms
+        function = RANGE_FUNCTIONS[leaf.function]
+        if function.expects_gauge and (part.kind, part.view) == ("histogram", ""):
+            for metric in {lb.get(labels, lb.NAME): None for labels in part.labels}:
+                self.notes.at(leaf.place).argument(0).warn(not_a_gauge(metric))
+        how = answer_of(part.kind, part.view, function)
+        match how:
+            case FromSamples():
+                return self._over_samples(part, leaf, function, args)
+            case FromDeltas():
+                return self._sums_of_deltas(part, keys, how, ends, window_ms, leaf.deltas_ms)
+            case FromObservations():
+                parameters = [arg.values for arg in scalars(args)]
+                if function.check is not None:
+                    function.check(parameters, self.notes.at(leaf.place))
+                return distributions.observations(self.reader, part, keys, how, ends, window_ms, parameters)
+            case Latest():
+                return self.instant(part, Select(leaf.grid, leaf.window.matchers, ends, window_ms))[0]
+            case UnionOfMembers():
+                return marked(sets.unions(self.reader, part, keys, ends, window_ms, leaf.lookback_ms))
+            case Presence():
+                if part.kind == "set":
+                    found = sets.unions(self.reader, part, keys, ends, window_ms, 10_000)
+                else:
+                    found = self._sums_of_deltas(part, keys, FromDeltas(), ends, window_ms, 10_000)
                 return replace(found, values=np.ones_like(found.values))
-            case "histogram", "":
-                return self._distribution_window(part, keys, leaf, args)
-            case ("counter", _) | ("histogram", "count" | "sum") if name in counters.EXACT:
-                return counters.increases(*how)
-        return self._over_samples(part, leaf, args)
+            case Refused(reason):
+                raise BadData(f"{leaf.function}() of a {_word(part)}: {reason}")
+            case None:
+                raise Unsupported(f"{leaf.function}() over a {_word(part)} is not supported yet")
+        assert_never(how)
 
-    def _over_samples(self, part: Part, leaf: RangeCall, args: Sequence[Value]) -> Vector:
-        """A function that knows samples, and not what they are made of."""
+    def _sums_of_deltas(
+        self, part: Part, keys: Keys, deltas: FromDeltas, ends: Grid, window_ms: int, lookback_ms: int
+    ) -> Vector:
+        """Sum the deltas of each key in each window, by the reader of what the part shows."""
+        how = (keys, deltas, ends, window_ms, lookback_ms)
+        match part.kind, part.view:
+            case "histogram", "bucket":
+                return self._buckets(part).increases(*how)
+            case "histogram", "":
+                return distributions.histograms(self.reader, part, *how)
+        return counters.increases(self.reader, part, *how)
+
+    def _over_samples(
+        self, part: Part, leaf: RangeCall, function: RangeFunction, args: Sequence[Value]
+    ) -> Vector:
+        """Evaluate a function that knows samples, and not what they are made of."""
         name, window = leaf.function, leaf.window
-        if name == "uniq_over_time":
+        if function.compute is None:
             raise Unsupported(f"{name}() is for sets, not for a {part.kind}")
-        samples = self.samples(part, window.reading(leaf.lookback_ms), name)
+        samples = self.samples(part, window.reading(leaf.lookback_ms), function.gauge)
         self.check_histograms(samples, window.ends.steps)
         self.reader.check_cells(len(samples.labels) * window.ends.steps)
-        if window.extended:
-            return extended(name, window.extended, samples, window.ends, window.window_ms, leaf.lookback_ms)
+        if window.extended and function.extended is not None:
+            return extended(
+                function.extended, window.extended, samples, window.ends, window.window_ms, leaf.lookback_ms
+            )
         return over_windows(
             name, samples, leaf.grid, window.ends, window.window_ms, scalars(args), self.notes.at(leaf.place),
             self.reader.check_cells,
@@ -96,40 +135,11 @@ class PartReader:
         buckets = sum(s.counts.shape[1] for h in samples.histograms for s in (h.positive, h.negative))
         self.reader.check_cells(buckets * steps)
 
-    def _distribution_window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
-        ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
-        if name in _OF_GAUGES:
-            for metric in {lb.get(labels, lb.NAME): None for labels in part.labels}:
-                self.notes.at(leaf.place).argument(0).warn(not_a_gauge(metric))
-        if name in distributions.HISTOGRAMS:
-            return distributions.histograms(self.reader, part, keys, name, ends, window_ms, leaf.deltas_ms)
-        if name in distributions.SAMPLES:
-            return self._over_samples(part, leaf, args)
-        if name not in distributions.OBSERVATIONS:
-            raise Unsupported(f"{name}() over a distribution is not supported yet")
-        q = None
-        if name == "quantile_over_time":
-            assert isinstance(args[0], Scalar)
-            q = args[0].values
-            note_invalid_quantile(Scalar(q), self.notes.at(leaf.place).argument(0))
-        return distributions.observations(self.reader, part, keys, name, ends, window_ms, q)
-
-    def _set_window(self, part: Part, keys: Keys, leaf: RangeCall) -> Vector:
-        ends, window_ms, name = leaf.window.ends, leaf.window.window_ms, leaf.function
-        if name in sets.UNIONS:
-            return marked(sets.unions(self.reader, part, keys, ends, window_ms, leaf.lookback_ms))
-        if name == "present_over_time":
-            found = sets.unions(self.reader, part, keys, ends, window_ms, 10_000)
-            return replace(found, values=np.ones_like(found.values))
-        if name in counters.EXACT:
-            raise BadData(f"{name}() of a set: sum_over_time is meant, the union of its members")
-        raise Unsupported(f"{name}() over a set is not supported yet")
-
-    def samples(self, part: Part, window: Window, function: str = "") -> Samples:
-        """With what `function` needs of what buckets aggregated."""
+    def samples(self, part: Part, window: Window, aggregated: Sequence[GaugeColumn] = ()) -> Samples:
+        """Read the samples; those of gauges with columns that their buckets aggregated."""
         match part.kind, part.view:
             case "gauge", _:
-                return gauges.window_samples(self.reader, part, window.ends, window.window_ms, function)
+                return gauges.window_samples(self.reader, part, window.ends, window.window_ms, aggregated)
             case ("counter", _) | (_, "count" | "sum"):
                 return counters.samples(self.reader, part, window.ends, window.window_ms)
         grid = self._bucket_ends(window)
@@ -151,6 +161,32 @@ class PartReader:
 
     def _buckets(self, part: Part) -> classic.Buckets:
         return classic.Buckets(self.reader, part, self.bounds_of(part))
+
+
+def answer_of(kind: Kind, view: View, function: RangeFunction) -> Answer | None:
+    """Return how a function is answered from what is stored; None where it is not."""
+    match kind, view:
+        case "gauge", _:
+            return FromSamples()
+        case "set", _:
+            return function.members
+        case "histogram", "":
+            return function.distribution
+        case "histogram", "bucket" if function.buckets is not None:
+            return function.buckets
+        case "histogram", "quantile" if not isinstance(function.counter, Latest):
+            return FromSamples()
+    return function.counter
+
+
+def merges(kind: Kind, view: View, function: str) -> bool:
+    """Return whether a function of the sum of a group is the sum of the function."""
+    record = RANGE_FUNCTIONS[function]
+    return record.merges and isinstance(answer_of(kind, view, record), FromDeltas | UnionOfMembers)
+
+
+def _word(part: Part) -> str:
+    return "distribution" if part.kind == "histogram" else part.kind
 
 
 def marked(vector: Vector) -> Vector:

@@ -23,7 +23,6 @@ from shim.sql import nodes as sql
 from shim.values import Floats, Ints, Vector
 
 TABLE: Final = "sets"
-UNIONS: Final = frozenset({"sum_over_time", "uniq_over_time"})
 #: A state takes some 500 bytes in ClickHouse, and counts as so many cells; of a group up to 1,400.
 _STATE_CELLS: Final = 2
 _GROUP_STATE_CELLS: Final = 6

@@ -21,6 +21,7 @@ from shim.catalog.unlabelled import Unlabelled
 from shim.errors import InternalError
 from shim.eval.aggregate import aggregate
 from shim.eval.chunks import RANKED, fold
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.labels import NAME, Labels, get
 from shim.numbered import Numbered, named, number_of
 from shim.plan.nodes import Number, Text
@@ -158,9 +159,9 @@ def _part(found: Unlabelled, ids: Ids, whole: bool) -> Part:
 
 
 def counts_instead(kind: Kind, view: View, op: str, function: str) -> bool:
-    """Whether the counts of distributions, which are small, say as much about which series are present.
+    """Return whether the counts of distributions, which are small, say as much about which are present.
 
     `function`: the range function, "" for a selector.
     """
-    counts = op in ("count", "group") and function in ("", "rate", "increase")
+    counts = op in ("count", "group") and (not function or RANGE_FUNCTIONS[function].present_as_count)
     return counts and kind == "histogram" and not view

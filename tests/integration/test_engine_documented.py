@@ -10,7 +10,7 @@ import pytest
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
 from shim.errors import BadData
-from shim.eval.range.histograms import HISTOGRAM_RANGE
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.grid import Grid
 from shim.plan import supported
 from shim.values import Vector
@@ -56,7 +56,7 @@ def test_a_cell_of_the_table(p: Pipeline, function: str, kind: str) -> None:
     if function == "absent_over_time":
         assert not value.present.any()
         return
-    native = cell == "histogram" or (cell == "running total" and function in HISTOGRAM_RANGE)
+    native = cell == "histogram" or (cell == "running total" and RANGE_FUNCTIONS[function].histograms)
     native = native and kind == "distribution"
     assert (len(value.histograms), int(value.present.sum())) == ((1, 0) if native else (0, 1))
 

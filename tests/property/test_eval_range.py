@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shim.eval import windows
-from shim.eval.range.evaluate import range_function
-from shim.eval.range.registry import RANGE_FUNCTIONS
+from shim.eval.window.evaluate import range_function
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.grid import Grid
 from shim.labels import make
 from shim.values import Annotations, Samples, Scalar

@@ -19,11 +19,13 @@ from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
 from shim.eval.instant import latest
+from shim.eval.window.registry import RANGE_FUNCTIONS
+from shim.eval.window.stored import GaugeColumn
 from shim.eval.windows import slices
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.read.gauge_cells import GaugeCells
-from shim.read.gauges import AGGREGATED, _by_rows, _fetched, _Span
+from shim.read.gauges import _by_rows, _fetched, _Span
 from shim.read.reader import Reader
 from shim.read.windows import Limits
 from shim.settings import ShimSettings
@@ -71,7 +73,7 @@ def part(pipeline: Pipeline) -> Part:
     st.sampled_from([0, 1, 5_000, 60_000, 1_234_567]),
     st.sampled_from([1, 3, 10, 60, 300, 10_000]),
     st.sampled_from([10, 60, 3_600]),
-    st.sampled_from(sorted(AGGREGATED)),
+    st.sampled_from([f.gauge for f in RANGE_FUNCTIONS.values() if f.gauge]),
     st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
@@ -83,7 +85,7 @@ def test_matrices_and_rows_are_the_same_samples(
     back_ms: int,
     window_s: int,
     granularity_s: int,
-    function: str,
+    aggregated: tuple[GaugeColumn, ...],
     some: bool,
 ) -> None:
     if some:
@@ -96,7 +98,7 @@ def test_matrices_and_rows_are_the_same_samples(
     grid = Grid(end_ms - (steps - 1) * step_s * 1000, end_ms, step_s * 1000)
     reader = Reader(pipeline.store, pipeline.tenant, Limits(), 10**6, 10**8, time.monotonic() + 60)
     span = _Span.of(grid.start_ms - window_s * 1000, grid.end_ms, granularity_s)
-    columns = ("last", *AGGREGATED[function])
+    columns = ("last", *aggregated)
     cells = _fetched(reader, part, granularity_s, span.lo_s, span.hi_s, columns)
     assert cells is not None
     rows = _by_rows(reader, part, span, columns)

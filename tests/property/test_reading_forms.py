@@ -21,6 +21,7 @@ from shim.catalog.types import Part
 from shim.eval.budget import free
 from shim.eval.histogram.merging import trimmed
 from shim.eval.histogram.schema import reduced_spans
+from shim.eval.window.stored import FromDeltas
 from shim.grid import Grid
 from shim.matching import Matcher
 from shim.read import counters, distributions
@@ -205,7 +206,7 @@ def test_presence_is_that_of_the_whole_lookback(
         whole = reader.windows(grid, window_ms, lookback_ms)
         cells = read_cells(reader, table, part, keys, whole, (column,))
         want = whole.present(cells.rows, cells.alive)
-        asking = (reader, part, keys, "increase", grid, window_ms, lookback_ms)
+        asking = (reader, part, keys, FromDeltas(), grid, window_ms, lookback_ms)
         if name == "hits":
             assert np.array_equal(counters.increases(*asking).present, want)
             total = reader.windows(grid, None, lookback_ms)

@@ -13,9 +13,16 @@ from typing import Any, Final
 from shim.eval.aggregate import PARAMETRISED
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.functions.signature import UNBOUNDED, Function
-from shim.eval.range.registry import RANGE_FUNCTIONS
+from shim.eval.window.registry import RANGE_FUNCTIONS
+from shim.eval.window.stored import (
+    FromDeltas,
+    FromObservations,
+    FromSamples,
+    Latest,
+    Presence,
+    UnionOfMembers,
+)
 from shim.plan import supported
-from shim.read import counters, distributions, sets
 from tests.support.markdown import ROOT, table, write_between
 
 FILE: Final = ROOT / "docs" / "promql.md"
@@ -23,40 +30,37 @@ MARK: Final = "tests.support.promql_table"
 DIFFERENCES: Final = Path(__file__).parents[1] / "known_differences.toml"
 KINDS: Final = ("counter", "gauge", "distribution", "set")
 
-#: Of samples: what a counter's or a gauge's window is to a function that nothing below names.
-_SAMPLES: Final = {"counter": "running total", "gauge": "last values"}
-_STORED: Final = frozenset(f"{word}_over_time" for word in ("min", "max", "avg", "sum", "count"))
-
 
 def range_cell(function: str, kind: str) -> str:
-    """What a range function of a type works on; "" where it is refused."""
-    if function == "absent_over_time":
-        function = "present_over_time"
-    if kind == "distribution":
-        if function in distributions.HISTOGRAMS:
-            return "histogram"
-        if function in distributions.OBSERVATIONS:
-            return "observations"
-        return "running total" if function == "last_over_time" or function in distributions.SAMPLES else ""
-    if kind == "set":
-        if function in sets.UNIONS:
-            return "union"
-        return "members" if function in ("last_over_time", "present_over_time") else ""
-    if function not in RANGE_FUNCTIONS:
-        return ""
-    if kind == "counter" and function in counters.EXACT:
-        return "exact deltas"
-    if kind == "gauge" and function in _STORED:
-        return "all values"
-    return _SAMPLES[kind]
+    """Return what a range function of a type works on; "" where it is refused."""
+    record = RANGE_FUNCTIONS[function]
+    if record.absent_of:
+        return range_cell(record.absent_of, kind)
+    cell = ""
+    match kind, record.distribution if kind == "distribution" else record.members:
+        case "counter", _ if record.compute is not None:
+            cell = "exact deltas" if isinstance(record.counter, FromDeltas) else "running total"
+        case "gauge", _ if record.compute is not None:
+            cell = "all values" if record.gauge else "last values"
+        case "distribution", FromDeltas():
+            cell = "histogram"
+        case "distribution", FromObservations():
+            cell = "observations"
+        case "distribution", FromSamples() | Latest():
+            cell = "running total"
+        case "set", UnionOfMembers():
+            cell = "union"
+        case "set", Latest() | Presence():
+            cell = "members"
+    return cell
 
 
 def range_table() -> str:
     rows = [
-        (f"`{name}`", *(range_cell(name, kind) or "-" for kind in KINDS))
+        (f"`{name}`", RANGE_FUNCTIONS[name].doc, *(range_cell(name, kind) or "-" for kind in KINDS))
         for name in sorted(supported.range_functions())
     ]
-    return table(("function of a range", *KINDS), rows)
+    return table(("function of a range", "gives", *KINDS), rows)
 
 
 def function_table() -> str:

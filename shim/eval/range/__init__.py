@@ -1,1 +1,1 @@
-"""Functions of range vectors, one construct a file; `registry.py` lists them, `evaluate.py` runs them."""
+"""Functions of range vectors: each is one record (shim/eval/window/function.py) in its own file."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.range.signature import Cells, RangeFunction
+from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.mixed import Combined, OneSample
+from shim.eval.window.stored import FromObservations, FromSamples, Latest, Presence
 from shim.values import Floats
 
 
@@ -29,9 +31,52 @@ def _time_of_first(cells: Cells) -> Floats:
 
 
 FUNCTIONS = (
-    RangeFunction("last_over_time", _last, keeps_name=True),
-    RangeFunction("first_over_time", _first, keeps_name=True),
-    RangeFunction("present_over_time", _present),
-    RangeFunction("ts_of_last_over_time", _time_of_last),
-    RangeFunction("ts_of_first_over_time", _time_of_first),
+    RangeFunction(
+        "last_over_time",
+        "The last value",
+        _last,
+        keeps_name=True,
+        histograms=lambda cells: cells.at(cells.last),
+        mixed=OneSample(last=True),
+        counter=Latest(),
+        distribution=Latest(),
+        members=Latest(),
+    ),
+    RangeFunction(
+        "first_over_time",
+        "The first value",
+        _first,
+        keeps_name=True,
+        histograms=lambda cells: cells.at(cells.begin),
+        mixed=OneSample(last=False),
+        distribution=FromSamples(),
+    ),
+    RangeFunction(
+        "present_over_time",
+        "1 where the window holds anything",
+        _present,
+        histograms_to_floats=lambda cells: np.ones(len(cells.begin)),
+        mixed=Combined(np.maximum),
+        buckets=Presence(),
+        distribution=FromObservations(("count",), lambda windows: np.ones_like(windows.count)),
+        members=Presence(),
+    ),
+    RangeFunction(
+        "ts_of_last_over_time",
+        "The time of the last sample, in seconds",
+        _time_of_last,
+        experimental=True,
+        histograms_to_floats=lambda cells: cells.times_ms[cells.last] / 1000,
+        mixed=Combined(np.maximum),
+        distribution=FromSamples(),
+    ),
+    RangeFunction(
+        "ts_of_first_over_time",
+        "The time of the first sample, in seconds",
+        _time_of_first,
+        experimental=True,
+        histograms_to_floats=lambda cells: cells.times_ms[cells.begin] / 1000,
+        mixed=Combined(np.minimum),
+        distribution=FromSamples(),
+    ),
 )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.range.signature import Cells, RangeFunction
+from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.stored import FromObservations
 from shim.eval.windows import Block, extremes
 from shim.values import Floats
 
@@ -43,8 +44,32 @@ def _time_of(cells: Cells, block: Block, values: Floats) -> Floats:
 
 
 FUNCTIONS = (
-    RangeFunction("min_over_time", _min),
-    RangeFunction("max_over_time", _max),
-    RangeFunction("ts_of_min_over_time", _time_of_min),
-    RangeFunction("ts_of_max_over_time", _time_of_max),
+    RangeFunction(
+        "min_over_time",
+        "The smallest value",
+        _min,
+        distribution=FromObservations(("count", "min"), lambda windows: windows.minima("min")),
+        gauge=("min",),
+    ),
+    RangeFunction(
+        "max_over_time",
+        "The largest value",
+        _max,
+        distribution=FromObservations(("count", "max"), lambda windows: windows.maxima("max")),
+        gauge=("max",),
+    ),
+    RangeFunction(
+        "ts_of_min_over_time",
+        "The time of the smallest value, in seconds",
+        _time_of_min,
+        experimental=True,
+        gauge=("min",),
+    ),
+    RangeFunction(
+        "ts_of_max_over_time",
+        "The time of the largest value, in seconds",
+        _time_of_max,
+        experimental=True,
+        gauge=("max",),
+    ),
 )

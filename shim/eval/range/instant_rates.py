@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.range.signature import Cells, RangeFunction
-from shim.values import Floats
+from shim.eval.histogram.arithmetic import divide, multiply, subtract
+from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.histograms import HistogramCells, resets_between
+from shim.eval.window.mixed import LastTwo
+from shim.eval.window.stored import FromSamples
+from shim.values import Floats, Histogram
 
 
 def _irate(cells: Cells) -> Floats:
@@ -25,7 +29,36 @@ def _last_two(cells: Cells) -> tuple[Floats, Floats]:
     return cells.samples.values[cells.last], cells.samples.values[cells.last - 1]
 
 
+def _histogram_irate(cells: HistogramCells) -> Histogram:
+    """Per second, from the last two samples; after a reset the last itself is the increase."""
+    last, before = cells.at(cells.last), cells.at(cells.last - 1)
+    fell = resets_between(cells.samples)[cells.last - 1]
+    change = subtract(last, multiply(before, np.where(fell, 0.0, 1.0)))
+    return divide(change, (cells.times_ms[cells.last] - cells.times_ms[cells.last - 1]) / 1000)
+
+
+def _histogram_idelta(cells: HistogramCells) -> Histogram:
+    return subtract(cells.at(cells.last), cells.at(cells.last - 1))
+
+
 FUNCTIONS = (
-    RangeFunction("irate", _irate, at_least=2),
-    RangeFunction("idelta", _idelta, at_least=2),
+    RangeFunction(
+        "irate",
+        "Per-second increase between the last two samples of a counter",
+        _irate,
+        min_samples=2,
+        histograms=_histogram_irate,
+        mixed=LastTwo(),
+        distribution=FromSamples(),
+    ),
+    RangeFunction(
+        "idelta",
+        "Difference between the last two samples of a gauge",
+        _idelta,
+        min_samples=2,
+        expects_gauge=True,
+        histograms=_histogram_idelta,
+        mixed=LastTwo(),
+        distribution=FromSamples(),
+    ),
 )

@@ -5,13 +5,20 @@ Source of behaviour: Prometheus 3.x extrapolatedRate. Where a counter falls it w
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
+from shim.eval.histogram.arithmetic import add, divide, multiply, subtract
 from shim.eval.kernel import compensated_sum
-from shim.eval.range.signature import Cells, RangeFunction
-from shim.eval.range.turns import resets
+from shim.eval.range.resets_changes import resets
+from shim.eval.window.extended import Change
+from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.histograms import HistogramCells, picked, resets_between, window_sums
+from shim.eval.window.mixed import RefusesMixed
+from shim.eval.window.stored import FromDeltas, Refused
 from shim.eval.windows import Block, blocks
-from shim.values import Floats, Ints
+from shim.values import Floats, Histogram, Ints
 
 
 def _rate(cells: Cells) -> Floats:
@@ -93,8 +100,90 @@ def _lost(block: Block, flat: Floats) -> Floats:
     return compensated_sum(np.where(fell, values[:, :-1], 0.0))
 
 
+# ---------------------------------------------------------------- native histograms
+
+
+def _histogram_rate(cells: HistogramCells) -> Histogram:
+    return divide(_extrapolated_histogram(cells, counter=True), cells.width_ms / 1000)
+
+
+def _histogram_increase(cells: HistogramCells) -> Histogram:
+    return _extrapolated_histogram(cells, counter=True)
+
+
+def _histogram_delta(cells: HistogramCells) -> Histogram:
+    return _extrapolated_histogram(cells, counter=False)
+
+
+def _extrapolated_histogram(cells: HistogramCells, *, counter: bool) -> Histogram:
+    change = subtract(cells.at(cells.last), cells.at(cells.begin))
+    if counter:
+        change = _with_resets(cells, change)
+    factor = extrapolation(
+        cells.times_ms[cells.begin],
+        cells.times_ms[cells.last],
+        cells.end - cells.begin,
+        cells.end_ms,
+        cells.width_ms,
+        first=cells.samples.count[cells.begin],
+        change=change.count,
+        counter=counter,
+    )
+    return multiply(change, factor)
+
+
+def _with_resets(cells: HistogramCells, change: Histogram) -> Histogram:
+    """Add what the resets within each window hide: the samples before them."""
+    fell = resets_between(cells.samples)
+    if not fell.any():
+        return change
+    before = picked(cells.samples, np.arange(len(fell)))
+    lost = multiply(before, np.where(fell, 1.0, 0.0))  # row i: lost between samples i and i + 1
+    return add(change, window_sums(lost, cells.begin, cells.last))
+
+
+_NOT_OF_SETS: Final = Refused("sum_over_time is meant, the union of its members")
+
 FUNCTIONS = (
-    RangeFunction("rate", _rate, at_least=2, expects_counter=True),
-    RangeFunction("increase", _increase, at_least=2, expects_counter=True),
-    RangeFunction("delta", _delta, at_least=2),
+    RangeFunction(
+        "rate",
+        "Per-second increase of a counter",
+        _rate,
+        min_samples=2,
+        expects_counter=True,
+        merges=True,
+        histograms=_histogram_rate,
+        mixed=RefusesMixed(),
+        extended=Change(counter=True, per_second=True),
+        counter=FromDeltas(per_second=True),
+        distribution=FromDeltas(per_second=True),
+        members=_NOT_OF_SETS,
+    ),
+    RangeFunction(
+        "increase",
+        "Increase of a counter",
+        _increase,
+        min_samples=2,
+        expects_counter=True,
+        merges=True,
+        histograms=_histogram_increase,
+        mixed=RefusesMixed(),
+        extended=Change(counter=True),
+        counter=FromDeltas(),
+        distribution=FromDeltas(),
+        members=_NOT_OF_SETS,
+    ),
+    RangeFunction(
+        "delta",
+        "Difference between the last value of a gauge and the first",
+        _delta,
+        min_samples=2,
+        expects_gauge=True,
+        histograms=_histogram_delta,
+        mixed=RefusesMixed(),
+        extended=Change(counter=False),
+        counter=FromDeltas(),
+        distribution=FromDeltas(),
+        members=_NOT_OF_SETS,
+    ),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.kernel import compensated_sum
-from shim.eval.range.signature import Cells, RangeFunction
+from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.windows import Block
 from shim.values import Floats, Ints
 
@@ -47,6 +47,12 @@ def _line(cells: Cells, block: Block, origin_ms: Ints) -> tuple[Floats, Floats]:
 
 
 FUNCTIONS = (
-    RangeFunction("deriv", _deriv, at_least=2),
-    RangeFunction("predict_linear", _predict, at_least=2, args=("matrix", "scalar")),
+    RangeFunction("deriv", "Per-second slope of a line through the samples", _deriv, min_samples=2),
+    RangeFunction(
+        "predict_linear",
+        "The value that a line through the samples has so many seconds later",
+        _predict,
+        min_samples=2,
+        args=("matrix", "scalar"),
+    ),
 )

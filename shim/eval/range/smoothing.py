@@ -6,10 +6,12 @@ all cells of a block at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from shim.errors import ExecutionError
-from shim.eval.range.signature import Cells, RangeFunction
+from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.windows import Block
 from shim.values import Annotations, Floats
 
@@ -32,9 +34,9 @@ def _smoothed(cells: Cells, block: Block) -> Floats:
     return level
 
 
-def _check(cells: Cells, notes: Annotations) -> None:
+def _check(parameters: Sequence[Floats], notes: Annotations) -> None:
     del notes
-    for values, name, sign in zip(cells.parameters, ("smoothing", "trend"), ("sf", "tf"), strict=True):
+    for values, name, sign in zip(parameters, ("smoothing", "trend"), ("sf", "tf"), strict=True):
         wrong = values[(values <= 0) | (values >= 1)]
         if len(wrong):
             text = f"invalid {name} factor. Expected: 0 < {sign} < 1, got: {float(wrong[0]):f}"
@@ -43,6 +45,12 @@ def _check(cells: Cells, notes: Annotations) -> None:
 
 FUNCTIONS = (
     RangeFunction(
-        "double_exponential_smoothing", _smooth, at_least=2, args=("matrix", "scalar", "scalar"), check=_check
+        "double_exponential_smoothing",
+        "The value after smoothing with a smoothing and a trend factor",
+        _smooth,
+        min_samples=2,
+        args=("matrix", "scalar", "scalar"),
+        experimental=True,
+        check=_check,
     ),
 )

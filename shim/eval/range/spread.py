@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.kernel import row_quantile, variance
-from shim.eval.range.signature import Cells, RangeFunction
+from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.stored import FromObservations, Observations
 from shim.eval.windows import Block
 from shim.values import Floats
 
@@ -34,8 +35,27 @@ def _mad(cells: Cells) -> Floats:
     return cells.by_block(compute)
 
 
+def _variance_of_observations(windows: Observations) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = windows.sums("sum") / windows.count
+        found = windows.sums("sum_squares") / windows.count - mean * mean
+    return np.maximum(found, 0)  # rounding may leave a little less than nothing
+
+
 FUNCTIONS = (
-    RangeFunction("stdvar_over_time", _stdvar),
-    RangeFunction("stddev_over_time", _stddev),
-    RangeFunction("mad_over_time", _mad),
+    RangeFunction(
+        "stdvar_over_time",
+        "The variance of the values",
+        _stdvar,
+        distribution=FromObservations(("count", "sum", "sum_squares"), _variance_of_observations),
+    ),
+    RangeFunction(
+        "stddev_over_time",
+        "The standard deviation of the values",
+        _stddev,
+        distribution=FromObservations(
+            ("count", "sum", "sum_squares"), lambda windows: np.sqrt(_variance_of_observations(windows))
+        ),
+    ),
+    RangeFunction("mad_over_time", "The median distance from the median", _mad, experimental=True),
 )

@@ -10,9 +10,13 @@ from typing import Final
 
 import numpy as np
 
+from shim.eval.histogram.arithmetic import divide
 from shim.eval.kernel import compensated_mean, compensated_sum
-from shim.eval.range.signature import Cells, RangeFunction
-from shim.values import Floats
+from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.histograms import HistogramCells, window_sums
+from shim.eval.window.mixed import Combined, RefusesMixed
+from shim.eval.window.stored import FromDeltas, FromObservations, Observations, UnionOfMembers
+from shim.values import Floats, Histogram
 
 #: Whole numbers below it, and their sums, are exact.
 _EXACT: Final = 2.0**53
@@ -49,8 +53,47 @@ def _summed(cells: Cells, flat: Floats) -> Floats:
     return cells.by_block(lambda block: compensated_sum(block.padded(flat)))
 
 
+def _histogram_sum(cells: HistogramCells) -> Histogram:
+    return window_sums(cells.samples, cells.begin, cells.end)
+
+
+def _histogram_avg(cells: HistogramCells) -> Histogram:
+    return divide(_histogram_sum(cells), cells.counts)
+
+
+def _mean_of_observations(windows: Observations) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(windows.sums("sum") / windows.count)
+
+
 FUNCTIONS = (
-    RangeFunction("sum_over_time", _sum),
-    RangeFunction("count_over_time", _count),
-    RangeFunction("avg_over_time", _avg),
+    RangeFunction(
+        "sum_over_time",
+        "The sum of the values; of a set, the number of distinct members",
+        _sum,
+        merges=True,
+        histograms=_histogram_sum,
+        mixed=RefusesMixed(),
+        distribution=FromDeltas(),
+        members=UnionOfMembers(),
+        gauge=("sum",),
+    ),
+    RangeFunction(
+        "count_over_time",
+        "The number of values",
+        _count,
+        histograms_to_floats=lambda cells: cells.counts,
+        mixed=Combined(np.add),
+        distribution=FromObservations(("count",), lambda windows: windows.count),
+        gauge=("count",),
+    ),
+    RangeFunction(
+        "avg_over_time",
+        "The mean of the values",
+        _avg,
+        histograms=_histogram_avg,
+        mixed=RefusesMixed(),
+        distribution=FromObservations(("count", "sum"), _mean_of_observations),
+        gauge=("sum", "count"),
+    ),
 )

@@ -7,12 +7,9 @@ Exact because the sum of increases is the increase of the sums: semantics.md, "S
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.plan.nodes import Aggregate, Merged, Node, RangeCall, Select
-
-#: Range functions whose value over a group is the function of the group's merged state.
-MERGEABLE: Final = frozenset({"rate", "increase", "sum_over_time", "uniq_over_time"})
 
 
 def merge_sums(node: Node) -> Node:
@@ -22,6 +19,6 @@ def merge_sums(node: Node) -> Node:
     child = node.child
     if isinstance(child, Merged):
         return replace(child, outer=(*child.outer, node.grouping))
-    if isinstance(child, Select) or (isinstance(child, RangeCall) and child.function in MERGEABLE):
+    if isinstance(child, Select) or (isinstance(child, RangeCall) and RANGE_FUNCTIONS[child.function].merges):
         return Merged(node.grid, node.grouping, child, place=node.place)
     return node

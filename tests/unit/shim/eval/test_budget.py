@@ -15,8 +15,8 @@ from shim.eval.functions.signature import Context
 from shim.eval.histogram.merging import combine, common_indices, trimmed, widened
 from shim.eval.histogram.quantile import histogram_quantile
 from shim.eval.histogram.turns import turns
-from shim.eval.range.evaluate import range_function
 from shim.eval.repeat import repeated
+from shim.eval.window.evaluate import range_function
 from shim.grid import Grid
 from shim.values import Annotations, Histogram, Scalar, Spans, String, Vector
 from tests.unit.shim.eval.make import samples

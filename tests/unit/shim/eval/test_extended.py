@@ -10,11 +10,13 @@ from typing import Final
 import numpy as np
 import pytest
 
-from shim.eval.range.extended import FUNCTIONS, Mode, extended, smoothed_at
+from shim.eval.window.extended import Change, Mode, extended, smoothed_at
+from shim.eval.window.registry import RANGE_FUNCTIONS, extended_functions
 from shim.grid import Grid
 from shim.values import Samples
 
 LOOKBACK_MS: Final = 50_000
+MODES: Final[tuple[Mode, ...]] = ("anchored", "smoothed")
 Points = Sequence[tuple[int, float]]  # ms, value
 
 
@@ -65,7 +67,9 @@ def expected(name: str, mode: Mode, points: Points, end_ms: int, window_ms: int)
     return result / (window_ms / 1000) if name == "rate" else result
 
 
-@pytest.mark.parametrize(("mode", "name"), [(mode, name) for mode in FUNCTIONS for name in FUNCTIONS[mode]])
+@pytest.mark.parametrize(
+    ("mode", "name"), [(mode, name) for mode in MODES for name in extended_functions(mode)]
+)
 def test_as_prometheus_does_it(mode: Mode, name: str) -> None:
     rng = random.Random(f"{mode}/{name}")
     for _ in range(60):
@@ -75,7 +79,9 @@ def test_as_prometheus_does_it(mode: Mode, name: str) -> None:
         ]
         window_ms, step_ms = rng.choice((5_000, 10_000, 25_000, 60_000)), rng.choice((5_000, 10_000, 7_000))
         ends = Grid(0, 330_000, step_ms)
-        got = extended(name, mode, samples(*series), ends, window_ms, LOOKBACK_MS)
+        how = RANGE_FUNCTIONS[name].extended
+        assert how is not None
+        got = extended(how, mode, samples(*series), ends, window_ms, LOOKBACK_MS)
         rows = {dict(labels)["i"]: row for row, labels in enumerate(got.labels)}
         for i, points in enumerate(series):
             want = [expected(name, mode, points, int(t), window_ms) for t in ends.times_ms]
@@ -105,7 +111,7 @@ def test_a_smoothed_selector_lies_on_the_line() -> None:
 
 
 def test_nothing_gives_nothing() -> None:
-    for mode in FUNCTIONS:
-        found = extended("rate", mode, samples(), Grid(0, 50_000, 10_000), 20_000, LOOKBACK_MS)  # type: ignore[arg-type]
+    for mode in MODES:
+        found = extended(Change(counter=True), mode, samples(), Grid(0, 50_000, 10_000), 20_000, LOOKBACK_MS)
         assert (found.steps, len(found.labels)) == (6, 0)
     assert len(smoothed_at(samples(), Grid.instant(5), LOOKBACK_MS).labels) == 0

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from shim.eval import cells, kernel, texts
-from shim.eval.range.registry import RANGE_FUNCTIONS
-from shim.eval.range.signature import Cells
+from shim.eval.window.function import Cells
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.eval.windows import blocks, extremes
 from shim.values import Samples
 from tests.unit.shim.eval.make import INF, NAN, labels
@@ -97,8 +97,11 @@ def test_sums_of_windows_are_those_of_their_samples(values: list[float]) -> None
     )
     samples = Samples([labels("m")], np.array([0, 5]), np.arange(5), flat, total=flat, count=np.ones(5))
     window = Cells(samples, begin, end, end, end, 1, ())
-    found = RANGE_FUNCTIONS["sum_over_time"].compute(window)
-    assert RANGE_FUNCTIONS["count_over_time"].compute(window).tolist() == (end - begin).tolist()
+    total, number = (RANGE_FUNCTIONS[name].compute for name in ("sum_over_time", "count_over_time"))
+    assert total is not None
+    assert number is not None
+    found = total(window)
+    assert number(window).tolist() == (end - begin).tolist()
     with np.errstate(all="ignore"):
         wanted = [kernel.compensated_sum(flat[a:b]) for a, b in zip(begin, end, strict=True)]
     assert np.array_equal(found, np.array(wanted), equal_nan=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.eval.range.evaluate import range_function
-from shim.eval.range.histograms import FLOAT_RANGE, HISTOGRAM_RANGE
 from shim.eval.subquery import samples_from
+from shim.eval.window.evaluate import range_function
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.grid import Grid
 from shim.values import Annotations, Floats, Histogram, Vector
 from tests.unit.shim.eval.make import histogram, rows, texts, vector
@@ -38,7 +38,7 @@ def numbers(h: Histogram) -> dict[str, Floats]:
     return {"count": h.count, "zero": h.zero, "sum": h.sum, **buckets}
 
 
-@pytest.mark.parametrize("function", sorted(HISTOGRAM_RANGE))
+@pytest.mark.parametrize("function", sorted(n for n, f in RANGE_FUNCTIONS.items() if f.histograms))
 @pytest.mark.parametrize(("seed", "resets"), [(1, 0), (2, 1), (3, 4)])
 @pytest.mark.parametrize("width_ms", [10_000, 35_000, 200_000])
 def test_each_number_is_that_of_the_float_function(
@@ -67,7 +67,7 @@ def test_each_number_is_that_of_the_float_function(
         assert whole[name][got.present] == pytest.approx(expected[got.present] * ratio), name
 
 
-@pytest.mark.parametrize("function", sorted(FLOAT_RANGE))
+@pytest.mark.parametrize("function", sorted(n for n, f in RANGE_FUNCTIONS.items() if f.histograms_to_floats))
 def test_floats_of_any_sample(function: str) -> None:
     h = growing(4, resets=3)
     count = Vector(STEPS, [(("a", "1"),)], h.count[None, :], h.present[None, :])

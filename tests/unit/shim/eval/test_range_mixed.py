@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from shim.eval.range.evaluate import range_function
-from shim.eval.range.mixed import is_number
-from shim.eval.range.registry import RANGE_FUNCTIONS
 from shim.eval.subquery import samples_from
+from shim.eval.window.evaluate import range_function
+from shim.eval.window.mixed import Combined, Neighbours
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.grid import Grid
 from shim.values import Annotations, Histogram, Scalar, Vector
 from tests.unit.shim.eval.make import Cell, histogram, rows, vector
@@ -75,7 +75,10 @@ def plain(name: str, window: list[tuple[float, float | list[float]]]) -> Cell:
     return float(sum(isinstance(a, float) != isinstance(b, float) or b < a for a, b in pairs))  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("name", sorted(n for n in RANGE_FUNCTIONS if is_number(n)))
+NUMBERS = sorted(n for n, f in RANGE_FUNCTIONS.items() if isinstance(f.mixed, Combined | Neighbours))
+
+
+@pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("seed", range(5))
 def test_what_gives_one_number(name: str, seed: int) -> None:
     drawn = points(seed)

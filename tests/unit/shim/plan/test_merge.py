@@ -8,7 +8,7 @@ from shim.grid import Grid
 from shim.plan.build import build
 from shim.plan.nodes import Context
 from shim.plan.rules import apply
-from shim.plan.rules.merge import MERGEABLE, merge_sums
+from shim.plan.rules.merge import merge_sums
 from shim.plan.text import render
 from shim.promql.parse import parse
 
@@ -17,7 +17,7 @@ def first_line(text: str) -> str:
     return render(apply(build(parse(text), Context(Grid.instant(0))), [merge_sums])).splitlines()[0]
 
 
-@pytest.mark.parametrize("function", sorted(MERGEABLE))
+@pytest.mark.parametrize("function", ["increase", "rate", "sum_over_time", "uniq_over_time"])
 def test_sums_of_what_merges(function: str) -> None:
     assert first_line(f"sum by (a) ({function}(x[5m]))") == "merged sum by (a)"
 

@@ -11,9 +11,10 @@ from tests.support.markdown import ROOT
 
 #: A new function of each kind, put where its file would put it, before the registries are read.
 _RANGE = """
-from shim.eval.range import turns
-from shim.eval.range.signature import RangeFunction
-turns.FUNCTIONS += (RangeFunction("added_over_time", turns.resets, args=("scalar", "matrix")),)
+from shim.eval.range import resets_changes
+from shim.eval.window.function import RangeFunction
+added = RangeFunction("added_over_time", "A test", resets_changes.resets, args=("scalar", "matrix"))
+resets_changes.FUNCTIONS += (added,)
 """
 _PLAIN = """
 from dataclasses import replace

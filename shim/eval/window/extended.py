@@ -10,7 +10,9 @@ given as deltas nothing has to be guessed, so there these words change nothing (
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -22,18 +24,33 @@ from shim.values import Bools, Floats, Ints, Samples, Vector
 
 Mode = Literal["anchored", "smoothed"]
 
-#: What each may stand with, as Prometheus lists them.
-FUNCTIONS: Final = {
-    "anchored": ("changes", "delta", "increase", "rate", "resets"),
-    "smoothed": ("delta", "increase", "rate"),
-}
-_COUNTERS: Final = ("increase", "rate")
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The change from the window's beginning to its end; of a counter that starts again, with its resets."""
+
+    counter: bool
+    per_second: bool = False
+    modes: tuple[Mode, ...] = ("anchored", "smoothed")
 
 
-def extended(name: str, mode: Mode, samples: Samples, ends: Grid, window_ms: int, lookback_ms: int) -> Vector:
-    """`name(samples[window] mode)` at every step of `ends`.
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How many neighbouring samples, from the first to the last, `differ` is true for."""
 
-    `samples` reach back by `lookback_ms` before the windows, and for smoothed on behind them.
+    differ: Callable[[Floats, Floats], Bools]  # (before, after)
+    modes: tuple[Mode, ...] = ("anchored",)
+
+
+Extended = Change | Steps
+
+
+def extended(
+    how: Extended, mode: Mode, samples: Samples, ends: Grid, window_ms: int, lookback_ms: int
+) -> Vector:
+    """Evaluate a function of `samples[window] mode` at every step of `ends`.
+
+    `samples` reach back by `lookback_ms` before the windows, and for smoothed as far after them.
     """
     smooth = mode == "smoothed"
     end_ms = ends.times_ms
@@ -55,8 +72,8 @@ def extended(name: str, mode: Mode, samples: Samples, ends: Grid, window_ms: int
     cells = _Cells(samples, first[present], last[present], present, start_ms, end_ms)
     values = np.zeros(present.shape)
     with np.errstate(all="ignore"):
-        values[present] = cells.of(name, smooth=smooth)
-    if name == "rate":
+        values[present] = cells.of(how, smooth=smooth)
+    if isinstance(how, Change) and how.per_second:
         values /= window_ms / 1000
     found = Vector(ends.steps, samples.labels, values, present)
     return relabelled(without_empty_rows(found), lbl.dropping_name)
@@ -89,17 +106,17 @@ class _Cells:
         self._samples, self._first, self._last = samples, first, last
         self._start_ms, self._end_ms = start_ms[steps], end_ms[steps]
 
-    def of(self, name: str, *, smooth: bool) -> Floats:
+    def of(self, how: Extended, *, smooth: bool) -> Floats:
+        """Evaluate each window."""
         values = self._samples.values
-        if name in ("changes", "resets"):
-            return self._turns(values[1:] < values[:-1] if name == "resets" else _differ(values))
-        counter = name in _COUNTERS
-        left, right = self._ends(smooth=smooth, counter=counter)
-        return right - left + (self._restarts(left, right) if counter else 0.0)
+        if isinstance(how, Steps):
+            return self._counted(how.differ(values[:-1], values[1:]))
+        left, right = self._ends(smooth=smooth, counter=how.counter)
+        return right - left + (self._restarts(left, right) if how.counter else 0.0)
 
-    def _turns(self, turned: Bools) -> Floats:
-        """How often from the first to the last sample."""
-        count = np.concatenate([[0], np.cumsum(turned)])
+    def _counted(self, differ: Bools) -> Floats:
+        """Count neighbours that differ, from the first to the last sample."""
+        count = np.concatenate([[0], np.cumsum(differ)])
         found: Floats = (count[self._last] - count[self._first]).astype(float)
         return found
 
@@ -139,10 +156,3 @@ def _between(samples: Samples, one: Ints, other: Ints, at_ms: Ints, *, counter: 
     share = np.where(one == other, 0.0, (at_ms - begin_ms) / apart)
     base = np.where((b < a) & (one != other), 0.0, a) if counter else a
     return np.where(one == other, a, np.where(share == 0.0, a, base + (b - base) * share))
-
-
-def _differ(values: Floats) -> Bools:
-    """Where a sample differs from the one before; two NaN do not."""
-    both_nan = np.isnan(values[1:]) & np.isnan(values[:-1])
-    found: Bools = (values[1:] != values[:-1]) & ~both_nan
-    return found

@@ -1,4 +1,4 @@
-"""Runs a range function over a grid of windows. Pure."""
+"""Evaluates a range function over a grid of windows. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from shim.errors import BadData, Unsupported
 from shim.eval.budget import Take, free
 from shim.eval.histogram.merging import where_present
 from shim.eval.merge import relabelled, without_empty_rows
-from shim.eval.range.histograms import FLOAT_RANGE, HISTOGRAM_RANGE, HistogramCells, spread
-from shim.eval.range.mixed import Kind, is_number, kept, number, turns_among
-from shim.eval.range.registry import RANGE_FUNCTIONS
-from shim.eval.range.signature import Cells, RangeFunction
 from shim.eval.texts import not_a_counter
+from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.histograms import HistogramCells, spread
+from shim.eval.window.mixed import Combined, Neighbours, TypedSamples, by_type, kept, neighbours
+from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.eval.windows import Slices, slices
 from shim.grid import Grid
 from shim.labels import Labels
@@ -35,7 +35,7 @@ def range_function(
     ends_ms: Ints | None = None,
     take: Take = free,
 ) -> Vector:
-    """`name(samples[window])` at every step.
+    """Evaluate `name(samples[window])` at every step.
 
     `grid` holds the times of evaluation, `ends_ms` (steps,), ascending, the ends of the windows where they
     differ (offset, @). `args` are the scalar arguments, one value per step. `take` is asked for memory
@@ -44,7 +44,7 @@ def range_function(
     arguments it refuses and for series that differ in nothing but the name and overlap.
     """
     function = RANGE_FUNCTIONS.get(name)
-    if function is None:
+    if function is None or function.compute is None:
         raise Unsupported(f"function {name} is not supported")
     if len(args) != function.parameters:
         raise BadData(f"wrong number of arguments in call to {name}: {len(args) + 1}")
@@ -52,7 +52,7 @@ def range_function(
     ends = times_ms if ends_ms is None else ends_ms
     take(len(samples.labels) * len(ends))
     where = slices(samples, ends, window_ms)
-    present = where.counts >= function.at_least
+    present = where.counts >= function.min_samples
     steps = np.nonzero(present)[1]
     cells = Cells(
         samples,
@@ -65,18 +65,20 @@ def range_function(
         take=take,
     )
     if function.check is not None:
-        function.check(cells, notes)
+        function.check(cells.parameters, notes)
     values = np.zeros(present.shape)
     with np.errstate(all="ignore"):
         values[present] = function.compute(cells)
     floats = Vector(grid.steps, samples.labels, values, present)
-    result = without_empty_rows(_with_histograms(name, floats, where, samples, ends, window_ms, notes, take))
+    result = without_empty_rows(
+        _with_histograms(function, floats, where, samples, ends, window_ms, notes, take)
+    )
     _note_names(function, result.labels, notes)
     return result if function.keeps_name else relabelled(result, lbl.dropping_name)
 
 
 def _with_histograms(
-    name: str,
+    function: RangeFunction,
     floats: Vector,
     where: Slices,
     samples: Samples,
@@ -85,7 +87,7 @@ def _with_histograms(
     notes: Annotations,
     take: Take,
 ) -> Vector:
-    """The function's values of floats, and those of histograms beside them."""
+    """Add the values of histograms to those of floats."""
     if not samples.histograms:
         return floats
     float_rows = {labels: row for row, labels in enumerate(samples.labels)}
@@ -97,8 +99,8 @@ def _with_histograms(
         take(0)
         begin = np.searchsorted(times_ms, ends_ms - width_ms, side="right")
         end = np.searchsorted(times_ms, ends_ms, side="right")
-        native = Kind(times_ms, begin, end)
-        found = _of_histograms(name, h, native, ends_ms, width_ms)
+        native = TypedSamples(times_ms, begin, end)
+        found = _of_histograms(function, h, native, ends_ms, width_ms)
         row = float_rows.get(labels)
         if row is None:
             if isinstance(found, Histogram):
@@ -108,15 +110,20 @@ def _with_histograms(
             continue
         first = samples.offsets[row]
         own = samples.times_ms[first : samples.offsets[row + 1]]
-        plain = Kind(own, where.begin[row] - first, where.end[row] - first)
-        if is_number(name):
+        plain = TypedSamples(own, where.begin[row] - first, where.end[row] - first)
+        if isinstance(function.mixed, Combined | Neighbours):
             assert found is not None
             assert not isinstance(found, Histogram)
-            turns = turns_among(name, samples.values[first : samples.offsets[row + 1]], h, plain, native)
-            values[row] = number(name, values[row], found, plain, native, turns)
+            if isinstance(function.mixed, Combined):
+                together = function.mixed.combine(values[row], found)
+            else:
+                flat = samples.values[first : samples.offsets[row + 1]]
+                together = neighbours(function.mixed, flat, h, plain, native)
+            values[row] = by_type(together, values[row], found, plain, native)
             present[row] |= native.there
             continue
-        of_floats, of_histograms = kept(name, plain, native, lbl.get(labels, lbl.NAME), notes.argument(0))
+        metric = lbl.get(labels, lbl.NAME)
+        of_floats, of_histograms = kept(function.mixed, plain, native, metric, notes.argument(0))
         present[row] &= of_floats
         if isinstance(found, Histogram):
             histograms.append((labels, where_present(found, of_histograms)))
@@ -131,21 +138,21 @@ def _with_histograms(
 
 
 def _of_histograms(
-    name: str, h: Histogram, kind: Kind, ends_ms: Ints, width_ms: int
+    function: RangeFunction, h: Histogram, series: TypedSamples, ends_ms: Ints, width_ms: int
 ) -> Histogram | Floats | None:
-    """The function of the histograms of one series, by itself; None for a function that knows none."""
-    whole = HISTOGRAM_RANGE.get(name)
-    if whole is None and name not in FLOAT_RANGE:
+    """Evaluate the function of the histograms of one series; None for a function that ignores them."""
+    if function.histograms is None and function.histograms_to_floats is None:
         return None
-    present = kind.end - kind.begin >= (1 if whole is None else whole[1])
+    present = series.end - series.begin >= function.min_samples
     cells = HistogramCells(
-        h, kind.times_ms, kind.begin[present], kind.end[present], ends_ms[present], width_ms
+        h, series.times_ms, series.begin[present], series.end[present], ends_ms[present], width_ms
     )
     with np.errstate(all="ignore"):
-        if whole is not None:
-            return spread(whole[0](cells), present)
+        if function.histograms is not None:
+            return spread(function.histograms(cells), present)
+        assert function.histograms_to_floats is not None
         values = np.zeros(len(present))
-        values[present] = FLOAT_RANGE[name](cells)
+        values[present] = function.histograms_to_floats(cells)
         return values
 
 
