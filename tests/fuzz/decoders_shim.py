@@ -33,7 +33,10 @@ from shim.promql.format import format_query
 from shim.promql.parse import parse, worded
 from shim.promql.tree import tree
 from shim.read.blocks.block import Place, Source
+from shim.snql.grammar import KEYWORDS as SNQL_WORDS
+from shim.snql.parser import parse_snql
 from shim.tenancy import Gate, TenancySettings, Tenant
+from tests.corpus.snql_texts import texts
 from tests.fuzz.harness import Decoder
 from tests.support.hostile_texts import DURATIONS, NUMBERS, TOKENS, text
 from tests.support.http_texts import NAMES, TEXTS
@@ -78,6 +81,8 @@ def decoders(folder: Path) -> Iterator[Decoder]:
     words = [w.encode() for w in (*TOKENS, *NUMBERS, *DURATIONS)]
     short = [query for query in queries if len(query) < 2_000]
     yield Decoder("promql", _promql, (QueryError,), short, words, cost=4)
+    snql = [one.encode() for one in (*texts().valid, *(case.text for case in texts().invalid))]
+    yield Decoder("snql", _snql, (QueryError,), snql, [word.encode() for word in SNQL_WORDS], cost=4)
     yield Decoder("form", _form, (QueryError,), _forms(), (*NAMES, *TEXTS, b"&", b"="), cost=4)
     yield Decoder("tenant", _tenant, (QueryError,), _TENANTS, (b":", b"*", b"4294967296"))
     example = (_ROOT / "deploy" / "meterhouse.toml").read_bytes()
@@ -99,6 +104,10 @@ def _promql(data: bytes) -> None:
     except QueryError as e:
         raise worded(query, e, during) from None  # type: ignore[arg-type]
     render(planned)
+
+
+def _snql(data: bytes) -> None:
+    parse_snql(data.decode(errors="replace"))
 
 
 def _forms() -> list[bytes]:
