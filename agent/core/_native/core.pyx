@@ -40,7 +40,7 @@ from libc.stdio cimport fputs, stderr
 from libc.stdlib cimport abort, calloc, free, malloc, qsort, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
-from agent import frame as wire
+from agent.wire import frame as wire
 from agent.wire.frame import BUCKET_SECONDS
 from agent.protocol.line import BARE_TAG_VALUE, TIMER_DIVISORS, Ignored, Kind, Reason, Skip, delta_signs
 from agent.protocol.line import parse_head as parse_head_in_python
