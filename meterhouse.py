@@ -44,7 +44,7 @@ OURS: Final = ("agent", "indexer", "shim")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a subcommand. 0: done; 1: it failed; 2: the command line or the settings are wrong."""
+    """Run a subcommand. 0: done; 1: it failed; 2: the command line or the settings are wrong."""
     parser = _parser()
     args = parser.parse_args(argv)
     if args.command is None:

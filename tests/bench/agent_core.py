@@ -32,7 +32,7 @@ def cpu_ns(work: Callable[[], object], count: int) -> float:
 
 
 def make_frames(core: Core, counted: list[int]) -> None:
-    """Makes and encodes all frames; adds up their rows."""
+    """Make and encodes all frames; add up their rows."""
     while frame := core.next_frame(SENDER, 1, NOW_MS, max_rows=5_000, max_bytes=4 << 20):
         counted[0] += frame.rows
         encode(frame)

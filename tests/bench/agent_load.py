@@ -24,7 +24,7 @@ _TICK_US: Final = 500
 
 
 def prefix_of(nice: int, core: int | None = None) -> list[str]:
-    """The command in front of another that begins a session: its priority, and the core it may use.
+    """Return the command in front of another that begins a session: its priority, and the core it may use.
 
     Linux shares the CPU among sessions first (autogroup), so `nice` alone would do nothing beside others.
     """
@@ -72,7 +72,7 @@ class Shared:
 
 
 def line(rng: random.Random, i: int, tagged: bool) -> bytes:
-    """A line of series `i`; without tags the same words are in a plain name, as long."""
+    """Return a line of series `i`; without tags the same words are in a plain name, as long."""
     kind = i % 10  # each series has one type
     if kind < 5:
         name, value = "api.requests.count", "1|c"
@@ -95,7 +95,7 @@ def mixed(count: int, series: int, *, tagged: bool = True) -> Iterator[bytes]:
 
 
 def each_once(series: int, *, tagged: bool = True) -> Iterator[bytes]:
-    """A line of every series, in an order drawn at random: what a warm-up sends."""
+    """Yield a line of every series, in an order drawn at random: what a warm-up sends."""
     rng = random.Random(2)
     order = list(range(series))
     rng.shuffle(order)

@@ -92,7 +92,7 @@ class Load:
 
 
 def memory(series: int, lines: int, core: str, quiet_s: float, prefix: list[str]) -> None:
-    """Prints one line: resident memory with so many live series."""
+    """Print one line: resident memory with so many live series."""
     programs, sinks = Programs(), Sinks()
     agent = Agent(programs.folder, programs, sinks, prefix)
     agent.core = core
@@ -127,7 +127,7 @@ class Installed(Agent):
 
 
 def sidecar() -> None:
-    """Prints CPU to start, and idle memory, of `pip install .` without extras."""
+    """Print CPU to start, and idle memory, of `pip install .` without extras."""
     programs, sinks = Programs(), Sinks()
     home = Path(tempfile.mkdtemp(dir=programs.folder))
     venv.create(home / "venv", with_pip=True)

@@ -88,7 +88,7 @@ def _by_length(lines: Iterator[bytes], of: int = 4_000) -> Iterator[bytes]:
 
 
 def rate(args: argparse.Namespace) -> None:
-    """Prints a line for each pace."""
+    """Print a line for each pace."""
     print("    asked    sent/s      packets       lost     loss  cores     s/M")
     for pace in map(int, args.packets.split(",")):
         bench = Bench(args, agent_core=0)
@@ -112,7 +112,7 @@ def rate(args: argparse.Namespace) -> None:
 
 
 def stop(args: argparse.Namespace) -> None:
-    """Prints the longest stop around each flush, and between flushes."""
+    """Print the longest stop around each flush, and between flushes."""
     bench = Bench(args, agent_core=None)
     sender = bench.send(bench.packets, float(args.packets))
     queue = Queue(bench.programs, bench.server.udp_port, ["chrt", "-f", "10"] if args.nice < 0 else [])
@@ -141,7 +141,7 @@ def stop(args: argparse.Namespace) -> None:
 
 
 def _longest(queue: Queue, seconds: float) -> tuple[float, float]:
-    """The longest stop of the next seconds, and for how long nobody looked, in ms."""
+    """Return the longest stop of the next seconds, and for how long nobody looked, in ms."""
     queue.restart()
     time.sleep(seconds)
     return queue.stop_ms, queue.gap_ms

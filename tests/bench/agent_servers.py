@@ -104,7 +104,7 @@ class Server:
         return ""
 
     def start(self) -> None:
-        """Returns when it listens."""
+        """Return when it listens."""
         command, environ = self.command()
         with (self.folder / "output").open("wb") as log:
             self._popen = subprocess.Popen(
@@ -116,7 +116,7 @@ class Server:
             raise RuntimeError(f"{self.name} ended:\n{(self.folder / 'output').read_text()}")
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        """The command line and what it wants in its environment."""
+        """Return the command line and what it wants in its environment."""
         raise NotImplementedError
 
     def _listens(self) -> bool:
@@ -392,6 +392,6 @@ def _clean_environ() -> dict[str, str]:
 
 
 def _sockets(port: int) -> list[list[str]]:
-    """The kernel's lines about UDP sockets bound to a port, in fields."""
+    """Return the kernel's lines about UDP sockets bound to a port, in fields."""
     lines = [at.split() for at in Path("/proc/net/udp").read_text().splitlines()[1:]]
     return [fields for fields in lines if int(fields[1].partition(":")[2], 16) == port]

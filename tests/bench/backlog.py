@@ -42,7 +42,7 @@ _DEADLINE_S: Final = 900.0
 
 
 def frames(series: int, rows: int, epoch: int) -> Iterator[Parcel]:
-    """The frames of an outage: each series has a counter in each bucket."""
+    """Yield the frames of an outage: each series has a counter in each bucket."""
     rng = np.random.default_rng(epoch)
     parts = [slice(at, min(at + FRAME_ROWS, series)) for at in range(0, series, FRAME_ROWS)]
     numbers = itertools.count(1)
@@ -84,7 +84,7 @@ def program(name: str, environ: dict[str, str], ready: str) -> Iterator[int]:
 
 
 def memory_mb(pid: int, what: str) -> float:
-    """A line of /proc/<pid>/status in MB."""
+    """Return a line of /proc/<pid>/status in MB."""
     text = Path(f"/proc/{pid}/status").read_text()
     return int(text.partition(f"{what}:")[2].split()[0]) / 1024
 

@@ -27,7 +27,7 @@ from tests.bench.indexer_rows import START_S, counter_block, counters
 
 
 def load(store: Store, series: int) -> Source:
-    """A day of all series."""
+    """Return a day of all series."""
     rng = np.random.default_rng(5)
     ids = np.sort(rng.integers(1, 1 << 63, series, dtype="u8"))
     for hour in range(24):

@@ -51,7 +51,7 @@ def fill(cache: BlockCache, batch: Rows, metrics: int, buckets: int) -> None:
 
 
 def cost_ms(work: Callable[[], object], times: int = 7) -> float:
-    """The least CPU of some runs."""
+    """Return the least CPU of some runs."""
     found = []
     for _ in range(times):
         before = time.process_time()

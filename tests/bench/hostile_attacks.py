@@ -186,7 +186,7 @@ def _answered() -> tuple[bool, str, dict[str, str], bytes]:
 
 
 def _past_limits() -> tuple[bool, str, dict[str, str], bytes]:
-    """A frame of 100,000 series that were never seen."""
+    """Return a frame of 100,000 series that were never seen."""
     rows, number = 100_000, next(_sequence)
     now_s = int(time.time()) // 10 * 10
     strings = ["n", "k", *(f"{number}-{row}" for row in range(rows))]

@@ -40,7 +40,7 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=MAX_WAIT_S)
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] = HEADERS) -> int:
-        """The status of an answer that was read; 0 for none."""
+        """Return the status of an answer that was read; 0 for none."""
         for _ in range(2):
             try:
                 self._connection.request(method, path, body or None, headers)
@@ -64,7 +64,7 @@ def send(client: Client, number: int) -> int:
 
 
 def query(client: Client, number: int) -> int:
-    """A range query that is a panel's, or an instant one."""
+    """Return a range query that is a panel's, or an instant one."""
     now_s = time.time()
     if number % 2:
         given = {

@@ -52,7 +52,7 @@ class Waits:
         return f"{self.at(50):.0f} / {self.at(99):.0f}"
 
     def at(self, percent: float) -> float:
-        """A percentile in milliseconds."""
+        """Return a percentile in milliseconds."""
         return float(np.percentile(self.seconds, percent)) * 1000 if self.seconds else float("nan")
 
 
@@ -68,7 +68,7 @@ class Watched:
         (self._folder / "clear_refs").write_text("5")
 
     def peak_bytes(self) -> int:
-        """The highest since `forget`."""
+        """Return the highest since `forget`."""
         lines = (self._folder / "status").read_text().splitlines()
         (found,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
         return int(found) << 10
@@ -84,7 +84,7 @@ class Result:
     requests: str = ""
 
     def missed(self) -> list[str]:
-        """The kinds of request that waited longer than the aim."""
+        """Return the kinds of request that waited longer than the aim."""
         bound = {kind: max(2 * w.at(99), w.at(99) + ABOVE_S * 1000) for kind, w in self.quiet.items()}
         return [kind for kind, waits in self.attacked.items() if waits.at(99) > bound[kind] or waits.failed]
 
@@ -134,7 +134,7 @@ class Load:
 
 
 def added(parts: Sequence[dict[str, Waits]]) -> dict[str, Waits]:
-    """The waits of several times together."""
+    """Return the waits of several times together."""
     out: dict[str, Waits] = {}
     for part in parts:
         for kind, waits in part.items():

@@ -120,7 +120,7 @@ def wait_for_merges(store: Store) -> None:
 def measure(
     name: str, store: TimedStore, write: Callable[[Sequence[bytes]], int], batches: list[list[bytes]]
 ) -> None:
-    """Prints a line for all of it, and one for each stage."""
+    """Print a line for all of it, and one for each stage."""
     empty(store)
     write(batches[0])  # strings and series are known from here on
     store.cpu_s.clear()
@@ -141,7 +141,7 @@ def measure(
 
 
 def counter_lines(series: int) -> Iterator[bytes]:
-    """A counter of every series."""
+    """Yield a counter of every series."""
     for i in range(series):
         tags = f"env:production,route:/api/v1/items/{i % 97},host:web-{i:05d}"
         yield f"api.requests.count:{i}|c|#{tags}".encode()

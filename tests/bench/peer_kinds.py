@@ -149,7 +149,7 @@ def _series(named: Sequence[tuple[str, dict[str, str]]]) -> tuple[list[str], Ser
 
 
 def _keys(series: int, buckets: int, start_s: int, first: int) -> tuple[bytes, bytes]:
-    """The columns `series` and `bucket` of rows that go by series and then by bucket."""
+    """Return the columns `series` and `bucket` of rows that go by series and then by bucket."""
     index = np.repeat(np.arange(first, first + series), buckets)
     bucket = np.tile(start_s + BUCKET_S * np.arange(buckets), series)
     return index.astype("<u4").tobytes(), bucket.astype("<u4").tobytes()

@@ -24,7 +24,7 @@ class Statement:
     sql: str
 
     def measure(self, path: Path, times: int) -> None:
-        """Prints what it costs in ClickHouse: nothing at all, planning, all of it."""
+        """Print what it costs in ClickHouse: nothing at all, planning, all of it."""
         store = open_store(f"chdb://{path}", pool=1)
         # A time asked for again is answered with what ClickHouse remembers of its granules; a new one is not.
         fresh = f"{self.sql}, use_query_condition_cache = 0"
@@ -43,7 +43,7 @@ class Statement:
 
 
 def profile(server: Server, asked: Sequence[Query]) -> Statement:
-    """Prints the parts of a request, medians; gives the last statement there was."""
+    """Print the parts of a request, medians; return the last statement there was."""
     parts: dict[str, list[float]] = {"request": [], "HTTP": [], "plan": [], "evaluate": [], "read": []}
     sql = ""
     for query in asked:

@@ -108,7 +108,7 @@ class Server:
         return took, text
 
     def settle(self, deadline_s: float = 120.0) -> None:
-        """Returns when background work is quiet: under 5 % of a core over a second."""
+        """Return when background work is quiet: under 5 % of a core over a second."""
         end = time.monotonic() + deadline_s
         while time.monotonic() < end:
             before = self.cpu_s()
@@ -172,7 +172,7 @@ class Peers:
         path.with_name(f"{path.name}.recent.json").unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """Ends them in order, so that they keep what they have."""
+        """End them in order, so that they keep what they have."""
         if self._up is not None:
             self._up.terminate()
         for process in self._begun:

@@ -40,7 +40,7 @@ class Minutes(Family):
 
 
 def load_of(series: int, buckets: int) -> Load:
-    """The same counters as deltas and as running totals."""
+    """Return the same counters as deltas and as running totals."""
     starts = [START_S + 60 * k for k in range(buckets)]
     frames = [encode(frame) for frame in sized_frames("counter", "x", series, starts)]
     labels = [
@@ -52,7 +52,7 @@ def load_of(series: int, buckets: int) -> Load:
 
 
 def cell(server: Server, path: str, parameters: dict[str, object]) -> str:
-    """The second of two answers."""
+    """Return the second of two answers."""
     for _ in range(2):
         Path(f"/proc/{server.pid}/clear_refs").write_text("5")
         before = server.cpu_s()

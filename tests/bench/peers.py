@@ -73,7 +73,7 @@ class Cost:
 
 
 def batch(query: Query, server: Server, requests: int) -> Cost:
-    """The fastest of a batch, and CPU per request."""
+    """Return the fastest of a batch, and CPU per request."""
     before = server.cpu_s()
     walls = [query.ask(server)[0] for _ in range(requests)]
     return Cost(min(walls) * 1000, (server.cpu_s() - before) / requests * 1000)
@@ -117,7 +117,7 @@ def first(
 
 
 def level(body: bytes) -> float:
-    """The sum of an answer's last points: enough to see that servers answer the same question."""
+    """Return the sum of an answer's last points: enough to see that servers answer the same question."""
     result: list[dict[str, Any]] = json.loads(body)["data"]["result"]
     points = [series["values"][-1] if "values" in series else series["value"] for series in result]
     return sum(float(value) for _, value in points)

@@ -77,7 +77,7 @@ class Asker:
 
 
 def load(up: Up, series: int, hours: int) -> None:
-    """Posts the frames; each is answered when it is in ClickHouse."""
+    """Post the frames; each is answered when it is in ClickHouse."""
     indexer = up.find(r"frames +(http\S+)")[1]
     rows_a_frame = series * 30
     start = time.perf_counter()

@@ -136,7 +136,7 @@ def ask(server: Server, path: str, parameters: dict[str, object], timeout_s: flo
 
 
 def load(up: Up, type_: Type, series: int, buckets: Sequence[int]) -> None:
-    """Posts the frames; each is answered when it is in ClickHouse."""
+    """Post the frames; each is answered when it is in ClickHouse."""
     indexer = up.find(r"frames +(http\S+)")[1]
     start = time.perf_counter()
     for frame in sized_frames(type_, "x", series, buckets):
@@ -178,7 +178,7 @@ def store_of(kind: str, folder: Path) -> Iterator[tuple[dict[str, str], list[int
 
 
 def _children() -> list[int]:
-    """The processes that this one has started."""
+    """Return the processes that this one has started."""
     return [int(pid) for pid in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()]
 
 

@@ -87,12 +87,12 @@ def measure(forms: Mapping[str, Ask], rounds: int, hours: int, pause_s: float) -
 
 
 def one_series(store: Store, part: Part, hours: int) -> Mapping[str, Ask]:
-    """The statement for one series over an hour, its phases, and the forms it does not have."""
+    """Return the statement for one series over an hour, its phases, and the forms it does not have."""
     reader = Reader(store, TENANT, Limits(), 10**6, 10**8, time.monotonic() + 3_600)
     keys = each(part)
 
     def text(hour: int) -> str:
-        """The statement as the reader makes it."""
+        """Return the statement as the reader makes it."""
         start_ms = (START_S + hour * 3_600) * 1000
         reading = reader.windows(Grid(start_ms, start_ms + 3_590_000, 15_000), 60_000, 300_000)
         reader.statements.clear()
@@ -102,7 +102,7 @@ def one_series(store: Store, part: Part, hours: int) -> Mapping[str, Ask]:
     texts = [text(hour) for hour in range(hours)]
 
     def ranges(hour: int) -> str:
-        """The same by conditions on each column."""
+        """Return the same by conditions on each column."""
         lo_s = START_S + hour * 3_600 - 300
         columns = tuple(sql.Named(sql.col(name), name) for name, _ in ROW)
         where = (*reader.conditions(part), *within(10, lo_s, lo_s + 3_900))

@@ -10,7 +10,7 @@ from indexer.clickhouse.store import Store, open_store
 
 @pytest.fixture(params=["chdb", "http"], scope="module")
 def plain_store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    """A store without our tables, for tests that need none: shared, since opening takes its time."""
+    """Provide a store without our tables, for tests that need none: shared, since opening takes its time."""
     if request.param == "chdb":
         dsn = f"chdb://{request.getfixturevalue('chdb_path')}?database=default"
     else:
@@ -28,7 +28,7 @@ def any_dsn(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def any_store(any_dsn: str) -> Iterator[Store]:
-    """A migrated store, embedded and over HTTP in turn."""
+    """Provide a migrated store, embedded and over HTTP in turn."""
     opened = open_store(any_dsn, pool=4)
     migrate(opened, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
     yield opened

@@ -44,7 +44,7 @@ def test_a_database_has_one_id_that_lasts(any_store: Store) -> None:
 
 
 def days(store: Store) -> dict[str, int]:
-    """The day of each string's last row."""
+    """Return the day of each string's last row."""
     rows = store.rows("SELECT string, toUInt16(max(day)) FROM strings GROUP BY string")
     return {str(string): int(day) for string, day in rows}
 

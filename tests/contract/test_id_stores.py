@@ -18,7 +18,7 @@ Make = Callable[[HashId], IdStore]
 
 @pytest.fixture(params=["memory", "clickhouse"])
 def make(request: pytest.FixtureRequest) -> Make:
-    """Makes id stores; those of ClickHouse share one table, as several indexers do."""
+    """Make id stores; those of ClickHouse share one table, as several indexers do."""
     if request.param == "memory":
         return lambda hash_id: MemoryIdStore(hash_id)
     store: Store = request.getfixturevalue("store")

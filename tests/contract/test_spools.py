@@ -21,7 +21,7 @@ def parcel(name: str, size: int = 10, number: int = 0) -> Parcel:
 
 @pytest.fixture(params=["memory", "disk", "failing"])
 def open_spool(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens spools; `failing`: on disk, after a try that failed, so that frames are written at once."""
+    """Open spools; `failing`: on disk, after a try that failed, so that frames are written at once."""
     opened: list[Spool] = []
 
     def make(max_bytes: int = 100_000) -> Spool:

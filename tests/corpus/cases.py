@@ -61,7 +61,7 @@ def _case(text: str, becomes: str | list[str], why: str, source: str) -> Any:
 
 
 def unescaped(text: str) -> bytes:
-    """The bytes that `text` stands for; its escapes are explained in protocol.toml."""
+    """Return the bytes that `text` stands for; its escapes are explained in protocol.toml."""
     return _ESCAPE.sub(_bytes_of, text.encode())
 
 

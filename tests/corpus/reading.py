@@ -27,7 +27,7 @@ def becomes(packet: bytes, now_ms: int, limits: Limits, aggregate: Aggregate) ->
 
 
 def read(packet: bytes, limits: Limits) -> Iterator[Line | BadLine | Skip]:
-    """The lines of a packet; those with further samples of a name taken apart, empty ones left out."""
+    """Yield the lines of a packet; those with further samples of a name taken apart, empty ones left out."""
     for line in packet.split(b"\n"):
         parsed = parse_line(line, limits)
         if isinstance(parsed, BadLine) and parsed.reason in (Reason.UNKNOWN_TYPE, Reason.BAD_SAMPLE_RATE):

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def wait_for(ask: Callable[[], T | None], what: str, deadline_s: float) -> T:
-    """The first answer that is neither None nor False; fails with `what` after the deadline."""
+    """Return the first answer that is neither None nor False; fail with `what` after the deadline."""
     end = time.monotonic() + deadline_s
     while True:
         got = ask()
@@ -95,7 +95,7 @@ class Process:
         return self._popen.poll() is None
 
     def find(self, pattern: str, deadline_s: float = START_S) -> re.Match[str]:
-        """The first match in the output, when it is there; fails when the process ends before."""
+        """Return the first match in the output, when it is there; fail when the process ends before."""
 
         def look() -> re.Match[str] | None:
             alive = self.running
@@ -130,7 +130,7 @@ class Process:
         self._popen.wait()
 
     def clear(self) -> None:
-        """Ends the whole group, whatever state it is in."""
+        """End the whole group, whatever state it is in."""
         with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
@@ -161,7 +161,7 @@ class Up(Process):
         )
 
     def ready(self) -> Up:
-        """Returns when the API says that it is ready."""
+        """Return when the API says that it is ready."""
         self.udp = _address(self.find(r"StatsD lines +udp (\S+), tcp ([^\s,]+)")[1])
         self.tcp = _address(self.find(r"StatsD lines +udp (\S+), tcp ([^\s,]+)")[2])
         self.indexer = self.find(r"frames +(http\S+)/v1/frames")[1]
@@ -233,13 +233,13 @@ class Api:
         }
 
     def one(self, query: str, at: float) -> float | None:
-        """The value of the only series; None when there is none."""
+        """Return the value of the only series; None when there is none."""
         got = self.instant(query, at)
         assert len(got) < 2, got
         return next(iter(got.values()), None)
 
     def wait_until(self, query: str, at: float, value: float) -> None:
-        """Returns when the query gives `value`; fails when it gives more."""
+        """Return when the query gives `value`; fail when it gives more."""
 
         def reached() -> bool:
             got = self.one(query, at) or 0.0

@@ -16,7 +16,7 @@ class Services:
         self._redis_url = redis_url
 
     def indexer(self) -> tuple[Process, str]:
-        """The process and its URL."""
+        """Return the process and its URL."""
         port = free_port()
         process = self._start("indexer", environ={
             "METERHOUSE_INDEXER__LISTEN": f"127.0.0.1:{port}",
@@ -28,7 +28,7 @@ class Services:
         return process, url
 
     def agent(self, indexer: str, pod: str, environ: Mapping[str, str] | None = None) -> tuple[Process, int]:
-        """The process and its port for lines over TCP."""
+        """Return the process and its port for lines over TCP."""
         return start_agent(self._start, indexer, pod, environ)
 
     def api(self) -> Api:
@@ -45,7 +45,7 @@ class Services:
 def start_agent(
     start: Starter, indexer: str, pod: str, environ: Mapping[str, str] | None = None
 ) -> tuple[Process, int]:
-    """An agent for an indexer at this URL; the process and its port for lines over TCP."""
+    """Return an agent for an indexer at this URL; the process and its port for lines over TCP."""
     statsd, ops = free_port(), free_port()
     process = start("agent", environ={
         "METERHOUSE_AGENT__UDP": "",

@@ -37,7 +37,7 @@ def _ids(*without: str) -> list[str]:
 
 
 def _lines(case: Case, age_s: int = 0) -> Iterator[str]:
-    """The case's StatsD lines, `age_s` seconds old."""
+    """Yield the case's StatsD lines, `age_s` seconds old."""
     (first, *_) = sends = case["send"]
     if first.startswith("as "):
         sends = _cases()[first.removeprefix("as ")]["send"]
@@ -58,7 +58,7 @@ def _answer(up: Up, query: str) -> dict[str, float]:
 
 
 def _shown(labels: str) -> str:
-    """The labels as an API shows them that spells names with underscores."""
+    """Return the labels as an API shows them that spells names with underscores."""
     as_underscores = {re.sub(r"[^a-zA-Z0-9_]", "_", k): v for k, v in json.loads(labels).items()}
     return json.dumps(as_underscores, sort_keys=True)
 

@@ -21,7 +21,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @pytest.fixture(scope="module")
 def shop(product: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Truth]:
-    """A demo's truth, once all of it is there."""
+    """Provide a demo's truth, once all of it is there."""
     starter = Starter(tmp_path_factory.mktemp("demo"))
     address = f"{product.udp[0]}:{product.udp[1]}"
     demo = starter("demo", "--seconds", "12", "--address", address, "--json", "truth.json", "--seed", "5")
@@ -37,7 +37,7 @@ def shop(product: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trut
 
 
 def promtool(product: Up, kind: str, query: str, *options: str) -> list[dict[str, Any]]:
-    """The series that Debian's promtool gives."""
+    """Return the series that Debian's promtool gives."""
     command = ["promtool", "query", "-o", "json", kind, *options, product.api.url, query]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

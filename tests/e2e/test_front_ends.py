@@ -65,7 +65,7 @@ def grafana(seen: Any) -> Any:
 
 
 def ours(names: list[str]) -> set[str]:
-    """The names of this test's metrics: others share the product."""
+    """Return the names of this test's metrics: others share the product."""
     return {name for name in names if name.startswith("fe_")}
 
 
@@ -120,7 +120,7 @@ def test_grafana_adhoc_filters(grafana: Any) -> None:
 
 
 def values(frame: Any) -> list[float]:
-    """The values of a frame with a time and a value."""
+    """Return the values of a frame with a time and a value."""
     [name] = set(frame["fields"]) - {"Time"}
     found: list[float] = frame["fields"][name]
     return found

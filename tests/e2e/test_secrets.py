@@ -35,7 +35,7 @@ def ask(url: str, token: str = "", body: bytes | None = None) -> tuple[int, str]
 
 
 def command_lines(group: int) -> str:
-    """The command lines of a process group."""
+    """Return the command lines of a process group."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

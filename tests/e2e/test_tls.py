@@ -27,7 +27,7 @@ SECURE = ROOT / "deploy" / "secure"
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
-    """The files of deploy/secure, in a folder of the test."""
+    """Provide the files of deploy/secure, in a folder of the test."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl: deploy/secure/certificates.sh cannot be run")
     renew(tmp_path)

@@ -29,7 +29,7 @@ PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is in the repository."""
+    """Provide a copy of what is in the repository."""
     source = tmp_path_factory.mktemp("source")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -43,7 +43,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(source: Path, folder: Path, **environ: str) -> tuple[Path, set[str]]:
-    """The wheel of the source, and the names of its files.
+    """Return the wheel of the source, and the names of its files.
 
     Built from a copy: setuptools leaves its build folder there, and takes what it finds in it.
     """
@@ -57,7 +57,7 @@ def built(source: Path, folder: Path, **environ: str) -> tuple[Path, set[str]]:
 
 @pytest.fixture(scope="module")
 def bare(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel and what it asks for."""
+    """Provide a virtual environment with the wheel and what it asks for."""
     folder = tmp_path_factory.mktemp("wheel")
     wheel, names = built(source, folder)
     tops = {name.split("/")[0] for name in names}
@@ -161,7 +161,7 @@ def test_check_config_explains_a_line(bare: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def receiver() -> Iterator[tuple[int, list[bytes]]]:
-    """A plain HTTP server that takes frames, in place of an indexer."""
+    """Provide a plain HTTP server that takes frames, in place of an indexer."""
     bodies: list[bytes] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):

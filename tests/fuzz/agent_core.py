@@ -57,7 +57,7 @@ def dictionary(file: Path) -> None:
 
 
 def fuzz(build: Build, executions: int, seconds: int) -> bool:
-    """Runs the fuzzer; True if it found nothing."""
+    """Run the fuzzer; True if it found nothing."""
     seeds(build.folder / "seeds")
     dictionary(build.folder / "words")
     (build.folder / "found").mkdir()
@@ -93,7 +93,7 @@ def _children_cpu_s() -> float:
 
 
 def run_tests(build: Build) -> bool:
-    """Runs the core's tests in the instrumented tree; True if all pass."""
+    """Run the core's tests in the instrumented tree; True if all pass."""
     there = [test for test in TESTS if (build.folder / test).exists()]
     # Without tests/conftest.py, which loads ClickHouse: no sanitizer goes with that.
     options = ("-q", "--noconftest", "-p", "no:cacheprovider", "-k", NOT_HERE)

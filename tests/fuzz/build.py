@@ -44,7 +44,7 @@ class Build:
         self.python = self._program("interpreter.c", "python")
 
     def environ(self) -> dict[str, str]:
-        """The environment for both programs."""
+        """Return the environment for both programs."""
         return {
             **environ_of(self.folder),
             "PYTHONMALLOC": "malloc",  # so that each object's memory has an end that is watched
@@ -80,7 +80,7 @@ def copy_tree(folder: Path) -> None:
 
 
 def extension(folder: Path, compiler: str, *flags: str) -> None:
-    """Builds the native core of a copy. Raises BuildError."""
+    """Build the native core of a copy. Raises BuildError."""
     native = folder / "agent" / "core" / "_native"
     _run(sys.executable, "-m", "cython", "-3", str(native / "core.pyx"), "-o", str(native / "core.c"))
     target = native / f"core{sysconfig.get_config_var('EXT_SUFFIX')}"
@@ -91,7 +91,7 @@ def extension(folder: Path, compiler: str, *flags: str) -> None:
 
 
 def environ_of(folder: Path) -> dict[str, str]:
-    """The environment for a Python that is to use a copy, with this one's packages."""
+    """Return the environment for a Python that is to use a copy, with this one's packages."""
     packages = sysconfig.get_paths()["purelib"]
     return {**os.environ, "PYTHONPATH": f"{folder}:{packages}", "PYTHONDONTWRITEBYTECODE": "1"}
 

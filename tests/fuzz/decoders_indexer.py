@@ -102,7 +102,7 @@ def _columns(frame: wire.Frame) -> list[tuple[str, str, bytes]]:
 
 
 def _frame_columns(frame: wire.Frame) -> Callable[[bytes], object]:
-    """Takes the bytes of all columns together; each keeps its length, so that more than lengths is read."""
+    """Take the bytes of all columns together; each keeps its length, so that more than lengths is read."""
     columns = _columns(frame)
 
     def take(data: bytes) -> None:

@@ -94,7 +94,7 @@ def _one(decoder: Decoder, data: bytes, report: Report) -> tuple[str, str]:
 
 
 def _place(error: BaseException) -> str:
-    """The innermost lines, as file and line."""
+    """Return the innermost lines, as file and line."""
     frames = traceback.extract_tb(error.__traceback__)[-2:]
     return " ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 

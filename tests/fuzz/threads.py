@@ -28,7 +28,7 @@ _OPTIONS: Final = f"exitcode={_REPORTED}:history_size=5:second_deadlock_stack=1"
 
 
 def runtime(compiler: str) -> str:
-    """The sanitizer's shared library. Raises BuildError."""
+    """Return the sanitizer's shared library. Raises BuildError."""
     asked = (compiler, "-print-file-name=libtsan.so")
     found = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     if not Path(found).is_absolute():  # gcc gives the bare name back if it has none
@@ -37,7 +37,7 @@ def runtime(compiler: str) -> str:
 
 
 def drive(folder: Path, library: str, seconds: float, threads: int) -> bool:
-    """Runs the driver on a built copy; True if there was no report."""
+    """Run the driver on a built copy; True if there was no report."""
     environ = {**environ_of(folder), "LD_PRELOAD": library, "TSAN_OPTIONS": _OPTIONS}
     # The sanitizer wants memory at addresses that a random layout may have taken.
     command = ["setarch", "-R", sys.executable, "-m", "tests.fuzz.threads_driver", str(seconds), str(threads)]

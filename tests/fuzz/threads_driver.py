@@ -89,7 +89,7 @@ class Senders:
 
 
 def look(core: NativeCore, receivers: list[NativeReceiver]) -> None:
-    """Reads every number that other threads change."""
+    """Read every number that other threads change."""
     _ = (core.entries, core.full, core.live_series, core.remembered_series, core.forgotten_heads)
     _ = (core.memory_bytes, core.longest_stop_ns, core.stats)
     for receiver in receivers:
@@ -97,7 +97,7 @@ def look(core: NativeCore, receivers: list[NativeReceiver]) -> None:
 
 
 def make_frames(core: NativeCore, sequence: Iterator[int], most: int = 1_000_000) -> int:
-    """Makes at most so many frames; gives their rows."""
+    """Make at most so many frames; return their rows."""
     rows = 0
     while most and (frame := core.next_frame(
         Sender(agent="a", epoch=1), next(sequence), 1, max_rows=500, max_bytes=1 << 20

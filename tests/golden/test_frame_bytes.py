@@ -101,7 +101,7 @@ def test_reader_takes_the_bytes_of_old_agents() -> None:
 
 
 def plain() -> list[Any]:
-    """The frame as the list that msgpack sees."""
+    """Return the frame as the list that msgpack sees."""
     out: list[Any] = msgspec.msgpack.decode(bytes.fromhex(GOLDEN.read_text()))
     return out
 

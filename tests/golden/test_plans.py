@@ -140,7 +140,7 @@ def described(pipeline: Pipeline, query: str, grid: Grid) -> str:
 
 
 def normal(store: Store, sql: str) -> str:
-    """The statement on many lines, with neither ids nor the name of the database."""
+    """Return the statement on many lines, with neither ids nor the name of the database."""
     [(formatted,)] = store.rows(
         "SELECT formatQuery({sql:String})", {"sql": sql.replace(f"`{DATABASE}`.", "")}
     )

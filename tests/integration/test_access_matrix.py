@@ -24,7 +24,7 @@ OTHER: Final = ("other org", "own certificate, other org's token")
 
 
 def expected(endpoint: Endpoint, credential: str) -> set[int]:
-    """The statuses that an endpoint may answer with."""
+    """Return the statuses that an endpoint may answer with."""
     name = str(endpoint)
     if name in OPEN:
         return {200, 204}

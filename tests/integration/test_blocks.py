@@ -39,7 +39,7 @@ _ORGS: Final = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def store(chdb_path: Path) -> Iterator[Store]:
-    """A store of its own with clients enough for a filler beside queries."""
+    """Provide a store of its own with clients enough for a filler beside queries."""
     opened = open_store(f"chdb://{chdb_path}?database=cells_in_memory", pool=6)
     migrate(opened, KEPT)
     yield opened
@@ -78,12 +78,12 @@ def send(p: Pipeline, sent: list[str], *, org_id: int | None = None, project_id:
 
 
 def lines(ages_s: Sequence[int], name: str = "hits", value: int = 1) -> list[str]:
-    """A line of each series in each bucket."""
+    """Return a line of each series in each bucket."""
     return [f"{name}:{value}|c|#n:{i}|T{NOW_S - age_s - 10}" for age_s in ages_s for i in range(SERIES)]
 
 
 def hours(back_from: float, back_to: float, step_s: int = 10) -> Grid:
-    """The steps of some hours before now."""
+    """Return the steps of some hours before now."""
     start_s, end_s = NOW_S - round(back_from * HOUR_S), NOW_S - round(back_to * HOUR_S)
     return Grid(start_s * 1000, end_s * 1000, step_s * 1000)
 
@@ -91,7 +91,7 @@ def hours(back_from: float, back_to: float, step_s: int = 10) -> Grid:
 def asked(
     p: Pipeline, query: str, grid: Grid, *, instant: bool = False, nocache: bool = False
 ) -> tuple[Any, Any]:
-    """The rows of an answer, and what `explain` says was read where."""
+    """Return the rows of an answer, and what `explain` says was read where."""
     answer = p.answer(query, grid, instant=instant, explain=True, nocache=nocache)
     assert answer.explain is not None
     assert isinstance(answer.value, Vector)

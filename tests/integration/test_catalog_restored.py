@@ -54,7 +54,7 @@ async def indexers(tmp_path: Path) -> AsyncIterator[Indexers]:
 
 
 def names(store: Store) -> list[str]:
-    """The names of stored series by the table `strings`."""
+    """Return the names of stored series by the table `strings`."""
     return [
         str(name)
         for (name,) in store.rows(

@@ -56,7 +56,7 @@ def pipeline(store: Store) -> Iterator[Pipeline]:
 
 
 def ask(store: Store, *matchers: Matcher, tenant: Tenant = T, **settings: object) -> Selection:
-    """A look-up by a catalog that knows nothing yet."""
+    """Return a look-up by a catalog that knows nothing yet."""
     catalog = Catalog(store, ShimSettings(**settings))  # type: ignore[arg-type]
     return catalog.select(tenant, matchers, NOW_S * 1000 - 3_600_000, NOW_S * 1000)
 

@@ -34,7 +34,7 @@ KEPT = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 
 @pytest.fixture(scope="module", params=["embedded", "http"])
 def big(request: pytest.FixtureRequest, chdb_path: Path, clickhouse_port: int) -> Iterator[Store]:
-    """A store with a counter `big` of 20,000 series, and a `little` of 10."""
+    """Provide a store with a counter `big` of 20,000 series, and a `little` of 10."""
     dsn = {
         "embedded": f"chdb://{chdb_path}?database=sizes",
         "http": f"http://127.0.0.1:{clickhouse_port}/sizes",

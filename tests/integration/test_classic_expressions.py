@@ -113,7 +113,7 @@ class Data:
 
 
 def meeting(matcher: Matcher, value: str) -> str | None:
-    """A value that meets the matcher, None where what is there does."""
+    """Return a value that meets the matcher, None where what is there does."""
     if value and matcher.matches(value):
         return None
     tried = [matcher.value] if matcher.op == "=" else ["v", "w"]

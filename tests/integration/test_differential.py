@@ -89,7 +89,7 @@ class Asked:
             return f"we crash: {e!r}"
 
     def explained(self, servers: Servers) -> str:
-        """The smallest query found that fails in a way that is not excused."""
+        """Return the smallest query found that fails in a way that is not excused."""
 
         def fails(expr: Expr) -> bool:
             found = replace(self, expr=expr).difference(servers)

@@ -63,7 +63,7 @@ def p(chdb_path: Path) -> Iterator[Pipeline]:
 
 @contextmanager
 def other(p: Pipeline, now_s: float = NOW_S, **settings: object) -> Iterator[Pipeline]:
-    """The same data seen by an engine with other settings, at another time."""
+    """Yield the same data seen by an engine with other settings, at another time."""
     shim = ShimSettings(**{"settle_s": 0.0, "retention": KEPT, **settings})  # type: ignore[arg-type]
     engine = QueryEngine(p.store, Catalog(p.store, shim), shim, now_s=lambda: now_s)
     yield replace(p, engine=engine)

@@ -144,7 +144,7 @@ def test_an_org_sees_its_projects_by_a_label(p: Pipeline, org_id: int) -> None:
 
 
 def _keys(sql: str) -> set[tuple[int, int]]:
-    """The orgs and projects of the keys that a statement reads, if that is how it does."""
+    """Return the orgs and projects of the keys that a statement reads, if that is how it does."""
     found = re.search(r"\(org_id, project_id, metric_id, .*?\) IN \((\(.*?\))\)", sql)
     return {(int(o), int(p)) for o, p in re.findall(r"\((\d+),(\d+),", found[1])} if found else set()
 

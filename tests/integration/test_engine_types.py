@@ -22,7 +22,7 @@ KEPT = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 
 
 def lines() -> Iterator[str]:
-    """An hour, a bucket at a time: what each type gets is said where it is tested."""
+    """Yield an hour, a bucket at a time: what each type gets is said where it is tested."""
     for k in range(360):
         t = NOW_S - 3_600 + 10 * k
         for route, factor in (("a", 1), ("b", 3)):

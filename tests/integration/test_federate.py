@@ -40,7 +40,7 @@ async def serving(store: Store) -> AsyncIterator[str]:
 
 @pytest.fixture
 def at_s(store: Store) -> int:
-    """The start of a bucket that has ended, with lines of each type in it."""
+    """Provide the start of a bucket that has ended, with lines of each type in it."""
     migrate(store, Retention())
     at_s = int(time.time()) // 10 * 10 - 30
     pipeline = Pipeline.open(store, at_s * 1000)

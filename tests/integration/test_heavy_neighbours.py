@@ -36,7 +36,7 @@ ANSWERED: Final = [f"{op}rate(x[{m}m]))" for op in ("count(", "max(", "topk(1, "
 
 @pytest.fixture(scope="module")
 def store(chdb_path: Path) -> Iterator[Store]:
-    """A metric of 20,000 series of one tenant, and one of one series of another."""
+    """Provide a metric of 20,000 series of one tenant, and one of one series of another."""
     store = open_store(f"chdb://{chdb_path}?database=neighbours", pool=4)
     migrate(store, KEPT)
     fill(store, sized_frames("counter", "x", SERIES, [NOW_S - 60]))

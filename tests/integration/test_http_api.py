@@ -97,7 +97,7 @@ def load(store: Store) -> None:
 
 @pytest.fixture(scope="module")
 def loaded(chdb_path: Path) -> Iterator[Store]:
-    """The tables with all lines; tests only read them."""
+    """Provide the tables with all lines; tests only read them."""
     store = open_store(f"chdb://{chdb_path}?database=http_api", pool=4)
     migrate(store, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
     load(store)

@@ -61,7 +61,7 @@ ONCE = (200.0, 10.0, 15.0, 4.0, 20.0, pytest.approx(5.5), 5.0, 10.0, 50)
 def indexer(
     dsn: str, batching: str = "journal", kill: str = "never"
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """A real process; gives its URL."""
+    """Yield a real process; return its URL."""
     with subprocess.Popen(
         [sys.executable, "-m", "tests.integration.indexer_process", dsn, batching, kill],
         stdout=subprocess.PIPE,
@@ -79,7 +79,7 @@ def indexer(
 
 
 def post(url: str, body: bytes) -> int | None:
-    """The status; None when the connection broke."""
+    """Return the status; None when the connection broke."""
     request = urllib.request.Request(url, body, {"Content-Type": "application/x-meterhouse-frame"})
     try:
         with urllib.request.urlopen(request, timeout=30) as response:

@@ -47,7 +47,7 @@ def store(dsn: str) -> Iterator[Store]:
 
 
 async def ups(store: Store, org_id: int, project_id: int) -> list[dict[str, str]]:
-    """The labels of `up` now, by an engine that has just begun."""
+    """Return the labels of `up` now, by an engine that has just begun."""
     settings = ShimSettings()
     engine = QueryEngine(store, Catalog(store, settings), settings)
     try:

@@ -34,7 +34,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """A product of its own, without `up`: the kit asks what label names and metrics there are."""
+    """Provide a product of its own, without `up`: the kit asks what label names and metrics there are."""
     up = Up(tmp_path_factory.mktemp("conformance"), environ={"METERHOUSE_INDEXER__UP": "false"})
     try:
         yield up.ready()
@@ -43,7 +43,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def _run(product: Up, folder: Path, program: str, *options: str) -> dict[str, Any]:
-    """The kit's program against the product; what it says as JSON."""
+    """Return the kit's program against the product; what it says as JSON."""
     result = folder / "result.json"
     command = [sys.executable, str(KIT / program), "--target", "statsd"]
     command += ["--statsd", "{}:{}".format(*product.tcp), "--base-url", product.api.url, "--settle", "12"]

@@ -90,7 +90,7 @@ SLICED: Final = [
 
 @pytest.fixture(scope="module")
 def twice(request: pytest.FixtureRequest) -> Iterator[tuple[Pipeline, Pipeline]]:
-    """The same data read at once and in small slices."""
+    """Provide the same data read at once and in small slices."""
     store = open_store(f"chdb://{request.getfixturevalue('chdb_path')}?database=slices", pool=4)
     migrate(store, KEPT)
     one = Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0)

@@ -43,7 +43,7 @@ def some_frame() -> Frame:
 
 @pytest.fixture(params=["chdb_dsn"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store with `some_frame` in it: embedded, unless the test asks for others, too."""
+    """Provide a store with `some_frame` in it: embedded, unless the test asks for others, too."""
     dsn = request.getfixturevalue(request.param)
     asyncio.run(_filled(dsn, tmp_path))
     it = open_store(dsn, pool=2)

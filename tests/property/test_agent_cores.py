@@ -28,7 +28,7 @@ def differ(scenario: Scenario) -> bool:
 
 
 def explain(seed: int, scenario: Scenario) -> str:
-    """A difference as text: the smallest scenario that shows it, and what each core says."""
+    """Return a difference as text: the smallest scenario that shows it, and what each core says."""
     small = shrink(scenario, differ)
     steps = "\n".join(f"  {step}" for step in small.steps)
     said = [outcome(core, small) for core in ("python", "native")]
@@ -39,7 +39,7 @@ def explain(seed: int, scenario: Scenario) -> str:
 
 
 def look(first_seed: int, scenarios: int) -> tuple[int, str]:
-    """Compares so many scenarios; gives how many packets they had, and the first difference."""
+    """Compare so many scenarios; return how many packets they had, and the first difference."""
     packets = 0
     for seed in range(first_seed, first_seed + scenarios):
         scenario = make(seed)
@@ -57,7 +57,7 @@ def test_cores_agree(block: int) -> None:
 
 
 def split(scenario: Scenario) -> Scenario:
-    """The same lines at the same times, one call for each."""
+    """Return the same lines at the same times, one call for each."""
     steps = list[Step]()
     for step in scenario.steps:
         lines = step.data.split(b"\n") if step.what == "add" else [step.data]

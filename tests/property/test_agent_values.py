@@ -39,7 +39,7 @@ def batches(items: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def frame_of(core: Core, lines: Iterable[bytes]) -> Frame:
-    """The only frame of some lines."""
+    """Return the only frame of some lines."""
     core.add(b"\n".join(lines), T)
     core.flush_all(T + 1)
     frame = core.next_frame(Sender(agent="a", epoch=1), 1, T, max_rows=1 << 20, max_bytes=32 << 20)

@@ -29,7 +29,7 @@ WILD = st.one_of(NUMBERS, st.sampled_from([math.nan, math.inf, -math.inf]))
 
 @st.composite
 def vectors(draw: st.DrawFn, numbers: st.SearchStrategy[float]) -> Vector:
-    """A few series over a few steps, with holes."""
+    """Return a few series over a few steps, with holes."""
     names = st.fixed_dictionaries(
         {"__name__": st.sampled_from("mn"), "a": st.sampled_from("xy"), "b": st.sampled_from(["", "1", "2"])}
     )

@@ -45,7 +45,7 @@ frames = st.lists(
 
 
 def series_of(strings: StringIndexer, project: int, kind: int, name: str, tag_map: Any) -> int:
-    """The id, computed one by one: the truth the columns are held against."""
+    """Return the id, computed one by one: the truth the columns are held against."""
     keys = strings.record_array(1, list(tag_map))
     values = strings.record_array(1, list(tag_map.values()))
     sums = tag_sums(np.array([len(tag_map)]), keys, values)

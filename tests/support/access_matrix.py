@@ -117,7 +117,7 @@ Answers = dict[Endpoint, dict[str, Answer]]
 
 
 def routes(part: str, app: web.Application) -> Iterator[Endpoint]:
-    """The routes of an application; HEAD is as GET."""
+    """Yield the routes of an application; HEAD is as GET."""
     for route in app.router.routes():
         resource = route.resource
         if resource is not None and route.method != "HEAD":
@@ -219,7 +219,7 @@ class World:
         }
 
     def stored(self) -> dict[int, float]:
-        """The sum of all counters by org."""
+        """Return the sum of all counters by org."""
         return dict(self._store.rows("SELECT org_id, sum(value) FROM counters_10s GROUP BY org_id"))
 
 
@@ -234,7 +234,7 @@ async def running(dsn: str, folder: Path) -> AsyncIterator[World]:
 
 
 def matrix(answers: Answers) -> str:
-    """The statuses as Markdown; endpoints of a part with equal answers share a row."""
+    """Return the statuses as Markdown; endpoints of a part with equal answers share a row."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for endpoint, given in answers.items():
         statuses = (endpoint.part, *(str(given[name].status) for name in CREDENTIALS))

@@ -18,7 +18,7 @@ from tests.support.clickhouse_http import running
 
 @pytest.fixture(scope="session")
 def chdb_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The engine's path; the engine runs until the end of the session."""
+    """Provide the engine's path; the engine runs until the end of the session."""
     path = tmp_path_factory.mktemp("chdb")
     anchor = open_store(f"chdb://{path}", pool=1)
     yield path
@@ -27,7 +27,7 @@ def chdb_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def chdb_dsn(chdb_path: Path) -> Iterator[str]:
-    """The DSN of a database that is not there yet and is dropped after the test."""
+    """Provide the DSN of a database that is not there yet and is dropped after the test."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     yield f"chdb://{chdb_path}?database={name}"
     sweeper = open_store(f"chdb://{chdb_path}?database=default", pool=1)
@@ -37,7 +37,7 @@ def chdb_dsn(chdb_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def store(chdb_dsn: str) -> Iterator[Store]:
-    """A store with all tables, 10 years of retention, empty."""
+    """Provide a store with all tables, 10 years of retention, empty."""
     opened = open_store(chdb_dsn, pool=2)
     migrate(opened, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
     yield opened
@@ -46,14 +46,14 @@ def store(chdb_dsn: str) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def clickhouse_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a ClickHouse HTTP interface, served by a child process."""
+    """Provide the port of a ClickHouse HTTP interface, served by a child process."""
     with running(tmp_path_factory.mktemp("clickhouse")) as port:
         yield port
 
 
 @pytest.fixture
 def http_dsn(clickhouse_port: int) -> Iterator[str]:
-    """The DSN of a database on that server that is not there yet and is dropped after the test."""
+    """Provide the DSN of a database on that server that is not there yet and is dropped after the test."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     yield f"http://127.0.0.1:{clickhouse_port}/{name}"
     sweeper = open_store(f"http://127.0.0.1:{clickhouse_port}/default", pool=1)

@@ -220,7 +220,7 @@ async def serve(path: Path, port: int = 0) -> None:
 
 @contextmanager
 def running(path: Path, port: int = 0) -> Iterator[int]:
-    """The server as a child process; gives its port (0: a free one)."""
+    """Yield the server as a child process; return its port (0: a free one)."""
     root = Path(__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-m", "tests.support.clickhouse_http", str(path), str(port)],

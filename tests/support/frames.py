@@ -32,7 +32,7 @@ class FrameRows:
 
 
 def make_frame(rows: FrameRows, *, agent: str = "test", sequence: int | None = None, **fields: Any) -> Frame:
-    """A frame of these rows; every call gets the next sequence number unless told one."""
+    """Return a frame of these rows; every call gets the next sequence number unless told one."""
     strings: dict[str, int] = {}
     series: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
 

@@ -56,7 +56,7 @@ NESTS: Final = (
 
 
 def text(seed: str, i: int) -> str:
-    """The i-th text."""
+    """Return the i-th text."""
     rng = random.Random(f"{seed}/{i}")
     kinds: Sequence[tuple[Callable[[random.Random], str], int]] = (
         (_mutated, 400), (_soup, 200), (_injected, 150), (_unicode, 80), (_bytes, 80), (_numbers, 60), (_valid, 40),

@@ -257,7 +257,7 @@ class Requests:
         return body, [*headers, b"Content-Length: %d" % len(body)]
 
     def _changed(self, body: bytes) -> bytes:
-        """The body with some bytes replaced, removed or put in."""
+        """Return the body with some bytes replaced, removed or put in."""
         changed = bytearray(body)
         for _ in range(self._random.randrange(1, 4)):
             at = self._random.randrange(len(changed) + 1)

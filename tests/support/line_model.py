@@ -22,7 +22,7 @@ _Last = dict[_Series, tuple[int, float]]
 
 
 def model(packets: Iterable[tuple[bytes, int]], limits: Limits, aggregate: Aggregate) -> State:
-    """The state after packets that arrived at times (ms)."""
+    """Return the state after packets that arrived at times (ms)."""
     out: State = {}
     last: _Last = {}
     for data, now_ms in packets:
@@ -73,7 +73,7 @@ def _add_gauge(key: Any, value: float, time_ms: int, out: State) -> None:
 
 
 def observation(value: float, weight: float) -> Any:
-    """The state of a distribution after one value."""
+    """Return the state of a distribution after one value."""
     return {
         "positive": {index_of(value): weight} if value > 0 else {},
         "negative": {index_of(-value): weight} if value < 0 else {},

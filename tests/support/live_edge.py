@@ -104,7 +104,7 @@ class Watcher:
 
 
 def quantile(sorted_values: Sequence[float], q: float) -> float:
-    """The nearest rank."""
+    """Return the nearest rank."""
     return sorted_values[max(0, ceil(q * len(sorted_values)) - 1)]
 
 
@@ -119,7 +119,7 @@ class Scene:
     sent: int = 0
 
     def agent(self, name: str, delay_ms: int = 500) -> tuple[Process, Sender]:
-        """An agent and what sends lines to it."""
+        """Return an agent and what sends lines to it."""
         url = self.indexers[len(self.senders) % len(self.indexers)]
         delay = {"METERHOUSE_AGENT__FLUSH__DELAY_MS": str(delay_ms)}
         process, port = start_agent(self.start, url, name, delay)
@@ -128,7 +128,7 @@ class Scene:
         return process, sender
 
     def play(self, buckets: int, pause_s: float = 0.05) -> Watcher:
-        """Runs for so many buckets and sees all of them shown."""
+        """Run for so many buckets and sees all of them shown."""
         self.agent("steady")
         self.agent("slow", 1_000)
         stopping, last = self.agent("stopping")

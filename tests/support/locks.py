@@ -31,7 +31,7 @@ _HEADER: Final = "--custom-compile-command=python -m tests.support.locks"
 
 
 def project() -> dict[str, Any]:
-    """The content of pyproject.toml."""
+    """Return the content of pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 

@@ -10,7 +10,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     for row in rows:
         cells = (cell.replace("|", "\\|") for cell in row)

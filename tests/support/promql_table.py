@@ -98,7 +98,7 @@ def operator_list() -> str:
 
 
 def differences() -> Iterator[Mapping[str, Any]]:
-    """The entries of tests/known_differences.toml."""
+    """Yield the entries of tests/known_differences.toml."""
     yield from tomllib.loads(DIFFERENCES.read_text())["difference"]
 
 

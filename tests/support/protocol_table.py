@@ -15,7 +15,7 @@ MARK: Final = "tests.support.protocol_table"
 
 
 def document() -> str:
-    """A section for each group."""
+    """Return a section for each group."""
     return "\n\n".join(map(_section, groups()))
 
 
@@ -32,7 +32,7 @@ def _why(case: Case) -> str:
 
 
 def _code(text: str) -> str:
-    """A code span; one of nothing, or with blanks at both ends, would not show as it is."""
+    """Return a code span; one of nothing, or with blanks at both ends, would not show as it is."""
     if not text:
         return "(empty)"
     return f"` {text} `" if text[0] == text[-1] == " " else f"`{text}`"

@@ -53,7 +53,7 @@ def _comments(cls: type[msgspec.Struct]) -> dict[str, str]:
 
 
 def settings() -> str:
-    """The whole table as Markdown."""
+    """Return the whole table as Markdown."""
     cells = [(f"`{name}`", f"`{default}`", text) for name, default, text in rows()]
     return table(("setting", "default", "what it is"), cells)
 

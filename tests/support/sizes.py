@@ -66,7 +66,7 @@ def fill(store: Store, frames: Iterable[Frame]) -> None:
 
 
 def value(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """The value of each series in every bucket."""
+    """Return the value of each series in every bucket."""
     return (numbers % 10 + 1).astype("<f8")
 
 

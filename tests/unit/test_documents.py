@@ -29,7 +29,7 @@ def prose(document: Path) -> str:
 
 
 def headings(document: Path) -> Iterator[str]:
-    """The anchors that GitHub makes of a document's headings."""
+    """Yield the anchors that GitHub makes of a document's headings."""
     for title in re.findall(r"^#+ (.*)$", prose(document), re.MULTILINE):
         yield re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")
 

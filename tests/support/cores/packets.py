@@ -47,7 +47,7 @@ class PacketMaker:
         self._seen: list[bytes] = []
 
     def packet(self, now_ms: int) -> bytes:
-        """Some lines for an arrival at `now_ms`."""
+        """Return some lines for an arrival at `now_ms`."""
         r = self._random
         kind = r.random()
         if kind < 0.03:
@@ -59,7 +59,7 @@ class PacketMaker:
         return packet + b"\n" if r.random() < 0.3 else packet
 
     def line(self, now_ms: int) -> bytes:
-        """A line as it is sent, or nearly."""
+        """Return a line as it is sent, or nearly."""
         r = self._random
         kind = r.random()
         if kind < 0.25 and self._seen:
@@ -92,7 +92,7 @@ class PacketMaker:
         return b":".join(self.number() for _ in range(1 if r.random() < 0.85 else r.randrange(2, 5)))
 
     def number(self) -> bytes:
-        """A decimal number, or nearly."""
+        """Return a decimal number, or nearly."""
         r = self._random
         kind = r.random()
         if kind < 0.5:
@@ -110,7 +110,7 @@ class PacketMaker:
         return b"%d" % max(now_ms // 1000 + r.choice(_AWAY_S), 0)
 
     def _again(self, line: bytes) -> bytes:
-        """A known head with another value: what the quick ways are for."""
+        """Return a known head with another value: what the quick ways are for."""
         r = self._random
         name, colon, rest = line.partition(b":")
         _, bar, rest = rest.partition(b"|")
@@ -139,7 +139,7 @@ class PacketMaker:
 
 
 def decimal(r: Random) -> bytes:
-    """A decimal number of any size and length, mostly one that is hard to round."""
+    """Return a decimal number of any size and length, mostly one that is hard to round."""
     digits = r.choice((1, 3, 9, 15, 16, 17, 18, 19, 20, 25, 40))
     text = "".join(r.choice("0123456789") for _ in range(r.randrange(1, digits + 1)))
     if r.random() < 0.7:

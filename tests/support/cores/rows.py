@@ -26,7 +26,7 @@ def new_core(
     mapper: Mapper | None = None,
     wake: Callable[[], None] = lambda: None,
 ) -> Core:
-    """A core by its name in `CORES`."""
+    """Return a core by its name in `CORES`."""
     if name == "python":
         return PythonCore(settings, mapper, wake)
     core: Core = importlib.import_module("agent.core._native.core").NativeCore(settings, mapper, wake)
@@ -34,7 +34,7 @@ def new_core(
 
 
 def counters(core: Core) -> dict[str, Any]:
-    """The numbers that both cores must agree on, without those that are 0.
+    """Return the numbers that both cores must agree on, without those that are 0.
 
     Not `remembered_series`: Python counts those that only cells of a bucket still hold, too.
     """

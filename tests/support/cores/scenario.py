@@ -98,7 +98,7 @@ def _outcome(name: str, scenario: Scenario, mapper: Mapper | None) -> Iterator[A
 
 
 def make(seed: int, steps: int = 24) -> Scenario:
-    """The scenario of a seed, with about `steps` steps."""
+    """Return the scenario of a seed, with about `steps` steps."""
     r = Random(seed)
     maker = PacketMaker(r)
     now_ms = START_MS + r.randrange(20_000)
@@ -163,7 +163,7 @@ def _settings(r: Random) -> AgentSettings:
 
 
 def shrink(scenario: Scenario, fails: Callable[[Scenario], bool]) -> Scenario:
-    """A smaller scenario that fails, too: fewer steps, then fewer lines, then fewer bytes."""
+    """Return a smaller scenario that fails, too: fewer steps, then fewer lines, then fewer bytes."""
     steps = list(_fewer(list(scenario.steps), lambda kept: fails(_with(scenario, kept))))
     for parted in (b"\n", b""):
         for i, step in enumerate(steps):

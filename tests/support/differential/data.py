@@ -84,7 +84,7 @@ def _gaps(rng: random.Random, points: Iterator[Point]) -> Iterator[Point]:
 
 
 def _total(rng: random.Random, times: range) -> Iterator[Point]:
-    """A cumulative value that starts again now and then."""
+    """Yield a cumulative value that starts again now and then."""
     value = rng.randrange(6_400) / 64
     for t in times:
         value = 0.0 if rng.random() < 0.005 else value + rng.randrange(1, 320) / 64

@@ -46,7 +46,7 @@ class Exceptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kit: list[OfKit]
 
     def as_reference(self, query: str) -> str:
-        """The query with the reference's names."""
+        """Return the query with the reference's names."""
         for ours, theirs in self.renamed.items():
             query = re.sub(rf"\b{ours}\b", theirs, query)
         return query

@@ -63,7 +63,7 @@ class Expr:
 
 
 def shrunk(expr: Expr, fails: Callable[[Expr], bool], tries: int = 300) -> Expr:
-    """The smallest expression found that still fails; `tries` bounds the questions asked."""
+    """Return the smallest expression found that still fails; `tries` bounds the questions asked."""
     again = True
     while again and tries > 0:
         again = False

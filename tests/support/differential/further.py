@@ -26,7 +26,7 @@ _WITH_PARAMETER: Final = (
 
 
 def computed(made: Generator, depth: int, phase: Phase) -> Expr:
-    """A function or an aggregation whose parameter is an expression."""
+    """Return a function or an aggregation whose parameter is an expression."""
     name = made.rng.choice(_WITH_PARAMETER)
     if name in ("topk", "bottomk"):
         return made.call(name, phase, _count(made, phase), made.distinct(phase))
@@ -42,7 +42,7 @@ def computed(made: Generator, depth: int, phase: Phase) -> Expr:
 
 
 def _count(made: Generator, phase: Phase) -> Expr:
-    """A small whole number that changes, or is missing, now and then."""
+    """Return a small whole number that changes, or is missing, now and then."""
     inner = made.selector(phase, ("load", "mem", "gone", "late", "sparse"))
     halves = ("scalar(count(", inner, ")) / 2")
     parts = halves if made.rng.random() < 0.5 else ("scalar(floor(max(", inner, ")))")
@@ -50,7 +50,7 @@ def _count(made: Generator, phase: Phase) -> Expr:
 
 
 def _share(made: Generator, phase: Phase) -> Expr:
-    """A number about between 0 and 1."""
+    """Return a number about between 0 and 1."""
     inner = made.selector(phase, ("load", "gone", "late"))
     return Expr("scalar", ("scalar(max(", inner, ")) / 4"), ("scalar", "parameter"), phase)
 

@@ -208,7 +208,7 @@ class Generator:
         return self.call(name, phase, inner)
 
     def exact(self, depth: int, phase: Phase) -> Expr:
-        """A vector without rounding: both servers have the same bits."""
+        """Return a vector without rounding: both servers have the same bits."""
         draw = self.rng.random()
         if depth <= 0 or draw < 0.3:
             return self.selector(phase)
@@ -264,7 +264,7 @@ class Generator:
         return self.call(self._pick(("sort", "sort_desc")), phase, self.distinct(phase))
 
     def distinct(self, phase: Phase) -> Expr:
-        """A vector of hardly ever equal values."""
+        """Return a vector of hardly ever equal values."""
         draw = self.rng.random()
         if draw < 0.4:
             return self.selector(phase, words.DISTINCT)

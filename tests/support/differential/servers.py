@@ -37,7 +37,7 @@ MISSING: Final = (
 
 
 def kit(module: str) -> Any:
-    """A module of the conformance kit."""
+    """Return a module of the conformance kit."""
     if str(KIT) not in sys.path:
         sys.path.append(str(KIT))
     return importlib.import_module(module)
@@ -63,7 +63,7 @@ class Servers:
         return str(kit("differential").difference(want, got, FRACTION, MARGIN))
 
     def want(self, query: str, grid: Grid, *, instant: bool) -> Any:
-        """The reference's answer, as the kit's Result."""
+        """Return the reference's answer, as the kit's Result."""
         path, asked = "query", {"query": query, "time": f"{grid.end_ms / 1000:.3f}"}
         if not instant:
             path = "query_range"
@@ -91,7 +91,7 @@ class Servers:
 
 @contextmanager
 def both(ours: Pipeline, series: Sequence[Stored], folder: Path) -> Iterator[Servers]:
-    """The reference started and loaded, our engine loaded."""
+    """Yield the reference started and loaded, our engine loaded."""
     ours.send(line for stored in series for line in stored.lines())
     reference = kit("targets").PrometheusTarget(workdir=str(folder))
     try:

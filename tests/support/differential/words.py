@@ -118,7 +118,7 @@ JOINS: Final = (
 
 
 def operator(matcher: str) -> str:
-    """A matcher's `=`, `!=`, `=~` or `!~`."""
+    """Return a matcher's `=`, `!=`, `=~` or `!~`."""
     return next(op for op in ("=~", "!~", "!=", "=") if op in matcher.partition('"')[0])
 
 

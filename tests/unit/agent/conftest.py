@@ -24,7 +24,7 @@ Answer = int | str | tuple[int, dict[str, str]]
 
 
 def wait_until(condition: Callable[[], object], what: str = "") -> None:
-    """Returns when `condition` holds; fails after a deadline."""
+    """Return when `condition` holds; fail after a deadline."""
     end = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < end, f"waited {DEADLINE_S} s for {what or condition}"
@@ -63,7 +63,7 @@ class FakeIndexer:
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
 
     def frames(self) -> list[Frame]:
-        """The accepted frames."""
+        """Return the accepted frames."""
         return [decode(body) for body in self.accepted]
 
     def stop(self) -> None:

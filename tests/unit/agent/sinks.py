@@ -17,14 +17,14 @@ class TestLoop(Loop):
     __test__ = False
 
     def until(self, condition: Callable[..., object]) -> None:
-        """Runs until `condition` holds; fails after a deadline."""
+        """Run until `condition` holds; fail after a deadline."""
         end = time.monotonic() + DEADLINE_S
         while not condition():
             assert time.monotonic() < end
             self.turn(0.002)
 
     def for_s(self, seconds: float) -> None:
-        """Runs for a while."""
+        """Run for a while."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.turn(left)

@@ -21,7 +21,7 @@ def gauge_state(last_ms: int, last: float, low: float, high: float, total: float
 
 
 def state_of(buckets: Iterable[Bucket]) -> State:
-    """The state of flushed buckets; parts of one bucket are merged."""
+    """Return the state of flushed buckets; parts of one bucket are merged."""
     out: State = {}
     for bucket in buckets:
         for series, cell in bucket.cells.items():
@@ -79,7 +79,7 @@ def _sum_maps(a: dict[int, float], b: dict[int, float]) -> dict[int, float]:
 
 
 def state_of_frames(frames: Iterable[Frame]) -> State:
-    """The state that decoded frames carry."""
+    """Return the state that decoded frames carry."""
     out: State = {}
     for frame in frames:
         _read_frame(frame, out)

@@ -22,7 +22,7 @@ SIGNED = Limits(gauge_deltas="signed")
 
 
 def aggregated(*adds: tuple[str, int], **settings: int) -> State:
-    """The state after lines (newline-parted) that came at times."""
+    """Return the state after lines (newline-parted) that came at times."""
     aggregator = Aggregator(Aggregate(**settings), SIGNED)
     for lines, now_ms in adds:
         aggregator.add(lines.encode(), now_ms)

@@ -27,7 +27,7 @@ Start = Callable[[], tuple[Beats, Spool]]
 
 @pytest.fixture
 def start(indexer: FakeIndexer) -> Iterator[Start]:
-    """Starts the heartbeats of an agent whose frames the test takes out of the spool by itself."""
+    """Start the heartbeats of an agent whose frames the test takes out of the spool by itself."""
     started: list[Beats] = []
 
     def start() -> tuple[Beats, Spool]:

@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in a folder of its own; gives exit code, output and complaints."""
+    """Run the command in a folder of its own; return exit code, output and complaints."""
     monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
 
     def run(*argv: object, sections: Any = None) -> tuple[int, str, str]:

@@ -27,7 +27,7 @@ def got() -> Got:
 
 @pytest.fixture
 def udp(loop: TestLoop, got: Got) -> Iterator[tuple[DatagramListener, socket.socket]]:
-    """A UDP listener and a socket connected to it."""
+    """Provide a UDP listener and a socket connected to it."""
     sock = bind("agent.udp", "127.0.0.1:0", socket.SOCK_DGRAM)
     grow_receive_buffer(sock, 4 << 20)
     address = sock.getsockname()

@@ -21,7 +21,7 @@ FOREVER = 1 << 62
 
 
 def last_of(core: Core, name: str = "g") -> float:
-    """The last value of the latest bucket that was not yet taken."""
+    """Return the last value of the latest bucket that was not yet taken."""
     core.flush_all(T + 400 * DAY)
     (bits,) = [row[4][1] for row in take_rows(core)["gauge"] if row[1] == name][-1:]
     value: float = struct.unpack("<d", struct.pack("<Q", bits))[0]

@@ -40,7 +40,7 @@ def ca(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts indexers that speak TLS."""
+    """Start indexers that speak TLS."""
     started: list[FakeIndexer] = []
 
     def start(pair: Pair, clients: Authority | None = None) -> FakeIndexer:

@@ -175,7 +175,7 @@ def test_families_are_described() -> None:
 
 
 def raw(address: str, asked: bytes) -> bytes:
-    """The answer to some bytes, whole."""
+    """Return the answer to some bytes, whole."""
     with socket.create_connection(split("", address), timeout=10) as sock:
         sock.sendall(asked)
         sock.shutdown(socket.SHUT_WR)

@@ -62,7 +62,7 @@ class Receiving:
         self.loop.until(lambda: self.core.stats.lines == count)
 
     def frames(self, max_rows: int = 1_000) -> int:
-        """Makes all frames; gives their number of rows."""
+        """Make all frames; return their number of rows."""
         rows = 0
         while frame := self.core.next_frame(SENDER, 1, 1, max_rows=max_rows, max_bytes=1 << 20):
             rows += frame.rows
@@ -103,7 +103,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Receiving]]:
 
 @pytest.fixture
 def udp() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A bound socket for a receiver, and one that is connected to it."""
+    """Provide a bound socket for a receiver, and one that is connected to it."""
     sock = bind("agent.udp", "127.0.0.1:0", UDP)
     grow_receive_buffer(sock, 8 << 20)
     with socket.socket(socket.AF_INET, UDP) as sender:
@@ -113,7 +113,7 @@ def udp() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @pytest.fixture
 def other() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A socket that does not block, and the other server's, which it is connected to."""
+    """Provide a socket that does not block, and the other server's, which it is connected to."""
     with bind("other", "127.0.0.1:0", UDP) as there, socket.socket(socket.AF_INET, UDP) as sock:
         there.settimeout(10)
         grow_receive_buffer(there, 8 << 20)
@@ -339,7 +339,7 @@ def test_packets_are_copied_as_they_came(make: Make, udp: Udp, other: Udp) -> No
 
 
 def _turning(loop: TestLoop, sock: socket.socket) -> bytes:
-    """The next packet, while the loop runs."""
+    """Return the next packet, while the loop runs."""
     got: list[bytes] = []
     sock.setblocking(False)
 

@@ -82,7 +82,7 @@ def _toml(value: Any) -> str:
 
 @pytest.fixture
 def start(indexer: FakeIndexer, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts agents on free ports."""
+    """Start agents on free ports."""
     started: list[Process] = []
 
     def start(**changes: Any) -> Process:
@@ -446,7 +446,7 @@ def test_a_state_that_cannot_be_written_is_counted(start: Callable[..., Process]
 
 
 def read(url: str, context: ssl.SSLContext) -> str:
-    """The text of an https page."""
+    """Return the text of an https page."""
     with urllib.request.urlopen(url, context=context, timeout=DEADLINE_S) as answer:
         return str(answer.read(), "utf-8")
 

@@ -24,7 +24,7 @@ def settings(path: Path, **changes: Any) -> dict[str, Any]:
 
 
 def total(indexer: FakeIndexer) -> float:
-    """The counter's sum over distinct frames, as the indexer would store it."""
+    """Return the counter's sum over distinct frames, as the indexer would store it."""
     frames = {frame.identity: frame for frame in indexer.frames()}
     state: State = merge(state_of_frames(frames.values()))
     return sum(float(value) for (_, name, _, _), value in state.items() if name == "c")

@@ -31,7 +31,7 @@ def got() -> Got:
 
 @pytest.fixture
 def tcp(loop: TestLoop, got: Got) -> Iterator[StreamListener]:
-    """A TCP listener for at most 3 connections and lines of 100 bytes."""
+    """Provide a TCP listener for at most 3 connections and lines of 100 bytes."""
     sock = bind("agent.tcp", "[::]:0", socket.SOCK_STREAM)
     listener = StreamListener(loop, sock, got, lambda: LineFramer(100), 3, Log())
     listener.port = sock.getsockname()[1]  # type: ignore[attr-defined]

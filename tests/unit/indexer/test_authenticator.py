@@ -98,7 +98,7 @@ async def test_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
 
 
 def made(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[str, str]:
-    """The secret and the line that the command made."""
+    """Return the secret and the line that the command made."""
     assert token(argv) == 0
     shown, line = capsys.readouterr().out.splitlines()
     return shown.rpartition(": ")[2], line

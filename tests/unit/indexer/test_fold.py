@@ -40,7 +40,7 @@ def register(registry: SeriesRegistry, one: Unit) -> None:
 
 
 def tags(frame: Frame) -> list[dict[str, str]]:
-    """The tags of each counter row's series."""
+    """Return the tags of each counter row's series."""
     counts = np.frombuffer(frame.series.tag_count, "<u2")
     ends = np.cumsum(counts, dtype=np.int64)
     keys, values = (np.frombuffer(c, "<u4") for c in (frame.series.tag_key, frame.series.tag_value))

@@ -9,7 +9,7 @@ from indexer.agents.gaps import MAX_RANGES, Numbers
 
 
 def numbers(*stored: int, made: int = 0, over: int | None = None) -> Numbers:
-    """A run that is heard of from its start."""
+    """Return a run that is heard of from its start."""
     out = Numbers()
     out.told(0, 0)
     for number in stored:

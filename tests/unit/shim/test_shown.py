@@ -15,7 +15,7 @@ COMPLETE_S = 80
 
 
 def shown(*seen: Seen, grid: Grid = GRID, complete_s: int = COMPLETE_S) -> int:
-    """The last step that is shown, in seconds; -1 for none."""
+    """Return the last step that is shown, in seconds; -1 for none."""
     steps = steps_shown(grid, seen, complete_s)
     return -1 if not steps else int(grid.times_ms[steps - 1]) // 1000
 

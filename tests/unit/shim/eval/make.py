@@ -40,12 +40,12 @@ def vector(rows: Mapping[str, Sequence[Cell]], histograms: Mapping[str, Histogra
 
 
 def shown(vector: Vector) -> Vector:
-    """The vector as an answer shows it: without the names that were to go."""
+    """Return the vector as an answer shows it: without the names that were to go."""
     return relabelled(vector, finished)
 
 
 def rows(value: object) -> dict[Labels, list[Cell]]:
-    """A vector's floats by label set as an answer shows it, None where absent."""
+    """Return a vector's floats by label set as an answer shows it, None where absent."""
     assert isinstance(value, Vector)
     value = shown(value)
     return {
@@ -83,7 +83,7 @@ def histogram(*steps: Sequence[float] | None) -> Histogram:
 
 
 def bucket_index(value: float) -> int:
-    """The schema-5 bucket of a positive value, by search in exact bounds."""
+    """Return the schema-5 bucket of a positive value, by search in exact bounds."""
     index = math.ceil(math.log2(value) * 32)
     while bound(index - 1) >= value:
         index -= 1

@@ -49,7 +49,7 @@ def greatest(values: Sequence[float]) -> float:
 
 
 def welford(values: Sequence[float]) -> float:
-    """The population variance."""
+    """Return the population variance."""
     average, aux = 0.0, 0.0
     for n, value in enumerate(values, start=1):
         delta = value - average

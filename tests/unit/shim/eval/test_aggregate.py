@@ -18,7 +18,7 @@ def run(op: str, v: Vector, *by: str, without: bool = False, param: Scalar | Str
 
 
 def one(op: str, *values: float) -> float:
-    """The aggregate of some values at one step."""
+    """Return the aggregate of some values at one step."""
     result = run(op, vector({f"m{{i={i}}}": [v] for i, v in enumerate(values)}))
     return float(result.values[0, 0])
 

@@ -25,7 +25,7 @@ def run(name: str, data: Samples, grid: Grid, window_ms: int, *args: float) -> V
 
 
 def at(name: str, points: list[tuple[float, float]], at_s: float, window_s: float, *args: float) -> Cell:
-    """The value of one series at one time, None when there is none."""
+    """Return the value of one series at one time, None when there is none."""
     grid = Grid.instant(round(at_s * 1000))
     found = list(rows(run(name, samples({"{a=1}": points}), grid, round(window_s * 1000), *args)).values())
     return found[0][0] if found else None

@@ -49,7 +49,7 @@ def run(name: str, drawn: list[Point]) -> tuple[Vector, Annotations]:
 
 
 def windows(drawn: list[Point]) -> list[list[tuple[float, float | list[float]]]]:
-    """The samples of each window, with their times in seconds."""
+    """Return the samples of each window, with their times in seconds."""
     timed = [(t / 1000, p) for t, p in zip(INNER.times_ms.tolist(), drawn, strict=True) if p is not None]
     ends = (OUTER.times_ms / 1000).tolist()
     return [[(t, p) for t, p in timed if end - WINDOW_MS / 1000 < t <= end] for end in ends]

@@ -77,7 +77,7 @@ def test_names_in_both_forms() -> None:
 
 
 def coded(name: str) -> str:
-    """The name as a reader sees it that knows no UTF-8: metrics here have no colons."""
+    """Return the name as a reader sees it that knows no UTF-8: metrics here have no colons."""
     return series_text(labels_of("x", **{name: "v"}), utf8=False).removeprefix("x{").removesuffix('="v"}')
 
 

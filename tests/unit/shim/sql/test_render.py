@@ -19,7 +19,7 @@ def ids(*values: int) -> npt.NDArray[np.uint64]:
 
 
 def one(expr: sql.Expr) -> str:
-    """The text of an expression."""
+    """Return the text of an expression."""
     text = render(sql.Query((sql.Named(expr, "out"),), TABLE)).text
     return text.removeprefix("SELECT ").removesuffix(" AS out FROM `meterhouse`.`counters_10s`")
 
