@@ -17,6 +17,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> None:
-    """A developer's METERHOUSE_... must not change what tests see."""
+    """Remove a developer's METERHOUSE_... variables, which must not change the tests."""
     for name in [n for n in os.environ if n.startswith("METERHOUSE_")]:
         del os.environ[name]

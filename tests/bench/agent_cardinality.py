@@ -1,4 +1,4 @@
-"""What distinct series cost an agent: resident bytes of a core's process, as a curve; are totals exact?
+"""Cost of distinct series to an agent: resident bytes of a core's process, as a curve, and exact totals.
 
     python -m tests.bench.agent_cardinality [--series 10000000] [--metrics 1] [--per-metric 200000]
         [--total 1000000] [--core native]

@@ -1,4 +1,4 @@
-"""What does a core cost by itself: a line added, a row made into a frame? No sockets, no sending.
+"""Cost of a core by itself: a line added, a row made into a frame. No sockets, no sending.
 
 `python -m tests.bench.agent_core` prints nanoseconds of CPU, medians of some rounds in one process, next to
 the floor: counting the newlines of the same bytes.

@@ -1,9 +1,9 @@
-"""What can a client cost an agent that does its worst?
+"""The most that a client can cost an agent by doing its worst.
 
     python -m tests.bench.agent_hostile
 
-Prints CPU of the core, or of the thread that reads, in one process, beside what well-behaved lines cost it.
-Bounds are small, so that they are reached: what counts is that cost and memory stay level, not how high.
+Prints CPU of the core, or of the thread that reads, in one process, and the cost of well-behaved lines.
+Bounds are small, so that they are reached: the result is that cost and memory stay level, not their height.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ mappings:
 
 
 class Core:
-    """A core that takes batches, half a second each, and makes frames of what is flushed."""
+    """A core that takes batches, half a second each, and makes frames of the flushed buckets."""
 
     def __init__(self, mapper: Mapper | None = None) -> None:
         self.core = NativeCore(AgentSettings(aggregate=Aggregate(max_series=MAX_SERIES)), mapper)
@@ -66,7 +66,7 @@ class Core:
 
 
 def endless(title: str, name: Callable[[int], bytes], mapper: Mapper | None = None) -> None:
-    """New heads without an end, a live gauge among them; prints the first turn, and the last one."""
+    """Feed new heads without an end, a live gauge among them; print the first turn, and the last one."""
     core = Core(mapper)
     live = [b"live.%d:1|c|#host:web-%d" % (i % LIVE, i % LIVE) for i in range(5 * LIVE)]
     core.take(live)

@@ -55,7 +55,7 @@ WORKLOADS: Final = tuple(
 
 @dataclass(slots=True)
 class Score:
-    """What the windows of one server gave."""
+    """Results of one server's windows."""
 
     cpu_s_per_million: list[float] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)  # packets, in windows that do not count
@@ -132,7 +132,7 @@ class Run:
 
 
 def _wait_lines(server: Server, lines: int) -> None:
-    """It says the number we sent, to the line; raises if it never does."""
+    """Return when the server reports the number we sent, to the line; raise if it never does."""
     wait_for(lambda: server.lines() == lines, f"{server.name} counts {lines} lines", 30)
 
 
@@ -157,7 +157,7 @@ def measure(
             for server in running:
                 server.start()
                 run.warm_up(server)
-            time.sleep(FLUSH_S + 2)  # what is made at the first flush of a series is made
+            time.sleep(FLUSH_S + 2)  # the work of a series' first flush is done
             _rounds(run, running, scores, rounds)
         finally:
             for server in running:
@@ -185,7 +185,7 @@ def _rounds(run: Run, servers: Sequence[Server], scores: dict[str, Score], round
 
 
 def report(workload: Workload, scores: dict[str, Score]) -> None:
-    """A table of one workload: medians, ratios to the agent, memory."""
+    """Print a table of one workload: medians, ratios to the agent, memory."""
     ours = scores[Agent.name].median if Agent.name in scores else float("nan")
     print(f"\n{workload.name}, {workload.series:,} series: CPU s per million lines")
     for name, score in scores.items():

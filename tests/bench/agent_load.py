@@ -95,7 +95,7 @@ def mixed(count: int, series: int, *, tagged: bool = True) -> Iterator[bytes]:
 
 
 def each_once(series: int, *, tagged: bool = True) -> Iterator[bytes]:
-    """Yield a line of every series, in an order drawn at random: what a warm-up sends."""
+    """Yield a line of every series, in an order drawn at random, to send as a warm-up."""
     rng = random.Random(2)
     order = list(range(series))
     rng.shuffle(order)
@@ -171,7 +171,7 @@ class Sender:
         self.wait(10)
 
     def wait_lines(self, lines: int, deadline_s: float) -> None:
-        """Until so many lines are sent."""
+        """Send until this number of lines is reached."""
         end = time.monotonic() + deadline_s
         while self.lines < lines and self._popen.poll() is None and time.monotonic() < end:
             time.sleep(0.001)
@@ -187,7 +187,7 @@ class Queue:
         )
 
     def restart(self) -> None:
-        """Forgets what it saw."""
+        """Forget the lines seen."""
         self._shared[6] = 1
 
     @property

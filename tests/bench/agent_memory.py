@@ -1,12 +1,12 @@
-"""The agent's memory by live series, and what a sidecar installation costs to start and to keep.
+"""The agent's memory by live series, and the cost of a sidecar installation to start and to keep.
 
     python -m tests.bench.agent_memory [--series 0,1000,100000,1000000] [--lines 1] [--core native]
         [--skip-install]
 
 Memory: resident bytes of a `meterhouse agent` while all series come in one bucket, again in the next two, and
-their frames are sent; the highest seen, and what is left when nothing came for a while. `--lines 15`: a
-series comes that often in a bucket, drawn at random, without a pause, so that two buckets are open at a time
-for as long as a flush waits. Start: a fresh venv
+their frames are sent: the highest seen, and the level after a while without lines. `--lines 15`: a series
+comes that often in a bucket, drawn at random, without a pause, so that two buckets are open together for as
+long as a flush waits. Start: a fresh venv
 with `pip install .` and no extras, CPU of the process until /readyz answers, medians of ten; then its idle
 memory.
 """
@@ -54,7 +54,7 @@ class Memory:
 
 
 class Load:
-    """What is sent to an agent while its memory is watched."""
+    """Lines sent to an agent while its memory is watched."""
 
     def __init__(self, agent: Agent, programs: Programs, series: int, prefix: list[str]) -> None:
         self.seen = Memory(agent)
@@ -92,7 +92,7 @@ class Load:
 
 
 def memory(series: int, lines: int, core: str, quiet_s: float, prefix: list[str]) -> None:
-    """Print one line: resident memory with so many live series."""
+    """Print one line: resident memory with this number of live series."""
     programs, sinks = Programs(), Sinks()
     agent = Agent(programs.folder, programs, sinks, prefix)
     agent.core = core
@@ -132,7 +132,7 @@ def sidecar() -> None:
     home = Path(tempfile.mkdtemp(dir=programs.folder))
     venv.create(home / "venv", with_pip=True)
     python = home / "venv" / "bin" / "python"
-    source = home / "source"  # a build leaves files behind, and not in the tree
+    source = home / "source"  # a build leaves files, which must not be in the tree
     subprocess.run(["git", "clone", "-q", str(ROOT), str(source)], check=True)
     subprocess.run(
         [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", str(source)], check=True

@@ -1,15 +1,15 @@
-"""What one core takes without loss, and for how long a flush stops the receiver.
+"""The rate that one core takes without loss, and how long a flush stops the receiver.
 
     python -m tests.bench.agent_rate rate [--packets 500000,0] [--seconds 60] [--series 1000] [--gso]
     python -m tests.bench.agent_rate stop [--series 100000] [--packets 50000] [--flushes 6]
 
 `rate`: packets of one line at a pace (0: as fast as the sender goes), the agent on one core by `taskset`, the
-sender on another. Prints what was sent, what arrived, and the drops as /metrics shows them.
+sender on another. Prints the lines sent, the lines that arrived, and the drops as /metrics shows them.
 
 `stop`: agent_queue.c looks at the socket's receive queue from outside, some thousand times a second; the
-queue shrinks only when somebody receives. The longest time it held packets and did not shrink, around each
-flush and, to compare, between flushes: there it is the nap, and whatever else takes the core. Beside it what
-the agent itself has measured: how long a flush kept a receiver waiting.
+queue shrinks only when somebody receives. Prints the longest time it held packets and did not shrink, around
+each flush and, to compare, between flushes: there it is the nap, and other work on the core. It also prints
+the agent's own measurement: how long a flush kept a receiver waiting.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.bench.agent_servers import ALL, Agent, Server, Sinks
 
 _LINES: Final = 400_000
 _WARM_LINES_PER_S: Final = 50_000
-#: A flush begins half a second after a bucket's end; what it made is sent within seconds.
+#: A flush begins half a second after a bucket's end; its frames are sent within seconds.
 _DELAY_S: Final = 0.5
 _AROUND_S: Final = 4.0
 
@@ -82,7 +82,7 @@ class Bench:
 
 
 def _by_length(lines: Iterator[bytes], of: int = 4_000) -> Iterator[bytes]:
-    """Some thousand lines at a time in the order of their lengths, so that neighbours can go together."""
+    """Yield lines by length within blocks of `of` lines, so that neighbours can go together."""
     while block := list(islice(lines, of)):
         yield from sorted(block, key=len)
 
@@ -141,7 +141,7 @@ def stop(args: argparse.Namespace) -> None:
 
 
 def _longest(queue: Queue, seconds: float) -> tuple[float, float]:
-    """Return the longest stop of the next seconds, and for how long nobody looked, in ms."""
+    """Return the longest stop of the next seconds, and the time without a look, in ms."""
     queue.restart()
     time.sleep(seconds)
     return queue.stop_ms, queue.gap_ms

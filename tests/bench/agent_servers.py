@@ -1,7 +1,7 @@
 """The StatsD servers that the agent's benchmarks compare, each on a free port, flushing every 10 s.
 
 The agent sends its frames to a sink in another process that only answers 200; peers write Graphite text to a
-sink that only reads (netdata keeps its charts in its own memory). What the sinks need is not counted. Peers
+sink that only reads (netdata keeps its charts in its own memory). The cost of the sinks is not counted. Peers
 are not part of this project: Debian's `collectd-core` and `netdata-core`, npm's `statsd`; those that are not
 installed are left out, and the run says so.
 """
@@ -82,7 +82,7 @@ class Sinks:
 
 
 class Server:
-    """One server: how it is started, and what the kernel says about it."""
+    """One server: how it is started, and its numbers from the kernel."""
 
     name: ClassVar[str] = ""
     tagged: ClassVar[bool] = False  # it reads DogStatsD tags
@@ -100,11 +100,11 @@ class Server:
 
     @classmethod
     def missing(cls) -> str:
-        """What is not installed; empty if it can run."""
+        """Return which programs are missing; empty if it can run."""
         return ""
 
     def start(self) -> None:
-        """Return when it listens."""
+        """Start it, and return when it listens."""
         command, environ = self.command()
         with (self.folder / "output").open("wb") as log:
             self._popen = subprocess.Popen(
@@ -116,7 +116,7 @@ class Server:
             raise RuntimeError(f"{self.name} ended:\n{(self.folder / 'output').read_text()}")
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        """Return the command line and what it wants in its environment."""
+        """Return the command line and its environment."""
         raise NotImplementedError
 
     def _listens(self) -> bool:
@@ -163,7 +163,7 @@ class Agent(Server):
 
     name = "agent"
     tagged = True
-    core = ""  # what is installed
+    core = ""  # the installed one
 
     def __init__(self, folder: Path, programs: Programs, sinks: Sinks, prefix: Sequence[str] = ()) -> None:
         super().__init__(folder, programs, sinks, prefix)
@@ -197,7 +197,7 @@ class Agent(Server):
         return int(self.metric("lines_total"))
 
     def check(self) -> None:
-        """What it took has left: raises if its figures would be those of an agent that sends nothing."""
+        """Check that lines were sent on: the figures must not be those of an agent that sends nothing."""
         assert self.metric("sent_rows_total") > 0, "nothing was sent"
         assert self.metric("bad_lines_total") == 0, "lines were refused"
         for name in ("dropped_rows_total", "send_retries_total", "early_flushes_total"):

@@ -6,8 +6,8 @@ The windows are those of tests/bench/agent_lines.py: traffic for a flush interva
 read, a flush included. An agent with `agent.spool.path` and one without get windows in turn; each pair
 gives a ratio. Printed are the geometric mean of the ratios and its 95 % interval (Student's t over their
 logarithms). `--checkpoint-ms` measures checkpoints instead. `--before` names another tree, built, whose
-agent has its turn, too: what the count of lines per row has added. Fails when a frame was written to disk:
-then something was slow, and the figures are of another question.
+agent has its turn, too: the difference is the cost of the count of lines per row. Fails when a frame was
+written to disk: then something was slow, and the figures are of another question.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def window(run: Run, server: Server) -> float:
 def measure(
     programs: Programs, workload: Workload, kinds: Sequence[type[Agent]], rounds: int, nice: int
 ) -> None:
-    """Print what the first kind costs, and what each other one adds."""
+    """Print the cost of the first kind, and the addition of each other one."""
     sinks = Sinks()
     used: dict[str, list[float]] = {kind.name: [] for kind in kinds}
     with tempfile.TemporaryDirectory(prefix="meterhouse-bench-") as name:

@@ -1,4 +1,4 @@
-"""What does it cost to keep the last values of gauges over a restart?
+"""Cost of keeping the last values of gauges over a restart.
 
 `python -m tests.bench.agent_state` prints, for gauges that may get deltas: CPU of one write (export,
 checksum, file, sync) and of reading it at the start, and the file's size. Medians of some rounds.

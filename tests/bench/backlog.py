@@ -1,4 +1,4 @@
-"""How fast a backlog drains: an agent's spool into a real indexer, beside what that indexer takes at most.
+"""How fast a backlog drains: an agent's spool into a real indexer, and the most that this indexer takes.
 
     python -m tests.bench.backlog [--series 1000,100000] [--rows 1500000] [--senders 16]
 

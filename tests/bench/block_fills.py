@@ -1,4 +1,4 @@
-"""What filling blocks costs: rows put in their cells here, beside arrays made in ClickHouse.
+"""Cost of filling blocks: rows put in their cells here, beside arrays made in ClickHouse.
 
 python -m tests.bench.block_fills [--series 1000] [--rounds 5]
 

@@ -1,9 +1,9 @@
-"""What cells in memory cost whoever writes: CPU milliseconds beside one INSERT of 100,000 rows, without it.
+"""Cost of cells in memory to a writer: CPU milliseconds beside one INSERT of 100,000 rows, without it.
 
 python -m tests.bench.block_writes
 
-*Announced* to nobody; *heard* with no block in memory; *added* to the four blocks (one a rollup) of up to a
-hundred metrics. The floor is sorting the rows, which the writer does anyway.
+*Announced* without a listener; *heard* with no block in memory; *added* to the four blocks (one a rollup)
+of up to a hundred metrics. The floor is sorting the rows, which the writer does anyway.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Org 2 of tests/bench/hostile_tenant.py: frames and queries by the clock.
 
-Prints a line of JSON for each answer: what it was, when it was due, how long it took from then, its status.
+Prints a line of JSON for each answer: its request, when it was due, how long it took from then, its status.
 
 python -m tests.bench.hostile_load INDEXER_PORT SHIM_PORT
 """
@@ -80,7 +80,7 @@ def query(client: Client, number: int) -> int:
 
 
 def repeat(kind: str, port: int, every_s: float, one: Callable[[Client, int], int]) -> None:
-    """Ask for ever. What is due while a request waits is left out: a slow machine never catches up."""
+    """Ask for ever. Requests due while one waits are left out: a slow machine never catches up."""
     client, due_s = Client(port), time.monotonic()
     for number in itertools.count(1):
         time.sleep(max(0.0, due_s - time.monotonic()))

@@ -1,4 +1,4 @@
-"""What does a second tenant notice while the first attacks?
+"""Latency of a second tenant while the first attacks.
 
     python -m tests.bench.hostile_tenant [--rounds 3] [--seconds 6] [--series 1000000] [--only NAME ...]
 
@@ -76,7 +76,7 @@ class Watched:
 
 @dataclass(slots=True)
 class Result:
-    """What one attack did, beside the quiet times of its rounds; waits by kind of request."""
+    """Results of one attack, beside the quiet times of its rounds; waits by kind of request."""
 
     quiet: dict[str, Waits]
     attacked: dict[str, Waits]
@@ -119,7 +119,7 @@ class Load:
         return [json.loads(line) for line in lines]
 
     def between(self, begin_s: float, end_s: float) -> dict[str, Waits]:
-        """Waits of the requests that were due in that time, by kind."""
+        """Return the waits of the requests that were due in that time, by kind."""
         found = {kind: Waits() for kind in KINDS}
         for kind, due_s, took_s, status in self._answers():
             if begin_s <= due_s < end_s:

@@ -1,10 +1,10 @@
-"""What stored identities cost: CPU of ingest, bytes on disk, the time a start and a look-up take.
+"""Cost of stored identities: CPU of ingest, bytes on disk, the time a start and a look-up take.
 
 python -m tests.bench.identities [--batches 60] [--million 10]
 
 Batches are those of 1,000 agents that send a frame of 100 rows each 10 s: 5 frames in 50 ms. They are written
-in turn with and without identities; what counts is the ratio of each pair, with its 95 % interval. Then the
-table gets so many million identities of 1,000 agents over 48 h, and is merged.
+in turn with and without identities; the result is the ratio of each pair, with its 95 % interval. Then the
+table gets millions of identities of 1,000 agents over 48 h, and is merged.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ class Pipeline:
 
 
 class Limited:
-    """What limits and days add to a frame on its way: all that `Intake`, `Batcher` and the writer ask."""
+    """The part of a frame's path that limits and days add: calls by `Intake`, `Batcher` and the writer."""
 
     def __init__(self, pipeline: Pipeline, max_series: int) -> None:
         settings = Settings()
@@ -167,7 +167,7 @@ class Limited:
 
 
 def paired(name: str, bodies: list[bytes], pipeline: Pipeline, max_series: int) -> None:
-    """Print what limits add to the CPU of a frame, each pair measured on the same frame."""
+    """Print the CPU that limits add to a frame, each pair measured on the same frame."""
     limited = Limited(pipeline, max_series)
     ratios = []
     for body in bodies:

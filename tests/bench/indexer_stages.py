@@ -6,9 +6,9 @@ The same frames and the same path as tests.bench.indexer_rows, and then frames a
 buckets of 100,000 series: 5,000 rows in a frame, each with the strings of its own series, the frames of a
 bucket in one batch. The store's INSERTs are timed by the CPU clock of the process, so ClickHouse's threads
 are in, and merges that run then. Ours is the calling thread outside of them: decoding and checking, the
-journal, strings and ids, series and sorting. What is left are ClickHouse's merges while we worked; the last
+journal, strings and ids, series and sorting. The rest are ClickHouse's merges during the run; the last
 line of each has also those that follow, until none runs. Each begins with empty tables. Set TMPDIR to a
-directory in memory (/dev/shm) to leave out what the file system takes to create files.
+directory in memory (/dev/shm) to leave out the time that the file system takes to create files.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def agent_batches(
 
 
 def empty(store: Store) -> None:
-    """No rows, and no merges of what was there before."""
+    """Remove all rows, and end the merges of earlier ones."""
     for kind in KINDS:
         for granularity in GRANULARITIES:
             store.command(f"TRUNCATE TABLE {kind}_{granularity.name}")

@@ -1,6 +1,6 @@
-"""How long after a bucket's end it is shown, and whether what was shown changes.
+"""How long after a bucket's end it is shown, and whether shown values change.
 
-`up`: indexer and API in one process. `separate`: two indexers, an API, and ClickHouse by HTTP (chdb behind
+`up`: indexer and API in one process. `separate`: two indexers, an API, and ClickHouse by HTTP (chdb in
 tests/support/clickhouse_http.py). Four agents send all the time: a steady one, a slow one (its buckets leave
 1 s after their end), one that stops half way, one that starts half way. The API is asked seven range queries
 up to now, 20 times a second at most.

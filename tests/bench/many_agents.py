@@ -45,7 +45,7 @@ _LOGGER: Final = "meterhouse.bench"
 #: When restarts strike, before or after a flush.
 _STRIKE_S: Final = (-0.5, 1.0)
 _DRAIN_S: Final = 120.0
-#: How long an answer may take to show what is stored.
+#: How long an answer may take to show stored rows.
 _SHOWN_S: Final = 60.0
 _TYPES: Final = {
     "c": "sum by (agent) (increase(many_c[2h]))",
@@ -56,7 +56,7 @@ _TYPES: Final = {
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What one process does: the agents with these numbers, until a time of the wall clock."""
+    """The work of one process: the agents with these numbers, until a time of the wall clock."""
 
     url: str
     agents: Sequence[int]
@@ -65,7 +65,7 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct):
-    """What one process has seen: (made, acknowledged) of each frame by the wall clock; rows by agent."""
+    """Results of one process: (made, acknowledged) of each frame by the wall clock; rows by agent."""
 
     acknowledged: list[tuple[float, float]]
     rows: dict[str, int]
@@ -140,7 +140,7 @@ def _rows(agent: str, series: int, bucket_s: int, member: int) -> FrameRows:
 
 
 def simulate(work: Work, channel: Any) -> None:
-    """Run the agents of one process, and tell what they saw."""
+    """Run the agents of one process, and send their results over the channel."""
     logging.getLogger(_LOGGER).disabled = True  # each restart is logged by each agent
     told = Told([], {})
     agents = [SimulatedAgent(number, work, told.acknowledged.append) for number in work.agents]
@@ -212,7 +212,7 @@ def percentiles(title: str, waits_s: Sequence[float]) -> str:
 
 
 def run(house: House, args: argparse.Namespace) -> int:
-    """Run the agents and restarts, and print what was measured."""
+    """Run the agents and restarts, and print the measurements."""
     until_s = time.time() + args.seconds
     context = multiprocessing.get_context("spawn")
     channels, processes = [], []

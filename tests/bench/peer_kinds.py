@@ -1,11 +1,11 @@
-"""Queries of gauges, distributions and sets against peers: what a dashboard shows besides counters.
+"""Queries of gauges, distributions and sets against peers: the panels of a dashboard besides counters.
 
 python -m tests.bench.peer_kinds [--hours 24] [--rounds 5] [--cold 2]
     [--victoria-metrics PROGRAM] [--only WORD]
 
 200 gauges, 100 distributions of 20 observations a bucket and 10 sets of 20 members a bucket, a day at 10 s.
 Prometheus and VictoriaMetrics get the same gauges, and of each distribution a classic histogram of
-Prometheus' default buckets: what their users have for it. They have nothing like sets. Tables are as in
+Prometheus' default buckets, as their users have. They have nothing like sets. Tables are as in
 `tests.bench.peers`; a percentile out of eleven buckets is not the one out of the sketch, so answers are
 compared within a factor.
 """
@@ -77,7 +77,7 @@ def queries(hours: int) -> list[Query]:
 
 
 def alone(hours: int) -> list[Query]:
-    """What peers have nothing for."""
+    """Return the queries that peers have nothing for."""
     end = START_S + hours * 3_600
     by_hour = {"start": START_S + 3_600, "end": end, "step": 3_600}
     return [
@@ -156,7 +156,7 @@ def _keys(series: int, buckets: int, start_s: int, first: int) -> tuple[bytes, b
 
 
 def _gauges(cpu: Values, start_s: int) -> Gauges:
-    """One value a bucket: what a scrape would see as well."""
+    """One value a bucket, as a scrape would see it."""
     index, bucket = _keys(len(cpu), cpu.shape[1], start_s, 0)
     last_ms = (np.frombuffer(bucket, "<u4").astype("<i8") + _GAUGE_S) * 1000
     value = cpu.tobytes()

@@ -1,6 +1,6 @@
 """Where the time of one small query goes: HTTP, Python around the statement, the statement, its planning.
 
-What the server measures itself comes with `explain=1`; what ClickHouse needs is measured afterwards, with
+Times of the server itself come with `explain=1`; the cost in ClickHouse is measured afterwards, with
 the same statement on the same data in a process of its own.
 """
 
@@ -24,9 +24,9 @@ class Statement:
     sql: str
 
     def measure(self, path: Path, times: int) -> None:
-        """Print what it costs in ClickHouse: nothing at all, planning, all of it."""
+        """Print its cost in ClickHouse: nothing at all, planning, all of it."""
         store = open_store(f"chdb://{path}", pool=1)
-        # A time asked for again is answered with what ClickHouse remembers of its granules; a new one is not.
+        # A repeated time is answered from ClickHouse's memory of its granules; a new one is not.
         fresh = f"{self.sql}, use_query_condition_cache = 0"
         explained = f"EXPLAIN PLAN {fresh}"
         try:

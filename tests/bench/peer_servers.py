@@ -49,7 +49,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The samples: what an agent sends, and what a scraper of the same would have seen."""
+    """The samples of an agent, and those of a scraper of the same process."""
 
     frames: Sequence[bytes]
     families: Sequence[Family]
@@ -132,7 +132,7 @@ class Query:
         return server.ask(self.path, {"query": text, **self.parameters})
 
     def earlier(self, seconds: int) -> Query:
-        """The same over a time that lies before: what a dashboard does that moves on, looked at backwards."""
+        """Return the same query over earlier times, as a dashboard that moves on asks, looked at backwards."""
         moved = {k: v - seconds if k in ("start", "end", "time") else v for k, v in self.parameters.items()}
         return replace(self, parameters=moved)
 
@@ -200,7 +200,7 @@ class Peers:
         text.unlink()
 
     def fill_running(self, load: Load, servers: Sequence[Server]) -> None:
-        """What takes its samples over HTTP."""
+        """Send the samples to the servers that take them over HTTP."""
         for body in load.frames:  # answered when it is in ClickHouse
             _post(self.frames_url, body, CONTENT_TYPE)
         victoria = next((s for s in servers if s.name == "victoria-metrics"), None)
@@ -257,7 +257,7 @@ def _write_open_metrics(out: IO[str], load: Load) -> None:
 
 
 def _import_lines(load: Load) -> Iterator[bytes]:
-    """VictoriaMetrics' JSON lines, 50 series at a time."""
+    """Yield VictoriaMetrics' JSON lines, 50 series each."""
     for family in load.families:
         times_ms = (family.times_s * 1000).tolist()
         for begin in range(0, len(family.labels), 50):

@@ -1,4 +1,4 @@
-"""What a query costs by the number of series, beside Prometheus and VictoriaMetrics: counters.
+"""Cost of a query by the number of series, beside Prometheus and VictoriaMetrics: counters.
 
 python -m tests.bench.peer_sizes [--series 1000 10000 100000] [--buckets 10] [--victoria-metrics PROGRAM]
 

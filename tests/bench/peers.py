@@ -5,10 +5,10 @@ python -m tests.bench.peers [--series 1000] [--hours 24] [--rounds 5] [--request
 
 Ten typical dashboard queries, whole HTTP requests over a connection that stays open, servers taking turns.
 *First* is the first time a query is asked after all servers were restarted (the page cache stays warm), once
-with what Meterhouse remembers of the questions before the restart, once without.
+with Meterhouse's memory of the questions before the restart, once without.
 *Warm* is the minimum over the rounds; CPU is that of the server's process, of a batch of requests. Ratios
-are to Meterhouse. VictoriaMetrics keeps answers: it stands here without (`nocache=1`), and with. Meterhouse
-keeps no answers but cells in memory: it stands here with, and *by statement* alone (`nocache=1`).
+are to Meterhouse. VictoriaMetrics keeps answers: it is listed without them (`nocache=1`), and with.
+Meterhouse keeps cells in memory, no answers: it is listed with them, and *by statement* alone (`nocache=1`).
 One series over one hour is asked more often, and taken apart (`peer_profile`).
 """
 
@@ -34,7 +34,7 @@ from tests.bench.peer_servers import METRIC, Load, Peers, Query, Server
 
 #: A batch is repeated until it has taken so long: CPU clocks tick in 10 ms.
 _BATCH_S: Final = 0.25
-#: Answers may differ by what Prometheus and VictoriaMetrics extrapolate.
+#: Answers may differ by the extrapolation of Prometheus and VictoriaMetrics.
 _TOLERANCE: Final = 0.1
 ONE: Final = f'rate({METRIC}{{host="host-0003",route="/api/v1/route-4",status="200"}}[1m])'
 
@@ -131,7 +131,7 @@ def compare(query: Query, servers: Sequence[Server], tolerance: float = _TOLERAN
 
 
 def table(title: str, asked: Sequence[Query], costs: Mapping[str, Mapping[str, Cost]]) -> None:
-    """Milliseconds of Meterhouse, and what the others need of it."""
+    """Milliseconds of Meterhouse, and the ratio of the others to it."""
     names = [n for n in next(iter(costs.values())) if n != "meterhouse"]
     print(f"\n{title}\n")
     print("| query | over | ms | CPU ms | " + " | ".join(f"{n} | its CPU" for n in names) + " |")
@@ -213,7 +213,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def parser_of_peers() -> argparse.ArgumentParser:
-    """What every bench beside peers can be told."""
+    """Return a parser of the options that every bench beside peers has."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)

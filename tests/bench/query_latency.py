@@ -1,4 +1,4 @@
-"""Query latency: what a dashboard waits for, over HTTP, on a day of 1,000 counter series (8.64 M rows).
+"""Query latency: how long a dashboard waits, over HTTP, on a day of 1,000 counter series (8.64 M rows).
 
 python -m tests.bench.query_latency [--series 1000] [--hours 24] [--rounds 9] [--requests 200]
 
@@ -33,7 +33,7 @@ METRIC: Final = "http_requests"
 
 
 class Asker:
-    """One keep-alive connection, and the CPU clock of the server behind it."""
+    """One keep-alive connection, and the CPU clock of its server."""
 
     def __init__(self, up: Up) -> None:
         url = urllib.parse.urlsplit(up.api.url)

@@ -1,4 +1,4 @@
-"""What a query costs by the number of series: a metric of 1,000 to 1,000,000, over HTTP of `meterhouse up`.
+"""Cost of a query by the number of series: a metric of 1,000 to 1,000,000, over HTTP of `meterhouse up`.
 
 python -m tests.bench.sizes [--series 1000 10000 100000] [--types counter gauge histogram set]
                             [--store embedded http] [--buckets 60] [--queries TEXT ...]
@@ -7,8 +7,8 @@ For every type and size: starts `meterhouse up` in a folder of its own (`--store
 of ClickHouse's HTTP interface, whose process is counted too), posts a metric with one row per series and
 minute to its indexer, ends it, starts it again and asks each query three times, as an instant and over an
 hour at 60 s. The first time is cold for this query; the first query of all is cold for the series as well.
-The third time is by statement (`nocache=1`). Cells of some 20,000 series stay in memory, and those of more do
-not (`--cache-mb`), so it is this time that compares sizes; the second time is what users see. CPU is that of
+The third time is by statement (`nocache=1`). Cells of some 20,000 series stay in memory, of more they do
+not (`--cache-mb`), so it is this time that compares sizes; users see the second time. CPU is that of
 the server's processes between request and answer, RSS their peak meanwhile (`VmHWM`, reset before each
 query). Prints tables in Markdown; a refused or failed query is a row that says so. `max_series` is raised to
 the size, and a little for `up`.
@@ -42,7 +42,7 @@ from tests.support.sizes import TYPES, Type, sized_frames
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 HOUR_S: Final = 3_600
 
-#: By type: what is asked of the metric `x`; `{f}` is what each series is asked for.
+#: By type: the query of the metric `x`; `{f}` is the function of each series.
 _FLOATS: Final = (
     "sum({f})", "count({f})", "sum by (host) ({f})", "sum by (grp) ({f})", "topk(5, {f})",
     "quantile(0.9, {f})", 'count_values("v", {f})', "sort({f})", 'sum({f_one})', "sum({f_regex})",
@@ -168,7 +168,7 @@ def measure(server: Server, type_: Type, end_s: int, queries: Sequence[str], tim
 
 @contextmanager
 def store_of(kind: str, folder: Path) -> Iterator[tuple[dict[str, str], list[int]]]:
-    """What the environment says of the store, and the processes that it is in."""
+    """Provide the environment's settings of the store, and the processes that it is in."""
     if kind == "embedded":
         yield {}, []
         return
@@ -199,7 +199,7 @@ def run(kind: str, type_: Type, series: int, args: argparse.Namespace) -> None:
                 settle(Server(up, beside))
                 up.terminate(300)
                 up = starter.up(environ=environ)
-                settle(Server(up, beside))  # what is looked up after a start
+                settle(Server(up, beside))  # entries that are looked up after a start
                 print(f"# store: {kind}")
                 measure(Server(up, beside), type_, end_s, args.queries, args.timeout)
             finally:

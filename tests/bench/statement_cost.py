@@ -1,4 +1,4 @@
-"""What one statement costs in embedded ClickHouse, by its phases and by its forms.
+"""Cost of one statement in embedded ClickHouse, by its phases and by its forms.
 
 python -m tests.bench.statement_cost [--series 1000] [--hours 8] [--rounds 100] [--pause-ms 0]
 

@@ -1,4 +1,4 @@
-"""What every id store does: memory and ClickHouse (embedded and over HTTP)."""
+"""Contract of every id store: memory and ClickHouse (embedded and over HTTP)."""
 
 from __future__ import annotations
 

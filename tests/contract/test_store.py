@@ -1,4 +1,4 @@
-"""What every store does: chdb in the process, and a server over HTTP."""
+"""Contract of every store: chdb in the process, and a server over HTTP."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_long_parameters(plain_store: Store) -> None:
 
 
 def test_insert_of_many_rows(any_store: Store) -> None:
-    """Their bytes hold what ends a statement's data when it stands in the text: `\\n\\n`, `;\\n`."""
+    """Their bytes hold the ends of a statement's data, as they are in its text: `\\n\\n`, `;\\n`."""
     rows = 50_000
     block = counters([1.0] * rows) | {"series_id": np.arange(rows, dtype=np.uint64) * np.uint64(0x0A0A3B0A)}
     any_store.insert("incoming_counters", block, token="many")

@@ -1,4 +1,4 @@
-"""What every string cache does: the two near ones and a real Redis."""
+"""Contract of every string cache: the two near ones and a real Redis."""
 
 from __future__ import annotations
 

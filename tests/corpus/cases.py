@@ -24,9 +24,9 @@ _PLAIN: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"\\": b"\\"}
 
 
 class Case(msgspec.Struct, frozen=True):
-    """One packet, mostly of one line, and what becomes of its lines."""
+    """One packet, mostly of one line, and the result of its lines."""
 
-    text: str  # as it stands in the file, with escapes
+    text: str  # as it is in the file, with escapes
     becomes: tuple[str, ...]  # see reading.py; none for empty lines
     why: str
     source: str
@@ -61,7 +61,7 @@ def _case(text: str, becomes: str | list[str], why: str, source: str) -> Any:
 
 
 def unescaped(text: str) -> bytes:
-    """Return the bytes that `text` stands for; its escapes are explained in protocol.toml."""
+    """Return the bytes of `text`; its escapes are explained in protocol.toml."""
     return _ESCAPE.sub(_bytes_of, text.encode())
 
 

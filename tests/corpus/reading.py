@@ -1,10 +1,10 @@
-"""What becomes of the lines of a packet, in the words of protocol.toml.
+"""The results of the lines of a packet, in the words of protocol.toml.
 
 `refused: <reason>`, `skipped: <kind>`, or
 
-    <type> <name> {<key>=<value>, ...}: <value>, ... (x<weight>) at <Unix seconds>; left out: <what>, ...
+    <type> <name> {<key>=<value>, ...}: <value>, ... (x<weight>) at <Unix seconds>; left out: <part>, ...
 
-Tags are sorted. A delta of a gauge is `by <number>`, a member of a set stands in quotes. `at 5, moved to
+Tags are sorted. A delta of a gauge is `by <number>`, a member of a set is in quotes. `at 5, moved to
 1699996400` is a time outside the window. Long texts are cut, with their length. Empty lines become nothing.
 """
 

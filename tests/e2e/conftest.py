@@ -22,7 +22,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Starter]:
-    """Start processes in a folder of this test; what still runs after the test is killed."""
+    """Start processes in a folder of this test; those still running after the test are killed."""
     starter = Starter(tmp_path)
     try:
         yield starter

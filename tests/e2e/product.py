@@ -47,7 +47,7 @@ def free_port() -> int:
 
 
 def get(url: str, timeout_s: float = 30.0) -> tuple[int, bytes]:
-    """Status and body; status 0 when nobody answers."""
+    """Status and body; status 0 when no server answers."""
     try:
         with urllib.request.urlopen(url, timeout=timeout_s) as response:
             return response.status, response.read()
@@ -171,7 +171,7 @@ class Up(Process):
         return self
 
     def send(self, lines: Iterable[str]) -> None:
-        """The lines over TCP: nothing is lost on the way."""
+        """Send the lines over TCP: nothing is lost on the way."""
         send_tcp(self.tcp, lines)
 
 

@@ -22,7 +22,7 @@ def _lines(first_s: int, value: int) -> list[str]:
 
 
 def _ask(up: Up, start_s: int, **more: str) -> tuple[Any, Any]:
-    """Return the points of a sum over the buckets, and what was read where."""
+    """Return the points of a sum over the buckets, and the parts that were read where."""
     end_s = start_s + 10 * BUCKETS
     grid = {"start": start_s, "end": end_s, "step": 10}
     asked = {"query": "sum(increase(held[1m]))", "explain": 1, **grid, **more}

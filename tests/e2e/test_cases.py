@@ -1,4 +1,4 @@
-"""Small cases of public reports: what was sent, what was asked, and the right answer.
+"""Small cases of public reports: the lines sent, the query, and the right answer.
 
 The cases lie beside the project (`../shared/cases/cases.json`); without them there is nothing to run.
 """

@@ -1,6 +1,6 @@
 """Every type that real clients send arrives with the value sent, over every way they have, in both cores.
 
-The agent runs alone; its frames are compared with what plain lines mean (tests/support/line_model.py).
+The agent runs alone; its frames are compared with the meaning of plain lines (tests/support/line_model.py).
 SIGTERM flushes and sends all, so nothing has to be waited for but the reading of lines.
 """
 
@@ -59,7 +59,7 @@ class Agent:
         return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
     def got(self, lines: int) -> State:
-        """What the agent sent, over all buckets, after it has read `lines` lines and has stopped."""
+        """Return the frames' state, over all buckets, of an agent that read `lines` lines and has stopped."""
         wait_for(lambda: self.metric("meterhouse_agent_lines_total") >= lines, f"{lines} lines", 30)
         assert self.metric("meterhouse_agent_bad_lines_total") == 0
         assert self.metric("meterhouse_agent_lines_total") == lines
@@ -93,7 +93,7 @@ def timeless(state: State) -> State:
 
 
 def lines(*texts: str) -> State:
-    """What lines mean."""
+    """Return the meaning of lines."""
     now_ms = time.time_ns() // 1_000_000
     return timeless(model([("\n".join(texts).encode(), now_ms)], Limits(), Aggregate()))
 

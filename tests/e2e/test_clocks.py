@@ -22,7 +22,7 @@ SHOWN: Final = {"METERHOUSE_SHIM__SETTLE_S": "0"}
 
 
 def _agent(start: Starter, clock: FakeTime, url: str) -> tuple[Process, tuple[str, int], str]:
-    """An agent in Python's core or native, whichever runs here: its process, where lines go, its metrics."""
+    """Provide an agent in either core, as available: its process, the port of its lines, its metrics."""
     statsd, ops = free_port(), free_port()
     process = start("agent", environ={
         **clock.environ,
@@ -44,7 +44,7 @@ def _metric(url: str, name: str) -> float:
 
 
 def _status(url: str) -> dict[str, Any]:
-    """What the indexer says of that agent."""
+    """Return the indexer's status of that agent."""
     agents = json.loads(get(f"{url}/status")[1])["agents"]
     return next((a for a in agents if a["agent"] == "elsewhere"), {})
 

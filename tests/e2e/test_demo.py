@@ -1,4 +1,4 @@
-"""What `meterhouse demo` says it sent is what promtool gets: the product as its first user meets it."""
+"""`meterhouse demo` says the numbers that promtool then gets: the product as its first user meets it."""
 
 from __future__ import annotations
 

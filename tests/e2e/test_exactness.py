@@ -156,7 +156,7 @@ def test_distribution_moments_are_exact(
 
 @pytest.mark.parametrize("q", [0.1, 0.5, 0.9, 0.99])
 def test_quantiles(product: Up, distribution: list[tuple[str, int, float]], q: float) -> None:
-    """Over windows that hold so many observations that the quantile lies among many."""
+    """Over windows with enough observations that the quantile lies among many."""
     samples = [(at, v) for _, at, v in distribution]
     query = f"histogram_quantile({q}, sum(increase(exact_distribution[1d])))"
     _compare(product, query, samples, DAY_S, lambda vs: nearest_rank(sorted(vs), q), 0.011)

@@ -1,4 +1,4 @@
-"""What people look at metrics with, against a running product.
+"""The programs that people look at metrics with, against a running product.
 
 Grafana's own data source class and Prometheus' editor, headless in Node, and clients of npm and PyPI.
 """
@@ -51,7 +51,7 @@ def loaded(product: Up) -> Up:
 
 @pytest.fixture(scope="module")
 def seen(loaded: Up) -> Any:
-    """What the front ends of Node got."""
+    """Provide the answers that the front ends of Node got."""
     assert (NODE / "node_modules" / "@grafana").is_dir(), "`make test` installs it with npm ci"
     asked = ["node", str(NODE / "front_ends.js"), loaded.api.url, str(END_S)]
     run = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=False)
@@ -70,7 +70,7 @@ def ours(names: list[str]) -> set[str]:
 
 
 NAMES: Final = {"fe_requests", "fe_temperature", "fe_latency", "fe_users"}
-#: What only other servers have: Thanos, Mimir, a ruler.
+#: Endpoints that only other servers have: Thanos, Mimir, a ruler.
 OTHERS: Final = ("api/v1/status/flags", "config/v1/rules", "api/v1/status/config/ruler")
 CLASSIC: Final = {"fe_latency_bucket", "fe_latency_count", "fe_latency_sum"}
 

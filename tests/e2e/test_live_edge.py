@@ -66,5 +66,5 @@ def test_up_is_there_at_once_and_goes_with_its_agent(start: Starter) -> None:
     assert up.api.instant("absent(up)", time.time()) == {}
     assert set(up.api.data("label/job/values")) == jobs
     assert [m["type"] for m in up.api.data("metadata", metric="up")["up"]] == ["gauge"]
-    later_s = time.time() + 400  # what is there now is beyond the lookback then
+    later_s = time.time() + 400  # the present data is beyond the lookback then
     assert up.api.instant("up", later_s) == {}

@@ -1,4 +1,4 @@
-"""Mapping and tags in names through the whole product: what check-config foretells, the API answers."""
+"""Mapping and tags in names through the whole product: the API answers as check-config foretells."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ LINES = (
     f"visitors.eu:u2|s|T{T + 5}",
     f"visitors.eu:u1|s|T{T + 5}",
     f"debug.x:1|c|T{T + 5}",
-    f"plain:1|c|T{T + 5}:2|c|T{T + 5}",  # `|T` is no place for a further sample
+    f"plain:1|c|T{T + 5}:2|c|T{T + 5}",  # `|T` is not allowed on a further sample
     f"sampled:1|c:2|c|@0.5:4|c|T{T + 5}",  # these two are of now
     f"tagged,host=a,rack=1:1|c|T{T + 5}",
     f"tagged#host=a,rack=1:2|c|T{T + 5}",
@@ -100,13 +100,13 @@ def test_what_is_foretold_is_what_is_there(start: Starter, tmp_path: Path) -> No
 
 
 def laddered_so(product: Up, name: str) -> bool:
-    """Whether the buckets of the mapping file hold, and what is in them."""
+    """Return whether the buckets of the mapping file hold, with their contents."""
     found = product.api.instant(f"{name}_bucket", T + 60)
     counts = {float(dict(labels)["le"]): value for labels, value in found.items()}
     return counts == {0.1: 0, 0.25: 0, 0.5: 0, 1.0: 1, float("inf"): 1}
 
 
-#: What the file says, and what is said without it.
+#: Families with the file, and without it.
 METADATA = {
     "mapped_latency_seconds": {"type": "histogram", "help": "Time to answer a request.", "unit": "s"},
     "mapped_hits": {"type": "counter", "help": "StatsD counter mapped_hits", "unit": ""},
@@ -123,7 +123,7 @@ def answers_so(product: Up, query: str, answer: dict[Labels, float]) -> bool:
 
 
 def expected(lines: Any) -> dict[str, dict[Labels, float]]:
-    """Queries, and all that they must give."""
+    """Return all queries, with the values that they must give."""
     out: dict[str, dict[Labels, float]] = defaultdict(lambda: defaultdict(float))
     members: dict[Labels, set[str]] = defaultdict(set)
     for line in lines:

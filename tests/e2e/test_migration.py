@@ -34,7 +34,7 @@ def _open_old_store(start: Starter) -> Up:
 
 
 def _sorted(data: Any) -> Any:
-    """The answer with its series in an order of their labels: which order comes back is not promised."""
+    """Return the answer with its series in the order of their labels: no order is promised."""
     if isinstance(data, dict) and "result" in data:
         result = sorted(data["result"], key=lambda one: json.dumps(one["metric"], sort_keys=True))
         return {**data, "result": result}

@@ -1,4 +1,4 @@
-"""The product over a restart: what was shown before needs no statement the first time it is shown again."""
+"""The product over a restart: an answer shown before needs no statement the first time it is shown again."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_a_run_shows_no_secret(start: Starter, tmp_path: Path) -> None:
     said += [ask(f"{agent}/metrics"), ask(f"{agent}/readyz"), (0, command_lines(up.pid))]
     _, text = ask(f"{indexer}/metrics", SECRETS["admin"])
     assert re.search(r'refused_total\{reason="forbidden"\} [1-9]', text)
-    assert up.terminate() == 0  # what the agent could not send is in its spool
+    assert up.terminate() == 0  # lines that the agent could not send are in its spool
     assert "chmod 600" in up.output
     assert_unseen(up.output, *(text for _, text in said))
     data = tmp_path / "data"

@@ -180,7 +180,7 @@ def test_indexer_killed_again_and_again(start: Starter, seed: int) -> None:
             lines = [f"{line}|T{now + 10 * (i % 30)}" for i, line in enumerate(_lines(500, first=sent))]
             send_tcp(("127.0.0.1", statsd), lines)
             sent += 500
-        time.sleep(rnd.random())  # any moment will do: what is killed here is what the test is about
+        time.sleep(rnd.random())  # any moment will do: the kill itself is under test
         process.kill()
     process = indexer()
     assert agent.terminate(90) == 0, agent.output

@@ -20,7 +20,7 @@ from tests.e2e.product import ROOT, Process, Starter, free_port, send_tcp, wait_
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
-#: What a sidecar may have: its dependencies, and nothing of the servers.
+#: Packages that a sidecar may have: its dependencies, and nothing of the servers.
 ALLOWED = {"meterhouse", "google_re2", "msgspec", "pyyaml", "xxhash", "backports.zstd", "pip", "setuptools"}
 
 
@@ -29,7 +29,7 @@ PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Provide a copy of what is in the repository."""
+    """Provide a copy of the repository's content."""
     source = tmp_path_factory.mktemp("source")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -45,7 +45,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(source: Path, folder: Path, **environ: str) -> tuple[Path, set[str]]:
     """Return the wheel of the source, and the names of its files.
 
-    Built from a copy: setuptools leaves its build folder there, and takes what it finds in it.
+    Built from a copy: setuptools leaves its build folder there, and takes all files it finds in it.
     """
     shutil.copytree(source, folder / "source")
     command = [*PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(folder / "source")]
@@ -57,7 +57,7 @@ def built(source: Path, folder: Path, **environ: str) -> tuple[Path, set[str]]:
 
 @pytest.fixture(scope="module")
 def bare(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Provide a virtual environment with the wheel and what it asks for."""
+    """Provide a virtual environment with the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("wheel")
     wheel, names = built(source, folder)
     tops = {name.split("/")[0] for name in names}
@@ -84,7 +84,7 @@ def test_the_core_is_compiled(bare: Path, tmp_path: Path) -> None:
     assert str(bare.parent) in path
 
 
-#: Adds a line and says which core did it, and what came of it.
+#: Adds a line and says which core did it, and with which result.
 ONE_LINE = """
 from agent import settings
 from agent.core.factory import open_core

@@ -54,7 +54,7 @@ Missing = Callable[[Entrance], str]
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """What happens between `begin` and `heal`; with `agent_away` nothing is sent to the agent then."""
+    """The actions between `begin` and `heal`; with `agent_away` nothing is sent to the agent then."""
 
     begin: Act
     heal: Act
@@ -87,7 +87,7 @@ def _heal_outage(scene: Scene) -> None:
 
 
 def _link(mode: Mode) -> Fault:
-    """Requests between agent and indexer."""
+    """Return a fault of requests between agent and indexer."""
 
     def heal(scene: Scene) -> None:
         _wait_struck(scene.house.to_indexer, FRAME_PATHS)
@@ -107,12 +107,12 @@ def _wait_struck(proxy: Proxy, paths: Sequence[str]) -> None:
 
 
 def _store(mode: Mode) -> Fault:
-    """Statements between indexer and ClickHouse."""
+    """Return a fault of statements between indexer and ClickHouse."""
     return Fault(lambda s: s.house.to_store.set(mode), _heal_store)
 
 
 def _die_between(scene: Scene) -> None:
-    """The answer of an INSERT does not arrive, and the indexer dies waiting for it."""
+    """Lose the answers of INSERTs: the indexer dies waiting for one."""
     scene.house.to_store.set(Mode("lose", match=b"INSERT"))
 
 
@@ -196,7 +196,7 @@ def _clocks(agent_s: int, indexer_s: int) -> Fault:
 
 
 def _kill_up(scene: Scene) -> None:
-    """Kill it when its agent has read all lines; the orphaned agent spools what it holds."""
+    """Kill it when its agent has read all lines; the orphaned agent spools the lines it holds."""
     scene.up.wait_until_received()
     scene.up.up.kill()
 
@@ -220,13 +220,13 @@ def _empty_journal(scene: Scene) -> None:
 
 
 def _kill_up_at_rest(scene: Scene) -> None:
-    """All is stored: what is in the journal then are identities."""
+    """All is stored: the journal holds nothing but identities then."""
     scene.wait_until_stored()
     scene.up.up.kill()
 
 
 def _damaged(damage: Callable[[bytearray], None]) -> Fault:
-    """The journal is damaged while nothing runs: `up` says so and ends, and a person deletes the journal."""
+    """Damage the journal while nothing runs: `up` says so and ends, and a person deletes the journal."""
 
     def heal(scene: Scene) -> None:
         up = scene.up

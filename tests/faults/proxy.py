@@ -27,7 +27,7 @@ _OVERTAKE_S: Final = 0.3
 
 
 class Mode(msgspec.Struct, frozen=True):
-    """What happens to a request.
+    """The fate of a request.
 
     `cut` closes without forwarding, `lose` forwards and closes without the answer, `double` forwards twice at
     once, `delay` forwards after `seconds`, `reorder` lets later requests overtake, `refuse` answers `status`

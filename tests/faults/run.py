@@ -15,7 +15,7 @@ from tests.faults.faults import FAULTS, Scene
 from tests.faults.schedule import Step
 from tests.faults.truth import Truth
 
-#: How long an answer may take to show what is stored.
+#: How long an answer may take to show stored rows.
 _SHOWN_S: Final = 60.0
 
 

@@ -1,4 +1,4 @@
-"""Seeded schedules: which fault begins and ends when, and what is sent around it. Pure.
+"""Seeded schedules: which fault begins and ends when, and the lines sent around it. Pure.
 
 A schedule of one fault is: lines that are promised before it, lines while it lasts, lines after it. Where in
 between processes strike is drawn from the seed.

@@ -1,4 +1,4 @@
-"""Damaged parts of ClickHouse: what is hit is an error, never a wrong number; all else goes on."""
+"""Damaged parts of ClickHouse: a hit part is an error, never a wrong number; all else goes on."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Batch(msgspec.Struct):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """PromQL that counts the lines of one type by batch, at a time."""
+    """PromQL that counts the lines of one type by batch, at one time."""
 
     kind: str
     query: str

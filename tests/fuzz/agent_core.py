@@ -35,7 +35,7 @@ TESTS: Final = (
 #: Of test_agent_cores.py one block is enough here, of the values the edges: a sanitizer costs time.
 NOT_HERE: Final = "not (test_cores_agree and not 0) and not test_numbers_are_what and not [python]"
 MOST_BYTES: Final = 1_024
-#: What the grammar is made of, for the fuzzer to put in.
+#: Parts of the grammar, for the fuzzer to put in.
 WORDS: Final = (
     "|c", "|g", "|d", "|ms", "|h", "|s", "|m", "|@", "|@0.5", "|#", "|#k:v", "|T", "|T1700000000", "|c:",
     "|e:", "|card:", "_e{", "_sc|", ":", ",", "[k=v]", ",k=v", "#k=v", "e308", "1e-400", "+1", "-0", "nan",
@@ -43,7 +43,7 @@ WORDS: Final = (
 
 
 def seeds(folder: Path) -> None:
-    """The corpus as inputs, for each core."""
+    """Write the corpus as inputs, for each core."""
     folder.mkdir()
     packets = {case.packet for group in groups() for case in group.cases if len(case.packet) < MOST_BYTES}
     for number, packet in enumerate(sorted(packets)):

@@ -20,7 +20,7 @@ ROOT: Final = Path(__file__).parents[2]
 _FOLDERS: Final = ("agent", "indexer", "shim", "tests", "docs")
 _CHECKS: Final = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _FLAGS: Final = ("-g", "-O1", "-fno-omit-frame-pointer", "-ffp-contract=off", "-Wno-everything")
-#: For the fuzzer. Not what it takes by default, which traces comparisons, too: a fifth of the time.
+#: For the fuzzer. Not its defaults, which trace comparisons, too: a fifth of the time.
 _COVERAGE: Final = "-fsanitize-coverage=edge,inline-8bit-counters,pc-table"
 #: Python's own leaks are none of ours; `allocator_may_return_null`: as without a sanitizer.
 _ASAN: Final = (
@@ -71,7 +71,7 @@ class Build:
 
 
 def copy_tree(folder: Path) -> None:
-    """What the core and its tests need."""
+    """Copy the files that the core and its tests need."""
     ignored = shutil.ignore_patterns("__pycache__", "*.so", "node_modules", "core.c")
     for name in _FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)

@@ -100,7 +100,7 @@ def _lines(name: str) -> Callable[[bytes], object]:
 
 
 def _stream(data: bytes) -> None:
-    """Feed what was read in pieces, whose lengths the data itself gives."""
+    """Feed the bytes in pieces, whose lengths the data itself gives."""
     framers: tuple[Framer, ...] = (LineFramer(64), PayloadFramer(), UnixFramer(64), HttpGuard(LineFramer(64)))
     for framer in framers:
         at = 0

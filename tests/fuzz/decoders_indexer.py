@@ -79,7 +79,7 @@ def decoders(folder: Path) -> Iterator[Decoder]:
 
 
 def _frame(body: bytes) -> None:
-    """What the indexer does before it asks who writes (indexer/receive/receiver.py)."""
+    """Decode a frame as the indexer does before it asks who writes (indexer/receive/receiver.py)."""
     wire.unpacked_bytes(body)
     frame = wire.decode(body)
     check(frame, latest_s=NOW_S + 300)
@@ -144,7 +144,7 @@ _AUTHORIZATIONS: Final = (b"Bearer secret", b"Basic Z3JhZmFuYTpzZWNyZXQ=", b"bea
 
 
 def _authorization(data: bytes) -> None:
-    """A header as aiohttp gives it: bytes that are not UTF-8 are lone surrogates."""
+    """Return a header as aiohttp gives it: bytes that are not UTF-8 are lone surrogates."""
     given: Presented = presented([part.decode(errors="surrogateescape") for part in data.split(b"\0")])
     assert given.token or given.name or given.password or data
 

@@ -92,7 +92,7 @@ def decoders(folder: Path) -> Iterator[Decoder]:
 
 
 def _promql(data: bytes) -> None:
-    """What is done to a query before the store is asked; bytes that are not UTF-8 as in a form."""
+    """Prepare a query as before the store is asked; bytes that are not UTF-8 as in a form."""
     query = data.decode(errors="replace")
     grid = Grid(_NOW_MS - 600_000, _NOW_MS, 60_000)
     during = During(grid.step_ms, grid.end_ms - grid.start_ms)

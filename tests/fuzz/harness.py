@@ -1,7 +1,7 @@
-"""Runs a decoder over made-up inputs, and says which of them it did not stand.
+"""Runs a decoder over made-up inputs, and reports the inputs that it fails on.
 
-Owns what a fault is: an exception that is not the decoder's own, more than a second of CPU for one input,
-or memory far beyond the input's size.
+Owns the meaning of a fault: an exception that is not the decoder's own, more than a second of CPU for one
+input, or memory far beyond the input's size.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Decoder:
 
 @dataclass(slots=True)
 class Report:
-    """What a run found. `outcomes`: inputs by what became of them; `faults`: one input of each kind."""
+    """Results of a run. `outcomes`: inputs by result; `faults`: one input of each kind."""
 
     inputs: int = 0
     slowest_s: float = 0.0

@@ -34,7 +34,7 @@ class Mutator:
         self._given = 0
 
     def next(self) -> bytes:
-        """Return the examples themselves first, then what is made of them."""
+        """Yield the examples themselves first, then their mutations."""
         self._given += 1
         if self._given <= self._first:
             return self._examples[self._given - 1]

@@ -1,9 +1,9 @@
-"""What the fuzzer drives: native cores under different settings, each with a clock of its own.
+"""The target of the fuzzer: native cores under different settings, each with a clock of its own.
 
-Owns what the first byte of an input means: bits 0-2 the core, bits 3-5 how much time passes, bits 6-7 what
-happens after its packets. State stays between inputs, as in an agent; all cores are replaced after some
-thousands of them, so that closing one is tried, too. Finds what a sanitizer sees, and frames that cannot be
-decoded.
+Owns the meaning of an input's first byte: bits 0-2 the core, bits 3-5 how much time passes, bits 6-7 the
+step after its packets. State stays between inputs, as in an agent; all cores are replaced after some
+thousands of them, so that closing one is tried, too. Finds all that a sanitizer sees, and frames that cannot
+be decoded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KINDS: Final = (
 _PAUSES_MS: Final = (0, 0, 1, 250, 3_000, 11_000, -7_000, 4_000_000)
 #: Inputs after which all cores are replaced.
 LIFE: Final = 20_000
-#: Of the inputs that ask for a flush or for frames one in so many gets it: they take longer than a packet.
+#: One in this number of inputs that ask for a flush or for frames gets it: they take longer than a packet.
 FLUSH_ONE_IN: Final = 4
 FRAMES_ONE_IN: Final = 64
 #: Packets of one input: itself, and the mutants of driver.c.
@@ -43,7 +43,7 @@ PACKETS: Final = 32
 
 
 class Target:
-    """Takes one input at a time."""
+    """Takes one input per call."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -54,7 +54,7 @@ class Target:
         self._now_ms = [START_MS] * len(KINDS)
 
     def take(self, how: int, packets: list[bytes]) -> None:
-        """The packets of one input; `how`: see the module's text."""
+        """Return the packets of one input; `how`: see the module's text."""
         which = how & 7
         core = self._cores[which]
         self._now_ms[which] += _PAUSES_MS[how >> 3 & 7]

@@ -4,7 +4,7 @@
 
 Builds the core with `gcc -fsanitize=thread` in a copy of the tree, and runs tests/fuzz/threads_driver.py
 there, in a Python that has the sanitizer's run time loaded. Any report is a failure. Python itself is not
-built so: what is watched is the core, and the memory that it shares with Python.
+built so: the core is watched, and the memory that it shares with Python.
 
 Needs gcc with libtsan (Debian: gcc) and Cython.
 """

@@ -1,4 +1,4 @@
-"""What runs under ThreadSanitizer (tests/fuzz/threads.py): all of the native core that threads share.
+"""The program under ThreadSanitizer (tests/fuzz/threads.py): all of the native core that threads share.
 
 Cores one after the other, each with sockets that share a UDP port and a Unix socket, a receiver thread each,
 two relays, and a mapping (Python called from receivers; some types become gauges, so lines change shards).
@@ -97,7 +97,7 @@ def look(core: NativeCore, receivers: list[NativeReceiver]) -> None:
 
 
 def make_frames(core: NativeCore, sequence: Iterator[int], most: int = 1_000_000) -> int:
-    """Make at most so many frames; return their rows."""
+    """Make at most this number of frames; return their rows."""
     rows = 0
     while most and (frame := core.next_frame(
         Sender(agent="a", epoch=1), next(sequence), 1, max_rows=500, max_bytes=1 << 20
@@ -109,7 +109,7 @@ def make_frames(core: NativeCore, sequence: Iterator[int], most: int = 1_000_000
 
 
 def life(seconds: float, threads: int) -> str:
-    """One core from its opening to its end; what it did."""
+    """One core from its opening to its end; its counts."""
     settings = AgentSettings(aggregate=SETTINGS, receive=Receive(threads=threads), tags={"pod": "web"})
     core = NativeCore(settings, parse(MAPPING).mapper(settings.lines), lambda: None)
     rng, sequence, rows = random.Random(), itertools.count(1), 0
@@ -117,9 +117,9 @@ def life(seconds: float, threads: int) -> str:
         loop = stack.enter_context(Loop())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         there, relay, events = (stack.enter_context(_udp()) for _ in range(3))
-        there.bind(("127.0.0.1", 0))  # nobody reads: its queue fills
+        there.bind(("127.0.0.1", 0))  # without a reader: its queue fills
         relay.connect(there.getsockname())
-        events.connect(("127.0.0.1", 9))  # nobody listens
+        events.connect(("127.0.0.1", 9))  # without a listener
         options = ReceiveOptions(loop=loop, nap_ms=1, relay=relay, events=events)
         socks = bind_datagrams("udp", "127.0.0.1:0", threads)
         port = socks[0].getsockname()
@@ -159,7 +159,7 @@ def _udp() -> socket.socket:
 
 
 def main() -> None:
-    ctypes.CDLL(None).__tsan_init  # noqa: B018 - AttributeError: nobody would look
+    ctypes.CDLL(None).__tsan_init  # noqa: B018 - AttributeError: without the sanitizer
     seconds, threads = float(sys.argv[1]), int(sys.argv[2])
     for _ in range(CORES):
         sys.stdout.write(life(seconds / CORES, threads) + "\n")

@@ -114,7 +114,7 @@ def test_other_versions_are_refused_by_name(version: int) -> None:
 
 
 def test_more_fields_at_the_end_are_skipped() -> None:
-    """How version 1 may grow: a reader leaves out what it does not know."""
+    """How version 1 may grow: a reader leaves out unknown members."""
     assert decode(zstd.compress(msgspec.msgpack.encode([*plain(), "more"]))) == frame()
 
 

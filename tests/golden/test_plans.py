@@ -127,7 +127,7 @@ def test_no_file_is_left_over() -> None:
 
 
 def described(pipeline: Pipeline, query: str, grid: Grid) -> str:
-    """What a golden file holds."""
+    """Return the content of a golden file."""
     explain = pipeline.answer(query, grid, instant=grid.steps == 1, explain=True).explain
     assert explain is not None
     out = [query, f"at {_times(grid)}", "", "-- plan", *explain["plan"]]
@@ -157,7 +157,7 @@ def _times(grid: Grid) -> str:
 
 
 def _relative(line: str) -> str:
-    """Times within a few days of NOW_S (in s or ms), as distances from it in s."""
+    """Return the line with times close to NOW_S (in s or ms) as distances from it in s."""
 
     def near(m: re.Match[str]) -> str:
         name, since = ("NOW", int(m[0])) if len(m[0]) == 10 else ("NOW_MS", int(m[0]) / 1000)

@@ -1,4 +1,4 @@
-"""Statements over many series: their text is bounded, and what they send is passed on to every shard."""
+"""Statements over many series: their text is bounded, and data sent with them reaches every shard."""
 
 from __future__ import annotations
 

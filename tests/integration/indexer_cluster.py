@@ -70,7 +70,7 @@ def main() -> None:
         sets=[("users", {}, now_s, list(range(30)))],
     )
     units = [unit(make_frame(rows))]
-    for _ in range(2):  # a second indexer knows nothing of what the first wrote
+    for _ in range(2):  # a second indexer knows nothing of the first one's writes
         strings = StringIndexer(ClickHouseIdStore(store), [LruCache(100)])
         inserter = Inserter(store, strings, SeriesRegistry(100), retention=TEN_YEARS)
         inserter.insert("token", units)

@@ -25,7 +25,7 @@ class SmallDisk:
         self.small = subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def unmount(self) -> None:
-        """Take the disk away; what was on it is kept beside it, for a person to look at."""
+        """Take the disk away; its content is kept beside it, for a person to look at."""
         if self.small:
             self._filler.unlink(missing_ok=True)
             shutil.copytree(self.path, self.path.with_suffix(".kept"))

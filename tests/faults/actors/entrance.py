@@ -39,7 +39,7 @@ class Entrance:
         raise NotImplementedError
 
     def output(self) -> str:
-        """What the indexer's process has written."""
+        """Return the output of the indexer's process."""
         raise NotImplementedError
 
     def indexer_ready(self) -> tuple[int, bytes]:
@@ -47,7 +47,7 @@ class Entrance:
         return get(f"{self.indexer_url}/readyz", 5)
 
     def agent_metrics(self) -> dict[str, float]:
-        """Sums of the agent's metrics by name, without `meterhouse_agent_`; empty when it does not answer."""
+        """Return sums of the agent's metrics by name, without `meterhouse_agent_`; empty when it is away."""
         out: dict[str, float] = {}
         for line in get(f"{self.ops}/metrics", 5)[1].decode().splitlines():
             if line.startswith("meterhouse_agent_"):

@@ -2,7 +2,7 @@
 
     client -> LINE (veth) -> agent in its namespace -> LINE -> 10.214.n.1, an address of ours -> indexer
 
-A cut drops packets: no connection is refused or closed, and what was under way is never answered.
+A cut drops packets: no connection is refused or closed, and requests under way are never answered.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Actor:
 
     @property
     def output(self) -> str:
-        """What the present process has written."""
+        """Output of the present process."""
         return self._process.output if self._process else ""
 
     @property
