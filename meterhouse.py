@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-#: name -> (module, what it does, the extra of the distribution that it needs)
+#: name -> (module, description, the extra of the distribution that it needs)
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "up": ("shim.up", "run everything: agent, indexer and API on an embedded ClickHouse", "all"),
     "agent": ("agent.cli.run", "take StatsD lines and forward them to an indexer", ""),

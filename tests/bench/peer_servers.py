@@ -132,7 +132,7 @@ class Query:
         return server.ask(self.path, {"query": text, **self.parameters})
 
     def earlier(self, seconds: int) -> Query:
-        """Return the same query over earlier times, as a dashboard that moves on asks, looked at backwards."""
+        """Return the same query over earlier times, as a dashboard that moves on asks, but backwards."""
         moved = {k: v - seconds if k in ("start", "end", "time") else v for k, v in self.parameters.items()}
         return replace(self, parameters=moved)
 
@@ -172,7 +172,7 @@ class Peers:
         path.with_name(f"{path.name}.recent.json").unlink(missing_ok=True)
 
     def stop(self) -> None:
-        """End them in order, so that they keep what they have."""
+        """End them in order, so that they keep their data."""
         if self._up is not None:
             self._up.terminate()
         for process in self._begun:

@@ -1,4 +1,4 @@
-"""Every endpoint with every kind of credential, for reads and writes: who is let in, and what they see."""
+"""Every endpoint with every kind of credential, for reads and writes: who is let in, and which data shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNKNOWN: Final = {
     *("unknown certificate", "expired certificate", "own certificate, wrong token"),
 }
 OWN: Final = {"own", "own, by password", "own certificate", "own certificate, by fingerprint"}
-#: What reads and writes for org 2; a header wins over a certificate.
+#: The client that reads and writes for org 2; a header wins over a certificate.
 OTHER: Final = ("other org", "own certificate, other org's token")
 
 
@@ -46,7 +46,7 @@ def expected(endpoint: Endpoint, credential: str) -> set[int]:
         return {500}  # as Prometheus: it is not implemented
     if (
         "X-" in credential
-    ):  # the headers ask for what the token does not cover; some endpoints show no tenant's data
+    ):  # the headers ask for more than the token covers; some endpoints show no tenant's data
         return {200, 403} if endpoint.path.endswith(("/buildinfo", "/walreplay")) else {403}
     return {200}
 
@@ -72,7 +72,7 @@ async def test_matrix(chdb_dsn: str, tmp_path: Path) -> None:
             if endpoint.part == "shim" and credential != "admin":
                 assert foreign not in answer.text, (str(endpoint), credential)
             seen += credential in OWN and OURS in answer.text
-    assert seen >= len(OWN) * 8  # what is looked for is what answers show
+    assert seen >= len(OWN) * 8  # answers show the values that this looks for
     writes = sum(
         answer.status == 200
         for endpoint, given in answers.items()

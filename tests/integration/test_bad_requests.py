@@ -32,7 +32,7 @@ class Ports:
         self.api = api
 
     async def ask(self, port: int, line: bytes, *headers: bytes, body: bytes = b"") -> tuple[int, bytes]:
-        """Status and body of what is answered to these bytes."""
+        """Status and body of the answer to these bytes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         lines = [line + b" HTTP/1.1", b"Host: localhost", *headers, b"Content-Length: %d" % len(body)]
         writer.write(b"\r\n".join([*lines, b"Connection: close", b"", b""]) + body)

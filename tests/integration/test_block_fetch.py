@@ -1,4 +1,4 @@
-"""What fills a block: rows put in their cells here are what ClickHouse adds up into arrays."""
+"""Filling a block: rows put in their cells here equal the arrays that ClickHouse adds up."""
 
 from __future__ import annotations
 

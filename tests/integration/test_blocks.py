@@ -1,4 +1,4 @@
-"""Cells in memory over the whole path: who may use them, what fills and bounds them, what they survive."""
+"""Cells in memory over the whole path: who may use them, how they fill, their bounds, and restarts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def opened(
     store: Store, tenant: Tenant, *, max_bytes: int = 64 << 20, fill_after: int = 1, **settings: Any
 ) -> Pipeline:
     cache = CacheSettings(max_bytes=max_bytes, fill_after=fill_after)
-    # A short lookback of counters: most tests count what is read for the windows alone.
+    # A short lookback of counters: most tests count the cells read for the windows alone.
     chosen = {"counter_lookback_s": 300.0, **settings}
     made = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=cache, **chosen)
     return replace(made, tenant=tenant)
@@ -91,7 +91,7 @@ def hours(back_from: float, back_to: float, step_s: int = 10) -> Grid:
 def asked(
     p: Pipeline, query: str, grid: Grid, *, instant: bool = False, nocache: bool = False
 ) -> tuple[Any, Any]:
-    """Return the rows of an answer, and what `explain` says was read where."""
+    """Return the rows of an answer, and the parts that `explain` says were read where."""
     answer = p.answer(query, grid, instant=instant, explain=True, nocache=nocache)
     assert answer.explain is not None
     assert isinstance(answer.value, Vector)

@@ -1,4 +1,4 @@
-"""Nobody waits for an answer any more: what works on it in ClickHouse ends."""
+"""When no client waits for an answer any more, its work in ClickHouse ends."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Endless(Store):
         return super().columns(self._endless(sql), dtype, parameters, sent)
 
     def _endless(self, sql: str) -> str:
-        tag = sql.find("/*")  # what belongs to a query has one
+        tag = sql.find("/*")  # statements of a query have one
         if tag >= 0 and ("FROM series" in sql) is self.series:
             return "SELECT number FROM system.numbers WHERE sipHash64(number) = 1 " + sql[tag:]
         return sql

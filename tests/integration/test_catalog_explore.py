@@ -1,4 +1,4 @@
-"""What there is to ask for, out of real tables, where the HTTP tests do not look: bounds, orgs, days."""
+"""Metadata out of real tables, where the HTTP tests do not look: bounds, orgs, days."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_tags_named_like_our_own_labels_step_aside(pipeline: Pipeline) -> None:
     ]
     assert labels_of(ask(store, named("evil"))) == []
     assert labels_of(ask(store, named("c"), m("exported___name__", "=", "evil"))) != []
-    # A type that was sent is the type, for matchers: the tag and what we know would contradict each other.
+    # A type that was sent is the type, for matchers: the tag and our knowledge would contradict each other.
     assert labels_of(ask(store, named("c"), m("__type__", "=", "gauge"))) != []
     assert labels_of(ask(store, named("c"), m("__type__", "=", "counter"))) == []
     assert labels_of(ask(store, named("d"), m("__type__", "=", "histogram"))) != []
@@ -246,7 +246,7 @@ def test_no_tenant_sees_another(pipeline: Pipeline) -> None:
     assert ask(store, named("req"), tenant=Tenant(2, 1)).parts == ()
     assert ask(store, named("req"), tenant=Tenant(2, None)).parts == ()
     assert ask(store, m("__name__", "!=", ""), tenant=Tenant(1, 3)).parts == ()
-    # Nothing in the selector widens it: here project_id is a label nobody has.
+    # Nothing in the selector widens it: here project_id is a label that no series has.
     assert ask(store, named("req"), m("project_id", "=", "2")).parts == ()
     assert values(ask(store, named("req"), m("project_id", "=~", ".*")), "host") == ["one"]
     assert values(ask(store, m("secret", "!=", "")), "secret") == []
@@ -269,7 +269,7 @@ def test_a_whole_org_has_project_id_as_a_label(pipeline: Pipeline) -> None:
 
 
 def test_one_catalog_keeps_tenants_apart(pipeline: Pipeline) -> None:
-    """What is remembered for one tenant is not shown to another."""
+    """Entries remembered for one tenant are not shown to another."""
     pipeline.send(["req:1|c|#host:one"], project_id=1)
     pipeline.send(["req:1|c|#host:two"], project_id=2)
     catalog = Catalog(pipeline.store, ShimSettings(), version=lambda: 1)
@@ -426,7 +426,7 @@ def test_many_metrics_in_one_look_up(pipeline: Pipeline) -> None:
 
 
 def test_values_are_sieved_where_the_series_are(pipeline: Pipeline) -> None:
-    """The sieve knows values, not labels: what it lets through is still matched label by label."""
+    """The sieve knows values, not labels: series that pass it are still matched label by label."""
     pipeline.send(["req:1|c|#a:x,b:y", "req:1|c|#a:y,b:x", "req:1|c|#a:x,b:x", "req:1|c|#a:200,b:x"])
     store = pipeline.store
 

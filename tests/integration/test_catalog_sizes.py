@@ -1,4 +1,4 @@
-"""Selectors of many series: counted before they are read, decided in SQL, and refused with what helps.
+"""Selectors of many series: counted before they are read, decided in SQL, and refused with advice.
 
 20,000 series in each kind of store, embedded and over HTTP; limits are lowered rather than series added.
 """

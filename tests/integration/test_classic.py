@@ -32,7 +32,7 @@ ALL = (0, (2**32 - 1) * 1000)
 
 
 def put_buckets(store: Store, name: str, buckets: Sequence[float]) -> None:
-    """What a mapping file says of a metric."""
+    """Store the buckets of a metric, as a mapping file would give them."""
     store.insert(
         "metric_metadata",
         {

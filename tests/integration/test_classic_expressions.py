@@ -1,7 +1,7 @@
 """Expressions of real rules and dashboards over classic histograms and summaries, answered by distributions.
 
-Each expression gets a project of its own: the metrics and labels that its selectors ask for. What is named
-`x_bucket`, or has a matcher on `quantile`, is sent as a distribution, everything else as a gauge.
+Each expression gets a project of its own: the metrics and labels that its selectors ask for. A metric named
+`x_bucket`, or with a matcher on `quantile`, is sent as a distribution, everything else as a gauge.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def selectors(tree: Any) -> Iterator[tuple[Matcher, ...]]:
 
 @dataclass(slots=True)
 class Data:
-    """What an expression needs to be there."""
+    """The data that an expression needs."""
 
     expression: str
     series: dict[tuple[str, tuple[tuple[str, str], ...]], bool] = field(
@@ -113,7 +113,7 @@ class Data:
 
 
 def meeting(matcher: Matcher, value: str) -> str | None:
-    """Return a value that meets the matcher, None where what is there does."""
+    """Return a value that meets the matcher, None where an empty one does."""
     if value and matcher.matches(value):
         return None
     tried = [matcher.value] if matcher.op == "=" else ["v", "w"]

@@ -85,7 +85,7 @@ class Asked:
         try:
             return servers.difference(text, EXCEPTIONS.as_reference(text), self.grid, instant=self.instant)
         except Exception as e:
-            # What is no QueryError is a defect, too, and must not hide the other queries'.
+            # An error other than QueryError is a defect, too, and must not hide the other queries'.
             return f"we crash: {e!r}"
 
     def explained(self, servers: Servers) -> str:

@@ -1,4 +1,4 @@
-"""Where answers have their edges: now, the end of a series, odd times, what retention dropped, limits."""
+"""Where answers have their edges: now, the end of a series, odd times, expired rows, limits."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_running_totals_stop_where_buckets_have_settled(p: Pipeline, now_s: floa
 
 
 def test_the_future_is_not_shown(p: Pipeline) -> None:
-    """All of it would change. With an offset into what is complete there is nothing to change."""
+    """All of it would change. With an offset into complete buckets there is nothing to change."""
     with other(p, settle_s=5.0) as settled:
         assert settled.range("rate(beat[1m])", NOW_S, NOW_S + 600, 60) == {}
         [row] = settled.range("rate(beat[1m] offset 11m)", NOW_S, NOW_S + 600, 60).values()
@@ -264,14 +264,14 @@ def test_a_long_window_is_read_from_coarse_rollups_inside(p: Pipeline) -> None:
     assert read == ["10s", "60s", "1h", "1d"]
 
 
-# ---------------------------------------------------------------- what retention dropped
+# ---------------------------------------------------------------- rows dropped by retention
 
 SHORT = Retention(days_10s=1, days_60s=2, days_1h=3650, days_1d=3650)
 
 
 @pytest.fixture
 def thinned(store: Store) -> Iterator[Pipeline]:
-    """Finer rollups of older days emptied by hand: what the TTL leaves when its parts have gone."""
+    """Finer rollups of older days emptied by hand, as after the TTL when its parts have gone."""
     pipeline = Pipeline.open(store, NOW_S * 1000, retention=SHORT)
     made = [one for one in lines() if one.startswith(("days", "level", "wait", "people"))]
     pipeline.send(made)
@@ -301,7 +301,7 @@ def test_coarser_data_answers_where_finer_is_gone(thinned: Pipeline) -> None:
     aligned = at // 60 * 60
     assert list(p.instant("increase(days[10m])", at).values()) == [days(aligned - 600, aligned)]
     assert notes(p, "increase(days[10m])", at) == [gone(60)]
-    # all of it a multiple of what is left: nothing was snapped, nothing to say
+    # all of it a multiple of the remaining granularity: nothing was snapped, nothing to say
     assert list(p.instant("increase(days[10m])", aligned).values()) == [days(aligned - 600, aligned)]
     assert notes(p, "increase(days[10m])", aligned) == []
     # two days ago: by the hour

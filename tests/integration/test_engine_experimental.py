@@ -50,7 +50,7 @@ def p(chdb_path: Path) -> Iterator[Pipeline]:
 
 @pytest.fixture(scope="module")
 def off(p: Pipeline) -> Iterator[Pipeline]:
-    """Provide the same data, with what is experimental turned off."""
+    """Return the same data, with experimental PromQL turned off."""
     pipeline = Pipeline.open(p.store, NOW_S * 1000, retention=KEPT, experimental=False)
     yield pipeline
     pipeline.close()

@@ -1,4 +1,4 @@
-"""Sets over grids of every kind: a range query gives what instant queries give, up to the live edge."""
+"""Sets over grids of every kind: a range query equals the instant queries, up to the live edge."""
 
 from __future__ import annotations
 

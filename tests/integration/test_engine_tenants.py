@@ -22,7 +22,7 @@ NOW_S = 20_400 * 86_400
 DATABASE = "engine_tenants"
 KEPT = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 
-#: Who, and what each sends a minute: no sum of others' numbers is one's own.
+#: Who, and how many each sends a minute: no sum of others' numbers is one's own.
 OWNERS = {Tenant(1, 1): 1, Tenant(1, 2): 10, Tenant(2, 1): 100, Tenant(2, 2): 1_000}
 
 
@@ -50,7 +50,7 @@ OWNERS_MEMBERS = {1: 1, 10: 2, 100: 3, 1_000: 4}
 
 
 class Want(NamedTuple):
-    """What a tenant has: times what it sends, times its members, and a number."""
+    """A tenant's data: times the number it sends, times its members, and a number."""
 
     sent: int
     members: int

@@ -1,4 +1,4 @@
-"""What each type answers, over the whole path: lines with known truth in, PromQL out (semantics.md)."""
+"""The answers of each type, over the whole path: lines with known truth in, PromQL out (semantics.md)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEPT = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 
 
 def lines() -> Iterator[str]:
-    """Yield an hour, a bucket at a time: what each type gets is said where it is tested."""
+    """Yield an hour, bucket by bucket: the lines of each type are explained where it is tested."""
     for k in range(360):
         t = NOW_S - 3_600 + 10 * k
         for route, factor in (("a", 1), ("b", 3)):
@@ -229,7 +229,7 @@ def test_a_rate_of_a_set_says_what_is_meant(p: Pipeline) -> None:
         assert str(error) == f"{function}() of a set: sum_over_time is meant, the union of its members"
 
 
-# ---------------------------------------------------------------- names, types, what is not there
+# ---------------------------------------------------------------- names, types, absent data
 
 
 def test_two_types_of_one_name(p: Pipeline) -> None:
@@ -429,7 +429,7 @@ def test_groups_times_cells_leave_clickhouse(p: Pipeline) -> None:
     ],
 )  # fmt: skip
 def test_sum_never_adds_the_sizes_of_sets(p: Pipeline, picked: str) -> None:
-    """What only picks or renames series shows sizes; summed, they would not be the size of the union."""
+    """Functions that only pick or rename series show sizes; their sum would not be the union's size."""
     shown = routes(p, picked)
     sizes = [v for k, v in shown.items() if k in ("a", "b")]
     assert len(sizes) == 2
@@ -450,7 +450,7 @@ def test_sums_of_unions_are_unions_whatever_stands_between_other_types(p: Pipeli
 
 
 def test_classic_quantiles_come_from_the_merged_histogram(p: Pipeline) -> None:
-    """Series of other ranges have the same boundaries, so a sum by `le` misses nobody."""
+    """Series of other ranges have the same boundaries, so a sum by `le` misses none."""
     by_le = "sum by (le) (increase(lat_bucket[1h]))"
     merged = p.instant(by_le, NOW_S)
     counts = [merged[k] for k in sorted(merged, key=lambda one: float(get(one, "le")))]

@@ -1,4 +1,4 @@
-"""Clients that send half a request, or none, keep nobody out: real sockets against indexer and API."""
+"""Clients that send half a request, or none, keep no others out: real sockets against indexer and API."""
 
 from __future__ import annotations
 

@@ -549,7 +549,7 @@ async def test_a_store_that_is_gone(store: Store, caplog: pytest.LogCaptureFixtu
         assert (status, error_type) == (500, "internal")
         assert text.startswith("the store lacks a table or column (code 60)")
         assert "event=store_error code=60 name=UNKNOWN_TABLE" in caplog.text
-        assert "SELECT" not in text + caplog.text  # nobody is shown a statement
+        assert "SELECT" not in text + caplog.text  # no client is shown a statement
         store.close()
         assert (await client.ask("/-/ready")).status == 503
         assert (await client.ask("/-/healthy")).status == 200

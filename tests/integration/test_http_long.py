@@ -1,4 +1,4 @@
-"""Long requests and long queries over HTTP: what is answered, what is refused, and who parses."""
+"""Long requests and long queries over HTTP: which are answered, which are refused, and who parses."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_long_header_is_taken(client: Client) -> None:
 
 
 async def _raw(client: Client, *parts: bytes) -> bytes:
-    """What is answered to the bytes, on a connection of its own."""
+    """Return the answer to the bytes, on a connection of its own."""
     host, _, port = client.base.removeprefix("http://").rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
@@ -87,7 +87,7 @@ async def test_a_head_over_its_bound_is_refused(client: Client, head: bytes) -> 
 
 
 async def test_long_heads_have_a_bound_together(loaded: Store) -> None:
-    """Unfinished heads hold what they take; a connection that ends gives it back."""
+    """Unfinished heads hold the memory they take; a connection that ends gives it back."""
     part = b"GET /api/v1/query?query=1&x=" + b"y" * 600_000
     async with serving(loaded, max_long_heads_bytes=MIB) as client:
         host, _, port = client.base.removeprefix("http://").rpartition(":")
@@ -106,7 +106,7 @@ async def test_long_heads_have_a_bound_together(loaded: Store) -> None:
             first.close()
             while (await second()).split()[1] != b"200":
                 pass
-        for _ in range(4):  # what is answered gives back what it took
+        for _ in range(4):  # answered requests give back the memory they took
             assert (await second()).split()[1] == b"200"
 
 

@@ -22,7 +22,7 @@ NOW_S = int(time.time()) // 10 * 10
 
 
 class Indexer:
-    """A running indexer, and what tests ask of it."""
+    """A running indexer, and the questions that tests ask of it."""
 
     def __init__(self, dsn: str, path: Path) -> None:
         self.dsn = dsn

@@ -1,4 +1,4 @@
-"""Rows of many days: what is expired goes, the rest is stored once, and others' writes go on meanwhile."""
+"""Rows of many days: expired ones go, the rest is stored once, and others' writes go on meanwhile."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def mixed_frame(sequence: int = 1) -> Frame:
 
 
 def totals(store: Store) -> list[tuple[Any, ...]]:
-    """What the rollups add up to, one row per granularity."""
+    """Return the sums of the rollups, one row per granularity."""
     out = []
     for g in GRANULARITIES:
         n = g.name
@@ -245,7 +245,7 @@ async def sent(service: IndexerService, frame: Frame) -> int:
 
 
 async def test_a_full_disk_is_not_the_batchs_fault(chdb_dsn: str, tmp_path: Path) -> None:
-    """However long there is no room, the batch is tried again, and is there once when there is."""
+    """The batch is tried again until there is room, and is there once then."""
     store = open_store(chdb_dsn, pool=2)
     service = IndexerService(settings(chdb_dsn, tmp_path, attempts=1))
     await service.start()

@@ -80,7 +80,7 @@ async def _missing(indexer: Indexer) -> object:
 
 
 async def test_gaps_are_reported_and_close(indexer: Indexer) -> None:
-    """In any order of arrival, and after retries; of what the agent says is over."""
+    """In any order of arrival, and after retries; of buckets that the agent says are over."""
     await indexer.start()
     assert await beat(indexer, "a", frames_over=0) == 200
     for sequence in (3, 1, 1, 6):

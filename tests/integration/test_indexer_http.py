@@ -1,4 +1,4 @@
-"""The indexer's answers over HTTP: what is taken, what is refused, and with which words."""
+"""The indexer's answers over HTTP: which frames are taken, which are refused, and with which words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`up{job, instance}`: there for whoever lives, under the project it belongs to, unless that has its own."""
+"""`up{job, instance}`: for each live instance, under the project it belongs to, unless that has its own."""
 
 from __future__ import annotations
 

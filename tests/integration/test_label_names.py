@@ -208,7 +208,7 @@ def test_over_a_range(p: Pipeline) -> None:
 
 
 def test_series_that_are_one(p: Pipeline) -> None:
-    """By name, by tag, of each type: `{"a.b"}` tells apart what `a_b` takes together."""
+    """By name, by tag, of each type: `{"a.b"}` tells apart the metrics that `a_b` takes together."""
     for name, value in (("a.b", 3.0), ("a-b", 4.0)):
         assert p.instant(f'sum({{"one.{name}"}})', NOW_S) == {(): value}
     assert p.instant("one_a_b", NOW_S) == {(("__name__", "one_a_b"), ("host", "h")): 15.0}

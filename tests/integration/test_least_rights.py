@@ -22,7 +22,7 @@ async def test_a_shim_that_may_only_read(http_dsn: str) -> None:
     """Look-ups of many series send tables along, and a range reads every kind of table."""
     settings = ShimSettings(listen="127.0.0.1:0", dsn=http_dsn.replace("//", f"//{READER}:p@"))
     reader = ShimService(settings)
-    with pytest.raises(StoreError):  # nobody made the tables, and it may not
+    with pytest.raises(StoreError):  # the tables do not exist, and it may not make them
         await reader.start()
     store = open_store(http_dsn, pool=2)
     migrate(store)

@@ -141,7 +141,7 @@ async def test_other_bytes_under_a_key_store_nothing(indexer: Indexer) -> None:
 
 
 class Clock:
-    """Requests whose clock is set, over a store that answers what the test says."""
+    """Requests whose clock is set, over a store whose answers the test sets."""
 
     def __init__(self) -> None:
         self.now_ms = NOW_S * 1000

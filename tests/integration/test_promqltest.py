@@ -3,7 +3,7 @@
 The conformance kit lies beside the project (`../shared/conformance`); without it there is nothing to run, and
 the skip says so. `tests/conformance_floor.json` holds how many cases must pass; when more do, raise it.
 
-The files in `promqltest/` here are ours, for what the kit's do not ask. All of their cases must pass,
+The files in `promqltest/` here are ours, for questions the kit does not ask. All of their cases must pass,
 annotations and order of series included.
 """
 
@@ -34,7 +34,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """Provide a product of its own, without `up`: the kit asks what label names and metrics there are."""
+    """Provide a product of its own, without `up`: the kit asks which label names and metrics there are."""
     up = Up(tmp_path_factory.mktemp("conformance"), environ={"METERHOUSE_INDEXER__UP": "false"})
     try:
         yield up.ready()
@@ -43,7 +43,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def _run(product: Up, folder: Path, program: str, *options: str) -> dict[str, Any]:
-    """Return the kit's program against the product; what it says as JSON."""
+    """Run the kit's program against the product; return its results from JSON."""
     result = folder / "result.json"
     command = [sys.executable, str(KIT / program), "--target", "statsd"]
     command += ["--statsd", "{}:{}".format(*product.tcp), "--base-url", product.api.url, "--settle", "12"]

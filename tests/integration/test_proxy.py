@@ -1,4 +1,4 @@
-"""Header mode tied to a proxy: by a secret, by a client certificate, by both; and what a 401 names."""
+"""Header mode tied to a proxy: by a secret, by a client certificate, by both; and the names in a 401."""
 
 from __future__ import annotations
 

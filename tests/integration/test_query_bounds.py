@@ -1,4 +1,4 @@
-"""What a query takes is bounded by `max_samples` before it is taken: hostile questions about little data."""
+"""A query's memory is bounded by `max_samples` before it is taken: hostile questions about little data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DATABASE: Final = "query_bounds"
 KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 SERIES: Final = 90
 MAX_SAMPLES: Final = 400_000
-#: Bytes at most for every sample that `max_samples` allows: operands, a result, and what is between them.
+#: Bytes at most for every sample that `max_samples` allows: operands, a result, and intermediate values.
 FACTOR: Final = 10
 #: Beside them: the plan, the catalog's look-ups, labels.
 FIXED_BYTES: Final = 4 << 20
@@ -86,7 +86,7 @@ ANSWERED: Final = [
 @pytest.mark.parametrize("p", ["cold", "warm"], indirect=True)
 @pytest.mark.parametrize("query", ANSWERED)
 def test_few_observations_far_apart_are_answered(p: Pipeline, query: str) -> None:
-    for _ in range(2):  # what the first keeps in memory the second has from there
+    for _ in range(2):  # the second has the first one's cells from memory
         peak, refusal = _measured(p, query, LONG)
         assert refusal == ""
         assert peak <= MAX_BYTES

@@ -1,4 +1,4 @@
-"""`meterhouse repair`: what follows from a finer rollup is made again, and nothing else is touched."""
+"""`meterhouse repair`: a rollup that follows from a finer one is made again, and nothing else is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After a restart: what was asked before is in memory again, before anybody asks."""
+"""After a restart: data of earlier queries is in memory again, before a client asks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def store(chdb_path: Path) -> Iterator[Store]:
 
 
 class Process:
-    """What of a process has to do with a restart."""
+    """The parts of a process that a restart is about."""
 
     def __init__(
         self, store: Store, path: Path, within_s: float = 60.0, busy: Callable[[], bool] = lambda: False
@@ -66,7 +66,7 @@ class Process:
         self.warmer = Warmer(catalog, self.blocks, path, within_s, busy)
 
     async def statements(self, query: str) -> int:
-        """That a query takes, look-ups of series aside."""
+        """Return the number of statements that a query takes, look-ups of series aside."""
         options = QueryOptions(timeout_s=60.0, explain=True)
         answer = await self.engine.range(TENANT, query, GRID, options)
         assert answer.explain is not None
@@ -78,7 +78,7 @@ class Process:
 
 @contextmanager
 def process(store: Store, path: Path, **more: Any) -> Iterator[Process]:
-    """One life: what it was asked is remembered at its end."""
+    """One life: its queries are remembered at its end."""
     made = Process(store, path, **more)
     try:
         yield made

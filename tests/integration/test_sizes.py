@@ -1,6 +1,6 @@
 """Metrics of 20,000 series of each type, by statement: embedded, and over HTTP with a server's limits.
 
-Readings in small slices of the series give what readings of all at once give.
+Readings in small slices of the series equal readings of all at once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one tenant writes never hides, doubles or replaces what another writes."""
+"""Writes of one tenant never hide, double or replace those of another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def p(chdb_path: Path) -> Iterator[Pipeline]:
 
 
 def _metric_id_that_meets(name: str, owner: Tenant, attacker: Tenant) -> int:
-    """An id that makes a series without tags of `attacker` share the series id of `owner`'s metric `name`."""
+    """Return an id that gives `attacker`'s series without tags the series id of `owner`'s metric `name`."""
 
     def seed(tenant: Tenant) -> np.uint64:
         packed = np.array([tenant.org_id << 32 | (tenant.project_id or 0)], np.uint64)

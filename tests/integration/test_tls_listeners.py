@@ -53,7 +53,7 @@ def urls(services: Both) -> list[str]:
 
 
 async def statuses(services: Both, context: ssl.SSLContext) -> list[int | str]:
-    """What both answer to a client; the error's text where there is no answer."""
+    """Return the answers of both to a client; the error's text where there is no answer."""
     found: list[int | str] = []
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
         for url in urls(services):
@@ -159,7 +159,7 @@ async def test_half_requests_after_a_handshake(chdb_dsn: str, tmp_path: Path) ->
 
 
 async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None:
-    """TLS hides what waits for the client from the loop; the kernel knows it."""
+    """TLS hides the bytes waiting for the client from the loop; the kernel knows them."""
     ca = Authority(tmp_path)
     http = Http(body_s=0.5, idle_s=3_600.0)
     query = b"GET /api/v1/query_range?query=vector(1)&start=0&end=10000&step=1 HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -41,7 +41,7 @@ ONES = [i for i in range(SERIES) if str(i).startswith("1")]
 
 @pytest.fixture(scope="module", params=["embedded", "http"])
 def totals(request: pytest.FixtureRequest, chdb_path: Path, clickhouse_port: int) -> Iterator[Pipeline]:
-    """A store with a metric of each type of 20,000 series, and an engine that selects 10,000 at most."""
+    """Provide a store of metrics of 20,000 series, one a type, and an engine that selects 10,000 at most."""
     dsn = {
         "embedded": f"chdb://{chdb_path}?database=totals",
         "http": f"http://127.0.0.1:{clickhouse_port}/totals",
@@ -214,7 +214,7 @@ def test_what_needs_labels_is_refused(totals: Pipeline) -> None:
 
 
 def test_a_total_takes_no_memory_of_the_series(totals: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What merges comes as one row; what does not is looked at by the chunk."""
+    """Mergeable results come as one row; others are looked at by the chunk."""
     grid = Grid((START_S - 3_600) * 1000, NOW_S * 1000, 60_000)
     monkeypatch.setattr(chunks, "_MAX_CHUNK", 1_000)
     for query, most in (("sum(rate(big_counter[5m]))", 1_000_000), ("count(big_gauge)", 20_000_000)):

@@ -23,12 +23,12 @@ ENOUGH_PACKETS: Final = 100_000
 
 
 def differ(scenario: Scenario) -> bool:
-    """Do the two cores say different things?"""
+    """Return whether the two cores give different results."""
     return outcome("python", scenario) != outcome("native", scenario)
 
 
 def explain(seed: int, scenario: Scenario) -> str:
-    """Return a difference as text: the smallest scenario that shows it, and what each core says."""
+    """Return a difference as text: the smallest scenario that shows it, and the answer of each core."""
     small = shrink(scenario, differ)
     steps = "\n".join(f"  {step}" for step in small.steps)
     said = [outcome(core, small) for core in ("python", "native")]
@@ -39,7 +39,7 @@ def explain(seed: int, scenario: Scenario) -> str:
 
 
 def look(first_seed: int, scenarios: int) -> tuple[int, str]:
-    """Compare so many scenarios; return how many packets they had, and the first difference."""
+    """Compare a number of scenarios; return how many packets they had, and the first difference."""
     packets = 0
     for seed in range(first_seed, first_seed + scenarios):
         scenario = make(seed)

@@ -35,7 +35,7 @@ KINDS = st.sets(st.sampled_from(Kind), min_size=1).map(frozenset)
 
 
 def as_regex(pattern: str) -> re.Pattern[str]:
-    """What statsd_exporter made of a glob before it had a tree."""
+    """Return the regular expression that statsd_exporter made of a glob before it had a tree."""
     return re.compile("^" + re.escape(pattern).replace(r"\*", "([^.]*)") + "$")
 
 
@@ -116,7 +116,7 @@ ATOMS = st.sampled_from(
 )  # fmt: skip
 REPEATS = st.sampled_from(["", "", "*", "+", "?", "*?", "+?", "??", "{1,2}", "{2}", "{0,2}?", "{2,}"])
 PIECES = st.lists(st.tuples(ATOMS, REPEATS).map("".join), max_size=3).map("".join)
-#: What is repeated takes at least one character: how often nothing is repeated, engines see differently.
+#: A repeated part takes at least one character: engines differ in how often nothing is repeated.
 SOLID = st.tuples(ATOMS, PIECES).map("".join)
 GROUPS = st.tuples(
     st.sampled_from(["(", "(?:", "(?i:"]),

@@ -1,6 +1,6 @@
-"""What a socket brings a core is what `add` brings it: packets in batches, in buffers used again and again.
+"""A socket brings a core the same as `add`: packets in batches, in buffers used again and again.
 
-So nothing of a packet depends on what stood in its buffer before, or stands behind it. Compared bit by bit:
+So nothing of a packet depends on its buffer's earlier content, or on the bytes after it. Compared bit by bit:
 all packets of a round must arrive within one bucket; a round in which one ends is done again.
 """
 

@@ -25,7 +25,7 @@ from tests.support.cores.rows import CORES, counters, new_core, rows_of
 
 T: Final = 1_700_000_000_000
 BATCH: Final = 5_000
-#: How much of what takes long is done; the Python core is the definition, so a little of it will do.
+#: The share of slow cases that is done; the Python core is the definition, so a little of it will do.
 SHARE: Final = {"python": 0.05, "native": 1.0}
 NUMBERS: Final = 1_000_000
 #: Of the largest float but one, as 64 bits.
@@ -80,7 +80,7 @@ def halfway(random: Random) -> Iterator[bytes]:
 def numbers_agree(agent: Core, texts: Iterable[bytes]) -> None:
     for batch in batches(texts):
         good = [float(text) for text in batch if number(text) is not None]
-        # With a time a sign is no delta; names are the same in each batch, so that heads are known.
+        # With a time a sign does not make a delta; names are the same in each batch, so that heads are known.
         frame = frame_of(agent, (b"%d:%s|g|T1700000000" % (i, text) for i, text in enumerate(batch)))
         got = memoryview(frame.gauges.last).cast("d").tolist()
         wrong = [(text, a, b) for text, a, b in zip(batch, got, good, strict=False) if bits(a) != bits(b)]

@@ -33,7 +33,7 @@ KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650
 
 @dataclass(repr=False)
 class World:
-    """Two engines over one store: `with_blocks` hears of what is written, `without` reads statements."""
+    """Two engines over one store: `with_blocks` hears of each write, `without` reads statements."""
 
     with_blocks: Pipeline
     without: Pipeline

@@ -80,7 +80,7 @@ class CheckpointMachine(RuleBasedStateMachine):
 
     @rule(under_way=st.integers(0, 3))
     def kill(self, under_way: int) -> None:
-        """The files stay as they are; what is in memory is gone."""
+        """Leave the files as they are; everything in memory is gone."""
         for parcel in self.spool.take_many(under_way, 1 << 20, 1, live_first=True):
             self.stored[parcel.identity] = parcel.data  # the answer comes too late
         self.spool.leave()

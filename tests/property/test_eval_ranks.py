@@ -1,4 +1,4 @@
-"""topk and bottomk over a range: selecting the k first gives what sorting gives, ties and holes included."""
+"""topk and bottomk over a range: selecting the k first equals sorting, ties and holes included."""
 
 from __future__ import annotations
 

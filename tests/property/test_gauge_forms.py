@@ -77,7 +77,7 @@ def part(pipeline: Pipeline) -> Part:
     st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_matrices_and_rows_are_the_same_samples(
+def test_matrices_and_rows_are_the_same_samples(  # noqa: PLR0913 - two fixtures and seven drawn values
     pipeline: Pipeline,
     part: Part,
     step_s: int,

@@ -113,7 +113,7 @@ class Indexers(RuleBasedStateMachine):
 
     @rule()
     def keep_a_copy(self) -> None:
-        """What a person's backup of the file has."""
+        """Keep a copy of the file, as a person's backup would."""
         with sqlite3.connect(self.path) as source, sqlite3.connect(":memory:") as target:
             source.backup(target)
             self.copy = target.serialize()

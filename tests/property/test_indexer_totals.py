@@ -1,4 +1,4 @@
-"""Whatever frames come, in whatever batches, repeated or not: the rollups add up to what was sent."""
+"""For any frames, in any batches, repeated or not: the rollups add up to the values sent."""
 
 from __future__ import annotations
 

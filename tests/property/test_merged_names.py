@@ -128,7 +128,7 @@ GRIDS: Final = (
 def test_names_that_are_one_are_one(p: Pipeline, query: str) -> None:
     """Of a project, and of the whole org over the longest time."""
     for grid, project_id in zip(GRIDS, (1, 1, None), strict=True):
-        for _ in range(2 if p.blocks is not None else 1):  # what the first one asked for is in memory then
+        for _ in range(2 if p.blocks is not None else 1):  # the second finds cells in memory
             mixed, one = (_answer(p, org, project_id, query, grid) for org in (MIXED, ONE))
             assert mixed == one, grid
             if p.blocks is not None:

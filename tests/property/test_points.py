@@ -1,4 +1,4 @@
-"""Rows of points: what is compiled writes the bytes of the definition, and these read back the same."""
+"""Rows of points: compiled code writes the bytes of the definition, and these read back the same."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_forms_of_a_reading_agree(
     reading = reader.windows(grid, window_ms, lookback_ms)
     hashed = _read_hashed(reader, table, part, keys, reading, columns)
     values, rows, alive = read_rows(reader, table, part, keys, reading, columns)
-    # Cells alone may differ where nobody looks: what steps see is what counts.
+    # Cells alone may differ where no step looks: only the values at steps count.
     assert np.array_equal(reading.present(rows, alive), reading.present(hashed.rows, hashed.alive))
     for column in columns:
         assert np.allclose(reading.sums(values[column]), reading.sums(hashed.values[column]))
@@ -198,7 +198,7 @@ def test_matrices_of_buckets_are_their_rows(
 def test_presence_is_that_of_the_whole_lookback(
     pipeline: Pipeline, asked: tuple[Grid, int, int, Limits], how: str, few_rows: int
 ) -> None:
-    """What the lookback says in a second statement, or in the only one, is what one over all of it says."""
+    """The lookback in a second statement, or in the only one, equals one lookback over all of it."""
     grid, window_ms, lookback_ms, limits = asked
     reader = Reader(pipeline.store, pipeline.tenant, limits, 10**6, 10**8, time.monotonic() + 60, few_rows)
     for name, table, column in (("hits", "counters", "value"), ("lat", "distributions", "count")):

@@ -1,4 +1,4 @@
-"""Each rule of the planner changes what a query costs, not what it answers: with and without, on random data.
+"""Each rule of the planner changes the cost of a query, not its answer: with and without, on random data.
 
 Sets are left out of this: there `sum` is union only because of the rule that merges (semantics.md, "Sum is
 merge"); tests/property/test_semantics.py holds them against the truth.
@@ -103,7 +103,7 @@ def engines(chdb_path: Path) -> Iterator[Engines]:
     store.close()
 
 
-#: What stands around the sum.
+#: Expressions around the sum.
 AROUND = (
     "{}",
     "{}",

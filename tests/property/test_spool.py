@@ -94,12 +94,12 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(well=st.booleans())
     def restart(self, well: bool) -> None:
-        """After a good end all is there; after kill -9 what was on disk is."""
+        """After a good end all is there; after kill -9 the frames on disk are."""
         if well:
             assert self.spool.keep_all() == 0
             self.on_disk.update(self.unsent.keys() - self.perhaps)
         self.lost_before += self.lost()
-        self.spool.leave()  # the files are as the calls have left them: what a kill leaves, too
+        self.spool.leave()  # the files are as the calls have left them, as after a kill
         if (
             not well and self.max_bytes == TIGHT
         ):  # the file of a frame under way may have been dropped for room
@@ -172,7 +172,7 @@ def _borders() -> list[int]:
 
 
 def test_a_file_torn_at_every_byte(tmp_path: Path) -> None:
-    """What was written whole before is there, the torn frame is counted."""
+    """Records that were written whole are there, the torn frame is counted."""
     records = [encode(one) for one in _parcels()]
     whole = b"".join(records)
     borders = _borders()

@@ -33,7 +33,7 @@ def by_definition(
 
 
 def read(reading: Reading, rows: Rows) -> tuple[Floats, Bools]:
-    """What the statements of read/cells.py would fetch, and what the reading makes of it."""
+    """Return the result of reading the rows that the statements of read/cells.py would fetch."""
     cells = np.zeros(reading.cells)
     counted, alive = np.zeros(reading.cells, dtype=bool), np.zeros(reading.cells, dtype=bool)
     for b, delta in rows:

@@ -49,7 +49,7 @@ def _bearer(token: str) -> tuple[str, str]:
 
 
 _PASSWORD: Final = base64.b64encode(b"ada:pass").decode()
-#: What requests bring; all writes are for org 1, project 1. A certificate is shown where its name is here.
+#: Credentials of requests; all writes are for org 1, project 1. A certificate is shown if its name is here.
 CREDENTIALS: Final[Mapping[str, Headers]] = {
     "none": [],
     "wrong": [_bearer("wrong")],
@@ -193,7 +193,7 @@ class World:
         return [("query", every), ("match[]", every), ("step", "20"), *times]
 
     def _body(self, path: str) -> bytes:
-        """What writes to org 1, project 1."""
+        """Return the body of a request that writes to org 1, project 1."""
         match path:
             case heartbeat.PATH:
                 return heartbeat.encode(

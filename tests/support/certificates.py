@@ -1,4 +1,4 @@
-"""Certificates for tests: a CA, what it issues, and files of them as settings want them."""
+"""Certificates for tests: a CA, certificates it issues, and files of them as settings want them."""
 
 from __future__ import annotations
 

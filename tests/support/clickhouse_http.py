@@ -49,17 +49,17 @@ _PROTOCOL = {
 _CODE = re.compile(r"Code: (\d+)")
 _FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.IGNORECASE)
 _INSERT = re.compile(rb"\s*(INSERT\s+INTO\s[^\n]*?)\s+FORMAT\s+(\w+)[ ]*\n", re.IGNORECASE)
-#: What a request says of an external table, after the table's name.
+#: The parameters of an external table in a request, after the table's name.
 _OF_TABLE = re.compile(r"(\w+)_(structure|format|types)")
 
 
 class RefusedError(Exception):
-    """What a server would not take, as it would say it."""
+    """An input that a server would not take, with the server's words."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """What happens to statements with `match` (hex of bytes; empty: every statement but /ping's).
+    """The fate of statements with `match` (hex of bytes; empty: every statement but /ping's).
 
     `how`: "code" answers `code`; "hang" gives no answer while the rule lasts; "lose" executes the statement
     and closes the connection.
@@ -171,7 +171,7 @@ def _check_fields(values: Mapping[str, str]) -> None:
 
 
 def _set(connection: Any, values: Mapping[str, str], files: Mapping[str, bytes]) -> None:
-    """The request's database and settings."""
+    """Return the request's database and settings."""
     if values.get("database"):
         connection.query("USE `{}`".format(values["database"].replace("`", "\\`")), "TabSeparated")
     for name, value in values.items():
@@ -184,7 +184,7 @@ def _set(connection: Any, values: Mapping[str, str], files: Mapping[str, bytes])
 
 
 def _create_external(connection: Any, name: str, values: Mapping[str, str], data: bytes) -> None:
-    """A table that this request alone sees: the connection ends with it."""
+    """Create a table that this request alone sees: the connection ends with it."""
     connection.query(f"CREATE TEMPORARY TABLE {name} ({values[f'{name}_structure']})", "TabSeparated")
     _insert(connection, f"INSERT INTO {name}", values.get(f"{name}_format", "TabSeparated"), data)
 

@@ -1,4 +1,4 @@
-"""Frames made of plain rows, for tests: what an agent would send, without an agent."""
+"""Frames made of plain rows, for tests: like an agent's, without an agent."""
 
 from __future__ import annotations
 

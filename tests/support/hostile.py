@@ -1,9 +1,9 @@
-"""A process that asks hostile texts: what it does not survive is seen by who started it.
+"""A process that asks hostile texts: its parent sees which one it does not survive.
 
 python -m tests.support.hostile DIRECTORY SEED COUNT RUN
 
 COUNT texts go through parser, printer and planner; of those that are planned, RUN go through the engine on
-tables that hold another tenant's rows, too. Prints JSON. The number of the text that is being asked stands in
+tables that hold another tenant's rows, too. Prints JSON. The number of the text that is being asked is in
 DIRECTORY/at, so that a death has a name.
 """
 
@@ -37,7 +37,7 @@ from tests.support.pipeline import Pipeline
 
 NOW_S: Final = 1_790_000_000 // 3_600 * 3_600
 KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
-#: What the other tenant's rows say; no answer may have it.
+#: Names in the other tenant's rows; no answer may have them.
 SECRET: Final = "secret-of-another"
 OPTIONS: Final = QueryOptions(timeout_s=5.0, explain=True)
 #: A text that takes longer is a failure: nothing that small may hold a worker.
@@ -60,7 +60,7 @@ def main(folder: Path, seed: str, count: int, run: int) -> dict[str, Any]:
             query = text(seed, i)
             try:
                 said = _one(engine, query, execute=left > 0)
-            except Exception as e:  # what is not a QueryError is what we look for
+            except Exception as e:  # we look for errors other than a QueryError
                 failures.append(f"{i}: {query[:200]!r}: {e!r}")
                 said = "defect"
             left -= said == "answered" or said.startswith("asked")
@@ -91,7 +91,7 @@ def _tables(store: Store) -> list[tuple[Any, ...]]:
 
 
 def _one(engine: QueryEngine, query: str, *, execute: bool) -> str:
-    """How far the text came. Raises what no asker should cause."""
+    """Return how far the text came. Raises errors that no client should cause."""
     grid = Grid((NOW_S - 600) * 1000, NOW_S * 1000, 60_000)
     try:
         node = parse(query)

@@ -14,7 +14,7 @@ from typing import Final
 from tests.support.differential.generate import Generator
 from tests.support.differential.words import ARITHMETIC, COMPARISONS, ELEMENTWISE, OVER_TIME, SETS
 
-#: What stands in strings that want to be SQL, a path, a format, or no text at all.
+#: Strings that want to be SQL, a path, a format, or no text at all.
 PAYLOADS: Final = (
     "'", '\\"', "\\\\", "\\'", "`", "';DROP TABLE gauges_10s;--", "' OR 1=1 --", "\\') OR (1=1", "1); SELECT 1 --",
     "{id:UInt64}", "%s%n%x", "${jndi:x}", "$1$2$99999999999", "%", "_", "*/ x /*", "--", "#", "\\x00", "\\u0000",
@@ -46,7 +46,7 @@ NUMBERS: Final = (
 DURATIONS: Final = (
     "0s", "1ms", "1y", "292y", "293y", "1000y", "99999999999999999999s", "1d1s", "106751991167d", "1s1d", "5",
 )  # fmt: skip
-#: An opening that nests, what is inside, and what closes it.
+#: An opening that nests, its content, and its end.
 NESTS: Final = (
     ("(", "1", ")"), ("-", "1", ""), ("sum(", "temp", ")"), ("abs(", "temp", ")"), ("max_over_time(", "temp", "[5m:1m])"),
     ("1 + (", "1", ")"), ("(", "", ""), ("{", "", ""), ("temp[", "5m", "]"), ("1 +", "1", ""), ("temp or ", "temp", ""),
@@ -98,7 +98,7 @@ def _unicode(rng: random.Random) -> str:
 
 
 def _bytes(rng: random.Random) -> str:
-    """Bytes as a form would bring them: what is no UTF-8 becomes lone surrogates."""
+    """Return bytes as a form would bring them: those that are not UTF-8 become lone surrogates."""
     return rng.randbytes(rng.randrange(1, 80)).decode("utf-8", rng.choice(("surrogateescape", "replace")))
 
 

@@ -1,4 +1,4 @@
-"""What design/semantics.md says of lines, one by one, without any memory but the last values of gauges.
+"""The meaning of lines by design/semantics.md, one by one, without any memory but the last values of gauges.
 
 Independent of the aggregator: no heads, no cells, no buckets that leave. Shares only the grammar with it.
 """

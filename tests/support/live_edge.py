@@ -1,4 +1,4 @@
-"""Agents that send all the time, and a watcher of what an API shows of it: when, and whether that changes.
+"""Agents that send all the time, and a watcher of an API's points: when they show, and whether they change.
 
 For tests and benchmarks of the live edge. The watcher asks range queries up to now, again and again.
 """
@@ -16,7 +16,7 @@ from typing import Final
 from tests.e2e.product import Api, Process, Starter, wait_for
 from tests.e2e.services import start_agent
 
-#: What is asked: sums and series, of deltas, running totals and gauges.
+#: The queries: sums and series, of deltas, running totals and gauges.
 TOTAL: Final = "sum(increase(edge[10s]))"
 QUERIES: Final = (
     "increase(edge[10s])", "edge", "edge_level", "sum(rate(edge_wait_count[30s]))",
@@ -46,7 +46,7 @@ class Sender:
             try:
                 self._socket.sendall(lines.encode())
             except OSError:
-                return  # the agent is gone; `sent` is what it was sent
+                return  # the agent is gone; `sent` is all it was sent
             self.sent += 1
 
     def stop(self) -> int:
@@ -59,7 +59,7 @@ class Sender:
 
 @dataclass
 class Watcher:
-    """What an API showed: `values` of each point, since when, and the `changes` of what was shown."""
+    """Points that an API showed: `values` of each, since when, and the `changes` of shown values."""
 
     api: Api
     begin_s: int  # points from here on are looked at
@@ -89,7 +89,7 @@ class Watcher:
         return sorted(since_s - at_s for at_s, since_s in points if at_s > self.begin_s)
 
     def report(self) -> str:
-        """One line: how soon buckets were shown, and what changed."""
+        """Return one line: how soon buckets were shown, and which changed."""
         found = self.latencies_s()
         return (
             f"{len(found)} buckets, shown after {quantile(found, 0.5):.2f} s (median),"
@@ -104,7 +104,7 @@ class Watcher:
 
 
 def quantile(sorted_values: Sequence[float], q: float) -> float:
-    """Return the nearest rank."""
+    """Return the quantile by nearest rank."""
     return sorted_values[max(0, ceil(q * len(sorted_values)) - 1)]
 
 
@@ -119,7 +119,7 @@ class Scene:
     sent: int = 0
 
     def agent(self, name: str, delay_ms: int = 500) -> tuple[Process, Sender]:
-        """Return an agent and what sends lines to it."""
+        """Start an agent and a sender of lines to it."""
         url = self.indexers[len(self.senders) % len(self.indexers)]
         delay = {"METERHOUSE_AGENT__FLUSH__DELAY_MS": str(delay_ms)}
         process, port = start_agent(self.start, url, name, delay)
@@ -128,7 +128,7 @@ class Scene:
         return process, sender
 
     def play(self, buckets: int, pause_s: float = 0.05) -> Watcher:
-        """Run for so many buckets and sees all of them shown."""
+        """Run for this number of buckets, and return when all of them are shown."""
         self.agent("steady")
         self.agent("slow", 1_000)
         stopping, last = self.agent("stopping")

@@ -2,7 +2,7 @@
 
     python -m tests.support.locks     needs uv (pip install uv) and PyPI
 
-One file for each set of extras, for all platforms and versions of Python. What was locked stays unless
+One file for each set of extras, for all platforms and versions of Python. Locked versions stay unless
 pyproject.toml refuses it; `--upgrade` takes the latest versions. Fails when Linux on x86_64 or aarch64 would
 have to compile a package.
 """
@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).parents[2]
 LOCKS: Final = ROOT / "deploy" / "locks"
 #: Part -> extras. The first is locked first, and the others follow its versions.
 PARTS: Final = {"test": ("test",), "all": ("all",), "shim": ("shim",), "agent": ()}
-#: What builds the native parts.
+#: Packages that build the native parts.
 BUILD: Final = "build"
 PYTHONS: Final = ("3.11", "3.12", "3.13")
 PLATFORMS: Final = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")

@@ -23,14 +23,14 @@ def _markers(module: str) -> tuple[str, str]:
 
 
 def between(file: Path, module: str) -> str:
-    """What `file` holds between the markers of the module that writes there."""
+    """Return the part of `file` between the markers of the module that writes there."""
     begin, end = _markers(module)
     _, _, rest = file.read_text().partition(begin)
     return rest.partition(end)[0].strip()
 
 
 def write_between(file: Path, module: str, text: str) -> None:
-    """Puts `text` between the markers, which must be there."""
+    """Put `text` between the markers, which must be there."""
     begin, end = _markers(module)
     head, found, rest = file.read_text().partition(begin)
     _, closed, tail = rest.partition(end)

@@ -67,8 +67,8 @@ class Pipeline:
 
         No cells are kept in memory unless `cache` says so: most tests want to see statements.
 
-        `few_rows` = 0: ClickHouse adds up even what a test's few rows are. `slice_cells`: series are read in
-        slices of so many cells.
+        `few_rows` = 0: ClickHouse adds up even a test's few rows. `slice_cells`: series are read in
+        slices of this number of cells.
         """
         off = CacheSettings(max_bytes=0)
         shim = ShimSettings(**{"settle_s": 0.0, "cache": off, **settings})  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ class Pipeline:
     def send(
         self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
     ) -> list[Unit]:
-        """Inserts the lines; gives the frames as they were sent."""
+        """Insert the lines; return the frames as they were sent."""
         units = self.frames(lines, agent=agent, org_id=org_id, project_id=project_id)
         self.insert(units)
         return units
@@ -103,7 +103,7 @@ class Pipeline:
     def frames(
         self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
     ) -> list[Unit]:
-        """Aggregates, frames, encodes and decodes the lines."""
+        """Aggregate, frame, encode and decode the lines."""
         settings = Aggregate(lateness_s=MULTI_YEAR_S, future_s=MULTI_YEAR_S)
         aggregator = Aggregator(settings)
         for line in lines:

@@ -32,7 +32,7 @@ KINDS: Final = ("counter", "gauge", "distribution", "set")
 
 
 def range_cell(function: str, kind: str) -> str:
-    """Return what a range function of a type works on; "" where it is refused."""
+    """Return the data that a range function of a type works on; "" where it is refused."""
     record = RANGE_FUNCTIONS[function]
     if record.absent_of:
         return range_cell(record.absent_of, kind)

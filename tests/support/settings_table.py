@@ -24,7 +24,7 @@ Row = tuple[str, str, str]
 
 
 def rows(root: type[msgspec.Struct] = File, path: str = "") -> Iterator[Row]:
-    """(dotted name, default as TOML, what it is) of every setting below `root`."""
+    """Yield (dotted name, default as TOML, description) of every setting below `root`."""
     said = _comments(root)
     for field in msgspec.structs.fields(root):
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
@@ -40,7 +40,7 @@ def _toml(value: Any) -> str:
 
 
 def _comments(cls: type[msgspec.Struct]) -> dict[str, str]:
-    """Field -> its `#:` lines above, or the comment behind it."""
+    """Map each field to its `#:` lines above, or to the comment after it."""
     above: list[str] = []
     out: dict[str, str] = {}
     for line in inspect.getsource(cls).splitlines():

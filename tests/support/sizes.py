@@ -3,7 +3,7 @@
 Every series has the tags `i` (its number, all different), `grp` (10,000 values), `path` (30,000 values)
 and `host` (seven values), each with fewer values where the series are fewer. Series `i` has the value
 `i % 10 + 1` in every bucket, whatever its type: a counter of that delta, a gauge of that value, a
-distribution of so many observations of that value, a set of so many members of its own.
+distribution of that number of observations of that value, a set of that number of members of its own.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def sized_frames(
 
 
 def fill(store: Store, frames: Iterable[Frame]) -> None:
-    """Inserts the frames as the indexer does."""
+    """Insert the frames as the indexer does."""
     inserter = Inserter(
         store, StringIndexer(ClickHouseIdStore(store)), SeriesRegistry(1_000_000), retention=TEN_YEARS
     )

@@ -1,4 +1,4 @@
-"""The command line: what it finds, what it complains of, and that it loads no more than it must."""
+"""The command line: the commands it finds, its errors, and that it loads no more than it must."""
 
 from __future__ import annotations
 

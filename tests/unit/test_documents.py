@@ -1,4 +1,4 @@
-"""Documents name what is there: every link leads somewhere, every path and every make target exists."""
+"""Documents name existing things: every link leads somewhere, every path and every make target exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.support.markdown import ROOT
 
 DOCUMENTS: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-#: Places that docs/architecture.md keeps for what is not there yet.
+#: Places that docs/architecture.md keeps for later.
 LATER: Final = {"shim/rules/"}
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

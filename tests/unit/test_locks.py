@@ -25,7 +25,7 @@ def _pins(part: str) -> list[tuple[Requirement, int]]:
 
 
 def _wanted(part: str) -> Iterator[Requirement]:
-    """What pyproject.toml asks for, with the extras of its extras."""
+    """Yield the requirements of pyproject.toml, with the extras of its extras."""
     about = project()
     if part == BUILD:
         yield from map(Requirement, about["build-system"]["requires"])

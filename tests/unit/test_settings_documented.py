@@ -1,4 +1,4 @@
-"""README.md has every setting with its default, docs/metrics.md every self-metric, with what it is."""
+"""README.md has every setting with its default, docs/metrics.md every self-metric, with a description."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_document_has_the_metrics() -> None:
 
 
 def test_example_file_is_the_defaults() -> None:
-    """deploy/meterhouse.toml can be copied and changed: it is valid, and says what holds without it."""
+    """deploy/meterhouse.toml can be copied and changed: it is valid, and states the defaults."""
     text = (ROOT / "deploy" / "meterhouse.toml").read_text()
     assert msgspec.to_builtins(load(File, text)) == msgspec.to_builtins(File())
     assert all(f"[{part}" in text for part in ("agent", "indexer", "shim"))

@@ -118,7 +118,7 @@ def test_text_for_a_number_is_wrong_in_the_file_and_right_in_a_variable() -> Non
 
 
 def test_tokens_may_come_from_the_environment_alone() -> None:
-    """The mode stands in the file, what is secret does not: the file need not hold by itself."""
+    """The mode is in the file, the secret is not: the file need not hold by itself."""
     tokens = {"METERHOUSE_SHIM__TENANCY__TOKENS": '{"t": "1:2"}'}
     tenancy = load(File, '[shim.tenancy]\nmode = "token"', tokens).shim.tenancy
     assert (tenancy.mode, tenancy.tokens) == ("token", {"t": "1:2"})

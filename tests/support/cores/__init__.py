@@ -1,1 +1,1 @@
-"""Driving the agent's cores side by side: packets made at random, scenarios, what came out, and shrinking."""
+"""Driving the agent's cores side by side: packets made at random, scenarios, results, and shrinking."""

@@ -1,6 +1,6 @@
 """Packets made at random: lines of the corpus, whole or broken; lines by the grammar over few series; bytes.
 
-Owns how odd what the cores are fed with is. All from one seeded generator, so that a seed is a reproduction.
+Owns how odd the cores' input is. All from one seeded generator, so that a seed is a reproduction.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIELDS: Final = [*_RATES, *b"|c:id |c:id |c:other |e:x |card:low |zz | |#".spli
 _AWAY_S: Final = (0, 0, 1, -1, -9, -10, -11, 5, 60, 61, -100, -3_600, -3_601, 1_000_000, -1_000_000)
 #: Bytes that mean something to the grammar, and those around them.
 _MEANT: Final = b":|@#,=[]{}+-.eETc gdhmsx019\r\n\x00\x7f\x80\xc3\xa4\xe2\xff_"
-#: Members come from so many, so that some meet.
+#: Members come from a set of this size, so that some meet.
 _MEMBERS: Final = 40
 
 
@@ -110,7 +110,7 @@ class PacketMaker:
         return b"%d" % max(now_ms // 1000 + r.choice(_AWAY_S), 0)
 
     def _again(self, line: bytes) -> bytes:
-        """Return a known head with another value: what the quick ways are for."""
+        """Return a known head with another value: the case of the quick ways."""
         r = self._random
         name, colon, rest = line.partition(b":")
         _, bar, rest = rest.partition(b"|")

@@ -1,4 +1,4 @@
-"""What a core gave: the rows of its frames, bit for bit, and its counters, as values that can be compared."""
+"""Results of a core: the rows of its frames, bit for bit, and its counters, as values to compare."""
 
 from __future__ import annotations
 

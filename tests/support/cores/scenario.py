@@ -1,7 +1,7 @@
-"""A scenario: an agent's settings, and what happens to its core, step by step. And what came out of it.
+"""A scenario: an agent's settings, and the events of its core, step by step; and its outcome.
 
 Two cores agree when their outcomes are equal: the rows of all frames bit for bit, in their order, and the
-counters after each flush. `shrink` takes away what a difference does not need.
+counters after each flush. `shrink` takes away every step that a difference does not need.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _rules() -> tuple[Rule, ...]:
 
 
 def outcome(core: str, scenario: Scenario) -> list[Any]:
-    """What came out of a scenario, for one core."""
+    """Run a scenario, and return the results of one core."""
     mapper = Mapper(_rules(), scenario.settings.lines) if scenario.mapped else None
     return [*_outcome(core, scenario, mapper), mapper.counts() if mapper else None]
 

@@ -45,7 +45,7 @@ def series() -> list[Stored]:
     for i in range(5):
         for route in "ab":
             zone = {"zone": "xy"[i % 2]} if i < 4 else {}
-            own = 2.0 ** -(7 + len(out))  # what tells its values from those of the others
+            own = 2.0 ** -(7 + len(out))  # tells its values from those of the others
             add("temp", _walk(rng, times, 20.0 + own), host=f"h{i}", route=route, **zone)
             add("load", ((t, float(rng.randrange(-2, 5))) for t in times), host=f"h{i}", route=route)
         add(

@@ -1,4 +1,4 @@
-"""What exceptions.toml says: where the reference differs from Prometheus 3.x, as data."""
+"""The content of exceptions.toml: where the reference differs from Prometheus 3.x, as data."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class OfKit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Exceptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """See the file for what each part means."""
+    """See the file for the meaning of each part."""
 
     renamed: dict[str, str]
     lacking: list[Lacking]

@@ -25,7 +25,7 @@ class Maybe:
 
 @dataclass(frozen=True, slots=True)
 class Expr:
-    """One expression. `constructs`: what of PromQL it stands for by itself, without its parts."""
+    """One expression. `constructs`: the parts of PromQL it has by itself, without its operands."""
 
     kind: Kind
     parts: tuple[str | Maybe | Expr, ...]

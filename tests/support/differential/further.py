@@ -58,7 +58,7 @@ def _share(made: Generator, phase: Phase) -> Expr:
 def chain(made: Generator, depth: int, phase: Phase) -> Expr:
     """Operators without parentheses: which goes first is said by the grammar alone."""
     parts: list[str | Expr] = []
-    number = True  # never two beside each other, nor one beside what takes vectors alone
+    number = True  # never two beside each other, nor one beside functions that take vectors alone
     for i in range(made.rng.choice((2, 3, 3, 4, 5))):
         before, number = number, not number and made.rng.random() < 0.4
         if i:

@@ -4,7 +4,7 @@ Debian's Prometheus 2.42 is closed at both ends of a window, 3.x (our rule) is l
 begin where a sample can be: `phase` is the time an expression is evaluated at, modulo the 10 s that
 samples are apart, and every window, lookback and offset is chosen so that the beginning lies between samples.
 Steps of queries are multiples of 10 s, so their phase is one number, 3 s. In a subquery, whose times are
-multiples of its step, it is 0, and what the step and 10 s have in common further on.
+multiples of its step, it is 0, and the common multiple of the step and 10 s further on.
 
 Some lines over 400: the kinds of expressions that draw from each other; others are in further.py.
 """
@@ -199,7 +199,7 @@ class Generator:
             return Expr("vector", ("(", inner, " % ", divisor, ")"), ("%",), phase)
         if name == "count_values":
             text, word = self._grouping()
-            # 2.42 does not sort the new label among those of `by`: ours stands last.
+            # 2.42 does not sort the new label among those of `by`: ours is last.
             label = "zz_value" if "by" in text else self._pick(("host", "value"))
             parts = (name, text, f'("{label}", ', inner, ")")
             return Expr("vector", parts, (name, *word), phase)

@@ -51,7 +51,7 @@ class Servers:
     ours: Pipeline
 
     def difference(self, query: str, theirs: str, grid: Grid, *, instant: bool) -> str:
-        """What is different in the answers; "" for nothing. `theirs` is the query as the reference knows it.
+        """Return the difference of the answers; "" for none. `theirs` is the query as the reference knows it.
 
         Two errors are the same, whatever they say.
         """
@@ -74,7 +74,7 @@ class Servers:
         return kit("common").result_from_json(status, json.loads(body))
 
     def got(self, query: str, grid: Grid, *, instant: bool) -> Any:
-        """Our answer, through JSON and back. What is raised besides a QueryError is a defect."""
+        """Return our answer, through JSON and back. Errors besides a QueryError are defects."""
         options = QueryOptions(timeout_s=60.0)
         tenant, engine = self.ours.tenant, self.ours.engine
         try:

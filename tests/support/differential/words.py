@@ -1,4 +1,4 @@
-"""What random queries are made of: the metrics of data.py, matchers for their labels, names of functions."""
+"""The words of random queries: the metrics of data.py, matchers for their labels, names of functions."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class FakeIndexer:
         self._server.server_close()
 
     def restart(self) -> None:
-        """Listens on its port again."""
+        """Listen on its port again."""
         self.release.clear()
         self._server = self._listen(self.port)
 
@@ -101,7 +101,7 @@ class FakeIndexer:
         self.heartbeats.append(heartbeat.decode(body))
         return self.beat_answer
 
-    def _listen(self, port: int) -> ThreadingHTTPServer:
+    def _listen(self, port: int) -> ThreadingHTTPServer:  # noqa: C901 - the methods of a class inside
         fake = self
 
         class Handler(BaseHTTPRequestHandler):

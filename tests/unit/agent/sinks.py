@@ -1,4 +1,4 @@
-"""A sink that keeps what listeners hand on, and a loop that runs until something is so."""
+"""A sink that keeps everything listeners hand on, and a loop that runs until a condition holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the aggregator's buckets and the frames say, as plain values that tests can compare and merge.
+"""The aggregator's buckets and the frames' rows, as plain values that tests can compare and merge.
 
 A state maps (kind, name, tags, bucket) to a value that merges as ClickHouse merges it (design/semantics.md).
 """

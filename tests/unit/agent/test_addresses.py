@@ -1,4 +1,4 @@
-"""Addresses as settings write them, and what people are told when one cannot be had."""
+"""Addresses as settings write them, and the messages when one is not available."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_receive_buffer() -> None:
 
 
 def test_what_asyncio_says_of_an_address_is_told_with_its_setting() -> None:
-    """Its own text has the address without the setting, or (a name that nobody knows) not even that."""
+    """Its own text has the address without the setting, or (an unknown name) not even that."""
     taken = OSError(errno.EADDRINUSE, "error while attempting to bind on address ('::1', 1): address ...")
     assert str(unusable("s", "[::1]:1", taken)) == "s = '[::1]:1': Address already in use"
     unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")

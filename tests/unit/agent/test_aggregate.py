@@ -1,4 +1,4 @@
-"""The aggregator: what lines become, which bucket they land in, and what happens at each bound."""
+"""The aggregator: the values of lines, the bucket they land in, and the effect of each bound."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIGNED = Limits(gauge_deltas="signed")
 
 
 def aggregated(*adds: tuple[str, int], **settings: int) -> State:
-    """Return the state after lines (newline-parted) that came at times."""
+    """Return the state after lines (separated by newlines) that came at times."""
     aggregator = Aggregator(Aggregate(**settings), SIGNED)
     for lines, now_ms in adds:
         aggregator.add(lines.encode(), now_ms)
@@ -323,7 +323,7 @@ def test_memory_bound_asks_for_an_early_flush_that_loses_nothing(template: str) 
             assert bounded.entries == 0
     parts.append(state_of(bounded.flush_all(T)))
     assert bounded.stats.early_flushes == len(parts) - 1 >= 2
-    assert most <= 50 + 2  # what one line can bring: a bucket, a cell, an entry
+    assert most <= 50 + 2  # one line can bring a bucket, a cell, an entry
     assert merge(*parts) == state_of(free.flush_all(T))
 
 

@@ -19,7 +19,7 @@ Make = Callable[..., Announcer]
 
 @pytest.fixture
 def make(indexer: FakeIndexer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Make announcers that wait little, and stops them."""
+    """Make announcers that wait little, and stop them."""
     monkeypatch.setattr(metadata_sender, "_LINGER_S", 0.01)
     monkeypatch.setattr(metadata_sender, "_BACKOFF_S", 0.01)
     made: list[Announcer] = []

@@ -1,4 +1,4 @@
-"""Backfill: what lines of each format become, how a file is cut, who waits, and what the state file holds."""
+"""Backfill: lines of each format as samples, how a file is cut, who waits, and the state file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Read = tuple[str, str, dict[str, str], float, int]
 def read(
     form: Format, text: str, settings: AgentSettings | None = None, *, end: bool = True
 ) -> tuple[list[Read], list[str], list[str]]:
-    """Samples, reasons of bad lines, reasons of lines that are left out."""
+    """Return samples, reasons of bad lines, and reasons of lines that are left out."""
     settings = settings or AgentSettings()
     converter = FORMATS[form](settings, NEWEST_MS)
     aggregator = Aggregator(settings.aggregate, settings.lines)
@@ -58,7 +58,7 @@ def test_statsd_needs_a_time_and_names_what_is_wrong() -> None:
     )
     assert samples == [
         ("counter", "a", {"k": "v"}, 1.0, 10_000),
-        ("gauge", "b", {}, -2.0, 11_000),  # with a time it is no delta
+        ("gauge", "b", {}, -2.0, 11_000),  # with a time it is not a delta
         ("set", "f", {}, 7.0, 14_000),
     ]
     assert bad == ["no_timestamp", "bad_value", "bad_timestamp"]
@@ -233,7 +233,7 @@ def test_chunks_are_whole_lines_within_bounds(monkeypatch: pytest.MonkeyPatch) -
 
 
 class Answers:
-    """A delivery that gives prepared answers, and notes what was tried."""
+    """A delivery that gives prepared answers, and notes each try."""
 
     max_frames = 2
 

@@ -1,4 +1,4 @@
-"""Heartbeats: what they say, and when."""
+"""Heartbeats: their content, and their times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of series: totals stay exact, nothing of what is beyond is kept, and known series go on."""
+"""Limits of series: totals stay exact, nothing beyond a limit is kept, and known series go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`meterhouse check-config`: what it prints, what it says is wrong and where, how it ends."""
+"""`meterhouse check-config`: its output, the faults it reports and where, its exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command in a folder of its own; return exit code, output and complaints."""
+    """Run the command in a folder of its own; return exit code, output and errors."""
     monkeypatch.delenv(CONFIG_VARIABLE, raising=False)
 
     def run(*argv: object, sections: Any = None) -> tuple[int, str, str]:

@@ -26,7 +26,7 @@ class Machine:
 
     @property
     def error_ms(self) -> int:
-        """What the agent's time is ahead of the indexer's."""
+        """How far the agent's time is ahead of the indexer's."""
         return self.clock.now_ms() - START_MS - self.passed_ms
 
 

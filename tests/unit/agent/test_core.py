@@ -18,7 +18,7 @@ BUILT = importlib.util.find_spec("agent.core._native.core") is not None
 
 
 def opened(choice: Literal["auto", "native", "python"]) -> bool:
-    """True if the native core runs."""
+    """Return whether the native core runs."""
     core = open_core(AgentSettings(core=choice), None, lambda: None, Log())
     assert core.native is not isinstance(core, PythonCore)
     native = core.native

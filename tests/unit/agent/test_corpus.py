@@ -1,4 +1,4 @@
-"""The protocol corpus: every line becomes what the table says, in both cores; docs/protocol.md shows it."""
+"""The protocol corpus: every line becomes the table's result, in both cores; docs/protocol.md shows it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_table_is_whole() -> None:
 
 
 def test_every_outcome_has_a_case() -> None:
-    """But those that no line has by itself: a cut packet, and what a mapping drops."""
+    """But those that no line has by itself: a cut packet, and lines that a mapping drops."""
     parsed = [p for group in GROUPS for case in group.cases for p in read(case.packet, group.lines)]
     lines = [p for p in parsed if isinstance(p, Line)]
     assert {p.reason for p in parsed if isinstance(p, BadLine)} == set(Reason) - {Reason.CUT_OFF}
@@ -74,7 +74,7 @@ def frames(agent: Core) -> Iterator[Frame]:
 
 
 def in_range(state: Any) -> Any:
-    """What overflows stays at the edge of a float's range, on the wire."""
+    """Return the state with overflowing values at the edge of a float's range, as on the wire."""
     if isinstance(state, dict):
         return {key: in_range(value) for key, value in state.items()}
     return min(max(state, -MAX_NUMBER), MAX_NUMBER) if isinstance(state, float) else state

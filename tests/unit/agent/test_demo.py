@@ -1,4 +1,4 @@
-"""The demo's truth is what its lines say, when they are read again by hand."""
+"""The demo's truth equals its lines, when they are read again by hand."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ print(connections(listeners, each), resource.getrlimit(resource.RLIMIT_NOFILE)[0
         (3_000, 4_000, 1, 1_024, 1_024, 3_000),  # enough, and stays
         (1_024, 1_024, 3, 512, 256, 1_024),  # the agent's default on many systems
         (100, 100, 1, 1_024, 8, 100),  # hardly any
-        (100, 4_000, 0, 1_024, 1_024, 100),  # nobody asks
+        (100, 4_000, 0, 1_024, 1_024, 100),  # no request
     ],
 )
 def test_connections(soft: int, hard: int, listeners: int, each: int, given: int, soft_after: int) -> None:

@@ -1,4 +1,4 @@
-"""Explanations of lines: they say what the agent does."""
+"""Explanations of lines: they say the same as the agent does."""
 
 from __future__ import annotations
 

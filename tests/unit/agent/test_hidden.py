@@ -1,4 +1,4 @@
-"""What is secret in settings is hidden wherever they are shown, and no setting of that kind is forgotten."""
+"""Secrets in settings are hidden wherever they are shown, and no setting of that kind is forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said when the kernel drops packets: once, and what to set."""
+"""The log when the kernel drops packets: once, with the setting to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line grammar, as tables: what each line means, and why each bad line is bad."""
+"""The line grammar, as tables: the meaning of each line, and the reason why each bad line is bad."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_good_lines(line: bytes) -> None:
 
 
 def with_marks(line: bytes, parsed: Line | BadLine | Skip) -> Line | BadLine | Skip:
-    """What is expected of a line, with what its head says of DogStatsD's marks."""
+    """Return the expected value of a line, with the marks of DogStatsD in its head."""
     if not isinstance(parsed, Line) or not re.search(rb"\|.*\|(#|c:|e:|card:)", line):
         return parsed
     head = msgspec.structs.replace(parsed.head, marked=True, delta_signs=b"")

@@ -1,6 +1,6 @@
-"""Mapping, as a table: a mapping file, and what each name becomes by it.
+"""Mapping, as a table: a mapping file, and the result of each name by it.
 
-The meaning is statsd_exporter's; the cases are ours, over what its README and its own tests cover. Where its
+The meaning is statsd_exporter's; the cases are ours, beyond those of its README and its own tests. Where its
 name sanitising would change a name or a tag, ours stays as it is (the API shows underscores).
 """
 
@@ -27,7 +27,7 @@ def mapper(text: str, limits: Limits = LIMITS) -> Mapper:
 
 
 def said(text: str, line: str) -> str:
-    """What the head of a line becomes: `name{tags} type *scale /divisor`, the last three if not as sent."""
+    """Return the mapped head of a line: `name{tags} type *scale /divisor`, the last three if not as sent."""
     parsed = parse_line(line.encode(), LIMITS)
     assert isinstance(parsed, Line)
     mapped = mapper(text).explain(parsed.head)
@@ -435,5 +435,5 @@ def test_a_changed_type_reads_the_value_anew() -> None:
     core = Aggregator(mapper=mapper(OTHER))
     core.add(b"type.g.x:5|c\ntype.g.x:-2|c\ntype.c.x:joe|s\ntype.s.x:1:2|c", 1_000)
     found = rows(core.flush_all(2_000))
-    assert sum(core.stats.bad.values()) == 1  # joe is no number
+    assert sum(core.stats.bad.values()) == 1  # joe is not a number
     assert len(found) == 1  # one name, two types: the set is the later one

@@ -1,4 +1,4 @@
-"""The mapping file: what is refused, with line and names, and what is accepted without effect."""
+"""The mapping file: refused parts, with line and names, and those accepted without effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datadog's mapper profiles: what each name becomes by them. Meaning and first cases: Datadog's agent."""
+"""Datadog's mapper profiles: the result of each name by them. Meaning and first cases: Datadog's agent."""
 
 from __future__ import annotations
 

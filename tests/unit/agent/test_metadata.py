@@ -1,4 +1,4 @@
-"""The metadata message: what it says, and what is refused."""
+"""The metadata message: its content, and the refused ones."""
 
 from __future__ import annotations
 

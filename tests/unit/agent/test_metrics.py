@@ -1,4 +1,4 @@
-"""What the agent tells about itself."""
+"""The agent's metrics about itself."""
 
 from __future__ import annotations
 

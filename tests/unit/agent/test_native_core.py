@@ -1,4 +1,4 @@
-"""What the native core does with memory and threads; that it means the same is in tests/property.
+"""The native core's use of memory and threads; that it means the same is in tests/property.
 
 Sizes here are chosen so that every structure of agent/core/_native is grown past each of its forms.
 """
@@ -42,7 +42,7 @@ def flushed(core: Core, now_ms: int = NOW_MS) -> State:
 
 
 def both(data: bytes, **settings: object) -> tuple[State, State]:
-    """What the native and the Python core make of some lines."""
+    """Return the results of some lines in the native and the Python core."""
     asked = AgentSettings(**settings)  # type: ignore[arg-type]
     cores: list[Core] = [NativeCore(asked), PythonCore(asked, None, lambda: None)]
     for core in cores:
@@ -87,7 +87,7 @@ def test_members_of_any_length() -> None:
 
 
 def member_that_hashes_to_zero() -> bytes:
-    """XXH64 of eight bytes can be turned round: what is hashed to 0."""
+    """XXH64 of eight bytes can be inverted: bytes that hash to 0."""
     one, two, four, five = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
     size = 1 << 64
 
@@ -111,7 +111,7 @@ def test_the_member_zero() -> None:
 @pytest.mark.parametrize("kind", ["c", "g", "d", "s"])
 @pytest.mark.parametrize("static", [{}, {"region": "eu"}, {"region": "x" * 1_024, "zone": "z" * 8_000}])
 def test_tags_of_any_length(kind: str, static: dict[str, str]) -> None:
-    """Short ones take four bytes of a series, longer ones, and those far behind in their text, eight."""
+    """Short ones take four bytes of a series, longer ones, and those far into their text, eight."""
     lines = [
         f"n{key}:1|{kind}|#b,{'k' * key}:{'v' * value},a:b"
         for key in (1, 126, 127, 128, 300)
@@ -232,7 +232,7 @@ def test_the_memory_of_heads_is_bounded() -> None:
 
 @pytest.mark.parametrize("mapped", [False, True])
 def test_endless_new_names_take_no_more_than_three_times_max_series(mapped: bool) -> None:
-    """What is dead is swept before as many are dead again, and who is still there keeps its last value."""
+    """Dead entries are swept before as many are dead again, and live ones keep their last value."""
     settings = AgentSettings(aggregate=Aggregate(max_series=4_000))
     core = NativeCore(settings, (lambda head: head) if mapped else None)
     sizes = []

@@ -1,6 +1,6 @@
 """Memory of the native core that is not needed any more leaves the process.
 
-Not among the tests that run under sanitizers: their allocators keep what is freed, to see it used again.
+Not among the tests that run under sanitizers: their allocators keep freed memory, to see it used again.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-#: In a process of its own, since others leave memory behind that can be used again.
+#: In a process of its own, since others leave memory that can be used again.
 RELEASE = """
 from pathlib import Path
 from agent.wire.frame import Sender

@@ -32,7 +32,7 @@ with contextlib.suppress(ImportError):  # where no compiler was; tests/e2e/test_
 
 
 class Receiving:
-    """A core, what it receives with, and what came out of it."""
+    """A core, its receiver, and the core's rows."""
 
     def __init__(self, kind: Callable[..., Core], loop: TestLoop, **settings: Any) -> None:
         self.loop = loop
@@ -224,7 +224,7 @@ def prefixed(lines: bytes) -> bytes:
 
 
 def test_a_length_before_a_unix_datagram_is_taken_off(make: Make, other: Udp, tmp_path: Path) -> None:
-    """Only where it says exactly what follows; copies for other servers are as they came."""
+    """Only where it says exactly the bytes that follow; copies for other servers are as they came."""
     receiving = make()
     receiving.relay, there = other
     path = str(tmp_path / "s")

@@ -1,4 +1,4 @@
-"""Copies for other servers: what is sent, and what is counted when it cannot be."""
+"""Copies for other servers: which lines are sent, and which are counted when they cannot be."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_lines_over_every_socket_and_sigterm_flushes(
     assert "stopped" in err
 
 
-#: What a sidecar does without: the servers' libraries, and what would only be memory and time at its start.
+#: Modules that a sidecar does without: the servers' libraries, and those that only cost memory and time.
 NOT_FOR_A_SIDECAR = {
     *("aiohttp", "chdb", "clickhouse_connect", "indexer", "numpy", "prometheus_client", "promql_parser"),
     *(
@@ -177,7 +177,7 @@ NOT_FOR_A_SIDECAR = {
 
 
 def test_a_sidecar_is_small(start: Callable[..., Process]) -> None:
-    """Idle, with all listeners: 26 MiB when this was written; the bound is what README promises."""
+    """Idle, with all listeners: 26 MiB when this was written; README promises the bound."""
     agent = start()
     status = Path(f"/proc/{agent.process.pid}/status").read_text()
     assert int(status.partition("VmRSS:")[2].split()[0]) < 35 << 10
@@ -186,7 +186,7 @@ def test_a_sidecar_is_small(start: Callable[..., Process]) -> None:
     modules = set(out.split())
     assert not NOT_FOR_A_SIDECAR & modules
     assert len(modules) < 300
-    if "agent.core._native.core" in modules:  # nor does it load what it does not run
+    if "agent.core._native.core" in modules:  # nor does it load the core that it does not run
         assert "agent.core.python_core" not in modules
 
 
@@ -382,7 +382,7 @@ def gauges(indexer: FakeIndexer) -> dict[str, float]:
 def test_a_delta_finds_its_base_after_a_restart(
     start: Callable[..., Process], indexer: FakeIndexer, tmp_path: Path, core: str, end: signal.Signals
 ) -> None:
-    """After kill -9 what was written at most `state_interval_s` before."""
+    """After kill -9 the values written at most `state_interval_s` before."""
     settings = {"core": core, "state_dir": str(tmp_path / "state"), "state_interval_s": 1}
     agent = start(**settings)
     send_udp(agent, b"dg.a:100|g\ndg.a:+5|g\nother:1|g|#a:b")

@@ -1,4 +1,4 @@
-"""The spool: order, the bound, and what is out while it is full."""
+"""The spool: order, the bound, and the frames that are out while it is full."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Tcp:
         return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S)
 
     def send(self, context: ssl.SSLContext, data: bytes) -> list[Exception]:
-        """Connect, send and close in a thread while the loop runs; gives what went wrong there."""
+        """Connect, send and close in a thread while the loop runs; return the error there."""
         problems: list[Exception] = []
 
         def client() -> None:

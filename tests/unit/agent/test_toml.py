@@ -1,4 +1,4 @@
-"""What toml.dumps writes, tomllib reads back."""
+"""toml.dumps writes text that tomllib reads back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials and grants: what settings may say, and what a request's credential then opens."""
+"""Credentials and grants: the allowed settings, and the requests that a credential then opens."""
 
 from __future__ import annotations
 

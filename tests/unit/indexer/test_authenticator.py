@@ -129,7 +129,7 @@ async def test_passwords_are_checked_once(
     for name, wrong in (("grafana", password + "x"), ("grafana", ""), ("ada", password)):
         with pytest.raises(UnauthenticatedError):
             await authenticator.grant(basic(name, wrong))
-    monkeypatch.setattr("indexer.access.grants.hash_password", None)  # what is remembered needs it no more
+    monkeypatch.setattr("indexer.access.grants.hash_password", None)  # remembered ones do not need it
     assert (await authenticator.grant(basic("grafana", password))).tenant == Tenant(1, 1)
 
 

@@ -45,7 +45,7 @@ async def test_who_waits_too_long_or_goes_away_holds_nothing() -> None:
 
 
 async def test_one_that_gave_up_is_passed_over() -> None:
-    """It was answered 500: what is released in the same turn of the loop took it out of the queue before."""
+    """It was answered 500: memory released in the same turn of the loop took it out of the queue before."""
     budget = DecodeBudget(10)
     async with budget.reserve(10, 1):
         gives_up = asyncio.create_task(_hold(budget, 10))

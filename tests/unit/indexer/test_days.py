@@ -1,4 +1,4 @@
-"""Rows by their days: nothing is lost or doubled when a unit is cut, and what is left says the same."""
+"""Rows by their days: nothing is lost or doubled when a unit is cut, and the rest is unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gaps in the numbers of frames: what is one, what is none, and that memory is bounded."""
+"""Gaps in the numbers of frames: which are gaps, which are not, and that memory is bounded."""
 
 from __future__ import annotations
 

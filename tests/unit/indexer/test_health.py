@@ -1,4 +1,4 @@
-"""What /readyz and the log say of failures, and for how long."""
+"""How /readyz and the log report failures, and for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written is for its owner alone, also what an older version made for everybody."""
+"""Written files are for their owner alone, also those that an older version made for everybody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rates over all indexers of one Redis: what one takes, another counts; without it each is alone."""
+"""Rates over all indexers of one Redis: rows that one takes, another counts; without it each is alone."""
 
 from __future__ import annotations
 

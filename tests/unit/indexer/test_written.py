@@ -1,4 +1,4 @@
-"""INSERTs announced: what they touch, in which order, and that pauses hold them up."""
+"""INSERTs announced: the rows they touch, their order, and that pauses hold them up."""
 
 from __future__ import annotations
 

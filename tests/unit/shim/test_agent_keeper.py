@@ -1,4 +1,4 @@
-"""The pauses before a dead agent is started again. What it does to processes: tests/e2e/test_stopping.py."""
+"""The pauses before a dead agent is started again. The processes: tests/e2e/test_stopping.py."""
 
 from __future__ import annotations
 

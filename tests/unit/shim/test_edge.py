@@ -51,7 +51,7 @@ def test_it_never_goes_back() -> None:
     agents = Told(PAST_S)
     edge = LiveEdge(5.0, agents)
     assert edge.complete_s(TENANT, LIVE_MS, NOW_S) == PAST_S
-    agents.complete = SETTLED_S  # an agent came that is behind
+    agents.complete = SETTLED_S  # an agent came that lags
     assert edge.complete_s(TENANT, LIVE_MS, NOW_S + 1) == PAST_S
     assert edge.complete_s(Tenant(1, 2), LIVE_MS, NOW_S) == SETTLED_S, "of others nothing was shown"
     assert edge.complete_s(TENANT, LIVE_MS + 100_000, NOW_S + 100) == SETTLED_S + 100

@@ -1,4 +1,4 @@
-"""The evaluation of a plan stops where nobody waits for it any more."""
+"""The evaluation of a plan stops when no client waits for it any more."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shim.values import Annotations, Scalar
 
 
 def test_no_node_begins_past_the_deadline(store: Store) -> None:
-    """What reads nothing has a deadline, too: it was looked at before statements alone."""
+    """A query that reads nothing has a deadline, too: it was checked before statements alone."""
     reader = Reader(store, Tenant(1, 1), Limits(settled_s=None), 1_000, 1_000, time.monotonic() + 30)
     plan = build(parse("1 + 2"), Context(Grid.instant(0), 300_000))
     with ThreadPoolExecutor(1) as pool:

@@ -1,4 +1,4 @@
-"""What label names of a query mean among the labels at hand."""
+"""The meaning of a query's label names among the labels at hand."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_several_that_answer_are_one_there() -> None:
     assert several == Found(frozenset({"a_b", "a.b", "a-b", "x"}), {"a.b": "a_b", "a-b": "a_b"})
     assert several.of(DOT) == (("a_b", "dot"), ("x", "1"))
     assert several.of(lb.of_set((*DASH, *DOT))) == lb.of_set((("a_b", "dash"), ("x", "1")))
-    # The one that is called so counts before others, and what is asked for by itself stays apart.
+    # The label of this name counts before others, and a label asked for by itself stays apart.
     with_line = UTF8.found(["a_b", "a.b"], [DOT, DASH, LINE])
     assert with_line.renamed == {"a-b": "a_b"}
     assert with_line.of((("a-b", "1"), ("a.b", "2"), ("a_b", "3"))) == (("a.b", "2"), ("a_b", "3"))

@@ -1,4 +1,4 @@
-"""What was asked, in its file: whole, bounded, for its owner alone, and never a reason not to start."""
+"""The file of recent queries: whole, bounded, for its owner alone, and never a reason not to start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `meterhouse query` and `explain` print, and the charts in it."""
+"""The output of `meterhouse query` and `explain`, and the charts in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client is told of a failure of the store, and what the log says."""
+"""The message to a client when the store fails, and the log's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names: their forms, what finds them, what they are shown as."""
+"""Names: their forms, the matchers that find them, and how they are shown."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def find(*matchers: tuple[MatchOp, str]) -> list[str]:
         ("a9", "a9", "a9"),
         ("", "_", "_"),
         ("-", "_", "_"),
-        # Latin: what is lost are accents. `µ` and `°` are signs of Latin keyboards.
+        # Latin: only accents are lost. `µ` and `°` are signs of Latin keyboards.
         ("größe.x", "gr__e_x", "gr__e_x"),
         ("latency_µs", "latency__s", "latency__s"),
         ("a\u2013b", "a_b", "a_b"),

@@ -55,7 +55,7 @@ def rows(value: object) -> dict[Labels, list[Cell]]:
 
 
 def texts(found: Mapping[str, Sequence[Cell]]) -> dict[Labels, list[Cell]]:
-    """What `rows` should give, by label text."""
+    """Return the values that `rows` should give, by label text."""
     return {labels(text): list(cells) for text, cells in found.items()}
 
 

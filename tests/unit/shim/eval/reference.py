@@ -1,4 +1,4 @@
-"""Prometheus' algorithms the naive way, one value after the other: what shim/eval must equal."""
+"""Prometheus' algorithms the naive way, one value after the other: shim/eval must equal them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Aggregations on small grids: what Prometheus' own tests say."""
+"""Aggregations on small grids, with the values of Prometheus' own tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation asks before it takes memory, and between the turns of what takes long."""
+"""Evaluation asks before it takes memory, and between the turns of long work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MANY = 50
 
 @dataclass(slots=True)
 class Asked:
-    """Notes what it is asked for; refuses more than `limit` numbers, and time after `turns` questions."""
+    """Notes each request; refuses more than `limit` numbers, and time after `turns` questions."""
 
     limit: int = 10**9
     turns: int = 10**9

@@ -1,4 +1,4 @@
-"""Aggregations of all series chunk by chunk: what the whole vector gives."""
+"""Aggregations of all series chunk by chunk equal those of the whole vector."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_grouped() -> None:
         {"{m=G,own=t,s=200}": [1100], "{m=P,own=t,s=200}": [1200], "{m=G,s=500}": [11],
          "{own=u,s=404}": [500]},
     )  # fmt: skip
-    # Prometheus swaps the sides of group_right but not the values: fill_left still stands in for the many.
+    # Prometheus swaps the sides of group_right but not the values: fill_left is still the value of the many.
     right = Matching("one-to-many", True, ("s",), ("own",))
     assert same(
         run("-", one, many, Fill(left=7), right),

@@ -19,7 +19,7 @@ ANY_INFO = (Matcher(NAME, "=~", ".+_info"),)
 
 
 def told(base: Vector, times_s: Mapping[str, Sequence[Cell]], *given: Matcher) -> dict[Labels, list[Cell]]:
-    """What is present of the answer; `times_s`: when each info series was sampled, step by step."""
+    """Return the present part of the answer; `times_s`: when each info series was sampled, step by step."""
     times = vector(times_s) if times_s else Vector.empty(base.steps)
     found = rows(info(base, times, given or None))
     return {name: cells for name, cells in found.items() if cells != [None] * len(cells)}

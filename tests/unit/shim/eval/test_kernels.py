@@ -90,7 +90,7 @@ def test_extremes_of_slices_are_those_of_their_samples(op: np.ufunc, longest: in
      [1.0, NAN, 2.0, 3.0, 4.0], [0.1, 0.2, 0.3, 1e300, -1e300]],
 )  # fmt: skip
 def test_sums_of_windows_are_those_of_their_samples(values: list[float]) -> None:
-    """Whole numbers are not gathered; those too large for it, fractions and what is no number are."""
+    """Whole numbers are not gathered; those too large for it, fractions and values without a number are."""
     flat = np.array(values)
     begin, end = (
         np.array(ends) for ends in zip(*((a, b) for a in range(5) for b in range(a + 1, 6)), strict=True)

@@ -1,4 +1,4 @@
-"""Range functions of native histograms: each number of a histogram is what the float function gives of it."""
+"""Range functions of native histograms: each number of a histogram equals the float function's result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def growing(seed: int, *, resets: int = 0) -> Histogram:
 
 
 def numbers(h: Histogram) -> dict[str, Floats]:
-    """Each number of a histogram by what it is; buckets by their index."""
+    """Map each number of a histogram to its value by name; buckets by their index."""
     sides = (("+", h.positive), ("-", h.negative))
     buckets = {
         f"{sign}{spans.indices[j]}": spans.counts[:, j]

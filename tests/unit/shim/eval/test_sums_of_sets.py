@@ -1,4 +1,4 @@
-"""The mark of a set's size: what keeps it, what loses it, and what sum makes of it."""
+"""The mark of a set's size: functions that keep it, functions that lose it, and the effect of sum."""
 
 from __future__ import annotations
 

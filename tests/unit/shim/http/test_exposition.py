@@ -1,4 +1,4 @@
-"""The text format: what is written is what prometheus-client's parser reads back."""
+"""The text format: prometheus-client's parser reads back the samples that were written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_families_with_their_help_and_type() -> None:
         Sample(labels_of("hits", a='q"\\\n'), "1", 7),
         Sample(labels_of("two"), "3", 7),
         Sample(labels_of("lat_count"), "1", 8),
-        Sample(labels_of("hits_sum"), "4", 7),  # hits is no histogram
+        Sample(labels_of("hits_sum"), "4", 7),  # hits is not a histogram
         Sample(make({"computed": "yes"}), "5", 7),
     ]
     assert (

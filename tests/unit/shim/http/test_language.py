@@ -87,7 +87,7 @@ def test_one_line(text: str, formatted: str | None) -> None:
             parse(text)
         return
     assert format_query(parse(text)) == formatted
-    assert format_query(parse(formatted)) == formatted  # what is printed reads back
+    assert format_query(parse(formatted)) == formatted  # the printed text reads back
 
 
 LONG = (

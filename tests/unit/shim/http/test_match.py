@@ -1,4 +1,4 @@
-"""`match[]`: series selectors, and what Prometheus says about others (ParseMetricSelector)."""
+"""`match[]`: series selectors, and Prometheus' errors for other text (ParseMetricSelector)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns: never more at a time than allowed, never more waiting, and time runs out in both places."""
+"""Turns: never more at once than allowed, never more waiting, and time runs out in both places."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ async def test_work_that_never_began_holds_no_turn() -> None:
 
 
 async def _given_up(turns: Turns, pool: Executor, go: threading.Event) -> Future[bool]:
-    """What a query left that did not wait for its work."""
+    """Return the tasks left by a query that did not wait for its work."""
     work: Future[bool] = pool.submit(go.wait)
     try:
         async with turns.turn(0.01) as turn:

@@ -73,7 +73,7 @@ def subquery(text: str, grid: Grid = GRID) -> SubqueryCall:
 )
 def test_at_and_offset(modifiers: str, looks_at: Grid) -> None:
     assert select(f"x {modifiers}").at == looks_at
-    assert select(f"x {modifiers}").grid == GRID  # where its value stands
+    assert select(f"x {modifiers}").grid == GRID  # the place of its value
     ranged = plan(f"rate(x[5m] {modifiers})")
     assert isinstance(ranged, RangeCall)
     assert (ranged.window.ends, ranged.window.window_ms) == (looks_at, 300_000)
@@ -81,7 +81,7 @@ def test_at_and_offset(modifiers: str, looks_at: Grid) -> None:
 
 @pytest.mark.parametrize("time", ["1e12", "1e18", "99999999999999"])
 def test_times_far_off_are_refused(time: str) -> None:
-    """Prometheus refuses what milliseconds in 64 bits cannot hold; we stop at what float keeps exactly."""
+    """Prometheus refuses times beyond milliseconds in 64 bits; we stop where floats are no longer exact."""
     if float(time) * 1000 > 1 << 53:
         with pytest.raises(BadData, match="timestamp out of bounds for @ modifier"):
             plan(f"x @ {time}")
@@ -160,7 +160,7 @@ def test_an_endless_subquery_is_refused_before_anything_is_read() -> None:
         ('x{a="1",b!="2",c=~"3"}', {"a": "1"}),
         ('x{a="1",a="2",b="3"}', {"b": "3"}),
         ('x{a="1",a!="2"}', {}),
-        ('x{a!="2",a="1"}', {"a": "1"}),  # as Prometheus: only what follows an equality takes it away
+        ('x{a!="2",a="1"}', {"a": "1"}),  # as Prometheus: only a matcher after an equality takes it away
         ('x{a=""}', {}),
         ('{__name__="x",a="1"}', {"a": "1"}),
         ("sum(x)", {}),
@@ -197,7 +197,7 @@ def test_parentheses_leave_no_trace() -> None:
 
 
 def test_equal_leaves_are_equal() -> None:
-    """The evaluator reads what is equal once."""
+    """The evaluator reads equal operands once."""
     both = plan("sum(rate(x[5m])) / sum(rate(x[5m]))")
     assert hash(both.left) == hash(both.right)  # type: ignore[union-attr]
     assert both.left == both.right  # type: ignore[union-attr]
@@ -339,7 +339,7 @@ def test_a_subquery_as_the_whole_query() -> None:
     assert plan("x[10s:1m]", AT) == RawSubquery(AT, None)
 
 
-# ---------------------------------------------------------------- what is refused
+# ---------------------------------------------------------------- refused expressions
 
 
 @pytest.mark.parametrize(

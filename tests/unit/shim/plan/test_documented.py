@@ -1,4 +1,4 @@
-"""docs/promql.md is what the registries say, and the known differences are still differences."""
+"""docs/promql.md agrees with the registries, and the known differences are still differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support import promql_table
 from tests.support.markdown import between
 
 DIFFERENCES = list(promql_table.differences())
-#: Known by the type of what they read: tests/integration/test_engine_documented.py asks those.
+#: Known by the type of their data: tests/integration/test_engine_documented.py asks those.
 STORED = ("distribution", "set(", "set[", "counter")
 
 

@@ -1,6 +1,6 @@
 """Prometheus' own words for texts that are no query: where 2.42 and 3.x differ, those of 3.x.
 
-What both say is compared with the real 2.42 in tests/integration/test_differential.py, on the list in
+Errors of both are compared with the real 2.42 in tests/integration/test_differential.py, on the list in
 tests/support/differential/broken.txt.
 """
 

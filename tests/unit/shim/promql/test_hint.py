@@ -1,4 +1,4 @@
-"""How to write a name as it was sent: behind Prometheus' words, which stay."""
+"""How to write a name as it was sent: after Prometheus' words, which stay."""
 
 from __future__ import annotations
 

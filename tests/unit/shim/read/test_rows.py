@@ -1,4 +1,4 @@
-"""Which small readings name their rows by whole keys, and what such a statement says it read."""
+"""Which small readings name their rows by whole keys, and how such a statement reports the rows it read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditions on time agree with the schema's primary keys, and leave out what they can."""
+"""Conditions on time agree with the schema's primary keys, and leave out all that they can."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQL nodes -> text: what each node becomes, and that no text but names of ours gets in."""
+"""SQL nodes -> text: the text of each node, and that no text but names of ours gets in."""
 
 from __future__ import annotations
 
