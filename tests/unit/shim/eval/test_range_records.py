@@ -54,7 +54,7 @@ def test_each_is_named_in_one_file() -> None:
 
 
 def _declared(path: Path) -> list[str]:
-    """The names that a file's records have, in order."""
+    """Return the names that a file's records have, in order."""
     calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
     records = (c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "RangeFunction")
     return [str(c.args[0].value) for c in records if isinstance(c.args[0], ast.Constant)]
