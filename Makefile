@@ -17,7 +17,7 @@ NODE := tests/e2e/node
 # What is compiled by installing (which goes on without where it cannot): the agent's core, the indexer's
 # ids and order, the API's rows.
 NATIVE := $(wildcard agent/core/_native/*.pyx agent/core/_native/*.pxi agent/core/_native/*.h indexer/_native/*.pyx \
-  shim/http/native/*.pyx shim/http/native/*.pxi)
+  shim/http/_native/*.pyx shim/http/_native/*.pxi)
 PYTEST_ARGS ?=
 # Files of tests that run at once: more than CPUs, since tests often wait. Each worker has an embedded ClickHouse of its own.
 PYTEST_WORKERS ?= 3
@@ -110,4 +110,4 @@ $(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf {agent/core/_,shim/http/}native/*.so indexer/_native/*.{so,c} agent/core/_native/core.c shim/http/native/points.c $(VENV) build dist *.egg-info $(NODE)/node_modules
+	rm -rf {agent/core/_,shim/http/}_native/*.so indexer/_native/*.{so,c} agent/core/_native/core.c shim/http/_native/points.c $(VENV) build dist *.egg-info $(NODE)/node_modules

@@ -16,14 +16,14 @@ from typing import Final
 
 #: name -> (module, description, the extra of the distribution that it needs)
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
-    "up": ("shim.up", "run everything: agent, indexer and API on an embedded ClickHouse", "all"),
+    "up": ("shim.allinone.up", "run everything: agent, indexer and API on an embedded ClickHouse", "all"),
     "agent": ("agent.cli.run", "take StatsD lines and forward them to an indexer", ""),
     "indexer": ("indexer.cli.serve", "take frames and write them into ClickHouse", "indexer"),
-    "shim": ("shim.command", "answer Prometheus' HTTP API from ClickHouse", "shim"),
+    "shim": ("shim.cli.serve", "answer Prometheus' HTTP API from ClickHouse", "shim"),
     "backfill": ("agent.cli.backfill", "send a file of old lines, exactly once", ""),
     "demo": ("agent.cli.demo", "send a web shop's traffic, and say exactly what was sent", ""),
-    "query": ("shim.asking", "ask a running API, print a table and a chart", ""),
-    "explain": ("shim.asking", "print the plan and the SQL of a query", ""),
+    "query": ("shim.cli.query", "ask a running API, print a table and a chart", ""),
+    "explain": ("shim.cli.query", "print the plan and the SQL of a query", ""),
     "check-config": ("agent.cli.check_config", "check settings and mapping, explain what a line becomes", ""),
     "token": ("indexer.cli.token", "make a token or password, and its line for the settings", ""),
     "set-aside": (

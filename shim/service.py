@@ -28,17 +28,17 @@ from indexer.intern.series import Change
 from indexer.receive.readiness import open_when_there, started
 from indexer.write.insert_feed import Written
 from shim.catalog import Catalog, Explorer
-from shim.edge import Agents, LiveEdge, TableAgents
-from shim.engine import QueryEngine
+from shim.engine.cache_warmer import Warmer
+from shim.engine.engine import QueryEngine
+from shim.engine.live_edge import Agents, LiveEdge, TableAgents
+from shim.http.admission import Turns
 from shim.http.app import make_app
 from shim.http.context import Context
 from shim.http.server import Runner
-from shim.http.turns import Turns
 from shim.metrics import ShimMetrics
-from shim.read.blocks.memory import BlockMemory
+from shim.model.tenancy import Gate, Proxy, Tenant, entries
+from shim.read.cell_cache.setup import BlockMemory
 from shim.settings import ShimSettings
-from shim.tenancy import Gate, Proxy, Tenant, entries
-from shim.warm import Warmer
 
 _log = logging.getLogger("shim.service")
 
@@ -51,10 +51,10 @@ class ShimService:
 
     `version` rises whenever the indexer in the same process registers series; without it look-ups always ask
     the tables. `changes` says what it registered since a version. `written` announces its INSERTs; without it
-    no cells are kept in memory. `recent`: the file that takes over a restart what was asked (shim/warm.py);
-    None for none. `agents`: how far they are, where the indexer of this process hears of all of them; without
-    it the table is asked. `limits` gives an org's limits of ingest and what is used of them. `socks`: sockets
-    that listen already (indexer/http/listening_sockets.py).
+    no cells are kept in memory. `recent`: the file that takes over a restart what was asked
+    (shim/engine/cache_warmer.py); None for none. `agents`: how far they are, where the indexer of this
+    process hears of all of them; without it the table is asked. `limits` gives an org's limits of ingest and
+    what is used of them. `socks`: sockets that listen already (indexer/http/listening_sockets.py).
     """
 
     def __init__(

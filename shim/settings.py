@@ -14,7 +14,7 @@ from agent.config.load import check_listen
 from agent.settings import Tls
 from indexer.clickhouse.schema.tables import Retention
 from indexer.settings import Http, check_dsn
-from shim.tenancy import TenancySettings
+from shim.model.tenancy import TenancySettings
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]

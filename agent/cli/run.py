@@ -34,7 +34,9 @@ def agent(argv: Sequence[str]) -> int:
         description="Takes StatsD lines, aggregates them, forwards frames to an indexer.",
     )
     config_option(parser)
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # a socket; shim/child.py says what for
+    parser.add_argument(
+        "--parent", type=int, help=argparse.SUPPRESS
+    )  # a socket; shim/allinone/agent_process.py says what for
     args = parser.parse_args(argv)
     try:
         settings = read_settings(AgentFile, args.config).agent

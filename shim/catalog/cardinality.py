@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from shim.catalog.catalog import Catalog
 from shim.catalog.names import Key
 from shim.catalog.types import Days
-from shim.forms import Style
-from shim.tenancy import Tenant
+from shim.model.name_forms import Style
+from shim.model.tenancy import Tenant
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,20 +22,20 @@ import numpy.typing as npt
 
 from indexer.clickhouse.store import Store
 from indexer.intern.series import Change
-from shim.catalog.finder import Finder
-from shim.catalog.memory import Memory
+from shim.catalog.large_selection import Wide
+from shim.catalog.lru_cache import Memory
 from shim.catalog.names import KINDS, MADE_LABELS, Metric, Names
-from shim.catalog.parts import selection
-from shim.catalog.picked import Picked
+from shim.catalog.selection import Picked
+from shim.catalog.selection_parts import selection
+from shim.catalog.series_finder import Finder
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days, Look, Selection
-from shim.catalog.unlabelled import Unlabelled
-from shim.catalog.wide import Wide
-from shim.labels import NAME
-from shim.matching import Matcher
+from shim.catalog.unlabelled_series import Unlabelled
 from shim.metrics import ShimMetrics
+from shim.model.labels import NAME
+from shim.model.matchers import Matcher
+from shim.model.tenancy import Tenant
 from shim.settings import ShimSettings
-from shim.tenancy import Tenant
 
 #: Below it labels cost no more than to look at each series without them.
 TOTALS_FROM: Final = 10_000

@@ -1,88 +1,278 @@
-"""What mapping files say about metrics: help, unit and bucket boundaries, by the name that is stored.
+"""What there is to ask for: label names and values, series, types, and who is large.
 
-Owns the reading of the table `metric_metadata`, and a short memory of it by tenant. A tenant's rows are few
-(the indexer bounds each request), so all are read at once. Sync and thread-safe.
-
-For a whole org, a name that several projects have takes the help and unit of the row that came last, and the
-boundaries of all of them: one ladder for the metric, whatever project a series is of.
+For Grafana's pickers and `/api/v1/status/tsdb`. Sync; raises what the catalog raises.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from indexer.clickhouse.store import Store, StoreError
-from shim.catalog.memory import Memory
-from shim.forms import metric_form
-from shim.tenancy import Tenant
+import numpy as np
 
-#: Seconds that what was read counts as new.
-MAX_AGE_S: Final = 15.0
-#: Names of one tenant that are read; further ones have no metadata.
-MAX_NAMES: Final = 100_000
-_TENANTS: Final = 256
-_UNKNOWN_TABLE: Final = 60
+from shim.catalog.cardinality import Cardinality, cardinality
+from shim.catalog.catalog import Catalog
+from shim.catalog.large_selection import Wide
+from shim.catalog.metric_descriptions import Described
+from shim.catalog.names import MADE_LABELS, PROJECT, Key, Names, Target, make_key, reserved_labels
+from shim.catalog.selection import Picked, label_sets
+from shim.catalog.types import Days, Kind
+from shim.model.labels import NAME, TYPE, Labels
+from shim.model.matchers import Matcher
+from shim.model.numeric_labels import LE, named, number_text, quantiles, with_label
+from shim.model.tenancy import Tenant
+from shim.settings import ShimSettings
+
+MatcherSets = Sequence[Sequence[Matcher]]
+
+#: Types as Prometheus' metadata knows them, and the help of a metric that no mapping file describes.
+_METADATA: Final[dict[Kind, tuple[str, str]]] = {
+    "counter": ("counter", "StatsD counter {}"),
+    "gauge": ("gauge", "StatsD gauge {}"),
+    "histogram": ("histogram", "StatsD distribution {}"),
+    "set": ("gauge", "StatsD set {}: number of distinct members"),
+}
+_NOTHING: Final = Described()
+#: Units that names end in, by the conventions of OpenMetrics and Prometheus.
+_UNITS: Final = frozenset(
+    {
+        *("seconds", "milliseconds", "microseconds", "nanoseconds", "minutes", "hours", "days"),
+        *("bytes", "kilobytes", "megabytes", "bits", "ratio", "percent", "celsius", "meters", "volts"),
+        *("amperes", "joules", "watts", "grams", "hertz"),
+    }
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
-    """The metadata of one metric; empty for what no mapping file says."""
+class Explorer:
+    def __init__(self, catalog: Catalog, settings: ShimSettings) -> None:
+        self._catalog = catalog
+        self._settings = settings
 
-    help: str = ""
-    unit: str = ""
-    buckets: tuple[float, ...] = ()
+    def label_names(self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int) -> list[str]:
+        """The names of all labels in use, or of those of the series that any set matches; sorted."""
+        days = Days.of(start_ms, end_ms)
+        if not _everything(sets):
+            return sorted({name for m in sets for name in self._names(tenant, m, days)})
+        metrics = self._catalog.names(tenant, days)
+        if not metrics.metrics:
+            return []
+        keys = self._keys(tenant, days)
+        names = {key.shown for key in keys.values()} | {NAME}
+        if any("histogram" in metric.kinds for metric in metrics.metrics):
+            names.add(LE)
+        if tenant.project_id is None:
+            names.add(PROJECT)
+        return sorted(names)
 
+    def label_values(
+        self, tenant: Tenant, label: str, sets: MatcherSets, start_ms: int, end_ms: int
+    ) -> list[str]:
+        """The values of a label, or those it has on the series that any set matches; sorted."""
+        days = Days.of(start_ms, end_ms)
+        if not _everything(sets):
+            return sorted({value for m in sets for value in self._values(tenant, label, m, days)})
+        if label == NAME:
+            return sorted(self._catalog.names(tenant, days).shown(self._settings.names))
+        if label == PROJECT and tenant.project_id is None:
+            return sorted(map(str, self._catalog.tables.projects(tenant, days)))
+        ladders = self._all_boundaries(tenant, days) if label == LE else set[str]()
+        wanted = [i for i, key in self._keys(tenant, days).items() if key.answers_to(label)]
+        if not wanted:
+            return sorted(ladders)
+        ids = self._catalog.tables.tag_values(tenant, days, wanted)
+        texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
+        return sorted(set(texts.values()) - {""} | ladders)
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    by_name: Mapping[str, Described]
-    read_s: float
+    def series(
+        self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int, limit: int = 0
+    ) -> list[Labels]:
+        """The label sets that any set matches; sorted, each once.
 
+        With a `limit`, one more than that at most. Without one, more than `max_series` are an error.
+        """
+        days = Days.of(start_ms, end_ms)
+        found: set[Labels] = set()
+        for matchers in sets:
+            some = self._some(tenant, matchers, days, limit)
+            made = self._made(tenant, [picked.target for picked in some], matchers)
+            for picked in some:
+                wanted = replace(picked, rows=picked.rows[: limit + 1]) if limit else picked
+                labels = label_sets(wanted, tenant, self._settings)
+                if (label := MADE_LABELS.get(picked.target.view)) is not None:
+                    texts = made[self._shown(picked.target)]
+                    labels = [with_label(one, label, text) for one in labels for text in texts]
+                found.update(labels)
+                if limit and len(found) > limit:
+                    return sorted(found)[: limit + 1]
+        return sorted(found)
 
-class Metadata:
-    """See the module. Every method raises StoreError."""
+    def metadata(
+        self, tenant: Tenant, metric: str | None, start_ms: int, end_ms: int
+    ) -> dict[str, list[dict[str, str]]]:
+        """Type, help and unit by shown name; of one metric when it is given (in either form).
 
-    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = store
-        self._clock = clock
-        self._held: Memory[Tenant, _Held] = Memory(_TENANTS)
+        Help and unit are what a mapping file says. Without it the help names the type and the name as it was
+        sent, and the unit is that of the name.
+        """
+        said = self._catalog.metadata.all(tenant)
+        names: Names = self._catalog.names(tenant, Days.of(start_ms, end_ms))
+        out: dict[str, list[dict[str, str]]] = {}
+        for one in names.metrics:
+            if metric is not None and metric not in one.forms:
+                continue
+            shown = one.shown(self._settings.names)
+            described = said.get(one.name, _NOTHING)
+            for kind in sorted(one.kinds):
+                type_, template = _METADATA[kind]
+                help_ = described.help or template.format(one.name)
+                entry = {"type": type_, "help": help_, "unit": described.unit or unit_of(shown)}
+                if entry not in out.setdefault(shown, []):
+                    out[shown].append(entry)
+        return out
 
-    def of(self, tenant: Tenant, name: str) -> Described:
-        """The metadata of a metric by its stored name, or by the underscore form of that."""
-        found = self.all(tenant)
-        return found.get(name) or found.get(metric_form(name)) or Described()
+    def cardinality(self, tenant: Tenant, limit: int, start_ms: int, end_ms: int) -> Cardinality:
+        """The `limit` largest of everything in those days."""
+        days = Days.of(start_ms, end_ms)
+        keys = self._keys(tenant, days)
+        return cardinality(self._catalog, tenant, days, keys, self._settings.names, limit)
 
-    def all(self, tenant: Tenant) -> Mapping[str, Described]:
-        """All metadata of a tenant by name: as stored, and the underscore form where no other has it."""
-        held = self._held.get(tenant)
-        if held is None or self._clock() - held.read_s >= MAX_AGE_S:
-            held = _Held(self._read(tenant), self._clock())
-            self._held.put(tenant, held)
-        return held.by_name
+    def _find(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> list[Picked] | Wide:
+        return self._catalog.find(tenant, matchers, days, self._settings.max_series)
 
-    def _read(self, tenant: Tenant) -> Mapping[str, Described]:
-        where, bound = "org_id = {org:UInt32}", {"org": tenant.org_id, "most": MAX_NAMES}
-        if tenant.project_id is not None:
-            where += " AND project_id = {project:UInt32}"
-            bound["project"] = tenant.project_id
-        try:
-            rows = self._store.rows(
-                "SELECT name, argMax(said, seen) AS latest, arraySort(groupUniqArrayArray(said.3)) FROM ("
-                "SELECT project_id, name, max(updated_ms) AS seen,"
-                " argMax((help, unit, buckets), updated_ms) AS said"
-                f" FROM metric_metadata WHERE {where} GROUP BY project_id, name"
-                ") GROUP BY name ORDER BY name LIMIT {most:UInt64}",
-                bound,
-            )
-        except StoreError as e:
-            if e.code != _UNKNOWN_TABLE:
-                raise
-            return {}  # the indexer that makes the table has not been started since it exists
-        stored = {
-            name: Described(latest[0], latest[1], tuple(map(float, buckets)))
-            for name, latest, buckets in rows
+    def _some(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, limit: int) -> Sequence[Picked]:
+        """All that match, or `limit` and one more of those that are too many."""
+        found = self._find(tenant, matchers, days)
+        if not isinstance(found, Wide):
+            return found
+        if not limit:
+            raise self._catalog.too_many(found)
+        return self._catalog.some(found, limit + 1)
+
+    def _names(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> set[str]:
+        """The names of the labels of what the matchers select."""
+        found = self._find(tenant, matchers, days)
+        if not isinstance(found, Wide):
+            return _names_of(found, org_wide=tenant.project_id is None)
+        ids = self._catalog.tables.keys_of(found.scope)
+        texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
+        names = {NAME} if tenant.project_id is not None else {NAME, PROJECT}
+        for view in {target.view for target in found.targets}:
+            reserved = reserved_labels(org_wide=tenant.project_id is None, view=view)
+            names.update(make_key(texts[i], self._settings.names, reserved=reserved).shown for i in ids)
+            names |= {MADE_LABELS[view]} if view in MADE_LABELS else set()
+        return names
+
+    def _values(self, tenant: Tenant, label: str, matchers: Sequence[Matcher], days: Days) -> set[str]:
+        """The values of a label of what the matchers select."""
+        if label == NAME and all(m.name == NAME for m in matchers):  # no series need be read
+            return self._catalog.names(tenant, days).shown(self._settings.names, matchers)
+        found = self._find(tenant, matchers, days)
+        if not isinstance(found, Wide):
+            asked = [p.target for p in found if MADE_LABELS.get(p.target.view) == label]
+            if label == NAME:
+                return self._shown_by({(p.target, p.kind) for p in found}, matchers)
+            made = self._made(tenant, asked, matchers)
+            return {value for picked in found for value in self._values_of(picked, label, tenant, made)}
+        tables = self._catalog.tables
+        if label == NAME:
+            sizes = found.sizes.items()
+            kinds = {(t, k) for t in found.targets for (i, k), n in sizes if n and i == t.metric.id}
+            return self._shown_by(kinds, matchers)
+        if label == PROJECT and tenant.project_id is None:
+            return set(map(str, tables.projects_of(found.scope)))
+        some = [t for t in found.targets if found.size(t) and MADE_LABELS.get(t.view) == label]
+        values = set[str]().union(*self._made(tenant, some, matchers).values())
+        metric_ids = list(dict.fromkeys(target.metric.id for target in found.targets))
+        keys = self._catalog.sieve(tables, found).keys(metric_ids, found.targets).get(label, [])
+        if keys:
+            ids = tables.values_of(found.scope, keys)
+            values.update(self._catalog.strings.texts(tenant.org_id, ids)[0].values())
+        return values - {""}
+
+    def _keys(self, tenant: Tenant, days: Days) -> dict[int, Key]:
+        ids = self._catalog.tables.tag_keys(tenant, days)
+        texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
+        reserved = reserved_labels(org_wide=tenant.project_id is None, view="")
+        return {i: make_key(texts[i], self._settings.names, reserved=reserved) for i in ids}
+
+    def _made(
+        self, tenant: Tenant, targets: Sequence[Target], matchers: Sequence[Matcher]
+    ) -> Mapping[str, Sequence[str]]:
+        """By shown name, the values of `le` or `quantile` that a query with these matchers shows."""
+        on_le = [m for m in matchers if m.name == LE]
+        ids: dict[str, dict[int, None]] = {}
+        for target in targets:
+            if target.view == "bucket":
+                ids.setdefault(self._shown(target), {})[target.metric.id] = None
+        ladders = self._catalog.ladders
+        if named(on_le) is None:
+            ladders.prefetch(tenant, [i for of_name in ids.values() for i in of_name])
+        asked = list(map(number_text, quantiles(matchers)))
+        return {self._shown(target): asked for target in targets if target.view == "quantile"} | {
+            name: list(map(number_text, ladders.bounds(tenant, tuple(of_name), on_le)))
+            for name, of_name in ids.items()
         }
-        return {metric_form(name): one for name, one in reversed(stored.items())} | stored
+
+    def _all_boundaries(self, tenant: Tenant, days: Days) -> set[str]:
+        """The values of `le` of all distributions."""
+        ids = [m.id for m in self._catalog.names(tenant, days).metrics if "histogram" in m.kinds]
+        ladders = self._catalog.ladders
+        ladders.prefetch(tenant, ids)
+        return {number_text(bound) for i in ids for bound in ladders.ladder(tenant, [i])}
+
+    def _shown_by(self, found: Collection[tuple[Target, Kind]], matchers: Sequence[Matcher]) -> set[str]:
+        """The names of what was found, and the classic ones of distributions that the matchers meet."""
+        names = {self._shown(target) for target, _ in found}
+        if any(m.name == TYPE for m in matchers):  # a distribution is a histogram, its classic names counters
+            return names
+        for target, kind in found:
+            if kind == "histogram" and not target.view:
+                names |= target.metric.classic_names(self._settings.names, matchers)
+        return names
+
+    def _shown(self, target: Target) -> str:
+        return target.metric.shown(self._settings.names, target.view)
+
+    def _values_of(
+        self, picked: Picked, label: str, tenant: Tenant, made: Mapping[str, Sequence[str]]
+    ) -> set[str]:
+        if label == PROJECT and tenant.project_id is None:
+            return {str(p) for p in np.unique(picked.roster.project_ids[picked.rows]).tolist()}
+        if label == MADE_LABELS.get(picked.target.view):
+            return set(made[self._shown(picked.target)])
+        values: set[str] = set()
+        for stored, key in picked.keys.items():
+            if key.answers_to(label):
+                column = picked.roster.columns[stored]
+                codes = np.unique(column.codes[picked.rows]).tolist()
+                values.update(column.texts[code] for code in codes)
+        return values - {""}
+
+
+def _everything(sets: MatcherSets) -> bool:
+    """No sets, or one that every series meets (Grafana sends `{__name__!=""}`): then no series are read."""
+    return not sets or any(
+        all(m.name == NAME and (m.op, m.value) in (("!=", ""), ("=~", ".+"), ("=~", ".*")) for m in matchers)
+        for matchers in sets
+    )
+
+
+def _names_of(picked: Sequence[Picked], *, org_wide: bool) -> set[str]:
+    names = {NAME} if picked else set()
+    if picked and org_wide:
+        names.add(PROJECT)
+    for one in picked:
+        if one.target.view in MADE_LABELS:
+            names.add(MADE_LABELS[one.target.view])
+        for stored, column in one.roster.columns.items():
+            codes = column.codes[one.rows]
+            if any(column.texts[code] for code in np.unique(codes).tolist()):
+                names.add(one.keys[stored].shown)
+    return names
+
+
+def unit_of(name: str) -> str:
+    """`request_seconds`, `sent_bytes_total` -> `seconds`, `bytes`; "" when the name says none."""
+    last = name.removesuffix("_total").rpartition("_")[2]
+    return last if last in _UNITS else ""

@@ -1,7 +1,7 @@
 """How stored names are found and shown. Pure.
 
-A name answers to all its forms (shim/forms.py): `http.requests` also to `http_requests`. A setting says which
-form is shown. A negative condition holds only when no form meets its opposite.
+A name answers to all its forms (shim/model/name_forms.py): `http.requests` also to `http_requests`. A setting
+says which form is shown. A negative condition holds only when no form meets its opposite.
 
 A distribution `x` also has classic names: `x_bucket`, `x_count`, `x_sum`. They are found when they are asked
 for: by `=`, by an alternation of plain names (`a|x_count`), or by a pattern that matches them and not `x`. So
@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from shim.catalog.types import Kind, View
-from shim.forms import Style, label_form, label_forms, metric_form, metric_forms
-from shim.labels import NAME, TYPE
-from shim.matching import Matcher
-from shim.numeric_labels import LE, QUANTILE, quantiles
+from shim.model.labels import NAME, TYPE
+from shim.model.matchers import Matcher
+from shim.model.name_forms import Style, label_form, label_forms, metric_form, metric_forms
+from shim.model.numeric_labels import LE, QUANTILE, quantiles
 
 #: By the number the series table has for them.
 KINDS: Final[Mapping[int, Kind]] = {1: "counter", 2: "gauge", 3: "histogram", 4: "set"}
@@ -53,7 +53,7 @@ def make_key(name: str, style: Style, *, reserved: Iterable[str], kept: Collecti
 
     A tag called like a label that we set ourselves is shown as `exported_...`, as Prometheus does.
 
-    A NUL at its beginning is an underscore: it would be taken for a mark of ours (shim/labels.py).
+    A NUL at its beginning is an underscore: it would be taken for a mark of ours (shim/model/labels.py).
     """
     if name.startswith("\0"):
         name = "_" + name[1:]

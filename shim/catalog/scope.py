@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from indexer.clickhouse.sent_tables import SentTable
 from shim.catalog.types import Days
-from shim.tenancy import Tenant
+from shim.model.tenancy import Tenant
 
 U64s = npt.NDArray[np.uint64]
 

@@ -13,7 +13,7 @@ from indexer.clickhouse.sent_tables import SentTable
 from indexer.clickhouse.store import Store
 from shim.catalog.scope import SEEN, Scope, of_days, of_metrics, of_tenant, tag_value
 from shim.catalog.types import Days
-from shim.tenancy import Tenant
+from shim.model.tenancy import Tenant
 
 METRIC: Final = np.dtype([("metric_id", "<u8"), ("kind", "u1")])
 SIZE: Final = np.dtype([("metric_id", "<u8"), ("kind", "u1"), ("series", "<u8")])

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from shim.labels import Labels
-from shim.matching import Matcher
-from shim.tenancy import Tenant
-from shim.values import Ints
+from shim.model.labels import Labels
+from shim.model.matchers import Matcher
+from shim.model.tenancy import Tenant
+from shim.model.values import Ints
 
 Kind = Literal["counter", "gauge", "histogram", "set"]
 View = Literal["", "bucket", "count", "sum", "quantile"]

@@ -11,15 +11,15 @@ from typing import Final
 
 import numpy as np
 
-from shim.errors import BadData, Unsupported
 from shim.eval.aggregation import counts, extremes, quantiles, ranks, spread, sums
 from shim.eval.aggregation.count_values import count_values
 from shim.eval.aggregation.sets import has_sets, sum_with_sets
 from shim.eval.budget import Take, free
 from shim.eval.grouping import Groups, grouped
 from shim.eval.merge import without_empty_rows
-from shim.naming import EXACT, Naming
-from shim.values import Annotations, Scalar, String, Vector
+from shim.model.errors import BadData, Unsupported
+from shim.model.label_naming import EXACT, Naming
+from shim.model.values import Annotations, Scalar, String, Vector
 
 #: Floats of one turn: 16 MiB.
 _TURN: Final = 1 << 21

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.errors import BadData, Unsupported
 from shim.eval.budget import Take, free
 from shim.eval.operators.fill import NO_FILL, Fill, filled
 from shim.eval.operators.floats import ARITHMETIC, COMPARISON, SETS, calculate, compare
@@ -15,8 +14,9 @@ from shim.eval.operators.join import join
 from shim.eval.operators.matching import ONE_TO_ONE, Matching
 from shim.eval.operators.scalars import with_scalar
 from shim.eval.operators.sets import combine_sets
-from shim.naming import EXACT, Naming
-from shim.values import Annotations, Scalar, String, Value, Vector
+from shim.model.errors import BadData, Unsupported
+from shim.model.label_naming import EXACT, Naming
+from shim.model.values import Annotations, Scalar, String, Value, Vector
 
 __all__ = ["NO_FILL", "Fill", "Matching", "binary", "negate"]
 

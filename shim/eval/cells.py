@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shim.values import Bools, Floats
+from shim.model.values import Bools, Floats
 
 Array = npt.NDArray[Any]
 

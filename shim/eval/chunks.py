@@ -19,8 +19,8 @@ from shim.eval.budget import Take
 from shim.eval.grouping import grouped
 from shim.eval.histogram.arithmetic import divide
 from shim.eval.merge import picked, stacked
-from shim.labels import EMPTY, Labels
-from shim.values import Annotations, Bools, Floats, Scalar, String, Vector
+from shim.model.labels import EMPTY, Labels
+from shim.model.values import Annotations, Bools, Floats, Scalar, String, Vector
 
 #: How the values of chunks become the value of all.
 _FOLD: Final = {"sum": "sum", "count": "sum", "min": "min", "max": "max", "group": "group"}

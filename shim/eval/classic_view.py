@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from shim import labels as lb
 from shim.eval.histogram.fraction import counts_at_most
-from shim.numeric_labels import LE, number_text, with_le
-from shim.values import Floats, Histogram, Samples, Vector
+from shim.model import labels as lb
+from shim.model.numeric_labels import LE, number_text, with_le
+from shim.model.values import Floats, Histogram, Samples, Vector
 
 #: The boundaries by shown name; "" for histograms without a name.
 LadderOf = Callable[[str], Sequence[float]]

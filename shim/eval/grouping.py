@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from shim import labels as lbl
 from shim.eval.budget import Take, free
-from shim.labels import Labels
-from shim.naming import EXACT, Naming
-from shim.values import Bools, Floats, Histogram, Ints, Vector
+from shim.model import labels as lbl
+from shim.model.label_naming import EXACT, Naming
+from shim.model.labels import Labels
+from shim.model.values import Bools, Floats, Histogram, Ints, Vector
 
 
 def group_labels(labels: Labels, grouping: Collection[str], without: bool) -> Labels:

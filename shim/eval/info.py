@@ -13,15 +13,15 @@ from typing import Final
 
 import numpy as np
 
-from shim import labels as lbl
-from shim.errors import ExecutionError
 from shim.eval.histogram.merging import where_present
 from shim.eval.merge import merged, without_empty_rows
-from shim.eval.texts import format_labels
-from shim.labels import Labels
-from shim.matching import Matcher
-from shim.naming import EXACT, Naming
-from shim.values import Bools, Ints, Vector
+from shim.model import labels as lbl
+from shim.model.errors import ExecutionError
+from shim.model.label_naming import EXACT, Naming
+from shim.model.labels import Labels
+from shim.model.matchers import Matcher
+from shim.model.messages import format_labels
+from shim.model.values import Bools, Ints, Vector
 
 IDENTIFYING: Final = ("instance", "job")
 TARGET_INFO: Final = Matcher(lbl.NAME, "=", "target_info")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.windows import slices
-from shim.grid import Grid
-from shim.values import Ints, Samples, Vector
+from shim.model.grid import Grid
+from shim.model.values import Ints, Samples, Vector
 
 
 def latest(samples: Samples, grid: Grid, lookback_ms: int) -> tuple[Vector, Ints]:

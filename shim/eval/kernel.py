@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.values import Bools, Floats, Ints
+from shim.model.values import Bools, Floats, Ints
 
 
 def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:

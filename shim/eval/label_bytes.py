@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shim.errors import ExecutionError
+from shim.model.errors import ExecutionError
 
 #: Characters that the labels made by one call of a function, or by one join, may have together.
 MAX_CHARACTERS: Final = 64_000_000

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from shim.errors import ExecutionError
 from shim.eval.histogram.merging import combine
-from shim.eval.texts import SAME_LABELSET
-from shim.labels import Labels
-from shim.values import Bools, Histogram, Ints, Vector
+from shim.model.errors import ExecutionError
+from shim.model.labels import Labels
+from shim.model.messages import SAME_LABELSET
+from shim.model.values import Bools, Histogram, Ints, Vector
 
 
 def relabelled(vector: Vector, change: Callable[[Labels], Labels]) -> Vector:

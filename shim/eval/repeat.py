@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shim.eval.budget import Take
-from shim.values import Histogram, Spans, Vector
+from shim.model.values import Histogram, Spans, Vector
 
 T = TypeVar("T", bound=np.generic)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.window.histograms import picked
-from shim.grid import Grid
-from shim.values import Samples, Vector
+from shim.model.grid import Grid
+from shim.model.values import Samples, Vector
 
 
 def samples_from(vector: Vector, grid: Grid) -> Samples:

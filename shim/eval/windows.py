@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from shim.eval.budget import Take, free
-from shim.values import Bools, Floats, Ints, Samples
+from shim.model.values import Bools, Floats, Ints, Samples
 
 BLOCK_SAMPLES: Final = 1 << 16
 """Elements of one gathered array: 512 KiB of floats stay in a core's cache (measured: a third faster than

@@ -7,12 +7,12 @@ from typing import Final
 
 from aiohttp import web
 
-from shim.http import explore, language, query, status
-from shim.http.admit import admit
+from shim.http import language, metadata, query, status
+from shim.http.authentication import admit
 from shim.http.context import CONTEXT, Context
 from shim.http.federate import federate
 from shim.http.home import home
-from shim.http.respond import envelope
+from shim.http.responses import envelope
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -22,12 +22,12 @@ _GET_AND_POST: Final[dict[str, _Handler]] = {
     "query_exemplars": language.query_exemplars,
     "format_query": language.format_query,
     "parse_query": language.parse_query,
-    "labels": explore.label_names,
-    "series": explore.series,
+    "labels": metadata.label_names,
+    "series": metadata.series,
 }
 _GET: Final[dict[str, _Handler]] = {
-    "label/{name}/values": explore.label_values,
-    "metadata": explore.metadata,
+    "label/{name}/values": metadata.label_values,
+    "metadata": metadata.metadata,
     "rules": status.rules,
     "alerts": status.alerts,
     "alertmanagers": status.alertmanagers,

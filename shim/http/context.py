@@ -13,12 +13,12 @@ from aiohttp import web
 from indexer.access.grants import Grant
 from indexer.http.authenticator import Authenticator
 from indexer.http.web_pages import Pages
-from shim.answer import Engine
 from shim.catalog import Explorer
-from shim.http.turns import Turns
+from shim.engine.api import Engine
+from shim.http.admission import Turns
 from shim.metrics import ShimMetrics
+from shim.model.tenancy import Gate, Proxy
 from shim.settings import ShimSettings
-from shim.tenancy import Gate, Proxy
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,14 +13,14 @@ from typing import Final
 import numpy as np
 from aiohttp import web
 
-from shim.answer import Latest, QueryOptions
-from shim.errors import BadData
+from shim.engine.api import Latest, QueryOptions
 from shim.http.context import CONTEXT
-from shim.http.exposition import Sample, exposition
-from shim.http.numbers import float_text
+from shim.http.number_json import float_text
 from shim.http.request import matcher_sets, params_of, tenant_of
-from shim.http.respond import plain
-from shim.labels import Labels
+from shim.http.responses import plain
+from shim.http.text_exposition import Sample, exposition
+from shim.model.errors import BadData
+from shim.model.labels import Labels
 
 #: How far back the names of metrics are looked for: what is federated has data now.
 _NAMES_MS: Final = 86_400_000

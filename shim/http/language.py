@@ -7,11 +7,11 @@ from collections.abc import Callable
 import promql_parser as pp
 from aiohttp import web
 
-from shim.errors import BadData
 from shim.http import params as p
 from shim.http.context import CONTEXT
 from shim.http.request import in_turn, params_of, tenant_of
-from shim.http.respond import answer
+from shim.http.responses import answer
+from shim.model.errors import BadData
 from shim.promql.format import format_query as formatted
 from shim.promql.parse import parse
 from shim.promql.tree import tree

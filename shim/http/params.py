@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from shim.errors import BadData
-from shim.grid import Grid
+from shim.model.errors import BadData
+from shim.model.grid import Grid
 
 #: What `start` and `end` mean when they are not given: everything (the range a ClickHouse DateTime holds).
 MIN_TIME_MS: Final = 0

@@ -1,6 +1,6 @@
 """Rows of points as JSON: the definition, in Python, and the choice of who writes them. Pure.
 
-`shim/http/native` writes the same bytes (tests/property/test_points.py) at a fraction of the CPU, if there
+`shim/http/_native` writes the same bytes (tests/property/test_points.py) at a fraction of the CPU, if there
 was a compiler when Meterhouse was installed. `write_rows` is the quicker one of those that are there.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from itertools import compress
 from typing import Final
 
-from shim.http.numbers import float_tokens, time_tokens
-from shim.values import Bools, Floats, Ints
+from shim.http.number_json import float_tokens, time_tokens
+from shim.model.values import Bools, Floats, Ints
 
 __all__ = ["write_rows", "write_rows_in_python"]
 
@@ -62,6 +62,6 @@ def _sparse(openings: Sequence[bytes], tokens: Sequence[bytes], present: Bools) 
 
 
 try:
-    from shim.http.native.points import write_rows
+    from shim.http._native.points import write_rows
 except ImportError:  # not compiled
     write_rows = write_rows_in_python

@@ -10,15 +10,15 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from shim.answer import Answer, Begun, QueryOptions
-from shim.errors import BadData
+from shim.engine.api import Answer, Begun, QueryOptions
 from shim.http import params as p
 from shim.http.context import CONTEXT, Context
-from shim.http.encode import encode
+from shim.http.json_encoder import encode
 from shim.http.request import params_of, tenant_of
-from shim.http.respond import TRUNCATED, json_response, success
-from shim.tenancy import Tenant
-from shim.values import Scalar, Vector
+from shim.http.responses import TRUNCATED, json_response, success
+from shim.model.errors import BadData
+from shim.model.tenancy import Tenant
+from shim.model.values import Scalar, Vector
 
 _PREFIX = 'invalid parameter "query": '
 #: Points of an answer that is written here, in the event loop: some tenths of a millisecond.

@@ -10,14 +10,14 @@ from typing import TypeVar
 import promql_parser as pp
 from aiohttp import web
 
-from shim.errors import BadData
 from shim.http.context import CONTEXT, GRANT, Context
 from shim.http.params import Params, fields, invalid
-from shim.matching import Matcher
+from shim.model.errors import BadData
+from shim.model.matchers import Matcher
+from shim.model.tenancy import Tenant
 from shim.plan.conditions import matchers_of
 from shim.promql.complain import selector_complaint
 from shim.promql.parse import MAX_QUERY_BYTES, check_size, parse, size_of
-from shim.tenancy import Tenant
 
 T = TypeVar("T")
 

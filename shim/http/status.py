@@ -16,11 +16,11 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from indexer.clickhouse.store import StoreError
-from shim.errors import BadData
 from shim.http import params as p
 from shim.http.context import CONTEXT, Context
 from shim.http.request import params_of, tenant_of
-from shim.http.respond import answer, plain
+from shim.http.responses import answer, plain
+from shim.model.errors import BadData
 
 #: The Prometheus whose API this is; Grafana picks features by it.
 PROMETHEUS_VERSION: Final = "3.5.0"

@@ -12,13 +12,13 @@ from typing import Any, Final, Literal
 
 import promql_parser as pp
 
-from shim import labels as lb
-from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.eval.info import info_matchers
 from shim.eval.window.registry import RANGE_FUNCTIONS, extended_functions
-from shim.grid import Grid
-from shim.matching import Matcher
+from shim.model import labels as lb
+from shim.model.errors import BadData, ExecutionError, Unsupported
+from shim.model.grid import Grid
+from shim.model.matchers import Matcher
 from shim.plan import supported
 from shim.plan.conditions import absent_labels, conditions, matchers_of, unwrap
 from shim.plan.experimental import check_fill, check_function

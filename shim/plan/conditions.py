@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import promql_parser as pp
 
-from shim import labels as lb
-from shim.errors import BadData
-from shim.matching import Matcher, MatchOp, compile_regex
+from shim.model import labels as lb
+from shim.model.errors import BadData
+from shim.model.matchers import Matcher, MatchOp, compile_regex
 from shim.promql.rewrite import EXTENDED_LABEL, INFO_LABEL, unmarked
 
 _MATCH_OPS: Final[dict[str, MatchOp]] = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}

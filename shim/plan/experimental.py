@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from shim.errors import Unsupported
 from shim.eval.window.registry import RANGE_FUNCTIONS
+from shim.model.errors import Unsupported
 from shim.plan.nodes import Context
 
 #: Functions and aggregations; a range function's own record says it.

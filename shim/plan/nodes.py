@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from shim.eval.binary import NO_FILL, Fill, Matching
-from shim.grid import Grid
-from shim.labels import Labels
-from shim.matching import Matcher
-from shim.values import Place
+from shim.model.grid import Grid
+from shim.model.labels import Labels
+from shim.model.matchers import Matcher
+from shim.model.values import Place
 
 
 @dataclass(frozen=True, slots=True)

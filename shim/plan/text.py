@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import assert_never
 
 from shim.eval.binary import Fill, Matching
-from shim.grid import Grid
-from shim.matching import Matcher
+from shim.model.grid import Grid
+from shim.model.matchers import Matcher
 from shim.plan.nodes import (
     Aggregate,
     Binary,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shim.eval.texts import quote
+from shim.model.messages import quote
 from shim.promql import literals
 from shim.promql.behind import Behind, During
 from shim.promql.hint import hint

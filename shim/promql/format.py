@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 
 import promql_parser as pp
 
-from shim.errors import Unsupported
-from shim.eval.texts import format_g, quote
-from shim.http.numbers import plain_text
-from shim.labels import NAME
-from shim.matching import Matcher
+from shim.http.number_json import plain_text
+from shim.model.errors import Unsupported
+from shim.model.labels import NAME
+from shim.model.matchers import Matcher
+from shim.model.messages import format_g, quote
 from shim.plan.conditions import matchers_of
 from shim.promql import tree
 

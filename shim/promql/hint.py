@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from shim.eval.texts import quote
-from shim.forms import label_form, metric_form
+from shim.model.messages import quote
+from shim.model.name_forms import label_form, metric_form
 
 #: Strings and comments, in which no name is written, or what looks like a name that was sent.
 _NAMES: Final = re.compile(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from shim.eval.texts import quote
+from shim.model.messages import quote
 
 EOF: Final = "end of input"
 IDENTIFIER: Final = "identifier"

@@ -12,8 +12,8 @@ from typing import Final
 
 import re2
 
-from shim.eval.texts import quote
-from shim.matching import alternatives
+from shim.model.matchers import alternatives
+from shim.model.messages import quote
 from shim.promql.lexer import DURATION, ComplaintError, Item
 
 #: What a duration may be at most: int64 nanoseconds.

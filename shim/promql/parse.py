@@ -12,9 +12,9 @@ from typing import Final
 
 import promql_parser as pp
 
-from shim.errors import BadData
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.window.registry import RANGE_FUNCTIONS
+from shim.model.errors import BadData
 from shim.promql import escapes, rewrite
 from shim.promql.behind import During
 from shim.promql.complain import complaint, resolved

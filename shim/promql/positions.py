@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import promql_parser as pp
 
+from shim.model.values import Place
 from shim.promql.lexer import OF_DURATIONS, PREPROCESSORS
 from shim.promql.tokens import CLOSING, tokens
-from shim.values import Place
 
 _WITH_LABELS: Final = frozenset(
     {"on", "ignoring", "group_left", "group_right", "fill", "fill_left", "fill_right"}

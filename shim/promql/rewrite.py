@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from shim.errors import BadData
-from shim.matching import MatchOp
+from shim.model.errors import BadData
+from shim.model.matchers import MatchOp
 from shim.promql.tokens import Token, tokens
 
 #: Stands among the labels of `info`, so that the parser finds one that is not empty.

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal, cast
 
 import promql_parser as pp
 
-from shim.errors import Unsupported
-from shim.http.numbers import float_text
+from shim.http.number_json import float_text
+from shim.model.errors import Unsupported
 from shim.plan.conditions import matchers_of
 from shim.promql.rewrite import at_ms
 

@@ -12,9 +12,9 @@ from typing import Final
 
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.functions.signature import UNBOUNDED, Type
-from shim.eval.texts import quote
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.matching import Matcher, MatchOp
+from shim.model.matchers import Matcher, MatchOp
+from shim.model.messages import quote
 from shim.plan import supported
 from shim.promql.lexer import COMPARISONS, SET_OPERATORS, ComplaintError, Item
 

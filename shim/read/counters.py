@@ -12,15 +12,15 @@ import numpy as np
 
 from shim.catalog.types import Part
 from shim.eval.window.stored import FromDeltas
-from shim.grid import Grid
-from shim.read.blocks.read import read_cells, recall
-from shim.read.held import held
+from shim.model.grid import Grid
+from shim.model.values import Bools, Floats, Ints, Samples, Vector
+from shim.read.cell_cache.lookup import read_cells, recall
+from shim.read.key_conditions import within
 from shim.read.presence import Lookback
 from shim.read.reader import Keys, Reader, each
-from shim.read.times import within
-from shim.read.windows import plan_buckets, plan_windows
+from shim.read.saturation import held
+from shim.read.window_plan import plan_buckets, plan_windows
 from shim.sql import nodes as sql
-from shim.values import Bools, Floats, Ints, Samples, Vector
 
 
 def column_of(part: Part) -> tuple[str, str]:

@@ -15,16 +15,16 @@ from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.range.quantiles import COLUMNS as QUANTILE_COLUMNS
 from shim.eval.range.quantiles import quantile_of_observations
 from shim.eval.window.stored import DistributionColumn, FromDeltas, FromObservations
-from shim.grid import Grid
-from shim.numeric_labels import QUANTILE, number_text, with_label
-from shim.read.blocks.read import read_sums
-from shim.read.cells import Cells, read_cells
+from shim.model.grid import Grid
+from shim.model.numeric_labels import QUANTILE, number_text, with_label
+from shim.model.values import Floats, Histogram, Vector
+from shim.read.cell_cache.lookup import read_sums
+from shim.read.cell_statements import Cells, read_cells
 from shim.read.counters import scale
+from shim.read.histogram_buckets import TABLE, read_sides
 from shim.read.presence import Lookback
 from shim.read.reader import Keys, Reader, each
-from shim.read.sketches import TABLE, read_sides
-from shim.read.windows import Reading
-from shim.values import Floats, Histogram, Vector
+from shim.read.window_plan import Reading
 
 
 def histograms(

@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from shim.grid import Grid
-from shim.labels import Labels
-from shim.values import Bools, Floats, Ints, Samples, Vector
+from shim.model.grid import Grid
+from shim.model.labels import Labels
+from shim.model.values import Bools, Floats, Ints, Samples, Vector
 
 Offsets = npt.NDArray[np.uint32]
 

@@ -19,16 +19,16 @@ import numpy.typing as npt
 from shim.catalog.types import Part
 from shim.eval.instant import latest
 from shim.eval.window.stored import GaugeColumn
-from shim.grid import Grid
-from shim.read.blocks import gauges as memory
+from shim.model.grid import Grid
+from shim.model.values import Ints, Samples, Vector
+from shim.read.cell_cache import gauge_lookup as memory
 from shim.read.gauge_cells import GaugeCells
-from shim.read.held import held
+from shim.read.key_conditions import within
+from shim.read.raw_rows import count_within, whole_hours
 from shim.read.reader import Reader, each, singly
-from shim.read.rows import count_within, whole_hours
-from shim.read.slices import slices
-from shim.read.times import within
+from shim.read.saturation import held
+from shim.read.series_slices import slices
 from shim.sql import nodes as sql
-from shim.values import Ints, Samples, Vector
 
 #: Buckets of all series together that are held as matrices; more are fetched as the rows there are.
 _MOST_CELLS: Final = 1 << 23

@@ -8,12 +8,9 @@ from typing import assert_never
 
 import numpy as np
 
-from shim import labels as lb
 from shim.catalog.types import Kind, Part, View
-from shim.errors import BadData, Unsupported
 from shim.eval.merge import relabelled
 from shim.eval.subquery import samples_from
-from shim.eval.texts import not_a_gauge
 from shim.eval.window.extended import extended, smoothed_at
 from shim.eval.window.function import RangeFunction
 from shim.eval.window.registry import RANGE_FUNCTIONS
@@ -28,13 +25,16 @@ from shim.eval.window.stored import (
     Refused,
     UnionOfMembers,
 )
-from shim.grid import Grid
-from shim.numbered import each_changed
+from shim.model import labels as lb
+from shim.model.errors import BadData, Unsupported
+from shim.model.grid import Grid
+from shim.model.messages import not_a_gauge
+from shim.model.numbered_labels import each_changed
+from shim.model.values import Annotations, Ints, Samples, Value, Vector
 from shim.plan.nodes import RangeCall, Select, Window
-from shim.read import classic, counters, distributions, gauges, sets
-from shim.read.functions import over_windows, scalars
+from shim.read import classic_series, counters, distributions, gauges, sets
 from shim.read.reader import Keys, Reader, each
-from shim.values import Annotations, Ints, Samples, Value, Vector
+from shim.read.sample_functions import over_windows, scalars
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +159,8 @@ class PartReader:
         first_s = ((ends.start_ms - window_ms) // (1000 * g) + 1) * g
         return None if last_s < first_s else Grid(first_s * 1000, last_s * 1000, g * 1000)
 
-    def _buckets(self, part: Part) -> classic.Buckets:
-        return classic.Buckets(self.reader, part, self.bounds_of(part))
+    def _buckets(self, part: Part) -> classic_series.Buckets:
+        return classic_series.Buckets(self.reader, part, self.bounds_of(part))
 
 
 def answer_of(kind: Kind, view: View, function: RangeFunction) -> Answer | None:

@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 
 from shim.catalog.types import Part
-from shim.grid import Grid
-from shim.read.blocks.read import read_cells
+from shim.model.grid import Grid
+from shim.model.values import Bools, Ints
+from shim.read.cell_cache.lookup import read_cells
+from shim.read.raw_rows import is_small
 from shim.read.reader import Keys, Reader
-from shim.read.rows import is_small
-from shim.read.windows import Reading, plan_windows
-from shim.values import Bools, Ints
+from shim.read.window_plan import Reading, plan_windows
 
 #: Lookback that a reading of running totals has anyway: they have no window.
 _TOTALS_MS: Final = 300_000

@@ -18,19 +18,19 @@ import numpy.typing as npt
 from indexer.clickhouse.schema.tables import GRANULARITIES
 from indexer.clickhouse.store import SentTable, Store, StoreError
 from shim.catalog.types import Part
-from shim.errors import ExecutionError, TimedOut
-from shim.grid import Grid
-from shim.labels import Labels
-from shim.read.blocks.memory import BlockMemory
-from shim.read.sent import sent_tables
-from shim.read.slices import MAX_CELLS
-from shim.read.windows import Limits, Reading, plan_windows
-from shim.shown import Seen
+from shim.model.errors import ExecutionError, TimedOut
+from shim.model.grid import Grid
+from shim.model.labels import Labels
+from shim.model.tenancy import Tenant
+from shim.model.values import Bools, Ints
+from shim.read.cell_cache.setup import BlockMemory
+from shim.read.sent_tables import sent_tables
+from shim.read.series_slices import MAX_CELLS
+from shim.read.shown_steps import Seen
+from shim.read.store_errors import query_error
+from shim.read.window_plan import Limits, Reading, plan_windows
 from shim.sql import nodes as sql
 from shim.sql.render import render
-from shim.store_errors import query_error
-from shim.tenancy import Tenant
-from shim.values import Bools, Ints
 
 T = TypeVar("T")
 

@@ -13,14 +13,14 @@ from typing import Final
 import numpy as np
 
 from shim.catalog.types import Part
-from shim.grid import Grid
-from shim.read.cells import member_rows, read_cells
+from shim.model.grid import Grid
+from shim.model.values import Floats, Ints, Vector
+from shim.read.cell_statements import member_rows, read_cells
+from shim.read.key_conditions import within
 from shim.read.reader import Keys, Reader, each
-from shim.read.slices import group_slices, slices
-from shim.read.times import within
-from shim.read.windows import Reading
+from shim.read.series_slices import group_slices, slices
+from shim.read.window_plan import Reading
 from shim.sql import nodes as sql
-from shim.values import Floats, Ints, Vector
 
 TABLE: Final = "sets"
 #: A state takes some 500 bytes in ClickHouse, and counts as so many cells; of a group up to 1,400.

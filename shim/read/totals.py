@@ -15,19 +15,19 @@ import numpy as np
 
 from indexer.clickhouse.store import StoreError
 from shim.catalog.names import MADE_LABELS
-from shim.catalog.roster import Ids
+from shim.catalog.series_index import Ids
 from shim.catalog.types import Kind, Part, Selection, View
-from shim.catalog.unlabelled import Unlabelled
-from shim.errors import InternalError
+from shim.catalog.unlabelled_series import Unlabelled
 from shim.eval.aggregate import aggregate
 from shim.eval.chunks import RANKED, fold
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.labels import NAME, Labels, get
-from shim.numbered import Numbered, named, number_of
+from shim.model.errors import InternalError
+from shim.model.labels import NAME, Labels, get
+from shim.model.numbered_labels import Numbered, named, number_of
+from shim.model.values import Annotations, Scalar, String, Vector
 from shim.plan.nodes import Number, Text
 from shim.read.reader import Keys, Reader
-from shim.read.slices import slices
-from shim.values import Annotations, Scalar, String, Vector
+from shim.read.series_slices import slices
 
 #: Series of one chunk: as many as fit with this many numbers, and no more or fewer than these.
 _CHUNK_CELLS: Final = 1 << 20

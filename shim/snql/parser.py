@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from lark import Lark, Token, Transformer, UnexpectedInput
 
-from shim.errors import BadData
+from shim.model.errors import BadData
 from shim.snql.grammar import GRAMMAR
 from shim.snql.syntax import (
     Aliased,

@@ -8,7 +8,7 @@ from typing import Final
 
 from lark import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from shim.errors import BadData, Unsupported
+from shim.model.errors import BadData, Unsupported
 
 #: Terminals whose name is not what one writes.
 _SHOWN: Final[Mapping[str, str]] = {

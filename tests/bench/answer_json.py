@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from shim.answer import Answer
-from shim.grid import Grid
-from shim.http.encode import encode
+from shim.engine.api import Answer
+from shim.http.json_encoder import encode
 from shim.http.points import write_rows, write_rows_in_python
-from shim.values import Floats, Vector
+from shim.model.grid import Grid
+from shim.model.values import Floats, Vector
 
 
 def least_ms(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:

@@ -21,8 +21,8 @@ import numpy as np
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import Store, open_store
 from indexer.intern.ids import string_id
-from shim.read.blocks.block import Source, places
-from shim.read.blocks.fetch import Job, fetch, jobs, made
+from shim.read.cell_cache.chunk import Source, places
+from shim.read.cell_cache.fill_statements import Job, fetch, jobs, made
 from tests.bench.indexer_rows import START_S, counter_block, counters
 
 

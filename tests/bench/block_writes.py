@@ -19,8 +19,8 @@ from indexer.write.frame_to_columns import Block as Rows
 from indexer.write.frame_to_columns import kept_columns, sort
 from indexer.write.insert_feed import Written
 from shim.metrics import ShimMetrics
-from shim.read.blocks.block import STRETCH_S, Block, Source, places
-from shim.read.blocks.cache import BlockCache
+from shim.read.cell_cache.chunk import STRETCH_S, Block, Source, places
+from shim.read.cell_cache.chunk_cache import BlockCache
 
 START_S: Final = 1_762_560_000
 KEPT: Final = Retention(3650, 3650, 3650, 3650)

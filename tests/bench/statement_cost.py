@@ -26,15 +26,15 @@ from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import Store, open_store
 from indexer.write.frame_to_columns import KEEP, kept_columns
 from shim.catalog.types import Part
-from shim.grid import Grid
-from shim.read.cells import _read_blocks, _read_plain
+from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
+from shim.read.cell_statements import _read_blocks, _read_plain
+from shim.read.key_conditions import within
+from shim.read.raw_rows import read_rows
 from shim.read.reader import Reader, each
-from shim.read.rows import read_rows
-from shim.read.times import within
-from shim.read.windows import Limits
+from shim.read.window_plan import Limits
 from shim.sql import nodes as sql
 from shim.sql.render import render
-from shim.tenancy import Tenant
 from tests.bench.indexer_rows import START_S
 from tests.support.frames import TEN_YEARS
 

@@ -62,7 +62,7 @@ def bare(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     wheel, names = built(source, folder)
     tops = {name.split("/")[0] for name in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"meterhouse.py", "agent", "indexer", "shim"}
-    for native in ("agent/core/_native/", "indexer/_native/", "shim/http/native/"):
+    for native in ("agent/core/_native/", "indexer/_native/", "shim/http/_native/"):
         assert {Path(name).suffix for name in names if name.startswith(native)} == {".py", ".pyi", ".so"}
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
@@ -122,7 +122,7 @@ def test_the_source_distribution_is_whole(source: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", build, str(tmp_path)], check=True, cwd=source, capture_output=True)
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    natives = ("agent/core/_native", "indexer/_native", "shim/http/native")
+    natives = ("agent/core/_native", "indexer/_native", "shim/http/_native")
     wanted = {f"{native}/{path.name}" for native in natives for path in (source / native).iterdir()}
     assert {name for name in wanted if name.endswith((".pyx", ".pxi", ".h", ".pyi", ".py"))} <= names
 

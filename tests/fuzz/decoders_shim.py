@@ -15,15 +15,16 @@ from multidict import CIMultiDict
 
 from agent.config.load import ConfigError, load
 from agent.config.secrets import hidden, secrets_in
-from shim import recent
 from shim.catalog.types import Days, Look
-from shim.command import File
-from shim.errors import QueryError
-from shim.grid import Grid
+from shim.cli.serve import File
+from shim.engine import warm_state
 from shim.http import params as forms
 from shim.http.request import matcher_sets
-from shim.http.respond import accepts_gzip
-from shim.matching import Matcher
+from shim.http.responses import accepts_gzip
+from shim.model.errors import QueryError
+from shim.model.grid import Grid
+from shim.model.matchers import Matcher
+from shim.model.tenancy import Gate, TenancySettings, Tenant
 from shim.plan.build import build
 from shim.plan.nodes import Context
 from shim.plan.rules import apply
@@ -32,10 +33,9 @@ from shim.promql.behind import During
 from shim.promql.format import format_query
 from shim.promql.parse import parse, worded
 from shim.promql.tree import tree
-from shim.read.blocks.block import Place, Source
+from shim.read.cell_cache.chunk import Place, Source
 from shim.snql.grammar import KEYWORDS as SNQL_WORDS
 from shim.snql.parser import parse_snql
-from shim.tenancy import Gate, TenancySettings, Tenant
 from tests.corpus.snql_texts import texts
 from tests.fuzz.harness import Decoder
 from tests.support.hostile_texts import DURATIONS, NUMBERS, TOKENS, text
@@ -181,7 +181,7 @@ def _hint(folder: Path) -> bytes:
     matchers = (Matcher("__name__", "=", "hits"), Matcher("host", "!~", 'a"\n|é'))
     looks = (Look(Tenant(1, 1), matchers, Days(1, 2)), Look(Tenant(2, None), (), Days(0, 65_535)))
     path = folder / "hints.json"
-    recent.save(path, recent.Recent((Place(source, 60, 21_600),), looks))
+    warm_state.save(path, warm_state.Recent((Place(source, 60, 21_600),), looks))
     return path.read_bytes()
 
 
@@ -190,6 +190,6 @@ def _hints(folder: Path) -> Callable[[bytes], object]:
 
     def take(data: bytes) -> None:
         path.write_bytes(data)
-        recent.save(folder / "again.json", recent.load(path))
+        warm_state.save(folder / "again.json", warm_state.load(path))
 
     return take

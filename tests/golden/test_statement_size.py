@@ -11,7 +11,7 @@ import pytest
 
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import open_store
-from shim.grid import Grid
+from shim.model.grid import Grid
 from tests.golden.test_plans import HOUR, KEPT, NOW_S
 from tests.support.pipeline import Pipeline
 

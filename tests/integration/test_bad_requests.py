@@ -16,9 +16,9 @@ from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
 from shim.http.params import MAX_FIELDS
+from shim.model.tenancy import TenancySettings
 from shim.service import ShimService
 from shim.settings import ShimSettings
-from shim.tenancy import TenancySettings
 
 FORM = b"application/x-www-form-urlencoded"
 TOKEN = b"Authorization: Bearer secret"

@@ -12,8 +12,8 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.read.blocks.block import Source, places
-from shim.read.blocks.fetch import Job, Matrices, TooManySeriesError, fetch, jobs, made
+from shim.read.cell_cache.chunk import Source, places
+from shim.read.cell_cache.fill_statements import Job, Matrices, TooManySeriesError, fetch, jobs, made
 from tests.support.pipeline import Pipeline
 
 DAY_S: Final = 86_400

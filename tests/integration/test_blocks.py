@@ -17,17 +17,17 @@ from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.write.accepted_frame import Unit
 from indexer.write.frame_to_columns import Block
 from indexer.write.insert_feed import Written
-from shim.errors import ExecutionError
-from shim.grid import Grid
 from shim.metrics import ShimMetrics
-from shim.read.blocks.block import Place, Source, places
-from shim.read.blocks.cache import BlockCache
-from shim.read.blocks.fetch import MOST_CELLS, Job, jobs
-from shim.read.blocks.fill import Filler
-from shim.read.blocks.memory import BlockMemory
+from shim.model.errors import ExecutionError
+from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
+from shim.model.values import Vector
+from shim.read.cell_cache.chunk import Place, Source, places
+from shim.read.cell_cache.chunk_cache import BlockCache
+from shim.read.cell_cache.fill_statements import MOST_CELLS, Job, jobs
+from shim.read.cell_cache.filler import Filler
+from shim.read.cell_cache.setup import BlockMemory
 from shim.settings import CacheSettings
-from shim.tenancy import Tenant
-from shim.values import Vector
 from tests.support.pipeline import Pipeline
 
 NOW_S: Final = 20_400 * 86_400
@@ -453,7 +453,7 @@ def test_a_stretch_that_is_written_to_all_the_time_is_filled_in_a_pause(p: Pipel
 
 
 def test_a_pause_that_takes_too_long_is_given_up(p: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shim.read.blocks.fill._PAUSE_S", 0.01)
+    monkeypatch.setattr("shim.read.cell_cache.filler._PAUSE_S", 0.01)
     one = Filled(p)
     [place] = one.places(1, 0)
     with one.written.insert("counters", one.row(), first=False):

@@ -15,11 +15,11 @@ import pytest
 
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import SentTable, Store, StoreError, open_store
-from shim.errors import Canceled, TimedOut
+from shim.model.errors import Canceled, TimedOut
+from shim.model.tenancy import Tenant
 from shim.read.reader import Reader
-from shim.read.windows import Limits
+from shim.read.window_plan import Limits
 from shim.sql import nodes as sql
-from shim.tenancy import Tenant
 from tests.integration.test_http_api import NOW_S, RANGE, load, serving
 
 #: Goes through all numbers and finds none.

@@ -10,10 +10,10 @@ import pytest
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from shim.catalog import Catalog, Explorer
-from shim.errors import ExecutionError
-from shim.matching import Matcher, MatchOp
+from shim.model.errors import ExecutionError
+from shim.model.matchers import Matcher, MatchOp
+from shim.model.tenancy import Tenant
 from shim.settings import ShimSettings
-from shim.tenancy import Tenant
 from tests.support.pipeline import Pipeline
 
 T = Tenant(1, 1)

@@ -16,12 +16,12 @@ from indexer.intern.string_indexer import StringIndexer
 from indexer.receive.messages import parse
 from indexer.write.inserter import Inserter
 from shim.catalog import Catalog, Selection
-from shim.errors import ExecutionError
-from shim.labels import Labels
-from shim.matching import Matcher, MatchOp
 from shim.metrics import ShimMetrics
+from shim.model.errors import ExecutionError
+from shim.model.labels import Labels
+from shim.model.matchers import Matcher, MatchOp
+from shim.model.tenancy import Tenant
 from shim.settings import CatalogSettings, ShimSettings
-from shim.tenancy import Tenant
 from tests.support.frames import TEN_YEARS
 from tests.support.pipeline import Pipeline
 

@@ -16,11 +16,11 @@ from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from shim.catalog import Catalog, Explorer
 from shim.catalog.types import Days
-from shim.errors import ExecutionError
-from shim.labels import make
-from shim.matching import Matcher, MatchOp
+from shim.model.errors import ExecutionError
+from shim.model.labels import make
+from shim.model.matchers import Matcher, MatchOp
+from shim.model.tenancy import Tenant
 from shim.settings import CatalogSettings, ShimSettings
-from shim.tenancy import Tenant
 from tests.integration.test_catalog_select import labels_of, m, named
 from tests.support.frames import FrameRows, make_frame
 from tests.support.sizes import fill, sized_frames

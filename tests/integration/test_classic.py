@@ -17,11 +17,11 @@ from indexer.clickhouse.schema.migrate import migrate
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, open_store
 from shim.catalog import Catalog, Explorer
-from shim.labels import Labels, get, make
-from shim.matching import Matcher
-from shim.numeric_labels import number_of, number_text
+from shim.model.labels import Labels, get, make
+from shim.model.matchers import Matcher
+from shim.model.numeric_labels import number_of, number_text
+from shim.model.tenancy import Tenant
 from shim.settings import CacheSettings, ShimSettings
-from shim.tenancy import Tenant
 from tests.support.pipeline import Pipeline
 
 NOW_S = 1_800_000_000

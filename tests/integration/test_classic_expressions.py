@@ -21,15 +21,15 @@ from indexer.clickhouse.schema.migrate import migrate
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import open_store
 from indexer.write.accepted_frame import Unit
-from shim.finite_regex import finite_strings
-from shim.grid import Grid
-from shim.labels import NAME
-from shim.matching import Matcher
-from shim.numeric_labels import LE, QUANTILE
+from shim.model.finite_regex import finite_strings
+from shim.model.grid import Grid
+from shim.model.labels import NAME
+from shim.model.matchers import Matcher
+from shim.model.numeric_labels import LE, QUANTILE
+from shim.model.tenancy import Tenant
+from shim.model.values import Vector
 from shim.plan.conditions import matchers_of
 from shim.promql.parse import parse
-from shim.tenancy import Tenant
-from shim.values import Vector
 from tests.support.frames import FrameRows, make_frame
 from tests.support.pipeline import Pipeline
 

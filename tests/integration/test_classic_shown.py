@@ -10,9 +10,9 @@ import pytest
 from indexer.clickhouse.schema.migrate import migrate
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store
-from shim.grid import Grid
-from shim.labels import Labels, get
-from shim.values import Samples, Vector
+from shim.model.grid import Grid
+from shim.model.labels import Labels, get
+from shim.model.values import Samples, Vector
 from tests.support.pipeline import Pipeline
 
 NOW_S = 1_800_000_000

@@ -20,8 +20,8 @@ import pytest
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
-from shim.engine import QueryEngine
-from shim.grid import Grid
+from shim.engine.engine import QueryEngine
+from shim.model.grid import Grid
 from shim.plan import supported
 from shim.promql.complain import complaint
 from shim.settings import ShimSettings

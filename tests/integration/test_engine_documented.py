@@ -9,11 +9,11 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
-from shim.errors import BadData
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.grid import Grid
+from shim.model.errors import BadData
+from shim.model.grid import Grid
+from shim.model.values import Vector
 from shim.plan import supported
-from shim.values import Vector
 from tests.support.pipeline import Pipeline
 from tests.support.promql_table import KINDS, differences, range_cell
 

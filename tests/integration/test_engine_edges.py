@@ -14,14 +14,14 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.answer import QueryOptions
 from shim.catalog import Catalog
-from shim.engine import QueryEngine
-from shim.errors import BadData, ExecutionError, TimedOut
-from shim.grid import Grid
-from shim.labels import Labels, get
+from shim.engine.api import QueryOptions
+from shim.engine.engine import QueryEngine
+from shim.model.errors import BadData, ExecutionError, TimedOut
+from shim.model.grid import Grid
+from shim.model.labels import Labels, get
+from shim.model.values import Samples, Vector
 from shim.settings import ShimSettings
-from shim.values import Samples, Vector
 from tests.support.pipeline import Pipeline
 
 NOW_S = 20_400 * 86_400 + 12 * 3_600

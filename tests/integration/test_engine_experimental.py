@@ -9,8 +9,8 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
-from shim.errors import BadData, ExecutionError
-from shim.labels import make
+from shim.model.errors import BadData, ExecutionError
+from shim.model.labels import make
 from tests.support.pipeline import Pipeline
 
 NOW_S = 20_400 * 86_400

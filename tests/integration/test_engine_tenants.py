@@ -12,10 +12,10 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
-from shim.grid import Grid
-from shim.labels import get
-from shim.tenancy import Tenant
-from shim.values import Samples
+from shim.model.grid import Grid
+from shim.model.labels import get
+from shim.model.tenancy import Tenant
+from shim.model.values import Samples
 from tests.support.pipeline import Pipeline
 
 NOW_S = 20_400 * 86_400

@@ -10,10 +10,10 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
-from shim.errors import BadData, QueryError, Unsupported
-from shim.grid import Grid
-from shim.labels import get
-from shim.values import Samples, Vector
+from shim.model.errors import BadData, QueryError, Unsupported
+from shim.model.grid import Grid
+from shim.model.labels import get
+from shim.model.values import Samples, Vector
 from tests.support.pipeline import Pipeline
 
 NOW_S = 20_400 * 86_400

@@ -11,7 +11,7 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.tenancy import TenancySettings
+from shim.model.tenancy import TenancySettings
 from tests.integration.test_http_api import Client, serving
 from tests.support.pipeline import Pipeline
 from tests.support.sizes import fill, sized_frames

@@ -19,9 +19,9 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
+from shim.model.tenancy import TenancySettings
 from shim.service import ShimService, run
 from shim.settings import ShimSettings
-from shim.tenancy import TenancySettings
 from tests.support.pipeline import Pipeline
 
 NOW_S = int(time.time()) // 3600 * 3600 - 3600

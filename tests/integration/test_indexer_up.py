@@ -13,13 +13,13 @@ from agent.wire import heartbeat
 from agent.wire.heartbeat import Heartbeat
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.answer import QueryOptions
 from shim.catalog import Catalog, Explorer
-from shim.engine import QueryEngine
-from shim.grid import Grid
+from shim.engine.api import QueryOptions
+from shim.engine.engine import QueryEngine
+from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
+from shim.model.values import Vector
 from shim.settings import ShimSettings
-from shim.tenancy import Tenant
-from shim.values import Vector
 from tests.integration.test_indexer_http import Indexer
 from tests.support.frames import counter_frame
 

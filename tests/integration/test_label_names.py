@@ -10,7 +10,7 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.grid import Grid
+from shim.model.grid import Grid
 from tests.support.pipeline import Pipeline
 
 NOW_S = 20_400 * 86_400

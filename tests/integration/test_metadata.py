@@ -20,9 +20,9 @@ from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
 from shim.catalog import Catalog, Explorer
-from shim.catalog.metadata import MAX_AGE_S, Described, Metadata
+from shim.catalog.metric_descriptions import MAX_AGE_S, Described, Metadata
+from shim.model.tenancy import Tenant
 from shim.settings import ShimSettings
-from shim.tenancy import Tenant
 from tests.support.frames import counter_frame
 
 T = Tenant(1, 1)

@@ -9,7 +9,7 @@ import pytest
 
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.read.held import LARGEST
+from shim.read.saturation import LARGEST
 from tests.integration.test_http_api import AT, NOW_S, serving
 from tests.support.pipeline import Pipeline
 

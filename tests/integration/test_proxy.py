@@ -13,9 +13,9 @@ import pytest
 from agent.settings import Tls
 from indexer.access.grants import digest_of, hash_password
 from indexer.clickhouse.store import open_store
+from shim.model.tenancy import TenancySettings
 from shim.service import ShimService
 from shim.settings import ShimSettings
-from shim.tenancy import TenancySettings
 from tests.support.certificates import Authority
 
 ORG = {"X-Scope-OrgID": "1:1"}

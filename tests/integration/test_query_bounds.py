@@ -13,8 +13,8 @@ from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.schema.tables import GRANULARITIES
 from indexer.clickhouse.store import open_store
 from indexer.intern.ids import string_id
-from shim.errors import ExecutionError
-from shim.grid import Grid
+from shim.model.errors import ExecutionError
+from shim.model.grid import Grid
 from shim.settings import CacheSettings
 from tests.support.pipeline import Pipeline
 

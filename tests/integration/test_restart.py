@@ -13,19 +13,19 @@ import pytest
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from indexer.write.insert_feed import Written
-from shim.answer import QueryOptions
 from shim.catalog import Catalog
 from shim.catalog.types import Days, Look
-from shim.engine import QueryEngine
-from shim.grid import Grid
-from shim.matching import Matcher
+from shim.engine.api import QueryOptions
+from shim.engine.cache_warmer import MOST_LOOKS, Warmer
+from shim.engine.engine import QueryEngine
+from shim.engine.warm_state import Recent, load, save
 from shim.metrics import ShimMetrics
-from shim.read.blocks.block import Source, places
-from shim.read.blocks.memory import BlockMemory
-from shim.recent import Recent, load, save
+from shim.model.grid import Grid
+from shim.model.matchers import Matcher
+from shim.model.tenancy import Tenant
+from shim.read.cell_cache.chunk import Source, places
+from shim.read.cell_cache.setup import BlockMemory
 from shim.settings import CacheSettings, CatalogSettings, ShimSettings
-from shim.tenancy import Tenant
-from shim.warm import MOST_LOOKS, Warmer
 from tests.support.pipeline import Pipeline
 
 NOW_S: Final = 20_400 * 86_400

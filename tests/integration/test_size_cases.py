@@ -11,7 +11,7 @@ import pytest
 
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import open_store
-from shim.labels import Labels, make
+from shim.model.labels import Labels, make
 from tests.integration.test_catalog_sizes import KEPT
 from tests.support.pipeline import Pipeline
 

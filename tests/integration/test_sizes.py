@@ -12,8 +12,8 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
-from shim.grid import Grid
-from shim.values import Vector
+from shim.model.grid import Grid
+from shim.model.values import Vector
 from tests.support.pipeline import Pipeline
 
 NOW_S: Final = 20_400 * 86_400

@@ -14,7 +14,7 @@ from indexer.clickhouse.store import open_store
 from indexer.intern.ids import string_id
 from indexer.intern.series import mix, series_ids
 from indexer.receive.messages import parse
-from shim.tenancy import Tenant
+from shim.model.tenancy import Tenant
 from tests.support.pipeline import Pipeline
 
 NOW_S = 20_500 * 86_400

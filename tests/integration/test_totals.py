@@ -17,17 +17,17 @@ import pytest
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
-from shim.catalog.rosters import Rosters
+from shim.catalog.series_index_cache import Rosters
 from shim.catalog.tables import Tables
-from shim.catalog.unlabelled import Unlabelled
-from shim.engine import QueryEngine
-from shim.errors import ExecutionError
-from shim.grid import Grid
-from shim.matching import Matcher
+from shim.catalog.unlabelled_series import Unlabelled
+from shim.engine.engine import QueryEngine
+from shim.model.errors import ExecutionError
+from shim.model.grid import Grid
+from shim.model.matchers import Matcher
+from shim.model.tenancy import Tenant
+from shim.model.values import Vector
 from shim.read import totals as chunks
 from shim.settings import ShimSettings
-from shim.tenancy import Tenant
-from shim.values import Vector
 from tests.integration.test_catalog_sizes import KEPT, SERIES, START_S
 from tests.support.pipeline import Pipeline
 from tests.support.sizes import TYPES, fill, sized_frames, value

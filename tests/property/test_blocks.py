@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
-from shim.errors import QueryError
-from shim.grid import Grid
+from shim.model.errors import QueryError
+from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
+from shim.model.values import Vector
 from shim.settings import CacheSettings
-from shim.tenancy import Tenant
-from shim.values import Vector
 from tests.support.pipeline import Pipeline
 
 DATABASE: Final = "blocks"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shim.catalog.ladders import Extent, ladder_of
+from shim.catalog.classic_bounds import Extent, ladder_of
 from shim.eval import cells
 from shim.eval.functions.histogram_quantile import bucket_quantile
 from shim.eval.histogram import arithmetic, fraction, quantile, stats
@@ -17,7 +17,7 @@ from shim.eval.histogram.bounds import CLASSIC_SCHEMA
 from shim.eval.histogram.buckets import bucket_table
 from shim.eval.histogram.merging import combine
 from shim.eval.histogram.schema import reduced
-from shim.values import Histogram
+from shim.model.values import Histogram
 from tests.unit.shim.eval import reference
 from tests.unit.shim.eval.make import bound, bucket_index, histogram
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from shim.eval import windows
 from shim.eval.window.evaluate import range_function
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.grid import Grid
-from shim.labels import make
-from shim.values import Annotations, Samples, Scalar
+from shim.model.grid import Grid
+from shim.model.labels import make
+from shim.model.values import Annotations, Samples, Scalar
 from tests.unit.shim.eval import reference
 from tests.unit.shim.eval.reference import Point
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shim.eval.aggregation.ranks import _contenders, _kept, _places
 from shim.eval.grouping import grouped
-from shim.values import Vector
+from shim.model.values import Vector
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(2, 5))
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shim import labels as lbl
-from shim.errors import ExecutionError
 from shim.eval.aggregate import aggregate
 from shim.eval.binary import Matching, binary
 from shim.eval.grouping import group_labels
-from shim.eval.texts import format_float
-from shim.labels import Labels, make
-from shim.values import Annotations, Scalar, String, Vector
+from shim.model import labels as lbl
+from shim.model.errors import ExecutionError
+from shim.model.labels import Labels, make
+from shim.model.messages import format_float
+from shim.model.values import Annotations, Scalar, String, Vector
 from tests.unit.shim.eval import reference
 from tests.unit.shim.eval.make import shown
 

@@ -22,14 +22,14 @@ from shim.eval.instant import latest
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.eval.window.stored import GaugeColumn
 from shim.eval.windows import slices
-from shim.grid import Grid
-from shim.matching import Matcher
+from shim.model.grid import Grid
+from shim.model.matchers import Matcher
+from shim.model.values import Samples
 from shim.read.gauge_cells import GaugeCells
 from shim.read.gauges import _by_rows, _fetched, _Span
 from shim.read.reader import Reader
-from shim.read.windows import Limits
+from shim.read.window_plan import Limits
 from shim.settings import ShimSettings
-from shim.values import Samples
 from tests.support.pipeline import Pipeline
 
 DATABASE: Final = "gauge_forms"

@@ -16,10 +16,10 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.grid import Grid
+from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
+from shim.model.values import Samples, Vector
 from shim.settings import CacheSettings
-from shim.tenancy import Tenant
-from shim.values import Samples, Vector
 from tests.support.pipeline import Pipeline
 
 DATABASE: Final = "merged_names"

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from shim.http import points
-from shim.http.native import points as native
-from shim.http.numbers import float_text, time_text
+from shim.http._native import points as native
+from shim.http.number_json import float_text, time_text
 from shim.http.points import write_rows_in_python
-from shim.values import Bools, Floats, Ints
+from shim.model.values import Bools, Floats, Ints
 
 #: All of them, with subnormals, -0, infinities and every NaN; and such as people have: n/300, whole, decimal.
 _FLOATS = st.one_of(
@@ -119,7 +119,7 @@ def test_without_it_the_definition_writes(tmp_path: Path) -> None:
     script = tmp_path / "without.py"
     script.write_text(
         "import sys\n"
-        "sys.modules['shim.http.native.points'] = None\n"
+        "sys.modules['shim.http._native.points'] = None\n"
         "from shim.http import points\n"
         "print(points.write_rows is points.write_rows_in_python)\n"
     )

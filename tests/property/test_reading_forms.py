@@ -22,14 +22,21 @@ from shim.eval.budget import free
 from shim.eval.histogram.merging import trimmed
 from shim.eval.histogram.schema import reduced_spans
 from shim.eval.window.stored import FromDeltas
-from shim.grid import Grid
-from shim.matching import Matcher
+from shim.model.grid import Grid
+from shim.model.matchers import Matcher
 from shim.read import counters, distributions
-from shim.read.cells import _as_blocks, _as_plain, _read_blocks, _read_hashed, _read_plain, read_cells
+from shim.read.cell_statements import (
+    _as_blocks,
+    _as_plain,
+    _read_blocks,
+    _read_hashed,
+    _read_plain,
+    read_cells,
+)
+from shim.read.histogram_buckets import _dense, _ranges, _sparse
+from shim.read.raw_rows import read_rows
 from shim.read.reader import FEW_ROWS, Keys, Reader, each
-from shim.read.rows import read_rows
-from shim.read.sketches import _dense, _ranges, _sparse
-from shim.read.windows import Limits
+from shim.read.window_plan import Limits
 from shim.settings import ShimSettings
 from tests.support.pipeline import Pipeline
 

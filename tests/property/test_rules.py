@@ -19,18 +19,18 @@ from hypothesis import strategies as st
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
-from shim.engine import QueryEngine
-from shim.errors import QueryError
+from shim.engine.engine import QueryEngine
 from shim.eval import chunks
-from shim.grid import Grid
-from shim.labels import Labels
+from shim.model.errors import QueryError
+from shim.model.grid import Grid
+from shim.model.labels import Labels
+from shim.model.tenancy import Tenant
+from shim.model.values import Floats, Histogram, Ints, Vector
 from shim.plan.rules import RULES, Rule
 from shim.plan.rules.merge import merge_sums
 from shim.read import totals
 from shim.read.reader import FEW_ROWS
 from shim.settings import ShimSettings
-from shim.tenancy import Tenant
-from shim.values import Floats, Histogram, Ints, Vector
 from tests.support.pipeline import Pipeline
 
 NOW_S = 20_400 * 86_400

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
-from shim.labels import get
+from shim.model.labels import get
 from tests.support.pipeline import Pipeline
 
 DAY_S = 86_400

@@ -1,4 +1,4 @@
-"""shim/read/windows.py against the definition, on random grids: which cells a window is made of."""
+"""shim/read/window_plan.py against the definition, on random grids: which cells a window is made of."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shim.grid import Grid
-from shim.read.windows import LEVELS, Limits, Reading, plan_windows, stitch
-from shim.values import Bools, Floats
+from shim.model.grid import Grid
+from shim.model.values import Bools, Floats
+from shim.read.window_plan import LEVELS, Limits, Reading, plan_windows, stitch
 
 DAY_S = 86_400
 BASE_S = 20_000 * DAY_S

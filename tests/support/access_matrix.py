@@ -27,9 +27,9 @@ from indexer.access.grants import digest_of, hash_password
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
+from shim.model.tenancy import TenancySettings
 from shim.service import ShimService
 from shim.settings import ShimSettings
-from shim.tenancy import TenancySettings
 from tests.support.certificates import Authority
 from tests.support.frames import counter_frame
 from tests.support.markdown import ROOT, table, write_between

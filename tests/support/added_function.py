@@ -29,7 +29,7 @@ def check(directory: Path) -> None:
     """Send values of each type over a day, and query the function at each granularity."""
     from indexer.clickhouse.schema import Retention, migrate
     from indexer.clickhouse.store import open_store
-    from shim.errors import BadData
+    from shim.model.errors import BadData
     from shim.plan.experimental import EXPERIMENTAL
     from tests.support.pipeline import Pipeline
     from tests.support.promql_table import range_table

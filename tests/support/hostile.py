@@ -21,17 +21,17 @@ from typing import Any, Final
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.answer import QueryOptions
 from shim.catalog import Catalog
-from shim.engine import QueryEngine
-from shim.errors import QueryError
-from shim.grid import Grid
-from shim.http.encode import encode
+from shim.engine.api import QueryOptions
+from shim.engine.engine import QueryEngine
+from shim.http.json_encoder import encode
+from shim.model.errors import QueryError
+from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
 from shim.promql.format import format_query
 from shim.promql.parse import parse
 from shim.promql.tree import tree
 from shim.settings import ShimSettings
-from shim.tenancy import Tenant
 from tests.support.hostile_texts import text
 from tests.support.pipeline import Pipeline
 

@@ -26,9 +26,9 @@ from agent.wire.heartbeat import encode as encode_heartbeat
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import Journal, Settings
+from shim.model.tenancy import TenancySettings
 from shim.service import ShimService
 from shim.settings import ShimSettings
-from shim.tenancy import TenancySettings
 from tests.support.frames import counter_frame
 from tests.support.http_texts import API_PATHS, INDEXER_PATHS, Requests
 

@@ -23,18 +23,18 @@ from indexer.intern.string_indexer import StringIndexer
 from indexer.write.accepted_frame import Unit
 from indexer.write.insert_feed import Written
 from indexer.write.inserter import Inserter
-from shim.answer import Answer, QueryOptions
 from shim.catalog import Catalog
-from shim.engine import QueryEngine
-from shim.grid import Grid
-from shim.labels import Labels
+from shim.engine.api import Answer, QueryOptions
+from shim.engine.engine import QueryEngine
 from shim.metrics import ShimMetrics
-from shim.read.blocks.memory import BlockMemory
+from shim.model.grid import Grid
+from shim.model.labels import Labels
+from shim.model.tenancy import Tenant
+from shim.model.values import Samples, Scalar, Vector
+from shim.read.cell_cache.setup import BlockMemory
 from shim.read.reader import FEW_ROWS
-from shim.read.slices import MAX_CELLS
+from shim.read.series_slices import MAX_CELLS
 from shim.settings import CacheSettings, ShimSettings
-from shim.tenancy import Tenant
-from shim.values import Samples, Scalar, Vector
 from tests.support.frames import TEN_YEARS
 
 MULTI_YEAR_S = 4_000 * 86_400

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shim.command import File
+from shim.cli.serve import File
 from tests.support.markdown import ROOT, table, write_between
 
 FILE: Final = ROOT / "README.md"

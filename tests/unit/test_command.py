@@ -12,7 +12,7 @@ import pytest
 
 import meterhouse
 from agent.cli.common import CONFIG_VARIABLE, address
-from shim.asking import duration_s
+from shim.cli.query import duration_s
 
 SERVERS = ("aiohttp", "chdb", "clickhouse_connect", "numpy", "promql_parser", "re2", "redis", "uvloop")
 

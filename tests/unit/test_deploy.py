@@ -13,8 +13,8 @@ import yaml
 import meterhouse
 from agent.config.load import load
 from indexer.access.grants import holds_plain, parse_file
-from shim.command import File
-from shim.tenancy import PROXY_SECRET
+from shim.cli.serve import File
+from shim.model.tenancy import PROXY_SECRET
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DEFAULTS = File()

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agent.config.load import load
-from shim.command import File
+from shim.cli.serve import File
 from tests.support import metrics_table, settings_table
 from tests.support.markdown import ROOT, between
 

@@ -8,7 +8,7 @@ import pytest
 
 from agent.cli.common import CONFIG_VARIABLE, read_settings
 from agent.config.load import ConfigError, load
-from shim.command import File
+from shim.cli.serve import File
 from tests.support import settings_table
 
 

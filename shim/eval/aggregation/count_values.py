@@ -7,16 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shim import labels as lbl
-from shim.errors import ExecutionError
 from shim.eval.budget import Take, free
 from shim.eval.grouping import group_labels
 from shim.eval.histogram.buckets import CLOSED, OPEN_LEFT, BucketTable, bucket_table
-from shim.eval.texts import format_float, quote
-from shim.labels import Labels
-from shim.naming import EXACT, Naming
+from shim.model import labels as lbl
+from shim.model.errors import ExecutionError
+from shim.model.label_naming import EXACT, Naming
+from shim.model.labels import Labels
+from shim.model.messages import format_float, quote
+from shim.model.values import Bools, Floats, Histogram, Ints, Vector
 from shim.promql.escapes import is_label_name, quoted
-from shim.values import Bools, Floats, Histogram, Ints, Vector
 
 
 def count_values(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.grouping import Groups
-from shim.values import Annotations, Floats, Vector
+from shim.model.values import Annotations, Floats, Vector
 
 
 def count(groups: Groups, notes: Annotations) -> Vector:

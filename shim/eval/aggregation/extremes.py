@@ -6,7 +6,7 @@ import numpy as np
 
 from shim.eval.aggregation.floats import floats_only
 from shim.eval.grouping import Groups
-from shim.values import Annotations, Vector
+from shim.model.values import Annotations, Vector
 
 
 def min_(groups: Groups, notes: Annotations) -> Vector:

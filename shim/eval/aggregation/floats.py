@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from shim.eval.grouping import Groups
-from shim.eval.texts import ignored_histogram
-from shim.values import Annotations, Floats, Vector
+from shim.model.messages import ignored_histogram
+from shim.model.values import Annotations, Floats, Vector
 
 
 def note_histograms(groups: Groups, op: str, notes: Annotations) -> None:

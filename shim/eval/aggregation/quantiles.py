@@ -9,8 +9,8 @@ import numpy as np
 from shim.eval.aggregation.floats import floats_only
 from shim.eval.grouping import Groups
 from shim.eval.kernel import outside_quantile, quantile_position
-from shim.eval.texts import invalid_quantile
-from shim.values import Annotations, Floats, Scalar, Vector
+from shim.model.messages import invalid_quantile
+from shim.model.values import Annotations, Floats, Scalar, Vector
 
 _FEW_GROUPS: Final = 64
 #: Values that are sorted together: copies of all would not fit into a cache.

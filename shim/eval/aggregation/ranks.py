@@ -9,15 +9,15 @@ from dataclasses import replace
 import numpy as np
 import xxhash
 
-from shim.errors import ExecutionError
 from shim.eval.aggregation.floats import note_histograms
 from shim.eval.budget import Take
 from shim.eval.grouping import Groups
 from shim.eval.histogram.merging import where_present
 from shim.eval.merge import picked, without_empty_rows
-from shim.eval.texts import format_g, invalid_ratio
-from shim.labels import Labels
-from shim.values import Annotations, Bools, Floats, Ints, Scalar, Vector
+from shim.model.errors import ExecutionError
+from shim.model.labels import Labels
+from shim.model.messages import format_g, invalid_ratio
+from shim.model.values import Annotations, Bools, Floats, Ints, Scalar, Vector
 
 _MAX_INT64 = float(2**63)
 _FEW_GROUPS = 64

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from shim import labels as lbl
-from shim.errors import Unsupported
 from shim.eval.aggregation.sums import sum_
 from shim.eval.grouping import Groups
-from shim.labels import Labels
-from shim.numbered import Numbered
-from shim.values import Annotations, Vector
+from shim.model import labels as lbl
+from shim.model.errors import Unsupported
+from shim.model.labels import Labels
+from shim.model.numbered_labels import Numbered
+from shim.model.values import Annotations, Vector
 
 
 def has_sets(labels: Sequence[Labels]) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 from shim.eval.aggregation.floats import floats_only
 from shim.eval.grouping import Groups
 from shim.eval.kernel import grouped_sum, grouped_sum_parts
-from shim.values import Annotations, Floats, Vector
+from shim.model.values import Annotations, Floats, Vector
 
 
 def stdvar(groups: Groups, notes: Annotations) -> Vector:

@@ -8,8 +8,8 @@ from shim.eval.grouping import Groups
 from shim.eval.histogram.arithmetic import divide
 from shim.eval.histogram.merging import combine, where_present
 from shim.eval.kernel import grouped_sum, grouped_sum_parts
-from shim.eval.texts import MIXED_IN_AGGREGATION
-from shim.values import Annotations, Floats, Histogram, Vector
+from shim.model.messages import MIXED_IN_AGGREGATION
+from shim.model.values import Annotations, Floats, Histogram, Vector
 
 
 def sum_(groups: Groups, notes: Annotations) -> Vector:

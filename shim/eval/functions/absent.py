@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim import labels as lb
 from shim.eval.functions.signature import Context, Function, vector_of
-from shim.values import Bools, Value, Vector
+from shim.model import labels as lb
+from shim.model.values import Bools, Value, Vector
 
 
 def _absent(context: Context, args: Sequence[Value]) -> Value:

@@ -13,7 +13,7 @@ import numpy as np
 
 from shim.eval.functions.signature import Context, Function, scalar_of, vector_of, with_values
 from shim.eval.merge import without_empty_rows
-from shim.values import Floats, Value
+from shim.model.values import Floats, Value
 
 
 def _larger(a: Floats, b: Floats) -> Floats:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shim import labels as lbl
 from shim.eval.histogram.merging import where_present
-from shim.eval.texts import bad_bucket_label, mixed_classic_native
-from shim.labels import Labels
-from shim.values import Annotations, Bools, Floats, Histogram, Vector
+from shim.model import labels as lbl
+from shim.model.labels import Labels
+from shim.model.messages import bad_bucket_label, mixed_classic_native
+from shim.model.values import Annotations, Bools, Floats, Histogram, Vector
 
 LE = "le"
 _SMALL_DELTA = 1e-12

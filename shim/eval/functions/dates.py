@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from shim import labels as lbl
 from shim.eval.functions.signature import Context, Function, vector_of, with_values
-from shim.values import Floats, Ints, Value, Vector
+from shim.model import labels as lbl
+from shim.model.values import Floats, Ints, Value, Vector
 
 Days = npt.NDArray[np.datetime64]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from shim.eval.functions.signature import Context, Function, scalar_of, vector_of, with_values
-from shim.values import Floats, Value
+from shim.model.values import Floats, Value
 
 
 def _of(name: str, compute: Callable[[Floats], Floats]) -> Function:

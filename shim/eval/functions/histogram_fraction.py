@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim import labels as lbl
 from shim.eval.functions.classic import computed, split
 from shim.eval.functions.signature import Context, Function, scalar_of, vector_of
 from shim.eval.histogram.fraction import histogram_fraction
 from shim.eval.merge import relabelled
-from shim.eval.texts import nan_in_fraction
-from shim.labels import Labels
-from shim.values import Bools, Floats, Value, Vector
+from shim.model import labels as lbl
+from shim.model.labels import Labels
+from shim.model.messages import nan_in_fraction
+from shim.model.values import Bools, Floats, Value, Vector
 
 
 def _histogram_fraction(context: Context, args: Sequence[Value]) -> Value:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from shim import labels as lbl
 from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.budget import Take
 from shim.eval.functions.classic import ClassicHistogram, computed, monotonic, split
@@ -14,9 +13,10 @@ from shim.eval.functions.signature import UNBOUNDED, Context, Function, scalar_o
 from shim.eval.histogram import quantile as native
 from shim.eval.kernel import outside_quantile
 from shim.eval.merge import relabelled
-from shim.eval.texts import forced_monotonicity, nan_in_quantile, openmetrics_float
-from shim.labels import Labels
-from shim.values import Annotations, Bools, Floats, Histogram, Scalar, Value, Vector
+from shim.model import labels as lbl
+from shim.model.labels import Labels
+from shim.model.messages import forced_monotonicity, nan_in_quantile, openmetrics_float
+from shim.model.values import Annotations, Bools, Floats, Histogram, Scalar, Value, Vector
 
 Row = tuple[Labels, Floats, Bools]
 

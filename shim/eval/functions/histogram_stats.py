@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shim import labels as lbl
 from shim.eval.functions.signature import Context, Function, vector_of
 from shim.eval.histogram import stats
 from shim.eval.merge import relabelled
-from shim.values import Floats, Histogram, Value, Vector
+from shim.model import labels as lbl
+from shim.model.values import Floats, Histogram, Value, Vector
 
 
 def _of(name: str, compute: Callable[[Histogram], Floats]) -> Function:

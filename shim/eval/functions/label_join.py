@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shim import labels as lbl
-from shim.errors import ExecutionError
 from shim.eval.functions.signature import (
     UNBOUNDED,
     Context,
@@ -17,10 +15,12 @@ from shim.eval.functions.signature import (
 )
 from shim.eval.label_bytes import LabelBytes
 from shim.eval.merge import relabelled
-from shim.labels import Labels
-from shim.naming import first_of
+from shim.model import labels as lbl
+from shim.model.errors import ExecutionError
+from shim.model.label_naming import first_of
+from shim.model.labels import Labels
+from shim.model.values import Value
 from shim.promql.escapes import is_label_name, shown
-from shim.values import Value
 
 
 def _label_join(context: Context, args: Sequence[Value]) -> Value:

@@ -6,16 +6,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from shim import labels as lbl
-from shim.errors import BadData, ExecutionError
 from shim.eval.functions.signature import Context, Function, all_labels, target_of, text_of, vector_of
 from shim.eval.label_bytes import LabelBytes
 from shim.eval.merge import relabelled
-from shim.labels import Labels
-from shim.matching import compile_regex
-from shim.naming import first_of
+from shim.model import labels as lbl
+from shim.model.errors import BadData, ExecutionError
+from shim.model.label_naming import first_of
+from shim.model.labels import Labels
+from shim.model.matchers import compile_regex
+from shim.model.values import Value
 from shim.promql.escapes import is_label_name, shown
-from shim.values import Value
 
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 

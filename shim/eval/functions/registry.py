@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from shim.errors import BadData, Unsupported
 from shim.eval.functions import (
     absent,
     clamp,
@@ -22,7 +21,8 @@ from shim.eval.functions import (
     timestamp,
 )
 from shim.eval.functions.signature import Context, Function
-from shim.values import Value
+from shim.model.errors import BadData, Unsupported
+from shim.model.values import Value
 
 _MODULES = (
     absent,

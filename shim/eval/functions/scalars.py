@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shim import labels as lbl
 from shim.eval.functions.signature import Context, Function, scalar_of, vector_of
-from shim.values import Floats, Scalar, Value, Vector
+from shim.model import labels as lbl
+from shim.model.values import Floats, Scalar, Value, Vector
 
 
 def _scalar(_context: Context, args: Sequence[Value]) -> Value:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from shim import labels as lbl
 from shim.eval.budget import Take, free
 from shim.eval.merge import relabelled
-from shim.grid import Grid
-from shim.labels import Labels
-from shim.naming import EXACT, Naming
-from shim.values import Annotations, Floats, Scalar, String, Value, Vector
+from shim.model import labels as lbl
+from shim.model.grid import Grid
+from shim.model.label_naming import EXACT, Naming
+from shim.model.labels import Labels
+from shim.model.values import Annotations, Floats, Scalar, String, Value, Vector
 
 Type = Literal["vector", "matrix", "scalar", "string"]
 UNBOUNDED: Final = -1

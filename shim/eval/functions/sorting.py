@@ -16,10 +16,10 @@ from shim.eval.functions.signature import (
     text_of,
     vector_of,
 )
-from shim.eval.texts import SORT_IN_RANGE
-from shim.labels import Labels
-from shim.naming import first_of
-from shim.values import Ints, Value, Vector
+from shim.model.label_naming import first_of
+from shim.model.labels import Labels
+from shim.model.messages import SORT_IN_RANGE
+from shim.model.values import Ints, Value, Vector
 
 _CHUNK = re.compile(r"\d+|\D+", re.ASCII)
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim import labels as lbl
 from shim.eval.functions.signature import Context, Function, vector_of
 from shim.eval.merge import relabelled
-from shim.values import Value, Vector
+from shim.model import labels as lbl
+from shim.model.values import Value, Vector
 
 
 def _timestamp(context: Context, args: Sequence[Value]) -> Value:

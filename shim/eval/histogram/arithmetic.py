@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from shim.eval.histogram.merging import common_indices, widened
-from shim.values import Bools, Floats, Histogram, Spans
+from shim.model.values import Bools, Floats, Histogram, Spans
 
 Pair = Callable[[Floats, Floats], Floats]
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from shim.values import Floats, Ints
+from shim.model.values import Floats, Ints
 
 SCHEMA: Final = 5
 """The schema everything is stored in."""

@@ -10,7 +10,7 @@ import numpy as np
 from shim.eval.histogram.bounds import SCHEMA, upper_bounds
 from shim.eval.histogram.merging import trimmed
 from shim.eval.histogram.schema import reduced_spans
-from shim.values import Floats, Histogram, Ints, Spans
+from shim.model.values import Floats, Histogram, Ints, Spans
 
 OPEN_LEFT: Final = 0
 OPEN_RIGHT: Final = 1

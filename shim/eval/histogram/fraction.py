@@ -10,7 +10,7 @@ import numpy as np
 from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.histogram.buckets import BucketTable, bucket_table, reduced_table
 from shim.eval.histogram.turns import in_turns
-from shim.values import Floats, Histogram
+from shim.model.values import Floats, Histogram
 
 
 def histogram_fraction(lower: Floats, upper: Floats, h: Histogram) -> Floats:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim.values import Bools, Floats, Histogram, Ints, Spans
+from shim.model.values import Bools, Floats, Histogram, Ints, Spans
 
 
 def empty_histogram(steps: int) -> Histogram:

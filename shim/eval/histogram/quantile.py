@@ -11,7 +11,7 @@ import numpy as np
 from shim.eval.histogram.buckets import BucketTable, bucket_table
 from shim.eval.histogram.turns import in_turns, in_turns_noted
 from shim.eval.kernel import outside_quantile
-from shim.values import Bools, Floats, Histogram, Ints
+from shim.model.values import Bools, Floats, Histogram, Ints
 
 
 def histogram_quantile(q: Floats, h: Histogram) -> tuple[Floats, Bools, Bools]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.histogram.bounds import SCHEMA, coarser_index
-from shim.values import Histogram, Spans
+from shim.model.values import Histogram, Spans
 
 
 def reduced_spans(spans: Spans, schema: int) -> Spans:

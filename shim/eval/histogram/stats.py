@@ -7,7 +7,7 @@ import numpy as np
 from shim.eval.histogram.buckets import bucket_table
 from shim.eval.histogram.turns import in_turns
 from shim.eval.kernel import compensated_sum
-from shim.values import Floats, Histogram
+from shim.model.values import Floats, Histogram
 
 
 def mean(h: Histogram) -> Floats:

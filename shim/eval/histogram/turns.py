@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from shim.values import Bools, Floats, Histogram, Spans
+from shim.model.values import Bools, Floats, Histogram, Spans
 
 #: Bucket counts of one turn: 2 MiB.
 _TURN: Final = 1 << 18

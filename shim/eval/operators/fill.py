@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from shim.eval.operators.matching import Matching, Side, sides
-from shim.labels import Labels
-from shim.values import Bools, Vector
+from shim.model.labels import Labels
+from shim.model.values import Bools, Vector
 
 
 @dataclass(frozen=True, slots=True)

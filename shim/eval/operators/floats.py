@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from shim.values import Bools, Floats
+from shim.model.values import Bools, Floats
 
 ARITHMETIC: Final[Mapping[str, Callable[[Floats, Floats], Floats]]] = {
     "+": np.add,

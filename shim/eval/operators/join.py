@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shim.errors import ExecutionError
 from shim.eval.budget import Take, free
 from shim.eval.merge import merged, without_empty_rows
 from shim.eval.operators.floats import ARITHMETIC
 from shim.eval.operators.matching import Matching, Side, sides
 from shim.eval.operators.pairs import Row, float_pairs, histogram_pair
-from shim.eval.texts import GROUPING_NOT_UNIQUE, MANY_TO_ONE, duplicate_series
-from shim.labels import Labels, dropping_name
-from shim.values import Annotations, Bools, Histogram, Ints, Vector
+from shim.model.errors import ExecutionError
+from shim.model.labels import Labels, dropping_name
+from shim.model.messages import GROUPING_NOT_UNIQUE, MANY_TO_ONE, duplicate_series
+from shim.model.values import Annotations, Bools, Histogram, Ints, Vector
 
 
 @dataclass(frozen=True, slots=True)

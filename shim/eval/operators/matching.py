@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-from shim import labels as lbl
 from shim.eval.label_bytes import LabelBytes
-from shim.labels import Labels
-from shim.naming import AS_CALLED, Found, Naming
-from shim.values import Bools, Histogram, Ints, Vector
+from shim.model import labels as lbl
+from shim.model.label_naming import AS_CALLED, Found, Naming
+from shim.model.labels import Labels
+from shim.model.values import Bools, Histogram, Ints, Vector
 
 Cardinality = Literal["one-to-one", "many-to-one", "one-to-many", "many-to-many"]
 

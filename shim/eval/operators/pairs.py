@@ -9,8 +9,8 @@ import numpy as np
 from shim.eval.histogram import arithmetic
 from shim.eval.histogram.merging import where_present
 from shim.eval.operators.floats import COMPARISON, calculate, compare
-from shim.eval.texts import incompatible_types
-from shim.values import Annotations, Bools, Floats, Histogram
+from shim.model.messages import incompatible_types
+from shim.model.values import Annotations, Bools, Floats, Histogram
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import numpy as np
 from shim.eval.merge import merged, without_empty_rows
 from shim.eval.operators.floats import ARITHMETIC
 from shim.eval.operators.pairs import Row, float_pairs, histogram_pair
-from shim.labels import Labels, dropping_name
-from shim.values import Annotations, Floats, Histogram, Scalar, Vector
+from shim.model.labels import Labels, dropping_name
+from shim.model.values import Annotations, Floats, Histogram, Scalar, Vector
 
 
 def with_scalar(

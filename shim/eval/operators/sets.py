@@ -9,7 +9,7 @@ import numpy as np
 from shim.eval.histogram.merging import where_present
 from shim.eval.merge import merged, without_empty_rows
 from shim.eval.operators.matching import Matching, Side, sides
-from shim.values import Bools, Vector
+from shim.model.values import Bools, Vector
 
 
 def combine_sets(op: str, left: Vector, right: Vector, matching: Matching) -> Vector:

@@ -7,7 +7,7 @@ import numpy as np
 from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.window.mixed import Combined, OneSample
 from shim.eval.window.stored import FromObservations, FromSamples, Latest, Presence
-from shim.values import Floats
+from shim.model.values import Floats
 
 
 def _last(cells: Cells) -> Floats:

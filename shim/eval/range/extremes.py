@@ -10,7 +10,7 @@ import numpy as np
 from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.window.stored import FromObservations
 from shim.eval.windows import Block, extremes
-from shim.values import Floats
+from shim.model.values import Floats
 
 
 def _min(cells: Cells) -> Floats:

@@ -9,7 +9,7 @@ from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.window.histograms import HistogramCells, resets_between
 from shim.eval.window.mixed import LastTwo
 from shim.eval.window.stored import FromSamples
-from shim.values import Floats, Histogram
+from shim.model.values import Floats, Histogram
 
 
 def _irate(cells: Cells) -> Floats:

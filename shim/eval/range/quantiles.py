@@ -13,7 +13,7 @@ from shim.eval.kernel import row_quantile
 from shim.eval.repeat import repeated_histogram
 from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.window.stored import DistributionColumn, FromObservations, Observations
-from shim.values import Annotations, Floats, Scalar
+from shim.model.values import Annotations, Floats, Scalar
 
 #: Columns that the quantile of observations needs.
 COLUMNS: Final[tuple[DistributionColumn, ...]] = ("count", "sum", "zero", "min", "max")

@@ -18,7 +18,7 @@ from shim.eval.window.histograms import HistogramCells, picked, resets_between, 
 from shim.eval.window.mixed import RefusesMixed
 from shim.eval.window.stored import FromDeltas, Refused
 from shim.eval.windows import Block, blocks
-from shim.values import Floats, Histogram, Ints
+from shim.model.values import Floats, Histogram, Ints
 
 
 def _rate(cells: Cells) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from shim.eval.kernel import compensated_sum
 from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.windows import Block
-from shim.values import Floats, Ints
+from shim.model.values import Floats, Ints
 
 
 def _deriv(cells: Cells) -> Floats:

@@ -10,7 +10,7 @@ from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.window.histograms import HistogramCells, picked, resets_between
 from shim.eval.window.mixed import Neighbours
 from shim.eval.window.stored import FromSamples
-from shim.values import Bools, Floats, Histogram
+from shim.model.values import Bools, Floats, Histogram
 
 
 def resets(cells: Cells) -> Floats:

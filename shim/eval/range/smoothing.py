@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim.errors import ExecutionError
 from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.windows import Block
-from shim.values import Annotations, Floats
+from shim.model.errors import ExecutionError
+from shim.model.values import Annotations, Floats
 
 
 def _smooth(cells: Cells) -> Floats:

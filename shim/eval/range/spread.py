@@ -8,7 +8,7 @@ from shim.eval.kernel import row_quantile, variance
 from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.window.stored import FromObservations, Observations
 from shim.eval.windows import Block
-from shim.values import Floats
+from shim.model.values import Floats
 
 
 def _stdvar(cells: Cells) -> Floats:

@@ -16,7 +16,7 @@ from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.window.histograms import HistogramCells, window_sums
 from shim.eval.window.mixed import Combined, RefusesMixed
 from shim.eval.window.stored import FromDeltas, FromObservations, Observations, UnionOfMembers
-from shim.values import Floats, Histogram
+from shim.model.values import Floats, Histogram
 
 #: Whole numbers below it, and their sums, are exact.
 _EXACT: Final = 2.0**53

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim import labels as lbl
-from shim.errors import BadData, Unsupported
 from shim.eval.budget import Take, free
 from shim.eval.histogram.merging import where_present
 from shim.eval.merge import relabelled, without_empty_rows
-from shim.eval.texts import not_a_counter
 from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.window.histograms import HistogramCells, spread
 from shim.eval.window.mixed import Combined, Neighbours, TypedSamples, by_type, kept, neighbours
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.eval.windows import Slices, slices
-from shim.grid import Grid
-from shim.labels import Labels
-from shim.values import Annotations, Bools, Floats, Histogram, Ints, Samples, Scalar, Vector
+from shim.model import labels as lbl
+from shim.model.errors import BadData, Unsupported
+from shim.model.grid import Grid
+from shim.model.labels import Labels
+from shim.model.messages import not_a_counter
+from shim.model.values import Annotations, Bools, Floats, Histogram, Ints, Samples, Scalar, Vector
 
 COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 

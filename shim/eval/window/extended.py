@@ -16,11 +16,11 @@ from typing import Literal
 
 import numpy as np
 
-from shim import labels as lbl
 from shim.eval.merge import relabelled, without_empty_rows
 from shim.eval.windows import slices
-from shim.grid import Grid
-from shim.values import Bools, Floats, Ints, Samples, Vector
+from shim.model import labels as lbl
+from shim.model.grid import Grid
+from shim.model.values import Bools, Floats, Ints, Samples, Vector
 
 Mode = Literal["anchored", "smoothed"]
 

@@ -25,7 +25,7 @@ from shim.eval.window.stored import (
     Presence,
 )
 from shim.eval.windows import Block, blocks
-from shim.values import Annotations, Floats, Histogram, Ints, Samples
+from shim.model.values import Annotations, Floats, Histogram, Ints, Samples
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shim.eval.histogram.merging import trimmed
-from shim.values import Bools, Floats, Histogram, Ints, Spans
+from shim.model.values import Bools, Floats, Histogram, Ints, Spans
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shim.eval.texts import histograms_ignored, mixed_in_range
-from shim.values import Annotations, Bools, Floats, Histogram, Ints
+from shim.model.messages import histograms_ignored, mixed_in_range
+from shim.model.values import Annotations, Bools, Floats, Histogram, Ints
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from shim.eval.budget import Take
-from shim.values import Floats, Histogram
+from shim.model.values import Floats, Histogram
 
 #: Columns that a bucket of a gauge aggregates, next to its last sample.
 GaugeColumn = Literal["min", "max", "sum", "count"]

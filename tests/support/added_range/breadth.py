@@ -7,7 +7,7 @@ import numpy as np
 from shim.eval.window.function import Cells, RangeFunction
 from shim.eval.window.stored import FromDeltas, FromObservations, UnionOfMembers
 from shim.eval.windows import Block
-from shim.values import Floats
+from shim.model.values import Floats
 
 
 def _breadth(cells: Cells) -> Floats:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from shim.answer import QueryOptions
-from shim.errors import QueryError
-from shim.grid import Grid
-from shim.http.encode import encode
+from shim.engine.api import QueryOptions
+from shim.http.json_encoder import encode
+from shim.model.errors import QueryError
+from shim.model.grid import Grid
 from tests.e2e.product import ROOT, get
 from tests.support.differential.data import Stored
 from tests.support.pipeline import Pipeline

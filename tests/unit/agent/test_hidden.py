@@ -14,7 +14,7 @@ from agent.config.secrets import hidden, hidden_url, secrets_in
 from indexer.settings import Settings
 from indexer.settings import check_dsn as check
 from meterhouse import SECTIONS
-from shim.command import File
+from shim.cli.serve import File
 from tests.support import settings_table
 
 SETTINGS = """

@@ -9,7 +9,7 @@ import pytest
 from agent.net.kernel_drops import DropWarning, fix, rmem_max
 from agent.runtime.logs import Log
 from indexer.service import Status
-from shim.status import Scraped, line, scrape
+from shim.allinone.status_line import Scraped, line, scrape
 
 
 def test_the_kernels_bound_is_raised_first() -> None:

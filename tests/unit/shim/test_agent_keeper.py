@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shim.agent_keeper import pause_s
+from shim.allinone.agent_keeper import pause_s
 
 
 def test_pauses_grow_to_a_bound() -> None:

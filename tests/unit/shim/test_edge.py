@@ -11,8 +11,8 @@ from indexer.agents.completeness import Progress
 from indexer.agents.heartbeats import HeartbeatWriter, read
 from indexer.agents.registry import Run
 from indexer.clickhouse.store import Store, StoreError
-from shim.edge import LiveEdge, TableAgents
-from shim.tenancy import Tenant
+from shim.engine.live_edge import LiveEdge, TableAgents
+from shim.model.tenancy import Tenant
 
 PAST_S = int(time.time()) // 10 * 10  # rows of long ago would be gone
 SETTLED_S = PAST_S - 10

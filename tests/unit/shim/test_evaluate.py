@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from indexer.clickhouse.store import Store
-from shim.errors import TimedOut
-from shim.evaluate import Evaluator
-from shim.grid import Grid
+from shim.engine.evaluator import Evaluator
+from shim.model.errors import TimedOut
+from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
+from shim.model.values import Annotations, Scalar
 from shim.plan.build import build
 from shim.plan.nodes import Context
 from shim.promql.parse import parse
-from shim.read.leaves import Leaves
 from shim.read.reader import Reader
-from shim.read.windows import Limits
-from shim.tenancy import Tenant
-from shim.values import Annotations, Scalar
+from shim.read.selectors import Leaves
+from shim.read.window_plan import Limits
 
 
 def test_no_node_begins_past_the_deadline(store: Store) -> None:

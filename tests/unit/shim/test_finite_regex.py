@@ -7,9 +7,9 @@ import re2
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shim.errors import BadData
-from shim.finite_regex import MAX_STRINGS, finite_strings
-from shim.matching import compile_regex
+from shim.model.errors import BadData
+from shim.model.finite_regex import MAX_STRINGS, finite_strings
+from shim.model.matchers import compile_regex
 
 
 @pytest.mark.parametrize(

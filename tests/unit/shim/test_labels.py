@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shim import labels as lbl
+from shim.model import labels as lbl
 
 X = lbl.make({"__name__": "x", "a": "1"})
 TYPED = lbl.make({"__name__": "x", "__type__": "counter", "__unit__": "s", "a": "1"})

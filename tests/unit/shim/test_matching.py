@@ -7,9 +7,9 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim import matching
-from shim.errors import BadData
-from shim.matching import Matcher, Pattern, alternatives, compile_regex
+from shim.model import matchers
+from shim.model.errors import BadData
+from shim.model.matchers import Matcher, Pattern, alternatives, compile_regex
 
 PIECES = st.lists(
     st.sampled_from(
@@ -58,7 +58,7 @@ def test_simple_patterns_take_no_re2(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(pattern: str) -> Pattern:
         raise AssertionError(pattern)
 
-    monkeypatch.setattr(matching, "compile_regex", refused)
+    monkeypatch.setattr(matchers, "compile_regex", refused)
     for pattern, text, met in (
         ("api-.*", "api-", True),
         ("api-.+", "api-", False),

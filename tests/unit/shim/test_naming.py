@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shim import labels as lb
-from shim.grid import Grid
-from shim.labels import Labels
-from shim.naming import EXACT, Found, Naming, finished, first_of
+from shim.model import labels as lb
+from shim.model.grid import Grid
+from shim.model.label_naming import EXACT, Found, Naming, finished, first_of
+from shim.model.labels import Labels
 from shim.plan.build import build
 from shim.plan.label_names import label_names
 from shim.plan.nodes import Context

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.matching import Matcher, MatchOp
-from shim.numeric_labels import accepted, named, number_of, number_text, with_le
+from shim.model.matchers import Matcher, MatchOp
+from shim.model.numeric_labels import accepted, named, number_of, number_text, with_le
 
 INF = math.inf
 

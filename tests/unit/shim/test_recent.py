@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from shim.catalog.types import Days, Look
-from shim.matching import Matcher
-from shim.read.blocks.block import Place, Source
-from shim.recent import MOST_BYTES, Recent, load, save
-from shim.tenancy import Tenant
+from shim.engine.warm_state import MOST_BYTES, Recent, load, save
+from shim.model.matchers import Matcher
+from shim.model.tenancy import Tenant
+from shim.read.cell_cache.chunk import Place, Source
 
 SOURCE = Source(1, None, (2**63 - 1, 7), "counters", "value")
 PLACES = (Place(SOURCE, 60, 21_600), Place(SOURCE, 10, 3_600))

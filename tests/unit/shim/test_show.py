@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shim.chart import chart
-from shim.show import answer, explanation
+from shim.cli.chart import chart
+from shim.cli.output import answer, explanation
 
 
 def _show(data: dict[str, Any], *, draw: bool = False) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.grid import Grid
-from shim.shown import Seen, first_steps, steps_shown
-from shim.values import Histogram, Scalar, Spans, Vector
+from shim.model.grid import Grid
+from shim.model.values import Histogram, Scalar, Spans, Vector
+from shim.read.shown_steps import Seen, first_steps, steps_shown
 
 #: Steps at 0, 10, ... 100 s; the last complete bucket ends at 80 s.
 GRID = Grid(0, 100_000, 10_000)

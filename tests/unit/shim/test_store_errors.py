@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from indexer.clickhouse.store import StoreError
-from shim.errors import Canceled, ExecutionError, InternalError, QueryError, TimedOut, Unavailable
-from shim.store_errors import query_error
+from shim.model.errors import Canceled, ExecutionError, InternalError, QueryError, TimedOut, Unavailable
+from shim.read.store_errors import query_error
 
 SECRET = "Code: 1. SELECT x FROM t WHERE tag = 'secret' at http://user:password@host"
 

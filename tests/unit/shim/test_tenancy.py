@@ -12,9 +12,9 @@ from multidict import CIMultiDict
 from agent.config.load import ConfigError, load
 from indexer.access.grants import UnauthenticatedError
 from indexer.http.authenticator import Authenticator
-from shim.errors import Forbidden, Unauthorized
+from shim.model.errors import Forbidden, Unauthorized
+from shim.model.tenancy import Gate, Proxy, TenancySettings, Tenant, entries
 from shim.settings import ShimSettings
-from shim.tenancy import Gate, Proxy, TenancySettings, Tenant, entries
 
 SINGLE = TenancySettings()
 HEADER = TenancySettings(mode="header")
@@ -22,7 +22,7 @@ TOKEN = TenancySettings(mode="token", tokens={"s3cret": "1:2", "org": "1:*", "ot
 
 
 def ask(settings: TenancySettings, *headers: tuple[str, str]) -> Tenant:
-    """As the shim does: the credential first (shim/http/admit.py), then the tenant."""
+    """As the shim does: the credential first (shim/http/authentication.py), then the tenant."""
     held = CIMultiDict(headers)
     if settings.mode != "token":
         return Gate(settings).tenant(held)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.catalog.ladders import MAX_BOUNDS, NOTHING, Extent, ladder_of
+from shim.catalog.classic_bounds import MAX_BOUNDS, NOTHING, Extent, ladder_of
 
 SIZE = st.floats(1e-200, 1e200)
 SIDE = st.none() | st.tuples(SIZE, SIZE).map(lambda pair: (min(pair), max(pair)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shim.catalog.memory import Memory
+from shim.catalog.lru_cache import Memory
 
 
 def test_the_least_used_goes_first() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shim.catalog.explore import unit_of
+from shim.catalog.metadata import unit_of
 from shim.catalog.names import (
     Metric,
     Names,
@@ -14,8 +14,8 @@ from shim.catalog.names import (
     reserved_labels,
 )
 from shim.catalog.types import Kind
-from shim.forms import label_form, label_forms, metric_form, metric_forms
-from shim.matching import Matcher, MatchOp
+from shim.model.matchers import Matcher, MatchOp
+from shim.model.name_forms import label_form, label_forms, metric_form, metric_forms
 
 
 def metric(number: int, name: str, *kinds: Kind) -> Metric:

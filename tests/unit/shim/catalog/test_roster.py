@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shim.catalog.names import make_key, reserved_labels
-from shim.catalog.roster import Roster, empty, grown
-from shim.labels import Labels
-from shim.matching import Matcher, MatchOp
+from shim.catalog.series_index import Roster, empty, grown
+from shim.model.labels import Labels
+from shim.model.matchers import Matcher, MatchOp
 
 KEYS = ("host", "http.method", "Zone", "a:b")
 Model = dict[int, dict[str, str]]

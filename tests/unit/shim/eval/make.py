@@ -9,8 +9,8 @@ import numpy as np
 
 from shim.eval.histogram.merging import combine, empty_histogram
 from shim.eval.merge import relabelled
-from shim.labels import Labels, finished, make
-from shim.values import Floats, Histogram, Samples, Scalar, Spans, Vector
+from shim.model.labels import Labels, finished, make
+from shim.model.values import Floats, Histogram, Samples, Scalar, Spans, Vector
 
 Cell = float | None
 NAN = math.nan

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from shim import labels as lbl
 from shim.eval.operators.matching import Matching
-from shim.labels import Labels
+from shim.model import labels as lbl
+from shim.model.labels import Labels
 
 Point = tuple[int, float]  # (ms, value)
 Sample = tuple[Labels, float]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.aggregate import aggregate
-from shim.values import Annotations, Scalar, String, Vector
+from shim.model.errors import BadData, ExecutionError, Unsupported
+from shim.model.values import Annotations, Scalar, String, Vector
 from tests.unit.shim.eval.make import INF, NAN, histogram, labels, rows, scalar, texts, vector
 
 BIG = 9.988465674311579e307

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.binary import Matching, binary, negate
-from shim.values import Annotations, Scalar, String, Value, Vector
+from shim.model.errors import BadData, ExecutionError, Unsupported
+from shim.model.values import Annotations, Scalar, String, Value, Vector
 from tests.unit.shim.eval.make import INF, NAN, histogram, labels, rows, scalar, texts, vector
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from shim.errors import ExecutionError, TimedOut
 from shim.eval.aggregate import aggregate
 from shim.eval.binary import Matching, binary
 from shim.eval.functions.registry import call
@@ -17,8 +16,9 @@ from shim.eval.histogram.quantile import histogram_quantile
 from shim.eval.histogram.turns import turns
 from shim.eval.repeat import repeated
 from shim.eval.window.evaluate import range_function
-from shim.grid import Grid
-from shim.values import Annotations, Histogram, Scalar, Spans, String, Vector
+from shim.model.errors import ExecutionError, TimedOut
+from shim.model.grid import Grid
+from shim.model.values import Annotations, Histogram, Scalar, Spans, String, Vector
 from tests.unit.shim.eval.make import samples
 
 MANY = 50

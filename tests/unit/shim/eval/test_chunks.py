@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.errors import ExecutionError
 from shim.eval import chunks
 from shim.eval.aggregate import aggregate
 from shim.eval.budget import Take, free
-from shim.labels import dropping_name, get, of_set
-from shim.numbered import Numbered, each_changed, named, number_of
-from shim.values import Annotations, Scalar, String, Vector
+from shim.model.errors import ExecutionError
+from shim.model.labels import dropping_name, get, of_set
+from shim.model.numbered_labels import Numbered, each_changed, named, number_of
+from shim.model.values import Annotations, Scalar, String, Vector
 from tests.unit.shim.eval.make import INF, NAN, rows
 
 STEPS = 4

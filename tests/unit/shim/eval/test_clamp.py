@@ -9,8 +9,8 @@ import pytest
 
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context
-from shim.grid import Grid
-from shim.values import Annotations, Scalar, Value, Vector
+from shim.model.grid import Grid
+from shim.model.values import Annotations, Scalar, Value, Vector
 
 INF, NAN = math.inf, math.nan
 

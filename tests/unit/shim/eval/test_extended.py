@@ -12,8 +12,8 @@ import pytest
 
 from shim.eval.window.extended import Change, Mode, extended, smoothed_at
 from shim.eval.window.registry import RANGE_FUNCTIONS, extended_functions
-from shim.grid import Grid
-from shim.values import Samples
+from shim.model.grid import Grid
+from shim.model.values import Samples
 
 LOOKBACK_MS: Final = 50_000
 MODES: Final[tuple[Mode, ...]] = ("anchored", "smoothed")

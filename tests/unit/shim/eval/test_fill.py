@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from shim.errors import ExecutionError
 from shim.eval.binary import Fill, Matching, binary
-from shim.values import Annotations, Vector
+from shim.model.errors import ExecutionError
+from shim.model.values import Annotations, Vector
 from tests.unit.shim.eval.make import INF, NAN, Cell, histogram, rows, texts, vector
 
 LEFT = vector({"l{x=a}": [10], "l{x=b}": [20], "l{x=c}": [30]})

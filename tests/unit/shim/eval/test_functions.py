@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.functions.registry import FUNCTIONS, call
 from shim.eval.functions.signature import Context
-from shim.grid import Grid
-from shim.labels import Labels
-from shim.values import Annotations, Scalar, String, Value, Vector
+from shim.model.errors import BadData, ExecutionError, Unsupported
+from shim.model.grid import Grid
+from shim.model.labels import Labels
+from shim.model.values import Annotations, Scalar, String, Value, Vector
 from tests.unit.shim.eval.make import INF, NAN, histogram, labels, rows, scalar, shown, texts, vector
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shim.eval.grouping import by_columns, group_labels
-from shim.labels import dropping_name, make, of_set
+from shim.model.labels import dropping_name, make, of_set
 
 NAMES = st.lists(st.sampled_from(["a", "b", "c", "__name__"]), unique=True, min_size=1, max_size=3)
 LABELS = st.dictionaries(st.sampled_from(["__name__", "a", "b", "c", "d"]), st.sampled_from("xy"))

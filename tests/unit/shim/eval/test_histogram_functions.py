@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shim.errors import ExecutionError
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context
 from shim.eval.histogram import arithmetic
 from shim.eval.histogram.bounds import upper_bounds
 from shim.eval.histogram.merging import empty_histogram, trimmed
-from shim.grid import Grid
-from shim.values import Annotations, Histogram, Scalar, Spans, String, Value, Vector
+from shim.model.errors import ExecutionError
+from shim.model.grid import Grid
+from shim.model.values import Annotations, Histogram, Scalar, Spans, String, Value, Vector
 from tests.unit.shim.eval.make import INF, NAN, Cell, histogram, labels, rows, scalar, shown, texts, vector
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from shim.errors import ExecutionError
 from shim.eval.info import info, info_matchers
-from shim.labels import NAME, Labels, dropping_name
-from shim.matching import Matcher
-from shim.values import Vector
+from shim.model.errors import ExecutionError
+from shim.model.labels import NAME, Labels, dropping_name
+from shim.model.matchers import Matcher
+from shim.model.values import Vector
 from tests.unit.shim.eval.make import Cell, histogram, labels, rows, texts, vector
 
 METRIC = "metric{instance=a,job=1,label=v}"

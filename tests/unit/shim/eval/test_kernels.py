@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.eval import cells, kernel, texts
+from shim.eval import cells, kernel
 from shim.eval.window.function import Cells
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.eval.windows import blocks, extremes
-from shim.values import Samples
+from shim.model import messages
+from shim.model.values import Samples
 from tests.unit.shim.eval.make import INF, NAN, labels
 
 
@@ -29,14 +30,14 @@ from tests.unit.shim.eval.make import INF, NAN, labels
     ],
 )
 def test_numbers_as_go_writes_them(value: float, general: str, plain: str) -> None:
-    assert texts.format_g(value) == general
-    assert texts.format_float(value) == plain
+    assert messages.format_g(value) == general
+    assert messages.format_float(value) == plain
 
 
 def test_label_sets_as_prometheus_writes_them() -> None:
-    assert texts.format_labels(labels("m{a=1}")) == '{__name__="m", a="1"}'
-    assert texts.format_labels((("http.code", 'a"b\n'),)) == '{"http.code"="a\\"b\\n"}'
-    assert texts.format_labels(()) == "{}"
+    assert messages.format_labels(labels("m{a=1}")) == '{__name__="m", a="1"}'
+    assert messages.format_labels((("http.code", 'a"b\n'),)) == '{"http.code"="a\\"b\\n"}'
+    assert messages.format_labels(()) == "{}"
 
 
 def test_compensated_sums() -> None:

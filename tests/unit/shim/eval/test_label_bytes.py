@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from shim.errors import ExecutionError
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context
 from shim.eval.label_bytes import MAX_CHARACTERS, LabelBytes
 from shim.eval.operators.matching import Matching
-from shim.grid import Grid
-from shim.values import String, Value, Vector
+from shim.model.errors import ExecutionError
+from shim.model.grid import Grid
+from shim.model.values import String, Value, Vector
 from tests.unit.shim.eval.make import vector
 
 CONTEXT = Context(Grid.instant(0))

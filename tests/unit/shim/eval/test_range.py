@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from shim.errors import BadData, ExecutionError, Unsupported
 from shim.eval.instant import latest
 from shim.eval.subquery import samples_from
 from shim.eval.window.evaluate import range_function
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.grid import Grid
-from shim.values import Annotations, Samples, Scalar, Vector
+from shim.model.errors import BadData, ExecutionError, Unsupported
+from shim.model.grid import Grid
+from shim.model.values import Annotations, Samples, Scalar, Vector
 from tests.unit.shim.eval.make import NAN, Cell, histogram, labels, rows, samples, shown, texts, vector
 
 MINUTE = 60_000

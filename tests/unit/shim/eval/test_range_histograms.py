@@ -8,8 +8,8 @@ import pytest
 from shim.eval.subquery import samples_from
 from shim.eval.window.evaluate import range_function
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.grid import Grid
-from shim.values import Annotations, Floats, Histogram, Vector
+from shim.model.grid import Grid
+from shim.model.values import Annotations, Floats, Histogram, Vector
 from tests.unit.shim.eval.make import histogram, rows, texts, vector
 
 STEPS = 40

@@ -11,8 +11,8 @@ from shim.eval.subquery import samples_from
 from shim.eval.window.evaluate import range_function
 from shim.eval.window.mixed import Combined, Neighbours
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.grid import Grid
-from shim.values import Annotations, Histogram, Scalar, Vector
+from shim.model.grid import Grid
+from shim.model.values import Annotations, Histogram, Scalar, Vector
 from tests.unit.shim.eval.make import Cell, histogram, rows, vector
 
 STEPS = 40

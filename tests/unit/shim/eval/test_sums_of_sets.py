@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim import labels as lb
-from shim.errors import Unsupported
 from shim.eval.aggregate import aggregate
 from shim.eval.binary import binary
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import Context
-from shim.eval.texts import format_labels
-from shim.grid import Grid
-from shim.values import Annotations, String, Value, Vector
+from shim.model import labels as lb
+from shim.model.errors import Unsupported
+from shim.model.grid import Grid
+from shim.model.messages import format_labels
+from shim.model.values import Annotations, String, Value, Vector
 from tests.unit.shim.eval.make import labels, rows, scalar, texts
 
 MINE = labels("users{a=1}")

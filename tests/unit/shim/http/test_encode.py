@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shim.answer import Answer, Kind
-from shim.errors import InternalError
-from shim.grid import Grid
-from shim.http.encode import encode
-from shim.http.histograms import histogram_texts
-from shim.labels import Labels
-from shim.values import Histogram, Samples, Scalar, Spans, String, Vector
+from shim.engine.api import Answer, Kind
+from shim.http.histogram_json import histogram_texts
+from shim.http.json_encoder import encode
+from shim.model.errors import InternalError
+from shim.model.grid import Grid
+from shim.model.labels import Labels
+from shim.model.values import Histogram, Samples, Scalar, Spans, String, Vector
 
 A: Labels = (("__name__", "up"), ("job", "a"))
 B: Labels = (("__name__", "up"), ("job", "b"))

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from shim.http.exposition import Metadata, Sample, exposition, series_text
-from shim.labels import NAME, Labels, make
+from shim.http.text_exposition import Metadata, Sample, exposition, series_text
+from shim.model.labels import NAME, Labels, make
 
 GAUGE = {"type": "gauge", "help": "h", "unit": ""}
 CHARACTERS = st.characters(exclude_characters=":", exclude_categories=["Cs"])

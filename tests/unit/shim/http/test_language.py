@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shim.errors import BadData
+from shim.model.errors import BadData
 from shim.promql import format as layout
 from shim.promql.format import duration, format_query
 from shim.promql.parse import parse

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from shim.errors import BadData
 from shim.http.params import Params
 from shim.http.request import matcher_sets
-from shim.matching import Matcher
+from shim.model.errors import BadData
+from shim.model.matchers import Matcher
 
 
 def test_every_selector_is_a_set_of_matchers() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.http.numbers import float_text, float_tokens, plain_text, time_text, time_tokens
+from shim.http.number_json import float_text, float_tokens, plain_text, time_text, time_tokens
 
 CASES = {
     0.0: "0",

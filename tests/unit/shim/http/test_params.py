@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shim.errors import BadData
-from shim.grid import Grid
 from shim.http import params as p
+from shim.model.errors import BadData
+from shim.model.grid import Grid
 
 
 def make(**values: str) -> p.Params:

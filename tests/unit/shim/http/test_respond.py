@@ -6,7 +6,7 @@ import gzip as reference
 
 import pytest
 
-from shim.http.respond import accepts_gzip, gzip
+from shim.http.responses import accepts_gzip, gzip
 
 
 @pytest.mark.parametrize("header", ["gzip", "deflate, gzip;q=0.5", "GZIP", "*", "br, gzip; q=1"])

@@ -8,9 +8,9 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
-from shim.errors import TimedOut
-from shim.http.turns import Turns
+from shim.http.admission import Turns
 from shim.metrics import ShimMetrics
+from shim.model.errors import TimedOut
 
 
 async def test_no_more_run_than_allowed() -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from shim.errors import BadData, ExecutionError, QueryError, Unsupported
-from shim.grid import Grid
+from shim.model.errors import BadData, ExecutionError, QueryError, Unsupported
+from shim.model.grid import Grid
 from shim.plan import supported
 from shim.plan.build import build
 from shim.plan.nodes import (

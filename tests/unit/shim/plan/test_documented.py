@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shim.errors import BadData
-from shim.grid import Grid
+from shim.model.errors import BadData
+from shim.model.grid import Grid
 from shim.plan import supported
 from shim.plan.build import build
 from shim.plan.nodes import Context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shim.grid import Grid
+from shim.model.grid import Grid
 from shim.plan.build import build
 from shim.plan.nodes import Context
 from shim.plan.rules import apply

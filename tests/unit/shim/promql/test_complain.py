@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
-from shim.errors import BadData, QueryError
-from shim.grid import Grid
+from shim.model.errors import BadData, QueryError
+from shim.model.grid import Grid
 from shim.plan.build import build
 from shim.plan.nodes import Context
 from shim.promql.behind import During

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shim.errors import BadData
+from shim.model.errors import BadData
 from shim.promql.complain import complaint, selector_complaint
 from shim.promql.parse import parse
 

@@ -23,7 +23,7 @@ first = elementwise.FUNCTIONS[0]
 elementwise.FUNCTIONS += (replace(first, name="added"),)
 """
 _ASK = """
-from shim.errors import BadData
+from shim.model.errors import BadData
 from shim.plan import supported
 from shim.promql.parse import parse
 assert {name!r} in {{*supported.functions(), *supported.range_functions()}}

@@ -11,7 +11,7 @@ from itertools import product
 
 import pytest
 
-from shim.errors import BadData
+from shim.model.errors import BadData
 from shim.promql.format import format_query
 from shim.promql.parse import MAX_DEPTH, MAX_OPERATORS, MAX_QUERY_BYTES, parse
 from shim.promql.tree import tree
@@ -161,8 +161,8 @@ EXTREMES = {
 #: Parses and, when it parses, plans a text from standard input; prints the result.
 CHILD = """
 import sys
-from shim.errors import QueryError
-from shim.grid import Grid
+from shim.model.errors import QueryError
+from shim.model.grid import Grid
 from shim.plan import rules
 from shim.plan.build import build
 from shim.plan.nodes import Context

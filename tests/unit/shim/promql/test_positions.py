@@ -7,9 +7,9 @@ from typing import Any
 import promql_parser as pp
 import pytest
 
+from shim.model.values import Annotations, Place
 from shim.promql.parse import parse
 from shim.promql.positions import positions
-from shim.values import Annotations, Place
 from tests.support.differential.generate import generator
 
 

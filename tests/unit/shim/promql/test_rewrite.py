@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shim.errors import BadData
-from shim.grid import Grid
+from shim.model.errors import BadData
+from shim.model.grid import Grid
 from shim.plan.build import build
 from shim.plan.nodes import Context, Select
 from shim.promql.format import format_query

@@ -6,9 +6,9 @@ from math import inf, nan
 
 import numpy as np
 
-from shim.grid import Grid
-from shim.read.held import LARGEST, held
-from shim.read.windows import Limits, plan_windows
+from shim.model.grid import Grid
+from shim.read.saturation import LARGEST, held
+from shim.read.window_plan import Limits, plan_windows
 
 
 def test_what_is_finite_stays_as_it_is() -> None:

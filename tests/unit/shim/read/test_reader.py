@@ -9,13 +9,13 @@ import pytest
 
 from indexer.clickhouse.store import Store
 from shim.catalog.types import Part
-from shim.errors import ExecutionError, InternalError, TimedOut
-from shim.grid import Grid
+from shim.model.errors import ExecutionError, InternalError, TimedOut
+from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
 from shim.read.reader import Keys, Reader, each
-from shim.read.windows import Limits
+from shim.read.window_plan import Limits
 from shim.sql import nodes as sql
 from shim.sql.render import render
-from shim.tenancy import Tenant
 
 NUMBERS = sql.Table("system", "numbers")
 NUMBER = [("n", "<u8")]

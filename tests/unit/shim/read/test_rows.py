@@ -10,12 +10,12 @@ import pytest
 
 from indexer.clickhouse.store import Store
 from shim.catalog.types import Part
+from shim.model.tenancy import Tenant
+from shim.read.raw_rows import count_within, whole_hours
 from shim.read.reader import Reader
-from shim.read.rows import count_within, whole_hours
-from shim.read.windows import Limits
+from shim.read.window_plan import Limits
 from shim.sql import nodes as sql
 from shim.sql.render import render
-from shim.tenancy import Tenant
 
 HOUR_S = 3_600
 AT_S = 500_000 * HOUR_S

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from indexer.clickhouse.schema import GRANULARITIES
-from shim.read.times import KEY_TERMS, within
+from shim.read.key_conditions import KEY_TERMS, within
 from shim.sql import nodes as sql
 from shim.sql.render import render
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shim.errors import BadData
+from shim.model.errors import BadData
 from shim.snql.parser import MAX_ARITHMETIC, MAX_DEPTH, MAX_OPERATORS, parse_snql
 from shim.snql.syntax import Aliased, ColumnRef, Constant, FunctionCall, TagRef
 from tests.corpus.snql_texts import Refused, texts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.read.blocks.block import STRETCH_S, Block, Place, Sketch, Source, places, rows_of
+from shim.read.cell_cache.chunk import STRETCH_S, Block, Place, Sketch, Source, places, rows_of
 
 SOURCE = Source(1, 1, (42,), "counters", "value")
 

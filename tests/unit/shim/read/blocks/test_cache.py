@@ -12,8 +12,8 @@ from indexer.write.frame_to_columns import Block as Written
 from indexer.write.frame_to_columns import sort
 from indexer.write.insert_feed import Touched
 from shim.metrics import ShimMetrics
-from shim.read.blocks.block import Block, Place, Sketch, Source
-from shim.read.blocks.cache import BlockCache
+from shim.read.cell_cache.chunk import Block, Place, Sketch, Source
+from shim.read.cell_cache.chunk_cache import BlockCache
 
 HOUR_S = 3_600
 START_S = 480_000 * HOUR_S

@@ -1,0 +1,1 @@
+"""`meterhouse up`: agent, indexer and API in one process group, with its status line."""

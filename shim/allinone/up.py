@@ -1,0 +1,257 @@
+"""`meterhouse up`: the whole product in one process group.
+
+Indexer and API share this process and one store on the embedded ClickHouse (it allows one process per path);
+the agent is a child process, as it is beside any service. Owns the order of starting and stopping:
+
+    start  lock of the data, sockets, agent, store, indexer, API
+    stop   agent (flush, send), indexer (drain), API, store
+
+Everything that another process may still hold comes first, and is waited for: after a kill -9 the new start
+takes lines while ClickHouse opens, and the old agent can hand over its frames. An agent that dies is started
+again (shim/allinone/agent_keeper.py).
+
+and what is printed: where everything listens, and on a terminal a line of status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import uvloop
+
+from agent.cli.common import address, complain, config_option, read_settings
+from agent.config.load import ConfigError
+from agent.config.secrets import hidden_url
+from agent.net.kernel_drops import fix, rmem_max
+from agent.net.tls import of_client
+from agent.runtime.logs import Log
+from agent.settings import ClientTls
+from indexer.clickhouse.data_lock import DataLock
+from indexer.clickhouse.store import Store, StoreError, embedded_path, open_store
+from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
+from indexer.service import IndexerService
+from indexer.write.insert_feed import Written
+from indexer.write.journal import JournalError
+from shim.allinone.agent_keeper import AgentKeeper
+from shim.allinone.agent_process import ChildError
+from shim.allinone.status_line import StatusLine
+from shim.cli.serve import File
+from shim.metrics import ShimMetrics
+from shim.service import ShimService, freeze_started
+
+#: How long stopping may take in all; what is unsent then is lost with a message that says so.
+STOP_S: Final = 30.0
+
+
+def up(argv: Sequence[str]) -> int:
+    """Runs until SIGTERM or SIGINT; 0 when all that was taken in is stored."""
+    args = _parser().parse_args(argv)
+    over = _overrides(args)
+    try:
+        settings = read_settings(File, args.config, over)
+    except ConfigError as e:
+        return complain("up", e, 2)
+    arguments = ["--config", args.config] if args.config else []
+    try:
+        return uvloop.run(_serve(settings, arguments, {**os.environ, **over}))
+    except (OSError, StoreError, JournalError, ChildError) as e:
+        return complain("up", e, 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="meterhouse up", description="Runs agent, indexer and API together on an embedded ClickHouse."
+    )
+    config_option(parser)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="where the data lives (default ./data)")
+    parser.add_argument("--statsd", type=_listen, metavar="HOST:PORT", help="for lines, UDP and TCP")
+    parser.add_argument("--indexer", type=_listen, metavar="HOST:PORT", help="for frames and messages")
+    parser.add_argument("--api", type=_listen, metavar="HOST:PORT", help="for Prometheus' HTTP API")
+    return parser
+
+
+def _listen(text: str) -> str:
+    address(text, lowest=0)
+    return text
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, str]:
+    """The options as variables of the environment, which the child reads, too."""
+    said = {
+        "METERHOUSE_AGENT__UDP": args.statsd,
+        "METERHOUSE_AGENT__TCP": args.statsd,
+        "METERHOUSE_INDEXER__LISTEN": args.indexer,
+        "METERHOUSE_INDEXER__DSN": f"chdb://{(args.data / 'chdb').resolve()}" if args.data else None,
+        "METERHOUSE_SHIM__LISTEN": args.api,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
+    """Starts everything, waits for a signal, stops everything. Gives the exit code."""
+    stop = _on_signals()
+    dsn = settings.indexer.dsn
+    data = embedded_path(dsn)
+    metrics = ShimMetrics()
+    async with AsyncExitStack() as closing:
+        if data is not None:
+            closing.callback((await asyncio.to_thread(DataLock, data, START_WAIT_S)).close)
+        frames = await listen("indexer.listen", settings.indexer.listen, START_WAIT_S)
+        closing.callback(close, frames)
+        queries = await listen("shim.listen", settings.shim.listen, START_WAIT_S)
+        closing.callback(close, queries)
+        over = {**_forward(settings, _url(settings, frames)), **_agent_paths(settings, data)}
+        agent = AgentKeeper(arguments, {**environ, **over}, metrics.agent_restarts.inc)
+        closing.push_async_callback(agent.stop, STOP_S)
+        await agent.start()
+        store = await asyncio.to_thread(_open, settings, frames)
+        closing.push_async_callback(asyncio.to_thread, store.close)
+        # Only here does one process see every write; announcing them costs the writer a little.
+        written = Written() if store.embedded and settings.shim.cache.max_bytes else None
+        indexer = IndexerService(settings.indexer, store, written=written, socks=frames)
+        api = _api(settings, store, indexer, written, queries, metrics)
+        closing.push_async_callback(api.stop)
+        closing.push_async_callback(indexer.stop)
+        await indexer.start()
+        closing.push_async_callback(agent.stop, STOP_S)
+        await api.start()
+        freeze_started()
+        print(_banner(settings, agent.addresses, indexer.url, api.url), flush=True)
+        await _watch(stop, agent, _status_line(settings, agent, indexer))
+        return await agent.stop(STOP_S) or 0
+
+
+def _url(settings: File, socks: list[socket.socket]) -> str:
+    """Where the agent sends frames: the host of the settings, the port that was bound."""
+    host = settings.indexer.listen.rpartition(":")[0] or "127.0.0.1"
+    return f"{'https' if settings.indexer.tls.cert else 'http'}://{host}:{port_of(socks)}"
+
+
+def _open(settings: File, frames: list[socket.socket]) -> Store:
+    """Open the store; when that fails close `frames`, so that the agent does not wait for answers."""
+    pool = settings.indexer.connections + 2 * settings.shim.concurrency + 3
+    try:
+        return open_store(settings.indexer.dsn, pool=pool, cluster=settings.indexer.cluster)
+    except BaseException:
+        close(frames)
+        raise
+
+
+def _api(
+    settings: File,
+    store: Store,
+    indexer: IndexerService,
+    written: Written | None,
+    socks: list[socket.socket],
+    metrics: ShimMetrics,
+) -> ShimService:
+    # One retention for both: here nobody has to say it twice.
+    reads = msgspec.structs.replace(settings.shim, retention=settings.indexer.retention)
+    data = embedded_path(settings.indexer.dsn)
+    return ShimService(
+        reads,
+        store=store,
+        version=indexer.version,
+        changes=indexer.registry.changes,
+        written=written,
+        recent=data.with_name(f"{data.name}.recent.json") if data is not None else None,
+        agents=indexer.agents if store.embedded else None,  # a server may have other indexers
+        limits=indexer.limits,
+        socks=socks,
+        metrics=metrics,
+    )
+
+
+def _forward(settings: File, url: str) -> dict[str, str]:
+    """Tell the agent where the indexer is, and to trust its certificate, unless it has a CA."""
+    over = {"METERHOUSE_AGENT__FORWARD__URL": url}
+    tls = settings.indexer.tls
+    if tls.cert and not settings.agent.forward.tls.ca:  # its name may be another one than that of the address
+        over["METERHOUSE_AGENT__FORWARD__TLS__CA"] = tls.cert
+        over["METERHOUSE_AGENT__FORWARD__TLS__CHECK_NAME"] = "false"
+    return over
+
+
+def _agent_paths(settings: File, data: Path | None) -> dict[str, str]:
+    """Give the agent directories for its state and its spool beside the store, unless it has its own."""
+    if data is None:
+        return {}
+    beside = {
+        "METERHOUSE_AGENT__STATE_DIR": (settings.agent.state_dir, "agent"),
+        "METERHOUSE_AGENT__SPOOL__PATH": (settings.agent.spool.path, "spool"),
+    }
+    return {
+        name: str(data.with_name(f"{data.name}.{suffix}").resolve())
+        for name, (own, suffix) in beside.items()
+        if not own
+    }
+
+
+def _on_signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT; the second one ends us at once."""
+    stop = asyncio.Event()
+
+    def asked() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, asked)
+    return stop
+
+
+def _status_line(settings: File, agent: AgentKeeper, indexer: IndexerService) -> StatusLine | None:
+    """Return the line of status; None where there is no terminal, or nothing to ask."""
+    if not (sys.stderr.isatty() and agent.addresses["ops"]):
+        return None
+    cert = settings.agent.ops_tls.cert
+    trust = ClientTls(ca=cert, check_name=False) if cert else None
+    context = of_client("agent.ops_tls", trust, Log("up")).current() if trust else None
+    return StatusLine(
+        _ops_url(settings, agent.addresses), indexer.status, sys.stderr, context, _drops_fix(settings)
+    )
+
+
+def _drops_fix(settings: File) -> Callable[[], str]:
+    return lambda: fix(settings.agent.receive.buffer_bytes, rmem_max())
+
+
+async def _watch(stop: asyncio.Event, agent: AgentKeeper, status: StatusLine | None) -> None:
+    """Keep the agent running, and the status line, until we are asked to stop."""
+    tasks = [asyncio.create_task(agent.run())]
+    if status is not None:
+        tasks.append(asyncio.create_task(status.run()))
+    await stop.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _ops_url(settings: File, agent: Mapping[str, Any]) -> str:
+    """The agent's page of metrics."""
+    return f"{'https' if settings.agent.ops_tls.cert else 'http'}://{agent['ops']}/metrics"
+
+
+def _banner(settings: File, agent: Mapping[str, Any], indexer: str, api: str) -> str:
+    lines = ", ".join(f"{kind} {agent[kind]}" for kind in ("udp", "tcp", "unix") if agent[kind])
+    metrics = _ops_url(settings, agent) if agent["ops"] else "off"
+    return f"""\
+meterhouse is up; its data is in {hidden_url(settings.indexer.dsn)}
+  StatsD lines    {lines}
+  agent metrics   {metrics}
+  frames          {indexer}/v1/frames
+  Prometheus API  {api}
+Grafana: add a Prometheus data source with URL {api} and scrape interval 10s.
+Traffic to look at: meterhouse demo"""

@@ -1,0 +1,88 @@
+"""What mapping files say about metrics: help, unit and bucket boundaries, by the name that is stored.
+
+Owns the reading of the table `metric_metadata`, and a short memory of it by tenant. A tenant's rows are few
+(the indexer bounds each request), so all are read at once. Sync and thread-safe.
+
+For a whole org, a name that several projects have takes the help and unit of the row that came last, and the
+boundaries of all of them: one ladder for the metric, whatever project a series is of.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from indexer.clickhouse.store import Store, StoreError
+from shim.catalog.lru_cache import Memory
+from shim.model.name_forms import metric_form
+from shim.model.tenancy import Tenant
+
+#: Seconds that what was read counts as new.
+MAX_AGE_S: Final = 15.0
+#: Names of one tenant that are read; further ones have no metadata.
+MAX_NAMES: Final = 100_000
+_TENANTS: Final = 256
+_UNKNOWN_TABLE: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The metadata of one metric; empty for what no mapping file says."""
+
+    help: str = ""
+    unit: str = ""
+    buckets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    by_name: Mapping[str, Described]
+    read_s: float
+
+
+class Metadata:
+    """See the module. Every method raises StoreError."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._held: Memory[Tenant, _Held] = Memory(_TENANTS)
+
+    def of(self, tenant: Tenant, name: str) -> Described:
+        """The metadata of a metric by its stored name, or by the underscore form of that."""
+        found = self.all(tenant)
+        return found.get(name) or found.get(metric_form(name)) or Described()
+
+    def all(self, tenant: Tenant) -> Mapping[str, Described]:
+        """All metadata of a tenant by name: as stored, and the underscore form where no other has it."""
+        held = self._held.get(tenant)
+        if held is None or self._clock() - held.read_s >= MAX_AGE_S:
+            held = _Held(self._read(tenant), self._clock())
+            self._held.put(tenant, held)
+        return held.by_name
+
+    def _read(self, tenant: Tenant) -> Mapping[str, Described]:
+        where, bound = "org_id = {org:UInt32}", {"org": tenant.org_id, "most": MAX_NAMES}
+        if tenant.project_id is not None:
+            where += " AND project_id = {project:UInt32}"
+            bound["project"] = tenant.project_id
+        try:
+            rows = self._store.rows(
+                "SELECT name, argMax(said, seen) AS latest, arraySort(groupUniqArrayArray(said.3)) FROM ("
+                "SELECT project_id, name, max(updated_ms) AS seen,"
+                " argMax((help, unit, buckets), updated_ms) AS said"
+                f" FROM metric_metadata WHERE {where} GROUP BY project_id, name"
+                ") GROUP BY name ORDER BY name LIMIT {most:UInt64}",
+                bound,
+            )
+        except StoreError as e:
+            if e.code != _UNKNOWN_TABLE:
+                raise
+            return {}  # the indexer that makes the table has not been started since it exists
+        stored = {
+            name: Described(latest[0], latest[1], tuple(map(float, buckets)))
+            for name, latest, buckets in rows
+        }
+        return {metric_form(name): one for name, one in reversed(stored.items())} | stored

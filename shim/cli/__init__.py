@@ -1,0 +1,1 @@
+"""The subcommands that serve and ask the HTTP API."""

@@ -1,0 +1,83 @@
+"""What the HTTP layer asks of the engine, and what it gets back.
+
+The engine (`shim/engine/engine.py`) turns a query text into an `Answer`; `shim/http` turns that into
+Prometheus' JSON. Neither knows the other: both know this file. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from shim.model.grid import Grid
+from shim.model.tenancy import Tenant
+from shim.model.values import Annotations, Ints, Samples, Scalar, String, Vector
+
+Kind = Literal["scalar", "string", "vector", "matrix"]
+
+
+#: Is given the work in its thread, which may go on for a while after its query was given up.
+Begun = Callable[[Future[Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """What one request may say about its own evaluation."""
+
+    timeout_s: float
+    limit: int = 0  # series in the answer, 0 = no limit; the HTTP layer cuts, the engine may stop early
+    lookback_ms: int | None = None  # of gauges and sets; None: the server's setting
+    counter_lookback_ms: int | None = None  # of counters and distributions; None: the server's setting
+    granularity_s: int | None = None  # None: the planner picks
+    explain: bool = False
+    stats: bool = False
+    nocache: bool = False  # read from the store what is in memory, too
+    classic: bool | None = None  # distributions are shown as classic series; None: the server's setting
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The value of one query.
+
+    `kind` is Prometheus' resultType. A range query has kind "matrix" and a Vector (or a Scalar: one series
+    without labels) over `grid`; an instant query has a grid of one point. `x[5m]` at an instant has kind
+    "matrix" and Samples.
+    """
+
+    kind: Kind
+    value: Scalar | String | Vector | Samples
+    grid: Grid
+    notes: Annotations = field(default_factory=Annotations)
+    explain: Mapping[str, Any] | None = None  # JSON-ready
+    stats: Mapping[str, Any] | None = None  # JSON-ready: Prometheus' `timings` and `samples`, and our own
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The latest samples of series of one stored type, all as floats.
+
+    `kind` is the type, `view` the classic name that they were selected by.
+    """
+
+    kind: str
+    view: str
+    vector: Vector  # one step
+    times_ms: Ints  # (rows,)
+
+
+class Engine(Protocol):
+    """Answers queries. Raises QueryError (shim/model/errors.py); anything else is a fault of ours."""
+
+    async def instant(
+        self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+    ) -> Answer: ...
+
+    async def latest(
+        self, tenant: Tenant, selector: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+    ) -> Sequence[Latest]: ...
+
+    async def range(
+        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: Begun | None = None
+    ) -> Answer: ...

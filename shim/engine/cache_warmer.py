@@ -1,0 +1,110 @@
+"""Between listening and the first query: look up and read in the background what will be asked for.
+
+What was asked for before a restart will most likely be asked for after it. So the series of today are looked
+up, and then what `recent.py` brings over the restart: the same look-ups are made, the same blocks of cells
+filled. One statement at a time, while no query runs, for a bounded time; it ends when the process stops.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from indexer.clickhouse.store import StoreError
+from shim.catalog import Catalog
+from shim.catalog.types import Look
+from shim.engine.warm_state import Recent, load, save
+from shim.model.errors import QueryError
+from shim.model.tenancy import Tenant
+from shim.read.cell_cache.chunk import Place
+from shim.read.cell_cache.setup import BlockMemory
+
+_log: Final = logging.getLogger("shim.cache_warmer")
+
+#: How often it is looked whether queries still run, in seconds.
+_PAUSE_S: Final = 0.02
+#: Look-ups that are made again; a dashboard has some dozens.
+MOST_LOOKS: Final = 128
+
+
+class Warmer:
+    """Thread-safe. `path`: the file that takes over a restart what was asked; None for none. `within_s`: how
+    long making use of it may take. `busy` says whether queries run now.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        blocks: BlockMemory | None,
+        path: Path | None,
+        within_s: float,
+        busy: Callable[[], bool],
+    ) -> None:
+        self._catalog = catalog
+        self._blocks = blocks
+        self._path = path if blocks is not None else None
+        self._within_s = within_s
+        self._busy = busy
+        self._stopped = threading.Event()
+        self._end_s = 0.0
+
+    def run(self, tenant: Tenant | None) -> None:
+        """`tenant`: the only one there is. What fails here, the first query meets again and can tell."""
+        if tenant is not None:
+            with suppress(StoreError, QueryError):
+                self._catalog.warm(tenant, time.time_ns() // 1_000_000)
+        if self._path is None:
+            return
+        recent = load(self._path)
+        begun_s = time.monotonic()
+        self._end_s = begun_s + self._within_s
+        self._look_up(recent.looks[-MOST_LOOKS:])
+        self._fill(recent.places)
+        if recent != Recent():
+            took_s = time.monotonic() - begun_s
+            _log.info(
+                "event=warmed looks=%d blocks=%d took_s=%.2f", len(recent.looks), len(recent.places), took_s
+            )
+
+    def _look_up(self, looks: Sequence[Look]) -> None:
+        for look in reversed(looks):
+            if not self._goes_on():
+                return
+            with suppress(StoreError, QueryError):
+                self._catalog.look_again(look)
+
+    def _fill(self, places: Sequence[Place]) -> None:
+        if self._blocks is not None and places:
+            self._blocks.filler.restore(places, self._goes_on)
+
+    def _goes_on(self) -> bool:
+        """Waits while queries run; False when the time is up or the process stops."""
+        while not self._stopped.is_set() and time.monotonic() < self._end_s:
+            if not self._busy():
+                return True
+            self._stopped.wait(_PAUSE_S)
+        return False
+
+    def stop(self) -> None:
+        """What runs comes to its end soon."""
+        self._stopped.set()
+
+    def remember(self) -> None:
+        """Write down what was asked since the start; nothing asked leaves the file as it is.
+
+        Never raises: a file that cannot be written costs the next start a little.
+        """
+        if self._path is None or self._blocks is None:
+            return
+        recent = Recent(tuple(self._blocks.cache.asked()), tuple(self._catalog.looked_up()[-MOST_LOOKS:]))
+        if recent == Recent():
+            return
+        try:
+            save(self._path, recent)
+        except OSError as e:
+            _log.warning("event=not_remembered error=%s", e)

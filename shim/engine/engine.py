@@ -1,0 +1,354 @@
+"""The query engine: text -> plan -> reads -> value, within the limits of one request.
+
+Owns the threads that queries run in and the translation of settings into limits. Knows neither HTTP nor JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import promql_parser as pp
+
+from indexer.clickhouse.store import Store
+from shim.catalog import Catalog
+from shim.catalog.types import Part
+from shim.engine.api import Answer, Begun, Kind, Latest, QueryOptions
+from shim.engine.classic_answers import ClassicShown
+from shim.engine.evaluator import Evaluator
+from shim.engine.live_edge import LiveEdge
+from shim.eval.classic_view import as_classic
+from shim.model.errors import BadData, TimedOut
+from shim.model.grid import Grid
+from shim.model.label_naming import Naming
+from shim.model.labels import finished
+from shim.model.tenancy import Tenant
+from shim.model.values import Annotations, Samples, Scalar, String, Value, Vector
+from shim.plan.build import build
+from shim.plan.label_names import label_names
+from shim.plan.nodes import Context, Node, Select
+from shim.plan.rules import RULES, Rule, apply
+from shim.plan.text import render
+from shim.promql.behind import During
+from shim.promql.parse import parse, worded
+from shim.promql.positions import positions
+from shim.promql.rewrite import shown
+from shim.read.cell_cache.setup import BlockMemory
+from shim.read.reader import FEW_ROWS, Reader
+from shim.read.selectors import Leaves
+from shim.read.series_slices import MAX_CELLS
+from shim.read.shown_steps import first_steps, steps_shown
+from shim.read.store_errors import told_of_store
+from shim.read.window_plan import LEVELS, Limits
+from shim.settings import ShimSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One query on its way: how it was understood and what it became."""
+
+    tree: pp.Expr
+    built: Node
+    plan: Node
+
+
+class QueryEngine:
+    """Answers queries; safe for many at a time.
+
+    `now_s` is the clock. `rules` are applied to every plan; tests leave
+    some out. `few_rows` says which readings are added up here rather than in ClickHouse,
+    `slice_cells` which are made in slices of the series. `blocks`: cells that
+    are kept in memory, closed with the engine. `edge` says which buckets are complete; None: time alone does.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        catalog: Catalog,
+        settings: ShimSettings,
+        now_s: Callable[[], float] = time.time,
+        rules: Sequence[Rule] = RULES,
+        few_rows: int = FEW_ROWS,
+        slice_cells: int = MAX_CELLS,
+        blocks: BlockMemory | None = None,
+        edge: LiveEdge | None = None,
+    ) -> None:
+        self._store = store
+        self._catalog = catalog
+        self._settings = settings
+        self._now_s = now_s
+        self._rules = rules
+        self._few_rows = few_rows
+        self._slice_cells = slice_cells
+        self._blocks = blocks
+        self._edge = edge or LiveEdge(settings.settle_s)
+        # Two pools: a query waits for its own reads, so they must not queue behind other queries.
+        self._queries = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
+        self._reads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="read")
+
+    def close(self) -> None:
+        self._queries.shutdown(wait=True, cancel_futures=True)
+        self._reads.shutdown(wait=True, cancel_futures=True)
+        if self._blocks is not None:
+            self._blocks.close()
+
+    async def instant(
+        self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+    ) -> Answer:
+        """The value of `query` at one time. Raises QueryError."""
+        return await self._submit(tenant, query, Grid.instant(at_ms), options, begun, instant=True)
+
+    async def range(
+        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: Begun | None = None
+    ) -> Answer:
+        """The value of `query` at every point of `grid`. Raises QueryError."""
+        return await self._submit(tenant, query, grid, options, begun, instant=False)
+
+    async def latest(
+        self, tenant: Tenant, selector: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+    ) -> Sequence[Latest]:
+        """The latest samples of a selector, distributions as classic series. Raises QueryError."""
+        reader = self._reader(tenant, options)
+        return await self._run(
+            reader, partial(self._latest, reader, selector, at_ms, options), options, begun
+        )
+
+    def plan(self, query: str, grid: Grid, options: QueryOptions) -> Planned:
+        """The plan before and after the rules. Raises BadData. Reads nothing."""
+        step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
+        during = During(step_ms, grid.end_ms - grid.start_ms) if self._settings.experimental else None
+        tree = parse(query, during, self._settings.max_query_bytes)
+        settings = self._settings
+        context = Context(
+            grid,
+            options.lookback_ms or round(settings.lookback_s * 1000),
+            counter_lookback_ms=options.counter_lookback_ms or round(settings.counter_lookback_s * 1000),
+            experimental=settings.experimental,
+        )
+        try:
+            built = build(tree, context)
+        except BadData as e:
+            raise worded(query, e, during) from None
+        return Planned(tree, built, apply(built, self._rules))
+
+    async def _submit(
+        self,
+        tenant: Tenant,
+        query: str,
+        grid: Grid,
+        options: QueryOptions,
+        begun: Begun | None,
+        *,
+        instant: bool,
+    ) -> Answer:
+        reader = self._reader(tenant, options)
+        work = partial(self._answer, reader, query, grid, options, instant=instant)
+        return await self._run(reader, work, options, begun)
+
+    async def _run(
+        self, reader: Reader, work: Callable[[], T], options: QueryOptions, begun: Begun | None
+    ) -> T:
+        """Work on a query in its pool until its deadline."""
+        loop = asyncio.get_running_loop()
+        running = self._queries.submit(work)
+        if begun is not None:
+            begun(running)
+        try:
+            async with asyncio.timeout(options.timeout_s):
+                return await asyncio.wrap_future(running)
+        except TimeoutError:
+            loop.run_in_executor(None, reader.cancel)
+            raise TimedOut("query timed out in expression evaluation") from None
+        except asyncio.CancelledError:
+            # Not in our pools: they may be full of what is to be ended.
+            loop.run_in_executor(None, reader.cancel)
+            raise
+
+    def _reader(self, tenant: Tenant, options: QueryOptions) -> Reader:
+        return Reader(
+            self._store,
+            tenant,
+            Limits(),  # it has them when it begins
+            max_rows=self._settings.max_samples,
+            max_cells=self._settings.max_samples,
+            deadline_s=time.monotonic() + options.timeout_s,
+            few_rows=self._few_rows,
+            slice_cells=self._slice_cells,
+            blocks=None if options.nocache else self._blocks,
+        )
+
+    def _answer(
+        self, reader: Reader, query: str, grid: Grid, options: QueryOptions, *, instant: bool
+    ) -> Answer:
+        if time.monotonic() >= reader.deadline_s:
+            raise TimedOut("query timed out in query queue")
+        start = time.perf_counter()
+        reader.limits = self._limits(reader.tenant, grid, options)
+        planned = self.plan(query, grid, options)
+        prepared = time.perf_counter()
+        notes = Annotations()
+        naming = Naming.of(self._settings.names, *label_names(planned.built))
+        select = partial(self._catalog.select, reader.tenant, tag=reader.tag, kept=naming.kept)
+        classic = ClassicShown(self._catalog, reader) if self._shows_classic(options) else None
+        noted = select if classic is None else classic.noting(select)
+        total = partial(self._catalog.total, reader.tenant, tag=reader.tag, kept=naming.kept)
+        bounds = partial(self._bounds, reader)
+        leaves = Leaves(reader, noted, bounds, notes, naming, total if classic is None else None)
+        with told_of_store(reader.tag):  # look-ups of series; what readers meet is told where it happens
+            value = Evaluator(leaves, notes, self._reads).run(planned.plan)
+            if classic is not None:
+                value = classic.shown(value)
+        done = time.perf_counter()
+        if notes.placed:
+            notes = notes.positioned(positions(query, planned.tree))
+        for granularity_s in sorted(reader.snapped_to_s):
+            notes.info(_snapped(granularity_s))
+        for window_ms in sorted(reader.widened_ms):
+            notes.info(_widened(window_ms))
+        if not instant and isinstance(value, String | Samples):
+            what = "range vector" if isinstance(value, Samples) else "string"
+            raise BadData(
+                f'invalid expression type "{what}" for range query, must be Scalar or instant Vector'
+            )
+        if not instant and isinstance(value, Scalar | Vector):
+            grid, value = _complete(grid, value, reader)
+        timings = {"prepared_ms": (prepared - start) * 1000, "evaluated_ms": (done - prepared) * 1000}
+        explain = _explain(planned, reader, timings) if options.explain else None
+        stats = _stats(reader, timings) if options.stats else None
+        return Answer(_kind(value, instant=instant), value, grid, notes, explain, stats)
+
+    def _latest(self, reader: Reader, selector: str, at_ms: int, options: QueryOptions) -> Sequence[Latest]:
+        grid = Grid.instant(at_ms)
+        reader.limits = self._limits(reader.tenant, grid, options)
+        select = self.plan(selector, grid, options).built
+        if not isinstance(select, Select):
+            raise BadData(f"{selector}: expected a vector selector")
+        classic = ClassicShown(self._catalog, reader)
+        found = classic.noting(partial(self._catalog.select, reader.tenant, tag=reader.tag))
+        leaves = Leaves(reader, found, partial(self._bounds, reader), Annotations())
+        end_s = at_ms // 1000
+        if reader.limits.settled_s is not None:
+            end_s = min(end_s, reader.limits.settled_s)
+        counted_ms = end_s // 10 * 10_000  # when the last bucket that counts has ended
+        out = []
+        for part, vector, times_ms in leaves.instants(select):
+            shown = as_classic(vector, classic.ladder, reader.check_cells)
+            shown = replace(shown, labels=list(map(finished, shown.labels)))
+            reader.hold(shown.cells)
+            own = np.full(len(shown.labels), counted_ms) if times_ms is None else times_ms[:, 0]
+            out.append(Latest(part.kind, part.view, shown, own))
+        return out
+
+    def _shows_classic(self, options: QueryOptions) -> bool:
+        return self._settings.histograms == "classic" if options.classic is None else options.classic
+
+    def _bounds(self, reader: Reader, part: Part) -> Sequence[float]:
+        """The boundaries that `x_bucket` has for a part. Raises StoreError."""
+        return self._catalog.ladders.bounds(reader.tenant, part.metric_ids, part.le_matchers, tag=reader.tag)
+
+    def _limits(self, tenant: Tenant, grid: Grid, options: QueryOptions) -> Limits:
+        now_s = self._now_s()
+        kept = self._settings.retention
+        days = dict(
+            zip(reversed(LEVELS), (kept.days_10s, kept.days_60s, kept.days_1h, kept.days_1d), strict=True)
+        )
+        return Limits(
+            settled_s=self._edge.complete_s(tenant, grid.end_ms, now_s),
+            forced_s=_granularity(options.granularity_s),
+            kept_from_s=tuple((g, int(now_s) - d * 86_400) for g, d in days.items()),
+        )
+
+
+def _complete(grid: Grid, value: Scalar | Vector, reader: Reader) -> tuple[Grid, Value]:
+    """The steps that are shown, and the value over them."""
+    if reader.limits.settled_s is None or grid.end_ms <= reader.limits.settled_s * 1000:
+        return grid, value
+    steps = steps_shown(grid, reader.seen, reader.limits.settled_s)
+    if steps == grid.steps:
+        return grid, value
+    if not steps:
+        return grid, Vector.empty(grid.steps)
+    shown = Grid(grid.start_ms, grid.start_ms + (steps - 1) * grid.step_ms, grid.step_ms)
+    return shown, first_steps(value, steps)
+
+
+def _snapped(granularity_s: int) -> str:
+    return (
+        f"finer data than {granularity_s}s is gone for this time: windows are counted in whole"
+        f" {granularity_s}s buckets"
+    )
+
+
+def _widened(window_ms: int) -> str:
+    counted_s = -(-window_ms // 10_000) * 10
+    return f"deltas are kept in buckets of 10s: a window of {window_ms / 1000:g}s is counted as {counted_s}s"
+
+
+def _granularity(asked_s: int | None) -> int:
+    """The largest rollup that divides what a request asks for (seeds: Snuba's rule), 0 for none asked."""
+    if asked_s is None:
+        return 0
+    fits = next((g for g in LEVELS if asked_s % g == 0), None)
+    if fits is None:
+        raise BadData(f'invalid parameter "granularity": {asked_s} is no multiple of 10')
+    return fits
+
+
+def _kind(value: Value | Samples, *, instant: bool) -> Kind:
+    match value:
+        case Samples():
+            return "matrix"
+        case _ if not instant:
+            return "matrix"
+        case Scalar():
+            return "scalar"
+        case String():
+            return "string"
+    return "vector"
+
+
+def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
+    """Every stage, JSON-ready: the query as parsed, the plan before and after the rules, what was read."""
+    memory = [
+        {"blocks": dict(r.blocks), "rows": r.rows, "wall_ms": round(r.wall_ms, 3)} for r in reader.recalled
+    ]
+    return {
+        "query": shown(str(planned.tree)),
+        "plan": render(planned.built).splitlines(),
+        "optimized": render(planned.plan).splitlines(),
+        "statements": [
+            {
+                "sql": s.sql,
+                "rows": s.rows,
+                "wall_ms": round(s.wall_ms, 3),
+                **({"sent": s.sent} if s.sent else {}),
+            }
+            for s in reader.statements
+        ],
+        "from_memory": memory,
+        "timings": {k: round(v, 3) for k, v in timings.items()},
+    }
+
+
+def _stats(reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
+    """Prometheus' statistics as far as we have them: times in seconds, samples = rows read."""
+    rows = sum(s.rows for s in reader.statements) + sum(r.rows for r in reader.recalled)
+    return {
+        "timings": {
+            "evalTotalTime": sum(timings.values()) / 1000,
+            "resultSortTime": 0.0,
+            "queryPreparationTime": timings["prepared_ms"] / 1000,
+            "innerEvalTime": timings["evaluated_ms"] / 1000,
+            "execQueueTime": 0.0,
+            "execTotalTime": sum(timings.values()) / 1000,
+        },
+        "samples": {"totalQueryableSamples": rows, "peakSamples": rows},
+    }

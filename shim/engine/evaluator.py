@@ -1,0 +1,265 @@
+"""A plan evaluated: leaves are read (shim/read), everything above is NumPy (shim/eval).
+
+One function a kind of node. Leaves that are equal are read once, and all leaves are read side by side before
+anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar, assert_never
+
+import numpy as np
+
+from shim.eval.aggregate import aggregate
+from shim.eval.binary import binary, negate
+from shim.eval.budget import Take
+from shim.eval.functions.registry import call
+from shim.eval.functions.signature import Context, all_labels
+from shim.eval.info import info
+from shim.eval.merge import relabelled
+from shim.eval.repeat import repeated
+from shim.eval.subquery import samples_from
+from shim.model.errors import BadData
+from shim.model.grid import Grid
+from shim.model.label_naming import finished
+from shim.model.values import Annotations, Samples, Scalar, String, Value, Vector
+from shim.plan.nodes import (
+    Aggregate,
+    Binary,
+    Call,
+    Info,
+    Merged,
+    Negate,
+    Node,
+    Number,
+    RangeCall,
+    RawRange,
+    RawSubquery,
+    SampleTimes,
+    Select,
+    SubqueryCall,
+    Text,
+    Total,
+)
+from shim.read.sample_functions import over_windows, scalars
+from shim.read.selectors import Leaves
+
+Leaf = Select | SampleTimes | RangeCall | Merged
+L = TypeVar("L")
+V = TypeVar("V")
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """Evaluates one plan. `pool` runs the reads."""
+
+    leaves: Leaves
+    notes: Annotations
+    pool: ThreadPoolExecutor
+
+    def run(self, plan: Node) -> Value | Samples:
+        """The value of the plan over its grid. Raises QueryError."""
+        if isinstance(plan, RawRange):
+            return self.leaves.raw(plan)
+        run = _Run(self, self._read(plan))
+        if isinstance(plan, RawSubquery):
+            return run.points(plan)
+        value = run.value(plan)
+        return self.finished(value) if isinstance(value, Vector) else value
+
+    def finished(self, value: Vector) -> Vector:
+        """The value under the labels that the answer shows."""
+        shown = self.leaves.naming.shown(all_labels(value))
+        return relabelled(value, partial(finished, shown=shown))
+
+    def _read(self, plan: Node) -> dict[Leaf | Total, Vector]:
+        """Every leaf's value; arguments of range functions are evaluated first.
+
+        Totals come first: those that need the labels of their series are aggregated from leaves, after all.
+        """
+        leaves = dict.fromkeys(_leaves_of(plan))
+        totals = [leaf for leaf in leaves if isinstance(leaf, Total)]
+        found = self._side_by_side(self.leaves.total, totals, lambda total: total.child)
+        read: dict[Leaf | Total, Vector] = {leaf: one for leaf, one in found.items() if one is not None}
+        others = (leaf.child if isinstance(leaf, Total) else leaf for leaf in leaves if leaf not in read)
+        return read | self._side_by_side(self.leaves.read, list(dict.fromkeys(others)), lambda leaf: leaf)
+
+    def _side_by_side(
+        self, read: Callable[[L, Sequence[Value]], V], leaves: Sequence[L], called: Callable[[L], Node]
+    ) -> dict[L, V]:
+        """What `read` gives for each leaf and the arguments of what is called there.
+
+        The first leaf is read in this thread, which would only wait: most queries have no other, and to
+        wake a thread takes as long as much of a small query.
+        """
+        run = _Run(self, {})
+        asked: list[tuple[L, Sequence[Value]]] = []
+        for leaf in leaves:
+            call = called(leaf)
+            asked.append((leaf, [run.value(a) for a in call.args] if isinstance(call, RangeCall) else []))
+        waiting: dict[L, Future[V]] = {}
+        try:
+            for leaf, args in asked[1:]:
+                waiting[leaf] = self.pool.submit(read, leaf, args)
+            done = {leaf: read(leaf, args) for leaf, args in asked[:1]}
+            return done | {leaf: future.result() for leaf, future in waiting.items()}
+        finally:
+            for future in waiting.values():
+                future.cancel()
+
+
+@dataclass(slots=True)
+class _Run:
+    of: Evaluator
+    read: dict[Leaf | Total, Vector]
+    waiting: int = 0  # numbers of operands that wait for others; those of leaves are held already
+
+    @property
+    def take(self) -> Take:
+        return self.of.leaves.reader.check_cells
+
+    def value(self, node: Node) -> Value:
+        self.of.leaves.reader.check_time()  # between nodes; what NumPy has begun it ends
+        match node:
+            case Number():
+                self.take(node.grid.steps)
+                return Scalar(np.full(node.grid.steps, node.value))
+            case Text():
+                return String(node.text)
+            case Select() | SampleTimes() | RangeCall() | Merged():
+                return self._leaf(node)
+            case SubqueryCall():
+                return self._subquery(node)
+            case Call():
+                self.take(node.grid.steps)
+                args = self.values(node.args)
+                notes = self.of.notes.at(node.place)
+                naming = self.of.leaves.naming
+                return call(
+                    node.function, args, Context(node.grid, notes, node.absent_labels, naming, self.take)
+                )
+            case Info():
+                return self._info(node)
+            case Total():
+                return self._total(node)
+            case Aggregate():
+                return self._aggregate(node)
+            case Binary():
+                return self._binary(node)
+            case Negate():
+                return negate(self.value(node.child), self.of.notes)
+            case RawRange() | RawSubquery():
+                raise BadData("a range vector can only be the argument of a function")
+        assert_never(node)
+
+    def _leaf(self, node: Leaf) -> Vector:
+        if node not in self.read:  # a leaf inside the arguments of another leaf
+            args = [self.value(a) for a in node.args] if isinstance(node, RangeCall) else []
+            self.read[node] = self.of.leaves.read(node, args)
+        return repeated(self.read[node], node.grid.steps, self.take)
+
+    def _binary(self, node: Binary) -> Value:
+        left, right = self.values((node.left, node.right))
+        notes, naming = self.of.notes.at(node.place), self.of.leaves.naming
+        return binary(
+            node.op, left, right, node.matching, node.return_bool, notes, node.fill, naming, self.take
+        )
+
+    def values(self, nodes: Sequence[Node]) -> list[Value]:
+        """Each node's value; those that wait for the others count together with all else that waits."""
+        before, out = self.waiting, []
+        for node in nodes:
+            found = self.value(node)
+            out.append(found)
+            if isinstance(found, Vector) and not any(found is one for one in self.read.values()):
+                self.waiting += found.cells
+                self.take(self.waiting)
+        self.waiting = before
+        return out
+
+    def _total(self, node: Total) -> Vector:
+        if node in self.read:
+            return repeated(self.read[node], node.grid.steps, self.take)
+        return self._aggregate(
+            Aggregate(node.grid, node.op, node.grouping, node.child, node.param, node.place)
+        )
+
+    def _subquery(self, node: SubqueryCall) -> Vector:
+        if node.inner is None:
+            return Vector.empty(node.grid.steps)
+        self.take(node.inner.grid.steps)
+        inner = self._inner(node.inner)
+        args = scalars([self.value(a) for a in node.args])
+        samples = samples_from(inner, node.inner.grid)
+        self.of.leaves.check_histograms(samples, node.ends.steps)
+        found = over_windows(
+            node.function, samples, node.grid, node.ends, node.window_ms, args, self.of.notes.at(node.place),
+            self.take,
+        )  # fmt: skip
+        return repeated(found, node.grid.steps, self.take)
+
+    def points(self, node: RawSubquery) -> Samples:
+        """The points of a subquery that is the whole of a query, as the answer shows them."""
+        if node.inner is None:
+            return samples_from(Vector.empty(1), Grid.instant(0))
+        return samples_from(self.of.finished(self._inner(node.inner)), node.inner.grid)
+
+    def _inner(self, node: Node) -> Vector:
+        """What a subquery is of; a scalar as a series without labels."""
+        inner = self.value(node)
+        if isinstance(inner, Scalar):
+            steps = len(inner.values)
+            return Vector(steps, [()], inner.values[None, :], np.ones((1, steps), bool))
+        if isinstance(inner, String):
+            raise BadData("subquery is only allowed on instant vector, got string")
+        return inner
+
+    def _info(self, node: Info) -> Vector:
+        base = self.value(node.base)
+        if not isinstance(base, Vector):
+            raise BadData("expected type instant vector in call to function info")
+        return info(base, self._leaf(node.source), node.given, self.of.leaves.naming)
+
+    def _aggregate(self, node: Aggregate) -> Vector:
+        vector = self.value(node.child)
+        if not isinstance(vector, Vector):
+            raise BadData(f"expected type instant vector in aggregation expression {node.op}")
+        param = None if node.param is None else self.value(node.param)
+        if isinstance(param, Vector):
+            raise BadData(f"expected type scalar in aggregation parameter of {node.op}")
+        grouping = node.grouping
+        notes = self.of.notes.at(node.place)
+        naming = self.of.leaves.naming
+        return aggregate(node.op, vector, grouping.labels, grouping.without, param, notes, self.take, naming)
+
+
+def _leaves_of(node: Node) -> Iterator[Leaf | Total]:
+    match node:
+        case Select() | SampleTimes() | RangeCall() | Merged() | Total():
+            yield node
+        case RawSubquery():
+            if node.inner is not None:
+                yield from _leaves_of(node.inner)
+        case SubqueryCall():
+            for child in ((node.inner,) if node.inner else ()) + node.args:
+                yield from _leaves_of(child)
+        case Call():
+            for child in node.args:
+                yield from _leaves_of(child)
+        case Info():
+            yield from _leaves_of(node.base)
+            yield node.source
+        case Aggregate():
+            for child in (node.child, *((node.param,) if node.param else ())):
+                yield from _leaves_of(child)
+        case Binary():
+            yield from _leaves_of(node.left)
+            yield from _leaves_of(node.right)
+        case Negate():
+            yield from _leaves_of(node.child)
+        case Number() | Text() | RawRange():
+            return

@@ -1,0 +1,5 @@
+"""Types of what is compiled; points.pyx is the code."""
+
+from shim.model.values import Bools, Floats, Ints
+
+def write_rows(times_ms: Ints, values: Floats, present: Bools) -> list[bytes]: ...

@@ -1,5 +1,0 @@
-"""Types of what is compiled; points.pyx is the code."""
-
-from shim.values import Bools, Floats, Ints
-
-def write_rows(times_ms: Ints, values: Floats, present: Bools) -> list[bytes]: ...

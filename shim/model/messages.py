@@ -1,0 +1,165 @@
+"""Prometheus' own words: annotations, errors, numbers and label sets as text. Pure.
+
+Source: Prometheus 3.x `util/annotations`, `promql/engine.go`. The position in the query, ` (1:6)`, comes
+behind them at the end (shim/promql/positions.py).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from shim.model import labels as lbl
+from shim.model.labels import Labels
+
+SAME_LABELSET = "vector cannot contain metrics with the same labelset"
+MANY_TO_ONE = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+GROUPING_NOT_UNIQUE = "multiple matches for labels: grouping labels must ensure unique matches"
+
+MIXED_IN_AGGREGATION = "PromQL warning: encountered a mix of histograms and floats for aggregation"
+SORT_IN_RANGE = (
+    "PromQL warning: sort is ineffective for range queries since results are always ordered by labels"
+)
+_MONOTONIC = (
+    "PromQL info: input to histogram_quantile needed to be fixed for monotonicity (see "
+    "https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
+)
+
+_ESCAPES = (
+    ("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"), ("\a", "\\a"), ("\b", "\\b"),
+    ("\f", "\\f"), ("\v", "\\v"),
+)  # fmt: skip
+_LEGACY_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
+
+
+def invalid_quantile(q: float) -> str:
+    return f"PromQL warning: quantile value should be between 0 and 1, got {format_g(q)}"
+
+
+def invalid_ratio(ratio: float, to: float) -> str:
+    return (
+        f"PromQL warning: ratio value should be between -1 and 1, got {format_g(ratio)}, "
+        f"capping to {format_g(to)}"
+    )
+
+
+def ignored_histogram(aggregation: str) -> str:
+    return f"PromQL info: ignored histogram in {aggregation} aggregation"
+
+
+def incompatible_types(left: str, op: str, right: str) -> str:
+    return (
+        f'PromQL info: incompatible sample types encountered for binary operator "{op}": {left} {op} {right}'
+    )
+
+
+def not_a_counter(name: str) -> str:
+    return (
+        "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
+        + quote(name)
+    )
+
+
+def mixed_in_range(name: str) -> str:
+    return "PromQL warning: encountered a mix of histograms and floats for metric name " + quote(name)
+
+
+def histograms_ignored(name: str) -> str:
+    return (
+        "PromQL info: ignored histograms in a range containing both floats and histograms for metric name "
+        + quote(name)
+    )
+
+
+def not_a_gauge(name: str) -> str:
+    return "PromQL warning: this native histogram metric is not a gauge: " + quote(name)
+
+
+def forced_monotonicity(name: str) -> str:
+    return _MONOTONIC + _for_metric(name)
+
+
+def bad_bucket_label(value: str, name: str) -> str:
+    text = f'PromQL warning: bucket label "le" is missing or has a malformed value of {quote(value)}'
+    return text + _for_metric(name)
+
+
+def mixed_classic_native(name: str) -> str:
+    return "PromQL warning: vector contains a mix of classic and native histograms" + _for_metric(name)
+
+
+def nan_in_quantile(name: str, *, result_nan: bool) -> str:
+    effect = "result is NaN" if result_nan else "result is skewed higher"
+    return f"PromQL info: input to histogram_quantile has NaN observations, {effect}" + _for_metric(name)
+
+
+def nan_in_fraction(name: str) -> str:
+    text = (
+        "PromQL info: input to histogram_fraction has NaN observations, which are excluded from all fractions"
+    )
+    return text + _for_metric(name)
+
+
+def duplicate_series(group: Labels, side: str, first: Labels, second: Labels) -> str:
+    """The many-to-many error; the two series come sorted, so that the text is stable."""
+    a, b = sorted((format_labels(first), format_labels(second)))
+    return (
+        f"found duplicate series for the match group {format_labels(group)} on the {side} hand-side of the "
+        f"operation: [{a}, {b}];many-to-many matching not allowed: matching labels must be unique on one side"
+    )
+
+
+def format_g(x: float) -> str:
+    """Go's %g: the shortest digits, an exponent below 1e-4 and from 1e6 on."""
+    if not math.isfinite(x):
+        return _special(x)
+    if x != 0 and not 1e-4 <= abs(x) < 1e6:
+        return str(np.format_float_scientific(x, trim="-", exp_digits=2))
+    return format_float(x)
+
+
+def openmetrics_float(x: float) -> str:
+    """A float as a label's value: with a point or an exponent, so that `1` is `1.0` everywhere."""
+    text = format_g(x)
+    return text if not math.isfinite(x) or "." in text or "e" in text else text + ".0"
+
+
+def format_float(x: float) -> str:
+    """Go's FormatFloat(x, 'f', -1, 64): the shortest digits, never an exponent."""
+    return str(np.format_float_positional(x, trim="-")) if math.isfinite(x) else _special(x)
+
+
+def format_labels(labels: Labels) -> str:
+    """`{a="b", c="d"}`, as Labels.String() of Prometheus."""
+    return "{" + ", ".join(f"{_label_name(k)}={quote(v)}" for k, v in lbl.plain(labels)) + "}"
+
+
+def quote(text: str) -> str:
+    """A Go string literal (%q)."""
+    for plain, escaped in _ESCAPES:
+        text = text.replace(plain, escaped)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else _escaped(ord(c)) for c in text)
+    return f'"{text}"'
+
+
+def _escaped(code: int) -> str:
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _label_name(name: str) -> str:
+    return name if _LEGACY_NAME.match(name) else quote(name)
+
+
+def _for_metric(name: str) -> str:
+    return f" for metric name {quote(name)}" if name else ""
+
+
+def _special(x: float) -> str:
+    if math.isnan(x):
+        return "NaN"
+    return "+Inf" if x > 0 else "-Inf"

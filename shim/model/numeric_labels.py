@@ -1,0 +1,123 @@
+"""Labels whose values are numbers: `le` of a classic histogram, `quantile` of a summary. Pure.
+
+Matchers compare numbers, so `1`, `1.0` and `1e0` are one boundary; a label shows one canonical spelling.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import Final
+
+from shim.model.finite_regex import finite_strings
+from shim.model.labels import Labels
+from shim.model.matchers import Matcher
+
+LE: Final = "le"
+QUANTILE: Final = "quantile"
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_INFINITE = re.compile(r"([+-]?)inf(?:inity)?", re.ASCII | re.IGNORECASE)
+_MAX_DIGITS: Final = 400
+
+
+def number_text(value: float) -> str:
+    """The canonical spelling: `1.0`, `0.5`, `1e+06`, `+Inf`. Source: labels.FormatOpenMetricsFloat of 3.x."""
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    if value and not 1e-4 <= abs(value) < 1e6:  # Go's shortest %g
+        sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+        assert isinstance(exponent, int)
+        power = exponent + len(digits) - 1
+        first, rest = str(digits[0]), "".join(map(str, digits[1:]))
+        mantissa = f"{first}.{rest}" if rest else first
+        return f"{'-' if sign else ''}{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
+    return repr(value + 0.0)
+
+
+def number_of(text: str) -> float | None:
+    """The number that a label value spells, None where it spells none (NaN, too, is no boundary)."""
+    if len(text) > _MAX_DIGITS:
+        return None
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if found := _INFINITE.fullmatch(text):
+        return -math.inf if found[1] == "-" else math.inf
+    return None
+
+
+def with_le(labels: Labels, le: str) -> Labels:
+    """The labels of a histogram as those of one of its buckets."""
+    return with_label(labels, LE, le)
+
+
+def with_label(labels: Labels, name: str, text: str) -> Labels:
+    """The labels with one that they do not have yet."""
+    place = bisect(labels, (name, ""))
+    return (*labels[:place], (name, text), *labels[place:])
+
+
+def named(matchers: Iterable[Matcher]) -> tuple[float, ...] | None:
+    """The numbers that matchers name and all accept, ascending; None where no matcher names a value."""
+    matchers = tuple(matchers)
+    found: set[float] | None = None
+    for matcher in matchers:
+        if matcher.op == "=":
+            value = number_of(matcher.value)
+            names = frozenset[float]() if value is None else frozenset((value,))
+        elif matcher.op == "=~":
+            names = _numbers(matcher.value) or frozenset()
+            if not names:
+                continue
+        else:
+            continue
+        found = (found or set()) | names
+    return None if found is None else accepted(sorted(found), matchers)
+
+
+def quantiles(matchers: Iterable[Matcher]) -> tuple[float, ...]:
+    """The quantiles, from 0 to 1, that matchers on `quantile` name."""
+    found = named(m for m in matchers if m.name == QUANTILE)
+    return tuple(q for q in found or () if 0 <= q <= 1)
+
+
+def accepted(values: Sequence[float], matchers: Sequence[Matcher]) -> tuple[float, ...]:
+    """Those of the numbers that every matcher accepts, in their order."""
+    return tuple(v for v in values if all(_accepts(m, v) for m in matchers))
+
+
+def _accepts(matcher: Matcher, value: float) -> bool:
+    match matcher.op:
+        case "=":
+            return number_of(matcher.value) == value
+        case "!=":
+            return number_of(matcher.value) != value
+        case "=~":
+            return _regex_accepts(matcher, value)
+        case "!~":
+            return not _regex_accepts(Matcher(matcher.name, "=~", matcher.value), value)
+
+
+def _regex_accepts(matcher: Matcher, value: float) -> bool:
+    if value in (_numbers(matcher.value) or ()):
+        return True
+    return any(matcher.matches(text) for text in _spellings(value))
+
+
+def _spellings(value: float) -> set[str]:
+    """The ways in which clients commonly write a number."""
+    found = {number_text(value)}
+    if math.isfinite(value):
+        found |= {repr(value), repr(value).removesuffix(".0")}
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _numbers(pattern: str) -> frozenset[float] | None:
+    """The numbers among the strings that a pattern matches; None where it matches endlessly many."""
+    strings = finite_strings(pattern)
+    return None if strings is None else frozenset(n for s in strings if (n := number_of(s)) is not None)

@@ -1,0 +1,287 @@
+"""One block: the buckets of all series of a metric over one stretch of a rollup, as dense matrices. Pure.
+
+Not thread-safe: cache.py says who may write, and when a reader has to read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.clickhouse.schema.tables import GRANULARITIES
+from shim.model.values import Bools, Floats, Ints
+
+Ids = npt.NDArray[np.uint64]
+Offsets = npt.NDArray[np.uint32]
+Merge = Literal["sum", "min", "max"]
+
+#: By granularity, seconds of one block: a few hundred buckets, so that a dashboard's range is few blocks and
+#: a late sample touches little.
+STRETCH_S: Final[Mapping[int, int]] = {
+    10: 3_600,
+    60: 6 * 3_600,
+    3_600: 10 * 86_400,
+    86_400: 256 * 86_400,
+}
+#: The same of merged sketches, which a write drops instead of changing them: shorter.
+_SKETCH_STRETCH_S: Final[Mapping[int, int]] = {
+    10: 600,
+    60: 3_600,
+    3_600: 86_400,
+    86_400: 32 * 86_400,
+}
+_SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
+#: Bytes of one cell: a float64, and whether there is a row.
+CELL_BYTES: Final = 9
+#: Of the last value of a gauge also its time.
+_TIMED_CELL_BYTES: Final = 13
+#: How gauges' columns merge that are no sums.
+_EXTREMES: Final[Mapping[tuple[str, str], Merge]] = {("gauges", "min"): "min", ("gauges", "max"): "max"}
+_LARGEST: Final = 65_535
+#: What a sketch takes besides its counts, of which there may be none: so that the bound holds.
+_SKETCH_BYTES: Final = 1_024
+_UFUNCS: Final[Mapping[Merge, np.ufunc]] = {"sum": np.add, "min": np.fmin, "max": np.fmax}
+
+
+class Source(NamedTuple):
+    """What a block is of: a column of a tenant's metrics. `project_id` None: of all projects together."""
+
+    org_id: int
+    project_id: int | None
+    metric_ids: tuple[int, ...]
+    table: str
+    column: str
+    selection: bytes = b""  # of merged sketches: which series, and in which groups
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is the last value of gauges, which merges by its time."""
+        return (self.table, self.column) == ("gauges", "last")
+
+    @property
+    def merge(self) -> Merge:
+        """How values of one bucket merge; those that are not timed."""
+        return _EXTREMES.get((self.table, self.column), "sum")
+
+    @property
+    def cell_bytes(self) -> int:
+        return _TIMED_CELL_BYTES if self.timed else CELL_BYTES
+
+
+class Place(NamedTuple):
+    """Which block: `start_s` is a multiple of the granularity's stretch."""
+
+    source: Source
+    granularity_s: int
+    start_s: int
+
+    @property
+    def table(self) -> str:
+        """The rollup's name."""
+        return f"{self.source.table}_{_SUFFIX[self.granularity_s]}"
+
+    @property
+    def end_s(self) -> int:
+        return self.start_s + _stretch_s(self.source, self.granularity_s)
+
+    @property
+    def cells(self) -> int:
+        return _stretch_s(self.source, self.granularity_s) // self.granularity_s
+
+    def offset_ms(self, cells: Ints, times_ms: Ints) -> Ints | None:
+        """Times since the starts of their buckets; None where one is not in its bucket."""
+        since_ms = times_ms - (self.start_s + cells * self.granularity_s) * 1000
+        if len(since_ms) and not 0 <= since_ms.min() <= since_ms.max() < self.granularity_s * 1000:
+            return None
+        return since_ms
+
+
+def _stretch_s(source: Source, granularity_s: int) -> int:
+    return (_SKETCH_STRETCH_S if source.selection else STRETCH_S)[granularity_s]
+
+
+def places(source: Source, granularity_s: int, lo_s: int, hi_s: int) -> list[Place]:
+    """The blocks that hold `[lo_s, hi_s)`, in order."""
+    stretch_s = _stretch_s(source, granularity_s)
+    return [Place(source, granularity_s, s) for s in range(lo_s // stretch_s * stretch_s, hi_s, stretch_s)]
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """`values[i, j]` is what series `ids[i]` has in bucket `j`; `rows` says if there is a row, 0 without.
+
+    `ids` ascend; blocks may share the array. `kept_days`: the least retention of its rows. `offset_ms`: of
+    last values of gauges, when each was after its bucket's start; `merge` then is not asked.
+    """
+
+    ids: Ids
+    values: Floats
+    rows: Bools
+    kept_days: int
+    offset_ms: Offsets | None = None
+    merge: Merge = "sum"
+
+    @property
+    def empty(self) -> bool:
+        return not len(self.ids)
+
+    @property
+    def size_bytes(self) -> int:
+        size = self.values.nbytes + self.rows.nbytes + self.ids.nbytes
+        return size if self.offset_ms is None else size + self.offset_ms.nbytes
+
+    def add(
+        self, ids: Ids, cells: Ints, values: Floats, kept_days: int, offset_ms: Ints | None = None
+    ) -> None:
+        """Merge samples in, sorted by series and then cell, also of series that it has not seen."""
+        firsts = np.concatenate(([0], np.flatnonzero(ids[1:] != ids[:-1]) + 1))
+        at, known = _find(self.ids, ids[firsts])
+        if not known.all():
+            self._take_in(ids[firsts])
+            at, _ = _find(self.ids, ids[firsts])
+        flat = at.repeat(np.diff(firsts, append=len(ids))) * self.values.shape[1] + cells
+        starts = np.flatnonzero(np.diff(flat, prepend=-1))
+        places = np.unravel_index(flat[starts], self.values.shape)
+        if offset_ms is not None:
+            self._put_newest(places, flat, starts, values, offset_ms)
+        elif self.merge == "sum":
+            self.values[places] += np.add.reduceat(values, starts)
+        else:
+            merge = _UFUNCS[self.merge]
+            found = merge.reduceat(values, starts)
+            self.values[places] = np.where(self.rows[places], merge(self.values[places], found), found)
+        self.rows[places] = True
+        self.kept_days = min(self.kept_days, kept_days)
+
+    def _put_newest(
+        self, places: tuple[Ints, ...], flat: Ints, starts: Ints, values: Floats, offset_ms: Ints
+    ) -> None:
+        """The latest of each bucket, of equal times the greatest: as ClickHouse's max of (time, value)."""
+        assert self.offset_ms is not None
+        latest = np.lexsort((values, offset_ms, flat))[np.append(starts[1:], len(flat)) - 1]
+        time_ms, value = offset_ms[latest], values[latest]
+        held_ms, held = self.offset_ms[places], self.values[places]
+        newer = ~self.rows[places] | (time_ms > held_ms) | ((time_ms == held_ms) & (value > held))
+        self.values[places] = np.where(newer, value, held)
+        self.offset_ms[places] = np.where(newer, time_ms, held_ms)
+
+    def _take_in(self, ids: Ids) -> None:
+        """Rows for series that may be new. New arrays: readers may hold the old ones."""
+        merged = np.union1d(self.ids, ids)
+        at = np.searchsorted(merged, self.ids)
+        shape = (len(merged), self.values.shape[1])
+        values, rows = np.zeros(shape), np.zeros(shape, dtype=bool)
+        values[at], rows[at] = self.values, self.rows
+        if self.offset_ms is not None:
+            offset_ms = np.zeros(shape, dtype=np.uint32)
+            offset_ms[at] = self.offset_ms
+            self.offset_ms = offset_ms
+        self.ids, self.values, self.rows = merged, values, rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sketch:
+    """Bucket counts of groups of distributions on one side of zero: `counts[key, cell, j]` of `first + j`.
+
+    Nothing is ever added to it. Small whole numbers take two bytes.
+    """
+
+    first: int
+    counts: npt.NDArray[np.uint16] | Floats
+    kept_days: int
+
+    @staticmethod
+    def of(first: int, counts: Floats, kept_days: int) -> Sketch:
+        """Without the outer buckets that are empty; the counts are copied."""
+        used = np.flatnonzero(counts.any(axis=(0, 1)))
+        if not len(used):
+            return Sketch(0, np.zeros((*counts.shape[:2], 0)), kept_days)
+        some = counts[:, :, used[0] : used[-1] + 1]
+        first += int(used[0])
+        if some.min() >= 0 and some.max() <= _LARGEST:
+            small = some.astype(np.uint16)
+            if (small == some).all():
+                return Sketch(first, small, kept_days)
+        return Sketch(first, some.copy(), kept_days)
+
+    @property
+    def empty(self) -> bool:
+        return not self.counts.size
+
+    @property
+    def size_bytes(self) -> int:
+        return self.counts.nbytes + _SKETCH_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which rows of a block make up which keys. `rows` go by key, ascending; None: row `i` is key `i`.
+
+    `starts`: where in `rows` each key of `keys` begins; None: one row a key.
+    """
+
+    rows: Ints | None
+    keys: Ints
+    starts: Ints | None
+
+    @property
+    def alone(self) -> bool:
+        """Every row of the block goes into the one key there is."""
+        return self.rows is None and self.starts is not None
+
+    def picked(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(keys, cells) of (rows, cells) where every key is one row; may be a view."""
+        return values if self.rows is None else values.take(self.rows, axis=0)
+
+    def sums(self, values: Floats) -> Floats:
+        """(keys, cells) of (rows, cells); may be a view."""
+        if self.alone:
+            return np.asarray(np.add.reduce(values, axis=0, keepdims=True))
+        if self.rows is None:
+            return values
+        taken = values.take(self.rows, axis=0)
+        return taken if self.starts is None else np.add.reduceat(taken, self.starts, axis=0)
+
+    def any(self, rows: Bools) -> Bools:
+        """The same for flags."""
+        if self.alone:
+            return np.asarray(np.logical_or.reduce(rows, axis=0, keepdims=True))
+        if self.rows is None:
+            return rows
+        taken = rows.take(self.rows, axis=0)
+        if self.starts is None:
+            return taken
+        return np.asarray(np.logical_or.reduceat(taken, self.starts, axis=0))
+
+
+def rows_of(block_ids: Ids, series_ids: Ids, group: Ints | None) -> Rows:
+    """The rows of a block for series (ascending) that are keys themselves, or each in a group."""
+    if len(series_ids) <= len(block_ids):
+        at, known = _find(block_ids, series_ids)
+        rows, series = at[known], np.flatnonzero(known)
+    else:
+        at, known = _find(series_ids, block_ids)
+        rows, series = np.flatnonzero(known), at[known]
+    every = len(rows) == len(block_ids)
+    if group is None:
+        whole = every and len(series) == len(series_ids)
+        return Rows(None if whole else rows, series, None)
+    key = group[series]
+    if every and len(key) and (key == key[0]).all():
+        return Rows(None, key[:1], np.zeros(1, dtype=np.int64))
+    order = np.argsort(key, kind="stable")
+    rows, key = rows[order], key[order]
+    starts = np.flatnonzero(np.diff(key, prepend=-1)).astype(np.int64)
+    return Rows(rows, key[starts], None if len(starts) == len(key) else starts)
+
+
+def _find(held: Ids, wanted: Ids) -> tuple[Ints, Bools]:
+    """Where each wanted id stands, and whether it is there at all."""
+    at = np.searchsorted(held, wanted).astype(np.int64)
+    at[at == len(held)] = 0
+    known = held[at] == wanted if len(held) else np.zeros(len(wanted), dtype=bool)
+    return at, np.asarray(known)

@@ -1,0 +1,265 @@
+"""The blocks in memory: found by readers, kept by the filler, changed or dropped by what is written.
+
+Owns when a block may be used, which is all that exactness rests on:
+
+* A block is kept only if no INSERT into its stretch was under way or began while it was read (`Watch`).
+* While an INSERT is under way its blocks stay as they were, as if it had not happened. When it has ended, and
+  before its sender is answered, its rows are added to them; where it is not sure which rows are new (a retry,
+  a failure) the blocks are dropped.
+* Adding happens in place, so a reader checks afterwards that nothing it looked at was touched meanwhile
+  (`Watch.ended`), and reads by statement if so. An INSERT is thus seen whole or not at all.
+* Rows vanish when they are older than their retention, at a time that ClickHouse chooses: from the first
+  moment they may, the block is not used.
+
+At most `max_bytes`, least recently used first out. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexer.clickhouse.native_format import AnyArray
+from indexer.clickhouse.schema.tables import GRANULARITIES, Retention
+from indexer.write.frame_to_columns import Block as Written
+from indexer.write.insert_feed import Span, Touched
+from shim.metrics import ShimMetrics
+from shim.read.cell_cache.chunk import Block, Place, Sketch, Source
+
+_log = logging.getLogger("shim.blocks")
+
+_DAY_S = 86_400
+
+Held = Block | Sketch
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """What is written to `[lo_s, hi_s)` of a source while somebody looks at it."""
+
+    source: Source
+    lo_s: int
+    hi_s: int
+    begun: bool = False  # an INSERT was or is under way
+    ended: bool = False  # an INSERT has ended
+
+
+class BlockCache:
+    """See the module. A `Listener` of what is written. `now_s` is the wall clock."""
+
+    def __init__(
+        self,
+        max_bytes: int,
+        retention: Retention,
+        metrics: ShimMetrics,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        self.max_bytes = max_bytes
+        self._kept_days = {g.seconds: retention.days(g.name) for g in GRANULARITIES}
+        self._metrics = metrics
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._held: OrderedDict[Place, Held] = OrderedDict()
+        self._bytes = 0
+        self._of_metric: dict[tuple[str, int, int], set[Place]] = {}  # by table, org id, metric id
+        self._watches: set[Watch] = set()
+        self._under_way: list[Touched] = []
+        self._unasked: set[Place] = set()  # filled again after a restart, and not asked for since
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._bytes
+
+    # ------------------------------------------------------------ readers
+
+    @contextmanager
+    def watch(
+        self, source: Source, lo_s: int, hi_s: int, wanted: Sequence[Place] = ()
+    ) -> Iterator[tuple[Watch, Mapping[Place, Held]]]:
+        """Which of the wanted blocks are in memory, and what is written until the context ends.
+
+        Blocks may be looked at only here, and what was made of them is of use only while `ended` is not set.
+        """
+        watch = Watch(source, lo_s, hi_s)
+        with self._lock:
+            watch.begun = any(_meet(watch, touched) for touched in self._under_way)
+            found = {place: block for place in wanted if (block := self._find(place)) is not None}
+            self._watches.add(watch)
+        self._metrics.block_lookups.labels("hit").inc(len(found))
+        self._metrics.block_lookups.labels("miss").inc(len(wanted) - len(found))
+        try:
+            yield watch, found
+        finally:
+            with self._lock:
+                self._watches.discard(watch)
+
+    def _find(self, place: Place) -> Held | None:
+        block = self._held.get(place)
+        if block is None:
+            return None
+        if self.is_old(place, block):
+            self._drop(place, "expired")
+            return None
+        self._held.move_to_end(place)
+        self._unasked.discard(place)
+        return block
+
+    def asked(self) -> list[Place]:
+        """The blocks in memory that were asked for, the latest last."""
+        with self._lock:
+            return [place for place in self._held if place not in self._unasked]
+
+    # ------------------------------------------------------------ the filler
+
+    def lacks(self, places: Sequence[Place]) -> list[Place]:
+        with self._lock:
+            return [place for place in places if place not in self._held]
+
+    def unasked(self, places: Sequence[Place]) -> None:
+        """These were not filled because somebody asked."""
+        with self._lock:
+            self._unasked.update(place for place in places if place in self._held)
+
+    def keep(self, watch: Watch, blocks: Mapping[Place, Held]) -> bool:
+        """Keep what was read under `watch`; False when something was written meanwhile."""
+        with self._lock:
+            if watch.begun or watch.ended:
+                return False
+            for place, block in blocks.items():
+                self._put(place, block)
+            self._bound()
+        return True
+
+    def is_old(self, place: Place, block: Held) -> bool:
+        """Whether rows of the block may be gone by now. Nothing can be gone where nothing is."""
+        days = min(block.kept_days, self._kept_days[place.granularity_s])
+        return not block.empty and place.start_s + days * _DAY_S <= self._now_s()
+
+    def _put(self, place: Place, block: Held) -> None:
+        if place in self._held:
+            self._drop(place, None)
+        self._held[place] = block
+        self._bytes += block.size_bytes
+        for metric in _metrics_of(place.source):
+            self._of_metric.setdefault(metric, set()).add(place)
+
+    def _bound(self) -> None:
+        while self._bytes > self.max_bytes:
+            self._drop(next(iter(self._held)), "evicted")
+        self._metrics.block_bytes.set(self._bytes)
+
+    def _drop(self, place: Place, reason: str | None) -> None:
+        self._bytes -= self._held.pop(place).size_bytes
+        self._unasked.discard(place)
+        for metric in _metrics_of(place.source):
+            places = self._of_metric[metric]
+            places.discard(place)
+            if not places:
+                del self._of_metric[metric]
+        if reason is not None:
+            self._metrics.blocks_dropped.labels(reason).inc()
+
+    # ------------------------------------------------------------ the writer
+
+    def begins(self, touched: Touched) -> None:
+        with self._lock:
+            self._under_way.append(touched)
+            for watch in self._watches:
+                watch.begun = watch.begun or _meet(watch, touched)
+
+    def ends(self, touched: Touched, block: Written | None) -> None:
+        with self._lock:
+            self._under_way.remove(touched)
+            for watch in self._watches:  # before anything changes: see the module
+                watch.ended = watch.ended or _meet(watch, touched)
+            for place, spans in self._touched(touched).items():
+                try:
+                    if block is not None and self._add(place, spans, block):
+                        continue
+                except Exception:  # a mistake of ours must not fail the INSERT
+                    _log.exception("event=block_add_failed place=%s", place)
+                self._drop(place, "written")
+            self._bound()
+
+    def _touched(self, touched: Touched) -> Mapping[Place, Sequence[Span]]:
+        """The blocks that an INSERT writes to, and its spans that do."""
+        out: dict[Place, list[Span]] = {}
+        for (table, *metric), places in self._of_metric.items():
+            spans = touched.spans(*metric) if table == touched.kind else []
+            for place in places if spans else ():
+                found = [s for s in spans if _in(s, place.source, place.start_s, place.end_s)]
+                if found:
+                    out.setdefault(place, []).extend(found)
+        return out
+
+    def _add(self, place: Place, spans: Iterable[Span], written: Written) -> bool:
+        """False where rows cannot be added: to sketches, or of a gauge whose time is not in its bucket."""
+        held = self._held[place]
+        if isinstance(held, Sketch):
+            return False
+        before = held.size_bytes
+        try:
+            return all(_merge(held, place, span, written) for span in spans)
+        finally:
+            self._bytes += held.size_bytes - before
+
+
+def _merge(held: Block, place: Place, span: Span, written: Written) -> bool:
+    names = ["bucket", "series_id", _days(place, written), place.source.column]
+    if place.source.timed:
+        names.append("last_ms")
+    bucket, ids, days, values, *last_ms = (_rows(written, name, span) for name in names)
+    if span.first_s < place.start_s or span.last_s >= place.end_s:
+        inside = (bucket >= place.start_s) & (bucket < place.end_s)
+        if not inside.any():
+            return True
+        bucket, ids, days, values, *last_ms = (c[inside] for c in (bucket, ids, days, values, *last_ms))
+    cells = (bucket.astype(np.int64) - place.start_s) // place.granularity_s
+    offset_ms = None
+    if last_ms:
+        offset_ms = place.offset_ms(cells, last_ms[0])
+        if offset_ms is None:
+            return False
+    held.add(ids, cells, values, int(days.min()), offset_ms)
+    return True
+
+
+def _days(place: Place, written: Written) -> str:
+    """Name the column of how long rows are kept: of the granularity, or of all (before migration 5)."""
+    of_all = "retention_days"
+    if of_all in written:
+        return of_all
+    return next(f"days_{g.name}" for g in GRANULARITIES if g.seconds == place.granularity_s)
+
+
+def _meet(watch: Watch, touched: Touched) -> bool:
+    """Whether an INSERT writes to what is watched."""
+    source = watch.source
+    if touched.kind != source.table:
+        return False
+    spans = (s for m in source.metric_ids for s in touched.spans(source.org_id, m))
+    return any(_in(s, source, watch.lo_s, watch.hi_s) for s in spans)
+
+
+def _in(span: Span, source: Source, lo_s: int, hi_s: int) -> bool:
+    return source.project_id in (None, span.project_id) and span.first_s < hi_s and span.last_s >= lo_s
+
+
+def _metrics_of(source: Source) -> Iterator[tuple[str, int, int]]:
+    return ((source.table, source.org_id, metric_id) for metric_id in source.metric_ids)
+
+
+def _rows(written: Written, name: str, span: Span) -> AnyArray:
+    column = written[name]
+    assert isinstance(column, np.ndarray)  # neither keys nor sums are ragged
+    return column[span.begin : span.end]

@@ -1,0 +1,228 @@
+"""What a block is filled with: jobs of neighbouring blocks, their statements, and the matrices these give.
+
+Sums come as rows, in columns, and are put in their cells here: half of what arrays made in ClickHouse cost
+(`python -m tests.bench.block_fills`). That needs memory for every row, so many rows, and what is no sum, are
+made into one array a series there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.clickhouse.store import Store, StoreError
+from shim.model.values import Bools
+from shim.read.cell_cache.chunk import Block, Ids, Place, Source
+from shim.read.key_conditions import within
+from shim.read.sent_tables import sent_tables
+from shim.sql import nodes as sql
+from shim.sql.render import render
+
+#: Buckets that one statement reads at most: a day of 60 s, four hours of 10 s.
+MOST_CELLS: Final = 1_440
+#: Rows that are fetched as they are, at most: each takes 50 bytes for a moment.
+MOST_PLAIN: Final = 1 << 21
+#: Of a block's cells, from its first bucket with a row to its last, at least this share must have rows.
+LEAST_DENSITY: Final = 0.1
+_STATEMENT_S: Final = 10
+_TOO_MANY_ROWS: Final = 158  # ClickHouse's code
+_PLAIN: Final = np.dtype([("k", "<u8"), ("c", "<u2"), ("v", "<f8"), ("d", "<u2")])
+
+
+class TooManySeriesError(Exception):
+    """More than asked for at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Neighbouring blocks of one source and granularity."""
+
+    places: tuple[Place, ...]
+
+    @property
+    def lo_s(self) -> int:
+        return self.places[0].start_s
+
+    @property
+    def hi_s(self) -> int:
+        return self.places[-1].end_s
+
+    @property
+    def cells(self) -> int:
+        return (self.hi_s - self.lo_s) // self.places[0].granularity_s
+
+
+@dataclass(frozen=True, slots=True)
+class Matrices:
+    """A row a series, by ascending id, and a column a bucket of a job."""
+
+    ids: Ids
+    values: npt.NDArray[Any]  # float64; of last values of gauges (t: ms, v) records
+    rows: Bools
+    kept_days: int
+
+
+def jobs(due: Sequence[Place]) -> list[Job]:
+    """Neighbours together, as far as one statement may go."""
+    out: list[list[Place]] = []
+    latest: dict[tuple[Source, int], list[Place]] = {}
+    for place in sorted(due, key=lambda p: p.start_s):
+        last = latest.get(place[:2])
+        if last and last[-1].end_s == place.start_s and (len(last) + 1) * place.cells <= MOST_CELLS:
+            last.append(place)
+        else:
+            latest[place[:2]] = one = [place]
+            out.append(one)
+    return [Job(tuple(found)) for found in out]
+
+
+def fetch(store: Store, job: Job, most_series: int, most_plain: int = MOST_PLAIN) -> Matrices:
+    """Raises StoreError, and TooManySeriesError over `most_series`. More than `most_plain` rows are added
+    up in ClickHouse.
+    """
+    source = job.places[0].source
+    if source.merge == "sum" and not source.timed:
+        plain = render(plain_statement(store.database, job, most_plain))
+        columns = store.columns(plain.text, _PLAIN, sent=sent_tables(plain))
+        if len(columns["k"]) <= most_plain:
+            return _plain(job, columns, most_series)
+        del columns
+    try:
+        arrays = render(array_statement(store.database, job, most_series))
+        fetched = store.fetch(arrays.text, _arrays(job), sent=sent_tables(arrays))
+    except StoreError as e:
+        if e.code == _TOO_MANY_ROWS:
+            raise TooManySeriesError from None
+        raise
+    fetched = fetched[np.argsort(fetched["k"])]
+    ids = np.ascontiguousarray(fetched["k"])
+    return Matrices(ids, fetched["v"], fetched["h"], int(fetched["d"].min(initial=65_535)))
+
+
+# ---------------------------------------------------------------- statements
+
+
+def plain_statement(database: str, job: Job, most_rows: int) -> sql.Query:
+    """Series, cell and value of every row. One row more than `most_rows` says that there are more."""
+    column = job.places[0].source.column
+    columns = (
+        sql.Named(sql.col("series_id"), "k"),
+        sql.Named(sql.call("toUInt16", _cell(job)), "c"),
+        sql.Named(sql.call("toFloat64", column), "v"),
+        sql.Named(sql.call("toUInt16", "retention_days"), "d"),
+    )
+    source = sql.Table(database, job.places[0].table)
+    return sql.Query(columns, source, where=_where(job), limit=most_rows + 1, settings=_LIMITS)
+
+
+def array_statement(database: str, job: Job, most_series: int) -> sql.Query:
+    """One row a series, with an array over all buckets of its values and one of which have rows."""
+    source = job.places[0].source
+    over = (0, job.cells, 1)
+    columns = (
+        sql.Named(sql.col("series_id"), "k"),
+        sql.Named(sql.Func(f"{_merge(source)}Resample", (sql.col(source.column), _cell(job)), over), "v"),
+        sql.Named(sql.Func("maxResample", (sql.call("toUInt8", 1), _cell(job)), over), "h"),
+        sql.Named(sql.call("toUInt16", sql.call("min", "retention_days")), "d"),
+    )
+    return sql.Query(
+        columns,
+        sql.Table(database, job.places[0].table),
+        where=_where(job),
+        group_by=("k",),
+        settings=(*_LIMITS, ("max_rows_to_group_by", most_series)),  # over it the statement fails
+    )
+
+
+_LIMITS: Final = (("max_threads", 1), ("max_execution_time", _STATEMENT_S))  # not at the cost of queries
+
+
+def _cell(job: Job) -> sql.Expr:
+    since = sql.op("-", sql.call("toUInt32", "timestamp"), job.lo_s)
+    return sql.call("intDiv", since, job.places[0].granularity_s)
+
+
+def _where(job: Job) -> tuple[sql.Expr, ...]:
+    source = job.places[0].source
+    where: list[sql.Expr] = [sql.op("=", "org_id", source.org_id)]
+    if source.project_id is not None:
+        where.append(sql.op("=", "project_id", source.project_id))
+    where += [
+        sql.member("metric_id", np.array(source.metric_ids, np.uint64)),
+        *within(job.places[0].granularity_s, job.lo_s, job.hi_s),
+    ]
+    return tuple(where)
+
+
+def _merge(source: Source) -> str:
+    """ClickHouse's name of how the column merges: the last value of a gauge is the greatest (time, value)."""
+    return "max" if source.timed else source.merge
+
+
+def _arrays(job: Job) -> np.dtype[np.void]:
+    """RowBinary: an array begins with its length, a varint."""
+    cells = job.cells
+    size = f"V{max(1, -(-cells.bit_length() // 7))}"
+    value = [("t", "<i8"), ("v", "<f8")] if job.places[0].source.timed else "<f8"
+    fields: list[Any] = [
+        ("k", "<u8"), ("n", size), ("v", value, (cells,)), ("m", size), ("h", "?", (cells,)), ("d", "<u2"),
+    ]  # fmt: skip
+    return np.dtype(fields)
+
+
+# ---------------------------------------------------------------- putting together
+
+
+def _plain(job: Job, columns: Mapping[str, npt.NDArray[Any]], most_series: int) -> Matrices:
+    """Rows come in runs of one series."""
+    key = columns["k"]
+    starts = np.flatnonzero(np.diff(key, prepend=~key[:1]))
+    ids, number = np.unique(key[starts], return_inverse=True)
+    if len(ids) > most_series:
+        raise TooManySeriesError
+    place = np.repeat(number * job.cells, np.diff(starts, append=len(key)))
+    place += columns["c"]
+    shape = (len(ids), job.cells)
+    rows = np.zeros(shape, dtype=bool)
+    rows.reshape(-1)[place] = True
+    values = np.bincount(place, columns["v"], rows.size).reshape(shape)
+    return Matrices(ids, values, rows, int(columns["d"].min(initial=65_535)))
+
+
+def made(job: Job, found: Matrices) -> dict[Place, Block] | None:
+    """The blocks of a job. Those where every series has rows share the array of ids.
+
+    None where a gauge's time is not in its bucket: no block could hold it.
+    """
+    ids = found.ids
+    out = {}
+    for number, place in enumerate(job.places):
+        cells = slice(number * place.cells, (number + 1) * place.cells)
+        values, rows = found.values[:, cells], found.rows[:, cells]
+        offset_ms = None
+        if place.source.timed:
+            starts_ms = (place.start_s + np.arange(place.cells) * place.granularity_s) * 1000
+            since_ms = np.where(rows, values["t"] - starts_ms, 0)
+            if len(ids) and not 0 <= since_ms.min() <= since_ms.max() < place.granularity_s * 1000:
+                return None
+            values, offset_ms = values["v"], since_ms.astype(np.uint32)
+        there = rows.any(axis=1)
+        used = slice(None) if there.all() else there
+        out[place] = Block(
+            ids if there.all() else ids[there], values[used].copy(), rows[used].copy(), found.kept_days,
+            None if offset_ms is None else offset_ms[used], place.source.merge,
+        )  # fmt: skip
+    return out
+
+
+def is_sparse(block: Block) -> bool:
+    """Whether too few cells have rows, between the first bucket that has any and the last."""
+    used = np.flatnonzero(block.rows.any(axis=0))
+    if not len(used):
+        return False
+    cells = len(block.ids) * (used[-1] - used[0] + 1)
+    return bool(np.count_nonzero(block.rows) < LEAST_DENSITY * cells)

@@ -1,0 +1,40 @@
+"""The blocks of one process, put together: what is kept, what fills it, what it hears of writes."""
+
+from __future__ import annotations
+
+from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.store import Store
+from indexer.write.insert_feed import Written
+from shim.metrics import ShimMetrics
+from shim.read.cell_cache.chunk_cache import BlockCache
+from shim.read.cell_cache.filler import Filler
+from shim.settings import CacheSettings
+
+
+class BlockMemory:
+    """`written` announces every INSERT of samples into `store`: nobody else may write to it.
+
+    `retention` is the one that the writer's tables have.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: CacheSettings,
+        retention: Retention,
+        written: Written,
+        metrics: ShimMetrics,
+    ) -> None:
+        self.metrics = metrics
+        self.cache = BlockCache(settings.max_bytes, retention, metrics)
+        self.filler = Filler(store, self.cache, written, settings.fill_after, metrics)
+        written.subscribe(self.cache)
+
+    @property
+    def max_series(self) -> int:
+        """Series of a metric whose blocks are kept: of more they would take too much of the memory."""
+        return self.filler.max_series
+
+    def close(self) -> None:
+        """Nothing is read any more when this returns."""
+        self.filler.close()
