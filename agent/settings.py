@@ -1,6 +1,6 @@
 """The settings of the agent: section `[agent]` of the file, `METERHOUSE_AGENT__*` in the environment.
 
-Owns names, defaults and ranges; agent/config/load.py reads them. README.md has them as a table (a test
+Owns names, defaults and ranges; agent/config/load.py reads them. docs/settings.md has them as a table (a test
 compares).
 """
 

@@ -62,6 +62,7 @@ def bare(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     wheel, names = built(source, folder)
     tops = {name.split("/")[0] for name in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"meterhouse.py", "agent", "indexer", "shim"}
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     for native in ("agent/core/_native/", "indexer/_native/", "shim/http/_native/"):
         assert {Path(name).suffix for name in names if name.startswith(native)} == {".py", ".pyi", ".so"}
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)

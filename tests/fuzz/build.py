@@ -75,7 +75,7 @@ def copy_tree(folder: Path) -> None:
     ignored = shutil.ignore_patterns("__pycache__", "*.so", "node_modules", "core.c")
     for name in _FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    for name in ("pyproject.toml", "README.md", "meterhouse.py"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "meterhouse.py"):
         shutil.copy(ROOT / name, folder / name)
 
 

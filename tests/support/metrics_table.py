@@ -43,7 +43,7 @@ def tables() -> str:
     for part in ("agent", "indexer", "shim"):
         mine = [r for r in rows() if r[0].startswith(f"meterhouse_{part}_")]
         cells = [(f"`{name}`", kind, labels, text) for name, kind, labels, text in mine]
-        out.append(f"## {part}\n\n{table(('metric', 'type', 'labels', 'what it is'), cells)}")
+        out.append(f"## {part}\n\n{table(('metric', 'type', 'labels', 'meaning'), cells)}")
     return "\n\n".join(out)
 
 

@@ -1,4 +1,4 @@
-"""The table of all settings, made from the settings' own source; README.md holds it.
+"""The table of all settings, made from the settings' own source; docs/settings.md holds it.
 
 python -m tests.support.settings_table    writes it there
 """
@@ -16,7 +16,7 @@ import msgspec
 from shim.cli.serve import File
 from tests.support.markdown import ROOT, table, write_between
 
-FILE: Final = ROOT / "README.md"
+FILE: Final = ROOT / "docs" / "settings.md"
 MARK: Final = "tests.support.settings_table"
 _FIELD = re.compile(r"    (\w+):[^#]*?(?:#:?\s*(?P<comment>.*))?$")
 
@@ -55,7 +55,7 @@ def _comments(cls: type[msgspec.Struct]) -> dict[str, str]:
 def settings() -> str:
     """Return the whole table as Markdown."""
     cells = [(f"`{name}`", f"`{default}`", text) for name, default, text in rows()]
-    return table(("setting", "default", "what it is"), cells)
+    return table(("setting", "default", "meaning"), cells)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_mounted_files_are_there(services: dict[str, Any]) -> None:
 
 def test_dockerfile_copies_what_the_wheel_is_made_of() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
-    for name in ("pyproject.toml", "README.md", "meterhouse.py", "agent", "indexer", "shim"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "meterhouse.py", "agent", "indexer", "shim"):
         assert name in text
 
 

@@ -1,4 +1,4 @@
-"""README.md has every setting with its default, docs/metrics.md every self-metric, with a description."""
+"""Generated documents agree with the code: every setting, every metric of ours, the help of every command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from agent.config.load import load
 from shim.cli.serve import File
-from tests.support import metrics_table, settings_table
+from tests.support import cli_help, metrics_table, settings_table
 from tests.support.markdown import ROOT, between
 
 SETTINGS = list(settings_table.rows())
@@ -19,7 +19,7 @@ def test_setting_says_what_it_is(row: settings_table.Row) -> None:
     assert row[-1], f"{row[0]} has no comment in its settings.py"
 
 
-def test_readme_has_the_settings() -> None:
+def test_document_has_the_settings() -> None:
     there = between(settings_table.FILE, settings_table.MARK)
     assert there == settings_table.settings(), f"python -m {settings_table.MARK} writes it"
 
@@ -35,6 +35,11 @@ def test_metrics_say_what_they_are() -> None:
 def test_document_has_the_metrics() -> None:
     there = between(metrics_table.FILE, metrics_table.MARK)
     assert there == metrics_table.tables(), f"python -m {metrics_table.MARK} writes it"
+
+
+def test_document_has_the_commands() -> None:
+    there = between(cli_help.FILE, cli_help.MARK)
+    assert there == cli_help.sections(), f"python -m {cli_help.MARK} writes it"
 
 
 def test_example_file_is_the_defaults() -> None:
