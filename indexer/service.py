@@ -21,39 +21,40 @@ from aiohttp import web
 
 from agent.wire.metadata import MetadataMessage
 from indexer.agents.heartbeats import HeartbeatWriter
-from indexer.agents.observer import Hearing
-from indexer.agents.registry import Agents
-from indexer.agents.up import OwnUp, Project, UpWriter, instance_of
+from indexer.agents.observer import AgentObserver
+from indexer.agents.registry import AgentRegistry
+from indexer.agents.up import ReportedUp, UpWriter, instance_of
 from indexer.clickhouse.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
 from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.wait_for_store import open_when_there, started
 from indexer.http.authenticator import open_authenticator
-from indexer.http.handshake import listening
+from indexer.http.handshake import listener_tls
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.http.server import Runner
-from indexer.integrity.startup_check import ShortVerify
+from indexer.integrity.startup_check import StartupCheck
 from indexer.intern.cache import RedisCache, StringCache, open_near_cache
 from indexer.intern.catalog_watch import CatalogWatch
 from indexer.intern.id_store import ClickHouseIdStore
-from indexer.intern.series import SeriesRegistry
+from indexer.intern.series import Project, SeriesRegistry
 from indexer.intern.stored_series import StoredSeries
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
 from indexer.receive.gauges import show_agents, show_catalog, show_waiting
 from indexer.receive.org_rates import OrgRates
 from indexer.receive.pending_requests import PendingRequests, open_pending
-from indexer.receive.readiness import Readiness, open_when_there, started
+from indexer.receive.readiness import Readiness
 from indexer.receive.receiver import Receiver
 from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Settings
-from indexer.write.frame_retention import NotedRetention, Retentions, SetRetention
+from indexer.write.frame_retention import ConfiguredRetention, RecordedRetention, RetentionPolicy
 from indexer.write.frame_writer import FrameWriter
 from indexer.write.health import Health, Part
-from indexer.write.insert_feed import Written
+from indexer.write.insert_feed import InsertFeed
 from indexer.write.inserter import Inserter
 from indexer.write.journal import Journal, JournalError
 from indexer.write.journal_file import has_journal, open_journal
 from indexer.write.journal_writer import JournalWriter
-from indexer.write.known_frames import open_memory
+from indexer.write.known_frames import open_known_frames
 from indexer.write.metadata import MetadataWriter
 from indexer.write.series_limit import SeriesLimit
 from indexer.write.stored_identities import StoredIdentities
@@ -78,7 +79,7 @@ class Status:
 
 class IndexerService:
     """`store`: use this one and leave it open; None opens (and closes) one of the settings' DSN.
-    `written`: where INSERTs are announced, for readers in the same process. `socks`: sockets that listen
+    `insert_feed`: where INSERTs are announced, for readers in the same process. `socks`: sockets that listen
     already (indexer/http/listening_sockets.py); None binds those of the settings.
 
     Raises StoreError, JournalError or OSError from `start` when it cannot work.
@@ -89,15 +90,15 @@ class IndexerService:
         settings: Settings,
         store: Store | None = None,
         *,
-        written: Written | None = None,
+        insert_feed: InsertFeed | None = None,
         socks: list[socket.socket] | None = None,
     ) -> None:
         self.settings = settings
-        self._written = written
+        self._insert_feed = insert_feed
         self.metrics = Metrics()
         self.registry = SeriesRegistry(settings.bounds.cached_series)
         self.rates = OrgRates(settings.limits)
-        self.agents = Agents(settings.bounds.agents)
+        self.agents = AgentRegistry(settings.bounds.agents)
         self.host, _, port = settings.listen.rpartition(":")
         self._socks = socks if socks is not None else []
         self.port = port_of(socks) if socks else int(port)
@@ -116,7 +117,7 @@ class IndexerService:
         self._limit: SeriesLimit | None = None
         self._writer: JournalWriter | FrameWriter | None = None
         self._watch: CatalogWatch | None = None
-        self._verify: ShortVerify | None = None
+        self._verify: StartupCheck | None = None
         self._heartbeats: HeartbeatWriter | None = None
         self._up: UpWriter | None = None
         self._runner: Runner | None = None
@@ -174,7 +175,7 @@ class IndexerService:
     async def _start(self) -> None:
         settings = self.settings
         authenticator = open_authenticator(settings)
-        tls = listening("indexer.tls", settings.tls)
+        tls = listener_tls("indexer.tls", settings.tls)
         if authenticator.knows_certificates and not settings.tls.client_ca:
             log.warning(
                 "event=certificates_unused hint=indexer.tls.client_ca has the CA of client certificates"
@@ -200,7 +201,7 @@ class IndexerService:
         if self._watch is not None:
             await self._watch.start()
         await self._writer.start()
-        self._verify = ShortVerify(store, settings.retention, self.metrics)
+        self._verify = StartupCheck(store, settings.retention, self.metrics)
         self._verify.start()
         # On an embedded store there is no other process that would read the table.
         self._heartbeats = None if store.embedded else HeartbeatWriter(store, self.health.store_failed)
@@ -209,16 +210,16 @@ class IndexerService:
             self._up = UpWriter(
                 self._writer,
                 self.agents,
-                OwnUp(store, self._strings),
+                ReportedUp(store, self._strings),
                 self.metrics,
                 project,
                 settings.retention,
             )
         memories = self._journal, self._identities, self.metrics, settings, _now_ms
-        memory = await self._in_thread(partial(open_memory, store, *memories))
-        retentions: Retentions = SetRetention(settings.retention, steps)
+        memory = await self._in_thread(partial(open_known_frames, store, *memories))
+        retentions: RetentionPolicy = ConfiguredRetention(settings.retention, steps)
         if self._journal is None:
-            retentions = NotedRetention(store, settings.retention, steps, legacy=legacy)
+            retentions = RecordedRetention(store, settings.retention, steps, legacy=legacy)
         dropped = self.metrics.forgotten_requests.inc
         self._pending = await self._in_thread(partial(open_pending, settings, dropped))
         receiver = Receiver(
@@ -228,7 +229,9 @@ class IndexerService:
             ready=self._ready,
             refresh=self._refresh_gauges,
             aside=self._writer.aside if isinstance(self._writer, JournalWriter) else None,
-            hearing=Hearing(self.agents, self._heartbeats, self._up, sees_all=self._journal is not None),
+            hearing=AgentObserver(
+                self.agents, self._heartbeats, self._up, sees_all=self._journal is not None
+            ),
             describe=partial(self._describe, MetadataWriter(store, _now_ms)),
             authenticator=authenticator,
             rates=self.rates,
@@ -310,7 +313,7 @@ class IndexerService:
             self._strings,
             self.registry,
             coalesce=not journal and settings.cluster is None,
-            written=self._written,
+            insert_feed=self._insert_feed,
             retention=settings.retention,
             legacy=legacy,
             identities=self._identities,

@@ -43,7 +43,7 @@ _MAX_SHOWN: Final = 50
 _MAX_STEPS: Final = 16
 
 
-class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How frames are gathered into INSERTs when one indexer owns the data (batching by journal)."""
 
     rows: Positive = 200_000  # a batch is closed when it has so many rows
@@ -52,7 +52,7 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 50
 
 
-class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file that makes batches survive a crash; used when batching by journal."""
 
     path: str = ""  # the SQLite file; empty: beside the embedded data, else ./data/indexer-journal.sqlite
@@ -143,8 +143,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     up: bool = True
     org_id: Id = 1  # organisation of this indexer's own up
     project_id: Id = 1  # project of this indexer's own up
-    batch: Batch = Batch()
-    journal: Journal = Journal()
+    batch: BatchSettings = BatchSettings()
+    journal: JournalSettings = JournalSettings()
     bounds: Bounds = Bounds()
     http: Http = Http()
     tls: Tls = Tls()

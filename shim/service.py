@@ -20,13 +20,13 @@ from pathlib import Path
 from indexer.access.grants import EntryError
 from indexer.clickhouse.schema import is_current, migrate
 from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.wait_for_store import open_when_there, started
 from indexer.http.authenticator import Authenticator
-from indexer.http.handshake import listening
+from indexer.http.handshake import listener_tls
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
-from indexer.http.web_pages import Pages
+from indexer.http.web_pages import WebPageRules
 from indexer.intern.series import Change
-from indexer.receive.readiness import open_when_there, started
-from indexer.write.insert_feed import Written
+from indexer.write.insert_feed import InsertFeed
 from shim.catalog import Catalog, Explorer
 from shim.engine.cache_warmer import Warmer
 from shim.engine.engine import QueryEngine
@@ -50,8 +50,8 @@ class ShimService:
     """One HTTP server. `store` is given when it is shared (`meterhouse up`); else `settings.dsn` is opened.
 
     `version` rises whenever the indexer in the same process registers series; without it look-ups always ask
-    the tables. `changes` says what it registered since a version. `written` announces its INSERTs; without it
-    no cells are kept in memory. `recent`: the file that takes over a restart what was asked
+    the tables. `changes` says what it registered since a version. `insert_feed` announces its INSERTs;
+    without it no cells are kept in memory. `recent`: the file that takes over a restart what was asked
     (shim/engine/cache_warmer.py); None for none. `agents`: how far they are, where the indexer of this
     process hears of all of them; without it the table is asked. `limits` gives an org's limits of ingest and
     what is used of them. `socks`: sockets that listen already (indexer/http/listening_sockets.py).
@@ -64,7 +64,7 @@ class ShimService:
         store: Store | None = None,
         version: Callable[[], int] | None = None,
         changes: Callable[[int], Sequence[Change] | None] = lambda _: None,
-        written: Written | None = None,
+        insert_feed: InsertFeed | None = None,
         recent: Path | None = None,
         agents: Agents | None = None,
         limits: Callable[[int], Mapping[str, int]] | None = None,
@@ -75,7 +75,7 @@ class ShimService:
         self._agents = agents
         self._table: TableAgents | None = None
         self._settings = settings
-        self._written = written
+        self._insert_feed = insert_feed
         self._recent = recent
         self._warmer: Warmer | None = None
         self._store = store
@@ -120,7 +120,7 @@ class ShimService:
     async def _start(self) -> None:
         settings = self._settings
         authenticator = _authenticator(settings)
-        tls = listening("shim.tls", settings.tls)
+        tls = listener_tls("shim.tls", settings.tls)
         proxy = Proxy(settings.tenancy)
         if settings.tenancy.mode == "header" and not proxy.known:
             _log.warning(
@@ -150,7 +150,7 @@ class ShimService:
             explorer=Explorer(catalog, settings),
             gate=Gate(settings.tenancy),
             proxy=proxy,
-            pages=Pages(self.host, settings.http.allowed_hosts),
+            pages=WebPageRules(self.host, settings.http.allowed_hosts),
             authenticator=authenticator,
             metrics=self.metrics,
             turns=turns,
@@ -184,9 +184,9 @@ class ShimService:
     def _blocks(self, store: Store) -> BlockMemory | None:
         """None where they are off, or where others may write to the store."""
         settings = self._settings
-        if self._written is None or not settings.cache.max_bytes or not store.embedded:
+        if self._insert_feed is None or not settings.cache.max_bytes or not store.embedded:
             return None
-        return BlockMemory(store, settings.cache, settings.retention, self._written, self.metrics)
+        return BlockMemory(store, settings.cache, settings.retention, self._insert_feed, self.metrics)
 
     async def _open(self) -> Store:
         """Its own store, with the tables made: the shim may be up before the first indexer.

@@ -15,7 +15,7 @@ from typing import Final
 MAX_RANGES: Final = 64
 
 
-class Numbers:
+class SequenceGaps:
     """The frame numbers of one run: what was stored, and what the agent is done with."""
 
     __slots__ = ("_counted", "_first", "_high", "_last", "_over")

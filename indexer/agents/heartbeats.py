@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from indexer.agents.completeness import HEARD_MS, Progress
-from indexer.agents.registry import Run
+from indexer.agents.registry import AgentRun
 from indexer.clickhouse.schema.tables import HEARTBEATS
 from indexer.clickhouse.store import Store, StoreError
 
@@ -40,11 +40,11 @@ class HeartbeatWriter:
         self._store = store
         self._on_failure = on_failure
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-heartbeats")
-        self._waiting: dict[Run, Progress] = {}
+        self._waiting: dict[AgentRun, Progress] = {}
         self._task: asyncio.Task[None] | None = None
         self.failures = 0
 
-    def put(self, run: Run, progress: Progress) -> None:
+    def put(self, run: AgentRun, progress: Progress) -> None:
         """Takes one; of one agent the latest is enough. Does not wait."""
         before = self._waiting.get(run)
         self._waiting[run] = progress if before is None else progress.after(before)
@@ -72,7 +72,7 @@ class HeartbeatWriter:
             self._task = None
 
 
-def _block(rows: Mapping[Run, Progress]) -> Mapping[str, np.ndarray | list[str]]:
+def _block(rows: Mapping[AgentRun, Progress]) -> Mapping[str, np.ndarray | list[str]]:
     progress = rows.values()
     return {
         "org_id": np.array([r.org_id for r in rows], np.uint32),

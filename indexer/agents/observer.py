@@ -12,9 +12,9 @@ from typing import Any, Final
 from agent.wire.frame import BACKFILL_PREFIX, Frame
 from agent.wire.heartbeat import Heartbeat
 from indexer.agents.completeness import Progress
-from indexer.agents.gaps import Numbers
+from indexer.agents.gaps import SequenceGaps
 from indexer.agents.heartbeats import HeartbeatWriter
-from indexer.agents.registry import Agents, Run
+from indexer.agents.registry import AgentRegistry, AgentRun
 from indexer.agents.up import UpWriter
 
 #: Ranges of missing frames that are shown of one run.
@@ -25,7 +25,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Hearing:
+class AgentObserver:
     """`writer`: None where no other process reads, on an embedded store. `up`: None where it is off.
 
     `sees_all`: every frame comes to this process. Else missing frames are not judged: others may have them.
@@ -33,7 +33,7 @@ class Hearing:
 
     def __init__(
         self,
-        agents: Agents,
+        agents: AgentRegistry,
         writer: HeartbeatWriter | None,
         up: UpWriter | None,
         *,
@@ -55,7 +55,7 @@ class Hearing:
         if self._up is not None and self._agents.taken > before:
             self._up.wake()
         if self._writer is not None:
-            run = Run(beat.org_id, beat.project_id, beat.agent, beat.epoch)
+            run = AgentRun(beat.org_id, beat.project_id, beat.agent, beat.epoch)
             self._writer.put(run, Progress(beat.flushed_until_ms, now_ms, beat.ended).seen_at(now_ms))
         return True
 
@@ -69,7 +69,7 @@ class Hearing:
         now_ms = self._now_ms()
         self._agents.frame(frame, now_ms)
         if self._writer is not None and not frame.flushed_until_ms:
-            run = Run(frame.org_id, frame.project_id, frame.agent, frame.epoch)
+            run = AgentRun(frame.org_id, frame.project_id, frame.agent, frame.epoch)
             self._writer.put(run, Progress(0, now_ms))
 
     def stored(self, frame: Frame) -> None:
@@ -102,7 +102,7 @@ class Hearing:
             if shows(run.org_id, run.project_id)
         ]
 
-    def _missing(self, numbers: Numbers) -> dict[str, Any]:
+    def _missing(self, numbers: SequenceGaps) -> dict[str, Any]:
         if not self._sees_all or not numbers.judged:
             return {"missing_frames": None}
         shown = numbers.ranges()[:_SHOWN_RANGES]

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from agent.wire.frame import Frame
 from agent.wire.heartbeat import Heartbeat
 from indexer.agents.completeness import HEARD_MS, SKEW_MS, Progress, complete_s
-from indexer.agents.gaps import Numbers
+from indexer.agents.gaps import SequenceGaps
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ FORGOTTEN_MS: Final = 10 * HEARD_MS
 _MAX_ORGS: Final = 10_000
 
 
-class Run(NamedTuple):
+class AgentRun(NamedTuple):
     """One run of an agent, by the identity of its frames, in one project."""
 
     org_id: int
@@ -36,16 +36,16 @@ class Run(NamedTuple):
 
 
 @dataclass(slots=True)
-class Known:
+class KnownAgent:
     """What is known of one run: how far it is, its frames' numbers, and its clock."""
 
     progress: Progress
-    numbers: Numbers = field(default_factory=Numbers)
+    numbers: SequenceGaps = field(default_factory=SequenceGaps)
     #: What its clock is ahead of ours, in milliseconds; None if it does not say.
     ahead_ms: int | None = None
     skewed: bool = False  # the log says so
 
-    def note_clock(self, run: Run, ahead_ms: int) -> None:
+    def note_clock(self, run: AgentRun, ahead_ms: int) -> None:
         """Note what the run's clock is ahead of ours; the log is told once while it is much."""
         self.ahead_ms = ahead_ms
         much = abs(ahead_ms) > SKEW_MS
@@ -57,13 +57,13 @@ class Known:
         self.skewed = much
 
 
-class Agents:
+class AgentRegistry:
     """`max_agents` bounds how many runs are known."""
 
     def __init__(self, max_agents: int) -> None:
         self._max = max_agents
         self._lock = threading.Lock()
-        self._projects: dict[int, dict[int, dict[Run, Known]]] = {}  # by org, by project
+        self._projects: dict[int, dict[int, dict[AgentRun, KnownAgent]]] = {}  # by org, by project
         self._count = 0
         self._missing: Counter[int] = Counter()  # frames of runs that are not known any more, by org
         self.taken = 0  # runs that were new, since the start
@@ -71,7 +71,7 @@ class Agents:
 
     def heartbeat(self, beat: Heartbeat, now_ms: int) -> bool:
         """Notes a heartbeat; False if there is no room for one more agent."""
-        run = Run(beat.org_id, beat.project_id, beat.agent, beat.epoch)
+        run = AgentRun(beat.org_id, beat.project_id, beat.agent, beat.epoch)
         # No bucket is over before it ends: a time far ahead is of a clock that is ahead, or was.
         progress = Progress(beat.flushed_until_ms, now_ms, beat.ended).seen_at(now_ms)
         with self._lock:
@@ -107,13 +107,13 @@ class Agents:
             runs = projects.values() if project_id is None else [projects.get(project_id, {})]
             return complete_s((k.progress for one in runs for k in one.values()), now_ms, settle_ms)
 
-    def all(self, now_ms: int) -> list[tuple[Run, Known]]:
+    def all(self, now_ms: int) -> list[tuple[AgentRun, KnownAgent]]:
         """Who was heard of lately, ended or not, by name. Forgets the others."""
         with self._lock:
             self._forget(now_ms)
             return sorted(self._runs(), key=lambda one: one[0])
 
-    def alive(self, now_ms: int) -> list[Run]:
+    def alive(self, now_ms: int) -> list[AgentRun]:
         """Who is waited for, by name."""
         with self._lock:
             return sorted(run for run, known in self._runs() if known.progress.alive(now_ms))
@@ -126,12 +126,12 @@ class Agents:
                 out[run.org_id] += known.numbers.missing
             return dict(out)
 
-    def _runs(self) -> Iterator[tuple[Run, Known]]:
+    def _runs(self) -> Iterator[tuple[AgentRun, KnownAgent]]:
         for projects in self._projects.values():
             for runs in projects.values():
                 yield from runs.items()
 
-    def _note(self, run: Run, progress: Progress) -> Known | None:
+    def _note(self, run: AgentRun, progress: Progress) -> KnownAgent | None:
         """Return what is known of a run with its progress noted; None if there is no room for it."""
         known = self._projects.get(run.org_id, {}).get(run.project_id, {}).get(run)
         if known is not None:
@@ -142,7 +142,7 @@ class Agents:
         if self._count >= self._max:
             self.not_taken += 1
             return None
-        known = Known(progress)
+        known = KnownAgent(progress)
         self._projects.setdefault(run.org_id, {}).setdefault(run.project_id, {})[run] = known
         self._count += 1
         self.taken += 1
@@ -151,7 +151,7 @@ class Agents:
     def _forget(self, now_ms: int) -> None:
         """Drops whom nothing was heard of for long; when it is full, all that are not waited for."""
         kept_ms = HEARD_MS if self._count >= self._max else FORGOTTEN_MS
-        kept: dict[int, dict[int, dict[Run, Known]]] = {}
+        kept: dict[int, dict[int, dict[AgentRun, KnownAgent]]] = {}
         self._count = 0
         for run, known in self._runs():
             if abs(now_ms - known.progress.heard_ms) < kept_ms:
@@ -162,6 +162,6 @@ class Agents:
         self._projects = kept
 
 
-def run_of(frame: Frame) -> Run:
+def run_of(frame: Frame) -> AgentRun:
     """Return the run that a frame is of."""
-    return Run(frame.org_id, frame.project_id, frame.agent, frame.epoch)
+    return AgentRun(frame.org_id, frame.project_id, frame.agent, frame.epoch)

@@ -19,13 +19,15 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from agent.wire.frame import BUCKET_SECONDS, OF_UP, Frame, Gauges, Series, encode
-from indexer.agents.registry import Agents
+from indexer.agents.registry import AgentRegistry
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, StoreError
+from indexer.intern.series import Project
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
-from indexer.write.accepted_frame import Unit
-from indexer.write.journal_writer import WriteError, Writer
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import WriteError
+from indexer.write.journal_writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +42,6 @@ _PHASE_S: Final = 3
 _LINGER_S: Final = 0.2
 #: So long after its last row an `up` of a project's own still wins.
 _OWN_S: Final = 86_400
-
-
-class Project(NamedTuple):
-    org_id: int
-    project_id: int
 
 
 class Instance(NamedTuple):
@@ -105,7 +102,7 @@ def has_up(frame: Frame) -> bool:
     return bool((np.frombuffer(frame.series.name, "<u4") == number).any())
 
 
-class OwnUp:
+class ReportedUp:
     """Which projects store an `up` of their own; bounded by the projects there are."""
 
     def __init__(self, store: Store, strings: StringIndexer) -> None:
@@ -149,8 +146,8 @@ class UpWriter:
     def __init__(
         self,
         writer: Writer,
-        agents: Agents,
-        own: OwnUp,
+        agents: AgentRegistry,
+        own: ReportedUp,
         metrics: Metrics,
         project: Project,
         retention: Retention,
@@ -216,7 +213,9 @@ class UpWriter:
                     continue
                 identity = (f"{OF_UP}{self._instance}", self._epoch, next(self._sequence))
                 frame = up_frame(project, [instance for _, instance in found], self._now_ms(), identity)
-                await self._writer.write(Unit(frame.identity, encode(frame), frame, kept=self._retention))
+                await self._writer.write(
+                    AcceptedFrame(frame.identity, encode(frame), frame, kept=self._retention)
+                )
             except (StoreError, WriteError) as e:  # the log has the store's problem already
                 self._metrics.up_failures.inc()
                 log.debug("event=up_not_written org_id=%d project_id=%d error=%s", *project, e)

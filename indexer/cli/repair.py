@@ -19,7 +19,7 @@ from indexer.integrity.repairer import Repairer, RepairError, steps
 from indexer.integrity.verifier import Verifier
 from indexer.integrity.verify_statements import PAIRS
 from indexer.settings import Settings
-from indexer.write.journal import JournalError, State
+from indexer.write.journal import BatchState, JournalError
 from indexer.write.journal_file import has_journal, journal_path, open_journal
 
 #: An indexer notes heartbeats every few seconds.
@@ -82,7 +82,7 @@ def _check_quiet(settings: Settings, store: Store) -> None:
     """Raise RepairError where rows may still come to one rollup and not to another."""
     if has_journal(settings) and journal_path(settings).exists():
         with closing(open_journal(settings)) as journal:
-            waiting = len(journal.unfinished(State.OPEN, State.ASIDE))
+            waiting = len(journal.unfinished(BatchState.OPEN, BatchState.ASIDE))
         if waiting:
             raise RepairError(
                 f"{waiting} batches in the journal are not stored: expected none: start the indexer, which"

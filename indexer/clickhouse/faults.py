@@ -148,14 +148,12 @@ def fault_of(code: int | None) -> Fault:
     return Fault.AWAY if code is None else FAULTS.get(code, Fault.OTHER)
 
 
-def told(fault: Fault, code: int | None = None, name: str | None = None) -> str:
+def public_text(fault: Fault, code: int | None = None, name: str | None = None) -> str:
     """Say what is wrong for a client: without an address or a user's name."""
     return _sentence("ClickHouse", fault, "the user", code, name)
 
 
-def explained(
-    fault: Fault, code: int | None, name: str | None, address: str, user: str, more: str = ""
-) -> str:
+def explain(fault: Fault, code: int | None, name: str | None, address: str, user: str, more: str = "") -> str:
     """Say what is wrong for the operator. `more`: a reason in words, such as "connection refused"."""
     place = f"ClickHouse at {address}" if address else "the embedded ClickHouse"
     whom = f"user {user!r}" if user else "the default user"

@@ -47,10 +47,12 @@ class Ragged:
         return len(self.lengths)
 
 
-Column = AnyArray | Ragged | Sequence[str]
+ColumnData = AnyArray | Ragged | Sequence[str]
+#: Columns of one length by their names.
+Block = dict[str, ColumnData]
 
 
-def encode_block(columns: Mapping[str, Column]) -> bytes:
+def encode_block(columns: Mapping[str, ColumnData]) -> bytes:
     """One Native block. Raises ValueError when the columns' lengths differ or a type has no counterpart."""
     rows = {len(c) for c in columns.values()}
     if len(rows) != 1:
@@ -62,7 +64,7 @@ def encode_block(columns: Mapping[str, Column]) -> bytes:
     return b"".join(parts)
 
 
-def type_name(name: str, column: Column) -> str:
+def type_name(name: str, column: ColumnData) -> str:
     """The ClickHouse type that a column is written as. Raises ValueError when its type has no counterpart."""
     if isinstance(column, Ragged):
         return f"Array({_number_type(name, column.values)})"
@@ -115,7 +117,7 @@ def _read_varuint(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def _column(name: str, column: Column) -> tuple[str, list[bytes | memoryview]]:
+def _column(name: str, column: ColumnData) -> tuple[str, list[bytes | memoryview]]:
     """The type's name, and the column's bytes in pieces."""
     if isinstance(column, Ragged):
         offsets = np.cumsum(column.lengths, dtype=np.uint64)

@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 from clickhouse_connect.driver.external import ExternalData
 
-from indexer.clickhouse.native_format import AnyArray, Column, Ragged, encode_block, type_name
+from indexer.clickhouse.native_format import AnyArray, ColumnData, Ragged, encode_block, type_name
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Where a process finds its open files by their numbers.
@@ -35,7 +35,7 @@ class SentTable:
     """Rows under a name that the statement's text uses. Names are ours: letters, digits and `_`."""
 
     name: str
-    columns: Mapping[str, Column]
+    columns: Mapping[str, ColumnData]
 
     @staticmethod
     def of_arrays(name: str, arrays: Mapping[str, AnyArray]) -> SentTable:

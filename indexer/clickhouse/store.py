@@ -32,12 +32,12 @@ from urllib3.exceptions import HTTPError
 
 from agent.config.secrets import hidden_url
 from indexer.clickhouse.data_lock import DataLock, shown
-from indexer.clickhouse.native_format import Column, Ragged, decode_blocks, encode_block
+from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
 from indexer.clickhouse.private_files import make_private
 from indexer.clickhouse.sent_tables import SentTable, as_files, external_data
-from indexer.clickhouse.store_errors import EMBEDDED, Place, StoreError, place_of, store_error
+from indexer.clickhouse.store_errors import EMBEDDED, ServerAddress, StoreError, server_address, store_error
 
-__all__ = ["DEFAULT_DATABASE", "Column", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
+__all__ = ["DEFAULT_DATABASE", "ColumnData", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
 
 DEFAULT_DATABASE: Final = "meterhouse"
 #: How long a server may be silent during a call, unless the caller says otherwise.
@@ -74,7 +74,7 @@ class Store:
         *,
         embedded: bool,
         lock: DataLock | None = None,
-        place: Place = EMBEDDED,
+        place: ServerAddress = EMBEDDED,
     ) -> None:
         self._lock = lock
         self._place = place
@@ -151,7 +151,7 @@ class Store:
     def insert(
         self,
         table: str,
-        columns: Mapping[str, Column],
+        columns: Mapping[str, ColumnData],
         *,
         token: str | None = None,
         coalesce: bool = False,
@@ -237,7 +237,7 @@ def open_store(
     """
     address, database, embedded = _parse(dsn)
     lock = _lock(Path(address)) if embedded else None
-    place = EMBEDDED if embedded else place_of(address)
+    place = EMBEDDED if embedded else server_address(address)
     clients: list[Client] = []
     try:
         clients.extend(_connect(address, timeout_s, embedded=embedded) for _ in range(pool))
@@ -260,7 +260,7 @@ def _lock(path: Path) -> DataLock:
         raise StoreError(e.strerror or str(e), retryable=False) from e
 
 
-def _open_error(e: Exception, data: Path | None, place: Place) -> StoreError:
+def _open_error(e: Exception, data: Path | None, place: ServerAddress) -> StoreError:
     """Return the error of opening; a program that is not ours may hold embedded `data`."""
     if data is not None and isinstance(e, Error) and e.code == _CANNOT_OPEN_FILE:
         return StoreError(f"another process uses {shown(data)}", retryable=False, code=e.code, name=e.name)

@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from agent.config.secrets import hidden_url
-from indexer.clickhouse.faults import Fault, explained, fault_of, told
+from indexer.clickhouse.faults import Fault, explain, fault_of, public_text
 
 #: Why no server answered, by what was raised; the first that fits.
 _REASONS: Final = (
@@ -31,9 +31,10 @@ _REASONS: Final = (
 class StoreError(Exception):
     """ClickHouse refused or could not be reached.
 
-    The text is for the operator: words with address and user, never a DSN, password, path or SQL. `told` is
-    for clients. `retryable`: the same call may succeed later by itself. `code` and its `name` are
-    ClickHouse's own; None when no server answered. `detail` is its text, which may hold SQL: for debugging.
+    The text is for the operator: words with address and user, never a DSN, password, path or SQL.
+    `public_text` is for clients. `retryable`: the same call may succeed later by itself. `code` and its
+    `name` are ClickHouse's own; None when no server answered. `detail` is its text, which may hold SQL: for
+    debugging.
     """
 
     def __init__(
@@ -57,27 +58,27 @@ class StoreError(Exception):
     @property
     def told(self) -> str:
         """What is wrong, for a client."""
-        return told(self.fault, self.code, self.name)
+        return public_text(self.fault, self.code, self.name)
 
 
-class Place(NamedTuple):
+class ServerAddress(NamedTuple):
     """Where a store is and who uses it, for error messages; both are empty for an embedded one."""
 
     address: str
     user: str
 
 
-EMBEDDED: Final = Place("", "")
+EMBEDDED: Final = ServerAddress("", "")
 
 
-def store_error(e: Exception, place: Place) -> StoreError:
+def store_error(e: Exception, place: ServerAddress) -> StoreError:
     """Return the StoreError of an exception of clickhouse-connect or the network."""
     code = e.code if isinstance(e, Error) else None
     name = e.name if isinstance(e, Error) else None
     fault = fault_of(code) if code is not None else _without_code(e, place)
     reason = _reason(e) if fault is Fault.AWAY else ""
     return StoreError(
-        explained(fault, code, name, *place, reason),
+        explain(fault, code, name, *place, reason),
         retryable=fault.passes,
         code=code,
         name=name,
@@ -86,7 +87,7 @@ def store_error(e: Exception, place: Place) -> StoreError:
     )
 
 
-def _without_code(e: Exception, place: Place) -> Fault:
+def _without_code(e: Exception, place: ServerAddress) -> Fault:
     """Return the cause of an error that ClickHouse gave no code for."""
     if isinstance(e, OSError) and e.errno == errno.ENOSPC:
         return Fault.FULL
@@ -110,9 +111,9 @@ def _reason(e: BaseException) -> str:
     return "the connection broke"
 
 
-def place_of(address: str) -> Place:
+def server_address(address: str) -> ServerAddress:
     """Return where an HTTP address without its path points to, and its user."""
     parts = urlsplit(address)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
     port = parts.port or (8443 if parts.scheme == "https" else 8123)
-    return Place(f"{host}:{port}", unquote(parts.username or ""))
+    return ServerAddress(f"{host}:{port}", unquote(parts.username or ""))

@@ -19,7 +19,7 @@ _SHARES: Final = 4
 _SWEEP_S: Final = 1.0
 
 
-class Closed(Enum):
+class CloseReason(Enum):
     """Why the server closed a connection; the label of a metric."""
 
     HANDSHAKE = "handshake_timeout"
@@ -33,83 +33,83 @@ class Closed(Enum):
 
 
 #: Which connections make room: those of the first kinds before the others; those at work never do.
-_FIRST: Final = frozenset({Closed.HANDSHAKE, Closed.HEAD})
-_THEN: Final = (Closed.IDLE, Closed.BODY, Closed.UNREAD)
+_FIRST: Final = frozenset({CloseReason.HANDSHAKE, CloseReason.HEAD})
+_THEN: Final = (CloseReason.IDLE, CloseReason.BODY, CloseReason.UNREAD)
 
 
-class Counted(Protocol):
+class CountedConnection(Protocol):
     """An open connection, as its bounds see it."""
 
-    def waits_for(self) -> tuple[Closed | None, object]:
+    def waits_for(self) -> tuple[CloseReason | None, object]:
         """Return what the client owes (None: nothing), and a key that changes when it makes progress."""
 
-    def waiting(self, now: float, /) -> tuple[Closed | None, float]:
+    def waiting(self, now: float, /) -> tuple[CloseReason | None, float]:
         """Return what the client owes, and since when, as seen by calls of this method."""
 
-    def end(self, reason: Closed, /) -> None:
+    def end(self, reason: CloseReason, /) -> None:
         """Close now."""
 
 
 class Connections:
     """The open connections of one server. `closed` is told of each that the server closes."""
 
-    def __init__(self, settings: Http, closed: Callable[[Closed], None]) -> None:
+    def __init__(self, settings: Http, closed: Callable[[CloseReason], None]) -> None:
         self.max = share(settings.max_connections, _SHARES)
         self._closed = closed
         self._deadlines_s = {
-            Closed.HANDSHAKE: settings.head_s,
-            Closed.HEAD: settings.head_s,
-            Closed.BODY: settings.body_s,
-            Closed.IDLE: settings.idle_s,
-            Closed.UNREAD: settings.body_s,
+            CloseReason.HANDSHAKE: settings.head_s,
+            CloseReason.HEAD: settings.head_s,
+            CloseReason.BODY: settings.body_s,
+            CloseReason.IDLE: settings.idle_s,
+            CloseReason.UNREAD: settings.body_s,
         }
         self._sweep_s = min(_SWEEP_S, *(s / 4 for s in self._deadlines_s.values()))
-        self._open: dict[Counted, None] = {}  # oldest first
+        self._open: dict[CountedConnection, None] = {}  # oldest first
         self._sweep_at: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def opened(self, connection: Counted) -> None:
+    def opened(self, connection: CountedConnection) -> None:
         """Count a new connection; at the bound another one is closed for it, or it is closed itself."""
         if len(self._open) >= self.max and not self._make_room():
-            self._end(connection, Closed.TOO_MANY)
+            self._end(connection, CloseReason.TOO_MANY)
             return
         self._open[connection] = None
         if self._sweep_at is None:
             self._sweep_at = asyncio.get_running_loop().call_later(self._sweep_s, self._sweep)
 
-    def lost(self, connection: Counted) -> None:
+    def lost(self, connection: CountedConnection) -> None:
         """Forget a connection that has ended."""
         self._open.pop(connection, None)
         if not self._open and self._sweep_at is not None:
             self._sweep_at.cancel()
             self._sweep_at = None
 
-    def refused(self, connection: Counted) -> None:
+    def refused(self, connection: CountedConnection) -> None:
         """Forget a connection whose handshake failed, and count that."""
         self._open.pop(connection, None)
-        self._closed(Closed.HANDSHAKE_FAILED)
+        self._closed(CloseReason.HANDSHAKE_FAILED)
 
     def end_handshakes(self) -> None:
         """Close all connections that do not speak HTTP yet."""
-        for connection in [one for one in self._open if one.waits_for()[0] is Closed.HANDSHAKE]:
+        for connection in [one for one in self._open if one.waits_for()[0] is CloseReason.HANDSHAKE]:
             self._open.pop(connection, None)
-            connection.end(Closed.HANDSHAKE)
+            connection.end(CloseReason.HANDSHAKE)
 
     def _make_room(self) -> bool:
         """Close the oldest connection that waits for its client; return False if none does."""
-        found: dict[Closed, Counted] = {}
+        found: dict[CloseReason, CountedConnection] = {}
         for connection in self._open:
             waits = connection.waits_for()[0]
             if waits in _FIRST:
-                self._end(connection, Closed.MADE_ROOM)
+                self._end(connection, CloseReason.MADE_ROOM)
                 return True
             if waits is not None:
                 found.setdefault(waits, connection)
         for waits in _THEN:
             if waits in found:
-                self._end(found[waits], Closed.MADE_ROOM)
+                self._end(found[waits], CloseReason.MADE_ROOM)
                 return True
         return False
 
@@ -122,7 +122,7 @@ class Connections:
                 self._end(connection, waits)
         self._sweep_at = loop.call_later(self._sweep_s, self._sweep) if self._open else None
 
-    def _end(self, connection: Counted, reason: Closed) -> None:
+    def _end(self, connection: CountedConnection, reason: CloseReason) -> None:
         self._open.pop(connection, None)
         self._closed(reason)
         connection.end(reason)

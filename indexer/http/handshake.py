@@ -19,7 +19,7 @@ from agent.net.tls import Contexts, in_words, of_listener
 from agent.runtime.logs import Log
 from agent.settings import Tls
 from indexer.access.grants import Certificate
-from indexer.http.connections import Closed, Connections
+from indexer.http.connections import CloseReason, Connections
 
 #: How long a closing connection waits for its client to say that it closes, too.
 _SHUTDOWN_S: Final = 2.0
@@ -31,7 +31,7 @@ _ACCEPTS: Final = 64
 _PAUSE_S: Final = 0.5
 
 
-class Listening:
+class ListenerTls:
     """The TLS of one listener: its contexts, and where refused clients are logged."""
 
     def __init__(self, contexts: Contexts, log: Log) -> None:
@@ -39,13 +39,13 @@ class Listening:
         self.log = log
 
 
-def listening(section: str, settings: Tls) -> Listening | None:
+def listener_tls(section: str, settings: Tls) -> ListenerTls | None:
     """Return the TLS of a listener; None where it is off. Raises TlsError."""
     log = Log(section)
-    return Listening(of_listener(section, settings, log), log) if settings.cert else None
+    return ListenerTls(of_listener(section, settings, log), log) if settings.cert else None
 
 
-class Shaken(Protocol):
+class SecuredConnection(Protocol):
     """The connection of an application that begins once a handshake is done."""
 
     handshake: Handshake | None
@@ -58,12 +58,12 @@ class SecureSite(web.SockSite):
         self,
         runner: web.BaseRunner,
         sock: socket.socket,
-        listening: Listening,
+        tls: ListenerTls,
         connections: Connections,
-        make: Callable[[], Shaken],
+        make: Callable[[], SecuredConnection],
     ) -> None:
         super().__init__(runner, sock)
-        self._acceptor = Acceptor(sock, listening, connections, make)
+        self._acceptor = Acceptor(sock, tls, connections, make)
 
     async def start(self) -> None:
         """Begin to accept."""
@@ -78,13 +78,13 @@ class Acceptor:
     def __init__(
         self,
         sock: socket.socket,
-        listening: Listening,
+        tls: ListenerTls,
         connections: Connections,
-        make: Callable[[], Shaken],
+        make: Callable[[], SecuredConnection],
     ) -> None:
         self.sockets = (sock,)
         self._sock = sock
-        self._listening = listening
+        self._tls = tls
         self._connections = connections
         self._make = make
         self._loop = asyncio.get_running_loop()
@@ -111,12 +111,12 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as e:  # no more files: the connection waits in the kernel
-                self._listening.log.throttled("accept_failed", error=e)
+                self._tls.log.throttled("accept_failed", error=e)
                 self._loop.remove_reader(self._sock.fileno())
                 self._again = self._loop.call_later(_PAUSE_S, self.start)
                 return
             sock.setblocking(False)
-            Handshake(self._connections, self._listening, self._make, sock, str(peer[0])).begin()
+            Handshake(self._connections, self._tls, self._make, sock, str(peer[0])).begin()
 
 
 class Handshake:
@@ -125,13 +125,13 @@ class Handshake:
     def __init__(
         self,
         connections: Connections,
-        listening: Listening,
-        make: Callable[[], Shaken],
+        tls: ListenerTls,
+        make: Callable[[], SecuredConnection],
         sock: socket.socket,
         peer: str,
     ) -> None:
         self._connections = connections
-        self._listening = listening
+        self._tls = tls
         self._make = make
         self.sock = sock
         self._peer = peer
@@ -154,14 +154,14 @@ class Handshake:
             await loop.connect_accepted_socket(
                 self._connection,
                 self.sock,
-                ssl=self._listening.contexts.current(),
+                ssl=self._tls.contexts.current(),
                 ssl_handshake_timeout=_ABANDONED_S,
                 ssl_shutdown_timeout=_SHUTDOWN_S,
             )
         except ssl.SSLError as e:
             if not isinstance(e, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # the client went away
                 self._connections.refused(self)
-                self._listening.log.throttled("handshake_failed", peer=self._peer, reason=in_words(e))
+                self._tls.log.throttled("handshake_failed", peer=self._peer, reason=in_words(e))
         except OSError:  # reset by the client
             pass
         finally:
@@ -172,15 +172,15 @@ class Handshake:
         connection.handshake = self
         return connection
 
-    def waits_for(self) -> tuple[Closed | None, object]:
+    def waits_for(self) -> tuple[CloseReason | None, object]:
         """Return that the client owes a handshake."""
-        return Closed.HANDSHAKE, None
+        return CloseReason.HANDSHAKE, None
 
-    def waiting(self, _: float) -> tuple[Closed | None, float]:
+    def waiting(self, _: float) -> tuple[CloseReason | None, float]:
         """Return what the client owes, and since when."""
-        return Closed.HANDSHAKE, self._began_s
+        return CloseReason.HANDSHAKE, self._began_s
 
-    def end(self, _: Closed) -> None:
+    def end(self, _: CloseReason) -> None:
         """Close now."""
         self._ended = True
         if self._task is not None:

@@ -20,10 +20,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from indexer.access.grants import Certificate
-from indexer.http.connections import Closed, Connections
-from indexer.http.handshake import Handshake, Listening, SecureSite
+from indexer.http.connections import CloseReason, Connections
+from indexer.http.handshake import Handshake, ListenerTls, SecureSite
 from indexer.http.handshake import certificate_of as shown_certificate
-from indexer.http.unsent import unsent
+from indexer.http.unsent import unsent_bytes
 from indexer.settings import Http
 
 _BACKLOG: Final = 512
@@ -73,40 +73,40 @@ class Connection(web.RequestHandler):
     def _at_work(self) -> bool:
         return self._request_in_progress or bool(self._messages)
 
-    def waits_for(self) -> tuple[Closed | None, object]:
+    def waits_for(self) -> tuple[CloseReason | None, object]:
         """Return what the client owes (None: nothing), and a key that changes when it makes progress."""
         unread, progress = self._unread()
         if not self._at_work and not self._partial and unread:
-            return Closed.UNREAD, (Closed.UNREAD, self._request_count, progress)
+            return CloseReason.UNREAD, (CloseReason.UNREAD, self._request_count, progress)
         if not self._at_work:
-            waits = Closed.HEAD if self._partial or not self._request_count else Closed.IDLE
+            waits = CloseReason.HEAD if self._partial or not self._request_count else CloseReason.IDLE
             return waits, (waits, self._request_count)
         request = self._current_request
         if request is not None and not request.content.is_eof():
-            return Closed.BODY, (Closed.BODY, self._request_count)
-        return (Closed.UNREAD if unread else None), (Closed.UNREAD, self._request_count, progress)
+            return CloseReason.BODY, (CloseReason.BODY, self._request_count)
+        return (CloseReason.UNREAD if unread else None), (CloseReason.UNREAD, self._request_count, progress)
 
     def _unread(self) -> tuple[int, object]:
         """Return the bytes that the client has not read, and what changes when it reads some."""
         size = self.transport.get_write_buffer_size() if self.transport is not None else 0
         if self._secured is None:
             return size, size
-        waiting, taken = unsent(self._secured)
+        waiting, taken = unsent_bytes(self._secured)
         return size + waiting, taken
 
-    def waiting(self, now: float) -> tuple[Closed | None, float]:
+    def waiting(self, now: float) -> tuple[CloseReason | None, float]:
         """Return what the client owes, and since when, as seen by calls of this method."""
         waits, key = self.waits_for()
         if key != self._waits_since[0]:
             self._waits_since = (key, now)
         return waits, self._waits_since[1]
 
-    def end(self, reason: Closed) -> None:
+    def end(self, reason: CloseReason) -> None:
         """Close now; who was too slow with a request is answered 408."""
         transport = self.transport
         if transport is None:
             return
-        if reason in (Closed.HEAD, Closed.BODY) and not transport.get_write_buffer_size():
+        if reason in (CloseReason.HEAD, CloseReason.BODY) and not transport.get_write_buffer_size():
             transport.write(_TIMED_OUT)
             self.force_close()
         else:
@@ -186,9 +186,9 @@ class Runner(web.AppRunner):
         self,
         app: web.Application,
         settings: Http,
-        closed: Callable[[Closed], None],
+        closed: Callable[[CloseReason], None],
         *,
-        listening: Listening | None = None,
+        listening: ListenerTls | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(app, access_log=None, **kwargs)

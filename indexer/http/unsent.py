@@ -16,7 +16,7 @@ _BYTES_ACKED: Final = 120
 _INFO_BYTES: Final = 128
 
 
-def unsent(sock: socket.socket) -> tuple[int, int]:
+def unsent_bytes(sock: socket.socket) -> tuple[int, int]:
     """Return how many bytes the other side has not taken, and how many it took so far; zeros when closed."""
     try:
         (waiting,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))

@@ -28,7 +28,7 @@ class Headers(Protocol):
     def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
-class Pages:
+class WebPageRules:
     """The rules of one listener, which is at `host`."""
 
     def __init__(self, host: str, allowed_hosts: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from indexer.clickhouse.schema.eras import read_eras
 from indexer.clickhouse.schema.tables import STATE, Kind, Retention
 from indexer.clickhouse.store import Store
 from indexer.integrity.verifier import Finding
-from indexer.integrity.verify_statements import Pair
+from indexer.integrity.verify_statements import RollupPair
 
 _EPOCH: Final = date(1970, 1, 1)
 _KEY: Final = ("org_id", "project_id", "metric_id", "series_id")
@@ -33,11 +33,11 @@ class RepairError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RepairStep:
     """Days of one partition's time of a rollup that are made again."""
 
     kind: Kind
-    pair: Pair
+    pair: RollupPair
     days: tuple[int, ...]
 
     @property
@@ -55,16 +55,16 @@ class Step:
         return f"{self.table} from {self.finer}: {days}"
 
 
-def steps(findings: Iterable[Finding]) -> list[Step]:
+def steps(findings: Iterable[Finding]) -> list[RepairStep]:
     """Return what can be derived, by kind, table and time of a partition. Pure."""
-    groups: dict[tuple[Kind, Pair, date], set[int]] = defaultdict(set)
+    groups: dict[tuple[Kind, RollupPair, date], set[int]] = defaultdict(set)
     for one in findings:
         if one.derivable and one.kind is not None and one.pair is not None:
             groups[one.kind, one.pair, _partition(one.pair, one.day)].add(one.day)
-    return [Step(kind, pair, tuple(sorted(days))) for (kind, pair, _), days in groups.items()]
+    return [RepairStep(kind, pair, tuple(sorted(days))) for (kind, pair, _), days in groups.items()]
 
 
-def _partition(pair: Pair, day: int) -> date:
+def _partition(pair: RollupPair, day: int) -> date:
     """Return the first day of the coarser rollup's partitions that have this day."""
     at = _EPOCH + timedelta(day)
     if pair.coarser.seconds < 3600:
@@ -89,7 +89,7 @@ class Repairer:
         ):
             self._store.command(f"DROP TABLE IF EXISTS {name} SYNC")
 
-    def do(self, step: Step) -> None:
+    def do(self, step: RepairStep) -> None:
         """Make the days again. Raises RepairError, StoreError."""
         made = f"repair_{step.table}"
         self._store.command(f"DROP TABLE IF EXISTS {made} SYNC")
@@ -114,7 +114,7 @@ class Repairer:
                 self._store.command(f"ALTER TABLE {step.table} DROP PARTITION ID '{one}'")
         self._store.command(f"DROP TABLE {made} SYNC")
 
-    def _derive(self, step: Step, made: str, here: str) -> None:
+    def _derive(self, step: RepairStep, made: str, here: str) -> None:
         """Write the days' rows of the finer rollup at the coarser one's times."""
         seconds = step.pair.coarser.seconds
         states = ", ".join(column.name for column in STATE[step.kind])
@@ -130,7 +130,7 @@ class Repairer:
             f" SELECT {key}, {at}, {kept}, {states} FROM (SELECT * FROM {step.finer} WHERE {here}) {_INSERT}"
         )
 
-    def _live(self, step: Step) -> str:
+    def _live(self, step: RepairStep) -> str:
         """Return the condition of the rows that are made again: those that were compared."""
         days = ", ".join(map(str, step.days))
         begin, end = step.days[0] * 86_400, (step.days[-1] + 1) * 86_400
@@ -145,7 +145,7 @@ class Repairer:
         sql = f"SELECT _partition_id, max(retention_days) FROM {table} WHERE {where} GROUP BY _partition_id"
         return {str(name): int(days) for name, days in self._store.rows(sql)}
 
-    def _blocks(self, step: Step) -> list[tuple[Any, ...]]:
+    def _blocks(self, step: RepairStep) -> list[tuple[Any, ...]]:
         """Return what changes when rows are written, and not when parts are merged."""
         return self._store.rows(
             "SELECT partition_id, max(max_block_number) FROM system.parts"

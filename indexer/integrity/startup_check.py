@@ -14,7 +14,7 @@ from typing import Final
 
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, StoreError
-from indexer.integrity.verifier import Finding, Verifier, What
+from indexer.integrity.verifier import Finding, FindingKind, Verifier
 from indexer.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _SHOWN: Final = 10
 _TIMEOUT: Final = 159
 
 
-class ShortVerify:
+class StartupCheck:
     """Looks once, after `start`. The latest rows are left out, as frames come meanwhile."""
 
     def __init__(self, store: Store, retention: Retention, metrics: Metrics, for_s: float = _FOR_S) -> None:
@@ -68,7 +68,7 @@ class ShortVerify:
             if e.code != _TIMEOUT:  # what writes says so
                 log.debug("event=verify_failed error=%s", e)
         counts = Counter(finding.what for finding in found)
-        for what in What:
+        for what in FindingKind:
             self._metrics.verify_findings.labels(what=what.value).set(counts[what])
         for finding in found[:_SHOWN]:
             log.warning("event=verify_found text=%s", finding)

@@ -20,8 +20,8 @@ from indexer.clickhouse.store import Store, quote_name
 from indexer.integrity.verify_statements import (
     PAIRS,
     STRINGS_A_TURN,
-    Pair,
     Quantity,
+    RollupPair,
     compare,
     excess,
     live,
@@ -42,7 +42,7 @@ _HARMLESS: Final = ("ignored", "clone", "cloned", "attaching", "deleting", "noqu
 _EPOCH: Final = date(1970, 1, 1)
 
 
-class What(StrEnum):
+class FindingKind(StrEnum):
     """Kinds of findings, as `--json` and the metric name them."""
 
     DETACHED = "detached_part"
@@ -66,7 +66,7 @@ DETACHED: Final = (
 class Finding:
     """What is wrong, where, how much, and what can be done. `kind` and `pair` are those of rollups."""
 
-    what: What
+    what: FindingKind
     table: str
     partition: str
     metric: str
@@ -75,7 +75,7 @@ class Finding:
     derivable: bool = False
     day: int = -1
     kind: Kind | None = None
-    pair: Pair | None = None
+    pair: RollupPair | None = None
 
     def public(self) -> dict[str, Any]:
         """Return it as `--json` prints it."""
@@ -131,9 +131,9 @@ class Verifier:
             if reason not in _HARMLESS:
                 amount = f"part {part} ({reason or 'detached by a statement'})"
                 remedy = DETACHED.format(table=table)
-                yield Finding(What.DETACHED, table, partition, "", amount, remedy)
+                yield Finding(FindingKind.DETACHED, table, partition, "", amount, remedy)
 
-    def rollups(self, pair: Pair) -> Iterator[Finding]:
+    def rollups(self, pair: RollupPair) -> Iterator[Finding]:
         """Yield where a rollup is not what follows from the finer one. Raises StoreError."""
         kept = min(min(r.days(pair.finer.name), r.days(pair.coarser.name)) for r in self._kept)
         first = self.today - kept + 2
@@ -149,15 +149,15 @@ class Verifier:
             for day in sorted(self._days(f"{kind}_1d"), reverse=True):
                 where = live(day, day + 1, self._until_s(86_400), self.today)
                 sql = samples_without_series(kind, day, where)
-                yield from self._orphans(What.NO_SERIES, f"{kind}_1d", _iso(day), sql)
+                yield from self._orphans(FindingKind.NO_SERIES, f"{kind}_1d", _iso(day), sql)
         ((strings,),) = self._rows("SELECT count() FROM strings")
         turns = 1 + int(strings) // STRINGS_A_TURN
         for (month,) in self._rows("SELECT DISTINCT toYYYYMM(day) AS month FROM series ORDER BY month DESC"):
             for turn in range(turns):
                 sql = series_without_strings(month, turn, turns)
-                yield from self._orphans(What.NO_STRINGS, "series", str(month), sql)
+                yield from self._orphans(FindingKind.NO_STRINGS, "series", str(month), sql)
 
-    def _orphans(self, what: What, table: str, partition: str, sql: str) -> Iterator[Finding]:
+    def _orphans(self, what: FindingKind, table: str, partition: str, sql: str) -> Iterator[Finding]:
         found = self._rows(sql)
         if found and not self._quiet:
             self._pause(_AGAIN_S)
@@ -169,7 +169,7 @@ class Verifier:
             amount = f"{sum(row[3] for row in rest)} series of {len(rest)} more metrics"
             yield Finding(what, table, partition, "", amount, RESEND)
 
-    def _differing(self, pair: Pair, kind: Kind, begin: int, end: int) -> list[int]:
+    def _differing(self, pair: RollupPair, kind: Kind, begin: int, end: int) -> list[int]:
         """Return the days whose totals differ, and still do after a moment where others write."""
         found = self._different(pair, kind, begin, end, by_metric=False)
         if found and not self._quiet:
@@ -177,22 +177,24 @@ class Verifier:
             found = self._different(pair, kind, begin, end, by_metric=False)
         return sorted({key[0] for key in found}, reverse=True)
 
-    def _of_day(self, pair: Pair, kind: Kind, day: int) -> Iterator[Finding]:
+    def _of_day(self, pair: RollupPair, kind: Kind, day: int) -> Iterator[Finding]:
         """Yield the findings of a day whose totals differ."""
         if not self._short:
             yield from self._by_metric(pair, kind, day)
             return
         amount = f"totals differ from {kind}_{pair.finer.name}"
-        yield Finding(What.ROLLUP, f"{kind}_{pair.coarser.name}", _iso(day), "", amount, LOOK)
+        yield Finding(FindingKind.ROLLUP, f"{kind}_{pair.coarser.name}", _iso(day), "", amount, LOOK)
 
-    def _by_metric(self, pair: Pair, kind: Kind, day: int) -> Iterator[Finding]:
+    def _by_metric(self, pair: RollupPair, kind: Kind, day: int) -> Iterator[Finding]:
         finer, coarser = (f"{kind}_{g.name}" for g in (pair.finer, pair.coarser))
         found = self._different(pair, kind, day, day + 1, by_metric=True)
         ((more,),) = self._rows(excess(kind, pair, self._where(pair, day, day + 1)))
         remedy = (UNCLEAR if more else DERIVE).format(finer=finer)
 
         def finding(metric: str, amount: str) -> Finding:
-            return Finding(What.ROLLUP, coarser, _iso(day), metric, amount, remedy, not more, day, kind, pair)
+            return Finding(
+                FindingKind.ROLLUP, coarser, _iso(day), metric, amount, remedy, not more, day, kind, pair
+            )
 
         for (_, *metric), amount in list(found.items())[:_METRICS]:
             yield finding(self._metric(*metric), f"{amount} in {finer}")
@@ -200,7 +202,7 @@ class Verifier:
             yield finding("", f"{len(found) - _METRICS} more metrics differ from {finer}")
 
     def _different(
-        self, pair: Pair, kind: Kind, begin: int, end: int, *, by_metric: bool
+        self, pair: RollupPair, kind: Kind, begin: int, end: int, *, by_metric: bool
     ) -> dict[tuple[int, ...], str]:
         """Return by day and metric what the coarser rollup has, and what the finer one."""
         where = self._where(pair, begin, end)
@@ -223,7 +225,7 @@ class Verifier:
                 found[key] = first
         return found
 
-    def _where(self, pair: Pair, begin: int, end: int) -> str:
+    def _where(self, pair: RollupPair, begin: int, end: int) -> str:
         return live(begin, end, self._until_s(pair.coarser.seconds), self.today)
 
     def _until_s(self, seconds: int) -> int:

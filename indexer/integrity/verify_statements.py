@@ -18,14 +18,14 @@ _NEAR: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class RollupPair:
     """A rollup and the finer one that it follows from."""
 
     finer: Granularity
     coarser: Granularity
 
 
-PAIRS: Final = tuple(Pair(f, c) for f, c in pairwise(GRANULARITIES))
+PAIRS: Final = tuple(RollupPair(f, c) for f, c in pairwise(GRANULARITIES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def compare(
     return f"SELECT {keys}, {listed} FROM {source} GROUP BY {group} ORDER BY {group}{_BOUNDED}"
 
 
-def excess(kind: Kind, pair: Pair, where: str) -> str:
+def excess(kind: Kind, pair: RollupPair, where: str) -> str:
     """Return the statement that counts the coarser rollup's cells that the finer one has not, or less of."""
     sides = " UNION ALL ".join(
         f"SELECT *, {side} AS side FROM {kind}_{g.name} WHERE {where}"

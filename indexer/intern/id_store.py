@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from indexer.clickhouse.store import Column, SentTable, Store
+from indexer.clickhouse.store import ColumnData, SentTable, Store
 from indexer.intern.ids import MAX_SALT, HashId, string_id
 from indexer.intern.keys import FetchType, KeyCollection, KeyResults
 
@@ -135,7 +135,7 @@ class ClickHouseIdStore:
 
     def put(self, org_id: int, ids: Mapping[str, int]) -> None:
         if ids:
-            columns: dict[str, Column] = {
+            columns: dict[str, ColumnData] = {
                 "org_id": np.full(len(ids), org_id, np.uint32),
                 "id": np.fromiter(ids.values(), np.uint64, len(ids)),
                 "string": list(ids),

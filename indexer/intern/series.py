@@ -20,8 +20,8 @@ import numpy.typing as npt
 __all__ = [
     "TYPES",
     "Change",
+    "Project",
     "SeriesRegistry",
-    "Tenant",
     "U64s",
     "mix",
     "series_ids",
@@ -89,7 +89,7 @@ def series_ids(org_id: int, project_id: int, series_type: int, metric_ids: U64s,
     return ids
 
 
-class Tenant(NamedTuple):
+class Project(NamedTuple):
     """Whose series they are: ids of different tenants have nothing to do with each other."""
 
     org_id: int
@@ -99,7 +99,7 @@ class Tenant(NamedTuple):
 class Change(NamedTuple):
     """One registration: series of these metrics have rows on a day (since 1970)."""
 
-    tenant: Tenant
+    tenant: Project
     day: int
     metric_ids: frozenset[int]
 
@@ -115,12 +115,12 @@ class SeriesRegistry:
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
-        self._known: dict[Tenant, dict[int, U64s]] = {}  # sorted ids, by day
+        self._known: dict[Project, dict[int, U64s]] = {}  # sorted ids, by day
         self._lock = threading.Lock()
         self._counts: Counter[tuple[int, int]] = Counter()  # by org and day
         self.version = 0
         self.forgotten = 0
-        self._newest: deque[tuple[Tenant, int, int]] = deque(maxlen=_NEWEST)
+        self._newest: deque[tuple[Project, int, int]] = deque(maxlen=_NEWEST)
         self._changes: deque[Change] = deque()  # the last has the number `version`
         self._changed_metrics = 0
 
@@ -133,7 +133,7 @@ class SeriesRegistry:
         with self._lock:
             return self._counts.get((org_id, day), 0)
 
-    def unknown(self, tenant: Tenant, day: int, ids: U64s) -> Bools:
+    def unknown(self, tenant: Project, day: int, ids: U64s) -> Bools:
         """Return a mask of the ids that are not registered on `day` (days since 1970)."""
         with self._lock:
             known = self._known.get(tenant, {}).get(day)
@@ -144,7 +144,7 @@ class SeriesRegistry:
         mask: Bools = known[at] != ids
         return mask
 
-    def register(self, tenant: Tenant, day: int, ids: U64s, metric_ids: U64s) -> None:
+    def register(self, tenant: Project, day: int, ids: U64s, metric_ids: U64s) -> None:
         """Note that the table has rows of these series on that day; `metric_ids` are their metrics."""
         if not len(ids):
             return
@@ -178,7 +178,7 @@ class SeriesRegistry:
                 return None
             return list(islice(reversed(self._changes), new))
 
-    def newest(self) -> list[tuple[Tenant, int, int]]:
+    def newest(self) -> list[tuple[Project, int, int]]:
         """Return some of the series that were registered last: tenant, day and id."""
         with self._lock:
             return list(self._newest)
@@ -193,7 +193,7 @@ class SeriesRegistry:
             self._changed_metrics = 0
             self.version += 1
 
-    def _sizes(self) -> dict[Tenant, int]:
+    def _sizes(self) -> dict[Project, int]:
         return {tenant: sum(map(len, by_day.values())) for tenant, by_day in self._known.items()}
 
     def _bound(self) -> None:

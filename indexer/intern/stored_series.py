@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 
 from indexer.clickhouse.store import Store, StoreError
-from indexer.intern.series import Tenant, U64s
+from indexer.intern.series import Project, U64s
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class StoredSeries:
         self._lock = threading.Lock()
         self._read_s = clock()
         self._counts = self._read_counts()
-        self._ids: dict[tuple[int, int], tuple[float, Mapping[Tenant, U64s]]] = {}
+        self._ids: dict[tuple[int, int], tuple[float, Mapping[Project, U64s]]] = {}
 
     def count(self, org_id: int, day: int) -> int:
         """Return how many series of an org the store had on a day (since 1970) when it was last asked.
@@ -53,7 +53,7 @@ class StoredSeries:
                     log.warning("event=series_not_counted error=%s", e)
             return self._counts.get((org_id, day), 0)
 
-    def ids(self, org_id: int, day: int) -> Mapping[Tenant, U64s]:
+    def ids(self, org_id: int, day: int) -> Mapping[Project, U64s]:
         """Return the ids of an org's series on a day, sorted, by tenant. Raises StoreError."""
         now_s = self._clock()
         with self._lock:
@@ -72,7 +72,7 @@ class StoredSeries:
         )
         return {(org_id, day): count for org_id, day, count in rows}
 
-    def _read_ids(self, org_id: int, day: int) -> Mapping[Tenant, U64s]:
+    def _read_ids(self, org_id: int, day: int) -> Mapping[Project, U64s]:
         found = self._store.columns(
             "SELECT project_id, series_id FROM series WHERE org_id = {org:UInt32}"
             " AND day = toDate({day:UInt16}) GROUP BY project_id, series_id",
@@ -81,6 +81,6 @@ class StoredSeries:
         )
         projects = found["project_id"]
         return {
-            Tenant(org_id, int(project)): np.sort(found["series_id"][projects == project])
+            Project(org_id, int(project)): np.sort(found["series_id"][projects == project])
             for project in np.unique(projects)
         }

@@ -12,16 +12,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from agent.wire.bundle import FrameAnswer
 from agent.wire.frame import FrameError
 from indexer.access.grants import AccessError
-from indexer.write.accepted_frame import Unit
-from indexer.write.journal_writer import WriteError
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import WriteError
 
 FrameFault = AccessError | FrameError | WriteError
 
 
 async def answer_each(
     bodies: Sequence[bytes],
-    taken: Callable[[bytes], Awaitable[Unit]],
-    stored: Callable[[Unit], Awaitable[Mapping[str, int]]],
+    taken: Callable[[bytes], Awaitable[AcceptedFrame]],
+    stored: Callable[[AcceptedFrame], Awaitable[Mapping[str, int]]],
     failed: Callable[[FrameFault], tuple[int, int]],
 ) -> list[FrameAnswer]:
     """Return the answers to frames, in their order.
@@ -34,7 +34,7 @@ async def answer_each(
         status, retry_after_s = failed(error)
         return FrameAnswer(status, error=str(error), retry_after=float(retry_after_s))
 
-    async def store(unit: Unit) -> FrameAnswer:
+    async def store(unit: AcceptedFrame) -> FrameAnswer:
         try:
             answer = await stored(unit)
         except WriteError as e:

@@ -9,20 +9,20 @@ from itertools import islice
 from typing import Final
 
 from indexer.agents.heartbeats import HeartbeatWriter
-from indexer.agents.registry import Agents
+from indexer.agents.registry import AgentRegistry
 from indexer.intern.cache import RedisCache
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
 from indexer.write.health import Health, Part
-from indexer.write.journal import KEPT, Journal, JournalError, State
+from indexer.write.journal import KEPT, BatchState, Journal, JournalError
 from indexer.write.journal_writer import Writer
 
 #: Agents whose age /metrics shows; /status lists all.
 _SHOWN_AGENTS: Final = 1_000
 
 
-def show_agents(metrics: Metrics, agents: Agents, writer: HeartbeatWriter | None, now_ms: int) -> None:
+def show_agents(metrics: Metrics, agents: AgentRegistry, writer: HeartbeatWriter | None, now_ms: int) -> None:
     """Bring the metrics up to date that say which agents were heard of, and when."""
     if writer is not None:
         metrics.heartbeat_failures.set(writer.failures)
@@ -68,7 +68,7 @@ def show_waiting(metrics: Metrics, health: Health, writer: Writer, journal: Jour
     waits_s = writer.oldest_waiting_s()
     health.oldest_waits(waits_s)
     waits_s = max(waits_s, health.failing_s())
-    states = Counter[State]()
+    states = Counter[BatchState]()
     if journal is not None:
         with suppress(JournalError):
             oldest_ms = journal.oldest_waiting_ms()

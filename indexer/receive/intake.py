@@ -18,10 +18,11 @@ import msgspec
 
 from indexer.metrics import Metrics
 from indexer.receive.org_rates import OrgRates
-from indexer.write.accepted_frame import Unit
-from indexer.write.frame_retention import Retentions
-from indexer.write.journal_writer import Limited, Unavailable, WriteError, Writer
-from indexer.write.known_frames import Memory
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import Limited, Unavailable, WriteError
+from indexer.write.frame_retention import RetentionPolicy
+from indexer.write.journal_writer import Writer
+from indexer.write.known_frames import KnownFrames
 from indexer.write.split_by_day import day_groups, expired_rows, of_group, without_expired
 
 #: A request whose units are cut into more parts than that takes its org's turn.
@@ -36,8 +37,8 @@ class Intake:
     def __init__(
         self,
         writer: Writer,
-        retentions: Retentions,
-        memory: Memory,
+        retentions: RetentionPolicy,
+        memory: KnownFrames,
         metrics: Metrics,
         rates: OrgRates,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -50,13 +51,13 @@ class Intake:
         self._now_ms = now_ms
         self._turns: set[int] = set()
 
-    async def write(self, units: Sequence[Unit]) -> int:
+    async def write(self, units: Sequence[AcceptedFrame]) -> int:
         """Write units, all at once; return how many rows were left out because they are expired.
 
         Raises the first WriteError after each unit was tried; Limited before any is.
         """
         self._check_rates(units)
-        kept: list[Unit] = []
+        kept: list[AcceptedFrame] = []
         expired = 0
         for unit in units:
             rest, dropped = await self._decided(unit)
@@ -71,7 +72,7 @@ class Intake:
         self._metrics.dropped_rows.labels(reason="expired").inc(expired)
         return expired
 
-    def _check_rates(self, units: Sequence[Unit]) -> None:
+    def _check_rates(self, units: Sequence[AcceptedFrame]) -> None:
         """Charge the rows to their orgs. Raises Limited where one of them is past a rate."""
         rows: Counter[int] = Counter()
         for unit in units:
@@ -85,7 +86,7 @@ class Intake:
         for org_id, count in rows.items():
             self._rates.charge("rows", org_id, count)
 
-    async def _write_all(self, units: Sequence[Unit], groups: Sequence[Sequence[int]]) -> None:
+    async def _write_all(self, units: Sequence[AcceptedFrame], groups: Sequence[Sequence[int]]) -> None:
         writes = (self._write(unit, of_unit) for unit, of_unit in zip(units, groups, strict=True))
         results = await asyncio.gather(*writes, return_exceptions=True)
         failures = [r for r in results if isinstance(r, BaseException)]
@@ -93,7 +94,7 @@ class Intake:
         if failures:
             raise failures[0]
 
-    async def _write(self, unit: Unit, groups: Sequence[int]) -> None:
+    async def _write(self, unit: AcceptedFrame, groups: Sequence[int]) -> None:
         """Write one unit, its groups of days in turn: others' units are written in between."""
         if len(groups) < 2:
             await self._write_part(unit)
@@ -102,18 +103,18 @@ class Intake:
                 part = await asyncio.to_thread(of_group, unit, group, last=group == groups[-1])
                 await self._write_part(part)
 
-    async def _write_part(self, unit: Unit) -> None:
+    async def _write_part(self, unit: AcceptedFrame) -> None:
         if not await self._remembers(unit):
             await self._writer.write(unit)
 
-    async def _remembers(self, unit: Unit) -> bool:
+    async def _remembers(self, unit: AcceptedFrame) -> bool:
         """Return whether ClickHouse has the unit, though the journal does not know."""
         found = await self._memory.has(unit)
         if found:
             self._metrics.frames.labels(outcome="repeated").inc()
         return found
 
-    async def _decided(self, unit: Unit) -> tuple[Unit, int]:
+    async def _decided(self, unit: AcceptedFrame) -> tuple[AcceptedFrame, int]:
         """Return the unit with the retention that its rows get, and how many rows were left out."""
         decision = await self._retentions.at(unit.frame.created_ms)
         days = decision.rules.rounded(unit.frame.retention_days)

@@ -20,16 +20,17 @@ from typing import Final
 from indexer.access.grants import Grant
 from indexer.receive.messages import MessagesError, Parsed
 from indexer.receive.pending_requests import PendingRequest, PendingRequests
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import Conflict, Limited, Refused, Unavailable
 from indexer.write.identity import digest
-from indexer.write.journal import JournalError, Taken
-from indexer.write.journal_writer import Conflict, Limited, Refused, Unavailable
+from indexer.write.journal import JournalError
+from indexer.write.journal_rows import KnownRequest
 
 #: Keys whose requests are known without the journal: those of this process that came last.
 _MAX_KEYS: Final = 100_000
 
 
-class Requests:
+class MessageRequests:
     """Writes requests. `parse(body, key, grant, at_ms)` reads one as of a time, `write` stores its units.
 
     `taken`: what the journal has under identities that begin so.
@@ -38,9 +39,9 @@ class Requests:
     def __init__(
         self,
         parse: Callable[[bytes, str, Grant, int], Awaitable[Parsed]],
-        write: Callable[[Sequence[Unit]], Awaitable[object]],
+        write: Callable[[Sequence[AcceptedFrame]], Awaitable[object]],
         pending: PendingRequests,
-        taken: Callable[[str], Iterable[Taken]] = lambda _: (),
+        taken: Callable[[str], Iterable[KnownRequest]] = lambda _: (),
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._parse = parse
@@ -48,7 +49,7 @@ class Requests:
         self._pending = pending
         self._taken = taken
         self._now_ms = now_ms
-        self._keys: OrderedDict[str, Taken] = OrderedDict()
+        self._keys: OrderedDict[str, KnownRequest] = OrderedDict()
 
     async def write(self, body: bytes, key: str, grant: Grant) -> Parsed:
         """Store a request once; `key` is empty where it has none. Raises MessagesError and WriteError."""
@@ -85,7 +86,7 @@ class Requests:
         if first_ms != now_ms:
             parsed = await self._parse(body, key, grant, first_ms)
         for name in _names(parsed):
-            self._keys[name] = Taken(sent, first_ms)
+            self._keys[name] = KnownRequest(sent, first_ms)
             self._keys.move_to_end(name)
             if len(self._keys) > _MAX_KEYS:
                 self._keys.popitem(last=False)
@@ -103,7 +104,7 @@ class Requests:
                 first_ms = min(first_ms, taken.created_ms or now_ms)
         return first_ms
 
-    def _journalled(self, name: str) -> Iterable[Taken]:
+    def _journalled(self, name: str) -> Iterable[KnownRequest]:
         try:
             return self._taken(name)
         except JournalError as e:

@@ -32,7 +32,7 @@ from agent.wire.frame import (
     encode,
 )
 from indexer.access.grants import EVERYTHING, Grant, foreign
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S
 from indexer.write.identity import digest
 
@@ -79,7 +79,7 @@ class Rejection:
 
 @dataclass(slots=True)
 class Parsed:
-    units: list[Unit] = field(default_factory=list)
+    units: list[AcceptedFrame] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     accepted: int = 0
     forbidden: int = 0  # of those rejected: to a tenant that the sender may not write to
@@ -275,7 +275,7 @@ class _Builder:
 
     def unit(
         self, key: str, number: int, created_ms: int, tenant: tuple[int, int, int], digest: bytes
-    ) -> Unit:
+    ) -> AcceptedFrame:
         org_id, project_id, retention_days = tenant
         frame = Frame(
             agent=f"{OF_MESSAGES}{org_id}:{project_id}/{key}",
@@ -293,7 +293,7 @@ class _Builder:
             sets=self._set_columns(),
         )
         given = {i: s for s, i in self._strings.items() if isinstance(s, int)}
-        return Unit(frame.identity, encode(frame), frame, given, digest)
+        return AcceptedFrame(frame.identity, encode(frame), frame, given, digest)
 
     def _series_columns(self) -> Series:
         tags = [t for _, tags in self._series for t in tags]

@@ -1,68 +1,22 @@
-"""Whether the store answers: waited for at the start, asked for by /readyz.
+"""Asks the store and the journal whether they work, for `/readyz`.
 
-Owns how long is waited. Runs in one event loop; the store's calls run in threads of their own, so that a
-ClickHouse that hangs keeps neither /readyz nor anything else waiting.
+Owns how long it waits for an answer. Runs in one event loop; calls of the store run in threads of their own,
+so that a ClickHouse that hangs blocks neither `/readyz` nor anything else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from indexer.clickhouse.store import Store, StoreError
 from indexer.write.health import Health, Part
 from indexer.write.journal import Journal, JournalError
 
-log = logging.getLogger(__name__)
-
-
 #: How long /readyz waits for the store.
 _ANSWER_S: Final = 2.0
-_FIRST_WAIT_S: Final = 0.5
-_LONGEST_WAIT_S: Final = 10.0
-
-
-class _InThread(Protocol):
-    def __call__(self, call: Callable[[], Store]) -> Awaitable[Store]: ...
-
-
-async def open_when_there(opening: Callable[[], Store], in_thread: _InThread) -> Store:
-    """Open a store; wait while its server is away, starts or is overloaded, and say so once a minute.
-
-    Raises StoreError for what does not pass by itself, a wrong password for example.
-    """
-    wait_s, waited_s, said_s = _FIRST_WAIT_S, 0.0, -60.0
-    while True:
-        try:
-            return await in_thread(opening)
-        except StoreError as e:
-            if not e.retryable:
-                raise
-            if waited_s - said_s >= 60:
-                log.warning("event=waiting_for_store waited_s=%.0f text=%s", waited_s, e)
-                said_s = waited_s
-        await asyncio.sleep(wait_s)
-        waited_s += wait_s
-        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
-
-
-async def started(start: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
-    """Await a start. Return False where `stop` was set first, and the start was given up."""
-    starting = asyncio.create_task(start, name="start")
-    stopped = asyncio.create_task(stop.wait())
-    try:
-        await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            return False
-        await starting
-    finally:
-        stopped.cancel()
-    return True
 
 
 class Readiness:

@@ -24,31 +24,32 @@ from agent.wire.metadata import MetadataMessage
 from agent.wire.restamp import restamped
 from indexer.access.grants import EVERYTHING, AccessError, CheckingError, ForbiddenError, Grant, Right
 from indexer.agents.completeness import SKEW_MS
-from indexer.agents.observer import Hearing
+from indexer.agents.observer import AgentObserver
 from indexer.clickhouse.store import StoreError
 from indexer.http.authenticator import Authenticator
 from indexer.http.server import certificate_of
-from indexer.http.web_pages import JSON, Pages, is_json
+from indexer.http.web_pages import JSON, WebPageRules, is_json
 from indexer.metrics import Metrics
 from indexer.receive.bundles import answer_each
 from indexer.receive.decode_budget import DecodeBudget
 from indexer.receive.intake import Intake
-from indexer.receive.message_requests import Requests
+from indexer.receive.message_requests import MessageRequests
 from indexer.receive.messages import MessagesError, Parsed, parse
 from indexer.receive.org_rates import OrgRates
 from indexer.receive.pending_requests import PendingRequests
 from indexer.receive.set_aside_http import PATH as ASIDE_PATH
-from indexer.receive.set_aside_http import AsidePages
+from indexer.receive.set_aside_http import SetAsidePages
 from indexer.settings import Settings
-from indexer.write.accepted_frame import Unit
-from indexer.write.frame_retention import Retentions
-from indexer.write.frame_to_columns import check, held_at_largest
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import Conflict, Limited, TooOld, Unavailable, WriteError
+from indexer.write.frame_retention import RetentionPolicy
+from indexer.write.frame_to_columns import check, count_clamped
 from indexer.write.health import Part
 from indexer.write.identity import digest, frame_identity
-from indexer.write.journal import Taken
-from indexer.write.journal_writer import Conflict, Limited, Unavailable, WriteError, Writer
-from indexer.write.known_frames import Memory, TooOld
-from indexer.write.set_aside_batches import Aside
+from indexer.write.journal_rows import KnownRequest
+from indexer.write.journal_writer import Writer
+from indexer.write.known_frames import KnownFrames
+from indexer.write.set_aside_batches import SetAsideBatches
 from indexer.write.split_by_day import RetentionRules, last_bucket_s
 
 #: Bodies beyond this are decoded in a thread, so that the loop goes on answering.
@@ -84,21 +85,21 @@ class Receiver:
         *,
         ready: Callable[[], Awaitable[Mapping[Part, str]]],
         refresh: Callable[[], None],
-        hearing: Hearing,
+        hearing: AgentObserver,
         describe: Callable[[MetadataMessage], Awaitable[int]],
         authenticator: Authenticator,
         rates: OrgRates,
-        retentions: Retentions,
-        memory: Memory,
+        retentions: RetentionPolicy,
+        memory: KnownFrames,
         pending: PendingRequests,
-        taken: Callable[[str], Iterable[Taken]],
+        taken: Callable[[str], Iterable[KnownRequest]],
         scoped_from_ms: int = 0,
-        aside: Aside | None = None,
+        aside: SetAsideBatches | None = None,
     ) -> None:
-        self._aside = AsidePages(aside)
+        self._aside = SetAsidePages(aside)
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
         self._intake = Intake(writer, retentions, memory, metrics, rates)
-        self._requests = Requests(self._parse, self._write_messages, pending, taken)
+        self._requests = MessageRequests(self._parse, self._write_messages, pending, taken)
         self._settings = settings
         self._metrics = metrics
         self._ready = ready
@@ -107,7 +108,7 @@ class Receiver:
         self._describe = describe
         self._authenticator = authenticator
         self._scoped_from_ms = scoped_from_ms
-        self._pages = Pages(settings.listen.rpartition(":")[0], settings.http.allowed_hosts)
+        self._pages = WebPageRules(settings.listen.rpartition(":")[0], settings.http.allowed_hosts)
         self._budget = DecodeBudget(settings.bounds.decode_bytes)
 
     def app(self) -> web.Application:
@@ -227,7 +228,7 @@ class Receiver:
             return _error(403, answers[0].error)
         return _json(bundle.BundleAnswer(answers))
 
-    async def _taken(self, body: bytes, grant: Grant) -> Unit:
+    async def _taken(self, body: bytes, grant: Grant) -> AcceptedFrame:
         """Decode and check a frame. Raises FrameError, AccessError, Unavailable."""
         size = wire.unpacked_bytes(body, self._settings.bounds.frame_bytes)
         async with self._memory(size):
@@ -237,7 +238,7 @@ class Receiver:
         self._hearing.rows(unit.frame)
         return unit
 
-    async def _stored(self, unit: Unit) -> dict[str, int]:
+    async def _stored(self, unit: AcceptedFrame) -> dict[str, int]:
         """Return the answer to a frame once it is stored. Raises WriteError."""
         expired = await self._intake.write([unit])
         self._hearing.stored(unit.frame)
@@ -289,13 +290,13 @@ class Receiver:
             self._metrics.refused.labels(reason="decode_memory").inc()
             raise Unavailable("too much is being decoded") from None
 
-    def _unit(self, body: bytes) -> Unit:
+    def _unit(self, body: bytes) -> AcceptedFrame:
         came = wire.decode(body, self._settings.bounds.frame_bytes)
         frame = self._of_the_present(came)
         check(frame, latest_s=self._latest_s())
-        self._metrics.saturated.inc(held_at_largest(frame))
+        self._metrics.saturated.inc(count_clamped(frame))
         stored = body if frame is came else wire.encode(frame)
-        return Unit(frame_identity(frame, self._scoped_from_ms), stored, frame, digest=digest(body))
+        return AcceptedFrame(frame_identity(frame, self._scoped_from_ms), stored, frame, digest=digest(body))
 
     def _of_the_present(self, frame: wire.Frame) -> wire.Frame:
         """Return the frame with rows moved back that only its agent's clock puts too far ahead.
@@ -346,9 +347,9 @@ class Receiver:
         async with self._memory(_PARSED * len(body)):
             return await asyncio.to_thread(call)
 
-    async def _write_messages(self, units: Sequence[Unit]) -> None:
+    async def _write_messages(self, units: Sequence[AcceptedFrame]) -> None:
         for unit in units:
-            self._metrics.saturated.inc(held_at_largest(unit.frame))
+            self._metrics.saturated.inc(count_clamped(unit.frame))
             self._hearing.rows(unit.frame)
         await self._intake.write(units)
 

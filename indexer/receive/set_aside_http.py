@@ -13,9 +13,9 @@ import msgspec
 from aiohttp import web
 
 from indexer.clickhouse.schema.tables import KINDS
-from indexer.write.accepted_frame import Unit
-from indexer.write.journal import JournalError, Kept
-from indexer.write.set_aside_batches import Aside
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.journal import JournalError, KeptBatch
+from indexer.write.set_aside_batches import SetAsideBatches
 
 PATH: Final = "/v1/set-aside"
 NOTHING: Final = "batching by frame keeps no batches: senders keep frames that are not stored"
@@ -23,17 +23,17 @@ NOTHING: Final = "batching by frame keeps no batches: senders keep frames that a
 _NAMES: Final = 5
 
 
-def listed(kept: Sequence[Kept]) -> dict[str, Any]:
+def listed(kept: Sequence[KeptBatch]) -> dict[str, Any]:
     """Return the document of a list of batches."""
     return {"batches": [one._asdict() | {"state": one.state.name.lower()} for one in kept]}
 
 
-def shown(units: Sequence[Unit]) -> dict[str, Any]:
+def shown(units: Sequence[AcceptedFrame]) -> dict[str, Any]:
     """Return the document of the frames of a batch."""
     return {"frames": [_frame(unit) for unit in units]}
 
 
-def _frame(unit: Unit) -> dict[str, Any]:
+def _frame(unit: AcceptedFrame) -> dict[str, Any]:
     frame = unit.frame
     rows = {kind: len(getattr(frame, kind).bucket) // 4 for kind in KINDS}
     return {
@@ -47,10 +47,10 @@ def _frame(unit: Unit) -> dict[str, Any]:
     }
 
 
-class AsidePages:
+class SetAsidePages:
     """`aside` is None where batching is by frame."""
 
-    def __init__(self, aside: Aside | None) -> None:
+    def __init__(self, aside: SetAsideBatches | None) -> None:
         self._aside = aside
 
     def add_to(self, app: web.Application) -> None:

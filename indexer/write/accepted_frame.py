@@ -15,7 +15,7 @@ from indexer.write.frame_to_columns import DAY_S
 
 
 @dataclass(frozen=True)
-class Unit:
+class AcceptedFrame:
     """A checked frame with the bytes it came as.
 
     `given_ids`: strings of the frame (by index) that stand for ids the sender already knew. The same

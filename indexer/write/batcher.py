@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from indexer.settings import Batch
-from indexer.write.accepted_frame import Unit
+from indexer.settings import BatchSettings
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.held_bytes import HeldBytes
 from indexer.write.split_by_day import MAX_DAYS
 
@@ -21,7 +21,7 @@ _MAX_PASSED: Final = 1_000
 
 
 class _Waiting(NamedTuple):
-    unit: Unit
+    unit: AcceptedFrame
     since_ms: int
 
 
@@ -63,7 +63,7 @@ class _OrgQueue:
 class Batcher:
     """Queues frames. `queue_bytes` bounds those that wait or are being written, in total and by org."""
 
-    def __init__(self, settings: Batch, queue_bytes: int) -> None:
+    def __init__(self, settings: BatchSettings, queue_bytes: int) -> None:
         self._settings = settings
         self._held = HeldBytes(queue_bytes)
         self._queues: dict[int, _OrgQueue] = {}  # by org; none is empty
@@ -78,7 +78,7 @@ class Batcher:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
-    def offer(self, unit: Unit, now_ms: int) -> bool:
+    def offer(self, unit: AcceptedFrame, now_ms: int) -> bool:
         """Queue a unit; False when it does not fit. An empty queue takes a unit of any size."""
         if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
             return False
@@ -96,13 +96,13 @@ class Batcher:
         oldest_ms = min(queue.since_ms for queue in self._queues.values())
         return max(0, oldest_ms + self._settings.linger_ms - now_ms)
 
-    def take(self) -> list[Unit]:
+    def take(self) -> list[AcceptedFrame]:
         """Return the next batch, up to the bounds, at least one unit if any waits.
 
         Orgs take turns, the one whose unit waits longest first, and within an org its agents; the units of an
         agent go in the order they came, but for those whose days do not fit.
         """
-        units: list[Unit] = []
+        units: list[AcceptedFrame] = []
         rows = size = 0
         partitions: set[tuple[int, int]] = set()
         passed: dict[int, list[_Waiting]] = {org: [] for org in self._queues}
@@ -127,7 +127,7 @@ class Batcher:
         self._waiting_bytes -= sum(unit.held_bytes for unit in units)
         return units
 
-    def release(self, units: list[Unit]) -> None:
+    def release(self, units: list[AcceptedFrame]) -> None:
         """The batch is done with: its bytes are free."""
         for unit in units:
             self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from indexer.clickhouse.schema.eras import NOTICE_MS, read_eras
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, StoreError
-from indexer.write.journal_writer import Unavailable
+from indexer.write.errors import Unavailable
 from indexer.write.split_by_day import RetentionRules
 
 #: How old the eras may be that were read last; far below the notice that a change gives.
@@ -24,29 +24,29 @@ _FRESH_S: Final = NOTICE_MS / 1000 / 4
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class RetentionDecision:
     """What holds for a frame: `kept` goes with its unit, `rules` round and expire."""
 
     kept: Retention | None
     rules: RetentionRules
 
 
-class Retentions(Protocol):
-    async def at(self, created_ms: int) -> Decision:
+class RetentionPolicy(Protocol):
+    async def at(self, created_ms: int) -> RetentionDecision:
         """Return what holds for a frame created then. Raises Unavailable."""
 
 
-class SetRetention:
+class ConfiguredRetention:
     """What the settings say, for every frame."""
 
     def __init__(self, retention: Retention, steps: Sequence[int]) -> None:
-        self._decision = Decision(retention, RetentionRules(retention, steps))
+        self._decision = RetentionDecision(retention, RetentionRules(retention, steps))
 
-    async def at(self, created_ms: int) -> Decision:  # noqa: ARG002  # the journal remembers
+    async def at(self, created_ms: int) -> RetentionDecision:  # noqa: ARG002  # the journal remembers
         return self._decision
 
 
-class NotedRetention:
+class RecordedRetention:
     """What the database says held when a frame was created.
 
     `legacy`: frames created before the first era go to the input tables of before migration 5.
@@ -62,14 +62,14 @@ class NotedRetention:
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._first = Decision(None if legacy else retention, RetentionRules(retention, steps))
+        self._first = RetentionDecision(None if legacy else retention, RetentionRules(retention, steps))
         self._clock_s = clock_s
         self._lock = asyncio.Lock()
         self._read_s = float("-inf")
         self._since_ms: list[int] = []
-        self._decisions: list[Decision] = []
+        self._decisions: list[RetentionDecision] = []
 
-    async def at(self, created_ms: int) -> Decision:
+    async def at(self, created_ms: int) -> RetentionDecision:
         if self._clock_s() - self._read_s > _FRESH_S:
             async with self._lock:
                 if self._clock_s() - self._read_s > _FRESH_S:
@@ -84,5 +84,5 @@ class NotedRetention:
         except StoreError as e:
             raise Unavailable("the store does not say which retention holds", retry_after_s=2) from e
         self._since_ms = [era.since_ms for era in eras]
-        self._decisions = [Decision(e.retention, RetentionRules(e.retention, e.steps)) for e in eras]
+        self._decisions = [RetentionDecision(e.retention, RetentionRules(e.retention, e.steps)) for e in eras]
         self._read_s = asked_s

@@ -1,7 +1,7 @@
 """From a frame to the columns of the INSERTs, in NumPy: no Python object per row.
 
 Two steps, since a frame is checked when it is received and resolved when it is written. `check` refuses what
-could not be stored or would spoil sums; `resolve` then cannot fail. The same frame and the same string ids
+could not be stored or would spoil sums; `to_rows` then cannot fail. The same frame and the same string ids
 always give the same rows in the same order, which exactly-once rests on. Pure.
 """
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX
 from agent.wire.frame import BUCKET_SECONDS, Distributions, Frame, FrameError, Sets
-from indexer.clickhouse.native_format import AnyArray, Column, Ragged
+from indexer.clickhouse.native_format import AnyArray, Block, ColumnData, Ragged
 from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, Kind, Retention
 from indexer.intern.series import TYPES, U64s, series_ids, tag_sums_of
 
@@ -56,7 +56,7 @@ _SUMS: Final[Mapping[Kind, Sequence[str]]] = {
     "distributions": ("count", "sum", "sum_squares"),
     "sets": (),
 }
-LARGEST: Final = sys.float_info.max
+MAX_FLOAT: Final = sys.float_info.max
 
 #: What rows are sorted by, the first key ruling.
 _KEYS: Final = (
@@ -65,8 +65,6 @@ _KEYS: Final = (
 
 #: One row in so many may be left for ClickHouse's merges to fold.
 _FEW: Final = 16
-
-Block = dict[str, Column]
 
 
 def order_in_numpy(
@@ -96,7 +94,7 @@ class SeriesColumns:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class SeriesOnDay:
     """The series of one kind that have rows on one day."""
 
     kind: Kind
@@ -115,20 +113,20 @@ class FrameRows:
     series_id: dict[Kind, U64s]  # of each of the frame's series
     index: dict[Kind, AnyArray]  # of each row: which of the frame's series
 
-    def sightings(self, kind: Kind) -> list[Sighting]:
+    def sightings(self, kind: Kind) -> list[SeriesOnDay]:
         """The series of a kind, by the days they have rows on."""
         if kind not in self.blocks:
             return []
         bucket, index, series_id = self.blocks[kind]["bucket"], self.index[kind], self.series_id[kind]
         assert isinstance(bucket, np.ndarray)
         out = []
-        for day, at_day in days(bucket):
+        for day, at_day in group_by_day(bucket):
             seen = np.zeros(len(series_id), np.uint32)
             seen[index[at_day]] = bucket[at_day]
             used = np.zeros(len(series_id), bool)
             used[index[at_day]] = True
             there = np.flatnonzero(used)
-            out.append(Sighting(kind, day, there, series_id[there], seen[there]))
+            out.append(SeriesOnDay(kind, day, there, series_id[there], seen[there]))
         return out
 
 
@@ -162,15 +160,15 @@ def check(frame: Frame, *, latest_s: int) -> None:
     _check_members(frame.sets)
 
 
-def held_at_largest(frame: Frame) -> int:
+def count_clamped(frame: Frame) -> int:
     """Return how many values are sums that overflowed: they are held at the largest number."""
     held = 0
     for kind in KINDS:
         columns = getattr(frame, kind)
         for name in _SUMS[kind]:
             sums = np.frombuffer(getattr(columns, name), "<f8")
-            if len(sums) and max(sums.max(), -sums.min()) >= LARGEST:
-                held += int(np.count_nonzero(np.abs(sums) >= LARGEST))
+            if len(sums) and max(sums.max(), -sums.min()) >= MAX_FLOAT:
+                held += int(np.count_nonzero(np.abs(sums) >= MAX_FLOAT))
     return held
 
 
@@ -224,7 +222,7 @@ def _check_buckets(where: str, buckets: AnyArray, latest_s: int) -> None:
         raise FrameError(f"{where}: {buckets.max()} is in the future")
 
 
-def resolve(frame: Frame, ids: U64s, kept: Retention | None = None) -> FrameRows:
+def to_rows(frame: Frame, ids: U64s, kept: Retention | None = None) -> FrameRows:
     """The rows of a checked frame; `ids` holds the id of each of its strings.
 
     `kept`: how long rows of each granularity are kept. None: the input tables of before migration 5 say it.
@@ -255,7 +253,7 @@ def resolve(frame: Frame, ids: U64s, kept: Retention | None = None) -> FrameRows
 
 def _key_columns(
     frame: Frame, metric_id: U64s, by_series: U64s, index: AnyArray, bucket: AnyArray
-) -> dict[str, Column]:
+) -> dict[str, ColumnData]:
     rows = len(index)
     return {
         "org_id": np.full(rows, frame.org_id, np.uint32),
@@ -266,7 +264,7 @@ def _key_columns(
     }
 
 
-def kept_columns(rows: int, retention_days: int, kept: Retention | None) -> dict[str, Column]:
+def kept_columns(rows: int, retention_days: int, kept: Retention | None) -> dict[str, ColumnData]:
     if kept is None:
         return {"retention_days": np.full(rows, retention_days, np.uint16)}
     return {
@@ -275,8 +273,8 @@ def kept_columns(rows: int, retention_days: int, kept: Retention | None) -> dict
     }
 
 
-def _value_columns(kind: Kind, columns: Any) -> dict[str, Column]:
-    out: dict[str, Column] = {
+def _value_columns(kind: Kind, columns: Any) -> dict[str, ColumnData]:
+    out: dict[str, ColumnData] = {
         name: np.frombuffer(getattr(columns, name), dtype) for name, dtype in VALUES[kind].items()
     }
     for name, (length, dtype) in RAGGED[kind].items():
@@ -284,7 +282,7 @@ def _value_columns(kind: Kind, columns: Any) -> dict[str, Column]:
     return out
 
 
-def days(bucket: AnyArray) -> list[tuple[int, slice | AnyArray]]:
+def group_by_day(bucket: AnyArray) -> list[tuple[int, slice | AnyArray]]:
     """The days (since 1970) of rows, and which rows are of each. Mostly it is one."""
     first, last = int(bucket.min()) // DAY_S, int(bucket.max()) // DAY_S
     if first == last:
@@ -292,7 +290,7 @@ def days(bucket: AnyArray) -> list[tuple[int, slice | AnyArray]]:
     return [(day, bucket // DAY_S == day) for day in np.unique(bucket // DAY_S).tolist()]
 
 
-def series_rows(series: SeriesColumns, sighting: Sighting, wanted: npt.NDArray[np.bool_]) -> Block:
+def series_rows(series: SeriesColumns, sighting: SeriesOnDay, wanted: npt.NDArray[np.bool_]) -> Block:
     """Columns of the table `series` for the `wanted` ones of a sighting."""
     index = sighting.index[wanted]
     lengths = series.tag_count[index].astype(np.int64)
@@ -322,14 +320,14 @@ def ranges(starts: AnyArray, lengths: AnyArray) -> AnyArray:
     return positions
 
 
-def join(blocks: Sequence[Block]) -> Block:
+def concat(blocks: Sequence[Block]) -> Block:
     """The rows of several blocks of the same columns, in order."""
     if len(blocks) == 1:
         return blocks[0]
     return {name: _join([b[name] for b in blocks]) for name in blocks[0]}
 
 
-def _join(columns: Sequence[Column]) -> Column:
+def _join(columns: Sequence[ColumnData]) -> ColumnData:
     ragged = [c for c in columns if isinstance(c, Ragged)]
     if ragged:
         return Ragged(np.concatenate([c.lengths for c in ragged]), np.concatenate([c.values for c in ragged]))
@@ -349,7 +347,7 @@ def sort(block: Block) -> Block:
     return {name: _take(column, positions) for name, column in block.items()}
 
 
-def folds(block: Block) -> bool:
+def has_mergeable_rows(block: Block) -> bool:
     """Whether rows of a sorted block become fewer in some rollup, so that ClickHouse should look for them.
 
     It costs a fifth of the INSERT, and an agent's rows of one bucket, one for each series, have none. A few
@@ -360,7 +358,7 @@ def folds(block: Block) -> bool:
     return int(np.count_nonzero(series[1:] == series[:-1])) * _FEW > len(series)
 
 
-def _take(column: Column, order: AnyArray) -> Column:
+def _take(column: ColumnData, order: AnyArray) -> ColumnData:
     if isinstance(column, Ragged):
         lengths = column.lengths.astype(np.int64)
         starts = np.cumsum(lengths) - lengths
@@ -369,7 +367,7 @@ def _take(column: Column, order: AnyArray) -> Column:
     return column[order]
 
 
-def cut(block: Block, rows: int) -> list[Block]:
+def split_rows(block: Block, rows: int) -> list[Block]:
     """The block in pieces of at most `rows` rows."""
     total = len(block["series_id"])
     if total <= rows:
@@ -377,7 +375,7 @@ def cut(block: Block, rows: int) -> list[Block]:
     return [{n: _slice(c, i, i + rows) for n, c in block.items()} for i in range(0, total, rows)]
 
 
-def _slice(column: Column, start: int, end: int) -> Column:
+def _slice(column: ColumnData, start: int, end: int) -> ColumnData:
     if isinstance(column, Ragged):
         first = int(column.lengths[:start].sum())
         lengths = column.lengths[start:end]

@@ -20,11 +20,11 @@ from indexer.clickhouse.schema.tables import Kind
 from indexer.clickhouse.store import StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import Limited, Refused, Unavailable
 from indexer.write.health import Health
 from indexer.write.held_bytes import HeldBytes
 from indexer.write.inserter import Inserter
-from indexer.write.journal_writer import Limited, Refused, Unavailable
 from indexer.write.series_limit import SeriesLimit
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class FrameWriter:
     async def start(self) -> None:
         """Nothing is left over: whoever sent a frame that is not stored sends it again."""
 
-    async def write(self, unit: Unit) -> None:
+    async def write(self, unit: AcceptedFrame) -> None:
         held = self._in_flight.get(unit.identity)
         if held is None:
             if self._stopping:
@@ -91,7 +91,7 @@ class FrameWriter:
         except TimeoutError:
             raise Unavailable("not written yet") from None
 
-    async def knows(self, unit: Unit) -> bool:  # noqa: ARG002  # the server knows, by tokens
+    async def knows(self, unit: AcceptedFrame) -> bool:  # noqa: ARG002  # the server knows, by tokens
         return False
 
     async def stop(self, deadline_s: float) -> None:
@@ -100,7 +100,7 @@ class FrameWriter:
             await asyncio.wait([held.task for held in self._in_flight.values()], timeout=deadline_s)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _insert_within_limit(self, unit: Unit) -> int:
+    def _insert_within_limit(self, unit: AcceptedFrame) -> int:
         """Write the unit. Raises StoreError, and Limited where it has too many new series."""
         if self._limit is not None and self._limit.near([unit]):
             (beyond,) = self._limit.excess(self._inserter.resolve([unit]))
@@ -109,7 +109,7 @@ class FrameWriter:
                 raise Limited("too many new series today: indexer.limits.series_per_day", _SERIES_WAIT_S)
         return self._inserter.insert(unit.identity, [unit])
 
-    async def _insert(self, unit: Unit) -> None:
+    async def _insert(self, unit: AcceptedFrame) -> None:
         try:
             began = time.perf_counter()
             loop = asyncio.get_running_loop()
@@ -129,7 +129,7 @@ class FrameWriter:
             self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
             del self._in_flight[unit.identity]
 
-    async def _is_refused(self, unit: Unit, error: StoreError) -> bool:
+    async def _is_refused(self, unit: AcceptedFrame, error: StoreError) -> bool:
         """Return whether the bytes of the unit are to blame for an error that says so."""
         if not error.kind:
             return False

@@ -1,8 +1,8 @@
 """What is being written right now, told to whoever keeps read cells in memory.
 
 Owns one fact: every INSERT of samples in this process is announced before it starts and again when it has
-ended, with the metrics and buckets it touches (`Listener`). Holds no samples and knows no reader. It is of
-use only where this process is the one that writes: on an embedded store.
+ended, with the metrics and buckets it touches (`InsertListener`). Holds no samples and knows no reader. It is
+of use only where this process is the one that writes: on an embedded store.
 
 Thread-safe. Listeners are called in the writer's thread and must be quick; they raise nothing.
 """
@@ -16,13 +16,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from indexer.clickhouse.native_format import AnyArray
+from indexer.clickhouse.native_format import AnyArray, Block
 from indexer.clickhouse.schema.tables import Kind
-from indexer.write.frame_to_columns import Block
 
 
-class Span(NamedTuple):
-    """The rows `[begin, end)` of one project's metric in an INSERT, and its first and last bucket start."""
+class RowRange(NamedTuple):
+    """Rows `[begin, end)` of an INSERT: one metric of one project, with its first and last bucket start."""
 
     project_id: int
     begin: int
@@ -31,8 +30,8 @@ class Span(NamedTuple):
     last_s: int
 
 
-class Touched:
-    """What one INSERT of a sorted block touches. Found by metric, of which a reader asks for few of many."""
+class InsertFootprint:
+    """Index of the metrics and buckets that one INSERT of a sorted block touches, searched by metric."""
 
     def __init__(self, kind: Kind, block: Block) -> None:
         self.kind = kind
@@ -45,74 +44,78 @@ class Touched:
         order = np.argsort(metric[begin], kind="stable")
         self._metric = metric[begin][order]
         self._org = org[begin][order]
-        spans = (project[begin], begin, end, *(f.reduceat(bucket, begin) for f in (np.minimum, np.maximum)))
-        self._spans = [column[order] for column in spans]
+        ranges = (project[begin], begin, end, *(f.reduceat(bucket, begin) for f in (np.minimum, np.maximum)))
+        self._ranges = [column[order] for column in ranges]
 
-    def spans(self, org_id: int, metric_id: int) -> list[Span]:
-        """The spans of a metric, one a project."""
+    def row_ranges(self, org_id: int, metric_id: int) -> list[RowRange]:
+        """Return the rows of a metric, one range per project."""
         wanted = self._metric.dtype.type(metric_id)
         lo, hi = (int(np.searchsorted(self._metric, wanted, side)) for side in ("left", "right"))
         return [
-            Span(*(int(column[i]) for column in self._spans)) for i in range(lo, hi) if self._org[i] == org_id
+            RowRange(*(int(column[i]) for column in self._ranges))
+            for i in range(lo, hi)
+            if self._org[i] == org_id
         ]
 
 
-class Listener(Protocol):
-    def begins(self, touched: Touched) -> None:
-        """From now on its rows may or may not be seen by whoever reads."""
+class InsertListener(Protocol):
+    """Receives the announcements."""
 
-    def ends(self, touched: Touched, block: Block | None) -> None:
-        """Its rows are there; `block` has them if this INSERT put in every one of them exactly once.
+    def insert_started(self, footprint: InsertFootprint) -> None:
+        """Note that readers may or may not see the rows of this INSERT from now on."""
 
-        None: it failed, or it repeated another, and nobody can say which rows are new.
+    def insert_finished(self, footprint: InsertFootprint, block: Block | None) -> None:
+        """Note that the INSERT ended. `block` holds its rows if it stored each of them exactly once.
+
+        `block` is None if the INSERT failed or repeated another one: it is unknown which rows are new.
         """
 
 
-class Written:
-    """Where INSERTs are announced, and who listens."""
+class InsertFeed:
+    """Passes announcements of INSERTs on to its listeners."""
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
-        self._under_way: list[Touched] = []
-        self._listeners: tuple[Listener, ...] = ()
+        self._in_progress: list[InsertFootprint] = []
+        self._listeners: tuple[InsertListener, ...] = ()
         self._pauses = 0
 
-    def subscribe(self, listener: Listener) -> None:
-        """Tell `listener` from now on, and first of INSERTs that are under way."""
+    def subscribe(self, listener: InsertListener) -> None:
+        """Add a listener, and tell it first about the INSERTs in progress."""
         with self._lock:
             self._listeners = (*self._listeners, listener)
-            for touched in self._under_way:
-                listener.begins(touched)
+            for footprint in self._in_progress:
+                listener.insert_started(footprint)
 
     @contextmanager
-    def insert(self, kind: Kind, block: Block, *, first: bool) -> Iterator[None]:
+    def announce(self, kind: Kind, block: Block, *, first: bool) -> Iterator[None]:
         """Announce an INSERT of `block`, whose rows are in the order of `frame_to_columns.sort`.
 
-        `first`: nobody tried to insert these rows before. Waits while somebody has paused INSERTs.
+        `first`: no earlier attempt to insert these rows was made. Waits while INSERTs are paused.
         """
-        touched = Touched(kind, block)
+        footprint = InsertFootprint(kind, block)
         with self._lock:
             self._lock.wait_for(lambda: not self._pauses)
-            self._under_way.append(touched)
+            self._in_progress.append(footprint)
             for listener in self._listeners:
-                listener.begins(touched)
+                listener.insert_started(footprint)
         done = None
         try:
             yield
             done = block if first else None
         finally:
             with self._lock:
-                self._under_way.remove(touched)
+                self._in_progress.remove(footprint)
                 for listener in self._listeners:
-                    listener.ends(touched, done)
+                    listener.insert_finished(footprint, done)
                 self._lock.notify_all()
 
     @contextmanager
-    def paused(self, longest_s: float) -> Iterator[bool]:
-        """No INSERT is under way and none begins; False when it took longer than `longest_s` to get there."""
+    def paused(self, max_wait_s: float) -> Iterator[bool]:
+        """Hold INSERTs back. Yield whether those in progress ended within `max_wait_s`."""
         with self._lock:
             self._pauses += 1
-            quiet = self._lock.wait_for(lambda: not self._under_way, longest_s)
+            quiet = self._lock.wait_for(lambda: not self._in_progress, max_wait_s)
         try:
             yield quiet
         finally:

@@ -17,6 +17,7 @@ import numpy as np
 
 from agent.wire.frame import encode
 from indexer.clickhouse.faults import Fault
+from indexer.clickhouse.native_format import Block
 from indexer.clickhouse.schema.tables import (
     GRANULARITIES,
     INPUT,
@@ -27,21 +28,20 @@ from indexer.clickhouse.schema.tables import (
     rollup_view,
 )
 from indexer.clickhouse.store import SentTable, Store, StoreError
-from indexer.intern.series import SeriesRegistry, Tenant, U64s
+from indexer.intern.series import Project, SeriesRegistry, U64s
 from indexer.intern.string_indexer import StringIndexer
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import (
-    Block,
     FrameRows,
-    cut,
-    days,
-    folds,
-    join,
-    resolve,
+    concat,
+    group_by_day,
+    has_mergeable_rows,
     series_rows,
     sort,
+    split_rows,
+    to_rows,
 )
-from indexer.write.insert_feed import Written
+from indexer.write.insert_feed import InsertFeed
 from indexer.write.stored_identities import StoredIdentities
 
 #: Rows of one INSERT at most: below ClickHouse's own block size, so that one INSERT is one block.
@@ -51,8 +51,8 @@ MAX_BLOCK_ROWS: Final = 500_000
 class Inserter:
     """Writes batches. `on_insert(table, rows)` is called after each INSERT of samples.
 
-    `written`: where INSERTs of samples are announced, for readers in this process. `retention`: of units that
-    carry no decision. `legacy`: the store has the input tables of before migration 5, where those go.
+    `insert_feed`: where INSERTs of samples are announced, for readers in this process. `retention`: of units
+    that carry no decision. `legacy`: the store has the input tables of before migration 5, where those go.
     `identities`: where those of a batch are written after its rows.
     """
 
@@ -64,7 +64,7 @@ class Inserter:
         *,
         coalesce: bool = False,
         on_insert: Callable[[str, int], None] | None = None,
-        written: Written | None = None,
+        insert_feed: InsertFeed | None = None,
         retention: Retention | None = None,
         legacy: bool = False,
         identities: StoredIdentities | None = None,
@@ -73,32 +73,32 @@ class Inserter:
         self._strings = strings
         self._registry = registry
         self._coalesce = coalesce
-        self._written = written
+        self._insert_feed = insert_feed
         self._retention = retention or Retention()
         self._legacy = legacy
         self._identities = identities
         self.on_insert = on_insert
 
-    def resolve(self, units: Sequence[Unit]) -> list[FrameRows]:
+    def resolve(self, units: Sequence[AcceptedFrame]) -> list[FrameRows]:
         """Return the rows of units; their strings get ids. Raises StoreError."""
         legacy = self._is_legacy(units)
         return [
-            resolve(u.frame, u.with_given(ids), None if legacy else u.kept or self._retention)
+            to_rows(u.frame, u.with_given(ids), None if legacy else u.kept or self._retention)
             for u, ids in zip(units, self._ids(units), strict=True)
         ]
 
-    def insert(self, token: str, units: Sequence[Unit], *, first: bool = False) -> int:
+    def insert(self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False) -> int:
         """Write a batch; gives its rows. Raises StoreError; then repeat with the same token and units.
 
         `first`: the token is new, and nobody tried to write these units under it.
         """
         frames = self.resolve(units)
-        blocks = {k: sort(join(b)) for k in KINDS if (b := [f.blocks[k] for f in frames if k in f.blocks])}
+        blocks = {k: sort(concat(b)) for k in KINDS if (b := [f.blocks[k] for f in frames if k in f.blocks])}
         self._write_series(frames, blocks)
         table = LEGACY_INPUT if self._is_legacy(units) else INPUT
         written = 0
         for kind, whole in blocks.items():
-            for number, block in enumerate(cut(whole, MAX_BLOCK_ROWS)):
+            for number, block in enumerate(split_rows(whole, MAX_BLOCK_ROWS)):
                 rows = len(block["series_id"])
                 with self._announced(kind, block, first), _named(kind):
                     self._store.insert(
@@ -106,7 +106,7 @@ class Inserter:
                         block,
                         token=f"{token}/{kind}/{number}",
                         coalesce=self._coalesce,
-                        fold=folds(block),
+                        fold=has_mergeable_rows(block),
                     )
                 written += rows
                 if self.on_insert is not None:
@@ -115,11 +115,11 @@ class Inserter:
             self._identities.add(token, units)
         return written
 
-    def _is_legacy(self, units: Sequence[Unit]) -> bool:
+    def _is_legacy(self, units: Sequence[AcceptedFrame]) -> bool:
         """Return whether a batch was begun before migration 5: the views of then know its tokens."""
         return self._legacy and all(unit.kept is None for unit in units)
 
-    def refused(self, units: Sequence[Unit], kind: Kind) -> list[Unit]:
+    def refused(self, units: Sequence[AcceptedFrame], kind: Kind) -> list[AcceptedFrame]:
         """Return the units that ClickHouse refuses for their bytes, one by one; stores nothing.
 
         It evaluates what the views would: for rows of `kind`. Raises StoreError for any other failure.
@@ -131,9 +131,9 @@ class Inserter:
         half = len(units) // 2
         return self.refused(units[:half], kind) + self.refused(units[half:], kind)
 
-    def _takes(self, units: Sequence[Unit], kind: Kind) -> bool:
+    def _takes(self, units: Sequence[AcceptedFrame], kind: Kind) -> bool:
         ids = zip(units, self._ids(units), strict=True)
-        frames = [resolve(u.frame, u.with_given(of_unit), u.kept or self._retention) for u, of_unit in ids]
+        frames = [to_rows(u.frame, u.with_given(of_unit), u.kept or self._retention) for u, of_unit in ids]
         blocks = [frame.blocks[kind] for frame in frames if kind in frame.blocks]
         if not blocks:
             return True
@@ -141,7 +141,7 @@ class Inserter:
         try:
             self._store.rows(
                 f"SELECT sum(ignore(*)) FROM (SELECT {select} FROM sent)",  # our own text
-                sent=[SentTable("sent", join(blocks))],
+                sent=[SentTable("sent", concat(blocks))],
             )
         except StoreError as e:
             if e.fault is not Fault.BYTES:
@@ -150,26 +150,30 @@ class Inserter:
         return True
 
     def _announced(self, kind: Kind, block: Block, first: bool) -> AbstractContextManager[None]:
-        return nullcontext() if self._written is None else self._written.insert(kind, block, first=first)
+        return (
+            nullcontext()
+            if self._insert_feed is None
+            else self._insert_feed.announce(kind, block, first=first)
+        )
 
-    def _ids(self, units: Sequence[Unit]) -> list[U64s]:
+    def _ids(self, units: Sequence[AcceptedFrame]) -> list[U64s]:
         """For each unit the ids of its strings; one recording for all of them."""
         return self._strings.record_columns([(unit.frame.org_id, unit.frame.strings) for unit in units])
 
     def _write_series(self, frames: Sequence[FrameRows], blocks: Mapping[Kind, Block]) -> None:
         """Put series into their table that are not known to be there, before any sample of theirs."""
         rows: list[Block] = []
-        fresh: list[tuple[Tenant, int, U64s, U64s]] = []
+        fresh: list[tuple[Project, int, U64s, U64s]] = []
         for kind in (k for k, block in blocks.items() if not self._all_known(block)):
             for frame, sighting in ((f, s) for f in frames for s in f.sightings(kind)):
-                tenant = Tenant(frame.series.org_id, frame.series.project_id)
+                tenant = Project(frame.series.org_id, frame.series.project_id)
                 unknown = self._registry.unknown(tenant, sighting.day, sighting.series_id)
                 if unknown.any():
                     rows.append(series_rows(frame.series, sighting, unknown))
                     metric_ids = frame.series.metric_id[sighting.index[unknown]]
                     fresh.append((tenant, sighting.day, sighting.series_id[unknown], metric_ids))
         if rows:
-            for block in cut(join(rows), MAX_BLOCK_ROWS):
+            for block in split_rows(concat(rows), MAX_BLOCK_ROWS):
                 self._store.insert("series", block)
             for one in fresh:
                 self._registry.register(*one)
@@ -181,8 +185,8 @@ class Inserter:
         assert isinstance(series_id, np.ndarray)
         return not any(
             self._registry.unknown(tenant, day, series_id[rows][of_day]).any()
-            for tenant, rows in tenants(block)
-            for day, of_day in days(bucket[rows])
+            for tenant, rows in group_by_tenant(block)
+            for day, of_day in group_by_day(bucket[rows])
         )
 
 
@@ -196,7 +200,7 @@ def _named(kind: Kind) -> Iterator[None]:
         raise
 
 
-def rest_of(unit: Unit, kind: Kind) -> Unit:
+def remaining_kinds(unit: AcceptedFrame, kind: Kind) -> AcceptedFrame:
     """Return the unit without the kinds that are inserted before `kind`: they are stored."""
     frame = unit.frame
     empty = {k: type(getattr(frame, k))() for k in KINDS[: KINDS.index(kind)]}
@@ -204,11 +208,11 @@ def rest_of(unit: Unit, kind: Kind) -> Unit:
     return replace(unit, body=encode(rest), frame=rest)
 
 
-def tenants(block: Block) -> list[tuple[Tenant, slice]]:
+def group_by_tenant(block: Block) -> list[tuple[Project, slice]]:
     """Return the tenants of a sorted block with the rows of each. Mostly it is one."""
     org, project = block["org_id"], block["project_id"]
     assert isinstance(org, np.ndarray)
     assert isinstance(project, np.ndarray)
     new = (org[1:] != org[:-1]) | (project[1:] != project[:-1])
     edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(org)]
-    return [(Tenant(int(org[a]), int(project[a])), slice(a, b)) for a, b in pairwise(edges)]
+    return [(Project(int(org[a]), int(project[a])), slice(a, b)) for a, b in pairwise(edges)]

@@ -23,9 +23,9 @@ import msgspec
 
 from agent.wire import frame as wire
 from indexer.clickhouse.private_files import make_private, make_private_file
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.journal_rows import (
-    Taken,
+    KnownRequest,
     add_units,
     complete_since_ms,
     make_tables,
@@ -38,7 +38,7 @@ from indexer.write.journal_rows import (
 _PRUNED_AT_ONCE: Final = 16
 
 
-class State(IntEnum):
+class BatchState(IntEnum):
     """The state of a batch; numbers are stored."""
 
     OPEN = 0
@@ -49,21 +49,21 @@ class State(IntEnum):
 
 
 #: States of batches whose bytes are kept for a person to look at.
-KEPT: Final = (State.ASIDE, State.ENDED)
+KEPT: Final = (BatchState.ASIDE, BatchState.ENDED)
 
 
-class Kept(NamedTuple):
+class KeptBatch(NamedTuple):
     """A batch that is set aside or ended. `since_ms`: when that happened, or when it was begun."""
 
     token: str
-    state: State
+    state: BatchState
     frames: int
     bytes: int
     since_ms: int
     reason: str
 
 
-__all__ = ["KEPT", "Journal", "JournalError", "Kept", "State", "Taken"]
+__all__ = ["KEPT", "BatchState", "Journal", "JournalError", "KeptBatch"]
 
 
 class JournalError(Exception):
@@ -94,13 +94,13 @@ class Journal:
         except (OSError, sqlite3.Error, UnicodeDecodeError) as e:  # the last: of an error's text
             raise JournalError(f"{path}: {e}") from e
 
-    def begin(self, token: str, units: Sequence[Unit], now_ms: int) -> None:
+    def begin(self, token: str, units: Sequence[AcceptedFrame], now_ms: int) -> None:
         """Commit a batch before it is written. Raises JournalError."""
         size = sum(len(u.body) for u in units)
         with self._transaction() as db:
             cursor = db.execute(
                 "INSERT INTO batch (token, state, bytes, changed_ms) VALUES (?, ?, ?, ?)",
-                (token, State.OPEN, size, now_ms),
+                (token, BatchState.OPEN, size, now_ms),
             )
             add_units(db, cursor.lastrowid or 0, units)
             self._frames += len(units)
@@ -108,7 +108,7 @@ class Journal:
     def finish(self, token: str, now_ms: int) -> None:
         """The batch is stored: keep its frames' identities only. Raises JournalError."""
         with self._transaction() as db:
-            self._set_state(db, token, State.DONE, now_ms)
+            self._set_state(db, token, BatchState.DONE, now_ms)
             db.execute(
                 "UPDATE frame SET body = NULL, given_ids = NULL"
                 " WHERE batch = (SELECT number FROM batch WHERE token = ?)",
@@ -123,10 +123,10 @@ class Journal:
             self._make_room(db, size)
             if size + self._kept_bytes(db) > self._max_aside_bytes:
                 return False
-            self._set_state(db, token, State.ASIDE, now_ms, reason)
+            self._set_state(db, token, BatchState.ASIDE, now_ms, reason)
         return True
 
-    def end(self, token: str, units: Sequence[Unit], now_ms: int, reason: str) -> None:
+    def end(self, token: str, units: Sequence[AcceptedFrame], now_ms: int, reason: str) -> None:
         """Take refused frames out of a batch; each is kept as one of its own. Raises JournalError.
 
         `units` hold the rows of theirs that are not stored. The oldest ended ones go when there is no room.
@@ -137,7 +137,7 @@ class Journal:
                 self._make_room(db, size)
                 cursor = db.execute(
                     "INSERT INTO batch (token, state, bytes, changed_ms, reason) VALUES (?, ?, ?, ?, ?)",
-                    (f"{token}-{now_ms}-{number}", State.ENDED, size, now_ms, reason),
+                    (f"{token}-{now_ms}-{number}", BatchState.ENDED, size, now_ms, reason),
                 )
                 db.execute("UPDATE batch SET bytes = max(0, bytes - ?) WHERE token = ?", (size, token))
                 db.execute(
@@ -145,18 +145,18 @@ class Journal:
                     (cursor.lastrowid, unit.body, unit.identity),
                 )
 
-    def keep(self, token: str, unit: Unit, now_ms: int, reason: str) -> None:
+    def keep(self, token: str, unit: AcceptedFrame, now_ms: int, reason: str) -> None:
         """Keep a frame that is refused before it is in a batch. Raises JournalError."""
         with self._transaction() as db:
             self._make_room(db, len(unit.body))
             cursor = db.execute(
                 "INSERT INTO batch (token, state, bytes, changed_ms, reason) VALUES (?, ?, ?, ?, ?)",
-                (token, State.ENDED, len(unit.body), now_ms, reason),
+                (token, BatchState.ENDED, len(unit.body), now_ms, reason),
             )
             add_units(db, cursor.lastrowid or 0, [unit])
             self._frames += 1
 
-    def kept(self) -> list[Kept]:
+    def kept(self) -> list[KeptBatch]:
         """Return the batches that are set aside or ended, the oldest first. Raises JournalError."""
         with self._reading() as db:
             rows = db.execute(
@@ -165,9 +165,9 @@ class Journal:
                 " ORDER BY number",
                 KEPT,
             ).fetchall()
-        return [Kept(token, State(state), *rest) for token, state, *rest in rows]
+        return [KeptBatch(token, BatchState(state), *rest) for token, state, *rest in rows]
 
-    def units(self, token: str) -> list[Unit]:
+    def units(self, token: str) -> list[AcceptedFrame]:
         """Return the frames of a set-aside or ended batch; none without such a batch. Raises JournalError."""
         with self._reading() as db:
             found = db.execute(
@@ -181,7 +181,7 @@ class Journal:
             return bool(
                 db.execute(
                     "UPDATE batch SET state = ?, changed_ms = ? WHERE token = ? AND state IN (?, ?)",
-                    (State.ASIDE, now_ms, token, *KEPT),
+                    (BatchState.ASIDE, now_ms, token, *KEPT),
                 ).rowcount
             )
 
@@ -196,7 +196,7 @@ class Journal:
             ).fetchone()
             if found is None:
                 return False
-            self._set_state(db, token, State.DROPPED, now_ms)
+            self._set_state(db, token, BatchState.DROPPED, now_ms)
             db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", found)
         return True
 
@@ -204,7 +204,7 @@ class Journal:
         """Return since when the oldest batch waits that is open or set aside; None for none."""
         with self._reading() as db:
             (found,) = db.execute(
-                "SELECT min(changed_ms) FROM batch WHERE state IN (?, ?)", (State.OPEN, State.ASIDE)
+                "SELECT min(changed_ms) FROM batch WHERE state IN (?, ?)", (BatchState.OPEN, BatchState.ASIDE)
             ).fetchone()
         return None if found is None else int(found)
 
@@ -213,19 +213,19 @@ class Journal:
         with self._transaction() as db:
             db.execute("UPDATE checked SET times = times + 1")
 
-    def state(self, identity: str) -> State | None:
+    def state(self, identity: str) -> BatchState | None:
         """Return the state of a frame's batch; None when the frame is not known (any more)."""
         found = self.find(identity)
         return found[0] if found else None
 
-    def find(self, identity: str) -> tuple[State, bytes] | None:
+    def find(self, identity: str) -> tuple[BatchState, bytes] | None:
         """Return the state of a frame's batch, and the digest it came with (empty: not known)."""
         with self._reading() as db:
             row = db.execute(
                 "SELECT state, digest FROM batch JOIN frame ON batch.number = frame.batch WHERE identity = ?",
                 (identity,),
             ).fetchone()
-            return (State(row[0]), row[1] or b"") if row else None
+            return (BatchState(row[0]), row[1] or b"") if row else None
 
     def last_ms(self) -> int:
         """Return when a batch last changed; 0 for none. Raises JournalError."""
@@ -238,7 +238,7 @@ class Journal:
         with self._transaction() as db:
             self._note_complete(db, at_ms)
 
-    def taken(self, prefix: str) -> list[Taken]:
+    def taken(self, prefix: str) -> list[KnownRequest]:
         """Return what was taken under identities that are `prefix`, ending in "/", and a number.
 
         Raises JournalError.
@@ -246,22 +246,22 @@ class Journal:
         with self._reading() as db:
             return taken(db, prefix)
 
-    def unfinished(self, *states: State) -> list[tuple[str, list[Unit]]]:
+    def unfinished(self, *states: BatchState) -> list[tuple[str, list[AcceptedFrame]]]:
         """Return the batches in these states, open ones by default, in order. Raises JournalError."""
-        wanted = ", ".join(str(int(state)) for state in states or (State.OPEN,))
+        wanted = ", ".join(str(int(state)) for state in states or (BatchState.OPEN,))
         with self._reading() as db:
             batches = db.execute(
                 f"SELECT number, token FROM batch WHERE state IN ({wanted}) ORDER BY number"
             ).fetchall()
             return [(token, self._units(db, number)) for number, token in batches]
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[BatchState, int]:
         """Frames by what became of them."""
         with self._reading() as db:
             rows = db.execute(
                 "SELECT state, count() FROM batch JOIN frame ON batch.number = frame.batch GROUP BY state"
             ).fetchall()
-            return dict.fromkeys(State, 0) | {State(s): n for s, n in rows}
+            return dict.fromkeys(BatchState, 0) | {BatchState(s): n for s, n in rows}
 
     def close(self) -> None:
         with self._reader_lock:
@@ -270,7 +270,7 @@ class Journal:
             self._db.close()
 
     @staticmethod
-    def _units(db: sqlite3.Connection, number: int) -> list[Unit]:
+    def _units(db: sqlite3.Connection, number: int) -> list[AcceptedFrame]:
         try:
             return read_units(db, number)
         except (wire.FrameError, msgspec.DecodeError) as e:
@@ -278,7 +278,7 @@ class Journal:
 
     @staticmethod
     def _set_state(
-        db: sqlite3.Connection, token: str, state: State, now_ms: int, reason: str | None = None
+        db: sqlite3.Connection, token: str, state: BatchState, now_ms: int, reason: str | None = None
     ) -> None:
         db.execute(
             "UPDATE batch SET state = ?, changed_ms = ?, reason = ? WHERE token = ?",
@@ -295,10 +295,12 @@ class Journal:
     def _make_room(self, db: sqlite3.Connection, size: int) -> None:
         """Drop the oldest ended batches, whose senders do not wait, while there is no room for `size`."""
         while size + self._kept_bytes(db) > self._max_aside_bytes:
-            oldest = db.execute("SELECT min(number) FROM batch WHERE state = ?", (State.ENDED,)).fetchone()
+            oldest = db.execute(
+                "SELECT min(number) FROM batch WHERE state = ?", (BatchState.ENDED,)
+            ).fetchone()
             if oldest[0] is None:
                 return
-            db.execute("UPDATE batch SET state = ? WHERE number = ?", (State.DROPPED, *oldest))
+            db.execute("UPDATE batch SET state = ? WHERE number = ?", (BatchState.DROPPED, *oldest))
             db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", oldest)
             self.dropped_ended += 1
 
@@ -310,7 +312,7 @@ class Journal:
                 " (SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1)"
                 " UNION ALL SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1))"
                 " ORDER BY number LIMIT 1",
-                (State.DONE, State.DROPPED),
+                (BatchState.DONE, BatchState.DROPPED),
             ).fetchone()
             if oldest is None:
                 return

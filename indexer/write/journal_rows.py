@@ -10,7 +10,7 @@ import msgspec
 
 from agent.wire import frame as wire
 from indexer.clickhouse.schema.tables import Retention
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS batch (
@@ -51,7 +51,7 @@ _ADDED: Final = (
 _MAX_TAKEN: Final = 1_000
 
 
-class Taken(NamedTuple):
+class KnownRequest(NamedTuple):
     """What was taken under an identity: a digest of its bytes (empty: not known), and when (0: not known)."""
 
     digest: bytes
@@ -67,7 +67,7 @@ def make_tables(db: sqlite3.Connection) -> None:
             db.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
 
-def add_units(db: sqlite3.Connection, batch: int, units: Sequence[Unit]) -> None:
+def add_units(db: sqlite3.Connection, batch: int, units: Sequence[AcceptedFrame]) -> None:
     """Add the frames of a batch, in order."""
     db.executemany(
         "INSERT INTO frame (batch, position, identity, body, given_ids, digest, retention_days, kept,"
@@ -76,7 +76,7 @@ def add_units(db: sqlite3.Connection, batch: int, units: Sequence[Unit]) -> None
     )
 
 
-def read_units(db: sqlite3.Connection, batch: int) -> list[Unit]:
+def read_units(db: sqlite3.Connection, batch: int) -> list[AcceptedFrame]:
     """Return the frames of a batch whose bytes are kept. Raises FrameError and msgspec.DecodeError."""
     rows = db.execute(
         "SELECT identity, body, given_ids, digest, retention_days, kept FROM frame"
@@ -84,7 +84,7 @@ def read_units(db: sqlite3.Connection, batch: int) -> list[Unit]:
         (batch,),
     ).fetchall()
     return [
-        Unit(
+        AcceptedFrame(
             identity,
             body,
             _decoded(body, retention_days),
@@ -109,7 +109,7 @@ def set_complete_since(db: sqlite3.Connection, at_ms: int) -> None:
     db.execute("INSERT INTO memory VALUES (?)", (at_ms,))
 
 
-def taken(db: sqlite3.Connection, prefix: str) -> list[Taken]:
+def taken(db: sqlite3.Connection, prefix: str) -> list[KnownRequest]:
     """Return what was taken under identities that are `prefix`, ending in "/", and a number."""
     end = prefix[:-1] + chr(ord("/") + 1)
     rows = db.execute(
@@ -117,10 +117,10 @@ def taken(db: sqlite3.Connection, prefix: str) -> list[Taken]:
         (prefix, end, _MAX_TAKEN),
     ).fetchall()
     found = ((identity[len(prefix) :].split("/days-")[0], *rest) for identity, *rest in rows)
-    return [Taken(name or b"", at_ms or 0) for number, name, at_ms in found if number.isdigit()]
+    return [KnownRequest(name or b"", at_ms or 0) for number, name, at_ms in found if number.isdigit()]
 
 
-def _recorded(unit: Unit) -> tuple[str, bytes, bytes, bytes, int, bytes | None, int]:
+def _recorded(unit: AcceptedFrame) -> tuple[str, bytes, bytes, bytes, int, bytes | None, int]:
     """Return what a unit is made of again, in the order of the INSERT."""
     given = msgspec.msgpack.encode(unit.given_ids)
     kept = msgspec.msgpack.encode(unit.kept) if unit.kept else None

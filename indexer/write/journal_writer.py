@@ -26,18 +26,19 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
-from indexer.clickhouse.faults import Fault, told
+from indexer.clickhouse.faults import Fault, public_text
 from indexer.clickhouse.schema.tables import Kind
 from indexer.clickhouse.store import Store, StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batcher import Batcher
+from indexer.write.errors import Conflict, Refused, Unavailable, WriteError
 from indexer.write.health import Health
-from indexer.write.inserter import Inserter, rest_of
-from indexer.write.journal import Journal, JournalError, State
-from indexer.write.series_limit import SeriesLimit, folded
-from indexer.write.set_aside_batches import Aside, Failed
+from indexer.write.inserter import Inserter, remaining_kinds
+from indexer.write.journal import BatchState, Journal, JournalError
+from indexer.write.series_limit import SeriesLimit, fold_excess
+from indexer.write.set_aside_batches import FailedAttempt, SetAsideBatches
 
 log = logging.getLogger(__name__)
 
@@ -48,42 +49,14 @@ _BACKOFF_S: Final = (0.1, 0.3, 1.0, 3.0, 5.0)
 T = TypeVar("T")
 
 
-class WriteError(Exception):
-    """A frame that is not in ClickHouse."""
-
-
-class Unavailable(WriteError):  # names the answer, like HTTP's
-    """Not now: send the same bytes again after `retry_after_s`."""
-
-    def __init__(self, text: str, retry_after_s: int = 1) -> None:
-        super().__init__(text)
-        self.retry_after_s = retry_after_s
-
-
-class Limited(WriteError):  # names the answer, like HTTP's
-    """Past a limit of its org: send the same bytes again after `retry_after_s`."""
-
-    def __init__(self, text: str, retry_after_s: int) -> None:
-        super().__init__(text)
-        self.retry_after_s = retry_after_s
-
-
-class Refused(WriteError):  # names the answer, like HTTP's
-    """Never: ClickHouse will not take it."""
-
-
-class Conflict(WriteError):  # names the answer, like HTTP's
-    """Never: other bytes were taken under this identity before."""
-
-
 class Writer(Protocol):
     async def start(self) -> None:
         """Write what an earlier run left unfinished, then be ready."""
 
-    async def write(self, unit: Unit) -> None:
+    async def write(self, unit: AcceptedFrame) -> None:
         """Returns when the unit is in ClickHouse. Raises WriteError."""
 
-    async def knows(self, unit: Unit) -> bool:
+    async def knows(self, unit: AcceptedFrame) -> bool:
         """Return whether the unit is known to be in ClickHouse. Raises WriteError where it is not to come."""
 
     def oldest_waiting_s(self) -> float:
@@ -101,7 +74,7 @@ class _InFlight(NamedTuple):
     since_s: float
 
 
-def _check_digest(unit: Unit, known: bytes) -> None:
+def _check_digest(unit: AcceptedFrame, known: bytes) -> None:
     """Raises Conflict when the identity came with other bytes before, as far as that is known."""
     if known and unit.digest and known != unit.digest:
         raise Conflict(f"{unit.identity[:200]}: other bytes were taken under this identity before")
@@ -137,8 +110,8 @@ class JournalWriter:
         self._came = asyncio.Event()
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
-        self._left: list[tuple[str, list[Unit]]] = []
-        self.aside = Aside(
+        self._left: list[tuple[str, list[AcceptedFrame]]] = []
+        self.aside = SetAsideBatches(
             self._journal, self._in_thread, self._attempt, self._now_ms, self._health.nothing_aside
         )
 
@@ -161,7 +134,7 @@ class JournalWriter:
         self._loop_task = asyncio.create_task(self._run(), name="indexer-writer")
         self.aside.start()
 
-    async def write(self, unit: Unit) -> None:
+    async def write(self, unit: AcceptedFrame) -> None:
         held = self._in_flight.get(unit.identity)
         if held is not None:
             _check_digest(unit, held.digest)
@@ -178,7 +151,7 @@ class JournalWriter:
         except TimeoutError:
             raise Unavailable("not written yet") from None
 
-    async def knows(self, unit: Unit) -> bool:
+    async def knows(self, unit: AcceptedFrame) -> bool:
         if unit.identity in self._in_flight or not self._known(unit):
             return False
         self._metrics.frames.labels(outcome="repeated").inc()
@@ -199,7 +172,7 @@ class JournalWriter:
                 future.exception()  # nobody may be waiting for it any more
         self._journal.close()
 
-    def _known(self, unit: Unit) -> bool:
+    def _known(self, unit: AcceptedFrame) -> bool:
         """Return whether the journal knows the unit as stored. Raises WriteError for any other state."""
         try:
             found = self._journal.find(unit.identity)
@@ -211,17 +184,17 @@ class JournalWriter:
         state, digest = found
         _check_digest(unit, digest)
         match state:
-            case State.OPEN:
+            case BatchState.OPEN:
                 raise Unavailable("its batch is unfinished", retry_after_s=5)
-            case State.ASIDE:
+            case BatchState.ASIDE:
                 raise Unavailable("its batch is set aside and tried again", retry_after_s=_ASIDE_WAIT_S)
-            case State.ENDED:
-                raise Refused(told(Fault.BYTES))
-            case State.DROPPED:
+            case BatchState.ENDED:
+                raise Refused(public_text(Fault.BYTES))
+            case BatchState.DROPPED:
                 raise Refused("this frame was set aside, and given up by a person")
         return True
 
-    def _queue(self, unit: Unit) -> asyncio.Future[None]:
+    def _queue(self, unit: AcceptedFrame) -> asyncio.Future[None]:
         if self._stopping:
             raise Unavailable("shutting down")
         if not self._batcher.offer(unit, self._steady_ms()):
@@ -276,7 +249,7 @@ class JournalWriter:
                 future.set_exception(error)
                 future.exception()  # nobody may be waiting for it any more
 
-    def _within_limit(self, units: Sequence[Unit]) -> Sequence[Unit]:
+    def _within_limit(self, units: Sequence[AcceptedFrame]) -> Sequence[AcceptedFrame]:
         """Return the units with the series beyond their org's limit folded.
 
         Returns them as they are while the store does not answer: the batch is in the journal all the same.
@@ -292,14 +265,14 @@ class JournalWriter:
             return units
         out = []
         for unit, beyond in zip(units, excess, strict=True):
-            changed, rows = folded(unit, beyond) if beyond.series else (unit, 0)
+            changed, rows = fold_excess(unit, beyond) if beyond.series else (unit, 0)
             out.append(changed)
             if rows:
                 self._metrics.limited("folded", unit.frame.org_id, rows)
         return out
 
     async def _write_batch(
-        self, token: str, units: Sequence[Unit], *, first: bool = False
+        self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False
     ) -> Mapping[str, WriteError]:
         """Write a batch that the journal has, however long it takes; return the errors by frame identity.
 
@@ -323,7 +296,9 @@ class JournalWriter:
             await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
             tries += 1
 
-    async def _attempt(self, token: str, units: Sequence[Unit], *, first: bool = False) -> Failed | None:
+    async def _attempt(
+        self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False
+    ) -> FailedAttempt | None:
         """Try once to write a batch that the journal has; None when it is stored and marked."""
         try:
             began = time.perf_counter()
@@ -334,25 +309,28 @@ class JournalWriter:
             await self._in_thread(self._journal.finish, token, self._now_ms())
         except JournalError as e:  # the rows are in, the mark is not: the same again changes nothing
             self._health.journal_failed(str(e))
-            return Failed(str(e), None)
+            return FailedAttempt(str(e), None)
         except StoreError as e:
             return await self._failed(token, units, e)
         except Exception as e:  # a mistake of ours: it must not stop the other batches
             log.exception("event=batch_failed token=%s", token)
-            return Failed(f"a mistake of Meterhouse: {type(e).__name__}", Fault.STATEMENT)
+            return FailedAttempt(f"a mistake of Meterhouse: {type(e).__name__}", Fault.STATEMENT)
         self._health.journal_works()
         self._metrics.wrote(len(units), rows, time.perf_counter() - began)
         return None
 
-    async def _failed(self, token: str, units: Sequence[Unit], error: StoreError) -> Failed:
+    async def _failed(self, token: str, units: Sequence[AcceptedFrame], error: StoreError) -> FailedAttempt:
         """Note a failure; frames whose bytes caused it are taken out of the batch."""
         self._metrics.store_failed(error)
         self._health.store_failed(error)
-        ended: list[Unit] = []
+        ended: list[AcceptedFrame] = []
         if error.fault is Fault.BYTES and error.kind:
             try:
                 kind = cast("Kind", error.kind)
-                ended = [rest_of(u, kind) for u in await self._in_thread(self._inserter.refused, units, kind)]
+                ended = [
+                    remaining_kinds(u, kind)
+                    for u in await self._in_thread(self._inserter.refused, units, kind)
+                ]
                 await self._in_thread(self._journal.end, token, ended, self._now_ms(), error.told)
             except (StoreError, JournalError) as e:
                 log.warning("event=frames_not_ended token=%s error=%s", token, e)
@@ -360,10 +338,10 @@ class JournalWriter:
         if ended:
             log.error("event=frames_ended token=%s frames=%d error=%s", token, len(ended), error)
             self._metrics.frames.labels(outcome="refused").inc(len(ended))
-        return Failed(error.told, error.fault, frozenset(unit.identity for unit in ended))
+        return FailedAttempt(error.told, error.fault, frozenset(unit.identity for unit in ended))
 
     async def _set_aside_if_alone(
-        self, token: str, units: Sequence[Unit], failed: Failed, failures: int = 0
+        self, token: str, units: Sequence[AcceptedFrame], failed: FailedAttempt, failures: int = 0
     ) -> bool:
         """Set a batch aside when others may be stored meanwhile; return whether it was."""
         alone = failed.fault is not None and failed.fault.of_one_batch

@@ -18,9 +18,9 @@ from indexer.clickhouse.schema import STORED_IDENTITIES, applied_ms
 from indexer.clickhouse.store import Store, StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import TooOld, Unavailable
 from indexer.write.journal import Journal, JournalError
-from indexer.write.journal_writer import Unavailable, WriteError
 from indexer.write.stored_identities import StoredIdentities, is_remembered
 
 log = logging.getLogger(__name__)
@@ -33,23 +33,19 @@ _NEW_MS: Final = 60_000
 _TOO_OLD: Final = "created_ms: so old that it is not known whether the frame is stored"
 
 
-class TooOld(WriteError):  # names the answer, like HTTP's
-    """Never: created so long ago that it is not known whether it is stored."""
-
-
-class Memory(Protocol):
-    async def has(self, unit: Unit) -> bool:
+class KnownFrames(Protocol):
+    async def has(self, unit: AcceptedFrame) -> bool:
         """Return whether the unit is known as stored, where the writer does not know. Raises WriteError."""
 
 
-class NoMemory:
+class NoKnownFrames:
     """Of several indexers: the server knows, by tokens."""
 
-    async def has(self, unit: Unit) -> bool:  # noqa: ARG002
+    async def has(self, unit: AcceptedFrame) -> bool:  # noqa: ARG002
         return False
 
 
-class FrameMemory:
+class RememberedFrames:
     """`days`: how long ClickHouse remembers. `ahead_ms`: how far an agent's clock may be ahead of ours.
 
     `began_ms`: when the database was made. `since_ms`: when it began to remember; 0: then.
@@ -76,7 +72,7 @@ class FrameMemory:
         self._ahead_ms = ahead_ms
         self._now_ms = now_ms
 
-    async def has(self, unit: Unit) -> bool:
+    async def has(self, unit: AcceptedFrame) -> bool:
         complete_ms = self._journal.complete_since_ms or 0
         created_ms = unit.frame.created_ms
         forgotten = complete_ms and created_ms < complete_ms + self._ahead_ms
@@ -103,7 +99,7 @@ class FrameMemory:
         oldest_ms = self._now_ms() - self._days * _DAY_MS
         return max(self._since_ms, oldest_ms if oldest_ms > self._began_ms else 0)
 
-    def _keep(self, unit: Unit) -> None:
+    def _keep(self, unit: AcceptedFrame) -> None:
         """Keep the frame for a person (`meterhouse set-aside`)."""
         with suppress(JournalError):  # it is refused all the same
             self._journal.keep(uuid.uuid4().hex, unit, self._now_ms(), _TOO_OLD)
@@ -112,20 +108,20 @@ class FrameMemory:
         self._metrics.identity_lookups.labels(outcome=outcome).inc()
 
 
-def open_memory(
+def open_known_frames(
     store: Store,
     journal: Journal | None,
     stored: StoredIdentities | None,
     metrics: Metrics,
     settings: Settings,
     now_ms: Callable[[], int],
-) -> Memory:
+) -> KnownFrames:
     """Find out how far back the journal is complete; its unfinished batches are written again before.
 
     Raises StoreError and JournalError.
     """
     if journal is None or stored is None:
-        return NoMemory()
+        return NoKnownFrames()
     began_ms, since_ms = applied_ms(store, 1), applied_ms(store, STORED_IDENTITIES)
     if since_ms - began_ms < _NEW_MS:
         since_ms = 0
@@ -142,7 +138,7 @@ def open_memory(
     if known != journal.complete_since_ms or known is None:
         journal.note_complete(known or 0)
     days, ahead_ms = settings.journal.identity_days, settings.bounds.future_s * 1000
-    return FrameMemory(
+    return RememberedFrames(
         journal,
         stored,
         metrics,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from agent.wire.metadata import MetadataMessage, MetricMetadata
-from indexer.clickhouse.native_format import Column, Ragged
+from indexer.clickhouse.native_format import ColumnData, Ragged
 from indexer.clickhouse.schema.tables import METADATA
 from indexer.clickhouse.store import Store
 
@@ -32,7 +32,9 @@ class MetadataWriter:
         return len(metrics)
 
 
-def _block(org_id: int, project_id: int, metrics: list[MetricMetadata], now_ms: int) -> Mapping[str, Column]:
+def _block(
+    org_id: int, project_id: int, metrics: list[MetricMetadata], now_ms: int
+) -> Mapping[str, ColumnData]:
     rows = len(metrics)
     lengths = np.array([len(metric.buckets) for metric in metrics])
     bounds = [bound for metric in metrics for bound in metric.buckets]

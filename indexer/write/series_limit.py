@@ -17,9 +17,9 @@ import numpy as np
 from agent.wire.frame import Frame, Series, encode
 from indexer.clickhouse.native_format import AnyArray
 from indexer.clickhouse.schema.tables import KINDS, Kind
-from indexer.intern.series import SeriesRegistry, Tenant, U64s
-from indexer.write.accepted_frame import Unit
-from indexer.write.frame_to_columns import DAY_S, FrameRows, Sighting
+from indexer.intern.series import Project, SeriesRegistry, U64s
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.frame_to_columns import DAY_S, FrameRows, SeriesOnDay
 from indexer.write.split_by_day import compacted
 
 OVERFLOW_KEY: Final = "__overflow__"
@@ -34,19 +34,19 @@ class OrgDay(NamedTuple):
 
 
 @dataclass
-class Excess:
+class ExcessSeries:
     """The series of one frame that are beyond the limit, by kind and day: indexes of the frame's series."""
 
     series: dict[tuple[Kind, int], AnyArray] = field(default_factory=dict)
 
 
-class Stored(Protocol):
+class StoredCounts(Protocol):
     """Series that were there before this process, or that others write (indexer/intern/stored_series.py)."""
 
     def count(self, org_id: int, day: int) -> int:
         """Return how many the org has on that day; those that this process knows count, too."""
 
-    def ids(self, org_id: int, day: int) -> Mapping[Tenant, U64s]:
+    def ids(self, org_id: int, day: int) -> Mapping[Project, U64s]:
         """Return them, sorted, by tenant."""
 
 
@@ -56,12 +56,12 @@ class SeriesLimit:
     Without `stored` those of this process count alone.
     """
 
-    def __init__(self, registry: SeriesRegistry, max_series: int, stored: Stored | None = None) -> None:
+    def __init__(self, registry: SeriesRegistry, max_series: int, stored: StoredCounts | None = None) -> None:
         self._registry = registry
         self._max_series = max_series
         self._stored = stored
 
-    def near(self, units: Sequence[Unit]) -> bool:
+    def near(self, units: Sequence[AcceptedFrame]) -> bool:
         """Return whether the limit might be reached by these units, whatever of them is new."""
         if not self._max_series:
             return False
@@ -89,22 +89,22 @@ class SeriesLimit:
         )
         return self._registry.count(*key) + unseen
 
-    def _ids(self, key: OrgDay) -> Mapping[Tenant, U64s]:
+    def _ids(self, key: OrgDay) -> Mapping[Project, U64s]:
         if self._stored is None or not self._stored.count(*key):
             return {}
         return self._stored.ids(*key)
 
-    def excess(self, frames: Sequence[FrameRows]) -> list[Excess]:
+    def excess(self, frames: Sequence[FrameRows]) -> list[ExcessSeries]:
         """Return for each frame which of its series are beyond the limit, the first ones taken first.
 
         Raises StoreError when what is stored cannot be read.
         """
-        admitted: dict[tuple[Tenant, int], list[U64s]] = {}
+        admitted: dict[tuple[Project, int], list[U64s]] = {}
         counts: dict[OrgDay, int] = {}
         out = []
         for frame in frames:
-            found = Excess()
-            tenant = Tenant(frame.series.org_id, frame.series.project_id)
+            found = ExcessSeries()
+            tenant = Project(frame.series.org_id, frame.series.project_id)
             for sighting in (s for kind in KINDS for s in frame.sightings(kind)):
                 key = OrgDay(tenant.org_id, sighting.day)
                 if key not in counts:
@@ -119,7 +119,7 @@ class SeriesLimit:
             out.append(found)
         return out
 
-    def _new(self, tenant: Tenant, sighting: Sighting, admitted: Sequence[U64s]) -> AnyArray:
+    def _new(self, tenant: Project, sighting: SeriesOnDay, admitted: Sequence[U64s]) -> AnyArray:
         unknown = self._registry.unknown(tenant, sighting.day, sighting.series_id)
         stored = self._ids(OrgDay(tenant.org_id, sighting.day)).get(tenant)
         if stored is not None and len(stored):
@@ -130,7 +130,7 @@ class SeriesLimit:
         return np.flatnonzero(unknown)
 
 
-def folded(unit: Unit, excess: Excess) -> tuple[Unit, int]:
+def fold_excess(unit: AcceptedFrame, excess: ExcessSeries) -> tuple[AcceptedFrame, int]:
     """Return the unit with the rows of series beyond the limit folded, and how many rows those are."""
     frame = unit.frame
     names = np.frombuffer(frame.series.name, "<u4")
@@ -152,7 +152,7 @@ def folded(unit: Unit, excess: Excess) -> tuple[Unit, int]:
     return folded_unit, sum(int(np.count_nonzero(mask)) for mask in rows.values())
 
 
-def _beyond(kind: Kind, frame: Frame, excess: Excess) -> AnyArray:
+def _beyond(kind: Kind, frame: Frame, excess: ExcessSeries) -> AnyArray:
     """Return which rows of a kind are of series beyond the limit."""
     columns = getattr(frame, kind)
     series, day = np.frombuffer(columns.series, "<u4"), np.frombuffer(columns.bucket, "<u4") // DAY_S

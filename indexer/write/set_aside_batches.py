@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from indexer.clickhouse.faults import Fault
-from indexer.write.accepted_frame import Unit
-from indexer.write.journal import Journal, JournalError, Kept, State
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.journal import BatchState, Journal, JournalError, KeptBatch
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _LONGEST_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedAttempt:
     """Why an attempt to write a batch failed, in words for clients.
 
     `fault` is None when the journal failed. `ended`: identities of frames that were refused for their bytes.
@@ -40,14 +40,14 @@ class _InThread(Protocol):
     def __call__(self, call: Callable[..., Any], *args: object) -> Awaitable[Any]: ...
 
 
-class Aside:
+class SetAsideBatches:
     """`attempt(token, units)` tries to write a batch: None when it is stored. `on_empty`: none waits now."""
 
     def __init__(
         self,
         journal: Journal,
         in_thread: _InThread,
-        attempt: Callable[[str, Sequence[Unit]], Awaitable[Failed | None]],
+        attempt: Callable[[str, Sequence[AcceptedFrame]], Awaitable[FailedAttempt | None]],
         now_ms: Callable[[], int],
         on_empty: Callable[[], None] = lambda: None,
     ) -> None:
@@ -74,17 +74,17 @@ class Aside:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def listing(self) -> list[Kept]:
+    async def listing(self) -> list[KeptBatch]:
         """Return what is set aside or ended. Raises JournalError."""
-        kept: list[Kept] = await self._in_thread(self._journal.kept)
+        kept: list[KeptBatch] = await self._in_thread(self._journal.kept)
         return kept
 
-    async def units(self, token: str) -> list[Unit]:
+    async def units(self, token: str) -> list[AcceptedFrame]:
         """Return the frames of such a batch; none where there is no such batch. Raises JournalError."""
-        units: list[Unit] = await self._in_thread(self._journal.units, token)
+        units: list[AcceptedFrame] = await self._in_thread(self._journal.units, token)
         return units
 
-    async def retry(self, token: str) -> Failed | None:
+    async def retry(self, token: str) -> FailedAttempt | None:
         """Try a batch now. Return None when it is stored. Raises KeyError, JournalError."""
         async with self._turn:
             if not await self._in_thread(self._journal.wait_again, token, self._now_ms()):
@@ -117,13 +117,13 @@ class Aside:
 
     async def _waiting(self) -> bool:
         try:
-            return any(kept.state is State.ASIDE for kept in await self.listing())
+            return any(kept.state is BatchState.ASIDE for kept in await self.listing())
         except JournalError:
             return True
 
     async def _round(self) -> bool | None:
         """Try each batch once; return whether any was stored, None where none waits. Raises JournalError."""
-        waiting = [kept for kept in await self.listing() if kept.state is State.ASIDE]
+        waiting = [kept for kept in await self.listing() if kept.state is BatchState.ASIDE]
         stored = False
         for kept in waiting:
             async with self._turn:
@@ -133,7 +133,7 @@ class Aside:
                 break  # the others would fail the same way
         return stored if waiting else None
 
-    async def _try(self, token: str) -> Failed | None:
+    async def _try(self, token: str) -> FailedAttempt | None:
         units = await self.units(token)
         if not units:
             return None  # stored, dropped or ended meanwhile

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from agent.wire.frame import Frame, Series, encode
 from indexer.clickhouse.native_format import AnyArray
 from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, Kind, Retention
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S, RAGGED, VALUES, ranges
 
 #: Days of one INSERT at most, and of one group.
@@ -69,12 +69,12 @@ def expired_rows(frame: Frame, first_day: int) -> int:
     return sum(int(np.count_nonzero(bucket < first_day * DAY_S)) for bucket in _buckets(frame))
 
 
-def without_expired(unit: Unit, first_day: int) -> Unit:
+def without_expired(unit: AcceptedFrame, first_day: int) -> AcceptedFrame:
     """Return the unit without rows of days before `first_day`."""
     return _selected(unit, lambda bucket: bucket >= first_day * DAY_S)
 
 
-def of_group(unit: Unit, group: int, *, last: bool) -> Unit:
+def of_group(unit: AcceptedFrame, group: int, *, last: bool) -> AcceptedFrame:
     """Return the rows of one group of days as a unit of its own.
 
     The `last` group keeps the identity. It is written after the others: where the identity is known, all of
@@ -94,7 +94,7 @@ def _buckets(frame: Frame) -> list[AnyArray]:
     return [np.frombuffer(column, "<u4") for column in columns if column]
 
 
-def _selected(unit: Unit, wanted: Callable[[AnyArray], Bools]) -> Unit:
+def _selected(unit: AcceptedFrame, wanted: Callable[[AnyArray], Bools]) -> AcceptedFrame:
     """Return the rows whose bucket is wanted, with the series and strings that they use."""
     rows = {kind: _rows(kind, getattr(unit.frame, kind), wanted) for kind in KINDS}
     frame, given = compacted(msgspec.structs.replace(unit.frame, **rows), unit.given_ids)

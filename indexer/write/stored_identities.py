@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from agent.wire.frame import OF_MESSAGES, OF_UP
-from indexer.clickhouse.native_format import Column
+from indexer.clickhouse.native_format import ColumnData
 from indexer.clickhouse.schema.bookkeeping import IDENTITIES
 from indexer.clickhouse.store import SentTable, Store
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S
 
 _BITS: Final = 64
@@ -33,7 +33,7 @@ _MAX_CACHED: Final = 50_000
 _SPARE_DAYS: Final = 2
 
 
-class Place(NamedTuple):
+class IdentityBit(NamedTuple):
     """Where an identity is: a row, and a bit of its mask."""
 
     source: str
@@ -41,7 +41,7 @@ class Place(NamedTuple):
     bit: int
 
 
-def place_of(identity: str) -> Place:
+def bit_of(identity: str) -> IdentityBit:
     """Return the place of an identity; no two have the same.
 
     The identity of a part of a frame (indexer/write/split_by_day.py) ends in its group of days. One that does
@@ -49,13 +49,13 @@ def place_of(identity: str) -> Place:
     """
     found = _NUMBERED.fullmatch(identity)
     if found is None:
-        return Place(f"{_OTHER}{identity}", 0, 0)
+        return IdentityBit(f"{_OTHER}{identity}", 0, 0)
     name, number, group = found.groups()
     source = f"{_FRAME}{name}" if group is None else f"{_PART}{group}/{name}"
-    return Place(source, *divmod(int(number), _BITS))
+    return IdentityBit(source, *divmod(int(number), _BITS))
 
 
-def identity_of(place: Place) -> str:
+def identity_of(place: IdentityBit) -> str:
     """Return the identity at a place."""
     kind, rest, number = place.source[0], place.source[1:], place.block * _BITS + place.bit
     if kind == _FRAME:
@@ -80,16 +80,16 @@ class StoredIdentities:
         self._masks: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._writes = 0
 
-    def add(self, token: str, units: Sequence[Unit]) -> None:
+    def add(self, token: str, units: Sequence[AcceptedFrame]) -> None:
         """Write the identities of a batch whose rows are stored. Raises StoreError."""
         masks: Counter[tuple[str, int]] = Counter()
-        for source, block, bit in {place_of(unit.identity) for unit in units if is_remembered(unit.identity)}:
+        for source, block, bit in {bit_of(unit.identity) for unit in units if is_remembered(unit.identity)}:
             masks[source, block] += 1 << bit  # each bit once
         if not masks:
             return
         now_ms, rows = self._now_ms(), len(masks)
         expires = now_ms // 1000 // DAY_S + self._days + _SPARE_DAYS
-        columns: dict[str, Column] = {
+        columns: dict[str, ColumnData] = {
             "source": [source for source, _ in masks],
             "block": np.fromiter((block for _, block in masks), np.uint64, rows),
             "mask": np.fromiter(masks.values(), np.uint64, rows),
@@ -104,7 +104,7 @@ class StoredIdentities:
 
     def has(self, identity: str) -> bool:
         """Return whether the identity was written, and not so long ago that it expired. Raises StoreError."""
-        source, block, bit = place_of(identity)
+        source, block, bit = bit_of(identity)
         with self._lock:
             mask = self._masks.get((source, block))
             writes = self._writes
@@ -126,7 +126,7 @@ class StoredIdentities:
             {"n": max_identities},
         )
         return [
-            identity_of(Place(source, int(block), int(mask).bit_length() - 1))
+            identity_of(IdentityBit(source, int(block), int(mask).bit_length() - 1))
             for source, block, mask, _ in rows
         ]
 

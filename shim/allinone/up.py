@@ -40,7 +40,7 @@ from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.store import Store, StoreError, embedded_path, open_store
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.service import IndexerService
-from indexer.write.insert_feed import Written
+from indexer.write.insert_feed import InsertFeed
 from indexer.write.journal import JournalError
 from shim.allinone.agent_keeper import AgentKeeper
 from shim.allinone.agent_process import ChildError
@@ -117,9 +117,9 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
         store = await asyncio.to_thread(_open, settings, frames)
         closing.push_async_callback(asyncio.to_thread, store.close)
         # Only here does one process see every write; announcing them costs the writer a little.
-        written = Written() if store.embedded and settings.shim.cache.max_bytes else None
-        indexer = IndexerService(settings.indexer, store, written=written, socks=frames)
-        api = _api(settings, store, indexer, written, queries, metrics)
+        insert_feed = InsertFeed() if store.embedded and settings.shim.cache.max_bytes else None
+        indexer = IndexerService(settings.indexer, store, insert_feed=insert_feed, socks=frames)
+        api = _api(settings, store, indexer, insert_feed, queries, metrics)
         closing.push_async_callback(api.stop)
         closing.push_async_callback(indexer.stop)
         await indexer.start()
@@ -151,7 +151,7 @@ def _api(
     settings: File,
     store: Store,
     indexer: IndexerService,
-    written: Written | None,
+    insert_feed: InsertFeed | None,
     socks: list[socket.socket],
     metrics: ShimMetrics,
 ) -> ShimService:
@@ -163,7 +163,7 @@ def _api(
         store=store,
         version=indexer.version,
         changes=indexer.registry.changes,
-        written=written,
+        insert_feed=insert_feed,
         recent=data.with_name(f"{data.name}.recent.json") if data is not None else None,
         agents=indexer.agents if store.embedded else None,  # a server may have other indexers
         limits=indexer.limits,

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from indexer.access.grants import Grant
 from indexer.http.authenticator import Authenticator
-from indexer.http.web_pages import Pages
+from indexer.http.web_pages import WebPageRules
 from shim.catalog import Explorer
 from shim.engine.api import Engine
 from shim.http.admission import Turns
@@ -31,7 +31,7 @@ class Context:
     explorer: Explorer
     gate: Gate
     proxy: Proxy  # whose requests alone are answered, where it is known
-    pages: Pages
+    pages: WebPageRules
     authenticator: Authenticator
     metrics: ShimMetrics
     turns: Turns

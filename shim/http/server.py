@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from indexer.http.connections import Closed, Connections
+from indexer.http.connections import CloseReason, Connections
 from indexer.http.server import Connection, Handler, Server
 from indexer.http.server import Runner as BoundedRunner
 from indexer.settings import Http
@@ -174,7 +174,7 @@ class Runner(BoundedRunner):
         self,
         app: web.Application,
         settings: Http,
-        closed: Callable[[Closed], None],
+        closed: Callable[[CloseReason], None],
         *,
         max_head_bytes: int,
         max_long_heads_bytes: int,

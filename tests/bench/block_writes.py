@@ -14,10 +14,10 @@ from typing import Final
 
 import numpy as np
 
+from indexer.clickhouse.native_format import Block as Rows
 from indexer.clickhouse.schema import Retention
-from indexer.write.frame_to_columns import Block as Rows
 from indexer.write.frame_to_columns import kept_columns, sort
-from indexer.write.insert_feed import Written
+from indexer.write.insert_feed import InsertFeed
 from shim.metrics import ShimMetrics
 from shim.read.cell_cache.chunk import STRETCH_S, Block, Source, places
 from shim.read.cell_cache.chunk_cache import BlockCache
@@ -65,15 +65,15 @@ def main() -> None:
     print("|---:|---:|---:|---:|---:|---:|---:|---:|")
     for metrics, series, buckets in ((1, 1_000, 100), (100, 1_000, 1), (10_000, 10, 1)):
         batch = rows(metrics, series, buckets)
-        written = Written()
+        insert_feed = InsertFeed()
         cache = BlockCache(1 << 30, KEPT, ShimMetrics())
 
-        def write(written: Written = written, batch: Rows = batch) -> None:
-            with written.insert("counters", batch, first=True):
+        def write(insert_feed: InsertFeed = insert_feed, batch: Rows = batch) -> None:
+            with insert_feed.announce("counters", batch, first=True):
                 pass
 
         costs = [cost_ms(lambda batch=batch: sort(batch)), cost_ms(write)]  # type: ignore[misc]  # default
-        written.subscribe(cache)
+        insert_feed.subscribe(cache)
         costs.append(cost_ms(write))
         fill(cache, batch, min(metrics, 100), buckets)
         added = cost_ms(write)

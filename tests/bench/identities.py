@@ -22,7 +22,7 @@ from indexer.intern.cache import LruCache
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.inserter import Inserter
 from indexer.write.stored_identities import StoredIdentities
 from tests.support.frames import TEN_YEARS, counter_frame, unit
@@ -32,7 +32,7 @@ _FRAMES: Final = 5
 _ROWS: Final = 100
 
 
-def batch(number: int, at_s: int) -> list[Unit]:
+def batch(number: int, at_s: int) -> list[AcceptedFrame]:
     values = {f"h{i}": 1.0 for i in range(_ROWS)}
     agents = ((number * _FRAMES + i) % _AGENTS for i in range(_FRAMES))
     return [

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.wire.frame import Counters, Distributions, Frame, Gauges, Series, Sets, decode, encode
-from indexer.clickhouse.native_format import Column
+from indexer.clickhouse.native_format import ColumnData
 from indexer.clickhouse.schema import GRANULARITIES, Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from indexer.intern.cache import open_near_cache
@@ -34,7 +34,7 @@ from indexer.intern.stored_series import StoredSeries
 from indexer.intern.string_indexer import StringIndexer
 from indexer.receive.org_rates import OrgRates
 from indexer.settings import Settings
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batcher import Batcher
 from indexer.write.frame_to_columns import KEEP, check, kept_columns
 from indexer.write.inserter import Inserter
@@ -132,7 +132,7 @@ class Pipeline:
     def write(self, body: bytes) -> int:
         frame = decode(body)
         check(frame, latest_s=1 << 32)
-        unit = Unit(frame.identity, body, frame)
+        unit = AcceptedFrame(frame.identity, body, frame)
         now_ms = time.time_ns() // 1_000_000
         self.journal.begin(unit.identity, [unit], now_ms)
         rows = self.inserter.insert(unit.identity, [unit])
@@ -152,7 +152,7 @@ class Limited:
         self._limit = SeriesLimit(pipeline.registry, max_series, StoredSeries(pipeline.store))
         self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
 
-    def ask(self, unit: Unit) -> None:
+    def ask(self, unit: AcceptedFrame) -> None:
         frame, now_ms = unit.frame, time.time_ns() // 1_000_000
         self._rates.exceeded(frame.org_id)
         self._rates.charge("rows", frame.org_id, frame.rows)
@@ -175,7 +175,7 @@ def paired(name: str, bodies: list[bytes], pipeline: Pipeline, max_series: int) 
         pipeline.write(body)
         whole_s = time.process_time() - began
         frame = decode(body)
-        unit = Unit(frame.identity, body, frame)
+        unit = AcceptedFrame(frame.identity, body, frame)
         began = time.thread_time()
         limited.ask(unit)
         ratios.append((time.thread_time() - began) / whole_s)
@@ -195,7 +195,7 @@ def measure(name: str, bodies: list[bytes], write: Callable[[bytes], int]) -> No
     report(name, rows, cpu, wall, f"{sum(map(len, bodies)) / (rows + warm):.2f} B/row sent")
 
 
-def counter_block(org_id: int, ids: npt.NDArray[np.uint64], c: Counters) -> dict[str, Column]:
+def counter_block(org_id: int, ids: npt.NDArray[np.uint64], c: Counters) -> dict[str, ColumnData]:
     rows = len(c.series) // 4
     return {
         "org_id": np.full(rows, org_id, "u4"),

@@ -27,9 +27,9 @@ from agent.runtime.logs import Log
 from agent.settings import AgentSettings
 from agent.wire.frame import Sender, decode, encode
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention, migrate
-from indexer.clickhouse.store import Column, Store, open_store
+from indexer.clickhouse.store import ColumnData, Store, open_store
 from indexer.settings import Settings
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import check
 from indexer.write.journal import Journal
 from tests.bench.agent_lines import machine
@@ -49,7 +49,7 @@ class TimedStore(Store):
     def insert(
         self,
         table: str,
-        columns: Mapping[str, Column],
+        columns: Mapping[str, ColumnData],
         *,
         token: str | None = None,
         coalesce: bool = False,
@@ -69,7 +69,9 @@ class BatchPipeline(Pipeline):
         frames = [decode(body) for body in bodies]
         for frame in frames:
             check(frame, latest_s=1 << 32)
-        units = [Unit(frame.identity, body, frame) for frame, body in zip(frames, bodies, strict=True)]
+        units = [
+            AcceptedFrame(frame.identity, body, frame) for frame, body in zip(frames, bodies, strict=True)
+        ]
         now_ms = time.time_ns() // 1_000_000
         self.journal.begin(units[0].identity, units, now_ms)
         rows = self.inserter.insert(units[0].identity, units)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from indexer.clickhouse.sent_tables import as_files
-from indexer.clickhouse.store import Column, Ragged, SentTable, Store, StoreError, open_store
+from indexer.clickhouse.store import ColumnData, Ragged, SentTable, Store, StoreError, open_store
 from tests.support.clickhouse_http import MAX_FIELD_BYTES, MAX_QUERY_BYTES
 
 HOSTILE = ["it's", "\\ ` {b:c} %s", "a\nb\n\nc;\n", "\0", "", "ü 🙂", "\t\r", "'); DROP TABLE x; --"]
@@ -87,7 +87,7 @@ def test_the_same_name_means_other_rows_each_time(plain_store: Store) -> None:
 
 
 def test_columns_of_different_lengths(plain_store: Store) -> None:
-    columns: dict[str, Column] = {"a": np.zeros(1, np.uint8), "b": np.zeros(2, np.uint8)}
+    columns: dict[str, ColumnData] = {"a": np.zeros(1, np.uint8), "b": np.zeros(2, np.uint8)}
     with pytest.raises(ValueError, match="different lengths"):
         plain_store.rows("SELECT 1", sent=[SentTable("sent", columns)])
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from indexer.clickhouse.native_format import Column, Ragged
+from indexer.clickhouse.native_format import ColumnData, Ragged
 from indexer.clickhouse.schema import GRANULARITIES, Retention, migrate
 from indexer.clickhouse.schema.migrate import MIGRATIONS
 from indexer.clickhouse.store import Store, StoreError, open_store
@@ -18,7 +18,7 @@ from tests.support.frames import TEN_YEARS
 NOW_S = int(time.time()) // 86_400 * 86_400
 
 
-def counters(values: list[float], bucket: int = NOW_S) -> dict[str, Column]:
+def counters(values: list[float], bucket: int = NOW_S) -> dict[str, ColumnData]:
     n = len(values)
     return {
         "org_id": np.full(n, 1, "u4"),
@@ -120,7 +120,7 @@ def test_insert_takes_every_column_type(any_store: Store) -> None:
         " s String, r Array(UInt64), x DateTime('UTC'), y Date, z Enum8('one' = 1))"
         " ENGINE = MergeTree ORDER BY d"
     )
-    columns: dict[str, Column] = {
+    columns: dict[str, ColumnData] = {
         "a": np.array([255, 1], "u1"),
         "b": np.array([65_535, 1], "u2"),
         "c": np.array([2**32 - 1, 1], "u4"),

@@ -16,11 +16,11 @@ from multidict import CIMultiDict
 from agent.wire import frame as wire
 from indexer.access.grants import AccessError, EntryError, Presented, checked, parse_file, presented
 from indexer.clickhouse.store import StoreError, embedded_path
-from indexer.http.web_pages import Pages, is_json
+from indexer.http.web_pages import WebPageRules, is_json
 from indexer.receive.messages import MessagesError
 from indexer.receive.messages import parse as parse_messages
-from indexer.write.accepted_frame import Unit
-from indexer.write.frame_to_columns import check, held_at_largest
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.frame_to_columns import check, count_clamped
 from indexer.write.identity import digest, frame_identity
 from indexer.write.journal import Journal, JournalError
 from tests.fuzz.harness import Decoder
@@ -83,8 +83,8 @@ def _frame(body: bytes) -> None:
     wire.unpacked_bytes(body)
     frame = wire.decode(body)
     check(frame, latest_s=NOW_S + 300)
-    held_at_largest(frame)
-    unit = Unit(frame_identity(frame, 0), body, frame, digest=digest(body))
+    count_clamped(frame)
+    unit = AcceptedFrame(frame_identity(frame, 0), body, frame, digest=digest(body))
     assert unit.held_bytes > 0
     assert len(unit.partitions) <= frame.rows
 
@@ -130,7 +130,7 @@ def _messages(body: bytes) -> None:
     )
     for unit in parsed.units:
         check(unit.frame, latest_s=NOW_S + 300)
-        held_at_largest(unit.frame)
+        count_clamped(unit.frame)
         assert wire.decode(unit.body).rows == unit.frame.rows
     msgspec.json.encode([rejection.reason for rejection in parsed.rejected])
 
@@ -161,8 +161,8 @@ def _pages(data: bytes) -> None:
     headers: CIMultiDict[str] = CIMultiDict()
     for number, value in enumerate(data.split(b"\0")):
         headers.add(names[number % 4], value.decode(errors="surrogateescape"))
-    Pages("127.0.0.1", ()).refusal(headers)
-    Pages("0.0.0.0", ("m.example",)).refusal(headers)
+    WebPageRules("127.0.0.1", ()).refusal(headers)
+    WebPageRules("0.0.0.0", ("m.example",)).refusal(headers)
     is_json(headers)
 
 

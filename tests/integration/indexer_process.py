@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from indexer.clickhouse.schema.tables import Retention
 from indexer.service import IndexerService, run
 from indexer.settings import Settings
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.inserter import Inserter
 
 
@@ -29,7 +29,7 @@ def arm(kill: str) -> None:
     """Put the death into the real Inserter."""
     real = Inserter.insert
 
-    def insert(self: Inserter, token: str, units: Sequence[Unit], *, first: bool = False) -> int:
+    def insert(self: Inserter, token: str, units: Sequence[AcceptedFrame], *, first: bool = False) -> int:
         if kill == "before":
             die()
         self.on_insert = lambda table, _: die() if table == f"incoming_{kill}" else None

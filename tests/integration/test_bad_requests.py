@@ -14,7 +14,7 @@ import pytest
 
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
-from indexer.settings import Journal, Settings
+from indexer.settings import JournalSettings, Settings
 from shim.http.params import MAX_FIELDS
 from shim.model.tenancy import TenancySettings
 from shim.service import ShimService
@@ -49,7 +49,7 @@ class Ports:
 @pytest.fixture
 async def ports(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Ports]:
     store = open_store(chdb_dsn, pool=6)
-    journal = Journal(path=str(tmp_path / "journal.sqlite"))
+    journal = JournalSettings(path=str(tmp_path / "journal.sqlite"))
     indexer = IndexerService(
         Settings(listen="127.0.0.1:0", up=False, journal=journal, tokens={"secret": "*:* write,admin"}), store
     )

@@ -12,11 +12,11 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from indexer.clickhouse.native_format import Block
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, StoreError, open_store
-from indexer.write.accepted_frame import Unit
-from indexer.write.frame_to_columns import Block
-from indexer.write.insert_feed import Written
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.insert_feed import InsertFeed
 from shim.metrics import ShimMetrics
 from shim.model.errors import ExecutionError
 from shim.model.grid import Grid
@@ -71,7 +71,9 @@ def p(store: Store, tenant: Tenant) -> Iterator[Pipeline]:
     made.close()
 
 
-def send(p: Pipeline, sent: list[str], *, org_id: int | None = None, project_id: int = 1) -> list[Unit]:
+def send(
+    p: Pipeline, sent: list[str], *, org_id: int | None = None, project_id: int = 1
+) -> list[AcceptedFrame]:
     """From an agent of the tenant's own: a frame is known by its agent and number."""
     org = p.tenant.org_id
     return p.send(sent, agent=f"of-{org}", org_id=org_id or org, project_id=project_id)
@@ -366,10 +368,10 @@ class Filled:
     """A filler over the store's data, and the places of some hours of its one metric."""
 
     def __init__(self, p: Pipeline, *, max_bytes: int = 64 << 20, fill_after: int = 1) -> None:
-        self.metrics, self.written = ShimMetrics(), Written()
+        self.metrics, self.insert_feed = ShimMetrics(), InsertFeed()
         self.cache = BlockCache(max_bytes, KEPT, self.metrics)
-        self.filler = Filler(p.store, self.cache, self.written, fill_after, self.metrics)
-        self.written.subscribe(self.cache)
+        self.filler = Filler(p.store, self.cache, self.insert_feed, fill_after, self.metrics)
+        self.insert_feed.subscribe(self.cache)
         org_id = p.tenant.org_id
         ((metric_id,),) = p.store.rows(
             "SELECT DISTINCT metric_id FROM counters_1d WHERE org_id = {o:UInt32}", {"o": org_id}
@@ -437,7 +439,7 @@ def test_a_stretch_that_is_written_to_all_the_time_is_filled_in_a_pause(p: Pipel
     begun, may_end = threading.Event(), threading.Event()
 
     def insert() -> None:
-        with one.written.insert("counters", one.row(), first=False):
+        with one.insert_feed.announce("counters", one.row(), first=False):
             begun.set()
             may_end.wait(10)
 
@@ -456,7 +458,7 @@ def test_a_pause_that_takes_too_long_is_given_up(p: Pipeline, monkeypatch: pytes
     monkeypatch.setattr("shim.read.cell_cache.filler._PAUSE_S", 0.01)
     one = Filled(p)
     [place] = one.places(1, 0)
-    with one.written.insert("counters", one.row(), first=False):
+    with one.insert_feed.announce("counters", one.row(), first=False):
         one.ask(place)
     assert one.outcomes("written") == 1
     assert len(one.cache) == 0
@@ -466,7 +468,7 @@ def test_a_pause_that_takes_too_long_is_given_up(p: Pipeline, monkeypatch: pytes
 def test_a_store_that_fails_declines(p: Pipeline, chdb_path: Path) -> None:
     one = Filled(p)
     gone = open_store(f"chdb://{chdb_path}?database=not_there", pool=1)
-    filler = Filler(gone, one.cache, one.written, 1, one.metrics)
+    filler = Filler(gone, one.cache, one.insert_feed, 1, one.metrics)
     filler.ask(one.places(1, 0), whole=True)
     filler.wait()
     assert one.outcomes("failed") == 1

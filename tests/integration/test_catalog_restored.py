@@ -16,7 +16,7 @@ from indexer.clickhouse.store import Store, open_store, quote_name
 from indexer.intern.catalog_watch import CatalogWatch
 from indexer.intern.series import SeriesRegistry
 from indexer.service import IndexerService
-from indexer.settings import Journal, Settings
+from indexer.settings import JournalSettings, Settings
 from tests.integration.test_indexer_exactly_once import sent
 from tests.support.clickhouse_http import FaultRule, FaultRules
 from tests.support.frames import counter_frame
@@ -34,7 +34,7 @@ class Indexers:
         self._running: list[IndexerService] = []
 
     async def start(self, dsn: str, name: str = "one", **fields: Any) -> IndexerService:
-        journal = Journal(path=str(self._folder / f"{name}.sqlite"))
+        journal = JournalSettings(path=str(self._folder / f"{name}.sqlite"))
         tree = {"dsn": dsn, "listen": "127.0.0.1:0", "journal": journal, "up": False}
         service = IndexerService(Settings(**(tree | fields)))  # type: ignore[arg-type]
         await service.start()

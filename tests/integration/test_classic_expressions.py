@@ -20,7 +20,7 @@ from agent.wire.frame import decode, encode
 from indexer.clickhouse.schema.migrate import migrate
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import open_store
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from shim.model.finite_regex import finite_strings
 from shim.model.grid import Grid
 from shim.model.labels import NAME
@@ -143,7 +143,7 @@ def test_every_expression_over_histograms_answers(answering: Pipeline) -> None:
         data.fill()
         frame = make_frame(data.rows(), org_id=1, project_id=number)
         body = encode(frame)
-        units.append(Unit(frame.identity, body, decode(body)))
+        units.append(AcceptedFrame(frame.identity, body, decode(body)))
     answering.inserter.insert("expressions", units)  # one batch
     empty = []
     for number, text in enumerate(found, start=1):

@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 
 from indexer.clickhouse.store import open_store
-from indexer.http.connections import Closed
+from indexer.http.connections import CloseReason
 from indexer.service import IndexerService
-from indexer.settings import Http, Journal, Settings
+from indexer.settings import Http, JournalSettings, Settings
 from shim.service import ShimService
 from shim.settings import ShimSettings
 
@@ -55,7 +55,7 @@ class Both:
         async with self.session.get(f"http://{self.api.address}/api/v1/query?query=1") as r:
             assert r.status == 200, await r.text()
 
-    def closed(self, reason: Closed) -> list[float]:
+    def closed(self, reason: CloseReason) -> list[float]:
         """How often each of the two closed a connection for this reason."""
         counters = self.indexer.metrics.connections_closed, self.api.metrics.connections_closed
         return [c.labels(reason.value)._value.get() for c in counters]
@@ -64,7 +64,7 @@ class Both:
 @asynccontextmanager
 async def both(dsn: str, tmp_path: Path, http: Http) -> AsyncIterator[Both]:
     store = open_store(dsn, pool=6)
-    journal = Journal(path=str(tmp_path / "journal.sqlite"))
+    journal = JournalSettings(path=str(tmp_path / "journal.sqlite"))
     indexer = IndexerService(
         Settings(dsn=dsn, listen="127.0.0.1:0", up=False, journal=journal, http=http), store
     )
@@ -98,8 +98,8 @@ async def test_hundreds_of_half_requests(chdb_dsn: str, tmp_path: Path) -> None:
                 for _ in range(150):
                     await it.connect(address, begun)
         await it.works()
-        assert min(it.closed(Closed.MADE_ROOM)) >= 400
-        assert it.closed(Closed.TOO_MANY) == [0, 0]
+        assert min(it.closed(CloseReason.MADE_ROOM)) >= 400
+        assert it.closed(CloseReason.TOO_MANY) == [0, 0]
 
 
 async def test_deadlines(chdb_dsn: str, tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ async def test_deadlines(chdb_dsn: str, tmp_path: Path) -> None:
             assert (await ended(reader)).split()[:2] == [b"HTTP/1.1", b"408"]
         for reader in idle:
             assert (await ended(reader)).startswith(b"HTTP/1.1 ")
-        assert it.closed(Closed.HEAD) == [2, 2]
-        assert it.closed(Closed.BODY) == [1, 1]
-        assert it.closed(Closed.IDLE) == [1, 1]
+        assert it.closed(CloseReason.HEAD) == [2, 2]
+        assert it.closed(CloseReason.BODY) == [1, 1]
+        assert it.closed(CloseReason.IDLE) == [1, 1]
         await it.works()
 
 
@@ -131,7 +131,7 @@ async def test_a_byte_now_and_then_is_not_progress(chdb_dsn: str, tmp_path: Path
                     await asyncio.wait_for(reader.read(100), 0.05)
                 except (TimeoutError, ConnectionError):
                     continue
-        assert it.closed(Closed.HEAD)[0] == 1
+        assert it.closed(CloseReason.HEAD)[0] == 1
 
 
 async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None:
@@ -144,5 +144,5 @@ async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None
         it.raw.append((reader, writer))
         writer.write(query * 100)
         async with asyncio.timeout(DEADLINE_S):
-            while it.closed(Closed.UNREAD)[1] == 0:
+            while it.closed(CloseReason.UNREAD)[1] == 0:
                 await it.works()

@@ -17,8 +17,8 @@ from agent.settings import AgentSettings
 from agent.wire.frame import Frame, encode
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
-from indexer.settings import Journal, Settings
-from indexer.write.accepted_frame import Unit
+from indexer.settings import JournalSettings, Settings
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S
 from indexer.write.journal_file import open_journal
 from indexer.write.stored_identities import StoredIdentities
@@ -39,7 +39,7 @@ class Indexer:
     async def start(self, **journal: Any) -> None:
         settings = Settings(
             dsn=self._dsn, batching="journal", listen="127.0.0.1:0", up=False,
-            journal=Journal(path=str(self.journal), **journal),
+            journal=JournalSettings(path=str(self.journal), **journal),
         )  # fmt: skip
         self.service = IndexerService(settings)
         await self.service.start()
@@ -175,7 +175,7 @@ async def test_a_batch_whose_identities_could_not_be_written_is_written_again(
 ) -> None:
     real, failures = StoredIdentities.add, [OSError("no")]
 
-    def add(self: StoredIdentities, token: str, units: list[Unit]) -> None:
+    def add(self: StoredIdentities, token: str, units: list[AcceptedFrame]) -> None:
         if failures:
             raise store_error(failures.pop())
         real(self, token, units)
@@ -199,4 +199,4 @@ def test_a_spool_is_not_older_than_what_is_remembered() -> None:
     remembered_s = Settings().journal.identity_days * DAY_S
     assert AgentSettings().spool.max_age_s <= remembered_s
     with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"identity_days": 0}, Journal)
+        msgspec.convert({"identity_days": 0}, JournalSettings)

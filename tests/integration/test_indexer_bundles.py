@@ -15,7 +15,7 @@ from agent.wire.bundle import FrameAnswer
 from agent.wire.frame import encode
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
-from indexer.settings import Bounds, Journal, Settings
+from indexer.settings import Bounds, JournalSettings, Settings
 from tests.support.frames import counter_frame
 
 NOW_S = int(time.time()) // 10 * 10
@@ -30,7 +30,7 @@ class Indexer:
         self.service: IndexerService
 
     async def start(self, **fields: Any) -> None:
-        journal = Journal(path=str(self._path / "journal.sqlite"))
+        journal = JournalSettings(path=str(self._path / "journal.sqlite"))
         settings = Settings(dsn=self.dsn, listen="127.0.0.1:0", journal=journal, up=False, **fields)
         self.service = IndexerService(settings)
         await self.service.start()

@@ -16,7 +16,7 @@ from agent.wire.frame import Frame, encode
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
-from indexer.settings import Journal, Limits, Settings
+from indexer.settings import JournalSettings, Limits, Settings
 from indexer.write.frame_to_columns import DAY_S
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
@@ -32,7 +32,7 @@ class Indexer:
         self.directory = directory
 
     async def start(self, **fields: Any) -> None:
-        journal = Journal(path=str(self.directory / "journal.sqlite"))
+        journal = JournalSettings(path=str(self.directory / "journal.sqlite"))
         tree = {"dsn": "chdb:///unused", "listen": "127.0.0.1:0", "journal": journal, "up": False}
         self.service = IndexerService(Settings(**(tree | fields)), self.store)  # type: ignore[arg-type]
         await self.service.start()

@@ -20,7 +20,7 @@ from agent.wire.frame import Frame, encode
 from indexer.clickhouse.schema import GRANULARITIES, Retention
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
-from indexer.settings import Batch, Journal, Settings
+from indexer.settings import BatchSettings, JournalSettings, Settings
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_killed_in_front_of_a_server_and_resent_to_another(http_dsn: str, kill: 
 
 def settings(dsn: str, tmp_path: Path, batching: str = "auto", **fields: Any) -> Settings:
     tree = {"dsn": dsn, "listen": "127.0.0.1:0", "batching": batching, "retention": RETENTION, "up": False}
-    return Settings(**(tree | {"journal": Journal(path=str(tmp_path / "journal.sqlite"))} | fields))  # type: ignore[arg-type]
+    return Settings(**(tree | {"journal": JournalSettings(path=str(tmp_path / "journal.sqlite"))} | fields))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batching", ["journal", "frame"])
@@ -166,7 +166,7 @@ async def test_sent_twice_in_turn_and_together(chdb_dsn: str, tmp_path: Path, ba
 
 
 async def test_many_small_frames_of_many_agents_are_batched(chdb_dsn: str, tmp_path: Path) -> None:
-    service = IndexerService(settings(chdb_dsn, tmp_path, batch=Batch(linger_ms=50)))
+    service = IndexerService(settings(chdb_dsn, tmp_path, batch=BatchSettings(linger_ms=50)))
     await service.start()
     frames = [counter_frame({f"h{i}": 1.0}, NOW_S, agent=f"agent-{i}", sequence=1) for i in range(200)]
     async with aiohttp.ClientSession() as session:
@@ -273,7 +273,7 @@ async def test_a_full_disk_is_not_the_batchs_fault(chdb_dsn: str, tmp_path: Path
 
 
 async def test_stop_writes_what_was_taken(chdb_dsn: str, tmp_path: Path) -> None:
-    service = IndexerService(settings(chdb_dsn, tmp_path, batch=Batch(linger_ms=60_000)))
+    service = IndexerService(settings(chdb_dsn, tmp_path, batch=BatchSettings(linger_ms=60_000)))
     await service.start()
     async with aiohttp.ClientSession() as session:
         sending = asyncio.ensure_future(

@@ -17,7 +17,7 @@ import pytest
 from agent.wire.frame import Frame, encode
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
-from indexer.settings import Batch, Bounds, Journal, Settings
+from indexer.settings import BatchSettings, Bounds, JournalSettings, Settings
 from tests.support.clickhouse_http import running
 from tests.support.frames import CREATED_MS, FrameRows, counter_frame, make_frame
 
@@ -44,7 +44,7 @@ class Indexer:
         self.session: aiohttp.ClientSession
 
     async def start(self, **fields: Any) -> None:
-        journal = Journal(path=str(self.directory / "journal.sqlite"))
+        journal = JournalSettings(path=str(self.directory / "journal.sqlite"))
         tree = {"dsn": self._dsn, "listen": "127.0.0.1:0", "journal": journal, "up": False}
         self.service = IndexerService(Settings(**(tree | fields)))  # type: ignore[arg-type]
         await self.service.start()
@@ -242,7 +242,7 @@ async def test_metrics_are_open_where_that_is_set(indexer: Indexer) -> None:
 
 
 async def test_a_full_queue_is_told_to_come_back(indexer: Indexer, total: Any) -> None:
-    await indexer.start(batch=Batch(linger_ms=60_000), bounds=Bounds(queue_bytes=1))
+    await indexer.start(batch=BatchSettings(linger_ms=60_000), bounds=Bounds(queue_bytes=1))
     first = asyncio.create_task(indexer.frame(counter_frame({"a": 1.0}, NOW_S)))
     deadline = time.monotonic() + 10
     while not indexer.service.held_bytes:
@@ -258,7 +258,7 @@ async def test_a_full_queue_is_told_to_come_back(indexer: Indexer, total: Any) -
 
 
 async def test_a_frame_not_written_in_time_goes_on_and_is_known(indexer: Indexer, total: Any) -> None:
-    await indexer.start(batch=Batch(linger_ms=600), acknowledge_s=0.05)
+    await indexer.start(batch=BatchSettings(linger_ms=600), acknowledge_s=0.05)
     frame = counter_frame({"a": 1.0}, NOW_S)
     assert (await indexer.frame(frame))[0] == 503
     deadline = time.monotonic() + 20
@@ -398,7 +398,9 @@ async def test_a_taken_port_is_an_error_and_leaves_nothing_open(
     await indexer.start()
     other = IndexerService(
         Settings(
-            dsn=chdb_dsn, listen=indexer.service.address, journal=Journal(path=str(tmp_path / "other.sqlite"))
+            dsn=chdb_dsn,
+            listen=indexer.service.address,
+            journal=JournalSettings(path=str(tmp_path / "other.sqlite")),
         )
     )
     with pytest.raises(
@@ -409,7 +411,7 @@ async def test_a_taken_port_is_an_error_and_leaves_nothing_open(
 
 
 async def test_a_store_of_others_is_left_open(store: Store, tmp_path: Path) -> None:
-    settings = Settings(listen="127.0.0.1:0", journal=Journal(path=str(tmp_path / "journal.sqlite")))
+    settings = Settings(listen="127.0.0.1:0", journal=JournalSettings(path=str(tmp_path / "journal.sqlite")))
     service = IndexerService(settings, store)
     await service.start()
     await service.stop()

@@ -14,13 +14,13 @@ import pytest
 
 from indexer.access.grants import EVERYTHING, Grant
 from indexer.clickhouse.store import Store, StoreError, open_store
-from indexer.receive.message_requests import Requests
+from indexer.receive.message_requests import MessageRequests
 from indexer.receive.messages import Parsed, parse
 from indexer.receive.pending_requests import PendingRequests
 from indexer.service import IndexerService
-from indexer.settings import Journal, Settings
-from indexer.write.accepted_frame import Unit
-from indexer.write.journal_writer import Unavailable
+from indexer.settings import JournalSettings, Settings
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import Unavailable
 
 NOW_S = int(time.time()) // 10 * 10
 MESSAGE = {"org_id": 1, "project_id": 1, "name": "hits", "timestamp": NOW_S, "type": "c", "value": 1}
@@ -31,7 +31,7 @@ class Indexer:
 
     def __init__(self, dsn: str, batching: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.store = open_store(dsn, pool=2)
-        journal = Journal(path=str(tmp_path / "journal.sqlite"))
+        journal = JournalSettings(path=str(tmp_path / "journal.sqlite"))
         self._settings = Settings(
             dsn=dsn, batching=batching, listen="127.0.0.1:0", up=False,  # type: ignore[arg-type]
             journal=journal, acknowledge_s=1.0, drain_s=0.0,
@@ -145,9 +145,11 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_ms = NOW_S * 1000
-        self.stored: dict[str, Unit] = {}
+        self.stored: dict[str, AcceptedFrame] = {}
         self.fails = False
-        self.requests = Requests(self._parse, self._write, PendingRequests(9), now_ms=lambda: self.now_ms)
+        self.requests = MessageRequests(
+            self._parse, self._write, PendingRequests(9), now_ms=lambda: self.now_ms
+        )
 
     async def _parse(self, body: bytes, key: str, grant: Grant, at_ms: int) -> Parsed:
         return parse(body, key=key, created_ms=at_ms, latest_s=at_ms // 1000, max_messages=9, grant=grant)

@@ -18,7 +18,7 @@ from indexer.clickhouse.native_format import Ragged
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
-from indexer.settings import Journal, Settings
+from indexer.settings import JournalSettings, Settings
 from shim.catalog import Catalog, Explorer
 from shim.catalog.metric_descriptions import MAX_AGE_S, Described, Metadata
 from shim.model.tenancy import Tenant
@@ -105,7 +105,7 @@ async def test_from_a_request_to_the_explorer(
         listen="127.0.0.1:0",
         up=False,
         tokens={"t": "*:*"},
-        journal=Journal(path=str(tmp_path / "journal.sqlite")),
+        journal=JournalSettings(path=str(tmp_path / "journal.sqlite")),
     )
     service = IndexerService(settings)
     await service.start()
@@ -139,7 +139,7 @@ async def test_from_a_request_to_the_explorer(
 
 async def test_a_store_that_is_away_is_asked_later(chdb_dsn: str, tmp_path: Path) -> None:
     settings = Settings(
-        dsn=chdb_dsn, listen="127.0.0.1:0", journal=Journal(path=str(tmp_path / "journal.sqlite"))
+        dsn=chdb_dsn, listen="127.0.0.1:0", journal=JournalSettings(path=str(tmp_path / "journal.sqlite"))
     )
     service = IndexerService(settings)
     await service.start()

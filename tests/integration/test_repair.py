@@ -11,8 +11,8 @@ from indexer.cli.repair import repair
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention
 from indexer.clickhouse.schema.database_id import read_ids
 from indexer.clickhouse.store import Store, StoreError
-from indexer.integrity.repairer import Repairer, RepairError, Step, steps
-from indexer.integrity.verifier import Finding, Verifier, What
+from indexer.integrity.repairer import Repairer, RepairError, RepairStep, steps
+from indexer.integrity.verifier import Finding, FindingKind, Verifier
 from indexer.integrity.verify_statements import PAIRS
 from indexer.settings import Settings
 from indexer.write.journal_file import open_journal
@@ -140,7 +140,7 @@ def test_rows_that_come_meanwhile_end_it(store: Store, monkeypatch: pytest.Monke
     store.command("TRUNCATE TABLE counters_60s")
     real = Repairer._derive
 
-    def written(self: Repairer, step: Step, *rest: str) -> None:
+    def written(self: Repairer, step: RepairStep, *rest: str) -> None:
         real(self, step, *rest)
         store.command(
             "INSERT INTO counters_60s"
@@ -200,7 +200,14 @@ def test_batches_that_wait_and_a_lost_catalog(
 
 
 def test_steps_are_days_of_one_partition() -> None:
-    finding = {"what": What.ROLLUP, "table": "", "partition": "", "metric": "", "amount": "", "remedy": ""}
+    finding = {
+        "what": FindingKind.ROLLUP,
+        "table": "",
+        "partition": "",
+        "metric": "",
+        "amount": "",
+        "remedy": "",
+    }
     monday = 20_000 - (20_000 + 3) % 7
     many = [
         Finding(**finding, derivable=day != monday + 3, day=day, kind="counters", pair=PAIRS[0])  # type: ignore[arg-type]

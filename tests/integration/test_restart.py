@@ -12,7 +12,7 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
-from indexer.write.insert_feed import Written
+from indexer.write.insert_feed import InsertFeed
 from shim.catalog import Catalog
 from shim.catalog.types import Days, Look
 from shim.engine.api import QueryOptions
@@ -61,7 +61,7 @@ class Process:
         settings = ShimSettings(settle_s=0.0, retention=KEPT, cache=CacheSettings(fill_after=1))
         self.metrics = ShimMetrics()
         self.catalog = catalog = Catalog(store, settings, lambda: 1, self.metrics)
-        self.blocks = BlockMemory(store, settings.cache, KEPT, Written(), self.metrics)
+        self.blocks = BlockMemory(store, settings.cache, KEPT, InsertFeed(), self.metrics)
         self.engine = QueryEngine(store, catalog, settings, now_s=lambda: float(NOW_S), blocks=self.blocks)
         self.warmer = Warmer(catalog, self.blocks, path, within_s, busy)
 

@@ -19,9 +19,9 @@ from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
 from indexer.service import IndexerService
-from indexer.settings import Journal as JournalSettings
+from indexer.settings import JournalSettings as JournalSettings
 from indexer.settings import Limits, Settings
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.inserter import Inserter
 from indexer.write.journal import Journal
 from tests.integration.test_indexer_exactly_once import ONCE, mixed_frame, totals
@@ -129,7 +129,7 @@ async def test_a_batch_begun_before_the_migration(indexers: Indexers) -> None:
     make_legacy(store, BEFORE)
     inserter = Inserter(store, StringIndexer(ClickHouseIdStore(store)), SeriesRegistry(1_000), legacy=True)
     frame = now_frame()
-    unit = Unit(f"1:1/{frame.identity}", encode(frame), frame)
+    unit = AcceptedFrame(f"1:1/{frame.identity}", encode(frame), frame)
     token = unit.identity
     if indexers.batching == "journal":
         token = "batch"

@@ -14,7 +14,7 @@ import pytest
 from indexer.cli.set_aside import set_aside
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
-from indexer.settings import Journal, Settings
+from indexer.settings import JournalSettings, Settings
 from tests.integration.test_indexer_exactly_once import sent
 from tests.support.clickhouse_http import FaultRule, FaultRules
 from tests.support.frames import counter_frame
@@ -41,7 +41,7 @@ class Command:
         self.service: IndexerService | None = None
 
     async def start(self) -> IndexerService:
-        journal = Journal(path=str(self.journal))
+        journal = JournalSettings(path=str(self.journal))
         self.service = IndexerService(
             Settings(dsn=self.dsn, listen="127.0.0.1:0", batching="journal", journal=journal, up=False)
         )

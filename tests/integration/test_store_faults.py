@@ -21,7 +21,7 @@ import pytest
 from agent.wire.frame import Frame, encode
 from indexer.clickhouse.store import StoreError, open_store
 from indexer.service import IndexerService, run
-from indexer.settings import Journal, Settings
+from indexer.settings import JournalSettings, Settings
 from shim.service import run as run_shim
 from shim.settings import ShimSettings
 from tests.support.clickhouse_http import FaultRule, FaultRules, running
@@ -67,7 +67,7 @@ class Indexer:
         self.session: aiohttp.ClientSession
 
     async def start(self, **fields: Any) -> None:
-        journal = Journal(path=str(self._directory / "journal.sqlite"))
+        journal = JournalSettings(path=str(self._directory / "journal.sqlite"))
         tree = {"dsn": self.dsn, "listen": "127.0.0.1:0", "journal": journal, "up": False}
         self.service = IndexerService(Settings(**(tree | fields)))  # type: ignore[arg-type]
         await self.service.start()

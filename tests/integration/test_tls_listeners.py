@@ -16,9 +16,9 @@ import uvloop
 
 from agent.settings import Tls
 from indexer.clickhouse.store import open_store
-from indexer.http.connections import Closed
+from indexer.http.connections import CloseReason
 from indexer.service import IndexerService
-from indexer.settings import Http, Journal, Settings
+from indexer.settings import Http, JournalSettings, Settings
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from tests.support.certificates import Authority
@@ -34,7 +34,12 @@ async def both(dsn: str, tmp_path: Path, tls: Tls, http: Http | None = None) -> 
     http = http or Http()
     store = open_store(dsn, pool=6)
     settings = Settings(
-        dsn=dsn, listen="127.0.0.1:0", up=False, journal=Journal(path=str(tmp_path / "j")), tls=tls, http=http
+        dsn=dsn,
+        listen="127.0.0.1:0",
+        up=False,
+        journal=JournalSettings(path=str(tmp_path / "j")),
+        tls=tls,
+        http=http,
     )
     indexer = IndexerService(settings, store)
     api = ShimService(ShimSettings(listen="127.0.0.1:0", tls=tls, http=http), store=store)
@@ -65,7 +70,7 @@ async def statuses(services: Both, context: ssl.SSLContext) -> list[int | str]:
     return found
 
 
-def counted(services: Both, reason: Closed) -> list[float]:
+def counted(services: Both, reason: CloseReason) -> list[float]:
     return [s.metrics.connections_closed.labels(reason.value)._value.get() for s in services]
 
 
@@ -88,7 +93,7 @@ async def test_served_and_refused(chdb_dsn: str, tmp_path: Path, caplog: pytest.
             assert 200 not in await statuses(services, ca.context())
             assert 200 not in await statuses(services, ca.context(ca.issue("old", expired=True)))
         assert "peer did not return a certificate" in caplog.text
-        refused = counted(services, Closed.HANDSHAKE_FAILED)  # a client may try twice
+        refused = counted(services, CloseReason.HANDSHAKE_FAILED)  # a client may try twice
         assert min(refused) >= 2
         foreign = ca.context(other.issue("foreign"))
         assert 200 not in await statuses(services, foreign)
@@ -99,7 +104,7 @@ async def test_served_and_refused(chdb_dsn: str, tmp_path: Path, caplog: pytest.
             writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert not (await reader.read()).startswith(b"HTTP/1.1 2")
             writer.close()
-        now = counted(services, Closed.HANDSHAKE_FAILED)
+        now = counted(services, CloseReason.HANDSHAKE_FAILED)
         assert all(after >= before + 3 for before, after in zip(refused, now, strict=True))
         assert await statuses(services, ca.context(client)) == [200, 200]
 
@@ -132,14 +137,14 @@ async def test_half_handshakes(chdb_dsn: str, tmp_path: Path) -> None:
                     streams.append(await asyncio.open_connection(service.host, service.port))
                     streams[-1][1].write(begun)
         assert await statuses(services, ca.context()) == [200, 200]
-        assert min(counted(services, Closed.MADE_ROOM)) >= 40
+        assert min(counted(services, CloseReason.MADE_ROOM)) >= 40
         async with asyncio.timeout(DEADLINE_S):
             for reader, _ in streams:  # all of them end, none gets an answer
                 try:
                     assert not (await reader.read()).startswith(b"HTTP")
                 except ConnectionError:
                     continue
-        assert min(counted(services, Closed.HANDSHAKE)) >= 1
+        assert min(counted(services, CloseReason.HANDSHAKE)) >= 1
         for _, writer in streams:
             writer.close()
         assert await statuses(services, ca.context()) == [200, 200]
@@ -155,7 +160,7 @@ async def test_half_requests_after_a_handshake(chdb_dsn: str, tmp_path: Path) ->
             async with asyncio.timeout(DEADLINE_S):
                 assert (await reader.read()).split()[:2] == [b"HTTP/1.1", b"408"]
             writer.close()
-        assert counted(services, Closed.HEAD) == [1, 1]
+        assert counted(services, CloseReason.HEAD) == [1, 1]
 
 
 async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None:
@@ -168,7 +173,7 @@ async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None
         reader, writer = await asyncio.open_connection(api.host, api.port, ssl=ca.context(), limit=1)
         writer.write(query * 100)
         async with asyncio.timeout(DEADLINE_S):
-            while counted(services, Closed.UNREAD)[1] == 0:
+            while counted(services, CloseReason.UNREAD)[1] == 0:
                 assert await statuses(services, ca.context()) == [200, 200]
         writer.transport.abort()
         assert not reader.at_eof()
@@ -188,7 +193,7 @@ async def test_a_large_body_is_no_half_head(chdb_dsn: str, tmp_path: Path) -> No
                 assert response.status == 400
             assert indexer._runner is not None
             for connection in indexer._runner.open._open:
-                assert connection.waits_for()[0] is not Closed.HEAD
+                assert connection.waits_for()[0] is not CloseReason.HEAD
 
 
 async def test_certificates_change(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -235,6 +240,6 @@ def test_with_the_loop_of_the_product(chdb_dsn: str, tmp_path: Path) -> None:
                 async with asyncio.timeout(DEADLINE_S):
                     assert await reader.read() == b""
                 writer.close()
-            assert counted(services, Closed.HANDSHAKE) == [1, 1]
+            assert counted(services, CloseReason.HANDSHAKE) == [1, 1]
 
     uvloop.run(run())

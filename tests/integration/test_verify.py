@@ -17,11 +17,11 @@ from agent.wire.frame import Frame, encode
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention
 from indexer.clickhouse.schema.tables import Kind
 from indexer.clickhouse.store import Store, open_store
-from indexer.integrity.startup_check import ShortVerify
-from indexer.integrity.verifier import DERIVE, Finding, Verifier, What
+from indexer.integrity.startup_check import StartupCheck
+from indexer.integrity.verifier import DERIVE, Finding, FindingKind, Verifier
 from indexer.metrics import Metrics
 from indexer.service import IndexerService
-from indexer.settings import Journal, Settings
+from indexer.settings import JournalSettings, Settings
 from tests.integration.test_indexer_exactly_once import indexer, post, sent
 from tests.support.frames import FrameRows, make_frame
 
@@ -54,7 +54,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 async def _filled(dsn: str, tmp_path: Path) -> None:
     service = IndexerService(
         Settings(
-            dsn=dsn, listen="127.0.0.1:0", journal=Journal(path=str(tmp_path / "journal.sqlite")), up=False
+            dsn=dsn,
+            listen="127.0.0.1:0",
+            journal=JournalSettings(path=str(tmp_path / "journal.sqlite")),
+            up=False,
         )
     )
     await service.start()
@@ -70,7 +73,7 @@ def found(store: Store, **fields: Any) -> list[Finding]:
     return list(Verifier(store, Retention(), quiet=True, **fields).all())
 
 
-def seen(findings: list[Finding]) -> list[tuple[What, str, str]]:
+def seen(findings: list[Finding]) -> list[tuple[FindingKind, str, str]]:
     return [(one.what, one.table, one.metric.split(" ")[0]) for one in findings]
 
 
@@ -91,12 +94,12 @@ def test_a_rollup_that_lost_rows_is_named_and_can_be_derived(store: Store) -> No
     for kind in KINDS:
         store.command(f"TRUNCATE TABLE {kind}_60s")
     for less, (kind, metric) in zip(found(store), metrics.items(), strict=False):
-        assert seen([less]) == [(What.ROLLUP, f"{kind}_60s", metric)]
+        assert seen([less]) == [(FindingKind.ROLLUP, f"{kind}_60s", metric)]
         assert less.derivable
         assert less.remedy == DERIVE.format(finer=f"{kind}_10s")
         assert less.amount.startswith("cells 0 instead of ")
     more = found(store)[len(KINDS) :]
-    assert seen(more) == [(What.ROLLUP, f"{kind}_1h", metric) for kind, metric in metrics.items()]
+    assert seen(more) == [(FindingKind.ROLLUP, f"{kind}_1h", metric) for kind, metric in metrics.items()]
     assert not any(one.derivable for one in more), "1 h has what 60 s lost"
 
 
@@ -114,7 +117,7 @@ def test_what_the_finer_rollup_lacks_cannot_be_derived(store: Store) -> None:
         store.command(f"TRUNCATE TABLE {kind}_10s")
     of_60s = [one for one in found(store) if one.table.endswith("_60s")]
     assert {(one.what, one.table, one.derivable) for one in of_60s} == {
-        (What.ROLLUP, f"{kind}_60s", False) for kind in KINDS
+        (FindingKind.ROLLUP, f"{kind}_60s", False) for kind in KINDS
     }
 
 
@@ -129,11 +132,11 @@ def test_rows_that_only_the_coarser_rollup_still_keeps_are_no_finding(store: Sto
 def test_samples_without_series_and_series_without_strings(store: Store) -> None:
     store.command("ALTER TABLE strings DELETE WHERE string = 'h1' SETTINGS mutations_sync = 1")
     (finding,) = found(store)
-    assert (finding.what, finding.table, finding.amount) == (What.NO_STRINGS, "series", "1 series")
+    assert (finding.what, finding.table, finding.amount) == (FindingKind.NO_STRINGS, "series", "1 series")
     assert finding.metric.startswith("hits ")
     store.command("TRUNCATE TABLE series")
     assert {(one.what, one.table) for one in found(store)} == {
-        (What.NO_SERIES, f"{kind}_1d") for kind in KINDS
+        (FindingKind.NO_SERIES, f"{kind}_1d") for kind in KINDS
     }
 
 
@@ -144,9 +147,9 @@ def test_a_detached_part_is_a_finding_and_so_is_what_it_held(store: Store) -> No
     )
     store.command(f"ALTER TABLE counters_60s DETACH PART '{part}'")
     assert seen(found(store)) == [
-        (What.DETACHED, "counters_60s", ""),
-        (What.ROLLUP, "counters_60s", "hits"),
-        (What.ROLLUP, "counters_1h", "hits"),
+        (FindingKind.DETACHED, "counters_60s", ""),
+        (FindingKind.ROLLUP, "counters_60s", "hits"),
+        (FindingKind.ROLLUP, "counters_1h", "hits"),
     ]
 
 
@@ -156,14 +159,14 @@ def test_the_short_form_counts_findings_and_keeps_to_its_time(
     store.command("TRUNCATE TABLE counters_60s")
     metrics = Metrics()
     began_s = time.monotonic()
-    ShortVerify(store, Retention(), metrics).look()
+    StartupCheck(store, Retention(), metrics).look()
     assert time.monotonic() - began_s < 3
     value = metrics.registry.get_sample_value(
         "meterhouse_indexer_verify_findings", {"what": "rollup_differs"}
     )
     assert value == 2
     assert "event=verify_found text=rollup_differs: counters_60s" in caplog.text
-    ShortVerify(store, Retention(), Metrics(), for_s=-1.0).look()  # its time is over: no error leaves
+    StartupCheck(store, Retention(), Metrics(), for_s=-1.0).look()  # its time is over: no error leaves
 
 
 def verify(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -201,8 +204,8 @@ def test_a_truncated_file_of_a_closed_store(tmp_path: Path) -> None:
     answer = verify(dsn, "--json")
     assert answer.returncode == 1, answer.stderr
     kinds = {(one["what"], one["table"]) for one in json.loads(answer.stdout)["findings"]}
-    assert (What.DETACHED, "counters_60s") in kinds
-    assert (What.ROLLUP, "counters_60s") in kinds
+    assert (FindingKind.DETACHED, "counters_60s") in kinds
+    assert (FindingKind.ROLLUP, "counters_60s") in kinds
 
 
 def test_every_rollup_but_the_finest_is_compared() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from agent.wire.frame import BUCKET_SECONDS
 from agent.wire.heartbeat import Heartbeat
 from indexer.agents.completeness import HEARD_MS, Progress, complete_s, settled_s
-from indexer.agents.registry import Agents
+from indexer.agents.registry import AgentRegistry
 
 NOW_MS = 1_700_000_003_000
 SETTLE_MS = 5_000
@@ -79,7 +79,7 @@ class Sender:
 )  # fmt: skip
 def test_nothing_comes_for_what_was_complete(senders: list[Sender]) -> None:
     """Agents start, stop and are slow, though not slower than `settle_s`."""
-    agents, begin_ms = Agents(100), 1_700_000_000_000
+    agents, begin_ms = AgentRegistry(100), 1_700_000_000_000
     events = []
     for n, one in enumerate(senders):
         events.append((begin_ms + one.start * 10_000, n, 0, False))

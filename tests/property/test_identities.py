@@ -24,10 +24,10 @@ from indexer.clickhouse.schema.bookkeeping import IDENTITIES
 from indexer.clickhouse.store import Store
 from indexer.metrics import Metrics
 from indexer.settings import Bounds, Settings
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.identity import frame_identity
-from indexer.write.journal import Journal, State
-from indexer.write.known_frames import Memory, open_memory
+from indexer.write.journal import BatchState, Journal
+from indexer.write.known_frames import KnownFrames, open_known_frames
 from indexer.write.stored_identities import StoredIdentities
 from tests.support.frames import counter_frame, unit
 
@@ -55,7 +55,7 @@ class Indexers(RuleBasedStateMachine):
         self.tokens: set[str] = set()  # that ClickHouse remembers
         self.acknowledged: set[str] = set()
         self.excused: set[str] = set()
-        self.memory: Memory
+        self.memory: KnownFrames
         self._open()
 
     def now_ms(self) -> int:
@@ -66,9 +66,11 @@ class Indexers(RuleBasedStateMachine):
         self.stored = StoredIdentities(self.store, 14, self.now_ms)
         for token, units in self.journal.unfinished():
             self._write(token, units, "answered")
-        self.memory = open_memory(self.store, self.journal, self.stored, Metrics(), SETTINGS, self.now_ms)
+        self.memory = open_known_frames(
+            self.store, self.journal, self.stored, Metrics(), SETTINGS, self.now_ms
+        )
 
-    def _write(self, token: str, units: list[Unit], until: Step) -> None:
+    def _write(self, token: str, units: list[AcceptedFrame], until: Step) -> None:
         """Write a batch of the journal up to a step."""
         if token not in self.tokens and until != "begun":
             self.tokens.add(token)
@@ -90,14 +92,14 @@ class Indexers(RuleBasedStateMachine):
     def send(self, numbers: list[int], until: Step, fate: Fate) -> None:
         """Send frames that may have been sent before; they are one batch. The process may die."""
         frames = [counter_frame({"a": 1.0}, 0, sequence=n, created_ms=self.now_ms()) for n in numbers]
-        units = [Unit(frame_identity(f, 0), unit(f).body, f) for f in frames]
+        units = [AcceptedFrame(frame_identity(f, 0), unit(f).body, f) for f in frames]
         fresh = []
         for one in units:
             found = self.journal.find(one.identity)
             if found is None and not asyncio.run(self.memory.has(one)):
                 fresh.append(one)
             else:
-                assert found is None or found[0] is State.DONE
+                assert found is None or found[0] is BatchState.DONE
                 self.acknowledged.add(one.identity)
         if fresh:
             token = uuid.uuid4().hex

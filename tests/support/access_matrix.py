@@ -26,7 +26,7 @@ from agent.wire.frame import encode
 from indexer.access.grants import digest_of, hash_password
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
-from indexer.settings import Journal, Settings
+from indexer.settings import JournalSettings, Settings
 from shim.model.tenancy import TenancySettings
 from shim.service import ShimService
 from shim.settings import ShimSettings
@@ -128,7 +128,7 @@ class World:
     """Both listeners with tokens on one store, to which org 1 and org 2 have written."""
 
     def __init__(self, dsn: str, folder: Path) -> None:
-        journal = Journal(path=str(folder / "journal.sqlite"))
+        journal = JournalSettings(path=str(folder / "journal.sqlite"))
         listen = "127.0.0.1:0"
         self._store = open_store(dsn, pool=8)
         ca = Authority(folder)

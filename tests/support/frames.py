@@ -12,7 +12,7 @@ import numpy as np
 from agent.aggregate.exponential_buckets import index_of
 from agent.wire.frame import Counters, Distributions, Frame, Gauges, Series, Sets
 from indexer.clickhouse.schema.tables import Retention
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 
 Tags = Mapping[str, str]
 TEN_YEARS = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
@@ -80,10 +80,10 @@ def counter_frame(
     return make_frame(FrameRows(counters=[(name, {tag: h}, bucket, v) for h, v in values.items()]), **fields)
 
 
-def unit(frame: Frame) -> Unit:
+def unit(frame: Frame) -> AcceptedFrame:
     from agent.wire.frame import encode
 
-    return Unit(frame.identity, encode(frame), frame)
+    return AcceptedFrame(frame.identity, encode(frame), frame)
 
 
 def _gauges(key: tuple[bytes, bytes], rows: Sequence[Sequence[float]]) -> Gauges:

@@ -25,7 +25,7 @@ from agent.wire.heartbeat import Heartbeat
 from agent.wire.heartbeat import encode as encode_heartbeat
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
-from indexer.settings import Journal, Settings
+from indexer.settings import JournalSettings, Settings
 from shim.model.tenancy import TenancySettings
 from shim.service import ShimService
 from shim.settings import ShimSettings
@@ -89,7 +89,7 @@ async def run(
 ) -> Report:
     """Send requests for some time, and at least some of them; with `tokens` both ask for credentials."""
     report = Report()
-    journal = Journal(path=str(folder / "journal.sqlite"))
+    journal = JournalSettings(path=str(folder / "journal.sqlite"))
     writers = {"secret": "*:* write,admin"} if tokens else {}
     tenancy = TenancySettings(mode="token", tokens={"secret": "1:*"}) if tokens else TenancySettings()
     indexer = IndexerService(Settings(listen="127.0.0.1:0", up=False, journal=journal, tokens=writers), store)

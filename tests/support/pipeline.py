@@ -20,8 +20,8 @@ from indexer.clickhouse.store import Store
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
-from indexer.write.accepted_frame import Unit
-from indexer.write.insert_feed import Written
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.insert_feed import InsertFeed
 from indexer.write.inserter import Inserter
 from shim.catalog import Catalog
 from shim.engine.api import Answer, QueryOptions
@@ -72,12 +72,13 @@ class Pipeline:
         """
         off = CacheSettings(max_bytes=0)
         shim = ShimSettings(**{"settle_s": 0.0, "cache": off, **settings})  # type: ignore[arg-type]
-        written = Written()
+        insert_feed = InsertFeed()
         blocks = None
         if shim.cache.max_bytes:
-            blocks = BlockMemory(store, shim.cache, shim.retention, written, ShimMetrics())
+            blocks = BlockMemory(store, shim.cache, shim.retention, insert_feed, ShimMetrics())
         strings = StringIndexer(ClickHouseIdStore(store))
-        inserter = Inserter(store, strings, SeriesRegistry(1_000_000), written=written, retention=TEN_YEARS)
+        registry = SeriesRegistry(1_000_000)
+        inserter = Inserter(store, strings, registry, insert_feed=insert_feed, retention=TEN_YEARS)
         engine = QueryEngine(
             store,
             Catalog(store, shim),
@@ -94,7 +95,7 @@ class Pipeline:
 
     def send(
         self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
-    ) -> list[Unit]:
+    ) -> list[AcceptedFrame]:
         """Insert the lines; return the frames as they were sent."""
         units = self.frames(lines, agent=agent, org_id=org_id, project_id=project_id)
         self.insert(units)
@@ -102,7 +103,7 @@ class Pipeline:
 
     def frames(
         self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
-    ) -> list[Unit]:
+    ) -> list[AcceptedFrame]:
         """Aggregate, frame, encode and decode the lines."""
         settings = Aggregate(lateness_s=MULTI_YEAR_S, future_s=MULTI_YEAR_S)
         aggregator = Aggregator(settings)
@@ -115,10 +116,10 @@ class Pipeline:
             max_rows=self.max_frame_rows, max_bytes=4 << 20,
         ):  # fmt: skip
             body = encode(frame)
-            units.append(Unit(frame.identity, body, decode(body)))
+            units.append(AcceptedFrame(frame.identity, body, decode(body)))
         return units
 
-    def insert(self, units: Iterable[Unit]) -> None:
+    def insert(self, units: Iterable[AcceptedFrame]) -> None:
         for unit in units:
             first = unit.identity not in self.sent
             self.sent.add(unit.identity)

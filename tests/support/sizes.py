@@ -20,7 +20,7 @@ from indexer.clickhouse.store import Store
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
-from indexer.write.accepted_frame import Unit
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.inserter import Inserter
 from tests.support.frames import TEN_YEARS
 
@@ -62,7 +62,7 @@ def fill(store: Store, frames: Iterable[Frame]) -> None:
         store, StringIndexer(ClickHouseIdStore(store)), SeriesRegistry(1_000_000), retention=TEN_YEARS
     )
     for frame in frames:
-        inserter.insert(frame.identity, [Unit(frame.identity, b"", frame)], first=True)
+        inserter.insert(frame.identity, [AcceptedFrame(frame.identity, b"", frame)], first=True)
 
 
 def value(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -27,9 +27,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.clickhouse.native_format import AnyArray
+from indexer.clickhouse.native_format import Block as Written
 from indexer.clickhouse.schema.tables import GRANULARITIES, Retention
-from indexer.write.frame_to_columns import Block as Written
-from indexer.write.insert_feed import Span, Touched
+from indexer.write.insert_feed import InsertFootprint, RowRange
 from shim.metrics import ShimMetrics
 from shim.read.cell_cache.chunk import Block, Place, Sketch, Source
 
@@ -52,7 +52,7 @@ class Watch:
 
 
 class BlockCache:
-    """See the module. A `Listener` of what is written. `now_s` is the wall clock."""
+    """See the module. An `InsertListener`. `now_s` is the wall clock."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class BlockCache:
         self._bytes = 0
         self._of_metric: dict[tuple[str, int, int], set[Place]] = {}  # by table, org id, metric id
         self._watches: set[Watch] = set()
-        self._under_way: list[Touched] = []
+        self._under_way: list[InsertFootprint] = []
         self._unasked: set[Place] = set()  # filled again after a restart, and not asked for since
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class BlockCache:
         """
         watch = Watch(source, lo_s, hi_s)
         with self._lock:
-            watch.begun = any(_meet(watch, touched) for touched in self._under_way)
+            watch.begun = any(_meet(watch, footprint) for footprint in self._under_way)
             found = {place: block for place in wanted if (block := self._find(place)) is not None}
             self._watches.add(watch)
         self._metrics.block_lookups.labels("hit").inc(len(found))
@@ -171,18 +171,18 @@ class BlockCache:
 
     # ------------------------------------------------------------ the writer
 
-    def begins(self, touched: Touched) -> None:
+    def insert_started(self, footprint: InsertFootprint) -> None:
         with self._lock:
-            self._under_way.append(touched)
+            self._under_way.append(footprint)
             for watch in self._watches:
-                watch.begun = watch.begun or _meet(watch, touched)
+                watch.begun = watch.begun or _meet(watch, footprint)
 
-    def ends(self, touched: Touched, block: Written | None) -> None:
+    def insert_finished(self, footprint: InsertFootprint, block: Written | None) -> None:
         with self._lock:
-            self._under_way.remove(touched)
+            self._under_way.remove(footprint)
             for watch in self._watches:  # before anything changes: see the module
-                watch.ended = watch.ended or _meet(watch, touched)
-            for place, spans in self._touched(touched).items():
+                watch.ended = watch.ended or _meet(watch, footprint)
+            for place, spans in self._touched(footprint).items():
                 try:
                     if block is not None and self._add(place, spans, block):
                         continue
@@ -191,18 +191,18 @@ class BlockCache:
                 self._drop(place, "written")
             self._bound()
 
-    def _touched(self, touched: Touched) -> Mapping[Place, Sequence[Span]]:
+    def _touched(self, footprint: InsertFootprint) -> Mapping[Place, Sequence[RowRange]]:
         """The blocks that an INSERT writes to, and its spans that do."""
-        out: dict[Place, list[Span]] = {}
+        out: dict[Place, list[RowRange]] = {}
         for (table, *metric), places in self._of_metric.items():
-            spans = touched.spans(*metric) if table == touched.kind else []
+            spans = footprint.row_ranges(*metric) if table == footprint.kind else []
             for place in places if spans else ():
                 found = [s for s in spans if _in(s, place.source, place.start_s, place.end_s)]
                 if found:
                     out.setdefault(place, []).extend(found)
         return out
 
-    def _add(self, place: Place, spans: Iterable[Span], written: Written) -> bool:
+    def _add(self, place: Place, spans: Iterable[RowRange], written: Written) -> bool:
         """False where rows cannot be added: to sketches, or of a gauge whose time is not in its bucket."""
         held = self._held[place]
         if isinstance(held, Sketch):
@@ -214,7 +214,7 @@ class BlockCache:
             self._bytes += held.size_bytes - before
 
 
-def _merge(held: Block, place: Place, span: Span, written: Written) -> bool:
+def _merge(held: Block, place: Place, span: RowRange, written: Written) -> bool:
     names = ["bucket", "series_id", _days(place, written), place.source.column]
     if place.source.timed:
         names.append("last_ms")
@@ -242,16 +242,16 @@ def _days(place: Place, written: Written) -> str:
     return next(f"days_{g.name}" for g in GRANULARITIES if g.seconds == place.granularity_s)
 
 
-def _meet(watch: Watch, touched: Touched) -> bool:
+def _meet(watch: Watch, footprint: InsertFootprint) -> bool:
     """Whether an INSERT writes to what is watched."""
     source = watch.source
-    if touched.kind != source.table:
+    if footprint.kind != source.table:
         return False
-    spans = (s for m in source.metric_ids for s in touched.spans(source.org_id, m))
+    spans = (s for m in source.metric_ids for s in footprint.row_ranges(source.org_id, m))
     return any(_in(s, source, watch.lo_s, watch.hi_s) for s in spans)
 
 
-def _in(span: Span, source: Source, lo_s: int, hi_s: int) -> bool:
+def _in(span: RowRange, source: Source, lo_s: int, hi_s: int) -> bool:
     return source.project_id in (None, span.project_id) and span.first_s < hi_s and span.last_s >= lo_s
 
 
@@ -259,7 +259,7 @@ def _metrics_of(source: Source) -> Iterator[tuple[str, int, int]]:
     return ((source.table, source.org_id, metric_id) for metric_id in source.metric_ids)
 
 
-def _rows(written: Written, name: str, span: Span) -> AnyArray:
+def _rows(written: Written, name: str, span: RowRange) -> AnyArray:
     column = written[name]
     assert isinstance(column, np.ndarray)  # neither keys nor sums are ragged
     return column[span.begin : span.end]

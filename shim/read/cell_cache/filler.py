@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from indexer.clickhouse.store import Store, StoreError
-from indexer.write.insert_feed import Written
+from indexer.write.insert_feed import InsertFeed
 from shim.metrics import ShimMetrics
 from shim.read.cell_cache.chunk import CELL_BYTES, STRETCH_S, Place
 from shim.read.cell_cache.chunk_cache import BlockCache, Watch
@@ -49,11 +49,11 @@ class Filler:
     """See the module. Thread-safe."""
 
     def __init__(
-        self, store: Store, cache: BlockCache, written: Written, fill_after: int, metrics: ShimMetrics
+        self, store: Store, cache: BlockCache, insert_feed: InsertFeed, fill_after: int, metrics: ShimMetrics
     ) -> None:
         self._store = store
         self._cache = cache
-        self._written = written
+        self._insert_feed = insert_feed
         self._fill_after = fill_after
         self._metrics = metrics
         self._lock = threading.Lock()
@@ -167,7 +167,7 @@ class Filler:
         if self._try(job):
             return
         # It is written to while we read. Once more, and INSERTs wait for us.
-        with self._written.paused(_PAUSE_S) as quiet:
+        with self._insert_feed.paused(_PAUSE_S) as quiet:
             if not (quiet and self._try(job)):
                 self._metrics.block_fills.labels("written").inc(len(job.places))
 

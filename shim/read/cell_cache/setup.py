@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store
-from indexer.write.insert_feed import Written
+from indexer.write.insert_feed import InsertFeed
 from shim.metrics import ShimMetrics
 from shim.read.cell_cache.chunk_cache import BlockCache
 from shim.read.cell_cache.filler import Filler
@@ -12,7 +12,7 @@ from shim.settings import CacheSettings
 
 
 class BlockMemory:
-    """`written` announces every INSERT of samples into `store`: nobody else may write to it.
+    """`insert_feed` announces every INSERT of samples into `store`: nobody else may write to it.
 
     `retention` is the one that the writer's tables have.
     """
@@ -22,13 +22,13 @@ class BlockMemory:
         store: Store,
         settings: CacheSettings,
         retention: Retention,
-        written: Written,
+        insert_feed: InsertFeed,
         metrics: ShimMetrics,
     ) -> None:
         self.metrics = metrics
         self.cache = BlockCache(settings.max_bytes, retention, metrics)
-        self.filler = Filler(store, self.cache, written, settings.fill_after, metrics)
-        written.subscribe(self.cache)
+        self.filler = Filler(store, self.cache, insert_feed, settings.fill_after, metrics)
+        insert_feed.subscribe(self.cache)
 
     @property
     def max_series(self) -> int:

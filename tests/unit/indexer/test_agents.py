@@ -5,7 +5,7 @@ from __future__ import annotations
 from agent.wire.frame import Frame
 from agent.wire.heartbeat import Heartbeat
 from indexer.agents.completeness import HEARD_MS
-from indexer.agents.registry import FORGOTTEN_MS, Agents
+from indexer.agents.registry import FORGOTTEN_MS, AgentRegistry
 
 NOW_MS = 1_700_000_001_000
 SETTLED_S, PAST_S = 1_699_999_990, 1_700_000_000
@@ -16,12 +16,12 @@ def beat(agent: str, until_s: int = PAST_S, *, epoch: int = 1, **fields: int | b
     return Heartbeat(agent=agent, epoch=epoch, flushed_until_ms=until_s * 1000, **fields)  # type: ignore[arg-type]
 
 
-def complete(agents: Agents, org_id: int = 1, project_id: int | None = 1, now_ms: int = NOW_MS) -> int:
+def complete(agents: AgentRegistry, org_id: int = 1, project_id: int | None = 1, now_ms: int = NOW_MS) -> int:
     return agents.complete_s(org_id, project_id, now_ms, SETTLE_MS)
 
 
 def test_others_do_not_hold_a_project_up() -> None:
-    agents = Agents(10)
+    agents = AgentRegistry(10)
     assert complete(agents) == SETTLED_S, "nothing is known: time alone decides"
     agents.heartbeat(beat("a"), NOW_MS)
     agents.heartbeat(beat("b", PAST_S - 10, project_id=2), NOW_MS)
@@ -35,7 +35,7 @@ def test_others_do_not_hold_a_project_up() -> None:
 
 
 def test_an_agent_without_heartbeats_holds_up_for_as_long_as_is_set() -> None:
-    agents = Agents(10)
+    agents = AgentRegistry(10)
     agents.heartbeat(beat("a"), NOW_MS)
     agents.frame(Frame(agent="old", epoch=1, sequence=1, created_ms=0), NOW_MS)
     assert complete(agents) == SETTLED_S
@@ -46,7 +46,7 @@ def test_an_agent_without_heartbeats_holds_up_for_as_long_as_is_set() -> None:
 
 
 def test_a_frame_says_that_its_agent_lives_but_not_how_far_it_is() -> None:
-    agents = Agents(10)
+    agents = AgentRegistry(10)
     agents.heartbeat(beat("a"), NOW_MS - HEARD_MS)
     assert agents.alive(NOW_MS) == []
     frame = Frame(agent="a", epoch=1, sequence=1, created_ms=0, flushed_until_ms=NOW_MS + 10_000)
@@ -56,7 +56,7 @@ def test_a_frame_says_that_its_agent_lives_but_not_how_far_it_is() -> None:
 
 
 def test_one_that_ended_is_not_waited_for_and_its_next_run_is() -> None:
-    agents = Agents(10)
+    agents = AgentRegistry(10)
     agents.heartbeat(beat("a"), NOW_MS)
     agents.heartbeat(beat("b", PAST_S - 10), NOW_MS)
     assert complete(agents) == SETTLED_S
@@ -69,7 +69,7 @@ def test_one_that_ended_is_not_waited_for_and_its_next_run_is() -> None:
 
 
 def test_an_agent_too_many_is_not_taken() -> None:
-    agents = Agents(2)
+    agents = AgentRegistry(2)
     assert agents.heartbeat(beat("a"), NOW_MS)
     assert agents.heartbeat(beat("b"), NOW_MS)
     assert not agents.heartbeat(beat("c", PAST_S - 10, org_id=5), NOW_MS)

@@ -1,23 +1,23 @@
 from __future__ import annotations
 
-from indexer.settings import Batch
-from indexer.write.accepted_frame import Unit
+from indexer.settings import BatchSettings
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batcher import Batcher
 from tests.support.frames import FrameRows, counter_frame, make_frame, unit
 
 
-def units(count: int, rows: int = 1) -> list[Unit]:
+def units(count: int, rows: int = 1) -> list[AcceptedFrame]:
     return [unit(counter_frame({f"h{i}": 1.0 for i in range(rows)}, 0)) for _ in range(count)]
 
 
 def test_nothing_waits() -> None:
-    batcher = Batcher(Batch(), 1000)
+    batcher = Batcher(BatchSettings(), 1000)
     assert batcher.ready_in_ms(0) is None
     assert batcher.take() == []
 
 
 def test_lingers_for_more_then_goes() -> None:
-    batcher = Batcher(Batch(linger_ms=50), 1 << 20)
+    batcher = Batcher(BatchSettings(linger_ms=50), 1 << 20)
     first, second = units(2)
     assert batcher.offer(first, 100)
     assert batcher.ready_in_ms(110) == 40
@@ -29,7 +29,7 @@ def test_lingers_for_more_then_goes() -> None:
 
 
 def test_enough_rows_go_at_once() -> None:
-    batcher = Batcher(Batch(rows=10), 1 << 20)
+    batcher = Batcher(BatchSettings(rows=10), 1 << 20)
     many = units(3, rows=6)
     for u in many:
         assert batcher.offer(u, 0)
@@ -41,7 +41,7 @@ def test_enough_rows_go_at_once() -> None:
 
 def test_enough_bytes_go_at_once() -> None:
     many = units(3)
-    batcher = Batcher(Batch(bytes=many[0].held_bytes + many[1].held_bytes), 1 << 20)
+    batcher = Batcher(BatchSettings(bytes=many[0].held_bytes + many[1].held_bytes), 1 << 20)
     for u in many:
         assert batcher.offer(u, 0)
     assert batcher.ready_in_ms(0) == 0
@@ -49,7 +49,7 @@ def test_enough_bytes_go_at_once() -> None:
 
 
 def test_one_unit_above_the_bounds_goes_alone() -> None:
-    batcher = Batcher(Batch(rows=1, bytes=1), 1)
+    batcher = Batcher(BatchSettings(rows=1, bytes=1), 1)
     large, small = units(1, rows=100)[0], units(1)[0]
     assert batcher.offer(large, 0)
     assert not batcher.offer(small, 0)
@@ -62,7 +62,7 @@ def test_one_unit_above_the_bounds_goes_alone() -> None:
 
 def test_queue_is_bounded_by_bytes() -> None:
     many = units(10)
-    batcher = Batcher(Batch(), sum(u.held_bytes for u in many[:4]))
+    batcher = Batcher(BatchSettings(), sum(u.held_bytes for u in many[:4]))
     assert [batcher.offer(u, 0) for u in many] == [True] * 4 + [False] * 6
     batcher.release(batcher.take())
     assert batcher.offer(many[9], 0)
@@ -70,7 +70,7 @@ def test_queue_is_bounded_by_bytes() -> None:
 
 def test_an_orgs_backlog_leaves_half_of_the_queue_to_others() -> None:
     size = units(1)[0].held_bytes
-    batcher = Batcher(Batch(), 10 * size)
+    batcher = Batcher(BatchSettings(), 10 * size)
     assert all(batcher.offer(u, 0) for u in units(5))
     other = unit(counter_frame({"h0": 1.0}, 0, org_id=2))
     assert batcher.offer(other, 0)
@@ -82,7 +82,7 @@ def test_an_orgs_backlog_leaves_half_of_the_queue_to_others() -> None:
 
 def test_an_org_alone_has_the_whole_queue() -> None:
     size = units(1)[0].held_bytes
-    batcher = Batcher(Batch(), 10 * size)
+    batcher = Batcher(BatchSettings(), 10 * size)
     assert [batcher.offer(u, 0) for u in units(11)] == [True] * 10 + [False]
 
 
@@ -92,14 +92,14 @@ def test_set_members_and_histogram_entries_count_as_held() -> None:
     assert many.held_bytes - few.held_bytes > 8 * 99_999
 
 
-def on_days(org_id: int, *days: int) -> Unit:
+def on_days(org_id: int, *days: int) -> AcceptedFrame:
     return unit(
         make_frame(FrameRows(counters=[("hits", {}, day * 86_400, 1.0) for day in days]), org_id=org_id)
     )
 
 
 def test_a_batch_has_few_days_and_passes_over_what_does_not_fit() -> None:
-    batcher = Batcher(Batch(), 1 << 20)
+    batcher = Batcher(BatchSettings(), 1 << 20)
     first = [on_days(1, day) for day in range(32)]
     beyond, fits = on_days(1, 40, 41), on_days(1, 3)
     for u in (*first, beyond, fits):
@@ -110,7 +110,7 @@ def test_a_batch_has_few_days_and_passes_over_what_does_not_fit() -> None:
 
 
 def test_orgs_take_turns_so_that_days_of_one_leave_room_for_others() -> None:
-    batcher = Batcher(Batch(), 1 << 20)
+    batcher = Batcher(BatchSettings(), 1 << 20)
     many = [on_days(1, day) for day in range(100)]
     other = on_days(2, 500)
     for u in (*many, other):
@@ -122,20 +122,20 @@ def test_orgs_take_turns_so_that_days_of_one_leave_room_for_others() -> None:
 
 
 def test_who_waits_longest_goes_first() -> None:
-    batcher = Batcher(Batch(rows=1), 1 << 20)
+    batcher = Batcher(BatchSettings(rows=1), 1 << 20)
     first, second = on_days(7, 1), on_days(3, 1)
     assert batcher.offer(first, 1)
     assert batcher.offer(second, 2)
     assert [batcher.take(), batcher.take()] == [[first], [second]]
 
 
-def of_agent(agent: str, count: int) -> list[Unit]:
+def of_agent(agent: str, count: int) -> list[AcceptedFrame]:
     return [unit(counter_frame({"h": 1.0}, 0, agent=agent)) for _ in range(count)]
 
 
 def test_agents_of_an_org_take_turns() -> None:
     """The live frame of one does not wait for the backlog of another."""
-    batcher = Batcher(Batch(rows=4), 1 << 20)
+    batcher = Batcher(BatchSettings(rows=4), 1 << 20)
     backlog, live = of_agent("a", 10), of_agent("b", 1)
     for u in (*backlog, *live):
         assert batcher.offer(u, 0)
@@ -147,7 +147,7 @@ def test_agents_of_an_org_take_turns() -> None:
 
 def test_a_backlog_leaves_room_in_the_queue_for_other_agents() -> None:
     size = of_agent("a", 1)[0].held_bytes
-    batcher = Batcher(Batch(), 12 * size)
+    batcher = Batcher(BatchSettings(), 12 * size)
     assert all(batcher.offer(u, 0) for u in of_agent("a", 6))
     assert all(batcher.offer(u, 0) for u in of_agent("b", 1))
     assert not any(batcher.offer(u, 0) for u in of_agent("a", 1))  # it has its half

@@ -9,19 +9,18 @@ import pytest
 
 from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX, index_of
 from agent.wire.frame import Frame, FrameError
-from indexer.clickhouse.native_format import Ragged
+from indexer.clickhouse.native_format import Block, Ragged
 from indexer.clickhouse.schema import KINDS
 from indexer.write.frame_to_columns import (
     KEEP,
-    Block,
     check,
-    cut,
-    folds,
-    join,
+    concat,
+    has_mergeable_rows,
     ranges,
-    resolve,
     series_rows,
     sort,
+    split_rows,
+    to_rows,
 )
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
@@ -54,7 +53,7 @@ def test_a_good_frame() -> None:
 
 
 def test_columns_of_every_kind() -> None:
-    rows = resolve(FRAME, ids(FRAME))
+    rows = to_rows(FRAME, ids(FRAME))
     assert list(rows.blocks) == ["counters", "gauges", "distributions", "sets"]
     counters = rows.blocks["counters"]
     assert counters["org_id"].tolist() == [3, 3]  # type: ignore[union-attr]
@@ -69,12 +68,12 @@ def test_columns_of_every_kind() -> None:
 
 
 def test_same_frame_same_rows() -> None:
-    a, b = (resolve(FRAME, ids(FRAME)).blocks["counters"] for _ in range(2))
+    a, b = (to_rows(FRAME, ids(FRAME)).blocks["counters"] for _ in range(2))
     assert all(np.array_equal(a[n], b[n]) for n in a)  # type: ignore[arg-type]
 
 
 def test_series_rows_of_the_wanted_ones() -> None:
-    rows = resolve(FRAME, ids(FRAME))
+    rows = to_rows(FRAME, ids(FRAME))
     sighting = rows.sightings("counters")[0]
     assert (sighting.kind, sighting.day, len(sighting.index)) == ("counters", DAY, 2)
     got = series_rows(rows.series, sighting, np.array([False, True]))
@@ -95,21 +94,21 @@ def test_sightings_by_day_and_kind() -> None:
             gauges=[("a", {}, midnight, (0, 1, 1, 1, 1, 1))],
         )
     )
-    rows = resolve(frame, ids(frame))
+    rows = to_rows(frame, ids(frame))
     seen = [(s.kind, s.day, s.index.tolist()) for kind in KINDS for s in rows.sightings(kind)]
     assert seen == [("counters", DAY, [0]), ("counters", DAY + 1, [0, 1]), ("gauges", DAY + 1, [0])]
 
 
 def test_a_bucket_at_zero_is_seen_too() -> None:
     frame = counter_frame({"a": 1.0}, 0)
-    assert [s.index.tolist() for s in resolve(frame, ids(frame)).sightings("counters")] == [[0]]
+    assert [s.index.tolist() for s in to_rows(frame, ids(frame)).sightings("counters")] == [[0]]
 
 
 def test_type_is_part_of_the_series_id() -> None:
     frame = make_frame(
         FrameRows(counters=[("a", {}, NOON, 1.0)], gauges=[("a", {}, NOON, (0, 1, 1, 1, 1, 1))])
     )
-    blocks = resolve(frame, ids(frame)).blocks
+    blocks = to_rows(frame, ids(frame)).blocks
     assert blocks["counters"]["series_id"][0] != blocks["gauges"]["series_id"][0]  # type: ignore[index]
 
 
@@ -168,12 +167,12 @@ def test_sort_brings_rows_into_the_order_of_the_keys() -> None:
 
 def test_a_block_folds_where_series_come_again() -> None:
     once: Block = {"series_id": np.arange(100, dtype=np.uint64)}
-    assert not folds(once)
+    assert not has_mergeable_rows(once)
     seldom: Block = {"series_id": np.minimum(np.arange(100), 95).astype(np.uint64)}  # four of a hundred
-    assert not folds(seldom)
+    assert not has_mergeable_rows(seldom)
     twice: Block = {"series_id": np.arange(100, dtype=np.uint64) // 2}
-    assert folds(twice)
-    assert not folds({"series_id": np.zeros(0, np.uint64)})
+    assert has_mergeable_rows(twice)
+    assert not has_mergeable_rows({"series_id": np.zeros(0, np.uint64)})
 
 
 KEYS = ("org_id", "project_id", "metric_id", "series_id", "bucket")
@@ -184,16 +183,16 @@ def test_join_and_cut_are_opposites() -> None:
         "series_id": np.arange(7, dtype=np.uint64),
         "member": Ragged(np.array([0, 1, 2, 0, 3, 1, 0]), np.arange(7, dtype=np.uint64)),
     }
-    pieces = cut(block, 3)
+    pieces = split_rows(block, 3)
     assert [len(p["series_id"]) for p in pieces] == [3, 3, 1]
-    again = join(pieces)
+    again = concat(pieces)
     assert np.array_equal(again["series_id"], block["series_id"])  # type: ignore[arg-type]
     a, b = again["member"], block["member"]
     assert isinstance(a, Ragged)
     assert isinstance(b, Ragged)
     assert np.array_equal(a.values, b.values)
     assert np.array_equal(a.lengths, b.lengths)
-    assert cut(block, 7) == [block]
+    assert split_rows(block, 7) == [block]
 
 
 def _with_sketch(**changes: bytes) -> Frame:

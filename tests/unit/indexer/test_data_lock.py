@@ -15,7 +15,7 @@ from indexer.clickhouse.data_lock import DataInUseError, DataLock
 HOLD = """
 import sys
 from pathlib import Path
-from indexer.data_lock import DataLock
+from indexer.clickhouse.data_lock import DataLock
 lock = DataLock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

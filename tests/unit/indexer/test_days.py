@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from agent.wire.frame import Frame, decode
-from indexer.clickhouse.native_format import Column, Ragged
+from indexer.clickhouse.native_format import Block, ColumnData, Ragged
 from indexer.clickhouse.schema.tables import KINDS, Retention
 from indexer.settings import Limits
-from indexer.write.accepted_frame import Unit
-from indexer.write.frame_to_columns import DAY_S, Block, resolve
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.frame_to_columns import DAY_S, to_rows
 from indexer.write.split_by_day import (
     MAX_DAYS,
     RetentionRules,
@@ -41,12 +41,12 @@ def mixed(days: range) -> Frame:
     return make_frame(rows)
 
 
-def stored(*units: Unit) -> Counter[tuple[object, ...]]:
+def stored(*units: AcceptedFrame) -> Counter[tuple[object, ...]]:
     """All rows as they would be inserted, with the tags of their series."""
     rows: Counter[tuple[object, ...]] = Counter()
     for one in units:
         ids = np.array([hash(s) & (1 << 62) - 1 for s in one.frame.strings], np.uint64)
-        resolved = resolve(one.frame, one.with_given(ids))
+        resolved = to_rows(one.frame, one.with_given(ids))
         for kind in KINDS:
             if kind in resolved.blocks:
                 rows.update((kind, *row) for row in rows_of(resolved.blocks[kind]))
@@ -57,7 +57,7 @@ def rows_of(block: Block) -> list[tuple[object, ...]]:
     return list(zip(*map(values_of, block.values()), strict=True))
 
 
-def values_of(column: Column) -> list[object]:
+def values_of(column: ColumnData) -> list[object]:
     if isinstance(column, Ragged):
         ends = np.cumsum(column.lengths)[:-1]
         return [tuple(part.tolist()) for part in np.split(column.values, ends)]

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import (
 )
 
 from indexer.clickhouse.faults import FAULTS, Fault, fault_of
-from indexer.clickhouse.store_errors import EMBEDDED, Place, StoreError, place_of, store_error
+from indexer.clickhouse.store_errors import EMBEDDED, ServerAddress, StoreError, server_address, store_error
 
 
 def test_codes_of_operators_and_servers_are_not_blamed_on_a_frame() -> None:
@@ -39,7 +39,7 @@ def test_each_code_has_one_cause() -> None:
     ],
 )
 def test_errors_of_the_client(error: Exception, fault: Fault, passes: bool) -> None:
-    found = store_error(error, Place("h:1", ""))
+    found = store_error(error, ServerAddress("h:1", ""))
     assert (found.fault, found.retryable) == (fault, passes)
 
 
@@ -49,7 +49,9 @@ def test_an_embedded_engine_is_never_away() -> None:
 
 def test_the_operator_reads_address_and_user_and_a_client_does_not() -> None:
     raw = "Code: 516. DB::Exception: SELECT 1 at http://u:p@h"
-    error = store_error(DatabaseError(raw, code=516, name="AUTHENTICATION_FAILED"), Place("h:8123", "u"))
+    error = store_error(
+        DatabaseError(raw, code=516, name="AUTHENTICATION_FAILED"), ServerAddress("h:8123", "u")
+    )
     assert (
         str(error)
         == "ClickHouse at h:8123 refuses the password of user 'u' (code 516, AUTHENTICATION_FAILED)"
@@ -64,7 +66,7 @@ def test_why_nobody_answers_is_found_in_the_chain() -> None:
         except ConnectionRefusedError as e:
             raise OperationalError("HTTPConnectionPool(host='h')") from e
     except OperationalError as e:
-        found = store_error(e, Place("h:1", ""))
+        found = store_error(e, ServerAddress("h:1", ""))
     assert str(found) == "ClickHouse at h:1 cannot be reached: connection refused"
 
 
@@ -77,7 +79,7 @@ def test_why_nobody_answers_is_found_in_the_chain() -> None:
     ],
 )
 def test_places(address: str, place: tuple[str, str]) -> None:
-    assert place_of(address) == place
+    assert server_address(address) == place
 
 
 def test_a_store_error_made_by_hand_has_the_cause_of_its_code() -> None:

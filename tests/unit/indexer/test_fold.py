@@ -9,10 +9,10 @@ import pytest
 
 from agent.wire.frame import Frame, decode
 from indexer.clickhouse.schema.tables import KINDS
-from indexer.intern.series import SeriesRegistry, Tenant
-from indexer.write.accepted_frame import Unit
-from indexer.write.frame_to_columns import DAY_S, FrameRows, resolve
-from indexer.write.series_limit import SeriesLimit, folded
+from indexer.intern.series import Project, SeriesRegistry
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.frame_to_columns import DAY_S, FrameRows, to_rows
+from indexer.write.series_limit import SeriesLimit, fold_excess
 from tests.support.frames import FrameRows as Rows
 from tests.support.frames import counter_frame, make_frame, unit
 
@@ -20,21 +20,21 @@ DAY = 20_000
 AT = DAY * DAY_S
 
 
-def resolved(one: Unit) -> FrameRows:
+def resolved(one: AcceptedFrame) -> FrameRows:
     ids = np.array([hash(s) & (1 << 62) - 1 for s in one.frame.strings], np.uint64)
-    return resolve(one.frame, one.with_given(ids))
+    return to_rows(one.frame, one.with_given(ids))
 
 
-def fold(limit: SeriesLimit, *units: Unit) -> list[tuple[Unit, int]]:
+def fold(limit: SeriesLimit, *units: AcceptedFrame) -> list[tuple[AcceptedFrame, int]]:
     excess = limit.excess([resolved(one) for one in units])
-    return [folded(one, beyond) for one, beyond in zip(units, excess, strict=True)]
+    return [fold_excess(one, beyond) for one, beyond in zip(units, excess, strict=True)]
 
 
-def register(registry: SeriesRegistry, one: Unit) -> None:
+def register(registry: SeriesRegistry, one: AcceptedFrame) -> None:
     rows = resolved(one)
     for kind in KINDS:
         for sighting in rows.sightings(kind):
-            tenant = Tenant(rows.series.org_id, rows.series.project_id)
+            tenant = Project(rows.series.org_id, rows.series.project_id)
             metric_ids = rows.series.metric_id[sighting.index]
             registry.register(tenant, sighting.day, sighting.series_id, metric_ids)
 
@@ -124,7 +124,7 @@ def test_far_from_the_limit_no_series_is_looked_at(max_series: int) -> None:
 def test_a_registry_that_forgets_counts_what_it_knows() -> None:
     registry = SeriesRegistry(3)
     for day in (DAY, DAY + 1):
-        registry.register(Tenant(1, 1), day, np.array([1, 2], np.uint64), np.array([1], np.uint64))
+        registry.register(Project(1, 1), day, np.array([1, 2], np.uint64), np.array([1], np.uint64))
     assert [registry.count(1, day) for day in (DAY, DAY + 1)] == [0, 2]
-    registry.register(Tenant(1, 2), DAY + 1, np.array([2], np.uint64), np.array([1], np.uint64))
+    registry.register(Project(1, 2), DAY + 1, np.array([2], np.uint64), np.array([1], np.uint64))
     assert registry.count(1, DAY + 1) == 3

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.agents.gaps import MAX_RANGES, Numbers
+from indexer.agents.gaps import MAX_RANGES, SequenceGaps
 
 
-def numbers(*stored: int, made: int = 0, over: int | None = None) -> Numbers:
+def numbers(*stored: int, made: int = 0, over: int | None = None) -> SequenceGaps:
     """Return a run that is heard of from its start."""
-    out = Numbers()
+    out = SequenceGaps()
     out.told(0, 0)
     for number in stored:
         out.stored(number)
@@ -48,7 +48,7 @@ def test_frames_lost_at_the_end_are_a_gap() -> None:
 
 
 def test_what_an_earlier_process_may_have_stored_is_not_judged() -> None:
-    run = Numbers()
+    run = SequenceGaps()
     assert not run.judged
     run.told(8, 5)
     assert run.judged
@@ -59,7 +59,7 @@ def test_what_an_earlier_process_may_have_stored_is_not_judged() -> None:
 
 
 def test_an_agent_that_does_not_say_is_not_judged() -> None:
-    run = Numbers()
+    run = SequenceGaps()
     run.stored(1)
     run.stored(9)
     assert not run.judged

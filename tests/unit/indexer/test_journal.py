@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from indexer.write.accepted_frame import Unit
-from indexer.write.journal import Journal, JournalError, State
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.journal import BatchState, Journal, JournalError
 from tests.support.frames import counter_frame, unit
 
 
@@ -21,7 +21,7 @@ def make(path: Path, *, identities: int = 1000, age_ms: int = 10**9, aside_bytes
     )
 
 
-def units(count: int) -> list[Unit]:
+def units(count: int) -> list[AcceptedFrame]:
     return [unit(counter_frame({f"h{i}": 1.0}, 0)) for i in range(count)]
 
 
@@ -30,17 +30,17 @@ def test_a_batch_from_begin_to_finish(tmp_path: Path) -> None:
     a, b = units(2)
     assert journal.state(a.identity) is None
     journal.begin("t", [a, b], 0)
-    assert journal.state(a.identity) is State.OPEN
+    assert journal.state(a.identity) is BatchState.OPEN
     assert journal.unfinished() == [("t", [a, b])]
     journal.finish("t", 1)
-    assert journal.state(b.identity) is State.DONE
+    assert journal.state(b.identity) is BatchState.DONE
     assert journal.unfinished() == []
     journal.close()
 
 
 def test_unfinished_batches_outlive_the_process_in_order(tmp_path: Path) -> None:
     journal = make(tmp_path)
-    many = [Unit(u.identity, u.body, u.frame, {0: 7}) for u in units(6)]
+    many = [AcceptedFrame(u.identity, u.body, u.frame, {0: 7}) for u in units(6)]
     journal.begin("done", many[:1], 0)
     journal.begin("first", many[1:4], 0)
     journal.begin("second", many[4:], 0)
@@ -48,7 +48,7 @@ def test_unfinished_batches_outlive_the_process_in_order(tmp_path: Path) -> None
     journal.close()
     again = make(tmp_path)
     assert again.unfinished() == [("first", many[1:4]), ("second", many[4:])]
-    assert again.state(many[0].identity) is State.DONE
+    assert again.state(many[0].identity) is BatchState.DONE
     again.close()
 
 
@@ -69,9 +69,9 @@ def test_identities_are_bounded_by_number(tmp_path: Path) -> None:
     for i, u in enumerate(many):
         journal.begin(str(i), [u], i)
         journal.finish(str(i), i)
-        assert journal.counts()[State.DONE] <= 10
+        assert journal.counts()[BatchState.DONE] <= 10
     assert journal.state(many[39].identity) is None
-    assert journal.state(many[40].identity) is State.DONE
+    assert journal.state(many[40].identity) is BatchState.DONE
     journal.close()
 
 
@@ -85,7 +85,7 @@ def test_the_bound_holds_after_a_restart(tmp_path: Path) -> None:
     (u,) = units(1)
     again.begin("x", [u], 99)
     again.finish("x", 99)
-    assert again.counts()[State.DONE] == 10
+    assert again.counts()[BatchState.DONE] == 10
     again.close()
 
 
@@ -97,7 +97,7 @@ def test_identities_are_bounded_by_age(tmp_path: Path) -> None:
     journal.begin("b", [b], 2000)
     journal.finish("b", 2000)
     assert journal.state(a.identity) is None
-    assert journal.state(b.identity) is State.DONE
+    assert journal.state(b.identity) is BatchState.DONE
     journal.close()
 
 
@@ -110,7 +110,7 @@ def test_batches_aside_are_bounded_by_bytes_and_none_is_dropped(tmp_path: Path) 
         journal.begin(str(i), [u], i)
         aside.append(journal.set_aside(str(i), i))
     assert aside == [True, True, False, False, False]
-    assert [token for token, _ in journal.unfinished(State.ASIDE)] == ["0", "1"]
+    assert [token for token, _ in journal.unfinished(BatchState.ASIDE)] == ["0", "1"]
     assert [token for token, _ in journal.unfinished()] == ["2", "3", "4"]
     assert journal.dropped_ended == 0
     journal.close()
@@ -123,12 +123,17 @@ def test_an_ended_frame_leaves_its_batch_and_makes_room_when_needed(tmp_path: Pa
     journal.end("t", [bad], 6, "refused")
     assert journal.unfinished() == [("t", [a, c])]
     (kept,) = journal.kept()
-    assert (kept.state, kept.frames, kept.bytes, kept.reason) == (State.ENDED, 1, len(bad.body), "refused")
+    assert (kept.state, kept.frames, kept.bytes, kept.reason) == (
+        BatchState.ENDED,
+        1,
+        len(bad.body),
+        "refused",
+    )
     assert journal.units(kept.token) == [bad]
-    assert journal.state(bad.identity) is State.ENDED
+    assert journal.state(bad.identity) is BatchState.ENDED
     assert journal.set_aside("t", 7)
     assert [k.token for k in journal.kept()] == ["t"]
-    assert journal.state(bad.identity) is State.DROPPED
+    assert journal.state(bad.identity) is BatchState.DROPPED
     assert journal.dropped_ended == 1
     journal.close()
 
@@ -142,7 +147,7 @@ def test_a_dropped_batch_stays_known_and_gives_its_room_back(tmp_path: Path) -> 
     assert journal.oldest_waiting_ms() == 1
     assert journal.drop("t", 2)
     assert not journal.drop("t", 3)
-    assert journal.state(a.identity) is State.DROPPED
+    assert journal.state(a.identity) is BatchState.DROPPED
     assert (journal.kept(), journal.units("t"), journal.oldest_waiting_ms()) == ([], [], None)
     journal.begin("later", [b], 2000)
     journal.finish("later", 2000)
@@ -158,7 +163,7 @@ def test_an_ended_frame_can_wait_again(tmp_path: Path) -> None:
     (kept,) = journal.kept()
     assert journal.wait_again(kept.token, 2)
     assert not journal.wait_again("nothing", 2)
-    assert journal.unfinished(State.ASIDE) == [(kept.token, [a])]
+    assert journal.unfinished(BatchState.ASIDE) == [(kept.token, [a])]
     journal.close()
 
 

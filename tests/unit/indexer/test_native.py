@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.clickhouse.native_format import Column, Ragged, decode_blocks, encode_block
+from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
 
 
 def test_bytes_of_a_block() -> None:
@@ -41,7 +41,7 @@ def test_strided_columns_are_made_contiguous() -> None:
         {},
     ],
 )
-def test_what_is_no_block(columns: dict[str, Column]) -> None:
+def test_what_is_no_block(columns: dict[str, ColumnData]) -> None:
     with pytest.raises(ValueError, match=r"columns|type|lengths"):
         encode_block(columns)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from indexer.http.web_pages import Pages, is_json
+from indexer.http.web_pages import WebPageRules, is_json
 
 LOCAL = "localhost:8126"
 
@@ -16,7 +16,7 @@ def refused(host: str = "127.0.0.1", allowed: tuple[str, ...] = (), **headers: s
         given.popall(name.replace("_", "-"), None)
         if value is not None:
             given[name.replace("_", "-")] = value
-    return Pages(host, allowed).refusal(given) is not None
+    return WebPageRules(host, allowed).refusal(given) is not None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.8.8", "", "0.0.0.0", "10.0.0.1"])
@@ -78,9 +78,9 @@ def test_behind_a_name_of_its_own_pages_of_that_name_write() -> None:
 
 def test_headers_given_twice() -> None:
     twice = CIMultiDict([("Host", LOCAL), ("Origin", "http://localhost"), ("Origin", "http://evil.example")])
-    assert Pages("::1", ()).refusal(twice)
+    assert WebPageRules("::1", ()).refusal(twice)
     twice = CIMultiDict([("Host", LOCAL), ("Host", "evil.example"), ("Origin", "http://localhost")])
-    assert Pages("::1", ()).refusal(twice)
+    assert WebPageRules("::1", ()).refusal(twice)
 
 
 @pytest.mark.parametrize(

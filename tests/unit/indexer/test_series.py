@@ -6,8 +6,8 @@ from indexer.intern.series import (
     MAX_CHANGED_METRICS,
     MAX_CHANGES,
     Change,
+    Project,
     SeriesRegistry,
-    Tenant,
     mix,
     series_ids,
     tag_sums,
@@ -68,7 +68,7 @@ def test_a_hundred_thousand_series_have_as_many_ids() -> None:
     )
 
 
-ONE, TWO = Tenant(1, 1), Tenant(2, 1)
+ONE, TWO = Project(1, 1), Project(2, 1)
 
 
 def test_registry_knows_what_was_registered() -> None:
@@ -133,7 +133,7 @@ def test_registry_forgets_the_oldest_days_at_its_bound() -> None:
 def test_registry_keeps_tenants_apart() -> None:
     registry = SeriesRegistry(100)
     registry.register(TWO, 1, u64(5), u64(1))
-    registry.register(Tenant(1, 2), 1, u64(6), u64(1))
+    registry.register(Project(1, 2), 1, u64(6), u64(1))
     assert registry.unknown(ONE, 1, u64(5, 6)).tolist() == [True, True]
     assert registry.unknown(TWO, 1, u64(5, 6)).tolist() == [False, True]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from agent.wire.frame import Series
-from indexer.agents.up import Instance, Project, has_up, up_frame
+from indexer.agents.up import Instance, has_up, up_frame
+from indexer.intern.series import Project
 from indexer.write.frame_to_columns import check
 from tests.support.frames import FrameRows, counter_frame, make_frame
 from tests.unit.agent.state import state_of_frames

@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from indexer.write.frame_to_columns import Block, sort
-from indexer.write.insert_feed import Span, Touched, Written
+from indexer.clickhouse.native_format import Block
+from indexer.write.frame_to_columns import sort
+from indexer.write.insert_feed import InsertFeed, InsertFootprint, RowRange
 
 
 def block(*rows: tuple[int, int, int, int]) -> Block:
@@ -21,31 +22,31 @@ def block(*rows: tuple[int, int, int, int]) -> Block:
 
 class Heard:
     def __init__(self) -> None:
-        self.said: list[tuple[str, Touched, Block | None]] = []
+        self.said: list[tuple[str, InsertFootprint, Block | None]] = []
 
-    def begins(self, touched: Touched) -> None:
-        self.said.append(("begins", touched, None))
+    def insert_started(self, footprint: InsertFootprint) -> None:
+        self.said.append(("begins", footprint, None))
 
-    def ends(self, touched: Touched, block: Block | None) -> None:
-        self.said.append(("ends", touched, block))
+    def insert_finished(self, footprint: InsertFootprint, block: Block | None) -> None:
+        self.said.append(("ends", footprint, block))
 
 
 def test_spans_are_by_metric_and_project() -> None:
     huge = (1 << 64) - 1
     rows = ((1, 2, 9, 30), (1, 1, 9, 50), (2, 1, 9, 10), (1, 1, 7, 20), (1, 1, 9, 40), (2, 1, huge, 10))
-    touched = Touched("counters", block(*rows))
-    assert touched.spans(1, 7) == [Span(1, 0, 1, 20, 20)]
-    assert touched.spans(1, 9) == [Span(1, 1, 3, 40, 50), Span(2, 3, 4, 30, 30)]
-    assert touched.spans(2, 9) == [Span(1, 4, 5, 10, 10)]
-    assert touched.spans(2, huge) == [Span(1, 5, 6, 10, 10)]
-    assert touched.spans(2, 7) == touched.spans(1, 8) == touched.spans(3, 9) == []
+    footprint = InsertFootprint("counters", block(*rows))
+    assert footprint.row_ranges(1, 7) == [RowRange(1, 0, 1, 20, 20)]
+    assert footprint.row_ranges(1, 9) == [RowRange(1, 1, 3, 40, 50), RowRange(2, 3, 4, 30, 30)]
+    assert footprint.row_ranges(2, 9) == [RowRange(1, 4, 5, 10, 10)]
+    assert footprint.row_ranges(2, huge) == [RowRange(1, 5, 6, 10, 10)]
+    assert footprint.row_ranges(2, 7) == footprint.row_ranges(1, 8) == footprint.row_ranges(3, 9) == []
 
 
 def test_a_first_insert_ends_with_its_rows() -> None:
-    written, heard = Written(), Heard()
+    written, heard = InsertFeed(), Heard()
     written.subscribe(heard)
     rows = block((1, 1, 9, 10))
-    with written.insert("counters", rows, first=True):
+    with written.announce("counters", rows, first=True):
         assert [said for said, _, _ in heard.said] == ["begins"]
     (_, begun, _), (said, ended, given) = heard.said
     assert said == "ends"
@@ -55,11 +56,11 @@ def test_a_first_insert_ends_with_its_rows() -> None:
 
 @pytest.mark.parametrize("first", [True, False])
 def test_what_failed_or_repeats_ends_without_rows(first: bool) -> None:
-    written, heard = Written(), Heard()
+    written, heard = InsertFeed(), Heard()
     written.subscribe(heard)
 
     def attempt() -> None:
-        with written.insert("counters", block((1, 1, 9, 10)), first=first):
+        with written.announce("counters", block((1, 1, 9, 10)), first=first):
             if first:
                 raise OSError("disk")
 
@@ -73,22 +74,22 @@ def test_what_failed_or_repeats_ends_without_rows(first: bool) -> None:
 
 
 def test_who_comes_late_hears_of_what_is_under_way() -> None:
-    written, heard = Written(), Heard()
-    with written.insert("counters", block((1, 1, 9, 10)), first=True):
+    written, heard = InsertFeed(), Heard()
+    with written.announce("counters", block((1, 1, 9, 10)), first=True):
         written.subscribe(heard)
         assert [said for said, _, _ in heard.said] == ["begins"]
     assert [said for said, _, _ in heard.said] == ["begins", "ends"]
 
 
 def test_a_pause_waits_for_inserts_and_holds_up_new_ones() -> None:
-    written, heard = Written(), Heard()
+    written, heard = InsertFeed(), Heard()
     written.subscribe(heard)
     rows = block((1, 1, 9, 10))
-    with written.insert("counters", rows, first=True), written.paused(0.01) as quiet:
+    with written.announce("counters", rows, first=True), written.paused(0.01) as quiet:
         assert not quiet
 
     def insert() -> None:
-        with written.insert("counters", rows, first=True):
+        with written.announce("counters", rows, first=True):
             pass
 
     thread = threading.Thread(target=insert)

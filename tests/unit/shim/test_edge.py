@@ -9,7 +9,7 @@ import pytest
 
 from indexer.agents.completeness import Progress
 from indexer.agents.heartbeats import HeartbeatWriter, read
-from indexer.agents.registry import Run
+from indexer.agents.registry import AgentRun
 from indexer.clickhouse.store import Store, StoreError
 from shim.engine.live_edge import LiveEdge, TableAgents
 from shim.model.tenancy import Tenant
@@ -64,7 +64,7 @@ def table(store: Store) -> Iterator[TableAgents]:
     agents.close()
 
 
-async def write(store: Store, *rows: tuple[Run, Progress]) -> None:
+async def write(store: Store, *rows: tuple[AgentRun, Progress]) -> None:
     failures: list[StoreError] = []
     writer = HeartbeatWriter(store, failures.append)
     for run, progress in rows:
@@ -77,15 +77,15 @@ async def test_the_table_says_what_was_written(store: Store, table: TableAgents)
     past = Progress(PAST_S * 1000, LIVE_MS)
     await write(
         store,
-        (Run(1, 1, "a", 1), Progress(SETTLED_S * 1000, LIVE_MS - 10_000)),
-        (Run(1, 1, "b", 1 << 60), Progress(0, LIVE_MS - 20_000)),
-        (Run(2, 1, "a", 1), Progress(0, LIVE_MS)),
+        (AgentRun(1, 1, "a", 1), Progress(SETTLED_S * 1000, LIVE_MS - 10_000)),
+        (AgentRun(1, 1, "b", 1 << 60), Progress(0, LIVE_MS - 20_000)),
+        (AgentRun(2, 1, "a", 1), Progress(0, LIVE_MS)),
     )
     await write(
         store,
-        (Run(1, 1, "a", 1), past),
-        (Run(1, 1, "b", 1 << 60), Progress(0, LIVE_MS - 100, ended=True)),
-        (Run(1, 1, "c", 1), Progress(0, LIVE_MS - 30_000)),
+        (AgentRun(1, 1, "a", 1), past),
+        (AgentRun(1, 1, "b", 1 << 60), Progress(0, LIVE_MS - 100, ended=True)),
+        (AgentRun(1, 1, "c", 1), Progress(0, LIVE_MS - 30_000)),
     )
     assert table.complete_s(1, 1, LIVE_MS, 5_000) == PAST_S
     assert table.complete_s(1, None, LIVE_MS, 5_000) == PAST_S
@@ -94,7 +94,7 @@ async def test_the_table_says_what_was_written(store: Store, table: TableAgents)
 
 
 async def test_of_one_agent_one_row_is_written_at_once(store: Store) -> None:
-    run = Run(3, 1, "a", 1)
+    run = AgentRun(3, 1, "a", 1)
     await write(store, *((run, Progress(PAST_S * 1000 + k, LIVE_MS)) for k in range(5)))
     rows = store.rows("SELECT agent, flushed_until_ms FROM heartbeats WHERE org_id = 3")
     assert rows == [("a", PAST_S * 1000 + 4)]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexer.clickhouse.native_format import Block as Written
 from indexer.clickhouse.schema import Retention
-from indexer.write.frame_to_columns import Block as Written
 from indexer.write.frame_to_columns import sort
-from indexer.write.insert_feed import Touched
+from indexer.write.insert_feed import InsertFootprint
 from shim.metrics import ShimMetrics
 from shim.read.cell_cache.chunk import Block, Place, Sketch, Source
 from shim.read.cell_cache.chunk_cache import BlockCache
@@ -68,14 +68,14 @@ def written(bucket_s: int = START_S, **other: int) -> Written:
     return sort({**columns, "value": np.array([7.0])})
 
 
-def touched(rows: Written) -> Touched:
-    return Touched("counters", rows)
+def touched(rows: Written) -> InsertFootprint:
+    return InsertFootprint("counters", rows)
 
 
 def write(world: World, rows: Written, *, sure: bool = True) -> None:
     one = touched(rows)
-    world.cache.begins(one)
-    world.cache.ends(one, rows if sure else None)
+    world.cache.insert_started(one)
+    world.cache.insert_finished(one, rows if sure else None)
 
 
 def test_what_was_kept_is_found_by_its_tenant_alone() -> None:
@@ -160,15 +160,15 @@ def test_a_block_of_several_metrics_hears_of_each() -> None:
 def test_what_was_read_while_something_was_written_is_not_kept() -> None:
     world, rows = World(), written()
     one = touched(rows)
-    world.cache.begins(one)
+    world.cache.insert_started(one)
     assert not world.keep(place()), "an INSERT was under way before"
     assert world.keep(place(1)), "but touched nothing else"
-    world.cache.ends(one, rows)
+    world.cache.insert_finished(one, rows)
     assert world.keep(place())
     with world.cache.watch(source(), START_S, START_S + HOUR_S) as (watch, _):
-        world.cache.begins(one)
+        world.cache.insert_started(one)
         assert not world.cache.keep(watch, {place(): block(place())}), "it began meanwhile"
-        world.cache.ends(one, rows)
+        world.cache.insert_finished(one, rows)
         assert watch.ended
 
 
@@ -176,14 +176,14 @@ def test_blocks_stay_as_they_were_until_an_insert_has_ended() -> None:
     world, rows = World(), written()
     world.keep(place())
     one = touched(rows)
-    world.cache.begins(one)
+    world.cache.insert_started(one)
     with world.cache.watch(source(), START_S, START_S + HOUR_S, [place()]) as (watch, found):
         assert watch.begun
         assert not watch.ended
         block_found = found[place()]
         assert isinstance(block_found, Block)
         assert block_found.values[1, 0] == 1
-        world.cache.ends(one, rows)
+        world.cache.insert_finished(one, rows)
         assert watch.ended
     after = world.held(place())
     assert after is not None
@@ -245,9 +245,9 @@ def test_sketches_are_dropped_by_what_is_written_to_them() -> None:
     with world.cache.watch(here.source, here.start_s, later.end_s) as (watch, _):
         assert world.cache.keep(watch, {here: found, later: found})
     rows = written(START_S + 30)
-    one = Touched("distributions", rows)
-    world.cache.begins(one)
-    world.cache.ends(one, rows)
+    one = InsertFootprint("distributions", rows)
+    world.cache.insert_started(one)
+    world.cache.insert_finished(one, rows)
     with world.cache.watch(here.source, here.start_s, later.end_s, [here, later]) as (_, held):
         assert list(held) == [later]
     assert world.dropped("written") == 1
@@ -273,8 +273,8 @@ def test_a_gauge_whose_time_is_not_in_its_bucket_is_not_added() -> None:
         assert world.cache.keep(watch, {of: held})
     for last_ms, kept in ((START_S * 1000 + 9_999, True), (START_S * 1000 + 10_000, False)):
         written_rows = sort({**written(), "last_ms": np.array([last_ms]), "last": np.array([7.0])})
-        one = Touched("gauges", written_rows)
-        world.cache.begins(one)
-        world.cache.ends(one, written_rows)
+        one = InsertFootprint("gauges", written_rows)
+        world.cache.insert_started(one)
+        world.cache.insert_finished(one, written_rows)
         assert (world.held(of) is not None) is kept
     assert world.cache.size_bytes == 0
