@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 import numpy as np
 
-from shim.eval.aggregate import aggregate
+from shim.eval.aggregate import AGGREGATIONS, aggregate
 from shim.eval.aggregation.floats import note_histograms
 from shim.eval.aggregation.ranks import contenders, reaching
+from shim.eval.aggregator import AddCounts, Combine, KeepAll, KeepBest, Mean
 from shim.eval.budget import Take
 from shim.eval.grouping import grouped
 from shim.eval.histogram.arithmetic import divide
 from shim.eval.merge import picked, stacked
+from shim.model.errors import Unsupported
 from shim.model.labels import EMPTY, Labels
 from shim.model.values import Annotations, Bools, Floats, Scalar, String, Vector
 
-#: How the values of chunks become the value of all.
-_FOLD: Final = {"sum": "sum", "count": "sum", "min": "min", "max": "max", "group": "group"}
-RANKED: Final = frozenset({"topk", "bottomk"})
 #: More contenders than this times those of the last choice: it is time to choose again.
 _GROWTH: Final = 2
 _MIN_CHOICE: Final = 1_000
@@ -41,30 +40,36 @@ class Fold(Protocol):
 
 
 def fold(op: str, steps: int, param: Scalar | String | None, notes: Annotations, take: Take) -> Fold:
-    """An aggregation over all series, `param` being constant; topk and bottomk give their contenders."""
-    if op == "avg":
-        return _Mean(steps, notes)
-    if op == "quantile":
-        assert isinstance(param, Scalar)
-        return _Gathered(steps, param, notes, take)
-    if op == "count_values":
-        assert isinstance(param, String)
-        return _Values(steps, param, notes, take)
-    if op in RANKED:
-        assert isinstance(param, Scalar)
-        return _Contenders(op, steps, param, notes, take)
-    return _Folded(op, steps, notes)
+    """Begin an aggregation over all series, `param` being constant; topk and bottomk give contenders."""
+    how = AGGREGATIONS[op].chunks
+    match how:
+        case Combine(by):
+            return _Folded(op, by, steps, notes)
+        case Mean():
+            return _Mean(steps, notes)
+        case AddCounts():
+            assert isinstance(param, String)
+            return _Values(op, steps, param, notes, take)
+        case KeepBest(descending):
+            assert isinstance(param, Scalar)
+            return _Contenders(op, steps, param, notes, take, descending=descending)
+        case KeepAll():
+            assert isinstance(param, Scalar)
+            return _Gathered(op, steps, param, notes, take)
+        case None:
+            raise Unsupported(f"{op} needs all series at once")
+    assert_never(how)
 
 
 class _Folded:
-    def __init__(self, op: str, steps: int, notes: Annotations) -> None:
-        self._op, self._steps, self._notes = op, steps, notes
+    def __init__(self, op: str, by: str, steps: int, notes: Annotations) -> None:
+        self._op, self._by, self._steps, self._notes = op, by, steps, notes
         self._total = Vector.empty(steps)
 
     def add(self, chunk: Vector) -> None:
         found = aggregate(self._op, chunk, (), False, None, self._notes)
         both = stacked((self._total, found), self._steps)
-        self._total = aggregate(_FOLD[self._op], both, (), False, None, self._notes)
+        self._total = aggregate(self._by, both, (), False, None, self._notes)
 
     def result(self) -> Vector:
         return self._total
@@ -74,7 +79,7 @@ class _Mean:
     """The sum of all series divided by their number."""
 
     def __init__(self, steps: int, notes: Annotations) -> None:
-        self._sum, self._count = _Folded("sum", steps, notes), _Folded("count", steps, notes)
+        self._sum, self._count = _Folded("sum", "sum", steps, notes), _Folded("count", "sum", steps, notes)
 
     def add(self, chunk: Vector) -> None:
         self._sum.add(chunk)
@@ -91,12 +96,12 @@ class _Mean:
 class _Values:
     """How many series have each value."""
 
-    def __init__(self, steps: int, label: String, notes: Annotations, take: Take) -> None:
-        self._steps, self._label, self._notes, self._take = steps, label, notes, take
+    def __init__(self, op: str, steps: int, label: String, notes: Annotations, take: Take) -> None:
+        self._op, self._steps, self._label, self._notes, self._take = op, steps, label, notes, take
         self._total = Vector.empty(steps)
 
     def add(self, chunk: Vector) -> None:
-        found = aggregate("count_values", chunk, (), False, self._label, self._notes, self._take)
+        found = aggregate(self._op, chunk, (), False, self._label, self._notes, self._take)
         both = stacked((self._total, found), self._steps)
         self._take(both.values.size)
         self._total = aggregate("sum", both, (self._label.text,), False, None, self._notes, self._take)
@@ -108,14 +113,14 @@ class _Values:
 class _Gathered:
     """All values, for what has to see them at once."""
 
-    def __init__(self, steps: int, q: Scalar, notes: Annotations, take: Take) -> None:
-        self._steps, self._q, self._notes, self._take = steps, q, notes, take
+    def __init__(self, op: str, steps: int, q: Scalar, notes: Annotations, take: Take) -> None:
+        self._op, self._steps, self._q, self._notes, self._take = op, steps, q, notes, take
         self._values: list[Floats] = []
         self._present: list[Bools] = []
         self._held = 0
 
     def add(self, chunk: Vector) -> None:
-        note_histograms(grouped(chunk, (), False), "quantile", self._notes.argument(1))
+        note_histograms(grouped(chunk, (), False), self._op, self._notes.argument(1))
         self._held += chunk.values.size
         self._take(self._held)
         self._values.append(chunk.values)
@@ -126,13 +131,16 @@ class _Gathered:
         self._values.clear()
         self._present.clear()
         every = Vector(self._steps, _Alike(len(values)), values, present.astype(bool))
-        return aggregate("quantile", every, (), False, self._q, self._notes, self._take)
+        return aggregate(self._op, every, (), False, self._q, self._notes, self._take)
 
 
 class _Contenders:
     """The series that no k others beat at every step, and those that equal the last of the k."""
 
-    def __init__(self, op: str, steps: int, k: Scalar, notes: Annotations, take: Take) -> None:
+    def __init__(
+        self, op: str, steps: int, k: Scalar, notes: Annotations, take: Take, *, descending: bool
+    ) -> None:
+        self._descending = descending
         self._op, self._steps, self._notes, self._take = op, steps, notes, take
         self._k = int(max(0.0, k.values[0]))
         self._kept = Vector.empty(steps)
@@ -143,23 +151,22 @@ class _Contenders:
         note_histograms(grouped(chunk, (), False), self._op, self._notes)
         if self._k < 1:
             return
-        descending = self._op == "topk"
         if self._bound is not None:
-            reach = reaching(chunk, self._bound, descending=descending)
+            reach = reaching(chunk, self._bound, descending=self._descending)
             chunk = picked(chunk, np.flatnonzero(reach))
         self._kept = stacked((self._kept, replace(chunk, histogram_labels=(), histograms=())), self._steps)
         self._take(self._kept.values.size)
         if len(self._kept.labels) > max(self._k, _MIN_CHOICE, _GROWTH * self._chosen) or not self._chosen:
-            self._choose(descending=descending)
+            self._choose()
 
-    def _choose(self, *, descending: bool) -> None:
+    def _choose(self) -> None:
         if self._k < len(self._kept.labels):
-            keep, self._bound = contenders(self._kept, self._k, descending=descending, take=self._take)
+            keep, self._bound = contenders(self._kept, self._k, descending=self._descending, take=self._take)
             self._kept = picked(self._kept, np.flatnonzero(keep))
             self._chosen = len(self._kept.labels)
 
     def result(self) -> Vector:
-        self._choose(descending=self._op == "topk")
+        self._choose()
         return self._kept
 
 

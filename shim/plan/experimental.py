@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
+from shim.eval.aggregate import AGGREGATIONS
+from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.model.errors import Unsupported
 from shim.plan.nodes import Context
 
-#: Functions and aggregations; a range function's own record says it.
+#: Functions that the planner turns into something else, and all others whose record says so.
 EXPERIMENTAL: Final = frozenset({
-    "end", "histogram_quantiles", "info", "limit_ratio", "limitk", "max_of", "min_of", "range",
-    "sort_by_label", "sort_by_label_desc", "start", "start_timestamp", "step",
+    "end", "info", "range", "start", "step",
+    *(f.name for f in FUNCTIONS.values() if f.experimental),
     *(f.name for f in RANGE_FUNCTIONS.values() if f.experimental),
+    *(one.name for one in AGGREGATIONS.values() if one.experimental),
 })  # fmt: skip
 
 

@@ -6,8 +6,9 @@ Matchers are left out: they are met where series are looked up, by either form o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final, assert_never
+from typing import assert_never
 
+from shim.eval.functions.registry import FUNCTIONS
 from shim.plan.nodes import (
     Aggregate,
     Binary,
@@ -27,15 +28,6 @@ from shim.plan.nodes import (
     Total,
 )
 
-#: Of functions: which of their arguments name labels that they make, and which name labels that they read.
-_CALLS: Final = {
-    "label_replace": (slice(1, 2), slice(3, 4)),
-    "label_join": (slice(1, 2), slice(3, None)),
-    "histogram_quantiles": (slice(1, 2), slice(0)),
-    "sort_by_label": (slice(0), slice(1, None)),
-    "sort_by_label_desc": (slice(0), slice(1, None)),
-}
-
 
 def label_names(plan: Node) -> tuple[frozenset[str], frozenset[str]]:
     """The names a plan asks for, and those it makes."""
@@ -50,10 +42,10 @@ def label_names(plan: Node) -> tuple[frozenset[str], frozenset[str]]:
                 asked.update(*(grouping.labels for grouping in (node.grouping, *node.outer)))
             case Binary() if node.matching is not None:
                 asked.update(node.matching.labels, node.matching.include)
-            case Call() if node.function in _CALLS:
-                makes, reads = _CALLS[node.function]
-                made.update(_texts(node.args[makes]))
-                asked.update(_texts(node.args[reads]))
+            case Call():
+                function = FUNCTIONS[node.function]
+                made.update(_texts(node.args[function.made_labels]))
+                asked.update(_texts(node.args[function.read_labels]))
             case Info():
                 asked.update(m.name for m in node.given or ())
     return frozenset(asked), frozenset(made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from shim.eval.aggregate import PARAMETRISED, PLAIN
+from shim.eval.aggregate import AGGREGATIONS
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.window.registry import RANGE_FUNCTIONS
 
@@ -30,4 +30,4 @@ def range_functions() -> Collection[str]:
 
 def aggregations() -> Collection[str]:
     """Aggregation operators."""
-    return PLAIN.keys() | PARAMETRISED.keys() | {"count_values"}
+    return AGGREGATIONS.keys()

@@ -10,7 +10,6 @@ import numpy as np
 from shim.catalog.types import Kind, Part, Selection
 from shim.catalog.unlabelled_series import Unlabelled
 from shim.eval.aggregate import aggregate
-from shim.eval.chunks import RANKED
 from shim.eval.merge import first_wins, relabelled, stacked
 from shim.eval.repeat import repeated
 from shim.eval.window.registry import RANGE_FUNCTIONS
@@ -72,7 +71,8 @@ class Leaves:
         Held to the query's end. Raises QueryError.
         """
         steps = _steps(node.child, args)
-        if not totals.can_chunk(node.op, node.param) or (node.op in RANKED and steps != node.grid.steps):
+        repeats = totals.is_ranked(node.op) and steps != node.grid.steps
+        if repeats or not totals.can_chunk(node.op, node.param):
             return None
         max_held = self.reader.max_held if node.param is not None else 0
         found: Unlabelled | AllSeries | None = self._unlabelled(node.child, max_held)

@@ -18,8 +18,9 @@ from shim.catalog.names import MADE_LABELS
 from shim.catalog.series_index import Ids
 from shim.catalog.types import Kind, Part, Selection, View
 from shim.catalog.unlabelled_series import Unlabelled
-from shim.eval.aggregate import aggregate
-from shim.eval.chunks import RANKED, fold
+from shim.eval.aggregate import AGGREGATIONS, aggregate
+from shim.eval.aggregator import KeepAll, KeepBest
+from shim.eval.chunks import fold
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.model.errors import InternalError
 from shim.model.labels import NAME, Labels, get
@@ -94,11 +95,19 @@ def merged_part(found: Unlabelled) -> tuple[Part, Keys]:
 
 def can_chunk(op: str, param: Number | Text | None) -> bool:
     """Whether an aggregation with this parameter can be made of chunks."""
-    if op in RANKED:
+    if is_ranked(op):
         return isinstance(param, Number) and abs(param.value) <= _MAX_K
-    if op in ("quantile", "count_values"):
-        return isinstance(param, Text if op == "count_values" else Number)
-    return param is None
+    match AGGREGATIONS[op].parameter:
+        case None:
+            return param is None
+        case "string":
+            return isinstance(param, Text)
+    return isinstance(param, Number)
+
+
+def is_ranked(op: str) -> bool:
+    """Return whether an aggregation chooses the best series."""
+    return isinstance(AGGREGATIONS[op].chunks, KeepBest)
 
 
 def over_chunks(
@@ -114,14 +123,14 @@ def over_chunks(
 ) -> Vector:
     """`op` over what `read`, which may read sketches, gives of all series. Raises QueryError."""
     given = _constant(param, steps)
-    if op == "quantile":
+    if isinstance(AGGREGATIONS[op].chunks, KeepAll):
         reader.check_cells(len(found.part.series_ids) * steps)
     made = fold(op, steps, given, notes, reader.check_cells)
     for part in _chunks(found, steps * _BUCKETS if sketches else steps):
         reader.check_time()
         made.add(read(part))
     result = made.result()
-    if op not in RANKED:
+    if not is_ranked(op):
         return result
     labels = found.labels_of([number_of(one) for one in result.labels])
     shown = replace(result, labels=[named(*pair) for pair in zip(result.labels, labels, strict=True)])
@@ -163,5 +172,5 @@ def counts_instead(kind: Kind, view: View, op: str, function: str) -> bool:
 
     `function`: the range function, "" for a selector.
     """
-    counts = op in ("count", "group") and (not function or RANGE_FUNCTIONS[function].present_as_count)
+    counts = AGGREGATIONS[op].only_presence and (not function or RANGE_FUNCTIONS[function].present_as_count)
     return counts and kind == "histogram" and not view

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from shim.eval.aggregate import PARAMETRISED
+from shim.eval.aggregate import AGGREGATIONS
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.functions.signature import UNBOUNDED, Function
 from shim.eval.window.registry import RANGE_FUNCTIONS
@@ -83,9 +83,7 @@ def _arguments(function: Function) -> str:
 
 def aggregation_list() -> str:
     names = sorted(supported.aggregations())
-    shown = (
-        f"`{n}(parameter, v)`" if n in PARAMETRISED or n == "count_values" else f"`{n}(v)`" for n in names
-    )
+    shown = (f"`{n}(parameter, v)`" if AGGREGATIONS[n].parameter else f"`{n}(v)`" for n in names)
     return "Aggregations, each with `by` or `without`: " + ", ".join(shown) + "."
 
 

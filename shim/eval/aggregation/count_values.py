@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from shim.eval.aggregator import AddCounts, Aggregation, AggregationInput
 from shim.eval.budget import Take, free
 from shim.eval.grouping import group_labels
 from shim.eval.histogram.buckets import CLOSED, OPEN_LEFT, BucketTable, bucket_table
@@ -123,3 +124,18 @@ def _histogram_text(facts: Floats, table: BucketTable) -> str:
         right = "]" if rule in (OPEN_LEFT, CLOSED) else ")"
         parts.append(f"{left}{low},{high}{right}:{number(float(facts[2 + column]))}")
     return "{" + ", ".join(parts) + "}"
+
+
+def _apply(given: AggregationInput) -> Vector:
+    return count_values(given.vector, given.grouping, given.without, given.text, given.take, given.naming)
+
+
+AGGREGATIONS = (
+    Aggregation(
+        "count_values",
+        "The number of series with each value; the parameter is the label for the value",
+        _apply,
+        parameter="string",
+        chunks=AddCounts(),
+    ),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from shim.eval.aggregator import Aggregation, Combine, plain
 from shim.eval.grouping import Groups
 from shim.model.values import Annotations, Floats, Vector
 
@@ -23,3 +24,9 @@ def group(groups: Groups, notes: Annotations) -> Vector:
 def _totals(groups: Groups) -> Floats:
     totals = groups.histogram_counts()
     return totals + groups.counts() if len(groups.order) else totals
+
+
+AGGREGATIONS = (
+    Aggregation("count", "The number of series", plain(count), chunks=Combine("sum"), only_presence=True),
+    Aggregation("group", "1 for each group", plain(group), chunks=Combine("group"), only_presence=True),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.aggregation.floats import floats_only
+from shim.eval.aggregator import Aggregation, Combine, plain
 from shim.eval.grouping import Groups
 from shim.model.values import Annotations, Vector
 
@@ -15,3 +16,9 @@ def min_(groups: Groups, notes: Annotations) -> Vector:
 
 def max_(groups: Groups, notes: Annotations) -> Vector:
     return floats_only(groups, "max", notes, lambda kept: np.fmax.reduceat(kept, groups.starts, axis=0))
+
+
+AGGREGATIONS = (
+    Aggregation("min", "The smallest value", plain(min_), chunks=Combine("min")),
+    Aggregation("max", "The largest value", plain(max_), chunks=Combine("max")),
+)

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from shim.eval.aggregation.floats import floats_only
+from shim.eval.aggregator import Aggregation, AggregationInput, KeepAll, some_steps_at_once
 from shim.eval.grouping import Groups
 from shim.eval.kernel import outside_quantile, quantile_position
 from shim.model.messages import invalid_quantile
@@ -65,3 +66,19 @@ def _of_sorted(groups: Groups, q: Floats, kept: Floats) -> Floats:
 def _between(q: Floats, lower: Floats, upper: Floats, weight: Floats) -> Floats:
     with np.errstate(all="ignore"):
         return outside_quantile(q, lower * (1 - weight) + upper * weight)
+
+
+def _apply(given: AggregationInput) -> Vector:
+    q, notes = given.numbers, given.notes
+    return some_steps_at_once(given.groups(), lambda groups, at: quantile(groups, Scalar(q[at]), notes))
+
+
+AGGREGATIONS = (
+    Aggregation(
+        "quantile",
+        "The quantile of the values; the parameter is between 0 and 1",
+        _apply,
+        parameter="scalar",
+        chunks=KeepAll(),
+    ),
+)

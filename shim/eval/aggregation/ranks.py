@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import xxhash
 
 from shim.eval.aggregation.floats import note_histograms
+from shim.eval.aggregator import Aggregation, AggregationInput, KeepBest
 from shim.eval.budget import Take
 from shim.eval.grouping import Groups
 from shim.eval.histogram.merging import where_present
@@ -254,3 +255,35 @@ def _packed(labels: Labels) -> bytes:
 def _sampled(offsets: Floats, ratio: Floats) -> Bools:
     at = offsets[:, None]
     return np.where(ratio >= 0, at < ratio, at >= 1.0 + ratio)
+
+
+def _choosing(
+    choose: Callable[[Groups, Scalar, Annotations], Vector],
+) -> Callable[[AggregationInput], Vector]:
+    return lambda given: choose(given.groups(), Scalar(given.numbers), given.notes)
+
+
+AGGREGATIONS = (
+    Aggregation(
+        "topk",
+        "The k series with the largest values",
+        _choosing(topk),
+        parameter="scalar",
+        chunks=KeepBest(descending=True),
+    ),
+    Aggregation(
+        "bottomk",
+        "The k series with the smallest values",
+        _choosing(bottomk),
+        parameter="scalar",
+        chunks=KeepBest(descending=False),
+    ),
+    Aggregation("limitk", "k series", _choosing(limitk), parameter="scalar", experimental=True),
+    Aggregation(
+        "limit_ratio",
+        "The given share of the series, chosen by a hash of their labels",
+        _choosing(limit_ratio),
+        parameter="scalar",
+        experimental=True,
+    ),
+)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from shim.eval.aggregation.sums import sum_
+from shim.eval.aggregator import Aggregation, AggregationInput, Combine, plain
 from shim.eval.grouping import Groups
 from shim.model import labels as lbl
 from shim.model.errors import Unsupported
@@ -39,3 +40,17 @@ def sum_with_sets(groups: Groups, notes: Annotations) -> Vector:
     united = {int(group) for group in groups.owner[sets]}
     shown = [lbl.of_set(one) if g in united else one for g, one in enumerate(groups.labels)]
     return sum_(replace(groups, labels=shown), notes)
+
+
+def _sum(given: AggregationInput) -> Vector:
+    return plain(sum_with_sets if has_sets(given.vector.labels) else sum_)(given)
+
+
+AGGREGATIONS = (
+    Aggregation(
+        "sum",
+        "The sum of the values; of sets, the number of distinct members; of distributions, one of all",
+        _sum,
+        chunks=Combine("sum"),
+    ),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.aggregation.floats import floats_only
+from shim.eval.aggregator import Aggregation, plain
 from shim.eval.grouping import Groups
 from shim.eval.kernel import grouped_sum, grouped_sum_parts
 from shim.model.values import Annotations, Floats, Vector
@@ -32,3 +33,9 @@ def _variance(groups: Groups, kept: Floats) -> Floats:
     high = np.fmax.reduceat(kept, groups.starts, axis=0)
     equal = (low == high) & np.isfinite(low) & np.isfinite(total)
     return np.where(equal, 0.0, result)
+
+
+AGGREGATIONS = (
+    Aggregation("stdvar", "The variance of the values", plain(stdvar)),
+    Aggregation("stddev", "The standard deviation of the values", plain(stddev)),
+)

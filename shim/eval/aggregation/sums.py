@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from shim.eval.aggregator import Aggregation, Mean, plain
 from shim.eval.grouping import Groups
 from shim.eval.histogram.arithmetic import divide
 from shim.eval.histogram.merging import combine, where_present
@@ -55,3 +56,6 @@ def _result(groups: Groups, floats: Floats, *, mean: bool, notes: Annotations) -
 def _merged(groups: Groups, group: int, counts: Floats, floats: Floats, *, mean: bool) -> Histogram:
     merged = where_present(combine(groups.histograms_of(group)), floats == 0)
     return divide(merged, np.maximum(counts, 1)) if mean else merged
+
+
+AGGREGATIONS = (Aggregation("avg", "The mean of the values", plain(avg), chunks=Mean()),)

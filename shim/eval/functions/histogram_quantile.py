@@ -131,5 +131,7 @@ FUNCTIONS = (
         "vector",
         _histogram_quantiles,
         optional=UNBOUNDED,
+        experimental=True,
+        made_labels=slice(1, 2),
     ),
 )

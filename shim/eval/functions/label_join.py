@@ -47,6 +47,12 @@ def _label_join(context: Context, args: Sequence[Value]) -> Value:
 
 FUNCTIONS = (
     Function(
-        "label_join", ("vector", "string", "string", "string"), "vector", _label_join, optional=UNBOUNDED
+        "label_join",
+        ("vector", "string", "string", "string"),
+        "vector",
+        _label_join,
+        optional=UNBOUNDED,
+        made_labels=slice(1, 2),
+        read_labels=slice(3, None),
     ),
 )

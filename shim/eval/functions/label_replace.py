@@ -70,5 +70,12 @@ def _group(match: Any, name: str) -> str:
 
 
 FUNCTIONS = (
-    Function("label_replace", ("vector", "string", "string", "string", "string"), "vector", _label_replace),
+    Function(
+        "label_replace",
+        ("vector", "string", "string", "string", "string"),
+        "vector",
+        _label_replace,
+        made_labels=slice(1, 2),
+        read_labels=slice(3, 4),
+    ),
 )

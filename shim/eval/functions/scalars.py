@@ -51,6 +51,6 @@ FUNCTIONS = (
     Function("vector", ("scalar",), "vector", _vector),
     Function("time", (), "scalar", _time),
     Function("pi", (), "scalar", _pi),
-    Function("max_of", ("scalar", "scalar"), "scalar", _max_of),
-    Function("min_of", ("scalar", "scalar"), "scalar", _min_of),
+    Function("max_of", ("scalar", "scalar"), "scalar", _max_of, experimental=True),
+    Function("min_of", ("scalar", "scalar"), "scalar", _min_of, experimental=True),
 )

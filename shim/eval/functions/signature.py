@@ -37,6 +37,10 @@ class Context:
 Apply = Callable[[Context, Sequence[Value]], Value]
 
 
+def _none() -> slice:
+    return slice(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """One function of PromQL.
@@ -50,6 +54,9 @@ class Function:
     returns: Type
     apply: Apply
     optional: int = 0
+    experimental: bool = False
+    made_labels: slice = field(default_factory=_none)  # arguments that name labels which it makes
+    read_labels: slice = field(default_factory=_none)  # arguments that name labels which it reads
 
     def takes(self, count: int) -> bool:
         """Whether it may be called with `count` arguments."""

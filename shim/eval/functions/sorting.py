@@ -66,7 +66,15 @@ def _by_label(name: str, *, descending: bool) -> Function:
             histograms=[vector.histograms[i] for i in places],
         )
 
-    return Function(name, ("vector", "string"), "vector", apply, optional=UNBOUNDED)
+    return Function(
+        name,
+        ("vector", "string"),
+        "vector",
+        apply,
+        optional=UNBOUNDED,
+        experimental=True,
+        read_labels=slice(1, None),
+    )
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:

@@ -32,5 +32,5 @@ def _start_timestamp(_context: Context, args: Sequence[Value]) -> Value:
 
 FUNCTIONS = (
     Function("timestamp", ("vector",), "vector", _timestamp),
-    Function("start_timestamp", ("vector",), "vector", _start_timestamp),
+    Function("start_timestamp", ("vector",), "vector", _start_timestamp, experimental=True),
 )

@@ -36,7 +36,7 @@ def folded(op: str, vector: Vector, param: Scalar | String | None, size: int, ta
         part = slice(first, first + size)
         made.add(Vector(STEPS, vector.labels[part], vector.values[part], vector.present[part]))
     found = made.result()
-    return aggregate(op, found, (), False, param, Annotations()) if op in chunks.RANKED else found
+    return aggregate(op, found, (), False, param, Annotations()) if op in ("topk", "bottomk") else found
 
 
 @pytest.mark.parametrize(("op", "param"), CASES)

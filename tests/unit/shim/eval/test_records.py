@@ -1,4 +1,4 @@
-"""A range function is named in its own file alone; everything else asks its record."""
+"""A function is named in its own file alone; everything else asks its record."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from tests.support.markdown import ROOT
 
-FUNCTIONS: Final = ROOT / "shim" / "eval" / "range"
+RANGE: Final = ROOT / "shim" / "eval" / "range"
 
 
 def literals(tree: ast.AST) -> Iterator[str]:
@@ -35,7 +36,7 @@ def named(path: Path) -> Iterator[str]:
 
 
 def test_no_other_file_names_a_range_function() -> None:
-    files = [path for path in (ROOT / "shim").rglob("*.py") if FUNCTIONS not in path.parents]
+    files = [path for path in (ROOT / "shim").rglob("*.py") if RANGE not in path.parents]
     assert len(files) > 100
     found = {str(path.relative_to(ROOT)): names for path in files if (names := sorted(named(path)))}
     assert not found
@@ -43,14 +44,14 @@ def test_no_other_file_names_a_range_function() -> None:
 
 def test_each_is_named_in_one_file() -> None:
     where: dict[str, list[str]] = {name: [] for name in RANGE_FUNCTIONS}
-    for path in sorted(FUNCTIONS.glob("*.py")):
+    for path in sorted(RANGE.glob("*.py")):
         for text in literals(ast.parse(path.read_text())):
             if text in where and path.name not in where[text]:
                 where[text].append(path.name)
     assert {name: files for name, files in where.items() if len(files) != 1} == {
         "present_over_time": ["absent.py", "edges.py"]  # absent_over_time is its absence
     }
-    assert len(where) == sum(len(_declared(path)) for path in FUNCTIONS.glob("*.py"))
+    assert len(where) == sum(len(_declared(path)) for path in RANGE.glob("*.py"))
 
 
 def _declared(path: Path) -> list[str]:
@@ -58,3 +59,18 @@ def _declared(path: Path) -> list[str]:
     calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
     records = (c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "RangeFunction")
     return [str(c.args[0].value) for c in records if isinstance(c.args[0], ast.Constant)]
+
+
+def test_operators_and_functions_are_named_in_their_own_files() -> None:
+    """PromQL's grammar names the operators, and `sum` is what the merge rule is about; nothing else does."""
+    only = {"topk", "bottomk", "count_values", "limitk", "limit_ratio", "stddev", "stdvar"}
+    only |= {name for name in FUNCTIONS if "_" in name}
+    files = [
+        path for path in (ROOT / "shim").rglob("*.py") if path.parent.name not in ("functions", "aggregation")
+    ]
+    found = {
+        str(path.relative_to(ROOT)): sorted(names)
+        for path in files
+        if (names := only.intersection(literals(ast.parse(path.read_text()))))
+    }
+    assert {path for path in found if not path.startswith("shim/promql/")} == set(), found
