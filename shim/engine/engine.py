@@ -14,7 +14,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
-import promql_parser as pp
 
 from indexer.clickhouse.store import Store
 from shim.catalog import Catalog
@@ -33,12 +32,13 @@ from shim.model.values import Annotations, Samples, Scalar, String, Value, Vecto
 from shim.plan.build import build
 from shim.plan.label_names import label_names
 from shim.plan.nodes import Context, Node, Select
+from shim.plan.parse import parse
 from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
-from shim.promql.behind import During
-from shim.promql.parse import parse, worded
+from shim.promql.ast import Expr
+from shim.promql.modifiers import DurationContext
 from shim.promql.positions import positions
-from shim.promql.rewrite import shown
+from shim.promql.printer import format_query
 from shim.read.cell_cache.setup import BlockMemory
 from shim.read.reader import FEW_ROWS, Reader
 from shim.read.selectors import Leaves
@@ -55,7 +55,7 @@ T = TypeVar("T")
 class Planned:
     """One query on its way: how it was understood and what it became."""
 
-    tree: pp.Expr
+    tree: Expr
     built: Node
     plan: Node
 
@@ -124,19 +124,16 @@ class QueryEngine:
     def plan(self, query: str, grid: Grid, options: QueryOptions) -> Planned:
         """The plan before and after the rules. Raises BadData. Reads nothing."""
         step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
-        during = During(step_ms, grid.end_ms - grid.start_ms) if self._settings.experimental else None
-        tree = parse(query, during, self._settings.max_query_bytes)
         settings = self._settings
+        durations = DurationContext(step_ms, grid.end_ms - grid.start_ms) if settings.experimental else None
+        tree = parse(query, durations, settings.max_query_bytes)
         context = Context(
             grid,
             options.lookback_ms or round(settings.lookback_s * 1000),
             counter_lookback_ms=options.counter_lookback_ms or round(settings.counter_lookback_s * 1000),
             experimental=settings.experimental,
         )
-        try:
-            built = build(tree, context)
-        except BadData as e:
-            raise worded(query, e, during) from None
+        built = build(tree, context)
         return Planned(tree, built, apply(built, self._rules))
 
     async def _submit(
@@ -321,7 +318,7 @@ def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> 
         {"blocks": dict(r.blocks), "rows": r.rows, "wall_ms": round(r.wall_ms, 3)} for r in reader.recalled
     ]
     return {
-        "query": shown(str(planned.tree)),
+        "query": format_query(planned.tree),
         "plan": render(planned.built).splitlines(),
         "optimized": render(planned.plan).splitlines(),
         "statements": [

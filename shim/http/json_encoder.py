@@ -21,7 +21,7 @@ from shim.http.points import write_rows
 from shim.model.errors import InternalError
 from shim.model.labels import Labels
 from shim.model.values import Histogram, Ints, Samples, Scalar, String, Vector
-from shim.promql.escapes import shown
+from shim.promql.go_strings import shown
 
 _encoder: Final = msgspec.json.Encoder()
 

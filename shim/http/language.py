@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import promql_parser as pp
 from aiohttp import web
 
 from shim.http import params as p
@@ -12,9 +11,10 @@ from shim.http.context import CONTEXT
 from shim.http.request import in_turn, params_of, tenant_of
 from shim.http.responses import answer
 from shim.model.errors import BadData
-from shim.promql.format import format_query as formatted
-from shim.promql.parse import parse
-from shim.promql.tree import tree
+from shim.plan.parse import parse
+from shim.promql.ast import Expr
+from shim.promql.ast_json import ast_json
+from shim.promql.printer import format_query as formatted
 
 
 async def format_query(request: web.Request) -> web.Response:
@@ -22,10 +22,10 @@ async def format_query(request: web.Request) -> web.Response:
 
 
 async def parse_query(request: web.Request) -> web.Response:
-    return await _of_tree(request, tree)
+    return await _of_tree(request, ast_json)
 
 
-async def _of_tree(request: web.Request, make: Callable[[pp.Expr], object]) -> web.Response:
+async def _of_tree(request: web.Request, make: Callable[[Expr], object]) -> web.Response:
     """Answer with what `make` makes of the query's tree."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     query = (await params_of(request)).get("query")

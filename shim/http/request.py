@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-import promql_parser as pp
 from aiohttp import web
 
 from shim.http.context import CONTEXT, GRANT, Context
@@ -15,9 +14,8 @@ from shim.http.params import Params, fields, invalid
 from shim.model.errors import BadData
 from shim.model.matchers import Matcher
 from shim.model.tenancy import Tenant
-from shim.plan.conditions import matchers_of
-from shim.promql.complain import selector_complaint
-from shim.promql.parse import MAX_QUERY_BYTES, check_size, parse, size_of
+from shim.plan.parse import parse_selector
+from shim.promql.query_size import MAX_QUERY_BYTES, size_of
 
 T = TypeVar("T")
 
@@ -75,11 +73,6 @@ def matcher_sets(params: Params, max_bytes: int = MAX_QUERY_BYTES) -> Sequence[t
 def _selector(text: str) -> tuple[Matcher, ...]:
     """Source: Prometheus 3.x ParseMetricSelector, parseMatchersParam."""
     try:
-        check_size(text, max(size_of(text), MAX_QUERY_BYTES))
-        if (found := selector_complaint(text)) is not None:
-            raise BadData(found)
-        tree = parse(text, max_bytes=max(size_of(text), MAX_QUERY_BYTES))  # bounded before
-        assert isinstance(tree, pp.VectorSelector)
-        return matchers_of(tree)
+        return parse_selector(text, max_bytes=max(size_of(text), MAX_QUERY_BYTES)).matchers  # bounded before
     except BadData as e:
         raise invalid("match[]", _EMPTY if "at least one non-empty matcher" in str(e) else str(e)) from None

@@ -8,6 +8,7 @@ from typing import Final
 from shim.eval.aggregate import AGGREGATIONS
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.window.registry import RANGE_FUNCTIONS
+from shim.promql.functions import Signature
 
 #: Functions that the planner turns into numbers: they are about the query, not about data.
 OF_THE_QUERY: Final = frozenset({"start", "end", "range", "step"})
@@ -16,6 +17,18 @@ OF_THE_QUERY: Final = frozenset({"start", "end", "range", "step"})
 OPERATORS: Final = (
     "+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<", ">=", "<=", "and", "or", "unless",
 )  # fmt: skip
+
+
+def signature(name: str) -> Signature | None:
+    """Return the signature of the function with this name, for the parser; None where there is none."""
+    if name in OF_THE_QUERY:
+        return Signature((), "scalar")
+    if name == "info":
+        return Signature(("vector", "vector"), "vector", 1)
+    if function := FUNCTIONS.get(name):
+        return Signature(function.args, function.returns, function.optional)
+    ranged = RANGE_FUNCTIONS.get(name)
+    return None if ranged is None else Signature(ranged.args, "vector")
 
 
 def functions() -> Collection[str]:

@@ -1,17 +1,18 @@
-"""The tokens of a query as Prometheus' lexer makes them, with its complaints. Pure.
+"""The tokens of a query as Prometheus' lexer makes them, with its errors. Pure.
 
-Only for finding what is wrong with a text that the parser refuses (complain.py); `tokens.py` is for finding
-one's way in a text that is right. Source: Prometheus 3.x `promql/parser/lex.go`, without series descriptions.
+Source: Prometheus 3.x `promql/parser/lex.go`, without series descriptions.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from shim.model.messages import quote
+from shim.promql.ast import SET_OPERATORS
 
 EOF: Final = "end of input"
 IDENTIFIER: Final = "identifier"
@@ -20,7 +21,6 @@ NUMBER: Final = "number"
 DURATION: Final = "duration"
 STRING: Final = "string"
 
-SET_OPERATORS: Final = frozenset({"and", "or", "unless"})
 COMPARISONS: Final = frozenset({"==", "!=", "<=", "<", ">=", ">"})
 OPERATORS: Final = SET_OPERATORS | COMPARISONS | {"atan2", "+", "-", "*", "/", "%", "^", "@", "=~", "!~"}
 AGGREGATIONS: Final = frozenset({
@@ -28,7 +28,7 @@ AGGREGATIONS: Final = frozenset({
     "quantile", "limitk", "limit_ratio",
 })  # fmt: skip
 PREPROCESSORS: Final = frozenset({"start", "end", "step", "range"})
-#: What may be called inside a duration.
+#: Functions that a duration expression may call.
 OF_DURATIONS: Final = frozenset({"step", "range", "min", "max", "min_of", "max_of"})
 KEYWORDS: Final = frozenset({
     "offset", "smoothed", "anchored", "by", "without", "on", "ignoring", "group_left", "group_right", "fill",
@@ -41,31 +41,38 @@ _SPACE: Final = re.compile(r"[ \t\r\n]+|#[^\r\n]*")
 _WORD: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _LETTERS: Final = re.compile(r"[a-zA-Z_]*")
-#: What a duration is to the lexer, behind its first digits; whether it is one, says the parser.
+#: A duration after its first digits, as far as the lexer looks: the parser checks it.
 _REST_OF_DURATION: Final = re.compile(r"[smhdwy]s?(?:[0-9]+[smhdw]s?)*+(?![a-zA-Z0-9_])")
 _PART_OF_DURATION: Final = re.compile(r"(?:[smhdwy]s?(?:[0-9]+[smhdw]s?)*+[0-9]*[a-zA-Z_]?)?")
+_WORD_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"
+_PAREN: Final = re.compile(r"[ \t\r\n]*\(")
+#: Numbers in their usual form; `_NumberScanner` reads the others.
+_PLAIN_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?(?![0-9a-zA-Z_.])")
+#: The characters of a string that need no look, by its quotes.
+_PLAIN_STRING: Final = {
+    '"': re.compile(r'[^"\\\n]*+'), "'": re.compile(r"[^'\\\n]*+"), "`": re.compile(r"[^`]*+"),
+}  # fmt: skip
 _ESCAPE_LENGTHS: Final[Mapping[str, tuple[int, int]]] = {"x": (2, 16), "u": (4, 16), "U": (8, 16)}
 
 
-class ComplaintError(Exception):
-    """What is wrong, and where (in characters)."""
+class PromQLSyntaxError(Exception):
+    """A text that is not PromQL: the reason, and the place in characters."""
 
-    def __init__(self, at: int, reason: str) -> None:
+    def __init__(self, start: int, reason: str) -> None:
         super().__init__(reason)
-        self.at = at
+        self.start = start
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One token. `kind`: what it is, for words and signs they themselves in lower case."""
+class Token(msgspec.Struct, frozen=True):
+    """One token. Words and signs are a kind of their own: themselves in lower case."""
 
     kind: str
-    at: int
+    start: int
     text: str
 
     def described(self) -> str:
-        """As Prometheus names it where it is not expected."""
+        """Return Prometheus' name for a token that is not expected."""
         if self.kind == EOF:
             return EOF
         if self.kind in KEYWORDS:
@@ -81,17 +88,17 @@ class Item:
 
 
 class Lexer:
-    """Gives one token after the other; raises ComplaintError where there is none."""
+    """Splits a text into tokens; raises PromQLSyntaxError where it cannot."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
         self._parens = 0
         self._brace = self._bracket = self._colon = self._duration = False
-        self._state: Callable[[], Item] = self._statement
+        self._state: Callable[[], Token] = self._statement
 
-    def next(self) -> Item:
-        """The next token but blanks and comments."""
+    def next(self) -> Token:
+        """Return the next token, without blanks and comments; at the end one of the kind EOF."""
         while found := _SPACE.match(self._text, self._at):
             self._at = found.end()
         return self._inside_braces() if self._brace else self._state()
@@ -99,22 +106,22 @@ class Lexer:
     def _peek(self, ahead: int = 0) -> str:
         return self._text[self._at + ahead : self._at + ahead + 1]
 
-    def _item(self, kind: str, length: int) -> Item:
-        item = Item(kind, self._at, self._text[self._at : self._at + length])
+    def _token(self, kind: str, length: int) -> Token:
+        token = Token(kind, self._at, self._text[self._at : self._at + length])
         self._at += length
-        return item
+        return token
 
-    def _complaint(self, reason: str) -> ComplaintError:
-        return ComplaintError(self._at, reason)
+    def _error(self, reason: str) -> PromQLSyntaxError:
+        return PromQLSyntaxError(self._at, reason)
 
-    def _statement(self) -> Item:
+    def _statement(self) -> Token:
         char = self._peek()
         if not char:
             if self._parens:
-                raise self._complaint("unclosed left parenthesis")
+                raise self._error("unclosed left parenthesis")
             if self._bracket:
-                raise self._complaint("unclosed left bracket")
-            return self._item(EOF, 0)
+                raise self._error("unclosed left bracket")
+            return self._token(EOF, 0)
         if char in "=!<>":
             return self._comparison(char)
         if _is_number(char, self._peek(1)):
@@ -126,159 +133,167 @@ class Lexer:
         if char in "([{)]}":
             return self._opened_or_closed(char)
         if char in ",*/%+-^@":
-            return self._item(char, 1)
-        raise self._complaint(f"unexpected character: {rune(char)}")
+            return self._token(char, 1)
+        raise self._error(f"unexpected character: {rune(char)}")
 
-    def _comparison(self, char: str) -> Item:
+    def _comparison(self, char: str) -> Token:
         after = self._peek(1)
         if char == "=" and after == "~":
-            raise self._complaint("unexpected character after '=': '~'")
+            raise self._error("unexpected character after '=': '~'")
         if char == "!" and after != "=":
-            raise self._complaint(f"unexpected character after '!': {rune(after)}")
+            raise self._error(f"unexpected character after '!': {rune(after)}")
         length = 2 if after == "=" else 1
-        return self._item(char + "=" * (length - 1), length)
+        return self._token(char + "=" * (length - 1), length)
 
-    def _in_brackets(self, char: str) -> Item:
+    def _in_brackets(self, char: str) -> Token:
         if char != ":":
             if (word := self._duration_word()) is not None:
                 return word
-            raise self._complaint(f"unexpected character: {rune(char)}, expected ':'")
+            raise self._error(f"unexpected character: {rune(char)}, expected ':'")
         if self._colon:
-            raise self._complaint("unexpected colon ':'")
+            raise self._error("unexpected colon ':'")
         self._colon = True
-        return self._item("::" if self._peek(1) == ":" else ":", 2 if self._peek(1) == ":" else 1)
+        return self._token("::" if self._peek(1) == ":" else ":", 2 if self._peek(1) == ":" else 1)
 
-    def _opened_or_closed(self, char: str) -> Item:
+    def _opened_or_closed(self, char: str) -> Token:
         if char == "[":
             if self._bracket:
-                raise self._complaint("unexpected left bracket '['")
+                raise self._error("unexpected left bracket '['")
             self._bracket, self._colon, self._duration, self._state = True, False, False, self._range
         elif char == "]":
             if not self._bracket:
-                raise self._complaint("unexpected right bracket ']'")
+                raise self._error("unexpected right bracket ']'")
             self._bracket = False
         elif char == "{":
             self._brace = True
         elif char == "}":
-            raise self._complaint("unexpected character: '}'")
+            raise self._error("unexpected character: '}'")
         self._parens += (char == "(") - (char == ")")
-        item = self._item(char, 1)
+        token = self._token(char, 1)
         if self._parens < 0:
-            raise self._complaint("unexpected right parenthesis ')'")
-        return item
+            raise self._error("unexpected right parenthesis ')'")
+        return token
 
-    def _range(self) -> Item:
-        """What stands between brackets, up to the first number."""
+    def _range(self) -> Token:
+        """Return a token of a duration in brackets, up to the first number."""
         char = self._peek()
         if not char:
-            raise self._complaint("unexpected end of input in duration expression")
+            raise self._error("unexpected end of input in duration expression")
         if char == "]":
             self._bracket, self._state = False, self._statement
-            return self._item(char, 1)
+            return self._token(char, 1)
         if char == ":":
             if not self._duration:
                 self._at += 1
-                raise self._complaint("unexpected colon before duration in duration expression")
+                raise self._error("unexpected colon before duration in duration expression")
             self._colon = True
-            return self._item(char, 1)
+            return self._token(char, 1)
         if char in "()":
             return self._opened_or_closed(char)
         if char in "+-*/%^,":
-            return self._item(char, 1)
+            return self._token(char, 1)
         if _is_number(char, self._peek(1)):
             self._state = self._statement
             return self._number()
         if char in "sSmMrR" and (word := self._duration_word()) is not None:
             return word
-        raise self._complaint(f"unexpected character in duration expression: {rune(char)}")
+        raise self._error(f"unexpected character in duration expression: {rune(char)}")
 
-    def _duration_word(self) -> Item | None:
+    def _duration_word(self) -> Token | None:
         found = _LETTERS.match(self._text, self._at)
         assert found is not None
         word = found[0].lower()
         if word not in OF_DURATIONS:
             return None
         self._duration = True
-        return self._item(word, len(word))
+        return self._token(word, len(word))
 
-    def _inside_braces(self) -> Item:
+    def _inside_braces(self) -> Token:
         char, after = self._peek(), self._peek(1)
         if not char:
-            raise self._complaint("unexpected end of input inside braces")
+            raise self._error("unexpected end of input inside braces")
         if found := _LABEL.match(self._text, self._at):
-            return self._item(IDENTIFIER, len(found[0]))
+            return self._token(IDENTIFIER, len(found[0]))
         if char in "\"'`":
             return self._string(char)
         if char == "=":
-            return self._item("=~", 2) if after == "~" else self._item("=", 1)
+            return self._token("=~", 2) if after == "~" else self._token("=", 1)
         if char == "!":
             if after not in ("~", "="):
-                raise self._complaint(f"unexpected character after '!' inside braces: {rune(after)}")
-            return self._item(char + after, 2)
+                raise self._error(f"unexpected character after '!' inside braces: {rune(after)}")
+            return self._token(char + after, 2)
         if char == "{":
-            raise self._complaint("unexpected left brace '{'")
+            raise self._error("unexpected left brace '{'")
         if char == "}":
             self._brace = False
         if char in ",}":
-            return self._item(char, 1)
-        raise self._complaint(f"unexpected character inside braces: {rune(char)}")
+            return self._token(char, 1)
+        raise self._error(f"unexpected character inside braces: {rune(char)}")
 
-    def _word(self) -> Item:
+    def _word(self) -> Token:
         found = _WORD.match(self._text, self._at)
         assert found is not None
         word = found[0].lower()
         if word in ("inf", "nan"):
-            return self._item(NUMBER, len(word))
-        if word in FILLS and not re.compile(r"[ \t\r\n]*\(").match(self._text, found.end()):
-            return self._item(IDENTIFIER, len(word))
+            return self._token(NUMBER, len(word))
+        if word in FILLS and not _PAREN.match(self._text, found.end()):
+            return self._token(IDENTIFIER, len(word))
         if word in _WORDS:
-            return self._item(word, len(word))
-        return self._item(METRIC_IDENTIFIER if ":" in word else IDENTIFIER, len(word))
+            return self._token(word, len(word))
+        return self._token(METRIC_IDENTIFIER if ":" in word else IDENTIFIER, len(word))
 
-    def _number(self) -> Item:
-        scanned, end = _scan_number(self._text, self._at)
-        if scanned:
-            return self._item(NUMBER, end - self._at)
+    def _number(self) -> Token:
+        if plain := _PLAIN_NUMBER.match(self._text, self._at):
+            return self._token(NUMBER, plain.end() - self._at)
+        scanner = _NumberScanner(self._text, self._at)
+        is_number, end = scanner.scan(), scanner.at
+        if is_number:
+            return self._token(NUMBER, end - self._at)
         if found := _REST_OF_DURATION.match(self._text, end):
-            return self._item(DURATION, found.end() - self._at)
+            return self._token(DURATION, found.end() - self._at)
         part = _PART_OF_DURATION.match(self._text, end)
         assert part is not None
         seen = self._text[self._at : part.end()]
-        raise self._complaint(f"bad number or duration syntax: {quote(seen)}")
+        raise self._error(f"bad number or duration syntax: {quote(seen)}")
 
-    def _string(self, quotes: str) -> Item:
+    def _string(self, quotes: str) -> Token:
+        plain = _PLAIN_STRING[quotes]
         end = self._at + 1
-        while (char := self._text[end : end + 1]) != quotes:
-            if not char or (char == "\n" and quotes != "`"):
-                kind = "raw" if quotes == "`" else "quoted"
-                raise self._complaint(f"unterminated {kind} string")
-            end = self._escape(end + 1, quotes) if char == "\\" and quotes != "`" else end + 1
-        return self._item(STRING, end + 1 - self._at)
+        while True:
+            found = plain.match(self._text, end)
+            assert found is not None
+            end = found.end()
+            char = self._text[end : end + 1]
+            if char == quotes:
+                return self._token(STRING, end + 1 - self._at)
+            if char != "\\":
+                raise self._error(f"unterminated {'raw' if quotes == '`' else 'quoted'} string")
+            end = self._escape(end + 1, quotes)
 
     def _escape(self, at: int, quotes: str) -> int:
-        """Where an escape ends that begins behind its backslash at `at`."""
+        """Return the end of an escape whose first character after the backslash is at `at`."""
         char = self._text[at : at + 1]
         if not char:
-            raise self._complaint("escape sequence not terminated")
+            raise self._error("escape sequence not terminated")
         if char in "abfnrtv\\" or char == quotes:
             return at + 1
         count, base = (3, 8) if char in "01234567" else _ESCAPE_LENGTHS.get(char, (0, 0))
         if not count:
-            raise self._complaint(f"unknown escape sequence {_code_point(char)}")
-        begin = at if base == 8 else at + 1
-        for digit in self._text[begin : begin + count].ljust(count, "\0"):
+            raise self._error(f"unknown escape sequence {_code_point(char)}")
+        first = at if base == 8 else at + 1
+        for digit in self._text[first : first + count].ljust(count, "\0"):
             if digit == "\0":
-                raise self._complaint("escape sequence not terminated")
+                raise self._error("escape sequence not terminated")
             if digit not in "0123456789abcdefABCDEF"[: 8 if base == 8 else None]:
-                raise self._complaint(f"illegal character {_code_point(digit)} in escape sequence")
-        value = int(self._text[begin : begin + count], base)
+                raise self._error(f"illegal character {_code_point(digit)} in escape sequence")
+        value = int(self._text[first : first + count], base)
         if value > (0xFF if base == 8 else 0x10FFFF) or 0xD800 <= value < 0xE000:
-            raise self._complaint("escape sequence is an invalid Unicode code point")
-        return begin + count
+            raise self._error("escape sequence is an invalid Unicode code point")
+        return first + count
 
 
 def rune(char: str) -> str:
-    """A character as Go's %q shows it; the end of the text is no character."""
+    """Return a character as Go's %q shows it; U+FFFD for the end of the text."""
     if char == "'":
         return r"'\''"
     return "'" + quote(char or "\ufffd")[1:-1].replace(r"\"", '"') + "'"
@@ -292,38 +307,57 @@ def _is_number(char: str, after: str) -> bool:
     return char in "0123456789" or (char == "." and after != "" and after in "0123456789")
 
 
-def _scan_number(text: str, start: int) -> tuple[bool, int]:
-    """Whether a number stands here, and how far was looked. Source: lex.go, scanNumber."""
-    at, digits = start, "0123456789"
+class _NumberScanner:
+    """Reads a number; `at` is then how far was looked. Source: lex.go, scanNumber."""
 
-    def has(of: str) -> bool:
-        return at < len(text) and text[at] in of
+    def __init__(self, text: str, at: int) -> None:
+        self._text = text
+        self._start = self.at = at
+        self._digits = "0123456789"
+        self._dots = self._exponents = 0
 
-    if has("0"):
-        at += 1
-        if has("xX"):
-            at, digits = at + 1, "0123456789abcdefABCDEF"
-            at += has("_")
-    at += has(".")
-    at += has(digits)
-    dots = exponents = 0
-    while has(f"{digits}._eE"):
-        if has("."):
-            dots, at = dots + 1, at + 1
-            if dots > 1 or len(digits) > 10 or has("_."):
-                return False, at + (dots == 1 and has("_."))
-        elif has("eE") and len(digits) == 10:
-            exponents, at = exponents + 1, at + 1
-            if exponents > 1:
-                return False, at
-            at += has("+-")
-            if has("._eE") or at == len(text):
-                return False, at + has("._eE")
-        elif has("_"):
-            at += 1
-            if has("._eE") or at == len(text):
-                return False, at + has("._eE")
-        else:
-            while has(digits):
-                at += 1
-    return at > start and not has("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789"), at
+    def scan(self) -> bool:
+        """Return whether there is a number at the start."""
+        if self._take("0") and self._take("xX"):
+            self._digits = "0123456789abcdefABCDEF"
+            self._take("_")
+        self._take(".")
+        self._take(self._digits)
+        while self._has(f"{self._digits}._eE"):
+            if not self._part():
+                return False
+        return self.at > self._start and not self._has(_WORD_CHARACTERS)
+
+    def _part(self) -> bool:
+        """Read a dot, an exponent, an underscore or digits; return whether a number may have it."""
+        if self._take("."):
+            self._dots += 1
+            return self._dots == 1 and not self._take("_.") and not self._is_hexadecimal
+        if not self._is_hexadecimal and self._take("eE"):
+            self._exponents += 1
+            if self._exponents > 1:
+                return False
+            self._take("+-")
+            return self._goes_on()
+        if self._take("_"):
+            return self._goes_on()
+        while self._take(self._digits):
+            pass
+        return True
+
+    @property
+    def _is_hexadecimal(self) -> bool:
+        return len(self._digits) > 10
+
+    def _goes_on(self) -> bool:
+        """Return whether digits may follow, as after an exponent or an underscore."""
+        return not self._take("._eE") and self.at < len(self._text)
+
+    def _has(self, characters: str) -> bool:
+        return self.at < len(self._text) and self._text[self.at] in characters
+
+    def _take(self, characters: str) -> bool:
+        """Read one of the characters; return whether there was one."""
+        found = self._has(characters)
+        self.at += found
+        return found

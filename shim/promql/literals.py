@@ -1,7 +1,7 @@
-"""Numbers, durations, strings and regular expressions as Prometheus reads them, for complain.py. Pure.
+"""The values of numbers and durations, and Go's words about regular expressions. Pure.
 
-Source: Prometheus 3.x `promql/parser/parse.go` (number, unquoteString), `common/model` (durations), and Go's
-`strconv` and `regexp/syntax` for the words.
+Source: Prometheus 3.x `promql/parser/parse.go` (number), `common/model` (durations), and Go's `strconv` and
+`regexp/syntax` for the words.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import re2
 
 from shim.model.matchers import alternatives
 from shim.model.messages import quote
-from shim.promql.lexer import DURATION, ComplaintError, Item
+from shim.promql.lexer import DURATION, PromQLSyntaxError, Token
 
-#: What a duration may be at most: int64 nanoseconds.
+#: The longest duration: int64 nanoseconds.
 MAX_SECONDS: Final = 2**63 / 1e9
 _UNITS: Final = (
     ("y", 31_536_000.0),
@@ -27,12 +27,10 @@ _UNITS: Final = (
     ("s", 1.0),
 )
 _DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit, _ in _UNITS) + "(?:([0-9]+)ms)?")
-_ESCAPE: Final = re.compile(
-    r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.))", re.DOTALL
-)
-#: Patterns over so many characters are looked at before they are compiled.
+_OCTAL: Final = re.compile(r"0[0-7]+")
+_MAX_INT: Final = 2**63 - 1
+#: Patterns over this many characters are looked at before they are compiled.
 _LONG: Final = 1_000
-_PLAIN: Final = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 #: RE2's words and those of Go's regexp package.
 _GO_WORDS: Final = {
     "missing ]": "missing closing ]",
@@ -45,54 +43,43 @@ _GO_WORDS: Final = {
 }
 
 
-def number(item: Item) -> float:
-    """The value of a number, or the seconds of a duration. Raises ComplaintError."""
-    if item.kind == DURATION:
-        return _seconds(item)
-    plain = item.text.replace("_", "").lower()
+def number(token: Token) -> float:
+    """Return the value of a number, or the seconds of a duration. Raises PromQLSyntaxError."""
+    if token.kind == DURATION:
+        return _seconds(token)
+    plain = token.text.replace("_", "").lower()
     try:
-        return float(int(plain, 16)) if plain.startswith("0x") else float(plain)
+        if not plain.startswith("0x"):
+            # As Go's strconv.ParseInt with base 0: a zero in front means octal, where all digits are.
+            octal = int(plain, 8) if _OCTAL.fullmatch(plain) else None
+            return float(plain) if octal is None or octal > _MAX_INT else float(octal)
+        if (value := int(plain, 16)) <= _MAX_INT:
+            return float(value)
     except ValueError:
-        raise ComplaintError(
-            item.at, f"error parsing number: strconv.ParseFloat: parsing {quote(item.text)}: invalid syntax"
-        ) from None
-    except OverflowError:
-        return math.inf
+        pass
+    reason = f"error parsing number: strconv.ParseFloat: parsing {quote(token.text)}: invalid syntax"
+    raise PromQLSyntaxError(token.start, reason)
 
 
-def _seconds(item: Item) -> float:
-    found = _DURATION.fullmatch(item.text)
+def _seconds(token: Token) -> float:
+    found = _DURATION.fullmatch(token.text)
     if found is None:
-        raise ComplaintError(item.at, f"not a valid duration string: {quote(item.text)}")
+        raise PromQLSyntaxError(token.start, f"not a valid duration string: {quote(token.text)}")
     *whole, ms = found.groups()
     seconds = sum(float(n) * unit for n, (_, unit) in zip(whole, _UNITS, strict=True) if n)
     seconds += float(ms or 0) / 1000
     if seconds >= MAX_SECONDS:
-        raise ComplaintError(item.at, "duration out of range")
+        raise PromQLSyntaxError(token.start, "duration out of range")
     return seconds
 
 
 def infinite(value: float) -> str:
-    """As Go's %f."""
+    """Return an infinite value or NaN as Go's %f writes it."""
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def unquoted(text: str) -> str:
-    """What a string literal says that the lexer has let through."""
-    if text[0] == "`":
-        return text[1:-1]
-    return _ESCAPE.sub(_unescaped, text[1:-1])
-
-
-def _unescaped(match: re.Match[str]) -> str:
-    *hexadecimal, octal, char = match.groups()
-    if char:
-        return _PLAIN.get(char, char)
-    return chr(int(octal, 8) if octal else next(int(digits, 16) for digits in hexadecimal if digits))
-
-
 def regexp_problem(pattern: str) -> str:
-    """What Go says about a regular expression; "" for one that is right."""
+    """Return Go's words about a wrong regular expression, "" for a right one."""
     if len(pattern) > _LONG and alternatives(pattern) is not None:
         return ""
     options = re2.Options()
@@ -101,6 +88,6 @@ def regexp_problem(pattern: str) -> str:
         re2.compile(pattern, options)
     except re2.error as e:
         reason = e.args[0].decode() if e.args and isinstance(e.args[0], bytes) else str(e)
-        what, _, where = reason.partition(": ")
-        return f"error parsing regexp: {_GO_WORDS.get(what, what)}: `{where}`"
+        problem, _, where = reason.partition(": ")
+        return f"error parsing regexp: {_GO_WORDS.get(problem, problem)}: `{where}`"
     return ""

@@ -1,261 +1,193 @@
-"""Whether the types in a query go together, in Prometheus' order and words: for complain.py. Pure.
+"""Whether the types in a query go together, in Prometheus' order and words. Pure.
 
-Nodes know their type, where they begin (in characters), and as much of themselves as the checks look at.
 Source: Prometheus 3.x `promql/parser/parse.go`, checkAST.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from shim.eval.functions.registry import FUNCTIONS
-from shim.eval.functions.signature import UNBOUNDED, Type
-from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.model.matchers import Matcher, MatchOp
+from shim.model.labels import NAME
 from shim.model.messages import quote
-from shim.plan import supported
-from shim.promql.lexer import COMPARISONS, SET_OPERATORS, ComplaintError, Item
+from shim.promql.ast import (
+    SET_OPERATORS,
+    AggregateExpr,
+    BinaryExpr,
+    CallExpr,
+    Expr,
+    MatrixSelector,
+    NumberLiteral,
+    ParenExpr,
+    StringLiteral,
+    SubqueryExpr,
+    UnaryExpr,
+    VectorSelector,
+)
+from shim.promql.functions import UNBOUNDED, Signature, ValueType
+from shim.promql.lexer import COMPARISONS, PromQLSyntaxError
 
 _SHOWN: Final = {"vector": "instant vector", "matrix": "range vector", "scalar": "scalar", "string": "string"}
 _OPERANDS: Final = ("scalar", "vector")
+_INFO: Final = "info"
 
 
-@dataclass(slots=True)
-class Number:
-    at: int
-
-
-@dataclass(slots=True)
-class Text:
-    at: int
-
-
-@dataclass(slots=True)
-class Selector:
-    at: int
-    name: str
-    matchers: Sequence[tuple[str, str, str]]  # label, operator, value
-    marked_at: int  # where a mark would stand among the matchers
-    mark: str  # and in what
-    has_offset: bool = False
-    has_at: bool = False
-    extended: str = ""  # smoothed or anchored
-
-
-@dataclass(slots=True)
-class Matrix:
-    at: int
-    of: Selector
-
-
-@dataclass(slots=True)
-class Subquery:
-    at: int
-    of: Node
-    has_offset: bool = False
-    has_at: bool = False
-
-
-@dataclass(slots=True)
-class Paren:
-    at: int
-    of: Node
-
-
-@dataclass(slots=True)
-class Unary:
-    at: int
-    of: Node
-
-
-@dataclass(slots=True)
-class Call:
-    at: int
-    name: str
-    args: Sequence[Node]
-
-
-@dataclass(slots=True)
-class Aggregation:
-    at: int
-    op: str
-    args: Sequence[Node]  # the parameter first
-
-
-@dataclass(slots=True)
-class Binary:
-    left: Node
-    op: Item
-    right: Node
-    returns_bool: bool
-    labels: Sequence[str]
-    on: bool
-    group: str
-    include: Sequence[str]
-    fills: bool
-
-    @property
-    def at(self) -> int:
-        return self.left.at
-
-
-Node = Number | Text | Selector | Matrix | Subquery | Paren | Unary | Call | Aggregation | Binary
-
-
-def knows(function: str) -> bool:
-    """Whether a function is called so."""
-    return function in FUNCTIONS or function in supported.range_functions() or function in _OTHERS
-
-
-_OTHERS: Final = supported.OF_THE_QUERY | {"info"}
-
-
-def _signature(name: str) -> tuple[Sequence[Type], int, Type]:
-    """The types of arguments, how many of the last may be missing (or UNBOUNDED), the type of the value."""
-    if name == "info":
-        return ("vector", "vector"), 1, "vector"
-    if name in supported.OF_THE_QUERY:
-        return (), 0, "scalar"
-    if name in FUNCTIONS:
-        return FUNCTIONS[name].args, FUNCTIONS[name].optional, FUNCTIONS[name].returns
-    return RANGE_FUNCTIONS[name].args, 0, "vector"
-
-
-def type_of(node: Node) -> Type:
+def type_of(node: Expr) -> ValueType:
+    """Return the type of an expression's value."""
     match node:
-        case Number():
+        case NumberLiteral():
             return "scalar"
-        case Text():
+        case StringLiteral():
             return "string"
-        case Matrix() | Subquery():
+        case MatrixSelector() | SubqueryExpr():
             return "matrix"
-        case Paren() | Unary():
-            return type_of(node.of)
-        case Call():
-            return _signature(node.name)[2]
-        case Binary():
-            return "scalar" if type_of(node.left) == type_of(node.right) == "scalar" else "vector"
+        case ParenExpr() | UnaryExpr():
+            return type_of(node.expr)
+        case CallExpr():
+            return node.signature.returns
+        case BinaryExpr():
+            return "scalar" if type_of(node.lhs) == type_of(node.rhs) == "scalar" else "vector"
     return "vector"
 
 
-def check(node: Node, *, of_info: bool = False) -> Type:
-    """The type. Raises ComplaintError at the first thing that is wrong."""
+def check(node: Expr, *, of_info: bool = False) -> ValueType:
+    """Return the type of an expression; `of_info`: it is the second argument of info().
+
+    Raises PromQLSyntaxError at the first error in Prometheus' order.
+    """
     match node:
-        case Aggregation():
-            _aggregation(node)
-        case Binary():
-            _binary(node)
-        case Call():
-            _call(node)
-        case Paren() | Matrix():
-            check(node.of)
-        case Unary():
-            if (found := check(node.of)) not in _OPERANDS:
-                reason = "unary expression only allowed on expressions of type scalar or instant vector, got "
-                raise ComplaintError(node.at, reason + quote(_SHOWN[found]))
-        case Subquery():
-            if (found := check(node.of)) != "vector":
-                reason = f"subquery is only allowed on instant vector, got {found} instead"
-                raise ComplaintError(node.at, reason)
-        case Selector():
-            _selector(node, of_info=of_info)
-    return type_of(node)
+        case NumberLiteral() | StringLiteral():
+            return type_of(node)
+        case VectorSelector():
+            return _selector(node, of_info=of_info)
+        case MatrixSelector():
+            _selector(node.vector_selector, of_info=False)
+            return "matrix"
+        case ParenExpr():
+            return check(node.expr)
+        case UnaryExpr():
+            return _unary(node)
+        case SubqueryExpr():
+            return _subquery(node)
+        case CallExpr():
+            return _call(node)
+        case AggregateExpr():
+            return _aggregation(node)
+        case BinaryExpr():
+            return _binary(node)
 
 
-def _expect(node: Node, wanted: Type, context: str, *, of_info: bool = False) -> None:
+def _expect(node: Expr, wanted: ValueType, context: str, *, of_info: bool = False) -> None:
     found = check(node, of_info=of_info)
     if found != wanted:
-        raise ComplaintError(node.at, f"expected type {_SHOWN[wanted]} in {context}, got {_SHOWN[found]}")
+        reason = f"expected type {_SHOWN[wanted]} in {context}, got {_SHOWN[found]}"
+        raise PromQLSyntaxError(node.start, reason)
 
 
-def _aggregation(node: Aggregation) -> None:
-    _expect(node.args[-1], "vector", "aggregation expression")
-    if len(node.args) > 1:
-        wanted: Type = "string" if node.op == "count_values" else "scalar"
-        _expect(node.args[0], wanted, "aggregation parameter")
+def _unary(node: UnaryExpr) -> ValueType:
+    found = check(node.expr)
+    if found not in _OPERANDS:
+        reason = "unary expression only allowed on expressions of type scalar or instant vector, got "
+        raise PromQLSyntaxError(node.start, reason + quote(_SHOWN[found]))
+    return found
 
 
-def _call(node: Call) -> None:
-    wanted, optional, _ = _signature(node.name)
-    given, least = len(node.args), len(wanted) - abs(optional)
-    said = ""
-    if not optional and given != len(wanted):
-        said = f"expected {len(wanted)}"
-    elif given < least:
-        said = f"expected at least {least}"
-    elif optional != UNBOUNDED and given > len(wanted):
-        said = f"expected at most {len(wanted)}"
-    if said:
-        raise ComplaintError(node.at, f"{said} argument(s) in call to {quote(node.name)}, got {given}")
+def _subquery(node: SubqueryExpr) -> ValueType:
+    found = check(node.expr)
+    if found != "vector":
+        reason = f"subquery is only allowed on instant vector, got {found} instead"
+        raise PromQLSyntaxError(node.start, reason)
+    return "matrix"
+
+
+def _aggregation(node: AggregateExpr) -> ValueType:
+    _expect(node.expr, "vector", "aggregation expression")
+    if node.param is not None:
+        wanted: ValueType = "string" if node.op == "count_values" else "scalar"
+        _expect(node.param, wanted, "aggregation parameter")
+    return "vector"
+
+
+def _call(node: CallExpr) -> ValueType:
+    wanted, given = node.signature.args, len(node.args)
+    if expected := _expected_count(node.signature, given):
+        reason = f"expected {expected} argument(s) in call to {quote(node.name)}, got {given}"
+        raise PromQLSyntaxError(node.start, reason)
     context = f"call to function {quote(node.name)}"
-    if node.name == "info" and given > 1:
+    if node.name == _INFO and given > 1:
         _labels_alone(node, context)
     for i, argument in enumerate(node.args):
-        of_info = node.name == "info" and i == 1
+        of_info = node.name == _INFO and i == 1
         _expect(argument, wanted[min(i, len(wanted) - 1)], context, of_info=of_info)
+    return node.signature.returns
 
 
-def _labels_alone(node: Call, context: str) -> None:
-    """The second argument of info() is a selector without a name."""
+def _expected_count(signature: Signature, given: int) -> str:
+    """Return how many arguments a function takes, "" where the number given is right."""
+    wanted, variadic = len(signature.args), signature.variadic
+    if not variadic:
+        return "" if given == wanted else f"{wanted}"
+    if given < wanted - 1:
+        return f"at least {wanted - 1}"
+    if variadic != UNBOUNDED and given > wanted - 1 + variadic:
+        return f"at most {wanted - 1 + variadic}"
+    return ""
+
+
+def _labels_alone(node: CallExpr, context: str) -> None:
+    """Check that the second argument of info() is a selector without a name."""
     labels = node.args[1]
     if (found := type_of(labels)) != "vector":
-        raise ComplaintError(node.at, f"expected type instant vector in {context}, got {_SHOWN[found]}")
-    if not isinstance(labels, Selector):
-        raise ComplaintError(labels.at, "expected label selectors only")
+        raise PromQLSyntaxError(node.start, f"expected type instant vector in {context}, got {_SHOWN[found]}")
+    if not isinstance(labels, VectorSelector):
+        raise PromQLSyntaxError(labels.start, "expected label selectors only")
     if labels.name:
-        raise ComplaintError(labels.at, "expected label selectors only, got vector selector instead")
+        raise PromQLSyntaxError(labels.start, "expected label selectors only, got vector selector instead")
 
 
-def _binary(node: Binary) -> None:
-    left, right, op = check(node.left), check(node.right), node.op
+def _binary(node: BinaryExpr) -> ValueType:
+    left, right = check(node.lhs), check(node.rhs)
     scalars = left == right == "scalar"
-    if node.returns_bool and op.kind not in COMPARISONS:
-        raise ComplaintError(op.at, "bool modifier can only be used on comparison operators")
-    if op.kind in COMPARISONS and not node.returns_bool and scalars:
-        raise ComplaintError(op.at, "comparisons between scalars must use BOOL modifier")
+    if node.return_bool and node.op not in COMPARISONS:
+        raise PromQLSyntaxError(node.op_start, "bool modifier can only be used on comparison operators")
+    if node.op in COMPARISONS and not node.return_bool and scalars:
+        raise PromQLSyntaxError(node.op_start, "comparisons between scalars must use BOOL modifier")
     both = next((label for label in node.labels if label in node.include), None)
     if both is not None and node.on:
-        raise ComplaintError(op.at, f"label {quote(both)} must not occur in ON and GROUP clause at once")
-    for side, found in ((node.left, left), (node.right, right)):
+        reason = f"label {quote(both)} must not occur in ON and GROUP clause at once"
+        raise PromQLSyntaxError(node.op_start, reason)
+    for side, found in ((node.lhs, left), (node.rhs, right)):
         if found not in _OPERANDS:
             reason = "binary expression must contain only scalar and instant vector types"
-            raise ComplaintError(side.at, reason)
-    _matching(node, vectors=left == right == "vector")
+            raise PromQLSyntaxError(side.start, reason)
+    if problem := _matching_problem(node, vectors=left == right == "vector"):
+        raise PromQLSyntaxError(node.start, problem)
+    return "scalar" if scalars else "vector"
 
 
-def _matching(node: Binary, *, vectors: bool) -> None:
-    is_set = node.op.kind in SET_OPERATORS
-    said = ""
+def _matching_problem(node: BinaryExpr, *, vectors: bool) -> str:
+    """Return Prometheus' words about a wrong matching, "" for a right one."""
+    is_set = node.op in SET_OPERATORS
+    fills = node.fill_left is not None or node.fill_right is not None
     if not vectors:
         if node.labels:
-            said = "vector matching only allowed between instant vectors"
-        elif node.fills:
-            said = "filling in missing series only allowed between instant vectors"
-        elif is_set:
-            said = f"set operator {quote(node.op.kind)} not allowed in binary scalar expression"
+            return "vector matching only allowed between instant vectors"
+        if fills:
+            return "filling in missing series only allowed between instant vectors"
+        if is_set:
+            return f"set operator {quote(node.op)} not allowed in binary scalar expression"
     elif is_set and node.group:
-        said = f"no grouping allowed for {quote(node.op.kind)} operation"
-    elif is_set and node.fills:
-        said = "filling in missing series not allowed for set operators"
-    if said:
-        raise ComplaintError(node.at, said)
+        return f"no grouping allowed for {quote(node.op)} operation"
+    elif is_set and fills:
+        return "filling in missing series not allowed for set operators"
+    return ""
 
 
-def _selector(node: Selector, *, of_info: bool) -> None:
-    named = [value for label, op, value in node.matchers if label == "__name__" and (op == "=" or node.name)]
-    names = [node.name, *named] if node.name else named
-    if len(names) > 1 and not of_info:
-        said = f"metric name must not be set twice: {quote(names[0])} or {quote(names[1])}"
-        raise ComplaintError(node.at, said)
-    if node.name or of_info:
-        return
-    if all(_matcher(matcher).matches("") for matcher in node.matchers):
-        raise ComplaintError(node.at, "vector selector must contain at least one non-empty matcher")
-
-
-def _matcher(matcher: tuple[str, str, str]) -> Matcher:
-    label, op, value = matcher
-    ops: dict[str, MatchOp] = {"=": "=", "!=": "!=", "=~": "=~", "!~": "!~"}
-    return Matcher(label, ops[op], value)
+def _selector(node: VectorSelector, *, of_info: bool) -> ValueType:
+    named = [m for m in node.matchers if m.name == NAME and (m.op == "=" or node.name)]
+    if len(named) > 1 and not of_info:
+        reason = f"metric name must not be set twice: {quote(named[0].value)} or {quote(named[1].value)}"
+        raise PromQLSyntaxError(node.start, reason)
+    if not node.name and not of_info and all(m.matches("") for m in node.matchers):
+        reason = "vector selector must contain at least one non-empty matcher"
+        raise PromQLSyntaxError(node.start, reason)
+    return "vector"

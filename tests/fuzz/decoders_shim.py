@@ -27,12 +27,12 @@ from shim.model.matchers import Matcher
 from shim.model.tenancy import Gate, TenancySettings, Tenant
 from shim.plan.build import build
 from shim.plan.nodes import Context
+from shim.plan.parse import parse
 from shim.plan.rules import apply
 from shim.plan.text import render
-from shim.promql.behind import During
-from shim.promql.format import format_query
-from shim.promql.parse import parse, worded
-from shim.promql.tree import tree
+from shim.promql.ast_json import ast_json
+from shim.promql.modifiers import DurationContext
+from shim.promql.printer import format_query
 from shim.read.cell_cache.chunk import Place, Source
 from shim.snql.grammar import KEYWORDS as SNQL_WORDS
 from shim.snql.parser import parse_snql
@@ -95,15 +95,10 @@ def _promql(data: bytes) -> None:
     """Prepare a query as before the store is asked; bytes that are not UTF-8 as in a form."""
     query = data.decode(errors="replace")
     grid = Grid(_NOW_MS - 600_000, _NOW_MS, 60_000)
-    during = During(grid.step_ms, grid.end_ms - grid.start_ms)
-    node = parse(query, during)
+    node = parse(query, DurationContext(grid.step_ms, grid.end_ms - grid.start_ms))
     format_query(node)
-    json.dumps(tree(node))
-    try:
-        planned = apply(build(node, Context(grid, 300_000, experimental=True)))
-    except QueryError as e:
-        raise worded(query, e, during) from None  # type: ignore[arg-type]
-    render(planned)
+    json.dumps(ast_json(node))
+    render(apply(build(node, Context(grid, 300_000, experimental=True))))
 
 
 def _snql(data: bytes) -> None:

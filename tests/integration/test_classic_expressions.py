@@ -11,9 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import promql_parser as pp
 import pytest
 
 from agent.wire.frame import decode, encode
@@ -28,8 +26,8 @@ from shim.model.matchers import Matcher
 from shim.model.numeric_labels import LE, QUANTILE
 from shim.model.tenancy import Tenant
 from shim.model.values import Vector
-from shim.plan.conditions import matchers_of
-from shim.promql.parse import parse
+from shim.plan.parse import parse
+from shim.promql.ast import Expr, MatrixSelector, VectorSelector, children
 from tests.support.frames import FrameRows, make_frame
 from tests.support.pipeline import Pipeline
 
@@ -55,22 +53,14 @@ def _is_classic(matchers: tuple[Matcher, ...]) -> bool:
     return bool(names) or any(m.name == NAME and "_bucket" in m.value for m in matchers)
 
 
-def selectors(tree: Any) -> Iterator[tuple[Matcher, ...]]:
+def selectors(tree: Expr) -> Iterator[tuple[Matcher, ...]]:
     match tree:
-        case pp.VectorSelector():
-            yield matchers_of(tree)
-        case pp.MatrixSelector():
-            yield matchers_of(tree.vector_selector)
-        case pp.ParenExpr() | pp.UnaryExpr() | pp.SubqueryExpr():
-            yield from selectors(tree.expr)
-        case pp.AggregateExpr():
-            yield from selectors(tree.expr)
-        case pp.BinaryExpr():
-            yield from selectors(tree.lhs)
-            yield from selectors(tree.rhs)
-        case pp.Call():
-            for argument in tree.args:
-                yield from selectors(argument)
+        case VectorSelector():
+            yield tree.matchers
+        case MatrixSelector():
+            yield tree.vector_selector.matchers
+    for _, child in children(tree):
+        yield from selectors(child)
 
 
 @dataclass(slots=True)

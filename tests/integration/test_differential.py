@@ -23,7 +23,6 @@ from shim.catalog import Catalog
 from shim.engine.engine import QueryEngine
 from shim.model.grid import Grid
 from shim.plan import supported
-from shim.promql.complain import complaint
 from shim.settings import ShimSettings
 from tests.e2e.product import Up
 from tests.support.differential import data, exceptions
@@ -31,6 +30,7 @@ from tests.support.differential.expr import Expr, shrunk
 from tests.support.differential.generate import generator
 from tests.support.differential.servers import KIT, MISSING, Servers, both
 from tests.support.pipeline import Pipeline
+from tests.support.promql import syntax_error
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
@@ -151,10 +151,10 @@ def test_every_construct_is_asked() -> None:
 
 
 def test_broken_queries_are_refused_in_the_same_words(servers: Servers) -> None:
-    """Where 2.42 and 3.x say the same; the rest is in tests/unit/shim/promql/test_complain.py."""
+    """Where 2.42 and 3.x say the same; the rest is in tests/unit/shim/promql/test_messages.py."""
     texts = (Path(data.__file__).parent / "broken.txt").read_text().splitlines()
     grid = Grid.instant(data.END_S * 1000)
-    asked = {text: (servers.want(text, grid, instant=True), complaint(text)) for text in texts}
+    asked = {text: (servers.want(text, grid, instant=True), syntax_error(text)) for text in texts}
     different = {
         text: (want.text, got)
         for text, (want, got) in asked.items()

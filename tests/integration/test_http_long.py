@@ -17,7 +17,7 @@ from indexer.clickhouse.store import Store, open_store
 from shim.http.home import LINKS
 from shim.http.params import fields
 from shim.http.server import SLOP_BYTES
-from shim.promql.parse import parse
+from shim.plan.parse import parse
 from tests.integration.test_http_api import AT, NOW_S, WINDOW, Client, Reply, load, serving
 
 MIB = 1 << 20

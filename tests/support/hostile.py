@@ -28,9 +28,9 @@ from shim.http.json_encoder import encode
 from shim.model.errors import QueryError
 from shim.model.grid import Grid
 from shim.model.tenancy import Tenant
-from shim.promql.format import format_query
-from shim.promql.parse import parse
-from shim.promql.tree import tree
+from shim.plan.parse import parse
+from shim.promql.ast_json import ast_json
+from shim.promql.printer import format_query
 from shim.settings import ShimSettings
 from tests.support.hostile_texts import text
 from tests.support.pipeline import Pipeline
@@ -100,7 +100,7 @@ def _one(engine: QueryEngine, query: str, *, execute: bool) -> str:
         return "not parsed"
     try:
         format_query(node)
-        json.dumps(tree(node))
+        json.dumps(ast_json(node))
         engine.plan(query, grid, OPTIONS)
     except QueryError:
         return "not planned"

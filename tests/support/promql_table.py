@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from shim.eval.aggregate import AGGREGATIONS
 from shim.eval.functions.registry import FUNCTIONS
-from shim.eval.functions.signature import UNBOUNDED, Function
+from shim.eval.functions.signature import Function
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.eval.window.stored import (
     FromDeltas,
@@ -75,7 +75,7 @@ def function_table() -> str:
 
 def _arguments(function: Function) -> str:
     args = list(function.args)
-    if function.optional == UNBOUNDED:
+    if function.optional not in (0, 1):  # the last may be repeated
         return ", ".join([*args[:-1], f"{args[-1]}..."])
     needed = len(args) - function.optional
     return ", ".join([*args[:needed], *(f"[{a}]" for a in args[needed:])])

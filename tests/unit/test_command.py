@@ -14,7 +14,7 @@ import meterhouse
 from agent.cli.common import CONFIG_VARIABLE, address
 from shim.cli.query import duration_s
 
-SERVERS = ("aiohttp", "chdb", "clickhouse_connect", "numpy", "promql_parser", "re2", "redis", "uvloop")
+SERVERS = ("aiohttp", "chdb", "clickhouse_connect", "numpy", "re2", "redis", "uvloop")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from shim.model.label_naming import EXACT, Naming
 from shim.model.labels import Labels
 from shim.model.messages import format_float, quote
 from shim.model.values import Bools, Floats, Histogram, Ints, Vector
-from shim.promql.escapes import is_label_name, quoted
+from shim.promql.go_strings import is_label_name, quoted
 
 
 def count_values(

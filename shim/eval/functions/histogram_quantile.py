@@ -9,7 +9,7 @@ import numpy as np
 from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.budget import Take
 from shim.eval.functions.classic import ClassicHistogram, computed, monotonic, split
-from shim.eval.functions.signature import UNBOUNDED, Context, Function, scalar_of, text_of, vector_of
+from shim.eval.functions.signature import Context, Function, scalar_of, text_of, vector_of
 from shim.eval.histogram import quantile as native
 from shim.eval.kernel import outside_quantile
 from shim.eval.merge import relabelled
@@ -130,7 +130,7 @@ FUNCTIONS = (
         ("vector", "string", "scalar", "scalar"),
         "vector",
         _histogram_quantiles,
-        optional=UNBOUNDED,
+        optional=9,
         experimental=True,
         made_labels=slice(1, 2),
     ),

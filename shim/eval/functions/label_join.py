@@ -20,7 +20,7 @@ from shim.model.errors import ExecutionError
 from shim.model.label_naming import first_of
 from shim.model.labels import Labels
 from shim.model.values import Value
-from shim.promql.escapes import is_label_name, shown
+from shim.promql.go_strings import is_label_name, shown
 
 
 def _label_join(context: Context, args: Sequence[Value]) -> Value:

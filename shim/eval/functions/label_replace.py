@@ -15,7 +15,7 @@ from shim.model.label_naming import first_of
 from shim.model.labels import Labels
 from shim.model.matchers import compile_regex
 from shim.model.values import Value
-from shim.promql.escapes import is_label_name, shown
+from shim.promql.go_strings import is_label_name, shown
 
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 

@@ -45,8 +45,8 @@ def _none() -> slice:
 class Function:
     """One function of PromQL.
 
-    `args` are the types of all arguments, of which the last `optional` may be missing; with UNBOUNDED the
-    last may be missing or stand any number of times (Prometheus' Variadic). `apply` gets the values in order.
+    `args` are the types of all arguments. With `optional` the last may be missing, or be given up to that
+    number of times; UNBOUNDED sets no limit (Prometheus' Variadic). `apply` gets the values in order.
     """
 
     name: str
@@ -60,9 +60,10 @@ class Function:
 
     def takes(self, count: int) -> bool:
         """Whether it may be called with `count` arguments."""
-        if self.optional == UNBOUNDED:
-            return count >= len(self.args) - 1
-        return len(self.args) - self.optional <= count <= len(self.args)
+        if not self.optional:
+            return count == len(self.args)
+        required = len(self.args) - 1
+        return count >= required and (self.optional == UNBOUNDED or count <= required + self.optional)
 
 
 def vector_of(value: Value) -> Vector:

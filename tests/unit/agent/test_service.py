@@ -161,7 +161,7 @@ def test_lines_over_every_socket_and_sigterm_flushes(
 
 #: Modules that a sidecar does without: the servers' libraries, and those that only cost memory and time.
 NOT_FOR_A_SIDECAR = {
-    *("aiohttp", "chdb", "clickhouse_connect", "indexer", "numpy", "prometheus_client", "promql_parser"),
+    *("aiohttp", "chdb", "clickhouse_connect", "indexer", "numpy", "prometheus_client"),
     *(
         "redis",
         "shim",

@@ -15,7 +15,7 @@ from shim.model.tenancy import Tenant
 from shim.model.values import Annotations, Scalar
 from shim.plan.build import build
 from shim.plan.nodes import Context
-from shim.promql.parse import parse
+from shim.plan.parse import parse
 from shim.read.reader import Reader
 from shim.read.selectors import Leaves
 from shim.read.window_plan import Limits

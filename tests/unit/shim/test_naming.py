@@ -11,8 +11,8 @@ from shim.model.labels import Labels
 from shim.plan.build import build
 from shim.plan.label_names import label_names
 from shim.plan.nodes import Context
+from shim.plan.parse import parse
 from shim.plan.rules import apply
-from shim.promql.parse import parse
 
 DOT: Labels = (("a.b", "dot"), ("x", "1"))
 DASH: Labels = (("a-b", "dash"), ("x", "1"))

@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 
 from shim.model.errors import BadData
-from shim.promql import format as layout
-from shim.promql.format import duration, format_query
-from shim.promql.parse import parse
-from shim.promql.tree import tree, value_type
+from shim.plan.parse import parse
+from shim.promql import printer as layout
+from shim.promql.ast_json import ast_json
+from shim.promql.printer import duration, format_query
+from shim.promql.typecheck import type_of
 
 NO_FILL = {"lhs": None, "rhs": None}
 
 
 def test_each_node_is_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading a child of the parser's tree copies all below it: a visit for each level above took seconds."""
+    """A visit for each level above took seconds."""
     laid_out = layout._laid_out
     visits = 0
 
@@ -168,11 +169,11 @@ def selector(name: str, **more: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_trees(text: str, expected: dict[str, Any]) -> None:
-    assert tree(parse(text)) == expected
+    assert ast_json(parse(text)) == expected
 
 
 def test_a_call_tells_the_types_of_its_function() -> None:
-    assert tree(parse("round(a, 5)")) == {
+    assert ast_json(parse("round(a, 5)")) == {
         "type": "call",
         "func": {"name": "round", "argTypes": ["vector", "scalar"], "variadic": 1, "returnType": "vector"},
         "args": [selector("a"), {"type": "numberLiteral", "val": "5"}],
@@ -185,4 +186,4 @@ def test_a_call_tells_the_types_of_its_function() -> None:
      ("a[5m:1m]", "matrix"), ("a[5m]", "matrix"), ("sum(a)", "vector"), ('"x"', "string"), ("(a)", "vector")],
 )  # fmt: skip
 def test_value_types(text: str, type_: str) -> None:
-    assert value_type(parse(text)) == type_
+    assert type_of(parse(text)) == type_

@@ -23,9 +23,10 @@ from shim.plan.nodes import (
     Select,
     SubqueryCall,
 )
+from shim.plan.parse import parse
 from shim.plan.rules import RULES, apply
 from shim.plan.text import render
-from shim.promql.parse import MAX_DEPTH, MAX_OPERATORS, parse
+from shim.promql.query_size import MAX_DEPTH, MAX_OPERATORS
 
 GRID = Grid(1_000_000, 2_000_000, 100_000)
 AT = Grid.instant(1_000_000)
@@ -346,7 +347,7 @@ def test_a_subquery_as_the_whole_query() -> None:
     ("text", "message"),
     [
         ('{a=~"("}', r"missing closing \): `\(`"),
-        ('x{a="1" or b="2"}', 'unexpected "or" in label matching'),
+        ('x{a="1" or b="2"}', 'unexpected identifier "or" in label matching'),
         ('{a!="b"}', None),
         ('{a!~"b"}', None),
         ('{a=~"b*"}', "must contain at least one non-empty matcher"),

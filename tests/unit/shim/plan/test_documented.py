@@ -9,7 +9,7 @@ from shim.model.grid import Grid
 from shim.plan import supported
 from shim.plan.build import build
 from shim.plan.nodes import Context
-from shim.promql.parse import parse
+from shim.plan.parse import parse
 from tests.support import promql_table
 from tests.support.markdown import between
 

@@ -7,10 +7,10 @@ import pytest
 from shim.model.grid import Grid
 from shim.plan.build import build
 from shim.plan.nodes import Context
+from shim.plan.parse import parse
 from shim.plan.rules import apply
 from shim.plan.rules.merge import merge_sums
 from shim.plan.text import render
-from shim.promql.parse import parse
 
 
 def first_line(text: str) -> str:

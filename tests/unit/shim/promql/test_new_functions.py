@@ -25,7 +25,7 @@ elementwise.FUNCTIONS += (replace(first, name="added"),)
 _ASK = """
 from shim.model.errors import BadData
 from shim.plan import supported
-from shim.promql.parse import parse
+from shim.plan.parse import parse
 assert {name!r} in {{*supported.functions(), *supported.range_functions()}}
 print(parse({good!r}))
 try:

@@ -1,7 +1,8 @@
-"""PromQL that the parser does not take, in words that it does."""
+"""Numbers, times, labels and regular expressions in their less usual forms."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,9 +11,8 @@ from shim.model.errors import BadData
 from shim.model.grid import Grid
 from shim.plan.build import build
 from shim.plan.nodes import Context, Select
-from shim.promql.format import format_query
-from shim.promql.parse import parse
-from shim.promql.rewrite import rewritten
+from shim.plan.parse import parse
+from shim.promql.printer import format_query
 
 
 @pytest.mark.parametrize(
@@ -37,10 +37,23 @@ def test_underscores_elsewhere_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x_1 + y_2", 'x{a="1_000"}', "`1_000` # 1_000 @ -1", "rate(x_total[5m] offset 3m)", "a_1_b"]
-)
-def test_what_is_no_number_stays(text: str) -> None:
-    assert rewritten(text) == text
+    ("text", "value"),
+    [
+        ("010", 8.0), ("08", 8.0), ("0777_0", 4088.0), ("0e1", 0.0), ("01e1", 10.0), ("1e400", float("inf")),
+        ("0777777777777777777777777", 7.77777777777777777777777e23), ("0x7fffffffffffffff", 2.0**63),
+        ("1h30m", 5_400.0), ("-0x10", -16.0),
+    ],
+)  # fmt: skip
+def test_numbers_as_go_reads_them(text: str, value: float) -> None:
+    number: Any = parse(text)
+    assert number.val == value
+
+
+@pytest.mark.parametrize("text", ["0x8000000000000000", "0x"])
+def test_hexadecimal_numbers_over_64_bits_are_refused(text: str) -> None:
+    reason = f'1:1: parse error: error parsing number: strconv.ParseFloat: parsing "{text}": invalid syntax'
+    with pytest.raises(BadData, match=f"^{re.escape(reason)}$"):
+        parse(text)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +67,7 @@ def test_what_is_no_number_stays(text: str) -> None:
         ("-0.001", -1),
         ("5", 5000),
         ("+5", 5000),
+        ("-5m", -300_000),
     ],
 )
 def test_times_before_1970(at: str, ms: int) -> None:
@@ -62,7 +76,7 @@ def test_times_before_1970(at: str, ms: int) -> None:
     assert plan.at == Grid.instant(ms)
 
 
-@pytest.mark.parametrize("at", ["-Inf", "-1e30", "-NaN", "1e30", "-5m", "-x"])
+@pytest.mark.parametrize("at", ["-Inf", "-1e30", "-NaN", "1e30", "-x"])
 def test_times_nobody_can_mean(at: str) -> None:
     with pytest.raises(BadData):
         build(parse(f"x @ {at}"), Context(Grid.instant(0)))
@@ -73,7 +87,7 @@ def test_times_nobody_can_mean(at: str) -> None:
 )
 def test_labels_of_info_may_all_be_empty(text: str) -> None:
     build(parse(text), Context(Grid.instant(0)))
-    assert "\x01" not in format_query(parse(text))
+    assert parse(format_query(parse(text)))
 
 
 @pytest.mark.parametrize("text", ["rate(x, {})", "info({}, {a=``})", "x + {a=~`.*`}", "info(x) + {}"])
@@ -98,7 +112,7 @@ def test_a_name_is_set_once(text: str) -> None:
         ("a:b + 1", "a:b + (1)"),
     ],
 )
-def test_what_the_parser_refuses_by_mistake(text: str, same: str) -> None:
+def test_forms_that_other_parsers_refuse(text: str, same: str) -> None:
     assert format_query(parse(text)) == format_query(parse(same)).replace("(1)", "1")
 
 
@@ -107,9 +121,8 @@ LONG = "|".join(f"v{i:04}" for i in range(400))
 
 @pytest.mark.parametrize("quote", ['"', "'", "`"])
 @pytest.mark.parametrize("op", ["=~", "!~"])
-def test_long_regexes_are_not_compiled_by_the_parser(op: str, quote: str) -> None:
+def test_long_regexes(op: str, quote: str) -> None:
     text = f"x{{a{op} {quote}{LONG}{quote},b=~'c'}}"
-    assert str(parse(text)).count("\x01~") == 1
     assert format_query(parse(text)) == f'x{{a{op}"{LONG}",b=~"c"}}'
 
 
@@ -130,5 +143,5 @@ def test_a_long_regex_that_matches_nothing_is_not_enough(pattern: str) -> None:
 
 
 def test_a_long_regex_that_is_wrong_is_refused() -> None:
-    with pytest.raises(BadData, match=r"^error parsing regexp: missing \): `\(v0000.{,1000}\.\.\.`$"):
+    with pytest.raises(BadData, match=r"^1:2: parse error: error parsing regexp: missing closing \): `\(v0"):
         format_query(parse(f'{{a=~"({LONG}"}}'))

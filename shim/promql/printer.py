@@ -1,24 +1,32 @@
 """A syntax tree as text, laid out as `promtool promql format` and `/api/v1/format_query` do.
 
 Source: Prometheus 3.x, promql/parser/printer.go and prettier.go: what fits into 100 characters stays on one
-line. promql-parser has a printer of its own, but it leaves names that need quotes without them. Pure.
+line. Pure.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-import promql_parser as pp
-
 from shim.http.number_json import plain_text
-from shim.model.errors import Unsupported
 from shim.model.labels import NAME
 from shim.model.matchers import Matcher
 from shim.model.messages import format_g, quote
-from shim.plan.conditions import matchers_of
-from shim.promql import tree
+from shim.promql.ast import (
+    AggregateExpr,
+    BinaryExpr,
+    CallExpr,
+    Expr,
+    MatrixSelector,
+    NumberLiteral,
+    ParenExpr,
+    StringLiteral,
+    SubqueryExpr,
+    UnaryExpr,
+    VectorSelector,
+)
 
 _LINE: Final = 100
 _INDENT: Final = "  "
@@ -34,8 +42,8 @@ _UNITS: Final = (
 )
 
 
-def format_query(node: pp.Expr) -> str:
-    """Return the whole expression. Raises BadData."""
+def format_query(node: Expr) -> str:
+    """Return the text of a whole expression."""
     return _laid_out(node, 0).lines
 
 
@@ -46,31 +54,32 @@ class _Layout(NamedTuple):
     lines: str
 
 
-def _laid_out(node: pp.Expr, level: int) -> _Layout:
-    """Lay a node out. Each node is visited once: reading a child copies all that is below it."""
+def _laid_out(node: Expr, level: int) -> _Layout:
+    """Lay a node out, from a level on."""
     indent = _INDENT * level
     match node:
-        case pp.UnaryExpr():
+        case UnaryExpr():
             inner = _laid_out(node.expr, level)
-            return _Layout(_joined("-", inner.line), f"{indent}-{inner.lines.strip()}")
-        case pp.AggregateExpr():
+            return _Layout(_joined(node.op, inner.line), f"{indent}{node.op}{inner.lines.strip()}")
+        case AggregateExpr():
             head = _aggregation(node)
             arguments = [node.expr] if node.param is None else [node.param, node.expr]
             return _called(head, [_laid_out(one, level + 1) for one in arguments], indent)
-        case pp.Call():
-            return _called(node.func.name, [_laid_out(one, level + 1) for one in node.args], indent)
-        case pp.BinaryExpr():
+        case CallExpr():
+            return _called(node.name, [_laid_out(one, level + 1) for one in node.args], indent)
+        case BinaryExpr():
             left, right = _laid_out(node.lhs, level + 1), _laid_out(node.rhs, level + 1)
             operator = _operator(node)
             line = _joined(left.line, f" {operator} ", right.line)
             return _fitting(indent, line, f"{left.lines}\n{indent}{operator}\n{right.lines}")
-        case pp.ParenExpr():
+        case ParenExpr():
             return _called("", [_laid_out(node.expr, level + 1)], indent)
-        case pp.SubqueryExpr():
+        case SubqueryExpr():
             inner, how = _laid_out(node.expr, level), _subquery(node)
             return _fitting(indent, _joined(inner.line, how), inner.lines + how)
-    line = _leaf(node)
-    return _Layout(line if len(line) <= _LINE else None, indent + line)
+        case _:
+            line = _leaf(node)
+            return _Layout(line if len(line) <= _LINE else None, indent + line)
 
 
 def _called(head: str, arguments: Sequence[_Layout], indent: str) -> _Layout:
@@ -92,84 +101,74 @@ def _joined(*parts: str | None) -> str | None:
     return line if len(line) <= _LINE else None
 
 
-def _leaf(node: pp.Expr) -> str:
-    """Return a node without others below it. Raises BadData."""
+def _leaf(node: VectorSelector | MatrixSelector | NumberLiteral | StringLiteral) -> str:
+    """Return the text of a node without others below it."""
     match node:
-        case pp.VectorSelector():
-            return _selector(node) + _moved(node)
-        case pp.MatrixSelector():
+        case VectorSelector():
+            return _selector(node) + _modifiers(node)
+        case MatrixSelector():
             inner = node.vector_selector
-            return f"{_selector(inner)}[{duration(tree.milliseconds(node.range))}]{_moved(inner)}"
-        case pp.NumberLiteral():
+            return f"{_selector(inner)}[{duration(node.range_ms)}]{_modifiers(inner)}"
+        case NumberLiteral():
             return plain_text(node.val)  # strconv.FormatFloat(value, 'f', -1), as in promql/parser/printer.go
-        case pp.StringLiteral():
+        case StringLiteral():
             return quote(node.val)
-    raise Unsupported(f"{type(node).__name__} is not supported")
 
 
-def _aggregation(node: pp.AggregateExpr) -> str:
-    labels, without = tree.grouping(node)
-    if without:
-        return f"{node.op} without ({_label_list(labels)}) "
-    return f"{node.op} by ({_label_list(labels)}) " if labels else str(node.op)
+def _aggregation(node: AggregateExpr) -> str:
+    if node.without:
+        return f"{node.op} without ({_label_list(node.grouping)}) "
+    return f"{node.op} by ({_label_list(node.grouping)}) " if node.grouping else node.op
 
 
-def _operator(node: pp.BinaryExpr) -> str:
-    """The operator with its `bool` and its matching."""
-    out = str(node.op)
-    if node.modifier is None:
-        return out
-    if node.modifier.return_bool:
-        out += " bool"
-    # Where nothing of matching is said it says nothing, too, of scalars.
-    how = tree.stated_matching(node)
-    grouped = how["card"] in ("many-to-one", "one-to-many")
-    if how["labels"] or how["on"] or grouped:
-        out += f" {'on' if how['on'] else 'ignoring'} ({_label_list(how['labels'])})"
+def _operator(node: BinaryExpr) -> str:
+    """Return the operator with its `bool` and its matching."""
+    out = f"{node.op} bool" if node.return_bool else node.op
+    grouped = node.card in ("many-to-one", "one-to-many")
+    if node.labels or node.on or grouped:
+        out += f" {'on' if node.on else 'ignoring'} ({_label_list(node.labels)})"
     if grouped:
-        out += f" group_{'left' if how['card'] == 'many-to-one' else 'right'} ({_label_list(how['include'])})"
-    return out + _fill(how["fillValues"])
+        out += f" {node.group} ({_label_list(node.include)})"
+    return out + _fill(node.fill_left, node.fill_right)
 
 
-def _fill(values: Mapping[str, float | None]) -> str:
-    """The fill modifiers: one where both sides have the same value."""
-    left, right = values["lhs"], values["rhs"]
+def _fill(left: float | None, right: float | None) -> str:
+    """Return the fill modifiers: one where both sides have the same value."""
     if left is not None and right is not None and repr(left) == repr(right):
         return f" fill ({format_g(left)})"
     sides = (("left", left), ("right", right))
     return "".join(f" fill_{side} ({format_g(value)})" for side, value in sides if value is not None)
 
 
-def _selector(node: pp.VectorSelector) -> str:
-    name = node.name or ""
-    shown = [m for m in matchers_of(node) if m != Matcher(NAME, "=", name) or not name]
+def _selector(node: VectorSelector) -> str:
+    shown = [m for m in node.matchers if m != Matcher(NAME, "=", node.name) or not node.name]
     inner = ",".join(sorted(_matcher(m) for m in shown))
-    return f"{name}{{{inner}}}" if inner else name
+    return f"{node.name}{{{inner}}}" if inner or not node.name else node.name
 
 
 def _matcher(matcher: Matcher) -> str:
     return f"{_label(matcher.name)}{matcher.op}{quote(matcher.value)}"
 
 
-def _moved(node: pp.VectorSelector | pp.SubqueryExpr) -> str:
-    """`@` and `offset`."""
-    at_ms, edge = tree.at_modifier(node)
-    out = f" @ {edge}()" if edge else ""
-    if at_ms is not None:
-        out = f" @ {at_ms / 1000:.3f}"
-    offset_ms = tree.milliseconds(node.offset)
-    if offset_ms:
-        out += f" offset {'-' if offset_ms < 0 else ''}{duration(abs(offset_ms))}"
+def _modifiers(node: VectorSelector | SubqueryExpr) -> str:
+    """Return the modifiers: `anchored` or `smoothed`, `@` and `offset`."""
+    out = f" {node.extended}" if isinstance(node, VectorSelector) and node.extended else ""
+    if node.start_or_end:
+        out += f" @ {node.start_or_end}()"
+    if node.timestamp_ms is not None:
+        out += f" @ {node.timestamp_ms / 1000:.3f}"
+    if node.offset_ms:
+        out += f" offset {'-' if node.offset_ms < 0 else ''}{duration(abs(node.offset_ms))}"
     return out
 
 
-def _subquery(node: pp.SubqueryExpr) -> str:
-    step = duration(tree.milliseconds(node.step)) if node.step else ""
-    return f"[{duration(tree.milliseconds(node.range))}:{step}]{_moved(node)}"
+def _subquery(node: SubqueryExpr) -> str:
+    step = duration(node.step_ms) if node.step_ms else ""
+    return f"[{duration(node.range_ms)}:{step}]{_modifiers(node)}"
 
 
 def duration(ms: int) -> str:
-    """`1h30m`: as Prometheus writes durations, years and weeks only when they say all."""
+    """Return a duration as Prometheus writes it: `1h30m`, in years or weeks only where they leave no rest."""
     if ms == 0:
         return "0s"
     out = ""
@@ -180,7 +179,7 @@ def duration(ms: int) -> str:
     return out
 
 
-def _label_list(labels: list[str] | tuple[str, ...]) -> str:
+def _label_list(labels: Sequence[str]) -> str:
     return ", ".join(map(_label, labels))
 
 
