@@ -19,7 +19,7 @@ PACKAGES: Final = ("agent", "indexer", "shim")
 EXCEPTIONS: Final = ROOT / "tests" / "unit" / "names.toml"
 #: Module names that every part may have: they mean the same in each.
 SAME_IN_EACH_PART: Final = frozenset(
-    {"__init__", "__main__", "settings", "metrics", "service", "query", "nodes", "metadata"}
+    {"__init__", "__main__", "settings", "metrics", "service", "query", "nodes", "metadata", "parser"}
 )
 #: Its families name their modules after the construct: `rate` of floats, of histograms.
 NAMED_AFTER_CONSTRUCT: Final = "shim/eval/"
