@@ -122,7 +122,7 @@ def test_the_guard_costs_little() -> None:
         start = time.process_time()
         with pytest.raises(BadData):
             parse(text if piece != "a" else text + "(")
-        assert time.process_time() - start < 5  # far above what it takes; a quadratic guard takes minutes
+        assert time.process_time() - start < 5  # far above the usual time; a quadratic guard takes minutes
 
 
 EXTREMES = {
@@ -158,7 +158,7 @@ EXTREMES = {
     "hidden in comments": lambda n: "#'\n" + "(" * n + "#'\n",
     "hidden in backticks": lambda n: "`\\`" + "(" * n + "`\\`",
 }
-#: Parses and, when it parses, plans a text from standard input; prints what came of it.
+#: Parses and, when it parses, plans a text from standard input; prints the outcome.
 CHILD = """
 import sys
 from shim.model.errors import QueryError
