@@ -27,17 +27,17 @@ from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.http.web_pages import WebPageRules
 from indexer.intern.series import Change
 from indexer.write.insert_feed import InsertFeed
-from shim.catalog import Catalog, Explorer
-from shim.engine.cache_warmer import Warmer
+from shim.catalog import Catalog, MetadataQueries
+from shim.engine.cache_warmer import CacheWarmer
 from shim.engine.engine import QueryEngine
 from shim.engine.live_edge import Agents, LiveEdge, TableAgents
-from shim.http.admission import Turns
+from shim.http.admission import Admission
 from shim.http.app import make_app
-from shim.http.context import Context
+from shim.http.context import HttpContext
 from shim.http.server import Runner
 from shim.metrics import ShimMetrics
-from shim.model.tenancy import Gate, Proxy, Tenant, entries
-from shim.read.cell_cache.setup import BlockMemory
+from shim.model.tenancy import Proxy, Tenant, TenantResolver, entries
+from shim.read.cell_cache.setup import CellCache
 from shim.settings import ShimSettings
 
 _log = logging.getLogger("shim.service")
@@ -77,7 +77,7 @@ class ShimService:
         self._settings = settings
         self._insert_feed = insert_feed
         self._recent = recent
-        self._warmer: Warmer | None = None
+        self._warmer: CacheWarmer | None = None
         self._store = store
         self._owned: Store | None = None
         self._version = version
@@ -138,17 +138,17 @@ class ShimService:
         catalog = Catalog(store, settings, self._version, self.metrics, changes=self._changes)
         blocks = self._blocks(store)
         shared = settings.tenancy.mode != "single"
-        turns = Turns(settings.concurrency, settings.max_waiting, self.metrics, shared=shared)
+        turns = Admission(settings.concurrency, settings.max_waiting, self.metrics, shared=shared)
         agents = self._agents
         if agents is None and not store.embedded:
             agents = self._table = TableAgents(store)
         edge = LiveEdge(settings.settle_s, agents)
         self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge)
-        context = Context(
+        context = HttpContext(
             settings=settings,
             engine=self._engine,
-            explorer=Explorer(catalog, settings),
-            gate=Gate(settings.tenancy),
+            explorer=MetadataQueries(catalog, settings),
+            gate=TenantResolver(settings.tenancy),
             proxy=proxy,
             pages=WebPageRules(self.host, settings.http.allowed_hosts),
             authenticator=authenticator,
@@ -178,15 +178,15 @@ class ShimService:
         _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)
         if self._version is not None:
             recent = self._recent if settings.cache.restore_s else None
-            self._warmer = Warmer(catalog, blocks, recent, settings.cache.restore_s, lambda: turns.busy)
+            self._warmer = CacheWarmer(catalog, blocks, recent, settings.cache.restore_s, lambda: turns.busy)
             asyncio.get_running_loop().run_in_executor(self._pool, self._warmer.run, _only(settings))
 
-    def _blocks(self, store: Store) -> BlockMemory | None:
+    def _blocks(self, store: Store) -> CellCache | None:
         """None where they are off, or where others may write to the store."""
         settings = self._settings
         if self._insert_feed is None or not settings.cache.max_bytes or not store.embedded:
             return None
-        return BlockMemory(store, settings.cache, settings.retention, self._insert_feed, self.metrics)
+        return CellCache(store, settings.cache, settings.retention, self._insert_feed, self.metrics)
 
     async def _open(self) -> Store:
         """Its own store, with the tables made: the shim may be up before the first indexer.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shim.catalog.cardinality import Cardinality
 from shim.catalog.catalog import Catalog
-from shim.catalog.metadata import Explorer
+from shim.catalog.metadata import MetadataQueries
 from shim.catalog.types import Kind, Part, Selection, View
 
-__all__ = ["Cardinality", "Catalog", "Explorer", "Kind", "Part", "Selection", "View"]
+__all__ = ["Cardinality", "Catalog", "Kind", "MetadataQueries", "Part", "Selection", "View"]

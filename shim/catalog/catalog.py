@@ -22,15 +22,15 @@ import numpy.typing as npt
 
 from indexer.clickhouse.store import Store
 from indexer.intern.series import Change
-from shim.catalog.large_selection import Wide
-from shim.catalog.lru_cache import Memory
+from shim.catalog.large_selection import LargeSelection
+from shim.catalog.lru_cache import LruDict
 from shim.catalog.names import KINDS, MADE_LABELS, Metric, Names
-from shim.catalog.selection import Picked
+from shim.catalog.selection import PickedSeries
 from shim.catalog.selection_parts import selection
-from shim.catalog.series_finder import Finder
+from shim.catalog.series_finder import SeriesFinder
 from shim.catalog.tables import Tables
-from shim.catalog.types import Days, Look, Selection
-from shim.catalog.unlabelled_series import Unlabelled
+from shim.catalog.types import Days, Selection, SelectionKey
+from shim.catalog.unlabelled_series import UnlabelledSeries
 from shim.metrics import ShimMetrics
 from shim.model.labels import NAME
 from shim.model.matchers import Matcher
@@ -43,7 +43,7 @@ TOTALS_FROM: Final = 10_000
 _IDS_A_SERIES: Final = 16
 
 
-class Catalog(Finder):
+class Catalog(SeriesFinder):
     """See the module. `version` and `changes` are given when the indexer runs in this process.
 
     `totals_from`: series of one metric above which `total` leaves their labels alone.
@@ -62,14 +62,14 @@ class Catalog(Finder):
         super().__init__(store, settings, version, metrics, clock)
         self._changes = changes
         self._totals_from = totals_from
-        self._selections: Memory[Look, tuple[int, Selection]] = Memory(
+        self._selections: LruDict[SelectionKey, tuple[int, Selection]] = LruDict(
             settings.catalog.cache_selections, settings.catalog.cache_series
         )
         #: By the look-up and the series from which on labels are left alone.
-        self._totals: Memory[tuple[Look, int], tuple[int, Wide, Unlabelled]] = Memory(
-            settings.catalog.cache_selections, _IDS_A_SERIES * settings.catalog.cache_series
+        self._totals: LruDict[tuple[SelectionKey, int], tuple[int, LargeSelection, UnlabelledSeries]] = (
+            LruDict(settings.catalog.cache_selections, _IDS_A_SERIES * settings.catalog.cache_series)
         )
-        self._unasked: set[Look] = set()  # looked up again after a restart, and not asked for since
+        self._unasked: set[SelectionKey] = set()  # looked up again after a restart, and not asked for since
 
     def select(
         self,
@@ -87,7 +87,7 @@ class Catalog(Finder):
         names that stay in their UTF-8 form, whatever the style of names is.
         Raises ExecutionError when they are too many, BadData on a bad regex, StoreError.
         """
-        look = Look(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
+        look = SelectionKey(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
         self._unasked.discard(look)
         return self._select(look, tag)
 
@@ -101,12 +101,12 @@ class Catalog(Finder):
         *,
         tag: str = "",
         kept: frozenset[str] = frozenset(),
-    ) -> Selection | Unlabelled:
+    ) -> Selection | UnlabelledSeries:
         """As `select`, for what needs no labels: those of many series of one metric and type are not read.
 
         `max_labelled`: of so many series they are, though fewer may be many. Raises as `select` does.
         """
-        look = Look(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
+        look = SelectionKey(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
         self._unasked.discard(look)
         remembered, version = self._remembered(look)
         if remembered is not None:
@@ -121,7 +121,7 @@ class Catalog(Finder):
         if len(targets) != 1 or targets[0].view in MADE_LABELS or len(targets[0].kinds) != 1:
             return self._select(look, tag)
         found = self.find(tenant, matchers, look.days, most, count=False, tag=tag, kept=kept)
-        if isinstance(found, Wide):
+        if isinstance(found, LargeSelection):
             unlabelled = self._unlabelled(found, tag)
             if unlabelled is None:
                 return self._select(look, tag)
@@ -131,13 +131,18 @@ class Catalog(Finder):
         return self._selected(look, found, version)
 
     def _keep_total(
-        self, look: Look, most: int, version: int | None, wide: Wide, unlabelled: Unlabelled
+        self,
+        look: SelectionKey,
+        most: int,
+        version: int | None,
+        wide: LargeSelection,
+        unlabelled: UnlabelledSeries,
     ) -> None:
         if version is not None:
             weight = 0 if unlabelled.ids is None else len(unlabelled.ids)
             self._totals.put((look, most), (version, wide, unlabelled), weight)
 
-    def _unlabelled(self, wide: Wide, tag: str) -> Unlabelled | None:
+    def _unlabelled(self, wide: LargeSelection, tag: str) -> UnlabelledSeries | None:
         """None where series may be one under their labels: several tags of theirs are shown as one."""
         (target,) = wide.targets
         (kind,) = target.kinds
@@ -148,16 +153,16 @@ class Catalog(Finder):
             return None
         labelled = partial(self._labelled, wide, tables)
         ids = None if whole else np.sort(tables.series_ids(wide.scope))
-        return Unlabelled(
+        return UnlabelledSeries(
             kind, target.view, target.metric.id, shown, whole, tables, wide.scope, labelled, ids
         )
 
-    def _for_query(self, wide: Wide, found: Unlabelled, tag: str) -> Unlabelled:
+    def _for_query(self, wide: LargeSelection, found: UnlabelledSeries, tag: str) -> UnlabelledSeries:
         """What an earlier query found, under the tag of this one."""
         tables = self.tables.tagged(tag)
         return replace(found, tables=tables, labelled=partial(self._labelled, wide, tables))
 
-    def _labelled(self, wide: Wide, tables: Tables, ids: npt.NDArray[np.uint64]) -> Selection:
+    def _labelled(self, wide: LargeSelection, tables: Tables, ids: npt.NDArray[np.uint64]) -> Selection:
         """Some of the series of a wide selector. Raises ExecutionError over `max_series`, StoreError."""
         if len(ids) > self._settings.max_series:
             raise self.too_many(self._counted(tables, wide))
@@ -165,7 +170,7 @@ class Catalog(Finder):
         picked = self._picked(tables, some, tables.alive(some.scope, len(ids)), narrowed=True)
         return selection(picked, wide.tenant, wide.matchers, self._settings, self.metrics)
 
-    def _remembered(self, look: Look) -> tuple[Selection | None, int | None]:
+    def _remembered(self, look: SelectionKey) -> tuple[Selection | None, int | None]:
         """What a look-up gave, if nothing was registered since; and the version it is looked up at."""
         version = self._version() if self._version else None
         remembered = self._selections.get(look) if version is not None else None
@@ -177,7 +182,7 @@ class Catalog(Finder):
             self._selections.put(look, (version, found), found.series)
         return found, version
 
-    def _holds(self, look: Look, at: int, version: int | None) -> bool:
+    def _holds(self, look: SelectionKey, at: int, version: int | None) -> bool:
         """Return whether what a look-up gave at version `at` is what it gives now. Raises StoreError."""
         if at == version:
             return True
@@ -192,7 +197,7 @@ class Catalog(Finder):
         names = Names(Metric(i, text, kinds) for i, text in texts.items())
         return not names.find([m for m in look.matchers if m.name == NAME])
 
-    def _select(self, look: Look, tag: str = "") -> Selection:
+    def _select(self, look: SelectionKey, tag: str = "") -> Selection:
         remembered, version = self._remembered(look)
         if remembered is not None:
             return remembered
@@ -200,25 +205,25 @@ class Catalog(Finder):
         picked = self.pick(look.tenant, look.matchers, look.days, tag=tag, kept=look.kept)
         return self._selected(look, picked, version)
 
-    def _selected(self, look: Look, picked: Sequence[Picked], version: int | None) -> Selection:
+    def _selected(self, look: SelectionKey, picked: Sequence[PickedSeries], version: int | None) -> Selection:
         """The selection of what was picked, remembered."""
         found = selection(picked, look.tenant, look.matchers, self._settings, self.metrics)
         if version is not None:
             self._selections.put(look, (version, found), found.series)
         return found
 
-    def looked_up(self) -> list[Look]:
+    def looked_up(self) -> list[SelectionKey]:
         """The look-ups that are remembered and were asked for, the latest last."""
         return [look for look in self._selections.keys() if look not in self._unasked]  # noqa: SIM118
 
-    def look_again(self, look: Look) -> None:
+    def look_again(self, look: SelectionKey) -> None:
         """Make a look-up before anybody asks for it. Raises as `select` does."""
         self._unasked.intersection_update(self._selections.keys())  # what is held is bounded
         self._unasked.add(look)
         self._select(look)
 
 
-def _is_within(change: Change, look: Look) -> bool:
+def _is_within(change: Change, look: SelectionKey) -> bool:
     """Return whether a registration is of the tenant and the days of a look-up."""
     of, tenant, days = change.tenant, look.tenant, look.days
     return (

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from agent.aggregate.exponential_buckets import index_of
-from shim.catalog.lru_cache import Memory
+from shim.catalog.lru_cache import LruDict
 from shim.catalog.tables import Tables
 from shim.eval.histogram.bounds import CLASSIC_SCHEMA, SCHEMA, upper_bounds
 from shim.model.matchers import Matcher
@@ -55,7 +55,7 @@ def _joined(a: tuple[float, float] | None, b: tuple[float, float] | None) -> tup
 NOTHING: Final = Extent(None, None, zero=False)
 
 
-def ladder_of(extent: Extent) -> tuple[float, ...]:
+def bounds_of(extent: Extent) -> tuple[float, ...]:
     """Boundaries, ascending; the last is +Inf.
 
     On either side an empty bucket ends the ladder towards zero, so that interpolation starts at the edge of
@@ -92,7 +92,7 @@ def _side(side: tuple[float, float] | None, schema: int) -> range:
 MappedBuckets = Callable[[Tenant, Sequence[int]], Collection[float]]
 
 
-class Ladders:
+class ClassicBounds:
     """See the module. `tables` reads; extents are kept for `max_age_s`."""
 
     def __init__(
@@ -106,7 +106,7 @@ class Ladders:
         self._mapped = mapped
         self._max_age_s = max_age_s
         self._clock = clock
-        self._kept: Memory[tuple[Tenant, int], tuple[float, Extent]] = Memory(_MAX_KEPT)
+        self._kept: LruDict[tuple[Tenant, int], tuple[float, Extent]] = LruDict(_MAX_KEPT)
 
     def bounds(
         self, tenant: Tenant, metric_ids: Sequence[int], matchers: Sequence[Matcher], *, tag: str = ""
@@ -129,7 +129,7 @@ class Ladders:
         found = NOTHING
         for metric_id in metric_ids:
             found = found.joined(extents[metric_id])
-        return ladder_of(found)
+        return bounds_of(found)
 
     def prefetch(self, tenant: Tenant, metric_ids: Sequence[int]) -> None:
         """Read the extents of many metrics at once. Raises StoreError."""

@@ -14,7 +14,7 @@ from shim.settings import ShimSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Wide:
+class LargeSelection:
     """What a selector looks at: `scope` holds its series, `sizes` how many each metric and type has."""
 
     tenant: Tenant

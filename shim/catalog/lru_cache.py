@@ -10,7 +10,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Memory(Generic[K, V]):
+class LruDict(Generic[K, V]):
     """At most `most` entries that weigh `most_weight` together; what is heavier alone is not kept."""
 
     def __init__(self, most: int, most_weight: int = 0) -> None:

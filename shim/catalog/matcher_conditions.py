@@ -27,7 +27,7 @@ _HISTOGRAM: Final = next(number for number, kind in KINDS.items() if kind == "hi
 
 
 @dataclass(frozen=True, slots=True)
-class Sieve:
+class MatcherConditions:
     """Makes the conditions of one tenant and span of days. Raises StoreError, BadData on a bad regex."""
 
     tables: Tables

@@ -13,10 +13,10 @@ import numpy as np
 
 from shim.catalog.cardinality import Cardinality, cardinality
 from shim.catalog.catalog import Catalog
-from shim.catalog.large_selection import Wide
+from shim.catalog.large_selection import LargeSelection
 from shim.catalog.metric_descriptions import Described
 from shim.catalog.names import MADE_LABELS, PROJECT, Key, Names, Target, make_key, reserved_labels
-from shim.catalog.selection import Picked, label_sets
+from shim.catalog.selection import PickedSeries, label_sets
 from shim.catalog.types import Days, Kind
 from shim.model.labels import NAME, TYPE, Labels
 from shim.model.matchers import Matcher
@@ -44,7 +44,7 @@ _UNITS: Final = frozenset(
 )
 
 
-class Explorer:
+class MetadataQueries:
     def __init__(self, catalog: Catalog, settings: ShimSettings) -> None:
         self._catalog = catalog
         self._settings = settings
@@ -137,13 +137,17 @@ class Explorer:
         keys = self._keys(tenant, days)
         return cardinality(self._catalog, tenant, days, keys, self._settings.names, limit)
 
-    def _find(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> list[Picked] | Wide:
+    def _find(
+        self, tenant: Tenant, matchers: Sequence[Matcher], days: Days
+    ) -> list[PickedSeries] | LargeSelection:
         return self._catalog.find(tenant, matchers, days, self._settings.max_series)
 
-    def _some(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, limit: int) -> Sequence[Picked]:
+    def _some(
+        self, tenant: Tenant, matchers: Sequence[Matcher], days: Days, limit: int
+    ) -> Sequence[PickedSeries]:
         """All that match, or `limit` and one more of those that are too many."""
         found = self._find(tenant, matchers, days)
-        if not isinstance(found, Wide):
+        if not isinstance(found, LargeSelection):
             return found
         if not limit:
             raise self._catalog.too_many(found)
@@ -152,7 +156,7 @@ class Explorer:
     def _names(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> set[str]:
         """The names of the labels of what the matchers select."""
         found = self._find(tenant, matchers, days)
-        if not isinstance(found, Wide):
+        if not isinstance(found, LargeSelection):
             return _names_of(found, org_wide=tenant.project_id is None)
         ids = self._catalog.tables.keys_of(found.scope)
         texts, _ = self._catalog.strings.texts(tenant.org_id, ids)
@@ -168,7 +172,7 @@ class Explorer:
         if label == NAME and all(m.name == NAME for m in matchers):  # no series need be read
             return self._catalog.names(tenant, days).shown(self._settings.names, matchers)
         found = self._find(tenant, matchers, days)
-        if not isinstance(found, Wide):
+        if not isinstance(found, LargeSelection):
             asked = [p.target for p in found if MADE_LABELS.get(p.target.view) == label]
             if label == NAME:
                 return self._shown_by({(p.target, p.kind) for p in found}, matchers)
@@ -235,7 +239,7 @@ class Explorer:
         return target.metric.shown(self._settings.names, target.view)
 
     def _values_of(
-        self, picked: Picked, label: str, tenant: Tenant, made: Mapping[str, Sequence[str]]
+        self, picked: PickedSeries, label: str, tenant: Tenant, made: Mapping[str, Sequence[str]]
     ) -> set[str]:
         if label == PROJECT and tenant.project_id is None:
             return {str(p) for p in np.unique(picked.roster.project_ids[picked.rows]).tolist()}
@@ -258,7 +262,7 @@ def _everything(sets: MatcherSets) -> bool:
     )
 
 
-def _names_of(picked: Sequence[Picked], *, org_wide: bool) -> set[str]:
+def _names_of(picked: Sequence[PickedSeries], *, org_wide: bool) -> set[str]:
     names = {NAME} if picked else set()
     if picked and org_wide:
         names.add(PROJECT)

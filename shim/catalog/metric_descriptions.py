@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from indexer.clickhouse.store import Store, StoreError
-from shim.catalog.lru_cache import Memory
+from shim.catalog.lru_cache import LruDict
 from shim.model.name_forms import metric_form
 from shim.model.tenancy import Tenant
 
@@ -42,13 +42,13 @@ class _Held:
     read_s: float
 
 
-class Metadata:
+class MetricDescriptions:
     """See the module. Every method raises StoreError."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
-        self._held: Memory[Tenant, _Held] = Memory(_TENANTS)
+        self._held: LruDict[Tenant, _Held] = LruDict(_TENANTS)
 
     def of(self, tenant: Tenant, name: str) -> Described:
         """The metadata of a metric by its stored name, or by the underscore form of that."""

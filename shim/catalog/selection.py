@@ -18,7 +18,7 @@ from shim.catalog.names import (
     make_key,
     reserved_labels,
 )
-from shim.catalog.series_index import Roster, Rows
+from shim.catalog.series_index import Rows, SeriesIndex
 from shim.catalog.types import Kind
 from shim.model.labels import NAME, TYPE, Labels
 from shim.model.matchers import Matcher
@@ -29,12 +29,12 @@ from shim.settings import ShimSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Picked:
+class PickedSeries:
     """Series of one metric, one type and one view; `rows` of the roster, ascending."""
 
     target: Target
     kind: Kind
-    roster: Roster
+    roster: SeriesIndex
     rows: Rows
     whole: bool
     keys: Mapping[str, Key]
@@ -51,7 +51,7 @@ class Picked:
 
 def pick(
     target: Target,
-    roster: Roster,
+    roster: SeriesIndex,
     alive: npt.NDArray[Any],
     tenant: Tenant,
     matchers: Sequence[Matcher],
@@ -59,7 +59,7 @@ def pick(
     *,
     narrowed: bool,
     kept: frozenset[str] = frozenset(),
-) -> Iterable[Picked]:
+) -> Iterable[PickedSeries]:
     """What of a metric's living series meets the matchers (those on the name did already), by type.
 
     `narrowed`: `alive` is not all of them, so that nothing can be said to be whole. `kept` are labels that
@@ -87,16 +87,16 @@ def pick(
                 rows = roster.matching(rows, matcher, keys)
         if len(rows):
             whole = not narrowed and len(rows) == len(all_rows)
-            yield Picked(target, kind, roster, rows, whole, keys, kept)
+            yield PickedSeries(target, kind, roster, rows, whole, keys, kept)
 
 
-def _have_tag(roster: Roster, rows: Rows, keys: Mapping[str, Key], label: str) -> bool:
+def _have_tag(roster: SeriesIndex, rows: Rows, keys: Mapping[str, Key], label: str) -> bool:
     """Whether any of the series was sent with a tag that is shown as this label."""
     columns = (column for stored, column in roster.columns.items() if keys[stored].answers_to(label))
     return any(column.texts[code] for column in columns for code in np.unique(column.codes[rows]).tolist())
 
 
-def _of_type(roster: Roster, rows: Rows, matcher: Matcher, kind: Kind) -> Rows:
+def _of_type(roster: SeriesIndex, rows: Rows, matcher: Matcher, kind: Kind) -> Rows:
     """A series sent with a tag `__type__` is of the type it says, as in Prometheus; any other of its own."""
     column = roster.columns.get(TYPE)
     if column is None:
@@ -107,14 +107,14 @@ def _of_type(roster: Roster, rows: Rows, matcher: Matcher, kind: Kind) -> Rows:
     return kept
 
 
-def _of_projects(roster: Roster, rows: Rows, matcher: Matcher) -> Rows:
+def _of_projects(roster: SeriesIndex, rows: Rows, matcher: Matcher) -> Rows:
     projects = roster.project_ids[rows]
     met = [p for p in np.unique(projects).tolist() if matcher.matches(str(p))]
     kept: Rows = rows[np.isin(projects, met)]
     return kept
 
 
-def label_sets(picked: Picked, tenant: Tenant, settings: ShimSettings) -> list[Labels]:
+def label_sets(picked: PickedSeries, tenant: Tenant, settings: ShimSettings) -> list[Labels]:
     """The label sets of what was picked, in the order of its rows."""
     extra: Callable[[int], tuple[str, str]] | None = None
     if tenant.project_id is None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from shim.catalog.selection import Picked, label_sets
+from shim.catalog.selection import PickedSeries, label_sets
 from shim.catalog.series_index import Rows
 from shim.catalog.types import Kind, Part, Selection, View
 from shim.metrics import ShimMetrics
@@ -30,7 +30,7 @@ PRECEDENCE: Final[Sequence[Kind]] = ("counter", "gauge", "set", "histogram")
 
 
 def selection(
-    picked: Sequence[Picked],
+    picked: Sequence[PickedSeries],
     tenant: Tenant,
     matchers: Sequence[Matcher],
     settings: ShimSettings,
@@ -38,7 +38,7 @@ def selection(
 ) -> Selection:
     """The parts of a selection: one per type and view, and per metric where each has its own boundaries."""
     notices = _Notices(picked, settings.names)
-    grouped: dict[tuple[Kind, View, str], list[Picked]] = {}
+    grouped: dict[tuple[Kind, View, str], list[PickedSeries]] = {}
     for one in sorted(picked, key=lambda p: PRECEDENCE.index(p.kind)):
         # Each metric has boundaries of its own.
         metric = one.target.shown(settings.names) if one.target.view == "bucket" else ""
@@ -105,7 +105,7 @@ class _Taken:
 class _Notices:
     """What an asker should know: names used with several types, and series that are not shown. Each once."""
 
-    def __init__(self, picked: Sequence[Picked], style: Style) -> None:
+    def __init__(self, picked: Sequence[PickedSeries], style: Style) -> None:
         self._style: Style = style
         kinds: dict[str, dict[Kind, None]] = {}
         for one in picked:
@@ -116,7 +116,7 @@ class _Notices:
         self._collisions: list[str] = []
         self.warnings: list[str] = []
 
-    def left_out(self, picked: Picked, count: int) -> None:
+    def left_out(self, picked: PickedSeries, count: int) -> None:
         """So many series have the labels of those of another type, which answer."""
         metric, kind, shown = picked.target.metric, picked.kind, picked.target.shown(self._style)
         if shown in self._twins:
@@ -128,7 +128,7 @@ class _Notices:
             )
 
     def merged(
-        self, members: Sequence[Picked], labels: Sequence[Labels], shown: Sequence[Labels], group: Ints
+        self, members: Sequence[PickedSeries], labels: Sequence[Labels], shown: Sequence[Labels], group: Ints
     ) -> None:
         """Gauges that are one: of values only one can answer."""
         shared = np.bincount(group, minlength=len(shown)) > 1

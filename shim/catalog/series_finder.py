@@ -18,15 +18,15 @@ from indexer.clickhouse.store import Store
 from indexer.intern.cache import LruCache
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.string_indexer import StringIndexer
-from shim.catalog.classic_bounds import Ladders
-from shim.catalog.large_selection import Wide
-from shim.catalog.lru_cache import Memory
-from shim.catalog.matcher_conditions import Sieve
-from shim.catalog.metric_descriptions import Metadata
+from shim.catalog.classic_bounds import ClassicBounds
+from shim.catalog.large_selection import LargeSelection
+from shim.catalog.lru_cache import LruDict
+from shim.catalog.matcher_conditions import MatcherConditions
+from shim.catalog.metric_descriptions import MetricDescriptions
 from shim.catalog.names import KINDS, MADE_LABELS, Metric, Names, Target, exact_values, is_id, with_quantiles
 from shim.catalog.scope import of_metrics
-from shim.catalog.selection import Picked, pick
-from shim.catalog.series_index_cache import Rosters
+from shim.catalog.selection import PickedSeries, pick
+from shim.catalog.series_index_cache import SeriesIndexCache
 from shim.catalog.strings import Strings
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days
@@ -51,7 +51,7 @@ class _Index:
     read_s: float
 
 
-class Finder:
+class SeriesFinder:
     """See the module. `version` is given when the indexer runs in this process."""
 
     def __init__(
@@ -67,14 +67,16 @@ class Finder:
         self._clock = clock
         self.metrics = metrics or ShimMetrics()
         self.tables = Tables(store)
-        self.metadata = Metadata(store)
-        self.ladders = Ladders(self.tables, self._mapped_buckets, settings.catalog.names_max_age_s, clock)
+        self.metadata = MetricDescriptions(store)
+        self.ladders = ClassicBounds(
+            self.tables, self._mapped_buckets, settings.catalog.names_max_age_s, clock
+        )
         # Its own cache of ids, apart from ingest's: a wrong read here cannot poison what is written.
         ids = LruCache(max(2, settings.catalog.cache_strings // 10))
         self._indexer = StringIndexer(ClickHouseIdStore(store), [ids])
         self.strings = Strings(self._indexer, settings.catalog.cache_strings, self.metrics)
-        self._rosters = Rosters(self.strings, settings.catalog.cache_series, self.metrics)
-        self._indexes: Memory[tuple[Tenant, Days], _Index] = Memory(_INDEXES)
+        self._rosters = SeriesIndexCache(self.strings, settings.catalog.cache_series, self.metrics)
+        self._indexes: LruDict[tuple[Tenant, Days], _Index] = LruDict(_INDEXES)
 
     def pick(
         self,
@@ -84,10 +86,10 @@ class Finder:
         *,
         tag: str = "",
         kept: frozenset[str] = frozenset(),
-    ) -> list[Picked]:
+    ) -> list[PickedSeries]:
         """What matches, still in columns. Raises as `select` does."""
         found = self.find(tenant, matchers, days, self._settings.max_series, tag=tag, kept=kept)
-        if isinstance(found, Wide):
+        if isinstance(found, LargeSelection):
             raise self.too_many(found)
         return found
 
@@ -101,7 +103,7 @@ class Finder:
         count: bool = True,
         tag: str = "",
         kept: frozenset[str] = frozenset(),
-    ) -> list[Picked] | Wide:
+    ) -> list[PickedSeries] | LargeSelection:
         """What matches, in columns; or that it is more than `max_series`, which is counted before it is read.
 
         Without `count` they stay uncounted where the name alone is asked for.
@@ -138,7 +140,7 @@ class Finder:
         names = self._index(tables, tenant, days, lambda names: not names.find(on_name))
         return with_quantiles(names.find(on_name), matchers)
 
-    def some(self, wide: Wide, series: int) -> list[Picked]:
+    def some(self, wide: LargeSelection, series: int) -> list[PickedSeries]:
         """So many of the series that were too many, whichever. Raises StoreError."""
         return self._picked(self.tables, wide, self.tables.alive(wide.scope, series), narrowed=True)
 
@@ -149,14 +151,14 @@ class Finder:
         matchers: Sequence[Matcher],
         targets: Sequence[Target],
         needed: Sequence[Sequence[int]],
-    ) -> Wide:
+    ) -> LargeSelection:
         """What a selector looks at, before anything is counted."""
         scope = of_metrics(tenant, days, list(dict.fromkeys(target.metric.id for target in targets)))
         for ids in needed:
             scope = scope.with_value_of(ids)
-        return Wide(tenant, days, tuple(matchers), tuple(targets), scope)
+        return LargeSelection(tenant, days, tuple(matchers), tuple(targets), scope)
 
-    def _counted(self, tables: Tables, wide: Wide) -> Wide:
+    def _counted(self, tables: Tables, wide: LargeSelection) -> LargeSelection:
         """The same with all its conditions in SQL, and its series counted.
 
         Raises ExecutionError when there are too many even to look at.
@@ -171,9 +173,9 @@ class Finder:
         sizes = {(m, KINDS[kind]): n for m, kind, n in tables.sizes(scope).tolist()}
         return replace(wide, scope=scope, sizes=sizes)
 
-    def sieve(self, tables: Tables, wide: Wide) -> Sieve:
+    def sieve(self, tables: Tables, wide: LargeSelection) -> MatcherConditions:
         org_id = wide.tenant.org_id
-        return Sieve(
+        return MatcherConditions(
             tables,
             wide.tenant,
             wide.days,
@@ -183,8 +185,8 @@ class Finder:
         )
 
     def _picked(
-        self, tables: Tables, wide: Wide, records: npt.NDArray[Any], *, narrowed: bool
-    ) -> list[Picked]:
+        self, tables: Tables, wide: LargeSelection, records: npt.NDArray[Any], *, narrowed: bool
+    ) -> list[PickedSeries]:
         alive = _by_metric(records)
         rosters = self._rosters.get(tables, wide.tenant, wide.days, alive, narrowed=narrowed)
         how = partial(pick, narrowed=narrowed, kept=wide.kept)
@@ -197,7 +199,7 @@ class Finder:
             )
         ]
 
-    def too_many(self, wide: Wide) -> ExecutionError:
+    def too_many(self, wide: LargeSelection) -> ExecutionError:
         """Names the largest metric, and which of its labels makes it large. Raises StoreError."""
         target, _ = wide.largest
         largest = self.tables.largest_key(wide.tenant, wide.days, target.metric.id)

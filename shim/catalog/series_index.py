@@ -28,7 +28,7 @@ _MOST_REMEMBERED: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class LabelColumn:
     """The values of one tag: series `i` has `texts[codes[i]]`; code 0 is "", for series without the tag."""
 
     texts: Sequence[str]
@@ -53,13 +53,13 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class SeriesIndex:
     """Series ascending by id; `columns` by tag key as stored."""
 
     series_ids: Ids
     project_ids: npt.NDArray[np.uint32]
     kinds: npt.NDArray[np.uint8]
-    columns: Mapping[str, Column]
+    columns: Mapping[str, LabelColumn]
     #: Label sets made so far, by (what makes them differ, series id). See `labels`.
     remembered: dict[tuple[str, int], Labels] = field(default_factory=dict)
 
@@ -166,17 +166,19 @@ class Roster:
         return tuple(sorted(pairs.items()))
 
 
-def empty() -> Roster:
-    return Roster(np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.uint8), {})
+def empty() -> SeriesIndex:
+    return SeriesIndex(
+        np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.uint8), {}
+    )
 
 
 def grown(
-    old: Roster,
+    old: SeriesIndex,
     series_ids: Ids,
     project_ids: npt.NDArray[np.uint32],
     kinds: npt.NDArray[np.uint8],
     tags: Mapping[str, tuple[Ids, Sequence[str], npt.NDArray[np.int32]]],
-) -> Roster:
+) -> SeriesIndex:
     """`old` with series it did not know (distinct, in any order).
 
     `tags`: by stored key, which of the new series have it, the distinct values, and which value each has.
@@ -184,7 +186,7 @@ def grown(
     ids = np.concatenate([old.series_ids, series_ids])
     order = np.argsort(ids, kind="stable")
     ids = ids[order]
-    columns: dict[str, Column] = {}
+    columns: dict[str, LabelColumn] = {}
     for key in dict.fromkeys([*old.columns, *tags]):
         before = old.columns.get(key)
         texts: list[str] = list(before.texts) if before else [""]
@@ -198,8 +200,8 @@ def grown(
             recoded = np.array([code_of.setdefault(v, len(code_of)) for v in values], dtype=np.int32)
             texts = list(code_of)
             codes[np.searchsorted(ids, owners)] = recoded[value_codes]
-        columns[key] = Column(texts, codes)
-    return Roster(
+        columns[key] = LabelColumn(texts, codes)
+    return SeriesIndex(
         ids,
         np.concatenate([old.project_ids, project_ids])[order],
         np.concatenate([old.kinds, kinds])[order],

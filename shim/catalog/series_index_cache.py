@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shim.catalog.scope import of_metrics
-from shim.catalog.series_index import Ids, Roster, empty, grown
+from shim.catalog.series_index import Ids, SeriesIndex, empty, grown
 from shim.catalog.strings import Strings
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days
@@ -21,7 +21,7 @@ from shim.model.tenancy import Tenant
 _Key = tuple[Tenant, int]
 
 
-class Rosters:
+class SeriesIndexCache:
     """By tenant and metric; the least used go when more than `most_series` series are held."""
 
     def __init__(self, strings: Strings, most_series: int, metrics: ShimMetrics) -> None:
@@ -29,7 +29,7 @@ class Rosters:
         self._most_series = most_series
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._held: OrderedDict[_Key, Roster] = OrderedDict()
+        self._held: OrderedDict[_Key, SeriesIndex] = OrderedDict()
         self._series = 0
 
     def get(
@@ -40,12 +40,12 @@ class Rosters:
         alive: Mapping[int, npt.NDArray[Any]],
         *,
         narrowed: bool = True,
-    ) -> Mapping[int, Roster]:
+    ) -> Mapping[int, SeriesIndex]:
         """A roster per metric that knows at least the series in `alive` (ALIVE records, by metric).
 
         `narrowed`: the metrics may have more series than these in those days.
         """
-        rosters: dict[int, Roster] = {}
+        rosters: dict[int, SeriesIndex] = {}
         missing: dict[int, npt.NDArray[Any]] = {}
         for metric_id, records in alive.items():
             roster = rosters[metric_id] = self._find((tenant, metric_id))
@@ -57,7 +57,7 @@ class Rosters:
             rosters |= self._fill(tables, tenant, days, rosters, missing, all_of_them=all_of_them)
         return rosters
 
-    def _find(self, key: _Key) -> Roster:
+    def _find(self, key: _Key) -> SeriesIndex:
         with self._lock:
             roster = self._held.get(key)
             if roster is None:
@@ -70,11 +70,11 @@ class Rosters:
         tables: Tables,
         tenant: Tenant,
         days: Days,
-        rosters: Mapping[int, Roster],
+        rosters: Mapping[int, SeriesIndex],
         missing: Mapping[int, npt.NDArray[Any]],
         *,
         all_of_them: bool,
-    ) -> Mapping[int, Roster]:
+    ) -> Mapping[int, SeriesIndex]:
         # To name every series costs more than it spares where there are no others.
         scope = of_metrics(tenant, days, list(missing))
         if not all_of_them:
@@ -83,7 +83,7 @@ class Rosters:
         ids = np.unique(np.concatenate([np.unique(tags["key"]), np.unique(tags["value"])]))
         texts, complete = self._strings.texts(tenant.org_id, ids.tolist())
         tags = tags[np.argsort(tags["metric_id"], kind="stable")]
-        filled: dict[int, Roster] = {}
+        filled: dict[int, SeriesIndex] = {}
         for metric_id, records in missing.items():
             low = np.searchsorted(tags["metric_id"], np.uint64(metric_id), "left")
             high = np.searchsorted(tags["metric_id"], np.uint64(metric_id), "right")
@@ -93,7 +93,7 @@ class Rosters:
                 self._keep((tenant, metric_id), roster)
         return filled
 
-    def _keep(self, key: _Key, roster: Roster) -> None:
+    def _keep(self, key: _Key, roster: SeriesIndex) -> None:
         with self._lock:
             before = self._held.pop(key, None)
             self._held[key] = roster
@@ -110,8 +110,8 @@ class Rosters:
 
 
 def _extended(
-    roster: Roster, records: npt.NDArray[Any], tags: npt.NDArray[Any], texts: Mapping[int, str]
-) -> Roster:
+    roster: SeriesIndex, records: npt.NDArray[Any], tags: npt.NDArray[Any], texts: Mapping[int, str]
+) -> SeriesIndex:
     """The roster with the series of `records`, whose tags are among `tags`."""
     tags = tags[np.isin(tags["series_id"], records["series_id"])]
     columns: dict[str, tuple[Ids, Sequence[str], npt.NDArray[np.int32]]] = {}

@@ -32,7 +32,7 @@ class Days:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SelectionKey:
     """One look-up of series: whose, which, when; `kept` are labels that keep their UTF-8 names."""
 
     tenant: Tenant

@@ -14,7 +14,7 @@ from shim.catalog.types import Kind, Selection, View
 
 
 @dataclass(frozen=True, slots=True)
-class Unlabelled:
+class UnlabelledSeries:
     """What a selector matched. `whole`: all series of the metric in its tenant's scope on those days."""
 
     kind: Kind

@@ -1,6 +1,6 @@
 """What the HTTP layer asks of the engine, and what it gets back.
 
-The engine (`shim/engine/engine.py`) turns a query text into an `Answer`; `shim/http` turns that into
+The engine (`shim/engine/engine.py`) turns a query text into an `QueryResult`; `shim/http` turns that into
 Prometheus' JSON. Neither knows the other: both know this file. Pure.
 """
 
@@ -19,7 +19,7 @@ Kind = Literal["scalar", "string", "vector", "matrix"]
 
 
 #: Is given the work in its thread, which may go on for a while after its query was given up.
-Begun = Callable[[Future[Any]], None]
+OnSubmitted = Callable[[Future[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class QueryOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """The value of one query.
 
     `kind` is Prometheus' resultType. A range query has kind "matrix" and a Vector (or a Scalar: one series
@@ -71,13 +71,18 @@ class Engine(Protocol):
     """Answers queries. Raises QueryError (shim/model/errors.py); anything else is a fault of ours."""
 
     async def instant(
-        self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
-    ) -> Answer: ...
+        self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: OnSubmitted | None = None
+    ) -> QueryResult: ...
 
     async def latest(
-        self, tenant: Tenant, selector: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+        self,
+        tenant: Tenant,
+        selector: str,
+        at_ms: int,
+        options: QueryOptions,
+        begun: OnSubmitted | None = None,
     ) -> Sequence[Latest]: ...
 
     async def range(
-        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: Begun | None = None
-    ) -> Answer: ...
+        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: OnSubmitted | None = None
+    ) -> QueryResult: ...

@@ -17,22 +17,22 @@ from typing import Final
 
 from indexer.clickhouse.store import StoreError
 from shim.catalog import Catalog
-from shim.catalog.types import Look
-from shim.engine.warm_state import Recent, load, save
+from shim.catalog.types import SelectionKey
+from shim.engine.warm_state import WarmState, load, save
 from shim.model.errors import QueryError
 from shim.model.tenancy import Tenant
-from shim.read.cell_cache.chunk import Place
-from shim.read.cell_cache.setup import BlockMemory
+from shim.read.cell_cache.chunk import ChunkKey
+from shim.read.cell_cache.setup import CellCache
 
 _log: Final = logging.getLogger("shim.cache_warmer")
 
 #: How often it is looked whether queries still run, in seconds.
 _PAUSE_S: Final = 0.02
 #: Look-ups that are made again; a dashboard has some dozens.
-MOST_LOOKS: Final = 128
+MAX_SELECTIONS: Final = 128
 
 
-class Warmer:
+class CacheWarmer:
     """Thread-safe. `path`: the file that takes over a restart what was asked; None for none. `within_s`: how
     long making use of it may take. `busy` says whether queries run now.
     """
@@ -40,7 +40,7 @@ class Warmer:
     def __init__(
         self,
         catalog: Catalog,
-        blocks: BlockMemory | None,
+        blocks: CellCache | None,
         path: Path | None,
         within_s: float,
         busy: Callable[[], bool],
@@ -63,22 +63,22 @@ class Warmer:
         recent = load(self._path)
         begun_s = time.monotonic()
         self._end_s = begun_s + self._within_s
-        self._look_up(recent.looks[-MOST_LOOKS:])
+        self._look_up(recent.looks[-MAX_SELECTIONS:])
         self._fill(recent.places)
-        if recent != Recent():
+        if recent != WarmState():
             took_s = time.monotonic() - begun_s
             _log.info(
                 "event=warmed looks=%d blocks=%d took_s=%.2f", len(recent.looks), len(recent.places), took_s
             )
 
-    def _look_up(self, looks: Sequence[Look]) -> None:
+    def _look_up(self, looks: Sequence[SelectionKey]) -> None:
         for look in reversed(looks):
             if not self._goes_on():
                 return
             with suppress(StoreError, QueryError):
                 self._catalog.look_again(look)
 
-    def _fill(self, places: Sequence[Place]) -> None:
+    def _fill(self, places: Sequence[ChunkKey]) -> None:
         if self._blocks is not None and places:
             self._blocks.filler.restore(places, self._goes_on)
 
@@ -101,8 +101,10 @@ class Warmer:
         """
         if self._path is None or self._blocks is None:
             return
-        recent = Recent(tuple(self._blocks.cache.asked()), tuple(self._catalog.looked_up()[-MOST_LOOKS:]))
-        if recent == Recent():
+        recent = WarmState(
+            tuple(self._blocks.cache.asked()), tuple(self._catalog.looked_up()[-MAX_SELECTIONS:])
+        )
+        if recent == WarmState():
             return
         try:
             save(self._path, recent)

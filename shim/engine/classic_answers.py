@@ -17,7 +17,7 @@ from shim.read.selectors import SelectSeries
 
 
 @dataclass(slots=True)
-class ClassicShown:
+class ClassicAnswer:
     """Remembers which distributions a query selects, for their boundaries. Used by several threads."""
 
     catalog: Catalog

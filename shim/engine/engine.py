@@ -18,20 +18,20 @@ import numpy as np
 from indexer.clickhouse.store import Store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
-from shim.engine.api import Answer, Begun, Kind, Latest, QueryOptions
-from shim.engine.classic_answers import ClassicShown
+from shim.engine.api import Kind, Latest, OnSubmitted, QueryOptions, QueryResult
+from shim.engine.classic_answers import ClassicAnswer
 from shim.engine.evaluator import Evaluator
 from shim.engine.live_edge import LiveEdge
 from shim.eval.classic_view import as_classic
 from shim.model.errors import BadData, TimedOut
 from shim.model.grid import Grid
-from shim.model.label_naming import Naming
-from shim.model.labels import finished
+from shim.model.label_naming import LabelNaming
+from shim.model.labels import final_labels
 from shim.model.tenancy import Tenant
 from shim.model.values import Annotations, Samples, Scalar, String, Value, Vector
 from shim.plan.build import build
 from shim.plan.label_names import label_names
-from shim.plan.nodes import Context, Node, Select
+from shim.plan.nodes import Node, PlanContext, Select
 from shim.plan.parse import parse
 from shim.plan.rules import RULES, Rule, apply
 from shim.plan.text import render
@@ -39,9 +39,9 @@ from shim.promql.ast import Expr
 from shim.promql.modifiers import DurationContext
 from shim.promql.positions import positions
 from shim.promql.printer import format_query
-from shim.read.cell_cache.setup import BlockMemory
+from shim.read.cell_cache.setup import CellCache
 from shim.read.reader import FEW_ROWS, Reader
-from shim.read.selectors import Leaves
+from shim.read.selectors import SelectorReader
 from shim.read.series_slices import MAX_CELLS
 from shim.read.shown_steps import first_steps, steps_shown
 from shim.read.store_errors import told_of_store
@@ -78,7 +78,7 @@ class QueryEngine:
         rules: Sequence[Rule] = RULES,
         few_rows: int = FEW_ROWS,
         slice_cells: int = MAX_CELLS,
-        blocks: BlockMemory | None = None,
+        blocks: CellCache | None = None,
         edge: LiveEdge | None = None,
     ) -> None:
         self._store = store
@@ -101,19 +101,24 @@ class QueryEngine:
             self._blocks.close()
 
     async def instant(
-        self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
-    ) -> Answer:
+        self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: OnSubmitted | None = None
+    ) -> QueryResult:
         """The value of `query` at one time. Raises QueryError."""
         return await self._submit(tenant, query, Grid.instant(at_ms), options, begun, instant=True)
 
     async def range(
-        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: Begun | None = None
-    ) -> Answer:
+        self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: OnSubmitted | None = None
+    ) -> QueryResult:
         """The value of `query` at every point of `grid`. Raises QueryError."""
         return await self._submit(tenant, query, grid, options, begun, instant=False)
 
     async def latest(
-        self, tenant: Tenant, selector: str, at_ms: int, options: QueryOptions, begun: Begun | None = None
+        self,
+        tenant: Tenant,
+        selector: str,
+        at_ms: int,
+        options: QueryOptions,
+        begun: OnSubmitted | None = None,
     ) -> Sequence[Latest]:
         """The latest samples of a selector, distributions as classic series. Raises QueryError."""
         reader = self._reader(tenant, options)
@@ -127,7 +132,7 @@ class QueryEngine:
         settings = self._settings
         durations = DurationContext(step_ms, grid.end_ms - grid.start_ms) if settings.experimental else None
         tree = parse(query, durations, settings.max_query_bytes)
-        context = Context(
+        context = PlanContext(
             grid,
             options.lookback_ms or round(settings.lookback_s * 1000),
             counter_lookback_ms=options.counter_lookback_ms or round(settings.counter_lookback_s * 1000),
@@ -142,16 +147,16 @@ class QueryEngine:
         query: str,
         grid: Grid,
         options: QueryOptions,
-        begun: Begun | None,
+        begun: OnSubmitted | None,
         *,
         instant: bool,
-    ) -> Answer:
+    ) -> QueryResult:
         reader = self._reader(tenant, options)
         work = partial(self._answer, reader, query, grid, options, instant=instant)
         return await self._run(reader, work, options, begun)
 
     async def _run(
-        self, reader: Reader, work: Callable[[], T], options: QueryOptions, begun: Begun | None
+        self, reader: Reader, work: Callable[[], T], options: QueryOptions, begun: OnSubmitted | None
     ) -> T:
         """Work on a query in its pool until its deadline."""
         loop = asyncio.get_running_loop()
@@ -184,7 +189,7 @@ class QueryEngine:
 
     def _answer(
         self, reader: Reader, query: str, grid: Grid, options: QueryOptions, *, instant: bool
-    ) -> Answer:
+    ) -> QueryResult:
         if time.monotonic() >= reader.deadline_s:
             raise TimedOut("query timed out in query queue")
         start = time.perf_counter()
@@ -192,13 +197,13 @@ class QueryEngine:
         planned = self.plan(query, grid, options)
         prepared = time.perf_counter()
         notes = Annotations()
-        naming = Naming.of(self._settings.names, *label_names(planned.built))
+        naming = LabelNaming.of(self._settings.names, *label_names(planned.built))
         select = partial(self._catalog.select, reader.tenant, tag=reader.tag, kept=naming.kept)
-        classic = ClassicShown(self._catalog, reader) if self._shows_classic(options) else None
+        classic = ClassicAnswer(self._catalog, reader) if self._shows_classic(options) else None
         noted = select if classic is None else classic.noting(select)
         total = partial(self._catalog.total, reader.tenant, tag=reader.tag, kept=naming.kept)
         bounds = partial(self._bounds, reader)
-        leaves = Leaves(reader, noted, bounds, notes, naming, total if classic is None else None)
+        leaves = SelectorReader(reader, noted, bounds, notes, naming, total if classic is None else None)
         with told_of_store(reader.tag):  # look-ups of series; what readers meet is told where it happens
             value = Evaluator(leaves, notes, self._reads).run(planned.plan)
             if classic is not None:
@@ -220,7 +225,7 @@ class QueryEngine:
         timings = {"prepared_ms": (prepared - start) * 1000, "evaluated_ms": (done - prepared) * 1000}
         explain = _explain(planned, reader, timings) if options.explain else None
         stats = _stats(reader, timings) if options.stats else None
-        return Answer(_kind(value, instant=instant), value, grid, notes, explain, stats)
+        return QueryResult(_kind(value, instant=instant), value, grid, notes, explain, stats)
 
     def _latest(self, reader: Reader, selector: str, at_ms: int, options: QueryOptions) -> Sequence[Latest]:
         grid = Grid.instant(at_ms)
@@ -228,9 +233,9 @@ class QueryEngine:
         select = self.plan(selector, grid, options).built
         if not isinstance(select, Select):
             raise BadData(f"{selector}: expected a vector selector")
-        classic = ClassicShown(self._catalog, reader)
+        classic = ClassicAnswer(self._catalog, reader)
         found = classic.noting(partial(self._catalog.select, reader.tenant, tag=reader.tag))
-        leaves = Leaves(reader, found, partial(self._bounds, reader), Annotations())
+        leaves = SelectorReader(reader, found, partial(self._bounds, reader), Annotations())
         end_s = at_ms // 1000
         if reader.limits.settled_s is not None:
             end_s = min(end_s, reader.limits.settled_s)
@@ -238,7 +243,7 @@ class QueryEngine:
         out = []
         for part, vector, times_ms in leaves.instants(select):
             shown = as_classic(vector, classic.ladder, reader.check_cells)
-            shown = replace(shown, labels=list(map(finished, shown.labels)))
+            shown = replace(shown, labels=list(map(final_labels, shown.labels)))
             reader.hold(shown.cells)
             own = np.full(len(shown.labels), counted_ms) if times_ms is None else times_ms[:, 0]
             out.append(Latest(part.kind, part.view, shown, own))

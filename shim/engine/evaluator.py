@@ -25,7 +25,7 @@ from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
 from shim.model.errors import BadData
 from shim.model.grid import Grid
-from shim.model.label_naming import finished
+from shim.model.label_naming import final_labels
 from shim.model.values import Annotations, Samples, Scalar, String, Value, Vector
 from shim.plan.nodes import (
     Aggregate,
@@ -46,7 +46,7 @@ from shim.plan.nodes import (
     Total,
 )
 from shim.read.sample_functions import over_windows, scalars
-from shim.read.selectors import Leaves
+from shim.read.selectors import SelectorReader
 
 Leaf = Select | SampleTimes | RangeCall | Merged
 L = TypeVar("L")
@@ -57,7 +57,7 @@ V = TypeVar("V")
 class Evaluator:
     """Evaluates one plan. `pool` runs the reads."""
 
-    leaves: Leaves
+    leaves: SelectorReader
     notes: Annotations
     pool: ThreadPoolExecutor
 
@@ -74,7 +74,7 @@ class Evaluator:
     def finished(self, value: Vector) -> Vector:
         """The value under the labels that the answer shows."""
         shown = self.leaves.naming.shown(all_labels(value))
-        return relabelled(value, partial(finished, shown=shown))
+        return relabelled(value, partial(final_labels, shown=shown))
 
     def _read(self, plan: Node) -> dict[Leaf | Total, Vector]:
         """Every leaf's value; arguments of range functions are evaluated first.

@@ -15,7 +15,7 @@ from shim.eval import aggregation
 from shim.eval.aggregator import Aggregation, AggregationInput
 from shim.eval.budget import Take, free
 from shim.model.errors import BadData, Unsupported
-from shim.model.label_naming import EXACT, Naming
+from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.values import Annotations, Scalar, String, Vector
 
 
@@ -37,7 +37,7 @@ def aggregate(
     param: Scalar | String | None,
     notes: Annotations,
     take: Take = free,
-    naming: Naming = EXACT,
+    naming: LabelNaming = EXACT,
 ) -> Vector:
     """Aggregate at every step; `param` is k, q or the label of count_values.
 

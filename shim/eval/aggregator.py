@@ -16,7 +16,7 @@ from shim.eval.budget import Take, free
 from shim.eval.functions.signature import Type
 from shim.eval.grouping import Groups, grouped
 from shim.eval.merge import without_empty_rows
-from shim.model.label_naming import EXACT, Naming
+from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.values import Annotations, Floats, Scalar, String, Vector
 
 #: Floats that are reduced together: 16 MiB.
@@ -33,7 +33,7 @@ class AggregationInput:
     param: Scalar | String | None
     notes: Annotations
     take: Take = free
-    naming: Naming = EXACT
+    naming: LabelNaming = EXACT
 
     def groups(self) -> Groups:
         """Return the rows of the vector by group."""

@@ -15,7 +15,7 @@ from shim.eval.operators.matching import ONE_TO_ONE, Matching
 from shim.eval.operators.scalars import with_scalar
 from shim.eval.operators.sets import combine_sets
 from shim.model.errors import BadData, Unsupported
-from shim.model.label_naming import EXACT, Naming
+from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.values import Annotations, Scalar, String, Value, Vector
 
 __all__ = ["NO_FILL", "Fill", "Matching", "binary", "negate"]
@@ -29,7 +29,7 @@ def binary(
     return_bool: bool,
     notes: Annotations,
     fill: Fill = NO_FILL,
-    naming: Naming = EXACT,
+    naming: LabelNaming = EXACT,
     take: Take = free,
 ) -> Value:
     """`left op right` at every step.

@@ -12,7 +12,7 @@ import numpy as np
 
 from shim.eval.budget import Take, free
 from shim.model import labels as lbl
-from shim.model.label_naming import EXACT, Naming
+from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.labels import Labels
 from shim.model.values import Bools, Floats, Histogram, Ints, Vector
 
@@ -20,7 +20,7 @@ from shim.model.values import Bools, Floats, Histogram, Ints, Vector
 def group_labels(labels: Labels, grouping: Collection[str], without: bool) -> Labels:
     """The labels of the group that a series belongs to (`by` and `without` of Prometheus)."""
     if without:
-        return lbl.plain(lbl.without(labels, {*grouping, lbl.NAME}))
+        return lbl.unmarked(lbl.without(labels, {*grouping, lbl.NAME}))
     return lbl.only(labels, grouping)
 
 
@@ -107,7 +107,7 @@ def by_columns(labels: Sequence[Labels], names: Collection[str]) -> tuple[Ints, 
     return np.fromiter(map(numbers.__getitem__, keys), dtype=np.int64, count=len(keys)), found
 
 
-def grouped(vector: Vector, grouping: Collection[str], without: bool, naming: Naming = EXACT) -> Groups:
+def grouped(vector: Vector, grouping: Collection[str], without: bool, naming: LabelNaming = EXACT) -> Groups:
     """The vector's rows by group."""
     if not grouping and not without:
         return _all(vector)

@@ -17,7 +17,7 @@ from shim.eval.histogram.merging import where_present
 from shim.eval.merge import merged, without_empty_rows
 from shim.model import labels as lbl
 from shim.model.errors import ExecutionError
-from shim.model.label_naming import EXACT, Naming
+from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.labels import Labels
 from shim.model.matchers import Matcher
 from shim.model.messages import format_labels
@@ -37,7 +37,9 @@ def info_matchers(given: Sequence[Matcher]) -> tuple[Matcher, ...]:
     return tuple(given) if any(m.op in ("=", "=~") for m in names) else (ANY_INFO, *given)
 
 
-def info(base: Vector, times_s: Vector, given: Sequence[Matcher] | None, naming: Naming = EXACT) -> Vector:
+def info(
+    base: Vector, times_s: Vector, given: Sequence[Matcher] | None, naming: LabelNaming = EXACT
+) -> Vector:
     """`base` with the labels of info series, whose sample times are the values of `times_s`.
 
     `given`: the matchers of the second argument, None without one. A series that finds no info series stays
@@ -126,7 +128,7 @@ class _Sources:
             step = int(np.argmax(tied))
             first, second = (rows[i] for i in np.flatnonzero(times[:, step] == newest[step])[:2])
             at_ms = round(float(newest[step]) * 1000)
-            a, b = (format_labels(lbl.plain(self.times_s.labels[row])) for row in (first, second))
+            a, b = (format_labels(lbl.unmarked(self.times_s.labels[row])) for row in (first, second))
             raise ExecutionError(
                 f"found duplicate series for info metric: existing {a} @ {at_ms}, new {b} @ {at_ms}"
             )
@@ -167,7 +169,7 @@ def _added(labels: Labels, found: Sequence[Labels], asked: Collection[str]) -> d
     own = {name for name, _ in labels}
     added: dict[str, str] = {}
     for one in found:
-        for name, value in lbl.plain(one):
+        for name, value in lbl.unmarked(one):
             if name == lbl.NAME or (asked and name not in asked):
                 continue
             if added.get(name, value) != value:

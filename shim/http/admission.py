@@ -25,7 +25,7 @@ class _Waiting(NamedTuple):
     turn: asyncio.Future[None]
 
 
-class Turn:
+class Slot:
     """What a query has while it may run."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Turn:
         work.add_done_callback(later)
 
 
-class Turns:
+class Admission:
     """At most `running` at a time; at most `waiting` more wait, and the next one is refused.
 
     A query that ran out of time is answered at once, but has its turn until its thread has ended: else who
@@ -73,7 +73,7 @@ class Turns:
         return self._taken > 0
 
     @asynccontextmanager
-    async def turn(self, timeout_s: float, org_id: int = 0) -> AsyncIterator[Turn]:
+    async def turn(self, timeout_s: float, org_id: int = 0) -> AsyncIterator[Slot]:
         """Waits for a turn, and holds the body to `timeout_s` from now. Raises TimedOut."""
         if timeout_s <= 0:
             raise TimedOut("query timed out in expression evaluation")
@@ -82,7 +82,7 @@ class Turns:
             async with asyncio.timeout(timeout_s):
                 await self._wait(org_id)
                 where = "expression evaluation"
-                turn = Turn()
+                turn = Slot()
                 try:
                     with self._metrics.in_flight.track_inprogress():
                         yield turn

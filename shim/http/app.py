@@ -9,7 +9,7 @@ from aiohttp import web
 
 from shim.http import language, metadata, query, status
 from shim.http.authentication import admit
-from shim.http.context import CONTEXT, Context
+from shim.http.context import CONTEXT, HttpContext
 from shim.http.federate import federate
 from shim.http.home import home
 from shim.http.responses import envelope
@@ -43,7 +43,7 @@ _GET: Final[dict[str, _Handler]] = {
 }
 
 
-def make_app(context: Context) -> web.Application:
+def make_app(context: HttpContext) -> web.Application:
     app = web.Application(middlewares=[envelope, admit], client_max_size=context.settings.max_form_bytes)
     app[CONTEXT] = context
     router = app.router

@@ -13,11 +13,11 @@ from aiohttp import web
 from indexer.access.grants import Grant
 from indexer.http.authenticator import Authenticator
 from indexer.http.web_pages import WebPageRules
-from shim.catalog import Explorer
+from shim.catalog import MetadataQueries
 from shim.engine.api import Engine
-from shim.http.admission import Turns
+from shim.http.admission import Admission
 from shim.metrics import ShimMetrics
-from shim.model.tenancy import Gate, Proxy
+from shim.model.tenancy import Proxy, TenantResolver
 from shim.settings import ShimSettings
 
 P = ParamSpec("P")
@@ -25,16 +25,16 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class HttpContext:
     settings: ShimSettings
     engine: Engine
-    explorer: Explorer
-    gate: Gate
+    explorer: MetadataQueries
+    gate: TenantResolver
     proxy: Proxy  # whose requests alone are answered, where it is known
     pages: WebPageRules
     authenticator: Authenticator
     metrics: ShimMetrics
-    turns: Turns
+    turns: Admission
     pool: Executor  # for everything that blocks: the store, encoding, compressing
     now_ms: Callable[[], int]
     started_ms: int
@@ -51,6 +51,6 @@ class Context:
         return await asyncio.get_running_loop().run_in_executor(self.pool, lambda: call(*args, **kwargs))
 
 
-CONTEXT: Final = web.AppKey("context", Context)
+CONTEXT: Final = web.AppKey("context", HttpContext)
 #: Where a request holds the grant of its credential.
 GRANT: Final = web.RequestKey("grant", Grant)

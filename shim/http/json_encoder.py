@@ -14,7 +14,7 @@ from typing import Final, assert_never
 import msgspec
 import numpy as np
 
-from shim.engine.api import Answer
+from shim.engine.api import QueryResult
 from shim.http.histogram_json import histogram_texts
 from shim.http.number_json import float_text, float_tokens, plain_text, time_text, time_tokens
 from shim.http.points import write_rows
@@ -42,7 +42,7 @@ class Encoded:
         return b"".join(self.parts)
 
 
-def encode(answer: Answer, limit: int = 0) -> Encoded:
+def encode(answer: QueryResult, limit: int = 0) -> Encoded:
     """`limit`: series at most, 0 for all."""
     match answer.kind:
         case "scalar" | "string":
@@ -69,7 +69,7 @@ def _list(entries: Sequence[bytes]) -> Sequence[bytes]:
     return parts
 
 
-def _single(answer: Answer) -> bytes:
+def _single(answer: QueryResult) -> bytes:
     match answer.value:
         case Scalar(values):
             text = plain_text(float(values[0]))
@@ -87,7 +87,7 @@ def _metric(labels: Labels) -> bytes:
 # ---- one point per series
 
 
-def _vector_entries(answer: Answer) -> list[bytes]:
+def _vector_entries(answer: QueryResult) -> list[bytes]:
     time = time_text(answer.grid.start_ms).encode()
     match answer.value:
         case Scalar(values):
@@ -114,7 +114,7 @@ def _vector_entries(answer: Answer) -> list[bytes]:
 # ---- many points per series
 
 
-def _matrix_entries(answer: Answer) -> list[bytes]:
+def _matrix_entries(answer: QueryResult) -> list[bytes]:
     match answer.value:
         case Scalar(values):
             there = np.ones((1, len(values)), dtype=bool)

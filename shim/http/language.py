@@ -8,7 +8,7 @@ from aiohttp import web
 
 from shim.http import params as p
 from shim.http.context import CONTEXT
-from shim.http.request import in_turn, params_of, tenant_of
+from shim.http.request import in_slot, params_of, tenant_of
 from shim.http.responses import answer
 from shim.model.errors import BadData
 from shim.plan.parse import parse
@@ -31,7 +31,7 @@ async def _of_tree(request: web.Request, make: Callable[[Expr], object]) -> web.
     query = (await params_of(request)).get("query")
     max_bytes = context.settings.max_query_bytes
     try:
-        return answer(await in_turn(context, tenant, lambda: make(parse(query, max_bytes=max_bytes))))
+        return answer(await in_slot(context, tenant, lambda: make(parse(query, max_bytes=max_bytes))))
     except BadData as e:
         raise p.invalid("query", str(e)) from None
 
@@ -46,5 +46,5 @@ async def query_exemplars(request: web.Request) -> web.Response:
     if end_ms < start_ms:
         raise BadData("end timestamp must not be before start timestamp")
     query, max_bytes = given.get("query"), context.settings.max_query_bytes
-    await in_turn(context, tenant, lambda: parse(query, max_bytes=max_bytes))
+    await in_slot(context, tenant, lambda: parse(query, max_bytes=max_bytes))
     return answer([])

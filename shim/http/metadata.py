@@ -10,8 +10,8 @@ from aiohttp import web
 
 from shim.catalog.metadata import MatcherSets
 from shim.http import params as p
-from shim.http.context import CONTEXT, Context
-from shim.http.request import in_turn, matcher_sets, params_of, tenant_of
+from shim.http.context import CONTEXT, HttpContext
+from shim.http.request import in_slot, matcher_sets, params_of, tenant_of
 from shim.http.responses import TRUNCATED, answer
 from shim.model.errors import BadData
 from shim.model.labels import Labels
@@ -65,7 +65,7 @@ async def metadata(request: web.Request) -> web.Response:
     limit, per_metric = _metadata_limit(given, "limit"), _metadata_limit(given, "limit_per_metric")
     metric = given.get("metric") or None
     ask = partial(context.explorer.metadata, tenant, metric, p.MIN_TIME_MS, p.MAX_TIME_MS)
-    found = await in_turn(context, tenant, ask)
+    found = await in_slot(context, tenant, ask)
     names = sorted(found)[: limit if limit >= 0 else None]
     return answer({name: found[name][: per_metric if per_metric > 0 else None] for name in names})
 
@@ -89,14 +89,14 @@ def _window(given: p.Params) -> tuple[int, int]:
 
 
 async def _ask_matching(
-    context: Context, tenant: Tenant, given: p.Params, find: Callable[[MatcherSets], T]
+    context: HttpContext, tenant: Tenant, given: p.Params, find: Callable[[MatcherSets], T]
 ) -> T:
     """Parse `match[]` and find what matches, in the pool."""
     max_bytes = context.settings.max_query_bytes
-    return await in_turn(context, tenant, lambda: find(matcher_sets(given, max_bytes)))
+    return await in_slot(context, tenant, lambda: find(matcher_sets(given, max_bytes)))
 
 
-def _cut(context: Context, endpoint: str, found: Sequence[object], limit: int) -> web.Response:
+def _cut(context: HttpContext, endpoint: str, found: Sequence[object], limit: int) -> web.Response:
     if limit and len(found) > limit:
         context.metrics.truncated.labels(endpoint).inc()
         return answer(found[:limit], warnings=[TRUNCATED])

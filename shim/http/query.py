@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from shim.engine.api import Answer, Begun, QueryOptions
+from shim.engine.api import OnSubmitted, QueryOptions, QueryResult
 from shim.http import params as p
-from shim.http.context import CONTEXT, Context
+from shim.http.context import CONTEXT, HttpContext
 from shim.http.json_encoder import encode
 from shim.http.request import params_of, tenant_of
 from shim.http.responses import TRUNCATED, json_response, success
@@ -63,7 +63,7 @@ async def over_range(request: web.Request) -> web.Response:
     )
 
 
-def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
+def _options(given: p.Params, context: HttpContext, limit: int) -> QueryOptions:
     return QueryOptions(
         timeout_s=p.timeout_s(given, context.settings.timeout_s),
         limit=limit,
@@ -78,7 +78,10 @@ def _options(given: p.Params, context: Context, limit: int) -> QueryOptions:
 
 
 async def _run(
-    context: Context, tenant: Tenant, options: QueryOptions, ask: Callable[[Begun], Awaitable[Answer]]
+    context: HttpContext,
+    tenant: Tenant,
+    options: QueryOptions,
+    ask: Callable[[OnSubmitted], Awaitable[QueryResult]],
 ) -> web.Response:
     asked = time.perf_counter()
     async with context.turns.turn(options.timeout_s, tenant.org_id) as turn:
@@ -98,7 +101,7 @@ async def _run(
     return json_response(body)
 
 
-def _written(found: Answer, options: QueryOptions, clock: _Clock) -> tuple[bytes, bool]:
+def _written(found: QueryResult, options: QueryOptions, clock: _Clock) -> tuple[bytes, bool]:
     """The body of the answer, and whether a limit cut it."""
     encoded = encode(found, options.limit)
     warnings = list(found.notes.warnings)
@@ -112,7 +115,7 @@ def _written(found: Answer, options: QueryOptions, clock: _Clock) -> tuple[bytes
     return body, encoded.truncated
 
 
-def _is_small(found: Answer) -> bool:
+def _is_small(found: QueryResult) -> bool:
     """Whether to write the answer takes less than to hand it to a thread would."""
     value = found.value
     if isinstance(value, Vector) and value.histograms:
@@ -120,7 +123,7 @@ def _is_small(found: Answer) -> bool:
     return isinstance(value, Vector | Scalar) and value.values.size <= _AT_ONCE_POINTS
 
 
-def _stats(found: Answer, clock: _Clock) -> dict[str, Any]:
+def _stats(found: QueryResult, clock: _Clock) -> dict[str, Any]:
     """Prometheus' fields, in seconds; what the engine measured itself goes over what is measured here."""
     now = time.perf_counter()
     timings = {

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from shim.http.context import CONTEXT, GRANT, Context
+from shim.http.context import CONTEXT, GRANT, HttpContext
 from shim.http.params import Params, fields, invalid
 from shim.model.errors import BadData
 from shim.model.matchers import Matcher
@@ -40,7 +40,7 @@ async def params_of(request: web.Request) -> Params:
         form = await request.read()
         if len(form) > _LARGE_FORM_BYTES:
             decode = partial(fields, form)
-            pairs += await in_turn(request.app[CONTEXT], tenant_of(request), decode)
+            pairs += await in_slot(request.app[CONTEXT], tenant_of(request), decode)
         else:
             pairs += fields(form)
     pairs += fields(request.rel_url.raw_query_string.encode(errors="surrogateescape"))
@@ -50,7 +50,7 @@ async def params_of(request: web.Request) -> Params:
     return Params(values)
 
 
-async def in_turn(context: Context, tenant: Tenant, call: Callable[[], T]) -> T:
+async def in_slot(context: HttpContext, tenant: Tenant, call: Callable[[], T]) -> T:
     """Run `call` in the pool when the tenant has its turn. Raises TimedOut, and what `call` raises."""
     async with context.turns.turn(context.settings.timeout_s, tenant.org_id) as turn:
         running = context.begin(call)

@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from indexer.clickhouse.store import StoreError
-from shim.http.context import CONTEXT, Context
+from shim.http.context import CONTEXT, HttpContext
 from shim.model.errors import BadData, InternalError, QueryError
 from shim.read.store_errors import query_error
 
@@ -98,7 +98,7 @@ def _endpoint(request: web.Request) -> str:
     return resource.canonical if resource is not None else "other"
 
 
-async def _answered(request: web.Request, handler: Handler, context: Context) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: Handler, context: HttpContext) -> web.StreamResponse:
     try:
         return await handler(request)
     except QueryError as e:
@@ -128,7 +128,7 @@ async def _answered(request: web.Request, handler: Handler, context: Context) ->
     return response
 
 
-def _unreadable(request: web.Request, context: Context) -> web.Response:
+def _unreadable(request: web.Request, context: HttpContext) -> web.Response:
     """The connection ends with the answer: where the next request begins, nobody can say."""
     request.content.feed_eof()  # aiohttp reads on otherwise, and logs the same error once more
     context.metrics.errors.labels(BadData.error_type).inc()
@@ -141,7 +141,7 @@ def _too_large(max_bytes: int) -> QueryError:
     return BadData(f"error parsing form values: body is larger than {max_bytes} bytes")
 
 
-def _add_cors(request: web.Request, response: web.Response, context: Context) -> None:
+def _add_cors(request: web.Request, response: web.Response, context: HttpContext) -> None:
     """As Prometheus: only where an Origin asks, and `*` when every origin is allowed."""
     origin = request.headers.get("Origin")
     if not origin:
@@ -155,7 +155,7 @@ def _add_cors(request: web.Request, response: web.Response, context: Context) ->
         response.headers["Access-Control-Allow-Origin"] = origin
 
 
-async def _compress(request: web.Request, response: web.Response, context: Context) -> None:
+async def _compress(request: web.Request, response: web.Response, context: HttpContext) -> None:
     body = response.body
     if not isinstance(body, bytes):
         return

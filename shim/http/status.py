@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from indexer.clickhouse.store import StoreError
 from shim.http import params as p
-from shim.http.context import CONTEXT, Context
+from shim.http.context import CONTEXT, HttpContext
 from shim.http.request import params_of, tenant_of
 from shim.http.responses import answer, plain
 from shim.model.errors import BadData
@@ -114,7 +114,7 @@ async def tsdb(request: web.Request) -> web.Response:
     )
 
 
-def _limits(context: Context, org_id: int) -> dict[str, Any]:
+def _limits(context: HttpContext, org_id: int) -> dict[str, Any]:
     """Return an org's limits once they held back rows; until then the keys are Prometheus' own."""
     limits = context.limits(org_id) if context.limits is not None else {}
     limited = any(count for name, count in limits.items() if name.endswith("LimitedRows"))

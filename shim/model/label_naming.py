@@ -21,7 +21,7 @@ from shim.model.name_forms import Style, label_form
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NamedLabels:
     """The names that are meant; `renamed`: labels that are one under another name, where several answer."""
 
     names: frozenset[str]
@@ -43,11 +43,11 @@ class Found:
 
 
 #: Labels are what they are called.
-AS_CALLED: Final = Found(frozenset())
+AS_CALLED: Final = NamedLabels(frozenset())
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
+class LabelNaming:
     """The names of one query: the style of answers, and the UTF-8 names its text asks for or makes."""
 
     style: Style = "underscore"
@@ -55,11 +55,11 @@ class Naming:
     made: frozenset[str] = frozenset()  # by functions that set labels: shown as they are written
 
     @staticmethod
-    def of(style: Style, asked: Iterable[str], made: Iterable[str]) -> Naming:
+    def of(style: Style, asked: Iterable[str], made: Iterable[str]) -> LabelNaming:
         def in_utf8(names: Iterable[str]) -> frozenset[str]:
             return frozenset(name for name in names if label_form(name) != name)
 
-        return Naming(style, in_utf8(asked), in_utf8(made))
+        return LabelNaming(style, in_utf8(asked), in_utf8(made))
 
     @property
     def kept(self) -> frozenset[str]:
@@ -86,10 +86,10 @@ class Naming:
         others = sorted(own for own in found if own != name and label_form(own) == name)
         return (name, *others) if name in found or not others else tuple(others)
 
-    def found(self, names: Collection[str], *sides: Iterable[Labels]) -> Found:
+    def found(self, names: Collection[str], *sides: Iterable[Labels]) -> NamedLabels:
         """What names mean in the label sets of all sides together."""
         if not self.loose or not any("_" in name for name in names):
-            return Found(frozenset(names))
+            return NamedLabels(frozenset(names))
         sets = [labels for side in sides for labels in side]
         meant: set[str] = set()
         renamed: dict[str, str] = {}
@@ -100,7 +100,7 @@ class Naming:
             else:
                 meant |= {name, *answers}
                 renamed |= {own: name for own in answers if own != name and own not in names}
-        return Found(frozenset(meant), renamed)
+        return NamedLabels(frozenset(meant), renamed)
 
     def shown(self, sets: Iterable[Labels]) -> Mapping[str, str]:
         """What labels of the answer's sets are shown as, where it differs.
@@ -119,7 +119,7 @@ class Naming:
 
 
 #: Every name means itself.
-EXACT: Final = Naming()
+EXACT: Final = LabelNaming()
 
 
 def first_of(labels: Labels, names: Sequence[str]) -> str:
@@ -129,9 +129,9 @@ def first_of(labels: Labels, names: Sequence[str]) -> str:
     return next((value for name in names if (value := lb.get(labels, name))), "")
 
 
-def finished(labels: Labels, shown: Mapping[str, str]) -> Labels:
+def final_labels(labels: Labels, shown: Mapping[str, str]) -> Labels:
     """The labels as the answer shows them."""
-    out = lb.finished(labels)
+    out = lb.final_labels(labels)
     if not shown:
         return out
     return tuple(sorted((shown.get(name, name), value) for name, value in out))

@@ -79,18 +79,18 @@ def has_metadata(labels: Labels) -> bool:
     return False
 
 
-def plain(labels: Labels) -> Labels:
+def unmarked(labels: Labels) -> Labels:
     """The labels as they are compared and told about: unmarked."""
     if drops_name(labels):
         labels = labels[1:]
     return labels[1:] if labels[:1] == (_SET,) else labels
 
 
-def finished(labels: Labels) -> Labels:
+def final_labels(labels: Labels) -> Labels:
     """The labels as the answer shows them: unmarked, and without what was to go."""
     if drops_name(labels):
         return tuple([p for p in labels if p[0] not in _UNFINISHED])
-    return plain(labels)
+    return unmarked(labels)
 
 
 def of_set(labels: Labels) -> Labels:

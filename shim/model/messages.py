@@ -133,7 +133,7 @@ def format_float(x: float) -> str:
 
 def format_labels(labels: Labels) -> str:
     """`{a="b", c="d"}`, as Labels.String() of Prometheus."""
-    return "{" + ", ".join(f"{_label_name(k)}={quote(v)}" for k, v in lbl.plain(labels)) + "}"
+    return "{" + ", ".join(f"{_label_name(k)}={quote(v)}" for k, v in lbl.unmarked(labels)) + "}"
 
 
 def quote(text: str) -> str:

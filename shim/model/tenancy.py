@@ -29,7 +29,7 @@ from indexer.access.grants import (
 )
 from shim.model.errors import Forbidden, Unauthorized
 
-__all__ = ["Gate", "Proxy", "TenancySettings", "Tenant", "entries"]
+__all__ = ["Proxy", "TenancySettings", "Tenant", "TenantResolver", "entries"]
 
 #: The header by which a proxy shows that it is the one.
 PROXY_SECRET: Final = "X-Proxy-Secret"  # noqa: S105 - its name
@@ -116,7 +116,7 @@ class Proxy:
             raise Unauthorized("the proxy's client certificate is missing: only the proxy is answered")
 
 
-class Gate:
+class TenantResolver:
     """Tells the tenant of a request by its headers, and in token mode by its credential's grant."""
 
     def __init__(self, settings: TenancySettings) -> None:

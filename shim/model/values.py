@@ -120,8 +120,8 @@ class Samples:
 
 
 #: Where an expression stands in the query: the way from its root, by numbers of children.
-Place = tuple[int, ...]
-_Told = dict[str, Place | None]
+ExprPath = tuple[int, ...]
+_Told = dict[str, ExprPath | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +132,11 @@ class Annotations:
     about it. What is said of several expressions is said of the last, as in Prometheus.
     """
 
-    place: Place | None = None  # None: about no expression
+    place: ExprPath | None = None  # None: about no expression
     told_warnings: _Told = field(default_factory=dict)
     told_infos: _Told = field(default_factory=dict)
 
-    def at(self, place: Place | None) -> Annotations:
+    def at(self, place: ExprPath | None) -> Annotations:
         return Annotations(place, self.told_warnings, self.told_infos)
 
     def argument(self, number: int) -> Annotations:
@@ -162,7 +162,7 @@ class Annotations:
         """Whether anything is about an expression."""
         return any(p is not None for told in (self.told_warnings, self.told_infos) for p in told.values())
 
-    def positioned(self, positions: Mapping[Place, str]) -> Annotations:
+    def positioned(self, positions: Mapping[ExprPath, str]) -> Annotations:
         """With the position of what each is about behind it, as Prometheus has it: ` (1:25)`."""
 
         def shown(told: _Told) -> _Told:
@@ -172,7 +172,7 @@ class Annotations:
         return Annotations(None, shown(self.told_warnings), shown(self.told_infos))
 
 
-def _tell(told: _Told, text: str, place: Place | None) -> None:
+def _tell(told: _Told, text: str, place: ExprPath | None) -> None:
     before = told.get(text)
     told[text] = place if before is None or place is None else max(before, place)
 

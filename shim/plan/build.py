@@ -21,12 +21,12 @@ from shim.plan.nodes import (
     Aggregate,
     Binary,
     Call,
-    Context,
     Grouping,
     Info,
     Negate,
     Node,
     Number,
+    PlanContext,
     RangeCall,
     RawRange,
     RawSubquery,
@@ -54,7 +54,7 @@ from shim.promql.ast import (
 _MAX_SUBQUERY_STEPS: Final = 1_000_000
 
 
-def build(tree: Expr, context: Context) -> Node:
+def build(tree: Expr, context: PlanContext) -> Node:
     """Return the plan of a whole query over `context.grid`. Raises QueryError, naming the construct."""
     grid = context.grid
     step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
@@ -65,7 +65,7 @@ def build(tree: Expr, context: Context) -> Node:
         raise BadData("parse error: nested too deep") from None
 
 
-def _build(tree: Expr, ctx: Context) -> Node:
+def _build(tree: Expr, ctx: PlanContext) -> Node:
     match tree:
         case VectorSelector():
             return _select(tree, ctx)
@@ -86,7 +86,7 @@ def _build(tree: Expr, ctx: Context) -> Node:
             return _binary(tree, ctx)
 
 
-def _leaf(tree: NumberLiteral | StringLiteral | MatrixSelector, ctx: Context) -> Node:
+def _leaf(tree: NumberLiteral | StringLiteral | MatrixSelector, ctx: PlanContext) -> Node:
     match tree:
         case NumberLiteral():
             return Number(ctx.grid, tree.val)
@@ -96,7 +96,7 @@ def _leaf(tree: NumberLiteral | StringLiteral | MatrixSelector, ctx: Context) ->
             return RawRange(ctx.grid, _window(tree, ctx))
 
 
-def _inside(ctx: Context, child: int = 0) -> Context:
+def _inside(ctx: PlanContext, child: int = 0) -> PlanContext:
     """Return the context of a child of the node that is being built."""
     return replace(ctx, place=(*ctx.place, child))
 
@@ -104,21 +104,21 @@ def _inside(ctx: Context, child: int = 0) -> Context:
 # ---------------------------------------------------------------- selectors
 
 
-def _select(tree: VectorSelector, ctx: Context) -> Select:
+def _select(tree: VectorSelector, ctx: PlanContext) -> Select:
     if tree.extended == "anchored":
         raise ExecutionError("anchored modifier can only be used with range vector selectors")
     at, smoothed = _looked_at(tree, ctx), tree.extended == "smoothed"
     return Select(ctx.grid, tree.matchers, at, ctx.lookback_ms, smoothed, ctx.counter_lookback_ms)
 
 
-def _window(tree: MatrixSelector, ctx: Context) -> Window:
+def _window(tree: MatrixSelector, ctx: PlanContext) -> Window:
     inner = tree.vector_selector
     if tree.range_ms <= 0:
         raise BadData("parse error: duration must be greater than 0")
     return Window(inner.matchers, _looked_at(inner, ctx), tree.range_ms, inner.extended)
 
 
-def _looked_at(tree: VectorSelector | SubqueryExpr, ctx: Context) -> Grid:
+def _looked_at(tree: VectorSelector | SubqueryExpr, ctx: PlanContext) -> Grid:
     """Return where in the data's time a selector looks: `@` fixes it, `offset` moves it."""
     fixed = {"": tree.timestamp_ms, "start": ctx.start_ms, "end": ctx.end_ms}[tree.start_or_end]
     grid = ctx.grid if fixed is None else Grid.instant(fixed)
@@ -128,7 +128,7 @@ def _looked_at(tree: VectorSelector | SubqueryExpr, ctx: Context) -> Grid:
 # ---------------------------------------------------------------- calls
 
 
-def _call(tree: CallExpr, ctx: Context) -> Node:
+def _call(tree: CallExpr, ctx: PlanContext) -> Node:
     name = tree.name
     check_function(name, ctx)
     if name in supported.OF_THE_QUERY:
@@ -146,7 +146,7 @@ def _call(tree: CallExpr, ctx: Context) -> Node:
     return Call(ctx.grid, name, args, absent, ctx.place)
 
 
-def _info(tree: CallExpr, ctx: Context) -> Info:
+def _info(tree: CallExpr, ctx: PlanContext) -> Info:
     selector = tree.args[1] if len(tree.args) > 1 else None
     given = selector.matchers if isinstance(selector, VectorSelector) else None
     at = _first_look(tree.args[0], ctx) or ctx.grid
@@ -155,7 +155,7 @@ def _info(tree: CallExpr, ctx: Context) -> Info:
     return Info(ctx.grid, _build(tree.args[0], _inside(ctx)), SampleTimes(source, of_info=True), given)
 
 
-def _first_look(tree: Expr, ctx: Context) -> Grid | None:
+def _first_look(tree: Expr, ctx: PlanContext) -> Grid | None:
     """Return where the first selector of an expression looks: info series are looked for there, too.
 
     Source: Prometheus 3.x promql/info.go, infoSelectHints, and info.test for subqueries.
@@ -176,7 +176,7 @@ def _first_look(tree: Expr, ctx: Context) -> Grid | None:
     return None
 
 
-def _of_the_query(name: str, ctx: Context) -> float:
+def _of_the_query(name: str, ctx: PlanContext) -> float:
     """Return start(), end(), range() or step() of the whole query in seconds, also inside a subquery."""
     ms = {
         "start": ctx.start_ms,
@@ -187,7 +187,7 @@ def _of_the_query(name: str, ctx: Context) -> float:
     return ms[name] / 1000
 
 
-def _range_call(tree: CallExpr, ranged: int, args: tuple[Node, ...], ctx: Context) -> Node:
+def _range_call(tree: CallExpr, ranged: int, args: tuple[Node, ...], ctx: PlanContext) -> Node:
     """Build a call whose argument number `ranged` is a range vector, and `args` the others."""
     name = tree.name
     source = unwrap(tree.args[ranged])
@@ -210,7 +210,7 @@ def _range_call(tree: CallExpr, ranged: int, args: tuple[Node, ...], ctx: Contex
     return node
 
 
-def _subquery_inner(tree: SubqueryExpr, ctx: Context, parens: int = 0) -> tuple[Node | None, Grid, int]:
+def _subquery_inner(tree: SubqueryExpr, ctx: PlanContext, parens: int = 0) -> tuple[Node | None, Grid, int]:
     """Build the inner expression; return it with the ends of its windows and their length.
 
     `parens` is the number of parentheses around the subquery. Inner times are the multiples of the step in
@@ -245,7 +245,7 @@ def _parens(tree: Expr) -> int:
 # ---------------------------------------------------------------- operators
 
 
-def _aggregate(tree: AggregateExpr, ctx: Context) -> Aggregate:
+def _aggregate(tree: AggregateExpr, ctx: PlanContext) -> Aggregate:
     if tree.op not in supported.aggregations():
         raise Unsupported(f"aggregation {tree.op} is not supported yet")
     check_function(tree.op, ctx)
@@ -254,7 +254,7 @@ def _aggregate(tree: AggregateExpr, ctx: Context) -> Aggregate:
     return Aggregate(ctx.grid, tree.op, grouping, _build(tree.expr, _inside(ctx, 1)), param, ctx.place)
 
 
-def _binary(tree: BinaryExpr, ctx: Context) -> Binary:
+def _binary(tree: BinaryExpr, ctx: PlanContext) -> Binary:
     left, right = _build(tree.lhs, _inside(ctx, 0)), _build(tree.rhs, _inside(ctx, 1))
     matching = Matching(tree.card, on=tree.on, labels=tree.labels, include=tree.include)
     fill = Fill(tree.fill_left, tree.fill_right)

@@ -12,7 +12,7 @@ from shim.eval.aggregate import AGGREGATIONS
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.model.errors import Unsupported
-from shim.plan.nodes import Context
+from shim.plan.nodes import PlanContext
 
 #: Functions that the planner turns into something else, and all others whose record says so.
 EXPERIMENTAL: Final = frozenset({
@@ -23,13 +23,13 @@ EXPERIMENTAL: Final = frozenset({
 })  # fmt: skip
 
 
-def check_function(name: str, context: Context) -> None:
+def check_function(name: str, context: PlanContext) -> None:
     """Raises Unsupported for a function or an aggregation that the setting turns off."""
     if name in EXPERIMENTAL and not context.experimental:
         raise Unsupported(f'parse error: experimental function "{name}" is not enabled')
 
 
-def check_fill(context: Context) -> None:
+def check_fill(context: PlanContext) -> None:
     """Raises Unsupported for fill modifiers that the setting turns off."""
     if not context.experimental:
         raise Unsupported("parse error: experimental fill modifiers are not enabled")

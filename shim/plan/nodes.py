@@ -15,7 +15,7 @@ from shim.eval.binary import NO_FILL, Fill, Matching
 from shim.model.grid import Grid
 from shim.model.labels import Labels
 from shim.model.matchers import Matcher
-from shim.model.values import Place
+from shim.model.values import ExprPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class RangeCall:
     window: Window
     lookback_ms: int
     args: tuple[Node, ...] = ()
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: ExprPath | None = field(default=None, compare=False, repr=False)
     counter_lookback_ms: int = 0  # of counters and distributions; 0: as `lookback_ms`
 
     @property
@@ -137,7 +137,7 @@ class SubqueryCall:
     ends: Grid
     window_ms: int
     args: tuple[Node, ...] = ()
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: ExprPath | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Call:
     function: str
     args: tuple[Node, ...]
     absent_labels: Labels = ()
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: ExprPath | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ class Aggregate:
     grouping: Grouping
     child: Node
     param: Node | None = None
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: ExprPath | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ class Merged:
     grouping: Grouping
     child: Select | RangeCall
     outer: tuple[Grouping, ...] = ()
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: ExprPath | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Total:
     op: str
     child: Select | RangeCall
     param: Number | Text | None = None
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: ExprPath | None = field(default=None, compare=False, repr=False)
 
     @property
     def grouping(self) -> Grouping:
@@ -223,7 +223,7 @@ class Binary:
     matching: Matching | None = None
     return_bool: bool = False
     fill: Fill = NO_FILL  # what stands in where a side has no partner
-    place: Place | None = field(default=None, compare=False, repr=False)
+    place: ExprPath | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +252,7 @@ Node = (
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class PlanContext:
     """What building a plan needs besides the text."""
 
     grid: Grid
@@ -262,5 +262,5 @@ class Context:
     start_ms: int = field(default=0)  # what start() and end() mean: those of the whole query
     end_ms: int = field(default=0)
     step_ms: int = field(default=0)  # of the whole query, 0 for an instant
-    place: Place = ()  # of what is being built
+    place: ExprPath = ()  # of what is being built
     experimental: bool = True  # whether what Prometheus calls experimental may be used

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from shim.model.values import Place
+from shim.model.values import ExprPath
 from shim.promql.ast import Expr, children
 
 
-def positions(text: str, tree: Expr) -> Mapping[Place, str]:
+def positions(text: str, tree: Expr) -> Mapping[ExprPath, str]:
     """Return `1:25` for every place in the tree of a text."""
     return {place: line_and_byte(text, start) for place, start in _starts(tree, ())}
 
@@ -23,7 +23,7 @@ def line_and_byte(text: str, at: int) -> str:
     return f"{before.count(chr(10)) + 1}:{len(before.rpartition(chr(10))[2].encode()) + 1}"
 
 
-def _starts(node: Expr, place: Place) -> Iterator[tuple[Place, int]]:
+def _starts(node: Expr, place: ExprPath) -> Iterator[tuple[ExprPath, int]]:
     yield place, node.start
     for number, child in children(node):
         yield from _starts(child, (*place, number))

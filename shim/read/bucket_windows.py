@@ -9,7 +9,7 @@ import numpy as np
 
 from shim.eval.budget import Take
 from shim.model.values import Floats, Ints, Spans
-from shim.read.window_plan import Reading
+from shim.read.window_plan import WindowPlan
 
 #: Writes the counts of some of the buckets into (buckets, cells) of zeros.
 Fill = Callable[[slice, Floats], None]
@@ -17,7 +17,7 @@ Fill = Callable[[slice, Floats], None]
 _TURN: Final = 1 << 20
 
 
-def spans_of(indices: Ints, reading: Reading, fill: Fill, take: Take) -> Spans:
+def spans_of(indices: Ints, reading: WindowPlan, fill: Fill, take: Take) -> Spans:
     """The buckets `indices` (ascending) of one key over the windows of a reading. Raises QueryError."""
     steps = len(reading.end)
     if not len(indices):

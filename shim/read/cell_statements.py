@@ -15,7 +15,7 @@ from shim.read.key_conditions import within
 from shim.read.raw_rows import is_small, read_rows
 from shim.read.reader import Keys, Reader, singly
 from shim.read.series_slices import slices
-from shim.read.window_plan import Reading, Run, Segment
+from shim.read.window_plan import Stitch, UniformCells, WindowPlan
 from shim.sql import nodes as sql
 
 #: How a stored state merges, by column.
@@ -37,7 +37,7 @@ _MOST_PLAIN: Final = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class KeyedCells:
     """Stored state per key and cell; `values[column]` is (keys, cells), 0 (min and max: NaN) where empty."""
 
     values: Mapping[str, Floats]
@@ -46,8 +46,8 @@ class Cells:
 
 
 def read_cells(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
-) -> Cells:
+    reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
+) -> KeyedCells:
     """The cells of a reading, in one statement. Raises QueryError.
 
     Four forms of it give the same. Few rows are added up here (rows.py), and so are many where there are not
@@ -64,16 +64,16 @@ def read_cells(
     return _read(reader, table, part, keys, reading, columns)
 
 
-def _stacked(found: Sequence[Cells]) -> Cells:
+def _stacked(found: Sequence[KeyedCells]) -> KeyedCells:
     """The cells of slices of the series, one after the other."""
     rows = np.concatenate([cells.rows for cells in found])
     alone = all(cells.alive is cells.rows for cells in found)
     alive = rows if alone else np.concatenate([cells.alive for cells in found])
     values = {name: np.concatenate([cells.values[name] for cells in found]) for name in found[0].values}
-    return Cells(values, rows, alive)
+    return KeyedCells(values, rows, alive)
 
 
-def _buckets(reading: Reading) -> int:
+def _buckets(reading: WindowPlan) -> int:
     """Rows that one series can have, of buckets that are merged."""
     run = reading.run
     buckets = 0 if run is None else run.cells * (run.size_s // run.granularity_s)
@@ -81,11 +81,11 @@ def _buckets(reading: Reading) -> int:
 
 
 def _read(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
-) -> Cells:
+    reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
+) -> KeyedCells:
     if all(MERGES[c] == "sum" for c in columns) and not keys.everything:
         if is_small(reader, part, reading):
-            return Cells(*read_rows(reader, table, part, keys, reading, columns))
+            return KeyedCells(*read_rows(reader, table, part, keys, reading, columns))
         if _as_plain(reader, part, keys, reading):
             return _read_plain(reader, table, part, keys, reading, columns)
         if _as_blocks(keys, reading):
@@ -96,7 +96,7 @@ def _read(
 # ---------------------------------------------------------------- rows as they are
 
 
-def _as_plain(reader: Reader, part: Part, keys: Keys, reading: Reading) -> bool:
+def _as_plain(reader: Reader, part: Part, keys: Keys, reading: WindowPlan) -> bool:
     """Whether there are about as many cells as rows, so that to add up in ClickHouse spares nothing."""
     run = reading.run
     if run is None or _flagged(reading):
@@ -110,14 +110,14 @@ def _as_plain(reader: Reader, part: Part, keys: Keys, reading: Reading) -> bool:
     return rows <= min(cells, _MOST_PLAIN, reader.max_rows // 2)
 
 
-def _hashes(keys: Keys, reading: Reading) -> bool:
+def _hashes(keys: Keys, reading: WindowPlan) -> bool:
     """Whether ClickHouse would have to hash (key, cell); up to 16 bits it looks them up."""
     return keys.group is None or keys.high_type(_cell_bits(reading)) == "UInt32"
 
 
 def _read_plain(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
-) -> Cells:
+    reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
+) -> KeyedCells:
     """Series, cell and columns of every row, in columns; they come in runs of one series."""
     names = ("k", "c", *columns)
     raw = tuple(sql.Named(sql.col(c), c) for c in columns)
@@ -141,13 +141,13 @@ def _read_plain(
     for column in columns:
         added = np.bincount(place, fetched[column], rows.size)
         values[column] = np.asarray(added, dtype=np.float64).reshape(shape)
-    return Cells(values, rows, rows)
+    return KeyedCells(values, rows, rows)
 
 
 # ---------------------------------------------------------------- one row a key
 
 
-def _as_blocks(keys: Keys, reading: Reading) -> bool:
+def _as_blocks(keys: Keys, reading: WindowPlan) -> bool:
     """Whether ClickHouse adds up into one array a key: where a hash table of (key, cell) would be large."""
     if _flagged(reading) or not 1 < reading.cells <= _MOST_RESAMPLED:
         return False
@@ -155,8 +155,8 @@ def _as_blocks(keys: Keys, reading: Reading) -> bool:
 
 
 def _read_blocks(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
-) -> Cells:
+    reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
+) -> KeyedCells:
     """One row a key, with an array over all cells for each column and one that says which have rows."""
     source = member_rows(
         reader, table, part, keys, reading, tuple(sql.Named(sql.col(c), c) for c in columns), packed=False
@@ -180,7 +180,7 @@ def _read_blocks(
     for column in columns:
         values[column] = np.zeros(rows.shape)
         values[column][key] = fetched[column]
-    return Cells(values, rows, rows)
+    return KeyedCells(values, rows, rows)
 
 
 def _varint_bytes(value: int) -> int:
@@ -191,8 +191,8 @@ def _varint_bytes(value: int) -> int:
 
 
 def _read_hashed(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
-) -> Cells:
+    reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
+) -> KeyedCells:
     flagged = _flagged(reading)
     fetched = reader.fetch(
         _query(reader, table, part, keys, reading, columns), _dtype(keys, reading, columns)
@@ -208,11 +208,11 @@ def _read_hashed(
         empty = 0.0 if MERGES[column] == "sum" else np.nan
         values[column] = np.full(shape, empty)
         values[column][at] = fetched[column]
-    return Cells(values, rows, alive)
+    return KeyedCells(values, rows, alive)
 
 
 def _places(
-    part: Part, keys: Keys, reading: Reading, fetched: npt.NDArray[np.void]
+    part: Part, keys: Keys, reading: WindowPlan, fetched: npt.NDArray[np.void]
 ) -> tuple[tuple[Ints, Ints], Bools]:
     """(key, cell) of each row that belongs to a known key, and which rows those are."""
     if keys.group is not None:
@@ -229,7 +229,7 @@ def member_rows(
     table: str,
     part: Part,
     keys: Keys,
-    reading: Reading,
+    reading: WindowPlan,
     columns: tuple[sql.Named, ...],
     *,
     packed: bool = False,
@@ -252,7 +252,7 @@ def member_rows(
 
 
 def _query(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
+    reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> sql.Query:
     flagged = _flagged(reading)
     raw = tuple(sql.Named(sql.col(c), c) for c in columns)
@@ -295,7 +295,7 @@ def _put(expr: sql.Expr, exprs: Mapping[str, sql.Expr]) -> sql.Expr:
     return expr
 
 
-def _dtype(keys: Keys, reading: Reading, columns: tuple[str, ...]) -> np.dtype[np.void]:
+def _dtype(keys: Keys, reading: WindowPlan, columns: tuple[str, ...]) -> np.dtype[np.void]:
     if keys.group is None:
         place = [("k", "<u8"), ("c", "<u4")]
     else:
@@ -304,25 +304,25 @@ def _dtype(keys: Keys, reading: Reading, columns: tuple[str, ...]) -> np.dtype[n
     return np.dtype([*place, *flags, *((c, "<f8") for c in columns)])
 
 
-def _cell_bits(reading: Reading) -> int:
+def _cell_bits(reading: WindowPlan) -> int:
     """Bits that hold the number of a cell."""
     return max(1, (reading.cells - 1).bit_length())
 
 
-def _flagged(reading: Reading) -> bool:
+def _flagged(reading: WindowPlan) -> bool:
     return reading.run is not None and reading.run.alive_s > 0
 
 
 _Member = tuple[int, sql.Expr, tuple[sql.Named, ...], tuple[sql.Expr, ...]]
 
 
-def _members(reading: Reading) -> list[_Member]:
+def _members(reading: WindowPlan) -> list[_Member]:
     """(granularity, cell, flags, conditions) of every SELECT that together read the cells."""
     run = [] if reading.run is None else [_of_run(reading.run)]
     return [*run, *(_of_segment(s) for s in reading.segments)] or [_nothing()]
 
 
-def _of_run(run: Run) -> _Member:
+def _of_run(run: UniformCells) -> _Member:
     since = sql.op("-", sql.call("toUInt32", "timestamp"), run.origin_s)
     cell: sql.Expr = sql.call("intDiv", since, run.size_s)
     where = within(run.granularity_s, run.origin_s, run.origin_s + run.cells * run.size_s)
@@ -338,7 +338,7 @@ def _of_run(run: Run) -> _Member:
     return run.granularity_s, cell, flags, tuple(where)
 
 
-def _of_segment(segment: Segment) -> _Member:
+def _of_segment(segment: Stitch) -> _Member:
     one = sql.call("toUInt8", 1)
     flags = (sql.Named(one, "h"), sql.Named(one, "a"))
     where = tuple(within(segment.granularity_s, segment.lo_s, segment.hi_s))
@@ -347,4 +347,4 @@ def _of_segment(segment: Segment) -> _Member:
 
 def _nothing() -> _Member:
     """A reading of no time at all (a running total before 1970)."""
-    return _of_segment(Segment(86_400, 1, 0, 0))
+    return _of_segment(Stitch(86_400, 1, 0, 0))

@@ -10,7 +10,7 @@ from shim.eval.merge import relabelled, stacked
 from shim.model.values import Samples, Vector
 
 
-def joined(vectors: Sequence[Vector], steps: int) -> Vector:
+def concatenate(vectors: Sequence[Vector], steps: int) -> Vector:
     """Parts of one selector side by side; rows of equal labels joined. Raises ExecutionError on overlap."""
     if len(vectors) == 1 and len(set(vectors[0].labels)) == len(vectors[0].labels):
         only = vectors[0]

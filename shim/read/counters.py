@@ -14,7 +14,7 @@ from shim.catalog.types import Part
 from shim.eval.window.stored import FromDeltas
 from shim.model.grid import Grid
 from shim.model.values import Bools, Floats, Ints, Samples, Vector
-from shim.read.cell_cache.lookup import read_cells, recall
+from shim.read.cell_cache.lookup import lookup, read_cells
 from shim.read.key_conditions import within
 from shim.read.presence import Lookback
 from shim.read.reader import Keys, Reader, each
@@ -90,7 +90,7 @@ def _deltas(reader: Reader, part: Part, g: int, lo: int, hi: int) -> tuple[Ints,
     table, column = column_of(part)
     keys = each(part)
     if lo < hi and len(part.labels) * ((hi - lo) // g) <= reader.max_cells:
-        cells = recall(reader, table, part, keys, plan_buckets(g, lo, hi), column)
+        cells = lookup(reader, table, part, keys, plan_buckets(g, lo, hi), column)
         if cells is not None:
             key, cell = np.nonzero(cells.rows)
             return key, lo + cell * g, cells.values[column][key, cell]

@@ -19,12 +19,12 @@ from shim.model.grid import Grid
 from shim.model.numeric_labels import QUANTILE, number_text, with_label
 from shim.model.values import Floats, Histogram, Vector
 from shim.read.cell_cache.lookup import read_sums
-from shim.read.cell_statements import Cells, read_cells
+from shim.read.cell_statements import KeyedCells, read_cells
 from shim.read.counters import scale
 from shim.read.histogram_buckets import TABLE, read_sides
 from shim.read.presence import Lookback
 from shim.read.reader import Keys, Reader, each
-from shim.read.window_plan import Reading
+from shim.read.window_plan import WindowPlan
 
 
 def histograms(
@@ -51,8 +51,8 @@ def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int, schema: int =
 class _Observations:
     """The observations of the windows of one part, for a range function's record (shim/eval/window)."""
 
-    reading: Reading
-    cells: Cells
+    reading: WindowPlan
+    cells: KeyedCells
     count: Floats
     parameters: Sequence[Floats]
     take: Take
@@ -131,7 +131,7 @@ def _read(
 
 
 def _assemble(
-    reader: Reader, part: Part, keys: Keys, reading: Reading, cells: Cells, schema: int = SCHEMA
+    reader: Reader, part: Part, keys: Keys, reading: WindowPlan, cells: KeyedCells, schema: int = SCHEMA
 ) -> Iterator[Histogram]:
     present = reading.present(cells.rows, cells.alive)
     count, total, zero = (reading.sums(cells.values[c]) for c in ("count", "sum", "zero"))

@@ -130,7 +130,7 @@ def _cells(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) -> G
         return _fetched(reader, part, span.granularity_s, lo_s, hi_s, columns)
 
     if reader.blocks is not None:
-        found = memory.recall(reader, part, span.granularity_s, span.lo_s, span.hi_s, columns, ask)
+        found = memory.lookup(reader, part, span.granularity_s, span.lo_s, span.hi_s, columns, ask)
         if found is not None:
             return found
     return ask(span.lo_s, span.hi_s)

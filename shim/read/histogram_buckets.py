@@ -22,7 +22,7 @@ from shim.read.bucket_windows import spans_of
 from shim.read.cell_cache import histogram_cache as memory
 from shim.read.cell_statements import member_rows
 from shim.read.reader import Keys, Reader
-from shim.read.window_plan import Reading
+from shim.read.window_plan import WindowPlan
 from shim.sql import nodes as sql
 
 TABLE: Final = "distributions"
@@ -35,25 +35,25 @@ _MOST_EMPTY: Final = 256
 _ALWAYS: Final = 65_535
 
 
-class Side(Protocol):
-    def windows(self, key: int, reading: Reading, take: Take) -> Spans:
+class BucketSide(Protocol):
+    def windows(self, key: int, reading: WindowPlan, take: Take) -> Spans:
         """The buckets of one key over the windows of a reading. Raises QueryError."""
 
 
 def read_sides(
-    reader: Reader, part: Part, keys: Keys, reading: Reading, schema: int = SCHEMA
-) -> tuple[Side, Side]:
+    reader: Reader, part: Part, keys: Keys, reading: WindowPlan, schema: int = SCHEMA
+) -> tuple[BucketSide, BucketSide]:
     """Positive and negative buckets, in those of `schema`. Raises QueryError."""
     shift = SCHEMA - schema
 
-    def ask(some: Reading) -> memory.Fetched | None:
+    def ask(some: WindowPlan) -> memory.Fetched | None:
         ranges, kept_days = _ranges(reader, part, keys, some, shift)
         if not all(_is_dense(reader, keys, some, found) for found in ranges):
             return None
         positive, negative = (_dense(reader, part, keys, some, found) for found in ranges)
         return memory.Fetched((positive, negative), kept_days)
 
-    found = memory.recall(reader, part, keys, reading, shift, ask)
+    found = memory.lookup(reader, part, keys, reading, shift, ask)
     if found is not None:
         return found
     ranges, _ = _ranges(reader, part, keys, reading, shift)
@@ -61,7 +61,7 @@ def read_sides(
     return positive, negative
 
 
-class Range(NamedTuple):
+class BucketRange(NamedTuple):
     """The bucket indexes `[first, first + width)` of one side, after their lowest bits are taken away.
 
     `strays`: some stored indexes are of no number. They count as the nearest that is.
@@ -85,7 +85,9 @@ class Range(NamedTuple):
         return sql.call("toInt32", index)
 
 
-def _ranges(reader: Reader, part: Part, keys: Keys, reading: Reading, shift: int) -> tuple[list[Range], int]:
+def _ranges(
+    reader: Reader, part: Part, keys: Keys, reading: WindowPlan, shift: int
+) -> tuple[list[BucketRange], int]:
     """Of both sides, and the least retention of the rows in days."""
     sides = ("positive", "negative")
     lists = (sql.Named(sql.call("mapKeys", side), f"{side}_list") for side in sides)
@@ -109,18 +111,18 @@ def _ranges(reader: Reader, part: Part, keys: Keys, reading: Reading, shift: int
     out = []
     for side in sides:
         if not row[f"{side}_count"]:
-            out.append(Range(side, 0, 0, shift, 0))
+            out.append(BucketRange(side, 0, 0, shift, 0))
             continue
         ends = np.array([row[f"{side}_min"], row[f"{side}_max"]], dtype=np.int64)
         held = np.clip(ends, MIN_INDEX, MAX_INDEX)
         first, last = coarser_index(held, SCHEMA - shift).tolist()
         count = int(row[f"{side}_count"])
         strays = bool((held != ends).any())
-        out.append(Range(side, first, last - first + 1, shift, count, strays))
+        out.append(BucketRange(side, first, last - first + 1, shift, count, strays))
     return out, int(row["kept_days"]) or _ALWAYS
 
 
-def _is_dense(reader: Reader, keys: Keys, reading: Reading, found: Range) -> bool:
+def _is_dense(reader: Reader, keys: Keys, reading: WindowPlan, found: BucketRange) -> bool:
     """Whether a matrix is small enough, and not nearly all of it empty."""
     size = len(keys) * reading.cells * found.width
     if size > min(_MOST_DENSE, reader.max_cells):
@@ -128,19 +130,19 @@ def _is_dense(reader: Reader, keys: Keys, reading: Reading, found: Range) -> boo
     return size <= _SMALL or size <= found.filled * _MOST_EMPTY
 
 
-def _side(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Range) -> Side:
+def _side(reader: Reader, part: Part, keys: Keys, reading: WindowPlan, found: BucketRange) -> BucketSide:
     if _is_dense(reader, keys, reading, found):
         return _dense(reader, part, keys, reading, found)
     return _sparse(reader, part, keys, reading, found)
 
 
-def _where(reading: Reading) -> tuple[sql.Expr, ...]:
+def _where(reading: WindowPlan) -> tuple[sql.Expr, ...]:
     flagged = reading.run is not None and reading.run.alive_s > 0
     return (sql.op("=", "h", 1),) if flagged else ()
 
 
 def _joined(
-    reader: Reader, part: Part, keys: Keys, reading: Reading, found: Range,
+    reader: Reader, part: Part, keys: Keys, reading: WindowPlan, found: BucketRange,
     columns: Sequence[sql.Named], group_by: tuple[str, ...],
 ) -> sql.Query:  # fmt: skip
     """Every bucket of every row by itself, `i` and its count `n`, grouped."""
@@ -165,13 +167,13 @@ def _joined(
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class DenseBuckets:
     """`counts[key, cell, j]`: how many observations bucket `first + j` has."""
 
     first: int
     counts: Floats
 
-    def windows(self, key: int, reading: Reading, take: Take) -> Spans:
+    def windows(self, key: int, reading: WindowPlan, take: Take) -> Spans:
         counts = self.counts[key]
         used = np.flatnonzero(counts.any(axis=0))
 
@@ -181,9 +183,9 @@ class Dense:
         return spans_of(self.first + used.astype(np.int64), reading, fill, take)
 
 
-def _dense(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Range) -> Dense:
+def _dense(reader: Reader, part: Part, keys: Keys, reading: WindowPlan, found: BucketRange) -> DenseBuckets:
     if not found.width:
-        return Dense(0, np.zeros((len(keys), reading.cells, 0)))
+        return DenseBuckets(0, np.zeros((len(keys), reading.cells, 0)))
     over = (found.first, found.first + found.width, 1)
     summed = sql.Named(sql.Func("sumResample", (sql.col("n"), found.counted), over), "v")
     query = _joined(reader, part, keys, reading, found, (summed,), ("k", "c"))
@@ -193,20 +195,20 @@ def _dense(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Rang
     key, known = keys.index(part, rows["k"])
     counts = np.zeros((len(keys), reading.cells, found.width))
     counts[key[known], rows["c"][known]] = rows["v"][known] if not known.all() else rows["v"]
-    return Dense(found.first, counts)
+    return DenseBuckets(found.first, counts)
 
 
 # ---------------------------------------------------------------- one row a bucket
 
 
 @dataclass(frozen=True, slots=True)
-class Sparse:
+class SparseBuckets:
     """The buckets of all keys and cells that have any, sorted by key and bucket."""
 
     rows: npt.NDArray[np.void]
     begin: Ints  # where those of each key begin, and the end
 
-    def windows(self, key: int, reading: Reading, take: Take) -> Spans:
+    def windows(self, key: int, reading: WindowPlan, take: Take) -> Spans:
         rows = self.rows[self.begin[key] : self.begin[key + 1]]
         starts = np.flatnonzero(np.diff(rows["i"], prepend=rows["i"][:1] - 1))
         ends = np.append(starts[1:], len(rows))
@@ -219,7 +221,7 @@ class Sparse:
         return spans_of(rows["i"][starts].astype(np.int64), reading, fill, take)
 
 
-def _sparse(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Range) -> Sparse:
+def _sparse(reader: Reader, part: Part, keys: Keys, reading: WindowPlan, found: BucketRange) -> SparseBuckets:
     columns = (
         sql.Named(found.counted, "x"),
         sql.Named(sql.call("toFloat64", sql.call("sum", "n")), "n_out"),
@@ -230,4 +232,4 @@ def _sparse(reader: Reader, part: Part, keys: Keys, reading: Reading, found: Ran
     key, rows = key[known], rows[known]
     order = np.lexsort((rows["i"], key))
     begin = np.searchsorted(key[order], np.arange(len(keys) + 1)).astype(np.int64)
-    return Sparse(rows[order], begin)
+    return SparseBuckets(rows[order], begin)

@@ -147,7 +147,7 @@ class PartReader:
             return samples_from(Vector.empty(1), Grid.instant(0))
         self.reader.check_cells(len(part.labels) * grid.steps)
         one_bucket = Select(grid, window.matchers, grid, grid.step_ms)
-        return samples_from(relabelled(self.instant(part, one_bucket)[0], lb.finished), grid)
+        return samples_from(relabelled(self.instant(part, one_bucket)[0], lb.final_labels), grid)
 
     def _bucket_ends(self, window: Window) -> Grid | None:
         """The ends of the finest buckets that lie in the windows, None when there are none."""

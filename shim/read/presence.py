@@ -18,7 +18,7 @@ from shim.model.values import Bools, Ints
 from shim.read.cell_cache.lookup import read_cells
 from shim.read.raw_rows import is_small
 from shim.read.reader import Keys, Reader
-from shim.read.window_plan import Reading, plan_windows
+from shim.read.window_plan import WindowPlan, plan_windows
 
 #: Lookback that a reading of running totals has anyway: they have no window.
 _TOTALS_MS: Final = 300_000
@@ -34,7 +34,7 @@ class Lookback:
     window_ms: int | None
     lookback_ms: int
 
-    def reading(self, reader: Reader, part: Part, keys: Keys) -> tuple[Reading, bool]:
+    def reading(self, reader: Reader, part: Part, keys: Keys) -> tuple[WindowPlan, bool]:
         """The reading of the values, and whether it says for all keys whether they are present."""
         full = plan_windows(self.ends, self.window_ms, self.lookback_ms, reader.limits)
         short_ms = min(self.lookback_ms, _TOTALS_MS if self.window_ms is None else self.window_ms)
@@ -43,7 +43,7 @@ class Lookback:
             return reader.windows(self.ends, self.window_ms, self.lookback_ms), True
         return reader.windows(self.ends, self.window_ms, short_ms), False
 
-    def _is_little(self, reader: Reader, part: Part, full: Reading) -> bool:
+    def _is_little(self, reader: Reader, part: Part, full: WindowPlan) -> bool:
         """Whether the whole lookback of a few running totals is few rows of the 60 s rollup and its edges."""
         rows = self.lookback_ms // 60_000 + 12
         few = full.run is None and full.width == 0

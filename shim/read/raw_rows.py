@@ -16,14 +16,14 @@ from shim.catalog.types import Part
 from shim.model.values import Bools, Floats, Ints
 from shim.read.key_conditions import KEY_TERMS, clusters, within
 from shim.read.reader import Keys, Reader, singly
-from shim.read.window_plan import Reading, Run
+from shim.read.window_plan import UniformCells, WindowPlan
 from shim.sql import nodes as sql
 
 #: Keys at most that a statement names one by one: each is one more to look up for every row that is read.
 _MOST_KEYS: Final = 16
 
 
-def is_small(reader: Reader, part: Part, reading: Reading) -> bool:
+def is_small(reader: Reader, part: Part, reading: WindowPlan) -> bool:
     """Whether a reading of windows (not of running totals, which begin in 1970) needs few rows.
 
     As far as can be told: a bucket of one series may be more rows than one until ClickHouse merges them.
@@ -35,7 +35,7 @@ def is_small(reader: Reader, part: Part, reading: Reading) -> bool:
 
 
 def read_rows(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
+    reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> tuple[Mapping[str, Floats], Bools, Bools]:
     """Sums of `columns`, cells with a row that counts, cells with a row that says alive: (keys, cells) each.
 
@@ -97,7 +97,7 @@ def count_within(times_s: npt.NDArray[np.uint32], lo_s: int, hi_s: int) -> int:
     return int(np.count_nonzero((times_s >= lo_s) & (times_s < hi_s)))
 
 
-def _places(reading: Reading, time_s: Ints) -> list[tuple[Ints, Ints, Bools, Bools]]:
+def _places(reading: WindowPlan, time_s: Ints) -> list[tuple[Ints, Ints, Bools, Bools]]:
     """Of the run and of each segment: which rows lie in it, their cells, and which count and say alive."""
     out = [] if reading.run is None else [_in_run(reading.run, time_s)]
     for segment in reading.segments:
@@ -107,7 +107,7 @@ def _places(reading: Reading, time_s: Ints) -> list[tuple[Ints, Ints, Bools, Boo
     return out
 
 
-def _in_run(run: Run, time_s: Ints) -> tuple[Ints, Ints, Bools, Bools]:
+def _in_run(run: UniformCells, time_s: Ints) -> tuple[Ints, Ints, Bools, Bools]:
     since = time_s - run.origin_s
     at = np.flatnonzero((since >= 0) & (since < run.cells * run.size_s))
     cell, position = np.divmod(since[at], run.size_s)
@@ -115,7 +115,7 @@ def _in_run(run: Run, time_s: Ints) -> tuple[Ints, Ints, Bools, Bools]:
     return at, cell, position >= run.size_s - value_s, position >= run.size_s - alive_s
 
 
-def _latest_s(reading: Reading) -> int:
+def _latest_s(reading: WindowPlan) -> int:
     ends = [s.hi_s for s in reading.segments]
     if reading.run is not None:
         ends.append(reading.run.origin_s + reading.run.cells * reading.run.size_s)

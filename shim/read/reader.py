@@ -23,12 +23,12 @@ from shim.model.grid import Grid
 from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.model.values import Bools, Ints
-from shim.read.cell_cache.setup import BlockMemory
+from shim.read.cell_cache.setup import CellCache
 from shim.read.sent_tables import sent_tables
 from shim.read.series_slices import MAX_CELLS
 from shim.read.shown_steps import Seen
 from shim.read.store_errors import query_error
-from shim.read.window_plan import Limits, Reading, plan_windows
+from shim.read.window_plan import Limits, WindowPlan, plan_windows
 from shim.sql import nodes as sql
 from shim.sql.render import render
 
@@ -69,7 +69,7 @@ class Reader:
     deadline_s: float  # time.monotonic() at which the query is given up
     few_rows: int = FEW_ROWS
     slice_cells: int = MAX_CELLS  # more are read in slices of the series
-    blocks: BlockMemory | None = None
+    blocks: CellCache | None = None
     recalled: list[Recalled] = field(default_factory=list)
     statements: list[Statement] = field(default_factory=list)
     snapped_to_s: set[int] = field(default_factory=set)  # rollups taken because retention dropped finer ones
@@ -134,7 +134,7 @@ class Reader:
             )
         return found
 
-    def recall(self, tables: Sequence[str], rows: int, begun_s: float) -> None:
+    def note_recalled(self, tables: Sequence[str], rows: int, begun_s: float) -> None:
         """Note what was made of blocks since `begun_s` (time.perf_counter()); `tables`: of each block.
 
         Raises TimedOut.
@@ -168,7 +168,7 @@ class Reader:
                 f"{count} values, at most {self.max_cells} (shim.max_samples)"
             )
 
-    def check_reading(self, keys: int, reading: Reading, columns: int = 1) -> None:
+    def check_reading(self, keys: int, reading: WindowPlan, columns: int = 1) -> None:
         """As `check_cells`, for the cells of a reading and the steps that are made of them."""
         self.check_cells(keys * max(reading.cells, len(reading.end)) * max(1, columns))
 
@@ -178,7 +178,7 @@ class Reader:
             self._held += count
             self.check_cells(self._held)
 
-    def windows(self, ends: Grid, window_ms: int | None, lookback_ms: int) -> Reading:
+    def windows(self, ends: Grid, window_ms: int | None, lookback_ms: int) -> WindowPlan:
         """`plan_windows` within the limits, and a note of windows that only coarser rollups still hold."""
         reading = plan_windows(ends, window_ms, lookback_ms, self.limits)
         snapped_ms = reading.snapped_s * 1000

@@ -10,7 +10,7 @@ from shim.catalog.types import Part
 from shim.eval.grouping import by_columns, group_labels
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.model import labels as lb
-from shim.model.label_naming import Naming
+from shim.model.label_naming import LabelNaming
 from shim.model.numbered_labels import each_changed
 from shim.plan.nodes import Grouping
 from shim.read.reader import Keys, each
@@ -26,7 +26,7 @@ def named(part: Part, function: str) -> Keys:
 def groups(
     part: Part,
     groupings: Sequence[Grouping],
-    naming: Naming,
+    naming: LabelNaming,
     shown: Callable[[lb.Labels], lb.Labels] = lambda labels: labels,
 ) -> Keys:
     """The groups of groups of series, the innermost first, under what `shown` makes of their labels."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from shim.catalog.types import Kind, Part, Selection
-from shim.catalog.unlabelled_series import Unlabelled
+from shim.catalog.unlabelled_series import UnlabelledSeries
 from shim.eval.aggregate import aggregate
 from shim.eval.merge import first_wins, relabelled, stacked
 from shim.eval.repeat import repeated
@@ -17,12 +17,12 @@ from shim.eval.window.stored import FromObservations
 from shim.model import labels as lb
 from shim.model.errors import ExecutionError
 from shim.model.grid import Grid
-from shim.model.label_naming import EXACT, Naming
+from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.matchers import Matcher
 from shim.model.values import Annotations, Ints, Samples, Value, Vector
 from shim.plan.nodes import Grouping, Merged, RangeCall, RawRange, SampleTimes, Select, Total, Window
 from shim.read import sets, totals
-from shim.read.concatenation import concatenated, joined
+from shim.read.concatenation import concatenate, concatenated
 from shim.read.part_reader import PartReader, marked, merges
 from shim.read.reader import Reader
 from shim.read.row_keys import groups, named
@@ -30,19 +30,19 @@ from shim.read.shown_steps import Seen
 from shim.read.totals import AllSeries
 
 SelectSeries = Callable[[Sequence[Matcher], int, int], Selection]
-SelectTotal = Callable[[Sequence[Matcher], int, int, int], Selection | Unlabelled]
+SelectTotal = Callable[[Sequence[Matcher], int, int, int], Selection | UnlabelledSeries]
 _Asked = tuple[tuple[Matcher, ...], int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Leaves:
+class SelectorReader:
     """Reads the leaves of one query."""
 
     reader: Reader
     select_series: SelectSeries  # (matchers, start_ms, end_ms)
     bounds_of: Callable[[Part], Sequence[float]]  # of `x_bucket`, ascending
     notes: Annotations
-    naming: Naming = EXACT
+    naming: LabelNaming = EXACT
     #: (matchers, start_ms, end_ms, series whose labels are read), for what may do without labels
     select_total: SelectTotal | None = None
     _selected: dict[_Asked, Selection] = field(default_factory=dict)  # what select_total gave with labels
@@ -57,7 +57,7 @@ class Leaves:
         match leaf:
             case Select():
                 parts = self._parts(*_look(leaf))
-                return joined([self._of_part.instant(p, leaf)[0] for p in parts], leaf.at.steps)
+                return concatenate([self._of_part.instant(p, leaf)[0] for p in parts], leaf.at.steps)
             case SampleTimes():
                 return self._sample_times(leaf.select, of_info=leaf.of_info)
             case RangeCall():
@@ -75,7 +75,7 @@ class Leaves:
         if repeats or not totals.can_chunk(node.op, node.param):
             return None
         max_held = self.reader.max_held if node.param is not None else 0
-        found: Unlabelled | AllSeries | None = self._unlabelled(node.child, max_held)
+        found: UnlabelledSeries | AllSeries | None = self._unlabelled(node.child, max_held)
         if found is None:
             found = self._known(node)
         if found is None:
@@ -120,7 +120,7 @@ class Leaves:
                 shown = Vector(vector.steps, vector.histogram_labels, seconds, present)
             out.append(shown)
         return relabelled(
-            joined(self._first_of_twins(parts, out, "timestamp"), leaf.at.steps), lb.dropping_name
+            concatenate(self._first_of_twins(parts, out, "timestamp"), leaf.at.steps), lb.dropping_name
         )
 
     # ------------------------------------------------------------ windows
@@ -131,7 +131,7 @@ class Leaves:
         # With arguments a window that `@` fixes has as many values as the arguments have.
         steps = leaf.grid.steps if args else leaf.window.ends.steps
         wide = [repeated(v, steps, self.reader.check_cells) for v in found]
-        return joined(self._first_of_twins(parts, wide, leaf.function), steps)
+        return concatenate(self._first_of_twins(parts, wide, leaf.function), steps)
 
     def _first_of_twins(
         self, parts: Sequence[Part], found: Sequence[Vector], function: str
@@ -207,11 +207,13 @@ class Leaves:
 
     # ------------------------------------------------------------ without labels
 
-    def total_of(self, found: Unlabelled | AllSeries, node: Total | Merged, args: Sequence[Value]) -> Vector:
+    def total_of(
+        self, found: UnlabelledSeries | AllSeries, node: Total | Merged, args: Sequence[Value]
+    ) -> Vector:
         """An aggregation of all series of a leaf, chunk by chunk. Raises QueryError."""
         child, steps = node.child, _steps(node.child, args)
         op, param = (node.op, node.param) if isinstance(node, Total) else ("sum", None)
-        every = totals.of_unlabelled(found) if isinstance(found, Unlabelled) else found
+        every = totals.of_unlabelled(found) if isinstance(found, UnlabelledSeries) else found
 
         def read(part: Part) -> Vector:
             if isinstance(child, Select):
@@ -261,7 +263,7 @@ class Leaves:
         self.reader.hold(total.cells)
         return total
 
-    def merged_of(self, found: Unlabelled, node: Merged, args: Sequence[Value]) -> Vector:
+    def merged_of(self, found: UnlabelledSeries, node: Merged, args: Sequence[Value]) -> Vector:
         """`sum` of all series: where their data is, if their type merges. Raises QueryError."""
         child = node.child
         if isinstance(child, RangeCall) and merges(found.kind, found.view, child.function):
@@ -271,17 +273,17 @@ class Leaves:
             return marked(sets.latest(self.reader, part, keys, child.at, child.lookback_ms))
         return self.total_of(found, node, args)
 
-    def _uncached(self) -> Leaves:
+    def _uncached(self) -> SelectorReader:
         """Statements alone: what is kept in memory is kept by series."""
         return replace(self, reader=replace(self.reader, blocks=None))
 
-    def _unlabelled(self, child: Select | RangeCall, max_labelled: int = 0) -> Unlabelled | None:
+    def _unlabelled(self, child: Select | RangeCall, max_labelled: int = 0) -> UnlabelledSeries | None:
         """The series of a selector without labels, if they are more than that, many, and can do without."""
         asked = _asked(*_look(child))
         if self.select_total is None or asked[2] < 0:
             return None
         found = self.select_total(*asked, max_labelled)
-        if isinstance(found, Unlabelled):
+        if isinstance(found, UnlabelledSeries):
             self._see(child, found.kind)
             return found
         self._selected[asked] = found

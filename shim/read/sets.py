@@ -19,7 +19,7 @@ from shim.read.cell_statements import member_rows, read_cells
 from shim.read.key_conditions import within
 from shim.read.reader import Keys, Reader, each
 from shim.read.series_slices import group_slices, slices
-from shim.read.window_plan import Reading
+from shim.read.window_plan import WindowPlan
 from shim.sql import nodes as sql
 
 TABLE: Final = "sets"
@@ -126,7 +126,7 @@ def _rows_with_next(reader: Reader, part: Part, one: sql.Named, ends: _BucketEnd
     return sql.Query(columns, sql.Join(rows, buckets, one.alias))
 
 
-def _union_per_step(reader: Reader, part: Part, keys: Keys, reading: Reading) -> Floats:
+def _union_per_step(reader: Reader, part: Part, keys: Keys, reading: WindowPlan) -> Floats:
     """Cells are united first, then every cell goes to the steps whose windows hold it."""
     flagged = reading.run is not None and reading.run.alive_s > 0
     per_cell = sql.Query(
@@ -150,7 +150,7 @@ def _union_per_step(reader: Reader, part: Part, keys: Keys, reading: Reading) ->
     return values
 
 
-def _steps_of_cell(reading: Reading) -> sql.Expr:
+def _steps_of_cell(reading: WindowPlan) -> sql.Expr:
     """The steps whose windows hold cell `c`, as an array."""
     special = {
         int(cell): np.flatnonzero(reading.special == cell) for cell in set(reading.special) if cell >= 0
@@ -167,7 +167,7 @@ def _steps_of_cell(reading: Reading) -> sql.Expr:
 _NO_STEPS: Final[sql.Expr] = sql.call("emptyArrayUInt32")
 
 
-def _in_window(reading: Reading, cell: str) -> sql.Expr:
+def _in_window(reading: WindowPlan, cell: str) -> sql.Expr:
     """Steps `k` of the run with `end[k] - width <= cell < end[k]`, those at the live edge left out."""
     assert reading.run is not None
     steps = np.flatnonzero(reading.special < 0)  # the first ones: the live edge is at the end

@@ -17,7 +17,7 @@ from indexer.clickhouse.store import StoreError
 from shim.catalog.names import MADE_LABELS
 from shim.catalog.series_index import Ids
 from shim.catalog.types import Kind, Part, Selection, View
-from shim.catalog.unlabelled_series import Unlabelled
+from shim.catalog.unlabelled_series import UnlabelledSeries
 from shim.eval.aggregate import AGGREGATIONS, aggregate
 from shim.eval.aggregator import KeepAll, KeepBest
 from shim.eval.chunks import fold
@@ -52,7 +52,7 @@ class AllSeries:
     labels_of: Callable[[Sequence[int]], Sequence[Labels]]
 
 
-def of_unlabelled(found: Unlabelled) -> AllSeries:
+def of_unlabelled(found: UnlabelledSeries) -> AllSeries:
     """Series that were found without labels. Raises InternalError."""
     ids = _ids(found)
 
@@ -86,7 +86,7 @@ def of_selection(found: Selection, max_held: int) -> AllSeries | None:
     return AllSeries(part.kind, part.view, replace(part, labels=numbered), labels_of)
 
 
-def merged_part(found: Unlabelled) -> tuple[Part, Keys]:
+def merged_part(found: UnlabelledSeries) -> tuple[Part, Keys]:
     """All series as one group, for readers of what merges. Raises InternalError."""
     ids = np.zeros(0, dtype=np.uint64) if found.whole else _ids(found)
     part = _part(found, ids, found.whole)
@@ -153,14 +153,14 @@ def _chunks(found: AllSeries, cells: int) -> Iterator[Part]:
         yield part
 
 
-def _ids(found: Unlabelled) -> Ids:
+def _ids(found: UnlabelledSeries) -> Ids:
     try:
         return found.series_ids()
     except StoreError as e:
         raise InternalError("the store could not answer") from e
 
 
-def _part(found: Unlabelled, ids: Ids, whole: bool) -> Part:
+def _part(found: UnlabelledSeries, ids: Ids, whole: bool) -> Part:
     """Series under numbers."""
     labels = Numbered(found.shown, 0, len(ids))
     projects = np.zeros(len(ids), dtype=np.uint32)

@@ -35,7 +35,7 @@ _BLOCK_CELLS: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class Stitch:
     """Bucket starts in `[lo_s, hi_s)` of the rollup `granularity_s`, all in cell `cell`."""
 
     granularity_s: int
@@ -45,7 +45,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class UniformCells:
     """Evenly spaced cells: cell `i` is `[origin_s + i * size_s, origin_s + (i + 1) * size_s)`.
 
     `keep_s`: of each cell only its last so many seconds are of use (0: all); `value_s` of those count for the
@@ -62,15 +62,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class WindowPlan:
     """What to read (`run`, `segments`) and how steps are made of it.
 
     Arrays have one entry per step. `end` is the exclusive end of a step's run of cells; `special` is a cell
     with the step's whole value, or -1; `alive` is a cell that says whether it is alive, or -1.
     """
 
-    run: Run | None
-    segments: tuple[Segment, ...]
+    run: UniformCells | None
+    segments: tuple[Stitch, ...]
     cells: int  # of run and segments together; those of the run come first
     end: Ints
     asked_end: Ints  # the same before the live edge moved it
@@ -159,7 +159,7 @@ class Limits:
     kept_from_s: Sequence[tuple[int, int]] = ()  # (granularity, oldest bucket start still kept)
 
 
-def plan_windows(ends: Grid, window_ms: int | None, lookback_ms: int, limits: Limits) -> Reading:
+def plan_windows(ends: Grid, window_ms: int | None, lookback_ms: int, limits: Limits) -> WindowPlan:
     """The reading for windows of `window_ms` at `ends`, or for running totals (None).
 
     `lookback_ms` is how long a series stays alive after its last bucket.
@@ -176,12 +176,12 @@ def plan_windows(ends: Grid, window_ms: int | None, lookback_ms: int, limits: Li
     return _Planner(asked, value_ends, window, lookback, levels).plan()
 
 
-def plan_buckets(granularity_s: int, lo_s: int, hi_s: int) -> Reading:
+def plan_buckets(granularity_s: int, lo_s: int, hi_s: int) -> WindowPlan:
     """The reading of every bucket of `[lo_s, hi_s)` by itself, without windows."""
     cells = (hi_s - lo_s) // granularity_s
     none = np.zeros(0, dtype=np.int64)
-    run = Run(granularity_s, lo_s, granularity_s, cells)
-    return Reading(run, (), cells, none, none, 1, 0, none, none, -1, granularity_s)
+    run = UniformCells(granularity_s, lo_s, granularity_s, cells)
+    return WindowPlan(run, (), cells, none, none, 1, 0, none, none, -1, granularity_s)
 
 
 def _snap(oldest_s: int, limits: Limits) -> int:
@@ -202,7 +202,7 @@ class _Planner:
     lookback: int  # seconds
     levels: tuple[int, ...]
 
-    def plan(self) -> Reading:
+    def plan(self) -> WindowPlan:
         if len(self.asked) <= FEW:
             return self._few()
         strides = np.diff(self.asked)
@@ -214,10 +214,10 @@ class _Planner:
 
     # ------------------------------------------------------------ one cell a window
 
-    def _few(self) -> Reading:
+    def _few(self) -> WindowPlan:
         n = len(self.asked)
         special, alive = np.arange(n), np.full(n, -1)
-        segments: list[Segment] = []
+        segments: list[Stitch] = []
         cells = n
         for k in range(n):
             hi = int(self.value_ends[k])
@@ -228,23 +228,23 @@ class _Planner:
                 segments += self._stitch(end - max(self.lookback, self.window), end, cells)
                 alive[k] = cells
                 cells += 1
-        return Reading(
+        return WindowPlan(
             None, tuple(segments), cells, np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64),
             int(self.window > 0), 0, special, alive, -1, self.levels[-1],
         )  # fmt: skip
 
     # ------------------------------------------------------------ windows apart from each other
 
-    def _apart(self, step: int) -> Reading:
+    def _apart(self, step: int) -> WindowPlan:
         size = step
         origin = int(self.asked[0]) - step
         alive = max(self.window, self.lookback)
         g = self._coarsest(gcd(step, self.window, alive, origin))
         totals = self.window == 0
         if self.window == step:  # then windows touch, and every row of a cell counts
-            run = Run(g, origin, size, len(self.asked))
+            run = UniformCells(g, origin, size, len(self.asked))
         else:
-            run = Run(
+            run = UniformCells(
                 g, origin, size, len(self.asked),
                 keep_s=0 if totals else alive, value_s=0 if totals else self.window, alive_s=alive,
             )  # fmt: skip
@@ -252,20 +252,20 @@ class _Planner:
 
     # ------------------------------------------------------------ overlapping windows
 
-    def _sliding(self, stride: int) -> Reading:
+    def _sliding(self, stride: int) -> WindowPlan:
         reach = max(self.window, self.lookback)
         first, last = int(self.asked[0]), int(self.asked[-1])
         # A lookback shorter than the window adds nothing: what is in the window is alive.
         lookback = self.lookback if self.lookback > self.window else 0
         size = gcd(stride, self.window, lookback)
         g = self._coarsest(gcd(size, first))
-        run = Run(g, first - reach, size, (last - first + reach) // size)
+        run = UniformCells(g, first - reach, size, (last - first + reach) // size)
         end = (self.asked - run.origin_s) // size
         return self._with_edge(run, end, self.window // size, lookback // size)
 
-    def _with_edge(self, run: Run, end: Ints, width: int, lookback: int) -> Reading:
+    def _with_edge(self, run: UniformCells, end: Ints, width: int, lookback: int) -> WindowPlan:
         """Adds the cells beside the run: before a running total, and of windows cut by the live edge."""
-        segments: list[Segment] = []
+        segments: list[Stitch] = []
         cells, base = run.cells, -1
         special = np.full(len(end), -1)
         asked_end = end
@@ -288,7 +288,7 @@ class _Planner:
             segments += self._stitch(lo, settled, cells)
             cells += 1
         alive = np.full(len(end), -1)
-        return Reading(
+        return WindowPlan(
             run,
             tuple(segments),
             cells,
@@ -307,9 +307,9 @@ class _Planner:
     def _coarsest(self, size: int) -> int:
         return next(g for g in self.levels if size % g == 0)
 
-    def _stitch(self, lo: int, hi: int, cell: int) -> list[Segment]:
+    def _stitch(self, lo: int, hi: int, cell: int) -> list[Stitch]:
         """`[lo, hi)` of the coarsest rollups inside and finer ones at its edges."""
-        return [Segment(g, a, b, cell) for g, a, b in stitch(lo, hi, self.levels)]
+        return [Stitch(g, a, b, cell) for g, a, b in stitch(lo, hi, self.levels)]
 
 
 def stitch(lo_s: int, hi_s: int, levels: Sequence[int] = LEVELS) -> list[tuple[int, int, int]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from shim.engine.api import Answer
+from shim.engine.api import QueryResult
 from shim.http.json_encoder import encode
 from shim.http.points import write_rows, write_rows_in_python
 from shim.model.grid import Grid
@@ -38,7 +38,7 @@ def measure(kind: str, values: Floats, rounds: int) -> None:
     labels = [(("host", f"host-{i:04d}"), ("status", "500")) for i in range(series)]
     grid = Grid(1_763_766_000_000, 1_763_766_000_000 + (steps - 1) * 60_000, 60_000)
     there = np.ones(values.shape, dtype=bool)
-    answer = Answer("matrix", Vector(steps, labels, values, there), grid)
+    answer = QueryResult("matrix", Vector(steps, labels, values, there), grid)
     done = encode(answer).result
     costs = least_ms(
         {

@@ -22,7 +22,7 @@ from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import Store, open_store
 from indexer.intern.ids import string_id
 from shim.read.cell_cache.chunk import Source, places
-from shim.read.cell_cache.fill_statements import Job, fetch, jobs, made
+from shim.read.cell_cache.fill_statements import FillJob, fetch, jobs, made
 from tests.bench.indexer_rows import START_S, counter_block, counters
 
 
@@ -38,7 +38,7 @@ def load(store: Store, series: int) -> Source:
     return Source(1, 1, (string_id(1, "http_requests"),), "counters", "value")
 
 
-def forms(store: Store, job: Job) -> dict[str, Callable[[], object]]:
+def forms(store: Store, job: FillJob) -> dict[str, Callable[[], object]]:
     place = job.places[0]
     floor = (
         f"SELECT sum(value) FROM {place.table} WHERE org_id = 1 AND metric_id = {place.source.metric_ids[0]}"
@@ -51,7 +51,7 @@ def forms(store: Store, job: Job) -> dict[str, Callable[[], object]]:
     }
 
 
-def measure(store: Store, job: Job, rounds: int) -> None:
+def measure(store: Store, job: FillJob, rounds: int) -> None:
     calls = forms(store, job)
     least = dict.fromkeys(calls, float("inf"))
     for _ in range(rounds):

@@ -19,8 +19,8 @@ from indexer.clickhouse.schema import Retention
 from indexer.write.frame_to_columns import kept_columns, sort
 from indexer.write.insert_feed import InsertFeed
 from shim.metrics import ShimMetrics
-from shim.read.cell_cache.chunk import STRETCH_S, Block, Source, places
-from shim.read.cell_cache.chunk_cache import BlockCache
+from shim.read.cell_cache.chunk import CHUNK_SPAN_S, Chunk, Source, places
+from shim.read.cell_cache.chunk_cache import ChunkCache
 
 START_S: Final = 1_762_560_000
 KEPT: Final = Retention(3650, 3650, 3650, 3650)
@@ -38,16 +38,16 @@ def rows(metrics: int, series: int, buckets: int) -> Rows:
     })  # fmt: skip
 
 
-def fill(cache: BlockCache, batch: Rows, metrics: int, buckets: int) -> None:
+def fill(cache: ChunkCache, batch: Rows, metrics: int, buckets: int) -> None:
     for metric in range(metrics):
         source = Source(1, 1, (metric,), "counters", "value")
         series_ids, metric_ids = (np.asarray(batch[n]) for n in ("series_id", "metric_id"))
         ids = np.unique(series_ids[metric_ids == metric])
-        for granularity_s in STRETCH_S:
+        for granularity_s in CHUNK_SPAN_S:
             for place in places(source, granularity_s, START_S, START_S + 10 * buckets):
                 shape = (len(ids), place.cells)
                 with cache.watch(source, place.start_s, place.end_s) as (watch, _):
-                    cache.keep(watch, {place: Block(ids, np.zeros(shape), np.zeros(shape, dtype=bool), 3650)})
+                    cache.keep(watch, {place: Chunk(ids, np.zeros(shape), np.zeros(shape, dtype=bool), 3650)})
 
 
 def cost_ms(work: Callable[[], object], times: int = 7) -> float:
@@ -66,7 +66,7 @@ def main() -> None:
     for metrics, series, buckets in ((1, 1_000, 100), (100, 1_000, 1), (10_000, 10, 1)):
         batch = rows(metrics, series, buckets)
         insert_feed = InsertFeed()
-        cache = BlockCache(1 << 30, KEPT, ShimMetrics())
+        cache = ChunkCache(1 << 30, KEPT, ShimMetrics())
 
         def write(insert_feed: InsertFeed = insert_feed, batch: Rows = batch) -> None:
             with insert_feed.announce("counters", batch, first=True):

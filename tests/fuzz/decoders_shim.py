@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from agent.config.load import ConfigError, load
 from agent.config.secrets import hidden, secrets_in
-from shim.catalog.types import Days, Look
+from shim.catalog.types import Days, SelectionKey
 from shim.cli.serve import File
 from shim.engine import warm_state
 from shim.http import params as forms
@@ -24,16 +24,16 @@ from shim.http.responses import accepts_gzip
 from shim.model.errors import QueryError
 from shim.model.grid import Grid
 from shim.model.matchers import Matcher
-from shim.model.tenancy import Gate, TenancySettings, Tenant
+from shim.model.tenancy import TenancySettings, Tenant, TenantResolver
 from shim.plan.build import build
-from shim.plan.nodes import Context
+from shim.plan.nodes import PlanContext
 from shim.plan.parse import parse
 from shim.plan.rules import apply
 from shim.plan.text import render
 from shim.promql.ast_json import ast_json
 from shim.promql.modifiers import DurationContext
 from shim.promql.printer import format_query
-from shim.read.cell_cache.chunk import Place, Source
+from shim.read.cell_cache.chunk import ChunkKey, Source
 from shim.snql.grammar import KEYWORDS as SNQL_WORDS
 from shim.snql.parser import parse_snql
 from tests.corpus.snql_texts import texts
@@ -98,7 +98,7 @@ def _promql(data: bytes) -> None:
     node = parse(query, DurationContext(grid.step_ms, grid.end_ms - grid.start_ms))
     format_query(node)
     json.dumps(ast_json(node))
-    render(apply(build(node, Context(grid, 300_000, experimental=True))))
+    render(apply(build(node, PlanContext(grid, 300_000, experimental=True))))
 
 
 def _snql(data: bytes) -> None:
@@ -152,7 +152,7 @@ def _tenant(data: bytes) -> None:
     for number, value in enumerate(data.split(b"\0")):
         if value:
             headers.add(names[number % 3], value.decode(errors="surrogateescape"))
-    Gate(TenancySettings(mode="header")).tenant(headers)
+    TenantResolver(TenancySettings(mode="header")).tenant(headers)
 
 
 def _settings(data: bytes) -> None:
@@ -174,9 +174,12 @@ def _environment(data: bytes) -> None:
 def _hint(folder: Path) -> bytes:
     source = Source(1, None, (2**63 - 1, 7), "counters", "value")
     matchers = (Matcher("__name__", "=", "hits"), Matcher("host", "!~", 'a"\n|é'))
-    looks = (Look(Tenant(1, 1), matchers, Days(1, 2)), Look(Tenant(2, None), (), Days(0, 65_535)))
+    looks = (
+        SelectionKey(Tenant(1, 1), matchers, Days(1, 2)),
+        SelectionKey(Tenant(2, None), (), Days(0, 65_535)),
+    )
     path = folder / "hints.json"
-    warm_state.save(path, warm_state.Recent((Place(source, 60, 21_600),), looks))
+    warm_state.save(path, warm_state.WarmState((ChunkKey(source, 60, 21_600),), looks))
     return path.read_bytes()
 
 

@@ -13,7 +13,14 @@ import pytest
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from shim.read.cell_cache.chunk import Source, places
-from shim.read.cell_cache.fill_statements import Job, Matrices, TooManySeriesError, fetch, jobs, made
+from shim.read.cell_cache.fill_statements import (
+    FilledMatrices,
+    FillJob,
+    TooManySeriesError,
+    fetch,
+    jobs,
+    made,
+)
 from tests.support.pipeline import Pipeline
 
 DAY_S: Final = 86_400
@@ -44,14 +51,14 @@ def store(chdb_path: Path) -> Iterator[Store]:
     opened.close()
 
 
-def job_of(store: Store, table: str, column: str, granularity_s: int, project_id: int | None) -> Job:
+def job_of(store: Store, table: str, column: str, granularity_s: int, project_id: int | None) -> FillJob:
     ids = [i for (i,) in store.rows(f"SELECT DISTINCT metric_id FROM {table}_1d ORDER BY 1")]
     source = Source(1, project_id, tuple(ids), table, column)
     (job,) = jobs(places(source, granularity_s, START_S, START_S + 4 * 3_600))
     return job
 
 
-def same(one: Matrices, other: Matrices) -> bool:
+def same(one: FilledMatrices, other: FilledMatrices) -> bool:
     return (
         np.array_equal(one.ids, other.ids)
         and np.array_equal(one.rows, other.rows)

@@ -22,11 +22,11 @@ from shim.model.errors import ExecutionError
 from shim.model.grid import Grid
 from shim.model.tenancy import Tenant
 from shim.model.values import Vector
-from shim.read.cell_cache.chunk import Place, Source, places
-from shim.read.cell_cache.chunk_cache import BlockCache
-from shim.read.cell_cache.fill_statements import MOST_CELLS, Job, jobs
+from shim.read.cell_cache.chunk import ChunkKey, Source, places
+from shim.read.cell_cache.chunk_cache import ChunkCache
+from shim.read.cell_cache.fill_statements import MAX_CELLS, FillJob, jobs
 from shim.read.cell_cache.filler import Filler
-from shim.read.cell_cache.setup import BlockMemory
+from shim.read.cell_cache.setup import CellCache
 from shim.settings import CacheSettings
 from tests.support.pipeline import Pipeline
 
@@ -108,7 +108,7 @@ def same(one: Vector, other: Vector) -> bool:
     )
 
 
-def memory(p: Pipeline) -> BlockMemory:
+def memory(p: Pipeline) -> CellCache:
     assert p.blocks is not None
     return p.blocks
 
@@ -369,7 +369,7 @@ class Filled:
 
     def __init__(self, p: Pipeline, *, max_bytes: int = 64 << 20, fill_after: int = 1) -> None:
         self.metrics, self.insert_feed = ShimMetrics(), InsertFeed()
-        self.cache = BlockCache(max_bytes, KEPT, self.metrics)
+        self.cache = ChunkCache(max_bytes, KEPT, self.metrics)
         self.filler = Filler(p.store, self.cache, self.insert_feed, fill_after, self.metrics)
         self.insert_feed.subscribe(self.cache)
         org_id = p.tenant.org_id
@@ -378,10 +378,10 @@ class Filled:
         )
         self.source = Source(org_id, 1, (metric_id,), "counters", "value")
 
-    def places(self, back_from: int, back_to: int) -> list[Place]:
+    def places(self, back_from: int, back_to: int) -> list[ChunkKey]:
         return places(self.source, 10, NOW_S - back_from * HOUR_S, NOW_S - back_to * HOUR_S)
 
-    def ask(self, *wanted: Place, whole: bool = True) -> None:
+    def ask(self, *wanted: ChunkKey, whole: bool = True) -> None:
         self.filler.ask(wanted, whole=whole)
         self.filler.wait()
 
@@ -484,8 +484,8 @@ def test_jobs_are_neighbours_within_a_bound() -> None:
     found = jobs([*day[:9], day[12], *places(source, 60, 0, 86_400)])
     assert [len(j.places) for j in found if j.places[0].granularity_s == 10] == [4, 4, 1, 1]
     assert [len(j.places) for j in found if j.places[0].granularity_s == 60] == [4]
-    assert all(sum(p.cells for p in j.places) <= MOST_CELLS for j in found)
-    assert isinstance(found[0], Job)
+    assert all(sum(p.cells for p in j.places) <= MAX_CELLS for j in found)
+    assert isinstance(found[0], FillJob)
 
 
 # ---------------------------------------------------------------- at the same time

@@ -9,7 +9,7 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.catalog import Catalog, Explorer
+from shim.catalog import Catalog, MetadataQueries
 from shim.model.errors import ExecutionError
 from shim.model.matchers import Matcher, MatchOp
 from shim.model.tenancy import Tenant
@@ -34,9 +34,9 @@ def pipeline(store: Store) -> Iterator[Pipeline]:
     pipeline.close()
 
 
-def explorer(pipeline: Pipeline, **settings: object) -> Explorer:
+def explorer(pipeline: Pipeline, **settings: object) -> MetadataQueries:
     chosen = ShimSettings(**settings)  # type: ignore[arg-type]
-    return Explorer(Catalog(pipeline.store, chosen), chosen)
+    return MetadataQueries(Catalog(pipeline.store, chosen), chosen)
 
 
 def test_limits(pipeline: Pipeline) -> None:
@@ -132,7 +132,7 @@ def test_names_by_a_pattern_are_those_of_the_whole_list(named: Pipeline) -> None
     for few in (False, True):  # too many series to be read, too
         e = explorer(named, **({"max_series": 1} if few else {}))
 
-        def names(sets: list[list[Matcher]], e: Explorer = e) -> list[str]:
+        def names(sets: list[list[Matcher]], e: MetadataQueries = e) -> list[str]:
             return e.label_values(T, "__name__", sets, *ALL)
 
         assert names([]) == every

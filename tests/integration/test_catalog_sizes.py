@@ -14,7 +14,7 @@ import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.catalog import Catalog, Explorer
+from shim.catalog import Catalog, MetadataQueries
 from shim.catalog.types import Days
 from shim.model.errors import ExecutionError
 from shim.model.labels import make
@@ -67,8 +67,8 @@ def catalog(store: Store, **settings: Any) -> Catalog:
     return Catalog(store, ShimSettings(**settings))
 
 
-def explorer(store: Store, **settings: Any) -> Explorer:
-    return Explorer(catalog(store, **settings), ShimSettings(**settings))
+def explorer(store: Store, **settings: Any) -> MetadataQueries:
+    return MetadataQueries(catalog(store, **settings), ShimSettings(**settings))
 
 
 def test_too_many_are_counted_before_they_are_read(big: Store, monkeypatch: pytest.MonkeyPatch) -> None:

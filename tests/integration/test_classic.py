@@ -16,7 +16,7 @@ from indexer.clickhouse.native_format import Ragged
 from indexer.clickhouse.schema.migrate import migrate
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, open_store
-from shim.catalog import Catalog, Explorer
+from shim.catalog import Catalog, MetadataQueries
 from shim.model.labels import Labels, get, make
 from shim.model.matchers import Matcher
 from shim.model.numeric_labels import number_of, number_text
@@ -194,7 +194,7 @@ def test_zeros_and_negative_observations(p: Pipeline) -> None:
 
 def test_the_label_api_says_what_queries_show(p: Pipeline) -> None:
     settings, tenant = ShimSettings(), p.tenant
-    e = Explorer(Catalog(p.store, settings), settings)
+    e = MetadataQueries(Catalog(p.store, settings), settings)
 
     on: dict[str, list[Matcher]] = {
         "shop_req_duration_bucket": [],
@@ -223,7 +223,7 @@ def test_the_mapping_file_gives_the_ladder(p: Pipeline) -> None:
         assert list(found) == ["0.1", "0.25", "0.5", "1.0", "+Inf"]
         assert list(found.values()) == pytest.approx([1.7, 3.5, 6, 9, 10], abs=0.6)
     assert by_le(p, 'mapped_time_bucket{le=~"0.3|1"}') == pytest.approx({"0.3": 4, "1.0": 9})
-    e = Explorer(Catalog(p.store, ShimSettings()), ShimSettings())
+    e = MetadataQueries(Catalog(p.store, ShimSettings()), ShimSettings())
     values = e.label_values(Tenant(1, 1), "le", [[Matcher("__name__", "=", "mapped_time_bucket")]], *ALL)
     assert values == ["+Inf", "0.1", "0.25", "0.5", "1.0"]
 
@@ -269,7 +269,7 @@ def test_a_stored_tag_quantile_wins(p: Pipeline) -> None:
     assert found == {labels_of(p, __name__="tagged", kind="gauge", quantile="0.5"): 4.0}
     assert p.instant('tagged{quantile="0.9"}', NOW_S) == {}
     settings = ShimSettings()
-    e = Explorer(Catalog(p.store, settings), settings)
+    e = MetadataQueries(Catalog(p.store, settings), settings)
     on = [Matcher("__name__", "=", "shop_req_duration"), Matcher("quantile", "=", "0.990")]
     assert e.label_values(Tenant(1, 1), "quantile", [on], *ALL) == ["0.99"]
     assert {get(one, "quantile") for one in e.series(Tenant(1, 1), [on], *ALL)} == {"0.99"}

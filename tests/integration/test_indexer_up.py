@@ -13,7 +13,7 @@ from agent.wire import heartbeat
 from agent.wire.heartbeat import Heartbeat
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import Store, open_store
-from shim.catalog import Catalog, Explorer
+from shim.catalog import Catalog, MetadataQueries
 from shim.engine.api import QueryOptions
 from shim.engine.engine import QueryEngine
 from shim.model.grid import Grid
@@ -83,7 +83,7 @@ async def test_agents_and_the_indexer_are_up_in_their_own_projects(indexer: Inde
         {"__name__": "up", "job": "meterhouse-indexer", "instance": indexer.service.address}
     ]
     assert await ups(store, 2, 4) == []
-    explorer = Explorer(Catalog(store, ShimSettings()), ShimSettings())
+    explorer = MetadataQueries(Catalog(store, ShimSettings()), ShimSettings())
     now_ms = time.time_ns() // 1_000_000
     assert explorer.label_values(Tenant(2, 3), "job", (), 0, now_ms) == ["meterhouse-agent"]
 

@@ -19,8 +19,8 @@ from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
-from shim.catalog import Catalog, Explorer
-from shim.catalog.metric_descriptions import MAX_AGE_S, Described, Metadata
+from shim.catalog import Catalog, MetadataQueries
+from shim.catalog.metric_descriptions import MAX_AGE_S, Described, MetricDescriptions
 from shim.model.tenancy import Tenant
 from shim.settings import ShimSettings
 from tests.support.frames import counter_frame
@@ -52,7 +52,7 @@ def put(store: Store, tenant: Tenant, name: str, said: Described, updated_ms: in
 
 def test_the_latest_row_of_a_name_wins_and_no_other_tenant_sees_it(opened: Store) -> None:
     opened.create_database()
-    assert Metadata(opened).of(T, "x") == Described()  # an indexer of today was never started here
+    assert MetricDescriptions(opened).of(T, "x") == Described()  # an indexer of today was never started here
     migrate(opened, Retention())
     seconds = Described('Time to "pay",\n all of it', "seconds", (0.1, 0.25, 0.5, 1.0))
     now_ms = 1_800_000_000_000
@@ -61,7 +61,7 @@ def test_the_latest_row_of_a_name_wins_and_no_other_tenant_sees_it(opened: Store
     put(opened, Tenant(1, 2), "pay.time", Described("of another project", "", (0.3,)), now_ms)
     put(opened, Tenant(2, 1), "pay.time", Described("of another org"), now_ms + 9)
     clock = [0.0]
-    metadata = Metadata(opened, lambda: clock[0])
+    metadata = MetricDescriptions(opened, lambda: clock[0])
     assert metadata.of(T, "pay.time") == metadata.of(T, "pay_time") == seconds
     assert metadata.of(T, "pay") == Described()
     assert metadata.of(Tenant(2, 1), "pay.time") == Described("of another org")
@@ -82,7 +82,7 @@ def test_a_store_of_the_first_version_gets_the_table(opened: Store) -> None:
     opened.command("ALTER TABLE schema_migrations DELETE WHERE version = 2 SETTINGS mutations_sync = 2")
     migrate(opened, Retention(days_1d=30))
     put(opened, T, "x", Described("help"), 1_800_000_000_000)
-    assert Metadata(opened).of(T, "x").help == "help"
+    assert MetricDescriptions(opened).of(T, "x").help == "help"
     (ttl,) = opened.rows("SELECT engine_full FROM system.tables WHERE database = currentDatabase()"
                          " AND name = 'metric_metadata'")  # fmt: skip
     assert "toIntervalDay(30)" in ttl[0]
@@ -125,7 +125,7 @@ async def test_from_a_request_to_the_explorer(
     finally:
         await service.stop()
     store = open_store(where, pool=1)
-    explorer = Explorer(Catalog(store, ShimSettings()), ShimSettings())
+    explorer = MetadataQueries(Catalog(store, ShimSettings()), ShimSettings())
     window = (0, 2**42)
     assert explorer.metadata(T, None, *window) == {
         "hits": [{"type": "counter", "help": "Of hits.", "unit": "seconds"}]

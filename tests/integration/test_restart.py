@@ -14,17 +14,17 @@ from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from indexer.write.insert_feed import InsertFeed
 from shim.catalog import Catalog
-from shim.catalog.types import Days, Look
+from shim.catalog.types import Days, SelectionKey
 from shim.engine.api import QueryOptions
-from shim.engine.cache_warmer import MOST_LOOKS, Warmer
+from shim.engine.cache_warmer import MAX_SELECTIONS, CacheWarmer
 from shim.engine.engine import QueryEngine
-from shim.engine.warm_state import Recent, load, save
+from shim.engine.warm_state import WarmState, load, save
 from shim.metrics import ShimMetrics
 from shim.model.grid import Grid
 from shim.model.matchers import Matcher
 from shim.model.tenancy import Tenant
 from shim.read.cell_cache.chunk import Source, places
-from shim.read.cell_cache.setup import BlockMemory
+from shim.read.cell_cache.setup import CellCache
 from shim.settings import CacheSettings, CatalogSettings, ShimSettings
 from tests.support.pipeline import Pipeline
 
@@ -61,9 +61,9 @@ class Process:
         settings = ShimSettings(settle_s=0.0, retention=KEPT, cache=CacheSettings(fill_after=1))
         self.metrics = ShimMetrics()
         self.catalog = catalog = Catalog(store, settings, lambda: 1, self.metrics)
-        self.blocks = BlockMemory(store, settings.cache, KEPT, InsertFeed(), self.metrics)
+        self.blocks = CellCache(store, settings.cache, KEPT, InsertFeed(), self.metrics)
         self.engine = QueryEngine(store, catalog, settings, now_s=lambda: float(NOW_S), blocks=self.blocks)
-        self.warmer = Warmer(catalog, self.blocks, path, within_s, busy)
+        self.warmer = CacheWarmer(catalog, self.blocks, path, within_s, busy)
 
     async def statements(self, query: str) -> int:
         """Return the number of statements that a query takes, look-ups of series aside."""
@@ -176,7 +176,7 @@ async def test_the_latest_come_first(store: Store, tmp_path: Path) -> None:
     with process(store, tmp_path / "none") as p:
         once = iter([True])
         p.blocks.filler.restore((*older, latest), lambda: next(once, False))
-        assert p.blocks.cache.lacks((*older, latest)) == list(older)
+        assert p.blocks.cache.missing((*older, latest)) == list(older)
         assert p.counted("block_fills", outcome="left") == 2
 
 
@@ -185,21 +185,21 @@ async def test_what_is_gone_is_no_trouble(store: Store, tmp_path: Path) -> None:
     await first_life(store, path)
     found = load(path)
     gone = Source(99, 1, (5,), "counters", "nothing")
-    save(path, Recent((*found.places, *places(gone, 60, 0, 1)), found.looks))
+    save(path, WarmState((*found.places, *places(gone, 60, 0, 1)), found.looks))
     with process(store, path) as p:
         p.warmer.run(None)
         assert p.counted("block_fills", outcome="failed") == 1
-        assert p.blocks.cache.lacks(found.places) == []
+        assert p.blocks.cache.missing(found.places) == []
 
 
 async def test_so_many_look_ups_are_made_again_the_latest_of_them(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "recent.json"
     days = Days(NOW_S // 86_400 - 1, NOW_S // 86_400)
-    looks = [Look(TENANT, (Matcher("n", "=", f"{i}"),), days) for i in range(MOST_LOOKS + 3)]
-    save(path, Recent(looks=tuple(looks)))
+    looks = [SelectionKey(TENANT, (Matcher("n", "=", f"{i}"),), days) for i in range(MAX_SELECTIONS + 3)]
+    save(path, WarmState(looks=tuple(looks)))
     with process(store, path) as p:
         p.warmer.run(None)
-        assert p.counted("catalog_lookups", source="store") == MOST_LOOKS
+        assert p.counted("catalog_lookups", source="store") == MAX_SELECTIONS
         p.catalog.look_again(looks[-1])
         assert p.counted("catalog_lookups", source="memory") == 1
         assert p.catalog.looked_up() == []
@@ -209,7 +209,7 @@ async def test_what_is_looked_up_again_is_bounded_by_what_is_kept(store: Store) 
     few = ShimSettings(retention=KEPT, catalog=CatalogSettings(cache_selections=3))
     catalog = Catalog(store, few, lambda: 1, ShimMetrics())
     days = Days(NOW_S // 86_400, NOW_S // 86_400)
-    looks = [Look(TENANT, (Matcher("n", "=", f"{i}"),), days) for i in range(9)]
+    looks = [SelectionKey(TENANT, (Matcher("n", "=", f"{i}"),), days) for i in range(9)]
     for look in looks:
         catalog.look_again(look)
     assert catalog.looked_up() == []
@@ -227,6 +227,6 @@ async def test_a_file_that_cannot_be_written_is_said(
 async def test_without_a_file_nothing_is_remembered(store: Store) -> None:
     metrics = ShimMetrics()
     catalog = Catalog(store, ShimSettings(), lambda: 1, metrics)
-    warmer = Warmer(catalog, None, None, 10.0, lambda: False)
+    warmer = CacheWarmer(catalog, None, None, 10.0, lambda: False)
     warmer.run(TENANT)
     warmer.remember()

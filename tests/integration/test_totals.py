@@ -17,9 +17,9 @@ import pytest
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
-from shim.catalog.series_index_cache import Rosters
+from shim.catalog.series_index_cache import SeriesIndexCache
 from shim.catalog.tables import Tables
-from shim.catalog.unlabelled_series import Unlabelled
+from shim.catalog.unlabelled_series import UnlabelledSeries
 from shim.engine.engine import QueryEngine
 from shim.model.errors import ExecutionError
 from shim.model.grid import Grid
@@ -65,7 +65,7 @@ def _no_labels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("labels are read")
 
-    monkeypatch.setattr(Rosters, "get", refused)
+    monkeypatch.setattr(SeriesIndexCache, "get", refused)
 
 
 def one(pipeline: Pipeline, query: str) -> float:
@@ -167,9 +167,9 @@ def test_totals_are_remembered_until_a_series_is_registered(
     catalog = Catalog(totals.store, ShimSettings(max_series=10_000), version=lambda: version)
     matchers = (Matcher("__name__", "=", "big_counter"), Matcher("path", "=~", "path-1.*"))
 
-    def selected(tag: str) -> Unlabelled:
+    def selected(tag: str) -> UnlabelledSeries:
         found = catalog.total(totals.tenant, matchers, START_S * 1000, NOW_S * 1000, tag=tag)
-        assert isinstance(found, Unlabelled)
+        assert isinstance(found, UnlabelledSeries)
         assert len(found.series_ids()) == len(ONES)
         return found
 

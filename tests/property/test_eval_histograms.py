@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shim.catalog.classic_bounds import Extent, ladder_of
+from shim.catalog.classic_bounds import Extent, bounds_of
 from shim.eval import cells
 from shim.eval.functions.histogram_quantile import bucket_quantile
 from shim.eval.histogram import arithmetic, fraction, quantile, stats
@@ -122,7 +122,7 @@ def test_coarser_buckets_hold_the_same_observations(values: list[float], schema:
 def test_classic_buckets_are_cumulative_counts(many: list[list[float]]) -> None:
     """On the boundaries of the classic schema, from the stored buckets and from those of that schema."""
     together = [v for values in many for v in values]
-    upper = np.array(ladder_of(extent(together)))
+    upper = np.array(bounds_of(extent(together)))
     assert upper[-1] == math.inf
     assert (np.diff(upper) > 0).all()
     counts = [fraction.counts_at_most(upper, histogram(values)) for values in many]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shim.model.grid import Grid
 from shim.model.values import Bools, Floats
-from shim.read.window_plan import LEVELS, Limits, Reading, plan_windows, stitch
+from shim.read.window_plan import LEVELS, Limits, WindowPlan, plan_windows, stitch
 
 DAY_S = 86_400
 BASE_S = 20_000 * DAY_S
@@ -32,7 +32,7 @@ def by_definition(
     return np.array(values, dtype=float), np.array(alive)
 
 
-def read(reading: Reading, rows: Rows) -> tuple[Floats, Bools]:
+def read(reading: WindowPlan, rows: Rows) -> tuple[Floats, Bools]:
     """Return the result of reading the rows that the statements of read/cells.py would fetch."""
     cells = np.zeros(reading.cells)
     counted, alive = np.zeros(reading.cells, dtype=bool), np.zeros(reading.cells, dtype=bool)

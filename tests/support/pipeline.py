@@ -24,14 +24,14 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.insert_feed import InsertFeed
 from indexer.write.inserter import Inserter
 from shim.catalog import Catalog
-from shim.engine.api import Answer, QueryOptions
+from shim.engine.api import QueryOptions, QueryResult
 from shim.engine.engine import QueryEngine
 from shim.metrics import ShimMetrics
 from shim.model.grid import Grid
 from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.model.values import Samples, Scalar, Vector
-from shim.read.cell_cache.setup import BlockMemory
+from shim.read.cell_cache.setup import CellCache
 from shim.read.reader import FEW_ROWS
 from shim.read.series_slices import MAX_CELLS
 from shim.settings import CacheSettings, ShimSettings
@@ -51,7 +51,7 @@ class Pipeline:
     sequence: itertools.count[int]
     tenant: Tenant = field(default_factory=lambda: Tenant(1, 1))
     max_frame_rows: int = 5_000
-    blocks: BlockMemory | None = None
+    blocks: CellCache | None = None
     sent: set[str] = field(default_factory=set)
 
     @staticmethod
@@ -75,7 +75,7 @@ class Pipeline:
         insert_feed = InsertFeed()
         blocks = None
         if shim.cache.max_bytes:
-            blocks = BlockMemory(store, shim.cache, shim.retention, insert_feed, ShimMetrics())
+            blocks = CellCache(store, shim.cache, shim.retention, insert_feed, ShimMetrics())
         strings = StringIndexer(ClickHouseIdStore(store))
         registry = SeriesRegistry(1_000_000)
         inserter = Inserter(store, strings, registry, insert_feed=insert_feed, retention=TEN_YEARS)
@@ -139,14 +139,14 @@ class Pipeline:
         grid = Grid(round(start_s * 1000), round(end_s * 1000), round(step_s * 1000))
         return _points(self.answer(query, grid, instant=False, **options))
 
-    def answer(self, query: str, grid: Grid, *, instant: bool = True, **options: Any) -> Answer:
+    def answer(self, query: str, grid: Grid, *, instant: bool = True, **options: Any) -> QueryResult:
         chosen = QueryOptions(timeout_s=60.0, **options)
         if instant:
             return asyncio.run(self.engine.instant(self.tenant, query, grid.start_ms, chosen))
         return asyncio.run(self.engine.range(self.tenant, query, grid, chosen))
 
 
-def _points(answer: Answer) -> dict[Labels, list[float | None]]:
+def _points(answer: QueryResult) -> dict[Labels, list[float | None]]:
     value = answer.value
     if isinstance(value, Scalar):
         return {(): [float(v) for v in value.values]}

@@ -13,7 +13,7 @@ from shim.eval.grouping import group_labels
 from shim.eval.histogram.buckets import CLOSED, OPEN_LEFT, BucketTable, bucket_table
 from shim.model import labels as lbl
 from shim.model.errors import ExecutionError
-from shim.model.label_naming import EXACT, Naming
+from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.labels import Labels
 from shim.model.messages import format_float, quote
 from shim.model.values import Bools, Floats, Histogram, Ints, Vector
@@ -26,7 +26,7 @@ def count_values(
     without: bool,
     label: str,
     take: Take = free,
-    naming: Naming = EXACT,
+    naming: LabelNaming = EXACT,
 ) -> Vector:
     """One series per group and value; the value stands in `label`, which may be one of the grouping's.
 

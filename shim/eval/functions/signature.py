@@ -10,7 +10,7 @@ from shim.eval.budget import Take, free
 from shim.eval.merge import relabelled
 from shim.model import labels as lbl
 from shim.model.grid import Grid
-from shim.model.label_naming import EXACT, Naming
+from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.labels import Labels
 from shim.model.values import Annotations, Floats, Scalar, String, Value, Vector
 
@@ -30,7 +30,7 @@ class Context:
     grid: Grid
     notes: Annotations = field(default_factory=Annotations)
     absent_labels: Labels = lbl.EMPTY
-    naming: Naming = EXACT
+    naming: LabelNaming = EXACT
     take: Take = free
 
 

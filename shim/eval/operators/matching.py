@@ -10,7 +10,7 @@ import numpy as np
 
 from shim.eval.label_bytes import LabelBytes
 from shim.model import labels as lbl
-from shim.model.label_naming import AS_CALLED, Found, Naming
+from shim.model.label_naming import AS_CALLED, LabelNaming, NamedLabels
 from shim.model.labels import Labels
 from shim.model.values import Bools, Histogram, Ints, Vector
 
@@ -28,10 +28,10 @@ class Matching:
     on: bool
     labels: tuple[str, ...]
     include: tuple[str, ...] = ()
-    matched: Found = field(default=AS_CALLED, compare=False, repr=False)
-    included: Found = field(default=AS_CALLED, compare=False, repr=False)
+    matched: NamedLabels = field(default=AS_CALLED, compare=False, repr=False)
+    included: NamedLabels = field(default=AS_CALLED, compare=False, repr=False)
 
-    def meant(self, naming: Naming, left: Vector, right: Vector) -> Matching:
+    def meant(self, naming: LabelNaming, left: Vector, right: Vector) -> Matching:
         """The same with its names as the labels of both sides have them."""
         if not naming.loose:
             return self
@@ -44,7 +44,7 @@ class Matching:
         """What must be equal on both sides."""
         if self.on:
             return lbl.only(self.matched.of(labels), self.labels)
-        return lbl.plain(lbl.without(labels, {*self.labels, lbl.NAME}))
+        return lbl.unmarked(lbl.without(labels, {*self.labels, lbl.NAME}))
 
     def signatures(self, series: Sequence[Labels]) -> list[Labels]:
         """The signature of each series."""
@@ -76,7 +76,7 @@ class Matching:
         counts_members = lbl.is_set(many) and not drop_name
         # What goes at the end goes at once here, so that `group_left (__name__)` may set it again.
         goes = drop_name or lbl.NAME in self.include
-        kept = dict(lbl.plain(many) if goes else many)
+        kept = dict(lbl.unmarked(many) if goes else many)
         if drop_name:
             kept = {k: v for k, v in kept.items() if k not in lbl.METADATA}
         if self.card == "one-to-one":

@@ -21,7 +21,7 @@ Merge = Literal["sum", "min", "max"]
 
 #: By granularity, seconds of one block: a few hundred buckets, so that a dashboard's range is few blocks and
 #: a late sample touches little.
-STRETCH_S: Final[Mapping[int, int]] = {
+CHUNK_SPAN_S: Final[Mapping[int, int]] = {
     10: 3_600,
     60: 6 * 3_600,
     3_600: 10 * 86_400,
@@ -72,7 +72,7 @@ class Source(NamedTuple):
         return _TIMED_CELL_BYTES if self.timed else CELL_BYTES
 
 
-class Place(NamedTuple):
+class ChunkKey(NamedTuple):
     """Which block: `start_s` is a multiple of the granularity's stretch."""
 
     source: Source
@@ -101,17 +101,17 @@ class Place(NamedTuple):
 
 
 def _stretch_s(source: Source, granularity_s: int) -> int:
-    return (_SKETCH_STRETCH_S if source.selection else STRETCH_S)[granularity_s]
+    return (_SKETCH_STRETCH_S if source.selection else CHUNK_SPAN_S)[granularity_s]
 
 
-def places(source: Source, granularity_s: int, lo_s: int, hi_s: int) -> list[Place]:
+def places(source: Source, granularity_s: int, lo_s: int, hi_s: int) -> list[ChunkKey]:
     """The blocks that hold `[lo_s, hi_s)`, in order."""
     stretch_s = _stretch_s(source, granularity_s)
-    return [Place(source, granularity_s, s) for s in range(lo_s // stretch_s * stretch_s, hi_s, stretch_s)]
+    return [ChunkKey(source, granularity_s, s) for s in range(lo_s // stretch_s * stretch_s, hi_s, stretch_s)]
 
 
 @dataclass(slots=True, eq=False)
-class Block:
+class Chunk:
     """`values[i, j]` is what series `ids[i]` has in bucket `j`; `rows` says if there is a row, 0 without.
 
     `ids` ascend; blocks may share the array. `kept_days`: the least retention of its rows. `offset_ms`: of

@@ -2,12 +2,12 @@
 
 Owns when a block may be used, which is all that exactness rests on:
 
-* A block is kept only if no INSERT into its stretch was under way or began while it was read (`Watch`).
+* A block is kept only if no INSERT into its stretch was under way or began while it was read (`WriteWatch`).
 * While an INSERT is under way its blocks stay as they were, as if it had not happened. When it has ended, and
   before its sender is answered, its rows are added to them; where it is not sure which rows are new (a retry,
   a failure) the blocks are dropped.
 * Adding happens in place, so a reader checks afterwards that nothing it looked at was touched meanwhile
-  (`Watch.ended`), and reads by statement if so. An INSERT is thus seen whole or not at all.
+  (`WriteWatch.ended`), and reads by statement if so. An INSERT is thus seen whole or not at all.
 * Rows vanish when they are older than their retention, at a time that ClickHouse chooses: from the first
   moment they may, the block is not used.
 
@@ -31,17 +31,17 @@ from indexer.clickhouse.native_format import Block as Written
 from indexer.clickhouse.schema.tables import GRANULARITIES, Retention
 from indexer.write.insert_feed import InsertFootprint, RowRange
 from shim.metrics import ShimMetrics
-from shim.read.cell_cache.chunk import Block, Place, Sketch, Source
+from shim.read.cell_cache.chunk import Chunk, ChunkKey, Sketch, Source
 
 _log = logging.getLogger("shim.blocks")
 
 _DAY_S = 86_400
 
-Held = Block | Sketch
+AnyChunk = Chunk | Sketch
 
 
 @dataclass(slots=True, eq=False)
-class Watch:
+class WriteWatch:
     """What is written to `[lo_s, hi_s)` of a source while somebody looks at it."""
 
     source: Source
@@ -51,7 +51,7 @@ class Watch:
     ended: bool = False  # an INSERT has ended
 
 
-class BlockCache:
+class ChunkCache:
     """See the module. An `InsertListener`. `now_s` is the wall clock."""
 
     def __init__(
@@ -66,12 +66,12 @@ class BlockCache:
         self._metrics = metrics
         self._now_s = now_s
         self._lock = threading.Lock()
-        self._held: OrderedDict[Place, Held] = OrderedDict()
+        self._held: OrderedDict[ChunkKey, AnyChunk] = OrderedDict()
         self._bytes = 0
-        self._of_metric: dict[tuple[str, int, int], set[Place]] = {}  # by table, org id, metric id
-        self._watches: set[Watch] = set()
+        self._of_metric: dict[tuple[str, int, int], set[ChunkKey]] = {}  # by table, org id, metric id
+        self._watches: set[WriteWatch] = set()
         self._under_way: list[InsertFootprint] = []
-        self._unasked: set[Place] = set()  # filled again after a restart, and not asked for since
+        self._unasked: set[ChunkKey] = set()  # filled again after a restart, and not asked for since
 
     def __len__(self) -> int:
         return len(self._held)
@@ -84,13 +84,13 @@ class BlockCache:
 
     @contextmanager
     def watch(
-        self, source: Source, lo_s: int, hi_s: int, wanted: Sequence[Place] = ()
-    ) -> Iterator[tuple[Watch, Mapping[Place, Held]]]:
+        self, source: Source, lo_s: int, hi_s: int, wanted: Sequence[ChunkKey] = ()
+    ) -> Iterator[tuple[WriteWatch, Mapping[ChunkKey, AnyChunk]]]:
         """Which of the wanted blocks are in memory, and what is written until the context ends.
 
         Blocks may be looked at only here, and what was made of them is of use only while `ended` is not set.
         """
-        watch = Watch(source, lo_s, hi_s)
+        watch = WriteWatch(source, lo_s, hi_s)
         with self._lock:
             watch.begun = any(_meet(watch, footprint) for footprint in self._under_way)
             found = {place: block for place in wanted if (block := self._find(place)) is not None}
@@ -103,7 +103,7 @@ class BlockCache:
             with self._lock:
                 self._watches.discard(watch)
 
-    def _find(self, place: Place) -> Held | None:
+    def _find(self, place: ChunkKey) -> AnyChunk | None:
         block = self._held.get(place)
         if block is None:
             return None
@@ -114,23 +114,23 @@ class BlockCache:
         self._unasked.discard(place)
         return block
 
-    def asked(self) -> list[Place]:
+    def asked(self) -> list[ChunkKey]:
         """The blocks in memory that were asked for, the latest last."""
         with self._lock:
             return [place for place in self._held if place not in self._unasked]
 
     # ------------------------------------------------------------ the filler
 
-    def lacks(self, places: Sequence[Place]) -> list[Place]:
+    def missing(self, places: Sequence[ChunkKey]) -> list[ChunkKey]:
         with self._lock:
             return [place for place in places if place not in self._held]
 
-    def unasked(self, places: Sequence[Place]) -> None:
+    def mark_prefetched(self, places: Sequence[ChunkKey]) -> None:
         """These were not filled because somebody asked."""
         with self._lock:
             self._unasked.update(place for place in places if place in self._held)
 
-    def keep(self, watch: Watch, blocks: Mapping[Place, Held]) -> bool:
+    def keep(self, watch: WriteWatch, blocks: Mapping[ChunkKey, AnyChunk]) -> bool:
         """Keep what was read under `watch`; False when something was written meanwhile."""
         with self._lock:
             if watch.begun or watch.ended:
@@ -140,12 +140,12 @@ class BlockCache:
             self._bound()
         return True
 
-    def is_old(self, place: Place, block: Held) -> bool:
+    def is_old(self, place: ChunkKey, block: AnyChunk) -> bool:
         """Whether rows of the block may be gone by now. Nothing can be gone where nothing is."""
         days = min(block.kept_days, self._kept_days[place.granularity_s])
         return not block.empty and place.start_s + days * _DAY_S <= self._now_s()
 
-    def _put(self, place: Place, block: Held) -> None:
+    def _put(self, place: ChunkKey, block: AnyChunk) -> None:
         if place in self._held:
             self._drop(place, None)
         self._held[place] = block
@@ -158,7 +158,7 @@ class BlockCache:
             self._drop(next(iter(self._held)), "evicted")
         self._metrics.block_bytes.set(self._bytes)
 
-    def _drop(self, place: Place, reason: str | None) -> None:
+    def _drop(self, place: ChunkKey, reason: str | None) -> None:
         self._bytes -= self._held.pop(place).size_bytes
         self._unasked.discard(place)
         for metric in _metrics_of(place.source):
@@ -191,9 +191,9 @@ class BlockCache:
                 self._drop(place, "written")
             self._bound()
 
-    def _touched(self, footprint: InsertFootprint) -> Mapping[Place, Sequence[RowRange]]:
+    def _touched(self, footprint: InsertFootprint) -> Mapping[ChunkKey, Sequence[RowRange]]:
         """The blocks that an INSERT writes to, and its spans that do."""
-        out: dict[Place, list[RowRange]] = {}
+        out: dict[ChunkKey, list[RowRange]] = {}
         for (table, *metric), places in self._of_metric.items():
             spans = footprint.row_ranges(*metric) if table == footprint.kind else []
             for place in places if spans else ():
@@ -202,7 +202,7 @@ class BlockCache:
                     out.setdefault(place, []).extend(found)
         return out
 
-    def _add(self, place: Place, spans: Iterable[RowRange], written: Written) -> bool:
+    def _add(self, place: ChunkKey, spans: Iterable[RowRange], written: Written) -> bool:
         """False where rows cannot be added: to sketches, or of a gauge whose time is not in its bucket."""
         held = self._held[place]
         if isinstance(held, Sketch):
@@ -214,7 +214,7 @@ class BlockCache:
             self._bytes += held.size_bytes - before
 
 
-def _merge(held: Block, place: Place, span: RowRange, written: Written) -> bool:
+def _merge(held: Chunk, place: ChunkKey, span: RowRange, written: Written) -> bool:
     names = ["bucket", "series_id", _days(place, written), place.source.column]
     if place.source.timed:
         names.append("last_ms")
@@ -234,7 +234,7 @@ def _merge(held: Block, place: Place, span: RowRange, written: Written) -> bool:
     return True
 
 
-def _days(place: Place, written: Written) -> str:
+def _days(place: ChunkKey, written: Written) -> str:
     """Name the column of how long rows are kept: of the granularity, or of all (before migration 5)."""
     of_all = "retention_days"
     if of_all in written:
@@ -242,7 +242,7 @@ def _days(place: Place, written: Written) -> str:
     return next(f"days_{g.name}" for g in GRANULARITIES if g.seconds == place.granularity_s)
 
 
-def _meet(watch: Watch, footprint: InsertFootprint) -> bool:
+def _meet(watch: WriteWatch, footprint: InsertFootprint) -> bool:
     """Whether an INSERT writes to what is watched."""
     source = watch.source
     if footprint.kind != source.table:

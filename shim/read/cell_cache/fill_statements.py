@@ -16,18 +16,18 @@ import numpy.typing as npt
 
 from indexer.clickhouse.store import Store, StoreError
 from shim.model.values import Bools
-from shim.read.cell_cache.chunk import Block, Ids, Place, Source
+from shim.read.cell_cache.chunk import Chunk, ChunkKey, Ids, Source
 from shim.read.key_conditions import within
 from shim.read.sent_tables import sent_tables
 from shim.sql import nodes as sql
 from shim.sql.render import render
 
 #: Buckets that one statement reads at most: a day of 60 s, four hours of 10 s.
-MOST_CELLS: Final = 1_440
+MAX_CELLS: Final = 1_440
 #: Rows that are fetched as they are, at most: each takes 50 bytes for a moment.
-MOST_PLAIN: Final = 1 << 21
+MAX_PLAIN_CELLS: Final = 1 << 21
 #: Of a block's cells, from its first bucket with a row to its last, at least this share must have rows.
-LEAST_DENSITY: Final = 0.1
+MIN_DENSITY: Final = 0.1
 _STATEMENT_S: Final = 10
 _TOO_MANY_ROWS: Final = 158  # ClickHouse's code
 _PLAIN: Final = np.dtype([("k", "<u8"), ("c", "<u2"), ("v", "<f8"), ("d", "<u2")])
@@ -38,10 +38,10 @@ class TooManySeriesError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class FillJob:
     """Neighbouring blocks of one source and granularity."""
 
-    places: tuple[Place, ...]
+    places: tuple[ChunkKey, ...]
 
     @property
     def lo_s(self) -> int:
@@ -57,7 +57,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Matrices:
+class FilledMatrices:
     """A row a series, by ascending id, and a column a bucket of a job."""
 
     ids: Ids
@@ -66,21 +66,21 @@ class Matrices:
     kept_days: int
 
 
-def jobs(due: Sequence[Place]) -> list[Job]:
+def jobs(due: Sequence[ChunkKey]) -> list[FillJob]:
     """Neighbours together, as far as one statement may go."""
-    out: list[list[Place]] = []
-    latest: dict[tuple[Source, int], list[Place]] = {}
+    out: list[list[ChunkKey]] = []
+    latest: dict[tuple[Source, int], list[ChunkKey]] = {}
     for place in sorted(due, key=lambda p: p.start_s):
         last = latest.get(place[:2])
-        if last and last[-1].end_s == place.start_s and (len(last) + 1) * place.cells <= MOST_CELLS:
+        if last and last[-1].end_s == place.start_s and (len(last) + 1) * place.cells <= MAX_CELLS:
             last.append(place)
         else:
             latest[place[:2]] = one = [place]
             out.append(one)
-    return [Job(tuple(found)) for found in out]
+    return [FillJob(tuple(found)) for found in out]
 
 
-def fetch(store: Store, job: Job, most_series: int, most_plain: int = MOST_PLAIN) -> Matrices:
+def fetch(store: Store, job: FillJob, most_series: int, most_plain: int = MAX_PLAIN_CELLS) -> FilledMatrices:
     """Raises StoreError, and TooManySeriesError over `most_series`. More than `most_plain` rows are added
     up in ClickHouse.
     """
@@ -100,13 +100,13 @@ def fetch(store: Store, job: Job, most_series: int, most_plain: int = MOST_PLAIN
         raise
     fetched = fetched[np.argsort(fetched["k"])]
     ids = np.ascontiguousarray(fetched["k"])
-    return Matrices(ids, fetched["v"], fetched["h"], int(fetched["d"].min(initial=65_535)))
+    return FilledMatrices(ids, fetched["v"], fetched["h"], int(fetched["d"].min(initial=65_535)))
 
 
 # ---------------------------------------------------------------- statements
 
 
-def plain_statement(database: str, job: Job, most_rows: int) -> sql.Query:
+def plain_statement(database: str, job: FillJob, most_rows: int) -> sql.Query:
     """Series, cell and value of every row. One row more than `most_rows` says that there are more."""
     column = job.places[0].source.column
     columns = (
@@ -119,7 +119,7 @@ def plain_statement(database: str, job: Job, most_rows: int) -> sql.Query:
     return sql.Query(columns, source, where=_where(job), limit=most_rows + 1, settings=_LIMITS)
 
 
-def array_statement(database: str, job: Job, most_series: int) -> sql.Query:
+def array_statement(database: str, job: FillJob, most_series: int) -> sql.Query:
     """One row a series, with an array over all buckets of its values and one of which have rows."""
     source = job.places[0].source
     over = (0, job.cells, 1)
@@ -141,12 +141,12 @@ def array_statement(database: str, job: Job, most_series: int) -> sql.Query:
 _LIMITS: Final = (("max_threads", 1), ("max_execution_time", _STATEMENT_S))  # not at the cost of queries
 
 
-def _cell(job: Job) -> sql.Expr:
+def _cell(job: FillJob) -> sql.Expr:
     since = sql.op("-", sql.call("toUInt32", "timestamp"), job.lo_s)
     return sql.call("intDiv", since, job.places[0].granularity_s)
 
 
-def _where(job: Job) -> tuple[sql.Expr, ...]:
+def _where(job: FillJob) -> tuple[sql.Expr, ...]:
     source = job.places[0].source
     where: list[sql.Expr] = [sql.op("=", "org_id", source.org_id)]
     if source.project_id is not None:
@@ -163,7 +163,7 @@ def _merge(source: Source) -> str:
     return "max" if source.timed else source.merge
 
 
-def _arrays(job: Job) -> np.dtype[np.void]:
+def _arrays(job: FillJob) -> np.dtype[np.void]:
     """RowBinary: an array begins with its length, a varint."""
     cells = job.cells
     size = f"V{max(1, -(-cells.bit_length() // 7))}"
@@ -177,7 +177,7 @@ def _arrays(job: Job) -> np.dtype[np.void]:
 # ---------------------------------------------------------------- putting together
 
 
-def _plain(job: Job, columns: Mapping[str, npt.NDArray[Any]], most_series: int) -> Matrices:
+def _plain(job: FillJob, columns: Mapping[str, npt.NDArray[Any]], most_series: int) -> FilledMatrices:
     """Rows come in runs of one series."""
     key = columns["k"]
     starts = np.flatnonzero(np.diff(key, prepend=~key[:1]))
@@ -190,10 +190,10 @@ def _plain(job: Job, columns: Mapping[str, npt.NDArray[Any]], most_series: int) 
     rows = np.zeros(shape, dtype=bool)
     rows.reshape(-1)[place] = True
     values = np.bincount(place, columns["v"], rows.size).reshape(shape)
-    return Matrices(ids, values, rows, int(columns["d"].min(initial=65_535)))
+    return FilledMatrices(ids, values, rows, int(columns["d"].min(initial=65_535)))
 
 
-def made(job: Job, found: Matrices) -> dict[Place, Block] | None:
+def made(job: FillJob, found: FilledMatrices) -> dict[ChunkKey, Chunk] | None:
     """The blocks of a job. Those where every series has rows share the array of ids.
 
     None where a gauge's time is not in its bucket: no block could hold it.
@@ -212,17 +212,17 @@ def made(job: Job, found: Matrices) -> dict[Place, Block] | None:
             values, offset_ms = values["v"], since_ms.astype(np.uint32)
         there = rows.any(axis=1)
         used = slice(None) if there.all() else there
-        out[place] = Block(
+        out[place] = Chunk(
             ids if there.all() else ids[there], values[used].copy(), rows[used].copy(), found.kept_days,
             None if offset_ms is None else offset_ms[used], place.source.merge,
         )  # fmt: skip
     return out
 
 
-def is_sparse(block: Block) -> bool:
+def is_sparse(block: Chunk) -> bool:
     """Whether too few cells have rows, between the first bucket that has any and the last."""
     used = np.flatnonzero(block.rows.any(axis=0))
     if not len(used):
         return False
     cells = len(block.ids) * (used[-1] - used[0] + 1)
-    return bool(np.count_nonzero(block.rows) < LEAST_DENSITY * cells)
+    return bool(np.count_nonzero(block.rows) < MIN_DENSITY * cells)

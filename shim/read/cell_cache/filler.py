@@ -20,11 +20,11 @@ from typing import Final
 from indexer.clickhouse.store import Store, StoreError
 from indexer.write.insert_feed import InsertFeed
 from shim.metrics import ShimMetrics
-from shim.read.cell_cache.chunk import CELL_BYTES, STRETCH_S, Place
-from shim.read.cell_cache.chunk_cache import BlockCache, Watch
+from shim.read.cell_cache.chunk import CELL_BYTES, CHUNK_SPAN_S, ChunkKey
+from shim.read.cell_cache.chunk_cache import ChunkCache, WriteWatch
 from shim.read.cell_cache.fill_statements import (
-    Job,
-    Matrices,
+    FilledMatrices,
+    FillJob,
     TooManySeriesError,
     fetch,
     is_sparse,
@@ -49,7 +49,7 @@ class Filler:
     """See the module. Thread-safe."""
 
     def __init__(
-        self, store: Store, cache: BlockCache, insert_feed: InsertFeed, fill_after: int, metrics: ShimMetrics
+        self, store: Store, cache: ChunkCache, insert_feed: InsertFeed, fill_after: int, metrics: ShimMetrics
     ) -> None:
         self._store = store
         self._cache = cache
@@ -57,10 +57,10 @@ class Filler:
         self._fill_after = fill_after
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._asked: OrderedDict[Place, int] = OrderedDict()
-        self._declined: OrderedDict[Place, float] = OrderedDict()
-        self._pending: set[Place] = set()
-        self._queue: queue.Queue[Job | None] = queue.Queue(_QUEUED)
+        self._asked: OrderedDict[ChunkKey, int] = OrderedDict()
+        self._declined: OrderedDict[ChunkKey, float] = OrderedDict()
+        self._pending: set[ChunkKey] = set()
+        self._queue: queue.Queue[FillJob | None] = queue.Queue(_QUEUED)
         self._thread: threading.Thread | None = None
         self._closed = False
         self._one = threading.Lock()  # one statement at a time
@@ -68,12 +68,12 @@ class Filler:
     @property
     def max_series(self) -> int:
         """So many series of a metric that a block of the finest rollup takes a quarter of the memory."""
-        finest_s = min(STRETCH_S)
-        return int(self._cache.max_bytes // (4 * CELL_BYTES * (STRETCH_S[finest_s] // finest_s)))
+        finest_s = min(CHUNK_SPAN_S)
+        return int(self._cache.max_bytes // (4 * CELL_BYTES * (CHUNK_SPAN_S[finest_s] // finest_s)))
 
-    def ask(self, missing: Sequence[Place], *, whole: bool) -> None:
+    def ask(self, missing: Sequence[ChunkKey], *, whole: bool) -> None:
         """Note that a reading wanted these; `whole`: all their series."""
-        due: list[Place] = []
+        due: list[ChunkKey] = []
         with self._lock:
             for place in missing:
                 times = self._asked.pop(place, 0) + (_WHOLE if whole else 1)
@@ -89,11 +89,11 @@ class Filler:
             for job in jobs(due):
                 self._submit(job)
 
-    def _is_declined(self, place: Place) -> bool:
+    def _is_declined(self, place: ChunkKey) -> bool:
         until_s = self._declined.get(place)
         return until_s is not None and time.monotonic() < until_s
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, job: FillJob) -> None:
         if self._closed:
             return
         if self._thread is None:
@@ -106,7 +106,7 @@ class Filler:
             return
         self._pending.update(job.places)
 
-    def restore(self, places: Sequence[Place], goes_on: Callable[[], bool]) -> None:
+    def restore(self, places: Sequence[ChunkKey], goes_on: Callable[[], bool]) -> None:
         """Fill, in this thread, what was in memory before a restart; what was used last stands last, and is
         filled first. Before each statement `goes_on` is asked, which may wait; what it refuses is left.
         """
@@ -115,11 +115,11 @@ class Filler:
         while left and not self._closed and goes_on():
             job = left.pop()
             with self._lock:
-                due = [p for p in self._cache.lacks(job.places) if p not in self._pending]
+                due = [p for p in self._cache.missing(job.places) if p not in self._pending]
                 self._pending.update(due)
             for rest in jobs(due):
                 self._do(rest)
-            self._cache.unasked(due)
+            self._cache.mark_prefetched(due)
         self._metrics.block_fills.labels("left").inc(sum(len(job.places) for job in left))
 
     def wait(self) -> None:
@@ -151,7 +151,7 @@ class Filler:
             self._queue.task_done()
         self._queue.task_done()
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: FillJob) -> None:
         try:
             with self._one:
                 if not self._closed:
@@ -163,7 +163,7 @@ class Filler:
             with self._lock:
                 self._pending.difference_update(job.places)
 
-    def _fill(self, job: Job) -> None:
+    def _fill(self, job: FillJob) -> None:
         if self._try(job):
             return
         # It is written to while we read. Once more, and INSERTs wait for us.
@@ -171,7 +171,7 @@ class Filler:
             if not (quiet and self._try(job)):
                 self._metrics.block_fills.labels("written").inc(len(job.places))
 
-    def _try(self, job: Job) -> bool:
+    def _try(self, job: FillJob) -> bool:
         """Whether the job is done with; False when something was written meanwhile."""
         source = job.places[0].source
         with self._cache.watch(source, job.lo_s, job.hi_s) as (watch, _):
@@ -181,7 +181,7 @@ class Filler:
                 found = fetch(self._store, job, self._most_series(job))
             except TooManySeriesError:
                 if len(job.places) > 1:
-                    return all(self._try(Job((place,))) for place in job.places)
+                    return all(self._try(FillJob((place,))) for place in job.places)
                 self._decline(job.places, "large")
                 return True
             except StoreError:
@@ -189,11 +189,11 @@ class Filler:
                 return True
             return self._keep(job, watch, found)
 
-    def _most_series(self, job: Job) -> int:
+    def _most_series(self, job: FillJob) -> int:
         """So many that the job's blocks take a quarter of the memory at most."""
         return max(1, self._cache.max_bytes // (4 * job.places[0].source.cell_bytes * job.cells))
 
-    def _keep(self, job: Job, watch: Watch, found: Matrices) -> bool:
+    def _keep(self, job: FillJob, watch: WriteWatch, found: FilledMatrices) -> bool:
         blocks = made(job, found)
         if blocks is None:
             self._decline(job.places, "failed")
@@ -211,7 +211,7 @@ class Filler:
                 self._asked.pop(place, None)
         return True
 
-    def _decline(self, places: Sequence[Place], reason: str) -> None:
+    def _decline(self, places: Sequence[ChunkKey], reason: str) -> None:
         self._metrics.block_fills.labels(reason).inc(len(places))
         with self._lock:
             for place in places:

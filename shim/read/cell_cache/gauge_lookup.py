@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from shim.catalog.types import Part
-from shim.read.cell_cache.chunk import STRETCH_S, Block, Ids, Place, Rows, Source, places, rows_of
-from shim.read.cell_cache.chunk_cache import Held
-from shim.read.cell_cache.lookup import MOST_BLOCKS, TRIES, OvertakenError
+from shim.read.cell_cache.chunk import CHUNK_SPAN_S, Chunk, ChunkKey, Ids, Rows, Source, places, rows_of
+from shim.read.cell_cache.chunk_cache import AnyChunk
+from shim.read.cell_cache.lookup import MAX_CHUNKS, TRIES, ConcurrentWriteError
 from shim.read.gauge_cells import GaugeCells
 from shim.read.reader import Reader
 
@@ -20,18 +20,18 @@ TABLE: Final = "gauges"
 Ask = Callable[[int, int], GaugeCells | None]
 
 
-def recall(
+def lookup(
     reader: Reader, part: Part, granularity_s: int, lo_s: int, hi_s: int, columns: Sequence[str], ask: Ask
 ) -> GaugeCells | None:
     """The buckets of `[lo_s, hi_s)` if enough is in memory, None where a statement has to do it all.
 
     Raises QueryError.
     """
-    if (hi_s - max(0, lo_s)) // STRETCH_S[granularity_s] * len(columns) >= MOST_BLOCKS:
+    if (hi_s - max(0, lo_s)) // CHUNK_SPAN_S[granularity_s] * len(columns) >= MAX_CHUNKS:
         return None
     asked = _Asked(reader, part, granularity_s, lo_s, hi_s, columns, ask)
     for _ in range(TRIES):
-        with suppress(OvertakenError):
+        with suppress(ConcurrentWriteError):
             return asked.read()
     return None
 
@@ -49,7 +49,7 @@ class _Asked:
     ask: Ask
 
     def read(self) -> GaugeCells | None:
-        """None where the statement alone is as good. Raises OvertakenError."""
+        """None where the statement alone is as good. Raises ConcurrentWriteError."""
         assert self.reader.blocks is not None
         begun = time.perf_counter()
         wanted = {column: self._places(column) for column in self.columns}
@@ -68,29 +68,29 @@ class _Asked:
             )
             rows_of_ids: dict[int, tuple[Ids, Rows]] = {}  # by the array of ids, which is held on to
             for place, block in held.items():
-                assert isinstance(block, Block)
+                assert isinstance(block, Chunk)
                 self._take(cells, place, block, gap, rows_of_ids)
             if watch.ended:
-                raise OvertakenError
-            self.reader.recall([p.table for p in held], int(cells.rows.sum()), begun)
+                raise ConcurrentWriteError
+            self.reader.note_recalled([p.table for p in held], int(cells.rows.sum()), begun)
             if self.part.group is not None:
                 cells = cells.grouped(self.part.group, len(self.part.labels))
             if gap is None:
                 return cells
             rest = self.ask(*gap)
             if rest is None or watch.begun:
-                raise OvertakenError
+                raise ConcurrentWriteError
             cells.take(rest)
             return cells
 
-    def _places(self, column: str) -> list[Place]:
+    def _places(self, column: str) -> list[ChunkKey]:
         tenant = self.reader.tenant
         metric_ids = tuple(sorted(self.part.metric_ids))
         source = Source(tenant.org_id, tenant.project_id, metric_ids, TABLE, column)
         return places(source, self.granularity_s, max(0, self.lo_s), self.hi_s)
 
     def _gap(
-        self, stretches: Sequence[tuple[Place, ...]], held: Mapping[Place, Held]
+        self, stretches: Sequence[tuple[ChunkKey, ...]], held: Mapping[ChunkKey, AnyChunk]
     ) -> tuple[int, int] | None:
         """From the first stretch that is missing to the last, within what is asked; None: there is none."""
         missing = [found[0] for found in stretches if any(place not in held for place in found)]
@@ -101,8 +101,8 @@ class _Asked:
     def _take(
         self,
         cells: GaugeCells,
-        place: Place,
-        block: Block,
+        place: ChunkKey,
+        block: Chunk,
         gap: tuple[int, int] | None,
         rows_of_ids: dict[int, tuple[Ids, Rows]],
     ) -> None:

@@ -20,11 +20,11 @@ from shim.catalog.types import Part
 from shim.eval.budget import Take
 from shim.model.values import Floats, Ints, Spans
 from shim.read.bucket_windows import spans_of
-from shim.read.cell_cache.chunk import Place, Sketch, Source, places
-from shim.read.cell_cache.chunk_cache import Held, Watch
-from shim.read.cell_cache.lookup import MOST_BLOCKS
+from shim.read.cell_cache.chunk import ChunkKey, Sketch, Source, places
+from shim.read.cell_cache.chunk_cache import AnyChunk, WriteWatch
+from shim.read.cell_cache.lookup import MAX_CHUNKS
 from shim.read.reader import Keys, Reader
-from shim.read.window_plan import Reading, Run
+from shim.read.window_plan import UniformCells, WindowPlan
 
 TABLE: Final = "distributions"
 #: Of the memory, so much at most is taken by what one query read.
@@ -33,7 +33,7 @@ SIDES: Final = ("positive", "negative")
 _NONE: Final = np.zeros(0, dtype=np.int64)
 
 
-class Matrix(Protocol):
+class BucketMatrix(Protocol):
     """Counts of every key, cell and bucket of one side: `counts[key, cell, j]` of bucket `first + j`."""
 
     @property
@@ -46,16 +46,16 @@ class Matrix(Protocol):
 class Fetched(NamedTuple):
     """Both sides by statement, and the least retention of the rows."""
 
-    sides: tuple[Matrix, Matrix]
+    sides: tuple[BucketMatrix, BucketMatrix]
     kept_days: int
 
 
 #: Reads cells by statement; None where they would be too large.
-Ask = Callable[[Reading], Fetched | None]
+Ask = Callable[[WindowPlan], Fetched | None]
 
 
-def recall(
-    reader: Reader, part: Part, keys: Keys, reading: Reading, shift: int, ask: Ask
+def lookup(
+    reader: Reader, part: Part, keys: Keys, reading: WindowPlan, shift: int, ask: Ask
 ) -> tuple[Pieces, Pieces] | None:
     """Both sides out of memory, by statement as far as missing; None where that is of no use.
 
@@ -71,7 +71,7 @@ def recall(
         for side in SIDES
     ]
     stretches = wanted[0]
-    if len(stretches) > MOST_BLOCKS or len(stretches) < 1:
+    if len(stretches) > MAX_CHUNKS or len(stretches) < 1:
         return None
     cache = reader.blocks.cache
     every = [place for found in wanted for place in found]
@@ -91,7 +91,7 @@ def recall(
             _keep(reader, watch, new)
         if watch.ended:
             return None
-    reader.recall([p.table for p in held], 0, begun)
+    reader.note_recalled([p.table for p in held], 0, begun)
     positive, negative = (
         _pieces(reading, run, side, found, fetched.sides[i] if fetched else None)
         for i, side in enumerate(wanted)
@@ -108,7 +108,7 @@ def _source(reader: Reader, part: Part, keys: Keys, side: str, shift: int) -> So
     return Source(tenant.org_id, tenant.project_id, metric_ids, TABLE, side, digest.digest())
 
 
-def _rest(reading: Reading, run: Run, gap: tuple[Place, Place] | None) -> Reading | None:
+def _rest(reading: WindowPlan, run: UniformCells, gap: tuple[ChunkKey, ChunkKey] | None) -> WindowPlan | None:
     """What a statement has to read: whole stretches from the first that is missing to the last, segments."""
     if gap is None and not reading.segments:
         return None
@@ -120,8 +120,8 @@ def _rest(reading: Reading, run: Run, gap: tuple[Place, Place] | None) -> Readin
 
 
 def _kept(
-    fetched: Fetched, wanted: Sequence[Sequence[Place]], gap: tuple[Place, Place]
-) -> dict[Place, Sketch]:
+    fetched: Fetched, wanted: Sequence[Sequence[ChunkKey]], gap: tuple[ChunkKey, ChunkKey]
+) -> dict[ChunkKey, Sketch]:
     out = {}
     for matrix, side in zip(fetched.sides, wanted, strict=True):
         for place in side:
@@ -132,7 +132,7 @@ def _kept(
     return out
 
 
-def _keep(reader: Reader, watch: Watch, new: Mapping[Place, Sketch]) -> None:
+def _keep(reader: Reader, watch: WriteWatch, new: Mapping[ChunkKey, Sketch]) -> None:
     assert reader.blocks is not None
     cache = reader.blocks.cache
     if sum(sketch.size_bytes for sketch in new.values()) * _SHARE <= cache.max_bytes:
@@ -140,7 +140,11 @@ def _keep(reader: Reader, watch: Watch, new: Mapping[Place, Sketch]) -> None:
 
 
 def _pieces(
-    reading: Reading, run: Run, wanted: Sequence[Place], found: Mapping[Place, Held], rest: Matrix | None
+    reading: WindowPlan,
+    run: UniformCells,
+    wanted: Sequence[ChunkKey],
+    found: Mapping[ChunkKey, AnyChunk],
+    rest: BucketMatrix | None,
 ) -> Pieces:
     pieces = []
     for place in wanted:
@@ -173,7 +177,7 @@ class Pieces:
     pieces: Sequence[_Piece]
     cells: int
 
-    def windows(self, key: int, reading: Reading, take: Take) -> Spans:
+    def windows(self, key: int, reading: WindowPlan, take: Take) -> Spans:
         """The buckets of one key over the windows of a reading. Raises QueryError."""
         found = [(piece, *_used(piece, key)) for piece in self.pieces]
         indices = np.unique(np.concatenate([_NONE, *(own for _, own, _ in found)]))

@@ -13,44 +13,46 @@ import numpy as np
 from shim.catalog.types import Part
 from shim.model.values import Bools, Floats, Ints
 from shim.read import cell_statements as statements
-from shim.read.cell_cache.chunk import STRETCH_S, Block, Ids, Place, Rows, Source, places, rows_of
-from shim.read.cell_cache.chunk_cache import Held
-from shim.read.cell_statements import Cells
+from shim.read.cell_cache.chunk import CHUNK_SPAN_S, Chunk, ChunkKey, Ids, Rows, Source, places, rows_of
+from shim.read.cell_cache.chunk_cache import AnyChunk
+from shim.read.cell_statements import KeyedCells
 from shim.read.reader import Keys, Reader
-from shim.read.window_plan import Reading, Run
+from shim.read.window_plan import UniformCells, WindowPlan
 
 #: Blocks that one reading may ask for; a longer one is left to its statement.
-MOST_BLOCKS: Final = 512
+MAX_CHUNKS: Final = 512
 #: Times that a reading is made again because something was written to its blocks meanwhile.
 TRIES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class ChunkPiece:
     """A run (`segment` -1) or a segment of a reading: bucket starts in `[lo_s, hi_s)` of a rollup."""
 
     segment: int
     granularity_s: int
     lo_s: int
     hi_s: int
-    places: Sequence[Place]
+    places: Sequence[ChunkKey]
 
 
-def read_cells(reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, column: str) -> Cells:
+def read_cells(
+    reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, column: str
+) -> KeyedCells:
     """The cells of a reading of one summed column: what the statement would give. Raises QueryError."""
     reader.check_reading(len(keys), reading)
-    found = recall(reader, table, part, keys, reading, column)
+    found = lookup(reader, table, part, keys, reading, column)
     if found is not None:
         return found
     return statements.read_cells(reader, table, part, keys, reading, (column,))
 
 
 def read_sums(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, columns: tuple[str, ...]
-) -> Cells:
+    reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
+) -> KeyedCells:
     """The cells of several summed columns: from memory if all of them are, else in one statement."""
     reader.check_reading(len(keys), reading, len(columns))
-    found = [recall(reader, table, part, keys, reading, column, whole=True) for column in columns]
+    found = [lookup(reader, table, part, keys, reading, column, whole=True) for column in columns]
     values: dict[str, Floats] = {}
     for cells in found:
         if cells is None:
@@ -60,9 +62,16 @@ def read_sums(
     return replace(found[0], values=values)
 
 
-def recall(
-    reader: Reader, table: str, part: Part, keys: Keys, reading: Reading, column: str, *, whole: bool = False
-) -> Cells | None:
+def lookup(
+    reader: Reader,
+    table: str,
+    part: Part,
+    keys: Keys,
+    reading: WindowPlan,
+    column: str,
+    *,
+    whole: bool = False,
+) -> KeyedCells | None:
     """The same if enough of it is in memory, None where a statement has to do it all. Raises QueryError.
 
     `whole`: all of it.
@@ -73,24 +82,24 @@ def recall(
     source = Source(tenant.org_id, tenant.project_id, tuple(sorted(part.metric_ids)), table, column)
     asked = _Asked(reader, part, keys, reading, source, pieces(source, reading), whole)
     for _ in range(TRIES):
-        with suppress(OvertakenError):
+        with suppress(ConcurrentWriteError):
             return asked.read()
     return None
 
 
-def pieces(source: Source, reading: Reading) -> list[Piece]:
+def pieces(source: Source, reading: WindowPlan) -> list[ChunkPiece]:
     """What a reading reads, with the blocks that hold it; nothing when there are too many."""
     spans = [(i, s.granularity_s, s.lo_s, s.hi_s) for i, s in enumerate(reading.segments)]
     if reading.run is not None:
         run = reading.run
         spans.append((-1, run.granularity_s, run.origin_s, run.origin_s + run.cells * run.size_s))
-    blocks = sum((hi - max(0, lo)) // STRETCH_S[g] + 1 for _, g, lo, hi in spans)
-    if blocks > MOST_BLOCKS:
+    blocks = sum((hi - max(0, lo)) // CHUNK_SPAN_S[g] + 1 for _, g, lo, hi in spans)
+    if blocks > MAX_CHUNKS:
         return []
-    return [Piece(i, g, lo, hi, places(source, g, max(0, lo), hi)) for i, g, lo, hi in spans]
+    return [ChunkPiece(i, g, lo, hi, places(source, g, max(0, lo), hi)) for i, g, lo, hi in spans]
 
 
-class OvertakenError(Exception):
+class ConcurrentWriteError(Exception):
     """Something was written to what was being read."""
 
 
@@ -101,13 +110,13 @@ class _Asked:
     reader: Reader
     part: Part
     keys: Keys
-    reading: Reading
+    reading: WindowPlan
     source: Source
-    pieces: Sequence[Piece]
+    pieces: Sequence[ChunkPiece]
     whole: bool
 
-    def read(self) -> Cells | None:
-        """None where the statement alone is as good. Raises OvertakenError."""
+    def read(self) -> KeyedCells | None:
+        """None where the statement alone is as good. Raises ConcurrentWriteError."""
         assert self.reader.blocks is not None
         begun = time.perf_counter()
         wanted = list(dict.fromkeys(place for piece in self.pieces for place in piece.places))
@@ -126,16 +135,16 @@ class _Asked:
             for piece in self.pieces:
                 made.take(piece, held, rest)
             if watch.ended:
-                raise OvertakenError
-            self.reader.recall([p.table for p in held], made.samples, begun)
+                raise ConcurrentWriteError
+            self.reader.note_recalled([p.table for p in held], made.samples, begun)
             if rest is None:
                 return made.cells
             made.join(rest, self._by_statement(rest.reading))
             if watch.begun:
-                raise OvertakenError
+                raise ConcurrentWriteError
             return made.cells
 
-    def _by_statement(self, reading: Reading) -> Cells:
+    def _by_statement(self, reading: WindowPlan) -> KeyedCells:
         source = self.source
         return statements.read_cells(
             self.reader, source.table, self.part, self.keys, reading, (source.column,)
@@ -149,7 +158,7 @@ class _Asked:
 class _Rest:
     """What a statement has to read: run cells `[first, last)` and some segments, as a reading of its own."""
 
-    reading: Reading
+    reading: WindowPlan
     first: int
     last: int
     segments: frozenset[int]
@@ -157,7 +166,9 @@ class _Rest:
     worth: bool  # whether the statement is spared enough
 
 
-def _rest(reading: Reading, wanted: Sequence[Piece], held: Mapping[Place, Held]) -> _Rest | None:
+def _rest(
+    reading: WindowPlan, wanted: Sequence[ChunkPiece], held: Mapping[ChunkKey, AnyChunk]
+) -> _Rest | None:
     """None when all is in memory."""
     first, last, run = 0, 0, reading.run
     segments = []
@@ -192,7 +203,7 @@ def _rest(reading: Reading, wanted: Sequence[Piece], held: Mapping[Place, Held])
 class _Making:
     """The cells of a reading while blocks are added to them."""
 
-    def __init__(self, column: str, part: Part, keys: Keys, reading: Reading) -> None:
+    def __init__(self, column: str, part: Part, keys: Keys, reading: WindowPlan) -> None:
         self._column = column
         self._part = part
         self._keys = keys
@@ -205,14 +216,14 @@ class _Making:
         self._rows_of: dict[int, tuple[Ids, Rows]] = {}  # by the array of ids, which is held on to
 
     @property
-    def cells(self) -> Cells:
-        return Cells({self._column: self._values}, self._rows, self._alive)
+    def cells(self) -> KeyedCells:
+        return KeyedCells({self._column: self._values}, self._rows, self._alive)
 
     @property
     def samples(self) -> int:
         return int(np.count_nonzero(self._rows if self._alive is self._rows else self._rows | self._alive))
 
-    def take(self, piece: Piece, held: Mapping[Place, Held], rest: _Rest | None) -> None:
+    def take(self, piece: ChunkPiece, held: Mapping[ChunkKey, AnyChunk], rest: _Rest | None) -> None:
         """Add what blocks have of a piece, but for what the statement reads."""
         if rest is not None and piece.segment in rest.segments:
             return
@@ -228,10 +239,10 @@ class _Making:
                 lo, hi = max(lo_s, place.start_s), min(hi_s, place.end_s)
                 if lo < hi:
                     block = held[place]
-                    assert isinstance(block, Block)
+                    assert isinstance(block, Chunk)
                     self._take(piece, block, place, lo, hi)
 
-    def _take(self, piece: Piece, block: Block, place: Place, lo_s: int, hi_s: int) -> None:
+    def _take(self, piece: ChunkPiece, block: Chunk, place: ChunkKey, lo_s: int, hi_s: int) -> None:
         g = place.granularity_s
         # An INSERT may put in other arrays meanwhile; each is looked at once.
         ids, all_values, all_rows = block.ids, block.values, block.rows
@@ -259,7 +270,9 @@ class _Making:
             return
         self._take_cells(run, keys, np.arange(lo_s, hi_s, g) - run.origin_s, values, there)
 
-    def _take_cells(self, run: Run, keys: Ints | slice, since_s: Ints, values: Floats, there: Bools) -> None:
+    def _take_cells(
+        self, run: UniformCells, keys: Ints | slice, since_s: Ints, values: Floats, there: Bools
+    ) -> None:
         """Buckets that are less than a cell, or of which only some count."""
         cell, position = np.divmod(since_s, run.size_s)
         counts = np.flatnonzero(position >= run.size_s - (run.value_s or run.size_s))
@@ -279,7 +292,7 @@ class _Making:
             self._rows_of[id(ids)] = ids, rows_of(ids, self._part.series_ids, self._keys.group)
         return self._rows_of[id(ids)][1]
 
-    def join(self, rest: _Rest, cells: Cells) -> None:
+    def join(self, rest: _Rest, cells: KeyedCells) -> None:
         """Add what the statement read."""
         self._values[:, rest.cells] += cells.values[self._column]
         self._rows[:, rest.cells] |= cells.rows

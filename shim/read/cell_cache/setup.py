@@ -6,12 +6,12 @@ from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store
 from indexer.write.insert_feed import InsertFeed
 from shim.metrics import ShimMetrics
-from shim.read.cell_cache.chunk_cache import BlockCache
+from shim.read.cell_cache.chunk_cache import ChunkCache
 from shim.read.cell_cache.filler import Filler
 from shim.settings import CacheSettings
 
 
-class BlockMemory:
+class CellCache:
     """`insert_feed` announces every INSERT of samples into `store`: nobody else may write to it.
 
     `retention` is the one that the writer's tables have.
@@ -26,7 +26,7 @@ class BlockMemory:
         metrics: ShimMetrics,
     ) -> None:
         self.metrics = metrics
-        self.cache = BlockCache(settings.max_bytes, retention, metrics)
+        self.cache = ChunkCache(settings.max_bytes, retention, metrics)
         self.filler = Filler(store, self.cache, insert_feed, settings.fill_after, metrics)
         insert_feed.subscribe(self.cache)
 

@@ -6,18 +6,18 @@ import pytest
 
 from shim.model import labels as lb
 from shim.model.grid import Grid
-from shim.model.label_naming import EXACT, Found, Naming, finished, first_of
+from shim.model.label_naming import EXACT, LabelNaming, NamedLabels, final_labels, first_of
 from shim.model.labels import Labels
 from shim.plan.build import build
 from shim.plan.label_names import label_names
-from shim.plan.nodes import Context
+from shim.plan.nodes import PlanContext
 from shim.plan.parse import parse
 from shim.plan.rules import apply
 
 DOT: Labels = (("a.b", "dot"), ("x", "1"))
 DASH: Labels = (("a-b", "dash"), ("x", "1"))
 LINE: Labels = (("a_b", "line"), ("x", "1"))
-UTF8 = Naming("utf8")
+UTF8 = LabelNaming("utf8")
 
 
 def test_a_name_means_what_is_called_so_or_has_it_as_its_underscore_form() -> None:
@@ -31,9 +31,9 @@ def test_a_name_means_what_is_called_so_or_has_it_as_its_underscore_form() -> No
 
 
 def test_several_that_answer_are_one_there() -> None:
-    assert UTF8.found(["a_b", "x"], [DOT], [DOT]) == Found(frozenset({"a.b", "x"}))
+    assert UTF8.found(["a_b", "x"], [DOT], [DOT]) == NamedLabels(frozenset({"a.b", "x"}))
     several = UTF8.found(["a_b", "x"], [DOT], [DASH])
-    assert several == Found(frozenset({"a_b", "a.b", "a-b", "x"}), {"a.b": "a_b", "a-b": "a_b"})
+    assert several == NamedLabels(frozenset({"a_b", "a.b", "a-b", "x"}), {"a.b": "a_b", "a-b": "a_b"})
     assert several.of(DOT) == (("a_b", "dot"), ("x", "1"))
     assert several.of(lb.of_set((*DASH, *DOT))) == lb.of_set((("a_b", "dash"), ("x", "1")))
     # The label of this name counts before others, and a label asked for by itself stays apart.
@@ -46,23 +46,23 @@ def test_where_every_name_means_itself_nothing_is_looked_at() -> None:
     def unseen() -> Labels:
         raise AssertionError("looked at")
 
-    for naming in (EXACT, Naming.of("underscore", ["a_b"], ["c"])):
+    for naming in (EXACT, LabelNaming.of("underscore", ["a_b"], ["c"])):
         assert not naming.loose
-        assert naming.found(["a_b"], (unseen() for _ in "1")) == Found(frozenset({"a_b"}))
+        assert naming.found(["a_b"], (unseen() for _ in "1")) == NamedLabels(frozenset({"a_b"}))
         assert naming.answering("a_b", (unseen() for _ in "1")) == ("a_b",)
-    assert UTF8.found(["x", "a.b"], (unseen() for _ in "1")) == Found(frozenset({"x", "a.b"}))
+    assert UTF8.found(["x", "a.b"], (unseen() for _ in "1")) == NamedLabels(frozenset({"x", "a.b"}))
 
 
 def test_names_of_the_answer() -> None:
-    naming = Naming.of("underscore", ["a.b", "x", "k8s.pod"], ["made.up"])
+    naming = LabelNaming.of("underscore", ["a.b", "x", "k8s.pod"], ["made.up"])
     assert naming.kept == {"a.b", "k8s.pod", "made.up"}
     assert [naming.inside(n) for n in ("a.b", "c.d", "x")] == ["a.b", "c_d", "x"]
     made: Labels = (("made.up", "1"),)
     assert naming.shown([DOT, made]) == {"a.b": "a_b"}
-    assert finished((("a.b", "1"), ("a:", "2")), {"a.b": "a_b"}) == (("a:", "2"), ("a_b", "1"))
+    assert final_labels((("a.b", "1"), ("a:", "2")), {"a.b": "a_b"}) == (("a:", "2"), ("a_b", "1"))
     assert naming.shown([DOT, LINE]) == {}  # they would be one label
-    assert Naming.of("utf8", ["a.b"], []).kept == frozenset()
-    assert Naming.of("utf8", ["a.b"], []).shown([DOT]) == {}
+    assert LabelNaming.of("utf8", ["a.b"], []).kept == frozenset()
+    assert LabelNaming.of("utf8", ["a.b"], []).shown([DOT]) == {}
 
 
 @pytest.mark.parametrize(
@@ -89,5 +89,5 @@ def test_names_of_the_answer() -> None:
     ],
 )
 def test_names_in_a_plan(query: str, asked: set[str], made: set[str]) -> None:
-    plan = build(parse(query), Context(Grid.instant(0)))
+    plan = build(parse(query), PlanContext(Grid.instant(0)))
     assert tuple(map(set, label_names(plan))) == tuple(map(set, label_names(apply(plan)))) == (asked, made)

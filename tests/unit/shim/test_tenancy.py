@@ -13,7 +13,7 @@ from agent.config.load import ConfigError, load
 from indexer.access.grants import UnauthenticatedError
 from indexer.http.authenticator import Authenticator
 from shim.model.errors import Forbidden, Unauthorized
-from shim.model.tenancy import Gate, Proxy, TenancySettings, Tenant, entries
+from shim.model.tenancy import Proxy, TenancySettings, Tenant, TenantResolver, entries
 from shim.settings import ShimSettings
 
 SINGLE = TenancySettings()
@@ -25,9 +25,11 @@ def ask(settings: TenancySettings, *headers: tuple[str, str]) -> Tenant:
     """As the shim does: the credential first (shim/http/authentication.py), then the tenant."""
     held = CIMultiDict(headers)
     if settings.mode != "token":
-        return Gate(settings).tenant(held)
+        return TenantResolver(settings).tenant(held)
     authenticator = Authenticator(entries(settings))
-    return Gate(settings).tenant(held, asyncio.run(authenticator.grant(held.getall("Authorization", ()))))
+    return TenantResolver(settings).tenant(
+        held, asyncio.run(authenticator.grant(held.getall("Authorization", ())))
+    )
 
 
 def refused(

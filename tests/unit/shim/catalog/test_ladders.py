@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.catalog.classic_bounds import MAX_BOUNDS, NOTHING, Extent, ladder_of
+from shim.catalog.classic_bounds import MAX_BOUNDS, NOTHING, Extent, bounds_of
 
 SIZE = st.floats(1e-200, 1e200)
 SIDE = st.none() | st.tuples(SIZE, SIZE).map(lambda pair: (min(pair), max(pair)))
@@ -16,18 +16,18 @@ EXTENTS = st.builds(Extent, SIDE, SIDE, st.booleans())
 
 
 def test_powers_of_the_fourth_root_of_two_between_the_extremes() -> None:
-    assert ladder_of(Extent((1.0, 2.0), None, zero=False)) == (
+    assert bounds_of(Extent((1.0, 2.0), None, zero=False)) == (
         2**-0.25, 1.0, 2**0.25, 2**0.5, 2**0.75, 2.0, math.inf,
     )  # fmt: skip
-    assert ladder_of(Extent(None, None, zero=True)) == (0.0, math.inf)
-    assert ladder_of(NOTHING) == (math.inf,)
-    assert ladder_of(Extent((5e-324, 5e-324), (1e308, 1.7e308), zero=False))[-2:] == (5e-324, math.inf)
-    assert ladder_of(Extent(None, (1.0, 1.0), zero=False)) == (-1.0, -(2**-0.25), 0.0, math.inf)
+    assert bounds_of(Extent(None, None, zero=True)) == (0.0, math.inf)
+    assert bounds_of(NOTHING) == (math.inf,)
+    assert bounds_of(Extent((5e-324, 5e-324), (1e308, 1.7e308), zero=False))[-2:] == (5e-324, math.inf)
+    assert bounds_of(Extent(None, (1.0, 1.0), zero=False)) == (-1.0, -(2**-0.25), 0.0, math.inf)
 
 
 @given(EXTENTS)
 def test_every_ladder_is_bounded_and_holds_the_extremes(extent: Extent) -> None:
-    ladder = ladder_of(extent)
+    ladder = bounds_of(extent)
     assert 1 <= len(ladder) <= MAX_BOUNDS
     assert ladder[-1] == math.inf
     assert all(a < b for a, b in pairwise(ladder))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from shim.catalog.lru_cache import Memory
+from shim.catalog.lru_cache import LruDict
 
 
 def test_the_least_used_goes_first() -> None:
-    memory: Memory[str, int] = Memory(2)
+    memory: LruDict[str, int] = LruDict(2)
     memory.put("a", 1)
     memory.put("b", 2)
     assert memory.get("a") == 1
@@ -17,7 +17,7 @@ def test_the_least_used_goes_first() -> None:
 
 
 def test_weight_is_bounded_too() -> None:
-    memory: Memory[str, int] = Memory(100, most_weight=10)
+    memory: LruDict[str, int] = LruDict(100, most_weight=10)
     for i in range(20):
         memory.put(str(i), i, weight=4)
         assert len(memory) <= 2

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shim.catalog.names import make_key, reserved_labels
-from shim.catalog.series_index import Roster, empty, grown
+from shim.catalog.series_index import SeriesIndex, empty, grown
 from shim.model.labels import Labels
 from shim.model.matchers import Matcher, MatchOp
 
@@ -22,7 +22,7 @@ series = st.dictionaries(
 ops: st.SearchStrategy[MatchOp] = st.sampled_from(["=", "!=", "=~", "!~"])
 
 
-def add(roster: Roster, new: Model) -> Roster:
+def add(roster: SeriesIndex, new: Model) -> SeriesIndex:
     new = {i: tags for i, tags in new.items() if i not in roster.series_ids.tolist()}
     tags = {}
     for key in KEYS:

@@ -9,7 +9,7 @@ import numpy as np
 
 from shim.eval.histogram.merging import combine, empty_histogram
 from shim.eval.merge import relabelled
-from shim.model.labels import Labels, finished, make
+from shim.model.labels import Labels, final_labels, make
 from shim.model.values import Floats, Histogram, Samples, Scalar, Spans, Vector
 
 Cell = float | None
@@ -41,7 +41,7 @@ def vector(rows: Mapping[str, Sequence[Cell]], histograms: Mapping[str, Histogra
 
 def shown(vector: Vector) -> Vector:
     """Return the vector as an answer shows it: without the names that were to go."""
-    return relabelled(vector, finished)
+    return relabelled(vector, final_labels)
 
 
 def rows(value: object) -> dict[Labels, list[Cell]]:

@@ -36,10 +36,10 @@ def test_the_mark_is_no_label() -> None:
     assert lb.is_set(marked)
     assert lb.of_set(marked) == marked
     assert not lb.is_set(MINE)
-    assert lb.finished(marked) == MINE
+    assert lb.final_labels(marked) == MINE
     assert lb.without(marked, ("a",)) == labels("users")
     assert lb.only(marked, ("a",)) == labels("{a=1}")
-    assert lb.finished(lb.dropping_name(marked)) == labels("{a=1}")
+    assert lb.final_labels(lb.dropping_name(marked)) == labels("{a=1}")
     assert not lb.is_set(lb.dropping_name(marked))
     assert lb.get(marked, "a") == "1"
     assert format_labels(marked) == '{__name__="users", a="1"}'

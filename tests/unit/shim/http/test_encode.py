@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shim.engine.api import Answer, Kind
+from shim.engine.api import Kind, QueryResult
 from shim.http.histogram_json import histogram_texts
 from shim.http.json_encoder import encode
 from shim.model.errors import InternalError
@@ -25,7 +25,7 @@ RANGE = Grid(10_000, 30_000, 10_000)
 
 
 def result(kind: Kind, value: Any, grid: Grid, limit: int = 0) -> Any:
-    return json.loads(encode(Answer(kind, value, grid), limit).result)
+    return json.loads(encode(QueryResult(kind, value, grid), limit).result)
 
 
 def vector(rows: dict[Labels, list[float | None]], **more: Any) -> Vector:
@@ -69,8 +69,8 @@ def assert_close(got: Any, want: Any) -> None:
 
 
 def test_scalar_and_string() -> None:
-    assert encode(Answer("scalar", Scalar(np.array([2.0])), INSTANT)).result == b'[1.500,"2"]'
-    assert encode(Answer("scalar", Scalar(np.array([math.nan])), INSTANT)).result == b'[1.500,"NaN"]'
+    assert encode(QueryResult("scalar", Scalar(np.array([2.0])), INSTANT)).result == b'[1.500,"2"]'
+    assert encode(QueryResult("scalar", Scalar(np.array([math.nan])), INSTANT)).result == b'[1.500,"NaN"]'
     assert result("string", String('a"\n\\ü'), INSTANT) == [1.5, 'a"\n\\ü']
 
 
@@ -85,13 +85,13 @@ def test_vector_is_sorted_unless_ordered_and_leaves_out_what_is_absent() -> None
 
 
 def test_a_label_before_the_name_keeps_its_place() -> None:
-    encoded = encode(Answer("vector", vector({C: [1.0]}), INSTANT)).result
+    encoded = encode(QueryResult("vector", vector({C: [1.0]}), INSTANT)).result
     assert encoded == b'[{"metric":{"Zone":"x","__name__":"up"},"value":[1.500,"1"]}]'
 
 
 def test_nothing() -> None:
     for kind in ("vector", "matrix"):
-        assert encode(Answer(kind, Vector.empty(1), INSTANT)).result == b"[]"
+        assert encode(QueryResult(kind, Vector.empty(1), INSTANT)).result == b"[]"
     samples = Samples((A,), np.array([0, 0]), np.zeros(0, dtype=np.int64), np.zeros(0))
     assert result("matrix", samples, INSTANT) == []
 
@@ -102,14 +102,14 @@ def test_matrix() -> None:
         A: [1.0, 2.0, math.nan],
         C: [None, None, None],
     }
-    assert encode(Answer("matrix", vector(rows), RANGE)).result == (
+    assert encode(QueryResult("matrix", vector(rows), RANGE)).result == (
         b'[{"metric":{"__name__":"up","job":"a"},"values":[[10,"1"],[20,"2"],[30,"NaN"]]},'
         b'{"metric":{"__name__":"up","job":"b"},"values":[[10,"1"],[30,"0.5"]]}]'
     )
 
 
 def test_scalar_over_a_range_is_one_series() -> None:
-    encoded = encode(Answer("matrix", Scalar(np.array([1.0, 2.0, 3.0])), RANGE)).result
+    encoded = encode(QueryResult("matrix", Scalar(np.array([1.0, 2.0, 3.0])), RANGE)).result
     assert encoded == b'[{"metric":{},"values":[[10,"1"],[20,"2"],[30,"3"]]}]'
 
 
@@ -179,13 +179,13 @@ def test_an_empty_histogram_has_no_buckets() -> None:
 
 def test_limit() -> None:
     rows: dict[Labels, list[float | None]] = {B: [1.0], A: [1.0], C: [1.0]}
-    cut = encode(Answer("vector", vector(rows), INSTANT), limit=2)
+    cut = encode(QueryResult("vector", vector(rows), INSTANT), limit=2)
     assert cut.truncated
     assert [e["metric"] for e in json.loads(cut.result)] == [dict(C), dict(A)]
-    assert not encode(Answer("vector", vector(rows), INSTANT), limit=3).truncated
+    assert not encode(QueryResult("vector", vector(rows), INSTANT), limit=3).truncated
 
 
 def test_a_value_that_is_not_of_its_kind_is_our_fault() -> None:
     for kind, value in (("scalar", Vector.empty(1)), ("vector", String("x")), ("matrix", String("x"))):
         with pytest.raises(InternalError):
-            encode(Answer(kind, value, INSTANT))  # type: ignore[arg-type]
+            encode(QueryResult(kind, value, INSTANT))  # type: ignore[arg-type]

@@ -8,13 +8,13 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
-from shim.http.admission import Turns
+from shim.http.admission import Admission
 from shim.metrics import ShimMetrics
 from shim.model.errors import TimedOut
 
 
 async def test_no_more_run_than_allowed() -> None:
-    turns, running, most = Turns(3, 100, ShimMetrics()), 0, 0
+    turns, running, most = Admission(3, 100, ShimMetrics()), 0, 0
 
     async def work() -> None:
         nonlocal running, most
@@ -30,7 +30,7 @@ async def test_no_more_run_than_allowed() -> None:
 
 async def test_no_more_wait_than_allowed() -> None:
     metrics = ShimMetrics()
-    turns, release = Turns(1, 2, metrics), asyncio.Event()
+    turns, release = Admission(1, 2, metrics), asyncio.Event()
 
     async def work() -> None:
         async with turns.turn(10):
@@ -51,7 +51,7 @@ async def test_no_more_wait_than_allowed() -> None:
 
 
 async def test_time_runs_out_while_waiting_and_while_running() -> None:
-    turns = Turns(1, 10, ShimMetrics())
+    turns = Admission(1, 10, ShimMetrics())
     async with turns.turn(10):
         with pytest.raises(TimedOut, match="query timed out in query queue"):
             async with turns.turn(0.01):
@@ -67,7 +67,7 @@ async def test_time_runs_out_while_waiting_and_while_running() -> None:
 
 
 async def test_an_error_inside_leaves_as_it_is() -> None:
-    turns = Turns(1, 1, ShimMetrics())
+    turns = Admission(1, 1, ShimMetrics())
     with pytest.raises(KeyError):
         async with turns.turn(1):
             raise KeyError("x")
@@ -78,7 +78,7 @@ async def test_an_error_inside_leaves_as_it_is() -> None:
 class Busy:
     """Queries that run until they are let go; `ran` has their orgs in the order of their turns."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: Admission) -> None:
         self._turns = turns
         self._go: dict[int, asyncio.Event] = {}
         self.ran: list[int] = []
@@ -109,7 +109,7 @@ async def steps() -> None:
 
 async def test_one_org_never_has_every_turn() -> None:
     metrics = ShimMetrics()
-    turns = Turns(3, 10, metrics, shared=True)
+    turns = Admission(3, 10, metrics, shared=True)
     busy = Busy(turns)
     tasks = [await busy.ask(1) for _ in range(5)]
     assert busy.ran == [1, 1]
@@ -126,7 +126,7 @@ async def test_one_org_never_has_every_turn() -> None:
 
 
 async def test_a_full_queue_refuses_the_org_that_fills_it() -> None:
-    busy = Busy(Turns(1, 4, ShimMetrics(), shared=True))
+    busy = Busy(Admission(1, 4, ShimMetrics(), shared=True))
     tasks = [await busy.ask(1) for _ in range(5)]
     tasks.append(await busy.ask(1))
     assert busy.refused == [1]
@@ -142,7 +142,7 @@ async def test_a_full_queue_refuses_the_org_that_fills_it() -> None:
 
 async def test_who_gives_up_waiting_leaves_no_trace() -> None:
     metrics = ShimMetrics()
-    busy = Busy(Turns(1, 4, metrics, shared=True))
+    busy = Busy(Admission(1, 4, metrics, shared=True))
     first = await busy.ask(1)
     given_up, second = await busy.ask(2), await busy.ask(3)
     given_up.cancel()
@@ -157,7 +157,7 @@ async def test_who_gives_up_waiting_leaves_no_trace() -> None:
 
 
 async def test_a_single_tenant_has_every_turn() -> None:
-    busy = Busy(Turns(3, 10, ShimMetrics()))
+    busy = Busy(Admission(3, 10, ShimMetrics()))
     tasks = [await busy.ask(1) for _ in range(3)]
     assert busy.ran == [1, 1, 1]
     await busy.let_go(1)
@@ -166,7 +166,7 @@ async def test_a_single_tenant_has_every_turn() -> None:
 
 @pytest.mark.parametrize("between", range(6))
 async def test_a_turn_that_comes_as_its_query_goes_is_not_lost(between: int) -> None:
-    turns = Turns(1, 4, ShimMetrics(), shared=True)
+    turns = Admission(1, 4, ShimMetrics(), shared=True)
     busy = Busy(turns)
     first, second = await busy.ask(1), await busy.ask(2)
     busy._go.pop(1).set()
@@ -182,7 +182,7 @@ async def test_a_turn_that_comes_as_its_query_goes_is_not_lost(between: int) -> 
 
 async def test_a_turn_lasts_as_long_as_its_thread() -> None:
     """Who gives up early has no more threads than who waits."""
-    turns, go = Turns(1, 10, ShimMetrics()), threading.Event()
+    turns, go = Admission(1, 10, ShimMetrics()), threading.Event()
     with ThreadPoolExecutor(1) as pool:
         work = await _given_up(turns, pool, go)
         assert turns.busy
@@ -196,7 +196,7 @@ async def test_a_turn_lasts_as_long_as_its_thread() -> None:
 
 
 async def test_work_that_never_began_holds_no_turn() -> None:
-    turns, go = Turns(1, 10, ShimMetrics()), threading.Event()
+    turns, go = Admission(1, 10, ShimMetrics()), threading.Event()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(go.wait)
         work = await _given_up(turns, pool, go)
@@ -205,7 +205,7 @@ async def test_work_that_never_began_holds_no_turn() -> None:
         go.set()
 
 
-async def _given_up(turns: Turns, pool: Executor, go: threading.Event) -> Future[bool]:
+async def _given_up(turns: Admission, pool: Executor, go: threading.Event) -> Future[bool]:
     """Return the tasks left by a query that did not wait for its work."""
     work: Future[bool] = pool.submit(go.wait)
     try:
@@ -217,6 +217,6 @@ async def _given_up(turns: Turns, pool: Executor, go: threading.Event) -> Future
     raise AssertionError("it came to an end")
 
 
-async def _one_turn(turns: Turns) -> None:
+async def _one_turn(turns: Admission) -> None:
     async with turns.turn(10):
         pass

@@ -13,10 +13,10 @@ from shim.plan.build import build
 from shim.plan.nodes import (
     Binary,
     Call,
-    Context,
     Info,
     Node,
     Number,
+    PlanContext,
     RangeCall,
     RawSubquery,
     SampleTimes,
@@ -33,7 +33,7 @@ AT = Grid.instant(1_000_000)
 
 
 def plan(text: str, grid: Grid = GRID, **context: int) -> Node:
-    return build(parse(text), Context(grid, **context))  # type: ignore[arg-type] # flags are ints, too
+    return build(parse(text), PlanContext(grid, **context))  # type: ignore[arg-type] # flags are ints, too
 
 
 def lines(text: str, grid: Grid = GRID) -> Sequence[str]:

@@ -8,7 +8,7 @@ from shim.model.errors import BadData
 from shim.model.grid import Grid
 from shim.plan import supported
 from shim.plan.build import build
-from shim.plan.nodes import Context
+from shim.plan.nodes import PlanContext
 from shim.plan.parse import parse
 from tests.support import promql_table
 from tests.support.markdown import between
@@ -33,7 +33,7 @@ def test_known_differences_are_refused_when_planned() -> None:
     for entry in DIFFERENCES:
         if not any(word in entry["query"] for word in STORED):
             with pytest.raises(BadData) as raised:
-                build(parse(entry["query"]), Context(Grid.instant(0)))
+                build(parse(entry["query"]), PlanContext(Grid.instant(0)))
             assert entry["refused"] in str(raised.value), (
                 "supported? Take it from tests/known_differences.toml"
             )

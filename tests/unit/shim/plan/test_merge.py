@@ -6,7 +6,7 @@ import pytest
 
 from shim.model.grid import Grid
 from shim.plan.build import build
-from shim.plan.nodes import Context
+from shim.plan.nodes import PlanContext
 from shim.plan.parse import parse
 from shim.plan.rules import apply
 from shim.plan.rules.merge import merge_sums
@@ -14,7 +14,7 @@ from shim.plan.text import render
 
 
 def first_line(text: str) -> str:
-    return render(apply(build(parse(text), Context(Grid.instant(0))), [merge_sums])).splitlines()[0]
+    return render(apply(build(parse(text), PlanContext(Grid.instant(0))), [merge_sums])).splitlines()[0]
 
 
 @pytest.mark.parametrize("function", ["increase", "rate", "sum_over_time", "uniq_over_time"])
@@ -59,5 +59,5 @@ AROUND = (
 
 @pytest.mark.parametrize("around", AROUND)
 def test_everywhere_in_a_plan(around: str) -> None:
-    plan = apply(build(parse(around.format("sum(rate(x[5m]))")), Context(Grid.instant(0))), [merge_sums])
+    plan = apply(build(parse(around.format("sum(rate(x[5m]))")), PlanContext(Grid.instant(0))), [merge_sums])
     assert "merged sum by ()" in render(plan)

@@ -10,7 +10,7 @@ import pytest
 from shim.model.errors import BadData
 from shim.model.grid import Grid
 from shim.plan.build import build
-from shim.plan.nodes import Context, Select
+from shim.plan.nodes import PlanContext, Select
 from shim.plan.parse import parse
 from shim.promql.printer import format_query
 
@@ -71,7 +71,7 @@ def test_hexadecimal_numbers_over_64_bits_are_refused(text: str) -> None:
     ],
 )
 def test_times_before_1970(at: str, ms: int) -> None:
-    plan = build(parse(f"x @ {at}"), Context(Grid.instant(0)))
+    plan = build(parse(f"x @ {at}"), PlanContext(Grid.instant(0)))
     assert isinstance(plan, Select)
     assert plan.at == Grid.instant(ms)
 
@@ -79,27 +79,27 @@ def test_times_before_1970(at: str, ms: int) -> None:
 @pytest.mark.parametrize("at", ["-Inf", "-1e30", "-NaN", "1e30", "-x"])
 def test_times_nobody_can_mean(at: str) -> None:
     with pytest.raises(BadData):
-        build(parse(f"x @ {at}"), Context(Grid.instant(0)))
+        build(parse(f"x @ {at}"), PlanContext(Grid.instant(0)))
 
 
 @pytest.mark.parametrize(
     "text", ["info(x, {})", "info(x, {a=~`.*`})", "info(sum by (a, b) (x), {a!=`b`,})", "sum(info(x,{a=``}))"]
 )
 def test_labels_of_info_may_all_be_empty(text: str) -> None:
-    build(parse(text), Context(Grid.instant(0)))
+    build(parse(text), PlanContext(Grid.instant(0)))
     assert parse(format_query(parse(text)))
 
 
 @pytest.mark.parametrize("text", ["rate(x, {})", "info({}, {a=``})", "x + {a=~`.*`}", "info(x) + {}"])
 def test_other_selectors_may_not(text: str) -> None:
     with pytest.raises(BadData, match="parse error"):
-        build(parse(text), Context(Grid.instant(0)))
+        build(parse(text), PlanContext(Grid.instant(0)))
 
 
 @pytest.mark.parametrize("text", ['{"x", "y"}', '{"x", __name__="x"}', '{__name__="x", __name__="y"}'])
 def test_a_name_is_set_once(text: str) -> None:
     with pytest.raises(BadData, match="metric name must not be set twice"):
-        build(parse(text), Context(Grid.instant(0)))
+        build(parse(text), PlanContext(Grid.instant(0)))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shim.model.values import Annotations, Place
+from shim.model.values import Annotations, ExprPath
 from shim.plan.parse import parse
 from shim.promql.ast import Expr, children
 from shim.promql.positions import positions
@@ -35,11 +35,11 @@ from tests.support.differential.generate import generator
         ("x + fill_left(0) y", (1,), "1:18"),
     ],
 )
-def test_position(text: str, place: Place, position: str) -> None:
+def test_position(text: str, place: ExprPath, position: str) -> None:
     assert positions(text, parse(text))[place] == position
 
 
-def places(tree: Expr, place: Place = ()) -> list[Place]:
+def places(tree: Expr, place: ExprPath = ()) -> list[ExprPath]:
     return [place, *(p for i, child in children(tree) for p in places(child, (*place, i)))]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.read.cell_cache.chunk import STRETCH_S, Block, Place, Sketch, Source, places, rows_of
+from shim.read.cell_cache.chunk import CHUNK_SPAN_S, Chunk, ChunkKey, Sketch, Source, places, rows_of
 
 SOURCE = Source(1, 1, (42,), "counters", "value")
 
@@ -14,14 +14,14 @@ def ids(*values: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
     return np.array(values, dtype=np.uint64)
 
 
-def block() -> Block:
+def block() -> Chunk:
     values = np.array([[1.0, 0.0, 2.0], [3.0, 4.0, 0.0], [0.0, 5.0, 6.0]])
-    return Block(ids(3, 5, 8), values, values > 0, 35)
+    return Chunk(ids(3, 5, 8), values, values > 0, 35)
 
 
-@pytest.mark.parametrize("granularity_s", STRETCH_S)
+@pytest.mark.parametrize("granularity_s", CHUNK_SPAN_S)
 def test_places_cover_a_time_and_no_more(granularity_s: int) -> None:
-    stretch_s = STRETCH_S[granularity_s]
+    stretch_s = CHUNK_SPAN_S[granularity_s]
     assert stretch_s % granularity_s == 0
     found = places(SOURCE, granularity_s, 3 * stretch_s - granularity_s, 4 * stretch_s)
     assert [p.start_s for p in found] == [2 * stretch_s, 3 * stretch_s]
@@ -57,7 +57,7 @@ def test_rows_are_added_up_by_key(
 
 
 def test_a_block_without_series_has_no_rows() -> None:
-    empty = Block(ids(), np.zeros((0, 3)), np.zeros((0, 3), dtype=bool), 35)
+    empty = Chunk(ids(), np.zeros((0, 3)), np.zeros((0, 3), dtype=bool), 35)
     for group in (None, np.array([0, 0])):
         rows = rows_of(empty.ids, ids(3, 5), group)
         assert rows.sums(empty.values).shape == (0, 3)
@@ -81,16 +81,16 @@ def test_series_that_were_not_there_get_rows() -> None:
     assert one.rows[1].tolist() == [False, True, False]
     assert one.kept_days == 7
     assert values[0, 1] == 0, "who holds the old arrays sees nothing of it"
-    empty = Block(ids(), np.zeros((0, 2)), np.zeros((0, 2), dtype=bool), 35)
+    empty = Chunk(ids(), np.zeros((0, 2)), np.zeros((0, 2), dtype=bool), 35)
     empty.add(ids(4), np.array([1]), np.array([0.0]), 35)
     assert empty.rows.tolist() == [[False, True]]
 
 
 def test_the_latest_value_of_a_gauge_wins_and_of_equal_times_the_greatest() -> None:
-    gauge = Place(SOURCE._replace(table="gauges", column="last"), 10, 0)
+    gauge = ChunkKey(SOURCE._replace(table="gauges", column="last"), 10, 0)
     assert gauge.source.timed
     ids = np.array([4], dtype=np.uint64)
-    block = Block(ids, np.zeros((1, 3)), np.zeros((1, 3), dtype=bool), 7, np.zeros((1, 3), dtype=np.uint32))
+    block = Chunk(ids, np.zeros((1, 3)), np.zeros((1, 3), dtype=bool), 7, np.zeros((1, 3), dtype=np.uint32))
 
     def add(series: int, cell: int, *found: tuple[int, float]) -> None:
         times_ms, values = (np.array(column) for column in zip(*found, strict=True))
@@ -116,7 +116,7 @@ def test_the_latest_value_of_a_gauge_wins_and_of_equal_times_the_greatest() -> N
 
 
 def test_extremes_merge_where_there_is_a_row() -> None:
-    low = Block(
+    low = Chunk(
         np.array([4], dtype=np.uint64), np.zeros((1, 2)), np.zeros((1, 2), dtype=bool), 7, merge="min"
     )
     for value in (5.0, 3.0, 4.0):

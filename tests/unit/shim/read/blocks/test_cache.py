@@ -12,8 +12,8 @@ from indexer.clickhouse.schema import Retention
 from indexer.write.frame_to_columns import sort
 from indexer.write.insert_feed import InsertFootprint
 from shim.metrics import ShimMetrics
-from shim.read.cell_cache.chunk import Block, Place, Sketch, Source
-from shim.read.cell_cache.chunk_cache import BlockCache
+from shim.read.cell_cache.chunk import Chunk, ChunkKey, Sketch, Source
+from shim.read.cell_cache.chunk_cache import ChunkCache
 
 HOUR_S = 3_600
 START_S = 480_000 * HOUR_S
@@ -26,13 +26,13 @@ class World:
     def __init__(self, max_bytes: int = 1 << 20) -> None:
         self.metrics = ShimMetrics()
         self.now_s = float(START_S)
-        self.cache = BlockCache(max_bytes, Retention(), self.metrics, lambda: self.now_s)
+        self.cache = ChunkCache(max_bytes, Retention(), self.metrics, lambda: self.now_s)
 
-    def keep(self, place: Place, kept_days: int = 65_535) -> bool:
+    def keep(self, place: ChunkKey, kept_days: int = 65_535) -> bool:
         with self.cache.watch(place.source, place.start_s, place.end_s) as (watch, _):
             return self.cache.keep(watch, {place: block(place, kept_days)})
 
-    def held(self, place: Place) -> Block | None:
+    def held(self, place: ChunkKey) -> Chunk | None:
         with self.cache.watch(place.source, place.start_s, place.end_s, [place]) as (_, found):
             block = found.get(place)
         assert not isinstance(block, Sketch)
@@ -50,14 +50,14 @@ def source(**other: Any) -> Source:
                      "column": "value", **other})  # fmt: skip
 
 
-def place(hour: int = 0, **other: Any) -> Place:
-    return Place(source(**other), 10, START_S + hour * HOUR_S)
+def place(hour: int = 0, **other: Any) -> ChunkKey:
+    return ChunkKey(source(**other), 10, START_S + hour * HOUR_S)
 
 
-def block(of: Place, kept_days: int = 65_535) -> Block:
+def block(of: ChunkKey, kept_days: int = 65_535) -> Chunk:
     rows = np.zeros((2, of.cells), dtype=bool)
     rows[:, 0] = True
-    return Block(np.array([3, 5], dtype=np.uint64), rows.astype(float), rows, kept_days)
+    return Chunk(np.array([3, 5], dtype=np.uint64), rows.astype(float), rows, kept_days)
 
 
 def written(bucket_s: int = START_S, **other: int) -> Written:
@@ -181,7 +181,7 @@ def test_blocks_stay_as_they_were_until_an_insert_has_ended() -> None:
         assert watch.begun
         assert not watch.ended
         block_found = found[place()]
-        assert isinstance(block_found, Block)
+        assert isinstance(block_found, Chunk)
         assert block_found.values[1, 0] == 1
         world.cache.insert_finished(one, rows)
         assert watch.ended
@@ -221,7 +221,7 @@ def test_a_mistake_while_adding_drops_the_block_and_fails_no_insert() -> None:
 
 def test_where_nothing_is_nothing_can_be_gone() -> None:
     world = World()
-    empty = Block(np.zeros(0, np.uint64), np.zeros((0, 360)), np.zeros((0, 360), dtype=bool), 65_535)
+    empty = Chunk(np.zeros(0, np.uint64), np.zeros((0, 360)), np.zeros((0, 360), dtype=bool), 65_535)
     with world.cache.watch(source(), START_S, START_S + HOUR_S) as (watch, _):
         world.cache.keep(watch, {place(): empty})
     world.now_s = START_S + 4_000 * DAY_S
@@ -233,9 +233,9 @@ def test_where_nothing_is_nothing_can_be_gone() -> None:
     assert world.held(place()) is None, "rows of the table's retention came in"
 
 
-def sketch_place(stretch: int = 0) -> Place:
+def sketch_place(stretch: int = 0) -> ChunkKey:
     of = source(table="distributions", column="positive", selection=b"all")
-    return Place(of, 60, START_S + stretch * HOUR_S)
+    return ChunkKey(of, 60, START_S + stretch * HOUR_S)
 
 
 def test_sketches_are_dropped_by_what_is_written_to_them() -> None:
@@ -266,10 +266,10 @@ def test_sketches_of_nothing_are_bounded_too() -> None:
 
 def test_a_gauge_whose_time_is_not_in_its_bucket_is_not_added() -> None:
     world = World()
-    of = Place(source(table="gauges", column="last"), 10, START_S)
+    of = ChunkKey(source(table="gauges", column="last"), 10, START_S)
     rows = np.zeros((1, of.cells), dtype=bool)
     with world.cache.watch(of.source, of.start_s, of.end_s) as (watch, _):
-        held = Block(np.array([5], dtype=np.uint64), rows * 0.0, rows, 30, rows.astype(np.uint32))
+        held = Chunk(np.array([5], dtype=np.uint64), rows * 0.0, rows, 30, rows.astype(np.uint32))
         assert world.cache.keep(watch, {of: held})
     for last_ms, kept in ((START_S * 1000 + 9_999, True), (START_S * 1000 + 10_000, False)):
         written_rows = sort({**written(), "last_ms": np.array([last_ms]), "last": np.array([7.0])})
