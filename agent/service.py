@@ -28,31 +28,31 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from agent.config.secrets import hidden_url
+from agent.config.secrets import masked_url
 from agent.core.factory import open_core
-from agent.core.saved_gauges import GaugeState, open_directory
-from agent.forward.credentials import Login
+from agent.core.saved_gauges import SavedGauges, open_directory
+from agent.forward.credentials import Credentials
 from agent.forward.forwarder import Forwarder
-from agent.forward.heartbeat_sender import Beats
-from agent.forward.open_metadata_sender import open_announcer
+from agent.forward.heartbeat_sender import HeartbeatSender
+from agent.forward.open_metadata_sender import open_metadata_sender
 from agent.forward.spool.open_spool import open_spool, steady_clock
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.timers import SpoolTimers
 from agent.mapping.open_mapper import open_mapper
-from agent.net.fd_limit import connections
-from agent.receive.listeners import Inputs, stream_listeners
+from agent.net.fd_limit import connection_limit
+from agent.receive.listeners import Listeners, stream_listeners
 from agent.runtime import logs
 from agent.runtime.clock import Clock
 from agent.runtime.loop import Loop
 from agent.settings import AgentSettings, Tls
-from agent.telemetry.admin_http import OpsServer
-from agent.telemetry.metrics import Sources, exposition
+from agent.telemetry.admin_http import AdminServer
+from agent.telemetry.metrics import MetricSources, exposition
 from agent.telemetry.top_series import top_series
 from agent.wire.frame import BUCKET_SECONDS, Sender, encode
 from agent.wire.restamp import restamped
 
 if TYPE_CHECKING:
-    from agent.receive.tls_listener import Acceptor
+    from agent.receive.tls_listener import TlsAcceptor
 
 # The agent's own data has no reference cycles (agent/aggregate/state.py): looking for them among a million
 # cells would only cost time. A young collection once in 100,000 new objects is left for those of libraries.
@@ -136,14 +136,14 @@ def _whole_buckets(time_ms: int) -> int:
     return time_ms // _BUCKET_MS * _BUCKET_MS
 
 
-def _acceptor(section: str, settings: Tls, log: logs.Log) -> Acceptor | None:
+def _acceptor(section: str, settings: Tls, log: logs.Log) -> TlsAcceptor | None:
     """Return the TLS of a listener; None where it is off. Raises TlsError."""
     if not settings.cert:
         return None
-    from agent.net.tls import of_listener  # not where it is off: ssl is memory
-    from agent.receive.tls_listener import Acceptor
+    from agent.net.tls import listener_contexts  # not where it is off: ssl is memory
+    from agent.receive.tls_listener import TlsAcceptor
 
-    return Acceptor(of_listener(section, settings, log), log)
+    return TlsAcceptor(listener_contexts(section, settings, log), log)
 
 
 class Agent:
@@ -158,8 +158,8 @@ class Agent:
         self._framing = False  # a call of _make_frames is to come
         self._turns = 0  # of the loop since the last frame
         mapper = open_mapper(settings, self._log)
-        login = Login(settings.forward, self._log)
-        self._announcer = open_announcer(mapper, settings, self._log, login)
+        credentials = Credentials(settings.forward, self._log)
+        self._announcer = open_metadata_sender(mapper, settings, self._log, credentials)
         self._core = open_core(settings, mapper, self._woken, self._log)
         self._steady_ms = steady_clock()
         self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s)
@@ -167,12 +167,14 @@ class Agent:
         self._timers = SpoolTimers(loop, self._spool, self._log, checkpoint_ms, self._checkpoint)
         self._clock = Clock(round(settings.max_skew_s * 1000))
         self._ahead_ms = 0  # of the rows that are made into frames, since the clock jumped back by that
-        self._forwarder = Forwarder(settings.forward, self._spool, self._log, login=login)
+        self._forwarder = Forwarder(settings.forward, self._spool, self._log, credentials=credentials)
         tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
         self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
-        self._inputs = Inputs(loop, settings, self._core.receive, self._receive, self._log, tcp_tls=tcp_tls)
+        self._inputs = Listeners(
+            loop, settings, self._core.receive, self._receive, self._log, tcp_tls=tcp_tls
+        )
         directory = open_directory(settings.state_dir, self._log, start_wait_s)
-        self._state = GaugeState(directory, self._core, loop, self._log, settings.state_interval_s)
+        self._state = SavedGauges(directory, self._core, loop, self._log, settings.state_interval_s)
         self._sender = Sender(
             agent=settings.name or socket.gethostname(),
             epoch=time.time_ns(),
@@ -183,17 +185,17 @@ class Agent:
         self._sequence = 1  # of the next frame
         # Buckets that ended by then were flushed, and are in frames.
         self._flushed_ms = self._framed_ms = _whole_buckets(self._clock.now_ms())
-        self._beats = Beats(
+        self._beats = HeartbeatSender(
             settings.forward,
             self._sender,
             self._spool,
             self._framed_ms,
             self._log,
-            login=login,
+            credentials=credentials,
             clock=self._clock,
             retimed=lambda: loop.call_soon_threadsafe(self._look_at_clock),
         )
-        self._sources = Sources(
+        self._sources = MetricSources(
             core=self._core,
             inputs=self._inputs,
             spool=self._spool,
@@ -207,7 +209,7 @@ class Agent:
             announcer=self._announcer,
             ops_tls=self._ops_tls,
         )
-        self._ops: OpsServer | None = None
+        self._ops: AdminServer | None = None
         self._ready = False
         self.addresses = Addresses()
 
@@ -218,13 +220,13 @@ class Agent:
         self._flush_later()
         self._timers.start()
         if self._settings.ops:
-            self._ops = OpsServer(
+            self._ops = AdminServer(
                 self._settings.ops,
                 lambda: exposition(self._sources),
                 self._unready,
                 self._ops_tls,
                 self._start_wait_s,
-                connections(stream_listeners(self._settings), self._settings.ops_connections),
+                connection_limit(stream_listeners(self._settings), self._settings.ops_connections),
                 top=lambda: top_series(self._core),
             )
         self._forwarder.start()
@@ -234,7 +236,7 @@ class Agent:
         at = {**self._inputs.addresses, **({"ops": self._ops.address} if self._ops else {})}
         self.addresses = Addresses(**at)
         self._ready = True
-        self._log.info("listening", **at, indexer=hidden_url(self._settings.forward.url))
+        self._log.info("listening", **at, indexer=masked_url(self._settings.forward.url))
 
     def _unready(self) -> str:
         if not self._ready:
@@ -344,7 +346,7 @@ class Agent:
         frame = msgspec.structs.replace(frame, flushed_until_ms=self._framed_ms)
         made_ms = self._steady_ms()
         self._spool.put(
-            Parcel(frame.identity, encode(frame), frame.rows, self._sequence, frame.lines, made_ms),
+            EncodedFrame(frame.identity, encode(frame), frame.rows, self._sequence, frame.lines, made_ms),
             at_once=self._settings.spool.checkpoint_ms > 0,
         )
         self._sequence += 1

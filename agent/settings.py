@@ -59,7 +59,7 @@ class ClientTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("check_name = false without ca: expected a file with the certificate to trust")
 
 
-class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ReceiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.receive]`: sockets."""
 
     #: Receive buffer asked of the kernel for UDP and Unix sockets (SO_RCVBUF); it may give less, see the log.
@@ -87,7 +87,7 @@ class Receive(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ValueError(f"allowed_sources: {e}") from None
 
 
-class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RelaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.relay]`: copies for other servers, at `host:port` or a Unix datagram socket's path."""
 
     #: Where every datagram goes as it came (and lines of streams, packed); empty: nowhere.
@@ -96,7 +96,7 @@ class Relay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: str = ""
 
 
-class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AggregateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.aggregate]`: buckets and their memory."""
 
     #: How far back `|T` may put a line; older times are moved to this edge and counted.
@@ -122,7 +122,7 @@ class Aggregate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_last_values: Annotated[int, msgspec.Meta(ge=0, le=100_000_000)] = 500_000
 
 
-class Flush(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class FlushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.flush]`: when buckets leave and how large frames get."""
 
     #: Wait after the end of a bucket before it is flushed.
@@ -140,7 +140,7 @@ def is_one_line(text: str) -> bool:
     return not any(c < " " or c == "\x7f" for c in text)
 
 
-class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ForwardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.forward]`: sending to the indexer."""
 
     #: Base URL of the indexer (http or https).
@@ -171,7 +171,7 @@ class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("token has a line break or a control character: expected one line of text")
 
 
-class Spooling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.spool]`: unsent frames on disk (docs/reliability.md)."""
 
     #: Directory of one agent's unsent frames. Empty: they are in memory alone; with `up`, beside its store.
@@ -226,12 +226,12 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Tags added to every series (`{pod = "web-1", region = "eu"}`); a line's own tag of that key wins.
     tags: dict[str, str] = {}
     lines: Limits = Limits()
-    receive: Receive = Receive()
-    relay: Relay = Relay()
-    aggregate: Aggregate = Aggregate()
-    flush: Flush = Flush()
-    forward: Forward = Forward()
-    spool: Spooling = Spooling()
+    receive: ReceiveSettings = ReceiveSettings()
+    relay: RelaySettings = RelaySettings()
+    aggregate: AggregateSettings = AggregateSettings()
+    flush: FlushSettings = FlushSettings()
+    forward: ForwardSettings = ForwardSettings()
+    spool: SpoolSettings = SpoolSettings()
 
     def __post_init__(self) -> None:
         for reserved in (BACKFILL_PREFIX, OF_MESSAGES, OF_UP):

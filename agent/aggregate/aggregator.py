@@ -26,7 +26,7 @@ from typing import Any, Final, assert_never
 from weakref import WeakValueDictionary
 
 from agent.aggregate.cardinality import SeriesLimit
-from agent.aggregate.generational_cache import Remember
+from agent.aggregate.generational_cache import GenerationalCache
 from agent.aggregate.last_values import decode, encode
 from agent.aggregate.state import (
     Bucket,
@@ -42,18 +42,18 @@ from agent.protocol.line import (
     MAX_NUMBER,
     NUMBER_BYTES,
     BadLine,
-    Head,
     Ignored,
     Kind,
     Limits,
     Line,
+    MetricKey,
     Reason,
     Skip,
-    parse_head,
     parse_line,
+    parse_metric_key,
     split_samples,
 )
-from agent.settings import Aggregate
+from agent.settings import AggregateSettings
 from agent.wire.frame import BUCKET_SECONDS
 
 BUCKET_MS: Final = BUCKET_SECONDS * 1000
@@ -66,7 +66,7 @@ _COUNTER, _GAUGE, _DISTRIBUTION, _SET = Kind
 _SeriesKey = tuple[Kind, str, tuple[tuple[str, str], ...]]
 
 
-class Known(Head, frozen=True, kw_only=True):
+class CachedKey(MetricKey, frozen=True, kw_only=True):
     """A head that was seen before, and the series it means."""
 
     series: Series
@@ -77,7 +77,7 @@ class Known(Head, frozen=True, kw_only=True):
     dropped: bool = False
 
 
-class Stats:
+class LineCounters:
     """Running totals since the start, as plain numbers (agent/telemetry/metrics.py shows them)."""
 
     def __init__(self) -> None:
@@ -96,23 +96,25 @@ class Aggregator:
 
     def __init__(
         self,
-        settings: Aggregate = Aggregate(),  # noqa: B008 - frozen
+        settings: AggregateSettings = AggregateSettings(),  # noqa: B008 - frozen
         limits: Limits = Limits(),  # noqa: B008 - frozen
         static_tags: Mapping[str, str] | None = None,
-        mapper: Callable[[Head], Head | Skip] | None = None,
+        mapper: Callable[[MetricKey], MetricKey | Skip] | None = None,
     ) -> None:
-        self.stats = Stats()
+        self.stats = LineCounters()
         self._settings = settings
         self._limits = limits
         self._static = dict(static_tags or {})
         self._mapper = mapper
         keep_ms = settings.gauge_memory_s * 1000
-        self._heads: Remember[bytes, Known] = Remember(settings.max_series, keep_ms)
+        self._heads: GenerationalCache[bytes, CachedKey] = GenerationalCache(settings.max_series, keep_ms)
         # Lives as long as a head that refers to it: one object per series, however its lines are spelled.
         self._series: WeakValueDictionary[_SeriesKey, Series] = WeakValueDictionary()
         self._limit = SeriesLimit(self._series, settings.max_metric_series, settings.max_total_series)
         #: Of gauges that may get deltas, by `Series.key`: also of those whose series are forgotten.
-        self._last_values: Remember[int, GaugeCell] = Remember(settings.max_last_values, keep_ms)
+        self._last_values: GenerationalCache[int, GaugeCell] = GenerationalCache(
+            settings.max_last_values, keep_ms
+        )
         self._buckets: dict[int, Bucket] = {}
         self._entries = 0
         self._open = Bucket(0)  # the bucket of the present
@@ -237,7 +239,7 @@ class Aggregator:
 
     def add_line(self, line: Line, time_ms: int) -> None:
         """Add a line at its own time: one of `parse`, or one made elsewhere, which no mapping changes."""
-        series = line.head.series if isinstance(line.head, Known) else self._intern(line.head)
+        series = line.head.series if isinstance(line.head, CachedKey) else self._intern(line.head)
         self._put(line, series, self._bucket_of(time_ms), time_ms, time_ms)
 
     def _grow(self, bucket: Bucket, entries: int) -> None:
@@ -255,7 +257,7 @@ class Aggregator:
         if not isinstance(parsed, Line):
             self._count_refused(parsed)
             return
-        assert isinstance(parsed.head, Known)  # self._head gives no other
+        assert isinstance(parsed.head, CachedKey)  # self._head gives no other
         time_ms = now_ms
         if parsed.time_s is not None:
             time_ms = self._clamp(parsed.time_s * 1000, now_ms)
@@ -288,12 +290,12 @@ class Aggregator:
             return newest
         return time_ms
 
-    def _head(self, name: bytes, rest: bytes, limits: Limits) -> Known | BadLine | Skip:
+    def _head(self, name: bytes, rest: bytes, limits: Limits) -> CachedKey | BadLine | Skip:
         """`parse_head` with the mapping behind it, with a memory, and with the series."""
         key = name + b"|" + rest  # no name has a `|`
         known = self._heads.get(key)
         if known is None:
-            head = parse_head(name, rest, limits)
+            head = parse_metric_key(name, rest, limits)
             if isinstance(head, BadLine):
                 return head
             mapped = self._mapper(head) if self._mapper else head
@@ -302,12 +304,12 @@ class Aggregator:
                 self._heads.put(key, known)
         return Skip.MAPPING if known.dropped else known
 
-    def _known(self, sent: Head, mapped: Head | Skip, rest: bytes) -> Known:
+    def _known(self, sent: MetricKey, mapped: MetricKey | Skip, rest: bytes) -> CachedKey:
         dropped = isinstance(mapped, Skip)
         head = sent if isinstance(mapped, Skip) else mapped
         series = Series(head.kind, head.name, head.tags) if dropped else self._intern(head)
         counted = dropped or series.overflow or bool(head.ignored)
-        return Known(
+        return CachedKey(
             head.kind, head.name, head.tags, head.weight, head.ignored,
             series=series,
             scale=head.scale,
@@ -319,7 +321,7 @@ class Aggregator:
             dropped=dropped,
         )  # fmt: skip
 
-    def _intern(self, head: Head) -> Series:
+    def _intern(self, head: MetricKey) -> Series:
         tags = head.tags
         if self._static:
             tags = tuple(sorted({**self._static, **dict(tags)}.items()))

@@ -15,7 +15,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Remember(Generic[K, V]):
+class GenerationalCache(Generic[K, V]):
     """At most `2 * max_entries` entries: those in use, and those of the generation before."""
 
     def __init__(self, max_entries: int, keep_ms: int) -> None:

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from agent.aggregate.aggregator import Aggregator
-from agent.backfill.metric_keys import head_of
-from agent.backfill.samples import Left, Sample
-from agent.protocol.line import BARE_TAG_VALUE, KINDS, Head, Kind, Limits, Line, Reason, number
+from agent.backfill.metric_keys import metric_key
+from agent.backfill.samples import LeftOut, Sample
+from agent.protocol.line import BARE_TAG_VALUE, KINDS, Kind, Limits, Line, MetricKey, Reason, number
 
 _NEEDED: Final = ("name", "type", "value", "timestamp")
 _COLUMNS: Final = (*_NEEDED, "tags")
@@ -36,61 +36,61 @@ class CsvConverter:
         self._header: list[str] | None = None
         self._usable = False
 
-    def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | Left]:  # noqa: ARG002
+    def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | LeftOut]:  # noqa: ARG002
         line = line.removesuffix(b"\r")
         if not line:
             return
         cells = self._cells(line)
-        if isinstance(cells, Left):
+        if isinstance(cells, LeftOut):
             yield cells
         elif self._header is None:
             yield from self._take_header(cells)
         elif not self._usable:
-            yield Left("no_header")
+            yield LeftOut("no_header")
         elif len(cells) != len(self._header):
-            yield Left("bad_columns")
+            yield LeftOut("bad_columns")
         else:
             yield self._record(dict(zip(self._header, cells, strict=True)))
 
-    def end(self) -> Iterable[Left]:
-        return () if self._usable else (Left("no_header"),)
+    def end(self) -> Iterable[LeftOut]:
+        return () if self._usable else (LeftOut("no_header"),)
 
-    def _cells(self, line: bytes) -> list[str] | Left:
+    def _cells(self, line: bytes) -> list[str] | LeftOut:
         if len(line) > self._limits.max_line_bytes:
-            return Left(Reason.LINE_TOO_LONG.value)
+            return LeftOut(Reason.LINE_TOO_LONG.value)
         try:
             (cells,) = csv.reader([line.decode("utf-8-sig")], strict=True)
         except UnicodeDecodeError:
-            return Left(Reason.INVALID_UTF8.value)
+            return LeftOut(Reason.INVALID_UTF8.value)
         except (csv.Error, ValueError):
-            return Left("bad_csv")
+            return LeftOut("bad_csv")
         return cells
 
-    def _take_header(self, cells: list[str]) -> Iterator[Left]:
+    def _take_header(self, cells: list[str]) -> Iterator[LeftOut]:
         self._header = [cell.strip().lower() for cell in cells]
         self._usable = set(_NEEDED) <= set(self._header) and len(set(self._header)) == len(self._header)
         if not self._usable:
-            yield Left("no_header")
+            yield LeftOut("no_header")
             return
         for name in self._header:
             if name not in _COLUMNS:
-                yield Left(f"column {name!r}", bad=False)
+                yield LeftOut(f"column {name!r}", bad=False)
 
-    def _record(self, cells: Mapping[str, str]) -> Sample | Left:
+    def _record(self, cells: Mapping[str, str]) -> Sample | LeftOut:
         kind = _KINDS.get(cells["type"].strip())
         if kind is None:
-            return Left(Reason.UNKNOWN_TYPE.value)
+            return LeftOut(Reason.UNKNOWN_TYPE.value)
         seconds = number(cells["timestamp"].strip().encode())
         if seconds is None or not 0 <= seconds < 1e12:
-            return Left(Reason.BAD_TIMESTAMP.value if cells["timestamp"].strip() else "no_timestamp")
-        head = head_of(kind, cells["name"], _tags(cells.get("tags", "")), self._limits)
+            return LeftOut(Reason.BAD_TIMESTAMP.value if cells["timestamp"].strip() else "no_timestamp")
+        head = metric_key(kind, cells["name"], _tags(cells.get("tags", "")), self._limits)
         if isinstance(head, Reason):
-            return Left(head.value)
+            return LeftOut(head.value)
         line = _line(head, cells["value"])
-        return Left(line.value) if isinstance(line, Reason) else Sample(line, round(seconds * 1000))
+        return LeftOut(line.value) if isinstance(line, Reason) else Sample(line, round(seconds * 1000))
 
 
-def _line(head: Head, raw: str) -> Line | Reason:
+def _line(head: MetricKey, raw: str) -> Line | Reason:
     if not raw:
         return Reason.EMPTY_VALUE
     if head.kind is Kind.SET:

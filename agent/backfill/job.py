@@ -19,14 +19,14 @@ from agent.aggregate.aggregator import Aggregator
 from agent.aggregate.state import Bucket
 from agent.backfill.chunks import Chunk, chunks
 from agent.backfill.formats import FORMATS, Format
-from agent.backfill.samples import IN_THE_FUTURE, Left, Sample
+from agent.backfill.samples import IN_THE_FUTURE, LeftOut, Sample
 from agent.backfill.sender import expired_rows
 from agent.backfill.state_file import Progress
 from agent.core.frame_builder import frame_of
-from agent.core.interface import Mapper
+from agent.core.interface import KeyMapper
 from agent.forward.channel import Answer, Outcome
 from agent.forward.delivery import MAX_BYTES, MAX_FRAMES
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.protocol.line import Reason
 from agent.settings import AgentSettings
 from agent.wire.frame import BACKFILL_PREFIX, encode
@@ -45,7 +45,7 @@ _WIDE_S: Final = 96 * 86_400
 class Sends(Protocol):
     """agent/backfill/sender.py is one."""
 
-    def send(self, parcels: Sequence[Parcel]) -> list[Answer]: ...
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]: ...
 
 
 class Job:
@@ -58,7 +58,7 @@ class Job:
         progress: Progress,
         sends: Sends,
         *,
-        mapper: Mapper | None = None,
+        mapper: KeyMapper | None = None,
         save: Callable[[Progress], None],
         named: Callable[[int, str], None],
         cut: Callable[[BinaryIO], Iterator[Chunk]] = chunks,
@@ -87,7 +87,7 @@ class Job:
 
     def run(self, file: BinaryIO) -> Iterator[None]:
         """Send all of a file; yields after each chunk. Raises OSError, EOFError, zlib.error of reading it."""
-        waiting: list[Parcel] = []
+        waiting: list[EncodedFrame] = []
         last = 0
         for chunk in self._cut(file):
             parcel, span_s = self._parcel(chunk)
@@ -106,17 +106,17 @@ class Job:
         self.progress.finished = True
         self._send(waiting, last)
 
-    def _parcel(self, chunk: Chunk) -> tuple[Parcel | None, int]:
+    def _parcel(self, chunk: Chunk) -> tuple[EncodedFrame | None, int]:
         """Return the frame of a chunk and its span in seconds; None where none of its lines adds anything."""
         settings = self._settings
         aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags, self._mapper)
         for number, line in enumerate(chunk.lines, chunk.first):
             self.lines += 1
             if line is None:
-                self._leave(Left(Reason.LINE_TOO_LONG.value), number)
+                self._leave(LeftOut(Reason.LINE_TOO_LONG.value), number)
                 continue
             for found in self._converter.convert(line, aggregator):
-                if isinstance(found, Left):
+                if isinstance(found, LeftOut):
                     self._leave(found, number)
                 else:
                     self._add(found, number, aggregator)
@@ -128,23 +128,23 @@ class Job:
 
     def _add(self, sample: Sample, number: int, aggregator: Aggregator) -> None:
         if sample.time_ms > self._newest_ms:
-            self._leave(Left(IN_THE_FUTURE), number)
+            self._leave(LeftOut(IN_THE_FUTURE), number)
         else:
             aggregator.add_line(sample.line, sample.time_ms)
 
-    def _frame(self, buckets: list[Bucket], number: int) -> Parcel | None:
+    def _frame(self, buckets: list[Bucket], number: int) -> EncodedFrame | None:
         rows = [(b.start_s, series, cell) for b in buckets for series, cell in b.cells.items()]
         if not rows:
             return None
         frame = frame_of(rows, self._sender, number, self.progress.created_ms)
-        return Parcel(frame.identity, encode(frame), frame.rows, number, frame.lines, frame.created_ms)
+        return EncodedFrame(frame.identity, encode(frame), frame.rows, number, frame.lines, frame.created_ms)
 
-    def _leave(self, left: Left, number: int) -> None:
+    def _leave(self, left: LeftOut, number: int) -> None:
         (self.bad if left.bad else self.skipped)[left.reason] += 1
         if left.bad and self.bad.total() <= MAX_NAMED:
             self._named(number, left.reason)
 
-    def _send(self, parcels: list[Parcel], chunk: int) -> None:
+    def _send(self, parcels: list[EncodedFrame], chunk: int) -> None:
         """Send frames, and note that all chunks up to this one have their answers."""
         progress = self.progress
         for parcel, answer in zip(parcels, self._sends.send(parcels) if parcels else (), strict=True):
@@ -162,6 +162,6 @@ class Job:
         self._save(msgspec.structs.replace(progress))
 
 
-def _is_full(parcels: Sequence[Parcel]) -> bool:
+def _is_full(parcels: Sequence[EncodedFrame]) -> bool:
     """Return whether these frames are enough for a request."""
     return len(parcels) == MAX_FRAMES or sum(len(parcel.data) for parcel in parcels) >= MAX_BYTES

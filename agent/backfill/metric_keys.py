@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.protocol.line import Head, Kind, Limits, Reason, has_control_character
+from agent.protocol.line import Kind, Limits, MetricKey, Reason, has_control_character
 
 
-def head_of(kind: Kind, name: str, tags: Mapping[str, str], limits: Limits) -> Head | Reason:
+def metric_key(kind: Kind, name: str, tags: Mapping[str, str], limits: Limits) -> MetricKey | Reason:
     """Return the head of a series, without empty tags, or the limit that it is beyond."""
     kept = {key: value for key, value in tags.items() if value}
     if not name:
@@ -20,4 +20,4 @@ def head_of(kind: Kind, name: str, tags: Mapping[str, str], limits: Limits) -> H
         return Reason.TAG_TOO_LONG
     if not limits.control_characters and any(map(has_control_character, (name, *kept))):
         return Reason.CONTROL_CHARACTER
-    return Head(kind, name, tuple(sorted(kept.items())))
+    return MetricKey(kind, name, tuple(sorted(kept.items())))

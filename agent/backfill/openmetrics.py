@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from agent.aggregate.aggregator import Aggregator
-from agent.backfill.metric_keys import head_of
-from agent.backfill.samples import IN_THE_FUTURE, Left, Sample
+from agent.backfill.metric_keys import metric_key
+from agent.backfill.samples import IN_THE_FUTURE, LeftOut, Sample
 from agent.protocol.line import Kind, Limits, Line, Reason, number
 
 _NAME: Final = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
@@ -66,54 +66,54 @@ class OpenMetricsConverter:
         self._last: dict[_SeriesKey, tuple[int, float]] = {}
         self._ended = False
 
-    def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | Left]:  # noqa: ARG002
+    def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | LeftOut]:  # noqa: ARG002
         line = line.removesuffix(b"\r")
         if not line:
             return
         if self._ended:
-            yield Left("after_eof")
+            yield LeftOut("after_eof")
         elif len(line) > self._limits.max_line_bytes:
-            yield Left(Reason.LINE_TOO_LONG.value)
+            yield LeftOut(Reason.LINE_TOO_LONG.value)
         else:
             try:
                 text = line.decode()
             except UnicodeDecodeError:
-                yield Left(Reason.INVALID_UTF8.value)
+                yield LeftOut(Reason.INVALID_UTF8.value)
                 return
             yield from self._comment(text) if text.startswith("#") else self._sample(text)
 
-    def end(self) -> Iterable[Left]:
-        return () if self._ended else (Left("no_eof"),)
+    def end(self) -> Iterable[LeftOut]:
+        return () if self._ended else (LeftOut("no_eof"),)
 
-    def _comment(self, text: str) -> Iterator[Left]:
+    def _comment(self, text: str) -> Iterator[LeftOut]:
         if text == "# EOF":
             self._ended = True
         elif found := _TYPE.fullmatch(text.rstrip()):
             name, kind = found.groups()
             if self._max_series and len(self._types) >= self._max_series and name not in self._types:
-                yield Left("too_many_series")
+                yield LeftOut("too_many_series")
             else:
                 self._types[name] = kind if kind in _SUFFIXES else "unknown"
         elif text.startswith("# TYPE "):
-            yield Left("bad_type")
+            yield LeftOut("bad_type")
 
-    def _sample(self, text: str) -> Iterator[Sample | Left]:
+    def _sample(self, text: str) -> Iterator[Sample | LeftOut]:
         found = _SAMPLE.fullmatch(text)
         labels = _labels(found[2] or "") if found else None
         if found is None or labels is None:
-            yield Left("bad_syntax")
+            yield LeftOut("bad_syntax")
             return
         kind = self._kind(found[1])
         if kind is None:
-            yield Left("unexpected_sample")
-        elif isinstance(kind, Left):
+            yield LeftOut("unexpected_sample")
+        elif isinstance(kind, LeftOut):
             yield kind
         else:
             if found[5]:
-                yield Left("exemplar", bad=False)
+                yield LeftOut("exemplar", bad=False)
             yield self._timed(kind, found[1], labels, found[3], found[4])
 
-    def _kind(self, name: str) -> Kind | Left | None:
+    def _kind(self, name: str) -> Kind | LeftOut | None:
         """Return what samples of a name are; None where the TYPE of that name has no such samples.
 
         A name that only begins as that of a family is not of it: then its samples have no TYPE.
@@ -129,42 +129,42 @@ class OpenMetricsConverter:
             if suffix in gauges:
                 return Kind.GAUGE
             if suffix == "_created" and of_type in _WITH_CREATED:
-                return Left("created", bad=False)
+                return LeftOut("created", bad=False)
         return None if name in self._types else Kind.GAUGE
 
     def _timed(
         self, kind: Kind, name: str, labels: Mapping[str, str], raw: str, at: str | None
-    ) -> Sample | Left:
+    ) -> Sample | LeftOut:
         value = number(raw.encode())
         if value is None:
-            return Left("not_finite" if raw.lower() in _NOT_FINITE else Reason.BAD_VALUE.value)
+            return LeftOut("not_finite" if raw.lower() in _NOT_FINITE else Reason.BAD_VALUE.value)
         if at is None:
-            return Left("no_timestamp")
+            return LeftOut("no_timestamp")
         seconds = number(at.encode())
         if seconds is None or not 0 <= seconds < 1e12:
-            return Left(Reason.BAD_TIMESTAMP.value)
-        head = head_of(kind, name, labels, self._limits)
+            return LeftOut(Reason.BAD_TIMESTAMP.value)
+        head = metric_key(kind, name, labels, self._limits)
         if isinstance(head, Reason):
-            return Left(head.value)
+            return LeftOut(head.value)
         time_ms = round(seconds * 1000)
         if time_ms > self._newest_ms:
-            return Left(IN_THE_FUTURE)
+            return LeftOut(IN_THE_FUTURE)
         if kind is Kind.COUNTER:
             delta = self._delta((name, head.tags), time_ms, value)
-            return delta if isinstance(delta, Left) else Sample(Line(head, (delta,)), time_ms)
+            return delta if isinstance(delta, LeftOut) else Sample(Line(head, (delta,)), time_ms)
         return Sample(Line(head, (value,), (False,)), time_ms)
 
-    def _delta(self, key: _SeriesKey, time_ms: int, value: float) -> float | Left:
+    def _delta(self, key: _SeriesKey, time_ms: int, value: float) -> float | LeftOut:
         """Return what a sample adds to its counter."""
         before = self._last.get(key)
         if before is None:
             if self._max_series and len(self._last) >= self._max_series:
-                return Left("too_many_series")
+                return LeftOut("too_many_series")
             self._last[key] = (time_ms, value)
-            return Left("base", bad=False)
+            return LeftOut("base", bad=False)
         before_ms, last = before
         if time_ms <= before_ms:
-            return Left("out_of_order")
+            return LeftOut("out_of_order")
         self._last[key] = (time_ms, value)
         return value - last if value >= last else value
 

@@ -21,7 +21,7 @@ class Sample(msgspec.Struct, frozen=True):
     time_ms: int
 
 
-class Left(msgspec.Struct, frozen=True):
+class LeftOut(msgspec.Struct, frozen=True):
     """A line, or a part of one, that adds nothing; `bad`: because something is wrong with it."""
 
     reason: str
@@ -35,8 +35,8 @@ IN_THE_FUTURE: Final = "in_the_future"
 class Converter(Protocol):
     """Reads the lines of one file in their order."""
 
-    def convert(self, line: bytes, aggregator: Aggregator) -> Iterable[Sample | Left]:
+    def convert(self, line: bytes, aggregator: Aggregator) -> Iterable[Sample | LeftOut]:
         """Read a line without its newline; the samples are for this aggregator."""
 
-    def end(self) -> Iterable[Left]:
+    def end(self) -> Iterable[LeftOut]:
         """Return the faults of the end of the file."""

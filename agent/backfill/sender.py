@@ -13,10 +13,10 @@ from typing import Protocol
 
 import msgspec
 
-from agent.forward.channel import FINAL, Answer, Outcome, in_words
-from agent.forward.circuit_breaker import Circuit
-from agent.forward.spool.record import Parcel
-from agent.settings import Forward
+from agent.forward.channel import FINAL, Answer, Outcome, failure_text
+from agent.forward.circuit_breaker import CircuitBreaker
+from agent.forward.spool.record import EncodedFrame
+from agent.settings import ForwardSettings
 
 
 class Delivers(Protocol):
@@ -24,15 +24,15 @@ class Delivers(Protocol):
 
     @property
     def max_frames(self) -> int: ...
-    def send(self, parcels: Sequence[Parcel]) -> list[Answer]: ...
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]: ...
 
 
-class Sender:
+class OrderedSender:
     """Waits by `sleep`; tells `problem` in words when a try failed, once until another one is met."""
 
     def __init__(
         self,
-        settings: Forward,
+        settings: ForwardSettings,
         delivery: Delivers,
         problem: Callable[[str], None],
         sleep: Callable[[float], None] = time.sleep,
@@ -42,10 +42,10 @@ class Sender:
         self._delivery = delivery
         self._problem = problem
         self._sleep = sleep
-        self._circuit = Circuit(settings.backoff_s, settings.max_backoff_s, rng or random.Random())  # noqa: S311
+        self._circuit = CircuitBreaker(settings.backoff_s, settings.max_backoff_s, rng or random.Random())  # noqa: S311
         self._told = ""
 
-    def send(self, parcels: Sequence[Parcel]) -> list[Answer]:
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
         """Return the final answer to each frame, in their order."""
         final: dict[int, Answer] = {}
         while left := [at for at in range(len(parcels)) if at not in final]:
@@ -70,7 +70,7 @@ class Sender:
         self._sleep(self._circuit.wait_s(now_s))
 
     def _tell(self, answer: Answer) -> None:
-        words = in_words(answer)
+        words = failure_text(answer)
         if words != self._told:
             self._told = words
             self._problem(f"{words}{': ' + answer.text[:200] if answer.text else ''}")

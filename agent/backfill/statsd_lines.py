@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from agent.aggregate.aggregator import Aggregator
-from agent.backfill.samples import Left, Sample
+from agent.backfill.samples import LeftOut, Sample
 from agent.protocol.line import BadLine, Line, Skip
 
 
 class StatsdConverter:
     """Reads lines as the agent does; a line without `|T` is bad, since no arrival says when it was."""
 
-    def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | Left]:
+    def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | LeftOut]:
         for parsed in aggregator.parse(line):
             if isinstance(parsed, BadLine):
-                yield Left(parsed.reason.value)
+                yield LeftOut(parsed.reason.value)
             elif isinstance(parsed, Line):
                 if parsed.time_s is None:
-                    yield Left("no_timestamp")
+                    yield LeftOut("no_timestamp")
                 else:
                     yield Sample(parsed, parsed.time_s * 1000)
             elif parsed is not Skip.EMPTY:
-                yield Left(parsed.value, bad=False)
+                yield LeftOut(parsed.value, bad=False)
 
-    def end(self) -> Iterable[Left]:
+    def end(self) -> Iterable[LeftOut]:
         return ()

@@ -24,14 +24,14 @@ import msgspec
 from agent.backfill.formats import FORMATS, Format, format_of
 from agent.backfill.job import Job
 from agent.backfill.progress_bar import ProgressBar
-from agent.backfill.sender import Sender
+from agent.backfill.sender import OrderedSender
 from agent.backfill.state_file import Progress, ProgressError, load, save
-from agent.cli.common import complain, config_option, read_settings
+from agent.cli.common import config_option, read_settings, report_error
 from agent.cli.run import AgentFile
 from agent.config.load import ConfigError
-from agent.config.secrets import hidden_url
+from agent.config.secrets import masked_url
 from agent.forward.channel import Channel
-from agent.forward.credentials import Login
+from agent.forward.credentials import Credentials
 from agent.forward.delivery import Delivery
 from agent.mapping.open_mapper import open_mapper
 from agent.runtime.logs import Log
@@ -49,13 +49,13 @@ def backfill(argv: Sequence[str]) -> int:
         with _opened(args.file) as file:
             return _run(settings, file, args)
     except (ConfigError, ProgressError) as e:
-        return complain("backfill", e, 2)
+        return report_error("backfill", e, 2)
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        return complain("backfill", f"{args.file}: {e}: the file is damaged; a part of it was sent", 1)
+        return report_error("backfill", f"{args.file}: {e}: the file is damaged; a part of it was sent", 1)
     except OSError as e:
-        return complain("backfill", f"{e.filename}: {e.strerror}" if e.filename else e, 1)
+        return report_error("backfill", f"{e.filename}: {e.strerror}" if e.filename else e, 1)
     except KeyboardInterrupt:
-        return complain("backfill", "interrupted: run it again to send the rest", 1)
+        return report_error("backfill", "interrupted: run it again to send the rest", 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,13 +116,13 @@ def _run(settings: AgentSettings, file: BinaryIO, args: argparse.Namespace) -> i
         return 0
     save(state, progress)
     log, shown = Log(), ProgressBar(size, sys.stderr)
-    login = Login(settings.forward, log)
-    delivery = Delivery(Channel(settings.forward, login=login))
+    credentials = Credentials(settings.forward, log)
+    delivery = Delivery(Channel(settings.forward, credentials=credentials))
     job = Job(
         settings,
         form,
         progress,
-        Sender(settings.forward, delivery, lambda text: shown.say(f"waiting: {text}")),
+        OrderedSender(settings.forward, delivery, lambda text: shown.say(f"waiting: {text}")),
         mapper=open_mapper(settings, log) if form == "statsd" else None,
         save=lambda now: save(state, now),
         named=lambda number, reason: shown.say(f"{args.file}:{number}: {reason}"),
@@ -141,7 +141,7 @@ def _run(settings: AgentSettings, file: BinaryIO, args: argparse.Namespace) -> i
 def _progress(state: Path, digest: str, settings: AgentSettings, form: Format) -> Progress:
     """Return the progress so far, a new one where there is none. Raises ProgressError for another's."""
     said = _settings_hash(settings, form)
-    url = hidden_url(settings.forward.url)
+    url = masked_url(settings.forward.url)
     progress = load(state)
     if progress is None:
         return Progress(sha256=digest, created_ms=time.time_ns() // 1_000_000, settings=said, url=url)

@@ -21,12 +21,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from agent.cli.common import complain, config_option, read_settings
+from agent.cli.common import config_option, read_settings, report_error
 from agent.cli.explain import Explained, explain, text
 from agent.config import toml_writer
 from agent.config.errors import in_file, names_of
 from agent.config.load import ConfigError
-from agent.config.secrets import hidden, hidden_url
+from agent.config.secrets import masked, masked_url
 from agent.mapping.mapper import Mapper
 from agent.net import sockets
 from agent.settings import AgentSettings
@@ -53,7 +53,7 @@ def check_config(argv: Sequence[str], sections: Mapping[str, tuple[str, str]] | 
     explained = [explain(line, report.settings, report.mapper, now_ms) for line in lines]
     tree = msgspec.to_builtins(settings)
     shown = tree if args.all else _differences(tree, msgspec.to_builtins(file()))
-    shown = shown if args.secrets else hidden(shown)
+    shown = shown if args.secrets else masked(shown)
     if args.json:
         print(msgspec.json.encode(report.as_json(shown, explained)).decode())
     else:
@@ -111,7 +111,7 @@ def _read_lines(path: str | None) -> list[bytes]:
 def _fail(args: argparse.Namespace, problem: str) -> int:
     if args.json:
         print(msgspec.json.encode({"error": problem}).decode())
-    return complain("check-config", problem, 2)
+    return report_error("check-config", problem, 2)
 
 
 def _in_file(problem: str, path: str | None) -> str:
@@ -139,12 +139,12 @@ def _check_addresses(settings: AgentSettings) -> None:
     for name, address in given.items():
         if address and "/" not in address:  # a path is a Unix socket's
             try:
-                sockets.split(f"agent.{name}", address)
+                sockets.split_host_port(f"agent.{name}", address)
             except sockets.AddressError as e:
                 raise ConfigError(str(e)) from None
     url = urlsplit(settings.forward.url)
     if url.scheme not in ("http", "https") or not url.hostname:
-        shown = hidden_url(settings.forward.url)
+        shown = masked_url(settings.forward.url)
         raise ConfigError(f"agent.forward.url = {shown!r}: http://host:port wanted")
 
 

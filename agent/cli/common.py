@@ -1,4 +1,4 @@
-"""What all subcommands share: how they find their settings and how they complain.
+"""Parts that all subcommands share: reading settings and reporting errors.
 
 Exit codes: 0 done, 1 failed, 2 the command line or the settings are wrong.
 """
@@ -65,7 +65,7 @@ def address(text: str, lowest: int = 1) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def complain(command: str, problem: object, code: int) -> int:
+def report_error(command: str, problem: object, code: int) -> int:
     """One line for the person at the terminal; gives `code` back."""
     if isinstance(problem, OSError) and problem.strerror:
         problem = problem.strerror  # without the number in front

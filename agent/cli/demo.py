@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from agent.cli.common import address, complain
+from agent.cli.common import address, report_error
 from agent.cli.demo_traffic import Shop, Truth, send
 from agent.cli.text_table import number, table
 
@@ -39,9 +39,9 @@ def demo(argv: Sequence[str]) -> int:
     try:
         send(shop, args.address, args.seconds, progress)
     except ConnectionRefusedError:
-        return complain("demo", f"nothing listens at {host}:{port}; is `meterhouse up` running?", 1)
+        return report_error("demo", f"nothing listens at {host}:{port}; is `meterhouse up` running?", 1)
     except OSError as e:
-        return complain("demo", f"{host}:{port}: {e}", 1)
+        return report_error("demo", f"{host}:{port}: {e}", 1)
     except KeyboardInterrupt:
         pass  # what was sent until now is still the truth
     if terminal:

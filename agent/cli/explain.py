@@ -16,19 +16,19 @@ from typing import Final, Literal
 import msgspec
 
 from agent.aggregate.aggregator import Aggregator
-from agent.mapping.mapper import Mapped, Mapper
+from agent.mapping.mapper import MappedKey, Mapper
 from agent.protocol.line import (
     BadLine,
     GaugeDeltas,
-    Head,
     Ignored,
     Kind,
     Limits,
     Line,
+    MetricKey,
     Reason,
     Skip,
-    parse_head,
     parse_line,
+    parse_metric_key,
     split_samples,
 )
 from agent.settings import AgentSettings
@@ -110,10 +110,10 @@ def explain(line: bytes, settings: AgentSettings, mapper: Mapper | None, now_ms:
 
 
 def _explain(line: bytes, settings: AgentSettings, mapper: Mapper | None, now_ms: int) -> Explained:
-    shown, by = line.decode(errors="backslashreplace"), list[Mapped]()
+    shown, by = line.decode(errors="backslashreplace"), list[MappedKey]()
 
-    def head_of(name: bytes, rest: bytes, limits: Limits) -> Head | BadLine | Skip:
-        head = parse_head(name, rest, limits)
+    def head_of(name: bytes, rest: bytes, limits: Limits) -> MetricKey | BadLine | Skip:
+        head = parse_metric_key(name, rest, limits)
         if isinstance(head, BadLine) or mapper is None:
             return head
         by.append(mapper.explain(head))
@@ -155,7 +155,7 @@ def _sign(parsed: Line, line: bytes, mapped: GaugeDeltas | None, setting: GaugeD
     )
 
 
-def _mapped_by(mapped: Mapped) -> MappedBy | None:
+def _mapped_by(mapped: MappedKey) -> MappedBy | None:
     rule = mapped.rule
     return MappedBy(rule.number, rule.line, rule.match, mapped.why) if rule else None
 

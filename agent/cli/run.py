@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from agent import service
-from agent.cli.common import complain, config_option, read_settings
+from agent.cli.common import config_option, read_settings, report_error
 from agent.config.load import ConfigError
 from agent.net.sockets import START_WAIT_S
 from agent.runtime.loop import Loop
@@ -41,15 +41,15 @@ def agent(argv: Sequence[str]) -> int:
     try:
         settings = read_settings(AgentFile, args.config).agent
     except ConfigError as e:
-        return complain("agent", e, 2)
+        return report_error("agent", e, 2)
     try:
         if args.parent is not None:
             return _run_as_child(settings, args.parent)
         return service.run(settings, start_wait_s=START_WAIT_S)
     except ConfigError as e:  # the mapping file
-        return complain("agent", e, 2)
+        return report_error("agent", e, 2)
     except OSError as e:
-        return complain("agent", e, 1)
+        return report_error("agent", e, 1)
 
 
 def _run_as_child(settings: AgentSettings, parent: int) -> int:

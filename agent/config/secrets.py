@@ -16,7 +16,7 @@ _PARAMETER: Final = re.compile(
 )
 
 
-def hidden_url(text: str) -> str:
+def masked_url(text: str) -> str:
     """Return a text with the passwords of all URLs in it hidden; costs in proportion to its length."""
     if "://" in text and "@" in text:
         text = _WORD.sub(_without_password, text)
@@ -36,7 +36,7 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name) is not None
 
 
-def hidden(tree: Mapping[str, Any]) -> dict[str, Any]:
+def masked(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Return a tree of settings with all secrets hidden; what is empty stays so."""
     return {name: _shown(name, value) for name, value in tree.items()}
 
@@ -54,9 +54,9 @@ def secrets_in(tree: Mapping[str, Any], path: str = "") -> list[str]:
 
 def _shown(name: str, value: Any) -> Any:
     if isinstance(value, str):
-        return (MASK if value else "") if _SECRET.search(name) else hidden_url(value)
+        return (MASK if value else "") if _SECRET.search(name) else masked_url(value)
     if _SECRET.search(name) and isinstance(value, list):
         return [MASK] * len(value)
     if _SECRET.search(name) and isinstance(value, Mapping):
         return {f"{MASK}{number}": scope for number, scope in enumerate(value.values(), 1)}
-    return hidden(value) if isinstance(value, Mapping) else value
+    return masked(value) if isinstance(value, Mapping) else value

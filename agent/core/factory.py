@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
-from agent.core.interface import Core, Mapper
+from agent.core.interface import Core, KeyMapper
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings
 
@@ -14,7 +14,7 @@ class CoreError(OSError):
     """The core that the settings want cannot run here; the text is for people."""
 
 
-def open_core(settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None], log: Log) -> Core:
+def open_core(settings: AgentSettings, mapper: KeyMapper | None, wake: Callable[[], None], log: Log) -> Core:
     """The core that `settings.core` says. Raises CoreError if it must be the native one, and there is none.
 
     `wake` is called, from any thread, after an early flush. No `mapper`: every head stays as it is.

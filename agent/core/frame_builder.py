@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from agent.aggregate.state import Bucket, Cell, CounterCell, DistributionCell, GaugeCell, Series, SetCell
 from agent.protocol.line import MAX_NUMBER
 from agent.wire.frame import Counters, Distributions, Frame, Gauges, Sender, Sets
-from agent.wire.frame import Series as SeriesColumns
+from agent.wire.frame import SeriesColumns as SeriesColumns
 
 # Bytes a row takes before compression, about: its own columns, one entry of a bucket map, one set member.
 _ROW_BYTES: Final = 64

@@ -18,15 +18,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from agent.protocol.line import Head, Ignored, Reason, Skip
+from agent.protocol.line import Ignored, MetricKey, Reason, Skip
 from agent.receive.receiver import DatagramReceiver, ReceiveOptions
 from agent.wire.frame import Frame, Sender
 
 #: What a new head becomes, or that its lines are dropped; asked once per head (agent/mapping/mapper.py).
-Mapper = Callable[[Head], Head | Skip]
+KeyMapper = Callable[[MetricKey], MetricKey | Skip]
 
 
-class Stats(Protocol):
+class CoreStats(Protocol):
     """Running totals of lines since the start; agent/telemetry/metrics.py shows them."""
 
     @property
@@ -54,7 +54,7 @@ class Core(Protocol):
     def native(self) -> bool: ...
 
     @property
-    def stats(self) -> Stats: ...
+    def stats(self) -> CoreStats: ...
 
     @property
     def entries(self) -> int:

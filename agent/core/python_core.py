@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from agent.aggregate.aggregator import Aggregator, Stats
+from agent.aggregate.aggregator import Aggregator, LineCounters
 from agent.aggregate.state import Bucket
 from agent.core.frame_builder import RowQueue, frame_of
-from agent.core.interface import Mapper
+from agent.core.interface import KeyMapper
 from agent.receive.datagram import DatagramListener
 from agent.receive.receiver import DatagramReceiver, ReceiveOptions
 from agent.runtime.clock import machine_ms, steady_ms
@@ -29,7 +29,7 @@ class PythonCore:
     memory_bytes: Final = 0
     longest_stop_ns: Final = 0
 
-    def __init__(self, settings: AgentSettings, mapper: Mapper | None, wake: Callable[[], None]) -> None:
+    def __init__(self, settings: AgentSettings, mapper: KeyMapper | None, wake: Callable[[], None]) -> None:
         self._aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags, mapper)
         self._max_entries = settings.aggregate.max_entries
         self._wake = wake
@@ -37,7 +37,7 @@ class PythonCore:
         self._base_ms = machine_ms() - steady_ms()
 
     @property
-    def stats(self) -> Stats:
+    def stats(self) -> LineCounters:
         """Running totals of lines since the start."""
         return self._aggregator.stats
 

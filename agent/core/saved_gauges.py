@@ -22,7 +22,7 @@ VERSION: Final = 1
 REST: Final = 100
 
 
-class GaugeState:
+class SavedGauges:
     """Keeps the last values of a core's gauges in a state directory; `directory` None: keeps nothing."""
 
     def __init__(

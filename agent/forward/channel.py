@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from agent.config.secrets import hidden_url
-from agent.forward.credentials import Login
+from agent.config.secrets import masked_url
+from agent.forward.credentials import Credentials
 from agent.net.sockets import AddressError
 from agent.runtime.logs import Log
-from agent.settings import Forward
+from agent.settings import ForwardSettings
 from agent.wire.frame import CONTENT_TYPE
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True):
     expired: int = 0  # rows older than their retention; known of frames of a bundle
 
 
-def in_words(answer: Answer) -> str:
+def failure_text(answer: Answer) -> str:
     """Say in plain words what a failed try means, for /readyz."""
     match answer.status:
         case 401:
@@ -88,14 +88,14 @@ class Channel:
 
     def __init__(
         self,
-        settings: Forward,
+        settings: ForwardSettings,
         path: str = "/v1/frames",
         content_type: str = CONTENT_TYPE,
-        login: Login | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         url = urlsplit(settings.url)
         if url.scheme not in ("http", "https") or not url.hostname:
-            shown = hidden_url(settings.url)
+            shown = masked_url(settings.url)
             raise AddressError(f"agent.forward.url = {shown!r}: http://host:port wanted")
         self._http = _http_client(url.scheme == "https")
         self._address = (url.hostname, url.port)
@@ -103,8 +103,8 @@ class Channel:
         self._base, self._own_path, self._own_content_type = url.path.rstrip("/"), path, content_type
         self._path = self._base + path
         self._headers: dict[str, str | bytes] = {"Content-Type": content_type}
-        self._login = login or Login(settings, Log())
-        self._context = self._login.context()
+        self._credentials = credentials or Credentials(settings, Log())
+        self._context = self._credentials.context()
         self._connection = self._new_connection()
 
     def _new_connection(self) -> HTTPConnection:
@@ -120,9 +120,9 @@ class Channel:
 
     def _identify(self) -> None:
         """Take what has changed: a token, or certificates, which need a new connection."""
-        if authorization := self._login.authorization():
+        if authorization := self._credentials.authorization():
             self._headers["Authorization"] = authorization
-        context = self._login.context()
+        context = self._credentials.context()
         if context is not self._context:
             self._context = context
             self._connection.close()
@@ -178,7 +178,7 @@ def _tls_problem(error: Exception) -> str:
     """Say what is wrong with TLS; nothing where the connection just ended."""
     import ssl  # it is there: the connection has TLS
 
-    from agent.net.tls import in_words as tls_in_words
+    from agent.net.tls import handshake_failure as tls_in_words
 
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return tls_in_words(error)

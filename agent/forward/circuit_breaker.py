@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 
-class Circuit:
+class CircuitBreaker:
     """When the next try may start; times are of any monotonic clock, in seconds."""
 
     def __init__(self, base_s: float, max_s: float, rng: random.Random) -> None:

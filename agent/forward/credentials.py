@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from agent.runtime.logs import Log
 from agent.runtime.watched_files import WatchedFiles
-from agent.settings import Forward, is_one_line
+from agent.settings import ForwardSettings, is_one_line
 
 if TYPE_CHECKING:
     import ssl
@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 _MAX_TOKEN_BYTES: Final = 4_096
 
 
-class LoginError(OSError):
+class CredentialsError(OSError):
     """A token's file that cannot be used; the text names the setting and the file, never the token."""
 
 
-class Login:
+class Credentials:
     """`settings.token` or the text of `settings.token_file`, and the TLS of https.
 
-    Raises LoginError, TlsError for files that cannot be used at the start.
+    Raises CredentialsError, TlsError for files that cannot be used at the start.
     """
 
-    def __init__(self, settings: Forward, log: Log, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: ForwardSettings, log: Log, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._path = settings.token_file
         self._log = log
         self._lock = threading.Lock()
@@ -40,9 +42,9 @@ class Login:
         self._token = _read(self._path) if self._path else settings.token
         self._contexts = None
         if settings.url.lower().startswith("https://"):
-            from agent.net.tls import of_client  # not for http: ssl is memory
+            from agent.net.tls import client_contexts  # not for http: ssl is memory
 
-            self._contexts = of_client("agent.forward.tls", settings.tls, log, clock_s)
+            self._contexts = client_contexts("agent.forward.tls", settings.tls, log, clock_s)
         elif settings.tls.ca or settings.tls.cert:
             log.warning(
                 "tls_unused", setting="agent.forward.tls", hint="agent.forward.url begins with https://"
@@ -62,26 +64,26 @@ class Login:
     def _read_again(self) -> None:
         try:
             self._token = _read(self._path)
-        except LoginError as e:
+        except CredentialsError as e:
             self._log.warning("token_not_read", error=e, kept="the one before")
         else:
             self._log.info("token_read", path=self._path)
 
 
 def _read(path: str) -> str:
-    """Read a token's file. Raises LoginError."""
+    """Read a token's file. Raises CredentialsError."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(_MAX_TOKEN_BYTES + 1)
         token = data.decode().strip()
     except OSError as e:
-        raise LoginError(
+        raise CredentialsError(
             f"agent.forward.token_file = {path!r}: {e.strerror}: expected a readable file"
         ) from None
     except UnicodeDecodeError:
         token = ""
     if not token or len(data) > _MAX_TOKEN_BYTES or not is_one_line(token):
-        raise LoginError(
+        raise CredentialsError(
             f"agent.forward.token_file = {path!r}: no token: expected one line of UTF-8 text of at most"
             f" {_MAX_TOKEN_BYTES} bytes"
         )

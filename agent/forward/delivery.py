@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agent.forward.channel import FINAL, Answer, Channel, Outcome, judge
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.wire import bundle
 
 #: Frames of one request, and their bytes but for the last; the indexer takes more.
@@ -33,7 +33,7 @@ class Delivery:
         """How many frames one try may have now."""
         return MAX_FRAMES if time.monotonic() >= self._singles_until_s else 1
 
-    def send(self, parcels: Sequence[Parcel]) -> list[Answer]:
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
         """Try once to send some frames; return an answer for each."""
         if len(parcels) > 1:
             answers = self._bundled(parcels)
@@ -42,7 +42,7 @@ class Delivery:
             self._singles_until_s = time.monotonic() + _SINGLES_S
         return self._one_by_one(parcels)
 
-    def _bundled(self, parcels: Sequence[Parcel]) -> list[Answer] | None:
+    def _bundled(self, parcels: Sequence[EncodedFrame]) -> list[Answer] | None:
         """Send a bundle; None where the indexer does not take it as such."""
         body = bundle.encode([parcel.data for parcel in parcels])
         answer = self._channel.send(body, bundle.PATH, bundle.CONTENT_TYPE)
@@ -56,7 +56,7 @@ class Delivery:
             return None  # somebody says 200 to everything
         return [judge(one.status, one.error, max(one.retry_after, 0.0), one.expired) for one in found]
 
-    def _one_by_one(self, parcels: Sequence[Parcel]) -> list[Answer]:
+    def _one_by_one(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
         """Send each frame alone, until a try fails: the frames after it share that answer, untried."""
         answers: list[Answer] = []
         for parcel in parcels:

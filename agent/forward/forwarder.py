@@ -20,14 +20,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from agent.forward.channel import FINAL, Answer, Channel, Outcome, in_words
-from agent.forward.circuit_breaker import Circuit
-from agent.forward.credentials import Login
+from agent.forward.channel import FINAL, Answer, Channel, Outcome, failure_text
+from agent.forward.circuit_breaker import CircuitBreaker
+from agent.forward.credentials import Credentials
 from agent.forward.delivery import MAX_BYTES, Delivery
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
-from agent.settings import Forward
+from agent.settings import ForwardSettings
 
 #: While draining, so often is a dead indexer asked.
 _DRAIN_BACKOFF_S: Final = 0.5
@@ -40,11 +40,11 @@ class Forwarder:
 
     def __init__(
         self,
-        settings: Forward,
+        settings: ForwardSettings,
         spool: Spool,
         log: Log,
         rng: random.Random | None = None,
-        login: Login | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.sent_frames = 0
         self.sent_rows = 0
@@ -61,14 +61,18 @@ class Forwarder:
         self._log = log
         self._lock = threading.Condition()
         self._rng = rng or random.Random()  # noqa: S311
-        self._circuit = Circuit(settings.backoff_s, settings.max_backoff_s, self._rng)  # of the indexer
+        self._circuit = CircuitBreaker(
+            settings.backoff_s, settings.max_backoff_s, self._rng
+        )  # of the indexer
         self._answered_s = 0.0  # time.monotonic() of the last answer that ended a frame
         self._tries = 0
         self._draining = False
         self._failed_draining = False
         self._stopped = False
-        login = login or Login(settings, log)
-        deliveries = [Delivery(Channel(settings, login=login)) for _ in range(settings.connections)]
+        credentials = credentials or Credentials(settings, log)
+        deliveries = [
+            Delivery(Channel(settings, credentials=credentials)) for _ in range(settings.connections)
+        ]
         self._threads = [
             threading.Thread(target=self._work, args=(delivery,), name=f"forward-{i}", daemon=True)
             for i, delivery in enumerate(deliveries)
@@ -106,7 +110,7 @@ class Forwarder:
         return empty
 
     def _work(self, delivery: Delivery) -> None:
-        own = Circuit(self._settings.backoff_s, self._settings.max_backoff_s, self._rng)
+        own = CircuitBreaker(self._settings.backoff_s, self._settings.max_backoff_s, self._rng)
         try:
             while self._wait_for_turn(own):
                 parcels = self._take(delivery)
@@ -120,7 +124,7 @@ class Forwarder:
         finally:
             delivery.close()
 
-    def _take(self, delivery: Delivery) -> list[Parcel]:
+    def _take(self, delivery: Delivery) -> list[EncodedFrame]:
         """Take the frames of one try: live ones first, but the backlog first once in BACKLOG_TURN tries."""
         with self._lock:
             self._tries += 1
@@ -128,7 +132,7 @@ class Forwarder:
         connections = self._settings.connections
         return self._spool.take_many(delivery.max_frames, MAX_BYTES, connections, live_first=live_first)
 
-    def _wait_for_turn(self, own: Circuit) -> bool:
+    def _wait_for_turn(self, own: CircuitBreaker) -> bool:
         """Wait for a frame and for leave to send it, and begin a try; False when all is over."""
         while not self._stopped:
             if not self._spool.wait_any():
@@ -143,7 +147,7 @@ class Forwarder:
         return False
 
     def _settle(
-        self, parcels: Sequence[Parcel], answers: Sequence[Answer], began_s: float, own: Circuit
+        self, parcels: Sequence[EncodedFrame], answers: Sequence[Answer], began_s: float, own: CircuitBreaker
     ) -> None:
         """Count the answers of a try, decide who waits, and give the frames back.
 
@@ -165,7 +169,7 @@ class Forwarder:
                 longest = _DRAIN_BACKOFF_S if self._draining else None
                 (own if alive else self._circuit).failed(now_s, failed.retry_after_s, longest)
                 self._failed_draining = self._draining and not alive
-            self.problem = "" if failed is None else in_words(failed)
+            self.problem = "" if failed is None else failure_text(failed)
             for parcel, answer in zip(parcels, answers, strict=True):
                 self._count(parcel, answer)
             self._lock.notify_all()
@@ -183,7 +187,7 @@ class Forwarder:
         longest_s = _DRAIN_BACKOFF_S if self._draining else self._settings.max_backoff_s
         return min(max(answer.retry_after_s, self._settings.backoff_s), longest_s)
 
-    def _count(self, parcel: Parcel, answer: Answer) -> None:
+    def _count(self, parcel: EncodedFrame, answer: Answer) -> None:
         if answer.outcome is Outcome.ACCEPTED:
             self.sent_frames += 1
             self.sent_rows += parcel.rows
@@ -197,7 +201,7 @@ class Forwarder:
         else:
             self.retries[answer.outcome] += 1
 
-    def _tell(self, parcels: Sequence[Parcel], answers: Sequence[Answer]) -> None:
+    def _tell(self, parcels: Sequence[EncodedFrame], answers: Sequence[Answer]) -> None:
         for parcel, answer in zip(parcels, answers, strict=True):
             if answer.outcome is not Outcome.ACCEPTED:
                 self._log.throttled(

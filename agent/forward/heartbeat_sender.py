@@ -17,13 +17,13 @@ from typing import Final
 import msgspec
 
 from agent.forward.channel import Channel, Outcome
-from agent.forward.credentials import Login
+from agent.forward.credentials import Credentials
 from agent.forward.spool.spool import Spool
 from agent.runtime.clock import Clock
 from agent.runtime.logs import Log
-from agent.settings import Forward
+from agent.settings import ForwardSettings
 from agent.wire.frame import BUCKET_SECONDS, Sender
-from agent.wire.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode, their_time_ms
+from agent.wire.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode, indexer_time_ms
 
 #: Without news the next heartbeat goes out so long after the last one.
 _PERIOD_S: Final = BUCKET_SECONDS * 1.2
@@ -35,7 +35,7 @@ _TIMEOUT_S: Final = 2.0
 _WAIT_S: Final = 0.25  # how often a wait for frames looks whether the agent stops
 
 
-class Beats:
+class HeartbeatSender:
     """The thread that sends heartbeats. Counters are plain numbers for agent/telemetry/metrics.py.
 
     The answers tell `clock` the indexer's time; `retimed` is called, in this thread, when that changed ours.
@@ -43,13 +43,13 @@ class Beats:
 
     def __init__(
         self,
-        settings: Forward,
+        settings: ForwardSettings,
         sender: Sender,
         spool: Spool,
         started_ms: int,
         log: Log,
         rng: random.Random | None = None,
-        login: Login | None = None,
+        credentials: Credentials | None = None,
         *,
         clock: Clock | None = None,
         retimed: Callable[[], None] = lambda: None,
@@ -59,7 +59,7 @@ class Beats:
         self._retimed = retimed
         self.failed: Counter[Outcome] = Counter()
         limited = msgspec.structs.replace(settings, timeout_s=min(settings.timeout_s, _TIMEOUT_S))
-        self._channel = Channel(limited, PATH, CONTENT_TYPE, login)
+        self._channel = Channel(limited, PATH, CONTENT_TYPE, credentials)
         self._sender = sender
         self._spool = spool
         self._log = log
@@ -155,7 +155,7 @@ class Beats:
         answer = self._channel.send(encode(beat))
         now_s = time.monotonic()
         if answer.outcome is Outcome.ACCEPTED:
-            theirs_ms = their_time_ms(answer.text)
+            theirs_ms = indexer_time_ms(answer.text)
             if self._clock.measured(sent_ms, self._clock.machine_ms(), theirs_ms) and not ended:
                 self._retimed()
             self.sent += 1

@@ -18,10 +18,10 @@ from typing import Final
 import msgspec
 
 from agent.forward.channel import Answer, Channel, Outcome
-from agent.forward.credentials import Login
+from agent.forward.credentials import Credentials
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings
-from agent.wire.metadata import CONTENT_TYPE, MAX_NAME, PATH, Described, encode
+from agent.wire.metadata import CONTENT_TYPE, MAX_NAME, PATH, MetricDescription, encode
 
 #: Names that are told; further ones are dropped and counted.
 MAX_NAMES: Final = 10_000
@@ -37,7 +37,7 @@ _TIMEOUT_S: Final = 2.0
 _UNKNOWN: Final = (404, 405)
 
 
-class Told(enum.Enum):
+class MetadataOutcome(enum.Enum):
     """What became of names; labels of `meterhouse_agent_metadata_total`."""
 
     SENT = "sent"
@@ -46,7 +46,7 @@ class Told(enum.Enum):
     DROPPED = "dropped"  # more than MAX_NAMES, or a name longer than a message takes
 
 
-class Announcer:
+class MetadataSender:
     """See the module. Counters are plain numbers for agent/telemetry/metrics.py."""
 
     def __init__(
@@ -56,24 +56,24 @@ class Announcer:
         rng: random.Random | None = None,
         *,
         again_s: float = _AGAIN_S,
-        login: Login | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
-        self.told: Counter[Told] = Counter()
+        self.told: Counter[MetadataOutcome] = Counter()
         forward = settings.forward
         limited = msgspec.structs.replace(forward, timeout_s=min(forward.timeout_s, _TIMEOUT_S))
-        self._channel = Channel(limited, PATH, CONTENT_TYPE, login)
+        self._channel = Channel(limited, PATH, CONTENT_TYPE, credentials)
         self._org_id, self._project_id = settings.org_id, settings.project_id
         self._log = log
         self._rng = rng or random.Random()  # noqa: S311
         self._again_s = again_s
         self._changed = threading.Condition()
-        self._known: dict[str, Described] = {}
-        self._waiting: dict[str, Described] = {}
+        self._known: dict[str, MetricDescription] = {}
+        self._waiting: dict[str, MetricDescription] = {}
         self._failures = 0  # in a row
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="metadata", daemon=True)
 
-    def describe(self, name: str, described: Described) -> None:
+    def describe(self, name: str, described: MetricDescription) -> None:
         """Take help, unit and buckets of a metric, from any thread. Of each the first one holds."""
         with self._changed:
             before = self._known.get(name)
@@ -81,14 +81,14 @@ class Announcer:
             if merged == before:
                 return
             if before is None and (len(self._known) >= MAX_NAMES or len(name) > MAX_NAME):
-                self.told[Told.DROPPED] += 1
+                self.told[MetadataOutcome.DROPPED] += 1
                 return
             self._known[name] = self._waiting[name] = merged
             self._changed.notify_all()
 
     def counts(self) -> dict[str, float]:
         """How many metrics, told however often, had which outcome (values of Told)."""
-        return {told.value: self.told[told] for told in Told}
+        return {told.value: self.told[told] for told in MetadataOutcome}
 
     def start(self) -> None:
         """Starts the thread."""
@@ -134,18 +134,18 @@ class Announcer:
         answer = self._channel.send(encode(self._org_id, self._project_id, batch))
         known = answer.status not in _UNKNOWN
         if answer.outcome is Outcome.ACCEPTED:
-            self._settle(batch, Told.SENT)
+            self._settle(batch, MetadataOutcome.SENT)
             return 0.0
         self._log.throttled(
             "metadata_failed", outcome=answer.outcome.value, status=answer.status, text=answer.text[:200]
         )
         if answer.outcome is Outcome.REFUSED or not known:
-            self._settle(batch, Told.REFUSED)
+            self._settle(batch, MetadataOutcome.REFUSED)
             return 0.0
-        self.told[Told.RETRIED] += len(batch)
+        self.told[MetadataOutcome.RETRIED] += len(batch)
         return self._backoff_s(answer)
 
-    def _settle(self, batch: dict[str, Described], told: Told) -> None:
+    def _settle(self, batch: dict[str, MetricDescription], told: MetadataOutcome) -> None:
         """These names wait no longer, unless more was said of them since."""
         self._failures = 0
         self.told[told] += len(batch)

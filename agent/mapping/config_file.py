@@ -25,13 +25,20 @@ import yaml
 from agent.mapping import datadog_profiles
 from agent.mapping.glob import Globs, problem
 from agent.mapping.mapper import Mapper
-from agent.mapping.rule import Expression, ExpressionError, Rule
+from agent.mapping.rule import Regex, RegexError, Rule
 from agent.mapping.template import Template, for_glob, for_regex
-from agent.mapping.yaml_nodes import MAX_FILE_BYTES, MAX_RULES, Loader, MappingError, Note, Reader
+from agent.mapping.yaml_nodes import (
+    MAX_FILE_BYTES,
+    MAX_RULES,
+    MappingError,
+    MappingNote,
+    YamlLoader,
+    YamlReader,
+)
 from agent.protocol.line import GaugeDeltas, Kind, Limits, TimerUnit
-from agent.wire.metadata import Described
+from agent.wire.metadata import MetricDescription
 
-__all__ = ["MappingError", "MappingFile", "Note", "parse", "read"]
+__all__ = ["MappingError", "MappingFile", "MappingNote", "parse", "read"]
 
 _TYPES: Final[Mapping[str, frozenset[Kind]]] = {
     "counter": frozenset({Kind.COUNTER}),
@@ -67,7 +74,7 @@ class MappingFile(msgspec.Struct, frozen=True, kw_only=True):
     ordered: bool = True  # False: glob_disable_ordering
     timer_unit: TimerUnit | None = None  # None: the setting's
     buckets: tuple[float, ...] = ()  # of distributions without a rule, too
-    notes: tuple[Note, ...] = ()
+    notes: tuple[MappingNote, ...] = ()
 
     def mapper(self, limits: Limits) -> Mapper:
         """A mapper of these rules. Raises MappingError if their regular expressions are too large."""
@@ -75,7 +82,7 @@ class MappingFile(msgspec.Struct, frozen=True, kw_only=True):
             return Mapper(
                 self.rules, limits, ordered=self.ordered, timer_unit=self.timer_unit, buckets=self.buckets
             )
-        except ExpressionError as e:
+        except RegexError as e:
             raise MappingError(f"the regular expressions of the mapping file: {e}") from None
 
 
@@ -101,13 +108,13 @@ def read(path: str, timer_unit: TimerUnit = "ms") -> MappingFile:
 def parse(text: str, timer_unit: TimerUnit = "ms") -> MappingFile:
     """The mapping file in `text`. Raises MappingError (`line: what`)."""
     try:
-        root = yaml.compose(text, Loader=Loader)
+        root = yaml.compose(text, Loader=YamlLoader)
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark
         raise MappingError(f"{mark.line + 1 if mark else 1}: not YAML: {e.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as e:  # ValueError: a number or character too large
         raise MappingError(f"1: not YAML: {e}") from None
-    reader = Reader(timer_unit)
+    reader = YamlReader(timer_unit)
     if root is None:
         return MappingFile()
     if datadog_profiles.is_there(root):
@@ -145,14 +152,14 @@ class _Defaults(msgspec.Struct, frozen=True):
     ordered: bool
     gauge_deltas: GaugeDeltas | None
     timer_unit: TimerUnit | None
-    described: Described
+    described: MetricDescription
 
 
-def _sorted(notes: list[Note]) -> tuple[Note, ...]:
+def _sorted(notes: list[MappingNote]) -> tuple[MappingNote, ...]:
     return tuple(sorted(notes, key=lambda note: note.line))
 
 
-def _rule(reader: Reader, node: yaml.Node, number: int, file: _Defaults) -> Rule:
+def _rule(reader: YamlReader, node: yaml.Node, number: int, file: _Defaults) -> Rule:
     entry = reader.table(node, f"mapping {number}", _ENTRY)
     where = f"mapping {number}"
     match = reader.text(entry, "match", where)
@@ -189,7 +196,7 @@ def _rule(reader: Reader, node: yaml.Node, number: int, file: _Defaults) -> Rule
     return rule
 
 
-def _no_effect(reader: Reader, table: Mapping[str, yaml.Node], where: str) -> None:
+def _no_effect(reader: YamlReader, table: Mapping[str, yaml.Node], where: str) -> None:
     """Checks and notes the keys that mean nothing to us."""
     for key in sorted(table.keys() & _NO_EFFECT.keys()):
         if key in ("observer_type", "timer_type"):
@@ -200,8 +207,8 @@ def _no_effect(reader: Reader, table: Mapping[str, yaml.Node], where: str) -> No
 
 
 def _matcher(
-    reader: Reader, node: yaml.Node, where: str, match: str, match_type: str
-) -> tuple[Expression | None, Callable[[str], Template]]:
+    reader: YamlReader, node: yaml.Node, where: str, match: str, match_type: str
+) -> tuple[Regex | None, Callable[[str], Template]]:
     """The expression (None for a glob), and what reads its templates."""
     if match_type == "glob":
         if wrong := problem(match):
@@ -212,12 +219,12 @@ def _matcher(
 
     try:
         expression = regexes.parse(match)
-    except ExpressionError as e:
+    except RegexError as e:
         reader.fail(node, f"{where}: match: not a regular expression: {e}")
     return expression, lambda text: for_regex(text, expression.groups, expression.names)
 
 
-def _never_reached(rules: tuple[Rule, ...]) -> list[Note]:
+def _never_reached(rules: tuple[Rule, ...]) -> list[MappingNote]:
     """Globs that an earlier one always goes before."""
     globs: Globs[Rule] = Globs()
     notes = []
@@ -226,6 +233,8 @@ def _never_reached(rules: tuple[Rule, ...]) -> list[Note]:
             covering = (r for r, _ in globs.find(rule.match) if r.kinds >= rule.kinds)
             if earlier := next(covering, None):
                 before = f"mapping {earlier.number} ({earlier.match}) goes before it"
-                notes.append(Note(rule.line, f"mapping {rule.number} ({rule.match}): never holds: {before}"))
+                notes.append(
+                    MappingNote(rule.line, f"mapping {rule.number} ({rule.match}): never holds: {before}")
+                )
             globs.add(rule.match, rule)
     return notes

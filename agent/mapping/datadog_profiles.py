@@ -22,9 +22,9 @@ from typing import Final
 
 import yaml
 
-from agent.mapping.rule import Expression, ExpressionError, Rule
+from agent.mapping.rule import Regex, RegexError, Rule
 from agent.mapping.template import for_regex
-from agent.mapping.yaml_nodes import MAX_RULES, Reader
+from agent.mapping.yaml_nodes import MAX_RULES, YamlReader
 from agent.protocol.line import Kind
 
 KEY: Final = "dogstatsd_mapper_profiles"
@@ -41,7 +41,7 @@ def is_there(root: yaml.Node) -> bool:
     return isinstance(root, yaml.MappingNode) and KEY in {key.value for key, _ in root.value if _is_text(key)}
 
 
-def rules(reader: Reader, root: yaml.Node) -> tuple[Rule, ...]:
+def rules(reader: YamlReader, root: yaml.Node) -> tuple[Rule, ...]:
     """The rules of a file that `is_there` knows. Raises MappingError (`line: what`)."""
     top = reader.table(root, "the file", None)
     if "mappings" in top:
@@ -58,7 +58,7 @@ def _is_text(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode)
 
 
-def _mappings(reader: Reader, profiles: yaml.Node) -> Iterator[tuple[yaml.Node, str, str]]:
+def _mappings(reader: YamlReader, profiles: yaml.Node) -> Iterator[tuple[yaml.Node, str, str]]:
     """Each mapping with its profile's name and prefix."""
     for number, node in enumerate(reader.list(profiles, KEY), 1):
         where = f"profile {number}"
@@ -74,7 +74,7 @@ def _mappings(reader: Reader, profiles: yaml.Node) -> Iterator[tuple[yaml.Node, 
             yield mapping, name, "" if prefix == "*" else prefix
 
 
-def _rule(reader: Reader, node: yaml.Node, number: int, profile: str, prefix: str) -> Rule:
+def _rule(reader: YamlReader, node: yaml.Node, number: int, profile: str, prefix: str) -> Rule:
     where = f"profile {profile}: mapping {number}"
     entry = reader.table(node, where, _MAPPING)
     match, name = reader.text(entry, "match", where), reader.text(entry, "name", where)
@@ -107,7 +107,7 @@ def _rule(reader: Reader, node: yaml.Node, number: int, profile: str, prefix: st
     return rule
 
 
-def _expression(reader: Reader, node: yaml.Node, where: str, match: str, *, wildcard: bool) -> Expression:
+def _expression(reader: YamlReader, node: yaml.Node, where: str, match: str, *, wildcard: bool) -> Regex:
     from agent.mapping import regexes  # not where there are no profiles: it is memory, and time at the start
 
     if wildcard:
@@ -121,5 +121,5 @@ def _expression(reader: Reader, node: yaml.Node, where: str, match: str, *, wild
         match = match.replace(".", r"\.").replace("*", "([^.]*)")
     try:
         return regexes.parse(f"^{match}$")
-    except ExpressionError as e:
+    except RegexError as e:
         reader.fail(node, f"{where}: match: not a regular expression: {e}")

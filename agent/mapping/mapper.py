@@ -41,19 +41,19 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from agent.mapping.glob import Globs
-from agent.mapping.rule import Expression, Rule
+from agent.mapping.rule import Regex, Rule
 from agent.mapping.template import expand
-from agent.protocol.line import TIMER_DIVISORS, Head, Kind, Limits, Skip, TimerUnit, delta_signs
-from agent.wire.metadata import Described
+from agent.protocol.line import TIMER_DIVISORS, Kind, Limits, MetricKey, Skip, TimerUnit, delta_signs
+from agent.wire.metadata import MetricDescription
 
 if TYPE_CHECKING:
-    from agent.mapping.regexes import Expressions
+    from agent.mapping.regexes import RegexSet
 
 
-_NOTHING: Final = Described()
+_NOTHING: Final = MetricDescription()
 
 
-class Result(enum.Enum):
+class MappingOutcome(enum.Enum):
     """What became of a head; labels of `meterhouse_agent_mapped_heads_total`."""
 
     MAPPED = "mapped"
@@ -62,11 +62,11 @@ class Result(enum.Enum):
     ERROR = "error"  # the name came out empty, or name or tags too long or too many
 
 
-class Mapped(msgspec.Struct, frozen=True):
+class MappedKey(msgspec.Struct, frozen=True):
     """What became of one head, and by which rule."""
 
-    result: Result
-    head: Head | None  # None: its lines are dropped
+    result: MappingOutcome
+    head: MetricKey | None  # None: its lines are dropped
     rule: Rule | None = None
     why: str = ""  # of an error
 
@@ -86,7 +86,7 @@ class Mapper:
         self.rules = tuple(rules)
         self._divisor = TIMER_DIVISORS[timer_unit or limits.timer_unit]
         #: Told the name of each metric that the file describes, and how, when it first comes up.
-        self.describe: Callable[[str, Described], None] | None = None
+        self.describe: Callable[[str, MetricDescription], None] | None = None
         self._buckets = buckets  # of distributions whose rule has none, or that have no rule
         self._limits = limits
         self._ordered = ordered
@@ -96,14 +96,14 @@ class Mapper:
         for rule in rules:
             if rule.expression is None:
                 self._globs.add(rule.match, rule)
-        self._counts: Counter[Result] = Counter()
+        self._counts: Counter[MappingOutcome] = Counter()
         self._lock = threading.Lock()
 
     def counts(self) -> dict[str, float]:
         """How many heads became what (values of Result), since the start."""
-        return {result.value: self._counts[result] for result in Result}
+        return {result.value: self._counts[result] for result in MappingOutcome}
 
-    def __call__(self, head: Head) -> Head | Skip:
+    def __call__(self, head: MetricKey) -> MetricKey | Skip:
         """What the head of a good line becomes; raises nothing."""
         mapped = self.explain(head)
         with self._lock:
@@ -114,37 +114,41 @@ class Mapper:
             self.describe(mapped.head.name, described)
         return mapped.head
 
-    def explain(self, head: Head) -> Mapped:
+    def explain(self, head: MetricKey) -> MappedKey:
         """The same, uncounted, with the rule that did it."""
         found = self.find(head.name, head.kind)
         if found is None:
-            return Mapped(Result.UNMAPPED, self._timed(head))
+            return MappedKey(MappingOutcome.UNMAPPED, self._timed(head))
         rule, captures = found
         if rule.drop:
-            return Mapped(Result.DROPPED, None, rule)
+            return MappedKey(MappingOutcome.DROPPED, None, rule)
         made = _apply(rule, captures, self._timed(head))
         why = _beyond(made, rule, self._limits)
-        return Mapped(Result.ERROR, None, rule, why) if why else Mapped(Result.MAPPED, made, rule)
+        return (
+            MappedKey(MappingOutcome.ERROR, None, rule, why)
+            if why
+            else MappedKey(MappingOutcome.MAPPED, made, rule)
+        )
 
     @property
     def describes(self) -> bool:
         """True if the file says anything of metrics beside their names."""
         return bool(self._buckets) or any(rule.described != _NOTHING for rule in self.rules)
 
-    def names(self) -> Iterator[tuple[str, Described]]:
+    def names(self) -> Iterator[tuple[str, MetricDescription]]:
         """The metrics that the file describes and names without a reference."""
         for rule in self.rules:
             described = rule.described
             if len(rule.name) == 1 and isinstance(name := rule.name[0], str) and described != _NOTHING:
                 yield name, described
 
-    def _described(self, head: Head, rule: Rule | None) -> Described | None:
+    def _described(self, head: MetricKey, rule: Rule | None) -> MetricDescription | None:
         said = rule.described if rule is not None else _NOTHING
         buckets = (said.buckets or self._buckets) if head.kind is Kind.DISTRIBUTION else ()
-        described = Described(said.help, said.unit, buckets)
+        described = MetricDescription(said.help, said.unit, buckets)
         return None if described == _NOTHING else described
 
-    def _timed(self, head: Head) -> Head:
+    def _timed(self, head: MetricKey) -> MetricKey:
         """The head with the file's unit of timers; the same object where nothing changes."""
         if not head.timer or head.divisor == self._divisor:
             return head
@@ -165,15 +169,15 @@ class Mapper:
         return None
 
 
-def _expressions(expressions: Sequence[Expression]) -> Expressions | None:
+def _expressions(expressions: Sequence[Regex]) -> RegexSet | None:
     if not expressions:
         return None
-    from agent.mapping.regexes import Expressions  # not where all rules are globs: it is memory
+    from agent.mapping.regexes import RegexSet  # not where all rules are globs: it is memory
 
-    return Expressions(expressions)
+    return RegexSet(expressions)
 
 
-def _apply(rule: Rule, captures: Sequence[str], head: Head) -> Head:
+def _apply(rule: Rule, captures: Sequence[str], head: MetricKey) -> MetricKey:
     tags = dict(head.tags)
     for key, template in rule.labels:
         same = [tag for tag in tags if tag == key or underscored(tag) == key]
@@ -205,7 +209,7 @@ def underscored(name: str) -> str:
     return f"_{form}" if form[:1].isdigit() else form
 
 
-def _beyond(head: Head, rule: Rule, limits: Limits) -> str:
+def _beyond(head: MetricKey, rule: Rule, limits: Limits) -> str:
     """Why a head that a rule made cannot be used, or nothing."""
     if not head.name:
         return "the name comes out empty"

@@ -16,17 +16,17 @@ from typing import Final
 
 import re2
 
-from agent.mapping.rule import Expression, ExpressionError
+from agent.mapping.rule import Regex, RegexError
 
 #: What RE2 may take for one expression, and for all expressions of a file together.
 MAX_EXPRESSION_BYTES: Final = 8 << 20
 MAX_SET_BYTES: Final = 64 << 20
 
 
-def parse(text: str) -> Expression:
-    """The expression in `text`, in RE2's syntax. Raises ExpressionError."""
+def parse(text: str) -> Regex:
+    """The expression in `text`, in RE2's syntax. Raises RegexError."""
     compiled = _compile(text)
-    return Expression(text, compiled.groups, dict(compiled.groupindex))
+    return Regex(text, compiled.groups, dict(compiled.groupindex))
 
 
 def _options(max_bytes: int) -> re2.Options:
@@ -41,13 +41,13 @@ def _compile(text: str) -> re2._Regexp:
         return re2.compile(text, _options(MAX_EXPRESSION_BYTES))
     except re2.error as e:
         reason = e.args[0]
-        raise ExpressionError(reason.decode() if isinstance(reason, bytes) else str(reason)) from None
+        raise RegexError(reason.decode() if isinstance(reason, bytes) else str(reason)) from None
 
 
-class Expressions:
-    """Expressions, known by their place in the sequence. Raises ExpressionError if they are too large."""
+class RegexSet:
+    """Expressions, known by their place in the sequence. Raises RegexError if they are too large."""
 
-    def __init__(self, expressions: Sequence[Expression]) -> None:
+    def __init__(self, expressions: Sequence[Regex]) -> None:
         self._compiled = [_compile(expression.text) for expression in expressions]
         self._all = re2.Set.SearchSet(_options(MAX_SET_BYTES))
         for expression in expressions:
@@ -55,7 +55,7 @@ class Expressions:
         try:
             self._all.Compile()
         except re2.error:
-            raise ExpressionError(f"together they take RE2 more than {MAX_SET_BYTES} bytes") from None
+            raise RegexError(f"together they take RE2 more than {MAX_SET_BYTES} bytes") from None
 
     def matching(self, name: str) -> list[int]:
         """The places of the expressions that match anywhere in `name`, in order."""

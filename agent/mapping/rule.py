@@ -8,14 +8,14 @@ import msgspec
 
 from agent.mapping.template import Template
 from agent.protocol.line import GaugeDeltas, Kind, TimerUnit
-from agent.wire.metadata import Described, in_seconds
+from agent.wire.metadata import MetricDescription, in_seconds
 
 
-class ExpressionError(ValueError):
+class RegexError(ValueError):
     """No regular expression, or more than fits the bounds; the text says what is wrong."""
 
 
-class Expression(msgspec.Struct, frozen=True):
+class Regex(msgspec.Struct, frozen=True):
     """A regular expression: its text, the number of its groups, and the numbers of those with names."""
 
     text: str
@@ -29,7 +29,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     number: int  # of the entry, from 1
     line: int  # where it stands in the file, from 1
     match: str
-    expression: Expression | None = None  # None: `match` is a glob
+    expression: Regex | None = None  # None: `match` is a glob
     kinds: frozenset[Kind] = frozenset(Kind)
     drop: bool = False
     name: Template = ()
@@ -40,7 +40,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     gauge_deltas: GaugeDeltas | None = None  # None: as the settings say
     timer_unit: TimerUnit | None = None  # None: the file's
     prefix: str = ""  # of the names it is there for
-    described: Described = Described()
+    described: MetricDescription = MetricDescription()
 
     @property
     def says_seconds(self) -> bool:

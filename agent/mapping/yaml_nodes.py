@@ -19,7 +19,7 @@ from agent.config.load import ConfigError
 from agent.mapping.rule import Rule
 from agent.mapping.template import Template, unknown_references
 from agent.protocol.line import GaugeDeltas, Kind, TimerUnit
-from agent.wire.metadata import MAX_HELP, MAX_UNIT, Described, ladder_problem
+from agent.wire.metadata import MAX_HELP, MAX_UNIT, MetricDescription, ladder_problem
 
 MAX_FILE_BYTES: Final = 4 << 20
 MAX_RULES: Final = 10_000
@@ -32,7 +32,7 @@ class MappingError(ConfigError):
     """A mapping file that cannot be used; the text names file, line, entry and key."""
 
 
-class Loader(yaml.SafeLoader):
+class YamlLoader(yaml.SafeLoader):
     """PyYAML's loader with a bound on nesting: its time grows with the square of the depth."""
 
     def check_event(self, *choices: Any) -> bool:
@@ -42,21 +42,21 @@ class Loader(yaml.SafeLoader):
         return super().check_event(*choices)
 
 
-class Note(msgspec.Struct, frozen=True):
+class MappingNote(msgspec.Struct, frozen=True):
     """Something accepted that a person should know."""
 
     line: int
     text: str
 
 
-class Reader:
+class YamlReader:
     """Reads nodes as what they should be; fails with their line and names, and gathers notes.
 
     `timer_unit` is what holds where the file says nothing.
     """
 
     def __init__(self, timer_unit: TimerUnit) -> None:
-        self.notes: list[Note] = []
+        self.notes: list[MappingNote] = []
         self.timer_unit = timer_unit
 
     def fail(self, node: yaml.Node, text: str) -> NoReturn:
@@ -65,7 +65,7 @@ class Reader:
 
     def note(self, node: yaml.Node, text: str) -> None:
         """Notes something at the line of a node."""
-        self.notes.append(Note(node.start_mark.line + 1, text))
+        self.notes.append(MappingNote(node.start_mark.line + 1, text))
 
     def table(self, node: yaml.Node | None, where: str, keys: frozenset[str] | None) -> dict[str, yaml.Node]:
         """A table; `keys` are those it may have, None: any. Nothing is an empty one."""
@@ -165,13 +165,13 @@ class Reader:
         text = self.choice(table, "timer_unit", where, get_args(TimerUnit))
         return cast("TimerUnit", text) if text else None
 
-    def described(self, table: Mapping[str, yaml.Node], where: str) -> Described:
+    def described(self, table: Mapping[str, yaml.Node], where: str) -> MetricDescription:
         """The keys `help`, `unit` and `buckets` (or those of `histogram_options`)."""
         help_ = self.text(table, "help", where, max_length=MAX_FILE_BYTES)
         if len(help_) > MAX_HELP:
             self.note(table["help"], f"{where}: help: cut to {MAX_HELP} characters")
         options = self.table(table.get("histogram_options"), f"{where}: histogram_options", None)
-        return Described(
+        return MetricDescription(
             help=help_[:MAX_HELP],
             unit=self.text(table, "unit", where, MAX_UNIT),
             buckets=self.ladder(options, where) or self.ladder(table, where),

@@ -13,7 +13,7 @@ OTHERS: Final = 256
 _LEAST: Final = 8
 
 
-def make_room(wanted: int) -> int:
+def raise_limit(wanted: int) -> int:
     """Lets this process open `wanted` files, if its hard limit does; gives how many it may open now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -23,14 +23,14 @@ def make_room(wanted: int) -> int:
     return given
 
 
-def connections(listeners: int, wanted_each: int) -> int:
+def connection_limit(listeners: int, wanted_each: int) -> int:
     """How many connections each of some listeners may have: `wanted_each`, or what this process may open."""
     if not listeners:
         return wanted_each
-    given = make_room(listeners * wanted_each + OTHERS)
+    given = raise_limit(listeners * wanted_each + OTHERS)
     return max(min((given - OTHERS) // listeners, wanted_each), _LEAST)
 
 
-def share(wanted: int, shares: int) -> int:
+def equal_share(wanted: int, shares: int) -> int:
     """Return `wanted`, or an equal share of what this process may open; makes room for all `shares`."""
-    return max(min(wanted, make_room(wanted * shares) // shares), _LEAST)
+    return max(min(wanted, raise_limit(wanted * shares) // shares), _LEAST)

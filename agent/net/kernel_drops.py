@@ -15,7 +15,7 @@ from agent.runtime.logs import Log
 RMEM_MAX: Final = Path("/proc/sys/net/core/rmem_max")
 
 
-def fix(buffer_bytes: int, rmem_max: int) -> str:
+def suggested_fix(buffer_bytes: int, rmem_max: int) -> str:
     """Return what to set where the kernel drops packets.
 
     `buffer_bytes` is `agent.receive.buffer_bytes`; `rmem_max` is what the kernel allows, 0 if it is unknown.
@@ -47,5 +47,8 @@ class DropWarning:
             if packets:
                 self._warned.add(name)
                 self._log.warning(
-                    "kernel_drops", listener=name, packets=packets, fix=fix(self._buffer_bytes, rmem_max())
+                    "kernel_drops",
+                    listener=name,
+                    packets=packets,
+                    fix=suggested_fix(self._buffer_bytes, rmem_max()),
                 )

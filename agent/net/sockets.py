@@ -37,7 +37,7 @@ class AddressInUseError(AddressError):
     """An address that another socket has."""
 
 
-def bind_patiently(bind_once: Callable[[], T], wait_s: float) -> T:
+def bind_with_retry(bind_once: Callable[[], T], wait_s: float) -> T:
     """Return what `bind_once` gives; call it again for `wait_s` while the address is in use.
 
     Raises AddressError.
@@ -52,14 +52,14 @@ def bind_patiently(bind_once: Callable[[], T], wait_s: float) -> T:
         time.sleep(_BIND_AGAIN_S)
 
 
-def unusable(setting: str, text: str, problem: OSError) -> AddressError:
+def address_error(setting: str, text: str, problem: OSError) -> AddressError:
     """What to say of an address that somebody else (asyncio) could not listen at."""
     number = problem.errno or 0  # getaddrinfo's are negative
     reason = os.strerror(number) if number > 0 else problem.strerror
     return AddressError(f"{setting} = {text!r}: {reason}")
 
 
-def split(setting: str, text: str) -> tuple[str, int]:
+def split_host_port(setting: str, text: str) -> tuple[str, int]:
     """Host and port. Raises AddressError."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
@@ -100,7 +100,7 @@ def bind_datagrams(setting: str, text: str, count: int) -> list[socket.socket]:
     socks = [bind(setting, text, socket.SOCK_DGRAM, share_port=count > 1)]
     try:
         while len(socks) < count:
-            socks.append(bind(setting, name_of(socks[0]), socket.SOCK_DGRAM, share_port=True))
+            socks.append(bind(setting, bound_address(socks[0]), socket.SOCK_DGRAM, share_port=True))
     except OSError:
         for sock in socks:
             sock.close()
@@ -110,7 +110,7 @@ def bind_datagrams(setting: str, text: str, count: int) -> list[socket.socket]:
 
 def _resolve(setting: str, text: str, kind: socket.SocketKind, flags: int = 0) -> tuple[int, Any]:
     """Family and address of `host:port`. Raises AddressError."""
-    host, port = split(setting, text)
+    host, port = split_host_port(setting, text)
     try:
         found = socket.getaddrinfo(host or None, port, type=kind, flags=flags)
     except OSError as e:
@@ -159,7 +159,7 @@ def bind_unix(setting: str, path: str, kind: socket.SocketKind = socket.SOCK_DGR
     return sock
 
 
-def name_of(sock: socket.socket) -> str:
+def bound_address(sock: socket.socket) -> str:
     """Where a socket is really bound, in the settings' spelling."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:

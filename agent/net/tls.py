@@ -27,7 +27,7 @@ class TlsError(OSError):
     """Certificates or keys that cannot be used; the text names the setting and the file."""
 
 
-class Contexts:
+class TlsContexts:
     """The context that `make` builds of files, and builds again when they change."""
 
     def __init__(
@@ -61,25 +61,25 @@ class Contexts:
             self._log.info("certificates_read", section=self._section)
 
 
-def of_listener(
+def listener_contexts(
     section: str, settings: Tls, log: Log, clock_s: Callable[[], float] = time.monotonic
-) -> Contexts:
+) -> TlsContexts:
     """Return the contexts of a listener. Raises TlsError."""
     if _for_others(settings.key):
         log.warning("readable_key", setting=f"{section}.key", path=settings.key, hint="chmod 600")
     paths = (settings.cert, settings.key, settings.client_ca)
-    return Contexts(section, lambda: _listening(section, settings), paths, log, clock_s)
+    return TlsContexts(section, lambda: _listening(section, settings), paths, log, clock_s)
 
 
-def of_client(
+def client_contexts(
     section: str, settings: ClientTls, log: Log, clock_s: Callable[[], float] = time.monotonic
-) -> Contexts:
+) -> TlsContexts:
     """Return the contexts of connections to a server. Raises TlsError."""
     paths = (settings.ca, settings.cert, settings.key)
-    return Contexts(section, lambda: _connecting(section, settings), paths, log, clock_s)
+    return TlsContexts(section, lambda: _connecting(section, settings), paths, log, clock_s)
 
 
-def in_words(error: ssl.SSLError) -> str:
+def handshake_failure(error: ssl.SSLError) -> str:
     """Say why a handshake failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the other side's certificate is refused: {error.verify_message}"

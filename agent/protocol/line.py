@@ -148,7 +148,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timer_unit: TimerUnit = "ms"
 
 
-class Head(msgspec.Struct, frozen=True):
+class MetricKey(msgspec.Struct, frozen=True):
     """All of a line but its values and its time: what lines of one series have in common."""
 
     kind: Kind
@@ -175,7 +175,7 @@ class Head(msgspec.Struct, frozen=True):
 class Line(msgspec.Struct, frozen=True):
     """A good line. Sets have a `member`, all others one or more `values` (times the head's scale)."""
 
-    head: Head
+    head: MetricKey
     values: tuple[float, ...] = ()
     #: One flag per value of a gauge: is it a delta to the gauge's last value?
     deltas: tuple[bool, ...] = ()
@@ -183,7 +183,7 @@ class Line(msgspec.Struct, frozen=True):
     time_s: int | None = None  # Unix seconds of `|T`
 
 
-def parse_head(name: bytes, rest: bytes, limits: Limits) -> Head | BadLine:
+def parse_metric_key(name: bytes, rest: bytes, limits: Limits) -> MetricKey | BadLine:
     """The head of a line from its name and all that follows the first `|`, without `|T`."""
     kind_bytes, *fields = rest.split(b"|")
     kind = KINDS.get(kind_bytes)
@@ -220,7 +220,7 @@ def parse_head(name: bytes, rest: bytes, limits: Limits) -> Head | BadLine:
     if kind in (Kind.GAUGE, Kind.SET):
         weight = 1.0
     timer = kind_bytes == _TIMER
-    return Head(
+    return MetricKey(
         kind, text, tuple(sorted(tags.items())), weight, tuple(ignored),
         marked=marked, delta_signs=delta_signs(limits.gauge_deltas, marked=marked),
         timer=timer, divisor=TIMER_DIVISORS[limits.timer_unit] if timer else 1.0,
@@ -338,7 +338,7 @@ def split_time(rest: bytes) -> tuple[bytes, int | None] | BadLine:
 def parse_line(
     line: bytes,
     limits: Limits,
-    head_of: Callable[[bytes, bytes, Limits], Head | BadLine | Skip] = parse_head,
+    head_of: Callable[[bytes, bytes, Limits], MetricKey | BadLine | Skip] = parse_metric_key,
 ) -> Line | BadLine | Skip:
     """One line, without its newline; a carriage return at its end is taken off.
 
@@ -363,7 +363,7 @@ def parse_line(
     if isinstance(timed, BadLine):
         return timed
     head = head_of(name, timed[0], limits)
-    if not isinstance(head, Head):
+    if not isinstance(head, MetricKey):
         return head
     return _with_values(head, raw, timed[1])
 
@@ -403,7 +403,7 @@ def _missing(colon: bytes, name: bytes, bar: bytes) -> Reason:
     return Reason.EMPTY_VALUE if bar else Reason.NO_TYPE
 
 
-def _with_values(head: Head, raw: bytes, time_s: int | None) -> Line | BadLine:
+def _with_values(head: MetricKey, raw: bytes, time_s: int | None) -> Line | BadLine:
     if head.kind is Kind.SET:
         return Line(head, member=raw, time_s=time_s)
     values, deltas = list[float](), list[bool]()

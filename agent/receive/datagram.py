@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from agent.net.sockets import kernel_drops
-from agent.receive.receiver import Received, ReceiveOptions
-from agent.receive.relay import NotSent, Relay, Relayed
+from agent.receive.receiver import ReceiveCounters, ReceiveOptions
+from agent.receive.relay import NotSent, Relay, RelayCounters
 from agent.receive.stream_splitter import LENGTH_BYTES
 from agent.runtime.loop import Timer
 
@@ -43,21 +43,21 @@ class DatagramListener:
     threads: Final = 0
 
     def __init__(self, socks: Sequence[socket.socket], sink: Sink, options: ReceiveOptions) -> None:
-        self.received = Received()
+        self.received = ReceiveCounters()
         self._relay = Relay(options.relay) if options.relay else None
         self._events = Relay(options.events) if options.events else None
         self._sink = sink
         self._readers = [_Reader(options, sock, self._take, self.received, self._relay) for sock in socks]
 
     @property
-    def relayed(self) -> Relayed:
+    def relayed(self) -> RelayCounters:
         """What was copied to `options.relay`."""
-        return self._relay.relayed if self._relay else Relayed()
+        return self._relay.relayed if self._relay else RelayCounters()
 
     @property
-    def relayed_events(self) -> Relayed:
+    def relayed_events(self) -> RelayCounters:
         """What was copied to `options.events`."""
-        return self._events.relayed if self._events else Relayed()
+        return self._events.relayed if self._events else RelayCounters()
 
     def _take(self, lines: bytes) -> None:
         if self._events:
@@ -88,7 +88,7 @@ class _Reader:
         options: ReceiveOptions,
         sock: socket.socket,
         sink: Sink,
-        received: Received,
+        received: ReceiveCounters,
         relay: Relay | None,
     ) -> None:
         self.received = received

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from agent.receive.stream_splitter import Framer
+from agent.receive.stream_splitter import StreamSplitter
 
 _REQUEST_LINE: Final = re.compile(rb"[A-Za-z]+ .* ?HTTP/\d(\.\d)?\r?", re.DOTALL)
 #: A first line that is longer and begins like a request is taken for one.
@@ -22,7 +22,7 @@ _METHOD: Final = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|P
 class HttpGuard:
     """Collects reads of one connection for `lines`, unless they are an HTTP request."""
 
-    def __init__(self, lines: Framer) -> None:
+    def __init__(self, lines: StreamSplitter) -> None:
         self._lines = lines
         self._first: bytearray | None = bytearray()  # the first line, until it has ended
         self._broken = ""

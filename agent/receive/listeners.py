@@ -14,21 +14,28 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from agent.net.fd_limit import connections
-from agent.net.kernel_drops import DropWarning, fix, rmem_max
-from agent.net.sockets import bind, bind_datagrams, bind_patiently, bind_unix, grow_receive_buffer, name_of
+from agent.net.fd_limit import connection_limit
+from agent.net.kernel_drops import DropWarning, rmem_max, suggested_fix
+from agent.net.sockets import (
+    bind,
+    bind_datagrams,
+    bind_unix,
+    bind_with_retry,
+    bound_address,
+    grow_receive_buffer,
+)
 from agent.receive.http_guard import HttpGuard
 from agent.receive.receiver import DatagramReceiver, ReceiveOptions
-from agent.receive.relay import Destination, Relay, Relayed
+from agent.receive.relay import Destination, Relay, RelayCounters
 from agent.receive.stream import Stream, StreamListener
-from agent.receive.stream_splitter import Framer, LineFramer, UnixFramer
+from agent.receive.stream_splitter import LineSplitter, StreamSplitter, UnixSplitter
 from agent.runtime.logs import Log
 from agent.runtime.loop import Loop
 from agent.settings import AgentSettings
 
 if TYPE_CHECKING:
     from agent.config.networks import Networks  # nor where all sources are allowed
-    from agent.receive.tls_listener import Acceptor  # not where TLS is off: ssl is memory
+    from agent.receive.tls_listener import TlsAcceptor  # not where TLS is off: ssl is memory
 
 _REFRESH_S: Final = 1.0
 
@@ -46,7 +53,7 @@ def stream_listeners(settings: AgentSettings) -> int:
     return bool(settings.tcp) + bool(settings.unix_stream) + bool(settings.ops)
 
 
-class Inputs:
+class Listeners:
     """The listeners of one agent, by name: udp, unix (datagrams), tcp, unix_stream (streams)."""
 
     def __init__(
@@ -57,7 +64,7 @@ class Inputs:
         add: Callable[[bytes], None],
         log: Log,
         *,
-        tcp_tls: Acceptor | None = None,
+        tcp_tls: TlsAcceptor | None = None,
     ) -> None:
         self.datagrams: dict[str, DatagramReceiver] = {}
         self.streams: dict[str, StreamListener] = {}
@@ -78,13 +85,13 @@ class Inputs:
         self._events: Relay | None = None
 
     @property
-    def relayed(self) -> list[Relayed]:
+    def relayed(self) -> list[RelayCounters]:
         """What was copied to the relay's address, by listener."""
         own = [self._relay.relayed] if self._relay else []
         return own + [receiver.relayed for receiver in self.datagrams.values()]
 
     @property
-    def relayed_events(self) -> list[Relayed]:
+    def relayed_events(self) -> list[RelayCounters]:
         """What was copied to where events go, by listener."""
         own = [self._events.relayed] if self._events else []
         return own + [receiver.relayed_events for receiver in self.datagrams.values()]
@@ -117,12 +124,12 @@ class Inputs:
         )
         if settings.udp:
             udp = partial(bind_datagrams, "agent.udp", settings.udp, settings.receive.threads)
-            self._open_datagrams("udp", bind_patiently(udp, wait_s))
+            self._open_datagrams("udp", bind_with_retry(udp, wait_s))
         if settings.tcp:
             self._open_stream(
                 "tcp",
-                bind_patiently(partial(bind, "agent.tcp", settings.tcp, socket.SOCK_STREAM), wait_s),
-                lambda: HttpGuard(LineFramer(settings.lines.max_line_bytes)),
+                bind_with_retry(partial(bind, "agent.tcp", settings.tcp, socket.SOCK_STREAM), wait_s),
+                lambda: HttpGuard(LineSplitter(settings.lines.max_line_bytes)),
                 self._tcp_tls.stream if self._tcp_tls else None,
             )
         if settings.unix:
@@ -131,7 +138,7 @@ class Inputs:
             self._open_stream(
                 "unix_stream",
                 self._bind_unix("unix_stream", settings.unix_stream, socket.SOCK_STREAM),
-                partial(UnixFramer, settings.lines.max_line_bytes),
+                partial(UnixSplitter, settings.lines.max_line_bytes),
             )
 
     def _destination(self, setting: str, text: str) -> socket.socket | None:
@@ -150,21 +157,25 @@ class Inputs:
         given = min(grow_receive_buffer(sock, wanted) for sock in socks)
         if given < wanted:
             self._log.warning(
-                "receive_buffer_small", listener=name, wanted=wanted, given=given, fix=fix(wanted, rmem_max())
+                "receive_buffer_small",
+                listener=name,
+                wanted=wanted,
+                given=given,
+                fix=suggested_fix(wanted, rmem_max()),
             )
         else:
             self._log.info("receive_buffer", listener=name, wanted=wanted, given=given)
-        self.addresses[name] = name_of(socks[0])
+        self.addresses[name] = bound_address(socks[0])
         self.datagrams[name] = self._receive(socks, self._options)
 
     def _open_stream(
         self,
         name: str,
         sock: socket.socket,
-        framer: Callable[[], Framer],
+        framer: Callable[[], StreamSplitter],
         secure: Callable[[socket.socket], Stream] | None = None,
     ) -> None:
-        self.addresses[name] = name_of(sock)
+        self.addresses[name] = bound_address(sock)
         most = self._most_connections()
         idle_s = self._settings.receive.idle_s
         self.streams[name] = StreamListener(
@@ -181,7 +192,7 @@ class Inputs:
 
     def _most_connections(self) -> int:
         wanted = self._settings.receive.max_connections
-        given = min(connections(stream_listeners(self._settings), wanted), wanted)
+        given = min(connection_limit(stream_listeners(self._settings), wanted), wanted)
         if given < wanted:
             self._log.warning("connections_few", wanted=wanted, given=given, fix="ulimit -n (LimitNOFILE=)")
         return given

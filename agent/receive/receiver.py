@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from agent.receive.relay import Relayed
+from agent.receive.relay import RelayCounters
 from agent.runtime.loop import Loop
 
 if TYPE_CHECKING:
     from agent.config.networks import Networks
 
 
-class Received:
+class ReceiveCounters:
     """Running totals of one listener."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class DatagramReceiver(Protocol):
     """Reads bound datagram sockets into the core it came from, until `stop`."""
 
     @property
-    def received(self) -> Received: ...
+    def received(self) -> ReceiveCounters: ...
 
     @property
     def threads(self) -> int:
@@ -47,11 +47,11 @@ class DatagramReceiver(Protocol):
         """True if more is in the kernel than it takes at once; only where it shares its caller's thread."""
 
     @property
-    def relayed(self) -> Relayed:
+    def relayed(self) -> RelayCounters:
         """What was copied to `options.relay`."""
 
     @property
-    def relayed_events(self) -> Relayed:
+    def relayed_events(self) -> RelayCounters:
         """What was copied to `options.events`."""
 
     def kernel_drops(self) -> int | None:

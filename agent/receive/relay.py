@@ -48,7 +48,7 @@ def reason_of(number: int) -> NotSent:
     return _REASONS.get(number, NotSent.OTHER)
 
 
-class Relayed:
+class RelayCounters:
     """Running totals of what was copied to one place."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Relay:
     """Sends over a connected datagram socket that does not block; does not own it."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self.relayed = Relayed()
+        self.relayed = RelayCounters()
         self._sock = sock
 
     def send(self, packet: bytes | memoryview) -> None:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-from agent.receive.receiver import Received
-from agent.receive.stream_splitter import Framer
+from agent.receive.receiver import ReceiveCounters
+from agent.receive.stream_splitter import StreamSplitter
 from agent.runtime.logs import Log
 from agent.runtime.loop import Loop, Timer
 
@@ -48,7 +48,7 @@ class _Connection:
 
     __slots__ = ("framer", "heard_s")
 
-    def __init__(self, framer: Framer) -> None:
+    def __init__(self, framer: StreamSplitter) -> None:
         self.framer = framer
         self.heard_s = time.monotonic()
 
@@ -74,7 +74,7 @@ class StreamListener:
         loop: Loop,
         sock: socket.socket,
         sink: Sink,
-        framer: Callable[[], Framer],
+        framer: Callable[[], StreamSplitter],
         max_connections: int,
         log: Log,
         idle_s: float = 3_600.0,
@@ -84,7 +84,7 @@ class StreamListener:
         allow: Callable[[str], bool] | None = None,
         handshake_s: float = HANDSHAKE_S,
     ) -> None:
-        self.received = Received()
+        self.received = ReceiveCounters()
         self._sock = sock
         self._sink = sink
         self._framer = framer

@@ -2,7 +2,8 @@
 
 A Datadog client sends 4 bytes of length (little-endian) before each payload of lines over a Unix stream
 socket (DogStatsD's UDS stream transport); every other client parts lines by newlines, on any stream. Payloads
-are below 64 KiB, so bytes 3 and 4 of such a stream are zero, and no line begins so: `UnixFramer` looks there.
+are below 64 KiB, so bytes 3 and 4 of such a stream are zero, and no line begins so: `UnixSplitter` looks
+there.
 
 Owns the bounds on what has not ended yet. Pure.
 """
@@ -16,7 +17,7 @@ LENGTH_BYTES: Final = 4
 MAX_PAYLOAD_BYTES: Final = 0xFFFF
 
 
-class Framer(Protocol):
+class StreamSplitter(Protocol):
     """Collects reads of one connection."""
 
     @property
@@ -38,7 +39,7 @@ class Framer(Protocol):
         """At an orderly end of the stream: what counts as whole by that. Else it stays `pending`."""
 
 
-class LineFramer:
+class LineSplitter:
     """Lines parted by newlines, of at most `max_line_bytes`; a longer one is left out, the rest goes on."""
 
     broken: Final = ""
@@ -92,7 +93,7 @@ class LineFramer:
         self._skipping = False
 
 
-class PayloadFramer:
+class PayloadSplitter:
     """Payloads of lines, each with its length in front. Only whole payloads are handed on."""
 
     def __init__(self) -> None:
@@ -135,12 +136,12 @@ class PayloadFramer:
         return b""
 
 
-class UnixFramer:
+class UnixSplitter:
     """Of either kind, as the first four bytes say."""
 
     def __init__(self, max_line_bytes: int) -> None:
-        self._lines = LineFramer(max_line_bytes)
-        self._framer: Framer | None = None
+        self._lines = LineSplitter(max_line_bytes)
+        self._framer: StreamSplitter | None = None
         self._first = b""
 
     @property
@@ -165,7 +166,7 @@ class UnixFramer:
             if len(data) < LENGTH_BYTES:
                 self._first = data
                 return b""
-            self._framer = self._lines if data[2:LENGTH_BYTES] != b"\0\0" else PayloadFramer()
+            self._framer = self._lines if data[2:LENGTH_BYTES] != b"\0\0" else PayloadSplitter()
         return self._framer.feed(data)
 
     def end(self) -> bytes:

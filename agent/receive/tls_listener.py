@@ -11,12 +11,12 @@ import socket
 import ssl
 import threading
 
-from agent.net.tls import Contexts, in_words
+from agent.net.tls import TlsContexts, handshake_failure
 from agent.receive.stream import UntrustedError
 from agent.runtime.logs import Log
 
 
-class SecureStream:
+class TlsStream:
     """A socket that does not block, with the few methods that agent/receive/stream.py needs."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
@@ -48,22 +48,22 @@ class SecureStream:
             raise BlockingIOError from None
         except ssl.SSLError as e:
             if self.waits_for_handshake and _says_why(e):
-                raise UntrustedError(in_words(e)) from None
-            raise ConnectionError(in_words(e)) from None
+                raise UntrustedError(handshake_failure(e)) from None
+            raise ConnectionError(handshake_failure(e)) from None
 
 
-class Acceptor:
+class TlsAcceptor:
     """Wraps accepted sockets of one listener."""
 
-    def __init__(self, contexts: Contexts, log: Log) -> None:
+    def __init__(self, contexts: TlsContexts, log: Log) -> None:
         self._contexts = contexts
         self._log = log
         self._lock = threading.Lock()
         self.failed = 0  # handshakes of threads
 
-    def stream(self, sock: socket.socket) -> SecureStream:
+    def stream(self, sock: socket.socket) -> TlsStream:
         """Take a socket that does not block. Raises OSError when its client has gone."""
-        return SecureStream(self.wrap(sock))
+        return TlsStream(self.wrap(sock))
 
     def wrap(self, sock: socket.socket) -> ssl.SSLSocket:
         """Return the socket with TLS, before its handshake. Raises OSError when its client has gone."""
@@ -84,7 +84,9 @@ class Acceptor:
             if _says_why(e):
                 with self._lock:
                     self.failed += 1
-                self._log.throttled("handshake_failed", listener="ops", peer=peer, reason=in_words(e))
+                self._log.throttled(
+                    "handshake_failed", listener="ops", peer=peer, reason=handshake_failure(e)
+                )
             return False
         except OSError:  # reset, or too slow
             return False

@@ -15,11 +15,11 @@ from functools import partial
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import TYPE_CHECKING, Any, Final
 
-from agent.net.sockets import bind, bind_patiently, name_of
+from agent.net.sockets import bind, bind_with_retry, bound_address
 from agent.telemetry.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
-    from agent.receive.tls_listener import Acceptor  # not where TLS is off: ssl is memory
+    from agent.receive.tls_listener import TlsAcceptor  # not where TLS is off: ssl is memory
 
 _TIMEOUT_S: Final = 10.0
 _LINE_BYTES: Final = 8_192
@@ -33,7 +33,7 @@ Answer = tuple[int, str, bytes]  # status, type, body
 Answers = Mapping[str, Callable[[], Answer]]
 
 
-class OpsServer:
+class AdminServer:
     """Serves from its making until `stop`. Raises AddressError if the address cannot be had.
 
     `metrics` gives the text of /metrics; `unready` says why not ready, or nothing; `top`
@@ -46,14 +46,14 @@ class OpsServer:
         address: str,
         metrics: Callable[[], bytes],
         unready: Callable[[], str],
-        tls: Acceptor | None = None,
+        tls: TlsAcceptor | None = None,
         wait_s: float = 0.0,
         max_connections: int = MAX_CONNECTIONS,
         top: Callable[[], bytes] = lambda: b"{}",
     ) -> None:
-        sock = bind_patiently(partial(bind, "agent.ops", address, socket.SOCK_STREAM), wait_s)
+        sock = bind_with_retry(partial(bind, "agent.ops", address, socket.SOCK_STREAM), wait_s)
         sock.setblocking(True)
-        self.address = name_of(sock)
+        self.address = bound_address(sock)
 
         answers: Answers = {
             "/metrics": lambda: (200, CONTENT_TYPE, metrics()),
@@ -87,7 +87,7 @@ class _Server(ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, tls: Acceptor | None, max_connections: int, *args: Any, **named: Any) -> None:
+    def __init__(self, tls: TlsAcceptor | None, max_connections: int, *args: Any, **named: Any) -> None:
         self._tls = tls
         self._free = threading.BoundedSemaphore(max_connections)
         self._open: dict[socket.socket, float] = {}  # and when each began; the oldest first

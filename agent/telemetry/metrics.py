@@ -14,18 +14,18 @@ import msgspec
 from agent.core.interface import Core
 from agent.forward.channel import FINAL, Outcome
 from agent.forward.forwarder import Forwarder
-from agent.forward.heartbeat_sender import Beats
+from agent.forward.heartbeat_sender import HeartbeatSender
 from agent.forward.spool.spool import Spool
 from agent.protocol.line import Ignored, Reason, Skip
-from agent.receive.receiver import Received
-from agent.receive.relay import NotSent, Relayed
+from agent.receive.receiver import ReceiveCounters
+from agent.receive.relay import NotSent, RelayCounters
 from agent.runtime.clock import Clock
 
 if TYPE_CHECKING:
-    from agent.forward.metadata_sender import Announcer
+    from agent.forward.metadata_sender import MetadataSender
     from agent.forward.spool.timers import SpoolTimers
     from agent.mapping.mapper import Mapper  # not where there is none: it is memory
-    from agent.receive.tls_listener import Acceptor
+    from agent.receive.tls_listener import TlsAcceptor
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -139,39 +139,39 @@ CLOSED: Final = (
 Values = dict[str, float] | float
 
 
-class Datagrams(Protocol):
+class DatagramStats(Protocol):
     """What listeners of datagrams tell."""
 
     @property
-    def received(self) -> Received: ...
+    def received(self) -> ReceiveCounters: ...
     @property
     def threads(self) -> int: ...
     def kernel_drops(self) -> int | None: ...
 
 
-class Streams(Protocol):
+class StreamStats(Protocol):
     """What listeners of streams tell."""
 
     @property
-    def received(self) -> Received: ...
+    def received(self) -> ReceiveCounters: ...
     @property
     def connections(self) -> int: ...
 
 
-class Inputs(Protocol):
+class ListenerStats(Protocol):
     """What agent/receive/listeners.py tells."""
 
     @property
-    def datagrams(self) -> Mapping[str, Datagrams]: ...
+    def datagrams(self) -> Mapping[str, DatagramStats]: ...
     @property
-    def streams(self) -> Mapping[str, Streams]: ...
+    def streams(self) -> Mapping[str, StreamStats]: ...
     @property
-    def relayed(self) -> Sequence[Relayed]: ...
+    def relayed(self) -> Sequence[RelayCounters]: ...
     @property
-    def relayed_events(self) -> Sequence[Relayed]: ...
+    def relayed_events(self) -> Sequence[RelayCounters]: ...
 
 
-class State(Protocol):
+class SavedStateStats(Protocol):
     """What agent/core/saved_gauges.py tells."""
 
     @property
@@ -182,32 +182,32 @@ class State(Protocol):
     def damaged(self) -> int: ...
 
 
-class Sources(msgspec.Struct, kw_only=True):
+class MetricSources(msgspec.Struct, kw_only=True):
     """The parts whose counters are shown."""
 
     core: Core
-    inputs: Inputs
+    inputs: ListenerStats
     spool: Spool
     steady_ms: Callable[[], int]
     forwarder: Forwarder
-    beats: Beats
+    beats: HeartbeatSender
     clock: Clock
-    state: State
+    state: SavedStateStats
     mapper: Mapper | None = None
     timers: SpoolTimers | None = None
-    announcer: Announcer | None = None
-    ops_tls: Acceptor | None = None
+    announcer: MetadataSender | None = None
+    ops_tls: TlsAcceptor | None = None
     last_flush_s: float = 0.0
     restamped_rows: int = 0
 
     @property
-    def received(self) -> dict[str, Received]:
+    def received(self) -> dict[str, ReceiveCounters]:
         """Totals of all listeners by name."""
-        listeners: dict[str, Datagrams | Streams] = {**self.inputs.datagrams, **self.inputs.streams}
+        listeners: dict[str, DatagramStats | StreamStats] = {**self.inputs.datagrams, **self.inputs.streams}
         return {name: listener.received for name, listener in listeners.items()}
 
 
-def exposition(sources: Sources) -> bytes:
+def exposition(sources: MetricSources) -> bytes:
     """The text of /metrics: all families, in the order of FAMILIES."""
     values = _values(sources)
     return "".join(_text(family, values[family.name.removeprefix(P)]) for family in FAMILIES).encode()
@@ -223,11 +223,11 @@ def _text(family: Family, values: Values) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _values(s: Sources) -> Mapping[str, Values]:
+def _values(s: MetricSources) -> Mapping[str, Values]:
     return {**_lines(s), **_memory(s), **_sent(s), **_sockets(s), **_relayed(s)}
 
 
-def _lines(s: Sources) -> dict[str, Values]:
+def _lines(s: MetricSources) -> dict[str, Values]:
     stats = s.core.stats
     bad: dict[str, float] = {reason.value: stats.bad[reason] for reason in Reason}
     received = s.received.values()
@@ -249,7 +249,7 @@ def _lines(s: Sources) -> dict[str, Values]:
     }
 
 
-def _memory(s: Sources) -> dict[str, Values]:
+def _memory(s: MetricSources) -> dict[str, Values]:
     return {
         "live_series": s.core.live_series,
         "remembered_series": s.core.remembered_series,
@@ -266,7 +266,7 @@ def _memory(s: Sources) -> dict[str, Values]:
     }
 
 
-def _sent(s: Sources) -> dict[str, Values]:
+def _sent(s: MetricSources) -> dict[str, Values]:
     f, dropped = s.forwarder, s.spool.dropped
     again = (o for o in Outcome if o not in FINAL)
     return {
@@ -300,7 +300,7 @@ def _sent(s: Sources) -> dict[str, Values]:
     }
 
 
-def _spooled(s: Sources) -> dict[str, Values]:
+def _spooled(s: MetricSources) -> dict[str, Values]:
     oldest_ms, backlog = s.spool.oldest_ms, s.spool.backlog
     return {
         "oldest_unsent_frame_age_seconds": (
@@ -320,7 +320,7 @@ def _by_outcome(counted: Mapping[Outcome, int]) -> dict[str, float]:
     return {outcome.value: counted.get(outcome, 0) for outcome in (Outcome.REFUSED, Outcome.CONFLICT)}
 
 
-def _sockets(s: Sources) -> dict[str, Values]:
+def _sockets(s: MetricSources) -> dict[str, Values]:
     drops = {name: receiver.kernel_drops() for name, receiver in s.inputs.datagrams.items()}
     streams = s.inputs.streams
     return {
@@ -339,7 +339,7 @@ def _sockets(s: Sources) -> dict[str, Values]:
     }
 
 
-def _relayed(s: Sources) -> dict[str, Values]:
+def _relayed(s: MetricSources) -> dict[str, Values]:
     out: dict[str, Values] = {}
     for name, found in (("packets", s.inputs.relayed), ("events", s.inputs.relayed_events)):
         out[f"relayed_{name}_total"] = sum(one.packets for one in found)

@@ -59,7 +59,7 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True):
     retention_days: int = 0
 
 
-class Series(msgspec.Struct, array_like=True, frozen=True):
+class SeriesColumns(msgspec.Struct, array_like=True, frozen=True):
     """The series of a frame, one entry each, in columns.
 
     `tag_key` and `tag_value` hold `sum(tag_count)` entries: those of series 0, then of series 1, and so on.
@@ -141,7 +141,7 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     project_id: int = 1
     retention_days: int = 0  # 0: what the indexer is set to
     strings: list[str] = []
-    series: Series = Series()
+    series: SeriesColumns = SeriesColumns()
     counters: Counters = Counters()
     gauges: Gauges = Gauges()
     distributions: Distributions = Distributions()
@@ -176,7 +176,7 @@ class _Outline(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     project_id: msgspec.Raw = msgspec.Raw()
     retention_days: msgspec.Raw = msgspec.Raw()
     strings: msgspec.Raw = msgspec.Raw()
-    series: Series = Series()
+    series: SeriesColumns = SeriesColumns()
     counters: Counters = Counters()
     gauges: Gauges = Gauges()
     distributions: Distributions = Distributions()
@@ -330,7 +330,7 @@ def _check_lengths(columns: msgspec.Struct) -> None:
             )
 
 
-def _check_tags(series: Series) -> None:
+def _check_tags(series: SeriesColumns) -> None:
     count = len(series.name) // 4
     if len(series.name) != count * 4 or len(series.tag_count) != count * 2:
         raise FrameError(f"Series: {len(series.name)} bytes of name, {len(series.tag_count)} of tag_count")

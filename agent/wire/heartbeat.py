@@ -70,7 +70,7 @@ def answer(now_ms: int) -> dict[str, int]:
     return {"now_ms": now_ms}
 
 
-def their_time_ms(text: str) -> int:
+def indexer_time_ms(text: str) -> int:
     """Return the indexer's Unix milliseconds from its answer; 0 if it does not say."""
     try:
         return _answer_decoder.decode(text).now_ms

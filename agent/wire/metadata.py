@@ -33,7 +33,7 @@ class MetadataError(ValueError):
     """No metadata message, or one beyond the bounds; the text says where."""
 
 
-class Described(msgspec.Struct, frozen=True, omit_defaults=True):
+class MetricDescription(msgspec.Struct, frozen=True, omit_defaults=True):
     """Help, unit and boundaries of a metric; an empty one says nothing."""
 
     help: Annotated[str, msgspec.Meta(max_length=MAX_HELP)] = ""
@@ -41,9 +41,11 @@ class Described(msgspec.Struct, frozen=True, omit_defaults=True):
     #: Upper bounds of classic buckets, ascending, finite: +Inf is always there.
     buckets: Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_BUCKETS)] = ()
 
-    def filled(self, other: Described) -> Described:
+    def filled(self, other: MetricDescription) -> MetricDescription:
         """This, and what `other` says where this says nothing."""
-        return Described(self.help or other.help, self.unit or other.unit, self.buckets or other.buckets)
+        return MetricDescription(
+            self.help or other.help, self.unit or other.unit, self.buckets or other.buckets
+        )
 
 
 class MetricMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -63,7 +65,7 @@ class MetadataMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: Annotated[tuple[MetricMetadata, ...], msgspec.Meta(max_length=MAX_METRICS)]
 
 
-def encode(org_id: int, project_id: int, metrics: Mapping[str, Described]) -> bytes:
+def encode(org_id: int, project_id: int, metrics: Mapping[str, MetricDescription]) -> bytes:
     """The message for at most MAX_METRICS metrics."""
     rows = tuple(MetricMetadata(name, one.help, one.unit, one.buckets) for name, one in metrics.items())
     return msgspec.json.encode(MetadataMessage(org_id, project_id, rows))

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from agent.wire.frame import BUCKET_SECONDS, OF_UP, Frame, Gauges, Series, encode
+from agent.wire.frame import BUCKET_SECONDS, OF_UP, Frame, Gauges, SeriesColumns, encode
 from indexer.agents.registry import AgentRegistry
 from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, StoreError
@@ -68,7 +68,7 @@ def up_frame(project: Project, up: Iterable[Instance], at_ms: int, identity: tup
         org_id=project.org_id,
         project_id=project.project_id,
         strings=list(strings),
-        series=Series(
+        series=SeriesColumns(
             name=np.zeros(rows, "<u4").tobytes(),
             tag_count=np.full(rows, 2, "<u2").tobytes(),
             tag_key=np.tile(np.array([1, 2], "<u4"), rows).tobytes(),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Final
 
-from agent.cli.common import complain, config_option, read_settings
+from agent.cli.common import config_option, read_settings, report_error
 from agent.config.load import ConfigError
 from indexer.cli.serve import IndexerFile
 from indexer.cli.verify import open_stored
@@ -47,7 +47,7 @@ def repair(argv: Sequence[str]) -> int:
                 _act(settings, store)
             return _rest(settings, store, acted=args.yes)
     except (ConfigError, StoreError, RepairError, JournalError) as e:
-        return complain("repair", e, 2)
+        return report_error("repair", e, 2)
 
 
 def _act(settings: Settings, store: Store) -> None:

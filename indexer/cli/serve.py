@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from agent.cli.common import complain, config_option, read_settings
+from agent.cli.common import config_option, read_settings, report_error
 from agent.config.load import ConfigError
 from indexer.settings import Settings as IndexerSettings
 
@@ -31,7 +31,7 @@ def indexer(argv: Sequence[str]) -> int:
     try:
         settings = read_settings(IndexerFile, args.config).indexer
     except ConfigError as e:
-        return complain("indexer", e, 2)
+        return report_error("indexer", e, 2)
     import uvloop
 
     from indexer.clickhouse.store import StoreError
@@ -40,7 +40,7 @@ def indexer(argv: Sequence[str]) -> int:
     try:
         uvloop.run(run(settings))
     except (OSError, StoreError) as e:
-        return complain("indexer", e, 1)
+        return report_error("indexer", e, 1)
     return 0
 
 
@@ -59,7 +59,7 @@ def schema(argv: Sequence[str]) -> int:
     try:
         settings = read_settings(IndexerFile, args.config).indexer
     except ConfigError as e:
-        return complain("schema", e, 2)
+        return report_error("schema", e, 2)
     from indexer.clickhouse.schema import Layout, statements
 
     layout = Layout(args.database, args.cluster or settings.cluster, retention=settings.retention)

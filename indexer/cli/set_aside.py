@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from agent.cli.common import complain, config_option, read_settings
+from agent.cli.common import config_option, read_settings, report_error
 from agent.config.load import ConfigError
 from indexer.cli.serve import IndexerFile
 from indexer.clickhouse.data_lock import DataLock
@@ -47,14 +47,14 @@ def set_aside(argv: Sequence[str]) -> int:
     try:
         settings = read_settings(IndexerFile, args.config).indexer
     except ConfigError as e:
-        return complain("set-aside", e, 2)
+        return report_error("set-aside", e, 2)
     try:
         try:
             document = _asked(args, settings)
         except NotRunningError as e:
             document = _of_file(args, settings, e)
     except (AsideError, JournalError, OSError) as e:
-        return complain("set-aside", e, 1)
+        return report_error("set-aside", e, 1)
     print(_text(args.action, document))
     return 0 if document.get("stored", True) else 1
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from agent.cli.common import complain
+from agent.cli.common import report_error
 from indexer.access.grants import EntryError, digest_of, hash_password, parse_entry, parse_grant
 
 _TOKEN_BYTES: Final = 32
@@ -36,7 +36,7 @@ def token(argv: Sequence[str]) -> int:
             raise EntryError("the secret is empty")
         parse_entry(hashed, parse_grant(grant))
     except EntryError as e:
-        return complain("token", e, 2)
+        return report_error("token", e, 2)
     if not args.stdin:
         print(f"# {'password of ' + args.user if args.user else 'token'}, shown only now: {secret}")
     print(f"{hashed} {grant}")

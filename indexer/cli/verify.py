@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 
-from agent.cli.common import complain, config_option, read_settings
+from agent.cli.common import config_option, read_settings, report_error
 from agent.config.load import ConfigError
 from indexer.cli.serve import IndexerFile
 from indexer.clickhouse.store import Store, StoreError, embedded_path, open_store
@@ -34,7 +34,7 @@ def verify(argv: Sequence[str]) -> int:
                 if not args.json:
                     print(finding, flush=True)
     except (ConfigError, StoreError) as e:
-        return complain("verify", e, 2)
+        return report_error("verify", e, 2)
     if args.json:
         print(json.dumps({"findings": [one.public() for one in findings]}, indent=2, ensure_ascii=False))
     elif not findings:

@@ -30,7 +30,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error, Program
 from clickhouse_connect.driver.external import ExternalData
 from urllib3.exceptions import HTTPError
 
-from agent.config.secrets import hidden_url
+from agent.config.secrets import masked_url
 from indexer.clickhouse.data_lock import DataLock, shown
 from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
 from indexer.clickhouse.private_files import make_private
@@ -293,7 +293,7 @@ def _parse(dsn: str) -> tuple[str, str, bool]:
         options = parse_qs(parts.query)
         database = options.pop("database", [DEFAULT_DATABASE])[0]
         if not path or path == "/" or options:
-            raise StoreError(f"not a chdb DSN with a path: {hidden_url(dsn)}", retryable=False)
+            raise StoreError(f"not a chdb DSN with a path: {masked_url(dsn)}", retryable=False)
         return path, database, True
     if parts.scheme in ("http", "https") and parts.hostname:
         return urlunsplit(parts._replace(path="")), unquote(parts.path.strip("/")) or DEFAULT_DATABASE, False

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.exceptions import DataError, Error, OperationalEr
 from urllib3.exceptions import HTTPError, NameResolutionError
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
-from agent.config.secrets import hidden_url
+from agent.config.secrets import masked_url
 from indexer.clickhouse.faults import Fault, explain, fault_of, public_text
 
 #: Why no server answered, by what was raised; the first that fits.
@@ -83,7 +83,7 @@ def store_error(e: Exception, place: ServerAddress) -> StoreError:
         code=code,
         name=name,
         fault=fault,
-        detail=hidden_url(str(e).strip()) or type(e).__name__,
+        detail=masked_url(str(e).strip()) or type(e).__name__,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol
 
-from agent.net.fd_limit import share
+from agent.net.fd_limit import equal_share
 from indexer.settings import Http
 
 #: Indexer, API and the files of an embedded store (two parts) share what a process may open.
@@ -54,7 +54,7 @@ class Connections:
     """The open connections of one server. `closed` is told of each that the server closes."""
 
     def __init__(self, settings: Http, closed: Callable[[CloseReason], None]) -> None:
-        self.max = share(settings.max_connections, _SHARES)
+        self.max = equal_share(settings.max_connections, _SHARES)
         self._closed = closed
         self._deadlines_s = {
             CloseReason.HANDSHAKE: settings.head_s,

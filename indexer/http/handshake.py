@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 
-from agent.net.tls import Contexts, in_words, of_listener
+from agent.net.tls import TlsContexts, handshake_failure, listener_contexts
 from agent.runtime.logs import Log
 from agent.settings import Tls
 from indexer.access.grants import Certificate
@@ -34,7 +34,7 @@ _PAUSE_S: Final = 0.5
 class ListenerTls:
     """The TLS of one listener: its contexts, and where refused clients are logged."""
 
-    def __init__(self, contexts: Contexts, log: Log) -> None:
+    def __init__(self, contexts: TlsContexts, log: Log) -> None:
         self.contexts = contexts
         self.log = log
 
@@ -42,7 +42,7 @@ class ListenerTls:
 def listener_tls(section: str, settings: Tls) -> ListenerTls | None:
     """Return the TLS of a listener; None where it is off. Raises TlsError."""
     log = Log(section)
-    return ListenerTls(of_listener(section, settings, log), log) if settings.cert else None
+    return ListenerTls(listener_contexts(section, settings, log), log) if settings.cert else None
 
 
 class SecuredConnection(Protocol):
@@ -161,7 +161,7 @@ class Handshake:
         except ssl.SSLError as e:
             if not isinstance(e, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # the client went away
                 self._connections.refused(self)
-                self._tls.log.throttled("handshake_failed", peer=self._peer, reason=in_words(e))
+                self._tls.log.throttled("handshake_failed", peer=self._peer, reason=handshake_failure(e))
         except OSError:  # reset by the client
             pass
         finally:

@@ -12,7 +12,7 @@ import socket
 import time
 from typing import Any, Final
 
-from agent.net.sockets import START_WAIT_S, split, unusable
+from agent.net.sockets import START_WAIT_S, address_error, split_host_port
 
 __all__ = ["START_WAIT_S", "close", "listen", "port_of"]
 
@@ -25,14 +25,14 @@ async def listen(setting: str, text: str, wait_s: float) -> list[socket.socket]:
 
     Tries again for `wait_s` while the address is in use. Raises AddressError, which names the setting.
     """
-    host, port = split(setting, text)
+    host, port = split_host_port(setting, text)
     deadline_s = time.monotonic() + wait_s
     while True:
         try:
             return await _bind_all(host, port)
         except OSError as e:
             if e.errno != errno.EADDRINUSE or time.monotonic() >= deadline_s:
-                raise unusable(setting, text, e) from None
+                raise address_error(setting, text, e) from None
         await asyncio.sleep(_AGAIN_S)
 
 

@@ -27,7 +27,7 @@ from agent.wire.frame import (
     Distributions,
     Frame,
     Gauges,
-    Series,
+    SeriesColumns,
     Sets,
     encode,
 )
@@ -295,9 +295,9 @@ class _Builder:
         given = {i: s for s, i in self._strings.items() if isinstance(s, int)}
         return AcceptedFrame(frame.identity, encode(frame), frame, given, digest)
 
-    def _series_columns(self) -> Series:
+    def _series_columns(self) -> SeriesColumns:
         tags = [t for _, tags in self._series for t in tags]
-        return Series(
+        return SeriesColumns(
             name=_bytes((name for name, _ in self._series), "<u4"),
             tag_count=_bytes((len(tags) for _, tags in self._series), "<u2"),
             tag_key=_bytes((k for k, _ in tags), "<u4"),

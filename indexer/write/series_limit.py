@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from agent.wire.frame import Frame, Series, encode
+from agent.wire.frame import Frame, SeriesColumns, encode
 from indexer.clickhouse.native_format import AnyArray
 from indexer.clickhouse.schema.tables import KINDS, Kind
 from indexer.intern.series import Project, SeriesRegistry, U64s
@@ -171,7 +171,7 @@ def _with_overflow(frame: Frame, metrics: AnyArray) -> Frame:
     return msgspec.structs.replace(
         frame,
         strings=[*frame.strings, OVERFLOW_KEY, OVERFLOW_VALUE],
-        series=Series(
+        series=SeriesColumns(
             source.name + metrics.astype("<u4").tobytes(),
             source.tag_count + np.ones(count, "<u2").tobytes(),
             source.tag_key + np.full(count, at, "<u4").tobytes(),

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from agent.wire.frame import Frame, Series, encode
+from agent.wire.frame import Frame, SeriesColumns, encode
 from indexer.clickhouse.native_format import AnyArray
 from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, Kind, Retention
 from indexer.write.accepted_frame import AcceptedFrame
@@ -129,7 +129,7 @@ def compacted(frame: Frame, given_ids: Mapping[int, int]) -> tuple[Frame, dict[i
     compact = msgspec.structs.replace(
         frame,
         strings=[frame.strings[at] for at in strings.tolist()],
-        series=Series(
+        series=SeriesColumns(
             _places(strings, name), counts[series].tobytes(), _places(strings, key), _places(strings, value)
         ),
         **{k: msgspec.structs.replace(getattr(frame, k), series=_places(series, of_rows[k])) for k in KINDS},

@@ -29,11 +29,11 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from agent.cli.common import address, complain, config_option, read_settings
+from agent.cli.common import address, config_option, read_settings, report_error
 from agent.config.load import ConfigError
-from agent.config.secrets import hidden_url
-from agent.net.kernel_drops import fix, rmem_max
-from agent.net.tls import of_client
+from agent.config.secrets import masked_url
+from agent.net.kernel_drops import rmem_max, suggested_fix
+from agent.net.tls import client_contexts
 from agent.runtime.logs import Log
 from agent.settings import ClientTls
 from indexer.clickhouse.data_lock import DataLock
@@ -60,12 +60,12 @@ def up(argv: Sequence[str]) -> int:
     try:
         settings = read_settings(File, args.config, over)
     except ConfigError as e:
-        return complain("up", e, 2)
+        return report_error("up", e, 2)
     arguments = ["--config", args.config] if args.config else []
     try:
         return uvloop.run(_serve(settings, arguments, {**os.environ, **over}))
     except (OSError, StoreError, JournalError, ChildError) as e:
-        return complain("up", e, 1)
+        return report_error("up", e, 1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -218,14 +218,14 @@ def _status_line(settings: File, agent: AgentKeeper, indexer: IndexerService) ->
         return None
     cert = settings.agent.ops_tls.cert
     trust = ClientTls(ca=cert, check_name=False) if cert else None
-    context = of_client("agent.ops_tls", trust, Log("up")).current() if trust else None
+    context = client_contexts("agent.ops_tls", trust, Log("up")).current() if trust else None
     return StatusLine(
         _ops_url(settings, agent.addresses), indexer.status, sys.stderr, context, _drops_fix(settings)
     )
 
 
 def _drops_fix(settings: File) -> Callable[[], str]:
-    return lambda: fix(settings.agent.receive.buffer_bytes, rmem_max())
+    return lambda: suggested_fix(settings.agent.receive.buffer_bytes, rmem_max())
 
 
 async def _watch(stop: asyncio.Event, agent: AgentKeeper, status: StatusLine | None) -> None:
@@ -248,7 +248,7 @@ def _banner(settings: File, agent: Mapping[str, Any], indexer: str, api: str) ->
     lines = ", ".join(f"{kind} {agent[kind]}" for kind in ("udp", "tcp", "unix") if agent[kind])
     metrics = _ops_url(settings, agent) if agent["ops"] else "off"
     return f"""\
-meterhouse is up; its data is in {hidden_url(settings.indexer.dsn)}
+meterhouse is up; its data is in {masked_url(settings.indexer.dsn)}
   StatsD lines    {lines}
   agent metrics   {metrics}
   frames          {indexer}/v1/frames

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from agent.cli.common import complain
+from agent.cli.common import report_error
 from shim.cli.client import AskError, ask
 from shim.cli.output import answer, explanation
 
@@ -68,7 +68,7 @@ def query(argv: Sequence[str]) -> int:
     try:
         document = ask(args.url, path, parameters, headers)
     except AskError as e:
-        return complain("query", e, 1)
+        return report_error("query", e, 1)
     terminal = sys.stdout.isatty()
     width = min(shutil.get_terminal_size((80, 24)).columns, 120)
     draw = terminal if args.chart is None else args.chart
@@ -88,8 +88,8 @@ def explain(argv: Sequence[str]) -> int:
     try:
         document = ask(args.url, path, {**parameters, "explain": "1"}, headers)
     except AskError as e:
-        return complain("explain", e, 1)
+        return report_error("explain", e, 1)
     if "explain" not in document:
-        return complain("explain", f"{args.url} explains nothing: it is no Meterhouse", 1)
+        return report_error("explain", f"{args.url} explains nothing: it is no Meterhouse", 1)
     print(explanation(document["explain"]))
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agent.cli.common import complain, config_option, read_settings
+from agent.cli.common import config_option, read_settings, report_error
 from agent.config.load import ConfigError
 from agent.settings import AgentSettings
 from indexer.settings import Settings as IndexerSettings
@@ -30,7 +30,7 @@ def shim(argv: Sequence[str]) -> int:
     try:
         settings = read_settings(File, args.config).shim
     except ConfigError as e:
-        return complain("shim", e, 2)
+        return report_error("shim", e, 2)
     import uvloop
 
     from indexer.clickhouse.store import StoreError
@@ -39,5 +39,5 @@ def shim(argv: Sequence[str]) -> int:
     try:
         uvloop.run(run(settings))
     except (OSError, StoreError) as e:
-        return complain("shim", e, 1)
+        return report_error("shim", e, 1)
     return 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.core.interface import Core
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 from agent.wire.frame import Sender, decode, encode
 from tests.support.cores.rows import CORES, new_core
 
@@ -45,11 +45,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--series", type=int, default=10_000_000)
     parser.add_argument("--metrics", type=int, default=1)
-    parser.add_argument("--per-metric", type=int, default=Aggregate().max_metric_series)
-    parser.add_argument("--total", type=int, default=Aggregate().max_total_series)
+    parser.add_argument("--per-metric", type=int, default=AggregateSettings().max_metric_series)
+    parser.add_argument("--total", type=int, default=AggregateSettings().max_total_series)
     parser.add_argument("--core", choices=CORES, default="native")
     args = parser.parse_args()
-    aggregate = Aggregate(max_metric_series=args.per_metric, max_total_series=args.total)
+    aggregate = AggregateSettings(max_metric_series=args.per_metric, max_total_series=args.total)
     core = new_core(args.core, AgentSettings(aggregate=aggregate))
     print(f"{args.core} core, {aggregate.max_metric_series} a metric, {aggregate.max_total_series} in all")
     print(f"{'series':>12} {'RSS MiB':>9} {'highest':>9} {'rows':>10} {'us a line':>10}")

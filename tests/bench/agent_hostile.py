@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from agent.core._native.core import NativeCore
-from agent.core.interface import Mapper
+from agent.core.interface import KeyMapper
 from agent.mapping.config_file import parse
-from agent.net.fd_limit import make_room
+from agent.net.fd_limit import raise_limit
 from agent.net.sockets import bind, grow_receive_buffer
 from agent.receive.receiver import ReceiveOptions
 from agent.receive.stream import StreamListener
-from agent.receive.stream_splitter import LineFramer
+from agent.receive.stream_splitter import LineSplitter
 from agent.runtime.logs import Log
 from agent.runtime.loop import Loop
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 from tests.bench.agent_core import NOW_MS, make_frames
 from tests.bench.agent_lines import machine
 
@@ -44,8 +44,8 @@ mappings:
 class Core:
     """A core that takes batches, half a second each, and makes frames of the flushed buckets."""
 
-    def __init__(self, mapper: Mapper | None = None) -> None:
-        self.core = NativeCore(AgentSettings(aggregate=Aggregate(max_series=MAX_SERIES)), mapper)
+    def __init__(self, mapper: KeyMapper | None = None) -> None:
+        self.core = NativeCore(AgentSettings(aggregate=AggregateSettings(max_series=MAX_SERIES)), mapper)
         self._now_ms = NOW_MS
         self.longest_ns = 0
 
@@ -65,7 +65,7 @@ class Core:
         return spent / len(lines)
 
 
-def endless(title: str, name: Callable[[int], bytes], mapper: Mapper | None = None) -> None:
+def endless(title: str, name: Callable[[int], bytes], mapper: KeyMapper | None = None) -> None:
     """Feed new heads without an end, a live gauge among them; print the first turn, and the last one."""
     core = Core(mapper)
     live = [b"live.%d:1|c|#host:web-%d" % (i % LIVE, i % LIVE) for i in range(5 * LIVE)]
@@ -130,7 +130,7 @@ class Stream:
         self.address = sock.getsockname()
         self.lines_bytes = 0
         self._loop = loop
-        self.listener = StreamListener(loop, sock, self._take, lambda: LineFramer(65_536), most, Log())
+        self.listener = StreamListener(loop, sock, self._take, lambda: LineSplitter(65_536), most, Log())
 
     def _take(self, lines: bytes) -> None:
         self.lines_bytes += len(lines)
@@ -166,7 +166,7 @@ def endless_line(title: str, pieces: Iterator[bytes], total: int) -> None:
 
 
 def many_connections() -> None:
-    make_room(3 * CONNECTIONS)
+    raise_limit(3 * CONNECTIONS)
     with Loop() as loop:
         stream = Stream(loop)
         received = stream.listener.received

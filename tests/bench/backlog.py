@@ -29,7 +29,7 @@ from typing import Final
 import numpy as np
 
 from agent.forward.spool.backlog import Backlog
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.wire.frame import CONTENT_TYPE, Counters, Frame, encode
 from tests.bench.agent_lines import machine
 from tests.bench.indexer_rows import series_columns
@@ -41,7 +41,7 @@ START_S: Final = int(time.time()) // 86_400 * 86_400 - 86_400
 _DEADLINE_S: Final = 900.0
 
 
-def frames(series: int, rows: int, epoch: int) -> Iterator[Parcel]:
+def frames(series: int, rows: int, epoch: int) -> Iterator[EncodedFrame]:
     """Yield the frames of an outage: each series has a counter in each bucket."""
     rng = np.random.default_rng(epoch)
     parts = [slice(at, min(at + FRAME_ROWS, series)) for at in range(0, series, FRAME_ROWS)]
@@ -59,7 +59,7 @@ def frames(series: int, rows: int, epoch: int) -> Iterator[Parcel]:
             strings=strings, series=columns, counters=Counters(index.tobytes(), buckets, value),
             lines=count,
         )  # fmt: skip
-        yield Parcel(frame.identity, encode(frame), count, number, count, time.time_ns() // 1_000_000)
+        yield EncodedFrame(frame.identity, encode(frame), count, number, count, time.time_ns() // 1_000_000)
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def drain(series: int, rows: int, url: str, folder: Path) -> float:
     return rate
 
 
-def at_most(parcels: Sequence[Parcel], address: str, senders: int) -> float:
+def at_most(parcels: Sequence[EncodedFrame], address: str, senders: int) -> float:
     """Send frames by as many connections as the indexer has use for; return rows a second."""
     waiting = iter(parcels)
     lock = threading.Lock()

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from agent.wire.frame import CONTENT_TYPE, Counters, Frame, Series, Sets, encode
+from agent.wire.frame import CONTENT_TYPE, Counters, Frame, SeriesColumns, Sets, encode
 from tests.bench.hostile_load import Client
 
 _DAY_S: Final = 86_400
@@ -138,7 +138,7 @@ def _set_frame() -> bytes:
     members = 6_500_000
     now_s = int(time.time()) // 10 * 10
     row = Sets(series=_u4(0), bucket=_u4(now_s), length=_u4(members), member=bytes(8 * members))
-    return _frame(strings=["s"], series=Series(name=_u4(0), tag_count=bytes(2)), sets=row)
+    return _frame(strings=["s"], series=SeriesColumns(name=_u4(0), tag_count=bytes(2)), sets=row)
 
 
 _BODIES: Final = {"strings": _frame(strings=["ab"] * 20_000_000), "sets": _set_frame()}
@@ -190,7 +190,7 @@ def _past_limits() -> tuple[bool, str, dict[str, str], bytes]:
     rows, number = 100_000, next(_sequence)
     now_s = int(time.time()) // 10 * 10
     strings = ["n", "k", *(f"{number}-{row}" for row in range(rows))]
-    series = Series(
+    series = SeriesColumns(
         name=_u4(*[0] * rows),
         tag_count=np.ones(rows, "<u2").tobytes(),
         tag_key=np.ones(rows, "<u4").tobytes(),

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from agent.wire.frame import Counters, Distributions, Frame, Gauges, Series, Sets, decode, encode
+from agent.wire.frame import Counters, Distributions, Frame, Gauges, SeriesColumns, Sets, decode, encode
 from indexer.clickhouse.native_format import ColumnData
 from indexer.clickhouse.schema import GRANULARITIES, Retention, migrate
 from indexer.clickhouse.store import Store, open_store
@@ -47,7 +47,7 @@ DAY_S = 86_400
 START_S = int(time.time()) // DAY_S * DAY_S - 5 * DAY_S
 
 
-def series_columns(count: int) -> tuple[list[str], Series]:
+def series_columns(count: int) -> tuple[list[str], SeriesColumns]:
     """`count` series of one metric with three tags."""
     strings = ["http_requests", "host", "route", "status"]
     hosts = [f"host-{i:04d}" for i in range(max(1, count // 20))]
@@ -55,7 +55,7 @@ def series_columns(count: int) -> tuple[list[str], Series]:
     statuses = ["200", "500"]
     at = {s: i for i, s in enumerate(strings + hosts + routes + statuses)}
     values = [(at[h], at[r], at[s]) for h in hosts for r in routes for s in statuses][:count]
-    return list(at), Series(
+    return list(at), SeriesColumns(
         np.zeros(len(values), "<u4").tobytes(),
         np.full(len(values), 3, "<u2").tobytes(),
         np.tile(np.array([1, 2, 3], "<u4"), len(values)).tobytes(),

@@ -27,11 +27,11 @@ import msgspec
 import numpy as np
 
 from agent.forward.forwarder import Forwarder
-from agent.forward.heartbeat_sender import Beats
-from agent.forward.spool.record import Parcel
+from agent.forward.heartbeat_sender import HeartbeatSender
+from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
-from agent.settings import Forward
+from agent.settings import ForwardSettings
 from agent.wire.frame import Sender, encode
 from tests.bench.agent_lines import machine
 from tests.faults.actors.processes import House
@@ -80,7 +80,7 @@ class _TimedSpool(Spool):
         super().__init__(max_bytes)
         self._note = note
 
-    def done(self, parcel: Parcel) -> None:
+    def done(self, parcel: EncodedFrame) -> None:
         self._note((parcel.created_ms / 1000, time.time()))
         super().done(parcel)
 
@@ -91,11 +91,11 @@ class SimulatedAgent:
     def __init__(self, number: int, work: Work, note: Callable[[tuple[float, float]], None]) -> None:
         self.name, self._series = f"many-{number}", work.series
         self._sender = Sender(agent=self.name, epoch=time.time_ns())
-        settings = Forward(url=work.url)
+        settings = ForwardSettings(url=work.url)
         log = Log(_LOGGER)
         self.spool = _TimedSpool(settings.max_unsent_bytes, note)
         self.forwarder = Forwarder(settings, self.spool, log)
-        self._beats = Beats(settings, self._sender, self.spool, time.time_ns() // 1_000_000, log)
+        self._beats = HeartbeatSender(settings, self._sender, self.spool, time.time_ns() // 1_000_000, log)
         self._sequence = 0
         self.forwarder.start()
         self._beats.start()
@@ -114,7 +114,7 @@ class SimulatedAgent:
             lines=4 * self._series,
         )
         data = encode(frame)
-        self.spool.put(Parcel(frame.identity, data, frame.rows, self._sequence, frame.lines, made_ms))
+        self.spool.put(EncodedFrame(frame.identity, data, frame.rows, self._sequence, frame.lines, made_ms))
         self._beats.flushed((bucket_s + _BUCKET_S) * 1_000, self._sequence)
         return self._series
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.aggregate.exponential_buckets import EDGES, PER_OCTAVE
-from agent.wire.frame import Distributions, Frame, Gauges, Series, Sets, encode
+from agent.wire.frame import Distributions, Frame, Gauges, SeriesColumns, Sets, encode
 from tests.bench.indexer_rows import START_S
 from tests.bench.peer_servers import BUCKET_S, Family, Load, Peers, Query
 from tests.bench.peers import compare, first, parser_of_peers, table, warm
@@ -132,7 +132,7 @@ def _frames(cpu: Values, times: Values, users: npt.NDArray[np.uint64]) -> Iterat
         )  # fmt: skip
 
 
-def _series(named: Sequence[tuple[str, dict[str, str]]]) -> tuple[list[str], Series]:
+def _series(named: Sequence[tuple[str, dict[str, str]]]) -> tuple[list[str], SeriesColumns]:
     at: dict[str, int] = {}
     keys, values, lengths, names = [], [], [], []
     for name, labels in named:
@@ -145,7 +145,7 @@ def _series(named: Sequence[tuple[str, dict[str, str]]]) -> tuple[list[str], Ser
         np.array(c, t).tobytes()
         for c, t in ((names, "<u4"), (lengths, "<u2"), (keys, "<u4"), (values, "<u4"))
     )
-    return list(at), Series(*columns)
+    return list(at), SeriesColumns(*columns)
 
 
 def _keys(series: int, buckets: int, start_s: int, first: int) -> tuple[bytes, bytes]:

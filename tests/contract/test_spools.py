@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from agent.forward.spool.backlog import Backlog
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 
 Open = Callable[..., Spool]
 
 
-def parcel(name: str, size: int = 10, number: int = 0) -> Parcel:
-    return Parcel(name, name.encode() * size, rows=size, number=number, lines=2 * size, created_ms=1_000)
+def parcel(name: str, size: int = 10, number: int = 0) -> EncodedFrame:
+    return EncodedFrame(
+        name, name.encode() * size, rows=size, number=number, lines=2 * size, created_ms=1_000
+    )
 
 
 @pytest.fixture(params=["memory", "disk", "failing"])

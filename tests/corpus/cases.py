@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from agent.protocol.line import Limits
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 
 FILE: Final = Path(__file__).with_name("protocol.toml")
 #: When the packets of all cases arrive; the start of a bucket.
@@ -40,7 +40,7 @@ class Group(msgspec.Struct, frozen=True):
     text: str
     cases: tuple[Case, ...]
     lines: Limits = Limits()
-    aggregate: Aggregate = Aggregate()
+    aggregate: AggregateSettings = AggregateSettings()
 
     @property
     def settings(self) -> AgentSettings:

@@ -14,14 +14,24 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from agent.protocol.line import BadLine, Head, Kind, Limits, Line, Reason, Skip, parse_line, split_samples
-from agent.settings import Aggregate
+from agent.protocol.line import (
+    BadLine,
+    Kind,
+    Limits,
+    Line,
+    MetricKey,
+    Reason,
+    Skip,
+    parse_line,
+    split_samples,
+)
+from agent.settings import AggregateSettings
 
 #: Characters of a name, a tag or a member that are shown.
 SHOWN: Final = 40
 
 
-def becomes(packet: bytes, now_ms: int, limits: Limits, aggregate: Aggregate) -> list[str]:
+def becomes(packet: bytes, now_ms: int, limits: Limits, aggregate: AggregateSettings) -> list[str]:
     """One text for each sample, refused or skipped line of `packet`."""
     return [_text(parsed, now_ms, aggregate) for parsed in read(packet, limits)]
 
@@ -37,7 +47,7 @@ def read(packet: bytes, limits: Limits) -> Iterator[Line | BadLine | Skip]:
             yield parsed
 
 
-def _text(parsed: Line | BadLine | Skip, now_ms: int, aggregate: Aggregate) -> str:
+def _text(parsed: Line | BadLine | Skip, now_ms: int, aggregate: AggregateSettings) -> str:
     if isinstance(parsed, BadLine):
         return f"refused: {parsed.reason.value}"
     if isinstance(parsed, Skip):
@@ -52,7 +62,7 @@ def _text(parsed: Line | BadLine | Skip, now_ms: int, aggregate: Aggregate) -> s
     return "".join(parts)
 
 
-def _series(head: Head) -> str:
+def _series(head: MetricKey) -> str:
     tags = ", ".join(f"{_cut(key)}={_cut(value)}" for key, value in head.tags)
     return f"{head.kind.value} {_cut(head.name)}" + (f" {{{tags}}}" if tags else "")
 
@@ -67,7 +77,7 @@ def _values(line: Line) -> str:
     return ", ".join(shown)
 
 
-def _ignored(head: Head) -> str:
+def _ignored(head: MetricKey) -> str:
     times = Counter(head.ignored)
     return ", ".join(f"{what.value} ({n})" if n > 1 else what.value for what, n in times.items())
 
@@ -77,7 +87,7 @@ def _number(value: float) -> str:
     return text.removesuffix(".0")
 
 
-def _time(time_s: int, now_ms: int, aggregate: Aggregate) -> str:
+def _time(time_s: int, now_ms: int, aggregate: AggregateSettings) -> str:
     earliest, latest = now_ms // 1000 - aggregate.lateness_s, now_ms // 1000 + aggregate.future_s
     moved = min(max(time_s, earliest), latest)
     return f" at {time_s}" + (f", moved to {moved}" if moved != time_s else "")

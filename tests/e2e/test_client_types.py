@@ -20,7 +20,7 @@ import statsd
 from datadog.dogstatsd.base import DogStatsd
 
 from agent.protocol.line import Limits
-from agent.settings import Aggregate
+from agent.settings import AggregateSettings
 from tests.e2e.product import Process, free_port, get, wait_for
 from tests.support.cores.rows import CORES
 from tests.support.line_model import model
@@ -95,7 +95,7 @@ def timeless(state: State) -> State:
 def lines(*texts: str) -> State:
     """Return the meaning of lines."""
     now_ms = time.time_ns() // 1_000_000
-    return timeless(model([("\n".join(texts).encode(), now_ms)], Limits(), Aggregate()))
+    return timeless(model([("\n".join(texts).encode(), now_ms)], Limits(), AggregateSettings()))
 
 
 # ---------------------------------------------------------------- PyPI's statsd

@@ -15,12 +15,12 @@ from agent.mapping.config_file import MappingError
 from agent.mapping.config_file import parse as parse_mapping
 from agent.protocol.line import Limits
 from agent.receive.http_guard import HttpGuard
-from agent.receive.stream_splitter import Framer, LineFramer, PayloadFramer, UnixFramer
+from agent.receive.stream_splitter import LineSplitter, PayloadSplitter, StreamSplitter, UnixSplitter
 from agent.runtime.state_dir import StateDir
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 from agent.wire import bundle, heartbeat, metadata
 from agent.wire.heartbeat import Heartbeat, HeartbeatError
-from agent.wire.metadata import Described, MetadataError
+from agent.wire.metadata import MetadataError, MetricDescription
 from tests.corpus.cases import groups
 from tests.fuzz.harness import Decoder
 from tests.support.cores.rows import CORES, new_core, take_rows
@@ -83,7 +83,7 @@ def decoders(folder: Path) -> Iterator[Decoder]:
 
 
 def _lines(name: str) -> Callable[[bytes], object]:
-    tight = AgentSettings(lines=_STYLES, aggregate=Aggregate(max_entries=500, max_series=200))
+    tight = AgentSettings(lines=_STYLES, aggregate=AggregateSettings(max_entries=500, max_series=200))
     cores = [new_core(name, AgentSettings()), new_core(name, tight)]
     taken = 0
 
@@ -101,7 +101,12 @@ def _lines(name: str) -> Callable[[bytes], object]:
 
 def _stream(data: bytes) -> None:
     """Feed the bytes in pieces, whose lengths the data itself gives."""
-    framers: tuple[Framer, ...] = (LineFramer(64), PayloadFramer(), UnixFramer(64), HttpGuard(LineFramer(64)))
+    framers: tuple[StreamSplitter, ...] = (
+        LineSplitter(64),
+        PayloadSplitter(),
+        UnixSplitter(64),
+        HttpGuard(LineSplitter(64)),
+    )
     for framer in framers:
         at = 0
         while at < len(data) and not framer.broken:
@@ -122,16 +127,16 @@ def _heartbeats() -> list[bytes]:
 
 
 def _spool_record(data: bytes) -> None:
-    head = record.decode_head(data[: record.HEAD_BYTES])
-    record.decode_body(head, data[record.HEAD_BYTES :])
+    head = record.decode_header(data[: record.HEADER_BYTES])
+    record.decode_body(head, data[record.HEADER_BYTES :])
 
 
 def _spool_records() -> list[bytes]:
-    return [record.encode(record.Parcel("a/1/2", b"frame" * 9, 3, 2, 40, 1_700_000_000_000))]
+    return [record.encode(record.EncodedFrame("a/1/2", b"frame" * 9, 3, 2, 40, 1_700_000_000_000))]
 
 
 def _metadata() -> list[bytes]:
-    described = {"a": Described("help", "bytes", (0.1, 1.0, 5.0)), "ä.b": Described("x")}
+    described = {"a": MetricDescription("help", "bytes", (0.1, 1.0, 5.0)), "ä.b": MetricDescription("x")}
     return [metadata.encode(1, 2, described)]
 
 
@@ -166,7 +171,7 @@ def _state_file(state: StateDir) -> Callable[[bytes], object]:
 
 def _last_values(name: str) -> Callable[[bytes], object]:
     def take(data: bytes) -> None:
-        core = new_core(name, AgentSettings(aggregate=Aggregate(max_series=20)))
+        core = new_core(name, AgentSettings(aggregate=AggregateSettings(max_series=20)))
         core.import_last_values(data, START_MS)
         core.add(b"a:+1|g\nb:-2|g", START_MS)
         core.flush_all(START_MS)

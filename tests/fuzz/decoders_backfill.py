@@ -11,7 +11,7 @@ from agent.backfill.formats import Format
 from agent.backfill.job import Job
 from agent.backfill.state_file import Progress, ProgressError, load, save
 from agent.forward.channel import Answer, Outcome
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.settings import AgentSettings
 from agent.wire.frame import decode
 from tests.fuzz.harness import Decoder
@@ -49,7 +49,7 @@ def decoders(folder: Path) -> Iterator[Decoder]:
 class _Checks:
     """Takes every frame that can be decoded."""
 
-    def send(self, parcels: Sequence[Parcel]) -> list[Answer]:
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
         for parcel in parcels:
             decode(parcel.data)
         return [Answer(Outcome.ACCEPTED, 200, '{"rows": 1}')] * len(parcels)

@@ -14,7 +14,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from agent.config.load import ConfigError, load
-from agent.config.secrets import hidden, secrets_in
+from agent.config.secrets import masked, secrets_in
 from shim.catalog.types import Days, SelectionKey
 from shim.cli.serve import File
 from shim.engine import warm_state
@@ -162,7 +162,7 @@ def _settings(data: bytes) -> None:
     except UnicodeDecodeError:
         toml = data.decode("latin-1")
     shown = msgspec.to_builtins(load(File, toml))
-    hidden(shown)
+    masked(shown)
     secrets_in(shown)
 
 

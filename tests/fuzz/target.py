@@ -14,13 +14,13 @@ from typing import Final
 from agent.core.interface import Core
 from agent.mapping.config_file import parse
 from agent.protocol.line import Limits
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 from tests.support.cores.rows import new_core, take_rows
 from tests.support.cores.scenario import MAPPING, START_MS
 
 _SMALL: Final = Limits(max_line_bytes=64, max_name_bytes=8, max_tags=2, max_tag_bytes=8)
 _STYLES: Final = Limits(name_tags=("influx", "librato", "signalfx"))
-_TIGHT: Final = Aggregate(max_entries=50, max_series=20, gauge_memory_s=1, lateness_s=20, future_s=0)
+_TIGHT: Final = AggregateSettings(max_entries=50, max_series=20, gauge_memory_s=1, lateness_s=20, future_s=0)
 #: Settings, and whether a mapping applies.
 KINDS: Final = (
     (AgentSettings(), False),
@@ -28,7 +28,7 @@ KINDS: Final = (
     (AgentSettings(lines=_STYLES), False),
     (AgentSettings(aggregate=_TIGHT), False),
     (AgentSettings(lines=_STYLES, tags={"k": "static", "pod": "p-1"}), False),
-    (AgentSettings(aggregate=Aggregate(max_series=64), lines=Limits(max_tags=0)), False),
+    (AgentSettings(aggregate=AggregateSettings(max_series=64), lines=Limits(max_tags=0)), False),
     (AgentSettings(lines=_STYLES, aggregate=_TIGHT), True),
     (AgentSettings(tags={"a": "static"}), True),
 )

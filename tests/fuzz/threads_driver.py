@@ -27,7 +27,7 @@ from agent.mapping.config_file import parse
 from agent.net.sockets import bind_datagrams, bind_unix
 from agent.receive.receiver import ReceiveOptions
 from agent.runtime.loop import Loop
-from agent.settings import AgentSettings, Aggregate, Receive
+from agent.settings import AgentSettings, AggregateSettings, ReceiveSettings
 from agent.wire.frame import Sender, encode
 
 #: Lives of a core in a run.
@@ -41,7 +41,7 @@ mappings:
 - {match: "gauge.*", match_metric_type: counter, metric_type: gauge, name: "gauge.$1"}
 - {match: "drop.*", action: drop, name: x}
 """
-SETTINGS: Final = Aggregate(max_entries=5_000, max_series=1_500, gauge_memory_s=1)
+SETTINGS: Final = AggregateSettings(max_entries=5_000, max_series=1_500, gauge_memory_s=1)
 
 
 def now_ms() -> int:
@@ -110,7 +110,9 @@ def make_frames(core: NativeCore, sequence: Iterator[int], most: int = 1_000_000
 
 def life(seconds: float, threads: int) -> str:
     """One core from its opening to its end; its counts."""
-    settings = AgentSettings(aggregate=SETTINGS, receive=Receive(threads=threads), tags={"pod": "web"})
+    settings = AgentSettings(
+        aggregate=SETTINGS, receive=ReceiveSettings(threads=threads), tags={"pod": "web"}
+    )
     core = NativeCore(settings, parse(MAPPING).mapper(settings.lines), lambda: None)
     rng, sequence, rows = random.Random(), itertools.count(1), 0
     with ExitStack() as stack:

@@ -17,7 +17,7 @@ from agent.backfill.formats import Format
 from agent.backfill.job import Job
 from agent.backfill.state_file import Progress
 from agent.forward.channel import Answer, Outcome
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.settings import AgentSettings
 from agent.wire.frame import decode
 
@@ -40,7 +40,7 @@ class Keeps:
         self.identities: list[str] = []
         self.digest = hashlib.sha256()
 
-    def send(self, parcels: Sequence[Parcel]) -> list[Answer]:
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
         for parcel in parcels:
             self.identities.append(parcel.identity)
             self.digest.update(msgspec.msgpack.encode(decode(parcel.data)))

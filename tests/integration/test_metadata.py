@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from agent.wire import frame as frames
-from agent.wire.metadata import Described as AgentDescribed
+from agent.wire.metadata import MetricDescription as AgentDescribed
 from agent.wire.metadata import encode
 from indexer.clickhouse.native_format import Ragged
 from indexer.clickhouse.schema import Retention, migrate

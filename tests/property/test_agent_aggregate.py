@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from agent.aggregate.aggregator import Aggregator
 from agent.core.frame_builder import build_frames
 from agent.protocol.line import BadLine, Limits, parse_line
-from agent.settings import Aggregate
+from agent.settings import AggregateSettings
 from agent.wire.frame import Frame, FrameError, Sender, decode, encode
 from tests.support.line_model import model, observation
 from tests.unit.agent.state import gauge_state, merge, state_of, state_of_frames
 
 T = 1_700_000_000_000
-SETTINGS = Aggregate(lateness_s=1_000_000, future_s=1_000_000)
+SETTINGS = AggregateSettings(lateness_s=1_000_000, future_s=1_000_000)
 
 # Few names, values and tags, so that lines meet; integers, so that the order of sums does not matter.
 names = st.sampled_from(["a", "b"])

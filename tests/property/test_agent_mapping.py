@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from agent.mapping.config_file import MappingError, parse
 from agent.mapping.glob import Globs, problem
-from agent.mapping.mapper import Mapper, Result
-from agent.mapping.regexes import Expressions
+from agent.mapping.mapper import Mapper, MappingOutcome
+from agent.mapping.regexes import RegexSet
 from agent.mapping.regexes import parse as parse_expression
 from agent.mapping.rule import Rule
 from agent.mapping.template import expand, for_glob, for_regex
 from agent.protocol.line import (
     BadLine,
-    Head,
     Kind,
     Limits,
     Line,
+    MetricKey,
     NameTags,
     Skip,
     parse_line,
@@ -141,7 +141,7 @@ SUBJECTS = st.text(alphabet="abAB.1_-é]", max_size=12)
 @settings(deadline=None)
 @given(st.lists(EXPRESSIONS, max_size=5), st.lists(SUBJECTS, max_size=4))
 def test_all_at_once_finds_what_each_finds_alone(texts: list[str], names: list[str]) -> None:
-    asked = Expressions([parse_expression(text) for text in texts])
+    asked = RegexSet([parse_expression(text) for text in texts])
     for name in names:
         found = {place for place in range(len(texts)) if asked.captures(place, name) is not None}
         assert asked.matching(name) == sorted(found)
@@ -171,11 +171,11 @@ def test_a_mapper_gives_a_usable_head_or_none(rules: list[dict[str, object]], na
         mapper = parse(repr({"mappings": rules})).mapper(limits)
     except MappingError:
         return  # a glob as a regular expression, or no name
-    for sent in (Head(kind, name, ()), Head(kind, "a.b", (("a.b", "1"), ("x", "2")), weight=4.0)):
+    for sent in (MetricKey(kind, name, ()), MetricKey(kind, "a.b", (("a.b", "1"), ("x", "2")), weight=4.0)):
         mapped = mapper.explain(sent)
         made = mapped.head
-        assert (made is None) == (mapped.result in (Result.DROPPED, Result.ERROR))
-        if made is not None and mapped.result is Result.MAPPED:
+        assert (made is None) == (mapped.result in (MappingOutcome.DROPPED, MappingOutcome.ERROR))
+        if made is not None and mapped.result is MappingOutcome.MAPPED:
             assert 0 < len(made.name.encode()) <= 20
             assert len(made.tags) <= 3
             assert list(made.tags) == sorted(dict(made.tags).items())

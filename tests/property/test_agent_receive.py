@@ -17,7 +17,7 @@ from agent.core.interface import Core
 from agent.net.sockets import grow_receive_buffer
 from agent.protocol.line import Limits
 from agent.receive.receiver import ReceiveOptions
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 from agent.wire.frame import Frame, Sender, decode, encode
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import CORES, counters, new_core
@@ -30,7 +30,7 @@ TRIES: Final = 20
 #: No value of a gauge is as old as its memory: that would depend on the very millisecond of an arrival.
 SETTINGS: Final = AgentSettings(
     lines=Limits(name_tags=("influx", "signalfx")),
-    aggregate=Aggregate(future_s=0, lateness_s=3_600, gauge_memory_s=7_200),
+    aggregate=AggregateSettings(future_s=0, lateness_s=3_600, gauge_memory_s=7_200),
     tags={"a": "static"},
 )
 

@@ -16,7 +16,7 @@ from agent.backfill.formats import Format
 from agent.backfill.job import Job
 from agent.backfill.state_file import Progress
 from agent.forward.channel import Answer, Outcome
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.settings import AgentSettings
 from agent.wire.frame import decode
 
@@ -37,10 +37,10 @@ class Indexer:
         self.kill_at = 0
         self.after_storing = False
 
-    def send(self, parcels: Sequence[Parcel]) -> list[Answer]:
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
         return [self._store(parcel) for parcel in parcels]
 
-    def _store(self, parcel: Parcel) -> Answer:
+    def _store(self, parcel: EncodedFrame) -> Answer:
         self.frames += 1
         if self.frames == self.kill_at and not self.after_storing:
             raise KilledError

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from agent.forward.spool.backlog import Backlog
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.settings import AgentSettings
 from agent.wire.frame import Sender, decode, encode
@@ -60,7 +60,7 @@ class CheckpointMachine(RuleBasedStateMachine):
             frame = self.core.next_frame(sender, self.sequence, 1, max_rows=3, max_bytes=1 << 20)
             if frame is None:
                 return
-            parcel = Parcel(
+            parcel = EncodedFrame(
                 frame.identity, encode(frame), frame.rows, self.sequence, frame.lines, self.now_ms
             )
             self.spool.put(parcel, at_once=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agent.forward.spool.backlog import Backlog
-from agent.forward.spool.record import STATE_OFFSET, Parcel, encode
+from agent.forward.spool.record import STATE_OFFSET, EncodedFrame, encode
 from agent.forward.spool.spool import Spool
 
 MAX_AGE_S = 100.0
@@ -33,10 +33,10 @@ class SpoolMachine(RuleBasedStateMachine):
         self.now_ms = 1_000_000
         self.number = 0
         #: Frames that are neither done nor known to be lost, by identity.
-        self.unsent: dict[str, Parcel] = {}
+        self.unsent: dict[str, EncodedFrame] = {}
         self.on_disk: set[str] = set()  # of those: promised to survive
         self.perhaps: set[str] = set()  # not promised, and the agent was killed since
-        self.out: dict[str, Parcel] = {}
+        self.out: dict[str, EncodedFrame] = {}
         self.done_frames: set[str] = set()
         self.failing = False
         self.lost_before = 0
@@ -49,7 +49,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(size=st.integers(0, 400))
     def put(self, size: int) -> None:
         self.number += 1
-        one = Parcel(f"a/1/{self.number}", bytes(size), size, self.number, 3, self.now_ms)
+        one = EncodedFrame(f"a/1/{self.number}", bytes(size), size, self.number, 3, self.now_ms)
         self.unsent[one.identity] = one
         self.spool.put(one)
         if self.failing:
@@ -143,8 +143,8 @@ TestTight = TightMachine.TestCase
 TestTight.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def _parcels() -> list[Parcel]:
-    return [Parcel(f"a/1/{n}", b"%d" % n * 5, n, n, 10 * n, 1_000) for n in (1, 2, 3)]
+def _parcels() -> list[EncodedFrame]:
+    return [EncodedFrame(f"a/1/{n}", b"%d" % n * 5, n, n, 10 * n, 1_000) for n in (1, 2, 3)]
 
 
 def _file(path: Path, data: bytes) -> tuple[list[str], int]:

@@ -202,7 +202,7 @@ class World:
                     )
                 )
             case metadata.PATH:
-                return metadata.encode(1, 1, {OURS: metadata.Described("Ours.")})
+                return metadata.encode(1, 1, {OURS: metadata.MetricDescription("Ours.")})
             case bundle.PATH:
                 return bundle.encode([encode(counter_frame({OURS: 1.0}, self.now_s))])
             case "/v1/messages":

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from agent.aggregate.exponential_buckets import index_of
-from agent.wire.frame import Counters, Distributions, Frame, Gauges, Series, Sets
+from agent.wire.frame import Counters, Distributions, Frame, Gauges, SeriesColumns, Sets
 from indexer.clickhouse.schema.tables import Retention
 from indexer.write.accepted_frame import AcceptedFrame
 
@@ -57,7 +57,7 @@ def make_frame(rows: FrameRows, *, agent: str = "test", sequence: int | None = N
         ),
     }
     tags = [pair for _, pairs in series for pair in pairs]
-    columns = Series(
+    columns = SeriesColumns(
         _u32(name for name, _ in series),
         np.fromiter((len(pairs) for _, pairs in series), "<u2").tobytes(),
         _u32(k for k, _ in tags),

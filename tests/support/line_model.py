@@ -13,7 +13,7 @@ from xxhash import xxh64_intdigest
 
 from agent.aggregate.exponential_buckets import index_of
 from agent.protocol.line import MAX_NUMBER, Kind, Limits, Line
-from agent.settings import Aggregate
+from agent.settings import AggregateSettings
 from tests.corpus.reading import read
 from tests.unit.agent.state import State, gauge_state, merge_into
 
@@ -21,7 +21,7 @@ _Series = tuple[str, str, tuple[tuple[str, str], ...]]
 _Last = dict[_Series, tuple[int, float]]
 
 
-def model(packets: Iterable[tuple[bytes, int]], limits: Limits, aggregate: Aggregate) -> State:
+def model(packets: Iterable[tuple[bytes, int]], limits: Limits, aggregate: AggregateSettings) -> State:
     """Return the state after packets that arrived at times (ms)."""
     out: State = {}
     last: _Last = {}
@@ -32,7 +32,7 @@ def model(packets: Iterable[tuple[bytes, int]], limits: Limits, aggregate: Aggre
     return out
 
 
-def _time_ms(line: Line, now_ms: int, aggregate: Aggregate) -> int:
+def _time_ms(line: Line, now_ms: int, aggregate: AggregateSettings) -> int:
     if line.time_s is None:
         return now_ms
     earliest, latest = now_ms - aggregate.lateness_s * 1000, now_ms + aggregate.future_s * 1000

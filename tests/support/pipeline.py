@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.aggregate.aggregator import Aggregator
 from agent.core.frame_builder import build_frames
-from agent.settings import Aggregate
+from agent.settings import AggregateSettings
 from agent.wire.frame import Sender, decode, encode
 from indexer.clickhouse.store import Store
 from indexer.intern.id_store import ClickHouseIdStore
@@ -105,7 +105,7 @@ class Pipeline:
         self, lines: Iterable[str], *, agent: str = "test", org_id: int = 1, project_id: int = 1
     ) -> list[AcceptedFrame]:
         """Aggregate, frame, encode and decode the lines."""
-        settings = Aggregate(lateness_s=MULTI_YEAR_S, future_s=MULTI_YEAR_S)
+        settings = AggregateSettings(lateness_s=MULTI_YEAR_S, future_s=MULTI_YEAR_S)
         aggregator = Aggregator(settings)
         for line in lines:
             aggregator.add(line.encode(), self.now_ms)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.aggregate.exponential_buckets import index_of
-from agent.wire.frame import Counters, Distributions, Frame, Gauges, Series, Sets
+from agent.wire.frame import Counters, Distributions, Frame, Gauges, SeriesColumns, Sets
 from indexer.clickhouse.store import Store
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import SeriesRegistry
@@ -73,7 +73,7 @@ def value(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
 _FIELD: Final = {"counter": "counters", "gauge": "gauges", "histogram": "distributions", "set": "sets"}
 
 
-def _series(name: str, numbers: npt.NDArray[np.int64]) -> tuple[list[str], Series]:
+def _series(name: str, numbers: npt.NDArray[np.int64]) -> tuple[list[str], SeriesColumns]:
     tags = sorted(["i", *DISTINCT])
     strings = [name, *tags]
     columns = []
@@ -81,7 +81,7 @@ def _series(name: str, numbers: npt.NDArray[np.int64]) -> tuple[list[str], Serie
         found, codes = np.unique(numbers % DISTINCT.get(tag, _ALL), return_inverse=True)
         columns.append(codes + len(strings))
         strings += [str(i) if tag == "i" else f"{tag}-{i}" for i in found.tolist()]
-    return strings, Series(
+    return strings, SeriesColumns(
         np.zeros(len(numbers), "<u4").tobytes(),
         np.full(len(numbers), len(tags), "<u2").tobytes(),
         np.tile(np.arange(1, 1 + len(tags), dtype="<u4"), len(numbers)).tobytes(),

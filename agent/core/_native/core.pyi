@@ -6,14 +6,14 @@ from socket import socket
 
 import msgspec
 
-from agent.core.interface import Mapper
+from agent.core.interface import KeyMapper
 from agent.protocol.line import Ignored, Reason, Skip
-from agent.receive.receiver import Received, ReceiveOptions
-from agent.receive.relay import Relayed
+from agent.receive.receiver import ReceiveCounters, ReceiveOptions
+from agent.receive.relay import RelayCounters
 from agent.settings import AgentSettings
 from agent.wire.frame import Frame, Sender
 
-class Stats(msgspec.Struct, frozen=True):
+class LineCounters(msgspec.Struct, frozen=True):
     lines: int
     bad: Counter[Reason]
     skipped: Counter[Skip]
@@ -32,21 +32,21 @@ class NativeReceiver:
     @property
     def threads(self) -> int: ...
     @property
-    def received(self) -> Received: ...
+    def received(self) -> ReceiveCounters: ...
     @property
-    def relayed(self) -> Relayed: ...
+    def relayed(self) -> RelayCounters: ...
     @property
-    def relayed_events(self) -> Relayed: ...
+    def relayed_events(self) -> RelayCounters: ...
     def kernel_drops(self) -> int | None: ...
     def stop(self) -> None: ...
 
 class NativeCore:
     native: bool
     def __init__(
-        self, settings: AgentSettings, mapper: Mapper | None = None, wake: Callable[[], None] | None = None
+        self, settings: AgentSettings, mapper: KeyMapper | None = None, wake: Callable[[], None] | None = None
     ) -> None: ...
     @property
-    def stats(self) -> Stats: ...
+    def stats(self) -> LineCounters: ...
     @property
     def entries(self) -> int: ...
     @property

@@ -43,7 +43,7 @@ from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 from agent.wire import frame as wire
 from agent.wire.frame import BUCKET_SECONDS
 from agent.protocol.line import BARE_TAG_VALUE, TIMER_DIVISORS, Ignored, Kind, Reason, Skip, delta_signs
-from agent.protocol.line import parse_head as parse_head_in_python
+from agent.protocol.line import parse_metric_key as parse_head_in_python
 from agent.aggregate.last_values import RECORD as LAST_VALUE_RECORD
 from agent.aggregate.exponential_buckets import EDGES
 
@@ -164,8 +164,8 @@ def settle_allocator():
     keep_large_buffers_apart()
 
 
-class Stats(msgspec.Struct, frozen=True):
-    """Running totals of lines since the start, as agent.aggregate.aggregator.Stats; a snapshot."""
+class LineCounters(msgspec.Struct, frozen=True):
+    """Running totals of lines since the start, as agent.aggregate.aggregator.LineCounters; a snapshot."""
 
     lines: int
     bad: Counts
@@ -219,7 +219,7 @@ cdef class NativeCore:
             add_counts(ignored, _IGNORED, shard.ignored)
             pthread_mutex_unlock(&shard.lock)
         early = total_now(&self.core.early_flushes)
-        return Stats(lines, bad, skipped, ignored, clamped_old, clamped_future, overflow_lines, early)
+        return LineCounters(lines, bad, skipped, ignored, clamped_old, clamped_future, overflow_lines, early)
 
     @property
     def entries(self):
@@ -467,7 +467,7 @@ cdef object frame_of(Framing *framing, sender, sequence, created_ms):
         project_id=sender.project_id,
         retention_days=sender.retention_days,
         strings=msgspec.Raw(string_list(framing)),
-        series=wire.Series(*columns[SERIES_NAME:COUNTER_SERIES]),
+        series=wire.SeriesColumns(*columns[SERIES_NAME:COUNTER_SERIES]),
         counters=wire.Counters(*columns[COUNTER_SERIES:GAUGE_SERIES]),
         gauges=wire.Gauges(*columns[GAUGE_SERIES:DISTRIBUTION_SERIES]),
         distributions=wire.Distributions(*columns[DISTRIBUTION_SERIES:SET_SERIES]),

@@ -13,8 +13,8 @@ import socket
 import threading
 
 from agent.net.sockets import kernel_drops
-from agent.receive.receiver import Received
-from agent.receive.relay import NotSent, Relayed
+from agent.receive.receiver import ReceiveCounters
+from agent.receive.relay import NotSent, RelayCounters
 
 cdef extern from "<time.h>" nogil:
     ctypedef struct timespec "struct timespec":
@@ -380,7 +380,7 @@ cdef class NativeReceiver:
     @property
     def received(self):
         """Running totals of all sockets."""
-        received = Received()
+        received = ReceiveCounters()
         for i in range(self.count):
             received.packets += total_now(&self.receivers[i].packets)
             received.bytes += total_now(&self.receivers[i].bytes)
@@ -392,7 +392,7 @@ cdef class NativeReceiver:
     @property
     def relayed(self):
         """What was copied to `options.relay`."""
-        relayed = Relayed()
+        relayed = RelayCounters()
         for i in range(self.count):
             add_relayed(relayed, &self.receivers[i].relay)
         return relayed
@@ -400,7 +400,7 @@ cdef class NativeReceiver:
     @property
     def relayed_events(self):
         """What was copied to `options.events`."""
-        relayed = Relayed()
+        relayed = RelayCounters()
         for i in range(self.count):
             add_relayed(relayed, &self.receivers[i].events)
         return relayed

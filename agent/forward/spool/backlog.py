@@ -23,8 +23,8 @@ from typing import Final
 
 import msgspec
 
-from agent.forward.spool.record import DONE, Parcel, RecordError, record_bytes
-from agent.forward.spool.segment import Damage, Entry, Segment
+from agent.forward.spool.record import DONE, EncodedFrame, RecordError, record_bytes
+from agent.forward.spool.segment import Segment, SegmentDamage, SegmentEntry
 from agent.runtime.dir_lock import DirLock
 
 #: A file holds at most this much, or one frame; less where the whole spool is small.
@@ -35,7 +35,7 @@ _MAX_DAMAGED_BYTES: Final = 16 << 20
 _SUFFIX: Final = ".frames"
 
 
-class Lost(msgspec.Struct):
+class LostFrames(msgspec.Struct):
     """Frames that are lost for one reason, with their rows and lines."""
 
     frames: int = 0
@@ -49,11 +49,11 @@ class Lost(msgspec.Struct):
         self.lines += lines
 
 
-class Place(msgspec.Struct, frozen=True, eq=False):
+class FramePlace(msgspec.Struct, frozen=True, eq=False):
     """Where a frame is that was taken."""
 
     segment: Segment
-    entry: Entry
+    entry: SegmentEntry
 
 
 class Backlog:
@@ -73,9 +73,9 @@ class Backlog:
         wait_s: float = 0.0,
     ) -> None:
         self.path = path
-        self.full = Lost()  # dropped for room
-        self.too_old = Lost()
-        self.damaged = Lost()
+        self.full = LostFrames()  # dropped for room
+        self.too_old = LostFrames()
+        self.damaged = LostFrames()
         self.written_frames = 0
         self.recovered_frames = 0
         #: Why the last write failed; empty if it did not.
@@ -122,7 +122,7 @@ class Backlog:
         """The lowest number of this run's frames that wait here; None if there is none."""
         return min((s.low_number for s in self._segments if s.frames and s.own), default=None)
 
-    def put(self, parcel: Parcel) -> bool:
+    def put(self, parcel: EncodedFrame) -> bool:
         """Write a frame, which waits then. False if it could not be written, and is the caller's still.
 
         A frame larger than the whole spool is dropped and counted.
@@ -132,16 +132,16 @@ class Backlog:
             return True
         return self._append(parcel) is not None
 
-    def put_out(self, parcel: Parcel) -> Place | None:
+    def put_out(self, parcel: EncodedFrame) -> FramePlace | None:
         """Write a frame that is being sent. None if it could not be written."""
         written = None if self._too_large(parcel) else self._append(parcel)
         if written is None:
             return None
         segment, entry = written
         segment.take_last()
-        return Place(segment, entry)
+        return FramePlace(segment, entry)
 
-    def take(self) -> tuple[Parcel, Place] | None:
+    def take(self) -> tuple[EncodedFrame, FramePlace] | None:
         """Return the oldest frame that is not too old; None if none waits."""
         while (segment := self._first()) is not None:
             entry = segment.take()
@@ -149,27 +149,29 @@ class Backlog:
                 continue
             if entry.head.created_ms < self._now_ms() - self._max_age_ms:
                 self.too_old.add(1, entry.head.rows, entry.head.lines)
-                self._over(Place(segment, entry))
+                self._over(FramePlace(segment, entry))
                 continue
             try:
-                return segment.read(entry), Place(segment, entry)
+                return segment.read(entry), FramePlace(segment, entry)
             except (RecordError, OSError) as e:
-                self._set_aside(segment, Damage(entry.offset, entry.head.record_bytes, entry.head, str(e)))
-                self._over(Place(segment, entry))
+                self._set_aside(
+                    segment, SegmentDamage(entry.offset, entry.head.record_bytes, entry.head, str(e))
+                )
+                self._over(FramePlace(segment, entry))
         return None
 
-    def done(self, place: Place) -> None:
+    def done(self, place: FramePlace) -> None:
         """Note that a frame that was taken needs no more sending."""
         self._over(place)
 
-    def again(self, place: Place) -> bool:
+    def again(self, place: FramePlace) -> bool:
         """Let a frame that was taken wait again, as the oldest. False if its file was dropped meanwhile."""
         if not self.holds(place):
             return False
         place.segment.give_back(place.entry)
         return True
 
-    def holds(self, place: Place) -> bool:
+    def holds(self, place: FramePlace) -> bool:
         """Return whether the frame at a place is still on disk: its file may have been dropped for room."""
         return place.segment in self._segments
 
@@ -190,10 +192,10 @@ class Backlog:
         self._active = None
         self._lock.release()
 
-    def _too_large(self, parcel: Parcel) -> bool:
+    def _too_large(self, parcel: EncodedFrame) -> bool:
         return record_bytes(parcel) > self._max_bytes
 
-    def _append(self, parcel: Parcel) -> tuple[Segment, Entry] | None:
+    def _append(self, parcel: EncodedFrame) -> tuple[Segment, SegmentEntry] | None:
         try:
             size = record_bytes(parcel)
             self._make_room(size)
@@ -243,16 +245,16 @@ class Backlog:
             self._drop_if_over(segment)
         return None
 
-    def _over(self, place: Place) -> None:
+    def _over(self, place: FramePlace) -> None:
         if self.holds(place):
             place.segment.done(place.entry)
             self._drop_if_over(place.segment)
 
     def _drop_if_over(self, segment: Segment) -> None:
         if not segment.frames and not segment.out:
-            self._drop(segment, Lost())
+            self._drop(segment, LostFrames())
 
-    def _drop(self, segment: Segment, reason: Lost) -> None:
+    def _drop(self, segment: Segment, reason: LostFrames) -> None:
         reason.add(segment.frames, segment.rows, segment.lines)
         self._segments.remove(segment)
         if segment is self._active:
@@ -272,14 +274,14 @@ class Backlog:
                 continue
             self._segments.append(segment)
             for found in segment.scan():
-                if isinstance(found, Damage):
+                if isinstance(found, SegmentDamage):
                     self._set_aside(segment, found)
                 elif found.head.state != DONE:
                     segment.count(found, 1)
             self._drop_if_over(segment)
         self.recovered_frames = self.frames
 
-    def _set_aside(self, segment: Segment, damage: Damage) -> None:
+    def _set_aside(self, segment: Segment, damage: SegmentDamage) -> None:
         head = damage.head
         self.damaged.add(1, head.rows if head else 0, head.lines if head else 0)
         if self._damaged_bytes + damage.size > _MAX_DAMAGED_BYTES:

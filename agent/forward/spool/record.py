@@ -25,7 +25,7 @@ VERSION: Final = 1
 #: the body. The checksum of the head, with the state as waiting, follows.
 _HEAD: Final = struct.Struct("<4sBBHIIQQQQ")
 _CHECKSUM: Final = struct.Struct("<Q")
-HEAD_BYTES: Final = _HEAD.size + _CHECKSUM.size
+HEADER_BYTES: Final = _HEAD.size + _CHECKSUM.size
 #: Where in the head the state is, and what it is. Two bits apart, so that one flipped bit ends no frame.
 STATE_OFFSET: Final = 5
 WAITING: Final = 0
@@ -41,7 +41,7 @@ class RecordError(ValueError):
     """Bytes that are no whole record; the text says what is wrong."""
 
 
-class Parcel(msgspec.Struct, frozen=True):
+class EncodedFrame(msgspec.Struct, frozen=True):
     """An encoded frame: its identity, its bytes (the same on every try), its rows and its sequence number.
 
     `number` is 0 for frames of an earlier run; `created_ms` is 0 where it is not known.
@@ -55,7 +55,7 @@ class Parcel(msgspec.Struct, frozen=True):
     created_ms: int = 0
 
 
-class Head(msgspec.Struct, frozen=True):
+class RecordHeader(msgspec.Struct, frozen=True):
     """What a record says of its frame without the frame."""
 
     state: int
@@ -70,15 +70,15 @@ class Head(msgspec.Struct, frozen=True):
     @property
     def record_bytes(self) -> int:
         """Bytes of the whole record."""
-        return HEAD_BYTES + self.identity_bytes + self.data_bytes
+        return HEADER_BYTES + self.identity_bytes + self.data_bytes
 
 
-def record_bytes(parcel: Parcel) -> int:
+def record_bytes(parcel: EncodedFrame) -> int:
     """Return how many bytes the record of a frame has."""
-    return HEAD_BYTES + len(parcel.identity.encode(errors="surrogatepass")) + len(parcel.data)
+    return HEADER_BYTES + len(parcel.identity.encode(errors="surrogatepass")) + len(parcel.data)
 
 
-def encode(parcel: Parcel) -> bytes:
+def encode(parcel: EncodedFrame) -> bytes:
     """Return the record of a frame. Raises RecordError if it is too large for one."""
     identity = parcel.identity.encode(errors="surrogatepass")
     if len(identity) > MAX_IDENTITY_BYTES or len(parcel.data) > MAX_DATA_BYTES:
@@ -101,10 +101,10 @@ def encode(parcel: Parcel) -> bytes:
     return b"".join((head, _CHECKSUM.pack(xxh64_intdigest(head)), identity, parcel.data))
 
 
-def decode_head(data: bytes) -> Head:
-    """Return the head in the first HEAD_BYTES of `data`. Raises RecordError, and nothing else."""
-    if len(data) < HEAD_BYTES:
-        raise RecordError(f"{len(data)} bytes of a head: expected {HEAD_BYTES}")
+def decode_header(data: bytes) -> RecordHeader:
+    """Return the head in the first HEADER_BYTES of `data`. Raises RecordError, and nothing else."""
+    if len(data) < HEADER_BYTES:
+        raise RecordError(f"{len(data)} bytes of a head: expected {HEADER_BYTES}")
     mark, version, *fields = _HEAD.unpack_from(data)
     if mark != MARK:
         raise RecordError("no record begins here")
@@ -113,13 +113,13 @@ def decode_head(data: bytes) -> Head:
     plain = data[:STATE_OFFSET] + bytes([WAITING]) + data[STATE_OFFSET + 1 : _HEAD.size]
     if xxh64_intdigest(plain) != _CHECKSUM.unpack_from(data, _HEAD.size)[0]:
         raise RecordError("the head is damaged")
-    head = Head(*fields)
+    head = RecordHeader(*fields)
     if head.identity_bytes > MAX_IDENTITY_BYTES or head.data_bytes > MAX_DATA_BYTES:
         raise RecordError(f"{head.record_bytes} bytes of a record: too many")
     return head
 
 
-def decode_body(head: Head, body: bytes) -> Parcel:
+def decode_body(head: RecordHeader, body: bytes) -> EncodedFrame:
     """Return the frame of a head and the bytes after it. Raises RecordError, and nothing else."""
     if len(body) != head.identity_bytes + head.data_bytes:
         raise RecordError(f"{len(body)} bytes: expected {head.identity_bytes + head.data_bytes}, it is torn")
@@ -130,7 +130,7 @@ def decode_body(head: Head, body: bytes) -> Parcel:
         name = identity.decode(errors="surrogatepass")
     except UnicodeDecodeError:
         raise RecordError("the identity is no text") from None
-    return Parcel(name, data, head.rows, head.number, head.lines, head.created_ms)
+    return EncodedFrame(name, data, head.rows, head.number, head.lines, head.created_ms)
 
 
 def _body_checksum(identity: bytes, data: bytes) -> int:

@@ -19,33 +19,33 @@ import msgspec
 
 from agent.forward.spool.record import (
     DONE,
-    HEAD_BYTES,
+    HEADER_BYTES,
     MARK,
     STATE_OFFSET,
-    Head,
-    Parcel,
+    EncodedFrame,
     RecordError,
+    RecordHeader,
     decode_body,
-    decode_head,
+    decode_header,
     encode,
 )
 
 _SEARCH_BYTES: Final = 64 << 10
 
 
-class Entry(msgspec.Struct, frozen=True):
+class SegmentEntry(msgspec.Struct, frozen=True):
     """A record's place and head."""
 
     offset: int
-    head: Head
+    head: RecordHeader
 
 
-class Damage(msgspec.Struct, frozen=True):
+class SegmentDamage(msgspec.Struct, frozen=True):
     """Bytes of a file that hold no whole record; `head` where that much could be read."""
 
     offset: int
     size: int
-    head: Head | None
+    head: RecordHeader | None
     reason: str
 
 
@@ -70,11 +70,11 @@ class Segment:
         self.newest_ms = 0
         #: The lowest number of its frames; 0: none of this run.
         self.low_number = 0
-        self.waiting: deque[Entry] | None = deque() if own else None
+        self.waiting: deque[SegmentEntry] | None = deque() if own else None
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | ((os.O_CREAT | os.O_EXCL) if own else 0)
         self._file = os.open(path, flags, 0o600)
 
-    def append(self, parcel: Parcel, *, sync: bool) -> Entry:
+    def append(self, parcel: EncodedFrame, *, sync: bool) -> SegmentEntry:
         """Write a frame, which waits then. Raises OSError and RecordError; then the file is as before."""
         record = encode(parcel)
         try:
@@ -86,14 +86,14 @@ class Segment:
         except OSError:
             os.ftruncate(self._file, self.size)
             raise
-        entry = Entry(self.size, decode_head(record[:HEAD_BYTES]))
+        entry = SegmentEntry(self.size, decode_header(record[:HEADER_BYTES]))
         self.size += len(record)
         assert self.waiting is not None  # the file that is written is never unloaded
         self.waiting.append(entry)
         self.count(entry, 1)
         return entry
 
-    def scan(self) -> Iterator[Entry | Damage]:
+    def scan(self) -> Iterator[SegmentEntry | SegmentDamage]:
         """Yield all records of the file in order, done ones too, and what is damaged between them.
 
         Reads heads alone: a frame that is damaged shows when it is read. Raises OSError.
@@ -102,15 +102,15 @@ class Segment:
         offset = 0
         while offset < end:
             try:
-                head = decode_head(os.pread(self._file, HEAD_BYTES, offset))
+                head = decode_header(os.pread(self._file, HEADER_BYTES, offset))
                 size = head.record_bytes
                 if offset + size > end:
-                    yield Damage(offset, end - offset, head, "it is torn")
+                    yield SegmentDamage(offset, end - offset, head, "it is torn")
                     return
-                yield Entry(offset, head)
+                yield SegmentEntry(offset, head)
             except RecordError as e:
                 size = self._next_record(offset + 1, end) - offset
-                yield Damage(offset, size, None, str(e))
+                yield SegmentDamage(offset, size, None, str(e))
             offset += size
 
     def _next_record(self, start: int, end: int) -> int:
@@ -121,7 +121,7 @@ class Segment:
             at = part.find(MARK)
             while at >= 0:
                 try:
-                    decode_head(os.pread(self._file, HEAD_BYTES, offset + at))
+                    decode_header(os.pread(self._file, HEADER_BYTES, offset + at))
                 except RecordError:
                     at = part.find(MARK, at + 1)
                 else:
@@ -129,7 +129,7 @@ class Segment:
             offset += max(len(part) - len(MARK) + 1, 1)
         return end
 
-    def count(self, entry: Entry, frames: int) -> None:
+    def count(self, entry: SegmentEntry, frames: int) -> None:
         """Count a frame as waiting (1) or not waiting any more (-1)."""
         head = entry.head
         if frames > 0 and not self.frames:
@@ -151,7 +151,7 @@ class Segment:
         """
         if self.waiting is not None:
             return
-        self.waiting = deque(e for e in self.scan() if isinstance(e, Entry) and e.head.state != DONE)
+        self.waiting = deque(e for e in self.scan() if isinstance(e, SegmentEntry) and e.head.state != DONE)
         self.frames = self.rows = self.lines = self.frame_bytes = 0
         for entry in self.waiting:
             self.count(entry, 1)
@@ -161,7 +161,7 @@ class Segment:
         if not self.out:
             self.waiting = None
 
-    def take(self) -> Entry | None:
+    def take(self) -> SegmentEntry | None:
         """Return the first frame that waits, which is out then; None if none does."""
         if not self.waiting:
             return None
@@ -185,16 +185,16 @@ class Segment:
         self.out += 1
         self._look_again()
 
-    def give_back(self, entry: Entry) -> None:
+    def give_back(self, entry: SegmentEntry) -> None:
         """Let a frame that is out wait again, as the first."""
         self.out -= 1
         assert self.waiting is not None  # it is not unloaded while frames are out
         self.waiting.appendleft(entry)
         self.count(entry, 1)
 
-    def read(self, entry: Entry) -> Parcel:
+    def read(self, entry: SegmentEntry) -> EncodedFrame:
         """Return the frame at a place. Raises RecordError and OSError."""
-        body = os.pread(self._file, entry.head.record_bytes - HEAD_BYTES, entry.offset + HEAD_BYTES)
+        body = os.pread(self._file, entry.head.record_bytes - HEADER_BYTES, entry.offset + HEADER_BYTES)
         parcel = decode_body(entry.head, body)
         return parcel if self.own else msgspec.structs.replace(parcel, number=0)
 
@@ -202,7 +202,7 @@ class Segment:
         """Return bytes of the file as they are. Raises OSError."""
         return os.pread(self._file, size, offset)
 
-    def done(self, entry: Entry) -> None:
+    def done(self, entry: SegmentEntry) -> None:
         """Note that a frame that is out needs no sending, in the file too, as far as it can be written."""
         self.out -= 1
         try:

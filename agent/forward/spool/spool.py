@@ -26,16 +26,16 @@ from typing import Final
 
 import msgspec
 
-from agent.forward.spool.backlog import Backlog, Lost, Place
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.backlog import Backlog, FramePlace, LostFrames
+from agent.forward.spool.record import EncodedFrame
 
 
 class _Waiting(msgspec.Struct):
     """A frame in memory, since when (a monotonic clock), and where it is on disk, if it is."""
 
-    parcel: Parcel
+    parcel: EncodedFrame
     since_s: float
-    place: Place | None = None
+    place: FramePlace | None = None
     due_s: float = 0.0  # while it rests
 
 
@@ -63,7 +63,7 @@ class Spool:
         self._numbers = set[int]()  # of the frames waiting in memory or out
         self._failing = False
         self._closed = False
-        self._full = Lost()  # dropped from memory
+        self._full = LostFrames()  # dropped from memory
 
     @property
     def on_disk(self) -> bool:
@@ -98,12 +98,12 @@ class Spool:
             return min(held if on_disk is None else [*held, on_disk], default=None)
 
     @property
-    def dropped(self) -> Mapping[str, Lost]:
+    def dropped(self) -> Mapping[str, LostFrames]:
         """What is lost, by reason."""
         full, backlog = self._full, self._backlog
         if backlog is None:
-            return {"spool_full": full, "too_old": Lost(), "damaged": Lost()}
-        both = Lost(
+            return {"spool_full": full, "too_old": LostFrames(), "damaged": LostFrames()}
+        both = LostFrames(
             full.frames + backlog.full.frames, full.rows + backlog.full.rows, full.lines + backlog.full.lines
         )
         return {"spool_full": both, "too_old": backlog.too_old, "damaged": backlog.damaged}
@@ -118,7 +118,7 @@ class Spool:
         """Rows of the frames that are lost."""
         return sum(lost.rows for lost in self.dropped.values())
 
-    def put(self, parcel: Parcel, *, at_once: bool = False) -> None:
+    def put(self, parcel: EncodedFrame, *, at_once: bool = False) -> None:
         """Add a frame, dropping the oldest waiting ones if there is no room.
 
         `at_once`: it is on disk when this returns, if there is one, and waits as a live frame all the same.
@@ -145,11 +145,13 @@ class Spool:
         self._end_rests()
         return bool(self._waiting) or (self._backlog is not None and self._backlog.frames > 0)
 
-    def take(self) -> Parcel | None:
+    def take(self) -> EncodedFrame | None:
         """Return the oldest waiting frame, if there is one."""
         return next(iter(self.take_many(1, 1, 1, live_first=False)), None)
 
-    def take_many(self, max_frames: int, max_bytes: int, takers: int, *, live_first: bool) -> list[Parcel]:
+    def take_many(
+        self, max_frames: int, max_bytes: int, takers: int, *, live_first: bool
+    ) -> list[EncodedFrame]:
         """Return some waiting frames, oldest first: those in memory (live) or those on disk first.
 
         At most `max_frames`, a fair part for each of `takers`, and `max_bytes` but for the last one.
@@ -158,7 +160,7 @@ class Spool:
             self._end_rests()
             waiting = len(self._waiting) + (self._backlog.frames if self._backlog else 0)
             room = min(max_frames, -(-waiting // takers))
-            taken: list[Parcel] = []
+            taken: list[EncodedFrame] = []
             size = 0
             sources = (self._take_live, self._take_kept) if live_first else (self._take_kept, self._take_live)
             for source in sources:
@@ -183,7 +185,7 @@ class Spool:
             self._numbers.add(parcel.number)
         return _Waiting(parcel, self._clock_s(), place)
 
-    def done(self, parcel: Parcel) -> None:
+    def done(self, parcel: EncodedFrame) -> None:
         """A frame handed out needs no more sending: the indexer has answered."""
         with self._changed:
             out = self._out.pop(id(parcel))
@@ -193,7 +195,7 @@ class Spool:
             self._failing = False
             self._changed.notify_all()
 
-    def again(self, parcel: Parcel, rest_s: float = 0.0) -> None:
+    def again(self, parcel: EncodedFrame, rest_s: float = 0.0) -> None:
         """A frame handed out is to be sent once more, at once or after a rest while others are sent.
 
         At once: it is the oldest again, it may be dropped for room, and new frames are written as they come.

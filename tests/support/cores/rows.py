@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
-from agent.core.interface import Core, Mapper
+from agent.core.interface import Core, KeyMapper
 from agent.core.python_core import PythonCore
 from agent.protocol.line import Kind
 from agent.settings import AgentSettings
@@ -23,7 +23,7 @@ _SENDER: Final = Sender(agent="test", epoch=1)
 def new_core(
     name: str,
     settings: AgentSettings,
-    mapper: Mapper | None = None,
+    mapper: KeyMapper | None = None,
     wake: Callable[[], None] = lambda: None,
 ) -> Core:
     """Return a core by its name in `CORES`."""

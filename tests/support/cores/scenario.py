@@ -18,7 +18,7 @@ from agent.mapping.config_file import parse
 from agent.mapping.mapper import Mapper
 from agent.mapping.rule import Rule
 from agent.protocol.line import GaugeDeltas, Limits, NameTags
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import counters, new_core, take_rows
 
@@ -141,7 +141,7 @@ def _settings(r: Random) -> AgentSettings:
     )
     if r.random() < 0.3:
         limits = msgspec.structs.replace(limits, timer_unit="s")
-    aggregate = Aggregate(
+    aggregate = AggregateSettings(
         lateness_s=r.choice((3_600, 3_600, 100, 0)),
         future_s=r.choice((60, 60, 5, 0)),
         max_entries=r.choice((2_000_000, 2_000_000, 2_000_000, 200, 16)),

@@ -10,13 +10,13 @@ import pytest
 
 from agent.net.sockets import (
     AddressError,
+    address_error,
     bind,
-    bind_patiently,
     bind_unix,
+    bind_with_retry,
+    bound_address,
     grow_receive_buffer,
-    name_of,
-    split,
-    unusable,
+    split_host_port,
 )
 
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
@@ -32,7 +32,7 @@ UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
     ],
 )
 def test_split(text: str, address: tuple[str, int]) -> None:
-    assert split("agent.udp", text) == address
+    assert split_host_port("agent.udp", text) == address
 
 
 @pytest.mark.parametrize(
@@ -40,14 +40,14 @@ def test_split(text: str, address: tuple[str, int]) -> None:
 )
 def test_split_refuses(text: str) -> None:
     with pytest.raises(AddressError, match=r"agent\.udp = .*host:port wanted"):
-        split("agent.udp", text)
+        split_host_port("agent.udp", text)
 
 
 @pytest.mark.parametrize("kind", [UDP, TCP])
 @pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
 def test_port_0_gives_the_real_one(kind: socket.SocketKind, text: str) -> None:
     with bind("agent.udp", text, kind) as sock:
-        host, _, port = name_of(sock).rpartition(":")
+        host, _, port = bound_address(sock).rpartition(":")
         assert host in ("127.0.0.1", "[::1]")
         assert int(port) > 0
         assert not sock.getblocking()
@@ -65,7 +65,7 @@ def test_a_taken_port_is_said_by_name(kind: socket.SocketKind) -> None:
     """UDP too: with SO_REUSEADDR a second agent would take the packets in silence."""
     taken = pytest.raises(AddressError, match=r"agent\.tcp = '127.0.0.1:\d+': Address already in use")
     with bind("agent.udp", "127.0.0.1:0", kind) as sock, taken:
-        bind("agent.tcp", name_of(sock), kind)
+        bind("agent.tcp", bound_address(sock), kind)
 
 
 def test_a_port_that_comes_free_is_taken() -> None:
@@ -78,11 +78,11 @@ def test_a_port_that_comes_free_is_taken() -> None:
             taken.close()
         return bind("agent.tcp", text, TCP)
 
-    text = name_of(taken)
+    text = bound_address(taken)
     with pytest.raises(AddressError, match="Address already in use"):
-        bind_patiently(again, 0.0)
-    with bind_patiently(again, 30.0) as sock:
-        assert name_of(sock) == text
+        bind_with_retry(again, 0.0)
+    with bind_with_retry(again, 30.0) as sock:
+        assert bound_address(sock) == text
     assert len(tries) == 3
 
 
@@ -99,7 +99,7 @@ def test_unix_replaces_an_old_socket(tmp_path: Path) -> None:
     with bind_unix("agent.unix", str(path)) as sock, socket.socket(socket.AF_UNIX, UDP) as sender:
         sender.sendto(b"x", str(path))
         assert sock.recv(10) == b"x"
-        assert name_of(sock) == str(path)
+        assert bound_address(sock) == str(path)
         assert path.stat().st_mode & 0o777 == 0o666
 
 
@@ -124,6 +124,6 @@ def test_receive_buffer() -> None:
 def test_what_asyncio_says_of_an_address_is_told_with_its_setting() -> None:
     """Its own text has the address without the setting, or (an unknown name) not even that."""
     taken = OSError(errno.EADDRINUSE, "error while attempting to bind on address ('::1', 1): address ...")
-    assert str(unusable("s", "[::1]:1", taken)) == "s = '[::1]:1': Address already in use"
+    assert str(address_error("s", "[::1]:1", taken)) == "s = '[::1]:1': Address already in use"
     unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-    assert str(unusable("s", "nowhere:1", unknown)) == "s = 'nowhere:1': Name or service not known"
+    assert str(address_error("s", "nowhere:1", unknown)) == "s = 'nowhere:1': Name or service not known"

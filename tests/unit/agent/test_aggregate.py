@@ -10,7 +10,7 @@ from xxhash import xxh64_intdigest
 from agent.aggregate.aggregator import Aggregator
 from agent.aggregate.exponential_buckets import index_of
 from agent.protocol.line import Ignored, Limits, Reason, Skip
-from agent.settings import Aggregate
+from agent.settings import AggregateSettings
 from tests.unit.agent.state import State, gauge_state, merge, state_of
 
 T = 1_700_000_000_000  # the start of a bucket
@@ -23,7 +23,7 @@ SIGNED = Limits(gauge_deltas="signed")
 
 def aggregated(*adds: tuple[str, int], **settings: int) -> State:
     """Return the state after lines (separated by newlines) that came at times."""
-    aggregator = Aggregator(Aggregate(**settings), SIGNED)
+    aggregator = Aggregator(AggregateSettings(**settings), SIGNED)
     for lines, now_ms in adds:
         aggregator.add(lines.encode(), now_ms)
     assert not aggregator.stats.bad
@@ -209,7 +209,7 @@ def test_lines_land_in_the_bucket_of_their_time() -> None:
 
 
 def test_times_outside_the_window_are_clamped_and_counted() -> None:
-    aggregator = Aggregator(Aggregate(lateness_s=100, future_s=20))
+    aggregator = Aggregator(AggregateSettings(lateness_s=100, future_s=20))
     lines = [f"x:1|c|T{B + dt}" for dt in (-100_000, -101, -100, 0, 20, 21, 999_999)]
     aggregator.add("\n".join(lines).encode(), T)
     assert (aggregator.stats.clamped_old, aggregator.stats.clamped_future) == (2, 2)
@@ -312,7 +312,7 @@ def test_counts_of_what_is_left_out() -> None:
 )
 def test_memory_bound_asks_for_an_early_flush_that_loses_nothing(template: str) -> None:
     lines = [template.format(i=i, t=B - 10 * i).encode() for i in range(300)]
-    bounded, free = Aggregator(Aggregate(max_entries=50)), Aggregator()
+    bounded, free = Aggregator(AggregateSettings(max_entries=50)), Aggregator()
     parts, most = [], 0
     for line in lines:
         bounded.add(line, T)
@@ -328,7 +328,7 @@ def test_memory_bound_asks_for_an_early_flush_that_loses_nothing(template: str) 
 
 
 def test_series_memory_is_bounded() -> None:
-    aggregator = Aggregator(Aggregate(max_series=10))
+    aggregator = Aggregator(AggregateSettings(max_series=10))
     for i in range(100):
         aggregator.add(f"g{i}:{i}|g".encode(), T)
     aggregator.flush_all(T)
@@ -341,7 +341,7 @@ def test_series_memory_is_bounded() -> None:
 
 
 def test_series_not_in_use_are_forgotten() -> None:
-    aggregator = Aggregator(Aggregate(gauge_memory_s=60))
+    aggregator = Aggregator(AggregateSettings(gauge_memory_s=60))
     aggregator.add(b"old:1|g\nx:1|c", T)
     for minute in range(1, 5):
         aggregator.flush_all(T + minute * 60_000)

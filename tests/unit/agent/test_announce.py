@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from agent.forward import metadata_sender
-from agent.forward.metadata_sender import Announcer, Told
+from agent.forward.metadata_sender import MetadataOutcome, MetadataSender
 from agent.runtime.logs import Log
-from agent.settings import AgentSettings, Forward
-from agent.wire.metadata import Described
+from agent.settings import AgentSettings, ForwardSettings
+from agent.wire.metadata import MetricDescription
 from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
 
-Make = Callable[..., Announcer]
+Make = Callable[..., MetadataSender]
 
 
 @pytest.fixture
@@ -22,11 +22,11 @@ def make(indexer: FakeIndexer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make
     """Make announcers that wait little, and stop them."""
     monkeypatch.setattr(metadata_sender, "_LINGER_S", 0.01)
     monkeypatch.setattr(metadata_sender, "_BACKOFF_S", 0.01)
-    made: list[Announcer] = []
+    made: list[MetadataSender] = []
 
-    def make(again_s: float = 3_600) -> Announcer:
-        settings = AgentSettings(org_id=7, project_id=9, forward=Forward(url=indexer.url, token="t"))
-        made.append(Announcer(settings, Log(), random.Random(1), again_s=again_s))
+    def make(again_s: float = 3_600) -> MetadataSender:
+        settings = AgentSettings(org_id=7, project_id=9, forward=ForwardSettings(url=indexer.url, token="t"))
+        made.append(MetadataSender(settings, Log(), random.Random(1), again_s=again_s))
         return made[-1]
 
     yield make
@@ -41,13 +41,13 @@ def said(indexer: FakeIndexer) -> list[dict[str, str]]:
 
 def test_names_that_come_together_are_told_together_and_once(indexer: FakeIndexer, make: Make) -> None:
     announcer = make()
-    announcer.describe("a", Described("of a"))
-    announcer.describe("b", Described("of b", "", (1.0,)))
+    announcer.describe("a", MetricDescription("of a"))
+    announcer.describe("b", MetricDescription("of b", "", (1.0,)))
     announcer.start()
-    wait_until(lambda: announcer.told[Told.SENT] == 2)
-    announcer.describe("a", Described("of a"))
-    announcer.describe("c", Described("of c"))
-    wait_until(lambda: announcer.told[Told.SENT] == 3)
+    wait_until(lambda: announcer.told[MetadataOutcome.SENT] == 2)
+    announcer.describe("a", MetricDescription("of a"))
+    announcer.describe("c", MetricDescription("of c"))
+    wait_until(lambda: announcer.told[MetadataOutcome.SENT] == 3)
     assert said(indexer) == [{"a": "of a", "b": "of b"}, {"c": "of c"}]
     assert (indexer.metadata[0].org_id, indexer.metadata[0].project_id) == (7, 9)
 
@@ -55,10 +55,10 @@ def test_names_that_come_together_are_told_together_and_once(indexer: FakeIndexe
 def test_what_comes_first_holds_and_what_is_new_is_told(indexer: FakeIndexer, make: Make) -> None:
     announcer = make()
     announcer.start()
-    announcer.describe("a", Described("", "seconds"))
-    wait_until(lambda: announcer.told[Told.SENT] == 1)
-    announcer.describe("a", Described("late", "ms"))
-    wait_until(lambda: announcer.told[Told.SENT] == 2)
+    announcer.describe("a", MetricDescription("", "seconds"))
+    wait_until(lambda: announcer.told[MetadataOutcome.SENT] == 1)
+    announcer.describe("a", MetricDescription("late", "ms"))
+    wait_until(lambda: announcer.told[MetadataOutcome.SENT] == 2)
     (metric,) = indexer.metadata[1].metrics
     assert (metric.help, metric.unit) == ("late", "seconds")
 
@@ -67,11 +67,11 @@ def test_what_comes_first_holds_and_what_is_new_is_told(indexer: FakeIndexer, ma
 def test_it_tries_again(indexer: FakeIndexer, make: Make, answer: Answer) -> None:
     indexer.metadata_script = [answer] * 3
     announcer = make()
-    announcer.describe("a", Described("of a"))
+    announcer.describe("a", MetricDescription("of a"))
     announcer.start()
-    wait_until(lambda: announcer.told[Told.SENT] == 1)
+    wait_until(lambda: announcer.told[MetadataOutcome.SENT] == 1)
     assert said(indexer)[-1] == {"a": "of a"}
-    assert announcer.told[Told.RETRIED] == 3
+    assert announcer.told[MetadataOutcome.RETRIED] == 3
 
 
 @pytest.mark.parametrize("answer", [400, 413, 404])
@@ -80,21 +80,21 @@ def test_what_is_refused_is_not_told_until_all_is_told_again(
 ) -> None:
     indexer.metadata_script = [answer]
     announcer = make(again_s=0.2)
-    announcer.describe("a", Described("of a"))
+    announcer.describe("a", MetricDescription("of a"))
     announcer.start()
-    wait_until(lambda: announcer.told[Told.SENT] == 2)
+    wait_until(lambda: announcer.told[MetadataOutcome.SENT] == 2)
     assert said(indexer)[:3] == [{"a": "of a"}] * 3
-    assert announcer.told[Told.REFUSED] == 1
+    assert announcer.told[MetadataOutcome.REFUSED] == 1
 
 
 def test_what_waits_at_the_end_is_tried_once_more(indexer: FakeIndexer, make: Make) -> None:
     announcer = make()
-    announcer.describe("a", Described("of a"))
+    announcer.describe("a", MetricDescription("of a"))
     announcer.stop()  # before it was started: no thread had its turn
     assert said(indexer) == [{"a": "of a"}]
     indexer.metadata_script = [503]
     late = make()
-    late.describe("b", Described("of b"))
+    late.describe("b", MetricDescription("of b"))
     late.stop()
     assert said(indexer)[1:] == [{"b": "of b"}]
     assert late.counts() == {"sent": 0, "retried": 1, "refused": 0, "dropped": 0}
@@ -105,8 +105,8 @@ def test_bounds(indexer: FakeIndexer, make: Make, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(metadata_sender, "_BATCH", 2)
     announcer = make()
     for name in ("x" * 4_097, "a", "b", "c", "d"):
-        announcer.describe(name, Described("help"))
+        announcer.describe(name, MetricDescription("help"))
     announcer.start()
-    wait_until(lambda: announcer.told[Told.SENT] == 3)
+    wait_until(lambda: announcer.told[MetadataOutcome.SENT] == 3)
     assert [list(names) for names in said(indexer)] == [["a", "b"], ["c"]]
-    assert announcer.told[Told.DROPPED] == 2
+    assert announcer.told[MetadataOutcome.DROPPED] == 2

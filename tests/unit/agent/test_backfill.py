@@ -17,13 +17,13 @@ from agent.backfill import chunks as cutting
 from agent.backfill.formats import FORMATS, Format, format_of
 from agent.backfill.job import Job
 from agent.backfill.progress_bar import ProgressBar
-from agent.backfill.samples import Left
-from agent.backfill.sender import Sender, expired_rows
+from agent.backfill.samples import LeftOut
+from agent.backfill.sender import OrderedSender, expired_rows
 from agent.backfill.state_file import Progress, ProgressError, load, save
 from agent.forward.channel import Answer, Outcome
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.protocol.line import Kind, Limits
-from agent.settings import AgentSettings, Aggregate, Forward
+from agent.settings import AgentSettings, AggregateSettings, ForwardSettings
 
 NEWEST_MS = 1_000_000_000_000
 Read = tuple[str, str, dict[str, str], float, int]
@@ -39,7 +39,7 @@ def read(
     samples, bad, left = list[Read](), list[str](), list[str]()
     found = [one for line in text.encode().split(b"\n") for one in converter.convert(line, aggregator)]
     for one in (*found, *(converter.end() if end else ())):
-        if isinstance(one, Left):
+        if isinstance(one, LeftOut):
             (bad if one.bad else left).append(one.reason)
         else:
             head = one.line.head
@@ -176,7 +176,7 @@ def test_the_end_of_openmetrics_is_checked() -> None:
 
 
 def test_series_of_counters_are_bounded() -> None:
-    settings = AgentSettings(aggregate=Aggregate(max_total_series=2))
+    settings = AgentSettings(aggregate=AggregateSettings(max_total_series=2))
     lines = "\n".join(f'a_total{{k="{k}"}} {at} {at}' for at in (10, 20) for k in range(4))
     samples, bad, left = openmetrics(f"# TYPE a counter\n{lines}", settings)
     assert [tags for _, _, tags, *_ in samples] == [{"k": "0"}, {"k": "1"}]
@@ -241,7 +241,7 @@ class Answers:
         self._answers = list(answers)
         self.tried: list[list[str]] = []
 
-    def send(self, parcels: Sequence[Parcel]) -> list[Answer]:
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
         self.tried.append([parcel.identity for parcel in parcels])
         return list(self._answers.pop(0))
 
@@ -251,8 +251,8 @@ def test_sends_until_each_frame_has_a_final_answer() -> None:
     busy, denied = Answer(Outcome.BUSY, 503, "full", 7.0), Answer(Outcome.DENIED, 401)
     delivery = Answers([denied, denied], [ok, busy], [busy, busy], [gone, ok])
     slept, said = list[float](), list[str]()
-    sender = Sender(Forward(), delivery, said.append, slept.append, random.Random(1))
-    assert sender.send([Parcel(name, b"", 1) for name in "abc"]) == [ok, gone, ok]
+    sender = OrderedSender(ForwardSettings(), delivery, said.append, slept.append, random.Random(1))
+    assert sender.send([EncodedFrame(name, b"", 1) for name in "abc"]) == [ok, gone, ok]
     assert delivery.tried == [["a", "b"], ["a", "b"], ["b", "c"], ["b", "c"]]
     assert len(slept) == 3
     assert slept[0] <= 0.25
@@ -334,7 +334,7 @@ def test_the_first_bad_lines_are_named_and_all_are_counted(
 
 
 def test_parts_left_out_and_lines_of_overflow_are_counted() -> None:
-    settings = AgentSettings(aggregate=Aggregate(max_metric_series=1))
+    settings = AgentSettings(aggregate=AggregateSettings(max_metric_series=1))
     progress = Progress(sha256="a", created_ms=NEWEST_MS, settings="", url="")
     sends = Answers([Answer(Outcome.ACCEPTED, 200, '{"rows": 2, "expired": 1}')])
     job = Job(settings, "statsd", progress, sends, save=lambda _: None, named=lambda *_: None)
@@ -407,10 +407,10 @@ def test_progress_is_shown_from_time_to_time(out: io.StringIO, shown: list[str])
 
 
 def test_lines_are_aggregated_as_the_agent_does() -> None:
-    aggregator = Aggregator(Aggregate(), Limits(), {"host": "a"})
+    aggregator = Aggregator(AggregateSettings(), Limits(), {"host": "a"})
     for text, at in ((b"a:1:2|c|@0.5|T5", 5_000), (b"a:4|c|T7", 7_000), (b"g:3|g|T12", 12_000)):
         (line,) = aggregator.parse(text)
-        assert not isinstance(line, Left)
+        assert not isinstance(line, LeftOut)
         aggregator.add_line(line, at)  # type: ignore[arg-type]  # a line
     first, second = aggregator.flush_all(20_000)
     assert [(b.start_s, [(s.kind, s.tags) for s in b.cells]) for b in (first, second)] == [

@@ -10,11 +10,11 @@ import pytest
 
 from agent.forward.channel import Outcome
 from agent.forward.forwarder import Forwarder
-from agent.forward.heartbeat_sender import Beats
-from agent.forward.spool.record import Parcel
+from agent.forward.heartbeat_sender import HeartbeatSender
+from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
-from agent.settings import Forward
+from agent.settings import ForwardSettings
 from agent.wire.frame import Sender
 from agent.wire.heartbeat import MAX_BYTES, Heartbeat, HeartbeatError, decode, encode
 from tests.unit.agent.conftest import FakeIndexer, wait_until
@@ -22,17 +22,17 @@ from tests.unit.agent.conftest import FakeIndexer, wait_until
 START_MS = 1_700_000_000_000
 SENDER = Sender(agent="web-1", epoch=5, org_id=7, project_id=9)
 
-Start = Callable[[], tuple[Beats, Spool]]
+Start = Callable[[], tuple[HeartbeatSender, Spool]]
 
 
 @pytest.fixture
 def start(indexer: FakeIndexer) -> Iterator[Start]:
     """Start the heartbeats of an agent whose frames the test takes out of the spool by itself."""
-    started: list[Beats] = []
+    started: list[HeartbeatSender] = []
 
-    def start() -> tuple[Beats, Spool]:
+    def start() -> tuple[HeartbeatSender, Spool]:
         spool = Spool(1_000)
-        beats = Beats(Forward(url=indexer.url), SENDER, spool, START_MS, Log())
+        beats = HeartbeatSender(ForwardSettings(url=indexer.url), SENDER, spool, START_MS, Log())
         beats.start()
         started.append(beats)
         return beats, spool
@@ -60,7 +60,7 @@ def test_a_bucket_is_past_when_its_frames_are_over(indexer: FakeIndexer, start: 
     """In whatever order frames are answered; a frame of a later bucket does not hold it up."""
     beats, spool = start()
     wait_until(lambda: beats.sent == 1)
-    parcels = [Parcel(f"web-1/5/{n}", b"x", 1, n) for n in (1, 2, 3)]
+    parcels = [EncodedFrame(f"web-1/5/{n}", b"x", 1, n) for n in (1, 2, 3)]
     for parcel in parcels:
         spool.put(parcel)
         assert spool.take() == parcel
@@ -89,9 +89,9 @@ def test_one_bucket_without_lines_is_one_heartbeat(indexer: FakeIndexer, start: 
 def test_dropped_frames_are_over(indexer: FakeIndexer, start: Start) -> None:
     beats, spool = start()
     wait_until(lambda: beats.sent == 1)
-    spool.put(Parcel("web-1/5/1", b"x" * 900, 1, 1))
+    spool.put(EncodedFrame("web-1/5/1", b"x" * 900, 1, 1))
     beats.flushed(START_MS + 10_000, 1)
-    spool.put(Parcel("web-1/5/2", b"x" * 900, 1, 2))
+    spool.put(EncodedFrame("web-1/5/2", b"x" * 900, 1, 2))
     assert spool.dropped_frames == 1
     wait_until(lambda: said(indexer) == [0, 10])
 
@@ -119,15 +119,18 @@ def test_frames_do_not_wait_for_heartbeats(indexer: FakeIndexer) -> None:
     """An indexer that knows no heartbeats, and one that takes no frame: each goes on without the other."""
     indexer.beat_answer = 404
     spool = Spool(10_000)
-    settings = Forward(url=indexer.url, backoff_s=0.01)
-    beats, forwarder = Beats(settings, SENDER, spool, START_MS, Log()), Forwarder(settings, spool, Log())
+    settings = ForwardSettings(url=indexer.url, backoff_s=0.01)
+    beats, forwarder = (
+        HeartbeatSender(settings, SENDER, spool, START_MS, Log()),
+        Forwarder(settings, spool, Log()),
+    )
     beats.start()
     forwarder.start()
-    spool.put(Parcel("web-1/5/1", b"x", 1, 1))
+    spool.put(EncodedFrame("web-1/5/1", b"x", 1, 1))
     wait_until(lambda: indexer.accepted == [b"x"])
     indexer.always = 503
     indexer.beat_answer = 200
-    spool.put(Parcel("web-1/5/2", b"y", 1, 2))
+    spool.put(EncodedFrame("web-1/5/2", b"y", 1, 2))
     beats.flushed(START_MS + 10_000, 2)
     wait_until(lambda: forwarder.failures_in_a_row > 2)
     wait_until(lambda: beats.sent >= 1)

@@ -10,7 +10,7 @@ import pytest
 from agent.aggregate.aggregator import Aggregator
 from agent.core.frame_builder import build_frames
 from agent.protocol.line import MAX_NUMBER
-from agent.settings import Aggregate
+from agent.settings import AggregateSettings
 from agent.wire.frame import Frame, Sender
 from tests.unit.agent.state import state_of, state_of_frames
 
@@ -20,7 +20,7 @@ SENDER = Sender(agent="a", epoch=9)
 
 
 def frames(lines: bytes, max_rows: int = 100, max_bytes: int = 1 << 20) -> list[Frame]:
-    aggregator = Aggregator(Aggregate(lateness_s=10**6))
+    aggregator = Aggregator(AggregateSettings(lateness_s=10**6))
     aggregator.add(lines, T)
     made = build_frames(aggregator.flush_all(T), SENDER, count(5), T, max_rows=max_rows, max_bytes=max_bytes)
     return list(made)

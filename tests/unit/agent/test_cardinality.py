@@ -10,7 +10,7 @@ import pytest
 from agent.aggregate.state import Series
 from agent.core.interface import Core
 from agent.protocol.line import Kind
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 from agent.telemetry.top_series import MAX_SHOWN, top_series
 from agent.wire.frame import Frame, Sender, decode, encode
 from tests.support.cores.rows import CORES, new_core
@@ -22,7 +22,7 @@ OVERFLOW: Final = (("__overflow__", "true"),)
 
 
 def opened(core: str, tags: dict[str, str] | None = None, **limits: int) -> Core:
-    return new_core(core, AgentSettings(aggregate=Aggregate(**limits), tags=tags or {}))
+    return new_core(core, AgentSettings(aggregate=AggregateSettings(**limits), tags=tags or {}))
 
 
 def flushed(core: Core) -> dict[tuple[str, str, tuple[tuple[str, str], ...]], Any]:

@@ -200,7 +200,7 @@ def test_sections_of_packages_that_are_not_there_are_not_checked(run: Run, tmp_p
 
 def test_sections_of_packages_that_are_there_are_checked(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "meterhouse.toml"
-    sections = {"again": ("agent.settings", "Flush")}
+    sections = {"again": ("agent.settings", "FlushSettings")}
     file.write_text("[again]\ndelay_ms = 7\n")
     assert "[again]\ndelay_ms = 7" in run("--config", file, sections=sections)[1]
     file.write_text("[again]\ndelay_ms = 'x'\n")

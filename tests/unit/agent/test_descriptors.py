@@ -9,10 +9,10 @@ import pytest
 
 ASK = """
 import resource, sys
-from agent.net.fd_limit import connections
+from agent.net.fd_limit import connection_limit
 soft, hard, listeners, each = map(int, sys.argv[1:])
 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-print(connections(listeners, each), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+print(connection_limit(listeners, each), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from agent.mapping import regexes
-from agent.mapping.regexes import Expressions, parse
-from agent.mapping.rule import ExpressionError
+from agent.mapping.regexes import RegexSet, parse
+from agent.mapping.rule import RegexError
 
 
 def captures(text: str, name: str) -> tuple[str, ...] | None:
-    return Expressions([parse(text)]).captures(0, name)
+    return RegexSet([parse(text)]).captures(0, name)
 
 
 def test_all_that_match_are_found_in_order() -> None:
-    asked = Expressions([parse(text) for text in ("z", "b$", "^a", "a.b")])
+    asked = RegexSet([parse(text) for text in ("z", "b$", "^a", "a.b")])
     assert asked.matching("a.b") == [1, 2, 3]
     assert asked.matching("c") == []
-    assert Expressions([]).matching("c") == []
+    assert RegexSet([]).matching("c") == []
 
 
 def test_captures() -> None:
@@ -34,7 +34,7 @@ def test_groups_and_names() -> None:
 
 @pytest.mark.parametrize("text", ["(", "[[:nope:]]", "(?=a)", r"(a)\1", "a{1001}", "*"])
 def test_what_is_none(text: str) -> None:
-    with pytest.raises(ExpressionError, match=r".+"):
+    with pytest.raises(RegexError, match=r".+"):
         parse(text)
 
 
@@ -46,11 +46,11 @@ def test_no_name_makes_one_slow() -> None:
 
 def test_expressions_together_have_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regexes, "MAX_SET_BYTES", 20_000)
-    with pytest.raises(ExpressionError, match="together they take RE2 more than 20000 bytes"):
-        Expressions([parse(f"(a{n}|b)*c{{1,9}}x") for n in range(500)])
+    with pytest.raises(RegexError, match="together they take RE2 more than 20000 bytes"):
+        RegexSet([parse(f"(a{n}|b)*c{{1,9}}x") for n in range(500)])
 
 
 def test_one_expression_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regexes, "MAX_EXPRESSION_BYTES", 20_000)
-    with pytest.raises(ExpressionError, match="too large"):
+    with pytest.raises(RegexError, match="too large"):
         parse("(ab|cd){1000}")

@@ -12,27 +12,27 @@ import pytest
 
 from agent.config.load import ConfigError, load
 from agent.forward.channel import Outcome
-from agent.forward.circuit_breaker import Circuit
+from agent.forward.circuit_breaker import CircuitBreaker
 from agent.forward.forwarder import Forwarder
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.net.sockets import AddressError
 from agent.runtime.logs import Log
-from agent.settings import AgentSettings, Forward
+from agent.settings import AgentSettings, ForwardSettings
 from agent.wire.frame import CONTENT_TYPE
 from tests.support.markdown import ROOT
 from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
 
 
-def settings(indexer: FakeIndexer, **changes: object) -> Forward:
+def settings(indexer: FakeIndexer, **changes: object) -> ForwardSettings:
     values = {"url": indexer.url, "backoff_s": 0.01, "max_backoff_s": 0.05, "timeout_s": 5.0, **changes}
-    return Forward(**values)  # type: ignore[arg-type]
+    return ForwardSettings(**values)  # type: ignore[arg-type]
 
 
 class Running:
     """A forwarder with its spool, started."""
 
-    def __init__(self, settings: Forward, *, started: bool = True) -> None:
+    def __init__(self, settings: ForwardSettings, *, started: bool = True) -> None:
         self.spool = Spool(settings.max_unsent_bytes)
         self.forwarder = Forwarder(settings, self.spool, Log(), random.Random(1))
         if started:
@@ -40,7 +40,7 @@ class Running:
 
     def put(self, *bodies: bytes) -> None:
         for i, body in enumerate(bodies):
-            self.spool.put(Parcel(f"a/1/{i}", body, rows=2))
+            self.spool.put(EncodedFrame(f"a/1/{i}", body, rows=2))
 
     def wait_sent(self) -> None:
         wait_until(lambda: self.spool.unsent_frames == 0, "an empty spool")
@@ -281,7 +281,7 @@ def test_a_connection_that_fails_alone_stops_no_other(indexer: FakeIndexer) -> N
     run.put(b"hangs")
     wait_until(lambda: len(indexer.bodies) == 1)
     for i in range(50):
-        run.spool.put(Parcel(f"b/1/{i}", b"b%d" % i, rows=2))
+        run.spool.put(EncodedFrame(f"b/1/{i}", b"b%d" % i, rows=2))
         wait_until(lambda n=i: run.forwarder.sent_frames > n)  # type: ignore[misc]
         if run.forwarder.retries:
             break
@@ -315,14 +315,14 @@ def test_drain_gives_up_at_the_deadline(indexer: FakeIndexer) -> None:
 @pytest.mark.parametrize("url", ["", "localhost:8126", "ftp://x/", "http://"])
 def test_a_url_that_cannot_be_used_is_said_at_once(url: str) -> None:
     with pytest.raises(AddressError, match=r"agent\.forward\.url"):
-        Forwarder(Forward(url=url), Spool(1), Log())
+        Forwarder(ForwardSettings(url=url), Spool(1), Log())
 
 
 class TestCircuit:
     """The pure part, on a clock of numbers."""
 
-    def circuit(self) -> Circuit:
-        return Circuit(1.0, 60.0, random.Random(7))
+    def circuit(self) -> CircuitBreaker:
+        return CircuitBreaker(1.0, 60.0, random.Random(7))
 
     def test_closed_lets_all_go(self) -> None:
         circuit = self.circuit()
@@ -346,7 +346,7 @@ class TestCircuit:
     def test_full_jitter_up_to_a_doubling_ceiling(self) -> None:
         waits: list[list[float]] = []
         for seed in range(300):
-            circuit = Circuit(1.0, 60.0, random.Random(seed))
+            circuit = CircuitBreaker(1.0, 60.0, random.Random(seed))
             now_s, own = 0.0, []
             for _ in range(9):
                 circuit.begin()
@@ -390,10 +390,10 @@ def test_ssl_is_loaded_for_tls_alone(scheme: str, loaded: bool) -> None:
     program = f"""
 import sys
 from agent.forward.channel import Channel
-from agent.settings import AgentSettings, Forward
-from agent.forward.spool.record import Parcel
+from agent.settings import AgentSettings, ForwardSettings
+from agent.forward.spool.record import EncodedFrame
 
-channel = Channel(Forward(url="{scheme}://127.0.0.1:1"))
+channel = Channel(ForwardSettings(url="{scheme}://127.0.0.1:1"))
 print("ssl" in sys.modules, channel.send(b"x").outcome.name)
 """
     done = subprocess.run(

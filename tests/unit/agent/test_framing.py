@@ -6,14 +6,14 @@ import tracemalloc
 
 import pytest
 
-from agent.receive.stream_splitter import LineFramer, PayloadFramer, UnixFramer
+from agent.receive.stream_splitter import LineSplitter, PayloadSplitter, UnixSplitter
 
 TEXT = b"a:1|c\nb:2|g\r\n\nlonger:3|d|#x:y\nlast:4|c"
 
 
 @pytest.mark.parametrize("size", range(1, len(TEXT) + 1))
 def test_any_cut_gives_the_same_lines(size: int) -> None:
-    framer = LineFramer(100)
+    framer = LineSplitter(100)
     parts = [framer.feed(TEXT[i : i + size]) for i in range(0, len(TEXT), size)]
     lines = [line for part in parts if part for line in part.split(b"\n")]
     assert [line for line in lines if line] == [b"a:1|c", b"b:2|g\r", b"longer:3|d|#x:y"]
@@ -24,7 +24,7 @@ def test_any_cut_gives_the_same_lines(size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 7, 200])
 def test_a_line_too_long_is_left_out_and_counted(size: int) -> None:
-    framer = LineFramer(10)
+    framer = LineSplitter(10)
     data = b"a:1|c\n" + b"x" * 50 + b"\nb:2|c\n" + b"y" * 11 + b"\nc:3|c\n"
     parts = [framer.feed(data[i : i + size]) for i in range(0, len(data), size)]
     lines = [line for part in parts if part for line in part.split(b"\n")]
@@ -34,7 +34,7 @@ def test_a_line_too_long_is_left_out_and_counted(size: int) -> None:
 
 
 def test_what_does_not_end_takes_no_memory() -> None:
-    framer = LineFramer(10)
+    framer = LineSplitter(10)
     for _ in range(1_000):
         assert framer.feed(b"x" * 100) == b""
     assert framer.too_long == 1
@@ -44,7 +44,7 @@ def test_what_does_not_end_takes_no_memory() -> None:
 @pytest.mark.parametrize("size", [1, 2, 7, 1_000, 200_000])
 def test_what_has_not_ended_takes_its_own_size(size: int) -> None:
     """However small the pieces are in which a client sends it."""
-    framer = LineFramer(65_536)
+    framer = LineSplitter(65_536)
     pieces = [bytes([i % 200 + 40]) * size for i in range(3)]
     tracemalloc.start()
     most = 0
@@ -62,7 +62,7 @@ FRAMED = b"".join(len(p).to_bytes(4, "little") + p for p in PAYLOADS)
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 11, 1_000, 65_538, len(FRAMED)])
 def test_payloads_whatever_the_cut(size: int) -> None:
-    framer = PayloadFramer()
+    framer = PayloadSplitter()
     parts = [framer.feed(FRAMED[i : i + size]) for i in range(0, len(FRAMED), size)]
     lines = [line for part in parts for line in part.split(b"\n") if line]
     assert lines == [b"a:1|c", b"b:2|g", b"c:3|d", b"x" * 65_535, b"\0\0\0\0", b"last:1|c"]
@@ -71,7 +71,7 @@ def test_payloads_whatever_the_cut(size: int) -> None:
 
 @pytest.mark.parametrize("size", [1, 9, 100])
 def test_a_payload_too_long_breaks_the_connection_after_those_before_it(size: int) -> None:
-    framer = PayloadFramer()
+    framer = PayloadSplitter()
     data = b"\5\0\0\0a:1|c" + b"\0\0\1\0" + b"y" * 50
     parts = [framer.feed(data[i : i + size]) for i in range(0, len(data), size)]
     assert b"".join(parts) == b"a:1|c"
@@ -80,7 +80,7 @@ def test_a_payload_too_long_breaks_the_connection_after_those_before_it(size: in
 
 
 def test_a_payload_cut_off_is_not_whole() -> None:
-    framer = PayloadFramer()
+    framer = PayloadSplitter()
     assert framer.feed(b"\x09\0\0\0a:1|c\n") == b""
     assert framer.end() == b""
     assert framer.pending
@@ -103,7 +103,7 @@ def test_a_payload_cut_off_is_not_whole() -> None:
 def test_unix_streams_are_told_apart(
     size: int, data: bytes, lines: list[bytes], last: bytes, pending: bool
 ) -> None:
-    framer = UnixFramer(100)
+    framer = UnixSplitter(100)
     parts = [framer.feed(data[i : i + size]) for i in range(0, len(data), size)]
     assert [line for part in parts for line in part.split(b"\n") if line] == lines
     assert framer.end() == last
@@ -112,7 +112,7 @@ def test_unix_streams_are_told_apart(
 
 
 def test_unix_streams_count_what_is_too_long() -> None:
-    lines, payloads = UnixFramer(10), UnixFramer(10)
+    lines, payloads = UnixSplitter(10), UnixSplitter(10)
     lines.feed(b"x" * 11)
     payloads.feed(b"\xff\xff\xff\xff"[:2] + b"\0\0\xff")
     assert (lines.too_long, lines.broken, lines.pending) == (1, "", False)

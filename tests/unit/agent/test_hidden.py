@@ -10,7 +10,7 @@ import pytest
 from agent.cli.check_config import check_config
 from agent.cli.common import read_settings
 from agent.config.load import ConfigError, load
-from agent.config.secrets import hidden, hidden_url, secrets_in
+from agent.config.secrets import masked, masked_url, secrets_in
 from indexer.settings import Settings
 from indexer.settings import check_dsn as check
 from meterhouse import SECTIONS
@@ -47,13 +47,13 @@ tokens = { "SECRET-7" = "1:1" }
     ],
 )
 def test_urls(text: str, shown: str) -> None:
-    assert hidden_url(text) == shown
+    assert masked_url(text) == shown
 
 
 @pytest.mark.parametrize("piece", ["a-", "a://b:", "a://", "?token=", "://:@", "a://b:c@ "])
 def test_a_text_of_a_megabyte_costs_a_moment(piece: str) -> None:
     """A look at the rest of the text from each place of it would take minutes."""
-    assert hidden_url(piece * (1_000_000 // len(piece)) + " @")
+    assert masked_url(piece * (1_000_000 // len(piece)) + " @")
 
 
 def test_check_config_shows_no_secret(
@@ -94,8 +94,8 @@ def test_every_setting_of_that_kind_is_hidden() -> None:
     for name, _, _ in settings_table.rows():
         last = name.rpartition(".")[2]
         if any(word in last for word in ("token", "secret", "password")) and not last.endswith("_file"):
-            assert hidden({last: "SECRET"}) == {last: "***"}, name
-        assert hidden({last: "http://u:SECRET@h"}) != {last: "http://u:SECRET@h"}, name
+            assert masked({last: "SECRET"}) == {last: "***"}, name
+        assert masked({last: "http://u:SECRET@h"}) != {last: "http://u:SECRET@h"}, name
 
 
 def test_which_settings_hold_secrets() -> None:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
-from agent.net.kernel_drops import DropWarning, fix, rmem_max
+from agent.net.kernel_drops import DropWarning, rmem_max, suggested_fix
 from agent.runtime.logs import Log
 from indexer.service import Status
 from shim.allinone.status_line import Scraped, line, scrape
 
 
 def test_the_kernels_bound_is_raised_first() -> None:
-    assert fix(8 << 20, 212_992) == "sysctl -w net.core.rmem_max=8388608"
+    assert suggested_fix(8 << 20, 212_992) == "sysctl -w net.core.rmem_max=8388608"
     both = "agent.receive.buffer_bytes=16777216 and sysctl -w net.core.rmem_max=16777216"
-    assert fix(8 << 20, 8 << 20) == both
+    assert suggested_fix(8 << 20, 8 << 20) == both
     assert rmem_max() > 0
 
 
@@ -27,7 +27,7 @@ def test_each_listener_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
     for dropped[0] in (3, 4):
         warning.look(listeners)
     assert [r.message for r in caplog.records] == [
-        f"kernel_drops listener=udp packets=3 fix={fix(4_096, rmem_max())!r}"
+        f"kernel_drops listener=udp packets=3 fix={suggested_fix(4_096, rmem_max())!r}"
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from agent.aggregate.last_values import RECORD, decode, encode, key_of
 from agent.core.interface import Core
 from agent.protocol.line import Limits
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 from tests.support.cores.rows import CORES, new_core, take_rows
 
 T = 1_700_000_000_000
@@ -32,14 +32,16 @@ def last_of(core: Core, name: str = "g") -> float:
 @pytest.mark.parametrize(
     ("settings", "between"),
     [
-        (Aggregate(gauge_memory_s=60), [(b"x:1|c", T + i * 61_000) for i in range(1, 6)]),
-        (Aggregate(max_series=1), [(b"x%d:1|c" % i, T + i) for i in range(1, 50)]),
-        (Aggregate(max_entries=16), [(b"x%d:1|c" % i, T + i) for i in range(1, 50)]),
-        (Aggregate(), []),
+        (AggregateSettings(gauge_memory_s=60), [(b"x:1|c", T + i * 61_000) for i in range(1, 6)]),
+        (AggregateSettings(max_series=1), [(b"x%d:1|c" % i, T + i) for i in range(1, 50)]),
+        (AggregateSettings(max_entries=16), [(b"x%d:1|c" % i, T + i) for i in range(1, 50)]),
+        (AggregateSettings(), []),
     ],
     ids=["gauge_memory_s", "max_series", "max_entries", "time alone"],
 )
-def test_a_delta_finds_its_base(core: str, settings: Aggregate, between: list[tuple[bytes, int]]) -> None:
+def test_a_delta_finds_its_base(
+    core: str, settings: AggregateSettings, between: list[tuple[bytes, int]]
+) -> None:
     running = new_core(core, AgentSettings(aggregate=settings))
     running.add(b"g:100|g", T)
     for line, now_ms in between:
@@ -54,7 +56,7 @@ def test_a_delta_finds_its_base(core: str, settings: Aggregate, between: list[tu
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize(("later_ms", "value"), [(DAY, 101.0), (DAY + 1, 1.0)])
 def test_but_not_for_ever(core: str, later_ms: int, value: float) -> None:
-    running = new_core(core, AgentSettings(aggregate=Aggregate(last_value_s=86_400)))
+    running = new_core(core, AgentSettings(aggregate=AggregateSettings(last_value_s=86_400)))
     running.add(b"g:100|g", T)
     running.add(b"g:+1|g", T + later_ms)
     assert last_of(running) == value
@@ -96,7 +98,7 @@ def test_what_no_delta_can_follow_is_not_kept(core: str) -> None:
 
 @pytest.mark.parametrize("core", CORES)
 def test_there_is_a_bound(core: str) -> None:
-    settings = AgentSettings(aggregate=Aggregate(max_last_values=10, max_series=1))
+    settings = AgentSettings(aggregate=AggregateSettings(max_last_values=10, max_series=1))
     running = new_core(core, settings)
     for i in range(100):
         running.add(b"g%d:%d|g" % (i, i), T + i)
@@ -111,7 +113,7 @@ def test_there_is_a_bound(core: str) -> None:
 
 @pytest.mark.parametrize("core", CORES)
 def test_none_are_kept_where_a_setting_says_so(core: str) -> None:
-    running = new_core(core, AgentSettings(aggregate=Aggregate(max_last_values=0, max_series=1)))
+    running = new_core(core, AgentSettings(aggregate=AggregateSettings(max_last_values=0, max_series=1)))
     running.import_last_values(encode({KEY: (100.0, T)}), T)
     running.add(b"g:+1|g", T)
     assert running.export_last_values(T) == b""
@@ -127,7 +129,7 @@ BAD = encode({1: (float("nan"), T), 2: (float("inf"), T), 0: (1.0, T), 3: (1.0, 
 @pytest.mark.parametrize("core", CORES)
 def test_records_that_cannot_be(core: str) -> None:
     """A time to come is one of now; of several records of a key the latest counts; a cut one does not."""
-    running = new_core(core, AgentSettings(aggregate=Aggregate(future_s=60)))
+    running = new_core(core, AgentSettings(aggregate=AggregateSettings(future_s=60)))
     good = encode({KEY: (5.0, T)}) + encode({KEY: (4.0, T - 1)}) + encode({9: (1.0, T + DAY)})
     running.import_last_values(BAD + good + b"\1\2\3", T)
     assert decode(running.export_last_values(T), 0, FOREVER) == ({KEY: (5.0, T), 9: (1.0, T + 60_000)})
@@ -145,7 +147,7 @@ def test_a_key_is_of_all_texts() -> None:
 @pytest.mark.parametrize("core", CORES)
 def test_an_export_beside_lines_misses_nothing(core: str) -> None:
     """Gauges that come, are forgotten and come back while values are exported are in every export."""
-    running = new_core(core, AgentSettings(aggregate=Aggregate(max_series=20)))
+    running = new_core(core, AgentSettings(aggregate=AggregateSettings(max_series=20)))
     names = [b"g%d" % i for i in range(200)]
     running.add(b"\n".join(name + b":1|g" for name in names), T)
     stop = threading.Event()

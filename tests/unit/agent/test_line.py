@@ -11,11 +11,11 @@ import pytest
 from agent.protocol.line import (
     BadLine,
     GaugeDeltas,
-    Head,
     Ignored,
     Kind,
     Limits,
     Line,
+    MetricKey,
     NameTags,
     Reason,
     Skip,
@@ -33,19 +33,19 @@ C, G, D, S = Kind.COUNTER, Kind.GAUGE, Kind.DISTRIBUTION, Kind.SET
 
 
 def counter(name: str, *values: float, **head: object) -> Line:
-    return Line(Head(C, name, **head), values)  # type: ignore[arg-type]
+    return Line(MetricKey(C, name, **head), values)  # type: ignore[arg-type]
 
 
 def distribution(name: str, *values: float, **head: object) -> Line:
-    return Line(Head(D, name, **head), values)  # type: ignore[arg-type]
+    return Line(MetricKey(D, name, **head), values)  # type: ignore[arg-type]
 
 
 def gauge(name: str, *values: float, deltas: tuple[bool, ...] = (), time_s: int | None = None) -> Line:
-    return Line(Head(G, name, ()), values, deltas or (False,) * len(values), time_s=time_s)
+    return Line(MetricKey(G, name, ()), values, deltas or (False,) * len(values), time_s=time_s)
 
 
 def tagged(*tags: tuple[str, str], ignored: tuple[Ignored, ...] = ()) -> Line:
-    return Line(Head(C, "x", tags, ignored=ignored), (1.0,))
+    return Line(MetricKey(C, "x", tags, ignored=ignored), (1.0,))
 
 
 GOOD = {
@@ -59,8 +59,8 @@ GOOD = {
     b"x:2|ms": distribution("x", 2.0, tags=(), timer=True),
     b"x:2|m": counter("x", 2.0, tags=()),  # a meter (statsd_spec)
     b"x:2|g": gauge("x", 2.0),
-    b"x:joe|s": Line(Head(S, "x", ()), member=b"joe"),
-    b"x:12|s": Line(Head(S, "x", ()), member=b"12"),
+    b"x:joe|s": Line(MetricKey(S, "x", ()), member=b"joe"),
+    b"x:12|s": Line(MetricKey(S, "x", ()), member=b"12"),
     # numbers
     b"x:+5|c": counter("x", 5.0, tags=()),
     b"x:1e3|c": counter("x", 1000.0, tags=()),
@@ -76,7 +76,7 @@ GOOD = {
     b"x:1:2|c": counter("x", 1.0, 2.0, tags=()),
     b"x:1:2|ms|@0.5": distribution("x", 1.0, 2.0, tags=(), weight=2.0, timer=True),
     b"x:1:2|g": gauge("x", 1.0, 2.0),
-    b"x:a:b:c|s": Line(Head(S, "x", ()), member=b"a:b:c"),
+    b"x:a:b:c|s": Line(MetricKey(S, "x", ()), member=b"a:b:c"),
     # gauge deltas (StatsD), and none with a time (DogStatsD 1.3)
     b"x:+2|g": gauge("x", 2.0, deltas=(True,)),
     b"x:-2|g": gauge("x", -2.0, deltas=(True,)),
@@ -84,16 +84,16 @@ GOOD = {
     b"x:-2|g|T100": gauge("x", -2.0, deltas=(False,), time_s=100),
     b"x:+2|g|T100": gauge("x", 2.0, deltas=(False,), time_s=100),
     # times
-    b"x:1|c|T1700000000": Line(Head(C, "x", ()), (1.0,), time_s=1700000000),
-    b"x:1|c|T0": Line(Head(C, "x", ()), (1.0,), time_s=0),
-    b"x:1|c|T5|#a:b": Line(Head(C, "x", (("a", "b"),)), (1.0,), time_s=5),
-    b"x:u|s|T5": Line(Head(S, "x", ()), member=b"u", time_s=5),
+    b"x:1|c|T1700000000": Line(MetricKey(C, "x", ()), (1.0,), time_s=1700000000),
+    b"x:1|c|T0": Line(MetricKey(C, "x", ()), (1.0,), time_s=0),
+    b"x:1|c|T5|#a:b": Line(MetricKey(C, "x", (("a", "b"),)), (1.0,), time_s=5),
+    b"x:u|s|T5": Line(MetricKey(S, "x", ()), member=b"u", time_s=5),
     # sample rates
     b"x:1|c|@0.1": counter("x", 1.0, tags=(), weight=10.0),
     b"x:1|c|@1": counter("x", 1.0, tags=()),
     b"x:1|c|@1e-3": counter("x", 1.0, tags=(), weight=1000.0),
     b"x:1|g|@0.5": gauge("x", 1.0),
-    b"x:u|s|@0.5": Line(Head(S, "x", ()), member=b"u"),
+    b"x:u|s|@0.5": Line(MetricKey(S, "x", ()), member=b"u"),
     # tags
     b"x:1|c|#a:b": tagged(("a", "b")),
     b"x:1|c|#b:2,a:1": tagged(("a", "1"), ("b", "2")),
@@ -129,7 +129,7 @@ GOOD = {
     # ends of lines
     b"x:1|c\r": counter("x", 1.0, tags=()),
     b"x:1|c|#a:b\r": tagged(("a", "b")),
-    b"x:u|s\r": Line(Head(S, "x", ()), member=b"u"),
+    b"x:u|s\r": Line(MetricKey(S, "x", ()), member=b"u"),
 }
 
 
@@ -266,9 +266,9 @@ def test_head_is_asked_for_without_the_time() -> None:
     """So that lines which differ in nothing but `|T` share a memory."""
     asked = []
 
-    def head_of(name: bytes, rest: bytes, limits: Limits) -> Head:
+    def head_of(name: bytes, rest: bytes, limits: Limits) -> MetricKey:
         asked.append((name, rest))
-        return Head(C, "x", ())
+        return MetricKey(C, "x", ())
 
     parse_line(b"x:1|c|T5|#a:b", LIMITS, head_of)
     assert asked == [(b"x", b"c|#a:b")]
@@ -370,8 +370,8 @@ NAME_TAGGED: dict[bytes, Line | BadLine | Skip] = {
     b"x,a=,=b,,c=d:1|c": tagged(("c", "d"), ignored=(Ignored.EMPTY_TAG, Ignored.EMPTY_TAG)),
     b"x,a,c=d:1|c": tagged(("c", "d"), ignored=(Ignored.MALFORMED_TAG,)),
     b"x,#a=1:1|c": tagged(("#a", "1")),
-    b"x,a=b:1|c|@0.5": Line(Head(C, "x", (("a", "b"),), weight=2.0), (1.0,)),
-    b"x[a=b:1|c": Line(Head(C, "x[a=b", (), ignored=(Ignored.MALFORMED_TAG,)), (1.0,)),
+    b"x,a=b:1|c|@0.5": Line(MetricKey(C, "x", (("a", "b"),), weight=2.0), (1.0,)),
+    b"x[a=b:1|c": Line(MetricKey(C, "x[a=b", (), ignored=(Ignored.MALFORMED_TAG,)), (1.0,)),
     # with `|#`: only where no tag of the name counts
     b"x,a:1|c|#c:d": tagged(("c", "d"), ignored=(Ignored.MALFORMED_TAG,)),
     b"x,a=b:1|c|#c:d": BadLine(Reason.MIXED_TAG_STYLES),
@@ -416,15 +416,15 @@ def test_timers_in_seconds_are_divided_to_the_last_bit() -> None:
 
 
 def test_a_mapping_s_scale_is_applied_to_each_value_first() -> None:
-    def scaled(name: bytes, rest: bytes, limits: Limits) -> Head:
-        return Head(D, "x", (), weight=2.0, scale=0.001)
+    def scaled(name: bytes, rest: bytes, limits: Limits) -> MetricKey:
+        return MetricKey(D, "x", (), weight=2.0, scale=0.001)
 
     assert parse_line(b"x:1500:3|d|@0.5", LIMITS, scaled) == Line(
-        Head(D, "x", (), weight=2.0, scale=0.001), (1500 * 0.001, 3 * 0.001)
+        MetricKey(D, "x", (), weight=2.0, scale=0.001), (1500 * 0.001, 3 * 0.001)
     )
 
-    def huge(name: bytes, rest: bytes, limits: Limits) -> Head:
-        return Head(C, "x", (), scale=1e10)
+    def huge(name: bytes, rest: bytes, limits: Limits) -> MetricKey:
+        return MetricKey(C, "x", (), scale=1e10)
 
     assert parse_line(b"x:1e300|c", LIMITS, huge) == BadLine(Reason.BAD_VALUE)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.forward.channel import Answer, Channel, Outcome, in_words
-from agent.forward.credentials import Login, LoginError
+from agent.forward.channel import Answer, Channel, Outcome, failure_text
+from agent.forward.credentials import Credentials, CredentialsError
 from agent.net.tls import TlsError
 from agent.runtime.logs import Log
-from agent.settings import ClientTls, Forward
+from agent.settings import ClientTls, ForwardSettings
 from tests.support.certificates import Authority, Pair
 from tests.unit.agent.conftest import FakeIndexer
 
@@ -57,9 +57,9 @@ def start() -> Iterator[Start]:
         one.stop()
 
 
-def send(forward: Forward, clock: Clock | None = None) -> Answer:
-    login = Login(forward, Log(), clock or Clock())
-    channel = Channel(forward, login=login)
+def send(forward: ForwardSettings, clock: Clock | None = None) -> Answer:
+    credentials = Credentials(forward, Log(), clock or Clock())
+    channel = Channel(forward, credentials=credentials)
     try:
         return channel.send(b"x")
     finally:
@@ -70,17 +70,17 @@ def test_certificates_are_checked(ca: Authority, start: Start, tmp_path: Path) -
     other = Authority(tmp_path, "other")
     good, elsewhere = start(ca.issue("good")), start(ca.issue("elsewhere", "elsewhere.test"))
     expired = start(ca.issue("expired", expired=True))
-    assert send(Forward(url=good.url, tls=ca.client())).outcome is Outcome.ACCEPTED
+    assert send(ForwardSettings(url=good.url, tls=ca.client())).outcome is Outcome.ACCEPTED
     for indexer, tls, why in (
         (good, other.client(), "unable to get local issuer certificate"),
         (good, ClientTls(), "unable to get local issuer certificate"),
         (elsewhere, ca.client(), "IP address mismatch, certificate is not valid for '127.0.0.1'"),
         (expired, ca.client(), "certificate has expired"),
     ):
-        answer = send(Forward(url=indexer.url, tls=tls))
+        answer = send(ForwardSettings(url=indexer.url, tls=tls))
         assert answer.outcome is Outcome.TLS
         assert why in answer.text
-        assert in_words(answer).startswith(
+        assert failure_text(answer).startswith(
             "no TLS with the indexer: the other side's certificate is refused: "
         )
         assert indexer.bodies == ([b"x"] if indexer is good else [])
@@ -91,14 +91,16 @@ def test_a_certificate_itself_is_trusted(ca: Authority, start: Start) -> None:
     pair, another = ca.issue("self", "elsewhere.test"), ca.issue("another", "elsewhere.test")
     leaf = Path(pair.cert)
     tls = ClientTls(ca=str(leaf), check_name=False)
-    assert send(Forward(url=start(pair).url, tls=tls)).outcome is Outcome.ACCEPTED
-    assert send(Forward(url=start(another).url, tls=tls)).outcome is Outcome.TLS
+    assert send(ForwardSettings(url=start(pair).url, tls=tls)).outcome is Outcome.ACCEPTED
+    assert send(ForwardSettings(url=start(another).url, tls=tls)).outcome is Outcome.TLS
 
 
 def test_a_client_certificate(ca: Authority, start: Start) -> None:
     indexer = start(ca.issue("server"), ca)
-    assert send(Forward(url=indexer.url, tls=ca.client(ca.issue("agent")))).outcome is Outcome.ACCEPTED
-    answer = send(Forward(url=indexer.url, tls=ca.client()))
+    assert (
+        send(ForwardSettings(url=indexer.url, tls=ca.client(ca.issue("agent")))).outcome is Outcome.ACCEPTED
+    )
+    answer = send(ForwardSettings(url=indexer.url, tls=ca.client()))
     assert answer.outcome in (Outcome.TLS, Outcome.CONNECTION)
     if answer.outcome is Outcome.TLS:  # or the connection was reset before the reason came
         assert "the other side refused" in answer.text
@@ -109,8 +111,8 @@ def test_certificates_change(ca: Authority, start: Start, tmp_path: Path) -> Non
     clock = Clock()
     server, mine = ca.issue("server"), ca.issue("mine", name="first")
     indexer = start(server, ca)
-    forward = Forward(url=indexer.url, tls=ca.client(mine))
-    channel = Channel(forward, login=Login(forward, Log(), clock))
+    forward = ForwardSettings(url=indexer.url, tls=ca.client(mine))
+    channel = Channel(forward, credentials=Credentials(forward, Log(), clock))
     assert channel.send(b"1").outcome is Outcome.ACCEPTED
     before = channel._connection
     assert channel.send(b"2").outcome is Outcome.ACCEPTED
@@ -128,8 +130,8 @@ def test_certificates_change(ca: Authority, start: Start, tmp_path: Path) -> Non
 def test_a_token_in_a_file(indexer: FakeIndexer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     clock, file = Clock(), tmp_path / "token"
     file.write_text("first\n")
-    forward = Forward(url=indexer.url, token_file=str(file))
-    channel = Channel(forward, login=Login(forward, Log(), clock))
+    forward = ForwardSettings(url=indexer.url, token_file=str(file))
+    channel = Channel(forward, credentials=Credentials(forward, Log(), clock))
     for text, sent in (
         ("first\n", "first"),
         ("second", "second"),
@@ -152,15 +154,15 @@ def test_a_token_in_a_file(indexer: FakeIndexer, tmp_path: Path, caplog: pytest.
 
 def test_files_that_cannot_be_used(tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")
-    with pytest.raises(LoginError, match=r"agent\.forward\.token_file = .*: No such file"):
-        Login(Forward(token_file=missing), Log())
+    with pytest.raises(CredentialsError, match=r"agent\.forward\.token_file = .*: No such file"):
+        Credentials(ForwardSettings(token_file=missing), Log())
     with pytest.raises(TlsError, match=r"agent\.forward\.tls\.ca = .*: No such file"):
-        Login(Forward(url="HTTPS://x", tls=ClientTls(ca=missing)), Log())
+        Credentials(ForwardSettings(url="HTTPS://x", tls=ClientTls(ca=missing)), Log())
 
 
 def test_settings_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="token and token_file"):
-        Forward(token="a", token_file="b")
+        ForwardSettings(token="a", token_file="b")
     with pytest.raises(ValueError, match="expected both"):
         ClientTls(cert="a")
     with pytest.raises(ValueError, match="check_name = false without ca"):
@@ -168,5 +170,5 @@ def test_settings_that_do_not_fit() -> None:
 
 
 def test_tls_for_http_is_warned_of(ca: Authority, caplog: pytest.LogCaptureFixture) -> None:
-    Login(Forward(url="http://x", tls=ca.client()), Log())
+    Credentials(ForwardSettings(url="http://x", tls=ca.client()), Log())
     assert "tls_unused" in caplog.text

@@ -13,10 +13,10 @@ import pytest
 from agent.aggregate.aggregator import Aggregator
 from agent.aggregate.state import Bucket
 from agent.mapping.config_file import parse
-from agent.mapping.mapper import Mapper, Result, underscored
-from agent.protocol.line import GaugeDeltas, Head, Kind, Limits, Line, Skip, parse_line
+from agent.mapping.mapper import Mapper, MappingOutcome, underscored
+from agent.protocol.line import GaugeDeltas, Kind, Limits, Line, MetricKey, Skip, parse_line
 from agent.settings import AgentSettings
-from agent.wire.metadata import Described
+from agent.wire.metadata import MetricDescription
 from tests.support.cores.rows import CORES, new_core, take_rows
 
 LIMITS = Limits()
@@ -236,19 +236,19 @@ def test_what_a_head_becomes(text: str, line: str, becomes: str) -> None:
     assert said(text, line) == becomes
 
 
-def head(name: str, kind: Kind = Kind.COUNTER, **more: object) -> Head:
-    return Head(kind, name, (), **more)  # type: ignore[arg-type]
+def head(name: str, kind: Kind = Kind.COUNTER, **more: object) -> MetricKey:
+    return MetricKey(kind, name, (), **more)  # type: ignore[arg-type]
 
 
 def test_results_are_counted() -> None:
     asked = mapper(OTHER)
-    assert isinstance(asked(head("ms.a", Kind.DISTRIBUTION)), Head)
+    assert isinstance(asked(head("ms.a", Kind.DISTRIBUTION)), MetricKey)
     assert asked(head("drop.me.a")) is Skip.MAPPING
     assert asked(head("none.x")) is Skip.MAPPING
     assert asked(head("other")) == head("other")
-    assert asked.counts() == dict.fromkeys((result.value for result in Result), 1)
+    assert asked.counts() == dict.fromkeys((result.value for result in MappingOutcome), 1)
     asked.explain(head("other"))
-    assert asked.counts()[Result.UNMAPPED.value] == 1
+    assert asked.counts()[MappingOutcome.UNMAPPED.value] == 1
 
 
 def test_a_sample_rate_counts_if_both_types_know_one() -> None:
@@ -259,7 +259,7 @@ def test_a_sample_rate_counts_if_both_types_know_one() -> None:
         ("type.s.x", Kind.COUNTER, 1.0),
     ):
         made = asked(head(name, kind, weight=10.0))
-        assert isinstance(made, Head)
+        assert isinstance(made, MetricKey)
         assert made.weight == weight
 
 
@@ -274,7 +274,7 @@ def test_a_sample_rate_counts_if_both_types_know_one() -> None:
 def test_what_a_rule_makes_keeps_to_the_bounds_of_a_line(limits: Limits, name: str, why: str) -> None:
     asked = mapper("mappings: [{match: x.*, name: $1, labels: {a: '-$1', b: c}}]", limits)
     mapped = asked.explain(head(name))
-    assert mapped.result is Result.ERROR
+    assert mapped.result is MappingOutcome.ERROR
     assert why in mapped.why
 
 
@@ -334,12 +334,12 @@ def test_a_file_s_unit_goes_before_the_setting() -> None:
         parsed = parse_line(b"x:1|ms", limits)
         assert isinstance(parsed, Line)
         head = mapper(file, limits)(parsed.head)
-        assert isinstance(head, Head)
+        assert isinstance(head, MetricKey)
         assert head.divisor == divisor
 
 
 def test_who_is_told_what_a_file_says() -> None:
-    told = list[tuple[str, Described]]()
+    told = list[tuple[str, MetricDescription]]()
     asked = mapper("""
 defaults: {buckets: [1, 2]}
 mappings:
@@ -348,7 +348,7 @@ mappings:
 - {match: c, name: c}
 - {match: d, name: "", action: drop, help: never}
 """)
-    assert list(asked.names()) == [("b", Described("Of b.", "", (5.0,)))]
+    assert list(asked.names()) == [("b", MetricDescription("Of b.", "", (5.0,)))]
     asked.describe = lambda name, described: told.append((name, described))
     for line in (
         b"a.x:1|c",
@@ -365,21 +365,23 @@ mappings:
         assert isinstance(parsed, Line)
         asked(parsed.head)
     assert told == [
-        ("a.x", Described("Of a.", "seconds")),
-        ("a.y", Described("Of a.", "seconds", (1.0, 2.0))),
-        ("b", Described("Of b.", "", (5.0,))),
-        ("b", Described("Of b.")),
-        ("c", Described("", "", (1.0, 2.0))),
-        ("z", Described("", "", (1.0, 2.0))),
+        ("a.x", MetricDescription("Of a.", "seconds")),
+        ("a.y", MetricDescription("Of a.", "seconds", (1.0, 2.0))),
+        ("b", MetricDescription("Of b.", "", (5.0,))),
+        ("b", MetricDescription("Of b.")),
+        ("c", MetricDescription("", "", (1.0, 2.0))),
+        ("z", MetricDescription("", "", (1.0, 2.0))),
     ]
 
 
 def test_a_core_asks_once_per_head() -> None:
     asked = list[str]()
 
-    def ask(sent: Head) -> Head | Skip:
+    def ask(sent: MetricKey) -> MetricKey | Skip:
         asked.append(sent.name)
-        return Skip.MAPPING if sent.name == "drop" else Head(Kind.GAUGE, "made", (("k", "v"),), scale=0.5)
+        return (
+            Skip.MAPPING if sent.name == "drop" else MetricKey(Kind.GAUGE, "made", (("k", "v"),), scale=0.5)
+        )
 
     core = Aggregator(static_tags={"pod": "p"}, mapper=ask)
     for value in range(4):

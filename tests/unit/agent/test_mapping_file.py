@@ -10,7 +10,7 @@ import pytest
 
 from agent.mapping import config_file
 from agent.mapping.config_file import MappingError, parse, read
-from agent.wire.metadata import Described
+from agent.wire.metadata import MetricDescription
 
 BAD = {
     "- a": "1: the file: a table of keys and values is wanted",
@@ -107,11 +107,11 @@ def test_what_has_no_effect_is_noted() -> None:
 def test_what_a_file_says_of_a_metric() -> None:
     file = parse(NO_EFFECT)
     assert file.buckets == (1.0, 2.0)
-    assert file.rules[0].described == Described("Of a.", "", (0.1, 1.0))
+    assert file.rules[0].described == MetricDescription("Of a.", "", (0.1, 1.0))
     (rule,) = parse("""mappings:
 - {match: a.b, name: a, help: 5, unit: bytes, buckets: [1, 2.5, 1e3, .inf]}
 """).rules
-    assert rule.described == Described("5", "bytes", (1.0, 2.5, 1000.0))
+    assert rule.described == MetricDescription("5", "bytes", (1.0, 2.5, 1000.0))
 
 
 def test_what_statsd_exporter_takes_and_no_histogram_has_is_noted() -> None:

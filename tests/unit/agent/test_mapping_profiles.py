@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agent.mapping.config_file import MappingError, parse
-from agent.mapping.mapper import Result
-from agent.protocol.line import Head, Kind, Limits
-from agent.wire.metadata import Described
+from agent.mapping.mapper import MappingOutcome
+from agent.protocol.line import Kind, Limits, MetricKey
+from agent.wire.metadata import MetricDescription
 
 PROFILES = """
 api_key: secret
@@ -62,10 +62,10 @@ BECOMES = {
 @pytest.mark.parametrize("name", BECOMES)
 @pytest.mark.parametrize("kind", [Kind.COUNTER, Kind.SET])
 def test_what_a_name_becomes(name: str, kind: Kind) -> None:
-    mapped = parse(PROFILES).mapper(Limits()).explain(Head(kind, name, ()))
+    mapped = parse(PROFILES).mapper(Limits()).explain(MetricKey(kind, name, ()))
     assert mapped.head is not None
     assert mapped.head.kind is kind
-    if mapped.result is Result.UNMAPPED:
+    if mapped.result is MappingOutcome.UNMAPPED:
         assert BECOMES[name] == ""
         assert mapped.head.name == name
     else:
@@ -82,7 +82,7 @@ def test_keys_of_ours() -> None:
   - {match: "p.*.*", name: q_seconds, tags: {x: $3}}
 """)
     assert file.rules[0].timer_unit == "s"
-    assert file.rules[0].described == Described("Of p.", "seconds", (1.0, 2.0))
+    assert file.rules[0].described == MetricDescription("Of p.", "seconds", (1.0, 2.0))
     assert [(note.line, note.text.partition("; ")[0]) for note in file.notes] == [
         (6, "profile n: mapping 2 (p.*.*): x: '$3' refers to what the match does not capture"),
         (6, "profile n: mapping 2 (p.*.*): it names seconds, but values sent as `ms` stay milliseconds"),

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from agent.wire.metadata import (
     MAX_BUCKETS,
     MAX_METRICS,
-    Described,
     MetadataError,
     MetadataMessage,
+    MetricDescription,
     MetricMetadata,
     decode,
     encode,
@@ -21,17 +21,17 @@ from agent.wire.metadata import (
 )
 
 BOUNDS = st.lists(st.floats(-1e300, 1e300), unique_by=lambda b: b + 0.0, max_size=20).map(sorted).map(tuple)
-SAID = st.builds(Described, st.text(max_size=20), st.text(max_size=20), BOUNDS)
+SAID = st.builds(MetricDescription, st.text(max_size=20), st.text(max_size=20), BOUNDS)
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=20), SAID, max_size=5))
-def test_what_is_encoded_is_decoded(metrics: dict[str, Described]) -> None:
+def test_what_is_encoded_is_decoded(metrics: dict[str, MetricDescription]) -> None:
     rows = tuple(MetricMetadata(name, one.help, one.unit, one.buckets) for name, one in metrics.items())
     assert decode(encode(7, 9, metrics)) == MetadataMessage(7, 9, rows)
 
 
 def test_what_a_message_looks_like() -> None:
-    body = encode(1, 2, {"x": Described("Of x.", "", (0.1, 1.0)), "y": Described()})
+    body = encode(1, 2, {"x": MetricDescription("Of x.", "", (0.1, 1.0)), "y": MetricDescription()})
     assert json.loads(body) == {
         "org_id": 1,
         "project_id": 2,
@@ -80,7 +80,9 @@ def test_decoding_raises_nothing_else(data: bytes) -> None:
 
 
 def test_filling() -> None:
-    assert Described("a", "", (1.0,)).filled(Described("b", "u", (2.0,))) == Described("a", "u", (1.0,))
+    assert MetricDescription("a", "", (1.0,)).filled(
+        MetricDescription("b", "u", (2.0,))
+    ) == MetricDescription("a", "u", (1.0,))
 
 
 def test_names_in_seconds() -> None:

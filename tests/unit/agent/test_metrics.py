@@ -10,23 +10,23 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.core.python_core import PythonCore
 from agent.forward.forwarder import Forwarder
-from agent.forward.heartbeat_sender import Beats
-from agent.forward.metadata_sender import Announcer
-from agent.forward.spool.record import Parcel
+from agent.forward.heartbeat_sender import HeartbeatSender
+from agent.forward.metadata_sender import MetadataSender
+from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.mapping.config_file import parse
-from agent.net.sockets import AddressError, bind, split
-from agent.protocol.line import Head, Kind, Limits, Reason
-from agent.receive.receiver import Received
-from agent.receive.relay import NotSent, Relayed
+from agent.net.sockets import AddressError, bind, split_host_port
+from agent.protocol.line import Kind, Limits, MetricKey, Reason
+from agent.receive.receiver import ReceiveCounters
+from agent.receive.relay import NotSent, RelayCounters
 from agent.runtime.clock import Clock
 from agent.runtime.logs import Log
-from agent.settings import AgentSettings, Aggregate, Forward
+from agent.settings import AgentSettings, AggregateSettings, ForwardSettings
 from agent.telemetry import admin_http
-from agent.telemetry.admin_http import MAX_CONNECTIONS, OpsServer
-from agent.telemetry.metrics import FAMILIES, Sources, exposition
+from agent.telemetry.admin_http import MAX_CONNECTIONS, AdminServer
+from agent.telemetry.metrics import FAMILIES, MetricSources, exposition
 from agent.wire.frame import Sender
-from agent.wire.metadata import Described
+from agent.wire.metadata import MetricDescription
 from tests.unit.agent.conftest import FakeIndexer, get
 
 T = 1_700_000_000_000
@@ -36,7 +36,7 @@ class Told:
     """A listener's numbers."""
 
     def __init__(self, drops: int | None = None, connections: int = 0, threads: int = 0) -> None:
-        self.received = Received()
+        self.received = ReceiveCounters()
         self.drops = drops
         self.connections = connections
         self.threads = threads
@@ -51,8 +51,8 @@ class ToldInputs:
     def __init__(self) -> None:
         self.datagrams: dict[str, Told] = {}
         self.streams: dict[str, Told] = {}
-        self.relayed = [Relayed(), Relayed()]
-        self.relayed_events = [Relayed()]
+        self.relayed = [RelayCounters(), RelayCounters()]
+        self.relayed_events = [RelayCounters()]
 
 
 class ToldState:
@@ -62,28 +62,28 @@ class ToldState:
 
 
 def core(**aggregate: int) -> PythonCore:
-    return PythonCore(AgentSettings(aggregate=Aggregate(**aggregate)), None, lambda: None)
+    return PythonCore(AgentSettings(aggregate=AggregateSettings(**aggregate)), None, lambda: None)
 
 
-def beats(spool: Spool) -> Beats:
-    return Beats(Forward(), Sender(agent="a", epoch=1), spool, 0, Log())
+def beats(spool: Spool) -> HeartbeatSender:
+    return HeartbeatSender(ForwardSettings(), Sender(agent="a", epoch=1), spool, 0, Log())
 
 
-def sources(inputs: ToldInputs | None = None) -> Sources:
+def sources(inputs: ToldInputs | None = None) -> MetricSources:
     spool = Spool(25)
-    return Sources(
+    return MetricSources(
         core=core(lateness_s=10, future_s=10),
         inputs=inputs or ToldInputs(),
         spool=spool,
         steady_ms=lambda: 5_000,
-        forwarder=Forwarder(Forward(), spool, Log()),
+        forwarder=Forwarder(ForwardSettings(), spool, Log()),
         beats=beats(spool),
         clock=Clock(),
         state=ToldState(),
     )
 
 
-def values(sources: Sources) -> dict[str, float]:
+def values(sources: MetricSources) -> dict[str, float]:
     """Sample name with labels -> value."""
     out = {}
     for family in text_string_to_metric_families(exposition(sources).decode()):
@@ -99,12 +99,12 @@ def test_every_family_has_its_numbers() -> None:
     inputs = ToldInputs()
     s = sources(inputs)
     s.mapper = parse("mappings: [{match: x, name: y}]").mapper(Limits())
-    s.mapper(Head(Kind.COUNTER, "x", ()))
-    s.announcer = Announcer(AgentSettings(), Log())
-    s.announcer.describe("x" * 5_000, Described("too long a name"))
+    s.mapper(MetricKey(Kind.COUNTER, "x", ()))
+    s.announcer = MetadataSender(AgentSettings(), Log())
+    s.announcer.describe("x" * 5_000, MetricDescription("too long a name"))
     s.core.add(b"x:1|c\nx:nan|c\n_sc|a|0\nx:1|c|y\nx:1|c|T1\nx:1|c|T9999999999", T)
     for i in range(4):
-        s.spool.put(Parcel(f"{i}", b"x" * 10, rows=3))
+        s.spool.put(EncodedFrame(f"{i}", b"x" * 10, rows=3))
     udp, unix, tcp = Told(drops=7, threads=2), Told(), Told(connections=2)
     udp.received.packets, udp.received.bytes, udp.received.cut_off = 5, 500, 1
     tcp.received.too_long, tcp.received.refused_connections = 2, 9
@@ -176,7 +176,7 @@ def test_families_are_described() -> None:
 
 def raw(address: str, asked: bytes) -> bytes:
     """Return the answer to some bytes, whole."""
-    with socket.create_connection(split("", address), timeout=10) as sock:
+    with socket.create_connection(split_host_port("", address), timeout=10) as sock:
         sock.sendall(asked)
         sock.shutdown(socket.SHUT_WR)
         parts = []
@@ -188,7 +188,7 @@ def raw(address: str, asked: bytes) -> bytes:
 
 def test_ops_pages() -> None:
     trouble = [""]
-    server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: trouble[0])
+    server = AdminServer("127.0.0.1:0", lambda: b"text", lambda: trouble[0])
     try:
         url = f"http://{server.address}"
         assert get(f"{url}/metrics") == (200, "text")
@@ -216,16 +216,16 @@ def test_ops_pages() -> None:
         bind("agent.ops", server.address, socket.SOCK_STREAM),
         pytest.raises(AddressError, match=r"agent\.ops"),
     ):
-        OpsServer(server.address, lambda: b"", lambda: "")
+        AdminServer(server.address, lambda: b"", lambda: "")
 
 
 def test_silent_connections_are_bounded_and_keep_no_one_out() -> None:
     """The oldest ones make room: so 70 silent clients do not silence /healthz, as they did before."""
-    server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: "")
+    server = AdminServer("127.0.0.1:0", lambda: b"text", lambda: "")
     try:
         with contextlib.ExitStack() as stack:
             silent = [
-                stack.enter_context(socket.create_connection(split("", server.address), timeout=5))
+                stack.enter_context(socket.create_connection(split_host_port("", server.address), timeout=5))
                 for _ in range(MAX_CONNECTIONS + 6)
             ]
             for sock in silent:
@@ -241,9 +241,9 @@ def test_silent_connections_are_bounded_and_keep_no_one_out() -> None:
 def test_a_request_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also of a client that sends a byte from time to time."""
     monkeypatch.setattr(admin_http, "_TIMEOUT_S", 0.1)
-    server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: "")
+    server = AdminServer("127.0.0.1:0", lambda: b"text", lambda: "")
     try:
-        with socket.create_connection(split("", server.address), timeout=5) as slow:
+        with socket.create_connection(split_host_port("", server.address), timeout=5) as slow:
             slow.sendall(b"GET /healthz HTTP/1.1\r\nx: ")
             assert slow.recv(1) == b""
     finally:
@@ -259,8 +259,8 @@ def answers(url: str) -> bool:
 
 def test_sent_numbers(indexer: FakeIndexer) -> None:
     spool = Spool(1_000)
-    forwarder = Forwarder(Forward(url=indexer.url, backoff_s=0.01), spool, Log())
-    s = Sources(
+    forwarder = Forwarder(ForwardSettings(url=indexer.url, backoff_s=0.01), spool, Log())
+    s = MetricSources(
         core=core(),
         inputs=ToldInputs(),
         spool=spool,
@@ -271,8 +271,8 @@ def test_sent_numbers(indexer: FakeIndexer) -> None:
         state=ToldState(),
     )
     indexer.script = [503, 400, 200]
-    spool.put(Parcel("1", b"x" * 10, rows=3))
-    spool.put(Parcel("2", b"y" * 10, rows=4))
+    spool.put(EncodedFrame("1", b"x" * 10, rows=3))
+    spool.put(EncodedFrame("2", b"y" * 10, rows=4))
     forwarder.start()
     assert forwarder.drain(10)
     told = values(s)

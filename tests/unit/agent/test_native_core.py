@@ -18,9 +18,9 @@ from agent.aggregate.aggregator import Aggregator
 from agent.core._native.core import NativeCore
 from agent.core.interface import Core
 from agent.core.python_core import PythonCore
-from agent.protocol.line import MAX_NUMBER, Head, Kind, Limits, Reason, Skip
+from agent.protocol.line import MAX_NUMBER, Kind, Limits, MetricKey, Reason, Skip
 from agent.receive.receiver import ReceiveOptions
-from agent.settings import AgentSettings, Aggregate, Receive
+from agent.settings import AgentSettings, AggregateSettings, ReceiveSettings
 from agent.wire.frame import Frame, Sender, decode, encode
 from tests.unit.agent.sinks import TestLoop
 from tests.unit.agent.state import State, state_of_frames
@@ -198,7 +198,7 @@ def test_as_many_tags_as_allowed() -> None:
 
 
 def test_what_was_not_seen_for_a_while_is_released() -> None:
-    core = NativeCore(AgentSettings(aggregate=Aggregate(gauge_memory_s=60)))
+    core = NativeCore(AgentSettings(aggregate=AggregateSettings(gauge_memory_s=60)))
     empty = core.memory_bytes
     core.add(b"\n".join(b"x.%d:1|g|#host:web-%d" % (i, i) for i in range(20_000)), NOW_MS)
     assert core.memory_bytes > empty + 20_000 * 100
@@ -217,7 +217,7 @@ def test_what_was_not_seen_for_a_while_is_released() -> None:
 
 
 def test_the_memory_of_heads_is_bounded() -> None:
-    core = NativeCore(AgentSettings(aggregate=Aggregate(max_series=500)))
+    core = NativeCore(AgentSettings(aggregate=AggregateSettings(max_series=500)))
     sizes = []
     for turn in range(60):
         core.add(b"\n".join(b"x.%d.%d:1|c" % (turn, i) for i in range(1_000)), NOW_MS + turn)
@@ -233,7 +233,7 @@ def test_the_memory_of_heads_is_bounded() -> None:
 @pytest.mark.parametrize("mapped", [False, True])
 def test_endless_new_names_take_no_more_than_three_times_max_series(mapped: bool) -> None:
     """Dead entries are swept before as many are dead again, and live ones keep their last value."""
-    settings = AgentSettings(aggregate=Aggregate(max_series=4_000))
+    settings = AgentSettings(aggregate=AggregateSettings(max_series=4_000))
     core = NativeCore(settings, (lambda head: head) if mapped else None)
     sizes = []
     for turn in range(40):
@@ -261,7 +261,7 @@ def test_spellings_of_a_series_share_its_last_value() -> None:
 
 def test_a_series_outlives_the_head_whose_text_it_uses() -> None:
     limits = Limits(gauge_deltas="signed")
-    core = NativeCore(AgentSettings(lines=limits, aggregate=Aggregate(max_series=50)))
+    core = NativeCore(AgentSettings(lines=limits, aggregate=AggregateSettings(max_series=50)))
     for turn in range(200):
         lines = [b"g:+1|g|#b:2,a:1" if turn else b"g:+1|g|#a:1,b:2"]  # the first spelling comes once
         lines += [b"x%d.%d:1|c" % (turn, i) for i in range(20)]
@@ -273,7 +273,7 @@ def test_a_series_outlives_the_head_whose_text_it_uses() -> None:
 def test_a_mapper_is_asked_once_per_head() -> None:
     asked = list[str]()
 
-    def mapper(head: Head) -> Head | Skip:
+    def mapper(head: MetricKey) -> MetricKey | Skip:
         asked.append(head.name)
         if head.name == "broken":
             raise ValueError("never mind")
@@ -281,7 +281,7 @@ def test_a_mapper_is_asked_once_per_head() -> None:
             return Skip.MAPPING
         if head.name == "same":
             return head
-        return Head(Kind.GAUGE, "mapped", (("é", "ü"),), scale=2.0)
+        return MetricKey(Kind.GAUGE, "mapped", (("é", "ü"),), scale=2.0)
 
     core = NativeCore(AgentSettings(tags={"pod": "web"}), mapper)
     for _ in range(3):
@@ -305,7 +305,7 @@ def test_timers_in_seconds() -> None:
 
 
 def test_threads_may_add_while_others_flush() -> None:
-    core = NativeCore(AgentSettings(aggregate=Aggregate(max_series=2_000)))
+    core = NativeCore(AgentSettings(aggregate=AggregateSettings(max_series=2_000)))
     data = b"\n".join(
         b"c.%d:1|c\nd.%d:%d|d\ns.%d:%d|s" % (i % 700, i % 50, i, i % 9, i) for i in range(2_000)
     )
@@ -331,7 +331,7 @@ def test_threads_may_add_while_others_flush() -> None:
 
 
 def test_receivers_of_one_core_agree_on_gauges() -> None:
-    core = NativeCore(AgentSettings(receive=Receive(threads=3)))
+    core = NativeCore(AgentSettings(receive=ReceiveSettings(threads=3)))
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(3)]
     loop = TestLoop()
     receiver = core.receive([ours for ours, _ in pairs], ReceiveOptions(loop=loop, nap_ms=0))
@@ -353,11 +353,11 @@ def test_receivers_of_one_core_agree_on_gauges() -> None:
 def test_receivers_of_one_core_agree_on_gauges_that_a_mapping_makes() -> None:
     """Deltas need one order, whatever type a gauge was sent with, and however often its head is made anew."""
 
-    def mapper(head: Head) -> Head | Skip:
+    def mapper(head: MetricKey) -> MetricKey | Skip:
         return msgspec.structs.replace(head, kind=Kind.GAUGE, weight=1.0) if head.name[0] == "g" else head
 
-    aggregate = Aggregate(max_series=20)
-    core = NativeCore(AgentSettings(receive=Receive(threads=3), aggregate=aggregate), mapper)
+    aggregate = AggregateSettings(max_series=20)
+    core = NativeCore(AgentSettings(receive=ReceiveSettings(threads=3), aggregate=aggregate), mapper)
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(3)]
     loop = TestLoop()
     receiver = core.receive([ours for ours, _ in pairs], ReceiveOptions(loop=loop, nap_ms=0))

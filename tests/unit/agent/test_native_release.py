@@ -13,12 +13,12 @@ RELEASE = """
 from pathlib import Path
 from agent.wire.frame import Sender
 from agent.core._native.core import NativeCore
-from agent.settings import AgentSettings, Aggregate
+from agent.settings import AgentSettings, AggregateSettings
 
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
-core = NativeCore(AgentSettings(aggregate=Aggregate(gauge_memory_s=60)))
+core = NativeCore(AgentSettings(aggregate=AggregateSettings(gauge_memory_s=60)))
 sender = Sender(agent="a", epoch=1)
 before = resident_bytes()
 for i in range(60):

@@ -15,11 +15,18 @@ import pytest
 from agent.config.networks import Networks
 from agent.core.interface import Core
 from agent.core.python_core import PythonCore
-from agent.net.sockets import bind, bind_datagrams, bind_unix, grow_receive_buffer, name_of, split
+from agent.net.sockets import (
+    bind,
+    bind_datagrams,
+    bind_unix,
+    bound_address,
+    grow_receive_buffer,
+    split_host_port,
+)
 from agent.protocol.line import Reason
 from agent.receive.receiver import DatagramReceiver, ReceiveOptions
 from agent.receive.relay import NotSent
-from agent.settings import AgentSettings, Aggregate, Receive
+from agent.settings import AgentSettings, AggregateSettings, ReceiveSettings
 from agent.wire.frame import Sender, decode, encode
 from tests.unit.agent.sinks import TestLoop
 from tests.unit.agent.state import state_of_frames
@@ -272,9 +279,9 @@ def test_a_udp_packet_has_no_length(make: Make, udp: Udp) -> None:
 
 
 def test_sockets_that_share_a_port(make: Make) -> None:
-    receiving = make(receive=Receive(threads=3))
+    receiving = make(receive=ReceiveSettings(threads=3))
     socks = bind_datagrams("agent.udp", "127.0.0.1:0", 3)
-    host, port = split("", name_of(socks[0]))
+    host, port = split_host_port("", bound_address(socks[0]))
     receiver = receiving.open(*socks)
     for i in range(60):
         with socket.socket(socket.AF_INET, UDP) as sender:  # each from a port of its own
@@ -286,7 +293,7 @@ def test_sockets_that_share_a_port(make: Make) -> None:
 
 
 def test_a_full_memory_flushes_early_and_then_waits(make: Make, udp: Udp) -> None:
-    receiving = make(aggregate=Aggregate(max_entries=100))
+    receiving = make(aggregate=AggregateSettings(max_entries=100))
     receiver = receiving.open(udp[0])
     for i in range(2_000):
         udp[1].send(b"x%d:1|c" % i)
@@ -311,7 +318,7 @@ def test_a_full_memory_flushes_early_and_then_waits(make: Make, udp: Udp) -> Non
 
 def test_stop_does_not_wait_for_frames(make: Make, udp: Udp) -> None:
     """Who would make them waits for stop."""
-    receiving = make(aggregate=Aggregate(max_entries=100))
+    receiving = make(aggregate=AggregateSettings(max_entries=100))
     receiver = receiving.open(udp[0])
     for i in range(2_000):
         udp[1].send(b"x%d:1|c" % i)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.net.sockets import AddressError, bind, name_of
+from agent.net.sockets import AddressError, bind, bound_address
 from agent.receive.relay import Destination, NotSent, Relay, packed, reason_of
 
 UDP = socket.SOCK_DGRAM
@@ -24,7 +24,7 @@ def server() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def relay(server: socket.socket) -> Iterator[Relay]:
-    destination = Destination("agent.relay.address", name_of(server))
+    destination = Destination("agent.relay.address", bound_address(server))
     yield Relay(destination.sock)
     destination.close()
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from agent.aggregate.generational_cache import Remember
+from agent.aggregate.generational_cache import GenerationalCache
 
 
 def test_keeps_what_is_used() -> None:
-    memory: Remember[str, int] = Remember(100, keep_ms=10)
+    memory: GenerationalCache[str, int] = GenerationalCache(100, keep_ms=10)
     memory.tick(1_000)
     memory.put("used", 1)
     memory.put("unused", 2)
@@ -21,7 +21,7 @@ def test_keeps_what_is_used() -> None:
 
 @pytest.mark.parametrize("put_ms", range(120, 130))
 def test_keeps_for_at_least_its_time(put_ms: int) -> None:
-    memory: Remember[str, int] = Remember(100, keep_ms=10)
+    memory: GenerationalCache[str, int] = GenerationalCache(100, keep_ms=10)
     for now_ms in range(100, put_ms + 10):
         memory.tick(now_ms)
         if now_ms == put_ms:
@@ -30,7 +30,7 @@ def test_keeps_for_at_least_its_time(put_ms: int) -> None:
 
 
 def test_bound() -> None:
-    memory: Remember[int, int] = Remember(10, keep_ms=1_000)
+    memory: GenerationalCache[int, int] = GenerationalCache(10, keep_ms=1_000)
     for i in range(1_000):
         memory.put(i, i)
         assert len(memory) <= 20
@@ -40,7 +40,7 @@ def test_bound() -> None:
 
 
 def test_a_clock_set_back_forgets_nothing() -> None:
-    memory: Remember[str, int] = Remember(10, keep_ms=10)
+    memory: GenerationalCache[str, int] = GenerationalCache(10, keep_ms=10)
     memory.tick(1_000_000)
     memory.put("x", 1)
     memory.tick(5)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 
-from agent.forward.spool.record import Parcel
+from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 
 
-def parcel(name: str, size: int = 10) -> Parcel:
-    return Parcel(name, b"x" * size, rows=size)
+def parcel(name: str, size: int = 10) -> EncodedFrame:
+    return EncodedFrame(name, b"x" * size, rows=size)
 
 
 def names(spool: Spool) -> list[str]:

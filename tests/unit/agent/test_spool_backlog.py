@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.forward.spool.backlog import Backlog
-from agent.forward.spool.record import Parcel, encode
+from agent.forward.spool.record import EncodedFrame, encode
 from agent.forward.spool.spool import Spool
 from agent.runtime.dir_lock import DirInUseError
 from tests.support.markdown import ROOT
@@ -31,8 +31,8 @@ class Clock:
 CLOCK = Clock()
 
 
-def parcel(number: int, size: int = 100, created_ms: int = 1_000_000) -> Parcel:
-    return Parcel(f"a/1/{number}", bytes(size), 5, number, 70, created_ms)
+def parcel(number: int, size: int = 100, created_ms: int = 1_000_000) -> EncodedFrame:
+    return EncodedFrame(f"a/1/{number}", bytes(size), 5, number, 70, created_ms)
 
 
 def backlog(path: Path, max_bytes: int = 1 << 20, clock: Clock = CLOCK) -> Backlog:

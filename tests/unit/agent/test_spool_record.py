@@ -7,23 +7,25 @@ from hypothesis import strategies as st
 
 from agent.forward.spool.record import (
     DONE,
-    HEAD_BYTES,
+    HEADER_BYTES,
     STATE_OFFSET,
-    Parcel,
+    EncodedFrame,
     RecordError,
     decode_body,
-    decode_head,
+    decode_header,
     encode,
     record_bytes,
 )
 
-PARCEL = Parcel("web-1/5/7", b"the very bytes", rows=3, number=7, lines=40, created_ms=1_700_000_000_000)
+PARCEL = EncodedFrame(
+    "web-1/5/7", b"the very bytes", rows=3, number=7, lines=40, created_ms=1_700_000_000_000
+)
 
 
-def read(data: bytes) -> Parcel | None:
+def read(data: bytes) -> EncodedFrame | None:
     try:
-        head = decode_head(data[:HEAD_BYTES])
-        return decode_body(head, data[HEAD_BYTES:])
+        head = decode_header(data[:HEADER_BYTES])
+        return decode_body(head, data[HEADER_BYTES:])
     except RecordError:
         return None
 
@@ -35,7 +37,7 @@ def read(data: bytes) -> Parcel | None:
 )
 def test_what_is_written_is_read(identity: str, data: bytes, numbers: tuple[int, int, int, int]) -> None:
     rows, lines, number, created_ms = numbers
-    parcel = Parcel(identity, data, rows, number, lines, created_ms)
+    parcel = EncodedFrame(identity, data, rows, number, lines, created_ms)
     assert read(encode(parcel)) == parcel
     assert len(encode(parcel)) == record_bytes(parcel)
 
@@ -54,7 +56,7 @@ def test_every_bit_flipped() -> None:
         flipped[bit // 8] ^= 1 << bit % 8
         if bit // 8 == STATE_OFFSET:
             assert read(bytes(flipped)) == PARCEL
-            assert decode_head(bytes(flipped)).state != DONE
+            assert decode_header(bytes(flipped)).state != DONE
         else:
             assert read(bytes(flipped)) is None
 
@@ -62,4 +64,4 @@ def test_every_bit_flipped() -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_raise_nothing_else(data: bytes) -> None:
     read(data)
-    read(encode(PARCEL)[:HEAD_BYTES] + data)
+    read(encode(PARCEL)[:HEADER_BYTES] + data)

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.net.sockets import bind, split
-from agent.net.tls import TlsError, of_listener
+from agent.net.sockets import bind, split_host_port
+from agent.net.tls import TlsError, listener_contexts
 from agent.receive.http_guard import HttpGuard
 from agent.receive.stream import StreamListener
-from agent.receive.stream_splitter import LineFramer
-from agent.receive.tls_listener import Acceptor
+from agent.receive.stream_splitter import LineSplitter
+from agent.receive.tls_listener import TlsAcceptor
 from agent.runtime.logs import Log
 from agent.settings import Tls
 from agent.telemetry import admin_http
-from agent.telemetry.admin_http import OpsServer
+from agent.telemetry.admin_http import AdminServer
 from tests.support.certificates import Authority
 from tests.unit.agent.conftest import wait_until
 from tests.unit.agent.sinks import DEADLINE_S, Got, TestLoop
@@ -50,12 +50,12 @@ class Tcp:
         self._loop = loop
         sock = bind("agent.tcp", "127.0.0.1:0", socket.SOCK_STREAM)
         self.port: int = sock.getsockname()[1]
-        acceptor = Acceptor(of_listener("agent.tcp_tls", tls, Log()), Log())
+        acceptor = TlsAcceptor(listener_contexts("agent.tcp_tls", tls, Log()), Log())
         self.listener = StreamListener(
             loop,
             sock,
             self.got,
-            lambda: HttpGuard(LineFramer(100)),
+            lambda: HttpGuard(LineSplitter(100)),
             most,
             Log(),
             secure=acceptor.stream,
@@ -164,9 +164,9 @@ class Ops:
     """The port for operators with TLS."""
 
     def __init__(self, tls: Tls) -> None:
-        self.acceptor = Acceptor(of_listener("agent.ops_tls", tls, Log()), Log())
-        self._server = OpsServer("127.0.0.1:0", lambda: b"text", lambda: "", self.acceptor)
-        self.address = split("", self._server.address)
+        self.acceptor = TlsAcceptor(listener_contexts("agent.ops_tls", tls, Log()), Log())
+        self._server = AdminServer("127.0.0.1:0", lambda: b"text", lambda: "", self.acceptor)
+        self.address = split_host_port("", self._server.address)
 
     def __enter__(self) -> Ops:
         return self
@@ -216,7 +216,7 @@ def test_files_change(ca: Authority, tmp_path: Path, caplog: pytest.LogCaptureFi
     """A new pair makes a new context; a broken file keeps the old one and is logged once."""
     pair = ca.issue("server")
     now_s = [0.0]
-    contexts = of_listener("agent.tcp_tls", ca.listener(pair), Log(), lambda: now_s[0])
+    contexts = listener_contexts("agent.tcp_tls", ca.listener(pair), Log(), lambda: now_s[0])
     first = contexts.current()
     Path(pair.key).write_text("broken")
     assert contexts.current() is first, "looked at once a second"
@@ -239,23 +239,23 @@ def test_files_change(ca: Authority, tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_a_key_that_others_may_read_is_warned_of(ca: Authority, caplog: pytest.LogCaptureFixture) -> None:
     pair = ca.issue("server")
-    of_listener("indexer.tls", ca.listener(pair), Log())
+    listener_contexts("indexer.tls", ca.listener(pair), Log())
     assert "readable_key" not in caplog.text
     Path(pair.key).chmod(0o644)
-    of_listener("indexer.tls", ca.listener(pair), Log())
+    listener_contexts("indexer.tls", ca.listener(pair), Log())
     assert "readable_key setting=indexer.tls.key" in caplog.text
 
 
 def test_files_that_do_not_fit(ca: Authority, tmp_path: Path) -> None:
     one, two = ca.issue("one"), ca.issue("two")
     with pytest.raises(TlsError, match="key values mismatch: expected PEM files"):
-        of_listener("indexer.tls", Tls(cert=one.cert, key=two.key), Log())
+        listener_contexts("indexer.tls", Tls(cert=one.cert, key=two.key), Log())
     empty = tmp_path / "empty.pem"
     empty.touch()
     with pytest.raises(TlsError, match=r"indexer\.tls\.client_ca = .*: expected a PEM file of certificates"):
-        of_listener("indexer.tls", Tls(cert=one.cert, key=one.key, client_ca=str(empty)), Log())
+        listener_contexts("indexer.tls", Tls(cert=one.cert, key=one.key, client_ca=str(empty)), Log())
     with pytest.raises(TlsError, match="Is a directory"):
-        of_listener("indexer.tls", Tls(cert=str(tmp_path), key=one.key), Log())
+        listener_contexts("indexer.tls", Tls(cert=str(tmp_path), key=one.key), Log())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from agent.wire.frame import Series
+from agent.wire.frame import SeriesColumns
 from indexer.agents.up import Instance, has_up, up_frame
 from indexer.intern.series import Project
 from indexer.write.frame_to_columns import check
@@ -36,5 +36,5 @@ def test_an_up_of_others_is_found() -> None:
     assert not has_up(counter_frame({"up": 1.0}, 10, name="down")), "a value of a tag"
     assert not has_up(counter_frame({"a": 1.0}, 10))
     assert not has_up(
-        make_frame(FrameRows(), strings=["up"], series=Series(name=np.zeros(0, "<u4").tobytes()))
+        make_frame(FrameRows(), strings=["up"], series=SeriesColumns(name=np.zeros(0, "<u4").tobytes()))
     )
