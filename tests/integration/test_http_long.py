@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,7 +17,7 @@ from indexer.clickhouse.store import Store, open_store
 from shim.http.home import LINKS
 from shim.http.params import fields
 from shim.http.server import SLOP_BYTES
-from shim.plan.parse import parse
+from shim.plan.parse import parse, parse_selector
 from tests.integration.test_http_api import AT, NOW_S, WINDOW, Client, Reply, load, serving
 
 MIB = 1 << 20
@@ -141,12 +141,15 @@ async def test_the_event_loop_does_not_parse(client: Client, monkeypatch: pytest
     """Whatever is parsed is parsed in a thread of the pool, by a request that has its turn."""
     threads: list[threading.Thread] = []
 
-    def parsing(*args: Any, **kwargs: Any) -> Any:
-        threads.append(threading.current_thread())
-        return parse(*args, **kwargs)
+    def noting(parses: Callable[..., Any]) -> Callable[..., Any]:
+        def parsing(*args: Any, **kwargs: Any) -> Any:
+            threads.append(threading.current_thread())
+            return parses(*args, **kwargs)
 
-    monkeypatch.setattr("shim.http.request.parse", parsing)
-    monkeypatch.setattr("shim.http.language.parse", parsing)
+        return parsing
+
+    monkeypatch.setattr("shim.http.request.parse_selector", noting(parse_selector))
+    monkeypatch.setattr("shim.http.language.parse", noting(parse))
     asked = 0
     for path in ("labels", "series", "label/room/values", "/federate"):
         assert (await client.ask(path, [("match[]", "temp"), *WINDOW.items()])).status == 200
