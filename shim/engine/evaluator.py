@@ -16,12 +16,12 @@ import numpy as np
 
 from shim.eval.aggregate import aggregate
 from shim.eval.binary import binary, negate
+from shim.eval.broadcast import repeated
 from shim.eval.budget import Take
 from shim.eval.functions.registry import call
-from shim.eval.functions.signature import Context, all_labels
+from shim.eval.functions.signature import CallContext, all_labels
 from shim.eval.info import info
 from shim.eval.merge import relabelled
-from shim.eval.repeat import repeated
 from shim.eval.subquery import samples_from
 from shim.model.errors import BadData
 from shim.model.grid import Grid
@@ -140,7 +140,7 @@ class _Run:
                 notes = self.of.notes.at(node.place)
                 naming = self.of.leaves.naming
                 return call(
-                    node.function, args, Context(node.grid, notes, node.absent_labels, naming, self.take)
+                    node.function, args, CallContext(node.grid, notes, node.absent_labels, naming, self.take)
                 )
             case Info():
                 return self._info(node)

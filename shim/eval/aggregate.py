@@ -12,21 +12,23 @@ from types import MappingProxyType
 from typing import Final
 
 from shim.eval import aggregation
-from shim.eval.aggregator import Aggregation, AggregationInput
+from shim.eval.aggregator import AggregationInput, AggregationOperator
 from shim.eval.budget import Take, free
 from shim.model.errors import BadData, Unsupported
 from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.values import Annotations, Scalar, String, Vector
 
 
-def _records() -> Iterator[Aggregation]:
+def _records() -> Iterator[AggregationOperator]:
     for found in pkgutil.iter_modules(aggregation.__path__):
         module = importlib.import_module(f"{aggregation.__name__}.{found.name}")
         yield from getattr(module, "AGGREGATIONS", ())
 
 
 #: All operators by name: a new one is a new file in `shim/eval/aggregation/`.
-AGGREGATIONS: Final[Mapping[str, Aggregation]] = MappingProxyType({one.name: one for one in _records()})
+AGGREGATIONS: Final[Mapping[str, AggregationOperator]] = MappingProxyType(
+    {one.name: one for one in _records()}
+)
 
 
 def aggregate(

@@ -86,7 +86,7 @@ Chunks = Combine | Mean | AddCounts | KeepBest | KeepAll
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregation:
+class AggregationOperator:
     """An operator that aggregates the series of each group at every step."""
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.windows import slices
+from shim.eval.sample_windows import slices
 from shim.model.grid import Grid
 from shim.model.values import Ints, Samples, Vector
 

@@ -76,7 +76,7 @@ def picked(vector: Vector, rows: Ints) -> Vector:
     return replace(vector, labels=labels, values=vector.values[rows], present=vector.present[rows])
 
 
-def stacked(vectors: Sequence[Vector], steps: int) -> Vector:
+def concat_vectors(vectors: Sequence[Vector], steps: int) -> Vector:
     """The rows of all vectors, label sets standing as often as they come."""
     if not vectors:
         return Vector.empty(steps)

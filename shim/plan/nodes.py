@@ -76,7 +76,7 @@ class SampleTimes:
 class Window:
     """A range vector selector: `(t - window_ms, t]` for each t of `ends`.
 
-    `extended`: samples around it count, too (shim/eval/range/extended.py).
+    `extended`: samples around it count, too (shim/eval/window/extended.py).
     """
 
     matchers: tuple[Matcher, ...]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim.eval.merge import relabelled, stacked
+from shim.eval.merge import concat_vectors, relabelled
 from shim.model.values import Samples, Vector
 
 
@@ -16,7 +16,7 @@ def concatenate(vectors: Sequence[Vector], steps: int) -> Vector:
         only = vectors[0]
         if len(set(only.histogram_labels)) == len(only.histogram_labels):
             return only
-    return relabelled(stacked(vectors, steps), lambda labels: labels)
+    return relabelled(concat_vectors(vectors, steps), lambda labels: labels)
 
 
 def concatenated(found: Sequence[Samples]) -> Samples:

@@ -20,7 +20,7 @@ from shim.eval.window.stored import (
     FromObservations,
     FromSamples,
     GaugeColumn,
-    Latest,
+    LatestValue,
     Presence,
     Refused,
     UnionOfMembers,
@@ -83,7 +83,7 @@ class PartReader:
                 if function.check is not None:
                     function.check(parameters, self.notes.at(leaf.place))
                 return distributions.observations(self.reader, part, keys, how, ends, window_ms, parameters)
-            case Latest():
+            case LatestValue():
                 return self.instant(part, Select(leaf.grid, leaf.window.matchers, ends, window_ms))[0]
             case UnionOfMembers():
                 return marked(sets.unions(self.reader, part, keys, ends, window_ms, leaf.lookback_ms))
@@ -174,7 +174,7 @@ def answer_of(kind: Kind, view: View, function: RangeFunction) -> Answer | None:
             return function.distribution
         case "histogram", "bucket" if function.buckets is not None:
             return function.buckets
-        case "histogram", "quantile" if not isinstance(function.counter, Latest):
+        case "histogram", "quantile" if not isinstance(function.counter, LatestValue):
             return FromSamples()
     return function.counter
 

@@ -10,8 +10,8 @@ import numpy as np
 from shim.catalog.types import Kind, Part, Selection
 from shim.catalog.unlabelled_series import UnlabelledSeries
 from shim.eval.aggregate import aggregate
-from shim.eval.merge import first_wins, relabelled, stacked
-from shim.eval.repeat import repeated
+from shim.eval.broadcast import repeated
+from shim.eval.merge import concat_vectors, first_wins, relabelled
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.eval.window.stored import FromObservations
 from shim.model import labels as lb
@@ -162,7 +162,7 @@ class SelectorReader:
         if len(parts) == 1:
             return self._merged_part(parts[0], node, (node.grouping, *node.outer), args)
         found = [self._merged_part(p, node, (node.grouping,), args) for p in parts]
-        return self._sums(stacked(found, steps), (node.grouping, *node.outer), node)
+        return self._sums(concat_vectors(found, steps), (node.grouping, *node.outer), node)
 
     def _merged_part(
         self, part: Part, node: Merged, groupings: Sequence[Grouping], args: Sequence[Value]
@@ -258,7 +258,7 @@ class SelectorReader:
                 found.append(self._of_part.instant(some, child)[0])
             else:
                 found.append(self._of_part.window(some, named(some, child.function), child, ()))
-        vector = stacked(found, _steps(child, ()))
+        vector = concat_vectors(found, _steps(child, ()))
         total = aggregate(node.op, vector, (), False, None, self.notes.at(node.place))
         self.reader.hold(total.cells)
         return total

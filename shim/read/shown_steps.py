@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from shim.eval.histogram.turns import at_steps
+from shim.eval.histogram.step_slices import at_steps
 from shim.model.grid import Grid
 from shim.model.values import Scalar, Value, Vector
 

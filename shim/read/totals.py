@@ -20,7 +20,7 @@ from shim.catalog.types import Kind, Part, Selection, View
 from shim.catalog.unlabelled_series import UnlabelledSeries
 from shim.eval.aggregate import AGGREGATIONS, aggregate
 from shim.eval.aggregator import KeepAll, KeepBest
-from shim.eval.chunks import fold
+from shim.eval.chunked_aggregation import fold
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.model.errors import InternalError
 from shim.model.labels import NAME, Labels, get

@@ -21,7 +21,7 @@ from typing import Final
 import numpy as np
 
 from indexer.clickhouse.schema.tables import GRANULARITIES
-from shim.eval.cells import window_any, window_maxima, window_minima, window_sums
+from shim.eval.sliding_windows import window_any, window_maxima, window_minima, window_sums
 from shim.model.grid import Grid
 from shim.model.values import Bools, Floats, Ints
 from shim.read.saturation import held

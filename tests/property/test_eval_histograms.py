@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shim.catalog.classic_bounds import Extent, bounds_of
-from shim.eval import cells
+from shim.eval import sliding_windows
 from shim.eval.functions.histogram_quantile import bucket_quantile
 from shim.eval.histogram import arithmetic, fraction, quantile, stats
 from shim.eval.histogram.bounds import CLASSIC_SCHEMA
@@ -193,12 +193,12 @@ def test_sliding_windows(data: st.DataObject, n: int) -> None:
     grid = numbers.reshape(2, n)
     starts = range(0, n - width + 1, stride)
     want = np.stack([grid[:, s : s + width] for s in starts], axis=1)
-    assert (cells.window_sums(grid, width, stride=stride) == want.sum(axis=-1)).all()
-    assert (cells.window_sums(grid.T, width, axis=0, stride=stride) == want.sum(axis=-1).T).all()
+    assert (sliding_windows.window_sums(grid, width, stride=stride) == want.sum(axis=-1)).all()
+    assert (sliding_windows.window_sums(grid.T, width, axis=0, stride=stride) == want.sum(axis=-1).T).all()
     holes = np.where(grid % 3 == 0, np.nan, grid)
     gaps = np.stack([holes[:, s : s + width] for s in starts], axis=1)
-    lows = cells.window_minima(holes, width, stride=stride)
+    lows = sliding_windows.window_minima(holes, width, stride=stride)
     assert np.array_equal(lows, np.fmin.reduce(gaps, axis=-1), equal_nan=True)
-    highs = cells.window_maxima(holes, width, stride=stride)
+    highs = sliding_windows.window_maxima(holes, width, stride=stride)
     assert np.array_equal(highs, np.fmax.reduce(gaps, axis=-1), equal_nan=True)
-    assert (cells.window_any(grid > 900, width, stride=stride) == (want > 900).any(axis=-1)).all()
+    assert (sliding_windows.window_any(grid > 900, width, stride=stride) == (want > 900).any(axis=-1)).all()

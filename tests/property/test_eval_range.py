@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shim.eval import windows
+from shim.eval import sample_windows
 from shim.eval.window.evaluate import range_function
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.model.grid import Grid
@@ -208,7 +208,7 @@ def test_blocks_hold_every_slice_once_within_the_limit(lengths: list[int], limit
     begin = end - lengths
     flat = np.arange(end[-1], dtype=np.float64)
     seen: dict[int, list[float]] = {}
-    for block in windows.blocks(begin, end, limit=limit):
+    for block in sample_windows.blocks(begin, end, limit=limit):
         assert block.index.size <= limit or len(block.cells) == 1
         for cell, row, valid in zip(block.cells, block.values(flat), block.valid, strict=True):
             assert int(cell) not in seen

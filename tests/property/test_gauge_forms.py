@@ -19,9 +19,9 @@ from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
 from shim.eval.instant import latest
+from shim.eval.sample_windows import slices
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.eval.window.stored import GaugeColumn
-from shim.eval.windows import slices
 from shim.model.grid import Grid
 from shim.model.matchers import Matcher
 from shim.model.values import Samples

@@ -20,7 +20,7 @@ from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
 from shim.engine.engine import QueryEngine
-from shim.eval import chunks
+from shim.eval import chunked_aggregation
 from shim.model.errors import QueryError
 from shim.model.grid import Grid
 from shim.model.labels import Labels
@@ -95,7 +95,7 @@ def engines(chdb_path: Path) -> Iterator[Engines]:
         small.setattr(totals, "_MIN_CHUNK", 2)
         small.setattr(totals, "_MAX_CHUNK", 2)
         small.setattr(totals, "_MIN_LABELLED", 2)
-        small.setattr(chunks, "_MIN_CHOICE", 1)
+        small.setattr(chunked_aggregation, "_MIN_CHOICE", 1)
         yield made
     for pipeline in (first, made.plain, *made.ruled):
         pipeline.close()

@@ -18,7 +18,7 @@ from shim.eval.window.stored import (
     FromDeltas,
     FromObservations,
     FromSamples,
-    Latest,
+    LatestValue,
     Presence,
     UnionOfMembers,
 )
@@ -46,11 +46,11 @@ def range_cell(function: str, kind: str) -> str:
             cell = "histogram"
         case "distribution", FromObservations():
             cell = "observations"
-        case "distribution", FromSamples() | Latest():
+        case "distribution", FromSamples() | LatestValue():
             cell = "running total"
         case "set", UnionOfMembers():
             cell = "union"
-        case "set", Latest() | Presence():
+        case "set", LatestValue() | Presence():
             cell = "members"
     return cell
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from shim.eval.aggregator import AddCounts, Aggregation, AggregationInput
+from shim.eval.aggregator import AddCounts, AggregationInput, AggregationOperator
 from shim.eval.budget import Take, free
 from shim.eval.grouping import group_labels
 from shim.eval.histogram.buckets import CLOSED, OPEN_LEFT, BucketTable, bucket_table
@@ -131,7 +131,7 @@ def _apply(given: AggregationInput) -> Vector:
 
 
 AGGREGATIONS = (
-    Aggregation(
+    AggregationOperator(
         "count_values",
         "The number of series with each value; the parameter is the label for the value",
         _apply,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.aggregator import Aggregation, Combine, plain
+from shim.eval.aggregator import AggregationOperator, Combine, plain
 from shim.eval.grouping import Groups
 from shim.model.values import Annotations, Floats, Vector
 
@@ -27,6 +27,10 @@ def _totals(groups: Groups) -> Floats:
 
 
 AGGREGATIONS = (
-    Aggregation("count", "The number of series", plain(count), chunks=Combine("sum"), only_presence=True),
-    Aggregation("group", "1 for each group", plain(group), chunks=Combine("group"), only_presence=True),
+    AggregationOperator(
+        "count", "The number of series", plain(count), chunks=Combine("sum"), only_presence=True
+    ),
+    AggregationOperator(
+        "group", "1 for each group", plain(group), chunks=Combine("group"), only_presence=True
+    ),
 )

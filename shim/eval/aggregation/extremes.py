@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.aggregation.floats import floats_only
-from shim.eval.aggregator import Aggregation, Combine, plain
+from shim.eval.aggregator import AggregationOperator, Combine, plain
 from shim.eval.grouping import Groups
 from shim.model.values import Annotations, Vector
 
@@ -19,6 +19,6 @@ def max_(groups: Groups, notes: Annotations) -> Vector:
 
 
 AGGREGATIONS = (
-    Aggregation("min", "The smallest value", plain(min_), chunks=Combine("min")),
-    Aggregation("max", "The largest value", plain(max_), chunks=Combine("max")),
+    AggregationOperator("min", "The smallest value", plain(min_), chunks=Combine("min")),
+    AggregationOperator("max", "The largest value", plain(max_), chunks=Combine("max")),
 )

@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from shim.eval.aggregation.floats import floats_only
-from shim.eval.aggregator import Aggregation, AggregationInput, KeepAll, some_steps_at_once
+from shim.eval.aggregator import AggregationInput, AggregationOperator, KeepAll, some_steps_at_once
 from shim.eval.grouping import Groups
-from shim.eval.kernel import outside_quantile, quantile_position
+from shim.eval.numerics import outside_quantile, quantile_position
 from shim.model.messages import invalid_quantile
 from shim.model.values import Annotations, Floats, Scalar, Vector
 
@@ -74,7 +74,7 @@ def _apply(given: AggregationInput) -> Vector:
 
 
 AGGREGATIONS = (
-    Aggregation(
+    AggregationOperator(
         "quantile",
         "The quantile of the values; the parameter is between 0 and 1",
         _apply,

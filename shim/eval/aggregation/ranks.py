@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from shim.eval.aggregation.floats import note_histograms
-from shim.eval.aggregator import Aggregation, AggregationInput, KeepBest
+from shim.eval.aggregator import AggregationInput, AggregationOperator, KeepBest
 from shim.eval.budget import Take
 from shim.eval.grouping import Groups
 from shim.eval.histogram.merging import where_present
@@ -264,22 +264,22 @@ def _choosing(
 
 
 AGGREGATIONS = (
-    Aggregation(
+    AggregationOperator(
         "topk",
         "The k series with the largest values",
         _choosing(topk),
         parameter="scalar",
         chunks=KeepBest(descending=True),
     ),
-    Aggregation(
+    AggregationOperator(
         "bottomk",
         "The k series with the smallest values",
         _choosing(bottomk),
         parameter="scalar",
         chunks=KeepBest(descending=False),
     ),
-    Aggregation("limitk", "k series", _choosing(limitk), parameter="scalar", experimental=True),
-    Aggregation(
+    AggregationOperator("limitk", "k series", _choosing(limitk), parameter="scalar", experimental=True),
+    AggregationOperator(
         "limit_ratio",
         "The given share of the series, chosen by a hash of their labels",
         _choosing(limit_ratio),

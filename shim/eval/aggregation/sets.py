@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from shim.eval.aggregation.sums import sum_
-from shim.eval.aggregator import Aggregation, AggregationInput, Combine, plain
+from shim.eval.aggregator import AggregationInput, AggregationOperator, Combine, plain
 from shim.eval.grouping import Groups
 from shim.model import labels as lbl
 from shim.model.errors import Unsupported
@@ -47,7 +47,7 @@ def _sum(given: AggregationInput) -> Vector:
 
 
 AGGREGATIONS = (
-    Aggregation(
+    AggregationOperator(
         "sum",
         "The sum of the values; of sets, the number of distinct members; of distributions, one of all",
         _sum,

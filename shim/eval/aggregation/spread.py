@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.aggregation.floats import floats_only
-from shim.eval.aggregator import Aggregation, plain
+from shim.eval.aggregator import AggregationOperator, plain
 from shim.eval.grouping import Groups
-from shim.eval.kernel import grouped_sum, grouped_sum_parts
+from shim.eval.numerics import grouped_sum, grouped_sum_parts
 from shim.model.values import Annotations, Floats, Vector
 
 
@@ -36,6 +36,6 @@ def _variance(groups: Groups, kept: Floats) -> Floats:
 
 
 AGGREGATIONS = (
-    Aggregation("stdvar", "The variance of the values", plain(stdvar)),
-    Aggregation("stddev", "The standard deviation of the values", plain(stddev)),
+    AggregationOperator("stdvar", "The variance of the values", plain(stdvar)),
+    AggregationOperator("stddev", "The standard deviation of the values", plain(stddev)),
 )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.aggregator import Aggregation, Mean, plain
+from shim.eval.aggregator import AggregationOperator, Mean, plain
 from shim.eval.grouping import Groups
 from shim.eval.histogram.arithmetic import divide
 from shim.eval.histogram.merging import combine, where_present
-from shim.eval.kernel import grouped_sum, grouped_sum_parts
+from shim.eval.numerics import grouped_sum, grouped_sum_parts
 from shim.model.messages import MIXED_IN_AGGREGATION
 from shim.model.values import Annotations, Floats, Histogram, Vector
 
@@ -58,4 +58,4 @@ def _merged(groups: Groups, group: int, counts: Floats, floats: Floats, *, mean:
     return divide(merged, np.maximum(counts, 1)) if mean else merged
 
 
-AGGREGATIONS = (Aggregation("avg", "The mean of the values", plain(avg), chunks=Mean()),)
+AGGREGATIONS = (AggregationOperator("avg", "The mean of the values", plain(avg), chunks=Mean()),)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim.eval.functions.signature import Context, Function, vector_of
+from shim.eval.functions.signature import CallContext, Function, vector_of
 from shim.model import labels as lb
 from shim.model.values import Bools, Value, Vector
 
 
-def _absent(context: Context, args: Sequence[Value]) -> Value:
+def _absent(context: CallContext, args: Sequence[Value]) -> Value:
     vector = vector_of(args[0])
     there: Bools = np.asarray(vector.present.any(axis=0))
     for histogram in vector.histograms:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shim.eval.functions.signature import Context, Function, scalar_of, vector_of, with_values
+from shim.eval.functions.signature import CallContext, Function, scalar_of, vector_of, with_values
 from shim.eval.merge import without_empty_rows
 from shim.model.values import Floats, Value
 
@@ -24,7 +24,7 @@ def _smaller(a: Floats, b: Floats) -> Floats:
     return np.where((a == -np.inf) | (b == -np.inf), -np.inf, np.minimum(a, b))
 
 
-def _clamp(_context: Context, args: Sequence[Value]) -> Value:
+def _clamp(_context: CallContext, args: Sequence[Value]) -> Value:
     """Between both bounds; nothing at steps where they cross."""
     vector, low, high = vector_of(args[0]), scalar_of(args[1]), scalar_of(args[2])
     possible = ~(high < low)
@@ -33,12 +33,12 @@ def _clamp(_context: Context, args: Sequence[Value]) -> Value:
     return without_empty_rows(with_values(kept, bounded))
 
 
-def _clamp_min(_context: Context, args: Sequence[Value]) -> Value:
+def _clamp_min(_context: CallContext, args: Sequence[Value]) -> Value:
     vector = vector_of(args[0])
     return with_values(vector, _larger(scalar_of(args[1]), vector.values))
 
 
-def _clamp_max(_context: Context, args: Sequence[Value]) -> Value:
+def _clamp_max(_context: CallContext, args: Sequence[Value]) -> Value:
     vector = vector_of(args[0])
     return with_values(vector, _smaller(scalar_of(args[1]), vector.values))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from shim.eval.functions.signature import Context, Function, vector_of, with_values
+from shim.eval.functions.signature import CallContext, Function, vector_of, with_values
 from shim.model import labels as lbl
 from shim.model.values import Floats, Ints, Value, Vector
 
@@ -25,7 +25,7 @@ def _of(name: str, compute: Callable[[Ints], Ints]) -> Function:
         whole = np.trunc(np.where(usable, seconds, 0.0)).astype(np.int64)
         return np.where(usable, compute(whole), np.nan)
 
-    def apply(context: Context, args: Sequence[Value]) -> Value:
+    def apply(context: CallContext, args: Sequence[Value]) -> Value:
         if args:
             vector = vector_of(args[0])
             return with_values(vector, values(vector.values))

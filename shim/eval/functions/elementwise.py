@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shim.eval.functions.signature import Context, Function, scalar_of, vector_of, with_values
+from shim.eval.functions.signature import CallContext, Function, scalar_of, vector_of, with_values
 from shim.model.values import Floats, Value
 
 
 def _of(name: str, compute: Callable[[Floats], Floats]) -> Function:
-    def apply(_context: Context, args: Sequence[Value]) -> Value:
+    def apply(_context: CallContext, args: Sequence[Value]) -> Value:
         vector = vector_of(args[0])
         with np.errstate(all="ignore"):
             return with_values(vector, compute(vector.values))
@@ -19,7 +19,7 @@ def _of(name: str, compute: Callable[[Floats], Floats]) -> Function:
     return Function(name, ("vector",), "vector", apply)
 
 
-def _round(_context: Context, args: Sequence[Value]) -> Value:
+def _round(_context: CallContext, args: Sequence[Value]) -> Value:
     """To the nearest multiple, ties up; by the inverse, as Prometheus does, for fewer rounding errors."""
     vector = vector_of(args[0])
     with np.errstate(all="ignore"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shim.eval.functions.classic import computed, split
-from shim.eval.functions.signature import Context, Function, scalar_of, vector_of
+from shim.eval.functions.signature import CallContext, Function, scalar_of, vector_of
 from shim.eval.histogram.fraction import histogram_fraction
 from shim.eval.merge import relabelled
 from shim.model import labels as lbl
@@ -16,7 +16,7 @@ from shim.model.messages import nan_in_fraction
 from shim.model.values import Bools, Floats, Value, Vector
 
 
-def _histogram_fraction(context: Context, args: Sequence[Value]) -> Value:
+def _histogram_fraction(context: CallContext, args: Sequence[Value]) -> Value:
     lower, upper, vector = scalar_of(args[0]), scalar_of(args[1]), vector_of(args[2])
     notes = context.notes.argument(2)
     classic, natives = split(vector, notes)

@@ -9,10 +9,10 @@ import numpy as np
 from shim.eval.aggregation.quantiles import note_invalid_quantile
 from shim.eval.budget import Take
 from shim.eval.functions.classic import ClassicHistogram, computed, monotonic, split
-from shim.eval.functions.signature import Context, Function, scalar_of, text_of, vector_of
+from shim.eval.functions.signature import CallContext, Function, scalar_of, text_of, vector_of
 from shim.eval.histogram import quantile as native
-from shim.eval.kernel import outside_quantile
 from shim.eval.merge import relabelled
+from shim.eval.numerics import outside_quantile
 from shim.model import labels as lbl
 from shim.model.labels import Labels
 from shim.model.messages import forced_monotonicity, nan_in_quantile, openmetrics_float
@@ -21,14 +21,14 @@ from shim.model.values import Annotations, Bools, Floats, Histogram, Scalar, Val
 Row = tuple[Labels, Floats, Bools]
 
 
-def _histogram_quantile(context: Context, args: Sequence[Value]) -> Value:
+def _histogram_quantile(context: CallContext, args: Sequence[Value]) -> Value:
     q, vector, notes = scalar_of(args[0]), vector_of(args[1]), context.notes
     note_invalid_quantile(Scalar(q), notes.argument(0))
     notes = notes.argument(1)
     return _vector(vector.steps, list(_rows(q, *split(vector, notes), notes, context.take)))
 
 
-def _histogram_quantiles(context: Context, args: Sequence[Value]) -> Value:
+def _histogram_quantiles(context: CallContext, args: Sequence[Value]) -> Value:
     """Each quantile of each histogram, told apart by a label that says which.
 
     A quantile that changes from step to step is a series of its own for each value.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shim.eval.functions.signature import Context, Function, vector_of
+from shim.eval.functions.signature import CallContext, Function, vector_of
 from shim.eval.histogram import stats
 from shim.eval.merge import relabelled
 from shim.model import labels as lbl
@@ -14,7 +14,7 @@ from shim.model.values import Floats, Histogram, Value, Vector
 
 
 def _of(name: str, compute: Callable[[Histogram], Floats]) -> Function:
-    def apply(_context: Context, args: Sequence[Value]) -> Value:
+    def apply(_context: CallContext, args: Sequence[Value]) -> Value:
         vector = vector_of(args[0])
         if not vector.histograms:
             return Vector.empty(vector.steps)

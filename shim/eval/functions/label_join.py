@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from shim.eval.functions.signature import (
     UNBOUNDED,
-    Context,
+    CallContext,
     Function,
     all_labels,
     target_of,
@@ -23,7 +23,7 @@ from shim.model.values import Value
 from shim.promql.go_strings import is_label_name, shown
 
 
-def _label_join(context: Context, args: Sequence[Value]) -> Value:
+def _label_join(context: CallContext, args: Sequence[Value]) -> Value:
     """Sets `dst` to the values of the source labels with the separator between; missing ones are empty."""
     dst, separator, *sources = (text_of(arg) for arg in args[1:])
     for source in sources:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from shim.eval.functions.signature import Context, Function, all_labels, target_of, text_of, vector_of
+from shim.eval.functions.signature import CallContext, Function, all_labels, target_of, text_of, vector_of
 from shim.eval.label_bytes import LabelBytes
 from shim.eval.merge import relabelled
 from shim.model import labels as lbl
@@ -20,7 +20,7 @@ from shim.promql.go_strings import is_label_name, shown
 _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
 
-def _label_replace(context: Context, args: Sequence[Value]) -> Value:
+def _label_replace(context: CallContext, args: Sequence[Value]) -> Value:
     """Sets `dst` to the expanded replacement where `src` matches whole; an empty result takes `dst` away."""
     dst, replacement, src, pattern = (text_of(arg) for arg in args[1:])
     try:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from shim.eval import functions
-from shim.eval.functions.signature import Context, Function
+from shim.eval.functions.signature import CallContext, Function
 from shim.model.errors import BadData, Unsupported
 from shim.model.values import Value
 
@@ -23,7 +23,7 @@ def _records() -> Iterator[Function]:
 FUNCTIONS: Final[Mapping[str, Function]] = MappingProxyType({one.name: one for one in _records()})
 
 
-def call(name: str, args: Sequence[Value], context: Context) -> Value:
+def call(name: str, args: Sequence[Value], context: CallContext) -> Value:
     """Evaluate a function. Raises Unsupported for an unknown name, BadData for a wrong argument count."""
     function = FUNCTIONS.get(name)
     if function is None:

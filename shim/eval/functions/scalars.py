@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shim.eval.functions.signature import Context, Function, scalar_of, vector_of
+from shim.eval.functions.signature import CallContext, Function, scalar_of, vector_of
 from shim.model import labels as lbl
 from shim.model.values import Floats, Scalar, Value, Vector
 
 
-def _scalar(_context: Context, args: Sequence[Value]) -> Value:
+def _scalar(_context: CallContext, args: Sequence[Value]) -> Value:
     """The value of the only float series at each step; NaN when there is none or more than one."""
     vector = vector_of(args[0])
     only = vector.present.sum(axis=0) == 1
@@ -20,24 +20,24 @@ def _scalar(_context: Context, args: Sequence[Value]) -> Value:
         return Scalar(np.where(only, values.sum(axis=0), np.nan))
 
 
-def _vector(_context: Context, args: Sequence[Value]) -> Value:
+def _vector(_context: CallContext, args: Sequence[Value]) -> Value:
     values = scalar_of(args[0])
     return Vector(len(values), [lbl.EMPTY], values[None, :], np.ones((1, len(values)), dtype=bool))
 
 
-def _time(context: Context, _args: Sequence[Value]) -> Value:
+def _time(context: CallContext, _args: Sequence[Value]) -> Value:
     return Scalar(context.grid.times_ms / 1000)
 
 
-def _pi(context: Context, _args: Sequence[Value]) -> Value:
+def _pi(context: CallContext, _args: Sequence[Value]) -> Value:
     return Scalar(np.full(context.grid.steps, np.pi))
 
 
-def _max_of(_context: Context, args: Sequence[Value]) -> Value:
+def _max_of(_context: CallContext, args: Sequence[Value]) -> Value:
     return Scalar(extreme_of(scalar_of(args[0]), scalar_of(args[1]), np.maximum, np.inf))
 
 
-def _min_of(_context: Context, args: Sequence[Value]) -> Value:
+def _min_of(_context: CallContext, args: Sequence[Value]) -> Value:
     return Scalar(extreme_of(scalar_of(args[0]), scalar_of(args[1]), np.minimum, -np.inf))
 
 

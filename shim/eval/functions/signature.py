@@ -19,7 +19,7 @@ UNBOUNDED: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class CallContext:
     """What a function may know besides its arguments.
 
     `grid` holds the evaluation times of the query (no offset). `absent_labels` are what the planner made of
@@ -34,7 +34,7 @@ class Context:
     take: Take = free
 
 
-Apply = Callable[[Context, Sequence[Value]], Value]
+Apply = Callable[[CallContext, Sequence[Value]], Value]
 
 
 def _none() -> slice:
@@ -86,7 +86,7 @@ def all_labels(vector: Vector) -> list[Labels]:
     return [*vector.labels, *vector.histogram_labels]
 
 
-def target_of(context: Context, name: str, vector: Vector) -> Callable[[Labels], str]:
+def target_of(context: CallContext, name: str, vector: Vector) -> Callable[[Labels], str]:
     """Which label of a series is set by a name: one that it means and the series has, or one called so."""
     names = context.naming.answering(name, all_labels(vector))
     if names == (name,):

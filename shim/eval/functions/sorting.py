@@ -10,7 +10,7 @@ import numpy as np
 
 from shim.eval.functions.signature import (
     UNBOUNDED,
-    Context,
+    CallContext,
     Function,
     all_labels,
     text_of,
@@ -27,7 +27,7 @@ _CHUNK = re.compile(r"\d+|\D+", re.ASCII)
 def _by_value(name: str, sign: float) -> Function:
     """By value, NaN last; histograms are dropped. Over a range it only warns."""
 
-    def apply(context: Context, args: Sequence[Value]) -> Value:
+    def apply(context: CallContext, args: Sequence[Value]) -> Value:
         floats = replace(vector_of(args[0]), histogram_labels=(), histograms=())
         if context.grid.steps != 1:
             context.notes.warn(SORT_IN_RANGE)
@@ -45,7 +45,7 @@ def _by_value(name: str, sign: float) -> Function:
 def _by_label(name: str, *, descending: bool) -> Function:
     """By the labels named, in natural order (`a2` before `a10`), then by all labels."""
 
-    def apply(context: Context, args: Sequence[Value]) -> Value:
+    def apply(context: CallContext, args: Sequence[Value]) -> Value:
         vector = vector_of(args[0])
         names = [context.naming.answering(text_of(arg), all_labels(vector)) for arg in args[1:]]
         if context.grid.steps != 1:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim.eval.functions.signature import Context, Function, vector_of
+from shim.eval.functions.signature import CallContext, Function, vector_of
 from shim.eval.merge import relabelled
 from shim.model import labels as lbl
 from shim.model.values import Value, Vector
 
 
-def _timestamp(context: Context, args: Sequence[Value]) -> Value:
+def _timestamp(context: CallContext, args: Sequence[Value]) -> Value:
     vector = vector_of(args[0])
     labels = [*vector.labels, *vector.histogram_labels]
     present = [vector.present, *(histogram.present[None, :] for histogram in vector.histograms)]
@@ -26,7 +26,7 @@ def _timestamp(context: Context, args: Sequence[Value]) -> Value:
     return relabelled(timed, lbl.dropping_name)
 
 
-def _start_timestamp(_context: Context, args: Sequence[Value]) -> Value:
+def _start_timestamp(_context: CallContext, args: Sequence[Value]) -> Value:
     return Vector.empty(vector_of(args[0]).steps)
 
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.histogram.buckets import BucketTable, bucket_table, reduced_table
-from shim.eval.histogram.turns import in_turns
+from shim.eval.histogram.step_slices import map_steps
 from shim.model.values import Floats, Histogram
 
 
 def histogram_fraction(lower: Floats, upper: Floats, h: Histogram) -> Floats:
     """Fraction of the observations in (lower, upper] per step; NaN without observations or for NaN."""
-    return in_turns(h, lambda some, part: _fraction(lower[some], upper[some], part))
+    return map_steps(h, lambda some, part: _fraction(lower[some], upper[some], part))
 
 
 def _fraction(lower: Floats, upper: Floats, h: Histogram) -> Floats:
@@ -48,7 +48,7 @@ def counts_at_most(bounds: Floats, h: Histogram, schema: int = SCHEMA) -> Floats
 
     `bounds` ascend. The histogram was read in buckets of `schema`.
     """
-    return np.ascontiguousarray(in_turns(h, lambda _, part: _counts_at_most(bounds, part, schema)))
+    return np.ascontiguousarray(map_steps(h, lambda _, part: _counts_at_most(bounds, part, schema)))
 
 
 def _counts_at_most(bounds: Floats, h: Histogram, schema: int) -> Floats:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.histogram.buckets import BucketTable, bucket_table
-from shim.eval.histogram.turns import in_turns, in_turns_noted
-from shim.eval.kernel import outside_quantile
+from shim.eval.histogram.step_slices import map_steps, map_steps_flagged
+from shim.eval.numerics import outside_quantile
 from shim.model.values import Bools, Floats, Histogram, Ints
 
 
@@ -20,7 +20,7 @@ def histogram_quantile(q: Floats, h: Histogram) -> tuple[Floats, Bools, Bools]:
     Source: Prometheus 3.x HistogramQuantile: from below for q < 0.5 or when NaN was observed (the sum is
     NaN), from above else; exponential interpolation within the bucket.
     """
-    return in_turns_noted(h, lambda some, part: _histogram_quantile(q[some], part))
+    return map_steps_flagged(h, lambda some, part: _histogram_quantile(q[some], part))
 
 
 def _histogram_quantile(q: Floats, h: Histogram) -> tuple[Floats, Bools, Bools]:
@@ -48,7 +48,7 @@ def observations_quantile(q: Floats, h: Histogram, low: Floats, high: Floats) ->
     them. Elsewhere the two observations beside the rank are taken to be in the middle of their buckets on
     the logarithmic scale: each is at most half a bucket (1.1 %) off, however few there are.
     """
-    return in_turns(h, lambda some, part: _observations_quantile(q[some], part, low[some], high[some]))
+    return map_steps(h, lambda some, part: _observations_quantile(q[some], part, low[some], high[some]))
 
 
 def _observations_quantile(q: Floats, h: Histogram, low: Floats, high: Floats) -> Floats:

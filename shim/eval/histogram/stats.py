@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.histogram.buckets import bucket_table
-from shim.eval.histogram.turns import in_turns
-from shim.eval.kernel import compensated_sum
+from shim.eval.histogram.step_slices import map_steps
+from shim.eval.numerics import compensated_sum
 from shim.model.values import Floats, Histogram
 
 
@@ -18,7 +18,7 @@ def mean(h: Histogram) -> Floats:
 
 def variance(h: Histogram) -> Floats:
     """Estimated population variance: every observation at the geometric mean of its bucket."""
-    return in_turns(h, lambda _, part: _variance(part))
+    return map_steps(h, lambda _, part: _variance(part))
 
 
 def _variance(h: Histogram) -> Floats:

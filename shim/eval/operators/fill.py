@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from shim.eval.operators.matching import Matching, Side, sides
+from shim.eval.operators.matching import Matching, Operand, sides
 from shim.model.labels import Labels
 from shim.model.values import Bools, Vector
 
@@ -45,7 +45,7 @@ def filled(left: Vector, right: Vector, matching: Matching, fill: Fill) -> tuple
 
 
 def _with(
-    vector: Vector, side: Side, signatures: Sequence[Labels], missing: Bools, value: float | None
+    vector: Vector, side: Operand, signatures: Sequence[Labels], missing: Bools, value: float | None
 ) -> Vector:
     """The vector with its stand-ins behind its floats."""
     rows = np.flatnonzero(missing.any(axis=1)).tolist()

@@ -14,7 +14,7 @@ import numpy as np
 from shim.eval.budget import Take, free
 from shim.eval.merge import merged, without_empty_rows
 from shim.eval.operators.floats import ARITHMETIC
-from shim.eval.operators.matching import Matching, Side, sides
+from shim.eval.operators.matching import Matching, Operand, sides
 from shim.eval.operators.pairs import Row, float_pairs, histogram_pair
 from shim.model.errors import ExecutionError
 from shim.model.labels import Labels, dropping_name
@@ -63,8 +63,8 @@ def join(
 
 def _floats(
     op: str,
-    many: Side,
-    one: Side,
+    many: Operand,
+    one: Operand,
     pairs: _Pairs,
     labels: Sequence[Labels],
     *,
@@ -81,7 +81,7 @@ def _floats(
 
 
 def _histograms(
-    op: str, many: Side, one: Side, pairs: _Pairs, take: Take, *,
+    op: str, many: Operand, one: Operand, pairs: _Pairs, take: Take, *,
     swapped: bool, return_bool: bool, notes: Annotations,
 ) -> list[Row | None]:  # fmt: skip
     """The pairs that are not floats alone, one by one."""
@@ -96,19 +96,19 @@ def _histograms(
     return out
 
 
-def _rows(many: Side, one: Side, m: int, o: int, swapped: bool) -> tuple[Row, Row]:
+def _rows(many: Operand, one: Operand, m: int, o: int, swapped: bool) -> tuple[Row, Row]:
     first, second = _row(many, m), _row(one, o)
     return (second, first) if swapped else (first, second)
 
 
-def _row(side: Side, row: int) -> Row:
+def _row(side: Operand, row: int) -> Row:
     if row < side.floats:
         return Row(side.vector.values[row], side.present[row])
     histogram = side.histogram(row)
     return Row(np.zeros(side.vector.steps), histogram.present, histogram)
 
 
-def _pairs(many: Side, one: Side, take: Take) -> _Pairs:
+def _pairs(many: Operand, one: Operand, take: Take) -> _Pairs:
     """Every series of the many side with every one of its signature on the other."""
     rows, single = _single_pairs(many, one)
     if not single:
@@ -118,7 +118,7 @@ def _pairs(many: Side, one: Side, take: Take) -> _Pairs:
     return _Pairs(rows[:, 0], rows[:, 1], int(plain.sum()))
 
 
-def _single_pairs(many: Side, one: Side) -> tuple[Ints, bool]:
+def _single_pairs(many: Operand, one: Operand) -> tuple[Ints, bool]:
     """The pairs as rows, where no signature stands twice on the one side; and whether that is so."""
     last = max((int(side.signatures.max()) for side in (many, one) if len(side.signatures)), default=-1)
     partner = np.full(last + 1, -1)
@@ -130,7 +130,7 @@ def _single_pairs(many: Side, one: Side) -> tuple[Ints, bool]:
     return np.stack([rows, others[rows]], axis=1), True
 
 
-def _all_pairs(many: Side, one: Side, take: Take) -> Ints:
+def _all_pairs(many: Operand, one: Operand, take: Take) -> Ints:
     partners: dict[int, list[int]] = {}
     for row, signature in enumerate(one.signatures.tolist()):
         partners.setdefault(signature, []).append(row)
@@ -176,7 +176,7 @@ def _kept_groups(groups: Ints, floats: int, rows: Sequence[Row | None]) -> list[
     ]
 
 
-def _refuse_duplicates(many: Side, one: Side, signatures: Sequence[Labels], name: str) -> None:
+def _refuse_duplicates(many: Operand, one: Operand, signatures: Sequence[Labels], name: str) -> None:
     """Many-to-many: two series of one signature on the one side, at a step where both sides have any.
 
     The error names what one would meet first, going through steps and then labels in order.
@@ -201,7 +201,7 @@ def _refuse_duplicates(many: Side, one: Side, signatures: Sequence[Labels], name
         raise ExecutionError(duplicate_series(signatures[signature], name, first, second))
 
 
-def _refuse_many(many: Side, one: Side, pairs: _Pairs) -> None:
+def _refuse_many(many: Operand, one: Operand, pairs: _Pairs) -> None:
     """One-to-one: two series of one signature with one partner, whether a comparison keeps them or not."""
     if len(set(pairs.one.tolist())) == len(pairs.one):
         return

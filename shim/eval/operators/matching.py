@@ -92,7 +92,7 @@ ONE_TO_ONE = Matching("one-to-one", on=False, labels=())
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Operand:
     """One operand: its series, floats first and histograms behind, each with the number of its signature."""
 
     vector: Vector
@@ -115,17 +115,17 @@ class Side:
         return out
 
 
-def sides(left: Vector, right: Vector, matching: Matching) -> tuple[Side, Side, list[Labels]]:
+def sides(left: Vector, right: Vector, matching: Matching) -> tuple[Operand, Operand, list[Labels]]:
     """Both operands under common numbers of signatures, and the signatures themselves."""
     numbers: dict[Labels, int] = {}
 
-    def side(vector: Vector) -> Side:
+    def side(vector: Vector) -> Operand:
         labels = [*vector.labels, *vector.histogram_labels]
         found = [numbers.setdefault(one, len(numbers)) for one in matching.signatures(labels)]
         present = vector.present
         if vector.histograms:
             present = np.concatenate([present, np.array([h.present for h in vector.histograms])])
-        return Side(vector, labels, present, np.array(found, dtype=np.int64))
+        return Operand(vector, labels, present, np.array(found, dtype=np.int64))
 
     first = side(left)
     return first, first if right is left else side(right), list(numbers)

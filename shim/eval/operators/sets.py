@@ -8,7 +8,7 @@ import numpy as np
 
 from shim.eval.histogram.merging import where_present
 from shim.eval.merge import merged, without_empty_rows
-from shim.eval.operators.matching import Matching, Side, sides
+from shim.eval.operators.matching import Matching, Operand, sides
 from shim.model.values import Bools, Vector
 
 
@@ -23,7 +23,7 @@ def combine_sets(op: str, left: Vector, right: Vector, matching: Matching) -> Ve
     return merged(without_empty_rows(_together(left, _kept(b, missing))))
 
 
-def _kept(side: Side, allowed: Bools) -> Vector:
+def _kept(side: Operand, allowed: Bools) -> Vector:
     """The side's series where their signature is allowed, (signatures, steps)."""
     vector = replace(side.vector, ordered=False)
     here = allowed[side.signatures]

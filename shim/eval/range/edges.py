@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.mixed import Combined, OneSample
-from shim.eval.window.stored import FromObservations, FromSamples, Latest, Presence
+from shim.eval.window.stored import FromObservations, FromSamples, LatestValue, Presence
 from shim.model.values import Floats
 
 
-def _last(cells: Cells) -> Floats:
+def _last(cells: WindowCells) -> Floats:
     return cells.samples.values[cells.last]
 
 
-def _first(cells: Cells) -> Floats:
+def _first(cells: WindowCells) -> Floats:
     return cells.samples.values[cells.begin]
 
 
-def _present(cells: Cells) -> Floats:
+def _present(cells: WindowCells) -> Floats:
     return np.ones(len(cells.begin))
 
 
-def _time_of_last(cells: Cells) -> Floats:
+def _time_of_last(cells: WindowCells) -> Floats:
     return cells.samples.times_ms[cells.last] / 1000
 
 
-def _time_of_first(cells: Cells) -> Floats:
+def _time_of_first(cells: WindowCells) -> Floats:
     return cells.samples.times_ms[cells.begin] / 1000
 
 
@@ -38,9 +38,9 @@ FUNCTIONS = (
         keeps_name=True,
         histograms=lambda cells: cells.at(cells.last),
         mixed=OneSample(last=True),
-        counter=Latest(),
-        distribution=Latest(),
-        members=Latest(),
+        counter=LatestValue(),
+        distribution=LatestValue(),
+        members=LatestValue(),
     ),
     RangeFunction(
         "first_over_time",

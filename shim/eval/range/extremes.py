@@ -7,34 +7,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.sample_windows import Block, extremes
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.stored import FromObservations
-from shim.eval.windows import Block, extremes
 from shim.model.values import Floats
 
 
-def _min(cells: Cells) -> Floats:
+def _min(cells: WindowCells) -> Floats:
     """NaN only where there is nothing but NaN."""
     low = cells.samples.values if cells.samples.low is None else cells.samples.low
     return extremes(low, cells.begin, cells.end, np.fmin, cells.take)
 
 
-def _max(cells: Cells) -> Floats:
+def _max(cells: WindowCells) -> Floats:
     high = cells.samples.values if cells.samples.high is None else cells.samples.high
     return extremes(high, cells.begin, cells.end, np.fmax, cells.take)
 
 
-def _time_of_min(cells: Cells) -> Floats:
+def _time_of_min(cells: WindowCells) -> Floats:
     low = cells.samples.values if cells.samples.low is None else cells.samples.low
     return cells.by_block(lambda block: _time_of(cells, block, -block.marked(low)))
 
 
-def _time_of_max(cells: Cells) -> Floats:
+def _time_of_max(cells: WindowCells) -> Floats:
     high = cells.samples.values if cells.samples.high is None else cells.samples.high
     return cells.by_block(lambda block: _time_of(cells, block, block.marked(high)))
 
 
-def _time_of(cells: Cells, block: Block, values: Floats) -> Floats:
+def _time_of(cells: WindowCells, block: Block, values: Floats) -> Floats:
     """The time of the last of the greatest values, in seconds; of the last sample when all are NaN."""
     largest = np.fmax.reduce(values, axis=-1)[:, None]
     best = (values == largest) | (np.isnan(largest) & block.valid)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.histogram.arithmetic import divide, multiply, subtract
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.histograms import HistogramCells, resets_between
 from shim.eval.window.mixed import LastTwo
 from shim.eval.window.stored import FromSamples
 from shim.model.values import Floats, Histogram
 
 
-def _irate(cells: Cells) -> Floats:
+def _irate(cells: WindowCells) -> Floats:
     """Per second; after a reset the last value itself is the increase."""
     last, before = _last_two(cells)
     increase = np.where(last < before, last, last - before)
@@ -20,12 +20,12 @@ def _irate(cells: Cells) -> Floats:
     return increase / ((times[cells.last] - times[cells.last - 1]) / 1000)
 
 
-def _idelta(cells: Cells) -> Floats:
+def _idelta(cells: WindowCells) -> Floats:
     last, before = _last_two(cells)
     return last - before
 
 
-def _last_two(cells: Cells) -> tuple[Floats, Floats]:
+def _last_two(cells: WindowCells) -> tuple[Floats, Floats]:
     return cells.samples.values[cells.last], cells.samples.values[cells.last - 1]
 
 

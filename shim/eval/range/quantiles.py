@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 
 from shim.eval.aggregation.quantiles import note_invalid_quantile
+from shim.eval.broadcast import repeated_histogram
 from shim.eval.histogram.quantile import observations_quantile
-from shim.eval.kernel import row_quantile
-from shim.eval.repeat import repeated_histogram
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.numerics import row_quantile
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.stored import DistributionColumn, FromObservations, Observations
 from shim.model.values import Annotations, Floats, Scalar
 
@@ -19,7 +19,7 @@ from shim.model.values import Annotations, Floats, Scalar
 COLUMNS: Final[tuple[DistributionColumn, ...]] = ("count", "sum", "zero", "min", "max")
 
 
-def _quantile(cells: Cells) -> Floats:
+def _quantile(cells: WindowCells) -> Floats:
     q, values = cells.parameters[0], cells.samples.values
     return cells.by_block(lambda block: row_quantile(q[block.cells], block.values(values), block.valid))
 

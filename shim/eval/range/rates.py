@@ -10,30 +10,30 @@ from typing import Final
 import numpy as np
 
 from shim.eval.histogram.arithmetic import add, divide, multiply, subtract
-from shim.eval.kernel import compensated_sum
+from shim.eval.numerics import compensated_sum
 from shim.eval.range.resets_changes import resets
+from shim.eval.sample_windows import Block, blocks
 from shim.eval.window.extended import Change
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.histograms import HistogramCells, picked, resets_between, window_sums
 from shim.eval.window.mixed import RefusesMixed
 from shim.eval.window.stored import FromDeltas, Refused
-from shim.eval.windows import Block, blocks
 from shim.model.values import Floats, Histogram, Ints
 
 
-def _rate(cells: Cells) -> Floats:
+def _rate(cells: WindowCells) -> Floats:
     return _extrapolated(cells, counter=True) / (cells.width_ms / 1000)
 
 
-def _increase(cells: Cells) -> Floats:
+def _increase(cells: WindowCells) -> Floats:
     return _extrapolated(cells, counter=True)
 
 
-def _delta(cells: Cells) -> Floats:
+def _delta(cells: WindowCells) -> Floats:
     return _extrapolated(cells, counter=False)
 
 
-def _extrapolated(cells: Cells, *, counter: bool) -> Floats:
+def _extrapolated(cells: WindowCells, *, counter: bool) -> Floats:
     """To the edge when a sample is near it (1.1 average intervals), else by half an interval.
 
     A counter is not extrapolated below zero at its start.
@@ -81,7 +81,7 @@ def extrapolation(
     return np.asarray((sampled + to_start + to_end) / sampled)
 
 
-def reset_correction(cells: Cells) -> Floats:
+def reset_correction(cells: WindowCells) -> Floats:
     """What the resets within each window hide: the sum of the values before them.
 
     Only the windows that have a reset are looked at sample by sample.

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.kernel import compensated_sum
-from shim.eval.window.function import Cells, RangeFunction
-from shim.eval.windows import Block
+from shim.eval.numerics import compensated_sum
+from shim.eval.sample_windows import Block
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.model.values import Floats, Ints
 
 
-def _deriv(cells: Cells) -> Floats:
+def _deriv(cells: WindowCells) -> Floats:
     """Slope per second; times count from the first sample, for the sake of rounding."""
     origin = cells.samples.times_ms[cells.begin]
     return cells.by_block(lambda block: _line(cells, block, origin)[0])
 
 
-def _predict(cells: Cells) -> Floats:
+def _predict(cells: WindowCells) -> Floats:
     """The line's value so many seconds after the time of evaluation."""
     ahead_s = cells.parameters[0]
 
@@ -30,7 +30,7 @@ def _predict(cells: Cells) -> Floats:
     return cells.by_block(compute)
 
 
-def _line(cells: Cells, block: Block, origin_ms: Ints) -> tuple[Floats, Floats]:
+def _line(cells: WindowCells, block: Block, origin_ms: Ints) -> tuple[Floats, Floats]:
     """Slope and value at the origin. Equal values give exactly slope 0; equal infinite ones NaN."""
     times = cells.samples.times_ms[block.index] - origin_ms[block.cells][:, None]
     x = np.where(block.valid, times / 1e3, 0.0)

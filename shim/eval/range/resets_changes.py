@@ -6,20 +6,20 @@ import numpy as np
 
 from shim.eval.histogram.arithmetic import equals
 from shim.eval.window.extended import Steps
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.histograms import HistogramCells, picked, resets_between
 from shim.eval.window.mixed import Neighbours
 from shim.eval.window.stored import FromSamples
 from shim.model.values import Bools, Floats, Histogram
 
 
-def resets(cells: Cells) -> Floats:
+def resets(cells: WindowCells) -> Floats:
     """Count the falls in each window."""
     values = cells.samples.values
     return _counted(cells, fell(values[:-1], values[1:]))
 
 
-def changes(cells: Cells) -> Floats:
+def changes(cells: WindowCells) -> Floats:
     """Count the changes in each window."""
     values = cells.samples.values
     return _counted(cells, changed(values[:-1], values[1:]))
@@ -38,7 +38,7 @@ def changed(before: Floats, after: Floats) -> Bools:
     return found
 
 
-def _counted(cells: Cells, differ: Bools) -> Floats:
+def _counted(cells: WindowCells, differ: Bools) -> Floats:
     """Count those of `differ`, from each sample of the flat arrays to the next, within each window."""
     before = np.concatenate([[0], np.cumsum(differ)]) if len(differ) else np.zeros(1, dtype=np.int64)
     return (before[cells.last] - before[cells.begin]).astype(np.float64)

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shim.eval.window.function import Cells, RangeFunction
-from shim.eval.windows import Block
+from shim.eval.sample_windows import Block
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.model.errors import ExecutionError
 from shim.model.values import Annotations, Floats
 
 
-def _smooth(cells: Cells) -> Floats:
+def _smooth(cells: WindowCells) -> Floats:
     return cells.by_block(lambda block: _smoothed(cells, block))
 
 
-def _smoothed(cells: Cells, block: Block) -> Floats:
+def _smoothed(cells: WindowCells, block: Block) -> Floats:
     values = block.values(cells.samples.values)
     smoothing, trending = (p[block.cells] for p in cells.parameters)
     level, trend = values[:, 0], values[:, 1] - values[:, 0]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.kernel import row_quantile, variance
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.numerics import row_quantile, variance
+from shim.eval.sample_windows import Block
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.stored import FromObservations, Observations
-from shim.eval.windows import Block
 from shim.model.values import Floats
 
 
-def _stdvar(cells: Cells) -> Floats:
+def _stdvar(cells: WindowCells) -> Floats:
     """Of the population."""
     values = cells.samples.values
     return cells.by_block(
@@ -19,11 +19,11 @@ def _stdvar(cells: Cells) -> Floats:
     )
 
 
-def _stddev(cells: Cells) -> Floats:
+def _stddev(cells: WindowCells) -> Floats:
     return np.sqrt(_stdvar(cells))
 
 
-def _mad(cells: Cells) -> Floats:
+def _mad(cells: WindowCells) -> Floats:
     """The median distance from the median."""
 
     def compute(block: Block) -> Floats:

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 
 from shim.eval.histogram.arithmetic import divide
-from shim.eval.kernel import compensated_mean, compensated_sum
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.numerics import compensated_mean, compensated_sum
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.histograms import HistogramCells, window_sums
 from shim.eval.window.mixed import Combined, RefusesMixed
 from shim.eval.window.stored import FromDeltas, FromObservations, Observations, UnionOfMembers
@@ -22,17 +22,17 @@ from shim.model.values import Floats, Histogram
 _EXACT: Final = 2.0**53
 
 
-def _sum(cells: Cells) -> Floats:
+def _sum(cells: WindowCells) -> Floats:
     totals = cells.samples.values if cells.samples.total is None else cells.samples.total
     return _summed(cells, totals)
 
 
-def _count(cells: Cells) -> Floats:
+def _count(cells: WindowCells) -> Floats:
     counts = cells.samples.count
     return cells.counts.astype(np.float64) if counts is None else _summed(cells, counts)
 
 
-def _avg(cells: Cells) -> Floats:
+def _avg(cells: WindowCells) -> Floats:
     totals, counts = cells.samples.total, cells.samples.count
     if totals is not None and counts is not None:
         counted = _summed(cells, counts)
@@ -43,7 +43,7 @@ def _avg(cells: Cells) -> Floats:
     )
 
 
-def _summed(cells: Cells, flat: Floats) -> Floats:
+def _summed(cells: WindowCells, flat: Floats) -> Floats:
     """The sum of each window. Of whole numbers it is what running totals differ by: nothing is gathered."""
     with np.errstate(all="ignore"):
         if (flat == np.rint(flat)).all() and np.abs(flat).sum() < _EXACT:

@@ -9,11 +9,11 @@ import numpy as np
 from shim.eval.budget import Take, free
 from shim.eval.histogram.merging import where_present
 from shim.eval.merge import relabelled, without_empty_rows
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.sample_windows import Slices, slices
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.histograms import HistogramCells, spread
 from shim.eval.window.mixed import Combined, Neighbours, TypedSamples, by_type, kept, neighbours
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.eval.windows import Slices, slices
 from shim.model import labels as lbl
 from shim.model.errors import BadData, Unsupported
 from shim.model.grid import Grid
@@ -54,7 +54,7 @@ def range_function(
     where = slices(samples, ends, window_ms)
     present = where.counts >= function.min_samples
     steps = np.nonzero(present)[1]
-    cells = Cells(
+    cells = WindowCells(
         samples,
         begin=where.begin[present],
         end=where.end[present],

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from shim.eval.merge import relabelled, without_empty_rows
-from shim.eval.windows import slices
+from shim.eval.sample_windows import slices
 from shim.model import labels as lbl
 from shim.model.grid import Grid
 from shim.model.values import Bools, Floats, Ints, Samples, Vector

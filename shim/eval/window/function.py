@@ -14,6 +14,7 @@ import numpy as np
 
 from shim.eval.budget import Take, free
 from shim.eval.functions.signature import Type
+from shim.eval.sample_windows import Block, blocks
 from shim.eval.window.extended import Extended
 from shim.eval.window.histograms import HistogramCells
 from shim.eval.window.mixed import Mixed
@@ -24,12 +25,11 @@ from shim.eval.window.stored import (
     GaugeColumn,
     Presence,
 )
-from shim.eval.windows import Block, blocks
 from shim.model.values import Annotations, Floats, Histogram, Ints, Samples
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class WindowCells:
     """The cells to compute, each with at least as many samples as the function asks for; arrays (cells,)."""
 
     samples: Samples
@@ -63,7 +63,7 @@ class Cells:
 
 _FROM_SAMPLES: Final = FromSamples()
 
-Compute = Callable[[Cells], Floats]
+Compute = Callable[[WindowCells], Floats]
 #: Given the scalar arguments, one value per cell.
 Check = Callable[[Sequence[Floats], Annotations], None]
 

@@ -72,7 +72,7 @@ class FromObservations:
 
 
 @dataclass(frozen=True, slots=True)
-class Latest:
+class LatestValue:
     """Take the instant value at the window's end, with the window as lookback."""
 
 
@@ -93,4 +93,4 @@ class Refused:
     reason: str
 
 
-Answer = FromSamples | FromDeltas | FromObservations | Latest | UnionOfMembers | Presence | Refused
+Answer = FromSamples | FromDeltas | FromObservations | LatestValue | UnionOfMembers | Presence | Refused

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.window.function import Cells, RangeFunction
+from shim.eval.sample_windows import Block
+from shim.eval.window.function import RangeFunction, WindowCells
 from shim.eval.window.stored import FromDeltas, FromObservations, UnionOfMembers
-from shim.eval.windows import Block
 from shim.model.values import Floats
 
 
-def _breadth(cells: Cells) -> Floats:
+def _breadth(cells: WindowCells) -> Floats:
     values = cells.samples.values
     low = values if cells.samples.low is None else cells.samples.low
     high = values if cells.samples.high is None else cells.samples.high

@@ -9,12 +9,12 @@ import pytest
 
 from shim.eval.aggregate import aggregate
 from shim.eval.binary import Matching, binary
+from shim.eval.broadcast import repeated
 from shim.eval.functions.registry import call
-from shim.eval.functions.signature import Context
+from shim.eval.functions.signature import CallContext
 from shim.eval.histogram.merging import combine, common_indices, trimmed, widened
 from shim.eval.histogram.quantile import histogram_quantile
-from shim.eval.histogram.turns import turns
-from shim.eval.repeat import repeated
+from shim.eval.histogram.step_slices import slices_of_steps
 from shim.eval.window.evaluate import range_function
 from shim.model.errors import ExecutionError, TimedOut
 from shim.model.grid import Grid
@@ -59,7 +59,7 @@ def test_a_quantile_of_every_step_is_asked_for() -> None:
     empty = Vector.empty(MANY)
     vector = Vector(MANY, (), empty.values, empty.present, _named("h")[:3], histograms)
     q = Scalar(np.linspace(0, 1, MANY))
-    context = Context(Grid(0, (MANY - 1) * 1000, 1000), take=Asked(3 * MANY * MANY - 1))
+    context = CallContext(Grid(0, (MANY - 1) * 1000, 1000), take=Asked(3 * MANY * MANY - 1))
     with pytest.raises(ExecutionError, match=f"{3 * MANY * MANY} values"):
         call("histogram_quantiles", [vector, String("q"), q], context)
 
@@ -139,7 +139,7 @@ def test_quantiles_in_turns_are_those_of_the_whole() -> None:
     total = counts.sum(axis=1)
     spans, zero = Spans(indices, counts), np.zeros(400)
     h = Histogram(np.ones(400, dtype=bool), total, total, zero, spans, Spans.empty(400))
-    parts = list(turns(h))
+    parts = list(slices_of_steps(h))
     assert len(parts) > 1
     assert [at.start for at, _ in parts[1:]] == [at.stop for at, _ in parts[:-1]]
     q = rng.random(400)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.eval import chunks
+from shim.eval import chunked_aggregation
 from shim.eval.aggregate import aggregate
 from shim.eval.budget import Take, free
 from shim.model.errors import ExecutionError
@@ -31,7 +31,7 @@ def some(rng: np.random.Generator, count: int) -> Vector:
 
 
 def folded(op: str, vector: Vector, param: Scalar | String | None, size: int, take: Take = free) -> Vector:
-    made = chunks.fold(op, STEPS, param, Annotations(), take)
+    made = chunked_aggregation.fold(op, STEPS, param, Annotations(), take)
     for first in range(0, len(vector.labels), size):
         part = slice(first, first + size)
         made.add(Vector(STEPS, vector.labels[part], vector.values[part], vector.present[part]))
@@ -44,7 +44,7 @@ def folded(op: str, vector: Vector, param: Scalar | String | None, size: int, ta
 def test_chunks_give_what_the_whole_gives(
     op: str, param: float | str | None, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "_MIN_CHOICE", 1)
+    monkeypatch.setattr(chunked_aggregation, "_MIN_CHOICE", 1)
     rng = np.random.default_rng(seed)
     vector = some(rng, int(rng.integers(1, 40)))
     given: Scalar | String | None = None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shim.eval.functions.registry import call
-from shim.eval.functions.signature import Context
+from shim.eval.functions.signature import CallContext
 from shim.model.grid import Grid
 from shim.model.values import Annotations, Scalar, Value, Vector
 
@@ -32,6 +32,6 @@ INF, NAN = math.inf, math.nan
 def test_edges(function: str, value: float, bounds: tuple[float, ...], want: float) -> None:
     vector = Vector(1, [()], np.array([[value]]), np.ones((1, 1), bool))
     args: list[Value] = [vector, *(Scalar(np.array([b])) for b in bounds)]
-    found = call(function, args, Context(Grid.instant(0), Annotations()))
+    found = call(function, args, CallContext(Grid.instant(0), Annotations()))
     assert isinstance(found, Vector)
     np.testing.assert_equal(found.values[0, 0], want)

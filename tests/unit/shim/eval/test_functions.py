@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shim.eval.functions.registry import FUNCTIONS, call
-from shim.eval.functions.signature import Context
+from shim.eval.functions.signature import CallContext
 from shim.model.errors import BadData, ExecutionError, Unsupported
 from shim.model.grid import Grid
 from shim.model.labels import Labels
@@ -20,7 +20,7 @@ def run(name: str, *args: Value, notes: Annotations | None = None, absent: Label
     steps = next(
         (len(a.values) if isinstance(a, Scalar) else a.steps for a in args if not isinstance(a, String)), 1
     )
-    context = Context(Grid(0, 1000 * (steps - 1), 1000), notes or Annotations(), absent)
+    context = CallContext(Grid(0, 1000 * (steps - 1), 1000), notes or Annotations(), absent)
     found = call(name, args, context)
     return shown(found) if isinstance(found, Vector) else found
 
@@ -92,7 +92,7 @@ def test_scalar_and_vector() -> None:
 
 
 def test_time_and_pi() -> None:
-    context = Context(Grid(1500, 3500, 1000))
+    context = CallContext(Grid(1500, 3500, 1000))
     time, pi = call("time", (), context), call("pi", (), context)
     assert isinstance(time, Scalar)
     assert isinstance(pi, Scalar)
@@ -103,7 +103,7 @@ def test_time_and_pi() -> None:
 def test_timestamp_of_what_is_computed_is_the_steps() -> None:
     v = vector({"m": [1.0, None]}, {"h": histogram(None, [1.0])})
     grid = Grid(60_000, 120_000, 60_000)
-    assert rows(call("timestamp", [v], Context(grid))) == texts({"": [60.0, 120.0]})
+    assert rows(call("timestamp", [v], CallContext(grid))) == texts({"": [60.0, 120.0]})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_dates(name: str, want: float) -> None:
     leap_day = 1709250540.9  # Thursday, 2024-02-29 23:49:00.9 UTC
     assert apply(name, leap_day) == want
     assert math.isnan(apply(name, NAN))
-    now = call(name, (), Context(Grid.instant(1709250540_000)))
+    now = call(name, (), CallContext(Grid.instant(1709250540_000)))
     assert rows(now) == texts({"": [float(want)]})
 
 
@@ -203,7 +203,7 @@ def test_absent() -> None:
 
 
 def test_a_name_that_is_to_go_can_still_be_read_and_kept() -> None:
-    rated = call("abs", [vector({"m{a=1}": [-2.0]})], Context(Grid.instant(0)))
+    rated = call("abs", [vector({"m{a=1}": [-2.0]})], CallContext(Grid.instant(0)))
     name, any_ = String("__name__"), String("(.+)")
     copied = run("label_replace", rated, String("n"), String("$1"), name, any_)
     assert rows(copied) == texts({"{a=1,n=m}": [2.0]})

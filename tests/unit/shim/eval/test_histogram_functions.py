@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shim.eval.functions.registry import call
-from shim.eval.functions.signature import Context
+from shim.eval.functions.signature import CallContext
 from shim.eval.histogram import arithmetic
 from shim.eval.histogram.bounds import upper_bounds
 from shim.eval.histogram.merging import empty_histogram, trimmed
@@ -20,7 +20,7 @@ from tests.unit.shim.eval.make import INF, NAN, Cell, histogram, labels, rows, s
 
 
 def run(name: str, *args: Value, notes: Annotations | None = None) -> Vector:
-    found = call(name, args, Context(Grid.instant(0), notes or Annotations()))
+    found = call(name, args, CallContext(Grid.instant(0), notes or Annotations()))
     assert isinstance(found, Vector)
     return shown(found)
 
@@ -205,7 +205,7 @@ def test_trimming() -> None:
 
 def test_parameters_change_with_the_step() -> None:
     v = vector({}, {"h": histogram([1.0, 4.0], [1.0, 4.0])})
-    found = call("histogram_quantile", [Scalar(np.array([0.0, 1.0])), v], Context(Grid(0, 1000, 1000)))
+    found = call("histogram_quantile", [Scalar(np.array([0.0, 1.0])), v], CallContext(Grid(0, 1000, 1000)))
     assert isinstance(found, Vector)
     assert found.values[0].tolist() == [pytest.approx(2 ** (-1 / 32)), 4.0]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shim.eval import cells, kernel
-from shim.eval.window.function import Cells
+from shim.eval import numerics, sliding_windows
+from shim.eval.sample_windows import blocks, extremes
+from shim.eval.window.function import WindowCells
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.eval.windows import blocks, extremes
 from shim.model import messages
 from shim.model.values import Samples
 from tests.unit.shim.eval.make import INF, NAN, labels
@@ -41,11 +41,11 @@ def test_label_sets_as_prometheus_writes_them() -> None:
 
 
 def test_compensated_sums() -> None:
-    assert kernel.compensated_sum(np.array([[1.0, 1e100, 1.0, -1e100], [0.1] * 4])).tolist() == [2.0, 0.4]
-    assert kernel.compensated_sum(np.zeros((2, 0))).tolist() == [0, 0]
-    assert kernel.compensated_sum(np.array([[INF, 1.0]])).tolist() == [INF]
-    assert kernel.compensated_mean(np.array([[1.7e308] * 3]), np.array([3.0]))[0] == pytest.approx(1.7e308)
-    grouped = kernel.grouped_sum(np.array([[1.0], [1e100], [1.0], [-1e100], [5.0]]), np.array([4, 1]))
+    assert numerics.compensated_sum(np.array([[1.0, 1e100, 1.0, -1e100], [0.1] * 4])).tolist() == [2.0, 0.4]
+    assert numerics.compensated_sum(np.zeros((2, 0))).tolist() == [0, 0]
+    assert numerics.compensated_sum(np.array([[INF, 1.0]])).tolist() == [INF]
+    assert numerics.compensated_mean(np.array([[1.7e308] * 3]), np.array([3.0]))[0] == pytest.approx(1.7e308)
+    grouped = numerics.grouped_sum(np.array([[1.0], [1e100], [1.0], [-1e100], [5.0]]), np.array([4, 1]))
     assert grouped.tolist() == [[2.0], [5.0]]
 
 
@@ -63,11 +63,11 @@ def test_one_long_window_does_not_stretch_the_short_ones() -> None:
 def test_sliding_windows_refuse_what_is_none() -> None:
     for width, stride in ((0, 1), (1, 0), (5, 1)):
         with pytest.raises(ValueError, match="window"):
-            cells.window_sums(np.zeros(4), width, stride=stride)
+            sliding_windows.window_sums(np.zeros(4), width, stride=stride)
 
 
 def test_infinity_leaves_the_window_with_its_cell() -> None:
-    found = cells.window_sums(np.array([1.0, INF, 2.0, 3.0, 4.0]), 2)
+    found = sliding_windows.window_sums(np.array([1.0, INF, 2.0, 3.0, 4.0]), 2)
     assert found.tolist() == [INF, INF, 5, 7]
 
 
@@ -97,12 +97,12 @@ def test_sums_of_windows_are_those_of_their_samples(values: list[float]) -> None
         np.array(ends) for ends in zip(*((a, b) for a in range(5) for b in range(a + 1, 6)), strict=True)
     )
     samples = Samples([labels("m")], np.array([0, 5]), np.arange(5), flat, total=flat, count=np.ones(5))
-    window = Cells(samples, begin, end, end, end, 1, ())
+    window = WindowCells(samples, begin, end, end, end, 1, ())
     total, number = (RANGE_FUNCTIONS[name].compute for name in ("sum_over_time", "count_over_time"))
     assert total is not None
     assert number is not None
     found = total(window)
     assert number(window).tolist() == (end - begin).tolist()
     with np.errstate(all="ignore"):
-        wanted = [kernel.compensated_sum(flat[a:b]) for a, b in zip(begin, end, strict=True)]
+        wanted = [numerics.compensated_sum(flat[a:b]) for a, b in zip(begin, end, strict=True)]
     assert np.array_equal(found, np.array(wanted), equal_nan=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from shim.eval.functions.registry import call
-from shim.eval.functions.signature import Context
+from shim.eval.functions.signature import CallContext
 from shim.eval.label_bytes import MAX_CHARACTERS, LabelBytes
 from shim.eval.operators.matching import Matching
 from shim.model.errors import ExecutionError
@@ -16,7 +16,7 @@ from shim.model.grid import Grid
 from shim.model.values import String, Value, Vector
 from tests.unit.shim.eval.make import vector
 
-CONTEXT = Context(Grid.instant(0))
+CONTEXT = CallContext(Grid.instant(0))
 
 
 def replaced(value: Value, dst: str, template: str, src: str) -> Value:

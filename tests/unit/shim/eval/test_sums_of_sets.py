@@ -8,7 +8,7 @@ import pytest
 from shim.eval.aggregate import aggregate
 from shim.eval.binary import binary
 from shim.eval.functions.registry import call
-from shim.eval.functions.signature import Context
+from shim.eval.functions.signature import CallContext
 from shim.model import labels as lb
 from shim.model.errors import Unsupported
 from shim.model.grid import Grid
@@ -46,7 +46,7 @@ def test_the_mark_is_no_label() -> None:
 
 
 def test_computing_takes_the_mark_and_picking_leaves_it() -> None:
-    two, notes, context = sizes((True,), (True,)), Annotations(), Context(Grid.instant(0))
+    two, notes, context = sizes((True,), (True,)), Annotations(), CallContext(Grid.instant(0))
     assert marks(binary("+", two, scalar(1), None, False, notes)) == [False, False]
     assert marks(binary(">", two, scalar(1), None, False, notes)) == [True, True]
     assert marks(binary(">", two, scalar(1), None, True, notes)) == [False, False]

@@ -19,7 +19,7 @@ from shim.eval.aggregator import AddCounts, Combine, KeepAll, KeepBest, Mean
 from shim.eval.budget import Take
 from shim.eval.grouping import grouped
 from shim.eval.histogram.arithmetic import divide
-from shim.eval.merge import picked, stacked
+from shim.eval.merge import concat_vectors, picked
 from shim.model.errors import Unsupported
 from shim.model.labels import EMPTY, Labels
 from shim.model.values import Annotations, Bools, Floats, Scalar, String, Vector
@@ -68,7 +68,7 @@ class _Folded:
 
     def add(self, chunk: Vector) -> None:
         found = aggregate(self._op, chunk, (), False, None, self._notes)
-        both = stacked((self._total, found), self._steps)
+        both = concat_vectors((self._total, found), self._steps)
         self._total = aggregate(self._by, both, (), False, None, self._notes)
 
     def result(self) -> Vector:
@@ -102,7 +102,7 @@ class _Values:
 
     def add(self, chunk: Vector) -> None:
         found = aggregate(self._op, chunk, (), False, self._label, self._notes, self._take)
-        both = stacked((self._total, found), self._steps)
+        both = concat_vectors((self._total, found), self._steps)
         self._take(both.values.size)
         self._total = aggregate("sum", both, (self._label.text,), False, None, self._notes, self._take)
 
@@ -154,7 +154,9 @@ class _Contenders:
         if self._bound is not None:
             reach = reaching(chunk, self._bound, descending=self._descending)
             chunk = picked(chunk, np.flatnonzero(reach))
-        self._kept = stacked((self._kept, replace(chunk, histogram_labels=(), histograms=())), self._steps)
+        self._kept = concat_vectors(
+            (self._kept, replace(chunk, histogram_labels=(), histograms=())), self._steps
+        )
         self._take(self._kept.values.size)
         if len(self._kept.labels) > max(self._k, _MIN_CHOICE, _GROWTH * self._chosen) or not self._chosen:
             self._choose()

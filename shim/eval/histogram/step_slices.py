@@ -13,7 +13,7 @@ from shim.model.values import Bools, Floats, Histogram, Spans
 _TURN: Final = 1 << 18
 
 
-def turns(h: Histogram) -> Iterator[tuple[slice, Histogram]]:
+def slices_of_steps(h: Histogram) -> Iterator[tuple[slice, Histogram]]:
     """Its steps in slices, at least one."""
     steps = len(h.count)
     buckets = h.positive.counts.shape[1] + h.negative.counts.shape[1] + 1
@@ -38,15 +38,15 @@ def at_steps(h: Histogram, some: slice) -> Histogram:
     )
 
 
-def in_turns(h: Histogram, compute: Callable[[slice, Histogram], Floats]) -> Floats:
+def map_steps(h: Histogram, compute: Callable[[slice, Histogram], Floats]) -> Floats:
     """One number a step (or a row of them, steps last), some steps at once."""
-    return np.concatenate([compute(some, part) for some, part in turns(h)], axis=-1)
+    return np.concatenate([compute(some, part) for some, part in slices_of_steps(h)], axis=-1)
 
 
-Found = tuple[Floats, Bools, Bools]
+Flagged = tuple[Floats, Bools, Bools]
 
 
-def in_turns_noted(h: Histogram, compute: Callable[[slice, Histogram], Found]) -> Found:
-    """As `in_turns`, with two flags a step."""
-    values, first, second = zip(*(compute(some, part) for some, part in turns(h)), strict=True)
+def map_steps_flagged(h: Histogram, compute: Callable[[slice, Histogram], Flagged]) -> Flagged:
+    """As `map_steps`, with two flags a step."""
+    values, first, second = zip(*(compute(some, part) for some, part in slices_of_steps(h)), strict=True)
     return np.concatenate(values), np.concatenate(first), np.concatenate(second)
