@@ -1,7 +1,7 @@
-"""What the HTTP layer asks of the engine, and what it gets back.
+"""The contract between the HTTP layer and the engine: options in, results out.
 
-The engine (`shim/engine/engine.py`) turns a query text into an `QueryResult`; `shim/http` turns that into
-Prometheus' JSON. Neither knows the other: both know this file. Pure.
+The engine (`shim/engine/engine.py`) turns a query text into a `QueryResult`; `shim/http` turns that into
+Prometheus' JSON. Neither imports the other: both import this file. Pure.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from shim.model.values import Annotations, Ints, Samples, Scalar, String, Vector
 Kind = Literal["scalar", "string", "vector", "matrix"]
 
 
-#: Is given the work in its thread, which may go on for a while after its query was given up.
+#: Called with the future of the submitted work, which may run on for a while after its query was given up.
 OnSubmitted = Callable[[Future[Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class QueryOptions:
-    """What one request may say about its own evaluation."""
+    """The options that one request may set for its own evaluation."""
 
     timeout_s: float
     limit: int = 0  # series in the answer, 0 = no limit; the HTTP layer cuts, the engine may stop early
@@ -33,7 +33,7 @@ class QueryOptions:
     granularity_s: int | None = None  # None: the planner picks
     explain: bool = False
     stats: bool = False
-    nocache: bool = False  # read from the store what is in memory, too
+    nocache: bool = False  # read everything from the store, even what memory holds
     classic: bool | None = None  # distributions are shown as classic series; None: the server's setting
 
 
@@ -68,11 +68,13 @@ class Latest:
 
 
 class Engine(Protocol):
-    """Answers queries. Raises QueryError (shim/model/errors.py); anything else is a fault of ours."""
+    """A query engine. Its methods raise QueryError (shim/model/errors.py); any other exception is a bug."""
 
     async def instant(
         self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: OnSubmitted | None = None
-    ) -> QueryResult: ...
+    ) -> QueryResult:
+        """Evaluate `query` at one time."""
+        ...
 
     async def latest(
         self,
@@ -81,8 +83,12 @@ class Engine(Protocol):
         at_ms: int,
         options: QueryOptions,
         begun: OnSubmitted | None = None,
-    ) -> Sequence[Latest]: ...
+    ) -> Sequence[Latest]:
+        """Return the latest samples of a selector."""
+        ...
 
     async def range(
         self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: OnSubmitted | None = None
-    ) -> QueryResult: ...
+    ) -> QueryResult:
+        """Evaluate `query` at every point of `grid`."""
+        ...

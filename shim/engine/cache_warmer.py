@@ -1,8 +1,8 @@
-"""Between listening and the first query: look up and read in the background what will be asked for.
+"""Warms the caches after a start, in the background, before the first queries need them.
 
-What was asked for before a restart will most likely be asked for after it. So the series of today are looked
-up, and then what `recent.py` brings over the restart: the same look-ups are made, the same blocks of cells
-filled. One statement at a time, while no query runs, for a bounded time; it ends when the process stops.
+Queries from before a restart most likely come again after it. So today's series are looked up first. Then the
+look-ups and chunks of cells that `warm_state.py` saved are made again. One statement runs after another, only
+while no query runs, for a bounded time; it ends when the process stops.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ from shim.read.cell_cache.setup import CellCache
 
 _log: Final = logging.getLogger("shim.cache_warmer")
 
-#: How often it is looked whether queries still run, in seconds.
+#: Seconds between two checks whether queries still run.
 _PAUSE_S: Final = 0.02
-#: Look-ups that are made again; a dashboard has some dozens.
+#: Look-ups that are repeated at most; a dashboard has some dozens.
 MAX_SELECTIONS: Final = 128
 
 
 class CacheWarmer:
-    """Thread-safe. `path`: the file that takes over a restart what was asked; None for none. `within_s`: how
-    long making use of it may take. `busy` says whether queries run now.
+    """Looks up series and fills chunks in the background. Thread-safe.
+
+    `path`: the file of the warm state; None for no file. `within_s`: how long the warming may take. `busy`
+    says whether queries run now.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class CacheWarmer:
         self._end_s = 0.0
 
     def run(self, tenant: Tenant | None) -> None:
-        """`tenant`: the only one there is. What fails here, the first query meets again and can tell."""
+        """Warm the caches; `tenant` is the tenant of single mode. The first query reports what fails here."""
         if tenant is not None:
             with suppress(StoreError, QueryError):
                 self._catalog.warm(tenant, time.time_ns() // 1_000_000)
@@ -83,7 +85,7 @@ class CacheWarmer:
             self._blocks.filler.restore(places, self._goes_on)
 
     def _goes_on(self) -> bool:
-        """Waits while queries run; False when the time is up or the process stops."""
+        """Wait while queries run; return False when the time is up or the process stops."""
         while not self._stopped.is_set() and time.monotonic() < self._end_s:
             if not self._busy():
                 return True
@@ -91,11 +93,11 @@ class CacheWarmer:
         return False
 
     def stop(self) -> None:
-        """What runs comes to its end soon."""
+        """End the warming soon."""
         self._stopped.set()
 
     def remember(self) -> None:
-        """Write down what was asked since the start; nothing asked leaves the file as it is.
+        """Save the look-ups and chunks used since the start; without any the file stays as it is.
 
         Never raises: a file that cannot be written costs the next start a little.
         """

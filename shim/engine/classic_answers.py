@@ -1,4 +1,4 @@
-"""Answers of one query with distributions as classic series, on the boundaries that `x_bucket` has."""
+"""Shows the distributions in one query's answer as classic series, on the boundaries that `x_bucket` has."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ClassicAnswer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def noting(self, select: Callable[..., Selection]) -> SelectSeries:
-        """`select`, with what it finds remembered."""
+        """Wrap `select` so that the distributions it finds are remembered."""
 
         def noted(matchers: Sequence[Matcher], start_ms: int, end_ms: int) -> Selection:
             found = select(matchers, start_ms, end_ms)
@@ -49,7 +49,7 @@ class ClassicAnswer:
                 self.metric_ids.setdefault(name, {}).update(dict.fromkeys(ids))
 
     def shown(self, value: Value | Samples) -> Value | Samples:
-        """The value without native histograms. Raises ExecutionError where that is too large, StoreError."""
+        """Return the value without native histograms. Raises ExecutionError (too large), StoreError."""
         if isinstance(value, Vector):
             return as_classic(value, self.ladder, self.reader.check_cells)
         if isinstance(value, Samples):
@@ -57,7 +57,7 @@ class ClassicAnswer:
         return value
 
     def ladder(self, name: str) -> Sequence[float]:
-        """The boundaries of a distribution; without its name, or under another one, those of all selected."""
+        """Return the boundaries of a distribution; for an unknown name, those of all selected ones."""
         if name not in self._ladders:
             of = [name] if name in self.metric_ids else list(self.metric_ids)
             every = (self._read(one) for one in of)

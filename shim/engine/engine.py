@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One query on its way: how it was understood and what it became."""
+    """A parsed query with its plan before and after optimisation."""
 
     tree: Expr
     built: Node
@@ -61,7 +61,7 @@ class Planned:
 
 
 class QueryEngine:
-    """Answers queries; safe for many at a time.
+    """Answers queries; safe for concurrent use.
 
     `now_s` is the clock. `rules` are applied to every plan; tests leave
     some out. `few_rows` says which readings are added up here rather than in ClickHouse,
@@ -95,6 +95,7 @@ class QueryEngine:
         self._reads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="read")
 
     def close(self) -> None:
+        """Wait for running queries, cancel queued ones and close the cell cache."""
         self._queries.shutdown(wait=True, cancel_futures=True)
         self._reads.shutdown(wait=True, cancel_futures=True)
         if self._blocks is not None:
@@ -103,13 +104,13 @@ class QueryEngine:
     async def instant(
         self, tenant: Tenant, query: str, at_ms: int, options: QueryOptions, begun: OnSubmitted | None = None
     ) -> QueryResult:
-        """The value of `query` at one time. Raises QueryError."""
+        """Evaluate `query` at one time. Raises QueryError."""
         return await self._submit(tenant, query, Grid.instant(at_ms), options, begun, instant=True)
 
     async def range(
         self, tenant: Tenant, query: str, grid: Grid, options: QueryOptions, begun: OnSubmitted | None = None
     ) -> QueryResult:
-        """The value of `query` at every point of `grid`. Raises QueryError."""
+        """Evaluate `query` at every point of `grid`. Raises QueryError."""
         return await self._submit(tenant, query, grid, options, begun, instant=False)
 
     async def latest(
@@ -120,14 +121,14 @@ class QueryEngine:
         options: QueryOptions,
         begun: OnSubmitted | None = None,
     ) -> Sequence[Latest]:
-        """The latest samples of a selector, distributions as classic series. Raises QueryError."""
+        """Return the latest samples of a selector, distributions as classic series. Raises QueryError."""
         reader = self._reader(tenant, options)
         return await self._run(
             reader, partial(self._latest, reader, selector, at_ms, options), options, begun
         )
 
     def plan(self, query: str, grid: Grid, options: QueryOptions) -> Planned:
-        """The plan before and after the rules. Raises BadData. Reads nothing."""
+        """Return the plan before and after the rules, without reading data. Raises BadData."""
         step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
         settings = self._settings
         durations = DurationContext(step_ms, grid.end_ms - grid.start_ms) if settings.experimental else None
@@ -170,7 +171,7 @@ class QueryEngine:
             loop.run_in_executor(None, reader.cancel)
             raise TimedOut("query timed out in expression evaluation") from None
         except asyncio.CancelledError:
-            # Not in our pools: they may be full of what is to be ended.
+            # Not in our pools: they may be full of the work to be cancelled.
             loop.run_in_executor(None, reader.cancel)
             raise
 
@@ -178,7 +179,7 @@ class QueryEngine:
         return Reader(
             self._store,
             tenant,
-            Limits(),  # it has them when it begins
+            Limits(),  # set when the query begins
             max_rows=self._settings.max_samples,
             max_cells=self._settings.max_samples,
             deadline_s=time.monotonic() + options.timeout_s,
@@ -204,7 +205,7 @@ class QueryEngine:
         total = partial(self._catalog.total, reader.tenant, tag=reader.tag, kept=naming.kept)
         bounds = partial(self._bounds, reader)
         leaves = SelectorReader(reader, noted, bounds, notes, naming, total if classic is None else None)
-        with told_of_store(reader.tag):  # look-ups of series; what readers meet is told where it happens
+        with told_of_store(reader.tag):  # look-ups of series; readers translate errors themselves
             value = Evaluator(leaves, notes, self._reads).run(planned.plan)
             if classic is not None:
                 value = classic.shown(value)
@@ -253,7 +254,7 @@ class QueryEngine:
         return self._settings.histograms == "classic" if options.classic is None else options.classic
 
     def _bounds(self, reader: Reader, part: Part) -> Sequence[float]:
-        """The boundaries that `x_bucket` has for a part. Raises StoreError."""
+        """Return the boundaries that `x_bucket` has for a part. Raises StoreError."""
         return self._catalog.ladders.bounds(reader.tenant, part.metric_ids, part.le_matchers, tag=reader.tag)
 
     def _limits(self, tenant: Tenant, grid: Grid, options: QueryOptions) -> Limits:
@@ -270,7 +271,7 @@ class QueryEngine:
 
 
 def _complete(grid: Grid, value: Scalar | Vector, reader: Reader) -> tuple[Grid, Value]:
-    """The steps that are shown, and the value over them."""
+    """Return the grid of shown steps, and the value over it."""
     if reader.limits.settled_s is None or grid.end_ms <= reader.limits.settled_s * 1000:
         return grid, value
     steps = steps_shown(grid, reader.seen, reader.limits.settled_s)
@@ -295,7 +296,7 @@ def _widened(window_ms: int) -> str:
 
 
 def _granularity(asked_s: int | None) -> int:
-    """The largest rollup that divides what a request asks for (seeds: Snuba's rule), 0 for none asked."""
+    """Return the largest rollup that divides the requested granularity (Snuba's rule); 0: none requested."""
     if asked_s is None:
         return 0
     fits = next((g for g in LEVELS if asked_s % g == 0), None)
@@ -318,7 +319,7 @@ def _kind(value: Value | Samples, *, instant: bool) -> Kind:
 
 
 def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
-    """Every stage, JSON-ready: the query as parsed, the plan before and after the rules, what was read."""
+    """Return every stage, JSON-ready: the parsed query, the plan before and after the rules, the reads."""
     memory = [
         {"blocks": dict(r.blocks), "rows": r.rows, "wall_ms": round(r.wall_ms, 3)} for r in reader.recalled
     ]
@@ -341,7 +342,7 @@ def _explain(planned: Planned, reader: Reader, timings: Mapping[str, float]) -> 
 
 
 def _stats(reader: Reader, timings: Mapping[str, float]) -> Mapping[str, Any]:
-    """Prometheus' statistics as far as we have them: times in seconds, samples = rows read."""
+    """Return Prometheus' statistics where they apply: times in seconds, samples = rows read."""
     rows = sum(s.rows for s in reader.statements) + sum(r.rows for r in reader.recalled)
     return {
         "timings": {

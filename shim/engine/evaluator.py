@@ -1,6 +1,6 @@
-"""A plan evaluated: leaves are read (shim/read), everything above is NumPy (shim/eval).
+"""Evaluates a plan: shim/read reads the leaves, shim/eval computes everything above in NumPy.
 
-One function a kind of node. Leaves that are equal are read once, and all leaves are read side by side before
+Each kind of node has one function. Equal leaves are read once, and all leaves are read concurrently before
 anything is computed.
 """
 
@@ -62,7 +62,7 @@ class Evaluator:
     pool: ThreadPoolExecutor
 
     def run(self, plan: Node) -> Value | Samples:
-        """The value of the plan over its grid. Raises QueryError."""
+        """Return the value of the plan over its grid. Raises QueryError."""
         if isinstance(plan, RawRange):
             return self.leaves.raw(plan)
         run = _Run(self, self._read(plan))
@@ -72,14 +72,14 @@ class Evaluator:
         return self.finished(value) if isinstance(value, Vector) else value
 
     def finished(self, value: Vector) -> Vector:
-        """The value under the labels that the answer shows."""
+        """Return the value under the labels that the answer shows."""
         shown = self.leaves.naming.shown(all_labels(value))
         return relabelled(value, partial(final_labels, shown=shown))
 
     def _read(self, plan: Node) -> dict[Leaf | Total, Vector]:
-        """Every leaf's value; arguments of range functions are evaluated first.
+        """Read every leaf, after the arguments of range functions.
 
-        Totals come first: those that need the labels of their series are aggregated from leaves, after all.
+        Totals come first: one that turns out to need the labels of its series is aggregated from a leaf.
         """
         leaves = dict.fromkeys(_leaves_of(plan))
         totals = [leaf for leaf in leaves if isinstance(leaf, Total)]
@@ -91,10 +91,10 @@ class Evaluator:
     def _side_by_side(
         self, read: Callable[[L, Sequence[Value]], V], leaves: Sequence[L], called: Callable[[L], Node]
     ) -> dict[L, V]:
-        """What `read` gives for each leaf and the arguments of what is called there.
+        """Call `read` for each leaf, with the arguments of its range function, in parallel.
 
-        The first leaf is read in this thread, which would only wait: most queries have no other, and to
-        wake a thread takes as long as much of a small query.
+        The first leaf is read in this thread, which would only wait: most queries have one leaf, and waking a
+        thread takes about as long as a small query.
         """
         run = _Run(self, {})
         asked: list[tuple[L, Sequence[Value]]] = []
@@ -116,14 +116,15 @@ class Evaluator:
 class _Run:
     of: Evaluator
     read: dict[Leaf | Total, Vector]
-    waiting: int = 0  # numbers of operands that wait for others; those of leaves are held already
+    waiting: int = 0  # numbers held by operands that wait for others; leaves are counted already
 
     @property
     def take(self) -> Take:
         return self.of.leaves.reader.check_cells
 
     def value(self, node: Node) -> Value:
-        self.of.leaves.reader.check_time()  # between nodes; what NumPy has begun it ends
+        """Return the value of a node over its grid. Raises QueryError."""
+        self.of.leaves.reader.check_time()  # between nodes: a NumPy call cannot be interrupted
         match node:
             case Number():
                 self.take(node.grid.steps)
@@ -170,7 +171,7 @@ class _Run:
         )
 
     def values(self, nodes: Sequence[Node]) -> list[Value]:
-        """Each node's value; those that wait for the others count together with all else that waits."""
+        """Evaluate the nodes in order; values that wait for later ones count as held memory."""
         before, out = self.waiting, []
         for node in nodes:
             found = self.value(node)
@@ -203,13 +204,13 @@ class _Run:
         return repeated(found, node.grid.steps, self.take)
 
     def points(self, node: RawSubquery) -> Samples:
-        """The points of a subquery that is the whole of a query, as the answer shows them."""
+        """Return the points of a subquery that is the whole query, as the answer shows them."""
         if node.inner is None:
             return samples_from(Vector.empty(1), Grid.instant(0))
         return samples_from(self.of.finished(self._inner(node.inner)), node.inner.grid)
 
     def _inner(self, node: Node) -> Vector:
-        """What a subquery is of; a scalar as a series without labels."""
+        """Evaluate the expression of a subquery; a scalar becomes a series without labels."""
         inner = self.value(node)
         if isinstance(inner, Scalar):
             steps = len(inner.values)

@@ -1,8 +1,8 @@
-"""The live edge: up to where a query sees complete buckets.
+"""The live edge: the end of the last complete bucket, up to which a query sees data.
 
-Owns who is asked how far the agents are, how often, and that what was once complete stays so.
-`indexer/agents/completeness.py` has the definition. The indexer of this process is asked in memory; else the
-table that indexers write is read, while live queries come.
+Decides where the progress of agents is read and how often, and keeps a complete bucket complete.
+`indexer/agents/completeness.py` has the definition. The indexer of this process is asked in memory. Without
+one, the table that indexers write is read while live queries come.
 """
 
 from __future__ import annotations
@@ -20,35 +20,41 @@ from shim.model.tenancy import Tenant
 
 _log = logging.getLogger("shim.live_edge")
 
-#: The table is read so often while live queries come, and so long after the last one.
+#: Seconds between reads of the table, and how long reading goes on after the last live query.
 _EVERY_S: Final = 0.25
 _USED_S: Final = 60.0
-#: What was read is used for so long, if it cannot be read anew.
+#: Seconds for which a read of the table is used when it cannot be read again.
 _FRESH_S: Final = 1.0
 #: Tenants whose edge is remembered.
 _MAX_TENANTS: Final = 10_000
 
 
 class Agents(Protocol):
-    """Says how far agents are: `Agents` of the indexer in this process, or `TableAgents`."""
+    """The progress of agents: `Agents` of the indexer in this process, or `TableAgents`."""
 
     def complete_s(self, org_id: int, project_id: int | None, now_ms: int, settle_ms: int) -> int:
-        """The end of the last complete bucket, of None: of all projects of the org."""
+        """Return the end of the last complete bucket of a project; None: of all projects of the org."""
 
 
 class LiveEdge:
-    """`settle_s` 0: there is none. No `agents`: time alone says what is complete. Thread-safe."""
+    """The end of complete data, by tenant. Thread-safe.
+
+    `settle_s` 0 turns the live edge off. Without `agents`, time alone says which buckets are complete.
+    """
 
     def __init__(self, settle_s: float, agents: Agents | None = None) -> None:
         self._settle_ms = round(settle_s * 1000)
         self._agents = agents
         self._lock = threading.Lock()
-        self._shown: dict[Tenant, int] = {}  # what was said to be complete, beyond what time alone says
+        self._shown: dict[
+            Tenant, int
+        ] = {}  # ends of complete buckets given out that lie after the settle time
 
     def complete_s(self, tenant: Tenant, end_ms: int, now_s: float) -> int | None:
-        """The end of the last complete bucket, for a query that reads until `end_ms`; None: all counts.
+        """Return the end of the last complete bucket for a query that reads until `end_ms`; None: no limit.
 
-        It never goes back, even if an agent comes that is behind. Of a query about the past nothing is asked.
+        It never goes back, even when an agent with older buckets appears. Queries about the past ask no
+        agent.
         """
         if not self._settle_ms:
             return None
@@ -58,7 +64,7 @@ class LiveEdge:
             return settled
         found = self._agents.complete_s(tenant.org_id, tenant.project_id, now_ms, self._settle_ms)
         with self._lock:
-            # What was shown before the clock stepped back is not complete yet.
+            # An end shown before the clock stepped back may lie in the future now.
             found = max(found, min(self._shown.get(tenant, 0), settled_s(now_ms, 0)))
             if found > settled:
                 self._shown[tenant] = found
@@ -68,7 +74,7 @@ class LiveEdge:
 
 
 class TableAgents:
-    """How far agents are as the table says. A thread reads it anew while it is asked, and a while after."""
+    """The progress of agents in the table, which a thread reads while queries come and a while after."""
 
     def __init__(self, store: Store, now_s: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -82,7 +88,7 @@ class TableAgents:
         self._thread: threading.Thread | None = None
 
     def complete_s(self, org_id: int, project_id: int | None, now_ms: int, settle_ms: int) -> int:
-        """See `Agents`. Reads the table if that was not done within the last second. Raises nothing."""
+        """Return the end as `Agents` does. Reads the table at most once a second; never raises."""
         with self._changed:
             idle = self._idle()
             self._asked_s = time.monotonic()
@@ -97,7 +103,7 @@ class TableAgents:
         return complete_s((p for one in of for p in one), now_ms, settle_ms)
 
     def close(self) -> None:
-        """Ends the thread."""
+        """End the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -105,7 +111,7 @@ class TableAgents:
             self._thread.join()
 
     def _refresh(self, max_age_s: float) -> None:
-        """Reads the table unless it was read lately; one thread does, the others wait for it."""
+        """Read the table unless it was read lately; one thread reads, the others wait for it."""
         if time.monotonic() - self._read_s < max_age_s:
             return
         with self._reading:

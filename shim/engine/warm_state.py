@@ -1,8 +1,8 @@
-"""What was asked lately, on its way over a restart: a small file beside the embedded store.
+"""Persists which chunks and look-ups were in use, so that a restart can warm the caches.
 
-Which blocks of cells were in memory, and which series were looked up. Hints, never data: whoever reads them
-asks the store again, so an old file, a strange one or none changes no answer. It holds label values that were
-asked for, and is readable for its owner alone, as the store is.
+The file lies beside the embedded store. It holds hints, never data: the warmer asks the store again, so an
+old, a damaged or a missing file changes no answer. It holds label values of queries, so only its owner may
+read it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from shim.read.cell_cache.chunk import CHUNK_SPAN_S, ChunkKey
 T = TypeVar("T")
 
 _FORMAT: Final = 1
-#: Bytes that blocks, and look-ups, may take in the file; what was used longest ago is left out.
+#: Bytes that chunks, and look-ups, may take in the file; the least recently used are left out.
 MAX_BYTES: Final = 1 << 20
 
 
 class WarmState(msgspec.Struct, frozen=True):
-    """What was used last stands last."""
+    """Chunks and look-ups, ordered by last use, most recent last."""
 
     places: tuple[ChunkKey, ...] = ()
     looks: tuple[SelectionKey, ...] = ()
@@ -33,7 +33,7 @@ class WarmState(msgspec.Struct, frozen=True):
 
 
 def load(path: Path) -> WarmState:
-    """What was saved; nothing where there is no file, or one that cannot be read."""
+    """Return the saved state; an empty one if the file is missing or cannot be read."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=WarmState)
     except (OSError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
@@ -44,7 +44,7 @@ def load(path: Path) -> WarmState:
 
 
 def _is_filled(place: ChunkKey) -> bool:
-    """Whether it is a block of a table's column. Merged sketches are made by a query alone."""
+    """Return whether it is a chunk of a table's column. Only a query makes merged sketches."""
     stretch_s = CHUNK_SPAN_S.get(place.granularity_s)
     if stretch_s is None or place.source.selection:
         return False
@@ -52,7 +52,7 @@ def _is_filled(place: ChunkKey) -> bool:
 
 
 def save(path: Path, recent: WarmState) -> None:
-    """Whole or not at all. Raises OSError."""
+    """Save the state atomically. Raises OSError."""
     kept = WarmState(_latest([p for p in recent.places if _is_filled(p)]), _latest(recent.looks))
     new = path.with_name(f"{path.name}.new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

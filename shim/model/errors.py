@@ -1,4 +1,4 @@
-"""What a query can fail with: each error knows its Prometheus errorType and HTTP status. Pure."""
+"""The errors of queries: each has its Prometheus errorType and HTTP status. Pure."""
 
 from __future__ import annotations
 
@@ -28,11 +28,15 @@ class ExecutionError(QueryError):
 
 
 class Canceled(QueryError):
+    """The client went away or an operator cancelled the query."""
+
     error_type = "canceled"
     status = 499
 
 
 class TimedOut(QueryError):
+    """The query ran, or waited, longer than its timeout."""
+
     error_type = "timeout"
     status = 503
 
@@ -45,6 +49,8 @@ class Unavailable(QueryError):
 
 
 class InternalError(QueryError):
+    """A bug of ours."""
+
     error_type = "internal"
     status = 500
 
@@ -57,7 +63,7 @@ class Unauthorized(QueryError):
 
 
 class Forbidden(QueryError):
-    """A known credential that does not open what is asked for."""
+    """A known credential without the right that the request needs."""
 
     error_type = "bad_data"
     status = 403

@@ -23,9 +23,9 @@ class _NotFiniteError(Exception):
 
 
 def finite_strings(pattern: str) -> tuple[str, ...] | None:
-    """The strings that a fully anchored RE2 pattern matches, each once; None where they are not few.
+    """Return the strings that a fully anchored RE2 pattern matches, each once; None if there are many.
 
-    An unescaped `.` counts as a literal dot, which is among what it matches.
+    An unescaped `.` counts as a literal dot, which it also matches.
     """
     parser = _Parser(pattern)
     try:
@@ -37,7 +37,7 @@ def finite_strings(pattern: str) -> tuple[str, ...] | None:
 
 @dataclass(slots=True)
 class _Parser:
-    """A recursive descent over the pattern; each method returns the strings of what it read."""
+    """A recursive descent over the pattern; each method returns the strings of the part it read."""
 
     text: str
     at: int = 0
@@ -102,7 +102,7 @@ class _Parser:
         return (found,)
 
     def _character_class(self) -> Sequence[str]:
-        """What stands between brackets: characters and ranges of them."""
+        """Parse a bracket expression: characters and ranges of them."""
         if self._peek() == "^" or self.text.startswith("[:", self.at):
             raise _NotFiniteError
         found: list[str] = []
@@ -125,7 +125,7 @@ class _Parser:
         return tuple(dict.fromkeys(found))
 
     def _repeated(self, atom: Sequence[str]) -> Sequence[str]:
-        """The atom with the `?`, `{n}` or `{n,m}` after it; `*`, `+` and `{n,}` have no end."""
+        """Parse an atom with the `?`, `{n}` or `{n,m}` after it; `*`, `+` and `{n,}` are not finite."""
         found = atom
         if self._take("?"):
             found = (*atom, "")

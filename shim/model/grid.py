@@ -25,10 +25,12 @@ class Grid:
 
     @staticmethod
     def instant(at_ms: int) -> Grid:
+        """Return the grid of one point."""
         return Grid(at_ms, at_ms, 1)
 
     @property
     def steps(self) -> int:
+        """The number of points."""
         return (self.end_ms - self.start_ms) // self.step_ms + 1
 
     @property
@@ -37,5 +39,5 @@ class Grid:
         return self.start_ms + np.arange(self.steps, dtype=np.int64) * self.step_ms
 
     def shifted(self, ms: int) -> Grid:
-        """The grid moved by `ms` (an offset moves it back: pass its negative)."""
+        """Return the grid moved by `ms` (an offset moves it back: pass its negative)."""
         return Grid(self.start_ms + ms, self.end_ms + ms, self.step_ms)

@@ -1,12 +1,12 @@
-"""Label names as a query writes them, and as the series at hand have them. Pure.
+"""Maps label names in a query to label names of stored series. Pure.
 
-A name that a query writes means each label that is called so, or whose underscore form it is: `k8s_pod_name`
-means `k8s.pod.name`, too. Where several labels answer to one name, they are one label there, called as it was
-asked for. A name that is written in its UTF-8 form means this one label alone.
+A name in a query means each label of that name, and each label whose underscore form it is: `k8s_pod_name`
+also means `k8s.pod.name`. If several labels match one name, they become one label with the name in the query.
+A name in its UTF-8 form means only that label.
 
-In the underscore style series come with their labels in underscore form, so that what is shown alike is one
+In the underscore style, series come with their labels in underscore form, so that labels shown alike are one
 label. Only labels that the query itself names in their UTF-8 form keep it (`kept`) until the answer is made.
-Where the style and the query's text say that every name means itself, nothing is looked up.
+If style and query text make every name mean itself, nothing is looked up.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from shim.model.name_forms import Style, label_form
 
 @dataclass(frozen=True, slots=True)
 class NamedLabels:
-    """The names that are meant; `renamed`: labels that are one under another name, where several answer."""
+    """The stored names that a query's names mean; `renamed` maps labels to the name that they share."""
 
     names: frozenset[str]
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, labels: Labels) -> Labels:
-        """The labels with those that are one as one; of several in a series the one called so counts."""
+        """Return the labels with renamed labels merged; a label that already has the shared name wins."""
         if not self.renamed or not any(name in self.renamed for name, _ in labels):
             return labels
         own = {name for name, _ in labels}
@@ -42,7 +42,7 @@ class NamedLabels:
         return tuple(sorted(merged.items()))
 
 
-#: Labels are what they are called.
+#: Every label keeps its name.
 AS_CALLED: Final = NamedLabels(frozenset())
 
 
@@ -56,6 +56,8 @@ class LabelNaming:
 
     @staticmethod
     def of(style: Style, asked: Iterable[str], made: Iterable[str]) -> LabelNaming:
+        """Return the naming of a query that asks for and makes labels of these names."""
+
         def in_utf8(names: Iterable[str]) -> frozenset[str]:
             return frozenset(name for name in names if label_form(name) != name)
 
@@ -68,17 +70,17 @@ class LabelNaming:
 
     @property
     def loose(self) -> bool:
-        """Whether a name may mean a label that is called otherwise."""
+        """Whether a name may mean a label of another name."""
         return self.style == "utf8" or bool(self.asked or self.made)
 
     def inside(self, name: str) -> str:
-        """A label's name as series of this query have it."""
+        """Return a label's name as series of this query have it."""
         return label_form(name) if self.style == "underscore" and name not in self.kept else name
 
     def answering(self, name: str, sets: Iterable[Labels]) -> tuple[str, ...]:
-        """The labels that a name means in these label sets, the one called so first.
+        """Return the labels that a name means in these label sets, the label of that very name first.
 
-        The name itself where there is none.
+        Without any, return the name itself.
         """
         if not self.loose or "_" not in name:  # which every underscore form of another name has
             return (name,)
@@ -87,7 +89,7 @@ class LabelNaming:
         return (name, *others) if name in found or not others else tuple(others)
 
     def found(self, names: Collection[str], *sides: Iterable[Labels]) -> NamedLabels:
-        """What names mean in the label sets of all sides together."""
+        """Resolve names in the label sets of all sides together."""
         if not self.loose or not any("_" in name for name in names):
             return NamedLabels(frozenset(names))
         sets = [labels for side in sides for labels in side]
@@ -103,7 +105,7 @@ class LabelNaming:
         return NamedLabels(frozenset(meant), renamed)
 
     def shown(self, sets: Iterable[Labels]) -> Mapping[str, str]:
-        """What labels of the answer's sets are shown as, where it differs.
+        """Return the shown name of each label in the answer's sets whose shown name differs.
 
         Labels that would be shown alike keep their UTF-8 forms.
         """
@@ -123,14 +125,14 @@ EXACT: Final = LabelNaming()
 
 
 def first_of(labels: Labels, names: Sequence[str]) -> str:
-    """The first of the labels that is there; "" for none."""
+    """Return the value of the first of these labels that is set; "" for none."""
     if len(names) == 1:
         return lb.get(labels, names[0])
     return next((value for name in names if (value := lb.get(labels, name))), "")
 
 
 def final_labels(labels: Labels, shown: Mapping[str, str]) -> Labels:
-    """The labels as the answer shows them."""
+    """Return the labels as the answer shows them."""
     out = lb.final_labels(labels)
     if not shown:
         return out

@@ -1,6 +1,6 @@
-"""Label matchers, as Prometheus reads them: regexes are RE2, anchored at both ends, and `.` takes a newline.
+"""Label matchers as in Prometheus: regexes are RE2, anchored at both ends, and `.` matches a newline.
 
-RE2 runs in linear time, so no pattern of a stranger can hold a worker. Pure.
+RE2 runs in linear time, so no pattern can block a worker. Pure.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from shim.model.errors import BadData
 MatchOp = Literal["=", "!=", "=~", "!~"]
 
 
-#: Of patterns up to this many characters hundreds are kept compiled, of longer ones a few: a compiled one
-#: takes up to 8 MiB.
+#: Patterns up to this many characters are cached by the hundred, longer ones a few: a compiled pattern takes
+#: up to 8 MiB.
 _LONG: Final = 1_000
-#: One alternative that means itself: no operator of a regular expression stands in it.
+#: One literal alternative: it contains no operator of a regular expression.
 _LITERAL: Final = r"(?:[^\\.+*?()\[\]{}|^$]|\\[!-/:-@\[-^`{-~])*+"
 _LITERALS: Final = re.compile(rf"{_LITERAL}(?:\|{_LITERAL})*+", re.DOTALL)
 #: One literal, anything or something before and after it: `api-.*`, `.+error.*`, `.*`.
@@ -36,7 +36,7 @@ class Pattern(Protocol):
 
 
 class _OneOf:
-    """A long list of alternatives without operators: what Grafana's variables with many values send."""
+    """A long list of literal alternatives, as Grafana sends for variables with many values."""
 
     def __init__(self, values: frozenset[str]) -> None:
         self._values = values
@@ -47,9 +47,9 @@ class _OneOf:
 
 @dataclass(frozen=True, slots=True)
 class _Around:
-    """A literal with at least so many characters before and after it, None for none at all.
+    """A literal with at least `before` and `after` characters around it; None: exactly none.
 
-    RE2 takes 40 times as long to start as such a comparison takes.
+    RE2 takes 40 times as long to start as this comparison takes.
     """
 
     literal: str
@@ -71,7 +71,7 @@ class _Around:
 
 @lru_cache(maxsize=1024)
 def _around(pattern: str) -> _Around | None:
-    """The pattern as a literal with what may be around it, None for other patterns."""
+    """Return the pattern as a literal with wildcards around it; None for other patterns."""
     found = _AROUND.fullmatch(pattern)
     if found is None:
         return None
@@ -81,19 +81,19 @@ def _around(pattern: str) -> _Around | None:
 
 
 def alternatives(pattern: str) -> frozenset[str] | None:
-    """The texts that a pattern of the form `a|b\\.c` matches; None for other patterns."""
+    """Return the texts that a pattern of the form `a|b\\.c` matches; None for other patterns."""
     if not _LITERALS.fullmatch(pattern):
         return None
     return frozenset(_ESCAPED.sub(r"\1", one) for one in pattern.split("|")) if "\\|" not in pattern else None
 
 
 def compile_regex(pattern: str) -> Pattern:
-    """The pattern, anchored. Raises BadData when RE2 refuses it."""
+    """Compile the pattern, anchored. Raises BadData if RE2 refuses it."""
     return _compiled(pattern) if len(pattern) <= _LONG else _compiled_long(pattern)
 
 
 def _test_of(pattern: str) -> Pattern:
-    """What tells whether a text meets the pattern, without saying where its groups are."""
+    """Return the cheapest test whether a text matches the pattern."""
     return (_around(pattern) if len(pattern) <= _LONG else None) or compile_regex(pattern)
 
 
@@ -122,13 +122,14 @@ def _re2(pattern: str) -> re2._Regexp:
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """One condition on one label; a label that is not there has the value ""."""
+    """One condition on one label; an absent label has the value ""."""
 
     name: str
     op: MatchOp
     value: str
 
     def matches(self, value: str) -> bool:
+        """Return whether a value meets the condition."""
         match self.op:
             case "=":
                 return value == self.value

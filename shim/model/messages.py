@@ -1,7 +1,7 @@
-"""Prometheus' own words: annotations, errors, numbers and label sets as text. Pure.
+"""Prometheus' texts: annotations, errors, numbers and label sets. Pure.
 
-Source: Prometheus 3.x `util/annotations`, `promql/engine.go`. The position in the query, ` (1:6)`, comes
-behind them at the end (shim/promql/positions.py).
+Source: Prometheus 3.x `util/annotations`, `promql/engine.go`. shim/promql/positions.py appends the position
+in the query, ` (1:6)`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ _LEGACY_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 
 def invalid_quantile(q: float) -> str:
+    """Warn that a quantile lies outside 0 to 1."""
     return f"PromQL warning: quantile value should be between 0 and 1, got {format_g(q)}"
 
 
 def invalid_ratio(ratio: float, to: float) -> str:
+    """Warn that a ratio lies outside -1 to 1 and is capped."""
     return (
         f"PromQL warning: ratio value should be between -1 and 1, got {format_g(ratio)}, "
         f"capping to {format_g(to)}"
@@ -46,16 +48,19 @@ def invalid_ratio(ratio: float, to: float) -> str:
 
 
 def ignored_histogram(aggregation: str) -> str:
+    """Note that an aggregation ignored a histogram."""
     return f"PromQL info: ignored histogram in {aggregation} aggregation"
 
 
 def incompatible_types(left: str, op: str, right: str) -> str:
+    """Note that an operator is not defined for these two types."""
     return (
         f'PromQL info: incompatible sample types encountered for binary operator "{op}": {left} {op} {right}'
     )
 
 
 def not_a_counter(name: str) -> str:
+    """Note that a metric's name does not end like a counter's."""
     return (
         "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: "
         + quote(name)
@@ -63,10 +68,12 @@ def not_a_counter(name: str) -> str:
 
 
 def mixed_in_range(name: str) -> str:
+    """Warn that a range holds floats and histograms."""
     return "PromQL warning: encountered a mix of histograms and floats for metric name " + quote(name)
 
 
 def histograms_ignored(name: str) -> str:
+    """Note that the histograms in a mixed range were ignored."""
     return (
         "PromQL info: ignored histograms in a range containing both floats and histograms for metric name "
         + quote(name)
@@ -74,28 +81,34 @@ def histograms_ignored(name: str) -> str:
 
 
 def not_a_gauge(name: str) -> str:
+    """Warn that a native histogram is not a gauge histogram."""
     return "PromQL warning: this native histogram metric is not a gauge: " + quote(name)
 
 
 def forced_monotonicity(name: str) -> str:
+    """Note that classic buckets had to be made monotonic."""
     return _MONOTONIC + _for_metric(name)
 
 
 def bad_bucket_label(value: str, name: str) -> str:
+    """Warn that a classic bucket has no readable `le`."""
     text = f'PromQL warning: bucket label "le" is missing or has a malformed value of {quote(value)}'
     return text + _for_metric(name)
 
 
 def mixed_classic_native(name: str) -> str:
+    """Warn that a vector holds classic and native histograms of one name."""
     return "PromQL warning: vector contains a mix of classic and native histograms" + _for_metric(name)
 
 
 def nan_in_quantile(name: str, *, result_nan: bool) -> str:
+    """Note that histogram_quantile met NaN observations."""
     effect = "result is NaN" if result_nan else "result is skewed higher"
     return f"PromQL info: input to histogram_quantile has NaN observations, {effect}" + _for_metric(name)
 
 
 def nan_in_fraction(name: str) -> str:
+    """Note that histogram_fraction met NaN observations."""
     text = (
         "PromQL info: input to histogram_fraction has NaN observations, which are excluded from all fractions"
     )
@@ -103,7 +116,7 @@ def nan_in_fraction(name: str) -> str:
 
 
 def duplicate_series(group: Labels, side: str, first: Labels, second: Labels) -> str:
-    """The many-to-many error; the two series come sorted, so that the text is stable."""
+    """Return the many-to-many error, with the two series sorted so that the text is stable."""
     a, b = sorted((format_labels(first), format_labels(second)))
     return (
         f"found duplicate series for the match group {format_labels(group)} on the {side} hand-side of the "
@@ -112,7 +125,7 @@ def duplicate_series(group: Labels, side: str, first: Labels, second: Labels) ->
 
 
 def format_g(x: float) -> str:
-    """Go's %g: the shortest digits, an exponent below 1e-4 and from 1e6 on."""
+    """Format as Go's %g: the shortest digits, an exponent below 1e-4 and from 1e6 on."""
     if not math.isfinite(x):
         return _special(x)
     if x != 0 and not 1e-4 <= abs(x) < 1e6:
@@ -121,23 +134,23 @@ def format_g(x: float) -> str:
 
 
 def openmetrics_float(x: float) -> str:
-    """A float as a label's value: with a point or an exponent, so that `1` is `1.0` everywhere."""
+    """Format a float as a label value: with a point or an exponent, so that `1` is `1.0` everywhere."""
     text = format_g(x)
     return text if not math.isfinite(x) or "." in text or "e" in text else text + ".0"
 
 
 def format_float(x: float) -> str:
-    """Go's FormatFloat(x, 'f', -1, 64): the shortest digits, never an exponent."""
+    """Format as Go's FormatFloat(x, 'f', -1, 64): the shortest digits, never an exponent."""
     return str(np.format_float_positional(x, trim="-")) if math.isfinite(x) else _special(x)
 
 
 def format_labels(labels: Labels) -> str:
-    """`{a="b", c="d"}`, as Labels.String() of Prometheus."""
+    """Format as `{a="b", c="d"}`, like Labels.String() of Prometheus."""
     return "{" + ", ".join(f"{_label_name(k)}={quote(v)}" for k, v in lbl.unmarked(labels)) + "}"
 
 
 def quote(text: str) -> str:
-    """A Go string literal (%q)."""
+    """Quote as a Go string literal (%q)."""
     for plain, escaped in _ESCAPES:
         text = text.replace(plain, escaped)
     if not text.isprintable():

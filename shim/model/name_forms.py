@@ -1,4 +1,4 @@
-"""The forms of a name: as it was sent, as it is shown, and what else it answers to. Pure.
+"""The forms of a name: as sent, as shown, and the other spellings that select it. Pure.
 
 A StatsD name need not be a legacy Prometheus name (`http.requests`). Its underscore form has an underscore
 for each character that such a name cannot have, and one more before a digit at its beginning. A name that
@@ -21,7 +21,7 @@ _MEANS_ANYTHING: Final = re.compile(r"[a-zA-Z0-9]")
 
 
 def metric_form(name: str) -> str:
-    """The underscore form of a metric's name: `http.requests` -> `http_requests`, `9lives` -> `_9lives`."""
+    """Return the underscore form of a metric: `http.requests` -> `http_requests`, `9lives` -> `_9lives`."""
     return _form(name, _NOT_METRIC)
 
 

@@ -46,17 +46,17 @@ class Numbered(Sequence[Labels]):
 
 
 def each_changed(labels: Sequence[Labels], change: Callable[[Labels], Labels]) -> Sequence[Labels]:
-    """The label sets under what `change`, a function that only marks labels, makes of them."""
+    """Return the label sets with the marks that `change`, a function that only marks labels, adds."""
     if isinstance(labels, Numbered):
         return labels.changed(change)
     return [change(one) for one in labels]
 
 
 def number_of(labels: Labels) -> int:
-    """The number of a series that Numbered named."""
+    """Return the number of a series that Numbered named."""
     return int(labels[-1][1])
 
 
 def named(numbered: Labels, labels: Labels) -> Labels:
-    """The labels that a series really has, under the marks of the numbered ones."""
+    """Return the real labels of a series, with the marks of the numbered ones."""
     return (*numbered[:-2], *labels)

@@ -26,7 +26,10 @@ _MAX_DIGITS: Final = 400
 
 
 def number_text(value: float) -> str:
-    """The canonical spelling: `1.0`, `0.5`, `1e+06`, `+Inf`. Source: labels.FormatOpenMetricsFloat of 3.x."""
+    """Return the canonical spelling: `1.0`, `0.5`, `1e+06`, `+Inf`.
+
+    Source: labels.FormatOpenMetricsFloat of Prometheus 3.x.
+    """
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     if value and not 1e-4 <= abs(value) < 1e6:  # Go's shortest %g
@@ -40,7 +43,7 @@ def number_text(value: float) -> str:
 
 
 def number_of(text: str) -> float | None:
-    """The number that a label value spells, None where it spells none (NaN, too, is no boundary)."""
+    """Parse a label value as a number; None if it is not one, or NaN, which cannot be a boundary."""
     if len(text) > _MAX_DIGITS:
         return None
     if _NUMBER.fullmatch(text):
@@ -51,18 +54,18 @@ def number_of(text: str) -> float | None:
 
 
 def with_le(labels: Labels, le: str) -> Labels:
-    """The labels of a histogram as those of one of its buckets."""
+    """Return the labels of a histogram with the `le` of one of its buckets."""
     return with_label(labels, LE, le)
 
 
 def with_label(labels: Labels, name: str, text: str) -> Labels:
-    """The labels with one that they do not have yet."""
+    """Return the labels with one more."""
     place = bisect(labels, (name, ""))
     return (*labels[:place], (name, text), *labels[place:])
 
 
 def named(matchers: Iterable[Matcher]) -> tuple[float, ...] | None:
-    """The numbers that matchers name and all accept, ascending; None where no matcher names a value."""
+    """Return the numbers that matchers name and all accept, ascending; None if no matcher names a value."""
     matchers = tuple(matchers)
     found: set[float] | None = None
     for matcher in matchers:
@@ -80,7 +83,7 @@ def named(matchers: Iterable[Matcher]) -> tuple[float, ...] | None:
 
 
 def quantiles(matchers: Iterable[Matcher]) -> tuple[float, ...]:
-    """The quantiles, from 0 to 1, that matchers on `quantile` name."""
+    """Return the quantiles, from 0 to 1, that matchers on `quantile` name."""
     found = named(m for m in matchers if m.name == QUANTILE)
     return tuple(q for q in found or () if 0 <= q <= 1)
 
@@ -109,7 +112,7 @@ def _regex_accepts(matcher: Matcher, value: float) -> bool:
 
 
 def _spellings(value: float) -> set[str]:
-    """The ways in which clients commonly write a number."""
+    """Return the spellings that clients commonly use for a number."""
     found = {number_text(value)}
     if math.isfinite(value):
         found |= {repr(value), repr(value).removesuffix(".0")}
@@ -118,6 +121,6 @@ def _spellings(value: float) -> set[str]:
 
 @lru_cache(maxsize=1024)
 def _numbers(pattern: str) -> frozenset[float] | None:
-    """The numbers among the strings that a pattern matches; None where it matches endlessly many."""
+    """Return the numbers among the strings that a pattern matches; None if it matches infinitely many."""
     strings = finite_strings(pattern)
     return None if strings is None else frozenset(n for s in strings if (n := number_of(s)) is not None)

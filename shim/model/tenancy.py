@@ -1,7 +1,7 @@
 """Whose data a request may see. Decided from headers and settings alone, before the query text is read.
 
 Every table is read under `org_id = ...` and, unless the tenant is a whole org, `project_id = ...`; both come
-from here and nowhere else. There is no default where there is more than one tenant: a request that does not
+from here and nowhere else. With more than one tenant there is never a default: a request that does not
 say whose data it wants, says it twice or says it badly is refused. Pure.
 """
 
@@ -33,7 +33,7 @@ __all__ = ["Proxy", "TenancySettings", "Tenant", "TenantResolver", "entries"]
 
 #: The header by which a proxy shows that it is the one.
 PROXY_SECRET: Final = "X-Proxy-Secret"  # noqa: S105 - its name
-#: What a credential of `shim.tenancy.tokens` may do, where it does not say so.
+#: The rights of a credential of `shim.tenancy.tokens` that names none.
 _RIGHTS: Final = frozenset({Right.QUERY})
 
 
@@ -90,7 +90,7 @@ class Headers(Protocol):
 
 
 class Proxy:
-    """The proxy of header mode: what its requests have that no others can have. Raises EntryError."""
+    """The proxy of header mode: the secret or certificate that only its requests carry. Raises EntryError."""
 
     def __init__(self, settings: TenancySettings) -> None:
         secret, cert = settings.proxy_secret, settings.proxy_cert
@@ -137,7 +137,7 @@ class TenantResolver:
 
 
 def _narrowed(grant: Grant | None, asked: Tenant | None) -> Tenant:
-    """The tenant of a grant; of a whole org the project that the headers ask for."""
+    """Return the tenant of a grant; for a grant of a whole org, the project that the headers name."""
     if grant is None or grant.tenant is None:  # not let in, or no org to read
         raise Unauthorized("no tenant: a known bearer token is needed")
     if asked is None:
@@ -150,7 +150,7 @@ def _narrowed(grant: Grant | None, asked: Tenant | None) -> Tenant:
 
 
 def _asked(headers: Headers) -> Tenant | None:
-    """The tenant the headers name; None when they name none. Raises Unauthorized when they contradict."""
+    """Return the tenant that the headers name, or None. Raises Unauthorized if they conflict."""
     scope = _single(headers, "X-Scope-OrgID")
     org = _single(headers, "X-Org-Id")
     project = _single(headers, "X-Project-Id")

@@ -1,11 +1,11 @@
-"""What an expression evaluates to: whole grids in NumPy arrays, never a Python object per sample. Pure.
+"""The values of expressions: whole grids in NumPy arrays, never a Python object per sample. Pure.
 
 Every vector has one row per series and one slot per grid point (`steps` of them). `present` says where a
-series has a value; what `values` holds elsewhere means nothing (so NaN can be a real value). Operators get
-these and give new ones; they do not write into what they were given.
+series has a value; elsewhere `values` is meaningless (so NaN can be a real value). Operators return new
+values and never write into their operands.
 
 A vector holds floats and native histograms side by side, because one selector can match both. A label set
-stands at most once among the floats of a vector, and once among its histograms.
+occurs at most once among the floats of a vector, and once among its histograms.
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
+    """One float for every step."""
+
     values: Floats  # (steps,)
 
 
 @dataclass(frozen=True, slots=True)
 class String:
+    """A string literal."""
+
     text: str
 
 
@@ -46,11 +50,12 @@ class Spans:
 
     @staticmethod
     def empty(steps: int) -> Spans:
+        """Return no buckets."""
         return Spans(np.zeros(0, dtype=np.int64), np.zeros((steps, 0)))
 
     @staticmethod
     def dense(first: int, counts: Floats) -> Spans:
-        """Neighbouring buckets from `first` on."""
+        """Return neighbouring buckets from `first` on."""
         return Spans(first + np.arange(counts.shape[1], dtype=np.int64), counts)
 
 
@@ -81,15 +86,16 @@ class Vector:
     present: Bools  # (len(labels), steps)
     histogram_labels: Sequence[Labels] = ()
     histograms: Sequence[Histogram] = ()  # one per entry of histogram_labels
-    ordered: bool = False  # rows stand in the order a sort function asked for
+    ordered: bool = False  # rows are in the order of a sort function
 
     @staticmethod
     def empty(steps: int) -> Vector:
+        """Return a vector without series."""
         return Vector(steps, (), np.zeros((0, steps)), np.zeros((0, steps), dtype=bool))
 
     @property
     def cells(self) -> int:
-        """Numbers that it holds."""
+        """The number of numbers it holds."""
         return self.values.size + self.steps * sum(h.buckets + 3 for h in self.histograms)
 
 
@@ -99,8 +105,8 @@ class Samples:
 
     Histograms are apart, one entry a series: its steps are samples, all present, at `histogram_times_ms`.
 
-    Gauge samples also carry what was aggregated in their 10 s bucket (`low`, `high`, `total`, `count`);
-    samples of a subquery do not (None), and there each sample stands for itself.
+    Gauge samples also carry the aggregates of their 10 s bucket (`low`, `high`, `total`, `count`). For
+    samples of a subquery these are None, and each sample is its own aggregate.
     """
 
     labels: Sequence[Labels]
@@ -114,22 +120,21 @@ class Samples:
     histogram_labels: Sequence[Labels] = ()
     histogram_times_ms: Sequence[Ints] = ()  # ascending
     histograms: Sequence[Histogram] = ()
-    #: (series, times): how many samples each series has up to each of ascending times, where its maker knows
-    #: that without a search.
+    #: (series, times): how many samples each series has up to each of ascending times; None: searched for.
     upto: Callable[[Ints], Ints] | None = field(default=None, compare=False, repr=False)
 
 
-#: Where an expression stands in the query: the way from its root, by numbers of children.
+#: The place of an expression in the query: child numbers on the path from the root.
 ExprPath = tuple[int, ...]
 _Told = dict[str, ExprPath | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """Warnings and infos of one query, in the order they came up, each once. Prometheus' texts.
+    """Warnings and infos of one query in order of appearance, each once, in Prometheus' words.
 
-    `at` and `argument` give the same notes as seen from another expression: what is noted through them is
-    about it. What is said of several expressions is said of the last, as in Prometheus.
+    `at` and `argument` return the same notes bound to another expression: notes made through them are about
+    that expression. A note on several expressions has the position of the last, as in Prometheus.
     """
 
     place: ExprPath | None = None  # None: about no expression
@@ -137,33 +142,38 @@ class Annotations:
     told_infos: _Told = field(default_factory=dict)
 
     def at(self, place: ExprPath | None) -> Annotations:
+        """Return the notes bound to the expression at `place`."""
         return Annotations(place, self.told_warnings, self.told_infos)
 
     def argument(self, number: int) -> Annotations:
-        """About an argument of the expression (of an aggregation: 0 its parameter, 1 what it is over)."""
+        """Return the notes bound to an argument (of an aggregation: 0 its parameter, 1 its operand)."""
         return self if self.place is None else self.at((*self.place, number))
 
     def warn(self, text: str) -> None:
+        """Add a warning."""
         _tell(self.told_warnings, text, self.place)
 
     def info(self, text: str) -> None:
+        """Add an info."""
         _tell(self.told_infos, text, self.place)
 
     @property
     def warnings(self) -> list[str]:
+        """The texts of the warnings."""
         return list(self.told_warnings)
 
     @property
     def infos(self) -> list[str]:
+        """The texts of the infos."""
         return list(self.told_infos)
 
     @property
     def placed(self) -> bool:
-        """Whether anything is about an expression."""
+        """Whether any note is about an expression."""
         return any(p is not None for told in (self.told_warnings, self.told_infos) for p in told.values())
 
     def positioned(self, positions: Mapping[ExprPath, str]) -> Annotations:
-        """With the position of what each is about behind it, as Prometheus has it: ` (1:25)`."""
+        """Return the notes with positions appended, as in Prometheus: ` (1:25)`."""
 
         def shown(told: _Told) -> _Told:
             at = {text: positions.get(place) if place is not None else None for text, place in told.items()}
