@@ -1,5 +1,5 @@
 # make run    everything into .venv, and the product up in the foreground
-# make test   what CI runs: packages, tools, checks, all tests
+# make test   the run of CI: packages, tools, checks, all tests
 # make sanitize   the native core's tests and a short fuzz under sanitizers; EXECUTIONS=50000000 for a long one
 # make fuzz   every decoder, with made-up bytes; FUZZ_S=3600 for a long run
 # make faults   kills, cuts and lost answers against a known truth, for an hour; FAULTS_S=600 FAULTS_SEED=1
@@ -14,7 +14,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/e2e/node
-# What is compiled by installing (which goes on without where it cannot): the agent's core, the indexer's
+# Sources that installation compiles (it goes on without a compiler): the agent's core, the indexer's
 # ids and order, the API's rows.
 NATIVE := $(wildcard agent/core/_native/*.pyx agent/core/_native/*.pxi agent/core/_native/*.h indexer/_native/*.pyx \
   shim/http/_native/*.pyx shim/http/_native/*.pxi)
