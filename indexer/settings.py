@@ -14,7 +14,7 @@ from agent.config.load import check_listen
 from agent.config.secrets import MASK
 from agent.settings import Tls
 from indexer.access.grants import Entry, EntryError, Right, parse_entries
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 
 #: The scope of a token in a plain list.
 OF_PLAIN_TOKENS: Final = "1:1"

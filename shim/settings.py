@@ -12,7 +12,7 @@ import msgspec
 
 from agent.config.load import check_listen
 from agent.settings import Tls
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 from indexer.settings import Http, check_dsn
 from shim.model.tenancy import TenancySettings
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from agent.wire.frame import BUCKET_SECONDS, OF_UP, Frame, Gauges, SeriesColumns, encode
 from indexer.agents.registry import AgentRegistry
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.store import Store, StoreError
 from indexer.intern.series import Project
 from indexer.intern.string_indexer import StringIndexer

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
 
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import read_eras
-from indexer.clickhouse.schema.tables import STATE, Kind, Retention
+from indexer.clickhouse.schema.metric_types import BY_KIND, Kind
 from indexer.clickhouse.store import Store
 from indexer.integrity.verifier import Finding
 from indexer.integrity.verify_statements import RollupPair
@@ -117,7 +118,7 @@ class Repairer:
     def _derive(self, step: RepairStep, made: str, here: str) -> None:
         """Write the days' rows of the finer rollup at the coarser one's times."""
         seconds = step.pair.coarser.seconds
-        states = ", ".join(column.name for column in STATE[step.kind])
+        states = ", ".join(column.name for column in BY_KIND[step.kind].state)
         key = ", ".join(_KEY)
         at = f"toDateTime(intDiv(toUInt32(timestamp), {seconds}) * {seconds}, 'UTC')"
         ((longest,),) = self._store.rows(f"SELECT max(retention_days) FROM {step.table} WHERE {here}")

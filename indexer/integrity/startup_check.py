@@ -12,7 +12,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.store import Store, StoreError
 from indexer.integrity.verifier import Finding, FindingKind, Verifier
 from indexer.metrics import Metrics

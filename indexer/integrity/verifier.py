@@ -14,8 +14,10 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from indexer.clickhouse.granularities import Granularity
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import read_eras
-from indexer.clickhouse.schema.tables import KINDS, Granularity, Kind, Retention
+from indexer.clickhouse.schema.metric_types import KINDS, Kind
 from indexer.clickhouse.store import Store, quote_name
 from indexer.integrity.verify_statements import (
     PAIRS,

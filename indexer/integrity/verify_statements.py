@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from indexer.clickhouse.schema.tables import GRANULARITIES, Granularity, Kind
+from indexer.clickhouse.granularities import GRANULARITIES, Granularity
+from indexer.clickhouse.schema.metric_types import METRIC_TYPES, Kind, StateColumn
 
 #: A statement that needs more memory to group continues on disk.
 _BOUNDED: Final = " SETTINGS max_bytes_before_external_group_by = 256000000, max_threads = 2"
@@ -41,25 +42,32 @@ def _total(name: str, sql: str) -> Quantity:
     return Quantity(name, f"sum({sql})", f"sum(abs({sql}))")
 
 
-_EXTREMES: Final = (Quantity("min", "min(min)"), Quantity("max", "max(max)"))
+def _quantity(column: StateColumn) -> Quantity:
+    """Return what is compared of a stored column, by how it merges."""
+    match column.merge:
+        case "sum":
+            return _total(column.name, column.name)
+        case "sumMap":
+            return _total(column.name, f"arraySum(mapValues({column.name}))")
+        case "uniqCombined64":
+            return Quantity(column.name, f"toFloat64(sum({column.name}_of_series))")
+        case "max" if column.type.startswith("Tuple("):  # a value with its time
+            time = f"toUnixTimestamp64Milli(tupleElement({column.name}, 1))"
+            return Quantity(f"{column.name}_ms", f"toFloat64(max({time}))")
+        case _:
+            return Quantity(column.name, f"{column.merge}({column.name})")
+
+
+def _rank(column: StateColumn) -> int:
+    """Return the place of a column among those compared: numbers of values come first, extremes last."""
+    if column.name == "count":
+        return 0
+    return _RANKS.index("last" if column.type.startswith("Tuple(") else str(column.merge))
+
+
+_RANKS: Final = ("", "sum", "sumMap", "uniqCombined64", "last", "min", "max")
 _QUANTITIES: Final[Mapping[Kind, tuple[Quantity, ...]]] = {
-    "counters": (_total("value", "value"),),
-    "gauges": (
-        _total("count", "count"),
-        _total("sum", "sum"),
-        Quantity("last_ms", "toFloat64(max(toUnixTimestamp64Milli(tupleElement(last, 1))))"),
-        *_EXTREMES,
-    ),
-    "distributions": (
-        _total("count", "count"),
-        _total("zero", "zero"),
-        _total("sum", "sum"),
-        _total("sum_squares", "sum_squares"),
-        _total("positive", "arraySum(mapValues(positive))"),
-        _total("negative", "arraySum(mapValues(negative))"),
-        *_EXTREMES,
-    ),
-    "sets": (Quantity("members", "toFloat64(sum(members_of_series))"),),
+    t.kind: tuple(map(_quantity, sorted(t.state, key=_rank))) for t in METRIC_TYPES
 }
 #: What a cell of the coarser rollup has at most as much of as the finer one, where it lost something.
 _MONOTONE: Final[Mapping[Kind, str]] = {

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from indexer.clickhouse.schema.metric_types import METRIC_TYPES, Kind
 
 __all__ = [
     "TYPES",
@@ -35,7 +37,7 @@ Bools = npt.NDArray[np.bool_]
 AnyInts = npt.NDArray[Any]
 
 #: Values of the column `type` in the table `series`, and mixed into the id.
-TYPES: Final = {"counters": 1, "gauges": 2, "distributions": 3, "sets": 4}
+TYPES: Final[Mapping[Kind, int]] = {t.kind: t.number for t in METRIC_TYPES}
 
 _NEWEST: Final = 32
 #: Registrations that are remembered for readers, and metrics of them together.

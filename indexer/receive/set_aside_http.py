@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from indexer.clickhouse.schema.tables import KINDS
+from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.journal import JournalError, KeptBatch
 from indexer.write.set_aside_batches import SetAsideBatches

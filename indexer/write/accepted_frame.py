@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from agent.wire.frame import Frame
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 from indexer.intern.series import U64s
 from indexer.write.frame_to_columns import DAY_S
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import NOTICE_MS, read_eras
-from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, StoreError
 from indexer.write.errors import Unavailable
 from indexer.write.split_by_day import RetentionRules

@@ -17,8 +17,10 @@ import numpy.typing as npt
 
 from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX
 from agent.wire.frame import BUCKET_SECONDS, Distributions, Frame, FrameError, Sets
+from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.native_format import AnyArray, Block, ColumnData, Ragged
-from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, Kind, Retention
+from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.schema.metric_types import KINDS, METRIC_TYPES, Kind
 from indexer.intern.series import TYPES, U64s, series_ids, tag_sums_of
 
 DAY_S: Final = 86_400
@@ -32,21 +34,10 @@ KEEP: Final = 65_535
 
 #: Columns of each kind besides series and bucket: name in the frame -> dtype; ragged ones with their length.
 VALUES: Final[Mapping[Kind, Mapping[str, str]]] = {
-    "counters": {"value": "<f8"},
-    "gauges": {"last_ms": "<i8", "last": "<f8", "min": "<f8", "max": "<f8", "sum": "<f8", "count": "<f8"},
-    "distributions": dict.fromkeys(("zero", "count", "sum", "sum_squares", "min", "max"), "<f8"),
-    "sets": {},
+    t.kind: {c.name: c.dtype for c in t.input if not c.length} for t in METRIC_TYPES
 }
 RAGGED: Final[Mapping[Kind, Mapping[str, tuple[str, str]]]] = {
-    "counters": {},
-    "gauges": {},
-    "distributions": {
-        "positive_index": ("positive_length", "<i4"),
-        "positive_count": ("positive_length", "<f8"),
-        "negative_index": ("negative_length", "<i4"),
-        "negative_count": ("negative_length", "<f8"),
-    },
-    "sets": {"member": ("length", "<u8")},
+    t.kind: {c.name: (c.length, c.dtype) for c in t.input if c.length} for t in METRIC_TYPES
 }
 
 #: Columns that are sums.

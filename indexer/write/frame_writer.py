@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, NamedTuple, cast
 
 from indexer.clickhouse.faults import Fault
-from indexer.clickhouse.schema.tables import Kind
+from indexer.clickhouse.schema.metric_types import Kind
 from indexer.clickhouse.store import StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings

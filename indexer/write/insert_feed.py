@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from indexer.clickhouse.native_format import AnyArray, Block
-from indexer.clickhouse.schema.tables import Kind
+from indexer.clickhouse.schema.metric_types import Kind
 
 
 class RowRange(NamedTuple):

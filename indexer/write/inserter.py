@@ -17,16 +17,11 @@ import numpy as np
 
 from agent.wire.frame import encode
 from indexer.clickhouse.faults import Fault
+from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.native_format import Block
-from indexer.clickhouse.schema.tables import (
-    GRANULARITIES,
-    INPUT,
-    KINDS,
-    LEGACY_INPUT,
-    Kind,
-    Retention,
-    rollup_view,
-)
+from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.schema.metric_types import KINDS, Kind
+from indexer.clickhouse.schema.tables import INPUT, LEGACY_INPUT, rollup_view
 from indexer.clickhouse.store import SentTable, Store, StoreError
 from indexer.intern.series import Project, SeriesRegistry, U64s
 from indexer.intern.string_indexer import StringIndexer

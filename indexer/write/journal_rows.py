@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from agent.wire import frame as wire
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 from indexer.write.accepted_frame import AcceptedFrame
 
 _SCHEMA: Final = """

@@ -27,7 +27,7 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
 from indexer.clickhouse.faults import Fault, public_text
-from indexer.clickhouse.schema.tables import Kind
+from indexer.clickhouse.schema.metric_types import Kind
 from indexer.clickhouse.store import Store, StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings

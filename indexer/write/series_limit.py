@@ -16,7 +16,7 @@ import numpy as np
 
 from agent.wire.frame import Frame, SeriesColumns, encode
 from indexer.clickhouse.native_format import AnyArray
-from indexer.clickhouse.schema.tables import KINDS, Kind
+from indexer.clickhouse.schema.metric_types import KINDS, Kind
 from indexer.intern.series import Project, SeriesRegistry, U64s
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S, FrameRows, SeriesOnDay

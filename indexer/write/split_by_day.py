@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.wire.frame import Frame, SeriesColumns, encode
+from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.native_format import AnyArray
-from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, Kind, Retention
+from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.schema.metric_types import KINDS, Kind
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S, RAGGED, VALUES, ranges
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
+from indexer.clickhouse.schema.metric_types import METRIC_TYPES
 from shim.catalog.types import Kind, View
 from shim.model.labels import NAME, TYPE
 from shim.model.matchers import Matcher
@@ -22,7 +23,7 @@ from shim.model.name_forms import Style, label_form, label_forms, metric_form, m
 from shim.model.numeric_labels import LE, QUANTILE, quantiles
 
 #: By the number the series table has for them.
-KINDS: Final[Mapping[int, Kind]] = {1: "counter", 2: "gauge", 3: "histogram", 4: "set"}
+KINDS: Final[Mapping[int, Kind]] = {t.number: cast("Kind", t.name) for t in METRIC_TYPES}
 CLASSIC: Final[tuple[View, ...]] = ("bucket", "count", "sum")
 #: The label that a view adds to those of the series.
 MADE_LABELS: Final[Mapping[View, str]] = {"bucket": LE, "quantile": QUANTILE}

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.store import Store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
@@ -260,13 +261,10 @@ class QueryEngine:
     def _limits(self, tenant: Tenant, grid: Grid, options: QueryOptions) -> Limits:
         now_s = self._now_s()
         kept = self._settings.retention
-        days = dict(
-            zip(reversed(LEVELS), (kept.days_10s, kept.days_60s, kept.days_1h, kept.days_1d), strict=True)
-        )
         return Limits(
             settled_s=self._edge.complete_s(tenant, grid.end_ms, now_s),
             forced_s=_granularity(options.granularity_s),
-            kept_from_s=tuple((g, int(now_s) - d * 86_400) for g, d in days.items()),
+            kept_from_s=tuple((g.seconds, int(now_s) - kept.days(g.name) * 86_400) for g in GRANULARITIES),
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from indexer.clickhouse.schema.metric_types import FLOAT_MERGES
 from shim.catalog.types import Part
 from shim.model.values import Bools, Floats, Ints
 from shim.read.key_conditions import within
@@ -18,16 +19,6 @@ from shim.read.series_slices import slices
 from shim.read.window_plan import Stitch, UniformCells, WindowPlan
 from shim.sql import nodes as sql
 
-#: How a stored state merges, by column.
-MERGES: Final[Mapping[str, str]] = {
-    "value": "sum",
-    "count": "sum",
-    "sum": "sum",
-    "sum_squares": "sum",
-    "zero": "sum",
-    "min": "min",
-    "max": "max",
-}
 #: Cells at most of one array in ClickHouse's -Resample (MAX_ELEMENTS there), and of all arrays together:
 #: each takes 10 bytes there, and as many again on the way.
 _MOST_RESAMPLED: Final = 1 << 20
@@ -83,7 +74,7 @@ def _buckets(reading: WindowPlan) -> int:
 def _read(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> KeyedCells:
-    if all(MERGES[c] == "sum" for c in columns) and not keys.everything:
+    if all(FLOAT_MERGES[c] == "sum" for c in columns) and not keys.everything:
         if is_small(reader, part, reading):
             return KeyedCells(*read_rows(reader, table, part, keys, reading, columns))
         if _as_plain(reader, part, keys, reading):
@@ -205,7 +196,7 @@ def _read_hashed(
     alive[at] = fetched["a"] if flagged else True
     values = {}
     for column in columns:
-        empty = 0.0 if MERGES[column] == "sum" else np.nan
+        empty = 0.0 if FLOAT_MERGES[column] == "sum" else np.nan
         values[column] = np.full(shape, empty)
         values[column][at] = fetched[column]
     return KeyedCells(values, rows, alive)
@@ -267,9 +258,9 @@ def _query(
     if flagged:
         out += [sql.Named(sql.call("max", f), f"{f}_max") for f in ("h", "a")]
     for column in columns:
-        merge = sql.call(MERGES[column], column)
+        merge = sql.call(FLOAT_MERGES[column], column)
         if flagged:
-            merge = sql.call(MERGES[column] + "If", column, "h")
+            merge = sql.call(FLOAT_MERGES[column] + "If", column, "h")
         out.append(sql.Named(sql.call("toFloat64", merge), f"{column}_out"))
     source = member_rows(reader, table, part, keys, reading, raw, packed=packed)
     query = sql.Query(tuple(out), source, group_by=("x",) if packed else ("k", "c"))

@@ -13,14 +13,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from indexer.clickhouse.schema.metric_types import BY_KIND, FLOAT_MERGES, FloatMerge
 from shim.model.grid import Grid
 from shim.model.labels import Labels
 from shim.model.values import Bools, Floats, Ints, Samples, Vector
 
 Offsets = npt.NDArray[np.uint32]
 
+_UFUNCS: Final[Mapping[FloatMerge, np.ufunc]] = {"min": np.fmin, "max": np.fmax, "sum": np.add}
 #: How what a bucket aggregated merges, by column; `last` merges with its time (`newest`).
-MERGES: Final[Mapping[str, np.ufunc]] = {"min": np.fmin, "max": np.fmax, "sum": np.add, "count": np.add}
+MERGES: Final[Mapping[str, np.ufunc]] = {
+    c.name: _UFUNCS[FLOAT_MERGES[c.name]] for c in BY_KIND["gauges"].state if c.name in FLOAT_MERGES
+}
 
 
 @dataclass(frozen=True, slots=True)

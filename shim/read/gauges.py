@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from indexer.clickhouse.schema.metric_types import FLOAT_MERGES
 from shim.catalog.types import Part
 from shim.eval.instant import latest
 from shim.eval.window.stored import GaugeColumn
@@ -190,7 +191,7 @@ def _by_rows(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) ->
     """Samples as ClickHouse merges and sorts them."""
     keys = each(part)
     aggregated = [c for c in columns if c != "last"]
-    merged = [sql.Named(sql.call(_MERGES[c], c), f"{c}_out") for c in aggregated]
+    merged = [sql.Named(sql.call(FLOAT_MERGES[c], c), f"{c}_out") for c in aggregated]
     # `last` is merged before its time is compared: a bucket counts by its last sample's time.
     source = sql.Query(
         (
@@ -224,10 +225,6 @@ def _by_rows(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) ->
         part.labels, offsets, rows["t"].astype(np.int64), rows["v"].astype(np.float64),
         low=shown.get("min"), high=shown.get("max"), total=shown.get("sum"), count=shown.get("count"),
     )  # fmt: skip
-
-
-#: How a column merges in ClickHouse.
-_MERGES: Final = {"min": "min", "max": "max", "sum": "sum", "count": "sum"}
 
 
 def _time_ms(name: str) -> sql.Expr:

@@ -10,17 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from indexer.clickhouse.granularities import GRANULARITIES, ClusterTerm
 from shim.sql import nodes as sql
 
-#: By granularity: the function of time in the primary key, and its seconds.
-KEY_TERMS: Final[Mapping[int, tuple[str, int]]] = {10: ("toStartOfHour", 3_600), 60: ("toStartOfDay", 86_400)}
-#: By granularity: spans, in seconds, that leave much of a partition out; longer ones would only pay for it.
-_WORTH_S: Final[Mapping[int, int]] = {10: 12 * 3_600, 60: 4 * 86_400}
+#: By granularity: the term of time in the primary key.
+KEY_TERMS: Final[Mapping[int, ClusterTerm]] = {g.seconds: g.cluster for g in GRANULARITIES if g.cluster}
 
 
 def clusters(granularity_s: int, lo_s: int, hi_s: int) -> range:
     """The values of the term that rows of `[lo_s, hi_s)` can have: starts of hours (or days)."""
-    size_s = KEY_TERMS[granularity_s][1]
+    size_s = KEY_TERMS[granularity_s].seconds
     return range(lo_s // size_s * size_s, hi_s, size_s)
 
 
@@ -30,9 +29,10 @@ def within(granularity_s: int, lo_s: int, hi_s: int) -> list[sql.Expr]:
     out: list[sql.Expr] = [sql.op("<", "timestamp", hi_s)]
     if lo_s > 0:
         out.append(sql.op(">=", "timestamp", lo_s))
-        if granularity_s in KEY_TERMS and lo_s < hi_s <= lo_s + _WORTH_S[granularity_s]:
-            function, size_s = KEY_TERMS[granularity_s]
-            term = sql.call(function, "timestamp")
+        key_term = KEY_TERMS.get(granularity_s)
+        if key_term is not None and lo_s < hi_s <= lo_s + key_term.max_span_s:
+            size_s = key_term.seconds
+            term = sql.call(key_term.function, "timestamp")
             out.append(sql.op(">=", term, lo_s // size_s * size_s))
             out.append(sql.op("<=", term, (hi_s - 1) // size_s * size_s))
     return out

@@ -86,7 +86,7 @@ def whole_hours(reader: Reader, part: Part, granularity_s: int, lo_s: int, hi_s:
     keys = len(part.series_ids) * len(hours)
     if keys > _MOST_KEYS or keys * 3_600 // granularity_s > min(reader.few_rows, reader.max_rows):
         return ()
-    hour = sql.call(KEY_TERMS[granularity_s][0], "timestamp")
+    hour = sql.call(KEY_TERMS[granularity_s].function, "timestamp")
     names = sql.Tuple((*map(sql.col, ("org_id", "project_id", "metric_id")), hour, sql.col("series_id")))
     tenant = (reader.tenant.org_id, project_id, part.metric_ids[0])
     series_ids = part.series_ids.tolist()

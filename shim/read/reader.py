@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from indexer.clickhouse.schema.tables import GRANULARITIES
+from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.store import SentTable, Store, StoreError
 from shim.catalog.types import Part
 from shim.model.errors import ExecutionError, TimedOut

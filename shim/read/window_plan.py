@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from indexer.clickhouse.schema.tables import GRANULARITIES
+from indexer.clickhouse.granularities import GRANULARITIES
 from shim.eval.sliding_windows import window_any, window_maxima, window_minima, window_sums
 from shim.model.grid import Grid
 from shim.model.values import Bools, Floats, Ints

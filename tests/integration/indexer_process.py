@@ -14,7 +14,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 from indexer.service import IndexerService, run
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from indexer.clickhouse.native_format import Ragged
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.migrate import migrate
-from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store, open_store
 from shim.catalog import Catalog, MetadataQueries
 from shim.model.labels import Labels, get, make

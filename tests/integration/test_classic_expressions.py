@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from agent.wire.frame import decode, encode
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.migrate import migrate
-from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import open_store
 from indexer.write.accepted_frame import AcceptedFrame
 from shim.model.finite_regex import finite_strings

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.migrate import migrate
-from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store
 from shim.model.grid import Grid
 from shim.model.labels import Labels, get

@@ -17,8 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.migrate import migrate
-from indexer.clickhouse.schema.tables import Retention
 from indexer.clickhouse.store import Store
 from shim.service import ShimService
 from shim.settings import ShimSettings

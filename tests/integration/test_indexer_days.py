@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from agent.wire.frame import Frame, encode
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Limits, Settings

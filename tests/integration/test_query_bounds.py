@@ -9,8 +9,8 @@ from typing import Final
 
 import pytest
 
+from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.schema.tables import GRANULARITIES
 from indexer.clickhouse.store import open_store
 from indexer.intern.ids import string_id
 from shim.model.errors import ExecutionError

@@ -15,7 +15,7 @@ import pytest
 
 from agent.wire.frame import Frame, encode
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention
-from indexer.clickhouse.schema.tables import Kind
+from indexer.clickhouse.schema.metric_types import Kind
 from indexer.clickhouse.store import Store, open_store
 from indexer.integrity.startup_check import StartupCheck
 from indexer.integrity.verifier import DERIVE, Finding, FindingKind, Verifier

@@ -11,7 +11,7 @@ import numpy as np
 
 from agent.aggregate.exponential_buckets import index_of
 from agent.wire.frame import Counters, Distributions, Frame, Gauges, SeriesColumns, Sets
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 from indexer.write.accepted_frame import AcceptedFrame
 
 Tags = Mapping[str, str]

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from indexer.clickhouse.granularities import GRANULARITIES
+from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.schema.columns import Column
+from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.clickhouse.schema.render import Layout, create_table, create_view
-from indexer.clickhouse.schema.tables import (
-    GRANULARITIES,
-    KINDS,
-    LEGACY_INPUT,
-    Column,
-    Retention,
-    input_table,
-    rollup_view,
-)
+from indexer.clickhouse.schema.tables import LEGACY_INPUT, input_table, rollup_view
 from indexer.clickhouse.store import Store
 
 

@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import msgspec
 
@@ -32,11 +32,17 @@ def rows(root: type[msgspec.Struct] = File, path: str = "") -> Iterator[Row]:
         if isinstance(default, msgspec.Struct):
             yield from rows(type(default), f"{name}.")
         else:
-            yield name, _toml(default), said.get(field.name, "")
+            yield name, _toml(default), said.get(field.name) or _description(root, field.name)
 
 
 def _toml(value: Any) -> str:
     return "(none)" if value is None else json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+
+
+def _description(cls: type[msgspec.Struct], name: str) -> str:
+    """Return the description in a field's type, for structs that are made of records; empty for none."""
+    metadata = getattr(get_type_hints(cls, include_extras=True)[name], "__metadata__", ())
+    return next((m.description for m in metadata if isinstance(m, msgspec.Meta) and m.description), "")
 
 
 def _comments(cls: type[msgspec.Struct]) -> dict[str, str]:

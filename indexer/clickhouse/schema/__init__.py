@@ -1,6 +1,9 @@
 """The tables, as data: what they are (tables.py), their SQL (render.py), how they come to be (migrate.py)."""
 
+from indexer.clickhouse.granularities import GRANULARITIES, Granularity
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import has_legacy_inputs
+from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.clickhouse.schema.migrate import (
     SCOPED_IDENTITIES,
     STORED_IDENTITIES,
@@ -10,7 +13,6 @@ from indexer.clickhouse.schema.migrate import (
     statements,
 )
 from indexer.clickhouse.schema.render import Layout
-from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, Granularity, Retention
 
 __all__ = [
     "GRANULARITIES",

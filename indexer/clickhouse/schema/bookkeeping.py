@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from indexer.clickhouse.schema.tables import GRANULARITIES, Column, Table
+from indexer.clickhouse.granularities import GRANULARITIES
+from indexer.clickhouse.schema.columns import Column
+from indexer.clickhouse.schema.tables import Table
 
 RETENTIONS: Final = "retention_eras"
 
@@ -35,8 +37,8 @@ def identities_table() -> Table:
         columns=(
             Column("source", "String", "ZSTD(1)"),
             Column("block", "UInt64", "Delta, ZSTD(1)"),
-            Column("mask", "SimpleAggregateFunction(groupBitOr, UInt64)", "ZSTD(1)"),
-            Column("last_ms", "SimpleAggregateFunction(max, UInt64)", "ZSTD(1)"),
+            Column("mask", "UInt64", "ZSTD(1)", merge="groupBitOr"),
+            Column("last_ms", "UInt64", "ZSTD(1)", merge="max"),
             Column("expires", "Date", "ZSTD(1)"),
         ),
         engine="AggregatingMergeTree",

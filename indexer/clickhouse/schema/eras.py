@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from indexer.clickhouse.granularities import GRANULARITIES
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.bookkeeping import RETENTIONS
-from indexer.clickhouse.schema.tables import GRANULARITIES, KINDS, LEGACY_INPUT, Retention
+from indexer.clickhouse.schema.metric_types import KINDS
+from indexer.clickhouse.schema.tables import LEGACY_INPUT
 from indexer.clickhouse.store import Store
 
 #: A change holds for frames that are created so long after it is noted.

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from indexer.clickhouse.granularities import GRANULARITIES
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.bookkeeping import identities_table, retentions_table
 from indexer.clickhouse.schema.database_id import DATABASE_ID, note_id, read_ids
 from indexer.clickhouse.schema.eras import note_retention
+from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.clickhouse.schema.render import (
     Layout,
     add_column,
@@ -23,10 +26,7 @@ from indexer.clickhouse.schema.render import (
     modify_window,
 )
 from indexer.clickhouse.schema.tables import (
-    GRANULARITIES,
-    KINDS,
     STRING_DAY,
-    Retention,
     catalog_tables,
     catalog_views,
     heartbeats_table,

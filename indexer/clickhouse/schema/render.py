@@ -9,15 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from indexer.clickhouse.schema.tables import (
-    DEDUPLICATION_WINDOW,
-    DEDUPLICATION_WINDOW_S,
-    FLOAT,
-    Column,
-    Retention,
-    Table,
-    View,
-)
+from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.schema.columns import FLOAT, Column
+from indexer.clickhouse.schema.tables import DEDUPLICATION_WINDOW, DEDUPLICATION_WINDOW_S, Table, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +96,7 @@ def _column(column: Column, layout: Layout) -> str:
     if codec == FLOAT:
         codec = "ALP, ZSTD(1)" if layout.alp else "ZSTD(1)"
     default = f" DEFAULT {column.default}" if column.default else ""
-    return f"`{column.name}` {column.type}{default}" + (f" CODEC({codec})" if codec else "")
+    return f"`{column.name}` {column.sql_type}{default}" + (f" CODEC({codec})" if codec else "")
 
 
 def _engine(table: Table, name: str, layout: Layout) -> str:

@@ -14,60 +14,17 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import msgspec
-
-Kind = Literal["counters", "gauges", "distributions", "sets"]
-KINDS: Final[tuple[Kind, ...]] = ("counters", "gauges", "distributions", "sets")
+from indexer.clickhouse.granularities import GRANULARITIES, Granularity
+from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.schema.columns import ID, Column
+from indexer.clickhouse.schema.metric_types import BY_KIND, SERIES_TYPE, Kind
 
 #: Blocks a table remembers by token: an insert repeated within that many changes nothing.
 DEDUPLICATION_WINDOW: Final = 100_000
 DEDUPLICATION_WINDOW_S: Final = 7 * 86_400
-
-
-class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Days that rows are kept, by granularity. A shorter `retention_days` of the message wins."""
-
-    days_10s: int = 35  # days that 10 s rows are kept
-    days_60s: int = 100  # days that 60 s rows are kept
-    days_1h: int = 400  # days that 1 h rows are kept
-    days_1d: int = 1830  # days that 1 d rows, the series and the tag tables are kept
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            if not 1 <= getattr(self, name) <= 65_535:
-                raise ValueError(f"{name}: expected 1 to 65535 days")
-
-    def days(self, granularity: str) -> int:
-        days: int = getattr(self, f"days_{granularity}")
-        return days
-
-
-@dataclass(frozen=True, slots=True)
-class Granularity:
-    name: str
-    seconds: int
-    partition: str  # the time a partition spans: small enough to drop in time, large enough to stay few
-    cluster: str | None  # a time before series_id in the order, so that short windows read few granules
-
-
-GRANULARITIES: Final = (
-    Granularity("10s", 10, "toDate(timestamp)", "toStartOfHour(timestamp)"),
-    Granularity("60s", 60, "toMonday(timestamp)", "toStartOfDay(timestamp)"),
-    Granularity("1h", 3600, "toStartOfMonth(timestamp)", None),
-    Granularity("1d", 86400, "toStartOfYear(timestamp)", None),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    name: str
-    type: str
-    codec: str = ""  # "" leaves the engine's default (LZ4); FLOAT is resolved by the layout
-    default: str = ""  # of rows that do not have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,85 +60,17 @@ STRING_DAY: Final = Column("day", "Date", "ZSTD(1)", default="today()")
 STRING_SPARE_DAYS: Final = 30
 
 
-SERIES_TYPE: Final = "Enum8('counter' = 1, 'gauge' = 2, 'histogram' = 3, 'set' = 4)"
-
-#: Codec of float states: ALP where the engine has it, else plain ZSTD.
-FLOAT: Final = "FLOAT"
-#: Ids that repeat over long runs: ZSTD makes next to nothing of them, and they are decoded in blocks.
-_ID: Final = "ZSTD(1)"
-
 _KEY: Final = (
     Column("org_id", "UInt32", "LZ4"),
     Column("project_id", "UInt32", "LZ4"),
-    Column("metric_id", "UInt64", _ID),
-    Column("series_id", "UInt64", _ID),
+    Column("metric_id", "UInt64", ID),
+    Column("series_id", "UInt64", ID),
     Column("timestamp", "DateTime('UTC')", "Delta, LZ4"),
     Column("retention_days", "UInt16", "LZ4"),
 )
 
 
-def _sum(name: str) -> Column:
-    return Column(name, "SimpleAggregateFunction(sum, Float64)", FLOAT)
-
-
-def _low_high() -> tuple[Column, Column]:
-    return (
-        Column("min", "SimpleAggregateFunction(min, Float64)", FLOAT),
-        Column("max", "SimpleAggregateFunction(max, Float64)", FLOAT),
-    )
-
-
-#: What a row of each kind carries after the key, as stored.
-STATE: Final[Mapping[Kind, tuple[Column, ...]]] = {
-    "counters": (_sum("value"),),
-    "gauges": (
-        Column("last", "SimpleAggregateFunction(max, Tuple(DateTime64(3, 'UTC'), Float64))", "ZSTD(1)"),
-        *_low_high(),
-        _sum("sum"),
-        _sum("count"),
-    ),
-    "distributions": (
-        Column("positive", "SimpleAggregateFunction(sumMap, Map(Int32, Float64))", "ZSTD(1)"),
-        Column("negative", "SimpleAggregateFunction(sumMap, Map(Int32, Float64))", "ZSTD(1)"),
-        _sum("zero"),
-        _sum("count"),
-        _sum("sum"),
-        _sum("sum_squares"),
-        *_low_high(),
-    ),
-    "sets": (Column("members", "AggregateFunction(uniqCombined64, UInt64)", "ZSTD(1)"),),
-}
-
-#: What a row of each kind carries after the key, as inserted, ...
-INGEST: Final[Mapping[Kind, tuple[Column, ...]]] = {
-    "counters": (Column("value", "Float64"),),
-    "gauges": (
-        Column("last_ms", "Int64"),
-        *(Column(n, "Float64") for n in ("last", "min", "max", "sum", "count")),
-    ),
-    "distributions": (
-        Column("positive_index", "Array(Int32)"),
-        Column("positive_count", "Array(Float64)"),
-        Column("negative_index", "Array(Int32)"),
-        Column("negative_count", "Array(Float64)"),
-        *(Column(n, "Float64") for n in ("zero", "count", "sum", "sum_squares", "min", "max")),
-    ),
-    "sets": (Column("member", "Array(UInt64)"),),
-}
-
-#: ... and how the one is made of the other.
-_STATE_OF_INGEST: Final[Mapping[Kind, tuple[str, ...]]] = {
-    "counters": ("value",),
-    "gauges": ("(fromUnixTimestamp64Milli(last_ms, 'UTC'), last) AS last", "min", "max", "sum", "count"),
-    "distributions": (
-        "mapFromArrays(positive_index, positive_count) AS positive",
-        "mapFromArrays(negative_index, negative_count) AS negative",
-        *("zero", "count", "sum", "sum_squares", "min", "max"),
-    ),
-    "sets": ("arrayReduce('uniqCombined64State', member) AS members",),
-}
-
-_INGEST_KEY: Final = (
+_INPUT_KEY: Final = (
     Column("org_id", "UInt32"),
     Column("project_id", "UInt32"),
     Column("metric_id", "UInt64"),
@@ -198,14 +87,19 @@ INPUT: Final = "incoming"
 
 
 def input_table(kind: Kind) -> Table:
-    return Table(f"{INPUT}_{kind}", _INGEST_KEY + INGEST[kind], "Null", shard_by="series_id")
+    return Table(
+        f"{INPUT}_{kind}",
+        _INPUT_KEY + tuple(Column(c.name, c.type) for c in BY_KIND[kind].input),
+        "Null",
+        shard_by="series_id",
+    )
 
 
 def rollup_table(kind: Kind, granularity: Granularity) -> Table:
-    middle = (granularity.cluster,) if granularity.cluster else ()
+    middle = (granularity.cluster.sql,) if granularity.cluster else ()
     return Table(
         name=f"{kind}_{granularity.name}",
-        columns=_KEY + STATE[kind],
+        columns=_KEY + BY_KIND[kind].state,
         engine="AggregatingMergeTree",
         shard_by="series_id",
         order_by=("org_id", "project_id", "metric_id", *middle, "series_id", "timestamp"),
@@ -224,33 +118,33 @@ def rollup_view(kind: Kind, granularity: Granularity) -> View:
             *("org_id", "project_id", "metric_id", "series_id"),
             f"toDateTime(intDiv(bucket, {seconds}) * {seconds}, 'UTC') AS timestamp",
             f"days_{granularity.name} AS retention_days",
-            *_STATE_OF_INGEST[kind],
+            *(f"{c.source} AS {c.name}" if c.source else c.name for c in BY_KIND[kind].state),
         ),
     )
 
 
 def catalog_tables(retention: Retention) -> tuple[Table, ...]:
     """Series, strings and the tables that answer "which tags has this metric"."""
-    kept = f"toIntervalDay({retention.days_1d})"
+    kept = f"toIntervalDay({retention.catalog_days})"
     tenant = (Column("org_id", "UInt32", "LZ4"), Column("project_id", "UInt32", "LZ4"))
-    metric = (*tenant, Column("metric_id", "UInt64", _ID))
+    metric = (*tenant, Column("metric_id", "UInt64", ID))
     seen = (
-        Column("first_day", "SimpleAggregateFunction(min, Date)", "ZSTD(1)"),
-        Column("last_day", "SimpleAggregateFunction(max, Date)", "ZSTD(1)"),
+        Column("first_day", "Date", "ZSTD(1)", merge="min"),
+        Column("last_day", "Date", "ZSTD(1)", merge="max"),
     )
     series = Table(
         window=False,
         name="series",
         columns=(
             *metric,
-            Column("series_id", "UInt64", _ID),
+            Column("series_id", "UInt64", ID),
             # These three follow from series_id, so any of several rows will do.
-            Column("type", f"SimpleAggregateFunction(any, {SERIES_TYPE})", "ZSTD(1)"),
-            Column("tag_keys", "SimpleAggregateFunction(any, Array(UInt64))", "ZSTD(1)"),
-            Column("tag_values", "SimpleAggregateFunction(any, Array(UInt64))", "ZSTD(1)"),
+            Column("type", f"{SERIES_TYPE}", "ZSTD(1)", merge="any"),
+            Column("tag_keys", "Array(UInt64)", "ZSTD(1)", merge="any"),
+            Column("tag_values", "Array(UInt64)", "ZSTD(1)", merge="any"),
             Column("day", "Date", "LZ4"),
-            Column("first_seen", "SimpleAggregateFunction(min, DateTime('UTC'))", "ZSTD(1)"),
-            Column("last_seen", "SimpleAggregateFunction(max, DateTime('UTC'))", "ZSTD(1)"),
+            Column("first_seen", "DateTime('UTC')", "ZSTD(1)", merge="min"),
+            Column("last_seen", "DateTime('UTC')", "ZSTD(1)", merge="max"),
         ),
         engine="AggregatingMergeTree",
         shard_by="series_id",
@@ -263,19 +157,19 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
         name="strings",
         columns=(
             tenant[0],
-            Column("id", "UInt64", _ID),
+            Column("id", "UInt64", ID),
             Column("string", "String", "ZSTD(1)"),
             STRING_DAY,
         ),
         engine="ReplacingMergeTree",
         shard_by="id",
         order_by=("org_id", "id", "string"),
-        ttl=f"day + toIntervalDay({retention.days_1d + STRING_SPARE_DAYS})",
+        ttl=f"day + toIntervalDay({retention.catalog_days + STRING_SPARE_DAYS})",
     )
     keys = Table(
         window=False,
         name="metric_tag_keys",
-        columns=(*metric, Column("tag_key", "UInt64", _ID), *seen),
+        columns=(*metric, Column("tag_key", "UInt64", ID), *seen),
         engine="AggregatingMergeTree",
         shard_by="tag_key",
         order_by=("org_id", "project_id", "metric_id", "tag_key"),
@@ -284,7 +178,7 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
     values = Table(
         window=False,
         name="metric_tag_values",
-        columns=(*metric, Column("tag_key", "UInt64", _ID), Column("tag_value", "UInt64", _ID), *seen),
+        columns=(*metric, Column("tag_key", "UInt64", ID), Column("tag_value", "UInt64", ID), *seen),
         engine="AggregatingMergeTree",
         shard_by="tag_value",
         order_by=("org_id", "project_id", "metric_id", "tag_key", "tag_value"),
@@ -313,7 +207,7 @@ def metadata_table(retention: Retention) -> Table:
         engine="ReplacingMergeTree",
         shard_by="cityHash64(name)",
         order_by=("org_id", "project_id", "name"),
-        ttl=f"toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay({retention.days_1d})",
+        ttl=f"toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay({retention.catalog_days})",
         version="updated_ms",
     )
 
@@ -355,9 +249,9 @@ def heartbeats_table() -> Table:
             Column("project_id", "UInt32", "LZ4"),
             Column("agent", "String", "ZSTD(1)"),
             Column("epoch", "UInt64", "ZSTD(1)"),
-            Column("flushed_until_ms", "SimpleAggregateFunction(max, Int64)", "ZSTD(1)"),
-            Column("heard_ms", "SimpleAggregateFunction(max, Int64)", "ZSTD(1)"),
-            Column("ended", "SimpleAggregateFunction(max, UInt8)", "ZSTD(1)"),
+            Column("flushed_until_ms", "Int64", "ZSTD(1)", merge="max"),
+            Column("heard_ms", "Int64", "ZSTD(1)", merge="max"),
+            Column("ended", "UInt8", "ZSTD(1)", merge="max"),
         ),
         engine="AggregatingMergeTree",
         shard_by="epoch",

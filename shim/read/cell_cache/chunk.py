@@ -7,44 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from indexer.clickhouse.schema.tables import GRANULARITIES
+from indexer.clickhouse.granularities import GRANULARITIES
+from indexer.clickhouse.schema.metric_types import FLOAT_MERGES, FloatMerge
 from shim.model.values import Bools, Floats, Ints
 
 Ids = npt.NDArray[np.uint64]
 Offsets = npt.NDArray[np.uint32]
-Merge = Literal["sum", "min", "max"]
 
-#: By granularity, seconds of one block: a few hundred buckets, so that a dashboard's range is few blocks and
-#: a late sample touches little.
-CHUNK_SPAN_S: Final[Mapping[int, int]] = {
-    10: 3_600,
-    60: 6 * 3_600,
-    3_600: 10 * 86_400,
-    86_400: 256 * 86_400,
-}
-#: The same of merged sketches, which a write drops instead of changing them: shorter.
-_SKETCH_STRETCH_S: Final[Mapping[int, int]] = {
-    10: 600,
-    60: 3_600,
-    3_600: 86_400,
-    86_400: 32 * 86_400,
-}
+#: Seconds of one block by granularity.
+CHUNK_SPAN_S: Final[Mapping[int, int]] = {g.seconds: g.chunk_s for g in GRANULARITIES}
+#: The same for merged sketches.
+_SKETCH_STRETCH_S: Final[Mapping[int, int]] = {g.seconds: g.sketch_chunk_s for g in GRANULARITIES}
 _SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
 #: Bytes of one cell: a float64, and whether there is a row.
 CELL_BYTES: Final = 9
 #: Of the last value of a gauge also its time.
 _TIMED_CELL_BYTES: Final = 13
-#: How gauges' columns merge that are no sums.
-_EXTREMES: Final[Mapping[tuple[str, str], Merge]] = {("gauges", "min"): "min", ("gauges", "max"): "max"}
 _LARGEST: Final = 65_535
 #: What a sketch takes besides its counts, of which there may be none: so that the bound holds.
 _SKETCH_BYTES: Final = 1_024
-_UFUNCS: Final[Mapping[Merge, np.ufunc]] = {"sum": np.add, "min": np.fmin, "max": np.fmax}
+_UFUNCS: Final[Mapping[FloatMerge, np.ufunc]] = {"sum": np.add, "min": np.fmin, "max": np.fmax}
 
 
 class Source(NamedTuple):
@@ -63,9 +50,9 @@ class Source(NamedTuple):
         return (self.table, self.column) == ("gauges", "last")
 
     @property
-    def merge(self) -> Merge:
+    def merge(self) -> FloatMerge:
         """How values of one bucket merge; those that are not timed."""
-        return _EXTREMES.get((self.table, self.column), "sum")
+        return FLOAT_MERGES.get(self.column, "sum")
 
     @property
     def cell_bytes(self) -> int:
@@ -123,7 +110,7 @@ class Chunk:
     rows: Bools
     kept_days: int
     offset_ms: Offsets | None = None
-    merge: Merge = "sum"
+    merge: FloatMerge = "sum"
 
     @property
     def empty(self) -> bool:

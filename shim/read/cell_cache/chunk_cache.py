@@ -26,9 +26,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.native_format import AnyArray
 from indexer.clickhouse.native_format import Block as Written
-from indexer.clickhouse.schema.tables import GRANULARITIES, Retention
+from indexer.clickhouse.retention import Retention
 from indexer.write.insert_feed import InsertFootprint, RowRange
 from shim.metrics import ShimMetrics
 from shim.read.cell_cache.chunk import Chunk, ChunkKey, Sketch, Source

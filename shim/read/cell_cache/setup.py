@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from indexer.clickhouse.schema.tables import Retention
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.store import Store
 from indexer.write.insert_feed import InsertFeed
 from shim.metrics import ShimMetrics

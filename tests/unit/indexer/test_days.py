@@ -12,7 +12,8 @@ import pytest
 
 from agent.wire.frame import Frame, decode
 from indexer.clickhouse.native_format import Block, ColumnData, Ragged
-from indexer.clickhouse.schema.tables import KINDS, Retention
+from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.settings import Limits
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S, to_rows

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agent.wire.frame import Frame, decode
-from indexer.clickhouse.schema.tables import KINDS
+from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.intern.series import Project, SeriesRegistry
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S, FrameRows, to_rows

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from indexer.clickhouse.schema import GRANULARITIES
-from shim.read.key_conditions import KEY_TERMS, within
+from shim.read.key_conditions import within
 from shim.sql import nodes as sql
 from shim.sql.render import render
 
@@ -13,11 +12,6 @@ DAY_S = 86_400
 def text(granularity_s: int, lo_s: int, hi_s: int) -> str:
     query = sql.Query((), sql.Table("d", "t"), where=tuple(within(granularity_s, lo_s, hi_s)))
     return render(query).text.split(" WHERE ")[1].replace("timestamp", "t")
-
-
-def test_terms_are_those_of_the_schema() -> None:
-    in_schema = {g.seconds: g.cluster for g in GRANULARITIES if g.cluster}
-    assert {g: f"{function}(timestamp)" for g, (function, _) in KEY_TERMS.items()} == in_schema
 
 
 def test_a_short_span_names_its_hours_or_days() -> None:
