@@ -183,8 +183,10 @@ class _Outline(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     sets: Sets = Sets()
 
 
-#: Fields of a frame before `strings`.
-_BEFORE_STRINGS: Final = Frame.__struct_fields__.index("strings")
+#: Enough of a frame, packed, for its first block, which is at most 128 KiB.
+_MAX_BLOCK_BYTES: Final = 160 << 10
+#: Enough of a frame for its fields before `strings`: the agent's name is the only long one.
+_HEAD_BYTES: Final = 4_096
 _encoder = msgspec.msgpack.Encoder()
 _outline_decoder = msgspec.msgpack.Decoder(_Outline)
 _decoder = msgspec.msgpack.Decoder(Frame)
@@ -222,6 +224,18 @@ def unpacked_bytes(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> int:
     if size > max_bytes:
         raise FrameError(f"{size} bytes when unpacked: at most {max_bytes} are taken")
     return size
+
+
+def org_of(data: bytes) -> int:
+    """Return the org that a frame names, without unpacking the rest; 0 where its first bytes name none."""
+    try:
+        head = zstd.ZstdDecompressor().decompress(data[:_MAX_BLOCK_BYTES], max_length=_HEAD_BYTES)
+        at = _start_of("org_id", head)
+        size = None if at is None else _size_of(head[at : at + 5])
+        found = msgspec.msgpack.decode(head[at : at + size]) if at is not None and size else 0
+    except (zstd.ZstdError, msgspec.DecodeError, UnicodeDecodeError):
+        return 0
+    return found if isinstance(found, int) else 0
 
 
 def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
@@ -263,18 +277,26 @@ def _check_strings(raw: bytes) -> None:
     A string is at least one byte here and one index of four bytes in a column. Says nothing of what cannot be
     a frame: the decoder does.
     """
-    at = {0xDC: 3, 0xDD: 5}.get(raw[0], 1) if raw else 1
-    for _ in range(_BEFORE_STRINGS):
-        size = _size_of(raw[at : at + 5])
-        if size is None:
-            return
-        at += size
+    at = _start_of("strings", raw)
+    if at is None:
+        return
     count = _array_length(msgspec.Raw(raw[at : at + 5]))
     if count > MAX_STRINGS or 5 * count > len(raw):
         raise FrameError(
             f"strings: {count} strings, at most {min(MAX_STRINGS, len(raw) // 5)} are taken in a frame of"
             f" {len(raw)} bytes"
         )
+
+
+def _start_of(field: str, raw: bytes) -> int | None:
+    """Return where a field of a frame begins that only numbers and strings precede; None where others do."""
+    at = {0xDC: 3, 0xDD: 5}.get(raw[0], 1) if raw else 1
+    for _ in range(Frame.__struct_fields__.index(field)):
+        size = _size_of(raw[at : at + 5])
+        if size is None:
+            return None
+        at += size
+    return at
 
 
 def _size_of(head: bytes) -> int | None:

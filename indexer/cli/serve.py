@@ -35,9 +35,11 @@ def indexer(argv: Sequence[str]) -> int:
     import uvloop
 
     from indexer.clickhouse.store import StoreError
+    from indexer.http.interpreter_lock import switch_often
     from indexer.service import run
 
     try:
+        switch_often()
         uvloop.run(run(settings))
     except (OSError, StoreError) as e:
         return report_error("indexer", e, 1)

@@ -1,12 +1,17 @@
-"""Memory for decoding, shared by all requests: what a body unpacks to is reserved before it is unpacked."""
+"""Memory and turns for decoding, shared by all requests: what a body unpacks to is reserved before it is
+unpacked, and large bodies take turns.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Final
+
+from indexer.write.org_turns import OrgTurns
 
 #: Of the whole, as a divisor: what only small reservations may take, and how large those are.
 _SMALL_SHARE: Final = 8
@@ -19,10 +24,12 @@ class DecodeBudget:
     """At most `max_bytes` reserved at once, first come, first served. For one event loop.
 
     An eighth is for small reservations alone: they do not wait for the memory of large ones. A reservation
-    of more than its share waits until nothing else of that share is reserved.
+    of more than its share waits until nothing else of that share is reserved. `max_turns` large bodies
+    are decoded at once (indexer/write/org_turns.py); without it half as many as there are CPUs.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_turns: int = 0) -> None:
+        self._turns = OrgTurns(max_turns or max(1, len(os.sched_getaffinity(0)) // 2))
         small_bytes = max_bytes // _SMALL_SHARE if max_bytes >= _MIN_SHARED_BYTES else 0
         self._max_small_size = small_bytes * _SMALL_SHARE // _SMALL_SIZE
         self._small = _Share(small_bytes)
@@ -34,16 +41,20 @@ class DecodeBudget:
         return self._small.reserved + self._large.reserved
 
     @asynccontextmanager
-    async def reserve(self, size: int, wait_s: float) -> AsyncIterator[None]:
-        """Hold `size` bytes. Raises TimeoutError when they are not free within `wait_s`."""
-        share = self._small if size <= self._max_small_size else self._large
-        size = min(size, share.max_bytes)
-        async with asyncio.timeout(wait_s):
-            await share.acquire(size)
-        try:
-            yield
-        finally:
-            share.release(size)
+    async def reserve(self, size: int, wait_s: float, org_id: int | None = None) -> AsyncIterator[None]:
+        """Hold `size` bytes, and a turn of an org if it is given.
+
+        Raises TimeoutError when one of both does not come within `wait_s`.
+        """
+        async with nullcontext() if org_id is None else self._turns.turn(org_id, wait_s):
+            share = self._small if size <= self._max_small_size else self._large
+            size = min(size, share.max_bytes)
+            async with asyncio.timeout(wait_s):
+                await share.acquire(size)
+            try:
+                yield
+            finally:
+                share.release(size)
 
 
 class _Share:

@@ -231,8 +231,9 @@ class Receiver:
     async def _taken(self, body: bytes, grant: Grant) -> AcceptedFrame:
         """Decode and check a frame. Raises FrameError, AccessError, Unavailable."""
         size = wire.unpacked_bytes(body, self._settings.bounds.frame_bytes)
-        async with self._memory(size):
-            unit = await asyncio.to_thread(self._unit, body) if size > _LARGE_BYTES else self._unit(body)
+        large = size > _LARGE_BYTES
+        async with self._memory(size, wire.org_of(body) if large else None):
+            unit = await asyncio.to_thread(self._unit, body) if large else self._unit(body)
         grant.require_write(unit.frame.org_id, unit.frame.project_id)
         self._hearing.frame(unit.frame)
         self._hearing.rows(unit.frame)
@@ -281,10 +282,13 @@ class Receiver:
         return _json({"agents": self._hearing.listing(shows)})
 
     @asynccontextmanager
-    async def _memory(self, size: int) -> AsyncIterator[None]:
-        """Reserve memory for decoding. Raises Unavailable when too much is reserved for others."""
+    async def _memory(self, size: int, org_id: int | None = None) -> AsyncIterator[None]:
+        """Reserve memory for decoding, and the turn of an org if it is given: a large body needs one.
+
+        Raises Unavailable when too much is reserved for others.
+        """
         try:
-            async with self._budget.reserve(size, _MEMORY_WAIT_S):
+            async with self._budget.reserve(size, _MEMORY_WAIT_S, org_id):
                 yield
         except TimeoutError:
             self._metrics.refused.labels(reason="decode_memory").inc()
@@ -344,7 +348,8 @@ class Receiver:
             max_messages=self._settings.bounds.messages,
             grant=grant,
         )
-        async with self._memory(_PARSED * len(body)):
+        org_id = grant.tenant.org_id if grant.tenant is not None else 0  # its messages may be of several
+        async with self._memory(_PARSED * len(body), org_id if len(body) > _LARGE_BYTES else None):
             return await asyncio.to_thread(call)
 
     async def _write_messages(self, units: Sequence[AcceptedFrame]) -> None:

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Final, NamedTuple, cast
 
@@ -25,12 +26,15 @@ from indexer.write.errors import Limited, Refused, Unavailable
 from indexer.write.health import Health
 from indexer.write.held_bytes import HeldBytes
 from indexer.write.inserter import Inserter
+from indexer.write.org_turns import OrgTurns
 from indexer.write.series_limit import SeriesLimit
 
 log = logging.getLogger(__name__)
 
 #: When to try a frame of too many new series again: some of them may be known by then.
 _SERIES_WAIT_S: Final = 60
+#: A frame that holds more takes a turn of its org: to write it keeps a thread, and Python, busy for long.
+_HEAVY_BYTES: Final = 4 << 20
 
 
 class _InFlight(NamedTuple):
@@ -60,6 +64,7 @@ class FrameWriter:
         self._threads = ThreadPoolExecutor(settings.connections, thread_name_prefix="indexer-writer")
         self._stopping = False
         self._held = HeldBytes(settings.bounds.queue_bytes)
+        self._heavy = OrgTurns(max(1, settings.connections // 2))
 
     @property
     def held_bytes(self) -> int:
@@ -113,7 +118,8 @@ class FrameWriter:
         try:
             began = time.perf_counter()
             loop = asyncio.get_running_loop()
-            rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
+            async with self._turn(unit):
+                rows = await loop.run_in_executor(self._threads, self._insert_within_limit, unit)
             self._metrics.wrote(1, rows, time.perf_counter() - began)
         except StoreError as e:
             self._metrics.store_failed(e)
@@ -128,6 +134,12 @@ class FrameWriter:
         finally:
             self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
             del self._in_flight[unit.identity]
+
+    def _turn(self, unit: AcceptedFrame) -> AbstractAsyncContextManager[None]:
+        if unit.held_bytes > _HEAVY_BYTES:
+            return self._heavy.turn(unit.frame.org_id)
+        self._heavy.note(unit.frame.org_id)
+        return nullcontext()
 
     async def _is_refused(self, unit: AcceptedFrame, error: StoreError) -> bool:
         """Return whether the bytes of the unit are to blame for an error that says so."""

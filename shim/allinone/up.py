@@ -38,6 +38,7 @@ from agent.runtime.logs import Log
 from agent.settings import ClientTls
 from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.store import Store, StoreError, embedded_path, open_store
+from indexer.http.interpreter_lock import switch_often
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.service import IndexerService
 from indexer.write.insert_feed import InsertFeed
@@ -63,6 +64,7 @@ def up(argv: Sequence[str]) -> int:
         return report_error("up", e, 2)
     arguments = ["--config", args.config] if args.config else []
     try:
+        switch_often()
         return uvloop.run(_serve(settings, arguments, {**os.environ, **over}))
     except (OSError, StoreError, JournalError, ChildError) as e:
         return report_error("up", e, 1)

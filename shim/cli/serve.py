@@ -34,9 +34,11 @@ def shim(argv: Sequence[str]) -> int:
     import uvloop
 
     from indexer.clickhouse.store import StoreError
+    from indexer.http.interpreter_lock import switch_often
     from shim.service import run
 
     try:
+        switch_often()
         uvloop.run(run(settings))
     except (OSError, StoreError) as e:
         return report_error("shim", e, 1)

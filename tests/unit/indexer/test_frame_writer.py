@@ -1,0 +1,63 @@
+"""Frames of several orgs written by threads: the heavy ones of one org leave a thread to the others."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from agent.wire.frame import Counters, Frame, SeriesColumns, encode
+from indexer.metrics import Metrics
+from indexer.settings import Settings
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.frame_writer import FrameWriter
+from indexer.write.inserter import Inserter
+
+ROWS = 200_000
+
+
+class Held(Inserter):
+    """An inserter that waits for `goes_on` with what org 1 sends."""
+
+    def __init__(self) -> None:
+        self.goes_on = threading.Event()
+        self.begun: list[str] = []
+
+    def insert(self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False) -> int:  # noqa: ARG002
+        self.begun.append(token)
+        if units[0].frame.org_id == 1:
+            assert self.goes_on.wait(30)
+        return units[0].frame.rows
+
+
+def unit(org_id: int, sequence: int, rows: int) -> AcceptedFrame:
+    index = np.arange(rows, dtype="<u4").tobytes()
+    frame = Frame(
+        agent="a",
+        epoch=1,
+        sequence=sequence,
+        created_ms=0,
+        org_id=org_id,
+        strings=["m"],
+        series=SeriesColumns(name=bytes(4 * rows), tag_count=bytes(2 * rows)),
+        counters=Counters(index, bytes(4 * rows), bytes(8 * rows)),
+    )
+    return AcceptedFrame(f"{org_id}/{sequence}", encode(frame), frame)
+
+
+async def test_heavy_frames_of_one_org_leave_a_thread_to_the_others() -> None:
+    inserter = Held()
+    writer = FrameWriter(inserter, Settings(connections=2), Metrics())
+    heavy = [asyncio.create_task(writer.write(unit(1, sequence, ROWS))) for sequence in range(4)]
+    try:
+        async with asyncio.timeout(10):
+            await writer.write(unit(2, 0, 1))
+            await writer.write(unit(2, 1, ROWS // 100))
+        assert sum(token.startswith("1/") for token in inserter.begun) == 1
+    finally:
+        inserter.goes_on.set()
+        await asyncio.gather(*heavy)
+        await writer.stop(10)
+    assert len(inserter.begun) == 6
