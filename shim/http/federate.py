@@ -15,12 +15,12 @@ from aiohttp import web
 
 from shim.engine.api import Latest, QueryOptions
 from shim.http.context import CONTEXT
-from shim.http.number_json import float_text
 from shim.http.request import matcher_sets, params_of, tenant_of
 from shim.http.responses import plain
 from shim.http.text_exposition import Sample, exposition
 from shim.model.errors import BadData
 from shim.model.labels import Labels
+from shim.model.number_format import float_text
 
 #: How far back the names of metrics are looked for: what is federated has data now.
 _NAMES_MS: Final = 86_400_000

@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 
 from shim.eval.histogram.bounds import upper_bounds
-from shim.http.number_json import float_text, float_tokens
+from shim.http.number_json import float_tokens
+from shim.model.number_format import float_text
 from shim.model.values import Floats, Histogram, Spans
 
 _ZERO_THRESHOLD: Final = 2.0**-128

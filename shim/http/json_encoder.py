@@ -16,10 +16,11 @@ import numpy as np
 
 from shim.engine.api import QueryResult
 from shim.http.histogram_json import histogram_texts
-from shim.http.number_json import float_text, float_tokens, plain_text, time_text, time_tokens
+from shim.http.number_json import float_tokens, time_text, time_tokens
 from shim.http.points import write_rows
 from shim.model.errors import InternalError
 from shim.model.labels import Labels
+from shim.model.number_format import float_text, plain_text
 from shim.model.values import Histogram, Ints, Samples, Scalar, String, Vector
 from shim.promql.go_strings import shown
 

@@ -1,40 +1,21 @@
-"""Numbers as Prometheus' JSON shows them. Pure.
+"""Many numbers and times as Prometheus' JSON shows them. Pure.
 
-Source: util/jsonutil of Prometheus 3.x over Go's strconv: shortest digits that read back the same, without an
-exponent from 1e-6 to below 1e21; times as seconds with exactly three decimals, or none.
+Source: util/jsonutil of Prometheus 3.x: times are seconds with exactly three decimals, or none. One number is
+in shim/model/number_format.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Final
 
 import msgspec
 import numpy as np
 
+from shim.model.number_format import float_text
 from shim.model.values import Bools, Floats, Ints
 
 _encoder: Final = msgspec.json.Encoder()
-
-
-def float_text(value: float) -> str:
-    """One float: `5`, `0.1`, `1e+21`, `NaN`, `+Inf`."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    if "e" in text and 1e-6 <= abs(value) < 1e21:
-        text = format(Decimal(text), "f")
-    return text.removesuffix(".0")
-
-
-def plain_text(value: float) -> str:
-    """One float without an exponent, however long: a scalar's (Scalar.MarshalJSON in promql/value.go)."""
-    text = float_text(value)
-    return format(Decimal(text), "f") if "e" in text else text
 
 
 def float_tokens(values: Floats) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What Prometheus calls experimental and hides behind a flag; here the setting is `shim.experimental`. Pure.
+"""Functions and modifiers that are experimental in Prometheus; the setting is `shim.experimental`. Pure.
 
 Source: Prometheus 3.x `promql/parser/functions.go` and its feature flags `promql-experimental-functions` and
 `promql-binop-fill-modifiers`.
@@ -24,12 +24,12 @@ EXPERIMENTAL: Final = frozenset({
 
 
 def check_function(name: str, context: PlanContext) -> None:
-    """Raises Unsupported for a function or an aggregation that the setting turns off."""
+    """Raise Unsupported for a function or an aggregation that the setting turns off."""
     if name in EXPERIMENTAL and not context.experimental:
         raise Unsupported(f'parse error: experimental function "{name}" is not enabled')
 
 
 def check_fill(context: PlanContext) -> None:
-    """Raises Unsupported for fill modifiers that the setting turns off."""
+    """Raise Unsupported for fill modifiers that the setting turns off."""
     if not context.experimental:
         raise Unsupported("parse error: experimental fill modifiers are not enabled")

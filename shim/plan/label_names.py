@@ -1,36 +1,18 @@
-"""The label names that a plan names: those it asks for, and those it makes. Pure.
+"""The label names in a plan: those it asks for, and those it makes. Pure.
 
-Matchers are left out: they are met where series are looked up, by either form of a name.
+Matchers are left out: the look-up of series accepts either form of a name in them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import assert_never
 
 from shim.eval.functions.registry import FUNCTIONS
-from shim.plan.nodes import (
-    Aggregate,
-    Binary,
-    Call,
-    Info,
-    Merged,
-    Negate,
-    Node,
-    Number,
-    RangeCall,
-    RawRange,
-    RawSubquery,
-    SampleTimes,
-    Select,
-    SubqueryCall,
-    Text,
-    Total,
-)
+from shim.plan.nodes import Aggregate, Binary, Call, Info, Merged, Node, Text, children
 
 
 def label_names(plan: Node) -> tuple[frozenset[str], frozenset[str]]:
-    """The names a plan asks for, and those it makes."""
+    """Return the label names that a plan asks for, and those that it makes."""
     asked: set[str] = set()
     made: set[str] = set()
     for node in _nodes(plan):
@@ -56,30 +38,7 @@ def _texts(nodes: Iterable[Node | None]) -> Iterator[str]:
 
 
 def _nodes(node: Node) -> Iterator[Node]:
-    """The plan's nodes, each before its children."""
+    """Yield a plan's nodes, each before its children."""
     yield node
-    for child in _children(node):
+    for child in children(node):
         yield from _nodes(child)
-
-
-def _children(node: Node) -> Iterable[Node]:
-    match node:
-        case Call() | RangeCall():
-            return node.args
-        case SubqueryCall():
-            return (*((node.inner,) if node.inner else ()), *node.args)
-        case RawSubquery():
-            return (node.inner,) if node.inner else ()
-        case Aggregate() | Total():
-            return (node.child, *((node.param,) if node.param else ()))
-        case Binary():
-            return (node.left, node.right)
-        case Negate():
-            return (node.child,)
-        case Info():
-            return (node.base,)
-        case Merged():
-            return (node.child,)
-        case Number() | Text() | Select() | SampleTimes() | RawRange():
-            return ()
-    assert_never(node)

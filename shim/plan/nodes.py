@@ -1,9 +1,9 @@
-"""The plan: what is to be computed, on absolute grids. Frozen values; pure.
+"""The plan: the computation of a query on absolute grids. Frozen values; pure.
 
-Building the plan (build.py) resolves `offset`, `@`, step, lookback and subquery alignment; after it nobody
-looks at those words again. `grid` is always where the node's own value stands; `at` of a selector is where in
-the data's time it looks, and has one point when `@` fixes it (then the value is repeated over `grid`).
-`place` is where the expression stands in the query, for annotations: nodes that differ in it alone are equal.
+Building the plan (build.py) resolves `offset`, `@`, step, lookback and subquery alignment; nothing after it
+needs those. `grid` has the times of the node's own value. `at` of a selector has the times in the data that
+it reads, and one point when `@` fixes it: the value is then repeated over `grid`. `place` is the expression's
+place in the query, for annotations: nodes that differ in it alone are equal.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ from shim.model.values import ExprPath
 
 @dataclass(frozen=True, slots=True)
 class Number:
+    """A constant."""
+
     grid: Grid
     value: float
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
+    """A string."""
+
     grid: Grid
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """An instant vector selector. `smoothed`: between samples on the line between them."""
+    """An instant vector selector. With `smoothed` values are interpolated between samples."""
 
     grid: Grid
     matchers: tuple[Matcher, ...]
@@ -43,17 +47,17 @@ class Select:
 
     @property
     def deltas_ms(self) -> int:
-        """How far buckets of counters and distributions are looked back for."""
+        """The lookback of counters and distributions."""
         return self.counter_lookback_ms or self.lookback_ms
 
     @property
     def read_at(self) -> Grid:
-        """Where samples are looked back from."""
+        """The times that samples are looked back from."""
         return self.at.shifted(self.lookback_ms) if self.smoothed else self.at
 
     @property
     def back_ms(self) -> int:
-        """How far samples are looked back."""
+        """The length of the lookback for samples."""
         return 2 * self.lookback_ms if self.smoothed else self.lookback_ms
 
 
@@ -69,6 +73,7 @@ class SampleTimes:
 
     @property
     def grid(self) -> Grid:
+        """The grid of the selector."""
         return self.select.grid
 
 
@@ -76,7 +81,7 @@ class SampleTimes:
 class Window:
     """A range vector selector: `(t - window_ms, t]` for each t of `ends`.
 
-    `extended`: samples around it count, too (shim/eval/window/extended.py).
+    With `extended` samples around it count, too (shim/eval/window/extended.py).
     """
 
     matchers: tuple[Matcher, ...]
@@ -85,7 +90,7 @@ class Window:
     extended: Literal["", "anchored", "smoothed"] = ""
 
     def reading(self, lookback_ms: int) -> Window:
-        """The samples that count, as a window: with those around it."""
+        """Return the window of all samples that count, with those around it."""
         if not self.extended:
             return self
         ahead_ms = lookback_ms if self.extended == "smoothed" else 0
@@ -123,7 +128,7 @@ class RangeCall:
 
     @property
     def deltas_ms(self) -> int:
-        """How far buckets of counters and distributions are looked back for."""
+        """The lookback of counters and distributions."""
         return self.counter_lookback_ms or self.lookback_ms
 
 
@@ -174,6 +179,8 @@ class Grouping:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
+    """An aggregation."""
+
     grid: Grid
     op: str
     grouping: Grouping
@@ -186,9 +193,9 @@ class Aggregate:
 class Merged:
     """`sum` of a selector or of a mergeable range function, done where the data is (rules/merge.py).
 
-    ClickHouse sums per group, so groups x cells leave it; series whose type does not merge are
-    evaluated one by one and summed here. `outer` are the groupings of sums around it, the nearest first: the
-    sum of unions of a set is a union, too.
+    ClickHouse sums per group, so groups x cells leave it; series whose type does not merge are evaluated one
+    by one and summed here. `outer` has the groupings of sums around it, the nearest first: the sum of unions
+    of a set is a union, too.
     """
 
     grid: Grid
@@ -210,24 +217,28 @@ class Total:
 
     @property
     def grouping(self) -> Grouping:
-        """None: all series are one group."""
+        """The grouping of all series into one group."""
         return Grouping()
 
 
 @dataclass(frozen=True, slots=True)
 class Binary:
+    """A binary operator."""
+
     grid: Grid
     op: str
     left: Node
     right: Node
     matching: Matching | None = None
     return_bool: bool = False
-    fill: Fill = NO_FILL  # what stands in where a side has no partner
+    fill: Fill = NO_FILL  # values for series without a partner
     place: ExprPath | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Negate:
+    """A minus before an expression."""
+
     grid: Grid
     child: Node
 
@@ -251,16 +262,43 @@ Node = (
 )
 
 
+def children(node: Node) -> tuple[Node, ...]:
+    """Return the nodes right below a node, a parameter first."""
+    match node:
+        case Call() | RangeCall():
+            return node.args
+        case SubqueryCall():
+            return (*_given(node.inner), *node.args)
+        case RawSubquery():
+            return _given(node.inner)
+        case Aggregate() | Total():
+            return (*_given(node.param), node.child)
+        case Binary():
+            return (node.left, node.right)
+        case Negate() | Merged():
+            return (node.child,)
+        case Info():
+            return (node.base, node.source)
+        case SampleTimes():
+            return (node.select,)
+        case Number() | Text() | Select() | RawRange():
+            return ()
+
+
+def _given(node: Node | None) -> tuple[Node, ...]:
+    return () if node is None else (node,)
+
+
 @dataclass(frozen=True, slots=True)
 class PlanContext:
-    """What building a plan needs besides the text."""
+    """The times and settings that a plan is built with."""
 
     grid: Grid
     lookback_ms: int = 300_000
     counter_lookback_ms: int = field(default=0, kw_only=True)  # 0: as `lookback_ms`
     subquery_step_ms: int = 60_000
-    start_ms: int = field(default=0)  # what start() and end() mean: those of the whole query
+    start_ms: int = field(default=0)  # of the whole query, for start() and end()
     end_ms: int = field(default=0)
     step_ms: int = field(default=0)  # of the whole query, 0 for an instant
-    place: ExprPath = ()  # of what is being built
-    experimental: bool = True  # whether what Prometheus calls experimental may be used
+    place: ExprPath = ()  # of the expression that is being built
+    experimental: bool = True  # whether Prometheus' experimental functions and modifiers are allowed

@@ -10,7 +10,7 @@ from shim.promql.query_size import MAX_QUERY_BYTES
 
 
 def parse(text: str, durations: DurationContext | None = None, max_bytes: int = MAX_QUERY_BYTES) -> Expr:
-    """Return the syntax tree of a query; `durations` allows what is experimental in Prometheus.
+    """Return the syntax tree of a query; `durations` allows experimental durations and modifiers.
 
     A text of many bytes takes a second of CPU (1 MiB of matchers): not for an event loop. Raises BadData.
     """

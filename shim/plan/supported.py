@@ -1,4 +1,4 @@
-"""Which constructs are built: the planner asks before anything is read, and the generated docs. Pure."""
+"""The constructs that are built, for the parser, the planner and the generated documents. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.promql.functions import Signature
 
-#: Functions that the planner turns into numbers: they are about the query, not about data.
+#: Functions of the query's times, which the planner turns into numbers.
 OF_THE_QUERY: Final = frozenset({"start", "end", "range", "step"})
 
 #: Binary operators, in Prometheus' order.
@@ -32,15 +32,15 @@ def signature(name: str) -> Signature | None:
 
 
 def functions() -> Collection[str]:
-    """Functions without a range vector among their arguments."""
+    """Return the functions without a range vector among their arguments."""
     return FUNCTIONS.keys() | OF_THE_QUERY | {"info"}
 
 
 def range_functions() -> Collection[str]:
-    """Functions of a range vector."""
+    """Return the functions of a range vector."""
     return RANGE_FUNCTIONS.keys()
 
 
 def aggregations() -> Collection[str]:
-    """Aggregation operators."""
+    """Return the aggregation operators."""
     return AGGREGATIONS.keys()

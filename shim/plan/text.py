@@ -1,8 +1,6 @@
-"""A plan as indented text: what `explain` shows and golden tests compare. Pure."""
+"""A plan as indented text, for `explain` and for golden tests. Pure."""
 
 from __future__ import annotations
-
-from typing import assert_never
 
 from shim.eval.binary import Fill, Matching
 from shim.model.grid import Grid
@@ -25,72 +23,76 @@ from shim.plan.nodes import (
     Text,
     Total,
     Window,
+    children,
 )
 
 
 def render(node: Node) -> str:
-    """One line a node, children indented by two spaces."""
+    """Return a plan as text: one line for each node, children indented by two spaces."""
     return "\n".join(_lines(node, 0))
 
 
 def _lines(node: Node, depth: int) -> list[str]:
-    head, children = _parts(node)
-    out = ["  " * depth + head]
-    for child in children:
+    out = ["  " * depth + _head(node)]
+    for child in children(node):
         out += _lines(child, depth + 1)
     return out
 
 
-def _parts(node: Node) -> tuple[str, tuple[Node, ...]]:
+def _head(node: Node) -> str:
+    """Return the text of a node without its children."""
     match node:
         case Number():
-            return f"number {node.value:g}", ()
+            return f"number {node.value:g}"
         case Text():
-            return f"string {node.text!r}", ()
+            return f"string {node.text!r}"
         case Select():
-            how = " smoothed" if node.smoothed else ""
-            if node.deltas_ms != node.lookback_ms:
-                how = f", of counters {_s(node.deltas_ms)}{how}"
-            return (
-                f"select {_matchers(node.matchers)} {_grid(node.at)} lookback {_s(node.lookback_ms)}{how}",
-                (),
-            )
+            return _select(node)
         case SampleTimes():
-            return "timestamp", (node.select,)
+            return "timestamp"
         case RawRange():
-            return f"samples {_window(node.window)}", ()
+            return f"samples {_window(node.window)}"
         case RawSubquery():
-            return "samples of subquery", () if node.inner is None else (node.inner,)
-        case RangeCall():
-            return f"{node.function} {_window(node.window)}", node.args
-        case SubqueryCall():
-            ends = f"{_grid(node.ends)} window {_s(node.window_ms)}"
-            inner = () if node.inner is None else (node.inner,)
-            return f"{node.function} subquery {ends}", (*inner, *node.args)
-        case Call():
-            return f"{node.function}()", node.args
-        case Info():
-            given = "" if node.given is None else f" {_matchers(node.given)}"
-            return f"info{given}", (node.base, node.source)
-        case Aggregate():
-            param = () if node.param is None else (node.param,)
-            return f"{node.op} {node.grouping}", (*param, node.child)
-        case Merged():
-            return f"merged {' of '.join(f'sum {g}' for g in (*node.outer[::-1], node.grouping))}", (
-                node.child,
-            )
-        case Total():
-            return f"total {node.op}", (*(() if node.param is None else (node.param,)), node.child)
-        case Binary():
-            how = f"{' bool' if node.return_bool else ''}{_matching(node.matching)}{_fill(node.fill)}"
-            return f"{node.op}{how}", (node.left, node.right)
+            return "samples of subquery"
         case Negate():
-            return "negate", (node.child,)
-    assert_never(node)
+            return "negate"
+        case _:
+            return _computed(node)
+
+
+def _computed(
+    node: RangeCall | SubqueryCall | Call | Info | Aggregate | Merged | Total | Binary,
+) -> str:
+    """Return the text of a call or an operator without its children."""
+    match node:
+        case RangeCall():
+            return f"{node.function} {_window(node.window)}"
+        case SubqueryCall():
+            return f"{node.function} subquery {_grid(node.ends)} window {_s(node.window_ms)}"
+        case Call():
+            return f"{node.function}()"
+        case Info():
+            return "info" if node.given is None else f"info {_matchers(node.given)}"
+        case Aggregate():
+            return f"{node.op} {node.grouping}"
+        case Merged():
+            return f"merged {' of '.join(f'sum {g}' for g in (*node.outer[::-1], node.grouping))}"
+        case Total():
+            return f"total {node.op}"
+        case Binary():
+            how = " bool" if node.return_bool else ""
+            return f"{node.op}{how}{_matching(node.matching)}{_fill(node.fill)}"
+
+
+def _select(node: Select) -> str:
+    how = " smoothed" if node.smoothed else ""
+    if node.deltas_ms != node.lookback_ms:
+        how = f", of counters {_s(node.deltas_ms)}{how}"
+    return f"select {_matchers(node.matchers)} {_grid(node.at)} lookback {_s(node.lookback_ms)}{how}"
 
 
 def _matching(matching: Matching | None) -> str:
-    """As in PromQL, and nothing for what is there without saying it."""
+    """Return the matching as in PromQL, without its defaults."""
     if matching is None:
         return ""
     out = ""

@@ -1,4 +1,4 @@
-"""A syntax tree as JSON, for `/api/v1/parse_query`: what Prometheus' tree view reads.
+"""A syntax tree as the JSON of `/api/v1/parse_query`, for Prometheus' tree view.
 
 Source of the shape: Prometheus 3.x, web/api/v1/translate_ast.go. Times are milliseconds. Pure.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shim.http.number_json import float_text
+from shim.model.number_format import float_text
 from shim.promql.ast import (
     AggregateExpr,
     BinaryExpr,
@@ -35,10 +35,8 @@ def ast_json(node: Expr) -> dict[str, Any]:
             return {"type": "parenExpr", "expr": ast_json(node.expr)}
         case UnaryExpr():
             return {"type": "unaryExpr", "op": node.op, "expr": ast_json(node.expr)}
-        case VectorSelector():
+        case VectorSelector() | MatrixSelector():
             return _selector(node)
-        case MatrixSelector():
-            return {**_selector(node.vector_selector), "type": "matrixSelector", "range": node.range_ms}
         case SubqueryExpr():
             return _subquery(node)
         case CallExpr():
@@ -97,7 +95,9 @@ def _call(node: CallExpr) -> dict[str, Any]:
     }
 
 
-def _selector(node: VectorSelector) -> dict[str, Any]:
+def _selector(node: VectorSelector | MatrixSelector) -> dict[str, Any]:
+    if isinstance(node, MatrixSelector):
+        return {**_selector(node.vector_selector), "type": "matrixSelector", "range": node.range_ms}
     return {
         "type": "vectorSelector",
         "name": node.name,

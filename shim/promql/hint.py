@@ -1,6 +1,6 @@
-"""How to write a name that PromQL does not take as it was sent: `shop.requests`. Pure.
+"""A hint how to write a name that PromQL refuses in the form it was sent: `shop.requests`. Pure.
 
-Prometheus' complaint about such a text names the dot. What is appended to it says the two ways to write it.
+Prometheus' error names the dot only. The hint after it has the two ways to write the name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from shim.model.messages import quote
 from shim.model.name_forms import label_form, metric_form
 
-#: Strings and comments, in which no name is written, or what looks like a name that was sent.
+#: Strings and comments, which have no names, or a word that looks like a name that was sent.
 _NAMES: Final = re.compile(
     r""""(?:\\.|[^"\\])*+(?:"|\\?\Z)|'(?:\\.|[^'\\])*+(?:'|\\?\Z)|`[^`]*+(?:`|\Z)|#[^\n]*"""
     r"""|(?<![\w.])(?P<name>[^\W\d][\w:]*+(?:[.]\w[\w:]*+(?:-\w[\w:]*+)*+)*+)""",
@@ -22,7 +22,7 @@ _OPERATOR: Final = re.compile(r"\s*(?:=|!=|=~|!~)")
 
 
 def hint(text: str, at: int) -> str:
-    """What to append to a complaint about the place `at` of a query; "" where no such name is."""
+    """Return the hint for an error at the place `at` of a query, "" without one."""
     for match in _NAMES.finditer(text):
         name = match["name"]
         if match.end() < at or not name or "." not in name:
@@ -41,7 +41,7 @@ def _ways(name: str, *, of_label: bool) -> list[str]:
 
 
 def _is_label(text: str, start: int, end: int) -> bool:
-    """Whether a label stands here: in a grouping, or before the operator of a matcher."""
+    """Return whether a name is a label's: in a grouping, or before the operator of a matcher."""
     bare = _NAMES.sub(lambda m: m[0] if m["name"] else " " * len(m[0]), text[:start])
     depth = 0
     for i in range(len(bare) - 1, -1, -1):

@@ -208,7 +208,7 @@ class _Parser(ModifierParser):
     # ------------------------------------------------------------ operands
 
     def _operand(self) -> Expr:
-        """Read what an operator stands between: signs, an expression, and its modifiers."""
+        """Read an operand: signs, an expression, and its modifiers."""
         signs: list[Token] = []
         while sign := self.accept("+", "-"):
             signs.append(sign)

@@ -1,7 +1,7 @@
 """A syntax tree as text, laid out as `promtool promql format` and `/api/v1/format_query` do.
 
-Source: Prometheus 3.x, promql/parser/printer.go and prettier.go: what fits into 100 characters stays on one
-line. Pure.
+Text of up to 100 characters stays on one line. Pure. Source: Prometheus 3.x, promql/parser/printer.go and
+prettier.go.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from shim.http.number_json import plain_text
 from shim.model.labels import NAME
 from shim.model.matchers import Matcher
 from shim.model.messages import format_g, quote
+from shim.model.number_format import plain_text
 from shim.promql.ast import (
     AggregateExpr,
     BinaryExpr,
@@ -83,7 +83,7 @@ def _laid_out(node: Expr, level: int) -> _Layout:
 
 
 def _called(head: str, arguments: Sequence[_Layout], indent: str) -> _Layout:
-    """Lay out what has arguments in parentheses."""
+    """Lay out a name with arguments in parentheses."""
     commas = [part for one in arguments for part in (", ", one.line)][1:]
     lines = ",\n".join(one.lines for one in arguments)
     return _fitting(indent, _joined(f"{head}(", *commas, ")"), f"{indent}{head}(\n{lines}\n{indent})")

@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as arrays
 
 from shim.http import points
 from shim.http._native import points as native
-from shim.http.number_json import float_text, time_text
+from shim.http.number_json import time_text
 from shim.http.points import write_rows_in_python
+from shim.model.number_format import float_text
 from shim.model.values import Bools, Floats, Ints
 
 #: All of them, with subnormals, -0, infinities and every NaN; and such as people have: n/300, whole, decimal.

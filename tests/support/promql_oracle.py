@@ -12,7 +12,7 @@ import promql_parser as pp
 
 from shim.eval.functions.registry import FUNCTIONS
 from shim.eval.window.registry import RANGE_FUNCTIONS
-from shim.http.number_json import float_text
+from shim.model.number_format import float_text
 from shim.plan.parse import parse
 from shim.plan.supported import signature
 from shim.promql.ast_json import ast_json

@@ -30,7 +30,7 @@ RULES: Sequence[Rule] = (merge_sums, total)
 
 
 def apply(node: Node, rules: Sequence[Rule] = RULES) -> Node:
-    """The plan with every rule tried at every node, children first."""
+    """Return the plan after every rule was tried at every node, children first."""
     node = _children(node, rules)
     for rule in rules:
         node = rule(node)

@@ -1,4 +1,4 @@
-"""`sum by (l) (rate(x[w]))` is summed in ClickHouse: what merges is stored as mergeable state.
+"""Sum `sum by (l) (rate(x[w]))` in ClickHouse, which stores mergeable state.
 
 Exact because the sum of increases is the increase of the sums: semantics.md, "Sum is merge". It holds for
 `rate`, `increase` and plain selectors of counters and distributions, and for the unions of sets.
@@ -13,7 +13,7 @@ from shim.plan.nodes import Aggregate, Merged, Node, RangeCall, Select
 
 
 def merge_sums(node: Node) -> Node:
-    """`sum` of a selector or a mergeable range function -> Merged; a sum around that goes into it."""
+    """Make a `sum` of a selector or a mergeable range function Merged; a sum around that goes into it."""
     if not isinstance(node, Aggregate) or node.op != "sum":
         return node
     child = node.child

@@ -1,7 +1,7 @@
-"""`count(x)`, `topk(5, rate(x[w]))`: what looks at all series at once needs few labels, so many stay without.
+"""Leave out labels where all series are one group: `count(x)`, `topk(5, rate(x[w]))`.
 
-`sum` of what merges is Merged already (merge.py). Which series there are decides at the leaf: few, or such of
-several metrics, are read with their labels and aggregated as ever.
+A `sum` that merges is Merged already (merge.py). The leaf decides by the series that it finds: few of them,
+or series of several metrics, are read with their labels and aggregated as without this rule.
 """
 
 from __future__ import annotations

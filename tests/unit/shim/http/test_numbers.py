@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shim.http.number_json import float_text, float_tokens, plain_text, time_text, time_tokens
+from shim.http.number_json import float_tokens, time_text, time_tokens
+from shim.model.number_format import float_text, plain_text
 
 CASES = {
     0.0: "0",
