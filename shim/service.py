@@ -50,11 +50,11 @@ class ShimService:
     """One HTTP server. `store` is given when it is shared (`meterhouse up`); else `settings.dsn` is opened.
 
     `version` rises whenever the indexer in the same process registers series; without it look-ups always ask
-    the tables. `changes` says what it registered since a version. `insert_feed` announces its INSERTs;
-    without it no cells are kept in memory. `recent`: the file that takes over a restart what was asked
-    (shim/engine/cache_warmer.py); None for none. `agents`: how far they are, where the indexer of this
-    process hears of all of them; without it the table is asked. `limits` gives an org's limits of ingest and
-    what is used of them. `socks`: sockets that listen already (indexer/http/listening_sockets.py).
+    the tables. `changes` lists the series registered since a version. `insert_feed` announces its INSERTs;
+    without it no cells are kept in memory. `recent`: the file of the warm state (shim/engine/warm_state.py);
+    None for no file. `agents`: their progress, if the indexer of this process hears of all of them; without
+    it the table is read. `limits` returns an org's ingest limits and their use. `socks`: sockets that listen
+    already (indexer/http/listening_sockets.py).
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class ShimService:
         self.port = port_of(self._socks)
 
     async def start(self) -> None:
-        """Raises StoreError when the store cannot be opened, OSError when the port is taken."""
+        """Open the store and listen. Raises StoreError (not opened), OSError (port taken)."""
         try:
             await self._start()
         except BaseException:
@@ -204,7 +204,7 @@ class ShimService:
         return self._owned
 
     async def stop(self) -> None:
-        """Stop listening, wait for requests in flight, close what it opened. Twice does nothing."""
+        """Stop listening, wait for requests in flight, close everything. A second call does nothing."""
         close(self._socks)
         runner, self._runner = self._runner, None
         if runner is not None:
@@ -228,13 +228,13 @@ class ShimService:
 
 
 def _only(settings: ShimSettings) -> Tenant | None:
-    """The tenant, where there is only one."""
+    """Return the tenant of single mode; None in other modes."""
     of = settings.tenancy
     return Tenant(of.org_id, of.project_id) if of.mode == "single" else None
 
 
 def _authenticator(settings: ShimSettings) -> Authenticator:
-    """Raises OSError for a token file that cannot be used."""
+    """Make the authenticator. Raises OSError for a token file that cannot be used."""
     try:
         return Authenticator(entries(settings.tenancy), settings.tenancy.tokens_file)
     except EntryError as e:
@@ -250,10 +250,10 @@ def split_address(listen: str) -> tuple[str, int]:
 
 
 def freeze_started() -> None:
-    """Tell the garbage collector that what there is now stays; entry points call it once all has started.
+    """Exclude all present objects from garbage collection; entry points call it after the start.
 
-    Modules and their code are some 100,000 objects. To look through them takes 70 ms of CPU while all threads
-    wait, and it would come in the middle of a query: the second or third one after a start.
+    Modules and their code are some 100,000 objects. A full collection over them takes 70 ms of CPU while all
+    threads wait, and would come in the middle of the second or third query after a start.
     """
     gc.freeze()
 

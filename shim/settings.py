@@ -43,7 +43,7 @@ class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: NotNegative = 268_435_456
     #: Readings of all series of a metric after which a block is filled; of some series four times as many.
     fill_after: Positive = 2
-    #: Seconds from a start in which what was in memory before is read again, while no query runs; 0: never.
+    #: Seconds after a start in which the caches of before are filled again, while no query runs; 0: never.
     restore_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
 
 
@@ -65,7 +65,7 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_points: Positive = 11_000
     #: Series one selector may select.
     max_series: Positive = 100_000
-    #: Samples (points of arrays) that what one query reads may be together, and each array made of it alone.
+    #: Samples that one query may read in all, and array elements that each array made of them may have.
     max_samples: Positive = 50_000_000
     #: The longest a query may take, in seconds; a request may ask for less.
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=DAY_S)] = 120.0
@@ -98,7 +98,7 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: Retention = Retention()
     #: The look-up of series.
     catalog: CatalogSettings = CatalogSettings()
-    #: What clients of the HTTP listener may hold.
+    #: Bounds on connections of the HTTP listener.
     http: Http = Http()
     #: TLS of the HTTP listener.
     tls: Tls = Tls()

@@ -1,7 +1,7 @@
 """Keeps the agent of `meterhouse up` running: starts it again, with growing pauses, when it ends by itself.
 
-Owns the pauses and the addresses, which stay what they were at the first start: clients go on sending there.
-API and indexer do not stop for a dead agent; what is stored can be read, and others' frames are taken.
+The addresses stay those of the first start, because clients go on sending there. API and indexer do not stop
+for a dead agent: stored data can be read, and frames of other agents are accepted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FAILED_STOP_S: Final = 5.0
 
 
 def pause_s(failures: int) -> float:
-    """Return the pause before the next start, after so many short lives in a row (at least 1)."""
+    """Return the pause before the next start, after `failures` (at least 1) short lives in a row."""
     return float(min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures - 1, 16)))
 
 

@@ -1,8 +1,8 @@
 """The agent as a child process of `meterhouse up`, seen from its parent.
 
 The two are joined by one socket pair (`meterhouse agent --parent FD`): the child writes one JSON line with
-its addresses when it listens; when the parent is gone, however it went, the child reads end-of-file, sends
-what it has and leaves. So no agent survives its parent and keeps the port.
+its addresses when it listens. When the parent is gone, for any reason, the child reads end-of-file, sends its
+rows and exits. So no agent survives its parent and keeps the port.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ START_S: Final = 20.0
 
 
 class ChildError(Exception):
-    """The agent did not come up; what went wrong stands in its own words on stderr."""
+    """The agent did not start; its own message is on stderr."""
 
 
 class AgentProcess:
-    """Starts, watches and stops the agent. `addresses` is what it said when it was ready."""
+    """Starts, watches and stops the agent. `addresses` is its report from when it was ready."""
 
     def __init__(self, arguments: list[str], environ: Mapping[str, str]) -> None:
         self._arguments = arguments
@@ -38,11 +38,11 @@ class AgentProcess:
         self.addresses: dict[str, Any] = {}
 
     async def start(self) -> None:
-        """Returns when the agent listens. Raises ChildError."""
+        """Start the agent and return when it listens. Raises ChildError."""
         self._ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                # By its file, not by -m: so a folder `agent` where we were started cannot stand before ours.
+                # By its file, not by -m: so a folder `agent` in the working directory cannot shadow ours.
                 *(sys.executable, meterhouse.__file__, "agent", "--parent", str(theirs.fileno())),
                 *self._arguments,
                 env=self._environ,
@@ -60,7 +60,7 @@ class AgentProcess:
         self.addresses = msgspec.json.decode(said, type=dict[str, Any])
 
     async def _line(self) -> bytes:
-        """What the child writes up to a newline; nothing when it closes first."""
+        """Return the child's output up to a newline; nothing if it closes first."""
         assert self._ours is not None
         said = b""
         while not said.endswith(b"\n"):
@@ -71,14 +71,14 @@ class AgentProcess:
         return said
 
     async def wait(self) -> int:
-        """The agent's exit code, when it has one."""
+        """Wait for the agent to exit and return its exit code."""
         assert self._process is not None
         return await self._process.wait()
 
     async def stop(self, deadline_s: float) -> int | None:
-        """Asks the agent to send what it has and to leave; kills it after `deadline_s`.
+        """Ask the agent to send its rows and exit; kill it after `deadline_s`.
 
-        Gives its exit code (0: everything was sent), None when it never ran.
+        Return its exit code (0: everything was sent), None if it never ran.
         """
         if self._process is None:
             return None

@@ -1,4 +1,4 @@
-"""The live status line of `meterhouse up`: what comes in, what is stored.
+"""The live status line of `meterhouse up`: received lines, stored rows, series.
 
 `line` is pure; `StatusLine` scrapes the agent and asks the indexer once a second, and writes to a terminal.
 """
@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from indexer.service import Status
 
 PERIOD_S: Final = 1.0
-#: What the agent counts as received lines.
+#: The agent's metric of received lines.
 LINES: Final = "meterhouse_agent_lines_total"
 UNSENT: Final = "meterhouse_agent_unsent_bytes"
 DROPPED: Final = "meterhouse_agent_kernel_dropped_packets_total"
@@ -32,7 +32,7 @@ class Scraped(NamedTuple):
 
 
 def line(lines_per_s: float, agent: Scraped, status: Status, now_s: float, fix: str = "") -> str:
-    """One line of status. `fix` is what to set where the kernel drops packets."""
+    """Format one line of status. `fix` is the setting that helps when the kernel drops packets."""
     flushed = f"{now_s - status.last_write_s:.0f} s ago" if status.last_write_s else "not yet"
     waiting = f" | {agent.unsent_bytes / 1e6:.1f} MB unsent" if agent.unsent_bytes >= 1e5 else ""
     dropped = (
@@ -45,7 +45,7 @@ def line(lines_per_s: float, agent: Scraped, status: Status, now_s: float, fix: 
 
 
 def scrape(text: str) -> Scraped:
-    """The numbers from the agent's metrics."""
+    """Read the numbers from the agent's metrics."""
     sums = {LINES: 0.0, UNSENT: 0.0, DROPPED: 0.0}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -72,6 +72,7 @@ class StatusLine:
         self._out = out
 
     async def run(self) -> None:
+        """Write the line once a second until cancelled."""
         before, at = await self._scrape(), time.monotonic()
         try:
             while True:

@@ -6,11 +6,9 @@ the agent is a child process, as it is beside any service. Owns the order of sta
     start  lock of the data, sockets, agent, store, indexer, API
     stop   agent (flush, send), indexer (drain), API, store
 
-Everything that another process may still hold comes first, and is waited for: after a kill -9 the new start
-takes lines while ClickHouse opens, and the old agent can hand over its frames. An agent that dies is started
-again (shim/allinone/agent_keeper.py).
-
-and what is printed: where everything listens, and on a terminal a line of status.
+Everything that another process may still hold comes first, and is waited for. So after a kill -9 the new
+process accepts lines while ClickHouse opens, and the old agent can hand over its frames. An agent that dies
+is started again (shim/allinone/agent_keeper.py). It prints the addresses, and on a terminal a status line.
 """
 
 from __future__ import annotations
@@ -50,12 +48,12 @@ from shim.cli.serve import File
 from shim.metrics import ShimMetrics
 from shim.service import ShimService, freeze_started
 
-#: How long stopping may take in all; what is unsent then is lost with a message that says so.
+#: Seconds that stopping may take in all; rows still unsent then are lost, and a message says so.
 STOP_S: Final = 30.0
 
 
 def up(argv: Sequence[str]) -> int:
-    """Runs until SIGTERM or SIGINT; 0 when all that was taken in is stored."""
+    """Run until SIGTERM or SIGINT; return 0 if everything accepted is stored."""
     args = _parser().parse_args(argv)
     over = _overrides(args)
     try:
@@ -88,7 +86,7 @@ def _listen(text: str) -> str:
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, str]:
-    """The options as variables of the environment, which the child reads, too."""
+    """Return the options as environment variables, which the child also reads."""
     said = {
         "METERHOUSE_AGENT__UDP": args.statsd,
         "METERHOUSE_AGENT__TCP": args.statsd,
@@ -100,7 +98,7 @@ def _overrides(args: argparse.Namespace) -> dict[str, str]:
 
 
 async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
-    """Starts everything, waits for a signal, stops everything. Gives the exit code."""
+    """Start everything, wait for a signal, stop everything. Return the exit code."""
     stop = _on_signals()
     dsn = settings.indexer.dsn
     data = embedded_path(dsn)
@@ -157,7 +155,7 @@ def _api(
     socks: list[socket.socket],
     metrics: ShimMetrics,
 ) -> ShimService:
-    # One retention for both: here nobody has to say it twice.
+    # One retention for both services: the settings need it only once.
     reads = msgspec.structs.replace(settings.shim, retention=settings.indexer.retention)
     data = embedded_path(settings.indexer.dsn)
     return ShimService(
@@ -215,7 +213,7 @@ def _on_signals() -> asyncio.Event:
 
 
 def _status_line(settings: File, agent: AgentKeeper, indexer: IndexerService) -> StatusLine | None:
-    """Return the line of status; None where there is no terminal, or nothing to ask."""
+    """Return the status line; None without a terminal, or with nothing to ask."""
     if not (sys.stderr.isatty() and agent.addresses["ops"]):
         return None
     cert = settings.agent.ops_tls.cert
@@ -242,7 +240,7 @@ async def _watch(stop: asyncio.Event, agent: AgentKeeper, status: StatusLine | N
 
 
 def _ops_url(settings: File, agent: Mapping[str, Any]) -> str:
-    """The agent's page of metrics."""
+    """Return the URL of the agent's metrics."""
     return f"{'https' if settings.agent.ops_tls.cert else 'http'}://{agent['ops']}/metrics"
 
 

@@ -21,9 +21,9 @@ _COLOURS: Final = (32, 33, 36, 35, 31, 34)
 
 
 def chart(series: Sequence[Points], width: int = 72, height: int = 10, *, colour: bool = False) -> str:
-    """The picture with its scale, `height` lines of at most `width` characters and a line of times below.
+    """Draw the series with a scale: `height` lines of at most `width` characters, and a line of times below.
 
-    Empty when there is no finite value at all.
+    Return "" if there is no finite value.
     """
     finite = [[p for p in points if math.isfinite(p[1])] for points in series]
     values = [v for points in finite for _, v in points]
@@ -57,7 +57,7 @@ def chart(series: Sequence[Points], width: int = 72, height: int = 10, *, colour
 
 
 def _runs(points: Points) -> list[list[tuple[float, float]]]:
-    """The points, cut where more than one step (the smallest distance of neighbours) lies between two."""
+    """Split the points where two are more than one step (the smallest distance of neighbours) apart."""
     step = min((b[0] - a[0] for a, b in pairwise(points)), default=0.0)
     runs: list[list[tuple[float, float]]] = []
     for point in points:
@@ -68,7 +68,7 @@ def _runs(points: Points) -> list[list[tuple[float, float]]]:
 
 
 def _joined(dots: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The dots, and those on the straight line between neighbours."""
+    """Return the dots together with those on straight lines between neighbours."""
     out = list(dots[:1])
     for (x0, y0), (x1, y1) in pairwise(dots):
         n = max(abs(x1 - x0), abs(y1 - y0), 1)
@@ -86,5 +86,5 @@ def _row(bits: Sequence[int], owners: Sequence[int], colour: bool) -> str:
 
 
 def mark(index: int) -> int:
-    """The ANSI colour of the series at `index`."""
+    """Return the ANSI colour of the series at `index`."""
     return _COLOURS[index % len(_COLOURS)]

@@ -15,7 +15,7 @@ class AskError(Exception):
 
 
 def ask(url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON document of a POST to `url` + `path`. Raises AskError."""
+    """POST to `url` + `path` and return the JSON document. Raises AskError."""
     body = urllib.parse.urlencode(parameters).encode()
     if not url.startswith(("http://", "https://")):
         raise AskError(f"{url} is no http address")

@@ -1,4 +1,4 @@
-"""What `meterhouse query` and `meterhouse explain` print of an answer's JSON. Pure."""
+"""Formats an answer's JSON for `meterhouse query` and `meterhouse explain`. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_DRAWN: Final = 6
 
 
 def answer(data: Mapping[str, Any], width: int, *, draw: bool, colour: bool) -> str:
-    """An answer's `data` as a table, and a chart when it is a matrix and `draw` is on."""
+    """Format an answer's `data` as a table, and a matrix also as a chart if `draw` is on."""
     result = data["result"]
     match data["resultType"]:
         case "scalar":
@@ -81,7 +81,7 @@ def _histogram(value: Mapping[str, Any]) -> str:
 
 
 def explanation(stages: Any) -> str:
-    """The stages of `explain=1`, each under its name; SQL with what it cost, what is no text as JSON."""
+    """Format the stages of `explain=1`, each under its name: SQL with its cost, other values as JSON."""
     if not isinstance(stages, Mapping):
         return _text(stages)
     return "\n\n".join(f"-- {name}\n{_text(stage)}" for name, stage in stages.items())

@@ -1,9 +1,9 @@
-"""Turns: how many queries run at a time, how many may wait, and for how long; and that orgs share them.
+"""Admission of queries: how many run at once, how many may wait and how long, shared fairly between orgs.
 
-A turn that comes free goes to the org that has the fewest running, of equals to another than the last, and of
-its queries to the oldest. Where there may be several orgs (`shared`), one alone never has every turn, so that
-the others need not wait for its long queries; and when no more may wait, the newest of the org that has the
-most waiting goes.
+A free slot goes to the org with the fewest running queries; ties go to an org other than the last one served,
+then to its oldest query. With several orgs (`shared`), one org alone never holds every slot, so that others
+need not wait for its long queries. When the queue is full, the newest query of the org with the most waiting
+is refused.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ class _Waiting(NamedTuple):
 
 
 class Slot:
-    """What a query has while it may run."""
+    """The permission of one query to run."""
 
     def __init__(self) -> None:
         self._work: Future[Any] | None = None
 
     def lasts(self, work: Future[Any]) -> None:
-        """The turn is given back when `work` has ended, though its query may be given up before."""
+        """Hold the slot until `work` has ended, even if its query is given up before."""
         self._work = work
 
     def ended(self, call: Callable[[], None]) -> None:
-        """Calls `call`, in the running loop, now or when the work has ended; work not begun is cancelled."""
+        """Call `call` in the running loop, now or when the work has ended; cancel work that has not begun."""
         work, loop = self._work, asyncio.get_running_loop()
         if work is None or work.done() or work.cancel():
             call()
             return
 
         def later(_: Future[Any]) -> None:
-            with suppress(RuntimeError):  # the loop is closed: nobody wants a turn any more
+            with suppress(RuntimeError):  # the loop is closed: no query waits any more
                 loop.call_soon_threadsafe(call)
 
         work.add_done_callback(later)
 
 
 class Admission:
-    """At most `running` at a time; at most `waiting` more wait, and the next one is refused.
+    """Admits at most `running` queries at once; at most `waiting` more wait, and the next one is refused.
 
-    A query that ran out of time is answered at once, but has its turn until its thread has ended: else who
-    asks with short timeouts would have all threads, one after the other.
+    A query that ran out of time is answered at once, but keeps its slot until its thread has ended. Otherwise
+    a client with short timeouts could occupy all threads, one after the other.
     """
 
     def __init__(self, running: int, waiting: int, metrics: ShimMetrics, *, shared: bool = False) -> None:
@@ -74,7 +74,7 @@ class Admission:
 
     @asynccontextmanager
     async def turn(self, timeout_s: float, org_id: int = 0) -> AsyncIterator[Slot]:
-        """Waits for a turn, and holds the body to `timeout_s` from now. Raises TimedOut."""
+        """Wait for a slot, and limit the body to `timeout_s` from now. Raises TimedOut."""
         if timeout_s <= 0:
             raise TimedOut("query timed out in expression evaluation")
         where = "query queue"
@@ -92,7 +92,7 @@ class Admission:
             raise TimedOut(f"query timed out in {where}") from None
 
     async def _wait(self, org_id: int) -> None:
-        """Returns when `org_id` has a turn, which it then has to give back."""
+        """Return when `org_id` has a slot, which the caller must give back."""
         if not self._waiting and self._may_run(org_id):
             self._take(org_id)
             return
@@ -100,7 +100,7 @@ class Admission:
         waiting = _Waiting(org_id, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._metrics.waiting.inc()
-        self._hand_out()  # others may wait for what this org may have
+        self._hand_out()  # others may wait for a slot of this org
         try:
             await waiting.turn
         except BaseException:

@@ -1,4 +1,4 @@
-"""The aiohttp application: which path is answered by what."""
+"""The aiohttp application: the handler of each path."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ _GET: Final[dict[str, _Handler]] = {
 
 
 def make_app(context: HttpContext) -> web.Application:
+    """Make the application with all routes and middlewares."""
     app = web.Application(middlewares=[envelope, admit], client_max_size=context.settings.max_form_bytes)
     app[CONTEXT] = context
     router = app.router

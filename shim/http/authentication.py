@@ -23,12 +23,14 @@ METRICS: Final = "/metrics"
 
 @web.middleware
 async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what has no right to the path. Raises Unauthorized, Forbidden, Unavailable."""
+    """Refuse requests without a right to the path. Raises Unauthorized, Forbidden, Unavailable."""
     context = request.app[CONTEXT]
     resource = request.match_info.route.resource
     path = resource.canonical if resource is not None else ""
     is_open = not path or path in OPEN or (path == METRICS and context.settings.metrics_open)
-    if is_open or request.method == "OPTIONS":  # by which browsers ask, without it, what is allowed
+    if (
+        is_open or request.method == "OPTIONS"
+    ):  # browsers send it without credentials, to ask for the allowed methods
         return await handler(request)
     certificate = certificate_of(request)
     if context.proxy.known:

@@ -1,4 +1,4 @@
-"""What every handler works with."""
+"""The state that all handlers share."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HttpContext:
+    """Settings, engine, catalog, metrics and pools of one server."""
+
     settings: ShimSettings
     engine: Engine
     explorer: MetadataQueries
@@ -39,11 +41,11 @@ class HttpContext:
     now_ms: Callable[[], int]
     started_ms: int
     ping: Callable[[], None]  # asks the store for a sign of life; raises StoreError
-    #: an org's limits and what is used of them, where the indexer runs in this process
+    #: an org's limits and their use, if the indexer runs in this process
     limits: Callable[[int], Mapping[str, int]] | None = None
 
     def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run `call` in the pool; whoever wants its end does not wait here."""
+        """Start `call` in the pool without waiting for its end."""
         return self.pool.submit(call, *args, **kwargs)
 
     async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

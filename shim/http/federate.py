@@ -1,7 +1,7 @@
 """`/federate`: the latest samples of some selectors, as text for another Prometheus to scrape.
 
-Each sample has its own time: of a gauge that of its last value, of what is counted the end of the last
-complete bucket. Distributions are classic histograms: native ones do not fit the text format.
+Each sample has its own time: a gauge that of its last value, other types the end of the last complete bucket.
+Distributions are classic histograms: native ones do not fit the text format.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from shim.model.errors import BadData
 from shim.model.labels import Labels
 from shim.model.number_format import float_text
 
-#: How far back the names of metrics are looked for: what is federated has data now.
+#: How far back metric names are looked up: federated metrics have recent data.
 _NAMES_MS: Final = 86_400_000
 _UTF8: Final = "escaping=allow-utf-8"
 
 
 async def federate(request: web.Request) -> web.Response:
+    """Answer with the latest samples of the selectors as text."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     if not given.all("match[]"):
@@ -37,7 +38,7 @@ async def federate(request: web.Request) -> web.Response:
     found: list[Latest] = []
     max_bytes = context.settings.max_query_bytes
     async with context.turns.turn(options.timeout_s, tenant.org_id) as turn:
-        checking = context.begin(matcher_sets, given, max_bytes)  # refuses what is not a selector
+        checking = context.begin(matcher_sets, given, max_bytes)  # refuses anything but selectors
         turn.lasts(checking)
         await asyncio.wrap_future(checking)
         for selector in given.all("match[]"):

@@ -23,7 +23,7 @@ _SMALLEST: Final = 5e-324
 
 
 def histogram_texts(histogram: Histogram) -> list[bytes]:
-    """The JSON of each present point, in order."""
+    """Return the JSON of each present point, in order."""
     steps = np.flatnonzero(histogram.present)
     below = _buckets(histogram.negative, steps.tolist(), negative=True)
     width = float_text(_zero_threshold(histogram)).encode()
@@ -52,7 +52,7 @@ def _zero_threshold(histogram: Histogram) -> float:
 
 
 def _buckets(spans: Spans, steps: Sequence[int], *, negative: bool) -> list[bytes]:
-    """Per step, its filled buckets from the lowest up, parted by commas."""
+    """Return for each step its filled buckets from the lowest up, separated by commas."""
     if not spans.counts.shape[1]:
         return [b""] * len(steps)
     heads = _heads(spans, negative=negative)
@@ -60,7 +60,7 @@ def _buckets(spans: Spans, steps: Sequence[int], *, negative: bool) -> list[byte
 
 
 def _heads(spans: Spans, *, negative: bool) -> list[bytes]:
-    """What stands before the count of each bucket."""
+    """Return the text before the count of each bucket."""
     indices = spans.indices
     low, high = float_tokens(upper_bounds(indices - 1)), float_tokens(upper_bounds(indices))
     if negative:

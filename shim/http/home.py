@@ -35,5 +35,5 @@ _PAGE: Final = f"""\
 
 
 async def home(_: web.Request) -> web.Response:
-    """The page; no tenant is asked for, as it shows no data."""
+    """Answer with the page, for any tenant or none, as it shows no data."""
     return web.Response(text=_PAGE, content_type="text/html")

@@ -1,7 +1,7 @@
-"""An answer as Prometheus' JSON: from arrays to bytes, row by row, without an object per sample. Pure.
+"""Encodes an answer as Prometheus' JSON: from arrays to bytes, row by row, no object per sample. Pure.
 
-Rows without a present point are left out. A matrix is sorted by labels; a vector too, unless its rows stand
-in an order that was asked for (`sort`). Floats and histograms of one label set are one entry.
+Rows without a present point are left out. A matrix is sorted by labels; so is a vector, unless the query
+orders it (`sort`). Floats and histograms of one label set are one entry.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _encoder: Final = msgspec.json.Encoder()
 class Encoded:
     """The `data` of a query's answer, and whether a limit cut it.
 
-    `parts` together are the result; they are put together once, with all that stands around them.
+    `parts` together are the result; they are joined once, with the envelope around them.
     """
 
     result_type: str
@@ -40,6 +40,7 @@ class Encoded:
 
     @property
     def result(self) -> bytes:
+        """The joined parts."""
         return b"".join(self.parts)
 
 

@@ -18,15 +18,17 @@ from shim.promql.printer import format_query as formatted
 
 
 async def format_query(request: web.Request) -> web.Response:
+    """Answer with the query laid out."""
     return await _of_tree(request, formatted)
 
 
 async def parse_query(request: web.Request) -> web.Response:
+    """Answer with the query's syntax tree."""
     return await _of_tree(request, ast_json)
 
 
 async def _of_tree(request: web.Request, make: Callable[[Expr], object]) -> web.Response:
-    """Answer with what `make` makes of the query's tree."""
+    """Answer with the result of `make` for the query's tree."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     query = (await params_of(request)).get("query")
     max_bytes = context.settings.max_query_bytes

@@ -1,4 +1,4 @@
-"""Label names, label values, series, metadata: what Grafana's pickers ask."""
+"""Label names, label values, series and metadata, as Grafana's pickers request them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 
 async def label_names(request: web.Request) -> web.Response:
+    """Answer with the label names of the matching series."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     limit, (start_ms, end_ms) = p.limit(given), _window(given)
@@ -33,6 +34,7 @@ async def label_names(request: web.Request) -> web.Response:
 
 
 async def label_values(request: web.Request) -> web.Response:
+    """Answer with the values of one label in the matching series."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     label = p.unescape_label_name(request.match_info["name"])
@@ -46,6 +48,7 @@ async def label_values(request: web.Request) -> web.Response:
 
 
 async def series(request: web.Request) -> web.Response:
+    """Answer with the label sets of the matching series."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     if not given.all("match[]"):
@@ -60,6 +63,7 @@ async def series(request: web.Request) -> web.Response:
 
 
 async def metadata(request: web.Request) -> web.Response:
+    """Answer with type, help and unit of metrics."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     limit, per_metric = _metadata_limit(given, "limit"), _metadata_limit(given, "limit_per_metric")
@@ -91,7 +95,7 @@ def _window(given: p.Params) -> tuple[int, int]:
 async def _ask_matching(
     context: HttpContext, tenant: Tenant, given: p.Params, find: Callable[[MatcherSets], T]
 ) -> T:
-    """Parse `match[]` and find what matches, in the pool."""
+    """Parse `match[]` and find the matching names, in the pool."""
     max_bytes = context.settings.max_query_bytes
     return await in_slot(context, tenant, lambda: find(matcher_sets(given, max_bytes)))
 

@@ -19,10 +19,10 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def float_tokens(values: Floats) -> list[bytes]:
-    """Many floats, each as `float_text` shows it.
+    """Format many floats, each as `float_text` does.
 
-    msgspec writes the same shortest digits at C speed; only its whole numbers (`5.0`) and what is very large,
-    very small or no number is put right afterwards.
+    msgspec writes the same shortest digits at C speed. Only whole numbers (`5.0`), very large and very small
+    numbers, NaN and infinities are corrected afterwards.
     """
     if not len(values):
         return []

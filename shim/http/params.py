@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 from shim.model.errors import BadData
 from shim.model.grid import Grid
 
-#: What `start` and `end` mean when they are not given: everything (the range a ClickHouse DateTime holds).
+#: The defaults of `start` and `end`: everything (the range of a ClickHouse DateTime).
 MIN_TIME_MS: Final = 0
 MAX_TIME_MS: Final = (2**32 - 1) * 1000
 
@@ -44,11 +44,12 @@ class Params:
     values: Mapping[str, Sequence[str]]
 
     def get(self, name: str) -> str:
-        """The first value, or ""."""
+        """Return the first value, or ""."""
         given = self.values.get(name)
         return given[0] if given else ""
 
     def all(self, name: str) -> Sequence[str]:
+        """Return all values in order."""
         return self.values.get(name, ())
 
 
@@ -68,7 +69,7 @@ def _decoded(text: bytes) -> str:
 
 
 def integer(text: str) -> int:
-    """A whole number of 64 bits in ASCII digits, as Go's strconv.Atoi takes it. Raises ValueError."""
+    """Parse a 64-bit integer in ASCII digits, as Go's strconv.Atoi does. Raises ValueError."""
     if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
         raise ValueError(f"strconv.Atoi: parsing {quote(text)}: invalid syntax")
     digits = text.lstrip("+-0")
@@ -78,11 +79,12 @@ def integer(text: str) -> int:
 
 
 def quote(text: str) -> str:
-    """The text as Go's %q shows it, near enough."""
+    """Quote the text nearly as Go's %q does."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def invalid(name: str, reason: str) -> BadData:
+    """Return the error of a wrong parameter."""
     return BadData(f"invalid parameter {quote(name)}: {reason}")
 
 
@@ -106,7 +108,7 @@ def parse_time_ms(text: str) -> int:
 
 
 def parse_duration_ms(text: str) -> float:
-    """Milliseconds, with what is under one (a step of 0.1 ms is a step). Raises ValueError."""
+    """Parse a duration in milliseconds, with fractions (a step may be 0.1 ms). Raises ValueError."""
     if _FLOAT.fullmatch(text):
         ms = float(text) * 1000
         if abs(ms) * 1e6 > _MAX_INT64:
@@ -122,7 +124,7 @@ def parse_duration_ms(text: str) -> float:
 
 
 def time_ms(params: Params, name: str, default_ms: int) -> int:
-    """A time that may be left out. Raises BadData."""
+    """Parse an optional time. Raises BadData."""
     text = params.get(name)
     if not text:
         return default_ms
@@ -133,7 +135,7 @@ def time_ms(params: Params, name: str, default_ms: int) -> int:
 
 
 def limit(params: Params, name: str = "limit") -> int:
-    """A limit, 0 for none. Raises BadData."""
+    """Parse a limit; 0: no limit. Raises BadData."""
     text = params.get(name)
     if not text:
         return 0
@@ -176,7 +178,7 @@ def _required_time(params: Params, name: str) -> int:
 
 
 def timeout_s(params: Params, most_s: float) -> float:
-    """How long the query may take: what is asked, at most `most_s`. Raises BadData."""
+    """Parse the timeout of the query, at most `most_s`. Raises BadData."""
     text = params.get("timeout")
     if not text:
         return most_s
@@ -233,7 +235,7 @@ def classic(params: Params) -> bool | None:
 
 
 def flag(params: Params, name: str) -> bool:
-    """True for anything but nothing, 0 and false."""
+    """Return True for any value but "", 0 and false."""
     return params.get(name).lower() not in ("", "0", "false")
 
 
@@ -257,7 +259,7 @@ def unescape_label_name(name: str) -> str:
             continue
         match = _UNICODE_ESCAPE.match(text, at)
         if match is None or match[1] is None or not _is_rune(int(match[1], 16)):
-            return name  # not an escape after all: taken as it stands
+            return name  # not an escape after all: kept unchanged
         out.append(chr(int(match[1], 16)))
         at = match.end()
     return "".join(out)

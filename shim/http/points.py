@@ -15,12 +15,12 @@ from shim.model.values import Bools, Floats, Ints
 
 __all__ = ["write_rows", "write_rows_in_python"]
 
-#: Texts of values made at a time: few rows of a day, many of rows with a point here and there.
+#: Values formatted at once: a few rows of a day, or many sparse rows.
 _TOKENS_AT_A_TIME: Final = 1 << 13
 
 
 def write_rows_in_python(times_ms: Ints, values: Floats, present: Bools) -> list[bytes]:
-    """Each row as `[[t,"v"],[t,"v"]]`, only what is present; b"" where nothing is.
+    """Write each row as `[[t,"v"],[t,"v"]]`, only present values; b"" for a row without any.
 
     `values` and `present` are (rows, times).
     """
@@ -42,7 +42,7 @@ def write_rows_in_python(times_ms: Ints, values: Floats, present: Bools) -> list
 
 
 def _tokens_of_rows(values: Floats, present: Bools) -> Iterator[list[bytes]]:
-    """The values of each row that are present, as text; made for many rows at a time."""
+    """Yield the present values of each row as text, formatted for many rows at once."""
     rows, steps = values.shape
     at_a_time = max(1, _TOKENS_AT_A_TIME // max(1, steps))
     for begin in range(0, rows, at_a_time):

@@ -35,7 +35,7 @@ class _Clock:
 
 
 async def instant(request: web.Request) -> web.Response:
-    """The value of a query at one time."""
+    """Answer with the value of a query at one time."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     limit = p.limit(given)
@@ -51,7 +51,7 @@ async def instant(request: web.Request) -> web.Response:
 
 
 async def over_range(request: web.Request) -> web.Response:
-    """The values of a query on a grid of times."""
+    """Answer with the values of a query on a grid of times."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
     given = await params_of(request)
     limit = p.limit(given)
@@ -102,7 +102,7 @@ async def _run(
 
 
 def _written(found: QueryResult, options: QueryOptions, clock: _Clock) -> tuple[bytes, bool]:
-    """The body of the answer, and whether a limit cut it."""
+    """Return the body of the answer, and whether a limit cut it."""
     encoded = encode(found, options.limit)
     warnings = list(found.notes.warnings)
     if encoded.truncated:
@@ -124,7 +124,7 @@ def _is_small(found: QueryResult) -> bool:
 
 
 def _stats(found: QueryResult, clock: _Clock) -> dict[str, Any]:
-    """Prometheus' fields, in seconds; what the engine measured itself goes over what is measured here."""
+    """Return Prometheus' fields in seconds; the engine's own times override those measured here."""
     now = time.perf_counter()
     timings = {
         "evalTotalTime": clock.evaluated_s - clock.began_s,

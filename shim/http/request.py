@@ -31,9 +31,9 @@ def tenant_of(request: web.Request) -> Tenant:
 
 
 async def params_of(request: web.Request) -> Params:
-    """The parameters: those of a POST's form before those of the URL, as Go's Request.Form has them.
+    """Return the parameters: a POST's form first, then the URL, as in Go's Request.Form.
 
-    A large form is decoded in the pool, in the tenant's turn. Raises BadData, Unauthorized, TimedOut.
+    A large form is decoded in the pool, in a slot of the tenant. Raises BadData, Unauthorized, TimedOut.
     """
     pairs: list[tuple[str, str]] = []
     if request.method == "POST" and request.content_type == _FORM:
@@ -51,7 +51,7 @@ async def params_of(request: web.Request) -> Params:
 
 
 async def in_slot(context: HttpContext, tenant: Tenant, call: Callable[[], T]) -> T:
-    """Run `call` in the pool when the tenant has its turn. Raises TimedOut, and what `call` raises."""
+    """Run `call` in the pool when the tenant has a slot. Raises TimedOut, and the errors of `call`."""
     async with context.turns.turn(context.settings.timeout_s, tenant.org_id) as turn:
         running = context.begin(call)
         turn.lasts(running)

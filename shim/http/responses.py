@@ -46,7 +46,7 @@ _CORS: Final = {
 def success(
     data: Iterable[bytes], *, warnings: Sequence[str] = (), infos: Sequence[str] = (), explain: Any = None
 ) -> bytes:
-    """The envelope around data that is JSON already, in parts."""
+    """Return the envelope around data that is JSON already, in parts."""
     parts = [b'{"status":"success","data":', *data]
     for name, notes in ((b"warnings", warnings), (b"infos", infos)):
         if notes:
@@ -58,15 +58,17 @@ def success(
 
 
 def json_response(body: bytes) -> web.Response:
+    """Return a response with a JSON body."""
     return web.Response(body=body, content_type="application/json")
 
 
 def answer(data: Any, *, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> web.Response:
-    """The envelope around a plain Python value."""
+    """Return the envelope around a plain Python value."""
     return json_response(success((_encoder.encode(data),), warnings=warnings, infos=infos))
 
 
 def failure(error: QueryError) -> web.Response:
+    """Return the error's envelope and status."""
     body = {"status": "error", "errorType": error.error_type, "error": str(error)}
     headers = _HEADERS.get(error.status)
     return web.Response(
@@ -75,12 +77,13 @@ def failure(error: QueryError) -> web.Response:
 
 
 def plain(text: str, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Return a response of plain text."""
     return web.Response(text=text, status=status, content_type="text/plain", headers=headers)
 
 
 @web.middleware
 async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns errors into answers, adds CORS headers, counts, compresses."""
+    """Turn errors into answers, add CORS headers, count, compress."""
     context = request.app[CONTEXT]
     endpoint = _endpoint(request)
     with context.metrics.request_seconds.labels(endpoint).time():
@@ -93,7 +96,7 @@ async def envelope(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def _endpoint(request: web.Request) -> str:
-    """The route's pattern: a bounded label, whatever is asked for."""
+    """Return the route's pattern: a label with a bounded number of values for any path."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "other"
 
@@ -107,7 +110,7 @@ async def _answered(request: web.Request, handler: Handler, context: HttpContext
         error = query_error(e)
     except web.HTTPRequestEntityTooLarge:
         error = _too_large(context.settings.max_form_bytes)
-    except web.RequestPayloadError:  # not what its Content-Encoding says, or cut short
+    except web.RequestPayloadError:  # not in its Content-Encoding, or cut short
         return _unreadable(request, context)
     except web.HTTPNotFound:
         return plain(NOT_FOUND, 404)
@@ -129,7 +132,7 @@ async def _answered(request: web.Request, handler: Handler, context: HttpContext
 
 
 def _unreadable(request: web.Request, context: HttpContext) -> web.Response:
-    """The connection ends with the answer: where the next request begins, nobody can say."""
+    """Answer and close the connection: the start of the next request is unknown."""
     request.content.feed_eof()  # aiohttp reads on otherwise, and logs the same error once more
     context.metrics.errors.labels(BadData.error_type).inc()
     response = failure(BadData("error parsing form values: the body cannot be read"))
@@ -171,12 +174,13 @@ async def _compress(request: web.Request, response: web.Response, context: HttpC
 
 
 def gzip(body: bytes) -> bytes:
-    """Level 1: JSON of samples shrinks 4-8 times with it already, and CPU is what a query has least of."""
+    """Compress at level 1: it already shrinks JSON of samples 4-8 times, and CPU is the scarcest resource."""
     compressor = zlib.compressobj(level=1, wbits=31)
     return compressor.compress(body) + compressor.flush()
 
 
 def accepts_gzip(header: str) -> bool:
+    """Return whether an Accept-Encoding header allows gzip."""
     for part in header.lower().split(","):
         coding, _, weight = part.partition(";")
         if coding.strip() in ("gzip", "*"):

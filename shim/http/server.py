@@ -22,7 +22,7 @@ from indexer.settings import Http
 
 #: Heads up to this size count nothing: every connection may have one.
 SHORT_BYTES: Final = 64 << 10
-#: What a head may have over its bound, as in Go's net/http.
+#: Bytes that a head may exceed its bound by, as in Go's net/http.
 SLOP_BYTES: Final = 4096
 
 
@@ -56,6 +56,7 @@ class LongHeads:
         self.held_bytes += size
 
     def give_back(self, size: int) -> None:
+        """Release the bytes of a head."""
         self.held_bytes -= size
 
 
@@ -107,7 +108,7 @@ class _CountingParser:
         )
 
     def answered(self) -> None:
-        """Give back what the oldest request took."""
+        """Release the bytes of the oldest request."""
         if self._unanswered:
             self._heads.give_back(self._unanswered.popleft())
 
@@ -119,7 +120,7 @@ class _CountingParser:
 
 
 def _size(message: Any) -> int:
-    """The bytes of a parsed head; of what aiohttp made of an error none."""
+    """Return the bytes of a parsed head; 0 for aiohttp's stand-in after an error."""
     pairs = getattr(message, "raw_headers", ())
     return len(getattr(message, "path", "")) + sum(len(name) + len(value) + 4 for name, value in pairs)
 
@@ -135,7 +136,7 @@ class _Connection(Connection):
         self._parser = self._counting  # type: ignore[assignment] # the same methods
 
     def answered(self) -> None:
-        """A request of this connection has its answer."""
+        """Note that a request of this connection was answered."""
         self._counting.answered()
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -185,4 +186,5 @@ class Runner(BoundedRunner):
         self.heads = LongHeads(max_head_bytes, max_long_heads_bytes)
 
     def bounded(self, handler: Handler, **kwargs: Any) -> web.Server:
+        """Make a server whose connections count their heads."""
         return _Server(handler, self.open, self.heads, **kwargs)

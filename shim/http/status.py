@@ -1,6 +1,6 @@
-"""What the server says of itself: health, build, size. And the well-shaped empty lists of what we have not.
+"""The server's own status: health, build, size; and well-formed empty lists for absent features.
 
-`/api/v1/status/flags` and the ruler's paths stay 404: a 200 there makes Grafana take us for Thanos or Mimir.
+`/api/v1/status/flags` and the ruler's paths stay 404: after a 200 there, Grafana assumes Thanos or Mimir.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ _DAY_MS: Final = 86_400_000
 
 
 async def healthy(_: web.Request) -> web.Response:
+    """Answer that the process runs."""
     return plain("Meterhouse is Healthy.\n")
 
 
@@ -42,11 +43,13 @@ async def ready(request: web.Request) -> web.Response:
 
 
 async def own_metrics(request: web.Request) -> web.Response:
+    """Answer with the shim's own metrics."""
     body = generate_latest(request.app[CONTEXT].metrics.registry)
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def build_info(_: web.Request) -> web.Response:
+    """Answer with the versions, of Prometheus' API and our own."""
     return answer(
         {
             "version": PROMETHEUS_VERSION,
@@ -61,6 +64,7 @@ async def build_info(_: web.Request) -> web.Response:
 
 
 def package_version() -> str:
+    """Return the version of the installed distribution."""
     try:
         return version("meterhouse")
     except PackageNotFoundError:  # run from a tree that is not installed
@@ -68,6 +72,7 @@ def package_version() -> str:
 
 
 async def runtime_info(request: web.Request) -> web.Response:
+    """Answer with facts about the running process."""
     context = request.app[CONTEXT]
     tenant_of(request)
     started = datetime.fromtimestamp(context.started_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
@@ -132,13 +137,15 @@ async def config(request: web.Request) -> web.Response:
 
 
 async def wal_replay(_: web.Request) -> web.Response:
+    """Answer that no replay is pending."""
     return answer({"min": 0, "max": 0, "current": 0})
 
 
-# ---- what there is none of
+# ---- absent features
 
 
 async def rules(request: web.Request) -> web.Response:
+    """Answer with no rule groups."""
     tenant_of(request)
     type_ = (await params_of(request)).get("type").lower()
     if type_ not in ("", "alert", "record"):
@@ -147,16 +154,19 @@ async def rules(request: web.Request) -> web.Response:
 
 
 async def alerts(request: web.Request) -> web.Response:
+    """Answer with no alerts."""
     tenant_of(request)
     return answer({"alerts": []})
 
 
 async def alertmanagers(request: web.Request) -> web.Response:
+    """Answer with no Alertmanagers."""
     tenant_of(request)
     return answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
 
 
 async def targets(request: web.Request) -> web.Response:
+    """Answer with no scrape targets."""
     tenant_of(request)
     state = (await params_of(request)).get("state").lower()
     if state not in ("", "any", "active", "dropped"):
@@ -165,16 +175,19 @@ async def targets(request: web.Request) -> web.Response:
 
 
 async def target_metadata(request: web.Request) -> web.Response:
+    """Answer with no metadata of targets."""
     tenant_of(request)
     return answer([])
 
 
 async def scrape_pools(request: web.Request) -> web.Response:
+    """Answer with no scrape pools."""
     tenant_of(request)
     return answer({"scrapePools": []})
 
 
 async def notifications(request: web.Request) -> web.Response:
+    """Answer with no notifications."""
     tenant_of(request)
     return answer([])
 

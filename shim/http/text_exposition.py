@@ -15,7 +15,7 @@ from shim.catalog.names import CLASSIC
 from shim.model.labels import NAME, Labels
 from shim.model.name_forms import label_form, metric_form
 
-#: Type, help and unit by shown name: what /api/v1/metadata says.
+#: Type, help and unit by shown name, as in /api/v1/metadata.
 Metadata = Mapping[str, Sequence[Mapping[str, str]]]
 
 _VALUE: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -33,7 +33,7 @@ class Sample:
 
 
 def exposition(samples: Iterable[Sample], metadata: Metadata, *, utf8: bool) -> str:
-    """The text of the samples. Of series that have one text the first is kept."""
+    """Format the samples as text. Of series with the same text the first is kept."""
     families: dict[str, dict[str, str]] = {}
     for sample in sorted(samples, key=lambda s: s.labels):
         name = dict(sample.labels).get(NAME, "")
@@ -69,7 +69,7 @@ def _name(name: str, *, utf8: bool) -> str:
 
 
 def _written(name: str, form: str, *, utf8: bool) -> str:
-    """A name as the reader takes it. One of another script has no underscore form: its characters are coded.
+    """Format a name for the reader. A name in another script has no underscore form: it is escaped.
 
     Source: Prometheus 3.x, value encoding escaping.
     """
@@ -91,7 +91,7 @@ def _quoted(name: str) -> str:
 
 
 def _family(name: str, metadata: Metadata) -> str:
-    """The metric that a name is a series of: itself, or the distribution whose classic series it is."""
+    """Return the metric of a series name: itself, or the distribution whose classic series it is."""
     if name in metadata:
         return name
     for view in CLASSIC:
@@ -102,7 +102,7 @@ def _family(name: str, metadata: Metadata) -> str:
 
 
 def _head(name: str, entries: Sequence[Mapping[str, str]], *, utf8: bool) -> str:
-    """The lines before a family's series; none for computed values, which have no metric."""
+    """Return the lines before a family's series; none for computed values, which have no metric."""
     if not entries:
         return ""
     types = {entry["type"] for entry in entries}

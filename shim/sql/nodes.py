@@ -1,7 +1,7 @@
-"""SQL as values: the few forms the readers need. Text is made of them in render.py alone. Pure.
+"""SQL as values: the few forms that readers need; only render.py turns them into text. Pure.
 
-No text of a user ever stands in these: readers know series by integer ids, times by integers, and columns and
-tables by names of our own schema.
+They never hold text of a user: readers name series by integer ids, times by integers, and columns and tables
+by names of our own schema.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """A column by name."""
+
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Int:
+    """An integer literal."""
+
     value: int
 
 
@@ -27,7 +31,8 @@ class Int:
 class Ints:
     """An array of unsigned integers of any length, such as series ids.
 
-    A short one stands in the text, a long one travels beside it. The same array object is sent once.
+    A short array is written into the text, a long one is sent as an external table. Equal array objects are
+    sent once.
     """
 
     values: npt.NDArray[Any]
@@ -36,7 +41,7 @@ class Ints:
 
 @dataclass(frozen=True, slots=True)
 class Tuples:
-    """Rows of integers, such as keys of a table: what a Tuple may be IN."""
+    """Rows of integers, such as keys of a table: the right side of `Tuple IN`."""
 
     values: tuple[tuple[int, ...], ...]
 
@@ -86,18 +91,24 @@ Expr = Column | Int | Ints | Tuple | Tuples | Func | Op | Lambda | Element
 
 @dataclass(frozen=True, slots=True)
 class Named:
+    """An expression with an alias."""
+
     expr: Expr
     alias: str
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """A table of a database."""
+
     database: str
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
+    """A SELECT."""
+
     columns: tuple[Named, ...]
     source: Source
     where: tuple[Expr, ...] = ()  # joined by AND
@@ -132,19 +143,22 @@ Source = Table | Query | Union | Join
 
 
 def col(name: str) -> Column:
+    """Return a column."""
     return Column(name)
 
 
 def call(name: str, *args: Expr | int | str) -> Func:
-    """A function call; strings are columns, ints are literals."""
+    """Return a function call; strings are columns, ints are literals."""
     return Func(name, tuple(expr(a) for a in args))
 
 
 def op(operator: str, *args: Expr | int | str) -> Op:
+    """Return an operator between operands; strings are columns, ints are literals."""
     return Op(operator, tuple(expr(a) for a in args))
 
 
 def expr(value: Expr | int | str) -> Expr:
+    """Return an expression; a string is a column, an int a literal."""
     if isinstance(value, int):
         return Int(value)
     return Column(value) if isinstance(value, str) else value

@@ -41,7 +41,7 @@ _OPERATORS: Final = frozenset({"+", "-", "*", "/", "%", "=", "<", "<=", ">", ">=
 
 #: The one row of the arrays that travel beside a text.
 SENT: Final = "sent"
-#: Integers of lists in one text at most. Measured: about here a sent list costs what one in the text costs
+#: Integers of lists in one text at most. Measured: about here a sent list costs as much as one in the text
 #: (docs/decisions/sent-tables.md).
 MAX_NUMBERS: Final = 512
 _DTYPES: Final = {"UInt8": "<u1", "UInt16": "<u2", "UInt32": "<u4", "UInt64": "<u8"}
@@ -68,8 +68,8 @@ def render(query: Query) -> Rendered:
 class _Writer:
     """Writes one statement."""
 
-    left: int = MAX_NUMBERS  # integers of lists that may still stand in the text
-    #: By array object and type: the name it is sent under, what is sent, and the array, which is held on to.
+    left: int = MAX_NUMBERS  # integers of lists that may still go into the text
+    #: By array object and type: the name it is sent under, the sent value, and the array, kept alive.
     sent: dict[tuple[int, str], tuple[str, npt.NDArray[Any], npt.NDArray[Any]]] = field(default_factory=dict)
 
     def query(self, q: Query) -> str:
@@ -144,7 +144,7 @@ class _Writer:
         return f"GLOBAL IN (SELECT arrayJoin({self._send(ints)}) FROM {SENT})"
 
     def _fits(self, ints: Ints) -> bool:
-        """Whether the list may stand in the text; if so it is counted."""
+        """Return whether the list may go into the text, and count it if so."""
         if ints.values.dtype.kind not in "iu":
             raise ValueError(f"not integers: an array of {ints.values.dtype}")
         if len(ints.values) > self.left:
@@ -153,7 +153,7 @@ class _Writer:
         return True
 
     def _send(self, ints: Ints) -> str:
-        """The name of the array in SENT."""
+        """Return the name of the array in SENT."""
         key = id(ints.values), ints.type
         if key not in self.sent:
             name = f"list{len(self.sent) + 1}"
@@ -173,5 +173,5 @@ def _name(name: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """A table's or database's name, quoted (a database is named by the DSN)."""
+    """Quote the name of a table or database (the DSN names the database)."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -1,1 +1,1 @@
-"""What is compiled of the HTTP edge; `shim.http.points` chooses it where it was built."""
+"""The compiled part of the HTTP edge; `shim.http.points` uses it if it was built."""
