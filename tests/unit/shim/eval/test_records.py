@@ -62,7 +62,7 @@ def _declared(path: Path) -> list[str]:
 
 
 def test_operators_and_functions_are_named_in_their_own_files() -> None:
-    """PromQL's grammar names the operators, and `sum` is what the merge rule is about; nothing else does."""
+    """Only PromQL's grammar names the operators, and the merge rule names `sum`."""
     only = {"topk", "bottomk", "count_values", "limitk", "limit_ratio", "stddev", "stdvar"}
     only |= {name for name in FUNCTIONS if "_" in name}
     files = [
