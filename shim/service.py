@@ -39,6 +39,7 @@ from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, Tenant, TenantResolver, entries
 from shim.read.cell_cache.setup import CellCache
 from shim.settings import ShimSettings
+from shim.snql.service import Languages
 
 _log = logging.getLogger("shim.service")
 
@@ -148,6 +149,7 @@ class ShimService:
             settings=settings,
             engine=self._engine,
             explorer=MetadataQueries(catalog, settings),
+            languages=Languages(self._engine, catalog, settings),
             gate=TenantResolver(settings.tenancy),
             proxy=proxy,
             pages=WebPageRules(self.host, settings.http.allowed_hosts),

@@ -143,6 +143,24 @@ class QueryEngine:
         built = build(tree, context)
         return Planned(tree, built, apply(built, self._rules))
 
+    async def read(
+        self,
+        tenant: Tenant,
+        work: Callable[[Reader], T],
+        end_ms: int,
+        options: QueryOptions,
+        begun: OnSubmitted | None = None,
+    ) -> T:
+        """Work with a reader of the tenant, in the pool and until the deadline. Raises QueryError."""
+        reader = self._reader(tenant, options)
+
+        def limited() -> T:
+            reader.limits = self._limits(tenant, Grid.instant(end_ms), options)
+            with told_of_store(reader.tag):
+                return work(reader)
+
+        return await self._run(reader, limited, options, begun)
+
     async def _submit(
         self,
         tenant: Tenant,

@@ -19,6 +19,7 @@ from shim.http.admission import Admission
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, TenantResolver
 from shim.settings import ShimSettings
+from shim.snql.service import Languages
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class HttpContext:
     settings: ShimSettings
     engine: Engine
     explorer: MetadataQueries
+    languages: Languages
     gate: TenantResolver
     proxy: Proxy  # whose requests alone are answered, where it is known
     pages: WebPageRules

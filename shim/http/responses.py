@@ -18,7 +18,7 @@ from aiohttp import web
 
 from indexer.clickhouse.store import StoreError
 from shim.http.context import CONTEXT, HttpContext
-from shim.model.errors import BadData, InternalError, QueryError
+from shim.model.errors import BadData, InternalError, QueryError, Unsupported
 from shim.read.store_errors import query_error
 
 _log: Final = logging.getLogger("shim.http")
@@ -76,6 +76,18 @@ def failure(error: QueryError) -> web.Response:
     )
 
 
+def language_failure(error: QueryError) -> web.Response:
+    """Make the error as Snuba gives it."""
+    kind = "invalid_query" if type(error) in (BadData, Unsupported) else type(error).__name__.lower()
+    body = {"error": {"type": kind, "message": str(error)}}
+    return web.Response(
+        body=_encoder.encode(body),
+        content_type="application/json",
+        status=error.status,
+        headers=_HEADERS.get(error.status),
+    )
+
+
 def plain(text: str, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
     """Return a response of plain text."""
     return web.Response(text=text, status=status, content_type="text/plain", headers=headers)
@@ -125,7 +137,7 @@ async def _answered(request: web.Request, handler: Handler, context: HttpContext
         _log.exception("request failed endpoint=%s", _endpoint(request))
         error = InternalError("internal error; the server's log has the details")
     context.metrics.errors.labels(error.error_type).inc()
-    response = failure(error)
+    response = failure(error) if "dataset" not in request.match_info else language_failure(error)
     if response.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = context.authenticator.challenge
     return response

@@ -1,6 +1,6 @@
 """The aggregate functions of SnQL, and the columns of each stored type that they take. Pure.
 
-ClickHouse's combinators are part of a name: `sumMerge` is `sum` of what is stored as a state, `sumIf` has one
+ClickHouse's combinators are part of a name: `sumMerge` is `sum` of a stored state, `sumIf` has one
 condition more as its last argument.
 """
 
@@ -27,7 +27,7 @@ COLUMNS: Final[Mapping[Kind, Mapping[str, frozenset[str]]]] = {
 }
 #: Where a metric of one name has several types, the first of these that a function is for answers.
 PREFERRED: Final[tuple[Kind, ...]] = ("counter", "histogram", "set", "gauge")
-#: What an aggregate of no rows is; NULL for others.
+#: Aggregates that are a number for no rows; others are NULL.
 EMPTY: Final[Mapping[str, float]] = {"sum": 0.0, "count": 0.0, "uniq": 0.0}
 
 

@@ -1,4 +1,4 @@
-"""Columns of values under a query's expressions: of series where conditions look, of rows in the answer. Pure."""
+"""Columns of values, which expressions are evaluated over: those of series, those of rows. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ class ResultColumn:
         if self.type not in NUMERIC:
             raise ColumnTypeError(f"a {self.type}: expected a number")
         if self.values.dtype == object:
-            return np.array([np.nan if v is None else float(v) for v in self.values.tolist()], dtype=np.float64)
+            return np.array(
+                [np.nan if v is None else float(v) for v in self.values.tolist()], dtype=np.float64
+            )
         return self.values.astype(np.float64, copy=False)
 
     def truths(self) -> npt.NDArray[np.bool_]:

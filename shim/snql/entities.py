@@ -19,7 +19,9 @@ DATASETS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _NAME: Final = re.compile(r"(generic_)?(org_)?metrics_(counters|distributions|sets|gauges)")
 #: The tables that the seeds name: `metrics_counters_v2_local`.
-_TABLE: Final = re.compile(r"((?:generic_)?(?:org_)?metrics_(?:counters|distributions|sets|gauges))(?:_v\d+)?(?:_(?:local|dist))?")
+_TABLE: Final = re.compile(
+    r"((?:generic_)?(?:org_)?metrics_(?:counters|distributions|sets|gauges))(?:_v\d+)?(?:_(?:local|dist))?"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from shim.errors import BadData
+from shim.model.errors import BadData
 from shim.snql.columns import ColumnTypeError, ResultColumn, constant, flags
 from shim.snql.processors.time_series import NotATimeError, time_s
 from shim.snql.scalar_functions import FUNCTIONS, comparable
 from shim.snql.syntax import Aliased, ColumnRef, Constant, Expression, FunctionCall, TupleOf
 
-#: Makes the error for a problem with an expression: where it stands is the query's to know.
+#: Makes the error for a problem with an expression, with its place in the query.
 Complain = Callable[[Expression, str], BadData]
 
 
@@ -75,7 +75,9 @@ class Evaluation:
         count = len(of.args)
         if count < function.min_args or (function.max_args is not None and count > function.max_args):
             upper = "more" if function.max_args is None else function.max_args
-            raise self.complain(of, f"{of.name}() of {count} arguments: expected {function.min_args} to {upper}")
+            raise self.complain(
+                of, f"{of.name}() of {count} arguments: expected {function.min_args} to {upper}"
+            )
         args = [self.column(arg) for arg in of.args]
         try:
             return function.call(args)

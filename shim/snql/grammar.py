@@ -1,6 +1,6 @@
 """The grammar of SnQL, for lark's LALR(1) parser. Pure.
 
-It is the published grammar and what the seed's own examples need beyond it: comments, `as` in any case, an
+It is the published grammar and the additions that the seed's examples need: comments, `as` in any case, an
 alias on any expression, `GROUP BY` before or after WHERE, ORDER BY without a direction, and a plain SELECT.
 Keywords are words in any case; a name that is a reserved one is written in backticks.
 """

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shim.catalog.types import Kind
+from shim.model.tenancy import Tenant
 from shim.snql.aggregates import Measure
 from shim.snql.processors.storage_selector import BucketSpan
 from shim.snql.syntax import Expression, LimitBy, Ordering
 from shim.snql.unparse import unparse
-from shim.tenancy import Tenant
 
 #: Rows of an answer at most, and where a query names no LIMIT.
 MAX_ROWS = 10_000
@@ -44,7 +44,7 @@ class StoredBuckets:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class MeasureSlot:
     """Where an aggregate of the query is measured."""
 
     leaf: int
@@ -62,7 +62,7 @@ class Lowered:
     tenant: Tenant
     span: BucketSpan
     leaves: tuple[StoredBuckets, ...]
-    slots: Mapping[Expression, Slot]
+    slots: Mapping[Expression, MeasureSlot]
     keys: tuple[Expression, ...]
     time_keys: tuple[Expression, ...]
     output: tuple[tuple[str, Expression], ...]
@@ -85,8 +85,8 @@ class Lowered:
         span = self.span
         every = f" every {span.bucket_s}s" if span.bucket_s else ""
         out = [
-            f"buckets [{span.lo_s}, {span.hi_s}){every}, granularity {span.granularity_s}s,"
-            f" read from {span.read_s}s",
+            f"buckets [{span.lo_s}, {span.hi_s}){every}",
+            f"granularity {span.granularity_s}s, read from {span.read_s}s",
             *map(str, self.leaves),
         ]
         if self.grouped:

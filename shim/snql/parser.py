@@ -1,6 +1,6 @@
 """SnQL text -> its syntax tree. Pure.
 
-The parser is LALR: its time is linear in the text and it does not recurse. What reads the tree does recurse,
+The parser is LALR: its time is linear in the text and it does not recurse. Readers of the tree do recurse,
 so depth and operators are bounded here, before the tree is made.
 """
 
@@ -22,8 +22,8 @@ from shim.snql.syntax import (
     FunctionCall,
     LimitBy,
     Ordering,
+    QuerySource,
     SnqlQuery,
-    Source,
     TagRef,
     TupleOf,
 )
@@ -49,7 +49,7 @@ _MAX_UINT64: Final = 2**64 - 1
 
 
 def parse_snql(text: str, max_bytes: int = MAX_QUERY_BYTES) -> SnqlQuery:
-    """Parse a query. Raises BadData with the place of what is wrong."""
+    """Parse a query. Raises BadData with the place of the error."""
     check_text(text, max_bytes)
     try:
         query = _lark().parse(text)
@@ -98,7 +98,7 @@ def _lark() -> Lark:
 
 
 def unescaped(quoted: str) -> str:
-    """Return what a text in quotes means."""
+    """Return the text inside quotes, without escapes."""
 
     def meant(match: re.Match[str]) -> str:
         return "'" if match[1] is None else _ESCAPES.get(match[1], match[1])
@@ -107,7 +107,7 @@ def unescaped(quoted: str) -> str:
 
 
 class _MisplacedError(Exception):
-    """Parsed, and still not SnQL. Arguments: the offset, the problem, what is accepted."""
+    """Parsed, and still not SnQL. Arguments: the offset, the problem, the accepted form."""
 
 
 class _ToSyntax(Transformer[Token, Any]):
@@ -132,16 +132,16 @@ class _ToSyntax(Transformer[Token, Any]):
     def nothing(self, _: list[Any]) -> None:
         return None
 
-    def match(self, children: list[Any]) -> Source:
+    def match(self, children: list[Any]) -> QuerySource:
         _, label, name = children
-        return Source(name.name, "" if label is None else label, at=name.at)
+        return QuerySource(name.name, "" if label is None else label, at=name.at)
 
     def label(self, children: list[Any]) -> str:
         name: str = children[0].name
         return name
 
-    def table(self, children: list[Any]) -> Source:
-        return Source(children[1].name, is_table=True, at=children[1].at)
+    def table(self, children: list[Any]) -> QuerySource:
+        return QuerySource(children[1].name, is_table=True, at=children[1].at)
 
     def select(self, children: list[Any]) -> tuple[Expression, ...]:
         found: tuple[Expression, ...] = children[1]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from shim.matching import compile_regex
+from shim.model.matchers import compile_regex
 from shim.snql.columns import (
     NUMERIC,
     ColumnTypeError,
@@ -34,7 +34,7 @@ class ScalarFunction:
 
 
 def _numbers(combine: Callable[..., Any]) -> Callable[[Columns], ResultColumn]:
-    """Make a function of numbers: NULL of NULL, and NULL instead of what is infinite or no number."""
+    """Make a function of numbers: NULL of NULL."""
 
     def call(args: Columns) -> ResultColumn:
         with np.errstate(all="ignore"):
@@ -145,7 +145,7 @@ def _multi_if(args: Columns) -> ResultColumn:
     if len(kinds) > 1 and not kinds <= NUMERIC:
         raise ColumnTypeError(f"values of types {', '.join(sorted(kinds))}: expected one type")
     same = kinds.pop() if len(kinds) == 1 else "Float64"
-    if same not in ("Float64",):
+    if same != "Float64":
         columns = [value.values.astype(object) for value in values]
     else:
         columns = [value.floats() for value in values]
@@ -216,7 +216,7 @@ FUNCTIONS: Final[Mapping[str, ScalarFunction]] = {
         for name, combine, count in (
             ("plus", np.add, 2), ("minus", np.subtract, 2), ("multiply", np.multiply, 2),
             ("divide", np.divide, 2), ("modulo", np.fmod, 2), ("negate", np.negative, 1), ("abs", np.abs, 1),
-            ("intDiv", lambda a, b: np.floor(np.divide(a, b)), 2), ("floor", np.floor, 1), ("ceil", np.ceil, 1),
+            ("intDiv", np.floor_divide, 2), ("floor", np.floor, 1), ("ceil", np.ceil, 1),
             ("sqrt", np.sqrt, 1), ("exp", np.exp, 1), ("log", np.log, 1), ("log2", np.log2, 1),
             ("log10", np.log10, 1), ("pow", np.power, 2),
         )

@@ -13,31 +13,31 @@ from typing import Any, Final
 import numpy as np
 
 from shim.catalog.names import PROJECT, is_id
-from shim.catalog.picked import Picked
+from shim.catalog.selection import PickedSeries
 from shim.catalog.types import Days, Kind, Part
-from shim.errors import BadData, ExecutionError
-from shim.labels import NAME, TYPE
-from shim.matching import Matcher
-from shim.numeric_labels import LE, QUANTILE
+from shim.model.errors import BadData, ExecutionError
+from shim.model.labels import NAME, TYPE
+from shim.model.matchers import Matcher
+from shim.model.numeric_labels import LE, QUANTILE
+from shim.model.tenancy import Tenant
+from shim.model.values import Ints
 from shim.read.reader import Keys
-from shim.snql.columns import ResultColumn, objects, texts
+from shim.snql.columns import ColumnType, ResultColumn, objects, texts
 from shim.snql.expressions import Complain, Evaluation
 from shim.snql.lowered import StoredBuckets
 from shim.snql.processors.tags import METRIC_NAME, Texts, tag_key, with_texts
 from shim.snql.scalar_functions import like_pattern, literal_pattern
 from shim.snql.syntax import ColumnRef, Constant, Expression, FunctionCall, TagRef, TupleOf
-from shim.tenancy import Tenant
-from shim.values import Ints
 
 #: Selects series in columns: (tenant, matchers, days).
-Pick = Callable[[Tenant, Sequence[Matcher], Days], Sequence[Picked]]
+Pick = Callable[[Tenant, Sequence[Matcher], Days], Sequence[PickedSeries]]
 #: Labels that a selector gives a meaning of their own: tags of these names are looked at here alone.
 _MEANT: Final = frozenset({NAME, TYPE, LE, QUANTILE, PROJECT})
 _USE_CASE: Final = re.compile(r"[a-z]{1,2}:([a-z0-9_-]+)/")
 
 
 @dataclass(slots=True)
-class Groups:
+class GroupNumbers:
     """The groups of all leaves of a query: each distinct tuple of keys has a number. At most `max_groups`."""
 
     max_groups: int
@@ -49,7 +49,7 @@ class Groups:
         found = np.array([known.setdefault(row, len(known)) for row in rows], dtype=np.int64)
         if len(known) > self.max_groups:
             raise ExecutionError(
-                f"{len(known)} groups: expected at most {self.max_groups} (shim.max_samples); group by fewer keys"
+                f"{len(known)} groups: expected at most {self.max_groups}; group by fewer keys"
             )
         return found
 
@@ -74,15 +74,16 @@ class SeriesSelector:
     texts: Texts
     complain: Complain
     infos: list[str] = field(default_factory=list)
+    types: dict[Expression, ColumnType] = field(default_factory=dict)  # of keys, as series gave them
 
-    def select(self, leaf: StoredBuckets, keys: Sequence[Expression], groups: Groups) -> list[Grouped]:
+    def select(self, leaf: StoredBuckets, keys: Sequence[Expression], groups: GroupNumbers) -> list[Grouped]:
         """Return the series of a leaf, by type. Raises QueryError."""
         condition = None if leaf.condition is None else with_texts(leaf.condition, self.texts)
         matchers = [Matcher(NAME, "=", leaf.metric)] if leaf.metric else []
         matchers += [] if condition is None else self._pushed(condition)
         picked = [p for p in self.pick(self.tenant, matchers, self.days) if not p.target.view]
         picked = self._of_kinds(picked, leaf)
-        found: dict[Kind, list[tuple[Picked, np.ndarray[Any, Any], Ints]]] = {}
+        found: dict[Kind, list[tuple[PickedSeries, np.ndarray[Any, Any], Ints]]] = {}
         for one in picked:
             rows = one.rows
             columns = _Columns(one, rows, self)
@@ -96,7 +97,7 @@ class SeriesSelector:
                 found.setdefault(one.kind, []).append((one, rows, groups.of(tuples)))
         return [_grouped(kind, members) for kind, members in found.items()]
 
-    def _of_kinds(self, picked: Sequence[Picked], leaf: StoredBuckets) -> list[Picked]:
+    def _of_kinds(self, picked: Sequence[PickedSeries], leaf: StoredBuckets) -> list[PickedSeries]:
         there = {p.kind for p in picked}
         kinds = [kind for kind in leaf.kinds if kind in there]
         if leaf.first_kind:
@@ -106,7 +107,9 @@ class SeriesSelector:
                     f" {', '.join(map(str, leaf.measures))} is for a {' or a '.join(leaf.kinds)}"
                 )
             if len(kinds) > 1:
-                self.infos.append(f'metric "{leaf.metric}" is a {" and a ".join(kinds)}: the {kinds[0]} answers')
+                self.infos.append(
+                    f'metric "{leaf.metric}" is a {" and a ".join(kinds)}: the {kinds[0]} answers'
+                )
             kinds = kinds[:1]
         return [p for p in picked if p.kind in kinds]
 
@@ -114,13 +117,17 @@ class SeriesSelector:
         if not keys:
             return [()] * len(columns.rows)
         run = columns.evaluation()
-        return zip(*(run.column(with_texts(key, self.texts)).values.tolist() for key in keys), strict=True)
+        found = [run.column(with_texts(key, self.texts)) for key in keys]
+        self.types.update((key, column.type) for key, column in zip(keys, found, strict=True))
+        return zip(*(column.values.tolist() for column in found), strict=True)
 
-    # ------------------------------------------------------------ what the catalog can look up
+    # ------------------------------------------------------------ matchers for the catalog
 
     def _pushed(self, condition: Expression) -> list[Matcher]:
         """Matchers that every series of a condition meets, among others."""
-        parts = condition.args if isinstance(condition, FunctionCall) and condition.name == "and" else [condition]
+        parts = (
+            condition.args if isinstance(condition, FunctionCall) and condition.name == "and" else [condition]
+        )
         return [m for part in parts if isinstance(part, FunctionCall) for m in self._matcher(part)]
 
     def _matcher(self, part: FunctionCall) -> list[Matcher]:
@@ -161,7 +168,7 @@ def _constants(of: Expression) -> list[Any] | None:
 class _Columns:
     """The columns of some series of one metric."""
 
-    picked: Picked
+    picked: PickedSeries
     rows: np.ndarray[Any, Any]
     of: SeriesSelector
 
@@ -169,7 +176,7 @@ class _Columns:
         return Evaluation(len(self.rows), {}, self.of.complain, load=self.load)
 
     def load(self, expression: Expression) -> ResultColumn | None:
-        """The column of what series have."""
+        """Return the column of a tag or of a series' own column."""
         size = len(self.rows)
         match expression:
             case TagRef():
@@ -203,7 +210,7 @@ class _Columns:
         return texts([""] * len(self.rows)) if found is None else ResultColumn("String", found)
 
 
-def _grouped(kind: Kind, members: Sequence[tuple[Picked, np.ndarray[Any, Any], Ints]]) -> Grouped:
+def _grouped(kind: Kind, members: Sequence[tuple[PickedSeries, np.ndarray[Any, Any], Ints]]) -> Grouped:
     """One part of all metrics of a type."""
     ids = np.concatenate([one.roster.series_ids[rows] for one, rows, _ in members])
     projects = np.concatenate([one.roster.project_ids[rows] for one, rows, _ in members])
@@ -229,6 +236,8 @@ def shown_key(of: Expression, column: ResultColumn) -> ResultColumn:
     return ResultColumn("UInt64", objects([int(v) if v else 0 for v in values]))
 
 
-def number_texts(texts_of: Callable[[int, Iterable[int]], tuple[Mapping[int, str], bool]], org_id: int) -> Texts:
+def number_texts(
+    texts_of: Callable[[int, Iterable[int]], tuple[Mapping[int, str], bool]], org_id: int
+) -> Texts:
     """Make the look-up of an org's ids."""
     return lambda ids: texts_of(org_id, ids)[0]

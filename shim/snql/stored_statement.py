@@ -1,7 +1,7 @@
 """The one statement of a leaf and type: aggregates of stored buckets by group and cell.
 
 Quantiles are chosen in ClickHouse: it merges the sketches of a group and cell, and hands out the buckets of
-the two observations beside each rank. What lies between them is put together here, as `quantile_over_time` of
+the two observations beside each rank. The value between them is interpolated here, as `quantile_over_time` of
 PromQL does (shim/eval/histogram/quantile.py): at most half a bucket (1.1 %) off.
 """
 
@@ -16,13 +16,13 @@ import numpy as np
 
 from shim.catalog.types import Kind
 from shim.eval.histogram.bounds import upper_bounds
+from shim.model.values import Floats, Ints
+from shim.read.key_conditions import within
 from shim.read.reader import Reader
-from shim.read.times import within
 from shim.snql.aggregates import Measure
 from shim.snql.processors.storage_selector import BucketSpan
 from shim.snql.series import Grouped
 from shim.sql import nodes as sql
-from shim.values import Floats, Ints
 
 TABLES: Final[Mapping[Kind, str]] = {
     "counter": "counters", "gauge": "gauges", "histogram": "distributions", "set": "sets",
@@ -37,7 +37,7 @@ _DENOMINATOR: Final = 10**12
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a statement gave: group and cell of each row, and a column for each measure.
+    """The rows of a statement: group and cell of each row, and a column for each measure.
 
     A column has one array, or one for each of its quantiles.
     """
@@ -61,7 +61,9 @@ def measure(reader: Reader, found: Grouped, measures: Sequence[Measure], span: B
     return Measured(found.numbers[key], rows["c"].astype(np.int64), out)
 
 
-def statement_text(reader: Reader, found: Grouped, measures: Sequence[Measure], span: BucketSpan) -> sql.Query:
+def statement_text(
+    reader: Reader, found: Grouped, measures: Sequence[Measure], span: BucketSpan
+) -> sql.Query:
     """Return the statement without running it."""
     levels = sorted({q for m in measures for q in m.levels})
     return _statement(reader, found, _columns_of(found.kind, measures), levels, span)[0]
@@ -132,7 +134,9 @@ def _merged_sketch() -> sql.Expr:
         sql.Func("arrayMap", (below, sql.call("mapKeys", "negative"))),
     )
     zero = sql.call("array", "zero")
-    counts = sql.call("arrayConcat", sql.call("mapValues", "positive"), zero, sql.call("mapValues", "negative"))
+    counts = sql.call(
+        "arrayConcat", sql.call("mapValues", "positive"), zero, sql.call("mapValues", "negative")
+    )
     return sql.call("sumMap", codes, counts)
 
 
@@ -155,7 +159,7 @@ def _with_ranks(query: sql.Query, levels: Sequence[float]) -> sql.Query:
 
 
 def _code_at(rank: sql.Expr) -> sql.Expr:
-    """The code of the observation with so many before it."""
+    """Return the code of the observation of a rank."""
     after = sql.Lambda(("x",), sql.op(">", "x", rank))
     index = sql.Func("arrayFirstIndex", (after, sql.col("seen")))
     found = sql.call("if", sql.op("=", index, 0), sql.call("length", "codes"), index)

@@ -74,15 +74,15 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class LimitBy:
-    """`LIMIT count BY of`: so many rows for each value of these expressions."""
+    """`LIMIT count BY of`: at most `count` rows for each value of these expressions."""
 
     count: int
     of: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What a query reads: an entity (MATCH), or a table under its name (FROM)."""
+class QuerySource:
+    """The source of a query: an entity (MATCH), or a table under its name (FROM)."""
 
     name: str
     alias: str = ""
@@ -94,7 +94,7 @@ class Source:
 class SnqlQuery:
     """One query. `source` is None for one without MATCH and FROM."""
 
-    source: Source | None
+    source: QuerySource | None
     select: tuple[Expression, ...]
     group_by: tuple[Expression, ...] = ()
     where: Expression | None = None

@@ -1,4 +1,4 @@
-"""Syntax errors of SnQL and MQL: what is wrong, where, and what is accepted instead. Pure."""
+"""Syntax errors of SnQL and MQL: the problem, its place, the accepted form. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lark import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from shim.model.errors import BadData, Unsupported
 
-#: Terminals whose name is not what one writes.
+#: Terminals by the words that an error has for them.
 _SHOWN: Final[Mapping[str, str]] = {
     "NAME": "a name", "QUOTED_NAME": "a name", "INT": "a whole number", "FLOAT": "a number",
     "STRING": "a string in single quotes", "DOUBLE_QUOTED": "a string", "$END": "the end of the query",
@@ -22,7 +22,7 @@ _SHOWN: Final[Mapping[str, str]] = {
 _MAX_SHOWN: Final = 40
 #: Kinds of tokens that are listed; of more it says less.
 _MAX_EXPECTED: Final = 12
-#: What SnQL has and this does not, by how it begins where the error is.
+#: Parts of SnQL that are not supported, by how they begin at the place of the error.
 _REFUSED: Final = (
     (re.compile(r"-\[|,\s*\("), "joins are not supported: MATCH has one entity"),
     (
@@ -47,7 +47,7 @@ _STARTS: Final = frozenset({
     '"("', '"-"', '"["', "FALSE", "NULL", "TRUE", "a name", "a number", "a string in single quotes",
     "a whole number",
 })  # fmt: skip
-#: What was read as a name, or as a minus, before the error was met.
+#: Words that were read as a name, or as a minus, before the error was met.
 _LED_BY: Final = re.compile(r"(?:\barray\s+|\bdistinct\s+|-)\Z", re.IGNORECASE)
 
 

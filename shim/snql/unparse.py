@@ -6,7 +6,17 @@ import re
 from collections.abc import Iterable
 from typing import assert_never
 
-from shim.snql.syntax import Aliased, ColumnRef, Constant, Expression, FunctionCall, SnqlQuery, TagRef, TupleOf
+from shim.snql.grammar import KEYWORDS, RESERVED
+from shim.snql.syntax import (
+    Aliased,
+    ColumnRef,
+    Constant,
+    Expression,
+    FunctionCall,
+    SnqlQuery,
+    TagRef,
+    TupleOf,
+)
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*", re.ASCII)
 
@@ -81,7 +91,5 @@ def _constant(value: float | str | bool | None) -> str:
     return repr(value)
 
 
-_QUOTED = frozenset(
-    "SELECT FROM BY WHERE HAVING AS NOT IS AND OR IN LIKE MATCH GROUP ORDER ASC DESC LIMIT OFFSET GRANULARITY"
-    " TOTALS NULL TRUE FALSE".split()
-) - {"AND", "OR", "IN", "LIKE", "NOT", "GRANULARITY", "MATCH"}
+#: Names that mean a keyword wherever an expression may begin or end.
+_QUOTED = frozenset({*RESERVED, *KEYWORDS} - {"AND", "OR", "IN", "LIKE", "NOT", "GRANULARITY", "MATCH"})

@@ -171,6 +171,7 @@ class World:
         headers = CREDENTIALS[credential]
         base = self._indexer.url if endpoint.part == "indexer" else self._shim.url
         path = endpoint.path.replace("{name}", "__name__").replace("{path}", "labels").replace("{token}", "t")
+        path = path.replace("{dataset}", "metrics")
         more: dict[str, Any] = {"ssl": self._contexts.get(credential, self._context)}
         if endpoint.part == "shim":
             more["params" if endpoint.method != "POST" else "data"] = self._parameters(path)
@@ -190,6 +191,8 @@ class World:
             ("start", str(self.now_s - 60)),
             ("end", str(self.now_s + 20)),
         ]
+        if path.endswith("/snql"):
+            every = "MATCH (metrics_counters) SELECT metric_id, sum(value) BY metric_id"
         return [("query", every), ("match[]", every), ("step", "20"), *times]
 
     def _body(self, path: str) -> bytes:

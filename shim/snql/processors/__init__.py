@@ -1,1 +1,1 @@
-"""The steps from a parsed query to a plan, one file each, named after the seeds' processors and validators."""
+"""The steps from a parsed query to a plan, a file each, under the names that the seeds have."""

@@ -16,7 +16,18 @@ INTERVALS: Final[Mapping[str, int]] = {
     "toIntervalSecond": 1, "toIntervalMinute": 60, "toIntervalHour": 3_600, "toIntervalDay": 86_400,
 }  # fmt: skip
 COMPARISONS: Final = frozenset(
-    {"equals", "notEquals", "less", "lessOrEquals", "greater", "greaterOrEquals", "in", "notIn", "like", "notLike"}
+    {
+        "equals",
+        "notEquals",
+        "less",
+        "lessOrEquals",
+        "greater",
+        "greaterOrEquals",
+        "in",
+        "notIn",
+        "like",
+        "notLike",
+    }
 )
 LOGICAL: Final = frozenset({"and", "or", "not"})
 #: How a comparison reads from its other side: `1 < a` is `a > 1`.
@@ -24,4 +35,9 @@ MIRRORED: Final[Mapping[str, str]] = {
     "equals": "equals", "notEquals": "notEquals", "less": "greater", "lessOrEquals": "greaterOrEquals",
     "greater": "less", "greaterOrEquals": "lessOrEquals",
 }  # fmt: skip
-NEGATED: Final[Mapping[str, str]] = {"notEquals": "equals", "notIn": "in", "notLike": "like", "isNotNull": "isNull"}
+NEGATED: Final[Mapping[str, str]] = {
+    "notEquals": "equals",
+    "notIn": "in",
+    "notLike": "like",
+    "isNotNull": "isNull",
+}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from shim.errors import BadData
-from shim.read.windows import LEVELS
+from shim.model.errors import BadData
+from shim.read.window_plan import LEVELS
 
 #: Seconds of the finest rollup, and of the one that is meant where a query names none.
 MIN_GRANULARITY_S: Final = 10
@@ -13,9 +13,9 @@ DEFAULT_GRANULARITY_S: Final = 60
 
 
 def granularity(asked_s: int | None) -> int:
-    """Return the largest rollup that divides what is asked for. Raises BadData.
+    """Return the largest rollup that divides the given seconds. Raises BadData.
 
-    Source: the seeds, GranularityProcessor and GranularityValidator.
+    QuerySource: the seeds, GranularityProcessor and GranularityValidator.
     """
     if asked_s is None:
         return DEFAULT_GRANULARITY_S

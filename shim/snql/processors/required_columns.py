@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from indexer.access.grants import MAX_ID
-from shim.errors import BadData, Forbidden
-from shim.tenancy import Tenant
+from shim.model.errors import BadData, Forbidden
+from shim.model.tenancy import Tenant
 
 
 def narrowed(
@@ -18,7 +18,7 @@ def narrowed(
 ) -> Tenant:
     """Return whose data a query reads: the caller's tenant, or the one project of it that is named.
 
-    `orgs` and `projects`: what the query (or the request's `tenant_ids`) names; None for nothing.
+    `orgs` and `projects`: the ids that the query (or `tenant_ids`) names; None for none.
     `org_wide`: the entity needs no project. Raises BadData, Forbidden.
     """
     if orgs is not None:
@@ -43,9 +43,7 @@ def narrowed(
 def _check(column: str, ids: Collection[int]) -> None:
     wrong = [i for i in ids if not 1 <= i <= MAX_ID]
     if wrong or not ids:
-        raise BadData(
-            f"{column} = {_shown(wrong)}: expected 1 to {MAX_ID}; the tables have 32 bits for it (docs/snql.md)"
-        )
+        raise BadData(f"{column} = {_shown(wrong)}: expected 1 to {MAX_ID}, as tables have 32 bits for it")
 
 
 def _shown(ids: Collection[int]) -> str:

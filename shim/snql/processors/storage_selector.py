@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shim.read.windows import LEVELS
+from shim.read.window_plan import LEVELS
 
 
 @dataclass(frozen=True, slots=True)

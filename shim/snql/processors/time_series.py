@@ -19,11 +19,11 @@ _UTC: Final = frozenset({"UTC", "Universal", "Etc/UTC", "GMT"})
 
 
 class NotATimeError(ValueError):
-    """The text says what is wrong and what is accepted."""
+    """Its text names the problem and the accepted form."""
 
 
 def time_s(of: Expression) -> int | None:
-    """Return the Unix seconds of a constant time; None for what is not one. Raises NotATimeError."""
+    """Return the Unix seconds of a constant time; None for another expression. Raises NotATimeError."""
     if isinstance(of, FunctionCall) and of.name in ("toDateTime", "toDateTime64") and of.args:
         if not all(isinstance(arg, Constant) for arg in of.args):
             return None
