@@ -30,7 +30,7 @@ class Cardinality:
 def cardinality(
     catalog: Catalog, tenant: Tenant, days: Days, keys: Mapping[int, Key], style: Style, limit: int
 ) -> Cardinality:
-    """The `limit` largest of everything in those days; `keys` are the labels of all tag keys.
+    """Return the `limit` largest entries of each kind in those days; `keys` are the labels of all tag keys.
 
     Raises StoreError.
     """
@@ -43,7 +43,7 @@ def cardinality(
     pairs = tables.top_pairs(tenant, days, limit, as_one(labels))
 
     def new(ids: Collection[int], known: Mapping[int, str]) -> Mapping[int, str]:
-        """With the strings of what was first seen a moment ago."""
+        """Return the strings of newly seen ids too."""
         missing = [i for i in ids if i not in known]
         return {**known, **catalog.strings.texts(tenant.org_id, missing)[0]} if missing else known
 

@@ -1,12 +1,12 @@
-"""The catalog: which series a selector means, and what there is to select.
+"""The catalog: finds the series of a selector.
 
-Reads the tables the indexer writes; knows nothing of samples. Sync and thread-safe: it runs in the pool.
+Reads the tables that the indexer writes, never samples. Synchronous and thread-safe: it runs in the pool.
 
 A look-up has three steps: metrics by name (an index per tenant and days), the series of these metrics that
-have data on the days asked for (one narrow read), and their labels (rosters, kept in memory: what a series
-is called never changes). When the indexer runs in the same process its `version` says whether anything was
-registered since, and `changes` what; then the first two steps, and whole selections, are remembered too. A
-selection holds while no series are registered on its days whose metric its matchers select.
+have data on those days (one narrow read), and their labels (series indexes, kept in memory: the labels of a
+series never change). If the indexer runs in the same process, its `version` tells whether series were
+registered since, and `changes` which. Then the first two steps, and whole selections, are remembered too. A
+selection holds until series are registered on its days whose metric its matchers select.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class Catalog(SeriesFinder):
         tag: str = "",
         kept: frozenset[str] = frozenset(),
     ) -> Selection:
-        """The series that match and have data on a day that [start, end] touches.
+        """Return the series that match and have data on a day that [start, end] touches.
 
-        `tag` (letters and digits) stands in the statements: Store.kill ends them by it. `kept` are label
-        names that stay in their UTF-8 form, whatever the style of names is.
-        Raises ExecutionError when they are too many, BadData on a bad regex, StoreError.
+        `tag` (letters and digits) is written into the statements: Store.kill ends them by it. `kept` are
+        label names that stay in their UTF-8 form, in every style of names. Raises ExecutionError for too many
+        series, BadData for a bad regex, StoreError.
         """
         look = SelectionKey(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
         self._unasked.discard(look)
@@ -102,9 +102,10 @@ class Catalog(SeriesFinder):
         tag: str = "",
         kept: frozenset[str] = frozenset(),
     ) -> Selection | UnlabelledSeries:
-        """As `select`, for what needs no labels: those of many series of one metric and type are not read.
+        """Select as `select` does, without reading the labels of many series of one metric and type.
 
-        `max_labelled`: of so many series they are, though fewer may be many. Raises as `select` does.
+        `max_labelled`: up to this many series come with labels, even if they count as many. Raises as
+        `select` does.
         """
         look = SelectionKey(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
         self._unasked.discard(look)
@@ -158,12 +159,12 @@ class Catalog(SeriesFinder):
         )
 
     def _for_query(self, wide: LargeSelection, found: UnlabelledSeries, tag: str) -> UnlabelledSeries:
-        """What an earlier query found, under the tag of this one."""
+        """Return an earlier query's result under the tag of this query."""
         tables = self.tables.tagged(tag)
         return replace(found, tables=tables, labelled=partial(self._labelled, wide, tables))
 
     def _labelled(self, wide: LargeSelection, tables: Tables, ids: npt.NDArray[np.uint64]) -> Selection:
-        """Some of the series of a wide selector. Raises ExecutionError over `max_series`, StoreError."""
+        """Return some series of a large selection. Raises ExecutionError over `max_series`, StoreError."""
         if len(ids) > self._settings.max_series:
             raise self.too_many(self._counted(tables, wide))
         some = replace(wide, scope=wide.scope.within("series_id", ids))
@@ -171,7 +172,7 @@ class Catalog(SeriesFinder):
         return selection(picked, wide.tenant, wide.matchers, self._settings, self.metrics)
 
     def _remembered(self, look: SelectionKey) -> tuple[Selection | None, int | None]:
-        """What a look-up gave, if nothing was registered since; and the version it is looked up at."""
+        """Return the remembered selection if it still holds, and the version to remember a new one at."""
         version = self._version() if self._version else None
         remembered = self._selections.get(look) if version is not None else None
         if remembered is None or not self._holds(look, remembered[0], version):
@@ -183,7 +184,7 @@ class Catalog(SeriesFinder):
         return found, version
 
     def _holds(self, look: SelectionKey, at: int, version: int | None) -> bool:
-        """Return whether what a look-up gave at version `at` is what it gives now. Raises StoreError."""
+        """Return whether a selection made at version `at` is the same now. Raises StoreError."""
         if at == version:
             return True
         changes = self._changes(at)
@@ -206,19 +207,21 @@ class Catalog(SeriesFinder):
         return self._selected(look, picked, version)
 
     def _selected(self, look: SelectionKey, picked: Sequence[PickedSeries], version: int | None) -> Selection:
-        """The selection of what was picked, remembered."""
+        """Make the selection of picked series, and remember it."""
         found = selection(picked, look.tenant, look.matchers, self._settings, self.metrics)
         if version is not None:
             self._selections.put(look, (version, found), found.series)
         return found
 
     def looked_up(self) -> list[SelectionKey]:
-        """The look-ups that are remembered and were asked for, the latest last."""
+        """Return the remembered look-ups that queries used, most recent last."""
         return [look for look in self._selections.keys() if look not in self._unasked]  # noqa: SIM118
 
     def look_again(self, look: SelectionKey) -> None:
         """Make a look-up before anybody asks for it. Raises as `select` does."""
-        self._unasked.intersection_update(self._selections.keys())  # what is held is bounded
+        self._unasked.intersection_update(
+            self._selections.keys()
+        )  # bounded, as the remembered selections are
         self._unasked.add(look)
         self._select(look)
 

@@ -38,7 +38,7 @@ class Extent:
     zero: bool
 
     def joined(self, other: Extent) -> Extent:
-        """The extent of the observations of both."""
+        """Return the extent of the observations of both."""
         return Extent(
             _joined(self.positive, other.positive),
             _joined(self.negative, other.negative),
@@ -81,7 +81,7 @@ def _bounds(extent: Extent, schema: int) -> tuple[float, ...] | None:
 
 
 def _side(side: tuple[float, float] | None, schema: int) -> range:
-    """The indexes of the upper bounds, and of the lower bound of the first bucket."""
+    """Return the indexes of the upper bounds, and of the lower bound of the first bucket."""
     if side is None:
         return range(0)
     first, last = (((index_of(v) - 1) >> (SCHEMA - schema)) + 1 for v in side)
@@ -111,7 +111,7 @@ class ClassicBounds:
     def bounds(
         self, tenant: Tenant, metric_ids: Sequence[int], matchers: Sequence[Matcher], *, tag: str = ""
     ) -> tuple[float, ...]:
-        """The boundaries that a selector of `x_bucket` with these matchers on `le` shows, ascending.
+        """Return the boundaries that a selector of `x_bucket` with these matchers on `le` shows, ascending.
 
         `tag` is written into the statements (see Catalog.select). Raises StoreError, BadData on a bad regex.
         """
@@ -121,7 +121,7 @@ class ClassicBounds:
         return tuple(bound for bound in wanted if bound > -math.inf)
 
     def ladder(self, tenant: Tenant, metric_ids: Sequence[int], *, tag: str = "") -> tuple[float, ...]:
-        """The ladder of the metrics that are shown under one name. Raises StoreError."""
+        """Return the boundaries of the metrics that are shown under one name. Raises StoreError."""
         mapped = self._mapped(tenant, metric_ids)
         if mapped:
             return (*sorted({b for b in mapped if math.isfinite(b)}), math.inf)
@@ -176,7 +176,7 @@ _FAR: Final = 2**31 - 1
 
 
 def _edge(index: int) -> float:
-    """A value inside the bucket of schema 5, infinite for none."""
+    """Return a value inside the bucket of schema 5; infinite for no bucket."""
     if index == _FAR:
         return math.inf
     return float(upper_bounds(np.array([index], dtype=np.int64))[0]) * 0.99  # a bucket is 2 % wide

@@ -15,7 +15,7 @@ from shim.settings import ShimSettings
 
 @dataclass(frozen=True, slots=True)
 class LargeSelection:
-    """What a selector looks at: `scope` holds its series, `sizes` how many each metric and type has."""
+    """The series of a selector: `scope` is their condition, `sizes` their numbers by metric and type."""
 
     tenant: Tenant
     days: Days
@@ -42,16 +42,16 @@ class LargeSelection:
         return target, self.size(target)
 
     def size(self, target: Target) -> int:
-        """The series of one target: under a view, those of the distribution alone."""
+        """Return the number of series of one target: under a view, of the distribution only."""
         metric_id = target.metric.id
         if target.view:
             return self.sizes.get((metric_id, "histogram"), 0)
         return sum(n for (i, _), n in self.sizes.items() if i == metric_id)
 
     def refusal(self, settings: ShimSettings, label: tuple[str, int] | None) -> str:
-        """Why these series are not read, and what to do.
+        """Say why these series are not read, and how to narrow the query.
 
-        `label`: the label of the largest metric that has most values, and how many those are.
+        `label`: the label of the largest metric with most values, and their number.
         """
         target, series = self.largest
         selector = ",".join(map(str, self.matchers))

@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class LruDict(Generic[K, V]):
-    """At most `most` entries that weigh `most_weight` together; what is heavier alone is not kept."""
+    """A cache of at most `most` entries and `most_weight` in all; an entry heavier than that is not kept."""
 
     def __init__(self, most: int, most_weight: int = 0) -> None:
         self._most = most
@@ -24,11 +24,12 @@ class LruDict(Generic[K, V]):
         return len(self._held)
 
     def keys(self) -> list[K]:
-        """What was used last stands last."""
+        """Return the keys ordered by last use, most recent last."""
         with self._lock:
             return list(self._held)
 
     def get(self, key: K) -> V | None:
+        """Return the value of a key, now most recently used; None if absent."""
         with self._lock:
             entry = self._held.get(key)
             if entry is None:
@@ -37,6 +38,7 @@ class LruDict(Generic[K, V]):
             return entry[0]
 
     def put(self, key: K, value: V, weight: int = 0) -> None:
+        """Keep a value, and drop the least recently used until all fit."""
         with self._lock:
             before = self._held.pop(key, None)
             self._weight += weight - (before[1] if before is not None else 0)

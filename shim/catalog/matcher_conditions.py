@@ -35,10 +35,10 @@ class MatcherConditions:
     days: Days
     settings: ShimSettings
     texts: Callable[[Collection[int]], Mapping[int, str]]  # the strings of ids
-    ids: Callable[[Collection[str]], Collection[int]]  # the ids that strings may stand for
+    ids: Callable[[Collection[str]], Collection[int]]  # the ids that strings may mean
 
     def narrow(self, scope: Scope, targets: Sequence[Target], matchers: Sequence[Matcher]) -> Scope:
-        """The series of `scope`, which has the metrics of `targets`, that meet the matchers."""
+        """Narrow `scope`, which has the metrics of `targets`, to the series that meet the matchers."""
         metric_ids = list(dict.fromkeys(target.metric.id for target in targets))
         views = {target.view for target in targets}
         if "" not in views:

@@ -1,6 +1,6 @@
-"""What there is to ask for: label names and values, series, types, and who is large.
+"""Label names and values, series, types and cardinality.
 
-For Grafana's pickers and `/api/v1/status/tsdb`. Sync; raises what the catalog raises.
+For Grafana's pickers and `/api/v1/status/tsdb`. Synchronous; raises the catalog's errors.
 """
 
 from __future__ import annotations
@@ -45,12 +45,14 @@ _UNITS: Final = frozenset(
 
 
 class MetadataQueries:
+    """Answers questions about the catalog. Thread-safe."""
+
     def __init__(self, catalog: Catalog, settings: ShimSettings) -> None:
         self._catalog = catalog
         self._settings = settings
 
     def label_names(self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int) -> list[str]:
-        """The names of all labels in use, or of those of the series that any set matches; sorted."""
+        """Return the names of all labels in use, or of those of the series that any set matches; sorted."""
         days = Days.of(start_ms, end_ms)
         if not _everything(sets):
             return sorted({name for m in sets for name in self._names(tenant, m, days)})
@@ -68,7 +70,7 @@ class MetadataQueries:
     def label_values(
         self, tenant: Tenant, label: str, sets: MatcherSets, start_ms: int, end_ms: int
     ) -> list[str]:
-        """The values of a label, or those it has on the series that any set matches; sorted."""
+        """Return the values of a label, or those it has on the series that any set matches; sorted."""
         days = Days.of(start_ms, end_ms)
         if not _everything(sets):
             return sorted({value for m in sets for value in self._values(tenant, label, m, days)})
@@ -87,9 +89,9 @@ class MetadataQueries:
     def series(
         self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int, limit: int = 0
     ) -> list[Labels]:
-        """The label sets that any set matches; sorted, each once.
+        """Return the label sets that any set matches; sorted, each once.
 
-        With a `limit`, one more than that at most. Without one, more than `max_series` are an error.
+        With a `limit`, at most one more than that. Without one, more than `max_series` are an error.
         """
         days = Days.of(start_ms, end_ms)
         found: set[Labels] = set()
@@ -110,10 +112,10 @@ class MetadataQueries:
     def metadata(
         self, tenant: Tenant, metric: str | None, start_ms: int, end_ms: int
     ) -> dict[str, list[dict[str, str]]]:
-        """Type, help and unit by shown name; of one metric when it is given (in either form).
+        """Return type, help and unit by shown name; of one metric if it is given (in either form).
 
-        Help and unit are what a mapping file says. Without it the help names the type and the name as it was
-        sent, and the unit is that of the name.
+        Help and unit come from a mapping file. Without one, the help names the type and the name as sent, and
+        the unit is that of the name.
         """
         said = self._catalog.metadata.all(tenant)
         names: Names = self._catalog.names(tenant, Days.of(start_ms, end_ms))
@@ -132,7 +134,7 @@ class MetadataQueries:
         return out
 
     def cardinality(self, tenant: Tenant, limit: int, start_ms: int, end_ms: int) -> Cardinality:
-        """The `limit` largest of everything in those days."""
+        """Return the `limit` largest entries of each kind in those days."""
         days = Days.of(start_ms, end_ms)
         keys = self._keys(tenant, days)
         return cardinality(self._catalog, tenant, days, keys, self._settings.names, limit)
@@ -154,7 +156,7 @@ class MetadataQueries:
         return self._catalog.some(found, limit + 1)
 
     def _names(self, tenant: Tenant, matchers: Sequence[Matcher], days: Days) -> set[str]:
-        """The names of the labels of what the matchers select."""
+        """Return the label names of the selected series."""
         found = self._find(tenant, matchers, days)
         if not isinstance(found, LargeSelection):
             return _names_of(found, org_wide=tenant.project_id is None)
@@ -168,7 +170,7 @@ class MetadataQueries:
         return names
 
     def _values(self, tenant: Tenant, label: str, matchers: Sequence[Matcher], days: Days) -> set[str]:
-        """The values of a label of what the matchers select."""
+        """Return the values of a label on the selected series."""
         if label == NAME and all(m.name == NAME for m in matchers):  # no series need be read
             return self._catalog.names(tenant, days).shown(self._settings.names, matchers)
         found = self._find(tenant, matchers, days)
@@ -219,14 +221,14 @@ class MetadataQueries:
         }
 
     def _all_boundaries(self, tenant: Tenant, days: Days) -> set[str]:
-        """The values of `le` of all distributions."""
+        """Return the values of `le` of all distributions."""
         ids = [m.id for m in self._catalog.names(tenant, days).metrics if "histogram" in m.kinds]
         ladders = self._catalog.ladders
         ladders.prefetch(tenant, ids)
         return {number_text(bound) for i in ids for bound in ladders.ladder(tenant, [i])}
 
     def _shown_by(self, found: Collection[tuple[Target, Kind]], matchers: Sequence[Matcher]) -> set[str]:
-        """The names of what was found, and the classic ones of distributions that the matchers meet."""
+        """Return the names of the targets, and the classic names of distributions that the matchers meet."""
         names = {self._shown(target) for target, _ in found}
         if any(m.name == TYPE for m in matchers):  # a distribution is a histogram, its classic names counters
             return names

@@ -1,10 +1,10 @@
-"""What mapping files say about metrics: help, unit and bucket boundaries, by the name that is stored.
+"""Help, unit and bucket boundaries of metrics from mapping files, by stored name.
 
-Owns the reading of the table `metric_metadata`, and a short memory of it by tenant. A tenant's rows are few
-(the indexer bounds each request), so all are read at once. Sync and thread-safe.
+Reads the table `metric_metadata` and remembers it briefly by tenant. A tenant's rows are few (the indexer
+bounds each request), so all are read at once. Synchronous and thread-safe.
 
-For a whole org, a name that several projects have takes the help and unit of the row that came last, and the
-boundaries of all of them: one ladder for the metric, whatever project a series is of.
+For a whole org, a name of several projects takes the help and unit of the latest row, and the boundaries of
+all: one ladder for the metric, for series of any project.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shim.catalog.lru_cache import LruDict
 from shim.model.name_forms import metric_form
 from shim.model.tenancy import Tenant
 
-#: Seconds that what was read counts as new.
+#: Seconds for which a read counts as fresh.
 MAX_AGE_S: Final = 15.0
 #: Names of one tenant that are read; further ones have no metadata.
 MAX_NAMES: Final = 100_000
@@ -29,7 +29,7 @@ _UNKNOWN_TABLE: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """The metadata of one metric; empty for what no mapping file says."""
+    """The metadata of one metric; fields without an entry in a mapping file are empty."""
 
     help: str = ""
     unit: str = ""
@@ -51,7 +51,7 @@ class MetricDescriptions:
         self._held: LruDict[Tenant, _Held] = LruDict(_TENANTS)
 
     def of(self, tenant: Tenant, name: str) -> Described:
-        """The metadata of a metric by its stored name, or by the underscore form of that."""
+        """Return the metadata of a metric by its stored name, or by its underscore form."""
         found = self.all(tenant)
         return found.get(name) or found.get(metric_form(name)) or Described()
 

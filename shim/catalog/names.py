@@ -46,15 +46,15 @@ class Key:
         return tuple(dict.fromkeys((self.name, self.shown, *label_forms(self.name))))
 
     def answers_to(self, label: str) -> bool:
+        """Return whether a label in a query means this key."""
         return label in self.labels
 
 
 def make_key(name: str, style: Style, *, reserved: Iterable[str], kept: Collection[str] = frozenset()) -> Key:
-    """The label of a tag, whose name stays in its UTF-8 form if it is `kept`.
+    """Return the label of a tag, whose name stays in its UTF-8 form if it is `kept`.
 
-    A tag called like a label that we set ourselves is shown as `exported_...`, as Prometheus does.
-
-    A NUL at its beginning is an underscore: it would be taken for a mark of ours (shim/model/labels.py).
+    A tag named like a label of ours is shown as `exported_...`, as in Prometheus. A NUL at its start becomes
+    an underscore: it would look like a mark (shim/model/labels.py).
     """
     if name.startswith("\0"):
         name = "_" + name[1:]
@@ -64,6 +64,7 @@ def make_key(name: str, style: Style, *, reserved: Iterable[str], kept: Collecti
 
 
 def reserved_labels(*, org_wide: bool, view: View) -> frozenset[str]:
+    """Return the labels that we set ourselves."""
     names = {NAME}
     if org_wide:
         names.add(PROJECT)
@@ -73,7 +74,7 @@ def reserved_labels(*, org_wide: bool, view: View) -> frozenset[str]:
 
 
 def exact_values(matcher: Matcher, *, org_wide: bool) -> frozenset[str]:
-    """The strings one of which a tag of a matching series must have; none when there is no such list."""
+    """Return the strings one of which a tag of every matching series has; empty without such a list."""
     if matcher.name in (NAME, TYPE, LE) or (matcher.name == PROJECT and org_wide):
         return frozenset()
     if matcher.op == "=":
@@ -86,7 +87,7 @@ def exact_values(matcher: Matcher, *, org_wide: bool) -> frozenset[str]:
 
 
 def is_id(text: str) -> bool:
-    """Whether the text may stand for an id without a string: such ids are shown as their digits."""
+    """Return whether the text may be an id without a string: such ids are shown as their digits."""
     return text.isascii() and text.isdigit() and len(text) <= 20 and 0 < int(text) < 2**64
 
 
@@ -100,9 +101,11 @@ class Metric:
 
     @property
     def forms(self) -> tuple[str, ...]:
+        """All names that select the metric."""
         return metric_forms(self.name)
 
     def shown(self, style: Style, view: View = "") -> str:
+        """Return the name that answers show."""
         name = metric_form(self.name) if style == "underscore" else self.name
         return f"{name}_{view}" if view in CLASSIC else name
 
@@ -114,9 +117,9 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A metric, and the view of it that was asked for.
+    """A metric, and the selected view of it.
 
-    `called`: the one name that several metrics were asked for by, which then is what they are shown as.
+    `called`: the one name that selected several metrics, under which they are then shown.
     """
 
     metric: Metric
@@ -124,6 +127,7 @@ class Target:
     called: str = ""
 
     def shown(self, style: Style) -> str:
+        """Return the name that answers show."""
         return self.called or self.metric.shown(style, self.view)
 
     @property
@@ -133,7 +137,7 @@ class Target:
 
 
 def with_quantiles(targets: Sequence[Target], matchers: Sequence[Matcher]) -> list[Target]:
-    """The targets, and those whose quantiles are asked for, as if they were classic summaries."""
+    """Return the targets, and those whose quantiles are selected as in classic summaries."""
     if not quantiles(matchers):
         return list(targets)
     asked = (t for t in targets if not t.view and "histogram" in t.metric.kinds)
@@ -151,7 +155,7 @@ class Names:
                 self._by_form.setdefault(form, []).append(metric)
 
     def find(self, matchers: Sequence[Matcher]) -> list[Target]:
-        """What the matchers on `__name__` select; all stored metrics when there are none."""
+        """Return the targets that the matchers on `__name__` select; without any, all stored metrics."""
         exact = next((m for m in matchers if m.op == "="), None)
         if exact is not None:
             found = self._named(exact.value)
@@ -206,7 +210,7 @@ class Names:
 
 
 def _under(name: str, found: list[Target]) -> list[Target]:
-    """What a name was asked for by; several metrics that answer to one underscore form are shown as it."""
+    """Name the targets that one name selected; several metrics of one underscore form are shown as it."""
     if len(found) < 2 or metric_form(name) != name:
         return found
     return [replace(target, called=name) for target in found]

@@ -42,7 +42,7 @@ class TagCondition:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A condition in SQL, what it binds, and the tables that travel with it."""
+    """A condition in SQL, its parameters, and the external tables sent with it."""
 
     where: tuple[str, ...]
     bound: Mapping[str, Any] = field(default_factory=dict)
@@ -50,14 +50,15 @@ class Scope:
 
     @property
     def text(self) -> str:
+        """The condition."""
         return " AND ".join(self.where)
 
     def also(self, condition: str, **bound: Any) -> Scope:
-        """The rows that meet one condition more."""
+        """Return the scope with one more condition."""
         return replace(self, where=(*self.where, condition), bound={**self.bound, **bound})
 
     def within(self, what: str, ids: U64s | Sequence[int], *, among: bool = True) -> Scope:
-        """The rows whose `what` (an expression of type UInt64) is among `ids`, or is not."""
+        """Return the rows whose `what` (an expression of type UInt64) is among `ids`, or is not."""
         wanted = np.asarray(ids, dtype=np.uint64)
         name = f"ids_{len(self.where)}"
         op = "" if among else "NOT "
@@ -68,11 +69,11 @@ class Scope:
         return replace(found, sent=(*self.sent, sent))
 
     def with_tag(self, condition: TagCondition) -> Scope:
-        """The rows of `series` that meet a condition on their tags."""
+        """Return the rows of `series` that meet a condition on their tags."""
         return self.within(tag_value(condition.keys), condition.values, among=condition.among)
 
     def with_value_of(self, ids: U64s | Sequence[int]) -> Scope:
-        """The rows of `series` that have one of these values, whatever the tag."""
+        """Return the rows of `series` that have one of these values under any tag."""
         wanted = np.asarray(ids, dtype=np.uint64)
         if len(wanted) <= MAX_BOUND_IDS:
             name = f"ids_{len(self.where)}"
@@ -92,18 +93,18 @@ def of_tenant(tenant: Tenant) -> Scope:
 
 
 def of_days(tenant: Tenant, days: Days, condition: str = ON_DAYS) -> Scope:
-    """A tenant's rows on those days; `condition` is SEEN for the tag tables."""
+    """Select a tenant's rows on those days; `condition` is SEEN for the tag tables."""
     return of_tenant(tenant).also(condition, first=days.first, last=days.last)
 
 
 def of_metrics(
     tenant: Tenant, days: Days, metric_ids: Sequence[int] | U64s, condition: str = ON_DAYS
 ) -> Scope:
-    """A tenant's rows of those metrics on those days."""
+    """Select a tenant's rows of those metrics on those days."""
     return of_days(tenant, days, condition).within("metric_id", metric_ids)
 
 
 def tag_value(keys: Sequence[int]) -> str:
-    """The id of a series' value under the first of those keys that it has, 0 for none."""
+    """Return the expression for a series' value under the first of those keys that it has; 0 for none."""
     found = [f"tag_values[indexOf(tag_keys, {int(key)})]" for key in keys]
     return found[0] if len(found) == 1 else f"arrayFirst(v -> v != 0, [{', '.join(found)}])"

@@ -1,4 +1,4 @@
-"""From a roster to what a selector means: series picked by matchers, and their label sets. Pure."""
+"""Picks series of a series index by matchers, and makes their label sets. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PickedSeries:
     kept: frozenset[str] = frozenset()
 
     def variant(self, style: Style) -> str:
-        """What tells apart the label sets that one series can have."""
+        """Return the part of the key that tells label sets of one series apart."""
         shown, own = self.target.shown(style), self.target.metric.shown(style, self.target.view)
         kept = sorted(self.kept.intersection(self.roster.columns))
         if not kept and shown == own:
@@ -60,10 +60,10 @@ def pick(
     narrowed: bool,
     kept: frozenset[str] = frozenset(),
 ) -> Iterable[PickedSeries]:
-    """What of a metric's living series meets the matchers (those on the name did already), by type.
+    """Pick the living series of a metric that meet the matchers (those on the name did already), by type.
 
-    `narrowed`: `alive` is not all of them, so that nothing can be said to be whole. `kept` are labels that
-    keep their UTF-8 names.
+    `narrowed`: `alive` does not hold all of them, so that no result is whole. `kept` are labels that keep
+    their UTF-8 names.
     """
     org_wide = tenant.project_id is None
     reserved = reserved_labels(org_wide=org_wide, view=target.view)
@@ -75,7 +75,7 @@ def pick(
         all_rows = roster.rows(alive["series_id"][alive["kind"] == number])
         rows = all_rows
         if target.view == "quantile" and _have_tag(roster, rows, keys, QUANTILE):
-            continue  # a stored tag says what `quantile` means
+            continue  # a stored tag `quantile` wins
         for matcher in matchers:
             if matcher.name in (NAME, MADE_LABELS.get(target.view)):
                 continue
@@ -97,7 +97,7 @@ def _have_tag(roster: SeriesIndex, rows: Rows, keys: Mapping[str, Key], label: s
 
 
 def _of_type(roster: SeriesIndex, rows: Rows, matcher: Matcher, kind: Kind) -> Rows:
-    """A series sent with a tag `__type__` is of the type it says, as in Prometheus; any other of its own."""
+    """Return the rows that meet a matcher on `__type__`; a tag of that name wins over the stored type."""
     column = roster.columns.get(TYPE)
     if column is None:
         return rows if matcher.matches(kind) else rows[:0]
@@ -115,7 +115,7 @@ def _of_projects(roster: SeriesIndex, rows: Rows, matcher: Matcher) -> Rows:
 
 
 def label_sets(picked: PickedSeries, tenant: Tenant, settings: ShimSettings) -> list[Labels]:
-    """The label sets of what was picked, in the order of its rows."""
+    """Return the label sets of picked series, in the order of their rows."""
     extra: Callable[[int], tuple[str, str]] | None = None
     if tenant.project_id is None:
         projects = picked.roster.project_ids

@@ -1,8 +1,8 @@
-"""From what was picked to the parts of a selection, in which label sets are unique. Pure.
+"""Makes the parts of a selection from picked series, with unique label sets. Pure.
 
-Series of one type that are shown with the same labels are one series: what they hold merges where it is read.
-They come from names that are one in underscores, of metrics (`a.b`, `a-b`) or of tags. Of series of several
-types the first answers, in the order of PRECEDENCE, and a notice says so.
+Series of one type that are shown with the same labels are one series: readers merge their data. They come
+from names of metrics (`a.b`, `a-b`) or tags that are equal in underscores. Among series of several types the
+first in the order of PRECEDENCE answers, and a notice says so.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def selection(
     settings: ShimSettings,
     metrics: ShimMetrics,
 ) -> Selection:
-    """The parts of a selection: one per type and view, and per metric where each has its own boundaries."""
+    """Make the parts: one per type and view, and per metric where each has its own boundaries."""
     notices = _Notices(picked, settings.names)
     grouped: dict[tuple[Kind, View, str], list[PickedSeries]] = {}
     for one in sorted(picked, key=lambda p: PRECEDENCE.index(p.kind)):
@@ -75,7 +75,7 @@ def selection(
 
 
 def _merged(labels: list[Labels]) -> tuple[list[Labels], Ints | None]:
-    """The label sets, each once, and which of them every series has; None where each has its own."""
+    """Return the distinct label sets, and the index of each series' set; None if all differ."""
     if len(set(labels)) == len(labels):
         return labels, None
     numbers: dict[Labels, int] = {}
@@ -94,7 +94,7 @@ class _Taken:
         (self._histograms if native else self._floats).update(labels)
 
     def rest(self, rows: Rows, labels: list[Labels], *, native: bool) -> tuple[Rows, list[Labels]]:
-        """The series whose label sets are in no earlier part."""
+        """Return the series whose label sets are in no earlier part."""
         taken = self._histograms if native else self._floats
         if taken.isdisjoint(labels):
             return rows, labels
@@ -103,7 +103,7 @@ class _Taken:
 
 
 class _Notices:
-    """What an asker should know: names used with several types, and series that are not shown. Each once."""
+    """Notices for the client: names used with several types, and series that are not shown. Each once."""
 
     def __init__(self, picked: Sequence[PickedSeries], style: Style) -> None:
         self._style: Style = style
@@ -117,7 +117,7 @@ class _Notices:
         self.warnings: list[str] = []
 
     def left_out(self, picked: PickedSeries, count: int) -> None:
-        """So many series have the labels of those of another type, which answer."""
+        """Note that `count` series are hidden by series of another type with the same labels."""
         metric, kind, shown = picked.target.metric, picked.kind, picked.target.shown(self._style)
         if shown in self._twins:
             self._twins[shown].append(f"{count} series of the {kind}")

@@ -1,7 +1,7 @@
-"""Which series match: looked up by name, then by id, and compared in columns, without a label set made.
+"""Finds matching series: by name, then by id, compared in columns without making label sets.
 
-Reads the tables the indexer writes. Sync and thread-safe: it runs in the pool. Remembers names per tenant and
-days, strings, and rosters; catalog.py remembers what is made of them.
+Reads the tables that the indexer writes. Synchronous and thread-safe: it runs in the pool. Remembers names
+per tenant and days, strings, and series indexes; catalog.py remembers selections.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class SeriesFinder:
         self.ladders = ClassicBounds(
             self.tables, self._mapped_buckets, settings.catalog.names_max_age_s, clock
         )
-        # Its own cache of ids, apart from ingest's: a wrong read here cannot poison what is written.
+        # Its own cache of ids, apart from ingest's: a wrong read here cannot poison writes.
         ids = LruCache(max(2, settings.catalog.cache_strings // 10))
         self._indexer = StringIndexer(ClickHouseIdStore(store), [ids])
         self.strings = Strings(self._indexer, settings.catalog.cache_strings, self.metrics)
@@ -87,7 +87,7 @@ class SeriesFinder:
         tag: str = "",
         kept: frozenset[str] = frozenset(),
     ) -> list[PickedSeries]:
-        """What matches, still in columns. Raises as `select` does."""
+        """Return the matching series in columns. Raises as `select` does."""
         found = self.find(tenant, matchers, days, self._settings.max_series, tag=tag, kept=kept)
         if isinstance(found, LargeSelection):
             raise self.too_many(found)
@@ -104,10 +104,10 @@ class SeriesFinder:
         tag: str = "",
         kept: frozenset[str] = frozenset(),
     ) -> list[PickedSeries] | LargeSelection:
-        """What matches, in columns; or that it is more than `max_series`, which is counted before it is read.
+        """Return the matching series in columns, or a LargeSelection if there are more than `max_series`.
 
-        Without `count` they stay uncounted where the name alone is asked for.
-        Raises ExecutionError over max_scanned_series, BadData on a bad regex, StoreError.
+        Series are counted before they are read. Without `count`, a selector of the name alone is not counted.
+        Raises ExecutionError over max_scanned_series, BadData for a bad regex, StoreError.
         """
         tables = self.tables.tagged(tag)
         targets = self._targets(tables, tenant, days, matchers)
@@ -135,13 +135,13 @@ class SeriesFinder:
     def _targets(
         self, tables: Tables, tenant: Tenant, days: Days, matchers: Sequence[Matcher]
     ) -> Sequence[Target]:
-        """The metrics that the matchers on the name select."""
+        """Return the metrics that the matchers on the name select."""
         on_name = [m for m in matchers if m.name == NAME]
         names = self._index(tables, tenant, days, lambda names: not names.find(on_name))
         return with_quantiles(names.find(on_name), matchers)
 
     def some(self, wide: LargeSelection, series: int) -> list[PickedSeries]:
-        """So many of the series that were too many, whichever. Raises StoreError."""
+        """Return any `series` of the series of a large selection. Raises StoreError."""
         return self._picked(self.tables, wide, self.tables.alive(wide.scope, series), narrowed=True)
 
     @staticmethod
@@ -152,16 +152,16 @@ class SeriesFinder:
         targets: Sequence[Target],
         needed: Sequence[Sequence[int]],
     ) -> LargeSelection:
-        """What a selector looks at, before anything is counted."""
+        """Return a selector's scope before its series are counted."""
         scope = of_metrics(tenant, days, list(dict.fromkeys(target.metric.id for target in targets)))
         for ids in needed:
             scope = scope.with_value_of(ids)
         return LargeSelection(tenant, days, tuple(matchers), tuple(targets), scope)
 
     def _counted(self, tables: Tables, wide: LargeSelection) -> LargeSelection:
-        """The same with all its conditions in SQL, and its series counted.
+        """Return the selection with all conditions in SQL, and its series counted.
 
-        Raises ExecutionError when there are too many even to look at.
+        Raises ExecutionError if even scanning them would exceed the limit.
         """
         most = self._settings.catalog.max_scanned_series
         if tables.has_more(wide.scope, most):
@@ -174,6 +174,7 @@ class SeriesFinder:
         return replace(wide, scope=scope, sizes=sizes)
 
     def sieve(self, tables: Tables, wide: LargeSelection) -> MatcherConditions:
+        """Return the translator of matchers to SQL for a large selection."""
         org_id = wide.tenant.org_id
         return MatcherConditions(
             tables,
@@ -210,9 +211,9 @@ class SeriesFinder:
         return ExecutionError(wide.refusal(self._settings, (name, values)))
 
     def warm(self, tenant: Tenant, now_ms: int) -> None:
-        """Take in what the tenant has today: names, and series unless they are many.
+        """Load today's names of the tenant, and its series unless they are many.
 
-        The first query after a start would look it up, in a statement for each step. Raises StoreError.
+        Otherwise the first query after a start would look them up, one statement per step. Raises StoreError.
         """
         days = Days.of(now_ms, now_ms)
         most = min(self._settings.catalog.cache_series // 2, _MAX_WARMED)
@@ -223,24 +224,25 @@ class SeriesFinder:
         self.names(tenant, Days(days.first - 1, days.last))  # which a dashboard of 24 hours looks for
 
     def names(self, tenant: Tenant, days: Days) -> Names:
+        """Return the metric names and tag keys of a tenant on those days. Raises StoreError."""
         return self._index(self.tables, tenant, days, lambda _: False)
 
     def buckets_of(self, tenant: Tenant, name: str) -> tuple[float, ...]:
-        """The boundaries that a mapping file gives a stored metric, ascending, without +Inf; often none.
+        """Return the boundaries that a mapping file gives a stored metric, ascending, without +Inf.
 
         Raises StoreError.
         """
         return self.metadata.of(tenant, name).buckets
 
     def _mapped_buckets(self, tenant: Tenant, metric_ids: Sequence[int]) -> Collection[float]:
-        """The boundaries that mapping files give any of those metrics."""
+        """Return the boundaries that mapping files give any of those metrics."""
         names = self.strings.texts(tenant.org_id, metric_ids)[0].values()
         return {bound for name in names for bound in self.buckets_of(tenant, name)}
 
     def _needed(self, tenant: Tenant, matchers: Sequence[Matcher]) -> Sequence[Sequence[int]]:
-        """What a series' tag values must hold one of each, by id: a first sieve, done where the series are.
+        """Return lists of value ids; a matching series has a tag value of each list. A first filter in SQL.
 
-        Only conditions that a tag's very value has to meet; which tag it is, is looked at afterwards.
+        Only equality conditions on a value take part; the tag's key is checked afterwards.
         """
         wanted = [exact_values(matcher, org_wide=tenant.project_id is None) for matcher in matchers]
         wanted = [texts for texts in wanted if texts]
@@ -248,12 +250,12 @@ class SeriesFinder:
         return [sorted({i for text in texts for i in ids[text]}) for texts in wanted]
 
     def _ids_of(self, org_id: int, texts: Collection[str]) -> Mapping[str, list[int]]:
-        """The ids that each string may stand for: its own, and of digits an id that has no string."""
+        """Return the ids that each string may mean: its own and, for digits, an id without a string."""
         ids = self._indexer.bulk_resolve(org_id, frozenset(texts))
         return {t: [*([ids[t]] if t in ids else []), *([int(t)] if is_id(t) else [])] for t in texts}
 
     def _index(self, tables: Tables, tenant: Tenant, days: Days, misses: Callable[[Names], bool]) -> Names:
-        """The names of a scope, as new as they have to be."""
+        """Return the names of a scope, as fresh as required."""
         key = (tenant, days)
         version = self._version() if self._version else None
         held = self._indexes.get(key)

@@ -1,8 +1,8 @@
-"""The series of one metric in memory, in columns: ids, and per tag key the value each series has. Pure.
+"""The series of one metric in memory, in columns: ids, and for each tag key each series' value. Pure.
 
-Values are dictionary-encoded, so a matcher looks at each distinct value once, never at each series. What a
-series is called follows from its id alone, so a roster only ever grows (into a new one: rosters are
-immutable, except for the label sets they remember).
+Values are dictionary-encoded, so a matcher tests each distinct value once. A series' id determines its
+labels, so an index only grows (into a new one: indexes are immutable, except for the label sets they
+remember).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class LabelColumn:
 
     texts: Sequence[str]
     codes: npt.NDArray[np.int32]
-    #: What regexes said of the texts lately: dashboards ask the same again and again.
+    #: Recent results of regexes on the texts: dashboards repeat the same ones.
     remembered: dict[Matcher, Bools] = field(default_factory=dict)
 
     def met(self, matcher: Matcher) -> Bools:
@@ -60,17 +60,18 @@ class SeriesIndex:
     project_ids: npt.NDArray[np.uint32]
     kinds: npt.NDArray[np.uint8]
     columns: Mapping[str, LabelColumn]
-    #: Label sets made so far, by (what makes them differ, series id). See `labels`.
+    #: Label sets made so far, by (variant, series id). See `labels`.
     remembered: dict[tuple[str, int], Labels] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.series_ids)
 
     def knows(self, series_ids: Ids) -> Bools:
+        """Return which of the series the index has."""
         return self._known(series_ids)[1]
 
     def rows(self, series_ids: Ids) -> Rows:
-        """Where they stand; unknown ones are left out."""
+        """Return the rows of the series; unknown ones are left out."""
         at, known = self._known(series_ids)
         rows: Rows = at[known]
         return rows
@@ -110,7 +111,7 @@ class SeriesIndex:
         *,
         variant: str,
     ) -> list[Labels]:
-        """The label sets of `rows`, with the shown name and, where given, one more label of a row.
+        """Return the label sets of `rows`, with the shown name and, if given, one more label per row.
 
         `variant` tells apart the label sets one series can have (views of a histogram).
         """
@@ -131,7 +132,7 @@ class SeriesIndex:
         keys: Mapping[str, Key],
         extra: Callable[[int], tuple[str, str]] | None,
     ) -> list[Labels]:
-        """Columns side by side in the order of their shown names: a row is then sorted as it stands."""
+        """Join the columns in the order of their shown names, so that each row is sorted."""
         shown = [keys[stored].shown for stored in self.columns]
         clash = len(set(shown)) != len(shown)
         sources: list[tuple[str, Sequence[tuple[str, str] | None]]] = [(NAME, [(NAME, name)] * len(rows))]
@@ -167,6 +168,7 @@ class SeriesIndex:
 
 
 def empty() -> SeriesIndex:
+    """Return an index without series."""
     return SeriesIndex(
         np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.uint8), {}
     )

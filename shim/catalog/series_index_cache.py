@@ -41,7 +41,7 @@ class SeriesIndexCache:
         *,
         narrowed: bool = True,
     ) -> Mapping[int, SeriesIndex]:
-        """A roster per metric that knows at least the series in `alive` (ALIVE records, by metric).
+        """Return an index per metric that has at least the series in `alive` (ALIVE records, by metric).
 
         `narrowed`: the metrics may have more series than these in those days.
         """
@@ -112,7 +112,7 @@ class SeriesIndexCache:
 def _extended(
     roster: SeriesIndex, records: npt.NDArray[Any], tags: npt.NDArray[Any], texts: Mapping[int, str]
 ) -> SeriesIndex:
-    """The roster with the series of `records`, whose tags are among `tags`."""
+    """Return the index with the series of `records`, whose tags are among `tags`."""
     tags = tags[np.isin(tags["series_id"], records["series_id"])]
     columns: dict[str, tuple[Ids, Sequence[str], npt.NDArray[np.int32]]] = {}
     for key in np.unique(tags["key"]).tolist():

@@ -1,4 +1,4 @@
-"""The strings behind ids, remembered: an id never means another string."""
+"""The strings of ids, remembered: an id never changes its string."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Strings:
         self._known: OrderedDict[tuple[int, int], str] = OrderedDict()
 
     def texts(self, org_id: int, ids: Iterable[int]) -> tuple[dict[int, str], bool]:
-        """The string of every id, and whether all were found.
+        """Return the string of every id, and whether all were found.
 
         An id without a string (the seeds' messages may carry ids of their own) is shown as its digits, and
         looked up again next time.

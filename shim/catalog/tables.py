@@ -1,4 +1,4 @@
-"""The catalog's SQL: what it reads of `series`, `strings` and the tag tables, each a scope (scope.py)."""
+"""The catalog's SQL: its reads of `series`, `strings` and the tag tables, each over a scope (scope.py)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _KIND: Final = "toUInt8(CAST(type, 'Int8'))"
 
 
 class Tables:
-    """Reads. Every method raises StoreError.
+    """Reads of the catalog. Every method raises StoreError.
 
-    `tag` stands in the statements that a selector needs, so that they can be ended with their query.
+    `tag` is written into the statements of a selector, so that they can be ended with their query.
     """
 
     def __init__(self, store: Store, tag: str = "") -> None:
@@ -42,6 +42,7 @@ class Tables:
         self._tag = tag
 
     def tagged(self, tag: str) -> Tables:
+        """Return the reads with a tag in their statements."""
         return Tables(self._store, tag)
 
     def _fetch(self, sql: str, dtype: npt.DTypeLike, scope: Scope, **bound: Any) -> npt.NDArray[Any]:
@@ -73,7 +74,7 @@ class Tables:
         )
 
     def series_ids(self, scope: Scope) -> npt.NDArray[np.uint64]:
-        """The ids of the series of a scope, each once, in any order."""
+        """Return the ids of the series of a scope, each once, in any order."""
         return self._fetch(f"SELECT DISTINCT series_id FROM series WHERE {scope.text}", "<u8", scope)
 
     def sizes(self, scope: Scope) -> npt.NDArray[Any]:
@@ -86,7 +87,7 @@ class Tables:
         )
 
     def has_more(self, scope: Scope, series: int) -> bool:
-        """Whether a scope has more than so many series."""
+        """Return whether a scope has more than `series` series."""
         rows = self._fetch(f"SELECT count() FROM series WHERE {scope.text}", "<u8", scope)
         if rows[0] <= series:  # a series may have several rows, and mostly has one a day
             return False
@@ -106,38 +107,39 @@ class Tables:
         )
 
     def keys_of(self, scope: Scope) -> list[int]:
-        """The tag keys of the series of a scope."""
+        """Return the tag keys of the series of a scope."""
         return self._ids(f"SELECT DISTINCT arrayJoin(tag_keys) FROM series WHERE {scope.text}", scope)
 
     def values_of(self, scope: Scope, keys: Sequence[int]) -> list[int]:
-        """The values that the series of a scope have under the first of those keys that they have."""
+        """Return the values of the series of a scope under the first of those keys that each has."""
         found = self._ids(f"SELECT DISTINCT {tag_value(keys)} AS v FROM series WHERE {scope.text}", scope)
         return [i for i in found if i]
 
     def projects_of(self, scope: Scope) -> list[int]:
-        """The projects of the series of a scope."""
+        """Return the projects of the series of a scope."""
         rows = self._rows(f"SELECT DISTINCT project_id FROM series WHERE {scope.text}", scope)
         return sorted(project for (project,) in rows)
 
     def projects(self, tenant: Tenant, days: Days) -> list[int]:
+        """Return the projects of a tenant with series on those days."""
         return self.projects_of(of_days(tenant, days))
 
     # ---- tag tables
 
     def tag_keys(self, tenant: Tenant, days: Days, metric_ids: Sequence[int] | None = None) -> list[int]:
-        """The keys that any series, or any of those metrics, has in those days."""
+        """Return the keys that any series, or any of those metrics, has in those days."""
         scope = _seen(tenant, days, metric_ids)
         return self._ids(f"SELECT DISTINCT tag_key FROM metric_tag_keys WHERE {scope.text}", scope)
 
     def tag_values(
         self, tenant: Tenant, days: Days, keys: Collection[int], metric_ids: Sequence[int] | None = None
     ) -> list[int]:
-        """The values those keys have in those days, on any of those metrics if they are given."""
+        """Return the values of those keys in those days, on any of those metrics if they are given."""
         scope = _seen(tenant, days, metric_ids).within("tag_key", list(keys))
         return self._ids(f"SELECT DISTINCT tag_value FROM metric_tag_values WHERE {scope.text}", scope)
 
     def largest_key(self, tenant: Tenant, days: Days, metric_id: int) -> tuple[int, int] | None:
-        """The tag key of a metric that has the most values, and about how many those are."""
+        """Return the tag key of a metric with the most values, and their approximate number."""
         scope = _seen(tenant, days, [metric_id])
         rows = self._rows(
             f"SELECT tag_key, uniq(tag_value) AS n FROM metric_tag_values WHERE {scope.text}"
@@ -232,7 +234,7 @@ class Tables:
 
 
 def _counted_as(what: str, scope: Scope, as_one: Mapping[int, int]) -> tuple[str, Scope]:
-    """An id as an expression that says which id it counts as, and the scope with what that needs."""
+    """Return the expression for the id that an id counts as, and the scope with its parameters."""
     if not as_one:
         return what, scope
     ids, ones = (np.fromiter(side, np.uint64, len(as_one)) for side in (as_one.keys(), as_one.values()))

@@ -1,4 +1,4 @@
-"""What a look-up of series gives. Pure."""
+"""The results of a look-up of series. Pure."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Days:
 
     @staticmethod
     def of(start_ms: int, end_ms: int) -> Days:
+        """Return the days that [start, end] touches."""
         first, last = start_ms // 86_400_000, end_ms // 86_400_000
         return Days(min(max(first, 0), 65_535), min(max(last, 0), 65_535))
 
@@ -45,19 +46,19 @@ class SelectionKey:
 class Part:
     """Series of one stored type, under one view of it.
 
-    Of series that are one, `group` has the index in `labels` of every series' label set; None: series `i` has
-    `labels[i]`. What they hold merges.
+    Series with equal labels are one series, whose data merges: `group` has the index in `labels` of every
+    series' label set; None: series `i` has `labels[i]`.
 
-    `view` is "" for the series themselves, or the classic name of a distribution `x` they were asked by:
-    `x_bucket`, `x_count`, `x_sum`; or `x` with a matcher that names `quantiles`. The labels are without `le`
-    and `quantile`; the reader adds them and applies `le_matchers`. `series_ids` and `project_ids` go
-    together, ids ascend. `labels` are distinct.
+    `view` is "" for the series themselves, or the classic name that selected a distribution `x`: `x_bucket`,
+    `x_count`, `x_sum`; or `x` with a matcher that names `quantiles`. The labels are without `le` and
+    `quantile`; the reader adds them and applies `le_matchers`. `series_ids` and `project_ids` go together,
+    ids ascend. `labels` are distinct.
 
-    `whole` says that the series are all there are of `metric_ids` in the days that were asked for, of this
-    kind and in the tenant's scope: SQL then needs no condition on series_id, and the reader leaves out what
-    it does not know (series that have data on other days alone).
+    `whole` says that these are all series of `metric_ids` in the selected days, of this kind and in the
+    tenant's scope. SQL then needs no condition on series_id, and the reader leaves out unknown series (those
+    with data on other days only).
 
-    `span`: the first and last id, where all series of the metric between them are of the part.
+    `span`: the first and last id, if all series of the metric between them belong to the part.
     """
 
     kind: Kind
@@ -75,7 +76,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """All that matched; a label set stands at most once among the histograms and once among the others."""
+    """All matching series; a label set occurs at most once among histograms and once among other types."""
 
     parts: tuple[Part, ...]
     infos: tuple[str, ...] = ()
@@ -83,4 +84,5 @@ class Selection:
 
     @property
     def series(self) -> int:
+        """The number of label sets."""
         return sum(len(part.labels) for part in self.parts)

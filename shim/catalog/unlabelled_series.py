@@ -15,7 +15,7 @@ from shim.catalog.types import Kind, Selection, View
 
 @dataclass(frozen=True, slots=True)
 class UnlabelledSeries:
-    """What a selector matched. `whole`: all series of the metric in its tenant's scope on those days."""
+    """The series that a selector matched. `whole`: all series of the metric in the tenant's scope then."""
 
     kind: Kind
     view: View
