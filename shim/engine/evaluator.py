@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar, assert_never
 
 import numpy as np
 
 from shim.eval.aggregate import aggregate
-from shim.eval.binary import binary, negate
+from shim.eval.binary import NO_FILL, ONE_TO_ONE, binary, negate
 from shim.eval.broadcast import repeated
 from shim.eval.budget import Take
 from shim.eval.functions.registry import call
@@ -44,6 +44,7 @@ from shim.plan.nodes import (
     SubqueryCall,
     Text,
     Total,
+    children,
 )
 from shim.read.sample_functions import over_windows, scalars
 from shim.read.selectors import SelectorReader
@@ -133,29 +134,35 @@ class _Run:
                 return String(node.text)
             case Select() | SampleTimes() | RangeCall() | Merged():
                 return self._leaf(node)
-            case SubqueryCall():
-                return self._subquery(node)
-            case Call():
-                self.take(node.grid.steps)
-                args = self.values(node.args)
-                notes = self.of.notes.at(node.place)
-                naming = self.of.leaves.naming
-                return call(
-                    node.function, args, CallContext(node.grid, notes, node.absent_labels, naming, self.take)
-                )
-            case Info():
-                return self._info(node)
+            case RawRange() | RawSubquery():
+                raise BadData("a range vector can only be the argument of a function")
             case Total():
                 return self._total(node)
             case Aggregate():
                 return self._aggregate(node)
+        return self._computed(node)
+
+    def _computed(self, node: SubqueryCall | Call | Info | Binary | Negate) -> Value:
+        """Evaluate a node that is computed from the values of others."""
+        match node:
+            case SubqueryCall():
+                return self._subquery(node)
+            case Call():
+                return self._call(node)
+            case Info():
+                return self._info(node)
             case Binary():
                 return self._binary(node)
             case Negate():
                 return negate(self.value(node.child), self.of.notes)
-            case RawRange() | RawSubquery():
-                raise BadData("a range vector can only be the argument of a function")
         assert_never(node)
+
+    def _call(self, node: Call) -> Value:
+        self.take(node.grid.steps)
+        args = self.values(node.args)
+        notes, naming = self.of.notes.at(node.place), self.of.leaves.naming
+        context = CallContext(node.grid, notes, node.absent_labels, naming, self.take)
+        return call(node.function, args, context)
 
     def _leaf(self, node: Leaf) -> Vector:
         if node not in self.read:  # a leaf inside the arguments of another leaf
@@ -166,9 +173,10 @@ class _Run:
     def _binary(self, node: Binary) -> Value:
         left, right = self.values((node.left, node.right))
         notes, naming = self.of.notes.at(node.place), self.of.leaves.naming
-        return binary(
-            node.op, left, right, node.matching, node.return_bool, notes, node.fill, naming, self.take
-        )
+        matching = node.matching
+        if node.fill != NO_FILL:
+            matching = replace(matching or ONE_TO_ONE, fill=node.fill)
+        return binary(node.op, left, right, matching, node.return_bool, notes, naming, self.take)
 
     def values(self, nodes: Sequence[Node]) -> list[Value]:
         """Evaluate the nodes in order; values that wait for later ones count as held memory."""
@@ -239,28 +247,9 @@ class _Run:
 
 
 def _leaves_of(node: Node) -> Iterator[Leaf | Total]:
-    match node:
-        case Select() | SampleTimes() | RangeCall() | Merged() | Total():
-            yield node
-        case RawSubquery():
-            if node.inner is not None:
-                yield from _leaves_of(node.inner)
-        case SubqueryCall():
-            for child in ((node.inner,) if node.inner else ()) + node.args:
-                yield from _leaves_of(child)
-        case Call():
-            for child in node.args:
-                yield from _leaves_of(child)
-        case Info():
-            yield from _leaves_of(node.base)
-            yield node.source
-        case Aggregate():
-            for child in (node.child, *((node.param,) if node.param else ())):
-                yield from _leaves_of(child)
-        case Binary():
-            yield from _leaves_of(node.left)
-            yield from _leaves_of(node.right)
-        case Negate():
-            yield from _leaves_of(node.child)
-        case Number() | Text() | RawRange():
-            return
+    """Yield the leaves in the order they are evaluated."""
+    if isinstance(node, Leaf | Total):
+        yield node
+        return
+    for child in children(node):
+        yield from _leaves_of(child)

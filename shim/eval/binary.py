@@ -8,17 +8,17 @@ from __future__ import annotations
 import numpy as np
 
 from shim.eval.budget import Take, free
-from shim.eval.operators.fill import NO_FILL, Fill, filled
+from shim.eval.operators.fill import filled
 from shim.eval.operators.floats import ARITHMETIC, COMPARISON, SETS, calculate, compare
 from shim.eval.operators.join import join
-from shim.eval.operators.matching import ONE_TO_ONE, Matching
+from shim.eval.operators.matching import NO_FILL, ONE_TO_ONE, Fill, Matching
 from shim.eval.operators.scalars import with_scalar
 from shim.eval.operators.sets import combine_sets
 from shim.model.errors import BadData, Unsupported
 from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.values import Annotations, Scalar, String, Value, Vector
 
-__all__ = ["NO_FILL", "Fill", "Matching", "binary", "negate"]
+__all__ = ["NO_FILL", "ONE_TO_ONE", "Fill", "Matching", "binary", "negate"]
 
 
 def binary(
@@ -28,7 +28,6 @@ def binary(
     matching: Matching | None,
     return_bool: bool,
     notes: Annotations,
-    fill: Fill = NO_FILL,
     naming: LabelNaming = EXACT,
     take: Take = free,
 ) -> Value:
@@ -45,8 +44,8 @@ def binary(
         matching = (matching or ONE_TO_ONE).meant(naming, left, right)
         if op in SETS:
             return combine_sets(op, left, right, matching)
-        if fill != NO_FILL:
-            left, right = filled(left, right, matching, fill)
+        if matching.fill != NO_FILL:
+            left, right = filled(left, right, matching)
         return join(op, left, right, matching, return_bool, notes, take)
     if op in SETS:
         raise BadData(f'set operator "{op}" not allowed in binary scalar expression')

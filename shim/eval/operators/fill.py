@@ -8,8 +8,7 @@ Source of behaviour: Prometheus 3.x VectorBinop with FillValues. `fill_left` sta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,24 +17,14 @@ from shim.model.labels import Labels
 from shim.model.values import Bools, Vector
 
 
-@dataclass(frozen=True, slots=True)
-class Fill:
-    """What stands in for a missing partner; None: nothing does."""
-
-    left: float | None = None
-    right: float | None = None
-
-
-NO_FILL: Final = Fill()
-
-
-def filled(left: Vector, right: Vector, matching: Matching, fill: Fill) -> tuple[Vector, Vector]:
+def filled(left: Vector, right: Vector, matching: Matching) -> tuple[Vector, Vector]:
     """Both sides, with a float series of the fill value for each signature that only the other side has.
 
     It is there at the steps where its signature has partners to match and nothing on its own side, and bears
     the labels that were matched on.
     """
     a, b, signatures = sides(left, right, matching)
+    fill = matching.fill
     here_a, here_b = a.signatures_present(len(signatures)), b.signatures_present(len(signatures))
     for_a, for_b = (fill.right, fill.left) if matching.card == "one-to-many" else (fill.left, fill.right)
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -18,6 +18,17 @@ Cardinality = Literal["one-to-one", "many-to-one", "one-to-many", "many-to-many"
 
 
 @dataclass(frozen=True, slots=True)
+class Fill:
+    """The value of a partner that is missing, by the side it is missing on; None: no value."""
+
+    left: float | None = None
+    right: float | None = None
+
+
+NO_FILL: Final = Fill()
+
+
+@dataclass(frozen=True, slots=True)
 class Matching:
     """`on(labels)` or `ignoring(labels)`, and `group_left(include)` or `group_right(include)`.
 
@@ -28,6 +39,7 @@ class Matching:
     on: bool
     labels: tuple[str, ...]
     include: tuple[str, ...] = ()
+    fill: Fill = NO_FILL
     matched: NamedLabels = field(default=AS_CALLED, compare=False, repr=False)
     included: NamedLabels = field(default=AS_CALLED, compare=False, repr=False)
 

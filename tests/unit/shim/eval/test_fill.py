@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
-from shim.eval.binary import Fill, Matching, binary
+from shim.eval.binary import ONE_TO_ONE, Fill, Matching, binary
 from shim.model.errors import ExecutionError
 from shim.model.values import Annotations, Vector
 from tests.unit.shim.eval.make import INF, NAN, Cell, histogram, rows, texts, vector
@@ -18,7 +19,7 @@ RIGHT = vector({"r{x=a}": [100], "r{x=b}": [200], "r{x=d}": [400]})
 def run(
     op: str, left: Vector, right: Vector, fill: Fill, matching: Matching | None = None, *, bool_: bool = False
 ) -> dict[tuple[tuple[str, str], ...], list[Cell]]:
-    return rows(binary(op, left, right, matching, bool_, Annotations(), fill))
+    return rows(binary(op, left, right, replace(matching or ONE_TO_ONE, fill=fill), bool_, Annotations()))
 
 
 def same(found: object, want: Mapping[str, Sequence[Cell]]) -> bool:
@@ -94,12 +95,22 @@ def test_empty_sides_and_histograms() -> None:
     assert same(run("+", LEFT, nobody, Fill(0, 0)), {"{x=a}": [10], "{x=b}": [20], "{x=c}": [30]})
     assert same(run("+", nobody, LEFT, Fill(right=0)), {})
     found = binary(
-        "*", vector({}, {"h{x=a}": histogram([1, 2])}), LEFT, None, False, Annotations(), Fill(2, 2)
+        "*",
+        vector({}, {"h{x=a}": histogram([1, 2])}),
+        LEFT,
+        replace(ONE_TO_ONE, fill=Fill(2, 2)),
+        False,
+        Annotations(),
     )
     assert isinstance(found, Vector)
     assert [float(h.count[0]) for h in found.histograms] == [20]  # matched: it needs no stand-in
     found = binary(
-        "*", vector({}, {"h{x=z}": histogram([1, 2])}), LEFT, None, False, Annotations(), Fill(2, 3)
+        "*",
+        vector({}, {"h{x=z}": histogram([1, 2])}),
+        LEFT,
+        replace(ONE_TO_ONE, fill=Fill(2, 3)),
+        False,
+        Annotations(),
     )
     assert isinstance(found, Vector)
     assert [float(h.count[0]) for h in found.histograms] == [6]
