@@ -56,7 +56,7 @@ V = TypeVar("V")
 
 @dataclass(slots=True)
 class Evaluator:
-    """Evaluates one plan. `pool` runs the reads."""
+    """Evaluates one plan; `pool` runs the reads."""
 
     leaves: SelectorReader
     notes: Annotations

@@ -1,5 +1,5 @@
-"""Evaluation of PromQL over whole grids in NumPy: one construct, one file. Pure.
+"""Evaluation of PromQL over whole grids in NumPy: one construct per file. Pure.
 
-Nothing here reads a store, knows SQL or parses text. Missing points are `present == False`; what an array
-holds there is garbage and must never reach a present point.
+Nothing here reads a store, knows SQL or parses text. Missing points are `present == False`; the value at such
+a point is arbitrary and must never reach a present point.
 """

@@ -1,6 +1,6 @@
-"""Aggregation over series: `sum by (x) (...)` and its kin. Pure.
+"""Aggregation over series, such as `sum by (x) (...)`. Pure.
 
-Source of behaviour: Prometheus 3.x `promql/engine.go`, aggregation, aggregationK, aggregationCountValues.
+Source: Prometheus 3.x `promql/engine.go`, aggregation, aggregationK, aggregationCountValues.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ def aggregate(
 ) -> Vector:
     """Aggregate at every step; `param` is k, q or the label of count_values.
 
-    `take` is asked for time between turns, and before more is made than was given (count_values).
+    `take` is asked for time during long loops, and for memory before count_values makes more series than it
+    was given.
 
-    Raises BadData for a missing parameter, Unsupported for an operator not built, ExecutionError for a
-    parameter Prometheus refuses.
+    Raises: BadData for a missing parameter, Unsupported for an unknown operator, ExecutionError for a
+    parameter that Prometheus rejects.
     """
     record = AGGREGATIONS.get(op)
     if record is None:

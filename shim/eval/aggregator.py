@@ -1,7 +1,7 @@
-"""The record of an aggregation operator, and what it computes from. Pure.
+"""The record of an aggregation operator, and its input. Pure.
 
-A record is all that the product knows of an operator besides PromQL's grammar: how it is computed, whether it
-takes a parameter, and how its value over all series follows from chunks of them.
+A record holds everything the product knows of an operator besides PromQL's grammar: its computation, its
+parameter, and how chunks of series combine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_FLOATS: Final = 1 << 21
 
 @dataclass(frozen=True, slots=True)
 class AggregationInput:
-    """A vector to aggregate. `param` is k, q or a label; `take` is asked for memory and time."""
+    """A vector to aggregate; `param` is k, q or a label, and `take` is asked for memory and time."""
 
     vector: Vector
     grouping: Collection[str]
@@ -99,7 +99,7 @@ class AggregationOperator:
 
 
 def plain(reduce: Callable[[Groups, Annotations], Vector]) -> Callable[[AggregationInput], Vector]:
-    """Return the `apply` of an operator without parameter, given what it makes of groups."""
+    """Return the `apply` of an operator without parameter, given its reduction of groups."""
 
     def apply(given: AggregationInput) -> Vector:
         found = some_steps_at_once(given.groups(), lambda groups, _: reduce(groups, given.notes))
@@ -109,7 +109,10 @@ def plain(reduce: Callable[[Groups, Annotations], Vector]) -> Callable[[Aggregat
 
 
 def some_steps_at_once(groups: Groups, reduce: Callable[[Groups, slice], Vector]) -> Vector:
-    """Return one row per group. Reduces some steps at once: in between takes several times their memory."""
+    """Return one row per group.
+
+    Reduces some steps at once, because intermediate results take several times their memory.
+    """
     vector = groups.vector
     if vector.histograms or vector.values.size <= _MAX_FLOATS:
         return reduce(groups, slice(0, vector.steps))

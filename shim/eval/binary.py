@@ -1,6 +1,6 @@
 """Binary operators on any two values. Pure.
 
-Source of behaviour: Prometheus 3.x `promql/engine.go`.
+Source: Prometheus 3.x `promql/engine.go`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ def binary(
     naming: LabelNaming = EXACT,
     take: Take = free,
 ) -> Value:
-    """`left op right` at every step.
+    """Compute `left op right` at every step.
 
-    `matching` is for two vectors; None means one-to-one on all labels but the name. Raises ExecutionError
-    when series do not match uniquely, BadData for operands the operator does not take.
+    `matching` is for two vectors; None means one-to-one on all labels but the name.
+
+    Raises: ExecutionError where series do not match uniquely, BadData for operands that the operator does not
+    accept.
     """
     if op not in ARITHMETIC and op not in COMPARISON and op not in SETS:
         raise Unsupported(f"operator {op} is not supported")
@@ -60,7 +62,7 @@ def binary(
 
 
 def negate(value: Value, notes: Annotations) -> Value:
-    """Unary minus: drops the name of a vector, mirrors nothing of a histogram but its signs."""
+    """Negate a value: a vector loses its name, a histogram changes its signs only."""
     if isinstance(value, String):
         raise BadData("unary expression only allowed on expressions of type scalar or instant vector")
     if isinstance(value, Scalar):

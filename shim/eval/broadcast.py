@@ -1,4 +1,4 @@
-"""Values of one step repeated over a grid: what `@` fixes is computed once. Pure."""
+"""Values of one step repeated over a grid, so that a value that `@` fixes is computed once. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T", bound=np.generic)
 
 
 def repeated(vector: Vector, steps: int, take: Take) -> Vector:
-    """The vector over `steps` points; it has one step, or as many already. `take` is asked before."""
+    """Return the vector over `steps` points; it has one step, or that many already. `take` is asked first."""
     if vector.steps == steps:
         return vector
     take(vector.cells * steps)
@@ -30,7 +30,7 @@ def repeated(vector: Vector, steps: int, take: Take) -> Vector:
 
 
 def repeated_histogram(h: Histogram, steps: int) -> Histogram:
-    """As `repeated`, for one series."""
+    """Repeat one histogram series as `repeated` does."""
     if len(h.count) == steps:
         return h
     return Histogram(

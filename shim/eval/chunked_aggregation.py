@@ -1,7 +1,7 @@
-"""Aggregations of all series of a selector, of which some are looked at together: chunk after chunk. Pure.
+"""Aggregation of all series of a selector, chunk by chunk. Pure.
 
-What is kept between chunks is as little as the operator allows: a row for sums and their kin, a row per value
-for count_values, the contenders for topk and bottomk, and all values for quantile alone.
+The state between chunks is as small as the operator allows: one row for sums, one row per value for
+count_values, the candidates of topk and bottomk, and all values for quantile alone.
 """
 
 from __future__ import annotations
@@ -24,23 +24,29 @@ from shim.model.errors import Unsupported
 from shim.model.labels import EMPTY, Labels
 from shim.model.values import Annotations, Bools, Floats, Scalar, String, Vector
 
-#: More contenders than this times those of the last choice: it is time to choose again.
+#: Choose again when there are more candidates than this factor times those of the last choice.
 _GROWTH: Final = 2
 _MIN_CHOICE: Final = 1_000
 
 
 class Fold(Protocol):
-    """One aggregation under way."""
+    """An aggregation in progress."""
 
     def add(self, chunk: Vector) -> None:
-        """Take in a chunk. Raises QueryError."""
+        """Add a chunk.
+
+        Raises: QueryError.
+        """
 
     def result(self) -> Vector:
-        """What the chunks so far give. Raises QueryError."""
+        """Return the aggregate of the chunks so far.
+
+        Raises: QueryError.
+        """
 
 
 def fold(op: str, steps: int, param: Scalar | String | None, notes: Annotations, take: Take) -> Fold:
-    """Begin an aggregation over all series, `param` being constant; topk and bottomk give contenders."""
+    """Begin an aggregation over all series with a constant `param`; topk and bottomk give candidates."""
     how = AGGREGATIONS[op].chunks
     match how:
         case Combine(by):
@@ -76,7 +82,7 @@ class _Folded:
 
 
 class _Mean:
-    """The sum of all series divided by their number."""
+    """The sum of all series, divided by their number."""
 
     def __init__(self, steps: int, notes: Annotations) -> None:
         self._sum, self._count = _Folded("sum", "sum", steps, notes), _Folded("count", "sum", steps, notes)
@@ -94,7 +100,7 @@ class _Mean:
 
 
 class _Values:
-    """How many series have each value."""
+    """The number of series with each value."""
 
     def __init__(self, op: str, steps: int, label: String, notes: Annotations, take: Take) -> None:
         self._op, self._steps, self._label, self._notes, self._take = op, steps, label, notes, take
@@ -111,7 +117,7 @@ class _Values:
 
 
 class _Gathered:
-    """All values, for what has to see them at once."""
+    """All values, for an operator that has to see them at once."""
 
     def __init__(self, op: str, steps: int, q: Scalar, notes: Annotations, take: Take) -> None:
         self._op, self._steps, self._q, self._notes, self._take = op, steps, q, notes, take
@@ -135,7 +141,7 @@ class _Gathered:
 
 
 class _Contenders:
-    """The series that no k others beat at every step, and those that equal the last of the k."""
+    """The series that fewer than k others beat at some step, and those equal to the last of the k."""
 
     def __init__(
         self, op: str, steps: int, k: Scalar, notes: Annotations, take: Take, *, descending: bool
@@ -173,7 +179,7 @@ class _Contenders:
 
 
 class _Alike(Sequence[Labels]):
-    """Labels of rows that are only counted."""
+    """Empty labels for rows that are only counted."""
 
     def __init__(self, count: int) -> None:
         self._count = count

@@ -1,7 +1,7 @@
-"""Native histograms as the series of classic ones: for clients that know no native histograms. Pure.
+"""Native histograms as classic series, for clients that do not know native histograms. Pure.
 
 A histogram of `x` becomes `x_bucket{le}`, `x_sum` and `x_count`. One without a name (`rate(x[5m])`) becomes
-its buckets alone, of which `+Inf` is the count: nothing could tell its sum apart.
+its buckets alone, with the count as `+Inf`: its sum could not be distinguished.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ LadderOf = Callable[[str], Sequence[float]]
 
 
 def as_classic(vector: Vector, ladder_of: LadderOf, check_cells: Callable[[int], None]) -> Vector:
-    """The vector with its histograms as float series; series that it has already win over made ones.
+    """Return the vector with its histograms as float series; existing series win over generated ones.
 
-    `check_cells` is asked whether so many values may be held.
+    `check_cells` is asked whether that number of values may be held.
     """
     if not vector.histograms:
         return vector
@@ -51,7 +51,7 @@ def as_classic(vector: Vector, ladder_of: LadderOf, check_cells: Callable[[int],
 
 
 def samples_as_classic(samples: Samples, ladder_of: LadderOf, check_cells: Callable[[int], None]) -> Samples:
-    """As `as_classic`, of the samples of a range vector."""
+    """Convert the samples of a range vector as `as_classic` does."""
     if not samples.histograms:
         return samples
     labels, times, values = list(samples.labels), [samples.times_ms], [samples.values]
@@ -77,7 +77,7 @@ _EXPORTED_LE: Final = f"exported_{LE}"
 
 
 def classic_labels(labels: lb.Labels, bounds: Sequence[float]) -> list[lb.Labels]:
-    """The label sets of the series: one for each boundary, then sum and count if there is a name."""
+    """Return the label sets of the series: one per boundary, then sum and count if there is a name."""
     name, le = lb.get(labels, lb.NAME), lb.get(labels, LE)
     base = lb.changed(lb.changed(labels, LE, ""), _EXPORTED_LE, le) if le else labels
     buckets = lb.changed(base, lb.NAME, f"{name}_bucket") if name else base
@@ -88,5 +88,5 @@ def classic_labels(labels: lb.Labels, bounds: Sequence[float]) -> list[lb.Labels
 
 
 def _values(h: Histogram, bounds: Sequence[float]) -> Floats:
-    """(boundaries + 2, steps): the buckets, the sum, the count."""
+    """Return the buckets, the sum and the count, shape `(boundaries + 2, steps)`."""
     return np.concatenate([counts_at_most(np.array(bounds), h), h.sum[None, :], h.count[None, :]])

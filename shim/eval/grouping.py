@@ -1,4 +1,4 @@
-"""Which rows of a vector belong to which group of an aggregation. Pure."""
+"""The rows of a vector by group of an aggregation. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shim.model.values import Bools, Floats, Histogram, Ints, Vector
 
 
 def group_labels(labels: Labels, grouping: Collection[str], without: bool) -> Labels:
-    """The labels of the group that a series belongs to (`by` and `without` of Prometheus)."""
+    """Return the labels of the group that a series belongs to (Prometheus' `by` and `without`)."""
     if without:
         return lbl.unmarked(lbl.without(labels, {*grouping, lbl.NAME}))
     return lbl.only(labels, grouping)
@@ -26,7 +26,7 @@ def group_labels(labels: Labels, grouping: Collection[str], without: bool) -> La
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The rows of a vector in groups. Float rows are sorted by group, else in their old order."""
+    """The rows of a vector in groups; float rows are sorted by group, otherwise in their original order."""
 
     vector: Vector
     labels: Sequence[Labels]  # one per group, in order of first appearance
@@ -37,34 +37,36 @@ class Groups:
 
     @property
     def sizes(self) -> Ints:
-        """Float rows per group."""
+        """The number of float rows per group."""
         return np.bincount(self.owner, minlength=len(self.labels)).astype(np.int64)
 
     @property
     def with_floats(self) -> Ints:
-        """The groups that have float rows at all."""
+        """The groups that have float rows."""
         return np.flatnonzero(self.sizes)
 
     @property
     def starts(self) -> Ints:
-        """Where the rows of each group of `with_floats` begin in `order`."""
+        """The index in `order` at which the rows of each group of `with_floats` begin."""
         sizes = self.sizes[self.with_floats]
         return np.cumsum(sizes) - sizes
 
     @property
     def values(self) -> Floats:
+        """The float rows by group."""
         return self.vector.values[self.order]
 
     @property
     def present(self) -> Bools:
+        """Whether each value of the float rows is present."""
         return self.vector.present[self.order]
 
     def counts(self) -> Floats:
-        """Floats present per group and step, (groups, steps)."""
+        """Count the floats present per group and step, shape `(groups, steps)`."""
         return self.spread(np.add.reduceat(self.present.astype(np.float64), self.starts, axis=0))
 
     def histogram_counts(self) -> Floats:
-        """Histograms present per group and step, (groups, steps)."""
+        """Count the histograms present per group and step, shape `(groups, steps)`."""
         out = np.zeros((len(self.labels), self.vector.steps))
         for group, rows in enumerate(self.histogram_rows):
             for row in rows:
@@ -72,7 +74,7 @@ class Groups:
         return out
 
     def spread(self, per_group: Floats) -> Floats:
-        """Rows of the groups with floats as rows of all groups, 0 for the others."""
+        """Spread rows of the groups with floats over all groups, 0 for the others."""
         if len(per_group) == len(self.labels):
             return per_group
         out = np.zeros((len(self.labels), *per_group.shape[1:]))
@@ -80,14 +82,15 @@ class Groups:
         return out
 
     def histograms_of(self, group: int) -> list[Histogram]:
+        """Return the histograms of a group."""
         return [self.vector.histograms[row] for row in self.histogram_rows[group]]
 
 
 def by_columns(labels: Sequence[Labels], names: Collection[str]) -> tuple[Ints, list[Labels]] | None:
-    """The group of each label set under `by (names)`, and the groups in order of first appearance.
+    """Return the group of each label set under `by (names)`, and the groups in order of first appearance.
 
-    None where the sets do not all have these labels at the same places: of most metrics they do, and then no
-    Python code runs for each of them. Names in METADATA, whose groups may lose them, are for `grouped`.
+    Returns None where the sets do not all have these labels at the same places. Most metrics do, and then no
+    Python code runs per set. Names in METADATA, whose groups may lose them, are left to `grouped`.
     """
     if not labels or not lbl.METADATA.isdisjoint(names):
         return None
@@ -108,7 +111,7 @@ def by_columns(labels: Sequence[Labels], names: Collection[str]) -> tuple[Ints, 
 
 
 def grouped(vector: Vector, grouping: Collection[str], without: bool, naming: LabelNaming = EXACT) -> Groups:
-    """The vector's rows by group."""
+    """Return the vector's rows by group."""
     if not grouping and not without:
         return _all(vector)
     found = naming.found(grouping, vector.labels, vector.histogram_labels)
@@ -121,7 +124,7 @@ def grouped(vector: Vector, grouping: Collection[str], without: bool, naming: La
             return Groups(vector, labels, order, owner[order], [[] for _ in labels])
     metadata = without or not lbl.METADATA.isdisjoint(names)
     numbers: dict[Labels, int] = {}
-    going: set[int] = set()  # groups with a member whose name is to go: theirs goes, too, and its like
+    going: set[int] = set()  # groups with a member that loses its name: these lose it too, with its metadata
 
     def number(labels: Labels) -> int:
         group = numbers.setdefault(group_labels(found.of(labels), names, without), len(numbers))
@@ -140,7 +143,7 @@ def grouped(vector: Vector, grouping: Collection[str], without: bool, naming: La
 
 
 def _all(vector: Vector) -> Groups:
-    """All rows as one group, without looking at their labels."""
+    """Return all rows as one group, without reading their labels."""
     floats, histograms = len(vector.labels), len(vector.histogram_labels)
     if not floats and not histograms:
         return Groups(vector, [], np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), [])

@@ -1,8 +1,8 @@
-"""info(): labels of info series put on the series that they tell about. Pure.
+"""info(): labels of info series, added to the series they describe. Pure.
 
-Source of behaviour: Prometheus 3.x `promql/info.go` and its info.test. Two series belong together when their
-identifying labels, `instance` and `job`, are equal; of info series that share name and identity the one with
-the newest sample counts, step by step.
+Source: Prometheus 3.x `promql/info.go` and its info.test. Two series belong together when their identifying
+labels, `instance` and `job`, are equal. Of info series with equal name and identity the one with the newest
+sample counts, at each step.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from shim.model.values import Bools, Ints, Vector
 
 IDENTIFYING: Final = ("instance", "job")
 TARGET_INFO: Final = Matcher(lbl.NAME, "=", "target_info")
-#: What an info metric is called when the selector only says what it is not called.
+#: The matcher of the name when the selector only has negative ones.
 ANY_INFO: Final = Matcher(lbl.NAME, "=~", ".+_info")
 
 
 def info_matchers(given: Sequence[Matcher]) -> tuple[Matcher, ...]:
-    """What selects the info series, given the matchers of the second argument."""
+    """Return the matchers that select the info series, given those of the second argument."""
     names = [m for m in given if m.name == lbl.NAME]
     if not names:
         return (TARGET_INFO, *given)
@@ -40,15 +40,16 @@ def info_matchers(given: Sequence[Matcher]) -> tuple[Matcher, ...]:
 def info(
     base: Vector, times_s: Vector, given: Sequence[Matcher] | None, naming: LabelNaming = EXACT
 ) -> Vector:
-    """`base` with the labels of info series, whose sample times are the values of `times_s`.
+    """Add the labels of info series, whose sample times are the values of `times_s`, to `base`.
 
-    `given`: the matchers of the second argument, None without one. A series that finds no info series stays
-    as it is, or goes when a matcher wants a value that is not there. Raises ExecutionError where info series
-    contradict each other.
+    `given`: the matchers of the second argument, None without one. A series without an info series stays as
+    it is, or is dropped when a matcher requires a value that is missing.
+
+    Raises: ExecutionError where info series contradict each other.
     """
     names = (TARGET_INFO,) if given is None else tuple(m for m in given if m.name == lbl.NAME)
     data = tuple(m for m in given or () if m.name != lbl.NAME)
-    base = without_empty_rows(base)  # only what is there says which info series are meant
+    base = without_empty_rows(base)  # only present series say which info series are meant
     all_labels = [*base.labels, *base.histogram_labels]
     plain = {labels for labels in all_labels if not _is_info(labels, names)}
     sources = _Sources.of(times_s, plain)
@@ -80,7 +81,7 @@ def info(
 
 
 def _is_info(labels: Labels, names: Sequence[Matcher]) -> bool:
-    """Whether a series is itself one of those that tell: those are left alone."""
+    """Return whether a series is itself an info series: those stay unchanged."""
     name = lbl.get(labels, lbl.NAME)
     return any(m.op in ("=", "=~") for m in names) and all(m.matches(name) for m in names)
 
@@ -91,7 +92,7 @@ def _identity(labels: Labels) -> Labels:
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """The info series by what they tell about."""
+    """The info series by the identity that they describe."""
 
     times_s: Vector
     rows: Mapping[Labels, Mapping[str, Sequence[int]]]  # identity -> name -> rows
@@ -111,7 +112,7 @@ class _Sources:
         return _Sources(times_s, rows)
 
     def at_steps(self, identity: Labels) -> Ints:
-        """Which row counts of each info metric at each step, (metrics, steps); -1 for none."""
+        """Return the row that counts of each info metric at each step, `(metrics, steps)`; -1 for none."""
         if not identity:
             return np.full((0, self.times_s.steps), -1)
         if identity not in self.chosen:
@@ -120,7 +121,10 @@ class _Sources:
         return self.chosen[identity]
 
     def _newest(self, rows: Sequence[int]) -> Ints:
-        """Raises ExecutionError where two have the newest sample."""
+        """Check that only one has the newest sample.
+
+        Raises: ExecutionError where two have it.
+        """
         times = np.where(self.times_s.present[rows], self.times_s.values[rows], -np.inf)
         newest = times.max(axis=0)
         tied = ((times == newest) & np.isfinite(times)).sum(axis=0) > 1
@@ -143,7 +147,7 @@ def _enriched(
     data: Sequence[Matcher],
     asked: Collection[str],
 ) -> Iterator[tuple[Labels, Bools]]:
-    """A series under the labels it gets, each with the steps it has them at."""
+    """Yield a series with each set of labels that it gets, and the steps it has them at."""
     if not told_about:
         yield labels, present
         return
@@ -165,7 +169,7 @@ def _enriched(
 
 
 def _added(labels: Labels, found: Sequence[Labels], asked: Collection[str]) -> dict[str, str]:
-    """The labels that info series add: those asked for, or all; never one that the series has."""
+    """Return the labels that info series add: the requested ones, or all; never one the series has."""
     own = {name for name, _ in labels}
     added: dict[str, str] = {}
     for one in found:

@@ -1,4 +1,4 @@
-"""Instant selection on samples: the latest one within the lookback. Pure."""
+"""Instant selection from samples: the latest one within the lookback. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from shim.model.values import Ints, Samples, Vector
 
 
 def latest(samples: Samples, grid: Grid, lookback_ms: int) -> tuple[Vector, Ints]:
-    """The last sample in `(t - lookback, t]` at every `t`, and its time in ms (series, steps).
+    """Return the last sample in `(t - lookback, t]` at every `t`, and its time in ms (series, steps).
 
-    `grid` holds the times looked at (offset and @ already applied). Times mean nothing where not present.
+    `grid` holds the times to look at (offset and @ already applied). A time is arbitrary where not present.
     """
     where = slices(samples, grid.times_ms, lookback_ms)
     present = where.counts > 0

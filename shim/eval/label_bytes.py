@@ -11,25 +11,31 @@ from typing import Final
 
 from shim.model.errors import ExecutionError
 
-#: Characters that the labels made by one call of a function, or by one join, may have together.
+#: Maximum of characters in all labels that one call of a function, or one join, makes.
 MAX_CHARACTERS: Final = 64_000_000
 
 
 @dataclass(slots=True)
 class LabelBytes:
-    """Counts what one call or join makes, before it is made; `maker` is its name in errors."""
+    """Counts the characters that one call or join makes, in advance; `maker` is its name in errors."""
 
     maker: str
     left: int = MAX_CHARACTERS
 
     def joined(self, parts: Sequence[str], separator: str = "") -> str:
-        """The parts as one value. Raises ExecutionError where the call makes too much."""
+        """Join the parts to one value.
+
+        Raises: ExecutionError where the call makes too much.
+        """
         self.take(map(len, parts))
         self.take([len(separator) * len(parts)])
         return separator.join(parts)
 
     def take(self, sizes: Iterable[int]) -> None:
-        """Count characters that are about to be made. Raises ExecutionError."""
+        """Count characters that are about to be made.
+
+        Raises: ExecutionError for too many.
+        """
         self.left -= sum(sizes)
         if self.left < 0:
             raise ExecutionError(

@@ -1,7 +1,7 @@
-"""Rows that have come to share one label set, by dropped names or replaced labels. Pure.
+"""Rows that came to share one label set, by dropped names or replaced labels. Pure.
 
-Prometheus 3.x: two series of one label set may be joined as long as they never have a value at the same
-time; where they do, the query fails.
+Prometheus 3.x: two series of one label set may be joined if they never have a value at the same time.
+Otherwise the query fails.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from shim.model.values import Bools, Histogram, Ints, Vector
 
 
 def relabelled(vector: Vector, change: Callable[[Labels], Labels]) -> Vector:
-    """The vector under new labels, rows of equal labels joined. Raises ExecutionError where they overlap."""
+    """Return the vector with new labels; rows of equal labels are joined.
+
+    Raises: ExecutionError where they overlap.
+    """
     return merged(
         replace(
             vector,
@@ -30,18 +33,20 @@ def relabelled(vector: Vector, change: Callable[[Labels], Labels]) -> Vector:
 
 
 def merged(vector: Vector) -> Vector:
-    """One row per label set among the floats, and one among the histograms.
+    """Join the floats of each label set to one row, and its histograms to another.
 
-    Raises ExecutionError when a label set has two values of one sort at one time. A float and a histogram may
-    stand side by side: one name sent as counter and as timer answers with both (semantics.md).
+    A float and a histogram may share labels: a name sent as counter and as timer answers with both
+    (semantics.md).
+
+    Raises: ExecutionError when a label set has two values of one type at one time.
     """
     return _merge_histograms(_merge_floats(vector))
 
 
 def first_wins(vectors: Sequence[Vector]) -> tuple[list[Vector], list[int]]:
-    """Floats of equal labels in several vectors: at each step the first vector's stays.
+    """Keep the first vector's value where several vectors have floats of equal labels.
 
-    Also how many rows of each vector lost a value. For one name sent with two types.
+    Also returns the number of rows of each vector that lost a value. For one name sent with two types.
     """
     given: dict[Labels, Bools] = {}
     out: list[Vector] = []
@@ -61,7 +66,7 @@ def first_wins(vectors: Sequence[Vector]) -> tuple[list[Vector], list[int]]:
 
 
 def groups_of(labels: Sequence[Labels]) -> dict[Labels, list[int]]:
-    """The rows of each label set, in order of first appearance."""
+    """Return the rows of each label set, in order of first appearance."""
     rows: dict[Labels, list[int]] = {}
     for i, one in enumerate(labels):
         rows.setdefault(one, []).append(i)
@@ -69,7 +74,7 @@ def groups_of(labels: Sequence[Labels]) -> dict[Labels, list[int]]:
 
 
 def picked(vector: Vector, rows: Ints) -> Vector:
-    """Some of the rows of floats, in this order; the vector itself for all of them as they stand."""
+    """Return some of the float rows, in this order; the vector itself for all of them in order."""
     if len(rows) == len(vector.labels) and (np.diff(rows) == 1).all():
         return vector
     labels = [vector.labels[row] for row in rows.tolist()]
@@ -77,7 +82,7 @@ def picked(vector: Vector, rows: Ints) -> Vector:
 
 
 def concat_vectors(vectors: Sequence[Vector], steps: int) -> Vector:
-    """The rows of all vectors, label sets standing as often as they come."""
+    """Concatenate the rows of all vectors; a label set may occur several times."""
     if not vectors:
         return Vector.empty(steps)
     return Vector(
@@ -91,7 +96,7 @@ def concat_vectors(vectors: Sequence[Vector], steps: int) -> Vector:
 
 
 def without_empty_rows(vector: Vector) -> Vector:
-    """The vector without series that are nowhere present."""
+    """Return the vector without series that are present nowhere."""
     alive: Bools = np.asarray(vector.present.any(axis=1))
     shown = [h.present.any() for h in vector.histograms]
     if alive.all() and all(shown):

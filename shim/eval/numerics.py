@@ -1,8 +1,8 @@
-"""Numeric kernels shared by aggregations and range functions: compensated sums, NaN-aware order. Pure.
+"""Numerics shared by aggregations and range functions: compensated sums, NaN-aware order. Pure.
 
 Prometheus adds with Kahan's method as improved by Neumaier, one value after the other. Here sums run
-pairwise, in log2(n) whole-array passes, and carry the exact rounding error of every addition along: at least
-as accurate, and no Python step per value.
+pairwise, in log2(n) whole-array passes, and carry the exact rounding error of every addition. That is at
+least as accurate, without a Python step per value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from shim.model.values import Bools, Floats, Ints
 
 
 def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
-    """`a + b` rounded, and the exact rest, which is 0 where the sum is not finite (as in Prometheus)."""
+    """Return `a + b` rounded, and the exact rest; 0 where the sum is not finite (as in Prometheus)."""
     total = a + b
     virtual = total - a
     rest = (a - (total - virtual)) + (b - virtual)
@@ -46,9 +46,10 @@ def compensated_sum(values: Floats) -> Floats:
 
 
 def compensated_mean(values: Floats, counts: Floats) -> Floats:
-    """Mean along the last axis of `counts` values each (the others are 0); does not overflow before the mean.
+    """Return the mean along the last axis of `counts` values each (the others are 0).
 
-    Prometheus changes to an incremental mean once the sum overflows; here the values are divided first then.
+    It does not overflow before the mean does: the values are then divided first. Prometheus changes to an
+    incremental mean instead.
     """
     total, rest = sum_parts(values)
     with np.errstate(all="ignore"):
@@ -61,13 +62,13 @@ def compensated_mean(values: Floats, counts: Floats) -> Floats:
 
 
 def grouped_sum(values: Floats, sizes: Ints) -> Floats:
-    """Sum of consecutive groups of rows, compensated; `sizes` (all > 0) add up to len(values)."""
+    """Sum consecutive groups of rows with compensation; `sizes` (all > 0) add up to len(values)."""
     total, rest = grouped_sum_parts(values, sizes)
     return _joined(total, rest)
 
 
 def grouped_sum_parts(values: Floats, sizes: Ints) -> tuple[Floats, Floats]:
-    """As `grouped_sum`, in two parts: neighbours are added in rounds until one row a group is left."""
+    """Sum as `grouped_sum` does, in two parts: adds neighbours until one row per group is left."""
     total, rest = values, np.zeros(values.shape)
     with np.errstate(all="ignore"):
         while (sizes > 1).any():
@@ -85,7 +86,10 @@ def grouped_sum_parts(values: Floats, sizes: Ints) -> tuple[Floats, Floats]:
 
 
 def quantile_position(q: Floats, n: Floats) -> tuple[Ints, Ints, Floats]:
-    """Lower index, upper index and weight of the q-quantile of n sorted values (q in [0, 1], n >= 1)."""
+    """Return lower index, upper index and weight of the q-quantile of n sorted values.
+
+    q is in [0, 1], n >= 1.
+    """
     with np.errstate(all="ignore"):
         rank = np.where((q >= 0) & (q <= 1), q, 0.0) * (n - 1)
         floor = np.floor(rank)
@@ -95,13 +99,16 @@ def quantile_position(q: Floats, n: Floats) -> tuple[Ints, Ints, Floats]:
 
 
 def outside_quantile(q: Floats, value: Floats) -> Floats:
-    """`value`, but what Prometheus gives for a q that is no quantile: NaN, -Inf below 0, +Inf above 1."""
+    """Return `value`, replaced for a q outside [0, 1] as in Prometheus: NaN, -Inf below, +Inf above."""
     result = np.where(q < 0, -np.inf, np.where(q > 1, np.inf, value))
     return np.where(np.isnan(q), np.nan, result)
 
 
 def row_quantile(q: Floats, values: Floats, valid: Bools) -> Floats:
-    """Quantile along the last axis, Prometheus' way: NaN counts as the smallest value. q: one per row."""
+    """Return the quantile along the last axis as Prometheus does; q has one value per row.
+
+    NaN counts as the smallest value.
+    """
     ordered = np.sort(np.where(valid, values, np.nan), axis=-1)  # NaN last, real and invalid alike
     n = valid.sum(axis=-1)
     nans = (valid & np.isnan(values)).sum(axis=-1)
@@ -112,7 +119,7 @@ def row_quantile(q: Floats, values: Floats, valid: Bools) -> Floats:
 
 
 def variance(values: Floats, valid: Bools, counts: Floats) -> Floats:
-    """Population variance along the last axis; exactly 0 for equal values, NaN for anything not finite."""
+    """Return the population variance along the last axis; exactly 0 for equal values, NaN if not finite."""
     with np.errstate(all="ignore"):
         kept = np.where(valid, values, 0.0)
         mean = compensated_mean(kept, counts)
@@ -129,13 +136,13 @@ def _joined(total: Floats, rest: Floats) -> Floats:
 
 
 def _ranges(sizes: Ints) -> Ints:
-    """0..sizes[0]-1, 0..sizes[1]-1, ... in one array."""
+    """Return 0..sizes[0]-1, 0..sizes[1]-1, ... in one array."""
     ends = np.cumsum(sizes)
     return np.arange(ends[-1] if len(ends) else 0, dtype=np.int64) - np.repeat(ends - sizes, sizes)
 
 
 def _nan_first(ordered: Floats, index: Ints, nans: Ints) -> Floats:
-    """The element at `index`, were the NaN sorted first (they are sorted last)."""
+    """Return the element at `index` as if NaN were sorted first (it is sorted last)."""
     place = np.maximum(index - nans, 0)
     found = np.take_along_axis(ordered, place[..., None], axis=-1)[..., 0]
     return np.where(index < nans, np.nan, found)

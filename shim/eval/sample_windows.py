@@ -1,9 +1,9 @@
-"""Which samples lie in which window, and windows as dense blocks of bounded size. Pure.
+"""The samples of each window, and windows as dense blocks of bounded size. Pure.
 
-A window is left-open, `(t - width, t]` (Prometheus 3.x). A cell is one series at one step; the samples of a
-cell are a slice `[begin, end)` of the flat arrays of `Samples`. What can be told from a slice's ends is told
-from them; for the rest `blocks` gathers the slices of many cells into arrays of (cells, longest window), so
-that a function reduces along the last axis, without a step per sample.
+A window is left-open, `(t - width, t]` (Prometheus 3.x). A cell is one series at one step; its samples are a
+slice `[begin, end)` of the flat arrays of `Samples`. Functions use a slice's ends alone where these suffice.
+Otherwise `blocks` gathers the slices of many cells into arrays of (cells, longest window). A function then
+reduces along the last axis, without a Python step per sample.
 """
 
 from __future__ import annotations
@@ -23,46 +23,47 @@ BLOCK_SAMPLES: Final = 1 << 16
 
 #: Slices whose extremes are found together.
 _NEIGHBOURS: Final = 1 << 13
-#: What it costs to gather a sample, in passes over it.
+#: The cost of gathering a sample, in passes over it.
 _GATHERED: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """Where the samples of each cell begin and end in the flat arrays, both (series, steps)."""
+    """The slice of each cell's samples in the flat arrays, both `(series, steps)`."""
 
     begin: Ints
     end: Ints
 
     @property
     def counts(self) -> Ints:
+        """The number of samples of each cell."""
         return self.end - self.begin
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some slices as dense arrays, (cells, length); `valid` is false behind a slice's end."""
+    """Some slices as dense arrays, `(cells, length)`; `valid` is false after a slice's end."""
 
-    cells: Ints  # (cells,) which of the slices asked for
+    cells: Ints  # (cells,) the number of the slice
     index: Ints  # places in the flat arrays; invalid ones repeat the first
     valid: Bools
     count: Ints  # (cells,)
 
     def values(self, flat: Floats) -> Floats:
-        """The samples of a flat array; garbage where not valid."""
+        """Return the samples of a flat array; arbitrary where not valid."""
         return flat[self.index]
 
     def padded(self, flat: Floats) -> Floats:
-        """The samples of a flat array, 0 where not valid."""
+        """Return the samples of a flat array, 0 where not valid."""
         return np.where(self.valid, flat[self.index], 0.0)
 
     def marked(self, flat: Floats) -> Floats:
-        """The samples of a flat array, NaN where not valid."""
+        """Return the samples of a flat array, NaN where not valid."""
         return np.where(self.valid, flat[self.index], np.nan)
 
 
 def slices(samples: Samples, ends_ms: Ints, width_ms: int) -> Slices:
-    """The samples in `(end - width, end]` of every series and every end."""
+    """Return the samples in `(end - width, end]` of every series and every end."""
     n = len(samples.labels)
     shape = (n, len(ends_ms))
     if len(samples.times_ms) == 0 or n == 0:
@@ -73,7 +74,7 @@ def slices(samples: Samples, ends_ms: Ints, width_ms: int) -> Slices:
     origin = int(samples.times_ms.min()) - 1
     span = int(samples.times_ms.max()) - origin + 1
     base = np.arange(n, dtype=np.int64) * span
-    # One sorted key for all series, of series number and time: one binary search serves all of them.
+    # One sorted key of series number and time, so that one binary search serves all series.
     keys = np.repeat(base, np.diff(samples.offsets)) + (samples.times_ms - origin)
 
     def upto(times_ms: Ints) -> Ints:
@@ -84,10 +85,10 @@ def slices(samples: Samples, ends_ms: Ints, width_ms: int) -> Slices:
 
 
 def blocks(begin: Ints, end: Ints, *, limit: int = BLOCK_SAMPLES) -> Iterator[Block]:
-    """The slices `[begin, end)`, all of at least one sample, in blocks of at most `limit` gathered elements.
+    """Yield the slices `[begin, end)`, each of at least one sample, in blocks of at most `limit` elements.
 
-    Slices of like length go together, so that one long window does not stretch many short ones: at most
-    about half of a block is padding. Every slice comes once, in no promised order.
+    Slices of similar length go together, so that one long window does not pad many short ones: at most about
+    half of a block is padding. Every slice occurs once, in no defined order.
     """
     counts = end - begin
     cells = np.arange(len(begin), dtype=np.int64)
@@ -105,9 +106,9 @@ def blocks(begin: Ints, end: Ints, *, limit: int = BLOCK_SAMPLES) -> Iterator[Bl
 
 
 def extremes(flat: Floats, begin: Ints, end: Ints, op: np.ufunc, take: Take = free) -> Floats:
-    """`op` (fmin or fmax) over slices of at least one sample, without a step per sample of each slice.
+    """Reduce slices of at least one sample by `op` (fmin or fmax), without a step per sample.
 
-    Some neighbours at a time, so that what they share stays in a core's cache.
+    Neighbours are reduced together, so that shared data stays in a core's cache.
     """
     out = np.empty(len(begin))
     for at in range(0, len(begin), _NEIGHBOURS):
@@ -118,9 +119,9 @@ def extremes(flat: Floats, begin: Ints, end: Ints, op: np.ufunc, take: Take = fr
 
 
 def _extremes(flat: Floats, begin: Ints, end: Ints, op: np.ufunc) -> Floats:
-    """Stretches of 1, 2, 4, ... samples are built by doubling, and a slice is two of them that overlap.
+    """Build ranges of 1, 2, 4, ... samples by doubling; a slice is two of them that overlap.
 
-    Where slices hold few samples in all, they are gathered.
+    Slices with few samples in all are gathered instead.
     """
     counts = end - begin
     levels = np.frexp(counts)[1] - 1  # the largest power of two that fits
@@ -147,7 +148,7 @@ def _gathered(flat: Floats, begin: Ints, end: Ints, op: np.ufunc) -> Floats:
 
 
 def _block_end(lengths: Ints, at: int, limit: int) -> int:
-    """The furthest end such that the block fits and its slices are at most twice as long as its first."""
+    """Return the furthest end at which the block fits and no slice is over twice as long as its first."""
     to = int(np.searchsorted(lengths, 2 * lengths[at] + 8, side="right"))
     while to > at + 1 and (to - at) * int(lengths[to - 1]) > limit:
         to = at + max(1, min((to - at) // 2, limit // int(lengths[at])))

@@ -1,8 +1,8 @@
 """Sliding windows over equal cells of time: sums, extremes, presence. Pure.
 
-Sums never subtract (a running sum would, and would leave rounding dust of what has left the window): windows
-of 1, 2, 4, ... cells are built by doubling and put together, so integers stay exact and NaN or Inf in one
-cell stay in the windows that hold it. Cost: log2(width) passes.
+Sums never subtract: a running sum would leave rounding errors of values that have left the window. Windows of
+1, 2, 4, ... cells are built by doubling and put together, in log2(width) passes. So integers stay exact, and
+NaN or Inf in a cell affects only the windows that contain it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ Array = npt.NDArray[Any]
 
 
 def window_sums(cells: Floats, width: int, *, axis: int = -1, stride: int = 1) -> Floats:
-    """Sums of `width` neighbouring cells: result `k` holds the cells `k*stride .. k*stride + width - 1`.
+    """Return sums of `width` neighbouring cells: result `k` covers cells `k*stride .. k*stride + width - 1`.
 
-    The axis becomes `(n_cells - width) // stride + 1` long. Raises ValueError for fewer cells than `width`.
+    The axis becomes `(n_cells - width) // stride + 1` long.
+
+    Raises: ValueError for fewer cells than `width`.
     """
     moved = _prepared(cells, width, axis, stride)
     block = gcd(width, stride)
@@ -34,30 +36,32 @@ def window_sums(cells: Floats, width: int, *, axis: int = -1, stride: int = 1) -
 
 
 def window_minima(cells: Floats, width: int, *, axis: int = -1, stride: int = 1) -> Floats:
-    """Minima of `width` neighbouring cells; NaN is "no value" and gives way to any."""
+    """Return minima of `width` neighbouring cells; NaN means "no value" and loses to any value."""
     return _idempotent(cells, width, axis, stride, np.fmin)
 
 
 def window_maxima(cells: Floats, width: int, *, axis: int = -1, stride: int = 1) -> Floats:
-    """Maxima of `width` neighbouring cells; NaN is "no value" and gives way to any."""
+    """Return maxima of `width` neighbouring cells; NaN means "no value" and loses to any value."""
     return _idempotent(cells, width, axis, stride, np.fmax)
 
 
 def window_any(cells: Bools, width: int, *, axis: int = -1, stride: int = 1) -> Bools:
-    """Whether any of `width` neighbouring cells is true."""
+    """Return whether any of `width` neighbouring cells is true."""
     return _idempotent(cells, width, axis, stride, np.logical_or)
 
 
 def _prepared(cells: Array, width: int, axis: int, stride: int) -> Array:
     if width < 1 or stride < 1:
-        raise ValueError(f"no window: width {width}, stride {stride}")
+        raise ValueError(f"window of width {width} and stride {stride}: expected at least 1 and 1")
     if cells.shape[axis] < width:
-        raise ValueError(f"{cells.shape[axis]} cells hold no window of {width}")
+        raise ValueError(
+            f"window of width {width}: expected at least that number of cells, got {cells.shape[axis]}"
+        )
     return np.moveaxis(cells, axis, -1)
 
 
 def _sum_windows(cells: Floats, width: int) -> Floats:
-    """Windows of `width` cells, one per possible start, from the binary digits of `width`."""
+    """Sum windows of `width` cells, one per possible start, by the binary digits of `width`."""
     n_windows = cells.shape[-1] - width + 1
     power, size, done = cells, 1, 0
     result: Floats | None = None
@@ -77,7 +81,7 @@ def _sum_windows(cells: Floats, width: int) -> Floats:
 def _idempotent(
     cells: Array, width: int, axis: int, stride: int, op: Callable[[Array, Array], Array]
 ) -> Array:
-    """Windows of an operation that may see a cell twice: two overlapping windows of a power of two."""
+    """Combine windows by an operation that may see a cell twice: two overlapping powers of two."""
     power = _prepared(cells, width, axis, stride)
     size = 1
     while size * 2 <= width:

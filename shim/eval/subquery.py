@@ -1,4 +1,4 @@
-"""Subqueries: an evaluated vector as samples again. Pure."""
+"""Subqueries: an evaluated vector as samples. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shim.model.values import Samples, Vector
 
 
 def samples_from(vector: Vector, grid: Grid) -> Samples:
-    """The present points of the vector, each a sample at its step."""
+    """Return the present points of the vector, each a sample at its step."""
     pairs = zip(vector.histogram_labels, vector.histograms, strict=True)
     kept = [(labels, h) for labels, h in pairs if h.present.any()]
     times = np.broadcast_to(grid.times_ms, vector.present.shape)

@@ -1,1 +1,1 @@
-"""The aggregation operators, one construct a file; `shim/eval/aggregate.py` is the way in."""
+"""The aggregation operators, one construct per file; `shim/eval/aggregate.py` is the entry point."""

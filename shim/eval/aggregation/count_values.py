@@ -1,4 +1,4 @@
-"""count_values: how many series have each value, the value as a label."""
+"""count_values: the number of series with each value, with the value as a label."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ def count_values(
     take: Take = free,
     naming: LabelNaming = EXACT,
 ) -> Vector:
-    """One series per group and value; the value stands in `label`, which may be one of the grouping's.
+    """Return one series per group and value, with the value as `label`, which may be one of the grouping's.
 
-    `take` is asked before: of values that are never the same there are
-    as many series as points.
+    `take` is asked before they are made: values that never repeat give as many series as points.
     """
     if not is_label_name(label):
         raise ExecutionError(f"invalid label name {quoted(quote(label))}")
@@ -54,7 +53,7 @@ def count_values(
 
 
 class _Points(NamedTuple):
-    """Every value there is: whose (rows of floats, and behind them of histograms), when, and which text."""
+    """Every present value: its row (floats, then histograms), its step and its text, by index."""
 
     rows: Ints
     steps: Ints
@@ -85,7 +84,7 @@ def _points(vector: Vector) -> _Points:
 
 
 def _distinct(keys: Ints, size: int) -> tuple[Ints, Ints]:
-    """The distinct keys, ascending, and which of them each key is. Keys are below `size`."""
+    """Return the distinct keys, ascending, and the index of each key among them; keys are below `size`."""
     if size > 2 * len(keys):
         found, at = np.unique(keys, return_inverse=True)
         return found, at.ravel()
@@ -96,7 +95,7 @@ def _distinct(keys: Ints, size: int) -> tuple[Ints, Ints]:
 def _groups(
     labels: Sequence[Labels], grouping: Collection[str], without: bool, own: Collection[str]
 ) -> tuple[Ints, list[Labels]]:
-    """The group of each row, and the labels of each group but for `own`, the value's."""
+    """Return the group of each row, and the labels of each group without `own`, the labels of the value."""
     groups: dict[Labels, int] = {}
     rests = (lbl.without(group_labels(one, grouping, without), own) for one in labels)
     return np.array([groups.setdefault(rest, len(groups)) for rest in rests], dtype=np.int64), list(groups)
@@ -114,7 +113,7 @@ def _histogram_texts(h: Histogram) -> Iterator[tuple[str, Bools]]:
 
 
 def _histogram_text(facts: Floats, table: BucketTable) -> str:
-    """As FloatHistogram.String() of Prometheus: `{count:3, sum:4, [-2,-1):1, (0.5,1]:2}`."""
+    """Format as Prometheus' FloatHistogram.String(): `{count:3, sum:4, [-2,-1):1, (0.5,1]:2}`."""
     number: Callable[[float], str] = format_float
     parts = [f"count:{number(float(facts[0]))}", f"sum:{number(float(facts[1]))}"]
     for column in np.flatnonzero(facts[2:]):

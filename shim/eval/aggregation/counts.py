@@ -1,4 +1,4 @@
-"""count and group: floats and histograms alike."""
+"""count and group, of floats and histograms alike."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from shim.model.values import Annotations, Floats, Vector
 
 
 def count(groups: Groups, notes: Annotations) -> Vector:
-    del notes  # nothing to say: it counts whatever is there
+    """Count the series of each group."""
+    del notes  # nothing to note: everything counts
     totals = _totals(groups)
     return Vector(groups.vector.steps, groups.labels, totals, totals > 0)
 
 
 def group(groups: Groups, notes: Annotations) -> Vector:
+    """Return 1 for each group that has a series."""
     del notes
     totals = _totals(groups)
     return Vector(groups.vector.steps, groups.labels, np.ones(totals.shape), totals > 0)

@@ -1,4 +1,4 @@
-"""min and max: NaN only where there is nothing but NaN; histograms are left out."""
+"""min and max: NaN only where every value is NaN; histograms are ignored."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from shim.model.values import Annotations, Vector
 
 
 def min_(groups: Groups, notes: Annotations) -> Vector:
+    """Return the smallest value of each group."""
     return floats_only(groups, "min", notes, lambda kept: np.fmin.reduceat(kept, groups.starts, axis=0))
 
 
 def max_(groups: Groups, notes: Annotations) -> Vector:
+    """Return the largest value of each group."""
     return floats_only(groups, "max", notes, lambda kept: np.fmax.reduceat(kept, groups.starts, axis=0))
 
 

@@ -1,4 +1,4 @@
-"""What the aggregations share that look at floats only."""
+"""Helpers of the aggregations that use floats only."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from shim.model.values import Annotations, Floats, Vector
 
 
 def note_histograms(groups: Groups, op: str, notes: Annotations) -> None:
-    """The info that histograms were left out, when there were any; `notes` says what it is about."""
+    """Add an info that histograms were ignored, where there are any; `notes` has its place in the query."""
     if any(h.present.any() for h in groups.vector.histograms):
         notes.info(ignored_histogram(op))
 
 
 def floats_only(groups: Groups, op: str, notes: Annotations, reduce: Callable[[Floats], Floats]) -> Vector:
-    """The vector of `reduce(values)`: given all float rows by group, NaN where absent; one row per group."""
+    """Return the vector of `reduce(values)`: one row per group.
+
+    `reduce` gets all float rows by group, NaN where absent.
+    """
     note_histograms(groups, op, notes.argument(1))
     if not len(groups.order):
         return Vector.empty(groups.vector.steps)

@@ -1,4 +1,4 @@
-"""quantile over series; NaN counts as the smallest value, histograms are left out."""
+"""quantile over series: NaN counts as the smallest value, histograms are ignored."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _BLOCK_CELLS: Final = 1 << 19
 
 
 def quantile(groups: Groups, q: Scalar, notes: Annotations) -> Vector:
-    """The q-quantile of each group, q per step."""
+    """Return the q-quantile of each group; `q` has one value per step."""
     note_invalid_quantile(q, notes.argument(0))
     return floats_only(groups, "quantile", notes, lambda kept: _quantile(groups, q.values, kept))
 
 
 def note_invalid_quantile(q: Scalar, notes: Annotations) -> None:
-    """Warns of every q that is none."""
+    """Warn of every q that is not between 0 and 1."""
     wrong = q.values[~((q.values >= 0) & (q.values <= 1))]
     for value in np.unique(wrong):
         notes.warn(invalid_quantile(float(value)))
@@ -48,7 +48,7 @@ def _quantile(groups: Groups, q: Floats, kept: Floats) -> Floats:
 
 
 def _of_sorted(groups: Groups, q: Floats, kept: Floats) -> Floats:
-    """The same for a few groups without NaN: sorting a group's values alone is many times faster."""
+    """Return the quantiles of a few groups without NaN, by sorting each group alone: many times faster."""
     out = np.empty((len(groups.starts), kept.shape[1]))
     sizes = groups.sizes[groups.with_floats].tolist()
     for group, (start, size) in enumerate(zip(groups.starts.tolist(), sizes, strict=True)):

@@ -1,4 +1,4 @@
-"""topk, bottomk, limitk and limit_ratio: some of each group's series, chosen at every step anew."""
+"""topk, bottomk, limitk and limit_ratio: a choice of each group's series, made at every step."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ _BLOCK_CELLS = 1 << 19
 
 
 def topk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
+    """Keep the k series of each group with the largest values."""
     return _ranked(groups, k, notes, "topk", descending=True)
 
 
 def bottomk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
+    """Keep the k series of each group with the smallest values."""
     return _ranked(groups, k, notes, "bottomk", descending=False)
 
 
 def limitk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
-    """The first k series of each group that are present, histograms included."""
+    """Keep the first k present series of each group, histograms included."""
     del notes
     limit = _counts(k)
     taken = np.zeros((len(groups.labels), groups.vector.steps))
@@ -52,7 +54,7 @@ def limitk(groups: Groups, k: Scalar, notes: Annotations) -> Vector:
 
 
 def limit_ratio(groups: Groups, ratio: Scalar, notes: Annotations) -> Vector:
-    """About `ratio` of the series, picked by the hash of their labels; -ratio picks the rest of them."""
+    """Keep about `ratio` of the series, chosen by a hash of their labels; -ratio keeps all others."""
     if np.isnan(ratio.values).any():
         raise ExecutionError("Ratio value is NaN")
     capped = np.clip(ratio.values, -1.0, 1.0)
@@ -73,7 +75,7 @@ def _ranked(groups: Groups, k: Scalar, notes: Annotations, op: str, *, descendin
         return Vector.empty(vector.steps)
     groups = _contenders(groups, limit, descending=descending)
     present = np.zeros(vector.present.shape, dtype=bool)
-    if vector.steps == 1:  # an instant answer comes in order, each group for itself
+    if vector.steps == 1:  # an instant answer is sorted within each group
         values = groups.values[groups.present]
         if len(np.unique(values)) < len(values):
             groups = _by_labels(groups)
@@ -93,9 +95,9 @@ def _ranked(groups: Groups, k: Scalar, notes: Annotations, op: str, *, descendin
 
 
 def _contenders(groups: Groups, limit: Floats, *, descending: bool) -> Groups:
-    """Leave out the rows that at every step have k better ones in their group: of many series nearly all.
+    """Drop the rows that k others of their group beat at every step: nearly all of many series.
 
-    None where k differs or groups are many (see `_kept`): sorting is for those.
+    Drops none where k varies or there are many groups (see `_kept`): these are sorted.
     """
     vector = groups.vector
     k = int(min(max(limit[0], 0), len(groups.order)))
@@ -114,11 +116,11 @@ def _contenders(groups: Groups, limit: Floats, *, descending: bool) -> Groups:
 
 
 def contenders(vector: Vector, k: int, *, descending: bool, take: Take) -> tuple[Bools, Floats]:
-    """The rows of floats that are among the k best at any step, or equal to the last of those.
+    """Return which float rows are among the k best at any step, or equal to the last of them.
 
-    Also that last value at each step; an infinity where fewer than k are better than that. What is not a
-    number may be among them wherever it is. k is below the rows. Takes some steps together: copies of all
-    would not fit into a cache.
+    Also returns that last value at each step, an infinity where fewer than k are better. A NaN always
+    qualifies. k is less than the number of rows. Processes some steps at once: copies of all would not fit
+    into a cache.
     """
     found = np.zeros(len(vector.labels), dtype=bool)
     bound = np.empty(vector.steps)
@@ -137,15 +139,15 @@ def contenders(vector: Vector, k: int, *, descending: bool, take: Take) -> tuple
 
 
 def reaching(vector: Vector, bound: Floats, *, descending: bool) -> Bools:
-    """The rows of floats that come up to `bound` at any step; what is not a number does."""
+    """Return which float rows reach `bound` at any step; a NaN does."""
     worse = vector.values < bound if descending else vector.values > bound
     return np.asarray((~worse & vector.present).any(axis=1))
 
 
 def _by_labels(groups: Groups) -> Groups:
-    """The rows of each group in the order of their labels: of equal values the first ones are taken.
+    """Sort the rows of each group by labels: of equal values the first ones are taken.
 
-    Prometheus takes those that it meets first, which is no order to rely on.
+    Prometheus takes those that it meets first, an order to rely on for nothing.
     """
     labels = groups.vector.labels
     rank = np.empty(len(labels), dtype=np.int64)
@@ -155,12 +157,10 @@ def _by_labels(groups: Groups) -> Groups:
 
 
 def _kept(groups: Groups, limit: Floats, *, descending: bool, ordered: bool = False) -> Bools | None:
-    """Which of the rows of `groups.order` are among the first `limit` of their group at each step.
+    """Return which of the rows of `groups.order` are among the first `limit` of their group at each step.
 
-    None when their order decides which of equal values are, and they are not `ordered`.
-
-    Selecting is enough, sorting is not needed: where k is the same at all steps, values are finite and groups
-    are few (one pass a group).
+    Returns None where the order of the rows decides between equal values, and they are not `ordered`. A
+    selection instead of a sort is enough where k is constant, values are finite and groups are few.
     """
     values, present = groups.values, groups.present
     k = int(min(max(limit[0], 0), len(values)))
@@ -181,7 +181,7 @@ def _kept(groups: Groups, limit: Floats, *, descending: bool, ordered: bool = Fa
 
 
 def _among(groups: Groups, limit: Floats, *, descending: bool) -> Bools:
-    """The same by sorting, some steps at once."""
+    """Choose as `_kept` does, by sorting, some steps at once."""
     vector = groups.vector
     keep = np.zeros((len(groups.order), vector.steps), dtype=bool)
     width = max(1, _BLOCK_CELLS // len(groups.order))
@@ -198,9 +198,9 @@ def _among(groups: Groups, limit: Floats, *, descending: bool) -> Bools:
 
 
 def _least(key: Floats, k: int) -> tuple[Bools, bool]:
-    """The k least of each column, infinite ones left out; and whether of equal ones only the first are.
+    """Return the k smallest of each column, without infinite ones, and whether ties were cut.
 
-    k is below the rows.
+    k is less than the number of rows.
     """
     if k == 0:
         return np.zeros(key.shape, dtype=bool), False
@@ -216,9 +216,9 @@ def _least(key: Floats, k: int) -> tuple[Bools, bool]:
 
 
 def _places(groups: Groups, *, descending: bool) -> tuple[Ints, Ints]:
-    """How the rows of `groups.order` stand at each step, and each row's place in its group.
+    """Return the order of the rows of `groups.order` at each step, and each row's rank in its group.
 
-    Equal values keep their order; NaN stands behind all numbers, absent behind all.
+    Equal values keep their order; NaN comes after all numbers, absent after all.
     """
     present, values = groups.present, groups.values
     key = -values if descending else values
@@ -233,7 +233,10 @@ def _places(groups: Groups, *, descending: bool) -> tuple[Ints, Ints]:
 
 
 def _counts(k: Scalar) -> Floats:
-    """k per step as whole numbers. Raises ExecutionError for what Prometheus refuses."""
+    """Return k per step as whole numbers.
+
+    Raises: ExecutionError for values that Prometheus rejects.
+    """
     if np.isnan(k.values).any():
         raise ExecutionError("Parameter value is NaN")
     for value in k.values[np.abs(k.values) >= _MAX_INT64]:
@@ -243,7 +246,7 @@ def _counts(k: Scalar) -> Floats:
 
 
 def _offsets(labels: Sequence[Labels]) -> Floats:
-    """The place of each label set in [0, 1), from a hash of its labels (as Prometheus' Labels.Hash)."""
+    """Map each label set to [0, 1) by a hash of its labels (as Prometheus' Labels.Hash)."""
     hashes = [xxhash.xxh64_intdigest(_packed(one)) for one in labels]
     return np.array(hashes, dtype=np.float64) / float(2**64 - 1)
 

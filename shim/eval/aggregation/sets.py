@@ -1,7 +1,7 @@
-"""sum where sets may be among the series: it never adds the sizes of two sets.
+"""sum, also of sets: it never adds the sizes of two sets.
 
-The sum of sets is the union of their members (semantics.md, "Sum is merge"). shim/read unites them where a
-`sum` stands right around a selector or `sum_over_time`; here only their sizes are left.
+The sum of sets is the union of their members (semantics.md, "Sum is merge"). shim/read computes it where
+`sum` directly encloses a selector or `sum_over_time`; only the sizes are known here.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ from shim.model.values import Annotations, Vector
 
 
 def has_sets(labels: Sequence[Labels]) -> bool:
-    """Whether any of the series is a set."""
-    return any(map(lbl.is_set, labels[:1] if isinstance(labels, Numbered) else labels))  # numbered: alike
+    """Return whether any of the series is a set."""
+    return any(
+        map(lbl.is_set, labels[:1] if isinstance(labels, Numbered) else labels)
+    )  # numbered: all of one type
 
 
 def sum_with_sets(groups: Groups, notes: Annotations) -> Vector:
-    """As `sum_`; the union of one set is the set. Raises Unsupported for more at one step of a group."""
+    """Sum as `sum_` does; the union of one set is the set.
+
+    Raises: Unsupported for several sets at one step of a group.
+    """
     labels = groups.vector.labels
     sets = np.array([lbl.is_set(labels[row]) for row in groups.order], dtype=bool)
     members = np.zeros((len(groups.labels), groups.vector.steps), dtype=np.int64)

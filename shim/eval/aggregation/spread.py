@@ -1,4 +1,4 @@
-"""stddev and stdvar over series: of the population, histograms left out."""
+"""stddev and stdvar over series: of the population; histograms are ignored."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from shim.model.values import Annotations, Floats, Vector
 
 
 def stdvar(groups: Groups, notes: Annotations) -> Vector:
+    """Return the variance of each group."""
     return floats_only(groups, "stdvar", notes, lambda kept: _variance(groups, kept))
 
 
 def stddev(groups: Groups, notes: Annotations) -> Vector:
+    """Return the standard deviation of each group."""
     return floats_only(groups, "stddev", notes, lambda kept: np.sqrt(_variance(groups, kept)))
 
 
 def _variance(groups: Groups, kept: Floats) -> Floats:
-    """In two passes; exactly 0 for equal values, NaN as soon as one is not finite."""
+    """Compute the variance in two passes; exactly 0 for equal values, NaN if one is not finite."""
     sizes = groups.sizes[groups.with_floats]
     present = groups.present
     with np.errstate(all="ignore"):

@@ -1,4 +1,4 @@
-"""sum and avg: floats compensated, histograms merged; a mix at one step is left out with a warning."""
+"""The sum of floats and histograms, and avg: a mix of both at one step gives a warning and no value."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from shim.model.values import Annotations, Floats, Histogram, Vector
 
 
 def sum_(groups: Groups, notes: Annotations) -> Vector:
+    """Return the sum of each group."""
     if not len(groups.order):
         return _result(groups, np.zeros((len(groups.labels), groups.vector.steps)), mean=False, notes=notes)
     kept = np.where(groups.present, groups.values, 0.0)
@@ -22,7 +23,7 @@ def sum_(groups: Groups, notes: Annotations) -> Vector:
 
 
 def avg(groups: Groups, notes: Annotations) -> Vector:
-    """The mean; where the sum would overflow the values are divided before they are added."""
+    """Return the mean; where the sum would overflow, values are divided before they are added."""
     if not len(groups.order):
         return _result(groups, np.zeros((len(groups.labels), groups.vector.steps)), mean=True, notes=notes)
     kept = np.where(groups.present, groups.values, 0.0)

@@ -1,1 +1,1 @@
-"""PromQL's functions on instant vectors and scalars, one construct a file; `registry.py` lists them."""
+"""PromQL's functions of instant vectors and scalars, one construct per file; `registry.py` finds them."""

@@ -1,4 +1,4 @@
-"""absent: 1 where there is no series at all."""
+"""absent: 1 where there are no series."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """clamp, clamp_min, clamp_max.
 
-Source: Prometheus 3.x funcClamp, on Go's math.Max and math.Min: NaN goes through, but for the infinity that
-no other number could pass.
+Source: Prometheus 3.x funcClamp, on Go's math.Max and math.Min: NaN passes, except past an infinity that no
+other number can pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _smaller(a: Floats, b: Floats) -> Floats:
 
 
 def _clamp(_context: CallContext, args: Sequence[Value]) -> Value:
-    """Between both bounds; nothing at steps where they cross."""
+    """Clamp between both bounds; give no value at steps where they cross."""
     vector, low, high = vector_of(args[0]), scalar_of(args[1]), scalar_of(args[2])
     possible = ~(high < low)
     bounded = _larger(low, _smaller(high, vector.values))

@@ -1,6 +1,6 @@
-"""Classic histograms in a vector: which series with `le` belong together, and the arithmetic on them.
+"""Classic histograms in a vector: grouping of series with `le`, and arithmetic on them.
 
-Source of behaviour: Prometheus 3.x `promql/quantile.go` (BucketQuantile, BucketFraction) and resetHistograms.
+Source: Prometheus 3.x `promql/quantile.go` (BucketQuantile, BucketFraction) and resetHistograms.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F.]+[pP][+-]?[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class ClassicHistogram:
-    """Cumulative counts of one histogram; bounds ascending, equal ones already added up."""
+    """Cumulative counts of one histogram; bounds ascend, and equal ones are already added up."""
 
     labels: Labels  # with the name, without `le`
     upper: Floats  # (buckets,)
@@ -33,17 +33,17 @@ class ClassicHistogram:
 
     @property
     def there(self) -> Bools:
-        """Where any of its buckets is, (steps,)."""
+        """The steps at which any bucket is present, shape `(steps,)`."""
         return np.asarray(self.present.any(axis=0))
 
 
 def split(
     vector: Vector, notes: Annotations
 ) -> tuple[list[ClassicHistogram], list[tuple[Labels, Histogram]]]:
-    """The classic and the native histograms of a vector.
+    """Return the classic and the native histograms of a vector.
 
-    A series without a usable `le` is left out with a warning; so are both kinds where they share their labels
-    at one step.
+    A series without a usable `le` is dropped with a warning; so are both kinds where they share labels at a
+    step.
     """
     buckets: dict[Labels, list[tuple[float, int]]] = {}
     for row, labels in enumerate(vector.labels):
@@ -68,7 +68,7 @@ def split(
 
 
 def parse_bound(text: str) -> float | None:
-    """The number in a label `le`, None when it is none (Go's ParseFloat: no blanks, no bare `_`)."""
+    """Parse the label `le` as Go's ParseFloat does (no blanks, no bare `_`); None if it is not a number."""
     if text != text.strip() or "_" in text or not text.isascii():
         return None
     try:
@@ -81,9 +81,9 @@ Compute = Callable[[Floats, Floats, Sequence[Floats]], Floats]
 
 
 def computed(histogram: ClassicHistogram, parameters: Sequence[Floats], compute: Compute) -> Floats:
-    """`compute(upper, counts, parameters)` on the buckets that are there at each step.
+    """Apply `compute(upper, counts, parameters)` to the buckets that are present at each step.
 
-    `compute` sees steps with the same buckets together: bounds (b,), counts (b, n), each parameter (n,).
+    Steps with the same buckets are computed together: bounds (b,), counts (b, n), each parameter (n,).
     """
     out = np.zeros(histogram.counts.shape[1])
     for buckets, steps in _patterns(histogram.present):
@@ -93,7 +93,7 @@ def computed(histogram: ClassicHistogram, parameters: Sequence[Floats], compute:
 
 
 def monotonic(counts: Floats) -> tuple[Floats, Bools]:
-    """The counts made to rise with their bound, and at which steps more than rounding had to be mended."""
+    """Make the counts rise with their bounds; also return where more than rounding errors was repaired."""
     fixed = counts.copy()
     forced = np.zeros(counts.shape[1], dtype=bool)
     for i in range(1, len(fixed)):
@@ -107,7 +107,7 @@ def monotonic(counts: Floats) -> tuple[Floats, Bools]:
 
 
 def _assembled(vector: Vector, labels: Labels, rows: list[tuple[float, int]]) -> ClassicHistogram:
-    """One row per bound: what has the same bound (`1` and `1.0`) is added up."""
+    """Add up rows of the same bound (`1` and `1.0`): one row per bound."""
     by_bound: dict[float, list[int]] = {}
     for bound, row in sorted(rows):
         by_bound.setdefault(bound, []).append(row)
@@ -117,7 +117,7 @@ def _assembled(vector: Vector, labels: Labels, rows: list[tuple[float, int]]) ->
 
 
 def _patterns(present: Bools) -> Iterator[tuple[np.typing.NDArray[np.intp], np.typing.NDArray[np.intp]]]:
-    """Which buckets are there together, and at which steps; steps without any are left out."""
+    """Yield the buckets that are present together, with their steps; steps without any are left out."""
     if present.all():
         yield np.arange(len(present)), np.arange(present.shape[1])
         return

@@ -13,12 +13,12 @@ from shim.model.values import Floats, Ints, Value, Vector
 
 Days = npt.NDArray[np.datetime64]
 
-_LATEST_S = 1 << 53  # beyond, floats are no whole seconds any more
+_LATEST_S = 1 << 53  # floats beyond it have no whole seconds
 _DAY_S = 86400
 
 
 def _of(name: str, compute: Callable[[Ints], Ints]) -> Function:
-    """A function of Unix seconds. What is so far away that it is no time gives NaN."""
+    """Return a function of Unix seconds; a value outside the calendar gives NaN."""
 
     def values(seconds: Floats) -> Floats:
         usable = np.abs(seconds) <= _LATEST_S

@@ -1,4 +1,4 @@
-"""Functions of one number: abs to atanh, deg, rad, round, sgn. Histograms are dropped, names too."""
+"""Functions of one number: abs to atanh, deg, rad, round, sgn. They drop histograms and names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _of(name: str, compute: Callable[[Floats], Floats]) -> Function:
 
 
 def _round(_context: CallContext, args: Sequence[Value]) -> Value:
-    """To the nearest multiple, ties up; by the inverse, as Prometheus does, for fewer rounding errors."""
+    """Round to the nearest multiple, ties up; by the inverse, as Prometheus does, to lose less precision."""
     vector = vector_of(args[0])
     with np.errstate(all="ignore"):
         inverse = 1.0 / (scalar_of(args[1]) if len(args) > 1 else np.ones(vector.steps))

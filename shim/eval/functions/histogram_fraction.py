@@ -39,9 +39,9 @@ def _histogram_fraction(context: CallContext, args: Sequence[Value]) -> Value:
 
 
 def bucket_fraction(upper: Floats, counts: Floats, bounds: Sequence[Floats]) -> Floats:
-    """The share of observations between `bounds`, from cumulative buckets (b, n), linear within a bucket.
+    """Return the share of observations between `bounds`, from cumulative buckets (b, n).
 
-    NaN without a bucket for +Inf, without observations or with a NaN bound.
+    Linear within a bucket. NaN without a bucket for +Inf, without observations or with a NaN bound.
     """
     low, high = bounds
     if not np.isposinf(upper[-1]):
@@ -54,14 +54,14 @@ def bucket_fraction(upper: Floats, counts: Floats, bounds: Sequence[Floats]) -> 
 
 
 def _rank_at(value: Floats, upper: Floats, counts: Floats) -> Floats:
-    """Observations below `value`. The lowest bucket begins at 0 when it ends above it, at -Inf else."""
+    """Count observations below `value`; the lowest bucket begins at 0 if it ends above 0, else at -Inf."""
     lower = np.concatenate([[0.0 if upper[0] > 0 else -np.inf], upper[:-1]])
     before = np.concatenate([np.zeros((1, counts.shape[1])), counts[:-1]])
     at = np.minimum(np.searchsorted(upper, value, side="right"), len(upper) - 1)
     columns = np.arange(len(value))
     share = (value - lower[at]) / (upper[at] - lower[at])
     inside = before[at, columns] + (counts[at, columns] - before[at, columns]) * share
-    # Nothing can be said of a place within a bucket without an end: none of it lies above, as none of +Inf's.
+    # A bucket without an end cannot be interpolated: nothing of it counts as above the value.
     inside = np.where(np.isneginf(lower[at]), counts[at, columns], inside)
     rank = np.where(lower[at] >= value, before[at, columns], inside)
     capped: Floats = np.minimum(np.where(np.isposinf(value), counts[-1], rank), counts[-1])

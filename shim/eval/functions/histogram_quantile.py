@@ -29,9 +29,9 @@ def _histogram_quantile(context: CallContext, args: Sequence[Value]) -> Value:
 
 
 def _histogram_quantiles(context: CallContext, args: Sequence[Value]) -> Value:
-    """Each quantile of each histogram, told apart by a label that says which.
+    """Return each quantile of each histogram, with the quantile as a label.
 
-    A quantile that changes from step to step is a series of its own for each value.
+    A quantile that varies from step to step gives one series per value.
     """
     vector, name, notes = vector_of(args[0]), text_of(args[1]), context.notes
     wanted = [scalar_of(arg) for arg in args[2:]]
@@ -59,7 +59,7 @@ def _rows(
     notes: Annotations,
     take: Take,
 ) -> Iterator[Row]:
-    """The quantile of each histogram."""
+    """Return the quantile of each histogram."""
     for name, histogram in natives:
         take(0)
         yield name, _native(q, name, histogram, notes), histogram.present
@@ -96,10 +96,11 @@ def _classic(q: Floats, histogram: ClassicHistogram, notes: Annotations) -> Floa
 
 
 def bucket_quantile(q: Floats, upper: Floats, counts: Floats) -> tuple[Floats, bool]:
-    """The quantile of cumulative buckets, (b, n), linear within a bucket; whether counts had to be mended.
+    """Return the quantile of cumulative buckets (b, n), and whether counts had to be repaired.
 
-    NaN without a bucket for +Inf, with fewer than two buckets, or without observations. In the highest bucket
-    it is the bound below; in a lowest bucket that ends at or below 0 it is that bound.
+    Linear within a bucket. NaN without a bucket for +Inf, with fewer than two buckets, or without
+    observations. In the highest bucket it is the lower bound; in a lowest bucket that ends at or below 0 it
+    is that end.
     """
     n = counts.shape[1]
     if not np.isposinf(upper[-1]) or len(upper) < 2:

@@ -1,4 +1,4 @@
-"""label_join: a label made of others."""
+"""label_join: a label made of other labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shim.promql.go_strings import is_label_name, shown
 
 
 def _label_join(context: CallContext, args: Sequence[Value]) -> Value:
-    """Sets `dst` to the values of the source labels with the separator between; missing ones are empty."""
+    """Set `dst` to the source labels' values, joined with the separator; missing ones are empty."""
     dst, separator, *sources = (text_of(arg) for arg in args[1:])
     for source in sources:
         if not is_label_name(source):

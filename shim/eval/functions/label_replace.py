@@ -21,7 +21,7 @@ _REFERENCE = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
 
 
 def _label_replace(context: CallContext, args: Sequence[Value]) -> Value:
-    """Sets `dst` to the expanded replacement where `src` matches whole; an empty result takes `dst` away."""
+    """Set `dst` to the expanded replacement where all of `src` matches; an empty result removes `dst`."""
     dst, replacement, src, pattern = (text_of(arg) for arg in args[1:])
     try:
         regex: Any = compile_regex(pattern)
@@ -45,11 +45,11 @@ def _label_replace(context: CallContext, args: Sequence[Value]) -> Value:
 
 
 def expand(template: str, match: Any, made: LabelBytes) -> str:
-    """Go's Regexp.ExpandString: `$1`, `$name`, `${1}`, `$$`; longest name first, unknown ones empty.
+    """Expand `$1`, `$name`, `${1}` and `$$` as Go's Regexp.ExpandString: longest name, unknown ones empty.
 
-    Raises ExecutionError where it would be too long.
+    Raises: ExecutionError where the result would be too long.
     """
-    groups: dict[str, str] = {}  # each is taken out of the match once, however often it is named
+    groups: dict[str, str] = {}  # extracted once from the match, even if named often
     parts, end = [], 0
     for reference in _REFERENCE.finditer(template):
         parts.append(template[end : reference.start()])

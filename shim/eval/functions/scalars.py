@@ -1,4 +1,4 @@
-"""scalar, vector, time, pi, max_of, min_of: between scalars and vectors."""
+"""scalar, vector, time, pi, max_of, min_of: conversions between scalars and vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shim.model.values import Floats, Scalar, Value, Vector
 
 
 def _scalar(_context: CallContext, args: Sequence[Value]) -> Value:
-    """The value of the only float series at each step; NaN when there is none or more than one."""
+    """Return the value of the only float series at each step; NaN for none or several."""
     vector = vector_of(args[0])
     only = vector.present.sum(axis=0) == 1
     values = np.where(vector.present, vector.values, 0.0)
@@ -42,7 +42,7 @@ def _min_of(_context: CallContext, args: Sequence[Value]) -> Value:
 
 
 def extreme_of(a: Floats, b: Floats, pick: Callable[[Floats, Floats], Floats], beats: float) -> Floats:
-    """As Go's math.Max and math.Min: NaN wins, but for the infinity that `beats` it."""
+    """Compare as Go's math.Max and math.Min do: NaN wins, except over the infinity that `beats` it."""
     return np.where((a == beats) | (b == beats), beats, pick(a, b))
 
 

@@ -1,4 +1,4 @@
-"""What a function is: its name, its arguments, how it is evaluated."""
+"""The record of a function: its name, its arguments, its evaluation."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ UNBOUNDED: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a function may know besides its arguments.
+    """The context of a call, besides its arguments.
 
-    `grid` holds the evaluation times of the query (no offset). `absent_labels` are what the planner made of
-    the matchers of absent's argument. `naming` says which labels are meant by a name. `take` is asked for
-    memory and time.
+    `grid` holds the evaluation times of the query (no offset). `absent_labels` come from the matchers of
+    absent's argument. `naming` says which labels a name refers to. `take` is asked for memory and time.
     """
 
     grid: Grid
@@ -59,7 +58,7 @@ class Function:
     read_labels: slice = field(default_factory=_none)  # arguments that name labels which it reads
 
     def takes(self, count: int) -> bool:
-        """Whether it may be called with `count` arguments."""
+        """Return whether it accepts `count` arguments."""
         if not self.optional:
             return count == len(self.args)
         required = len(self.args) - 1
@@ -67,27 +66,33 @@ class Function:
 
 
 def vector_of(value: Value) -> Vector:
+    """Return an argument that is a vector."""
     assert isinstance(value, Vector)
     return value
 
 
 def scalar_of(value: Value) -> Floats:
+    """Return an argument that is a scalar, one value per step."""
     assert isinstance(value, Scalar)
     return value.values
 
 
 def text_of(value: Value) -> str:
+    """Return an argument that is a string."""
     assert isinstance(value, String)
     return value.text
 
 
 def all_labels(vector: Vector) -> list[Labels]:
-    """The label sets of its floats, and then of its histograms."""
+    """Return the label sets of the floats, then those of the histograms."""
     return [*vector.labels, *vector.histogram_labels]
 
 
 def target_of(context: CallContext, name: str, vector: Vector) -> Callable[[Labels], str]:
-    """Which label of a series is set by a name: one that it means and the series has, or one called so."""
+    """Return the function that tells which label of a series a name sets.
+
+    That is an existing label that the name refers to, or else one with exactly this name.
+    """
     names = context.naming.answering(name, all_labels(vector))
     if names == (name,):
         return lambda _: name
@@ -96,6 +101,6 @@ def target_of(context: CallContext, name: str, vector: Vector) -> Callable[[Labe
 
 
 def with_values(vector: Vector, values: Floats) -> Vector:
-    """The float series with new values and without their names; histograms are dropped."""
+    """Return the float series with new values and without their names; histograms are dropped."""
     kept = replace(vector, values=values, histogram_labels=(), histograms=(), ordered=False)
     return relabelled(kept, lbl.dropping_name)

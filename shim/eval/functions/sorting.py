@@ -1,4 +1,4 @@
-"""sort, sort_desc, sort_by_label, sort_by_label_desc: order the answer of an instant query."""
+"""sort, sort_desc, sort_by_label, sort_by_label_desc: the order of an instant query's answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHUNK = re.compile(r"\d+|\D+", re.ASCII)
 
 
 def _by_value(name: str, sign: float) -> Function:
-    """By value, NaN last; histograms are dropped. Over a range it only warns."""
+    """Sort by value, NaN last; histograms are dropped. A range query only gets a warning."""
 
     def apply(context: CallContext, args: Sequence[Value]) -> Value:
         floats = replace(vector_of(args[0]), histogram_labels=(), histograms=())
@@ -43,7 +43,7 @@ def _by_value(name: str, sign: float) -> Function:
 
 
 def _by_label(name: str, *, descending: bool) -> Function:
-    """By the labels named, in natural order (`a2` before `a10`), then by all labels."""
+    """Sort by the given labels in natural order (`a2` before `a10`), then by all labels."""
 
     def apply(context: CallContext, args: Sequence[Value]) -> Value:
         vector = vector_of(args[0])
@@ -78,7 +78,7 @@ def _by_label(name: str, *, descending: bool) -> Function:
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
-    """A key under which runs of digits compare as numbers, and before other text."""
+    """Return a key that compares runs of digits as numbers, and puts them before other text."""
     return [(0, int(chunk), chunk) if chunk.isdigit() else (1, 0, chunk) for chunk in _CHUNK.findall(text)]
 
 

@@ -1,8 +1,8 @@
-"""timestamp: when the sample was taken, in seconds; start_timestamp: when its counter began.
+"""timestamp: the time of the sample in seconds; start_timestamp: the start of its counter.
 
-The samples of a selector have times of their own, which shim/read knows and answers from; what is computed
-has the time of its step, here. Nobody sends start timestamps, so start_timestamp is empty, as in a Prometheus
-that stores none.
+Samples of a selector have times of their own, which shim/read answers from. A computed value has the time of
+its step, here. StatsD clients send no start times, so start_timestamp is empty, as in a Prometheus that
+stores none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """Native histograms over grids: exponential buckets of schema 5, dense per series. Pure.
 
-Source of behaviour: Prometheus 3.x `model/histogram` and `promql/quantile.go`.
+Source: Prometheus 3.x `model/histogram` and `promql/quantile.go`.
 """

@@ -1,4 +1,4 @@
-"""Adding, scaling and comparing histograms of one series each, step by step of the grid at once. Pure."""
+"""Addition, scaling and comparison of histograms of one series each, all steps at once. Pure."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ Pair = Callable[[Floats, Floats], Floats]
 
 
 def add(a: Histogram, b: Histogram) -> Histogram:
-    """a + b; present where both are."""
+    """Return a + b; present where both are."""
     return _pairwise(a, b, np.add)
 
 
 def subtract(a: Histogram, b: Histogram) -> Histogram:
-    """a - b; present where both are. Buckets may become negative, as in Prometheus."""
+    """Return a - b; present where both are. Buckets may become negative, as in Prometheus."""
     return _pairwise(a, b, np.subtract)
 
 
 def multiply(h: Histogram, factor: Floats | float) -> Histogram:
-    """Every count and the sum times `factor` (one, or one per step)."""
+    """Multiply every count and the sum by `factor` (one, or one per step)."""
     by = np.broadcast_to(np.asarray(factor, dtype=np.float64), h.count.shape)
     return _scaled(h, lambda x: x * by, lambda x: x * by[:, None])
 
 
 def divide(h: Histogram, divisor: Floats | float) -> Histogram:
-    """Every count and the sum divided by `divisor`. Prometheus drops the buckets when it is 0: so do we."""
+    """Divide every count and the sum by `divisor`; 0 drops the buckets, as in Prometheus."""
     by = np.broadcast_to(np.asarray(divisor, dtype=np.float64), h.count.shape)
     zero = (by == 0)[:, None]
     return _scaled(h, lambda x: x / by, lambda x: np.where(zero, 0.0, x / np.where(zero, 1.0, by[:, None])))
 
 
 def equals(a: Histogram, b: Histogram) -> Bools:
-    """Where both have the same count, sum, zero bucket and buckets (NaN equals NaN)."""
+    """Return where both have the same count, sum, zero bucket and buckets (NaN equals NaN)."""
     same: Bools = (a.count == b.count) & (a.zero == b.zero)
     same &= (a.sum == b.sum) | (np.isnan(a.sum) & np.isnan(b.sum))
     for left, right in ((a.positive, b.positive), (a.negative, b.negative)):

@@ -1,4 +1,4 @@
-"""Where exponential buckets begin and end. Pure.
+"""The bounds of exponential buckets. Pure.
 
 Index `i` of schema `s` is `(2^((i-1)/2^s), 2^(i/2^s)]`; powers of two are exact.
 """
@@ -18,7 +18,7 @@ CLASSIC_SCHEMA: Final = 2
 
 
 def upper_bounds(indices: Ints, schema: int = SCHEMA) -> Floats:
-    """Upper bound of each bucket; the lower bound is that of `indices - 1`."""
+    """Return the upper bound of each bucket; the lower bound is that of `indices - 1`."""
     if schema <= 0:
         powers: Floats = np.ldexp(1.0, indices << -schema)
         return powers
@@ -29,5 +29,5 @@ def upper_bounds(indices: Ints, schema: int = SCHEMA) -> Floats:
 
 
 def coarser_index(indices: Ints, schema: int) -> Ints:
-    """The bucket of `schema` (<= 5) that a bucket of schema 5 lies in."""
+    """Return the bucket of `schema` (<= 5) that contains a bucket of schema 5."""
     return ((indices - 1) >> (SCHEMA - schema)) + 1

@@ -1,4 +1,4 @@
-"""A histogram as one table of buckets from the lowest to the highest value. Pure."""
+"""A histogram as one table of buckets, from the lowest to the highest value. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOSED: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class BucketTable:
-    """Buckets in ascending order of value; the zero bucket is always there (`zero` is its column)."""
+    """Buckets in ascending order of value, always with the zero bucket (`zero` is its column)."""
 
     lower: Floats  # (buckets,)
     upper: Floats  # (buckets,)
@@ -29,19 +29,19 @@ class BucketTable:
 
     @property
     def centers(self) -> Floats:
-        """Geometric mean of the bounds, negative below zero, 0 for the zero bucket."""
+        """The geometric mean of the bounds: negative below zero, 0 for the zero bucket."""
         return np.sign(self.upper) * np.sqrt(self.lower * self.upper)
 
 
 def bucket_table(h: Histogram, schema: int = SCHEMA) -> BucketTable:
-    """All buckets of the histogram in `schema` (<= 5), without those that are always empty."""
+    """Return all buckets of the histogram in `schema` (<= 5) that are not always empty."""
     positive = reduced_spans(trimmed(h.positive), schema)
     negative = reduced_spans(trimmed(h.negative), schema)
     return _table(h, positive, negative, schema)
 
 
 def reduced_table(h: Histogram, schema: int) -> BucketTable:
-    """All buckets of a histogram that was read in `schema`."""
+    """Return all buckets of a histogram that was read in `schema`."""
     return _table(h, trimmed(h.positive), trimmed(h.negative), schema)
 
 

@@ -14,7 +14,7 @@ from shim.model.values import Floats, Histogram
 
 
 def histogram_fraction(lower: Floats, upper: Floats, h: Histogram) -> Floats:
-    """Fraction of the observations in (lower, upper] per step; NaN without observations or for NaN."""
+    """Return the fraction of observations in (lower, upper] per step; NaN without observations or for NaN."""
     return map_steps(h, lambda some, part: _fraction(lower[some], upper[some], part))
 
 
@@ -29,9 +29,9 @@ def _fraction(lower: Floats, upper: Floats, h: Histogram) -> Floats:
 
 
 def _rank_at(value: Floats, table: BucketTable, h: Histogram) -> Floats:
-    """How many observations lie below `value`, interpolated within its bucket.
+    """Count the observations below `value`, interpolated within its bucket.
 
-    Bounds on a bucket's edge: nothing of the bucket above it counts. Beyond the last bucket: all of them.
+    On a bucket's bound nothing of the bucket above counts. Beyond the last bucket all observations count.
     """
     steps = len(value)
     cumulative = np.concatenate([np.zeros((steps, 1)), np.cumsum(table.counts, axis=1)], axis=1)
@@ -44,7 +44,7 @@ def _rank_at(value: Floats, table: BucketTable, h: Histogram) -> Floats:
 
 
 def counts_at_most(bounds: Floats, h: Histogram, schema: int = SCHEMA) -> Floats:
-    """How many observations are at most each bound, shape (bounds, steps), by the rule of histogram_fraction.
+    """Count the observations at most each bound, shape `(bounds, steps)`, as histogram_fraction does.
 
     `bounds` ascend. The histogram was read in buckets of `schema`.
     """
@@ -65,7 +65,7 @@ def _counts_at_most(bounds: Floats, h: Histogram, schema: int) -> Floats:
 
 
 def _share(value: Floats, lower: Floats, upper: Floats) -> Floats:
-    """Which share of a bucket lies below `value`, on a logarithmic scale; 0 to 1."""
+    """Return the share of a bucket below `value`, on a logarithmic scale: 0 to 1."""
     log_value, log_lower, log_upper = (np.log2(np.abs(x)) for x in (value, lower, upper))
     share = np.where(
         value > 0,

@@ -1,4 +1,4 @@
-"""Bringing histograms of different bucket ranges together. Pure."""
+"""Histograms of different bucket ranges, brought together. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from shim.model.values import Bools, Floats, Histogram, Ints, Spans
 
 
 def empty_histogram(steps: int) -> Histogram:
-    """No series: present nowhere."""
+    """Return a histogram that is present nowhere."""
     zero = np.zeros(steps)
     spans = Spans.empty(steps)
     return Histogram(np.zeros(steps, dtype=bool), zero, zero, zero, spans, spans)
 
 
 def common_indices(spans: Sequence[Spans]) -> Ints:
-    """The buckets that any of `spans` has, ascending."""
+    """Return the buckets that any of `spans` has, ascending."""
     out = spans[0].indices
     for one in spans[1:]:
         if one.indices is not out and not np.array_equal(one.indices, out):
@@ -26,7 +26,7 @@ def common_indices(spans: Sequence[Spans]) -> Ints:
 
 
 def widened(spans: Spans, indices: Ints) -> Floats:
-    """The counts on the buckets `indices`, which hold all of its own."""
+    """Return the counts of the buckets `indices`, which include all of its own."""
     if len(spans.indices) == len(indices):
         return spans.counts
     out = np.zeros((spans.counts.shape[0], len(indices)))
@@ -35,7 +35,7 @@ def widened(spans: Spans, indices: Ints) -> Floats:
 
 
 def columns_of(indices: Ints, spans: Spans) -> slice | Ints:
-    """Where the buckets of `spans` are among `indices`, which hold them."""
+    """Return the places of the buckets of `spans` among `indices`, which include them."""
     at = np.searchsorted(indices, spans.indices).astype(np.int64)
     if len(at) and at[-1] - at[0] + 1 == len(at):
         return slice(int(at[0]), int(at[-1]) + 1)
@@ -43,13 +43,13 @@ def columns_of(indices: Ints, spans: Spans) -> slice | Ints:
 
 
 def trimmed(spans: Spans) -> Spans:
-    """Without the buckets that are empty at every step."""
+    """Drop the buckets that are empty at every step."""
     used = (spans.counts != 0).any(axis=0)
     return spans if used.all() else Spans(spans.indices[used], spans.counts[:, used])
 
 
 def combine(parts: Sequence[Histogram]) -> Histogram:
-    """The sum of the histograms at each step, of those that are present; present where any is."""
+    """Sum the histograms that are present at each step; present where any is."""
     if len(parts) == 1:
         return parts[0]
     present = np.any([h.present for h in parts], axis=0)
@@ -64,7 +64,7 @@ def combine(parts: Sequence[Histogram]) -> Histogram:
 
 
 def where_present(histogram: Histogram, present: Bools) -> Histogram:
-    """The same histogram, present only where it was and `present` is."""
+    """Return the histogram, present only where it was and `present` is."""
     h = histogram
     return Histogram(h.present & present, h.count, h.sum, h.zero, h.positive, h.negative)
 

@@ -1,7 +1,7 @@
 """Quantiles of native histograms. Pure.
 
-`histogram_quantile` is Prometheus' function to the letter; `observations_quantile` is what
-`quantile_over_time` of a distribution gives, where the exact minimum and maximum are known as well.
+`histogram_quantile` follows Prometheus exactly. `observations_quantile` answers `quantile_over_time` of a
+distribution, where the exact minimum and maximum are known as well.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from shim.model.values import Bools, Floats, Histogram, Ints
 
 
 def histogram_quantile(q: Floats, h: Histogram) -> tuple[Floats, Bools, Bools]:
-    """The q-quantile per step; and where NaN observations made it NaN, and where they skewed it.
+    """Return the q-quantile per step, and where NaN observations made it NaN or skewed it.
 
-    Source: Prometheus 3.x HistogramQuantile: from below for q < 0.5 or when NaN was observed (the sum is
-    NaN), from above else; exponential interpolation within the bucket.
+    Source: Prometheus 3.x HistogramQuantile: from below for q < 0.5 or with NaN observations (the sum is
+    NaN), else from above; exponential interpolation within the bucket.
     """
     return map_steps_flagged(h, lambda some, part: _histogram_quantile(q[some], part))
 
@@ -42,11 +42,11 @@ def _histogram_quantile(q: Floats, h: Histogram) -> tuple[Floats, Bools, Bools]:
 
 
 def observations_quantile(q: Floats, h: Histogram, low: Floats, high: Floats) -> Floats:
-    """The q-quantile of the observations: ranks as Prometheus' quantile_over_time has them, on buckets.
+    """Return the q-quantile of the observations, with the ranks of Prometheus' quantile_over_time.
 
-    `low` and `high` are the exact extremes per step; the answer never leaves them, and q = 0 and q = 1 give
-    them. Elsewhere the two observations beside the rank are taken to be in the middle of their buckets on
-    the logarithmic scale: each is at most half a bucket (1.1 %) off, however few there are.
+    `low` and `high` are the exact extremes per step; the answer stays between them, and q = 0 and q = 1 give
+    them. Elsewhere the two observations next to the rank are assumed in the middle of their buckets, on a
+    logarithmic scale. So each is at most half a bucket (1.1 %) off, even with few observations.
     """
     return map_steps(h, lambda some, part: _observations_quantile(q[some], part, low[some], high[some]))
 
@@ -70,9 +70,9 @@ def _observations_quantile(q: Floats, h: Histogram, low: Floats, high: Floats) -
 
 
 def _find(counts: Floats, rank: Floats, forward: Bools) -> tuple[Ints, Bools, Floats]:
-    """The bucket each rank falls into, whether it was reached, and what was counted until then.
+    """Return the bucket that each rank falls into, whether it was reached, and the count before it.
 
-    Not reached: the last bucket with anything in it, in the direction of the search.
+    Not reached: the last bucket that is not empty, in the direction of the search.
     """
     steps, n = counts.shape
     if forward.all():
@@ -92,7 +92,7 @@ def _find(counts: Floats, rank: Floats, forward: Bools) -> tuple[Ints, Bools, Fl
 
 
 def _interpolate(table: BucketTable, hit: Ints, fraction: Floats) -> Floats:
-    """The value `fraction` of the way through its bucket, on a logarithmic scale; 0 in the zero bucket."""
+    """Return the value `fraction` of the way through its bucket, logarithmically; 0 in the zero bucket."""
     log_lower = np.log2(np.abs(table.lower[hit]))
     log_upper = np.log2(np.abs(table.upper[hit]))
     above = np.exp2(log_lower + (log_upper - log_lower) * fraction)

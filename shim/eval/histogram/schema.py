@@ -9,7 +9,7 @@ from shim.model.values import Histogram, Spans
 
 
 def reduced_spans(spans: Spans, schema: int) -> Spans:
-    """The buckets added up into those of `schema` (<= 5); `indices` then count in that schema."""
+    """Add up the buckets to those of `schema` (<= 5); `indices` then refer to that schema."""
     n = spans.counts.shape[1]
     if n == 0 or schema == SCHEMA:
         return spans
@@ -19,6 +19,6 @@ def reduced_spans(spans: Spans, schema: int) -> Spans:
 
 
 def reduced(h: Histogram, schema: int) -> Histogram:
-    """The histogram in buckets of `schema`. Its spans are not of schema 5 any more: for showing only."""
+    """Return the histogram in buckets of `schema`, for display only: its spans are not of schema 5."""
     positive, negative = reduced_spans(h.positive, schema), reduced_spans(h.negative, schema)
     return Histogram(h.present, h.count, h.sum, h.zero, positive, negative)

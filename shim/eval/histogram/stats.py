@@ -1,4 +1,7 @@
-"""Mean and spread of native histograms. Pure. Source: Prometheus 3.x histogram_avg, histogram_stdvar."""
+"""Mean and spread of native histograms. Pure.
+
+Source: Prometheus 3.x histogram_avg, histogram_stdvar.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from shim.model.values import Floats, Histogram
 
 
 def mean(h: Histogram) -> Floats:
-    """Sum divided by count; NaN without observations."""
+    """Divide the sum by the count; NaN without observations."""
     with np.errstate(all="ignore"):
         return h.sum / h.count
 
 
 def variance(h: Histogram) -> Floats:
-    """Estimated population variance: every observation at the geometric mean of its bucket."""
+    """Estimate the population variance: every observation at the geometric mean of its bucket."""
     return map_steps(h, lambda _, part: _variance(part))
 
 

@@ -1,4 +1,4 @@
-"""A histogram some steps at once: tables of all its buckets take several times its own memory. Pure."""
+"""A histogram in slices of steps: tables of all its buckets take several times its own memory. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from shim.model.values import Bools, Floats, Histogram, Spans
 
-#: Bucket counts of one turn: 2 MiB.
+#: Bucket counts of one slice: 2 MiB.
 _TURN: Final = 1 << 18
 
 
 def slices_of_steps(h: Histogram) -> Iterator[tuple[slice, Histogram]]:
-    """Its steps in slices, at least one."""
+    """Yield slices of its steps, at least one."""
     steps = len(h.count)
     buckets = h.positive.counts.shape[1] + h.negative.counts.shape[1] + 1
     width = max(1, _TURN // buckets)
@@ -27,7 +27,7 @@ def slices_of_steps(h: Histogram) -> Iterator[tuple[slice, Histogram]]:
 
 
 def at_steps(h: Histogram, some: slice) -> Histogram:
-    """The histogram at some of its steps, as a view."""
+    """Return the histogram at some of its steps, as a view."""
     return Histogram(
         h.present[some],
         h.count[some],
@@ -39,7 +39,7 @@ def at_steps(h: Histogram, some: slice) -> Histogram:
 
 
 def map_steps(h: Histogram, compute: Callable[[slice, Histogram], Floats]) -> Floats:
-    """One number a step (or a row of them, steps last), some steps at once."""
+    """Compute one number per step (or a row of them, steps last), some steps at once."""
     return np.concatenate([compute(some, part) for some, part in slices_of_steps(h)], axis=-1)
 
 
@@ -47,6 +47,6 @@ Flagged = tuple[Floats, Bools, Bools]
 
 
 def map_steps_flagged(h: Histogram, compute: Callable[[slice, Histogram], Flagged]) -> Flagged:
-    """As `map_steps`, with two flags a step."""
+    """Compute as `map_steps` does, with two flags per step."""
     values, first, second = zip(*(compute(some, part) for some, part in slices_of_steps(h)), strict=True)
     return np.concatenate(values), np.concatenate(first), np.concatenate(second)

@@ -1,1 +1,1 @@
-"""The binary operators, one construct a file; `shim/eval/binary.py` is the way in."""
+"""The binary operators, one construct per file; `shim/eval/binary.py` is the entry point."""

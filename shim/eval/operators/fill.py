@@ -1,8 +1,8 @@
-"""fill, fill_left, fill_right: a value for the partner that a series does not have.
+"""fill, fill_left, fill_right: a value for a partner that a series does not have.
 
-Source of behaviour: Prometheus 3.x VectorBinop with FillValues. `fill_left` stands in for the "many" side and
-`fill_right` for the "one" side, whichever way the group modifier points: Prometheus swaps the sides of
-`group_right`, not the values.
+Source: Prometheus 3.x VectorBinop with FillValues. `fill_left` fills the "many" side and `fill_right` the
+"one" side, for both directions of the group modifier: Prometheus swaps the sides of `group_right`, not the
+values.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from shim.model.values import Bools, Vector
 
 
 def filled(left: Vector, right: Vector, matching: Matching) -> tuple[Vector, Vector]:
-    """Both sides, with a float series of the fill value for each signature that only the other side has.
+    """Return both sides, with a float series of the fill value for each signature that only the other has.
 
-    It is there at the steps where its signature has partners to match and nothing on its own side, and bears
-    the labels that were matched on.
+    It is present at the steps where its signature has partners and its own side has no value. Its labels are
+    those that were matched on.
     """
     a, b, signatures = sides(left, right, matching)
     fill = matching.fill
@@ -36,7 +36,7 @@ def filled(left: Vector, right: Vector, matching: Matching) -> tuple[Vector, Vec
 def _with(
     vector: Vector, side: Operand, signatures: Sequence[Labels], missing: Bools, value: float | None
 ) -> Vector:
-    """The vector with its stand-ins behind its floats."""
+    """Return the vector with its filled series after its floats."""
     rows = np.flatnonzero(missing.any(axis=1)).tolist()
     if value is None or not rows:
         return vector

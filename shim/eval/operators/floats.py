@@ -1,4 +1,4 @@
-"""What each operator does to two floats, whole arrays at once."""
+"""The effect of each operator on two floats, whole arrays at once."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ SETS: Final = frozenset({"and", "or", "unless"})
 
 
 def calculate(op: str, left: Floats, right: Floats) -> Floats:
+    """Compute an arithmetic operator."""
     with np.errstate(all="ignore"):
         return ARITHMETIC[op](left, right)
 
 
 def compare(op: str, left: Floats, right: Floats) -> Bools:
+    """Compute a comparison."""
     with np.errstate(all="ignore"):
         return COMPARISON[op](left, right)

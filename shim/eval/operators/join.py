@@ -1,7 +1,7 @@
 """Arithmetic and comparison between two vectors.
 
-Source of behaviour: Prometheus 3.x VectorBinop, at every step on what is present there: two series of one
-signature on the "one" side, or two results of one label set, matter only where both have a value.
+Source: Prometheus 3.x VectorBinop, at every step on the values present there. Two series of one signature on
+the "one" side, or two results of one label set, matter only where both have a value.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class _Pairs:
 
     many: Ints
     one: Ints
-    floats: int  # so many pairs are float with float
+    floats: int  # the number of pairs of two floats
 
 
 def join(
     op: str, left: Vector, right: Vector, matching: Matching, return_bool: bool, notes: Annotations,
     take: Take = free,
 ) -> Vector:  # fmt: skip
-    """`left op right`; `take` is asked before pairs are made.
+    """Compute `left op right`; `take` is asked before pairs are made.
 
-    Raises ExecutionError where the matching is not unique, with Prometheus' texts.
+    Raises: ExecutionError where the matching is not unique, with Prometheus' messages.
     """
     a, b, signatures = sides(left, right, matching)
     swapped = matching.card == "one-to-many"
@@ -71,7 +71,7 @@ def _floats(
     swapped: bool,
     return_bool: bool,
 ) -> Vector:
-    """All pairs of floats at once."""
+    """Compute all pairs of floats at once."""
     m, o = pairs.many[: pairs.floats], pairs.one[: pairs.floats]
     x, y = many.vector.values[m], one.vector.values[o]
     left, right = (y, x) if swapped else (x, y)
@@ -84,7 +84,7 @@ def _histograms(
     op: str, many: Operand, one: Operand, pairs: _Pairs, take: Take, *,
     swapped: bool, return_bool: bool, notes: Annotations,
 ) -> list[Row | None]:  # fmt: skip
-    """The pairs that are not floats alone, one by one."""
+    """Compute the pairs that are not floats alone, one by one."""
     out: list[Row | None] = []
     held = 0
     for m, o in zip(pairs.many[pairs.floats :], pairs.one[pairs.floats :], strict=True):
@@ -109,7 +109,7 @@ def _row(side: Operand, row: int) -> Row:
 
 
 def _pairs(many: Operand, one: Operand, take: Take) -> _Pairs:
-    """Every series of the many side with every one of its signature on the other."""
+    """Pair every series of the many side with every one of its signature on the other."""
     rows, single = _single_pairs(many, one)
     if not single:
         rows = _all_pairs(many, one, take)
@@ -119,7 +119,7 @@ def _pairs(many: Operand, one: Operand, take: Take) -> _Pairs:
 
 
 def _single_pairs(many: Operand, one: Operand) -> tuple[Ints, bool]:
-    """The pairs as rows, where no signature stands twice on the one side; and whether that is so."""
+    """Return the pairs as rows, and whether every signature occurs once on the one side."""
     last = max((int(side.signatures.max()) for side in (many, one) if len(side.signatures)), default=-1)
     partner = np.full(last + 1, -1)
     partner[one.signatures] = np.arange(len(one.signatures))
@@ -144,7 +144,7 @@ def _all_pairs(many: Operand, one: Operand, take: Take) -> Ints:
 
 
 def _with_rows(vector: Vector, labels: Sequence[Labels], rows: Sequence[Row | None]) -> Vector:
-    """The vector with the results of pairs of histograms behind its own."""
+    """Return the vector with the results of pairs of histograms after its own."""
     if not rows:
         return vector
     floats = [(one, r) for one, r in zip(labels, rows, strict=True) if r is not None and r.histogram is None]
@@ -166,7 +166,7 @@ def _with_rows(vector: Vector, labels: Sequence[Labels], rows: Sequence[Row | No
 
 
 def _kept_groups(groups: Ints, floats: int, rows: Sequence[Row | None]) -> list[int]:
-    """The signature of each row of the result, in the order `_with_rows` puts them."""
+    """Return the signature of each row of the result, in the order of `_with_rows`."""
     behind = list(zip(groups[floats:].tolist(), rows, strict=True))
     as_floats = [g for g, r in behind if r is not None and r.histogram is None]
     return [
@@ -177,9 +177,9 @@ def _kept_groups(groups: Ints, floats: int, rows: Sequence[Row | None]) -> list[
 
 
 def _refuse_duplicates(many: Operand, one: Operand, signatures: Sequence[Labels], name: str) -> None:
-    """Many-to-many: two series of one signature on the one side, at a step where both sides have any.
+    """Check many-to-many: two series of one signature on the one side, at a step where both sides have any.
 
-    The error names what one would meet first, going through steps and then labels in order.
+    The error names the first case by steps and then labels.
     """
     if len(set(one.signatures.tolist())) == len(one.signatures) or not len(many.labels):
         return
@@ -202,7 +202,7 @@ def _refuse_duplicates(many: Operand, one: Operand, signatures: Sequence[Labels]
 
 
 def _refuse_many(many: Operand, one: Operand, pairs: _Pairs) -> None:
-    """One-to-one: two series of one signature with one partner, whether a comparison keeps them or not."""
+    """Check one-to-one: two series of one signature with one partner, even if a comparison drops them."""
     if len(set(pairs.one.tolist())) == len(pairs.one):
         return
     both = many.present[pairs.many] & one.present[pairs.one]
@@ -210,7 +210,7 @@ def _refuse_many(many: Operand, one: Operand, pairs: _Pairs) -> None:
 
 
 def _refuse_overlaps(result: Vector, groups: Sequence[int]) -> None:
-    """Grouping: two results of one signature and equal labels at one step."""
+    """Check grouping: two results of one signature and equal labels at one step."""
     labels = [*result.labels, *result.histogram_labels]
     keys = list(zip(groups, labels, strict=True))
     if len(set(keys)) < len(keys):
@@ -218,7 +218,10 @@ def _refuse_overlaps(result: Vector, groups: Sequence[int]) -> None:
 
 
 def _refuse_shared(keys: Sequence[Hashable], present: Iterable[Bools], text: str) -> None:
-    """Raises ExecutionError when two rows of one key are present at one step."""
+    """Check that no two rows of one key are present at one step.
+
+    Raises: ExecutionError where two are.
+    """
     seen: dict[Hashable, Bools] = {}
     for key, here in zip(keys, present, strict=True):
         before = seen.get(key)

@@ -1,4 +1,4 @@
-"""Vector matching: which series of both sides belong together, and what their result is called."""
+"""Vector matching: which series of both sides belong together, and the labels of their result."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ NO_FILL: Final = Fill()
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """`on(labels)` or `ignoring(labels)`, and `group_left(include)` or `group_right(include)`.
+    """`on(labels)` or `ignoring(labels)`, `group_left(include)` or `group_right(include)`, and fill values.
 
-    `matched` and `included` say which labels are one under a name of theirs.
+    `matched` and `included` hold the labels that these names refer to.
     """
 
     card: Cardinality
@@ -44,7 +44,7 @@ class Matching:
     included: NamedLabels = field(default=AS_CALLED, compare=False, repr=False)
 
     def meant(self, naming: LabelNaming, left: Vector, right: Vector) -> Matching:
-        """The same with its names as the labels of both sides have them."""
+        """Return the matching with its names replaced by those of the labels on both sides."""
         if not naming.loose:
             return self
         sets = [labels for v in (left, right) for of in (v.labels, v.histogram_labels) for labels in of]
@@ -53,13 +53,13 @@ class Matching:
         return replace(self, labels=labels, include=include, matched=matched, included=included)
 
     def signature(self, labels: Labels) -> Labels:
-        """What must be equal on both sides."""
+        """Return the labels that must be equal on both sides."""
         if self.on:
             return lbl.only(self.matched.of(labels), self.labels)
         return lbl.unmarked(lbl.without(labels, {*self.labels, lbl.NAME}))
 
     def signatures(self, series: Sequence[Labels]) -> list[Labels]:
-        """The signature of each series."""
+        """Return the signature of each series."""
         if self.on:
             return [self.signature(labels) for labels in series]
         gone = {*self.labels, lbl.NAME, *lbl.MARKS}
@@ -81,12 +81,12 @@ class Matching:
         return self.result_labels(many, one, drop_name=drop_name)
 
     def result_labels(self, many: Labels, one: Labels, *, drop_name: bool) -> Labels:
-        """The labels of the result; `many` is the left side of one-to-one. Source: resultMetric."""
+        """Return the labels of the result; `many` is the left side of one-to-one. Source: resultMetric."""
         many, one = self.included.of(many), self.included.of(one)
         if self.on and self.card == "one-to-one":
             many = self.matched.of(many)
         counts_members = lbl.is_set(many) and not drop_name
-        # What goes at the end goes at once here, so that `group_left (__name__)` may set it again.
+        # Labels that the result loses are dropped first, so that `group_left (__name__)` may set them again.
         goes = drop_name or lbl.NAME in self.include
         kept = dict(lbl.unmarked(many) if goes else many)
         if drop_name:
@@ -94,7 +94,7 @@ class Matching:
         if self.card == "one-to-one":
             kept = {k: v for k, v in kept.items() if (k in self.labels) == self.on}
         for name in self.include:
-            kept[name] = lbl.get(one, name)  # "" takes it away
+            kept[name] = lbl.get(one, name)  # "" removes it
         plain = lbl.without(lbl.make(kept), ())
         return lbl.of_set(plain) if counts_members else plain
 
@@ -105,7 +105,7 @@ ONE_TO_ONE = Matching("one-to-one", on=False, labels=())
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """One operand: its series, floats first and histograms behind, each with the number of its signature."""
+    """One operand: its series, floats first and then histograms, each with the number of its signature."""
 
     vector: Vector
     labels: list[Labels]
@@ -114,21 +114,22 @@ class Operand:
 
     @property
     def floats(self) -> int:
-        """How many of the series are floats: those come first."""
+        """The number of series that are floats: those come first."""
         return len(self.vector.labels)
 
     def histogram(self, row: int) -> Histogram:
+        """Return the histogram in a row that is none of the floats."""
         return self.vector.histograms[row - self.floats]
 
     def signatures_present(self, count: int) -> Bools:
-        """Where each signature has any series, (count, steps)."""
+        """Return where each signature has any series, shape `(count, steps)`."""
         out = np.zeros((count, self.vector.steps), dtype=bool)
         np.logical_or.at(out, self.signatures, self.present)
         return out
 
 
 def sides(left: Vector, right: Vector, matching: Matching) -> tuple[Operand, Operand, list[Labels]]:
-    """Both operands under common numbers of signatures, and the signatures themselves."""
+    """Return both operands with common numbers of signatures, and the signatures themselves."""
     numbers: dict[Labels, int] = {}
 
     def side(vector: Vector) -> Operand:

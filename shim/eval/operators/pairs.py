@@ -1,4 +1,4 @@
-"""What an operator gives for two series, each floats or histograms, at every step."""
+"""The effect of an operator on two series, each floats or histograms, at every step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shim.model.values import Annotations, Bools, Floats, Histogram
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One series: floats or a histogram. Of floats, `present` says where; a histogram knows itself."""
+    """One series: floats or a histogram. `present` applies to floats; a histogram has its own."""
 
     values: Floats
     present: Bools
@@ -25,9 +25,9 @@ class Row:
 def float_pairs(
     op: str, left: Floats, right: Floats, both: Bools, *, keep: Floats, return_bool: bool
 ) -> tuple[Floats, Bools]:
-    """Values and presence of `left op right` where `both` are present, any shape.
+    """Return values and presence of `left op right` where `both` are present, any shape.
 
-    A comparison that is no `bool` filters, and shows `keep`.
+    A comparison without `bool` filters, and shows `keep`.
     """
     if op not in COMPARISON:
         return calculate(op, left, right), both
@@ -38,9 +38,9 @@ def float_pairs(
 
 
 def histogram_pair(op: str, left: Row, right: Row, *, return_bool: bool, notes: Annotations) -> Row | None:
-    """The result for two series at least one of which is a histogram; None for what is not defined.
+    """Combine two series, at least one a histogram; return None for an undefined combination.
 
-    Source: Prometheus 3.x vectorElemBinop. What is not defined is left out with an info.
+    Source: Prometheus 3.x vectorElemBinop. An undefined combination gives an info and no value.
     """
     both = _presence(left) & _presence(right)
     if not both.any():

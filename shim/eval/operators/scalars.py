@@ -17,7 +17,7 @@ from shim.model.values import Annotations, Floats, Histogram, Scalar, Vector
 def with_scalar(
     op: str, vector: Vector, scalar: Scalar, return_bool: bool, notes: Annotations, *, swapped: bool
 ) -> Vector:
-    """`vector op scalar`, or `scalar op vector` when swapped; a comparison shows the vector's value."""
+    """Compute `vector op scalar`, or the reverse when swapped; a comparison shows the vector's value."""
     other = np.broadcast_to(scalar.values, vector.values.shape)
     left, right = (other, vector.values) if swapped else (vector.values, other)
     values, present = float_pairs(
@@ -39,7 +39,7 @@ def with_scalar(
 def _histograms(
     op: str, vector: Vector, scalar: Floats, return_bool: bool, notes: Annotations, *, swapped: bool
 ) -> Vector:
-    """The vector with its histograms put through the operator, those left out that it is not defined for."""
+    """Apply the operator to the vector's histograms; undefined results are left out."""
     labels: list[Labels] = []
     kept: list[Histogram] = []
     names: Sequence[Labels] = vector.histogram_labels

@@ -1,4 +1,4 @@
-"""and, or, unless: on the presence of signatures at each step; values go through untouched."""
+"""and, or, unless: on the presence of signatures at each step; values pass unchanged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from shim.model.values import Bools, Vector
 
 
 def combine_sets(op: str, left: Vector, right: Vector, matching: Matching) -> Vector:
-    """`left op right` for a set operator. Raises ExecutionError when `or` gives a label set twice."""
+    """Compute `left op right` for a set operator.
+
+    Raises: ExecutionError when `or` gives a label set twice.
+    """
     a, b, signatures = sides(left, right, matching)
     if op == "and":
         return without_empty_rows(_kept(a, b.signatures_present(len(signatures))))
@@ -24,7 +27,7 @@ def combine_sets(op: str, left: Vector, right: Vector, matching: Matching) -> Ve
 
 
 def _kept(side: Operand, allowed: Bools) -> Vector:
-    """The side's series where their signature is allowed, (signatures, steps)."""
+    """Return the operand's series where their signature is allowed, shape `(signatures, steps)`."""
     vector = replace(side.vector, ordered=False)
     here = allowed[side.signatures]
     return replace(

@@ -1,6 +1,6 @@
-"""absent_over_time: 1 where a window holds nothing.
+"""absent_over_time: 1 where a window has no samples.
 
-The planner makes it `absent(present_over_time(...))`: the labels are those of the matchers.
+The planner turns it into `absent(present_over_time(...))`, with the labels of the matchers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""last_over_time, first_over_time, present_over_time, and the times of first and last."""
+"""last_over_time, first_over_time, present_over_time, and the times of the first and the last sample."""
 
 from __future__ import annotations
 

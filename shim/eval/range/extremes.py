@@ -1,6 +1,6 @@
 """min_over_time, max_over_time, and the times of the extremes.
 
-Samples that carry what was aggregated into them (gauges) give their own minima and maxima.
+Samples with aggregates (gauges) use their own minima and maxima.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shim.model.values import Floats
 
 
 def _min(cells: WindowCells) -> Floats:
-    """NaN only where there is nothing but NaN."""
+    """Return the minimum; NaN only where every value is NaN."""
     low = cells.samples.values if cells.samples.low is None else cells.samples.low
     return extremes(low, cells.begin, cells.end, np.fmin, cells.take)
 
@@ -35,7 +35,7 @@ def _time_of_max(cells: WindowCells) -> Floats:
 
 
 def _time_of(cells: WindowCells, block: Block, values: Floats) -> Floats:
-    """The time of the last of the greatest values, in seconds; of the last sample when all are NaN."""
+    """Return the time of the last of the greatest values, in seconds; of the last sample if all are NaN."""
     largest = np.fmax.reduce(values, axis=-1)[:, None]
     best = (values == largest) | (np.isnan(largest) & block.valid)
     place = values.shape[1] - 1 - np.argmax(best[:, ::-1], axis=1)

@@ -13,7 +13,7 @@ from shim.model.values import Floats, Histogram
 
 
 def _irate(cells: WindowCells) -> Floats:
-    """Per second; after a reset the last value itself is the increase."""
+    """Return the increase per second; after a reset the last value itself is the increase."""
     last, before = _last_two(cells)
     increase = np.where(last < before, last, last - before)
     times = cells.samples.times_ms
@@ -30,7 +30,7 @@ def _last_two(cells: WindowCells) -> tuple[Floats, Floats]:
 
 
 def _histogram_irate(cells: HistogramCells) -> Histogram:
-    """Per second, from the last two samples; after a reset the last itself is the increase."""
+    """Return the increase per second of the last two samples; after a reset the last is the increase."""
     last, before = cells.at(cells.last), cells.at(cells.last - 1)
     fell = resets_between(cells.samples)[cells.last - 1]
     change = subtract(last, multiply(before, np.where(fell, 0.0, 1.0)))

@@ -1,4 +1,4 @@
-"""quantile_over_time: of the samples of a window; NaN counts as the smallest value."""
+"""quantile_over_time, of samples and of observations; NaN counts as the smallest value."""
 
 from __future__ import annotations
 

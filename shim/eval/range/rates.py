@@ -1,6 +1,6 @@
 """rate, increase, delta: the change over the window, extrapolated to its edges.
 
-Source of behaviour: Prometheus 3.x extrapolatedRate. Where a counter falls it was reset, and starts from 0.
+Source: Prometheus 3.x extrapolatedRate. A counter that falls was reset, and starts from 0.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _delta(cells: WindowCells) -> Floats:
 
 
 def _extrapolated(cells: WindowCells, *, counter: bool) -> Floats:
-    """To the edge when a sample is near it (1.1 average intervals), else by half an interval.
+    """Extrapolate to the edge if a sample is near it (1.1 average intervals), else by half an interval.
 
     A counter is not extrapolated below zero at its start.
     """
@@ -67,7 +67,7 @@ def extrapolation(
     change: Floats,
     counter: bool,
 ) -> Floats:
-    """What the change between the first and the last sample of each window is to be multiplied by."""
+    """Return the factor for the change between the first and the last sample of each window."""
     to_start = (first_ms - (end_ms - width_ms)) / 1000
     to_end = (end_ms - last_ms) / 1000
     sampled = (last_ms - first_ms) / 1000
@@ -82,9 +82,9 @@ def extrapolation(
 
 
 def reset_correction(cells: WindowCells) -> Floats:
-    """What the resets within each window hide: the sum of the values before them.
+    """Return the sum of the values before the resets in each window, which the change lacks.
 
-    Only the windows that have a reset are looked at sample by sample.
+    Only windows with a reset are inspected sample by sample.
     """
     values = cells.samples.values
     having = np.flatnonzero(resets(cells))
@@ -133,7 +133,7 @@ def _extrapolated_histogram(cells: HistogramCells, *, counter: bool) -> Histogra
 
 
 def _with_resets(cells: HistogramCells, change: Histogram) -> Histogram:
-    """Add what the resets within each window hide: the samples before them."""
+    """Add the samples before the resets in each window, which the change lacks."""
     fell = resets_between(cells.samples)
     if not fell.any():
         return change

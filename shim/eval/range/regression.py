@@ -1,6 +1,6 @@
-"""deriv and predict_linear: a straight line through the samples of a window by least squares.
+"""deriv and predict_linear: a straight line through the samples of a window, by least squares.
 
-Source of behaviour: Prometheus 3.x linearRegression.
+Source: Prometheus 3.x linearRegression.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from shim.model.values import Floats, Ints
 
 
 def _deriv(cells: WindowCells) -> Floats:
-    """Slope per second; times count from the first sample, for the sake of rounding."""
+    """Return the slope per second; times count from the first sample, for less rounding error."""
     origin = cells.samples.times_ms[cells.begin]
     return cells.by_block(lambda block: _line(cells, block, origin)[0])
 
 
 def _predict(cells: WindowCells) -> Floats:
-    """The line's value so many seconds after the time of evaluation."""
+    """Return the line's value the given seconds after the time of evaluation."""
     ahead_s = cells.parameters[0]
 
     def compute(block: Block) -> Floats:
@@ -31,7 +31,7 @@ def _predict(cells: WindowCells) -> Floats:
 
 
 def _line(cells: WindowCells, block: Block, origin_ms: Ints) -> tuple[Floats, Floats]:
-    """Slope and value at the origin. Equal values give exactly slope 0; equal infinite ones NaN."""
+    """Return slope and value at the origin; equal values give exactly slope 0, equal infinities NaN."""
     times = cells.samples.times_ms[block.index] - origin_ms[block.cells][:, None]
     x = np.where(block.valid, times / 1e3, 0.0)
     y = block.padded(cells.samples.values)

@@ -1,4 +1,4 @@
-"""resets and changes: how often the value fell, how often it changed."""
+"""resets and changes: how often the value falls, and how often it changes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def changed(before: Floats, after: Floats) -> Bools:
 
 
 def _counted(cells: WindowCells, differ: Bools) -> Floats:
-    """Count those of `differ`, from each sample of the flat arrays to the next, within each window."""
+    """Count the true values of `differ`, one per pair of neighbours in the flat arrays, in each window."""
     before = np.concatenate([[0], np.cumsum(differ)]) if len(differ) else np.zeros(1, dtype=np.int64)
     return (before[cells.last] - before[cells.begin]).astype(np.float64)
 

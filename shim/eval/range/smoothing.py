@@ -1,7 +1,7 @@
-"""double_exponential_smoothing (once holt_winters).
+"""double_exponential_smoothing (formerly holt_winters).
 
-Each sample's result needs that of the sample before, so this one goes along the window sample by sample,
-all cells of a block at once.
+Each sample's result needs the one before it, so this loops over the samples of the windows, all cells of a
+block at once.
 """
 
 from __future__ import annotations

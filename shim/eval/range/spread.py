@@ -1,4 +1,4 @@
-"""stddev_over_time, stdvar_over_time, mad_over_time: how far the values of a window lie apart."""
+"""stddev_over_time, stdvar_over_time, mad_over_time: the spread of the values in a window."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shim.model.values import Floats
 
 
 def _stdvar(cells: WindowCells) -> Floats:
-    """Of the population."""
+    """Return the population variance."""
     values = cells.samples.values
     return cells.by_block(
         lambda block: variance(block.values(values), block.valid, block.count.astype(np.float64))
@@ -24,7 +24,7 @@ def _stddev(cells: WindowCells) -> Floats:
 
 
 def _mad(cells: WindowCells) -> Floats:
-    """The median distance from the median."""
+    """Return the median distance from the median."""
 
     def compute(block: Block) -> Floats:
         half = np.full(len(block.cells), 0.5)
@@ -39,7 +39,7 @@ def _variance_of_observations(windows: Observations) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = windows.sums("sum") / windows.count
         found = windows.sums("sum_squares") / windows.count - mean * mean
-    return np.maximum(found, 0)  # rounding may leave a little less than nothing
+    return np.maximum(found, 0)  # rounding may give a small negative number
 
 
 FUNCTIONS = (

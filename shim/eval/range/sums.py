@@ -1,7 +1,6 @@
 """sum_over_time, count_over_time, avg_over_time.
 
-Samples that carry what was aggregated into them (gauges) give their own sums and counts, so that nothing
-between two flushes is lost.
+Samples with aggregates (gauges) use their own sums and counts, so that nothing between two flushes is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from shim.eval.window.mixed import Combined, RefusesMixed
 from shim.eval.window.stored import FromDeltas, FromObservations, Observations, UnionOfMembers
 from shim.model.values import Floats, Histogram
 
-#: Whole numbers below it, and their sums, are exact.
+#: Whole numbers below it are exact, and so are their sums.
 _EXACT: Final = 2.0**53
 
 
@@ -44,7 +43,7 @@ def _avg(cells: WindowCells) -> Floats:
 
 
 def _summed(cells: WindowCells, flat: Floats) -> Floats:
-    """The sum of each window. Of whole numbers it is what running totals differ by: nothing is gathered."""
+    """Sum each window; whole numbers are summed as a difference of running totals, without a gather."""
     with np.errstate(all="ignore"):
         if (flat == np.rint(flat)).all() and np.abs(flat).sum() < _EXACT:
             running = np.concatenate([np.zeros(1), np.cumsum(flat)])

@@ -1,6 +1,6 @@
-"""uniq_over_time: the number of distinct members of a set, which sum_over_time of a set gives, too.
+"""uniq_over_time: the number of distinct members of a set, as sum_over_time of a set gives it too.
 
-Ours, not Prometheus': docs say it where sum_over_time would puzzle.
+Not in Prometheus: a clearer name for users.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Windows of samples: the record of a function over them, and how it is evaluated."""
+"""Windows of samples: the record of a function over them, and its evaluation."""

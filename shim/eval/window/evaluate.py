@@ -1,4 +1,4 @@
-"""Evaluates a range function over a grid of windows. Pure."""
+"""Evaluation of a range function over a grid of windows. Pure."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ def range_function(
 ) -> Vector:
     """Evaluate `name(samples[window])` at every step.
 
-    `grid` holds the times of evaluation, `ends_ms` (steps,), ascending, the ends of the windows where they
-    differ (offset, @). `args` are the scalar arguments, one value per step. `take` is asked for memory
-    and time.
-    Raises Unsupported for an unknown function, BadData for a wrong number of arguments, ExecutionError for
-    arguments it refuses and for series that differ in nothing but the name and overlap.
+    `grid` holds the times of evaluation; `ends_ms` (steps,), ascending, the ends of the windows where they
+    differ (offset, @). `args` are the scalar arguments, one value per step. `take` is asked for memory and
+    time.
+
+    Raises: Unsupported for an unknown function, BadData for a wrong number of arguments, ExecutionError for
+    arguments it rejects and for overlapping series that differ in nothing but the name.
     """
     function = RANGE_FUNCTIONS.get(name)
     if function is None or function.compute is None:

@@ -1,11 +1,11 @@
-"""`x[5m] anchored`, `x[5m] smoothed` and `x smoothed`: samples around a window say what is at its ends. Pure.
+"""`x[5m] anchored`, `x[5m] smoothed` and `x smoothed`: samples around a window give its end values. Pure.
 
-Anchored: the last sample at or before the beginning, no older than the lookback, stands for the beginning,
-and the last one in the window for the end. Smoothed: what is between two samples lies on the line between
-them, also behind the end, as far as the lookback. Of a counter that starts again the line begins at zero.
+Anchored: the last sample at or before the beginning, within the lookback, is the value at the beginning. The
+last one in the window is the value at the end. Smoothed: values between two samples lie on the line between
+them, also past the end, within the lookback. After a counter's restart the line begins at zero.
 
-Source: Prometheus 3.x `promql/functions.go` (extendedRate) and extended_vectors.test. Where a counter is
-given as deltas nothing has to be guessed, so there these words change nothing (shim/read/part_reader.py).
+Source: Prometheus 3.x `promql/functions.go` (extendedRate) and extended_vectors.test. A counter stored as
+deltas is exact, so these modifiers have no effect there (shim/read/part_reader.py).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How many neighbouring samples, from the first to the last, `differ` is true for."""
+    """The number of neighbouring samples, from the first to the last, that `differ` is true for."""
 
     differ: Callable[[Floats, Floats], Bools]  # (before, after)
     modes: tuple[Mode, ...] = ("anchored",)
@@ -80,9 +80,10 @@ def extended(
 
 
 def smoothed_at(samples: Samples, at: Grid, lookback_ms: int) -> Vector:
-    """`samples smoothed` at every step of `at`; `samples` reach `lookback_ms` before and behind it.
+    """Evaluate `samples smoothed` at every step of `at`.
 
-    Not known before the first sample; behind the last one it stays as it is.
+    `samples` reach `lookback_ms` before and after it. Values begin at the first sample; the last value
+    continues after the last sample.
     """
     at_ms = at.times_ms
     before = slices(samples, at_ms, lookback_ms)
@@ -97,7 +98,7 @@ def smoothed_at(samples: Samples, at: Grid, lookback_ms: int) -> Vector:
 
 
 class _Cells:
-    """The windows that have a value: the samples that stand for their ends."""
+    """The windows that have a value, with the samples that give their end values."""
 
     def __init__(
         self, samples: Samples, first: Ints, last: Ints, present: Bools, start_ms: Ints, end_ms: Ints
@@ -134,7 +135,7 @@ class _Cells:
         return left, right
 
     def _restarts(self, left: Floats, right: Floats) -> Floats:
-        """What a counter had before each time it started again, between its values at the two ends."""
+        """Sum the values of a counter before each restart, between its values at the two ends."""
         values, times_ms = self._samples.values, self._samples.times_ms
         lost = np.where(values[1:] < values[:-1], values[:-1], 0.0)
         total = np.concatenate([[0.0], np.cumsum(lost)])
@@ -149,7 +150,7 @@ class _Cells:
 
 
 def _between(samples: Samples, one: Ints, other: Ints, at_ms: Ints, *, counter: bool) -> Floats:
-    """The value at a time on the line between two samples; of a counter that started again, from zero."""
+    """Interpolate between two samples at a given time; after a counter's restart, from zero."""
     a, b = samples.values[one], samples.values[other]
     begin_ms, end_ms = samples.times_ms[one], samples.times_ms[other]
     apart = np.maximum(end_ms - begin_ms, 1)

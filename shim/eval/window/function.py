@@ -1,7 +1,7 @@
-"""The record of a range function, and what it computes from: all cells with enough samples at once.
+"""The record of a range function, and its input: all cells with enough samples at once.
 
-A record is all that the product knows of a function: the parser its signature, the planner and its rules
-whether it merges, the readers how each stored type answers it, the documentation its line.
+A record holds everything the product knows of a function. The parser asks its signature, the planner and its
+rules whether it merges, the readers how each stored type answers it, the documents its line.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class RangeFunction:
 
     @property
     def only_presence(self) -> bool:
-        """Whether the value is 1 of any type."""
+        """Whether the value is 1 for every type."""
         return isinstance(self.members, Presence)
 
     @property

@@ -1,7 +1,7 @@
-"""Windows of native histograms: samples of one series as the rows of one Histogram. Pure.
+"""Windows of native histograms: the samples of one series as rows of one Histogram. Pure.
 
-Source of behaviour: Prometheus 3.x `promql/functions.go`: a reset is a fall of the count, of the zero bucket
-or of any bucket. A function whose record has no `histograms` sees floats only, there as here.
+Source: Prometheus 3.x `promql/functions.go`: a reset is a fall of the count, of the zero bucket or of any
+bucket. A function whose record has no `histograms` ignores them, as in Prometheus.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def window_sums(h: Histogram, begin: Ints, end: Ints) -> Histogram:
 
 
 def resets_between(h: Histogram) -> Bools:
-    """Return whether each sample but the first has less of anything than the sample before it."""
+    """Return whether each sample but the first has less of anything than the one before it."""
     fell: Bools = (np.diff(h.count) < 0) | (np.diff(h.zero) < 0)
     for spans in (h.positive, h.negative):
         fell |= (np.diff(spans.counts, axis=0) < 0).any(axis=1)

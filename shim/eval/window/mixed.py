@@ -1,8 +1,8 @@
 """Windows that hold floats and histograms of one series, as a subquery of `a or b` can give them. Pure.
 
-Source of behaviour: Prometheus 3.x `promql/functions.go`. What adds samples up refuses such a window with a
-warning, what knows floats alone leaves histograms out and says so, what only looks at times or at neighbours
-takes them as they come.
+Source: Prometheus 3.x `promql/functions.go`. A function that adds samples rejects such a window with a
+warning. One that knows floats alone ignores the histograms with an info. One that only uses times or
+neighbours accepts both.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def by_type(
 def neighbours(
     mixed: Neighbours, values: Floats, samples: Histogram, floats: TypedSamples, histograms: TypedSamples
 ) -> Floats:
-    """Return the number of neighbours that differ in each window; a change of type counts."""
+    """Count the neighbours that differ in each window; a change of type counts."""
     times = np.concatenate([floats.times_ms, histograms.times_ms])
     order = np.argsort(times, kind="stable")
     native = order >= len(values)

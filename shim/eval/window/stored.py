@@ -1,6 +1,6 @@
-"""How a stored type answers a function of its windows: the choices of a record. Pure.
+"""How a stored type answers a function of its windows: the options of a record. Pure.
 
-A record (function.py) makes one choice per stored type, and the readers of that type carry it out.
+A record (function.py) chooses one option per stored type, and shim/read implements it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Raise BadData with a reason that names what to use instead."""
+    """Raise BadData with a reason that names the function to use instead."""
 
     reason: str
 
