@@ -66,7 +66,8 @@ class Metrics:
         )
         self.aside = Gauge(
             p + "set_aside_batches",
-            "Batches in the journal that wait (aside) or that ClickHouse refused for their bytes (ended)",
+            "Batches in the journal that wait (aside), are refused for their bytes (ended), or may be stored"
+            " already (too_old)",
             ["state"],
             registry=r,
         )

@@ -19,8 +19,8 @@ from indexer.integrity.repairer import Repairer, RepairError, steps
 from indexer.integrity.verifier import Verifier
 from indexer.integrity.verify_statements import PAIRS
 from indexer.settings import Settings
-from indexer.write.journal import BatchState, JournalError
-from indexer.write.journal_file import has_journal, journal_path, open_journal
+from indexer.write.journal import JournalError
+from indexer.write.journal_file import unstored_batches
 
 #: An indexer notes heartbeats every few seconds.
 _HEARD_S: Final = 30
@@ -32,7 +32,8 @@ def repair(argv: Sequence[str]) -> int:
         prog="meterhouse repair",
         description="Makes rollups again from finer ones where `meterhouse verify` says that it can."
         " Stop all indexers first. Without --yes it says what it would do, and changes nothing. Safe to"
-        " interrupt and to run again.",
+        " interrupt and to run again. Does not repair a cluster. Exit code 0: nothing is wrong;"
+        " 1: something still is; 2: it could not run.",
     )
     config_option(parser)
     parser.add_argument("--yes", action="store_true", help="do it")
@@ -80,14 +81,11 @@ def _rest(settings: Settings, store: Store, *, acted: bool) -> int:
 
 def _check_quiet(settings: Settings, store: Store) -> None:
     """Raise RepairError where rows may still come to one rollup and not to another."""
-    if has_journal(settings) and journal_path(settings).exists():
-        with closing(open_journal(settings)) as journal:
-            waiting = len(journal.unfinished(BatchState.OPEN, BatchState.ASIDE))
-        if waiting:
-            raise RepairError(
-                f"{waiting} batches in the journal are not stored: expected none: start the indexer, which"
-                " stores them, or see `meterhouse set-aside list`"
-            )
+    if waiting := unstored_batches(settings, time.time_ns() // 1_000_000):
+        raise RepairError(
+            f"{waiting} batches in the journal are not stored: expected none: start the indexer, which"
+            " stores them, or see `meterhouse set-aside list`"
+        )
     if not store.embedded:
         since_ms = (int(time.time()) - _HEARD_S) * 1000
         ((heard,),) = store.rows(

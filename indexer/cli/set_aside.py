@@ -63,8 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="meterhouse set-aside",
         description="Lists, shows, retries or drops set-aside batches: those that could not be stored while"
-        " others could, which are tried again by themselves (state aside), and frames that ClickHouse refused"
-        " for their bytes (state ended). Asks the indexer of the settings; its journal where none runs.",
+        " others could, which are tried again by themselves (state aside), frames that ClickHouse refused"
+        " for their bytes (state ended), and those that may be stored already (state too_old). Asks the"
+        " indexer of the settings; its journal where none runs.",
     )
     parser.add_argument("action", choices=("list", "show", "retry", "drop"))
     parser.add_argument("token", nargs="?", default="", help="of a batch, as `list` shows it; not for `list`")
@@ -181,9 +182,9 @@ def _text(action: str, document: dict[str, Any]) -> str:
 def _table(batches: list[dict[str, Any]]) -> str:
     if not batches:
         return "nothing is set aside"
-    lines = [f"{'token':<52} {'state':<6} {'frames':>7} {'bytes':>11}  since                reason"]
+    lines = [f"{'token':<52} {'state':<7} {'frames':>7} {'bytes':>11}  since                reason"]
     for one in batches:
         since = datetime.fromtimestamp(one["since_ms"] / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        start = f"{one['token']:<52} {one['state']:<6} {one['frames']:>7} {one['bytes']:>11}"
+        start = f"{one['token']:<52} {one['state']:<7} {one['frames']:>7} {one['bytes']:>11}"
         lines.append(f"{start}  {since} {one['reason']}")
     return "\n".join(lines)

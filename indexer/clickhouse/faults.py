@@ -40,7 +40,13 @@ class Fault(Enum):
         """Whether other batches may be stored meanwhile, those of other tables for example."""
         return self in _OF_ONE_BATCH
 
+    @property
+    def before_rows(self) -> bool:
+        """Whether an INSERT fails before any table has rows of it."""
+        return self in _BEFORE_ROWS
 
+
+_BEFORE_ROWS: Final = frozenset({Fault.LOGIN, Fault.READONLY, Fault.RIGHTS, Fault.MISSING})
 _PASSES: Final = frozenset({Fault.FULL, Fault.BUSY, Fault.KEEPER, Fault.AWAY, Fault.OTHER})
 _OF_ONE_BATCH: Final = frozenset({Fault.BYTES, Fault.RIGHTS, Fault.MISSING, Fault.DAMAGED, Fault.STATEMENT})
 

@@ -54,6 +54,7 @@ class StoreError(Exception):
         self.fault = fault_of(code) if fault is None else fault
         self.detail = detail
         self.kind = ""  # of the samples whose INSERT failed; see indexer/write/inserter.py
+        self.stored: tuple[str, ...] = ()  # INSERTs of the batch that did not fail
 
     @property
     def told(self) -> str:

@@ -21,7 +21,7 @@ from indexer.access.grants import Grant
 from indexer.receive.messages import MessagesError, Parsed
 from indexer.receive.pending_requests import PendingRequest, PendingRequests
 from indexer.write.accepted_frame import AcceptedFrame
-from indexer.write.errors import Conflict, Limited, Refused, Unavailable
+from indexer.write.errors import Conflict, Limited, Refused, TooOld, Unavailable
 from indexer.write.identity import digest
 from indexer.write.journal import JournalError
 from indexer.write.journal_rows import KnownRequest
@@ -65,7 +65,7 @@ class MessageRequests:
             open_ended = True
             await self._write(parsed.units)
             open_ended = False
-        except (MessagesError, Refused, Conflict):
+        except (MessagesError, Refused, Conflict, TooOld):
             open_ended = False
             raise
         except Limited:  # before any unit is stored, where it is one

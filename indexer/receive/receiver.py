@@ -156,12 +156,10 @@ class Receiver:
             case wire.FrameError():
                 self._metrics.refused.labels(reason="bad_frame").inc()
                 return 400, 0
-            case Unavailable():
-                return 503, error.retry_after_s
-            case Limited():
-                return 429, error.retry_after_s
+            case Unavailable() | Limited():
+                return 503 if isinstance(error, Unavailable) else 429, error.retry_after_s
             case Conflict() | TooOld():
-                self._metrics.refused.labels("too_old" if isinstance(error, TooOld) else "conflict").inc()
+                self._metrics.refused.labels(reason=error.reason).inc(error.counted)
                 return 409, 0
             case _:
                 return 400, 0

@@ -1,6 +1,10 @@
-"""Errors of writing a frame; each is an answer to its sender."""
+"""Why a frame is not stored: the errors of writing, named after the answers they become. Pure."""
 
 from __future__ import annotations
+
+from typing import Final
+
+TOO_OLD: Final = "created_ms: so old that it is not known whether the frame is stored"
 
 
 class WriteError(Exception):
@@ -30,6 +34,14 @@ class Refused(WriteError):  # names the answer, like HTTP's
 class Conflict(WriteError):  # names the answer, like HTTP's
     """Never: other bytes were taken under this identity before."""
 
+    reason, counted = "conflict", 1
+
 
 class TooOld(WriteError):  # names the answer, like HTTP's
-    """Never: the frame is so old that it is unknown whether it is stored."""
+    """Never: so old that it may be stored; it is kept for a person. `again`: it was told before."""
+
+    reason = "too_old"
+
+    def __init__(self, *, again: bool) -> None:
+        super().__init__(TOO_OLD)
+        self.counted = 0 if again else 1

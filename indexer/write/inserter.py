@@ -6,7 +6,7 @@ and token gives the same blocks under the same tokens, so ClickHouse keeps each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import pairwise
@@ -37,7 +37,7 @@ from indexer.write.frame_to_columns import (
     to_rows,
 )
 from indexer.write.insert_feed import InsertFeed
-from indexer.write.stored_identities import StoredIdentities
+from indexer.write.stored_identities import StoredIdentities, is_remembered
 
 #: Rows of one INSERT at most: below ClickHouse's own block size, so that one INSERT is one block.
 MAX_BLOCK_ROWS: Final = 500_000
@@ -82,33 +82,52 @@ class Inserter:
             for u, ids in zip(units, self._ids(units), strict=True)
         ]
 
-    def insert(self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False) -> int:
+    def insert(
+        self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False, stored: Collection[str] = ()
+    ) -> int:
         """Write a batch; gives its rows. Raises StoreError; then repeat with the same token and units.
 
-        `first`: the token is new, and nobody tried to write these units under it.
+        `first`: the token is new, and nobody tried to write these units under it. `stored`: INSERTs that are
+        known as stored are left out; StoreError names those that succeeded before it.
         """
+        units = units if first else self._unstored(units)
         frames = self.resolve(units)
         blocks = {k: sort(concat(b)) for k in KINDS if (b := [f.blocks[k] for f in frames if k in f.blocks])}
         self._write_series(frames, blocks)
         table = LEGACY_INPUT if self._is_legacy(units) else INPUT
-        written = 0
-        for kind, whole in blocks.items():
-            for number, block in enumerate(split_rows(whole, MAX_BLOCK_ROWS)):
-                rows = len(block["series_id"])
+        written, done = 0, list(stored)
+        parts = (
+            (k, *part) for k, whole in blocks.items() for part in enumerate(split_rows(whole, MAX_BLOCK_ROWS))
+        )
+        try:
+            for kind, number, block in parts:
+                if (part := f"{kind}/{number}") in stored:
+                    continue
                 with self._announced(kind, block, first), _named(kind):
                     self._store.insert(
                         f"{table}_{kind}",
                         block,
-                        token=f"{token}/{kind}/{number}",
+                        token=f"{token}/{part}",
                         coalesce=self._coalesce,
                         fold=has_mergeable_rows(block),
                     )
-                written += rows
+                done.append(part)
+                written += len(block["series_id"])
                 if self.on_insert is not None:
-                    self.on_insert(f"{table}_{kind}", rows)
-        if self._identities is not None:
-            self._identities.add(token, units)
+                    self.on_insert(f"{table}_{kind}", len(block["series_id"]))
+            if self._identities is not None:
+                self._identities.add(token, units)
+        except StoreError as e:
+            e.stored = tuple(done)
+            raise
         return written
+
+    def _unstored(self, units: Sequence[AcceptedFrame]) -> Sequence[AcceptedFrame]:
+        """Return the units that are not known as stored in all kinds: a journal may be an older copy."""
+        identities = self._identities
+        if identities is None:
+            return units
+        return [u for u in units if not (is_remembered(u.identity) and identities.has(u.identity))]
 
     def _is_legacy(self, units: Sequence[AcceptedFrame]) -> bool:
         """Return whether a batch was begun before migration 5: the views of then know its tokens."""

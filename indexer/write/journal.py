@@ -5,15 +5,16 @@ INSERT; afterwards it is marked done, the bytes are dropped and the frames' iden
 unfinished at the start is written again under the same tokens, and ClickHouse drops what it has already.
 
 A batch that cannot be stored while others can is set aside with its bytes, and tried again until it is
-stored (indexer/write/set_aside_batches.py). A frame that ClickHouse refuses for its bytes ends, and is kept
-for a person. Everything is bounded: identities by age and number, set-aside batches by bytes. Thread-safe.
+stored (indexer/write/set_aside_batches.py); the INSERTs of it that are stored are noted and not repeated. A
+frame that ClickHouse refuses for its bytes ends, and is kept for a person, as is one that may be stored.
+Everything is bounded: identities by age and number, set-aside batches by bytes. Thread-safe.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -25,14 +26,19 @@ from agent.wire import frame as wire
 from indexer.clickhouse.private_files import make_private, make_private_file
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.journal_rows import (
+    LATEST_BLOCKS,
     KnownRequest,
     add_units,
     complete_since_ms,
+    forget_parts,
     make_tables,
+    note_parts,
     read_units,
     set_complete_since,
+    stored_parts,
     taken,
 )
+from indexer.write.split_by_day import max_blocks
 
 #: So that no batch pays for a long clearing up; each batch adds one and may drop several.
 _PRUNED_AT_ONCE: Final = 16
@@ -46,14 +52,20 @@ class BatchState(IntEnum):
     ASIDE = 2  # tried again from time to time; its senders are answered 503
     ENDED = 3  # refused for the bytes of its frame; its sender was answered 400
     DROPPED = 4  # a person gave it up; its senders are answered 400
+    TOO_OLD = 5  # perhaps stored before what is remembered; its senders are answered 409
+    TOO_OLD_GONE = 6  # the same, its bytes dropped for room
 
 
 #: States of batches whose bytes are kept for a person to look at.
-KEPT: Final = (BatchState.ASIDE, BatchState.ENDED)
+KEPT: Final = (BatchState.ASIDE, BatchState.ENDED, BatchState.TOO_OLD)
+_KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
+#: Half of the INSERTs per table that ClickHouse remembers by token: a later repetition may count twice.
+_MAX_LATER_BLOCKS: Final = 50_000
+_OVERTAKEN: Final = "may be stored in part, and is too old to be tried again: a retry may count rows twice"
 
 
 class KeptBatch(NamedTuple):
-    """A batch that is set aside or ended. `since_ms`: when that happened, or when it was begun."""
+    """A batch in one of the states KEPT. `since_ms`: when that happened, or when it was begun."""
 
     token: str
     state: BatchState
@@ -99,8 +111,9 @@ class Journal:
         size = sum(len(u.body) for u in units)
         with self._transaction() as db:
             cursor = db.execute(
-                "INSERT INTO batch (token, state, bytes, changed_ms) VALUES (?, ?, ?, ?)",
-                (token, BatchState.OPEN, size, now_ms),
+                "INSERT INTO batch (token, state, bytes, changed_ms, blocks)"
+                f" VALUES (?, ?, ?, ?, ? + {LATEST_BLOCKS})",
+                (token, BatchState.OPEN, size, now_ms, max_blocks(units)),
             )
             add_units(db, cursor.lastrowid or 0, units)
             self._frames += len(units)
@@ -114,7 +127,34 @@ class Journal:
                 " WHERE batch = (SELECT number FROM batch WHERE token = ?)",
                 (token,),
             )
+            forget_parts(db, token)
             self._prune(db, now_ms)
+
+    def stored_parts(self, token: str) -> set[str]:
+        """Return the INSERTs of a batch that are known as stored. Raises JournalError."""
+        with self._reading() as db:
+            return stored_parts(db, token)
+
+    def note_parts(self, token: str, parts: Iterable[str], *, half: bool) -> None:
+        """Note INSERTs as stored; `half`: another one may be stored in part. Raises JournalError."""
+        with self._transaction() as db:
+            note_parts(db, token, parts)
+            if half:
+                db.execute(
+                    f"UPDATE batch SET half_at = coalesce(half_at, {LATEST_BLOCKS}) WHERE token = ?", (token,)
+                )
+
+    def keep_overtaken(self, now_ms: int) -> int:
+        """Keep set-aside batches for a person that are stored in part, and whose tokens may be forgotten.
+
+        Return how many there are. Raises JournalError.
+        """
+        with self._transaction() as db:
+            return db.execute(
+                "UPDATE batch SET state = ?, changed_ms = ?, reason = ?"
+                f" WHERE state = ? AND half_at < {LATEST_BLOCKS} - ?",
+                (BatchState.TOO_OLD, now_ms, _OVERTAKEN, BatchState.ASIDE, _MAX_LATER_BLOCKS),
+            ).rowcount
 
     def set_aside(self, token: str, now_ms: int, reason: str = "") -> bool:
         """Set a batch aside. Return False where there is no room: it then stays open. Raises JournalError."""
@@ -146,56 +186,57 @@ class Journal:
                 )
 
     def keep(self, token: str, unit: AcceptedFrame, now_ms: int, reason: str) -> None:
-        """Keep a frame that is refused before it is in a batch. Raises JournalError."""
+        """Keep a frame that is too old, and in no batch. Raises JournalError."""
         with self._transaction() as db:
             self._make_room(db, len(unit.body))
             cursor = db.execute(
                 "INSERT INTO batch (token, state, bytes, changed_ms, reason) VALUES (?, ?, ?, ?, ?)",
-                (token, BatchState.ENDED, len(unit.body), now_ms, reason),
+                (token, BatchState.TOO_OLD, len(unit.body), now_ms, reason),
             )
             add_units(db, cursor.lastrowid or 0, [unit])
             self._frames += 1
 
     def kept(self) -> list[KeptBatch]:
-        """Return the batches that are set aside or ended, the oldest first. Raises JournalError."""
+        """Return the batches that are kept for a person, the oldest first. Raises JournalError."""
         with self._reading() as db:
             rows = db.execute(
                 "SELECT token, state, count(), bytes, changed_ms, coalesce(reason, '') FROM batch"
-                " JOIN frame ON batch.number = frame.batch WHERE state IN (?, ?) GROUP BY number"
-                " ORDER BY number",
-                KEPT,
+                f" JOIN frame ON batch.number = frame.batch WHERE state IN {_KEPT} GROUP BY number"
+                " ORDER BY number"
             ).fetchall()
         return [KeptBatch(token, BatchState(state), *rest) for token, state, *rest in rows]
 
     def units(self, token: str) -> list[AcceptedFrame]:
-        """Return the frames of a set-aside or ended batch; none without such a batch. Raises JournalError."""
+        """Return the frames of a batch that is kept; none without such a batch. Raises JournalError."""
         with self._reading() as db:
             found = db.execute(
-                "SELECT number FROM batch WHERE token = ? AND state IN (?, ?)", (token, *KEPT)
+                f"SELECT number FROM batch WHERE token = ? AND state IN {_KEPT}", (token,)
             ).fetchone()
             return self._units(db, found[0]) if found else []
 
     def wait_again(self, token: str, now_ms: int) -> bool:
-        """Set an ended batch aside, to be tried again. Return False where there is no such batch."""
+        """Set a batch that is kept aside, to be tried again. Return False where there is no such batch."""
         with self._transaction() as db:
             return bool(
                 db.execute(
-                    "UPDATE batch SET state = ?, changed_ms = ? WHERE token = ? AND state IN (?, ?)",
-                    (BatchState.ASIDE, now_ms, token, *KEPT),
+                    "UPDATE batch SET state = ?, changed_ms = ?, half_at = NULL"
+                    f" WHERE token = ? AND state IN {_KEPT}",
+                    (BatchState.ASIDE, now_ms, token),
                 ).rowcount
             )
 
     def drop(self, token: str, now_ms: int) -> bool:
-        """Give up a set-aside or ended batch. Return False where there is no such batch.
+        """Give up a batch that is kept. Return False where there is no such batch.
 
         Its frames stay known: who sends one again is told that it was dropped. Raises JournalError.
         """
         with self._transaction() as db:
             found = db.execute(
-                "SELECT number FROM batch WHERE token = ? AND state IN (?, ?)", (token, *KEPT)
+                f"SELECT number FROM batch WHERE token = ? AND state IN {_KEPT}", (token,)
             ).fetchone()
             if found is None:
                 return False
+            forget_parts(db, token)
             self._set_state(db, token, BatchState.DROPPED, now_ms)
             db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", found)
         return True
@@ -287,20 +328,21 @@ class Journal:
 
     @staticmethod
     def _kept_bytes(db: sqlite3.Connection) -> int:
-        (held,) = db.execute(
-            "SELECT coalesce(sum(bytes), 0) FROM batch WHERE state IN (?, ?)", KEPT
-        ).fetchone()
+        (held,) = db.execute(f"SELECT coalesce(sum(bytes), 0) FROM batch WHERE state IN {_KEPT}").fetchone()
         return int(held)
 
     def _make_room(self, db: sqlite3.Connection, size: int) -> None:
-        """Drop the oldest ended batches, whose senders do not wait, while there is no room for `size`."""
+        """Drop the oldest batches whose senders do not wait, while there is no room for `size`."""
         while size + self._kept_bytes(db) > self._max_aside_bytes:
             oldest = db.execute(
-                "SELECT min(number) FROM batch WHERE state = ?", (BatchState.ENDED,)
+                "SELECT min(number) FROM batch WHERE state IN (?, ?)", (BatchState.ENDED, BatchState.TOO_OLD)
             ).fetchone()
             if oldest[0] is None:
                 return
-            db.execute("UPDATE batch SET state = ? WHERE number = ?", (BatchState.DROPPED, *oldest))
+            db.execute(
+                "UPDATE batch SET state = iif(state = ?, ?, ?) WHERE number = ?",
+                (BatchState.TOO_OLD, BatchState.TOO_OLD_GONE, BatchState.DROPPED, *oldest),
+            )
             db.execute("UPDATE frame SET body = NULL, given_ids = NULL WHERE batch = ?", oldest)
             self.dropped_ended += 1
 
@@ -310,9 +352,10 @@ class Journal:
             oldest = db.execute(
                 "SELECT number, changed_ms FROM"
                 " (SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1)"
+                " UNION ALL SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1)"
                 " UNION ALL SELECT * FROM (SELECT * FROM batch WHERE state = ? ORDER BY number LIMIT 1))"
                 " ORDER BY number LIMIT 1",
-                (BatchState.DONE, BatchState.DROPPED),
+                (BatchState.DONE, BatchState.DROPPED, BatchState.TOO_OLD_GONE),
             ).fetchone()
             if oldest is None:
                 return

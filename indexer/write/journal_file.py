@@ -1,13 +1,16 @@
-"""Where the journal is, by the settings, and how it is opened."""
+"""Where the journal is, by the settings, how it is opened, and how many batches in it are not stored."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from indexer.clickhouse.store import embedded_path
 from indexer.settings import Settings
-from indexer.write.journal import Journal
+from indexer.write.journal import BatchState, Journal, JournalError
 
 _DAY_MS: Final = 86_400_000
 
@@ -34,3 +37,22 @@ def open_journal(settings: Settings) -> Journal:
         max_age_ms=settings.journal.identity_days * _DAY_MS,
         max_aside_bytes=settings.journal.aside_bytes,
     )
+
+
+def unstored_batches(settings: Settings, before_ms: int) -> int:
+    """Return how many batches in the journal have waited since before a time; writes nothing.
+
+    Raises JournalError.
+    """
+    path = journal_path(settings)
+    if not has_journal(settings) or not path.exists():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as db:
+            (found,) = db.execute(
+                "SELECT count() FROM batch WHERE state IN (?, ?) AND changed_ms <= ?",
+                (BatchState.OPEN, BatchState.ASIDE, before_ms),
+            ).fetchone()
+            return int(found)
+    except sqlite3.Error as e:
+        raise JournalError(f"{path}: {e}") from e

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -31,6 +31,11 @@ CREATE TABLE IF NOT EXISTS frame (
     kept BLOB,
     created_ms INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stored_part (
+    token TEXT NOT NULL,
+    part TEXT NOT NULL,
+    PRIMARY KEY (token, part)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memory (complete_since_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS checked (times INTEGER NOT NULL);
 INSERT INTO checked SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM checked);
@@ -45,6 +50,13 @@ _ADDED: Final = (
     ("frame", "kept", "BLOB"),
     ("frame", "created_ms", "INTEGER"),
     ("batch", "reason", "TEXT"),
+    ("batch", "blocks", "INTEGER"),  # of all batches up to this one, in the table that gets the most
+    ("batch", "half_at", "INTEGER"),  # the latest `blocks` when an INSERT may have been stored in part
+)
+
+#: The blocks of the latest batch, as SQL.
+LATEST_BLOCKS: Final = (
+    "coalesce((SELECT blocks FROM batch WHERE blocks NOT NULL ORDER BY number DESC LIMIT 1), 0)"
 )
 
 #: Frames of one request that are looked at.
@@ -94,6 +106,21 @@ def read_units(db: sqlite3.Connection, batch: int) -> list[AcceptedFrame]:
         )
         for identity, body, given, digest, retention_days, kept in rows
     ]
+
+
+def stored_parts(db: sqlite3.Connection, token: str) -> set[str]:
+    """Return the INSERTs of a batch that are known as stored."""
+    return {part for (part,) in db.execute("SELECT part FROM stored_part WHERE token = ?", (token,))}
+
+
+def note_parts(db: sqlite3.Connection, token: str, parts: Iterable[str]) -> None:
+    """Note INSERTs of a batch as stored."""
+    db.executemany("INSERT OR IGNORE INTO stored_part VALUES (?, ?)", ((token, part) for part in parts))
+
+
+def forget_parts(db: sqlite3.Connection, token: str) -> None:
+    """Forget the INSERTs of a batch that is over."""
+    db.execute("DELETE FROM stored_part WHERE token = ?", (token,))
 
 
 def complete_since_ms(db: sqlite3.Connection) -> int | None:

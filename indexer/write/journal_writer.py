@@ -33,7 +33,7 @@ from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batcher import Batcher
-from indexer.write.errors import Conflict, Refused, Unavailable, WriteError
+from indexer.write.errors import Conflict, Refused, TooOld, Unavailable, WriteError
 from indexer.write.health import Health
 from indexer.write.inserter import Inserter, remaining_kinds
 from indexer.write.journal import BatchState, Journal, JournalError
@@ -192,6 +192,8 @@ class JournalWriter:
                 raise Refused(public_text(Fault.BYTES))
             case BatchState.DROPPED:
                 raise Refused("this frame was set aside, and given up by a person")
+            case BatchState.TOO_OLD | BatchState.TOO_OLD_GONE:
+                raise TooOld(again=True)
         return True
 
     def _queue(self, unit: AcceptedFrame) -> asyncio.Future[None]:
@@ -304,7 +306,10 @@ class JournalWriter:
             began = time.perf_counter()
             rows = 0
             if units:
-                rows = await self._in_thread(partial(self._inserter.insert, token, units, first=first))
+                stored = () if first else await self._in_thread(self._journal.stored_parts, token)
+                rows = await self._in_thread(
+                    partial(self._inserter.insert, token, units, first=first, stored=stored)
+                )
                 self._health.store_works()
             await self._in_thread(self._journal.finish, token, self._now_ms())
         except JournalError as e:  # the rows are in, the mark is not: the same again changes nothing
@@ -324,6 +329,12 @@ class JournalWriter:
         self._metrics.store_failed(error)
         self._health.store_failed(error)
         ended: list[AcceptedFrame] = []
+        half = bool(error.kind) and not error.fault.before_rows
+        if half or error.stored:
+            try:
+                await self._in_thread(partial(self._journal.note_parts, token, error.stored, half=half))
+            except JournalError as e:  # so it is as if it were not known
+                log.warning("event=parts_not_noted token=%s error=%s", token, e)
         if error.fault is Fault.BYTES and error.kind:
             try:
                 kind = cast("Kind", error.kind)

@@ -19,7 +19,7 @@ from indexer.clickhouse.store import Store, StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
-from indexer.write.errors import TooOld, Unavailable
+from indexer.write.errors import TOO_OLD, TooOld, Unavailable
 from indexer.write.journal import Journal, JournalError
 from indexer.write.stored_identities import StoredIdentities, is_remembered
 
@@ -30,7 +30,6 @@ _DAY_MS: Final = 86_400_000
 _LATEST: Final = 64
 #: Migrations of a new database are applied within that.
 _NEW_MS: Final = 60_000
-_TOO_OLD: Final = "created_ms: so old that it is not known whether the frame is stored"
 
 
 class KnownFrames(Protocol):
@@ -86,7 +85,7 @@ class RememberedFrames:
         if created_ms < min(complete_ms, self._remembered_ms()):
             self._count("too_old")
             await asyncio.to_thread(self._keep, unit)
-            raise TooOld(_TOO_OLD)
+            raise TooOld(again=False)
         try:
             found = await asyncio.to_thread(self._stored.has, unit.identity)
         except StoreError as e:
@@ -102,7 +101,7 @@ class RememberedFrames:
     def _keep(self, unit: AcceptedFrame) -> None:
         """Keep the frame for a person (`meterhouse set-aside`)."""
         with suppress(JournalError):  # it is refused all the same
-            self._journal.keep(uuid.uuid4().hex, unit, self._now_ms(), _TOO_OLD)
+            self._journal.keep(uuid.uuid4().hex, unit, self._now_ms(), TOO_OLD)
 
     def _count(self, outcome: str) -> None:
         self._metrics.identity_lookups.labels(outcome=outcome).inc()

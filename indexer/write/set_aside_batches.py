@@ -123,6 +123,8 @@ class SetAsideBatches:
 
     async def _round(self) -> bool | None:
         """Try each batch once; return whether any was stored, None where none waits. Raises JournalError."""
+        if kept_batches := await self._in_thread(self._journal.keep_overtaken, self._now_ms()):
+            log.error("event=batches_kept count=%d hint=meterhouse set-aside list", kept_batches)
         waiting = [kept for kept in await self.listing() if kept.state is BatchState.ASIDE]
         stored = False
         for kept in waiting:

@@ -61,6 +61,17 @@ def day_groups(frame: Frame) -> list[int]:
     return sorted(found)
 
 
+def max_blocks(units: Sequence[AcceptedFrame]) -> int:
+    """Return how many blocks a table gets at most from an INSERT of units: one for each partition."""
+    found: set[tuple[int, int]] = set()
+    for unit in units:
+        for bucket in _buckets(unit.frame):
+            first, last = int(bucket.min()) // DAY_S, int(bucket.max()) // DAY_S
+            days = range(first, min(last, first + MAX_DAYS) + 1)
+            found.update((unit.frame.retention_days, day) for day in days)
+    return len(found)
+
+
 def last_bucket_s(frame: Frame) -> int:
     """Return the start of the latest bucket, in Unix seconds; 0 for a frame without rows."""
     return max((int(bucket.max()) for bucket in _buckets(frame)), default=0)

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from indexer.clickhouse.retention import Retention
 from indexer.service import IndexerService, run
@@ -29,11 +30,11 @@ def arm(kill: str) -> None:
     """Put the death into the real Inserter."""
     real = Inserter.insert
 
-    def insert(self: Inserter, token: str, units: Sequence[AcceptedFrame], *, first: bool = False) -> int:
+    def insert(self: Inserter, token: str, units: Sequence[AcceptedFrame], **options: Any) -> int:
         if kill == "before":
             die()
         self.on_insert = lambda table, _: die() if table == f"incoming_{kill}" else None
-        rows = real(self, token, units, first=first)
+        rows = real(self, token, units, **options)
         if kill == "after":
             die()
         return rows

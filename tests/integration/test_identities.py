@@ -164,6 +164,11 @@ async def test_what_is_older_than_what_is_remembered_is_refused(indexer: Indexer
     assert indexer.metric("refused_total", reason="too_old") == 1
     assert indexer.kept() == [(1, "created_ms: so old that it is not known whether the frame is stored")]
     assert indexer.metric("identity_lookups_total", outcome="too_old") == 1
+    assert await indexer.send(*old) == [409], "the answer to it was lost"
+    await indexer.again(lambda: None)
+    assert [await indexer.send(*old) for _ in range(3)] == [[409]] * 3
+    assert len(indexer.kept()) == 1
+    assert indexer.metric("refused_total", reason="too_old") == 0, "it was counted before"
 
 
 async def test_a_new_database_takes_frames_of_any_age(indexer: Indexer) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import sqlite3
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from agent.wire.frame import Frame
 from indexer.cli.set_aside import set_aside
 from indexer.clickhouse.store import Store, open_store
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
 from tests.integration.test_indexer_exactly_once import sent
 from tests.support.clickhouse_http import FaultRule, FaultRules
-from tests.support.frames import counter_frame
+from tests.support.frames import FrameRows, counter_frame, make_frame
 
 NOW_S = int(time.time()) // 10 * 10
 MARKED = 1234.5678
@@ -151,3 +155,60 @@ async def test_without_a_journal_it_says_so(command: Command) -> None:
     assert (code, "Connection refused" in text) == (1, True)
     code, text = await command.run("show")
     assert (code, "expected the token of a batch" in text) == (1, True)
+
+
+async def test_what_waits_longer_than_clickhouse_remembers_tokens_counts_once(
+    command: Command, faults: FaultRules, tmp_path: Path
+) -> None:
+    """The counters of a batch are stored, its gauges are not; the tables then forget its tokens."""
+    service = await command.start()
+    rows = FrameRows(
+        counters=[("hits", {}, NOW_S, 5.0)],
+        gauges=[("depth", {}, NOW_S, (NOW_S * 1000, MARKED, MARKED, MARKED, MARKED, 1))],
+    )
+    half = make_frame(rows, sequence=1)
+    faults.set(FaultRule(struct.pack("<d", MARKED).hex(), 60))
+    assert await sent(service, half) == 503
+    await command.stop()
+    command.service = None
+    older = copied(tmp_path)
+    store = open_store(command.dsn, pool=1)
+    for granularity in ("10s", "60s", "1h", "1d"):
+        store.command(
+            f"ALTER TABLE counters_{granularity} MODIFY SETTING non_replicated_deduplication_window = 1"
+        )
+    service = await command.start()
+    for sequence in (2, 3):
+        assert await sent(service, counter_frame({"a": 1.0}, NOW_S, sequence=sequence)) == 200
+    faults.set()
+    await until_stored(service, half)
+    assert total(command.dsn) == 7.0
+    await command.stop()
+    restored(tmp_path, older)
+    service = await command.start()
+    await until_stored(service, half)
+    assert total(command.dsn) == 7.0
+    assert store.rows("SELECT count() FROM gauges_10s FINAL") == [(1,)]
+    store.close()
+
+
+async def until_stored(service: IndexerService, frame: Frame) -> None:
+    deadline = time.monotonic() + 20
+    while await sent(service, frame) != 200:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+def copied(folder: Path) -> Path:
+    """Return a copy of the journal that knows of no stored INSERT."""
+    copy = folder / "older"
+    shutil.copytree(folder, copy, ignore=lambda _, names: [n for n in names if "journal" not in n])
+    with closing(sqlite3.connect(copy / "journal.sqlite", isolation_level=None)) as db:
+        assert db.execute("DELETE FROM stored_part").rowcount == 1
+    return copy
+
+
+def restored(folder: Path, copy: Path) -> None:
+    for path in folder.glob("journal.sqlite*"):
+        path.unlink()
+    shutil.copytree(copy, folder, dirs_exist_ok=True)

@@ -16,12 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
 
 from agent.wire.frame import Frame, encode
-from indexer.clickhouse.store import StoreError, open_store
+from indexer.clickhouse.faults import Fault
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.service import IndexerService, run
 from indexer.settings import JournalSettings, Settings
+from indexer.write.frame_to_columns import to_rows
 from shim.service import run as run_shim
 from shim.settings import ShimSettings
 from tests.support.clickhouse_http import FaultRule, FaultRules, running
@@ -296,3 +300,17 @@ async def test_a_journal_that_cannot_be_written_is_said_until_it_can(
     assert (await indexer.get("/readyz")) == (200, "ready\n")
     await indexer.until_stored(frame)
     blocker.close()
+
+
+def test_an_insert_into_a_missing_table_stores_no_row(store: Store) -> None:
+    """So `Fault.before_rows` may say so: the views' tables are looked up before the first row goes."""
+    block = to_rows(counter_frame({"a": 1.0}, NOW_S), np.arange(8, dtype=np.uint64), Retention())
+    for missing in ("10s", "60s", "1h", "1d"):
+        store.command(f"RENAME TABLE counters_{missing} TO gone")
+        with pytest.raises(StoreError) as failed:
+            store.insert("incoming_counters", block.blocks["counters"], token="t")
+        assert failed.value.fault is Fault.MISSING
+        assert failed.value.fault.before_rows
+        store.command(f"RENAME TABLE gone TO counters_{missing}")
+        for granularity in ("10s", "60s", "1h", "1d"):
+            assert store.rows(f"SELECT count() FROM counters_{granularity}") == [(0,)]

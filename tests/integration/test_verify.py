@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from agent.wire.frame import Frame, encode
+from indexer.cli.repair import repair
+from indexer.cli.verify import verify as verify_here
 from indexer.clickhouse.schema import GRANULARITIES, KINDS, Retention
 from indexer.clickhouse.schema.metric_types import Kind
 from indexer.clickhouse.store import Store, open_store
@@ -22,8 +24,9 @@ from indexer.integrity.verifier import DERIVE, Finding, FindingKind, Verifier
 from indexer.metrics import Metrics
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
+from indexer.write.journal_file import open_journal
 from tests.integration.test_indexer_exactly_once import indexer, post, sent
-from tests.support.frames import FrameRows, make_frame
+from tests.support.frames import FrameRows, make_frame, unit
 
 ROOT = Path(__file__).parents[2]
 #: Two days ago: every rollup keeps it, and no row of it is on its way.
@@ -213,3 +216,32 @@ def test_every_rollup_but_the_finest_is_compared() -> None:
 
     assert [(p.finer.name, p.coarser.name) for p in PAIRS] == [("10s", "60s"), ("60s", "1h"), ("1h", "1d")]
     assert len(PAIRS) == len(GRANULARITIES) - 1
+
+
+def test_batches_that_are_not_stored_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], http_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal.sqlite"
+    asyncio.run(_filled(http_dsn, tmp_path))
+    for name, value in (("DSN", http_dsn), ("BATCHING", "journal"), ("JOURNAL__PATH", str(path))):
+        monkeypatch.setenv(f"METERHOUSE_INDEXER__{name}", value)
+    journal = JournalSettings(path=str(path))
+    opened = open_journal(Settings(dsn=http_dsn, batching="journal", journal=journal))
+    opened.begin("waits", [unit(make_frame(FrameRows(counters=[("hits", {}, DAY_S, 1.0)])))], 0)
+    opened.close()
+    assert verify_here([]) == 0
+    out, err = capsys.readouterr()
+    assert out == "nothing is wrong\n"
+    assert "1 batches in the journal are not stored" in err
+    assert verify_here(["--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"findings": [], "unstored_batches": 1}
+    assert repair(["--yes"]) == 2
+    assert "1 batches in the journal are not stored" in capsys.readouterr().err
+
+
+def test_a_cluster_is_not_repaired_and_that_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METERHOUSE_INDEXER__CLUSTER", "main")
+    assert repair([]) == 2
+    assert "rollups of a cluster are not repaired" in capsys.readouterr().err

@@ -9,7 +9,8 @@ import pytest
 
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.journal import BatchState, Journal, JournalError
-from tests.support.frames import counter_frame, unit
+from indexer.write.split_by_day import max_blocks
+from tests.support.frames import FrameRows, counter_frame, make_frame, unit
 
 
 def make(path: Path, *, identities: int = 1000, age_ms: int = 10**9, aside_bytes: int = 1 << 20) -> Journal:
@@ -197,3 +198,58 @@ def test_the_retention_that_was_decided_is_kept_and_old_rows_have_their_own(tmp_
     again = make(tmp_path)
     assert again.unfinished() == [("t", [sent])]
     again.close()
+
+
+def test_a_frame_that_is_too_old_stays_so_when_its_bytes_are_gone(tmp_path: Path) -> None:
+    a, b = units(2)
+    journal = make(tmp_path, aside_bytes=len(a.body) + 10)
+    journal.keep("old", a, 5, "too old")
+    assert journal.state(a.identity) is BatchState.TOO_OLD
+    assert journal.units("old") == [a]
+    journal.begin("t", [b], 6)
+    assert journal.set_aside("t", 7)
+    assert journal.state(a.identity) is BatchState.TOO_OLD_GONE
+    assert journal.units("old") == []
+    journal.close()
+
+
+def test_stored_parts_are_known_until_their_batch_is_over(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    for token, one in zip("ab", units(2), strict=True):
+        journal.begin(token, [one], 0)
+        journal.note_parts(token, ["counters/0"], half=False)
+    journal.note_parts("a", ["counters/0", "gauges/0"], half=True)
+    assert journal.stored_parts("a") == {"counters/0", "gauges/0"}
+    journal.finish("a", 1)
+    journal.set_aside("b", 1)
+    assert (journal.stored_parts("a"), journal.stored_parts("b")) == (set(), {"counters/0"})
+    journal.drop("b", 2)
+    assert journal.stored_parts("b") == set()
+    journal.close()
+
+
+def test_a_batch_stored_in_part_is_kept_for_a_person_once_its_tokens_may_be_forgotten(tmp_path: Path) -> None:
+    day = 86_400
+    many = [
+        unit(make_frame(FrameRows(counters=[("a", {}, 0, 1.0), ("a", {}, 31 * day, 1.0)]), retention_days=n))
+        for n in range(1, 1601)
+    ]
+    assert max_blocks(many) == 1600 * 32
+    (half, whole, *_) = units(3)
+    journal = make(tmp_path, identities=10_000)
+    for token, one in (("half", half), ("whole", whole)):
+        journal.begin(token, [one], 0)
+        journal.set_aside(token, 1)
+    journal.note_parts("half", (), half=True)
+    journal.begin("later", many[:800], 2)
+    assert journal.keep_overtaken(3) == 0
+    journal.note_parts("half", (), half=True)  # it counts from the first time
+    journal.begin("more", many[800:], 3)
+    assert journal.keep_overtaken(4) == 1
+    assert {one.token: one.state for one in journal.kept()} == {
+        "half": BatchState.TOO_OLD,
+        "whole": BatchState.ASIDE,
+    }
+    assert journal.wait_again("half", 5)
+    assert journal.keep_overtaken(6) == 0, "a person wants it"
+    journal.close()
