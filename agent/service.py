@@ -35,6 +35,7 @@ from agent.forward.credentials import Credentials
 from agent.forward.forwarder import Forwarder
 from agent.forward.heartbeat_sender import HeartbeatSender
 from agent.forward.open_metadata_sender import open_metadata_sender
+from agent.forward.spool.age import SpoolAge
 from agent.forward.spool.open_spool import open_spool, steady_clock
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.timers import SpoolTimers
@@ -163,6 +164,7 @@ class Agent:
         self._core = open_core(settings, mapper, self._woken, self._log)
         self._steady_ms = steady_clock()
         self._spool = open_spool(settings, self._steady_ms, self._log, start_wait_s)
+        self._spool_age = SpoolAge(self._spool, settings.spool.max_age_s, self._log)
         checkpoint_ms = settings.spool.checkpoint_ms
         self._timers = SpoolTimers(loop, self._spool, self._log, checkpoint_ms, self._checkpoint)
         self._clock = Clock(round(settings.max_skew_s * 1000))
@@ -194,6 +196,7 @@ class Agent:
             credentials=credentials,
             clock=self._clock,
             retimed=lambda: loop.call_soon_threadsafe(self._look_at_clock),
+            remembers=self._spool_age.remembers,
         )
         self._sources = MetricSources(
             core=self._core,
@@ -228,6 +231,7 @@ class Agent:
                 self._start_wait_s,
                 connection_limit(stream_listeners(self._settings), self._settings.ops_connections),
                 top=lambda: top_series(self._core),
+                warning=lambda: self._spool_age.warning,
             )
         self._forwarder.start()
         self._beats.start()

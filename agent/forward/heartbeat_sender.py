@@ -23,7 +23,7 @@ from agent.runtime.clock import Clock
 from agent.runtime.logs import Log
 from agent.settings import ForwardSettings
 from agent.wire.frame import BUCKET_SECONDS, Sender
-from agent.wire.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode, indexer_time_ms
+from agent.wire.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode, read_answer
 
 #: Without news the next heartbeat goes out so long after the last one.
 _PERIOD_S: Final = BUCKET_SECONDS * 1.2
@@ -39,6 +39,7 @@ class HeartbeatSender:
     """The thread that sends heartbeats. Counters are plain numbers for agent/telemetry/metrics.py.
 
     The answers tell `clock` the indexer's time; `retimed` is called, in this thread, when that changed ours.
+    `remembers` is told for how many seconds the indexer knows stored frames again; 0: it does not say.
     """
 
     def __init__(
@@ -53,10 +54,12 @@ class HeartbeatSender:
         *,
         clock: Clock | None = None,
         retimed: Callable[[], None] = lambda: None,
+        remembers: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.sent = 0
         self._clock = clock or Clock()
         self._retimed = retimed
+        self._remembers = remembers
         self.failed: Counter[Outcome] = Counter()
         limited = msgspec.structs.replace(settings, timeout_s=min(settings.timeout_s, _TIMEOUT_S))
         self._channel = Channel(limited, PATH, CONTENT_TYPE, credentials)
@@ -155,9 +158,11 @@ class HeartbeatSender:
         answer = self._channel.send(encode(beat))
         now_s = time.monotonic()
         if answer.outcome is Outcome.ACCEPTED:
-            theirs_ms = indexer_time_ms(answer.text)
-            if self._clock.measured(sent_ms, self._clock.machine_ms(), theirs_ms) and not ended:
+            told = read_answer(answer.text)
+            if self._clock.measured(sent_ms, self._clock.machine_ms(), told.now_ms) and not ended:
                 self._retimed()
+            if not ended:
+                self._remembers(told.remembers_s)
             self.sent += 1
             self._failures = 0
             self._due_s = now_s + _PERIOD_S

@@ -36,9 +36,9 @@ Answers = Mapping[str, Callable[[], Answer]]
 class AdminServer:
     """Serves from its making until `stop`. Raises AddressError if the address cannot be had.
 
-    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing; `top`
-    gives the JSON of /debug/top (agent/telemetry/top_series.py). `tls`: it is https. An
-    address in use is waited for, up to `wait_s`.
+    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing; `warning`
+    is shown all the same; `top` gives the JSON of /debug/top. `tls`: it is https. An address in use is
+    waited for, up to `wait_s`.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class AdminServer:
         wait_s: float = 0.0,
         max_connections: int = MAX_CONNECTIONS,
         top: Callable[[], bytes] = lambda: b"{}",
+        warning: Callable[[], str] = lambda: "",
     ) -> None:
         sock = bind_with_retry(partial(bind, "agent.ops", address, socket.SOCK_STREAM), wait_s)
         sock.setblocking(True)
@@ -59,7 +60,7 @@ class AdminServer:
             "/metrics": lambda: (200, CONTENT_TYPE, metrics()),
             "/debug/top": lambda: (200, "application/json", top()),
             "/healthz": lambda: (200, "text/plain", b"ok\n"),
-            "/readyz": lambda: _ready(unready()),
+            "/readyz": lambda: _ready(unready(), warning()),
         }
         self._server = _Server(
             tls, max_connections, ("", 0), partial(_Handler, answers), bind_and_activate=False
@@ -77,8 +78,9 @@ class AdminServer:
             self._server.server_close()
 
 
-def _ready(reason: str) -> Answer:
-    return (503, "text/plain", f"{reason}\n".encode()) if reason else (200, "text/plain", b"ready\n")
+def _ready(reason: str, warning: str) -> Answer:
+    text = "\n".join(filter(None, (reason or "ready", warning))) + "\n"
+    return (503 if reason else 200), "text/plain", text.encode()
 
 
 class _Server(ThreadingTCPServer):

@@ -41,15 +41,17 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     frames_over: _Millis | None = None
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class HeartbeatAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The indexer's answer."""
 
     #: Its Unix milliseconds; 0 from one that does not say.
     now_ms: _Millis = 0
+    #: Seconds for which it knows stored frames again, at least; 0 from one that does not say.
+    remembers_s: _Millis = 0
 
 
 _decoder = msgspec.json.Decoder(Heartbeat)
-_answer_decoder = msgspec.json.Decoder(_Answer)
+_answer_decoder = msgspec.json.Decoder(HeartbeatAnswer)
 
 
 def encode(beat: Heartbeat) -> bytes:
@@ -65,14 +67,9 @@ def decode(data: bytes) -> Heartbeat:
         raise HeartbeatError(f"heartbeat: {e}") from None
 
 
-def answer(now_ms: int) -> dict[str, int]:
-    """Return what the indexer answers a heartbeat with, as JSON."""
-    return {"now_ms": now_ms}
-
-
-def indexer_time_ms(text: str) -> int:
-    """Return the indexer's Unix milliseconds from its answer; 0 if it does not say."""
+def read_answer(text: str) -> HeartbeatAnswer:
+    """Return the indexer's answer; zeros where it is not one."""
     try:
-        return _answer_decoder.decode(text).now_ms
+        return _answer_decoder.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError):
-        return 0
+        return HeartbeatAnswer()

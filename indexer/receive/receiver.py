@@ -105,6 +105,7 @@ class Receiver:
         self._ready = ready
         self._refresh = refresh
         self._hearing = hearing
+        self._remembers_s = memory.remembers_s
         self._describe = describe
         self._authenticator = authenticator
         self._scoped_from_ms = scoped_from_ms
@@ -257,7 +258,7 @@ class Receiver:
             self._metrics.heartbeats.labels(outcome="too_many_agents").inc()
             return _error(429, "too many agents: indexer.bounds.agents", {"Retry-After": "10"})
         self._metrics.heartbeats.labels(outcome="taken").inc()
-        return _json(heartbeat.answer(self._hearing.now_ms()))
+        return _json(heartbeat.HeartbeatAnswer(self._hearing.now_ms(), self._remembers_s))
 
     async def _metadata(self, request: web.Request) -> web.Response:
         try:

@@ -52,7 +52,7 @@ class BatchState(IntEnum):
     ASIDE = 2  # tried again from time to time; its senders are answered 503
     ENDED = 3  # refused for the bytes of its frame; its sender was answered 400
     DROPPED = 4  # a person gave it up; its senders are answered 400
-    TOO_OLD = 5  # perhaps stored before what is remembered; its senders are answered 409
+    TOO_OLD = 5  # perhaps stored and forgotten; its senders are answered 409
     TOO_OLD_GONE = 6  # the same, its bytes dropped for room
 
 

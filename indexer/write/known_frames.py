@@ -33,12 +33,18 @@ _NEW_MS: Final = 60_000
 
 
 class KnownFrames(Protocol):
+    @property
+    def remembers_s(self) -> int:
+        """Return for how many seconds a stored frame is known at least; 0: that cannot be said."""
+
     async def has(self, unit: AcceptedFrame) -> bool:
         """Return whether the unit is known as stored, where the writer does not know. Raises WriteError."""
 
 
 class NoKnownFrames:
-    """Of several indexers: the server knows, by tokens."""
+    """Of several indexers: the server knows, by tokens, and not for a time but for a number of INSERTs."""
+
+    remembers_s: Final = 0
 
     async def has(self, unit: AcceptedFrame) -> bool:  # noqa: ARG002
         return False
@@ -70,6 +76,10 @@ class RememberedFrames:
         self._days = days
         self._ahead_ms = ahead_ms
         self._now_ms = now_ms
+
+    @property
+    def remembers_s(self) -> int:
+        return self._days * _DAY_MS // 1000
 
     async def has(self, unit: AcceptedFrame) -> bool:
         complete_ms = self._journal.complete_since_ms or 0

@@ -41,6 +41,7 @@ from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.service import IndexerService
 from indexer.write.insert_feed import InsertFeed
 from indexer.write.journal import JournalError
+from indexer.write.journal_file import has_journal
 from shim.allinone.agent_keeper import AgentKeeper
 from shim.allinone.agent_process import ChildError
 from shim.allinone.status_line import StatusLine
@@ -58,6 +59,7 @@ def up(argv: Sequence[str]) -> int:
     over = _overrides(args)
     try:
         settings = read_settings(File, args.config, over)
+        check_ages(settings)
     except ConfigError as e:
         return report_error("up", e, 2)
     arguments = ["--config", args.config] if args.config else []
@@ -66,6 +68,16 @@ def up(argv: Sequence[str]) -> int:
         return uvloop.run(_serve(settings, arguments, {**os.environ, **over}))
     except (OSError, StoreError, JournalError, ChildError) as e:
         return report_error("up", e, 1)
+
+
+def check_ages(settings: File) -> None:
+    """Raise ConfigError where the agent may send a frame again that the indexer has forgotten."""
+    max_age_s, days = settings.agent.spool.max_age_s, settings.indexer.journal.identity_days
+    if has_journal(settings.indexer) and max_age_s > days * 86_400:
+        raise ConfigError(
+            f"agent.spool.max_age_s = {max_age_s:.15g}: expected at most {days * 86_400}, for which stored"
+            f" frames are remembered (indexer.journal.identity_days = {days})"
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

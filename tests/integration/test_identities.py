@@ -15,6 +15,8 @@ import pytest
 
 from agent.settings import AgentSettings
 from agent.wire.frame import Frame, encode
+from agent.wire.heartbeat import PATH, Heartbeat, read_answer
+from agent.wire.heartbeat import encode as encode_beat
 from indexer.clickhouse.store import open_store
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
@@ -22,6 +24,7 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S
 from indexer.write.journal_file import open_journal
 from indexer.write.stored_identities import StoredIdentities
+from shim.allinone.up import up
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 NOW_S = int(time.time()) // 10 * 10
@@ -58,6 +61,11 @@ class Indexer:
     def lose_journal(self) -> None:
         for path in self.journal.parent.glob("journal.sqlite*"):
             path.unlink()
+
+    async def post(self, path: str, body: bytes) -> bytes:
+        async with self._session.post(path, data=body) as response:
+            assert response.status == 200
+            return await response.read()
 
     async def send(self, *frames: Frame) -> list[int]:
         async def one(frame: Frame) -> int:
@@ -199,9 +207,24 @@ def store_error(cause: Exception) -> Exception:
     return StoreError(str(cause), retryable=True)
 
 
-def test_a_spool_is_not_older_than_what_is_remembered() -> None:
+def test_a_spool_is_not_older_than_what_is_remembered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     """A frame that an agent may still have is one that the indexer knows, at the defaults of both."""
     remembered_s = Settings().journal.identity_days * DAY_S
     assert AgentSettings().spool.max_age_s <= remembered_s
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"identity_days": 0}, JournalSettings)
+    monkeypatch.setenv("METERHOUSE_AGENT__SPOOL__MAX_AGE_S", str(remembered_s + 1))
+    assert up(["--data", str(tmp_path / "data")]) == 2
+    said = capsys.readouterr().err
+    assert f"agent.spool.max_age_s = {remembered_s + 1}: expected at most {remembered_s}" in said
+    assert "indexer.journal.identity_days = 14" in said
+    assert not (tmp_path / "data").exists()
+
+
+async def test_an_agent_is_told_how_long_frames_are_remembered(indexer: Indexer) -> None:
+    beat = Heartbeat(agent="web-1", epoch=1)
+    answer = read_answer((await indexer.post(PATH, encode_beat(beat))).decode())
+    assert answer.remembers_s == 14 * DAY_S
+    assert abs(answer.now_ms - time.time() * 1000) < 60_000

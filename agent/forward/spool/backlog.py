@@ -2,12 +2,13 @@
 
 Owns which file is written, which is read, and which frames are dropped. Frames are read oldest first. For
 room the oldest file goes as a whole; frames that are too old go one by one as they are met. A damaged
-record is copied to the directory `damaged` and counted; the rest of its file goes on. A file goes when none
-of its frames waits.
+record is copied to the directory `damaged` and counted; the rest of its file goes on. So is a frame that the
+indexer may have forgotten, to `set-aside`. A file goes when none of its frames waits.
 
     lock          held by the agent that uses the directory
     <n>.frames    records (agent/forward/spool/record.py); each run of an agent begins a file of its own
     damaged/      bytes that could not be read
+    set-aside/    frames, one a file, that may be stored and that the indexer would not know again
 
 Not thread-safe: agent/forward/spool/spool.py has a lock.
 """
@@ -30,8 +31,10 @@ from agent.runtime.dir_lock import DirLock
 #: A file holds at most this much, or one frame; less where the whole spool is small.
 _SEGMENT_BYTES: Final = 4 << 20
 _MIN_SEGMENTS: Final = 8
-#: Damaged bytes kept for people; beyond it they are only counted.
-_MAX_DAMAGED_BYTES: Final = 16 << 20
+#: Bytes kept for people in each directory by one run; beyond it they are only counted.
+_MAX_KEPT_BYTES: Final = 16 << 20
+_DAMAGED: Final = "damaged"
+_SET_ASIDE: Final = "set-aside"
 _SUFFIX: Final = ".frames"
 
 
@@ -76,6 +79,9 @@ class Backlog:
         self.full = LostFrames()  # dropped for room
         self.too_old = LostFrames()
         self.damaged = LostFrames()
+        self.set_aside = LostFrames()
+        #: For how long the indexer remembers stored frames; 0: not known.
+        self.remembered_ms = 0
         self.written_frames = 0
         self.recovered_frames = 0
         #: Why the last write failed; empty if it did not.
@@ -90,7 +96,7 @@ class Backlog:
         self._segments: deque[Segment] = deque()
         self._active: Segment | None = None
         self._next = 1
-        self._damaged_bytes = 0
+        self._kept_bytes = {_DAMAGED: 0, _SET_ASIDE: 0}
         try:
             self._recover()
         except OSError:
@@ -147,17 +153,23 @@ class Backlog:
             entry = segment.take()
             if entry is None:
                 continue
-            if entry.head.created_ms < self._now_ms() - self._max_age_ms:
-                self.too_old.add(1, entry.head.rows, entry.head.lines)
+            head, age_ms = entry.head, self._now_ms() - entry.head.created_ms
+            if age_ms > self._max_age_ms:
+                self.too_old.add(1, head.rows, head.lines)
                 self._over(FramePlace(segment, entry))
                 continue
             try:
-                return segment.read(entry), FramePlace(segment, entry)
+                parcel = segment.read(entry)
             except (RecordError, OSError) as e:
-                self._set_aside(
-                    segment, SegmentDamage(entry.offset, entry.head.record_bytes, entry.head, str(e))
+                self._note_damage(segment, SegmentDamage(entry.offset, head.record_bytes, head, str(e)))
+            else:
+                if age_ms <= self.remembered_ms or not self.remembered_ms:
+                    return parcel, FramePlace(segment, entry)
+                self.set_aside.add(1, head.rows, head.lines)
+                self._keep_for_people(
+                    _SET_ASIDE, f"{segment.path.stem}-{entry.offset}", memoryview(parcel.data)
                 )
-                self._over(FramePlace(segment, entry))
+            self._over(FramePlace(segment, entry))
         return None
 
     def done(self, place: FramePlace) -> None:
@@ -275,23 +287,27 @@ class Backlog:
             self._segments.append(segment)
             for found in segment.scan():
                 if isinstance(found, SegmentDamage):
-                    self._set_aside(segment, found)
+                    self._note_damage(segment, found)
                 elif found.head.state != DONE:
                     segment.count(found, 1)
             self._drop_if_over(segment)
         self.recovered_frames = self.frames
 
-    def _set_aside(self, segment: Segment, damage: SegmentDamage) -> None:
+    def _note_damage(self, segment: Segment, damage: SegmentDamage) -> None:
         head = damage.head
         self.damaged.add(1, head.rows if head else 0, head.lines if head else 0)
-        if self._damaged_bytes + damage.size > _MAX_DAMAGED_BYTES:
+        if self._kept_bytes[_DAMAGED] + damage.size <= _MAX_KEPT_BYTES:
+            with contextlib.suppress(OSError):
+                data = segment.raw(damage.offset, damage.size)
+                self._keep_for_people(_DAMAGED, f"{segment.path.stem}-{damage.offset}", memoryview(data))
+
+    def _keep_for_people(self, kind: str, name: str, data: memoryview) -> None:
+        if self._kept_bytes[kind] + len(data) > _MAX_KEPT_BYTES:
             return
-        self._damaged_bytes += damage.size
-        directory = self.path / "damaged"
+        self._kept_bytes[kind] += len(data)
+        directory = self.path / kind
         with contextlib.suppress(OSError):
             directory.mkdir(mode=0o700, exist_ok=True)
-            name = f"{segment.path.stem}-{damage.offset}"
-            data = segment.raw(damage.offset, damage.size)
             file = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             with os.fdopen(file, "wb") as opened:
                 opened.write(data)

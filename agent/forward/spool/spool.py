@@ -102,11 +102,17 @@ class Spool:
         """What is lost, by reason."""
         full, backlog = self._full, self._backlog
         if backlog is None:
-            return {"spool_full": full, "too_old": LostFrames(), "damaged": LostFrames()}
+            return {
+                "spool_full": full,
+                "too_old": LostFrames(),
+                "damaged": LostFrames(),
+                "set_aside": LostFrames(),
+            }
         both = LostFrames(
             full.frames + backlog.full.frames, full.rows + backlog.full.rows, full.lines + backlog.full.lines
         )
-        return {"spool_full": both, "too_old": backlog.too_old, "damaged": backlog.damaged}
+        kept = {"damaged": backlog.damaged, "set_aside": backlog.set_aside}
+        return {"spool_full": both, "too_old": backlog.too_old, **kept}
 
     @property
     def dropped_frames(self) -> int:
@@ -212,6 +218,12 @@ class Spool:
                 self._write_waiting(None)
             self._make_room()
             self._changed.notify_all()
+
+    def remembered_for(self, seconds: int) -> None:
+        """Set aside frames on disk that are older than this, instead of sending them."""
+        with self._changed:
+            if self._backlog:
+                self._backlog.remembered_ms = seconds * 1000
 
     def hurry(self) -> None:
         """End all rests."""

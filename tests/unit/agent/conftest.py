@@ -44,6 +44,7 @@ class FakeIndexer:
         self.script: list[Answer] = []
         self.always: Answer | None = None
         self.heartbeats: list[Heartbeat] = []
+        self.remembers_s = 0  # in the answers to heartbeats
         self.beat_answer = 200
         self.metadata: list[metadata.MetadataMessage] = []  # of all tries
         self.metadata_script: list[Answer] = []
@@ -117,7 +118,8 @@ class FakeIndexer:
                     self.close_connection = True
                     return
                 status, headers = answer if isinstance(answer, tuple) else (answer, {})
-                self.say(status, headers, b'{"error": "as told"}')
+                said = {"error": "as told"} | ({"remembers_s": fake.remembers_s} if fake.remembers_s else {})
+                self.say(status, headers, msgspec.json.encode(said))
 
             def answer_bundle(self, body: bytes) -> None:
                 if fake.bundles is not True:  # an older one

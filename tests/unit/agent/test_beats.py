@@ -56,6 +56,18 @@ def test_the_first_one_comes_at_once(indexer: FakeIndexer, start: Start) -> None
     )
 
 
+def test_the_answer_says_how_long_frames_are_remembered(indexer: FakeIndexer) -> None:
+    indexer.remembers_s = 1_234
+    told: list[int] = []
+    beats = HeartbeatSender(
+        ForwardSettings(url=indexer.url), SENDER, Spool(1_000), START_MS, Log(), remembers=told.append
+    )
+    beats.start()
+    wait_until(lambda: told == [1_234])
+    beats.stop()
+    assert told == [1_234], "not at the end"
+
+
 def test_a_bucket_is_past_when_its_frames_are_over(indexer: FakeIndexer, start: Start) -> None:
     """In whatever order frames are answered; a frame of a later bucket does not hold it up."""
     beats, spool = start()

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.forward.spool.backlog import Backlog
+from agent.forward.spool.age import SpoolAge
+from agent.forward.spool.backlog import Backlog, LostFrames
 from agent.forward.spool.record import EncodedFrame, encode
 from agent.forward.spool.spool import Spool
 from agent.runtime.dir_lock import DirInUseError
+from agent.runtime.logs import Log
 from tests.support.markdown import ROOT
 
 
@@ -67,6 +69,33 @@ def test_a_frame_larger_than_all_is_dropped_and_counted(tmp_path: Path) -> None:
     of = backlog(tmp_path, 10_000)
     assert of.put(parcel(1, 10_000))
     assert (of.full.frames, of.full.lines, of.frames, of.problem) == (1, 70, 0, "")
+
+
+def test_what_the_indexer_does_not_remember_is_set_aside_and_not_sent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    spool = Spool(1, backlog(tmp_path, clock=clock))
+    age = SpoolAge(spool, 60.0, Log())
+    for number in (1, 2):
+        spool.put(parcel(number, created_ms=clock.now_ms + number))
+    clock.now_ms += 40_002
+    age.remembers(0)
+    age.remembers(60)
+    assert age.warning == ""
+    age.remembers(40)
+    assert "agent.spool.max_age_s = 60: expected at most 40" in age.warning
+    assert "spool_age max_age_s=60 indexer_remembers_s=40" in caplog.text
+    taken = spool.take()
+    assert taken is not None
+    assert (taken.number, spool.take()) == (2, None)
+    assert spool.dropped["set_aside"] == LostFrames(1, 5, 70)
+    assert [p.read_bytes() for p in (tmp_path / "set-aside").iterdir()] == [bytes(100)]
+    spool.done(taken)
+    assert spool.unsent_frames == 0
+    assert files(tmp_path) == []
+    age.remembers(90)
+    assert age.warning == ""
 
 
 def test_frames_that_are_too_old_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -160,7 +189,7 @@ def test_a_directory_is_of_one_agent(tmp_path: Path) -> None:
     of = backlog(tmp_path)
     code = f"""
 from pathlib import Path
-from agent.forward.spool.backlog import Backlog
+from agent.forward.spool.backlog import Backlog, LostFrames
 Backlog(Path({str(tmp_path)!r}), 10_000, 60.0, lambda: 0)
 """
     other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
