@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -25,7 +25,14 @@ class Held(Inserter):
         self.goes_on = threading.Event()
         self.begun: list[str] = []
 
-    def insert(self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False) -> int:  # noqa: ARG002
+    def insert(
+        self,
+        token: str,
+        units: Sequence[AcceptedFrame],
+        *,
+        first: bool = False,  # noqa: ARG002
+        stored: Collection[str] = (),  # noqa: ARG002
+    ) -> int:
         self.begun.append(token)
         if units[0].frame.org_id == 1:
             assert self.goes_on.wait(30)
