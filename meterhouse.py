@@ -17,22 +17,26 @@ from typing import Final
 #: name -> (module, description, the extra of the distribution that it needs)
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "up": ("shim.allinone.up", "run everything: agent, indexer and API on an embedded ClickHouse", "all"),
-    "agent": ("agent.cli.run", "take StatsD lines and forward them to an indexer", ""),
-    "indexer": ("indexer.cli.serve", "take frames and write them into ClickHouse", "indexer"),
+    "agent": ("agent.cli.run", "receive StatsD lines and forward them to an indexer", ""),
+    "indexer": ("indexer.cli.serve", "receive frames and write them into ClickHouse", "indexer"),
     "shim": ("shim.cli.serve", "answer Prometheus' HTTP API from ClickHouse", "shim"),
     "backfill": ("agent.cli.backfill", "send a file of old lines, exactly once", ""),
-    "demo": ("agent.cli.demo", "send a web shop's traffic, and say exactly what was sent", ""),
+    "demo": ("agent.cli.demo", "send a web shop's traffic, and print the exact numbers sent", ""),
     "query": ("shim.cli.query", "ask a running API, print a table and a chart", ""),
     "explain": ("shim.cli.query", "print the plan and the SQL of a query", ""),
-    "check-config": ("agent.cli.check_config", "check settings and mapping, explain what a line becomes", ""),
+    "check-config": (
+        "agent.cli.check_config",
+        "check settings and mapping, explain the result of a line",
+        "",
+    ),
     "token": ("indexer.cli.token", "make a token or password, and its line for the settings", ""),
     "set-aside": (
         "indexer.cli.set_aside",
-        "list, show, retry, drop batches that wait",
+        "list, show, retry or drop batches that could not be stored",
         "indexer",
     ),
-    "verify": ("indexer.cli.verify", "look through the stored data, say what is wrong", "indexer"),
-    "repair": ("indexer.cli.repair", "derive rollups again where verify says so", "indexer"),
+    "verify": ("indexer.cli.verify", "check the stored data, report faults", "indexer"),
+    "repair": ("indexer.cli.repair", "derive faulty rollups again from finer ones", "indexer"),
     "schema": ("indexer.cli.serve", "print the tables as SQL", "indexer"),
 }
 #: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.
@@ -76,10 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="meterhouse",
         description="StatsD in, ClickHouse inside, PromQL out.",
-        epilog=f"commands:\n{commands}\n\n`meterhouse COMMAND --help` says more.",
+        epilog=f"commands:\n{commands}\n\n`meterhouse COMMAND --help` shows the options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="one of those below")
+    parser.add_argument(
+        "command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="one of the commands below"
+    )
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
