@@ -1,4 +1,4 @@
-"""Types of the compiled cache; id_table.pyx is the code, indexer/intern/cache.py says what it promises."""
+"""Types of the compiled cache; id_table.pyx is the code, indexer/intern/cache.py is its contract."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""A near cache of string ids without a Python object per string (indexer/intern/cache.py says what it does).
+"""A near cache of string ids without a Python object per string (indexer/intern/cache.py is its contract).
 
 Two generations of open addressing. An entry is 128 bits of hash and the id, so a look-up touches one line
-of memory, and the lines of 64 strings are fetched at a time. Strings are not kept: two that meet in all 128
+of memory, and the lines of 64 strings are fetched together. Strings are not kept: two that meet in all 128
 bits would share an id, once in 2^88 for a million cached and a million asked; the hash's seeds are random
-per cache, so nobody outside can look for such strings.
+per cache, so no client can look for such strings.
 
 The interpreter's lock is the only one: whatever touches the generations calls nothing of Python.
 """
@@ -76,7 +76,7 @@ cdef inline Entry *find_slot(Generation *table, const Entry *wanted) noexcept no
 
 
 cdef int start(Generation *table, size_t slots) except -1:
-    """An empty generation in place of what stands there, which is not freed."""
+    """An empty generation in place of the present one, which is not freed."""
     cdef Entry *room = <Entry *>calloc(slots, sizeof(Entry))
     if room == NULL:
         raise MemoryError
@@ -187,7 +187,7 @@ cdef class NativeCache:
         return 0
 
     cdef void _hash_bytes(self, uint64_t org_id, const char *p, size_t size, Entry *entry) noexcept nogil:
-        """Two chains of multiplications, 16 bytes at a time (as wyhash does), each with seeds of its own."""
+        """Two chains of multiplications, 16 bytes per step (as wyhash does), each with seeds of its own."""
         cdef uint64_t low = fold_128(org_id ^ self.seeds[0], size ^ self.seeds[1])
         cdef uint64_t high = fold_128(org_id ^ self.seeds[2], size ^ self.seeds[3])
         cdef uint64_t a, b
@@ -216,7 +216,7 @@ cdef class NativeCache:
         entry.high = fold_128(a ^ self.seeds[2], b ^ high ^ self.seeds[3])
 
     cdef uint64_t _look_up(self, Entry *wanted) except? 0:
-        """The id, or 0. What only the old generation has moves to the young one."""
+        """The id, or 0. An entry that only the old generation has moves to the young one."""
         cdef Entry *slot = find_slot(&self.young, wanted)
         if slot.id and slot.id != GONE:
             return slot.id
@@ -239,7 +239,7 @@ cdef class NativeCache:
             self.dropped += self.old.live
             dropped = self.old.slots
             self.old = self.young
-            self.young.slots = dropped  # if there is no room for another
+            self.young.slots = dropped  # without room for another
             start(&self.young, FEWEST_SLOTS)
             free(dropped)
         elif self.young.filled * 3 >= self.young.mask * 2:

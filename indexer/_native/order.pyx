@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """The order of rows by their keys, as `numpy.lexsort` has it, in a seventh of its time.
 
-Series ids are hashes: the first 33 bits part nearly all of them, and three passes of a radix sort sort those.
-What they leave is inserted where it belongs; if that gets too long, whoever asks has to sort in another way.
+Series ids are hashes: the first 33 bits separate nearly all of them, and three passes of a radix sort sort those.
+The rest is inserted into place; if that gets too long, the caller has to sort in another way.
 """
 
 import numpy as np
@@ -86,7 +86,7 @@ def order(
 
 
 cdef bint sort_columns(const Columns *columns, int64_t *positions) noexcept nogil:
-    """False if there is no room, or if rows are not as they mostly are."""
+    """False without room, or if rows are not as they mostly are."""
     cdef Work *work = <Work *>calloc(1, sizeof(Work))
     cdef bint done = False
     if work == NULL:

@@ -1,8 +1,8 @@
 /* Loaded into peers (LD_PRELOAD): gives every UDP socket a receive buffer of 64 MiB, so that a flush loses nothing.
  *
  * The peers either leave the buffer at the kernel's default of 256 small packets or may not go past its limit; the
- * benchmark compares what a line costs without loss, so they get more than the agent asks for itself (8 MiB).
- * What they ask for themselves is passed over.
+ * benchmark compares lines without loss, so they get more than the agent asks for itself (8 MiB).
+ * Their own requests are passed over.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -3,7 +3,7 @@
  *   agent_floor NAP_US
  *
  * Binds a free UDP port of 127.0.0.1 with a receive buffer of 8 MiB, prints the port, then for ever: recvmmsg of
- * up to 64 datagrams into buffers that are used again. NAP_US 0: blocking, so it wakes for what there is. Else it
+ * up to 64 datagrams into buffers that are used again. NAP_US 0: blocking, so each packet wakes it. Else it
  * sleeps so long after each drain while traffic lasts, so that packets queue up, and blocks when there is none.
  */
 #define _GNU_SOURCE

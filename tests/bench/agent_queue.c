@@ -1,4 +1,4 @@
-/* Watches the receive queue of one UDP socket from outside: for how long nobody took a datagram from it.
+/* Watches the receive queue of one UDP socket from outside: how long no datagram was taken from it.
  *
  *   agent_queue PORT COUNTERS
  *

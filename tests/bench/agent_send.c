@@ -7,10 +7,10 @@
  *           latest tick in microseconds, and [7] != 0 from outside: stop.
  * LINES_PER_S 0: as fast as it goes. SECONDS 0 and PASSES 0: no limit.
  *
- * The pace is absolute: a late tick sends what is missing, so the rate holds over the whole run. Between ticks
- * it sleeps. A datagram that the kernel refuses (nobody listens) is counted as a failed call and sent again.
+ * The pace is absolute: a late tick sends the missing packets, so the rate holds over the run. Between ticks
+ * it sleeps. A datagram that the kernel refuses (no listener) is counted as a failed call and sent again.
  *
- * udp-gso: up to 64 neighbours of one length go through the kernel as one and are parted where they are received
+ * udp-gso: up to 64 neighbours of one length go through the kernel as one and are split on receipt
  * (UDP_SEGMENT), still in this process' time: some three times as many packets a second from one core. The
  * receiver sees single datagrams as ever.
  */

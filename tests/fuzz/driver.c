@@ -1,9 +1,9 @@
-/* What libFuzzer calls: each input is a packet, handed to tests.fuzz.target in this very process with MUTANTS others
- * made of it.
+/* The function that libFuzzer calls: each input is a packet, handed to tests.fuzz.target in this process
+ * with MUTANTS others made of it.
  *
- * The first byte of an input says which core gets it, how much time passes and what is flushed (target.py reads
- * it), the rest is the packet. Mutants follow from the input alone, so that an input always means the same. They are made
- * here because what the fuzzer does between two inputs costs many times a packet. The core is a shared object
+ * The first byte of an input chooses the core, how much time passes and which buckets are flushed (target.py
+ * reads it), the rest is the packet. Mutants follow from the input alone, so that an input always means the same. They are made
+ * here because the fuzzer's work between two inputs costs many times a packet. The core is a shared object
  * with coverage counters; Python around it has none.
  */
 #define PY_SSIZE_T_CLEAN

@@ -13,7 +13,7 @@ import re
 import sys
 import tokenize
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,6 +25,8 @@ _ODD: Final = re.compile(
     r"\b(?:what|whoever|nobody|stands|behind|parted|is\s+no|at\s+a\s+time|so\s+many|cannot\s+be\s+had)\b",
     re.IGNORECASE,
 )
+_SUFFIXES: Final = frozenset({".py", ".pyx", ".pxi"})
+_CYTHON: Final = re.compile(r'"""(.*?)"""|#([^\n]*)', re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z'-]*")
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _HEADER: Final = """\
@@ -42,7 +44,7 @@ class Prose(NamedTuple):
 
 
 def prose(source: str) -> Iterator[Prose]:
-    """Yield the docstrings and the comments of a Python source."""
+    """Yield the docstrings and the comments of a source of Python."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, _Documented) and (text := ast.get_docstring(node, clean=False)):
             yield Prose(node.body[0].lineno, text)
@@ -51,9 +53,20 @@ def prose(source: str) -> Iterator[Prose]:
             yield Prose(token.start[0], token.string)
 
 
-def odd_words(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of each odd word in a source, one line as its context."""
-    for line, text in prose(source):
+def cython_prose(source: str) -> Iterator[Prose]:
+    """Yield the docstrings and the comments of a source of Cython, which Python cannot parse."""
+    for found in _CYTHON.finditer(source):
+        yield Prose(source.count("\n", 0, found.start()) + 1, found[1] or found[2] or "")
+
+
+def prose_of(file: Path) -> Iterator[Prose]:
+    """Yield the docstrings and the comments of a file."""
+    return (prose if file.suffix == ".py" else cython_prose)(file.read_text())
+
+
+def odd_words(texts: Iterable[Prose]) -> Iterator[tuple[int, str]]:
+    """Yield the line of each odd word in prose, and the word with its line as context."""
+    for line, text in texts:
         for found in _ODD.finditer(text):
             before = text[: found.start()]
             context = text[before.rfind("\n") + 1 :].partition("\n")[0]
@@ -61,14 +74,19 @@ def odd_words(source: str) -> Iterator[tuple[int, str]]:
 
 
 def sources(top: Path) -> list[Path]:
-    """Return the Python files of a directory, or the file itself, in order."""
-    return [top] if top.is_file() else sorted(top.rglob("*.py"))
+    """Return the files of Python and Cython in a directory, or the file itself, in order."""
+    return [top] if top.is_file() else sorted(f for f in top.rglob("*") if f.suffix in _SUFFIXES)
 
 
 def counts() -> dict[str, int]:
     """Return the number of odd words in each top-level package."""
     return {
-        package: sum(1 for file in sources(ROOT / package) for _ in odd_words(file.read_text()))
+        package: sum(
+            1
+            for file in sources(ROOT / package)
+            if _ODD.search(file.read_text())  # most files need no parsing
+            for _ in odd_words(prose_of(file))
+        )
         for package in PACKAGES
     }
 
@@ -82,9 +100,9 @@ def limits() -> dict[str, int]:
 def _list(top: Path) -> None:
     odd = words = 0
     for file in sources(top):
-        source = file.read_text()
-        words += sum(len(_WORD.findall(text)) for _, text in prose(source))
-        for line, text in odd_words(source):
+        texts = list(prose_of(file))
+        words += sum(len(_WORD.findall(text)) for _, text in texts)
+        for line, text in odd_words(texts):
             odd += 1
             print(f"{file.relative_to(ROOT)}:{line}: {text}")
     rate = 1000 * odd / max(words, 1)

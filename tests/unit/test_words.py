@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
 from tests.support import words
@@ -21,9 +23,12 @@ def test_odd_words_only_shrink(package: str, counts: dict[str, int]) -> None:
     )
 
 
-def test_docstrings_and_comments_are_counted_and_strings_are_not() -> None:
+@pytest.mark.parametrize("prose", [words.prose, words.cython_prose])
+def test_docstrings_and_comments_are_counted_and_strings_are_not(
+    prose: Callable[[str], Iterator[words.Prose]],
+) -> None:
     lines = ['"""File', "", 'that stands here."""', 'x = "what"  # nobody reads', "#: so  many"]
-    assert [(line, text.partition(":")[0]) for line, text in words.odd_words("\n".join(lines))] == [
+    assert [(line, text.partition(":")[0]) for line, text in words.odd_words(prose("\n".join(lines)))] == [
         (3, "'stands'"),
         (4, "'nobody'"),
         (5, "'so  many'"),

@@ -1,7 +1,7 @@
 # Limits of series: how many each metric has, and where the lines of more go.
 #
 # Owns the counts by metric name and the series with `__overflow__="true"`, one per metric and type, which keep the
-# totals of all lines whose series is beyond a limit. A line beyond a limit leaves nothing behind: no head, no
+# totals of all lines whose series is beyond a limit. A line beyond a limit leaves nothing: no head, no
 # series. So memory is bounded whatever is sent; such a line is parsed anew each time.
 #
 # The definition is agent/aggregate/aggregator.py `_overflow`.

@@ -93,7 +93,7 @@ cdef inline void put_64(Framing *framing, int column, uint64_t value) noexcept n
 
 
 cdef inline void put_float(Framing *framing, int column, double value) noexcept nogil:
-    """Sums that overflowed stay at the edge of a float's range; what is no number any more is 0."""
+    """Sums that overflowed stay at the edge of a float's range; values that are not numbers become 0."""
     cdef uint64_t bits
     value = 0.0 if value != value else min(max(value, -DBL_MAX), DBL_MAX)
     memcpy(&bits, &value, 8)

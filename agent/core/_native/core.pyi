@@ -1,4 +1,4 @@
-"""Types of the compiled core; core.pyx is the code, agent/core/interface.py says what each part promises."""
+"""Types of the compiled core; core.pyx is the code, agent/core/interface.py defines each part."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

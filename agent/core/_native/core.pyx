@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The native core: lines in, frames out, without the interpreter's lock (agent/core/interface.py says what a core is).
+"""The native core: lines in, frames out, without the interpreter's lock (a core: agent/core/interface.py).
 
 One translation unit, so that everything inlines; one file per stage, in the order of the data:
 
@@ -11,9 +11,9 @@ One translation unit, so that everything inlines; one file per stage, in the ord
     exponential_buckets.pxi   the bucket of a value
     table.pxi    open addressing
     head.pxi     type, sample rate and tags of a new line
-    mapping.pxi  what a mapping file makes of it
-    series.pxi   what lines are the same; generations.pxi: for how long that is remembered
-    last_values.pxi  what stays of gauges that were forgotten
+    mapping.pxi  the result of a mapping file for it
+    series.pxi   which lines are the same; generations.pxi: for how long that is remembered
+    last_values.pxi  the values kept of forgotten gauges
     state.pxi    the state of a series in a bucket; lists.pxi: of distributions and sets
     shard.pxi    locks, buckets, flush
     line.pxi     packets to cells, the quick way; slow_line.pxi: any line
@@ -178,7 +178,7 @@ class LineCounters(msgspec.Struct, frozen=True):
 
 
 cdef class NativeCore:
-    """See agent/core/interface.py for what each part of it promises. Safe to call from any thread."""
+    """See agent/core/interface.py for the contract of each part. Safe to call from any thread."""
 
     cdef Core *core
     cdef object wake
@@ -263,7 +263,7 @@ cdef class NativeCore:
         return total_now(&self.core.longest_stop_ns)
 
     def add(self, bytes data not None, int64_t now_ms):
-        """Takes whole lines, parted by newlines, arrived at `now_ms`; flushes when that fills the memory."""
+        """Takes whole lines, separated by newlines, of `now_ms`; flushes when that fills the memory."""
         cdef const char *lines = data
         cdef size_t size = len(data)
         cdef bint flushed
@@ -290,7 +290,7 @@ cdef class NativeCore:
         return [(name.decode(), series) for name, series in found.most_common(count)]
 
     def sample_tags(self, int count):
-        """The tags of about so many remembered series."""
+        """The tags of about this number of remembered series."""
         found = []
         for i in range(self.core.shard_count):
             for segment in range(SEGMENTS):
@@ -312,7 +312,7 @@ cdef class NativeCore:
         return any
 
     def next_frame(self, sender, sequence, int64_t created_ms, *, uint64_t max_rows, uint64_t max_bytes):
-        """The next frame of what was flushed; None if nothing is left."""
+        """The next frame of flushed buckets; None if nothing is left."""
         cdef uint64_t rows
         with nogil:
             pthread_mutex_lock(&self.core.framing_lock)
@@ -441,7 +441,7 @@ cdef uint64_t shard_sum(Shard *shard, int what):
 
 
 cdef void core_add(Core *core, const char *lines, size_t size, int64_t now_ms) noexcept nogil:
-    """Takes lines that stand anywhere: they are copied to where there is room to read on behind them."""
+    """Takes lines from any memory: they are copied to a buffer with room to read on after them."""
     cdef char *copy = <char *>take(size + SCAN_BEYOND)
     cdef const char *data = copy
     cdef uint32_t length = size

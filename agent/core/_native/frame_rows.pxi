@@ -1,12 +1,12 @@
 # Frames: how far the flushed buckets have come, and which of their rows share a frame.
 #
-# As agent/core/frame_builder.py. Runs without any shard's lock while receivers go on: what was flushed changes no
+# As agent/core/frame_builder.py. Runs without any shard's lock while receivers run: flushed buckets change no
 # more, and a cell holds on to its series. Buckets leave piece by piece, so that a flush of many series does
 # not need its memory twice.
 
 
 cdef uint32_t fill_frame(Core *core, uint64_t max_rows, uint64_t max_bytes) noexcept nogil:
-    """Fills the columns with the next rows of what was flushed; gives their number.
+    """Fills the columns with the next rows of flushed buckets; gives their number.
 
     At least one row, if there is any; then no more than `max_rows`, and about `max_bytes`.
     """
@@ -99,7 +99,7 @@ cdef size_t cell_row_bytes(Shard *shard, Cell *cell) noexcept nogil:
 
 
 cdef void free_framed(Core *core) noexcept nogil:
-    """Frees what is in frames now; at the end of the queue the columns, too."""
+    """Frees the rows that are in frames now; at the end of the queue the columns, too."""
     cdef Framing *framing = &core.framing
     cdef Bucket *bucket
     cdef int kind
@@ -144,7 +144,7 @@ cdef void framing_begin(Framing *framing) noexcept nogil:
 
 
 cdef void framing_free(Framing *framing) noexcept nogil:
-    """Gives back what one flush has needed."""
+    """Gives back the memory of one flush."""
     cdef size_t i
     for i in range(COLUMNS):
         free(framing.columns[i].bytes)

@@ -2,8 +2,8 @@
 #
 # A head is `young` (used since the last turn), `old` (used in the turn before) or dead; a turn comes when the
 # young ones reach `max_series` or `gauge_memory_s` is over. Turning is one addition: `shard_sweep` frees the dead
-# a few slots at a time, so it never takes long. While there is something to sweep, each head that gets young has
-# so many slots looked at that a round is over before the next turn: so there are never more than `max_series`
+# a few slots per step, so it never takes long. While a sweep lasts, each head that gets young has
+# enough slots looked at that a round is over before the next turn: so there are never more than `max_series`
 # dead ones beside as many young and as many old. A series goes with its last head, once no cell holds it; the last
 # value of a gauge that may get deltas stays (last_values.pxi).
 
@@ -51,7 +51,7 @@ cdef void shard_turn(Shard *shard) noexcept nogil:
     shard.young_heads = 0
     shard.old_series = shard.young_series
     shard.young_series = 0
-    shard.sweeps = 2  # the one under way may be past what has died just now
+    shard.sweeps = 2  # the one under way may be past the slots that died just now
 
 
 cdef void shard_tick(Shard *shard, int64_t now_ms) noexcept nogil:
@@ -67,7 +67,7 @@ cdef void shard_tick(Shard *shard, int64_t now_ms) noexcept nogil:
 
 
 cdef void series_let_go(Shard *shard, Series *series) noexcept nogil:
-    """One of its heads is gone; it goes, too, if nobody else holds it."""
+    """One of its heads is gone; it goes, too, without another holder."""
     if series == NULL:
         return
     series.heads -= 1
@@ -134,7 +134,7 @@ cdef inline void fetch_slot(Segment *segment, uint32_t at) noexcept nogil:
 
 
 cdef void shard_sweep(Shard *shard, uint64_t slots) noexcept nogil:
-    """Frees what is dead among the next `slots` slots of both tables."""
+    """Frees the dead among the next `slots` slots of both tables."""
     cdef Segment *segment
     cdef Head *head
     cdef Series *series

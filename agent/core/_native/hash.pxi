@@ -1,7 +1,7 @@
 # Hashes: a seeded one for the tables, and XXH64 for the members of sets.
 #
-# The tables' hash multiplies 16 bytes at a time to 128 bits and folds them (as wyhash does). Its seeds are
-# random per process, so nobody outside can make keys that collide. XXH64 (seed 0) is part of what is stored:
+# The tables' hash multiplies 16 bytes in one step to 128 bits and folds them (as wyhash does). Its seeds are
+# random per process, so no client can make keys that collide. XXH64 (seed 0) is part of the stored data:
 # it is xxhash.xxh64_intdigest, whatever the machine.
 
 cdef struct HashSeeds:
@@ -51,7 +51,7 @@ cdef inline uint64_t hash_key(
 
 
 cdef inline uint64_t hash_exactly(const char *p, size_t size, uint64_t start) noexcept nogil:
-    """A hash of text with nothing readable behind it; another one than hash_text's."""
+    """A hash of text with nothing readable after it; another one than hash_text's."""
     cdef uint64_t state = start ^ size
     cdef const char *end = p + size
     while end - p > 16:

@@ -1,6 +1,6 @@
 # Heads of lines: type, sample rate, tags. Once per new head; agent/protocol/line.py `parse_head` is the definition.
 #
-# Owns the grammar of what follows the value, the tag styles in names, and the bounds of both. A head's parts
+# Owns the grammar after the value, the tag styles in names, and the bounds of both. A head's parts
 # point into its key; nothing is copied.
 
 cdef enum:
@@ -72,7 +72,7 @@ cdef struct Parts:
     uint32_t ignored[IGNORED_KINDS]
     const char *name
     size_t name_bytes
-    const char *name_end  # where a second part of the name stands (SignalFx), and its size
+    const char *name_end  # the place of a second part of the name (SignalFx), and its size
     size_t name_end_bytes
     Tag *tags  # room for max_tags and the static ones
     uint32_t count
@@ -215,7 +215,7 @@ cdef void join_name(Parts *parts, char *name) noexcept nogil:
 
 
 cdef int read_name_tags(Shard *shard, Parts *parts, const char *fields, const char *end) noexcept nogil:
-    """Tags in the name; `fields .. end` is what follows the type. See agent.protocol.line.split_name_tags."""
+    """Tags in the name; `fields .. end` follows the type. See agent.protocol.line.split_name_tags."""
     cdef const char *name_end = parts.name + parts.name_bytes
     cdef const char *start
     cdef const char *stop
@@ -253,7 +253,7 @@ cdef int read_tags_of_name(
 
 
 cdef int read_tags(Shard *shard, Parts *parts, const char *p, const char *end, char separator) noexcept nogil:
-    """Adds the tags of one section, parted by commas."""
+    """Adds the tags of one section, separated by commas."""
     cdef const char *stop
     cdef int refused
     while True:

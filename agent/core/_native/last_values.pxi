@@ -1,4 +1,4 @@
-# Last values of gauges whose series were forgotten: what a delta starts from when the gauge comes back.
+# Last values of gauges whose series were forgotten: a delta starts from them when the gauge comes back.
 #
 # Owns a table of keys, values and times, in two generations of at most `max_last_values` (as
 # agent/aggregate/generational_cache.py), and the records that agent/aggregate/last_values.py describes. Entries are not taken out when a
@@ -159,7 +159,7 @@ cdef void record_add(Records *records, LastValue value, int64_t oldest_ms) noexc
 cdef void export_values(Shard *shard, Records *records, int64_t oldest_ms) noexcept nogil:
     """All last values: of series forgotten, then of those there are, so that of equal times these count.
 
-    The lock is held for a 256th of the series at once. What is forgotten meanwhile is in the tables by then.
+    The lock is held for a 256th of the series at once. Values forgotten meanwhile are in the tables by then.
     """
     cdef Records living
     cdef LastValues copies[2]

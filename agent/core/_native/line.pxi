@@ -2,8 +2,8 @@
 #
 # Owns the way of a line. Packets are read in groups of GROUP lines, in passes, so that waiting for memory
 # overlaps: 1. part a line, read its number, hash its key, fetch its slot; 2. look at the slot, fetch the head;
-# 3. fetch the cell; 4. apply. What the quick way cannot do (the first line of a head, packed values, deltas,
-# `|T`, whatever is bad) goes through `take_line`, which says in full what agent/protocol/line.py `parse_line` and
+# 3. fetch the cell; 4. apply. Lines beyond the quick way (the first line of a head, packed values, deltas,
+# `|T`, every bad line) go through `take_line`, which repeats in full agent/protocol/line.py `parse_line` and
 # agent/aggregate/aggregator.py say. Order of arrival is kept.
 
 cdef enum:
@@ -26,7 +26,7 @@ cdef void shard_add_packets(
 ) noexcept nogil:
     """Takes packets that arrived at `now_ms`; the last line of each needs no newline.
 
-    SCAN_BEYOND bytes behind each packet must be readable; what they hold does not matter.
+    SCAN_BEYOND bytes after each packet must be readable; their content does not matter.
     """
     cdef Record records[GROUP]
     cdef const char *at
@@ -118,14 +118,14 @@ cdef void take_records(Shard *shard, Record *records, int count, int64_t now_ms)
 
 
 cdef inline void fetch_cell(Shard *shard, const Head *head) noexcept nogil:
-    """Asks for the cell of a head, and what else its line will change."""
+    """Asks for the cell of a head, and everything else its line will change."""
     if head.stamp != shard.present.stamp:
         return
     prefetch_write(head.cell)
     if head.kind == DISTRIBUTION:
         prefetch_write(<char *>head.cell + 64)
     elif head.kind == GAUGE:
-        prefetch_write(<char *>head.series + 64)  # its memory is behind its tags
+        prefetch_write(<char *>head.series + 64)  # its memory is after its tags
 
 
 cdef inline void fetch_list(Shard *shard, const Record *record) noexcept nogil:
@@ -176,7 +176,7 @@ cdef inline bint take_quickly(Shard *shard, Record *record, int64_t now_ms) noex
 
 
 cdef inline void gauge_remember(Series *series, double value, int64_t time_ms) noexcept nogil:
-    """What later deltas start from: the latest value, of values with one time the last."""
+    """The base of later deltas: the latest value, of values with one time the last."""
     cdef GaugeMemory *memory = series_gauge(series)
     if time_ms >= memory.last_ms:
         memory.last = value

@@ -1,7 +1,7 @@
 # Lists and tables: the indexes of one distribution, the members of one set.
 #
 # Most series see few values in 10 s, so both begin as a list: a chain of blocks of 32, 64 and 128 bytes, so that
-# growing leaves nothing unused behind. A list that is full, or gets a weight that is not 1, turns into a hash
+# growing leaves nothing unused. A list that is full, or gets a weight that is not 1, turns into a hash
 # table. Both count each index and member once in their bucket's `entries`.
 
 
@@ -9,7 +9,7 @@
 
 
 cdef inline uint32_t list_room(uint32_t blocks, size_t item_bytes) noexcept nogil:
-    """Items that a list of so many blocks holds."""
+    """Items that a list of `blocks` blocks holds."""
     return <uint32_t>((((<size_t>32 << blocks) - 32) - blocks * sizeof(ListBlock)) // item_bytes)
 
 

@@ -1,13 +1,13 @@
 # Mapping: the one place where the core asks Python, once per new head and only if there is a mapping file.
 #
 # Owns the way there and back. The head is refused here first if it is bad, so that bad lines never wait for
-# the interpreter; then agent/protocol/line.py parses it once more for the mapper (agent/mapping/mapper.py), and what that
-# says is remembered with the head. The caller holds its shard's lock: a mapper must not use the core, and
-# whoever holds the interpreter's lock gives it up before waiting for a shard.
+# the interpreter; then agent/protocol/line.py parses it once more for the mapper (agent/mapping/mapper.py), and its
+# result is remembered with the head. The caller holds its shard's lock: a mapper must not use the core, and
+# a thread that holds the interpreter's lock gives it up before waiting for a shard.
 
 
 cdef class Mapping:
-    """A mapper, and what it needs."""
+    """A mapper, and its data."""
 
     cdef object mapper
     cdef object limits

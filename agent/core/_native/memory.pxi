@@ -1,7 +1,7 @@
 # Memory: where all of the core's bytes come from.
 #
-# Owns taking and giving back: `take` for single things that live long (heads, series), `Arena` for what lives
-# as long as one bucket (histogram entries, set members), `Chunk` for arrays of cells that never move.
+# Owns taking and giving back: `take` for single things that live long (heads, series), `Arena` for things that
+# live as long as one bucket (histogram entries, set members), `Chunk` for arrays of cells that never move.
 # When the machine has no memory left the process ends with a word on stderr: Linux overcommits, so the case is
 # rare, and a line of code for each place that could fail would never run in a test.
 
@@ -42,7 +42,7 @@ cdef void *take_more(void *memory, size_t size) noexcept nogil:
     return more
 
 
-# Pages straight from the kernel for what is large: given back, they leave the process at once.
+# Pages straight from the kernel for large arrays: given back, they leave the process at once.
 cdef void *take_pages(size_t size) noexcept nogil:
     cdef void *memory
     if size < MAPPED_BYTES:
@@ -95,7 +95,7 @@ cdef void *arena_take(Arena *arena, int size_class) noexcept nogil:
 
 
 cdef void arena_grow(Arena *arena, size_t size) noexcept nogil:
-    """Room for `size` bytes in one piece; what was left of the last block is lost."""
+    """Room for `size` bytes in one piece; the rest of the last block is lost."""
     cdef size_t want
     cdef ArenaBlock *block
     if arena.next_bytes < ARENA_FIRST_BYTES:
@@ -126,7 +126,7 @@ cdef void arena_free(Arena *arena) noexcept nogil:
     memset(arena, 0, sizeof(Arena))
 
 
-# An array in pieces: items are only added, keep their addresses, and leave from the front, a piece at a time.
+# An array in pieces: items are only added, keep their addresses, and leave from the front, piece by piece.
 cdef struct Chunk:
     Chunk *next
     uint32_t used

@@ -1,4 +1,4 @@
-# Numbers: decimal text to a 64-bit float, bit for bit what Python's float() says.
+# Numbers: decimal text to a 64-bit float, bit for bit as Python's float().
 #
 # Owns the grammar `[+-] digits [. digits] [e [+-] digits]` (digits before or after the point may be missing,
 # not both), so nan, inf, hex, blanks and underscores end a number. Three ways, all correctly rounded:
@@ -47,7 +47,7 @@ cdef inline bint is_digit(char byte) noexcept nogil:
 cdef inline const char *parse_number(const char *p, const char *end, double *value) noexcept nogil:
     """Reads the number at the start of `p .. end`: where it ends, or NULL if there is none.
 
-    `value` may be infinite. What follows the number is the caller's to judge.
+    `value` may be infinite. The text after the number is the caller's to judge.
     """
     cdef const char *start = p
     cdef const char *digits

@@ -1,6 +1,6 @@
 # Opening and closing a core: settings in Python become numbers and text that need no Python.
 #
-# Owns what a core has from its beginning to its end: bounds, static tags, shards, locks.
+# Owns the parts that a core has from its beginning to its end: bounds, static tags, shards, locks.
 
 
 cdef Core *core_open(settings) except NULL:
@@ -40,7 +40,7 @@ cdef uint64_t share_of(uint64_t limit, int shards) noexcept nogil:
 
 
 cdef bint layout_is_as_said():
-    """Do heads and series end before what stands behind them?"""
+    """Do heads and series end before the next member?"""
     cdef Head head
     cdef Series series
     return (
@@ -50,7 +50,7 @@ cdef bint layout_is_as_said():
 
 
 cdef int keep_static_tags(Core *core, tags) except -1:
-    """Writes `key:value` of all static tags one behind the other."""
+    """Writes `key:value` of all static tags one after the other."""
     encoded = [(key.encode(), value.encode()) for key, value in tags]
     text = b"".join([key + b":" + value for key, value in encoded])
     cdef size_t at = 0
@@ -76,7 +76,7 @@ cdef void core_close(Core *core) noexcept:
         core.framing.bucket = NULL
     core.framing.bucket = NULL
     free_framed(core)
-    core.max_last_values = 0  # nothing is to be kept of what goes now
+    core.max_last_values = 0  # nothing is to be kept of series that go now
     for i in range(core.shard_count):
         shard_close(&core.shards[i])
     free(core.shards)

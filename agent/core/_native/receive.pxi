@@ -5,7 +5,7 @@
 # call takes many: half of the CPU at one line per packet. nap.pxi says how long.
 #
 # Some clients send 4 bytes of length (little-endian) before the lines of a Unix datagram, as on a stream
-# (metrics-rs): where they say exactly what follows them, they are taken for empty lines.
+# (metrics-rs): where they give exactly the length of the rest, they are taken for empty lines.
 #
 # While more entries wait to become frames than may, nothing is read: then the kernel has to wait, and counts.
 
@@ -73,7 +73,7 @@ include "nap.pxi"
 include "relay.pxi"
 
 cdef enum:
-    BATCH_PACKETS = 64  # at most, and so many bytes, about: what stays in the first cache until it is parsed
+    BATCH_PACKETS = 64  # at most, and about these bytes: they stay in the first cache until parsed
     BATCH_LEAST_PACKETS = 8
     BATCH_BYTES = 24 * 1024
     PACKET_BYTES = 65536  # larger than any UDP packet; a larger Unix datagram is cut
@@ -143,7 +143,7 @@ cdef void receiver_close(Receiver *r) noexcept nogil:
 
 
 cdef void receiver_run(Receiver *r) noexcept nogil:
-    """Reads until it is told to stop; then what the kernel still holds."""
+    """Reads until it is told to stop; then the packets that the kernel still holds."""
     cdef int64_t left
     while not total_now(&r.stopping):
         receiver_wait(r)
@@ -391,7 +391,7 @@ cdef class NativeReceiver:
 
     @property
     def relayed(self):
-        """What was copied to `options.relay`."""
+        """Counts of copies to `options.relay`."""
         relayed = RelayCounters()
         for i in range(self.count):
             add_relayed(relayed, &self.receivers[i].relay)
@@ -399,7 +399,7 @@ cdef class NativeReceiver:
 
     @property
     def relayed_events(self):
-        """What was copied to `options.events`."""
+        """Counts of copies to `options.events`."""
         relayed = RelayCounters()
         for i in range(self.count):
             add_relayed(relayed, &self.receivers[i].events)
@@ -411,7 +411,7 @@ cdef class NativeReceiver:
         return None if None in drops else sum(drops)
 
     def stop(self):
-        """Takes what the kernel still holds, and closes the sockets."""
+        """Takes the packets that the kernel still holds, and closes the sockets."""
         for i in range(self.count):
             total_set(&self.receivers[i].stopping, 1)
             os.eventfd_write(self.stop_events[i], 1)

@@ -1,7 +1,7 @@
 # Copies for other servers: packets as they came, events and service checks a datagram each.
 #
-# Owns the sending and what it counts; agent/receive/relay.py says the rules. Never waits: what cannot be sent at once is
-# dropped.
+# Owns the sending and its counts; agent/receive/relay.py has the rules. Never waits: a copy
+# that cannot be sent at once is dropped.
 
 cdef enum:  # agent/receive/relay.py's NotSent, in its order
     RELAY_FULL

@@ -1,7 +1,7 @@
 /* Finding the bytes that part a line: `\n`, `:` and `|`; and hints to the processor.
  *
- * 16 bytes at a time with SSE2, which every x86-64 has; byte by byte elsewhere. All functions may read up to
- * SCAN_BEYOND bytes past `end` (what stands there changes nothing), so buffers have that much room behind.
+ * 16 bytes in one step with SSE2, which every x86-64 has; byte by byte elsewhere. All functions may read up to
+ * SCAN_BEYOND bytes past `end` (their content changes nothing), so buffers have that much room after it.
  */
 #ifndef METERHOUSE_SCAN_H
 #define METERHOUSE_SCAN_H
@@ -40,7 +40,7 @@ static inline const char *scan_name(const char *p, const char *end) {
     return end;
 }
 
-/* The first `\n` at or after p, or end. Sets *timed if a `|T` stands before it. */
+/* The first `\n` at or after p, or end. Sets *timed if a `|T` comes before it. */
 static inline const char *scan_line(const char *p, const char *end, int *timed) {
     const __m128i newline = _mm_set1_epi8('\n'), bar = _mm_set1_epi8('|'), time = _mm_set1_epi8('T');
     for (; p < end; p += 16) {
@@ -150,7 +150,7 @@ static inline void keep_large_buffers_apart(void) {
 #endif
 }
 
-/* free() keeps what it gets for later; this returns it to the system, where the C library can. */
+/* free() keeps its blocks for later; this returns them to the system, where the C library can. */
 static inline void give_memory_back(void) {
 #if defined(__GLIBC__)
     malloc_trim(0);

@@ -1,10 +1,10 @@
-# Heads and series: what lines are the same.
+# Heads and series: which lines are the same.
 #
 # A *head* is a line without its value and time, byte for byte as sent: the key of the quick table. A *series*
-# is what it means: type, name, sorted tags, the static ones too. Heads that only differ in spelling (order of
+# is its meaning: type, name, sorted tags, the static ones too. Heads that only differ in spelling (order of
 # tags, sample rate, `|c:`) share a series. A series points into the text of its first head where it can.
 #
-# Owns what stands where in them, and finding and making both. generations.pxi says how long they stay.
+# Owns the layout of both, and finding and making both. generations.pxi says how long they stay.
 
 cdef enum:
     # Of a tag in the text of a series: how many bits say where its key begins, and how long that is.
@@ -13,13 +13,13 @@ cdef enum:
     NARROW_OFFSET_BITS = 13
     NARROW_LENGTH_BITS = 7
     NARROW_VALUE_BITS = 10
-    SERIES_BYTES = 44  # without the room behind `flags`
+    SERIES_BYTES = 44  # without the room after `flags`
     HEAD_BYTES = 34
     HEAD_FOUND = 1 << 0  # flags of a head: it is in the table
     HEAD_TEXT = 1 << 1  # a series points into its key
-    HEAD_EXTRA = 1 << 2  # there is a HeadExtra behind its key
+    HEAD_EXTRA = 1 << 2  # there is a HeadExtra after its key
     HEAD_SLOW = 1 << 3  # something of its lines is to be counted or dropped
-    HEAD_FACTORS = 1 << 4  # its HeadExtra says what its values count, or are scaled by
+    HEAD_FACTORS = 1 << 4  # its HeadExtra has the weight or factor of its values
     HEAD_FOREIGN = 1 << 5  # its lines are for the first shard
     HEAD_PLUS = 1 << 6  # a gauge's value with a `+` is a delta
     HEAD_MINUS = 1 << 7  # a gauge's value with a `-` is a delta
@@ -41,7 +41,7 @@ cdef struct Series:
     uint8_t kind
     uint8_t flags
     # then, at SERIES_BYTES, its slices: 4 or 8 bytes for each tag, from the lowest bit on its flags, the
-    # offset of its key, the key's length and the value's; the value stands one byte behind the key.
+    # offset of its key, the key's length and the value's; the value comes one byte after the key.
     # Then, of a gauge, its GaugeMemory.
 
 cdef struct GaugeMemory:
@@ -57,7 +57,7 @@ cdef struct Head:
     uint32_t turn  # of its last use
     uint8_t kind
     uint8_t flags
-    # then, at HEAD_BYTES, the key, and behind it, with HEAD_EXTRA, a HeadExtra
+    # then, at HEAD_BYTES, the key, and after it, with HEAD_EXTRA, a HeadExtra
 
 cdef struct HeadExtra:
     double weight
@@ -148,7 +148,7 @@ cdef inline Tag tag_of(Shard *shard, Series *series, uint32_t number) noexcept n
 
 
 cdef void put_slice(Series *series, uint32_t number, Tag *tag, const char *text) noexcept nogil:
-    """`text`: where the tag's key stands in."""
+    """`text`: the text that holds the tag's key."""
     cdef char *slices = <char *>series + SERIES_BYTES
     cdef bint wide = flags_now(&series.flags) & SERIES_WIDE
     cdef uint64_t slice = 0 if tag.flags & SLICE_BARE else tag.value_bytes

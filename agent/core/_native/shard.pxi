@@ -1,11 +1,11 @@
-# Shards: one receiver's share of the core, and what all of them share.
+# Shards: one receiver's share of the core, and the parts that all of them share.
 #
 # Owns the locks, the open buckets and the flush. A shard is all that one receiving thread changes, under one
 # lock that it holds for a batch of packets; with one receiver there is one shard. Gauges of all threads go
 # to the first shard, because deltas need one order. A flush takes the finished buckets' addresses under each
-# lock, never a walk; whoever makes frames reads them afterwards without any.
+# lock, never a walk; the thread that makes frames reads them afterwards without any.
 #
-# Locks, in this order: a shard's `lock`, then the core's `flushed_lock`. Nobody holds two shards' locks.
+# Locks, in this order: a shard's `lock`, then the core's `flushed_lock`. No thread holds two shards' locks.
 
 cdef enum:
     SKIP_EVENT
@@ -102,14 +102,14 @@ cdef struct Core:
     Shard *shards
     int shard_count
     uint64_t early_flushes
-    uint64_t clock_base_ms  # signed; what receivers add to the steady clock
+    uint64_t clock_base_ms  # signed; receivers add it to the steady clock
     uint64_t longest_stop_ns
     pthread_mutex_t flushed_lock
     Bucket *flushed_first  # waiting to become frames
     Bucket *flushed_last
     uint64_t flushed_entries
     uint64_t flushed_bytes
-    pthread_mutex_t framing_lock  # one frame at a time
+    pthread_mutex_t framing_lock  # one frame after the other
     Framing framing
 
 
@@ -136,7 +136,7 @@ cdef void shard_open(Shard *shard, Core *core) noexcept nogil:
     shard.nowhere = bucket_new(-1, 0)
     shard.present = shard.nowhere
     shard.flushed_ms = -1
-    shard.turn = 2  # so that turn 0, of what was never used, is dead
+    shard.turn = 2  # so that turn 0, of slots never used, is dead
     shard.parts.tags = <Tag *>take((core.max_tags + core.static_count + 1) * sizeof(Tag))
 
 
@@ -174,7 +174,7 @@ cdef int64_t shard_begin(Shard *shard, int64_t now_ms) noexcept nogil:
     """Makes the bucket of the time the present one; gives the time to use."""
     cdef Bucket *bucket
     if shard.core.shard_count > 1 and 0 < shard.latest_ms - now_ms <= THREADS_APART_MS:
-        now_ms = shard.latest_ms  # another thread was quicker: what is added last is to be the last value
+        now_ms = shard.latest_ms  # another thread was quicker: the value added last is to be the last value
     shard.latest_ms = now_ms
     if now_ms == shard.flushed_ms:
         now_ms += 1  # so that which value of a gauge is the last is never left open between two flushes

@@ -1,6 +1,7 @@
-# Any line, in full: agent/protocol/line.py `parse_line` and `split_samples`, and what agent/aggregate/aggregator.py does with them.
+# Any line, in full: agent/protocol/line.py `parse_line` and `split_samples`, and the merging of
+# agent/aggregate/aggregator.py.
 #
-# For the lines that the quick way leaves: the first of a head, packed values, deltas, `|T`, whatever is bad.
+# For the lines that the quick way leaves: the first of a head, packed values, deltas, `|T`, every bad line.
 
 
 cdef bint take_line(Shard *shard, const char *line, size_t size, int64_t now_ms, bint whole) noexcept nogil:
@@ -98,7 +99,7 @@ cdef void count_ignored(Shard *shard, Head *head) noexcept nogil:
 
 cdef int take_time_out(Shard *shard, const char **rest, size_t *rest_bytes, int64_t *time_s) noexcept nogil:
     """Reads a `|T` field and gives the rest without it, in a buffer of its own."""
-    cdef const char *first = rest[0] + 1  # the type, which is no field
+    cdef const char *first = rest[0] + 1  # the type, which is not a field
     cdef const char *end = rest[0] + rest_bytes[0]
     cdef const char *start = <const char *>memmem(first, end - first, "|T", 2)
     cdef const char *stop
@@ -214,7 +215,7 @@ cdef int64_t clamp_time(Shard *shard, int64_t time_ms, int64_t now_ms) noexcept 
 
 
 cdef bint take_samples(Shard *shard, const char *line, const char *end, int64_t now_ms) noexcept nogil:
-    """Takes the lines that a refused line stands for; False, and nothing done, if it is only one.
+    """Takes the lines that a refused line contains; False, and nothing done, if it is only one.
 
     Two passes, since the first sample is taken only if there is a second.
     """

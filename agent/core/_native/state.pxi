@@ -251,7 +251,7 @@ cdef void pieces_release(Pieces *pieces, size_t item_bytes) noexcept nogil:
 
 
 cdef void bucket_free(Bucket *bucket) noexcept nogil:
-    """Frees a bucket; what cells are left let go of their series."""
+    """Frees a bucket; its remaining cells let go of their series."""
     cdef int kind
     for kind in range(KINDS):
         while bucket.cells[kind].first != NULL:

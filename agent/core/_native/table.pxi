@@ -1,6 +1,6 @@
 # The tables of heads and of series: open addressing, in 256 segments that grow each for itself.
 #
-# Owns finding a place; what stands there (an `Entry` and what follows it) is the caller's. A slot is one word:
+# Owns finding a place; its content (an `Entry` and the bytes after it) is the caller's. A slot is one word:
 # 16 bits of the hash beside a 48-bit address, so a lookup touches an entry only if those bits agree. Because
 # a segment holds one 256th of all, growing never stops the receiver for more than a fraction of a millisecond.
 # Entries are taken out by moving the rest of their run up: there are no gravestones.
@@ -10,7 +10,7 @@ cdef enum:
     SEGMENT_FIRST_SLOTS = 8
     SLOT_TAG_SHIFT = 48
 
-cdef struct Entry:  # what heads and series begin with
+cdef struct Entry:  # the beginning of heads and series
     uint32_t hash  # the low half: 8 bits of segment, 24 of place
 
 cdef struct Segment:

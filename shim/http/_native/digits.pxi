@@ -1,4 +1,4 @@
-# Digits: a 64-bit float as Prometheus' JSON shows it, byte for byte what `shim.http.number_json.float_text` says.
+# Digits: a 64-bit float as Prometheus' JSON shows it, byte for byte as `shim.http.number_json.float_text`.
 #
 # The shortest decimal that reads back the same, and of these the closest: R. Giulietti's Schubfach ("The
 # Schubfach way to render doubles", 2020), in the form without special cases for few digits. Its table of powers

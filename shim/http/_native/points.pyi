@@ -1,4 +1,4 @@
-"""Types of what is compiled; points.pyx is the code."""
+"""Types of the compiled part; points.pyx is the code."""
 
 from shim.model.values import Bools, Floats, Ints
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Rows of points as JSON, without an object per number. shim/http/points.py defines what this writes."""
+"""Rows of points as JSON, without an object per number. The definition is shim/http/points.py."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.float cimport DBL_MAX
@@ -79,7 +79,7 @@ def write_rows(times_ms, values, present):
 
 
 cdef void make_opening(Opening *opening, int64_t time_ms) noexcept nogil:
-    """`"],[1763766000,"`: what stands between a value and the next. Seconds with three decimals, or none."""
+    """`"],[1763766000,"`: the text between a value and the next. Seconds with three decimals, or none."""
     cdef uint64_t ms = <uint64_t>time_ms if time_ms >= 0 else 0 - <uint64_t>time_ms
     cdef uint64_t rest = ms % 1000
     cdef char *to = opening.text
@@ -102,7 +102,7 @@ cdef Py_ssize_t write_row(
     char *begin, const Opening *openings, const double *values, const uint8_t *present, Py_ssize_t steps,
     Seen *seen,
 ) noexcept nogil:
-    """How many bytes; 0 when there is no point."""
+    """How many bytes; 0 without a point."""
     cdef char *to = begin
     cdef Py_ssize_t step
     for step in range(steps):
@@ -117,7 +117,7 @@ cdef Py_ssize_t write_row(
 
 
 cdef inline char *write_seen(char *to, double value, Seen *seen) noexcept nogil:
-    """`write_float`; what was written not long ago is copied. Counters give few values, again and again."""
+    """`write_float`; a number written not long ago is copied. Counters give few values, again and again."""
     cdef uint64_t bits
     cdef Seen *slot
     memcpy(&bits, &value, 8)

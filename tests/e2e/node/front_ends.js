@@ -31,7 +31,7 @@ async function grafana () {
   source.interval = '10s'
   const out = {}
 
-  // Save & test, and what Grafana's back end finds out about the server (promlib: healthcheck, heuristics).
+  // Save & test, and the server's properties that Grafana's back end finds (promlib: healthcheck, heuristics).
   out.health = (await runtime.ask('POST', 'api/v1/query', { query: '1+1', time: 4 })).data
   out.buildinfo = (await runtime.ask('GET', 'api/v1/status/buildinfo')).data
   const ruler = ['api/v1/status/flags', 'config/v1/rules', 'api/v1/status/config/ruler']

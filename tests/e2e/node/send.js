@@ -1,4 +1,4 @@
-// Sends with hot-shots what test_clients.py counts. Arguments: host, port, prefix.
+// Sends with hot-shots the metrics that test_clients.py counts. Arguments: host, port, prefix.
 const StatsD = require('hot-shots')
 const [host, port, prefix] = process.argv.slice(2)
 const client = new StatsD({

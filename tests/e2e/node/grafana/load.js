@@ -1,4 +1,4 @@
-// Loads Grafana's packages without a browser: what draws stands in as an object that does nothing, and
+// Loads Grafana's packages without a browser: drawing code is replaced by an object that does nothing, and
 // @grafana/runtime is ours (runtime.js).
 const Module = require('module')
 const path = require('path')

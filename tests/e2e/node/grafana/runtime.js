@@ -1,4 +1,4 @@
-// What @grafana/runtime gives a data source, over real HTTP. The requests and frames are those that Grafana's
+// @grafana/runtime for a data source, over real HTTP. The requests and frames are those that Grafana's
 // Go back end makes (pkg/promlib: querydata, converter, healthcheck).
 const { DataSourceApi, FieldType, toDataFrame, rangeUtil } = require('@grafana/data')
 const { from } = require('rxjs')
