@@ -1,4 +1,4 @@
-"""Buckets per step out of buckets per cell, in turns, so that what is between takes little memory. Pure."""
+"""Makes buckets per step from buckets per cell, a part of them at once to bound the memory. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TURN: Final = 1 << 20
 
 
 def spans_of(indices: Ints, reading: WindowPlan, fill: Fill, take: Take) -> Spans:
-    """The buckets `indices` (ascending) of one key over the windows of a reading. Raises QueryError."""
+    """Return the buckets `indices` (ascending) of one key over the windows of a plan. Raises QueryError."""
     steps = len(reading.end)
     if not len(indices):
         return Spans.empty(steps)

@@ -39,11 +39,11 @@ class KeyedCells:
 def read_cells(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> KeyedCells:
-    """The cells of a reading, in one statement. Raises QueryError.
+    """Return the cells of a plan, read by one statement. Raises QueryError.
 
-    Four forms of it give the same. Few rows are added up here (rows.py), and so are many where there are not
-    much fewer cells than rows. Else ClickHouse adds up: into one array a key where those are dense and
-    hashing would cost, or into one row a key and cell.
+    It has four equivalent forms. Few rows are added up here (raw_rows.py), and so are many if there are
+    nearly as many cells as rows. Otherwise ClickHouse adds up: into one array per key if those are dense,
+    which saves the hashing, or into one row per key and cell.
     """
     reader.check_reading(len(keys), reading, len(columns))
     if keys.group is None and not keys.everything:
@@ -56,7 +56,7 @@ def read_cells(
 
 
 def _stacked(found: Sequence[KeyedCells]) -> KeyedCells:
-    """The cells of slices of the series, one after the other."""
+    """Join the cells of slices of the series."""
     rows = np.concatenate([cells.rows for cells in found])
     alone = all(cells.alive is cells.rows for cells in found)
     alive = rows if alone else np.concatenate([cells.alive for cells in found])
@@ -268,7 +268,7 @@ def _query(
 
 
 def _flat(query: sql.Query) -> sql.Query:
-    """The query without its inner SELECT: one level less to plan, which is a good part of a small query."""
+    """Return the query without its inner SELECT: planning one level less saves much of a small query."""
     inner = query.source
     if not isinstance(inner, sql.Query):
         return query
@@ -278,7 +278,7 @@ def _flat(query: sql.Query) -> sql.Query:
 
 
 def _put(expr: sql.Expr, exprs: Mapping[str, sql.Expr]) -> sql.Expr:
-    """The expression with what its columns stand for."""
+    """Substitute expressions for the columns of an expression."""
     if isinstance(expr, sql.Column):
         return exprs[expr.name]
     if isinstance(expr, sql.Func):
@@ -337,5 +337,5 @@ def _of_segment(segment: Stitch) -> _Member:
 
 
 def _nothing() -> _Member:
-    """A reading of no time at all (a running total before 1970)."""
+    """Return an empty member (a running total before 1970)."""
     return _of_segment(Stitch(86_400, 1, 0, 0))

@@ -64,7 +64,7 @@ class Buckets:
 
 
 def schema_for(bounds: Sequence[float]) -> int:
-    """The schema to read histograms in: the classic one where it has all finite bounds, else the stored."""
+    """Return the schema to read histograms in: classic if it has all finite bounds, else the stored one."""
     sizes = [abs(b) for b in bounds if b and math.isfinite(b)]
     stored = np.array([index_of(size) for size in sizes], dtype=np.int64)
     edges = upper_bounds(coarser_index(stored, CLASSIC_SCHEMA), CLASSIC_SCHEMA)
@@ -74,9 +74,9 @@ def schema_for(bounds: Sequence[float]) -> int:
 def bucket_series(
     found: Vector, bounds: Sequence[float], schema: int, check_cells: Callable[[int], None]
 ) -> Vector:
-    """One float series for every histogram and boundary: how many observations were at most that.
+    """Return one float series per histogram and boundary: the number of observations up to it.
 
-    The histograms have buckets of `schema`. `check_cells` is asked whether so many values may be held.
+    The histograms have buckets of `schema`. `check_cells` checks that the values may be held.
     """
     check_cells(len(found.histograms) * len(bounds) * found.steps)
     if not found.histograms or not bounds:

@@ -20,7 +20,7 @@ def concatenate(vectors: Sequence[Vector], steps: int) -> Vector:
 
 
 def concatenated(found: Sequence[Samples]) -> Samples:
-    """The samples of all, each series once."""
+    """Join the samples of all parts, each series once."""
     if not found:
         empty = np.zeros(0)
         return Samples((), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), empty)

@@ -41,7 +41,7 @@ def increases(
 
 
 def _read(reader: Reader, part: Part, keys: Keys, lookback: Lookback) -> tuple[Floats, Bools, int]:
-    """Sums per key and step, where they are present, and the granularity times were snapped to."""
+    """Return sums per key and step, their presence, and the granularity that times were snapped to."""
     table, column = column_of(part)
     reading, whole = lookback.reading(reader, part, keys)
     cells = read_cells(reader, table, part, keys, reading, column)
@@ -52,7 +52,7 @@ def _read(reader: Reader, part: Part, keys: Keys, lookback: Lookback) -> tuple[F
 
 
 def scale(deltas: FromDeltas, window_ms: int, snapped_s: int) -> float:
-    """Return what to multiply a window's sum by: it counts `window_ms` rounded up to the granularity."""
+    """Return the factor for a window's sum, which counts `window_ms` rounded up to the granularity."""
     counted_ms = -(-window_ms // (snapped_s * 1000)) * snapped_s * 1000
     if deltas.per_second:
         return 1000 / counted_ms
@@ -60,14 +60,14 @@ def scale(deltas: FromDeltas, window_ms: int, snapped_s: int) -> float:
 
 
 def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
-    """Running totals of all stored deltas up to each time, where the series is alive. Raises QueryError."""
+    """Return running totals of the stored deltas up to each time the series is alive. Raises QueryError."""
     keys = each(part)
     values, present, _ = _read(reader, part, keys, Lookback(at, None, lookback_ms))
     return Vector(at.steps, keys.labels, values, present)
 
 
 def samples(reader: Reader, part: Part, ends: Grid, window_ms: int) -> Samples:
-    """The running total as samples, one at the end of each bucket of the finest rollup that has data.
+    """Return the running total as samples, one at the end of each bucket of the finest rollup with data.
 
     For the functions that only know samples (`irate`, `changes`, `quantile_over_time`, ...). A window
     `(t-w, t]` of these samples holds the buckets in `[t-w, t)`.
@@ -117,7 +117,7 @@ def _running(deltas: Floats, offsets: Ints) -> Floats:
 
 
 def _totals_at(reader: Reader, part: Part, at_s: int) -> Floats:
-    """(series,) what had been counted before `at_s`."""
+    """Return the totals before `at_s`, (series,)."""
     table, column = column_of(part)
     limits = replace(reader.limits, settled_s=None)
     reading = plan_windows(Grid.instant(at_s * 1000), None, 10_000, limits)

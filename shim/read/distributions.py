@@ -41,7 +41,7 @@ def histograms(
 
 
 def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int, schema: int = SCHEMA) -> Vector:
-    """The histogram of all observations up to each time, where the series is alive. Raises QueryError."""
+    """Return histograms of all observations up to each time the series is alive. Raises QueryError."""
     keys = each(part)
     found, _ = _read(reader, part, keys, Lookback(at, None, lookback_ms), schema)
     return _vector(keys, at, found)
@@ -120,7 +120,7 @@ def quantiles(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
 def _read(
     reader: Reader, part: Part, keys: Keys, lookback: Lookback, schema: int
 ) -> tuple[list[Histogram], int]:
-    """A histogram a key, and the granularity times were snapped to."""
+    """Return a histogram per key, and the granularity that times were snapped to."""
     reading, whole = lookback.reading(reader, part, keys)
     cells = read_sums(reader, TABLE, part, keys, reading, ("count", "sum", "zero"))
     present = reading.present(cells.rows, cells.alive)

@@ -1,7 +1,7 @@
-"""The buckets of gauges as dense matrices of series x buckets, and what is looked up in them. Pure.
+"""The buckets of gauges as dense matrices of series x buckets, and look-ups in them. Pure.
 
-A bucket's sample has its own time, that of its last value, which lies in the bucket. So where a sample stands
-is known but for that time, and no search is needed: a look-up is a few passes over matrices.
+A bucket's sample has its own time, that of its last value, which lies in the bucket. So the bucket of a
+sample is known without a search, and a look-up is a few passes over matrices.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from shim.model.values import Bools, Floats, Ints, Samples, Vector
 Offsets = npt.NDArray[np.uint32]
 
 _UFUNCS: Final[Mapping[FloatMerge, np.ufunc]] = {"min": np.fmin, "max": np.fmax, "sum": np.add}
-#: How what a bucket aggregated merges, by column; `last` merges with its time (`newest`).
+#: How each column of a bucket merges; `last` merges with its time (`newest`).
 MERGES: Final[Mapping[str, np.ufunc]] = {
     c.name: _UFUNCS[FLOAT_MERGES[c.name]] for c in BY_KIND["gauges"].state if c.name in FLOAT_MERGES
 }
@@ -39,6 +39,7 @@ class GaugeCells:
 
     @staticmethod
     def empty(series: int, lo_s: int, hi_s: int, granularity_s: int, columns: Sequence[str]) -> GaugeCells:
+        """Return matrices without samples."""
         shape = (series, (hi_s - lo_s) // granularity_s)
         return GaugeCells(
             lo_s, granularity_s, np.zeros(shape, dtype=bool), np.zeros(shape, dtype=np.uint32),
@@ -64,7 +65,7 @@ class GaugeCells:
         return True
 
     def grouped(self, group: Ints, groups: int) -> GaugeCells:
-        """The same with the series of each group as one."""
+        """Return the cells with the series of each group merged."""
         hi_s = self.lo_s + self.rows.shape[1] * self.granularity_s
         out = GaugeCells.empty(groups, self.lo_s, hi_s, self.granularity_s, tuple(self.values))
         series, bucket = np.nonzero(self.rows)
@@ -84,7 +85,7 @@ class GaugeCells:
     # ------------------------------------------------------------ looking up
 
     def latest(self, labels: Sequence[Labels], at: Grid, lookback_ms: int) -> tuple[Vector, Ints]:
-        """The last sample in `(t - lookback, t]` at every `t`, and its time in ms: as eval.instant.latest.
+        """Return the last sample in `(t - lookback, t]` at every `t`, and its time in ms.
 
         The buckets are those from `at.start_ms - lookback_ms` to `at.end_ms`.
         """
@@ -117,7 +118,7 @@ class GaugeCells:
         return np.maximum.accumulate(found, axis=1, out=found)
 
     def samples(self, labels: Sequence[Labels], after_ms: int, upto_ms: int) -> Samples:
-        """The samples in `(after, upto]`. They lie in these buckets, all but the first and last whole."""
+        """Return the samples in `(after, upto]`, which lie in these buckets, all whole but first and last."""
         rows = self.rows
         size_ms = self.granularity_s * 1000
         start_ms = self.lo_s * 1000 + np.arange(rows.shape[1]) * size_ms
@@ -166,8 +167,7 @@ class _Upto:
 def merged(
     place: Ints, time_ms: Ints, columns: Mapping[str, Floats]
 ) -> tuple[Ints, Ints, Mapping[str, Floats]]:
-    """Rows of one place made one, as ClickHouse merges them: the value of the latest time, at equal times the
-    greatest."""
+    """Merge rows of one place as ClickHouse does: the latest value, at equal times the greatest."""
     order = np.lexsort((columns["last"], time_ms, place))
     place = place[order]
     starts = np.flatnonzero(np.diff(place, prepend=-1))

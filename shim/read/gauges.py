@@ -36,7 +36,7 @@ _MOST_CELLS: Final = 1 << 23
 
 
 def select(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> tuple[Vector, Ints]:
-    """The latest sample in `(t - lookback, t]`, and its time in ms. Raises QueryError."""
+    """Return the latest sample in `(t - lookback, t]`, and its time in ms. Raises QueryError."""
     reader.check_cells(len(part.labels) * at.steps)
     granularity_s = reader.granularity_s(at, lookback_ms)
     span = _Span.of(at.start_ms - lookback_ms, at.end_ms, granularity_s)
@@ -80,7 +80,7 @@ def _samples(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) ->
 
 
 def _slices(reader: Reader, part: Part, span: _Span) -> list[Part]:
-    """The part, or slices of it where its matrices would be large."""
+    """Return the part, or slices of it if its matrices would be large."""
     buckets = (span.hi_s - span.lo_s) // span.granularity_s
     if len(part.series_ids) * buckets <= min(_MOST_CELLS, 8 * reader.slice_cells):
         return [part]
@@ -89,7 +89,7 @@ def _slices(reader: Reader, part: Part, span: _Span) -> list[Part]:
 
 
 def _stacked(part: Part, found: Sequence[Samples]) -> Samples:
-    """The samples of slices of the series, one after the other."""
+    """Join the samples of slices of the series."""
     starts = np.cumsum([0, *(len(one.values) for one in found)])
     offsets = [one.offsets[:-1] + start for one, start in zip(found, starts[:-1], strict=True)]
     low, high, total, count = (
@@ -171,7 +171,7 @@ def _fetched(
 
 
 def _series(part: Part, ids: npt.NDArray[np.uint64]) -> tuple[Ints, npt.NDArray[np.bool_]]:
-    """The series of each row, which come in runs of one series, and which are known at all."""
+    """Return the series of each row (rows come in runs of one series), and which are known."""
     starts = np.flatnonzero(np.diff(ids, prepend=~ids[:1]))
     lengths = np.diff(starts, append=len(ids))
     key, known = singly(part).index(part, ids[starts])
@@ -188,7 +188,7 @@ def _column(name: str) -> sql.Expr:
 
 
 def _by_rows(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) -> Samples:
-    """Samples as ClickHouse merges and sorts them."""
+    """Read the samples merged and sorted by ClickHouse."""
     keys = each(part)
     aggregated = [c for c in columns if c != "last"]
     merged = [sql.Named(sql.call(FLOAT_MERGES[c], c), f"{c}_out") for c in aggregated]

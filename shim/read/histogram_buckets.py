@@ -1,7 +1,7 @@
-"""Bucket counts of distributions: per key and cell, on one side of zero.
+"""Reads bucket counts of distributions: per key and cell, on one side of zero.
 
-ClickHouse adds up into one array a key and cell where the range of bucket indexes is small enough, which a
-statement finds out first; then what comes is a matrix already. Else it hands out a row a bucket.
+If the range of bucket indexes is small enough, which a first statement finds out, ClickHouse adds up into one
+array per key and cell, and the result is a matrix. Otherwise it returns a row per bucket.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shim.sql import nodes as sql
 TABLE: Final = "distributions"
 #: Counts at most that are held as one matrix of keys x cells x buckets: 128 MiB.
 _MOST_DENSE: Final = 1 << 24
-#: Matrices of so many counts are held however empty they are; larger ones if one count in so many is stored.
+#: Matrices up to this many counts may be empty; larger ones need one stored count in so many cells.
 _SMALL: Final = 1 << 20
 _MOST_EMPTY: Final = 256
 #: Days that nothing is kept for longer.
@@ -36,8 +36,10 @@ _ALWAYS: Final = 65_535
 
 
 class BucketSide(Protocol):
+    """The bucket counts of all keys on one side of zero."""
+
     def windows(self, key: int, reading: WindowPlan, take: Take) -> Spans:
-        """The buckets of one key over the windows of a reading. Raises QueryError."""
+        """Return the buckets of one key over the windows of a plan. Raises QueryError."""
 
 
 def read_sides(
@@ -76,7 +78,7 @@ class BucketRange(NamedTuple):
 
     @property
     def counted(self) -> sql.Expr:
-        """What `i` of schema 5 is counted as."""
+        """Return the expression for the bucket that index `i` of schema 5 counts as."""
         index: sql.Expr = sql.col("i")
         if self.strays:
             index = sql.call("least", sql.call("greatest", index, MIN_INDEX), MAX_INDEX)
@@ -174,6 +176,7 @@ class DenseBuckets:
     counts: Floats
 
     def windows(self, key: int, reading: WindowPlan, take: Take) -> Spans:
+        """Return the buckets of one key, as BucketSide."""
         counts = self.counts[key]
         used = np.flatnonzero(counts.any(axis=0))
 
@@ -209,6 +212,7 @@ class SparseBuckets:
     begin: Ints  # where those of each key begin, and the end
 
     def windows(self, key: int, reading: WindowPlan, take: Take) -> Spans:
+        """Return the buckets of one key, as BucketSide."""
         rows = self.rows[self.begin[key] : self.begin[key + 1]]
         starts = np.flatnonzero(np.diff(rows["i"], prepend=rows["i"][:1] - 1))
         ends = np.append(starts[1:], len(rows))

@@ -18,7 +18,7 @@ KEY_TERMS: Final[Mapping[int, ClusterTerm]] = {g.seconds: g.cluster for g in GRA
 
 
 def clusters(granularity_s: int, lo_s: int, hi_s: int) -> range:
-    """The values of the term that rows of `[lo_s, hi_s)` can have: starts of hours (or days)."""
+    """Return the values that the key term of rows of `[lo_s, hi_s)` can have: starts of hours (or days)."""
     size_s = KEY_TERMS[granularity_s].seconds
     return range(lo_s // size_s * size_s, hi_s, size_s)
 

@@ -66,7 +66,7 @@ class PartReader:
         return counters.totals(self.reader, part, at, leaf.deltas_ms), None
 
     def window(self, part: Part, keys: Keys, leaf: RangeCall, args: Sequence[Value]) -> Vector:
-        """Evaluate a range function over one part, per key (groups only for what merges)."""
+        """Evaluate a range function over one part, per key (groups only for functions that merge)."""
         ends, window_ms = leaf.window.ends, leaf.window.window_ms
         function = RANGE_FUNCTIONS[leaf.function]
         if function.expects_gauge and (part.kind, part.view) == ("histogram", ""):
@@ -102,7 +102,7 @@ class PartReader:
     def _sums_of_deltas(
         self, part: Part, keys: Keys, deltas: FromDeltas, ends: Grid, window_ms: int, lookback_ms: int
     ) -> Vector:
-        """Sum the deltas of each key in each window, by the reader of what the part shows."""
+        """Sum the deltas of each key in each window, by the reader of the part's view."""
         how = (keys, deltas, ends, window_ms, lookback_ms)
         match part.kind, part.view:
             case "histogram", "bucket":
@@ -114,7 +114,7 @@ class PartReader:
     def _over_samples(
         self, part: Part, leaf: RangeCall, function: RangeFunction, args: Sequence[Value]
     ) -> Vector:
-        """Evaluate a function that knows samples, and not what they are made of."""
+        """Evaluate a function on samples, without regard to their stored type."""
         name, window = leaf.function, leaf.window
         if function.compute is None:
             raise Unsupported(f"{name}() is for sets, not for a {part.kind}")
@@ -131,7 +131,7 @@ class PartReader:
         )  # fmt: skip
 
     def check_histograms(self, samples: Samples, steps: int) -> None:
-        """Raises ExecutionError where the histograms of so many windows would be too large."""
+        """Check the size of the histograms of `steps` windows. Raises ExecutionError if too large."""
         buckets = sum(s.counts.shape[1] for h in samples.histograms for s in (h.positive, h.negative))
         self.reader.check_cells(buckets * steps)
 
@@ -150,7 +150,7 @@ class PartReader:
         return samples_from(relabelled(self.instant(part, one_bucket)[0], lb.final_labels), grid)
 
     def _bucket_ends(self, window: Window) -> Grid | None:
-        """The ends of the finest buckets that lie in the windows, None when there are none."""
+        """Return the ends of the finest buckets that lie in the windows; None if there are none."""
         ends, window_ms = window.ends, window.window_ms
         g = self.reader.granularity_s(ends, window_ms)
         last_s = ends.end_ms // (1000 * g) * g
@@ -164,7 +164,7 @@ class PartReader:
 
 
 def answer_of(kind: Kind, view: View, function: RangeFunction) -> Answer | None:
-    """Return how a function is answered from what is stored; None where it is not."""
+    """Return how a function is answered from stored state; None if it is not."""
     match kind, view:
         case "gauge", _:
             return FromSamples()
@@ -190,5 +190,5 @@ def _word(part: Part) -> str:
 
 
 def marked(vector: Vector) -> Vector:
-    """The vector with its values known as sizes of sets."""
+    """Mark the values of a vector as sizes of sets."""
     return replace(vector, labels=each_changed(vector.labels, lb.of_set))

@@ -35,7 +35,7 @@ class Lookback:
     lookback_ms: int
 
     def reading(self, reader: Reader, part: Part, keys: Keys) -> tuple[WindowPlan, bool]:
-        """The reading of the values, and whether it says for all keys whether they are present."""
+        """Return the plan for the values, and whether it also decides presence for all keys."""
         full = plan_windows(self.ends, self.window_ms, self.lookback_ms, reader.limits)
         short_ms = min(self.lookback_ms, _TOTALS_MS if self.window_ms is None else self.window_ms)
         little = is_small(reader, part, full) or self._is_little(reader, part, full)
@@ -65,7 +65,7 @@ class Lookback:
 
 
 def _picked(part: Part, keys: Keys, quiet: Ints) -> tuple[Part, Keys, Ints]:
-    """The series of some keys, and those keys; all of them where that is not much more."""
+    """Return the series of some keys, and those keys; all of them if that is not much more."""
     every = part, keys, np.arange(len(keys))
     if keys.everything:
         return every

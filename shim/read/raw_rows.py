@@ -1,7 +1,7 @@
-"""Cells out of single rows: where few are read, they are fetched as they stand and added up here.
+"""Makes cells from single rows: few rows are fetched unaggregated and added up here.
 
-Planning is most of what a small statement costs in ClickHouse, so this one is as plain as can be: the rows of
-the finest rollup of the reading over its whole time, one SELECT without groups or unions.
+Planning is most of the cost of a small statement in ClickHouse, so this one is as plain as possible: the rows
+of the finest rollup of the plan over its whole time, in one SELECT without groups or unions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def is_small(reader: Reader, part: Part, reading: WindowPlan) -> bool:
 def read_rows(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> tuple[Mapping[str, Floats], Bools, Bools]:
-    """Sums of `columns`, cells with a row that counts, cells with a row that says alive: (keys, cells) each.
+    """Return sums of `columns`, cells with a counted row, cells with a living row: (keys, cells) each.
 
     Raises QueryError.
     """
@@ -73,11 +73,11 @@ def read_rows(
 
 
 def whole_hours(reader: Reader, part: Part, granularity_s: int, lo_s: int, hi_s: int) -> tuple[sql.Expr, ...]:
-    """The rows of a few series as so many prefixes of the primary key, whole hours of them; () if not few.
+    """Return whole hours of a few series as prefixes of the primary key; () if there are many.
 
-    One condition instead of eight, and that is a fifth of what a statement for one series costs: each is
-    analysed, matched with three keys (of partitions, their bounds, the table) and executed. The rows beside
-    `[lo_s, hi_s)` that come along cost less, which days of the coarser rollup would not.
+    One condition instead of eight saves a fifth of a statement for one series: each is analysed, matched with
+    three keys (of partitions, their bounds, the table) and executed. The extra rows outside `[lo_s, hi_s)`
+    cost less; whole days of the coarser rollup would cost more.
     """
     project_id = reader.tenant.project_id
     if granularity_s != 10 or lo_s <= 0 or project_id is None or len(part.metric_ids) != 1:
@@ -94,6 +94,7 @@ def whole_hours(reader: Reader, part: Part, granularity_s: int, lo_s: int, hi_s:
 
 
 def count_within(times_s: npt.NDArray[np.uint32], lo_s: int, hi_s: int) -> int:
+    """Return how many times lie in `[lo_s, hi_s)`."""
     return int(np.count_nonzero((times_s >= lo_s) & (times_s < hi_s)))
 
 

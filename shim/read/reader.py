@@ -1,4 +1,4 @@
-"""What every reader of a query shares: the store, the tenant, the limits, and a note of each statement."""
+"""The state that all readers of a query share: store, tenant, limits, and a record of each statement."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from shim.sql.render import render
 
 T = TypeVar("T")
 
-#: Readings of about so many rows or fewer are added up here: that costs less than a GROUP BY costs to plan.
+#: Up to about this many rows are added up here: that costs less than planning a GROUP BY.
 FEW_ROWS = 1 << 13
 
 
@@ -75,7 +75,7 @@ class Reader:
     snapped_to_s: set[int] = field(default_factory=set)  # rollups taken because retention dropped finer ones
     widened_ms: set[int] = field(default_factory=set)  # windows that are counted in whole buckets
     seen: list[Seen] = field(default_factory=list)  # when selectors were read at
-    tag: str = field(default_factory=lambda: uuid.uuid4().hex)  # stands in every statement
+    tag: str = field(default_factory=lambda: uuid.uuid4().hex)  # written into every statement
     _held: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -90,7 +90,7 @@ class Reader:
         dtype: npt.DTypeLike,
         count: Callable[[npt.NDArray[np.void]], int] = len,
     ) -> npt.NDArray[np.void]:
-        """The rows of a query as records; `count` tells how many samples they are.
+        """Return the rows of a query as records; `count` returns the number of their samples.
 
         Raises ExecutionError over `max_rows`, TimedOut past the deadline.
         """
@@ -102,7 +102,7 @@ class Reader:
         dtype: npt.DTypeLike,
         count: Callable[[Mapping[str, npt.NDArray[Any]]], int] | None = None,
     ) -> Mapping[str, npt.NDArray[Any]]:
-        """The columns of a query of many rows, each a sample if `count` says nothing else. As `fetch`."""
+        """Return the columns of a query of many rows; each row is a sample, or as `count` says."""
         return self._run(
             query,
             lambda text, sent: self.store.columns(text, dtype, sent=sent),
@@ -135,7 +135,7 @@ class Reader:
         return found
 
     def note_recalled(self, tables: Sequence[str], rows: int, begun_s: float) -> None:
-        """Note what was made of blocks since `begun_s` (time.perf_counter()); `tables`: of each block.
+        """Record an answer made of chunks since `begun_s` (time.perf_counter()); `tables`: of each chunk.
 
         Raises TimedOut.
         """
@@ -150,17 +150,17 @@ class Reader:
         return left_s
 
     def check_time(self) -> None:
-        """Raises TimedOut past the deadline, or when nobody waits any more."""
+        """Raise TimedOut past the deadline, or after `cancel`."""
         self._left_s()
 
     def cancel(self) -> None:
-        """Nobody waits any more: what runs is ended, and nothing more begins. Never raises StoreError."""
+        """End running statements and begin no more: no client waits. Never raises StoreError."""
         self.deadline_s = -math.inf
         with suppress(StoreError):  # then they end at their own deadline
             self.store.kill(self.tag)
 
     def check_cells(self, count: int) -> None:
-        """Ask for so many values at once. Raises ExecutionError over the limit, TimedOut as `check_time`."""
+        """Check that `count` values at once are allowed. Raises ExecutionError, TimedOut."""
         self.check_time()
         if count > self.max_cells:
             raise ExecutionError(
@@ -173,7 +173,7 @@ class Reader:
         self.check_cells(keys * max(reading.cells, len(reading.end)) * max(1, columns))
 
     def hold(self, count: int) -> None:
-        """So many values more stay in memory to the query's end. Raises ExecutionError as `check_cells`."""
+        """Count values that stay in memory to the query's end. Raises ExecutionError as `check_cells`."""
         with self._lock:
             self._held += count
             self.check_cells(self._held)
@@ -190,7 +190,7 @@ class Reader:
         return reading
 
     def granularity_s(self, ends: Grid, window_ms: int) -> int:
-        """The finest rollup that still holds these windows: where a bucket is one sample."""
+        """Return the finest rollup that still holds these windows: one sample per bucket."""
         found = plan_windows(Grid.instant(ends.start_ms), window_ms, 10_000, self.limits).snapped_s
         self._note(found)
         return found
@@ -200,10 +200,11 @@ class Reader:
             self.snapped_to_s.add(snapped_s)
 
     def source(self, table: str, granularity_s: int) -> sql.Table:
+        """Return a rollup's table."""
         return sql.Table(self.store.database, f"{table}_{_SUFFIX[granularity_s]}")
 
     def conditions(self, part: Part) -> list[sql.Expr]:
-        """The tenant's and the part's rows of a rollup table."""
+        """Return the conditions for the tenant's and the part's rows of a rollup table."""
         out: list[sql.Expr] = [sql.op("=", "org_id", self.tenant.org_id)]
         if self.tenant.project_id is not None:
             out.append(sql.op("=", "project_id", self.tenant.project_id))
@@ -226,7 +227,7 @@ _SUFFIX: Final = {g.seconds: g.name for g in GRANULARITIES}
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What rows are told apart by: every series of a part by itself, or groups of them.
+    """The keys that rows are added up by: each series of a part, or groups of series.
 
     `group` is, for every series of the part, the index of its group in `labels`; None: series `i` is key `i`.
     `everything`: all rows of the part belong to the only group, so the part need not know its series.
@@ -262,7 +263,7 @@ class Keys:
         return sql.call("transform", name, sql.Ints(np.arange(len(own))), sql.Ints(group), nobody)
 
     def high_bits(self, part: Part, bits: int) -> sql.Expr:
-        """The group's index above `bits` low bits that are 0, all bits set for no group; see `high_type`."""
+        """Return the group's index above `bits` zero bits, all bits set for no group; see `high_type`."""
         assert self.group is not None
         kind = self.high_type(bits)
         if self._one_of_all(part):
@@ -272,7 +273,7 @@ class Keys:
         return sql.call("transform", "series_id", ids, groups, nobody)
 
     def high_type(self, bits: int) -> str:
-        """The type of `high_bits`: the smallest, for ClickHouse groups by 16 bits without hashing."""
+        """Return the smallest type for `high_bits`: ClickHouse groups by 16 bits without hashing."""
         return next(kind for kind, nobody in _ALL_BITS.items() if len(self) << bits <= nobody)
 
     def _one_of_all(self, part: Part) -> bool:
@@ -280,7 +281,7 @@ class Keys:
         return self.everything or (len(self.labels) == 1 and not part.whole)
 
     def index(self, part: Part, keys: npt.NDArray[np.uint64]) -> tuple[Ints, Bools]:
-        """The index in `labels` of each fetched key, and which of them are known at all."""
+        """Return the index in `labels` of each fetched key, and which keys are known."""
         if self.group is not None:
             known = keys < len(self.labels)
             return np.where(known, keys, 0).astype(np.int64), known

@@ -1,4 +1,4 @@
-"""What the rows of a part are told apart by: its series, or groups of them."""
+"""Makes the keys that rows of a part are added up by: its series, or groups of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def groups(
     naming: LabelNaming,
     shown: Callable[[lb.Labels], lb.Labels] = lambda labels: labels,
 ) -> Keys:
-    """The groups of groups of series, the innermost first, under what `shown` makes of their labels."""
+    """Return groups of groups of series, innermost first, by the labels that `shown` makes."""
     labels, group = part.labels, part.group
     for grouping in groupings:
         meant = naming.found(grouping.labels, labels)

@@ -14,7 +14,7 @@ from shim.model.values import Annotations, Samples, Scalar, Value, Vector
 
 
 def scalars(args: Sequence[Value]) -> list[Scalar]:
-    """Arguments of a range function. Raises BadData for what is none."""
+    """Check that the arguments of a range function are scalars. Raises BadData."""
     out = []
     for value in args:
         if not isinstance(value, Scalar):
@@ -33,7 +33,7 @@ def over_windows(
     notes: Annotations,
     take: Take,
 ) -> Vector:
-    """A range function over samples; of one step where `@` fixes the window and nothing else differs."""
+    """Evaluate a range function over samples; one step if `@` fixes the window and nothing else varies."""
     if args:
         ends_ms = np.broadcast_to(ends.times_ms, (grid.steps,))
         return range_function(name, samples, grid, window_ms, args, notes, ends_ms=ends_ms, take=take)

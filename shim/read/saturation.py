@@ -1,7 +1,7 @@
-"""Sums of stored state that overflow are held at the largest number, as those of agents and indexers are.
+"""Saturates sums of stored state that overflow at the largest number, as agents and indexers do.
 
-What is stored is finite. So an infinity in a merged sum is an overflow, in ClickHouse's merges or here, and
-what is not a number is two that cancel out. Pure.
+Stored numbers are finite. So an infinity in a merged sum is an overflow, in ClickHouse's merges or here, and
+NaN is two infinities that cancel out. Pure.
 """
 
 from __future__ import annotations

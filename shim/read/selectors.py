@@ -43,12 +43,12 @@ class SelectorReader:
     bounds_of: Callable[[Part], Sequence[float]]  # of `x_bucket`, ascending
     notes: Annotations
     naming: LabelNaming = EXACT
-    #: (matchers, start_ms, end_ms, series whose labels are read), for what may do without labels
+    #: (matchers, start_ms, end_ms, series whose labels are read), for aggregations that may do without labels
     select_total: SelectTotal | None = None
-    _selected: dict[_Asked, Selection] = field(default_factory=dict)  # what select_total gave with labels
+    _selected: dict[_Asked, Selection] = field(default_factory=dict)  # results of select_total with labels
 
     def read(self, leaf: Select | SampleTimes | RangeCall | Merged, args: Sequence[Value]) -> Vector:
-        """The leaf's value; of one step where `@` fixes it. Held to the query's end. Raises QueryError."""
+        """Return the leaf's value; one step if `@` fixes it. Held to the query's end. Raises QueryError."""
         found = self._read(leaf, args)
         self.reader.hold(found.cells)
         return found
@@ -66,7 +66,7 @@ class SelectorReader:
                 return self._merged(leaf, args)
 
     def total(self, node: Total, args: Sequence[Value]) -> Vector | None:
-        """An aggregation of all series without their labels; None where those have to be read.
+        """Aggregate all series without their labels; None if labels have to be read.
 
         Held to the query's end. Raises QueryError.
         """
@@ -85,7 +85,7 @@ class SelectorReader:
         return total
 
     def raw(self, node: RawRange) -> Samples:
-        """The samples of a range vector: what was stored of each bucket, at its end but for gauges."""
+        """Return the samples of a range vector: one per stored bucket, at its end except for gauges."""
         return concatenated([self._of_part.samples(p, node.window) for p in self._window_parts(node.window)])
 
     @property
@@ -148,7 +148,7 @@ class SelectorReader:
                 )
         return out
 
-    # ------------------------------------------------------------ sums of what merges
+    # ------------------------------------------------------------ sums of mergeable state
 
     def _merged(self, node: Merged, args: Sequence[Value]) -> Vector:
         """Every part summed where its data is, if its type merges; else series by series."""
@@ -167,7 +167,7 @@ class SelectorReader:
     def _merged_part(
         self, part: Part, node: Merged, groupings: Sequence[Grouping], args: Sequence[Value]
     ) -> Vector:
-        """The innermost sums of one part, those of all `groupings` at once where its type merges."""
+        """Return the innermost sums of one part, or those of all `groupings` at once if its type merges."""
         child = node.child
         if isinstance(child, Select):
             return self._merged_instant(part, child, node, groupings)
@@ -199,7 +199,7 @@ class SelectorReader:
         return self._sums(found, groupings, node)
 
     def _sums(self, vector: Vector, groupings: Sequence[Grouping], node: Merged) -> Vector:
-        """Sums of sums, the innermost first."""
+        """Sum sums, innermost first."""
         notes, check = self.notes.at(node.place), self.reader.check_cells
         for by in groupings:
             vector = aggregate("sum", vector, by.labels, by.without, None, notes, check, self.naming)
@@ -210,7 +210,7 @@ class SelectorReader:
     def total_of(
         self, found: UnlabelledSeries | AllSeries, node: Total | Merged, args: Sequence[Value]
     ) -> Vector:
-        """An aggregation of all series of a leaf, chunk by chunk. Raises QueryError."""
+        """Aggregate all series of a leaf, chunk by chunk. Raises QueryError."""
         child, steps = node.child, _steps(node.child, args)
         op, param = (node.op, node.param) if isinstance(node, Total) else ("sum", None)
         every = totals.of_unlabelled(found) if isinstance(found, UnlabelledSeries) else found
@@ -231,7 +231,7 @@ class SelectorReader:
         return totals.over_chunks(self.reader, every, op, param, steps, read, notes, sketches=sketches)
 
     def _known(self, node: Total) -> AllSeries | None:
-        """The series of a total whose labels were looked up before, if they are many."""
+        """Return the series of a total whose labels were looked up before, if they are many."""
         selection = self._selected.get(_asked(*_look(node.child)))
         found = None if selection is None else totals.of_selection(selection, self.reader.max_held)
         if found is not None:
@@ -274,11 +274,11 @@ class SelectorReader:
         return self.total_of(found, node, args)
 
     def _uncached(self) -> SelectorReader:
-        """Statements alone: what is kept in memory is kept by series."""
+        """Return a reader without the cell cache, which is keyed by series."""
         return replace(self, reader=replace(self.reader, blocks=None))
 
     def _unlabelled(self, child: Select | RangeCall, max_labelled: int = 0) -> UnlabelledSeries | None:
-        """The series of a selector without labels, if they are more than that, many, and can do without."""
+        """Return the series of a selector without labels, if there are many and labels are not needed."""
         asked = _asked(*_look(child))
         if self.select_total is None or asked[2] < 0:
             return None
@@ -336,5 +336,5 @@ def _function(leaf: Select | RangeCall) -> str:
 
 
 def _asked(matchers: Sequence[Matcher], at: Grid, back_ms: int) -> _Asked:
-    """What the catalog is asked for."""
+    """Return the arguments for the catalog."""
     return tuple(matchers), at.start_ms - back_ms, at.end_ms

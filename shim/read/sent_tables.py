@@ -1,4 +1,4 @@
-"""What travels beside the text of a rendered statement."""
+"""The external tables sent with the text of a rendered statement."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from shim.read.window_plan import WindowPlan
 from shim.sql import nodes as sql
 
 TABLE: Final = "sets"
-#: A state takes some 500 bytes in ClickHouse, and counts as so many cells; of a group up to 1,400.
+#: Cells that one state counts as: it takes some 500 bytes in ClickHouse, for a group up to 1,400.
 _STATE_CELLS: Final = 2
 _GROUP_STATE_CELLS: Final = 6
 _NEVER: Final = (1 << 32) - 1  # later than every bucket
@@ -41,10 +41,10 @@ def unions(reader: Reader, part: Part, keys: Keys, ends: Grid, window_ms: int, l
 
 
 def latest(reader: Reader, part: Part, keys: Keys, at: Grid, lookback_ms: int) -> Vector:
-    """The members of each series' latest bucket within the lookback, united per key. Raises QueryError.
+    """Unite, per key, the members of each series' latest bucket within the lookback. Raises QueryError.
 
-    A row goes straight to the steps that see its bucket as the latest: those up to the series' next bucket.
-    So there is one state for each key and step, and none for each series and bucket.
+    A row goes directly to the steps that see its bucket as the latest: those up to the series' next bucket.
+    So there is one state per key and step, and none per series and bucket.
     """
     reader.check_cells(len(keys) * at.steps)
     ends = _BucketEnds.of(at, lookback_ms, reader)
@@ -57,7 +57,7 @@ def latest(reader: Reader, part: Part, keys: Keys, at: Grid, lookback_ms: int) -
 def _in_slices(
     reader: Reader, part: Part, keys: Keys, cells: int, read: Callable[[Part, Keys], Floats]
 ) -> Floats:
-    """What `read` gives for the keys, in slices of them: each has a state for every cell."""
+    """Call `read` for slices of the keys, because each key has a state for every cell."""
     if keys.everything:
         return read(part, keys)
     if keys.group is None:
@@ -151,7 +151,7 @@ def _union_per_step(reader: Reader, part: Part, keys: Keys, reading: WindowPlan)
 
 
 def _steps_of_cell(reading: WindowPlan) -> sql.Expr:
-    """The steps whose windows hold cell `c`, as an array."""
+    """Return the steps whose windows hold cell `c`, as an array expression."""
     special = {
         int(cell): np.flatnonzero(reading.special == cell) for cell in set(reading.special) if cell >= 0
     }
@@ -168,7 +168,7 @@ _NO_STEPS: Final[sql.Expr] = sql.call("emptyArrayUInt32")
 
 
 def _in_window(reading: WindowPlan, cell: str) -> sql.Expr:
-    """Steps `k` of the run with `end[k] - width <= cell < end[k]`, those at the live edge left out."""
+    """Return steps `k` of the run with `end[k] - width <= cell < end[k]`, without those at the live edge."""
     assert reading.run is not None
     steps = np.flatnonzero(reading.special < 0)  # the first ones: the live edge is at the end
     if not len(steps):
@@ -178,10 +178,9 @@ def _in_window(reading: WindowPlan, cell: str) -> sql.Expr:
 
 
 def _steps_after(value: str, ends: Ints, asked: Ints, reach: int, until: sql.Expr | None = None) -> sql.Expr:
-    """The steps `k` with `asked[k] - reach <= value < ends[k]` (and `ends[k] <= until`), as an array.
+    """Return steps `k` with `asked[k] - reach <= value < ends[k]` (and `ends[k] <= until`), as an array.
 
-    Steps whose ends are evenly spaced (and as asked) are a range, found by division; the others are tried
-    one by one.
+    Steps with evenly spaced ends (as asked) are a range, found by division; the others are tried one by one.
     """
     even = _evenly_spaced(ends, asked)
     found = _NO_STEPS
@@ -249,5 +248,5 @@ class _BucketEnds:
         return int(self.ends[-1])
 
     def steps_of(self, bucket: str, until: sql.Expr) -> sql.Expr:
-        """The steps that see a bucket: `asked - lookback <= bucket < end`, and `end <= until`."""
+        """Return the steps that see a bucket: `asked - lookback <= bucket < end`, and `end <= until`."""
         return _steps_after(bucket, self.ends, self.asked, self.lookback_s, until)

@@ -26,7 +26,7 @@ class Seen:
     exact: bool
 
     def last_ms(self, asked: Grid, complete_ms: int) -> int | None:
-        """The last time of `asked` that this reading is complete for; None: all are."""
+        """Return the last time of `asked` for which this read is complete; None: all are."""
         if self.at.steps == 1 and asked.steps > 1:
             return None  # `@` fixes it: the same for all steps
         complete_ms += 0 if self.exact else _BUCKET_MS - 1
@@ -52,7 +52,7 @@ def steps_shown(asked: Grid, seen: Iterable[Seen], complete_s: int) -> int:
 
 
 def first_steps(value: Scalar | Vector, steps: int) -> Value:
-    """The value over its first so many steps."""
+    """Return the value over its first `steps` steps."""
     if isinstance(value, Scalar):
         return Scalar(value.values[:steps])
     histograms = [at_steps(h, slice(steps)) for h in value.histograms]

@@ -1,6 +1,6 @@
-"""What a failure of the store means to who asked: the error a client sees, and the line in the log.
+"""Translates failures of the store: into the error that a client sees, and the line in the log.
 
-ClickHouse's own text never leaves: it may hold SQL, addresses or names of other tenants. The log has its
+ClickHouse's own text is never shown: it may hold SQL, addresses or names of other tenants. The log has its
 code, the code's name, and the query's tag, which ClickHouse's own query log has as well.
 """
 
@@ -30,7 +30,7 @@ _MISSING: Final = frozenset({16, 47, 60, 81})
 
 @contextmanager
 def told_of_store(tag: str) -> Iterator[None]:
-    """Turn a failure of the store inside the context into what the client is told."""
+    """Turn a failure of the store inside the context into the client's error."""
     try:
         yield
     except StoreError as e:
@@ -38,7 +38,7 @@ def told_of_store(tag: str) -> Iterator[None]:
 
 
 def query_error(error: StoreError, tag: str = "") -> QueryError:
-    """Return what the client is told, and log what failed. `tag`: the query's, as its statements have it."""
+    """Log the failure and return the client's error. `tag`: the query's, as in its statements."""
     if error.code == _CANCELLED:
         return Canceled("query was canceled in expression evaluation")
     if error.code in _TIMEOUTS:

@@ -1,8 +1,8 @@
-"""Aggregations over all series of a selector, of which not one label is read, or few.
+"""Aggregates all series of a selector while reading no labels, or few.
 
-What merges is one row per cell straight from ClickHouse. Everything else is looked at series by series, and
-aggregated chunk by chunk: a chunk bounds the memory, whatever the number of series. Meanwhile series have
-numbers instead of labels; those that topk may show get their labels in the end.
+Mergeable state comes as one row per cell from ClickHouse. Everything else is read series by series and
+aggregated chunk by chunk: a chunk bounds the memory for any number of series. Meanwhile series have numbers
+instead of labels; those that topk may show get their labels at the end.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ def of_unlabelled(found: UnlabelledSeries) -> AllSeries:
 
 
 def of_selection(found: Selection, max_held: int) -> AllSeries | None:
-    """Series whose labels are known; None where to read them at once is as good, or labels are made of them.
+    """Return series with known labels; None if reading all at once is as good, or the labels are needed.
 
-    `max_held`: so many series may be in memory.
+    `max_held`: the number of series that may be in memory.
     """
     if len(found.parts) != 1 or found.infos or found.warnings:
         return None
@@ -87,7 +87,7 @@ def of_selection(found: Selection, max_held: int) -> AllSeries | None:
 
 
 def merged_part(found: UnlabelledSeries) -> tuple[Part, Keys]:
-    """All series as one group, for readers of what merges. Raises InternalError."""
+    """Return all series as one group, for readers of mergeable state. Raises InternalError."""
     ids = np.zeros(0, dtype=np.uint64) if found.whole else _ids(found)
     part = _part(found, ids, found.whole)
     return part, Keys([()], np.zeros(len(ids), dtype=np.int64), everything=True)
@@ -121,7 +121,7 @@ def over_chunks(
     *,
     sketches: bool,
 ) -> Vector:
-    """`op` over what `read`, which may read sketches, gives of all series. Raises QueryError."""
+    """Apply `op` to the results of `read`, which may read sketches, over all series. Raises QueryError."""
     given = _constant(param, steps)
     if isinstance(AGGREGATIONS[op].chunks, KeepAll):
         reader.check_cells(len(found.part.series_ids) * steps)
@@ -147,7 +147,7 @@ def _constant(param: Number | Text | None, steps: int) -> Scalar | String | None
 
 
 def _chunks(found: AllSeries, cells: int) -> Iterator[Part]:
-    """The series cut so that a chunk bounds the memory: each has about so many numbers."""
+    """Cut the series into chunks of bounded memory; each series has about `cells` numbers."""
     size = max(_MIN_CHUNK, min(_MAX_CHUNK, _CHUNK_CELLS // cells))
     for _, part in slices(found.part, 1, size):
         yield part

@@ -1,11 +1,11 @@
-"""Which rows a window over delta types needs, from which rollups, and how its values are put together. Pure.
+"""Plans the reads of windows over delta types: which rows, from which rollups, and how they combine. Pure.
 
-A delta window counts the 10 s buckets that lie wholly in `[t-w, t)` (semantics.md, "Windows"). What is read
-are *cells*: sums over intervals, chosen so that every window is a run of cells and few cells are fetched:
+A delta window counts the 10 s buckets that lie wholly in `[t-w, t)` (semantics.md, "Windows"). Reads return
+*cells*: sums over intervals, chosen so that every window is a run of cells and few cells are fetched:
 
-* few windows (an instant query): one cell a window, stitched of the coarsest rollups inside and finer ones at
-  the edges;
-* windows further apart than they are long: one cell a window, the rows between them left out;
+* few windows (an instant query): one cell per window, stitched from the coarsest rollups inside and finer
+  ones at the edges;
+* windows further apart than they are long: one cell per window, the rows between them left out;
 * else: cells of the greatest common divisor of step, window and lookback, summed here over sliding runs.
 
 Times are Unix seconds, all multiples of 10.
@@ -28,7 +28,7 @@ from shim.read.saturation import held
 
 #: Seconds of the rollups, the coarsest first.
 LEVELS: Final = tuple(sorted((g.seconds for g in GRANULARITIES), reverse=True))
-#: Up to so many windows each get a stitched cell of their own.
+#: Up to this many windows each get a stitched cell of their own.
 FEW: Final = 4
 #: Cells whose windows are put together at once.
 _BLOCK_CELLS: Final = 1 << 16
@@ -48,8 +48,8 @@ class Stitch:
 class UniformCells:
     """Evenly spaced cells: cell `i` is `[origin_s + i * size_s, origin_s + (i + 1) * size_s)`.
 
-    `keep_s`: of each cell only its last so many seconds are of use (0: all); `value_s` of those count for the
-    value (0: all), the others only for whether the series is alive.
+    `keep_s`: only the last `keep_s` seconds of each cell are read (0: all). Of those, `value_s` count for the
+    value (0: all), the others only for presence.
     """
 
     granularity_s: int
@@ -63,7 +63,7 @@ class UniformCells:
 
 @dataclass(frozen=True, slots=True)
 class WindowPlan:
-    """What to read (`run`, `segments`) and how steps are made of it.
+    """The cells to read (`run`, `segments`), and how steps are made of them.
 
     Arrays have one entry per step. `end` is the exclusive end of a step's run of cells; `special` is a cell
     with the step's whole value, or -1; `alive` is a cell that says whether it is alive, or -1.
@@ -83,25 +83,29 @@ class WindowPlan:
 
     @property
     def granularities(self) -> tuple[int, ...]:
+        """The rollups that the plan reads."""
         run = () if self.run is None else (self.run.granularity_s,)
         return tuple(sorted({*run, *(s.granularity_s for s in self.segments)}))
 
     @property
     def oldest_s(self) -> int:
+        """The start of the oldest cell."""
         starts = [s.lo_s for s in self.segments] + ([self.run.origin_s] if self.run else [])
         return min(starts)
 
     # ------------------------------------------------------------ putting together
 
     def sums(self, cells: Floats) -> Floats:
-        """Sums per step from sums per cell: (..., cells) -> (..., steps); never an infinity (held.py)."""
+        """Return sums per step from sums per cell: (..., cells) -> (..., steps), saturated."""
         with np.errstate(over="ignore", invalid="ignore"):
             return held(self._totals(cells) if self.width == 0 else self._slid(cells, window_sums))
 
     def minima(self, cells: Floats) -> Floats:
+        """Return minima per step from minima per cell."""
         return self._slid(cells, window_minima)
 
     def maxima(self, cells: Floats) -> Floats:
+        """Return maxima per step from maxima per cell."""
         return self._slid(cells, window_maxima)
 
     def present(self, rows: Bools, alive: Bools) -> Bools:
@@ -119,7 +123,7 @@ class WindowPlan:
         return out
 
     def _slid(self, cells: Floats, over: Callable[[Floats, int], Floats]) -> Floats:
-        """What `over` makes of many series, some of them together: what is in between fits into a cache."""
+        """Apply `over` to some series at once, so that intermediate arrays fit into a CPU cache."""
         if cells.ndim != 2 or cells.size <= _BLOCK_CELLS:
             return self._slide(cells, over)
         out = np.empty((len(cells), len(self.end)))
@@ -152,7 +156,7 @@ class WindowPlan:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds the choice: the newest settled bucket's end, and how old each rollup's rows may be."""
+    """Bounds on the choice of rollups: the end of complete data, and the age of each rollup's oldest rows."""
 
     settled_s: int | None = None  # delta windows end here at the latest
     forced_s: int = 0  # the one granularity the request asks for, 0: any
@@ -160,7 +164,7 @@ class Limits:
 
 
 def plan_windows(ends: Grid, window_ms: int | None, lookback_ms: int, limits: Limits) -> WindowPlan:
-    """The reading for windows of `window_ms` at `ends`, or for running totals (None).
+    """Plan the windows of `window_ms` at `ends`, or running totals (None).
 
     `lookback_ms` is how long a series stays alive after its last bucket.
     """
@@ -177,7 +181,7 @@ def plan_windows(ends: Grid, window_ms: int | None, lookback_ms: int, limits: Li
 
 
 def plan_buckets(granularity_s: int, lo_s: int, hi_s: int) -> WindowPlan:
-    """The reading of every bucket of `[lo_s, hi_s)` by itself, without windows."""
+    """Plan a read of every bucket of `[lo_s, hi_s)` by itself, without windows."""
     cells = (hi_s - lo_s) // granularity_s
     none = np.zeros(0, dtype=np.int64)
     run = UniformCells(granularity_s, lo_s, granularity_s, cells)
@@ -255,7 +259,7 @@ class _Planner:
     def _sliding(self, stride: int) -> WindowPlan:
         reach = max(self.window, self.lookback)
         first, last = int(self.asked[0]), int(self.asked[-1])
-        # A lookback shorter than the window adds nothing: what is in the window is alive.
+        # A lookback shorter than the window adds nothing: a series with data in the window is alive.
         lookback = self.lookback if self.lookback > self.window else 0
         size = gcd(stride, self.window, lookback)
         g = self._coarsest(gcd(size, first))
@@ -264,7 +268,7 @@ class _Planner:
         return self._with_edge(run, end, self.window // size, lookback // size)
 
     def _with_edge(self, run: UniformCells, end: Ints, width: int, lookback: int) -> WindowPlan:
-        """Adds the cells beside the run: before a running total, and of windows cut by the live edge."""
+        """Add the cells outside the run: before a running total, and of windows cut by the live edge."""
         segments: list[Stitch] = []
         cells, base = run.cells, -1
         special = np.full(len(end), -1)
@@ -281,7 +285,7 @@ class _Planner:
             lo = settled - self.window
             end = end.copy()
             if totals:
-                # The run goes on to the last step that is not late; the special cell holds what follows it.
+                # The run ends at the last step that is not late; the special cell holds the buckets after it.
                 on_time = end[~late]
                 end[late] = on_time[-1] if len(on_time) else 0
                 lo = int(self.asked[~late][-1]) if len(on_time) else 0

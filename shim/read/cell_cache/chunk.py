@@ -29,13 +29,13 @@ CELL_BYTES: Final = 9
 #: Of the last value of a gauge also its time.
 _TIMED_CELL_BYTES: Final = 13
 _LARGEST: Final = 65_535
-#: What a sketch takes besides its counts, of which there may be none: so that the bound holds.
+#: Bytes of a sketch besides its counts: even an empty one counts against the bound.
 _SKETCH_BYTES: Final = 1_024
 _UFUNCS: Final[Mapping[FloatMerge, np.ufunc]] = {"sum": np.add, "min": np.fmin, "max": np.fmax}
 
 
 class Source(NamedTuple):
-    """What a block is of: a column of a tenant's metrics. `project_id` None: of all projects together."""
+    """The source of a chunk: a column of a tenant's metrics. `project_id` None: all projects together."""
 
     org_id: int
     project_id: int | None
@@ -56,6 +56,7 @@ class Source(NamedTuple):
 
     @property
     def cell_bytes(self) -> int:
+        """The bytes of one cell."""
         return _TIMED_CELL_BYTES if self.timed else CELL_BYTES
 
 
@@ -73,14 +74,16 @@ class ChunkKey(NamedTuple):
 
     @property
     def end_s(self) -> int:
+        """The end of the span, exclusive."""
         return self.start_s + _stretch_s(self.source, self.granularity_s)
 
     @property
     def cells(self) -> int:
+        """The number of buckets."""
         return _stretch_s(self.source, self.granularity_s) // self.granularity_s
 
     def offset_ms(self, cells: Ints, times_ms: Ints) -> Ints | None:
-        """Times since the starts of their buckets; None where one is not in its bucket."""
+        """Return times since the starts of their buckets; None if one lies outside its bucket."""
         since_ms = times_ms - (self.start_s + cells * self.granularity_s) * 1000
         if len(since_ms) and not 0 <= since_ms.min() <= since_ms.max() < self.granularity_s * 1000:
             return None
@@ -92,17 +95,17 @@ def _stretch_s(source: Source, granularity_s: int) -> int:
 
 
 def places(source: Source, granularity_s: int, lo_s: int, hi_s: int) -> list[ChunkKey]:
-    """The blocks that hold `[lo_s, hi_s)`, in order."""
+    """Return the keys of the chunks that hold `[lo_s, hi_s)`, in order."""
     stretch_s = _stretch_s(source, granularity_s)
     return [ChunkKey(source, granularity_s, s) for s in range(lo_s // stretch_s * stretch_s, hi_s, stretch_s)]
 
 
 @dataclass(slots=True, eq=False)
 class Chunk:
-    """`values[i, j]` is what series `ids[i]` has in bucket `j`; `rows` says if there is a row, 0 without.
+    """A matrix: `values[i, j]` is the value of series `ids[i]` in bucket `j`; `rows` says if it has a row.
 
-    `ids` ascend; blocks may share the array. `kept_days`: the least retention of its rows. `offset_ms`: of
-    last values of gauges, when each was after its bucket's start; `merge` then is not asked.
+    `ids` ascend; chunks may share the array. `kept_days`: the shortest retention of its rows. `offset_ms`:
+    for last values of gauges, the time of each after its bucket's start; `merge` is then unused.
     """
 
     ids: Ids
@@ -114,10 +117,12 @@ class Chunk:
 
     @property
     def empty(self) -> bool:
+        """Whether it has no series."""
         return not len(self.ids)
 
     @property
     def size_bytes(self) -> int:
+        """The bytes of its arrays."""
         size = self.values.nbytes + self.rows.nbytes + self.ids.nbytes
         return size if self.offset_ms is None else size + self.offset_ms.nbytes
 
@@ -147,7 +152,7 @@ class Chunk:
     def _put_newest(
         self, places: tuple[Ints, ...], flat: Ints, starts: Ints, values: Floats, offset_ms: Ints
     ) -> None:
-        """The latest of each bucket, of equal times the greatest: as ClickHouse's max of (time, value)."""
+        """Put the latest value of each bucket, at equal times the greatest, as ClickHouse does."""
         assert self.offset_ms is not None
         latest = np.lexsort((values, offset_ms, flat))[np.append(starts[1:], len(flat)) - 1]
         time_ms, value = offset_ms[latest], values[latest]
@@ -197,10 +202,12 @@ class Sketch:
 
     @property
     def empty(self) -> bool:
+        """Whether it has no counts."""
         return not self.counts.size
 
     @property
     def size_bytes(self) -> int:
+        """The bytes of its counts, and a constant."""
         return self.counts.nbytes + _SKETCH_BYTES
 
 
@@ -234,7 +241,7 @@ class Rows:
         return taken if self.starts is None else np.add.reduceat(taken, self.starts, axis=0)
 
     def any(self, rows: Bools) -> Bools:
-        """The same for flags."""
+        """Return whether any row of each key is set."""
         if self.alone:
             return np.asarray(np.logical_or.reduce(rows, axis=0, keepdims=True))
         if self.rows is None:
@@ -246,7 +253,7 @@ class Rows:
 
 
 def rows_of(block_ids: Ids, series_ids: Ids, group: Ints | None) -> Rows:
-    """The rows of a block for series (ascending) that are keys themselves, or each in a group."""
+    """Return the rows of a chunk for series (ascending) that are keys themselves, or each in a group."""
     if len(series_ids) <= len(block_ids):
         at, known = _find(block_ids, series_ids)
         rows, series = at[known], np.flatnonzero(known)
@@ -267,7 +274,7 @@ def rows_of(block_ids: Ids, series_ids: Ids, group: Ints | None) -> Rows:
 
 
 def _find(held: Ids, wanted: Ids) -> tuple[Ints, Bools]:
-    """Where each wanted id stands, and whether it is there at all."""
+    """Return the position of each wanted id, and whether it is present."""
     at = np.searchsorted(held, wanted).astype(np.int64)
     at[at == len(held)] = 0
     known = held[at] == wanted if len(held) else np.zeros(len(wanted), dtype=bool)

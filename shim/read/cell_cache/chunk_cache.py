@@ -1,15 +1,15 @@
-"""The blocks in memory: found by readers, kept by the filler, changed or dropped by what is written.
+"""The chunks in memory: found by readers, kept by the filler, changed or dropped by writes.
 
-Owns when a block may be used, which is all that exactness rests on:
+Decides when a chunk may be used; all exactness of the cache rests on these rules:
 
-* A block is kept only if no INSERT into its stretch was under way or began while it was read (`WriteWatch`).
-* While an INSERT is under way its blocks stay as they were, as if it had not happened. When it has ended, and
-  before its sender is answered, its rows are added to them; where it is not sure which rows are new (a retry,
-  a failure) the blocks are dropped.
-* Adding happens in place, so a reader checks afterwards that nothing it looked at was touched meanwhile
-  (`WriteWatch.ended`), and reads by statement if so. An INSERT is thus seen whole or not at all.
-* Rows vanish when they are older than their retention, at a time that ClickHouse chooses: from the first
-  moment they may, the block is not used.
+* A chunk is kept only if no INSERT into its span ran or began while it was read (`WriteWatch`).
+* While an INSERT runs, its chunks stay unchanged, as if it had not happened. When it has ended, and before
+  its sender is answered, its rows are added to them. If it is uncertain which rows are new (a retry, a
+  failure), the chunks are dropped.
+* Adding happens in place, so a reader checks afterwards that its chunks were not touched meanwhile
+  (`WriteWatch.ended`), and reads by statement if they were. An INSERT is thus seen whole or not at all.
+* ClickHouse removes rows past their retention at a time of its own choice. From the first such moment on, the
+  chunk is not used.
 
 At most `max_bytes`, least recently used first out. Thread-safe.
 """
@@ -43,7 +43,7 @@ AnyChunk = Chunk | Sketch
 
 @dataclass(slots=True, eq=False)
 class WriteWatch:
-    """What is written to `[lo_s, hi_s)` of a source while somebody looks at it."""
+    """A watch on writes to `[lo_s, hi_s)` of a source during a read."""
 
     source: Source
     lo_s: int
@@ -79,6 +79,7 @@ class ChunkCache:
 
     @property
     def size_bytes(self) -> int:
+        """The bytes of all chunks."""
         return self._bytes
 
     # ------------------------------------------------------------ readers
@@ -87,9 +88,9 @@ class ChunkCache:
     def watch(
         self, source: Source, lo_s: int, hi_s: int, wanted: Sequence[ChunkKey] = ()
     ) -> Iterator[tuple[WriteWatch, Mapping[ChunkKey, AnyChunk]]]:
-        """Which of the wanted blocks are in memory, and what is written until the context ends.
+        """Yield the wanted chunks that are in memory, with a watch on writes until the context ends.
 
-        Blocks may be looked at only here, and what was made of them is of use only while `ended` is not set.
+        Chunks may be read only inside it, and results made from them are valid only while `ended` is not set.
         """
         watch = WriteWatch(source, lo_s, hi_s)
         with self._lock:
@@ -116,23 +117,24 @@ class ChunkCache:
         return block
 
     def asked(self) -> list[ChunkKey]:
-        """The blocks in memory that were asked for, the latest last."""
+        """Return the keys of chunks in memory that queries used, most recent last."""
         with self._lock:
             return [place for place in self._held if place not in self._unasked]
 
     # ------------------------------------------------------------ the filler
 
     def missing(self, places: Sequence[ChunkKey]) -> list[ChunkKey]:
+        """Return the keys of chunks that are not in memory."""
         with self._lock:
             return [place for place in places if place not in self._held]
 
     def mark_prefetched(self, places: Sequence[ChunkKey]) -> None:
-        """These were not filled because somebody asked."""
+        """Mark chunks as filled without a query's request."""
         with self._lock:
             self._unasked.update(place for place in places if place in self._held)
 
     def keep(self, watch: WriteWatch, blocks: Mapping[ChunkKey, AnyChunk]) -> bool:
-        """Keep what was read under `watch`; False when something was written meanwhile."""
+        """Keep chunks that were read under `watch`; return False if there was a write meanwhile."""
         with self._lock:
             if watch.begun or watch.ended:
                 return False
@@ -173,12 +175,14 @@ class ChunkCache:
     # ------------------------------------------------------------ the writer
 
     def insert_started(self, footprint: InsertFootprint) -> None:
+        """Note an INSERT before it begins."""
         with self._lock:
             self._under_way.append(footprint)
             for watch in self._watches:
                 watch.begun = watch.begun or _meet(watch, footprint)
 
     def insert_finished(self, footprint: InsertFootprint, block: Written | None) -> None:
+        """Add the rows of an INSERT to its chunks, or drop them if `block` is None."""
         with self._lock:
             self._under_way.remove(footprint)
             for watch in self._watches:  # before anything changes: see the module
@@ -193,7 +197,7 @@ class ChunkCache:
             self._bound()
 
     def _touched(self, footprint: InsertFootprint) -> Mapping[ChunkKey, Sequence[RowRange]]:
-        """The blocks that an INSERT writes to, and its spans that do."""
+        """Return the chunks that an INSERT writes to, each with the ranges of its rows."""
         out: dict[ChunkKey, list[RowRange]] = {}
         for (table, *metric), places in self._of_metric.items():
             spans = footprint.row_ranges(*metric) if table == footprint.kind else []
@@ -204,7 +208,7 @@ class ChunkCache:
         return out
 
     def _add(self, place: ChunkKey, spans: Iterable[RowRange], written: Written) -> bool:
-        """False where rows cannot be added: to sketches, or of a gauge whose time is not in its bucket."""
+        """Add rows; return False if impossible: to sketches, or for a gauge's time outside its bucket."""
         held = self._held[place]
         if isinstance(held, Sketch):
             return False
@@ -244,7 +248,7 @@ def _days(place: ChunkKey, written: Written) -> str:
 
 
 def _meet(watch: WriteWatch, footprint: InsertFootprint) -> bool:
-    """Whether an INSERT writes to what is watched."""
+    """Return whether an INSERT writes into the watched span."""
     source = watch.source
     if footprint.kind != source.table:
         return False

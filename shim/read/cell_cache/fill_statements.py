@@ -1,8 +1,8 @@
-"""What a block is filled with: jobs of neighbouring blocks, their statements, and the matrices these give.
+"""Fills chunks: jobs of neighbouring chunks, their statements, and the matrices made of the results.
 
-Sums come as rows, in columns, and are put in their cells here: half of what arrays made in ClickHouse cost
-(`python -m tests.bench.block_fills`). That needs memory for every row, so many rows, and what is no sum, are
-made into one array a series there.
+Sums come as rows, in columns, and are put into their cells here, at half the cost of arrays made in
+ClickHouse (`python -m tests.bench.block_fills`). That needs memory for every row. So for many rows, and for
+other columns than sums, ClickHouse makes one array per series.
 """
 
 from __future__ import annotations
@@ -45,14 +45,17 @@ class FillJob:
 
     @property
     def lo_s(self) -> int:
+        """The start of the first chunk."""
         return self.places[0].start_s
 
     @property
     def hi_s(self) -> int:
+        """The end of the last chunk, exclusive."""
         return self.places[-1].end_s
 
     @property
     def cells(self) -> int:
+        """The number of buckets of all chunks."""
         return (self.hi_s - self.lo_s) // self.places[0].granularity_s
 
 
@@ -81,8 +84,9 @@ def jobs(due: Sequence[ChunkKey]) -> list[FillJob]:
 
 
 def fetch(store: Store, job: FillJob, most_series: int, most_plain: int = MAX_PLAIN_CELLS) -> FilledMatrices:
-    """Raises StoreError, and TooManySeriesError over `most_series`. More than `most_plain` rows are added
-    up in ClickHouse.
+    """Read the matrices of a job; ClickHouse adds up more than `most_plain` rows.
+
+    Raises StoreError, and TooManySeriesError over `most_series`.
     """
     source = job.places[0].source
     if source.merge == "sum" and not source.timed:
@@ -194,9 +198,9 @@ def _plain(job: FillJob, columns: Mapping[str, npt.NDArray[Any]], most_series: i
 
 
 def made(job: FillJob, found: FilledMatrices) -> dict[ChunkKey, Chunk] | None:
-    """The blocks of a job. Those where every series has rows share the array of ids.
+    """Cut a job's matrices into chunks. Chunks in which every series has rows share the array of ids.
 
-    None where a gauge's time is not in its bucket: no block could hold it.
+    Return None if a gauge's time lies outside its bucket: no chunk can hold it.
     """
     ids = found.ids
     out = {}

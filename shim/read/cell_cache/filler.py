@@ -1,10 +1,10 @@
-"""Filling blocks: which are asked for often enough, and the thread that reads them.
+"""Fills chunks: decides which are used often enough, and reads them in a thread.
 
-A reading that misses goes to ClickHouse as if there were no blocks; here it only leaves a note. What has
-been asked for `fill_after` times is read in the background, one statement at a time on one core, so a miss
-costs its reader nothing. A reading of some of a metric's series counts a quarter: a block has them all.
-Blocks that are not worth their memory are declined, and not tried again for a while. What was in memory
-before a restart is filled after it (`restore`).
+A read that misses goes to ClickHouse as if there were no cache; here it only leaves a note. After
+`fill_after` misses a chunk is read in the background, one statement after another on one core, so a miss
+costs its reader nothing. A read of some of a metric's series counts a quarter, because a chunk holds all of
+them. Chunks that are not worth their memory are declined, and not tried again for a while. Chunks of before a
+restart are filled after it (`restore`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from shim.read.cell_cache.fill_statements import (
 
 _log = logging.getLogger("shim.blocks")
 
-#: What a reading of all series of a metric counts for; one of some series counts for 1.
+#: The weight of a read of all series of a metric; a read of some series has weight 1.
 _WHOLE: Final = 4
-#: How long what was declined is not tried again, in seconds.
+#: Seconds for which declined chunks are not tried again.
 DECLINED_S: Final = 600.0
 #: Places that are remembered as asked for, and as declined.
 _REMEMBERED: Final = 8_192
@@ -63,11 +63,11 @@ class Filler:
         self._queue: queue.Queue[FillJob | None] = queue.Queue(_QUEUED)
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._one = threading.Lock()  # one statement at a time
+        self._one = threading.Lock()  # only one statement runs
 
     @property
     def max_series(self) -> int:
-        """So many series of a metric that a block of the finest rollup takes a quarter of the memory."""
+        """The number of series with which a chunk of the finest rollup takes a quarter of the memory."""
         finest_s = min(CHUNK_SPAN_S)
         return int(self._cache.max_bytes // (4 * CELL_BYTES * (CHUNK_SPAN_S[finest_s] // finest_s)))
 
@@ -107,8 +107,9 @@ class Filler:
         self._pending.update(job.places)
 
     def restore(self, places: Sequence[ChunkKey], goes_on: Callable[[], bool]) -> None:
-        """Fill, in this thread, what was in memory before a restart; what was used last stands last, and is
-        filled first. Before each statement `goes_on` is asked, which may wait; what it refuses is left.
+        """Fill, in this thread, the chunks of before a restart: `places`, ordered by last use, from the end.
+
+        Before each statement it calls `goes_on`, which may wait; False ends the filling.
         """
         used = {place: number for number, place in enumerate(places)}
         left = sorted(jobs(places), key=lambda job: max(used[place] for place in job.places))
@@ -127,7 +128,7 @@ class Filler:
         self._queue.join()
 
     def close(self) -> None:
-        """What waits is left; what runs is waited for."""
+        """Drop waiting jobs, and wait for the running one."""
         with self._lock:
             self._closed = True
             thread, self._thread = self._thread, None
@@ -190,7 +191,7 @@ class Filler:
             return self._keep(job, watch, found)
 
     def _most_series(self, job: FillJob) -> int:
-        """So many that the job's blocks take a quarter of the memory at most."""
+        """Return the number of series with which the job's chunks take a quarter of the memory."""
         return max(1, self._cache.max_bytes // (4 * job.places[0].source.cell_bytes * job.cells))
 
     def _keep(self, job: FillJob, watch: WriteWatch, found: FilledMatrices) -> bool:

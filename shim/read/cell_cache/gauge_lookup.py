@@ -23,7 +23,7 @@ Ask = Callable[[int, int], GaugeCells | None]
 def lookup(
     reader: Reader, part: Part, granularity_s: int, lo_s: int, hi_s: int, columns: Sequence[str], ask: Ask
 ) -> GaugeCells | None:
-    """The buckets of `[lo_s, hi_s)` if enough is in memory, None where a statement has to do it all.
+    """Return the buckets of `[lo_s, hi_s)` if enough is in memory; None if a statement has to read all.
 
     Raises QueryError.
     """
@@ -49,7 +49,7 @@ class _Asked:
     ask: Ask
 
     def read(self) -> GaugeCells | None:
-        """None where the statement alone is as good. Raises ConcurrentWriteError."""
+        """Read the buckets; None if a statement alone is as good. Raises ConcurrentWriteError."""
         assert self.reader.blocks is not None
         begun = time.perf_counter()
         wanted = {column: self._places(column) for column in self.columns}
@@ -92,7 +92,7 @@ class _Asked:
     def _gap(
         self, stretches: Sequence[tuple[ChunkKey, ...]], held: Mapping[ChunkKey, AnyChunk]
     ) -> tuple[int, int] | None:
-        """From the first stretch that is missing to the last, within what is asked; None: there is none."""
+        """Return the range from the first missing chunk to the last, clipped; None if none is missing."""
         missing = [found[0] for found in stretches if any(place not in held for place in found)]
         if not missing:
             return None

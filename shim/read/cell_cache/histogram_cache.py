@@ -1,8 +1,8 @@
-"""Bucket counts of groups of distributions, kept as they were read.
+"""Keeps bucket counts of groups of distributions as queries read them.
 
-Unlike the other blocks these are of some series in some groups: to add up the buckets of every series costs
-as much as to read them. What a query read by statement is kept; a write drops what it touches. As any of
-them is never changed, what was found together is what was there at one time.
+Unlike other chunks these hold some series in some groups, because adding up the buckets of every series costs
+as much as reading them. Results of statements are kept; a write drops those it touches. None of them ever
+changes, so results found together are consistent.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shim.read.reader import Keys, Reader
 from shim.read.window_plan import UniformCells, WindowPlan
 
 TABLE: Final = "distributions"
-#: Of the memory, so much at most is taken by what one query read.
+#: The largest share of the memory for the results of one query.
 _SHARE: Final = 8
 SIDES: Final = ("positive", "negative")
 _NONE: Final = np.zeros(0, dtype=np.int64)
@@ -37,10 +37,14 @@ class BucketMatrix(Protocol):
     """Counts of every key, cell and bucket of one side: `counts[key, cell, j]` of bucket `first + j`."""
 
     @property
-    def first(self) -> int: ...
+    def first(self) -> int:
+        """The index of the first bucket."""
+        ...
 
     @property
-    def counts(self) -> Floats: ...
+    def counts(self) -> Floats:
+        """(keys, cells, buckets): the counts."""
+        ...
 
 
 class Fetched(NamedTuple):
@@ -109,7 +113,7 @@ def _source(reader: Reader, part: Part, keys: Keys, side: str, shift: int) -> So
 
 
 def _rest(reading: WindowPlan, run: UniformCells, gap: tuple[ChunkKey, ChunkKey] | None) -> WindowPlan | None:
-    """What a statement has to read: whole stretches from the first that is missing to the last, segments."""
+    """Return the rest for a statement: whole spans from the first missing one to the last, and stitches."""
     if gap is None and not reading.segments:
         return None
     size = run.granularity_s
@@ -178,7 +182,7 @@ class Pieces:
     cells: int
 
     def windows(self, key: int, reading: WindowPlan, take: Take) -> Spans:
-        """The buckets of one key over the windows of a reading. Raises QueryError."""
+        """Return the buckets of one key over the windows of a plan. Raises QueryError."""
         found = [(piece, *_used(piece, key)) for piece in self.pieces]
         indices = np.unique(np.concatenate([_NONE, *(own for _, own, _ in found)]))
 
@@ -192,7 +196,7 @@ class Pieces:
 
 
 def _used(piece: _Piece, key: int) -> tuple[Ints, npt.NDArray[Any]]:
-    """The buckets of one key that occur in a piece, and their counts (cells, buckets)."""
+    """Return the buckets of one key that occur in a piece, and their counts (cells, buckets)."""
     here = piece.sketch.counts[key, piece.at : piece.at + piece.last - piece.first]
     used = np.flatnonzero(here.any(axis=0))
     neighbours = len(used) == 0 or int(used[-1] - used[0]) + 1 == len(used)

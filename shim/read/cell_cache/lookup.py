@@ -39,7 +39,7 @@ class ChunkPiece:
 def read_cells(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, column: str
 ) -> KeyedCells:
-    """The cells of a reading of one summed column: what the statement would give. Raises QueryError."""
+    """Return the cells of one summed column, from memory or by statement. Raises QueryError."""
     reader.check_reading(len(keys), reading)
     found = lookup(reader, table, part, keys, reading, column)
     if found is not None:
@@ -50,7 +50,7 @@ def read_cells(
 def read_sums(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> KeyedCells:
-    """The cells of several summed columns: from memory if all of them are, else in one statement."""
+    """Return the cells of several summed columns: from memory if it holds all, else by one statement."""
     reader.check_reading(len(keys), reading, len(columns))
     found = [lookup(reader, table, part, keys, reading, column, whole=True) for column in columns]
     values: dict[str, Floats] = {}
@@ -72,9 +72,9 @@ def lookup(
     *,
     whole: bool = False,
 ) -> KeyedCells | None:
-    """The same if enough of it is in memory, None where a statement has to do it all. Raises QueryError.
+    """Return the cells if enough are in memory; None if a statement has to read all. Raises QueryError.
 
-    `whole`: all of it.
+    `whole`: enough means all.
     """
     if reader.blocks is None:
         return None
@@ -88,7 +88,7 @@ def lookup(
 
 
 def pieces(source: Source, reading: WindowPlan) -> list[ChunkPiece]:
-    """What a reading reads, with the blocks that hold it; nothing when there are too many."""
+    """Return the pieces of a plan with the chunks that hold them; nothing if there are too many chunks."""
     spans = [(i, s.granularity_s, s.lo_s, s.hi_s) for i, s in enumerate(reading.segments)]
     if reading.run is not None:
         run = reading.run
@@ -100,7 +100,7 @@ def pieces(source: Source, reading: WindowPlan) -> list[ChunkPiece]:
 
 
 class ConcurrentWriteError(Exception):
-    """Something was written to what was being read."""
+    """A write touched the chunks during the read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,13 @@ class _Asked:
     whole: bool
 
     def read(self) -> KeyedCells | None:
-        """None where the statement alone is as good. Raises ConcurrentWriteError."""
+        """Read the cells; None if a statement alone is as good. Raises ConcurrentWriteError."""
         assert self.reader.blocks is not None
         begun = time.perf_counter()
         wanted = list(dict.fromkeys(place for piece in self.pieces for place in piece.places))
         if not wanted:
             return None
-        # All of the blocks, not only what is read of them: a new series changes them as a whole.
+        # The whole chunks, not only the cells that are read: a new series changes them as a whole.
         lo_s, hi_s = min(p.start_s for p in wanted), max(p.end_s for p in wanted)
         with self.reader.blocks.cache.watch(self.source, lo_s, hi_s, wanted) as (watch, held):
             if len(held) < len(wanted):
@@ -151,12 +151,12 @@ class _Asked:
         )
 
 
-# ---------------------------------------------------------------- what is missing
+# ---------------------------------------------------------------- the missing cells
 
 
 @dataclass(frozen=True, slots=True)
 class _Rest:
-    """What a statement has to read: run cells `[first, last)` and some segments, as a reading of its own."""
+    """The rest for a statement: cells `[first, last)` of the run and some stitches, as a plan of its own."""
 
     reading: WindowPlan
     first: int
@@ -224,7 +224,7 @@ class _Making:
         return int(np.count_nonzero(self._rows if self._alive is self._rows else self._rows | self._alive))
 
     def take(self, piece: ChunkPiece, held: Mapping[ChunkKey, AnyChunk], rest: _Rest | None) -> None:
-        """Add what blocks have of a piece, but for what the statement reads."""
+        """Add the cells of a piece from chunks, except those that the statement reads."""
         if rest is not None and piece.segment in rest.segments:
             return
         spans = [(piece.lo_s, piece.hi_s)]
@@ -293,7 +293,7 @@ class _Making:
         return self._rows_of[id(ids)][1]
 
     def join(self, rest: _Rest, cells: KeyedCells) -> None:
-        """Add what the statement read."""
+        """Add the cells that the statement read."""
         self._values[:, rest.cells] += cells.values[self._column]
         self._rows[:, rest.cells] |= cells.rows
         if self._alive is not self._rows:

@@ -1,4 +1,4 @@
-"""The blocks of one process, put together: what is kept, what fills it, what it hears of writes."""
+"""Assembles the cell cache of one process: chunks, filler, and the feed of writes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from shim.settings import CacheSettings
 
 
 class CellCache:
-    """`insert_feed` announces every INSERT of samples into `store`: nobody else may write to it.
+    """The cell cache of one process.
 
-    `retention` is the one that the writer's tables have.
+    `insert_feed` announces every INSERT of samples into `store`; no other process may write to it.
+    `retention` is that of the writer's tables.
     """
 
     def __init__(
