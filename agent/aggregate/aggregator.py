@@ -1,19 +1,19 @@
-"""The aggregator: bytes of packets in, 10 s buckets of mergeable state out.
+"""Aggregates lines: bytes of packets in, 10 s buckets of mergeable state out.
 
-Owns which line goes to which bucket, the memory for deltas of gauges, and the bounds of both.
+Owns the choice of bucket for each line, the last values that gauge deltas need, and the bounds of both.
 
 * A line belongs to the bucket of its `|T`, else of its arrival. A `|T` older than `lateness_s` or further
   ahead than `future_s` is moved to that edge and counted.
-* Everything merges, so a bucket may leave in parts: lines for a bucket that has left simply make a new part,
-  and reaching the memory bound only means to flush early (`full`).
-* A delta (`+1|g`) starts from the gauge's last value, in this bucket or an earlier one, or from 0 if there
-  was none within `last_value_s`. The last value of a gauge is kept when its series is forgotten, if a line
-  of it was seen whose sign would make a delta.
-* A line's head, that is the line without its value, is parsed once and remembered: a line of a known head
-  costs no parsing but its value's. What is not plain goes through agent/protocol/line.py, which alone says
-  what is right.
+* All state merges, so a bucket may leave in parts. Lines for a bucket that has left start a new part, and
+  reaching the memory bound only means an early flush (`full`).
+* A delta (`+1|g`) starts from the gauge's last value, in this bucket or an earlier one. Without a value
+  within `last_value_s` it starts from 0. The last value of a gauge outlives its series if a line was seen
+  whose sign would make a delta.
+* The head of a line is the line without its value. It is parsed once and cached, so a line with a cached head
+  costs only the parsing of its value. Lines that are not plain go through agent/protocol/line.py, which alone
+  defines the grammar.
 
-This is the readable definition of the agent's core: tests hold the native one (agent/core/_native) against
+This is the readable definition of the agent's core: tests compare the native core (agent/core/_native) with
 it. Pure: `now_ms` is an argument; not thread-safe.
 """
 
@@ -58,7 +58,7 @@ from agent.wire.frame import BUCKET_SECONDS
 
 BUCKET_MS: Final = BUCKET_SECONDS * 1000
 
-#: Refused for this, a line may hold further samples of its name.
+#: A line refused for one of these reasons may hold further samples of its name.
 _MAY_HOLD_MORE: Final = (Reason.UNKNOWN_TYPE, Reason.BAD_SAMPLE_RATE)
 _COUNTER, _GAUGE, _DISTRIBUTION, _SET = Kind
 
@@ -67,13 +67,13 @@ _SeriesKey = tuple[Kind, str, tuple[tuple[str, str], ...]]
 
 
 class CachedKey(MetricKey, frozen=True, kw_only=True):
-    """A head that was seen before, and the series it means."""
+    """A parsed head that was seen before, and the series it means."""
 
     series: Series
-    #: May the line be read without agent/protocol/line.py? Not if something of it is to be counted or scaled,
-    #: nor if the head ends in a carriage return, which at the end of a line would not belong to it.
+    #: Whether lines are read without agent/protocol/line.py. False if parts are counted or scaled,
+    #: or if the head ends in a carriage return, which at the end of a line would not belong to it.
     plain: bool
-    #: Does a mapping drop its lines? Then the series is no one's.
+    #: Whether a mapping drops its lines; the series then belongs to no bucket.
     dropped: bool = False
 
 
@@ -81,7 +81,7 @@ class LineCounters:
     """Running totals since the start, as plain numbers (agent/telemetry/metrics.py shows them)."""
 
     def __init__(self) -> None:
-        self.lines = 0  # all but empty ones, good and bad
+        self.lines = 0  # all except empty ones, good and bad
         self.bad: Counter[Reason] = Counter()
         self.skipped: Counter[Skip] = Counter()
         self.ignored: Counter[Ignored] = Counter()
@@ -92,7 +92,7 @@ class LineCounters:
 
 
 class Aggregator:
-    """See the module's text. Holds at most `max_entries` entries and what one `add` brings in."""
+    """Aggregates lines; holds at most `max_entries` entries plus the entries of one `add`."""
 
     def __init__(
         self,
@@ -127,36 +127,36 @@ class Aggregator:
 
     @property
     def full(self) -> bool:
-        """True if all should be flushed now."""
+        """True if everything should be flushed now."""
         return self._entries >= self._settings.max_entries
 
     @property
     def live_series(self) -> int:
-        """Series of the present bucket."""
+        """Series of the current bucket."""
         return len(self._open.cells)
 
     @property
     def remembered_series(self) -> int:
-        """Series remembered between buckets: those of the remembered heads."""
+        """Series cached between buckets: those of the cached heads."""
         return len(self._series)
 
     @property
     def forgotten_heads(self) -> int:
-        """Heads forgotten before their time because `max_series` was reached."""
+        """Heads evicted early because `max_series` was reached."""
         return self._heads.evicted
 
     @property
     def forgotten_last_values(self) -> int:
-        """Last values of gauges forgotten because `max_last_values` was reached."""
+        """Last values of gauges evicted because `max_last_values` was reached."""
         return self._last_values.evicted
 
     def flush(self, now_ms: int) -> list[Bucket]:
-        """The buckets that ended at or before `now_ms`, oldest first; the caller owns them."""
+        """Return the buckets that ended at or before `now_ms`, oldest first; the caller owns them."""
         done = [b for b in self._buckets.values() if (b.start_s + BUCKET_SECONDS) * 1000 <= now_ms]
         return self._hand_over(done)
 
     def flush_all(self, now_ms: int) -> list[Bucket]:
-        """All buckets, the present one too: at the end, or early when `full`."""
+        """Return all buckets, including the current one: at the end, or early when `full`."""
         self.stats.early_flushes += self.full
         self._flushed_ms = now_ms
         return self._hand_over(list(self._buckets.values()))
@@ -178,9 +178,9 @@ class Aggregator:
         return bucket
 
     def add(self, data: bytes, now_ms: int) -> None:
-        """Takes the lines of one or more packets, parted by newlines, arrived at `now_ms` (Unix time)."""
+        """Add the newline-separated lines of one or more packets that arrived at `now_ms` (Unix time)."""
         if now_ms == self._flushed_ms:
-            now_ms += 1  # so that which value of a gauge is the last is never left open between two flushes
+            now_ms += 1  # so that the order of a gauge's values is unambiguous across a flush
         bucket = self._bucket_of(now_ms)
         if bucket is not self._open:
             self._open = bucket
@@ -190,9 +190,9 @@ class Aggregator:
         self._add_lines(lines, bucket, now_ms)
 
     def _add_lines(self, lines: list[bytes], bucket: Bucket, now_ms: int) -> None:
-        """Lines of known heads with one plain value are added here, all others by `_add_any`.
+        """Add lines with cached heads and one plain value; pass all others to `_add_any`.
 
-        One function, because a call per line would double its cost. A cell is made only for a good value.
+        One function, because a call per line would double the cost. A cell is created only for a good value.
         """
         find, longest, cells = self._heads.young.get, self._limits.max_line_bytes, bucket.cells
         for line in lines:
@@ -247,7 +247,7 @@ class Aggregator:
         self._entries += entries
 
     def _add_any(self, line: bytes, bucket: Bucket, now_ms: int) -> None:
-        """A line that is the first of its series, or bad, or not plain; `bucket` is the present one."""
+        """Add a line that is the first of its series, bad, or not plain; `bucket` is the current one."""
         samples = self.parse(line)
         self.stats.lines += len(samples) - 1
         for sample in samples:
@@ -291,8 +291,8 @@ class Aggregator:
         return time_ms
 
     def _head(self, name: bytes, rest: bytes, limits: Limits) -> CachedKey | BadLine | Skip:
-        """`parse_head` with the mapping behind it, with a memory, and with the series."""
-        key = name + b"|" + rest  # no name has a `|`
+        """Parse a head with the mapping applied, through the cache, and attach its series."""
+        key = name + b"|" + rest  # no name contains `|`
         known = self._heads.get(key)
         if known is None:
             head = parse_metric_key(name, rest, limits)
@@ -300,7 +300,7 @@ class Aggregator:
                 return head
             mapped = self._mapper(head) if self._mapper else head
             known = self._known(head, mapped, rest)
-            if mapped is not head or not known.series.overflow:  # else nothing of it is kept
+            if mapped is not head or not known.series.overflow:  # overflow lines leave no cache entry
                 self._heads.put(key, known)
         return Skip.MAPPING if known.dropped else known
 
@@ -340,7 +340,7 @@ class Aggregator:
         return series
 
     def series_keys(self) -> list[_SeriesKey]:
-        """Type, name and tags of all remembered series."""
+        """Type, name and tags of all cached series."""
         return list(self._series)
 
     def _new_cell(self, bucket: Bucket, series: Series) -> Cell:
@@ -349,7 +349,7 @@ class Aggregator:
         return cell
 
     def _apply(self, cell: Cell, line: Line, series: Series, time_ms: int, now_ms: int) -> int:
-        """Adds a line's values to its cell; gives by how many entries the cell grew."""
+        """Add a line's values to its cell; return the number of entries the cell grew by."""
         match cell:
             case CounterCell():
                 for value in line.values:
@@ -376,7 +376,7 @@ class Aggregator:
             self._make_latest(series, cell, time_ms)
 
     def _make_latest(self, series: Series, cell: GaugeCell, time_ms: int) -> None:
-        """Lets deltas start from a cell that got a value at `time_ms`, unless another has a later one."""
+        """Let deltas start from a cell that got a value at `time_ms`, unless another has a later one."""
         if series.gauge is not cell and (series.gauge is None or series.gauge.last_ms <= time_ms):
             series.gauge = cell
             self._keep_value(series)
@@ -406,7 +406,7 @@ class Aggregator:
         )
 
     def import_last_values(self, data: bytes, now_ms: int) -> None:
-        """Takes such records, before the first line."""
+        """Load such records; to be called before the first line."""
         if not self._settings.max_last_values:
             return
         oldest_ms = now_ms - self._settings.last_value_s * 1000
@@ -418,5 +418,5 @@ class Aggregator:
 
 
 def _add_within_range(base: float, delta: float) -> float:
-    """A gauge driven out of a float's range by deltas stays at its edge."""
+    """Add a delta; a result outside the range of a float is clamped to its edge."""
     return min(max(base + delta, -MAX_NUMBER), MAX_NUMBER)

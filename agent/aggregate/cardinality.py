@@ -1,9 +1,9 @@
-"""Limits of series: how many each metric has, and which series keep the totals of the rest. Pure.
+"""Limits the number of series per metric and in total, and keeps the totals of the rest. Pure.
 
-The definition of what agent/core/_native/cardinality.pxi does. A line whose series is new and beyond a limit
-is added to its metric's series of the same type with `__overflow__="true"` and the static tags alone. So
-totals of counters, distributions and sets stay exact; of gauges the last value counts. Where the limit of all
-series is reached, lines of a metric that has none go to the metric `__overflow__`.
+The definition of agent/core/_native/cardinality.pxi. A line whose series is new and beyond a limit is added
+to an overflow series: same metric and type, with `__overflow__="true"` and only the static tags. Totals of
+counters, distributions and sets therefore stay exact; gauges keep the last value. If the limit of all series
+is reached, lines of a metric without any series go to the metric `__overflow__`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,23 @@ OVERFLOW_KEY: Final = "__overflow__"
 OVERFLOW_VALUE: Final = "true"
 #: Type, name and tags.
 SeriesKey = tuple[Kind, str, tuple[tuple[str, str], ...]]
-#: So many refusals pass before the series of all metrics are counted anew: some may be forgotten by then.
+#: After this many refusals the series of all metrics are counted again: some may have been evicted.
 _RECOUNT_AFTER: Final = 10_000
-#: Names that are counted beyond those of remembered series, before they are counted anew.
+#: Names counted beyond those of cached series before all are counted again.
 _SPARE_NAMES: Final = 10_000
 
 
 class SeriesLimit:
-    """`series` are those remembered, by kind, name and tags; they go by themselves. 0 is no limit."""
+    """Counts cached series by metric name against two limits; 0 means no limit.
+
+    `series` maps type, name and tags to the cached series; its entries disappear by themselves.
+    """
 
     def __init__(self, series: MutableMapping[SeriesKey, Series], per_metric: int, total: int) -> None:
         self._series = series
         self._per_metric = per_metric
         self._total = total
-        self._counts: Counter[str] = Counter()  # by name; too high where series were forgotten
+        self._counts: Counter[str] = Counter()  # by name; too high where series were evicted
         self._held: dict[tuple[Kind, str], Series] = {}
         self._refused = 0  # since the last count
 
@@ -45,7 +48,8 @@ class SeriesLimit:
     def overflow(self, kind: Kind, name: str, static: Mapping[str, str]) -> Series:
         """Return the series that keeps the totals of lines beyond a limit, with the static tags.
 
-        It is of the metric itself, unless that has no series. It stays as long as its metric has others.
+        It belongs to the metric itself, or to `__overflow__` if the metric has no series. It stays as long as
+        its metric has others.
         """
         name = name if self._counts[name] else OVERFLOW_KEY
         key = (kind, name, tuple(sorted({**static, OVERFLOW_KEY: OVERFLOW_VALUE}.items())))
@@ -58,7 +62,7 @@ class SeriesLimit:
         return series
 
     def is_beyond(self, name: str) -> bool:
-        """Return whether one more series of a metric is beyond a limit."""
+        """Return whether one more series of a metric would exceed a limit."""
         if self._is_full(name):
             self._refused += 1
             if self._refused < _RECOUNT_AFTER:

@@ -1,9 +1,9 @@
-"""Which exponential bucket a value falls into: exact, at every edge.
+"""Maps a value to its exponential bucket, exact at every edge.
 
 Owns the bucket layout of distributions: Prometheus native histograms, schema 5 (factor 2^(1/32)). Index `i`
-holds the values in `(2^((i-1)/32), 2^(i/32)]`. Logarithms are not used, because they are off by one bucket at
-the edges; a value's mantissa is compared with the 32 edges of one octave instead, each rounded *down* to a
-float. No float lies between such an edge and the true (irrational) one, so the comparison is exact.
+holds the values in `(2^((i-1)/32), 2^(i/32)]`. Logarithms are off by one bucket at the edges, so a value's
+mantissa is compared with the 32 edges of one octave instead, each rounded *down* to a float. No float lies
+between such an edge and the true (irrational) one, so the comparison is exact.
 
 Pure. Source: Prometheus 3.x native histograms, design/semantics.md "Stored state".
 """
@@ -23,7 +23,7 @@ _MANTISSA_BITS: Final = 53
 
 
 def _octave_edges() -> tuple[float, ...]:
-    """The largest float not above `2^(j/32 - 1)`, for j in 0..31; found with integers only."""
+    """Compute the largest float not above `2^(j/32 - 1)`, for j in 0..31, with integers only."""
     edges = []
     for j in range(PER_OCTAVE):
         root = 1 << (j + PER_OCTAVE * (_MANTISSA_BITS - 1))
@@ -38,6 +38,6 @@ EDGES: Final = _octave_edges()
 
 
 def index_of(value: float) -> int:
-    """The bucket of a positive finite `value` (subnormals too): -34368 .. 32768."""
+    """Return the bucket index of a positive finite `value` (subnormals too): -34368 .. 32768."""
     mantissa, exponent = frexp(value)
     return bisect_left(EDGES, mantissa) + PER_OCTAVE * (exponent - 1)

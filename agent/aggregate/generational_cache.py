@@ -1,8 +1,8 @@
-"""A bounded memory that forgets what was not asked for lately.
+"""A bounded cache that evicts entries not used recently.
 
-Two dicts: what is found in the old one moves to the young one; when the young one is full or has its age,
-the old one is forgotten and the young one becomes the old. So an entry lives for at least `keep_ms` after its
-last use unless the bound is reached, and nothing is kept per entry.
+Two generations: an entry found in the old one moves to the young one. When the young generation is full or
+has reached its age, the old one is dropped and the young one becomes old. An entry therefore lives at least
+`keep_ms` after its last use unless the bound is reached, without any per-entry bookkeeping.
 
 Pure: `now_ms` is an argument.
 """
@@ -16,23 +16,23 @@ V = TypeVar("V")
 
 
 class GenerationalCache(Generic[K, V]):
-    """At most `2 * max_entries` entries: those in use, and those of the generation before."""
+    """Holds at most `2 * max_entries` entries: those in use, and those of the generation before."""
 
     def __init__(self, max_entries: int, keep_ms: int) -> None:
-        #: What was asked for since the last turn; for reading only, another dict after `put` and `tick`.
+        #: Entries used since the last turn. Read only; `put` and `tick` may replace the dict.
         self.young: dict[K, V] = {}
         self._old: dict[K, V] = {}
         self._max = max_entries
         self._keep_ms = keep_ms
         self._turn_ms = 0
-        #: Entries forgotten before their time because the memory was full.
+        #: Entries evicted early because the cache was full.
         self.evicted = 0
 
     def __len__(self) -> int:
         return len(self.young) + len(self._old)
 
     def get(self, key: K) -> V | None:
-        """The value of `key`, kept for another while."""
+        """Return the value of `key` and mark it as used."""
         value = self.young.get(key)
         if value is None:
             value = self._old.pop(key, None)
@@ -41,19 +41,19 @@ class GenerationalCache(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
-        """Remembers a value, in place of one that the key has."""
+        """Store a value, replacing an earlier one of the key."""
         if len(self.young) >= self._max and key not in self.young:
             self.evicted += len(self._old)
             self._old, self.young = self.young, {}
         self.young[key] = value
 
     def items(self) -> list[tuple[K, V]]:
-        """Return all entries, the newer one of a key last; safe beside a thread that changes them."""
+        """Return all entries, the newer one of a key last; safe while another thread changes them."""
         old, young = self._old, self.young
         return [*list(old.items()), *list(young.items())]
 
     def tick(self, now_ms: int) -> None:
-        """Forgets what has not been used for `keep_ms` to `2 * keep_ms`. A clock set back starts anew."""
+        """Evict entries not used for `keep_ms` to `2 * keep_ms`; a clock set back restarts the age."""
         if now_ms < self._turn_ms or self._turn_ms == 0:
             self._turn_ms = now_ms
         elif now_ms - self._turn_ms >= self._keep_ms:

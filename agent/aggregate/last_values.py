@@ -1,8 +1,8 @@
-"""Last values of gauges, which deltas start from, as they are kept and stored: `(key, value, time)`.
+"""Last values of gauges, from which deltas start, as stored records: `(key, value, time)`.
 
 Owns the key of a gauge and the bytes of a record, which both cores write and read: little-endian, 64 bits of
 key, a 64-bit float, and the value's time in Unix milliseconds. The key is the xxHash64 of name and tags; two
-of a million gauges share one with a probability of 3 in 100 million.
+of a million gauges collide with a probability of 3 in 100 million.
 
 Pure.
 """
@@ -17,7 +17,7 @@ from typing import Final
 from xxhash import xxh64_intdigest
 
 RECORD: Final = struct.Struct("<Qdq")
-_BETWEEN: Final = b"\xff"  # no byte of UTF-8
+_BETWEEN: Final = b"\xff"  # never part of UTF-8
 
 
 def key_of(name: str, tags: Iterable[tuple[str, str]]) -> int:
@@ -32,9 +32,10 @@ def encode(values: Mapping[int, tuple[float, int]]) -> bytes:
 
 
 def decode(data: bytes, oldest_ms: int, latest_ms: int) -> dict[int, tuple[float, int]]:
-    """Return key -> (value, time in ms) of records; of several with one key the latest, or of those the last.
+    """Return key -> (value, time in ms) of records; for a repeated key the latest wins.
 
-    Leaves out what is older than `oldest_ms` or not finite; later times become `latest_ms`.
+    Of equal times the last record wins. Skips records that are older than `oldest_ms` or not finite; later
+    times become `latest_ms`.
     """
     out: dict[int, tuple[float, int]] = {}
     for key, value, time_ms in RECORD.iter_unpack(data[: len(data) // RECORD.size * RECORD.size]):

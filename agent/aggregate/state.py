@@ -1,17 +1,17 @@
 """The mergeable state of one series in one 10 s bucket, one class per metric type.
 
 Owns how samples become state (design/semantics.md "Stored state"). Part of the readable definition that the
-native core is compared with, bit for bit, so the arithmetic is plain on purpose:
+native core is compared with, bit for bit, so the arithmetic is deliberately plain:
 
-* Sums are added up one value after the other, in order of arrival, in 64-bit floats; nothing compensates.
-* Of equal values (`0` and `-0`) the first to come stays the minimum and the maximum.
-* Sums and counts may overflow to an infinity or to a NaN: agent/core/frame_builder.py brings them back into
+* Sums add one value after another, in order of arrival, in 64-bit floats, without compensation.
+* Of equal values (`0` and `-0`) the first to arrive stays the minimum and the maximum.
+* Sums and counts may overflow to an infinity or a NaN: agent/core/frame_builder.py brings them back into
   range.
 
-Each cell counts its `lines`, so that a frame that is lost tells how many lines went with it.
+Each cell counts its `lines`, so that a lost frame tells how many lines were lost with it.
 
-No cell knows its series, so nothing here makes reference cycles: the service can all but switch Python's
-garbage collector off, which would look at every cell over and over.
+No cell refers to its series, so there are no reference cycles. The service can therefore nearly switch off
+Python's garbage collector, which would otherwise scan every cell repeatedly.
 
 Pure; not thread-safe.
 """
@@ -31,8 +31,8 @@ from agent.protocol.line import Kind
 class Series:
     """A metric name, type and tags; compared by identity.
 
-    `gauge` is its latest cell, which deltas start from; `deltas` is whether any may come, and `key` is where
-    the cell is then remembered.
+    `gauge` is its latest cell, from which deltas start. `deltas` tells whether deltas are possible; the cell
+    is then also kept under `key`.
     """
 
     __slots__ = ("__weakref__", "deltas", "gauge", "key", "kind", "name", "overflow", "size_bytes", "tags")
@@ -43,14 +43,14 @@ class Series:
         self.tags = tags
         self.gauge: GaugeCell | None = None
         self.deltas = False
-        self.overflow = False  # its lines are of series beyond a limit
+        self.overflow = False  # it holds the lines of series beyond a limit
         self.key = key_of(name, tags) if kind is Kind.GAUGE else 0
-        #: Its strings in a frame, about.
+        #: Approximate size of its strings in a frame.
         self.size_bytes = len(name) + sum(len(key) + len(value) + 8 for key, value in tags)
 
 
 class CounterCell:
-    """Sum of deltas."""
+    """The sum of deltas."""
 
     __slots__ = ("lines", "value")
 
@@ -59,12 +59,12 @@ class CounterCell:
         self.value = 0.0
 
     def add(self, value: float, weight: float) -> None:
-        """One delta that stands for `weight` deltas."""
+        """Add one delta that counts as `weight` deltas."""
         self.value += value * weight
 
 
 class GaugeCell:
-    """Last value with its time, and min, max, sum, count of all values."""
+    """The last value with its time, and min, max, sum and count of all values."""
 
     __slots__ = ("count", "last", "last_ms", "lines", "max", "min", "sum")
 
@@ -78,7 +78,7 @@ class GaugeCell:
         self.count = 0
 
     def add(self, value: float, time_ms: int) -> None:
-        """One value at its own time; of values with the same time the last to come is kept."""
+        """Add one value at its own time; of values with equal times the last to arrive is kept."""
         if time_ms >= self.last_ms:
             self.last = value
             self.last_ms = time_ms
@@ -112,7 +112,7 @@ class DistributionCell:
         return len(self.positive) + len(self.negative)
 
     def add(self, value: float, weight: float) -> int:
-        """One value that stands for `weight` values; gives how many entries the maps grew by: 0 or 1."""
+        """Add one value that counts as `weight` values; return the number of new map entries: 0 or 1."""
         self.count += weight
         self.sum += value * weight
         self.sum_squares += value * value * weight
@@ -142,7 +142,7 @@ class SetCell:
         self.members: set[int] = set()
 
     def add(self, member: bytes) -> int:
-        """One member; 1 if it is new, else 0."""
+        """Add one member; return 1 if it is new, else 0."""
         before = len(self.members)
         self.members.add(xxh64_intdigest(member))
         return len(self.members) - before
@@ -159,7 +159,7 @@ _CELLS: Final[dict[Kind, type[CounterCell | GaugeCell | DistributionCell | SetCe
 
 
 def new_cell(kind: Kind) -> Cell:
-    """An empty cell of a type."""
+    """Create an empty cell of a type."""
     return _CELLS[kind]()
 
 
@@ -171,5 +171,5 @@ class Bucket:
     def __init__(self, start_s: int) -> None:
         self.start_s = start_s
         self.cells: dict[Series, Cell] = {}
-        #: Its share of the aggregator's memory: itself, cells, set members, entries of bucket maps.
+        #: Its share of the aggregator's memory: itself, cells, set members and histogram entries.
         self.entries = 1

@@ -1,7 +1,7 @@
-"""The subcommand `meterhouse backfill`: the file, the state beside it, and the report for a person.
+"""The subcommand `meterhouse backfill`: the file, its state file, and the report for the user.
 
-Exit codes: 0 all was sent, or had been; 1 it ended early, and can be run again; 2 the command line, the
-settings or the state are wrong; 3 all was sent but for lines or frames that the report names.
+Exit codes: 0 everything was sent, now or before; 1 it ended early and can be run again; 2 the command line,
+the settings or the state are wrong; 3 everything was sent except the lines or frames that the report names.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FAILED_IN_PART: Final = 3
 
 
 def backfill(argv: Sequence[str]) -> int:
-    """`meterhouse backfill`: sends a file of old lines."""
+    """Run `meterhouse backfill`: send a file of old lines."""
     args = _parser().parse_args(argv)
     try:
         settings = read_settings(AgentFile, args.config).agent
@@ -61,11 +61,11 @@ def backfill(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="meterhouse backfill",
-        description="Sends a file of old lines to the indexer. Run again, it adds nothing twice.",
+        description="Sends a file of old lines to the indexer. Running it again adds nothing twice.",
         epilog="Indexer, token, org, project, tags and limits are those of section [agent].",
     )
-    parser.add_argument("file", metavar="FILE", help="the file, .gz too; - for standard input")
-    parser.add_argument("--format", choices=FORMATS, help="default: by the name, else statsd")
+    parser.add_argument("file", metavar="FILE", help="the file, may be .gz; - for standard input")
+    parser.add_argument("--format", choices=FORMATS, help="default: from the file name, else statsd")
     parser.add_argument("--state", type=Path, metavar="PATH", help="default: FILE.backfill")
     config_option(parser)
     return parser
@@ -94,7 +94,7 @@ def _sha256(file: BinaryIO) -> str:
 
 @contextlib.contextmanager
 def _unpacked(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """Unpack a file whose name ends in .gz."""
+    """Decompress a file whose name ends in .gz."""
     if not name.endswith(".gz"):
         yield file
         return

@@ -1,10 +1,10 @@
-"""The subcommand `meterhouse check-config`: is what is set right, and what does a line become by it.
+"""The subcommand `meterhouse check-config`: checks settings and mapping, and explains what lines become.
 
-Works with the agent's few dependencies. Which sections a settings file has is told by who calls; a section
-whose package cannot be imported here (an installation without extras) is not checked, and that is said.
+Works with the agent's few dependencies. The caller names the sections of a settings file; a section whose
+package cannot be imported here (an installation without extras) is reported as unchecked.
 
-Exit codes: 0 all is right; 1 a line that was asked about would be refused; 2 the settings, the mapping file,
-the file of lines or the command line are wrong.
+Exit codes: 0 all is right; 1 an explained line would be refused; 2 the settings, the mapping file, the file
+of lines or the command line are wrong.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from agent.mapping.mapper import Mapper
 from agent.net import sockets
 from agent.settings import AgentSettings
 
-#: Lines of `--lines` at most.
+#: Maximum number of lines in `--lines`.
 MAX_LINES: Final = 100_000
 
 
 def check_config(argv: Sequence[str], sections: Mapping[str, tuple[str, str]] | None = None) -> int:
-    """`meterhouse check-config`; `sections`: name -> (module, struct) of the sections beside `[agent]`."""
+    """Run `meterhouse check-config`; `sections` maps names to (module, struct) besides `[agent]`."""
     args = _parser().parse_args(argv)
     file, unchecked = _settings_file(sections or {})
     try:
@@ -64,14 +64,14 @@ def check_config(argv: Sequence[str], sections: Mapping[str, tuple[str, str]] | 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="meterhouse check-config",
-        description="Says whether settings and mapping file are right, prints the settings that differ from "
-        "their defaults, and explains what lines become.",
+        description="Checks settings and mapping file, prints the settings that differ from their defaults, "
+        "and explains what lines become.",
         epilog="exit codes: 0 all is right; 1 a line would be refused; 2 settings, mapping or command line "
         "are wrong",
     )
     config_option(parser)
-    parser.add_argument("--all", action="store_true", help="print all settings, defaults too")
-    parser.add_argument("--secrets", action="store_true", help="print tokens and passwords, too")
+    parser.add_argument("--all", action="store_true", help="print all settings, including defaults")
+    parser.add_argument("--secrets", action="store_true", help="print tokens and passwords in clear")
     parser.add_argument("--line", action="append", default=[], metavar="LINE",
                         help="explain what this StatsD line becomes; may be repeated")  # fmt: skip
     parser.add_argument("--lines", metavar="FILE", help="explain the lines of a file; - is standard input")
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _settings_file(sections: Mapping[str, tuple[str, str]]) -> tuple[type[msgspec.Struct], list[str]]:
-    """The settings file's type, and the sections that cannot be checked here."""
+    """Return the settings file's type, and the sections that cannot be checked here."""
     fields: list[tuple[str, Any, Any]] = [("agent", AgentSettings, AgentSettings())]
     unchecked = []
     for name, (module, struct) in sections.items():
@@ -104,7 +104,7 @@ def _read_lines(path: str | None) -> list[bytes]:
         raise ConfigError(f"{path}: {e.strerror}") from None
     lines = data.split(b"\n")
     if len(lines) > MAX_LINES:
-        raise ConfigError(f"{path}: more than {MAX_LINES} lines")
+        raise ConfigError(f"{path}: too many lines: at most {MAX_LINES} are accepted")
     return lines[:-1] if not lines[-1] else lines
 
 
@@ -115,12 +115,12 @@ def _fail(args: argparse.Namespace, problem: str) -> int:
 
 
 def _in_file(problem: str, path: str | None) -> str:
-    """The problem with the line of the settings file that it names, if it is found there."""
+    """Prefix the problem with the line of the settings file that it names, if found."""
     return in_file(problem, path, Path(path).read_text()) if path and names_of(problem) else problem
 
 
 def _differences(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of `tree` that is not as in `defaults`."""
+    """Return the part of `tree` that differs from `defaults`."""
     out: dict[str, Any] = {}
     for key, value in tree.items():
         default = defaults.get(key)
@@ -133,7 +133,7 @@ def _differences(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
 
 
 def _check_addresses(settings: AgentSettings) -> None:
-    """Raises ConfigError for an address that nothing could be bound or sent to, on any machine."""
+    """Raise ConfigError for an address that no machine could bind or connect to."""
     given = {"udp": settings.udp, "tcp": settings.tcp, "ops": settings.ops}
     given |= {"relay.address": settings.relay.address, "relay.events": settings.relay.events}
     for name, address in given.items():
@@ -145,11 +145,11 @@ def _check_addresses(settings: AgentSettings) -> None:
     url = urlsplit(settings.forward.url)
     if url.scheme not in ("http", "https") or not url.hostname:
         shown = masked_url(settings.forward.url)
-        raise ConfigError(f"agent.forward.url = {shown!r}: http://host:port wanted")
+        raise ConfigError(f"agent.forward.url = {shown!r}: expected http://host:port")
 
 
 class _Report:
-    """The mapping of the settings, and how all of it is said. Raises ConfigError."""
+    """The result of the checks, as text or JSON. Raises ConfigError."""
 
     def __init__(self, settings: AgentSettings, unchecked: Sequence[str]) -> None:
         self.settings = settings
@@ -158,14 +158,14 @@ class _Report:
         self._notes: list[dict[str, Any]] = []
         _check_addresses(settings)
         if settings.mapping:
-            from agent.mapping import config_file  # not where there is none: it needs PyYAML
+            from agent.mapping import config_file  # imported only where a mapping is set: it needs PyYAML
 
             file = config_file.read(settings.mapping, settings.lines.timer_unit)
             self.mapper = file.mapper(settings.lines)
             self._notes = [msgspec.to_builtins(note) for note in file.notes]
 
     def as_json(self, shown: Mapping[str, Any], explained: Sequence[Sequence[Explained]]) -> dict[str, Any]:
-        """What `--json` prints."""
+        """Return the object that `--json` prints."""
         out: dict[str, Any] = {"settings": shown, "unchecked": list(self._unchecked)}
         if self.mapper:
             out["mapping"] = {
@@ -177,7 +177,7 @@ class _Report:
     def as_text(
         self, shown: Mapping[str, Any], explained: Sequence[Sequence[Explained]], *, everything: bool
     ) -> str:
-        """The settings as TOML, with all else about them as comments; then the lines."""
+        """Return the settings as TOML, with notes as comments, then the explained lines."""
         said = []
         if not everything:
             said.append(

@@ -19,14 +19,14 @@ import msgspec
 from agent.config.load import ConfigError, load
 from agent.config.secrets import secrets_in
 
-#: A name METERHOUSE_... that says where settings are, and is none itself.
+#: Names the settings file; not a setting itself, despite its prefix.
 CONFIG_VARIABLE: Final = "METERHOUSE_CONFIG"
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 def config_option(parser: argparse.ArgumentParser) -> None:
-    """Adds `--config FILE`."""
+    """Add the option `--config FILE`."""
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -36,7 +36,7 @@ def config_option(parser: argparse.ArgumentParser) -> None:
 
 
 def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None = None) -> T:
-    """The settings from the file at `path`, the environment, and `over` (more of the environment's kind).
+    """Read settings from the file at `path`, the environment, and `over` (same form as the environment).
 
     Raises agent.config.load.ConfigError, also when the file cannot be read.
     """
@@ -51,23 +51,23 @@ def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None
     if path and Path(path).stat().st_mode & stat.S_IROTH and (found := secrets_in(tomllib.loads(text))):
         held = ", ".join(found)
         print(
-            f"warning: {path}: everybody may read it, and it holds secrets ({held}): chmod 600",
+            f"warning: {path}: holds secrets ({held}), readable by all users: expected mode 600 (chmod 600)",
             file=sys.stderr,
         )
     return settings
 
 
-def address(text: str, lowest: int = 1) -> tuple[str, int]:
-    """`HOST:PORT` or `[IPV6]:PORT`, for argparse; `lowest` 0 where a free port may be asked for."""
+def address(text: str, min_port: int = 1) -> tuple[str, int]:
+    """Parse `HOST:PORT` or `[IPV6]:PORT`, for argparse; `min_port` 0 allows a free port."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not lowest <= int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    if not colon or not port.isdigit() or not min_port <= int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT")
     return host.strip("[]"), int(port)
 
 
 def report_error(command: str, problem: object, code: int) -> int:
-    """One line for the person at the terminal; gives `code` back."""
+    """Print a one-line error for the user; return `code`."""
     if isinstance(problem, OSError) and problem.strerror:
-        problem = problem.strerror  # without the number in front
+        problem = problem.strerror  # without the errno prefix
     print(f"meterhouse {command}: {problem}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""The subcommand `meterhouse demo`; agent/cli/demo_traffic.py is the traffic."""
+"""The subcommand `meterhouse demo`; agent/cli/demo_traffic.py makes the traffic."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from agent.cli.text_table import number, table
 
 
 def demo(argv: Sequence[str]) -> int:
-    """`meterhouse demo`: sends traffic, then says exactly what it was."""
+    """Run `meterhouse demo`: send traffic, then print exactly what was sent."""
     parser = argparse.ArgumentParser(
         prog="meterhouse demo",
-        description="Sends a web shop's traffic as StatsD lines over UDP, then prints exactly what was sent.",
+        description="Sends a web shop's traffic as StatsD lines over UDP, then prints the exact totals sent.",
     )
     parser.add_argument("--seconds", type=float, default=60, help="how long (default %(default)s)")
     parser.add_argument("--address", type=address, default=("127.0.0.1", 8125), metavar="HOST:PORT",
                         help="where StatsD lines go (default 127.0.0.1:8125)")  # fmt: skip
     parser.add_argument("--rate", type=float, default=200, help="requests a second (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the random numbers (default %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the truth there, too")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="seed of the random numbers (default %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the totals to FILE")
     args = parser.parse_args(argv)
     shop = Shop(args.seed, args.rate)
     host, port = args.address
@@ -43,7 +45,7 @@ def demo(argv: Sequence[str]) -> int:
     except OSError as e:
         return report_error("demo", f"{host}:{port}: {e}", 1)
     except KeyboardInterrupt:
-        pass  # what was sent until now is still the truth
+        pass  # the totals so far are still right
     if terminal:
         print("\r" + " " * 24 + "\r", end="", file=sys.stderr)
     truth = shop.truth()
@@ -54,7 +56,7 @@ def demo(argv: Sequence[str]) -> int:
 
 
 def report(truth: Truth) -> str:
-    """What was sent, as text, with the queries that must give the same."""
+    """Format the totals sent as text, with queries that must return the same."""
     window = truth.end - truth.start
     counters = [
         [f"{c.name}{_labels(c.labels)}", number(c.total), number(c.total / window)] for c in truth.counters

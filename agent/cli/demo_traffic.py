@@ -1,10 +1,10 @@
-"""A web shop's traffic as StatsD lines, and the exact truth of what was sent.
+"""Generates a web shop's traffic as StatsD lines, and records the exact totals sent.
 
-Requests come in waves over four routes and three instances; each has a status and a duration and is made by
+Requests come in waves over four routes and three instances. Each has a status and a duration and is made by
 one of 2,000 users; every five minutes the checkout is slow and failing for half a minute. Every line carries
-`|T`, so that the truth also says which 10 s buckets hold it: all of them lie in `[start, end)`.
+`|T`, so the totals also tell which 10 s buckets contain it: all of them lie in `[start, end)`.
 
-`Shop` and `Truth` are pure: the time is an argument, the randomness comes from a seed. `send` is the rest.
+`Shop` and `Truth` are pure: the time is an argument, the randomness comes from a seed. Only `send` is not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REGIONS: Final = ("eu", "us", "ap")
 QUEUES: Final = ("mail", "invoices")
 USERS: Final = 2_000
 TICK_S: Final = 0.1
-#: What fits an Ethernet frame together with its IP and UDP headers, with room for tunnels.
+#: Fits an Ethernet frame together with IP and UDP headers, with room for tunnels.
 PACKET_BYTES: Final = 1_400
 
 Labels = tuple[tuple[str, str], ...]
@@ -40,7 +40,7 @@ Key = tuple[str, Labels]
 
 
 class CounterTruth(msgspec.Struct, frozen=True):
-    """One counter series: what was added to it."""
+    """The total added to one counter series."""
 
     name: str
     labels: dict[str, str]
@@ -61,7 +61,7 @@ class DistributionTruth(msgspec.Struct, frozen=True):
 
 
 class SetTruth(msgspec.Struct, frozen=True):
-    """One set series, or (without labels) all of a name: how many different members it was sent."""
+    """One set series, or (without labels) all of a name: the number of distinct members sent."""
 
     name: str
     labels: dict[str, str]
@@ -78,7 +78,7 @@ class GaugeTruth(msgspec.Struct, frozen=True):
 
 
 class Truth(msgspec.Struct, frozen=True):
-    """What was sent. All of it lies in the buckets of `[start, end)`, Unix seconds, multiples of 10."""
+    """The totals sent. All lie in the buckets of `[start, end)`, Unix seconds, multiples of 10."""
 
     start: int
     end: int
@@ -90,7 +90,7 @@ class Truth(msgspec.Struct, frozen=True):
 
 
 class Shop:
-    """Makes the lines, tick by tick, and keeps the truth about them."""
+    """Generates the lines, tick by tick, and records their totals."""
 
     def __init__(self, seed: int, requests_per_second: float = 200.0) -> None:
         self._random = random.Random(seed)  # noqa: S311 - traffic, not secrets
@@ -106,7 +106,7 @@ class Shop:
         self._memory = {instance: 300e6 + 50e6 * i for i, instance in enumerate(INSTANCES)}
 
     def tick(self, now_s: float) -> list[str]:
-        """The lines of the tick at `now_s`; call it every TICK_S."""
+        """Return the lines of the tick at `now_s`; to be called every TICK_S."""
         at = int(now_s)
         self._first = at if self._first < 0 else self._first
         self._last = at
@@ -121,7 +121,7 @@ class Shop:
         return lines
 
     def _request(self, at: int) -> Iterator[str]:
-        """One visitor's request: a counter, a distribution and a set."""
+        """Yield one visitor's request: a counter, a distribution and a set."""
         rnd = self._random
         route, _, median = rnd.choices(ROUTES, weights=[share for _, share, _ in ROUTES])[0]
         trouble = route == "/checkout" and 120 <= at % 300 < 150
@@ -143,7 +143,7 @@ class Shop:
         yield _line(key, f"u{user}|s", at)
 
     def _states(self, at: int, wave: float) -> Iterator[str]:
-        """The gauges of this second."""
+        """Yield the gauges of this second."""
         for queue in QUEUES:
             yield self._gauge(
                 "shop.queue.depth", (("queue", queue),), self._random.randrange(int(40 * wave) + 1), at
@@ -158,7 +158,7 @@ class Shop:
         return _line((name, labels), f"{value}|g", at)
 
     def truth(self) -> Truth:
-        """What was sent until now. Not before the first tick."""
+        """Return the totals sent so far; needs at least one tick."""
         merged: dict[Key, list[float]] = dict(self._distributions)
         members: dict[Key, set[str]] = dict(self._sets)
         for (name, _), values in self._distributions.items():
@@ -196,12 +196,12 @@ def _spread(name: str, labels: Labels, values: Sequence[float]) -> DistributionT
 
 
 def nearest_rank(ranked: Sequence[float], q: float) -> float:
-    """The q-quantile as one of the ascending values: the smallest that a share of q does not exceed."""
+    """Return the q-quantile by nearest rank: the smallest value that a share of q does not exceed."""
     return ranked[max(0, math.ceil(q * len(ranked)) - 1)]
 
 
 def packets(lines: Sequence[str], limit_bytes: int = PACKET_BYTES) -> Iterator[bytes]:
-    """The lines joined by newlines into packets of at most `limit_bytes` (a longer line goes alone)."""
+    """Join lines by newlines into packets of at most `limit_bytes`; a longer line is sent alone."""
     batch: list[bytes] = []
     size = 0
     for line in lines:
@@ -216,13 +216,14 @@ def packets(lines: Sequence[str], limit_bytes: int = PACKET_BYTES) -> Iterator[b
 
 
 def send(shop: Shop, address: tuple[str, int], seconds: float, progress: Callable[[float], None]) -> None:
-    """Sends the shop's traffic over UDP for so long, in real time. Raises OSError: nobody listens there.
+    """Send the shop's traffic over UDP for `seconds`, in real time.
 
-    A tick that comes late is sent late: its lines carry the time at which they were due.
+    A late tick is sent late: its lines carry the time at which they were due. Raises OSError if the port is
+    closed.
     """
     family, kind, protocol, _, target = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as sock:
-        sock.connect(target)  # so that "nobody listens" comes back as an error
+        sock.connect(target)  # so that a closed port is reported as an error
         begin_s, begin = time.time(), time.monotonic()
         for i in range(max(1, round(seconds / TICK_S))):
             due = i * TICK_S

@@ -1,8 +1,7 @@
-"""What a line becomes, and why: the answer to "where is my metric?".
+"""Explains what a line becomes, and why: the answer to "where is my metric?".
 
-Owns nothing of the meaning. A line goes through agent/protocol/line.py and the mapping to learn how it is
-read, and through an aggregator of its own to learn what it leaves behind, so an explanation cannot differ
-from what the agent does.
+Owns no semantics. A line goes through agent/protocol/line.py and the mapping to find how it is read, and
+through a separate aggregator to find its effect, so an explanation cannot differ from the agent's behaviour.
 
 Pure: `now_ms` is an argument.
 """
@@ -36,13 +35,13 @@ from agent.wire.metadata import in_seconds
 
 WORDS: Final[dict[Reason | Skip | Ignored, str]] = {
     Reason.NO_VALUE: "there is no `:` between name and value",
-    Reason.EMPTY_NAME: "there is no name before the `:`, or none beside its tags",
+    Reason.EMPTY_NAME: "there is no name before the `:`, or only tags",
     Reason.EMPTY_VALUE: "there is no value after a `:`",
-    Reason.BAD_VALUE: "a value is no decimal number, or (with scale and sample rate) too large for a float",
+    Reason.BAD_VALUE: "a value is not a decimal number, or (scaled and weighted) too large for a float",
     Reason.NO_TYPE: "there is no `|` and type after the value",
-    Reason.UNKNOWN_TYPE: "the type is none of c, m, g, d, h, ms, s",
-    Reason.BAD_SAMPLE_RATE: "the number after `@` is not above 0 and at most 1",
-    Reason.BAD_TIMESTAMP: "`|T` is not followed by whole Unix seconds, or comes twice",
+    Reason.UNKNOWN_TYPE: "the type is unknown: expected c, m, g, d, h, ms or s",
+    Reason.BAD_SAMPLE_RATE: "the number after `@` is out of range: expected above 0 and at most 1",
+    Reason.BAD_TIMESTAMP: "`|T` is repeated, or not followed by whole Unix seconds",
     Reason.INVALID_UTF8: "name or tags are not UTF-8",
     Reason.LINE_TOO_LONG: "the line is longer than agent.lines.max_line_bytes",
     Reason.NAME_TOO_LONG: "the name is longer than agent.lines.max_name_bytes",
@@ -56,10 +55,10 @@ WORDS: Final[dict[Reason | Skip | Ignored, str]] = {
     Skip.EVENT: "it is an event; agent.relay.events may send it on",
     Skip.SERVICE_CHECK: "it is a service check; agent.relay.events may send it on",
     Skip.MAPPING: "the mapping drops it",
-    Ignored.UNKNOWN_FIELD: "a field of no known kind",
+    Ignored.UNKNOWN_FIELD: "an unknown field",
     Ignored.EMPTY_TAG: "a tag without a key, or with nothing after its `:` or `=`",
-    Ignored.DUPLICATE_TAG: "a tag whose key comes again later",
-    Ignored.MALFORMED_TAG: "in the name: a tag without `=`, or a bracket without its fellow",
+    Ignored.DUPLICATE_TAG: "a tag whose key is repeated later",
+    Ignored.MALFORMED_TAG: "in the name: a tag without `=`, or an unmatched bracket",
 }
 
 
@@ -67,16 +66,16 @@ _MILLISECONDS: Final = "the name says seconds, the value is in milliseconds as s
 
 
 class MappedBy(msgspec.Struct, frozen=True):
-    """The entry of the mapping file that took a line."""
+    """The entry of the mapping file that handled a line."""
 
     number: int  # from 1
     line: int  # of the file
     match: str
-    why: str = ""  # it could not be used
+    why: str = ""  # why it could not be used
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
-    """What one sample becomes; fields that do not apply keep their defaults."""
+    """The result for one sample; fields that do not apply keep their defaults."""
 
     line: str
     outcome: Literal["taken", "skipped", "refused"]
@@ -96,11 +95,11 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     mapping: MappedBy | None = None
     bucket: int = 0  # its start in Unix seconds
     moved: Literal["", "old", "future"] = ""  # `|T` was beyond that edge of the window
-    note: str = ""  # something that is right, and may not be meant
+    note: str = ""  # a valid reading that may not be intended
 
 
 def explain(line: bytes, settings: AgentSettings, mapper: Mapper | None, now_ms: int) -> list[Explained]:
-    """What a line without its newline becomes when it arrives at `now_ms`: one, or one per further sample."""
+    """Explain a line (without its newline) arriving at `now_ms`: one result, or one per further sample."""
     parsed = parse_line(line, settings.lines)
     if isinstance(parsed, BadLine) and parsed.reason in (Reason.UNKNOWN_TYPE, Reason.BAD_SAMPLE_RATE):
         samples = list(split_samples(line, settings.lines))
@@ -138,7 +137,7 @@ def _explain(line: bytes, settings: AgentSettings, mapper: Mapper | None, now_ms
 
 
 def _sign(parsed: Line, line: bytes, mapped: GaugeDeltas | None, setting: GaugeDeltas) -> str:
-    """Say why a signed value of a gauge is a delta or not; nothing without a sign."""
+    """Explain why a signed gauge value is a delta or not; empty without a sign."""
     raw = line.partition(b":")[2].partition(b"|")[0]
     if parsed.head.kind is not Kind.GAUGE or not any(part[:1] in (b"+", b"-") for part in raw.split(b":")):
         return ""
@@ -151,7 +150,7 @@ def _sign(parsed: Line, line: bytes, mapped: GaugeDeltas | None, setting: GaugeD
         return f"no delta: {by}, and the line has a mark of DogStatsD (`|#`, `|c:`, `|e:` or `|card:`)"
     return (
         f"a delta: {by}, and the line has no mark of DogStatsD; untagged lines of datadogpy have none "
-        "either, `never` is for them"
+        "either: set `never` for them"
     )
 
 
@@ -194,12 +193,12 @@ def _taken(
 
 
 def text(explained: Sequence[Explained]) -> str:
-    """The explanations of one line for people."""
+    """Format the explanations of one line for a reader."""
     said = []
     if len(explained) > 1:
         said.append(f"{len(explained)} samples of one name, each a line of its own:")
     for one in explained:
-        said += [one.line, *(f"  {label:8}  {what}" for label, what in _rows(one))]
+        said += [one.line, *(f"  {label:8}  {words}" for label, words in _rows(one))]
     return "\n".join(said)
 
 
@@ -217,7 +216,7 @@ def _rows(one: Explained) -> Iterator[tuple[str, str]]:
     if one.sign:
         yield "sign", one.sign
     moved = (
-        f", the {'oldest' if one.moved == 'old' else 'latest'} there is for it: its time is outside"
+        f", the {'oldest' if one.moved == 'old' else 'latest'} accepted one: its time is outside"
         if one.moved
         else ""
     )

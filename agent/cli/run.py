@@ -1,4 +1,4 @@
-"""The subcommand `meterhouse agent`; agent/cli/demo.py is `meterhouse demo`."""
+"""The subcommand `meterhouse agent`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agent.settings import AgentSettings
 
 
 class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The settings file as the agent sees it: the sections of others are theirs to check."""
+    """The settings file as the agent reads it; other parts check their own sections."""
 
     agent: AgentSettings = AgentSettings()
     indexer: dict[str, Any] = {}
@@ -28,7 +28,7 @@ class AgentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def agent(argv: Sequence[str]) -> int:
-    """`meterhouse agent`: runs until SIGTERM or SIGINT; 0 when everything taken was also sent."""
+    """Run `meterhouse agent` until SIGTERM or SIGINT; return 0 if everything received was also sent."""
     parser = argparse.ArgumentParser(
         prog="meterhouse agent",
         description="Takes StatsD lines, aggregates them, forwards frames to an indexer.",
@@ -53,7 +53,7 @@ def agent(argv: Sequence[str]) -> int:
 
 
 def _run_as_child(settings: AgentSettings, parent: int) -> int:
-    """Runs, tells the parent through its socket where we listen, and stops when it is gone."""
+    """Run, report the listening addresses to the parent's socket, and stop when the parent is gone."""
     orphaned = threading.Event()
     with socket.socket(fileno=parent) as channel, Loop() as loop:
 
@@ -64,7 +64,7 @@ def _run_as_child(settings: AgentSettings, parent: int) -> int:
                 loop.stop()
 
         def ready(at: service.Addresses) -> None:
-            with contextlib.suppress(BrokenPipeError):  # the loop sees that, too
+            with contextlib.suppress(BrokenPipeError):  # the loop notices that, too
                 channel.sendall(msgspec.json.encode(at) + b"\n")
 
         loop.add_reader(channel, gone)

@@ -1,4 +1,4 @@
-"""Text tables for people: columns as wide as their widest cell, numbers to the right. Pure."""
+"""Formats text tables: columns as wide as their widest cell, numbers aligned right. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """The rows under their header, one line each; columns in `right` are aligned to the right."""
+    """Format rows below their header, one line each; columns in `right` are aligned right."""
     lines = [header, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     out = []
@@ -20,7 +20,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
 
 
 def number(value: float) -> str:
-    """A number as short as it can be said to a reader: six significant digits, whole numbers whole."""
+    """Format a number briefly: six significant digits, integers in full."""
     if abs(value) < 1e15 and value == int(value):  # NaN and the infinities are not below 1e15
         return str(int(value))
     return f"{value:.6g}"

@@ -1,4 +1,4 @@
-"""What is wrong with a setting, and where it was set: the file's line or the variable, the key, the value.
+"""Completes errors about settings: where it was set (the file's line or the variable), the key and the value.
 
 Works on the texts of msgspec's errors (`Expected int, got str - at $.agent.flush.delay_ms`) and of our own
 checks, which begin with the setting's name. Pure.
@@ -20,18 +20,18 @@ _PATH: Final = re.compile(
     r"(?:unknown field `(?P<field>\w+)`.*)?at `\$\.?(?P<path>[^`]*)`"
     r"|unknown field `(?P<top>\w+)`|^(?P<setting>agent[\w.]*) = "
 )
-#: Settings that may hold passwords, besides secrets: their values are not shown.
+#: Settings that may contain passwords, besides secrets: their values are not shown.
 _URLS: Final = frozenset({"dsn", "redis_url", "url"})
 
 
 def names_of(problem: str) -> list[str]:
-    """The path of the setting or section that a problem is about; empty when it names none."""
+    """Return the path of the setting or section that a problem is about; empty if it names none."""
     found = _PATH.search(problem)
     if found is None:
         return []
     path = re.sub(r"\[[^\]]*\]", "", found["path"] or found["setting"] or "")  # `tags[...]`: the whole table
     names = [name for name in (*path.split("."), found["field"] or found["top"]) if name]
-    ours = re.match(r"(\w+)[ :].* - at `", problem)  # a check of a section says the field first
+    ours = re.match(r"(\w+)[ :].* - at `", problem)  # a check of a section names the field first
     return [*names, ours[1]] if ours and ours[1].islower() else names
 
 
@@ -51,7 +51,7 @@ def with_accepted(problem: str, cls: type[msgspec.Struct]) -> str:
 
 
 def with_value(problem: str, tree: Mapping[str, Any]) -> str:
-    """The problem with what the setting is, if that is one value and no secret."""
+    """Append the setting's value to the problem, if it is a single value and not a secret."""
     names = names_of(problem)
     value: Any = tree
     for name in names:
@@ -64,14 +64,14 @@ def with_value(problem: str, tree: Mapping[str, Any]) -> str:
 
 
 def in_file(problem: str, path: str, toml_text: str) -> str:
-    """The problem with the file, and the line that sets what it names, or the line of its section."""
+    """Prefix the problem with the file and line that set the value, or with the line of its section."""
     names = names_of(problem)
     line = line_of(names, toml_text) or line_of(names[:-1], toml_text)
     return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"
 
 
 def line_of(names: Sequence[str], toml_text: str) -> int:
-    """The line, from 1, where a key or table of that path stands; 0 if it is not found."""
+    """Return the line (from 1) of a key or table in a TOML text; 0 if it is not found."""
     table: list[str] = []
     best = 0
     for number, line in enumerate(toml_text.splitlines(), 1):

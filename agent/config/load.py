@@ -1,8 +1,9 @@
-"""How every part of Meterhouse reads its settings: defaults, then a TOML file, then the environment.
+"""Reads the settings of all parts of Meterhouse: defaults, then a TOML file, then the environment.
 
-Owns the reading and its error messages; which settings there are is said by the frozen msgspec Structs of
-each package (`agent/settings.py`, `indexer/settings.py`, `shim/settings.py`). Unknown names are refused.
-`METERHOUSE_AGENT__FLUSH__DELAY_MS=500` sets `delay_ms` in `[agent.flush]`: prefix, then names parted by `__`.
+Owns the reading and its error messages. The settings themselves are frozen msgspec Structs of each package
+(`agent/settings.py`, `indexer/settings.py`, `shim/settings.py`). Unknown names are refused.
+`METERHOUSE_AGENT__FLUSH__DELAY_MS=500` sets `delay_ms` in `[agent.flush]`: prefix, then names separated by
+`__`.
 
 Pure: the file's text and the environment are arguments.
 """
@@ -19,28 +20,29 @@ from agent.config.errors import in_file, names_of, with_accepted, with_value
 
 PREFIX: Final = "METERHOUSE_"
 _MAX_INTEGER: Final = 2**63 - 1
-#: Tables and lists inside each other; settings have five.
+#: Maximum nesting of tables and lists; settings have five levels.
 _MAX_DEPTH: Final = 16
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the text says where it was set, which it is and what is wrong."""
+    """A setting that cannot be used; the text names its source, the setting and the problem."""
 
 
 def load(
     cls: type[T], toml_text: str = "", environ: Mapping[str, str] | None = None, *, path: str = "settings"
 ) -> T:
-    """The settings `cls` from a TOML text and an environment; the environment wins. Raises ConfigError.
+    """Load the settings `cls` from a TOML text and an environment, which wins. Raises ConfigError.
 
-    `path` is what errors call the text. A file need not hold by itself: tokens may come from the environment.
+    `path` is the name of the text in errors. A file need not be complete: tokens may come from the
+    environment.
     """
     try:
         tree: dict[str, Any] = tomllib.loads(toml_text)
     except RecursionError:
-        raise ConfigError(f"{path}: not TOML that can be read: nested too deep") from None
-    except ValueError as e:  # also of a number with thousands of digits
+        raise ConfigError(f"{path}: nested too deep: at most {_MAX_DEPTH} levels are accepted") from None
+    except ValueError as e:  # also a number with thousands of digits
         raise ConfigError(f"{path}: not TOML: {e}") from None
     said = {
         name: [part.lower() for part in name[len(PREFIX) :].split("__")]
@@ -51,12 +53,12 @@ def load(
         _put(tree, name, names, _value(name, (environ or {})[name]))
     _check_values(tree, path)
     try:
-        # The environment has nothing but strings ...
+        # The environment contains only strings ...
         settings = msgspec.convert(tree, cls, strict=False)
         made = msgspec.to_builtins(settings)
         for name, names in said.items():
             _put(tree, name, names, _get(made, names))
-        # ... but a string in the file where a number is meant is wrong.
+        # ... but in the file a string in place of a number is an error.
         return msgspec.convert(tree, cls)
     except msgspec.ValidationError as e:
         problem = with_value(with_accepted(str(e), cls), tree)
@@ -85,7 +87,7 @@ def _check_values(node: Any, where: str, depth: int = 0) -> None:
 
 
 def _setting(said: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[str]:
-    """The variables that set what stands at `names`, a part of it, or (a table) more than it."""
+    """Return the variables that set the value at `names`, a part of it, or the table that contains it."""
     return [v for v, at in said.items() if all(a == b for a, b in zip(at, names, strict=False))]
 
 
@@ -100,20 +102,20 @@ def _put(tree: dict[str, Any], name: str, path: Sequence[str], value: Any) -> No
     for part in path[:-1]:
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"{name}: {part} is a value, not a table")
+            raise ConfigError(f"{name}: {part} is a value: expected a table")
     node[path[-1]] = value
 
 
 def _value(name: str, text: str) -> Any:
-    """Lists and tables are written as JSON; everything else stays text, and msgspec makes the type of it.
+    """Parse lists and tables as JSON; other text is converted by msgspec later.
 
-    Raises ConfigError, also for bytes that are not UTF-8 (they are lone surrogates here).
+    Raises ConfigError, also for bytes that are not UTF-8 (they appear as lone surrogates here).
     """
     for part in (name, text):
         try:
             part.encode()
         except UnicodeEncodeError:
-            raise ConfigError(f"{ascii(name)[1:-1]}: not UTF-8") from None
+            raise ConfigError(f"{ascii(name)[1:-1]}: expected UTF-8") from None
     if text[:1] not in ("[", "{"):
         return text
     try:
@@ -121,4 +123,4 @@ def _value(name: str, text: str) -> Any:
     except msgspec.DecodeError as e:
         raise ConfigError(f"{name}: {e}") from None
     except RecursionError:
-        raise ConfigError(f"{name}: not JSON that can be read: nested too deep") from None
+        raise ConfigError(f"{name}: JSON nested too deep: at most {_MAX_DEPTH} levels are accepted") from None

@@ -1,7 +1,7 @@
 """Networks that lines may come from: `10.0.0.0/8`, `2001:db8::/32`, or one address.
 
-Owns reading them and the test of an address. IPv4 is seen as IPv6 (`::ffff:10.0.0.0`), so one list is for
-both, and for sockets that take both; `::/0` is everything. Imported only where there is such a list. Pure.
+Owns parsing and address tests. IPv4 is mapped to IPv6 (`::ffff:10.0.0.0`), so one list serves both, and
+sockets that accept both; `::/0` matches everything. Imported only where such a list is set. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
 MAX_NETWORKS: Final = 256
-#: Senders whose answer is remembered.
+#: Senders whose result is cached.
 _MAX_REMEMBERED: Final = 4_096
 _MAPPED: Final = 0xFFFF << 32
 _ALL: Final = (1 << 128) - 1
@@ -19,7 +19,7 @@ _BYTES: Final = 16
 
 
 class Networks:
-    """A list of networks. Raises ValueError for texts that are none."""
+    """A list of networks. Raises ValueError for texts that are not networks."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         if len(texts) > MAX_NETWORKS:
@@ -45,7 +45,7 @@ class Networks:
 
 
 def _network(text: str) -> tuple[int, int]:
-    """Return address and mask as IPv6 has them. Raises ValueError."""
+    """Return address and mask in IPv6 form. Raises ValueError."""
     try:
         network = ip_network(text)
     except ValueError as e:

@@ -1,4 +1,4 @@
-"""Hides what is secret in settings: tokens, and the passwords of DSNs and URLs. Pure."""
+"""Masks secrets in settings: tokens, and the passwords of DSNs and URLs. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-#: What is shown in a secret's place.
+#: Shown in place of a secret.
 MASK: Final = "***"
 #: Settings that are a secret, or a list or a table of them.
 _SECRET: Final = re.compile(r"(^|_)(token|tokens|password|secret)$")
@@ -17,14 +17,14 @@ _PARAMETER: Final = re.compile(
 
 
 def masked_url(text: str) -> str:
-    """Return a text with the passwords of all URLs in it hidden; costs in proportion to its length."""
+    """Mask the passwords of all URLs in a text, in time proportional to its length."""
     if "://" in text and "@" in text:
         text = _WORD.sub(_without_password, text)
     return _PARAMETER.sub(rf"\g<name>{MASK}", text)
 
 
 def _without_password(word: re.Match[str]) -> str:
-    """Hide all from the first : after :// to the last @, so that a password may hold a slash or an @."""
+    """Mask from the first : after :// to the last @, so that a password may contain a slash or an @."""
     text = word[0]
     begin, end = text.find("://"), text.rfind("@")
     colon = text.find(":", begin + 3, end)
@@ -37,12 +37,12 @@ def is_secret(name: str) -> bool:
 
 
 def masked(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a tree of settings with all secrets hidden; what is empty stays so."""
+    """Return a tree of settings with all secrets masked; empty values stay empty."""
     return {name: _shown(name, value) for name, value in tree.items()}
 
 
 def secrets_in(tree: Mapping[str, Any], path: str = "") -> list[str]:
-    """Return the dotted names of the settings of a tree that hold secrets."""
+    """Return the dotted names of the settings in a tree that contain secrets."""
     found: list[str] = []
     for name, value in tree.items():
         if isinstance(value, Mapping) and not _SECRET.search(name):

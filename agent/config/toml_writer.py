@@ -1,4 +1,4 @@
-"""Writes settings as TOML, so that what `check-config` prints can be a settings file. Pure."""
+"""Writes settings as TOML, so that the output of `check-config` is a valid settings file. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def dumps(tree: Mapping[str, Any]) -> str:
-    """The tree as TOML text; what is None is left out (TOML has no word for it)."""
+    """Format the tree as TOML; None values are left out because TOML cannot express them."""
     return "\n".join(_section(tree, ()))
 
 
@@ -36,5 +36,5 @@ def _value(value: Any) -> str:
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{_key(k)} = {_value(v)}' for k, v in value.items())} }}"
     if isinstance(value, float):
-        return repr(value)  # also inf and nan, which TOML spells alike
+        return repr(value)  # including inf and nan, which TOML spells the same way
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,1 +1,1 @@
-"""The two cores, native and Python, behind one interface: lines in, frames out."""
+"""The two cores, native and Python, with one interface: lines in, frames out."""

@@ -1,4 +1,4 @@
-"""Chooses the core that runs: the native one where it was built, else the one in Python."""
+"""Chooses the core that runs: the native one where it was built, else the Python one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from agent.settings import AgentSettings
 
 
 class CoreError(OSError):
-    """The core that the settings want cannot run here; the text is for people."""
+    """The core required by the settings cannot run here; the text is shown to the user."""
 
 
 def open_core(settings: AgentSettings, mapper: KeyMapper | None, wake: Callable[[], None], log: Log) -> Core:
-    """The core that `settings.core` says. Raises CoreError if it must be the native one, and there is none.
+    """Open the core that `settings.core` names. Raises CoreError if it must be native and was not built.
 
-    `wake` is called, from any thread, after an early flush. No `mapper`: every head stays as it is.
+    `wake` is called, from any thread, after an early flush. Without a `mapper` every head stays unchanged.
     """
     if settings.core != "python":
         try:
@@ -33,6 +33,6 @@ def open_core(settings: AgentSettings, mapper: KeyMapper | None, wake: Callable[
             return core
     else:
         log.info("core", core="python")
-    from agent.core.python_core import PythonCore  # not where the native one runs: it is memory
+    from agent.core.python_core import PythonCore  # imported only where needed, to save memory
 
     return PythonCore(settings, mapper, wake)

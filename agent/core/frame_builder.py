@@ -1,7 +1,7 @@
-"""Flushed buckets in, wire frames out: rows become columns, and each string stands once in its frame.
+"""Builds wire frames from flushed buckets: rows become columns, and each string is stored once per frame.
 
-Owns how many rows share a frame. One frame at a time, so that its caller can do other work between two.
-Pure; see agent/wire/frame.py for the layout.
+Owns how many rows share a frame. One frame at once, so that its caller can do other work in between. Pure;
+see agent/wire/frame.py for the layout.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from typing import Final, TypeVar
 
 from agent.aggregate.state import Bucket, Cell, CounterCell, DistributionCell, GaugeCell, Series, SetCell
 from agent.protocol.line import MAX_NUMBER
-from agent.wire.frame import Counters, Distributions, Frame, Gauges, Sender, Sets
-from agent.wire.frame import SeriesColumns as SeriesColumns
+from agent.wire.frame import Counters, Distributions, Frame, Gauges, Sender, SeriesColumns, Sets
 
-# Bytes a row takes before compression, about: its own columns, one entry of a bucket map, one set member.
+# Approximate bytes before compression: columns of a row, one entry of a bucket map, one set member.
 _ROW_BYTES: Final = 64
 _ENTRY_BYTES: Final = 12
 _MEMBER_BYTES: Final = 8
@@ -31,25 +30,27 @@ Row = tuple[int, Series, C]  # bucket, series, cell
 class RowQueue:
     """Rows of flushed buckets, in the order of the buckets and of the series within each.
 
-    Empties the buckets' queue as it goes, so that the memory of a bucket is free once its rows are taken.
-    Nobody else may change their cells.
+    Releases buckets as it proceeds, so that the memory of a bucket is free once its rows are taken. Their
+    cells must not change any more.
     """
 
     def __init__(self) -> None:
-        #: Entries (agent/aggregate/state.py) of the buckets not begun yet.
+        #: Entries (agent/aggregate/state.py) of the buckets not started yet.
         self.entries = 0
         self._buckets: deque[Bucket] = deque()
         self._rows = self._all_rows()
-        self._next: tuple[Row[Cell], int] | None = None  # a row too many for the last frame, and its bytes
+        self._next: tuple[Row[Cell], int] | None = (
+            None  # a row that did not fit the last frame, and its bytes
+        )
 
     def put(self, buckets: Iterable[Bucket]) -> None:
-        """Adds buckets at the end; they are the queue's now."""
+        """Append buckets, which then belong to the queue."""
         for bucket in buckets:
             self._buckets.append(bucket)
             self.entries += bucket.entries
 
     def take(self, max_rows: int, max_bytes: int) -> list[Row[Cell]]:
-        """At most `max_rows` rows and, but for a single row larger than that, about `max_bytes`."""
+        """Take at most `max_rows` rows of about `max_bytes`; a single larger row is taken alone."""
         rows: list[Row[Cell]] = []
         size = 0
         while (found := self._pop()) is not None:
@@ -66,7 +67,7 @@ class RowQueue:
         if found is None:
             found = next(self._rows, None)
             if found is None:
-                self._rows = self._all_rows()  # for the buckets to come
+                self._rows = self._all_rows()  # for later buckets
         return found
 
     def _all_rows(self) -> Iterator[tuple[Row[Cell], int]]:
@@ -86,7 +87,7 @@ def build_frames(
     max_rows: int,
     max_bytes: int,
 ) -> Iterator[Frame]:
-    """All frames of `buckets`; takes the next number of `sequence` for each."""
+    """Yield all frames of `buckets`; each takes the next number of `sequence`."""
     queue = RowQueue()
     queue.put(buckets)
     while rows := queue.take(max_rows, max_bytes):
@@ -102,7 +103,7 @@ def _row_bytes(cell: Cell) -> int:
 
 
 def frame_of(rows: list[Row[Cell]], sender: Sender, sequence: int, created_ms: int) -> Frame:
-    """The frame of some rows."""
+    """Build the frame of some rows."""
     index: dict[Series, int] = {}
     for _, one, _ in rows:
         index.setdefault(one, len(index))
@@ -146,10 +147,10 @@ def _series(index: Iterable[Series], strings: dict[str, int]) -> SeriesColumns:
 
 
 def _column(code: str, values: Iterable[float]) -> bytes:
-    """A column's bytes, little-endian. The codes' widths are those of frame.py on all we run on.
+    """Encode a column, little-endian, with the widths that agent/wire/frame.py expects.
 
-    Sums that overflowed stay at the edge of a float's range: the indexer refuses a frame with anything that
-    is not finite, and one wild sender must not cost the others' rows.
+    Overflowed sums are clamped to the range of a float: the indexer refuses a frame with any value that is
+    not finite, and one faulty sender must not cost the rows of others.
     """
     column = array(code, values)
     if code == "d" and not isfinite(sum(column)):

@@ -1,14 +1,14 @@
-"""The core of an agent, lines in and frames out, behind one interface.
+"""The interface of an agent's core: lines in, frames out.
 
-Owns the interface; agent/core/factory.py chooses one. Two cores keep to it and give the same rows for the
-same lines:
+Owns the interface; agent/core/factory.py chooses a core. Both cores give the same rows for the same lines:
 
 * `agent.core._native.core.NativeCore`: compiled; receives, parses and aggregates without the GIL;
-* `agent.core.python_core.PythonCore`: the readable definition, for where no compiler was.
+* `agent.core.python_core.PythonCore`: the readable definition, used where no compiler was available.
 
-Every core flushes by itself when its open buckets hold `max_entries`, and says so through `wake`: nothing is
-lost, the part that left simply becomes rows of its own. While more than `max_entries` entries wait to become
-frames the core is `full`: receivers leave packets in the kernel, and whoever calls `add` makes frames first.
+Every core flushes by itself when its open buckets contain `max_entries`, and reports it through `wake`.
+Nothing is lost: the flushed part becomes rows of its own. While more than `max_entries` entries wait to
+become frames the core is `full`: receivers leave packets in the kernel, and callers of `add` must make frames
+first.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agent.protocol.line import Ignored, MetricKey, Reason, Skip
 from agent.receive.receiver import DatagramReceiver, ReceiveOptions
 from agent.wire.frame import Frame, Sender
 
-#: What a new head becomes, or that its lines are dropped; asked once per head (agent/mapping/mapper.py).
+#: Maps a new head, or drops its lines; called once per head (agent/mapping/mapper.py).
 KeyMapper = Callable[[MetricKey], MetricKey | Skip]
 
 
@@ -30,35 +30,52 @@ class CoreStats(Protocol):
     """Running totals of lines since the start; agent/telemetry/metrics.py shows them."""
 
     @property
-    def lines(self) -> int: ...
+    def lines(self) -> int:
+        """Lines received, except empty ones."""
+
     @property
-    def bad(self) -> Counter[Reason]: ...
+    def bad(self) -> Counter[Reason]:
+        """Refused lines, by reason."""
+
     @property
-    def skipped(self) -> Counter[Skip]: ...
+    def skipped(self) -> Counter[Skip]:
+        """Lines without a metric, by kind."""
+
     @property
-    def ignored(self) -> Counter[Ignored]: ...
+    def ignored(self) -> Counter[Ignored]:
+        """Ignored parts of good lines, by kind."""
+
     @property
-    def clamped_old(self) -> int: ...
+    def clamped_old(self) -> int:
+        """Lines moved to the oldest accepted time."""
+
     @property
-    def clamped_future(self) -> int: ...
+    def clamped_future(self) -> int:
+        """Lines moved to the latest accepted time."""
+
     @property
-    def overflow_lines(self) -> int: ...
+    def overflow_lines(self) -> int:
+        """Lines of series beyond a limit."""
+
     @property
-    def early_flushes(self) -> int: ...
+    def early_flushes(self) -> int:
+        """Flushes before a bucket's end."""
 
 
 class Core(Protocol):
-    """Lines in, frames out. Made by `open_core`; one thread calls it, receivers may have their own."""
+    """Lines in, frames out. Made by `open_core`; used by one thread, receivers may have their own."""
 
     @property
-    def native(self) -> bool: ...
+    def native(self) -> bool:
+        """Whether this is the compiled core."""
 
     @property
-    def stats(self) -> CoreStats: ...
+    def stats(self) -> CoreStats:
+        """Running totals of lines."""
 
     @property
     def entries(self) -> int:
-        """Cells, set members and histogram entries of open buckets, not of those flushed."""
+        """Cells, set members and histogram entries of open buckets, without flushed ones."""
 
     @property
     def full(self) -> bool:
@@ -66,62 +83,62 @@ class Core(Protocol):
 
     @property
     def live_series(self) -> int:
-        """Series of the present bucket."""
+        """Series of the current bucket."""
 
     @property
     def remembered_series(self) -> int:
-        """Series remembered between buckets."""
+        """Series cached between buckets."""
 
     @property
     def forgotten_heads(self) -> int:
-        """Heads forgotten before their time because `max_series` was reached."""
+        """Heads evicted early because `max_series` was reached."""
 
     @property
     def forgotten_last_values(self) -> int:
-        """Last values of gauges forgotten because `max_last_values` was reached."""
+        """Last values of gauges evicted because `max_last_values` was reached."""
 
     @property
     def memory_bytes(self) -> int:
-        """What the core holds, as far as it knows; 0 if it does not."""
+        """Memory that the core uses, if known; else 0."""
 
     @property
     def longest_stop_ns(self) -> int:
-        """The longest time that a flush kept receivers waiting; 0 where they share a thread."""
+        """The longest time that a flush blocked receivers; 0 where they share a thread."""
 
     def set_clock_base(self, base_ms: int) -> None:
-        """Adds this to the steady clock (agent/runtime/clock.py) for the time of datagrams."""
+        """Set the offset to the steady clock (agent/runtime/clock.py) that gives the time of datagrams."""
 
     def add(self, data: bytes, now_ms: int) -> None:
-        """Takes whole lines of one or more packets, parted by newlines, arrived at `now_ms` (Unix time)."""
+        """Add whole newline-separated lines of one or more packets, arrived at `now_ms` (Unix time)."""
 
     def top_metrics(self, count: int) -> list[tuple[str, int]]:
-        """The metrics with the most remembered series, and how many each has; from any thread."""
+        """Return the metrics with the most cached series, and their number of series; thread-safe."""
 
     def sample_tags(self, count: int) -> list[tuple[tuple[str, str], ...]]:
-        """The tags of about so many remembered series; from any thread."""
+        """Return the tags of about `count` cached series; thread-safe."""
 
     def flush(self, now_ms: int) -> bool:
-        """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""
+        """Queue buckets that ended at or before `now_ms` for frames; return whether there are any."""
 
     def flush_all(self, now_ms: int) -> bool:
-        """The same for all buckets, the present one too."""
+        """Queue all buckets, including the current one; return whether there are any."""
 
     def next_frame(
         self, sender: Sender, sequence: int, created_ms: int, *, max_rows: int, max_bytes: int
     ) -> Frame | None:
-        """The next frame of what was flushed; None if nothing is left, and `sequence` was not used."""
+        """Return the next frame of flushed rows; None if nothing is left: `sequence` is then unused."""
 
     def receive(self, socks: Sequence[socket.socket], options: ReceiveOptions) -> DatagramReceiver:
-        """Starts reading bound datagram sockets, and owns them; several share an address (SO_REUSEPORT)."""
+        """Start reading bound datagram sockets, and own them; several may share an address (SO_REUSEPORT)."""
 
     def export_last_values(self, now_ms: int) -> bytes:
-        """Return records (agent/aggregate/last_values.py) of gauges that may get deltas; from any thread.
+        """Return records (agent/aggregate/last_values.py) of gauges that may get deltas; thread-safe.
 
-        A key may come twice: the later time counts.
+        A key may occur twice: the later time counts.
         """
 
     def import_last_values(self, data: bytes, now_ms: int) -> None:
-        """Takes such records, before the first line."""
+        """Load such records; to be called before the first line."""
 
     def close(self) -> None:
-        """Frees everything; its receivers have stopped."""
+        """Free all memory, after its receivers have stopped."""

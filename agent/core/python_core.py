@@ -1,7 +1,7 @@
-"""The core in Python: readable, the oracle of the native one, and what runs where no compiler was.
+"""The core in Python: readable, the reference for the native one, and the fallback without a compiler.
 
-Owns nothing but the joining: agent/aggregate/aggregator.py aggregates, agent/core/frame_builder.py makes
-frames, and agent/receive/datagram.py reads packets in the agent's loop.
+Owns only the wiring: agent/aggregate/aggregator.py aggregates, agent/core/frame_builder.py makes frames, and
+agent/receive/datagram.py reads packets in the agent's loop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agent.wire.frame import Frame, Sender
 
 
 class PythonCore:
-    """See agent/core/interface.py for what each part of it promises."""
+    """Implements agent/core/interface.py, which documents each member."""
 
     native: Final = False
     memory_bytes: Final = 0
@@ -53,57 +53,57 @@ class PythonCore:
 
     @property
     def live_series(self) -> int:
-        """Series of the present bucket."""
+        """Series of the current bucket."""
         return self._aggregator.live_series
 
     @property
     def remembered_series(self) -> int:
-        """Series remembered between buckets."""
+        """Series cached between buckets."""
         return self._aggregator.remembered_series
 
     @property
     def forgotten_heads(self) -> int:
-        """Heads forgotten before their time because `max_series` was reached."""
+        """Heads evicted early because `max_series` was reached."""
         return self._aggregator.forgotten_heads
 
     @property
     def forgotten_last_values(self) -> int:
-        """Last values of gauges forgotten because `max_last_values` was reached."""
+        """Last values of gauges evicted because `max_last_values` was reached."""
         return self._aggregator.forgotten_last_values
 
     def export_last_values(self, now_ms: int) -> bytes:
-        """Records of the last values of gauges that may get deltas."""
+        """Return records of the last values of gauges that may get deltas."""
         return self._aggregator.export_last_values(now_ms)
 
     def import_last_values(self, data: bytes, now_ms: int) -> None:
-        """Takes such records, before the first line."""
+        """Load such records; to be called before the first line."""
         self._aggregator.import_last_values(data, now_ms)
 
     def set_clock_base(self, base_ms: int) -> None:
-        """Adds this to the steady clock for the time of datagrams."""
+        """Set the offset to the steady clock that gives the time of datagrams."""
         self._base_ms = base_ms
 
     def add(self, data: bytes, now_ms: int) -> None:
-        """Takes whole lines, parted by newlines, arrived at `now_ms`; flushes when that fills the memory."""
+        """Add whole newline-separated lines arrived at `now_ms`; flush early if that fills the memory."""
         self._aggregator.add(data, now_ms)
         if self._aggregator.full:
             self.flush_all(now_ms)
             self._wake()
 
     def top_metrics(self, count: int) -> list[tuple[str, int]]:
-        """The metrics with the most remembered series, and how many each has."""
+        """Return the metrics with the most cached series, and their number of series."""
         return Counter(name for _, name, _ in self._aggregator.series_keys()).most_common(count)
 
     def sample_tags(self, count: int) -> list[tuple[tuple[str, str], ...]]:
-        """The tags of some remembered series."""
+        """Return the tags of some cached series."""
         return [tags for _, _, tags in self._aggregator.series_keys()[:count]]
 
     def flush(self, now_ms: int) -> bool:
-        """Buckets that ended at or before `now_ms` wait to become frames; True if there are any."""
+        """Queue buckets that ended at or before `now_ms` for frames; return whether there are any."""
         return self._put(self._aggregator.flush(now_ms))
 
     def flush_all(self, now_ms: int) -> bool:
-        """The same for all buckets."""
+        """Queue all buckets for frames; return whether there are any."""
         return self._put(self._aggregator.flush_all(now_ms))
 
     def _put(self, buckets: list[Bucket]) -> bool:
@@ -113,16 +113,16 @@ class PythonCore:
     def next_frame(
         self, sender: Sender, sequence: int, created_ms: int, *, max_rows: int, max_bytes: int
     ) -> Frame | None:
-        """The next frame of what was flushed; None if nothing is left."""
+        """Return the next frame of the flushed rows; None if nothing is left."""
         rows = self._rows.take(max_rows, max_bytes)
         return frame_of(rows, sender, sequence, created_ms) if rows else None
 
     def receive(self, socks: Sequence[socket.socket], options: ReceiveOptions) -> DatagramReceiver:
-        """Reads the sockets in the agent's loop: one thread, however many sockets."""
+        """Read the sockets in the agent's loop: one thread for all sockets."""
         return DatagramListener(socks, self._take, options)
 
     def _take(self, lines: bytes) -> None:
         self.add(lines, steady_ms() + self._base_ms)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there is nothing to free."""

@@ -1,8 +1,8 @@
-"""Last values of gauges over a restart: read at the start, written from time to time and at the end.
+"""Saves the last values of gauges across a restart: read at the start, written periodically and at the end.
 
-Owns when they are written: every `interval_s` if lines came since, in a thread of its own. After a write that
-took long the pause is `REST` times as long, so that the cost stays below 1 % of a CPU. After kill -9 values
-of at most that time are missing.
+Owns when they are written: every `interval_s` if lines arrived since, in a thread of its own. After a slow
+write the pause is `REST` times as long as the write, so that the cost stays below 1 % of a CPU. After kill -9
+the values of at most that time are missing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from agent.runtime.state_dir import StateDir, StateDirError
 
 NAME: Final = "last_values"
 VERSION: Final = 1
-#: A pause between two writes is at least so many times as long as the last write took.
+#: Minimum pause between two writes, as a multiple of the last write's duration.
 REST: Final = 100
 
 
 class SavedGauges:
-    """Keeps the last values of a core's gauges in a state directory; `directory` None: keeps nothing."""
+    """Keeps the last values of a core's gauges in a state directory; without a directory it does nothing."""
 
     def __init__(
         self, directory: StateDir | None, core: Core, loop: Loop, log: Log, interval_s: float
@@ -47,7 +47,7 @@ class SavedGauges:
         return self._directory.damaged if self._directory else 0
 
     def start(self) -> None:
-        """Read what is there; to be called before the first line."""
+        """Load the saved values; to be called before the first line."""
         if self._directory is None:
             return
         try:
@@ -62,7 +62,7 @@ class SavedGauges:
         self._loop.call_later(self._interval_s, self._write_later)
 
     def _write_later(self) -> None:
-        """Begin a write unless one is under way or nothing came; then come back."""
+        """Start a write unless one is running or no lines arrived; then reschedule."""
         if self._writing is not None and not self._writing.is_alive():
             self._writing = None
         if self._writing is None and self._core.stats.lines != self._written_lines:
@@ -96,9 +96,9 @@ class SavedGauges:
 
 
 def open_directory(path: str, log: Log, wait_s: float = 0.0) -> StateDir | None:
-    """Return the state directory; None, and one line in the log that says so, if there is none to use.
+    """Return the state directory; None, with one log line, if there is none to use.
 
-    Waits up to `wait_s` for another agent to leave it.
+    Waits up to `wait_s` for another agent to release it.
     """
     effect = "deltas of gauges start from 0 after a restart"
     if not path:

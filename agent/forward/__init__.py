@@ -1,1 +1,1 @@
-"""Sending to the indexer: frames, heartbeats and metadata, each with its retries."""
+"""Sending to the indexer: frames, heartbeats and metadata, each with its own retries."""

@@ -1,9 +1,9 @@
 """A connection to the indexer: one request, one answer, never an exception.
 
-Owns what an answer means for a frame: 200 ends it, 400, 409 and 413 drop it, all else is a reason to send
-the very same bytes again.
+Owns the effect of an answer on a frame: 200 completes it, 400, 409 and 413 drop it, and any other answer is a
+reason to send the same bytes again.
 
-Uses http.client, because sending is waiting: the interpreter is free meanwhile.
+Uses http.client, because sending is mostly waiting, during which the GIL is free.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MAX_ANSWER_BYTES: Final = 64 << 10
 
 
 class Outcome(enum.Enum):
-    """How a try ended; all after CONFLICT are reasons to try again. Labels of counters."""
+    """How a try ended; all values after CONFLICT are reasons to retry. Labels of counters."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"  # 400, 413
@@ -49,24 +49,24 @@ FINAL: Final = frozenset({Outcome.ACCEPTED, Outcome.REFUSED, Outcome.CONFLICT})
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a try gave."""
+    """The result of one try."""
 
     outcome: Outcome
     status: int = 0
     text: str = ""
     retry_after_s: float = 0.0
-    expired: int = 0  # rows older than their retention; known of frames of a bundle
+    expired: int = 0  # rows older than their retention; known for frames of a bundle
 
 
 def failure_text(answer: Answer) -> str:
-    """Say in plain words what a failed try means, for /readyz."""
+    """Describe a failed try in plain words, for /readyz."""
     match answer.status:
         case 401:
             return "the indexer refuses the token: 401"
         case 403:
             return "the indexer does not let the token write to this org and project: 403"
         case 429:
-            return "the indexer takes no more for now, a limit is reached: 429"
+            return "the indexer refuses more for now, a limit is reached: 429"
         case 503:
             return "the indexer or its store is busy or down: 503"
     match answer.outcome:
@@ -83,7 +83,7 @@ def failure_text(answer: Answer) -> str:
 class Channel:
     """One keep-alive connection to the indexer, opened when needed. For one thread.
 
-    Raises AddressError for a URL that cannot be used.
+    Raises AddressError for an invalid URL.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Channel:
         url = urlsplit(settings.url)
         if url.scheme not in ("http", "https") or not url.hostname:
             shown = masked_url(settings.url)
-            raise AddressError(f"agent.forward.url = {shown!r}: http://host:port wanted")
+            raise AddressError(f"agent.forward.url = {shown!r}: expected http://host:port")
         self._http = _http_client(url.scheme == "https")
         self._address = (url.hostname, url.port)
         self._timeout_s = settings.timeout_s
@@ -108,7 +108,7 @@ class Channel:
         self._connection = self._new_connection()
 
     def _new_connection(self) -> HTTPConnection:
-        """Return a connection that opens when it is used."""
+        """Return a connection that opens on first use."""
         host, port = self._address
         if self._context is None:
             plain: HTTPConnection = self._http.HTTPConnection(host, port, timeout=self._timeout_s)
@@ -119,7 +119,7 @@ class Channel:
         return secure
 
     def _identify(self) -> None:
-        """Take what has changed: a token, or certificates, which need a new connection."""
+        """Apply a changed token, or changed certificates, which need a new connection."""
         if authorization := self._credentials.authorization():
             self._headers["Authorization"] = authorization
         context = self._credentials.context()
@@ -140,7 +140,7 @@ class Channel:
         return answer
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _try(self, data: bytes) -> Answer:
@@ -164,7 +164,7 @@ class Channel:
 
 
 def _http_client(tls: bool) -> Any:
-    """The module http.client, which does without ssl where there is none: 2.5 MiB that only TLS needs."""
+    """Import http.client without ssl where TLS is off: that saves 2.5 MiB."""
     if tls or "ssl" in sys.modules or "http.client" in sys.modules:
         return importlib.import_module("http.client")
     sys.modules["ssl"] = None  # type: ignore[assignment]  # what makes an import fail, says the import system

@@ -1,4 +1,4 @@
-"""When a try may start: exponential backoff with full jitter, and one probe.
+"""Decides when a try may start: exponential backoff with full jitter, then a single probe.
 
 Pure: times are arguments.
 """
@@ -9,7 +9,7 @@ import random
 
 
 class CircuitBreaker:
-    """When the next try may start; times are of any monotonic clock, in seconds."""
+    """Decides when the next try may start; times are of any monotonic clock, in seconds."""
 
     def __init__(self, base_s: float, max_s: float, rng: random.Random) -> None:
         self._base_s = base_s
@@ -20,7 +20,7 @@ class CircuitBreaker:
         self.failures = 0  # in a row
 
     def wait_s(self, now_s: float) -> float:
-        """0 if a try may start now (`begin` it); else how long to wait before asking again."""
+        """Return 0 if a try may start now (call `begin`), else the time to wait before asking again."""
         if not self.failures:
             return 0.0
         if self._probing:
@@ -28,11 +28,11 @@ class CircuitBreaker:
         return max(self._open_until_s - now_s, 0.0)
 
     def begin(self) -> None:
-        """Note that a try starts. While there are failures it is the only one."""
+        """Record that a try starts. While there are failures it is the only one."""
         self._probing = bool(self.failures)
 
     def succeeded(self) -> None:
-        """Note that the indexer answered: all may go on."""
+        """Record an answer of the indexer: all tries may continue."""
         self.failures = 0
         self._probing = False
 
@@ -41,14 +41,14 @@ class CircuitBreaker:
         self._open_until_s = min(self._open_until_s, until_s)
 
     def abandoned(self) -> None:
-        """Note that the try that began did not take place."""
+        """Record that the try that began did not take place."""
         self._probing = False
 
     def failed(self, now_s: float, retry_after_s: float = 0.0, max_s: float | None = None) -> None:
-        """Note no answer, or "later": wait, longer with each failure. `max_s` overrides the longest wait."""
+        """Record a failure or "later": wait, longer with each failure. `max_s` overrides the longest wait."""
         longest = self._max_s if max_s is None else max_s
         if not self._probing and self.failures and now_s < self._open_until_s:
-            return  # one of several tries under way when the first failed: the same failure
+            return  # another try that was under way when the first failed: the same failure
         self._probing = False
         self.failures += 1
         ceiling = min(longest, self._base_s * 2.0 ** min(self.failures - 1, 60))

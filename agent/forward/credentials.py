@@ -1,7 +1,7 @@
-"""How the agent shows the indexer who it is: a token, perhaps from a file, and a certificate over TLS.
+"""The agent's credentials for the indexer: a token, perhaps from a file, and a certificate over TLS.
 
-Owns reading the token's file and the certificates, and reading them again when they change. What cannot be
-read then changes nothing and is logged. Safe for threads: all connections of an agent share one.
+Owns reading the token file and the certificates, and rereading them when they change. A failed reread changes
+nothing and is logged. Thread-safe: all connections of an agent share one object.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _MAX_TOKEN_BYTES: Final = 4_096
 
 
 class CredentialsError(OSError):
-    """A token's file that cannot be used; the text names the setting and the file, never the token."""
+    """A token file that cannot be used; the text names the setting and the file, never the token."""
 
 
 class Credentials:
-    """`settings.token` or the text of `settings.token_file`, and the TLS of https.
+    """The token from `settings.token` or `settings.token_file`, and the TLS context for https.
 
-    Raises CredentialsError, TlsError for files that cannot be used at the start.
+    Raises CredentialsError and TlsError for files that cannot be used at the start.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Credentials:
         self._token = _read(self._path) if self._path else settings.token
         self._contexts = None
         if settings.url.lower().startswith("https://"):
-            from agent.net.tls import client_contexts  # not for http: ssl is memory
+            from agent.net.tls import client_contexts  # imported only for https: ssl costs memory
 
             self._contexts = client_contexts("agent.forward.tls", settings.tls, log, clock_s)
         elif settings.tls.ca or settings.tls.cert:
@@ -51,11 +51,11 @@ class Credentials:
             )
 
     def context(self) -> ssl.SSLContext | None:
-        """Return the context for a new connection, another one after a change; None without TLS."""
+        """Return the context for a new connection, a new object after a change; None without TLS."""
         return self._contexts.current() if self._contexts else None
 
     def authorization(self) -> bytes:
-        """Return the value of the header `Authorization`; nothing without a token."""
+        """Return the value of the header `Authorization`; empty without a token."""
         if self._path and self._file.changed():
             with self._lock:
                 self._read_again()
@@ -65,13 +65,13 @@ class Credentials:
         try:
             self._token = _read(self._path)
         except CredentialsError as e:
-            self._log.warning("token_not_read", error=e, kept="the one before")
+            self._log.warning("token_not_read", error=e, kept="the old one")
         else:
             self._log.info("token_read", path=self._path)
 
 
 def _read(path: str) -> str:
-    """Read a token's file. Raises CredentialsError."""
+    """Read a token file. Raises CredentialsError."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(_MAX_TOKEN_BYTES + 1)

@@ -1,7 +1,7 @@
-"""Frames over one connection: several in one request where the indexer knows bundles, else one by one.
+"""Sends frames over one connection: bundled where the indexer supports it, else one by one.
 
-Owns when bundles are used. An answer to the bundle as a whole (400, 413: not a bundle, too large) never ends
-a frame: its frames are sent one by one then.
+Owns when bundles are used. An answer to the bundle as a whole (400, 413: not a bundle, too large) never
+completes a frame: its frames are then sent one by one.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from agent.forward.channel import FINAL, Answer, Channel, Outcome, judge
 from agent.forward.spool.record import EncodedFrame
 from agent.wire import bundle
 
-#: Frames of one request, and their bytes but for the last; the indexer takes more.
+#: Frames of one request, and their bytes without the last; the indexer accepts more.
 MAX_FRAMES: Final = 16
 MAX_BYTES: Final = 1 << 20
-#: After an indexer refused a bundle, so long frames go one by one.
+#: How long frames are sent one by one after an indexer refused a bundle.
 _SINGLES_S: Final = 300.0
 
 
@@ -30,11 +30,11 @@ class Delivery:
 
     @property
     def max_frames(self) -> int:
-        """How many frames one try may have now."""
+        """Maximum number of frames that one try may have now."""
         return MAX_FRAMES if time.monotonic() >= self._singles_until_s else 1
 
     def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
-        """Try once to send some frames; return an answer for each."""
+        """Try once to send frames; return an answer for each."""
         if len(parcels) > 1:
             answers = self._bundled(parcels)
             if answers is not None:
@@ -43,7 +43,7 @@ class Delivery:
         return self._one_by_one(parcels)
 
     def _bundled(self, parcels: Sequence[EncodedFrame]) -> list[Answer] | None:
-        """Send a bundle; None where the indexer does not take it as such."""
+        """Send a bundle; return None if the indexer does not accept it as one."""
         body = bundle.encode([parcel.data for parcel in parcels])
         answer = self._channel.send(body, bundle.PATH, bundle.CONTENT_TYPE)
         if answer.status in (400, 404, 405, 413, 415):
@@ -53,11 +53,11 @@ class Delivery:
         try:
             found = bundle.decode_answers(answer.text.encode(errors="surrogateescape"), len(parcels))
         except bundle.BundleError:
-            return None  # somebody says 200 to everything
+            return None  # a server that answers 200 to everything
         return [judge(one.status, one.error, max(one.retry_after, 0.0), one.expired) for one in found]
 
     def _one_by_one(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
-        """Send each frame alone, until a try fails: the frames after it share that answer, untried."""
+        """Send each frame alone until a try fails: later frames share that answer, untried."""
         answers: list[Answer] = []
         for parcel in parcels:
             answers.append(self._channel.send(parcel.data))

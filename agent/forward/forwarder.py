@@ -1,14 +1,14 @@
-"""Frames out: threads that send the spool's frames to the indexer and try again until it has them.
+"""Sends the spool's frames to the indexer, in threads, and retries until each is acknowledged.
 
-Owns the delivery rules: agent/forward/channel.py says which answers end a frame; else the very same bytes are
-sent again. A thread has one connection, and a try has several frames where the indexer knows bundles. Live
-frames go before the backlog, which has every BACKLOG_TURN-th try first.
+Owns the delivery rules: agent/forward/channel.py tells which answers complete a frame; otherwise the same
+bytes are sent again. A thread has one connection, and a try has several frames where the indexer supports
+bundles. Live frames go before the backlog, which comes first in every BACKLOG_TURN-th try.
 
-* A frame that is put off (503, 429) while others are taken rests, at least as long as Retry-After says.
-* A connection that fails while another one gets answers waits alone, longer with each failure of its own.
-* Where no connection gets an answer, all wait: exponential backoff with full jitter, at least Retry-After.
-  Then one try probes, and only its success lets the others go on. So a dead indexer is asked once in a while
-  by each agent, and not by all agents at the same time.
+* A frame that is postponed (503, 429) while others are accepted rests at least as long as Retry-After says.
+* A connection that fails while another gets answers waits alone, longer with each failure of its own.
+* If no connection gets an answer, all wait: exponential backoff with full jitter, at least Retry-After. Then
+  a single try probes, and only its success lets the others continue. A dead indexer is therefore asked rarely
+  by each agent, and not by all agents at the same moment.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
 from agent.settings import ForwardSettings
 
-#: While draining, so often is a dead indexer asked.
+#: Pause between tries at a dead indexer while draining.
 _DRAIN_BACKOFF_S: Final = 0.5
-#: One try in so many takes frames of the backlog first.
+#: Every try of this number takes frames of the backlog first.
 BACKLOG_TURN: Final = 4
 
 
@@ -55,7 +55,7 @@ class Forwarder:
         self.dropped_rows: Counter[Outcome] = Counter()
         self.dropped_lines: Counter[Outcome] = Counter()
         self.last_success_s = 0.0  # Unix time
-        self.problem = ""  # of the last try that failed, in words; empty while the indexer answers
+        self.problem = ""  # text of the last failed try; empty while the indexer answers
         self._settings = settings
         self._spool = spool
         self._log = log
@@ -64,7 +64,7 @@ class Forwarder:
         self._circuit = CircuitBreaker(
             settings.backoff_s, settings.max_backoff_s, self._rng
         )  # of the indexer
-        self._answered_s = 0.0  # time.monotonic() of the last answer that ended a frame
+        self._answered_s = 0.0  # time.monotonic() of the last answer that completed a frame
         self._tries = 0
         self._draining = False
         self._failed_draining = False
@@ -80,7 +80,7 @@ class Forwarder:
 
     @property
     def failures_in_a_row(self) -> int:
-        """0 while the indexer answers."""
+        """Consecutive failures; 0 while the indexer answers."""
         return self._circuit.failures
 
     def start(self) -> None:
@@ -89,7 +89,7 @@ class Forwarder:
             thread.start()
 
     def drain(self, deadline_s: float) -> bool:
-        """Send what is left for at most `deadline_s`, then stop. True if nothing is left.
+        """Send the remaining frames for at most `deadline_s`, then stop; return whether none is left.
 
         With a spool on disk the first failure ends it: the next run sends the rest.
         """
@@ -125,7 +125,7 @@ class Forwarder:
             delivery.close()
 
     def _take(self, delivery: Delivery) -> list[EncodedFrame]:
-        """Take the frames of one try: live ones first, but the backlog first once in BACKLOG_TURN tries."""
+        """Take the frames of one try: live ones first, but the backlog first in every BACKLOG_TURN-th try."""
         with self._lock:
             self._tries += 1
             live_first = self._tries % BACKLOG_TURN != 0
@@ -133,7 +133,7 @@ class Forwarder:
         return self._spool.take_many(delivery.max_frames, MAX_BYTES, connections, live_first=live_first)
 
     def _wait_for_turn(self, own: CircuitBreaker) -> bool:
-        """Wait for a frame and for leave to send it, and begin a try; False when all is over."""
+        """Wait for a frame and for permission to send it, and begin a try; return False when all is over."""
         while not self._stopped:
             if not self._spool.wait_any():
                 return False
@@ -149,10 +149,10 @@ class Forwarder:
     def _settle(
         self, parcels: Sequence[EncodedFrame], answers: Sequence[Answer], began_s: float, own: CircuitBreaker
     ) -> None:
-        """Count the answers of a try, decide who waits, and give the frames back.
+        """Count the answers of a try, decide which connections wait, and return the frames to the spool.
 
-        No answer to any frame is the connection's own failure if another one got answers since the try began;
-        else it is the indexer's, and all wait.
+        A try without any answer is the connection's own failure if another connection got answers since the
+        try began; otherwise it is the indexer's, and all wait.
         """
         failed = next((answer for answer in answers if answer.outcome not in FINAL), None)
         with self._lock:
@@ -181,7 +181,7 @@ class Forwarder:
         self._tell(parcels, answers)
 
     def _rest_s(self, answer: Answer) -> float:
-        """Return how long a frame waits that was put off while others were taken."""
+        """Return how long a postponed frame rests while others are accepted."""
         if answer.outcome not in (Outcome.BUSY, Outcome.DENIED):
             return 0.0
         longest_s = _DRAIN_BACKOFF_S if self._draining else self._settings.max_backoff_s

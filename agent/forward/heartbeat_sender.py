@@ -1,8 +1,8 @@
-"""Sends heartbeats: one per bucket, once all frames of the buckets before are over.
+"""Sends heartbeats: one per bucket, once all frames of earlier buckets are settled.
 
-Owns when a heartbeat goes out. It says that buckets up to a time are stored, so it follows the answer to the
-last frame that has rows of them; while frames wait, heartbeats go on and say how far the agent was before. A
-thread and a connection of its own: a heartbeat never holds a frame up, nor a frame a heartbeat.
+Owns when a heartbeat is sent. It states that buckets up to a time are stored, so it follows the answer to the
+last frame with rows of them. While frames wait, heartbeats continue and repeat the earlier time. It has a
+thread and a connection of its own: heartbeats and frames never delay each other.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from agent.settings import ForwardSettings
 from agent.wire.frame import BUCKET_SECONDS, Sender
 from agent.wire.heartbeat import CONTENT_TYPE, PATH, Heartbeat, encode, read_answer
 
-#: Without news the next heartbeat goes out so long after the last one.
+#: Interval between heartbeats without news.
 _PERIOD_S: Final = BUCKET_SECONDS * 1.2
-#: Many agents flush at the same moment: each waits up to so long before it says so.
+#: Many agents flush at the same moment: each waits a random time up to this.
 _JITTER_S: Final = 0.1
-#: After a failure the next try is so far away at first, twice as far after each further one.
+#: Backoff after the first failure, doubled with each further one.
 _BACKOFF_S: Final = 0.5
 _TIMEOUT_S: Final = 2.0
-_WAIT_S: Final = 0.25  # how often a wait for frames looks whether the agent stops
+_WAIT_S: Final = 0.25  # how often a wait for frames checks whether the agent stops
 
 
 class HeartbeatSender:
-    """The thread that sends heartbeats. Counters are plain numbers for agent/telemetry/metrics.py.
+    """Sends heartbeats in a thread. Counters are plain numbers for agent/telemetry/metrics.py.
 
     The answers tell `clock` the indexer's time; `retimed` is called, in this thread, when that changed ours.
     `remembers` is told for how many seconds the indexer knows stored frames again; 0: it does not say.
@@ -71,7 +71,7 @@ class HeartbeatSender:
         self._marks = deque[
             tuple[int, int]
         ]()  # (flushed until ms, last frame with rows of that) not over yet
-        self._made = self._over = 0  # numbers of frames
+        self._made = self._over = 0  # frame numbers
         self._stopping = False
         self._stored_ms = started_ms
         self._due_s = 0.0  # time.monotonic() of the next heartbeat without news: the first one at once
@@ -79,18 +79,18 @@ class HeartbeatSender:
         self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread, whose first heartbeat says that there is this agent."""
+        """Start the thread; its first heartbeat announces the agent."""
         self._thread.start()
 
     def flushed(self, until_ms: int, last_frame: int) -> None:
-        """All rows of buckets that ended by `until_ms` are in frames up to number `last_frame`."""
+        """Record that rows of buckets that ended by `until_ms` are in frames up to number `last_frame`."""
         with self._changed:
             self._made = last_frame
             self._marks.append((until_ms, last_frame))
             self._changed.notify_all()
 
     def restart(self, until_ms: int) -> None:
-        """Forget what was flushed after `until_ms`: the clock jumped. A heartbeat goes out at once."""
+        """Forget flushes after `until_ms`: the clock jumped. Sends a heartbeat at once."""
         with self._changed:
             self._marks.clear()
             self._stored_ms = min(self._stored_ms, until_ms)
@@ -98,13 +98,13 @@ class HeartbeatSender:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Ends the thread and says that the agent ends. To be called when no frame is to be sent any more."""
+        """End the thread and announce the agent's end; to be called when no more frames are sent."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(2 * _TIMEOUT_S)
-        if not self._thread.is_alive():  # else it has the connection
+        if not self._thread.is_alive():  # otherwise the thread still uses the connection
             self._advance()
             self._send(ended=True)
             self._channel.close()
@@ -121,7 +121,7 @@ class HeartbeatSender:
                 self._send()
 
     def _wait(self) -> bool:
-        """Waits until more buckets are stored (True), a heartbeat is due or a while has passed (False)."""
+        """Wait until more buckets are stored (True), or a heartbeat is due or time has passed (False)."""
         left_s = self._due_s - time.monotonic()
         if left_s <= 0:
             return self._advance()
@@ -134,7 +134,7 @@ class HeartbeatSender:
         return self._spool.wait_over(last_frame, min(left_s, _WAIT_S)) and self._advance()
 
     def _advance(self) -> bool:
-        """Takes the marks whose frames are over; True if there were any."""
+        """Remove the marks whose frames are settled; return whether there were any."""
         before = self._stored_ms
         with self._changed:
             while self._marks and self._spool.wait_over(self._marks[0][1], 0):

@@ -1,9 +1,9 @@
-"""Tells the indexer about metrics what the mapping file says: help, unit and buckets (`POST /v1/metadata`).
+"""Sends metric metadata from the mapping file to the indexer: help, unit, buckets (`POST /v1/metadata`).
 
-Owns when it does so: soon after a name first comes up, all names again each hour, since the indexer or its
-store may be new, and after a failure when Retry-After and a growing wait allow. A thread and a connection of
-its own, and only where a file says anything; frames never wait for it. What could not be told when the agent
-stops is tried once more.
+Owns when it is sent: soon after a name first occurs, and all names again each hour, since the indexer or its
+store may be new. After a failure Retry-After and a growing backoff decide. It has a thread and a connection
+of its own, and only if the file has metadata; frames never wait for it. Unsent metadata is tried once more
+when the agent stops.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from agent.runtime.logs import Log
 from agent.settings import AgentSettings
 from agent.wire.metadata import CONTENT_TYPE, MAX_NAME, PATH, MetricDescription, encode
 
-#: Names that are told; further ones are dropped and counted.
+#: Maximum number of names; further ones are dropped and counted.
 MAX_NAMES: Final = 10_000
 #: Names of one request.
 _BATCH: Final = 500
 _AGAIN_S: Final = 3_600.0
-#: Names that come up together are told together: the first waits so long, up to twice that.
+#: The first new name waits this long, up to twice that, so that names are sent together.
 _LINGER_S: Final = 0.2
 _BACKOFF_S: Final = 1.0
 _MAX_BACKOFF_S: Final = 60.0
 _TIMEOUT_S: Final = 2.0
-#: Answers of an indexer that knows no metadata.
+#: Answers of an indexer without support for metadata.
 _UNKNOWN: Final = (404, 405)
 
 
 class MetadataOutcome(enum.Enum):
-    """What became of names; labels of `meterhouse_agent_metadata_total`."""
+    """What happened to names; labels of `meterhouse_agent_metadata_total`."""
 
     SENT = "sent"
     RETRIED = "retried"
     REFUSED = "refused"
-    DROPPED = "dropped"  # more than MAX_NAMES, or a name longer than a message takes
+    DROPPED = "dropped"  # more than MAX_NAMES, or a name too long for a message
 
 
 class MetadataSender:
-    """See the module. Counters are plain numbers for agent/telemetry/metrics.py."""
+    """Sends metadata in a thread. Counters are plain numbers for agent/telemetry/metrics.py."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class MetadataSender:
         self._thread = threading.Thread(target=self._run, name="metadata", daemon=True)
 
     def describe(self, name: str, described: MetricDescription) -> None:
-        """Take help, unit and buckets of a metric, from any thread. Of each the first one holds."""
+        """Add help, unit and buckets of a metric, from any thread. The first value of each is kept."""
         with self._changed:
             before = self._known.get(name)
             merged = described if before is None else before.filled(described)
@@ -87,15 +87,15 @@ class MetadataSender:
             self._changed.notify_all()
 
     def counts(self) -> dict[str, float]:
-        """How many metrics, told however often, had which outcome (values of Told)."""
+        """Return how many metrics had each outcome (values of MetadataOutcome)."""
         return {told.value: self.told[told] for told in MetadataOutcome}
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; what waits is tried once more."""
+        """End the thread; unsent metadata is tried once more."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -120,7 +120,7 @@ class MetadataSender:
                 self._pause(self._send())
 
     def _next_s(self) -> float:
-        """When all is told again: agents that started together need not do it together."""
+        """Return when everything is sent again, spread so that agents started together differ."""
         return time.monotonic() + self._rng.uniform(0.9, 1.1) * self._again_s
 
     def _pause(self, seconds: float) -> None:
@@ -128,7 +128,7 @@ class MetadataSender:
             self._changed.wait_for(lambda: self._stopping, seconds)
 
     def _send(self) -> float:
-        """Sends some of what waits; gives how long to wait before the next request."""
+        """Send some waiting names; return the time to wait before the next request."""
         with self._changed:
             batch = dict(list(self._waiting.items())[:_BATCH])
         answer = self._channel.send(encode(self._org_id, self._project_id, batch))
@@ -146,7 +146,7 @@ class MetadataSender:
         return self._backoff_s(answer)
 
     def _settle(self, batch: dict[str, MetricDescription], told: MetadataOutcome) -> None:
-        """These names wait no longer, unless more was said of them since."""
+        """Remove names that were answered, unless their metadata changed since."""
         self._failures = 0
         self.told[told] += len(batch)
         with self._changed:

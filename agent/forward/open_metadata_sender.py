@@ -1,4 +1,4 @@
-"""Opens who tells the indexer what the mapping file says of metrics, where it says anything."""
+"""Creates the sender of metric metadata, if the mapping file contains any."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def open_metadata_sender(
     mapper: Mapper | None, settings: AgentSettings, log: Log, credentials: Credentials
 ) -> MetadataSender | None:
-    """Return who tells the indexer what the mapping file says of metrics; None if it says nothing."""
+    """Return the sender of the mapping file's metadata; None if the file has none."""
     if mapper is None or not mapper.describes:
         return None
     from agent.forward.metadata_sender import MetadataSender

@@ -1,6 +1,6 @@
-"""File descriptors: room for as many connections as the settings allow, and always some for everything else.
+"""Raises the limit of open files to fit the configured connections, with a reserve for everything else.
 
-Clients that open connections must not take what sending frames needs. Many systems begin with 1,024.
+Client connections must not use up the descriptors that sending frames needs. Many systems start with 1,024.
 """
 
 from __future__ import annotations
@@ -8,13 +8,13 @@ from __future__ import annotations
 import resource
 from typing import Final
 
-#: For listeners, relays, forwarding, operators, and files.
+#: Reserved for listeners, relays, forwarding, operators and files.
 OTHERS: Final = 256
-_LEAST: Final = 8
+_MIN: Final = 8
 
 
 def raise_limit(wanted: int) -> int:
-    """Lets this process open `wanted` files, if its hard limit does; gives how many it may open now."""
+    """Raise the soft limit to `wanted` files, as far as the hard limit allows; return the resulting limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted
@@ -24,13 +24,13 @@ def raise_limit(wanted: int) -> int:
 
 
 def connection_limit(listeners: int, wanted_each: int) -> int:
-    """How many connections each of some listeners may have: `wanted_each`, or what this process may open."""
+    """Return how many connections each listener may have: `wanted_each`, or as many as the limit allows."""
     if not listeners:
         return wanted_each
     given = raise_limit(listeners * wanted_each + OTHERS)
-    return max(min((given - OTHERS) // listeners, wanted_each), _LEAST)
+    return max(min((given - OTHERS) // listeners, wanted_each), _MIN)
 
 
 def equal_share(wanted: int, shares: int) -> int:
-    """Return `wanted`, or an equal share of what this process may open; makes room for all `shares`."""
-    return max(min(wanted, raise_limit(wanted * shares) // shares), _LEAST)
+    """Return `wanted`, or an equal share of the file limit; raises the limit for all `shares`."""
+    return max(min(wanted, raise_limit(wanted * shares) // shares), _MIN)

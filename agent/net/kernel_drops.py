@@ -1,6 +1,6 @@
-"""Packets that the kernel dropped because a receive buffer was full: one warning, with the setting to change.
+"""Warns once when the kernel drops packets because a receive buffer is full, with the setting to change.
 
-Owns the words. `fix` is pure; `meterhouse up` shows them in its line of status, too.
+Owns the suggested fix. `suggested_fix` is pure; `meterhouse up` shows it in its status line, too.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ RMEM_MAX: Final = Path("/proc/sys/net/core/rmem_max")
 
 
 def suggested_fix(buffer_bytes: int, rmem_max: int) -> str:
-    """Return what to set where the kernel drops packets.
+    """Return the settings to change where the kernel drops packets.
 
-    `buffer_bytes` is `agent.receive.buffer_bytes`; `rmem_max` is what the kernel allows, 0 if it is unknown.
+    `buffer_bytes` is `agent.receive.buffer_bytes`; `rmem_max` is the kernel's limit, 0 if unknown.
     """
     if rmem_max < buffer_bytes:
         return f"sysctl -w net.core.rmem_max={buffer_bytes}"
@@ -26,14 +26,14 @@ def suggested_fix(buffer_bytes: int, rmem_max: int) -> str:
 
 
 def rmem_max() -> int:
-    """Return the largest receive buffer that the kernel gives; 0 where it does not say."""
+    """Return the largest receive buffer that the kernel grants; 0 if it does not tell."""
     with suppress(OSError, ValueError):
         return int(RMEM_MAX.read_text())
     return 0
 
 
 class DropWarning:
-    """Warns once for each listener whose packets the kernel drops."""
+    """Warns once per listener whose packets the kernel drops."""
 
     def __init__(self, buffer_bytes: int, log: Log) -> None:
         self._buffer_bytes = buffer_bytes
@@ -41,7 +41,7 @@ class DropWarning:
         self._warned = set[str]()
 
     def look(self, drops: Mapping[str, Callable[[], int | None]]) -> None:
-        """Ask each listener, by name, for what was dropped so far."""
+        """Read each listener's drop counter, by name."""
         for name, dropped in drops.items():
             packets = 0 if name in self._warned else dropped()
             if packets:

@@ -1,6 +1,6 @@
-"""Addresses as settings write them: `host:port`, `[ipv6]:port`; bound sockets of them.
+"""Socket addresses as settings write them (`host:port`, `[ipv6]:port`), and sockets bound to them.
 
-Owns the errors a person sees when an address cannot be had.
+Owns the errors shown when an address cannot be used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 #: Linux: like SO_RCVBUF, but beyond net.core.rmem_max; for privileged processes.
 SO_RCVBUFFORCE: Final = 33
-#: How long a start waits for what an earlier agent, whose parent was killed, still holds.
+#: How long a start waits for addresses that an earlier agent, whose parent was killed, still holds.
 START_WAIT_S: Final = 3.0
 _BIND_AGAIN_S: Final = 0.1
 _BACKLOG: Final = 1024
@@ -30,15 +30,15 @@ T = TypeVar("T")
 
 
 class AddressError(OSError):
-    """An address that cannot be used; the text names setting and address."""
+    """An address that cannot be used; the text names the setting and the address."""
 
 
 class AddressInUseError(AddressError):
-    """An address that another socket has."""
+    """An address that another socket uses."""
 
 
 def bind_with_retry(bind_once: Callable[[], T], wait_s: float) -> T:
-    """Return what `bind_once` gives; call it again for `wait_s` while the address is in use.
+    """Return the result of `bind_once`; retry for `wait_s` while the address is in use.
 
     Raises AddressError.
     """
@@ -53,27 +53,27 @@ def bind_with_retry(bind_once: Callable[[], T], wait_s: float) -> T:
 
 
 def address_error(setting: str, text: str, problem: OSError) -> AddressError:
-    """What to say of an address that somebody else (asyncio) could not listen at."""
+    """Return the error for an address that asyncio could not listen on."""
     number = problem.errno or 0  # getaddrinfo's are negative
     reason = os.strerror(number) if number > 0 else problem.strerror
     return AddressError(f"{setting} = {text!r}: {reason}")
 
 
 def split_host_port(setting: str, text: str) -> tuple[str, int]:
-    """Host and port. Raises AddressError."""
+    """Split `host:port` into host and port. Raises AddressError."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise AddressError(f"{setting} = {text!r}: host:port wanted")
+        raise AddressError(f"{setting} = {text!r}: expected host:port")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     return host, int(port)
 
 
 def bind(setting: str, text: str, kind: socket.SocketKind, *, share_port: bool = False) -> socket.socket:
-    """A bound (and for streams listening) socket that does not block. Raises AddressError.
+    """Return a bound, non-blocking socket; streams also listen. Raises AddressError.
 
-    With `share_port` several sockets of this user can have the address, and the kernel spreads senders over
-    them (SO_REUSEPORT). Without, a second agent is told that the port is taken.
+    With `share_port` several sockets of this user can share the address, and the kernel spreads senders over
+    them (SO_REUSEPORT). Without it, a second agent gets an error because the port is taken.
     """
     family, address = _resolve(setting, text, kind, socket.AI_PASSIVE)
     sock = socket.socket(family, kind)
@@ -96,7 +96,7 @@ def bind(setting: str, text: str, kind: socket.SocketKind, *, share_port: bool =
 
 
 def bind_datagrams(setting: str, text: str, count: int) -> list[socket.socket]:
-    """`count` bound UDP sockets; if more than one, they share the port. Raises AddressError."""
+    """Return `count` bound UDP sockets; if more than one, they share the port. Raises AddressError."""
     socks = [bind(setting, text, socket.SOCK_DGRAM, share_port=count > 1)]
     try:
         while len(socks) < count:
@@ -109,7 +109,7 @@ def bind_datagrams(setting: str, text: str, count: int) -> list[socket.socket]:
 
 
 def _resolve(setting: str, text: str, kind: socket.SocketKind, flags: int = 0) -> tuple[int, Any]:
-    """Family and address of `host:port`. Raises AddressError."""
+    """Return family and address of `host:port`. Raises AddressError."""
     host, port = split_host_port(setting, text)
     try:
         found = socket.getaddrinfo(host or None, port, type=kind, flags=flags)
@@ -120,9 +120,9 @@ def _resolve(setting: str, text: str, kind: socket.SocketKind, flags: int = 0) -
 
 
 def connect_datagrams(setting: str, text: str) -> socket.socket:
-    """A datagram socket connected to `host:port`, or to a Unix socket if there is a `/` in `text`.
+    """Return a datagram socket connected to `host:port`, or to a Unix socket if `text` contains a `/`.
 
-    Does not block. Nobody needs to listen there yet: whoever sends is told. Raises AddressError.
+    It does not block. The peer need not be listening yet; sending then fails. Raises AddressError.
     """
     unix = "/" in text
     family, address = (socket.AF_UNIX, text) if unix else _resolve(setting, text, socket.SOCK_DGRAM)
@@ -138,12 +138,15 @@ def connect_datagrams(setting: str, text: str) -> socket.socket:
 
 
 def bind_unix(setting: str, path: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> socket.socket:
-    """A bound Unix socket that any local user may write to; replaces an old one. Raises AddressError."""
+    """Return a bound Unix socket that any local user may write to, replacing an old one.
+
+    Raises AddressError.
+    """
     sock = socket.socket(socket.AF_UNIX, kind)
     try:
         with contextlib.suppress(FileNotFoundError):
             if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                raise AddressError(f"{setting} = {path!r}: is there, and is no socket")
+                raise AddressError(f"{setting} = {path!r}: exists and is not a socket: expected a free path")
             Path(path).unlink()
         sock.bind(path)
         Path(path).chmod(0o666)
@@ -160,7 +163,7 @@ def bind_unix(setting: str, path: str, kind: socket.SocketKind = socket.SOCK_DGR
 
 
 def bound_address(sock: socket.socket) -> str:
-    """Where a socket is really bound, in the settings' spelling."""
+    """Return the address that a socket is bound to, in the settings' spelling."""
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return str(name)
@@ -168,7 +171,7 @@ def bound_address(sock: socket.socket) -> str:
 
 
 def kernel_drops(sock: socket.socket) -> int | None:
-    """Packets the kernel dropped because the receive buffer was full; None where it does not say."""
+    """Return the packets the kernel dropped because the receive buffer was full; None if it does not tell."""
     if sock.fileno() < 0:
         return None
     try:
@@ -178,7 +181,7 @@ def kernel_drops(sock: socket.socket) -> int | None:
 
 
 def grow_receive_buffer(sock: socket.socket, size_bytes: int) -> int:
-    """Asks for a receive buffer of `size_bytes`; gives what the kernel keeps, its own overhead included."""
+    """Request a receive buffer of `size_bytes`; return the kernel's actual size, including its overhead."""
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size_bytes)
     except OSError:

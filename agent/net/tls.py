@@ -1,9 +1,9 @@
-"""TLS: contexts of listeners and of the connection to the indexer, made of files that may change.
+"""TLS contexts of listeners and of the connection to the indexer, made from files that may change.
 
-Owns how certificates are read and read again: a change of a file makes a new context for the connections
-after it. Files that cannot be used change nothing and are logged.
+Owns reading and reloading certificates: a changed file makes a new context for later connections. Files that
+cannot be used change nothing and are logged.
 
-Imports ssl, which is memory: the agent imports this module only where TLS is set.
+Imports ssl, which costs memory: the agent imports this module only where TLS is set.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TlsError(OSError):
 
 
 class TlsContexts:
-    """The context that `make` builds of files, and builds again when they change."""
+    """The context that `make` builds from files, rebuilt when they change."""
 
     def __init__(
         self,
@@ -56,7 +56,9 @@ class TlsContexts:
         try:
             self._context = self._make()
         except TlsError as e:
-            self._log.warning("certificates_not_read", section=self._section, error=e, kept="those before")
+            self._log.warning(
+                "certificates_not_read", section=self._section, error=e, kept="the previous ones"
+            )
         else:
             self._log.info("certificates_read", section=self._section)
 
@@ -80,7 +82,7 @@ def client_contexts(
 
 
 def handshake_failure(error: ssl.SSLError) -> str:
-    """Say why a handshake failed."""
+    """Describe why a handshake failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the other side's certificate is refused: {error.verify_message}"
     reason = (error.reason or str(error)).lower().replace("_", " ")
@@ -140,7 +142,7 @@ def _load_ca(context: ssl.SSLContext, setting: str, path: str) -> None:
 
 
 def _check_readable(setting: str, path: str) -> None:
-    """Raises TlsError; OpenSSL's own error names no file."""
+    """Raise TlsError if a file cannot be read; OpenSSL's own error names no file."""
     try:
         with open(path, "rb"):  # noqa: PTH123 - a string is a path, too
             pass

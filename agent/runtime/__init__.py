@@ -1,1 +1,1 @@
-"""What the process needs of its machine: the loop, time, logs and files that survive a crash."""
+"""Access to the machine: the loop, time, logs, and files that survive a crash."""

@@ -1,11 +1,11 @@
-"""The agent's time: the machine's, put right by the indexer's when the two differ by much.
+"""The agent's time: the machine's clock, corrected by the indexer's when the two differ too much.
 
-Owns the decision (docs/reliability.md): lines are stamped by the machine's clock while it differs from the
-indexer's by at most `agent.max_skew_s`; beyond it, by the indexer's. The indexer's time comes with its
-answers to heartbeats. A step of the machine's clock is noticed by a clock that no step moves; after one the
-indexer's time is taken to go on as before, until its next answer.
+Owns the decision (docs/reliability.md). Lines are stamped by the machine's clock while it differs from the
+indexer's by at most `agent.max_skew_s`; beyond that, by the indexer's. The indexer's time arrives with its
+answers to heartbeats. A clock that never steps reveals steps of the machine's clock; after a step the
+indexer's time is assumed to continue as before, until its next answer.
 
-Thread-safe: heartbeats have a thread of their own.
+Thread-safe: heartbeats run in a thread of their own.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from collections.abc import Callable
 from statistics import median_low
 from typing import Final
 
-#: A smaller step of the machine's clock is no matter: buckets have 10 s.
+#: Smaller steps of the machine's clock are ignored: buckets have 10 s.
 STEP_MS: Final = 1_000
-#: The skew is the median of so many answers.
+#: The skew is the median of this many answers.
 _ANSWERS: Final = 5
-#: An answer that took longer says too little about the time.
+#: A slower answer is too imprecise to measure the time.
 _MAX_TRIP_MS: Final = 2_500
 
 
@@ -31,12 +31,12 @@ def machine_ms() -> int:
 
 
 def steady_ms() -> int:
-    """Return milliseconds that no step of the clock changes, and that pass while the machine sleeps."""
+    """Return milliseconds that no clock step changes, and that advance while the machine sleeps."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
 class Clock:
-    """`max_skew_ms` 0: the machine's clock counts, whatever the indexer says."""
+    """The time to stamp lines with. `max_skew_ms` 0: always the machine's clock."""
 
     def __init__(
         self,
@@ -50,18 +50,18 @@ class Clock:
         self._lock = threading.Lock()
         self._apart_ms = machine() - steady()
         self._answers = deque[int](maxlen=_ANSWERS)
-        self._known = False  # the skew, from an answer of any time
-        #: What is added to the steady clock to get the time that lines are stamped with.
+        self._known = False  # whether any answer measured the skew
+        #: Added to the steady clock, gives the time that lines are stamped with.
         self.base_ms = self._told_ms = self._apart_ms
-        #: What the machine's clock is ahead of the indexer's; 0 until an answer said so.
+        #: How far the machine's clock is ahead of the indexer's; 0 until measured.
         self.skew_ms = 0
-        #: What is taken off the machine's time.
+        #: Subtracted from the machine's time.
         self.offset_ms = 0
-        #: Steps of the machine's clock that were noticed.
+        #: Detected steps of the machine's clock.
         self.steps = 0
 
     def now_ms(self) -> int:
-        """Return Unix milliseconds to stamp lines with. It steps by `jump_ms` and `measured` alone."""
+        """Return Unix milliseconds to stamp lines with; steps only through `jump_ms` and `measured`."""
         return self._steady() + self.base_ms
 
     def machine_ms(self) -> int:
@@ -69,11 +69,11 @@ class Clock:
         return self._machine()
 
     def measured(self, sent_ms: int, received_ms: int, theirs_ms: int) -> bool:
-        """Take the times around and in an answer; return whether `now_ms` jumped."""
+        """Record the send, receive and answer times of a heartbeat; return whether `now_ms` jumped."""
         if not 0 <= received_ms - sent_ms <= _MAX_TRIP_MS or not theirs_ms:
             return False
         with self._lock:
-            if not self._stepped():  # else it is not known which of both clocks the answer was timed with
+            if not self._stepped():  # otherwise the answer may have been timed with either clock
                 self._answers.append((sent_ms + received_ms) // 2 - theirs_ms)
                 self._known = True
                 self.skew_ms = median_low(self._answers)
@@ -81,7 +81,7 @@ class Clock:
             return abs(self.base_ms - self._told_ms) > STEP_MS
 
     def jump_ms(self) -> int:
-        """Follow the machine's clock; return how far `now_ms` jumped since the last call, 0 for little."""
+        """Follow the machine's clock; return how far `now_ms` jumped since the last call, 0 if little."""
         with self._lock:
             self._stepped()
             self._settle()
@@ -89,19 +89,19 @@ class Clock:
             return jump_ms if abs(jump_ms) > STEP_MS else 0
 
     def _stepped(self) -> bool:
-        """Follow the machine's clock; return whether it stepped since it was last looked at."""
+        """Follow the machine's clock; return whether it stepped since the last look."""
         apart_ms = self._machine() - self._steady()
         step_ms, self._apart_ms = apart_ms - self._apart_ms, apart_ms
         if abs(step_ms) <= STEP_MS:
             return False
         self.steps += 1
-        if self._known:  # the indexer's clock did not step: what was known of it still holds
+        if self._known:  # the indexer's clock did not step: its measured time still holds
             self.skew_ms += step_ms
             self._answers.clear()
         return True
 
     def _settle(self) -> None:
-        """Follow the skew: from beyond the bound, until it is half of it again."""
+        """Set the offset: correct beyond the bound, stop correcting below half of it."""
         bound_ms = self._max_skew_ms // 2 if self.offset_ms else self._max_skew_ms
         if abs(self.skew_ms) <= bound_ms or not self._max_skew_ms:
             self.offset_ms = 0

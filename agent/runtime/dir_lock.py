@@ -1,6 +1,7 @@
-"""The lock of a directory that one process may use at once.
+"""A lock that lets one process at once use a directory.
 
-Owns the file `lock` in it: locked while its holder lives, however that ends, with the holder's process id.
+Owns the file `lock` in it. The lock ends with its holder's process, in whatever way that ends; the file
+contains the holder's process id.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ _MAX_PID_BYTES: Final = 20
 
 
 class DirInUseError(OSError):
-    """Another process uses the directory; the text is for people."""
+    """Another process uses the directory; the text is shown to the user."""
 
 
 class DirLock:
     """Lock the directory at `path`; wait for its holder at most `wait_s`.
 
-    The directory is made (mode 0700) if it is not there. Raises DirInUseError, and OSError where it cannot be
+    Creates the directory (mode 0700) if it does not exist. Raises DirInUseError, and OSError if it cannot be
     used.
     """
 
@@ -37,7 +38,7 @@ class DirLock:
                 os.close(self._file)
                 raise DirInUseError(f"another meterhouse agent{holder} uses {path}")
             time.sleep(_RETRY_S)
-        with contextlib.suppress(OSError):  # a full disk: the lock holds without the number, too
+        with contextlib.suppress(OSError):  # a full disk: the lock holds even without the number
             os.ftruncate(self._file, 0)
             os.pwrite(self._file, str(os.getpid()).encode(), 0)
 

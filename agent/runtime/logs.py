@@ -1,7 +1,7 @@
 """Log lines of the agent: `<time> <level> <event> key=value ...` on stderr.
 
-Owns the format and the throttle: trouble that every packet may bring is logged at most once in 10 s for each
-event, with how often it was left out.
+Owns the format and the throttle. Trouble that every packet may cause is logged at most once in 10 s per
+event, with the number of events left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ QUIET_S: Final = 10.0
 
 
 class Log:
-    """Writes events to a logger, `meterhouse.agent` by default. Thread-safe but for the throttle's count."""
+    """Writes events to a logger, by default `meterhouse.agent`. Thread-safe, except the throttle's count."""
 
     def __init__(self, name: str = LOGGER) -> None:
         self._logger = logging.getLogger(name)
@@ -23,15 +23,15 @@ class Log:
         self._left_out: dict[str, int] = {}
 
     def info(self, event: str, **fields: object) -> None:
-        """Something an operator wants to know."""
+        """Log something an operator wants to know."""
         self._logger.info(line(event, fields))
 
     def warning(self, event: str, **fields: object) -> None:
-        """Something an operator may have to look at."""
+        """Log something an operator may have to look at."""
         self._logger.warning(line(event, fields))
 
     def throttled(self, event: str, **fields: object) -> None:
-        """A warning at most once in 10 s; `event` is from a closed set, so the memory is bounded."""
+        """Log a warning at most once in 10 s; `event` is from a closed set, so memory is bounded."""
         now_s = time.monotonic()
         if now_s - self._last.get(event, -QUIET_S) < QUIET_S:
             self._left_out[event] = self._left_out.get(event, 0) + 1
@@ -43,7 +43,7 @@ class Log:
 
 
 def line(event: str, fields: dict[str, object]) -> str:
-    """`event key=value ...`; values with blanks or quotes are quoted."""
+    """Format `event key=value ...`; values with blanks or quotes are quoted."""
     parts = [event]
     for key, value in fields.items():
         text = f"{value:.6g}" if isinstance(value, float) else str(value)
@@ -54,7 +54,7 @@ def line(event: str, fields: dict[str, object]) -> str:
 
 
 def setup(level: int = logging.INFO) -> None:
-    """Log to stderr, if nobody has said yet where to."""
+    """Log to stderr, unless a handler is already configured."""
     logger = logging.getLogger(LOGGER)
     if logger.hasHandlers():
         return

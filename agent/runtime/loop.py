@@ -1,7 +1,7 @@
-"""The agent's one thread of its own work: sockets that can be read, and timers.
+"""The agent's event loop: readable sockets and timers, in one thread.
 
-Owns waiting. Callbacks run one after the other and never wait; names are those of asyncio, which would do the
-same for 5 MiB and half of a sidecar's start more. An exception of a callback ends `run`.
+Owns waiting. Callbacks run one after another and never block. Names follow asyncio, which would do the same
+for 5 MiB more and half of a sidecar's start time. An exception in a callback ends `run`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ Callback = Callable[[], object]
 
 
 class HasFileno(Protocol):
-    """A socket, or what has one."""
+    """A socket, or an object that has one."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Return the file descriptor."""
 
 
 _WAKE: Final = b"\0"
 
 
 class Timer:
-    """A callback to come."""
+    """A scheduled callback."""
 
     __slots__ = ("_number", "callback", "when_s")
 
@@ -39,7 +40,7 @@ class Timer:
         self._number = number
 
     def cancel(self) -> None:
-        """It will not be called any more."""
+        """Prevent the call."""
         self.callback = None
 
     def __lt__(self, other: Timer) -> bool:
@@ -47,7 +48,10 @@ class Timer:
 
 
 class Loop:
-    """A context, for one thread; `stop` and `call_soon_threadsafe` may come from others."""
+    """An event loop and context manager for one thread.
+
+    Other threads may call `stop` and `call_soon_threadsafe`.
+    """
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -70,45 +74,45 @@ class Loop:
         os.close(self._wake)
 
     def add_reader(self, sock: HasFileno, callback: Callback) -> None:
-        """Calls `callback` whenever the socket can be read, until `remove_reader`."""
+        """Call `callback` whenever the socket is readable, until `remove_reader`."""
         self._selector.register(sock, selectors.EVENT_READ, callback)
 
     def remove_reader(self, sock: HasFileno) -> None:
-        """Does so no longer; to be called before the socket is closed."""
+        """Stop watching a socket; to be called before the socket is closed."""
         self._selector.unregister(sock)
 
     def call_later(self, delay_s: float, callback: Callback) -> Timer:
-        """Calls `callback` once."""
+        """Call `callback` once, after `delay_s`."""
         timer = Timer(time.monotonic() + delay_s, next(self._numbers), callback)
         heapq.heappush(self._timers, timer)
         return timer
 
     def call_soon(self, callback: Callback) -> Timer:
-        """Calls `callback` once, after the sockets that can be read now."""
+        """Call `callback` once, after the sockets that are readable now."""
         timer = Timer(0.0, next(self._numbers), callback)
         self._soon.append(timer)
         return timer
 
     def call_soon_threadsafe(self, callback: Callback) -> None:
-        """The same from any thread, or from a signal handler."""
+        """Call `callback` once; may be used from any thread or signal handler."""
         self._from_others.append(callback)
         self._wake_up()
 
     def stop(self) -> None:
-        """Lets `run` return, now or when it is called; from any thread, or from a signal handler."""
+        """Make `run` return, now or when it is called; from any thread or signal handler."""
         self._stopped = True
         self._wake_up()
 
     def run(self) -> None:
-        """Calls back until `stop`."""
+        """Run callbacks until `stop`."""
         while not self._stopped:
             self.turn()
 
     def turn(self, timeout_s: float | None = None) -> None:
-        """Waits for something to call, for at most `timeout_s`, and calls all that is due."""
+        """Wait for work for at most `timeout_s`, then run everything that is due."""
         due = len(self._soon)
         for key, _ in self._selector.select(self._wait_s(timeout_s)):
-            if self._selector.get_map().get(key.fd) is key:  # else removed by a callback before
+            if self._selector.get_map().get(key.fd) is key:  # otherwise an earlier callback removed it
                 key.data()
         for _ in range(due):
             _call(self._soon.popleft())
@@ -129,7 +133,7 @@ class Loop:
         return wait_s if timeout_s is None else min(wait_s, timeout_s)
 
     def _wake_up(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # then it is going to wake up
+        with contextlib.suppress(BlockingIOError):  # a wake-up is already pending
             os.write(self._wake, _WAKE)
 
     def _on_wake(self) -> None:

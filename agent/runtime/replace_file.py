@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: after a crash the old one is there, or the new one."""
+"""Atomic replacement of files: after a crash either the old or the new content exists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def replace_file(path: Path, *parts: bytes) -> None:
-    """Write a file beside it, sync it, and rename it. Only the owner may read it. Raises OSError."""
+    """Write a new file next to `path`, sync it, and rename it. Only the owner may read it. Raises OSError."""
     beside = path.with_name(f"{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -1,14 +1,14 @@
-"""The agent's state directory: what must survive a restart, one file for each part of it.
+"""The agent's state directory: data that survives a restart, one file per kind.
 
-Owns the directory (mode 0700), its lock, and how a file is written and checked. A file is replaced as a
-whole: written beside it, synced, renamed. It begins with a mark, a version of its content, the length and the
-xxHash64 of what follows. A file that is damaged, or of an unknown version, is set aside and counted.
+Owns the directory (mode 0700), its lock, and the format of its files. A file is replaced as a whole: written
+next to the old one, synced, renamed. It begins with a mark, a version of its content, and the length and
+xxHash64 of the content. A damaged file, or one of an unknown version, is set aside and counted.
 
     lock            held by the agent that uses the directory
     last_values     last values of gauges, see agent/aggregate/last_values.py
     <name>.damaged  the last file of that name that could not be used
 
-Knows nothing of what the files hold. For one thread at once.
+Does not know the content of the files. For one thread at once.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from xxhash import xxh64_intdigest
 from agent.runtime.dir_lock import DirLock
 from agent.runtime.replace_file import replace_file
 
-#: Of a file: a mark, the version of its content, length and xxHash64 of what follows.
+#: Header of a file: mark, version of the content, length and xxHash64 of the content.
 _HEAD: Final = struct.Struct("<7sBQQ")
 _MARK: Final = b"MHstate"
-#: A larger file is not one of ours.
+#: A larger file was not written by an agent.
 MAX_BYTES: Final = 1 << 30
 
 
 class StateDirError(OSError):
-    """The directory cannot be used; the text is for people."""
+    """The directory cannot be used; the text is shown to the user."""
 
 
 class StateDir:
-    """The directory at `path`, made if it is not there; another agent may take `wait_s` to leave it.
+    """The directory at `path`, created if missing; waits up to `wait_s` for another agent to release it.
 
     Raises StateDirError.
     """
@@ -49,13 +49,13 @@ class StateDir:
             raise StateDirError(f"agent.state_dir = {path!r}: {e.strerror or e}") from None
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         self._lock.release()
 
     def read(self, name: str, version: int) -> bytes | None:
-        """Return the content of a file; None if there is none, or if it was damaged and is set aside now.
+        """Return the content of a file; None if it does not exist, or was damaged and is now set aside.
 
-        Raises OSError if it is there and cannot be read.
+        Raises OSError if it exists and cannot be read.
         """
         path = self.path / name
         try:
@@ -73,7 +73,7 @@ class StateDir:
         self.damaged += 1
 
     def write(self, name: str, version: int, content: bytes) -> None:
-        """Replace a file, so that after a crash the old or the new one is there. Raises OSError."""
+        """Replace a file atomically: after a crash the old or the new one exists. Raises OSError."""
         replace_file(self.path / name, _head(version, content), content)
 
 

@@ -1,6 +1,6 @@
 """Files that may be replaced while the process runs: certificates and tokens.
 
-Owns how a change is noticed: by time, size and inode, looked at once a second at most. Safe for threads.
+Owns change detection: by modification time, size and inode, checked at most once a second. Thread-safe.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-#: Time between two looks, at least.
+#: Minimum time between two checks.
 LOOK_S: Final = 1.0
 
 _Mark = tuple[int, int, int] | None
 
 
 class WatchedFiles:
-    """Some files that are read together. `clock_s` is time.monotonic."""
+    """A group of files that are read together. `clock_s` is time.monotonic."""
 
     def __init__(self, paths: Sequence[str], clock_s: Callable[[], float] = time.monotonic) -> None:
         self._paths = [path for path in paths if path]
@@ -28,7 +28,7 @@ class WatchedFiles:
         self._marks = self._look()
 
     def changed(self) -> bool:
-        """Return whether a file is another one than at the call before; to one caller, once."""
+        """Return whether a file changed since the previous call; reports each change once."""
         with self._lock:
             now_s = self._clock_s()
             if now_s - self._looked_s < LOOK_S:
@@ -42,7 +42,7 @@ class WatchedFiles:
 
 
 def _mark(path: str) -> _Mark:
-    """None for a file that is missing."""
+    """Return the state of a file; None if it is missing."""
     try:
         found = os.stat(path)  # noqa: PTH116 - a string is a path, too
     except OSError:

@@ -1,1 +1,1 @@
-"""The compiled core of the agent; `open_core` chooses it where it was built."""
+"""The compiled core of the agent; `open_core` uses it where it was built."""

@@ -1,6 +1,6 @@
-"""The spool as the settings say: in memory, and on disk where `agent.spool.path` is set.
+"""Opens the spool that the settings describe: in memory, and on disk where `agent.spool.path` is set.
 
-Owns the clock by which frames age: the wall clock at the start, and from there on one that never steps.
+Owns the clock by which frames age: the wall clock at the start, then a clock that never steps.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from agent.settings import AgentSettings
 
 
 class SpoolError(OSError):
-    """The spool's directory cannot be used; the text is for people."""
+    """The spool's directory cannot be used; the text is shown to the user."""
 
 
 def steady_clock() -> Callable[[], int]:
-    """Return a clock in Unix milliseconds that goes on evenly from now, whatever is done to the system's."""
+    """Return a clock in Unix milliseconds that runs evenly from now, unaffected by clock changes."""
     ahead_ns = time.time_ns() - time.monotonic_ns()
     return lambda: (time.monotonic_ns() + ahead_ns) // 1_000_000
 
 
 def open_spool(settings: AgentSettings, now_ms: Callable[[], int], log: Log, wait_s: float = 0.0) -> Spool:
-    """Open the spool with the frames an earlier run has left; another agent may take `wait_s` to leave it.
+    """Open the spool with the frames of an earlier run; waits up to `wait_s` for another agent.
 
     Raises SpoolError.
     """

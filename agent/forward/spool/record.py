@@ -1,9 +1,9 @@
-"""Records of the spool's files: one encoded frame each, with what has to be known without decoding it.
+"""Records of the spool's files: one encoded frame each, with its key facts readable without decoding.
 
-Owns the bytes: a head of fixed size with a checksum of its own, then the frame's identity and its bytes,
-with their checksum in the head. One byte of the head, outside the checksum, says that the frame needs no
-sending; it is overwritten in place. So damage costs one record: its head still tells where the next record
-begins, and without a head the next one is found by its mark.
+Owns the bytes: a header of fixed size with its own checksum, then the frame's identity and bytes, whose
+checksum is in the header. One byte of the header, outside the checksum, marks a frame that needs no sending;
+it is overwritten in place. Damage therefore costs one record: its header still tells where the next record
+begins, and without a header the next record is found by its mark.
 
 Pure: bytes and values in, values out.
 """
@@ -18,19 +18,19 @@ from xxhash import xxh64_intdigest
 
 from agent.wire.frame import MAX_FRAME_BYTES
 
-#: What a record begins with.
+#: The first bytes of a record.
 MARK: Final = b"MHfr"
 VERSION: Final = 1
 #: Mark, version, state, bytes of the identity, bytes of the frame, rows, lines, number, created, checksum of
-#: the body. The checksum of the head, with the state as waiting, follows.
+#: the body. The checksum of the header, computed with the state WAITING, follows.
 _HEAD: Final = struct.Struct("<4sBBHIIQQQQ")
 _CHECKSUM: Final = struct.Struct("<Q")
 HEADER_BYTES: Final = _HEAD.size + _CHECKSUM.size
-#: Where in the head the state is, and what it is. Two bits apart, so that one flipped bit ends no frame.
+#: Offset of the state in the header, and its values: two bits apart, so that one flipped bit ends no frame.
 STATE_OFFSET: Final = 5
 WAITING: Final = 0
 DONE: Final = 0x44
-#: Longer identities and frames are not ours: a name has 500 characters, compression may add a little.
+#: Longer identities and frames are never written: a name has 500 characters, compression may add a little.
 MAX_IDENTITY_BYTES: Final = 4_096
 MAX_DATA_BYTES: Final = MAX_FRAME_BYTES + (1 << 20)
 _MAX_U32: Final = 0xFFFF_FFFF
@@ -38,13 +38,13 @@ _MAX_U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class RecordError(ValueError):
-    """Bytes that are no whole record; the text says what is wrong."""
+    """Bytes that are not a whole record; the text names the problem."""
 
 
 class EncodedFrame(msgspec.Struct, frozen=True):
-    """An encoded frame: its identity, its bytes (the same on every try), its rows and its sequence number.
+    """An encoded frame: its identity, its bytes (the same in every try), its rows and its sequence number.
 
-    `number` is 0 for frames of an earlier run; `created_ms` is 0 where it is not known.
+    `number` is 0 for frames of an earlier run; `created_ms` is 0 if unknown.
     """
 
     identity: str
@@ -56,7 +56,7 @@ class EncodedFrame(msgspec.Struct, frozen=True):
 
 
 class RecordHeader(msgspec.Struct, frozen=True):
-    """What a record says of its frame without the frame."""
+    """The facts about a frame that its record's header contains."""
 
     state: int
     identity_bytes: int
@@ -69,17 +69,17 @@ class RecordHeader(msgspec.Struct, frozen=True):
 
     @property
     def record_bytes(self) -> int:
-        """Bytes of the whole record."""
+        """Size of the whole record in bytes."""
         return HEADER_BYTES + self.identity_bytes + self.data_bytes
 
 
 def record_bytes(parcel: EncodedFrame) -> int:
-    """Return how many bytes the record of a frame has."""
+    """Return the size of a frame's record in bytes."""
     return HEADER_BYTES + len(parcel.identity.encode(errors="surrogatepass")) + len(parcel.data)
 
 
 def encode(parcel: EncodedFrame) -> bytes:
-    """Return the record of a frame. Raises RecordError if it is too large for one."""
+    """Return the record of a frame. Raises RecordError if it is too large."""
     identity = parcel.identity.encode(errors="surrogatepass")
     if len(identity) > MAX_IDENTITY_BYTES or len(parcel.data) > MAX_DATA_BYTES:
         raise RecordError(
@@ -102,34 +102,34 @@ def encode(parcel: EncodedFrame) -> bytes:
 
 
 def decode_header(data: bytes) -> RecordHeader:
-    """Return the head in the first HEADER_BYTES of `data`. Raises RecordError, and nothing else."""
+    """Decode the header in the first HEADER_BYTES of `data`. Raises RecordError, and nothing else."""
     if len(data) < HEADER_BYTES:
-        raise RecordError(f"{len(data)} bytes of a head: expected {HEADER_BYTES}")
+        raise RecordError(f"{len(data)} bytes of a header: expected {HEADER_BYTES}")
     mark, version, *fields = _HEAD.unpack_from(data)
     if mark != MARK:
-        raise RecordError("no record begins here")
+        raise RecordError(f"no record begins here: expected {MARK!r}")
     if version != VERSION:
-        raise RecordError(f"version {version} of a record: expected {VERSION}")
+        raise RecordError(f"record of version {version}: expected {VERSION}")
     plain = data[:STATE_OFFSET] + bytes([WAITING]) + data[STATE_OFFSET + 1 : _HEAD.size]
     if xxh64_intdigest(plain) != _CHECKSUM.unpack_from(data, _HEAD.size)[0]:
-        raise RecordError("the head is damaged")
+        raise RecordError("the header is damaged: expected a matching checksum")
     head = RecordHeader(*fields)
     if head.identity_bytes > MAX_IDENTITY_BYTES or head.data_bytes > MAX_DATA_BYTES:
-        raise RecordError(f"{head.record_bytes} bytes of a record: too many")
+        raise RecordError(f"{head.record_bytes} bytes of a record: too large")
     return head
 
 
 def decode_body(head: RecordHeader, body: bytes) -> EncodedFrame:
-    """Return the frame of a head and the bytes after it. Raises RecordError, and nothing else."""
+    """Decode the frame from its header and the bytes that follow. Raises RecordError, and nothing else."""
     if len(body) != head.identity_bytes + head.data_bytes:
-        raise RecordError(f"{len(body)} bytes: expected {head.identity_bytes + head.data_bytes}, it is torn")
+        raise RecordError(f"{len(body)} bytes: torn: expected {head.identity_bytes + head.data_bytes}")
     identity, data = body[: head.identity_bytes], body[head.identity_bytes :]
     if _body_checksum(identity, data) != head.checksum:
-        raise RecordError("the frame is damaged")
+        raise RecordError("the frame is damaged: expected a matching checksum")
     try:
         name = identity.decode(errors="surrogatepass")
     except UnicodeDecodeError:
-        raise RecordError("the identity is no text") from None
+        raise RecordError("the identity is not text: expected UTF-8") from None
     return EncodedFrame(name, data, head.rows, head.number, head.lines, head.created_ms)
 
 

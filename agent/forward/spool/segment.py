@@ -1,8 +1,8 @@
-"""One file of the spool: records one after the other, appended by one run of an agent and read by any.
+"""One file of the spool: consecutive records, appended by one run of an agent and read by any.
 
-Owns the file, where its records are, and how many of their frames still wait. Only a file that is being
-read or written has its records' places in memory; of all others there are totals. Bytes that cannot be read
-are reported as `Damage` and skipped.
+Owns the file, the places of its records, and how many of their frames still wait. Only a file that is being
+read or written has its records' places in memory; the others have totals. Bytes that cannot be read are
+reported as `SegmentDamage` and skipped.
 
 Not thread-safe.
 """
@@ -34,14 +34,14 @@ _SEARCH_BYTES: Final = 64 << 10
 
 
 class SegmentEntry(msgspec.Struct, frozen=True):
-    """A record's place and head."""
+    """A record's offset and header."""
 
     offset: int
     head: RecordHeader
 
 
 class SegmentDamage(msgspec.Struct, frozen=True):
-    """Bytes of a file that hold no whole record; `head` where that much could be read."""
+    """Bytes of a file that are not a whole record; `head` is set if the header could be read."""
 
     offset: int
     size: int
@@ -50,9 +50,9 @@ class SegmentDamage(msgspec.Struct, frozen=True):
 
 
 class Segment:
-    """The file at `path`. `own`: this run writes it; others' frames have no number.
+    """The file at `path`. `own`: this run writes it; frames of other runs have no number.
 
-    `frames`, `rows`, `lines` and `frame_bytes` are of the frames that wait.
+    `frames`, `rows`, `lines` and `frame_bytes` count the waiting frames.
     """
 
     def __init__(self, path: Path, *, own: bool) -> None:
@@ -63,19 +63,19 @@ class Segment:
         self.rows = 0
         self.lines = 0
         self.frame_bytes = 0
-        #: Of the frames that were taken and neither done nor given back.
+        #: Frames that were taken and neither done nor given back.
         self.out = 0
-        #: When the oldest of its frames was made, in milliseconds; of those that wait once it is read.
+        #: Creation time of its oldest frame in milliseconds; of the oldest waiting one once it is loaded.
         self.oldest_ms = 0
         self.newest_ms = 0
-        #: The lowest number of its frames; 0: none of this run.
+        #: The lowest number of its frames; 0: none is of this run.
         self.low_number = 0
         self.waiting: deque[SegmentEntry] | None = deque() if own else None
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | ((os.O_CREAT | os.O_EXCL) if own else 0)
         self._file = os.open(path, flags, 0o600)
 
     def append(self, parcel: EncodedFrame, *, sync: bool) -> SegmentEntry:
-        """Write a frame, which waits then. Raises OSError and RecordError; then the file is as before."""
+        """Write a frame, which then waits. Raises OSError and RecordError and leaves the file as before."""
         record = encode(parcel)
         try:
             written = 0
@@ -94,9 +94,9 @@ class Segment:
         return entry
 
     def scan(self) -> Iterator[SegmentEntry | SegmentDamage]:
-        """Yield all records of the file in order, done ones too, and what is damaged between them.
+        """Yield all records of the file in order, including done ones, and the damage between them.
 
-        Reads heads alone: a frame that is damaged shows when it is read. Raises OSError.
+        Reads headers only: a damaged frame shows when it is read. Raises OSError.
         """
         end = self.size = os.fstat(self._file).st_size
         offset = 0
@@ -105,7 +105,7 @@ class Segment:
                 head = decode_header(os.pread(self._file, HEADER_BYTES, offset))
                 size = head.record_bytes
                 if offset + size > end:
-                    yield SegmentDamage(offset, end - offset, head, "it is torn")
+                    yield SegmentDamage(offset, end - offset, head, "the record is torn")
                     return
                 yield SegmentEntry(offset, head)
             except RecordError as e:
@@ -114,7 +114,7 @@ class Segment:
             offset += size
 
     def _next_record(self, start: int, end: int) -> int:
-        """Return where the next whole head begins; `end` if none does."""
+        """Return the offset of the next whole header; `end` if there is none."""
         offset = start
         while offset < end:
             part = os.pread(self._file, _SEARCH_BYTES, offset)
@@ -130,10 +130,10 @@ class Segment:
         return end
 
     def count(self, entry: SegmentEntry, frames: int) -> None:
-        """Count a frame as waiting (1) or not waiting any more (-1)."""
+        """Count a frame as waiting (1) or no longer waiting (-1)."""
         head = entry.head
         if frames > 0 and not self.frames:
-            self.oldest_ms = self.newest_ms = self.low_number = 0  # of frames that wait no more
+            self.oldest_ms = self.newest_ms = self.low_number = 0  # of frames that no longer wait
         self.frames += frames
         self.rows += frames * head.rows
         self.lines += frames * head.lines
@@ -145,9 +145,9 @@ class Segment:
                 self.low_number = min(self.low_number or head.number, head.number)
 
     def load(self) -> None:
-        """Find the places of the frames that wait, if they are not known. Raises OSError.
+        """Find the places of the waiting frames, if they are unknown. Raises OSError.
 
-        The totals are right afterwards: fewer than before where the file was damaged meanwhile.
+        Afterwards the totals are right: lower than before if the file was damaged meanwhile.
         """
         if self.waiting is not None:
             return
@@ -157,12 +157,12 @@ class Segment:
             self.count(entry, 1)
 
     def unload(self) -> None:
-        """Forget the places until the file is read; not while frames of it are out."""
+        """Forget the places until the file is read again; not while frames of it are out."""
         if not self.out:
             self.waiting = None
 
     def take(self) -> SegmentEntry | None:
-        """Return the first frame that waits, which is out then; None if none does."""
+        """Return the first waiting frame, which is then out; None if none waits."""
         if not self.waiting:
             return None
         entry = self.waiting.popleft()
@@ -172,50 +172,50 @@ class Segment:
         return entry
 
     def _look_again(self) -> None:
-        """Bring what is known of the oldest frame up to date after one is gone."""
+        """Update the facts about the oldest frame after one is gone."""
         if self.waiting:
             self.oldest_ms = self.waiting[0].head.created_ms
             if self.own:
                 self.low_number = min(e.head.number for e in self.waiting)
 
     def take_last(self) -> None:
-        """Let the frame that was appended last be out."""
+        """Mark the frame appended last as out."""
         assert self.waiting is not None  # the file that is written is never unloaded
         self.count(self.waiting.pop(), -1)
         self.out += 1
         self._look_again()
 
     def give_back(self, entry: SegmentEntry) -> None:
-        """Let a frame that is out wait again, as the first."""
+        """Return a frame that is out to waiting, as the first."""
         self.out -= 1
         assert self.waiting is not None  # it is not unloaded while frames are out
         self.waiting.appendleft(entry)
         self.count(entry, 1)
 
     def read(self, entry: SegmentEntry) -> EncodedFrame:
-        """Return the frame at a place. Raises RecordError and OSError."""
+        """Read the frame at a place. Raises RecordError and OSError."""
         body = os.pread(self._file, entry.head.record_bytes - HEADER_BYTES, entry.offset + HEADER_BYTES)
         parcel = decode_body(entry.head, body)
         return parcel if self.own else msgspec.structs.replace(parcel, number=0)
 
     def raw(self, offset: int, size: int) -> bytes:
-        """Return bytes of the file as they are. Raises OSError."""
+        """Return raw bytes of the file. Raises OSError."""
         return os.pread(self._file, size, offset)
 
     def done(self, entry: SegmentEntry) -> None:
-        """Note that a frame that is out needs no sending, in the file too, as far as it can be written."""
+        """Record that a frame that is out needs no sending, in the file too if it can be written."""
         self.out -= 1
         try:
             os.pwrite(self._file, bytes([DONE]), entry.offset + STATE_OFFSET)
         except OSError:
-            return  # it is sent once more after a restart, and counted once by its identity
+            return  # it is sent again after a restart, and counted once by its identity
 
     def sync(self) -> None:
-        """Wait until the disk has it. Raises OSError."""
+        """Flush the file to disk. Raises OSError."""
         os.fsync(self._file)
 
     def close(self) -> None:
-        """Close the file and leave it."""
+        """Close the file without removing it."""
         os.close(self._file)
 
     def delete(self) -> None:

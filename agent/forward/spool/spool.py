@@ -1,17 +1,15 @@
-"""Encoded frames that wait to be acknowledged: in memory, and on disk where there is a backlog directory.
+"""Encoded frames that wait to be acknowledged: in memory, and on disk where there is a backlog.
 
-Owns the frames between their encoding and their acknowledgement. Bounded; the newest are kept because they
-are what an operator looks at, and each dropped frame is counted with its rows and lines. A frame handed out
-(`take`) returns by `done` or `again`; it counts against the bound until then, but is never dropped while it
-is out.
+Owns the frames between their encoding and their acknowledgement. Bounded: the newest are kept because
+operators look at them, and each dropped frame is counted with its rows and lines. A frame handed out (`take`)
+returns by `done` or `again`; until then it counts against the bound, but is never dropped.
 
 With a backlog (agent/forward/spool/backlog.py):
 
-* A frame that is sent and acknowledged at once is never written, unless it is put to be on disk `at_once`.
+* A frame that is sent and acknowledged at once is never written, unless it was added with `at_once`.
 * A frame whose try failed is on disk before the next try. While tries fail, new frames are written at once.
-* `keep_old` writes frames that wait for longer; the agent calls it from time to time. `keep_all` is for the
-  end.
-* What the disk does not take stays in memory, within the bound of memory.
+* `keep_old` writes frames that wait longer; the agent calls it periodically. `keep_all` is for the end.
+* Frames that cannot be written stay in memory, within the bound of memory.
 
 Thread-safe.
 """
@@ -31,7 +29,7 @@ from agent.forward.spool.record import EncodedFrame
 
 
 class _Waiting(msgspec.Struct):
-    """A frame in memory, since when (a monotonic clock), and where it is on disk, if it is."""
+    """A frame in memory, since when (a monotonic clock), and its place on disk, if any."""
 
     parcel: EncodedFrame
     since_s: float
@@ -39,12 +37,12 @@ class _Waiting(msgspec.Struct):
     due_s: float = 0.0  # while it rests
 
 
-#: Frames that rest at once; one more is tried again at once.
+#: Maximum number of resting frames; a further one is retried immediately.
 _MAX_RESTING: Final = 64
 
 
 class Spool:
-    """At most `max_bytes` of waiting frames in memory, and those of the backlog, if there is one."""
+    """Holds at most `max_bytes` of waiting frames in memory, plus those of the backlog, if any."""
 
     def __init__(
         self,
@@ -57,7 +55,7 @@ class Spool:
         self._clock_s = clock_s
         self._changed = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
-        self._out: dict[int, _Waiting] = {}  # by the id of the parcel that was handed out
+        self._out: dict[int, _Waiting] = {}  # by the id of the frame handed out
         self._resting: list[_Waiting] = []
         self._bytes = 0  # of frames in memory, waiting or out
         self._numbers = set[int]()  # of the frames waiting in memory or out
@@ -77,20 +75,20 @@ class Spool:
 
     @property
     def unsent_bytes(self) -> int:
-        """Bytes of the frames waiting or under way."""
+        """Bytes of the frames waiting or in flight."""
         with self._changed:
             return self._bytes + (self._backlog.frame_bytes if self._backlog else 0)
 
     @property
     def unsent_frames(self) -> int:
-        """Frames waiting or under way."""
+        """Frames waiting or in flight."""
         with self._changed:
             held = len(self._waiting) + len(self._out) + len(self._resting)
             return held + (self._backlog.frames if self._backlog else 0)
 
     @property
     def oldest_ms(self) -> int | None:
-        """When the oldest unsent frame was made, in Unix milliseconds; None if all are sent."""
+        """Creation time of the oldest unsent frame in Unix milliseconds; None if all are sent."""
         with self._changed:
             here = (*self._waiting, *self._out.values(), *self._resting)
             held = [one.parcel.created_ms for one in here]
@@ -99,7 +97,7 @@ class Spool:
 
     @property
     def dropped(self) -> Mapping[str, LostFrames]:
-        """What is lost, by reason."""
+        """Lost frames, by reason."""
         full, backlog = self._full, self._backlog
         if backlog is None:
             return {
@@ -116,18 +114,18 @@ class Spool:
 
     @property
     def dropped_frames(self) -> int:
-        """Frames that are lost, for any reason."""
+        """Number of lost frames, for any reason."""
         return sum(lost.frames for lost in self.dropped.values())
 
     @property
     def dropped_rows(self) -> int:
-        """Rows of the frames that are lost."""
+        """Rows of lost frames."""
         return sum(lost.rows for lost in self.dropped.values())
 
     def put(self, parcel: EncodedFrame, *, at_once: bool = False) -> None:
         """Add a frame, dropping the oldest waiting ones if there is no room.
 
-        `at_once`: it is on disk when this returns, if there is one, and waits as a live frame all the same.
+        `at_once`: it is on disk, if there is one, when this returns, and still waits as a live frame.
         """
         with self._changed:
             added = _Waiting(parcel, self._clock_s())
@@ -140,7 +138,7 @@ class Spool:
             self._changed.notify_all()
 
     def wait_any(self) -> bool:
-        """Wait until a frame waits; False if the spool was closed and none does."""
+        """Wait until a frame waits; return False if the spool was closed and none waits."""
         with self._changed:
             while not self._any() and not self._closed:
                 due_s = min((one.due_s for one in self._resting), default=None)
@@ -160,7 +158,7 @@ class Spool:
     ) -> list[EncodedFrame]:
         """Return some waiting frames, oldest first: those in memory (live) or those on disk first.
 
-        At most `max_frames`, a fair part for each of `takers`, and `max_bytes` but for the last one.
+        At most `max_frames`, a fair part for each of `takers`, and `max_bytes` without the last one.
         """
         with self._changed:
             self._end_rests()
@@ -175,7 +173,7 @@ class Spool:
                     taken.append(one.parcel)
                     size += len(one.parcel.data)
             if not taken:
-                self._changed.notify_all()  # perhaps none of the frames that waited could be read
+                self._changed.notify_all()  # perhaps none of the waiting frames could be read
             return taken
 
     def _take_live(self) -> _Waiting | None:
@@ -192,7 +190,7 @@ class Spool:
         return _Waiting(parcel, self._clock_s(), place)
 
     def done(self, parcel: EncodedFrame) -> None:
-        """A frame handed out needs no more sending: the indexer has answered."""
+        """Complete a frame that was handed out: the indexer has answered."""
         with self._changed:
             out = self._out.pop(id(parcel))
             self._let_go(out)
@@ -202,9 +200,10 @@ class Spool:
             self._changed.notify_all()
 
     def again(self, parcel: EncodedFrame, rest_s: float = 0.0) -> None:
-        """A frame handed out is to be sent once more, at once or after a rest while others are sent.
+        """Return a frame for another try, at once or after a rest while others are sent.
 
-        At once: it is the oldest again, it may be dropped for room, and new frames are written as they come.
+        At once: it is the oldest again, may be dropped to make room, and new frames are written as they
+        arrive.
         """
         with self._changed:
             out = self._out.pop(id(parcel))
@@ -248,14 +247,14 @@ class Spool:
             self._waiting.appendleft(one)
 
     def _keep(self, one: _Waiting) -> None:
-        """Write a frame that does not wait, if it is not on disk."""
+        """Write a frame that is not waiting, unless it is on disk."""
         if self._backlog is None:
             return
         if one.place is None or not self._backlog.holds(one.place):
             one.place = self._backlog.put_out(one.parcel)
 
     def keep_old(self, max_s: float) -> None:
-        """Write what is unsent for `max_s` to disk, if there is one, also what is under way."""
+        """Write frames unsent for `max_s` to disk, if there is one, including those in flight."""
         if self._backlog is None:
             return
         with self._changed:
@@ -268,7 +267,7 @@ class Spool:
             self._changed.notify_all()
 
     def keep_all(self) -> int:
-        """Write all that is unsent to disk; returns how many frames are in memory only."""
+        """Write all unsent frames to disk; return how many frames are in memory only."""
         self.keep_old(0.0)
         with self._changed:
             return len(self._waiting) + sum(
@@ -276,20 +275,20 @@ class Spool:
             )
 
     def close(self) -> None:
-        """No `wait_any` waits any longer; what is here can still be taken."""
+        """Wake all `wait_any` calls; remaining frames can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def leave(self) -> None:
-        """Let go of the directory; nothing may be called afterwards that takes or adds frames."""
+        """Release the directory; afterwards no frame may be taken or added."""
         with self._changed:
             if self._backlog:
                 self._backlog.close()
                 self._backlog = None
 
     def wait_empty(self, timeout_s: float, give_up: Callable[[], bool] = lambda: False) -> bool:
-        """Return True when nothing is waiting or under way; False when time is up, or when to `give_up`."""
+        """Return True when no frame is waiting or in flight, False on timeout or when to `give_up`."""
         with self._changed:
             self._changed.wait_for(lambda: self._empty() or give_up(), timeout_s)
             return self._empty()
@@ -298,7 +297,7 @@ class Spool:
         return not self._any() and not self._out and not self._resting
 
     def wait_over(self, number: int, timeout_s: float) -> bool:
-        """Return True when no frame up to this number is waiting or under way; False when time is up."""
+        """Return True when no frame up to this number is waiting or in flight, False on timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: self._lowest(number + 1) > number, timeout_s)
 
@@ -317,7 +316,7 @@ class Spool:
         self._bytes -= len(one.parcel.data)
 
     def _write_waiting(self, before_s: float | None) -> None:
-        """Write the waiting frames to disk (those put before a time), until it takes no more."""
+        """Write the waiting frames (those added before a time) to disk, until a write fails."""
         while self._backlog and self._waiting:
             first = self._waiting[0]
             if (before_s is not None and first.since_s > before_s) or not self._to_disk(first):
@@ -326,7 +325,7 @@ class Spool:
             self._let_go(first)
 
     def _to_disk(self, one: _Waiting) -> bool:
-        """Let a waiting frame wait on disk; False if it cannot."""
+        """Move a waiting frame to disk; return False if that failed."""
         if self._backlog is None:
             return False
         if one.place and self._backlog.again(one.place):

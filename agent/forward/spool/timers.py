@@ -1,6 +1,6 @@
-"""When frames and open buckets go to the spool's disk without anything having failed.
+"""Timers that write frames and open buckets to the spool's disk even without a failure.
 
-Owns two timers of the agent's loop: frames that are unsent for KEEP_S are written, and every
+Owns two timers of the agent's loop: frames unsent for KEEP_S are written, and every
 `agent.spool.checkpoint_ms` the open buckets are flushed.
 """
 
@@ -13,18 +13,18 @@ from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
 from agent.runtime.loop import Loop
 
-#: So often frames are looked for that are unsent for longer than KEEP_S.
+#: Interval between checks for frames unsent for longer than KEEP_S.
 _KEEP_EVERY_S: Final = 0.5
 KEEP_S: Final = 1.0
 
 
 class SpoolTimers:
-    """Runs from `start` on. `checkpoint` flushes open buckets; False: the last ones are not on disk yet."""
+    """Runs after `start`. `checkpoint` flushes open buckets; False: the last ones are not on disk yet."""
 
     def __init__(
         self, loop: Loop, spool: Spool, log: Log, checkpoint_ms: int, checkpoint: Callable[[], bool]
     ) -> None:
-        #: Checkpoints so far.
+        #: Number of checkpoints so far.
         self.checkpoints = 0
         self._loop = loop
         self._spool = spool
@@ -34,14 +34,14 @@ class SpoolTimers:
 
     @property
     def problem(self) -> str:
-        """Why the spool cannot be written, in words; empty if it can."""
+        """Why the spool cannot be written, in plain words; empty if it can."""
         backlog = self._spool.backlog
         if backlog is None or not backlog.problem:
             return ""
         return f"the spool {backlog.path} cannot be written: {backlog.problem}; frames are kept in memory"
 
     def start(self) -> None:
-        """Begin, where there is a disk."""
+        """Start the timers, if there is a disk."""
         if self._spool.on_disk:
             self._keep()
         if self._checkpoint_s:

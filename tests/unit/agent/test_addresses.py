@@ -39,7 +39,7 @@ def test_split(text: str, address: tuple[str, int]) -> None:
     "text", ["", "8125", "localhost", "localhost:", "h:65536", "h:-1", "h:x", "h:\u0661"]
 )
 def test_split_refuses(text: str) -> None:
-    with pytest.raises(AddressError, match=r"agent\.udp = .*host:port wanted"):
+    with pytest.raises(AddressError, match=r"agent\.udp = .*expected host:port"):
         split_host_port("agent.udp", text)
 
 
@@ -106,7 +106,7 @@ def test_unix_replaces_an_old_socket(tmp_path: Path) -> None:
 def test_unix_replaces_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")
-    with pytest.raises(AddressError, match="is there, and is no socket"):
+    with pytest.raises(AddressError, match="exists and is not a socket"):
         bind_unix("agent.unix", str(path))
     assert path.read_text() == "data"
     with pytest.raises(AddressError, match=r"agent\.unix = "):

@@ -94,7 +94,7 @@ def test_lines_of_a_file_and_of_standard_input(
     monkeypatch.setattr(module, "MAX_LINES", 1)
     code, _, err = run("--lines", file)
     assert code == 2
-    assert "more than 1 lines" in err
+    assert "too many lines: at most 1 are accepted" in err
 
 
 def test_json_has_it_all(run: Run, config: Path) -> None:
@@ -146,10 +146,10 @@ def test_json_has_it_all(run: Run, config: Path) -> None:
         ("\n[nobody]\n", ":2: Object contains unknown field `nobody`"),
         ("[agent]\n[agent.tags]\npod = 1\n", ":2: Expected `str`"),
         ("[agent.lines]\nname_tags = ['graphite']\n", ":2: Invalid enum value 'graphite'"),
-        ("[agent]\nudp = 'localhost'\n", ":2: agent.udp = 'localhost': host:port wanted"),
-        ("[agent]\nops = 'a:70000'\n", ":2: agent.ops = 'a:70000': host:port wanted"),
-        ("[agent.relay]\nevents = 'x'\n", ":2: agent.relay.events = 'x': host:port wanted"),
-        ("[agent.forward]\nurl = 'localhost:1'\n", ":2: agent.forward.url = 'localhost:1': http://host:port"),
+        ("[agent]\nudp = 'localhost'\n", ":2: agent.udp = 'localhost': expected host:port"),
+        ("[agent]\nops = 'a:70000'\n", ":2: agent.ops = 'a:70000': expected host:port"),
+        ("[agent.relay]\nevents = 'x'\n", ":2: agent.relay.events = 'x': expected host:port"),
+        ("[agent.forward]\nurl = 'localhost:1'\n", ":2: agent.forward.url = 'localhost:1': expected http://host:port"),
         ("[agent\n", "not TOML: "),
         ("[agent]\nmapping = '/none/there.yml'\n", "/none/there.yml: No such file"),
     ],

@@ -139,18 +139,18 @@ shop.a.hits:1:2|c|@0.1|#a:b,a:c
   series    counter hits{a="c",pod="p",shop="a"}
   adds      10.0, 20.0, each 10.0 times (scaled by 10.0)
   bucket    2023-11-14T22:13:20Z (1700000000)
-  left out  duplicate_tag: a tag whose key comes again later
+  left out  duplicate_tag: a tag whose key is repeated later
 x:1:+2|g|y
   series    gauge x{pod="p"}
   adds      value 1.0, then 2.0 to its last value
   sign      a delta: agent.lines.gauge_deltas = auto, and the line has no mark of DogStatsD; untagged \
-lines of datadogpy have none either, `never` is for them
+lines of datadogpy have none either: set `never` for them
   bucket    2023-11-14T22:13:20Z (1700000000)
-  left out  unknown_field: a field of no known kind
+  left out  unknown_field: an unknown field
 x:u|s|T5
   series    set x{pod="p"}
   adds      member u
-  bucket    2023-11-14T21:13:20Z (1699996400), the oldest there is for it: its time is outside
+  bucket    2023-11-14T21:13:20Z (1699996400), the oldest accepted one: its time is outside
 noise.x:1|c
   skipped   mapping: the mapping drops it
   mapping   2 (noise.*), line 3
@@ -163,7 +163,7 @@ x:1|c
   adds      1.0
   bucket    2023-11-14T22:13:20Z (1700000000)
 x:z|g
-  refused   bad_value: a value is no decimal number, or (with scale and sample rate) too large for a float"""
+  refused   bad_value: a value is not a decimal number, or (scaled and weighted) too large for a float"""
     )
 
 

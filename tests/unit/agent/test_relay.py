@@ -119,7 +119,7 @@ def test_a_unix_socket_may_come_later_and_anew(tmp_path: Path) -> None:
 
 
 def test_an_address_that_cannot_be() -> None:
-    with pytest.raises(AddressError, match=r"agent\.relay\.events = 'nowhere': host:port wanted"):
+    with pytest.raises(AddressError, match=r"agent\.relay\.events = 'nowhere': expected host:port"):
         Destination("agent.relay.events", "nowhere")
     with pytest.raises(AddressError, match=r"agent\.relay\.events = '/xx"):
         Destination("agent.relay.events", "/" + "x" * 200)
