@@ -149,7 +149,10 @@ def test_json_has_it_all(run: Run, config: Path) -> None:
         ("[agent]\nudp = 'localhost'\n", ":2: agent.udp = 'localhost': expected host:port"),
         ("[agent]\nops = 'a:70000'\n", ":2: agent.ops = 'a:70000': expected host:port"),
         ("[agent.relay]\nevents = 'x'\n", ":2: agent.relay.events = 'x': expected host:port"),
-        ("[agent.forward]\nurl = 'localhost:1'\n", ":2: agent.forward.url = 'localhost:1': expected http://host:port"),
+        (
+            "[agent.forward]\nurl = 'localhost:1'\n",
+            ":2: agent.forward.url = 'localhost:1': expected http://host:port",
+        ),
         ("[agent\n", "not TOML: "),
         ("[agent]\nmapping = '/none/there.yml'\n", "/none/there.yml: No such file"),
     ],
