@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _listen(text: str) -> str:
-    address(text, lowest=0)
+    address(text, min_port=0)
     return text
 
 
