@@ -1,16 +1,16 @@
 """Frames on disk: a directory of segment files, bounded by bytes and age, that outlives the agent.
 
-Owns which file is written, which is read, and which frames are dropped. Frames are read oldest first. For
-room the oldest file goes as a whole; frames that are too old go one by one as they are met. A damaged
-record is copied to the directory `damaged` and counted; the rest of its file goes on. So is a frame that the
-indexer may have forgotten, to `set-aside`. A file goes when none of its frames waits.
+Owns which file is written, which is read, and which frames are dropped. Frames are read oldest first. To make
+room the oldest file is dropped as a whole; frames that are too old are dropped one by one when reached. A
+damaged record is copied to the directory `damaged` and counted; the rest of its file is read. A frame that
+the indexer may have forgotten is moved to `set-aside`. A file is deleted when none of its frames waits.
 
     lock          held by the agent that uses the directory
-    <n>.frames    records (agent/forward/spool/record.py); each run of an agent begins a file of its own
+    <n>.frames    records (agent/forward/spool/record.py); each run of an agent begins a new file
     damaged/      bytes that could not be read
-    set-aside/    frames, one a file, that may be stored and that the indexer would not know again
+    set-aside/    frames, one per file, that may be stored and that the indexer would not recognise
 
-Not thread-safe: agent/forward/spool/spool.py has a lock.
+Not thread-safe: agent/forward/spool/spool.py holds a lock.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from agent.forward.spool.record import DONE, EncodedFrame, RecordError, record_b
 from agent.forward.spool.segment import Segment, SegmentDamage, SegmentEntry
 from agent.runtime.dir_lock import DirLock
 
-#: A file holds at most this much, or one frame; less where the whole spool is small.
+#: Maximum size of a file, or one frame; smaller if the whole spool is small.
 _SEGMENT_BYTES: Final = 4 << 20
 _MIN_SEGMENTS: Final = 8
-#: Bytes kept for people in each directory by one run; beyond it they are only counted.
+#: Bytes kept for inspection in each directory by one run; beyond it they are only counted.
 _MAX_KEPT_BYTES: Final = 16 << 20
 _DAMAGED: Final = "damaged"
 _SET_ASIDE: Final = "set-aside"
@@ -39,21 +39,21 @@ _SUFFIX: Final = ".frames"
 
 
 class LostFrames(msgspec.Struct):
-    """Frames that are lost for one reason, with their rows and lines."""
+    """Frames lost for one reason, with their rows and lines."""
 
     frames: int = 0
     rows: int = 0
     lines: int = 0
 
     def add(self, frames: int, rows: int, lines: int) -> None:
-        """Count some more."""
+        """Add to the totals."""
         self.frames += frames
         self.rows += rows
         self.lines += lines
 
 
 class FramePlace(msgspec.Struct, frozen=True, eq=False):
-    """Where a frame is that was taken."""
+    """The place on disk of a frame that was taken."""
 
     segment: Segment
     entry: SegmentEntry
@@ -76,15 +76,15 @@ class Backlog:
         wait_s: float = 0.0,
     ) -> None:
         self.path = path
-        self.full = LostFrames()  # dropped for room
+        self.full = LostFrames()  # dropped to make room
         self.too_old = LostFrames()
         self.damaged = LostFrames()
         self.set_aside = LostFrames()
-        #: For how long the indexer remembers stored frames; 0: not known.
+        #: How long the indexer remembers stored frames; 0: unknown.
         self.remembered_ms = 0
         self.written_frames = 0
         self.recovered_frames = 0
-        #: Why the last write failed; empty if it did not.
+        #: Why the last write failed; empty if it succeeded.
         self.problem = ""
         self.failed_writes = 0
         self._max_bytes = max_bytes
@@ -105,12 +105,12 @@ class Backlog:
 
     @property
     def frames(self) -> int:
-        """Frames that wait here."""
+        """Waiting frames on disk."""
         return sum(segment.frames for segment in self._segments)
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of the frames that wait here."""
+        """Bytes of the waiting frames."""
         return sum(segment.frame_bytes for segment in self._segments)
 
     @property
@@ -120,16 +120,16 @@ class Backlog:
 
     @property
     def oldest_ms(self) -> int | None:
-        """When the oldest frame here was made; None if there is none."""
+        """Creation time of the oldest frame on disk; None if there is none."""
         return min((s.oldest_ms for s in self._segments if s.frames), default=None)
 
     @property
     def low_number(self) -> int | None:
-        """The lowest number of this run's frames that wait here; None if there is none."""
+        """The lowest number of this run's waiting frames; None if there is none."""
         return min((s.low_number for s in self._segments if s.frames and s.own), default=None)
 
     def put(self, parcel: EncodedFrame) -> bool:
-        """Write a frame, which waits then. False if it could not be written, and is the caller's still.
+        """Write a frame, which then waits; return False if it was not written and stays with the caller.
 
         A frame larger than the whole spool is dropped and counted.
         """
@@ -139,7 +139,7 @@ class Backlog:
         return self._append(parcel) is not None
 
     def put_out(self, parcel: EncodedFrame) -> FramePlace | None:
-        """Write a frame that is being sent. None if it could not be written."""
+        """Write a frame that is being sent; return None if it was not written."""
         written = None if self._too_large(parcel) else self._append(parcel)
         if written is None:
             return None
@@ -173,18 +173,18 @@ class Backlog:
         return None
 
     def done(self, place: FramePlace) -> None:
-        """Note that a frame that was taken needs no more sending."""
+        """Record that a taken frame needs no more sending."""
         self._over(place)
 
     def again(self, place: FramePlace) -> bool:
-        """Let a frame that was taken wait again, as the oldest. False if its file was dropped meanwhile."""
+        """Return a taken frame to waiting, as the oldest; return False if its file was dropped meanwhile."""
         if not self.holds(place):
             return False
         place.segment.give_back(place.entry)
         return True
 
     def holds(self, place: FramePlace) -> bool:
-        """Return whether the frame at a place is still on disk: its file may have been dropped for room."""
+        """Return whether the frame at a place is still on disk; its file may have been dropped."""
         return place.segment in self._segments
 
     def drop_old(self) -> None:
@@ -194,7 +194,7 @@ class Backlog:
             self._drop(self._segments[0], self.too_old)
 
     def close(self) -> None:
-        """Leave the files for the next run."""
+        """Close the files for the next run."""
         for segment in self._segments:
             if self._sync:
                 with contextlib.suppress(OSError):
@@ -226,7 +226,7 @@ class Backlog:
             self._drop(self._segments[0], self.full)
 
     def _writable(self, size: int) -> Segment:
-        """Return the file to append to, a new one where the last is full. Raises OSError."""
+        """Return the file to append to, a new one if the last is full. Raises OSError."""
         active = self._active
         if active is None or (active.size and active.size + size > self._segment_bytes):
             segment = Segment(self.path / f"{self._next:012d}{_SUFFIX}", own=True)
@@ -239,7 +239,7 @@ class Backlog:
         return self._active
 
     def _first(self) -> Segment | None:
-        """Return the oldest file with frames that wait, their places known; None if none waits."""
+        """Return the oldest file with waiting frames, with their places loaded; None if none waits."""
         for segment in list(self._segments):
             if not segment.frames:
                 continue
@@ -250,7 +250,7 @@ class Backlog:
                 self._drop(segment, self.damaged)
                 continue
             after = (segment.frames, segment.rows, segment.lines)
-            if before != after:  # it was damaged while nothing read it
+            if before != after:  # it was damaged while it was not being read
                 self.damaged.add(*(max(b - a, 0) for b, a in zip(before, after, strict=True)))
             if segment.frames:
                 return segment
@@ -274,7 +274,7 @@ class Backlog:
         with contextlib.suppress(OSError):
             segment.delete()
 
-    # What an earlier run left.
+    # Recovery of an earlier run's files.
 
     def _recover(self) -> None:
         for path in _files(self.path):
