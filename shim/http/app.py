@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from shim.http import language, metadata, query, snql, status
+from shim.http import language, metadata, mql, query, snql, status
 from shim.http.authentication import admit
 from shim.http.context import CONTEXT, HttpContext
 from shim.http.federate import federate
@@ -58,6 +58,8 @@ def make_app(context: HttpContext) -> web.Application:
         router.add_post(f"/api/v1/{path}", handler)
     router.add_get(f"{snql.PATH}/snql", snql.snql)
     router.add_post(f"{snql.PATH}/snql", snql.snql)
+    router.add_get(f"{snql.PATH}/mql", mql.mql)
+    router.add_post(f"{snql.PATH}/mql", mql.mql)
     for path, handler in _GET.items():
         router.add_get(f"/api/v1/{path}", handler)
     router.add_delete("/api/v1/series", _changing(status.drop_series))

@@ -75,7 +75,7 @@ class AggregateLeaves:
             raise self._scope.error(of.at, f"{of.name}() of an expression", "expected a column")
         measure = Measure(named.function, self._levels(of, named.function))
         if self._scope.entity is None:
-            leaf = self._leaf(kinds_of(named.function), column.name, series)
+            leaf = self._leaf(kinds_of(named.function), column.name, series, first_kind=True)
         else:
             self._check_column(of, named.function, column, self._scope.entity)
             leaf = self._leaf((self._scope.entity.kind,), "", series)
@@ -84,11 +84,13 @@ class AggregateLeaves:
             measures.append(measure)
         self._slots[of] = leaf, measures.index(measure)
 
-    def _leaf(self, kinds: Sequence[Kind], metric: str, series: Sequence[Expression]) -> StoredBuckets:
+    def _leaf(
+        self, kinds: Sequence[Kind], metric: str, series: Sequence[Expression], *, first_kind: bool = False
+    ) -> StoredBuckets:
         condition = None
         if series:
             condition = series[0] if len(series) == 1 else FunctionCall("and", tuple(series), at=series[0].at)
-        leaf = StoredBuckets(tuple(kinds), (), metric, condition, first_kind=bool(metric))
+        leaf = StoredBuckets(tuple(kinds), (), metric, condition, first_kind)
         same = next((one for one in self._leaves if replace(one, kinds=leaf.kinds) == leaf), None)
         if same is None:
             self._leaves[leaf] = []

@@ -36,7 +36,7 @@ MAX_OPERATORS: Final = 1_000
 MAX_ARITHMETIC: Final = 200
 
 _SKIP: Final = re.compile(r"'(?:[^'\\]|\\.|'')*+(?:'|\\?\Z)|`[^`\n]*+|\"[^\"\n]*+|--[^\n]*", re.DOTALL)
-_BRACKET: Final = re.compile(r"[(\[{]|[)\]}]|[-+*/%]|(?<![\w.])not(?![\w.])", re.IGNORECASE)
+_BRACKET: Final = re.compile(r"[(\[{]|[)\]}]|[-+*/%]|!(?!=)|(?<![\w.])not(?![\w.])", re.IGNORECASE)
 _OPERATOR: Final = re.compile(r"[-+*/%]|[<>=!]=?|(?<![\w.])(?:and|or|not)(?![\w.])", re.IGNORECASE)
 _ARITHMETIC: Final = re.compile(r"[-+*/%]")
 _ESCAPED: Final = re.compile(r"\\(.)|''", re.DOTALL)

@@ -94,6 +94,11 @@ def like_pattern(pattern: str) -> str:
     return "".join(out) + ("\\\\" if escaped else "")
 
 
+def literal_like(text: str) -> str:
+    """Return the LIKE pattern of a text that means itself."""
+    return "".join(f"\\{char}" if char in "%_\\" else char for char in text)
+
+
 def literal_pattern(text: str) -> str:
     """Return the regular expression of a text that means itself."""
     return "".join(f"\\{char}" if char in "\\.+*?()[]{}|^$" else char for char in text)

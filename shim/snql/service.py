@@ -12,6 +12,8 @@ from shim.engine.api import OnSubmitted, QueryOptions
 from shim.engine.engine import QueryEngine
 from shim.model.errors import TimedOut
 from shim.model.tenancy import Tenant
+from shim.mql.mql_lower import MqlContext, to_snql
+from shim.mql.mql_parser import parse_mql
 from shim.read.reader import Reader
 from shim.settings import ShimSettings
 from shim.snql.answering import LanguageAnswer, answer
@@ -25,7 +27,7 @@ MAX_TEXT_BYTES: Final = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Languages:
-    """Answers queries in SnQL."""
+    """Answers queries in SnQL and MQL."""
 
     engine: QueryEngine
     catalog: Catalog
@@ -44,6 +46,23 @@ class Languages:
 
         def lowered(full: Asked) -> Lowered:
             return lower(text, parse_snql(text, self._max_bytes), full)
+
+        return await self._answered(lowered, asked, options, begun, dry_run=dry_run)
+
+    async def mql(
+        self,
+        text: str,
+        context: MqlContext,
+        asked: Asked,
+        options: QueryOptions,
+        begun: OnSubmitted | None = None,
+        *,
+        dry_run: bool,
+    ) -> LanguageAnswer:
+        """Answer a query in MQL. Raises QueryError."""
+
+        def lowered(full: Asked) -> Lowered:
+            return lower(text, to_snql(text, parse_mql(text, self._max_bytes), context), full)
 
         return await self._answered(lowered, asked, options, begun, dry_run=dry_run)
 

@@ -16,7 +16,8 @@ _SHOWN: Final[Mapping[str, str]] = {
     "STRING": "a string in single quotes", "DOUBLE_QUOTED": "a string", "$END": "the end of the query",
     "COMPARES": "a comparison", "LPAR": '"("', "RPAR": '")"', "LSQB": '"["', "RSQB": '"]"', "COMMA": '","',
     "COLON": '":"', "PLUS": '"+"', "MINUS": '"-"', "STAR": '"*"', "SLASH": '"/"', "PERCENT": '"%"',
-    "LBRACE": '"{"', "RBRACE": '"}"', "BANG": '"!"',
+    "LBRACE": '"{"', "RBRACE": '"}"', "BANG": '"!"', "VALUE": "a value",
+    "NUMBER": "a number", "MRI": "an MRI",
 }  # fmt: skip
 #: Characters of the text that are shown.
 _MAX_SHOWN: Final = 40

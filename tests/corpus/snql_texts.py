@@ -1,4 +1,4 @@
-"""The texts of snql.toml."""
+"""The texts of snql.toml and mql.toml."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 FILE: Final = Path(__file__).with_name("snql.toml")
+MQL: Final = Path(__file__).with_name("mql.toml")
 
 
 class Seed(msgspec.Struct, frozen=True):

@@ -25,6 +25,8 @@ from shim.model.errors import QueryError
 from shim.model.grid import Grid
 from shim.model.matchers import Matcher
 from shim.model.tenancy import TenancySettings, Tenant, TenantResolver
+from shim.mql.mql_lower import MqlContext, to_snql
+from shim.mql.mql_parser import parse_mql
 from shim.plan.build import build
 from shim.plan.nodes import PlanContext
 from shim.plan.parse import parse
@@ -35,8 +37,10 @@ from shim.promql.modifiers import DurationContext
 from shim.promql.printer import format_query
 from shim.read.cell_cache.chunk import ChunkKey, Source
 from shim.snql.grammar import KEYWORDS as SNQL_WORDS
+from shim.snql.lower import Asked, lower
 from shim.snql.parser import parse_snql
-from tests.corpus.snql_texts import texts
+from shim.snql.unparse import unparse_query
+from tests.corpus.snql_texts import MQL, texts
 from tests.fuzz.harness import Decoder
 from tests.support.hostile_texts import DURATIONS, NUMBERS, TOKENS, text
 from tests.support.http_texts import NAMES, TEXTS
@@ -83,6 +87,8 @@ def decoders(folder: Path) -> Iterator[Decoder]:
     yield Decoder("promql", _promql, (QueryError,), short, words, cost=4)
     snql = [one.encode() for one in (*texts().valid, *(case.text for case in texts().invalid))]
     yield Decoder("snql", _snql, (QueryError,), snql, [word.encode() for word in SNQL_WORDS], cost=4)
+    mql = [one.encode() for one in (*texts(MQL).valid, *(case.text for case in texts(MQL).invalid))]
+    yield Decoder("mql", _mql, (QueryError,), mql, (b"{", b"}", b" by ", b":", b"!", b"*", b"AND"), cost=4)
     yield Decoder("form", _form, (QueryError,), _forms(), (*NAMES, *TEXTS, b"&", b"="), cost=4)
     yield Decoder("tenant", _tenant, (QueryError,), _TENANTS, (b":", b"*", b"4294967296"))
     example = (_ROOT / "deploy" / "meterhouse.toml").read_bytes()
@@ -102,7 +108,17 @@ def _promql(data: bytes) -> None:
 
 
 def _snql(data: bytes) -> None:
-    parse_snql(data.decode(errors="replace"))
+    """Parse and lower; a query that is written again means the same."""
+    text = data.decode(errors="replace")
+    query = parse_snql(text)
+    assert parse_snql(unparse_query(query)) == query
+    lower(text, query, Asked(Tenant(1, 1), _NOW_MS // 1000)).lines()
+
+
+def _mql(data: bytes) -> None:
+    text = data.decode(errors="replace")
+    query = to_snql(text, parse_mql(text), MqlContext(interval_s=60, totals=True))
+    lower(text, query, Asked(Tenant(1, 1), _NOW_MS // 1000)).lines()
 
 
 def _forms() -> list[bytes]:

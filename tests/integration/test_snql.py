@@ -20,6 +20,7 @@ from shim.catalog import Catalog
 from shim.engine.api import QueryOptions
 from shim.model.errors import BadData, ExecutionError, Forbidden
 from shim.model.tenancy import TenancySettings, Tenant
+from shim.mql.mql_lower import MqlContext
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from shim.snql.answering import LanguageAnswer
@@ -540,3 +541,64 @@ async def test_over_http(w: World) -> None:
                 assert r.status == 404
     finally:
         await service.stop()
+
+
+# ---------------------------------------------------------------- MQL
+
+
+def _mql(w: World, text: str, *, asked: Any = None, **context: Any) -> LanguageAnswer:
+    full = Asked(Tenant(1, 2), NOW_S, **(asked or {}))
+    found = w.languages.mql(text, MqlContext(**context), full, QueryOptions(timeout_s=60.0), dry_run=False)
+    return asyncio.run(found)
+
+
+WEEK: Final = {"from_s": JAN_1, "to_s": JAN_1 + 7 * DAY}
+DAY_1: Final = {"from_s": JAN_1, "to_s": JAN_1 + DAY}
+IDS: Final = {"requests": 12345, "errors": 22222, "users": 11111, "time": 67890, "env": 33333} | {
+    "production": 44444
+}
+
+
+@pytest.mark.parametrize(
+    ("seed", "mql", "context"),
+    [
+        ("total_requests", "sum(requests)", {"interval_s": 3600}),
+        ("errors_by_tag", "sum(errors){env:production}", {}),
+        (
+            "unique_users",
+            "uniq(users)",
+            {"interval_s": DAY, "asked": WEEK},
+        ),
+        ("response_percentiles", "quantiles(0.5, 0.95, 0.99)(time)", {}),
+        ("crash_free", "(1 - sum(crashes) / sum(sessions)) * 100", {"asked": {}}),
+        ("memory", "avg(memory_usage)", {"interval_s": 3600, "asked": {}}),
+        ("endpoints", "quantile(0.5)(duration) by (endpoint)", {"asked": {}}),
+    ],
+)
+def test_a_query_of_the_seed_as_mql(w: World, seed: str, mql: str, context: dict[str, Any]) -> None:
+    truth = w.rows(SEEDS[seed])
+    found = _mql(w, mql, mappings=IDS, **{"asked": DAY_1, **context}).data
+    assert len(found) == len(truth)
+    for row, want in zip(found, truth, strict=True):
+        values = list(want.values())
+        if seed == "response_percentiles":
+            assert row["aggregate_value"] == values[:3]
+        else:
+            expected = values[0] if len(values) == 1 else values[1]
+            assert row["aggregate_value"] == pytest.approx(expected)
+            assert next(iter(row.values())) == values[0] or len(values) == 1
+
+
+def test_mql_filters_keys_and_order(w: World) -> None:
+    text = 'sum(revenue) + sum(crashes){release:1.* AND !release:["1.2", zz]} by (release)'
+    with pytest.raises(BadData, match="expected one BY"):
+        _mql(w, text)
+    text = text.removeprefix("sum(revenue) + ")
+    truth = {r: _sum("c", NOW_S - DAY, NOW_S, metric="crashes", tag=("release", r)) for r in ("1.0", "1.1")}
+    found = _mql(w, text, descending=True, totals=True, limit=1)
+    assert [row["aggregate_value"] for row in found.data] == [max(truth.values())]
+    assert found.totals == {"release": None, "aggregate_value": sum(truth.values())}
+    assert {r["release"]: r["aggregate_value"] for r in _mql(w, text).data} == truth
+    assert _mql(w, "sum(crashes)", use_case="custom").data[0]["aggregate_value"] > 0
+    with pytest.raises(Forbidden):
+        _mql(w, "sum(crashes)", asked={"projects": (1,)})

@@ -20,7 +20,7 @@ NAMES = (
     *("bundle", "bundle_answers", "spool_record"),
     *("backfill_statsd", "backfill_openmetrics", "backfill_csv", "backfill_state"),
     *("last_values_python", "last_values_native", "frame", "frame_inside", "frame_columns", "messages", "tokens"),
-    *("authorization", "pages", "dsn", "journal", "promql", "snql", "form", "tenant", "settings", "environment", "hints"),
+    *("authorization", "pages", "dsn", "journal", "promql", "snql", "mql", "form", "tenant", "settings", "environment", "hints"),
 )  # fmt: skip
 
 

@@ -193,6 +193,8 @@ class World:
         ]
         if path.endswith("/snql"):
             every = "MATCH (metrics_counters) SELECT metric_id, sum(value) BY metric_id"
+        if path.endswith("/mql"):
+            every = "sum(ours)"
         return [("query", every), ("match[]", every), ("step", "20"), *times]
 
     def _body(self, path: str) -> bytes:

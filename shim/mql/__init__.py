@@ -1,0 +1,1 @@
+"""MQL, Sentry's metrics query language, as queries in SnQL."""
