@@ -1,1 +1,1 @@
-"""The indexer: turns strings into ids and writes frames into ClickHouse exactly once."""
+"""Interns strings to ids and writes frames into ClickHouse exactly once."""

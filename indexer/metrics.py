@@ -12,11 +12,13 @@ from indexer.clickhouse.store_errors import StoreError
 
 Limit = Literal["rows", "strings", "series", "folded"]
 LIMITS: Final[tuple[Limit, ...]] = ("rows", "strings", "series", "folded")
-#: Orgs that a label names; the others count as one.
+#: Orgs with a label of their own; all others count as one.
 _MAX_ORGS: Final = 100
 
 
 class Metrics:
+    """The indexer's metrics; attributes are named after them."""
+
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         p = "meterhouse_indexer_"
@@ -160,7 +162,7 @@ class Metrics:
         self.last_write_s = 0.0
 
     def limited(self, reason: Limit, org_id: int, rows: int) -> None:
-        """Count rows past a limit of an org, and what became of them."""
+        """Count rows past a limit of an org, by consequence."""
         if org_id not in self._limited_orgs and len(self._limited_orgs) < _MAX_ORGS:
             self._limited_orgs.add(org_id)
         org = str(org_id) if org_id in self._limited_orgs else "other"
@@ -178,7 +180,7 @@ class Metrics:
         self.store_faults.labels(fault=error.fault.value).inc()
 
     def wrote(self, frames: int, rows: int, seconds: float) -> None:
-        """Note a batch that is stored."""
+        """Note a stored batch."""
         self.frames.labels(outcome="written").inc(frames)
         self.rows.inc(rows)
         self.batches.inc()

@@ -1,4 +1,4 @@
-"""The indexer as a service: store, strings, registry, writer and HTTP put together.
+"""The indexer as a service: joins store, strings, registry, writer and HTTP.
 
 Owns the order of starting (store, tables, replay, listen) and of stopping (stop accepting, drain, close).
 """
@@ -64,7 +64,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _DAY_MS = 86_400_000
-#: How long a call of ClickHouse may be without an answer; an INSERT is then tried again under its token.
+#: How long a ClickHouse call may be unanswered; an INSERT is then repeated under its token.
 _STORE_TIMEOUT_S: Final = 60
 
 
@@ -78,9 +78,11 @@ class Status:
 
 
 class IndexerService:
-    """`store`: use this one and leave it open; None opens (and closes) one of the settings' DSN.
-    `insert_feed`: where INSERTs are announced, for readers in the same process. `socks`: sockets that listen
-    already (indexer/http/listening_sockets.py); None binds those of the settings.
+    """Runs the indexer.
+
+    `store`: use this one and leave it open; None opens (and closes) one of the settings' DSN. `insert_feed`:
+    announces INSERTs to readers in the same process. `socks`: sockets that listen already
+    (indexer/http/listening_sockets.py); None binds those of the settings.
 
     Raises StoreError, JournalError or OSError from `start` when it cannot work.
     """
@@ -125,12 +127,12 @@ class IndexerService:
 
     @property
     def address(self) -> str:
-        """`host:port`, the port the real one."""
+        """`host:port` with the real port."""
         return f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """Where it is reached."""
+        """The URL of the listener."""
         return f"{'https' if self.settings.tls.cert else 'http'}://{self.address}"
 
     @property
@@ -139,11 +141,11 @@ class IndexerService:
         return self._writer.held_bytes if self._writer is not None else 0
 
     def version(self) -> int:
-        """Rises when the table `series` got rows; see SeriesRegistry."""
+        """Return the version of the registry; it rises when the table `series` gets rows."""
         return self.registry.version
 
     def limits(self, org_id: int) -> Mapping[str, int]:
-        """Return an org's limits and what is used of them, for `/api/v1/status/tsdb`."""
+        """Return an org's limits and their use, for `/api/v1/status/tsdb`."""
         limits, today = self.settings.limits, _now_ms() // _DAY_MS
         return {
             "seriesToday": self._limit.known(org_id, today) if self._limit is not None else 0,
@@ -154,10 +156,11 @@ class IndexerService:
         }
 
     def status(self) -> Status:
+        """Return the numbers of the status line."""
         return Status(self.metrics.rows_total, len(self.registry), self.metrics.last_write_s)
 
     async def bind(self, wait_s: float = 0.0) -> None:
-        """Listen, and serve once started; try again for `wait_s` while the address is in use.
+        """Listen now and serve after the start; retry for `wait_s` while the address is in use.
 
         Raises AddressError.
         """
@@ -165,7 +168,7 @@ class IndexerService:
         self.port = port_of(self._socks)
 
     async def start(self) -> None:
-        """Bind, open, migrate, write what a crash left unfinished, serve. A failure closes everything."""
+        """Bind, open, migrate, finish the work of a crashed run, serve. A failure closes everything."""
         try:
             await self._start()
         except BaseException:
@@ -203,7 +206,7 @@ class IndexerService:
         await self._writer.start()
         self._verify = StartupCheck(store, settings.retention, self.metrics)
         self._verify.start()
-        # On an embedded store there is no other process that would read the table.
+        # With an embedded store no other process could read the table.
         self._heartbeats = None if store.embedded else HeartbeatWriter(store, self.health.store_failed)
         if settings.up and self._strings is not None:
             project = Project(settings.org_id, settings.project_id)
@@ -260,7 +263,7 @@ class IndexerService:
         log.info("event=listening part=indexer url=%s", self.url)
 
     async def stop(self) -> None:
-        """Stop accepting, write what was taken (until the deadline), close. Stopping twice does nothing."""
+        """Stop accepting, write the accepted frames (until the deadline), close. Twice does nothing."""
         close(self._socks)
         while self._sites:
             await self._sites.pop().stop()
@@ -329,7 +332,7 @@ class IndexerService:
         return [self._lru] if self._redis is None else [self._lru, self._redis]
 
     def _forget(self, database_id: str) -> None:
-        """Make every cache of strings and series new, for data under this id."""
+        """Empty every cache of strings and series, for data with this id."""
         for shared in (self._redis, self._shared_rates):
             if shared is not None:
                 shared.use_database(database_id)
@@ -354,7 +357,7 @@ class IndexerService:
             show_waiting(m, self.health, self._writer, self._journal)
 
     async def _ready(self) -> Mapping[Part, str]:
-        """Return what keeps the indexer from storing frames, by part; empty when it is ready."""
+        """Return why the indexer cannot store frames, by part; empty when it is ready."""
         if self._store is None or self._writer is None:
             return {Part.STORE: "not started"}
         self.health.oldest_waits(self._writer.oldest_waiting_s())
@@ -378,7 +381,7 @@ async def run(
     ready: Callable[[IndexerService], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Serve until `stop` is set or SIGTERM or SIGINT comes; `ready` is called when it listens."""
+    """Serve until `stop` is set or SIGTERM or SIGINT comes; call `ready` when it listens."""
     stopping = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):

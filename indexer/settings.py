@@ -18,7 +18,7 @@ from indexer.clickhouse.retention import Retention
 
 #: The scope of a token in a plain list.
 OF_PLAIN_TOKENS: Final = "1:1"
-#: What a credential of `indexer.tokens` may do, where it does not say so.
+#: The rights of a credential of `indexer.tokens` that names none.
 _RIGHTS: Final = frozenset({Right.WRITE})
 
 Batching = Literal["auto", "journal", "frame"]
@@ -26,7 +26,7 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 
-#: Parameters of a DSN after `?`, by its kind.
+#: Parameters of a DSN after `?`, by its scheme.
 _CHDB_OPTIONS: Final = frozenset({"database"})
 _HTTP_OPTIONS: Final = frozenset(
     {
@@ -36,7 +36,7 @@ _HTTP_OPTIONS: Final = frozenset(
         *("tls_mode", "user", "user_name", "verify"),
     }
 )
-#: Characters of an unknown one that its error shows.
+#: Characters of an unknown parameter that its error shows.
 _MAX_SHOWN: Final = 50
 
 #: `retention_days` is part of the partition key: each step multiplies the partitions.
@@ -44,31 +44,31 @@ _MAX_STEPS: Final = 16
 
 
 class BatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How frames are gathered into INSERTs when one indexer owns the data (batching by journal)."""
+    """How frames are gathered into INSERTs if one indexer owns the data (batching by journal)."""
 
-    rows: Positive = 200_000  # a batch is closed when it has so many rows
-    bytes: Positive = 64 << 20  # ... or so many bytes of frames
-    #: ... or its oldest frame has waited so long
+    rows: Positive = 200_000  # a batch is closed when it has this many rows
+    bytes: Positive = 64 << 20  # ... or this many bytes of frames
+    #: ... or its oldest frame has waited this long
     linger_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 50
 
 
 class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The file that makes batches survive a crash; used when batching by journal."""
+    """The file that lets batches survive a crash; used for batching by journal."""
 
     path: str = ""  # the SQLite file; empty: beside the embedded data, else ./data/indexer-journal.sqlite
-    identities: Positive = 1_000_000  # so many frames are remembered as done
-    identity_days: Positive = 14  # ... for so many days
-    #: batches that cannot be stored while others can are set aside up to this size; then writing waits
+    identities: Positive = 1_000_000  # frames that are remembered as done
+    identity_days: Positive = 14  # ... for this many days
+    #: batches that fail while others succeed are set aside up to this size; then writing waits
     aside_bytes: NotNegative = 256 << 20
 
 
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the indexer takes in; beyond it refuses, and counts."""
+    """Bounds of the indexer's input; beyond them it refuses, and counts."""
 
     body_bytes: Positive = 32 << 20  # a longer request is answered 413
     frame_bytes: Positive = 64 << 20  # a frame that unpacks to more is refused
     queue_bytes: Positive = 256 << 20  # frames waiting to be written; beyond it the answer is 503
-    #: memory for decoding requests, all together; who finds none free within some seconds is answered 503
+    #: memory for decoding all requests; a request that finds none free within some seconds is answered 503
     decode_bytes: Positive = 256 << 20
     messages: Positive = 10_000  # JSON messages in one request
     pending_requests: Positive = 10_000  # requests without a key that are remembered as answered 503
@@ -79,10 +79,10 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What clients of an HTTP listener may hold (`[indexer.http]`, `[shim.http]`)."""
+    """Bounds for clients of an HTTP listener (`[indexer.http]`, `[shim.http]`)."""
 
-    #: connections of this listener, at most a quarter of the files the process may open; at the bound
-    #: the oldest one that waits for its client makes room for a new one
+    #: connections of this listener, at most a quarter of the files the process may open; at the bound the
+    #: oldest one that waits for its client makes room for a new one
     max_connections: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 512
     #: seconds a client may take for a request's line and headers
     head_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 10.0
@@ -90,12 +90,13 @@ class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     body_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 60.0
     #: seconds a connection is kept open for the next request
     idle_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 300.0
-    #: host names, besides localhost, of web pages that may write; on a loopback listener also its own names
+    #: host names, besides localhost, of web pages that may write; a loopback listener then also answers to
+    #: them
     allowed_hosts: list[str] = []
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the orgs may write; beyond it rows are refused for now, folded or rounded, and counted."""
+    """Limits of the orgs' writes; beyond them rows are refused for now, folded or rounded, and counted."""
 
     #: `retention_days` that are stored: others are rounded up to the next, above the last to days_1d
     retention_steps: tuple[int, ...] = (1, 7, 14, 30, 60, 90, 180, 365, 730)
@@ -103,8 +104,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows_burst: Positive = 10_000_000  # rows of an org at once, above that rate
     strings_per_s: NotNegative = 10_000  # strings of an org never seen before, as rows_per_s
     strings_burst: Positive = 4_000_000  # such strings at once; more than one frame has
-    #: series that an org may begin on a day; more fold into `__overflow__="true"` of their metric, or with
-    #: batching by frame are answered 429; 0: no limit
+    #: new series of an org per day; more fold into `__overflow__="true"` of their metric, or with batching by
+    #: frame are answered 429; 0: no limit
     series_per_day: NotNegative = 1_000_000
 
     def __post_init__(self) -> None:
@@ -124,22 +125,21 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     redis_url: str = ""  # redis://host:port/db of the cache that indexers share; empty: none
     #: Bearer token, or its hash (`meterhouse token`) -> the scope it may write to: "org:project", "org:*" or
     #: "*:*"; then rights, if not "write" (`"1:* write,admin"`), and `expires=2027-01-31`. A plain list of
-    #: tokens has the scope 1:1. Empty, and no `tokens_file`: everybody may write.
+    #: tokens has the scope 1:1. Empty, and no `tokens_file`: every client may write.
     tokens: list[str] | dict[str, str] = []
-    #: A file of more of them, a line `TOKEN SCOPE RIGHTS` each; read again when it changes.
+    #: A file with more tokens, one line `TOKEN SCOPE RIGHTS` each; read again when it changes.
     tokens_file: str = ""
-    #: Whether /metrics is shown without a credential where tokens are set; else it needs one with the right
-    #: "admin".
+    #: Whether /metrics is open without a credential when tokens are set; else it needs the right "admin".
     metrics_open: bool = False
     batching: Batching = "auto"  # journal (one indexer), frame (several may run), auto: by the DSN
-    #: clients of ClickHouse, and so INSERTs at a time when batching by frame
+    #: clients of ClickHouse, and so concurrent INSERTs when batching by frame
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     attempts: Positive = 10  # tries of a batch while ClickHouse takes others, before it is set aside
-    #: a frame not stored within that is answered 503; its batch goes on
+    #: a frame not stored within this time is answered 503; its batch continues
     acknowledge_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 20.0
-    #: at shutdown, how long to go on writing what was taken
+    #: how long a shutdown continues to write accepted frames
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
-    #: whether up{job, instance} is stored for agents and this indexer; a project's own up wins
+    #: whether up{job, instance} is stored for agents and this indexer; a project's own up takes precedence
     up: bool = True
     org_id: Id = 1  # organisation of this indexer's own up
     project_id: Id = 1  # project of this indexer's own up
@@ -170,7 +170,7 @@ def entries(settings: Settings) -> list[Entry]:
 
 
 def check_dsn(dsn: str) -> None:
-    """Raises ValueError for what no store can be opened at; the text does not show it: it has a password."""
+    """Raise ValueError for an unusable DSN; the text hides the DSN, which has a password."""
     parts = _split("dsn", dsn)
     if not (
         (parts.scheme == "chdb" and (parts.netloc + parts.path).strip("/"))
@@ -179,13 +179,13 @@ def check_dsn(dsn: str) -> None:
         raise ValueError("dsn: expected chdb:///path or http(s)://user:password@host:port/database")
     known = _CHDB_OPTIONS if parts.scheme == "chdb" else _HTTP_OPTIONS
     if unknown := sorted(parse_qs(parts.query, keep_blank_values=True).keys() - known):
-        # What is not a name may be a part of a password.
+        # Text that is not a name may be a part of a password.
         names = ", ".join(name[:_MAX_SHOWN] if name.isidentifier() else MASK for name in unknown[:3])
         raise ValueError(f"dsn has unknown parameters ({names}): expected {', '.join(sorted(known))}")
 
 
 def _split(name: str, url: str) -> SplitResult:
-    """Split a URL. Raises ValueError whose text does not show it, as those of urllib do."""
+    """Split a URL. Raises ValueError whose text hides it, as those of urllib do not."""
     try:
         parts = urlsplit(url)
         _ = parts.port

@@ -1,4 +1,4 @@
-"""Who may do what: one model for writes (the indexer) and reads (the shim).
+"""Credentials, their grants and rights: one model for writes (the indexer) and reads (the shim).
 
 A credential is a bearer token, a name with a password, or a client's certificate. It has a grant: a tenant
 (`1:2`, `1:*`, or `*:*` for every org), rights and perhaps an expiry. Settings and token files have the same
@@ -27,13 +27,13 @@ from typing import ClassVar, Final
 
 MAX_ID: Final = 2**32 - 1
 WHOLE: Final = "*"
-#: Bytes of a presented credential at most; nobody's token is longer.
+#: Maximum bytes of a presented credential; no token is longer.
 MAX_CREDENTIAL_BYTES: Final = 4_096
-#: The last second that a datetime of UTC has.
+#: The last second that a UTC datetime can hold.
 _MAX_EXPIRY_S: Final = 253_402_300_799
 _ID: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 _PRESENTED: Final = re.compile(r"(bearer|basic) +(.+)", re.ASCII | re.IGNORECASE)
-#: Characters of a name in an error.
+#: Characters of a name that an error shows.
 _MAX_SHOWN: Final = 100
 _SHA256: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _BASIC: Final = re.compile(r"basic:([^:\s]+):scrypt:([0-9a-f]{32}):([0-9a-f]{64})")
@@ -42,7 +42,7 @@ _SCRYPT: Final = {"n": 1 << 14, "r": 8, "p": 1, "dklen": 32}
 
 
 class Right(StrEnum):
-    """What a credential may do."""
+    """The rights of a credential."""
 
     WRITE = "write"  # frames, messages, metadata and heartbeats
     QUERY = "query"  # the HTTP API of Prometheus
@@ -50,7 +50,7 @@ class Right(StrEnum):
 
 
 class AccessError(Exception):
-    """A request that is not let in; the text never holds the credential."""
+    """A refused request; the text never holds the credential."""
 
     status: ClassVar[int] = 401
 
@@ -72,18 +72,18 @@ class CheckingError(AccessError):
 
 
 class EntryError(ValueError):
-    """A secret or a grant in the settings that cannot be used; the text never holds the secret."""
+    """An unusable secret or grant in the settings; the text never holds the secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """One project of one org, or the whole org (`project_id` None: it is then a label of every series)."""
+    """One project of one org, or a whole org (`project_id` None: then a label of every series)."""
 
     org_id: int
     project_id: int | None
 
     def covers(self, org_id: int, project_id: int | None) -> bool:
-        """Return whether that project, or that whole org, is inside."""
+        """Return whether this tenant includes that project, or that whole org."""
         return org_id == self.org_id and self.project_id in (None, project_id)
 
     def __str__(self) -> str:
@@ -92,14 +92,14 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a credential opens. `tenant` None: every org."""
+    """The tenant, rights and expiry of a credential. `tenant` None: every org."""
 
     tenant: Tenant | None
     rights: frozenset[Right]
     expires_s: float = math.inf
 
     def require(self, right: Right) -> None:
-        """Raise ForbiddenError without that right."""
+        """Raise ForbiddenError if the grant lacks this right."""
         if right not in self.rights:
             has = ", ".join(sorted(self.rights))
             raise ForbiddenError(f"this credential may not {right}; it may {has} for {self}")
@@ -114,7 +114,7 @@ class Grant:
             raise ForbiddenError(f"this credential is for {self} alone: expected one with the scope *:*")
 
     def require_write(self, org_id: int, project_id: int) -> None:
-        """Raise ForbiddenError unless it may write to that project."""
+        """Raise ForbiddenError unless the grant allows writes to that project."""
         self.require(Right.WRITE)
         if not self.covers(org_id, project_id):
             raise ForbiddenError(foreign(org_id, project_id, self))
@@ -123,12 +123,12 @@ class Grant:
         return "*:*" if self.tenant is None else str(self.tenant)
 
 
-#: What everybody may do where no credential is asked for.
+#: The grant of every request if no credentials are configured.
 EVERYTHING: Final = Grant(None, frozenset(Right))
 
 
 def foreign(org_id: int, project_id: int, grant: Grant) -> str:
-    """Say that a project is outside a grant."""
+    """Return an error text: a project is outside a grant."""
     return f"org {org_id}, project {project_id}: this credential may write to {grant} alone"
 
 
@@ -146,9 +146,9 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A client's certificate that the listener's CA vouches for.
+    """A client's certificate, verified against the CA of the listener.
 
-    `name`: its common name; empty when it has none, or several.
+    `name`: its common name; empty if it has none, or several.
     """
 
     name: str
@@ -160,7 +160,7 @@ class Certificate:
 class Entry:
     """A credential with its grant.
 
-    Set are `digest` (of a token), `name` and `password`, or `certificate` (a common name or a fingerprint).
+    It has a `digest` (of a token), `name` and `password`, or `certificate` (a common name or a fingerprint).
     """
 
     grant: Grant
@@ -172,7 +172,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """The credential that a request brings: a token, or a name with a password."""
+    """The credential of a request: a token, or a name with a password."""
 
     token: str = ""
     name: str = ""
@@ -200,7 +200,7 @@ class Credentials:
     def of_token(self, token: str) -> Grant | None:
         """Return the token's grant.
 
-        The time it takes tells nothing about the tokens: a digest finds its entry by a hash that is random in
+        Its duration reveals nothing about the tokens: a digest finds its entry by a hash that is random in
         each process, and is then compared in constant time.
         """
         sent = digest_of(token)
@@ -252,7 +252,7 @@ def presented(values: Sequence[str]) -> Presented:
 
 
 def checked(grant: Grant | None, now_s: float) -> Grant:
-    """Return the grant if it holds now. Raises UnauthenticatedError."""
+    """Return the grant if it is valid now. Raises UnauthenticatedError."""
     if grant is None:
         raise UnauthenticatedError("Authorization: this token, or this name and password, is not known here")
     if now_s >= grant.expires_s:
@@ -262,7 +262,7 @@ def checked(grant: Grant | None, now_s: float) -> Grant:
 
 
 def digest_of(token: str) -> bytes:
-    """Return the SHA-256 of a token, whatever characters it has."""
+    """Return the SHA-256 of a token, which may have any characters."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
@@ -272,7 +272,7 @@ def hash_password(password: str, salt: bytes) -> bytes:
 
 
 def parse_tenant(text: str) -> Tenant | None:
-    """`1:2` or `1:*`; None for anything else."""
+    """Parse `1:2` or `1:*`; return None for anything else."""
     org, colon, project = text.partition(":")
     if not colon or not _ID.fullmatch(org) or int(org) > MAX_ID:
         return None
@@ -284,7 +284,7 @@ def parse_tenant(text: str) -> Tenant | None:
 
 
 def parse_grant(text: str, rights: frozenset[Right] = frozenset()) -> Grant:
-    """Read `1:2 [write,query,admin] [expires=...]`; `rights`: those of a text that names none.
+    """Parse `1:2 [write,query,admin] [expires=...]`; `rights`: those of a text that names none.
 
     Raises EntryError. Its text does not show the grant: it may be a secret in the wrong place.
     """
@@ -322,7 +322,7 @@ def _expiry(text: str) -> float:
 
 
 def parse_entry(secret: str, grant: Grant) -> Entry:
-    """The entry of a secret as settings have it. Raises EntryError."""
+    """Parse a secret and its grant as the settings have them. Raises EntryError."""
     if not secret or secret != secret.strip():
         raise EntryError("a token is empty, or begins or ends with a space")
     if found := _SHA256.fullmatch(secret):
@@ -338,7 +338,7 @@ def parse_entry(secret: str, grant: Grant) -> Entry:
 
 
 def parse_certificate(text: str) -> str | bytes:
-    """Read a common name, or `sha256:` with a fingerprint, also as OpenSSL prints it. Raises EntryError."""
+    """Parse a common name, or `sha256:` with a fingerprint as OpenSSL prints it. Raises EntryError."""
     if not text.lower().startswith("sha256:"):
         if not text:
             raise EntryError("cert: without a name: expected cert:COMMON-NAME or cert:sha256:FINGERPRINT")
@@ -353,12 +353,12 @@ def parse_certificate(text: str) -> str | bytes:
 
 
 def parse_entries(tokens: Mapping[str, str], rights: frozenset[Right]) -> list[Entry]:
-    """Read a table secret -> grant of the settings; `rights`: of grants that name none. Raises EntryError."""
+    """Parse the settings' table secret -> grant; `rights`: of grants that name none. Raises EntryError."""
     return [parse_entry(secret, parse_grant(text, rights)) for secret, text in tokens.items()]
 
 
 def parse_file(text: str) -> list[Entry]:
-    """Read a token file: a line `SECRET SCOPE RIGHTS [expires=...]` each. Raises EntryError with the line."""
+    """Parse a token file of lines `SECRET SCOPE RIGHTS [expires=...]`. Raises EntryError with the line."""
     entries = []
     for number, line in enumerate(text.splitlines(), 1):
         secret, _, rest = line.strip().partition(" ")
@@ -372,6 +372,6 @@ def parse_file(text: str) -> list[Entry]:
 
 
 def holds_plain(text: str) -> bool:
-    """Return whether a token file holds a token itself, not only hashes."""
+    """Return whether a token file holds plain tokens, not only hashes."""
     secrets = [line.split(maxsplit=1)[0] for line in text.splitlines() if line.strip()]
     return any(not secret.startswith(("#", "sha256:", "basic:", "cert:")) for secret in secrets)

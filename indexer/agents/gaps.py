@@ -1,7 +1,7 @@
-"""Which frames of a run of an agent never came: gaps in the numbers of what is stored. Pure.
+"""Finds gaps in the frame numbers of an agent's run: frames that never came. Pure.
 
-A number is missing when a later one is stored, or the agent says that it is over. It is a gap once the agent
-says that it is over: sent, refused or dropped. So frames that overtake each other, or are sent again, make no
+A number is missing when a later one is stored, or when the agent has finished with it. It is a gap once the
+agent has finished with it: sent, refused or dropped. So frames that overtake each other or are resent make no
 gap, and a frame that comes after all closes its gap. Numbers before the first one heard of are not judged: an
 earlier process may have stored them.
 """
@@ -11,12 +11,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final
 
-#: Ranges of missing numbers that are remembered of one run; the oldest beyond are only counted.
+#: Ranges of missing numbers remembered per run; beyond it the oldest are only counted.
 MAX_RANGES: Final = 64
 
 
 class SequenceGaps:
-    """The frame numbers of one run: what was stored, and what the agent is done with."""
+    """The frame numbers of one run: those stored, and those that the agent has finished with."""
 
     __slots__ = ("_counted", "_first", "_high", "_last", "_over")
 
@@ -29,16 +29,16 @@ class SequenceGaps:
 
     @property
     def judged(self) -> bool:
-        """Whether the agent says which frames are over."""
+        """Whether the agent reports which frames it has finished with."""
         return self._over is not None
 
     @property
     def missing(self) -> int:
-        """How many frames never came."""
+        """The number of frames that never came."""
         return self._counted + sum(last - first + 1 for first, last in self.ranges())
 
     def ranges(self) -> list[tuple[int, int]]:
-        """Return the ranges of numbers that never came and are remembered, ascending."""
+        """Return the remembered ranges of numbers that never came, ascending."""
         over = self._over or 0
         return [
             (first, min(last, over))
@@ -57,7 +57,7 @@ class SequenceGaps:
             self._found(number)
 
     def told(self, made: int, over: int) -> None:
-        """Note what the agent says: frames made so far, and up to which number it is done with them."""
+        """Note an agent's report: the number of frames made, and the last number it has finished with."""
         if self._high is None and not made:
             self._high = 0
         if self._high is not None and over > self._high:

@@ -1,8 +1,8 @@
-"""Heartbeats in ClickHouse: for processes that answer queries, and did not hear the agents themselves.
+"""Heartbeats in ClickHouse, for processes that answer queries but do not hear the agents.
 
-Owns the table's rows: `HeartbeatWriter` gathers what comes within a moment into one INSERT, `read` gives how
-far every agent is that was heard of lately, by whichever indexer. The table is small: a row for each agent
-and bucket, for an hour. It holds no samples: a row that is lost makes its bucket wait for `settle_s`.
+Owns the rows of the table: `HeartbeatWriter` gathers heartbeats of one moment into one INSERT, and `read`
+returns the progress of every agent heard of lately, by any indexer. The table is small: one row per agent and
+bucket, for an hour. It holds no samples: a lost row only makes its bucket wait for `settle_s`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from indexer.agents.registry import AgentRun
 from indexer.clickhouse.schema.tables import HEARTBEATS
 from indexer.clickhouse.store import Store, StoreError
 
-#: What comes within so long after the first goes out together.
+#: Heartbeats that come within this time after the first are inserted together.
 _LINGER_S: Final = 0.05
 _ROW: Final = [
     ("org_id", "<u4"), ("project_id", "<u4"), ("flushed_until", "<i8"), ("heard", "<i8"), ("ended", "|u1"),
 ]  # fmt: skip
 
-#: How far the agents of each org and project are.
+#: The progress of the agents of each org and project.
 Heard = Mapping[int, Mapping[int, list[Progress]]]
 
 
 class HeartbeatWriter:
-    """Writes heartbeats in the background. Runs in one event loop; the INSERT has a thread of its own.
+    """Writes heartbeats in the background. Runs in one event loop; the INSERT has its own thread.
 
-    `on_failure` is told of each failed INSERT.
+    `on_failure` is called with the error of each failed INSERT.
     """
 
     def __init__(self, store: Store, on_failure: Callable[[StoreError], None]) -> None:
@@ -45,14 +45,14 @@ class HeartbeatWriter:
         self.failures = 0
 
     def put(self, run: AgentRun, progress: Progress) -> None:
-        """Takes one; of one agent the latest is enough. Does not wait."""
+        """Queue a heartbeat without waiting; only the latest of each agent is kept."""
         before = self._waiting.get(run)
         self._waiting[run] = progress if before is None else progress.after(before)
         if self._task is None:
             self._task = asyncio.create_task(self._write_soon(), name="indexer-heartbeats")
 
     async def stop(self) -> None:
-        """Writes what waits."""
+        """Write the queued heartbeats and stop."""
         while self._task is not None:
             await asyncio.wait([self._task])
         self._threads.shutdown()
@@ -86,7 +86,7 @@ def _block(rows: Mapping[AgentRun, Progress]) -> Mapping[str, np.ndarray | list[
 
 
 def read(store: Store, now_ms: int) -> Heard:
-    """How far each agent is that may have to be waited for. Raises StoreError."""
+    """Return the progress of each agent that may have to be waited for. Raises StoreError."""
     sql = (
         "SELECT org_id, project_id, max(flushed_until_ms), max(heard_ms), max(ended)"
         f" FROM {HEARTBEATS} WHERE heard_ms > {now_ms - HEARD_MS}"

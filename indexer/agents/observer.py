@@ -1,6 +1,6 @@
-"""What an indexer hears of agents: told to whoever asks in this process, and to the table for all others.
+"""Passes news of agents on: to this process, and to the table for all others.
 
-Owns the clock of what was heard. Runs in the indexer's event loop.
+Owns the clock of these news. Runs in the indexer's event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from indexer.agents.heartbeats import HeartbeatWriter
 from indexer.agents.registry import AgentRegistry, AgentRun
 from indexer.agents.up import UpWriter
 
-#: Ranges of missing frames that are shown of one run.
+#: Ranges of missing frames shown per run.
 _SHOWN_RANGES: Final = 10
 
 
@@ -26,7 +26,7 @@ def _now_ms() -> int:
 
 
 class AgentObserver:
-    """`writer`: None where no other process reads, on an embedded store. `up`: None where it is off.
+    """Notes heartbeats and frames. `writer`: None on an embedded store, `up`: None if it is off.
 
     `sees_all`: every frame comes to this process. Else missing frames are not judged: others may have them.
     """
@@ -47,7 +47,7 @@ class AgentObserver:
         self._now_ms = now_ms
 
     def heartbeat(self, beat: Heartbeat) -> bool:
-        """Takes a heartbeat; False if there is no room for one more agent."""
+        """Take a heartbeat. Return False if the registry is full."""
         now_ms = self._now_ms()
         before = self._agents.taken
         if not self._agents.heartbeat(beat, now_ms):
@@ -60,9 +60,9 @@ class AgentObserver:
         return True
 
     def frame(self, frame: Frame) -> None:
-        """Notes who sent a frame. Of agents that send no heartbeats the table knows by this alone.
+        """Note the sender of a frame; the only sign of agents that send no heartbeats.
 
-        A file of old lines is no agent to wait for: all its rows are late by `|T`.
+        A backfill is not an agent to wait for: all its rows are late by `|T`.
         """
         if frame.agent.startswith(BACKFILL_PREFIX):
             return
@@ -73,21 +73,21 @@ class AgentObserver:
             self._writer.put(run, Progress(0, now_ms))
 
     def stored(self, frame: Frame) -> None:
-        """Notes that a frame is stored."""
+        """Note that a frame is stored."""
         if self._sees_all:
             self._agents.stored(frame)
 
     def now_ms(self) -> int:
-        """Unix milliseconds, which agents are told."""
+        """Return Unix milliseconds, the clock that agents are compared with."""
         return self._now_ms()
 
     def rows(self, frame: Frame) -> None:
-        """Notes what somebody stores, of a frame or of messages."""
+        """Note stored rows, of a frame or of messages."""
         if self._up is not None:
             self._up.own.saw(frame)
 
     def listing(self, shows: Callable[[int, int], bool]) -> list[dict[str, Any]]:
-        """The agents of orgs and projects that are shown, as JSON: who, how far, and what is wrong."""
+        """Return the visible agents of orgs and projects as JSON: identity, progress and problems."""
         now_ms = self._now_ms()
         return [
             {

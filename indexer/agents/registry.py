@@ -1,7 +1,7 @@
-"""The agents that were heard of: who they are, how far they are, what never came, and what their clocks say.
+"""Keeps the agents that were heard of: identity, progress, missing frames and clocks.
 
-Owns what this process knows of agents, from their heartbeats and frames; `indexer/agents/completeness.py`
-says what follows. Bounded: an agent too many is not taken. Thread-safe; the clock is its callers'.
+Owns this process's knowledge of agents, from heartbeats and frames; `indexer/agents/completeness.py` draws
+the conclusions. Bounded: an agent beyond the bound is refused. Thread-safe; callers pass the time.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from indexer.agents.gaps import SequenceGaps
 
 log = logging.getLogger(__name__)
 
-#: Who was not heard of for so long is forgotten.
+#: An agent that was silent for this long is forgotten.
 FORGOTTEN_MS: Final = 10 * HEARD_MS
-#: Orgs whose missing frames are still counted once the agents are forgotten.
+#: Orgs whose missing frames are still counted after their agents are forgotten.
 _MAX_ORGS: Final = 10_000
 
 
 class AgentRun(NamedTuple):
-    """One run of an agent, by the identity of its frames, in one project."""
+    """One run of an agent in one project, by the identity of its frames."""
 
     org_id: int
     project_id: int
@@ -37,16 +37,16 @@ class AgentRun(NamedTuple):
 
 @dataclass(slots=True)
 class KnownAgent:
-    """What is known of one run: how far it is, its frames' numbers, and its clock."""
+    """The state of one run: its progress, its frame numbers and its clock."""
 
     progress: Progress
     numbers: SequenceGaps = field(default_factory=SequenceGaps)
-    #: What its clock is ahead of ours, in milliseconds; None if it does not say.
+    #: Milliseconds that its clock is ahead of ours; None if it does not report its clock.
     ahead_ms: int | None = None
     skewed: bool = False  # the log says so
 
     def note_clock(self, run: AgentRun, ahead_ms: int) -> None:
-        """Note what the run's clock is ahead of ours; the log is told once while it is much."""
+        """Note how far the run's clock is ahead of ours; log a large difference once."""
         self.ahead_ms = ahead_ms
         much = abs(ahead_ms) > SKEW_MS
         if much and not self.skewed:
@@ -58,7 +58,7 @@ class KnownAgent:
 
 
 class AgentRegistry:
-    """`max_agents` bounds how many runs are known."""
+    """The known runs, at most `max_agents`."""
 
     def __init__(self, max_agents: int) -> None:
         self._max = max_agents
@@ -70,9 +70,9 @@ class AgentRegistry:
         self.not_taken = 0
 
     def heartbeat(self, beat: Heartbeat, now_ms: int) -> bool:
-        """Notes a heartbeat; False if there is no room for one more agent."""
+        """Note a heartbeat. Return False if the registry is full."""
         run = AgentRun(beat.org_id, beat.project_id, beat.agent, beat.epoch)
-        # No bucket is over before it ends: a time far ahead is of a clock that is ahead, or was.
+        # No bucket ends before its end: a time far ahead is that of a clock that is, or was, ahead.
         progress = Progress(beat.flushed_until_ms, now_ms, beat.ended).seen_at(now_ms)
         with self._lock:
             known = self._note(run, progress)
@@ -85,9 +85,9 @@ class AgentRegistry:
         return True
 
     def frame(self, frame: Frame, now_ms: int) -> None:
-        """Notes who sent a frame, as soon as it comes: from now on there is an agent to wait for.
+        """Note the sender of a frame at its arrival: from now on its agent is waited for.
 
-        How far it is, only its heartbeats say: they tell what is stored.
+        Only heartbeats report its progress: they say which rows are stored.
         """
         with self._lock:
             self._note(run_of(frame), Progress(0, now_ms))
@@ -101,25 +101,25 @@ class AgentRegistry:
                 known.numbers.stored(frame.sequence)
 
     def complete_s(self, org_id: int, project_id: int | None, now_ms: int, settle_ms: int) -> int:
-        """The end of the last complete bucket of a project; of None: of all projects of the org."""
+        """Return the end of the last complete bucket of a project; None: of all projects of the org."""
         with self._lock:
             projects = self._projects.get(org_id, {})
             runs = projects.values() if project_id is None else [projects.get(project_id, {})]
             return complete_s((k.progress for one in runs for k in one.values()), now_ms, settle_ms)
 
     def all(self, now_ms: int) -> list[tuple[AgentRun, KnownAgent]]:
-        """Who was heard of lately, ended or not, by name. Forgets the others."""
+        """Return the agents heard of lately, ended or not, by name. Forgets the others."""
         with self._lock:
             self._forget(now_ms)
             return sorted(self._runs(), key=lambda one: one[0])
 
     def alive(self, now_ms: int) -> list[AgentRun]:
-        """Who is waited for, by name."""
+        """Return the agents that are waited for, by name."""
         with self._lock:
             return sorted(run for run, known in self._runs() if known.progress.alive(now_ms))
 
     def missing_frames(self) -> dict[int, int]:
-        """Return how many frames never came, by org, over all runs since the start."""
+        """Return the number of frames that never came since the start, by org."""
         with self._lock:
             out = Counter(self._missing)
             for run, known in self._runs():
@@ -132,7 +132,7 @@ class AgentRegistry:
                 yield from runs.items()
 
     def _note(self, run: AgentRun, progress: Progress) -> KnownAgent | None:
-        """Return what is known of a run with its progress noted; None if there is no room for it."""
+        """Return a run with its progress noted; None if the registry is full."""
         known = self._projects.get(run.org_id, {}).get(run.project_id, {}).get(run)
         if known is not None:
             known.progress = progress.after(known.progress.seen_at(progress.heard_ms))
@@ -149,7 +149,7 @@ class AgentRegistry:
         return known
 
     def _forget(self, now_ms: int) -> None:
-        """Drops whom nothing was heard of for long; when it is full, all that are not waited for."""
+        """Forget agents that were silent for long; if the registry is full, all that are not waited for."""
         kept_ms = HEARD_MS if self._count >= self._max else FORGOTTEN_MS
         kept: dict[int, dict[int, dict[AgentRun, KnownAgent]]] = {}
         self._count = 0
@@ -163,5 +163,5 @@ class AgentRegistry:
 
 
 def run_of(frame: Frame) -> AgentRun:
-    """Return the run that a frame is of."""
+    """Return the run that a frame belongs to."""
     return AgentRun(frame.org_id, frame.project_id, frame.agent, frame.epoch)

@@ -1,8 +1,8 @@
-"""`up{job, instance}`: 1 for agents and indexers while they live, stored as a gauge like any other.
+"""Stores `up{job, instance}` as a gauge: 1 for agents and indexers while they live.
 
-Owns when it is written and for whom: once in 30 s for every agent whose heartbeats come, and for this
-indexer, under their own org and project; at once for one that is new. It goes the way of frames, so that
-everything that is true of a gauge is true of it. A project that stores an `up` of its own gets none of ours.
+Writes a row every 30 s for every agent that sends heartbeats, and for this indexer, under their own org and
+project; for a new agent at once. The rows go the way of frames, so all that holds for a gauge holds for them.
+A project that stores an `up` of its own gets none from here.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ log = logging.getLogger(__name__)
 NAME: Final = "up"
 AGENT_JOB: Final = "meterhouse-agent"
 INDEXER_JOB: Final = "meterhouse-indexer"
-#: Prometheus looks back 5 minutes; samples 10 s apart would tell nothing more.
+#: Prometheus looks back 5 minutes; samples every 10 s would add nothing.
 _EVERY_S: Final = 30
-#: In the middle of a bucket, away from the moment at which agents flush.
+#: In the middle of a bucket, away from the flushes of agents.
 _PHASE_S: Final = 3
-#: Agents that begin together are written together.
+#: Agents that start together are written together.
 _LINGER_S: Final = 0.2
-#: So long after its last row an `up` of a project's own still wins.
+#: A project's own `up` takes precedence for this long after its last row.
 _OWN_S: Final = 86_400
 
 
 class Instance(NamedTuple):
-    """Who is up."""
+    """The labels of one `up` series."""
 
     job: str
     instance: str
 
 
 def up_frame(project: Project, up: Iterable[Instance], at_ms: int, identity: tuple[str, int, int]) -> Frame:
-    """The frame that says of all of them that they are up; `identity` is its agent, epoch and sequence."""
+    """Return the frame with `up` of these instances; `identity` is its agent, epoch and sequence."""
     strings = {NAME: 0, "instance": 1, "job": 2}
     values: list[int] = []
     for one in up:
@@ -88,13 +88,13 @@ def up_frame(project: Project, up: Iterable[Instance], at_ms: int, identity: tup
 
 
 def instance_of(host: str, port: int) -> str:
-    """Return an indexer's `instance`: where it listens, with the host's name if that is everywhere."""
+    """Return the indexer's `instance`: its address, with the host name if it listens everywhere."""
     everywhere = host.strip("[]") in ("", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
     return f"{socket.gethostname() if everywhere else host}:{port}"
 
 
 def has_up(frame: Frame) -> bool:
-    """Whether a frame has series that are called `up`."""
+    """Return whether a frame has series named `up`."""
     try:
         number = frame.strings.index(NAME)
     except ValueError:
@@ -103,7 +103,7 @@ def has_up(frame: Frame) -> bool:
 
 
 class ReportedUp:
-    """Which projects store an `up` of their own; bounded by the projects there are."""
+    """The projects that store an `up` of their own; at most as many as there are projects."""
 
     def __init__(self, store: Store, strings: StringIndexer) -> None:
         self._store = store
@@ -111,12 +111,12 @@ class ReportedUp:
         self._until_s: dict[Project, float] = {}
 
     def saw(self, frame: Frame) -> None:
-        """Notes the `up` of a frame that somebody sent."""
+        """Note the `up` of a frame that was sent."""
         if has_up(frame):
             self._until_s[Project(frame.org_id, frame.project_id)] = time.time() + _OWN_S
 
     def wins(self, project: Project) -> bool:
-        """Whether ours is to be left out. Asks the tables once for each project. Raises StoreError."""
+        """Return whether the project's own `up` takes precedence. Asks the tables once. Raises StoreError."""
         until_s = self._until_s.get(project)
         if until_s is None:
             until_s = self._stored_until_s(project)
@@ -171,15 +171,16 @@ class UpWriter:
         self._task: asyncio.Task[None] | None = None
 
     def start(self, instance: str) -> None:
-        """Begins; `instance` is this indexer's."""
+        """Start writing; `instance` is this indexer's."""
         self._instance = instance
         self._task = asyncio.create_task(self._run(), name="indexer-up")
 
     def wake(self) -> None:
-        """There is an agent that was not there before."""
+        """Write soon: a new agent appeared."""
         self._woken.set()
 
     async def stop(self) -> None:
+        """Stop writing."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -200,7 +201,7 @@ class UpWriter:
             self._told.clear()
 
     async def _write(self) -> None:
-        """Those that are up and were not told in the present 30 s."""
+        """Write the instances that are up and were not written in these 30 s."""
         up = {(Project(r.org_id, r.project_id), Instance(AGENT_JOB, r.agent))
               for r in self._agents.alive(self._now_ms())}  # fmt: skip
         up.add((self._project, Instance(INDEXER_JOB, self._instance)))

@@ -1,1 +1,1 @@
-"""Subcommands of the indexer: serving, and what operators run on stored data."""
+"""Subcommands of the indexer: serving, and operators' work on stored data."""

@@ -1,4 +1,4 @@
-"""The subcommand `meterhouse repair`: derives what can be derived, and says what cannot."""
+"""The subcommand `meterhouse repair`: derives damaged rollups and names the rest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HEARD_S: Final = 30
 
 
 def repair(argv: Sequence[str]) -> int:
-    """`meterhouse repair`: 0 when nothing is wrong (any more), 1 when something is, 2 when it could not."""
+    """Run `meterhouse repair`: 0 if all is right now, 1 if faults remain, 2 if it could not run."""
     parser = argparse.ArgumentParser(
         prog="meterhouse repair",
         description="Makes rollups again from finer ones where `meterhouse verify` says that it can."
@@ -52,7 +52,7 @@ def repair(argv: Sequence[str]) -> int:
 
 
 def _act(settings: Settings, store: Store) -> None:
-    """Derive, from the finest rollup on, and let the catalog be written again."""
+    """Derive from the finest rollup on, and have the catalog written again."""
     verifier = Verifier(store, settings.retention, quiet=store.embedded)
     repairer = Repairer(store, settings.retention, verifier.today)
     repairer.clean()
@@ -66,7 +66,7 @@ def _act(settings: Settings, store: Store) -> None:
 
 
 def _rest(settings: Settings, store: Store, *, acted: bool) -> int:
-    """Say what is wrong now, and what would be done."""
+    """Print the findings and the planned steps."""
     findings = list(Verifier(store, settings.retention, quiet=store.embedded).all())
     for finding in findings:
         print(finding)

@@ -14,7 +14,7 @@ from indexer.settings import Settings as IndexerSettings
 
 
 class IndexerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The settings file as the indexer sees it: the sections of others are theirs to check."""
+    """The settings file as the indexer reads it; other parts check their own sections."""
 
     agent: dict[str, Any] = {}
     indexer: IndexerSettings = IndexerSettings()
@@ -22,7 +22,7 @@ class IndexerFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def indexer(argv: Sequence[str]) -> int:
-    """`meterhouse indexer`: runs until SIGTERM or SIGINT."""
+    """Run `meterhouse indexer` until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(
         prog="meterhouse indexer", description="Takes frames and messages and writes them into ClickHouse."
     )
@@ -47,7 +47,7 @@ def indexer(argv: Sequence[str]) -> int:
 
 
 def schema(argv: Sequence[str]) -> int:
-    """`meterhouse schema`: every statement that a new database is made with."""
+    """Run `meterhouse schema`: print every statement that creates a new database."""
     parser = argparse.ArgumentParser(
         prog="meterhouse schema",
         description="Prints the tables and views as SQL, as the indexer creates them.",

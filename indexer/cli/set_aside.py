@@ -1,6 +1,6 @@
-"""The subcommand `meterhouse set-aside`: batches that wait in the journal, or whose frame was refused.
+"""The subcommand `meterhouse set-aside`: batches waiting in the journal, and refused frames.
 
-It asks a running indexer over HTTP. Where none runs, it opens the journal itself: a retry then takes place at
+It asks a running indexer over HTTP. If none runs, it opens the journal itself: a retry then takes place at
 the next start.
 """
 
@@ -29,20 +29,20 @@ from indexer.write.journal import JournalError
 from indexer.write.journal_file import has_journal, journal_path, open_journal
 
 _PATH: Final = "/v1/set-aside"
-#: An attempt of a batch may take as long as ClickHouse may be silent.
+#: An attempt to write a batch may take as long as ClickHouse may be silent.
 _TIMEOUT_S: Final = 90
 
 
 class AsideError(Exception):
-    """The command cannot be done; the text says why."""
+    """The command failed; the text says why."""
 
 
 class NotRunningError(AsideError):
-    """No indexer listens."""
+    """No indexer is listening."""
 
 
 def set_aside(argv: Sequence[str]) -> int:
-    """`meterhouse set-aside`: 0 when it is done, 1 when not, 2 for settings that are wrong."""
+    """Run `meterhouse set-aside`: 0 on success, 1 on failure, 2 for wrong settings."""
     args = _parser().parse_args(argv)
     try:
         settings = read_settings(IndexerFile, args.config).indexer
@@ -129,7 +129,7 @@ def _token(args: argparse.Namespace) -> str:
 
 
 def _of_file(args: argparse.Namespace, settings: Settings, why: NotRunningError) -> dict[str, Any]:
-    """Do it in the journal, with no indexer running. Raises AsideError, JournalError."""
+    """Work on the journal directly while no indexer runs. Raises AsideError, JournalError."""
     if not has_journal(settings):
         raise AsideError("batching by frame keeps no batches: senders keep frames that are not stored")
     path = journal_path(settings)

@@ -1,7 +1,7 @@
-"""The subcommand `meterhouse token`: makes a token or a password, and what the settings hold of it.
+"""The subcommand `meterhouse token`: makes a token or password and its line for the settings.
 
-What is secret never comes by the command line, where other users of the machine see it: it is made here, or
-read from the standard input.
+Secrets never pass through the command line, where other users of the machine can see them: they are generated
+here, or read from the standard input.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _DAY_S: Final = 86_400
 
 
 def token(argv: Sequence[str]) -> int:
-    """`meterhouse token`: 0 with the secret and its line on the standard output; 2: it cannot be one."""
+    """Run `meterhouse token`: 0 with secret and settings line on the standard output, 2 if refused."""
     args = _parser().parse_args(argv)
     secret = sys.stdin.readline().rstrip("\r\n") if args.stdin else secrets.token_urlsafe(_TOKEN_BYTES)
     expires = ""

@@ -1,4 +1,4 @@
-"""The subcommand `meterhouse verify`: says what is wrong with the stored data, and changes nothing."""
+"""The subcommand `meterhouse verify`: reports faults in the stored data and changes nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WRITTEN_MS: Final = 60_000
 
 
 def verify(argv: Sequence[str]) -> int:
-    """`meterhouse verify`: 0 when nothing is wrong, 1 with findings, 2 when it could not look."""
+    """Run `meterhouse verify`: 0 without findings, 1 with findings, 2 if it could not run."""
     parser = argparse.ArgumentParser(
         prog="meterhouse verify",
         description="Looks for detached parts, rollups that disagree, series without strings and samples"
@@ -70,7 +70,7 @@ def _unstored(settings: Settings, *, embedded: bool) -> int | None:
 
 
 def open_stored(settings: Settings) -> Store:
-    """Return the open store of the settings, where there is one with tables. Raises StoreError."""
+    """Return the open store of the settings if its tables exist. Raises StoreError."""
     data = embedded_path(settings.dsn)
     if data is not None and not data.exists():
         raise StoreError(

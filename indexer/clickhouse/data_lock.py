@@ -1,9 +1,9 @@
-"""The lock on an embedded store's data: one process at once, and who it is.
+"""The lock on the data of an embedded store, which one process at once may hold.
 
-Owns the file `<path>.lock` beside the data, which holds the process id of its holder. It is taken before
-ClickHouse opens the data, because ClickHouse's own refusal (codes 76 and 36) does not say who has it. The
-kernel lets go of it when the process ends, however that happens. The lock belongs to the process: one process
-may take it more than once.
+Owns the file `<path>.lock` beside the data, which holds the process id of its holder. The lock is taken
+before ClickHouse opens the data, because ClickHouse's own refusal (codes 76 and 36) does not name the holder.
+The kernel releases it when the process ends in any way. It belongs to the process, which may take it more
+than once.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ _AGAIN_S: Final = 0.1
 
 
 class DataInUseError(OSError):
-    """Another process holds the data; the text says which one."""
+    """Another process holds the data; the text names it."""
 
 
 class DataLock:
     """Holds the lock on the data at `path` until `close`.
 
-    Waits up to `wait_s` for a process that ends. Raises DataInUseError, or OSError if there can be no file.
+    Waits up to `wait_s` for another process to end. Raises DataInUseError, or OSError if the file cannot be
+    made.
     """
 
     def __init__(self, path: Path, wait_s: float = 0.0) -> None:
@@ -57,14 +58,14 @@ class DataLock:
         return os.pread(self._fd, 20, 0).decode(errors="replace").strip() or "unknown"
 
     def close(self) -> None:
-        """Let go of the lock. Closing twice does nothing."""
+        """Release the lock. Closing twice does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 def shown(path: Path) -> str:
-    """Return the path as a person at this directory writes it."""
+    """Return the path as a user in this directory would write it."""
     try:
         return f"./{path.resolve().relative_to(Path.cwd())}"
     except ValueError:

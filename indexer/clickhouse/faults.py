@@ -1,8 +1,8 @@
-"""Who is to blame for an error of ClickHouse: the one table of its codes, and the words for each cause.
+"""Classifies errors of ClickHouse by cause: the table of its codes, and a text for each cause.
 
-Only an error that the bytes of a frame cause may end that frame (400). Everything else is a matter of the
-operator or the server: the frame waits and its sender is answered 503. A code that is not in the table is
-never blamed on a frame. docs/reliability.md lists what follows from each cause.
+Only an error that a frame's bytes cause may end that frame (400). All others concern the operator or the
+server: the frame waits and its sender is answered 503. An unknown code is never blamed on a frame.
+docs/reliability.md lists the consequences of each cause.
 
 Pure.
 """
@@ -15,7 +15,7 @@ from typing import Final
 
 
 class Fault(Enum):
-    """The cause of a failed call of ClickHouse; the values are labels of metrics."""
+    """The cause of a failed ClickHouse call; the values are labels of metrics."""
 
     BYTES = "bytes"  # values of a frame
     LOGIN = "login"  # user or password
@@ -32,7 +32,7 @@ class Fault(Enum):
 
     @property
     def passes(self) -> bool:
-        """Whether the same call may succeed later without a change by a person."""
+        """Whether the same call may succeed later without an operator's help."""
         return self in _PASSES
 
     @property
@@ -50,7 +50,7 @@ _BEFORE_ROWS: Final = frozenset({Fault.LOGIN, Fault.READONLY, Fault.RIGHTS, Faul
 _PASSES: Final = frozenset({Fault.FULL, Fault.BUSY, Fault.KEEPER, Fault.AWAY, Fault.OTHER})
 _OF_ONE_BATCH: Final = frozenset({Fault.BYTES, Fault.RIGHTS, Fault.MISSING, Fault.DAMAGED, Fault.STATEMENT})
 
-#: The codes of ClickHouse by their cause.
+#: ClickHouse's error codes by cause.
 _CODES: Final[Mapping[Fault, tuple[int, ...]]] = {
     Fault.BYTES: (
         6,  # CANNOT_PARSE_TEXT
@@ -132,7 +132,7 @@ _CODES: Final[Mapping[Fault, tuple[int, ...]]] = {
 }
 FAULTS: Final[Mapping[int, Fault]] = {code: fault for fault, codes in _CODES.items() for code in codes}
 
-#: What each cause means, after "ClickHouse at ADDRESS"; `{user}` is the user, or "the user" for a client.
+#: The text of each cause, after "ClickHouse at ADDRESS"; `{user}` is the user, or "the user" for a client.
 _WORDS: Final[Mapping[Fault, str]] = {
     Fault.BYTES: "refuses values of a frame",
     Fault.LOGIN: "refuses the password of {user}",
@@ -150,17 +150,17 @@ _WORDS: Final[Mapping[Fault, str]] = {
 
 
 def fault_of(code: int | None) -> Fault:
-    """Return the cause of an error by ClickHouse's code; None: no server answered."""
+    """Return the cause of an error from ClickHouse's code; None: no server answered."""
     return Fault.AWAY if code is None else FAULTS.get(code, Fault.OTHER)
 
 
 def public_text(fault: Fault, code: int | None = None, name: str | None = None) -> str:
-    """Say what is wrong for a client: without an address or a user's name."""
+    """Return the error text for a client, without address and user."""
     return _sentence("ClickHouse", fault, "the user", code, name)
 
 
 def explain(fault: Fault, code: int | None, name: str | None, address: str, user: str, more: str = "") -> str:
-    """Say what is wrong for the operator. `more`: a reason in words, such as "connection refused"."""
+    """Return the error text for the operator. `more`: a reason, such as "connection refused"."""
     place = f"ClickHouse at {address}" if address else "the embedded ClickHouse"
     whom = f"user {user!r}" if user else "the default user"
     return _sentence(place, fault, whom, code, name) + (f": {more}" if more else "")

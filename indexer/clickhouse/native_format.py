@@ -1,9 +1,9 @@
-"""ClickHouse's Native format: one block of columns, built from whole arrays, and blocks read back.
+"""Encodes and decodes ClickHouse's Native format: blocks of whole columns.
 
-Owns the bytes of an INSERT, and of answers that are large. To write, a column is a NumPy array, a `Ragged`
-(an Array column) or a list of strings; its ClickHouse type follows from that
-(`input_format_native_allow_types_conversion`, on by default, takes UInt32 for DateTime, Int8 for Enum8 and so
-on). No Python object is made per row, except for strings.
+Owns the bytes of an INSERT, and of large answers. To write, a column is a NumPy array, a `Ragged` (an Array
+column) or a list of strings; its ClickHouse type follows from that. ClickHouse converts UInt32 to DateTime,
+Int8 to Enum8 and so on (`input_format_native_allow_types_conversion`, on by default). No Python object is
+made per row, except for strings.
 
 Pure. Source of the layout: ClickHouse "Native" format, client revision 0.
 """
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 AnyArray = npt.NDArray[Any]
 
-#: Lengths of less than 128, as they are written.
+#: Encoded lengths below 128.
 _SHORT: Final = tuple(bytes((n,)) for n in range(0x80))
 
 _TYPES: Final[Mapping[str, str]] = {
@@ -38,7 +38,7 @@ _TYPES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ragged:
-    """An Array column: row `i` holds `lengths[i]` of `values`, the rows one after the other."""
+    """An Array column: row `i` holds `lengths[i]` of `values`, row after row."""
 
     lengths: AnyArray
     values: AnyArray
@@ -53,7 +53,7 @@ Block = dict[str, ColumnData]
 
 
 def encode_block(columns: Mapping[str, ColumnData]) -> bytes:
-    """One Native block. Raises ValueError when the columns' lengths differ or a type has no counterpart."""
+    """Encode one block. Raises ValueError if the columns' lengths differ or a type has no counterpart."""
     rows = {len(c) for c in columns.values()}
     if len(rows) != 1:
         raise ValueError(f"columns of different lengths: { {n: len(c) for n, c in columns.items()} }")
@@ -65,17 +65,17 @@ def encode_block(columns: Mapping[str, ColumnData]) -> bytes:
 
 
 def type_name(name: str, column: ColumnData) -> str:
-    """The ClickHouse type that a column is written as. Raises ValueError when its type has no counterpart."""
+    """Return the ClickHouse type of an encoded column. Raises ValueError if it has no counterpart."""
     if isinstance(column, Ragged):
         return f"Array({_number_type(name, column.values)})"
     return _number_type(name, column) if isinstance(column, np.ndarray) else "String"
 
 
 def decode_blocks(data: bytes, dtype: npt.DTypeLike) -> dict[str, AnyArray]:
-    """The columns of an answer, of all its blocks, by the names and types of the fields of `dtype`.
+    """Decode the columns of all blocks of an answer, by the fields of `dtype`.
 
-    Columns are numbers alone, and `dtype` says how wide: their names are compared, of what type they are
-    said to be is not. Raises ValueError when the bytes are something else.
+    All columns are numbers, of the width that `dtype` gives: their names are compared, the types that the
+    block states are not. Raises ValueError if the bytes are not such blocks.
     """
     fields = np.dtype(dtype)
     names = fields.names or ()
@@ -100,13 +100,13 @@ def decode_blocks(data: bytes, dtype: npt.DTypeLike) -> dict[str, AnyArray]:
 
 
 def _read_text(data: bytes, at: int) -> tuple[bytes, int]:
-    """A text and where it ends."""
+    """Return a text and the position after it."""
     size, at = _read_varuint(data, at)
     return data[at : at + size], at + size
 
 
 def _read_varuint(data: bytes, at: int) -> tuple[int, int]:
-    """A number and where it ends. Raises IndexError when the data ends before."""
+    """Return a number and the position after it. Raises IndexError if the data ends before."""
     out = shift = 0
     while True:
         byte = data[at]
@@ -118,7 +118,7 @@ def _read_varuint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _column(name: str, column: ColumnData) -> tuple[str, list[bytes | memoryview]]:
-    """The type's name, and the column's bytes in pieces."""
+    """Return the type's name, and the column's bytes in pieces."""
     if isinstance(column, Ragged):
         offsets = np.cumsum(column.lengths, dtype=np.uint64)
         if (offsets[-1] if len(offsets) else 0) != len(column.values):
@@ -154,7 +154,7 @@ def _text(text: str) -> bytes:
 
 
 def _texts(texts: Sequence[str]) -> bytes:
-    """As `_text` one after the other: for many that are mostly short."""
+    """Encode many short texts, each as `_text` does."""
     parts: list[bytes] = [b""] * (2 * len(texts))
     parts[1::2] = data = [text.encode() for text in texts]
     parts[0::2] = [_SHORT[size] if (size := len(d)) < 0x80 else _varuint(size) for d in data]
@@ -162,7 +162,7 @@ def _texts(texts: Sequence[str]) -> bytes:
 
 
 def _varuint(n: int) -> bytes:
-    """LEB128, seven bits a byte, the lowest first."""
+    """Encode a number as LEB128: seven bits per byte, the lowest first."""
     out = bytearray()
     while n > 0x7F:
         out.append(n & 0x7F | 0x80)

@@ -1,7 +1,7 @@
-"""Directories and files that their owner alone may read: the data, the journal and its log.
+"""Makes directories and files that only their owner may read: data, journal and its log.
 
-What an older version made for everybody is closed when it is opened again; what belongs to somebody else is
-left as it is.
+Files that an older version made readable for all are closed when they are opened again. Files of other users
+are left as they are.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ _FILE = 0o600
 
 
 def make_private(path: Path, *, existing: bool = True) -> None:
-    """Make a directory, and those above it that are missing, for the owner alone. Raises OSError.
+    """Make a directory and its missing parents, readable by the owner alone. Raises OSError.
 
-    `existing`: close it also when it exists; not for one that may hold files of others.
+    `existing`: also close a directory that exists; not for one that may hold files of others.
     """
     missing = [one for one in (path, *path.parents) if not one.exists()]
     for one in reversed(missing):
@@ -39,7 +39,7 @@ def make_private_file(path: Path) -> None:
 
 
 def _close(path: Path, mode: int) -> None:
-    """Take from group and others what `mode` does not give; not from what belongs to another user."""
+    """Remove the permissions of group and others that `mode` lacks; leave files of other users alone."""
     if path.stat().st_mode & 0o777 & ~mode:
         with suppress(PermissionError):
             path.chmod(mode)

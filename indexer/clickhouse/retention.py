@@ -12,7 +12,7 @@ _MAX_DAYS: Final = 65_535
 
 
 class RetentionBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a `Retention` can do; its fields follow from the granularities."""
+    """The methods of `Retention`, whose fields follow from the granularities."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:

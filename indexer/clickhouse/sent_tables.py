@@ -1,11 +1,11 @@
-"""Tables that travel beside a statement: ids, groups and strings, which do not belong in its text.
+"""Sends tables along with a statement: ids, groups and strings too long for its text.
 
 The text of a statement is bounded (262,144 bytes; a form field over HTTP 131,072), lists of ids are not. A
-sent table is named in the text as any other, and exists as long as its statement runs. Over HTTP it is
-external data of the request. Embedded it is a file in memory that no directory lists, read by the table
-function `file`. Where the system has no such files, it is a temporary file, removed after the statement.
+sent table is named in the text like any other, and exists while its statement runs. Over HTTP it is external
+data of the request. Embedded it is a file in memory without a directory entry, read by the table function
+`file`. Systems without such files use a temporary file, removed after the statement.
 
-On a cluster every shard needs what was sent: `x GLOBAL IN (SELECT ... FROM sent)`, or a scalar subquery,
+On a cluster every shard needs the sent rows: `x GLOBAL IN (SELECT ... FROM sent)`, or a scalar subquery,
 which the queried server evaluates and passes on. docs/decisions/sent-tables.md has the measurements.
 """
 
@@ -26,25 +26,25 @@ from clickhouse_connect.driver.external import ExternalData
 from indexer.clickhouse.native_format import AnyArray, ColumnData, Ragged, encode_block, type_name
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-#: Where a process finds its open files by their numbers.
+#: Where a process finds its open files by number.
 _OWN_FILES: Final = "/proc/self/fd"
 
 
 @dataclass(frozen=True, slots=True)
 class SentTable:
-    """Rows under a name that the statement's text uses. Names are ours: letters, digits and `_`."""
+    """Rows under a name that the statement uses. Names are ours: letters, digits and `_`."""
 
     name: str
     columns: Mapping[str, ColumnData]
 
     @staticmethod
     def of_arrays(name: str, arrays: Mapping[str, AnyArray]) -> SentTable:
-        """Make one row with an Array in each column: for scalar subqueries, which give the whole array."""
+        """Make one row with an Array in each column: for scalar subqueries, which return the whole array."""
         return SentTable(name, {key: Ragged(np.array([len(a)]), a) for key, a in arrays.items()})
 
     @property
     def structure(self) -> str:
-        """Names and types of the columns, as ClickHouse writes them. Raises ValueError for other names."""
+        """Return names and types of the columns in ClickHouse's form. Raises ValueError for other names."""
         for name in (self.name, *self.columns):
             if not _NAME.fullmatch(name):
                 raise ValueError(f"not a name of ours: {name!r}")
@@ -64,10 +64,10 @@ def external_data(tables: Sequence[SentTable]) -> ExternalData:
 
 @contextmanager
 def as_files(tables: Sequence[SentTable], *, unnamed: bool = True) -> Iterator[str]:
-    """Give the WITH clause that names the tables to an engine of this process, until the context ends.
+    """Yield the WITH clause that names the tables to an embedded engine, until the context ends.
 
-    `unnamed`: use files without a directory entry, where the system has them. Raises OSError, and ValueError
-    for columns of different lengths.
+    `unnamed`: use files without a directory entry, if the system has them. Raises OSError, and ValueError for
+    columns of different lengths.
     """
     unnamed = unnamed and hasattr(os, "memfd_create") and Path(_OWN_FILES).is_dir()
     with ExitStack() as stack:
@@ -82,7 +82,7 @@ def as_files(tables: Sequence[SentTable], *, unnamed: bool = True) -> Iterator[s
 
 @contextmanager
 def _file(data: bytes, *, unnamed: bool) -> Iterator[str]:
-    """Give the path of a file with this content."""
+    """Yield the path of a file with this content."""
     if not unnamed:
         with tempfile.NamedTemporaryFile(prefix="meterhouse-sent-", suffix=".native") as file:
             file.write(data)

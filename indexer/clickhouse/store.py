@@ -1,15 +1,15 @@
-"""The store: ClickHouse, embedded (chdb) or a server, behind one small interface.
+"""The store: ClickHouse, embedded (chdb) or a server, as one small interface.
 
-Owns the clients and their errors: how they are opened, that each is used by one thread at a time, and which
-failures may be tried again. Both backends run through clickhouse-connect. Results come back as NumPy records
-(`fetch`), many rows as columns (`columns`), few as tuples (`rows`). Inserts go out as Native blocks, which
-columns come back as (indexer/clickhouse/native_format.py).
+Owns the clients and their errors: how they are opened, that only one thread uses each, and which failures may
+be retried. Both backends run through clickhouse-connect. Results come back as NumPy records (`fetch`), many
+rows as columns (`columns`), few as tuples (`rows`). Inserts and columns are Native blocks
+(indexer/clickhouse/native_format.py).
 
-Sync and thread-safe: callers in asyncio use a thread pool. Must not know what the tables mean.
+Sync and thread-safe: callers in asyncio use a thread pool. Must not know the meaning of the tables.
 
-Two facts of the chdb backend shape this module (clickhouse-connect 1.12): per-call `settings=` of a query
-cost several statements, so settings are set once at opening or stand in the SQL text; and one process can
-hold one path only, by any number of clients.
+Two facts of the chdb backend shape this module (clickhouse-connect 1.12). Per-call `settings=` of a query
+cost several statements, so settings are set at opening or in the SQL text. One process can hold one path
+only, with any number of clients.
 """
 
 from __future__ import annotations
@@ -40,26 +40,26 @@ from indexer.clickhouse.store_errors import EMBEDDED, ServerAddress, StoreError,
 __all__ = ["DEFAULT_DATABASE", "ColumnData", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
 
 DEFAULT_DATABASE: Final = "meterhouse"
-#: How long a server may be silent during a call, unless the caller says otherwise.
+#: How long a server may be silent during a call by default.
 READ_TIMEOUT_S: Final = 300
 _CONNECT_TIMEOUT_S: Final = 5
 
 
-#: Set on every client where the engine knows them: what the schema and the readers need.
+#: Set on every client if the engine knows them: settings that the schema and the readers need.
 _SESSION: Final[Mapping[str, str]] = {
     "enable_alp_codec": "1",
     "enable_time_series_aggregate_functions": "1",
-    # Rows are packed for the way back by the thread that has them: waking three others for it costs a small
-    # statement a tenth of its time, and a large one more CPU than it saves.
+    # The thread that has the rows packs them for the answer: waking three others costs a small statement a
+    # tenth of its time, and a large one more CPU than it saves.
     "output_format_parallel_formatting": "0",
-    # Conditions stand on keys and times, which are small: to read and filter by one after the other costs
-    # more than it spares.
+    # Conditions are on keys and times, which are small: to read and filter column by column costs more than
+    # it saves.
     "enable_multiple_prewhere_read_steps": "0",
-    # Sent tables are read from files whose names are used again and again, with other rows.
+    # Sent tables are read from files whose names are reused for other rows.
     "use_cache_for_count_from_files": "0",
 }
 
-#: What ClickHouse says of data whose own lock another process has.
+#: ClickHouse's text for data whose own lock another process has.
 _CANNOT_OPEN_FILE: Final = 76
 
 
@@ -87,7 +87,7 @@ class Store:
             self._free.put(client)
 
     def knows(self, setting: str) -> bool:
-        """Whether the engine has this setting (and so, mostly, the feature behind it)."""
+        """Return whether the engine has this setting (and so, mostly, its feature)."""
         return bool(self._clients) and setting in self._clients[0].server_settings
 
     def fetch(
@@ -97,11 +97,11 @@ class Store:
         parameters: Mapping[str, Any] | None = None,
         sent: Sequence[SentTable] = (),
     ) -> npt.NDArray[Any]:
-        """The rows of a SELECT as records of `dtype`.
+        """Return the rows of a SELECT as records of `dtype`.
 
         `dtype` is packed and little-endian and matches the SELECT list exactly (cast in SQL). The array is
-        read-only. `parameters` are bound by the server: `{name:Type}` in the text; all of them together stay
-        small (a form field over HTTP holds 131,072 bytes). Lists go into `sent`, tables that the text names
+        read-only. The server binds `parameters`: `{name:Type}` in the text; together they stay small (a form
+        field over HTTP holds 131,072 bytes). Lists go into `sent`, tables that the text names
         (indexer/clickhouse/sent_tables.py). Raises StoreError.
         """
         with self._client() as client, self._beside(sql, sent) as (text, external):
@@ -117,10 +117,10 @@ class Store:
         parameters: Mapping[str, Any] | None = None,
         sent: Sequence[SentTable] = (),
     ) -> dict[str, npt.NDArray[Any]]:
-        """The columns of a SELECT of numbers, by the names of `dtype`'s fields: those of the SELECT.
+        """Return the columns of a SELECT of numbers, by the names of `dtype`'s fields: those of the SELECT.
 
-        For many rows: ClickHouse has them in columns, and half of what a `fetch` costs is to turn them into
-        rows. `parameters` and `sent` as `fetch`. Raises StoreError.
+        For many rows: ClickHouse has them in columns, and half the cost of a `fetch` is to turn them into
+        rows. `parameters` and `sent` as for `fetch`. Raises StoreError.
         """
         with self._client() as client, self._beside(sql, sent) as (text, external):
             data = client.raw_query(text, parameters=_dict(parameters), fmt="Native", external_data=external)
@@ -129,9 +129,9 @@ class Store:
     def rows(
         self, sql: str, parameters: Mapping[str, Any] | None = None, sent: Sequence[SentTable] = ()
     ) -> list[tuple[Any, ...]]:
-        """The rows of a small SELECT as Python values. `parameters` and `sent` as `fetch`.
+        """Return the rows of a small SELECT as Python values.
 
-        Raises StoreError.
+        `parameters` and `sent` as for `fetch`. Raises StoreError.
         """
         with self._client() as client, self._beside(sql, sent) as (text, external):
             found = client.query(text, parameters=_dict(parameters), external_data=external)
@@ -139,7 +139,7 @@ class Store:
 
     @contextmanager
     def _beside(self, sql: str, sent: Sequence[SentTable]) -> Iterator[tuple[str, ExternalData | None]]:
-        """The text to run while the sent tables are known to the engine, and what the request carries."""
+        """Yield the text to run while the engine knows the sent tables, and the request's attachments."""
         if not sent:
             yield sql, None
         elif self.embedded:
@@ -157,12 +157,12 @@ class Store:
         coalesce: bool = False,
         fold: bool = True,
     ) -> None:
-        """Insert one block; when this returns it is stored. Raises StoreError.
+        """Insert one block; it is stored when this returns. Raises StoreError.
 
-        `token`: the block's name for deduplication, over the materialized views too; the same token must
+        `token`: the block's name for deduplication, also over the materialized views; the same token must
         always come with the same rows. `coalesce`: let the server gather inserts of many clients (async
-        insert; it still waits until they are stored). `fold`: rows of the same key become one before they are
-        written; without it they are written as they are, and become one when parts are merged.
+        insert; it still waits until they are stored). `fold`: merge rows of the same key before they are
+        written; otherwise they merge with their parts.
         """
         block = encode_block(columns)
         settings: dict[str, Any] = {
@@ -183,12 +183,12 @@ class Store:
             client.raw_insert(table, list(columns), block, settings=settings, fmt="Native")
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Run a statement that gives no rows. Raises StoreError."""
+        """Run a statement without a result. Raises StoreError."""
         with self._client() as client:
             client.command(sql, parameters=_dict(parameters))
 
     def kill(self, tag: str) -> None:
-        """End the statements that have `tag` in their text, such as in a comment. Does not wait for them.
+        """End the statements that have `tag` in their text, in a comment for example, without waiting.
 
         `tag` is letters and digits. Raises StoreError.
         """
@@ -205,7 +205,7 @@ class Store:
             )
 
     def close(self) -> None:
-        """Close every client; waits for calls that run. Closing twice does nothing."""
+        """Close every client, after the running calls. Closing twice does nothing."""
         clients, self._clients = self._clients, []
         for _ in clients:
             self._free.get().close()
@@ -214,7 +214,7 @@ class Store:
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
-        """A client for this thread alone; failures of the backend leave as StoreError."""
+        """Lend a client to this thread; failures of the backend leave as StoreError."""
         if not self._clients:
             raise StoreError("the store is closed", retryable=False)
         client = self._free.get()
@@ -229,11 +229,12 @@ class Store:
 def open_store(
     dsn: str, *, pool: int = 4, cluster: str | None = None, timeout_s: int = READ_TIMEOUT_S
 ) -> Store:
-    """A store on `chdb:///absolute/path`, `chdb:///./relative/path` or `http(s)://user:password@host:port/db`.
+    """Open a store of a DSN.
 
-    The path of an embedded store is created. The database is `meterhouse` unless the DSN names one (the path
-    of an HTTP DSN, `?database=` with chdb); it need not exist yet. `timeout_s`: how long a server may be
-    silent during a call. Raises StoreError.
+    `chdb:///absolute/path`, `chdb:///./relative/path` or `http(s)://user:password@host:port/db`. The path of
+    an embedded store is created. The database is `meterhouse` unless the DSN names one (the path of an HTTP
+    DSN, `?database=` with chdb); it need not exist yet. `timeout_s`: how long a server may be silent during a
+    call. Raises StoreError.
     """
     address, database, embedded = _parse(dsn)
     lock = _lock(Path(address)) if embedded else None
@@ -261,25 +262,25 @@ def _lock(path: Path) -> DataLock:
 
 
 def _open_error(e: Exception, data: Path | None, place: ServerAddress) -> StoreError:
-    """Return the error of opening; a program that is not ours may hold embedded `data`."""
+    """Return the error of opening; a foreign program may hold embedded `data`."""
     if data is not None and isinstance(e, Error) and e.code == _CANNOT_OPEN_FILE:
         return StoreError(f"another process uses {shown(data)}", retryable=False, code=e.code, name=e.name)
     return store_error(e, place)
 
 
 def embedded_path(dsn: str) -> Path | None:
-    """The path of an embedded store; None for a server. Raises StoreError."""
+    """Return the path of an embedded store; None for a server. Raises StoreError."""
     address, _, embedded = _parse(dsn)
     return Path(address) if embedded else None
 
 
 def quote_name(name: str) -> str:
-    """A database, table or column name as SQL."""
+    """Quote a database, table or column name for SQL."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _parse(dsn: str) -> tuple[str, str, bool]:
-    """What the clients connect to, the database, and whether it is embedded."""
+    """Return the target of the clients, the database, and whether it is embedded."""
     try:
         parts = urlsplit(dsn)
     except ValueError:  # its text may show the password
@@ -305,9 +306,9 @@ def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:
         make_private(Path(address))
         client = clickhouse_connect.get_client(interface="chdb", path=address)
     else:
-        # The client's own lines say less than our errors do.
+        # The client's own log lines say less than our errors.
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
-        # Sessions would forbid concurrent use; long parameters (ids) do not fit into an URL.
+        # Sessions would forbid concurrent use; long parameters (ids) do not fit into a URL.
         client = clickhouse_connect.get_client(
             dsn=address,
             autogenerate_session_id=False,
@@ -323,5 +324,5 @@ def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:
 
 
 def _dict(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """None when there is nothing to bind: clickhouse-connect then leaves `%` in the text alone."""
+    """Return None if there is nothing to bind: clickhouse-connect then leaves `%` in the text alone."""
     return dict(parameters) if parameters else None

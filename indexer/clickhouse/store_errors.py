@@ -1,6 +1,6 @@
-"""Errors of the store: what clickhouse-connect raises becomes a StoreError with a cause and words.
+"""Errors of the store: turns exceptions of clickhouse-connect into a StoreError with a cause.
 
-Owns the texts that people see (indexer/clickhouse/faults.py has the causes): they hold the server's address
+Owns the texts that users see (indexer/clickhouse/faults.py has the causes). They hold the server's address
 and user, and never a DSN, password, path or SQL.
 """
 
@@ -19,7 +19,7 @@ from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 from agent.config.secrets import masked_url
 from indexer.clickhouse.faults import Fault, explain, fault_of, public_text
 
-#: Why no server answered, by what was raised; the first that fits.
+#: Why no server answered, by exception; the first that fits.
 _REASONS: Final = (
     (ConnectionRefusedError, "connection refused"),
     ((NameResolutionError, socket.gaierror), "its name was not found"),
@@ -31,10 +31,9 @@ _REASONS: Final = (
 class StoreError(Exception):
     """ClickHouse refused or could not be reached.
 
-    The text is for the operator: words with address and user, never a DSN, password, path or SQL.
-    `public_text` is for clients. `retryable`: the same call may succeed later by itself. `code` and its
-    `name` are ClickHouse's own; None when no server answered. `detail` is its text, which may hold SQL: for
-    debugging.
+    The text is for the operator: it has address and user, never a DSN, password, path or SQL. `told` is for
+    clients. `retryable`: the same call may succeed later by itself. `code` and its `name` are ClickHouse's
+    own; None when no server answered. `detail` is its text, which may hold SQL: for debugging.
     """
 
     def __init__(
@@ -58,12 +57,12 @@ class StoreError(Exception):
 
     @property
     def told(self) -> str:
-        """What is wrong, for a client."""
+        """The error text for a client."""
         return public_text(self.fault, self.code, self.name)
 
 
 class ServerAddress(NamedTuple):
-    """Where a store is and who uses it, for error messages; both are empty for an embedded one."""
+    """The address and user of a store, for error messages; both are empty for an embedded one."""
 
     address: str
     user: str
@@ -89,7 +88,7 @@ def store_error(e: Exception, place: ServerAddress) -> StoreError:
 
 
 def _without_code(e: Exception, place: ServerAddress) -> Fault:
-    """Return the cause of an error that ClickHouse gave no code for."""
+    """Return the cause of an error without a ClickHouse code."""
     if isinstance(e, OSError) and e.errno == errno.ENOSPC:
         return Fault.FULL
     if isinstance(e, ProgrammingError | DataError):  # the client does not take it
@@ -100,7 +99,7 @@ def _without_code(e: Exception, place: ServerAddress) -> Fault:
 
 
 def _reason(e: BaseException) -> str:
-    """Say why no server answered, from the exceptions that led to `e`."""
+    """Return why no server answered, from the exceptions that led to `e`."""
     seen: list[BaseException] = []
     found: object = e
     while isinstance(found, BaseException) and found not in seen:
@@ -113,7 +112,7 @@ def _reason(e: BaseException) -> str:
 
 
 def server_address(address: str) -> ServerAddress:
-    """Return where an HTTP address without its path points to, and its user."""
+    """Return the address of an HTTP URL without its path, and its user."""
     parts = urlsplit(address)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
     port = parts.port or (8443 if parts.scheme == "https" else 8123)

@@ -1,8 +1,8 @@
-"""Finds the grant of a request: the credentials of settings and token file, kept up to date.
+"""Finds the grant of a request: checks its credential against settings and token file.
 
-Owns the file (looked at once a second, read again when it changed; a broken one changes nothing), the clock,
-and the cost of passwords: one is checked at once, and those that were right are remembered. Runs in one event
-loop; the model itself is indexer/access/grants.py.
+Owns the file (checked once a second, read again after a change; a broken one changes nothing), the clock, and
+the cost of passwords: one at once is checked, and correct ones are remembered. Runs in one event loop;
+indexer/access/grants.py is the model itself.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from indexer.settings import OF_PLAIN_TOKENS, Settings, entries
 
 log = logging.getLogger(__name__)
 
-#: How often the file is looked at, at most.
+#: Minimum time between two looks at the file.
 _LOOK_S: Final = 1.0
 MAX_FILE_BYTES: Final = 4 << 20
-#: Passwords that wait to be checked; some 60 ms each.
+#: Passwords that may wait to be checked, some 60 ms each.
 MAX_WAITING: Final = 32
-#: Right passwords that are remembered.
+#: Correct passwords that are remembered.
 _MAX_REMEMBERED: Final = 1_024
 _OTHERS: Final = stat.S_IROTH
 
@@ -49,11 +49,11 @@ _Mark = tuple[int, int, int]
 
 
 class UnreadableError(EntryError):
-    """A token file that is missing, or that this process may not read."""
+    """A token file that is missing or unreadable for this process."""
 
 
 class Authenticator:
-    """`entries`: of the settings. `file`: more of them; empty for none.
+    """Checks credentials. `entries`: those of the settings. `file`: more of them; empty for none.
 
     Raises EntryError for a file that cannot be used at the start. `now_s` and `clock_s` are time.time and
     time.monotonic.
@@ -85,7 +85,7 @@ class Authenticator:
 
     @property
     def asks(self) -> bool:
-        """Whether requests need a credential at all."""
+        """Whether requests need a credential."""
         return bool(self._credentials) or self._path is not None
 
     @property
@@ -96,13 +96,13 @@ class Authenticator:
 
     @property
     def knows_certificates(self) -> bool:
-        """Whether a certificate is among the credentials."""
+        """Whether the credentials include a certificate."""
         return bool(self._credentials.certificates)
 
     async def grant(self, authorization: Sequence[str], certificate: Certificate | None = None) -> Grant:
-        """Return the grant of a request by its headers `Authorization`, or without one by the certificate.
+        """Return the grant of a request: by its headers `Authorization`, without one by its certificate.
 
-        Raises AccessError. Rights never add up: a header that is wrong is refused, whatever the certificate.
+        Raises AccessError. Rights never add up: a wrong header is refused, whatever the certificate.
         """
         self._look()
         if not authorization and certificate is not None:
@@ -134,12 +134,12 @@ class Authenticator:
         return user.grant
 
     def _digest(self, given: Presented) -> bytes:
-        """Return a name for a password in memory, with a key of this process: useless elsewhere."""
+        """Return a digest of a password for memory, keyed by this process and useless elsewhere."""
         text = f"{given.name}:{given.password}".encode(errors="surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=32).digest()
 
     def _look(self) -> None:
-        """Read the file again if it changed. Logs what is wrong with it, and goes on with what was read."""
+        """Read the file again if it changed. If it is broken, log that and keep the last credentials."""
         now_s = self._clock_s()
         if self._path is None or now_s - self._looked_s < _LOOK_S:
             return
@@ -168,7 +168,7 @@ def _mark(path: Path) -> _Mark:
 
 
 def _read(path: Path) -> list[Entry]:
-    """The entries of a token file. Raises EntryError."""
+    """Return the entries of a token file. Raises EntryError."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
@@ -190,7 +190,7 @@ def _read(path: Path) -> list[Entry]:
 
 
 def open_authenticator(settings: Settings) -> Authenticator:
-    """Open the credentials of the settings. Raises OSError for a token file that cannot be used."""
+    """Return an authenticator for the settings. Raises OSError for an unusable token file."""
     if settings.tokens and isinstance(settings.tokens, list):
         log.warning(
             "event=tokens_without_scope count=%d scope=%s"

@@ -1,4 +1,4 @@
-"""The open connections of an HTTP listener: how many there may be, and how long each may wait for its client.
+"""Bounds the open connections of an HTTP listener: their number, and their waits for clients.
 
 At the bound a new connection takes the place of the oldest one that waits for its client; work is never
 interrupted.
@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from agent.net.fd_limit import equal_share
 from indexer.settings import Http
 
-#: Indexer, API and the files of an embedded store (two parts) share what a process may open.
+#: Indexer, API and the files of an embedded store (two parts) share the files that a process may open.
 _SHARES: Final = 4
 _SWEEP_S: Final = 1.0
 
@@ -32,26 +32,26 @@ class CloseReason(Enum):
     TOO_MANY = "too_many_connections"
 
 
-#: Which connections make room: those of the first kinds before the others; those at work never do.
+#: Which connections make room: those of the first kinds before the others; busy ones never do.
 _FIRST: Final = frozenset({CloseReason.HANDSHAKE, CloseReason.HEAD})
 _THEN: Final = (CloseReason.IDLE, CloseReason.BODY, CloseReason.UNREAD)
 
 
 class CountedConnection(Protocol):
-    """An open connection, as its bounds see it."""
+    """An open connection as its bounds see it."""
 
     def waits_for(self) -> tuple[CloseReason | None, object]:
-        """Return what the client owes (None: nothing), and a key that changes when it makes progress."""
+        """Return the client's pending step (None: none), and a key that changes with its progress."""
 
     def waiting(self, now: float, /) -> tuple[CloseReason | None, float]:
-        """Return what the client owes, and since when, as seen by calls of this method."""
+        """Return the client's pending step, and since when, as seen by calls of this method."""
 
     def end(self, reason: CloseReason, /) -> None:
-        """Close now."""
+        """Close at once."""
 
 
 class Connections:
-    """The open connections of one server. `closed` is told of each that the server closes."""
+    """The open connections of one server. `closed` is called for each that the server closes."""
 
     def __init__(self, settings: Http, closed: Callable[[CloseReason], None]) -> None:
         self.max = equal_share(settings.max_connections, _SHARES)
@@ -71,7 +71,7 @@ class Connections:
         return len(self._open)
 
     def opened(self, connection: CountedConnection) -> None:
-        """Count a new connection; at the bound another one is closed for it, or it is closed itself."""
+        """Count a new connection; at the bound close another one for it, or itself."""
         if len(self._open) >= self.max and not self._make_room():
             self._end(connection, CloseReason.TOO_MANY)
             return
@@ -92,7 +92,7 @@ class Connections:
         self._closed(CloseReason.HANDSHAKE_FAILED)
 
     def end_handshakes(self) -> None:
-        """Close all connections that do not speak HTTP yet."""
+        """Close all connections that have not begun HTTP."""
         for connection in [one for one in self._open if one.waits_for()[0] is CloseReason.HANDSHAKE]:
             self._open.pop(connection, None)
             connection.end(CloseReason.HANDSHAKE)

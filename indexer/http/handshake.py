@@ -1,7 +1,7 @@
-"""TLS of an HTTP listener: connections from their accepting to the end of their handshake.
+"""TLS of an HTTP listener: connections from their acceptance to the end of their handshake.
 
-asyncio's own servers tell an application of a connection after its handshake: half handshakes would hold
-descriptors that no bound knows. Here sockets are accepted first, counted, and have the deadline of a head.
+asyncio's own servers announce a connection after its handshake: half handshakes would hold descriptors
+outside every bound. Here sockets are accepted first, counted, and have the deadline of a request's head.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from agent.settings import Tls
 from indexer.access.grants import Certificate
 from indexer.http.connections import CloseReason, Connections
 
-#: How long a closing connection waits for its client to say that it closes, too.
+#: How long a closing connection waits for its client's closing message.
 _SHUTDOWN_S: Final = 2.0
-#: A second guard after that of `Connections`: asyncio's default would end long handshakes too early.
+#: A second guard besides `Connections`: asyncio's default would end long handshakes too early.
 _ABANDONED_S: Final = 3_600.0
-#: Connections accepted in a row, before others of the loop have their turn.
+#: Connections accepted in a row before other work of the loop continues.
 _ACCEPTS: Final = 64
-#: Pause when the process may open no more files.
+#: Pause after the process ran out of files.
 _PAUSE_S: Final = 0.5
 
 
 class ListenerTls:
-    """The TLS of one listener: its contexts, and where refused clients are logged."""
+    """The TLS of one listener: its contexts, and the log of refused clients."""
 
     def __init__(self, contexts: TlsContexts, log: Log) -> None:
         self.contexts = contexts
@@ -40,13 +40,13 @@ class ListenerTls:
 
 
 def listener_tls(section: str, settings: Tls) -> ListenerTls | None:
-    """Return the TLS of a listener; None where it is off. Raises TlsError."""
+    """Return the TLS of a listener; None if it is off. Raises TlsError."""
     log = Log(section)
     return ListenerTls(listener_contexts(section, settings, log), log) if settings.cert else None
 
 
 class SecuredConnection(Protocol):
-    """The connection of an application that begins once a handshake is done."""
+    """The connection of an application that begins after a handshake."""
 
     handshake: Handshake | None
 
@@ -66,7 +66,7 @@ class SecureSite(web.SockSite):
         self._acceptor = Acceptor(sock, tls, connections, make)
 
     async def start(self) -> None:
-        """Begin to accept."""
+        """Start accepting."""
         await web.BaseSite.start(self)
         self._server = cast("asyncio.AbstractServer", self._acceptor)  # as far as aiohttp uses it
         self._acceptor.start()
@@ -91,13 +91,13 @@ class Acceptor:
         self._again: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin, or go on after a pause."""
+        """Start, or continue after a pause."""
         self._again = None
         self._sock.setblocking(False)
         self._loop.add_reader(self._sock.fileno(), self._accept)
 
     def close(self) -> None:
-        """Accept no more. Twice does nothing."""
+        """Stop accepting. Closing twice does nothing."""
         if self._again is not None:
             self._again.cancel()
         if self._sock.fileno() >= 0:
@@ -120,7 +120,7 @@ class Acceptor:
 
 
 class Handshake:
-    """One connection until its handshake is done."""
+    """A connection until its handshake is done."""
 
     def __init__(
         self,
@@ -177,11 +177,11 @@ class Handshake:
         return CloseReason.HANDSHAKE, None
 
     def waiting(self, _: float) -> tuple[CloseReason | None, float]:
-        """Return what the client owes, and since when."""
+        """Return the client's pending step, and since when."""
         return CloseReason.HANDSHAKE, self._began_s
 
     def end(self, _: CloseReason) -> None:
-        """Close now."""
+        """Close at once."""
         self._ended = True
         if self._task is not None:
             self._task.cancel()
@@ -190,7 +190,7 @@ class Handshake:
 
 
 def certificate_of(secured: ssl.SSLObject | None) -> Certificate | None:
-    """Return the certificate that a client has shown, and that was verified."""
+    """Return the verified certificate of a client."""
     fields = secured.getpeercert() if secured is not None else None
     data = secured.getpeercert(binary_form=True) if secured is not None else None
     if not fields or not data:

@@ -1,7 +1,7 @@
-"""Listening sockets of the HTTP servers, bound before anything slow is opened.
+"""Listening sockets of the HTTP servers, bound before any slow work.
 
-Owns binding again while an address is in use: after a kill -9 another process may still hold it for a moment.
-A socket listens from the start, so the address is ours; requests wait in the kernel until they are served.
+Binds again while an address is in use: after a kill -9 another process may still hold it for a moment. A
+socket listens from the start, so the address is ours; requests wait in the kernel until they are served.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BACKLOG: Final = 512
 
 
 async def listen(setting: str, text: str, wait_s: float) -> list[socket.socket]:
-    """Return listening sockets for every address of `host:port`, as asyncio's servers have them.
+    """Return listening sockets for every address of `host:port`, as asyncio's servers do.
 
     Tries again for `wait_s` while the address is in use. Raises AddressError, which names the setting.
     """
@@ -58,7 +58,7 @@ async def _bind_all(host: str, port: int) -> list[socket.socket]:
 
 
 def _bound(family: int, address: Any) -> socket.socket | None:
-    """Return a listening socket; None where the machine has no such family."""
+    """Return a listening socket; None if the machine lacks the address family."""
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError:
@@ -77,12 +77,12 @@ def _bound(family: int, address: Any) -> socket.socket | None:
 
 
 def port_of(socks: list[socket.socket]) -> int:
-    """Return the port of the first one."""
+    """Return the port of the first socket."""
     port: int = socks[0].getsockname()[1]
     return port
 
 
 def close(socks: list[socket.socket]) -> None:
-    """Close them; the list is empty afterwards."""
+    """Close the sockets and empty the list."""
     while socks:
         socks.pop().close()

@@ -1,10 +1,10 @@
-"""The HTTP server of indexer and API: aiohttp's, with bounds on what silent clients may hold.
+"""The HTTP server of indexer and API: aiohttp's, with bounds on silent clients.
 
 aiohttp has no deadline for a request's head or body and no bound on connections. Here a connection has a
 deadline for each: the TLS handshake, the head, the body, the next request, and an answer that its client does
-not read. indexer/http/connections.py has the bounds, indexer/http/handshake.py what comes before HTTP.
+not read. indexer/http/connections.py has the bounds, indexer/http/handshake.py the handshake.
 
-Header values that are not UTF-8 get U+FFFD in place of their bad bytes, before anything reads them.
+Header values that are not UTF-8 get U+FFFD in place of their bad bytes, before they are read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Connection(web.RequestHandler):
-    """One connection: aiohttp's, which knows what it waits for."""
+    """An aiohttp connection that tells which step of its client it waits for."""
 
     __slots__ = ("_connections", "_partial", "_secured", "_waits_since", "certificate", "handshake")
 
@@ -49,6 +49,7 @@ class Connection(web.RequestHandler):
         self._waits_since: tuple[object, float] = (None, 0.0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the connection in place of its handshake."""
         super().connection_made(transport)
         if self.handshake is not None:
             self._connections.lost(self.handshake)
@@ -58,10 +59,12 @@ class Connection(web.RequestHandler):
         self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget the connection."""
         self._connections.lost(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Pass the bytes on, and note whether a request's head has begun."""
         before = self._request_count
         super().data_received(data)
         if self._request_count != before:
@@ -74,7 +77,7 @@ class Connection(web.RequestHandler):
         return self._request_in_progress or bool(self._messages)
 
     def waits_for(self) -> tuple[CloseReason | None, object]:
-        """Return what the client owes (None: nothing), and a key that changes when it makes progress."""
+        """Return the client's pending step (None: none), and a key that changes with its progress."""
         unread, progress = self._unread()
         if not self._at_work and not self._partial and unread:
             return CloseReason.UNREAD, (CloseReason.UNREAD, self._request_count, progress)
@@ -87,7 +90,7 @@ class Connection(web.RequestHandler):
         return (CloseReason.UNREAD if unread else None), (CloseReason.UNREAD, self._request_count, progress)
 
     def _unread(self) -> tuple[int, object]:
-        """Return the bytes that the client has not read, and what changes when it reads some."""
+        """Return the number of bytes that the client has not read, and a key that changes when it reads."""
         size = self.transport.get_write_buffer_size() if self.transport is not None else 0
         if self._secured is None:
             return size, size
@@ -95,14 +98,14 @@ class Connection(web.RequestHandler):
         return size + waiting, taken
 
     def waiting(self, now: float) -> tuple[CloseReason | None, float]:
-        """Return what the client owes, and since when, as seen by calls of this method."""
+        """Return the client's pending step, and since when, as seen by calls of this method."""
         waits, key = self.waits_for()
         if key != self._waits_since[0]:
             self._waits_since = (key, now)
         return waits, self._waits_since[1]
 
     def end(self, reason: CloseReason) -> None:
-        """Close now; who was too slow with a request is answered 408."""
+        """Close at once; answer a slow request with 408."""
         transport = self.transport
         if transport is None:
             return
@@ -120,7 +123,7 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """As aiohttp's; a request that is not HTTP is answered, and not logged."""
+        """Answer a request that is not HTTP without logging it; else do as aiohttp does."""
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
         headers = {"Retry-After": "1"} if exc.code == HTTPStatus.SERVICE_UNAVAILABLE else None
@@ -130,13 +133,13 @@ class Connection(web.RequestHandler):
         return response
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """As aiohttp's; a body that nobody reads and that is not what its encoding says is not logged."""
+        """Log as aiohttp does, except an unread body with a wrong encoding."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
 
 
 class Server(web.Server):
-    """Makes connections that are counted and have deadlines."""
+    """Makes counted connections that have deadlines."""
 
     def __init__(self, handler: Handler, connections: Connections, **kwargs: Any) -> None:
         make = kwargs.pop("request_factory")
@@ -144,17 +147,17 @@ class Server(web.Server):
         self.connections_open = connections
 
     def __call__(self) -> Connection:
-        """Return a connection; a subclass may make another one."""
+        """Return a connection; a subclass may make another kind."""
         return Connection(self, self.connections_open, loop=self._loop, **self._kwargs)
 
     def pre_shutdown(self) -> None:
-        """As aiohttp's; handshakes end, too."""
+        """End handshakes, then do as aiohttp does."""
         super().pre_shutdown()
         self.connections_open.end_handshakes()
 
 
 class _Readable:
-    """A factory of requests whose headers are text that can be written again."""
+    """A factory of requests whose headers can be written as text again."""
 
     def __init__(self, make: Callable[..., web.BaseRequest]) -> None:
         self._make = make
@@ -178,7 +181,7 @@ def readable(text: str) -> str:
 
 
 class Runner(web.AppRunner):
-    """aiohttp's runner of an application, with bounds. `closed` is told why connections were closed."""
+    """aiohttp's runner of an application, with bounds. `closed` is called with the reason of each close."""
 
     __slots__ = ("listening", "open")
 
@@ -201,16 +204,16 @@ class Runner(web.AppRunner):
             made.request_handler,
             request_factory=made.request_factory,
             handler_cancellation=made.handler_cancellation,
-            **made._kwargs,  # noqa: SLF001 - what the application was given
+            **made._kwargs,  # noqa: SLF001 - the application's arguments
         )
 
     def site(self, sock: socket.socket, backlog: int = _BACKLOG) -> web.BaseSite:
-        """Return what serves a listening socket, with TLS or without."""
+        """Return the site of a listening socket, with TLS or without."""
         if self.listening is None:
             return web.SockSite(self, sock, backlog=backlog)
         assert isinstance(self.server, Server)
         return SecureSite(self, sock, self.listening, self.open, self.server)
 
     def bounded(self, handler: Handler, **kwargs: Any) -> web.Server:
-        """Return the server; a subclass may make another one."""
+        """Return the server; a subclass may make another kind."""
         return Server(handler, self.open, **kwargs)

@@ -1,6 +1,6 @@
-"""What a TCP connection has not delivered yet, as Linux's kernel knows it.
+"""Asks Linux's kernel how much a TCP connection has not delivered yet.
 
-With TLS the loop's own numbers say nothing: it hands all it has to a transport below, whose buffer it hides.
+With TLS the loop's own numbers say nothing: it hands all data to a lower transport and hides its buffer.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import struct
 from typing import Final
 
 _SIOCOUTQ: Final = 0x5411
-#: `struct tcp_info`: where tcpi_bytes_acked is, since Linux 4.1.
+#: The offset of tcpi_bytes_acked in `struct tcp_info`, since Linux 4.1.
 _BYTES_ACKED: Final = 120
 _INFO_BYTES: Final = 128
 
 
 def unsent_bytes(sock: socket.socket) -> tuple[int, int]:
-    """Return how many bytes the other side has not taken, and how many it took so far; zeros when closed."""
+    """Return the number of bytes not acknowledged, and those acknowledged so far; zeros when closed."""
     try:
         (waiting,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), _SIOCOUTQ, bytes(4)))
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)

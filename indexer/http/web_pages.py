@@ -1,10 +1,10 @@
-"""Requests that change something and come from web pages: which of them are refused.
+"""Refuses changing requests that come from foreign web pages.
 
 A browser sends requests of any page to any address that its machine reaches. It says so in `Origin` or
 `Sec-Fetch-Site`, which pages cannot change. Pages of the same host, of this machine and of `allowed_hosts`
-may write. On a loopback listener the `Host` header must name this machine or an allowed host, too: a page
-may come from a name of its own that resolves to 127.0.0.1 (DNS rebinding). Messages must say that they are
-JSON: a browser asks first before it sends that type to another host, and no answer allows it.
+may write. On a loopback listener the `Host` header must also name this machine or an allowed host: a page may
+come from a name of its own that resolves to 127.0.0.1 (DNS rebinding). Messages must declare JSON: a browser
+asks first before it sends that type to another host, and no answer allows it.
 
 Owns these rules. Pure.
 """
@@ -18,25 +18,26 @@ from urllib.parse import urlsplit
 
 JSON: Final = "application/json"
 _OWN: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-#: Values of Sec-Fetch-Site of requests that a user, or a page of the same host, makes.
+#: Values of Sec-Fetch-Site for requests of a user, or of a page of the same host.
 _NOT_FOREIGN: Final = frozenset({"none", "same-origin"})
 
 
 class Headers(Protocol):
     """The headers of a request, names in any case (multidict's CIMultiDict fits)."""
 
-    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]: ...
+    def getall(self, key: str, default: Sequence[str], /) -> Sequence[str]:
+        """Return all values of a header, or `default`."""
 
 
 class WebPageRules:
-    """The rules of one listener, which is at `host`."""
+    """The rules of one listener; `host` is its address."""
 
     def __init__(self, host: str, allowed_hosts: Sequence[str]) -> None:
         self._allowed = _OWN | {name.lower().strip("[]") for name in allowed_hosts}
         self._checks_host = bool(allowed_hosts) or _is_own(host.strip("[]"))
 
     def refusal(self, headers: Headers) -> str | None:
-        """Return why a request that changes something is refused, or None."""
+        """Return why a changing request is refused, or None."""
         origins = headers.getall("Origin", ())
         sites = headers.getall("Sec-Fetch-Site", ())
         if not origins and set(sites) <= {"none"}:
@@ -60,7 +61,7 @@ class WebPageRules:
 
 
 def is_json(headers: Headers) -> bool:
-    """Return whether the body's type is given, once, as JSON."""
+    """Return whether the body's type is given exactly once, as JSON."""
     types = headers.getall("Content-Type", ())
     return len(types) == 1 and types[0].partition(";")[0].strip().lower() == JSON
 
@@ -75,7 +76,7 @@ def _is_own(name: str) -> bool:
 
 
 def _name(url: str) -> str | None:
-    """The host of a URL without its port, or None."""
+    """Return the host of a URL without its port, or None."""
     try:
         return (urlsplit(url).hostname or "").rstrip(".") or None
     except ValueError:
@@ -83,7 +84,7 @@ def _name(url: str) -> str | None:
 
 
 def _place(origin: str) -> str | None:
-    """`host:port` of an origin as a Host header has it, or None."""
+    """Return `host:port` of an origin as a Host header has it, or None."""
     try:
         return urlsplit(origin).netloc.lower() or None
     except ValueError:

@@ -1,11 +1,11 @@
-"""What `meterhouse repair` does: rollups made again from finer ones, a day of a kind and table in turn.
+"""Derives rollups again from finer ones, a day of a kind and table in turn.
 
-Rows are made in a table of their own, with those of the partition's other days, and then take the place of
-the whole partition in one statement of ClickHouse. No view sees them, and no token is needed. Where it is
-interrupted, the next run finds what is left, and does that.
+The rows are made in a table of their own, together with those of the partition's other days. They then
+replace the whole partition in one statement of ClickHouse. No view sees them, and no token is needed. After
+an interruption the next run finds the rest and does it.
 
-Partitions in which nothing can be derived are not touched. A replaced partition never has more than it should
-meanwhile: first go those that rows leave, then by the days that rows are kept.
+Partitions in which nothing can be derived are not touched. A replaced partition never has too many rows in
+the meantime: first go those that rows leave, then by the days that rows are kept.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _INSERT: Final = "SETTINGS insert_deduplicate = 0, max_partitions_per_insert_blo
 
 
 class RepairError(Exception):
-    """The repair cannot go on; the text says why. What is done is done, and another run does the rest."""
+    """The repair cannot continue; the text says why. Finished steps stay, and another run does the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepairStep:
-    """Days of one partition's time of a rollup that are made again."""
+    """Days of one partition of a rollup that are derived again."""
 
     kind: Kind
     pair: RollupPair
@@ -43,12 +43,12 @@ class RepairStep:
 
     @property
     def table(self) -> str:
-        """The rollup that is written."""
+        """The rollup to write."""
         return f"{self.kind}_{self.pair.coarser.name}"
 
     @property
     def finer(self) -> str:
-        """The rollup that it follows from."""
+        """The finer rollup that it is derived from."""
         return f"{self.kind}_{self.pair.finer.name}"
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class RepairStep:
 
 
 def steps(findings: Iterable[Finding]) -> list[RepairStep]:
-    """Return what can be derived, by kind, table and time of a partition. Pure."""
+    """Return the steps by kind, table and partition. Pure."""
     groups: dict[tuple[Kind, RollupPair, date], set[int]] = defaultdict(set)
     for one in findings:
         if one.derivable and one.kind is not None and one.pair is not None:
@@ -66,7 +66,7 @@ def steps(findings: Iterable[Finding]) -> list[RepairStep]:
 
 
 def _partition(pair: RollupPair, day: int) -> date:
-    """Return the first day of the coarser rollup's partitions that have this day."""
+    """Return the first day of the coarser rollup's partition of this day."""
     at = _EPOCH + timedelta(day)
     if pair.coarser.seconds < 3600:
         return at - timedelta(at.weekday())
@@ -74,7 +74,7 @@ def _partition(pair: RollupPair, day: int) -> date:
 
 
 class Repairer:
-    """Does steps. `today`: days since 1970, as the verifier that found them had it."""
+    """Executes steps. `today`: days since 1970, as for the verifier that found them."""
 
     def __init__(self, store: Store, retention: Retention, today: int) -> None:
         self._store = store
@@ -83,7 +83,7 @@ class Repairer:
         self._kept = [retention, *(era.retention for era in read_eras(store))]
 
     def clean(self) -> None:
-        """Drop what an interrupted run left. Raises StoreError."""
+        """Drop the remains of an interrupted run. Raises StoreError."""
         for (name,) in self._store.rows(
             "SELECT name FROM system.tables"
             " WHERE database = currentDatabase() AND startsWith(name, 'repair_')"
@@ -91,7 +91,7 @@ class Repairer:
             self._store.command(f"DROP TABLE IF EXISTS {name} SYNC")
 
     def do(self, step: RepairStep) -> None:
-        """Make the days again. Raises RepairError, StoreError."""
+        """Derive the days of a step. Raises RepairError, StoreError."""
         made = f"repair_{step.table}"
         self._store.command(f"DROP TABLE IF EXISTS {made} SYNC")
         self._store.command(f"CREATE TABLE {made} AS {step.table}")
@@ -124,7 +124,8 @@ class Repairer:
         ((longest,),) = self._store.rows(f"SELECT max(retention_days) FROM {step.table} WHERE {here}")
         days = max(int(longest), self._retention.days(step.pair.coarser.name))
         whole = ", ".join(sorted({str(r.days(step.pair.finer.name)) for r in self._kept}))
-        # A row that the finer rollup keeps for as long as it can is kept by the coarser one for as long.
+        # A row that the finer rollup keeps as long as possible is kept by the coarser one as long as
+        # possible.
         kept = f"if(retention_days IN ({whole}), toUInt16({days}), retention_days)"
         self._store.command(
             f"INSERT INTO {made} ({key}, timestamp, retention_days, {states})"
@@ -132,7 +133,7 @@ class Repairer:
         )
 
     def _live(self, step: RepairStep) -> str:
-        """Return the condition of the rows that are made again: those that were compared."""
+        """Return the condition of the derived rows: those that were compared."""
         days = ", ".join(map(str, step.days))
         begin, end = step.days[0] * 86_400, (step.days[-1] + 1) * 86_400
         return (
@@ -147,7 +148,7 @@ class Repairer:
         return {str(name): int(days) for name, days in self._store.rows(sql)}
 
     def _blocks(self, step: RepairStep) -> list[tuple[Any, ...]]:
-        """Return what changes when rows are written, and not when parts are merged."""
+        """Return a value that changes when rows are written, and not when parts are merged."""
         return self._store.rows(
             "SELECT partition_id, max(max_block_number) FROM system.parts"
             f" WHERE active AND database = currentDatabase() AND table = '{step.table}'"

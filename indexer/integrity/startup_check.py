@@ -1,6 +1,6 @@
-"""The short form of `meterhouse verify` at an indexer's start: in the background, for at most a second.
+"""The short form of `meterhouse verify`, in the background of a start, for at most a second.
 
-Its findings are in the log and in a metric. It ends nothing and changes nothing.
+Its findings go to the log and a metric. It stops nothing and changes nothing.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from indexer.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-#: How long it looks; the rest is for `meterhouse verify`.
+#: How long it runs; `meterhouse verify` does the rest.
 _FOR_S: Final = 1.0
-#: Findings that have a line of their own in the log.
+#: Findings that get a line of their own in the log.
 _SHOWN: Final = 10
 #: ClickHouse's code for a statement that took too long.
 _TIMEOUT: Final = 159
 
 
 class StartupCheck:
-    """Looks once, after `start`. The latest rows are left out, as frames come meanwhile."""
+    """Runs once after `start`. The latest rows are left out, as frames arrive meanwhile."""
 
     def __init__(self, store: Store, retention: Retention, metrics: Metrics, for_s: float = _FOR_S) -> None:
         self._store = store
@@ -39,17 +39,17 @@ class StartupCheck:
         self._task: asyncio.Future[None] | None = None
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the check."""
         self._task = asyncio.get_running_loop().run_in_executor(self._threads, self.look)
 
     async def stop(self) -> None:
-        """Wait until it has looked, as the store closes next."""
+        """Wait for the end of the check, as the store closes next."""
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
         self._threads.shutdown()
 
     def look(self) -> None:
-        """Look, and say what is found."""
+        """Run the check and report its findings."""
         began_s = time.monotonic()
         found: list[Finding] = []
         whole = True
@@ -62,10 +62,10 @@ class StartupCheck:
                 deadline_s=began_s + self._for_s,
                 pause=lambda _: None,
             )
-            found.extend(verifier.all())  # what came before an error stays
+            found.extend(verifier.all())  # findings before an error stay
         except StoreError as e:
             whole = False
-            if e.code != _TIMEOUT:  # what writes says so
+            if e.code != _TIMEOUT:  # the writer reports the error
                 log.debug("event=verify_failed error=%s", e)
         counts = Counter(finding.what for finding in found)
         for what in FindingKind:

@@ -1,7 +1,7 @@
-"""What is wrong with the stored data: parts taken out, rollups that differ, rows that want others.
+"""Finds faults in the stored data: detached parts, differing rollups, rows without their catalog rows.
 
 Reads only, a day or a partition of the finer rollup in turn, so that memory does not grow with the store.
-Rollups are compared where both are kept: totals of a day first, then by metric where these differ.
+Rollups are compared while both are kept: totals of a day first, then by metric if these differ.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from indexer.integrity.verify_statements import (
 )
 
 _NEAR: Final = 1e-9
-#: Rows that are being written reach one rollup before another: the latest are left out on a shared store.
+#: New rows reach one rollup before another: the latest are left out on a shared store.
 SETTLE_S: Final = 300
-#: Metrics that the findings of a day and table name; the others are counted in one finding.
+#: Metrics that the findings of a day and table name; one finding counts the others.
 _METRICS: Final = 20
-#: A difference counts when it is still there after so long, as a row may be on its way.
+#: A difference counts if it lasts this long, as a row may still be on its way.
 _AGAIN_S: Final = 1.0
-#: Parts that ClickHouse puts beside the table though their rows are in it.
+#: Parts that ClickHouse detaches although their rows are in the table.
 _HARMLESS: Final = ("ignored", "clone", "cloned", "attaching", "deleting", "noquorum", "covered-by-broken")
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -66,7 +66,7 @@ DETACHED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong, where, how much, and what can be done. `kind` and `pair` are those of rollups."""
+    """A fault: its kind, place, amount and remedy. `kind` and `pair` are those of rollups."""
 
     what: FindingKind
     table: str
@@ -80,7 +80,7 @@ class Finding:
     pair: RollupPair | None = None
 
     def public(self) -> dict[str, Any]:
-        """Return it as `--json` prints it."""
+        """Return the finding as `--json` prints it."""
         names = ("table", "partition", "metric", "amount", "remedy")
         return {"what": self.what.value, **{name: getattr(self, name) for name in names}}
 
@@ -90,9 +90,10 @@ class Finding:
 
 
 class Verifier:
-    """Looks through a store whose tables are there. `deadline_s`: of `time.monotonic`; what takes longer
-    ends with StoreError. `quiet`: no one else writes. `short`: totals of days only, without
-    counting series and buckets.
+    """Examines a store whose tables exist.
+
+    `deadline_s`: of `time.monotonic`; longer statements end with StoreError. `quiet`: no other process
+    writes. `short`: totals of days only, without counting series and buckets.
     """
 
     def __init__(
@@ -124,7 +125,7 @@ class Verifier:
         yield from self.catalog()
 
     def detached(self) -> Iterator[Finding]:
-        """Yield the parts that are on the disk and not in their table. Raises StoreError."""
+        """Yield parts that are on the disk but not in their table. Raises StoreError."""
         for table, part, reason, partition in self._rows(
             f"SELECT table, name, coalesce(reason, ''), coalesce(partition_id, '')"
             f" FROM {self._system('detached_parts')} WHERE database = currentDatabase()"
@@ -136,7 +137,7 @@ class Verifier:
                 yield Finding(FindingKind.DETACHED, table, partition, "", amount, remedy)
 
     def rollups(self, pair: RollupPair) -> Iterator[Finding]:
-        """Yield where a rollup is not what follows from the finer one. Raises StoreError."""
+        """Yield the rollups that differ from the finer ones. Raises StoreError."""
         kept = min(min(r.days(pair.finer.name), r.days(pair.coarser.name)) for r in self._kept)
         first = self.today - kept + 2
         for kind in KINDS:
@@ -172,7 +173,7 @@ class Verifier:
             yield Finding(what, table, partition, "", amount, RESEND)
 
     def _differing(self, pair: RollupPair, kind: Kind, begin: int, end: int) -> list[int]:
-        """Return the days whose totals differ, and still do after a moment where others write."""
+        """Return the days whose totals differ, and still do a moment later if others write."""
         found = self._different(pair, kind, begin, end, by_metric=False)
         if found and not self._quiet:
             self._pause(_AGAIN_S)
@@ -206,7 +207,7 @@ class Verifier:
     def _different(
         self, pair: RollupPair, kind: Kind, begin: int, end: int, *, by_metric: bool
     ) -> dict[tuple[int, ...], str]:
-        """Return by day and metric what the coarser rollup has, and what the finer one."""
+        """Return the numbers of the coarser and the finer rollup by day and metric."""
         where = self._where(pair, begin, end)
         seconds = pair.coarser.seconds
         finer, coarser = (
@@ -231,13 +232,13 @@ class Verifier:
         return live(begin, end, self._until_s(pair.coarser.seconds), self.today)
 
     def _until_s(self, seconds: int) -> int:
-        """Return up to when rows are settled, at an edge of cells."""
+        """Return the time until which rows are settled, at an edge of cells."""
         if self._quiet:
             return 2**32 - 1
         return (self._now_s - SETTLE_S) // seconds * seconds
 
     def _days(self, table: str) -> set[int]:
-        """Return the days (since 1970) between the times of each part, which may be without rows."""
+        """Return the days (since 1970) that each part spans; some may have no rows."""
         local = f"{table}_local" if self._store.cluster else table
         return {
             day
@@ -272,7 +273,7 @@ class Verifier:
 
 
 def _spans(days: list[int], finer: Granularity) -> Iterator[tuple[int, int]]:
-    """Yield first day and end of what is compared in one statement: a partition of the finer rollup."""
+    """Yield first day and end of each comparison: a partition of the finer rollup."""
     spans: dict[tuple[int, int], None] = {}
     for day in reversed(days):
         at = _EPOCH + timedelta(day)
@@ -291,7 +292,7 @@ def _spans(days: list[int], finer: Granularity) -> Iterator[tuple[int, int]]:
 def _first_difference(
     asked: tuple[Quantity, ...], coarser: tuple[float, ...], finer: tuple[float, ...]
 ) -> str:
-    """Return the first quantity that differs, with both numbers; empty where none does."""
+    """Return the first quantity that differs, with both numbers; empty if none does."""
     for n, quantity in enumerate(asked):
         (ours, our_scale), (theirs, their_scale) = (row[2 * n : 2 * n + 2] for row in (coarser, finer))
         if not math.isfinite(ours) and not math.isfinite(theirs):

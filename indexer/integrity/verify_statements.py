@@ -1,4 +1,4 @@
-"""The SQL of `meterhouse verify`: what of two rollups must be equal, and which rows want others. Pure."""
+"""The SQL of `meterhouse verify`: equal quantities of two rollups, and rows without catalog rows. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from indexer.clickhouse.schema.metric_types import METRIC_TYPES, Kind, StateColu
 
 #: A statement that needs more memory to group continues on disk.
 _BOUNDED: Final = " SETTINGS max_bytes_before_external_group_by = 256000000, max_threads = 2"
-#: The catalog's strings are looked up in turns of so many.
+#: Strings of the catalog looked up per statement.
 STRINGS_A_TURN: Final = 2_000_000
-#: Sums of the same values in another order differ by less than this part of them.
+#: Sums of the same values in another order differ by less than this fraction.
 _NEAR: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class RollupPair:
-    """A rollup and the finer one that it follows from."""
+    """A rollup and the finer one that it is derived from."""
 
     finer: Granularity
     coarser: Granularity
@@ -31,7 +31,7 @@ PAIRS: Final = tuple(RollupPair(f, c) for f, c in pairwise(GRANULARITIES))
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """What must be equal in both. `scale`: how large the values are whose sum it is; empty for exact ones."""
+    """A number that must be equal in both. `scale`: the size of the summed values; empty for exact ones."""
 
     name: str
     sql: str
@@ -43,7 +43,7 @@ def _total(name: str, sql: str) -> Quantity:
 
 
 def _quantity(column: StateColumn) -> Quantity:
-    """Return what is compared of a stored column, by how it merges."""
+    """Return the quantity that is compared for a stored column, by how it merges."""
     match column.merge:
         case "sum":
             return _total(column.name, column.name)
@@ -59,7 +59,7 @@ def _quantity(column: StateColumn) -> Quantity:
 
 
 def _rank(column: StateColumn) -> int:
-    """Return the place of a column among those compared: numbers of values come first, extremes last."""
+    """Return the rank of a column among those compared: counts come first, extremes last."""
     if column.name == "count":
         return 0
     return _RANKS.index("last" if column.type.startswith("Tuple(") else str(column.merge))
@@ -69,7 +69,7 @@ _RANKS: Final = ("", "sum", "sumMap", "uniqCombined64", "last", "min", "max")
 _QUANTITIES: Final[Mapping[Kind, tuple[Quantity, ...]]] = {
     t.kind: tuple(map(_quantity, sorted(t.state, key=_rank))) for t in METRIC_TYPES
 }
-#: What a cell of the coarser rollup has at most as much of as the finer one, where it lost something.
+#: The quantity of which a cell of the coarser rollup has at most as much as the finer one that lost rows.
 _MONOTONE: Final[Mapping[Kind, str]] = {
     "counters": "sumIf(value, side = {side})",
     "gauges": "sumIf(count, side = {side})",
@@ -80,7 +80,7 @@ _KEY: Final = "org_id, project_id, metric_id"
 
 
 def quantities(kind: Kind, *, short: bool = False) -> tuple[Quantity, ...]:
-    """Return what is compared of a kind: the cells (series and buckets) first; `short`: without these."""
+    """Return the compared quantities of a kind, cells (series and buckets) first; `short`: without cells."""
     if short:
         return _QUANTITIES[kind]
     return (
@@ -123,7 +123,7 @@ def compare(
 
 
 def excess(kind: Kind, pair: RollupPair, where: str) -> str:
-    """Return the statement that counts the coarser rollup's cells that the finer one has not, or less of."""
+    """Return the statement that counts cells which the finer rollup lacks or has less in."""
     sides = " UNION ALL ".join(
         f"SELECT *, {side} AS side FROM {kind}_{g.name} WHERE {where}"
         for side, g in enumerate((pair.finer, pair.coarser))
@@ -138,7 +138,7 @@ def excess(kind: Kind, pair: RollupPair, where: str) -> str:
 
 
 def samples_without_series(kind: Kind, day: int, where: str) -> str:
-    """Return the statement of metrics with series that have samples on a day and are not in `series`."""
+    """Return the statement of metrics with samples on a day whose series are not in `series`."""
     return (
         f"SELECT {_KEY}, toUInt64(uniqExact(series_id)) FROM {kind}_1d WHERE {where}"
         f" AND ({_KEY}, series_id) GLOBAL NOT IN"

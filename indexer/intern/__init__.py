@@ -1,1 +1,1 @@
-"""Strings to ids and back: the string indexer (design: Sentry's, without its sequence and its limiter)."""
+"""Interns strings: the string indexer and the series (design: Sentry's, without its sequence and limiter)."""

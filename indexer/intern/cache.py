@@ -1,9 +1,9 @@
-"""Caches of string ids: in the process (LRU) and shared (Redis). A cache may lose, never lie.
+"""Caches of string ids, in the process (LRU) and shared (Redis). A cache may lose, never lie.
 
-Keys are `org_id:string`. `get_many` answers under the caller's keys, None for a miss. Only ids that are
-there are cached, never the lack of one: a string that is created elsewhere is seen at once.
-Namespaces part what ingest wrote from what queries wrote, so a wrong read cannot poison ingest.
-Thread-safe. Source of key and format: Sentry's StringIndexerCache.
+Keys are `org_id:string`. `get_many` answers under the caller's keys, None for a miss. Only existing ids are
+cached, never their absence: a string created elsewhere is seen at once. Namespaces separate the entries of
+ingest from those of queries, so that a wrong read cannot poison ingest. Thread-safe. Source of key and
+format: Sentry's StringIndexerCache.
 """
 
 from __future__ import annotations
@@ -26,41 +26,46 @@ Namespace = Literal["ingest", "query"]
 
 TTL_S = 7_200
 JITTER_S = 1_200
-#: The key of the strings that were created last, beside those of strings.
+#: The key of the strings created last, beside the keys of strings.
 _NEWEST = "newest"
 
 
 def make_cache_key(key: str) -> str:
-    """The key a shared cache uses for `org_id:string`: of fixed length, whatever the string."""
+    """Return the shared cache's key for `org_id:string`: of fixed length for any string."""
     hashed = md5(key.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
     return f"indexer:org:str:{hashed}"
 
 
 class StringCache(Protocol):
-    def get_many(self, keys: Sequence[str]) -> dict[str, int | None]: ...
+    """A cache of ids by `org_id:string`."""
 
-    def set_many(self, ids: Mapping[str, int]) -> None: ...
+    def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
+        """Return the ids of keys; None for a miss."""
 
-    def delete(self, key: str) -> None: ...
+    def set_many(self, ids: Mapping[str, int]) -> None:
+        """Store ids by their keys."""
+
+    def delete(self, key: str) -> None:
+        """Drop a key."""
 
 
 @runtime_checkable
 class NearCache(StringCache, Protocol):
-    """A cache in the process: whole columns of an agent's strings, 100,000 in a bucket, go through it."""
+    """A cache in the process, for whole columns of an agent's strings: 100,000 per bucket."""
 
     dropped: int
 
     def __len__(self) -> int: ...
 
     def find(self, org_id: int, strings: list[str]) -> npt.NDArray[np.uint64]:
-        """The ids of strings of an org in their order, 0 for a miss."""
+        """Return the ids of an org's strings in their order, 0 for a miss."""
 
     def put(self, org_id: int, strings: list[str], ids: Sequence[int]) -> None:
-        """Keep the ids of strings of an org, in the same order."""
+        """Store the ids of an org's strings, in the same order."""
 
 
 def open_near_cache(max_entries: int) -> NearCache:
-    """The compiled one, which takes an eighth of the CPU a string, or the one in Python."""
+    """Return the compiled cache, which takes an eighth of the CPU per string, or the one in Python."""
     try:
         from indexer._native.id_table import NativeCache
     except ImportError:  # not compiled
@@ -69,7 +74,7 @@ def open_near_cache(max_entries: int) -> NearCache:
 
 
 class LruCache:
-    """At most `max_entries` ids, the ones not used for long dropped first.
+    """Holds at most `max_entries` ids; drops those unused for longest first.
 
     Two generations of plain dicts instead of a list in order of use: a hit costs one look-up, and when the
     young generation is half of the bound, the old one is dropped whole.
@@ -88,6 +93,7 @@ class LruCache:
         return len(self._young) + len(self._old)
 
     def find(self, org_id: int, strings: list[str]) -> npt.NDArray[np.uint64]:
+        """Return the ids of an org's strings in their order, 0 for a miss."""
         keys = cache_keys(org_id, strings)
         with self._lock:
             found = list(map(self._young.get, keys, repeat(0)))
@@ -99,9 +105,11 @@ class LruCache:
         return np.array(found, np.uint64)
 
     def put(self, org_id: int, strings: list[str], ids: Sequence[int]) -> None:
+        """Store the ids of an org's strings, in the same order."""
         self.set_many(dict(zip(cache_keys(org_id, strings), ids, strict=True)))
 
     def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
+        """Return the ids of keys; None for a miss."""
         with self._lock:
             found = dict(zip(keys, map(self._young.get, keys), strict=True))
             if self._old and len(found):
@@ -112,12 +120,14 @@ class LruCache:
             return found
 
     def set_many(self, ids: Mapping[str, int]) -> None:
+        """Store ids by their keys."""
         with self._lock:
             for key, value in ids.items():
                 self._old.pop(key, None)
                 self._put(key, value)
 
     def delete(self, key: str) -> None:
+        """Drop a key."""
         with self._lock:
             self._young.pop(key, None)
             self._old.pop(key, None)
@@ -130,7 +140,7 @@ class LruCache:
 
 
 class Circuit:
-    """Whether a service is used: not from a failure on until `probe` succeeds, in a thread of its own.
+    """A circuit breaker: after a failure the service is unused until `probe` succeeds in a thread.
 
     So a service that hangs costs its callers one timeout, however long it hangs. Thread-safe.
     """
@@ -150,13 +160,13 @@ class Circuit:
         return not self._open
 
     def allows(self) -> bool:
-        """Return whether to try, and count where not."""
+        """Return whether to try; count each refusal."""
         with self._lock:
             self.skipped += self._open
             return not self._open
 
     def failed(self) -> None:
-        """Leave the service alone until it answers again."""
+        """Stop using the service until it answers again."""
         with self._lock:
             self.failures += 1
             if self._open or self._closing.is_set():
@@ -165,7 +175,7 @@ class Circuit:
         threading.Thread(target=self._wait, name="redis-probe", daemon=True).start()
 
     def close(self) -> None:
-        """End the thread that probes, if there is one, within `rest_s` and a timeout."""
+        """End the probing thread, if any, within `rest_s` and a timeout."""
         self._closing.set()
 
     def _wait(self) -> None:
@@ -180,10 +190,10 @@ class Circuit:
 
 
 class RedisCache:
-    """Ids shared by all indexers. Redis down means misses (latency), never an error and never a wrong id.
+    """Ids shared by all indexers. Without Redis every look-up misses: slower, but never wrong.
 
-    After a failure it is left alone until it answers a ping again, asked each `rest_s` in the background: a
-    Redis that hangs costs one timeout, then none.
+    After a failure Redis is unused until it answers a ping, sent every `rest_s` in the background: a Redis
+    that hangs costs one timeout, then none.
     """
 
     def __init__(
@@ -204,11 +214,11 @@ class RedisCache:
         self.circuit = Circuit(self._redis.ping, rest_s)
 
     def use_database(self, database_id: str) -> None:
-        """Keep to the keys of one database: several may share a Redis, and one may be restored."""
+        """Use the keys of this database alone: several may share a Redis, and one may be restored."""
         self._prefix = f"{self._namespace}:{database_id}:"
 
     def note_newest(self, ids: Sequence[tuple[int, int]]) -> None:
-        """Keep the (org, id) of strings that were created last, for `newest`."""
+        """Store the (org, id) of the strings created last, for `newest`."""
         if self.circuit.allows():
             text = " ".join(f"{org_id}:{string_id}" for org_id, string_id in ids)
             try:
@@ -217,7 +227,7 @@ class RedisCache:
                 self.circuit.failed()
 
     def newest(self) -> list[tuple[int, int]]:
-        """Return what was noted last, by any indexer; nothing when Redis does not answer."""
+        """Return the pair stored last by any indexer; nothing if Redis does not answer."""
         if not self.circuit.allows():
             return []
         try:
@@ -230,6 +240,7 @@ class RedisCache:
         return [(int(org), int(of)) for org, of in found if org.isdecimal() and of.isdecimal()]
 
     def get_many(self, keys: Sequence[str]) -> dict[str, int | None]:
+        """Return the ids of keys; None for a miss."""
         values: Sequence[object] = ()
         if keys and self.circuit.allows():
             try:
@@ -241,7 +252,7 @@ class RedisCache:
         return {key: _id(value) for key, value in zip(keys, values, strict=True)}
 
     def set_many(self, ids: Mapping[str, int]) -> None:
-        """Store for the TTL plus a jitter, so that what was written together does not expire together."""
+        """Store for the TTL plus a jitter, so that entries written together do not expire together."""
         if not ids or not self.circuit.allows():
             return
         try:
@@ -254,6 +265,7 @@ class RedisCache:
             self.circuit.failed()
 
     def delete(self, key: str) -> None:
+        """Drop a key."""
         if not self.circuit.allows():
             return
         try:
@@ -262,6 +274,7 @@ class RedisCache:
             self.circuit.failed()
 
     def close(self) -> None:
+        """Close the client and end the probes."""
         self.circuit.close()
         self._redis.close()
 
@@ -270,7 +283,7 @@ class RedisCache:
 
 
 def _id(value: object) -> int | None:
-    """What Redis holds, as an id; anything that is none is a miss."""
+    """Parse a value of Redis as an id; anything else is a miss."""
     if isinstance(value, bytes) and value.isdigit() and 0 < int(value) < 1 << 64:
         return int(value)
     return None

@@ -1,12 +1,11 @@
-"""Notices that the data went back in time, so that no cache says a string or series is stored that is not.
+"""Notices that the data went back in time, so that no cache claims lost strings or series.
 
-A restore, an emptied table or another database takes rows away that this process, or the shared cache, takes
-to be there. So once a minute, and when the store is back after a failure, the strings and series that were
-written last are looked for. Where one is missing the database gets a new id
-(indexer/clickhouse/schema/database_id.py) and every cache is made new. Frames carry their strings and series,
-so the next ones write what is missing. Other indexers see the new id within a minute and make their caches
-new, too. Once a week caches are made new anyway, because the table drops strings that were not asked for for
-longer than any series lives.
+A restore, an emptied table or another database takes rows away that this process, or the shared cache,
+believes stored. So once a minute, and when the store is back after a failure, the strings and series written
+last are looked up. If one is missing, the database gets a new id (indexer/clickhouse/schema/database_id.py)
+and every cache is emptied. Frames carry their strings and series, so the next ones write the missing rows.
+Other indexers see the new id within a minute and empty their caches, too. Once a week caches are emptied
+anyway, because the table drops strings that were unused for longer than any series lives.
 
 The check runs in a thread of its own; the rest in one event loop.
 """
@@ -32,16 +31,16 @@ from indexer.intern.series import SeriesRegistry
 log = logging.getLogger(__name__)
 
 _EVERY_S: Final = 60.0
-#: Caches are made new this often: a string that is used is then found in the table, or written anew.
+#: Caches are emptied this often: a used string is then found in the table, or written again.
 _RENEW_S: Final = 7 * 86_400.0
-#: Strings that are looked for, of those created and of those read.
+#: Strings looked up, of those created and of those read.
 _STRINGS: Final = 64
-#: How long a replica may take to show what was written to another.
+#: How long a replica may take to show rows written to another.
 _REPLICA_S: Final = 2.0
 
 
 class CatalogWatch:
-    """`forget(database_id)` makes every cache new. `redis` is the shared cache, if there is one."""
+    """Watches the catalog. `forget(database_id)` empties every cache. `redis` is the shared cache, if any."""
 
     def __init__(
         self,
@@ -76,7 +75,7 @@ class CatalogWatch:
             self._redis.note_newest(created)
 
     async def start(self) -> None:
-        """Learn the database's id, check once, and go on checking. Raises StoreError."""
+        """Learn the database's id, check once, and continue checking. Raises StoreError."""
         await self._in_thread(self.check)
         self._task = asyncio.create_task(self._run(), name="indexer-watch")
 
@@ -85,14 +84,14 @@ class CatalogWatch:
         self._woken.set()
 
     async def stop(self) -> None:
-        """Stop checking; a check that runs is not waited for."""
+        """Stop checking without waiting for a running check."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def check(self) -> None:
-        """Forget the caches if the data went back, or if another indexer noticed that. Raises StoreError."""
+        """Empty the caches if the data went back, or if another indexer noticed that. Raises StoreError."""
         ids = read_ids(self._store)
         known = self.database_id
         if known and known not in ids:
@@ -119,7 +118,7 @@ class CatalogWatch:
         self._forget(database_id)
 
     def _comes_late(self) -> bool:
-        """Return whether nothing is missing any more after a moment: another replica had it."""
+        """Return whether nothing is missing a moment later: another replica had it."""
         time.sleep(_REPLICA_S)
         return not self._is_missing()
 
@@ -162,7 +161,7 @@ class CatalogWatch:
                 pass
             try:
                 await self._in_thread(self.check)
-            except StoreError as e:  # what writes says so
+            except StoreError as e:  # the writer reports the error
                 log.debug("event=catalog_not_checked error=%s", e)
 
     async def _in_thread(self, call: Callable[[], None]) -> None:

@@ -1,9 +1,9 @@
-"""Where string ids are kept for good: ClickHouse's table `strings`, or memory (tests, tools).
+"""Stores string ids permanently: in ClickHouse's table `strings`, or in memory (tests, tools).
 
 Both find the ids of strings that exist, create those of new ones, and read ids back. An id is a hash
-(indexer/intern/ids.py), so creating needs no coordination: the same string gets the same id in every
-indexer, and writing it twice is harmless. When two strings of an org meet in one id, the later one takes
-the next salt; the collision is counted. One contract test covers both.
+(indexer/intern/ids.py), so creating needs no coordination: the same string gets the same id in every indexer,
+and writing it twice is harmless. If two strings of an org meet in one id, the later one takes the next salt;
+the collision is counted. One contract test covers both.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from indexer.clickhouse.store import ColumnData, SentTable, Store
 from indexer.intern.ids import MAX_SALT, HashId, string_id
 from indexer.intern.keys import FetchType, KeyCollection, KeyResults
 
-#: A string's row is written anew when it is older.
+#: A string's row is written again when it is older.
 REFRESH_DAYS: Final = 7
-#: Ids asked for in one statement.
+#: Ids looked up per statement.
 _CHUNK: Final = 10_000
-#: As many ids are bound as a parameter (at most 20 bytes each, of the 131,072 that a server takes); more are
-#: sent beside the statement, which costs a statement of few ids more than it saves.
+#: Up to this number, ids are bound as a parameter (at most 20 bytes each, of the 131,072 that a server
+#: takes). More are sent as a table, which costs a statement of few ids more than it saves.
 _MAX_BOUND: Final = 250
 
 
@@ -33,26 +33,28 @@ class TooManyCollisionsError(RuntimeError):
 
 
 class IdStore(Protocol):
+    """Stores and finds string ids."""
+
     collisions: int
 
     def find(self, keys: KeyCollection) -> KeyResults:
-        """The ids of the strings that exist."""
+        """Return the ids of the strings that exist."""
 
     def create(self, keys: KeyCollection) -> KeyResults:
-        """Ids for strings, kept for good when this returns.
+        """Return ids for strings, stored permanently when this returns.
 
-        A string that exists keeps its id, and was read; the others are seen for the first time.
+        A string that exists keeps its id and counts as read; the others are new.
         """
 
     def put(self, org_id: int, ids: Mapping[str, int]) -> None:
-        """Keep these ids as they are; harmless when they are there."""
+        """Store these ids as they are; harmless if they exist."""
 
     def strings(self, org_id: int, ids: Collection[int]) -> dict[int, str]:
-        """The strings of ids; unknown ids are left out."""
+        """Return the strings of ids; unknown ids are left out."""
 
 
 class MemoryIdStore:
-    """Ids in memory, for as long as the process lives."""
+    """Ids in memory, for the life of the process."""
 
     def __init__(self, hash_id: HashId = string_id) -> None:
         self._hash_id = hash_id
@@ -61,6 +63,7 @@ class MemoryIdStore:
         self.collisions = 0
 
     def find(self, keys: KeyCollection) -> KeyResults:
+        """Return the ids of the strings that exist."""
         results = KeyResults()
         with self._lock:
             for org_id, strings in keys.mapping.items():
@@ -69,6 +72,7 @@ class MemoryIdStore:
         return results
 
     def create(self, keys: KeyCollection) -> KeyResults:
+        """Return ids for strings, new or not."""
         results = self.find(keys)
         with self._lock:
             for org_id, strings in results.get_unmapped_keys(keys).mapping.items():
@@ -77,10 +81,12 @@ class MemoryIdStore:
         return results
 
     def put(self, org_id: int, ids: Mapping[str, int]) -> None:
+        """Store these ids as they are."""
         with self._lock:
             self._strings.update({(org_id, i): s for s, i in ids.items()})
 
     def strings(self, org_id: int, ids: Collection[int]) -> dict[int, str]:
+        """Return the strings of ids; unknown ids are left out."""
         with self._lock:
             return {i: self._strings[org_id, i] for i in ids if (org_id, i) in self._strings}
 
@@ -101,8 +107,8 @@ class MemoryIdStore:
 class ClickHouseIdStore:
     """Ids in the table `strings`. Raises StoreError.
 
-    A row has the day on which its string was last found in use, and goes with the series that have it.
-    `create` writes rows anew that are older than a week, so caches must ask again within some weeks
+    A row has the day on which its string was last used, and goes with the series that have it. `create`
+    writes rows again that are older than a week, so caches must ask again within some weeks
     (indexer/intern/catalog_watch.py). `today` gives days since 1970.
     """
 
@@ -118,6 +124,7 @@ class ClickHouseIdStore:
         self.collisions = 0
 
     def find(self, keys: KeyCollection) -> KeyResults:
+        """Return the ids of the strings that exist."""
         results = KeyResults()
         for org_id, strings in keys.mapping.items():
             found, _, _ = self._search(org_id, sorted(strings))
@@ -125,6 +132,7 @@ class ClickHouseIdStore:
         return results
 
     def create(self, keys: KeyCollection) -> KeyResults:
+        """Return ids for strings, new or not."""
         results = KeyResults()
         for org_id, strings in keys.mapping.items():
             found, free, stale = self._search(org_id, sorted(strings))
@@ -134,6 +142,7 @@ class ClickHouseIdStore:
         return results
 
     def put(self, org_id: int, ids: Mapping[str, int]) -> None:
+        """Store these ids as they are."""
         if ids:
             columns: dict[str, ColumnData] = {
                 "org_id": np.full(len(ids), org_id, np.uint32),
@@ -144,6 +153,7 @@ class ClickHouseIdStore:
             self._store.insert("strings", columns)
 
     def strings(self, org_id: int, ids: Collection[int]) -> dict[int, str]:
+        """Return the strings of ids; unknown ids are left out."""
         out: dict[int, str] = {}
         for chunk in _chunks(ids):
             out.update((i, s) for i, s, _ in self._rows(org_id, chunk))
@@ -179,7 +189,7 @@ class ClickHouseIdStore:
         raise TooManyCollisionsError(pending[0])
 
     def _taken(self, org_id: int, ids: Collection[int]) -> dict[int, dict[str, int]]:
-        """Return for each id that is taken its strings, with the day of each."""
+        """Return the strings of each taken id, with the day of each."""
         out: dict[int, dict[str, int]] = {}
         for chunk in _chunks(ids):
             for i, s, day in self._rows(org_id, chunk):

@@ -1,8 +1,8 @@
-"""What id a string has: a hash, so that no one hands ids out and every indexer computes the same.
+"""Computes the id of a string: a hash, so that ids need no coordination between indexers.
 
-Pure. An id is 63 bits of blake2b over (org, salt, string), never 0. The salt is 0 until two strings of an
-org meet in one id; then the later one takes the next salt (indexer/intern/id_store.py finds that out).
-Well-known strings have fixed ids with the top bit set, the same in every org.
+Pure. An id is 63 bits of blake2b over (org, salt, string), never 0. The salt is 0 until two strings of an org
+meet in one id; then the later one takes the next salt (indexer/intern/id_store.py detects that). Well-known
+strings have fixed ids with the top bit set, the same in every org.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
 
-#: How many salts are tried. Eight strings in one id of 2^63 do not happen; a broken hash does.
+#: Salts to try. Eight strings in one id of 2^63 do not happen; a broken hash does.
 MAX_SALT: Final = 8
 
 HashId = Callable[[int, str, int], int]
 
 _STATIC_BASE: Final = 1 << 63
 
-#: Position is meaning: the id is the top bit plus the position. Append only.
+#: The position gives the id: the top bit plus the position. Append only.
 _WELL_KNOWN: Final = (
-    None,  # 0 is no id
+    None,  # 0 is not an id
     "",
     "true",
     "false",
@@ -59,6 +59,6 @@ STATIC_STRINGS: Final[Mapping[int, str]] = MappingProxyType({i: s for s, i in ST
 
 
 def string_id(org_id: int, string: str, salt: int = 0) -> int:
-    """The id of a string in an org: 1 ... 2^63-1."""
+    """Return the id of a string in an org: 1 ... 2^63-1."""
     data = f"{org_id}:{salt}:{string}".encode("utf-8", "surrogatepass")
     return (int.from_bytes(blake2b(data, digest_size=8).digest(), "little") >> 1) or 1

@@ -1,4 +1,4 @@
-"""What a step of `bulk_record` takes and gives: the strings still without an id, and the ids it found.
+"""Input and output of the steps of `bulk_record`: strings still without an id, and ids found.
 
 Source of the words and the behaviour: Sentry's string indexer (KeyCollection, KeyResults, fetch types). Pure.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class FetchType(Enum):
-    """How an id was come by."""
+    """How an id was obtained."""
 
     CACHE_HIT = "c"
     DB_READ = "d"
@@ -22,13 +22,15 @@ class FetchType(Enum):
 
 
 class Metadata(NamedTuple):
+    """How the id of a string was obtained."""
+
     id: int | None
     fetch_type: FetchType
 
 
 @dataclass(frozen=True, slots=True)
 class KeyResult:
-    """The id of one string; None when it has none (rate limited)."""
+    """The id of one string; None if it has none (rate limited)."""
 
     org_id: int
     string: str
@@ -45,13 +47,15 @@ class KeyCollection:
 
     @property
     def size(self) -> int:
+        """The number of strings."""
         return sum(map(len, self.mapping.values()))
 
     def as_tuples(self) -> list[tuple[int, str]]:
+        """Return (org, string) of each."""
         return [(org, s) for org, strings in self.mapping.items() for s in strings]
 
     def as_strings(self) -> list[str]:
-        """`org_id:string`, the cache's keys."""
+        """Return the cache's keys, `org_id:string`."""
         return [key for org, strings in self.mapping.items() for key in cache_keys(org, strings)]
 
     def __eq__(self, other: object) -> bool:
@@ -64,7 +68,7 @@ class KeyCollection:
 
 
 class KeyResults:
-    """Ids found, by org and string, and how each was fetched."""
+    """Ids found, by org and string, and how each was obtained."""
 
     def __init__(self) -> None:
         self._ids: dict[int, dict[str, int]] = {}
@@ -72,17 +76,17 @@ class KeyResults:
         self.unmapped: list[tuple[FetchType, int, str]] = []
 
     def add(self, org_id: int, ids: Mapping[str, int], fetch_type: FetchType) -> None:
-        """Take ids of one org, all fetched alike. Later ones win."""
+        """Add ids of one org that were obtained alike. Later ones win."""
         if ids:
             self._ids.setdefault(org_id, {}).update(ids)
             self.fetched.append((fetch_type, org_id, ids))
 
     def add_unmapped(self, org_id: int, strings: Iterable[str], fetch_type: FetchType) -> None:
-        """Note strings that got no id (rate limited): they stay unmapped, the metadata says why."""
+        """Note strings without an id (rate limited); the metadata says why."""
         self.unmapped += [(fetch_type, org_id, s) for s in strings]
 
     def add_key_results(self, results: Iterable[KeyResult], fetch_type: FetchType) -> None:
-        """Take single results."""
+        """Add single results."""
         for r in results:
             if r.id is None:
                 self.add_unmapped(r.org_id, (r.string,), fetch_type)
@@ -90,17 +94,18 @@ class KeyResults:
                 self.add(r.org_id, {r.string: r.id}, fetch_type)
 
     def get_mapped_results(self) -> Mapping[int, Mapping[str, int]]:
+        """Return the ids found, by org and string."""
         return self._ids
 
     def get_unmapped_keys(self, keys: KeyCollection) -> KeyCollection:
-        """Those of `keys` that have no id here."""
+        """Return those of `keys` that have no id here."""
         none: dict[str, int] = {}
         return KeyCollection(
             {org: strings - self._ids.get(org, none).keys() for org, strings in keys.mapping.items()}
         )
 
     def get_fetch_metadata(self) -> Mapping[int, Mapping[str, Metadata]]:
-        """How each string's id was come by: made when asked for, the hot path does not."""
+        """Return how each string's id was obtained; built on request, as the hot path does not need it."""
         out: dict[int, dict[str, Metadata]] = {}
         for fetch_type, org, string in self.unmapped:
             out.setdefault(org, {})[string] = Metadata(None, fetch_type)
@@ -109,11 +114,11 @@ class KeyResults:
         return out
 
     def count(self, fetch_type: FetchType) -> int:
-        """How many strings were fetched in that way."""
+        """Return the number of strings obtained in that way."""
         return sum(len(ids) for kind, _, ids in self.fetched if kind is fetch_type)
 
     def merge(self, other: KeyResults) -> KeyResults:
-        """Both together, as a new object; `other` wins."""
+        """Return both together as a new object; `other` wins."""
         merged = KeyResults()
         for results in (self, other):
             for fetch_type, org, ids in results.fetched:
@@ -123,6 +128,6 @@ class KeyResults:
 
 
 def cache_keys(org_id: int, strings: Iterable[str]) -> list[str]:
-    """`org_id:string` for each; the string may hold colons itself."""
+    """Return `org_id:string` for each; the string may hold colons itself."""
     prefix = f"{org_id}:"
     return [prefix + s for s in strings]

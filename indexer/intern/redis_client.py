@@ -1,4 +1,4 @@
-"""The client of Redis that all parts of the indexer use: a call fails after one timeout."""
+"""The Redis client of all parts of the indexer: a call fails after one timeout."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from redis.retry import Retry
 
 
 def open_redis(url: str, timeout_s: float) -> redis.Redis:
-    """Return a client; it connects at its first call. `timeout_s` bounds connecting and each answer."""
-    # The client's own retries would make one timeout several.
+    """Return a client, which connects at its first call. `timeout_s` bounds connecting and each answer."""
+    # The client's own retries would turn one timeout into several.
     return redis.Redis.from_url(
         url,
         socket_timeout=timeout_s,

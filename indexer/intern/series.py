@@ -1,9 +1,9 @@
-"""Series: their ids, made of whole columns at once, and which of them the table `series` has already.
+"""Series: their ids, computed for whole columns, and the registry of those in the table `series`.
 
-A series id is a 64-bit hash of tenant, type, metric and the set of tags, in any order; never 0. It is
-computed alike by every indexer, so no one hands ids out. Two series meet in one id with probability
-n^2 / 2^65: for ten million series one in 370,000. The registry is memory only: forgetting means writing a
-row again, which merges.
+A series id is a 64-bit hash of tenant, type, metric and the set of tags, in any order; never 0. Every indexer
+computes the same, so ids need no coordination. Two series meet in one id with probability n^2 / 2^65: for ten
+million series one in 370,000. The registry is in memory only: after forgetting, a row is written again and
+merges.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ U64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 AnyInts = npt.NDArray[Any]
 
-#: Values of the column `type` in the table `series`, and mixed into the id.
+#: Values of the column `type` in the table `series`, mixed into the id.
 TYPES: Final[Mapping[Kind, int]] = {t.kind: t.number for t in METRIC_TYPES}
 
 _NEWEST: Final = 32
-#: Registrations that are remembered for readers, and metrics of them together.
+#: Registrations remembered for readers, and their metrics in total.
 MAX_CHANGES: Final = 1_024
 MAX_CHANGED_METRICS: Final = 16_384
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -48,7 +48,7 @@ _PAIR: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 def mix(values: U64s) -> U64s:
-    """Each value scrambled, one to one, so that sums of them do not collide (SplitMix64's finalizer)."""
+    """Scramble each value, one to one, so that sums do not collide (SplitMix64's finalizer)."""
     z = values + _GOLDEN
     z ^= z >> np.uint64(30)
     z *= np.uint64(0xBF58476D1CE4E5B9)
@@ -59,7 +59,7 @@ def mix(values: U64s) -> U64s:
 
 
 def tag_sums(tag_count: AnyInts, keys: U64s, values: U64s) -> U64s:
-    """One hash per series of its (key id, value id) pairs: the sum of their hashes, so order is nothing.
+    """Return one hash per series of its (key id, value id) pairs, in any order: the sum of their hashes.
 
     `keys` and `values` hold the tags of series 0, then of series 1, and so on.
     """
@@ -72,7 +72,7 @@ def tag_sums(tag_count: AnyInts, keys: U64s, values: U64s) -> U64s:
 
 
 def tag_sums_in_numpy(ids: U64s, tag_count: AnyInts, tag_key: AnyInts, tag_value: AnyInts) -> U64s:
-    """As tag_sums, of tags that are indexes into `ids`."""
+    """Compute tag_sums of tags that are indexes into `ids`."""
     return tag_sums(tag_count, ids[tag_key], ids[tag_value])
 
 
@@ -83,7 +83,7 @@ except ImportError:  # not compiled
 
 
 def series_ids(org_id: int, project_id: int, series_type: int, metric_ids: U64s, sums: U64s) -> U64s:
-    """The ids of series of one tenant and type; `sums` as tag_sums gives them."""
+    """Return the ids of series of one tenant and type; `sums` as tag_sums gives them."""
     typed = np.array([series_type], np.uint64) * _PAIR  # arrays wrap around in silence, scalars warn
     tenant = mix(np.array([org_id << 32 | project_id], np.uint64)) + typed
     ids = mix(mix(metric_ids + tenant) + sums)
@@ -92,7 +92,7 @@ def series_ids(org_id: int, project_id: int, series_type: int, metric_ids: U64s,
 
 
 class Project(NamedTuple):
-    """Whose series they are: ids of different tenants have nothing to do with each other."""
+    """The owner of series: ids of different projects are unrelated."""
 
     org_id: int
     project_id: int
@@ -107,12 +107,13 @@ class Change(NamedTuple):
 
 
 class SeriesRegistry:
-    """Which (tenant, series, day) are in the table `series`, as far as this process knows.
+    """Remembers which (tenant, series, day) are in the table `series`.
 
     Ids are known by tenant: a message may bring ids of its own choice, and one tenant's choice must not make
-    another's series seem to be stored. At most `max_entries`; beyond it the tenant with the most entries
+    another's series seem stored. Holds at most `max_entries`; beyond it the tenant with the most entries
     forgets its oldest day first. `version` rises with every new registration: a reader in the same process
-    may keep what it looked up while it stays, or while `changes` has nothing that concerns it. Thread-safe.
+    may keep its look-ups while the version stays, or while `changes` has nothing that concerns it.
+    Thread-safe.
     """
 
     def __init__(self, max_entries: int) -> None:
@@ -131,7 +132,7 @@ class SeriesRegistry:
             return sum(self._sizes().values())
 
     def count(self, org_id: int, day: int) -> int:
-        """Return how many series of an org are registered on a day, over its projects."""
+        """Return the number of an org's series registered on a day, over its projects."""
         with self._lock:
             return self._counts.get((org_id, day), 0)
 
@@ -173,7 +174,7 @@ class SeriesRegistry:
             self._changed_metrics -= len(self._changes.popleft().metric_ids)
 
     def changes(self, since: int) -> Sequence[Change] | None:
-        """Return the registrations after version `since`, or None when they are not remembered."""
+        """Return the registrations since a version, or None if they are not remembered."""
         with self._lock:
             new = self.version - since
             if new > len(self._changes):
@@ -181,12 +182,12 @@ class SeriesRegistry:
             return list(islice(reversed(self._changes), new))
 
     def newest(self) -> list[tuple[Project, int, int]]:
-        """Return some of the series that were registered last: tenant, day and id."""
+        """Return some of the series registered last: tenant, day and id."""
         with self._lock:
             return list(self._newest)
 
     def forget(self) -> None:
-        """Know nothing any more: the rows that were registered may be lost."""
+        """Forget everything: the registered rows may be lost."""
         with self._lock:
             self._known.clear()
             self._counts.clear()

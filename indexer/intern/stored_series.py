@@ -1,8 +1,7 @@
-"""Series of an org and day that the store has, for limits: those of earlier runs and of other indexers.
+"""Counts an org's series of a day in the store, for limits: also of earlier runs and other indexers.
 
-Counts are read at the start, and where several indexers write again after REFRESH_S. They say whether an org
-comes near its limit; only then the ids are read, and kept for REFRESH_S. Nothing is asked for a row.
-Thread-safe.
+Counts are read at the start, and again after REFRESH_S if several indexers write. They say whether an org is
+near its limit; only then the ids are read, and kept for REFRESH_S. No row causes a query. Thread-safe.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from indexer.intern.series import Project, U64s
 
 log = logging.getLogger(__name__)
 
-#: Seconds that counts and ids are good for.
+#: Seconds that counts and ids are valid.
 REFRESH_S: Final = 60.0
 _IDS: Final = np.dtype([("project_id", "<u4"), ("series_id", "<u8")])
 
 
 class StoredSeries:
-    """What the table `series` has. `shared`: other indexers write there, too. `clock` is monotonic."""
+    """Series in the table `series`. `shared`: other indexers write there, too. `clock` is monotonic."""
 
     def __init__(
         self, store: Store, *, shared: bool = False, clock: Callable[[], float] = time.monotonic
@@ -40,9 +39,9 @@ class StoredSeries:
         self._ids: dict[tuple[int, int], tuple[float, Mapping[Project, U64s]]] = {}
 
     def count(self, org_id: int, day: int) -> int:
-        """Return how many series of an org the store had on a day (since 1970) when it was last asked.
+        """Return the number of an org's series on a day (since 1970) when the store was last asked.
 
-        While the store does not answer the counts stay.
+        The counts stay while the store does not answer.
         """
         with self._lock:
             if self._shared and self._clock() - self._read_s >= REFRESH_S:
@@ -54,7 +53,7 @@ class StoredSeries:
             return self._counts.get((org_id, day), 0)
 
     def ids(self, org_id: int, day: int) -> Mapping[Project, U64s]:
-        """Return the ids of an org's series on a day, sorted, by tenant. Raises StoreError."""
+        """Return the sorted ids of an org's series on a day, by tenant. Raises StoreError."""
         now_s = self._clock()
         with self._lock:
             read_s, found = self._ids.get((org_id, day), (-REFRESH_S, {}))

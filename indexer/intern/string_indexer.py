@@ -1,8 +1,8 @@
 """The string indexer: `record` gives strings ids, `resolve` looks ids up, `reverse_resolve` reads back.
 
-Recording goes in steps, each on what the last left without an id: well-known strings, caches, existing and
-new rows. Nothing is ever left over: a store that fails raises StoreError, and the caller tries again.
-Sync and thread-safe. Source: Sentry's string indexer (bulk_record in three steps, fetch types).
+Recording has steps, each for the strings that the last one left without an id: well-known strings, caches,
+existing and new rows. No string is left without one: a store that fails raises StoreError, and the caller
+tries again. Sync and thread-safe. Source: Sentry's string indexer (bulk_record in three steps, fetch types).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from indexer.intern.keys import FetchType, KeyCollection, KeyResults, cache_keys
 
 
 class StringIndexer:
-    """Over one id store and caches, the nearest first. Give ingest and queries each their own.
+    """Interns strings over one id store and caches, nearest first. Ingest and queries each have their own.
 
     `on_created(org_id, count)` is called when strings of an org got their first ids. `on_stored(how, org_id,
     ids)` is called with ids that the store read or created. `fetched` counts strings by how their id was
@@ -42,16 +42,17 @@ class StringIndexer:
 
     @property
     def collisions(self) -> int:
+        """Strings that met in one id with another one, since the start."""
         return self._ids.collisions
 
     # Recording
 
     def bulk_record(self, org_strings: Mapping[int, Set[str]]) -> Mapping[int, Mapping[str, int]]:
-        """The id of every string of every org, created where there was none. Raises StoreError."""
+        """Return the id of every string of every org; create missing ones. Raises StoreError."""
         return self.bulk_record_results(org_strings).get_mapped_results()
 
     def bulk_record_results(self, org_strings: Mapping[int, Set[str]]) -> KeyResults:
-        """As bulk_record, with how each id was fetched."""
+        """Do as bulk_record, and return how each id was obtained."""
         keys = KeyCollection(org_strings)
         caches = self._caches  # `forget` may set others meanwhile
         self._write_static(keys)
@@ -73,7 +74,7 @@ class StringIndexer:
         return results
 
     def forget(self, caches: Sequence[StringCache]) -> None:
-        """Use other caches from now on: the data that filled those in use is not there any more."""
+        """Use other caches from now on: the data of the present ones is gone."""
         self._caches = tuple(caches)
         self._orgs_with_static = set()
 
@@ -85,19 +86,19 @@ class StringIndexer:
                 self._on_stored(fetch_type, org_id, ids.values())
 
     def record(self, org_id: int, string: str) -> int:
-        """The id of one string, created where there was none. Raises StoreError."""
+        """Return the id of a string; create it if it is missing. Raises StoreError."""
         return self.bulk_record({org_id: {string}})[org_id][string]
 
     def record_array(self, org_id: int, strings: list[str]) -> npt.NDArray[np.uint64]:
-        """The ids of strings in their order, as uint64. Raises StoreError."""
+        """Return the ids of strings in their order, as uint64. Raises StoreError."""
         return self.record_columns([(org_id, strings)])[0]
 
     def record_columns(self, columns: Sequence[tuple[int, list[str]]]) -> list[npt.NDArray[np.uint64]]:
-        """For each (org, strings) the ids in their order, as uint64, recorded together. Raises StoreError.
+        """Return the ids of each (org, strings) in order, as uint64, recorded together. Raises StoreError.
 
-        As bulk_record, but what the nearest cache knows costs one look-up: an agent sends the strings of
-        100,000 series again and again, a bucket's rows are no more than its strings, and what bulk_record
-        builds on its way (sets, dicts, results of each step) took four times the INSERT.
+        Unlike bulk_record, a string in the nearest cache costs one look-up. An agent sends the strings of
+        100,000 series again and again, and a bucket has no more rows than strings; the sets, dicts and
+        results of bulk_record's steps took four times the INSERT.
         """
         near = next((c for c in self._caches[:1] if isinstance(c, NearCache)), None)
         found: list[npt.NDArray[np.uint64]] = []
@@ -114,7 +115,7 @@ class StringIndexer:
             if unknown := _gaps(ids):
                 ids[unknown] = [recorded[org_id][strings[at]] for at in unknown]
         if near:
-            for org_id, by_string in recorded.items():  # what no step puts there
+            for org_id, by_string in recorded.items():  # no step returns this
                 known = [s for s in by_string if s in STATIC_IDS]
                 near.put(org_id, known, [STATIC_IDS[s] for s in known])
         return found
@@ -122,11 +123,11 @@ class StringIndexer:
     # Looking up
 
     def resolve(self, org_id: int, string: str) -> int | None:
-        """The id of a string, or None when it has none. Never creates. Raises StoreError."""
+        """Return the id of a string, or None. Never creates one. Raises StoreError."""
         return self.bulk_resolve(org_id, {string}).get(string)
 
     def bulk_resolve(self, org_id: int, strings: Set[str]) -> Mapping[str, int]:
-        """The ids of those strings that have one."""
+        """Return the ids of those strings that have one."""
         keys = KeyCollection({org_id: strings})
         results = _static(keys)
         for cache in self._caches:
@@ -139,17 +140,17 @@ class StringIndexer:
         return results.get_mapped_results().get(org_id, {})
 
     def reverse_resolve(self, org_id: int, string_id: int) -> str | None:
-        """The string of an id, or None when there is none. Raises StoreError."""
+        """Return the string of an id, or None. Raises StoreError."""
         return self.bulk_reverse_resolve(org_id, {string_id}).get(string_id)
 
     def bulk_reverse_resolve(self, org_id: int, ids: Collection[int]) -> Mapping[int, str]:
-        """The strings of those ids that have one."""
+        """Return the strings of those ids that have one."""
         static = {i: STATIC_STRINGS[i] for i in ids if i in STATIC_STRINGS}
         others = [i for i in ids if i not in static]
         return (static | self._ids.strings(org_id, others)) if others else static
 
     def _write_static(self, keys: KeyCollection) -> None:
-        """Put the well-known strings of an org into the table too, so that a join with it finds them."""
+        """Write the well-known strings of an org into the table too, so that a join with it finds them."""
         for org_id in keys.mapping.keys() - self._orgs_with_static:
             self._ids.put(org_id, STATIC_IDS)
             self._orgs_with_static.add(org_id)
@@ -165,7 +166,7 @@ class StringIndexer:
 
 
 def _gaps(ids: npt.NDArray[np.uint64]) -> list[int]:
-    """Where no id is."""
+    """Return the positions without an id."""
     return np.flatnonzero(ids == 0).tolist()
 
 

@@ -1,7 +1,7 @@
-"""Bundles: the frames of one request, each taken, stored and answered as if it had come alone.
+"""Bundles: the frames of one request, each accepted, stored and answered as if it came alone.
 
-Owns the order: frames are decoded one after the other, so that a request holds memory for decoding one of
-them, and are written together, so that they share a batch.
+Frames are decoded one after the other, so that a request holds memory for one decoded frame, and are written
+together, so that they share a batch.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Memory and turns for decoding, shared by all requests: what a body unpacks to is reserved before it is
-unpacked, and large bodies take turns.
+"""Memory and turns for decoding, shared by all requests.
+
+Memory is reserved before a body is unpacked, and large bodies take turns.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from typing import Final
 
 from indexer.write.org_turns import OrgTurns
 
-#: Of the whole, as a divisor: what only small reservations may take, and how large those are.
+#: Divisors of the whole: the share for small reservations alone, and their maximum size.
 _SMALL_SHARE: Final = 8
 _SMALL_SIZE: Final = 64
-#: A budget that is smaller has no share of its own for small reservations.
+#: A smaller budget has no share for small reservations.
 _MIN_SHARED_BYTES: Final = 1 << 20
 
 
 class DecodeBudget:
-    """At most `max_bytes` reserved at once, first come, first served. For one event loop.
+    """Reserves at most `max_bytes` at once, first come, first served. For one event loop.
 
     An eighth is for small reservations alone: they do not wait for the memory of large ones. A reservation
-    of more than its share waits until nothing else of that share is reserved. `max_turns` large bodies
-    are decoded at once (indexer/write/org_turns.py); without it half as many as there are CPUs.
+    larger than its share waits until the share is empty. `max_turns` large bodies are decoded at once
+    (indexer/write/org_turns.py); by default half as many as there are CPUs.
     """
 
     def __init__(self, max_bytes: int, max_turns: int = 0) -> None:
@@ -42,9 +43,9 @@ class DecodeBudget:
 
     @asynccontextmanager
     async def reserve(self, size: int, wait_s: float, org_id: int | None = None) -> AsyncIterator[None]:
-        """Hold `size` bytes, and a turn of an org if it is given.
+        """Hold `size` bytes, and an org's turn if an org is given.
 
-        Raises TimeoutError when one of both does not come within `wait_s`.
+        Raises TimeoutError if either does not come within `wait_s`.
         """
         async with nullcontext() if org_id is None else self._turns.turn(org_id, wait_s):
             share = self._small if size <= self._max_small_size else self._large
@@ -58,7 +59,7 @@ class DecodeBudget:
 
 
 class _Share:
-    """A part of the budget with a queue of its own."""
+    """A part of the budget with its own queue."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -66,7 +67,7 @@ class _Share:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def acquire(self, size: int) -> None:
-        """Reserve, after those that came before."""
+        """Reserve, after earlier reservations."""
         if not self._waiting and self.reserved + size <= self.max_bytes:
             self.reserved += size
             return
@@ -83,7 +84,7 @@ class _Share:
             raise
 
     def release(self, size: int) -> None:
-        """Give back, and let the next ones in."""
+        """Give the bytes back, and serve the queue."""
         self.reserved -= size
         self._serve()
 

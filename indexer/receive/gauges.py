@@ -1,4 +1,4 @@
-"""Gauges that are brought up to date when /metrics is asked for."""
+"""Updates gauges when /metrics is requested."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN_AGENTS: Final = 1_000
 
 
 def show_agents(metrics: Metrics, agents: AgentRegistry, writer: HeartbeatWriter | None, now_ms: int) -> None:
-    """Bring the metrics up to date that say which agents were heard of, and when."""
+    """Update the metrics of the agents that were heard of, and when."""
     if writer is not None:
         metrics.heartbeat_failures.set(writer.failures)
     known = agents.all(now_ms)
@@ -50,7 +50,7 @@ def show_agents(metrics: Metrics, agents: AgentRegistry, writer: HeartbeatWriter
 def show_catalog(
     metrics: Metrics, registry: SeriesRegistry, strings: StringIndexer | None, redis: RedisCache | None
 ) -> None:
-    """Bring the metrics up to date that say how many series and strings are known, and from where."""
+    """Update the metrics of the known series and strings, and of their sources."""
     metrics.series.set(len(registry))
     metrics.forgotten.set(registry.forgotten)
     if strings is not None:
@@ -64,7 +64,7 @@ def show_catalog(
 
 
 def show_waiting(metrics: Metrics, health: Health, writer: Writer, journal: Journal | None) -> None:
-    """Bring the metrics up to date that say whether frames wait, and why."""
+    """Update the metrics of waiting frames, and of the reason."""
     waits_s = writer.oldest_waiting_s()
     health.oldest_waits(waits_s)
     waits_s = max(waits_s, health.failing_s())

@@ -1,7 +1,7 @@
-"""Between the check of units and the writer: retention is rounded, expired rows go, many days are cut.
+"""Prepares checked frames for the writer: rounds retention, drops expired rows, splits by days.
 
-The rows that are left depend on time and settings, so they are decided here, once. The journal keeps the
-decision with the unit, and a batch that is written again is the same.
+The remaining rows depend on time and settings, so they are decided here, once. The journal keeps the decision
+with the frame, and a batch that is written again is the same.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from indexer.write.journal_writer import Writer
 from indexer.write.known_frames import KnownFrames
 from indexer.write.split_by_day import day_groups, expired_rows, of_group, without_expired
 
-#: A request whose units are cut into more parts than that takes its org's turn.
+#: A request whose frames are split into more parts takes its org's turn.
 _FEW_PARTS: Final = 4
 #: Orgs whose requests of many days are written at once.
 _MAX_TURNS: Final = 4
 
 
 class Intake:
-    """Writes the units of requests. For one event loop. `now_ms` is the wall clock."""
+    """Writes the frames of requests. For one event loop. `now_ms` is the wall clock."""
 
     def __init__(
         self,
@@ -52,9 +52,9 @@ class Intake:
         self._turns: set[int] = set()
 
     async def write(self, units: Sequence[AcceptedFrame]) -> int:
-        """Write units, all at once; return how many rows were left out because they are expired.
+        """Write frames concurrently; return the number of expired rows left out.
 
-        Raises the first WriteError after each unit was tried; Limited before any is.
+        Raises the first WriteError after each frame was tried; Limited before any is.
         """
         self._check_rates(units)
         kept: list[AcceptedFrame] = []
@@ -73,7 +73,7 @@ class Intake:
         return expired
 
     def _check_rates(self, units: Sequence[AcceptedFrame]) -> None:
-        """Charge the rows to their orgs. Raises Limited where one of them is past a rate."""
+        """Charge the rows to their orgs. Raises Limited if one of them is past a rate."""
         rows: Counter[int] = Counter()
         for unit in units:
             rows[unit.frame.org_id] += unit.frame.rows
@@ -95,7 +95,7 @@ class Intake:
             raise failures[0]
 
     async def _write(self, unit: AcceptedFrame, groups: Sequence[int]) -> None:
-        """Write one unit, its groups of days in turn: others' units are written in between."""
+        """Write one frame, its groups of days in turn: other frames are written in between."""
         if len(groups) < 2:
             await self._write_part(unit)
         elif not (await self._writer.knows(unit) or await self._remembers(unit)):
@@ -108,14 +108,14 @@ class Intake:
             await self._writer.write(unit)
 
     async def _remembers(self, unit: AcceptedFrame) -> bool:
-        """Return whether ClickHouse has the unit, though the journal does not know."""
+        """Return whether ClickHouse has the frame although the journal does not know it."""
         found = await self._memory.has(unit)
         if found:
             self._metrics.frames.labels(outcome="repeated").inc()
         return found
 
     async def _decided(self, unit: AcceptedFrame) -> tuple[AcceptedFrame, int]:
-        """Return the unit with the retention that its rows get, and how many rows were left out."""
+        """Return the frame with the retention of its rows, and the number of rows left out."""
         decision = await self._retentions.at(unit.frame.created_ms)
         days = decision.rules.rounded(unit.frame.retention_days)
         frame = unit.frame
@@ -128,7 +128,7 @@ class Intake:
 
     @contextmanager
     def _turn(self, org_id: int) -> Iterator[None]:
-        """Hold the turn of an org for rows of many days. Raises Unavailable while another request does."""
+        """Hold an org's turn for rows of many days. Raises Unavailable while another request holds it."""
         if org_id in self._turns or len(self._turns) >= _MAX_TURNS:
             self._metrics.refused.labels(reason="many_days").inc()
             raise Unavailable("rows of many days are being written", retry_after_s=5)

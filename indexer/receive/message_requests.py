@@ -1,11 +1,11 @@
-"""Requests of messages, each counted once: those with a key by it, those without by what was answered.
+"""Counts each request of messages once: by its key, or without one by the earlier answer.
 
 A client that is answered 503 sends the same bytes again, and some of them may be stored by then. So a request
 without a key that is answered 503 is remembered by a hash of its bytes and scope, and the next request of the
-same bytes is that one, sent again. After any other answer the same bytes are a new request: two clients may
-well send the same. A request with a key is known by it: other bytes are a conflict, before any is stored.
+same bytes is its repetition. After any other answer the same bytes are a new request: two clients may well
+send the same. A request with a key is known by it: other bytes are a conflict, before any is stored.
 
-A repeated request is read as of the time it first came, so that the same messages are taken of it.
+A repeated request is read as of the time it first came, so that the same messages are accepted.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from indexer.write.identity import digest
 from indexer.write.journal import JournalError
 from indexer.write.journal_rows import KnownRequest
 
-#: Keys whose requests are known without the journal: those of this process that came last.
+#: Latest keys of this process whose requests are known without the journal.
 _MAX_KEYS: Final = 100_000
 
 
 class MessageRequests:
-    """Writes requests. `parse(body, key, grant, at_ms)` reads one as of a time, `write` stores its units.
+    """Writes requests of messages.
 
-    `taken`: what the journal has under identities that begin so.
+    `parse(body, key, grant, at_ms)` reads one as of a time, `write` stores its frames. `taken`: returns the
+    journal's entries of identities that begin with a text.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class MessageRequests:
         self._keys: OrderedDict[str, KnownRequest] = OrderedDict()
 
     async def write(self, body: bytes, key: str, grant: Grant) -> Parsed:
-        """Store a request once; `key` is empty where it has none. Raises MessagesError and WriteError."""
+        """Store a request once; `key` is empty if it has none. Raises MessagesError and WriteError."""
         return await (self._keyed(body, key, grant) if key else self._keyless(body, grant))
 
     async def _keyless(self, body: bytes, grant: Grant) -> Parsed:
@@ -94,7 +95,7 @@ class MessageRequests:
         return parsed
 
     def _first_ms(self, parsed: Parsed, sent: bytes, now_ms: int) -> int:
-        """Return when the request first came. Raises Conflict when other bytes came under its key."""
+        """Return when the request first came. Raises Conflict if other bytes came under its key."""
         first_ms = now_ms
         for name in _names(parsed):
             known = self._keys.get(name)
@@ -112,5 +113,5 @@ class MessageRequests:
 
 
 def _names(parsed: Parsed) -> set[str]:
-    """Return how the identities of a request's units begin, one for each tenant."""
+    """Return the beginnings of the identities of a request's frames, one per tenant."""
     return {unit.identity.rpartition("/")[0] + "/" for unit in parsed.units}

@@ -1,8 +1,8 @@
-"""The seeds' JSON messages, made into frames, so that everything after reading them is one path.
+"""Turns the seeds' JSON messages into frames, so that the rest of the path is the same.
 
-Owns the message format (design/indexer.md) and what a bad message is told. Metric and tags come as strings or
-as ids: `metric_id` an integer is an id, as text (or `name`) a name; a tag's key of digits alone and a value
-that is an integer are ids. Pure: bytes and the time in, frames and rejections out.
+Owns the message format (design/indexer.md) and the errors of bad messages. Metric and tags come as strings or
+as ids: `metric_id` an integer is an id, as text (or `name`) a name; a tag's key of digits alone and an
+integer value are ids. Pure: bytes and the time in, frames and rejections out.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from indexer.write.identity import digest
 _MAX_ID: Final = (1 << 64) - 1
 _LINES: Final = Limits()
 _LARGEST: Final = sys.float_info.max
-#: Sums that overflow are made of numbers divided by two to this power.
+#: Overflowing sums are made of numbers divided by two to this power.
 _SCALE: Final = 64
 
 
 class MessagesError(ValueError):
-    """The request as a whole cannot be read."""
+    """The request as a whole is unreadable."""
 
 
 class GaugeValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +58,8 @@ class GaugeValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Message(msgspec.Struct, frozen=True):
+    """A message as its sender wrote it."""
+
     org_id: int
     project_id: int
     type: Literal["c", "d", "s", "g"]
@@ -71,7 +73,7 @@ class Message(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A message that was not taken: its place in the request (from 0), and why."""
+    """A rejected message: its position in the request (from 0), and why."""
 
     position: int
     reason: str
@@ -79,6 +81,8 @@ class Rejection:
 
 @dataclass(slots=True)
 class Parsed:
+    """The frames of a request, and its rejected messages."""
+
     units: list[AcceptedFrame] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
     accepted: int = 0
@@ -87,15 +91,15 @@ class Parsed:
 
 
 class BadMessageError(ValueError):
-    """One message that cannot be taken."""
+    """A message that is unacceptable."""
 
 
 class ForeignMessageError(BadMessageError):
-    """A message to a tenant that the sender may not write to."""
+    """A message to a tenant outside the sender's grant."""
 
 
 class ExpiredError(BadMessageError):
-    """A message that is older than it would be kept."""
+    """A message that is older than its retention."""
 
 
 def parse(
@@ -108,12 +112,12 @@ def parse(
     grant: Grant = EVERYTHING,
     first_day: Callable[[int], int] = lambda _: 0,
 ) -> Parsed:
-    """The units of a request: one per (org, project, retention), in the order they first came.
+    """Return the frames of a request: one per (org, project, retention), in order of appearance.
 
-    `key` names the request for ever: the same key always means the same messages. The tenant is
-    part of a unit's identity: who else uses that key sends something else. Messages outside the
-    `grant` are rejected, and their neighbours are not. `first_day`: of a `retention_days` the first
-    day since 1970 whose rows are kept. Raises MessagesError.
+    `key` names the request for ever: the same key always means the same messages. The tenant is part of a
+    frame's identity: other users of that key send something else. Messages outside the `grant` are rejected,
+    their neighbours are not. `first_day` maps a `retention_days` to the first day since 1970 whose rows are
+    kept. Raises MessagesError.
     """
     raws = _split(body)
     if len(raws) > max_messages:
@@ -180,7 +184,7 @@ def _check_age(message: Message, bucket: int, first_day: int) -> None:
 
 
 def _check_texts(message: Message) -> None:
-    """Refuse what is larger than a line of an agent may be (agent.lines.*, at their defaults)."""
+    """Refuse texts larger than an agent's line may be (agent.lines.*, at their defaults)."""
     name = message.metric_id if isinstance(message.metric_id, str) else message.name or ""
     _check_size("name", name, _LINES.max_name_bytes)
     if len(message.tags) > _LINES.max_tags:
@@ -207,7 +211,7 @@ def _is_id(text: str) -> bool:
 
 
 def _checked_value(message: Message) -> list[float] | list[str] | GaugeValue:
-    """Numbers of a counter (one) or a distribution, members of a set, or the state of a gauge."""
+    """Return numbers of a counter (one) or distribution, members of a set, or a gauge's state."""
     value = message.value
     match message.type:
         case "c":
@@ -243,7 +247,7 @@ def _number(value: object) -> float:
 
 
 class _Builder:
-    """Columns of one frame in the making."""
+    """Builds the columns of one frame."""
 
     def __init__(self) -> None:
         self._strings: dict[str | int, int] = {}
@@ -326,7 +330,7 @@ class _Builder:
 
 
 def _total(values: Iterable[float]) -> float:
-    """Return the sum; a sum beyond the largest number is that number."""
+    """Return the sum, at most the largest float."""
     numbers = list(values)
     try:
         total = fsum(numbers)

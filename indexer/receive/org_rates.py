@@ -1,6 +1,6 @@
-"""Rates of what an org may write, in this process: rows, and strings that were never seen.
+"""Bounds the rates at which an org may write in this process: rows, and new strings.
 
-A rate is a bucket that may go into debt: a frame of any size is taken while there is no debt, and the next
+A rate is a bucket that may go into debt: a frame of any size is accepted while it has no debt, and the next
 ones wait until it is paid. So nothing is counted twice: new strings are charged when the store gave them ids,
 and no string is looked up for the limit. Thread-safe.
 """
@@ -18,13 +18,13 @@ from indexer.settings import Limits
 
 Rated = Literal["rows", "strings"]
 
-#: Buckets beyond it are looked through for full ones, which say as much as none.
+#: Beyond this number, full buckets are removed: they equal absent ones.
 _MAX_BUCKETS: Final = 10_000
 _LONGEST_WAIT_S: Final = 300
 
 
 class DebtBucket:
-    """Holds `burst` and fills by `rate` a second; a charge may take more than it holds."""
+    """Holds `burst` and fills by `rate` per second; a charge may exceed its content."""
 
     __slots__ = ("_at_s", "_burst", "_level", "_rate")
 
@@ -35,16 +35,16 @@ class DebtBucket:
         self._at_s = now_s
 
     def charge(self, amount: float, now_s: float) -> None:
-        """Take `amount`."""
+        """Charge `amount`."""
         self._level = self._filled(now_s) - amount
         self._at_s = max(now_s, self._at_s)
 
     def debt_s(self, now_s: float) -> float:
-        """Return how many seconds of filling are owed; 0 where the next charge may come."""
+        """Return the seconds of filling that are owed; 0 if the next charge may come."""
         return max(0.0, -self._filled(now_s) / self._rate)
 
     def full(self, now_s: float) -> bool:
-        """Return whether nothing was taken that is not filled up again."""
+        """Return whether the bucket is full."""
         return self._filled(now_s) >= self._burst
 
     def _filled(self, now_s: float) -> float:
@@ -65,17 +65,17 @@ class OrgRates:
         self._charged: Counter[tuple[Rated, int]] | None = None
 
     def note_charges(self) -> None:
-        """Keep what is charged from now on for `take_charges`."""
+        """Record charges from now on, for `take_charges`."""
         self._charged = Counter()
 
     def take_charges(self) -> Mapping[tuple[Rated, int], int]:
-        """Return what was charged here since the last call, by rate and org."""
+        """Return the charges recorded since the last call, by rate and org."""
         with self._lock:
             charged, self._charged = self._charged or Counter(), Counter()
         return charged
 
     def charge(self, what: Rated, org_id: int, amount: int, *, here: bool = True) -> None:
-        """Count what an org wrote; not `here`: to another indexer."""
+        """Charge an org's writes; `here` is false for those at another indexer."""
         rate, burst = self._rates[what]
         if not rate or not amount:
             return
@@ -90,7 +90,7 @@ class OrgRates:
                 self._charged[what, org_id] += amount
 
     def exceeded(self, org_id: int) -> tuple[Rated, int] | None:
-        """Return which rate an org is past and in how many seconds it may write again; None: it may now."""
+        """Return the exceeded rate of an org and the seconds until it may write again, or None."""
         now_s = self._clock()
         with self._lock:
             for what in self._rates:

@@ -1,7 +1,7 @@
-"""Requests without a key that were answered 503: kept until the same bytes come again and are stored.
+"""Remembers requests without a key that were answered 503, until the same bytes are stored.
 
-Bounded by number: the oldest go, and are counted. Where there is a journal, they are in its file, too, and
-survive the process. Thread-safe.
+Bounded by number: the oldest are dropped and counted. With a journal, they are also in its file and survive
+the process. Thread-safe.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class PendingRequest(NamedTuple):
 
 
 class PendingRequests:
-    """At most `max_requests`; `path` None keeps them in memory alone. `on_drop` is told of each that goes.
+    """Holds at most `max_requests`; `path` None keeps them in memory alone.
 
-    Raises OSError or sqlite3.Error for a file that cannot be used.
+    `on_drop` is called for each that is dropped. Raises OSError or sqlite3.Error for an unusable file.
     """
 
     def __init__(
@@ -74,19 +74,20 @@ class PendingRequests:
             return self._known[key]
 
     def remember(self, request: PendingRequest) -> None:
-        """Keep a request that is answered 503, claimed or new."""
+        """Remember a request that is answered 503, claimed or new."""
         with self._lock:
             self._put(request)
             sql = "INSERT OR IGNORE INTO pending_request (name, key, created_ms) VALUES (?, ?, ?)"
             self._run(sql, request)
 
     def resolve(self, request: PendingRequest) -> None:
-        """Forget a claimed request: it is answered otherwise."""
+        """Forget a claimed request, which gets another answer."""
         with self._lock:
             if self._known.pop(request.key, None) is not None:
                 self._run("DELETE FROM pending_request WHERE key = ?", (request.key,))
 
     def close(self) -> None:
+        """Close the file."""
         with self._lock:
             if self._db is not None:
                 self._db.close()
@@ -106,7 +107,7 @@ class PendingRequests:
             self._on_drop()
 
     def _run(self, sql: str, values: tuple[object, ...]) -> None:
-        """Change the file. Where that fails the memory holds: the disk may be why the answer is 503."""
+        """Change the file. If that fails, the memory suffices: the disk may be why the answer is 503."""
         if self._db is None:
             return
         try:
@@ -116,7 +117,7 @@ class PendingRequests:
 
 
 def open_pending(settings: Settings, on_drop: Callable[[], None]) -> PendingRequests:
-    """Open what an earlier run remembered. Raises JournalError for a file that cannot be used."""
+    """Open the requests that an earlier run remembered. Raises JournalError for an unusable file."""
     path = journal_path(settings) if has_journal(settings) else None
     try:
         return PendingRequests(settings.bounds.pending_requests, path, on_drop)

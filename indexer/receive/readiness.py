@@ -20,7 +20,7 @@ _ANSWER_S: Final = 2.0
 
 
 class Readiness:
-    """Asks the store and the journal; one question is under way at most."""
+    """Asks the store and the journal; at most one question is in progress."""
 
     def __init__(self, health: Health) -> None:
         self._health = health
@@ -28,7 +28,7 @@ class Readiness:
         self._asking: asyncio.Future[str] | None = None
 
     async def problems(self, store: Store, journal: Journal | None) -> Mapping[Part, str]:
-        """Return what keeps the indexer from storing frames, or sets batches aside, in words."""
+        """Return why frames are not stored, or batches are set aside, by part."""
         found = dict(self._health.problems())
         if Part.JOURNAL in found and journal is not None and await self._in_thread(_is_written, journal):
             self._health.journal_works()
@@ -39,11 +39,11 @@ class Readiness:
         return found
 
     def close(self) -> None:
-        """Let go of the threads; a question under way is not waited for."""
+        """Release the threads without waiting for a question in progress."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _answer(self, store: Store) -> str:
-        """Return why the store does not answer; empty when it does."""
+        """Return why the store does not answer; empty if it does."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.ensure_future(self._in_thread(_asked, store))
         try:

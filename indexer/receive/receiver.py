@@ -1,8 +1,8 @@
-"""The indexer's HTTP side: frames and messages in, health and metrics out.
+"""The indexer's HTTP side: takes frames and messages, shows health and metrics.
 
-Owns the answers (docs/wire-format.md): 200 is in ClickHouse, 400 never send it again, 413 too large,
-401 and 403 the credential is missing or does not cover it (indexer/access/grants.py), 503 with Retry-After
-send the same bytes later. Everything else belongs to the writer.
+Owns the answers (docs/wire-format.md): 200 is in ClickHouse, 400 never send it again, 413 too large, 401 and
+403 the credential is missing or insufficient (indexer/access/grants.py), 503 with Retry-After send the same
+bytes later. All else belongs to the writer.
 """
 
 from __future__ import annotations
@@ -52,29 +52,29 @@ from indexer.write.known_frames import KnownFrames
 from indexer.write.set_aside_batches import SetAsideBatches
 from indexer.write.split_by_day import RetentionRules, last_bucket_s
 
-#: Bodies beyond this are decoded in a thread, so that the loop goes on answering.
+#: Longer bodies are decoded in a thread, so that the loop continues to answer.
 _LARGE_BYTES: Final = 64 << 10
 _MAX_KEY: Final = 200
-#: Bytes of memory that a byte of JSON becomes at most: `1,` of a list is a Python float and its place.
+#: Maximum bytes of memory per byte of JSON: `1,` of a list is a Python float and its place.
 _PARSED: Final = 20
 #: How long a request waits for memory to decode it.
 _MEMORY_WAIT_S: Final = 5.0
 
-#: Paths that show no data and say nothing about the process but that it runs.
+#: Paths that show no data, and of the process only that it runs.
 OPEN: Final = frozenset({"/healthz", "/readyz"})
 METRICS: Final = "/metrics"
 STATUS: Final = "/status"
-#: Where a request holds the grant of its credential.
+#: The request's key of its grant.
 _GRANT: Final = web.RequestKey("grant", Grant)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Receiver:
-    """`ready` says what is wrong, by part; `refresh` brings the gauges up to date.
+    """Answers HTTP requests. `ready` returns the problems by part; `refresh` updates the gauges.
 
-    `pending`, `taken`: what is known of requests of messages (indexer/receive/message_requests.py).
-    `scoped_from_ms`: frames created before keep identities without their tenant (indexer/write/identity.py).
+    `pending`, `taken`: known requests of messages (indexer/receive/message_requests.py). `scoped_from_ms`:
+    earlier frames keep identities without their tenant (indexer/write/identity.py).
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class Receiver:
         self._budget = DecodeBudget(settings.bounds.decode_bytes)
 
     def app(self) -> web.Application:
+        """Return the aiohttp application with all routes."""
         app = web.Application(
             client_max_size=self._settings.bounds.body_bytes, middlewares=[self._guard, self._of_pages]
         )
@@ -130,7 +131,7 @@ class Receiver:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Credentials, and every failure as the answer the wire format names."""
+        """Check the credential, and turn every failure into the answer of the wire format."""
         try:
             await self._admit(request)
             return await handler(request)
@@ -139,7 +140,7 @@ class Receiver:
         except web.HTTPRequestEntityTooLarge:
             self._metrics.refused.labels(reason="too_large").inc()
             return _error(413, f"more than {self._settings.bounds.body_bytes} bytes")
-        except web.RequestPayloadError as e:  # not what its Content-Encoding says, or cut short
+        except web.RequestPayloadError as e:  # a wrong Content-Encoding, or a body cut short
             self._metrics.refused.labels(reason="bad_body").inc()
             request.content.feed_eof()  # aiohttp reads on otherwise, and logs the same error once more
             response = _error(400, f"the body cannot be read: {e}")
@@ -166,7 +167,7 @@ class Receiver:
                 return 400, 0
 
     async def _admit(self, request: web.Request) -> None:
-        """Note the grant of the request's credential; raises AccessError when its path needs another."""
+        """Note the grant of the request's credential. Raises AccessError if its path needs another."""
         resource = request.match_info.route.resource
         path = resource.canonical if resource is not None else ""
         is_open = path in OPEN or (path == METRICS and self._settings.metrics_open)
@@ -180,7 +181,7 @@ class Receiver:
         elif path.startswith(ASIDE_PATH):
             grant.require(Right.ADMIN)
             grant.require_all()
-        elif path != STATUS:  # which shows what the grant covers
+        elif path != STATUS:  # which shows the data inside the grant
             grant.require(Right.WRITE)
         request[_GRANT] = grant
 
@@ -198,7 +199,7 @@ class Receiver:
 
     @web.middleware
     async def _of_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse what a web page made a browser send (indexer/http/web_pages.py)."""
+        """Refuse requests that a foreign web page made a browser send (indexer/http/web_pages.py)."""
         if request.method not in ("GET", "HEAD"):
             bearer = request.headers.get("Authorization", "").lower().startswith("bearer ")
             checked = _GRANT in request and bearer  # a page does not know it; a browser adds none
@@ -215,7 +216,7 @@ class Receiver:
         return _json(await self._stored(unit))
 
     async def _bundle(self, request: web.Request) -> web.Response:
-        """Answer each frame of a bundle as if it had come alone (indexer/receive/bundles.py)."""
+        """Answer each frame of a bundle as if it came alone (indexer/receive/bundles.py)."""
         body, grant = await self._body(request), _grant(request)
         try:
             bodies = bundle.decode(body)
@@ -282,9 +283,9 @@ class Receiver:
 
     @asynccontextmanager
     async def _memory(self, size: int, org_id: int | None = None) -> AsyncIterator[None]:
-        """Reserve memory for decoding, and the turn of an org if it is given: a large body needs one.
+        """Reserve memory for decoding, and for a large body a turn of its org.
 
-        Raises Unavailable when too much is reserved for others.
+        Raises Unavailable if others hold too much.
         """
         try:
             async with self._budget.reserve(size, _MEMORY_WAIT_S, org_id):
@@ -302,7 +303,7 @@ class Receiver:
         return AcceptedFrame(frame_identity(frame, self._scoped_from_ms), stored, frame, digest=digest(body))
 
     def _of_the_present(self, frame: wire.Frame) -> wire.Frame:
-        """Return the frame with rows moved back that only its agent's clock puts too far ahead.
+        """Return the frame with rows moved back that are ahead only because of its agent's clock.
 
         Agents that know our time make no such frames: these were made before they heard of it.
         """
@@ -383,7 +384,7 @@ class Receiver:
 
 
 def _grant(request: web.Request) -> Grant:
-    """What the request may do; everything where no credential is asked for."""
+    """Return the grant of the request; everything if no credential is required."""
     grant: Grant = request.get(_GRANT, EVERYTHING)
     return grant
 

@@ -1,7 +1,7 @@
 """Set-aside batches over HTTP, for `meterhouse set-aside`: list, show, retry, drop.
 
-Owns the paths and the documents. Every path needs a credential with the right admin for all orgs, where
-credentials are asked for (indexer/receive/receiver.py).
+Owns the paths and the documents. If credentials are required, every path needs one with the right admin for
+all orgs (indexer/receive/receiver.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from indexer.write.set_aside_batches import SetAsideBatches
 
 PATH: Final = "/v1/set-aside"
 NOTHING: Final = "batching by frame keeps no batches: senders keep frames that are not stored"
-#: Names of metrics that are listed for a frame.
+#: Names of metrics listed per frame.
 _NAMES: Final = 5
 
 
@@ -48,7 +48,7 @@ def _frame(unit: AcceptedFrame) -> dict[str, Any]:
 
 
 class SetAsidePages:
-    """`aside` is None where batching is by frame."""
+    """The HTTP handlers. `aside` is None when batching by frame."""
 
     def __init__(self, aside: SetAsideBatches | None) -> None:
         self._aside = aside

@@ -1,8 +1,8 @@
-"""Rates of orgs over all indexers of one Redis: each adds what it charged, and charges what the others added.
+"""Shares rates of orgs between all indexers of one Redis: each charges the others' writes, too.
 
-One hash for each org and minute, one exchange every EXCHANGE_S seconds for the orgs that wrote here, in a
-thread of its own: nothing waits for it. While Redis is away, or slow, each indexer counts for itself. Coarse
-on purpose: an org may write that long at the limit of each indexer.
+One hash per org and minute; every EXCHANGE_S seconds an exchange for the orgs that wrote here, in its own
+thread: nothing waits for it. While Redis is down or slow, each indexer counts for itself. Coarse on purpose:
+an org may write that long at the limit of each indexer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from indexer.receive.org_rates import OrgRates, Rated
 EXCHANGE_S: Final = 1.0
 _MINUTE_S: Final = 60
 _KEPT_S: Final = 3 * _MINUTE_S
-#: Seconds that a Redis which failed is left alone.
+#: Seconds without exchanges after Redis failed.
 _REST_S: Final = 5.0
 
 
@@ -47,28 +47,28 @@ class SharedRates:
         self._prefix = "rates:"
         self._now_s = now_s
         self._minute = 0
-        self._seen: Counter[_Key] = Counter()  # of this minute: what was added here, and charged of others
+        self._seen: Counter[_Key] = Counter()  # of this minute: added here, and charged for others
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="indexer-rates", daemon=True)
 
     def start(self) -> None:
-        """Begin to exchange. Raises nothing where Redis is away."""
+        """Start exchanging. Does not raise if Redis is down."""
         self._rates.note_charges()
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the exchange that is under way."""
+        """End after the exchange in progress."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
         self._redis.close()
 
     def use_database(self, database_id: str) -> None:
-        """Exchange with the indexers of that database alone, from now on."""
+        """Exchange only with the indexers of this database from now on."""
         self._prefix = f"rates:{database_id}:"
 
     def exchange(self) -> bool:
-        """Add what was charged here, and charge what others added, since last time; return False if not."""
+        """Add this indexer's charges and charge the others' since last time; return False on failure."""
         charged = self._rates.take_charges()
         minute = int(self._now_s()) // _MINUTE_S
         if minute != self._minute:

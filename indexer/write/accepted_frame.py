@@ -1,4 +1,4 @@
-"""What is written exactly once: one frame and its name. Pure."""
+"""The unit of exactly-once writing: one frame and its name. Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from indexer.write.frame_to_columns import DAY_S
 class AcceptedFrame:
     """A checked frame with the bytes it came as.
 
-    `given_ids`: strings of the frame (by index) that stand for ids the sender already knew. The same
-    `identity` always comes with the same `body` and `given_ids`. `frame` is what `body` decodes to, except
-    for `retention_days`, which may be rounded. `digest` is of the bytes that the client sent; empty where
-    they are not known any more. `kept`: how long its rows are kept at most; None: decided before migration 5.
+    `given_ids`: strings of the frame (by index) that represent ids the sender already knew. The same
+    `identity` always comes with the same `body` and `given_ids`. `frame` is the decoded `body`, except for
+    `retention_days`, which may be rounded. `digest` is that of the bytes that the client sent; empty if they
+    are no longer known. `kept`: the maximum retention of its rows; None: decided before migration 5.
     """
 
     identity: str
@@ -33,13 +33,13 @@ class AcceptedFrame:
 
     @cached_property
     def held_bytes(self) -> int:
-        """Bytes it holds until it is written, about: as it came, decoded, and as columns of INSERTs."""
+        """Approximate bytes held until it is written: as it came, decoded, and as columns of INSERTs."""
         strings = sum(map(len, self.frame.strings)) + 64 * len(self.frame.strings)
         return len(self.body) + 2 * _column_bytes(self.frame) + 32 * self.frame.rows + strings
 
     @cached_property
     def partitions(self) -> frozenset[tuple[int, int]]:
-        """The partitions of its rows in the table of the smallest granularity: retention and day."""
+        """The partitions of its rows in the finest table: retention and day."""
         found: set[int] = set()
         for columns in (self.frame.counters, self.frame.gauges, self.frame.distributions, self.frame.sets):
             bucket = np.frombuffer(columns.bucket, "<u4")
@@ -49,7 +49,7 @@ class AcceptedFrame:
         return frozenset((self.frame.retention_days, day) for day in found)
 
     def with_given(self, ids: U64s) -> U64s:
-        """The ids of the frame's strings, the given ones put in."""
+        """Return the ids of the frame's strings, with the given ones inserted."""
         if not self.given_ids:
             return ids
         out = ids.copy()
@@ -58,6 +58,6 @@ class AcceptedFrame:
 
 
 def _column_bytes(frame: Frame) -> int:
-    """Return the bytes of all columns: set members and histogram entries are most of them where they are."""
+    """Return the bytes of all columns; set members and histogram entries are most of them."""
     groups = (frame.series, frame.counters, frame.gauges, frame.distributions, frame.sets)
     return sum(len(getattr(group, name)) for group in groups for name in group.__struct_fields__)

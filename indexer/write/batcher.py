@@ -1,9 +1,9 @@
-"""Which units make the next batch. Pure: times are arguments, of a monotonic clock; nothing waits here.
+"""Chooses the frames of the next batch. Pure: callers pass times of a monotonic clock.
 
-Units queue up while a batch is being written and go out together with the next one. The queue is bounded by
-bytes: a unit that does not fit is refused, and its sender keeps it. A batch has rows of few days, and orgs
-take turns in it: rows of many days from one org do not keep another's waiting. Within an org its agents take
-turns, so that the backlog of one does not keep another's live frames waiting.
+Frames queue up while a batch is being written and go out together with the next one. The queue is bounded by
+bytes: a frame that does not fit is refused, and its sender keeps it. A batch has rows of few days, and orgs
+take turns in it: rows of many days from one org do not delay another's. Within an org its agents take turns,
+so that the backlog of one does not delay another's live frames.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.held_bytes import HeldBytes
 from indexer.write.split_by_day import MAX_DAYS
 
-#: Units of an org that a batch passes over at most, because their days do not fit into it.
+#: Frames of an org that a batch passes over at most, because their days do not fit.
 _MAX_PASSED: Final = 1_000
 
 
@@ -26,7 +26,7 @@ class _Waiting(NamedTuple):
 
 
 class _OrgQueue:
-    """The units of one org: its agents take turns, and those of one agent go in the order they came."""
+    """The frames of one org: agents take turns, and frames of one agent keep their order."""
 
     def __init__(self) -> None:
         self._of_agents: dict[str, deque[_Waiting]] = {}  # the next one's first; none is empty
@@ -39,14 +39,14 @@ class _OrgQueue:
 
     @property
     def since_ms(self) -> int:
-        """Since when the oldest unit waits."""
+        """The time since which the oldest frame waits."""
         return min(units[0].since_ms for units in self._of_agents.values())
 
     def append(self, waiting: _Waiting) -> None:
         self._of_agents.setdefault(waiting.unit.frame.agent, deque()).append(waiting)
 
     def popleft(self) -> _Waiting:
-        """Remove the next unit; the next one after it is of the next agent."""
+        """Remove the next frame; the following one is of the next agent."""
         agent = next(iter(self._of_agents))
         units = self._of_agents.pop(agent)
         waiting = units.popleft()
@@ -55,7 +55,7 @@ class _OrgQueue:
         return waiting
 
     def put_back(self, passed: list[_Waiting]) -> None:
-        """Let units that were removed wait again, before all others of their agents."""
+        """Queue removed frames again, before all others of their agents."""
         for waiting in reversed(passed):
             self._of_agents.setdefault(waiting.unit.frame.agent, deque()).appendleft(waiting)
 
@@ -72,14 +72,14 @@ class Batcher:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the units that wait or are being written."""
+        """Bytes of the frames that wait or are being written."""
         return self._held.total
 
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
     def offer(self, unit: AcceptedFrame, now_ms: int) -> bool:
-        """Queue a unit; False when it does not fit. An empty queue takes a unit of any size."""
+        """Queue a frame; return False if it does not fit. An empty queue takes a frame of any size."""
         if not self._held.take(unit.frame.org_id, unit.held_bytes, unit.frame.agent):
             return False
         self._queues.setdefault(unit.frame.org_id, _OrgQueue()).append(_Waiting(unit, now_ms))
@@ -88,7 +88,7 @@ class Batcher:
         return True
 
     def ready_in_ms(self, now_ms: int) -> int | None:
-        """How long until a batch should be taken: 0 is now, None is never (nothing waits)."""
+        """Return the milliseconds until a batch is due: 0 is now, None is never (nothing waits)."""
         if not self._queues:
             return None
         if self._rows >= self._settings.rows or self._waiting_bytes >= self._settings.bytes:
@@ -97,10 +97,10 @@ class Batcher:
         return max(0, oldest_ms + self._settings.linger_ms - now_ms)
 
     def take(self) -> list[AcceptedFrame]:
-        """Return the next batch, up to the bounds, at least one unit if any waits.
+        """Return the next batch, up to the bounds, at least one frame if any waits.
 
-        Orgs take turns, the one whose unit waits longest first, and within an org its agents; the units of an
-        agent go in the order they came, but for those whose days do not fit.
+        Orgs take turns, the one whose frame waits longest first, and within an org its agents. The frames of
+        an agent keep their order, except for those whose days do not fit.
         """
         units: list[AcceptedFrame] = []
         rows = size = 0
@@ -128,12 +128,12 @@ class Batcher:
         return units
 
     def release(self, units: list[AcceptedFrame]) -> None:
-        """The batch is done with: its bytes are free."""
+        """Free the bytes of a finished batch."""
         for unit in units:
             self._held.release(unit.frame.org_id, unit.held_bytes, unit.frame.agent)
 
     def _next_of(self, org: int, partitions: set[tuple[int, int]], passed: list[_Waiting]) -> _Waiting | None:
-        """Remove the org's next unit that fits; those before it go to `passed`."""
+        """Remove the org's next frame that fits; append the earlier ones to `passed`."""
         queue = self._queues[org]
         while queue and len(passed) < _MAX_PASSED:
             waiting = queue.popleft()

@@ -8,11 +8,11 @@ TOO_OLD: Final = "created_ms: so old that it is not known whether the frame is s
 
 
 class WriteError(Exception):
-    """A frame that is not in ClickHouse."""
+    """The frame is not in ClickHouse."""
 
 
 class Unavailable(WriteError):  # names the answer, like HTTP's
-    """Not now: send the same bytes again after `retry_after_s`."""
+    """Not now: the sender sends the same bytes again after `retry_after_s`."""
 
     def __init__(self, text: str, retry_after_s: int = 1) -> None:
         super().__init__(text)
@@ -20,7 +20,7 @@ class Unavailable(WriteError):  # names the answer, like HTTP's
 
 
 class Limited(WriteError):  # names the answer, like HTTP's
-    """Past a limit of its org: send the same bytes again after `retry_after_s`."""
+    """Past a limit of its org: the sender sends the same bytes again after `retry_after_s`."""
 
     def __init__(self, text: str, retry_after_s: int) -> None:
         super().__init__(text)
@@ -28,7 +28,7 @@ class Limited(WriteError):  # names the answer, like HTTP's
 
 
 class Refused(WriteError):  # names the answer, like HTTP's
-    """Never: ClickHouse will not take it."""
+    """Never: ClickHouse refuses its bytes."""
 
 
 class Conflict(WriteError):  # names the answer, like HTTP's

@@ -1,7 +1,7 @@
-"""Which retention a frame's rows get, decided once, before the writer.
+"""Decides the retention of a frame's rows once, before the writer.
 
-Where the journal keeps the decision, it is what the settings say now. Where several indexers write, the
-database says what held when the frame was created (indexer/clickhouse/schema/eras.py).
+If the journal keeps the decision, it follows the present settings. If several indexers write, it follows the
+database's history for the time when the frame was created (indexer/clickhouse/schema/eras.py).
 """
 
 from __future__ import annotations
@@ -19,35 +19,38 @@ from indexer.clickhouse.store import Store, StoreError
 from indexer.write.errors import Unavailable
 from indexer.write.split_by_day import RetentionRules
 
-#: How old the eras may be that were read last; far below the notice that a change gives.
+#: Maximum age of the eras read last; far below the notice of a change.
 _FRESH_S: Final = NOTICE_MS / 1000 / 4
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionDecision:
-    """What holds for a frame: `kept` goes with its unit, `rules` round and expire."""
+    """The decision for a frame: `kept` goes with the frame, `rules` round and expire."""
 
     kept: Retention | None
     rules: RetentionRules
 
 
 class RetentionPolicy(Protocol):
+    """Decides the retention of frames."""
+
     async def at(self, created_ms: int) -> RetentionDecision:
-        """Return what holds for a frame created then. Raises Unavailable."""
+        """Return the decision for a frame created then. Raises Unavailable."""
 
 
 class ConfiguredRetention:
-    """What the settings say, for every frame."""
+    """Decides by the present settings, for every frame."""
 
     def __init__(self, retention: Retention, steps: Sequence[int]) -> None:
         self._decision = RetentionDecision(retention, RetentionRules(retention, steps))
 
     async def at(self, created_ms: int) -> RetentionDecision:  # noqa: ARG002  # the journal remembers
+        """Return the decision of the settings, for any time."""
         return self._decision
 
 
 class RecordedRetention:
-    """What the database says held when a frame was created.
+    """Decides by the database's history for the time when a frame was created.
 
     `legacy`: frames created before the first era go to the input tables of before migration 5.
     """
@@ -70,6 +73,7 @@ class RecordedRetention:
         self._decisions: list[RetentionDecision] = []
 
     async def at(self, created_ms: int) -> RetentionDecision:
+        """Return the decision that was valid at that moment. Raises Unavailable."""
         if self._clock_s() - self._read_s > _FRESH_S:
             async with self._lock:
                 if self._clock_s() - self._read_s > _FRESH_S:

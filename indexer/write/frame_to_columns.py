@@ -1,8 +1,8 @@
-"""From a frame to the columns of the INSERTs, in NumPy: no Python object per row.
+"""Turns a frame into the columns of the INSERTs, in NumPy: no Python object per row.
 
-Two steps, since a frame is checked when it is received and resolved when it is written. `check` refuses what
-could not be stored or would spoil sums; `to_rows` then cannot fail. The same frame and the same string ids
-always give the same rows in the same order, which exactly-once rests on. Pure.
+Two steps, since a frame is checked when it is received and resolved when it is written. `check` refuses rows
+that would fail or spoil sums; `to_rows` then cannot fail. The same frame and the same string ids always give
+the same rows in the same order, as exactly-once requires. Pure.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from indexer.clickhouse.schema.metric_types import KINDS, METRIC_TYPES, Kind
 from indexer.intern.series import TYPES, U64s, series_ids, tag_sums_of
 
 DAY_S: Final = 86_400
-#: Characters of an agent's name, and of a name, tag key or value: no line of an agent has longer ones.
+#: Characters of an agent's name, and of a name, tag key or value; no line of an agent has longer ones.
 MAX_AGENT_CHARS: Final = 1_024
 MAX_STRING_CHARS: Final = 65_536
-#: Members of a row of sets beyond which they are looked at for equal ones.
+#: Rows of sets with more members are searched for equal ones.
 _MANY_MEMBERS: Final = 10_000
-#: `retention_days` of rows that are kept as long as their granularity is.
+#: `retention_days` of rows that are kept as long as their granularity.
 KEEP: Final = 65_535
 
 #: Columns of each kind besides series and bucket: name in the frame -> dtype; ragged ones with their length.
@@ -49,19 +49,19 @@ _SUMS: Final[Mapping[Kind, Sequence[str]]] = {
 }
 MAX_FLOAT: Final = sys.float_info.max
 
-#: What rows are sorted by, the first key ruling.
+#: Sort keys, most significant first.
 _KEYS: Final = (
     ("org_id", "<u4"), ("project_id", "<u4"), ("metric_id", "<u8"), ("series_id", "<u8"), ("bucket", "<u4"),
 )  # fmt: skip
 
-#: One row in so many may be left for ClickHouse's merges to fold.
+#: One row in this many may be left for ClickHouse's merges.
 _FEW: Final = 16
 
 
 def order_in_numpy(
     org_id: AnyArray, project_id: AnyArray, metric_id: AnyArray, series_id: AnyArray, bucket: AnyArray
 ) -> AnyArray:
-    """The rows by their keys, the first one ruling, equal rows as they came."""
+    """Return the order of rows by their keys, the first key first; equal rows keep their order."""
     return np.lexsort((bucket, series_id, metric_id, project_id, org_id))
 
 
@@ -105,7 +105,7 @@ class FrameRows:
     index: dict[Kind, AnyArray]  # of each row: which of the frame's series
 
     def sightings(self, kind: Kind) -> list[SeriesOnDay]:
-        """The series of a kind, by the days they have rows on."""
+        """Return the series of a kind, by the days of their rows."""
         if kind not in self.blocks:
             return []
         bucket, index, series_id = self.blocks[kind]["bucket"], self.index[kind], self.series_id[kind]
@@ -122,9 +122,9 @@ class FrameRows:
 
 
 def check(frame: Frame, *, latest_s: int) -> None:
-    """Refuse a frame that cannot be stored: indexes out of range, times, values that are no numbers.
+    """Refuse a frame that is not storable: indexes out of range, wrong times, non-finite values.
 
-    `latest_s`: buckets must not start later. Raises FrameError.
+    `latest_s`: the latest start of a bucket. Raises FrameError.
     """
     for name, value, low, high in (
         ("org_id", frame.org_id, 1, 0xFFFFFFFF),
@@ -152,7 +152,7 @@ def check(frame: Frame, *, latest_s: int) -> None:
 
 
 def count_clamped(frame: Frame) -> int:
-    """Return how many values are sums that overflowed: they are held at the largest number."""
+    """Return how many sums overflowed and are held at the largest number."""
     held = 0
     for kind in KINDS:
         columns = getattr(frame, kind)
@@ -173,7 +173,7 @@ def _check_texts(frame: Frame) -> None:
 
 
 def _check_sketches(columns: Distributions) -> None:
-    """Refuse bucket indexes that no number has, and counts of less than nothing."""
+    """Refuse bucket indexes of no number, and negative counts."""
     for side in ("positive", "negative"):
         index = np.frombuffer(getattr(columns, f"{side}_index"), "<i4")
         if len(index) and not MIN_INDEX <= index.min() <= index.max() <= MAX_INDEX:
@@ -188,7 +188,7 @@ def _check_sketches(columns: Distributions) -> None:
 
 
 def _check_members(columns: Sets) -> None:
-    """Refuse equal members in a large row: an agent sends each once, and equal ones pack into nothing."""
+    """Refuse equal members in a large row: agents send each once, and equal ones compress to nothing."""
     lengths = np.frombuffer(columns.length, "<u4")
     if not len(lengths) or lengths.max() <= _MANY_MEMBERS:
         return
@@ -214,9 +214,9 @@ def _check_buckets(where: str, buckets: AnyArray, latest_s: int) -> None:
 
 
 def to_rows(frame: Frame, ids: U64s, kept: Retention | None = None) -> FrameRows:
-    """The rows of a checked frame; `ids` holds the id of each of its strings.
+    """Return the rows of a checked frame; `ids` holds the id of each of its strings.
 
-    `kept`: how long rows of each granularity are kept. None: the input tables of before migration 5 say it.
+    `kept`: the retention of each granularity. None: the input tables of before migration 5 have it.
     """
     source = frame.series
     series = SeriesColumns(
@@ -256,6 +256,7 @@ def _key_columns(
 
 
 def kept_columns(rows: int, retention_days: int, kept: Retention | None) -> dict[str, ColumnData]:
+    """Return the columns of the days that rows are kept, the shorter of frame and granularity."""
     if kept is None:
         return {"retention_days": np.full(rows, retention_days, np.uint16)}
     return {
@@ -274,7 +275,7 @@ def _value_columns(kind: Kind, columns: Any) -> dict[str, ColumnData]:
 
 
 def group_by_day(bucket: AnyArray) -> list[tuple[int, slice | AnyArray]]:
-    """The days (since 1970) of rows, and which rows are of each. Mostly it is one."""
+    """Return the days (since 1970) of rows, each with its rows. Usually it is one."""
     first, last = int(bucket.min()) // DAY_S, int(bucket.max()) // DAY_S
     if first == last:
         return [(first, slice(None))]
@@ -282,7 +283,7 @@ def group_by_day(bucket: AnyArray) -> list[tuple[int, slice | AnyArray]]:
 
 
 def series_rows(series: SeriesColumns, sighting: SeriesOnDay, wanted: npt.NDArray[np.bool_]) -> Block:
-    """Columns of the table `series` for the `wanted` ones of a sighting."""
+    """Return columns of the table `series` for the `wanted` series of a day."""
     index = sighting.index[wanted]
     lengths = series.tag_count[index].astype(np.int64)
     ends = np.cumsum(series.tag_count, dtype=np.int64)
@@ -304,7 +305,7 @@ def series_rows(series: SeriesColumns, sighting: SeriesOnDay, wanted: npt.NDArra
 
 
 def ranges(starts: AnyArray, lengths: AnyArray) -> AnyArray:
-    """`start, start+1, ...` of each range, one after the other."""
+    """Return `start, start+1, ...` of each range, one range after the other."""
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
     positions: AnyArray = np.repeat(starts - (ends - lengths), lengths) + np.arange(total)
@@ -312,7 +313,7 @@ def ranges(starts: AnyArray, lengths: AnyArray) -> AnyArray:
 
 
 def concat(blocks: Sequence[Block]) -> Block:
-    """The rows of several blocks of the same columns, in order."""
+    """Return the rows of several blocks of the same columns, in order."""
     if len(blocks) == 1:
         return blocks[0]
     return {name: _join([b[name] for b in blocks]) for name in blocks[0]}
@@ -326,10 +327,10 @@ def _join(columns: Sequence[ColumnData]) -> ColumnData:
 
 
 def sort(block: Block) -> Block:
-    """The rows of an ingest block in the order of the tables' keys.
+    """Return the rows of a block in the order of the tables' keys.
 
-    ClickHouse would sort the block for each of its four rollups; it leaves that when the rows are in order,
-    and to sort them once here costs less.
+    ClickHouse would sort the block for each of its rollups; it skips that if the rows are in order, and one
+    sort here costs less.
     """
     keys = [np.ascontiguousarray(block[name], dtype) for name, dtype in _KEYS]
     positions = order(*keys)
@@ -339,10 +340,10 @@ def sort(block: Block) -> Block:
 
 
 def has_mergeable_rows(block: Block) -> bool:
-    """Whether rows of a sorted block become fewer in some rollup, so that ClickHouse should look for them.
+    """Return whether enough rows of a sorted block merge in some rollup for ClickHouse to merge them.
 
-    It costs a fifth of the INSERT, and an agent's rows of one bucket, one for each series, have none. A few
-    are left to the merges: readers aggregate anyway.
+    Merging costs a fifth of the INSERT, and an agent's rows of one bucket, one per series, have none to
+    merge. A few are left to later merges: readers aggregate anyway.
     """
     series = block["series_id"]
     assert isinstance(series, np.ndarray)
@@ -359,7 +360,7 @@ def _take(column: ColumnData, order: AnyArray) -> ColumnData:
 
 
 def split_rows(block: Block, rows: int) -> list[Block]:
-    """The block in pieces of at most `rows` rows."""
+    """Split a block into pieces of at most `rows` rows."""
     total = len(block["series_id"])
     if total <= rows:
         return [block]

@@ -1,6 +1,6 @@
-"""Writing frames exactly once when several indexers may run: the frame is the unit of INSERT.
+"""Writes frames exactly once when several indexers may run: each frame is an INSERT.
 
-Its identity is the token, so it does not matter which indexer gets it again; the server coalesces inserts
+Its identity is the token, so a resent frame may reach any indexer; the server coalesces inserts
 (async_insert). Nothing is kept here: a frame that is not stored is answered 503, and its sender keeps it.
 
 Runs in one event loop; the store's calls run in threads.
@@ -31,7 +31,7 @@ from indexer.write.series_limit import SeriesLimit
 
 log = logging.getLogger(__name__)
 
-#: When to try a frame of too many new series again: some of them may be known by then.
+#: When to retry a frame of too many new series: some of them may be known by then.
 _SERIES_WAIT_S: Final = 60
 #: A frame that holds more takes a turn of its org: to write it keeps a thread, and Python, busy for long.
 _HEAVY_BYTES: Final = 4 << 20
@@ -45,7 +45,7 @@ class _InFlight(NamedTuple):
 
 
 class FrameWriter:
-    """See the module."""
+    """Writes each frame by itself under its identity."""
 
     def __init__(
         self,
@@ -68,16 +68,19 @@ class FrameWriter:
 
     @property
     def held_bytes(self) -> int:
+        """Bytes of frames that are being written."""
         return self._held.total
 
     def oldest_waiting_s(self) -> float:
+        """Return how long the oldest frame in progress has waited; 0 for none."""
         oldest = next(iter(self._in_flight.values()), None)
         return 0.0 if oldest is None else time.monotonic() - oldest.since_s
 
     async def start(self) -> None:
-        """Nothing is left over: whoever sent a frame that is not stored sends it again."""
+        """Do nothing: senders resend frames that were not stored."""
 
     async def write(self, unit: AcceptedFrame) -> None:
+        """Write a frame. Raises WriteError."""
         held = self._in_flight.get(unit.identity)
         if held is None:
             if self._stopping:
@@ -87,9 +90,7 @@ class FrameWriter:
                 raise Unavailable("too much is waiting to be written")
             held = _InFlight(asyncio.create_task(self._insert(unit)), time.monotonic())
             self._in_flight[unit.identity] = held
-            held.task.add_done_callback(
-                lambda t: t.cancelled() or t.exception()
-            )  # somebody may have waited, or not
+            held.task.add_done_callback(lambda t: t.cancelled() or t.exception())  # there may be no waiter
         try:
             async with asyncio.timeout(self._settings.acknowledge_s):
                 await asyncio.shield(held.task)
@@ -97,16 +98,18 @@ class FrameWriter:
             raise Unavailable("not written yet") from None
 
     async def knows(self, unit: AcceptedFrame) -> bool:  # noqa: ARG002  # the server knows, by tokens
+        """Return False: the server recognises a frame that is stored."""
         return False
 
     async def stop(self, deadline_s: float) -> None:
+        """Wait for the frames in progress, until the deadline."""
         self._stopping = True
         if self._in_flight:
             await asyncio.wait([held.task for held in self._in_flight.values()], timeout=deadline_s)
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _insert_within_limit(self, unit: AcceptedFrame) -> int:
-        """Write the unit. Raises StoreError, and Limited where it has too many new series."""
+        """Write the frame. Raises StoreError, and Limited if it has too many new series."""
         if self._limit is not None and self._limit.near([unit]):
             (beyond,) = self._limit.excess(self._inserter.resolve([unit]))
             if beyond.series:
@@ -142,7 +145,7 @@ class FrameWriter:
         return nullcontext()
 
     async def _is_refused(self, unit: AcceptedFrame, error: StoreError) -> bool:
-        """Return whether the bytes of the unit are to blame for an error that says so."""
+        """Return whether the frame's bytes cause an error that suggests it."""
         if not error.kind:
             return False
         refused = partial(self._inserter.refused, [unit], cast("Kind", error.kind))

@@ -1,8 +1,8 @@
-"""Whether the indexer can store anything, and why not: for /readyz, the metrics and the log.
+"""Tracks whether the indexer can store anything, for /readyz, the metrics and the log.
 
-Owns the problems that are known now, one for the store, one for the journal and one for a writer that stalls.
-A problem lasts until the same thing works again. The log has a line when a problem begins, changes or ends,
-and one a minute while it lasts. Thread-safe; the clock is monotonic.
+Owns the present problems, one for the store, one for the journal and one for a stalled writer. A problem
+lasts until the same thing works again. The log has a line when a problem begins, changes or ends, and one per
+minute while it lasts. Thread-safe; the clock is monotonic.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from indexer.clickhouse.store_errors import StoreError
 
 log = logging.getLogger(__name__)
 
-#: How often a problem that lasts is logged.
+#: How often a lasting problem is logged.
 _LOG_EVERY_S: Final = 60.0
-#: A frame that waits for so long means that the writer stalls: nothing answers, and nothing fails.
+#: A frame that waits this long means that the writer stalls: nothing answers, and nothing fails.
 STALLED_S: Final = 30.0
-#: While something was stored within this time, a failure that may be of one batch is taken to be that.
+#: If something was stored within this time, a failure that may concern one batch is attributed to it.
 _STORED_LATELY_S: Final = 10.0
-#: Without a write that shows otherwise, a problem with writes is taken to be over after this time.
+#: Without a write that shows otherwise, a problem with writes ends after this time.
 _FORGET_S: Final = 60.0
 
 
 class Part(Enum):
-    """What can fail; the values are labels of metrics."""
+    """The parts that can fail; the values are labels of metrics."""
 
     STORE = "store"
     JOURNAL = "journal"
@@ -48,7 +48,7 @@ class _Problem:
 
 
 class Health:
-    """`clock` gives monotonic seconds."""
+    """The present problems. `clock` gives monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -88,7 +88,7 @@ class Health:
         self._works(Part.JOURNAL)
 
     def oldest_waits(self, age_s: float) -> None:
-        """Note for how long the oldest frame that is being written waits."""
+        """Note how long the oldest frame in progress has waited."""
         if age_s >= STALLED_S:
             text = "the writer stalls: frames wait, and ClickHouse neither takes nor refuses them"
             self._failed(Part.WRITER, text, text)
@@ -96,11 +96,11 @@ class Health:
             self._works(Part.WRITER)
 
     def problems(self) -> Mapping[Part, str]:
-        """Return what is wrong now, in words for clients."""
+        """Return the present problems in words for clients, by part."""
         return {part: problem.told for part, problem in self._lasting().items()}
 
     def failing_s(self) -> float:
-        """Return for how long something could not be written; 0 while all can."""
+        """Return the seconds since writing began to fail; 0 if all works."""
         now = self._clock()
         return max((now - problem.since_s for problem in self._lasting().values()), default=0.0)
 

@@ -1,4 +1,4 @@
-"""Bytes of frames that are held, as a whole, by org and by agent: no backlog keeps the others out. Pure."""
+"""Bounds held bytes of frames in total, by org and by agent: no backlog excludes the others. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ K = TypeVar("K", bound=Hashable)
 
 
 class HeldBytes:
-    """At most `max_bytes` together; of one org at most half of that once a second org has sent anything.
+    """Allows at most `max_bytes` in total; half of that per org once a second org has sent anything.
 
     From half of the bytes on, an agent has at most an equal part among those that hold any. A first frame of
-    an agent needs room in all and in its org only. Where nothing is held, a frame of any size is taken: a
-    bound must not keep a frame out for ever.
+    an agent needs room in total and in its org only. If nothing is held, a frame of any size is accepted: a
+    bound must not exclude a frame for ever.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -26,7 +26,7 @@ class HeldBytes:
         self.total = 0
 
     def take(self, org_id: int, size: int, agent: str = "") -> bool:
-        """Count `size` bytes as held; return False, and count nothing, where that is too much."""
+        """Count `size` bytes as held; return False, and count nothing, if that is too much."""
         if self._first_org is None:
             self._first_org = org_id
         self._several = self._several or org_id != self._first_org

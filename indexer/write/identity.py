@@ -1,8 +1,8 @@
-"""The identity of what is written exactly once: whose it is, and which frame of which agent. Pure.
+"""The identity of a frame: its tenant, agent and number. Pure.
 
 An identity carries the tenant, so that no tenant can use up an identity that another's agent will send.
-Before migration 4 it did not, and a frame of that time may be sent again after it: a frame that was created
-before keeps the identity of then, for ever.
+Before migration 4 it did not, and a frame of that time may be sent again later: a frame created before keeps
+that identity for ever.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import xxhash
 
 from agent.wire.frame import OF_MESSAGES, OF_UP, Frame, FrameError
 
-#: Agent names that begin so are the indexer's own.
+#: Agent names with these beginnings are the indexer's own.
 _RESERVED: Final = (OF_MESSAGES, OF_UP)
 
 
 def frame_identity(frame: Frame, scoped_from_ms: int) -> str:
-    """Return the identity of a frame that an agent sent.
+    """Return the identity of an agent's frame.
 
-    `scoped_from_ms`: when this database's identities began to carry the tenant, Unix milliseconds.
-    Raises FrameError for an agent name that is reserved.
+    `scoped_from_ms`: when this database's identities began to carry the tenant, Unix milliseconds. Raises
+    FrameError for a reserved agent name.
     """
     for reserved in _RESERVED:
         if frame.agent.startswith(reserved):
@@ -32,5 +32,5 @@ def frame_identity(frame: Frame, scoped_from_ms: int) -> str:
 
 
 def digest(body: bytes) -> bytes:
-    """Return 16 bytes that tell whether the same identity comes with other bytes."""
+    """Return 16 bytes that differ if the same identity comes with other bytes."""
     return xxhash.xxh3_128_digest(body)

@@ -1,10 +1,10 @@
-"""What is being written right now, told to whoever keeps read cells in memory.
+"""Announces INSERTs of samples to listeners in the same process, which keep cells in memory.
 
-Owns one fact: every INSERT of samples in this process is announced before it starts and again when it has
-ended, with the metrics and buckets it touches (`InsertListener`). Holds no samples and knows no reader. It is
-of use only where this process is the one that writes: on an embedded store.
+Every INSERT is announced before it starts and again when it ends, with the metrics and buckets that it
+touches. The feed holds no samples and knows no reader. It is useful only if this process is the only writer:
+on an embedded store.
 
-Thread-safe. Listeners are called in the writer's thread and must be quick; they raise nothing.
+Thread-safe. Listeners are called in the writer's thread, must be quick and must not raise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class RowRange(NamedTuple):
 
 
 class InsertFootprint:
-    """Index of the metrics and buckets that one INSERT of a sorted block touches, searched by metric."""
+    """An index of the metrics and buckets that one INSERT of a sorted block touches, by metric."""
 
     def __init__(self, kind: Kind, block: Block) -> None:
         self.kind = kind

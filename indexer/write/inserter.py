@@ -1,7 +1,7 @@
-"""From units to INSERTs: strings and series first, then one block per kind, each under its token.
+"""Turns frames into INSERTs: strings and series first, then one block per kind and token.
 
-Owns what one attempt to write a batch does. Sync: runs in a thread. Repeating an attempt with the same units
-and token gives the same blocks under the same tokens, so ClickHouse keeps each once, in every rollup.
+Owns one attempt to write a batch. Sync: runs in a thread. Repeating an attempt with the same frames and token
+gives the same blocks under the same tokens, so ClickHouse keeps each once, in every rollup.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ from indexer.write.frame_to_columns import (
 from indexer.write.insert_feed import InsertFeed
 from indexer.write.stored_identities import StoredIdentities, is_remembered
 
-#: Rows of one INSERT at most: below ClickHouse's own block size, so that one INSERT is one block.
+#: Maximum rows of one INSERT: below ClickHouse's own block size, so that one INSERT is one block.
 MAX_BLOCK_ROWS: Final = 500_000
 
 
 class Inserter:
     """Writes batches. `on_insert(table, rows)` is called after each INSERT of samples.
 
-    `insert_feed`: where INSERTs of samples are announced, for readers in this process. `retention`: of units
-    that carry no decision. `legacy`: the store has the input tables of before migration 5, where those go.
-    `identities`: where those of a batch are written after its rows.
+    `insert_feed`: announces INSERTs of samples to readers in this process. `retention`: of frames without a
+    decision. `legacy`: the store has the input tables of before migration 5, where those go. `identities`:
+    stores those of a batch after its rows.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Inserter:
         self.on_insert = on_insert
 
     def resolve(self, units: Sequence[AcceptedFrame]) -> list[FrameRows]:
-        """Return the rows of units; their strings get ids. Raises StoreError."""
+        """Return the rows of frames; their strings get ids. Raises StoreError."""
         legacy = self._is_legacy(units)
         return [
             to_rows(u.frame, u.with_given(ids), None if legacy else u.kept or self._retention)
@@ -85,10 +85,11 @@ class Inserter:
     def insert(
         self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False, stored: Collection[str] = ()
     ) -> int:
-        """Write a batch; gives its rows. Raises StoreError; then repeat with the same token and units.
+        """Write a batch; return its number of rows.
 
-        `first`: the token is new, and nobody tried to write these units under it. `stored`: INSERTs that are
-        known as stored are left out; StoreError names those that succeeded before it.
+        Raises StoreError; then repeat with the same token and frames. `first`: the token is new, and no
+        earlier attempt was made to write these frames. `stored`: INSERTs known as stored, which are left out;
+        StoreError names those that succeeded before it.
         """
         units = units if first else self._unstored(units)
         frames = self.resolve(units)
@@ -130,13 +131,13 @@ class Inserter:
         return [u for u in units if not (is_remembered(u.identity) and identities.has(u.identity))]
 
     def _is_legacy(self, units: Sequence[AcceptedFrame]) -> bool:
-        """Return whether a batch was begun before migration 5: the views of then know its tokens."""
+        """Return whether a batch was begun before migration 5: the old views know its tokens."""
         return self._legacy and all(unit.kept is None for unit in units)
 
     def refused(self, units: Sequence[AcceptedFrame], kind: Kind) -> list[AcceptedFrame]:
-        """Return the units that ClickHouse refuses for their bytes, one by one; stores nothing.
+        """Return the frames that ClickHouse refuses for their bytes, one by one; stores nothing.
 
-        It evaluates what the views would: for rows of `kind`. Raises StoreError for any other failure.
+        It evaluates the expressions of the views for rows of `kind`. Raises StoreError for any other failure.
         """
         if self._takes(units, kind):
             return []
@@ -171,11 +172,11 @@ class Inserter:
         )
 
     def _ids(self, units: Sequence[AcceptedFrame]) -> list[U64s]:
-        """For each unit the ids of its strings; one recording for all of them."""
+        """Return the ids of each frame's strings, recorded together."""
         return self._strings.record_columns([(unit.frame.org_id, unit.frame.strings) for unit in units])
 
     def _write_series(self, frames: Sequence[FrameRows], blocks: Mapping[Kind, Block]) -> None:
-        """Put series into their table that are not known to be there, before any sample of theirs."""
+        """Write unknown series into their table, before any sample of theirs."""
         rows: list[Block] = []
         fresh: list[tuple[Project, int, U64s, U64s]] = []
         for kind in (k for k, block in blocks.items() if not self._all_known(block)):
@@ -193,7 +194,7 @@ class Inserter:
                 self._registry.register(*one)
 
     def _all_known(self, block: Block) -> bool:
-        """Return whether no series of a sorted block is new; asked in order, an eighth of the work."""
+        """Return whether no series of a sorted block is new; checked in order, an eighth of the work."""
         bucket, series_id = block["bucket"], block["series_id"]
         assert isinstance(bucket, np.ndarray)
         assert isinstance(series_id, np.ndarray)
@@ -206,7 +207,7 @@ class Inserter:
 
 @contextmanager
 def _named(kind: Kind) -> Iterator[None]:
-    """Note in a StoreError which kind's INSERT failed."""
+    """Note in a StoreError the kind of the failed INSERT."""
     try:
         yield
     except StoreError as e:
@@ -215,7 +216,7 @@ def _named(kind: Kind) -> Iterator[None]:
 
 
 def remaining_kinds(unit: AcceptedFrame, kind: Kind) -> AcceptedFrame:
-    """Return the unit without the kinds that are inserted before `kind`: they are stored."""
+    """Return the frame without the kinds that are inserted before `kind`: they are stored."""
     frame = unit.frame
     empty = {k: type(getattr(frame, k))() for k in KINDS[: KINDS.index(kind)]}
     rest = msgspec.structs.replace(frame, **empty)
@@ -223,7 +224,7 @@ def remaining_kinds(unit: AcceptedFrame, kind: Kind) -> AcceptedFrame:
 
 
 def group_by_tenant(block: Block) -> list[tuple[Project, slice]]:
-    """Return the tenants of a sorted block with the rows of each. Mostly it is one."""
+    """Return the tenants of a sorted block with the rows of each. Usually it is one."""
     org, project = block["org_id"], block["project_id"]
     assert isinstance(org, np.ndarray)
     assert isinstance(project, np.ndarray)

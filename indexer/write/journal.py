@@ -1,8 +1,8 @@
-"""The journal: which frames went into which batch, on disk, so that a batch survives a crash under its name.
+"""The journal: the frames of each batch on disk, so that a batch survives a crash under its token.
 
 Owns one SQLite file, in write-ahead mode. A batch is committed here, with its frames' bytes, before its first
-INSERT; afterwards it is marked done, the bytes are dropped and the frames' identities kept. What is found
-unfinished at the start is written again under the same tokens, and ClickHouse drops what it has already.
+INSERT; afterwards it is marked done, the bytes are dropped and the frames' identities kept. Unfinished
+batches are written again at the start under the same tokens, and ClickHouse drops the parts it has already.
 
 A batch that cannot be stored while others can is set aside with its bytes, and tried again until it is
 stored (indexer/write/set_aside_batches.py); the INSERTs of it that are stored are noted and not repeated. A
@@ -40,7 +40,7 @@ from indexer.write.journal_rows import (
 )
 from indexer.write.split_by_day import max_blocks
 
-#: So that no batch pays for a long clearing up; each batch adds one and may drop several.
+#: Bounds the clearing up per batch; each batch adds one row and may drop several.
 _PRUNED_AT_ONCE: Final = 16
 
 
@@ -56,7 +56,7 @@ class BatchState(IntEnum):
     TOO_OLD_GONE = 6  # the same, its bytes dropped for room
 
 
-#: States of batches whose bytes are kept for a person to look at.
+#: States of batches whose bytes are kept for the operator.
 KEPT: Final = (BatchState.ASIDE, BatchState.ENDED, BatchState.TOO_OLD)
 _KEPT: Final = f"({', '.join(str(int(state)) for state in KEPT)})"
 #: Half of the INSERTs per table that ClickHouse remembers by token: a later repetition may count twice.
@@ -79,11 +79,14 @@ __all__ = ["KEPT", "BatchState", "Journal", "JournalError", "KeptBatch"]
 
 
 class JournalError(Exception):
-    """The file cannot be used or written."""
+    """The file is unusable or not writable."""
 
 
 class Journal:
-    """`max_identities`, `max_age_ms`: of frames remembered as done. `max_aside_bytes`: of refused batches."""
+    """Stores batches. `max_identities`, `max_age_ms`: of frames remembered as done.
+
+    `max_aside_bytes`: of refused batches.
+    """
 
     def __init__(self, path: Path, *, max_identities: int, max_age_ms: int, max_aside_bytes: int) -> None:
         self._max_identities = max_identities
@@ -99,7 +102,7 @@ class Journal:
             self._db.execute("PRAGMA synchronous = FULL")
             make_tables(self._db)
             self.complete_since_ms = complete_since_ms(self._db)
-            # Reads have a connection of their own: they do not wait for a commit to reach the disk.
+            # Reads have their own connection: they do not wait for a commit to reach the disk.
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader_lock = threading.Lock()
             (self._frames,) = self._db.execute("SELECT count() FROM frame").fetchone()
@@ -119,7 +122,7 @@ class Journal:
             self._frames += len(units)
 
     def finish(self, token: str, now_ms: int) -> None:
-        """The batch is stored: keep its frames' identities only. Raises JournalError."""
+        """Mark a batch as stored and keep only its frames' identities. Raises JournalError."""
         with self._transaction() as db:
             self._set_state(db, token, BatchState.DONE, now_ms)
             db.execute(
@@ -145,9 +148,9 @@ class Journal:
                 )
 
     def keep_overtaken(self, now_ms: int) -> int:
-        """Keep set-aside batches for a person that are stored in part, and whose tokens may be forgotten.
+        """Keep set-aside batches for the operator that are stored in part, and whose tokens may be forgotten.
 
-        Return how many there are. Raises JournalError.
+        Return the number of them. Raises JournalError.
         """
         with self._transaction() as db:
             return db.execute(
@@ -157,7 +160,7 @@ class Journal:
             ).rowcount
 
     def set_aside(self, token: str, now_ms: int, reason: str = "") -> bool:
-        """Set a batch aside. Return False where there is no room: it then stays open. Raises JournalError."""
+        """Set a batch aside. Return False if room is lacking: it then stays open. Raises JournalError."""
         with self._transaction() as db:
             (size,) = db.execute("SELECT bytes FROM batch WHERE token = ?", (token,)).fetchone()
             self._make_room(db, size)
@@ -167,9 +170,9 @@ class Journal:
         return True
 
     def end(self, token: str, units: Sequence[AcceptedFrame], now_ms: int, reason: str) -> None:
-        """Take refused frames out of a batch; each is kept as one of its own. Raises JournalError.
+        """Take refused frames out of a batch; each is kept as a batch of its own. Raises JournalError.
 
-        `units` hold the rows of theirs that are not stored. The oldest ended ones go when there is no room.
+        `units` hold their rows that are not stored. The oldest ended ones are dropped if room is lacking.
         """
         with self._transaction() as db:
             for number, unit in enumerate(units):
@@ -215,7 +218,7 @@ class Journal:
             return self._units(db, found[0]) if found else []
 
     def wait_again(self, token: str, now_ms: int) -> bool:
-        """Set a batch that is kept aside, to be tried again. Return False where there is no such batch."""
+        """Set a kept batch aside, to be tried again. Return False without such a batch."""
         with self._transaction() as db:
             return bool(
                 db.execute(
@@ -226,9 +229,9 @@ class Journal:
             )
 
     def drop(self, token: str, now_ms: int) -> bool:
-        """Give up a batch that is kept. Return False where there is no such batch.
+        """Drop a kept batch. Return False without such a batch.
 
-        Its frames stay known: who sends one again is told that it was dropped. Raises JournalError.
+        Its frames stay known: a sender that repeats one is told that it was dropped. Raises JournalError.
         """
         with self._transaction() as db:
             found = db.execute(
@@ -242,7 +245,7 @@ class Journal:
         return True
 
     def oldest_waiting_ms(self) -> int | None:
-        """Return since when the oldest batch waits that is open or set aside; None for none."""
+        """Return since when the oldest open or set-aside batch waits; None for none."""
         with self._reading() as db:
             (found,) = db.execute(
                 "SELECT min(changed_ms) FROM batch WHERE state IN (?, ?)", (BatchState.OPEN, BatchState.ASIDE)
@@ -250,12 +253,12 @@ class Journal:
         return None if found is None else int(found)
 
     def check(self) -> None:
-        """Write something. Raises JournalError where the file cannot be written."""
+        """Write a test row. Raises JournalError if the file is not writable."""
         with self._transaction() as db:
             db.execute("UPDATE checked SET times = times + 1")
 
     def state(self, identity: str) -> BatchState | None:
-        """Return the state of a frame's batch; None when the frame is not known (any more)."""
+        """Return the state of a frame's batch; None if the frame is not known (any more)."""
         found = self.find(identity)
         return found[0] if found else None
 
@@ -280,7 +283,7 @@ class Journal:
             self._note_complete(db, at_ms)
 
     def taken(self, prefix: str) -> list[KnownRequest]:
-        """Return what was taken under identities that are `prefix`, ending in "/", and a number.
+        """Return the entries of identities that are `prefix`, ending in "/", and a number.
 
         Raises JournalError.
         """
@@ -297,7 +300,7 @@ class Journal:
             return [(token, self._units(db, number)) for number, token in batches]
 
     def counts(self) -> dict[BatchState, int]:
-        """Frames by what became of them."""
+        """Return the number of frames by outcome."""
         with self._reading() as db:
             rows = db.execute(
                 "SELECT state, count() FROM batch JOIN frame ON batch.number = frame.batch GROUP BY state"
@@ -305,6 +308,7 @@ class Journal:
             return dict.fromkeys(BatchState, 0) | {BatchState(s): n for s, n in rows}
 
     def close(self) -> None:
+        """Close the file."""
         with self._reader_lock:
             self._reader.close()
         with self._lock:
@@ -332,7 +336,7 @@ class Journal:
         return int(held)
 
     def _make_room(self, db: sqlite3.Connection, size: int) -> None:
-        """Drop the oldest batches whose senders do not wait, while there is no room for `size`."""
+        """Drop the oldest batches whose senders do not wait, until there is room for `size`."""
         while size + self._kept_bytes(db) > self._max_aside_bytes:
             oldest = db.execute(
                 "SELECT min(number) FROM batch WHERE state IN (?, ?)", (BatchState.ENDED, BatchState.TOO_OLD)
@@ -375,7 +379,7 @@ class Journal:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Raise JournalError for a file that is damaged where it is read."""
+        """Raise JournalError for a damaged file."""
         with self._reader_lock:
             try:
                 yield self._reader

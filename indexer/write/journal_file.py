@@ -1,4 +1,4 @@
-"""Where the journal is, by the settings, how it is opened, and how many batches in it are not stored."""
+"""Finds and opens the journal by the settings, and counts its unstored batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DAY_MS: Final = 86_400_000
 
 
 def has_journal(settings: Settings) -> bool:
-    """Return whether frames are batched by a journal."""
+    """Return whether a journal batches the frames."""
     embedded = embedded_path(settings.dsn) is not None
     return settings.batching == "journal" or (settings.batching == "auto" and embedded)
 
@@ -30,7 +30,7 @@ def journal_path(settings: Settings) -> Path:
 
 
 def open_journal(settings: Settings) -> Journal:
-    """Open the journal, made where it is not there. Raises JournalError."""
+    """Open the journal; create it if it is missing. Raises JournalError."""
     return Journal(
         journal_path(settings),
         max_identities=settings.journal.identities,
@@ -40,7 +40,7 @@ def open_journal(settings: Settings) -> Journal:
 
 
 def unstored_batches(settings: Settings, before_ms: int) -> int:
-    """Return how many batches in the journal have waited since before a time; writes nothing.
+    """Return how many batches of the journal wait since before a time; writes nothing.
 
     Raises JournalError.
     """

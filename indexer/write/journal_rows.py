@@ -1,4 +1,4 @@
-"""The rows of the journal's file: its tables, and units as rows and back."""
+"""The rows of the journal's file: its tables, and the conversion of frames to rows and back."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CREATE INDEX IF NOT EXISTS frame_batch ON frame (batch);
 CREATE INDEX IF NOT EXISTS batch_state ON batch (state, number);
 """
 
-#: Columns that files made before them do not have: (table, name, type).
+#: Columns that older files lack: (table, name, type).
 _ADDED: Final = (
     ("frame", "digest", "BLOB"),
     ("frame", "retention_days", "INTEGER"),
@@ -59,19 +59,19 @@ LATEST_BLOCKS: Final = (
     "coalesce((SELECT blocks FROM batch WHERE blocks NOT NULL ORDER BY number DESC LIMIT 1), 0)"
 )
 
-#: Frames of one request that are looked at.
+#: Frames per request that are examined.
 _MAX_TAKEN: Final = 1_000
 
 
 class KnownRequest(NamedTuple):
-    """What was taken under an identity: a digest of its bytes (empty: not known), and when (0: not known)."""
+    """A known identity: the digest of its bytes (empty: not known), and when it came (0: not known)."""
 
     digest: bytes
     created_ms: int
 
 
 def make_tables(db: sqlite3.Connection) -> None:
-    """Create tables and columns that are missing; columns are NULL in rows of before."""
+    """Create missing tables and columns; older rows have NULL in new columns."""
     db.executescript(_SCHEMA)
     for table, name, kind in _ADDED:
         there = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
@@ -124,7 +124,7 @@ def forget_parts(db: sqlite3.Connection, token: str) -> None:
 
 
 def complete_since_ms(db: sqlite3.Connection) -> int | None:
-    """Return since when the file has every stored frame (0: ever since); None: not known, it is new."""
+    """Return since when the file has every stored frame (0: always); None: not known, it is new."""
     row = db.execute("SELECT complete_since_ms FROM memory").fetchone()
     if row is not None:
         return int(row[0])
@@ -132,12 +132,13 @@ def complete_since_ms(db: sqlite3.Connection) -> int | None:
 
 
 def set_complete_since(db: sqlite3.Connection, at_ms: int) -> None:
+    """Note since when the file has every stored frame; 0: always."""
     db.execute("DELETE FROM memory")
     db.execute("INSERT INTO memory VALUES (?)", (at_ms,))
 
 
 def taken(db: sqlite3.Connection, prefix: str) -> list[KnownRequest]:
-    """Return what was taken under identities that are `prefix`, ending in "/", and a number."""
+    """Return the entries of identities that are `prefix`, ending in "/", and a number."""
     end = prefix[:-1] + chr(ord("/") + 1)
     rows = db.execute(
         "SELECT identity, digest, created_ms FROM frame WHERE identity > ? AND identity < ? LIMIT ?",
@@ -148,7 +149,7 @@ def taken(db: sqlite3.Connection, prefix: str) -> list[KnownRequest]:
 
 
 def _recorded(unit: AcceptedFrame) -> tuple[str, bytes, bytes, bytes, int, bytes | None, int]:
-    """Return what a unit is made of again, in the order of the INSERT."""
+    """Return the values that a frame is restored from, in the order of the INSERT."""
     given = msgspec.msgpack.encode(unit.given_ids)
     kept = msgspec.msgpack.encode(unit.kept) if unit.kept else None
     frame = unit.frame
@@ -156,7 +157,7 @@ def _recorded(unit: AcceptedFrame) -> tuple[str, bytes, bytes, bytes, int, bytes
 
 
 def _decoded(body: bytes, retention_days: int | None) -> wire.Frame:
-    """Return the frame with the retention that was decided; None: written before it was rounded."""
+    """Return the frame with the decided retention; None: written before it was rounded."""
     frame = wire.decode(body)
     if retention_days is None or retention_days == frame.retention_days:
         return frame

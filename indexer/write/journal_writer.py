@@ -1,12 +1,12 @@
-"""Writing frames exactly once: a frame is acknowledged when all its rows are in ClickHouse, and never twice.
+"""Writes frames exactly once: acknowledges a frame when all its rows are in ClickHouse.
 
 Two ways, one interface (`Writer.write`):
 
-* JournalWriter, when one indexer owns the data. Frames that come while a batch is being written form the next
+* JournalWriter, if one indexer owns the data. Frames that come while a batch is being written form the next
   one (group commit). Batch and frames are committed to the journal, then inserted under the batch's token,
   then marked done. A crash anywhere leaves an unfinished batch, which is written again under the same token
-  at the next start; a frame that is sent again is known by its identity.
-* FrameWriter (indexer/write/frame_writer.py), when several may run.
+  at the next start; a resent frame is known by its identity.
+* FrameWriter (indexer/write/frame_writer.py), if several may run.
 
 A failure of ClickHouse never ends a frame, unless the frame's own bytes cause it
 (indexer/clickhouse/faults.py). A batch that others could pass is set aside
@@ -50,24 +50,26 @@ T = TypeVar("T")
 
 
 class Writer(Protocol):
+    """Writes frames exactly once."""
+
     async def start(self) -> None:
-        """Write what an earlier run left unfinished, then be ready."""
+        """Write the unfinished batches of an earlier run, then be ready."""
 
     async def write(self, unit: AcceptedFrame) -> None:
-        """Returns when the unit is in ClickHouse. Raises WriteError."""
+        """Return when the frame is in ClickHouse. Raises WriteError."""
 
     async def knows(self, unit: AcceptedFrame) -> bool:
-        """Return whether the unit is known to be in ClickHouse. Raises WriteError where it is not to come."""
+        """Return whether the frame is known to be in ClickHouse. Raises WriteError if it never will be."""
 
     def oldest_waiting_s(self) -> float:
-        """Return for how long the oldest frame waits that is being written; 0 for none."""
+        """Return how long the oldest frame in progress has waited; 0 for none."""
 
     async def stop(self, deadline_s: float) -> None:
-        """Write what was taken, until the deadline; take nothing any more."""
+        """Write the accepted frames, until the deadline; accept no more."""
 
 
 class _InFlight(NamedTuple):
-    """A frame that is being written: the digest it came with, who waits, and since when (monotonic)."""
+    """A frame that is being written: its digest, its waiter, and since when (monotonic)."""
 
     digest: bytes
     future: asyncio.Future[None]
@@ -75,13 +77,16 @@ class _InFlight(NamedTuple):
 
 
 def _check_digest(unit: AcceptedFrame, known: bytes) -> None:
-    """Raises Conflict when the identity came with other bytes before, as far as that is known."""
+    """Raise Conflict if the identity is known to have come with other bytes before."""
     if known and unit.digest and known != unit.digest:
         raise Conflict(f"{unit.identity[:200]}: other bytes were taken under this identity before")
 
 
 class JournalWriter:
-    """See the module. `now_ms` is the wall clock; `steady_ms` is monotonic, for what waits."""
+    """Writes batches through the journal.
+
+    `now_ms` is the wall clock; `steady_ms` is monotonic, for waiting frames.
+    """
 
     def __init__(
         self,
@@ -117,14 +122,16 @@ class JournalWriter:
 
     @property
     def held_bytes(self) -> int:
+        """Bytes of frames that wait or are being written."""
         return self._batcher.held_bytes
 
     def oldest_waiting_s(self) -> float:
+        """Return how long the oldest frame in progress has waited; 0 for none."""
         oldest = next(iter(self._in_flight.values()), None)
         return 0.0 if oldest is None else time.monotonic() - oldest.since_s
 
     async def start(self) -> None:
-        """Try once what an earlier run left unfinished; what fails is written before anything else."""
+        """Try the unfinished batches of an earlier run once; failed ones are written before all else."""
         for token, units in await self._in_thread(self._journal.unfinished):
             log.info("event=replay token=%s frames=%d", token, len(units))
             self._metrics.replayed.inc()
@@ -135,6 +142,7 @@ class JournalWriter:
         self.aside.start()
 
     async def write(self, unit: AcceptedFrame) -> None:
+        """Write a frame with the next batch. Raises WriteError."""
         held = self._in_flight.get(unit.identity)
         if held is not None:
             _check_digest(unit, held.digest)
@@ -152,12 +160,14 @@ class JournalWriter:
             raise Unavailable("not written yet") from None
 
     async def knows(self, unit: AcceptedFrame) -> bool:
+        """Return whether the journal knows the frame as stored. Raises WriteError."""
         if unit.identity in self._in_flight or not self._known(unit):
             return False
         self._metrics.frames.labels(outcome="repeated").inc()
         return True
 
     async def stop(self, deadline_s: float) -> None:
+        """Write the waiting frames until the deadline, then stop."""
         self._stopping = True
         self._came.set()
         await self.aside.stop()
@@ -169,11 +179,11 @@ class JournalWriter:
         for future in (held.future for held in self._in_flight.values()):
             if not future.done():
                 future.set_exception(Unavailable("shutting down"))
-                future.exception()  # nobody may be waiting for it any more
+                future.exception()  # there may be no waiter any more
         self._journal.close()
 
     def _known(self, unit: AcceptedFrame) -> bool:
-        """Return whether the journal knows the unit as stored. Raises WriteError for any other state."""
+        """Return whether the journal knows the frame as stored. Raises WriteError for any other state."""
         try:
             found = self._journal.find(unit.identity)
         except JournalError as e:
@@ -249,12 +259,12 @@ class JournalWriter:
                 future.set_result(None)
             else:
                 future.set_exception(error)
-                future.exception()  # nobody may be waiting for it any more
+                future.exception()  # there may be no waiter any more
 
     def _within_limit(self, units: Sequence[AcceptedFrame]) -> Sequence[AcceptedFrame]:
-        """Return the units with the series beyond their org's limit folded.
+        """Return the frames with the series beyond their org's limit folded.
 
-        Returns them as they are while the store does not answer: the batch is in the journal all the same.
+        Returns them unchanged while the store does not answer: the batch is in the journal already.
         """
         if self._limit is None or not self._limit.near(units):
             return units
@@ -276,9 +286,9 @@ class JournalWriter:
     async def _write_batch(
         self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False
     ) -> Mapping[str, WriteError]:
-        """Write a batch that the journal has, however long it takes; return the errors by frame identity.
+        """Write a batch of the journal, however long it takes; return the errors by frame identity.
 
-        `first`: nobody tried to write it before.
+        `first`: no earlier attempt was made to write it.
         """
         ended: dict[str, WriteError] = {}
         failures = tries = 0
@@ -301,7 +311,7 @@ class JournalWriter:
     async def _attempt(
         self, token: str, units: Sequence[AcceptedFrame], *, first: bool = False
     ) -> FailedAttempt | None:
-        """Try once to write a batch that the journal has; None when it is stored and marked."""
+        """Try once to write a batch of the journal; return None if it is stored and marked."""
         try:
             began = time.perf_counter()
             rows = 0
@@ -325,7 +335,7 @@ class JournalWriter:
         return None
 
     async def _failed(self, token: str, units: Sequence[AcceptedFrame], error: StoreError) -> FailedAttempt:
-        """Note a failure; frames whose bytes caused it are taken out of the batch."""
+        """Note a failure; take frames whose bytes caused it out of the batch."""
         self._metrics.store_failed(error)
         self._health.store_failed(error)
         ended: list[AcceptedFrame] = []
@@ -354,7 +364,7 @@ class JournalWriter:
     async def _set_aside_if_alone(
         self, token: str, units: Sequence[AcceptedFrame], failed: FailedAttempt, failures: int = 0
     ) -> bool:
-        """Set a batch aside when others may be stored meanwhile; return whether it was."""
+        """Set a batch aside if others may be stored meanwhile; return whether it was."""
         alone = failed.fault is not None and failed.fault.of_one_batch
         if not alone and failures < self._settings.attempts:
             return False
@@ -370,7 +380,7 @@ class JournalWriter:
         return True
 
     async def _answers(self) -> bool:
-        """Whether ClickHouse is there at all: if not, the batch is not to blame."""
+        """Return whether ClickHouse answers at all: if not, the batch is not to blame."""
         try:
             await self._in_thread(self._store.rows, "SELECT 1")
         except StoreError:

@@ -1,8 +1,8 @@
-"""Which frames are known as stored, as far back as an agent may send them again.
+"""Knows which frames are stored, as far back as an agent may resend them.
 
-The journal knows the latest; what it has forgotten, or never had because its file is lost or an older copy,
-ClickHouse knows (indexer/write/stored_identities.py). A frame older than both remember is refused as too old,
-since it may be stored. Asked before the writer, which knows what it has in hand.
+The journal knows the latest. ClickHouse knows those that the journal has forgotten, or never had because its
+file is lost or an older copy (indexer/write/stored_identities.py). A frame older than both remember is
+refused as too old, since it may be stored. Asked before the writer, which knows the frames in progress.
 """
 
 from __future__ import annotations
@@ -26,33 +26,35 @@ from indexer.write.stored_identities import StoredIdentities, is_remembered
 log = logging.getLogger(__name__)
 
 _DAY_MS: Final = 86_400_000
-#: Identities written last, which a journal must know if it is not an older copy.
+#: Latest identities; a journal that lacks one is an older copy.
 _LATEST: Final = 64
-#: Migrations of a new database are applied within that.
+#: A new database has all its migrations within this time.
 _NEW_MS: Final = 60_000
 
 
 class KnownFrames(Protocol):
     @property
     def remembers_s(self) -> int:
-        """Return for how many seconds a stored frame is known at least; 0: that cannot be said."""
+        """Minimum seconds that a stored frame is known; 0: unknown."""
 
     async def has(self, unit: AcceptedFrame) -> bool:
-        """Return whether the unit is known as stored, where the writer does not know. Raises WriteError."""
+        """Return whether the frame is known as stored, if the writer does not know it. Raises WriteError."""
 
 
 class NoKnownFrames:
-    """Of several indexers: the server knows, by tokens, and not for a time but for a number of INSERTs."""
+    """Knows no frames: with several indexers the server knows a number of them by their tokens."""
 
     remembers_s: Final = 0
 
     async def has(self, unit: AcceptedFrame) -> bool:  # noqa: ARG002
+        """Return False: the server knows."""
         return False
 
 
 class RememberedFrames:
-    """`days`: how long ClickHouse remembers. `ahead_ms`: how far an agent's clock may be ahead of ours.
+    """Asks the journal and ClickHouse.
 
+    `days`: how long ClickHouse remembers. `ahead_ms`: how far an agent's clock may be ahead of ours.
     `began_ms`: when the database was made. `since_ms`: when it began to remember; 0: then.
     """
 
@@ -79,9 +81,11 @@ class RememberedFrames:
 
     @property
     def remembers_s(self) -> int:
+        """Seconds that ClickHouse remembers a stored frame."""
         return self._days * _DAY_MS // 1000
 
     async def has(self, unit: AcceptedFrame) -> bool:
+        """Return whether journal or ClickHouse knows the frame as stored. Raises WriteError."""
         complete_ms = self._journal.complete_since_ms or 0
         created_ms = unit.frame.created_ms
         forgotten = complete_ms and created_ms < complete_ms + self._ahead_ms
@@ -104,12 +108,12 @@ class RememberedFrames:
         return found
 
     def _remembered_ms(self) -> int:
-        """Return since when ClickHouse remembers frames; 0: ever since."""
+        """Return since when ClickHouse remembers frames; 0: always."""
         oldest_ms = self._now_ms() - self._days * _DAY_MS
         return max(self._since_ms, oldest_ms if oldest_ms > self._began_ms else 0)
 
     def _keep(self, unit: AcceptedFrame) -> None:
-        """Keep the frame for a person (`meterhouse set-aside`)."""
+        """Keep the frame for the operator (`meterhouse set-aside`)."""
         with suppress(JournalError):  # it is refused all the same
             self._journal.keep(uuid.uuid4().hex, unit, self._now_ms(), TOO_OLD)
 
@@ -125,7 +129,7 @@ def open_known_frames(
     settings: Settings,
     now_ms: Callable[[], int],
 ) -> KnownFrames:
-    """Find out how far back the journal is complete; its unfinished batches are written again before.
+    """Find out how far back the journal is complete; call it after the unfinished batches are written.
 
     Raises StoreError and JournalError.
     """

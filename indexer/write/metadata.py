@@ -1,4 +1,4 @@
-"""What mapping files say of metrics, written to its table: the indexer's side of `POST /v1/metadata`.
+"""Writes metadata of mapping files to its table: the indexer's side of `POST /v1/metadata`.
 
 Owns the table's rows; agent/wire/metadata.py owns the message and its bounds. A row replaces the one before
 it for its org, project and name, so a message may come any number of times. Sync: runs in a thread.
@@ -24,7 +24,7 @@ class MetadataWriter:
         self._now_ms = now_ms
 
     def write(self, message: MetadataMessage) -> int:
-        """Writes a message; gives the metrics it names. Raises StoreError."""
+        """Write a message; return the number of its metrics. Raises StoreError."""
         metrics = {metric.name: metric for metric in message.metrics}
         if metrics:
             block = _block(message.org_id, message.project_id, list(metrics.values()), self._now_ms())

@@ -1,8 +1,8 @@
-"""Turns for heavy work: one org never has all of them while another one works, too. Pure but for its futures.
+"""Turns for heavy work: one org never has all of them while another one works.
 
-Heavy work is Python code and long C calls over whole columns: two such threads keep the interpreter from
-everybody else. So an org has one turn at once as soon as a second org was seen, and a free turn goes to
-another org than the last one served, to its oldest request.
+Heavy work is Python code and long C calls over whole columns: two such threads keep the interpreter from all
+others. So an org has one turn at once as soon as a second org was seen, and a free turn goes to an org other
+than the last one served, to its oldest request. Pure but for its futures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _Waiting(NamedTuple):
 
 
 class OrgTurns:
-    """At most `max_running` at once, of one org one where there are several. For one event loop."""
+    """Gives at most `max_running` turns at once, one per org if there are several. For one event loop."""
 
     def __init__(self, max_running: int) -> None:
         self._max_running = max_running
@@ -38,7 +38,7 @@ class OrgTurns:
 
     @asynccontextmanager
     async def turn(self, org_id: int, wait_s: float | None = None) -> AsyncIterator[None]:
-        """Hold a turn of an org. Raises TimeoutError when it does not come within `wait_s`."""
+        """Hold a turn of an org. Raises TimeoutError if it does not come within `wait_s`."""
         self.note(org_id)
         async with asyncio.timeout(wait_s):
             await self._wait(org_id)

@@ -1,8 +1,8 @@
-"""Series beyond an org's limit of a day: which of a batch they are, and their rows as one series.
+"""Folds new series beyond an org's daily limit into one series per metric.
 
-A series is new when the registry does not know it. The rows of a folded series become rows of its metric with
+A series is new if the registry does not know it. The rows of a folded series become rows of its metric with
 `__overflow__="true"` alone, so counters, distributions and sets keep their totals; of gauges the last value
-counts. The unit is made anew with them, before the journal has it: a batch that is written again is the same.
+counts. The frame is rebuilt with them before the journal has it: a batch that is written again is the same.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OVERFLOW_VALUE: Final = "true"
 
 
 class OrgDay(NamedTuple):
-    """What the limit counts by."""
+    """The key of the limit: an org and a day."""
 
     org_id: int
     day: int  # since 1970
@@ -35,25 +35,25 @@ class OrgDay(NamedTuple):
 
 @dataclass
 class ExcessSeries:
-    """The series of one frame that are beyond the limit, by kind and day: indexes of the frame's series."""
+    """The series of one frame beyond the limit, by kind and day, as indexes of the frame's series."""
 
     series: dict[tuple[Kind, int], AnyArray] = field(default_factory=dict)
 
 
 class StoredCounts(Protocol):
-    """Series that were there before this process, or that others write (indexer/intern/stored_series.py)."""
+    """Counts series of earlier processes or other indexers (indexer/intern/stored_series.py)."""
 
     def count(self, org_id: int, day: int) -> int:
-        """Return how many the org has on that day; those that this process knows count, too."""
+        """Return the org's number of series on that day, including those that this process knows."""
 
     def ids(self, org_id: int, day: int) -> Mapping[Project, U64s]:
-        """Return them, sorted, by tenant."""
+        """Return the series ids, sorted, by tenant."""
 
 
 class SeriesLimit:
-    """At most `max_series` new series of an org on a day; 0 is no limit.
+    """Allows at most `max_series` new series per org and day; 0: unlimited.
 
-    Without `stored` those of this process count alone.
+    Without `stored` only those of this process count.
     """
 
     def __init__(self, registry: SeriesRegistry, max_series: int, stored: StoredCounts | None = None) -> None:
@@ -62,7 +62,7 @@ class SeriesLimit:
         self._stored = stored
 
     def near(self, units: Sequence[AcceptedFrame]) -> bool:
-        """Return whether the limit might be reached by these units, whatever of them is new."""
+        """Return whether these frames might reach the limit if all their series were new."""
         if not self._max_series:
             return False
         coming: dict[OrgDay, int] = {}
@@ -74,7 +74,7 @@ class SeriesLimit:
         return any(self._at_most(key) + rows > self._max_series for key, rows in coming.items())
 
     def known(self, org_id: int, day: int) -> int:
-        """Return how many series of an org are known on a day, without a question to the store."""
+        """Return the number of an org's known series on a day, without asking the store."""
         stored = self._stored.count(org_id, day) if self._stored is not None else 0
         return max(self._registry.count(org_id, day), stored)
 
@@ -95,9 +95,9 @@ class SeriesLimit:
         return self._stored.ids(*key)
 
     def excess(self, frames: Sequence[FrameRows]) -> list[ExcessSeries]:
-        """Return for each frame which of its series are beyond the limit, the first ones taken first.
+        """Return each frame's series beyond the limit; the first ones are accepted first.
 
-        Raises StoreError when what is stored cannot be read.
+        Raises StoreError if the stored series are unreadable.
         """
         admitted: dict[tuple[Project, int], list[U64s]] = {}
         counts: dict[OrgDay, int] = {}
@@ -131,7 +131,7 @@ class SeriesLimit:
 
 
 def fold_excess(unit: AcceptedFrame, excess: ExcessSeries) -> tuple[AcceptedFrame, int]:
-    """Return the unit with the rows of series beyond the limit folded, and how many rows those are."""
+    """Return the frame with the rows beyond the limit folded, and the number of those rows."""
     frame = unit.frame
     names = np.frombuffer(frame.series.name, "<u4")
     rows = {kind: _beyond(kind, frame, excess) for kind in KINDS}
@@ -153,7 +153,7 @@ def fold_excess(unit: AcceptedFrame, excess: ExcessSeries) -> tuple[AcceptedFram
 
 
 def _beyond(kind: Kind, frame: Frame, excess: ExcessSeries) -> AnyArray:
-    """Return which rows of a kind are of series beyond the limit."""
+    """Return which rows of a kind belong to series beyond the limit."""
     columns = getattr(frame, kind)
     series, day = np.frombuffer(columns.series, "<u4"), np.frombuffer(columns.bucket, "<u4") // DAY_S
     mask = np.zeros(len(series), bool)
@@ -166,7 +166,7 @@ def _beyond(kind: Kind, frame: Frame, excess: ExcessSeries) -> AnyArray:
 
 
 def _with_overflow(frame: Frame, metrics: AnyArray) -> Frame:
-    """Return the frame with one series more for each of these names: that which the others fold into."""
+    """Return the frame with one more series for each of these names, which the others fold into."""
     source, count, at = frame.series, len(metrics), len(frame.strings)
     return msgspec.structs.replace(
         frame,

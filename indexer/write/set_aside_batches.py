@@ -1,7 +1,7 @@
-"""Batches that are set aside: tried again in turn, without a restart, until they are stored.
+"""Tries set-aside batches again in turn, without a restart, until they are stored.
 
-Owns when they are tried: soon at first, then less often while all fail. One attempt is one turn, so live
-batches go on in between. A person may list, show, retry and drop them (`meterhouse set-aside`).
+Owns the times of the attempts: soon at first, then less often while all fail. An attempt is one turn, so live
+batches continue in between. An operator may list, show, retry and drop them (`meterhouse set-aside`).
 
 Runs in one event loop; must not know how a batch is written.
 """
@@ -28,7 +28,7 @@ _LONGEST_S: Final = 30.0
 class FailedAttempt:
     """Why an attempt to write a batch failed, in words for clients.
 
-    `fault` is None when the journal failed. `ended`: identities of frames that were refused for their bytes.
+    `fault` is None if the journal failed. `ended`: identities of frames that were refused for their bytes.
     """
 
     told: str
@@ -41,7 +41,11 @@ class _InThread(Protocol):
 
 
 class SetAsideBatches:
-    """`attempt(token, units)` tries to write a batch: None when it is stored. `on_empty`: none waits now."""
+    """Retries set-aside batches.
+
+    `attempt(token, units)` tries to write a batch and returns None on success. `on_empty` is called when none
+    waits.
+    """
 
     def __init__(
         self,
@@ -61,7 +65,7 @@ class SetAsideBatches:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin trying."""
+        """Start the attempts."""
         self._task = asyncio.create_task(self._run(), name="indexer-aside")
 
     def wake(self) -> None:
@@ -69,30 +73,30 @@ class SetAsideBatches:
         self._woken.set()
 
     async def stop(self) -> None:
-        """Stop trying. A batch whose attempt runs stays set aside; its token makes the next attempt safe."""
+        """Stop the attempts. A batch that is being tried stays set aside; its token makes a retry safe."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def listing(self) -> list[KeptBatch]:
-        """Return what is set aside or ended. Raises JournalError."""
+        """Return the set-aside and ended batches. Raises JournalError."""
         kept: list[KeptBatch] = await self._in_thread(self._journal.kept)
         return kept
 
     async def units(self, token: str) -> list[AcceptedFrame]:
-        """Return the frames of such a batch; none where there is no such batch. Raises JournalError."""
+        """Return the frames of such a batch; none without such a batch. Raises JournalError."""
         units: list[AcceptedFrame] = await self._in_thread(self._journal.units, token)
         return units
 
     async def retry(self, token: str) -> FailedAttempt | None:
-        """Try a batch now. Return None when it is stored. Raises KeyError, JournalError."""
+        """Try a batch now. Return None if it is stored. Raises KeyError, JournalError."""
         async with self._turn:
             if not await self._in_thread(self._journal.wait_again, token, self._now_ms()):
                 raise KeyError(token)
             return await self._try(token)
 
     async def drop(self, token: str) -> None:
-        """Give up a batch. Raises KeyError, JournalError."""
+        """Drop a batch. Raises KeyError, JournalError."""
         async with self._turn:
             if not await self._in_thread(self._journal.drop, token, self._now_ms()):
                 raise KeyError(token)

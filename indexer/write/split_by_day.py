@@ -1,8 +1,8 @@
-"""The days that rows are of: expired rows go, and a unit of many days becomes several. Pure.
+"""Drops expired rows, and splits a frame of many days into several. Pure.
 
-A partition of the tables is a day and a `retention_days`, and each costs time in an INSERT. So a unit holds
+A partition of the tables is a day and a `retention_days`, and each costs time in an INSERT. So a frame holds
 days of one group: 32 days in a row, counted from 1970. The group of a row depends only on its time. So a
-frame that is sent again is cut in the same way, whatever expired or was set in between.
+resent frame is split in the same way, whatever expired or was configured in between.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from indexer.clickhouse.schema.metric_types import KINDS, Kind
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S, RAGGED, VALUES, ranges
 
-#: Days of one INSERT at most, and of one group.
+#: Maximum days of one INSERT, and of one group.
 MAX_DAYS: Final = 32
 
-#: A frame's own time counts for so long: its retries see the same rows expire.
+#: A frame's own time decides for this long: its retries see the same rows expire.
 _RETRIED_DAYS: Final = 14
 
 Bools = npt.NDArray[np.bool_]
 
 
 class RetentionRules:
-    """How long rows are kept, by the `retention_days` that came with them."""
+    """Rules for how long rows are kept, by the `retention_days` of their frame."""
 
     def __init__(self, retention: Retention, steps: Sequence[int]) -> None:
         self._steps = steps
         self._max_days = max(retention.days(g.name) for g in GRANULARITIES)
 
     def rounded(self, retention_days: int) -> int:
-        """Return the next step; 0, as long as the granularities are kept, where no step is as long."""
+        """Return the next step; 0, as long as the granularities are kept, if no step is as long."""
         if not retention_days:
             return 0
         return next((step for step in self._steps if step >= retention_days), 0)
@@ -53,7 +53,7 @@ class RetentionRules:
 
 
 def day_groups(frame: Frame) -> list[int]:
-    """Return the groups of days that a checked frame has rows of, ascending."""
+    """Return the groups of days of a checked frame's rows, ascending."""
     found: set[int] = set()
     for bucket in _buckets(frame):
         first, last = (int(edge) // DAY_S // MAX_DAYS for edge in (bucket.min(), bucket.max()))
@@ -78,20 +78,20 @@ def last_bucket_s(frame: Frame) -> int:
 
 
 def expired_rows(frame: Frame, first_day: int) -> int:
-    """Return how many rows are of days before `first_day`."""
+    """Return the number of rows of days before `first_day`."""
     return sum(int(np.count_nonzero(bucket < first_day * DAY_S)) for bucket in _buckets(frame))
 
 
 def without_expired(unit: AcceptedFrame, first_day: int) -> AcceptedFrame:
-    """Return the unit without rows of days before `first_day`."""
+    """Return the frame without rows of days before `first_day`."""
     return _selected(unit, lambda bucket: bucket >= first_day * DAY_S)
 
 
 def of_group(unit: AcceptedFrame, group: int, *, last: bool) -> AcceptedFrame:
-    """Return the rows of one group of days as a unit of its own.
+    """Return the rows of one group of days as a frame of its own.
 
-    The `last` group keeps the identity. It is written after the others: where the identity is known, all of
-    the frame is stored, also by an indexer that did not cut frames.
+    The `last` group keeps the identity. It is written after the others: if the identity is known, all of the
+    frame is stored, also by an indexer that did not split frames.
     """
     part = _selected(unit, lambda bucket: _group(bucket) == group)
     return part if last else replace(part, identity=f"{unit.identity}/days-{group}")
@@ -108,7 +108,7 @@ def _buckets(frame: Frame) -> list[AnyArray]:
 
 
 def _selected(unit: AcceptedFrame, wanted: Callable[[AnyArray], Bools]) -> AcceptedFrame:
-    """Return the rows whose bucket is wanted, with the series and strings that they use."""
+    """Return the rows whose bucket is selected, with the series and strings that they use."""
     rows = {kind: _rows(kind, getattr(unit.frame, kind), wanted) for kind in KINDS}
     frame, given = compacted(msgspec.structs.replace(unit.frame, **rows), unit.given_ids)
     return replace(unit, body=encode(frame), frame=frame, given_ids=given)
@@ -129,7 +129,7 @@ def _rows(kind: Kind, columns: msgspec.Struct, wanted: Callable[[AnyArray], Bool
 
 
 def compacted(frame: Frame, given_ids: Mapping[int, int]) -> tuple[Frame, dict[int, int]]:
-    """Return the frame without unused series and strings, and the ids given for those that are left."""
+    """Return the frame without unused series and strings, and the ids given for the remaining ones."""
     source = frame.series
     of_rows: Mapping[Kind, AnyArray] = {k: np.frombuffer(getattr(frame, k).series, "<u4") for k in KINDS}
     series = np.unique(np.concatenate(list(of_rows.values())))
@@ -152,5 +152,5 @@ def compacted(frame: Frame, given_ids: Mapping[int, int]) -> tuple[Frame, dict[i
 
 
 def _places(ordered: AnyArray, values: AnyArray) -> bytes:
-    """Return where each value is in `ordered`, as a column."""
+    """Return the position of each value in `ordered`, as a column."""
     return np.searchsorted(ordered, values).astype("<u4").tobytes()

@@ -1,4 +1,4 @@
-"""Identities of stored frames in ClickHouse: written with each batch, asked where the journal does not know.
+"""Identities of stored frames in ClickHouse, for frames that the journal does not know.
 
 An identity ends in a number that counts up. So 64 of one sender are a row with a mask of bits: 10 million are
 some 160,000 rows, and writing one twice changes nothing. A batch's identities are written after its rows, so
@@ -27,14 +27,14 @@ _BITS: Final = 64
 _NUMBERED: Final = re.compile(r"(.*)/(0|[1-9][0-9]{0,17})(?:/days-([0-9]+))?", re.DOTALL)
 #: How sources begin: of frames, of parts of frames, and of identities without a number.
 _FRAME, _PART, _OTHER = "f", "p", "x"
-#: Rows kept in memory after they were asked for.
+#: Rows kept in memory after a look-up.
 _MAX_CACHED: Final = 50_000
-#: Days that an identity is kept beyond the days it is remembered for: partitions go as a whole.
+#: Days that an identity is kept beyond the days it is remembered: partitions are dropped as a whole.
 _SPARE_DAYS: Final = 2
 
 
 class IdentityBit(NamedTuple):
-    """Where an identity is: a row, and a bit of its mask."""
+    """The place of an identity: a row, and a bit of its mask."""
 
     source: str
     block: int
@@ -45,7 +45,7 @@ def bit_of(identity: str) -> IdentityBit:
     """Return the place of an identity; no two have the same.
 
     The identity of a part of a frame (indexer/write/split_by_day.py) ends in its group of days. One that does
-    not end in a number has a row of its own.
+    not end in a number has its own row.
     """
     found = _NUMBERED.fullmatch(identity)
     if found is None:
@@ -70,7 +70,7 @@ def is_remembered(identity: str) -> bool:
 
 
 class StoredIdentities:
-    """`days`: how long they are remembered. `now_ms`: the wall clock."""
+    """Stores identities. `days`: how long they are remembered. `now_ms`: the wall clock."""
 
     def __init__(self, store: Store, days: int, now_ms: Callable[[], int]) -> None:
         self._store = store
@@ -103,7 +103,7 @@ class StoredIdentities:
                 self._masks.pop(key, None)
 
     def has(self, identity: str) -> bool:
-        """Return whether the identity was written, and not so long ago that it expired. Raises StoreError."""
+        """Return whether the identity was written and has not expired. Raises StoreError."""
         source, block, bit = bit_of(identity)
         with self._lock:
             mask = self._masks.get((source, block))
@@ -118,7 +118,7 @@ class StoredIdentities:
         return bool(mask >> bit & 1)
 
     def latest(self, max_identities: int) -> list[str]:
-        """Return identities of the rows written last, of each the highest. Raises StoreError."""
+        """Return the highest identity of each of the rows written last. Raises StoreError."""
         rows = self._store.rows(
             f"SELECT source, block, groupBitOr(mask), max(last_ms) AS at FROM {IDENTITIES}"
             f" WHERE expires = (SELECT max(expires) FROM {IDENTITIES})"
@@ -131,7 +131,7 @@ class StoredIdentities:
         ]
 
     def last_ms(self) -> int:
-        """Return when identities were written last; 0 for never. Raises StoreError."""
+        """Return when identities were last written; 0 for never. Raises StoreError."""
         ((at_ms,),) = self._store.rows(f"SELECT max(last_ms) FROM {IDENTITIES}")
         return int(at_ms)
 

@@ -1,4 +1,4 @@
-"""The tables, as data: what they are (tables.py), their SQL (render.py), how they come to be (migrate.py)."""
+"""The tables as data (tables.py), their SQL (render.py), and their migrations (migrate.py)."""
 
 from indexer.clickhouse.granularities import GRANULARITIES, Granularity
 from indexer.clickhouse.retention import Retention

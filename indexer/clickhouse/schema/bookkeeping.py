@@ -1,4 +1,4 @@
-"""Tables that the indexer keeps for itself: retentions by time, and identities of stored frames. Pure."""
+"""The indexer's own tables: the history of retentions, and identities of stored frames. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RETENTIONS: Final = "retention_eras"
 
 
 def retentions_table() -> Table:
-    """Which retention holds for frames created since when; the row that was written last wins."""
+    """Return the table of retentions by the creation time of frames; the row written last wins."""
     return Table(
         name=RETENTIONS,
         columns=(
@@ -31,7 +31,10 @@ IDENTITIES: Final = "identities"
 
 
 def identities_table() -> Table:
-    """Which frames are stored: 64 numbers of one sender a row (indexer/write/stored_identities.py)."""
+    """Return the table of stored frames: 64 numbers of one sender per row.
+
+    indexer/write/stored_identities.py owns its rows.
+    """
     return Table(
         name=IDENTITIES,
         columns=(

@@ -1,7 +1,7 @@
-"""The id of a database: what caches of it are named after, so that none outlives the data.
+"""The id of a database; caches carry it in their names, so that none outlives the data.
 
-Made by the migration, and made anew by the indexer that notices that the data went back in time
-(indexer/intern/catalog_watch.py). Its rows are in schema_migrations; the one that was noted last holds.
+The migration makes it. The indexer makes a new one when it notices that the data went back in time
+(indexer/intern/catalog_watch.py). Its rows are in schema_migrations; the last one is valid.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Final
 
 from indexer.clickhouse.store import Store
 
-#: The migration whose version the rows of ids have.
+#: The migration version in the rows of ids.
 DATABASE_ID: Final = 6
 _PREFIX: Final = "id:"
 
 
 def read_ids(store: Store) -> list[str]:
-    """Return the ids the database has had, the present one first. Raises StoreError."""
+    """Return the ids that the database has had, the present one first. Raises StoreError."""
     rows = store.rows(
         "SELECT name FROM schema_migrations"
         " WHERE version = {version:UInt32} AND startsWith(name, {prefix:String})"

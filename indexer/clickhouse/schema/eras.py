@@ -1,9 +1,9 @@
-"""Since when which retention holds: a history in the database, so that all indexers decide the same.
+"""The history of retentions in the database, so that all indexers decide alike.
 
-The retention is part of a row's partition, and a repeated INSERT is known by partition and token. So a frame
-that is sent again must get the same retention again, from any indexer, whatever is set there by then. It gets
-the one that held when it was created. A change holds from some minutes after it is noted: until then every
-indexer has read it.
+The retention is part of a row's partition, and a repeated INSERT is recognised by partition and token. So a
+frame that is sent again must get the same retention again, from any indexer, whatever the settings are by
+then: the one that was valid when it was created. A change becomes valid some minutes after it is noted: until
+then every indexer has read it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.clickhouse.schema.tables import LEGACY_INPUT
 from indexer.clickhouse.store import Store
 
-#: A change holds for frames that are created so long after it is noted.
+#: A change is valid for frames created this long after it is noted.
 NOTICE_MS: Final = 120_000
-#: Eras that ended so long ago are not read: a frame of that time is refused or has expired.
+#: Eras that ended longer ago are not read: a frame of that time is refused or has expired.
 _READ_MS: Final = 400 * 86_400_000
 #: Eras read at most; the oldest are left out.
 _MAX_ERAS: Final = 10_000
@@ -31,7 +31,7 @@ _COLUMNS: Final = ", ".join(f"days_{g.name}" for g in GRANULARITIES)
 
 @dataclass(frozen=True, slots=True)
 class Era:
-    """The retention of frames created since then, and the steps their own is rounded up to."""
+    """The retention of frames created from a time on, and the steps that theirs is rounded up to."""
 
     since_ms: int
     retention: Retention
@@ -48,7 +48,7 @@ def has_legacy_inputs(store: Store) -> bool:
 
 
 def read_eras(store: Store) -> list[Era]:
-    """Return the eras, ascending, without those that ended long ago. Raises StoreError."""
+    """Return the eras in ascending order, without those that ended long ago. Raises StoreError."""
     rows = store.rows(
         f"SELECT since_ms, {_COLUMNS}, steps FROM {RETENTIONS} ORDER BY since_ms DESC, noted_at DESC"
         f" LIMIT 1 BY since_ms LIMIT {_MAX_ERAS}"
@@ -64,7 +64,7 @@ def read_eras(store: Store) -> list[Era]:
 
 
 def note_retention(store: Store, retention: Retention, steps: Sequence[int]) -> None:
-    """Note what is set now, if something else is noted. Raises StoreError."""
+    """Note the present retention if it differs from the last one noted. Raises StoreError."""
     eras = read_eras(store)
     if eras and (eras[-1].retention, eras[-1].steps) == (retention, tuple(steps)):
         return

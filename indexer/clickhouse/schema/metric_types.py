@@ -1,4 +1,4 @@
-"""The metric types: what a row of each holds as inserted and as stored, and how stored values merge.
+"""The metric types: the columns of each as inserted and as stored, and how stored values merge.
 
 One record per type; tables, views, frames' columns and readers ask the record. Pure.
 """
@@ -35,7 +35,7 @@ class InputColumn:
 
     @property
     def dtype(self) -> str:
-        """The NumPy type of its values, or of its elements."""
+        """The NumPy type of its values, or of an array's elements."""
         return _DTYPES[self.type]
 
 
@@ -141,7 +141,7 @@ KINDS: Final[tuple[Kind, ...]] = tuple(t.kind for t in METRIC_TYPES)
 BY_KIND: Final[Mapping[Kind, MetricType]] = {t.kind: t for t in METRIC_TYPES}
 #: Type of the column `type` in the table `series`.
 SERIES_TYPE: Final = "Enum8({})".format(", ".join(f"'{t.name}' = {t.number}" for t in METRIC_TYPES))
-#: How the stored floats merge, by column; a column of this name merges in the same way in every type.
+#: How the stored floats merge, by column; a column of one name merges alike in every type.
 FLOAT_MERGES: Final[Mapping[str, FloatMerge]] = {
     c.name: cast("FloatMerge", c.merge) for t in METRIC_TYPES for c in t.state if c.type == "Float64"
 }

@@ -1,8 +1,8 @@
-"""How the tables come to be: numbered migrations, a table that says which were applied, retention on top.
+"""Creates and upgrades the tables: numbered migrations and the table that notes them, then retention.
 
-Every statement is idempotent, so two indexers may start at once: both run what is missing, and the version
-table (ReplacingMergeTree) takes the same row twice. A migration's statements never change once released;
-a new shape is a new number.
+Every statement is idempotent, so two indexers may start at once: both run the missing ones, and the version
+table (ReplacingMergeTree) takes the same row twice. The statements of a released migration never change; a
+new shape is a new number.
 """
 
 from __future__ import annotations
@@ -47,13 +47,15 @@ STORED_IDENTITIES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Migration:
+    """A numbered change of the schema."""
+
     version: int
     name: str
     statements: Callable[[Layout], Iterator[str]]
 
 
 def _first_tables(layout: Layout) -> Iterator[str]:
-    """Until migration 5 this made input tables and views, too. Stores that have them keep them."""
+    """Yield the first tables. Old stores also have the input tables and views of before migration 5."""
     for table in catalog_tables(layout.retention):
         yield from create_table(table, layout)
     for view in catalog_views():
@@ -72,7 +74,7 @@ def _heartbeats(layout: Layout) -> Iterator[str]:
 
 
 def _identities(_: Layout) -> Iterator[str]:
-    """Change no table: when this was applied says which frames' identities carry their tenant."""
+    """Yield nothing: the time of this migration says which frames' identities carry their tenant."""
     yield from ()
 
 
@@ -85,7 +87,7 @@ def _inputs(layout: Layout) -> Iterator[str]:
 
 
 def _windows(layout: Layout) -> Iterator[str]:
-    """Tables of before remember blocks, and so keep rows that are lost from coming back."""
+    """Yield statements that make older tables forget blocks: they would keep lost rows from returning."""
     for table in (*catalog_tables(layout.retention), metadata_table(layout.retention), heartbeats_table()):
         yield modify_window(table, layout)
 
@@ -111,22 +113,22 @@ MIGRATIONS: Final = (
     Migration(STORED_IDENTITIES, "stored identities", _stored_identities),
 )
 
-#: Rows of schema_migrations with this version hold the retention the tables' TTLs have, as their name.
+#: Rows of schema_migrations with this version name the retention that the tables' TTLs have.
 _RETENTION: Final = 0
 
 
 def statements(layout: Layout) -> Iterator[str]:
-    """All that a new database is made with, in order."""
+    """Yield all statements that create a new database, in order."""
     yield from create_table(migrations_table(), layout)
     for migration in MIGRATIONS:
         yield from migration.statements(layout)
 
 
 def migrate(store: Store, retention: Retention | None = None, steps: Sequence[int] = ()) -> int:
-    """Bring the database up to this code's schema; gives the version it then has. Raises StoreError.
+    """Bring the database up to this code's schema; return its version. Raises StoreError.
 
-    `retention` None leaves that of an existing database as it is. `steps`: those that the `retention_days`
-    of frames are rounded up to.
+    `retention` None keeps that of an existing database. `steps`: values that `retention_days` of frames are
+    rounded up to.
     """
     layout = Layout(
         database=store.database,
@@ -152,16 +154,16 @@ def migrate(store: Store, retention: Retention | None = None, steps: Sequence[in
 
 
 def is_current(store: Store) -> bool:
-    """Return whether the database has this code's schema; asks without changing anything."""
+    """Return whether the database has this code's schema, without changing anything."""
     try:
         applied = {v for (v,) in store.rows("SELECT DISTINCT version FROM schema_migrations")}
-    except StoreError:  # no database, no table or no answer: `migrate` makes them, or says what is wrong
+    except StoreError:  # no database, no table or no answer: `migrate` makes them, or reports the error
         return False
     return applied >= {migration.version for migration in MIGRATIONS}
 
 
 def applied_ms(store: Store, version: int) -> int:
-    """Return when a migration was first applied, Unix milliseconds; 0 where it was not. Raises StoreError."""
+    """Return when a migration was first applied, Unix milliseconds; 0 if never. Raises StoreError."""
     ((first_ms,),) = store.rows(
         "SELECT toInt64(toUnixTimestamp64Milli(min(applied_at))) FROM schema_migrations"
         " WHERE version = {version:UInt32}",
@@ -171,7 +173,7 @@ def applied_ms(store: Store, version: int) -> int:
 
 
 def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
-    """Give tables the retention that is set now, when they were made with another."""
+    """Apply the present retention to tables that were made with another."""
     wanted = ", ".join(f"{g.name} {layout.retention.days(g.name)}" for g in GRANULARITIES)
     found = store.rows(
         "SELECT name FROM schema_migrations WHERE version = {version:UInt32}"

@@ -1,7 +1,7 @@
-"""SQL of the tables, for one node or for a cluster, from the same source.
+"""Renders the tables as SQL, for one node or for a cluster, from the same source.
 
-On a cluster a table becomes two: `<name>_local`, replicated, which the views read and write, and a
-Distributed table of the plain name over it, which everybody else uses. Pure.
+On a cluster a table becomes two: the replicated `<name>_local`, which the views read and write, and a
+Distributed table of the plain name over it, for all other uses. Pure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from indexer.clickhouse.schema.tables import DEDUPLICATION_WINDOW, DEDUPLICATION
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the tables live: `cluster` None is one node; `alp`: the engine has the ALP codec."""
+    """The place of the tables: `cluster` None is one node; `alp`: the engine has the ALP codec."""
 
     database: str = "meterhouse"
     cluster: str | None = None
@@ -25,7 +25,7 @@ class Layout:
 
 
 def create_table(table: Table, layout: Layout) -> tuple[str, ...]:
-    """The statements that create a table, idempotent: one on a single node, two on a cluster."""
+    """Return idempotent statements that create a table: one on a single node, two on a cluster."""
     name = _local(table.name, layout)
     columns = ",\n".join(f"    {_column(c, layout)}" for c in table.columns)
     text = f"CREATE TABLE IF NOT EXISTS {_qualified(name, layout)}{_on_cluster(layout)}\n(\n{columns}\n)\n"
@@ -51,7 +51,7 @@ def create_table(table: Table, layout: Layout) -> tuple[str, ...]:
 
 
 def create_view(view: View, layout: Layout) -> str:
-    """The statement that creates a view, idempotent."""
+    """Return the idempotent statement that creates a view."""
     return (
         f"CREATE MATERIALIZED VIEW IF NOT EXISTS {_qualified(_local(view.name, layout), layout)}"
         f"{_on_cluster(layout)}\n"
@@ -61,7 +61,7 @@ def create_view(view: View, layout: Layout) -> str:
 
 
 def modify_window(table: Table, layout: Layout) -> str:
-    """The statement that makes a table remember no blocks."""
+    """Return the statement that makes a table remember no blocks."""
     return (
         f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{_on_cluster(layout)}\n"
         f"MODIFY SETTING {', '.join(_windows(layout, 0, None))}"
@@ -69,7 +69,7 @@ def modify_window(table: Table, layout: Layout) -> str:
 
 
 def add_column(table: Table, column: Column, layout: Layout) -> Iterator[str]:
-    """The statements that add a column where it is missing: one on a single node, two on a cluster."""
+    """Yield statements that add a column if it is missing: one on a single node, two on a cluster."""
     names = [_local(table.name, layout)] + ([table.name] if layout.cluster is not None else [])
     for name in names:
         yield (
@@ -79,7 +79,7 @@ def add_column(table: Table, column: Column, layout: Layout) -> Iterator[str]:
 
 
 def modify_ttl(table: Table, layout: Layout) -> str:
-    """The statement that gives a table its TTL anew."""
+    """Return the statement that changes the TTL of a table."""
     return (
         f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{_on_cluster(layout)}\n"
         f"MODIFY TTL {table.ttl}"
@@ -122,7 +122,7 @@ def _settings(table: Table, layout: Layout) -> str:
 
 
 def _windows(layout: Layout, blocks: int, seconds: int | None) -> list[str]:
-    """Return the settings of how many blocks a table remembers, and for how long."""
+    """Return the settings for how many blocks a table remembers, and for how long."""
     if layout.cluster is None:
         return [f"non_replicated_deduplication_window = {blocks}"]
     out = []

@@ -1,13 +1,13 @@
-"""What the tables are: columns, engines, orders, codecs, and the views that fill them.
+"""The tables: columns, engines, sort keys, codecs, and the views that fill them.
 
-Owns the definition of everything stored; `render.py` makes SQL of it for one node or a cluster. The numbers
-behind codecs and orders are in docs/decisions/storage.md and design notes; tests/golden holds the text.
+Owns the definition of all stored data; `render.py` makes SQL of it for one node or a cluster. The
+measurements for codecs and sort keys are in docs/decisions/storage.md; tests/golden holds the text.
 
-Four kinds times four granularities: an `incoming_<kind>` table (ENGINE Null) takes the rows, one materialized
-view per granularity rounds the time down and writes to `<kind>_<granularity>`. The views are not chained, so
-a late row updates every rollup at once. Rows are not guaranteed to be merged: every reader aggregates.
+For each kind and granularity: an `incoming_<kind>` table (ENGINE Null) takes the rows, one materialized view
+per granularity rounds the time down and writes to `<kind>_<granularity>`. The views are not chained, so a
+late row updates every rollup at once. Rows may not be merged yet: every reader aggregates.
 
-No view holds a setting: a view that is altered forgets its tokens. How long a row is kept comes with it.
+No view holds a setting: an altered view forgets its tokens. The days that a row is kept come with the row.
 
 Pure.
 """
@@ -22,7 +22,7 @@ from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.columns import ID, Column
 from indexer.clickhouse.schema.metric_types import BY_KIND, SERIES_TYPE, Kind
 
-#: Blocks a table remembers by token: an insert repeated within that many changes nothing.
+#: Blocks a table remembers by token: a repeated insert among that many changes nothing.
 DEDUPLICATION_WINDOW: Final = 100_000
 DEDUPLICATION_WINDOW_S: Final = 7 * 86_400
 
@@ -39,8 +39,8 @@ class Table:
     partition_by: str = ""
     ttl: str = ""
     version: str = ""  # ReplacingMergeTree: the column whose highest value wins; empty: the last row does
-    #: Whether the table remembers blocks. It then drops an identical block, also one without a token whose
-    #: rows are lost: not for tables whose rows are written again when they are missing.
+    #: Whether the table remembers blocks. It then drops an identical block, even one without a token whose
+    #: rows were lost: not for tables whose rows are written again when they are missing.
     window: bool = True
 
 
@@ -54,9 +54,9 @@ class View:
     select: tuple[str, ...]
 
 
-#: When a string was last found in use, to the week. Rows of before migration 7 count as used today.
+#: The week in which a string was last used. Rows from before migration 7 count as used today.
 STRING_DAY: Final = Column("day", "Date", "ZSTD(1)", default="today()")
-#: A string is kept for so much longer than the last series that has it; `day` may be this late.
+#: A string is kept this long after the last series that has it; `day` may be this late.
 STRING_SPARE_DAYS: Final = 30
 
 
@@ -79,14 +79,14 @@ _INPUT_KEY: Final = (
     *(Column(f"days_{g.name}", "UInt16") for g in GRANULARITIES),  # that the row is kept, by granularity
 )
 
-#: Tables that took rows before migration 5 are `ingest_<kind>`. Their views have retentions in their text.
-#: Stores of that time keep both, unaltered, for batches that were begun with them
-#: (indexer/write/inserter.py).
+#: Tables that took rows before migration 5 are `ingest_<kind>`; their views hold retentions. Old stores keep
+#: both, unaltered, for batches that were begun with them (indexer/write/inserter.py).
 LEGACY_INPUT: Final = "ingest"
 INPUT: Final = "incoming"
 
 
 def input_table(kind: Kind) -> Table:
+    """Return the table that takes the rows of a kind."""
     return Table(
         f"{INPUT}_{kind}",
         _INPUT_KEY + tuple(Column(c.name, c.type) for c in BY_KIND[kind].input),
@@ -96,6 +96,7 @@ def input_table(kind: Kind) -> Table:
 
 
 def rollup_table(kind: Kind, granularity: Granularity) -> Table:
+    """Return the table of a kind's rows at a granularity."""
     middle = (granularity.cluster.sql,) if granularity.cluster else ()
     return Table(
         name=f"{kind}_{granularity.name}",
@@ -109,6 +110,7 @@ def rollup_table(kind: Kind, granularity: Granularity) -> Table:
 
 
 def rollup_view(kind: Kind, granularity: Granularity) -> View:
+    """Return the view that fills a rollup from the input table."""
     seconds = granularity.seconds
     return View(
         name=f"{INPUT}_{kind}_{granularity.name}_view",
@@ -124,7 +126,7 @@ def rollup_view(kind: Kind, granularity: Granularity) -> View:
 
 
 def catalog_tables(retention: Retention) -> tuple[Table, ...]:
-    """Series, strings and the tables that answer "which tags has this metric"."""
+    """Return the tables of series, strings and "which tags has this metric"."""
     kept = f"toIntervalDay({retention.catalog_days})"
     tenant = (Column("org_id", "UInt32", "LZ4"), Column("project_id", "UInt32", "LZ4"))
     metric = (*tenant, Column("metric_id", "UInt64", ID))
@@ -138,7 +140,7 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
         columns=(
             *metric,
             Column("series_id", "UInt64", ID),
-            # These three follow from series_id, so any of several rows will do.
+            # These three follow from series_id, so that any of several rows will do.
             Column("type", f"{SERIES_TYPE}", "ZSTD(1)", merge="any"),
             Column("tag_keys", "Array(UInt64)", "ZSTD(1)", merge="any"),
             Column("tag_values", "Array(UInt64)", "ZSTD(1)", merge="any"),
@@ -191,7 +193,7 @@ METADATA: Final = "metric_metadata"
 
 
 def metadata_table(retention: Retention) -> Table:
-    """What a mapping file says about metrics. One row for each name; the row that came last wins."""
+    """Return the table of mapping files' metadata: one row per name; the last row wins."""
     return Table(
         window=False,
         name=METADATA,
@@ -213,6 +215,7 @@ def metadata_table(retention: Retention) -> Table:
 
 
 def catalog_views() -> tuple[View, ...]:
+    """Return the views that fill the tables of tags."""
     metric = ("org_id", "project_id", "metric_id")
     seen = ("day AS first_day", "day AS last_day")
     return (
@@ -240,7 +243,7 @@ HEARTBEATS: Final = "heartbeats"
 
 
 def heartbeats_table() -> Table:
-    """How far each run of an agent is, and when that was last heard; `ended`: it said that it stops."""
+    """Return the table of the runs' progress and when they were last heard; `ended`: it has stopped."""
     return Table(
         window=False,
         name=HEARTBEATS,
@@ -261,6 +264,7 @@ def heartbeats_table() -> Table:
 
 
 def migrations_table() -> Table:
+    """Return the table of applied migrations."""
     return Table(
         name="schema_migrations",
         columns=(
