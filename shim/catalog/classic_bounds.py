@@ -19,7 +19,7 @@ import numpy as np
 from agent.aggregate.exponential_buckets import index_of
 from shim.catalog.lru_cache import LruDict
 from shim.catalog.tables import Tables
-from shim.eval.histogram.bounds import CLASSIC_SCHEMA, SCHEMA, upper_bounds
+from shim.model.bucket_bounds import CLASSIC_SCHEMA, SCHEMA, upper_bounds
 from shim.model.matchers import Matcher
 from shim.model.numeric_labels import accepted, named
 from shim.model.tenancy import Tenant

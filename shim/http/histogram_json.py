@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 
-from shim.eval.histogram.bounds import upper_bounds
 from shim.http.number_json import float_tokens
+from shim.model.bucket_bounds import upper_bounds
 from shim.model.number_format import float_text
 from shim.model.values import Floats, Histogram, Spans
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from agent.aggregate.exponential_buckets import index_of
 from shim.catalog.types import Part
-from shim.eval.histogram.bounds import CLASSIC_SCHEMA, SCHEMA, coarser_index, upper_bounds
 from shim.eval.histogram.fraction import counts_at_most
 from shim.eval.merge import relabelled
 from shim.eval.window.stored import FromDeltas
+from shim.model.bucket_bounds import CLASSIC_SCHEMA, SCHEMA, coarser_index, upper_bounds
 from shim.model.grid import Grid
 from shim.model.numeric_labels import number_text, with_le
 from shim.model.values import Vector

@@ -11,10 +11,10 @@ import numpy as np
 from shim.catalog.types import Part
 from shim.eval.budget import Take
 from shim.eval.histogram.arithmetic import multiply
-from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.range.quantiles import COLUMNS as QUANTILE_COLUMNS
 from shim.eval.range.quantiles import quantile_of_observations
 from shim.eval.window.stored import DistributionColumn, FromDeltas, FromObservations
+from shim.model.bucket_bounds import SCHEMA
 from shim.model.grid import Grid
 from shim.model.numeric_labels import QUANTILE, number_text, with_label
 from shim.model.values import Floats, Histogram, Vector

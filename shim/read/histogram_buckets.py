@@ -16,7 +16,7 @@ import numpy.typing as npt
 from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX
 from shim.catalog.types import Part
 from shim.eval.budget import Take
-from shim.eval.histogram.bounds import SCHEMA, coarser_index
+from shim.model.bucket_bounds import SCHEMA, coarser_index
 from shim.model.values import Floats, Ints, Spans
 from shim.read.bucket_windows import spans_of
 from shim.read.cell_cache import histogram_cache as memory

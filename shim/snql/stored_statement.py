@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from shim.catalog.types import Kind
-from shim.eval.histogram.bounds import upper_bounds
+from shim.model.bucket_bounds import upper_bounds
 from shim.model.values import Floats, Ints
 from shim.read.key_conditions import within
 from shim.read.reader import Reader

@@ -13,10 +13,10 @@ from shim.catalog.classic_bounds import Extent, bounds_of
 from shim.eval import sliding_windows
 from shim.eval.functions.histogram_quantile import bucket_quantile
 from shim.eval.histogram import arithmetic, fraction, quantile, stats
-from shim.eval.histogram.bounds import CLASSIC_SCHEMA
 from shim.eval.histogram.buckets import bucket_table
 from shim.eval.histogram.merging import combine
 from shim.eval.histogram.schema import reduced
+from shim.model.bucket_bounds import CLASSIC_SCHEMA
 from shim.model.values import Histogram
 from tests.unit.shim.eval import reference
 from tests.unit.shim.eval.make import bound, bucket_index, histogram

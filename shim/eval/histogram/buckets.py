@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from shim.eval.histogram.bounds import SCHEMA, upper_bounds
 from shim.eval.histogram.merging import trimmed
 from shim.eval.histogram.schema import reduced_spans
+from shim.model.bucket_bounds import SCHEMA, upper_bounds
 from shim.model.values import Floats, Histogram, Ints, Spans
 
 OPEN_LEFT: Final = 0

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.histogram.bounds import SCHEMA
 from shim.eval.histogram.buckets import BucketTable, bucket_table, reduced_table
 from shim.eval.histogram.step_slices import map_steps
+from shim.model.bucket_bounds import SCHEMA
 from shim.model.values import Floats, Histogram
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shim.eval.histogram.bounds import SCHEMA, coarser_index
+from shim.model.bucket_bounds import SCHEMA, coarser_index
 from shim.model.values import Histogram, Spans
 
 

@@ -11,8 +11,8 @@ import pytest
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import CallContext
 from shim.eval.histogram import arithmetic
-from shim.eval.histogram.bounds import upper_bounds
 from shim.eval.histogram.merging import empty_histogram, trimmed
+from shim.model.bucket_bounds import upper_bounds
 from shim.model.errors import ExecutionError
 from shim.model.grid import Grid
 from shim.model.values import Annotations, Histogram, Scalar, Spans, String, Value, Vector
