@@ -6,8 +6,9 @@ Source: Prometheus 3.x `promql/parser/lex.go`, without series descriptions.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -34,10 +35,16 @@ KEYWORDS: Final = frozenset({
     "offset", "smoothed", "anchored", "by", "without", "on", "ignoring", "group_left", "group_right", "fill",
     "fill_left", "fill_right", "bool",
 })  # fmt: skip
-_WORDS: Final = SET_OPERATORS | {"atan2"} | AGGREGATIONS | PREPROCESSORS | KEYWORDS
+#: The kinds of words that are not identifiers.
+_WORDS: Final[Mapping[str, str]] = {
+    **{word: word for word in SET_OPERATORS | {"atan2"} | AGGREGATIONS | PREPROCESSORS | KEYWORDS},
+    "inf": NUMBER,
+    "nan": NUMBER,
+}
 FILLS: Final = frozenset({"fill", "fill_left", "fill_right"})
 
-_SPACE: Final = re.compile(r"[ \t\r\n]+|#[^\r\n]*")
+_SPACE: Final = re.compile(r"(?:[ \t\r\n]++|#[^\r\n]*+)*+")
+_SPACE_STARTS: Final = frozenset(" \t\r\n#")
 _WORD: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _LETTERS: Final = re.compile(r"[a-zA-Z_]*")
@@ -99,7 +106,9 @@ class Lexer:
 
     def next(self) -> Token:
         """Return the next token, without blanks and comments; at the end one of the kind EOF."""
-        while found := _SPACE.match(self._text, self._at):
+        if self._text[self._at : self._at + 1] in _SPACE_STARTS:
+            found = _SPACE.match(self._text, self._at)
+            assert found is not None
             self._at = found.end()
         return self._inside_braces() if self._brace else self._state()
 
@@ -115,26 +124,28 @@ class Lexer:
         return PromQLSyntaxError(self._at, reason)
 
     def _statement(self) -> Token:
-        char = self._peek()
-        if not char:
-            if self._parens:
-                raise self._error("unclosed left parenthesis")
-            if self._bracket:
-                raise self._error("unclosed left bracket")
-            return self._token(EOF, 0)
-        if char in "=!<>":
-            return self._comparison(char)
-        if _is_number(char, self._peek(1)):
-            return self._number()
-        if char in "\"'`":
-            return self._string(char)
-        if _WORD.match(char):
-            return self._in_brackets(char) if self._bracket else self._word()
-        if char in "([{)]}":
-            return self._opened_or_closed(char)
-        if char in ",*/%+-^@":
-            return self._token(char, 1)
-        raise self._error(f"unexpected character: {rune(char)}")
+        char = self._text[self._at : self._at + 1]
+        read = self._READERS.get(char)
+        if read is None:
+            raise self._error(f"unexpected character: {rune(char)}")
+        return read(self, char)
+
+    def _end(self, _char: str) -> Token:
+        if self._parens:
+            raise self._error("unclosed left parenthesis")
+        if self._bracket:
+            raise self._error("unclosed left bracket")
+        return self._token(EOF, 0)
+
+    def _sign(self, char: str) -> Token:
+        token = Token(char, self._at, char)
+        self._at += 1
+        return token
+
+    def _dot(self, char: str) -> Token:
+        if not _is_number(char, self._peek(1)):
+            raise self._error(f"unexpected character: {rune(char)}")
+        return self._number(char)
 
     def _comparison(self, char: str) -> Token:
         after = self._peek(1)
@@ -144,6 +155,21 @@ class Lexer:
             raise self._error(f"unexpected character after '!': {rune(after)}")
         length = 2 if after == "=" else 1
         return self._token(char + "=" * (length - 1), length)
+
+    def _word(self, char: str) -> Token:
+        if self._bracket:
+            return self._in_brackets(char)
+        found = _WORD.match(self._text, self._at)
+        assert found is not None
+        text = found[0]
+        kind = _WORDS.get(text) or _WORDS.get(text.lower()) or IDENTIFIER
+        if kind in FILLS and not _PAREN.match(self._text, found.end()):
+            kind = IDENTIFIER
+        elif kind is IDENTIFIER and ":" in text:
+            kind = METRIC_IDENTIFIER
+        token = Token(kind, self._at, text)
+        self._at = found.end()
+        return token
 
     def _in_brackets(self, char: str) -> Token:
         if char != ":":
@@ -194,7 +220,7 @@ class Lexer:
             return self._token(char, 1)
         if _is_number(char, self._peek(1)):
             self._state = self._statement
-            return self._number()
+            return self._number(char)
         if char in "sSmMrR" and (word := self._duration_word()) is not None:
             return word
         raise self._error(f"unexpected character in duration expression: {rune(char)}")
@@ -209,11 +235,11 @@ class Lexer:
         return self._token(word, len(word))
 
     def _inside_braces(self) -> Token:
+        if found := _LABEL.match(self._text, self._at):
+            return self._token(IDENTIFIER, len(found[0]))
         char, after = self._peek(), self._peek(1)
         if not char:
             raise self._error("unexpected end of input inside braces")
-        if found := _LABEL.match(self._text, self._at):
-            return self._token(IDENTIFIER, len(found[0]))
         if char in "\"'`":
             return self._string(char)
         if char == "=":
@@ -230,19 +256,7 @@ class Lexer:
             return self._token(char, 1)
         raise self._error(f"unexpected character inside braces: {rune(char)}")
 
-    def _word(self) -> Token:
-        found = _WORD.match(self._text, self._at)
-        assert found is not None
-        word = found[0].lower()
-        if word in ("inf", "nan"):
-            return self._token(NUMBER, len(word))
-        if word in FILLS and not _PAREN.match(self._text, found.end()):
-            return self._token(IDENTIFIER, len(word))
-        if word in _WORDS:
-            return self._token(word, len(word))
-        return self._token(METRIC_IDENTIFIER if ":" in word else IDENTIFIER, len(word))
-
-    def _number(self) -> Token:
+    def _number(self, _char: str) -> Token:
         if plain := _PLAIN_NUMBER.match(self._text, self._at):
             return self._token(NUMBER, plain.end() - self._at)
         scanner = _NumberScanner(self._text, self._at)
@@ -290,6 +304,18 @@ class Lexer:
         if value > (0xFF if base == 8 else 0x10FFFF) or 0xD800 <= value < 0xE000:
             raise self._error("escape sequence is an invalid Unicode code point")
         return first + count
+
+    #: The readers of tokens by the first character, outside braces.
+    _READERS: ClassVar[Mapping[str, Callable[[Lexer, str], Token]]] = {
+        "": _end,
+        **dict.fromkeys("=!<>", _comparison),
+        **dict.fromkeys("0123456789", _number),
+        ".": _dot,
+        **dict.fromkeys("\"'`", _string),
+        **dict.fromkeys("_:" + string.ascii_letters, _word),
+        **dict.fromkeys("([{)]}", _opened_or_closed),
+        **dict.fromkeys(",*/%+-^@", _sign),
+    }
 
 
 def rune(char: str) -> str:

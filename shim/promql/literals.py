@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from typing import Final
 
 import re2
@@ -29,7 +30,7 @@ _UNITS: Final = (
 _DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit, _ in _UNITS) + "(?:([0-9]+)ms)?")
 _OCTAL: Final = re.compile(r"0[0-7]+")
 _MAX_INT: Final = 2**63 - 1
-#: Patterns over this many characters are looked at before they are compiled.
+#: Longer patterns are looked at before they are compiled, and not remembered.
 _LONG: Final = 1_000
 #: RE2's words and those of Go's regexp package.
 _GO_WORDS: Final = {
@@ -80,8 +81,12 @@ def infinite(value: float) -> str:
 
 def regexp_problem(pattern: str) -> str:
     """Return Go's words about a wrong regular expression, "" for a right one."""
-    if len(pattern) > _LONG and alternatives(pattern) is not None:
-        return ""
+    if len(pattern) <= _LONG:
+        return _short_problem(pattern)
+    return "" if alternatives(pattern) is not None else _problem(pattern)
+
+
+def _problem(pattern: str) -> str:
     options = re2.Options()
     options.log_errors = False
     try:
@@ -91,3 +96,7 @@ def regexp_problem(pattern: str) -> str:
         problem, _, where = reason.partition(": ")
         return f"error parsing regexp: {_GO_WORDS.get(problem, problem)}: `{where}`"
     return ""
+
+
+#: Dashboards ask with the same patterns again and again; a pattern takes longer to compile than to read.
+_short_problem: Final = lru_cache(maxsize=1024)(_problem)

@@ -59,19 +59,25 @@ class ModifierParser:
 
     def peek(self) -> Token:
         """Return the next token without reading it."""
-        if self._seen is None:
-            self._seen = self._lexer.next()
-        return self._seen
+        token = self._seen
+        if token is None:
+            token = self._seen = self._lexer.next()
+        return token
 
     def next(self) -> Token:
         """Read the next token."""
-        token = self.peek()
-        self._seen = None
-        return token
+        token, self._seen = self._seen, None
+        return self._lexer.next() if token is None else token
 
     def accept(self, *kinds: str) -> Token | None:
         """Read the next token if it is of one of these kinds."""
-        return self.next() if self.peek().kind in kinds else None
+        token = self._seen
+        if token is None:
+            token = self._seen = self._lexer.next()
+        if token.kind not in kinds:
+            return None
+        self._seen = None
+        return token
 
     def unexpected(self, context: str = "", expected: str = "") -> PromQLSyntaxError:
         """Return the error that the next token is not expected."""
