@@ -81,10 +81,13 @@ def _arguments(function: Function) -> str:
     return ", ".join([*args[:needed], *(f"[{a}]" for a in args[needed:])])
 
 
-def aggregation_list() -> str:
+def aggregation_table() -> str:
     names = sorted(supported.aggregations())
-    shown = (f"`{n}(parameter, v)`" if AGGREGATIONS[n].parameter else f"`{n}(v)`" for n in names)
-    return "Aggregations, each with `by` or `without`: " + ", ".join(shown) + "."
+    rows = [
+        (f"`{n}(parameter, v)`" if AGGREGATIONS[n].parameter else f"`{n}(v)`", AGGREGATIONS[n].doc)
+        for n in names
+    ]
+    return table(("aggregation, with `by` or `without`", "gives, for each group"), rows)
 
 
 def operator_list() -> str:
@@ -115,7 +118,7 @@ def document() -> str:
     parts = [
         "### Functions of range vectors", range_table(),
         "### Other functions", function_table(),
-        "### Aggregations and operators", aggregation_list(), operator_list(),
+        "### Aggregations and operators", aggregation_table(), operator_list(),
         "### Known differences from Prometheus", difference_table(),
     ]  # fmt: skip
     return "\n\n".join(parts)
