@@ -40,6 +40,7 @@ from indexer.intern.stored_series import StoredSeries
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
 from indexer.receive.gauges import show_agents, show_catalog, show_waiting
+from indexer.receive.limits_http import shown
 from indexer.receive.org_rates import OrgRates
 from indexer.receive.pending_requests import PendingRequests, open_pending
 from indexer.receive.readiness import Readiness
@@ -146,14 +147,9 @@ class IndexerService:
 
     def limits(self, org_id: int) -> Mapping[str, int]:
         """Return an org's limits and their use, for `/api/v1/status/tsdb`."""
-        limits, today = self.settings.limits, _now_ms() // _DAY_MS
-        return {
-            "seriesToday": self._limit.known(org_id, today) if self._limit is not None else 0,
-            "maxSeriesPerDay": limits.series_per_day,
-            "maxRowsPerSecond": limits.rows_per_s,
-            "maxNewStringsPerSecond": limits.strings_per_s,
-            **{f"{reason}LimitedRows": rows for reason, rows in self.metrics.limited_of(org_id).items()},
-        }
+        today = _now_ms() // _DAY_MS
+        series_today = self._limit.known(org_id, today) if self._limit is not None else 0
+        return shown(self.settings.limits, series_today, self.metrics.limited_of(org_id))
 
     def status(self) -> Status:
         """Return the numbers of the status line."""
@@ -231,6 +227,7 @@ class IndexerService:
             self.metrics,
             ready=self._ready,
             refresh=self._refresh_gauges,
+            limits=self.limits,
             aside=self._writer.aside if isinstance(self._writer, JournalWriter) else None,
             hearing=AgentObserver(
                 self.agents, self._heartbeats, self._up, sees_all=self._journal is not None

@@ -34,6 +34,7 @@ from shim.engine.live_edge import Agents, LiveEdge, TableAgents
 from shim.http.admission import Admission
 from shim.http.app import make_app
 from shim.http.context import HttpContext
+from shim.http.ingest_limits import limits_of
 from shim.http.server import Runner
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, Tenant, TenantResolver, entries
@@ -160,7 +161,7 @@ class ShimService:
             now_ms=lambda: time.time_ns() // 1_000_000,
             started_ms=time.time_ns() // 1_000_000,
             ping=lambda: store.command("SELECT 1"),
-            limits=self._limits,
+            limits=self._limits or limits_of(settings.indexers),
         )
         closed = self.metrics.connections_closed
         self._runner = Runner(

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from agent.config.load import check_listen
-from agent.settings import Tls
+from agent.config.secrets import masked_url
+from agent.settings import ClientTls, Tls
 from indexer.clickhouse.retention import Retention
 from indexer.settings import Http, check_dsn
 from shim.model.tenancy import TenancySettings
@@ -45,6 +47,34 @@ class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fill_after: Positive = 2
     #: Seconds after a start in which the caches of before are filled again, while no query runs; 0: never.
     restore_s: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 10.0
+
+
+class IndexersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[shim.indexers]`: where the indexers are, if they are processes of their own."""
+
+    #: The URLs of all indexers, http(s)://host:port. `/api/v1/status/tsdb` shows an org its limits of ingest.
+    urls: list[str] = []
+    #: A bearer token of the indexers with the right "admin", or one of the org that is shown.
+    token: str = ""
+    #: A file with that token, read for each request.
+    token_file: str = ""
+    #: The CA of https indexers, and the shim's own certificate.
+    tls: ClientTls = ClientTls()
+
+    def __post_init__(self) -> None:
+        for url in self.urls:
+            if not url.startswith(("http://", "https://")) or not _host_of(url):
+                raise ValueError(f"urls: {masked_url(url)!r}: expected http://host:port or https://host:port")
+        if self.token and self.token_file:
+            raise ValueError("token and token_file: expected one of both")
+
+
+def _host_of(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        return parts.hostname if parts.port != 0 else None
+    except ValueError:
+        return None
 
 
 class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +132,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     http: Http = Http()
     #: TLS of the HTTP listener.
     tls: Tls = Tls()
+    #: Where the indexers are.
+    indexers: IndexersSettings = IndexersSettings()
     #: Decoded cells in memory.
     cache: CacheSettings = CacheSettings()
 

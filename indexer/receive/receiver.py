@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
-import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -27,12 +26,15 @@ from indexer.agents.completeness import SKEW_MS
 from indexer.agents.observer import AgentObserver
 from indexer.clickhouse.store import StoreError
 from indexer.http.authenticator import Authenticator
+from indexer.http.paths import LIMITS
 from indexer.http.server import certificate_of
 from indexer.http.web_pages import JSON, WebPageRules, is_json
 from indexer.metrics import Metrics
+from indexer.receive.answers import GRANT, error_answer, grant_of, json_answer
 from indexer.receive.bundles import answer_each
 from indexer.receive.decode_budget import DecodeBudget
 from indexer.receive.intake import Intake
+from indexer.receive.limits_http import LimitsPage
 from indexer.receive.message_requests import MessageRequests
 from indexer.receive.messages import MessagesError, Parsed, parse
 from indexer.receive.org_rates import OrgRates
@@ -64,8 +66,6 @@ _MEMORY_WAIT_S: Final = 5.0
 OPEN: Final = frozenset({"/healthz", "/readyz"})
 METRICS: Final = "/metrics"
 STATUS: Final = "/status"
-#: The request's key of its grant.
-_GRANT: Final = web.RequestKey("grant", Grant)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -95,7 +95,9 @@ class Receiver:
         taken: Callable[[str], Iterable[KnownRequest]],
         scoped_from_ms: int = 0,
         aside: SetAsideBatches | None = None,
+        limits: Callable[[int], Mapping[str, int]],
     ) -> None:
+        self._limits = LimitsPage(limits)
         self._aside = SetAsidePages(aside)
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
         self._intake = Intake(writer, retentions, memory, metrics, rates)
@@ -123,6 +125,7 @@ class Receiver:
         app.router.add_post(heartbeat.PATH, self._heartbeat)
         app.router.add_post(metadata.PATH, self._metadata)
         self._aside.add_to(app)
+        self._limits.add_to(app)
         app.router.add_get(STATUS, self._status)
         app.router.add_get(METRICS, self._show_metrics)
         app.router.add_get("/healthz", self._healthz)
@@ -139,16 +142,17 @@ class Receiver:
             return self._refuse(e)
         except web.HTTPRequestEntityTooLarge:
             self._metrics.refused.labels(reason="too_large").inc()
-            return _error(413, f"more than {self._settings.bounds.body_bytes} bytes")
+            return error_answer(413, f"more than {self._settings.bounds.body_bytes} bytes")
         except web.RequestPayloadError as e:  # a wrong Content-Encoding, or a body cut short
             self._metrics.refused.labels(reason="bad_body").inc()
             request.content.feed_eof()  # aiohttp reads on otherwise, and logs the same error once more
-            response = _error(400, f"the body cannot be read: {e}")
+            response = error_answer(400, f"the body cannot be read: {e}")
             response.force_close()
             return response
         except (wire.FrameError, WriteError) as e:
             status, retry_after_s = self._failed(e)
-            return _error(status, str(e), {"Retry-After": str(retry_after_s)} if retry_after_s else None)
+            after = {"Retry-After": str(retry_after_s)} if retry_after_s else None
+            return error_answer(status, str(e), after)
 
     def _failed(self, error: AccessError | wire.FrameError | WriteError) -> tuple[int, int]:
         """Count why a frame or request is not stored; return the status and when to send it again."""
@@ -181,52 +185,52 @@ class Receiver:
         elif path.startswith(ASIDE_PATH):
             grant.require(Right.ADMIN)
             grant.require_all()
-        elif path != STATUS:  # which shows the data inside the grant
+        elif path not in (STATUS, LIMITS):  # they show the orgs of the grant
             grant.require(Right.WRITE)
-        request[_GRANT] = grant
+        request[GRANT] = grant
 
     def _refuse(self, error: AccessError) -> web.Response:
         match error:
             case CheckingError():
                 self._metrics.refused.labels(reason="passwords").inc()
-                return _error(503, str(error), {"Retry-After": "1"})
+                return error_answer(503, str(error), {"Retry-After": "1"})
             case ForbiddenError():
                 self._metrics.refused.labels(reason="forbidden").inc()
-                return _error(403, str(error))
+                return error_answer(403, str(error))
             case _:
                 self._metrics.refused.labels(reason="unauthorized").inc()
-                return _error(401, str(error), {"WWW-Authenticate": self._authenticator.challenge})
+                return error_answer(401, str(error), {"WWW-Authenticate": self._authenticator.challenge})
 
     @web.middleware
     async def _of_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse requests that a foreign web page made a browser send (indexer/http/web_pages.py)."""
         if request.method not in ("GET", "HEAD"):
             bearer = request.headers.get("Authorization", "").lower().startswith("bearer ")
-            checked = _GRANT in request and bearer  # a page does not know it; a browser adds none
+            checked = GRANT in request and bearer  # a page does not know it; a browser adds none
             if not checked and (refusal := self._pages.refusal(request.headers)) is not None:
                 self._metrics.refused.labels(reason="web_page").inc()
-                return _error(403, refusal)
+                return error_answer(403, refusal)
             if not checked and request.path == "/v1/messages" and not is_json(request.headers):
                 self._metrics.refused.labels(reason="content_type").inc()
-                return _error(415, f"Content-Type: expected {JSON} for messages without a bearer token")
+                return error_answer(415, f"Content-Type: expected {JSON} for messages without a bearer token")
         return await handler(request)
 
     async def _frames(self, request: web.Request) -> web.Response:
-        unit = await self._taken(await self._body(request), _grant(request))
-        return _json(await self._stored(unit))
+        unit = await self._taken(await self._body(request), grant_of(request))
+        return json_answer(await self._stored(unit))
 
     async def _bundle(self, request: web.Request) -> web.Response:
         """Answer each frame of a bundle as if it came alone (indexer/receive/bundles.py)."""
-        body, grant = await self._body(request), _grant(request)
+        body, grant = await self._body(request), grant_of(request)
         try:
             bodies = bundle.decode(body)
         except bundle.BundleError as e:
             self._metrics.refused.labels(reason="bad_bundle").inc()
-            return _error(400, str(e))
+            return error_answer(400, str(e))
         answers = await answer_each(bodies, lambda data: self._taken(data, grant), self._stored, self._failed)
         if all(answer.status == 403 for answer in answers):
-            return _error(403, answers[0].error)
-        return _json(bundle.BundleAnswer(answers))
+            return error_answer(403, answers[0].error)
+        return json_answer(bundle.BundleAnswer(answers))
 
     async def _taken(self, body: bytes, grant: Grant) -> AcceptedFrame:
         """Decode and check a frame. Raises FrameError, AccessError, Unavailable."""
@@ -248,38 +252,38 @@ class Receiver:
     async def _heartbeat(self, request: web.Request) -> web.Response:
         body = await self._body(request)
         if len(body) > heartbeat.MAX_BYTES:
-            return _error(413, f"more than {heartbeat.MAX_BYTES} bytes")
+            return error_answer(413, f"more than {heartbeat.MAX_BYTES} bytes")
         try:
             beat = heartbeat.decode(body)
         except heartbeat.HeartbeatError as e:
             self._metrics.heartbeats.labels(outcome="bad").inc()
-            return _error(400, str(e))
-        _grant(request).require_write(beat.org_id, beat.project_id)
+            return error_answer(400, str(e))
+        grant_of(request).require_write(beat.org_id, beat.project_id)
         if not self._hearing.heartbeat(beat):
             self._metrics.heartbeats.labels(outcome="too_many_agents").inc()
-            return _error(429, "too many agents: indexer.bounds.agents", {"Retry-After": "10"})
+            return error_answer(429, "too many agents: indexer.bounds.agents", {"Retry-After": "10"})
         self._metrics.heartbeats.labels(outcome="taken").inc()
-        return _json(heartbeat.HeartbeatAnswer(self._hearing.now_ms(), self._remembers_s))
+        return json_answer(heartbeat.HeartbeatAnswer(self._hearing.now_ms(), self._remembers_s))
 
     async def _metadata(self, request: web.Request) -> web.Response:
         try:
             message = metadata.decode(await self._body(request))
         except metadata.MetadataError as e:
             self._metrics.refused.labels(reason="bad_metadata").inc()
-            return _error(400, str(e))
-        _grant(request).require_write(message.org_id, message.project_id)
+            return error_answer(400, str(e))
+        grant_of(request).require_write(message.org_id, message.project_id)
         try:
             metrics = await self._describe(message)
         except StoreError as e:
             self._metrics.store_failed(e)
             raise Unavailable(f"metadata: {e.told}", retry_after_s=5) from e
         self._metrics.metadata.inc(metrics)
-        return _json({"metrics": metrics})
+        return json_answer({"metrics": metrics})
 
     async def _status(self, request: web.Request) -> web.Response:
-        grant = _grant(request)
+        grant = grant_of(request)
         shows = EVERYTHING.covers if Right.ADMIN in grant.rights else grant.covers
-        return _json({"agents": self._hearing.listing(shows)})
+        return json_answer({"agents": self._hearing.listing(shows)})
 
     @asynccontextmanager
     async def _memory(self, size: int, org_id: int | None = None) -> AsyncIterator[None]:
@@ -319,12 +323,12 @@ class Receiver:
         body = await self._body(request)
         key = request.headers.get("Idempotency-Key", "")
         if len(key) > _MAX_KEY or "\ufffd" in key:
-            return _error(400, f"Idempotency-Key: expected UTF-8 of at most {_MAX_KEY} characters")
+            return error_answer(400, f"Idempotency-Key: expected UTF-8 of at most {_MAX_KEY} characters")
         try:
-            parsed = await self._requests.write(body, key, _grant(request))
+            parsed = await self._requests.write(body, key, grant_of(request))
         except MessagesError as e:
             self._metrics.refused.labels(reason="bad_messages").inc()
-            return _error(400, str(e))
+            return error_answer(400, str(e))
         self._metrics.dropped_rows.labels(reason="expired").inc(parsed.expired)
         self._metrics.messages.labels(outcome="accepted").inc(parsed.accepted)
         self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected) - parsed.forbidden)
@@ -334,7 +338,7 @@ class Receiver:
         if rejected and parsed.forbidden == len(rejected) and not parsed.accepted:
             self._metrics.refused.labels(reason="forbidden").inc()
             status = 403
-        return _json({"accepted": parsed.accepted, "rejected": rejected}, status)
+        return json_answer({"accepted": parsed.accepted, "rejected": rejected}, status)
 
     async def _parse(self, body: bytes, key: str, grant: Grant, at_ms: int) -> Parsed:
         """Return the messages of a request as of the time it first came."""
@@ -381,19 +385,3 @@ class Receiver:
         lines = [] if stops else ["ready"]
         lines += [f"{part.value}: {text}" for part, text in problems.items()]
         return web.Response(text="\n".join(lines) + "\n", status=503 if stops else 200)
-
-
-def _grant(request: web.Request) -> Grant:
-    """Return the grant of the request; everything if no credential is required."""
-    grant: Grant = request.get(_GRANT, EVERYTHING)
-    return grant
-
-
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
-
-
-def _error(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:
-    response = _json({"error": text}, status)
-    response.headers.update(headers or {})
-    return response

@@ -43,7 +43,7 @@ class HttpContext:
     now_ms: Callable[[], int]
     started_ms: int
     ping: Callable[[], None]  # asks the store for a sign of life; raises StoreError
-    #: an org's limits and their use, if the indexer runs in this process
+    #: an org's limits of ingest and their use; may block (shim/http/ingest_limits.py)
     limits: Callable[[int], Mapping[str, int]] | None = None
 
     def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:

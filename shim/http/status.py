@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
@@ -17,7 +18,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from indexer.clickhouse.store import StoreError
 from shim.http import params as p
-from shim.http.context import CONTEXT, HttpContext
+from shim.http.context import CONTEXT
+from shim.http.ingest_limits import NOT_REACHED
 from shim.http.request import params_of, tenant_of
 from shim.http.responses import answer, plain
 from shim.model.errors import BadData
@@ -101,6 +103,7 @@ async def tsdb(request: web.Request) -> web.Response:
         size = await context.blocking(
             context.explorer.cardinality, tenant, min(limit, 10_000), now_ms - _DAY_MS, now_ms
         )
+        limits = await context.blocking(context.limits, tenant.org_id) if context.limits is not None else {}
     return answer(
         {
             "headStats": {
@@ -115,15 +118,14 @@ async def tsdb(request: web.Request) -> web.Response:
             "memoryInBytesByLabelName": _named(size.bytes_by_label),
             "seriesCountByLabelValuePair": _named(size.series_by_pair),
         }
-        | _limits(context, tenant.org_id)
+        | _limits(limits)
     )
 
 
-def _limits(context: HttpContext, org_id: int) -> dict[str, Any]:
-    """Return an org's limits once they held back rows; until then the keys are Prometheus' own."""
-    limits = context.limits(org_id) if context.limits is not None else {}
-    limited = any(count for name, count in limits.items() if name.endswith("LimitedRows"))
-    return {"limits": limits} if limited else {}
+def _limits(limits: Mapping[str, int]) -> dict[str, Any]:
+    """Return limits that held back rows or that an indexer did not tell; else the keys are Prometheus'."""
+    counts = (count for name, count in limits.items() if name.endswith("LimitedRows") or name == NOT_REACHED)
+    return {"limits": limits} if any(counts) else {}
 
 
 def _named(pairs: Any) -> list[dict[str, Any]]:

@@ -15,13 +15,14 @@ class Services:
         self._dsn = dsn
         self._redis_url = redis_url
 
-    def indexer(self) -> tuple[Process, str]:
+    def indexer(self, environ: Mapping[str, str] | None = None) -> tuple[Process, str]:
         """Return the process and its URL."""
         port = free_port()
         process = self._start("indexer", environ={
             "METERHOUSE_INDEXER__LISTEN": f"127.0.0.1:{port}",
             "METERHOUSE_INDEXER__DSN": self._dsn,
             "METERHOUSE_INDEXER__REDIS_URL": self._redis_url,
+            **(environ or {}),
         })  # fmt: skip
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: get(f"{url}/readyz")[0] == 200, process.output, 60)
@@ -31,11 +32,12 @@ class Services:
         """Return the process and its port for lines over TCP."""
         return start_agent(self._start, indexer, pod, environ)
 
-    def api(self) -> Api:
+    def api(self, environ: Mapping[str, str] | None = None) -> Api:
         port = free_port()
         self._start("shim", environ={
             "METERHOUSE_SHIM__LISTEN": f"127.0.0.1:{port}",
             "METERHOUSE_SHIM__DSN": self._dsn,
+            **(environ or {}),
         })  # fmt: skip
         api = Api(f"http://127.0.0.1:{port}")
         api.wait_until_ready()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.error
 import urllib.request
 
 from agent.wire.frame import CONTENT_TYPE, encode
@@ -40,3 +42,45 @@ def test_separate_services_give_one_exact_answer(
     assert by_pod == {(("pod", "one"),): 2.0 * LINES, (("pod", "two"),): 2.0 * LINES}
     for process in (first, second):
         assert process.terminate(60) == 0, process.output
+
+
+def test_the_api_shows_the_limits_of_indexers_in_other_processes(start: Starter, http_dsn: str) -> None:
+    token = "f3b1c2d4e5a60718293a4b5c6d7e8f90"
+    limits = {
+        "METERHOUSE_INDEXER__LIMITS__SERIES_PER_DAY": "3",
+        "METERHOUSE_INDEXER__UP": "false",  # no series of its own
+        "METERHOUSE_INDEXER__TOKENS": json.dumps({token: "*:* write,admin"}),
+    }
+    services = Services(start, http_dsn)
+    (first, url), (second, other_url) = services.indexer(limits), services.indexer(limits)
+    urls = json.dumps([url, other_url])
+    api = services.api({
+        "METERHOUSE_SHIM__INDEXERS__URLS": urls,
+        "METERHOUSE_SHIM__INDEXERS__TOKEN": token,
+    })  # fmt: skip
+    now = int(time.time()) // 10 * 10 - 300
+
+    def send(to: str, number: int, names: range) -> int:
+        rows = FrameRows(counters=[("jobs", {"n": str(n)}, now, 1.0) for n in names])
+        headers = {"Content-Type": CONTENT_TYPE, "Authorization": f"Bearer {token}"}
+        body = encode(make_frame(rows, agent="a", sequence=number))
+        request = urllib.request.Request(f"{to}/v1/frames", body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as e:
+            with e:
+                return e.code
+
+    assert send(url, 1, range(3)) == 200
+    assert "limits" not in api.data("status/tsdb"), "nothing was held back"
+    assert send(url, 2, range(10, 14)) == 429
+    shown = api.data("status/tsdb")["limits"]
+    assert (shown["maxSeriesPerDay"], shown["seriesLimitedRows"]) == (3, 4)
+    assert shown["seriesToday"] >= 3
+    assert "indexersNotReached" not in shown
+    assert second.terminate(60) == 0, second.output
+    shown = api.data("status/tsdb")["limits"]
+    assert (shown["seriesLimitedRows"], shown["indexersNotReached"]) == (4, 1)
+    assert first.terminate(60) == 0, first.output
+    assert api.data("status/tsdb")["limits"] == {"indexersNotReached": 2}

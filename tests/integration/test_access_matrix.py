@@ -34,8 +34,8 @@ def expected(endpoint: Endpoint, credential: str) -> set[int]:
         return {200} if credential == "admin" else {403}
     if endpoint.path.startswith("/v1/set-aside"):  # no batch is set aside
         return {404 if "{token}" in endpoint.path else 200} if credential == "admin" else {403}
-    if endpoint.path == "/status":
-        return {200}
+    if endpoint.path in ("/status", "/v1/limits"):  # the limits are of org 1
+        return {403} if endpoint.path != "/status" and credential.startswith(OTHER) else {200}
     if (
         endpoint.part == "indexer"
     ):  # a write says its org and project itself: the headers of readers say nothing

@@ -127,6 +127,7 @@ INDEXER_PATHS: Final = (
     b"/v1/bundles",
     b"/v1/metadata",
     b"/status",
+    b"/v1/limits",
     b"/metrics",
     b"/healthz",
     b"/readyz",

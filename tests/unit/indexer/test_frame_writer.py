@@ -19,7 +19,7 @@ ROWS = 200_000
 
 
 class Held(Inserter):
-    """An inserter that waits for `goes_on` with what org 1 sends."""
+    """An inserter that waits for `goes_on` with the frames of org 1."""
 
     def __init__(self) -> None:
         self.goes_on = threading.Event()

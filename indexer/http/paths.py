@@ -1,0 +1,8 @@
+"""Paths of the indexer that other services ask."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: An org's limits, `?org_id=N` (indexer/receive/limits_http.py).
+LIMITS: Final = "/v1/limits"
