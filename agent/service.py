@@ -251,9 +251,9 @@ class Agent:
             return self._timers.problem
         return f"{problem} ({failures} failures in a row; frames are kept {kept})" if failures else ""
 
-    def _receive(self, lines: bytes) -> None:
+    def _receive(self, lines: bytes, client: bytes) -> None:
         self._make_room()
-        self._core.add(lines, self._clock.now_ms())
+        self._core.add(lines, self._clock.now_ms(), client)
 
     def _make_room(self) -> None:
         while self._core.full and self._make_frame():

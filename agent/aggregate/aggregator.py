@@ -339,6 +339,11 @@ class Aggregator:
             self._keep_value(series)
         return series
 
+    @property
+    def new_series(self) -> int:
+        """Series made since the start, and lines beyond a limit."""
+        return self._limit.new_series
+
     def series_keys(self) -> list[_SeriesKey]:
         """Type, name and tags of all cached series."""
         return list(self._series)

@@ -38,9 +38,11 @@ class SeriesLimit:
         self._counts: Counter[str] = Counter()  # by name; too high where series were evicted
         self._held: dict[tuple[Kind, str], Series] = {}
         self._refused = 0  # since the last count
+        self.new_series = 0  # those counted, and lines beyond a limit
 
     def count(self, name: str) -> None:
         """Count a new series of a metric."""
+        self.new_series += 1
         self._counts[name] += 1
         if len(self._counts) > len(self._series) + _SPARE_NAMES:
             self._recount()
@@ -58,6 +60,7 @@ class SeriesLimit:
             series = self._series[key] = Series(*key)
             self.count(name)
         series.overflow = True
+        self.new_series += 1
         self._held[kind, name] = series
         return series
 

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from agent.aggregate.top_clients import NO_CLIENT, TopClient
 from agent.protocol.line import Ignored, MetricKey, Reason, Skip
 from agent.receive.receiver import DatagramReceiver, ReceiveOptions
 from agent.wire.frame import Frame, Sender
@@ -108,11 +109,20 @@ class Core(Protocol):
     def set_clock_base(self, base_ms: int) -> None:
         """Set the offset to the steady clock (agent/runtime/clock.py) that gives the time of datagrams."""
 
-    def add(self, data: bytes, now_ms: int) -> None:
-        """Add whole newline-separated lines of one or more packets, arrived at `now_ms` (Unix time)."""
+    def add(self, data: bytes, now_ms: int, client: bytes = NO_CLIENT) -> None:
+        """Add whole newline-separated lines of one or more packets, arrived at `now_ms` (Unix time).
+
+        `client`: the address that they came from, 16 bytes.
+        """
 
     def top_metrics(self, count: int) -> list[tuple[str, int]]:
         """Return the metrics with the most cached series, and their number of series; thread-safe."""
+
+    def top_clients(self, count: int) -> list[TopClient]:
+        """Return the clients that were the first to send the most series, since the start; from any thread.
+
+        A line beyond a limit counts as a series.
+        """
 
     def sample_tags(self, count: int) -> list[tuple[tuple[str, str], ...]]:
         """Return the tags of about `count` cached series; thread-safe."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from agent.aggregate.aggregator import Aggregator, LineCounters
 from agent.aggregate.state import Bucket
+from agent.aggregate.top_clients import NO_CLIENT, TopClient, TopClients
 from agent.core.frame_builder import RowQueue, frame_of
 from agent.core.interface import KeyMapper
 from agent.receive.datagram import DatagramListener
@@ -34,6 +35,7 @@ class PythonCore:
         self._max_entries = settings.aggregate.max_entries
         self._wake = wake
         self._rows = RowQueue()
+        self._clients = TopClients()
         self._base_ms = machine_ms() - steady_ms()
 
     @property
@@ -83,9 +85,12 @@ class PythonCore:
         """Set the offset to the steady clock that gives the time of datagrams."""
         self._base_ms = base_ms
 
-    def add(self, data: bytes, now_ms: int) -> None:
+    def add(self, data: bytes, now_ms: int, client: bytes = NO_CLIENT) -> None:
         """Add whole newline-separated lines arrived at `now_ms`; flush early if that fills the memory."""
+        before = self._aggregator.new_series
         self._aggregator.add(data, now_ms)
+        if self._aggregator.new_series != before:
+            self._clients.count(client, self._aggregator.new_series - before)
         if self._aggregator.full:
             self.flush_all(now_ms)
             self._wake()
@@ -93,6 +98,10 @@ class PythonCore:
     def top_metrics(self, count: int) -> list[tuple[str, int]]:
         """Return the metrics with the most cached series, and their number of series."""
         return Counter(name for _, name, _ in self._aggregator.series_keys()).most_common(count)
+
+    def top_clients(self, count: int) -> list[TopClient]:
+        """Return the clients that were the first to send the most series."""
+        return self._clients.top(count)
 
     def sample_tags(self, count: int) -> list[tuple[tuple[str, str], ...]]:
         """Return the tags of some cached series."""
@@ -121,8 +130,8 @@ class PythonCore:
         """Read the sockets in the agent's loop: one thread for all sockets."""
         return DatagramListener(socks, self._take, options)
 
-    def _take(self, lines: bytes) -> None:
-        self.add(lines, steady_ms() + self._base_ms)
+    def _take(self, lines: bytes, client: bytes) -> None:
+        self.add(lines, steady_ms() + self._base_ms, client)
 
     def close(self) -> None:
         """Do nothing: there is nothing to free."""

@@ -16,6 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+#: How an IPv4 address begins as IPv6.
+_MAPPED: Final = bytes(10) + b"\xff\xff"
+
 #: Linux: like SO_RCVBUF, but beyond net.core.rmem_max; for privileged processes.
 SO_RCVBUFFORCE: Final = 33
 #: How long a start waits for addresses that an earlier agent, whose parent was killed, still holds.
@@ -187,3 +190,19 @@ def grow_receive_buffer(sock: socket.socket, size_bytes: int) -> int:
     except OSError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size_bytes)
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+
+def address_of(host: str) -> bytes:
+    """Return an address, as Python's sockets write it, as 16 bytes of IPv6; zeros for an empty one."""
+    if ":" in host:
+        return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return _MAPPED + socket.inet_aton(host) if host else bytes(16)
+
+
+def name_of_address(address: bytes) -> str:
+    """Return such an address as text."""
+    if not any(address):
+        return "unix"
+    if address.startswith(_MAPPED):
+        return socket.inet_ntoa(address[len(_MAPPED) :])
+    return socket.inet_ntop(socket.AF_INET6, address)

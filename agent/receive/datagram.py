@@ -16,13 +16,14 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from agent.net.sockets import kernel_drops
+from agent.net.sockets import address_of, kernel_drops
 from agent.receive.receiver import ReceiveCounters, ReceiveOptions
 from agent.receive.relay import NotSent, Relay, RelayCounters
 from agent.receive.stream_splitter import LENGTH_BYTES
 from agent.runtime.loop import Timer
 
-Sink = Callable[[bytes], None]
+#: Takes lines, and the address of their client.
+Sink = Callable[[bytes, bytes], None]
 
 #: Bytes handed on at once, about; and the room kept for the next packet, larger than any UDP packet.
 BATCH_BYTES: Final = 128 << 10
@@ -59,10 +60,10 @@ class DatagramListener:
         """What was copied to `options.events`."""
         return self._events.relayed if self._events else RelayCounters()
 
-    def _take(self, lines: bytes) -> None:
+    def _take(self, lines: bytes, client: bytes) -> None:
         if self._events:
             self._events.send_events(lines)
-        self._sink(lines)
+        self._sink(lines, client)
 
     @property
     def behind(self) -> bool:
@@ -140,15 +141,23 @@ class _Reader:
     def _read(self) -> int:
         """Hands on what is there, up to a batch; gives the number of packets."""
         buffer, flags = self._buffer, socket.MSG_TRUNC  # which gives the packet's size, even if larger
-        receive = self.sock.recv_into if self._allow is None else self._receive_allowed
-        end = packets = 0
+        end = packets = handed_on = 0
+        client = ""
         try:
-            while end < BATCH_BYTES and packets < _BATCH_PACKETS:
-                size = receive(buffer[end:], 0, flags)
+            while handed_on + end < BATCH_BYTES and packets < _BATCH_PACKETS:
+                size, peer = self.sock.recvfrom_into(buffer[end:], 0, flags)
                 packets += 1
-                if size < 0:
-                    continue
                 self.received.bytes += size
+                host = "" if self._is_unix else peer[0]
+                if self._allow is not None and not self._allow(host):
+                    self.received.foreign += 1
+                    continue
+                if host != client:
+                    if end:  # of another client: this packet, a small one, begins the next lines
+                        self._sink(bytes(buffer[: end - 1]), address_of(client))
+                        buffer[:size] = buffer[end : end + size]
+                        handed_on, end = handed_on + end, 0
+                    client = host
                 if end + size >= len(buffer):
                     self._unwrap(end, size)
                     end = self._cut(end)
@@ -163,19 +172,10 @@ class _Reader:
         except (BlockingIOError, InterruptedError):
             pass
         if end:
-            self._sink(bytes(buffer[: end - 1]))
+            self._sink(bytes(buffer[: end - 1]), address_of(client))
         self.received.packets += packets
-        self.behind = end >= BATCH_BYTES or packets >= self._many_packets
+        self.behind = handed_on + end >= BATCH_BYTES or packets >= self._many_packets
         return packets
-
-    def _receive_allowed(self, buffer: memoryview, count: int, flags: int) -> int:
-        """Receive as recv_into does; return -1 for a packet that is dropped because of its source."""
-        size, peer = self.sock.recvfrom_into(buffer, count, flags)
-        if self._allow is None or self._allow(peer[0]):
-            return size
-        self.received.bytes += size
-        self.received.foreign += 1
-        return -1
 
     def _unwrap(self, start: int, size: int) -> None:
         """Blanks a length before the lines of a Unix datagram of `size` bytes as it was sent."""

@@ -61,7 +61,7 @@ class Listeners:
         loop: Loop,
         settings: AgentSettings,
         receive: Callable[[Sequence[socket.socket], ReceiveOptions], DatagramReceiver],
-        add: Callable[[bytes], None],
+        add: Callable[[bytes, bytes], None],
         log: Log,
         *,
         tcp_tls: TlsAcceptor | None = None,
@@ -197,12 +197,12 @@ class Listeners:
             self._log.warning("connections_few", wanted=wanted, given=given, fix="ulimit -n (LimitNOFILE=)")
         return given
 
-    def _take(self, lines: bytes) -> None:
+    def _take(self, lines: bytes, client: bytes) -> None:
         if self._relay:
             self._relay.send_packed(lines)
         if self._events:
             self._events.send_events(lines)
-        self._add(lines)
+        self._add(lines, client)
 
     def _keep_relays(self) -> None:
         """Follows the relay's Unix sockets when the other server makes them anew."""

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
+from agent.net.sockets import address_of
 from agent.receive.receiver import ReceiveCounters
 from agent.receive.stream_splitter import StreamSplitter
 from agent.runtime.logs import Log
 from agent.runtime.loop import Loop, Timer
 
-Sink = Callable[[bytes], None]
+#: Takes lines, and the address of their client.
+Sink = Callable[[bytes, bytes], None]
 
 #: Bytes read at once.
 READ_BYTES: Final = 128 << 10
@@ -44,12 +46,13 @@ class Stream(Protocol):
 
 
 class _Connection:
-    """One connection: what finds its lines, and when it was last heard of."""
+    """One connection: what finds its lines, its client, and when it was last heard of."""
 
-    __slots__ = ("framer", "heard_s")
+    __slots__ = ("client", "framer", "heard_s")
 
-    def __init__(self, framer: StreamSplitter) -> None:
+    def __init__(self, framer: StreamSplitter, client: bytes) -> None:
         self.framer = framer
+        self.client = client
         self.heard_s = time.monotonic()
 
 
@@ -152,7 +155,7 @@ class StreamListener:
             sock = self._secure(accepted)
         except OSError:  # it has gone already
             return
-        self._open[sock] = _Connection(self._framer())
+        self._open[sock] = _Connection(self._framer(), address_of(peer[0] if isinstance(peer, tuple) else ""))
         self._loop.add_reader(sock, partial(self._on_readable, sock))
 
     def _make_room(self) -> bool:
@@ -200,7 +203,8 @@ class StreamListener:
 
     def _read(self, sock: Stream) -> bool:
         """One read of a connection; False if there is nothing more for now."""
-        framer = self._open[sock].framer
+        connection = self._open[sock]
+        framer = connection.framer
         try:
             size = sock.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):
@@ -213,7 +217,7 @@ class StreamListener:
             return False
         if not size:
             if last := framer.end():
-                self._sink(last)
+                self._sink(last, connection.client)
             self._close(sock)
             return False
         self._heard(sock)
@@ -221,7 +225,7 @@ class StreamListener:
         self.received.bytes += size
         too_long = framer.too_long
         if lines := framer.feed(bytes(self._buffer[:size])):
-            self._sink(lines)
+            self._sink(lines, connection.client)
         self.received.too_long += framer.too_long - too_long
         if framer.broken:
             self._close_because(sock, framer.broken)

@@ -1,4 +1,4 @@
-"""The page /debug/top: which metrics and tag keys have the most series. Bounded, whatever was sent.
+"""The page /debug/top: which metrics, tag keys and clients have the most series. Bounded, whatever was sent.
 
 Metrics are counted in full. Tag keys are counted in a sample of series, because a walk over all of them would
 keep lines waiting. Values of tags are not shown.
@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from agent.core.interface import Core
+from agent.net.sockets import name_of_address
 
 #: Metrics and tag keys that are shown.
 MAX_SHOWN: Final = 50
@@ -34,6 +35,10 @@ def top_series(core: Core) -> bytes:
             "remembered_series": core.remembered_series,
             "overflow_lines": core.stats.overflow_lines,
             "metrics": [{"metric": name, "series": n} for name, n in core.top_metrics(MAX_SHOWN)],
+            "clients": [
+                {"client": name_of_address(one.address), "series": one.series, "error": one.error}
+                for one in core.top_clients(MAX_SHOWN)
+            ],
             "sampled_series": len(sample),
             "tag_keys": [{"key": key, "values": len(values[key]), "series": series[key]} for key in keys],
         }

@@ -132,7 +132,7 @@ class Stream:
         self._loop = loop
         self.listener = StreamListener(loop, sock, self._take, lambda: LineSplitter(65_536), most, Log())
 
-    def _take(self, lines: bytes) -> None:
+    def _take(self, lines: bytes, _: bytes) -> None:
         self.lines_bytes += len(lines)
 
     def run(self, clients: Callable[[], object], done: Callable[[], bool]) -> int:

@@ -143,6 +143,7 @@ cdef Series *overflow_series(Shard *shard, int kind, const char *name, size_t si
         series = metric.overflow[kind] = series_intern(shard, NULL, kind, name, size, tags, count)
         flags_put(&series.flags, <uint8_t>(series.flags | SERIES_OVERFLOW))
     series_use(shard, series)
+    shard.new_series += 1
     return series
 
 

@@ -46,6 +46,7 @@ from agent.protocol.line import BARE_TAG_VALUE, TIMER_DIVISORS, Ignored, Kind, R
 from agent.protocol.line import parse_metric_key as parse_head_in_python
 from agent.aggregate.last_values import RECORD as LAST_VALUE_RECORD
 from agent.aggregate.exponential_buckets import EDGES
+from agent.aggregate.top_clients import NO_CLIENT, TopClients
 
 cdef extern from "scan.h" nogil:
     enum: SCAN_BEYOND
@@ -118,6 +119,7 @@ include "series.pxi"
 include "last_values.pxi"
 include "generations.pxi"
 include "cardinality.pxi"
+include "clients.pxi"
 include "state.pxi"
 include "lists.pxi"
 include "columns.pxi"
@@ -262,13 +264,16 @@ cdef class NativeCore:
         """The longest time that a flush has held a receiver's lock."""
         return total_now(&self.core.longest_stop_ns)
 
-    def add(self, bytes data not None, int64_t now_ms):
+    def add(self, bytes data not None, int64_t now_ms, bytes client not None=NO_CLIENT):
         """Takes whole lines, separated by newlines, of `now_ms`; flushes when that fills the memory."""
         cdef const char *lines = data
         cdef size_t size = len(data)
         cdef bint flushed
+        cdef Origin origin
+        memset(&origin, 0, sizeof(origin))
+        memcpy(origin.address, <const char *>client, min(<size_t>len(client), sizeof(origin.address)))
         with nogil:
-            core_add(self.core, lines, size, now_ms)
+            core_add(self.core, lines, size, now_ms, &origin)
             flushed = core_flush_if_full(self.core, now_ms)
         if flushed and self.wake is not None:
             self.wake()
@@ -288,6 +293,20 @@ cdef class NativeCore:
             for segment in range(SEGMENTS):
                 add_metrics(&self.core.shards[i], segment, found)
         return [(name.decode(), series) for name, series in found.most_common(count)]
+
+    def top_clients(self, int count):
+        """The clients that were the first to send the most series: address, series, and how many too many."""
+        cdef Clients clients
+        found = TopClients()
+        for i in range(self.core.shard_count):
+            with nogil:
+                pthread_mutex_lock(&self.core.shards[i].lock)
+                clients = self.core.shards[i].clients
+                pthread_mutex_unlock(&self.core.shards[i].lock)
+            for k in range(clients.count):
+                address = (<char *>clients.of[k].address)[: sizeof(clients.of[k].address)]
+                found.count(address, clients.of[k].series, clients.of[k].error)
+        return found.top(count)
 
     def sample_tags(self, int count):
         """The tags of about this number of remembered series."""
@@ -440,14 +459,16 @@ cdef uint64_t shard_sum(Shard *shard, int what):
     return found
 
 
-cdef void core_add(Core *core, const char *lines, size_t size, int64_t now_ms) noexcept nogil:
+cdef void core_add(
+    Core *core, const char *lines, size_t size, int64_t now_ms, const Origin *origin
+) noexcept nogil:
     """Takes lines from any memory: they are copied to a buffer with room to read on after them."""
     cdef char *copy = <char *>take(size + SCAN_BEYOND)
     cdef const char *data = copy
     cdef uint32_t length = size
     memcpy(copy, lines, size)
     memset(copy + size, 0, SCAN_BEYOND)
-    shard_add_packets(&core.shards[0], &data, &length, 1, now_ms)
+    shard_add_packets(&core.shards[0], &data, &length, 1, now_ms, origin)
     free(copy)
 
 

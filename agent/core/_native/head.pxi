@@ -359,6 +359,7 @@ cdef Head *head_make(
     cdef size_t size = name_bytes + rest_bytes
     cdef char *key = room(&shard.key, size)
     cdef Parts *parts = &shard.parts
+    cdef uint64_t before = shard.new_series
     cdef Head *head
     memcpy(key, name, name_bytes)
     memcpy(key + name_bytes, rest, rest_bytes)
@@ -367,8 +368,12 @@ cdef Head *head_make(
         return NULL
     head = head_find(&shard.heads, hash, name, name_bytes, rest, rest_bytes)
     if shard.core.mapper != NULL:
-        return map_head(shard, hash, head, key, name_bytes, size, parts)
-    return head_of_parts(shard, hash, head, key, size, parts)
+        head = map_head(shard, hash, head, key, name_bytes, size, parts)
+    else:
+        head = head_of_parts(shard, hash, head, key, size, parts)
+    if shard.new_series != before:
+        count_client(shard, name, shard.new_series - before)
+    return head
 
 
 cdef Head *head_of_parts(

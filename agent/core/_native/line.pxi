@@ -22,7 +22,7 @@ cdef struct Record:
 
 
 cdef void shard_add_packets(
-    Shard *shard, const char **data, const uint32_t *sizes, int count, int64_t now_ms
+    Shard *shard, const char **data, const uint32_t *sizes, int count, int64_t now_ms, const Origin *origin
 ) noexcept nogil:
     """Takes packets that arrived at `now_ms`; the last line of each needs no newline.
 
@@ -34,6 +34,7 @@ cdef void shard_add_packets(
     cdef int filled = 0
     cdef size_t i
     pthread_mutex_lock(&shard.lock)
+    shard.origin = origin
     now_ms = shard_begin(shard, now_ms)
     for i in range(count):
         at, end = data[i], data[i] + sizes[i]
@@ -47,7 +48,7 @@ cdef void shard_add_packets(
     total_set(&shard.entries_shown, shard.entries)
     pthread_mutex_unlock(&shard.lock)
     if shard.foreign_count:
-        shard_add_foreign(&shard.core.shards[0], shard.foreign, shard.foreign_count, now_ms)
+        shard_add_foreign(&shard.core.shards[0], shard.foreign, shard.foreign_count, now_ms, origin)
         shard.foreign_count = 0
 
 

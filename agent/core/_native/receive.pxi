@@ -108,6 +108,7 @@ cdef struct Receiver:
     Relayer relay  # of every packet
     Relayer events  # of lines that are events and service checks
     Sources sources
+    Origin origin
     # Buffers, and where they are.
     char *buffers
     mmsghdr incoming[BATCH_PACKETS]
@@ -134,8 +135,9 @@ cdef void receiver_open(Receiver *r) noexcept nogil:
         r.copies[i].iov_base = <void *>r.data[i]
         r.outgoing[i].msg_hdr.msg_iov = &r.copies[i]
         r.outgoing[i].msg_hdr.msg_iovlen = 1
-    if r.sources.count:
+    if not r.is_unix:
         sources_ask(&r.sources, r.incoming)
+        r.origin.buffers, r.origin.senders = r.buffers, &r.sources.senders[0][0]
 
 
 cdef void receiver_close(Receiver *r) noexcept nogil:
@@ -194,7 +196,7 @@ cdef inline bint receiver_full(Receiver *r) noexcept nogil:
 cdef void receiver_add(Receiver *r, int count) noexcept nogil:
     """Adds the lines of a batch, and flushes if that fills the memory."""
     cdef int64_t at_ms = clock_ms(CLOCK_BOOTTIME) + <int64_t>total_now(&r.shard.core.clock_base_ms)
-    shard_add_packets(r.shard, r.data, r.sizes, count, at_ms)
+    shard_add_packets(r.shard, r.data, r.sizes, count, at_ms, &r.origin)
     if core_flush_if_full(r.shard.core, at_ms):
         with gil:
             (<NativeReceiver>r.owner).woken()
@@ -214,7 +216,7 @@ cdef int receiver_take(Receiver *r) noexcept nogil:
     cdef uint64_t total = 0
     cdef uint32_t size
     cdef int count, i
-    if r.sources.count:
+    if not r.is_unix:
         sources_reset(r.incoming, r.batch)
     count = recvmmsg(r.sock, r.incoming, r.batch, MSG_DONTWAIT | MSG_TRUNC, NULL)
     r.more = count == r.batch

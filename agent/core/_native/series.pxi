@@ -273,6 +273,7 @@ cdef Series *series_intern(
     series = series_new(shard, head, kind, name, name_bytes, tags, count)
     table_put(&shard.series, hash, <Entry *>series)
     count_series(shard, series.text, series.name_bytes)
+    shard.new_series += 1
     return series
 
 

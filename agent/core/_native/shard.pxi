@@ -31,6 +31,9 @@ cdef struct Shard:
     Table heads
     Table series
     Table metrics
+    Clients clients
+    const Origin *origin  # of the lines that are being added
+    uint64_t new_series  # those made, and lines beyond a limit
     Head *overflow  # for one line whose series is beyond a limit
     Bucket *present  # one of the open ones, or `nowhere`
     Bucket *nowhere
@@ -348,12 +351,15 @@ cdef void put_aside(Shard *shard, const Record *record) noexcept nogil:
     shard.lines -= 1
 
 
-cdef void shard_add_foreign(Shard *shard, ForeignLine *lines, int count, int64_t now_ms) noexcept nogil:
+cdef void shard_add_foreign(
+    Shard *shard, ForeignLine *lines, int count, int64_t now_ms, const Origin *origin
+) noexcept nogil:
     """Takes lines that another shard has put aside; they stand in packets of its caller."""
     cdef Record records[GROUP]
     cdef int filled = 0
     cdef size_t i
     pthread_mutex_lock(&shard.lock)
+    shard.origin = origin
     now_ms = shard_begin(shard, now_ms)
     for i in range(count):
         read_record(shard, lines[i].line, lines[i].line + lines[i].size, &records[filled])

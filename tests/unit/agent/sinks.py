@@ -35,9 +35,11 @@ class Got:
 
     def __init__(self) -> None:
         self.batches: list[bytes] = []
+        self.clients: list[bytes] = []
 
-    def __call__(self, data: bytes) -> None:
+    def __call__(self, data: bytes, client: bytes) -> None:
         self.batches.append(data)
+        self.clients.append(client)
 
     @property
     def lines(self) -> list[bytes]:

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from agent.aggregate.state import Series
+from agent.aggregate.top_clients import MAX_CLIENTS, TopClient
 from agent.core.interface import Core
+from agent.net.sockets import address_of
 from agent.protocol.line import Kind
 from agent.settings import AgentSettings, AggregateSettings
 from agent.telemetry.top_series import MAX_SHOWN, top_series
@@ -132,3 +134,38 @@ def test_the_top_names_metrics_and_tag_keys(name: str) -> None:
         {"key": "env", "values": 1, "series": 200},
         {"key": "pod", "values": 1, "series": 300},
     ]
+
+
+@pytest.mark.parametrize("name", CORES)
+def test_clients_are_counted_when_a_series_is_seen_first(name: str) -> None:
+    core = opened(name, max_metric_series=3)
+    one, other = address_of("10.0.0.1"), address_of("2001:db8::7")
+    for _ in range(3):
+        core.add(b"a:1|c|#k:1\na:1|c|@0.5|#k:1\nb:1|c", NOW_MS, one)
+        core.add(b"a:1|c|#k:1\na:1|c|#k:2\na:1|c|#k:3", NOW_MS, other)
+    core.add(b"a:1|c|#k:4\na:1|c|#k:5", NOW_MS, one)  # beyond the limit, and the series that takes them
+    core.add(b"z:1|c", NOW_MS)
+    assert core.top_clients(2) == [TopClient(one, 5, 0), TopClient(other, 2, 0)]
+    clients = msgspec.json.decode(top_series(core))["clients"]
+    assert [(c["client"], c["series"]) for c in clients] == [("10.0.0.1", 5), ("2001:db8::7", 2), ("unix", 1)]
+
+
+def test_the_table_of_clients_is_bounded_and_equal_in_both_cores() -> None:
+    """Of 1,000 clients those with many series are in it, whatever the others send."""
+    cores = [opened(name) for name in CORES]
+    series = 0
+    for turn in range(4):
+        for client in range(1_000):
+            count = 40 if client in (3, 999) else 1 + (client + turn) % 3
+            lines = b"\n".join(b"m:1|c|#k:%d" % n for n in range(series, series + count))
+            series += count
+            for core in cores:
+                core.add(lines, NOW_MS, client.to_bytes(16, "big"))
+    tables = [core.top_clients(MAX_CLIENTS + 1) for core in cores]
+    assert all(table == tables[0] for table in tables)
+    assert len(tables[0]) == MAX_CLIENTS
+    assert sum(one.series for one in tables[0]) == series
+    found = {int.from_bytes(one.address, "big"): one for one in tables[0]}
+    for client in (3, 999):
+        assert found[client].series - found[client].error <= 160 <= found[client].series
+    assert max(one.error for one in tables[0]) <= series / MAX_CLIENTS

@@ -21,6 +21,7 @@ from agent.net.sockets import (
     bind_unix,
     bound_address,
     grow_receive_buffer,
+    name_of_address,
     split_host_port,
 )
 from agent.protocol.line import Reason
@@ -413,6 +414,23 @@ def send_from(host: str, to: socket.socket, *packets: bytes) -> None:
         sender.bind((host, 0))
         for packet in packets:
             sender.sendto(packet, ("::1" if v6 else "127.0.0.1", to.getsockname()[1]))
+
+
+def test_clients_of_datagrams_are_counted(make: Make, tmp_path: Path) -> None:
+    """Of several in a batch, each has its own series; a known series costs nothing."""
+    receiving = make()
+    sock, path = bind("agent.udp", "0.0.0.0:0", UDP), tmp_path / "s"
+    local = bind_unix("agent.unix", str(path), UDP)
+    receiving.open(sock)
+    receiving.open(local)
+    for i in range(30):
+        send_from("127.0.0.1", sock, b"a:1|c|#k:%d\nknown:1|c" % i)
+        send_from("127.0.0.2", sock, b"b:1|c|#k:%d" % (i % 10), b"known:1|c")
+    with socket.socket(socket.AF_UNIX, UDP) as sender:
+        sender.sendto(b"c:1|c", str(path))
+    receiving.until_lines(30 * 4 + 1)
+    found = {name_of_address(one.address): one.series for one in receiving.core.top_clients(5)}
+    assert found == {"127.0.0.1": 31, "127.0.0.2": 10, "unix": 1}
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::]:0"])
