@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from tests.bench.agent_load import Programs
-from tests.e2e.product import PROGRAM, free_port, get, wait_for
+from tests.e2e.product import PROGRAM, get, wait_for
+from tests.support.ports import free_port
 
 _START_S: Final = 60.0
 _CPUCLOCK_SCHED: Final = 2

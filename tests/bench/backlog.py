@@ -33,7 +33,8 @@ from agent.forward.spool.record import EncodedFrame
 from agent.wire.frame import CONTENT_TYPE, Counters, Frame, encode
 from tests.bench.agent_lines import machine
 from tests.bench.indexer_rows import series_columns
-from tests.e2e.product import free_port, get, wait_for
+from tests.e2e.product import get, wait_for
+from tests.support.ports import free_port
 
 ROOT: Final = Path(__file__).parents[2]
 FRAME_ROWS: Final = 5_000

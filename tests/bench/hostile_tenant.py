@@ -29,8 +29,9 @@ import numpy as np
 from indexer.clickhouse.store import open_store
 from tests.bench.agent_lines import machine
 from tests.bench.hostile_attacks import ATTACKS, Attack, Target
-from tests.e2e.product import ROOT, Process, Starter, free_port, get, wait_for
+from tests.e2e.product import ROOT, Process, Starter, get, wait_for
 from tests.support.clickhouse_http import running
+from tests.support.ports import free_port
 from tests.support.sizes import fill, sized_frames
 
 #: Aim of issue 10: p99 at most twice the quiet one, or that much above it.

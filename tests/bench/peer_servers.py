@@ -24,7 +24,8 @@ import numpy.typing as npt
 
 from agent.wire.frame import CONTENT_TYPE, decode
 from tests.bench.indexer_rows import START_S, counter_frames
-from tests.e2e.product import Starter, Up, free_port, get, wait_for
+from tests.e2e.product import Starter, Up, get, wait_for
+from tests.support.ports import free_port
 
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 METRIC: Final = "http_requests"

@@ -39,13 +39,6 @@ def wait_for(ask: Callable[[], T | None], what: str, deadline_s: float) -> T:
         time.sleep(0.05)
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
-
-
 def get(url: str, timeout_s: float = 30.0) -> tuple[int, bytes]:
     """Status and body; status 0 when no server answers."""
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.e2e.product import Api, Process, Starter, free_port, get, wait_for
+from tests.e2e.product import Api, Process, Starter, get, wait_for
+from tests.support.ports import free_port
 
 
 class Services:

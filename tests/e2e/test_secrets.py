@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from indexer.access.grants import digest_of
-from tests.e2e.product import Starter, free_port, wait_for
+from tests.e2e.product import Starter, wait_for
+from tests.support.ports import free_port
 
 SECRETS: Final = {
     name: f"s3cret-{name}-4711" for name in ("write", "wrong", "read", "admin", "redis", "click")

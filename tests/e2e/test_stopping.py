@@ -10,7 +10,8 @@ from typing import Final
 
 import pytest
 
-from tests.e2e.product import Api, Process, Starter, free_port, get, send_tcp, wait_for
+from tests.e2e.product import Api, Process, Starter, get, send_tcp, wait_for
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.e2e
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from agent.wire import frame
-from tests.e2e.product import ROOT, Process, Starter, free_port, send_tcp, wait_for
+from tests.e2e.product import ROOT, Process, Starter, send_tcp, wait_for
+from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 

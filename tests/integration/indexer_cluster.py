@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
 from indexer.write.inserter import Inserter
 from tests.support.frames import TEN_YEARS, FrameRows, make_frame, unit
+from tests.support.ports import free_port
 
 CONFIG = """<clickhouse>
   <tcp_port>{port}</tcp_port>
@@ -38,9 +38,7 @@ CONFIG = """<clickhouse>
 
 
 def open_cluster(directory: Path) -> Store:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_port()
     config = directory / "config.xml"
     config.write_text(CONFIG.format(port=port))
     client = clickhouse_connect.get_client(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from indexer.clickhouse.store import Store
 from shim.service import ShimService
 from shim.settings import ShimSettings
 from tests.support.pipeline import Pipeline
+from tests.support.ports import free_port
 
 DEADLINE_S = 60
 ALL = '{__name__=~".+"}'
@@ -104,12 +104,6 @@ async def test_names_that_the_label_api_lists_are_matched(store: Store, at_s: in
         assert [(s.labels["le"], s.value) for s in few] == [("0.3", 3), ("1.0", 4)]
 
 
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 async def _ask(url: str, query: str) -> list[Any]:
     async with aiohttp.ClientSession() as session, session.get(url, params={"query": query}) as reply:
         if reply.status != 200:  # it is starting
@@ -128,7 +122,7 @@ async def test_a_real_prometheus_federates_everything(store: Store, at_s: int, t
             "static_configs": [{"targets": [base.removeprefix("http://")]}],
         }]}  # fmt: skip
         (tmp_path / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-        port = _free_port()
+        port = free_port()
         with (tmp_path / "log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                     program, f"--config.file={tmp_path}/prometheus.yml",

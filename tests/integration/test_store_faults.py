@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import sqlite3
 import struct
 import time
@@ -30,6 +29,7 @@ from shim.service import run as run_shim
 from shim.settings import ShimSettings
 from tests.support.clickhouse_http import FaultRule, FaultRules, running
 from tests.support.frames import counter_frame
+from tests.support.ports import free_port
 
 NOW_S = int(time.time()) // 10 * 10
 CODES = {
@@ -254,9 +254,7 @@ async def test_a_refused_login_at_the_start_is_said_in_words(indexer: Indexer, f
 async def test_a_server_that_is_away_at_the_start_is_waited_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     it = Indexer(f"http://127.0.0.1:{port}/late", tmp_path)
     starting = asyncio.create_task(it.start())
     deadline = time.monotonic() + 10

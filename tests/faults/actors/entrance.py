@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tests.e2e.product import Api, free_port, get, wait_for
+from tests.e2e.product import Api, get, wait_for
 from tests.faults.actors.disk import SmallDisk
+from tests.support.ports import free_port
 
 #: Tests run beside others on a machine with few cores.
 PATIENT_S: Final = 120.0

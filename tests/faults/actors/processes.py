@@ -15,12 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from tests.e2e.product import PROGRAM, ROOT, Api, Process, free_port, get, wait_for
+from tests.e2e.product import PROGRAM, ROOT, Api, Process, get, wait_for
 from tests.faults.actors.disk import SmallDisk
 from tests.faults.actors.entrance import PATIENT_S, Entrance, web_address
 from tests.faults.actors.network import Network
 from tests.faults.proxy import Proxy
 from tests.support.faketime import FakeTime, has_faketime
+from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 
 FORTY_DAYS_S: Final = 40 * 86_400
