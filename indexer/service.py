@@ -156,12 +156,13 @@ class IndexerService:
         return Status(self.metrics.rows_total, len(self.registry), self.metrics.last_write_s)
 
     async def bind(self, wait_s: float = 0.0) -> None:
-        """Listen now and serve after the start; retry for `wait_s` while the address is in use.
+        """Listen now, unless sockets are given; retry for `wait_s` while the address is in use.
 
         Raises AddressError.
         """
-        self._socks = await listen("indexer.listen", self.settings.listen, wait_s)
-        self.port = port_of(self._socks)
+        if not self._socks:
+            self._socks = await listen("indexer.listen", self.settings.listen, wait_s)
+            self.port = port_of(self._socks)
 
     async def start(self) -> None:
         """Bind, open, migrate, finish the work of a crashed run, serve. A failure closes everything."""
@@ -179,8 +180,7 @@ class IndexerService:
             log.warning(
                 "event=certificates_unused hint=indexer.tls.client_ca has the CA of client certificates"
             )
-        if not self._socks:
-            await self.bind()
+        await self.bind()
         if self._store is None:
             self._store = await open_when_there(
                 partial(
@@ -375,6 +375,7 @@ async def run(
     settings: Settings,
     *,
     store: Store | None = None,
+    socks: list[socket.socket] | None = None,
     ready: Callable[[IndexerService], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -384,7 +385,7 @@ async def run(
     for signum in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError, ValueError, RuntimeError):  # not the main thread: `stop` it is
             loop.add_signal_handler(signum, stopping.set)
-    service = IndexerService(settings, store)
+    service = IndexerService(settings, store, socks=socks)
     await service.bind(START_WAIT_S)
     try:
         if not await started(service.start(), stopping):  # ClickHouse is away, and we are asked to stop

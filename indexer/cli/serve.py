@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ import msgspec
 
 from agent.cli.common import config_option, read_settings, report_error
 from agent.config.load import ConfigError
+from indexer.http.listening_sockets import START_WAIT_S, listen
 from indexer.settings import Settings as IndexerSettings
 
 
@@ -32,6 +35,15 @@ def indexer(argv: Sequence[str]) -> int:
         settings = read_settings(IndexerFile, args.config).indexer
     except ConfigError as e:
         return report_error("indexer", e, 2)
+    try:
+        # Before the imports, a second of work: requests wait in the kernel instead of being refused.
+        socks = asyncio.run(listen("indexer.listen", settings.listen, START_WAIT_S))
+    except OSError as e:
+        return report_error("indexer", e, 1)
+    return _serve(settings, socks)
+
+
+def _serve(settings: IndexerSettings, socks: list[socket.socket]) -> int:
     import uvloop
 
     from indexer.clickhouse.store import StoreError
@@ -40,7 +52,7 @@ def indexer(argv: Sequence[str]) -> int:
 
     try:
         switch_often()
-        uvloop.run(run(settings))
+        uvloop.run(run(settings, socks=socks))
     except (OSError, StoreError) as e:
         return report_error("indexer", e, 1)
     return 0
