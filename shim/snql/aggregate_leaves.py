@@ -88,9 +88,10 @@ class AggregateLeaves:
         self, kinds: Sequence[Kind], metric: str, series: Sequence[Expression], *, first_kind: bool = False
     ) -> StoredBuckets:
         condition = None
+        meta = "" if self._scope.entity is None else self._scope.entity.meta
         if series:
             condition = series[0] if len(series) == 1 else FunctionCall("and", tuple(series), at=series[0].at)
-        leaf = StoredBuckets(tuple(kinds), (), metric, condition, first_kind)
+        leaf = StoredBuckets(tuple(kinds), (), metric, condition, first_kind, meta)
         same = next((one for one in self._leaves if replace(one, kinds=leaf.kinds) == leaf), None)
         if same is None:
             self._leaves[leaf] = []
@@ -125,7 +126,7 @@ class AggregateLeaves:
         return tuple(good)
 
     def _check_column(self, of: FunctionCall, function: str, column: ColumnRef, entity: Entity) -> None:
-        columns = COLUMNS[entity.kind]
+        columns = {"count": frozenset({"count"})} if entity.meta else COLUMNS[entity.kind]
         if function not in columns:
             raise self._scope.error(
                 of.at, f"{of.name}() of {entity.name}", f"expected {', '.join(sorted(columns))}"

@@ -127,6 +127,9 @@ class _Answering:
     ) -> list[Measured]:
         if not span.cells:
             return []
+        if leaf.meta:
+            numbers, counts = selector.count_tags(leaf, keys, groups)
+            return [Measured(numbers, np.zeros_like(numbers), [[counts]] * len(leaf.measures))]
         out = []
         for found in selector.select(leaf, keys, groups):
             if self.dry_run:

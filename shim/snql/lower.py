@@ -84,6 +84,8 @@ class _Lowering:
         keys, time_keys, bucket_s = self._keys([*by, *(of for _, of in output)], step_s)
         if not aggregates and (keys or time_keys):
             aggregates.add_presence()
+        if time_keys and self._entity is not None and self._entity.meta:
+            raise BadData(f"{self._entity.name} has no buckets of time: expected other keys")
         span = self._span(conditions, bucket_s)
         return Lowered(
             self._text,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from shim.catalog.types import Kind
 from shim.model.tenancy import Tenant
@@ -27,7 +28,8 @@ class StoredBuckets:
     """Aggregates of stored buckets, per group of series and cell of the span.
 
     `metric`: the name of the metric, "" for any. `condition`: on series. `kinds`: the stored types that
-    answer; where `first_kind`, the first of them that a metric has.
+    answer; where `first_kind`, the first of them that a metric has. `meta`: the tags of series, of which
+    `count` counts the series.
     """
 
     kinds: tuple[Kind, ...]
@@ -35,11 +37,14 @@ class StoredBuckets:
     metric: str = ""
     condition: Expression | None = None
     first_kind: bool = False
+    meta: Literal["", "keys", "values"] = ""
 
     def __str__(self) -> str:
         measures = ", ".join(map(str, self.measures)) or "nothing"
         of = f" of {unparse(self.condition)}" if self.condition is not None else ""
         name = f" {self.metric}" if self.metric else ""
+        if self.meta:
+            return f"{measures} of series by tag {self.meta} {'|'.join(self.kinds)}{of}"
         return f"stored {measures}{name} {'|'.join(self.kinds)}{of}"
 
 

@@ -84,10 +84,15 @@ class NameScope:
             return of
         return TagRef(of.name, raw=True, at=of.at)
 
+    @property
+    def series_columns(self) -> frozenset[str]:
+        """The columns of series that are no tags."""
+        return SERIES_COLUMNS if self.entity is None else SERIES_COLUMNS | self.entity.columns
+
     def check_series(self, of: Expression) -> None:
         """Raise BadData where a condition on series has something that no series has."""
         for part in walk(of):
-            if isinstance(part, ColumnRef) and part.name not in SERIES_COLUMNS:
+            if isinstance(part, ColumnRef) and part.name not in self.series_columns:
                 raise self._unknown_column(part)
             if isinstance(part, FunctionCall) and aggregate_name(part.name) is not None:
                 raise self.error(part.at, f"{part.name}() in a condition on series", "expected it in HAVING")
@@ -102,7 +107,7 @@ class NameScope:
     def _unknown_column(self, of: ColumnRef) -> BadData:
         if of.name in time_series.TIME_COLUMNS | {"granularity"}:
             return self.error(of.at, f"{of.name} in a condition on series", "expected it joined by AND alone")
-        known = ", ".join(sorted(SERIES_COLUMNS))
+        known = ", ".join(sorted(self.series_columns))
         return self.error(of.at, f'unknown column "{of.name}"', f"expected tags[key], {known}")
 
     def located(self, of: Expression, call: Callable[[], T]) -> T:

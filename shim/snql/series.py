@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from shim.catalog.names import PROJECT, is_id
 from shim.catalog.selection import PickedSeries
@@ -25,7 +26,7 @@ from shim.read.reader import Keys
 from shim.snql.columns import ColumnType, ResultColumn, objects, texts
 from shim.snql.expressions import Complain, Evaluation
 from shim.snql.lowered import StoredBuckets
-from shim.snql.processors.tags import METRIC_NAME, Texts, tag_key, with_texts
+from shim.snql.processors.tags import META, METRIC_NAME, Texts, tag_key, with_texts
 from shim.snql.scalar_functions import like_pattern, literal_pattern
 from shim.snql.syntax import ColumnRef, Constant, Expression, FunctionCall, TagRef, TupleOf
 
@@ -121,6 +122,27 @@ class SeriesSelector:
         self.types.update((key, column.type) for key, column in zip(keys, found, strict=True))
         return zip(*(column.values.tolist() for column in found), strict=True)
 
+    def count_tags(
+        self, leaf: StoredBuckets, keys: Sequence[Expression], groups: GroupNumbers
+    ) -> tuple[Ints, npt.NDArray[np.float64]]:
+        """Return the groups of the tags of a leaf's series, and the number of series of each."""
+        condition = None if leaf.condition is None else with_texts(leaf.condition, self.texts)
+        matchers = [] if condition is None else self._pushed(condition)
+        counts: dict[int, int] = {}
+        for one in self.pick(self.tenant, matchers, self.days):
+            if one.target.view or one.kind not in leaf.kinds:
+                continue
+            for stored, column in one.roster.columns.items():
+                rows = one.rows[column.codes[one.rows] != 0]
+                columns = _Columns(one, rows, self, stored)
+                if condition is not None:
+                    rows = rows[columns.evaluation().column(condition).truths()]
+                    columns = _Columns(one, rows, self, stored)
+                if len(rows):
+                    for number in groups.of(self._tuples(columns, keys)).tolist():
+                        counts[number] = counts.get(number, 0) + 1
+        return np.array(list(counts), dtype=np.int64), np.array(list(counts.values()), dtype=np.float64)
+
     # ------------------------------------------------------------ matchers for the catalog
 
     def _pushed(self, condition: Expression) -> list[Matcher]:
@@ -171,6 +193,7 @@ class _Columns:
     picked: PickedSeries
     rows: np.ndarray[Any, Any]
     of: SeriesSelector
+    tag: str = ""  # whose key and value are columns
 
     def evaluation(self) -> Evaluation:
         return Evaluation(len(self.rows), {}, self.of.complain, load=self.load)
@@ -181,6 +204,10 @@ class _Columns:
         match expression:
             case TagRef():
                 return self._tag(tag_key(expression, self.of.texts))
+            case ColumnRef(name="tag_key"):
+                return texts([self.tag] * size)
+            case ColumnRef(name="tag_value"):
+                return self._tag(self.tag)
             case ColumnRef(name="metric_id"):
                 return ResultColumn("UInt64", objects([self.picked.target.metric.id] * size))
             case ColumnRef(name="project_id"):
@@ -228,7 +255,8 @@ def _grouped(kind: Kind, members: Sequence[tuple[PickedSeries, np.ndarray[Any, A
 
 def shown_key(of: Expression, column: ResultColumn) -> ResultColumn:
     """Show the values of a tag that was asked for by id as ids, if none has a string."""
-    if not (isinstance(of, TagRef) and isinstance(of.key, int) and not of.raw):
+    of_ids = isinstance(of, TagRef) and isinstance(of.key, int) and not of.raw
+    if not of_ids and of not in META:
         return column
     values = column.values.tolist()
     if not any(values) or not all(is_id(v) for v in values if v):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -602,3 +603,82 @@ def test_mql_filters_keys_and_order(w: World) -> None:
     assert _mql(w, "sum(crashes)", use_case="custom").data[0]["aggregate_value"] > 0
     with pytest.raises(Forbidden):
         _mql(w, "sum(crashes)", asked={"projects": (1,)})
+
+
+# ---------------------------------------------------------------- beside PromQL
+
+#: Metric, its tag, SnQL's aggregate and PromQL's.
+TWINS: Final = (
+    ("crashes", "release", "counters", "sum(value)", "sum{by}(increase({m}[{w}s]))"),
+    ("sessions", "", "counters", "sum(value) / 60", "sum{by}(increase({m}[{w}s])) / 60"),
+    ("customers", "", "sets", "uniq(value)", "sum{by}(uniq_over_time({m}[{w}s]))"),
+    ("duration", "endpoint", "distributions", "min(value)", "min{by}(min_over_time({m}[{w}s]))"),
+    ("duration", "endpoint", "distributions", "max(value)", "max{by}(max_over_time({m}[{w}s]))"),
+    ("duration", "endpoint", "distributions", "count(value)", "sum{by}(count_over_time({m}[{w}s]))"),
+    ("duration", "endpoint", "distributions", "sum(value)", "sum{by}(histogram_sum(increase({m}[{w}s])))"),
+    ("checkout_time", "", "distributions", "quantile({q})(value)", "quantile_over_time({q}, {m}[{w}s])"),
+)
+CONDITIONS: Final = (
+    ("", ""), ("tags[{k}] = '{v}'", '{k}="{v}"'), ("tags[{k}] != '{v}'", '{k}!="{v}"'),
+    ("tags[{k}] IN ('{v}', 'x')", '{k}=~"{v}|x"'), ("tags[{k}] NOT LIKE '%{v}'", '{k}!~".*{v}"'),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_random_query_and_its_twin_in_promql_agree(w: World, seed: int) -> None:
+    rng = random.Random(seed)
+    metric, tag, entity, snql, promql = rng.choice(TWINS)
+    step = rng.choice([600, 1800, 3600, 7200, 21_600])
+    lo = (NOW_S - DAY + rng.randrange(12) * 1800) // step * step
+    hi = lo + step * rng.randrange(1, 12)
+    value = rng.choice({"release": ["1.0", "1.2"], "endpoint": ["/1", "/3"], "": [""]}[tag])
+    condition, matcher = rng.choice(CONDITIONS) if tag else ("", "")
+    by = tag and rng.random() < 0.7
+    words = {"k": tag, "v": value, "q": rng.choice([0, 0.1, 0.5, 0.9, 0.99, 1]), "w": step}
+    text = (
+        f"MATCH (metrics_{entity}) SELECT toStartOfInterval(timestamp, toIntervalSecond({step})) AS t,"
+        f" {snql.format(**words)} AS n{f', tags[{tag}] AS k' if by else ''}"
+        f" WHERE metric_id = '{metric}' AND timestamp >= {lo} AND timestamp < {hi} AND granularity = 10"
+        f"{' AND ' + condition.format(**words) if condition else ''} BY t{', k' if by else ''} LIMIT 10000"
+    )
+    found = {(row["t"], row.get("k", "")): row["n"] for row in w.rows(text)}
+    selector = f"{metric}{{{matcher.format(**words)}}}"
+    query = promql.replace("{by}", f" by ({tag}) " if by else "").replace("{m}", selector)
+    query = query.replace("{w}", str(step)).replace("{q}", str(words["q"]))
+    w.pipeline.tenant = Tenant(1, 2)
+    twin = {}
+    for labels, values in w.pipeline.range(query, lo + step, hi, step).items():
+        for n, number in enumerate(values):
+            if number:  # PromQL shows 0 where a series is alive; SnQL has no row
+                start = datetime.fromtimestamp(lo + n * step, UTC).isoformat()
+                twin[(start, dict(labels).get(tag, ""))] = number
+    assert found.keys() == twin.keys(), (text, query)
+    assert found == pytest.approx(twin, rel=1e-9), (text, query)
+    assert found or condition
+
+
+# ---------------------------------------------------------------- tags
+
+
+def test_meta_entities(w: World) -> None:
+    def rows(text: str) -> list[dict[str, Any]]:
+        return w.rows(text, dataset="generic_metrics", from_s=JAN_1, to_s=NOW_S)
+
+    meta = "MATCH (generic_metrics_counters_meta) SELECT"
+    assert rows(f"{meta} tag_key WHERE metric_id = 22222") == [{"tag_key": 12345}, {"tag_key": 33333}]
+    assert rows(f"{meta} tag_key WHERE metric_id = 'crashes'") == [{"tag_key": "release"}]
+    found = rows(f"{meta} metric_id BY metric_id WHERE tag_key = 33333 ORDER BY metric_id")
+    assert [row["metric_id"] for row in found] == [12345, 22222, 55555]
+    values = "MATCH (generic_metrics_counters_meta_tag_values) SELECT tag_value, count() AS series"
+    assert rows(f"{values} BY tag_value WHERE metric_id = 22222 AND tag_key = 33333") == [
+        {"tag_value": 55, "series": 2.0}, {"tag_value": 44444, "series": 2.0},
+    ]  # fmt: skip
+    text = f"{values} WHERE tag_key = 'release' AND tag_value LIKE '1.%' AND tag_value != '1.1'"
+    assert [row["tag_value"] for row in rows(text)] == ["1.0", "1.2"]
+    endpoints = (
+        "MATCH (generic_metrics_distributions_meta_tag_values) SELECT tag_value WHERE tag_key = 'endpoint'"
+    )
+    assert [row["tag_value"] for row in rows(endpoints)] == ["/0", "/1", "/2", "/3"]
+    for wrong in (f"{meta} tag_value", f"{meta} sum(value)", f"{meta} timestamp"):
+        with pytest.raises(BadData):
+            rows(wrong)

@@ -23,7 +23,7 @@ def with_texts(of: Expression, texts: Texts) -> Expression:
             return replace(of, key=tag_key(of, texts), raw=True)
         case FunctionCall() if of.name in COMPARISONS and len(of.args) == 2:
             sides = [with_texts(arg, texts) for arg in of.args]
-            if any(isinstance(side, TagRef) for side in sides):
+            if any(isinstance(side, TagRef) or side in META for side in sides):
                 sides = [_as_text(side, texts) for side in sides]
             elif any(side == ColumnRef("metric_id") for side in sides):
                 sides = _by_name(sides)
@@ -55,5 +55,7 @@ def _by_name(sides: list[Expression]) -> list[Expression]:
     return [ColumnRef(METRIC_NAME) if side == ColumnRef("metric_id") else side for side in sides]
 
 
+#: Columns of the entities of tags.
+META = (ColumnRef("tag_key"), ColumnRef("tag_value"))
 #: A column of series that no query can name: a metric's stored name.
 METRIC_NAME = "metric.name"
