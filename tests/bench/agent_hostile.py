@@ -84,7 +84,7 @@ def endless(title: str, name: Callable[[int], bytes], mapper: KeyMapper | None =
 
 
 def events(there: bool) -> None:
-    """Packets full of events, and a relay that is there, or is not."""
+    """Packets full of events, with and without a working relay."""
     packet = b"\n".join([b"_e{1,1}:a|b"] * 119)
     core = NativeCore(AgentSettings())
     sock = bind("udp", "127.0.0.1:0", socket.SOCK_DGRAM)

@@ -157,7 +157,7 @@ class Sender:
 
     @property
     def latest_ms(self) -> float:
-        """By how much its latest tick was late."""
+        """How late its latest tick was."""
         return self._shared[4] / 1000
 
     def wait(self, deadline_s: float) -> None:

@@ -148,7 +148,7 @@ def _longest(queue: Queue, seconds: float) -> tuple[float, float]:
 
 
 def _sleep_until(phase_s: float) -> None:
-    """Until so long after the end of a bucket."""
+    """Sleep until this long after the end of a bucket."""
     time.sleep((phase_s - time.time()) % FLUSH_S)
 
 

@@ -243,7 +243,7 @@ class NapFloor(Floor):
 
 
 class Peer(Server):
-    """Somebody else's; gets a receive buffer of 64 MiB, see agent_buffer.c."""
+    """A server of another project; gets a receive buffer of 64 MiB, see agent_buffer.c."""
 
     def environ(self) -> dict[str, str]:
         return {"LD_PRELOAD": self.programs["buffer"]}

@@ -33,7 +33,7 @@ _TRIES: Final = 5
 
 
 class Spooling(Agent):
-    """With a spool on disk."""
+    """Settings of a spool on disk."""
 
     name = "agent with spool"
 
@@ -47,7 +47,7 @@ class Spooling(Agent):
 
 
 class Checkpointing(Agent):
-    """With a spool on disk and checkpoints."""
+    """Settings of a spool on disk with checkpoints."""
 
     name = "agent with checkpoints"
     checkpoint_ms = 0

@@ -82,7 +82,7 @@ class BatchPipeline(Pipeline):
 def agent_batches(
     series: int, buckets: int, lines: Callable[[int], Iterator[bytes]]
 ) -> Iterator[list[bytes]]:
-    """For each bucket the frames of an agent that got `lines(series)` in it."""
+    """Frames of an agent that got `lines(series)`, for each bucket."""
     core = open_core(AgentSettings(), None, lambda: None, Log())
     sender = Sender(agent="bench-agent", epoch=time.time_ns())
     sequence = count(1)

@@ -95,7 +95,7 @@ def warm(query: Query, servers: Sequence[Server], rounds: int) -> dict[str, Cost
 def first(
     peers: Peers, asked: Sequence[Query], times: int, *, remembered: bool = True
 ) -> dict[str, dict[str, Cost]]:
-    """By query and server: the first answer after a restart, the least of `times` restarts.
+    """Return by query and server the first answer after a restart, the least of `times` restarts.
 
     `remembered`: Meterhouse was asked the same before the restart; else it has never been asked anything.
     """

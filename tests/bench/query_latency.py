@@ -59,7 +59,7 @@ class Asker:
         return took, len(text)
 
     def measure(self, name: str, times: int, path: str, **parameters: object) -> None:
-        """Both ways: by statement alone, and as it is asked, from cells in memory where there are any."""
+        """Ask both ways: by statement alone, and from cells in memory where possible."""
         self.measure_one(f"{name}, by statement", times, path, **parameters, nocache=1)
         self.measure_one(name, times, path, **parameters)
 

@@ -10,7 +10,7 @@ from indexer.intern.keys import FetchType, KeyCollection
 
 
 def test_rows_of_the_catalog_that_are_lost_come_back(any_store: Store) -> None:
-    """In a store of before migration 6, too: there an identical block was dropped without a word."""
+    """Also in a store older than migration 6: there an identical block was dropped silently."""
     ids = ClickHouseIdStore(any_store)
     any_store.command("ALTER TABLE strings MODIFY SETTING non_replicated_deduplication_window = 100000")
     any_store.command(

@@ -186,7 +186,7 @@ class TestSpools:
         assert [one.identity for one in spool.take_many(16, 1_000, 4, live_first=True)] == ["h"]
 
     def test_put_to_be_on_disk_at_once(self, open_spool: Open) -> None:
-        """A sender sees no difference, whatever becomes of the frame."""
+        """A sender sees no difference, in every outcome of the frame."""
         spool = open_spool()
         for number, name in enumerate("abcd", 1):
             spool.put(parcel(name, number=number), at_once=True)

@@ -88,7 +88,7 @@ class Process:
         return self._popen.poll() is None
 
     def find(self, pattern: str, deadline_s: float = START_S) -> re.Match[str]:
-        """Return the first match in the output, when it is there; fail when the process ends before."""
+        """Return the first match in the output, once it is there; fail when the process ends before."""
 
         def look() -> re.Match[str] | None:
             alive = self.running
@@ -123,7 +123,7 @@ class Process:
         self._popen.wait()
 
     def clear(self) -> None:
-        """End the whole group, whatever state it is in."""
+        """End the whole group, in any state."""
         with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()

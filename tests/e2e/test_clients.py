@@ -1,4 +1,4 @@
-"""Clients that people have, over UDP, through the whole product: PyPI's statsd and datadog, hot-shots, bash.
+"""Common clients, over UDP, through the whole product: PyPI's statsd and datadog, hot-shots, bash.
 
 tests/e2e/test_client_types.py sends all types they know, over all their ways, to the agent alone.
 """

@@ -1,4 +1,4 @@
-"""Wrong and stepping clocks, of real processes: nothing stops, nothing is lost, all is where it belongs."""
+"""Wrong and stepping clocks, of real processes: nothing stops, nothing is lost, every line has its time."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_an_agent_two_days_ahead_that_is_put_right_and_stepped_back(start: Start
 
 
 def _assert_now(api: Api, n: int) -> None:
-    """All n lines are there, within the minutes of this test."""
+    """All n lines are stored, within the minutes of this test."""
     now = time.time()
     api.wait_until("sum(increase(clocks[10m]))", now + 30, n)
 

@@ -21,7 +21,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @pytest.fixture(scope="module")
 def shop(product: Up, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Truth]:
-    """Provide a demo's truth, once all of it is there."""
+    """Provide a demo's truth, once all of it is stored."""
     starter = Starter(tmp_path_factory.mktemp("demo"))
     address = f"{product.udp[0]}:{product.udp[1]}"
     demo = starter("demo", "--seconds", "12", "--address", address, "--json", "truth.json", "--seed", "5")

@@ -23,7 +23,7 @@ BUCKETS = 4
 
 
 def test_points_come_soon_and_do_not_change(start: Starter, tmp_path: Path) -> None:
-    """In one process and in several, at the same time: it takes as long as buckets do."""
+    """Runs in one process and in several, at the same time: it takes as long as buckets do."""
     with clickhouse_http.running(tmp_path / "clickhouse") as port, ThreadPoolExecutor(2) as threads:
         up = start.up()
         services = Services(start, f"http://127.0.0.1:{port}/edge")

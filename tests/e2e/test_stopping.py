@@ -1,4 +1,4 @@
-"""Stopping, by request and by force: nothing that was taken in is lost, and nothing is there twice."""
+"""Stopping, by request and by force: no accepted line is lost, and none is stored twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _lines(n: int, first: int = 0) -> list[str]:
 
 
 def _assert_whole(api: Api, n: int) -> None:
-    """All n of each kind are there, once."""
+    """All n of each kind are stored, once."""
     now = time.time()
     api.wait_until("sum(increase(stop_count[1h]))", now + 30, n)
     api.wait_until("sum(histogram_count(increase(stop_time[1h])))", now + 30, n)  # perhaps in another frame
@@ -54,7 +54,7 @@ def test_sigint_ends_as_sigterm_does(start: Starter) -> None:
 
 
 def test_a_dead_agent_is_started_again(start: Starter) -> None:
-    """At the same addresses, while API and indexer go on; the death is logged and counted."""
+    """The new agent has the same addresses, API and indexer go on, and the death is logged and counted."""
     up = start.up(environ={"METERHOUSE_SHIM__SETTLE_S": "0"})
     for n in (1, 2):
         up.kill_children()
@@ -68,7 +68,7 @@ def test_a_dead_agent_is_started_again(start: Starter) -> None:
 
 
 def test_killed_up_starts_again_at_once(start: Starter) -> None:
-    """kill -9, then the same command again: the orphan has let go of every address, and all is there once."""
+    """kill -9, then the same command again: the orphan frees every address, and each line is stored once."""
     up = start.up(environ=PATIENT)
     up.send(_lines(LINES))
     wait_for(lambda: _received(up.agent) >= 3 * LINES, "the agent has the lines", 30)

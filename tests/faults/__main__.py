@@ -1,4 +1,4 @@
-"""Faults for as long as it is told, each against the known truth.
+"""Runs faults for a given time, each against the known truth.
 
 python -m tests.faults [--seconds 3600] [--seed 7] [--batching frame|journal] [--only FAULT ...]
 

@@ -1,4 +1,4 @@
-"""A proxy of HTTP that fails as it is told: before agent and indexer, and before ClickHouse.
+"""A proxy of HTTP that fails on command: in front of the indexer, and in front of ClickHouse.
 
 It runs in a thread of its own. Each request with a body is a subject of the mode; others pass, so that
 questions about health are answered truly.

@@ -1,4 +1,4 @@
-"""Damaged parts of ClickHouse: a hit part is an error, never a wrong number; all else goes on."""
+"""Damaged parts of ClickHouse: reading one is an error, never a wrong number; everything else works."""
 
 from __future__ import annotations
 

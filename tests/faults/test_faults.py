@@ -1,4 +1,4 @@
-"""One test for each fault: everything promised is there exactly once, and nothing else is there.
+"""One test for each fault: everything promised is stored exactly once, and nothing else is stored.
 
 `python -m tests.faults` runs all faults for as long as it is told.
 """

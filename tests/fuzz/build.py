@@ -29,7 +29,7 @@ _ASAN: Final = (
 
 
 class BuildError(Exception):
-    """Something that the build needs is missing, or it failed; the text is for people."""
+    """A part that the build needs is missing, or it failed; the text is for people."""
 
 
 class Build:

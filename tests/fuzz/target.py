@@ -78,5 +78,5 @@ def _open(settings: AgentSettings, mapped: bool) -> Core:
 
 
 def open_target() -> Callable[[int, list[bytes]], None]:
-    """For driver.c."""
+    """Entry point for driver.c."""
     return Target().take

@@ -1,4 +1,4 @@
-"""The option that writes golden files anew: `pytest tests/golden --update-golden`, then read the diff."""
+"""The option that rewrites golden files: `pytest tests/golden --update-golden`, then read the diff."""
 
 from __future__ import annotations
 

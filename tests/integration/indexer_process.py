@@ -1,4 +1,4 @@
-"""An indexer in a process of its own that can be told where to die.
+"""An indexer in a process of its own that dies at a given place.
 
 python -m tests.integration.indexer_process DSN BATCHING KILL    prints its address when it listens
 

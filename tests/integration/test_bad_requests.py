@@ -79,7 +79,7 @@ async def test_expectations(ports: Ports) -> None:
 
 
 async def test_forms_are_utf_8(ports: Ports) -> None:
-    """As with Go's servers, whatever their charset says."""
+    """Forms are UTF-8, as with Go's servers, for any charset they name."""
     for charset in (b"nope", b"rot13", b"utf-16", b"idna", b"undefined", b"\xff", b"utf-8"):
         status, body = await ports.form(FORM + b"; charset=" + charset, b"query=%22%c3%a9%22")
         assert status == 200

@@ -74,7 +74,7 @@ def p(store: Store, tenant: Tenant) -> Iterator[Pipeline]:
 def send(
     p: Pipeline, sent: list[str], *, org_id: int | None = None, project_id: int = 1
 ) -> list[AcceptedFrame]:
-    """From an agent of the tenant's own: a frame is known by its agent and number."""
+    """Return an agent of the tenant's own: a frame is known by its agent and number."""
     org = p.tenant.org_id
     return p.send(sent, agent=f"of-{org}", org_id=org_id or org, project_id=project_id)
 

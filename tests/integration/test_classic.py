@@ -62,7 +62,7 @@ def lines() -> list[str]:
 
 @pytest.fixture(scope="module", params=["statements", "memory", "http", "org"])
 def p(request: pytest.FixtureRequest, chdb_path: Path) -> Iterator[Pipeline]:
-    """With cells from statements alone, and from memory; over HTTP; and of all projects of an org."""
+    """Cells come from statements alone, and from memory; over HTTP; and of all projects of an org."""
     dsn = f"chdb://{chdb_path}?database={DATABASE}"
     if request.param == "http":
         dsn = f"http://127.0.0.1:{request.getfixturevalue('clickhouse_port')}/{DATABASE}"
@@ -144,7 +144,7 @@ def test_any_boundary_is_the_share_that_histogram_fraction_gives(p: Pipeline, le
 
 
 def test_the_ladder_is_the_same_for_every_selector_and_range(p: Pipeline) -> None:
-    """From just under the smallest observation of any series and day to the largest."""
+    """The ladder goes from just under the smallest observation of any series and day to the largest."""
     ladder = bounds(by_le(p, f"shop_req_duration_bucket{{{WEB}}}"))
     assert len(ladder) > 40
     assert ladder[0] < 0.05 <= ladder[1]

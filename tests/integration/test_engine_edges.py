@@ -122,7 +122,7 @@ def test_the_future_is_not_shown(p: Pipeline) -> None:
 
 
 def test_no_shown_point_changes(p: Pipeline) -> None:
-    """Asked again and again as time goes on, of lines that came bucket by bucket: a step once shown stays."""
+    """The same query repeated as time goes on, of lines that came bucket by bucket: a shown step stays."""
     queries = (
         "beat", "rate(beat[30s])", "increase(beat[10s])", "sum(rate(beat_latency_count[20s]))", "level",
         "histogram_count(beat_latency)", "sum(sum_over_time(beat_users[20s]))", "beat offset 20s",

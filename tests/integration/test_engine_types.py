@@ -402,7 +402,7 @@ def test_native_histograms_leave_as_histograms(p: Pipeline) -> None:
 
 
 def test_groups_times_cells_leave_clickhouse(p: Pipeline) -> None:
-    """Pushdown: the number of rows is that of groups and cells, whatever the number of series and buckets."""
+    """Pushdown: the number of rows is that of groups and cells, for any number of series and buckets."""
     grid = Grid((NOW_S - 1_800) * 1000, NOW_S * 1000, 60_000)
 
     def rows(query: str) -> list[int]:

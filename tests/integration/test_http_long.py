@@ -138,7 +138,7 @@ async def test_queries_and_selectors_have_a_bound(client: Client, loaded: Store)
 
 
 async def test_the_event_loop_does_not_parse(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is parsed is parsed in a thread of the pool, by a request that has its turn."""
+    """All parsing is done in a thread of the pool, by a request that has its slot."""
     threads: list[threading.Thread] = []
 
     def noting(parses: Callable[..., Any]) -> Callable[..., Any]:

@@ -159,7 +159,7 @@ async def test_parts_of_many_days(indexer: Indexer) -> None:
 
 
 async def test_what_is_older_than_what_is_remembered_is_refused(indexer: Indexer) -> None:
-    """The database is made old: identities told more than 14 days ago are forgotten."""
+    """An old database: identities told more than 14 days ago are forgotten."""
     assert set(await indexer.send(*frames(2))) == {200}
     indexer.store.command(
         "INSERT INTO schema_migrations SELECT version, concat(name, ' before'), applied_at - INTERVAL 60 DAY"

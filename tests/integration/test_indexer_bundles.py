@@ -99,7 +99,7 @@ async def test_bytes_that_are_no_bundle(indexer: Indexer) -> None:
 
 
 async def test_a_full_queue_puts_off_frames_one_by_one(indexer: Indexer) -> None:
-    """The first frame of an empty queue is taken, the others are told to come again."""
+    """The first frame of an empty queue is accepted, the others are answered 503."""
     await indexer.start(bounds=Bounds(queue_bytes=1))
     frames = [encode(counter_frame({"a": 1.0}, NOW_S)) for _ in range(4)]
     _, answers = await indexer.send(bundle.encode(frames))

@@ -91,7 +91,7 @@ def post(url: str, body: bytes) -> int | None:
 
 
 def read_totals(dsn: str) -> list[tuple[Any, ...]]:
-    """From another process: chdb holds one path per process, and this one has its own."""
+    """Ask from another process: chdb holds one path per process, and this one has its own."""
     code = (
         "import sys; from indexer.clickhouse.store import open_store;"
         "from tests.integration.test_indexer_exactly_once import totals;"
@@ -191,7 +191,7 @@ async def test_many_small_frames_of_many_agents_are_batched(chdb_dsn: str, tmp_p
 async def test_a_batch_of_a_missing_table_is_set_aside_and_stored_without_a_restart(
     chdb_dsn: str, tmp_path: Path
 ) -> None:
-    """A rollup's table is gone: that batch waits, others are stored; when it is back, all is once."""
+    """A rollup's table is missing: that batch waits, others are stored; later each row is stored once."""
     store = open_store(chdb_dsn, pool=2)
     service = IndexerService(settings(chdb_dsn, tmp_path))
     await service.start()
@@ -245,7 +245,7 @@ async def sent(service: IndexerService, frame: Frame) -> int:
 
 
 async def test_a_full_disk_is_not_the_batchs_fault(chdb_dsn: str, tmp_path: Path) -> None:
-    """The batch is tried again until there is room, and is there once then."""
+    """The batch is tried again until there is room, and is stored once then."""
     store = open_store(chdb_dsn, pool=2)
     service = IndexerService(settings(chdb_dsn, tmp_path, attempts=1))
     await service.start()

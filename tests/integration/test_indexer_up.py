@@ -89,7 +89,7 @@ async def test_agents_and_the_indexer_are_up_in_their_own_projects(indexer: Inde
 
 
 async def test_an_up_of_ones_own_wins(indexer: Indexer, store: Store) -> None:
-    """Also one that was stored before this indexer began; in other projects ours is there."""
+    """Also one that was stored before this indexer began; other projects have ours."""
     await indexer.start(up=True)
     past_s = int(time.time()) // 10 * 10 - 30
     assert (await indexer.frame(counter_frame({"a": 1.0}, past_s, name="up", org_id=2)))[0] == 200

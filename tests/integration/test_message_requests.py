@@ -125,7 +125,7 @@ async def test_over_a_restart(indexer: Indexer) -> None:
 
 
 async def test_other_bytes_under_a_key_store_nothing(indexer: Indexer) -> None:
-    """Also where its messages fall into other groups, of which the first has another tenant."""
+    """Also if its messages fall into other groups, of which the first has another tenant."""
     assert (await indexer.post(MESSAGE, key="k"))[0] == 200
     other = {**MESSAGE, "org_id": 2}
     for messages in ([MESSAGE, MESSAGE], [other, MESSAGE], [{**MESSAGE, "retention_days": 7}]):

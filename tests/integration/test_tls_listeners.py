@@ -1,4 +1,4 @@
-"""TLS of indexer and API: who is served, whom they refuse, and how certificates change without a restart."""
+"""TLS of indexer and API: accepted and refused clients, and certificates that change without a restart."""
 
 from __future__ import annotations
 

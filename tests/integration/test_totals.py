@@ -1,4 +1,4 @@
-"""Totals over more series than may be selected: answered without one label read, whatever the store.
+"""Totals over more series than may be selected: answered without one label read, in every store.
 
 tests/property/test_rules.py holds that totals with and without labels are equal; here are sizes and bounds.
 """

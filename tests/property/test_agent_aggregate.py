@@ -71,7 +71,7 @@ def test_is_the_model(packets: list[tuple[list[str], int]]) -> None:
 def test_flushing_in_parts_is_flushing_once(
     packets: list[tuple[list[str], int]], cuts: set[int], ended_only: bool
 ) -> None:
-    """merge(flush a, flush b) == flush(a + b), wherever it is cut and whatever is flushed there.
+    """merge(flush a, flush b) == flush(a + b), for any cut and any flush there.
 
     But for gauges with times of their own: of two values for one time that left in different flushes
     ClickHouse keeps the larger, so such lines are left out here.

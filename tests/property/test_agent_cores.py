@@ -1,4 +1,4 @@
-"""The native core is the Python core: the same rows, bit for bit, and the same counters, whatever comes in.
+"""The native core equals the Python core: the same rows, bit for bit, and the same counters, for any input.
 
 Seeded scenarios (tests/support/cores): settings, packets, arrivals that also go back in time, and flushes. A
 difference is shrunk and printed. `python -m tests.property.test_agent_cores --packets 1000000` looks further.

@@ -1,4 +1,4 @@
-"""Cells in memory are invisible: with and without blocks the same grid, bit for bit, whatever is written.
+"""Cells in memory are invisible: with and without blocks the same grid, bit for bit, for any writes.
 
 Deltas are whole numbers, whose sums do not depend on their order. (Of fractions ClickHouse itself gives other
 last bits from one run of a statement to the next.)

@@ -242,7 +242,7 @@ def test_rules_change_no_answer(engines: Engines, query: str, grid: Grid, tenant
 
 
 def test_the_rules_are_at_work(engines: Engines) -> None:
-    """Or the property would hold of nothing."""
+    """The property must not hold vacuously."""
 
     def rows(pipeline: Pipeline) -> int:
         grid = Grid((NOW_S - 1_800) * 1000, NOW_S * 1000, 60_000)

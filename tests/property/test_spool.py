@@ -94,7 +94,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(well=st.booleans())
     def restart(self, well: bool) -> None:
-        """After a good end all is there; after kill -9 the frames on disk are."""
+        """After a good end all frames are there; after kill -9 the frames on disk are."""
         if well:
             assert self.spool.keep_all() == 0
             self.on_disk.update(self.unsent.keys() - self.perhaps)

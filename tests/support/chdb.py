@@ -27,7 +27,7 @@ def chdb_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def chdb_dsn(chdb_path: Path) -> Iterator[str]:
-    """Provide the DSN of a database that is not there yet and is dropped after the test."""
+    """Provide the DSN of a database that does not exist yet and is dropped after the test."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     yield f"chdb://{chdb_path}?database={name}"
     sweeper = open_store(f"chdb://{chdb_path}?database=default", pool=1)
@@ -53,7 +53,7 @@ def clickhouse_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 def http_dsn(clickhouse_port: int) -> Iterator[str]:
-    """Provide the DSN of a database on that server that is not there yet and is dropped after the test."""
+    """Provide the DSN of a database on that server that does not exist yet and is dropped after the test."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     yield f"http://127.0.0.1:{clickhouse_port}/{name}"
     sweeper = open_store(f"http://127.0.0.1:{clickhouse_port}/default", pool=1)

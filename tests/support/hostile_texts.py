@@ -1,4 +1,4 @@
-"""Texts that somebody could send as a query to do harm: broken, huge, deep, or with SQL in every string. Pure.
+"""Harmful texts sent as queries: broken, huge, deep, or with SQL in every string. Pure.
 
 `text(seed, i)` gives the same text for the same arguments, so one number names a failure.
 """

@@ -63,7 +63,7 @@ class Pipeline:
         slice_cells: int = MAX_CELLS,
         **settings: object,
     ) -> Pipeline:
-        """On a migrated store. `settings` are those of the shim that differ from settle_s = 0.
+        """Open it on a migrated store. `settings` are those of the shim that differ from settle_s = 0.
 
         No cells are kept in memory unless `cache` says so: most tests want to see statements.
 

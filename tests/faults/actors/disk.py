@@ -1,4 +1,4 @@
-"""A disk of a few MiB that can be filled: a tmpfs, where the rights to mount one are there."""
+"""A disk of a few MiB that can be filled: a tmpfs, if the process may mount one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SmallDisk:
         self.small = subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def unmount(self) -> None:
-        """Take the disk away; its content is kept beside it, for a person to look at."""
+        """Take the disk away; keep its content next to it, for a person to look at."""
         if self.small:
             self._filler.unlink(missing_ok=True)
             shutil.copytree(self.path, self.path.with_suffix(".kept"))

@@ -1,4 +1,4 @@
-"""A network namespace for an agent, where the rights are there: its way to the indexer can be cut silently.
+"""A network namespace for an agent, if the process may make one: its way to the indexer can be cut silently.
 
     client -> LINE (veth) -> agent in its namespace -> LINE -> 10.214.n.1, an address of ours -> indexer
 
@@ -12,7 +12,7 @@ import subprocess
 
 
 class Network:
-    """`there` is false where the rights to make it are not; all is on the loopback interface then."""
+    """`there` is false without the right to make one; then everything is on the loopback interface."""
 
     def __init__(self) -> None:
         n = os.getpid() % 250

@@ -107,7 +107,7 @@ class Actor:
         os.kill(self.pid, number)
 
     def clear(self) -> None:
-        """End it in whatever state it is."""
+        """End it in any state."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self.signal(signal.SIGCONT)

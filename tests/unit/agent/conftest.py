@@ -1,4 +1,4 @@
-"""An indexer that does as told, over a real socket; and waiting for conditions."""
+"""An indexer whose answers a test sets, over a real socket; and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def indexer() -> Iterator[FakeIndexer]:
 
 
 def get(url: str) -> tuple[int, str]:
-    """Status and text of a GET, whatever the status."""
+    """Status and text of a GET, for any status."""
     try:
         with urllib.request.urlopen(url, timeout=DEADLINE_S) as response:
             return response.status, response.read().decode()

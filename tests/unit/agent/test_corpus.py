@@ -43,7 +43,7 @@ def test_the_table_is_whole() -> None:
 
 
 def test_every_outcome_has_a_case() -> None:
-    """But those that no line has by itself: a cut packet, and lines that a mapping drops."""
+    """Except those that no line has by itself: a cut packet, and lines that a mapping drops."""
     parsed = [p for group in GROUPS for case in group.cases for p in read(case.packet, group.lines)]
     lines = [p for p in parsed if isinstance(p, Line)]
     assert {p.reason for p in parsed if isinstance(p, BadLine)} == set(Reason) - {Reason.CUT_OFF}

@@ -212,7 +212,7 @@ def test_several_frames_are_under_way(indexer: FakeIndexer) -> None:
 
 
 def test_a_dead_indexer_is_probed_by_one(indexer: FakeIndexer) -> None:
-    """While it fails no two tries are under way, whatever the number of connections and frames."""
+    """While it fails no two tries are under way, for any number of connections and frames."""
     run = Running(settings(indexer, connections=4))
     indexer.always = 503
     run.put(b"first")

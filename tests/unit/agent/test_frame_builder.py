@@ -76,7 +76,7 @@ def test_a_series_stands_once_for_all_its_buckets() -> None:
 
 
 def test_sums_that_overflow_stay_finite_and_spare_their_neighbours() -> None:
-    """The indexer refuses a frame with an infinity; so there is none, whatever is sent."""
+    """The indexer refuses a frame with an infinity; no input makes one."""
     wild = b"c:1.7e308|c\nc:1.7e308|c\ng:1.7e308|g\ng:1.7e308|g\nd:1e200|d\nd:-1.7e308|d\nd:-1.7e308|d"
     (frame,) = frames(wild + b"\nfine:1|c\nfine:2|d")
     for columns, names in (

@@ -69,7 +69,7 @@ def test_the_answer_says_how_long_frames_are_remembered(indexer: FakeIndexer) ->
 
 
 def test_a_bucket_is_past_when_its_frames_are_over(indexer: FakeIndexer, start: Start) -> None:
-    """In whatever order frames are answered; a frame of a later bucket does not hold it up."""
+    """Frames may be answered in any order; a frame of a later bucket does not hold it up."""
     beats, spool = start()
     wait_until(lambda: beats.sent == 1)
     parcels = [EncodedFrame(f"web-1/5/{n}", b"x", 1, n) for n in (1, 2, 3)]
@@ -128,7 +128,7 @@ def test_failures_are_counted_and_tried_again(indexer: FakeIndexer, start: Start
 
 
 def test_frames_do_not_wait_for_heartbeats(indexer: FakeIndexer) -> None:
-    """An indexer that knows no heartbeats, and one that takes no frame: each goes on without the other."""
+    """An indexer without heartbeats, and one that accepts no frame: each goes on without the other."""
     indexer.beat_answer = 404
     spool = Spool(10_000)
     settings = ForwardSettings(url=indexer.url, backoff_s=0.01)

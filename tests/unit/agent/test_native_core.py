@@ -127,7 +127,7 @@ def test_tags_of_any_length(kind: str, static: dict[str, str]) -> None:
 
 
 def test_sums_that_overflow_are_held_at_the_largest_number() -> None:
-    """Whatever comes after them: the indexer takes no infinity."""
+    """The indexer refuses infinities, for any lines after them."""
     for sign in (b"", b"-"):
         large = sign + b"1.7e308"
         lines = [b"c:%b|c" % value for value in (large, large, b"-1.7e308", b"-1e200")]
@@ -351,7 +351,7 @@ def test_receivers_of_one_core_agree_on_gauges() -> None:
 
 
 def test_receivers_of_one_core_agree_on_gauges_that_a_mapping_makes() -> None:
-    """Deltas need one order, whatever type a gauge was sent with, and however often its head is made anew."""
+    """Deltas need one order, for any type a gauge was sent with, and after any number of new heads."""
 
     def mapper(head: MetricKey) -> MetricKey | Skip:
         return msgspec.structs.replace(head, kind=Kind.GAUGE, weight=1.0) if head.name[0] == "g" else head

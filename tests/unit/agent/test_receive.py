@@ -318,7 +318,7 @@ def test_a_full_memory_flushes_early_and_then_waits(make: Make, udp: Udp) -> Non
 
 
 def test_stop_does_not_wait_for_frames(make: Make, udp: Udp) -> None:
-    """Who would make them waits for stop."""
+    """The thread that would make them waits for stop."""
     receiving = make(aggregate=AggregateSettings(max_entries=100))
     receiver = receiving.open(udp[0])
     for i in range(2_000):
@@ -435,7 +435,7 @@ def test_clients_of_datagrams_are_counted(make: Make, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::]:0"])
 def test_packets_of_other_networks_are_dropped(make: Make, other: Udp, address: str) -> None:
-    """And counted; neither aggregated nor copied to the relay, whatever their size and order."""
+    """They are counted, and neither aggregated nor copied to the relay, for any size and order."""
     receiving = make()
     receiving.relay = other[0]
     receiving.allowed = Networks(["127.0.0.2/31", "::1"])

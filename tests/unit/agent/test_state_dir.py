@@ -1,4 +1,4 @@
-"""The state directory: files are there as written or not at all; damage is set aside and counted."""
+"""The state directory: a file is whole or missing; damage is set aside and counted."""
 
 from __future__ import annotations
 

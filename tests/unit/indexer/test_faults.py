@@ -1,4 +1,4 @@
-"""The table of causes: which errors may end a frame, and the words for people."""
+"""The table of causes: which errors may end a frame, and the messages for operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sockets bound early: an address that comes free is taken, one that does not is named."""
+"""Sockets bound early: an address that becomes free is taken; a busy one is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom an indexer waits for, by the frames that come."""
+"""The agents that an indexer waits for, by the frames that come."""
 
 from __future__ import annotations
 

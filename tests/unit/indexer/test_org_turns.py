@@ -11,7 +11,7 @@ from indexer.write.org_turns import OrgTurns
 
 
 class Log:
-    """Requests that hold turns until they are told to end."""
+    """Requests that hold turns until the test ends them."""
 
     def __init__(self, turns: OrgTurns) -> None:
         self._turns = turns

@@ -1,4 +1,4 @@
-"""Whom an indexer knows, by org and project, within its bound."""
+"""The agents that an indexer knows, by org and project, within its bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frames of `up`, and who is told of it."""
+"""The frames of `up`, and their tenants."""
 
 from __future__ import annotations
 

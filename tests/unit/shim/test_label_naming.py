@@ -1,4 +1,4 @@
-"""The meaning of a query's label names among the labels at hand."""
+"""The meaning of a query's label names among the labels of the series."""
 
 from __future__ import annotations
 

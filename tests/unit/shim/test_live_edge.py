@@ -1,4 +1,4 @@
-"""Up to where a query sees: who is asked, and that it never goes back."""
+"""The end of a query's data: who is asked, and that it never goes back."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_nothing_is_shown_of_what_is_to_come() -> None:
 
 @pytest.mark.parametrize("offset_ms", [0, 30_000])
 def test_a_subquery_sees_its_own_times(offset_ms: int) -> None:
-    """Every step that sees a time which is not complete is left out, whatever the two steps are."""
+    """Every step that sees an incomplete time is left out, for any two steps."""
     for asked_ms, own_ms in ((10_000, 30_000), (7_000, 20_000), (15_000, 10_000), (30_000, 7_000)):
         grid = Grid(1_000, 200_000, asked_ms)
         end_ms = (grid.end_ms - offset_ms) // own_ms * own_ms

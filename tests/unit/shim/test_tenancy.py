@@ -1,4 +1,4 @@
-"""Whose data a request sees: every way to ask, and every way to ask badly."""
+"""The tenant of a request: every right way to ask, and every wrong one."""
 
 from __future__ import annotations
 

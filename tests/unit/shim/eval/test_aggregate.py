@@ -222,7 +222,7 @@ def test_arguments_are_left_alone() -> None:
 @pytest.mark.parametrize("op", ["topk", "bottomk"])
 @pytest.mark.parametrize("k", [[2.0], [2.0, 2.0, 2.0], [2.0, 1.0, 2.0]])
 def test_of_equal_values_those_with_the_first_labels_are_taken(op: str, k: list[float]) -> None:
-    """Whatever order the rows come in."""
+    """The rows may come in any order."""
     names = ["m{g=a,i=3}", "m{g=a,i=1}", "m{g=b,i=9}", "m{g=a,i=2}", "m{g=b,i=0}"]
     found = rows(run(op, vector({name: [5.0] * len(k) for name in names}), "g", param=scalar(*k)))
     second: list[float | None] = [5.0 if limit > 1 else None for limit in k]

@@ -41,7 +41,7 @@ class Asked:
 
 
 def test_every_pair_of_a_join_is_asked_for() -> None:
-    """Partners that are there at different times: each series with each of them."""
+    """Partners that are present at different times: each series with each of them."""
     left = Vector(MANY, _named("l"), np.ones((MANY, MANY)), np.ones((MANY, MANY), dtype=bool))
     right = Vector(MANY, _named("r"), np.ones((MANY, MANY)), np.eye(MANY, dtype=bool))
     matching = Matching(on=True, labels=(), card="many-to-one", include=())

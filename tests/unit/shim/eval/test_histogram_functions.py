@@ -68,7 +68,7 @@ def test_no_observations_and_no_quantile() -> None:
 
 
 def observed_nan(h: Histogram) -> Histogram:
-    """One NaN observed besides: it counts, and makes the sum NaN, but lies in no bucket."""
+    """Return the histogram with one NaN observed: it counts, and makes the sum NaN, but is in no bucket."""
     return replace(h, count=h.count + 1, sum=np.full(len(h.sum), NAN))
 
 

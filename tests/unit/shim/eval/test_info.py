@@ -98,7 +98,7 @@ def test_info_series_themselves_are_left_alone() -> None:
 
 
 def test_only_series_that_are_there_say_what_is_meant() -> None:
-    """Or the job of one that is long gone would ask for info series with a job."""
+    """Otherwise the job of a series long gone would ask for info series with a job."""
     base = vector({"metric{instance=a}": [1.0], "metric{instance=a,job=1}": [None]})
     times: dict[str, list[Cell]] = {"custom_info{instance=a,more=x}": [5.0]}
     asked = Matcher(NAME, "=", "custom_info")

@@ -76,7 +76,7 @@ async def test_an_error_inside_leaves_as_it_is() -> None:
 
 
 class Busy:
-    """Queries that run until they are let go; `ran` has their orgs in the order of their turns."""
+    """Queries that run until the test ends them; `ran` has their orgs in the order of their slots."""
 
     def __init__(self, turns: Admission) -> None:
         self._turns = turns
@@ -181,7 +181,7 @@ async def test_a_turn_that_comes_as_its_query_goes_is_not_lost(between: int) -> 
 
 
 async def test_a_turn_lasts_as_long_as_its_thread() -> None:
-    """Who gives up early has no more threads than who waits."""
+    """A query that gives up early has no more threads than one that waits."""
     turns, go = Admission(1, 10, ShimMetrics()), threading.Event()
     with ThreadPoolExecutor(1) as pool:
         work = await _given_up(turns, pool, go)

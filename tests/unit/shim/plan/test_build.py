@@ -1,4 +1,4 @@
-"""Building a plan: every time made absolute as Prometheus does, every construct that is not there named."""
+"""Building a plan: every time is absolute, as in Prometheus; every unsupported construct is named."""
 
 from __future__ import annotations
 
