@@ -165,13 +165,13 @@ from shim.model.errors import QueryError
 from shim.model.grid import Grid
 from shim.plan import rules
 from shim.plan.build import build
-from shim.plan.nodes import Context
+from shim.plan.nodes import PlanContext
 from shim.plan.text import render
 from shim.promql.printer import format_query
 from shim.plan.parse import parse
 try:
     tree = parse(sys.stdin.read())
-    plan = rules.apply(build(tree, Context(Grid.instant(0))))
+    plan = rules.apply(build(tree, PlanContext(Grid.instant(0))))
     render(plan), hash(plan), format_query(tree)
     print("ok")
 except QueryError as e:
