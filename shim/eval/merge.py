@@ -139,5 +139,6 @@ def _merge_histograms(vector: Vector) -> Vector:
 
 
 def _refuse(overlap: Bools) -> None:
+    """Raise ExecutionError where there is an overlap."""
     if overlap.any():
         raise ExecutionError(SAME_LABELSET)

@@ -37,18 +37,18 @@ def count_values(
     points = _points(vector)
     labels = [*vector.labels, *vector.histogram_labels]
     found = naming.found(grouping, labels)
-    # The label belongs to the result, whatever `by` says.
+    # The label belongs to the result, even if `by` does not list it.
     own = {label, *naming.answering(label, labels)}.difference(set(grouping) - {label})
-    told = not without or label not in {*grouping, *found.names, lbl.NAME}
+    shows_value = not without or label not in {*grouping, *found.names, lbl.NAME}
     owner, rests = _groups([found.of(one) for one in labels], found.names, without, own)
-    texts = points.texts if told else [""]
-    codes = points.codes if told else np.zeros_like(points.codes)
+    texts = points.texts if shows_value else [""]
+    codes = points.codes if shows_value else np.zeros_like(points.codes)
     rows, at = _distinct(owner[points.rows] * len(texts) + codes, len(rests) * len(texts))
     take(len(rows) * vector.steps)
     flat = np.bincount(at * vector.steps + points.steps, minlength=len(rows) * vector.steps)
     counts = flat.reshape(len(rows), vector.steps).astype(np.float64)
     keys = ((rests[key // len(texts)], texts[key % len(texts)]) for key in rows.tolist())
-    made = [lbl.make((*rest, (label, text))) for rest, text in keys]  # without one that is empty
+    made = [lbl.make((*rest, (label, text))) for rest, text in keys]  # an empty label is dropped
     return Vector(vector.steps, made, counts, counts > 0)
 
 
@@ -64,14 +64,15 @@ class _Points(NamedTuple):
 def _points(vector: Vector) -> _Points:
     rows, steps = np.nonzero(vector.present)
     values = vector.values[rows, steps]
-    # By their bits: -0 is another text than 0, and a NaN the same as any other. Series mostly keep a value
-    # for some steps, so runs of equal ones are looked at.
-    own = np.where(np.isnan(values), np.nan, values).view(np.uint64)
-    starts = np.flatnonzero(np.append(True, own[1:] != own[:-1])) if len(own) else np.zeros(0, dtype=np.int64)
-    bits, of_runs = np.unique(own[starts], return_inverse=True)
-    codes = np.repeat(of_runs.ravel(), np.diff(starts, append=len(own)))
+    # Values are compared by their bits: -0 and 0 have different texts, and all NaN have one. Most series
+    # keep a value for some steps, so only one value of each run is looked up.
+    bits = np.where(np.isnan(values), np.nan, values).view(np.uint64)
+    changes = np.append(True, bits[1:] != bits[:-1]) if len(bits) else np.zeros(0, dtype=bool)
+    starts = np.flatnonzero(changes)
+    distinct, of_runs = np.unique(bits[starts], return_inverse=True)
+    codes = np.repeat(of_runs.ravel(), np.diff(starts, append=len(bits)))
     numbers: dict[str, int] = {}
-    for value in bits.view(np.float64).tolist():
+    for value in distinct.view(np.float64).tolist():
         numbers.setdefault(format_float(value), len(numbers))
     found = [(rows, steps, codes)]
     for row, histogram in enumerate(vector.histograms, start=len(vector.labels)):
@@ -79,8 +80,8 @@ def _points(vector: Vector) -> _Points:
             at = np.flatnonzero(where)
             number = numbers.setdefault(text, len(numbers))
             found.append((np.full(len(at), row), at, np.full(len(at), number)))
-    whose, when, what = (np.concatenate(column) for column in zip(*found, strict=True))
-    return _Points(whose, when, what, list(numbers))
+    all_rows, all_steps, all_codes = (np.concatenate(column) for column in zip(*found, strict=True))
+    return _Points(all_rows, all_steps, all_codes, list(numbers))
 
 
 def _distinct(keys: Ints, size: int) -> tuple[Ints, Ints]:
@@ -88,8 +89,8 @@ def _distinct(keys: Ints, size: int) -> tuple[Ints, Ints]:
     if size > 2 * len(keys):
         found, at = np.unique(keys, return_inverse=True)
         return found, at.ravel()
-    there = np.bincount(keys, minlength=size) > 0
-    return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
+    occurs = np.bincount(keys, minlength=size) > 0
+    return np.flatnonzero(occurs), (np.cumsum(occurs) - 1)[keys]
 
 
 def _groups(

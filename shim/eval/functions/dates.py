@@ -1,4 +1,4 @@
-"""minute to year, in UTC; of the step's time when called without a vector."""
+"""minute, hour, day_of_week to year, in UTC; of the step's time when called without a vector."""
 
 from __future__ import annotations
 

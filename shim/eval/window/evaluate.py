@@ -98,9 +98,7 @@ def _with_histograms(
     series = zip(samples.histogram_labels, samples.histogram_times_ms, samples.histograms, strict=True)
     for labels, times_ms, h in series:
         take(0)
-        begin = np.searchsorted(times_ms, ends_ms - width_ms, side="right")
-        end = np.searchsorted(times_ms, ends_ms, side="right")
-        native = TypedSamples(times_ms, begin, end)
+        native = _windows(times_ms, ends_ms, width_ms)
         found = _of_histograms(function, h, native, ends_ms, width_ms)
         row = float_rows.get(labels)
         if row is None:
@@ -109,8 +107,8 @@ def _with_histograms(
             elif found is not None:
                 rows.append((labels, found, native.there))
             continue
-        first = samples.offsets[row]
-        own = samples.times_ms[first : samples.offsets[row + 1]]
+        first, last = samples.offsets[row], samples.offsets[row + 1]
+        own, flat = samples.times_ms[first:last], samples.values[first:last]
         plain = TypedSamples(own, where.begin[row] - first, where.end[row] - first)
         if isinstance(function.mixed, Combined | Neighbours):
             assert found is not None
@@ -118,7 +116,6 @@ def _with_histograms(
             if isinstance(function.mixed, Combined):
                 together = function.mixed.combine(values[row], found)
             else:
-                flat = samples.values[first : samples.offsets[row + 1]]
                 together = neighbours(function.mixed, flat, h, plain, native)
             values[row] = by_type(together, values[row], found, plain, native)
             present[row] |= native.there
@@ -136,6 +133,12 @@ def _with_histograms(
         [labels for labels, _ in histograms],
         [h for _, h in histograms],
     )
+
+
+def _windows(times_ms: Ints, ends_ms: Ints, width_ms: int) -> TypedSamples:
+    """Return the samples of one series in each window."""
+    begin = np.searchsorted(times_ms, ends_ms - width_ms, side="right")
+    return TypedSamples(times_ms, begin, np.searchsorted(times_ms, ends_ms, side="right"))
 
 
 def _of_histograms(
