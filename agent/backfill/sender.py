@@ -70,7 +70,7 @@ class OrderedSender:
         self._sleep(self._circuit.wait_s(now_s))
 
     def _tell(self, answer: Answer) -> None:
-        words = failure_text(answer)
+        words = failure_text(answer, self._settings)
         if words != self._told:
             self._told = words
             self._problem(f"{words}{': ' + answer.text[:200] if answer.text else ''}")

@@ -23,6 +23,7 @@ import msgspec
 
 from agent.cli.common import config_option, read_settings, report_error
 from agent.cli.explain import Explained, explain, text
+from agent.cli.named_files import check_files
 from agent.config import toml_writer
 from agent.config.errors import in_file, names_of
 from agent.config.load import ConfigError
@@ -45,6 +46,7 @@ def check_config(argv: Sequence[str], sections: Mapping[str, tuple[str, str]] | 
         return _fail(args, str(e))
     try:
         report = _Report(settings.agent, unchecked)  # type: ignore[attr-defined]
+        check_files(settings)
         lines = [part for line in args.line for part in os.fsencode(line).split(b"\n")]
         lines += _read_lines(args.lines)
     except ConfigError as e:

@@ -58,13 +58,17 @@ class Answer(msgspec.Struct, frozen=True):
     expired: int = 0  # rows older than their retention; known for frames of a bundle
 
 
-def failure_text(answer: Answer) -> str:
-    """Describe a failed try in plain words, for /readyz."""
+def failure_text(answer: Answer, settings: ForwardSettings) -> str:
+    """Describe a failed try in plain words, for /readyz; `settings` say which credential was shown."""
+    credential = _credential(settings)
     match answer.status:
+        case 401 if not credential:
+            return "the indexer asks for credentials: set agent.forward.token, token_file or tls.cert: 401"
         case 401:
-            return "the indexer refuses the token: 401"
+            return f"the indexer refuses the {credential}: 401"
         case 403:
-            return "the indexer does not let the token write to this org and project: 403"
+            who = f"the {credential}" if credential else "an agent without credentials"
+            return f"the indexer does not let {who} write to this org and project: 403"
         case 429:
             return "the indexer refuses more for now, a limit is reached: 429"
         case 503:
@@ -78,6 +82,14 @@ def failure_text(answer: Answer) -> str:
             return "the indexer cannot be reached"
         case _:
             return f"the indexer answers {answer.status}"
+
+
+def _credential(settings: ForwardSettings) -> str:
+    """Return the name of the credential that the indexer looks at: a certificate only without a token."""
+    if settings.token or settings.token_file:
+        return "token"
+    over_tls = settings.url.lower().startswith("https://")
+    return "client certificate" if settings.tls.cert and over_tls else ""
 
 
 class Channel:

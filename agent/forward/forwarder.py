@@ -169,7 +169,7 @@ class Forwarder:
                 longest = _DRAIN_BACKOFF_S if self._draining else None
                 (own if alive else self._circuit).failed(now_s, failed.retry_after_s, longest)
                 self._failed_draining = self._draining and not alive
-            self.problem = "" if failed is None else failure_text(failed)
+            self.problem = "" if failed is None else failure_text(failed, self._settings)
             for parcel, answer in zip(parcels, answers, strict=True):
                 self._count(parcel, answer)
             self._lock.notify_all()

@@ -258,7 +258,7 @@ def test_sends_until_each_frame_has_a_final_answer() -> None:
     assert slept[0] <= 0.25
     assert slept[1:] == [pytest.approx(7.0)] * 2
     assert said == [
-        "the indexer refuses the token: 401",
+        "the indexer asks for credentials: set agent.forward.token, token_file or tls.cert: 401",
         "the indexer or its store is busy or down: 503: full",
     ]
 

@@ -15,6 +15,7 @@ import pytest
 from agent.cli import check_config as module
 from agent.cli.check_config import check_config
 from agent.cli.common import CONFIG_VARIABLE
+from tests.support.certificates import Authority
 
 MAPPING = """defaults: {ttl: 1m}
 mappings:
@@ -210,3 +211,47 @@ def test_sections_of_packages_that_are_there_are_checked(run: Run, tmp_path: Pat
     code, _, err = run("--config", file, sections=sections)
     assert code == 2
     assert ":2: Expected `int`" in err
+
+
+SECTIONS = {"indexer": ("indexer.settings", "Settings"), "shim": ("shim.settings", "ShimSettings")}
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "path"),
+    [
+        ("[indexer.tls]\ncert = '{f}/none'\nkey = '{f}/good.key'", "indexer.tls.cert", "none"),
+        ("[shim.tls]\ncert = '{f}/good.pem'\nkey = '{f}/none'", "shim.tls.key", "none"),
+        ("[shim.tls]\n{good}\nclient_ca = '{f}/text'", "shim.tls.client_ca", "text"),
+        ("[agent.tcp_tls]\ncert = '{f}/text'\nkey = '{f}/good.key'", "agent.tcp_tls.cert", "text"),
+        ("[agent.ops_tls]\ncert = '{f}/good.pem'\nkey = '{f}/text'", "agent.ops_tls.key", "text"),
+        ("[agent.forward]\ntls = {{ca = '{f}/none'}}", "agent.forward.tls.ca", "none"),
+        ("[agent.forward]\ntoken_file = '{f}/none'", "agent.forward.token_file", "none"),
+        ("[indexer]\ntokens_file = '{f}/none'", "indexer.tokens_file", "none"),
+        ("[shim.tenancy]\ntokens_file = '{f}/none'", "shim.tenancy.tokens_file", "none"),
+        ("[shim.indexers]\nurls = ['https://x']\ntls = {{ca = '{f}/text'}}", "shim.indexers.tls.ca", "text"),
+    ],
+)
+def test_files_that_settings_name_are_opened(
+    run: Run, tmp_path: Path, text: str, setting: str, path: str
+) -> None:
+    pair = Authority(tmp_path).issue("good")
+    (tmp_path / "text").write_text("no certificate")
+    Path(pair.cert).rename(tmp_path / "good.pem")
+    Path(pair.key).rename(tmp_path / "good.key")
+    file = tmp_path / "meterhouse.toml"
+    good = f"cert = '{tmp_path}/good.pem'\nkey = '{tmp_path}/good.key'"
+    file.write_text(text.format(f=tmp_path, good=good))
+    code, _, error = run("--config", file, sections=SECTIONS)
+    assert (code, f"{setting} = '{tmp_path}/{path}'" in error) == (2, True), error
+    assert "expected" in error
+
+
+def test_files_that_can_be_used_are_right(run: Run, tmp_path: Path) -> None:
+    ca = Authority(tmp_path)
+    pair = ca.issue("good")
+    file = tmp_path / "meterhouse.toml"
+    file.write_text(
+        f"[indexer.tls]\ncert = {pair.cert!r}\nkey = {pair.key!r}\nclient_ca = {ca.file!r}\n"
+        f"[agent.forward]\nurl = 'https://x'\ntls = {{ca = {ca.file!r}}}\n"
+    )
+    assert run("--config", file, sections=SECTIONS)[0] == 0

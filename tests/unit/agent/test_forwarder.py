@@ -101,7 +101,7 @@ def test_tries_again_with_the_same_bytes(
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (401, "the indexer refuses the token: 401"),
+        (401, "the indexer asks for credentials: set agent.forward.token, token_file or tls.cert: 401"),
         (403, "write to this org and project: 403"),
         (429, "a limit is reached: 429"),
         (503, "busy or down: 503"),

@@ -77,10 +77,11 @@ def test_certificates_are_checked(ca: Authority, start: Start, tmp_path: Path) -
         (elsewhere, ca.client(), "IP address mismatch, certificate is not valid for '127.0.0.1'"),
         (expired, ca.client(), "certificate has expired"),
     ):
-        answer = send(ForwardSettings(url=indexer.url, tls=tls))
+        forward = ForwardSettings(url=indexer.url, tls=tls)
+        answer = send(forward)
         assert answer.outcome is Outcome.TLS
         assert why in answer.text
-        assert failure_text(answer).startswith(
+        assert failure_text(answer, forward).startswith(
             "no TLS with the indexer: the other side's certificate is refused: "
         )
         assert indexer.bodies == ([b"x"] if indexer is good else [])
@@ -172,3 +173,32 @@ def test_settings_that_do_not_fit() -> None:
 def test_tls_for_http_is_warned_of(ca: Authority, caplog: pytest.LogCaptureFixture) -> None:
     Credentials(ForwardSettings(url="http://x", tls=ca.client()), Log())
     assert "tls_unused" in caplog.text
+
+
+TLS = ClientTls(ca="ca.pem", cert="a.pem", key="a.key")
+
+
+@pytest.mark.parametrize(
+    ("forward", "of_401", "of_403"),
+    [
+        (ForwardSettings(token="t"), "refuses the token", "let the token write"),
+        (ForwardSettings(token_file="f"), "refuses the token", "let the token write"),
+        (
+            ForwardSettings(url="https://x", tls=TLS),
+            "refuses the client certificate",
+            "let the client certificate",
+        ),
+        (ForwardSettings(url="https://x", tls=TLS, token="t"), "refuses the token", "let the token write"),
+        (
+            ForwardSettings(url="http://x", tls=TLS),
+            "asks for credentials: set agent.forward",
+            "without cred",
+        ),
+        (ForwardSettings(), "asks for credentials: set agent.forward", "an agent without credentials"),
+    ],
+)
+def test_a_refusal_names_the_credential_that_was_shown(
+    forward: ForwardSettings, of_401: str, of_403: str
+) -> None:
+    assert of_401 in failure_text(Answer(Outcome.DENIED, 401), forward)
+    assert of_403 in failure_text(Answer(Outcome.DENIED, 403), forward)
