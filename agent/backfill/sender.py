@@ -1,7 +1,10 @@
 """Sends frames in order over one connection until each has a final answer, by the agent's rules.
 
-One request at once, so that live agents take their turns in between. A frame that is put off (503, 429) and
-an indexer that does not answer are tried again for ever, with backoff, and not before Retry-After says.
+One request at once, so that live agents take their turns in between, and one that is answered within
+`MAX_REQUEST_S` where one frame allows it: a live frame waits for one batch of old rows.
+
+A frame that is put off (503, 429) and an indexer that does not answer are tried again for ever, with backoff,
+and not before Retry-After says.
 """
 
 from __future__ import annotations
@@ -9,14 +12,19 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from agent.forward.channel import FINAL, Answer, Outcome, failure_text
 from agent.forward.circuit_breaker import CircuitBreaker
+from agent.forward.delivery import MAX_FRAMES
 from agent.forward.spool.record import EncodedFrame
 from agent.settings import ForwardSettings
+
+#: A longer request is followed by one of half as many frames; after a shorter one the next has one more.
+MAX_REQUEST_S: Final = 0.2
+_FIRST_FRAMES: Final = 2
 
 
 class Delivers(Protocol):
@@ -37,11 +45,14 @@ class OrderedSender:
         problem: Callable[[str], None],
         sleep: Callable[[float], None] = time.sleep,
         rng: random.Random | None = None,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._delivery = delivery
         self._problem = problem
         self._sleep = sleep
+        self._clock_s = clock_s
+        self._frames = _FIRST_FRAMES  # of one request
         self._circuit = CircuitBreaker(settings.backoff_s, settings.max_backoff_s, rng or random.Random())  # noqa: S311
         self._told = ""
 
@@ -49,11 +60,21 @@ class OrderedSender:
         """Return the final answer to each frame, in their order."""
         final: dict[int, Answer] = {}
         while left := [at for at in range(len(parcels)) if at not in final]:
-            tried = left[: self._delivery.max_frames]
+            tried = left[: min(self._delivery.max_frames, self._frames)]
+            began_s = self._clock_s()
             answers = self._delivery.send([parcels[at] for at in tried])
+            if any(answer.outcome in FINAL for answer in answers):
+                self._pace(len(tried), self._clock_s() - began_s)
             final.update((at, a) for at, a in zip(tried, answers, strict=True) if a.outcome in FINAL)
             self._rest(answers)
         return [final[at] for at in range(len(parcels))]
+
+    def _pace(self, frames: int, took_s: float) -> None:
+        """Decide how many frames the next request has."""
+        if took_s > MAX_REQUEST_S:
+            self._frames = max(frames // 2, 1)
+        elif frames == self._frames:
+            self._frames = min(frames + 1, MAX_FRAMES)
 
     def _rest(self, answers: Sequence[Answer]) -> None:
         """Wait before the next try, if a frame of this one was not taken."""

@@ -263,6 +263,29 @@ def test_sends_until_each_frame_has_a_final_answer() -> None:
     ]
 
 
+def test_requests_are_as_large_as_is_answered_in_time() -> None:
+    """Each frame takes the indexer 60 ms: three in one request are in time, four are not."""
+    now_s = [0.0]
+
+    class Slow:
+        def __init__(self) -> None:
+            self.max_frames = 16
+            self.sizes: list[int] = []
+
+        def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
+            self.sizes.append(len(parcels))
+            now_s[0] += 0.06 * len(parcels)
+            return [Answer(Outcome.ACCEPTED, 200)] * len(parcels)
+
+    slow = Slow()
+    sender = OrderedSender(ForwardSettings(), slow, print, clock_s=lambda: now_s[0])
+    sender.send([EncodedFrame(str(n), b"", 1) for n in range(22)])
+    assert slow.sizes == [2, 3, 4, 2, 3, 4, 2, 2]
+    slow.sizes.clear()
+    sender.send([EncodedFrame("alone", b"", 1)])
+    assert slow.sizes == [1], "fewer than it may have say nothing"
+
+
 def test_expired_rows_are_in_either_form_of_an_answer() -> None:
     assert expired_rows(Answer(Outcome.ACCEPTED, 200, expired=3)) == 3
     assert expired_rows(Answer(Outcome.ACCEPTED, 200, '{"rows": 5, "expired": 2}')) == 2
