@@ -18,7 +18,7 @@ from aiohttp import web
 
 from indexer.clickhouse.store import StoreError
 from shim.http.context import CONTEXT, HttpContext
-from shim.model.errors import BadData, InternalError, QueryError, Unsupported
+from shim.model.errors import BadData, Forbidden, InternalError, QueryError, Unauthorized, Unsupported
 from shim.read.store_errors import query_error
 
 _log: Final = logging.getLogger("shim.http")
@@ -36,6 +36,11 @@ _GZIP_THREAD_BYTES: Final = 64 << 10
 _HEADERS: Final[dict[int, dict[str, str]]] = {
     503: {"Retry-After": "1"},
 }
+#: How Snuba's endpoints name errors; others have Prometheus' name.
+_LANGUAGE_ERRORS: Final[dict[type[QueryError], str]] = {
+    BadData: "invalid_query", Unsupported: "invalid_query",
+    Unauthorized: "unauthorized", Forbidden: "forbidden",
+}  # fmt: skip
 _CORS: Final = {
     "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, Origin",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -78,7 +83,7 @@ def failure(error: QueryError) -> web.Response:
 
 def language_failure(error: QueryError) -> web.Response:
     """Make the error as Snuba gives it."""
-    kind = "invalid_query" if type(error) in (BadData, Unsupported) else type(error).__name__.lower()
+    kind = _LANGUAGE_ERRORS.get(type(error), error.error_type)
     body = {"error": {"type": kind, "message": str(error)}}
     return web.Response(
         body=_encoder.encode(body),

@@ -51,8 +51,8 @@ class AggregateLeaves:
             for part in walk(of):
                 if isinstance(part, FunctionCall) and part not in self._slots:
                     self._take_aggregate(part)
-        if len(self._slots) > _MAX_AGGREGATES:
-            raise BadData(f"{len(self._slots)} aggregates: expected at most {_MAX_AGGREGATES}")
+                if len(self._slots) > _MAX_AGGREGATES:
+                    raise BadData(f"more than {_MAX_AGGREGATES} aggregates: expected at most that")
 
     def _take_aggregate(self, of: FunctionCall) -> None:
         named = aggregate_name(of.name)

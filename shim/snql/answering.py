@@ -88,6 +88,7 @@ class _Answering:
             pick,
             number_texts(catalog.strings.texts, self.of.tenant.org_id),
             self._complain,
+            self.reader.check_time,
         )
 
     def _complain(self, of: Expression, problem: str) -> BadData:

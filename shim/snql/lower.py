@@ -69,6 +69,7 @@ class _Lowering:
 
     def lowered(self) -> Lowered:
         query, plain = self._query, self._scope.plain
+        _check_lengths(query)
         conditions = Conditions() if query.where is None else take_apart(plain(query.where), self._scope)
         step_s = self._step_s(conditions)
         by = [self._scope.resolved(plain(key)) for key in query.group_by]
@@ -187,8 +188,6 @@ class _Lowering:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise BadData(f'two columns are called "{twice}": expected one, or an alias')
-        if len(out) > _MAX_COLUMNS:
-            raise BadData(f"{len(out)} columns: expected at most {_MAX_COLUMNS}")
         return out
 
     # ------------------------------------------------------------ keys
@@ -199,9 +198,9 @@ class _Lowering:
         """Keys over series, keys of time, and the seconds of a cell."""
         keys: dict[Expression, None] = {}
         times: dict[Expression, int] = {}
+        seen: set[Expression] = set()  # an alias of an alias would be met twice as often at each turn
         for given in expressions:
-            of = self._scope.resolved(given)
-            self._key(of, keys, times, step_s)
+            self._key(given, keys, times, seen, step_s)
         if len(set(times.values())) > 1:
             raise BadData("buckets of two lengths in one query: expected one function of time")
         if len(keys) > _MAX_KEYS:
@@ -213,9 +212,13 @@ class _Lowering:
         of: Expression,
         keys: dict[Expression, None],
         times: dict[Expression, int],
+        seen: set[Expression],
         step_s: int,
     ) -> None:
         of = self._scope.resolved(of)
+        if of in seen:
+            return
+        seen.add(of)
         seconds = self._scope.located(of, lambda: time_series.bucket_s(of, step_s))
         if seconds is not None:
             times[of] = seconds
@@ -237,4 +240,17 @@ class _Lowering:
             return
         if isinstance(of, FunctionCall) and aggregate_name(of.name) is None:
             for arg in of.args:
-                self._key(arg, keys, times, step_s)
+                self._key(arg, keys, times, seen, step_s)
+
+
+def _check_lengths(query: SnqlQuery) -> None:
+    """Raise BadData where a clause has more expressions than are worked on."""
+    limit_by = query.limit_by.of if query.limit_by is not None else ()
+    for what, of, most in (
+        ("columns", query.select, _MAX_COLUMNS),
+        ("keys of BY", query.group_by, _MAX_KEYS),
+        ("keys of ORDER BY", query.order_by, _MAX_KEYS),
+        ("keys of LIMIT BY", limit_by, _MAX_KEYS),
+    ):
+        if len(of) > most:
+            raise BadData(f"{len(of)} {what}: expected at most {most}")

@@ -22,6 +22,8 @@ from shim.snql.processors.time_series import NotATimeError, time_s
 from shim.snql.syntax import Constant
 
 Columns = Sequence[ResultColumn]
+#: Characters that `concat` makes at once: aliases of aliases double a text with each.
+_MAX_CONCAT: Final = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,9 @@ def _float(text: str) -> float:
 
 def _to_whole(args: Columns) -> ResultColumn:
     numbers = _to_float(args).floats()
-    return ResultColumn("UInt64", objects([None if not np.isfinite(v) else int(v) for v in numbers.tolist()]))
+    fits = (-(2.0**63) <= v < 2.0**64 for v in numbers.tolist())
+    whole = [int(v) if fit else None for v, fit in zip(numbers.tolist(), fits, strict=True)]
+    return ResultColumn("UInt64", objects(whole))
 
 
 def _unix(args: Columns) -> ResultColumn:
@@ -204,6 +208,8 @@ def _unix(args: Columns) -> ResultColumn:
 
 def _concat(args: Columns) -> ResultColumn:
     parts = [_to_string([arg]).values.tolist() for arg in args]
+    if sum(len(text) for part in parts for text in part) > _MAX_CONCAT:
+        raise ColumnTypeError(f"texts of more than {_MAX_CONCAT} characters: expected shorter ones")
     return texts(["".join(row) for row in zip(*parts, strict=True)])
 
 

@@ -74,6 +74,7 @@ class SeriesSelector:
     pick: Pick
     texts: Texts
     complain: Complain
+    check_time: Callable[[], None]  # raises TimedOut past the deadline
     infos: list[str] = field(default_factory=list)
     types: dict[Expression, ColumnType] = field(default_factory=dict)  # of keys, as series gave them
 
@@ -86,6 +87,7 @@ class SeriesSelector:
         picked = self._of_kinds(picked, leaf)
         found: dict[Kind, list[tuple[PickedSeries, np.ndarray[Any, Any], Ints]]] = {}
         for one in picked:
+            self.check_time()
             rows = one.rows
             columns = _Columns(one, rows, self)
             if condition is not None:
@@ -130,6 +132,7 @@ class SeriesSelector:
         matchers = [] if condition is None else self._pushed(condition)
         counts: dict[int, int] = {}
         for one in self.pick(self.tenant, matchers, self.days):
+            self.check_time()
             if one.target.view or one.kind not in leaf.kinds:
                 continue
             for stored, column in one.roster.columns.items():

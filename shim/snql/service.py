@@ -10,7 +10,7 @@ from typing import Final
 from shim.catalog import Catalog
 from shim.engine.api import OnSubmitted, QueryOptions
 from shim.engine.engine import QueryEngine
-from shim.model.errors import TimedOut
+from shim.model.errors import BadData, TimedOut
 from shim.model.tenancy import Tenant
 from shim.mql.mql_lower import MqlContext, to_snql
 from shim.mql.mql_parser import parse_mql
@@ -85,6 +85,9 @@ class Languages:
             if time.monotonic() >= reader.deadline_s:
                 raise TimedOut("query timed out in query queue")
             full = replace(asked, kept_from_s=reader.limits.kept_from_s, max_buckets=self.settings.max_points)
-            return answer(lowered(full), reader, self.catalog, dry_run=dry_run)
+            try:
+                return answer(lowered(full), reader, self.catalog, dry_run=dry_run)
+            except RecursionError:
+                raise BadData("the query is nested too deep: expected fewer brackets or aliases") from None
 
         return await self.engine.read(tenant, work, asked.now_s * 1000, options, begun)

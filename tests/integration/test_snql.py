@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -538,6 +539,18 @@ async def test_over_http(w: World) -> None:
             assert (
                 await post({"query": "SELECT 1 AS one"}, url=url.replace("metrics/", "generic_metrics/"))
             )[0] == 200
+            status, found = await post({**asked, "timeout": 1e-9})
+            assert (status, found["error"]["type"]) == (503, "timeout")
+            mql = {"mql": "sum(errors){env:production}", "mql_context": {
+                "start": "2024-01-01T00:00:00", "end": "2024-01-02T00:00:00Z", "indexer_mappings": IDS,
+                "scope": {"org_ids": [1], "project_ids": [2], "use_case_id": "custom"},
+                "rollup": {"interval": 86_400, "orderby": "DESC", "with_totals": True},
+            }}  # fmt: skip
+            status, found = await post(mql, url=url.replace("/snql", "/mql"))
+            assert found["data"] == [{"time": "2024-01-01T00:00:00+00:00", "aggregate_value": truth}]
+            assert found["totals"] == {"time": None, "aggregate_value": truth}
+            status, found = await post({"mql": "sum("}, url=url.replace("/snql", "/mql"))
+            assert (status, found["error"]["type"]) == (400, "invalid_query")
             async with session.post(url.replace("metrics/", "events/"), json=asked, headers=two) as r:
                 assert r.status == 404
     finally:
@@ -682,3 +695,31 @@ def test_meta_entities(w: World) -> None:
     for wrong in (f"{meta} tag_value", f"{meta} sum(value)", f"{meta} timestamp"):
         with pytest.raises(BadData):
             rows(wrong)
+
+
+# ---------------------------------------------------------------- hostile texts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT sum(a) AS x0, " + ", ".join(f"x{n} + x{n} AS x{n + 1}" for n in range(150)),
+        "SELECT tags[release] AS x0, " + ", ".join(f"concat(x{n}, x{n}) AS x{n + 1}" for n in range(60)),
+        "SELECT toUInt64(pow(10, 300)), toUInt64(-1), toUInt64(18446744073709551615), toInt64('x')",
+        "SELECT " + "abs(" * 99 + "sum(a)" + " + 1" * 199 + ")" * 99 + " AS deep",
+        "SELECT " + ", ".join(f"sumIf(a, k = '{n}') AS s{n}" for n in range(150)),
+        "SELECT sum(a) ORDER BY " + ", ".join(f"{n}" for n in range(5_000)),
+        "SELECT sum(a) BY " + ", ".join(f"t{n}" for n in range(5_000)),
+        "SELECT sum(a) WHERE " + " OR ".join(f"k LIKE '%{n}%'" for n in range(900)),
+        "SELECT sum(a) WHERE k IN (" + ", ".join(f"'{n}'" for n in range(7_000)) + ")",
+        "SELECT sum(`'; DROP TABLE strings; --`) WHERE `k\\` = '\\'; SELECT 1 --'",
+    ],
+    ids=range(10),
+)
+def test_a_hostile_text_is_answered_or_refused_soon(w: World, text: str) -> None:
+    begun = time.process_time()
+    try:
+        json.dumps(w.rows(text))
+    except BadData as e:
+        assert len(str(e)) < 300  # noqa: PT017 - the error is not expected, it is one of two outcomes
+    assert time.process_time() - begun < 5
