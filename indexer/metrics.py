@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Counts
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,6 +16,23 @@ Limit = Literal["rows", "strings", "series", "folded"]
 LIMITS: Final[tuple[Limit, ...]] = ("rows", "strings", "series", "folded")
 #: Orgs with a label of their own; all others count as one.
 _MAX_ORGS: Final = 100
+_PREFIX: Final = "meterhouse_indexer_"
+
+
+@dataclass(frozen=True, slots=True)
+class _Makers:
+    """Makes metrics of one registry, with the common prefix."""
+
+    registry: CollectorRegistry
+
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, text, labels, registry=self.registry)
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(_PREFIX + name, text, labels, registry=self.registry)
+
+    def histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(_PREFIX + name, text, buckets=buckets, registry=self.registry)
 
 
 class Metrics:
@@ -21,145 +40,138 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        p = "meterhouse_indexer_"
-        r = self.registry
-        self.frames = Counter(p + "frames", "Frames by what became of them", ["outcome"], registry=r)
-        self.refused = Counter(p + "refused", "Requests not taken, by reason", ["reason"], registry=r)
-        self.connections_closed = Counter(
-            p + "connections_closed", "Connections the server closed, by reason", ["reason"], registry=r
-        )
-        self.saturated = Counter(
-            p + "saturated", "Sums that overflowed and are held at the largest number", registry=r
-        )
-        self.messages = Counter(
-            p + "messages", "JSON messages by what became of them", ["outcome"], registry=r
-        )
-        self.metadata = Counter(p + "metadata", "Metrics whose metadata was written", registry=r)
-        self.dropped_rows = Counter(
-            p + "dropped_rows", "Rows of accepted requests that are not written", ["reason"], registry=r
-        )
-        self.limited_rows = Counter(
-            p + "limited_rows",
-            "Rows past a limit of their org: of new series, folded (reason folded), else answered 429; by the"
-            " first 100 orgs, then other",
-            ["reason", "org_id"],
-            registry=r,
-        )
-        self.rows = Counter(p + "rows", "Rows written into ClickHouse (before rollups)", registry=r)
-        self.received_bytes = Counter(p + "received_bytes", "Bytes of request bodies", registry=r)
-        self.batches = Counter(p + "batches", "Batches written", registry=r)
-        self.replayed = Counter(
-            p + "replayed_batches", "Unfinished batches written again at start", registry=r
-        )
-        self.store_errors = Counter(
-            p + "store_errors", "Failed calls of ClickHouse", ["retryable"], registry=r
-        )
-        self.store_faults = Counter(
-            p + "store_faults", "Failed calls of ClickHouse that write, by cause", ["fault"], registry=r
-        )
-        self.problem = Gauge(
-            p + "problem",
-            "1 while nothing can be stored, by what fails: store, journal (its disk), writer (stalled)",
-            ["part"],
-            registry=r,
-        )
-        self.oldest_waiting = Gauge(
-            p + "oldest_waiting_seconds", "For how long the oldest frame waits that is not stored", registry=r
-        )
-        self.aside = Gauge(
-            p + "set_aside_batches",
-            "Batches in the journal that wait (aside), are refused for their bytes (ended), or may be stored"
-            " already (too_old)",
-            ["state"],
-            registry=r,
-        )
-        self.batch_seconds = Histogram(
-            p + "batch_seconds",
-            "Time from taking a batch to its last INSERT",
-            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-            registry=r,
-        )
-        self.held_bytes = Gauge(p + "held_bytes", "Bytes of frames taken and not yet written", registry=r)
-        self.series = Gauge(p + "known_series", "(series, day) pairs known to be in the table", registry=r)
-        self.forgotten = Gauge(p + "forgotten_series", "Such pairs dropped at the bound", registry=r)
-        self.cached = Gauge(p + "cached_strings", "Strings whose ids are kept in the process", registry=r)
-        self.strings = Gauge(p + "strings", "Strings by how their id was fetched", ["fetch_type"], registry=r)
-        self.collisions = Gauge(p + "string_collisions", "Strings that met another one's id", registry=r)
-        self.cache_failures = Gauge(p + "redis_failures", "Failed calls of the shared cache", registry=r)
-        self.cache_skipped = Gauge(
-            p + "redis_skipped", "Calls of the shared cache not tried after a failure", registry=r
-        )
-        self.cache_used = Gauge(
-            p + "redis_used",
-            "Whether the shared cache is used (1) or left alone after a failure (0)",
-            registry=r,
-        )
-        self.identity_lookups = Counter(
-            p + "identity_lookups",
-            "Frames that the journal may have forgotten, by what ClickHouse said: stored, new, too_old",
-            ["outcome"],
-            registry=r,
-        )
-        self.pending_requests = Gauge(
-            p + "pending_requests",
-            "Requests of messages without a key that are remembered because they were answered 503",
-            registry=r,
-        )
-        self.forgotten_requests = Counter(
-            p + "forgotten_requests",
-            "Such requests forgotten because there were too many: sent again, they may count twice",
-            registry=r,
-        )
-        self.catalog_resets = Gauge(
-            p + "catalog_resets",
-            "Times that stored strings or series were found missing, and caches were made new",
-            registry=r,
-        )
-        self.verify_findings = Gauge(
-            p + "verify_findings",
-            "What the short look through the stored data found at the start, by kind",
-            ["what"],
-            registry=r,
-        )
-        self.dropped_aside = Gauge(
-            p + "dropped_aside_batches", "Refused frames that the journal had no room to keep", registry=r
-        )
-        self.heartbeats = Counter(
-            p + "heartbeats", "Heartbeats of agents, by outcome", ["outcome"], registry=r
-        )
-        self.agents = Gauge(p + "agents", "Agents heard of in the last 30 s that have not ended", registry=r)
-        self.heartbeat_age = Gauge(
-            p + "heartbeat_age_seconds",
-            "Time since an agent was last heard of, of at most 1,000 agents",
-            ["org_id", "project_id", "agent"],
-            registry=r,
-        )
-        self.clock_ahead = Gauge(
-            p + "agent_clock_ahead_seconds",
-            "What an agent's clock is ahead of ours, of at most 1,000 agents",
-            ["org_id", "project_id", "agent"],
-            registry=r,
-        )
-        self.missing_frames = Gauge(
-            p + "missing_frames",
-            "Frames that never came, by what agents say of their numbers; not judged with batching = frame",
-            ["org_id"],
-            registry=r,
-        )
-        self.moved_rows = Counter(
-            p + "moved_rows",
-            "Rows moved to the present that an agent's clock had put too far into the future",
-            registry=r,
-        )
-        self.heartbeat_failures = Gauge(
-            p + "heartbeats_not_stored", "Heartbeats that ClickHouse did not take", registry=r
-        )
-        self.up_failures = Counter(p + "up_failures", "Writes of the series up that failed", registry=r)
-        self.last_write = Gauge(p + "last_write_timestamp_seconds", "When rows were last written", registry=r)
+        make = _Makers(self.registry)
+        self._count_requests(make)
+        self._watch_store(make)
+        self._watch_catalog(make)
+        self._watch_identities(make)
+        self._watch_agents(make)
         self._limited_orgs: set[int] = set()
         self._limited: Counts[tuple[Limit, int]] = Counts()
         self.rows_total = 0
         self.last_write_s = 0.0
+
+    def _count_requests(self, make: _Makers) -> None:
+        """Create the counters of requests and rows."""
+        self.frames = make.counter("frames", "Frames by outcome", "outcome")
+        self.refused = make.counter("refused", "Refused requests, by reason", "reason")
+        self.connections_closed = make.counter(
+            "connections_closed", "Connections the server closed, by reason", "reason"
+        )
+        self.saturated = make.counter("saturated", "Sums that overflowed and are held at the largest number")
+        self.messages = make.counter("messages", "JSON messages by outcome", "outcome")
+        self.metadata = make.counter("metadata", "Metrics whose metadata was written")
+        self.dropped_rows = make.counter(
+            "dropped_rows", "Rows of accepted requests that are not written", "reason"
+        )
+        self.limited_rows = make.counter(
+            "limited_rows",
+            "Rows past a limit of their org: of new series, folded (reason folded), else answered 429; by the"
+            " first 100 orgs, then other",
+            "reason",
+            "org_id",
+        )
+        self.rows = make.counter("rows", "Rows written into ClickHouse (before rollups)")
+        self.received_bytes = make.counter("received_bytes", "Bytes of request bodies")
+
+    def _watch_store(self, make: _Makers) -> None:
+        """Create the metrics of batches, the store and its problems."""
+        self.batches = make.counter("batches", "Batches written")
+        self.replayed = make.counter("replayed_batches", "Unfinished batches written again at start")
+        self.store_errors = make.counter("store_errors", "Failed calls of ClickHouse", "retryable")
+        self.store_faults = make.counter(
+            "store_faults", "Failed calls of ClickHouse that write, by cause", "fault"
+        )
+        self.problem = make.gauge(
+            "problem",
+            "1 while nothing can be stored, by the failing part: store, journal (its disk), writer (stalled)",
+            "part",
+        )
+        self.oldest_waiting = make.gauge(
+            "oldest_waiting_seconds", "How long the oldest frame that is not stored has waited"
+        )
+        self.aside = make.gauge(
+            "set_aside_batches",
+            "Batches in the journal that wait (aside), are refused for their bytes (ended), or may be stored"
+            " already (too_old)",
+            "state",
+        )
+        self.batch_seconds = make.histogram(
+            "batch_seconds",
+            "Time from taking a batch to its last INSERT",
+            buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+
+    def _watch_catalog(self, make: _Makers) -> None:
+        """Create the gauges of frames, series, strings and caches."""
+        self.held_bytes = make.gauge("held_bytes", "Bytes of accepted frames not yet written")
+        self.series = make.gauge("known_series", "(series, day) pairs known to be in the table")
+        self.forgotten = make.gauge("forgotten_series", "Such pairs dropped at the bound")
+        self.cached = make.gauge("cached_strings", "Strings whose ids are kept in the process")
+        self.strings = make.gauge("strings", "Strings by how their id was obtained", "fetch_type")
+        self.collisions = make.gauge("string_collisions", "Strings that met another one's id")
+        self.cache_failures = make.gauge("redis_failures", "Failed calls of the shared cache")
+        self.cache_skipped = make.gauge(
+            "redis_skipped", "Calls of the shared cache not tried after a failure"
+        )
+        self.cache_used = make.gauge(
+            "redis_used", "Whether the shared cache is used (1) or not after a failure (0)"
+        )
+
+    def _watch_identities(self, make: _Makers) -> None:
+        """Create the metrics of repeated frames and requests, and of stored data."""
+        self.identity_lookups = make.counter(
+            "identity_lookups",
+            "Frames that the journal may have forgotten, by ClickHouse's answer: stored, new, too_old",
+            "outcome",
+        )
+        self.pending_requests = make.gauge(
+            "pending_requests",
+            "Requests of messages without a key that are remembered because they were answered 503",
+        )
+        self.forgotten_requests = make.counter(
+            "forgotten_requests",
+            "Such requests forgotten because there were too many: sent again, they may count twice",
+        )
+        self.catalog_resets = make.gauge(
+            "catalog_resets", "Times that stored strings or series were missing, so that caches were emptied"
+        )
+        self.verify_findings = make.gauge(
+            "verify_findings", "Findings of the short verify at the start, by kind", "what"
+        )
+        self.dropped_aside = make.gauge(
+            "dropped_aside_batches", "Refused frames that the journal had no room to keep"
+        )
+
+    def _watch_agents(self, make: _Makers) -> None:
+        """Create the metrics of agents."""
+        self.heartbeats = make.counter("heartbeats", "Heartbeats of agents, by outcome", "outcome")
+        self.agents = make.gauge("agents", "Agents heard of in the last 30 s that have not ended")
+        self.heartbeat_age = make.gauge(
+            "heartbeat_age_seconds",
+            "Time since an agent was last heard of, for at most 1,000 agents",
+            "org_id",
+            "project_id",
+            "agent",
+        )
+        self.clock_ahead = make.gauge(
+            "agent_clock_ahead_seconds",
+            "How far an agent's clock is ahead of ours, for at most 1,000 agents",
+            "org_id",
+            "project_id",
+            "agent",
+        )
+        self.missing_frames = make.gauge(
+            "missing_frames",
+            "Frames that never came, by the agents' own numbers; not judged with batching = frame",
+            "org_id",
+        )
+        self.moved_rows = make.counter(
+            "moved_rows", "Rows moved to the present that an agent's clock had put too far into the future"
+        )
+        self.heartbeat_failures = make.gauge("heartbeats_not_stored", "Heartbeats that ClickHouse refused")
+        self.up_failures = make.counter("up_failures", "Writes of the series up that failed")
+        self.last_write = make.gauge("last_write_timestamp_seconds", "When rows were last written")
 
     def limited(self, reason: Limit, org_id: int, rows: int) -> None:
         """Count rows past a limit of an org, by consequence."""

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -26,39 +24,37 @@ from indexer.agents.registry import AgentRegistry
 from indexer.agents.up import ReportedUp, UpWriter, instance_of
 from indexer.clickhouse.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
 from indexer.clickhouse.store import Store, open_store
-from indexer.clickhouse.wait_for_store import open_when_there, started
-from indexer.http.authenticator import open_authenticator
-from indexer.http.handshake import listener_tls
-from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
+from indexer.clickhouse.wait_for_store import open_when_there
+from indexer.http.authenticator import Authenticator, open_authenticator
+from indexer.http.handshake import ListenerTls, listener_tls
+from indexer.http.listening_sockets import close, listen, port_of
 from indexer.http.server import Runner
 from indexer.integrity.startup_check import StartupCheck
 from indexer.intern.cache import RedisCache, StringCache, open_near_cache
 from indexer.intern.catalog_watch import CatalogWatch
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.series import Project, SeriesRegistry
-from indexer.intern.stored_series import StoredSeries
 from indexer.intern.string_indexer import StringIndexer
 from indexer.metrics import Metrics
 from indexer.receive.gauges import show_agents, show_catalog, show_waiting
+from indexer.receive.intake import Intake
 from indexer.receive.limits_http import shown
 from indexer.receive.org_rates import OrgRates
 from indexer.receive.pending_requests import PendingRequests, open_pending
 from indexer.receive.readiness import Readiness
-from indexer.receive.receiver import Receiver
+from indexer.receive.receiver import Receiver, ReceiverParts
 from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Settings
+from indexer.write.assembly import Writing, open_writing
 from indexer.write.frame_retention import ConfiguredRetention, RecordedRetention, RetentionPolicy
 from indexer.write.frame_writer import FrameWriter
 from indexer.write.health import Health, Part
 from indexer.write.insert_feed import InsertFeed
-from indexer.write.inserter import Inserter
-from indexer.write.journal import Journal, JournalError
-from indexer.write.journal_file import has_journal, open_journal
+from indexer.write.journal import Journal
 from indexer.write.journal_writer import JournalWriter
 from indexer.write.known_frames import open_known_frames
 from indexer.write.metadata import MetadataWriter
 from indexer.write.series_limit import SeriesLimit
-from indexer.write.stored_identities import StoredIdentities
 
 T = TypeVar("T")
 
@@ -114,7 +110,6 @@ class IndexerService:
         self._readiness = Readiness(self.health)
         self._shared_rates = SharedRates(settings.redis_url, self.rates) if settings.redis_url else None
         self._journal: Journal | None = None
-        self._identities: StoredIdentities | None = None
         self._pending: PendingRequests | None = None
         self._strings: StringIndexer | None = None
         self._limit: SeriesLimit | None = None
@@ -173,78 +168,118 @@ class IndexerService:
             raise
 
     async def _start(self) -> None:
-        settings = self.settings
-        authenticator = open_authenticator(settings)
-        tls = listener_tls("indexer.tls", settings.tls)
-        if authenticator.knows_certificates and not settings.tls.client_ca:
+        authenticator = open_authenticator(self.settings)
+        tls = listener_tls("indexer.tls", self.settings.tls)
+        if authenticator.knows_certificates and not self.settings.tls.client_ca:
             log.warning(
                 "event=certificates_unused hint=indexer.tls.client_ca has the CA of client certificates"
             )
         await self.bind()
-        if self._store is None:
-            self._store = await open_when_there(
-                partial(
-                    open_store,
-                    settings.dsn,
-                    pool=settings.connections,
-                    cluster=settings.cluster,
-                    timeout_s=_STORE_TIMEOUT_S,
-                ),
-                self._in_thread,
-            )
-        store = self._store
-        steps = settings.limits.retention_steps
-        await self._in_thread(partial(migrate, store, settings.retention, steps))
+        store = await self._open_store()
+        await self._in_thread(
+            partial(migrate, store, self.settings.retention, self.settings.limits.retention_steps)
+        )
         legacy = await self._in_thread(partial(has_legacy_inputs, store))
-        self._writer = await self._in_thread(partial(self._make_writer, store, legacy=legacy))
+        writing = await self._in_thread(partial(self._open_writing, store, legacy=legacy))
         if self._watch is not None:
             await self._watch.start()
-        await self._writer.start()
+        await writing.writer.start()
+        self._start_background(store, writing)
+        receiver = await self._make_receiver(store, writing, authenticator, legacy=legacy)
+        await self._serve(receiver, tls)
+
+    async def _open_store(self) -> Store:
+        """Return the given store, or open that of the settings once it answers."""
+        settings = self.settings
+        if self._store is None:
+            opening = partial(
+                open_store,
+                settings.dsn,
+                pool=settings.connections,
+                cluster=settings.cluster,
+                timeout_s=_STORE_TIMEOUT_S,
+            )
+            self._store = await open_when_there(opening, self._in_thread)
+        return self._store
+
+    def _open_writing(self, store: Store, *, legacy: bool) -> Writing:
+        """Make the string indexer and the writer over it."""
+        self._watch = CatalogWatch(store, self.registry, self._redis, self._forget)
+        self.health.on_back = self._watch.wake
+        self._strings = StringIndexer(
+            ClickHouseIdStore(store),
+            self._caches(),
+            on_created=partial(self.rates.charge, "strings"),
+            on_stored=self._watch.stored,
+        )
+        writing = open_writing(
+            store,
+            self.settings,
+            self._strings,
+            self.registry,
+            self.metrics,
+            self.health,
+            insert_feed=self._insert_feed,
+            legacy=legacy,
+        )
+        self._writer, self._limit, self._journal = writing.writer, writing.limit, writing.journal
+        return writing
+
+    def _start_background(self, store: Store, writing: Writing) -> None:
+        """Start the short verify, and make the writers of heartbeats and `up`."""
+        settings = self.settings
         self._verify = StartupCheck(store, settings.retention, self.metrics)
         self._verify.start()
         # With an embedded store no other process could read the table.
         self._heartbeats = None if store.embedded else HeartbeatWriter(store, self.health.store_failed)
         if settings.up and self._strings is not None:
-            project = Project(settings.org_id, settings.project_id)
             self._up = UpWriter(
-                self._writer,
+                writing.writer,
                 self.agents,
                 ReportedUp(store, self._strings),
                 self.metrics,
-                project,
+                Project(settings.org_id, settings.project_id),
                 settings.retention,
             )
-        memories = self._journal, self._identities, self.metrics, settings, _now_ms
-        memory = await self._in_thread(partial(open_known_frames, store, *memories))
+
+    async def _make_receiver(
+        self, store: Store, writing: Writing, authenticator: Authenticator, *, legacy: bool
+    ) -> Receiver:
+        """Return the HTTP side, with the memory of frames and requests that the store has."""
+        settings, journal = self.settings, writing.journal
+        parts = journal, writing.identities, self.metrics, settings, _now_ms
+        known = await self._in_thread(partial(open_known_frames, store, *parts))
+        steps = settings.limits.retention_steps
         retentions: RetentionPolicy = ConfiguredRetention(settings.retention, steps)
-        if self._journal is None:
+        if journal is None:
             retentions = RecordedRetention(store, settings.retention, steps, legacy=legacy)
         dropped = self.metrics.forgotten_requests.inc
         self._pending = await self._in_thread(partial(open_pending, settings, dropped))
-        receiver = Receiver(
-            self._writer,
+        return Receiver(
             settings,
             self.metrics,
-            ready=self._ready,
-            refresh=self._refresh_gauges,
-            limits=self.limits,
-            aside=self._writer.aside if isinstance(self._writer, JournalWriter) else None,
-            hearing=AgentObserver(
-                self.agents, self._heartbeats, self._up, sees_all=self._journal is not None
+            Intake(writing.writer, retentions, known, self.metrics, self.rates),
+            ReceiverParts(
+                ready=self._ready,
+                refresh=self._refresh_gauges,
+                describe=partial(self._describe, MetadataWriter(store, _now_ms)),
+                authenticator=authenticator,
+                observer=AgentObserver(self.agents, self._heartbeats, self._up, sees_all=journal is not None),
+                limits=self.limits,
+                pending=self._pending,
+                taken=journal.taken if journal is not None else lambda _: (),
+                set_aside=writing.writer.aside if isinstance(writing.writer, JournalWriter) else None,
+                scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
+                remembers_s=known.remembers_s,
             ),
-            describe=partial(self._describe, MetadataWriter(store, _now_ms)),
-            authenticator=authenticator,
-            rates=self.rates,
-            retentions=retentions,
-            memory=memory,
-            pending=self._pending,
-            taken=self._journal.taken if self._journal is not None else lambda _: (),
-            scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
         )
+
+    async def _serve(self, receiver: Receiver, tls: ListenerTls | None) -> None:
+        """Serve on the bound sockets, and start writing `up` and exchanging rates."""
         closed = self.metrics.connections_closed
         self._runner = Runner(
             receiver.app(),
-            settings.http,
+            self.settings.http,
             lambda why: closed.labels(why.value).inc(),
             listening=tls,
             handle_signals=False,
@@ -264,23 +299,8 @@ class IndexerService:
         close(self._socks)
         while self._sites:
             await self._sites.pop().stop()
-        if self._up is not None:
-            await self._up.stop()
-            self._up = None
-        if self._writer is not None:
-            await self._writer.stop(self.settings.drain_s)
-            self._writer = None
-        if self._pending is not None:
-            self._pending.close()
-            self._pending = None
-        if self._watch is not None:
-            await self._watch.stop()
-            self._watch = None
-        if self._verify is not None:
-            await self._verify.stop()
-        if self._heartbeats is not None:
-            await self._heartbeats.stop()
-            self._heartbeats = None
+        await self._drain()
+        await self._stop_background()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -294,36 +314,28 @@ class IndexerService:
         self._readiness.close()
         self._threads.shutdown()
 
-    def _make_writer(self, store: Store, *, legacy: bool) -> JournalWriter | FrameWriter:
-        settings = self.settings
-        journal = has_journal(settings)
-        caches = self._caches()
-        charge = partial(self.rates.charge, "strings")
-        self._watch = CatalogWatch(store, self.registry, self._redis, self._forget)
-        self.health.on_back = self._watch.wake
-        self._strings = StringIndexer(
-            ClickHouseIdStore(store), caches, on_created=charge, on_stored=self._watch.stored
-        )
-        stored = StoredSeries(store, shared=not journal) if settings.limits.series_per_day else None
-        limit = self._limit = SeriesLimit(self.registry, settings.limits.series_per_day, stored)
-        if journal:
-            self._identities = StoredIdentities(store, settings.journal.identity_days, _now_ms)
-        inserter = Inserter(
-            store,
-            self._strings,
-            self.registry,
-            coalesce=not journal and settings.cluster is None,
-            insert_feed=self._insert_feed,
-            retention=settings.retention,
-            legacy=legacy,
-            identities=self._identities,
-        )
-        if not journal:
-            return FrameWriter(inserter, settings, self.metrics, limit, self.health)
-        self._journal = open_journal(settings)
-        return JournalWriter(
-            store, inserter, self._journal, settings, self.metrics, limit=limit, health=self.health
-        )
+    async def _drain(self) -> None:
+        """Stop `up`, write the accepted frames, and close the file of pending requests."""
+        if self._up is not None:
+            await self._up.stop()
+            self._up = None
+        if self._writer is not None:
+            await self._writer.stop(self.settings.drain_s)
+            self._writer = None
+        if self._pending is not None:
+            self._pending.close()
+            self._pending = None
+
+    async def _stop_background(self) -> None:
+        """Stop watching the catalog, the short verify and the writer of heartbeats."""
+        if self._watch is not None:
+            await self._watch.stop()
+            self._watch = None
+        if self._verify is not None:
+            await self._verify.stop()
+        if self._heartbeats is not None:
+            await self._heartbeats.stop()
+            self._heartbeats = None
 
     def _caches(self) -> list[StringCache]:
         return [self._lru] if self._redis is None else [self._lru, self._redis]
@@ -369,35 +381,3 @@ class IndexerService:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-async def run(
-    settings: Settings,
-    *,
-    store: Store | None = None,
-    socks: list[socket.socket] | None = None,
-    ready: Callable[[IndexerService], None] | None = None,
-    stop: asyncio.Event | None = None,
-) -> None:
-    """Serve until `stop` is set or SIGTERM or SIGINT comes; call `ready` when it listens."""
-    stopping = stop or asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        with suppress(NotImplementedError, ValueError, RuntimeError):  # not the main thread: `stop` it is
-            loop.add_signal_handler(signum, stopping.set)
-    service = IndexerService(settings, store, socks=socks)
-    await service.bind(START_WAIT_S)
-    try:
-        if not await started(service.start(), stopping):  # ClickHouse is away, and we are asked to stop
-            return
-    except JournalError as e:
-        raise OSError(str(e)) from e
-    try:
-        if ready is not None:
-            ready(service)
-        await stopping.wait()
-    finally:
-        await service.stop()
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            with suppress(NotImplementedError, ValueError, RuntimeError):
-                loop.remove_signal_handler(signum)

@@ -48,7 +48,7 @@ def _serve(settings: IndexerSettings, socks: list[socket.socket]) -> int:
 
     from indexer.clickhouse.store import StoreError
     from indexer.http.interpreter_lock import switch_often
-    from indexer.service import run
+    from indexer.run import run
 
     try:
         switch_often()

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -37,20 +38,16 @@ from indexer.receive.intake import Intake
 from indexer.receive.limits_http import LimitsPage
 from indexer.receive.message_requests import MessageRequests
 from indexer.receive.messages import MessagesError, Parsed, parse
-from indexer.receive.org_rates import OrgRates
 from indexer.receive.pending_requests import PendingRequests
 from indexer.receive.set_aside_http import PATH as ASIDE_PATH
 from indexer.receive.set_aside_http import SetAsidePages
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Conflict, Limited, TooOld, Unavailable, WriteError
-from indexer.write.frame_retention import RetentionPolicy
 from indexer.write.frame_to_columns import check, count_clamped
 from indexer.write.health import Part
 from indexer.write.identity import digest, frame_identity
 from indexer.write.journal_rows import KnownRequest
-from indexer.write.journal_writer import Writer
-from indexer.write.known_frames import KnownFrames
 from indexer.write.set_aside_batches import SetAsideBatches
 from indexer.write.split_by_day import RetentionRules, last_bucket_s
 
@@ -70,47 +67,41 @@ STATUS: Final = "/status"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Receiver:
-    """Answers HTTP requests. `ready` returns the problems by part; `refresh` updates the gauges.
+@dataclass(frozen=True, slots=True)
+class ReceiverParts:
+    """The parts of the indexer that requests reach, besides the way to the writer.
 
-    `pending`, `taken`: known requests of messages (indexer/receive/message_requests.py). `scoped_from_ms`:
-    earlier frames keep identities without their tenant (indexer/write/identity.py).
+    `ready` returns the problems by part; `refresh` updates the gauges; `describe` writes metadata and returns
+    its number of metrics; `limits` returns those of an org. `pending`, `taken`: known requests of messages.
+    `set_aside`: None when batching by frame. `scoped_from_ms`: earlier frames keep identities without their
+    tenant (indexer/write/identity.py). `remembers_s`: minimum seconds that a stored frame is known.
     """
 
-    def __init__(
-        self,
-        writer: Writer,
-        settings: Settings,
-        metrics: Metrics,
-        *,
-        ready: Callable[[], Awaitable[Mapping[Part, str]]],
-        refresh: Callable[[], None],
-        hearing: AgentObserver,
-        describe: Callable[[MetadataMessage], Awaitable[int]],
-        authenticator: Authenticator,
-        rates: OrgRates,
-        retentions: RetentionPolicy,
-        memory: KnownFrames,
-        pending: PendingRequests,
-        taken: Callable[[str], Iterable[KnownRequest]],
-        scoped_from_ms: int = 0,
-        aside: SetAsideBatches | None = None,
-        limits: Callable[[int], Mapping[str, int]],
-    ) -> None:
-        self._limits = LimitsPage(limits)
-        self._aside = SetAsidePages(aside)
-        self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
-        self._intake = Intake(writer, retentions, memory, metrics, rates)
-        self._requests = MessageRequests(self._parse, self._write_messages, pending, taken)
+    ready: Callable[[], Awaitable[Mapping[Part, str]]]
+    refresh: Callable[[], None]
+    describe: Callable[[MetadataMessage], Awaitable[int]]
+    authenticator: Authenticator
+    observer: AgentObserver
+    pending: PendingRequests
+    taken: Callable[[str], Iterable[KnownRequest]]
+    limits: Callable[[int], Mapping[str, int]]
+    set_aside: SetAsideBatches | None
+    scoped_from_ms: int
+    remembers_s: int
+
+
+class Receiver:
+    """Answers HTTP requests."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, intake: Intake, parts: ReceiverParts) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._ready = ready
-        self._refresh = refresh
-        self._hearing = hearing
-        self._remembers_s = memory.remembers_s
-        self._describe = describe
-        self._authenticator = authenticator
-        self._scoped_from_ms = scoped_from_ms
+        self._intake = intake
+        self._parts = parts
+        self._limits = LimitsPage(parts.limits)
+        self._set_aside = SetAsidePages(parts.set_aside)
+        self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
+        self._requests = MessageRequests(self._parse, self._write_messages, parts.pending, parts.taken)
         self._pages = WebPageRules(settings.listen.rpartition(":")[0], settings.http.allowed_hosts)
         self._budget = DecodeBudget(settings.bounds.decode_bytes)
 
@@ -124,7 +115,7 @@ class Receiver:
         app.router.add_post("/v1/messages", self._messages)
         app.router.add_post(heartbeat.PATH, self._heartbeat)
         app.router.add_post(metadata.PATH, self._metadata)
-        self._aside.add_to(app)
+        self._set_aside.add_to(app)
         self._limits.add_to(app)
         app.router.add_get(STATUS, self._status)
         app.router.add_get(METRICS, self._show_metrics)
@@ -175,9 +166,9 @@ class Receiver:
         resource = request.match_info.route.resource
         path = resource.canonical if resource is not None else ""
         is_open = path in OPEN or (path == METRICS and self._settings.metrics_open)
-        if not path or is_open or not self._authenticator.asks:
+        if not path or is_open or not self._parts.authenticator.asks:
             return
-        grant = await self._authenticator.grant(
+        grant = await self._parts.authenticator.grant(
             request.headers.getall("Authorization", ()), certificate_of(request)
         )
         if path == METRICS:
@@ -199,7 +190,9 @@ class Receiver:
                 return error_answer(403, str(error))
             case _:
                 self._metrics.refused.labels(reason="unauthorized").inc()
-                return error_answer(401, str(error), {"WWW-Authenticate": self._authenticator.challenge})
+                return error_answer(
+                    401, str(error), {"WWW-Authenticate": self._parts.authenticator.challenge}
+                )
 
     @web.middleware
     async def _of_pages(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -239,14 +232,14 @@ class Receiver:
         async with self._memory(size, wire.org_of(body) if large else None):
             unit = await asyncio.to_thread(self._unit, body) if large else self._unit(body)
         grant.require_write(unit.frame.org_id, unit.frame.project_id)
-        self._hearing.frame(unit.frame)
-        self._hearing.rows(unit.frame)
+        self._parts.observer.frame(unit.frame)
+        self._parts.observer.rows(unit.frame)
         return unit
 
     async def _stored(self, unit: AcceptedFrame) -> dict[str, int]:
         """Return the answer to a frame once it is stored. Raises WriteError."""
         expired = await self._intake.write([unit])
-        self._hearing.stored(unit.frame)
+        self._parts.observer.stored(unit.frame)
         return {"rows": unit.frame.rows - expired} | ({"expired": expired} if expired else {})
 
     async def _heartbeat(self, request: web.Request) -> web.Response:
@@ -259,11 +252,11 @@ class Receiver:
             self._metrics.heartbeats.labels(outcome="bad").inc()
             return error_answer(400, str(e))
         grant_of(request).require_write(beat.org_id, beat.project_id)
-        if not self._hearing.heartbeat(beat):
+        if not self._parts.observer.heartbeat(beat):
             self._metrics.heartbeats.labels(outcome="too_many_agents").inc()
             return error_answer(429, "too many agents: indexer.bounds.agents", {"Retry-After": "10"})
         self._metrics.heartbeats.labels(outcome="taken").inc()
-        return json_answer(heartbeat.HeartbeatAnswer(self._hearing.now_ms(), self._remembers_s))
+        return json_answer(heartbeat.HeartbeatAnswer(self._parts.observer.now_ms(), self._parts.remembers_s))
 
     async def _metadata(self, request: web.Request) -> web.Response:
         try:
@@ -273,7 +266,7 @@ class Receiver:
             return error_answer(400, str(e))
         grant_of(request).require_write(message.org_id, message.project_id)
         try:
-            metrics = await self._describe(message)
+            metrics = await self._parts.describe(message)
         except StoreError as e:
             self._metrics.store_failed(e)
             raise Unavailable(f"metadata: {e.told}", retry_after_s=5) from e
@@ -283,7 +276,7 @@ class Receiver:
     async def _status(self, request: web.Request) -> web.Response:
         grant = grant_of(request)
         shows = EVERYTHING.covers if Right.ADMIN in grant.rights else grant.covers
-        return json_answer({"agents": self._hearing.listing(shows)})
+        return json_answer({"agents": self._parts.observer.listing(shows)})
 
     @asynccontextmanager
     async def _memory(self, size: int, org_id: int | None = None) -> AsyncIterator[None]:
@@ -304,14 +297,16 @@ class Receiver:
         check(frame, latest_s=self._latest_s())
         self._metrics.saturated.inc(count_clamped(frame))
         stored = body if frame is came else wire.encode(frame)
-        return AcceptedFrame(frame_identity(frame, self._scoped_from_ms), stored, frame, digest=digest(body))
+        return AcceptedFrame(
+            frame_identity(frame, self._parts.scoped_from_ms), stored, frame, digest=digest(body)
+        )
 
     def _of_the_present(self, frame: wire.Frame) -> wire.Frame:
         """Return the frame with rows moved back that are ahead only because of its agent's clock.
 
         Agents that know our time make no such frames: these were made before they heard of it.
         """
-        now_ms, future_ms = self._hearing.now_ms(), self._settings.bounds.future_s * 1000
+        now_ms, future_ms = self._parts.observer.now_ms(), self._settings.bounds.future_s * 1000
         ahead_ms, last_ms = frame.created_ms - now_ms, last_bucket_s(frame) * 1000
         if ahead_ms <= SKEW_MS or not now_ms + future_ms < last_ms <= frame.created_ms + future_ms:
             return frame
@@ -359,7 +354,7 @@ class Receiver:
     async def _write_messages(self, units: Sequence[AcceptedFrame]) -> None:
         for unit in units:
             self._metrics.saturated.inc(count_clamped(unit.frame))
-            self._hearing.rows(unit.frame)
+            self._parts.observer.rows(unit.frame)
         await self._intake.write(units)
 
     async def _body(self, request: web.Request) -> bytes:
@@ -371,7 +366,7 @@ class Receiver:
         return int(time.time()) + self._settings.bounds.future_s
 
     async def _show_metrics(self, _: web.Request) -> web.Response:
-        self._refresh()
+        self._parts.refresh()
         return web.Response(
             body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
@@ -380,7 +375,7 @@ class Receiver:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        problems = await self._ready()
+        problems = await self._parts.ready()
         stops = problems.keys() - {Part.BATCHES}
         lines = [] if stops else ["ready"]
         lines += [f"{part.value}: {text}" for part, text in problems.items()]

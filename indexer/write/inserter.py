@@ -44,7 +44,7 @@ MAX_BLOCK_ROWS: Final = 500_000
 
 
 class Inserter:
-    """Writes batches. `on_insert(table, rows)` is called after each INSERT of samples.
+    """Writes batches.
 
     `insert_feed`: announces INSERTs of samples to readers in this process. `retention`: of frames without a
     decision. `legacy`: the store has the input tables of before migration 5, where those go. `identities`:
@@ -58,7 +58,6 @@ class Inserter:
         registry: SeriesRegistry,
         *,
         coalesce: bool = False,
-        on_insert: Callable[[str, int], None] | None = None,
         insert_feed: InsertFeed | None = None,
         retention: Retention | None = None,
         legacy: bool = False,
@@ -72,7 +71,8 @@ class Inserter:
         self._retention = retention or Retention()
         self._legacy = legacy
         self._identities = identities
-        self.on_insert = on_insert
+        #: Called with the table and its number of rows after each INSERT of samples.
+        self.on_insert: Callable[[str, int], None] | None = None
 
     def resolve(self, units: Sequence[AcceptedFrame]) -> list[FrameRows]:
         """Return the rows of frames; their strings get ids. Raises StoreError."""

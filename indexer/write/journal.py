@@ -83,10 +83,7 @@ class JournalError(Exception):
 
 
 class Journal:
-    """Stores batches. `max_identities`, `max_age_ms`: of frames remembered as done.
-
-    `max_aside_bytes`: of refused batches.
-    """
+    """Keeps batches; `max_identities`, `max_age_ms`: of done frames, `max_aside_bytes`: of set-aside ones."""
 
     def __init__(self, path: Path, *, max_identities: int, max_age_ms: int, max_aside_bytes: int) -> None:
         self._max_identities = max_identities

@@ -82,10 +82,14 @@ def _check_digest(unit: AcceptedFrame, known: bytes) -> None:
         raise Conflict(f"{unit.identity[:200]}: other bytes were taken under this identity before")
 
 
+def _steady_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
 class JournalWriter:
     """Writes batches through the journal.
 
-    `now_ms` is the wall clock; `steady_ms` is monotonic, for waiting frames.
+    `now_ms` is the wall clock; waiting frames have a monotonic one.
     """
 
     def __init__(
@@ -96,7 +100,6 @@ class JournalWriter:
         settings: Settings,
         metrics: Metrics,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        steady_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
         limit: SeriesLimit | None = None,
         health: Health | None = None,
     ) -> None:
@@ -108,7 +111,6 @@ class JournalWriter:
         self._settings = settings
         self._metrics = metrics
         self._now_ms = now_ms
-        self._steady_ms = steady_ms
         self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
         self._in_flight: dict[str, _InFlight] = {}
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-writer")
@@ -209,7 +211,7 @@ class JournalWriter:
     def _queue(self, unit: AcceptedFrame) -> asyncio.Future[None]:
         if self._stopping:
             raise Unavailable("shutting down")
-        if not self._batcher.offer(unit, self._steady_ms()):
+        if not self._batcher.offer(unit, _steady_ms()):
             self._metrics.refused.labels(reason="queue_full").inc()
             raise Unavailable("too much is waiting to be written")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -221,7 +223,7 @@ class JournalWriter:
         while self._left:
             await self._write_batch(*self._left.pop(0))
         while True:
-            wait_ms = self._batcher.ready_in_ms(self._steady_ms())
+            wait_ms = self._batcher.ready_in_ms(_steady_ms())
             if wait_ms is None:
                 if self._stopping:
                     return

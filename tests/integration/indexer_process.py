@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from indexer.clickhouse.retention import Retention
-from indexer.service import IndexerService, run
+from indexer.run import run
+from indexer.service import IndexerService
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.inserter import Inserter

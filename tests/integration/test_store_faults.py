@@ -22,7 +22,8 @@ from agent.wire.frame import Frame, encode
 from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.schema import Retention
 from indexer.clickhouse.store import Store, StoreError, open_store
-from indexer.service import IndexerService, run
+from indexer.run import run
+from indexer.service import IndexerService
 from indexer.settings import JournalSettings, Settings
 from indexer.write.frame_to_columns import to_rows
 from shim.service import run as run_shim

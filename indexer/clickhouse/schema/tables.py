@@ -125,23 +125,30 @@ def rollup_view(kind: Kind, granularity: Granularity) -> View:
     )
 
 
+_TENANT: Final = (Column("org_id", "UInt32", "LZ4"), Column("project_id", "UInt32", "LZ4"))
+_METRIC: Final = (*_TENANT, Column("metric_id", "UInt64", ID))
+
+
 def catalog_tables(retention: Retention) -> tuple[Table, ...]:
     """Return the tables of series, strings and "which tags has this metric"."""
-    kept = f"toIntervalDay({retention.catalog_days})"
-    tenant = (Column("org_id", "UInt32", "LZ4"), Column("project_id", "UInt32", "LZ4"))
-    metric = (*tenant, Column("metric_id", "UInt64", ID))
-    seen = (
-        Column("first_day", "Date", "ZSTD(1)", merge="min"),
-        Column("last_day", "Date", "ZSTD(1)", merge="max"),
+    key, value = Column("tag_key", "UInt64", ID), Column("tag_value", "UInt64", ID)
+    return (
+        _series_table(retention),
+        _strings_table(retention),
+        _tag_table("metric_tag_keys", (key,), retention),
+        _tag_table("metric_tag_values", (key, value), retention),
     )
-    series = Table(
+
+
+def _series_table(retention: Retention) -> Table:
+    return Table(
         window=False,
         name="series",
         columns=(
-            *metric,
+            *_METRIC,
             Column("series_id", "UInt64", ID),
             # These three follow from series_id, so that any of several rows will do.
-            Column("type", f"{SERIES_TYPE}", "ZSTD(1)", merge="any"),
+            Column("type", SERIES_TYPE, "ZSTD(1)", merge="any"),
             Column("tag_keys", "Array(UInt64)", "ZSTD(1)", merge="any"),
             Column("tag_values", "Array(UInt64)", "ZSTD(1)", merge="any"),
             Column("day", "Date", "LZ4"),
@@ -152,13 +159,16 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
         shard_by="series_id",
         order_by=("org_id", "project_id", "metric_id", "day", "series_id"),
         partition_by="toYYYYMM(day)",
-        ttl=f"day + {kept}",
+        ttl=f"day + toIntervalDay({retention.catalog_days})",
     )
-    strings = Table(
+
+
+def _strings_table(retention: Retention) -> Table:
+    return Table(
         window=False,
         name="strings",
         columns=(
-            tenant[0],
+            _TENANT[0],
             Column("id", "UInt64", ID),
             Column("string", "String", "ZSTD(1)"),
             STRING_DAY,
@@ -168,25 +178,24 @@ def catalog_tables(retention: Retention) -> tuple[Table, ...]:
         order_by=("org_id", "id", "string"),
         ttl=f"day + toIntervalDay({retention.catalog_days + STRING_SPARE_DAYS})",
     )
-    keys = Table(
+
+
+def _tag_table(name: str, tag: tuple[Column, ...], retention: Retention) -> Table:
+    """Return a table of a metric's tag keys, or of its keys and values."""
+    return Table(
         window=False,
-        name="metric_tag_keys",
-        columns=(*metric, Column("tag_key", "UInt64", ID), *seen),
+        name=name,
+        columns=(
+            *_METRIC,
+            *tag,
+            Column("first_day", "Date", "ZSTD(1)", merge="min"),
+            Column("last_day", "Date", "ZSTD(1)", merge="max"),
+        ),
         engine="AggregatingMergeTree",
-        shard_by="tag_key",
-        order_by=("org_id", "project_id", "metric_id", "tag_key"),
-        ttl=f"last_day + {kept}",
+        shard_by=tag[-1].name,
+        order_by=("org_id", "project_id", "metric_id", *(column.name for column in tag)),
+        ttl=f"last_day + toIntervalDay({retention.catalog_days})",
     )
-    values = Table(
-        window=False,
-        name="metric_tag_values",
-        columns=(*metric, Column("tag_key", "UInt64", ID), Column("tag_value", "UInt64", ID), *seen),
-        engine="AggregatingMergeTree",
-        shard_by="tag_value",
-        order_by=("org_id", "project_id", "metric_id", "tag_key", "tag_value"),
-        ttl=f"last_day + {kept}",
-    )
-    return series, strings, keys, values
 
 
 METADATA: Final = "metric_metadata"
