@@ -1,1 +1,1 @@
-"""The agent: takes StatsD lines, aggregates them into 10 s buckets, forwards frames to the indexer."""
+"""The agent: receives StatsD lines, aggregates them into 10 s buckets, forwards frames to the indexer."""

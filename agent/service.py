@@ -2,16 +2,16 @@
 
 Owns the clock, the order of starting and stopping, and when buckets are flushed:
 
-* `delay_ms` after the end of each bucket; lines for older buckets at most `late_ms` after they came;
+* `delay_ms` after the end of each bucket; lines for older buckets at most `late_ms` after they arrived;
 * everything at once when the core is full (it does so by itself), and at the end.
 
-Once per bucket a heartbeat tells the indexer how far this agent is (agent/forward/heartbeat_sender.py).
+Once per bucket a heartbeat reports the agent's progress to the indexer (agent/forward/heartbeat_sender.py).
 
 Starting: read the last values of gauges, then listen. Stopping (SIGTERM, SIGINT or `Loop.stop`): stop
-accepting and take what the kernel holds, flush all buckets, write the last values of gauges, send until
+accepting and read the rest from the kernel, flush all buckets, write the last values of gauges, send until
 `drain_s` is over (with a spool on disk: or until a try fails), write the rest to the spool, exit. Sending has
-threads of its own, and so has a native core for datagrams. All else runs in one thread, in steps of a few
-milliseconds, so that sockets are read in between.
+threads of its own, and so has a native core for datagrams. Everything else runs in one thread, in steps of a
+few milliseconds, so that sockets are read in between.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ from agent.wire.restamp import restamped
 if TYPE_CHECKING:
     from agent.receive.tls_listener import TlsAcceptor
 
-# The agent's own data has no reference cycles (agent/aggregate/state.py): looking for them among a million
-# cells would only cost time. A young collection once in 100,000 new objects is left for those of libraries.
+# The agent's own data has no reference cycles (agent/aggregate/state.py): searching for them in a million
+# cells would only cost time. A young collection per 100,000 new objects remains for those of libraries.
 _GC_THRESHOLDS: Final = (100_000, 1_000, 1_000)
-#: Batches read between two frames at most, when packets pile up.
+#: Maximum batches read between two frames, when packets pile up.
 _TURNS_PER_FRAME: Final = 16
 _BUCKET_MS: Final = BUCKET_SECONDS * 1000
-#: After a jump of the time rows may be for buckets that ended so long before.
+#: After a clock jump rows may belong to buckets that ended this long ago.
 _BEFORE_JUMP_MS: Final = 6 * _BUCKET_MS
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the agent listens: `host:port`, or a path for Unix sockets; empty if off."""
+    """The addresses where the agent listens: `host:port`, or a path for Unix sockets; empty if off."""
 
     udp: str = ""
     tcp: str = ""
@@ -83,14 +83,14 @@ def run(
     start_wait_s: float = 0.0,
     orphaned: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Run the agent until SIGTERM or SIGINT comes, or `loop.stop()`.
+    """Run the agent until SIGTERM or SIGINT, or `loop.stop()`.
 
-    Returns 0 if all it took was sent or is on disk, else 1.
+    Returns 0 if all received lines were sent or are on disk, else 1.
 
-    Calls `ready` once all sockets are bound. Waits up to `start_wait_s` for what an agent that leaves still
-    holds: addresses, and the lock of the state directory. `orphaned` says at the end whether the parent
-    process is gone: then another one may be about to start in its place.
-    Raises OSError, with a text for people, if a socket cannot be bound.
+    Calls `ready` once all sockets are bound. Waits up to `start_wait_s` for resources of an agent that is
+    leaving: addresses, and the lock of the state directory. `orphaned` tells at the end whether the parent
+    process is gone: another one may then be about to start in its place. Raises OSError, with a text for the
+    user, if a socket cannot be bound.
     """
     if loop is None:
         with Loop() as loop:
@@ -111,7 +111,7 @@ def run(
 @contextlib.contextmanager
 def _signals(loop: Loop) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals belong to whoever runs us
+        yield  # signals belong to the main thread
         return
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, lambda *_: loop.stop()) for number in numbers]
@@ -133,22 +133,22 @@ def _little_garbage_collection() -> Iterator[None]:
 
 
 def _whole_buckets(time_ms: int) -> int:
-    """The end of the last bucket that ended by then."""
+    """Return the end of the last bucket that ended by this time."""
     return time_ms // _BUCKET_MS * _BUCKET_MS
 
 
 def _acceptor(section: str, settings: Tls, log: logs.Log) -> TlsAcceptor | None:
-    """Return the TLS of a listener; None where it is off. Raises TlsError."""
+    """Return the TLS of a listener; None if it is off. Raises TlsError."""
     if not settings.cert:
         return None
-    from agent.net.tls import listener_contexts  # not where it is off: ssl is memory
+    from agent.net.tls import listener_contexts  # only with TLS: ssl costs memory
     from agent.receive.tls_listener import TlsAcceptor
 
     return TlsAcceptor(listener_contexts(section, settings, log), log)
 
 
 class Agent:
-    """The parts of one running agent. `start`, then the loop runs, then `stop`."""
+    """The parts of one running agent: `start`, then the loop runs, then `stop`."""
 
     def __init__(self, settings: AgentSettings, loop: Loop, start_wait_s: float = 0.0) -> None:
         self._settings = settings
@@ -156,7 +156,7 @@ class Agent:
         self._log = logs.Log()
         self._loop = loop
         self._thread = threading.get_ident()
-        self._framing = False  # a call of _make_frames is to come
+        self._framing = False  # a call of _make_frames is scheduled
         self._turns = 0  # of the loop since the last frame
         mapper = open_mapper(settings, self._log)
         credentials = Credentials(settings.forward, self._log)
@@ -168,7 +168,7 @@ class Agent:
         checkpoint_ms = settings.spool.checkpoint_ms
         self._timers = SpoolTimers(loop, self._spool, self._log, checkpoint_ms, self._checkpoint)
         self._clock = Clock(round(settings.max_skew_s * 1000))
-        self._ahead_ms = 0  # of the rows that are made into frames, since the clock jumped back by that
+        self._ahead_ms = 0  # how far rows now being framed are ahead, after the clock jumped back
         self._forwarder = Forwarder(settings.forward, self._spool, self._log, credentials=credentials)
         tcp_tls = _acceptor("agent.tcp_tls", settings.tcp_tls, self._log)
         self._ops_tls = _acceptor("agent.ops_tls", settings.ops_tls, self._log)
@@ -185,7 +185,7 @@ class Agent:
             retention_days=settings.retention_days,
         )
         self._sequence = 1  # of the next frame
-        # Buckets that ended by then were flushed, and are in frames.
+        # Buckets that ended by these times were flushed, and are in frames.
         self._flushed_ms = self._framed_ms = _whole_buckets(self._clock.now_ms())
         self._beats = HeartbeatSender(
             settings.forward,
@@ -217,7 +217,7 @@ class Agent:
         self.addresses = Addresses()
 
     def start(self) -> None:
-        """Binds all sockets, waiting for those in use, and starts reading. Raises OSError."""
+        """Bind all sockets, waiting for those in use, and start reading. Raises OSError."""
         self._state.start()
         self._inputs.open(self._start_wait_s)
         self._flush_later()
@@ -260,7 +260,7 @@ class Agent:
             pass
 
     def _woken(self) -> None:
-        """Called by the core, from any thread, after an early flush."""
+        """Schedule frames after an early flush of the core; called from any thread."""
         if threading.get_ident() == self._thread:
             self._hand_over(True)
             self._make_room()
@@ -273,7 +273,7 @@ class Agent:
         self._loop.call_later(min(bucket_left_ms, flush.late_ms) / 1000, self._flush)
 
     def _look_at_clock(self) -> None:
-        """After a jump of the time flush all buckets, and count from the new time on."""
+        """Flush all buckets after a clock jump, and continue with the new time."""
         jump_ms = self._clock.jump_ms()
         self._core.set_clock_base(self._clock.base_ms)
         if not jump_ms:
@@ -297,20 +297,20 @@ class Agent:
         self._look_at_clock()
         until_ms = self._clock.now_ms() - self._settings.flush.delay_ms
         flushed = self._core.flush(until_ms)
-        ended = _whole_buckets(until_ms) > self._flushed_ms  # then the heartbeat says so, even of nothing
+        ended = _whole_buckets(until_ms) > self._flushed_ms  # then a heartbeat reports it, even without rows
         self._flushed_ms = max(self._flushed_ms, _whole_buckets(until_ms))
         self._hand_over(flushed, ended=ended)
         self._flush_later()
 
     def _checkpoint(self) -> bool:
-        """Flush the open buckets too, unless those of the last time are not in frames yet."""
+        """Flush the open buckets, unless those of the last checkpoint are not in frames yet."""
         if not self._framing:
             self._hand_over(self._core.flush_all(self._clock.now_ms()))
             return True
         return False
 
     def _hand_over(self, flushed: bool, *, ended: bool = False) -> None:
-        """What was flushed becomes frames; so it is looked for when a bucket has `ended`."""
+        """Schedule making frames, if rows were flushed or a bucket has `ended`."""
         if not flushed and not ended:
             return
         if flushed:
@@ -320,7 +320,7 @@ class Agent:
             self._loop.call_soon(self._make_frames)
 
     def _make_frames(self) -> None:
-        """Makes a frame and comes back. The sockets' turn is first, but not for ever: frames free memory."""
+        """Make a frame and reschedule. Sockets go first, but only for a while: frames free memory."""
         if self._inputs.behind and self._turns < _TURNS_PER_FRAME:
             self._turns += 1
         else:
@@ -330,7 +330,7 @@ class Agent:
             self._loop.call_soon(self._make_frames)
 
     def _make_frame(self) -> bool:
-        """Makes one frame of what was flushed and puts it into the spool; False if nothing was left."""
+        """Make one frame of flushed rows and put it into the spool; return False if nothing was left."""
         flush, now_ms = self._settings.flush, self._clock.now_ms()
         frame = self._core.next_frame(
             self._sender,
@@ -357,21 +357,21 @@ class Agent:
         return True
 
     def _framed(self) -> None:
-        """Nothing that was flushed waits: the heartbeat may say so when these frames are over."""
+        """Record that no flushed rows wait: the heartbeat may report it when these frames are settled."""
         if self._flushed_ms > self._framed_ms:
             self._framed_ms = self._flushed_ms
             self._beats.flushed(self._framed_ms, self._sequence - 1)
 
     def stop(self, *, orphaned: bool = False) -> bool:
-        """Take what the kernel holds, flush, send until the deadline. True if all is sent or on disk.
+        """Read the rest from the kernel, flush, send until the deadline; return whether nothing is lost.
 
-        An agent that is `orphaned` frees all its addresses first: another one may wait for them. With a spool
-        on disk it sends nothing more: the other one sends it.
+        An `orphaned` agent releases all its addresses first: another agent may wait for them. With a spool on
+        disk it sends nothing more: the other agent sends it.
         """
         self._ready = False
         if orphaned:
             self._log.warning(
-                "parent_gone", effect="takes no more lines, sends or keeps its frames, and leaves"
+                "parent_gone", effect="accepts no more lines, sends or keeps its frames, and exits"
             )
             if self._ops:
                 self._ops.stop()

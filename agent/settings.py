@@ -1,6 +1,6 @@
 """The settings of the agent: section `[agent]` of the file, `METERHOUSE_AGENT__*` in the environment.
 
-Owns names, defaults and ranges; agent/config/load.py reads them. docs/settings.md has them as a table (a test
+Owns names, defaults and ranges; agent/config/load.py reads them. docs/settings.md lists them (a test
 compares).
 """
 
@@ -25,7 +25,7 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cert: str = ""
     #: PEM file of the certificate's key, without a passphrase.
     key: str = ""
-    #: PEM file of the CAs that clients' certificates are checked by; empty: clients are not asked for one.
+    #: PEM file of the CAs that verify clients' certificates; empty: clients need no certificate.
     client_ca: str = ""
     #: Whether a client without a certificate is refused.
     require_client_cert: bool = False
@@ -40,16 +40,16 @@ class Tls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClientTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Section `[agent.forward.tls]`: of https to the indexer."""
+    """Section `[agent.forward.tls]`: https to the indexer."""
 
-    #: PEM file of the CAs (or the certificate itself) that the indexer's certificate is checked by; empty:
-    #: those of the system. The files of this section are read again when they change.
+    #: PEM file of the CAs that verify the indexer's certificate, or that certificate itself; empty: the
+    #: system's CAs. The files of this section are read again when they change.
     ca: str = ""
-    #: PEM file of the agent's own certificate, by which the indexer may know it; empty: none is shown.
+    #: PEM file of the agent's own certificate, which identifies it to the indexer; empty: none is sent.
     cert: str = ""
     #: PEM file of its key, without a passphrase.
     key: str = ""
-    #: Whether the certificate must be of the host in `agent.forward.url`.
+    #: Whether the certificate must be issued for the host in `agent.forward.url`.
     check_name: bool = True
 
     def __post_init__(self) -> None:
@@ -62,24 +62,24 @@ class ClientTls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ReceiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.receive]`: sockets."""
 
-    #: Receive buffer asked of the kernel for UDP and Unix sockets (SO_RCVBUF); it may give less, see the log.
+    #: Receive buffer requested for UDP and Unix sockets (SO_RCVBUF); the kernel may grant less, see the log.
     buffer_bytes: Annotated[int, msgspec.Meta(ge=4096, le=1 << 30)] = 8 << 20
-    #: Longest pause between two reads of a busy UDP socket, so that packets queue up; shorter where they come
+    #: Longest pause between two reads of a busy UDP socket, so that packets queue up; shorter if they arrive
     #: fast or the receive buffer is small; 0: none.
     nap_ms: Annotated[int, msgspec.Meta(ge=0, le=100)] = 10
-    #: Connections open at once on each stream listener, fewer where the process may not open so many files;
-    #: one more takes the place of the one that was silent for longest, if that was 10 s; else it is closed.
+    #: Connections open at once on each stream listener, fewer if the process's limit of open files is lower.
+    #: A further one replaces the longest silent one, if silent for 10 s; else it is closed.
     max_connections: Positive = 512
     #: Seconds after which a silent stream connection is closed.
     idle_s: Annotated[float, msgspec.Meta(ge=1, le=604_800)] = 3_600.0
-    #: Sockets on the UDP port, a receiver thread each; more than one share the port (SO_REUSEPORT).
+    #: Sockets on the UDP port, with one receiver thread each; several share the port (SO_REUSEPORT).
     threads: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    #: Networks that UDP packets and TCP connections are taken from (`["10.0.0.0/8", "fd00::/8"]`); none: all.
+    #: Networks that may send UDP packets and open TCP connections (`["10.0.0.0/8", "fd00::/8"]`); none: all.
     allowed_sources: list[str] = []
 
     def __post_init__(self) -> None:
         if self.allowed_sources:
-            from agent.config.networks import Networks  # not where all are allowed
+            from agent.config.networks import Networks  # only with a list: it costs memory
 
             try:
                 Networks(self.allowed_sources)
@@ -90,9 +90,9 @@ class ReceiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RelaySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.relay]`: copies for other servers, at `host:port` or a Unix datagram socket's path."""
 
-    #: Where every datagram goes as it came (and lines of streams, packed); empty: nowhere.
+    #: Destination of every datagram, unchanged (and of lines of streams, packed); empty: none.
     address: str = ""
-    #: Where events and service checks go, a datagram each; empty: they are counted and dropped.
+    #: Destination of events and service checks, one datagram each; empty: they are counted and dropped.
     events: str = ""
 
 
@@ -103,15 +103,15 @@ class AggregateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     lateness_s: NotNegative = 3_600
     #: How far ahead `|T` may put a line; later times are moved to this edge and counted.
     future_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
-    #: Cells, set members and histogram entries held at a time; reaching it flushes early (nothing is lost).
+    #: Cells, set members and histogram entries held at once; reaching it flushes early (nothing is lost).
     max_entries: Annotated[int, msgspec.Meta(ge=16)] = 2_000_000
     #: Series remembered between buckets (parsed heads of lines).
     max_series: Annotated[int, msgspec.Meta(ge=1)] = 500_000
-    #: Series of one metric; lines of more go to its series with `__overflow__="true"`, so totals stay; 0: no
-    #: limit.
+    #: Series of one metric; lines of further ones go to its series with `__overflow__="true"`, so that totals
+    #: stay right; 0: no limit.
     max_metric_series: NotNegative = 200_000
-    #: Series in all; lines of more do the same, those of a new metric under the name `__overflow__`; 0: no
-    #: limit.
+    #: Series of all metrics; lines of further ones do the same, those of a new metric under the name
+    #: `__overflow__`; 0: no limit.
     max_total_series: NotNegative = 1_000_000
     #: How long a series is remembered in full after its last line; the last value of a gauge stays longer.
     gauge_memory_s: Positive = 3_600
@@ -127,16 +127,16 @@ class FlushSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     #: Wait after the end of a bucket before it is flushed.
     delay_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
-    #: At most so long after its arrival a line for a bucket already flushed goes out.
+    #: Maximum time after its arrival until a line for an already flushed bucket is sent.
     late_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 2_000
     #: Rows of one frame.
     max_frame_rows: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 5_000
-    #: Bytes of one frame before compression, about.
+    #: Approximate bytes of one frame before compression.
     max_frame_bytes: Annotated[int, msgspec.Meta(ge=65_536, le=32 << 20)] = 4 << 20
 
 
 def is_one_line(text: str) -> bool:
-    """Return whether a text has no control character: a header may hold it."""
+    """Return whether a text has no control character, so that a header may contain it."""
     return not any(c < " " or c == "\x7f" for c in text)
 
 
@@ -147,18 +147,18 @@ class ForwardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "http://127.0.0.1:8126"
     #: Sent as `Authorization: Bearer ...` when not empty.
     token: str = ""
-    #: A file with that token alone, read again when it changes.
+    #: A file that contains only that token, read again when it changes.
     token_file: str = ""
-    #: Frames under way at a time, each on its own connection.
+    #: Frames in flight at once, each on its own connection.
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
-    #: How long an answer may take.
+    #: Timeout of an answer.
     timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
-    #: Wait before the first retry, at most; doubled with each further one.
+    #: Maximum wait before the first retry; doubled with each further one.
     backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 0.25
-    #: Longest wait between two retries (a longer Retry-After is cut to this too).
+    #: Longest wait between two retries; also limits Retry-After.
     max_backoff_s: Annotated[float, msgspec.Meta(gt=0)] = 15.0
-    #: Memory for unsent frames, compressed; beyond it the oldest go to `agent.spool.path`, or are dropped and
-    #: counted.
+    #: Memory for unsent frames, compressed; beyond it the oldest are moved to `agent.spool.path`, or dropped
+    #: and counted.
     max_unsent_bytes: Annotated[int, msgspec.Meta(ge=65_536)] = 256 << 20
     #: How long sending may go on after SIGTERM; with `agent.spool`, only until a try fails.
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 10.0
@@ -174,16 +174,16 @@ class ForwardSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[agent.spool]`: unsent frames on disk (docs/reliability.md)."""
 
-    #: Directory of one agent's unsent frames. Empty: they are in memory alone; with `up`, beside its store.
+    #: Directory of one agent's unsent frames. Empty: memory only; with `up`, a directory next to its store.
     path: str = ""
     #: Bytes of its files; beyond it the oldest frames are dropped and counted.
     max_bytes: Annotated[int, msgspec.Meta(ge=1 << 20, le=1 << 40)] = 1 << 30
     #: Age beyond which an unsent frame is dropped and counted.
     max_age_s: Annotated[float, msgspec.Meta(ge=60, le=2_592_000)] = 86_400.0
-    #: Wait for the disk after each write, so that frames survive a loss of power, too.
+    #: Wait for the disk after each write, so that frames also survive a loss of power.
     fsync: bool = False
-    #: Flush open buckets to it so often, so that a killed agent loses lines of that time only; 0: off. Each
-    #: time adds a row per series that has lines (docs/reliability.md).
+    #: Interval of flushing open buckets to disk, so that a killed agent loses lines of that time only; 0: off.
+    #: Each flush adds a row per series with new lines (docs/reliability.md).
     checkpoint_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
 
 
@@ -196,32 +196,32 @@ class AgentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tcp: str = "127.0.0.1:8125"
     #: Path of a Unix datagram socket for StatsD lines; an old socket there is replaced.
     unix: str = ""
-    #: Path of a Unix stream socket for lines, or for payloads with a length as Datadog's clients send them.
+    #: Path of a Unix stream socket for lines, or for Datadog's payloads with a length prefix.
     unix_stream: str = ""
-    #: Who parses and aggregates: `native` (compiled), `python`, or `auto`: native if it was built.
+    #: The core that parses and aggregates: `native` (compiled), `python`, or `auto`: native if it was built.
     core: Literal["auto", "native", "python"] = "auto"
     #: Path of a mapping file, statsd_exporter's or a `datadog.yaml` (docs/mapping.md); empty: names as sent.
     mapping: str = ""
-    #: Directory for what survives a restart: last values of gauges. Empty: none; with `up`, beside its store.
+    #: Directory for last values of gauges, to survive a restart. Empty: none; with `up`, next to its store.
     state_dir: str = ""
-    #: Seconds between two writes there, or a hundred times as long as one takes, if that is more.
+    #: Seconds between two writes there, or a hundred times the duration of a write, if longer.
     state_interval_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
-    #: Seconds that this machine's clock may differ from the indexer's; beyond it lines are stamped by the
+    #: Seconds that this machine's clock may differ from the indexer's; beyond that lines are stamped with the
     #: indexer's time (docs/reliability.md); 0: never.
     max_skew_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 60.0
     #: HTTP address of /metrics, /healthz, /readyz and /debug/top.
     ops: str = "127.0.0.1:8127"
-    #: Connections open at once there, each with a thread; one more takes the place of the oldest.
+    #: Connections open at once there, each with a thread; a further one replaces the oldest.
     ops_connections: Annotated[int, msgspec.Meta(ge=8, le=4_096)] = 512
     tcp_tls: Tls = Tls()
     ops_tls: Tls = Tls()
     #: This agent's name in the identity of its frames; empty: the host name.
     name: str = ""
-    #: Organisation the metrics belong to.
+    #: Organisation that the metrics belong to.
     org_id: Id = 1
-    #: Project the metrics belong to.
+    #: Project that the metrics belong to.
     project_id: Id = 1
-    #: Days to keep the metrics; 0: what the indexer is set to.
+    #: Days to keep the metrics; 0: the indexer's setting.
     retention_days: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 0
     #: Tags added to every series (`{pod = "web-1", region = "eu"}`); a line's own tag of that key wins.
     tags: dict[str, str] = {}

@@ -1,1 +1,1 @@
-"""Files of old lines, made into frames with identities of their own (`meterhouse backfill`)."""
+"""Converts files of old lines to frames with identities of their own (`meterhouse backfill`)."""

@@ -1,7 +1,7 @@
-"""Cuts a file into chunks of whole lines, by its bytes alone: no setting, no clock, no memory of a run.
+"""Splits a file into chunks of whole lines, by its bytes alone: no setting, no clock, no state of a run.
 
 A chunk becomes at most one frame, so its number is the number of the frame. Changing these bounds changes the
-identities of frames already sent: then `EPOCH` in agent/backfill/job.py has to change, too.
+identities of frames already sent: then `EPOCH` in agent/backfill/job.py must change, too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 #: Lines and bytes of a chunk; its last line may be larger.
 MAX_LINES: Final = 10_000
 MAX_BYTES: Final = 1 << 20
-#: A longer line is read over in parts of this size; no setting accepts one.
+#: A longer line is skipped in parts of this size; no setting accepts one.
 MAX_LINE_BYTES: Final = 1 << 20
 
 

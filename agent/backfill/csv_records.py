@@ -1,10 +1,10 @@
-"""CSV: a header, then one sample a line, with the columns name, type, value, timestamp, and perhaps tags.
+"""CSV: a header, then one sample per line: columns name, type, value, timestamp, and optionally tags.
 
-* Columns come in any order; others are left out, and counted once.
+* Columns come in any order; others are ignored, and counted once.
 * `type`: a StatsD type (`c`, `m`, `g`, `d`, `h`, `ms`, `s`) or `counter`, `gauge`, `distribution`, `set`. The
   value of a counter is a delta.
-* `timestamp`: Unix seconds, perhaps with decimals. `tags`: `key:value,key:value`, quoted.
-* A record is one line: a line break within quotes is bad, so that one lost quote costs one line.
+* `timestamp`: Unix seconds, optionally with decimals. `tags`: `key:value,key:value`, quoted.
+* A record is one line: a line break within quotes is bad, so that a missing quote costs one line.
 
 Pure.
 """
@@ -29,7 +29,7 @@ _KINDS: Final[Mapping[str, Kind]] = {
 
 
 class CsvConverter:
-    """Takes the first line for the header; without one that it knows, all lines are bad."""
+    """Uses the first line as the header; without a valid one, all lines are bad."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -37,6 +37,7 @@ class CsvConverter:
         self._usable = False
 
     def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | LeftOut]:  # noqa: ARG002
+        """Convert a record; the first line is the header."""
         line = line.removesuffix(b"\r")
         if not line:
             return
@@ -53,6 +54,7 @@ class CsvConverter:
             yield self._record(dict(zip(self._header, cells, strict=True)))
 
     def end(self) -> Iterable[LeftOut]:
+        """Report a missing header."""
         return () if self._usable else (LeftOut("no_header"),)
 
     def _cells(self, line: bytes) -> list[str] | LeftOut:
@@ -102,7 +104,7 @@ def _line(head: MetricKey, raw: str) -> Line | Reason:
 
 
 def _tags(text: str) -> dict[str, str]:
-    """Return the tags of a cell; one without `:` is true, as in a line."""
+    """Parse the tags of a cell; one without `:` is true, as in a line."""
     tags: dict[str, str] = {}
     for part in filter(None, text.split(",")):
         key, colon, value = part.partition(":")

@@ -1,4 +1,4 @@
-"""The formats of files that are read, by name, and which one a file's name means."""
+"""The supported file formats by name, and the format that a file name implies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent.settings import AgentSettings
 
 Format = Literal["statsd", "openmetrics", "csv"]
 
-#: Format -> what makes its converter, of the settings and the latest time that a sample may have.
+#: Format -> factory of its converter, from the settings and the latest time that a sample may have.
 FORMATS: Final[Mapping[Format, Callable[[AgentSettings, int], Converter]]] = {
     "statsd": lambda _, __: StatsdConverter(),
     "openmetrics": lambda s, newest_ms: OpenMetricsConverter(
@@ -30,6 +30,6 @@ _SUFFIXES: Final[Mapping[str, Format]] = {
 
 
 def format_of(name: str) -> Format:
-    """Return the format that a file's name means; StatsD lines where it says nothing."""
+    """Return the format that a file name implies; StatsD lines by default."""
     name = name.removesuffix(".gz").lower()
     return next((form for suffix, form in _SUFFIXES.items() if name.endswith(suffix)), "statsd")

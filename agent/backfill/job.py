@@ -1,10 +1,10 @@
-"""One backfill: chunks of a file -> frames -> answers -> the state file.
+"""Runs one backfill: chunks of a file -> frames -> answers -> the state file.
 
 Owns the identity of its frames: `(org, project, backfill/<hash of the file>, EPOCH, number of the chunk)`.
-All bytes of a frame follow from its chunk, the chunks before it, the settings, and `created_ms` of the state.
-A run that goes on after another reads the file from its beginning and sends what has no answer yet.
+All bytes of a frame follow from its chunk, the earlier chunks, the settings, and `created_ms` of the state. A
+run that continues another reads the file from its beginning and sends the frames without an answer.
 
-Holds one request's frames and one chunk at once.
+Holds the frames of one request and one chunk at once.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from agent.settings import AgentSettings
 from agent.wire.frame import BACKFILL_PREFIX, encode
 from agent.wire.frame import Sender as FrameSender
 
-#: Part of all identities; another one where chunks or conversions change.
+#: Part of all identities; must change when chunks or conversions change.
 EPOCH: Final = 1
 _HASH_DIGITS: Final = 32
-#: Bad lines that are named one by one.
+#: Maximum number of bad lines reported individually.
 MAX_NAMED: Final = 10
 #: A frame whose rows span more goes alone: an org has one turn for frames of many days
 #: (indexer/receive/intake.py), which would put off the others of its request.
@@ -43,13 +43,14 @@ _WIDE_S: Final = 96 * 86_400
 
 
 class Sends(Protocol):
-    """agent/backfill/sender.py is one."""
+    """The interface of agent/backfill/sender.py."""
 
-    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]: ...
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
+        """Send frames until each has a final answer."""
 
 
 class Job:
-    """Runs a file to its end. `save` keeps the progress; `named` is told of the first bad lines."""
+    """Processes a whole file. `save` stores the progress; `named` receives the first bad lines."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class Job:
         )
 
     def run(self, file: BinaryIO) -> Iterator[None]:
-        """Send all of a file; yields after each chunk. Raises OSError, EOFError, zlib.error of reading it."""
+        """Send a whole file; yields after each chunk. Raises OSError, EOFError, zlib.error of reading it."""
         waiting: list[EncodedFrame] = []
         last = 0
         for chunk in self._cut(file):
@@ -107,7 +108,7 @@ class Job:
         self._send(waiting, last)
 
     def _parcel(self, chunk: Chunk) -> tuple[EncodedFrame | None, int]:
-        """Return the frame of a chunk and its span in seconds; None where none of its lines adds anything."""
+        """Return the frame of a chunk and its span in seconds; None if none of its lines adds anything."""
         settings = self._settings
         aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags, self._mapper)
         for number, line in enumerate(chunk.lines, chunk.first):
@@ -145,7 +146,7 @@ class Job:
             self._named(number, left.reason)
 
     def _send(self, parcels: list[EncodedFrame], chunk: int) -> None:
-        """Send frames, and note that all chunks up to this one have their answers."""
+        """Send frames, and record that all chunks up to this one are answered."""
         progress = self.progress
         for parcel, answer in zip(parcels, self._sends.send(parcels) if parcels else (), strict=True):
             match answer.outcome:
@@ -163,5 +164,5 @@ class Job:
 
 
 def _is_full(parcels: Sequence[EncodedFrame]) -> bool:
-    """Return whether these frames are enough for a request."""
+    """Return whether these frames fill a request."""
     return len(parcels) == MAX_FRAMES or sum(len(parcel.data) for parcel in parcels) >= MAX_BYTES

@@ -1,4 +1,4 @@
-"""Heads of series that do not come from a StatsD line, held to the same limits. Pure."""
+"""Builds metric keys that do not come from a StatsD line, with the same limits. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from agent.protocol.line import Kind, Limits, MetricKey, Reason, has_control_cha
 
 
 def metric_key(kind: Kind, name: str, tags: Mapping[str, str], limits: Limits) -> MetricKey | Reason:
-    """Return the head of a series, without empty tags, or the limit that it is beyond."""
+    """Return the key of a series, without empty tags, or the limit that it exceeds."""
     kept = {key: value for key, value in tags.items() if value}
     if not name:
         return Reason.EMPTY_NAME

@@ -53,9 +53,9 @@ _SeriesKey = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class OpenMetricsConverter:
-    """Remembers the last value of each counter of a file, of at most `max_series` (0: all).
+    """Tracks the last value of each counter of a file, for at most `max_series` (0: all).
 
-    A sample later than `newest_ms` changes no counter: those after it would not be later.
+    A sample later than `newest_ms` changes no counter, since later samples could not follow it.
     """
 
     def __init__(self, limits: Limits, max_series: int, newest_ms: int) -> None:
@@ -67,6 +67,7 @@ class OpenMetricsConverter:
         self._ended = False
 
     def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | LeftOut]:  # noqa: ARG002
+        """Convert a line; counters become deltas."""
         line = line.removesuffix(b"\r")
         if not line:
             return
@@ -83,6 +84,7 @@ class OpenMetricsConverter:
             yield from self._comment(text) if text.startswith("#") else self._sample(text)
 
     def end(self) -> Iterable[LeftOut]:
+        """Report a missing `# EOF`."""
         return () if self._ended else (LeftOut("no_eof"),)
 
     def _comment(self, text: str) -> Iterator[LeftOut]:
@@ -114,9 +116,9 @@ class OpenMetricsConverter:
             yield self._timed(kind, found[1], labels, found[3], found[4])
 
     def _kind(self, name: str) -> Kind | LeftOut | None:
-        """Return what samples of a name are; None where the TYPE of that name has no such samples.
+        """Return the kind of a sample's name; None if the TYPE of that name has no such samples.
 
-        A name that only begins as that of a family is not of it: then its samples have no TYPE.
+        A name that only shares a family's prefix does not belong to it: its samples have no TYPE.
         """
         for suffix in _ALL_SUFFIXES:
             family = name.removesuffix(suffix) if name.endswith(suffix) else ""
@@ -155,7 +157,7 @@ class OpenMetricsConverter:
         return Sample(Line(head, (value,), (False,)), time_ms)
 
     def _delta(self, key: _SeriesKey, time_ms: int, value: float) -> float | LeftOut:
-        """Return what a sample adds to its counter."""
+        """Return the amount a sample adds to its counter."""
         before = self._last.get(key)
         if before is None:
             if self._max_series and len(self._last) >= self._max_series:
@@ -170,7 +172,7 @@ class OpenMetricsConverter:
 
 
 def _labels(text: str) -> dict[str, str] | None:
-    """Return the labels between the braces; None if they are not so, or one comes twice."""
+    """Parse the labels between the braces; None if malformed or repeated."""
     labels: dict[str, str] = {}
     at = 0
     while at < len(text):

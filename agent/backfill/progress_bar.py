@@ -1,4 +1,4 @@
-"""How far a file is read, for a person: a bar on a terminal, a line from time to time elsewhere."""
+"""Shows the progress through a file: a bar on a terminal, a line from time to time elsewhere."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
-#: Wait between two looks, on a terminal and elsewhere.
+#: Interval between updates, on a terminal and elsewhere.
 _TERMINAL_S: Final = 0.2
 _LINES_S: Final = 10.0
 _BAR: Final = 30
 
 
 class ProgressBar:
-    """Progress for a person: a bar on a terminal, else a line from time to time."""
+    """Progress for the user: a bar on a terminal, else a line from time to time."""
 
     def __init__(self, size: int, out: TextIO, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._out = out
@@ -25,7 +25,7 @@ class ProgressBar:
         self._bar = False
 
     def progress(self, at: int, lines: int) -> None:
-        """Show how far the file is read, if it is time to."""
+        """Show the position in the file, if it is time to."""
         now_s = self._clock_s()
         if now_s < self._next_s:
             return

@@ -1,4 +1,4 @@
-"""Results of reading one line of a file: samples with a time, and lines that give none, with the reason.
+"""Results of converting one line of a file: samples with a time, and lines left out with the reason.
 
 Owns the interface of the converters, one per format. Pure.
 """
@@ -22,21 +22,21 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class LeftOut(msgspec.Struct, frozen=True):
-    """A line, or a part of one, that adds nothing; `bad`: because something is wrong with it."""
+    """A line, or a part of one, that adds nothing; `bad` if something is wrong with it."""
 
     reason: str
     bad: bool = True
 
 
-#: Why a sample is left out whose time is later than the run may have.
+#: Reason for samples whose time is later than accepted.
 IN_THE_FUTURE: Final = "in_the_future"
 
 
 class Converter(Protocol):
-    """Reads the lines of one file in their order."""
+    """Converts the lines of one file in their order."""
 
     def convert(self, line: bytes, aggregator: Aggregator) -> Iterable[Sample | LeftOut]:
-        """Read a line without its newline; the samples are for this aggregator."""
+        """Convert a line without its newline; the samples are for this aggregator."""
 
     def end(self) -> Iterable[LeftOut]:
-        """Return the faults of the end of the file."""
+        """Return the faults found at the end of the file."""

@@ -1,10 +1,10 @@
 """Sends frames in order over one connection until each has a final answer, by the agent's rules.
 
-One request at once, so that live agents take their turns in between, and one that is answered within
-`MAX_REQUEST_S` where one frame allows it: a live frame waits for one batch of old rows.
+One request at once, so that live agents take turns in between. Requests are kept shorter than `MAX_REQUEST_S`
+where one frame allows it, so that a live frame waits for one batch of old rows.
 
-A frame that is put off (503, 429) and an indexer that does not answer are tried again for ever, with backoff,
-and not before Retry-After says.
+A postponed frame (503, 429) or an indexer that does not answer is retried without limit, with backoff, and
+not before Retry-After.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ _FIRST_FRAMES: Final = 2
 
 
 class Delivers(Protocol):
-    """agent/forward/delivery.py is one."""
+    """The interface of agent/forward/delivery.py."""
 
     @property
-    def max_frames(self) -> int: ...
-    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]: ...
+    def max_frames(self) -> int:
+        """Maximum number of frames per try."""
+
+    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
+        """Try once to send frames; return an answer for each."""
 
 
 class OrderedSender:
-    """Waits by `sleep`; tells `problem` in words when a try failed, once until another one is met."""
+    """Waits with `sleep`; reports a failed try to `problem`, once until the text changes."""
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class OrderedSender:
         self._told = ""
 
     def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
-        """Return the final answer to each frame, in their order."""
+        """Send frames until each has a final answer; return the answers in their order."""
         final: dict[int, Answer] = {}
         while left := [at for at in range(len(parcels)) if at not in final]:
             tried = left[: min(self._delivery.max_frames, self._frames)]
@@ -77,7 +80,7 @@ class OrderedSender:
             self._frames = min(frames + 1, MAX_FRAMES)
 
     def _rest(self, answers: Sequence[Answer]) -> None:
-        """Wait before the next try, if a frame of this one was not taken."""
+        """Wait before the next try, if a frame was not accepted."""
         failed = [answer for answer in answers if answer.outcome not in FINAL]
         if len(failed) < len(answers):
             self._circuit.succeeded()
@@ -110,6 +113,6 @@ def expired_rows(answer: Answer) -> int:
 
 
 class _Single(msgspec.Struct):
-    """The body of an answer to a frame that came alone."""
+    """The body of an answer to a single frame."""
 
     expired: int = 0

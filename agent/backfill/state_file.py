@@ -1,7 +1,7 @@
-"""The state file of a backfill: which file, since when, and up to which chunk the indexer has answered.
+"""The state file of a backfill: the file, its start time, and the last chunk the indexer has answered.
 
-It is replaced as a whole after each request. Identities do not depend on it: without it a run sends all
-again, under the same identities, and the indexer counts nothing twice while it remembers them.
+It is replaced as a whole after each request. Identities do not depend on it: without it a run sends
+everything again, under the same identities, and the indexer counts nothing twice while it remembers them.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _MAX_BYTES: Final = 1 << 20
 
 
 class ProgressError(ValueError):
-    """A state file that cannot be used; the text is for people."""
+    """A state file that cannot be used; the text is shown to the user."""
 
 
 class Progress(msgspec.Struct, kw_only=True):
-    """How far a file is sent. `created_ms`, of all its frames, is the start of the first run."""
+    """The progress of sending a file. `created_ms`, of all its frames, is the start of the first run."""
 
     version: int = _VERSION
     sha256: str
     created_ms: int
-    #: A hash of all else that decides the bytes of frames.
+    #: A hash of all settings that determine the bytes of frames.
     settings: str
-    #: Where they are sent.
+    #: The indexer's URL.
     url: str
-    #: Chunks up to this number are answered for good.
+    #: Chunks up to this number have final answers.
     chunks: int = 0
     finished: bool = False
     #: Of answered frames: totals over all runs.
@@ -44,7 +44,7 @@ class Progress(msgspec.Struct, kw_only=True):
 
 
 def load(path: Path) -> Progress | None:
-    """Return what a state file says; None if there is none. Raises ProgressError."""
+    """Read a state file; None if there is none. Raises ProgressError."""
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
@@ -62,5 +62,5 @@ def load(path: Path) -> Progress | None:
 
 
 def save(path: Path, progress: Progress) -> None:
-    """Replace a state file, so that after a crash the old or the new one is there. Raises OSError."""
+    """Replace a state file atomically: after a crash the old or the new one exists. Raises OSError."""
     replace_file(path, msgspec.json.format(msgspec.json.encode(progress)), b"\n")

@@ -10,9 +10,10 @@ from agent.protocol.line import BadLine, Line, Skip
 
 
 class StatsdConverter:
-    """Reads lines as the agent does; a line without `|T` is bad, since no arrival says when it was."""
+    """Converts lines like the agent; a line without `|T` is bad, since it has no arrival time."""
 
     def convert(self, line: bytes, aggregator: Aggregator) -> Iterator[Sample | LeftOut]:
+        """Parse a line with the mapping."""
         for parsed in aggregator.parse(line):
             if isinstance(parsed, BadLine):
                 yield LeftOut(parsed.reason.value)
@@ -25,4 +26,5 @@ class StatsdConverter:
                 yield LeftOut(parsed.value, bad=False)
 
     def end(self) -> Iterable[LeftOut]:
+        """Return nothing: the format has no end."""
         return ()

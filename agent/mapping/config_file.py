@@ -1,9 +1,9 @@
-"""The mapping file: YAML of statsd_exporter's kind in, rules out, or what is wrong and where.
+"""Reads the mapping file: YAML like statsd_exporter's in, rules out, or the problem and its place.
 
 Owns keys, values and bounds of the file. A file with `dogstatsd_mapper_profiles` is Datadog's, and read by
-agent/mapping/datadog_profiles.py. Unknown keys are refused, duplicate ones too (agent/mapping/yaml_nodes.py).
-Keys that say how statsd_exporter shows or forgets a series (`ttl`, `observer_type`, `quantiles`, ...) are
-accepted and checked, but have no effect here. They become notes for people.
+agent/mapping/datadog_profiles.py. Unknown and duplicate keys are refused (agent/mapping/yaml_nodes.py). Keys
+that control how statsd_exporter shows or forgets a series (`ttl`, `observer_type`, `quantiles`, ...) are
+accepted and checked, but have no effect here. They become notes for the user.
 
 Accepted beyond statsd_exporter: any name that is not empty, no name where `action: drop`, any label name,
 `match_metric_type: set`, `metric_type`, `timer_unit`, `unit` and `gauge_deltas`. Regular expressions are
@@ -68,16 +68,16 @@ _DURATION = re.compile(r"0|[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
 
 
 class MappingFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A mapping file that was read."""
+    """The content of a mapping file."""
 
     rules: tuple[Rule, ...] = ()
     ordered: bool = True  # False: glob_disable_ordering
     timer_unit: TimerUnit | None = None  # None: the setting's
-    buckets: tuple[float, ...] = ()  # of distributions without a rule, too
+    buckets: tuple[float, ...] = ()  # also of distributions without a rule
     notes: tuple[MappingNote, ...] = ()
 
     def mapper(self, limits: Limits) -> Mapper:
-        """A mapper of these rules. Raises MappingError if their regular expressions are too large."""
+        """Create a mapper of these rules. Raises MappingError if their regular expressions are too large."""
         try:
             return Mapper(
                 self.rules, limits, ordered=self.ordered, timer_unit=self.timer_unit, buckets=self.buckets
@@ -87,7 +87,7 @@ class MappingFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(path: str, timer_unit: TimerUnit = "ms") -> MappingFile:
-    """The mapping file at `path`; `timer_unit` is the setting's, for the notes.
+    """Read the mapping file at `path`; `timer_unit` is the setting's, for the notes.
 
     Raises MappingError, also when it cannot be read.
     """
@@ -98,7 +98,7 @@ def read(path: str, timer_unit: TimerUnit = "ms") -> MappingFile:
     except (OSError, UnicodeDecodeError) as e:
         raise MappingError(f"{path}: {e.strerror if isinstance(e, OSError) else e}") from None
     if len(data) > MAX_FILE_BYTES:
-        raise MappingError(f"{path}: larger than {MAX_FILE_BYTES} bytes")
+        raise MappingError(f"{path}: too large: at most {MAX_FILE_BYTES} bytes are accepted")
     try:
         return parse(text, timer_unit)
     except MappingError as e:
@@ -106,7 +106,7 @@ def read(path: str, timer_unit: TimerUnit = "ms") -> MappingFile:
 
 
 def parse(text: str, timer_unit: TimerUnit = "ms") -> MappingFile:
-    """The mapping file in `text`. Raises MappingError (`line: what`)."""
+    """Parse a mapping file. Raises MappingError (`line: problem`)."""
     try:
         root = yaml.compose(text, Loader=YamlLoader)
     except yaml.MarkedYAMLError as e:
@@ -132,7 +132,7 @@ def parse(text: str, timer_unit: TimerUnit = "ms") -> MappingFile:
     _no_effect(reader, defaults, "defaults")
     entries = reader.list(top.get("mappings"), "mappings")
     if len(entries) > MAX_RULES:
-        reader.fail(entries[MAX_RULES], f"mappings: more than {MAX_RULES} entries")
+        reader.fail(entries[MAX_RULES], f"mappings: too many entries: at most {MAX_RULES} are accepted")
     rules = tuple(_rule(reader, node, number, file) for number, node in enumerate(entries, 1))
     if file.ordered:
         reader.notes += _never_reached(rules)
@@ -146,7 +146,7 @@ def parse(text: str, timer_unit: TimerUnit = "ms") -> MappingFile:
 
 
 class _Defaults(msgspec.Struct, frozen=True):
-    """What entries have that say nothing else."""
+    """Values for entries that do not set their own."""
 
     match_type: str
     ordered: bool
@@ -164,7 +164,7 @@ def _rule(reader: YamlReader, node: yaml.Node, number: int, file: _Defaults) -> 
     where = f"mapping {number}"
     match = reader.text(entry, "match", where)
     if not match:
-        reader.fail(node, f"{where}: match is missing")
+        reader.fail(node, f"{where}: match is missing: expected a text")
     where = f"mapping {number} ({match})"
     drop = reader.choice(entry, "action", where, ("map", "drop")) == "drop"
     match_type = reader.choice(entry, "match_type", where, ("glob", "regex")) or file.match_type
@@ -172,7 +172,7 @@ def _rule(reader: YamlReader, node: yaml.Node, number: int, file: _Defaults) -> 
     made = reader.choice(entry, "metric_type", where, tuple(_KINDS))
     name = reader.text(entry, "name", where)
     if not name and not drop:
-        reader.fail(entry.get("name", node), f"{where}: name is missing")
+        reader.fail(entry.get("name", node), f"{where}: name is missing: expected a text")
     expression, compile_template = _matcher(reader, entry["match"], where, match, match_type)
     labels = reader.table(entry.get("labels"), f"{where}: labels", None)
     _no_effect(reader, entry, where)
@@ -197,25 +197,25 @@ def _rule(reader: YamlReader, node: yaml.Node, number: int, file: _Defaults) -> 
 
 
 def _no_effect(reader: YamlReader, table: Mapping[str, yaml.Node], where: str) -> None:
-    """Checks and notes the keys that mean nothing to us."""
+    """Check and note the keys that have no effect here."""
     for key in sorted(table.keys() & _NO_EFFECT.keys()):
         if key in ("observer_type", "timer_type"):
             reader.choice(table, key, where, ("histogram", "summary"))
         elif key == "ttl" and not _DURATION.fullmatch(reader.text(table, key, where)):
-            reader.fail(table[key], f"{where}: ttl: a duration is wanted (1m20s)")
+            reader.fail(table[key], f"{where}: ttl: expected a duration (1m20s)")
         reader.note(table[key], f"{where}: {key} has no effect: {_NO_EFFECT[key]}")
 
 
 def _matcher(
     reader: YamlReader, node: yaml.Node, where: str, match: str, match_type: str
 ) -> tuple[Regex | None, Callable[[str], Template]]:
-    """The expression (None for a glob), and what reads its templates."""
+    """Return the expression (None for a glob), and the parser of its templates."""
     if match_type == "glob":
         if wrong := problem(match):
             reader.fail(node, f"{where}: match: {wrong}")
         stars = match.split(".").count("*")
         return None, lambda text: for_glob(text, stars)
-    from agent.mapping import regexes  # not where all rules are globs: it is memory, and time at the start
+    from agent.mapping import regexes  # imported only if needed: RE2 costs memory and time
 
     try:
         expression = regexes.parse(match)
@@ -225,16 +225,16 @@ def _matcher(
 
 
 def _never_reached(rules: tuple[Rule, ...]) -> list[MappingNote]:
-    """Globs that an earlier one always goes before."""
+    """Find globs that an earlier one always precedes."""
     globs: Globs[Rule] = Globs()
     notes = []
     for rule in rules:
         if rule.expression is None:
             covering = (r for r, _ in globs.find(rule.match) if r.kinds >= rule.kinds)
             if earlier := next(covering, None):
-                before = f"mapping {earlier.number} ({earlier.match}) goes before it"
+                before = f"mapping {earlier.number} ({earlier.match}) takes precedence"
                 notes.append(
-                    MappingNote(rule.line, f"mapping {rule.number} ({rule.match}): never holds: {before}")
+                    MappingNote(rule.line, f"mapping {rule.number} ({rule.match}): never applies: {before}")
                 )
             globs.add(rule.match, rule)
     return notes

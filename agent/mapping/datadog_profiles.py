@@ -1,17 +1,17 @@
-"""The mapper profiles of a `datadog.yaml`, as rules.
+"""Converts the mapper profiles of a `datadog.yaml` to rules.
 
-Owns the key `dogstatsd_mapper_profiles`, in the meaning of Datadog's agent (its mapper, and its documentation
-of the "DogStatsD Mapper"):
+Owns the key `dogstatsd_mapper_profiles`, with the semantics of Datadog's agent (its mapper, and its
+documentation of the "DogStatsD Mapper"):
 
-* A profile is asked for names that begin with its `prefix`, or for all with `*`. Profiles in order, mappings
-  in order: the first that matches holds, wildcard or not.
-* `wildcard` (the default): `*` is any number of characters but a dot, also within a part; all else is
-  literal. `regex`: the expression with a `^` before and a `$` after it, as text.
-* In `name` and `tags`, `$1`, `${1}` and `${name}` are what was captured. A reference is as long as it can be.
-* The type of the metric plays no part, and values stay as they are.
+* A profile applies to names that begin with its `prefix`, or to all with `*`. Profiles and mappings are tried
+  in order: the first match wins, wildcard or not.
+* `wildcard` (the default): `*` is any number of characters except a dot, also within a part; everything else
+  is literal. `regex`: the expression with a `^` before and a `$` after it, as text.
+* In `name` and `tags`, `$1`, `${1}` and `${name}` are captures. A reference is as long as possible.
+* The type of the metric is irrelevant, and values are unchanged.
 
 Accepted beyond it, as in the other format: `gauge_deltas`, `timer_unit`, `help`, `unit` and `buckets`. Other
-keys of the file are Datadog's and not ours.
+keys of the file belong to Datadog's agent and are ignored.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _WILDCARD: Final = re.compile(r"[a-zA-Z0-9\-_*.]+")
 
 
 def is_there(root: yaml.Node) -> bool:
-    """True if a file has profiles."""
+    """Return whether a file has profiles."""
     return isinstance(root, yaml.MappingNode) and KEY in {key.value for key, _ in root.value if _is_text(key)}
 
 
 def rules(reader: YamlReader, root: yaml.Node) -> tuple[Rule, ...]:
-    """The rules of a file that `is_there` knows. Raises MappingError (`line: what`)."""
+    """Return the rules of a file with profiles. Raises MappingError (`line: problem`)."""
     top = reader.table(root, "the file", None)
     if "mappings" in top:
-        reader.fail(root, f"the file has both `mappings` and `{KEY}`; one of them is accepted")
+        reader.fail(root, f"the file has both `mappings` and `{KEY}`: expected one of them")
     found: list[Rule] = []
     for node, profile, prefix in _mappings(reader, top[KEY]):
         if len(found) == MAX_RULES:
@@ -59,17 +59,17 @@ def _is_text(node: yaml.Node) -> bool:
 
 
 def _mappings(reader: YamlReader, profiles: yaml.Node) -> Iterator[tuple[yaml.Node, str, str]]:
-    """Each mapping with its profile's name and prefix."""
+    """Yield each mapping with its profile's name and prefix."""
     for number, node in enumerate(reader.list(profiles, KEY), 1):
         where = f"profile {number}"
         profile = reader.table(node, where, _PROFILE)
         name = reader.text(profile, "name", where)
         if not name:
-            reader.fail(node, f"{where}: name is missing")
+            reader.fail(node, f"{where}: name is missing: expected a text")
         where = f"profile {name}"
         prefix = reader.text(profile, "prefix", where)
         if not prefix:
-            reader.fail(node, f"{where}: prefix is missing; `*` is accepted for all names")
+            reader.fail(node, f"{where}: prefix is missing: expected a text, or `*` for all names")
         for mapping in reader.list(profile.get("mappings"), f"{where}: mappings"):
             yield mapping, name, "" if prefix == "*" else prefix
 
@@ -82,7 +82,7 @@ def _rule(reader: YamlReader, node: yaml.Node, number: int, profile: str, prefix
         reader.fail(node, f"{where}: match is missing")
     where = f"{where} ({match})"
     if not name:
-        reader.fail(node, f"{where}: name is missing")
+        reader.fail(node, f"{where}: name is missing: expected a text")
     wildcard = reader.choice(entry, "match_type", where, ("wildcard", "regex")) != "regex"
     expression = _expression(reader, entry["match"], where, match, wildcard=wildcard)
     tags = reader.table(entry.get("tags"), f"{where}: tags", None)
@@ -108,16 +108,18 @@ def _rule(reader: YamlReader, node: yaml.Node, number: int, profile: str, prefix
 
 
 def _expression(reader: YamlReader, node: yaml.Node, where: str, match: str, *, wildcard: bool) -> Regex:
-    from agent.mapping import regexes  # not where there are no profiles: it is memory, and time at the start
+    from agent.mapping import regexes  # imported only if needed: RE2 costs memory and time
 
     if wildcard:
         if not _WILDCARD.fullmatch(match):
             reader.fail(
                 node,
-                f"{where}: match: letters, digits, `-`, `_`, `.` and `*` are accepted; see match_type: regex",
+                f"{where}: match: expected letters, digits, `-`, `_`, `.` and `*`, or match_type: regex",
             )
         if "**" in match:
-            reader.fail(node, f"{where}: match: `**` is not accepted; `*` takes all up to the next dot")
+            reader.fail(
+                node, f"{where}: match: `**`: expected a single `*`, which matches up to the next dot"
+            )
         match = match.replace(".", r"\.").replace("*", "([^.]*)")
     try:
         return regexes.parse(f"^{match}$")

@@ -1,10 +1,10 @@
-"""Globs over dotted names: which patterns match `a.b.c`, and what their `*` stand for.
+"""Globs over dotted names: finds the patterns that match `a.b.c`, and the parts that their `*` match.
 
-Owns the matching of statsd_exporter's glob mappings: a pattern and a name have equally many parts, parted by
-dots; a part of the pattern is either `*`, which matches any part (an empty one too), or equal to the name's.
+Owns the matching of statsd_exporter's glob mappings. A pattern and a name have the same number of
+dot-separated parts; a part of the pattern is either `*`, which matches any part (also an empty one), or equal
+to the name's.
 
-A tree over all patterns, so that a name costs no more than the patterns which begin as it does.
-Pure.
+A tree over all patterns, so a name costs only as much as the patterns that share its prefix. Pure.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ class _Node(Generic[T]):
 
 
 class Globs(Generic[T]):
-    """Patterns, each with a value; equal patterns may come more than once."""
+    """Patterns, each with a value; equal patterns may be added more than once."""
 
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()
 
     def add(self, pattern: str, value: T) -> None:
-        """Adds a pattern that `problem` has nothing to say about."""
+        """Add a pattern that `problem` accepts."""
         node = self._root
         for part in pattern.split("."):
             node = node.below.setdefault(part, _Node())
         node.values.append(value)
 
     def find(self, name: str) -> Iterator[tuple[T, tuple[str, ...]]]:
-        """(value, what its stars stand for) of each pattern that matches.
+        """Yield (value, matches of its stars) of each pattern that matches.
 
-        Patterns that say more come first: from the left, an equal part goes before a `*`. Equal patterns come
-        in the order they were added.
+        More specific patterns come first: from the left, an equal part precedes a `*`. Equal patterns come in
+        the order they were added.
         """
         yield from _walk(self._root, name.split("."), 0, ())
 
@@ -55,7 +55,7 @@ def _walk(
             yield value, stars
         return
     part = parts[at]
-    same = node.below.get(part) if part != STAR else None  # a name's own `*` is matched by a pattern's only
+    same = node.below.get(part) if part != STAR else None  # a literal `*` in a name matches only a star
     if same is not None:
         yield from _walk(same, parts, at + 1, stars)
     star = node.below.get(STAR)
@@ -64,10 +64,10 @@ def _walk(
 
 
 def problem(pattern: str) -> str | None:
-    """What is wrong with a pattern, or None."""
+    """Return the problem with a pattern, or None."""
     for part in pattern.split("."):
         if not part:
-            return "a glob has no empty part between its dots"
+            return "empty part between dots: expected text or `*` in each part"
         if STAR in part and part != STAR:
-            return f"`*` stands for a whole part, not for a piece of one ({part!r}); see match_type: regex"
+            return f"`*` within a part ({part!r}): expected `*` as a whole part, or match_type: regex"
     return None

@@ -1,32 +1,33 @@
-"""Mapping: what a head becomes by the rules of a mapping file, or that its lines are dropped.
+"""Maps the head of a line by the rules of a mapping file, or drops its lines.
 
-Owns the order of rules and what one does to a head, in the meaning of statsd_exporter (its mapper and its
-exporter); agent/mapping/config_file.py reads the file. A mapper is asked once per new head, never per line:
-the core's memory of heads keeps the answer, and is its bound.
+Owns the order of rules and the effect of each on a head, with the semantics of statsd_exporter (its mapper
+and its exporter); agent/mapping/config_file.py reads the file. A mapper is called once per new head, never
+per line: the core's cache of heads keeps the result and bounds the memory.
 
-* A rule sees the name without the tags in it, as sent (dots and all), and the type.
-* Globs go before regular expressions, wherever they stand. Of globs the first in the file holds; with
-  `glob_disable_ordering` the one that says more, part by part from the left. Of regular expressions the first
-  in the file holds; they are searched for, not anchored, in linear time (agent/mapping/regexes.py).
-* A rule with `match_metric_type` is not there for other types. `observer` (old name: `timer`) is all
-  distributions; `set` is ours.
-* Labels become tags, and win over a line's own tag of that name unless `honor_labels`. A tag whose
-  underscore form is the label's name is the same label, since both would be shown under one name. A label
-  that comes out empty takes the tag away: an empty label and no label are the same.
-* `gauge_deltas` (ours) says which signs make a gauge's value a delta, in place of the agent's setting.
-* `timer_unit` says what values sent as `ms` are kept in: `s` divides them by 1,000. A rule's own goes before
-  the file's, and that before the setting `agent.lines.timer_unit`. The file's is for all other heads, too.
-* `scale` is a factor on each value after that. `metric_type` (ours) changes the type: the values are read as
-  if the line had been sent with it, but a sample rate counts only if both types know one.
-* No rule: the head stays as it is. A name that comes out empty, and a name or tags beyond the bounds of a
-  line, are an error: the lines are dropped as if by a rule, and counted apart.
+* A rule sees the type and the name without its tags, as sent (dots included).
+* Globs precede regular expressions, wherever they are in the file. Among globs the first in the file wins;
+  with `glob_disable_ordering` the more specific one, part by part from the left. Among regular expressions
+  the first in the file wins; they are unanchored and run in linear time (agent/mapping/regexes.py).
+* A rule with `match_metric_type` is ignored for other types. `observer` (old name: `timer`) matches all
+  distributions; `set` is our addition.
+* Labels become tags and override a line's own tag of that name unless `honor_labels`. A tag whose underscore
+  form equals the label's name is the same label, since both would be shown under one name. A label with an
+  empty value removes the tag: an empty label equals no label.
+* `gauge_deltas` (ours) tells which signs make a gauge's value a delta, instead of the agent's setting.
+* `timer_unit` is the unit in which values sent as `ms` are stored: `s` divides them by 1,000. A rule's own
+  overrides the file's, which overrides the setting `agent.lines.timer_unit`. The file's also applies to heads
+  without a rule.
+* `scale` is a factor on each value after that. `metric_type` (ours) changes the type: values are read as if
+  the line had been sent with it, but a sample rate counts only if both types support one.
+* Without a rule the head is unchanged. An empty resulting name, or a name or tags beyond the bounds of a
+  line, is an error: the lines are dropped as if by a rule, and counted separately.
 
-Unlike statsd_exporter: names and tags are kept as they are (the API shows underscores); `ms` is divided by
-1,000 only where `timer_unit: s` says so; sets exist; an equal glob, or one that another begins with, is no
-trap.
+Differences from statsd_exporter: names and tags are kept as they are (the API shows underscores); `ms` is
+divided by 1,000 only with `timer_unit: s`; sets exist; equal globs, or globs that share a prefix, are handled
+correctly.
 
-Pure but for counts under a lock, and for who is told what the file says of a metric (`describe`): receivers
-of several threads may ask at the same time.
+Pure except for counts under a lock and the `describe` callback: receivers of several threads may call it at
+once.
 """
 
 from __future__ import annotations
@@ -54,16 +55,16 @@ _NOTHING: Final = MetricDescription()
 
 
 class MappingOutcome(enum.Enum):
-    """What became of a head; labels of `meterhouse_agent_mapped_heads_total`."""
+    """What happened to a head; labels of `meterhouse_agent_mapped_heads_total`."""
 
     MAPPED = "mapped"
     DROPPED = "dropped"
     UNMAPPED = "unmapped"
-    ERROR = "error"  # the name came out empty, or name or tags too long or too many
+    ERROR = "error"  # the resulting name is empty, or name or tags are too long or too many
 
 
 class MappedKey(msgspec.Struct, frozen=True):
-    """What became of one head, and by which rule."""
+    """The result for one head, and the rule that caused it."""
 
     result: MappingOutcome
     head: MetricKey | None  # None: its lines are dropped
@@ -72,7 +73,7 @@ class MappedKey(msgspec.Struct, frozen=True):
 
 
 class Mapper:
-    """The rules of a file, in the order they hold. Raises ExpressionError if they are too large."""
+    """The rules of a file, in their order of precedence. Raises RegexError if they are too large."""
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class Mapper:
     ) -> None:
         self.rules = tuple(rules)
         self._divisor = TIMER_DIVISORS[timer_unit or limits.timer_unit]
-        #: Told the name of each metric that the file describes, and how, when it first comes up.
+        #: Called with the name and description of each metric in the file when it first occurs.
         self.describe: Callable[[str, MetricDescription], None] | None = None
         self._buckets = buckets  # of distributions whose rule has none, or that have no rule
         self._limits = limits
@@ -100,11 +101,11 @@ class Mapper:
         self._lock = threading.Lock()
 
     def counts(self) -> dict[str, float]:
-        """How many heads became what (values of Result), since the start."""
+        """Return how many heads had each outcome (values of MappingOutcome) since the start."""
         return {result.value: self._counts[result] for result in MappingOutcome}
 
     def __call__(self, head: MetricKey) -> MetricKey | Skip:
-        """What the head of a good line becomes; raises nothing."""
+        """Map the head of a good line; raises nothing."""
         mapped = self.explain(head)
         with self._lock:
             self._counts[mapped.result] += 1
@@ -115,7 +116,7 @@ class Mapper:
         return mapped.head
 
     def explain(self, head: MetricKey) -> MappedKey:
-        """The same, uncounted, with the rule that did it."""
+        """Map a head without counting it, and return the rule that applied."""
         found = self.find(head.name, head.kind)
         if found is None:
             return MappedKey(MappingOutcome.UNMAPPED, self._timed(head))
@@ -132,11 +133,11 @@ class Mapper:
 
     @property
     def describes(self) -> bool:
-        """True if the file says anything of metrics beside their names."""
+        """Whether the file has metadata of metrics besides their names."""
         return bool(self._buckets) or any(rule.described != _NOTHING for rule in self.rules)
 
     def names(self) -> Iterator[tuple[str, MetricDescription]]:
-        """The metrics that the file describes and names without a reference."""
+        """Yield the metrics that the file describes and names without a reference."""
         for rule in self.rules:
             described = rule.described
             if len(rule.name) == 1 and isinstance(name := rule.name[0], str) and described != _NOTHING:
@@ -149,13 +150,13 @@ class Mapper:
         return None if described == _NOTHING else described
 
     def _timed(self, head: MetricKey) -> MetricKey:
-        """The head with the file's unit of timers; the same object where nothing changes."""
+        """Apply the file's unit of timers; returns the same object if nothing changes."""
         if not head.timer or head.divisor == self._divisor:
             return head
         return msgspec.structs.replace(head, divisor=self._divisor)
 
     def find(self, name: str, kind: Kind) -> tuple[Rule, Sequence[str]] | None:
-        """The rule that holds for a name, and what it captured, from 1."""
+        """Return the rule that applies to a name, and its captures (from 1)."""
         globs = ((rule, stars) for rule, stars in self._globs.find(name) if kind in rule.kinds)
         first = min(globs, key=lambda f: f[0].number, default=None) if self._ordered else next(globs, None)
         if first is not None:
@@ -172,7 +173,7 @@ class Mapper:
 def _expressions(expressions: Sequence[Regex]) -> RegexSet | None:
     if not expressions:
         return None
-    from agent.mapping.regexes import RegexSet  # not where all rules are globs: it is memory
+    from agent.mapping.regexes import RegexSet  # imported only if a rule needs it, to save memory
 
     return RegexSet(expressions)
 
@@ -204,15 +205,15 @@ def _apply(rule: Rule, captures: Sequence[str], head: MetricKey) -> MetricKey:
 
 
 def underscored(name: str) -> str:
-    """The legacy Prometheus form of a tag's key: `_` for all but ASCII letters, digits and `_`."""
+    """Return the legacy Prometheus form of a tag's key: `_` for all but ASCII letters, digits and `_`."""
     form = re.sub(r"[^a-zA-Z0-9_]", "_", name)
     return f"_{form}" if form[:1].isdigit() else form
 
 
 def _beyond(head: MetricKey, rule: Rule, limits: Limits) -> str:
-    """Why a head that a rule made cannot be used, or nothing."""
+    """Return why the result of a rule cannot be used; empty if it can."""
     if not head.name:
-        return "the name comes out empty"
+        return "the resulting name is empty"
     if len(head.name.encode()) > limits.max_name_bytes:
         return f"the name is longer than agent.lines.max_name_bytes = {limits.max_name_bytes}"
     if len(head.tags) > limits.max_tags:

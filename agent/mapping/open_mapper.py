@@ -10,15 +10,15 @@ from agent.settings import AgentSettings
 if TYPE_CHECKING:
     from agent.mapping.mapper import Mapper
 
-#: Notes on the mapping file that go to the log at most.
+#: Maximum number of notes on the mapping file in the log.
 _SHOWN_NOTES: Final = 20
 
 
 def open_mapper(settings: AgentSettings, log: Log) -> Mapper | None:
-    """Return the mapper of `agent.mapping`; None where there is no file. Raises ConfigError."""
+    """Return the mapper of `agent.mapping`; None if no file is set. Raises ConfigError."""
     if not settings.mapping:
         return None
-    from agent.mapping import config_file  # not where there is none: YAML is memory
+    from agent.mapping import config_file  # imported only if a file is set: PyYAML costs memory
 
     file = config_file.read(settings.mapping, settings.lines.timer_unit)
     log.info("mapping", file=settings.mapping, rules=len(file.rules), notes=len(file.notes))

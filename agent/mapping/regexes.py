@@ -1,10 +1,9 @@
-"""The regular expressions of a mapping, many at a time, in linear time.
+"""The regular expressions of a mapping, matched together in linear time.
 
-Owns how RE2 is asked: all expressions at once which of them match, then the one that holds what it captured.
-RE2 and not Python's `re`, because names come from whoever can send a packet: an expression of
-statsd_exporter's README takes `re` seconds for one name of 512 bytes, others hours. RE2 never goes back in
-the text, and its syntax is that of statsd_exporter (Go's). Imported only where a rule has one: RE2 is
-memory, and time at the start.
+Owns the use of RE2: one query finds which expressions match, then the selected one extracts its captures. RE2
+and not Python's `re`, because names come from any sender: an expression in statsd_exporter's README takes
+`re` seconds for one name of 512 bytes, others hours. RE2 never backtracks, and its syntax is that of
+statsd_exporter (Go's). Imported only if a rule has one: RE2 costs memory and start-up time.
 
 Pure; thread-safe.
 """
@@ -18,13 +17,13 @@ import re2
 
 from agent.mapping.rule import Regex, RegexError
 
-#: What RE2 may take for one expression, and for all expressions of a file together.
+#: Memory limits of RE2 for one expression, and for all expressions of a file together.
 MAX_EXPRESSION_BYTES: Final = 8 << 20
 MAX_SET_BYTES: Final = 64 << 20
 
 
 def parse(text: str) -> Regex:
-    """The expression in `text`, in RE2's syntax. Raises RegexError."""
+    """Parse an expression in RE2's syntax. Raises RegexError."""
     compiled = _compile(text)
     return Regex(text, compiled.groups, dict(compiled.groupindex))
 
@@ -45,7 +44,7 @@ def _compile(text: str) -> re2._Regexp:
 
 
 class RegexSet:
-    """Expressions, known by their place in the sequence. Raises RegexError if they are too large."""
+    """A set of expressions, identified by their index. Raises RegexError if they are too large."""
 
     def __init__(self, expressions: Sequence[Regex]) -> None:
         self._compiled = [_compile(expression.text) for expression in expressions]
@@ -55,13 +54,15 @@ class RegexSet:
         try:
             self._all.Compile()
         except re2.error:
-            raise RegexError(f"together they take RE2 more than {MAX_SET_BYTES} bytes") from None
+            raise RegexError(
+                f"all expressions together are too large for RE2: at most {MAX_SET_BYTES} bytes are accepted"
+            ) from None
 
     def matching(self, name: str) -> list[int]:
-        """The places of the expressions that match anywhere in `name`, in order."""
-        return sorted(self._all.Match(name) or ())  # None: nothing matches
+        """Return the indexes of the expressions that match anywhere in `name`, ascending."""
+        return sorted(self._all.Match(name) or ())  # None if nothing matches
 
     def captures(self, place: int, name: str) -> tuple[str, ...] | None:
-        """What one expression matched, then what its groups did (empty if they did not); None: no match."""
+        """Return the match of one expression and its groups (empty if unmatched); None without a match."""
         found = self._compiled[place].search(name)
         return None if found is None else (found[0], *(group or "" for group in found.groups()))

@@ -12,11 +12,11 @@ from agent.wire.metadata import MetricDescription, in_seconds
 
 
 class RegexError(ValueError):
-    """No regular expression, or more than fits the bounds; the text says what is wrong."""
+    """A text that is not a regular expression, or exceeds the bounds; the text names the problem."""
 
 
 class Regex(msgspec.Struct, frozen=True):
-    """A regular expression: its text, the number of its groups, and the numbers of those with names."""
+    """A regular expression: its text, its number of groups, and the numbers of its named groups."""
 
     text: str
     groups: int
@@ -27,7 +27,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One entry of `mappings`, ready to be applied."""
 
     number: int  # of the entry, from 1
-    line: int  # where it stands in the file, from 1
+    line: int  # its line in the file, from 1
     match: str
     expression: Regex | None = None  # None: `match` is a glob
     kinds: frozenset[Kind] = frozenset(Kind)
@@ -35,15 +35,15 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     name: Template = ()
     labels: tuple[tuple[str, Template], ...] = ()
     honor_labels: bool = False
-    kind: Kind | None = None  # what the type becomes; None: it stays
+    kind: Kind | None = None  # the new type; None: unchanged
     scale: float = 1.0
     gauge_deltas: GaugeDeltas | None = None  # None: as the settings say
     timer_unit: TimerUnit | None = None  # None: the file's
-    prefix: str = ""  # of the names it is there for
+    prefix: str = ""  # of the names it applies to
     described: MetricDescription = MetricDescription()
 
     @property
     def says_seconds(self) -> bool:
-        """True if the name or the unit of what it makes is of seconds."""
+        """Whether the resulting name or unit indicates seconds."""
         last = self.name[-1] if self.name else ""
         return (isinstance(last, str) and in_seconds(last)) or self.described.unit in ("s", "seconds")

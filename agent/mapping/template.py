@@ -1,12 +1,13 @@
-"""Names and label values of a mapping: text with `$1` or `${1}` where captures go.
+"""Templates of names and label values: text with `$1` or `${1}` for captures.
 
-Owns how references are read. Sources: statsd_exporter's formatter for globs, Go's `regexp.Expand` for
-regular expressions, which differ:
+Owns how references are read. Sources: statsd_exporter's formatter for globs, Go's `regexp.Expand` for regular
+expressions, which differ:
 
-* Both: a reference is as long as it can be, so `$1_total` refers to `1_total`, which is nothing: write
-  `${1}_total`. A reference to nothing is empty.
-* Glob: `$1` is the first `*`; there are no names, no `$0`, and no `$` itself before a letter or digit.
-* Regex: `$0` is all that matched, `$name` a named group, `$$` a `$`; a `$` before anything else is itself.
+* Both: a reference is as long as possible, so `$1_total` refers to `1_total`, which does not exist: write
+  `${1}_total`. An unknown reference is empty.
+* Glob: `$1` is the first `*`; there are no names and no `$0`, and a `$` before a letter or digit is always a
+  reference.
+* Regex: `$0` is the whole match, `$name` a named group, `$$` a `$`; a `$` before anything else is literal.
 
 Pure.
 """
@@ -24,7 +25,7 @@ _IN_REGEX = re.compile(r"\$(?:(\$)|([A-Za-z0-9_]+)|\{([A-Za-z0-9_]+)\})")
 
 
 def for_glob(text: str, stars: int) -> Template:
-    """The template in `text` for a glob of so many `*`."""
+    """Parse a template for a glob with `stars` stars."""
 
     def refer(found: re.Match[str]) -> str | int:
         number = _number(found[1])
@@ -34,7 +35,7 @@ def for_glob(text: str, stars: int) -> Template:
 
 
 def for_regex(text: str, groups: int, names: Mapping[str, int]) -> Template:
-    """The template in `text` for a regular expression of so many groups, some with names."""
+    """Parse a template for a regular expression with `groups` groups, some named."""
 
     def refer(found: re.Match[str]) -> str | int:
         if found[1]:
@@ -60,11 +61,11 @@ def _split(pattern: re.Pattern[str], text: str, refer: object) -> Template:
 
 
 def expand(template: Template, captures: Sequence[str]) -> str:
-    """The text with what was captured; `captures[0]` is all that matched."""
+    """Insert the captures into a template; `captures[0]` is the whole match."""
     return "".join(part if isinstance(part, str) else captures[part] for part in template)
 
 
 def unknown_references(text: str, template: Template) -> bool:
-    """True if something that looks like a reference refers to nothing: most likely a mistake."""
+    """Return whether an apparent reference refers to nothing: most likely a mistake."""
     made = sum(isinstance(part, int) for part in template)
     return len(re.findall(r"\$\{?[A-Za-z0-9_]", text.replace("$$", ""))) > made

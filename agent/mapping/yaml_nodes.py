@@ -1,8 +1,7 @@
-"""Nodes of a mapping file's YAML, read as the values they should be; errors name the place.
+"""Reads nodes of a mapping file's YAML as the expected values; errors name the place.
 
 Owns the reading that both formats share (agent/mapping/config_file.py, agent/mapping/datadog_profiles.py):
-tables, lists, texts, numbers, and what a mapping says about a metric. Unknown keys are refused, duplicate
-ones too.
+tables, lists, texts, numbers, and the metadata of a metric. Unknown and duplicate keys are refused.
 
 Needs PyYAML, so it is imported only where a mapping is set.
 """
@@ -23,7 +22,7 @@ from agent.wire.metadata import MAX_HELP, MAX_UNIT, MetricDescription, ladder_pr
 
 MAX_FILE_BYTES: Final = 4 << 20
 MAX_RULES: Final = 10_000
-#: Tables and lists inside each other; a mapping file has six.
+#: Maximum nesting of tables and lists; a mapping file has six levels.
 MAX_DEPTH: Final = 64
 MAX_TEXT: Final = 1_000  # characters of a match, a name or a label
 
@@ -33,7 +32,7 @@ class MappingError(ConfigError):
 
 
 class YamlLoader(yaml.SafeLoader):
-    """PyYAML's loader with a bound on nesting: its time grows with the square of the depth."""
+    """PyYAML's loader with a limit on nesting: its time grows with the square of the depth."""
 
     def check_event(self, *choices: Any) -> bool:
         """Raise a YAML error at brackets or indents that are nested too deep."""
@@ -43,16 +42,16 @@ class YamlLoader(yaml.SafeLoader):
 
 
 class MappingNote(msgspec.Struct, frozen=True):
-    """Something accepted that a person should know."""
+    """A remark about something accepted that the user should know."""
 
     line: int
     text: str
 
 
 class YamlReader:
-    """Reads nodes as what they should be; fails with their line and names, and gathers notes.
+    """Reads nodes as the expected values; fails with their line and names, and collects notes.
 
-    `timer_unit` is what holds where the file says nothing.
+    `timer_unit` applies if the file has none.
     """
 
     def __init__(self, timer_unit: TimerUnit) -> None:
@@ -60,88 +59,88 @@ class YamlReader:
         self.timer_unit = timer_unit
 
     def fail(self, node: yaml.Node, text: str) -> NoReturn:
-        """Raises MappingError with the line of a node."""
+        """Raise MappingError with the line of a node."""
         raise MappingError(f"{node.start_mark.line + 1}: {text}")
 
     def note(self, node: yaml.Node, text: str) -> None:
-        """Notes something at the line of a node."""
+        """Add a note with the line of a node."""
         self.notes.append(MappingNote(node.start_mark.line + 1, text))
 
     def table(self, node: yaml.Node | None, where: str, keys: frozenset[str] | None) -> dict[str, yaml.Node]:
-        """A table; `keys` are those it may have, None: any. Nothing is an empty one."""
+        """Read a table; `keys` are the allowed ones, None: any. A missing table is empty."""
         if node is None or _is_null(node):
             return {}
         if not isinstance(node, yaml.MappingNode):
-            self.fail(node, f"{where}: a table of keys and values is wanted")
+            self.fail(node, f"{where}: expected a table of keys and values")
         found: dict[str, yaml.Node] = {}
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else "?"
             if keys is not None and name not in keys:
-                self.fail(key, f"{where}: unknown key {name!r} (known: {', '.join(sorted(keys))})")
+                self.fail(key, f"{where}: unknown key {name!r}: expected one of {', '.join(sorted(keys))}")
             if name in found:
-                self.fail(key, f"{where}: {name!r} comes twice")
+                self.fail(key, f"{where}: {name!r} is repeated: expected each key once")
             found[name] = value
         return found
 
     def list(self, node: yaml.Node | None, where: str) -> list[yaml.Node]:
-        """A list; nothing is an empty one."""
+        """Read a list; a missing list is empty."""
         if node is None or _is_null(node):
             return []
         if not isinstance(node, yaml.SequenceNode):
-            self.fail(node, f"{where}: a list is wanted")
+            self.fail(node, f"{where}: expected a list")
         return list[Any](node.value)
 
     def text(self, table: Mapping[str, yaml.Node], key: str, where: str, max_length: int = MAX_TEXT) -> str:
-        """The text as written, also of numbers (`code: 200`); empty if the key is missing."""
+        """Read a text as written, also of numbers (`code: 200`); empty if the key is missing."""
         node = table.get(key)
         if node is None or _is_null(node):
             return ""
         if not isinstance(node, yaml.ScalarNode):
-            self.fail(node, f"{where}: {key}: a text is wanted")
+            self.fail(node, f"{where}: {key}: expected a text")
         if len(node.value) > max_length:
-            self.fail(node, f"{where}: {key}: longer than {max_length} characters")
+            self.fail(node, f"{where}: {key}: too long: at most {max_length} characters are accepted")
         return str(node.value)
 
     def label(self, node: yaml.Node, key: str, where: str) -> str:
-        """The name of a label."""
+        """Check the name of a label."""
         if not key or len(key) > MAX_TEXT:
-            self.fail(node, f"{where}: a label's name must have 1 to {MAX_TEXT} characters")
+            self.fail(node, f"{where}: label name of {len(key)} characters: expected 1 to {MAX_TEXT}")
         return key
 
     def choice(self, table: Mapping[str, yaml.Node], key: str, where: str, values: tuple[str, ...]) -> str:
-        """One of some texts; empty if the key is missing."""
+        """Read one of several texts; empty if the key is missing."""
         text = self.text(table, key, where)
         if text and text not in values:
-            self.fail(table[key], f"{where}: {key}: {text!r} is none of {', '.join(values)}")
+            self.fail(table[key], f"{where}: {key}: {text!r}: expected one of {', '.join(values)}")
         return text
 
     def gauge_deltas(self, table: Mapping[str, yaml.Node], where: str) -> GaugeDeltas | None:
-        """The key `gauge_deltas`; None if it is missing."""
+        """Read the key `gauge_deltas`; None if it is missing."""
         text = self.choice(table, "gauge_deltas", where, get_args(GaugeDeltas))
         return cast("GaugeDeltas", text) if text else None
 
     def boolean(self, table: Mapping[str, yaml.Node], key: str, where: str) -> bool:
-        """True or false; false if the key is missing."""
+        """Read true or false; false if the key is missing."""
         text = self.text(table, key, where)
         if text.lower() not in ("", "true", "false", "yes", "no", "on", "off"):
-            self.fail(table[key], f"{where}: {key}: {text!r} is neither true nor false")
+            self.fail(table[key], f"{where}: {key}: {text!r}: expected true or false")
         return text.lower() in ("true", "yes", "on")
 
     def number(self, table: Mapping[str, yaml.Node], key: str, where: str, default: float) -> float:
-        """A finite number; `default` if the key is missing."""
+        """Read a finite number; `default` if the key is missing."""
         text = self.text(table, key, where)
         value = _float(text) if text else default
         if value is None or not abs(value) <= 1e300:
-            self.fail(table[key], f"{where}: {key}: {text!r} is no number")
+            self.fail(table[key], f"{where}: {key}: {text!r}: expected a finite number")
         return value
 
     def template(
         self, text: str, node: yaml.Node, where: str, compile_template: Callable[[str], Template]
     ) -> Template:
-        """The template in a text; references to nothing are noted."""
+        """Parse the template in a text; unknown references are noted."""
         compiled = compile_template(text)
         if unknown_references(text, compiled):
-            self.note(node, f"{where}: {text!r} refers to what the match does not capture; it is empty there")
+            self.note(node, f"{where}: {text!r} has a reference that the match does not capture: it is empty")
         return compiled
 
     def labels(
@@ -151,7 +150,7 @@ class YamlReader:
         where: str,
         compile_template: Callable[[str], Template],
     ) -> tuple[tuple[str, Template], ...]:
-        """Labels with the templates of their values."""
+        """Read labels with the templates of their values."""
         return tuple(
             (
                 self.label(node, key, label_where),
@@ -161,12 +160,12 @@ class YamlReader:
         )
 
     def timers(self, table: Mapping[str, yaml.Node], where: str) -> TimerUnit | None:
-        """The key `timer_unit`; None if it is missing."""
+        """Read the key `timer_unit`; None if it is missing."""
         text = self.choice(table, "timer_unit", where, get_args(TimerUnit))
         return cast("TimerUnit", text) if text else None
 
     def described(self, table: Mapping[str, yaml.Node], where: str) -> MetricDescription:
-        """The keys `help`, `unit` and `buckets` (or those of `histogram_options`)."""
+        """Read the keys `help`, `unit` and `buckets` (or those of `histogram_options`)."""
         help_ = self.text(table, "help", where, max_length=MAX_FILE_BYTES)
         if len(help_) > MAX_HELP:
             self.note(table["help"], f"{where}: help: cut to {MAX_HELP} characters")
@@ -178,14 +177,14 @@ class YamlReader:
         )
 
     def ladder(self, table: Mapping[str, yaml.Node], where: str) -> tuple[float, ...]:
-        """The key `buckets`: boundaries. A last one of +Inf is accepted, and always there.
+        """Read the key `buckets`: boundaries. A final +Inf is accepted and always implied.
 
-        What statsd_exporter takes and no histogram could have is noted and has no effect.
+        Boundaries that statsd_exporter accepts but no histogram can have are noted and have no effect.
         """
         nodes = self.list(table.get("buckets"), f"{where}: buckets")
         for node in nodes:
             if not isinstance(node, yaml.ScalarNode) or _float(node.value) is None:
-                self.fail(node, f"{where}: buckets: a list of numbers is wanted")
+                self.fail(node, f"{where}: buckets: expected a list of numbers")
         bounds = tuple(_float(node.value) or 0.0 for node in nodes)
         bounds = bounds[:-1] if bounds[-1:] == (float("inf"),) else bounds
         if wrong := ladder_problem(bounds):
@@ -194,7 +193,7 @@ class YamlReader:
         return bounds
 
     def check_seconds(self, rule: Rule, node: yaml.Node, where: str, file_unit: TimerUnit | None) -> None:
-        """Notes a rule that names seconds where milliseconds stay what they are."""
+        """Note a rule whose name says seconds while its values stay milliseconds."""
         unit = rule.timer_unit or file_unit or self.timer_unit
         timers = Kind.DISTRIBUTION in rule.kinds and rule.kind is not Kind.SET and not rule.drop
         if timers and unit == "ms" and rule.timer_unit is None and rule.scale == 1.0 and rule.says_seconds:
@@ -206,7 +205,7 @@ class YamlReader:
 
 
 def _float(text: str) -> float | None:
-    """The number in a text; None for no number. YAML writes infinity as `.inf`."""
+    """Parse a number; None if it is not one. YAML writes infinity as `.inf`."""
     try:
         value = float(text.replace(".inf", "inf").replace(".Inf", "inf"))
     except ValueError:

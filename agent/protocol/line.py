@@ -1,37 +1,38 @@
-"""The line grammar: bytes of one StatsD line in, its samples or the reason why not out.
+r"""The line grammar: parses the bytes of one StatsD line into its samples, or the reason for refusing it.
 
 `name:value|type|@sample_rate|#tag:value,tag|T<unix seconds>|c:<container>|e:<external>|card:<cardinality>`
 
-Owns what a line means; docs/wire-format.md is its summary for users. Sources: etsy StatsD for the four basic
-types and for gauge deltas, DogStatsD for the fields (1.0 tags, 1.1 packed values, 1.2 `|c:`, 1.3 `|T`, and
-the later `|e:` and `|card:`), statsd_exporter's parser for tags in names. Where they differ or are silent:
+Owns the meaning of a line; docs/wire-format.md is its summary for users. Sources: etsy StatsD for the four
+basic types and for gauge deltas, DogStatsD for the fields (1.0 tags, 1.1 packed values, 1.2 `|c:`, 1.3 `|T`,
+and the later `|e:` and `|card:`), statsd_exporter's parser for tags in names. Where they differ or are
+silent:
 
 * The name ends at the first `:`. Names, tag keys and tag values are kept as sent (UTF-8), odd characters too.
 * Types: `c`, `g`, `s`, `ms`; `h` and `d` (DogStatsD); `m`, a meter, is a counter (statsd_spec, netdata; etsy
-  takes any unknown type for a counter, we refuse it). All else is refused, also with blanks around it.
-* Packed values (`name:1:2:3|d`, DogStatsD 1.1) for all types but sets, where `:` belongs to the member. One
-  bad value refuses the whole line.
-* Further samples of one name (`name:1|ms:2|ms|@0.5:3|c`; etsy, statsd_exporter, Telegraf; Kamon sends it)
-  are lines of their own, see `split_samples`.
-* A signed gauge value is a delta where `gauge_deltas` says so: `signed`: `+` and `-` (etsy StatsD); `plus`:
+  treats any unknown type as a counter, we refuse it). Anything else is refused, also with blanks around it.
+* Packed values (`name:1:2:3|d`, DogStatsD 1.1) for all types except sets, where `:` belongs to the member.
+  One bad value refuses the whole line.
+* Further samples of one name (`name:1|ms:2|ms|@0.5:3|c`; etsy, statsd_exporter, Telegraf; Kamon sends it) are
+  separate lines, see `split_samples`.
+* A signed gauge value is a delta depending on `gauge_deltas`: `signed`: `+` and `-` (etsy StatsD); `plus`:
   `+` alone; `never` (DogStatsD has no deltas); `auto`: never on a line with DogStatsD's marks (`|#`, `|c:`,
   `|e:`, `|card:`), else as `signed`. A value with a `|T` is never a delta (DogStatsD 1.3).
 * Names and tag keys with control characters (Unicode's category Cc: U+0000 to U+001F, U+007F to U+009F) are
-  refused, unless `control_characters` takes them. Tag values and members of sets are kept as sent.
+  refused, unless `control_characters` accepts them. Tag values and members of sets are kept as sent.
 * A sample rate is in (0, 1]; counters and distributions count 1/rate, gauges and sets ignore it (DogStatsD;
-  etsy scales counters only, and a timer's count). Of two rates the last holds.
+  etsy scales counters only, and a timer's count). Of two rates the last wins.
 * `|T` is whole Unix seconds, on all types (DogStatsD: counters and gauges), at most one.
 * A tag without `:` has the value "true" (as in Telegraf). A tag with an empty value is left out, since an
-  empty label and no label are the same to Prometheus. Of tags with one key the last wins (as in
-  statsd_exporter). One `#` before a tag is no part of it (`|#a:1,#b:2`; statsd_exporter: a PHP client).
-* Fields after the type come in any order; `|#` may come twice. `|c:`, `|e:` and `|card:` are accepted and
+  empty label equals no label in Prometheus. Of tags with the same key the last wins (as in statsd_exporter).
+  One `#` before a tag is not part of it (`|#a:1,#b:2`; statsd_exporter: a PHP client).
+* Fields after the type come in any order; `|#` may be repeated. `|c:`, `|e:` and `|card:` are accepted and
   not kept. Unknown fields, and empty ones (`|c||#a`), are ignored and counted (DogStatsD).
-* Numbers are decimal: no nan, inf, hex, blanks or underscores; nothing that overflows a 64-bit float, nor
-  does so when multiplied by a mapping's scale and 1/rate. Negative counters and timers are values, too.
+* Numbers are decimal: no nan, inf, hex, blanks or underscores, and no overflow of a 64-bit float, even
+  multiplied by a mapping's scale and 1/rate. Negative counters and timers are valid values.
 * A line may end with `\r`. Events (`_e{`) and service checks (`_sc|`) are recognised and skipped.
-* Tags in the name, where a setting (`name_tags`) says so: `split_name_tags`.
+* Tags in the name, if a setting (`name_tags`) allows them: `split_name_tags`.
 
-Pure, and the oracle of any faster parser.
+Pure, and the reference for any faster parser.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ NUMBER_BYTES: Final = b"0123456789.+-eE"
 MAX_NUMBER: Final = 1.7976931348623157e308
 BARE_TAG_VALUE: Final = "true"
 _MAX_TIME_DIGITS: Final = 15
-#: How fields begin that only DogStatsD has.
+#: Prefixes of fields that only DogStatsD has.
 _MARKS: Final = (b"#", b"c:", b"e:", b"card:")
 _DELTA_SIGNS: Final = {"signed": b"+-", "plus": b"+", "never": b""}
 
@@ -93,7 +94,7 @@ class Reason(enum.Enum):
 
 
 class Skip(enum.Enum):
-    """Lines that are well-formed but carry no metric for us."""
+    """Well-formed lines without a metric for us."""
 
     EMPTY = "empty"
     EVENT = "event"
@@ -107,7 +108,7 @@ class Ignored(enum.Enum):
     UNKNOWN_FIELD = "unknown_field"
     EMPTY_TAG = "empty_tag"  # no key, or nothing after the `:`
     DUPLICATE_TAG = "duplicate_tag"  # an earlier one of the same key
-    MALFORMED_TAG = "malformed_tag"  # in a name: no `=`, or a bracket without its fellow
+    MALFORMED_TAG = "malformed_tag"  # in a name: no `=`, or an unmatched bracket
 
 
 class BadLine(msgspec.Struct, frozen=True):
@@ -120,13 +121,13 @@ NameTags = Literal["influx", "librato", "signalfx"]
 GaugeDeltas = Literal["auto", "signed", "plus", "never"]
 TimerUnit = Literal["ms", "s"]
 
-#: What a value of type `ms` is divided by. Division is exact to the last bit, `* 0.001` is not.
+#: Divisors of values of type `ms`. Division is exact to the last bit, `* 0.001` is not.
 TIMER_DIVISORS: Final[Mapping[TimerUnit, float]] = {"ms": 1.0, "s": 1000.0}
 _TIMER: Final = b"ms"
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Section `[agent.lines]`: tag styles, and bounds; beyond them a line is refused, not cut."""
+    """Section `[agent.lines]`: tag styles, and bounds beyond which a line is refused, not cut."""
 
     #: Bytes of one line.
     max_line_bytes: Annotated[int, msgspec.Meta(ge=64, le=1 << 20)] = 65_536
@@ -136,39 +137,39 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_tags: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 64
     #: Bytes of one tag, key and value.
     max_tag_bytes: Annotated[int, msgspec.Meta(ge=2, le=65_536)] = 1_024
-    #: Tags in names, beside `|#`: influx (`n,k=v:1|c`), librato (`n#k=v:1|c`), signalfx (`n[k=v]:1|c`).
+    #: Tags in names, besides `|#`: influx (`n,k=v:1|c`), librato (`n#k=v:1|c`), signalfx (`n[k=v]:1|c`).
     name_tags: tuple[NameTags, ...] = ()
     #: Signs that make a gauge's value a delta: signed (`+` and `-`, as etsy's StatsD), plus (`+` only),
     #: never, or auto: never on lines with a mark of DogStatsD (`|#`, `|c:`, `|e:`, `|card:`), else signed.
     #: A value with a `|T` is never a delta.
     gauge_deltas: GaugeDeltas = "auto"
-    #: Accept control characters in names and keys of tags; else such lines are refused and counted.
+    #: Accept control characters in names and keys of tags; otherwise such lines are refused and counted.
     control_characters: bool = False
-    #: What lines of type `ms` are kept in: `ms` as sent, or `s`: divided by 1,000. A mapping file may differ.
+    #: Unit of stored values of type `ms`: `ms` as sent, or `s`: divided by 1,000. A mapping overrides it.
     timer_unit: TimerUnit = "ms"
 
 
 class MetricKey(msgspec.Struct, frozen=True):
-    """All of a line but its values and its time: what lines of one series have in common."""
+    """The parts of a line except its values and time: common to all lines of a series."""
 
     kind: Kind
     name: str
     tags: tuple[tuple[str, str], ...]  # sorted by key, each key once
     weight: float = 1.0  # 1 / sample rate; 1 for gauges and sets
     ignored: tuple[Ignored, ...] = ()
-    marked: bool = False  # it has a field that only DogStatsD has
+    marked: bool = False  # has a field that only DogStatsD has
     delta_signs: bytes = b"+-"  # first bytes that make a gauge's value a delta
     scale: float = 1.0  # a mapping's factor on each value, before its weight; 1 for sets
     timer: bool = False  # sent as `ms`
     divisor: float = 1.0  # each value is divided by it before it is scaled: timers in seconds
 
     def scaled(self, value: float) -> float:
-        """A value as it is kept, of one that was sent."""
+        """Convert a value as sent to the stored value."""
         return value / self.divisor * self.scale
 
     @property
     def as_sent(self) -> bool:
-        """True if values are kept as they were sent."""
+        """True if values are stored as sent."""
         return self.scale == 1.0 and self.divisor == 1.0
 
 
@@ -177,14 +178,14 @@ class Line(msgspec.Struct, frozen=True):
 
     head: MetricKey
     values: tuple[float, ...] = ()
-    #: One flag per value of a gauge: is it a delta to the gauge's last value?
+    #: One flag per value of a gauge: whether it is a delta to the gauge's last value.
     deltas: tuple[bool, ...] = ()
     member: bytes = b""
     time_s: int | None = None  # Unix seconds of `|T`
 
 
 def parse_metric_key(name: bytes, rest: bytes, limits: Limits) -> MetricKey | BadLine:
-    """The head of a line from its name and all that follows the first `|`, without `|T`."""
+    """Parse the key of a line from its name and everything after the first `|`, without `|T`."""
     kind_bytes, *fields = rest.split(b"|")
     kind = KINDS.get(kind_bytes)
     if kind is None:
@@ -254,19 +255,18 @@ def _weight(text: bytes) -> float | None:
 
 
 def split_name_tags(name: bytes, styles: Sequence[NameTags]) -> tuple[bytes, bytes, bool]:
-    """The name without the tags in it, their text (`k=v,k2=v2`), and False if a bracket misses its fellow.
+    """Split a name into the plain name, its tags' text (`k=v,k2=v2`), and False for unmatched brackets.
 
     Rules and precedence of statsd_exporter:
 
-    1. signalfx: with both a `[` and a `]`, what stands between the first `[` and the first `]` is the tags,
-       and what stands around them the name; influx and librato are not looked for. With one of them alone,
-       or with the `]` first (where statsd_exporter panics), all is name, malformed, and no other style is
-       looked for.
-    2. librato and influx: the first `#` (librato) or `,` (influx) ends the name, all behind it is tags.
+    1. signalfx: with both a `[` and a `]`, the text between the first `[` and the first `]` is the tags, and
+       the text around them the name; influx and librato are not tried. With only one of them, or with the `]`
+       first (where statsd_exporter panics), everything is name, malformed, and no other style is tried.
+    2. librato and influx: the first `#` (librato) or `,` (influx) ends the name; the rest is tags.
 
-    In all styles tags are parted by `,` and a key ends at the first `=`. A tag without `=`, or with no key or
-    no value, is left out and counted. Tags in the name and a `|#` field refuse the line, unless all tags
-    in the name were left out. A name of nothing but tags is empty.
+    In all styles tags are separated by `,` and a key ends at the first `=`. A tag without `=`, or without a
+    key or value, is left out and counted. Tags in the name together with a `|#` field refuse the line, unless
+    all tags in the name were left out. A name that consists only of tags is empty.
     """
     if "signalfx" in styles:
         start, end = name.find(b"["), name.find(b"]")
@@ -284,7 +284,7 @@ def split_name_tags(name: bytes, styles: Sequence[NameTags]) -> tuple[bytes, byt
 def _read_tags(
     section: bytes, separator: bytes, tags: dict[str, str], ignored: list[Ignored], limits: Limits
 ) -> Reason | None:
-    """Adds the tags of a `#` field (`:`) or of a name (`=`); gives the reason to refuse the line, if any."""
+    """Add the tags of a `#` field (`:`) or of a name (`=`); return the reason to refuse the line, if any."""
     for sent in section.split(b","):
         part = sent[1:] if separator == b":" and sent.startswith(b"#") else sent
         if not part:
@@ -312,7 +312,7 @@ def _read_tags(
 
 
 def number(text: bytes) -> float | None:
-    """The finite decimal number in `text`, or None."""
+    """Return the finite decimal number in `text`, or None."""
     if text.strip(NUMBER_BYTES):  # keeps nan, inf, hex, blanks and underscores away from float()
         return None
     try:
@@ -323,7 +323,7 @@ def number(text: bytes) -> float | None:
 
 
 def split_time(rest: bytes) -> tuple[bytes, int | None] | BadLine:
-    """`rest` (all after the first `|`) without its `|T` field, and the Unix seconds of that field."""
+    """Split `rest` (all after the first `|`) into the text without `|T`, and that field's Unix seconds."""
     start = rest.find(b"|T")
     if start < 0:
         return rest, None
@@ -340,10 +340,10 @@ def parse_line(
     limits: Limits,
     head_of: Callable[[bytes, bytes, Limits], MetricKey | BadLine | Skip] = parse_metric_key,
 ) -> Line | BadLine | Skip:
-    """One line, without its newline; a carriage return at its end is taken off.
+    """Parse one line without its newline; a trailing carriage return is removed.
 
-    `head_of` may remember what `parse_head` says (lines of one series differ in little but their values), and
-    put a mapping behind it.
+    `head_of` may cache the results of `parse_metric_key` (lines of a series differ mostly in their values),
+    and apply a mapping.
     """
     if line.endswith(b"\r"):
         line = line[:-1]
@@ -369,13 +369,14 @@ def parse_line(
 
 
 def split_samples(line: bytes, limits: Limits) -> Iterator[bytes]:
-    """The lines that a refused line stands for, if it has further samples of its name; else nothing.
+    """Yield the lines that a refused line consists of, if it has further samples of its name.
 
-    To be asked when `parse_line` says UNKNOWN_TYPE or BAD_SAMPLE_RATE, so that no good line changes its
-    meaning: a `:` in the type or in an `@` field ends a sample, and what follows it is another of the name.
-    `n:1|ms|@0.5:2|ms:3|c` is `n:1|ms|@0.5`, `n:2|ms` and `n:3|c`. Each is a line of its own, counted, taken
-    or refused; none has further samples. Source: etsy stats.js, statsd_exporter (neither has it beside `|#`).
-    A line whose name (up to the first `:`) is longer than `max_name_bytes` is not split, as a bound on work.
+    To be called when `parse_line` returns UNKNOWN_TYPE or BAD_SAMPLE_RATE, so that no good line changes its
+    meaning: a `:` in the type or in an `@` field ends a sample, and another sample of the name follows.
+    `n:1|ms|@0.5:2|ms:3|c` is `n:1|ms|@0.5`, `n:2|ms` and `n:3|c`. Each is a separate line, counted, accepted
+    or refused; none has further samples. Source: etsy stats.js, statsd_exporter (neither allows it with
+    `|#`). A line whose name (up to the first `:`) is longer than `max_name_bytes` is not split, as a bound on
+    work.
     """
     front = line.find(b":") + 1
     field = line.find(b"|") + 1

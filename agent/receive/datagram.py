@@ -1,13 +1,13 @@
 """Datagram sockets in the agent's loop: UDP and Unix packets in, batches of whole lines out.
 
-Owns reading: many packets per wake-up into one reused buffer, parted by newlines, so that one call of the
-sink takes them all. A busy socket is left alone for a nap between two reads, so that packets queue up in the
-kernel; the nap is short where the buffer is small, and left out when it fills.
+Owns reading: many packets per wake-up into one reused buffer, separated by newlines, so that one call of the
+sink takes them all. A busy socket rests for a nap between two reads, so that packets queue up in the kernel;
+the nap is short for a small buffer, and omitted when the buffer fills.
 
 Some clients send 4 bytes of length (little-endian) before the lines of a Unix datagram, as on a stream
-(metrics-rs): where these bytes say exactly what follows them, they are taken for empty lines.
+(metrics-rs). If these bytes equal the length of the rest, they are treated as empty lines.
 
-Knows nothing of lines but where they end.
+Knows nothing of lines except where they end.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from agent.runtime.loop import Timer
 #: Takes lines, and the address of their client.
 Sink = Callable[[bytes, bytes], None]
 
-#: Bytes handed on at once, about; and the room kept for the next packet, larger than any UDP packet.
+#: Approximate bytes of a batch; and the space reserved for the next packet, larger than any UDP packet.
 BATCH_BYTES: Final = 128 << 10
 PACKET_BYTES: Final = 256 << 10
-#: Packets read at once at most: those that are dropped fill no batch.
+#: Maximum packets per read: dropped ones fill no batch.
 _BATCH_PACKETS: Final = 16_384
-#: Kernel memory that a small packet takes in the receive buffer (8 MB hold 10,082 of 74 bytes).
+#: Kernel memory of a small packet in the receive buffer (8 MB hold 10,082 of 74 bytes).
 _KERNEL_PACKET_BYTES: Final = 832
-#: What the fastest sender needs for a packet.
+#: Time that the fastest sender needs for a packet.
 _SENDER_S: Final = 1e-6
 _NEWLINE: Final = 10
 _NO_LINES: Final = b"\n" * LENGTH_BYTES
 
 
 class DatagramListener:
-    """Reads bound datagram sockets in the loop of `options`; owns them. `received` is of all of them."""
+    """Reads bound datagram sockets in the loop of `options`; owns them. `received` covers all of them."""
 
     threads: Final = 0
 
@@ -52,12 +52,12 @@ class DatagramListener:
 
     @property
     def relayed(self) -> RelayCounters:
-        """What was copied to `options.relay`."""
+        """Totals of the copies to `options.relay`."""
         return self._relay.relayed if self._relay else RelayCounters()
 
     @property
     def relayed_events(self) -> RelayCounters:
-        """What was copied to `options.events`."""
+        """Totals of the copies to `options.events`."""
         return self._events.relayed if self._events else RelayCounters()
 
     def _take(self, lines: bytes, client: bytes) -> None:
@@ -67,22 +67,22 @@ class DatagramListener:
 
     @property
     def behind(self) -> bool:
-        """True if the last read of a socket left much in the kernel, or may have."""
+        """True if the last read of a socket left many packets in the kernel, or may have."""
         return any(reader.behind for reader in self._readers)
 
     def stop(self) -> None:
-        """Takes what the kernel still holds, and closes the sockets."""
+        """Read the packets still in the kernel, and close the sockets."""
         for reader in self._readers:
             reader.stop()
 
     def kernel_drops(self) -> int | None:
-        """Packets the kernel dropped because the buffer was full; None where it does not say."""
+        """Return the packets the kernel dropped because the buffer was full; None if it does not tell."""
         drops = [n for reader in self._readers if (n := kernel_drops(reader.sock)) is not None]
         return sum(drops) if drops else None
 
 
 class _Reader:
-    """One socket."""
+    """Reads one socket."""
 
     def __init__(
         self,
@@ -106,18 +106,18 @@ class _Reader:
         self._allow = options.allowed.allow if options.allowed and not self._is_unix else None
         self._loop = options.loop
         self._timer: Timer | None = None
-        #: True if the last read left much in the kernel, or may have.
+        #: True if the last read left many packets in the kernel, or may have.
         self.behind = False
         self._loop.add_reader(sock, self._on_readable)
 
     def stop(self) -> None:
-        """Takes what the kernel still holds, and closes the socket."""
+        """Read the packets still in the kernel, and close the socket."""
         if self._timer is None:
             self._loop.remove_reader(self.sock)
         else:
             self._timer.cancel()
-        most = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // BATCH_BYTES + 1
-        for _ in range(most):  # a sender that goes on must not keep us here
+        max_reads = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // BATCH_BYTES + 1
+        for _ in range(max_reads):  # bounded, in case a sender continues
             if not self._read():
                 break
         self.sock.close()
@@ -139,8 +139,8 @@ class _Reader:
             self._loop.add_reader(self.sock, self._on_readable)
 
     def _read(self) -> int:
-        """Hands on what is there, up to a batch; gives the number of packets."""
-        buffer, flags = self._buffer, socket.MSG_TRUNC  # which gives the packet's size, even if larger
+        """Read a batch and pass it on; return the number of packets."""
+        buffer, flags = self._buffer, socket.MSG_TRUNC  # returns the packet's full size
         end = packets = handed_on = 0
         client = ""
         try:
@@ -178,13 +178,13 @@ class _Reader:
         return packets
 
     def _unwrap(self, start: int, size: int) -> None:
-        """Blanks a length before the lines of a Unix datagram of `size` bytes as it was sent."""
+        """Blank a length prefix before the lines of a Unix datagram that was `size` bytes long."""
         first = self._buffer[start : start + LENGTH_BYTES]
         if self._is_unix and LENGTH_BYTES <= size == int.from_bytes(first, "little") + LENGTH_BYTES:
             first[:] = _NO_LINES
 
     def _cut(self, start: int) -> int:
-        """Drops the line in which a packet was cut; gives the end of the lines before it."""
+        """Drop the line in which a packet was cut; return the end of the lines before it."""
         self.received.cut_off += 1
         if self._relay:
             self._relay.relayed.dropped[NotSent.TOO_LARGE] += 1

@@ -1,9 +1,9 @@
-"""A guard before the lines of a TCP stream: one that begins with an HTTP request is closed.
+"""Protects a TCP stream of lines: a connection that begins with an HTTP request is closed.
 
-A web page can make a browser send a request to any port of the machine it runs on, with lines in its body.
-The first line of a stream says what it is: no StatsD line ends like a request line (RFC 9112, 3).
+A web page can make a browser send a request to any port of its machine, with lines in the body. The first
+line of a stream reveals it: no StatsD line ends like a request line (RFC 9112, 3).
 
-Owns the look at that line. Pure.
+Owns the check of that line. Pure.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Final
 from agent.receive.stream_splitter import StreamSplitter
 
 _REQUEST_LINE: Final = re.compile(rb"[A-Za-z]+ .* ?HTTP/\d(\.\d)?\r?", re.DOTALL)
-#: A first line that is longer and begins like a request is taken for one.
+#: A longer first line that begins like a request is treated as one.
 _MAX_FIRST_BYTES: Final = 8_192
 _METHOD: Final = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) ")
 
 
 class HttpGuard:
-    """Collects reads of one connection for `lines`, unless they are an HTTP request."""
+    """Passes the reads of one connection to `lines`, unless they are an HTTP request."""
 
     def __init__(self, lines: StreamSplitter) -> None:
         self._lines = lines
@@ -29,21 +29,21 @@ class HttpGuard:
 
     @property
     def too_long(self) -> int:
-        """Lines refused because of their length."""
+        """Number of lines refused for their length."""
         return self._lines.too_long
 
     @property
     def broken(self) -> str:
-        """Why the connection is to be closed, or nothing."""
+        """Why the connection must be closed; empty if it need not."""
         return self._broken or self._lines.broken
 
     @property
     def pending(self) -> bool:
-        """True if something has begun that has not ended, and is not a request."""
+        """True if an unfinished line exists that is not a request."""
         return bool(self._first) or self._lines.pending
 
     def feed(self, data: bytes) -> bytes:
-        """The whole lines that `data` completed; none of a request."""
+        """Return the whole lines that `data` completed; none of a request."""
         if self._broken:
             return b""
         if self._first is not None:
@@ -54,7 +54,7 @@ class HttpGuard:
         return self._lines.feed(data)
 
     def _begin(self) -> bytes:
-        """What came so far, once it is known that it is not a request."""
+        """Return the data so far, once it is known not to be a request."""
         data, self._first = bytes(self._first or b""), None
         first, ended, _ = data.partition(b"\n")
         if _REQUEST_LINE.fullmatch(first) or (
@@ -65,7 +65,7 @@ class HttpGuard:
         return data
 
     def end(self) -> bytes:
-        """What counts as whole by an orderly end of the stream."""
+        """Return the lines completed by an orderly end of the stream."""
         done = self._lines.feed(self._begin()) if self._first is not None else b""
         last = self._lines.end()
         return b"\n".join(filter(None, (done, last)))

@@ -1,7 +1,7 @@
-"""All sockets that bring lines: which there are, how they are opened and closed, and who gets copies.
+"""All sockets that receive lines: opens and closes them, and copies lines to relays.
 
-Owns the listeners and the relay's sockets. Datagram sockets are handed to the core; streams are read in
-the agent's loop, and their lines go to `add` in large chunks.
+Owns the listeners and the relay's sockets. Datagram sockets are handed to the core; streams are read in the
+agent's loop, and their lines go to `add` in large chunks.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from agent.runtime.loop import Loop
 from agent.settings import AgentSettings
 
 if TYPE_CHECKING:
-    from agent.config.networks import Networks  # nor where all sources are allowed
-    from agent.receive.tls_listener import TlsAcceptor  # not where TLS is off: ssl is memory
+    from agent.config.networks import Networks  # nor if all sources are allowed
+    from agent.receive.tls_listener import TlsAcceptor  # only with TLS: ssl costs memory
 
 _REFRESH_S: Final = 1.0
 
@@ -49,7 +49,7 @@ def _allowed(sources: list[str]) -> Networks | None:
 
 
 def stream_listeners(settings: AgentSettings) -> int:
-    """Return how many listeners share the files that the process may open."""
+    """Return how many listeners share the process's limit of open files."""
     return bool(settings.tcp) + bool(settings.unix_stream) + bool(settings.ops)
 
 
@@ -68,7 +68,7 @@ class Listeners:
     ) -> None:
         self.datagrams: dict[str, DatagramReceiver] = {}
         self.streams: dict[str, StreamListener] = {}
-        #: Where each of them is bound.
+        #: The bound address of each.
         self.addresses: dict[str, str] = {}
         self._loop = loop
         self._settings = settings
@@ -76,7 +76,7 @@ class Listeners:
         self._add = add
         self._log = log
         self._tcp_tls = tcp_tls
-        self._unix: list[tuple[str, int]] = []  # path and inode of each socket of ours
+        self._unix: list[tuple[str, int]] = []  # path and inode of each own socket
         self._destinations: list[Destination] = []
         self._drops = DropWarning(settings.receive.buffer_bytes, log)
         self._options = ReceiveOptions(loop=loop)
@@ -86,25 +86,25 @@ class Listeners:
 
     @property
     def relayed(self) -> list[RelayCounters]:
-        """What was copied to the relay's address, by listener."""
+        """Totals of the copies to the relay's address, by listener."""
         own = [self._relay.relayed] if self._relay else []
         return own + [receiver.relayed for receiver in self.datagrams.values()]
 
     @property
     def relayed_events(self) -> list[RelayCounters]:
-        """What was copied to where events go, by listener."""
+        """Totals of the copies to the address of events, by listener."""
         own = [self._events.relayed] if self._events else []
         return own + [receiver.relayed_events for receiver in self.datagrams.values()]
 
     @property
     def behind(self) -> bool:
-        """True if a listener has to read more, and needs the loop for it."""
+        """True if a listener has more to read, and needs the loop for it."""
         return any(receiver.behind for receiver in self.datagrams.values())
 
     def open(self, wait_s: float = 0.0) -> None:
-        """Binds all sockets and starts reading; waits up to `wait_s` for addresses in use.
+        """Bind all sockets and start reading; waits up to `wait_s` for addresses in use.
 
-        Raises OSError; then `close` closes what was opened.
+        Raises OSError; `close` then closes the sockets opened so far.
         """
         settings = self._settings
         relay = self._destination("agent.relay.address", settings.relay.address)
@@ -176,21 +176,21 @@ class Listeners:
         secure: Callable[[socket.socket], Stream] | None = None,
     ) -> None:
         self.addresses[name] = bound_address(sock)
-        most = self._most_connections()
+        max_connections = self._max_connections()
         idle_s = self._settings.receive.idle_s
         self.streams[name] = StreamListener(
             self._loop,
             sock,
             self._take,
             framer,
-            most,
+            max_connections,
             self._log,
             idle_s,
             secure=secure,
             allow=self._allowed.allow if self._allowed and name == "tcp" else None,
         )
 
-    def _most_connections(self) -> int:
+    def _max_connections(self) -> int:
         wanted = self._settings.receive.max_connections
         given = min(connection_limit(stream_listeners(self._settings), wanted), wanted)
         if given < wanted:
@@ -205,13 +205,13 @@ class Listeners:
         self._add(lines, client)
 
     def _keep_relays(self) -> None:
-        """Follows the relay's Unix sockets when the other server makes them anew."""
+        """Reconnect the relay's Unix sockets periodically, in case the server recreated them."""
         for destination in self._destinations:
             destination.refresh()
         self._loop.call_later(_REFRESH_S, self._keep_relays)
 
     def _look_for_drops(self) -> None:
-        """Warns of packets that the kernel dropped."""
+        """Warn of packets that the kernel dropped."""
         self._drops.look({name: receiver.kernel_drops for name, receiver in self.datagrams.items()})
 
     def _keep_looking(self) -> None:
@@ -219,7 +219,7 @@ class Listeners:
         self._loop.call_later(_REFRESH_S, self._keep_looking)
 
     def close(self) -> None:
-        """Takes what the kernel holds, and closes everything."""
+        """Read the packets still in the kernel, and close everything."""
         self._look_for_drops()
         for receiver in self.datagrams.values():
             receiver.stop()
@@ -227,7 +227,7 @@ class Listeners:
             stream.stop()
         for path, inode in self._unix:
             with contextlib.suppress(FileNotFoundError):
-                if os.stat(path).st_ino == inode:  # noqa: PTH116 - not if another agent has replaced it
+                if os.stat(path).st_ino == inode:  # noqa: PTH116 - unless another agent replaced it
                     Path(path).unlink()
         for destination in self._destinations:
             destination.close()

@@ -1,6 +1,6 @@
-"""What a core and its datagram receivers agree on: the options, the totals, and the interface.
+"""The interface between cores and datagram receivers: options, counters, and the receiver itself.
 
-Owns no socket. Cores implement it, and listeners of streams count by the same totals.
+Owns no socket. Cores implement it, and stream listeners use the same counters.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ReceiveCounters:
         self.packets = 0  # datagrams, or reads of a stream
         self.bytes = 0
         self.foreign = 0  # datagrams from no allowed network
-        self.cut_off = 0  # lines lost at the end of a datagram too large, or of a connection that broke
+        self.cut_off = 0  # lines lost at the end of an oversized datagram or a broken connection
         self.too_long = 0  # lines of a stream beyond the bound
         self.refused_connections = 0
         self.closed_connections: Counter[str] = Counter()  # by us, by reason
@@ -33,44 +33,45 @@ class ReceiveCounters:
 
 
 class DatagramReceiver(Protocol):
-    """Reads bound datagram sockets into the core it came from, until `stop`."""
+    """Reads bound datagram sockets into its core, until `stop`."""
 
     @property
-    def received(self) -> ReceiveCounters: ...
+    def received(self) -> ReceiveCounters:
+        """Running totals of all its sockets."""
 
     @property
     def threads(self) -> int:
-        """Threads of its own."""
+        """Number of its own threads."""
 
     @property
     def behind(self) -> bool:
-        """True if more is in the kernel than it takes at once; only where it shares its caller's thread."""
+        """True if more is in the kernel than it reads at once; only if it shares its caller's thread."""
 
     @property
     def relayed(self) -> RelayCounters:
-        """What was copied to `options.relay`."""
+        """Totals of the copies to `options.relay`."""
 
     @property
     def relayed_events(self) -> RelayCounters:
-        """What was copied to `options.events`."""
+        """Totals of the copies to `options.events`."""
 
     def kernel_drops(self) -> int | None:
-        """Packets the kernel dropped because the buffer was full; None where it does not say."""
+        """Return the packets the kernel dropped because the buffer was full; None if it does not tell."""
 
     def stop(self) -> None:
-        """Takes what the kernel still holds, and closes the sockets."""
+        """Read the packets still in the kernel, and close the sockets."""
 
 
 class ReceiveOptions(msgspec.Struct, frozen=True):
     """How datagrams are received."""
 
-    #: Where cores without threads of their own read.
+    #: The loop in which cores without threads of their own read.
     loop: Loop
     #: Longest pause between two reads of a busy socket, so that packets queue up; 0: none.
     nap_ms: int = 10
-    #: A connected datagram socket that does not block: every packet is copied there as it came.
+    #: A connected, non-blocking datagram socket to which every packet is copied unchanged.
     relay: socket.socket | None = None
     #: The same for events and service checks, a datagram each.
     events: socket.socket | None = None
-    #: Where UDP packets may come from; None: from everywhere.
+    #: Allowed sources of UDP packets; None: all.
     allowed: Networks | None = None

@@ -1,8 +1,8 @@
 """Copies for other servers: raw lines to another StatsD server (for migrations), events elsewhere.
 
-Owns a connected datagram socket and what it counts. Never waits: what cannot be sent at once is dropped and
-counted by reason. Datagrams are copied as they came; lines of streams are packed into datagrams of their own.
-The native core copies datagrams by itself (agent/core/_native/receive.pxi), by the same rules.
+Owns a connected datagram socket and its counters. Never waits: a packet that cannot be sent at once is
+dropped and counted by reason. Datagrams are copied unchanged; lines of streams are packed into new datagrams.
+The native core copies datagrams itself (agent/core/_native/receive.pxi), by the same rules.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 
 from agent.net.sockets import connect_datagrams
 
-#: Lines of streams are packed into datagrams of this size: what an Ethernet frame holds for sure.
+#: Lines of streams are packed into datagrams of this size, which fits any Ethernet frame.
 PACKED_BYTES: Final = 1_432
 # DogStatsD: `_e{...}` is an event, `_sc|...` a service check.
 _EVENTS: Final = re.compile(rb"^_(?:e\{|sc\|)[^\n]*", re.MULTILINE)
@@ -28,7 +28,7 @@ class NotSent(enum.Enum):
     """Why a datagram was not relayed; the values are labels of a counter."""
 
     FULL = "full"  # the socket's buffer, or the other server's queue
-    REFUSED = "refused"  # nobody listens there
+    REFUSED = "refused"  # no listener there
     TOO_LARGE = "too_large"  # for a datagram there
     OTHER = "other"
 
@@ -44,12 +44,12 @@ _REASONS: Final = {
 
 
 def reason_of(number: int) -> NotSent:
-    """The reason for an errno of send()."""
+    """Return the reason for an errno of send()."""
     return _REASONS.get(number, NotSent.OTHER)
 
 
 class RelayCounters:
-    """Running totals of what was copied to one place."""
+    """Running totals of the copies to one destination."""
 
     def __init__(self) -> None:
         self.packets = 0
@@ -57,14 +57,14 @@ class RelayCounters:
 
 
 class Relay:
-    """Sends over a connected datagram socket that does not block; does not own it."""
+    """Sends over a connected, non-blocking datagram socket, which it does not own."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.relayed = RelayCounters()
         self._sock = sock
 
     def send(self, packet: bytes | memoryview) -> None:
-        """One datagram."""
+        """Send one datagram."""
         try:
             self._sock.send(packet)
         except OSError as e:
@@ -73,12 +73,12 @@ class Relay:
             self.relayed.packets += 1
 
     def send_packed(self, lines: bytes) -> None:
-        """Lines parted by newlines, packed into datagrams."""
+        """Send newline-separated lines, packed into datagrams."""
         for packet in packed(lines):
             self.send(packet)
 
     def send_events(self, lines: bytes) -> None:
-        """Those lines that are events or service checks, a datagram each."""
+        """Send the lines that are events or service checks, one datagram each."""
         for found in _EVENTS.finditer(lines):
             self.send(found[0])
 
@@ -91,18 +91,18 @@ class Destination:
         self._unix = text if self.sock.family == socket.AF_UNIX else ""
 
     def refresh(self) -> None:
-        """Connects again to a Unix socket, which another process may have made anew; to be called often."""
+        """Reconnect a Unix socket, which another process may have recreated; to be called often."""
         if self._unix:
             with contextlib.suppress(OSError):
                 self.sock.connect(self._unix)
 
     def close(self) -> None:
-        """Closes the socket."""
+        """Close the socket."""
         self.sock.close()
 
 
 def packed(lines: bytes, max_bytes: int = PACKED_BYTES) -> Iterator[bytes]:
-    """Whole lines in pieces of at most `max_bytes`; a longer line is a piece of its own."""
+    """Split whole lines into pieces of at most `max_bytes`; a longer line is a piece of its own."""
     at, end = 0, len(lines)
     while at < end:
         stop = end

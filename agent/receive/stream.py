@@ -1,7 +1,7 @@
 """Stream sockets in the agent's loop: TCP and Unix connections in, batches of whole lines out.
 
-Owns accepting and reading, a large chunk at once, how many connections there are, how long one may be silent,
-and how long its TLS handshake may take; agent/receive/stream_splitter.py says where lines end.
+Owns accepting and reading in large chunks, the number of connections, how long one may be silent, and how
+long its TLS handshake may take. agent/receive/stream_splitter.py finds the ends of lines.
 """
 
 from __future__ import annotations
@@ -25,28 +25,31 @@ Sink = Callable[[bytes, bytes], None]
 READ_BYTES: Final = 128 << 10
 _READS_PER_TURN: Final = 4
 _ACCEPT_PAUSE_S: Final = 0.1
-#: Between two looks for connections to close.
+#: Interval between checks for connections to close.
 _CHECK_S: Final = 5.0
-#: A connection that was silent for so long may lose its place to a new one.
+#: A connection that was silent for this long may be replaced by a new one.
 SILENT_S: Final = 10.0
-#: How long a TLS handshake may take.
+#: Maximum duration of a TLS handshake.
 HANDSHAKE_S: Final = 10.0
 
 
 class UntrustedError(ConnectionError):
-    """A TLS handshake that failed; the text says why."""
+    """A failed TLS handshake; the text names the reason."""
 
 
 class Stream(Protocol):
-    """A connected socket that does not block, perhaps with TLS (agent/receive/tls_listener.py)."""
+    """A connected, non-blocking socket, perhaps with TLS (agent/receive/tls_listener.py)."""
 
-    def fileno(self) -> int: ...
-    def close(self) -> None: ...
-    def recv_into(self, buffer: memoryview, /) -> int: ...
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+    def close(self) -> None:
+        """Close the socket."""
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Read into the buffer; return the number of bytes."""
 
 
 class _Connection:
-    """One connection: what finds its lines, its client, and when it was last heard of."""
+    """One connection: its splitter, its client, and when it last sent data."""
 
     __slots__ = ("client", "framer", "heard_s")
 
@@ -61,7 +64,7 @@ def _plain(sock: socket.socket) -> Stream:
 
 
 def _shakes(sock: Stream) -> bool:
-    """Return whether the handshake of a connection is not done yet."""
+    """Return whether the handshake of a connection is unfinished."""
     return bool(getattr(sock, "waits_for_handshake", False))
 
 
@@ -94,7 +97,7 @@ class StreamListener:
         self._max_connections = max_connections
         self._log = log
         self._buffer = memoryview(bytearray(READ_BYTES))
-        self._open: dict[Stream, _Connection] = {}  # the one that was silent for longest first
+        self._open: dict[Stream, _Connection] = {}  # longest silent first
         self._secure = secure or _plain
         self._allow = allow
         self._handshake_s = handshake_s
@@ -108,13 +111,13 @@ class StreamListener:
 
     @property
     def connections(self) -> int:
-        """Connections open now."""
+        """Number of open connections."""
         return len(self._open)
 
     def stop(self) -> None:
-        """Takes who has connected, stops accepting, takes what has arrived, closes all."""
+        """Accept waiting clients, stop accepting, read the remaining data, and close everything."""
         before = -1
-        while self._pause is None and len(self._open) > before:  # clients that only wait in the backlog
+        while self._pause is None and len(self._open) > before:  # clients still in the backlog
             before = len(self._open)
             self._accept()
         self._check.cancel()
@@ -124,7 +127,7 @@ class StreamListener:
             self._loop.remove_reader(self._sock)
         self._sock.close()
         for sock in list(self._open):
-            for _ in range(64):  # a sender that goes on must not keep us here
+            for _ in range(64):  # bounded, in case a sender continues
                 if not self._read(sock):
                     break
             if sock in self._open:
@@ -153,17 +156,17 @@ class StreamListener:
         accepted.setblocking(False)
         try:
             sock = self._secure(accepted)
-        except OSError:  # it has gone already
+        except OSError:  # the client is already gone
             return
         self._open[sock] = _Connection(self._framer(), address_of(peer[0] if isinstance(peer, tuple) else ""))
         self._loop.add_reader(sock, partial(self._on_readable, sock))
 
     def _make_room(self) -> bool:
-        """Close the oldest connection without a handshake, or one that was silent; return if there was."""
+        """Close the oldest connection without a handshake, or a silent one; return whether there was one."""
         return self._close_shaking("room", 0.0) or self._close_silent("room", self._silent_s)
 
     def _close_shaking(self, reason: str, after_s: float) -> bool:
-        """Close the oldest connection whose handshake takes `after_s` already; return if there was."""
+        """Close the oldest connection in a handshake for `after_s` already; return whether one was closed."""
         if self._secure is _plain:
             return False
         for sock, connection in self._open.items():
@@ -173,7 +176,7 @@ class StreamListener:
         return False
 
     def _close_silent(self, reason: str, after_s: float) -> bool:
-        """Close the connection that was silent for longest, if for `after_s`; return if there was."""
+        """Close the longest silent connection, if silent for `after_s`; return whether there was one."""
         sock, connection = next(iter(self._open.items()), (None, None))
         if sock is None or connection is None or time.monotonic() - connection.heard_s < after_s:
             return False
@@ -202,7 +205,7 @@ class StreamListener:
                 return
 
     def _read(self, sock: Stream) -> bool:
-        """One read of a connection; False if there is nothing more for now."""
+        """Read a connection once; return False if there is nothing more for now."""
         connection = self._open[sock]
         framer = connection.framer
         try:
@@ -212,7 +215,7 @@ class StreamListener:
         except UntrustedError as e:
             self._close_because(sock, "handshake_failed", why=e)
             return False
-        except OSError:  # reset: what has no newline may be half a line
+        except OSError:  # reset: data without a newline may be half a line
             self._close(sock)
             return False
         if not size:

@@ -1,11 +1,11 @@
-"""Lines out of a byte stream, whatever the reads were: parted by newlines, or in payloads with a length.
+"""Splits a byte stream into lines, however the reads cut it: by newlines, or by length prefixes.
 
 A Datadog client sends 4 bytes of length (little-endian) before each payload of lines over a Unix stream
-socket (DogStatsD's UDS stream transport); every other client parts lines by newlines, on any stream. Payloads
-are below 64 KiB, so bytes 3 and 4 of such a stream are zero, and no line begins so: `UnixSplitter` looks
-there.
+socket (DogStatsD's UDS stream transport); all other clients separate lines by newlines, on any stream.
+Payloads are below 64 KiB, so bytes 3 and 4 of such a stream are zero, and no line begins this way:
+`UnixSplitter` checks them.
 
-Owns the bounds on what has not ended yet. Pure.
+Owns the bounds on unfinished lines and payloads. Pure.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 LENGTH_BYTES: Final = 4
-#: The longest payload with its length in front.
+#: Maximum size of a payload with a length prefix.
 MAX_PAYLOAD_BYTES: Final = 0xFFFF
 
 
 class StreamSplitter(Protocol):
-    """Collects reads of one connection."""
+    """Collects the reads of one connection."""
 
     @property
     def too_long(self) -> int:
-        """Lines and payloads refused because of their length."""
+        """Number of lines and payloads refused for their length."""
 
     @property
     def broken(self) -> str:
-        """Why the connection is to be closed, or nothing (where a payload begins is lost)."""
+        """Why the connection must be closed (the start of the next payload is lost); empty if it need not."""
 
     @property
     def pending(self) -> bool:
-        """True if something has begun that has not ended."""
+        """True if there is an unfinished line or payload."""
 
     def feed(self, data: bytes) -> bytes:
-        """The whole lines that `data` completed, parted by newlines; b"" if none."""
+        """Return the whole lines that `data` completed, separated by newlines; b"" if none."""
 
     def end(self) -> bytes:
-        """At an orderly end of the stream: what counts as whole by that. Else it stays `pending`."""
+        """Return the data completed by an orderly end of the stream; the rest stays `pending`."""
 
 
 class LineSplitter:
-    """Lines parted by newlines, of at most `max_line_bytes`; a longer one is left out, the rest goes on."""
+    """Splits by newlines; lines beyond `max_line_bytes` are left out, and the rest continues."""
 
     broken: Final = ""
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max = max_line_bytes
-        # Of the line that has not ended. No list of parts: each would cost more than its two or three bytes.
+        # The unfinished line. Not a list of parts: each would cost more than its two or three bytes.
         self._held = bytearray()
         self._skipping = False  # within a line that is too long
         self.too_long = 0
@@ -57,7 +57,7 @@ class LineSplitter:
         return bool(self._held)
 
     def feed(self, data: bytes) -> bytes:
-        """The lines that ended with `data`, parted by newlines; b"" if none did."""
+        """Return the lines that `data` completed, separated by newlines; b"" if none."""
         done, newline, tail = data.rpartition(b"\n")
         if newline:
             done = self._end_line(done)
@@ -65,7 +65,7 @@ class LineSplitter:
         return done
 
     def end(self) -> bytes:
-        """At the end of the stream: the last line, if it had no newline."""
+        """Return the last line of the stream, if it had no newline."""
         last = bytes(self._held)
         self._clear()
         return last
@@ -94,21 +94,21 @@ class LineSplitter:
 
 
 class PayloadSplitter:
-    """Payloads of lines, each with its length in front. Only whole payloads are handed on."""
+    """Splits payloads with a length prefix. Only whole payloads are passed on."""
 
     def __init__(self) -> None:
-        self._held = bytearray()  # from the length of a payload on that has not ended
-        self._wanted = LENGTH_BYTES  # bytes held before it is worth to look
+        self._held = bytearray()  # the unfinished payload, with its length prefix
+        self._wanted = LENGTH_BYTES  # bytes needed before parsing is worthwhile
         self.too_long = 0
         self.broken = ""
 
     @property
     def pending(self) -> bool:
-        """True if a payload has begun that has not ended."""
+        """True if there is an unfinished payload."""
         return bool(self._held)
 
     def feed(self, data: bytes) -> bytes:
-        """The payloads that ended with `data`, parted by newlines."""
+        """Return the payloads that `data` completed, separated by newlines."""
         if self.broken:
             return b""
         self._held += data
@@ -132,12 +132,12 @@ class PayloadSplitter:
         return b"\n".join(done)
 
     def end(self) -> bytes:
-        """Nothing: a payload that was cut off is not whole."""
+        """Return nothing: an unfinished payload is not whole."""
         return b""
 
 
 class UnixSplitter:
-    """Of either kind, as the first four bytes say."""
+    """Splits either kind of stream, chosen by its first four bytes."""
 
     def __init__(self, max_line_bytes: int) -> None:
         self._lines = LineSplitter(max_line_bytes)
@@ -146,21 +146,21 @@ class UnixSplitter:
 
     @property
     def too_long(self) -> int:
-        """Lines and payloads refused because of their length."""
+        """Number of lines and payloads refused for their length."""
         return self._framer.too_long if self._framer else 0
 
     @property
     def broken(self) -> str:
-        """Why the connection is to be closed, or nothing."""
+        """Why the connection must be closed; empty if it need not."""
         return self._framer.broken if self._framer else ""
 
     @property
     def pending(self) -> bool:
-        """True if something has begun that has not ended."""
+        """True if there is an unfinished line or payload."""
         return self._framer.pending if self._framer else bool(self._first)
 
     def feed(self, data: bytes) -> bytes:
-        """The whole lines that `data` completed, parted by newlines."""
+        """Return the whole lines that `data` completed, separated by newlines."""
         if self._framer is None:
             data = self._first + data
             if len(data) < LENGTH_BYTES:
@@ -170,7 +170,7 @@ class UnixSplitter:
         return self._framer.feed(data)
 
     def end(self) -> bytes:
-        """What counts as whole by an orderly end."""
+        """Return the data completed by an orderly end of the stream."""
         if self._framer is None:
             self._framer = self._lines
             return self._first

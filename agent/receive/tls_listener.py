@@ -1,7 +1,7 @@
 """TLS of the agent's own listeners: TCP StatsD, in its loop, and the HTTP port for operators, in threads.
 
-Owns the handshake and its faults: they are counted, and logged at most once in 10 s. A client that goes away
-before its handshake is done is not worth a word.
+Owns the handshake and its failures: they are counted, and logged at most once in 10 s. A client that leaves
+before its handshake is done is not logged.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from agent.runtime.logs import Log
 
 
 class TlsStream:
-    """A socket that does not block, with the few methods that agent/receive/stream.py needs."""
+    """A non-blocking socket with the few methods that agent/receive/stream.py needs."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         self._sock = sock
         self.waits_for_handshake = True
 
     def fileno(self) -> int:
-        """The descriptor, for the loop."""
+        """Return the file descriptor."""
         return self._sock.fileno()
 
     def close(self) -> None:
-        """Say so to the client, but wait for no answer, and close."""
+        """Announce the end to the client without waiting for an answer, and close."""
         if not self.waits_for_handshake:
             with contextlib.suppress(OSError):
                 self._sock.unwrap()
         self._sock.close()
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Read; 0 when the client said that this was all.
+        """Read; return 0 when the client ended the stream.
 
         Raises BlockingIOError when there is nothing to read for now, UntrustedError, ConnectionError.
         """
@@ -76,7 +76,7 @@ class TlsAcceptor:
             raise
 
     def shake(self, sock: ssl.SSLSocket, timeout_s: float, peer: str) -> bool:
-        """Do the handshake, and wait for it; return whether the client is let in."""
+        """Do the handshake, and wait for it; return whether the client is admitted."""
         try:
             sock.settimeout(timeout_s)
             sock.do_handshake()

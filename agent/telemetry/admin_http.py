@@ -1,7 +1,7 @@
-"""The agent's HTTP port for operators: /metrics, /healthz, /readyz.
+"""The agent's HTTP port for operators: /metrics, /healthz, /readyz, /debug/top.
 
-Owns nothing but the serving, in threads of its own, so that it answers while lines are worked in, and while
-the last frames are sent. Plain HTTP/1.1 with one answer a connection: http.server would be 7 ms of a start.
+Owns only the serving, in threads of its own, so that it answers while lines are processed and while the last
+frames are sent. Plain HTTP/1.1 with one answer per connection: http.server would add 7 ms to the start.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S: Final = 10.0
 _LINE_BYTES: Final = 8_192
-_MOST_HEADERS: Final = 100
-#: Connections at the same time, each with a thread, unless the settings say otherwise.
+_MAX_HEADERS: Final = 100
+#: Default maximum of connections at once, each with a thread.
 MAX_CONNECTIONS: Final = 64
 _ROOM_S: Final = 1.0
 _STATUS: Final = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Unready"}
@@ -34,11 +34,11 @@ Answers = Mapping[str, Callable[[], Answer]]
 
 
 class AdminServer:
-    """Serves from its making until `stop`. Raises AddressError if the address cannot be had.
+    """Serves from its creation until `stop`. Raises AddressError if the address cannot be used.
 
-    `metrics` gives the text of /metrics; `unready` says why not ready, or nothing; `warning`
-    is shown all the same; `top` gives the JSON of /debug/top. `tls`: it is https. An address in use is
-    waited for, up to `wait_s`.
+    `metrics` returns the text of /metrics; `unready` returns the reason for not being ready, or nothing;
+    `top` returns the JSON of /debug/top (agent/telemetry/top_series.py). With `tls` it is https. An address
+    in use is retried for up to `wait_s`.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class AdminServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops serving and closes the port. Stopping twice does nothing."""
+        """Stop serving and close the port; repeated calls do nothing."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -84,7 +84,7 @@ def _ready(reason: str, warning: str) -> Answer:
 
 
 class _Server(ThreadingTCPServer):
-    """A thread a connection, and only so many: whoever is slow must not keep others out."""
+    """One thread per connection, up to a limit: slow clients must not block others."""
 
     daemon_threads = True
     block_on_close = False
@@ -92,7 +92,7 @@ class _Server(ThreadingTCPServer):
     def __init__(self, tls: TlsAcceptor | None, max_connections: int, *args: Any, **named: Any) -> None:
         self._tls = tls
         self._free = threading.BoundedSemaphore(max_connections)
-        self._open: dict[socket.socket, float] = {}  # and when each began; the oldest first
+        self._open: dict[socket.socket, float] = {}  # with their start times, oldest first
         super().__init__(*args, **named)
 
     def get_request(self) -> tuple[Any, Any]:
@@ -101,6 +101,7 @@ class _Server(ThreadingTCPServer):
         return (self._tls.wrap(sock) if self._tls else sock), peer
 
     def verify_request(self, request: Any, *_: Any) -> bool:
+        """Admit a connection if a thread is free, closing the oldest one if necessary."""
         if not self._free.acquire(blocking=False):
             self._end_oldest(0.0)
             if not self._free.acquire(timeout=_ROOM_S):
@@ -109,6 +110,7 @@ class _Server(ThreadingTCPServer):
         return True
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection after its TLS handshake."""
         try:
             if self._tls is None or self._tls.shake(request, _TIMEOUT_S, client_address[0]):
                 super().process_request_thread(request, client_address)
@@ -119,23 +121,23 @@ class _Server(ThreadingTCPServer):
             self._free.release()
 
     def service_actions(self) -> None:
-        """End connections that take too long; called twice a second."""
+        """Close connections that take too long; called twice a second."""
         while self._end_oldest(_TIMEOUT_S):
             pass
 
     def _end_oldest(self, after_s: float) -> bool:
-        """End the oldest connection, if it began `after_s` ago; return whether there was one."""
+        """Close the oldest connection, if it began `after_s` ago; return whether there was one."""
         for sock, began_s in list(self._open.items())[:1]:
             if time.monotonic() - began_s >= after_s:
                 self._open.pop(sock, None)
-                with contextlib.suppress(OSError):  # it has ended by itself
+                with contextlib.suppress(OSError):  # already closed
                     sock.shutdown(socket.SHUT_RDWR)
                 return True
         return False
 
 
 class _Handler(StreamRequestHandler):
-    """One request."""
+    """Handles one request."""
 
     timeout = _TIMEOUT_S
 
@@ -144,6 +146,7 @@ class _Handler(StreamRequestHandler):
         super().__init__(*args)
 
     def handle(self) -> None:
+        """Answer the request."""
         with contextlib.suppress(OSError):  # the other end went away, or is too slow
             method, status, kind, body = self._answer()
             head = (
@@ -155,7 +158,7 @@ class _Handler(StreamRequestHandler):
     def _answer(self) -> tuple[bytes, int, str, bytes]:
         words = self.rfile.readline(_LINE_BYTES).split()
         method = words[0] if words else b""
-        for _ in range(_MOST_HEADERS):
+        for _ in range(_MAX_HEADERS):
             line = self.rfile.readline(_LINE_BYTES)
             if len(words) != 3 or not line.endswith(b"\n"):
                 return method, 400, "text/plain", b"not HTTP\n"

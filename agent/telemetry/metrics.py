@@ -1,7 +1,7 @@
-"""What the agent tells about itself, in Prometheus' format: names `meterhouse_agent_*`.
+"""The agent's own metrics, in Prometheus' format: names `meterhouse_agent_*`.
 
-Owns the names, help texts and labels. The hot path counts in plain numbers; they are read when somebody asks,
-so counting costs no lock. FAMILIES is data, so that a test can compare it with the documentation.
+Owns the names, help texts and labels. The hot path counts in plain numbers, which are read on request, so
+counting costs no lock. FAMILIES is data, so that a test can compare it with the documentation.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from agent.runtime.clock import Clock
 if TYPE_CHECKING:
     from agent.forward.metadata_sender import MetadataSender
     from agent.forward.spool.timers import SpoolTimers
-    from agent.mapping.mapper import Mapper  # not where there is none: it is memory
+    from agent.mapping.mapper import Mapper  # only with a mapping file: it costs memory
     from agent.receive.tls_listener import TlsAcceptor
 
 
@@ -41,7 +41,7 @@ class Family(msgspec.Struct, frozen=True):
         return "counter" if self.name.endswith("_total") else "gauge"
 
 
-#: Prometheus' text format, which nobody needs a library for.
+#: Prometheus' text format, which needs no library.
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 P: Final = "meterhouse_agent_"
 FAMILIES: Final = tuple(
@@ -49,9 +49,9 @@ FAMILIES: Final = tuple(
     for name, text, label in (
         ("lines_total", "Lines received, good and bad.", ""),
         ("bad_lines_total", "Lines refused, by reason.", "reason"),
-        ("skipped_lines_total", "Events, service checks, and what a mapping drops.", "kind"),
+        ("skipped_lines_total", "Events, service checks, and lines that a mapping drops.", "kind"),
         ("ignored_fields_total", "Fields and tags of good lines that were left out.", "reason"),
-        ("mapped_heads_total", "Series spellings asked of agent.mapping, by what became of them.", "result"),
+        ("mapped_heads_total", "Series spellings mapped by agent.mapping, by result.", "result"),
         (
             "metadata_total",
             "Metrics whose help, unit or buckets were sent, by outcome.",
@@ -74,13 +74,17 @@ FAMILIES: Final = tuple(
         ("closed_connections_total", "Stream connections closed by the agent, by reason.", "reason"),
         ("failed_ops_handshakes_total", "TLS handshakes of agent.ops that failed.", ""),
         ("relayed_packets_total", "Datagrams copied to agent.relay.address.", ""),
-        ("relay_dropped_packets_total", "Datagrams that could not be, by reason.", "reason"),
+        ("relay_dropped_packets_total", "Datagrams that could not be copied, by reason.", "reason"),
         ("relayed_events_total", "Events and service checks sent to agent.relay.events.", ""),
-        ("relay_dropped_events_total", "Events and service checks that could not be, by reason.", "reason"),
+        (
+            "relay_dropped_events_total",
+            "Events and service checks that could not be sent, by reason.",
+            "reason",
+        ),
         ("core", "1 for the core that runs: native or python.", "core"),
-        ("core_memory_bytes", "Memory of the native core, as far as it knows.", ""),
+        ("core_memory_bytes", "Memory of the native core, if known.", ""),
         ("longest_stop_seconds", "Longest time that a flush kept a receiver waiting.", ""),
-        ("live_series", "Series of the present bucket.", ""),
+        ("live_series", "Series of the current bucket.", ""),
         ("remembered_series", "Series remembered between buckets.", ""),
         ("forgotten_heads_total", "Series spellings forgotten early: agent.aggregate.max_series.", ""),
         (
@@ -101,26 +105,26 @@ FAMILIES: Final = tuple(
         ("last_success_timestamp_seconds", "When the indexer last acknowledged a frame.", ""),
         ("dropped_frames_total", "Frames lost, by reason.", "reason"),
         ("dropped_rows_total", "Rows of frames lost, by reason.", "reason"),
-        ("unsent_frames", "Frames waiting or under way.", ""),
+        ("unsent_frames", "Frames waiting or in flight.", ""),
         ("dropped_lines_total", "Lines of frames lost, by reason.", "reason"),
-        ("unsent_bytes", "Bytes of frames waiting or under way, compressed.", ""),
+        ("unsent_bytes", "Bytes of frames waiting or in flight, compressed.", ""),
         ("oldest_unsent_frame_age_seconds", "Age of the oldest unsent frame; 0: all are sent.", ""),
         ("spool_frames", "Unsent frames in agent.spool.path.", ""),
         ("spool_bytes", "Bytes of the files in agent.spool.path.", ""),
         ("spool_written_frames_total", "Frames written to agent.spool.path.", ""),
         ("spool_checkpoints_total", "Times open buckets were flushed for agent.spool.checkpoint_ms.", ""),
-        ("spool_recovered_frames", "Frames that an earlier run had left there.", ""),
+        ("spool_recovered_frames", "Frames found there at the start, from an earlier run.", ""),
         (
             "spool_write_errors_total",
             "Writes to agent.spool.path that failed; the frames stay in memory.",
             "",
         ),
-        ("clock_skew_seconds", "What this machine's clock is ahead of the indexer's, by its answers.", ""),
-        ("clock_offset_seconds", "What is taken off this machine's time to stamp lines.", ""),
+        ("clock_skew_seconds", "How far this machine's clock is ahead of the indexer's.", ""),
+        ("clock_offset_seconds", "Seconds subtracted from this machine's time to stamp lines.", ""),
         ("clock_steps_total", "Steps of this machine's clock.", ""),
-        ("restamped_rows_total", "Rows moved out of the future after the time jumped back.", ""),
-        ("heartbeats_total", "Heartbeats the indexer has taken.", ""),
-        ("failed_heartbeats_total", "Heartbeats it has not taken, by reason.", "reason"),
+        ("restamped_rows_total", "Rows moved out of the future after the clock jumped back.", ""),
+        ("heartbeats_total", "Heartbeats the indexer has accepted.", ""),
+        ("failed_heartbeats_total", "Heartbeats it has not accepted, by reason.", "reason"),
     )
 )
 
@@ -140,46 +144,66 @@ Values = dict[str, float] | float
 
 
 class DatagramStats(Protocol):
-    """What listeners of datagrams tell."""
+    """Counters of a datagram listener."""
 
     @property
-    def received(self) -> ReceiveCounters: ...
+    def received(self) -> ReceiveCounters:
+        """Running totals."""
+
     @property
-    def threads(self) -> int: ...
-    def kernel_drops(self) -> int | None: ...
+    def threads(self) -> int:
+        """Number of its threads."""
+
+    def kernel_drops(self) -> int | None:
+        """Return the packets the kernel dropped; None if unknown."""
 
 
 class StreamStats(Protocol):
-    """What listeners of streams tell."""
+    """Counters of a stream listener."""
 
     @property
-    def received(self) -> ReceiveCounters: ...
+    def received(self) -> ReceiveCounters:
+        """Running totals."""
+
     @property
-    def connections(self) -> int: ...
+    def connections(self) -> int:
+        """Number of open connections."""
 
 
 class ListenerStats(Protocol):
-    """What agent/receive/listeners.py tells."""
+    """Counters of agent/receive/listeners.py."""
 
     @property
-    def datagrams(self) -> Mapping[str, DatagramStats]: ...
+    def datagrams(self) -> Mapping[str, DatagramStats]:
+        """Datagram listeners by name."""
+
     @property
-    def streams(self) -> Mapping[str, StreamStats]: ...
+    def streams(self) -> Mapping[str, StreamStats]:
+        """Stream listeners by name."""
+
     @property
-    def relayed(self) -> Sequence[RelayCounters]: ...
+    def relayed(self) -> Sequence[RelayCounters]:
+        """Totals of copied packets, by listener."""
+
     @property
-    def relayed_events(self) -> Sequence[RelayCounters]: ...
+    def relayed_events(self) -> Sequence[RelayCounters]:
+        """Totals of copied events, by listener."""
 
 
 class SavedStateStats(Protocol):
-    """What agent/core/saved_gauges.py tells."""
+    """Counters of agent/core/saved_gauges.py."""
 
     @property
-    def written_s(self) -> float: ...
+    def written_s(self) -> float:
+        """Unix time of the last write."""
+
     @property
-    def failed(self) -> int: ...
+    def failed(self) -> int:
+        """Number of failed writes."""
+
     @property
-    def damaged(self) -> int: ...
+    def damaged(self) -> int:
+        """Number of damaged files set aside."""
 
 
 class MetricSources(msgspec.Struct, kw_only=True):
@@ -208,13 +232,13 @@ class MetricSources(msgspec.Struct, kw_only=True):
 
 
 def exposition(sources: MetricSources) -> bytes:
-    """The text of /metrics: all families, in the order of FAMILIES."""
+    """Format the text of /metrics: all families, in the order of FAMILIES."""
     values = _values(sources)
     return "".join(_text(family, values[family.name.removeprefix(P)]) for family in FAMILIES).encode()
 
 
 def _text(family: Family, values: Values) -> str:
-    """One family. Labels are names of ours, so nothing has to be escaped."""
+    """Format one family. Labels are our own names, so nothing must be escaped."""
     lines = [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.type}"]
     if isinstance(values, dict):
         lines += [f'{family.name}{{{family.label}="{label}"}} {value!r}' for label, value in values.items()]

@@ -1,7 +1,7 @@
-"""The page /debug/top: which metrics, tag keys and clients have the most series. Bounded, whatever was sent.
+"""The page /debug/top: metrics, tag keys and clients with the most series. Bounded for any input.
 
-Metrics are counted in full. Tag keys are counted in a sample of series, because a walk over all of them would
-keep lines waiting. Values of tags are not shown.
+Metrics are counted completely. Tag keys are counted in a sample of series, because a walk over all of them
+would delay lines. Values of tags are not shown.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import msgspec
 from agent.core.interface import Core
 from agent.net.sockets import name_of_address
 
-#: Metrics and tag keys that are shown.
+#: Maximum number of metrics and of tag keys shown.
 MAX_SHOWN: Final = 50
-#: Series whose tags are looked at, about.
+#: Approximate number of series whose tags are sampled.
 _SAMPLE: Final = 10_000
 
 

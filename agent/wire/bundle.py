@@ -1,8 +1,8 @@
-"""Bundles: several encoded frames in one request, answered one by one.
+"""Bundles: several encoded frames in one request, answered individually.
 
 Owns the bytes of the request and the form of its answer (docs/wire-format.md). A bundle adds nothing to its
-frames: each has its identity, is checked and answered as if it had come alone. An indexer that knows no
-bundles answers 404 or 405, and gets the frames one by one.
+frames: each has its identity, and is checked and answered as if it had come alone. An indexer without support
+for bundles answers 404 or 405, and gets the frames one by one.
 
 Pure: bytes and values in, values out.
 """
@@ -24,11 +24,11 @@ _LENGTH: Final = struct.Struct("<I")
 
 
 class BundleError(ValueError):
-    """Bytes that are no bundle, or no answer to one; the text says what is wrong."""
+    """Bytes that are not a bundle, or not an answer to one; the text names the problem."""
 
 
 class FrameAnswer(msgspec.Struct, omit_defaults=True):
-    """What became of one frame: the status it would have alone, and the rest of that answer."""
+    """The answer to one frame: the status it would get alone, and the rest of that answer."""
 
     status: int
     rows: int = 0
@@ -47,7 +47,7 @@ _decoder: Final = msgspec.json.Decoder(BundleAnswer)
 
 
 def encode(frames: Sequence[bytes]) -> bytes:
-    """Return the bundle of some encoded frames, at most MAX_FRAMES."""
+    """Encode a bundle of at most MAX_FRAMES encoded frames."""
     parts = [_MARK]
     for frame in frames:
         parts += (_LENGTH.pack(len(frame)), frame)
@@ -55,9 +55,9 @@ def encode(frames: Sequence[bytes]) -> bytes:
 
 
 def decode(body: bytes) -> list[bytes]:
-    """Return the frames of a bundle, as they are. Raises BundleError, and nothing else."""
+    """Return the frames of a bundle, still encoded. Raises BundleError, and nothing else."""
     if not body.startswith(_MARK):
-        raise BundleError(f"a bundle begins with {_MARK.decode()}")
+        raise BundleError(f"not a bundle: expected {_MARK.decode()} at the start")
     at, frames = len(_MARK), list[bytes]()
     while at < len(body):
         if at + _LENGTH.size > len(body):
@@ -65,22 +65,22 @@ def decode(body: bytes) -> list[bytes]:
         (size,) = _LENGTH.unpack_from(body, at)
         at += _LENGTH.size
         if at + size > len(body):
-            raise BundleError(f"frame {len(frames)} has {size} bytes: {len(body) - at} are left")
+            raise BundleError(f"frame {len(frames)}: {len(body) - at} bytes left: expected {size}")
         if len(frames) == MAX_FRAMES:
-            raise BundleError(f"more than {MAX_FRAMES} frames")
+            raise BundleError(f"too many frames: at most {MAX_FRAMES} are accepted")
         frames.append(body[at : at + size])
         at += size
     if not frames:
-        raise BundleError("a bundle without frames")
+        raise BundleError("no frames: expected at least one")
     return frames
 
 
 def decode_answers(body: bytes, count: int) -> list[FrameAnswer]:
-    """Return the answers to `count` frames. Raises BundleError, and nothing else."""
+    """Decode the answers to `count` frames. Raises BundleError, and nothing else."""
     try:
         answers = _decoder.decode(body).answers
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-        raise BundleError(f"no answer to a bundle: {e}") from None
+        raise BundleError(f"not an answer to a bundle: {e}") from None
     if len(answers) != count:
-        raise BundleError(f"{len(answers)} answers to {count} frames")
+        raise BundleError(f"{len(answers)} answers: expected {count}")
     return answers

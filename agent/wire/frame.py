@@ -1,12 +1,12 @@
 """The wire format between agent and indexer: one versioned, columnar frame.
 
 Owns the bytes: the agent encodes, the indexer imports this module to decode. A frame is a msgpack array
-(msgspec, `array_like`), compressed with zstd. Every string stands in it once; a series is a name and tags
-given as indexes into `strings`; each metric type has its own columns, whose `series` are indexes into the
-frame's series. Columns are raw little-endian arrays, so that neither side makes an object per row.
+(msgspec, `array_like`), compressed with zstd. Every string is stored once; a series is a name and tags given
+as indexes into `strings`; each metric type has its own columns, whose `series` are indexes into the frame's
+series. Columns are raw little-endian arrays, so that neither side creates an object per row.
 
-Pure: bytes and values in, values out. Knows nothing of sockets, clocks or of where ids come from.
-See docs/wire-format.md.
+Pure: bytes and values in, values out. Knows nothing of sockets, clocks or the origin of ids. See
+docs/wire-format.md.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 CONTENT_TYPE: Final = "application/x-meterhouse-frame"
-#: A frame that would unpack to more than this is refused before it is unpacked.
+#: Larger frames (unpacked) are refused before unpacking.
 MAX_FRAME_BYTES: Final = 64 << 20
-#: Rows of a frame at most (`agent.flush.max_frame_rows` cannot be set higher).
+#: Maximum rows of a frame (`agent.flush.max_frame_rows` cannot be set higher).
 MAX_ROWS: Final = 1_000_000
-#: Strings of a frame at most: four to each row, far more than lines give.
+#: Maximum strings of a frame: four per row, far more than lines need.
 MAX_STRINGS: Final = 4 * MAX_ROWS
 BUCKET_SECONDS: Final = 10
-#: How names of files begin that were sent as old lines (agent/backfill/job.py); no agent is called so.
+#: Prefix of the agent names of backfilled files (agent/backfill/job.py); no agent may use it.
 BACKFILL_PREFIX: Final = "backfill/"
-#: How the names of what the indexer makes itself begin: frames of JSON messages, and those of `up`.
+#: Prefixes of the agent names of frames that the indexer makes itself: JSON messages, and the metric `up`.
 OF_MESSAGES: Final = "messages/"
 OF_UP: Final = "up/"
-#: With zstd's own checksum: a body that changed on its way is refused instead of stored.
+#: With zstd's own checksum: a body corrupted in transit is refused instead of stored.
 _COMPRESSION: Final[Mapping[int, int]] = {
     zstd.CompressionParameter.compression_level: 1,
     zstd.CompressionParameter.checksum_flag: 1,
@@ -46,11 +46,11 @@ _COMPRESSION: Final[Mapping[int, int]] = {
 
 
 class FrameError(ValueError):
-    """A frame that cannot be decoded; the text says what and where. Sending it again will not help."""
+    """A frame that cannot be decoded; the text names the problem. Sending it again will not help."""
 
 
 class Sender(msgspec.Struct, frozen=True, kw_only=True):
-    """What all frames of one run of an agent have in common."""
+    """The identity of one run of an agent, shared by all its frames."""
 
     agent: str
     epoch: int
@@ -63,7 +63,7 @@ class SeriesColumns(msgspec.Struct, array_like=True, frozen=True):
     """The series of a frame, one entry each, in columns.
 
     `tag_key` and `tag_value` hold `sum(tag_count)` entries: those of series 0, then of series 1, and so on.
-    Tags are sorted by key and each key stands once.
+    Tags are sorted by key, each key once.
     """
 
     name: bytes = b""  # u32, index into strings
@@ -94,10 +94,10 @@ class Gauges(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Distributions(msgspec.Struct, array_like=True, frozen=True):
-    """Exponential buckets (agent/aggregate/exponential_buckets.py says which index a value has) and moments.
+    """Exponential buckets (agent/aggregate/exponential_buckets.py defines the index of a value) and moments.
 
-    Bucket counts are weights: a sample rate of 0.1 adds 10. `positive_*` and `negative_*` hold the entries
-    of row 0, then of row 1, and so on; indexes ascend within a row.
+    Bucket counts are weights: a sample rate of 0.1 adds 10. `positive_*` and `negative_*` hold the entries of
+    row 0, then of row 1, and so on; indexes ascend within a row.
     """
 
     series: bytes = b""  # u32
@@ -117,7 +117,7 @@ class Distributions(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Sets(msgspec.Struct, array_like=True, frozen=True):
-    """Hashes of the members of one series in one bucket (agent/aggregate/aggregator.py says which hash)."""
+    """Hashes of the members of one series in one bucket (agent/aggregate/state.py defines the hash)."""
 
     series: bytes = b""  # u32
     bucket: bytes = b""  # u32
@@ -159,13 +159,13 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
     @property
     def rows(self) -> int:
-        """How many rows the frame holds over all types."""
+        """Number of rows over all types."""
         columns = (self.counters, self.gauges, self.distributions, self.sets)
         return sum(len(c.series) for c in columns) // 4
 
 
 class _Outline(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
-    """A frame with its strings left encoded: counts are checked before an object is made of each."""
+    """A frame with its strings still encoded, so that counts are checked before an object is made of each."""
 
     version: int
     agent: msgspec.Raw
@@ -206,14 +206,14 @@ _WIDTHS: Final[dict[type[msgspec.Struct], Mapping[str, int]]] = {
 
 
 def encode(frame: Frame) -> bytes:
-    """The compressed bytes of a frame."""
+    """Return the compressed bytes of a frame."""
     return zstd.compress(_encoder.encode(frame), options=_COMPRESSION)
 
 
 def unpacked_bytes(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> int:
-    """Return how many bytes `data` unpacks to by its own word, `max_bytes` where it does not say.
+    """Return the unpacked size that `data` declares, `max_bytes` if it declares none.
 
-    Raises FrameError when it says more than `max_bytes`, or is not zstd.
+    Raises FrameError when it declares more than `max_bytes`, or is not zstd.
     """
     try:
         size = zstd.get_frame_info(data).decompressed_size
@@ -222,7 +222,7 @@ def unpacked_bytes(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> int:
     if size is None:
         return max_bytes
     if size > max_bytes:
-        raise FrameError(f"{size} bytes when unpacked: at most {max_bytes} are taken")
+        raise FrameError(f"{size} bytes when unpacked: at most {max_bytes} are accepted")
     return size
 
 
@@ -239,10 +239,10 @@ def org_of(data: bytes) -> int:
 
 
 def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
-    """The frame in `data`, its column lengths checked against each other.
+    """Decode the frame in `data`, and check its column lengths against each other.
 
     Raises FrameError, and nothing else, for anything that is not a frame of a known version. Index ranges
-    (`series`, `name`, `tag_key`, `tag_value`) are the reader's to check: it has them as arrays.
+    (`series`, `name`, `tag_key`, `tag_value`) are for the reader to check, which has them as arrays.
     """
     try:
         decompressor = zstd.ZstdDecompressor()
@@ -261,7 +261,7 @@ def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise FrameError(str(e)) from None
     if frame.version != VERSION:
-        raise FrameError(f"version {frame.version}, this reader knows {VERSION}")
+        raise FrameError(f"version {frame.version}: expected {VERSION}")
     for columns in (frame.counters, frame.gauges, frame.distributions, frame.sets):
         _check_lengths(columns)
     _check_tags(frame.series)
@@ -272,10 +272,10 @@ def decode(data: bytes, max_bytes: int = MAX_FRAME_BYTES) -> Frame:
 
 
 def _check_strings(raw: bytes) -> None:
-    """Refuse more strings than are used, by the header of their array: to read over them takes time, too.
+    """Refuse more strings than can be used, by the header of their array, because skipping them takes time.
 
-    A string is at least one byte here and one index of four bytes in a column. Says nothing of what cannot be
-    a frame: the decoder does.
+    A string takes at least one byte here and one index of four bytes in a column. Data that cannot be a frame
+    is left to the decoder.
     """
     at = _start_of("strings", raw)
     if at is None:
@@ -283,7 +283,7 @@ def _check_strings(raw: bytes) -> None:
     count = _array_length(msgspec.Raw(raw[at : at + 5]))
     if count > MAX_STRINGS or 5 * count > len(raw):
         raise FrameError(
-            f"strings: {count} strings, at most {min(MAX_STRINGS, len(raw) // 5)} are taken in a frame of"
+            f"strings: {count} strings: at most {min(MAX_STRINGS, len(raw) // 5)} are accepted in a frame of"
             f" {len(raw)} bytes"
         )
 
@@ -300,7 +300,7 @@ def _start_of(field: str, raw: bytes) -> int | None:
 
 
 def _size_of(head: bytes) -> int | None:
-    """Return the bytes of an integer or a string by its head; None for anything else. Source: msgpack."""
+    """Return the size of an integer or string from its header; None for anything else. Source: msgpack."""
     match head[0] if head else None:
         case int() as kind if kind <= 0x7F or kind >= 0xE0:
             return 1
@@ -319,17 +319,17 @@ def _check_counts(outline: _Outline) -> None:
     kinds = (outline.counters, outline.gauges, outline.distributions, outline.sets)
     rows = sum(len(columns.series) for columns in kinds) // 4
     if rows > MAX_ROWS:
-        raise FrameError(f"{rows} rows: at most {MAX_ROWS} are taken in a frame")
+        raise FrameError(f"{rows} rows: at most {MAX_ROWS} are accepted in a frame")
     series = len(outline.series.name) // 4
     if series > rows:
-        raise FrameError(f"Series: {series} series of {rows} rows, some have no row")
+        raise FrameError(f"Series: {series} series, {rows} rows: expected a row for each series")
     used = series + (len(outline.series.tag_key) + len(outline.series.tag_value)) // 4
     if (strings := _array_length(outline.strings)) > used:
-        raise FrameError(f"strings: {strings} strings, of which at most {used} are used")
+        raise FrameError(f"strings: {strings} strings: at most {used} can be used")
 
 
 def _array_length(raw: msgspec.Raw) -> int:
-    """Return the length of an array by its msgpack header; 0 for anything else, which the decoder refuses."""
+    """Return the length of an array from its msgpack header; 0 for anything the decoder refuses."""
     head = bytes(memoryview(raw)[:5])
     match head[0] if head else 0:
         case kind if 0x90 <= kind <= 0x9F:
@@ -348,7 +348,7 @@ def _check_lengths(columns: msgspec.Struct) -> None:
         if len(getattr(columns, name)) != rows * width:
             raise FrameError(
                 f"{type(columns).__name__}.{name}: {len(getattr(columns, name))} bytes, "
-                f"{rows * width} wanted for {rows} rows"
+                f"expected {rows * width} for {rows} rows"
             )
 
 
@@ -358,7 +358,9 @@ def _check_tags(series: SeriesColumns) -> None:
         raise FrameError(f"Series: {len(series.name)} bytes of name, {len(series.tag_count)} of tag_count")
     tags = sum(memoryview(series.tag_count).cast("H"))
     if len(series.tag_key) != tags * 4 or len(series.tag_value) != tags * 4:
-        raise FrameError(f"Series: {len(series.tag_key)} bytes of tag_key, {tags * 4} wanted for {tags} tags")
+        raise FrameError(
+            f"Series: {len(series.tag_key)} bytes of tag_key, expected {tags * 4} for {tags} tags"
+        )
 
 
 def _check_ragged(columns: msgspec.Struct, length: str, widths: Mapping[str, int]) -> None:
@@ -367,5 +369,5 @@ def _check_ragged(columns: msgspec.Struct, length: str, widths: Mapping[str, int
         if len(getattr(columns, name)) != total * width:
             raise FrameError(
                 f"{type(columns).__name__}.{name}: {len(getattr(columns, name))} bytes, "
-                f"{total * width} wanted for {total} entries"
+                f"expected {total * width} for {total} entries"
             )

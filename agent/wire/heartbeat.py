@@ -1,4 +1,4 @@
-"""The heartbeat: how far an agent is, told to the indexer once per bucket. See docs/wire-format.md.
+"""The heartbeat: the agent's progress, sent to the indexer once per bucket. See docs/wire-format.md.
 
 Owns its bytes: the agent encodes, the indexer decodes. It is JSON, because one comes in ten seconds. Pure.
 """
@@ -19,11 +19,11 @@ _Millis = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 
 
 class HeartbeatError(ValueError):
-    """Bytes that are not a heartbeat; the text says what and where."""
+    """Bytes that are not a heartbeat; the text names the problem and place."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent lives, and all it has of the buckets that ended by `flushed_until_ms` is stored."""
+    """States that an agent is alive, and that all its buckets that ended by `flushed_until_ms` are stored."""
 
     agent: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
     epoch: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
@@ -33,20 +33,20 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     flushed_until_ms: _Millis = 0
     #: The agent stops: nothing more comes under this epoch.
     ended: bool = False
-    #: Unix milliseconds of the agent's machine as it sends this; 0 from agents that do not say.
+    #: Unix milliseconds of the agent's machine when it sends this; 0 from agents that do not send it.
     sent_ms: _Millis = 0
     #: The number of the last frame made.
     frames_made: _Millis = 0
-    #: Frames up to this number are over: acknowledged, refused or dropped. None from agents that do not say.
+    #: Frames up to this number are settled: acknowledged, refused or dropped. None from older agents.
     frames_over: _Millis | None = None
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
     """The indexer's answer."""
 
-    #: Its Unix milliseconds; 0 from one that does not say.
+    #: Its Unix milliseconds; 0 from older indexers.
     now_ms: _Millis = 0
-    #: Seconds for which it knows stored frames again, at least; 0 from one that does not say.
+    #: Seconds for which it recognises stored frames, at least; 0 from older indexers.
     remembers_s: _Millis = 0
 
 
@@ -55,12 +55,12 @@ _answer_decoder = msgspec.json.Decoder(HeartbeatAnswer)
 
 
 def encode(beat: Heartbeat) -> bytes:
-    """The body of the request."""
+    """Encode the body of the request."""
     return msgspec.json.encode(beat)
 
 
 def decode(data: bytes) -> Heartbeat:
-    """The heartbeat in `data`; fields that are not known are left out. Raises HeartbeatError."""
+    """Decode a heartbeat; unknown fields are ignored. Raises HeartbeatError."""
     try:
         return _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:

@@ -1,7 +1,7 @@
-"""What a mapping file says about a metric beside its name, and the message that takes it to the indexer.
+"""Metric metadata from a mapping file, and the message that carries it to the indexer.
 
-Owns the body of `POST /v1/metadata` (docs/wire-format.md) and its bounds. Who writes the bytes owns their
-definition; the indexer imports it. The message is JSON, small, and says the same however often it comes.
+Owns the body of `POST /v1/metadata` (docs/wire-format.md) and its bounds. The writer of the bytes owns their
+definition; the indexer imports it. The message is small JSON, and idempotent.
 
 Pure.
 """
@@ -30,26 +30,26 @@ _Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
 
 
 class MetadataError(ValueError):
-    """No metadata message, or one beyond the bounds; the text says where."""
+    """Bytes that are not a metadata message, or exceed the bounds; the text names the place."""
 
 
 class MetricDescription(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Help, unit and boundaries of a metric; an empty one says nothing."""
+    """Help, unit and bucket boundaries of a metric; empty ones are unknown."""
 
     help: Annotated[str, msgspec.Meta(max_length=MAX_HELP)] = ""
     unit: Annotated[str, msgspec.Meta(max_length=MAX_UNIT)] = ""
-    #: Upper bounds of classic buckets, ascending, finite: +Inf is always there.
+    #: Upper bounds of classic buckets, ascending and finite: +Inf is implied.
     buckets: Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_BUCKETS)] = ()
 
     def filled(self, other: MetricDescription) -> MetricDescription:
-        """This, and what `other` says where this says nothing."""
+        """Return this description, with empty parts taken from `other`."""
         return MetricDescription(
             self.help or other.help, self.unit or other.unit, self.buckets or other.buckets
         )
 
 
 class MetricMetadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One metric of a message, by its name as frames have it."""
+    """One metric of a message, under its name in frames."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
     help: Annotated[str, msgspec.Meta(max_length=MAX_HELP)] = ""
@@ -66,13 +66,13 @@ class MetadataMessage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def encode(org_id: int, project_id: int, metrics: Mapping[str, MetricDescription]) -> bytes:
-    """The message for at most MAX_METRICS metrics."""
+    """Encode the message for at most MAX_METRICS metrics."""
     rows = tuple(MetricMetadata(name, one.help, one.unit, one.buckets) for name, one in metrics.items())
     return msgspec.json.encode(MetadataMessage(org_id, project_id, rows))
 
 
 def decode(data: bytes) -> MetadataMessage:
-    """The message in `data`. Raises MetadataError."""
+    """Decode a message. Raises MetadataError."""
     try:
         message = msgspec.json.decode(data, type=MetadataMessage)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:  # ValidationError is a DecodeError
@@ -84,14 +84,14 @@ def decode(data: bytes) -> MetadataMessage:
 
 
 def in_seconds(name: str) -> bool:
-    """True if a name says that its values are seconds."""
+    """Return whether a name says that its values are seconds."""
     return _SECONDS.search(name) is not None
 
 
 def ladder_problem(buckets: tuple[float, ...]) -> str:
-    """Say what about boundaries no histogram could have; empty: nothing."""
+    """Return why no histogram can have these boundaries; empty if one can."""
     if len(buckets) > MAX_BUCKETS:
-        return f"more than {MAX_BUCKETS} boundaries"
+        return f"too many boundaries: at most {MAX_BUCKETS} are accepted"
     if not all(abs(bound) <= 1e300 for bound in buckets):
         return "a boundary is not finite"
     if any(b <= a for a, b in pairwise(buckets)):

@@ -1,4 +1,4 @@
-"""Moves rows out of the future, where a clock that was ahead had put them. Pure.
+"""Moves rows out of the future after a clock was ahead. Pure.
 
 Only for frames that were never encoded: a frame that was sent keeps its bytes.
 """
@@ -18,9 +18,9 @@ T = TypeVar("T", Counters, Gauges, Distributions, Sets)
 
 
 def restamped(frame: Frame, now_ms: int, future_ms: int, ahead_ms: int) -> tuple[Frame, int]:
-    """Return the frame and how many rows were moved: those later than `future_ms` from now.
+    """Return the frame and the number of rows moved: those later than `future_ms` from now.
 
-    They move back by `ahead_ms`, in whole buckets, and no further ahead than the present bucket.
+    They move back by `ahead_ms`, in whole buckets, and no further ahead than the current bucket.
     """
     present_s = now_ms // _BUCKET_MS * BUCKET_SECONDS
     latest_s = (now_ms + future_ms) // 1000

@@ -109,7 +109,7 @@ def plain() -> list[Any]:
 @pytest.mark.parametrize("version", [0, VERSION + 1])
 def test_other_versions_are_refused_by_name(version: int) -> None:
     changed = [version, *plain()[1:]]
-    with pytest.raises(FrameError, match=f"version {version}, this reader knows {VERSION}"):
+    with pytest.raises(FrameError, match=f"version {version}: expected {VERSION}"):
         decode(zstd.compress(msgspec.msgpack.encode(changed)))
 
 
@@ -171,9 +171,9 @@ def _plain_with(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("string", "count", "reason"),
     [
-        ("ab", 2_000_000, "strings: 2000000 strings, at most 12.* are taken in a frame of 6000.* bytes"),
-        ("abcdefgh", 2_000_000, "strings: 2000000 strings, of which at most"),
-        ("abcdefgh", 4_000_001, "strings: 4000001 strings, at most 4000000 are taken"),
+        ("ab", 2_000_000, "strings: 2000000 strings: at most 12.* are accepted in a frame of 6000.* bytes"),
+        ("abcdefgh", 2_000_000, "strings: 2000000 strings: at most"),
+        ("abcdefgh", 4_000_001, "strings: 4000001 strings: at most 4000000 are accepted"),
     ],
 )
 def test_strings_that_nothing_uses_are_refused_before_they_are_made(
@@ -191,17 +191,17 @@ def test_strings_that_nothing_uses_are_refused_before_they_are_made(
 
 
 def test_series_without_rows_and_too_many_rows_are_refused() -> None:
-    with pytest.raises(FrameError, match="Series: 1000 series of "):
+    with pytest.raises(FrameError, match="Series: 1000 series, "):
         decode(_plain_with(series=[bytes(4_000), bytes(2_000), b"", b""]))
     many = 1_000_001
-    with pytest.raises(FrameError, match="rows: at most 1000000 are taken"):
+    with pytest.raises(FrameError, match="rows: at most 1000000 are accepted"):
         decode(_plain_with(counters=[bytes(4 * many), bytes(4 * many), bytes(8 * many)]))
 
 
 def test_what_a_frame_unpacks_to_is_known_before() -> None:
     body = encode(frame())
     assert unpacked_bytes(body) == len(msgspec.msgpack.encode(frame()))
-    with pytest.raises(FrameError, match="when unpacked: at most 10 are taken"):
+    with pytest.raises(FrameError, match="when unpacked: at most 10 are accepted"):
         unpacked_bytes(body, 10)
     with pytest.raises(FrameError, match="not zstd"):
         unpacked_bytes(b"no frame at all")

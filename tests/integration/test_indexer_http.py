@@ -156,7 +156,7 @@ async def test_a_frame_that_unpacks_to_too_much(indexer: Indexer) -> None:
     await indexer.start(bounds=Bounds(frame_bytes=1000))
     status, answer, _ = await indexer.frame(counter_frame({f"h{i}": 1.0 for i in range(500)}, NOW_S))
     assert status == 400
-    assert "at most 1000 are taken" in answer["error"]
+    assert "at most 1000 are accepted" in answer["error"]
 
 
 async def test_frames_that_unpack_to_much_wait_for_memory_and_others_go_on(

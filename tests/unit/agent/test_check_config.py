@@ -174,7 +174,7 @@ def test_what_is_wrong_with_a_mapping(run: Run, config: Path) -> None:
     (config.parent / "mapping.yml").write_text("mappings:\n- {match: a, nam: b}\n")
     code, _, err = run("--config", config)
     assert code == 2
-    assert f"{config.parent}/mapping.yml:2: mapping 1: unknown key 'nam' (known: " in err
+    assert f"{config.parent}/mapping.yml:2: mapping 1: unknown key 'nam': expected one of " in err
 
 
 def test_addresses_may_be_off_or_paths(run: Run, tmp_path: Path) -> None:

@@ -84,7 +84,13 @@ def test_keys_of_ours() -> None:
     assert file.rules[0].timer_unit == "s"
     assert file.rules[0].described == MetricDescription("Of p.", "seconds", (1.0, 2.0))
     assert [(note.line, note.text.partition("; ")[0]) for note in file.notes] == [
-        (6, "profile n: mapping 2 (p.*.*): x: '$3' refers to what the match does not capture"),
+        (
+            6,
+            (
+                "profile n: mapping 2 (p.*.*): x: '$3' has a reference that the match does not capture: it is"
+                " empty"
+            ),
+        ),
         (6, "profile n: mapping 2 (p.*.*): it names seconds, but values sent as `ms` stay milliseconds"),
     ]
 
@@ -92,18 +98,20 @@ def test_keys_of_ours() -> None:
 HEAD = "dogstatsd_mapper_profiles:\n"
 ONE = HEAD + "- name: n\n  prefix: p\n  mappings:\n  - "
 BAD = {
-    HEAD + "  x: y": "2: dogstatsd_mapper_profiles: a list is wanted",
+    HEAD + "  x: y": "2: dogstatsd_mapper_profiles: expected a list",
     HEAD + "- prefix: p": "2: profile 1: name is missing",
-    HEAD + "- name: n": "2: profile n: prefix is missing; `*` is accepted for all names",
-    HEAD + "- {name: n, prefix: p, mapping: []}": "profile 1: unknown key 'mapping' (known: mappings, name,",
-    HEAD + "- {name: n, prefix: p, mappings: {}}": "profile n: mappings: a list is wanted",
+    HEAD + "- name: n": "2: profile n: prefix is missing: expected a text, or `*` for all names",
+    HEAD + "- {name: n, prefix: p, mapping: []}": (
+        "profile 1: unknown key 'mapping': expected one of mappings, name,"
+    ),
+    HEAD + "- {name: n, prefix: p, mappings: {}}": "profile n: mappings: expected a list",
     ONE + "{name: x}": "5: profile n: mapping 1: match is missing",
     ONE + "{match: x}": "5: profile n: mapping 1 (x): name is missing",
-    ONE + "{match: x, name: y, match_type: glob}": "match_type: 'glob' is none of wildcard, regex",
-    ONE + "{match: 'a.[]', name: y}": "match: letters, digits, `-`, `_`, `.` and `*` are accepted",
-    ONE + "{match: 'a.**', name: y}": "match: `**` is not accepted",
+    ONE + "{match: x, name: y, match_type: glob}": "match_type: 'glob': expected one of wildcard, regex",
+    ONE + "{match: 'a.[]', name: y}": "match: expected letters, digits, `-`, `_`, `.` and `*`",
+    ONE + "{match: 'a.**', name: y}": "match: `**`: expected a single `*`",
     ONE + "{match: 'a(', name: y, match_type: regex}": "match: not a regular expression",
-    ONE + "{match: a, name: y, tags: [x]}": "tags: a table of keys and values is wanted",
+    ONE + "{match: a, name: y, tags: [x]}": "tags: expected a table of keys and values",
     ONE + "{match: a, name: y, labels: {}}": "unknown key 'labels'",
     HEAD + "mappings: []": "1: the file has both `mappings` and `dogstatsd_mapper_profiles`",
 }

@@ -92,7 +92,7 @@ def test_skipped_lines() -> None:
     )
     found = one(b"none.x:1|c").mapping
     assert found is not None
-    assert found.why == "the name comes out empty"
+    assert found.why == "the resulting name is empty"
     assert one(b"_e{1,1}:a|b").reason == "event"
     assert one(b"").reason == "empty"
 
@@ -156,7 +156,7 @@ noise.x:1|c
   mapping   2 (noise.*), line 3
 none.x:1|c
   skipped   mapping: the mapping drops it
-  mapping   3 (none.*), line 4: the name comes out empty
+  mapping   3 (none.*), line 4: the resulting name is empty
 2 samples of one name, each a line of its own:
 x:1|c
   series    counter x{pod="p"}
