@@ -182,7 +182,7 @@ class SpoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_age_s: Annotated[float, msgspec.Meta(ge=60, le=2_592_000)] = 86_400.0
     #: Wait for the disk after each write, so that frames also survive a loss of power.
     fsync: bool = False
-    #: Interval of flushing open buckets to disk, so that a killed agent loses lines of that time only; 0: off.
+    #: Interval of flushing open buckets to disk, so that a killed agent loses lines of that time; 0: off.
     #: Each flush adds a row per series with new lines (docs/reliability.md).
     checkpoint_ms: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
 

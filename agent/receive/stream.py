@@ -42,8 +42,10 @@ class Stream(Protocol):
 
     def fileno(self) -> int:
         """Return the file descriptor."""
+
     def close(self) -> None:
         """Close the socket."""
+
     def recv_into(self, buffer: memoryview, /) -> int:
         """Read into the buffer; return the number of bytes."""
 
