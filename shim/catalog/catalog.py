@@ -25,6 +25,7 @@ from indexer.intern.series import Change
 from shim.catalog.large_selection import LargeSelection
 from shim.catalog.lru_cache import LruDict
 from shim.catalog.names import KINDS, MADE_LABELS, Metric, Names
+from shim.catalog.refusals import Refusals
 from shim.catalog.selection import PickedSeries
 from shim.catalog.selection_parts import selection
 from shim.catalog.series_finder import SeriesFinder
@@ -61,6 +62,7 @@ class Catalog(SeriesFinder):
     ) -> None:
         super().__init__(store, settings, version, metrics, clock)
         self._changes = changes
+        self._refusals = Refusals(settings.catalog.names_max_age_s, clock)
         self._totals_from = totals_from
         self._selections: LruDict[SelectionKey, tuple[int, Selection]] = LruDict(
             settings.catalog.cache_selections, settings.catalog.cache_series
@@ -202,8 +204,10 @@ class Catalog(SeriesFinder):
         remembered, version = self._remembered(look)
         if remembered is not None:
             return remembered
+        self._refusals.check(look)
         self.metrics.catalog_lookups.labels("store").inc()
-        picked = self.pick(look.tenant, look.matchers, look.days, tag=tag, kept=look.kept)
+        with self._refusals.remembering(look):
+            picked = self.pick(look.tenant, look.matchers, look.days, tag=tag, kept=look.kept)
         return self._selected(look, picked, version)
 
     def _selected(self, look: SelectionKey, picked: Sequence[PickedSeries], version: int | None) -> Selection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -397,6 +398,39 @@ def test_a_selection_holds_while_nothing_registered_concerns_it(pipeline: Pipeli
     assert not from_memory("took_count"), "a metric of that very name wins"
     registry.forget()
     assert not from_memory("req")
+
+
+def test_a_refusal_is_repeated_for_a_moment_without_a_statement(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.send([f"req:1|c|#host:{n}" for n in range(11)])
+    now_s = [100.0]
+    settings = ShimSettings(max_series=10)
+    catalog = Catalog(pipeline.store, settings, clock=lambda: now_s[0])
+    statements: list[str] = []
+    fetch = Store.fetch
+
+    def noted(self: Store, sql: str, *args: Any, **more: Any) -> Any:
+        statements.append(sql)
+        return fetch(self, sql, *args, **more)
+
+    monkeypatch.setattr(Store, "fetch", noted)
+
+    def refused() -> str:
+        with pytest.raises(ExecutionError, match="matches 11 series") as e:
+            catalog.select(T, [named("req")], 0, NOW_S * 1000)
+        return str(e.value)
+
+    first = refused()
+    assert statements
+    statements.clear()
+    assert refused() == first
+    assert statements == []
+    assert len(labels_of(catalog.select(T, [named("req"), m("host", "=", "3")], 0, NOW_S * 1000))) == 1
+    statements.clear()
+    now_s[0] += settings.catalog.names_max_age_s
+    assert refused() == first
+    assert statements
 
 
 def test_the_memory_of_labels_is_bounded(pipeline: Pipeline) -> None:
