@@ -13,11 +13,11 @@ from typing import Final
 import numpy as np
 
 from shim.eval.budget import Take, free
-from shim.eval.functions.signature import Type
 from shim.eval.grouping import Groups, grouped
 from shim.eval.merge import without_empty_rows
 from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.values import Annotations, Floats, Scalar, String, Vector
+from shim.promql.functions import ValueType
 
 #: Floats that are reduced together: 16 MiB.
 _MAX_FLOATS: Final = 1 << 21
@@ -92,7 +92,7 @@ class AggregationOperator:
     name: str
     doc: str  # one line for the documentation
     apply: Callable[[AggregationInput], Vector]
-    parameter: Type | None = None
+    parameter: ValueType | None = None
     experimental: bool = False
     chunks: Chunks | None = None  # None: it needs all series with their labels
     only_presence: bool = False  # whether only the presence of series counts, not their values

@@ -26,7 +26,7 @@ def signature(name: str) -> Signature | None:
     if name == "info":
         return Signature(("vector", "vector"), "vector", 1)
     if function := FUNCTIONS.get(name):
-        return Signature(function.args, function.returns, function.optional)
+        return function.signature
     ranged = RANGE_FUNCTIONS.get(name)
     return None if ranged is None else Signature(ranged.args, "vector")
 

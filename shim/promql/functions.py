@@ -25,6 +25,13 @@ class Signature:
     returns: ValueType
     variadic: int = 0
 
+    def accepts(self, count: int) -> bool:
+        """Return whether a call may have this number of arguments."""
+        if not self.variadic:
+            return count == len(self.args)
+        required = len(self.args) - 1
+        return count >= required and (self.variadic == UNBOUNDED or count <= required + self.variadic)
+
 
 #: Returns the signature of the function with this name, None where there is none.
 SignatureOf = Callable[[str], Signature | None]

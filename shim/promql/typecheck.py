@@ -23,7 +23,7 @@ from shim.promql.ast import (
     UnaryExpr,
     VectorSelector,
 )
-from shim.promql.functions import UNBOUNDED, Signature, ValueType
+from shim.promql.functions import Signature, ValueType
 from shim.promql.lexer import COMPARISONS, PromQLSyntaxError
 
 _SHOWN: Final = {"vector": "instant vector", "matrix": "range vector", "scalar": "scalar", "string": "string"}
@@ -124,13 +124,11 @@ def _call(node: CallExpr) -> ValueType:
 def _expected_count(signature: Signature, given: int) -> str:
     """Return how many arguments a function takes, "" where the number given is right."""
     wanted, variadic = len(signature.args), signature.variadic
+    if signature.accepts(given):
+        return ""
     if not variadic:
-        return "" if given == wanted else f"{wanted}"
-    if given < wanted - 1:
-        return f"at least {wanted - 1}"
-    if variadic != UNBOUNDED and given > wanted - 1 + variadic:
-        return f"at most {wanted - 1 + variadic}"
-    return ""
+        return f"{wanted}"
+    return f"at least {wanted - 1}" if given < wanted else f"at most {wanted - 1 + variadic}"
 
 
 def _labels_alone(node: CallExpr, context: str) -> None:

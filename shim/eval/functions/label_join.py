@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shim.eval.functions.signature import (
-    UNBOUNDED,
     CallContext,
     Function,
     all_labels,
@@ -20,6 +19,7 @@ from shim.model.errors import ExecutionError
 from shim.model.label_naming import first_of
 from shim.model.labels import Labels
 from shim.model.values import Value
+from shim.promql.functions import UNBOUNDED
 from shim.promql.go_strings import is_label_name, shown
 
 

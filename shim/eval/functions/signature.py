@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
 
 from shim.eval.budget import Take, free
 from shim.eval.merge import relabelled
@@ -13,9 +12,7 @@ from shim.model.grid import Grid
 from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.labels import Labels
 from shim.model.values import Annotations, Floats, Scalar, String, Value, Vector
-
-Type = Literal["vector", "matrix", "scalar", "string"]
-UNBOUNDED: Final = -1
+from shim.promql.functions import Signature, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +46,22 @@ class Function:
     """
 
     name: str
-    args: tuple[Type, ...]
-    returns: Type
+    args: tuple[ValueType, ...]
+    returns: ValueType
     apply: Apply
     optional: int = 0
     experimental: bool = False
     made_labels: slice = field(default_factory=_none)  # arguments that name labels which it makes
     read_labels: slice = field(default_factory=_none)  # arguments that name labels which it reads
 
+    @property
+    def signature(self) -> Signature:
+        """The types of its arguments and of its value, for the parser."""
+        return Signature(self.args, self.returns, self.optional)
+
     def takes(self, count: int) -> bool:
         """Return whether it accepts `count` arguments."""
-        if not self.optional:
-            return count == len(self.args)
-        required = len(self.args) - 1
-        return count >= required and (self.optional == UNBOUNDED or count <= required + self.optional)
+        return self.signature.accepts(count)
 
 
 def vector_of(value: Value) -> Vector:

@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 
 from shim.eval.functions.signature import (
-    UNBOUNDED,
     CallContext,
     Function,
     all_labels,
@@ -20,6 +19,7 @@ from shim.model.label_naming import first_of
 from shim.model.labels import Labels
 from shim.model.messages import SORT_IN_RANGE
 from shim.model.values import Ints, Value, Vector
+from shim.promql.functions import UNBOUNDED
 
 _CHUNK = re.compile(r"\d+|\D+", re.ASCII)
 

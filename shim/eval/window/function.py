@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 
 from shim.eval.budget import Take, free
-from shim.eval.functions.signature import Type
 from shim.eval.sample_windows import Block, blocks
 from shim.eval.window.extended import Extended
 from shim.eval.window.histograms import HistogramCells
@@ -26,6 +25,7 @@ from shim.eval.window.stored import (
     Presence,
 )
 from shim.model.values import Annotations, Floats, Histogram, Ints, Samples
+from shim.promql.functions import ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class RangeFunction:
     doc: str  # one line for the documentation
     compute: Compute | None  # of floats; None for a function of sets alone
     min_samples: int = 1
-    args: tuple[Type, ...] = ("matrix",)
+    args: tuple[ValueType, ...] = ("matrix",)
     keeps_name: bool = False
     expects_counter: bool = False  # a name that is not a counter's gets a notice
     expects_gauge: bool = False  # histograms of a counter, as distributions are, get a warning
