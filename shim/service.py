@@ -59,7 +59,7 @@ class ShimService:
     already (indexer/http/listening_sockets.py).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one process, each by its name
         self,
         settings: ShimSettings,
         *,

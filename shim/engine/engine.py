@@ -70,7 +70,7 @@ class QueryEngine:
     are kept in memory, closed with the engine. `edge` says which buckets are complete; None: time alone does.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one process, each by its name
         self,
         store: Store,
         catalog: Catalog,

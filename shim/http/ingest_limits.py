@@ -69,7 +69,7 @@ class RemoteLimits:
         return found
 
     def _ask(self, url: str, org_id: int) -> Mapping[str, int]:
-        """Raises OSError, HTTPException, ValueError."""
+        """Fetch the usage of an org from one indexer. Raises OSError, HTTPException, ValueError."""
         parts = urlsplit(url)
         connection = _connection(parts.hostname or "", parts.port, self._tls.current() if self._tls else None)
         try:

@@ -146,7 +146,7 @@ class _Translation:
         return FunctionCall("and", tuple(parts))
 
     def _mapped(self, name: str) -> str | int:
-        """The id that the request maps a name to, or the name (of an MRI: the MRI)."""
+        """Return the id that the request maps a name to, or the name (of an MRI: the MRI)."""
         mappings = self.context.mappings or {}
         found = mappings.get(name, name)
         return mappings.get(found, found) if isinstance(found, str) else found

@@ -159,7 +159,7 @@ class _Answering:
     def _slot(
         self, leaf: StoredBuckets, number: int, measured: Sequence[Measured], rows: Ints, cells: int
     ) -> ResultColumn:
-        """A measure over all rows; of several types of one leaf only one has a row."""
+        """Return a measure over all rows; of several types of one leaf only one has a row."""
         of = leaf.measures[number]
         arrays = [np.full(len(rows), EMPTY.get(of.function, math.nan)) for _ in range(max(1, len(of.levels)))]
         for one in measured:
@@ -176,7 +176,7 @@ class _Answering:
     # ------------------------------------------------------------ rows that are shown
 
     def _chosen(self, table: Evaluation) -> Evaluation:
-        """The rows after HAVING, ORDER BY and the limits."""
+        """Return the rows after HAVING, ORDER BY and the limits."""
         rows = np.arange(table.rows)
         if self.of.having is not None:
             rows = rows[table.column(self.of.having).truths()]

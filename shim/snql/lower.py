@@ -133,7 +133,7 @@ class _Lowering:
         return narrowed(self._asked.tenant, orgs, projects, org_wide=org_wide)
 
     def _step_s(self, conditions: Conditions) -> int:
-        """The seconds of a column of time: GRANULARITY, or the granularity."""
+        """Return the seconds of a column of time: GRANULARITY, or the granularity."""
         clause = self._query.granularity
         if clause is not None and conditions.granularity_s is None:
             conditions.granularity_s = clause
@@ -170,7 +170,7 @@ class _Lowering:
         return limit
 
     def _output(self, by: Sequence[Expression]) -> list[tuple[str, Expression]]:
-        """The columns of the answer: keys of MATCH that are not selected come first."""
+        """Return the columns of the answer: keys of MATCH that are not selected come first."""
         out: list[tuple[str, Expression]] = []
         for item in self._query.select:
             name = item.name if isinstance(item, Aliased) else unparse(item)

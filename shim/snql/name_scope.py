@@ -47,7 +47,7 @@ class NameScope:
                     raise self.error(part.at, f'"{part.name}" means two expressions', "expected one")
 
     def resolved(self, of: Expression) -> Expression:
-        """The expression that an alias means, plain."""
+        """Return the expression that an alias means, plain."""
         seen: set[str] = set()
         while isinstance(of, ColumnRef) and of.name in self.aliases and of.name not in seen:
             seen.add(of.name)
@@ -55,7 +55,7 @@ class NameScope:
         return of
 
     def plain(self, of: Expression, *, inside: bool = False) -> Expression:
-        """The expression without aliases, with columns under their own names.
+        """Return the expression without aliases, with columns under their own names.
 
         Without an entity, a name `inside` an aggregate is a metric, and outside one a tag.
         """
@@ -102,6 +102,7 @@ class NameScope:
                     raise self.error(part.at, "LIKE of something else", "expected a text as pattern")
 
     def error(self, at: int, problem: str, accepted: str = "") -> BadData:
+        """Return the error of a place in the text, with the accepted alternatives."""
         return BadData(f"{problem} at {place(self._text, at)}" + (f": {accepted}" if accepted else ""))
 
     def _unknown_column(self, of: ColumnRef) -> BadData:

@@ -70,7 +70,7 @@ def statement_text(
 
 
 def _columns_of(kind: Kind, measures: Sequence[Measure]) -> list[str]:
-    """The stored columns that measures need, each once."""
+    """Return the stored columns that measures need, each once."""
     needed: dict[str, None] = {}
     for one in measures:
         match one.function:
@@ -141,7 +141,7 @@ def _merged_sketch() -> sql.Expr:
 
 
 def _with_ranks(query: sql.Query, levels: Sequence[float]) -> sql.Query:
-    """The rows of a query with, for each level, its rank and the codes of the observations beside it."""
+    """Return the rows of a query with, for each level, its rank and the codes of the observations there."""
     passed = [sql.Named(sql.col(c.alias), c.alias) for c in query.columns if c.alias != "sketch"]
     codes = sql.Named(sql.Element(sql.col("sketch"), 1), "codes")
     seen = sql.Named(sql.call("arrayCumSum", sql.Element(sql.col("sketch"), 2)), "seen")
@@ -177,7 +177,7 @@ def _quantile(rows: np.ndarray[Any, Any], number: int, q: float) -> Floats:
 
 
 def _center(codes: np.ndarray[Any, Any]) -> Floats:
-    """The geometric mean of a bucket's bounds."""
+    """Return the geometric mean of a bucket's bounds."""
     index = np.clip(np.abs(codes.astype(np.int64)) - _OFFSET, -_MAX_INDEX, _MAX_INDEX)
     center = np.sqrt(upper_bounds(index - 1)) * np.sqrt(upper_bounds(index))
     return np.asarray(np.sign(codes) * np.where(codes == 0, 0.0, center))

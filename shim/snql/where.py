@@ -85,7 +85,7 @@ class _Taking:
             into.to_s = min(at + before, time_series.MAX_TIME_S if into.to_s is None else into.to_s)
 
     def _ids(self, name: str, left: ColumnRef, right: Expression) -> tuple[int, ...] | None:
-        """The ids that a condition names; None for a condition of another form."""
+        """Return the ids that a condition names; None for a condition of another form."""
         items = right.items if isinstance(right, TupleOf) and name == "in" else (right,)
         if name not in ("equals", "in"):
             return None
