@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -99,9 +100,10 @@ class World:
         return self.answer(text, tenant, **asked).data
 
 
-@pytest.fixture(scope="module")
-def w(chdb_path: Path) -> Iterator[World]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
+@contextmanager
+def _stored(dsn: str) -> Iterator[World]:
+    """Store the messages."""
+    store = open_store(dsn, pool=4)
     migrate(store, KEPT)
     pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
     body = json.dumps(MESSAGES).encode()
@@ -109,10 +111,18 @@ def w(chdb_path: Path) -> Iterator[World]:
     assert not parsed.rejected
     pipeline.insert(parsed.units)
     settings = ShimSettings(retention=KEPT)
-    yield World(pipeline, Languages(pipeline.engine, Catalog(store, settings), settings))
-    pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    try:
+        yield World(pipeline, Languages(pipeline.engine, Catalog(store, settings), settings))
+    finally:
+        pipeline.close()
+        store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def w(chdb_path: Path) -> Iterator[World]:
+    with _stored(f"chdb://{chdb_path}?database={DATABASE}") as world:
+        yield world
 
 
 def _values(
@@ -723,3 +733,11 @@ def test_a_hostile_text_is_answered_or_refused_soon(w: World, text: str) -> None
     except BadData as e:
         assert len(str(e)) < 300  # noqa: PT017 - the error is not expected, it is one of two outcomes
     assert time.process_time() - begun < 5
+
+
+def test_a_store_over_http_gives_the_same(w: World, clickhouse_port: int) -> None:
+    texts = [SEEDS[name] for name in ("unique_users", "response_percentiles", "endpoints", "memory", "rate")]
+    texts.append(f"{C} sum(value) AS s BY metric_id, tags[33333] WHERE {WHEN} TOTALS")
+    with _stored(f"http://127.0.0.1:{clickhouse_port}/{DATABASE}") as other:
+        for text in texts:
+            assert other.answer(text).data == w.answer(text).data
