@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="1:2, 1:* (all projects), *:* (all orgs); default %(default)s")  # fmt: skip
     parser.add_argument("--may", default="write", metavar="RIGHTS",
                         help="write, query, admin, or several with commas (default %(default)s)")  # fmt: skip
-    parser.add_argument("--days", type=int, default=0, metavar="N", help="expires after so many days")
+    parser.add_argument("--days", type=int, default=0, metavar="N", help="expires after this number of days")
     parser.add_argument("--user", default="", metavar="NAME", help="a password for basic auth of this name")
     parser.add_argument("--stdin", action="store_true", help="read the secret from the standard input")
     return parser

@@ -298,7 +298,7 @@ def _parse(dsn: str) -> tuple[str, str, bool]:
         return path, database, True
     if parts.scheme in ("http", "https") and parts.hostname:
         return urlunsplit(parts._replace(path="")), unquote(parts.path.strip("/")) or DEFAULT_DATABASE, False
-    raise StoreError("a DSN starts with chdb:///, http:// or https://", retryable=False)
+    raise StoreError("dsn: expected chdb:///, http:// or https://", retryable=False)
 
 
 def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:

@@ -121,7 +121,7 @@ def parse(
     """
     raws = _split(body)
     if len(raws) > max_messages:
-        raise MessagesError(f"{len(raws)} messages, at most {max_messages} are taken at once")
+        raise MessagesError(f"{len(raws)} messages: expected at most {max_messages} in a request")
     parsed = Parsed()
     groups: dict[tuple[int, int, int], _Builder] = {}
     for position, raw in enumerate(raws):
@@ -160,12 +160,12 @@ def _checked_bucket(message: Message, latest_s: int) -> int:
     _check_range("project_id", message.project_id, 1, 0xFFFFFFFF)
     _check_range("retention_days", message.retention_days, 0, 65_535)
     if not 0 <= message.timestamp < 1 << 32:  # nor is NaN; an integer may be beyond floats
-        raise BadMessageError(f"timestamp: {message.timestamp!s:.30} is no time in Unix seconds")
+        raise BadMessageError(f"timestamp: {message.timestamp!s:.30}: expected Unix seconds")
     bucket = int(message.timestamp) // BUCKET_SECONDS * BUCKET_SECONDS
     if bucket > latest_s:
         raise BadMessageError(f"timestamp: {message.timestamp} is in the future")
     if (message.metric_id is None) == (message.name is None):
-        raise BadMessageError("either metric_id or name names the metric")
+        raise BadMessageError("metric_id, name: expected one of the two")
     for what, given in (
         ("metric_id", message.metric_id),
         *((f"tags.{k}", v) for k, v in message.tags.items()),
@@ -188,7 +188,7 @@ def _check_texts(message: Message) -> None:
     name = message.metric_id if isinstance(message.metric_id, str) else message.name or ""
     _check_size("name", name, _LINES.max_name_bytes)
     if len(message.tags) > _LINES.max_tags:
-        raise BadMessageError(f"tags: {len(message.tags)} tags, at most {_LINES.max_tags} are taken")
+        raise BadMessageError(f"tags: {len(message.tags)} tags: expected at most {_LINES.max_tags}")
     for key, value in message.tags.items():
         _check_size("a key of tags", key, _LINES.max_tag_bytes)
         if isinstance(value, str):
@@ -198,12 +198,12 @@ def _check_texts(message: Message) -> None:
 def _check_size(where: str, text: str, max_bytes: int) -> None:
     size = len(text.encode(errors="surrogatepass"))
     if size > max_bytes:
-        raise BadMessageError(f"{where}: {size} bytes, at most {max_bytes} are taken")
+        raise BadMessageError(f"{where}: {size} bytes: expected at most {max_bytes}")
 
 
 def _check_range(what: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
-        raise BadMessageError(f"{what}: {value} is not between {low} and {high}")
+        raise BadMessageError(f"{what}: {value}: expected {low} to {high}")
 
 
 def _is_id(text: str) -> bool:
@@ -232,7 +232,7 @@ def _checked_value(message: Message) -> list[float] | list[str] | GaugeValue:
 def _non_empty(value: Any) -> list[Any]:
     values = value if isinstance(value, list) else [value]
     if not values or isinstance(value, GaugeValue):
-        raise BadMessageError("value: an array of at least one is wanted")
+        raise BadMessageError("value: expected an array of at least one")
     return values
 
 

@@ -132,7 +132,7 @@ def check(frame: Frame, *, latest_s: int) -> None:
         ("retention_days", frame.retention_days, 0, KEEP),
     ):
         if not low <= value <= high:
-            raise FrameError(f"{name}: {value} is not between {low} and {high}")
+            raise FrameError(f"{name}: {value}: expected {low} to {high}")
     _check_texts(frame)
     count = len(frame.series.name) // 4
     for name in ("name", "tag_key", "tag_value"):
@@ -166,10 +166,10 @@ def count_clamped(frame: Frame) -> int:
 def _check_texts(frame: Frame) -> None:
     """Refuse names and tag values that are longer than any line."""
     if len(frame.agent) > MAX_AGENT_CHARS:
-        raise FrameError(f"agent: {len(frame.agent)} characters, at most {MAX_AGENT_CHARS} are taken")
+        raise FrameError(f"agent: {len(frame.agent)} characters: expected at most {MAX_AGENT_CHARS}")
     longest = max(map(len, frame.strings), default=0)
     if longest > MAX_STRING_CHARS:
-        raise FrameError(f"strings: one of {longest} characters, at most {MAX_STRING_CHARS} are taken")
+        raise FrameError(f"strings: one of {longest} characters: expected at most {MAX_STRING_CHARS}")
 
 
 def _check_sketches(columns: Distributions) -> None:
@@ -178,13 +178,13 @@ def _check_sketches(columns: Distributions) -> None:
         index = np.frombuffer(getattr(columns, f"{side}_index"), "<i4")
         if len(index) and not MIN_INDEX <= index.min() <= index.max() <= MAX_INDEX:
             raise FrameError(
-                f"Distributions.{side}_index: {index.min()} .. {index.max()},"
-                f" indexes of numbers are {MIN_INDEX} .. {MAX_INDEX}"
+                f"Distributions.{side}_index: {index.min()} .. {index.max()}:"
+                f" expected {MIN_INDEX} .. {MAX_INDEX}"
             )
     for name in ("count", "zero", "positive_count", "negative_count"):
         counts = np.frombuffer(getattr(columns, name), "<f8")
         if len(counts) and counts.min() < 0:
-            raise FrameError(f"Distributions.{name}: {counts.min()} is less than 0")
+            raise FrameError(f"Distributions.{name}: {counts.min()} is negative: expected 0 or more")
 
 
 def _check_members(columns: Sets) -> None:
@@ -196,19 +196,19 @@ def _check_members(columns: Sets) -> None:
     for row in np.flatnonzero(lengths > _MANY_MEMBERS).tolist():
         of_row = np.sort(members[ends[row] - lengths[row] : ends[row]])
         if (of_row[1:] == of_row[:-1]).any():
-            raise FrameError(f"Sets.member: equal members in row {row}, each is taken once")
+            raise FrameError(f"Sets.member: equal members in row {row}: expected each once")
 
 
 def _check_index(where: str, index: AnyArray, size: int) -> None:
     if len(index) and index.max() >= size:
-        raise FrameError(f"{where}: index {index.max()} of {size}")
+        raise FrameError(f"{where}: index {index.max()}: expected less than {size}")
 
 
 def _check_buckets(where: str, buckets: AnyArray, latest_s: int) -> None:
     if not len(buckets):
         return
     if (buckets % BUCKET_SECONDS).any():
-        raise FrameError(f"{where}: not a multiple of {BUCKET_SECONDS} s")
+        raise FrameError(f"{where}: expected multiples of {BUCKET_SECONDS} s")
     if buckets.max() > latest_s:
         raise FrameError(f"{where}: {buckets.max()} is in the future")
 

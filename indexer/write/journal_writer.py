@@ -203,7 +203,7 @@ class JournalWriter:
             case BatchState.ENDED:
                 raise Refused(public_text(Fault.BYTES))
             case BatchState.DROPPED:
-                raise Refused("this frame was set aside, and given up by a person")
+                raise Refused("this frame was set aside, and dropped by the operator")
             case BatchState.TOO_OLD | BatchState.TOO_OLD_GONE:
                 raise TooOld(again=True)
         return True
