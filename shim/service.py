@@ -1,4 +1,4 @@
-"""The shim as a running server: opens what it needs, listens, stops in order.
+"""The shim as a running server: opens its parts, listens, stops in order.
 
 Stopping: no new connections, requests in flight get a few seconds to finish, then engine, pool and store
 close. The store is closed only when it was opened here.

@@ -189,7 +189,7 @@ class Aggregator:
         self.stats.lines += len(lines)
         self._add_lines(lines, bucket, now_ms)
 
-    def _add_lines(self, lines: list[bytes], bucket: Bucket, now_ms: int) -> None:
+    def _add_lines(self, lines: list[bytes], bucket: Bucket, now_ms: int) -> None:  # noqa: C901 - the hot loop, without calls
         """Add lines with cached heads and one plain value; pass all others to `_add_any`.
 
         One function, because a call per line would double the cost. A cell is created only for a good value.

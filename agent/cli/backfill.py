@@ -158,7 +158,7 @@ def _progress(state: Path, digest: str, settings: AgentSettings, form: Format) -
 
 
 def _settings_hash(settings: AgentSettings, form: Format) -> str:
-    """Return a hash of what decides the bytes of frames, beside the file and the time."""
+    """Return a hash of the settings that decide the bytes of frames."""
     mapping = Path(settings.mapping).read_bytes() if settings.mapping else b""
     parts = (
         form, settings.org_id, settings.project_id, settings.retention_days, sorted(settings.tags.items()),

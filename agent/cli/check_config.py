@@ -1,4 +1,4 @@
-"""The subcommand `meterhouse check-config`: checks settings and mapping, and explains what lines become.
+"""The subcommand `meterhouse check-config`: checks settings and mapping, and explains lines.
 
 Works with the agent's few dependencies. The caller names the sections of a settings file; a section whose
 package cannot be imported here (an installation without extras) is reported as unchecked.

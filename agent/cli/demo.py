@@ -15,7 +15,7 @@ from agent.cli.text_table import number, table
 
 
 def demo(argv: Sequence[str]) -> int:
-    """Run `meterhouse demo`: send traffic, then print exactly what was sent."""
+    """Run `meterhouse demo`: send traffic, then print the exact numbers sent."""
     parser = argparse.ArgumentParser(
         prog="meterhouse demo",
         description="Sends a web shop's traffic as StatsD lines over UDP, then prints the exact totals sent.",

@@ -1,4 +1,4 @@
-"""Explains what a line becomes, and why: the answer to "where is my metric?".
+"""Explains the result of a line, and why: the answer to "where is my metric?".
 
 Owns no semantics. A line goes through agent/protocol/line.py and the mapping to find how it is read, and
 through a separate aggregator to find its effect, so an explanation cannot differ from the agent's behaviour.

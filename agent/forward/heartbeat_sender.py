@@ -42,7 +42,7 @@ class HeartbeatSender:
     `remembers` is told for how many seconds the indexer knows stored frames again; 0: it does not say.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators, most of them optional
         self,
         settings: ForwardSettings,
         sender: Sender,

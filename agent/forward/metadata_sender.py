@@ -38,7 +38,7 @@ _UNKNOWN: Final = (404, 405)
 
 
 class MetadataOutcome(enum.Enum):
-    """What happened to names; labels of `meterhouse_agent_metadata_total`."""
+    """Outcomes of names; labels of `meterhouse_agent_metadata_total`."""
 
     SENT = "sent"
     RETRIED = "retried"

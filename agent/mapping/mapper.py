@@ -55,7 +55,7 @@ _NOTHING: Final = MetricDescription()
 
 
 class MappingOutcome(enum.Enum):
-    """What happened to a head; labels of `meterhouse_agent_mapped_heads_total`."""
+    """Outcomes of a head; labels of `meterhouse_agent_mapped_heads_total`."""
 
     MAPPED = "mapped"
     DROPPED = "dropped"

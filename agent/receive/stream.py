@@ -73,11 +73,11 @@ def _shakes(sock: Stream) -> bool:
 class StreamListener:
     """Accepts connections on a listening socket and reads lines from them; owns it and them.
 
-    `framer` makes what finds the lines of one connection. `secure` adds TLS to an accepted socket;
+    `framer` makes the splitter of one connection. `secure` adds TLS to an accepted socket;
     `allow` tells of a client's address whether it is let in.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its collaborators and bounds
         self,
         loop: Loop,
         sock: socket.socket,

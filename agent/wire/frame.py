@@ -139,7 +139,7 @@ class Frame(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     created_ms: int
     org_id: int = 1
     project_id: int = 1
-    retention_days: int = 0  # 0: what the indexer is set to
+    retention_days: int = 0  # 0: the indexer's setting
     strings: list[str] = []
     series: SeriesColumns = SeriesColumns()
     counters: Counters = Counters()

@@ -23,7 +23,7 @@ _COLOURS: Final = (32, 33, 36, 35, 31, 34)
 def chart(series: Sequence[Points], width: int = 72, height: int = 10, *, colour: bool = False) -> str:
     """Draw the series with a scale: `height` lines of at most `width` characters, and a line of times below.
 
-    Return "" if there is no finite value.
+    Return "" without a finite value.
     """
     finite = [[p for p in points if math.isfinite(p[1])] for points in series]
     values = [v for points in finite for _, v in points]

@@ -33,7 +33,7 @@ class QueryOptions:
     granularity_s: int | None = None  # None: the planner picks
     explain: bool = False
     stats: bool = False
-    nocache: bool = False  # read everything from the store, even what memory holds
+    nocache: bool = False  # read everything from the store, even cells in memory
     classic: bool | None = None  # distributions are shown as classic series; None: the server's setting
 
 

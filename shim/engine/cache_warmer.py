@@ -56,7 +56,7 @@ class CacheWarmer:
         self._end_s = 0.0
 
     def run(self, tenant: Tenant | None) -> None:
-        """Warm the caches; `tenant` is the tenant of single mode. The first query reports what fails here."""
+        """Warm the caches; `tenant` is the tenant of single mode. The first query reports failures here."""
         if tenant is not None:
             with suppress(StoreError, QueryError):
                 self._catalog.warm(tenant, time.time_ns() // 1_000_000)

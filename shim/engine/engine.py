@@ -91,7 +91,7 @@ class QueryEngine:
         self._slice_cells = slice_cells
         self._blocks = blocks
         self._edge = edge or LiveEdge(settings.settle_s)
-        # Two pools: a query waits for its own reads, so they must not queue behind other queries.
+        # Two pools: a query waits for its own reads, so they must not wait for other queries.
         self._queries = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
         self._reads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="read")
 

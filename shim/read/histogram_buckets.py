@@ -28,7 +28,7 @@ from shim.sql import nodes as sql
 TABLE: Final = "distributions"
 #: Counts at most that are held as one matrix of keys x cells x buckets: 128 MiB.
 _MOST_DENSE: Final = 1 << 24
-#: Matrices up to this many counts may be empty; larger ones need one stored count in so many cells.
+#: Matrices up to this many counts may be empty; larger ones need one stored count in this number of cells.
 _SMALL: Final = 1 << 20
 _MOST_EMPTY: Final = 256
 #: Days that nothing is kept for longer.

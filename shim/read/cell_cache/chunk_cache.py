@@ -8,7 +8,7 @@ Decides when a chunk may be used; all exactness of the cache rests on these rule
   failure), the chunks are dropped.
 * Adding happens in place, so a reader checks afterwards that its chunks were not touched meanwhile
   (`WriteWatch.ended`), and reads by statement if they were. An INSERT is thus seen whole or not at all.
-* ClickHouse removes rows past their retention at a time of its own choice. From the first such moment on, the
+* ClickHouse removes rows past their retention when it chooses. From the first such moment on, the
   chunk is not used.
 
 At most `max_bytes`, least recently used first out. Thread-safe.

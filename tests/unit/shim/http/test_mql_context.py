@@ -1,4 +1,4 @@
-"""What `mql_context` may say, and how it is refused."""
+"""The content of `mql_context`, and how it is refused."""
 
 from __future__ import annotations
 
