@@ -33,7 +33,7 @@ from agent.core.factory import open_core
 from agent.core.saved_gauges import SavedGauges, open_directory
 from agent.forward.credentials import Credentials
 from agent.forward.forwarder import Forwarder
-from agent.forward.heartbeat_sender import HeartbeatSender
+from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender
 from agent.forward.open_metadata_sender import open_metadata_sender
 from agent.forward.spool.age import SpoolAge
 from agent.forward.spool.open_spool import open_spool, steady_clock
@@ -194,9 +194,11 @@ class Agent:
             self._framed_ms,
             self._log,
             credentials=credentials,
-            clock=self._clock,
-            retimed=lambda: loop.call_soon_threadsafe(self._look_at_clock),
-            remembers=self._spool_age.remembers,
+            handlers=AnswerHandlers(
+                clock=self._clock,
+                retimed=lambda: loop.call_soon_threadsafe(self._look_at_clock),
+                remembers=self._spool_age.remembers,
+            ),
         )
         self._sources = MetricSources(
             core=self._core,

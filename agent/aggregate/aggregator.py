@@ -38,6 +38,7 @@ from agent.aggregate.state import (
     SetCell,
     new_cell,
 )
+from agent.protocol.further_samples import split_samples
 from agent.protocol.line import (
     MAX_NUMBER,
     NUMBER_BYTES,
@@ -51,7 +52,6 @@ from agent.protocol.line import (
     Skip,
     parse_line,
     parse_metric_key,
-    split_samples,
 )
 from agent.settings import AggregateSettings
 from agent.wire.frame import BUCKET_SECONDS
@@ -189,7 +189,7 @@ class Aggregator:
         self.stats.lines += len(lines)
         self._add_lines(lines, bucket, now_ms)
 
-    def _add_lines(self, lines: list[bytes], bucket: Bucket, now_ms: int) -> None:  # noqa: C901 - the hot loop, without calls
+    def _add_lines(self, lines: list[bytes], bucket: Bucket, now_ms: int) -> None:
         """Add lines with cached heads and one plain value; pass all others to `_add_any`.
 
         One function, because a call per line would double the cost. A cell is created only for a good value.
@@ -216,9 +216,7 @@ class Aggregator:
                 ):
                     self._add_any(line, bucket, now_ms)
                     continue
-            cell: Any = cells.get(series)  # of the kind's type
-            if cell is None:
-                cell = self._new_cell(bucket, series)
+            cell: Any = cells.get(series) or self._new_cell(bucket, series)  # of the kind's type
             cell.lines += 1
             if kind is _COUNTER:
                 cell.value += value * weight

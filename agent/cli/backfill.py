@@ -147,7 +147,7 @@ def _progress(state: Path, digest: str, settings: AgentSettings, form: Format) -
         return Progress(sha256=digest, created_ms=time.time_ns() // 1_000_000, settings=said, url=url)
     whole = "settings (format, org, project, retention, tags, lines, aggregate, mapping)"
     differs = {
-        "of another content of the file": progress.sha256 != digest,
+        "of a file with other content": progress.sha256 != digest,
         f"of other {whole}": progress.settings != said,
         f"of the indexer {progress.url}": progress.url != url,
     }
@@ -158,7 +158,7 @@ def _progress(state: Path, digest: str, settings: AgentSettings, form: Format) -
 
 
 def _settings_hash(settings: AgentSettings, form: Format) -> str:
-    """Return a hash of the settings that decide the bytes of frames."""
+    """Return a hash of the settings that determine the bytes of frames."""
     mapping = Path(settings.mapping).read_bytes() if settings.mapping else b""
     parts = (
         form, settings.org_id, settings.project_id, settings.retention_days, sorted(settings.tags.items()),

@@ -16,6 +16,7 @@ import msgspec
 
 from agent.aggregate.aggregator import Aggregator
 from agent.mapping.mapper import MappedKey, Mapper
+from agent.protocol.further_samples import split_samples
 from agent.protocol.line import (
     BadLine,
     GaugeDeltas,
@@ -28,7 +29,6 @@ from agent.protocol.line import (
     Skip,
     parse_line,
     parse_metric_key,
-    split_samples,
 )
 from agent.settings import AgentSettings
 from agent.wire.metadata import in_seconds

@@ -36,7 +36,7 @@ def agent(argv: Sequence[str]) -> int:
     config_option(parser)
     parser.add_argument(
         "--parent", type=int, help=argparse.SUPPRESS
-    )  # a socket; see shim/allinone/agent_process.py
+    )  # a socket, see shim/allinone/agent_process.py
     args = parser.parse_args(argv)
     try:
         settings = read_settings(AgentFile, args.config).agent

@@ -179,7 +179,7 @@ def _http_client(tls: bool) -> Any:
     """Import http.client without ssl where TLS is off: that saves 2.5 MiB."""
     if tls or "ssl" in sys.modules or "http.client" in sys.modules:
         return importlib.import_module("http.client")
-    sys.modules["ssl"] = None  # type: ignore[assignment]  # the import system's way to make an import fail
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # makes the import fail
     try:
         return importlib.import_module("http.client")
     finally:
@@ -187,7 +187,7 @@ def _http_client(tls: bool) -> Any:
 
 
 def _tls_problem(error: Exception) -> str:
-    """Name the fault of TLS; nothing where the connection just ended."""
+    """Describe a TLS failure; empty if the connection just ended."""
     import ssl  # it is there: the connection has TLS
 
     from agent.net.tls import handshake_failure as tls_in_words
@@ -198,7 +198,7 @@ def _tls_problem(error: Exception) -> str:
 
 
 def judge(status: int, text: str, retry_after_s: float = 0.0, expired: int = 0) -> Answer:
-    """Return the meaning of an indexer's answer for its frame."""
+    """Interpret the indexer's answer to a frame."""
     if status == 200:
         return Answer(Outcome.ACCEPTED, status, text, expired=expired)
     if status in (400, 413):
@@ -212,7 +212,7 @@ def judge(status: int, text: str, retry_after_s: float = 0.0, expired: int = 0) 
 
 
 def _seconds(text: str | None) -> float:
-    """Retry-After as seconds; a date or nonsense is 0, the backoff then holds alone."""
+    """Parse Retry-After as seconds; a date or an invalid value is 0, leaving only the backoff."""
     try:
         seconds = float(text or 0)
     except ValueError:

@@ -35,38 +35,41 @@ _TIMEOUT_S: Final = 2.0
 _WAIT_S: Final = 0.25  # how often a wait for frames checks whether the agent stops
 
 
+class AnswerHandlers(msgspec.Struct, frozen=True):
+    """Receivers of the facts in answers; called in the thread of heartbeats."""
+
+    #: Measures the indexer's time.
+    clock: Clock = msgspec.field(default_factory=Clock)
+    #: Called when that changed our time.
+    retimed: Callable[[], None] = lambda: None
+    #: Called with the seconds for which the indexer recognises stored frames; 0 from older indexers.
+    remembers: Callable[[int], None] = lambda _: None
+
+
 class HeartbeatSender:
-    """Sends heartbeats in a thread. Counters are plain numbers for agent/telemetry/metrics.py.
+    """Sends heartbeats in a thread. Counters are plain numbers for agent/telemetry/metrics.py."""
 
-    The answers tell `clock` the indexer's time; `retimed` is called, in this thread, when that changed ours.
-    `remembers` is told for how many seconds the indexer knows stored frames again; 0: it does not say.
-    """
-
-    def __init__(  # noqa: PLR0913 - its collaborators, most of them optional
+    def __init__(
         self,
         settings: ForwardSettings,
         sender: Sender,
         spool: Spool,
         started_ms: int,
         log: Log,
-        rng: random.Random | None = None,
         credentials: Credentials | None = None,
         *,
-        clock: Clock | None = None,
-        retimed: Callable[[], None] = lambda: None,
-        remembers: Callable[[int], None] = lambda _: None,
+        handlers: AnswerHandlers | None = None,
     ) -> None:
         self.sent = 0
-        self._clock = clock or Clock()
-        self._retimed = retimed
-        self._remembers = remembers
+        self._handlers = handlers or AnswerHandlers()
+        self._clock = self._handlers.clock
         self.failed: Counter[Outcome] = Counter()
         limited = msgspec.structs.replace(settings, timeout_s=min(settings.timeout_s, _TIMEOUT_S))
         self._channel = Channel(limited, PATH, CONTENT_TYPE, credentials)
         self._sender = sender
         self._spool = spool
         self._log = log
-        self._rng = rng or random.Random()  # noqa: S311
+        self._rng = random.Random()  # noqa: S311
         self._changed = threading.Condition()
         self._marks = deque[
             tuple[int, int]
@@ -160,9 +163,9 @@ class HeartbeatSender:
         if answer.outcome is Outcome.ACCEPTED:
             told = read_answer(answer.text)
             if self._clock.measured(sent_ms, self._clock.machine_ms(), told.now_ms) and not ended:
-                self._retimed()
+                self._handlers.retimed()
             if not ended:
-                self._remembers(told.remembers_s)
+                self._handlers.remembers(told.remembers_s)
             self.sent += 1
             self._failures = 0
             self._due_s = now_s + _PERIOD_S

@@ -13,7 +13,7 @@ silent:
 * Packed values (`name:1:2:3|d`, DogStatsD 1.1) for all types except sets, where `:` belongs to the member.
   One bad value refuses the whole line.
 * Further samples of one name (`name:1|ms:2|ms|@0.5:3|c`; etsy, statsd_exporter, Telegraf; Kamon sends it) are
-  separate lines, see `split_samples`.
+  separate lines (agent/protocol/further_samples.py).
 * A signed gauge value is a delta depending on `gauge_deltas`: `signed`: `+` and `-` (etsy StatsD); `plus`:
   `+` alone; `never` (DogStatsD has no deltas); `auto`: never on a line with DogStatsD's marks (`|#`, `|c:`,
   `|e:`, `|card:`), else as `signed`. A value with a `|T` is never a delta (DogStatsD 1.3).
@@ -38,7 +38,7 @@ Pure, and the reference for any faster parser.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -185,14 +185,13 @@ class Line(msgspec.Struct, frozen=True):
 
 
 # One branch for each kind of field.
-def parse_metric_key(name: bytes, rest: bytes, limits: Limits) -> MetricKey | BadLine:  # noqa: C901
+def parse_metric_key(name: bytes, rest: bytes, limits: Limits) -> MetricKey | BadLine:
     """Parse the key of a line from its name and everything after the first `|`, without `|T`."""
     kind_bytes, *fields = rest.split(b"|")
     kind = KINDS.get(kind_bytes)
     if kind is None:
         return BadLine(Reason.UNKNOWN_TYPE)
-    weight, ignored, tags = 1.0, list[Ignored](), dict[str, str]()
-    marked = False
+    ignored, tags = list[Ignored](), dict[str, str]()
     if limits.name_tags:
         name, section, paired = split_name_tags(name, limits.name_tags)
         if not paired:
@@ -201,18 +200,10 @@ def parse_metric_key(name: bytes, rest: bytes, limits: Limits) -> MetricKey | Ba
             return BadLine(bad)
     if len(name) > limits.max_name_bytes:
         return BadLine(Reason.NAME_TOO_LONG)
-    for field in fields:
-        marked = marked or field.startswith(_MARKS)
-        if field.startswith(b"#"):
-            if bad := _read_tags(field[1:], b":", tags, ignored, limits):
-                return BadLine(bad)
-        elif field.startswith(b"@"):
-            found = _weight(field[1:])
-            if found is None:
-                return BadLine(Reason.BAD_SAMPLE_RATE)
-            weight = found
-        elif not field.startswith(_MARKS):
-            ignored.append(Ignored.UNKNOWN_FIELD)
+    read = _read_fields(fields, tags, ignored, limits)
+    if isinstance(read, Reason):
+        return BadLine(read)
+    weight, marked = read
     try:
         text = name.decode()
     except UnicodeDecodeError:
@@ -227,6 +218,26 @@ def parse_metric_key(name: bytes, rest: bytes, limits: Limits) -> MetricKey | Ba
         marked=marked, delta_signs=delta_signs(limits.gauge_deltas, marked=marked),
         timer=timer, divisor=TIMER_DIVISORS[limits.timer_unit] if timer else 1.0,
     )  # fmt: skip
+
+
+def _read_fields(
+    fields: Sequence[bytes], tags: dict[str, str], ignored: list[Ignored], limits: Limits
+) -> tuple[float, bool] | Reason:
+    """Add the fields' tags; return weight and whether a field is DogStatsD's, or the reason to refuse."""
+    weight, marked = 1.0, False
+    for field in fields:
+        marked = marked or field.startswith(_MARKS)
+        if field.startswith(b"#"):
+            if bad := _read_tags(field[1:], b":", tags, ignored, limits):
+                return bad
+        elif field.startswith(b"@"):
+            found = _weight(field[1:])
+            if found is None:
+                return Reason.BAD_SAMPLE_RATE
+            weight = found
+        elif not field.startswith(_MARKS):
+            ignored.append(Ignored.UNKNOWN_FIELD)
+    return weight, marked
 
 
 def delta_signs(deltas: GaugeDeltas, *, marked: bool) -> bytes:
@@ -367,34 +378,6 @@ def parse_line(
     if not isinstance(head, MetricKey):
         return head
     return _with_values(head, raw, timed[1])
-
-
-def split_samples(line: bytes, limits: Limits) -> Iterator[bytes]:
-    """Yield the lines that a refused line consists of, if it has further samples of its name.
-
-    To be called when `parse_line` returns UNKNOWN_TYPE or BAD_SAMPLE_RATE, so that no good line changes its
-    meaning: a `:` in the type or in an `@` field ends a sample, and another sample of the name follows.
-    `n:1|ms|@0.5:2|ms:3|c` is `n:1|ms|@0.5`, `n:2|ms` and `n:3|c`. Each is a separate line, counted, accepted
-    or refused; none has further samples. Source: etsy stats.js, statsd_exporter (neither allows it with
-    `|#`). A line whose name (up to the first `:`) is longer than `max_name_bytes` is not split, as a bound on
-    work.
-    """
-    front = line.find(b":") + 1
-    field = line.find(b"|") + 1
-    if not 1 < front < field or front - 1 > limits.max_name_bytes:
-        return
-    name, start, in_type = line[:front], front, True
-    while field:
-        end = line.find(b"|", field)
-        colon = line.find(b":", field, len(line) if end < 0 else end)
-        if colon >= 0 and (in_type or line.startswith(b"@", field)):
-            yield name + line[start:colon]
-            start, in_type = colon + 1, True
-            field = line.find(b"|", start) + 1
-        else:
-            field, in_type = end + 1, False
-    if start > front:
-        yield name + line[start:]
 
 
 def _missing(colon: bytes, name: bytes, bar: bytes) -> Reason:

@@ -27,7 +27,7 @@ from agent.net.sockets import (
 from agent.receive.http_guard import HttpGuard
 from agent.receive.receiver import DatagramReceiver, ReceiveOptions
 from agent.receive.relay import Destination, Relay, RelayCounters
-from agent.receive.stream import Stream, StreamListener
+from agent.receive.stream import Stream, StreamLimits, StreamListener
 from agent.receive.stream_splitter import LineSplitter, StreamSplitter, UnixSplitter
 from agent.runtime.logs import Log
 from agent.runtime.loop import Loop
@@ -176,16 +176,13 @@ class Listeners:
         secure: Callable[[socket.socket], Stream] | None = None,
     ) -> None:
         self.addresses[name] = bound_address(sock)
-        max_connections = self._max_connections()
-        idle_s = self._settings.receive.idle_s
         self.streams[name] = StreamListener(
             self._loop,
             sock,
             self._take,
             framer,
-            max_connections,
+            StreamLimits(self._max_connections(), self._settings.receive.idle_s),
             self._log,
-            idle_s,
             secure=secure,
             allow=self._allowed.allow if self._allowed and name == "tcp" else None,
         )

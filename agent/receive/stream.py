@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
+import msgspec
+
 from agent.net.sockets import address_of
 from agent.receive.receiver import ReceiveCounters
 from agent.receive.stream_splitter import StreamSplitter
@@ -70,42 +72,51 @@ def _shakes(sock: Stream) -> bool:
     return bool(getattr(sock, "waits_for_handshake", False))
 
 
+class StreamLimits(msgspec.Struct, frozen=True):
+    """Bounds of the connections of a listener."""
+
+    max_connections: int
+    #: Silent connections are closed after this time.
+    idle_s: float = 3_600.0
+    #: A connection that was silent for this long may be replaced by a new one.
+    silent_s: float = SILENT_S
+    #: Maximum duration of a TLS handshake.
+    handshake_s: float = HANDSHAKE_S
+
+
 class StreamListener:
     """Accepts connections on a listening socket and reads lines from them; owns it and them.
 
-    `framer` makes the splitter of one connection. `secure` adds TLS to an accepted socket;
-    `allow` tells of a client's address whether it is let in.
+    `framer` creates the splitter of one connection. `secure` adds TLS to an accepted socket; `allow` decides
+    whether a client's address is admitted.
     """
 
-    def __init__(  # noqa: PLR0913 - its collaborators and bounds
+    def __init__(
         self,
         loop: Loop,
         sock: socket.socket,
         sink: Sink,
         framer: Callable[[], StreamSplitter],
-        max_connections: int,
+        limits: StreamLimits,
         log: Log,
-        idle_s: float = 3_600.0,
-        silent_s: float = SILENT_S,
         *,
         secure: Callable[[socket.socket], Stream] | None = None,
         allow: Callable[[str], bool] | None = None,
-        handshake_s: float = HANDSHAKE_S,
     ) -> None:
         self.received = ReceiveCounters()
         self._sock = sock
         self._sink = sink
         self._framer = framer
-        self._max_connections = max_connections
+        self._max_connections = limits.max_connections
         self._log = log
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._open: dict[Stream, _Connection] = {}  # longest silent first
         self._secure = secure or _plain
         self._allow = allow
-        self._handshake_s = handshake_s
-        self._check_s = min(idle_s, _CHECK_S) if secure is None else min(idle_s, handshake_s / 4)
-        self._idle_s = idle_s
-        self._silent_s = silent_s
+        self._handshake_s = limits.handshake_s
+        self._idle_s = limits.idle_s
+        self._silent_s = limits.silent_s
+        self._check_s = min(self._idle_s, _CHECK_S if secure is None else self._handshake_s / 4)
         self._loop = loop
         self._pause: Timer | None = None
         self._loop.add_reader(sock, self._accept)

@@ -21,7 +21,7 @@ from agent.mapping.config_file import parse
 from agent.net.fd_limit import raise_limit
 from agent.net.sockets import bind, grow_receive_buffer
 from agent.receive.receiver import ReceiveOptions
-from agent.receive.stream import StreamListener
+from agent.receive.stream import StreamLimits, StreamListener
 from agent.receive.stream_splitter import LineSplitter
 from agent.runtime.logs import Log
 from agent.runtime.loop import Loop
@@ -130,7 +130,9 @@ class Stream:
         self.address = sock.getsockname()
         self.lines_bytes = 0
         self._loop = loop
-        self.listener = StreamListener(loop, sock, self._take, lambda: LineSplitter(65_536), most, Log())
+        self.listener = StreamListener(
+            loop, sock, self._take, lambda: LineSplitter(65_536), StreamLimits(most), Log()
+        )
 
     def _take(self, lines: bytes, _: bytes) -> None:
         self.lines_bytes += len(lines)

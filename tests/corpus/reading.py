@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from agent.protocol.further_samples import split_samples
 from agent.protocol.line import (
     BadLine,
     Kind,
@@ -23,7 +24,6 @@ from agent.protocol.line import (
     Reason,
     Skip,
     parse_line,
-    split_samples,
 )
 from agent.settings import AggregateSettings
 

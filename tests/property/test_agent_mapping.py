@@ -15,6 +15,7 @@ from agent.mapping.regexes import RegexSet
 from agent.mapping.regexes import parse as parse_expression
 from agent.mapping.rule import Rule
 from agent.mapping.template import expand, for_glob, for_regex
+from agent.protocol.further_samples import split_samples
 from agent.protocol.line import (
     BadLine,
     Kind,
@@ -25,7 +26,6 @@ from agent.protocol.line import (
     Skip,
     parse_line,
     split_name_tags,
-    split_samples,
 )
 
 PARTS = st.sampled_from(["a", "b", "c", "a-b", "*"])

@@ -211,7 +211,7 @@ cdef int64_t clamp_time(Shard *shard, int64_t time_ms, int64_t now_ms) noexcept 
     return time_ms
 
 
-# Further samples of one name: agent.protocol.line.split_samples.
+# Further samples of one name: agent.protocol.further_samples.split_samples.
 
 
 cdef bint take_samples(Shard *shard, const char *line, const char *end, int64_t now_ms) noexcept nogil:

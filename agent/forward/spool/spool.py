@@ -123,7 +123,7 @@ class Spool:
         return sum(lost.rows for lost in self.dropped.values())
 
     def put(self, parcel: EncodedFrame, *, at_once: bool = False) -> None:
-        """Add a frame, dropping the oldest waiting ones for room.
+        """Add a frame, dropping the oldest waiting ones to make room.
 
         `at_once`: it is on disk, if there is one, when this returns, and still waits as a live frame.
         """

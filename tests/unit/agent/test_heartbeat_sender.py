@@ -10,7 +10,7 @@ import pytest
 
 from agent.forward.channel import Outcome
 from agent.forward.forwarder import Forwarder
-from agent.forward.heartbeat_sender import HeartbeatSender
+from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 from agent.runtime.logs import Log
@@ -60,7 +60,12 @@ def test_the_answer_says_how_long_frames_are_remembered(indexer: FakeIndexer) ->
     indexer.remembers_s = 1_234
     told: list[int] = []
     beats = HeartbeatSender(
-        ForwardSettings(url=indexer.url), SENDER, Spool(1_000), START_MS, Log(), remembers=told.append
+        ForwardSettings(url=indexer.url),
+        SENDER,
+        Spool(1_000),
+        START_MS,
+        Log(),
+        handlers=AnswerHandlers(remembers=told.append),
     )
     beats.start()
     wait_until(lambda: told == [1_234])

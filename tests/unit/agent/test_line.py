@@ -8,6 +8,7 @@ import unicodedata
 import msgspec
 import pytest
 
+from agent.protocol.further_samples import split_samples
 from agent.protocol.line import (
     BadLine,
     GaugeDeltas,
@@ -24,7 +25,6 @@ from agent.protocol.line import (
     number,
     parse_line,
     split_name_tags,
-    split_samples,
     split_time,
 )
 

@@ -12,7 +12,7 @@ import pytest
 from agent.config.networks import Networks
 from agent.net.sockets import bind
 from agent.receive.http_guard import HttpGuard
-from agent.receive.stream import StreamListener
+from agent.receive.stream import StreamLimits, StreamListener
 from agent.receive.stream_splitter import LineSplitter
 from agent.runtime.logs import Log
 from tests.unit.agent.sinks import DEADLINE_S, Got, TestLoop
@@ -33,7 +33,7 @@ def got() -> Got:
 def tcp(loop: TestLoop, got: Got) -> Iterator[StreamListener]:
     """Provide a TCP listener for at most 3 connections and lines of 100 bytes."""
     sock = bind("agent.tcp", "[::]:0", socket.SOCK_STREAM)
-    listener = StreamListener(loop, sock, got, lambda: LineSplitter(100), 3, Log())
+    listener = StreamListener(loop, sock, got, lambda: LineSplitter(100), StreamLimits(3), Log())
     listener.port = sock.getsockname()[1]  # type: ignore[attr-defined]
     yield listener
     if sock.fileno() >= 0:
@@ -130,7 +130,7 @@ def test_stop_takes_what_has_arrived(loop: TestLoop, tcp: StreamListener, got: G
 def test_a_silent_connection_makes_room_for_another(loop: TestLoop, got: Got) -> None:
     """The one that was silent for longest, of those that were for `silent_s`."""
     sock = bind("agent.tcp", "[::]:0", socket.SOCK_STREAM)
-    tcp = StreamListener(loop, sock, got, lambda: LineSplitter(100), 3, Log(), silent_s=0.0)
+    tcp = StreamListener(loop, sock, got, lambda: LineSplitter(100), StreamLimits(3, silent_s=0.0), Log())
     tcp.port = sock.getsockname()[1]  # type: ignore[attr-defined]
     clients = []
     for number in range(3):
@@ -152,7 +152,7 @@ def test_a_silent_connection_makes_room_for_another(loop: TestLoop, got: Got) ->
 
 def test_idle_connections_are_closed(loop: TestLoop, got: Got) -> None:
     sock = bind("agent.tcp", "[::]:0", socket.SOCK_STREAM)
-    tcp = StreamListener(loop, sock, got, lambda: LineSplitter(100), 3, Log(), idle_s=0.05)
+    tcp = StreamListener(loop, sock, got, lambda: LineSplitter(100), StreamLimits(3, idle_s=0.05), Log())
     tcp.port = sock.getsockname()[1]  # type: ignore[attr-defined]
     with connect(tcp) as client:
         loop.until(lambda: tcp.received.closed_connections["idle"] == 1)
@@ -201,7 +201,7 @@ def test_other_streams_pass(stream: bytes, piece: int) -> None:
 
 def test_a_stream_that_is_an_http_request_is_closed(loop: TestLoop, got: Got) -> None:
     sock = bind("agent.tcp", "[::]:0", socket.SOCK_STREAM)
-    tcp = StreamListener(loop, sock, got, lambda: HttpGuard(LineSplitter(100)), 3, Log())
+    tcp = StreamListener(loop, sock, got, lambda: HttpGuard(LineSplitter(100)), StreamLimits(3), Log())
     tcp.port = sock.getsockname()[1]  # type: ignore[attr-defined]
     with connect(tcp) as client:
         client.sendall(REQUEST)
@@ -215,7 +215,7 @@ def test_a_source_that_is_not_allowed(loop: TestLoop, got: Got) -> None:
     sock = bind("agent.tcp", "127.0.0.1:0", socket.SOCK_STREAM)
     port = sock.getsockname()[1]
     allow = Networks(["127.0.0.2"]).allow
-    listener = StreamListener(loop, sock, got, lambda: LineSplitter(100), 3, Log(), allow=allow)
+    listener = StreamListener(loop, sock, got, lambda: LineSplitter(100), StreamLimits(3), Log(), allow=allow)
     for source in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
         with socket.create_connection(
             ("127.0.0.1", port), timeout=DEADLINE_S, source_address=(source, 0)

@@ -16,7 +16,7 @@ import pytest
 from agent.net.sockets import bind, split_host_port
 from agent.net.tls import TlsError, listener_contexts
 from agent.receive.http_guard import HttpGuard
-from agent.receive.stream import StreamListener
+from agent.receive.stream import StreamLimits, StreamListener
 from agent.receive.stream_splitter import LineSplitter
 from agent.receive.tls_listener import TlsAcceptor
 from agent.runtime.logs import Log
@@ -56,10 +56,9 @@ class Tcp:
             sock,
             self.got,
             lambda: HttpGuard(LineSplitter(100)),
-            most,
+            StreamLimits(most, handshake_s=handshake_s),
             Log(),
             secure=acceptor.stream,
-            handshake_s=handshake_s,
         )
 
     def closed(self, reason: str) -> int:
