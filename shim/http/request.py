@@ -22,6 +22,9 @@ T = TypeVar("T")
 _FORM = "application/x-www-form-urlencoded"
 #: Decoding takes some 0.1 s of CPU a MiB.
 _LARGE_FORM_BYTES = 64 << 10
+#: How a form names selectors, the longest last, and the characters that a byte may take in it.
+_SELECTORS = (b"match[]=", b"match%5b]=", b"match[%5d=", b"match%5b%5d=")
+_MAX_ENCODED = 3
 _EMPTY = "match[] must contain at least one non-empty matcher"
 
 
@@ -39,6 +42,7 @@ async def params_of(request: web.Request) -> Params:
     if request.method == "POST" and request.content_type == _FORM:
         form = await request.read()
         if len(form) > _LARGE_FORM_BYTES:
+            check_encoded_selectors(form, request.app[CONTEXT].settings.max_query_bytes)
             decode = partial(fields, form)
             pairs += await in_slot(request.app[CONTEXT], tenant_of(request), decode)
         else:
@@ -58,6 +62,21 @@ async def in_slot(context: HttpContext, tenant: Tenant, call: Callable[[], T]) -
         return await asyncio.wrap_future(running)
 
 
+def check_encoded_selectors(form: bytes, max_bytes: int) -> None:
+    """Raise BadData for selectors that are too long however they are encoded; decodes nothing.
+
+    A byte is at most three characters of a form. Equal selectors count once, as in `matcher_sets`.
+    """
+    parts = {part for part in form.split(b"&") if part[: len(_SELECTORS[-1])].lower().startswith(_SELECTORS)}
+    if sum(map(len, parts)) > _MAX_ENCODED * max_bytes + len(parts) * len(_SELECTORS[-1]):
+        raise _too_long(max_bytes)
+
+
+def _too_long(max_bytes: int) -> BadData:
+    reason = f"selectors are longer than {max_bytes} bytes (setting shim.max_query_bytes)"
+    return invalid("match[]", reason)
+
+
 def matcher_sets(params: Params, max_bytes: int = MAX_QUERY_BYTES) -> Sequence[tuple[Matcher, ...]]:
     """Every different `match[]` as its matchers; `max_bytes` for all of them together.
 
@@ -65,8 +84,7 @@ def matcher_sets(params: Params, max_bytes: int = MAX_QUERY_BYTES) -> Sequence[t
     """
     texts = list(dict.fromkeys(params.all("match[]")))
     if sum(map(size_of, texts)) > max_bytes:
-        reason = f"selectors are longer than {max_bytes} bytes (setting shim.max_query_bytes)"
-        raise invalid("match[]", reason)
+        raise _too_long(max_bytes)
     return [_selector(text) for text in texts]
 
 
