@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from agent.config.host_port import parse_host_port
 from agent.config.load import ConfigError, load
 from agent.config.secrets import secrets_in
 
@@ -59,10 +60,10 @@ def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None
 
 def address(text: str, min_port: int = 1) -> tuple[str, int]:
     """Parse `HOST:PORT` or `[IPV6]:PORT`, for argparse; `min_port` 0 allows a free port."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not min_port <= int(port) < 65536:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT")
-    return host.strip("[]"), int(port)
+    try:
+        return parse_host_port(text, min_port)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT") from None
 
 
 def report_error(command: str, problem: object, code: int) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from agent.config.errors import in_file, names_of, with_accepted, with_value
+from agent.config.host_port import parse_host_port
 
 PREFIX: Final = "METERHOUSE_"
 _MAX_INTEGER: Final = 2**63 - 1
@@ -70,9 +71,10 @@ def load(
 
 def check_listen(name: str, text: str) -> None:
     """Raise ValueError unless the setting `name` is `host:port` (`[::1]:80` for IPv6, `:80` for all)."""
-    _, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError(f"{name}: expected host:port")
+    try:
+        parse_host_port(text)
+    except ValueError as e:
+        raise ValueError(f"{name}: {e}") from None
 
 
 def _check_values(node: Any, where: str, depth: int = 0) -> None:

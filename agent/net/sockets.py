@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from agent.config.host_port import parse_host_port
+
 #: How an IPv4 address begins as IPv6.
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 
@@ -64,12 +66,10 @@ def address_error(setting: str, text: str, problem: OSError) -> AddressError:
 
 def split_host_port(setting: str, text: str) -> tuple[str, int]:
     """Split `host:port` into host and port. Raises AddressError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise AddressError(f"{setting} = {text!r}: expected host:port")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    return host, int(port)
+    try:
+        return parse_host_port(text)
+    except ValueError as e:
+        raise AddressError(f"{setting} = {text!r}: {e}") from None
 
 
 def bind(setting: str, text: str, kind: socket.SocketKind, *, share_port: bool = False) -> socket.socket:

@@ -1,0 +1,20 @@
+"""Parses `host:port`, `[ipv6]:port` and `:port`, the form of all addresses in settings and options. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MAX_PORT: Final = 65_535
+
+
+def parse_host_port(text: str, min_port: int = 0) -> tuple[str, int]:
+    """Return host (without brackets) and port. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    digits = port.lstrip("0") or "0"
+    if not (colon and port and port.isascii() and port.isdigit() and len(digits) <= 5):
+        raise ValueError("expected host:port")
+    if not min_port <= int(digits) <= _MAX_PORT:
+        raise ValueError("expected host:port")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    return host, int(digits)
