@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
         "check settings and mapping, explain the result of a line",
         "",
     ),
+    "check-rules": ("shim.cli.check_rules", "check rule files of Prometheus", "shim"),
     "token": ("indexer.cli.token", "make a token or password, and its line for the settings", ""),
     "set-aside": (
         "indexer.cli.set_aside",

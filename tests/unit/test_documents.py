@@ -12,8 +12,6 @@ import pytest
 from tests.support.markdown import ROOT
 
 DOCUMENTS: Final = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-#: Places that docs/architecture.md keeps for later.
-LATER: Final = {"shim/rules/"}
 _FENCE: Final = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _PATH: Final = re.compile(r"`((?:\.ci|agent|deploy|docs|indexer|shim|tests)/[\w./-]*|meterhouse\.py)`")
@@ -49,15 +47,10 @@ def test_links_lead_somewhere(document: Path) -> None:
 def test_paths_and_modules_are_there(document: Path) -> None:
     text = document.read_text()
     for path in _PATH.findall(text):
-        assert (ROOT / path).exists() or path in LATER, f"{path} is not there"
+        assert (ROOT / path).exists(), f"{path} is not there"
     for module in _MODULE.findall(text):
         path = ROOT / module.replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), f"{module} is not there"
-
-
-@pytest.mark.parametrize("path", sorted(LATER))
-def test_what_is_kept_for_later_is_not_there(path: str) -> None:
-    assert not (ROOT / path).exists(), f"{path} is there: take it out of LATER"
 
 
 def test_make_targets_are_there() -> None:

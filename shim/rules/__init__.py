@@ -1,0 +1,1 @@
+"""Alerting and recording rules as Prometheus has them: files, templates, alert states, unit tests."""
