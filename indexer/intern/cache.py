@@ -208,6 +208,8 @@ class RedisCache:
     ) -> None:
         self._redis = open_redis(url, timeout_s)
         self._namespace = namespace
+        #: The id of the database whose strings it holds: entries of another version are not seen.
+        self.version = ""
         self._prefix = f"{namespace}:"
         self._ttl_s = ttl_s
         self._jitter_s = jitter_s
@@ -215,6 +217,7 @@ class RedisCache:
 
     def use_database(self, database_id: str) -> None:
         """Use the keys of this database alone: several may share a Redis, and one may be restored."""
+        self.version = database_id
         self._prefix = f"{self._namespace}:{database_id}:"
 
     def note_newest(self, ids: Sequence[tuple[int, int]]) -> None:
@@ -247,9 +250,13 @@ class RedisCache:
                 values = self._redis.mget([self._key(k) for k in keys])
             except (redis.RedisError, OSError):
                 self.circuit.failed()
-        if len(values) != len(keys):
-            return dict.fromkeys(keys)
-        return {key: _id(value) for key, value in zip(keys, values, strict=True)}
+        cache_keys = map(make_cache_key, keys)
+        found = dict(zip(cache_keys, map(_id, values), strict=True)) if len(values) == len(keys) else {}
+        return self._format_results(keys, found)
+
+    def get(self, key: str) -> int | None:
+        """Return the id of a key; None for a miss."""
+        return self.get_many([key])[key]
 
     def set_many(self, ids: Mapping[str, int]) -> None:
         """Store for the TTL plus a jitter, so that entries written together do not expire together."""
@@ -277,6 +284,12 @@ class RedisCache:
         """Close the client and end the probes."""
         self.circuit.close()
         self._redis.close()
+
+    def _format_results(
+        self, keys: Sequence[str], results: Mapping[str, int | None]
+    ) -> dict[str, int | None]:
+        """Return the results of hashed keys under the caller's keys; None for a miss."""
+        return {key: results.get(make_cache_key(key)) for key in keys}
 
     def _key(self, key: str) -> str:
         return self._prefix + make_cache_key(key)

@@ -7,6 +7,7 @@ integer value are ids. Pure: bytes and the time in, frames and rejections out.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,7 @@ from agent.wire.frame import (
     encode,
 )
 from indexer.access.grants import EVERYTHING, Grant, foreign
+from indexer.receive.message_values import BadMessageError, GaugeValue, ValueObject, unpacked
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S
 from indexer.write.identity import digest
@@ -39,22 +41,14 @@ from indexer.write.identity import digest
 _MAX_ID: Final = (1 << 64) - 1
 _LINES: Final = Limits()
 _LARGEST: Final = sys.float_info.max
+#: A text of JSON, which may hold anything, or the beginning of a comment.
+_COMMENT: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|(//|/\*)', re.DOTALL)
 #: Overflowing sums are made of numbers divided by two to this power.
 _SCALE: Final = 64
 
 
 class MessagesError(ValueError):
     """The request as a whole is unreadable."""
-
-
-class GaugeValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A gauge aggregated by the sender."""
-
-    last: float
-    min: float
-    max: float
-    sum: float
-    count: float
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -64,7 +58,7 @@ class Message(msgspec.Struct, frozen=True):
     project_id: int
     type: Literal["c", "d", "s", "g"]
     timestamp: int | float
-    value: int | float | str | list[int | float | str] | GaugeValue
+    value: int | float | str | list[int | float | str] | ValueObject
     metric_id: int | str | None = None
     name: str | None = None
     tags: dict[str, int | str] = {}
@@ -88,10 +82,6 @@ class Parsed:
     accepted: int = 0
     forbidden: int = 0  # of those rejected: to a tenant that the sender may not write to
     expired: int = 0  # of the rejected ones
-
-
-class BadMessageError(ValueError):
-    """A message that is unacceptable."""
 
 
 class ForeignMessageError(BadMessageError):
@@ -119,9 +109,34 @@ def parse(
     their neighbours are not. `first_day` maps a `retention_days` to the first day since 1970 whose rows are
     kept. Raises MessagesError.
     """
-    raws = _split(body)
+    raws = split(body)
     if len(raws) > max_messages:
         raise MessagesError(f"{len(raws)} messages: expected at most {max_messages} in a request")
+    return parse_each(
+        raws,
+        key=key,
+        created_ms=created_ms,
+        latest_s=latest_s,
+        sent=digest(body),
+        grant=grant,
+        first_day=first_day,
+    )
+
+
+def parse_each(
+    raws: Sequence[bytes | msgspec.Raw],
+    *,
+    key: str,
+    created_ms: int,
+    latest_s: int,
+    sent: bytes,
+    grant: Grant,
+    first_day: Callable[[int], int],
+) -> Parsed:
+    """Return the frames of messages as `parse` does.
+
+    `sent`: the digest of their bytes; empty: not compared.
+    """
     parsed = Parsed()
     groups: dict[tuple[int, int, int], _Builder] = {}
     for position, raw in enumerate(raws):
@@ -139,18 +154,24 @@ def parse(
             parsed.rejected.append(Rejection(position, str(e)))
             parsed.forbidden += isinstance(e, ForeignMessageError)
             parsed.expired += isinstance(e, ExpiredError)
-    sent = digest(body)
     for number, (tenant, builder) in enumerate(groups.items()):
         parsed.units.append(builder.unit(key, number, created_ms, tenant, sent))
     return parsed
 
 
-def _split(body: bytes) -> Sequence[msgspec.Raw]:
+def split(body: bytes) -> Sequence[msgspec.Raw]:
+    """Return the JSON of each message of an array, or of the one message. Raises MessagesError."""
     try:
         if body.lstrip()[:1] == b"[":
             return msgspec.json.decode(body, type=list[msgspec.Raw])
         return [msgspec.json.decode(body, type=msgspec.Raw)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        for found in _COMMENT.finditer(body):
+            if found[1]:
+                line = body.count(b"\n", 0, found.start()) + 1
+                raise MessagesError(
+                    f"not JSON: a comment in line {line}: expected JSON without comments (// or /*)"
+                ) from None
         raise MessagesError(f"not JSON: {e}") from None
 
 
@@ -212,7 +233,9 @@ def _is_id(text: str) -> bool:
 
 def _checked_value(message: Message) -> list[float] | list[str] | GaugeValue:
     """Return numbers of a counter (one) or distribution, members of a set, or a gauge's state."""
-    value = message.value
+    value: object = message.value
+    if isinstance(value, ValueObject):
+        value = unpacked(value, message.type)
     match message.type:
         case "c":
             return [_number(value)]

@@ -154,6 +154,17 @@ def test_redis_namespaces_are_apart(redis_server: RedisServer) -> None:
     query.close()
 
 
+def test_names_and_version_of_the_seed(redis_server: RedisServer) -> None:
+    cache = RedisCache(redis_server.url, "ingest")
+    cache.use_database("one")
+    cache.set_many({"1:a": 7})
+    assert (cache.version, cache.get("1:a"), cache.get("1:b")) == ("one", 7, None)
+    assert cache._format_results(["1:a", "1:b"], {make_cache_key("1:a"): 2}) == {"1:a": 2, "1:b": None}
+    cache.use_database("two")
+    assert (cache.version, cache.get("1:a")) == ("two", None)
+    cache.close()
+
+
 def test_redis_entries_expire_apart(redis_server: RedisServer) -> None:
     cache = RedisCache(redis_server.url, "ingest", ttl_s=7200, jitter_s=1000)
     cache.set_many({f"1:{i}": i + 1 for i in range(50)})

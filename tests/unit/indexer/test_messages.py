@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import struct
 import sys
 from typing import Any
 
@@ -104,6 +106,26 @@ def test_gauge_as_number_and_as_state() -> None:
     assert np.frombuffer(g.last_ms, "<i8").tolist() == [NOW_S * 1000] * 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "plain", "packed"),
+    [
+        ("d", [1.5, -2.0], base64.b64encode(struct.pack("<2d", 1.5, -2.0)).decode()),
+        ("s", [7, 9], base64.b64encode(struct.pack("<2I", 7, 9)).decode().rstrip("=")),
+    ],
+)
+def test_encoded_arrays_are_their_elements(kind: str, plain: list[float], packed: str) -> None:
+    forms = [plain, {"format": "array", "data": plain}, {"format": "base64", "data": packed}]
+    bodies = [of({**SEED, "type": kind, "value": value}).units[0].body for value in forms]
+    assert bodies[0] == bodies[1] == bodies[2]
+
+
+@pytest.mark.parametrize("comment", ["// the org\n", "/* the org */"])
+def test_comments_are_told_with_their_line(comment: str) -> None:
+    body = b'{\n"name": "http://x", ' + comment.encode() + b' "org_id": 1}'
+    with pytest.raises(MessagesError, match="a comment in line 2: expected JSON without comments"):
+        parse(body, key="k", created_ms=1, latest_s=NOW_S, max_messages=9)
+
+
 def test_time_falls_into_its_bucket() -> None:
     (unit,) = of({**SEED, "timestamp": NOW_S + 19.9}).units
     assert np.frombuffer(unit.frame.counters.bucket, "<u4").tolist() == [NOW_S + 10]
@@ -132,6 +154,12 @@ def test_time_falls_into_its_bucket() -> None:
         ({"value": [1]}, "not a finite number"),
         ({"value": None}, "Expected"),
         ({"value": {"last": 1}}, "missing|Expected"),
+        ({"type": "c", "value": {"format": "array", "data": [1]}}, "expected type s or d"),
+        ({"type": "d", "value": {"format": "zstd", "data": "x"}}, "expected array or base64"),
+        ({"type": "d", "value": {"format": "array", "data": "x"}}, "expected an array"),
+        ({"type": "d", "value": {"format": "array", "data": []}}, "at least one"),
+        ({"type": "d", "value": {"format": "base64", "data": "?"}}, "not base64"),
+        ({"type": "d", "value": {"format": "base64", "data": "AAAA"}}, "3 bytes: expected a multiple of 8"),
         ({"type": "d", "value": []}, "at least one"),
         ({"type": "d", "value": ["x"]}, "not a finite number"),
         ({"type": "s", "value": []}, "at least one"),
