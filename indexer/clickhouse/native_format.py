@@ -21,6 +21,8 @@ AnyArray = npt.NDArray[Any]
 
 #: Encoded lengths below 128.
 _SHORT: Final = tuple(bytes((n,)) for n in range(0x80))
+#: Texts joined by one call, which keeps the interpreter from all other threads.
+_JOINED: Final = 10_000
 
 _TYPES: Final[Mapping[str, str]] = {
     "|u1": "UInt8",
@@ -130,7 +132,7 @@ def _column(name: str, column: ColumnData) -> tuple[str, list[bytes | memoryview
     if isinstance(column, np.ndarray):
         kind, data = _flat(name, column)
         return kind, [data]
-    return "String", [_texts(column)]
+    return "String", [_texts(column[at : at + _JOINED]) for at in range(0, len(column), _JOINED)]
 
 
 def _flat(name: str, array: AnyArray) -> tuple[str, memoryview]:

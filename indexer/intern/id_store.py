@@ -127,7 +127,7 @@ class ClickHouseIdStore:
         """Return the ids of the strings that exist."""
         results = KeyResults()
         for org_id, strings in keys.mapping.items():
-            found, _, _ = self._search(org_id, sorted(strings))
+            found, _, _ = self._search(org_id, strings)
             results.add(org_id, found, FetchType.DB_READ)
         return results
 
@@ -135,7 +135,7 @@ class ClickHouseIdStore:
         """Return ids for strings, new or not."""
         results = KeyResults()
         for org_id, strings in keys.mapping.items():
-            found, free, stale = self._search(org_id, sorted(strings))
+            found, free, stale = self._search(org_id, strings)
             self.put(org_id, free | stale)
             results.add(org_id, found, FetchType.DB_READ)
             results.add(org_id, free, FetchType.FIRST_SEEN)
@@ -160,15 +160,19 @@ class ClickHouseIdStore:
         return out
 
     def _search(
-        self, org_id: int, strings: list[str]
+        self, org_id: int, strings: Collection[str]
     ) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-        """Return ids of the strings that exist, free ids for the others, and those of old rows."""
+        """Return ids of the strings that exist, free ids for the others, and those of old rows.
+
+        Of strings that meet in one free id, the first in order takes it, so that all indexers agree. The
+        strings are not sorted for that: one call would keep the interpreter from all other threads.
+        """
         found: dict[str, int] = {}
         stale: dict[str, int] = {}
         fresh_day = self._today() - REFRESH_DAYS
         free: dict[str, int] = {}
         claimed: dict[int, str] = {}
-        pending = strings
+        pending = list(strings)
         for salt in range(MAX_SALT):
             candidates = {s: self._hash_id(org_id, s, salt) for s in pending}
             taken = self._taken(org_id, candidates.values())
@@ -179,11 +183,17 @@ class ClickHouseIdStore:
                     found[string] = candidate
                     if others[string] < fresh_day:
                         stale[string] = candidate
-                elif not others and claimed.setdefault(candidate, string) == string:
+                    continue
+                holder = claimed.get(candidate)
+                if not others and (holder is None or (string < holder and free.get(holder) == candidate)):
+                    claimed[candidate] = string
                     free[string] = candidate
-                else:
-                    self.collisions += 1
-                    pending.append(string)
+                    if holder is None:
+                        continue
+                    string = holder
+                    del free[holder]
+                self.collisions += 1
+                pending.append(string)
             if not pending:
                 return found, free, stale
         raise TooManyCollisionsError(pending[0])
@@ -215,6 +225,8 @@ class ClickHouseIdStore:
         return [(int(i), str(s), int(day)) for i, s, day in rows]
 
 
-def _chunks(ids: Iterable[int]) -> Iterable[list[int]]:
-    ordered = sorted(set(ids))
-    return (ordered[i : i + _CHUNK] for i in range(0, len(ordered), _CHUNK))
+def _chunks(ids: Collection[int]) -> Iterable[list[int]]:
+    """Return the ids once each, in order; NumPy sorts without the interpreter's lock."""
+    ordered = np.sort(np.fromiter(ids, np.uint64, len(ids)))
+    ordered = ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(ordered)]]
+    return (ordered[i : i + _CHUNK].tolist() for i in range(0, len(ordered), _CHUNK))
