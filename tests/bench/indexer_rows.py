@@ -5,13 +5,14 @@ python -m tests.bench.indexer_rows [--rows 100000] [--frames 20] [--series 1000]
 The path is the whole one of a batch: decode and check the frame, commit it to the journal, record its
 strings, write new series, insert into four rollups, mark it done. CPU is that of the whole process,
 ClickHouse's threads and merges included. The floor in the same run is the INSERT alone, of ready-made
-columns. Limits are measured beside the path of the same frames.
+columns. Limits and turns by org are measured beside the path of the same frames.
  Deltas are exponential integers of mean 10; storage is 1,000 counter series, a day at 10 s, merged.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import platform
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ from indexer.intern.ids import string_id
 from indexer.intern.series import SeriesRegistry
 from indexer.intern.stored_series import StoredSeries
 from indexer.intern.string_indexer import StringIndexer
+from indexer.receive.decode_budget import DecodeBudget
 from indexer.receive.org_rates import OrgRates
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
@@ -39,6 +41,7 @@ from indexer.write.batcher import Batcher
 from indexer.write.frame_to_columns import KEEP, check, kept_columns
 from indexer.write.inserter import Inserter
 from indexer.write.journal import Journal
+from indexer.write.org_turns import OrgTurns
 from indexer.write.series_limit import SeriesLimit
 from indexer.write.split_by_day import RetentionRules, day_groups, expired_rows
 from tests.support.frames import TEN_YEARS
@@ -151,6 +154,17 @@ class Limited:
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
         self._limit = SeriesLimit(pipeline.registry, max_series, StoredSeries(pipeline.store))
         self._batcher = Batcher(settings.batch, settings.bounds.queue_bytes)
+        self._turns = OrgTurns(1)
+        self._turns.note(0)  # a second org
+        self._budget = DecodeBudget(settings.bounds.decode_bytes)
+        self._loop = asyncio.new_event_loop()
+
+    async def _turn(self, unit: AcceptedFrame) -> None:
+        """Take the turns of a heavy frame, for decoding and for writing."""
+        async with self._budget.reserve(unit.held_bytes, 10, unit.frame.org_id):
+            pass
+        async with self._turns.turn(unit.frame.org_id):
+            pass
 
     def ask(self, unit: AcceptedFrame) -> None:
         frame, now_ms = unit.frame, time.time_ns() // 1_000_000
@@ -164,6 +178,10 @@ class Limited:
         if self._limit.near(units):
             self._limit.excess(self._inserter.resolve(units))
         self._batcher.release([unit])
+        self._loop.run_until_complete(self._turn(unit))
+
+    def close(self) -> None:
+        self._loop.close()
 
 
 def paired(name: str, bodies: list[bytes], pipeline: Pipeline, max_series: int) -> None:
@@ -179,6 +197,7 @@ def paired(name: str, bodies: list[bytes], pipeline: Pipeline, max_series: int) 
         began = time.thread_time()
         limited.ask(unit)
         ratios.append((time.thread_time() - began) / whole_s)
+    limited.close()
     mean, error = np.mean(ratios), 1.96 * np.std(ratios, ddof=1) / len(ratios) ** 0.5
     print(f"{name:<32} limits add {100 * mean:.2f} % CPU, 95 % interval up to {100 * (mean + error):.2f} %")
 
