@@ -14,6 +14,8 @@ from shim.http.snql import asked_of, body_of, flag, ids_of, options_of, text_of,
 from shim.model.errors import BadData
 from shim.mql.mql_lower import MqlContext
 from shim.snql.lower import Asked
+from shim.snql.lowered import MAX_ROWS
+from shim.snql.processors.granularity import granularity
 
 _MAX_SECONDS: Final = 2**32 - 1
 _MAX_ID: Final = 2**64 - 1
@@ -62,12 +64,12 @@ def mql_context(given: Mapping[str, Any]) -> MqlContext:
     if use_case is not None and not isinstance(use_case, str):
         raise BadData("mql_context.scope.use_case_id: expected a text")
     return MqlContext(
-        _number("rollup.granularity", rollup.get("granularity"), 1),
+        _granularity(rollup.get("granularity")),
         _number("rollup.interval", rollup.get("interval"), 1),
         flag(rollup, "with_totals"),
         None if order is None else str(order).upper() == "DESC",
         use_case or None,
-        _number("limit", given.get("limit"), 0),
+        _number("limit", given.get("limit"), 0, MAX_ROWS),
         _number("offset", given.get("offset"), 0) or 0,
         _mappings(given.get("indexer_mappings")),
     )
@@ -81,11 +83,20 @@ def _object(name: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _number(name: str, value: Any, low: int) -> int | None:
+def _granularity(value: Any) -> int | None:
+    found = _number("rollup.granularity", value, 1)
+    try:
+        granularity(found)
+    except BadData as e:
+        raise BadData(f"mql_context.rollup.{e}") from None
+    return found
+
+
+def _number(name: str, value: Any, low: int, high: int = _MAX_SECONDS) -> int | None:
     if value is None:
         return None
-    if type(value) is not int or not low <= value <= _MAX_SECONDS:
-        raise BadData(f"mql_context.{name}: expected a whole number, {low} or more")
+    if type(value) is not int or not low <= value <= high:
+        raise BadData(f"mql_context.{name}: expected a whole number, {low} to {high}")
     return value
 
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from shim.catalog.types import Kind
-from shim.model.errors import BadData
 from shim.snql.aggregates import COLUMNS, PREFERRED, Measure, aggregate_name, kinds_of
 from shim.snql.entities import Entity
 from shim.snql.lowered import MeasureSlot, StoredBuckets
@@ -43,7 +41,7 @@ class AggregateLeaves:
     def add_presence(self) -> None:
         """Add a leaf that measures nothing: groups that have a bucket."""
         kinds = PREFERRED if self._scope.entity is None else (self._scope.entity.kind,)
-        self._leaf(kinds, "", self._series)
+        self._leaf(StoredBuckets(tuple(kinds), ()), self._series)
 
     def find(self, expressions: Sequence[Expression]) -> None:
         """Collect the aggregates of expressions. Raises BadData."""
@@ -52,7 +50,7 @@ class AggregateLeaves:
                 if isinstance(part, FunctionCall) and part not in self._slots:
                     self._take_aggregate(part)
                 if len(self._slots) > _MAX_AGGREGATES:
-                    raise BadData(f"more than {_MAX_AGGREGATES} aggregates: expected at most that")
+                    raise self._scope.error(part.at, f"more than {_MAX_AGGREGATES} aggregates")
 
     def _take_aggregate(self, of: FunctionCall) -> None:
         named = aggregate_name(of.name)
@@ -75,33 +73,31 @@ class AggregateLeaves:
             raise self._scope.error(of.at, f"{of.name}() of an expression", "expected a column")
         measure = Measure(named.function, self._levels(of, named.function))
         if self._scope.entity is None:
-            leaf = self._leaf(kinds_of(named.function), column.name, series, first_kind=True)
+            kinds = kinds_of(named.function)
+            leaf = self._leaf(StoredBuckets(kinds, (), column.name, first_kind=True, at=of.at), series)
         else:
             self._check_column(of, named.function, column, self._scope.entity)
-            leaf = self._leaf((self._scope.entity.kind,), "", series)
+            leaf = self._leaf(StoredBuckets((self._scope.entity.kind,), (), at=of.at), series)
         measures = self._leaves[leaf]
         if measure not in measures:
             measures.append(measure)
         self._slots[of] = leaf, measures.index(measure)
 
-    def _leaf(
-        self, kinds: Sequence[Kind], metric: str, series: Sequence[Expression], *, first_kind: bool = False
-    ) -> StoredBuckets:
+    def _leaf(self, of: StoredBuckets, series: Sequence[Expression]) -> StoredBuckets:
+        """Return the leaf that reads this of some series: a known one where it reads the same."""
         condition = None
         meta = "" if self._scope.entity is None else self._scope.entity.meta
         if series:
             condition = series[0] if len(series) == 1 else FunctionCall("and", tuple(series), at=series[0].at)
-        leaf = StoredBuckets(tuple(kinds), (), metric, condition, first_kind, meta)
+        leaf = replace(of, condition=condition, meta=meta)
         same = next((one for one in self._leaves if replace(one, kinds=leaf.kinds) == leaf), None)
         if same is None:
             self._leaves[leaf] = []
             return leaf
         both = tuple(kind for kind in same.kinds if kind in leaf.kinds)
         if not both:
-            raise BadData(
-                f'aggregates of "{metric}" fit no stored type together:'
-                f" {'|'.join(same.kinds)} beside {'|'.join(leaf.kinds)}"
-            )
+            problem = f'aggregates of "{of.metric}" fit no stored type together'
+            raise self._scope.error(of.at, problem, f"{'|'.join(same.kinds)} beside {'|'.join(leaf.kinds)}")
         if both != same.kinds:
             renamed = replace(same, kinds=both)
             self._leaves = {renamed if one == same else one: m for one, m in self._leaves.items()}

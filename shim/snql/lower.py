@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from shim.model.errors import BadData
+from shim.model.errors import BadData, Forbidden
 from shim.model.tenancy import Tenant
 from shim.snql.aggregate_leaves import AggregateLeaves
 from shim.snql.aggregates import aggregate_name
@@ -21,8 +21,8 @@ from shim.snql.processors import time_series
 from shim.snql.processors.granularity import granularity
 from shim.snql.processors.required_columns import narrowed
 from shim.snql.processors.storage_selector import BucketSpan, select_storage
-from shim.snql.syntax import Aliased, ColumnRef, Expression, FunctionCall, SnqlQuery, TagRef
-from shim.snql.syntax_errors import misplaced
+from shim.snql.syntax import Aliased, ColumnRef, Expression, FunctionCall, Ordering, SnqlQuery, TagRef
+from shim.snql.syntax_errors import misplaced, place
 from shim.snql.unparse import unparse
 from shim.snql.where import Conditions, take_apart
 
@@ -69,7 +69,7 @@ class _Lowering:
 
     def lowered(self) -> Lowered:
         query, plain = self._query, self._scope.plain
-        _check_lengths(query)
+        _check_lengths(self._text, query)
         conditions = Conditions() if query.where is None else take_apart(plain(query.where), self._scope)
         step_s = self._step_s(conditions)
         by = [self._scope.resolved(plain(key)) for key in query.group_by]
@@ -86,8 +86,9 @@ class _Lowering:
         if not aggregates and (keys or time_keys):
             aggregates.add_presence()
         if time_keys and self._entity is not None and self._entity.meta:
-            raise BadData(f"{self._entity.name} has no buckets of time: expected other keys")
-        span = self._span(conditions, bucket_s)
+            name = self._entity.name
+            raise self._scope.error(time_keys[0].at, f"{name} has no buckets of time", "expected other keys")
+        span = self._span(conditions, bucket_s, time_keys[0].at if time_keys else 0)
         return Lowered(
             self._text,
             self._tenant(conditions),
@@ -130,16 +131,36 @@ class _Lowering:
         if self._asked.orgs is not None:  # both must be inside the caller's
             narrowed(self._asked.tenant, self._asked.orgs, self._asked.projects, org_wide=True)
         org_wide = self._entity is not None and self._entity.org_wide
-        return narrowed(self._asked.tenant, orgs, projects, org_wide=org_wide)
+        source, places = self._query.source, conditions.places
+        self._narrowed(places.get("org_id"), orgs, None, org_wide=True)
+        at = places.get("project_id")
+        if projects is None:
+            at = source.at if source is not None else 0
+        return self._narrowed(at, orgs, projects, org_wide=org_wide)
+
+    def _narrowed(
+        self, at: int | None, orgs: Sequence[int] | None, projects: Sequence[int] | None, *, org_wide: bool
+    ) -> Tenant:
+        """Return the tenant of some ids; an error names their place in the text, where they are from it."""
+        try:
+            return narrowed(self._asked.tenant, orgs, projects, org_wide=org_wide)
+        except (BadData, Forbidden) as e:
+            if at is None:
+                raise
+            raise type(e)(f"{e} (at {place(self._text, at)})") from None
 
     def _step_s(self, conditions: Conditions) -> int:
         """Return the seconds of a column of time: GRANULARITY, or the granularity."""
         clause = self._query.granularity
         if clause is not None and conditions.granularity_s is None:
             conditions.granularity_s = clause
-        return clause or granularity(conditions.granularity_s)
+        _, at = self._query.places
+        meant = self._scope.located(
+            ColumnRef("granularity", at), lambda: granularity(conditions.granularity_s)
+        )
+        return clause or meant
 
-    def _span(self, conditions: Conditions, bucket_s: int) -> BucketSpan:
+    def _span(self, conditions: Conditions, bucket_s: int, at: int) -> BucketSpan:
         asked = self._asked
         to_s = conditions.to_s if conditions.to_s is not None else asked.to_s
         to_s = asked.now_s if to_s is None else to_s
@@ -149,10 +170,8 @@ class _Lowering:
             from_s, max(from_s, to_s), bucket_s, granularity(conditions.granularity_s), asked.kept_from_s
         )
         if span.cells > asked.max_buckets:
-            raise BadData(
-                f"{span.cells} buckets of {bucket_s}s: expected at most {asked.max_buckets};"
-                " read a shorter range or coarser buckets"
-            )
+            accepted = f"expected at most {asked.max_buckets}; read a shorter range or coarser buckets"
+            raise self._scope.error(at, f"{span.cells} buckets of {bucket_s}s", accepted)
         return span
 
     def _infos(self, range_s: int, granularity_s: int) -> tuple[str, ...]:
@@ -166,7 +185,8 @@ class _Lowering:
         if limit is None:
             return DEFAULT_ROWS
         if limit > MAX_ROWS:
-            raise BadData(f"LIMIT {limit}: expected at most {MAX_ROWS} rows")
+            at, _ = self._query.places
+            raise self._scope.error(at, f"LIMIT {limit}", f"expected at most {MAX_ROWS} rows")
         return limit
 
     def _output(self, by: Sequence[Expression]) -> list[tuple[str, Expression]]:
@@ -184,10 +204,13 @@ class _Lowering:
                 if key not in chosen
             ]
             out = [*keys, *out]
-        names = [name for name, _ in out]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise BadData(f'two columns are called "{twice}": expected one, or an alias')
+        names: set[str] = set()
+        for name, of in out:
+            if name in names:
+                raise self._scope.error(
+                    of.at, f'two columns are called "{name}"', "expected one, or an alias"
+                )
+            names.add(name)
         return out
 
     # ------------------------------------------------------------ keys
@@ -201,11 +224,15 @@ class _Lowering:
         seen: set[Expression] = set()  # an alias of an alias would be met twice as often at each turn
         for given in expressions:
             self._key(given, keys, times, seen, step_s)
-        if len(set(times.values())) > 1:
-            raise BadData("buckets of two lengths in one query: expected one function of time")
+        first_s = next(iter(times.values()), 0)
+        other = next((of for of, seconds in times.items() if seconds != first_s), None)
+        if other is not None:
+            problem = "buckets of two lengths in one query"
+            raise self._scope.error(other.at, problem, "expected one function of time")
         if len(keys) > _MAX_KEYS:
-            raise BadData(f"{len(keys)} keys: expected at most {_MAX_KEYS}")
-        return list(keys), list(times), next(iter(times.values()), 0)
+            at = list(keys)[_MAX_KEYS].at
+            raise self._scope.error(at, f"{len(keys)} keys", f"expected at most {_MAX_KEYS}")
+        return list(keys), list(times), first_s
 
     def _key(
         self,
@@ -243,14 +270,17 @@ class _Lowering:
                 self._key(arg, keys, times, seen, step_s)
 
 
-def _check_lengths(query: SnqlQuery) -> None:
+def _check_lengths(text: str, query: SnqlQuery) -> None:
     """Raise BadData where a clause has more expressions than are worked on."""
     limit_by = query.limit_by.of if query.limit_by is not None else ()
-    for what, of, most in (
+    clauses: tuple[tuple[str, Sequence[Expression | Ordering], int], ...] = (
         ("columns", query.select, _MAX_COLUMNS),
         ("keys of BY", query.group_by, _MAX_KEYS),
         ("keys of ORDER BY", query.order_by, _MAX_KEYS),
         ("keys of LIMIT BY", limit_by, _MAX_KEYS),
-    ):
+    )
+    for what, of, most in clauses:
         if len(of) > most:
-            raise BadData(f"{len(of)} {what}: expected at most {most}")
+            first = of[most]
+            at = first.of.at if isinstance(first, Ordering) else first.at
+            raise misplaced(text, at, f"{len(of)} {what}", f"expected at most {most}")

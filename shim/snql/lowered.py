@@ -38,6 +38,7 @@ class StoredBuckets:
     condition: Expression | None = None
     first_kind: bool = False
     meta: Literal["", "keys", "values"] = ""
+    at: int = field(default=0, compare=False)  # where the text has the first aggregate
 
     def __str__(self) -> str:
         measures = ", ".join(map(str, self.measures)) or "nothing"

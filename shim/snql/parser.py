@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from lark import Lark, Token, Transformer, UnexpectedInput
 
-from shim.model.errors import BadData
 from shim.snql.grammar import GRAMMAR
 from shim.snql.syntax import (
     Aliased,
@@ -46,6 +45,8 @@ _COMPARISONS: Final = {
     ">": "greater", ">=": "greaterOrEquals",
 }  # fmt: skip
 _MAX_UINT64: Final = 2**64 - 1
+#: A number of a clause, and its offset.
+_Counted = tuple[int, int]
 
 
 def parse_snql(text: str, max_bytes: int = MAX_QUERY_BYTES) -> SnqlQuery:
@@ -64,7 +65,10 @@ def parse_snql(text: str, max_bytes: int = MAX_QUERY_BYTES) -> SnqlQuery:
 def check_text(text: str, max_bytes: int) -> None:
     """Refuse a text that is too long, nested too deep or has too many operators. Raises BadData."""
     if len(text) > max_bytes or len(text.encode("utf-8", "surrogatepass")) > max_bytes:
-        raise BadData(f"the query is longer than {max_bytes} bytes (setting shim.max_query_bytes)")
+        problem = f"the query is longer than {max_bytes} bytes (setting shim.max_query_bytes)"
+        raise misplaced(
+            text, len(text.encode("utf-8", "replace")[:max_bytes].decode("utf-8", "ignore")), problem
+        )
     try:
         text.encode()
     except UnicodeEncodeError as e:
@@ -121,12 +125,13 @@ class _ToSyntax(Transformer[Token, Any]):
         if match is not None and table is not None:
             raise _MisplacedError(table.at, "FROM beside MATCH", "expected one of them")
         where, late = filtered or (None, None)
+        places = limit[1] if limit else 0, step[1] if step else 0
         if early is not None and late is not None:
             raise _MisplacedError(late[1], "a second BY", "expected it before or after WHERE")
         by = early or late
         return SnqlQuery(
-            match or table, select, by[0] if by else (), where, having, order or (), limit_by, limit,
-            offset or 0, step, bool(totals),
+            match or table, select, by[0] if by else (), where, having, order or (), limit_by,
+            limit and limit[0], offset or 0, step and step[0], bool(totals), places,
         )  # fmt: skip
 
     def nothing(self, _: list[Any]) -> None:
@@ -164,22 +169,26 @@ class _ToSyntax(Transformer[Token, Any]):
         direction = children[1]
         return Ordering(children[0], direction is not None and direction.type == "DESC")
 
-    def limit(self, children: list[Any]) -> tuple[LimitBy | None, int | None]:
-        return None, self._count(children[1])
+    def limit(self, children: list[Any]) -> tuple[LimitBy | None, _Counted | None]:
+        return None, self._counted(children[1])
 
-    def limit_by(self, children: list[Any]) -> tuple[LimitBy | None, int | None]:
+    def limit_by(self, children: list[Any]) -> tuple[LimitBy | None, _Counted | None]:
         return LimitBy(self._count(children[1]), children[3]), None
 
-    def both_limits(self, children: list[Any]) -> tuple[LimitBy | None, int | None]:
-        return LimitBy(self._count(children[1]), children[3]), self._count(children[5])
+    def both_limits(self, children: list[Any]) -> tuple[LimitBy | None, _Counted | None]:
+        return LimitBy(self._count(children[1]), children[3]), self._counted(children[5])
 
     def offset(self, children: list[Any]) -> int:
         return self._count(children[1])
 
-    granularity = offset
+    def granularity(self, children: list[Any]) -> _Counted | None:
+        return self._counted(children[1])
 
     def totals(self, children: list[Any]) -> bool:
         return children[1] is None or children[1].type == "TRUE"
+
+    def _counted(self, token: Token) -> _Counted:
+        return self._count(token), token.start_pos or 0
 
     def _count(self, token: Token) -> int:
         if len(token) > len(str(_MAX_UINT64)) or int(token) > _MAX_UINT64:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from shim.catalog.names import PROJECT, is_id
 from shim.catalog.selection import PickedSeries
 from shim.catalog.types import Days, Kind, Part
-from shim.model.errors import BadData, ExecutionError
+from shim.model.errors import ExecutionError
 from shim.model.labels import NAME, TYPE
 from shim.model.matchers import Matcher
 from shim.model.numeric_labels import LE, QUANTILE
@@ -105,9 +105,10 @@ class SeriesSelector:
         kinds = [kind for kind in leaf.kinds if kind in there]
         if leaf.first_kind:
             if there and not kinds:
-                raise BadData(
+                raise self.complain(
+                    ColumnRef(leaf.metric, leaf.at),
                     f'"{leaf.metric}" is a {" and a ".join(sorted(there))}:'
-                    f" {', '.join(map(str, leaf.measures))} is for a {' or a '.join(leaf.kinds)}"
+                    f" {', '.join(map(str, leaf.measures))} is for a {' or a '.join(leaf.kinds)}",
                 )
             if len(kinds) > 1:
                 self.infos.append(

@@ -105,6 +105,7 @@ class SnqlQuery:
     offset: int = 0
     granularity: int | None = None
     totals: bool = False
+    places: tuple[int, int] = field(default=(0, 0), compare=False)  # of LIMIT's and GRANULARITY's numbers
 
 
 def unaliased(expression: Expression) -> Expression:

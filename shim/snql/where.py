@@ -20,6 +20,7 @@ class Conditions:
     granularity_s: int | None = None
     orgs: tuple[int, ...] | None = None
     projects: tuple[int, ...] | None = None
+    places: dict[str, int] = field(default_factory=dict)  # of conditions on org_id and project_id
     series: list[Expression] = field(default_factory=list)
 
 
@@ -62,6 +63,7 @@ class _Taking:
                 return False
             known = into.orgs if left.name == "org_id" else into.projects
             ids = ids if known is None else tuple(i for i in ids if i in known)
+            into.places[left.name] = part.at
             if left.name == "org_id":
                 into.orgs = ids
             else:

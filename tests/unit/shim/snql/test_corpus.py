@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shim.model.errors import BadData
+from shim.model.errors import BadData, Forbidden
+from shim.model.tenancy import Tenant
+from shim.snql.lower import Asked, lower
 from shim.snql.parser import MAX_ARITHMETIC, MAX_DEPTH, MAX_OPERATORS, parse_snql
 from shim.snql.syntax import Aliased, ColumnRef, Constant, FunctionCall, TagRef
 from tests.corpus.snql_texts import Refused, texts
@@ -23,10 +25,22 @@ def test_a_valid_text_is_parsed(text: str) -> None:
 
 @pytest.mark.parametrize("case", TEXTS.invalid, ids=lambda case: repr(case.text))
 def test_an_invalid_text_is_refused_with_its_place(case: Refused) -> None:
-    with pytest.raises(BadData) as found:
-        parse_snql(case.text)
+    with pytest.raises((BadData, Forbidden)) as found:
+        lower(case.text, parse_snql(case.text), Asked(Tenant(1, 2), 1_700_000_000))
     assert str(found.value) == case.error
     assert re.search(r"line \d+, column \d+", case.error)
+
+
+def test_a_query_without_a_project_is_told_where() -> None:
+    text = "MATCH (metrics_counters) SELECT sum(value)"
+    with pytest.raises(BadData, match=r"no condition on project_id: .* \(at line 1, column 8\)"):
+        lower(text, parse_snql(text), Asked(Tenant(1, None), 1_700_000_000))
+
+
+def test_entities_of_tags_have_no_time() -> None:
+    text = "MATCH (generic_metrics_counters_meta)\nSELECT count(), timestamp"
+    with pytest.raises(BadData, match="has no buckets of time at line 2, column 17: expected other keys"):
+        lower(text, parse_snql(text), Asked(Tenant(1, 2), 1_700_000_000, dataset="generic_metrics"))
 
 
 def test_the_seed_has_these_queries() -> None:
@@ -86,5 +100,5 @@ def test_what_is_as_deep_as_may_be_is_parsed() -> None:
 
 
 def test_a_long_text_is_refused() -> None:
-    with pytest.raises(BadData, match="longer than 100 bytes"):
+    with pytest.raises(BadData, match=r"longer than 100 bytes .* at line 1, column 55"):
         parse_snql("SELECT '" + "é" * 60 + "'", max_bytes=100)
