@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar, assert_never
+from typing import Protocol, TypeVar, assert_never
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from shim.eval.merge import relabelled
 from shim.eval.subquery import samples_from
 from shim.model.errors import BadData
 from shim.model.grid import Grid
-from shim.model.label_naming import final_labels
+from shim.model.label_naming import LabelNaming, final_labels
 from shim.model.values import Annotations, Samples, Scalar, String, Value, Vector
 from shim.plan.nodes import (
     Aggregate,
@@ -47,18 +47,51 @@ from shim.plan.nodes import (
     children,
 )
 from shim.read.sample_functions import over_windows, scalars
-from shim.read.selectors import SelectorReader
 
 Leaf = Select | SampleTimes | RangeCall | Merged
 L = TypeVar("L")
 V = TypeVar("V")
 
 
+class QueryLimits(Protocol):
+    """Bounds of one query's memory and time."""
+
+    def check_cells(self, count: int, /) -> None:
+        """Refuse arrays of this number of values if they are too many. Raises QueryError."""
+
+    def check_time(self) -> None:
+        """Refuse to go on after the deadline. Raises QueryError."""
+
+
+class LeafReader(Protocol):
+    """Reads the leaves of one query: from the store (shim/read/selectors.py), or from memory."""
+
+    @property
+    def naming(self) -> LabelNaming:
+        """The names of labels in this query."""
+
+    @property
+    def reader(self) -> QueryLimits:
+        """The limits of this query."""
+
+    def read(self, leaf: Leaf, args: Sequence[Value], /) -> Vector:
+        """Return the leaf's value; one step if `@` fixes it. Raises QueryError."""
+
+    def total(self, node: Total, args: Sequence[Value], /) -> Vector | None:
+        """Aggregate all series without their labels; None if labels have to be read. Raises QueryError."""
+
+    def raw(self, node: RawRange, /) -> Samples:
+        """Return the samples of a range vector. Raises QueryError."""
+
+    def check_histograms(self, samples: Samples, steps: int, /) -> None:
+        """Refuse histograms that need too much memory. Raises QueryError."""
+
+
 @dataclass(slots=True)
 class Evaluator:
     """Evaluates one plan; `pool` runs the reads."""
 
-    leaves: SelectorReader
+    leaves: LeafReader
     notes: Annotations
     pool: ThreadPoolExecutor
 

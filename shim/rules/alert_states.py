@@ -1,0 +1,85 @@
+"""The alerts of one alerting rule from tick to tick: pending, firing, resolved. Pure.
+
+Source: Prometheus 3.x `rules/alerting.go`, AlertingRule.Eval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from shim.model import labels as lb
+from shim.model.errors import ExecutionError
+from shim.model.labels import Labels
+from shim.rules.rule_file import AlertingRule
+
+#: How long a resolved alert is remembered.
+_RESOLVED_MS: Final = 15 * 60_000
+
+AlertState = Literal["inactive", "pending", "firing"]
+
+
+@dataclass(slots=True)
+class ActiveAlert:
+    """One alert; an inactive one is resolved."""
+
+    labels: Labels
+    annotations: Mapping[str, str]
+    value: float
+    active_at_ms: int
+    state: AlertState = "pending"
+    resolved_at_ms: int | None = None
+    keep_firing_since_ms: int | None = None
+
+
+@dataclass(slots=True)
+class AlertStates:
+    """The alerts of one rule by their labels."""
+
+    rule: AlertingRule
+    active: dict[Labels, ActiveAlert] = field(default_factory=dict)
+
+    def update(self, found: Mapping[Labels, ActiveAlert], now_ms: int, limit: int) -> None:
+        """Take the alerts of a tick. Raises ExecutionError for more than `limit`; 0: no limit."""
+        for labels, alert in found.items():
+            known = self.active.get(labels)
+            if known is not None and known.state != "inactive":
+                known.value, known.annotations = alert.value, alert.annotations
+            else:
+                self.active[labels] = alert
+        for labels, alert in list(self.active.items()):
+            if labels not in found:
+                self._missing(labels, alert, now_ms)
+                continue
+            alert.keep_firing_since_ms = None
+            if alert.state == "pending" and now_ms - alert.active_at_ms >= self.rule.for_ms:
+                alert.state = "firing"
+        count = sum(alert.state != "inactive" for alert in self.active.values())
+        if limit and count > limit:
+            self.active.clear()
+            raise ExecutionError(f"exceeded limit of {limit} with {count} alerts")
+
+    def _missing(self, labels: Labels, alert: ActiveAlert, now_ms: int) -> None:
+        if alert.state == "firing" and self.rule.keep_firing_for_ms:
+            if alert.keep_firing_since_ms is None:
+                alert.keep_firing_since_ms = now_ms
+            if now_ms - alert.keep_firing_since_ms < self.rule.keep_firing_for_ms:
+                return
+        forgotten = alert.resolved_at_ms is not None and now_ms - alert.resolved_at_ms > _RESOLVED_MS
+        if alert.state == "pending" or forgotten:
+            del self.active[labels]
+        if alert.state != "inactive":
+            alert.state, alert.resolved_at_ms = "inactive", now_ms
+
+    def firing(self) -> list[ActiveAlert]:
+        """Return the alerts that fire."""
+        return [alert for alert in self.active.values() if alert.state == "firing"]
+
+    def series(self) -> Iterator[tuple[Labels, float]]:
+        """Yield the samples of ALERTS and ALERTS_FOR_STATE."""
+        for alert in self.active.values():
+            if alert.state != "inactive":
+                shown = {**dict(alert.labels), lb.NAME: "ALERTS", "alertstate": alert.state}
+                yield lb.make(shown), 1.0
+                yield lb.changed(alert.labels, lb.NAME, "ALERTS_FOR_STATE"), float(alert.active_at_ms // 1000)
