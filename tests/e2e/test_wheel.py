@@ -158,7 +158,18 @@ def test_check_config_explains_a_line(bare: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 'counter hits{shop="a"}' in done.stdout
-    assert "[indexer] is not checked" in done.stdout
+    assert "is not checked" not in done.stdout  # no section needs a package of another part
+
+
+def test_check_config_names_a_wrong_setting_of_another_part(bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "meterhouse.toml").write_text("[indexer]\nconnections = -2\n")
+    done = subprocess.run(
+        [bare / "meterhouse", "check-config", "--config", "meterhouse.toml"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "meterhouse.toml:2" in done.stderr
+    assert "connections" in done.stderr
 
 
 @pytest.fixture
