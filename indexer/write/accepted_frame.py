@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from agent.wire.frame import Frame
 from indexer.clickhouse.retention import Retention
 from indexer.intern.series import U64s
 from indexer.write.frame_to_columns import DAY_S
+
+#: A frame that holds more is heavy: to write it keeps a thread, and Python, busy for long.
+_HEAVY_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class AcceptedFrame:
         """Approximate bytes held until it is written: as it came, decoded, and as columns of INSERTs."""
         strings = sum(map(len, self.frame.strings)) + 64 * len(self.frame.strings)
         return len(self.body) + 2 * _column_bytes(self.frame) + 32 * self.frame.rows + strings
+
+    @property
+    def heavy(self) -> bool:
+        """Whether others should not wait for its INSERT."""
+        return self.held_bytes > _HEAVY_BYTES
 
     @cached_property
     def partitions(self) -> frozenset[tuple[int, int]]:

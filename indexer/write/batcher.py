@@ -3,7 +3,8 @@
 Frames queue up while a batch is being written and go out together with the next one. The queue is bounded by
 bytes: a frame that does not fit is refused, and its sender keeps it. A batch has rows of few days, and orgs
 take turns in it: rows of many days from one org do not delay another's. Within an org its agents take turns,
-so that the backlog of one does not delay another's live frames.
+so that the backlog of one does not delay another's live frames. A heavy frame of one org and light frames of
+others go in different batches, in turn: the light ones do not wait for the heavy one's INSERT.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ class _OrgQueue:
         """The time since which the oldest frame waits."""
         return min(units[0].since_ms for units in self._of_agents.values())
 
+    @property
+    def heavy(self) -> bool:
+        """Whether the next frame is heavy."""
+        return next(iter(self._of_agents.values()))[0].unit.heavy
+
     def append(self, waiting: _Waiting) -> None:
         self._of_agents.setdefault(waiting.unit.frame.agent, deque()).append(waiting)
 
@@ -69,6 +75,7 @@ class Batcher:
         self._queues: dict[int, _OrgQueue] = {}  # by org; none is empty
         self._rows = 0
         self._waiting_bytes = 0
+        self._heavy_next = False  # light frames went before heavy ones that waited
 
     @property
     def held_bytes(self) -> int:
@@ -106,7 +113,7 @@ class Batcher:
         rows = size = 0
         partitions: set[tuple[int, int]] = set()
         passed: dict[int, list[_Waiting]] = {org: [] for org in self._queues}
-        turns = deque(sorted(self._queues, key=lambda org: self._queues[org].since_ms))
+        turns = deque(self._orgs())
         while turns:
             org = turns.popleft()
             waiting = self._next_of(org, partitions, passed[org])
@@ -120,12 +127,25 @@ class Batcher:
                 break
             units.append(unit)
             partitions |= unit.partitions
-            turns.append(org)
+            if self._queues[org] and (len(self._queues) == 1 or self._queues[org].heavy == unit.heavy):
+                turns.append(org)
         for org, back in passed.items():
             self._put_back(org, back)
         self._rows -= sum(unit.frame.rows for unit in units)
         self._waiting_bytes -= sum(unit.held_bytes for unit in units)
         return units
+
+    def _orgs(self) -> list[int]:
+        """Return the orgs of the next batch: one whose next frame is heavy, or those whose next is light."""
+        orgs = sorted(self._queues, key=lambda org: self._queues[org].since_ms)
+        light = [org for org in orgs if not self._queues[org].heavy]
+        if len(orgs) == 1 or len(light) == len(orgs):
+            return orgs
+        if light and not self._heavy_next:
+            self._heavy_next = True
+            return light
+        self._heavy_next = False
+        return [org for org in orgs if self._queues[org].heavy][:1]
 
     def release(self, units: list[AcceptedFrame]) -> None:
         """Free the bytes of a finished batch."""

@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 #: When to retry a frame of too many new series: some of them may be known by then.
 _SERIES_WAIT_S: Final = 60
-#: A frame that holds more takes a turn of its org: to write it keeps a thread, and Python, busy for long.
-_HEAVY_BYTES: Final = 4 << 20
 
 
 class _InFlight(NamedTuple):
@@ -139,7 +137,7 @@ class FrameWriter:
             del self._in_flight[unit.identity]
 
     def _turn(self, unit: AcceptedFrame) -> AbstractAsyncContextManager[None]:
-        if unit.held_bytes > _HEAVY_BYTES:
+        if unit.heavy:
             return self._heavy.turn(unit.frame.org_id)
         self._heavy.note(unit.frame.org_id)
         return nullcontext()

@@ -156,3 +156,42 @@ def test_a_backlog_leaves_room_in_the_queue_for_other_agents() -> None:
     batcher.release(batcher.take())
     assert batcher.held_bytes == 0
     assert [batcher.offer(u, 0) for u in of_agent("a", 13)] == [True] * 12 + [False]  # alone it has all
+
+
+def heavy(org_id: int = 1) -> AcceptedFrame:
+    """Return a frame of a set of 600,000 members."""
+    one = unit(make_frame(FrameRows(sets=[("users", {}, 0, range(600_000))]), org_id=org_id))
+    assert one.heavy
+    return one
+
+
+def test_light_frames_of_other_orgs_do_not_wait_for_a_heavy_one_in_their_batch() -> None:
+    batcher = Batcher(BatchSettings(), 1 << 30)
+    large, after = heavy(), on_days(1, 1)
+    light = [on_days(2, 1), on_days(3, 1), on_days(2, 2)]
+    for u in (large, *light, after):
+        assert batcher.offer(u, 0)
+    assert sorted(u.frame.org_id for u in batcher.take()) == [2, 2, 3]
+    assert batcher.take() == [large, after]
+    assert len(batcher) == 0
+
+
+def test_heavy_frames_of_two_orgs_are_batches_of_their_own_and_wait_for_one_light_batch_at_most() -> None:
+    batcher = Batcher(BatchSettings(), 1 << 30)
+    first, second = heavy(1), heavy(2)
+    assert batcher.offer(first, 0)
+    assert batcher.offer(second, 1)
+    taken = []
+    for number in range(4):
+        assert batcher.offer(on_days(3, number), 2)
+        taken.append([u.frame.org_id for u in batcher.take()])
+    assert taken == [[3], [1], [3, 3], [2]]
+    assert [u.frame.org_id for u in batcher.take()] == [3]
+
+
+def test_heavy_frames_of_an_org_alone_share_a_batch() -> None:
+    batcher = Batcher(BatchSettings(), 1 << 30)
+    many = [heavy(), on_days(1, 1), heavy()]
+    for u in many:
+        assert batcher.offer(u, 0)
+    assert batcher.take() == many
