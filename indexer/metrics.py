@@ -60,6 +60,13 @@ class Metrics:
         )
         self.saturated = make.counter("saturated", "Sums that overflowed and are held at the largest number")
         self.messages = make.counter("messages", "JSON messages by outcome", "outcome")
+        self.stream_batches = make.counter("stream_batches", "Batches of the stream that were committed")
+        self.stream_taken_over = make.counter(
+            "stream_taken_over", "Batches of the stream that were taken over from silent consumers"
+        )
+        self.dead_letters = make.counter(
+            "dead_letters", "Messages of the stream that are kept as dead letters, with the reason"
+        )
         self.metadata = make.counter("metadata", "Metrics whose metadata was written")
         self.dropped_rows = make.counter(
             "dropped_rows", "Rows of accepted requests that are not written", "reason"
@@ -84,7 +91,8 @@ class Metrics:
         )
         self.problem = make.gauge(
             "problem",
-            "1 while nothing can be stored, by the failing part: store, journal (its disk), writer (stalled)",
+            "1 while nothing can be stored, by the failing part: store, journal (its disk), writer (stalled);"
+            " stream and batches: a part of it",
             "part",
         )
         self.oldest_waiting = make.gauge(

@@ -45,6 +45,7 @@ from indexer.receive.readiness import Readiness
 from indexer.receive.receiver import Receiver, ReceiverParts
 from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Settings
+from indexer.streams.consumer import StreamConsumer
 from indexer.write.assembly import Writing, open_writing
 from indexer.write.frame_retention import ConfiguredRetention, RecordedRetention, RetentionPolicy
 from indexer.write.frame_writer import FrameWriter
@@ -118,6 +119,7 @@ class IndexerService:
         self._verify: StartupCheck | None = None
         self._heartbeats: HeartbeatWriter | None = None
         self._up: UpWriter | None = None
+        self._stream: StreamConsumer | None = None
         self._runner: Runner | None = None
         self._sites: list[web.BaseSite] = []
 
@@ -187,6 +189,12 @@ class IndexerService:
         self._start_background(store, writing)
         receiver = await self._make_receiver(store, writing, authenticator, legacy=legacy)
         await self._serve(receiver, tls)
+        if self.settings.stream.url:
+            consumer = self.settings.stream.consumer or socket.gethostname()
+            self._stream = StreamConsumer(
+                self.settings, consumer, receiver.write_messages, self.metrics, self.health
+            )
+            self._stream.start()
 
     async def _open_store(self) -> Store:
         """Return the given store, or open that of the settings once it answers."""
@@ -315,7 +323,10 @@ class IndexerService:
         self._threads.shutdown()
 
     async def _drain(self) -> None:
-        """Stop `up`, write the accepted frames, and close the file of pending requests."""
+        """Stop stream and `up`, write the accepted frames, and close the file of pending requests."""
+        if self._stream is not None:
+            await self._stream.stop()
+            self._stream = None
         if self._up is not None:
             await self._up.stop()
             self._up = None

@@ -13,11 +13,13 @@ import msgspec
 from agent.config.load import check_listen
 from agent.config.secrets import MASK
 from agent.settings import Tls
-from indexer.access.grants import Entry, EntryError, Right, parse_entries
+from indexer.access.grants import Entry, EntryError, Right, parse_entries, parse_tenant
 from indexer.clickhouse.retention import Retention
 
 #: The scope of a token in a plain list.
 OF_PLAIN_TOKENS: Final = "1:1"
+#: The scope of every org.
+EVERY_TENANT: Final = "*:*"
 #: The rights of a credential of `indexer.tokens` that names none.
 _RIGHTS: Final = frozenset({Right.WRITE})
 
@@ -60,6 +62,30 @@ class JournalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identity_days: Positive = 14  # ... for this many days
     #: batches that fail while others succeed are set aside up to this size; then writing waits
     aside_bytes: NotNegative = 256 << 20
+
+
+class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Redis stream of JSON messages that the indexer consumes; docs/streams.md."""
+
+    url: str = ""  # redis://host:port/db of the stream; empty: no stream is consumed
+    key: Annotated[str, msgspec.Meta(min_length=1)] = "metrics"  # key of the stream
+    #: consumer group; created at the beginning of the stream
+    group: Annotated[str, msgspec.Meta(min_length=1)] = "meterhouse"
+    #: name of this consumer in the group, different for each indexer; empty: the name of the host
+    consumer: Annotated[str, msgspec.Meta(pattern=r"^\S*$")] = ""
+    tenants: str = EVERY_TENANT  # whose messages are stored: "org:project", "org:*" or "*:*"
+    entries: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 5_000  # a batch has at most this many entries
+    bytes: Annotated[int, msgspec.Meta(ge=1, le=64 << 20)] = 4 << 20  # ... or ends at this many bytes
+    #: a consumer that is silent for this long counts as dead, and another takes its batch over
+    claim_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 60.0
+    dead_letters: Positive = 100_000  # dead letters that are kept, about
+    commit_log: Positive = 100_000  # entries of the commit log that are kept, about
+
+    def __post_init__(self) -> None:
+        if self.url:  # else it is the default, made before the check is
+            _check_redis("url", self.url)
+        if self.tenants != EVERY_TENANT and parse_tenant(self.tenants) is None:
+            raise ValueError('tenants: expected "org:project", "org:*" or "*:*"')
 
 
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -145,6 +171,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     project_id: Id = 1  # project of this indexer's own up
     batch: BatchSettings = BatchSettings()
     journal: JournalSettings = JournalSettings()
+    stream: StreamSettings = StreamSettings()
     bounds: Bounds = Bounds()
     http: Http = Http()
     tls: Tls = Tls()
@@ -158,8 +185,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except EntryError as e:
             raise ValueError(f"tokens: {e}") from None
         check_listen("listen", self.listen)
-        if self.redis_url and _split("redis_url", self.redis_url).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("redis_url: expected redis://, rediss:// or unix://")
+        _check_redis("redis_url", self.redis_url)
 
 
 def entries(settings: Settings) -> list[Entry]:
@@ -167,6 +193,11 @@ def entries(settings: Settings) -> list[Entry]:
     given = settings.tokens
     scoped = given if isinstance(given, dict) else dict.fromkeys(given, OF_PLAIN_TOKENS)
     return parse_entries(scoped, _RIGHTS)
+
+
+def _check_redis(name: str, url: str) -> None:
+    if url and _split(name, url).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError(f"{name}: expected redis://, rediss:// or unix://")
 
 
 def check_dsn(dsn: str) -> None:

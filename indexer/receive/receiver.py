@@ -101,7 +101,7 @@ class Receiver:
         self._limits = LimitsPage(parts.limits)
         self._set_aside = SetAsidePages(parts.set_aside)
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
-        self._requests = MessageRequests(self._parse, self._write_messages, parts.pending, parts.taken)
+        self._requests = MessageRequests(self._parse, self.write_messages, parts.pending, parts.taken)
         self._pages = WebPageRules(settings.listen.rpartition(":")[0], settings.http.allowed_hosts)
         self._budget = DecodeBudget(settings.bounds.decode_bytes)
 
@@ -351,7 +351,8 @@ class Receiver:
         async with self._memory(_PARSED * len(body), org_id if len(body) > _LARGE_BYTES else None):
             return await asyncio.to_thread(call)
 
-    async def _write_messages(self, units: Sequence[AcceptedFrame]) -> None:
+    async def write_messages(self, units: Sequence[AcceptedFrame]) -> None:
+        """Write frames of messages. Raises WriteError."""
         for unit in units:
             self._metrics.saturated.inc(count_clamped(unit.frame))
             self._parts.observer.rows(unit.frame)
@@ -376,7 +377,7 @@ class Receiver:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         problems = await self._parts.ready()
-        stops = problems.keys() - {Part.BATCHES}
+        stops = problems.keys() - {Part.BATCHES, Part.STREAM}
         lines = [] if stops else ["ready"]
         lines += [f"{part.value}: {text}" for part, text in problems.items()]
         return web.Response(text="\n".join(lines) + "\n", status=503 if stops else 200)

@@ -36,6 +36,7 @@ class Part(Enum):
     STORE = "store"
     JOURNAL = "journal"
     WRITER = "writer"
+    STREAM = "stream"  # its Redis does not answer: the indexer is ready for the rest
     BATCHES = "batches"  # some are set aside, others are stored: the indexer is ready
 
 
@@ -87,6 +88,14 @@ class Health:
         """Note that the journal was written."""
         self._works(Part.JOURNAL)
 
+    def stream_failed(self, text: str) -> None:
+        """Note that the Redis of the stream did not answer, or refused."""
+        self._failed(Part.STREAM, "Redis does not answer as it should: messages wait in the stream", text)
+
+    def stream_works(self) -> None:
+        """Note that the Redis of the stream answered."""
+        self._works(Part.STREAM)
+
     def oldest_waits(self, age_s: float) -> None:
         """Note how long the oldest frame in progress has waited."""
         if age_s >= STALLED_S:
@@ -102,7 +111,10 @@ class Health:
     def failing_s(self) -> float:
         """Return the seconds since writing began to fail; 0 if all works."""
         now = self._clock()
-        return max((now - problem.since_s for problem in self._lasting().values()), default=0.0)
+        lasting = self._lasting().items()
+        return max(
+            (now - problem.since_s for part, problem in lasting if part is not Part.STREAM), default=0.0
+        )
 
     def _lasting(self) -> dict[Part, _Problem]:
         with self._lock:

@@ -1,0 +1,1 @@
+"""Consumes messages from a Redis stream, exactly once."""

@@ -1,0 +1,217 @@
+"""Messages of a Redis stream are stored exactly once: over crashes, two consumers, and without Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+import redis
+
+from indexer.clickhouse.store import Store, open_store
+from indexer.metrics import Metrics
+from indexer.service import IndexerService
+from indexer.settings import JournalSettings, Settings, StreamSettings
+from indexer.streams.consumer import StreamConsumer
+from indexer.streams.redis_stream import RedisStream
+from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.errors import Limited, Refused
+from indexer.write.health import Health
+from tests.support.redis_server import RedisServer
+
+ROOT = Path(__file__).parents[2]
+NOW_S = int(time.time()) // 10 * 10
+HIT = {"org_id": 1, "project_id": 1, "name": "hits", "timestamp": NOW_S, "type": "c", "value": 1}
+GROUP = "metrics:meterhouse"
+SHOW_HITS = (
+    "import sys; from indexer.clickhouse.store import open_store;"
+    "from tests.integration.test_streams import hits;"
+    "s = open_store(sys.argv[1], pool=1); print(hits(s)); s.close()"
+)
+
+
+def add(client: Any, *messages: object) -> None:
+    for message in messages:
+        body = message if isinstance(message, bytes) else msgspec.json.encode(message)
+        client.xadd("metrics", {"message": body})
+
+
+def hits(store: Store) -> list[float]:
+    return [
+        store.rows(f"SELECT sum(value) FROM counters_{name}")[0][0] for name in ("10s", "60s", "1h", "1d")
+    ]
+
+
+async def until(there: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not there():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+def is_committed(client: Any, messages: int) -> bool:
+    log = client.xrange(f"{GROUP}:commit-log")
+    return sum(int(fields[b"messages"]) + int(fields[b"dead_letters"]) for _, fields in log) == messages
+
+
+def indexer(dsn: str, url: str, tmp_path: Path, consumer: str = "one", **of_stream: Any) -> IndexerService:
+    return IndexerService(
+        Settings(
+            dsn=dsn,
+            listen="127.0.0.1:0",
+            up=False,
+            journal=JournalSettings(path=str(tmp_path / "journal.sqlite")),
+            stream=StreamSettings(url=url, consumer=consumer, **of_stream),
+        )
+    )
+
+
+async def test_messages_are_stored_logged_and_bad_ones_kept(
+    chdb_dsn: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    client: Any = redis.Redis.from_url(redis_server.url)
+    service = indexer(chdb_dsn, redis_server.url, tmp_path, tenants="1:*")
+    await service.start()
+    add(client, HIT, [HIT, {**HIT, "value": "x"}], b"// none\n{}", {**HIT, "org_id": 2})
+    client.xadd("metrics", {"two": b"1", "fields": b"2"})
+    client.xadd("metrics", {"any": msgspec.json.encode(HIT)})
+    await until(lambda: is_committed(client, 7))
+    letters = [fields for _, fields in client.xrange(f"{GROUP}:dead-letters")]
+    reasons = sorted(fields[b"reason"].decode() for fields in letters)
+    wanted = ["no field `message`", "not JSON: a comment in line 1", "org 2", "value: not a finite number"]
+    assert len(reasons) == len(wanted)
+    assert all(any(text in reason for reason in reasons) for text in wanted[:2] + wanted[3:]), reasons
+    assert msgspec.json.encode({**HIT, "value": "x"}) in [fields[b"message"] for fields in letters]
+    assert client.xpending("metrics", "meterhouse")["pending"] == 0
+    assert service.metrics.dead_letters._value.get() == 4
+    await service.stop()
+    store = open_store(chdb_dsn)
+    assert hits(store) == [3.0] * 4
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("batching", "kills"),
+    [("journal", ["counters", "commit"]), ("frame", ["counters"])],
+)
+def test_killed_at_every_place(
+    request: pytest.FixtureRequest,
+    redis_server: RedisServer,
+    tmp_path: Path,
+    batching: str,
+    kills: Sequence[str],
+) -> None:
+    # chdb holds one path per process, and this one has its own
+    url = f"chdb://{tmp_path}/chdb" if batching == "journal" else request.getfixturevalue("http_dsn")
+    journal = tmp_path / "journal.sqlite"
+    client: Any = redis.Redis.from_url(redis_server.url)
+    add(client, *[{**HIT, "project_id": 1 + i % 2} for i in range(10)])
+    program = [sys.executable, "-m", "tests.integration.stream_process", url, batching, str(journal)]
+    for kill in kills:
+        died = subprocess.run(
+            [*program, redis_server.url, kill], cwd=ROOT, stdout=subprocess.DEVNULL, timeout=60, check=False
+        )
+        assert died.returncode == -9, kill
+    last = subprocess.Popen([*program, redis_server.url, "never"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        asyncio.run(until(lambda: is_committed(client, 10)))
+    finally:
+        last.terminate()
+        last.wait(20)
+    shown = subprocess.run(
+        [sys.executable, "-c", SHOW_HITS, url], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "[10.0, 10.0, 10.0, 10.0]\n"
+
+
+async def test_two_consumers_share_a_stream(http_dsn: str, redis_server: RedisServer, tmp_path: Path) -> None:
+    client: Any = redis.Redis.from_url(redis_server.url)
+    add(client, *[HIT] * 60)
+    services = [indexer(http_dsn, redis_server.url, tmp_path, name, entries=10) for name in ("one", "two")]
+    for service in services:
+        await service.start()
+    await until(lambda: is_committed(client, 60))
+    for service in services:
+        await service.stop()
+    store = open_store(http_dsn)
+    assert hits(store) == [60.0] * 4
+    store.close()
+
+
+def test_a_dead_consumers_batch_is_taken_over_as_it_is(redis_server: RedisServer) -> None:
+    client: Any = redis.Redis.from_url(redis_server.url)
+    settings = StreamSettings(url=redis_server.url, entries=3, claim_s=0.05)
+    one, two = (RedisStream(settings, name, 1000) for name in ("one", "two"))
+    assert one.next() is None  # creates the group
+    add(client, *[HIT] * 4, b"x" * 1001)
+    first = one.next()
+    assert first is not None
+    assert first == one.next()
+    assert len(first.entries) == 3
+    deadline = time.monotonic() + 5
+    taken = None
+    while taken is None or not taken.taken_over:
+        assert time.monotonic() < deadline
+        if taken is not None:
+            assert [len(entry.message) > 0 for entry in taken.entries] == [True, False]
+            assert two.commit(taken, 1, 1, [])
+        taken = two.next()
+    assert (taken.key, taken.entries) == (first.key, first.entries)
+    assert not one.keep(first)
+    assert not one.commit(first, 3, 3, [])
+    assert two.keep(taken)
+    assert two.commit(taken, 3, 3, [])
+    assert one.next() is None
+    assert two.next() is None
+    assert is_committed(client, 4)
+    one.close()
+    two.close()
+
+
+async def test_limits_wait_and_refused_frames_are_dead_letters(redis_server: RedisServer) -> None:
+    client: Any = redis.Redis.from_url(redis_server.url)
+    add(client, HIT, {**HIT, "org_id": 2}, {**HIT, "org_id": 3})
+    tried: list[int] = []
+
+    async def write(units: Sequence[AcceptedFrame]) -> None:
+        (unit,) = units
+        tried.append(unit.frame.org_id)
+        if unit.frame.org_id == 2 and tried.count(2) == 1:
+            raise Limited("too many rows", 0)
+        if unit.frame.org_id == 3:
+            raise Refused("its bytes")
+
+    settings = Settings(stream=StreamSettings(url=redis_server.url))
+    consumer = StreamConsumer(settings, "one", write, Metrics(), Health())
+    consumer.start()
+    await until(lambda: is_committed(client, 3))
+    await consumer.stop()
+    assert sorted(tried) == [1, 2, 2, 3]
+    ((_, letter),) = client.xrange(f"{GROUP}:dead-letters")
+    assert (letter[b"reason"], msgspec.json.decode(letter[b"message"])["org_id"]) == (b"its bytes", 3)
+
+
+async def test_without_redis_the_stream_waits_and_says_so(
+    chdb_dsn: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    redis_server.stop()
+    service = indexer(chdb_dsn, redis_server.url, tmp_path)
+    await service.start()
+    async with aiohttp.ClientSession(service.url) as session:
+        await until(lambda: bool(service.health.problems()))
+        async with session.get("/readyz") as answer:
+            assert (answer.status, "stream: Redis" in await answer.text()) == (200, True)
+        redis_server.start()
+        client: Any = redis.Redis.from_url(redis_server.url)
+        add(client, HIT)
+        await until(lambda: is_committed(client, 1))
+        async with session.get("/readyz") as answer:
+            assert await answer.text() == "ready\n"
+    await service.stop()
