@@ -150,7 +150,7 @@ class _Group:
         for_ms = reader.duration_ms(table, "for", where) or 0
         keep_ms = reader.duration_ms(table, "keep_firing_for", where) or 0
         if record:
-            self.check_recording(table, where, record)
+            self.check_recording(table, where, record, (bool(annotations), bool(for_ms), bool(keep_ms)))
         else:
             self.check_templates(table, where, alert, labels, annotations)
         if expr is None or len(self.problems) > before:
@@ -173,9 +173,11 @@ class _Group:
             return None
         return expr
 
-    def check_recording(self, table: Mapping[str, yaml.Node], where: str, name: str) -> None:
-        for key in ("annotations", "for", "keep_firing_for"):
-            if key in table and self.reader.text_or_table(table[key]):
+    def check_recording(
+        self, table: Mapping[str, yaml.Node], where: str, name: str, given: Sequence[bool]
+    ) -> None:
+        for key, is_given in zip(("annotations", "for", "keep_firing_for"), given, strict=True):
+            if is_given:
                 self.problem(table[key], f"{where}: invalid field '{key}' in recording rule")
         if not is_label_name(name) or "{" in name or "}" in name:
             self.problem(

@@ -38,6 +38,7 @@ class RuleYaml:
     def __init__(self, file: str) -> None:
         self.file = file
         self._read = 0
+        self._merging = 0
 
     def fail(self, node: yaml.Node, text: str) -> NoReturn:
         """Raise RuleFileError at the line of a node."""
@@ -69,7 +70,7 @@ class RuleYaml:
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else "?"
             if name == "<<":
-                merged |= self.table(value, keys, where)
+                merged |= self._merged(value, keys, where)
                 continue
             if keys is not None and name not in keys:
                 self.fail(key, f"{where}: unknown key {name!r}; accepted are {', '.join(sorted(keys))}")
@@ -77,6 +78,17 @@ class RuleYaml:
                 self.fail(key, f"{where}: key {name!r} is repeated")
             found[name] = value
         return merged | found
+
+    def _merged(self, node: yaml.Node, keys: Collection[str] | None, where: str) -> dict[str, yaml.Node]:
+        """Return the entries of tables that another takes over; the first of several wins."""
+        if self._merging >= _MAX_DEPTH:
+            self.fail(node, f"{where}: tables are merged too deep: at most {_MAX_DEPTH}")
+        self._merging += 1
+        found: dict[str, yaml.Node] = {}
+        for one in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            found = self.table(one, keys, where) | found
+        self._merging -= 1
+        return found
 
     def list(self, node: yaml.Node | None, where: str) -> list[yaml.Node]:
         """Return the entries of a list; none for nothing. Raises RuleFileError."""
@@ -94,10 +106,6 @@ class RuleYaml:
         if not isinstance(node, yaml.ScalarNode):
             self.fail(node, f"{where}: expected a text")
         return str(node.value)
-
-    def text_or_table(self, node: yaml.Node) -> bool:
-        """Return whether a node holds anything."""
-        return bool(node.value) and node.tag != _NULL
 
     def texts(self, node: yaml.Node | None, where: str) -> dict[str, str]:
         """Return a table of texts. Raises RuleFileError."""

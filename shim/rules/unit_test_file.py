@@ -15,7 +15,8 @@ from shim.model import labels as lb
 from shim.model.errors import QueryError
 from shim.model.labels import Labels
 from shim.rules.group_evaluation import External
-from shim.rules.rule_yaml import RuleYaml
+from shim.rules.rule_durations import format_duration
+from shim.rules.rule_yaml import RuleFileError, RuleYaml
 from shim.rules.series_notation import TestValue, parse_metric, parse_values
 
 _FILE_KEYS: Final = ("rule_files", "evaluation_interval", "group_eval_order", "fuzzy_compare", "tests")
@@ -23,6 +24,8 @@ _TEST_KEYS: Final = (
     "interval", "input_series", "alert_rule_test", "promql_expr_test",
     "external_labels", "external_url", "name",
 )  # fmt: skip
+#: Evaluations of each group; 19 years of minutes.
+_MAX_TICKS: Final = 10_000_000
 _DEFAULT_INTERVAL_MS: Final = 60_000
 T = TypeVar("T")
 
@@ -99,12 +102,19 @@ def parse_unit_tests(file: str, text: str) -> UnitTestFile:
     table = reader.table(reader.first_document(text), _FILE_KEYS, "test file")
     interval_ms = reader.duration_ms(table, "evaluation_interval", "test file") or _DEFAULT_INTERVAL_MS
     order = reader.list(table.get("group_eval_order"), "group_eval_order")
+    tests = [reader.test(node, interval_ms) for node in reader.list(table.get("tests"), "tests")]
+    for test in tests:
+        if test.end_ms // interval_ms >= _MAX_TICKS:
+            place = f"{file}:{test.line}: evaluation_interval = {format_duration(interval_ms)}"
+            raise RuleFileError(
+                f"{place}: at most {_MAX_TICKS} intervals up to the last eval_time are accepted"
+            )
     return UnitTestFile(
         [reader.text(n, "rule_files") for n in reader.list(table.get("rule_files"), "rule_files")],
         interval_ms,
         {reader.text(node, "group_eval_order"): i for i, node in enumerate(order)},
         reader.text(table.get("fuzzy_compare"), "fuzzy_compare").lower() == "true",
-        [reader.test(node, interval_ms) for node in reader.list(table.get("tests"), "tests")],
+        tests,
     )
 
 

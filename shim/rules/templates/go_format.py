@@ -112,12 +112,17 @@ def _bool(value: bool, found: re.Match[str]) -> str | None:
 def _int(value: int, found: re.Match[str]) -> str | None:
     verb = found["verb"]
     if verb == "c":
-        return chr(value) if 0 <= value < 0x110000 else "\ufffd"
+        return _character(value)
     if verb == "q":
-        return f"'{chr(value)}'"
+        return f"'{_character(value)}'"
     if verb not in _INT_VERBS:
         return None
     return _signed(value >= 0, format(value, _INT_VERBS[verb]), found)
+
+
+def _character(code: int) -> str:
+    """Return a character; U+FFFD for a number that is none."""
+    return chr(code) if 0 <= code < 0xD800 or 0xE000 <= code < 0x110000 else "\ufffd"
 
 
 def _float(value: float, found: re.Match[str]) -> str | None:

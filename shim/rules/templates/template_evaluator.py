@@ -190,7 +190,9 @@ class _Evaluation:
         except (ValueError, OverflowError) as e:
             raise TemplateError(f"error calling {name}: {e}") from None
         except TypeError:
-            raise TemplateError(f"wrong number of args for {name}: got {len(args)}") from None
+            raise TemplateError(
+                f"error calling {name}: wrong number or types of {len(args)} arguments"
+            ) from None
         if isinstance(value, str) and len(value) > MAX_OUTPUT:
             raise TemplateError(f"error calling {name}: more than {MAX_OUTPUT} characters")
         return value

@@ -26,7 +26,7 @@ from shim.rules.templates.template_nodes import (
 )
 
 #: Blocks and parentheses inside each other.
-_MAX_DEPTH: Final = 50
+_MAX_DEPTH: Final = 100
 _CONSTANTS: Final = {"true": True, "false": False, "nil": None}
 _OPERANDS: Final = ("string", "char", "number", "field", "variable", "word")
 
@@ -125,7 +125,7 @@ class _TemplateParser:
     def named(self, word: str) -> Include | None:
         if self.peek("string") == "":
             raise self.error(f"unexpected token in {word} clause; a name in quotes is expected")
-        name = unquoted(self.tokens.pop().text)
+        name = str(self.constant(self.tokens.pop()))
         pipeline = self.pipeline() if self.tokens and word != "define" else None
         self.finish(word)
         if word == "template":
@@ -198,7 +198,7 @@ class _TemplateParser:
             return Path(token.text, self.fields())
         if token.kind not in _OPERANDS:
             raise self.error(f"unexpected {token.text!r} in operand")
-        return self.word(token) if token.kind == "word" else TemplateLiteral(_constant(token))
+        return self.word(token) if token.kind == "word" else TemplateLiteral(self.constant(token))
 
     def word(self, token: TemplateToken) -> Operand:
         if token.text in _CONSTANTS:
@@ -206,6 +206,12 @@ class _TemplateParser:
         if token.text not in self.functions:
             raise self.error(f'function "{token.text}" not defined')
         return FunctionName(token.text)
+
+    def constant(self, token: TemplateToken) -> str | int | float:
+        try:
+            return _constant(token)
+        except (ValueError, OverflowError):
+            raise self.error(f"invalid syntax: {token.text}") from None
 
     def fields(self) -> tuple[str, ...]:
         names = []

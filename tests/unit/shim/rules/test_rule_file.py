@@ -55,6 +55,14 @@ def test_a_file_with_everything() -> None:
     assert (long.name, long.for_ms, long.annotations) == ("DownLong", 86_400_000, down.annotations)
 
 
+def test_tables_are_merged_the_first_wins() -> None:
+    text = rule("&a {record: a, expr: up, for: 0s}") + "  - &b {expr: down}\n  - {<<: [*b, *a], record: c}\n"
+    with pytest.raises(RuleFileError, match=r"r\.yml:5: .* one of 'record' and 'alert' must be set"):
+        parse_rule_file("r.yml", text)
+    (group,) = parse_rule_file("r.yml", text.replace("&b {", "&b {record: b, "))
+    assert [(rule.name, rule.text) for rule in group.rules] == [("a", "up"), ("b", "down"), ("c", "down")]
+
+
 @pytest.mark.parametrize("text", ["", "groups:", "groups: []", "# nothing"])
 def test_files_without_groups(text: str) -> None:
     assert parse_rule_file("r.yml", text) == []
@@ -95,7 +103,7 @@ def rule(text: str) -> str:
         ),
         (rule("{alert: a, expr: up, fro: 5m}"), "unknown key 'fro'; accepted are alert, annotations"),
         ("groups: [" * 100, "r.yml:1: nested too deep"),
-        ("a: &a\n  <<: *a", "r.yml:1: "),
+        ("groups:\n- &a\n  name: x\n  <<: *a", "group: tables are merged too deep: at most 64"),
         ("groups: [\n", "r.yml:2: "),
     ],
 )

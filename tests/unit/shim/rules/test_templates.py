@@ -158,6 +158,7 @@ FAILING: Final = [
     ("{{ if gt $value 5 }}big{{ end }}", "error calling gt: incompatible types for comparison"),
     ('{{ query "nothing" | first | value }}', "first() called on vector with no elements"),
     ("{{ and }}", "wrong number of args for and: want at least 1 got 0"),
+    ('{{ sortByLabel "x" 5 }}', "error calling sortByLabel: wrong number or types of 2 arguments"),
     ("{{ nil }}", "nil is not a command"),
 ]
 #: Texts that cannot be parsed, and the words of Go.
@@ -170,6 +171,8 @@ WRONG: Final = [
     ("{{ (1 }}", "unclosed left paren"),
     ('{{ "a }}', "unterminated quoted string"),
     ("{{ }}", "missing value for command"),
+    ('{{ "\\UFFFFFFFF" }}', "invalid syntax"),
+    ("{{ 0x_ }}", "invalid syntax: 0x_"),
     ("{{ break }}", "{{break}} outside {{range}}"),
     ("{{ 1 | 2 }}", "non executable command in pipeline"),
 ]
@@ -207,7 +210,7 @@ def test_wrong_templates_are_refused(text: str, words: str) -> None:
         '{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}',
         '{{ printf "%999999999d" 1 }}',
         "{{ $x := .Labels.job }}" + "{{ $x = print $x $x }}" * 40 + "{{ $x }}",
-        "{{ if 1 }}" * 60 + "{{ end }}" * 60,
+        "{{ if 1 }}" * 101 + "{{ end }}" * 101,
     ],
 )
 def test_hostile_texts_end_soon(text: str) -> None:

@@ -210,6 +210,14 @@ def test_a_limit_of_series_fails_the_rule(tmp_path: Path, capsys: pytest.Capture
     assert 'group "g", rule A at 0s: exceeded limit of 1 with 2 alerts' in printed
 
 
+def test_endless_tests_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "test.yml").write_text(
+        "evaluation_interval: 1ms\ntests:\n- promql_expr_test:\n  - {expr: x, eval_time: 100y}\n"
+    )
+    assert not passes(tmp_path / "test.yml")
+    assert "test.yml:3: evaluation_interval = 1ms: at most 10000000 intervals" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "values"),
     [
