@@ -211,21 +211,21 @@ def test_redis_back_is_used_again(redis_server: RedisServer) -> None:
 
 
 def until(there: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not there():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
 def test_a_redis_that_hangs_costs_one_timeout_and_then_none(redis_server: RedisServer) -> None:
-    cache = RedisCache(redis_server.url, "ingest", timeout_s=0.2, rest_s=0.05)
+    cache = RedisCache(redis_server.url, "ingest", timeout_s=1.0, rest_s=0.05)
     cache.set_many({"1:a": 5})
     redis_server.signal(signal.SIGSTOP)
     began = time.monotonic()
     for _ in range(50):
         assert cache.get_many(["1:a"]) == {"1:a": None}
         cache.set_many({"1:b": 6})
-    assert time.monotonic() - began < 0.6, "probes in the background fail meanwhile"
+    assert time.monotonic() - began < 20, "100 timeouts take 100 s; probes fail in the background"
     assert cache.circuit.failures == 1
     redis_server.signal(signal.SIGCONT)
     until(lambda: cache.circuit.closed)

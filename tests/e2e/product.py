@@ -20,8 +20,8 @@ from typing import Any, Final, TypeVar
 
 ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = (sys.executable, str(ROOT / "meterhouse.py"))
-START_S: Final = 60.0
-VISIBLE_S: Final = 60.0
+START_S: Final = 120.0
+VISIBLE_S: Final = 120.0
 FORTY_DAYS_S: Final = 40 * 86_400
 
 T = TypeVar("T")

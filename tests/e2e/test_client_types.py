@@ -53,7 +53,7 @@ class Agent:
             "METERHOUSE_AGENT__LINES__NAME_TAGS": '["influx"]',
             **environ,
         })  # fmt: skip
-        wait_for(lambda: get(f"http://127.0.0.1:{self._ops}/readyz")[0] == 200, self._process.output, 30)
+        wait_for(lambda: get(f"http://127.0.0.1:{self._ops}/readyz")[0] == 200, self._process.output, 120)
 
     def metric(self, name: str) -> float:
         text = get(f"http://127.0.0.1:{self._ops}/metrics")[1].decode()
@@ -61,7 +61,7 @@ class Agent:
 
     def got(self, lines: int) -> State:
         """Return the frames' state, over all buckets, of an agent that read `lines` lines and has stopped."""
-        wait_for(lambda: self.metric("meterhouse_agent_lines_total") >= lines, f"{lines} lines", 30)
+        wait_for(lambda: self.metric("meterhouse_agent_lines_total") >= lines, f"{lines} lines", 120)
         assert self.metric("meterhouse_agent_bad_lines_total") == 0
         assert self.metric("meterhouse_agent_lines_total") == lines
         assert self._process.terminate() == 0, self._process.output

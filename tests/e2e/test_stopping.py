@@ -59,7 +59,7 @@ def test_a_dead_agent_is_started_again(start: Starter) -> None:
     for n in (1, 2):
         up.kill_children()
         up.find(rf"event=agent_ended exit_code=-9 .*restarts={n - 1}")
-        wait_for(lambda: get(f"{up.agent}/readyz")[0] == 200, "the agent is back", 30)
+        wait_for(lambda: get(f"{up.agent}/readyz")[0] == 200, "the agent is back", 120)
         up.send(_lines(10))
         up.api.wait_until("sum(increase(stop_count[1h]))", time.time() + 30, 10 * n)
         _, metrics = get(f"{up.api.url}/metrics")
@@ -71,7 +71,7 @@ def test_killed_up_starts_again_at_once(start: Starter) -> None:
     """kill -9, then the same command again: the orphan frees every address, and each line is stored once."""
     up = start.up(environ=PATIENT)
     up.send(_lines(LINES))
-    wait_for(lambda: _received(up.agent) >= 3 * LINES, "the agent has the lines", 30)
+    wait_for(lambda: _received(up.agent) >= 3 * LINES, "the agent has the lines", 120)
     up.kill()
     ports = {
         "METERHOUSE_AGENT__UDP": f"127.0.0.1:{up.udp[1]}",
@@ -130,7 +130,7 @@ def test_killed_up_comes_back_with_everything_once(start: Starter) -> None:
     port = free_port()
     up = start.up(indexer=port, environ=PATIENT)
     up.send(_lines(LINES))
-    wait_for(lambda: _received(up.agent) >= 3 * LINES, "the agent has the lines", 30)
+    wait_for(lambda: _received(up.agent) >= 3 * LINES, "the agent has the lines", 120)
     up.kill()
     again = start.up(indexer=port, environ={"METERHOUSE_SHIM__SETTLE_S": "0"})
     again.send(_lines(LINES, first=LINES))
@@ -159,7 +159,7 @@ def test_indexer_killed_again_and_again(start: Starter, seed: int) -> None:
             "METERHOUSE_INDEXER__LISTEN": f"127.0.0.1:{port}",
             "METERHOUSE_INDEXER__DSN": dsn,
         })  # fmt: skip
-        wait_for(lambda: get(f"http://127.0.0.1:{port}/readyz")[0] == 200, process.output, 60)
+        wait_for(lambda: get(f"http://127.0.0.1:{port}/readyz")[0] == 200, process.output, 120)
         return process
 
     agent = start("agent", environ={
@@ -172,7 +172,7 @@ def test_indexer_killed_again_and_again(start: Starter, seed: int) -> None:
         "METERHOUSE_AGENT__FLUSH__MAX_FRAME_ROWS": "50",
         "METERHOUSE_AGENT__FLUSH__LATE_MS": "100",
     })  # fmt: skip
-    wait_for(lambda: get(f"http://127.0.0.1:{ops}/readyz")[0] == 200, "the agent is ready", 30)
+    wait_for(lambda: get(f"http://127.0.0.1:{ops}/readyz")[0] == 200, "the agent is ready", 120)
     now = int(time.time()) // 10 * 10 - 600
     sent = 0
     for _ in range(4):
@@ -191,5 +191,5 @@ def test_indexer_killed_again_and_again(start: Starter, seed: int) -> None:
         "METERHOUSE_SHIM__DSN": dsn,
     })  # fmt: skip
     api = Api(f"http://127.0.0.1:{ops}")
-    wait_for(lambda: get(f"{api.url}/-/ready")[0] == 200, shim.output, 60)
+    wait_for(lambda: get(f"{api.url}/-/ready")[0] == 200, shim.output, 120)
     _assert_whole(api, sent)

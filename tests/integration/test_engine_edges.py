@@ -424,7 +424,7 @@ async def test_a_query_out_of_time_says_so(p: Pipeline) -> None:
             Grid((NOW_S - DAY_S) * 1000, NOW_S * 1000, 10_000),
             QueryOptions(timeout_s=0.001),
         )
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
 
 
 async def test_queries_wait_for_each_other_and_all_are_answered(p: Pipeline) -> None:

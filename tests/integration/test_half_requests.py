@@ -21,7 +21,7 @@ from shim.settings import ShimSettings
 HEAD = b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nX: "
 BODY = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: 100\r\n\r\n[{"
 JSON, FORM = b"application/json", b"application/x-www-form-urlencoded"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @dataclass
@@ -92,7 +92,7 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
 
 async def test_hundreds_of_half_requests(chdb_dsn: str, tmp_path: Path) -> None:
     """More than there may be: the oldest that waits makes room."""
-    async with both(chdb_dsn, tmp_path, Http(max_connections=200)) as it:
+    async with both(chdb_dsn, tmp_path, Http(max_connections=200, head_s=120.0, body_s=120.0)) as it:
         for address in it.addresses():
             for begun in (b"", HEAD, BODY % (b"/v1/messages", JSON), BODY % (b"/api/v1/query", FORM)):
                 for _ in range(150):
@@ -103,7 +103,7 @@ async def test_hundreds_of_half_requests(chdb_dsn: str, tmp_path: Path) -> None:
 
 
 async def test_deadlines(chdb_dsn: str, tmp_path: Path) -> None:
-    async with both(chdb_dsn, tmp_path, Http(head_s=0.3, body_s=0.6, idle_s=0.4)) as it:
+    async with both(chdb_dsn, tmp_path, Http(head_s=1.0, body_s=2.0, idle_s=1.5)) as it:
         silent = [await it.connect(a, b"") for a in it.addresses()]
         heads = [await it.connect(a, HEAD) for a in it.addresses()]
         paths = (b"/v1/messages", JSON), (b"/api/v1/query", FORM)
@@ -135,7 +135,7 @@ async def test_a_byte_now_and_then_is_not_progress(chdb_dsn: str, tmp_path: Path
 
 
 async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None:
-    async with both(chdb_dsn, tmp_path, Http(body_s=0.5)) as it:
+    async with both(chdb_dsn, tmp_path, Http(body_s=2.0)) as it:
         query = (
             b"GET /api/v1/query_range?query=vector(1)&start=0&end=10000&step=1 HTTP/1.1\r\nHost: x\r\n\r\n"
         )

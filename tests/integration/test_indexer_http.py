@@ -163,7 +163,7 @@ async def test_frames_that_unpack_to_much_wait_for_memory_and_others_go_on(
     indexer: Indexer, total: Any
 ) -> None:
     """Sixteen frames of a few kB held 3.3 GB: one set row of millions of members each."""
-    await indexer.start(bounds=Bounds(decode_bytes=8 << 20, queue_bytes=48 << 20))
+    await indexer.start(bounds=Bounds(decode_bytes=8 << 20, queue_bytes=48 << 20), acknowledge_s=120.0)
     bombs = [
         make_frame(FrameRows(sets=[("bomb", {}, NOW_S, list(range(500_000)))]), org_id=2, sequence=i)
         for i in range(8)
@@ -424,7 +424,10 @@ async def test_clickhouse_gone_means_try_again(tmp_path: Path, batching: str) ->
     with running(tmp_path / "clickhouse") as port:
         indexer = Indexer(f"http://127.0.0.1:{port}/gone", tmp_path)
         await indexer.start(batching=batching, acknowledge_s=2.0, drain_s=0.5)
-        assert (await indexer.frame(counter_frame({"a": 1.0}, NOW_S)))[0] == 200
+        first = counter_frame({"a": 1.0}, NOW_S)
+        deadline = time.monotonic() + 60
+        while (await indexer.frame(first))[0] != 200:  # a busy machine may take more than 2 s
+            assert time.monotonic() < deadline
         assert (await indexer.get("/readyz"))[0] == 200
     status, _, headers = await indexer.frame(counter_frame({"a": 1.0}, NOW_S))
     assert status == 503

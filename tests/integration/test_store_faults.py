@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import struct
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,14 @@ class Indexer:
         return float(value)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when the condition holds: an answer may come before the first try has failed."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 async def indexer(http_dsn: str, tmp_path: Path, faults: FaultRules) -> AsyncIterator[Indexer]:
     it = Indexer(http_dsn, tmp_path)
@@ -128,10 +136,10 @@ async def test_no_code_of_the_server_ends_a_frame(
         faults.set(FaultRule(INSERT, code))
         status, text, retry_after = await indexer.send(frame)
         assert (status, int(retry_after or 0) >= 1) == (503, True), (code, text)
+        await until(lambda code=code: f"(code {code}" in caplog.text)  # type: ignore[misc]
         ready, problem = await indexer.get("/readyz")
         assert words in problem
         assert f"code {code}" in problem
-        assert f"(code {code}" in caplog.text
         shown = text + problem + caplog.text
         assert not [secret for secret in SECRETS if secret in shown], code
         assert indexer.metric("store_faults_total", fault="bytes") in (None, 0)
@@ -153,6 +161,7 @@ async def test_the_log_names_address_and_user_once(
     faults.set(FaultRule("", 516))
     for sequence in range(3):
         assert (await indexer.send(counter_frame({"a": 1.0}, NOW_S, sequence=sequence)))[0] == 503
+    await until(lambda: (indexer.metric("store_faults_total", fault="login") or 0) > 1)
     said = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     where = f"ClickHouse at 127.0.0.1:{clickhouse_port} refuses the password of user 'writer'"
     assert len([line for line in said if where in line]) == 1
@@ -237,7 +246,7 @@ async def test_a_server_that_hangs_keeps_readyz_answering(indexer: Indexer, faul
     for _ in range(2):
         status, text = await indexer.get("/readyz")
         assert (status, text) == (503, "store: ClickHouse does not answer within 2 s\n")
-    assert time.monotonic() - began < 6
+    assert time.monotonic() - began < 20, "the client itself waits for 300 s"
     faults.set()
     await indexer.until_stored(frame)
     assert (await indexer.get("/readyz"))[0] == 200
@@ -258,7 +267,7 @@ async def test_a_server_that_is_away_at_the_start_is_waited_for(
     port = free_port()
     it = Indexer(f"http://127.0.0.1:{port}/late", tmp_path)
     starting = asyncio.create_task(it.start())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "event=waiting_for_store" not in caplog.text:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
@@ -279,7 +288,7 @@ async def test_waiting_for_a_server_ends_when_asked(part: str) -> None:
         serving = asyncio.create_task(run_shim(ShimSettings(dsn=dsn, listen=listen), stop=stop))
     await asyncio.sleep(0)
     stop.set()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await serving
 
 
@@ -287,7 +296,7 @@ async def test_a_journal_that_cannot_be_written_is_said_until_it_can(
     indexer: Indexer, tmp_path: Path
 ) -> None:
     await indexer.start(batching="journal", acknowledge_s=20)
-    blocker = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None, timeout=0)
+    blocker = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None, timeout=30)
     blocker.execute("BEGIN IMMEDIATE")
     frame = counter_frame({"a": 1.0}, NOW_S)
     assert (await indexer.send(frame))[0] == 503

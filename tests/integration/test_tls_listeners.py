@@ -23,7 +23,7 @@ from shim.service import ShimService
 from shim.settings import ShimSettings
 from tests.support.certificates import Authority
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 Both = tuple[IndexerService, ShimService]
@@ -128,7 +128,7 @@ async def test_name_of_the_server(chdb_dsn: str, tmp_path: Path) -> None:
 async def test_half_handshakes(chdb_dsn: str, tmp_path: Path) -> None:
     """They are counted, have a deadline, and make room: others are let in."""
     ca = Authority(tmp_path)
-    http = Http(max_connections=20, head_s=0.5)
+    http = Http(max_connections=20, head_s=3.0)  # enough for all to come before it is over
     async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
         streams = []
         for service in services:
@@ -152,7 +152,7 @@ async def test_half_handshakes(chdb_dsn: str, tmp_path: Path) -> None:
 
 async def test_half_requests_after_a_handshake(chdb_dsn: str, tmp_path: Path) -> None:
     ca = Authority(tmp_path)
-    http = Http(head_s=0.3)
+    http = Http(head_s=1.5)
     async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
         for service in services:
             reader, writer = await asyncio.open_connection(service.host, service.port, ssl=ca.context())
@@ -166,7 +166,7 @@ async def test_half_requests_after_a_handshake(chdb_dsn: str, tmp_path: Path) ->
 async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None:
     """TLS hides the bytes waiting for the client from the loop; the kernel knows them."""
     ca = Authority(tmp_path)
-    http = Http(body_s=0.5, idle_s=3_600.0)
+    http = Http(body_s=2.0, idle_s=3_600.0)
     query = b"GET /api/v1/query_range?query=vector(1)&start=0&end=10000&step=1 HTTP/1.1\r\nHost: x\r\n\r\n"
     async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
         api = services[1]
@@ -229,7 +229,7 @@ def test_with_the_loop_of_the_product(chdb_dsn: str, tmp_path: Path) -> None:
     client = ca.issue("client")
 
     async def run() -> None:
-        http = Http(head_s=0.5)
+        http = Http(head_s=2.0)
         tls = ca.listener(ca.issue("server"), required=True)
         async with both(chdb_dsn, tmp_path, tls, http) as services:
             for _ in range(30):  # whenever the client's first bytes come

@@ -156,19 +156,35 @@ def test_a_detached_part_is_a_finding_and_so_is_what_it_held(store: Store) -> No
     ]
 
 
-def test_the_short_form_counts_findings_and_keeps_to_its_time(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_short_form_counts_findings(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     store.command("TRUNCATE TABLE counters_60s")
     metrics = Metrics()
-    began_s = time.monotonic()
-    StartupCheck(store, Retention(), metrics).look()
-    assert time.monotonic() - began_s < 3
+    StartupCheck(store, Retention(), metrics, for_s=60.0).look()
     value = metrics.registry.get_sample_value(
         "meterhouse_indexer_verify_findings", {"what": "rollup_differs"}
     )
     assert value == 2
     assert "event=verify_found text=rollup_differs: counters_60s" in caplog.text
+
+
+def test_the_short_form_gives_each_statement_what_is_left_of_its_second(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = Store.rows
+
+    def rows(self: Store, sql: str, *args: Any) -> list[tuple[Any, ...]]:
+        asked.append(sql)
+        return real(self, sql, *args)
+
+    monkeypatch.setattr(Store, "rows", rows)
+    StartupCheck(store, Retention(), Metrics()).look()
+    (_, *checks) = asked
+    assert "FROM retention_eras" in asked[0], "it is small, and read before the check"
+    left_s = [float(sql.rpartition("max_execution_time = ")[2]) for sql in checks]
+    assert left_s
+    assert 0 < left_s[0] <= 1
+    assert left_s == sorted(left_s, reverse=True)
     StartupCheck(store, Retention(), Metrics(), for_s=-1.0).look()  # its time is over: no error leaves
 
 

@@ -80,7 +80,7 @@ class FaultRules:
     def set(self, *rules: FaultRule) -> None:
         """Replace all rules."""
         body = json.dumps([asdict(rule) for rule in rules]).encode()
-        with urllib.request.urlopen(urllib.request.Request(self._url, body), timeout=10):
+        with urllib.request.urlopen(urllib.request.Request(self._url, body), timeout=60):
             pass
 
 
@@ -235,7 +235,7 @@ def running(path: Path, port: int = 0) -> Iterator[int]:
             yield int(line)
         finally:
             child.terminate()
-            child.wait(10)
+            child.wait(60)
 
 
 if __name__ == "__main__":

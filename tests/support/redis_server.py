@@ -38,7 +38,7 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         client = redis.Redis.from_url(self.url)
         while True:
             try:

@@ -156,7 +156,7 @@ def test_frames_do_not_wait_for_heartbeats(indexer: FakeIndexer) -> None:
     assert forwarder.drain(10)
     began = time.monotonic()
     beats.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10  # the next heartbeat would be due after 12 s
     assert indexer.heartbeats[-1].flushed_until_ms == START_MS + 10_000
 
 

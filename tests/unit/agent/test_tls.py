@@ -116,7 +116,7 @@ def test_who_is_refused(
 
 
 def test_half_handshakes_have_a_deadline_and_make_room(loop: TestLoop, ca: Authority) -> None:
-    tcp = Tcp(loop, ca.listener(ca.issue("server")), handshake_s=0.4)
+    tcp = Tcp(loop, ca.listener(ca.issue("server")), handshake_s=2.0)
     with contextlib.ExitStack() as stack:
         half = [stack.enter_context(tcp.raw()) for _ in range(9)]
         for sock in half:

@@ -86,7 +86,7 @@ def test_clickhouse_gives_up_at_the_deadline(store: Store) -> None:
     started = time.monotonic()
     with pytest.raises(TimedOut, match="query timed out in expression evaluation"):
         reader(store, left_s=0.7).fetch(slow, NUMBER)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_what_the_store_refuses_is_our_fault(store: Store) -> None:
