@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.product import Starter, Up, wait_for
+from tests.e2e.product import VISIBLE_S, Starter, Up, wait_for
 from tests.e2e.services import Services
 from tests.support import clickhouse_http
 from tests.support.live_edge import TOTAL, Scene, Watcher
@@ -20,20 +20,25 @@ from tests.support.live_edge import TOTAL, Scene, Watcher
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 BUCKETS = 4
+#: So long a bucket is waited for: none is shown before its agents are past it, however busy the machine is.
+SETTLE_S = 90
+#: Much less: buckets are shown as their agents are past them.
+SHOWN_S = 45
+PATIENT = {"METERHOUSE_SHIM__SETTLE_S": str(SETTLE_S)}
 
 
 def test_points_come_soon_and_do_not_change(start: Starter, tmp_path: Path) -> None:
     """Runs in one process and in several, at the same time: it takes as long as buckets do."""
     with clickhouse_http.running(tmp_path / "clickhouse") as port, ThreadPoolExecutor(2) as threads:
-        up = start.up()
+        up = start.up(environ=PATIENT)
         services = Services(start, f"http://127.0.0.1:{port}/edge")
         urls = [services.indexer()[1], services.indexer()[1]]
-        scenes = [Scene(start, up.api, [up.indexer]), Scene(start, services.api(), urls)]
+        scenes = [Scene(start, up.api, [up.indexer]), Scene(start, services.api(PATIENT), urls)]
         watched = list(threads.map(lambda scene: scene.play(BUCKETS, pause_s=0.1), scenes))
         for mode, scene, watcher in zip(("up", "separate"), scenes, watched, strict=True):
             print(f"{mode}: {watcher.report()}")
             assert watcher.changes == [], f"{mode}: {len(watcher.changes)} of {len(watcher.values)} points"
-            assert watcher.latencies_s()[-1] < 10, f"{mode}: {watcher.report()}"
+            assert watcher.latencies_s()[-1] < SHOWN_S, f"{mode}: {watcher.report()}"
             _all_is_counted(scene, watcher)
 
 
@@ -48,7 +53,7 @@ def _all_is_counted(scene: Scene, watcher: Watcher) -> None:
         assert total <= scene.sent, f"{total} of {scene.sent} lines"
         return total == scene.sent
 
-    wait_for(counted, f"all of {scene.sent} lines are counted", 30)
+    wait_for(counted, f"all of {scene.sent} lines are counted", SETTLE_S + 30)
     assert watcher.changes == []
     assert any(point[0] == TOTAL for point in watcher.values)
 
@@ -62,7 +67,7 @@ def test_up_is_there_at_once_and_goes_with_its_agent(start: Starter) -> None:
         found = up.api.instant("up == 1", time.time())
         return {dict(labels)["job"] for labels in found} == jobs
 
-    wait_for(there, "both are up", 30)
+    wait_for(there, "both are up", VISIBLE_S)
     assert up.api.instant("absent(up)", time.time()) == {}
     assert set(up.api.data("label/job/values")) == jobs
     assert [m["type"] for m in up.api.data("metadata", metric="up")["up"]] == ["gauge"]

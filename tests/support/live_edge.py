@@ -135,12 +135,16 @@ class Scene:
         begin_s = int(time.time()) // 10 * 10 + 10
         watcher = Watcher(self.api, begin_s)
         half_s, end_s = begin_s + buckets * 5 + 3, begin_s + buckets * 10
+        begun: list[threading.Thread] = []
         halves = [(half_s - 1.0, lambda: self._end(stopping, last)), (half_s, lambda: self.agent("starting"))]
         while time.time() < end_s:
             watcher.look()
             while halves and time.time() > halves[0][0]:
-                threading.Thread(target=halves.pop(0)[1]).start()
+                begun.append(threading.Thread(target=halves.pop(0)[1]))
+                begun[-1].start()
             time.sleep(pause_s)
+        for thread in begun:
+            thread.join()  # an agent may take long to start: its sender is stopped, too
         for sender in self.senders:
             self.sent += sender.stop()
 
@@ -148,7 +152,7 @@ class Scene:
             watcher.look()
             return len(watcher.latencies_s()) >= buckets
 
-        wait_for(all_shown, f"{buckets} buckets are shown", 60)
+        wait_for(all_shown, f"{buckets} buckets are shown", 120)
         return watcher
 
     def _end(self, process: Process, sender: Sender) -> None:
