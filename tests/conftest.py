@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Final
 
 import pytest
 
 pytest_plugins = ["tests.support.chdb", "tests.support.redis_server"]
 
 
+#: Folders of tests that mostly wait: for processes, for the end of a bucket, for a restart.
+WAITING: Final = frozenset({"e2e", "faults"})
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with files that have a test marked `long`: at the end, other workers would wait for it."""
-    files = {item.path for item in items if item.get_closest_marker("long")}
-    items.sort(key=lambda item: item.path not in files)
+    """Sort files so that all CPUs have work until the end.
+
+    Files that have a test marked `long` are first: at the end, other workers would wait for it. The others
+    are spread evenly, those that wait among those that compute.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    long = {path for path, tests in files.items() if any(t.get_closest_marker("long") for t in tests)}
+    waiting = [path for path in files if WAITING.intersection(path.parts)]
+    computing = [path for path in files if path not in waiting]
+    place = {path: (i + 0.5) / len(kind) for kind in (waiting, computing) for i, path in enumerate(kind)}
+    order = sorted(files, key=lambda path: (path not in long, place[path]))
+    items[:] = [item for path in order for item in files[path]]
 
 
 @pytest.fixture(scope="session", autouse=True)

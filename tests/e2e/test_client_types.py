@@ -22,10 +22,10 @@ from datadog.dogstatsd.base import DogStatsd
 from agent.protocol.line import Limits
 from agent.settings import AggregateSettings
 from tests.e2e.product import Process, get, wait_for
+from tests.integration.agent.conftest import FakeIndexer
 from tests.support.cores.rows import CORES
 from tests.support.line_model import model
 from tests.support.ports import free_port
-from tests.unit.agent.conftest import FakeIndexer
 from tests.unit.agent.state import State, merge_into, state_of_frames
 
 pytestmark = pytest.mark.e2e

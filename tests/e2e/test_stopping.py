@@ -94,8 +94,9 @@ def test_data_in_use_says_by_whom(start: Starter) -> None:
                "METERHOUSE_AGENT__TCP": "127.0.0.1:0", "METERHOUSE_INDEXER__LISTEN": "127.0.0.1:0",
                "METERHOUSE_SHIM__LISTEN": "127.0.0.1:0", "METERHOUSE_SHIM__DSN": "chdb:///./data/chdb",
                "METERHOUSE_INDEXER__DSN": "chdb:///./data/chdb"}  # fmt: skip
-    for command in ("up", "indexer", "shim"):
-        second = start(command, environ=environ)
+    # At once: each takes seconds to start.
+    others = {command: start(command, environ=environ) for command in ("up", "indexer", "shim")}
+    for command, second in others.items():
         assert second.wait() == 1
         said = f"meterhouse {command}: another meterhouse (pid {up.pid}) uses ./data/chdb"
         assert second.output.splitlines()[-1] == said
@@ -110,16 +111,16 @@ def test_taken_port_is_one_clear_line(start: Starter, tmp_path: Path) -> None:
         *("--indexer", "127.0.0.1:0", "--api", "127.0.0.1:0"),
         environ={"METERHOUSE_AGENT__OPS": "127.0.0.1:0"},
     )
-    assert second.wait() == 1
-    assert str(port) in second.output
-    assert "Traceback" not in second.output
-    assert not (tmp_path / "other" / "chdb").exists()
     api = first.api.url.rpartition(":")[2]
     third = start(
         *("up", "--data", str(tmp_path / "third"), "--statsd", "127.0.0.1:0"),
         *("--indexer", "127.0.0.1:0", "--api", f"127.0.0.1:{api}"),
         environ={"METERHOUSE_AGENT__OPS": "127.0.0.1:0"},
     )
+    assert second.wait() == 1
+    assert str(port) in second.output
+    assert "Traceback" not in second.output
+    assert not (tmp_path / "other" / "chdb").exists()
     assert third.wait() == 1
     assert api in third.output
     assert "Traceback" not in third.output

@@ -28,7 +28,8 @@ TESTS: Final = (
     "tests/unit/agent/test_corpus.py",
     "tests/unit/agent/test_core.py",
     "tests/unit/agent/test_native_core.py",
-    "tests/unit/agent/test_receive.py",
+    "tests/integration/agent/test_native_threads.py",
+    "tests/integration/agent/test_receive.py",
     "tests/property/test_agent_cores.py",
     "tests/property/test_agent_values.py",
 )

@@ -19,9 +19,9 @@ from agent.protocol.line import Limits
 from agent.receive.receiver import ReceiveOptions
 from agent.settings import AgentSettings, AggregateSettings
 from agent.wire.frame import Frame, Sender, decode, encode
+from tests.integration.agent.sinks import TestLoop
 from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import CORES, counters, new_core
-from tests.unit.agent.sinks import TestLoop
 from tests.unit.agent.state import State, merge_into, state_of_frames
 
 PACKETS: Final = 800  # well within the kernel's buffer

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 from agent.forward.spool.record import EncodedFrame
 from agent.forward.spool.spool import Spool
 
@@ -73,25 +71,3 @@ def test_again_is_the_oldest_and_may_be_dropped() -> None:
     spool.put(parcel("c"))
     assert names(spool) == ["b", "c"]
     assert spool.dropped_frames == 1
-
-
-def test_waiting() -> None:
-    spool = Spool(100)
-    assert spool.wait_empty(0)
-    seen: list[bool] = []
-    waiting = threading.Thread(target=lambda: seen.append(spool.wait_any()))
-    waiting.start()
-    spool.put(parcel("a"))
-    waiting.join(10)
-    assert seen == [True]
-    assert not spool.wait_empty(0)
-    out = spool.take()
-    assert out is not None
-    assert not spool.wait_empty(0)  # it is out, and may come back
-    spool.done(out)
-    assert spool.wait_empty(0)
-    waiting = threading.Thread(target=lambda: seen.append(spool.wait_any()))
-    waiting.start()
-    spool.close()
-    waiting.join(10)
-    assert seen == [True, False]

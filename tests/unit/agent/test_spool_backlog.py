@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +13,7 @@ from agent.forward.spool.age import SpoolAge
 from agent.forward.spool.backlog import Backlog, LostFrames
 from agent.forward.spool.record import EncodedFrame, encode
 from agent.forward.spool.spool import Spool
-from agent.runtime.dir_lock import DirInUseError
 from agent.runtime.logs import Log
-from tests.support.markdown import ROOT
 
 
 class Clock:
@@ -183,22 +179,6 @@ def test_damage_in_a_file_that_is_not_read_yet(tmp_path: Path) -> None:
         file.write(b"\0" * 10)
     assert drained(again) == ["a/1/1", "a/1/3"]
     assert (again.damaged.frames, again.damaged.lines, again.frames) == (1, 70, 0)
-
-
-def test_a_directory_is_of_one_agent(tmp_path: Path) -> None:
-    of = backlog(tmp_path)
-    code = f"""
-from pathlib import Path
-from agent.forward.spool.backlog import Backlog, LostFrames
-Backlog(Path({str(tmp_path)!r}), 10_000, 60.0, lambda: 0)
-"""
-    other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert f") uses {tmp_path}" in other.stderr
-    assert "another meterhouse agent (pid " in other.stderr
-    with pytest.raises(DirInUseError, match=rf"pid \d+\) uses {tmp_path}"):
-        backlog(tmp_path)
-    of.close()
-    backlog(tmp_path).close()
 
 
 def test_live_frames_go_before_the_backlog_and_the_backlog_has_its_turn(tmp_path: Path) -> None:

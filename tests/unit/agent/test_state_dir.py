@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -104,18 +102,6 @@ def test_what_a_killed_write_left_does_not_matter(path: Path) -> None:
     directory.write("a", 1, b"new")
     assert names(path) == ["a", "lock"]
     directory.close()
-
-
-def test_one_agent_at_once(path: Path) -> None:
-    directory = opened(path)
-    with pytest.raises(
-        StateDirError, match=r"agent\.state_dir = '.*/state': another meterhouse agent \(pid \d+\) uses"
-    ):
-        opened(path)
-    code = f"from agent.runtime.state_dir import StateDir; StateDir({str(path)!r})"
-    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 1
-    directory.close()
-    opened(path).close()
 
 
 def test_a_path_that_cannot_be(tmp_path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 import io
 import logging
 from pathlib import Path
@@ -12,7 +10,6 @@ import pytest
 
 from indexer.access.grants import (
     Certificate,
-    CheckingError,
     EntryError,
     Right,
     Tenant,
@@ -20,7 +17,7 @@ from indexer.access.grants import (
     parse_file,
 )
 from indexer.cli.token import token
-from indexer.http.authenticator import MAX_WAITING, Authenticator
+from indexer.http.authenticator import Authenticator
 from indexer.settings import Settings, entries
 
 
@@ -113,40 +110,6 @@ async def test_the_command_makes_what_lets_in(capsys: pytest.CaptureFixture[str]
     late = Authenticator(parse_file(line), now_s=lambda: grant.expires_s)
     with pytest.raises(UnauthenticatedError, match="expired"):
         await late.grant([f"Bearer {secret}"])
-
-
-def basic(name: str, password: str) -> list[str]:
-    return ["Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()]
-
-
-async def test_passwords_are_checked_once(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    password, line = made(capsys, "--user", "grafana", "--may", "query")
-    authenticator = Authenticator(parse_file(line))
-    assert "Basic" in authenticator.challenge
-    assert (await authenticator.grant(basic("grafana", password))).tenant == Tenant(1, 1)
-    for name, wrong in (("grafana", password + "x"), ("grafana", ""), ("ada", password)):
-        with pytest.raises(UnauthenticatedError):
-            await authenticator.grant(basic(name, wrong))
-    monkeypatch.setattr("indexer.access.grants.hash_password", None)  # remembered ones do not need it
-    assert (await authenticator.grant(basic("grafana", password))).tenant == Tenant(1, 1)
-
-
-async def test_guesses_wait_in_a_bounded_line_and_keep_nobody_out(capsys: pytest.CaptureFixture[str]) -> None:
-    password, line = made(capsys, "--user", "grafana", "--may", "query")
-    authenticator = Authenticator(parse_file(line))
-    await authenticator.grant(basic("grafana", password))
-    guesses = [
-        asyncio.ensure_future(authenticator.grant(basic("grafana", str(i)))) for i in range(MAX_WAITING)
-    ]
-    await asyncio.sleep(0)
-    with pytest.raises(CheckingError):
-        await authenticator.grant(basic("grafana", "one more"))
-    assert (await authenticator.grant(basic("grafana", password))).tenant == Tenant(1, 1)
-    for guess in guesses[1:]:
-        guess.cancel()
-    await asyncio.gather(*guesses, return_exceptions=True)
 
 
 def test_the_command_reads_a_secret_of_ones_own(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -79,24 +77,3 @@ def test_who_comes_late_hears_of_what_is_under_way() -> None:
         written.subscribe(heard)
         assert [said for said, _, _ in heard.said] == ["begins"]
     assert [said for said, _, _ in heard.said] == ["begins", "ends"]
-
-
-def test_a_pause_waits_for_inserts_and_holds_up_new_ones() -> None:
-    written, heard = InsertFeed(), Heard()
-    written.subscribe(heard)
-    rows = block((1, 1, 9, 10))
-    with written.announce("counters", rows, first=True), written.paused(0.01) as quiet:
-        assert not quiet
-
-    def insert() -> None:
-        with written.announce("counters", rows, first=True):
-            pass
-
-    thread = threading.Thread(target=insert)
-    with written.paused(10) as quiet:
-        assert quiet
-        thread.start()
-        thread.join(0.05)
-        assert len(heard.said) == 2
-    thread.join(10)
-    assert len(heard.said) == 4

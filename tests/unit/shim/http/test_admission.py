@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
@@ -178,45 +176,3 @@ async def test_a_turn_that_comes_as_its_query_goes_is_not_lost(between: int) -> 
     third = await busy.ask(3)
     await busy.let_go(3)
     await third
-
-
-async def test_a_turn_lasts_as_long_as_its_thread() -> None:
-    """A query that gives up early has no more threads than one that waits."""
-    turns, go = Admission(1, 10, ShimMetrics()), threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        work = await _given_up(turns, pool, go)
-        assert turns.busy
-        assert not work.done()
-        waiting = asyncio.create_task(_one_turn(turns))
-        await steps()
-        assert not waiting.done()
-        go.set()
-        await waiting
-    assert not turns.busy
-
-
-async def test_work_that_never_began_holds_no_turn() -> None:
-    turns, go = Admission(1, 10, ShimMetrics()), threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(go.wait)
-        work = await _given_up(turns, pool, go)
-        assert not turns.busy
-        assert work.cancelled()
-        go.set()
-
-
-async def _given_up(turns: Admission, pool: Executor, go: threading.Event) -> Future[bool]:
-    """Return the tasks left by a query that did not wait for its work."""
-    work: Future[bool] = pool.submit(go.wait)
-    try:
-        async with turns.turn(0.01) as turn:
-            turn.lasts(work)
-            await asyncio.wrap_future(work)
-    except TimedOut:
-        return work
-    raise AssertionError("it came to an end")
-
-
-async def _one_turn(turns: Admission) -> None:
-    async with turns.turn(10):
-        pass

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-import meterhouse
 from shim.rules.rule_durations import format_duration, parse_duration
 from shim.rules.rule_file import AlertingRule, RecordingRule, doubtful_rules, parse_rule_file
 from shim.rules.rule_yaml import RuleFileError
-from tests.support.markdown import ROOT
 
-KIT: Final = ROOT.parent / "shared" / "conformance" / "rules"
-NO_KIT: Final = "NO CONFORMANCE KIT: ../shared/conformance/rules is missing"
 FULL: Final = """
 groups:
   - name: api
@@ -148,18 +141,3 @@ def test_durations(text: str, ms: int, shown: str) -> None:
 def test_wrong_durations(text: str) -> None:
     with pytest.raises(ValueError, match="duration"):
         parse_duration(text)
-
-
-@pytest.mark.skipif(not KIT.is_dir(), reason=NO_KIT)
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="NO PROMTOOL: apt-get install prometheus")
-def test_check_rules_and_promtool_accept_the_same_files(capsys: pytest.CaptureFixture[str]) -> None:
-    files = [file for file in sorted(KIT.iterdir()) if file.suffix in (".yml", ".yaml")]
-
-    def accepts(file: Path) -> bool:
-        command = ["promtool", "check", "rules", "--lint=none", str(file)]
-        return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
-
-    ours = {file.name: meterhouse.main(["check-rules", str(file)]) == 0 for file in files}
-    assert ours == {file.name: accepts(file) for file in files}
-    assert sum(ours.values()) >= 10
-    assert 'group "alerts", rule 1, "InstanceDown"' in capsys.readouterr().err

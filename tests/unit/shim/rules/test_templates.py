@@ -3,14 +3,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-import subprocess
-from pathlib import Path
 from typing import Final
 
 import pytest
-import yaml
 
 from shim.rules.templates.alert_template import AlertValues, alert_template, expanded
 from shim.rules.templates.template_functions import TemplateSample
@@ -215,35 +210,3 @@ def test_wrong_templates_are_refused(text: str, words: str) -> None:
 )
 def test_hostile_texts_end_soon(text: str) -> None:
     assert expanded("A", text, values()).startswith("<error expanding template: ")
-
-
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="NO PROMTOOL: apt-get install prometheus")
-def test_promtool_has_the_same_texts(tmp_path: Path) -> None:
-    """One alert has all cases as its annotations; promtool must find them as the table has them."""
-    texts = {f"t{i:03d}": text for i, (text, _) in enumerate(CASES)}
-    wanted = {f"t{i:03d}": text for i, (_, text) in enumerate(CASES)}
-    rule = {"alert": "A", "expr": "x", "annotations": texts}
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": [rule]}]}))
-
-    def series(name: str, labels: dict[str, str], value: float) -> dict[str, str]:
-        shown = ",".join(f"{k}={json.dumps(v)}" for k, v in labels.items() if k != "__name__")
-        return {"series": f"{name}{{{shown}}}", "values": str(value)}
-
-    test = {
-        "external_labels": {"cluster": "c1"},
-        "input_series": [
-            series("x", LABELS, VALUE),
-            *(series("other", dict(sample.Labels), sample.Value) for sample in OTHER),
-        ],
-        "alert_rule_test": [
-            {
-                "eval_time": "0m",
-                "alertname": "A",
-                "exp_alerts": [{"exp_labels": LABELS, "exp_annotations": wanted}],
-            }
-        ],
-    }
-    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "tests": [test]}))
-    command = ["promtool", "test", "rules", "test.yml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -20,8 +20,8 @@ from agent.net.sockets import AddressError
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings, ForwardSettings
 from agent.wire.frame import CONTENT_TYPE
+from tests.integration.agent.conftest import Answer, FakeIndexer, wait_until
 from tests.support.markdown import ROOT
-from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
 
 
 def settings(indexer: FakeIndexer, **changes: object) -> ForwardSettings:

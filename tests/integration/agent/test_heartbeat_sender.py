@@ -17,7 +17,7 @@ from agent.runtime.logs import Log
 from agent.settings import ForwardSettings
 from agent.wire.frame import Sender
 from agent.wire.heartbeat import MAX_BYTES, Heartbeat, HeartbeatError, decode, encode
-from tests.unit.agent.conftest import FakeIndexer, wait_until
+from tests.integration.agent.conftest import FakeIndexer, wait_until
 
 START_MS = 1_700_000_000_000
 SENDER = Sender(agent="web-1", epoch=5, org_id=7, project_id=9)

@@ -11,7 +11,7 @@ import pytest
 from agent.net.sockets import bind, bind_unix, grow_receive_buffer
 from agent.receive.datagram import BATCH_BYTES, PACKET_BYTES, DatagramListener
 from agent.receive.receiver import ReceiveOptions
-from tests.unit.agent.sinks import Got, TestLoop
+from tests.integration.agent.sinks import Got, TestLoop
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.integration.agent.conftest import FakeIndexer, get, wait_until
+from tests.integration.agent.test_service import Process, send_tcp, start
 from tests.support.cores.rows import CORES
-from tests.unit.agent.conftest import FakeIndexer, get, wait_until
 from tests.unit.agent.state import State, merge, state_of_frames
-from tests.unit.agent.test_service import Process, send_tcp, start
 
 __all__ = ["start"]  # the fixture
 

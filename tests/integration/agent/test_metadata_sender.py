@@ -12,7 +12,7 @@ from agent.forward.metadata_sender import MetadataOutcome, MetadataSender
 from agent.runtime.logs import Log
 from agent.settings import AgentSettings, ForwardSettings
 from agent.wire.metadata import MetricDescription
-from tests.unit.agent.conftest import Answer, FakeIndexer, wait_until
+from tests.integration.agent.conftest import Answer, FakeIndexer, wait_until
 
 Make = Callable[..., MetadataSender]
 

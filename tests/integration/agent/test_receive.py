@@ -29,7 +29,7 @@ from agent.receive.receiver import DatagramReceiver, ReceiveOptions
 from agent.receive.relay import NotSent
 from agent.settings import AgentSettings, AggregateSettings, ReceiveSettings
 from agent.wire.frame import Sender, decode, encode
-from tests.unit.agent.sinks import TestLoop
+from tests.integration.agent.sinks import TestLoop
 from tests.unit.agent.state import state_of_frames
 
 UDP = socket.SOCK_DGRAM

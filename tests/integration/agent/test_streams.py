@@ -15,7 +15,7 @@ from agent.receive.http_guard import HttpGuard
 from agent.receive.stream import StreamLimits, StreamListener
 from agent.receive.stream_splitter import LineSplitter
 from agent.runtime.logs import Log
-from tests.unit.agent.sinks import DEADLINE_S, Got, TestLoop
+from tests.integration.agent.sinks import DEADLINE_S, Got, TestLoop
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from agent.forward.credentials import Credentials, CredentialsError
 from agent.net.tls import TlsError
 from agent.runtime.logs import Log
 from agent.settings import ClientTls, ForwardSettings
+from tests.integration.agent.conftest import FakeIndexer
 from tests.support.certificates import Authority, Pair
-from tests.unit.agent.conftest import FakeIndexer
 
 Start = Callable[..., FakeIndexer]
 

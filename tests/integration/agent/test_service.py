@@ -25,9 +25,9 @@ from agent.runtime.loop import Loop
 from agent.service import Addresses
 from agent.settings import AgentSettings
 from agent.wire.metadata import MetadataMessage, MetricMetadata
+from tests.integration.agent.conftest import DEADLINE_S, FakeIndexer, get, wait_until
 from tests.support.certificates import Authority
 from tests.support.cores.rows import CORES
-from tests.unit.agent.conftest import DEADLINE_S, FakeIndexer, get, wait_until
 from tests.unit.agent.state import State, merge, state_of_frames
 
 ROOT = Path(__file__).parents[3]

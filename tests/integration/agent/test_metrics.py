@@ -27,7 +27,7 @@ from agent.telemetry.admin_http import MAX_CONNECTIONS, AdminServer
 from agent.telemetry.metrics import FAMILIES, MetricSources, exposition
 from agent.wire.frame import Sender
 from agent.wire.metadata import MetricDescription
-from tests.unit.agent.conftest import FakeIndexer, get
+from tests.integration.agent.conftest import FakeIndexer, get
 
 T = 1_700_000_000_000
 

@@ -23,9 +23,9 @@ from agent.runtime.logs import Log
 from agent.settings import Tls
 from agent.telemetry import admin_http
 from agent.telemetry.admin_http import AdminServer
+from tests.integration.agent.conftest import wait_until
+from tests.integration.agent.sinks import DEADLINE_S, Got, TestLoop
 from tests.support.certificates import Authority
-from tests.unit.agent.conftest import wait_until
-from tests.unit.agent.sinks import DEADLINE_S, Got, TestLoop
 
 LINES = b"".join(b"%d:1|c\n" % i for i in range(50_000))  # many records
 PLAIN_HTTP = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
