@@ -17,7 +17,7 @@ from shim.catalog.names import KINDS, MADE_LABELS, PROJECT, Target, exact_values
 from shim.catalog.scope import Scope, TagCondition
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days
-from shim.model.labels import NAME, TYPE
+from shim.model.labels import NAME, TYPE, USE_CASE
 from shim.model.matchers import Matcher
 from shim.model.tenancy import Tenant
 from shim.settings import ShimSettings
@@ -45,7 +45,9 @@ class MatcherConditions:
             scope = scope.within(_KIND, [_HISTOGRAM])
         keys = self.keys(metric_ids, targets)
         for matcher in matchers:
-            if matcher.name == NAME or any(matcher.name == MADE_LABELS.get(view) for view in views):
+            if matcher.name in (NAME, USE_CASE) or any(
+                matcher.name == MADE_LABELS.get(view) for view in views
+            ):
                 continue
             if matcher.name == TYPE:
                 if TYPE not in keys and views == {""}:

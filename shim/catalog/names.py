@@ -17,7 +17,7 @@ from typing import Final, cast
 
 from indexer.clickhouse.schema.metric_types import METRIC_TYPES
 from shim.catalog.types import Kind, View
-from shim.model.labels import NAME, TYPE
+from shim.model.labels import NAME, TYPE, USE_CASE
 from shim.model.matchers import Matcher
 from shim.model.name_forms import Style, label_form, label_forms, metric_form, metric_forms
 from shim.model.numeric_labels import LE, QUANTILE, quantiles
@@ -29,6 +29,8 @@ CLASSIC: Final[tuple[View, ...]] = ("bucket", "count", "sum")
 MADE_LABELS: Final[Mapping[View, str]] = {"bucket": LE, "quantile": QUANTILE}
 PROJECT: Final = "project_id"
 
+#: An MRI up to its namespace: `c:custom/requests@none`.
+_MRI = re.compile(r"[a-z]{1,2}:([a-z0-9_-]+)/", re.ASCII)
 _PLAIN_VALUES = re.compile(r"[a-zA-Z0-9_:/ -]+(\|[a-zA-Z0-9_:/ -]+)*", re.ASCII)
 _PLAIN_NAMES = re.compile(r"[a-zA-Z0-9_:]+(\|[a-zA-Z0-9_:]+)*", re.ASCII)
 
@@ -65,7 +67,7 @@ def make_key(name: str, style: Style, *, reserved: Iterable[str], kept: Collecti
 
 def reserved_labels(*, org_wide: bool, view: View) -> frozenset[str]:
     """Return the labels that we set ourselves."""
-    names = {NAME}
+    names = {NAME, USE_CASE}
     if org_wide:
         names.add(PROJECT)
     if view == "bucket":
@@ -75,7 +77,7 @@ def reserved_labels(*, org_wide: bool, view: View) -> frozenset[str]:
 
 def exact_values(matcher: Matcher, *, org_wide: bool) -> frozenset[str]:
     """Return the strings one of which a tag of every matching series has; empty without such a list."""
-    if matcher.name in (NAME, TYPE, LE) or (matcher.name == PROJECT and org_wide):
+    if matcher.name in (NAME, TYPE, USE_CASE, LE) or (matcher.name == PROJECT and org_wide):
         return frozenset()
     if matcher.op == "=":
         values = [matcher.value]
@@ -103,6 +105,12 @@ class Metric:
     def forms(self) -> tuple[str, ...]:
         """All names that select the metric."""
         return metric_forms(self.name)
+
+    @property
+    def use_case(self) -> str:
+        """The namespace of a name that is an MRI, else ""."""
+        found = _MRI.match(self.name)
+        return found[1] if found else ""
 
     def shown(self, style: Style, view: View = "") -> str:
         """Return the name that answers show."""
@@ -134,6 +142,12 @@ class Target:
     def kinds(self) -> frozenset[Kind]:
         """The types that answer: of a view the distribution alone."""
         return self.metric.kinds & {"histogram"} if self.view else self.metric.kinds
+
+
+def of_use_cases(targets: Sequence[Target], matchers: Sequence[Matcher]) -> list[Target]:
+    """Return the targets whose metrics meet the matchers on `__use_case_id__`."""
+    on_it = [m for m in matchers if m.name == USE_CASE]
+    return [t for t in targets if all(m.matches(t.metric.use_case) for m in on_it)]
 
 
 def with_quantiles(targets: Sequence[Target], matchers: Sequence[Matcher]) -> list[Target]:

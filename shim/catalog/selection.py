@@ -20,7 +20,7 @@ from shim.catalog.names import (
 )
 from shim.catalog.series_index import Rows, SeriesIndex
 from shim.catalog.types import Kind
-from shim.model.labels import NAME, TYPE, Labels
+from shim.model.labels import NAME, TYPE, USE_CASE, Labels
 from shim.model.matchers import Matcher
 from shim.model.name_forms import Style
 from shim.model.numeric_labels import QUANTILE
@@ -77,7 +77,7 @@ def pick(
         if target.view == "quantile" and _have_tag(roster, rows, keys, QUANTILE):
             continue  # a stored tag `quantile` wins
         for matcher in matchers:
-            if matcher.name in (NAME, MADE_LABELS.get(target.view)):
+            if matcher.name in (NAME, USE_CASE, MADE_LABELS.get(target.view)):  # met by the target
                 continue
             if matcher.name == TYPE:
                 rows = _of_type(roster, rows, matcher, "counter" if target.view else kind)

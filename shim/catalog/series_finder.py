@@ -23,7 +23,17 @@ from shim.catalog.large_selection import LargeSelection
 from shim.catalog.lru_cache import LruDict
 from shim.catalog.matcher_conditions import MatcherConditions
 from shim.catalog.metric_descriptions import MetricDescriptions
-from shim.catalog.names import KINDS, MADE_LABELS, Metric, Names, Target, exact_values, is_id, with_quantiles
+from shim.catalog.names import (
+    KINDS,
+    MADE_LABELS,
+    Metric,
+    Names,
+    Target,
+    exact_values,
+    is_id,
+    of_use_cases,
+    with_quantiles,
+)
 from shim.catalog.scope import of_metrics
 from shim.catalog.selection import PickedSeries, pick
 from shim.catalog.series_index_cache import SeriesIndexCache
@@ -138,7 +148,7 @@ class SeriesFinder:
         """Return the metrics that the matchers on the name select."""
         on_name = [m for m in matchers if m.name == NAME]
         names = self._index(tables, tenant, days, lambda names: not names.find(on_name))
-        return with_quantiles(names.find(on_name), matchers)
+        return with_quantiles(of_use_cases(names.find(on_name), matchers), matchers)
 
     def some(self, wide: LargeSelection, series: int) -> list[PickedSeries]:
         """Return any `series` of the series of a large selection. Raises StoreError."""

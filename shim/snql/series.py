@@ -5,7 +5,6 @@ Series are looked at in columns; a tag's text is compared once for each distinct
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,7 +16,7 @@ from shim.catalog.names import PROJECT, is_id
 from shim.catalog.selection import PickedSeries
 from shim.catalog.types import Days, Kind, Part
 from shim.model.errors import ExecutionError
-from shim.model.labels import NAME, TYPE
+from shim.model.labels import NAME, TYPE, USE_CASE
 from shim.model.matchers import Matcher
 from shim.model.numeric_labels import LE, QUANTILE
 from shim.model.tenancy import Tenant
@@ -33,8 +32,7 @@ from shim.snql.syntax import ColumnRef, Constant, Expression, FunctionCall, TagR
 #: Selects series in columns: (tenant, matchers, days).
 Pick = Callable[[Tenant, Sequence[Matcher], Days], Sequence[PickedSeries]]
 #: Labels that a selector gives a meaning of their own: tags of these names are looked at here alone.
-_MEANT: Final = frozenset({NAME, TYPE, LE, QUANTILE, PROJECT})
-_USE_CASE: Final = re.compile(r"[a-z]{1,2}:([a-z0-9_-]+)/")
+_MEANT: Final = frozenset({NAME, TYPE, USE_CASE, LE, QUANTILE, PROJECT})
 
 
 @dataclass(slots=True)
@@ -219,8 +217,7 @@ class _Columns:
             case ColumnRef(name="org_id"):
                 return ResultColumn("UInt64", objects([self.of.tenant.org_id] * size))
             case ColumnRef(name="use_case_id"):
-                found = _USE_CASE.match(self.picked.target.metric.name)
-                return texts([found[1] if found else ""] * size)
+                return texts([self.picked.target.metric.use_case] * size)
             case ColumnRef(name="metric.name"):
                 return texts([self.picked.target.metric.name] * size)
         return None

@@ -106,6 +106,34 @@ def test_every_operator_on_the_name(pipeline: Pipeline) -> None:
     assert names(m("__type__", "!=", "gauge")) == ["a_total", "b_total"]
 
 
+def test_the_use_case_is_the_namespace_of_an_mri(pipeline: Pipeline) -> None:
+    """It is hidden: a matcher's label that no series shows; a tag of its name steps aside."""
+    sent: list[dict[str, Any]] = [
+        {"name": "c:custom/a@none"},
+        {"metric_id": "d:spans/b@none"},
+        {"metric_id": 7, "tags": {"__use_case_id__": "custom"}},
+    ]
+    tenant = {"org_id": 1, "project_id": 1, "timestamp": NOW_S, "type": "c", "value": 1}
+    body = msgspec.json.encode([{**tenant, **one} for one in sent])
+    parsed = parse(body, key="k", created_ms=NOW_S * 1000, latest_s=NOW_S + 60, max_messages=9)
+    pipeline.insert(parsed.units)
+
+    def names(*matchers: Matcher) -> list[str]:
+        return values(ask(pipeline.store, *matchers), "__name__")
+
+    every = m("__name__", "=~", ".+")
+    assert names(m("__use_case_id__", "=", "custom")) == ["c:custom_a_none"]
+    assert names(every, m("__use_case_id__", "=~", "custom|spans")) == ["c:custom_a_none", "d:spans_b_none"]
+    assert names(m("__use_case_id__", "!=", "")) == ["c:custom_a_none", "d:spans_b_none"]
+    assert names(every, m("__use_case_id__", "!=", "custom")) == ["_7", "d:spans_b_none"]
+    assert names(named("c:custom/a@none"), m("__use_case_id__", "=", "spans")) == []
+    assert labels_of(ask(pipeline.store, named("c:custom/a@none"))) == [(("__name__", "c:custom_a_none"),)]
+    aside = ("exported___use_case_id__", "custom")
+    assert labels_of(ask(pipeline.store, m("exported___use_case_id__", "=", "custom"))) == [
+        (("__name__", "_7"), aside)
+    ]
+
+
 def test_a_name_answers_to_both_its_forms(pipeline: Pipeline) -> None:
     pipeline.send(["http.requests:1|c|#http.method:GET"])
     store = pipeline.store

@@ -117,6 +117,8 @@ def test_more_than_may_be_looked_at(big: Store) -> None:
         ("i", "=~", "1.7"),
         ("absent", "=", "x"),
         ("__type__", "=", "gauge"),
+        ("__use_case_id__", "=", ""),
+        ("__use_case_id__", "=", "custom"),
     ],
 )
 def test_what_is_decided_in_sql_is_what_labels_decide(
