@@ -60,6 +60,8 @@ def make_app(context: HttpContext) -> web.Application:
     router.add_post(f"{snql.PATH}/snql", snql.snql)
     router.add_get(f"{snql.PATH}/mql", mql.mql)
     router.add_post(f"{snql.PATH}/mql", mql.mql)
+    for path in ("snql", "mql"):
+        router.add_options(f"{snql.PATH}/{path}", _options)
     for path, handler in _GET.items():
         router.add_get(f"/api/v1/{path}", handler)
     router.add_delete("/api/v1/series", _changing(status.drop_series))

@@ -13,6 +13,7 @@ from tests.support.markdown import between
 OPEN: Final = {
     "indexer GET /healthz", "indexer GET /readyz",
     "shim GET /", "shim GET /-/healthy", "shim GET /-/ready", "shim OPTIONS /api/v1/{path}",
+    "shim OPTIONS /{dataset}/snql", "shim OPTIONS /{dataset}/mql",
 }  # fmt: skip
 UNKNOWN: Final = {
     *("none", "wrong", "expired", "two headers", "own and other's", "X-Scope-OrgID alone"),

@@ -512,6 +512,12 @@ async def test_over_http(w: World) -> None:
                 async with session.post(url, json=body, headers=headers) as r:
                     return r.status, await r.json()
 
+            preflight = {"Origin": "http://page.example", "Access-Control-Request-Method": "POST"}
+            for path in ("snql", "mql"):
+                async with session.options(url.replace("snql", path), headers=preflight) as r:
+                    assert r.status == 204
+                    assert "Content-Type" in r.headers["Access-Control-Allow-Headers"]
+                    assert "POST" in r.headers["Access-Control-Allow-Methods"]
             asked = {"query": text, "tenant_ids": {"organization_id": 1, "project_id": 2, "referrer": "t"}}
             status, found = await post({**asked, "turbo": False, "consistent": True, "debug": True})
             assert (status, found["data"]) == (200, [{"error_count": truth}])
@@ -640,6 +646,8 @@ TWINS: Final = (
     ("duration", "endpoint", "distributions", "count(value)", "sum{by}(count_over_time({m}[{w}s]))"),
     ("duration", "endpoint", "distributions", "sum(value)", "sum{by}(histogram_sum(increase({m}[{w}s])))"),
     ("checkout_time", "", "distributions", "quantile({q})(value)", "quantile_over_time({q}, {m}[{w}s])"),
+    ("memory_usage", "", "gauges", "max(value)", "max{by}(max_over_time({m}[{w}s]))"),
+    ("memory_usage", "", "gauges", "min(value)", "min{by}(min_over_time({m}[{w}s]))"),
 )
 CONDITIONS: Final = (
     ("", ""), ("tags[{k}] = '{v}'", '{k}="{v}"'), ("tags[{k}] != '{v}'", '{k}!="{v}"'),
@@ -647,7 +655,7 @@ CONDITIONS: Final = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(50))
 def test_a_random_query_and_its_twin_in_promql_agree(w: World, seed: int) -> None:
     rng = random.Random(seed)
     metric, tag, entity, snql, promql = rng.choice(TWINS)
