@@ -573,6 +573,32 @@ async def test_over_http(w: World) -> None:
         await service.stop()
 
 
+@pytest.mark.parametrize("path", ["snql", "mql"])
+async def test_more_queries_than_may_wait(w: World, path: str) -> None:
+    """One runs, one waits, the others are refused at once: all get an answer."""
+    settings = ShimSettings(listen="127.0.0.1:0", retention=KEPT, concurrency=1, max_waiting=1)
+    service = ShimService(settings, store=w.pipeline.store)
+    await service.start()
+    url = f"http://{service.address}/metrics/{path}"
+    query = "SELECT sum(crashes)" if path == "snql" else "sum(crashes)"
+    try:
+        async with aiohttp.ClientSession() as session:
+
+            async def post() -> tuple[int, str]:
+                async with session.post(url, json={"query": query}) as r:
+                    return r.status, await r.text()
+
+            answers = await asyncio.gather(*(post() for _ in range(12)))
+        refused = [text for status, text in answers if status != 200]
+        assert sum(status == 200 for status, _ in answers) >= 2
+        assert refused
+        assert {status for status, _ in answers} == {200, 503}
+        assert all(json.loads(text)["error"]["type"] == "timeout" for text in refused)
+        assert all("max_waiting" in text for text in refused)
+    finally:
+        await service.stop()
+
+
 # ---------------------------------------------------------------- MQL
 
 
