@@ -23,7 +23,7 @@ from indexer.agents.observer import AgentObserver
 from indexer.agents.registry import AgentRegistry
 from indexer.agents.up import ReportedUp, UpWriter, instance_of
 from indexer.clickhouse.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.clickhouse.wait_for_store import open_when_there
 from indexer.http.authenticator import Authenticator, open_authenticator
 from indexer.http.handshake import ListenerTls, listener_tls
@@ -46,6 +46,8 @@ from indexer.receive.receiver import Receiver, ReceiverParts
 from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Settings
 from indexer.streams.consumer import StreamConsumer
+from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
+from indexer.subscriptions.subscription_rows import SubscriptionWriter
 from indexer.write.assembly import Writing, open_writing
 from indexer.write.frame_retention import ConfiguredRetention, RecordedRetention, RetentionPolicy
 from indexer.write.frame_writer import FrameWriter
@@ -118,6 +120,7 @@ class IndexerService:
         self._watch: CatalogWatch | None = None
         self._verify: StartupCheck | None = None
         self._heartbeats: HeartbeatWriter | None = None
+        self._subscriptions: SubscriptionWriter | None = None
         self._up: UpWriter | None = None
         self._stream: StreamConsumer | None = None
         self._runner: Runner | None = None
@@ -147,6 +150,12 @@ class IndexerService:
         today = _now_ms() // _DAY_MS
         series_today = self._limit.known(org_id, today) if self._limit is not None else 0
         return shown(self.settings.limits, series_today, self.metrics.limited_of(org_id))
+
+    def subscribe(self, writes: SubscriptionWrites) -> None:
+        """Store definitions, removals and results. Blocks. Raises StoreError, TooManySubscriptionsError."""
+        if self._subscriptions is None:
+            raise StoreError("the indexer is not started", retryable=True)
+        self._subscriptions(writes)
 
     def status(self) -> Status:
         """Return the numbers of the status line."""
@@ -255,6 +264,7 @@ class IndexerService:
     ) -> Receiver:
         """Return the HTTP side, with the memory of frames and requests that the store has."""
         settings, journal = self.settings, writing.journal
+        self._subscriptions = SubscriptionWriter(store, settings.bounds.subscriptions, _now_ms)
         parts = journal, writing.identities, self.metrics, settings, _now_ms
         known = await self._in_thread(partial(open_known_frames, store, *parts))
         steps = settings.limits.retention_steps
@@ -274,6 +284,7 @@ class IndexerService:
                 authenticator=authenticator,
                 observer=AgentObserver(self.agents, self._heartbeats, self._up, sees_all=journal is not None),
                 limits=self.limits,
+                subscribe=self.subscribe,
                 pending=self._pending,
                 taken=journal.taken if journal is not None else lambda _: (),
                 set_aside=writing.writer.aside if isinstance(writing.writer, JournalWriter) else None,

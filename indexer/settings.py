@@ -99,6 +99,7 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     messages: Positive = 10_000  # JSON messages in one request
     pending_requests: Positive = 10_000  # requests without a key that are remembered as answered 503
     future_s: NotNegative = 86_400  # a bucket that starts further in the future is refused
+    subscriptions: Positive = 1_000  # subscriptions of one org; further ones are refused
     agents: Positive = 10_000  # runs of agents whose heartbeats are kept; others are not waited for
     cached_strings: Positive = 1_000_000  # strings whose ids are kept in the process
     cached_series: Positive = 2_000_000  # (series, day) pairs known to be in the table

@@ -36,6 +36,12 @@ class ShimMetrics:
         self.truncated = counter(
             "meterhouse_shim_truncated", "Answers cut by their limit parameter.", ["endpoint"]
         )
+        self.subscriptions = gauge("meterhouse_shim_subscriptions", "Subscriptions of all orgs.")
+        self.subscription_ticks = counter(
+            "meterhouse_shim_subscription_ticks",
+            "Ticks of subscriptions: stored; failed (stored with an error); delayed; skipped as too late.",
+            ["outcome"],
+        )
         self.in_flight = gauge("meterhouse_shim_queries_running", "Queries worked on now.")
         self.waiting = gauge("meterhouse_shim_queries_waiting", "Queries that wait for their turn.")
         self.answer_bytes = counter("meterhouse_shim_answer_bytes", "Bytes of JSON before compression.")

@@ -26,6 +26,7 @@ from indexer.http.handshake import listener_tls
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.http.web_pages import WebPageRules
 from indexer.intern.series import Change
+from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
 from indexer.write.insert_feed import InsertFeed
 from shim.catalog import Catalog, MetadataQueries
 from shim.engine.cache_warmer import CacheWarmer
@@ -36,11 +37,15 @@ from shim.http.app import make_app
 from shim.http.context import HttpContext
 from shim.http.ingest_limits import limits_of
 from shim.http.server import Runner
+from shim.indexers.indexer_client import IndexerClient
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, Tenant, TenantResolver, entries
 from shim.read.cell_cache.setup import CellCache
 from shim.settings import ShimSettings
 from shim.snql.service import Languages
+from shim.subscriptions.remote_writes import RemoteWrites, Write, local_writes
+from shim.subscriptions.subscription_book import SubscriptionBook
+from shim.subscriptions.subscription_evaluator import SubscriptionEvaluator
 
 _log = logging.getLogger("shim.service")
 
@@ -55,8 +60,9 @@ class ShimService:
     the tables. `changes` lists the series registered since a version. `insert_feed` announces its INSERTs;
     without it no cells are kept in memory. `recent`: the file of the warm state (shim/engine/warm_state.py);
     None for no file. `agents`: their progress, if the indexer of this process hears of all of them; without
-    it the table is read. `limits` returns an org's ingest limits and their use. `socks`: sockets that listen
-    already (indexer/http/listening_sockets.py).
+    it the table is read. `limits` returns an org's ingest limits and their use. `subscribe` is the indexer of
+    this process, which stores subscriptions; without it those of the settings are asked. `socks`: sockets
+    that listen already (indexer/http/listening_sockets.py).
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one process, each by its name
@@ -70,10 +76,13 @@ class ShimService:
         recent: Path | None = None,
         agents: Agents | None = None,
         limits: Callable[[int], Mapping[str, int]] | None = None,
+        subscribe: Callable[[SubscriptionWrites], None] | None = None,
         socks: list[socket.socket] | None = None,
         metrics: ShimMetrics | None = None,
     ) -> None:
         self._limits = limits
+        self._subscribe = subscribe
+        self._evaluating: asyncio.Task[None] | None = None
         self._agents = agents
         self._table: TableAgents | None = None
         self._settings = settings
@@ -146,11 +155,14 @@ class ShimService:
             agents = self._table = TableAgents(store)
         edge = LiveEdge(settings.settle_s, agents)
         self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge)
+        languages = Languages(self._engine, catalog, settings)
+        write = self._writes()
         context = HttpContext(
             settings=settings,
             engine=self._engine,
             explorer=MetadataQueries(catalog, settings),
-            languages=Languages(self._engine, catalog, settings),
+            languages=languages,
+            subscriptions=SubscriptionBook(store, write, settings.max_query_bytes),
             gate=TenantResolver(settings.tenancy),
             proxy=proxy,
             pages=WebPageRules(self.host, settings.http.allowed_hosts),
@@ -178,11 +190,23 @@ class ShimService:
         while self._socks:
             sock = self._socks.pop(0)
             await self._runner.site(sock, min(512, settings.http.max_connections)).start()
+        if write is not None and settings.subscriptions.evaluate:
+            evaluator = SubscriptionEvaluator(
+                store, languages, edge, write, settings, self.metrics, self._pool
+            )
+            self._evaluating = asyncio.create_task(evaluator.run(), name="shim-subscriptions")
         _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)
         if self._version is not None:
             recent = self._recent if settings.cache.restore_s else None
             self._warmer = CacheWarmer(catalog, blocks, recent, settings.cache.restore_s, lambda: turns.busy)
             asyncio.get_running_loop().run_in_executor(self._pool, self._warmer.run, _only(settings))
+
+    def _writes(self) -> Write | None:
+        """Return the way to store subscriptions; None where no indexer is known."""
+        if self._subscribe is not None:
+            return local_writes(self._subscribe)
+        indexers = self._settings.indexers
+        return RemoteWrites(IndexerClient(indexers)) if indexers.urls else None
 
     def _blocks(self, store: Store) -> CellCache | None:
         """None where they are off, or where others may write to the store."""
@@ -212,6 +236,10 @@ class ShimService:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        evaluating, self._evaluating = self._evaluating, None
+        if evaluating is not None:
+            evaluating.cancel()
+            await asyncio.wait([evaluating])
         warmer, self._warmer = self._warmer, None
         if warmer is not None:
             warmer.stop()

@@ -52,9 +52,11 @@ class CacheSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class IndexersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[shim.indexers]`: where the indexers are, if they are processes of their own."""
 
-    #: The URLs of all indexers, http(s)://host:port. `/api/v1/status/tsdb` shows an org its limits of ingest.
+    #: The URLs of all indexers, http(s)://host:port. They tell an org's limits of ingest
+    #: (`/api/v1/status/tsdb`) and store subscriptions.
     urls: list[str] = []
-    #: A bearer token of the indexers with the right "admin", or one of the org that is shown.
+    #: A bearer token of the indexers with the rights "admin" (limits) and "write" (subscriptions), or one of
+    #: the only org.
     token: str = ""
     #: A file with that token, read for each request.
     token_file: str = ""
@@ -75,6 +77,17 @@ def _host_of(url: str) -> str | None:
         return parts.hostname if parts.port != 0 else None
     except ValueError:
         return None
+
+
+class SubscriptionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[shim.subscriptions]`."""
+
+    #: Whether this process evaluates subscriptions.
+    evaluate: bool = True
+    #: Seconds between two looks for ticks that are due.
+    every_s: Annotated[float, msgspec.Meta(ge=0.05, le=3_600)] = 5.0
+    #: Late ticks of one subscription that are caught up; older ones are counted as skipped.
+    max_late_ticks: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
 
 
 class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,6 +147,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: Tls = Tls()
     #: Where the indexers are.
     indexers: IndexersSettings = IndexersSettings()
+    #: The evaluation of subscriptions.
+    subscriptions: SubscriptionSettings = SubscriptionSettings()
     #: Decoded cells in memory.
     cache: CacheSettings = CacheSettings()
 

@@ -127,7 +127,7 @@ class Grant:
 EVERYTHING: Final = Grant(None, frozenset(Right))
 
 
-def foreign(org_id: int, project_id: int, grant: Grant) -> str:
+def foreign(org_id: int, project_id: int | str, grant: Grant) -> str:
     """Return an error text: a project is outside a grant."""
     return f"org {org_id}, project {project_id}: this credential may write to {grant} alone"
 

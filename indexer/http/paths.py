@@ -6,3 +6,5 @@ from typing import Final
 
 #: An org's limits, `?org_id=N` (indexer/receive/limits_http.py).
 LIMITS: Final = "/v1/limits"
+#: Definitions and results of subscriptions (indexer/receive/subscription_pages.py).
+SUBSCRIPTIONS: Final = "/v1/subscriptions"

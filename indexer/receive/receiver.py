@@ -41,7 +41,9 @@ from indexer.receive.messages import MessagesError, Parsed, parse
 from indexer.receive.pending_requests import PendingRequests
 from indexer.receive.set_aside_http import PATH as ASIDE_PATH
 from indexer.receive.set_aside_http import SetAsidePages
+from indexer.receive.subscription_pages import SubscriptionPages
 from indexer.settings import Settings
+from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Conflict, Limited, TooOld, Unavailable, WriteError
 from indexer.write.frame_to_columns import check, count_clamped
@@ -72,7 +74,8 @@ class ReceiverParts:
     """The parts of the indexer that requests reach, besides the way to the writer.
 
     `ready` returns the problems by part; `refresh` updates the gauges; `describe` writes metadata and returns
-    its number of metrics; `limits` returns those of an org. `pending`, `taken`: known requests of messages.
+    its number of metrics; `limits` returns those of an org; `subscribe` stores subscriptions and results.
+    `pending`, `taken`: known requests of messages.
     `set_aside`: None when batching by frame. `scoped_from_ms`: earlier frames keep identities without their
     tenant (indexer/write/identity.py). `remembers_s`: minimum seconds that a stored frame is known.
     """
@@ -85,6 +88,7 @@ class ReceiverParts:
     pending: PendingRequests
     taken: Callable[[str], Iterable[KnownRequest]]
     limits: Callable[[int], Mapping[str, int]]
+    subscribe: Callable[[SubscriptionWrites], None]
     set_aside: SetAsideBatches | None
     scoped_from_ms: int
     remembers_s: int
@@ -100,6 +104,7 @@ class Receiver:
         self._parts = parts
         self._limits = LimitsPage(parts.limits)
         self._set_aside = SetAsidePages(parts.set_aside)
+        self._subscriptions = SubscriptionPages(parts.subscribe, metrics)
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
         self._requests = MessageRequests(self._parse, self.write_messages, parts.pending, parts.taken)
         self._pages = WebPageRules(settings.listen.rpartition(":")[0], settings.http.allowed_hosts)
@@ -117,6 +122,7 @@ class Receiver:
         app.router.add_post(metadata.PATH, self._metadata)
         self._set_aside.add_to(app)
         self._limits.add_to(app)
+        self._subscriptions.add_to(app)
         app.router.add_get(STATUS, self._status)
         app.router.add_get(METRICS, self._show_metrics)
         app.router.add_get("/healthz", self._healthz)

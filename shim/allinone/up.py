@@ -179,6 +179,7 @@ def _api(
         recent=data.with_name(f"{data.name}.recent.json") if data is not None else None,
         agents=indexer.agents if store.embedded else None,  # a server may have other indexers
         limits=indexer.limits,
+        subscribe=indexer.subscribe,
         socks=socks,
         metrics=metrics,
     )

@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from shim.http import language, metadata, mql, query, snql, status
+from shim.http import subscription_requests as subscriptions
 from shim.http.authentication import admit
 from shim.http.context import CONTEXT, HttpContext
 from shim.http.federate import federate
@@ -60,6 +61,10 @@ def make_app(context: HttpContext) -> web.Application:
     router.add_post(f"{snql.PATH}/snql", snql.snql)
     router.add_get(f"{snql.PATH}/mql", mql.mql)
     router.add_post(f"{snql.PATH}/mql", mql.mql)
+    router.add_get(subscriptions.PATH, subscriptions.listed)
+    router.add_post(subscriptions.PATH, _changing(subscriptions.subscribe))
+    router.add_get(subscriptions.ONE, subscriptions.results)
+    router.add_delete(subscriptions.ONE, _changing(subscriptions.unsubscribe))
     for path in ("snql", "mql"):
         router.add_options(f"{snql.PATH}/{path}", _options)
     for path, handler in _GET.items():
@@ -70,7 +75,7 @@ def make_app(context: HttpContext) -> web.Application:
 
 
 def _changing(handler: _Handler) -> _Handler:
-    """Wrap a handler that changes something: not for pages of other hosts. All other POSTs are reads."""
+    """Wrap a handler that changes something: not for pages of other hosts. Other POSTs are reads."""
 
     async def checked(request: web.Request) -> web.Response:
         context = request.app[CONTEXT]

@@ -20,6 +20,7 @@ from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, TenantResolver
 from shim.settings import ShimSettings
 from shim.snql.service import Languages
+from shim.subscriptions.subscription_book import SubscriptionBook
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,6 +34,7 @@ class HttpContext:
     engine: Engine
     explorer: MetadataQueries
     languages: Languages
+    subscriptions: SubscriptionBook
     gate: TenantResolver
     proxy: Proxy  # whose requests alone are answered, where it is known
     pages: WebPageRules

@@ -62,6 +62,13 @@ class Unauthorized(QueryError):
     status = 401
 
 
+class NotFound(QueryError):
+    """The named thing is missing in the data of the tenant."""
+
+    error_type = "not_found"
+    status = 404
+
+
 class Forbidden(QueryError):
     """A known credential without the right that the request needs."""
 

@@ -902,3 +902,43 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`identities` ON CLUSTER `prod`
 AS `meterhouse`.`identities_local`
 ENGINE = Distributed('prod', 'meterhouse', 'identities_local', cityHash64(source));
 
+CREATE TABLE IF NOT EXISTS `meterhouse`.`subscriptions_local` ON CLUSTER `prod`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `id` String CODEC(ZSTD(1)),
+    `dataset` String CODEC(ZSTD(1)),
+    `entity` String CODEC(ZSTD(1)),
+    `query` String CODEC(ZSTD(1)),
+    `time_window_s` UInt32 CODEC(LZ4),
+    `resolution_s` UInt32 CODEC(LZ4),
+    `since_s` UInt32 CODEC(LZ4),
+    `removed` UInt8 CODEC(LZ4),
+    `noted_ms` UInt64 CODEC(LZ4)
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/subscriptions_local', '{replica}', `noted_ms`)
+ORDER BY (org_id, project_id, id)
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`subscriptions` ON CLUSTER `prod`
+AS `meterhouse`.`subscriptions_local`
+ENGINE = Distributed('prod', 'meterhouse', 'subscriptions_local', cityHash64(id));
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`subscription_results_local` ON CLUSTER `prod`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `id` String CODEC(ZSTD(1)),
+    `tick_s` UInt32 CODEC(Delta, LZ4),
+    `payload` String CODEC(ZSTD(1)),
+    `precedence` UInt64 CODEC(ZSTD(1))
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/subscription_results_local', '{replica}', `precedence`)
+ORDER BY (org_id, project_id, id, tick_s)
+TTL toDateTime(tick_s, 'UTC') + toIntervalDay(30)
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`subscription_results` ON CLUSTER `prod`
+AS `meterhouse`.`subscription_results_local`
+ENGINE = Distributed('prod', 'meterhouse', 'subscription_results_local', cityHash64(id));
+

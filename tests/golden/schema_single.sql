@@ -778,3 +778,33 @@ ORDER BY (source, block)
 TTL expires
 SETTINGS ttl_only_drop_parts = 1;
 
+CREATE TABLE IF NOT EXISTS `meterhouse`.`subscriptions`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `id` String CODEC(ZSTD(1)),
+    `dataset` String CODEC(ZSTD(1)),
+    `entity` String CODEC(ZSTD(1)),
+    `query` String CODEC(ZSTD(1)),
+    `time_window_s` UInt32 CODEC(LZ4),
+    `resolution_s` UInt32 CODEC(LZ4),
+    `since_s` UInt32 CODEC(LZ4),
+    `removed` UInt8 CODEC(LZ4),
+    `noted_ms` UInt64 CODEC(LZ4)
+)
+ENGINE = ReplacingMergeTree(`noted_ms`)
+ORDER BY (org_id, project_id, id);
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`subscription_results`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `id` String CODEC(ZSTD(1)),
+    `tick_s` UInt32 CODEC(Delta, LZ4),
+    `payload` String CODEC(ZSTD(1)),
+    `precedence` UInt64 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(`precedence`)
+ORDER BY (org_id, project_id, id, tick_s)
+TTL toDateTime(tick_s, 'UTC') + toIntervalDay(30);
+

@@ -22,6 +22,12 @@ UNKNOWN: Final = {
 OWN: Final = {"own", "own, by password", "own certificate", "own certificate, by fingerprint"}
 #: The client that reads and writes for org 2; a header wins over a certificate.
 OTHER: Final = ("other org", "own certificate, other org's token")
+#: Other answers to known clients: a subscription is made, and none has the id that is asked for.
+ANSWERS: Final = {
+    "shim POST /{dataset}/{entity}/subscriptions": 202,
+    "shim GET /{dataset}/{entity}/subscriptions/{partition}/{uuid}": 404,
+    "shim DELETE /{dataset}/{entity}/subscriptions/{partition}/{uuid}": 404,
+}
 
 
 def expected(endpoint: Endpoint, credential: str) -> set[int]:
@@ -49,7 +55,7 @@ def expected(endpoint: Endpoint, credential: str) -> set[int]:
         "X-" in credential
     ):  # the headers ask for more than the token covers; some endpoints show no tenant's data
         return {200, 403} if endpoint.path.endswith(("/buildinfo", "/walreplay")) else {403}
-    return {200}
+    return {ANSWERS.get(name, 200)}
 
 
 async def test_matrix(chdb_dsn: str, tmp_path: Path) -> None:

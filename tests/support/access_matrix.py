@@ -141,7 +141,9 @@ class World:
         self._indexer = IndexerService(settings, self._store)
         tenancy = TenancySettings(mode="token", tokens=tokens)
         self._shim = ShimService(
-            ShimSettings(dsn=dsn, listen=listen, tenancy=tenancy, tls=tls), store=self._store
+            ShimSettings(dsn=dsn, listen=listen, tenancy=tenancy, tls=tls),
+            store=self._store,
+            subscribe=self._indexer.subscribe,
         )
         self._session: aiohttp.ClientSession
         self.now_s = int(time.time()) // 10 * 10 - 20
@@ -171,7 +173,8 @@ class World:
         headers = CREDENTIALS[credential]
         base = self._indexer.url if endpoint.part == "indexer" else self._shim.url
         path = endpoint.path.replace("{name}", "__name__").replace("{path}", "labels").replace("{token}", "t")
-        path = path.replace("{dataset}", "metrics")
+        path = path.replace("{dataset}", "metrics").replace("{entity}", "metrics_counters")
+        path = path.replace("{partition}", "0").replace("{uuid}", "0" * 32)
         more: dict[str, Any] = {"ssl": self._contexts.get(credential, self._context)}
         if endpoint.part == "shim":
             more["params" if endpoint.method != "POST" else "data"] = self._parameters(path)
@@ -191,11 +194,12 @@ class World:
             ("start", str(self.now_s - 60)),
             ("end", str(self.now_s + 20)),
         ]
-        if path.endswith("/snql"):
+        if path.endswith(("/snql", "/subscriptions")):
             every = "MATCH (metrics_counters) SELECT metric_id, sum(value) BY metric_id"
         if path.endswith("/mql"):
             every = "sum(ours)"
-        return [("query", every), ("match[]", every), ("step", "20"), *times]
+        window = [("time_window", "60"), ("resolution", "60")]
+        return [("query", every), ("match[]", every), ("step", "20"), *times, *window]
 
     def _body(self, path: str) -> bytes:
         """Return the body of a request that writes to org 1, project 1."""
@@ -210,6 +214,11 @@ class World:
                 return metadata.encode(1, 1, {OURS: metadata.MetricDescription("Ours.")})
             case bundle.PATH:
                 return bundle.encode([encode(counter_frame({OURS: 1.0}, self.now_s))])
+            case "/v1/subscriptions":
+                window = {"time_window_s": 60, "resolution_s": 60, "since_s": 0}
+                names = {"dataset": "metrics", "entity": "metrics_counters", "query": "ours"}
+                of = {"org_id": 1, "project_id": 1, "id": "0" * 32}
+                return json.dumps({"remove": [of | names | window]}).encode()
             case "/v1/messages":
                 message = {"org_id": 1, "project_id": 1, "name": OURS, "timestamp": self.now_s, "type": "c"}
                 return json.dumps(message | {"value": 1, "tags": {}}).encode()

@@ -25,6 +25,7 @@ from indexer.clickhouse.schema.render import (
     modify_ttl,
     modify_window,
 )
+from indexer.clickhouse.schema.subscription_tables import results_table, subscriptions_table
 from indexer.clickhouse.schema.tables import (
     STRING_DAY,
     catalog_tables,
@@ -102,6 +103,11 @@ def _stored_identities(layout: Layout) -> Iterator[str]:
     yield from create_table(identities_table(), layout)
 
 
+def _subscriptions(layout: Layout) -> Iterator[str]:
+    for table in (subscriptions_table(), results_table()):
+        yield from create_table(table, layout)
+
+
 MIGRATIONS: Final = (
     Migration(1, "tables", _first_tables),
     Migration(2, "metadata", _metadata),
@@ -111,6 +117,7 @@ MIGRATIONS: Final = (
     Migration(DATABASE_ID, "windows", _windows),
     Migration(7, "days of strings", _string_days),
     Migration(STORED_IDENTITIES, "stored identities", _stored_identities),
+    Migration(9, "subscriptions", _subscriptions),
 )
 
 #: Rows of schema_migrations with this version name the retention that the tables' TTLs have.

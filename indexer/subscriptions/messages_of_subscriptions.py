@@ -1,0 +1,67 @@
+"""The messages of `POST /v1/subscriptions`: definitions, removals and results of ticks. Pure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+MAX_TEXT_BYTES = 1 << 16
+#: Bytes of the JSON of one result.
+MAX_PAYLOAD_BYTES = 1 << 20
+#: Seconds of the window of a subscription, and the shortest resolution.
+MIN_WINDOW_S = 60
+MAX_WINDOW_S = 86_400
+MIN_RESOLUTION_S = 60
+
+_Id = Annotated[int, Meta(ge=1, lt=1 << 32)]
+_Project = Annotated[int, Meta(ge=0, lt=1 << 32)]
+_Hex = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+_Name = Annotated[str, Meta(min_length=1, max_length=100)]
+_Seconds = Annotated[int, Meta(ge=0, lt=1 << 32)]
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """A query that is evaluated again and again. `project_id` 0: all projects of the org.
+
+    Its ticks are the multiples of `resolution_s` after `since_s`. A tick reads the `time_window_s` before it.
+    """
+
+    org_id: _Id
+    project_id: _Project
+    id: _Hex
+    dataset: _Name
+    entity: _Name
+    query: Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
+    time_window_s: Annotated[int, Meta(ge=MIN_WINDOW_S, le=MAX_WINDOW_S)]
+    resolution_s: Annotated[int, Meta(ge=MIN_RESOLUTION_S, le=MAX_WINDOW_S)]
+    since_s: _Seconds
+
+    @property
+    def project(self) -> int | None:
+        """The project; None for all of the org."""
+        return self.project_id or None
+
+
+class TickResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of one tick of a subscription, as JSON."""
+
+    org_id: _Id
+    project_id: _Project
+    id: _Hex
+    tick_s: _Seconds
+    payload: Annotated[str, Meta(max_length=MAX_PAYLOAD_BYTES)]
+
+
+class SubscriptionWrites(msgspec.Struct, frozen=True, kw_only=True):
+    """A message of a shim: definitions and results to store."""
+
+    put: Annotated[list[Subscription], Meta(max_length=1)] = []
+    remove: Annotated[list[Subscription], Meta(max_length=1)] = []
+    results: Annotated[list[TickResult], Meta(max_length=10_000)] = []
+
+    def projects(self) -> set[tuple[int, int | None]]:
+        """Return every org and project that is written to; None: all projects of the org."""
+        definitions = {(one.org_id, one.project) for one in (*self.put, *self.remove)}
+        return definitions | {(one.org_id, one.project_id or None) for one in self.results}

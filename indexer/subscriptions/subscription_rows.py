@@ -1,0 +1,116 @@
+"""Rows of the tables of subscriptions: the indexer writes them, the shim reads them. Sync: for threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import numpy as np
+
+from indexer.clickhouse.native_format import ColumnData
+from indexer.clickhouse.schema.subscription_tables import RESULTS, SUBSCRIPTIONS
+from indexer.clickhouse.store import Store
+from indexer.subscriptions.messages_of_subscriptions import Subscription, SubscriptionWrites, TickResult
+
+_COLUMNS: Final = "org_id, project_id, id, dataset, entity, query, time_window_s, resolution_s, since_s"
+#: Subscriptions of all orgs that are read at the most.
+_MAX_READ: Final = 100_000
+
+
+class TooManySubscriptionsError(ValueError):
+    """An org has as many subscriptions as it may have."""
+
+
+class SubscriptionWriter:
+    """Writes definitions, removals and results. Thread-safe.
+
+    `max_per_org`: subscriptions of one org. `now_ms` is the wall clock, whose latest row wins.
+    """
+
+    def __init__(self, store: Store, max_per_org: int, now_ms: Callable[[], int]) -> None:
+        self._store = store
+        self._max_per_org = max_per_org
+        self._now_ms = now_ms
+        self._lock = threading.Lock()
+
+    def __call__(self, writes: SubscriptionWrites) -> None:
+        """Store a message; all of it is stored when this returns.
+
+        Raises StoreError, TooManySubscriptionsError.
+        """
+        with self._lock:
+            for one in writes.put:
+                others = {s.id for s in read_subscriptions(self._store, one.org_id)} - {one.id}
+                if len(others) >= self._max_per_org:
+                    raise TooManySubscriptionsError(
+                        f"org {one.org_id} has {len(others)} subscriptions: expected fewer than"
+                        f" {self._max_per_org} (setting indexer.bounds.subscriptions)"
+                    )
+                self._note(one, removed=False)
+            for one in writes.remove:
+                self._note(one, removed=True)
+        if writes.results:
+            self._store.insert(RESULTS, _result_rows(writes.results, self._now_ms()))
+
+    def _note(self, one: Subscription, *, removed: bool) -> None:
+        row: Mapping[str, ColumnData] = {
+            "org_id": np.array([one.org_id], np.uint32),
+            "project_id": np.array([one.project_id], np.uint32),
+            "id": [one.id],
+            "dataset": [one.dataset],
+            "entity": [one.entity],
+            "query": [one.query],
+            "time_window_s": np.array([one.time_window_s], np.uint32),
+            "resolution_s": np.array([one.resolution_s], np.uint32),
+            "since_s": np.array([one.since_s], np.uint32),
+            "removed": np.array([removed], np.uint8),
+            # A removal replaces a definition of the same millisecond, and of a clock a little ahead.
+            "noted_ms": np.array([self._now_ms() + removed * 60_000], np.uint64),
+        }
+        self._store.insert(SUBSCRIPTIONS, row)
+
+
+def _result_rows(results: Sequence[TickResult], now_ms: int) -> Mapping[str, ColumnData]:
+    return {
+        "org_id": np.array([one.org_id for one in results], np.uint32),
+        "project_id": np.array([one.project_id for one in results], np.uint32),
+        "id": [one.id for one in results],
+        "tick_s": np.array([one.tick_s for one in results], np.uint32),
+        "payload": [one.payload for one in results],
+        "precedence": np.full(len(results), 2**63 - now_ms, np.uint64),
+    }
+
+
+def read_subscriptions(store: Store, org_id: int | None = None) -> list[Subscription]:
+    """Return the subscriptions of an org, or of all; the oldest first. Raises StoreError."""
+    of_org = " AND org_id = {org:UInt32}" if org_id is not None else ""
+    rows = store.rows(
+        f"SELECT {_COLUMNS} FROM {SUBSCRIPTIONS} FINAL WHERE removed = 0{of_org}"
+        f" ORDER BY since_s, id LIMIT {_MAX_READ}",
+        {"org": org_id} if org_id is not None else None,
+    )
+    names = _COLUMNS.split(", ")
+    return [Subscription(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def read_last_ticks(store: Store, of: Iterable[Subscription]) -> Mapping[str, int]:
+    """Return the last tick with a result, by the ids of subscriptions. Raises StoreError."""
+    projects = {one.id: (one.org_id, one.project_id) for one in of}
+    rows = store.rows(
+        f"SELECT org_id, project_id, id, max(tick_s) FROM {RESULTS} WHERE org_id IN {{orgs:Array(UInt32)}}"
+        " AND id IN {ids:Array(String)} GROUP BY org_id, project_id, id",
+        {"orgs": sorted({org for org, _ in projects.values()}), "ids": list(projects)},
+    )
+    return {id_: int(tick_s) for *project, id_, tick_s in rows if projects[id_] == tuple(project)}
+
+
+def read_results(store: Store, of: Subscription, limit: int) -> list[str]:
+    """Return the last results of a subscription, as JSON, the latest first. Raises StoreError."""
+    rows = store.rows(
+        f"SELECT payload FROM {RESULTS} FINAL WHERE org_id = {{org:UInt32}}"
+        " AND project_id = {project:UInt32} AND id = {id:String}"
+        f" ORDER BY tick_s DESC LIMIT {limit:d}",
+        {"org": of.org_id, "project": of.project_id, "id": of.id},
+    )
+    return [payload for (payload,) in rows]

@@ -1,0 +1,1 @@
+"""Indexers that are other processes, asked over HTTP."""

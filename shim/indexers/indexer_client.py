@@ -1,0 +1,70 @@
+"""Requests to indexers that are other processes. Blocks: call it in a thread."""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from agent.net.tls import client_contexts
+from agent.runtime.logs import Log
+from agent.settings import is_one_line
+from shim.settings import IndexersSettings
+
+if TYPE_CHECKING:
+    import ssl
+
+_MAX_ANSWER_BYTES: Final = 64 << 10
+
+
+class IndexerAnswer(NamedTuple):
+    """The status and body of an answer."""
+
+    status: int
+    body: bytes
+
+
+class IndexerClient:
+    """Thread-safe. Raises TlsError for certificates that cannot be used."""
+
+    def __init__(self, settings: IndexersSettings) -> None:
+        self.urls = tuple(settings.urls)
+        self._settings = settings
+        https = any(url.startswith("https://") for url in settings.urls)
+        self._tls = client_contexts("shim.indexers.tls", settings.tls, Log()) if https else None
+
+    def ask(
+        self, url: str, path: str, *, method: str = "GET", body: bytes | None = None, timeout_s: float
+    ) -> IndexerAnswer:
+        """Ask one indexer. Raises OSError, HTTPException, ValueError."""
+        parts = urlsplit(url)
+        tls = self._tls.current() if self._tls else None
+        connection = _connection(parts.hostname or "", parts.port, tls, timeout_s)
+        headers = self._headers()
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            connection.request(method, f"{parts.path.rstrip('/')}{path}", body, headers)
+            response = connection.getresponse()
+            return IndexerAnswer(response.status, response.read(_MAX_ANSWER_BYTES))
+        finally:
+            connection.close()
+
+    def _headers(self) -> dict[str, str]:
+        token = self._settings.token
+        if self._settings.token_file:
+            token = Path(self._settings.token_file).read_text().strip()
+        if not token:
+            return {}
+        if not is_one_line(token):
+            raise ValueError("token: expected one line of text")
+        return {"Authorization": f"Bearer {token}"}
+
+
+def _connection(
+    host: str, port: int | None, tls: ssl.SSLContext | None, timeout_s: float
+) -> http.client.HTTPConnection:
+    if tls is None:
+        return http.client.HTTPConnection(host, port, timeout=timeout_s)
+    return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=tls)

@@ -1,0 +1,1 @@
+"""Subscriptions: queries in SnQL that are evaluated at each tick of their resolution."""

@@ -1,0 +1,146 @@
+"""Evaluates subscriptions: at each tick, once the buckets of its window are complete.
+
+Owns when a tick is evaluated. A tick has one result however many shims evaluate it: the table of results
+keeps one row per subscription and tick. The last stored tick says where to go on after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeVar
+
+from indexer.clickhouse.store import Store, StoreError
+from indexer.subscriptions.messages_of_subscriptions import Subscription, SubscriptionWrites, TickResult
+from indexer.subscriptions.subscription_rows import read_last_ticks, read_subscriptions
+from shim.engine.api import QueryOptions
+from shim.engine.live_edge import LiveEdge
+from shim.metrics import ShimMetrics
+from shim.model.errors import Canceled, InternalError, QueryError, TimedOut, Unavailable
+from shim.model.tenancy import Tenant
+from shim.settings import ShimSettings
+from shim.snql.answering import LanguageAnswer
+from shim.snql.lower import Asked
+from shim.snql.service import Languages
+from shim.subscriptions.due_ticks import DueTicks, due_ticks
+from shim.subscriptions.remote_writes import Write
+from shim.subscriptions.subscription_book import public_id
+from shim.subscriptions.tick_payload import result_of
+from shim.subscriptions.validators import at_tick
+
+T = TypeVar("T")
+
+_log: Final = logging.getLogger("shim.subscriptions")
+
+#: Errors after which the same tick is evaluated again.
+_PASSING: Final = (Canceled, InternalError, TimedOut, Unavailable)
+#: Ticks of one subscription between two looks at the others, and bytes of results that wait to be written.
+_TICKS: Final = 100
+_BYTES: Final = 4 << 20
+#: Subscriptions whose last ticks are read by one statement.
+_IDS: Final = 1_000
+
+
+@dataclass(slots=True)
+class SubscriptionEvaluator:
+    """Runs in one event loop; blocking calls run in `pool`. `now_s` is the wall clock."""
+
+    store: Store
+    languages: Languages
+    edge: LiveEdge
+    write: Write
+    settings: ShimSettings
+    metrics: ShimMetrics
+    pool: Executor | None = None
+    now_s: Callable[[], float] = time.time
+    _last: dict[str, int] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        """Evaluate until cancelled."""
+        while True:
+            try:
+                await self.round()
+            except (StoreError, QueryError) as e:
+                self.metrics.subscription_ticks.labels("delayed").inc()
+                _log.warning("event=subscriptions_not_evaluated error=%s", e)
+            await asyncio.sleep(self.settings.subscriptions.every_s)
+
+    async def round(self) -> int:
+        """Evaluate the ticks that are due; return how many. Raises StoreError, QueryError."""
+        done = 0
+        for of, due in await self._blocking(self._due):
+            done += await self._evaluate(of, due)
+        return done
+
+    async def _blocking(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.pool, call)
+
+    def _due(self) -> list[tuple[Subscription, DueTicks]]:
+        """List the subscriptions with ticks that are due, as other shims have left them."""
+        found = read_subscriptions(self.store)
+        self.metrics.subscriptions.set(len(found))
+        self._last = {of.id: self._last[of.id] for of in found if of.id in self._last}
+        complete = {tenant: self._complete_s(tenant) for tenant in {_tenant(of) for of in found}}
+        pending = [of for of in found if self._ticks(of, complete[_tenant(of)]).ticks]
+        for at in range(0, len(pending), _IDS):
+            self._last.update(read_last_ticks(self.store, pending[at : at + _IDS]))
+        due = [(of, self._ticks(of, complete[_tenant(of)])) for of in pending]
+        return [(of, ticks) for of, ticks in due if ticks.ticks]
+
+    def _ticks(self, of: Subscription, complete_s: int) -> DueTicks:
+        return due_ticks(of, self._last.get(of.id), complete_s, self.settings.subscriptions.max_late_ticks)
+
+    def _complete_s(self, tenant: Tenant) -> int:
+        now_s = self.now_s()
+        found = self.edge.complete_s(tenant, int(now_s * 1000), now_s)
+        return int(now_s) if found is None else found
+
+    async def _evaluate(self, of: Subscription, due: DueTicks) -> int:
+        """Evaluate and store ticks in order; return how many are stored. Raises QueryError."""
+        waiting: list[TickResult] = []
+        size = done = 0
+        for tick_s in due.ticks[:_TICKS]:
+            found = await self._answer(of, tick_s)
+            if found is None:
+                break
+            waiting.append(result_of(of, public_id(of), tick_s, found))
+            size += len(waiting[-1].payload)
+            if size > _BYTES:
+                done += await self._store(of, waiting)
+                waiting, size = [], 0
+        done += await self._store(of, waiting)
+        if done and due.skipped:
+            self.metrics.subscription_ticks.labels("skipped").inc(due.skipped)
+            _log.warning("event=ticks_skipped subscription=%s ticks=%d", of.id, due.skipped)
+        return done
+
+    async def _answer(self, of: Subscription, tick_s: int) -> LanguageAnswer | str | None:
+        """Return the answer, an error's text if there can be none, or None to try again later."""
+        asked = at_tick(Asked(_tenant(of), tick_s, of.dataset), tick_s, of.time_window_s)
+        options = QueryOptions(timeout_s=self.settings.timeout_s)
+        try:
+            return await self.languages.snql(of.query, asked, options, dry_run=False)
+        except _PASSING as e:
+            self.metrics.subscription_ticks.labels("delayed").inc()
+            _log.warning("event=tick_delayed subscription=%s tick=%d error=%s", of.id, tick_s, e)
+            return None
+        except QueryError as e:
+            self.metrics.subscription_ticks.labels("failed").inc()
+            return str(e)
+
+    async def _store(self, of: Subscription, results: Sequence[TickResult]) -> int:
+        if not results:
+            return 0
+        await self._blocking(partial(self.write, SubscriptionWrites(results=list(results))))
+        self._last[of.id] = results[-1].tick_s
+        self.metrics.subscription_ticks.labels("stored").inc(len(results))
+        return len(results)
+
+
+def _tenant(of: Subscription) -> Tenant:
+    return Tenant(of.org_id, of.project)
