@@ -328,7 +328,7 @@ def test_a_state_of_something_else_is_refused(
         assert said in capsys.readouterr().err
     path.write_text("bad\nbad\n")
     assert run(path) == 2
-    assert "another content" in capsys.readouterr().err
+    assert "a file with other content" in capsys.readouterr().err
     assert run(path, "--state", str(tmp_path / "other")) == 3
     assert json.loads(state.read_bytes())["finished"]
 
