@@ -97,6 +97,12 @@ class Evaluator:
 
     def run(self, plan: Node) -> Value | Samples:
         """Return the value of the plan over its grid. Raises QueryError."""
+        try:
+            return self._run(plan)
+        except RecursionError:
+            raise BadData("parse error: nested too deep") from None  # as plan/build.py says it
+
+    def _run(self, plan: Node) -> Value | Samples:
         if isinstance(plan, RawRange):
             return self.leaves.raw(plan)
         run = _Run(self, self._read(plan))
@@ -169,13 +175,13 @@ class _Run:
                 return self._leaf(node)
             case RawRange() | RawSubquery():
                 raise BadData("a range vector can only be the argument of a function")
+            case Binary():  # here, not below: a chain of 300 operators needs few frames each
+                return self._binary(node)
             case Total():
                 return self._total(node)
-            case Aggregate():
-                return self._aggregate(node)
         return self._computed(node)
 
-    def _computed(self, node: SubqueryCall | Call | Info | Binary | Negate) -> Value:
+    def _computed(self, node: SubqueryCall | Call | Info | Aggregate | Negate) -> Value:
         """Evaluate a node that is computed from the values of others."""
         match node:
             case SubqueryCall():
@@ -184,8 +190,8 @@ class _Run:
                 return self._call(node)
             case Info():
                 return self._info(node)
-            case Binary():
-                return self._binary(node)
+            case Aggregate():
+                return self._aggregate(node)
             case Negate():
                 return negate(self.value(node.child), self.of.notes)
         assert_never(node)

@@ -24,7 +24,9 @@ from tests.support.cores.packets import PacketMaker
 from tests.support.cores.rows import CORES, counters, new_core
 from tests.unit.agent.state import State, merge_into, state_of_frames
 
-PACKETS: Final = 800  # well within the kernel's buffer
+PACKETS: Final = 800
+#: Packets sent before the receiver has taken them: well within the kernel's smallest buffer.
+IN_FLIGHT: Final = 50
 ROUNDS: Final = 4
 TRIES: Final = 20
 #: No value of a gauge is as old as its memory: that would depend on the very millisecond of an arrival.
@@ -50,9 +52,10 @@ def received(core: str, packets: list[bytes]) -> tuple[dict[str, Any], State]:
         grow_receive_buffer(sock, 8 << 20)
         sender.connect(sock.getsockname())
         receiver = agent.receive([sock], ReceiveOptions(loop=loop, nap_ms=1))
-        for packet in packets:
+        for number, packet in enumerate(packets, 1):
             sender.send(packet)
-        loop.until(lambda: receiver.received.packets == len(packets))
+            if number % IN_FLIGHT == 0 or number == len(packets):
+                loop.until(lambda: receiver.received.packets == number)  # noqa: B023
         receiver.stop()
     return told(agent)
 
