@@ -1,4 +1,4 @@
-"""Cells out of a rollup table: one statement for all cells of a Reading, summed per key in ClickHouse."""
+"""Cells out of a rollup table: one statement for all cells of a window plan, summed per key in ClickHouse."""
 
 from __future__ import annotations
 

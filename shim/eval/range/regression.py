@@ -50,7 +50,7 @@ FUNCTIONS = (
     RangeFunction("deriv", "Per-second slope of a line through the samples", _deriv, min_samples=2),
     RangeFunction(
         "predict_linear",
-        "The value that a line through the samples has so many seconds later",
+        "The value that a line through the samples reaches after the given seconds",
         _predict,
         min_samples=2,
         args=("matrix", "scalar"),
