@@ -16,6 +16,7 @@ from agent.config.secrets import masked_url
 from agent.settings import ClientTls, Tls
 from indexer.clickhouse.retention import Retention
 from indexer.settings import Http, check_dsn
+from shim.model.allowed_hosts import AllowedHosts
 from shim.model.tenancy import TenancySettings
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -90,6 +91,22 @@ class SubscriptionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     max_late_ticks: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
 
 
+class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[shim.webhooks]`: webhooks whose URLs tenants choose."""
+
+    #: Hosts that URLs of tenants may name: host, host:port, host:*, *.suffix or *; none: no tenant may have a
+    #: webhook. Names that only a pattern with * allows must have public addresses.
+    allowed_hosts: list[str] = []
+    #: How long one try of a webhook may take, in seconds.
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
+
+    def __post_init__(self) -> None:
+        try:
+            AllowedHosts(self.allowed_hosts)
+        except ValueError as e:
+            raise ValueError(f"allowed_hosts: {e}") from None
+
+
 class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[shim]`."""
 
@@ -149,6 +166,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     indexers: IndexersSettings = IndexersSettings()
     #: The evaluation of subscriptions.
     subscriptions: SubscriptionSettings = SubscriptionSettings()
+    #: Webhooks of tenants.
+    webhooks: WebhookSettings = WebhookSettings()
     #: Decoded cells in memory.
     cache: CacheSettings = CacheSettings()
 

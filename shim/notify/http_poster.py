@@ -1,0 +1,137 @@
+"""POST requests with a deadline, a bounded answer and no redirects.
+
+Owns the meaning of an answer: delivered, to be tried again, or refused for good. Each poster has connections
+of its own, so that a server that hangs delays only those who send to it. Runs in one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+#: Returns whether a connection for a host and port may go to this address.
+AddressCheck = Callable[[str, int, str], bool]
+MAX_ANSWER_BYTES: Final = 1_024
+_MAX_RETRY_AFTER_S: Final = 3_600.0
+#: Statuses of servers that may take the same request later.
+_PASSING: Final = frozenset({408, 421, 425, 429})
+
+
+class PostOutcome(Enum):
+    """The meaning of an answer."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class PostAnswer:
+    """`text`: the reason of a failure, for operators; it may quote the answer, so no tenant may see it."""
+
+    outcome: PostOutcome
+    status: int | None = None
+    text: str = ""
+    retry_after_s: float | None = None
+
+
+class HttpPoster:
+    """`check` None: all addresses are allowed. `tls`: returns the context of a new connection."""
+
+    def __init__(
+        self,
+        *,
+        timeout_s: float,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        server_name: str = "",
+        check: AddressCheck | None = None,
+        max_connections: int = 8,
+    ) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._tls = tls
+        self._server_name = server_name or None
+        self._check = check
+        self._max_connections = max_connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> PostAnswer:
+        """Send one request. Failures are answers, too; raises ValueError for a URL that cannot be read."""
+        tls: ssl.SSLContext | bool = True
+        name = None
+        if url.startswith("https://"):
+            tls, name = self._tls() if self._tls is not None else True, self._server_name
+        try:
+            async with self._opened().post(
+                url, data=body, headers=headers, allow_redirects=False, ssl=tls, server_hostname=name
+            ) as response:
+                text = (await response.content.read(MAX_ANSWER_BYTES)).decode(errors="replace")
+                return _answer(response.status, text, response.headers.get("Retry-After", ""))
+        except aiohttp.InvalidURL:
+            raise ValueError("the URL cannot be read: expected http://host:port/path") from None
+        except TimeoutError:
+            return PostAnswer(PostOutcome.RETRY, text=f"no answer in {self._timeout.total} s")
+        except (aiohttp.ClientError, OSError) as e:
+            return PostAnswer(PostOutcome.RETRY, text=f"{type(e).__name__}: {e}"[:300])
+
+    async def close(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                resolver=_Resolver(self._check), limit=self._max_connections, use_dns_cache=False
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "Meterhouse"},
+                auto_decompress=False,  # a small answer stays small
+            )
+        return self._session
+
+
+class _Resolver(AbstractResolver):
+    """Resolves names, and refuses addresses: those that are checked here are those of the connection."""
+
+    def __init__(self, check: AddressCheck | None) -> None:
+        self._inner = ThreadedResolver(asyncio.get_running_loop())
+        self._check = check
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        if self._check is None:
+            return found
+        allowed = [one for one in found if self._check(host, port, one["host"])]
+        if not allowed:
+            raise OSError("the host has no address that is allowed: expected a public address")
+        return allowed
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def _answer(status: int, text: str, retry_after: str) -> PostAnswer:
+    if 200 <= status < 300:
+        return PostAnswer(PostOutcome.DELIVERED, status)
+    text = f"status {status}: {text.strip()[:200]}"
+    if status >= 500 or status in _PASSING:
+        after_s = min(float(retry_after), _MAX_RETRY_AFTER_S) if retry_after.isdigit() else None
+        return PostAnswer(PostOutcome.RETRY, status, text, after_s)
+    if 300 <= status < 400:
+        text = f"status {status}: a redirect, which is not followed"
+    return PostAnswer(PostOutcome.REFUSED, status, text)
