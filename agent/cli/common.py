@@ -12,16 +12,14 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from agent.config.host_port import parse_host_port
 from agent.config.load import ConfigError, load
 from agent.config.secrets import secrets_in
-
-#: Names the settings file; not a setting itself, despite its prefix.
-CONFIG_VARIABLE: Final = "METERHOUSE_CONFIG"
+from agent.config.variables import CONFIG_VARIABLE
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -47,8 +45,7 @@ def read_settings(cls: type[T], path: str | None, over: Mapping[str, str] | None
         raise ConfigError(f"{path}: {e.strerror}") from None
     except UnicodeDecodeError as e:
         raise ConfigError(f"{path}: {e}") from None
-    environ = {k: v for k, v in os.environ.items() if k != CONFIG_VARIABLE}
-    settings = load(cls, text, {**environ, **(over or {})}, path=path or "settings")
+    settings = load(cls, text, {**os.environ, **(over or {})}, path=path or "settings")
     if path and Path(path).stat().st_mode & stat.S_IROTH and (found := secrets_in(tomllib.loads(text))):
         held = ", ".join(found)
         print(
@@ -67,8 +64,9 @@ def address(text: str, min_port: int = 1) -> tuple[str, int]:
 
 
 def report_error(command: str, problem: object, code: int) -> int:
-    """Print a one-line error for the user; return `code`."""
+    """Print an error for the user, each of its lines after the command's name; return `code`."""
     if isinstance(problem, OSError) and problem.strerror:
         problem = problem.strerror  # without the errno prefix
-    print(f"meterhouse {command}: {problem}", file=sys.stderr)
+    for line in str(problem).splitlines() or [""]:
+        print(f"meterhouse {command}: {line}", file=sys.stderr)
     return code

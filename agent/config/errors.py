@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from agent.config.secrets import is_secret
+from agent.config.variables import nearest, setting_names
 
 #: How problems name a setting.
 _PATH: Final = re.compile(
@@ -22,6 +23,8 @@ _PATH: Final = re.compile(
 )
 #: Settings that may contain passwords, besides secrets: their values are not shown.
 _URLS: Final = frozenset({"dsn", "redis_url", "url"})
+#: Settings of a section that are listed where an unknown one is like none of them.
+_MAX_LISTED: Final = 12
 
 
 def names_of(problem: str) -> list[str]:
@@ -36,18 +39,39 @@ def names_of(problem: str) -> list[str]:
 
 
 def with_accepted(problem: str, cls: type[msgspec.Struct]) -> str:
-    """Return the problem, if it is a value outside a closed set, with the values that `cls` accepts."""
+    """Return the problem with the accepted values of a closed set, or the setting that a name may mean."""
+    names = names_of(problem)
+    if "unknown field `" in problem and names:
+        return f"{problem}: {_meant(names, cls)}"
     if not problem.startswith("Invalid enum value "):
         return problem
-    kind: Any = msgspec.inspect.type_info(cls)
-    for name in names_of(problem):
-        fields = kind.fields if isinstance(kind, msgspec.inspect.StructType) else ()
-        kind = next((field.type for field in fields if field.name == name), None)
+    kind = _type_at(names, cls)
     kind = getattr(kind, "item_type", kind)  # of a list: of its items
     if not isinstance(kind, msgspec.inspect.LiteralType):
         return problem
     accepted = " or ".join(json.dumps(value) for value in kind.values)
     return problem.replace(" - at ", f": expected {accepted} - at ", 1)
+
+
+def _type_at(names: Sequence[str], cls: type[msgspec.Struct]) -> Any:
+    kind: Any = msgspec.inspect.type_info(cls)
+    for name in names:
+        fields = kind.fields if isinstance(kind, msgspec.inspect.StructType) else ()
+        kind = next((field.type for field in fields if field.name == name), None)
+    return kind
+
+
+def _meant(names: Sequence[str], cls: type[msgspec.Struct]) -> str:
+    """Suggest a setting for the unknown one at `names`: of its section, then of the same name elsewhere."""
+    *section, name = names
+    accepted = [field.name for field in getattr(_type_at(section, cls), "fields", ())]
+    if close := nearest(name, accepted):
+        return f"did you mean `{close}`?"
+    elsewhere = [known for known in setting_names(cls) if known.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"did you mean {' or '.join(f'`{known}`' for known in elsewhere[:3])}?"
+    few = 0 < len(accepted) <= _MAX_LISTED
+    return f"expected {' or '.join(accepted)}" if few else "expected a setting of docs/settings.md"
 
 
 def with_value(problem: str, tree: Mapping[str, Any]) -> str:

@@ -16,10 +16,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from agent.config.errors import in_file, names_of, with_accepted, with_value
+from agent.config.convert import convert, is_in
+from agent.config.errors import in_file, names_of
 from agent.config.host_port import parse_host_port
+from agent.config.variables import settings_in
 
-PREFIX: Final = "METERHOUSE_"
 _MAX_INTEGER: Final = 2**63 - 1
 #: Maximum nesting of tables and lists; settings have five levels.
 _MAX_DEPTH: Final = 16
@@ -28,7 +29,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the text names its source, the setting and the problem."""
+    """Settings that cannot be used; each line of the text names a source, the setting and the problem."""
 
 
 def load(
@@ -36,8 +37,8 @@ def load(
 ) -> T:
     """Load the settings `cls` from a TOML text and an environment, which wins. Raises ConfigError.
 
-    `path` is the name of the text in errors. A file need not be complete: tokens may come from the
-    environment.
+    The error names all problems, one a line. `path` is the name of the text in errors. A file need not be
+    complete: tokens may come from the environment.
     """
     try:
         tree: dict[str, Any] = tomllib.loads(toml_text)
@@ -45,28 +46,33 @@ def load(
         raise ConfigError(f"{path}: nested too deep: at most {_MAX_DEPTH} levels are accepted") from None
     except ValueError as e:  # also a number with thousands of digits
         raise ConfigError(f"{path}: not TOML: {e}") from None
-    said = {
-        name: [part.lower() for part in name[len(PREFIX) :].split("__")]
-        for name in sorted(environ or {})
-        if name.startswith(PREFIX)
-    }
-    for name, names in said.items():
-        _put(tree, name, names, _value(name, (environ or {})[name]))
+    said, problems = settings_in(environ or {}, cls)
+    for name, names in list(said.items()):
+        try:
+            _put(tree, name, names, _value(name, (environ or {})[name]))
+        except ConfigError as e:
+            problems.append(str(e))
+            del said[name]
     _check_values(tree, path)
-    try:
-        # The environment contains only strings ...
-        settings = msgspec.convert(tree, cls, strict=False)
-        made = msgspec.to_builtins(settings)
+    # The environment contains only strings ...
+    lenient, found = convert(tree, cls, strict=False)
+    settings: T | None = None
+    if lenient is not None:
+        made = msgspec.to_builtins(lenient)
         for name, names in said.items():
-            _put(tree, name, names, _get(made, names))
+            if is_in(tree, names):
+                _put(tree, name, names, _get(made, names))
         # ... but in the file a string in place of a number is an error.
-        return msgspec.convert(tree, cls)
-    except msgspec.ValidationError as e:
-        problem = with_value(with_accepted(str(e), cls), tree)
+        settings, more = convert(tree, cls, strict=True)
+        found += more
+    for problem in found:
         variables = _setting(said, names_of(problem))
-        if variables:
-            raise ConfigError(f"{', '.join(variables)}: {problem}") from None
-        raise ConfigError(in_file(problem, path, toml_text)) from None
+        problems.append(
+            f"{', '.join(variables)}: {problem}" if variables else in_file(problem, path, toml_text)
+        )
+    if settings is None or problems:
+        raise ConfigError("\n".join(problems))
+    return settings
 
 
 def check_listen(name: str, text: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import meterhouse
-from agent.cli.common import CONFIG_VARIABLE, address
+from agent.cli.common import address
+from agent.config.variables import CONFIG_VARIABLE
 from shim.cli.query import duration_s
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.common import CONFIG_VARIABLE, read_settings
+from agent.cli.common import read_settings
 from agent.config.load import ConfigError, load
+from agent.config.variables import CONFIG_VARIABLE
 from shim.cli.serve import File
 from tests.support import settings_table
 

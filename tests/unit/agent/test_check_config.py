@@ -14,7 +14,7 @@ import pytest
 
 from agent.cli import check_config as module
 from agent.cli.check_config import check_config
-from agent.cli.common import CONFIG_VARIABLE
+from agent.config.variables import CONFIG_VARIABLE
 from tests.support.certificates import Authority
 
 MAPPING = """defaults: {ttl: 1m}
