@@ -42,6 +42,11 @@ class ShimMetrics:
             "Ticks of subscriptions: stored; failed (stored with an error); delayed; skipped as too late.",
             ["outcome"],
         )
+        self.leases = gauge("meterhouse_shim_leases", "Leases that this process holds, to evaluate ticks.")
+        self.lease_failures = counter(
+            "meterhouse_shim_lease_failures",
+            "Calls to shim.lease.redis_url that failed; without a lease nothing is evaluated.",
+        )
         self.in_flight = gauge("meterhouse_shim_queries_running", "Queries worked on now.")
         self.waiting = gauge("meterhouse_shim_queries_waiting", "Queries that wait for their turn.")
         self.answer_bytes = counter("meterhouse_shim_answer_bytes", "Bytes of JSON before compression.")

@@ -107,6 +107,19 @@ class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"allowed_hosts: {e}") from None
 
 
+class LeaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[shim.lease]`: which of several shims evaluates a rule group or subscriptions."""
+
+    #: redis://host:port/db, in which shims agree; empty: this process evaluates all that its settings say.
+    redis_url: str = ""
+    #: Seconds after which another shim takes over from one that ended without a word.
+    ttl_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
+
+    def __post_init__(self) -> None:
+        if self.redis_url and urlsplit(self.redis_url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("redis_url: expected redis://, rediss:// or unix://")
+
+
 class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[shim]`."""
 
@@ -168,6 +181,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subscriptions: SubscriptionSettings = SubscriptionSettings()
     #: Webhooks of tenants.
     webhooks: WebhookSettings = WebhookSettings()
+    #: Who evaluates.
+    lease: LeaseSettings = LeaseSettings()
     #: Decoded cells in memory.
     cache: CacheSettings = CacheSettings()
 

@@ -27,11 +27,11 @@ from shim.settings import ShimSettings
 from shim.snql.answering import LanguageAnswer
 from shim.snql.lower import Asked
 from shim.snql.service import Languages
-from shim.subscriptions.due_ticks import DueTicks, due_ticks
 from shim.subscriptions.remote_writes import Write
 from shim.subscriptions.subscription_book import public_id
 from shim.subscriptions.tick_payload import result_of
 from shim.subscriptions.validators import at_tick
+from shim.ticks.due_ticks import DueTicks, Schedule, due_ticks
 
 T = TypeVar("T")
 
@@ -93,7 +93,8 @@ class SubscriptionEvaluator:
         return [(of, ticks) for of, ticks in due if ticks.ticks]
 
     def _ticks(self, of: Subscription, complete_s: int) -> DueTicks:
-        return due_ticks(of, self._last.get(of.id), complete_s, self.settings.subscriptions.max_late_ticks)
+        every = Schedule(of.resolution_s, of.since_s)
+        return due_ticks(every, self._last.get(of.id), complete_s, self.settings.subscriptions.max_late_ticks)
 
     def _complete_s(self, tenant: Tenant) -> int:
         now_s = self.now_s()

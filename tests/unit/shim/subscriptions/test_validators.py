@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from indexer.subscriptions.messages_of_subscriptions import Subscription
 from shim.model.errors import BadData, Forbidden
 from shim.model.tenancy import Tenant
 from shim.snql.lower import Asked
-from shim.subscriptions.due_ticks import due_ticks
 from shim.subscriptions.validators import Wanted, check
 
 COUNT = "MATCH (metrics_counters) SELECT sum(value) AS n BY tags[route] WHERE metric_id = 'hits'"
@@ -89,22 +85,3 @@ def test_three_aggregations_and_a_fine_granularity_are_accepted() -> None:
 def test_an_entity_of_the_path_is_known() -> None:
     with pytest.raises(BadData, match="expected one of metrics_counters"):
         checked(entity="events")
-
-
-@given(
-    st.integers(60, 4_000), st.integers(0, 10_000), st.integers(0, 50), st.integers(0, 50), st.integers(1, 20)
-)
-def test_every_tick_is_due_once(step_s: int, since_s: int, passed: int, more: int, max_late: int) -> None:
-    """Ticks after `since_s` come in order, without a gap but for those that are too late."""
-    of = Subscription(
-        org_id=1, project_id=1, id="0" * 32, dataset="metrics", entity="e", query="q",
-        time_window_s=60, resolution_s=step_s, since_s=since_s,
-    )  # fmt: skip
-    first = due_ticks(of, None, since_s + passed * step_s, max_late)
-    all_of = [t for t in range(0, since_s + passed * step_s + 1, step_s) if t > since_s]
-    assert list(first.ticks) == all_of[-max_late:]
-    assert first.skipped == len(all_of) - len(first.ticks)
-    last_s = first.ticks[-1] if first.ticks else None
-    later = due_ticks(of, last_s, since_s + (passed + more) * step_s, 1_000)
-    assert len(later.ticks) == more
-    assert not first.ticks or not more or later.ticks[0] == first.ticks[-1] + step_s
