@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 
 from aiohttp import web
 
+from agent.config.host_port import format_host_port, parse_host_port
 from agent.wire.metadata import MetadataMessage
 from indexer.agents.heartbeats import HeartbeatWriter
 from indexer.agents.observer import AgentObserver
@@ -101,9 +102,9 @@ class IndexerService:
         self.registry = SeriesRegistry(settings.bounds.cached_series)
         self.rates = OrgRates(settings.limits)
         self.agents = AgentRegistry(settings.bounds.agents)
-        self.host, _, port = settings.listen.rpartition(":")
+        self.host, port = parse_host_port(settings.listen)
         self._socks = socks if socks is not None else []
-        self.port = port_of(socks) if socks else int(port)
+        self.port = port_of(socks) if socks else port
         self._store = store
         self._owns_store = store is None
         self._lru = open_near_cache(settings.bounds.cached_strings)
@@ -129,7 +130,7 @@ class IndexerService:
     @property
     def address(self) -> str:
         """`host:port` with the real port."""
-        return f"{self.host}:{self.port}"
+        return format_host_port(self.host, self.port)
 
     @property
     def url(self) -> str:

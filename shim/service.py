@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from agent.config.host_port import format_host_port, parse_host_port
 from indexer.access.grants import EntryError
 from indexer.clickhouse.schema import is_current, migrate
 from indexer.clickhouse.store import Store, open_store
@@ -97,7 +98,8 @@ class ShimService:
         self._runner: Runner | None = None
         self._engine: QueryEngine | None = None
         self._pool: ThreadPoolExecutor | None = None
-        self.host, self.port = split_address(settings.listen)
+        host, self.port = parse_host_port(settings.listen)
+        self.host = host or "0.0.0.0"  # noqa: S104  # `:9090` means every address
         self._socks = socks if socks is not None else []
         if self._socks:
             self.port = port_of(self._socks)
@@ -105,7 +107,7 @@ class ShimService:
     @property
     def address(self) -> str:
         """Where it listens, `host:port`; the port is the real one once it is started."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return format_host_port(self.host, self.port)
 
     @property
     def url(self) -> str:
@@ -270,14 +272,6 @@ def _authenticator(settings: ShimSettings) -> Authenticator:
         return Authenticator(entries(settings.tenancy), settings.tenancy.tokens_file)
     except EntryError as e:
         raise OSError(f"shim.tenancy.tokens_file: {e}") from None
-
-
-def split_address(listen: str) -> tuple[str, int]:
-    """`127.0.0.1:9090`, `[::1]:9090`, `:9090` (every address). Raises ValueError."""
-    host, _, port = listen.rpartition(":")
-    if not port.isdigit() or int(port) > 65_535:
-        raise ValueError(f"listen is host:port, not {listen!r}")
-    return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 - `:9090` says so
 
 
 def freeze_started() -> None:

@@ -1,4 +1,4 @@
-"""Parses `host:port`, `[ipv6]:port` and `:port`, the form of all addresses in settings and options. Pure."""
+"""Parses and formats `host:port`, `[ipv6]:port` and `:port`, the addresses of settings and options. Pure."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def parse_host_port(text: str, min_port: int = 0) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     return host, int(digits)
+
+
+def format_host_port(host: str, port: int) -> str:
+    """Return `host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_every_address(host: str) -> bool:
+    """Return whether a host (without brackets) means every address of the machine."""
+    return host in ("", "0.0.0.0", "::")  # noqa: S104  # compared, not bound

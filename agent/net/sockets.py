@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from agent.config.host_port import parse_host_port
+from agent.config.host_port import format_host_port, parse_host_port
 
 #: How an IPv4 address begins as IPv6.
 _MAPPED: Final = bytes(10) + b"\xff\xff"
@@ -170,7 +170,7 @@ def bound_address(sock: socket.socket) -> str:
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return str(name)
-    return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+    return format_host_port(name[0], name[1])
 
 
 def kernel_drops(sock: socket.socket) -> int | None:

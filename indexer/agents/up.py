@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from agent.config.host_port import format_host_port, is_every_address
 from agent.wire.frame import BUCKET_SECONDS, OF_UP, Frame, Gauges, SeriesColumns, encode
 from indexer.agents.registry import AgentRegistry
 from indexer.clickhouse.retention import Retention
@@ -89,8 +90,7 @@ def up_frame(project: Project, up: Iterable[Instance], at_ms: int, identity: tup
 
 def instance_of(host: str, port: int) -> str:
     """Return the indexer's `instance`: its address, with the host name if it listens everywhere."""
-    everywhere = host.strip("[]") in ("", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
-    return f"{socket.gethostname() if everywhere else host}:{port}"
+    return format_host_port(socket.gethostname() if is_every_address(host) else host, port)
 
 
 def has_up(frame: Frame) -> bool:

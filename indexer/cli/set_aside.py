@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.cli.common import config_option, read_settings, report_error
+from agent.config.host_port import format_host_port, is_every_address, parse_host_port
 from agent.config.load import ConfigError
 from indexer.cli.serve import IndexerFile
 from indexer.clickhouse.data_lock import DataLock
@@ -107,9 +108,9 @@ def _asked(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def _url(settings: Settings) -> str:
-    host, _, port = settings.listen.rpartition(":")
-    host = "127.0.0.1" if host.strip("[]") in ("", "0.0.0.0", "::") else host  # noqa: S104  # asked, not bound
-    return f"{'https' if settings.tls.cert else 'http'}://{host}:{port}"
+    host, port = parse_host_port(settings.listen)
+    address = format_host_port("127.0.0.1" if is_every_address(host) else host, port)
+    return f"{'https' if settings.tls.cert else 'http'}://{address}"
 
 
 def _error(answer: urllib.error.HTTPError) -> str:

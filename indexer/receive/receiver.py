@@ -18,6 +18,7 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from agent.config.host_port import parse_host_port
 from agent.wire import bundle, heartbeat, metadata
 from agent.wire import frame as wire
 from agent.wire.metadata import MetadataMessage
@@ -107,7 +108,7 @@ class Receiver:
         self._subscriptions = SubscriptionPages(parts.subscribe, metrics)
         self._rules = RetentionRules(settings.retention, settings.limits.retention_steps)
         self._requests = MessageRequests(self._parse, self.write_messages, parts.pending, parts.taken)
-        self._pages = WebPageRules(settings.listen.rpartition(":")[0], settings.http.allowed_hosts)
+        self._pages = WebPageRules(parse_host_port(settings.listen)[0], settings.http.allowed_hosts)
         self._budget = DecodeBudget(settings.bounds.decode_bytes)
 
     def app(self) -> web.Application:

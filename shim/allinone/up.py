@@ -28,6 +28,7 @@ import msgspec
 import uvloop
 
 from agent.cli.common import address, config_option, read_settings, report_error
+from agent.config.host_port import format_host_port, parse_host_port
 from agent.config.load import ConfigError
 from agent.config.secrets import masked_url
 from agent.net.kernel_drops import rmem_max, suggested_fix
@@ -145,8 +146,9 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
 
 def _url(settings: File, socks: list[socket.socket]) -> str:
     """Where the agent sends frames: the host of the settings, the port that was bound."""
-    host = settings.indexer.listen.rpartition(":")[0] or "127.0.0.1"
-    return f"{'https' if settings.indexer.tls.cert else 'http'}://{host}:{port_of(socks)}"
+    host = parse_host_port(settings.indexer.listen)[0] or "127.0.0.1"
+    address = format_host_port(host, port_of(socks))
+    return f"{'https' if settings.indexer.tls.cert else 'http'}://{address}"
 
 
 def _open(settings: File, frames: list[socket.socket]) -> Store:
