@@ -17,16 +17,18 @@ from typing import Final
 from agent.cli.common import report_error
 from shim.cli.client import AskError, ask
 from shim.cli.output import answer, explanation
+from shim.model.durations import UNITS_MS
 
 _DURATION: Final = re.compile(r"(\d++(?:\.\d++)?)(ms|s|m|h|d|w)?")
-_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, None: 1}
+#: Unlike Prometheus' durations, also fractions, units in any order, and numbers without a unit (seconds).
+_SECONDS: Final = {unit: ms / 1000 for unit, ms in UNITS_MS} | {"": 1}
 
 
 def duration_s(text: str) -> float:
     """`90`, `90s`, `1h`, `1h30m` in seconds, for argparse."""
     if not re.fullmatch(f"(?:{_DURATION.pattern})+", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no duration like 90s, 5m or 1h30m")
-    return sum(float(n) * _SECONDS[unit or None] for n, unit in _DURATION.findall(text))
+    return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(text))
 
 
 def _question(command: str, description: str) -> argparse.ArgumentParser:

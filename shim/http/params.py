@@ -5,7 +5,6 @@ Times are float seconds or RFC 3339, durations float seconds or `1h30m`; inside 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,10 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from shim.model.durations import parse_duration
 from shim.model.errors import BadData
 from shim.model.grid import Grid
+from shim.model.messages import quote
 
 #: The defaults of `start` and `end`: everything (the range of a ClickHouse DateTime).
 MIN_TIME_MS: Final = 0
@@ -24,14 +25,8 @@ _FLOAT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?(?:(Z)|([+-])(\d\d):(\d\d))", re.ASCII
 )
-_DURATION = re.compile(
-    r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII
-)
-_UNITS_MS: Final = (31_536_000_000, 604_800_000, 86_400_000, 3_600_000, 60_000, 1_000, 1)
 _MAX_INT64: Final = 2**63 - 1
 _INT64_DIGITS: Final = 19
-#: Seven units with numbers of 64 bits.
-_MAX_DURATION_CHARS: Final = 7 * (_INT64_DIGITS + 2)
 #: Parameters of one URL or form.
 MAX_FIELDS: Final = 10_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,11 +73,6 @@ def integer(text: str) -> int:
     return -int(digits or "0") if text.startswith("-") else int(digits or "0")
 
 
-def quote(text: str) -> str:
-    """Quote the text nearly as Go's %q does."""
-    return json.dumps(text, ensure_ascii=False)
-
-
 def invalid(name: str, reason: str) -> BadData:
     """Return the error of a wrong parameter."""
     return BadData(f"invalid parameter {quote(name)}: {reason}")
@@ -114,13 +104,10 @@ def parse_duration_ms(text: str) -> float:
         if abs(ms) * 1e6 > _MAX_INT64:
             raise ValueError(f"cannot parse {quote(text)} to a valid duration. It overflows int64")
         return ms
-    match = _DURATION.fullmatch(text) if len(text) <= _MAX_DURATION_CHARS else None
-    if text == "" or match is None:
-        raise ValueError(f"cannot parse {quote(text)} to a valid duration")
-    whole_ms = sum(int(n) * unit for n, unit in zip(match.groups(), _UNITS_MS, strict=True) if n)
-    if whole_ms * 1_000_000 > _MAX_INT64:
-        raise ValueError(f"cannot parse {quote(text)} to a valid duration")
-    return float(whole_ms)
+    try:
+        return float(parse_duration(text))
+    except ValueError:
+        raise ValueError(f"cannot parse {quote(text)} to a valid duration") from None
 
 
 def time_ms(params: Params, name: str, default_ms: int) -> int:

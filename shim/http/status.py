@@ -23,6 +23,7 @@ from shim.http.ingest_limits import NOT_REACHED
 from shim.http.request import params_of, tenant_of
 from shim.http.responses import answer, plain
 from shim.model.errors import BadData
+from shim.model.messages import quote
 
 #: The Prometheus whose API this is; Grafana picks features by it.
 PROMETHEUS_VERSION: Final = "3.5.0"
@@ -151,7 +152,7 @@ async def rules(request: web.Request) -> web.Response:
     tenant_of(request)
     type_ = (await params_of(request)).get("type").lower()
     if type_ not in ("", "alert", "record"):
-        raise p.invalid("type", f"not supported value {p.quote(type_)}")
+        raise p.invalid("type", f"not supported value {quote(type_)}")
     return answer({"groups": []})
 
 
@@ -172,7 +173,7 @@ async def targets(request: web.Request) -> web.Response:
     tenant_of(request)
     state = (await params_of(request)).get("state").lower()
     if state not in ("", "any", "active", "dropped"):
-        raise BadData(f"unknown state {p.quote(state)}")
+        raise BadData(f"unknown state {quote(state)}")
     return answer({"activeTargets": [], "droppedTargets": []})
 
 

@@ -1,4 +1,4 @@
-"""Prometheus' texts: annotations, errors, numbers and label sets. Pure.
+"""Prometheus' texts: annotations, errors and label sets. Pure.
 
 Source: Prometheus 3.x `util/annotations`, `promql/engine.go`. shim/promql/positions.py appends the position
 in the query, ` (1:6)`.
@@ -6,13 +6,11 @@ in the query, ` (1:6)`.
 
 from __future__ import annotations
 
-import math
 import re
-
-import numpy as np
 
 from shim.model import labels as lbl
 from shim.model.labels import Labels
+from shim.model.number_format import format_g
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 MANY_TO_ONE = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
@@ -124,26 +122,6 @@ def duplicate_series(group: Labels, side: str, first: Labels, second: Labels) ->
     )
 
 
-def format_g(x: float) -> str:
-    """Format as Go's %g: the shortest digits, an exponent below 1e-4 and from 1e6 on."""
-    if not math.isfinite(x):
-        return _special(x)
-    if x != 0 and not 1e-4 <= abs(x) < 1e6:
-        return str(np.format_float_scientific(x, trim="-", exp_digits=2))
-    return format_float(x)
-
-
-def openmetrics_float(x: float) -> str:
-    """Format a float as a label value: with a point or an exponent, so that `1` is `1.0` everywhere."""
-    text = format_g(x)
-    return text if not math.isfinite(x) or "." in text or "e" in text else text + ".0"
-
-
-def format_float(x: float) -> str:
-    """Format as Go's FormatFloat(x, 'f', -1, 64): the shortest digits, never an exponent."""
-    return str(np.format_float_positional(x, trim="-")) if math.isfinite(x) else _special(x)
-
-
 def format_labels(labels: Labels) -> str:
     """Format as `{a="b", c="d"}`, like Labels.String() of Prometheus."""
     return "{" + ", ".join(f"{_label_name(k)}={quote(v)}" for k, v in lbl.unmarked(labels)) + "}"
@@ -170,9 +148,3 @@ def _label_name(name: str) -> str:
 
 def _for_metric(name: str) -> str:
     return f" for metric name {quote(name)}" if name else ""
-
-
-def _special(x: float) -> str:
-    if math.isnan(x):
-        return "NaN"
-    return "+Inf" if x > 0 else "-Inf"

@@ -9,13 +9,13 @@ import math
 import re
 from bisect import bisect
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
 from shim.model.finite_regex import finite_strings
 from shim.model.labels import Labels
 from shim.model.matchers import Matcher
+from shim.model.number_format import openmetrics_text
 
 LE: Final = "le"
 QUANTILE: Final = "quantile"
@@ -26,20 +26,8 @@ _MAX_DIGITS: Final = 400
 
 
 def number_text(value: float) -> str:
-    """Return the canonical spelling: `1.0`, `0.5`, `1e+06`, `+Inf`.
-
-    Source: labels.FormatOpenMetricsFloat of Prometheus 3.x.
-    """
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    if value and not 1e-4 <= abs(value) < 1e6:  # Go's shortest %g
-        sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
-        assert isinstance(exponent, int)
-        power = exponent + len(digits) - 1
-        first, rest = str(digits[0]), "".join(map(str, digits[1:]))
-        mantissa = f"{first}.{rest}" if rest else first
-        return f"{'-' if sign else ''}{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
-    return repr(value + 0.0)
+    """Return the canonical spelling: `1.0`, `0.5`, `1e+06`, `+Inf`; zero has no sign."""
+    return openmetrics_text(value + 0.0)
 
 
 def number_of(text: str) -> float | None:

@@ -13,21 +13,13 @@ from typing import Final
 
 import re2
 
+from shim.model.durations import parse_duration
 from shim.model.matchers import alternatives
 from shim.model.messages import quote
 from shim.promql.lexer import DURATION, PromQLSyntaxError, Token
 
 #: The longest duration: int64 nanoseconds.
 MAX_SECONDS: Final = 2**63 / 1e9
-_UNITS: Final = (
-    ("y", 31_536_000.0),
-    ("w", 604_800.0),
-    ("d", 86_400.0),
-    ("h", 3_600.0),
-    ("m", 60.0),
-    ("s", 1.0),
-)
-_DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit, _ in _UNITS) + "(?:([0-9]+)ms)?")
 _OCTAL: Final = re.compile(r"0[0-7]+")
 _MAX_INT: Final = 2**63 - 1
 #: Longer patterns are looked at before they are compiled, and not remembered.
@@ -63,15 +55,11 @@ def number(token: Token) -> float:
 
 
 def _seconds(token: Token) -> float:
-    found = _DURATION.fullmatch(token.text)
-    if found is None:
-        raise PromQLSyntaxError(token.start, f"not a valid duration string: {quote(token.text)}")
-    *whole, ms = found.groups()
-    seconds = sum(float(n) * unit for n, (_, unit) in zip(whole, _UNITS, strict=True) if n)
-    seconds += float(ms or 0) / 1000
-    if seconds >= MAX_SECONDS:
-        raise PromQLSyntaxError(token.start, "duration out of range")
-    return seconds
+    try:
+        ms = parse_duration(token.text)
+    except ValueError as e:
+        raise PromQLSyntaxError(token.start, str(e)) from None
+    return ms // 1000 + ms % 1000 / 1000  # rounded as Go's Duration.Seconds
 
 
 def infinite(value: float) -> str:

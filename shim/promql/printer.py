@@ -10,10 +10,11 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from shim.model.durations import format_duration
 from shim.model.labels import NAME
 from shim.model.matchers import Matcher
-from shim.model.messages import format_g, quote
-from shim.model.number_format import plain_text
+from shim.model.messages import quote
+from shim.model.number_format import format_g, plain_text
 from shim.promql.ast import (
     AggregateExpr,
     BinaryExpr,
@@ -31,15 +32,6 @@ from shim.promql.ast import (
 _LINE: Final = 100
 _INDENT: Final = "  "
 _LEGACY_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
-_UNITS: Final = (
-    ("y", 31_536_000_000, True),
-    ("w", 604_800_000, True),
-    ("d", 86_400_000, False),
-    ("h", 3_600_000, False),
-    ("m", 60_000, False),
-    ("s", 1_000, False),
-    ("ms", 1, False),
-)
 
 
 def format_query(node: Expr) -> str:
@@ -108,7 +100,7 @@ def _leaf(node: VectorSelector | MatrixSelector | NumberLiteral | StringLiteral)
             return _selector(node) + _modifiers(node)
         case MatrixSelector():
             inner = node.vector_selector
-            return f"{_selector(inner)}[{duration(node.range_ms)}]{_modifiers(inner)}"
+            return f"{_selector(inner)}[{format_duration(node.range_ms)}]{_modifiers(inner)}"
         case NumberLiteral():
             return plain_text(node.val)  # strconv.FormatFloat(value, 'f', -1), as in promql/parser/printer.go
         case StringLiteral():
@@ -158,25 +150,13 @@ def _modifiers(node: VectorSelector | SubqueryExpr) -> str:
     if node.timestamp_ms is not None:
         out += f" @ {node.timestamp_ms / 1000:.3f}"
     if node.offset_ms:
-        out += f" offset {'-' if node.offset_ms < 0 else ''}{duration(abs(node.offset_ms))}"
+        out += f" offset {'-' if node.offset_ms < 0 else ''}{format_duration(abs(node.offset_ms))}"
     return out
 
 
 def _subquery(node: SubqueryExpr) -> str:
-    step = duration(node.step_ms) if node.step_ms else ""
-    return f"[{duration(node.range_ms)}:{step}]{_modifiers(node)}"
-
-
-def duration(ms: int) -> str:
-    """Return a duration as Prometheus writes it: `1h30m`, in years or weeks only where they leave no rest."""
-    if ms == 0:
-        return "0s"
-    out = ""
-    for unit, unit_ms, exact in _UNITS:
-        if ms >= unit_ms and not (exact and ms % unit_ms):
-            out += f"{ms // unit_ms}{unit}"
-            ms %= unit_ms
-    return out
+    step = format_duration(node.step_ms) if node.step_ms else ""
+    return f"[{format_duration(node.range_ms)}:{step}]{_modifiers(node)}"
 
 
 def _label_list(labels: Sequence[str]) -> str:

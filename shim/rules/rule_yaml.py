@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
-from shim.rules.rule_durations import parse_duration
+from shim.model.durations import parse_duration
 
 MAX_FILE_BYTES: Final = 16 << 20
 _MAX_DEPTH: Final = 64

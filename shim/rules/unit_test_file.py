@@ -12,10 +12,10 @@ from typing import Final, TypeVar
 import yaml
 
 from shim.model import labels as lb
+from shim.model.durations import format_duration
 from shim.model.errors import QueryError
 from shim.model.labels import Labels
 from shim.rules.group_evaluation import External
-from shim.rules.rule_durations import format_duration
 from shim.rules.rule_yaml import RuleFileError, RuleYaml
 from shim.rules.series_notation import TestValue, parse_metric, parse_values
 

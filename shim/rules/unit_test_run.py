@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from shim.model.durations import format_duration
 from shim.model.errors import QueryError
 from shim.model.labels import Labels
-from shim.model.messages import format_g, format_labels
+from shim.model.messages import format_labels
+from shim.model.number_format import format_g
 from shim.rules.group_evaluation import GroupEvaluation
 from shim.rules.memory_engine import MemoryEngine
 from shim.rules.memory_samples import MemorySamples
-from shim.rules.rule_durations import format_duration
 from shim.rules.rule_file import RuleGroup
 from shim.rules.series_notation import MISSING
 from shim.rules.unit_test_file import AlertCase, ExpectedAlert, ExpressionCase, RuleTest, UnitTestFile

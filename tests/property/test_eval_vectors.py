@@ -17,7 +17,7 @@ from shim.eval.grouping import group_labels
 from shim.model import labels as lbl
 from shim.model.errors import ExecutionError
 from shim.model.labels import Labels, make
-from shim.model.messages import format_float
+from shim.model.number_format import plain_text
 from shim.model.values import Annotations, Scalar, String, Vector
 from tests.unit.shim.eval import reference
 from tests.unit.shim.eval.make import shown
@@ -114,7 +114,7 @@ def test_count_values_counts_every_value_once(vector: Vector, grouping: set[str]
     for step in range(STEPS):
         wanted: Counter[Labels] = Counter()
         for name, value in at(vector, step):
-            named = make({**dict(name), label.text: format_float(value)})
+            named = make({**dict(name), label.text: plain_text(value)})
             wanted[group_labels(named, by, without)] += 1
         same(at(result, step), {name: float(count) for name, count in wanted.items()})
 

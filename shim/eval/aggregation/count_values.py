@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,8 @@ from shim.model import labels as lbl
 from shim.model.errors import ExecutionError
 from shim.model.label_naming import EXACT, LabelNaming
 from shim.model.labels import Labels
-from shim.model.messages import format_float, quote
+from shim.model.messages import quote
+from shim.model.number_format import plain_text
 from shim.model.values import Bools, Floats, Histogram, Ints, Vector
 from shim.promql.go_strings import is_label_name, quoted
 
@@ -73,7 +74,7 @@ def _points(vector: Vector) -> _Points:
     codes = np.repeat(of_runs.ravel(), np.diff(starts, append=len(bits)))
     numbers: dict[str, int] = {}
     for value in distinct.view(np.float64).tolist():
-        numbers.setdefault(format_float(value), len(numbers))
+        numbers.setdefault(plain_text(value), len(numbers))
     found = [(rows, steps, codes)]
     for row, histogram in enumerate(vector.histograms, start=len(vector.labels)):
         for text, where in _histogram_texts(histogram):
@@ -115,14 +116,13 @@ def _histogram_texts(h: Histogram) -> Iterator[tuple[str, Bools]]:
 
 def _histogram_text(facts: Floats, table: BucketTable) -> str:
     """Format as Prometheus' FloatHistogram.String(): `{count:3, sum:4, [-2,-1):1, (0.5,1]:2}`."""
-    number: Callable[[float], str] = format_float
-    parts = [f"count:{number(float(facts[0]))}", f"sum:{number(float(facts[1]))}"]
+    parts = [f"count:{plain_text(float(facts[0]))}", f"sum:{plain_text(float(facts[1]))}"]
     for column in np.flatnonzero(facts[2:]):
-        low, high = number(float(table.lower[column])), number(float(table.upper[column]))
+        low, high = plain_text(float(table.lower[column])), plain_text(float(table.upper[column]))
         rule = table.rule[column]
         left = "(" if rule == OPEN_LEFT else "["
         right = "]" if rule in (OPEN_LEFT, CLOSED) else ")"
-        parts.append(f"{left}{low},{high}{right}:{number(float(facts[2 + column]))}")
+        parts.append(f"{left}{low},{high}{right}:{plain_text(float(facts[2 + column]))}")
     return "{" + ", ".join(parts) + "}"
 
 

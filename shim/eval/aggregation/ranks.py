@@ -17,7 +17,8 @@ from shim.eval.histogram.merging import where_present
 from shim.eval.merge import picked, without_empty_rows
 from shim.model.errors import ExecutionError
 from shim.model.labels import Labels
-from shim.model.messages import format_g, invalid_ratio
+from shim.model.messages import invalid_ratio
+from shim.model.number_format import format_g
 from shim.model.values import Annotations, Bools, Floats, Ints, Scalar, Vector
 
 _MAX_INT64 = float(2**63)

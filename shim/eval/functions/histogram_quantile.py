@@ -15,7 +15,8 @@ from shim.eval.merge import relabelled
 from shim.eval.numerics import outside_quantile
 from shim.model import labels as lbl
 from shim.model.labels import Labels
-from shim.model.messages import forced_monotonicity, nan_in_quantile, openmetrics_float
+from shim.model.messages import forced_monotonicity, nan_in_quantile
+from shim.model.number_format import openmetrics_text
 from shim.model.values import Annotations, Bools, Floats, Histogram, Scalar, Value, Vector
 
 Row = tuple[Labels, Floats, Bools]
@@ -42,7 +43,7 @@ def _histogram_quantiles(context: CallContext, args: Sequence[Value]) -> Value:
     found: list[Row] = []
     made = 0
     for q in wanted:
-        distinct = {openmetrics_float(value): np.float64(value) for value in np.unique(q)}
+        distinct = {openmetrics_text(value): np.float64(value) for value in np.unique(q).tolist()}
         made += len(distinct) * (len(classic) + len(natives)) * vector.steps
         context.take(made)
         for text, value in distinct.items():

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from shim.model.messages import format_g, quote
+from shim.model.messages import quote
+from shim.model.number_format import format_g
 
 _VERB: Final = re.compile(
     r"%(?P<flags>[-+# 0]*)(?P<width>\d+)?(?:\.(?P<precision>\d*))?(?P<verb>.|$)", re.DOTALL

@@ -13,7 +13,7 @@ from urllib.parse import quote_plus, urlsplit
 
 import re2
 
-from shim.rules.rule_durations import parse_duration
+from shim.model.durations import parse_duration
 from shim.rules.templates.go_format import go_text, go_type
 from shim.rules.templates.humanize import (
     as_float,

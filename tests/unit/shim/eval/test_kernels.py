@@ -10,6 +10,7 @@ from shim.eval.sample_windows import blocks, extremes
 from shim.eval.window.function import WindowCells
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.model import messages
+from shim.model.number_format import format_g, plain_text
 from shim.model.values import Samples
 from tests.unit.shim.eval.make import INF, NAN, labels
 
@@ -30,8 +31,8 @@ from tests.unit.shim.eval.make import INF, NAN, labels
     ],
 )
 def test_numbers_as_go_writes_them(value: float, general: str, plain: str) -> None:
-    assert messages.format_g(value) == general
-    assert messages.format_float(value) == plain
+    assert format_g(value) == general
+    assert plain_text(value) == plain
 
 
 def test_label_sets_as_prometheus_writes_them() -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from shim.model.durations import format_duration
 from shim.model.errors import BadData
 from shim.plan.parse import parse
 from shim.promql import printer as layout
 from shim.promql.ast_json import ast_json
-from shim.promql.printer import duration, format_query
+from shim.promql.printer import format_query
 from shim.promql.typecheck import type_of
 
 NO_FILL = {"lhs": None, "rhs": None}
@@ -113,7 +114,7 @@ def test_long_expressions_are_split() -> None:
      (3_600_001, "1h1ms")],
 )  # fmt: skip
 def test_durations(ms: int, text: str) -> None:
-    assert duration(ms) == text
+    assert format_duration(ms) == text
 
 
 def selector(name: str, **more: Any) -> dict[str, Any]:

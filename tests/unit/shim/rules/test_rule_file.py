@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from shim.rules.rule_durations import format_duration, parse_duration
+from shim.model.durations import format_duration, parse_duration
 from shim.rules.rule_file import AlertingRule, RecordingRule, doubtful_rules, parse_rule_file
 from shim.rules.rule_yaml import RuleFileError
 

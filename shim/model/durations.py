@@ -1,4 +1,4 @@
-"""Durations of rule files: `5m`, `1h30m`, `0`. Pure.
+"""Durations as Prometheus reads and writes them: `5m`, `1h30m`, `0`. Pure.
 
 Source: prometheus/common `model.ParseDuration` and `Duration.String`.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_UNITS_MS: Final = (
+from shim.model.messages import quote
+
+UNITS_MS: Final = (
     ("y", 31_536_000_000),
     ("w", 604_800_000),
     ("d", 86_400_000),
@@ -17,9 +19,10 @@ _UNITS_MS: Final = (
     ("s", 1_000),
     ("ms", 1),
 )
-_DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit, _ in _UNITS_MS))
+_DURATION: Final = re.compile("".join(f"(?:([0-9]+){unit})?" for unit, _ in UNITS_MS))
 #: The longest duration: int64 nanoseconds.
 _MAX_MS: Final = 2**63 // 1_000_000
+_MAX_DIGITS: Final = len(str(_MAX_MS))
 #: Units that are written only if nothing remains below them.
 _WHOLE_ONLY: Final = frozenset({"y", "w"})
 
@@ -32,9 +35,11 @@ def parse_duration(text: str) -> int:
         raise ValueError("empty duration string")
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ValueError(f'not a valid duration string: "{text}"')
-    ms = sum(int(n) * unit for n, (_, unit) in zip(found.groups(), _UNITS_MS, strict=True) if n)
-    if ms > _MAX_MS:
+        raise ValueError(f"not a valid duration string: {quote(text)}")
+    counts = [(n or "").lstrip("0") for n in found.groups()]
+    too_long = any(len(n) > _MAX_DIGITS for n in counts)
+    ms = 0 if too_long else sum(int(n or 0) * unit for n, (_, unit) in zip(counts, UNITS_MS, strict=True))
+    if too_long or ms > _MAX_MS:
         raise ValueError("duration out of range")
     return ms
 
@@ -44,7 +49,7 @@ def format_duration(ms: int) -> str:
     if ms == 0:
         return "0s"
     out, rest = "", ms
-    for unit, unit_ms in _UNITS_MS:
+    for unit, unit_ms in UNITS_MS:
         if unit in _WHOLE_ONLY and rest % unit_ms:
             continue
         if count := rest // unit_ms:
