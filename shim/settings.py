@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
+from agent.config.http_url import split_http_url
 from agent.config.load import check_listen
 from agent.config.secrets import masked_url
 from agent.settings import ClientTls, Tls
@@ -66,18 +66,10 @@ class IndexersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         for url in self.urls:
-            if not url.startswith(("http://", "https://")) or not _host_of(url):
+            if not url.startswith(("http://", "https://")) or split_http_url(url) is None:
                 raise ValueError(f"urls: {masked_url(url)!r}: expected http://host:port or https://host:port")
         if self.token and self.token_file:
             raise ValueError("token and token_file: expected one of both")
-
-
-def _host_of(url: str) -> str | None:
-    try:
-        parts = urlsplit(url)
-        return parts.hostname if parts.port != 0 else None
-    except ValueError:
-        return None
 
 
 class SubscriptionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

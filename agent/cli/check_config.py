@@ -17,7 +17,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -27,7 +26,7 @@ from agent.cli.named_files import check_files
 from agent.config import toml_writer
 from agent.config.errors import in_file, names_of
 from agent.config.load import ConfigError
-from agent.config.secrets import masked, masked_url
+from agent.config.secrets import masked
 from agent.mapping.mapper import Mapper
 from agent.net import sockets
 from agent.settings import AgentSettings
@@ -135,19 +134,13 @@ def _differences(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
 
 
 def _check_addresses(settings: AgentSettings) -> None:
-    """Raise ConfigError for an address that no machine could bind or connect to."""
+    """Raise AddressError for an address that no machine could bind or connect to."""
     given = {"udp": settings.udp, "tcp": settings.tcp, "ops": settings.ops}
     given |= {"relay.address": settings.relay.address, "relay.events": settings.relay.events}
     for name, address in given.items():
         if address and "/" not in address:  # a path is a Unix socket's
-            try:
-                sockets.split_host_port(f"agent.{name}", address)
-            except sockets.AddressError as e:
-                raise ConfigError(str(e)) from None
-    url = urlsplit(settings.forward.url)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        shown = masked_url(settings.forward.url)
-        raise ConfigError(f"agent.forward.url = {shown!r}: expected http://host:port")
+            sockets.split_host_port(f"agent.{name}", address)
+    sockets.split_url("agent.forward.url", settings.forward.url)
 
 
 class _Report:
@@ -158,7 +151,10 @@ class _Report:
         self.mapper: Mapper | None = None
         self._unchecked = unchecked
         self._notes: list[dict[str, Any]] = []
-        _check_addresses(settings)
+        try:
+            _check_addresses(settings)
+        except sockets.AddressError as e:
+            raise ConfigError(str(e)) from None
         if settings.mapping:
             from agent.mapping import config_file  # imported only where a mapping is set: it needs PyYAML
 

@@ -13,13 +13,11 @@ import importlib
 import math
 import sys
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
-from agent.config.secrets import masked_url
 from agent.forward.credentials import Credentials
-from agent.net.sockets import AddressError
+from agent.net.sockets import split_url
 from agent.runtime.logs import Log
 from agent.settings import ForwardSettings
 from agent.wire.frame import CONTENT_TYPE
@@ -105,10 +103,7 @@ class Channel:
         content_type: str = CONTENT_TYPE,
         credentials: Credentials | None = None,
     ) -> None:
-        url = urlsplit(settings.url)
-        if url.scheme not in ("http", "https") or not url.hostname:
-            shown = masked_url(settings.url)
-            raise AddressError(f"agent.forward.url = {shown!r}: expected http://host:port")
+        url = split_url("agent.forward.url", settings.url)
         self._http = _http_client(url.scheme == "https")
         self._address = (url.hostname, url.port)
         self._timeout_s = settings.timeout_s

@@ -15,8 +15,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import SplitResult
 
 from agent.config.host_port import format_host_port, parse_host_port
+from agent.config.http_url import split_http_url
+from agent.config.secrets import masked_url
 
 #: How an IPv4 address begins as IPv6.
 _MAPPED: Final = bytes(10) + b"\xff\xff"
@@ -70,6 +73,14 @@ def split_host_port(setting: str, text: str) -> tuple[str, int]:
         return parse_host_port(text)
     except ValueError as e:
         raise AddressError(f"{setting} = {text!r}: {e}") from None
+
+
+def split_url(setting: str, text: str) -> SplitResult:
+    """Split the URL of an HTTP server. Raises AddressError."""
+    parts = split_http_url(text)
+    if parts is None:
+        raise AddressError(f"{setting} = {masked_url(text)!r}: expected http://host:port")
+    return parts
 
 
 def bind(setting: str, text: str, kind: socket.SocketKind, *, share_port: bool = False) -> socket.socket:
