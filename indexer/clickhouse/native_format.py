@@ -163,6 +163,11 @@ def _texts(texts: Sequence[str]) -> bytes:
     return b"".join(parts)
 
 
+def varuint_bytes(n: int) -> int:
+    """Return the length of a number that ClickHouse's formats write before a string or an array."""
+    return max(1, -(-n.bit_length() // 7))
+
+
 def _varuint(n: int) -> bytes:
     """Encode a number as LEB128: seven bits per byte, the lowest first."""
     out = bytearray()

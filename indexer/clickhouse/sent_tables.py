@@ -24,6 +24,7 @@ import numpy as np
 from clickhouse_connect.driver.external import ExternalData
 
 from indexer.clickhouse.native_format import AnyArray, ColumnData, Ragged, encode_block, type_name
+from indexer.clickhouse.sql_quoting import quote_text
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Where a process finds its open files by number.
@@ -75,7 +76,7 @@ def as_files(tables: Sequence[SentTable], *, unnamed: bool = True) -> Iterator[s
         for table in tables:
             structure = table.structure
             content = _file(encode_block(table.columns), unnamed=unnamed)
-            path = _quoted(stack.enter_context(content))
+            path = quote_text(stack.enter_context(content))
             parts.append(f"{table.name} AS (SELECT * FROM file({path}, 'Native', '{structure}'))")
         yield "WITH " + ", ".join(parts)
 
@@ -94,7 +95,3 @@ def _file(data: bytes, *, unnamed: bool) -> Iterator[str]:
         file.write(data)
         file.flush()
         yield f"{_OWN_FILES}/{number}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -35,6 +35,7 @@ from indexer.clickhouse.data_lock import DataLock, shown
 from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
 from indexer.clickhouse.private_files import make_private
 from indexer.clickhouse.sent_tables import SentTable, as_files, external_data
+from indexer.clickhouse.sql_quoting import quote_name
 from indexer.clickhouse.store_errors import EMBEDDED, ServerAddress, StoreError, server_address, store_error
 
 __all__ = ["DEFAULT_DATABASE", "ColumnData", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
@@ -272,11 +273,6 @@ def embedded_path(dsn: str) -> Path | None:
     """Return the path of an embedded store; None for a server. Raises StoreError."""
     address, _, embedded = _parse(dsn)
     return Path(address) if embedded else None
-
-
-def quote_name(name: str) -> str:
-    """Quote a database, table or column name for SQL."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 
 
 def _parse(dsn: str) -> tuple[str, str, bool]:

@@ -18,7 +18,8 @@ from indexer.clickhouse.granularities import Granularity
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import read_eras
 from indexer.clickhouse.schema.metric_types import KINDS, Kind
-from indexer.clickhouse.store import Store, quote_name
+from indexer.clickhouse.sql_quoting import quote_name
+from indexer.clickhouse.store import Store
 from indexer.integrity.verify_statements import (
     PAIRS,
     STRINGS_A_TURN,

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from indexer.clickhouse.native_format import varuint_bytes
 from indexer.clickhouse.schema.metric_types import FLOAT_MERGES
 from shim.catalog.types import Part
 from shim.model.values import Bools, Floats, Ints
@@ -157,7 +158,7 @@ def _read_blocks(
     one = sql.call("toUInt8", 1)
     found = sql.Named(sql.Func("maxResample", (one, sql.col("c")), over), "h")
     query = _flat(sql.Query((sql.Named(sql.col("k"), "k"), *sums, found), source, group_by=("k",)))
-    size = f"V{_varint_bytes(reading.cells)}"  # RowBinary: an array begins with its length
+    size = f"V{varuint_bytes(reading.cells)}"  # RowBinary: an array begins with its length
     arrays = [(column, "<f8", (reading.cells,)) for column in columns]
     fields: list[Any] = [("k", "<u8")]
     for i, array in enumerate([*arrays, ("h", "?", (reading.cells,))]):
@@ -172,10 +173,6 @@ def _read_blocks(
         values[column] = np.zeros(rows.shape)
         values[column][key] = fetched[column]
     return KeyedCells(values, rows, rows)
-
-
-def _varint_bytes(value: int) -> int:
-    return max(1, -(-value.bit_length() // 7))
 
 
 # ---------------------------------------------------------------- one row a key and cell

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX
+from indexer.clickhouse.native_format import varuint_bytes
 from shim.catalog.types import Part
 from shim.eval.budget import Take
 from shim.model.bucket_bounds import SCHEMA, coarser_index
@@ -192,7 +193,7 @@ def _dense(reader: Reader, part: Part, keys: Keys, reading: WindowPlan, found: B
     over = (found.first, found.first + found.width, 1)
     summed = sql.Named(sql.Func("sumResample", (sql.col("n"), found.counted), over), "v")
     query = _joined(reader, part, keys, reading, found, (summed,), ("k", "c"))
-    size = f"V{max(1, -(-found.width.bit_length() // 7))}"  # RowBinary: an array begins with its length
+    size = f"V{varuint_bytes(found.width)}"  # RowBinary: an array begins with its length
     fields: list[Any] = [("k", "<u8"), ("c", "<u4"), ("size", size), ("v", "<f8", (found.width,))]
     rows = reader.fetch(query, fields, lambda fetched: int(np.count_nonzero(fetched["v"])))
     key, known = keys.index(part, rows["k"])

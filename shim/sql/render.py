@@ -16,6 +16,7 @@ from typing import Any, Final, assert_never
 import numpy as np
 import numpy.typing as npt
 
+from indexer.clickhouse.sql_quoting import quote_name
 from shim.sql.nodes import (
     Column,
     Element,
@@ -91,7 +92,7 @@ class _Writer:
     def _source(self, source: Source) -> str:
         match source:
             case Table():
-                return f"{identifier(source.database)}.{identifier(source.name)}"
+                return f"{quote_name(source.database)}.{quote_name(source.name)}"
             case Query():
                 return f"({self.query(source)})"
             case Union():
@@ -170,8 +171,3 @@ def _name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"not a name of ours: {name!r}")
     return name
-
-
-def identifier(name: str) -> str:
-    """Quote the name of a table or database (the DSN names the database)."""
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

@@ -13,7 +13,8 @@ import pytest
 from agent.wire.frame import Frame
 from indexer.clickhouse.schema import migrate
 from indexer.clickhouse.schema.database_id import read_ids
-from indexer.clickhouse.store import Store, open_store, quote_name
+from indexer.clickhouse.sql_quoting import quote_name
+from indexer.clickhouse.store import Store, open_store
 from indexer.intern.catalog_watch import CatalogWatch
 from indexer.intern.series import SeriesRegistry
 from indexer.service import IndexerService

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store, quote_name
+from indexer.clickhouse.sql_quoting import quote_name
+from indexer.clickhouse.store import Store, open_store
 from tests.support.clickhouse_http import running
 
 

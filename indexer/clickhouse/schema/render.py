@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.columns import FLOAT, Column
 from indexer.clickhouse.schema.tables import DEDUPLICATION_WINDOW, DEDUPLICATION_WINDOW_S, Table, View
+from indexer.clickhouse.sql_quoting import quote_name, quote_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,8 @@ def create_table(table: Table, layout: Layout) -> tuple[str, ...]:
     distributed = (
         f"CREATE TABLE IF NOT EXISTS {_qualified(table.name, layout)}{_on_cluster(layout)}\n"
         f"AS {_qualified(name, layout)}\n"
-        f"ENGINE = Distributed({_quoted(layout.cluster)}, {_quoted(layout.database)}, {_quoted(name)},"
-        f" {table.shard_by})"
+        f"ENGINE = Distributed({quote_text(layout.cluster)}, {quote_text(layout.database)},"
+        f" {quote_text(name)}, {table.shard_by})"
     )
     return text, distributed
 
@@ -100,11 +101,11 @@ def _column(column: Column, layout: Layout) -> str:
 
 
 def _engine(table: Table, name: str, layout: Layout) -> str:
-    version = [_name(table.version)] if table.version else []
+    version = [quote_name(table.version)] if table.version else []
     if table.engine == "Null" or layout.cluster is None:
         return f"{table.engine}({version[0]})" if version else table.engine
     path = f"/clickhouse/tables/{{shard}}/{layout.database}/{name}"
-    given = ", ".join([_quoted(path), "'{replica}'", *version])
+    given = ", ".join([quote_text(path), "'{replica}'", *version])
     return f"Replicated{table.engine}({given})"
 
 
@@ -138,16 +139,8 @@ def _local(name: str, layout: Layout) -> str:
 
 
 def _qualified(name: str, layout: Layout) -> str:
-    return f"{_name(layout.database)}.{_name(name)}"
+    return f"{quote_name(layout.database)}.{quote_name(name)}"
 
 
 def _on_cluster(layout: Layout) -> str:
-    return f" ON CLUSTER {_name(layout.cluster)}" if layout.cluster is not None else ""
-
-
-def _name(name: str) -> str:
-    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return f" ON CLUSTER {quote_name(layout.cluster)}" if layout.cluster is not None else ""

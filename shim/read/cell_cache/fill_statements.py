@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from indexer.clickhouse.native_format import varuint_bytes
 from indexer.clickhouse.store import Store, StoreError
 from shim.model.values import Bools
 from shim.read.cell_cache.chunk import Chunk, ChunkKey, Ids, Source
@@ -170,7 +171,7 @@ def _merge(source: Source) -> str:
 def _arrays(job: FillJob) -> np.dtype[np.void]:
     """RowBinary: an array begins with its length, a varint."""
     cells = job.cells
-    size = f"V{max(1, -(-cells.bit_length() // 7))}"
+    size = f"V{varuint_bytes(cells)}"
     value = [("t", "<i8"), ("v", "<f8")] if job.places[0].source.timed else "<f8"
     fields: list[Any] = [
         ("k", "<u8"), ("n", size), ("v", value, (cells,)), ("m", size), ("h", "?", (cells,)), ("d", "<u2"),

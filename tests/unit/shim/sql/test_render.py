@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from indexer.clickhouse.sql_quoting import quote_name
 from shim.sql import nodes as sql
-from shim.sql.render import MAX_NUMBERS, identifier, render
+from shim.sql.render import MAX_NUMBERS, render
 
 TABLE = sql.Table("meterhouse", "counters_10s")
 
@@ -139,7 +140,7 @@ def test_operators_that_are_not_ours_are_refused(operator: str) -> None:
 
 def test_database_names_are_quoted() -> None:
     """A database is named by the DSN: the one name that is not ours."""
-    assert identifier("a`b\\c") == "`a\\`b\\\\c`"
+    assert quote_name("a`b\\c") == "`a\\`b\\\\c`"
     table = sql.Table("x` WHERE 1 --", "t")
     assert (
         render(sql.Query((sql.Named(sql.col("a"), "a"),), table)).text
