@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.clickhouse.schema.metric_types import METRIC_TYPES, Kind
+from indexer.intern.sorted_ids import find_ids
 
 __all__ = [
     "TYPES",
@@ -140,11 +141,9 @@ class SeriesRegistry:
         """Return a mask of the ids that are not registered on `day` (days since 1970)."""
         with self._lock:
             known = self._known.get(tenant, {}).get(day)
-        if known is None or not len(known):
+        if known is None:
             return np.ones(len(ids), bool)
-        at = np.searchsorted(known, ids)
-        at[at == len(known)] = 0
-        mask: Bools = known[at] != ids
+        mask: Bools = ~find_ids(known, ids)[1]
         return mask
 
     def register(self, tenant: Project, day: int, ids: U64s, metric_ids: U64s) -> None:

@@ -18,6 +18,7 @@ from agent.wire.frame import Frame, SeriesColumns, encode
 from indexer.clickhouse.native_format import AnyArray
 from indexer.clickhouse.schema.metric_types import KINDS, Kind
 from indexer.intern.series import Project, SeriesRegistry, U64s
+from indexer.intern.sorted_ids import find_ids
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S, FrameRows, SeriesOnDay
 from indexer.write.split_by_day import compacted
@@ -122,9 +123,8 @@ class SeriesLimit:
     def _new(self, tenant: Project, sighting: SeriesOnDay, admitted: Sequence[U64s]) -> AnyArray:
         unknown = self._registry.unknown(tenant, sighting.day, sighting.series_id)
         stored = self._ids(OrgDay(tenant.org_id, sighting.day)).get(tenant)
-        if stored is not None and len(stored):
-            at = np.minimum(np.searchsorted(stored, sighting.series_id), len(stored) - 1)
-            unknown &= stored[at] != sighting.series_id
+        if stored is not None:
+            unknown &= ~find_ids(stored, sighting.series_id)[1]
         for ids in admitted:
             unknown &= ~np.isin(sighting.series_id, ids)
         return np.flatnonzero(unknown)

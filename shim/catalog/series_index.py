@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from indexer.intern.sorted_ids import find_ids
 from shim.catalog.names import Key
 from shim.model.labels import NAME, Labels
 from shim.model.matchers import Matcher
@@ -68,20 +69,13 @@ class SeriesIndex:
 
     def knows(self, series_ids: Ids) -> Bools:
         """Return which of the series the index has."""
-        return self._known(series_ids)[1]
+        return find_ids(self.series_ids, series_ids)[1]
 
     def rows(self, series_ids: Ids) -> Rows:
         """Return the rows of the series; unknown ones are left out."""
-        at, known = self._known(series_ids)
+        at, known = find_ids(self.series_ids, series_ids)
         rows: Rows = at[known]
         return rows
-
-    def _known(self, series_ids: Ids) -> tuple[Rows, Bools]:
-        if not len(self.series_ids):
-            return np.zeros(len(series_ids), dtype=np.int64), np.zeros(len(series_ids), dtype=bool)
-        at = np.searchsorted(self.series_ids, series_ids)
-        at[at == len(self.series_ids)] = 0
-        return at, self.series_ids[at] == series_ids
 
     def matching(self, rows: Rows, matcher: Matcher, keys: Mapping[str, Key]) -> Rows:
         """Those of `rows` whose label meets the matcher."""

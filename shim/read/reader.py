@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.store import SentTable, Store, StoreError
+from indexer.intern.sorted_ids import find_ids
 from shim.catalog.types import Part
 from shim.model.errors import ExecutionError, TimedOut
 from shim.model.grid import Grid
@@ -285,10 +286,7 @@ class Keys:
         if self.group is not None:
             known = keys < len(self.labels)
             return np.where(known, keys, 0).astype(np.int64), known
-        place = np.searchsorted(part.series_ids, keys)
-        place = np.minimum(place, max(0, len(part.series_ids) - 1))
-        known = part.series_ids[place] == keys if len(part.series_ids) else np.zeros(len(keys), dtype=bool)
-        return place.astype(np.int64), np.asarray(known)
+        return find_ids(part.series_ids, keys)
 
 
 #: Above the index of every group.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.schema.metric_types import FLOAT_MERGES, FloatMerge
+from indexer.intern.sorted_ids import find_ids
 from shim.model.values import Bools, Floats, Ints
 
 Ids = npt.NDArray[np.uint64]
@@ -131,10 +132,10 @@ class Chunk:
     ) -> None:
         """Merge samples in, sorted by series and then cell, also of series that it has not seen."""
         firsts = np.concatenate(([0], np.flatnonzero(ids[1:] != ids[:-1]) + 1))
-        at, known = _find(self.ids, ids[firsts])
+        at, known = find_ids(self.ids, ids[firsts])
         if not known.all():
             self._take_in(ids[firsts])
-            at, _ = _find(self.ids, ids[firsts])
+            at, _ = find_ids(self.ids, ids[firsts])
         flat = at.repeat(np.diff(firsts, append=len(ids))) * self.values.shape[1] + cells
         starts = np.flatnonzero(np.diff(flat, prepend=-1))
         places = np.unravel_index(flat[starts], self.values.shape)
@@ -255,10 +256,10 @@ class Rows:
 def rows_of(block_ids: Ids, series_ids: Ids, group: Ints | None) -> Rows:
     """Return the rows of a chunk for series (ascending) that are keys themselves, or each in a group."""
     if len(series_ids) <= len(block_ids):
-        at, known = _find(block_ids, series_ids)
+        at, known = find_ids(block_ids, series_ids)
         rows, series = at[known], np.flatnonzero(known)
     else:
-        at, known = _find(series_ids, block_ids)
+        at, known = find_ids(series_ids, block_ids)
         rows, series = np.flatnonzero(known), at[known]
     every = len(rows) == len(block_ids)
     if group is None:
@@ -271,11 +272,3 @@ def rows_of(block_ids: Ids, series_ids: Ids, group: Ints | None) -> Rows:
     rows, key = rows[order], key[order]
     starts = np.flatnonzero(np.diff(key, prepend=-1)).astype(np.int64)
     return Rows(rows, key[starts], None if len(starts) == len(key) else starts)
-
-
-def _find(held: Ids, wanted: Ids) -> tuple[Ints, Bools]:
-    """Return the position of each wanted id, and whether it is present."""
-    at = np.searchsorted(held, wanted).astype(np.int64)
-    at[at == len(held)] = 0
-    known = held[at] == wanted if len(held) else np.zeros(len(wanted), dtype=bool)
-    return at, np.asarray(known)
