@@ -1,4 +1,4 @@
-"""A small bounded memory, least recently used first out. Thread-safe."""
+"""A bounded cache that drops the least recently used entry first. Thread-safe."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ V = TypeVar("V")
 
 
 class LruDict(Generic[K, V]):
-    """A cache of at most `most` entries and `most_weight` in all; an entry heavier than that is not kept."""
+    """A cache of at most `max_entries` and `max_weight` in all; an entry heavier than that empties it."""
 
-    def __init__(self, most: int, most_weight: int = 0) -> None:
-        self._most = most
-        self._most_weight = most_weight
+    def __init__(self, max_entries: int, max_weight: int = 0) -> None:
+        self._max_entries = max_entries
+        self._max_weight = max_weight
         self._lock = threading.Lock()
         self._held: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._weight = 0
@@ -37,12 +37,20 @@ class LruDict(Generic[K, V]):
             self._held.move_to_end(key)
             return entry[0]
 
-    def put(self, key: K, value: V, weight: int = 0) -> None:
-        """Keep a value, and drop the least recently used until all fit."""
+    @property
+    def weight(self) -> int:
+        """The weight of all entries."""
+        return self._weight
+
+    def put(self, key: K, value: V, weight: int = 0) -> int:
+        """Keep a value, and drop the least recently used until all fit. Return the number dropped."""
+        evicted = 0
         with self._lock:
             before = self._held.pop(key, None)
             self._weight += weight - (before[1] if before is not None else 0)
             self._held[key] = (value, weight)
-            while len(self._held) > self._most or self._weight > self._most_weight:
+            while len(self._held) > self._max_entries or self._weight > self._max_weight:
                 _, (_, dropped) = self._held.popitem(last=False)
                 self._weight -= dropped
+                evicted += 1
+        return evicted

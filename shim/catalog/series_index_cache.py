@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shim.catalog.lru_cache import LruDict
 from shim.catalog.scope import of_metrics
 from shim.catalog.series_index import Ids, SeriesIndex, empty, grown
 from shim.catalog.strings import Strings
@@ -22,15 +22,12 @@ _Key = tuple[Tenant, int]
 
 
 class SeriesIndexCache:
-    """By tenant and metric; the least used go when more than `most_series` series are held."""
+    """By tenant and metric; the least used go when more than `max_series` series are held."""
 
-    def __init__(self, strings: Strings, most_series: int, metrics: ShimMetrics) -> None:
+    def __init__(self, strings: Strings, max_series: int, metrics: ShimMetrics) -> None:
         self._strings = strings
-        self._most_series = most_series
         self._metrics = metrics
-        self._lock = threading.Lock()
-        self._held: OrderedDict[_Key, SeriesIndex] = OrderedDict()
-        self._series = 0
+        self._held: LruDict[_Key, SeriesIndex] = LruDict(sys.maxsize, max_series)
 
     def get(
         self,
@@ -48,7 +45,7 @@ class SeriesIndexCache:
         rosters: dict[int, SeriesIndex] = {}
         missing: dict[int, npt.NDArray[Any]] = {}
         for metric_id, records in alive.items():
-            roster = rosters[metric_id] = self._find((tenant, metric_id))
+            roster = rosters[metric_id] = self._held.get((tenant, metric_id)) or empty()
             unknown = records[~roster.knows(records["series_id"])]
             if len(unknown):
                 missing[metric_id] = unknown
@@ -56,14 +53,6 @@ class SeriesIndexCache:
             all_of_them = not narrowed and all(len(missing[m]) == len(alive[m]) for m in missing)
             rosters |= self._fill(tables, tenant, days, rosters, missing, all_of_them=all_of_them)
         return rosters
-
-    def _find(self, key: _Key) -> SeriesIndex:
-        with self._lock:
-            roster = self._held.get(key)
-            if roster is None:
-                return empty()
-            self._held.move_to_end(key)
-            return roster
 
     def _fill(
         self,
@@ -94,19 +83,10 @@ class SeriesIndexCache:
         return filled
 
     def _keep(self, key: _Key, roster: SeriesIndex) -> None:
-        with self._lock:
-            before = self._held.pop(key, None)
-            self._held[key] = roster
-            self._series += len(roster) - (len(before) if before is not None else 0)
-            while self._series > self._most_series and len(self._held) > 1:
-                _, dropped = self._held.popitem(last=False)
-                self._series -= len(dropped)
-                self._metrics.catalog_evictions.labels("rosters").inc()
-            if self._series > self._most_series:  # one metric alone is too large to be kept
-                del self._held[key]
-                self._series = 0
-                self._metrics.catalog_evictions.labels("rosters").inc()
-            self._metrics.catalog_series.set(self._series)
+        evicted = self._held.put(key, roster, weight=len(roster))
+        if evicted:
+            self._metrics.catalog_evictions.labels("rosters").inc(evicted)
+        self._metrics.catalog_series.set(self._held.weight)
 
 
 def _extended(

@@ -17,7 +17,7 @@ def test_the_least_used_goes_first() -> None:
 
 
 def test_weight_is_bounded_too() -> None:
-    memory: LruDict[str, int] = LruDict(100, most_weight=10)
+    memory: LruDict[str, int] = LruDict(100, max_weight=10)
     for i in range(20):
         memory.put(str(i), i, weight=4)
         assert len(memory) <= 2
