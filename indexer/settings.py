@@ -83,7 +83,7 @@ class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.url:  # else it is the default, made before the check is
-            _check_redis("url", self.url)
+            check_redis("url", self.url)
         if self.tenants != EVERY_TENANT and parse_tenant(self.tenants) is None:
             raise ValueError('tenants: expected "org:project", "org:*" or "*:*"')
 
@@ -186,7 +186,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         except EntryError as e:
             raise ValueError(f"tokens: {e}") from None
         check_listen("listen", self.listen)
-        _check_redis("redis_url", self.redis_url)
+        check_redis("redis_url", self.redis_url)
 
 
 def entries(settings: Settings) -> list[Entry]:
@@ -196,7 +196,8 @@ def entries(settings: Settings) -> list[Entry]:
     return parse_entries(scoped, _RIGHTS)
 
 
-def _check_redis(name: str, url: str) -> None:
+def check_redis(name: str, url: str) -> None:
+    """Raise ValueError for the URL of a Redis that cannot be used."""
     if url and _split(name, url).scheme not in ("redis", "rediss", "unix"):
         raise ValueError(f"{name}: expected redis://, rediss:// or unix://")
 

@@ -15,7 +15,7 @@ from agent.config.load import check_listen
 from agent.config.secrets import masked_url
 from agent.settings import ClientTls, Tls
 from indexer.clickhouse.retention import Retention
-from indexer.settings import Http, check_dsn
+from indexer.settings import Http, check_dsn, check_redis
 from shim.model.allowed_hosts import AllowedHosts
 from shim.model.tenancy import TenancySettings
 
@@ -108,8 +108,7 @@ class LeaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ttl_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 10.0
 
     def __post_init__(self) -> None:
-        if self.redis_url and urlsplit(self.redis_url).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("redis_url: expected redis://, rediss:// or unix://")
+        check_redis("redis_url", self.redis_url)
 
 
 class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
