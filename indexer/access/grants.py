@@ -26,6 +26,8 @@ from enum import StrEnum
 from typing import ClassVar, Final
 
 MAX_ID: Final = 2**32 - 1
+#: The end of every error about an id of an org or a project.
+ID_EXPECTED: Final = f"expected 1 to {MAX_ID}, as tables have 32 bits for it"
 WHOLE: Final = "*"
 #: Maximum bytes of a presented credential; no token is longer.
 MAX_CREDENTIAL_BYTES: Final = 4_096
@@ -291,7 +293,7 @@ def parse_grant(text: str, rights: frozenset[Right] = frozenset()) -> Grant:
     scope, *words = text.split() or [""]
     tenant = parse_tenant(scope)
     if tenant is None and scope != "*:*":
-        raise EntryError('the scope of a token is "org:project", "org:*" or "*:*"')
+        raise EntryError(f'the scope of a token is "org:project", "org:*" or "*:*"; an id: {ID_EXPECTED}')
     expires_s = math.inf
     for word in words:
         if word.startswith("expires="):

@@ -32,13 +32,14 @@ from agent.wire.frame import (
     Sets,
     encode,
 )
-from indexer.access.grants import EVERYTHING, Grant, foreign
+from indexer.access.grants import EVERYTHING, ID_EXPECTED, MAX_ID, Grant, foreign
+from indexer.intern.use_case import USE_CASE_TAG, with_use_case
 from indexer.receive.message_values import BadMessageError, GaugeValue, ValueObject, unpacked
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S
 from indexer.write.identity import digest
 
-_MAX_ID: Final = (1 << 64) - 1
+_MAX_STRING_ID: Final = (1 << 64) - 1
 _LINES: Final = Limits()
 _LARGEST: Final = sys.float_info.max
 #: A text of JSON, which may hold anything, or the beginning of a comment.
@@ -63,6 +64,7 @@ class Message(msgspec.Struct, frozen=True):
     name: str | None = None
     tags: dict[str, int | str] = {}
     retention_days: int = 0
+    use_case_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +179,9 @@ def split(body: bytes) -> Sequence[msgspec.Raw]:
 
 def _checked_bucket(message: Message, latest_s: int) -> int:
     _check_texts(message)
-    _check_range("org_id", message.org_id, 1, 0xFFFFFFFF)
-    _check_range("project_id", message.project_id, 1, 0xFFFFFFFF)
+    for what, tenant in (("org_id", message.org_id), ("project_id", message.project_id)):
+        if not 1 <= tenant <= MAX_ID:
+            raise BadMessageError(f"{what}: {tenant}: {ID_EXPECTED}")
     _check_range("retention_days", message.retention_days, 0, 65_535)
     if not 0 <= message.timestamp < 1 << 32:  # nor is NaN; an integer may be beyond floats
         raise BadMessageError(f"timestamp: {message.timestamp!s:.30}: expected Unix seconds")
@@ -192,10 +195,10 @@ def _checked_bucket(message: Message, latest_s: int) -> int:
         *((f"tags.{k}", v) for k, v in message.tags.items()),
     ):
         if isinstance(given, int):
-            _check_range(what, given, 1, _MAX_ID)
+            _check_range(what, given, 1, _MAX_STRING_ID)
     for tag_key in message.tags:
         if _is_id(tag_key):
-            _check_range(f"tags.{tag_key}", int(tag_key), 1, _MAX_ID)
+            _check_range(f"tags.{tag_key}", int(tag_key), 1, _MAX_STRING_ID)
     return bucket
 
 
@@ -210,6 +213,9 @@ def _check_texts(message: Message) -> None:
     _check_size("name", name, _LINES.max_name_bytes)
     if len(message.tags) > _LINES.max_tags:
         raise BadMessageError(f"tags: {len(message.tags)} tags: expected at most {_LINES.max_tags}")
+    _check_size("use_case_id", message.use_case_id or "", _LINES.max_tag_bytes)
+    if USE_CASE_TAG in message.tags:
+        raise BadMessageError("tags: a key of the field use_case_id: expected the field")
     for key, value in message.tags.items():
         _check_size("a key of tags", key, _LINES.max_tag_bytes)
         if isinstance(value, str):
@@ -283,9 +289,8 @@ class _Builder:
     def add(self, message: Message, bucket: int, value: list[float] | list[str] | GaugeValue) -> None:
         metric = message.metric_id if message.metric_id is not None else message.name
         assert metric is not None
-        tags = sorted(
-            (self._string(int(k) if _is_id(k) else k), self._string(v)) for k, v in message.tags.items()
-        )
+        stored = with_use_case(message.tags, metric, message.use_case_id)
+        tags = sorted((self._string(int(k) if _is_id(k) else k), self._string(v)) for k, v in stored.items())
         key = (self._string(metric), tuple(tags))
         series = self._series.setdefault(key, len(self._series))
         if isinstance(value, GaugeValue):

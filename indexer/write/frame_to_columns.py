@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from agent.aggregate.exponential_buckets import MAX_INDEX, MIN_INDEX
 from agent.wire.frame import BUCKET_SECONDS, Distributions, Frame, FrameError, Sets
+from indexer.access.grants import ID_EXPECTED, MAX_ID
 from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.native_format import AnyArray, Block, ColumnData, Ragged
 from indexer.clickhouse.retention import Retention
@@ -126,13 +127,11 @@ def check(frame: Frame, *, latest_s: int) -> None:
 
     `latest_s`: the latest start of a bucket. Raises FrameError.
     """
-    for name, value, low, high in (
-        ("org_id", frame.org_id, 1, 0xFFFFFFFF),
-        ("project_id", frame.project_id, 1, 0xFFFFFFFF),
-        ("retention_days", frame.retention_days, 0, KEEP),
-    ):
-        if not low <= value <= high:
-            raise FrameError(f"{name}: {value}: expected {low} to {high}")
+    for name, value in (("org_id", frame.org_id), ("project_id", frame.project_id)):
+        if not 1 <= value <= MAX_ID:
+            raise FrameError(f"{name}: {value}: {ID_EXPECTED}")
+    if not 0 <= frame.retention_days <= KEEP:
+        raise FrameError(f"retention_days: {frame.retention_days}: expected 0 to {KEEP}")
     _check_texts(frame)
     count = len(frame.series.name) // 4
     for name in ("name", "tag_key", "tag_value"):

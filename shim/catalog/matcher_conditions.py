@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from shim.catalog.names import KINDS, MADE_LABELS, PROJECT, Target, exact_values, make_key, reserved_labels
-from shim.catalog.scope import Scope, TagCondition
+from shim.catalog.scope import Scope, TagCondition, tag_value
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days
 from shim.model.labels import NAME, TYPE, USE_CASE
@@ -45,14 +45,14 @@ class MatcherConditions:
             scope = scope.within(_KIND, [_HISTOGRAM])
         keys = self.keys(metric_ids, targets)
         for matcher in matchers:
-            if matcher.name in (NAME, USE_CASE) or any(
-                matcher.name == MADE_LABELS.get(view) for view in views
-            ):
+            if matcher.name == NAME or any(matcher.name == MADE_LABELS.get(view) for view in views):
                 continue
             if matcher.name == TYPE:
                 if TYPE not in keys and views == {""}:
                     met = [number for number, kind in KINDS.items() if matcher.matches(kind)]
                     scope = scope.within(_KIND, met)
+            elif matcher.name == USE_CASE:
+                scope = self._of_use_case(scope, targets, keys.get(USE_CASE, []), matcher)
             elif matcher.name == PROJECT and self.tenant.project_id is None:
                 projects = self.tables.projects_of(scope)
                 scope = scope.within("toUInt64(project_id)", [p for p in projects if matcher.matches(str(p))])
@@ -77,13 +77,27 @@ class MatcherConditions:
         return {label: [i for _, _, i in sorted(entries)] for label, entries in found.items()}
 
     def clashes(self, target: Target) -> bool:
-        """Whether several tag keys of a metric are shown as one label."""
+        """Whether several tag keys of a metric are shown as one label, or one is hidden."""
         ids = self.tables.tag_keys(self.tenant, self.days, [target.metric.id])
         org_wide = self.tenant.project_id is None
         reserved = reserved_labels(org_wide=org_wide, view=target.view)
         texts = self.texts(ids)
         shown = {make_key(texts[i], self.settings.names, reserved=reserved).shown for i in ids}
-        return len(shown) < len(ids)
+        return len(shown - {USE_CASE}) < len(ids)
+
+    def _of_use_case(
+        self, scope: Scope, targets: Sequence[Target], keys: Sequence[int], matcher: Matcher
+    ) -> Scope:
+        """Narrow to series whose tag meets the matcher, or whose metric does if they have none."""
+        metric_ids = list(dict.fromkeys(target.metric.id for target in targets))
+        met = {target.metric.id for target in targets if matcher.matches(target.metric.use_case)}
+        if not keys:
+            return scope.within("metric_id", sorted(met))
+        texts = self.texts(self.tables.tag_values(self.tenant, self.days, keys, metric_ids))
+        tagged = sorted(i for i, text in texts.items() if matcher.matches(text))
+        tag = tag_value(keys)
+        scope = scope.within(f"if({tag} = 0, metric_id, 0)", [0, *sorted(met)])
+        return scope.within(tag, [0, *tagged])
 
     def _tagged(
         self, scope: Scope, metric_ids: Sequence[int], keys: Sequence[int], matcher: Matcher

@@ -18,7 +18,7 @@ from shim.catalog.metric_descriptions import Described
 from shim.catalog.names import MADE_LABELS, PROJECT, Key, Names, Target, make_key, reserved_labels
 from shim.catalog.selection import PickedSeries, label_sets
 from shim.catalog.types import Days, Kind
-from shim.model.labels import NAME, TYPE, Labels
+from shim.model.labels import NAME, TYPE, USE_CASE, Labels
 from shim.model.matchers import Matcher
 from shim.model.numeric_labels import LE, named, number_text, quantiles, with_label
 from shim.model.tenancy import Tenant
@@ -60,7 +60,7 @@ class MetadataQueries:
         if not metrics.metrics:
             return []
         keys = self._keys(tenant, days)
-        names = {key.shown for key in keys.values()} | {NAME}
+        names = {key.shown for key in keys.values()} - {USE_CASE} | {NAME}
         if any("histogram" in metric.kinds for metric in metrics.metrics):
             names.add(LE)
         if tenant.project_id is None:
@@ -79,7 +79,8 @@ class MetadataQueries:
         if label == PROJECT and tenant.project_id is None:
             return sorted(map(str, self._catalog.tables.projects(tenant, days)))
         ladders = self._all_boundaries(tenant, days) if label == LE else set[str]()
-        wanted = [i for i, key in self._keys(tenant, days).items() if key.answers_to(label)]
+        keys = self._keys(tenant, days).items()
+        wanted = [i for i, key in keys if key.shown != USE_CASE and key.answers_to(label)]
         if not wanted:
             return sorted(ladders)
         ids = self._catalog.tables.tag_values(tenant, days, wanted)
@@ -167,7 +168,7 @@ class MetadataQueries:
             reserved = reserved_labels(org_wide=tenant.project_id is None, view=view)
             names.update(make_key(texts[i], self._settings.names, reserved=reserved).shown for i in ids)
             names |= {MADE_LABELS[view]} if view in MADE_LABELS else set()
-        return names
+        return names - {USE_CASE}
 
     def _values(self, tenant: Tenant, label: str, matchers: Sequence[Matcher], days: Days) -> set[str]:
         """Return the values of a label on the selected series."""
@@ -271,10 +272,11 @@ def _names_of(picked: Sequence[PickedSeries], *, org_wide: bool) -> set[str]:
     for one in picked:
         if one.target.view in MADE_LABELS:
             names.add(MADE_LABELS[one.target.view])
-        for stored, column in one.roster.columns.items():
+        for stored, key in one.keys.items():
+            column = one.roster.columns[stored]
             codes = column.codes[one.rows]
             if any(column.texts[code] for code in np.unique(codes).tolist()):
-                names.add(one.keys[stored].shown)
+                names.add(key.shown)
     return names
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from indexer.clickhouse.schema.metric_types import METRIC_TYPES
+from indexer.intern.use_case import USE_CASE_TAG, namespace
 from shim.catalog.types import Kind, View
 from shim.model.labels import NAME, TYPE, USE_CASE
 from shim.model.matchers import Matcher
@@ -29,8 +30,6 @@ CLASSIC: Final[tuple[View, ...]] = ("bucket", "count", "sum")
 MADE_LABELS: Final[Mapping[View, str]] = {"bucket": LE, "quantile": QUANTILE}
 PROJECT: Final = "project_id"
 
-#: An MRI up to its namespace: `c:custom/requests@none`.
-_MRI = re.compile(r"[a-z]{1,2}:([a-z0-9_-]+)/", re.ASCII)
 _PLAIN_VALUES = re.compile(r"[a-zA-Z0-9_:/ -]+(\|[a-zA-Z0-9_:/ -]+)*", re.ASCII)
 _PLAIN_NAMES = re.compile(r"[a-zA-Z0-9_:]+(\|[a-zA-Z0-9_:]+)*", re.ASCII)
 
@@ -55,9 +54,12 @@ class Key:
 def make_key(name: str, style: Style, *, reserved: Iterable[str], kept: Collection[str] = frozenset()) -> Key:
     """Return the label of a tag, whose name stays in its UTF-8 form if it is `kept`.
 
-    A tag named like a label of ours is shown as `exported_...`, as in Prometheus. A NUL at its start becomes
-    an underscore: it would look like a mark (shim/model/labels.py).
+    The hidden tag of the use case is the label of its name. Another tag named like a label of ours is shown
+    as `exported_...`, as in Prometheus. A NUL at its start becomes an underscore: it would look like a mark
+    (shim/model/labels.py).
     """
+    if name == USE_CASE_TAG:
+        return Key(USE_CASE, USE_CASE)
     if name.startswith("\0"):
         name = "_" + name[1:]
     if name in reserved or label_form(name) in reserved:
@@ -108,9 +110,8 @@ class Metric:
 
     @property
     def use_case(self) -> str:
-        """The namespace of a name that is an MRI, else ""."""
-        found = _MRI.match(self.name)
-        return found[1] if found else ""
+        """The use case of those of its series that have no tag for it."""
+        return namespace(self.name)
 
     def shown(self, style: Style, view: View = "") -> str:
         """Return the name that answers show."""
@@ -144,10 +145,15 @@ class Target:
         return self.metric.kinds & {"histogram"} if self.view else self.metric.kinds
 
 
-def of_use_cases(targets: Sequence[Target], matchers: Sequence[Matcher]) -> list[Target]:
-    """Return the targets whose metrics meet the matchers on `__use_case_id__`."""
+def of_use_cases(
+    targets: Sequence[Target], matchers: Sequence[Matcher], tagged: Collection[int]
+) -> list[Target]:
+    """Return the targets with series that may meet the matchers on `__use_case_id__`.
+
+    `tagged`: the ids of metrics some of whose series have a tag for it.
+    """
     on_it = [m for m in matchers if m.name == USE_CASE]
-    return [t for t in targets if all(m.matches(t.metric.use_case) for m in on_it)]
+    return [t for t in targets if t.metric.id in tagged or all(m.matches(t.metric.use_case) for m in on_it)]
 
 
 def with_quantiles(targets: Sequence[Target], matchers: Sequence[Matcher]) -> list[Target]:

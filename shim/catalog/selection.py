@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from indexer.intern.use_case import USE_CASE_TAG
 from shim.catalog.names import (
     KINDS,
     MADE_LABELS,
@@ -67,7 +68,11 @@ def pick(
     """
     org_wide = tenant.project_id is None
     reserved = reserved_labels(org_wide=org_wide, view=target.view)
-    keys = {name: make_key(name, settings.names, reserved=reserved, kept=kept) for name in roster.columns}
+    keys = {
+        name: make_key(name, settings.names, reserved=reserved, kept=kept)
+        for name in roster.columns
+        if name != USE_CASE_TAG
+    }
     for number in np.unique(alive["kind"]).tolist():
         kind = KINDS[number]
         if target.view and kind != "histogram":
@@ -77,10 +82,12 @@ def pick(
         if target.view == "quantile" and _have_tag(roster, rows, keys, QUANTILE):
             continue  # a stored tag `quantile` wins
         for matcher in matchers:
-            if matcher.name in (NAME, USE_CASE, MADE_LABELS.get(target.view)):  # met by the target
+            if matcher.name in (NAME, MADE_LABELS.get(target.view)):  # met by the target
                 continue
             if matcher.name == TYPE:
-                rows = _of_type(roster, rows, matcher, "counter" if target.view else kind)
+                rows = _of_hidden(roster, rows, matcher, TYPE, "counter" if target.view else kind)
+            elif matcher.name == USE_CASE:
+                rows = _of_hidden(roster, rows, matcher, USE_CASE_TAG, target.metric.use_case)
             elif matcher.name == PROJECT and org_wide:
                 rows = _of_projects(roster, rows, matcher)
             else:
@@ -96,13 +103,13 @@ def _have_tag(roster: SeriesIndex, rows: Rows, keys: Mapping[str, Key], label: s
     return any(column.texts[code] for column in columns for code in np.unique(column.codes[rows]).tolist())
 
 
-def _of_type(roster: SeriesIndex, rows: Rows, matcher: Matcher, kind: Kind) -> Rows:
-    """Return the rows that meet a matcher on `__type__`; a tag of that name wins over the stored type."""
-    column = roster.columns.get(TYPE)
+def _of_hidden(roster: SeriesIndex, rows: Rows, matcher: Matcher, tag: str, otherwise: str) -> Rows:
+    """Return the rows that meet a matcher on a hidden label: that tag's value, or else the metric's."""
+    column = roster.columns.get(tag)
     if column is None:
-        return rows if matcher.matches(kind) else rows[:0]
+        return rows if matcher.matches(otherwise) else rows[:0]
     met = column.met(matcher).copy()
-    met[0] = matcher.matches(kind)
+    met[0] = matcher.matches(otherwise)
     kept: Rows = rows[met[column.codes[rows]]]
     return kept
 

@@ -18,6 +18,7 @@ from indexer.clickhouse.store import Store
 from indexer.intern.cache import LruCache
 from indexer.intern.id_store import ClickHouseIdStore
 from indexer.intern.string_indexer import StringIndexer
+from indexer.intern.use_case import USE_CASE_TAG
 from shim.catalog.classic_bounds import ClassicBounds
 from shim.catalog.large_selection import LargeSelection
 from shim.catalog.lru_cache import LruDict
@@ -42,7 +43,7 @@ from shim.catalog.tables import Tables
 from shim.catalog.types import Days
 from shim.metrics import ShimMetrics
 from shim.model.errors import ExecutionError
-from shim.model.labels import NAME
+from shim.model.labels import NAME, USE_CASE
 from shim.model.matchers import Matcher
 from shim.model.tenancy import Tenant
 from shim.settings import ShimSettings
@@ -148,7 +149,11 @@ class SeriesFinder:
         """Return the metrics that the matchers on the name select."""
         on_name = [m for m in matchers if m.name == NAME]
         names = self._index(tables, tenant, days, lambda names: not names.find(on_name))
-        return with_quantiles(of_use_cases(names.find(on_name), matchers), matchers)
+        tagged: Collection[int] = ()
+        if any(m.name == USE_CASE for m in matchers):
+            keys = self._ids_of(tenant.org_id, [USE_CASE_TAG])[USE_CASE_TAG]
+            tagged = tables.metrics_with_keys(tenant, days, keys) if keys else ()
+        return with_quantiles(of_use_cases(names.find(on_name), matchers, tagged), matchers)
 
     def some(self, wide: LargeSelection, series: int) -> list[PickedSeries]:
         """Return any `series` of the series of a large selection. Raises StoreError."""

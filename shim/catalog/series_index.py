@@ -107,6 +107,8 @@ class SeriesIndex:
     ) -> list[Labels]:
         """Return the label sets of `rows`, with the shown name and, if given, one more label per row.
 
+        Tags that `keys` does not have are hidden.
+
         `variant` tells apart the label sets one series can have (views of a histogram).
         """
         ids = self.series_ids[rows].tolist()
@@ -127,13 +129,14 @@ class SeriesIndex:
         extra: Callable[[int], tuple[str, str]] | None,
     ) -> list[Labels]:
         """Join the columns in the order of their shown names, so that each row is sorted."""
-        shown = [keys[stored].shown for stored in self.columns]
+        columns = {stored: column for stored, column in self.columns.items() if stored in keys}
+        shown = [keys[stored].shown for stored in columns]
         clash = len(set(shown)) != len(shown)
         sources: list[tuple[str, Sequence[tuple[str, str] | None]]] = [(NAME, [(NAME, name)] * len(rows))]
         if extra is not None:
             extras = [extra(row) for row in rows.tolist()]
             sources.append((extras[0][0] if extras else "", extras))
-        for stored, column in self.columns.items():
+        for stored, column in columns.items():
             label = keys[stored].shown
             pairs = [(label, text) if text else None for text in column.texts]
             sources.append((label, [pairs[code] for code in column.codes[rows].tolist()]))
@@ -153,7 +156,9 @@ class SeriesIndex:
         if extra is not None:
             label, text = extra(row)
             pairs[label] = text
-        for stored in sorted(self.columns, key=lambda s: (keys[s].name != keys[s].shown, s)):
+        for stored in sorted(
+            keys.keys() & self.columns.keys(), key=lambda s: (keys[s].name != keys[s].shown, s)
+        ):
             column, key = self.columns[stored], keys[stored]
             text = column.texts[column.codes[row]]
             if text:

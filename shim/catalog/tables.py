@@ -131,6 +131,11 @@ class Tables:
         scope = _seen(tenant, days, metric_ids)
         return self._ids(f"SELECT DISTINCT tag_key FROM metric_tag_keys WHERE {scope.text}", scope)
 
+    def metrics_with_keys(self, tenant: Tenant, days: Days, keys: Collection[int]) -> list[int]:
+        """Return the metrics of which any series has one of those tag keys in those days."""
+        scope = _seen(tenant, days).within("tag_key", list(keys))
+        return self._ids(f"SELECT DISTINCT metric_id FROM metric_tag_keys WHERE {scope.text}", scope)
+
     def tag_values(
         self, tenant: Tenant, days: Days, keys: Collection[int], metric_ids: Sequence[int] | None = None
     ) -> list[int]:

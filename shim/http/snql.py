@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from indexer.access.grants import MAX_ID
+from indexer.access.grants import ID_EXPECTED, MAX_ID
 from shim.engine.api import QueryOptions
 from shim.http import params as p
 from shim.http.context import CONTEXT, HttpContext
@@ -86,8 +86,9 @@ def ids_of(name: str, value: Any) -> tuple[int, ...] | None:
     if value is None:
         return None
     ids = value if isinstance(value, list) else [value]
-    if not ids or not all(type(i) is int and 1 <= i <= MAX_ID for i in ids):
-        raise BadData(f"{name}: expected whole numbers, 1 to {MAX_ID}")
+    wrong = next((i for i in ids if not (type(i) is int and 1 <= i <= MAX_ID)), None)
+    if not ids or wrong is not None:
+        raise BadData(f"{name} = {str(wrong)[:40] if ids else 'nothing'}: {ID_EXPECTED}")
     return tuple(ids)
 
 

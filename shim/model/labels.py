@@ -9,7 +9,7 @@ Labels = tuple[tuple[str, str], ...]
 
 NAME: Final = "__name__"
 TYPE: Final = "__type__"
-#: A hidden label: the namespace of a metric's MRI.
+#: A hidden label: the use case of a series (indexer/intern/use_case.py).
 USE_CASE: Final = "__use_case_id__"
 #: Labels that are dropped together with the name. Source: Prometheus 3.x, schema.IsMetadataLabel.
 METADATA: Final = frozenset({NAME, TYPE, "__unit__"})

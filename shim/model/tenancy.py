@@ -14,6 +14,7 @@ import msgspec
 
 from indexer.access.grants import (
     EVERYTHING,
+    ID_EXPECTED,
     MAX_ID,
     Certificate,
     Credentials,
@@ -62,7 +63,7 @@ class TenancySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name in ("org_id", "project_id"):
             if not 1 <= getattr(self, name) <= MAX_ID:
-                raise ValueError(f"{name}: expected 1 to {MAX_ID}")
+                raise ValueError(f"{name}: {ID_EXPECTED}")
         if self.mode == "token" and not (self.tokens or self.tokens_file):
             raise ValueError('mode "token" without tokens: expected tokens or tokens_file')
         for name in ("proxy_secret", "proxy_cert"):
@@ -161,7 +162,8 @@ def _asked(headers: Headers) -> Tenant | None:
     if len(tenants) != 1 or None in tenants:
         raise Unauthorized(
             "the tenant headers are not understood: X-Org-Id: 1 with X-Project-Id: 2, or "
-            'X-Scope-OrgID: 1:2; "*" as project for all projects of the org'
+            'X-Scope-OrgID: 1:2; "*" as project for all projects of the org; '
+            f"an id: {ID_EXPECTED}"
         )
     return tenants.pop()
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from indexer.intern.use_case import USE_CASE_TAG
 from shim.catalog.names import PROJECT, is_id
 from shim.catalog.selection import PickedSeries
 from shim.catalog.types import Days, Kind, Part
@@ -134,8 +135,8 @@ class SeriesSelector:
             self.check_time()
             if one.target.view or one.kind not in leaf.kinds:
                 continue
-            for stored, column in one.roster.columns.items():
-                rows = one.rows[column.codes[one.rows] != 0]
+            for stored in one.keys:
+                rows = one.rows[one.roster.columns[stored].codes[one.rows] != 0]
                 columns = _Columns(one, rows, self, stored)
                 if condition is not None:
                     rows = rows[columns.evaluation().column(condition).truths()]
@@ -170,6 +171,8 @@ class SeriesSelector:
             values = [known[i] for i in ids]
         elif left == ColumnRef(METRIC_NAME):
             name = NAME
+        elif left == ColumnRef("use_case_id"):
+            name = USE_CASE
         elif left == ColumnRef("project_id") and self.tenant.project_id is None:
             name, values = PROJECT, [str(v) for v in values]
         else:
@@ -217,10 +220,18 @@ class _Columns:
             case ColumnRef(name="org_id"):
                 return ResultColumn("UInt64", objects([self.of.tenant.org_id] * size))
             case ColumnRef(name="use_case_id"):
-                return texts([self.picked.target.metric.use_case] * size)
+                return self._use_case()
             case ColumnRef(name="metric.name"):
                 return texts([self.picked.target.metric.name] * size)
         return None
+
+    def _use_case(self) -> ResultColumn:
+        own = self.picked.target.metric.use_case
+        column = self.picked.roster.columns.get(USE_CASE_TAG)
+        if column is None:
+            return texts([own] * len(self.rows))
+        found = objects(column.texts)[column.codes[self.rows]]
+        return ResultColumn("String", np.where(found == "", own, found))
 
     def _tag(self, key: str) -> ResultColumn:
         roster = self.picked.roster

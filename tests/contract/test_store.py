@@ -279,6 +279,23 @@ def test_two_indexers_migrate_at_the_same_time(any_dsn: str) -> None:
         s.close()
 
 
+def test_the_sum_of_the_seed_in_sql(any_store: Store) -> None:
+    """The statement is the seed's, word for word; each value counts once, whatever rollups it is in."""
+    any_store.insert("incoming_counters", counters([1, 2.5]))
+    any_store.insert("incoming_counters", counters([4], bucket=NOW_S + 10))
+    of_the_seed = """SELECT
+  metric_id,
+  sumMerge(value) as total
+FROM metrics_counters_v2_local
+GROUP BY metric_id"""
+    assert any_store.rows(of_the_seed) == [(5, 7.5)]
+    by_bucket = (
+        "SELECT bucketed_time, sumMerge(value) FROM metrics_counters_v2_local"
+        " WHERE granularity = 10 GROUP BY bucketed_time ORDER BY bucketed_time"
+    )
+    assert [n for _, n in any_store.rows(by_bucket)] == [3.5, 4.0]
+
+
 def test_each_rollup_keeps_a_row_as_long_as_it_says(any_store: Store) -> None:
     block = counters([1])
     block |= kept_columns(1, 3, Retention(days_10s=1, days_60s=2, days_1h=3, days_1d=4))

@@ -942,3 +942,15 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`subscription_results` ON CLUSTER `prod`
 AS `meterhouse`.`subscription_results_local`
 ENGINE = Distributed('prod', 'meterhouse', 'subscription_results_local', cityHash64(id));
 
+CREATE VIEW IF NOT EXISTS `meterhouse`.`metrics_counters_v2_local` ON CLUSTER `prod`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    timestamp,
+    timestamp AS bucketed_time,
+    toUInt32(10) AS granularity,
+    initializeAggregation('sumState', toFloat64(value)) AS value
+FROM `meterhouse`.`counters_10s`;
+

@@ -808,3 +808,15 @@ ENGINE = ReplacingMergeTree(`precedence`)
 ORDER BY (org_id, project_id, id, tick_s)
 TTL toDateTime(tick_s, 'UTC') + toIntervalDay(30);
 
+CREATE VIEW IF NOT EXISTS `meterhouse`.`metrics_counters_v2_local`
+AS SELECT
+    org_id,
+    project_id,
+    metric_id,
+    series_id,
+    timestamp,
+    timestamp AS bucketed_time,
+    toUInt32(10) AS granularity,
+    initializeAggregation('sumState', toFloat64(value)) AS value
+FROM `meterhouse`.`counters_10s`;
+

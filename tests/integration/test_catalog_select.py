@@ -16,7 +16,7 @@ from indexer.intern.series import SeriesRegistry
 from indexer.intern.string_indexer import StringIndexer
 from indexer.receive.messages import parse
 from indexer.write.inserter import Inserter
-from shim.catalog import Catalog, Selection
+from shim.catalog import Catalog, MetadataQueries, Selection
 from shim.metrics import ShimMetrics
 from shim.model.errors import ExecutionError
 from shim.model.labels import Labels
@@ -29,6 +29,7 @@ from tests.support.pipeline import Pipeline
 T = Tenant(1, 1)
 NOW_S = int(time.time()) // 86_400 * 86_400 - 43_200  # noon of yesterday: the day is clear
 DAY_MS = 86_400_000
+_AROUND = (NOW_S * 1000 - 3_600_000, NOW_S * 1000)
 
 Ask = Callable[..., Selection]
 
@@ -132,6 +133,54 @@ def test_the_use_case_is_the_namespace_of_an_mri(pipeline: Pipeline) -> None:
     assert labels_of(ask(pipeline.store, m("exported___use_case_id__", "=", "custom"))) == [
         (("__name__", "_7"), aside)
     ]
+
+
+def test_the_use_case_of_a_message_decides(pipeline: Pipeline) -> None:
+    """Before the MRI's namespace; hidden, in selections whose labels are read and in those decided in SQL."""
+    sent: list[dict[str, Any]] = [
+        {"name": "c:custom/a@none", "value": 1},
+        {"name": "c:custom/a@none", "value": 2, "use_case_id": "custom"},  # the same series
+        {"name": "c:custom/a@none", "value": 4, "use_case_id": "spans"},
+        {"name": "custom", "value": 8},
+        {"name": "custom", "value": 16, "use_case_id": "spans", "tags": {"k": "v"}},
+        {"name": "custom", "value": 32, "use_case_id": "custom"},
+    ]
+    every = {"org_id": 1, "project_id": 1, "timestamp": NOW_S, "type": "c"}
+    body = msgspec.json.encode([{**every, **one} for one in sent])
+    pipeline.insert(parse(body, key="k", created_ms=NOW_S * 1000, latest_s=NOW_S + 60, max_messages=9).units)
+
+    def ids(value: str, op: MatchOp = "=", *more: Matcher, **settings: Any) -> set[int]:
+        asked = [*(more or (m("__name__", "=~", ".+"),)), m("__use_case_id__", op, value)]
+        found = ask(pipeline.store, *asked, **settings)
+        return {i for part in found.parts for i in part.series_ids.tolist()}
+
+    by_value = {value: ids(value) for value in ("custom", "spans", "")}
+    assert {value: len(found) for value, found in by_value.items()} == {"custom": 2, "spans": 2, "": 1}
+    assert ids("spans", "!=") == by_value["custom"] | by_value[""]
+    assert ids("custom|spans", "=~") == by_value["custom"] | by_value["spans"]
+    mine = named("custom")
+    cases: list[tuple[MatchOp, str]] = [
+        ("=", "custom"),
+        ("=", ""),
+        ("!=", "spans"),
+        ("=~", "c.*|"),
+        ("!~", ".+"),
+    ]
+    for op, value in cases:
+        by_labels = ids(value, op, mine)
+        assert ids(value, op, mine, max_series=max(1, len(by_labels))) == by_labels
+    shown = labels_of(ask(pipeline.store, m("__name__", "=~", ".+")))
+    assert shown == [
+        (("__name__", "c:custom_a_none"),), (("__name__", "custom"),), (("__name__", "custom"), ("k", "v"))
+    ]  # fmt: skip
+    with pytest.raises(ExecutionError, match="matches 3 series"):
+        ask(pipeline.store, mine, max_series=2)
+    catalog = Catalog(pipeline.store, ShimSettings())
+    queries = MetadataQueries(catalog, ShimSettings())
+    assert queries.label_names(T, [], *_AROUND) == ["__name__", "k"]
+    assert queries.label_names(T, [[mine]], *_AROUND) == ["__name__", "k"]
+    assert queries.label_values(T, "__use_case_id__", [], *_AROUND) == []
+    assert queries.label_values(T, "__use_case_id__", [[mine]], *_AROUND) == []
 
 
 def test_a_name_answers_to_both_its_forms(pipeline: Pipeline) -> None:

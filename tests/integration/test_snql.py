@@ -77,6 +77,8 @@ def _made() -> list[Message]:
         out.append(_message("d", at, RNG.expovariate(0.01), name="checkout_time"))
         out.append(_message("d", at, RNG.expovariate(0.1), name="duration", tags={"endpoint": f"/{n % 4}"}))
         out.append(_message("g", at, RNG.uniform(10, 20), name="memory_usage"))
+        use_case = (None, "spans", "custom")[n % 3]
+        out.append(_message("c", at, 1, name="c:custom/jobs@none", use_case_id=use_case))
     out.append(_message("c", JAN_1 + 5, 1_000_000, metric_id=12345, project=1, tags={"12345": 67890}))
     return out
 
@@ -160,7 +162,7 @@ def test_plain_select(w: World) -> None:
     ids = {row["metric_id"]: row["total"] for row in found}
     for metric in (12345, 22222, 55555):
         assert ids[metric] == _sum("c", JAN_1, NOW_S, metric=metric)
-    assert len(ids) == 6
+    assert len(ids) == 7
 
 
 def test_percentiles_by_metric(w: World) -> None:
@@ -658,6 +660,26 @@ def test_mql_filters_keys_and_order(w: World) -> None:
     assert _mql(w, "sum(crashes)", use_case="custom").data[0]["aggregate_value"] > 0
     with pytest.raises(Forbidden):
         _mql(w, "sum(crashes)", asked={"projects": (1,)})
+
+
+def test_use_cases(w: World) -> None:
+    """Of messages, or the namespace of the MRI; one series where both say the same."""
+    match = "MATCH (metrics_counters) SELECT sum(value) AS n"
+    where = "WHERE metric_id = 'c:custom/jobs@none'"
+    assert w.rows(f"{match} BY use_case_id {where}") == [
+        {"use_case_id": "custom", "n": 200.0}, {"use_case_id": "spans", "n": 100.0}
+    ]  # fmt: skip
+    for condition, n in (
+        ("= 'spans'", 100),
+        ("IN ('custom', '')", 200),
+        ("!= 'spans'", 200),
+        ("LIKE 's%'", 100),
+    ):
+        assert w.rows(f"{match} {where} AND use_case_id {condition}") == [{"n": n}]
+    assert _mql(w, "sum(c:custom/jobs@none)", use_case="spans").data[0]["aggregate_value"] == 100
+    assert _mql(w, "sum(c:custom/jobs@none)", use_case="custom").data[0]["aggregate_value"] == 200
+    keys = w.rows("MATCH (generic_metrics_counters_meta) SELECT tag_key, count()", dataset="generic_metrics")
+    assert {row["tag_key"] for row in keys} == {"release"}
 
 
 # ---------------------------------------------------------------- beside PromQL

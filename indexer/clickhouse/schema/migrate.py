@@ -20,11 +20,13 @@ from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.clickhouse.schema.render import (
     Layout,
     add_column,
+    create_sql_view,
     create_table,
     create_view,
     modify_ttl,
     modify_window,
 )
+from indexer.clickhouse.schema.sql_views import counters_view
 from indexer.clickhouse.schema.subscription_tables import results_table, subscriptions_table
 from indexer.clickhouse.schema.tables import (
     STRING_DAY,
@@ -108,6 +110,10 @@ def _subscriptions(layout: Layout) -> Iterator[str]:
         yield from create_table(table, layout)
 
 
+def _sql_views(layout: Layout) -> Iterator[str]:
+    yield create_sql_view(counters_view(), layout)
+
+
 MIGRATIONS: Final = (
     Migration(1, "tables", _first_tables),
     Migration(2, "metadata", _metadata),
@@ -118,6 +124,7 @@ MIGRATIONS: Final = (
     Migration(7, "days of strings", _string_days),
     Migration(STORED_IDENTITIES, "stored identities", _stored_identities),
     Migration(9, "subscriptions", _subscriptions),
+    Migration(10, "views for clients", _sql_views),
 )
 
 #: Rows of schema_migrations with this version name the retention that the tables' TTLs have.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.columns import FLOAT, Column
+from indexer.clickhouse.schema.sql_views import SqlView
 from indexer.clickhouse.schema.tables import DEDUPLICATION_WINDOW, DEDUPLICATION_WINDOW_S, Table, View
 from indexer.clickhouse.sql_quoting import quote_name, quote_text
 
@@ -58,6 +59,15 @@ def create_view(view: View, layout: Layout) -> str:
         f"{_on_cluster(layout)}\n"
         f"TO {_qualified(_local(view.target, layout), layout)}\n"
         f"AS {_select(view, layout)}"
+    )
+
+
+def create_sql_view(view: SqlView, layout: Layout) -> str:
+    """Return the idempotent statement that creates a view for clients."""
+    columns = ",\n".join(f"    {c}" for c in view.select)
+    return (
+        f"CREATE VIEW IF NOT EXISTS {_qualified(view.name, layout)}{_on_cluster(layout)}\n"
+        f"AS SELECT\n{columns}\nFROM {_qualified(view.source, layout)}"
     )
 
 

@@ -1,0 +1,40 @@
+"""Views for people with a ClickHouse client, under the names of the seeds. Pure.
+
+No part of Meterhouse reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from indexer.clickhouse.granularities import GRANULARITIES
+
+_FINEST: Final = min(GRANULARITIES, key=lambda g: g.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class SqlView:
+    """A view that reads `source`, on a cluster all of its shards."""
+
+    name: str
+    source: str
+    select: tuple[str, ...]
+
+
+def counters_view() -> SqlView:
+    """Return the counters as the seed has them: `value` is a state, for `sumMerge(value)`.
+
+    It has one granularity, the finest. With rows of all of them a sum without a condition would count each
+    value once per granularity.
+    """
+    return SqlView(
+        "metrics_counters_v2_local",
+        f"counters_{_FINEST.name}",
+        (
+            *("org_id", "project_id", "metric_id", "series_id", "timestamp"),
+            "timestamp AS bucketed_time",
+            f"toUInt32({_FINEST.seconds}) AS granularity",
+            "initializeAggregation('sumState', toFloat64(value)) AS value",
+        ),
+    )
