@@ -80,6 +80,11 @@ class Counters(msgspec.Struct, array_like=True, frozen=True):
     value: bytes = b""  # f64
 
 
+#: The last value of a gauge that ends at its time, as Prometheus' stale marker: readers show no sample.
+#: Finite, as all values of frames, and less than others, so that a value of the same time wins.
+ENDED: Final = float.fromhex("-0x1.ffffffffff002p+1023")
+
+
 class Gauges(msgspec.Struct, array_like=True, frozen=True):
     """Last value with its time, and min, max, sum, count of all values."""
 

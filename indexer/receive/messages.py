@@ -23,6 +23,7 @@ from agent.aggregate.exponential_buckets import index_of
 from agent.protocol.line import Limits
 from agent.wire.frame import (
     BUCKET_SECONDS,
+    ENDED,
     OF_MESSAGES,
     Counters,
     Distributions,
@@ -42,6 +43,9 @@ from indexer.write.identity import digest
 _MAX_STRING_ID: Final = (1 << 64) - 1
 _LINES: Final = Limits()
 _LARGEST: Final = sys.float_info.max
+#: The value of a gauge that ends, and its state: neutral in every column.
+STALE: Final = "stale"
+_ENDED: Final = GaugeValue(ENDED, _LARGEST, -_LARGEST, 0.0, 0.0)
 #: A text of JSON, which may hold anything, or the beginning of a comment.
 _COMMENT: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|(//|/\*)', re.DOTALL)
 #: Overflowing sums are made of numbers divided by two to this power.
@@ -254,6 +258,8 @@ def _checked_value(message: Message) -> list[float] | list[str] | GaugeValue:
                 for part in msgspec.structs.astuple(value):
                     _number(part)
                 return value
+            if value == STALE:
+                return _ENDED
             last = _number(value)
             return GaugeValue(last, last, last, last, 1.0)
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from agent.wire.frame import ENDED
 from indexer.clickhouse.schema.metric_types import BY_KIND, FLOAT_MERGES, FloatMerge
 from shim.model.grid import Grid
 from shim.model.labels import Labels
@@ -108,8 +109,9 @@ class GaugeCells:
             place[:, bucket == 0] = np.where(own[:, bucket == 0], 0, -1)
         flat = np.maximum(place, 0) + (np.arange(len(labels)) * self.rows.shape[1])[:, None]
         times_ms = self.offset_ms.take(flat) + (place * size_ms + self.lo_s * 1000)
-        present = (place >= 0) & (times_ms > at.times_ms - lookback_ms)
-        return Vector(at.steps, labels, self.values["last"].take(flat), present), times_ms
+        values = self.values["last"].take(flat)
+        present = (place >= 0) & (times_ms > at.times_ms - lookback_ms) & (values != ENDED)
+        return Vector(at.steps, labels, values, present), times_ms
 
     def _newest(self) -> npt.NDArray[np.int32]:
         """Of every bucket: the last one with a row up to it, -1 where there is none."""
@@ -119,14 +121,15 @@ class GaugeCells:
 
     def samples(self, labels: Sequence[Labels], after_ms: int, upto_ms: int) -> Samples:
         """Return the samples in `(after, upto]`, which lie in these buckets, all whole but first and last."""
-        rows = self.rows
+        ended = self.values["last"] == ENDED
+        rows = self.rows & ~ended if ended.any() else self.rows
         size_ms = self.granularity_s * 1000
         start_ms = self.lo_s * 1000 + np.arange(rows.shape[1]) * size_ms
         whole = (start_ms > after_ms) & (start_ms + size_ms - 1 <= upto_ms)
         if not whole.all():
             edges = np.flatnonzero(~whole)
             times_ms = start_ms[edges] + self.offset_ms[:, edges]
-            rows = rows.copy()
+            rows = rows.copy() if rows is self.rows else rows
             rows[:, edges] &= (times_ms > after_ms) & (times_ms <= upto_ms)
         used = np.flatnonzero(rows.any(axis=0))
         some = slice(used[0], used[-1] + 1) if len(used) else slice(0, 0)

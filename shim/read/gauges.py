@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from agent.wire.frame import ENDED
 from indexer.clickhouse.schema.metric_types import FLOAT_MERGES
 from shim.catalog.types import Part
 from shim.eval.instant import latest
@@ -52,7 +53,8 @@ def _select(reader: Reader, part: Part, span: _Span, at: Grid, lookback_ms: int)
     cells = _cells(reader, part, span, ("last",))
     if cells is not None:
         return cells.latest(part.labels, at, lookback_ms)
-    return latest(_by_rows(reader, part, span, ("last",)), at, lookback_ms)
+    vector, times_ms = latest(_by_rows(reader, part, span, ("last",)), at, lookback_ms)
+    return replace(vector, present=vector.present & (vector.values != ENDED)), times_ms
 
 
 def window_samples(
@@ -76,7 +78,23 @@ def _samples(reader: Reader, part: Part, span: _Span, columns: Sequence[str]) ->
     cells = _cells(reader, part, span, columns)
     if cells is not None:
         return cells.samples(part.labels, span.after_ms, span.upto_ms)
-    return _by_rows(reader, part, span, columns)
+    return without_ends(_by_rows(reader, part, span, columns))
+
+
+def without_ends(samples: Samples) -> Samples:
+    """Return the samples without those that end their series."""
+    kept = samples.values != ENDED
+    if kept.all():
+        return samples
+    offsets = np.concatenate([[0], np.cumsum(kept)])[samples.offsets].astype(np.int64)
+    low, high, total, count = (
+        None if column is None else column[kept]
+        for column in (samples.low, samples.high, samples.total, samples.count)
+    )
+    return replace(
+        samples, offsets=offsets, times_ms=samples.times_ms[kept], values=samples.values[kept],
+        low=low, high=high, total=total, count=count, upto=None,
+    )  # fmt: skip
 
 
 def _slices(reader: Reader, part: Part, span: _Span) -> list[Part]:

@@ -7,6 +7,7 @@ PromQL does (shim/eval/histogram/quantile.py): at most half a bucket (1.1 %) off
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from agent.wire.frame import ENDED
 from shim.catalog.types import Kind
 from shim.model.bucket_bounds import upper_bounds
 from shim.model.values import Floats, Ints
@@ -33,6 +35,7 @@ _OFFSET: Final = 1 << 20
 _MAX_INDEX: Final = 1 << 16
 #: Ranks are fractions of so much at most.
 _DENOMINATOR: Final = 10**12
+_ENDED_BITS: Final = struct.unpack("<Q", struct.pack("<d", ENDED))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +95,22 @@ def _merged(column: str) -> sql.Expr:
         case "min" | "max":
             return sql.call("toFloat64", sql.call(column, column))
         case "last":
-            return sql.call("toFloat64", sql.Element(sql.call("max", "last"), 2))
+            lasting = sql.call("notEquals", _bits_of_last(), _ENDED_BITS)
+            return sql.call("toFloat64", sql.Element(sql.Func("maxIf", (sql.col("last"), lasting)), 2))
         case "members":
             return sql.call("toFloat64", sql.call("uniqCombined64Merge", "members"))
     return sql.call("toFloat64", sql.call("sum", column))
+
+
+def _bits_of_last() -> sql.Expr:
+    return sql.call("reinterpretAsUInt64", sql.Element(sql.col("last"), 2))
+
+
+def _with_values(kind: Kind) -> tuple[sql.Expr, ...]:
+    """Leave out buckets of gauges that hold the end of a series alone."""
+    if kind != "gauge":
+        return ()
+    return (sql.op("OR", sql.op(">", "count", 0), sql.call("notEquals", _bits_of_last(), _ENDED_BITS)),)
 
 
 def _statement(
@@ -109,7 +124,11 @@ def _statement(
     query = sql.Query(
         (key, sql.Named(sql.call("toUInt32", cell), "c"), *merged, *sketch),
         reader.source(TABLES[found.kind], span.read_s),
-        where=(*reader.conditions(found.part), *within(span.read_s, span.lo_s, span.hi_s)),
+        where=(
+            *reader.conditions(found.part),
+            *within(span.read_s, span.lo_s, span.hi_s),
+            *_with_values(found.kind),
+        ),
         group_by=("k", "c"),
     )
     fields: list[Any] = [("k", "<u8"), ("c", "<u4"), *((column, "<f8") for column in columns)]

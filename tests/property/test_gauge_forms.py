@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -14,8 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.wire.frame import ENDED
 from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import open_store
+from indexer.receive.messages import parse
+from indexer.write.accepted_frame import AcceptedFrame
 from shim.catalog import Catalog
 from shim.catalog.types import Part
 from shim.eval.instant import latest
@@ -26,7 +30,7 @@ from shim.model.grid import Grid
 from shim.model.matchers import Matcher
 from shim.model.values import Samples
 from shim.read.gauge_cells import GaugeCells
-from shim.read.gauges import _by_rows, _fetched, _Span
+from shim.read.gauges import _by_rows, _fetched, _Span, without_ends
 from shim.read.reader import Reader
 from shim.read.window_plan import Limits
 from shim.settings import ShimSettings
@@ -53,10 +57,21 @@ def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
             for i in choose.sample(range(SERIES), 2)
         ]
         made.send(lines)
+    made.insert(_ends(choose.sample(range(3_000), 120)))
     yield made
     made.close()
     store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
     store.close()
+
+
+def _ends(ages_s: list[int]) -> Iterable[AcceptedFrame]:
+    """Return frames of ends of series 0 and 1, some in buckets that have values."""
+    body = json.dumps([
+        {"org_id": 1, "project_id": 1, "type": "g", "name": "load", "tags": {"n": str(age_s % 2)},
+         "timestamp": NOW_S - age_s - 0.5, "value": "stale"}
+        for age_s in ages_s
+    ]).encode()  # fmt: skip
+    return parse(body, key="ends", created_ms=NOW_S * 1000, latest_s=NOW_S, max_messages=1_000).units
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +117,17 @@ def test_matrices_and_rows_are_the_same_samples(  # noqa: PLR0913 - two fixtures
     cells = _fetched(reader, part, granularity_s, span.lo_s, span.hi_s, columns)
     assert cells is not None
     rows = _by_rows(reader, part, span, columns)
+    assert_latest(cells, rows, grid, window_s * 1000)
+    rows = without_ends(rows)
     samples = cells.samples(part.labels, span.after_ms, span.upto_ms)
     assert_same(samples, rows)
     assert_found(samples, grid, window_s * 1000)
-    found, found_ms = cells.latest(part.labels, grid, window_s * 1000)
-    wanted, wanted_ms = latest(rows, grid, window_s * 1000)
+
+
+def assert_latest(cells: GaugeCells, rows: Samples, grid: Grid, lookback_ms: int) -> None:
+    found, found_ms = cells.latest(rows.labels, grid, lookback_ms)
+    wanted, wanted_ms = latest(rows, grid, lookback_ms)
+    wanted = replace(wanted, present=wanted.present & (wanted.values != ENDED))
     assert np.array_equal(found.present, wanted.present)
     assert np.array_equal(found.values[found.present], wanted.values[wanted.present])
     assert np.array_equal(found_ms[found.present], wanted_ms[wanted.present])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 import sys
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import xxhash
 
 from agent.aggregate.exponential_buckets import index_of
-from agent.wire.frame import decode
+from agent.wire.frame import ENDED, decode
 from indexer.receive.messages import MessagesError, Parsed, parse
 from indexer.write.frame_to_columns import check
 
@@ -104,6 +105,17 @@ def test_gauge_as_number_and_as_state() -> None:
     assert np.frombuffer(g.sum).tolist() == [4, 15]
     assert np.frombuffer(g.count).tolist() == [1, 3]
     assert np.frombuffer(g.last_ms, "<i8").tolist() == [NOW_S * 1000] * 2
+
+
+def test_a_gauge_ends_with_a_state_that_merges_with_values() -> None:
+    (unit,) = of({**SEED, "type": "g", "value": "stale"}).units
+    g = unit.frame.gauges
+    (last,) = np.frombuffer(g.last)
+    assert last == ENDED
+    assert math.isfinite(ENDED)
+    assert np.frombuffer(g.count).tolist() == np.frombuffer(g.sum).tolist() == [0]
+    assert np.frombuffer(g.min).tolist() == [sys.float_info.max]
+    assert np.frombuffer(g.max).tolist() == [-sys.float_info.max]
 
 
 @pytest.mark.parametrize(
