@@ -47,6 +47,39 @@ class ShimMetrics:
             "meterhouse_shim_lease_failures",
             "Calls to shim.lease.redis_url that failed; without a lease nothing is evaluated.",
         )
+        self.notifications_sent = counter(
+            "meterhouse_shim_notifications_sent", "Alerts that a receiver took.", ["receiver"]
+        )
+        self.notification_errors = counter(
+            "meterhouse_shim_notification_errors", "Alerts of requests that failed.", ["receiver"]
+        )
+        self.notifications_dropped = counter(
+            "meterhouse_shim_notifications_dropped",
+            "Alerts a receiver was not told of: queue_full, refused or stopped.",
+            ["receiver", "reason"],
+        )
+        self.notification_seconds = Histogram(
+            "meterhouse_shim_notification_seconds",
+            "Time of a request to a receiver of alerts.",
+            ["receiver"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.notification_queue_length = gauge(
+            "meterhouse_shim_notification_queue_length", "Alerts that wait for a receiver.", ["receiver"]
+        )
+        self.notification_queue_capacity = gauge(
+            "meterhouse_shim_notification_queue_capacity",
+            "Alerts that may wait for a receiver.",
+            ["receiver"],
+        )
+        self.alertmanagers = gauge(
+            "meterhouse_shim_alertmanagers_discovered", "Alertmanagers that alerts are sent to."
+        )
+        self.alertmanager_look_failures = counter(
+            "meterhouse_shim_alertmanager_look_failures",
+            "Files and names of Alertmanagers that could not be read.",
+        )
         self.in_flight = gauge("meterhouse_shim_queries_running", "Queries worked on now.")
         self.waiting = gauge("meterhouse_shim_queries_waiting", "Queries that wait for their turn.")
         self.answer_bytes = counter("meterhouse_shim_answer_bytes", "Bytes of JSON before compression.")
@@ -80,3 +113,8 @@ class ShimMetrics:
             "meterhouse_shim_agent_restarts", "Starts of the agent by `up` after it ended by itself."
         )
         self.block_bytes = gauge("meterhouse_shim_block_bytes", "Memory that blocks of cells take.")
+
+    def forget_receiver(self, name: str) -> None:
+        """Remove the gauges of a receiver of alerts that is gone; its counters stay."""
+        for gauge in (self.notification_queue_length, self.notification_queue_capacity):
+            gauge.remove(name)

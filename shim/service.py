@@ -41,7 +41,9 @@ from shim.http.server import Runner
 from shim.indexers.indexer_client import IndexerClient
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, Tenant, TenantResolver, entries
+from shim.notify.server_notices import ServerNotices
 from shim.read.cell_cache.setup import CellCache
+from shim.rules.notify.alert_notifier import AlertNotifier
 from shim.settings import ShimSettings
 from shim.snql.service import Languages
 from shim.subscriptions.remote_writes import RemoteWrites, Write, local_writes
@@ -95,6 +97,8 @@ class ShimService:
         self._version = version
         self._changes = changes
         self.metrics = metrics or ShimMetrics()
+        self._notices = ServerNotices()
+        self._notifier: AlertNotifier | None = None
         self._runner: Runner | None = None
         self._engine: QueryEngine | None = None
         self._pool: ThreadPoolExecutor | None = None
@@ -175,6 +179,8 @@ class ShimService:
             now_ms=lambda: time.time_ns() // 1_000_000,
             started_ms=time.time_ns() // 1_000_000,
             ping=lambda: store.command("SELECT 1"),
+            notices=self._notices,
+            alertmanagers=lambda: self._notifier.urls if self._notifier else (),
             limits=self._limits or limits_of(settings.indexers),
         )
         closed = self.metrics.connections_closed
@@ -192,6 +198,10 @@ class ShimService:
         while self._socks:
             sock = self._socks.pop(0)
             await self._runner.site(sock, min(512, settings.http.max_connections)).start()
+        self._notifier = AlertNotifier(
+            settings, settings.external_url or self.url, self.metrics, self._notices
+        )
+        await self._notifier.start()
         if write is not None and settings.subscriptions.evaluate:
             evaluator = SubscriptionEvaluator(
                 store, languages, edge, write, settings, self.metrics, self._pool
@@ -242,6 +252,9 @@ class ShimService:
         if evaluating is not None:
             evaluating.cancel()
             await asyncio.wait([evaluating])
+        notifier, self._notifier = self._notifier, None
+        if notifier is not None:
+            await notifier.stop()
         warmer, self._warmer = self._warmer, None
         if warmer is not None:
             warmer.stop()

@@ -99,6 +99,95 @@ class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"allowed_hosts: {e}") from None
 
 
+class AlertmanagerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[shim.alertmanager]`: the Alertmanagers that are told of alerts (API v2)."""
+
+    #: URLs of Alertmanagers, http(s)://host:port, with a path if they have one.
+    urls: list[str] = []
+    #: Files of Alertmanagers as in Prometheus' file_sd_configs (JSON or YAML); the last part may have *.
+    files: list[str] = []
+    #: Names whose addresses (A and AAAA) are Alertmanagers, host:port.
+    dns: list[str] = []
+    #: The scheme of Alertmanagers of files and DNS.
+    scheme: Literal["http", "https"] = "http"
+    #: The path before /api/v2/alerts of Alertmanagers of files and DNS.
+    path_prefix: str = ""
+    #: Seconds between two looks at files and DNS.
+    refresh_s: Annotated[float, msgspec.Meta(ge=0.1, le=3_600)] = 30.0
+    #: How long one request may take, in seconds.
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
+    #: Alerts of one request.
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    #: Alerts that wait for one Alertmanager; the oldest of more are dropped and counted.
+    max_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    #: Seconds after which an alert that still fires, or was resolved, is sent again.
+    resend_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 60.0
+    #: The user of basic authentication; empty: none.
+    username: str = ""
+    #: Its password.
+    password: str = ""
+    #: A file with its password, read for each request.
+    password_file: str = ""
+    #: A bearer token.
+    token: str = ""
+    #: A file with the bearer token, read for each request.
+    token_file: str = ""
+    #: The CA of https Alertmanagers, and the shim's own certificate.
+    tls: ClientTls = ClientTls()
+    #: The name in the certificates of https Alertmanagers; empty: the host, of DNS the name.
+    server_name: str = ""
+
+    def __post_init__(self) -> None:
+        for url in self.urls:
+            if split_http_url(url) is None or "@" in url:
+                raise ValueError(f"urls: {masked_url(url)!r}: expected http://host:port or https://host:port")
+        for name in self.dns:
+            check_listen("dns", name)
+        if bool(self.token or self.token_file) + bool(self.username) > 1:
+            raise ValueError("token and username: expected one of both")
+        for name in ("password", "token"):
+            if getattr(self, name) and getattr(self, f"{name}_file"):
+                raise ValueError(f"{name} and {name}_file: expected one of both")
+
+
+class AlertWebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[shim.alert_webhook]`: a webhook that is told of alerts, without an Alertmanager."""
+
+    #: The URL that alerts are posted to, as Alertmanager's webhooks are (version 4); empty: none.
+    url: str = ""
+    #: A file with the URL, read for each request.
+    url_file: str = ""
+    #: The key of signatures, whsec_BASE64 or text of 16 bytes or more. During a change it has both keys,
+    #: separated by a space. Empty: unsigned.
+    secret: str = ""
+    #: A file with the secret, read for each request.
+    secret_file: str = ""
+    #: How long one request may take, in seconds.
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
+    #: Alerts of one request; they have one name.
+    max_batch: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    #: Alerts that wait; the oldest of more are dropped and counted.
+    max_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    #: Seconds after which an alert that still fires is sent again.
+    repeat_s: Annotated[float, msgspec.Meta(ge=1, le=366 * DAY_S)] = 14_400.0
+
+    def __post_init__(self) -> None:
+        if self.url and split_http_url(self.url) is None:
+            raise ValueError("url: expected http://host:port/path or https://host:port/path")
+        if any(len(key) < 16 for key in self.secret.split()):
+            raise ValueError(
+                "secret: expected whsec_ and base64, or text without spaces, of 16 bytes or more"
+            )
+        for name in ("url", "secret"):
+            if getattr(self, name) and getattr(self, f"{name}_file"):
+                raise ValueError(f"{name} and {name}_file: expected one of both")
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a webhook."""
+        return bool(self.url or self.url_file)
+
+
 class LeaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[shim.lease]`: which of several shims evaluates a rule group or subscriptions."""
 
@@ -145,6 +234,10 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cors_origin: str = ".*"
     #: Whether PromQL that Prometheus calls experimental may be used (info, fill modifiers, limitk, ...).
     experimental: bool = True
+    #: The URL by which people reach this API, in links of alerts; empty: http://HOST:PORT of this process.
+    external_url: str = ""
+    #: Labels that alerts get unless their rule sets them, for receivers that several deployments share.
+    external_labels: dict[str, str] = {}
     #: Bytes the text of a query may have; the selectors of `match[]` together.
     max_query_bytes: Annotated[int, msgspec.Meta(ge=1, le=16 << 20)] = 1_048_576
     #: Bytes a request's form may have.
@@ -170,6 +263,10 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     indexers: IndexersSettings = IndexersSettings()
     #: The evaluation of subscriptions.
     subscriptions: SubscriptionSettings = SubscriptionSettings()
+    #: Alertmanagers that are told of alerts.
+    alertmanager: AlertmanagerSettings = AlertmanagerSettings()
+    #: A webhook that is told of alerts.
+    alert_webhook: AlertWebhookSettings = AlertWebhookSettings()
     #: Webhooks of tenants.
     webhooks: WebhookSettings = WebhookSettings()
     #: Who evaluates.
@@ -180,6 +277,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         check_listen("listen", self.listen)
         check_dsn(self.dsn)
+        if self.external_url and split_http_url(self.external_url) is None:
+            raise ValueError("external_url: expected http://host:port/path or https://host:port/path")
         if self.tenancy.proxy_cert and not self.tls.client_ca:
             raise ValueError("tenancy.proxy_cert without tls.client_ca: expected a file of CAs")
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Final, ParamSpec, TypeVar
@@ -18,6 +18,7 @@ from shim.engine.api import Engine
 from shim.http.admission import Admission
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, TenantResolver
+from shim.notify.server_notices import ServerNotices
 from shim.settings import ShimSettings
 from shim.snql.service import Languages
 from shim.subscriptions.subscription_book import SubscriptionBook
@@ -45,6 +46,9 @@ class HttpContext:
     now_ms: Callable[[], int]
     started_ms: int
     ping: Callable[[], None]  # asks the store for a sign of life; raises StoreError
+    notices: ServerNotices
+    #: the URLs that alerts are posted to
+    alertmanagers: Callable[[], Sequence[str]] = tuple
     #: an org's limits of ingest and their use; may block (shim/http/ingest_limits.py)
     limits: Callable[[int], Mapping[str, int]] | None = None
 

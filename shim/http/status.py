@@ -16,9 +16,10 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from indexer.access.grants import Right
 from indexer.clickhouse.store import StoreError
 from shim.http import params as p
-from shim.http.context import CONTEXT
+from shim.http.context import CONTEXT, GRANT
 from shim.http.ingest_limits import NOT_REACHED
 from shim.http.request import params_of, tenant_of
 from shim.http.responses import answer, plain
@@ -163,9 +164,10 @@ async def alerts(request: web.Request) -> web.Response:
 
 
 async def alertmanagers(request: web.Request) -> web.Response:
-    """Answer with no Alertmanagers."""
+    """Answer with the Alertmanagers that alerts are sent to; none is dropped, as no relabelling is there."""
     tenant_of(request)
-    return answer({"activeAlertmanagers": [], "droppedAlertmanagers": []})
+    urls = request.app[CONTEXT].alertmanagers() if _sees_server(request) else ()
+    return answer({"activeAlertmanagers": [{"url": url} for url in urls], "droppedAlertmanagers": []})
 
 
 async def targets(request: web.Request) -> web.Response:
@@ -190,9 +192,27 @@ async def scrape_pools(request: web.Request) -> web.Response:
 
 
 async def notifications(request: web.Request) -> web.Response:
-    """Answer with no notifications."""
+    """Answer with the problems of this server."""
     tenant_of(request)
-    return answer([])
+    notices = request.app[CONTEXT].notices.all() if _sees_server(request) else ()
+    return answer(
+        [
+            {
+                "text": notice.text,
+                "date": datetime.fromtimestamp(notice.since_s, UTC).isoformat().replace("+00:00", "Z"),
+                "active": True,
+            }
+            for notice in notices
+        ]
+    )
+
+
+def _sees_server(request: web.Request) -> bool:
+    """Return whether facts of the operator may be shown: to the only tenant, or with the right "admin"."""
+    if request.app[CONTEXT].settings.tenancy.mode == "single":
+        return True
+    grant = request.get(GRANT)
+    return grant is not None and Right.ADMIN in grant.rights
 
 
 async def drop_series(_: web.Request) -> web.Response:

@@ -54,6 +54,13 @@ def said_of(toml: str, **environ: str) -> str:
             for s in ("cache_series = 0", "cache_selections = -1", "names_max_age_s = -1.0")
         ),
         *(("shim.cache", s) for s in ("max_bytes = -1", "fill_after = 0")),
+        *(
+            ("shim.alertmanager", s)
+            for s in ("max_batch = 0", 'urls = ["here:9093"]', 'dns = ["here"]', 'scheme = "ftp"')
+        ),
+        *(("shim.alert_webhook", s) for s in ('url = "here"', 'secret = "short"')),
+        *(("shim.webhooks", s) for s in ('allowed_hosts = ["http://a"]', "timeout_s = 0.0")),
+        *(("shim", s) for s in ('external_url = "here"',)),
         *(("shim.tenancy", s) for s in ('mode = "token"', "org_id = 0")),
     ],
 )

@@ -1,0 +1,1 @@
+"""Notifications of alerts: to Alertmanagers and to a webhook."""

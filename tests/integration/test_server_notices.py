@@ -1,0 +1,44 @@
+"""`/api/v1/alertmanagers` and `/api/v1/notifications`: facts of the operator, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
+from shim.model.tenancy import TenancySettings
+from shim.settings import AlertmanagerSettings
+from tests.integration.test_http_api import serving
+
+
+@pytest.fixture(scope="module")
+def empty(chdb_path: Path) -> Iterator[Store]:
+    store = open_store(f"chdb://{chdb_path}?database=server_notices", pool=2)
+    migrate(store, Retention())
+    yield store
+    store.command("DROP DATABASE server_notices SYNC")
+    store.close()
+
+
+async def test_the_operator_sees_alertmanagers_and_problems(empty: Store, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.yml"
+    alertmanager = AlertmanagerSettings(urls=["http://127.0.0.1:1/am"], files=[str(missing)])
+    async with serving(empty, alertmanager=alertmanager) as client:
+        assert (await client.ask("alertmanagers")).data == {
+            "activeAlertmanagers": [{"url": "http://127.0.0.1:1/am/api/v2/alerts"}],
+            "droppedAlertmanagers": [],
+        }
+        [notice] = (await client.ask("notifications")).data
+        assert set(notice) == {"text", "date", "active"}
+        assert str(missing) in notice["text"]
+    tokens = {"tenant-token-of-one": "1:1", "operator-token-of-all": "1:1 query,admin"}
+    tenancy = TenancySettings(mode="token", tokens=tokens)
+    async with serving(empty, alertmanager=alertmanager, tenancy=tenancy) as client:
+        for token, seen in (("tenant-token-of-one", 0), ("operator-token-of-all", 1)):
+            headers = {"Authorization": f"Bearer {token}", "X-Org-Id": "1", "X-Project-Id": "1"}
+            found = (await client.ask("alertmanagers", headers=headers)).data
+            assert len(found["activeAlertmanagers"]) == seen
+            assert len((await client.ask("notifications", headers=headers)).data) == seen
