@@ -67,6 +67,11 @@ class Metrics:
         self.dead_letters = make.counter(
             "dead_letters", "Messages of the stream that are kept as dead letters, with the reason"
         )
+        self.parked = make.counter(
+            "parked_frames",
+            "Frames of the stream whose org was past a limit: parked, and later stored or refused (ended)",
+            "outcome",
+        )
         self.metadata = make.counter("metadata", "Metrics whose metadata was written")
         self.dropped_rows = make.counter(
             "dropped_rows", "Rows of accepted requests that are not written", "reason"
@@ -92,7 +97,7 @@ class Metrics:
         self.problem = make.gauge(
             "problem",
             "1 while nothing can be stored, by the failing part: store, journal (its disk), writer (stalled);"
-            " stream and batches: a part of it",
+            " stream (Redis), kafka and batches: a part of it",
             "part",
         )
         self.oldest_waiting = make.gauge(

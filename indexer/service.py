@@ -47,6 +47,7 @@ from indexer.receive.receiver import Receiver, ReceiverParts
 from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Settings
 from indexer.streams.consumer import StreamConsumer
+from indexer.streams.open_consumers import open_consumers
 from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
 from indexer.subscriptions.subscription_rows import SubscriptionWriter
 from indexer.write.assembly import Writing, open_writing
@@ -123,7 +124,7 @@ class IndexerService:
         self._heartbeats: HeartbeatWriter | None = None
         self._subscriptions: SubscriptionWriter | None = None
         self._up: UpWriter | None = None
-        self._stream: StreamConsumer | None = None
+        self._streams: list[StreamConsumer] = []
         self._runner: Runner | None = None
         self._sites: list[web.BaseSite] = []
 
@@ -199,12 +200,9 @@ class IndexerService:
         self._start_background(store, writing)
         receiver = await self._make_receiver(store, writing, authenticator, legacy=legacy)
         await self._serve(receiver, tls)
-        if self.settings.stream.url:
-            consumer = self.settings.stream.consumer or socket.gethostname()
-            self._stream = StreamConsumer(
-                self.settings, consumer, receiver.write_messages, self.metrics, self.health
-            )
-            self._stream.start()
+        self._streams = open_consumers(self.settings, receiver.write_messages, self.metrics, self.health)
+        for stream in self._streams:
+            stream.start()
 
     async def _open_store(self) -> Store:
         """Return the given store, or open that of the settings once it answers."""
@@ -335,10 +333,9 @@ class IndexerService:
         self._threads.shutdown()
 
     async def _drain(self) -> None:
-        """Stop stream and `up`, write the accepted frames, and close the file of pending requests."""
-        if self._stream is not None:
-            await self._stream.stop()
-            self._stream = None
+        """Stop streams and `up`, write the accepted frames, and close the file of pending requests."""
+        while self._streams:
+            await self._streams.pop().stop()
         if self._up is not None:
             await self._up.stop()
             self._up = None

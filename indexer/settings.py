@@ -88,6 +88,42 @@ class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('tenants: expected "org:project", "org:*" or "*:*"')
 
 
+#: Options of librdkafka that the indexer sets itself, as exactly once needs them.
+_KAFKA_OPTIONS: Final = frozenset(
+    {
+        *("bootstrap.servers", "metadata.broker.list", "group.id", "enable.auto.commit"),
+        *("enable.auto.offset.store", "auto.offset.reset", "enable.idempotence", "acks", "isolation.level"),
+        *("sasl.username", "enable.partition.eof", "queued.max.messages.kbytes"),
+    }
+)
+
+
+class KafkaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Kafka topic of JSON messages that the indexer consumes; docs/streams.md."""
+
+    #: host:port of brokers, separated by commas; empty: no topic is consumed. Needs meterhouse[kafka]
+    brokers: str = ""
+    topic: Annotated[str, msgspec.Meta(min_length=1)] = "generic-metrics"  # the topic of messages
+    group: Annotated[str, msgspec.Meta(min_length=1)] = "meterhouse"  # consumer group; begins at the earliest
+    tenants: str = EVERY_TENANT  # whose messages are stored: "org:project", "org:*" or "*:*"
+    entries: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 5_000  # a batch has at most this many messages
+    bytes: Annotated[int, msgspec.Meta(ge=1, le=64 << 20)] = 900_000  # ... or ends at this many bytes
+    dead_letter_topic: str = ""  # topic of dead letters; empty: TOPIC-GROUP-dead-letters
+    parked_topic: str = ""  # topic of parked frames; empty: TOPIC-GROUP-parked
+    commit_log_topic: str = ""  # topic of the commit log; empty: none is written, the table has it
+    user: str = ""  # user of SASL; empty: none
+    password: str = ""  # password of SASL
+    #: further options of librdkafka, such as {"security.protocol" = "SASL_SSL", "sasl.mechanism" = "PLAIN"}
+    options: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        if self.tenants != EVERY_TENANT and parse_tenant(self.tenants) is None:
+            raise ValueError('tenants: expected "org:project", "org:*" or "*:*"')
+        for name in self.options:
+            if name in _KAFKA_OPTIONS or name.endswith("password"):
+                raise ValueError(f"options: {name}: expected options that the indexer does not set itself")
+
+
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of the indexer's input; beyond them it refuses, and counts."""
 
@@ -173,6 +209,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     batch: BatchSettings = BatchSettings()
     journal: JournalSettings = JournalSettings()
     stream: StreamSettings = StreamSettings()
+    kafka: KafkaSettings = KafkaSettings()
     bounds: Bounds = Bounds()
     http: Http = Http()
     tls: Tls = Tls()

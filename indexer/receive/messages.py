@@ -138,10 +138,12 @@ def parse_each(
     sent: bytes,
     grant: Grant,
     first_day: Callable[[int], int],
+    by_retention: bool = False,
 ) -> Parsed:
     """Return the frames of messages as `parse` does.
 
-    `sent`: the digest of their bytes; empty: not compared.
+    `sent`: the digest of their bytes; empty: not compared. `by_retention`: the number in a frame's identity
+    is its `retention_days`, so that it does not depend on which other messages are accepted.
     """
     parsed = Parsed()
     groups: dict[tuple[int, int, int], _Builder] = {}
@@ -160,7 +162,8 @@ def parse_each(
             parsed.rejected.append(Rejection(position, str(e)))
             parsed.forbidden += isinstance(e, ForeignMessageError)
             parsed.expired += isinstance(e, ExpiredError)
-    for number, (tenant, builder) in enumerate(groups.items()):
+    for order, (tenant, builder) in enumerate(groups.items()):
+        number = tenant[2] if by_retention else order
         parsed.units.append(builder.unit(key, number, created_ms, tenant, sent))
     return parsed
 

@@ -1,7 +1,6 @@
 """A stream of Redis as one consumer of a group sees it: the next batch, and its commit.
 
-Owns the keys and calls the scripts (indexer/streams/scripts.py). Sync: runs in a thread. Each call raises
-redis.RedisError or OSError while Redis does not answer, and may be repeated.
+Owns the keys and calls the scripts (indexer/streams/scripts.py). Sync: runs in a thread.
 """
 
 from __future__ import annotations
@@ -11,80 +10,116 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Final
 
+import msgspec
 import redis
 
 from indexer.intern.redis_client import open_redis
 from indexer.settings import StreamSettings
-from indexer.streams.batch import BadMessage, Batch, StreamEntry
+from indexer.streams.batch import Batch, StoredBatch, StreamEntry
+from indexer.streams.reading_rules import ReadingRules, decoded, encoded
 from indexer.streams.scripts import COMMIT, CREATE, KEEP, NEXT
+from indexer.streams.source import SourceError
+from indexer.write.health import Part
 
 #: Bounds connecting and each answer: a script with a large batch takes some milliseconds.
 _TIMEOUT_S: Final = 5.0
+_POLL_S: Final = 0.1
+_PARKED_POLL_S: Final = 1.0
+#: Redis takes strings of at most 512 MiB.
+_MAX_PARKED_BYTES: Final = 256 << 20
 
 
 class RedisStream:
-    """One consumer of the group of the settings. `consumer` is its name."""
+    """One consumer of the group of the settings, a Source. `consumer` is its name.
 
-    def __init__(self, settings: StreamSettings, consumer: str, max_entry_bytes: int) -> None:
+    `rules`: of new batches. `parked`: it consumes the parked frames of the stream.
+    """
+
+    part: Final = Part.STREAM
+    max_parked_bytes: Final = _MAX_PARKED_BYTES
+
+    def __init__(
+        self, settings: StreamSettings, consumer: str, rules: ReadingRules, *, parked: bool = False
+    ) -> None:
         self._settings = settings
         self._consumer = consumer
-        self._max_entry_bytes = max_entry_bytes
+        if parked:  # the messages were judged by the rules that each frame has
+            rules = msgspec.structs.replace(rules, body_bytes=2 * _MAX_PARKED_BYTES)
+        self._rules = rules
+        self._parked = parked
         self._redis = open_redis(settings.url, _TIMEOUT_S)
         of_group = f"{settings.key}:{settings.group}"
-        self._batches = f"{of_group}:batches"
-        self._dead_letters = f"{of_group}:dead-letters"
-        self._commit_log = f"{of_group}:commit-log"
+        parked_key = f"{of_group}:parked"
+        self._key = parked_key if parked else settings.key
+        self._batches = f"{self._key}:batches" if parked else f"{of_group}:batches"
+        self._outcomes = [f"{of_group}:dead-letters", f"{of_group}:commit-log", parked_key]
         self._scripts = {text: self._redis.register_script(text) for text in (CREATE, NEXT, KEEP, COMMIT)}
+        self.keep_s = settings.claim_s / 3
+        self.poll_s = _PARKED_POLL_S if parked else _POLL_S
 
     def next(self) -> Batch | None:
         """Return the batch that this consumer holds, a dead consumer's, or a new one; None for no message."""
         s = self._settings
-        arguments = [
-            s.group,
-            self._consumer,
-            s.entries,
-            s.bytes,
-            self._max_entry_bytes,
-            int(s.claim_s * 1000),
-        ]
+        rules = encoded(self._rules)
+        arguments = [s.group, self._consumer, s.entries, s.bytes, rules, int(s.claim_s * 1000)]
         try:
-            answer = self._run(NEXT, [s.key, self._batches], arguments)
-        except redis.ResponseError as e:
+            answer = self._run(NEXT, [self._key, self._batches], arguments)
+        except SourceError as e:
             if "NOGROUP" not in str(e):
                 raise
-            self._run(CREATE, [s.key, self._batches], [s.group, uuid.uuid4().hex])
+            self._run(CREATE, [self._key, self._batches], [s.group, uuid.uuid4().hex])
             return None
-        if not answer:
-            return None
-        first, last, ids, sizes, messages, taken, name = answer
+        return self._batch(*answer) if answer else None
+
+    def _batch(
+        self,
+        first: bytes,
+        last: bytes,
+        ids: bytes,
+        sizes: bytes,
+        messages: bytes,
+        taken: int,
+        name: bytes,
+        rules: bytes,
+    ) -> Batch:
         return Batch(
-            name=name.decode(),
+            key=f"stream/{name.decode()}/{first.decode()}/{last.decode()}",
             first=first.decode(),
             last=last.decode(),
+            at_ms=int(last.partition(b"-")[0]),
+            rules=decoded(rules) or self._rules,
             entries=_entries(ids, sizes, messages),
             taken_over=bool(taken),
+            parked=self._parked,
         )
 
     def keep(self, batch: Batch) -> bool:
         """Say that this consumer lives; return whether the batch is still its."""
         return bool(self._run(KEEP, [self._batches], [self._consumer, batch.first, batch.last]))
 
-    def commit(self, batch: Batch, rows: int, messages: int, bad: Sequence[BadMessage]) -> bool:
+    def commit(self, batch: Batch, stored: StoredBatch) -> bool:
         """Acknowledge a stored batch, with its dead letters and its entry of the commit log.
 
         Return False, with nothing done, if another consumer has taken the batch over.
         """
         s = self._settings
-        keys = [s.key, self._batches, self._dead_letters, self._commit_log]
-        position = [s.group, self._consumer, batch.first, batch.last, s.dead_letters, s.commit_log]
-        return bool(self._run(COMMIT, keys, [*position, messages, rows, *chain.from_iterable(bad)]))
+        arguments = [
+            *(s.group, self._consumer, batch.first, batch.last, s.dead_letters, s.commit_log),
+            *(stored.messages, stored.rows, int(self._parked), len(stored.parked)),
+            *stored.parked,
+            *chain.from_iterable(stored.bad),
+        ]
+        return bool(self._run(COMMIT, [self._key, self._batches, *self._outcomes], arguments))
 
     def close(self) -> None:
         """Close the client."""
         self._redis.close()
 
     def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        return self._scripts[script](keys=list(keys), args=list(arguments))
+        try:
+            return self._scripts[script](keys=list(keys), args=list(arguments))
+        except (redis.RedisError, OSError) as e:
+            raise SourceError(str(e)) from e
 
 
 def _entries(ids: bytes, sizes: bytes, messages: bytes) -> list[StreamEntry]:

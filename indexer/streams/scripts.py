@@ -1,8 +1,9 @@
 """The Lua scripts of a stream: Redis runs each as a whole, so that a crash never leaves a half of one.
 
 A consumer holds one batch or none: a stretch of the stream, recorded in the hash of batches as
-`c:CONSUMER` -> `FIRST LAST SEEN_MS` in the same script that reads it. The stretch is the batch for ever: a
-consumer that comes back, or another that takes it over, reads the same messages under the same name.
+`c:CONSUMER` -> `FIRST LAST SEEN_MS RULES` in the same script that reads it. The stretch is the batch for
+ever: a consumer that comes back, or another that takes it over, reads the same messages under the same name
+and by the same rules (indexer/streams/reading_rules.py).
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ local function pending(stream, group, first, last)
 end
 """
 
-#: KEYS: stream, batches. ARGV: group, consumer, max entries, max bytes, max bytes of an entry, ms until a
+#: KEYS: stream, batches. ARGV: group, consumer, max entries, max bytes, rules of a new batch, ms until a
 #: silent consumer counts as dead. Returns first, last, ids, sizes (-1: no message; -n - 2: n bytes, too
-#: large), all messages in one text, whether the batch was another's, and the
-#: group's name; nil for an empty stream.
+#: large), all messages in one text, whether the batch was another's, the group's name, and the rules; nil for
+#: an empty stream.
 NEXT: Final = (
     _SHARED
     + """
 local stream, batches, group, me = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local max_entries, max_bytes, max_entry = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local now, taken, entries = now_ms(), 0, {}
+local max_entries, max_bytes, rules = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
+local now, taken, entries, recorded = now_ms(), 0, {}, ''
 local first, last = nil, nil
 local mine = redis.call('HGET', batches, 'c:' .. me)
 if mine then
-  first, last = string.match(mine, '^(%S+) (%S+)')
+  first, last, recorded = string.match(mine, '^(%S+) (%S+) %d+ ?(.*)$')
 else
   local all = redis.call('HGETALL', batches)
   for i = 1, #all, 2 do
-    local from, to, seen = string.match(all[i + 1], '^(%S+) (%S+) (%d+)$')
+    local from, to, seen, of_batch = string.match(all[i + 1], '^(%S+) (%S+) (%d+) ?(.*)$')
     if from and string.sub(all[i], 1, 2) == 'c:' and now - tonumber(seen) > tonumber(ARGV[6]) then
-      first, last, taken = from, to, 1
+      first, last, taken, recorded = from, to, 1, of_batch
       redis.call('HDEL', batches, all[i])
       break
     end
@@ -79,7 +80,9 @@ else
   if #entries == 0 then return false end
   first, last = entries[1][1], entries[#entries][1]
 end
-redis.call('HSET', batches, 'c:' .. me, string.format('%s %s %.0f', first, last, now))
+if recorded ~= '' then rules = recorded end
+redis.call('HSET', batches, 'c:' .. me, string.format('%s %s %.0f ', first, last, now) .. rules)
+local max_entry = cjson.decode(rules).body_bytes
 local ids, sizes, messages = {}, {}, {}
 for i, entry in ipairs(entries) do
   local message = message_of(entry[2])
@@ -94,7 +97,7 @@ for i, entry in ipairs(entries) do
   end
 end
 return {first, last, table.concat(ids, ' '), table.concat(sizes, ' '), table.concat(messages), taken,
-  redis.call('HGET', batches, 'name') or ''}
+  redis.call('HGET', batches, 'name') or '', rules}
 """
 )
 
@@ -118,14 +121,16 @@ KEEP: Final = (
 local mine = redis.call('HGET', KEYS[1], 'c:' .. ARGV[1]) or ''
 local stretch = ARGV[2] .. ' ' .. ARGV[3] .. ' '
 if string.sub(mine, 1, #stretch) ~= stretch then return 0 end
-redis.call('HSET', KEYS[1], 'c:' .. ARGV[1], stretch .. string.format('%.0f', now_ms()))
+local rules = string.match(mine, '^%S+ %S+ %d+ ?(.*)$')
+redis.call('HSET', KEYS[1], 'c:' .. ARGV[1], stretch .. string.format('%.0f ', now_ms()) .. rules)
 return 1
 """
 )
 
-#: KEYS: stream, batches, dead letters, commit log. ARGV: group, consumer, first, last, max dead letters, max
-#: entries of the log, messages, rows, then id, reason and text of each dead letter (no text: that of the
-#: stream). Returns 0, and does nothing, if the batch is not the consumer's.
+#: KEYS: stream, batches, dead letters, commit log, parked frames. ARGV: group, consumer, first, last, max
+#: dead letters, max entries of the log, messages, rows, whether to delete the entries, the number of parked
+#: frames, these, then id, reason and text of each dead letter (no text: that of the stream). Returns 0, and
+#: does nothing, if the batch is not the consumer's.
 COMMIT: Final = (
     _SHARED
     + """
@@ -134,8 +139,9 @@ local first, last = ARGV[3], ARGV[4]
 local mine = redis.call('HGET', batches, 'c:' .. ARGV[2]) or ''
 local stretch = first .. ' ' .. last .. ' '
 if string.sub(mine, 1, #stretch) ~= stretch then return 0 end
-local dead = 0
-for i = 9, #ARGV, 3 do
+local dead, parked = 0, tonumber(ARGV[10])
+for i = 11, 10 + parked do redis.call('XADD', KEYS[5], '*', 'message', ARGV[i]) end
+for i = 11 + parked, #ARGV, 3 do
   local text = ARGV[i + 2]
   if text == '' then
     local entry = redis.call('XRANGE', stream, ARGV[i], ARGV[i])[1]
@@ -147,11 +153,12 @@ for i = 9, #ARGV, 3 do
 end
 redis.call('XADD', KEYS[4], 'MAXLEN', '~', ARGV[6], '*', 'stream', stream, 'partition', '0', 'from', first,
   'to', last, 'messages', ARGV[7], 'rows', ARGV[8], 'dead_letters', string.format('%.0f', dead),
-  'stored_ms', string.format('%.0f', now_ms()))
+  'parked', ARGV[10], 'stored_ms', string.format('%.0f', now_ms()))
 while true do
   local ids = pending(stream, group, first, last)
   if #ids == 0 then break end
   redis.call('XACK', stream, group, unpack(ids))
+  if ARGV[9] == '1' then redis.call('XDEL', stream, unpack(ids)) end
 end
 redis.call('HDEL', batches, 'c:' .. ARGV[2])
 return 1

@@ -37,7 +37,12 @@ class Part(Enum):
     JOURNAL = "journal"
     WRITER = "writer"
     STREAM = "stream"  # its Redis does not answer: the indexer is ready for the rest
+    KAFKA = "kafka"  # its brokers do not answer: the indexer is ready for the rest
     BATCHES = "batches"  # some are set aside, others are stored: the indexer is ready
+
+
+#: Parts that take messages from elsewhere: without them the indexer can store.
+OF_STREAMS: Final = frozenset({Part.STREAM, Part.KAFKA})
 
 
 @dataclass(slots=True)
@@ -88,13 +93,14 @@ class Health:
         """Note that the journal was written."""
         self._works(Part.JOURNAL)
 
-    def stream_failed(self, text: str) -> None:
-        """Note that the Redis of the stream did not answer, or refused."""
-        self._failed(Part.STREAM, "Redis does not answer as it should: messages wait in the stream", text)
+    def stream_failed(self, part: Part, text: str) -> None:
+        """Note that the server of a stream did not answer, or refused."""
+        server = "Redis" if part is Part.STREAM else "Kafka"
+        self._failed(part, f"{server} does not answer as it should: messages wait in the stream", text)
 
-    def stream_works(self) -> None:
-        """Note that the Redis of the stream answered."""
-        self._works(Part.STREAM)
+    def stream_works(self, part: Part) -> None:
+        """Note that the server of a stream answered."""
+        self._works(part)
 
     def oldest_waits(self, age_s: float) -> None:
         """Note how long the oldest frame in progress has waited."""
@@ -113,7 +119,7 @@ class Health:
         now = self._clock()
         lasting = self._lasting().items()
         return max(
-            (now - problem.since_s for part, problem in lasting if part is not Part.STREAM), default=0.0
+            (now - problem.since_s for part, problem in lasting if part not in OF_STREAMS), default=0.0
         )
 
     def _lasting(self) -> dict[Part, _Problem]:

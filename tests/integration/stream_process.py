@@ -1,6 +1,8 @@
 """An indexer with a stream in a process of its own that dies at a given place.
 
-python -m tests.integration.stream_process DSN BATCHING JOURNAL REDIS KILL    prints its address
+python -m tests.integration.stream_process DSN BATCHING JOURNAL SOURCE KILL    prints its address
+
+SOURCE is the URL of a Redis, or kafka:HOST:PORT/TOPIC.
 
 KILL is a place of tests/integration/indexer_process.py, or `read` and `commit`: after a batch is read, and
 before it is committed.
@@ -13,31 +15,41 @@ import sys
 from typing import Any
 
 from indexer.run import run
-from indexer.settings import JournalSettings, Settings, StreamSettings
+from indexer.settings import JournalSettings, KafkaSettings, Settings, StreamSettings
+from indexer.streams.kafka_stream import KafkaStream
 from indexer.streams.redis_stream import RedisStream
 from tests.integration.indexer_process import arm, die, listening
 
 
-def arm_stream(kill: str) -> None:
-    """Put the death into the real stream."""
+def arm_stream(cls: Any, kill: str) -> None:
+    """Put the death into the real source."""
     if kill == "commit":
-        RedisStream.commit = lambda *_: die()  # type: ignore[assignment,method-assign]
-    real = RedisStream.next
+        cls.commit = lambda *_: die()
+    real = cls.next
 
-    def read(self: RedisStream) -> Any:
+    def read(self: Any) -> Any:
         batch = real(self)
         if batch is not None:
             die()
         return batch
 
     if kill == "read":
-        RedisStream.next = read  # type: ignore[method-assign]  # the point of this launcher
+        cls.next = read  # the point of this launcher
 
 
 if __name__ == "__main__":
-    dsn, batching, journal, redis_url, kill = sys.argv[1:]
-    (arm_stream if kill in ("read", "commit") else arm)(kill)
-    stream = StreamSettings(url=redis_url, consumer="one")
-    tree = {"dsn": dsn, "batching": batching, "listen": "127.0.0.1:0", "up": False}
-    settings = Settings(stream=stream, journal=JournalSettings(path=journal), **tree)  # type: ignore[arg-type]
+    dsn, batching, journal, source, kill = sys.argv[1:]
+    in_kafka = source.startswith("kafka:")
+    if kill in ("read", "commit"):
+        arm_stream(KafkaStream if in_kafka else RedisStream, kill)
+    else:
+        arm(kill)
+    tree: dict[str, Any] = {"dsn": dsn, "batching": batching, "listen": "127.0.0.1:0", "up": False}
+    if in_kafka:
+        brokers, _, topic = source.removeprefix("kafka:").partition("/")
+        soon = {"session.timeout.ms": "4000", "heartbeat.interval.ms": "200"}
+        tree["kafka"] = KafkaSettings(brokers=brokers, topic=topic, options=soon)
+    else:
+        tree["stream"] = StreamSettings(url=source, consumer="one")
+    settings = Settings(journal=JournalSettings(path=journal), **tree)
     asyncio.run(run(settings, ready=listening))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import struct
 import subprocess
 import sys
 import time
@@ -18,8 +20,10 @@ import redis
 from indexer.clickhouse.store import Store, open_store
 from indexer.metrics import Metrics
 from indexer.service import IndexerService
-from indexer.settings import JournalSettings, Settings, StreamSettings
-from indexer.streams.consumer import StreamConsumer
+from indexer.settings import Bounds, JournalSettings, Settings, StreamSettings
+from indexer.streams.batch import StoredBatch
+from indexer.streams.open_consumers import open_consumers
+from indexer.streams.reading_rules import present_rules
 from indexer.streams.redis_stream import RedisStream
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Limited, Refused
@@ -82,7 +86,10 @@ async def test_messages_are_stored_logged_and_bad_ones_kept(
     add(client, HIT, [HIT, {**HIT, "value": "x"}], b"// none\n{}", {**HIT, "org_id": 2})
     client.xadd("metrics", {"two": b"1", "fields": b"2"})
     client.xadd("metrics", {"any": msgspec.json.encode(HIT)})
-    await until(lambda: is_committed(client, 7))
+    members = base64.b64encode(struct.pack("<3I", 7, 8, 7)).decode()
+    add(client, {**HIT, "type": "d", "value": {"format": "array", "data": [1.5, 2.5]}})
+    add(client, {**HIT, "type": "s", "value": {"format": "base64", "data": members}})
+    await until(lambda: is_committed(client, 9))
     letters = [fields for _, fields in client.xrange(f"{GROUP}:dead-letters")]
     reasons = sorted(fields[b"reason"].decode() for fields in letters)
     wanted = ["no field `message`", "not JSON: a comment in line 1", "org 2", "value: not a finite number"]
@@ -94,6 +101,8 @@ async def test_messages_are_stored_logged_and_bad_ones_kept(
     await service.stop()
     store = open_store(chdb_dsn)
     assert hits(store) == [3.0] * 4
+    assert store.rows("SELECT sum(count), sum(sum) FROM distributions_10s") == [(2, 4.0)]
+    assert store.rows("SELECT uniqCombined64Merge(members) FROM sets_10s") == [(2,)]
     store.close()
 
 
@@ -148,12 +157,13 @@ async def test_two_consumers_share_a_stream(http_dsn: str, redis_server: RedisSe
 def test_a_dead_consumers_batch_is_taken_over_as_it_is(redis_server: RedisServer) -> None:
     client: Any = redis.Redis.from_url(redis_server.url)
     settings = StreamSettings(url=redis_server.url, entries=3, claim_s=0.05)
-    one, two = (RedisStream(settings, name, 1000) for name in ("one", "two"))
+    present, later = (present_rules(Settings(bounds=Bounds(body_bytes=size)), "*:*") for size in (1000, 2000))
+    one, two = RedisStream(settings, "one", present), RedisStream(settings, "two", present)
     assert one.next() is None  # creates the group
     add(client, *[HIT] * 4, b"x" * 1001)
     first = one.next()
     assert first is not None
-    assert first == one.next()
+    assert first == one.next() == RedisStream(settings, "one", later).next()  # by the rules of the first time
     assert len(first.entries) == 3
     deadline = time.monotonic() + 5
     taken = None
@@ -161,13 +171,13 @@ def test_a_dead_consumers_batch_is_taken_over_as_it_is(redis_server: RedisServer
         assert time.monotonic() < deadline
         if taken is not None:
             assert [len(entry.message) > 0 for entry in taken.entries] == [True, False]
-            assert two.commit(taken, 1, 1, [])
+            assert two.commit(taken, StoredBatch(1, 1))
         taken = two.next()
     assert (taken.key, taken.entries) == (first.key, first.entries)
     assert not one.keep(first)
-    assert not one.commit(first, 3, 3, [])
+    assert not one.commit(first, StoredBatch(3, 3))
     assert two.keep(taken)
-    assert two.commit(taken, 3, 3, [])
+    assert two.commit(taken, StoredBatch(3, 3))
     assert one.next() is None
     assert two.next() is None
     assert is_committed(client, 4)
@@ -175,25 +185,38 @@ def test_a_dead_consumers_batch_is_taken_over_as_it_is(redis_server: RedisServer
     two.close()
 
 
-async def test_limits_wait_and_refused_frames_are_dead_letters(redis_server: RedisServer) -> None:
+async def test_limited_orgs_delay_no_others_and_refused_frames_are_dead_letters(
+    redis_server: RedisServer,
+) -> None:
     client: Any = redis.Redis.from_url(redis_server.url)
     add(client, HIT, {**HIT, "org_id": 2}, {**HIT, "org_id": 3})
-    tried: list[int] = []
+    limited, tried = {2}, []
+    stored: list[str] = []
 
     async def write(units: Sequence[AcceptedFrame]) -> None:
         (unit,) = units
-        tried.append(unit.frame.org_id)
-        if unit.frame.org_id == 2 and tried.count(2) == 1:
+        tried.append(unit.identity)
+        if unit.frame.org_id in limited:
             raise Limited("too many rows", 0)
         if unit.frame.org_id == 3:
             raise Refused("its bytes")
+        stored.append(unit.identity)
 
-    settings = Settings(stream=StreamSettings(url=redis_server.url))
-    consumer = StreamConsumer(settings, "one", write, Metrics(), Health())
-    consumer.start()
-    await until(lambda: is_committed(client, 3))
-    await consumer.stop()
-    assert sorted(tried) == [1, 2, 2, 3]
+    consumers = open_consumers(
+        Settings(stream=StreamSettings(url=redis_server.url, consumer="one")), write, Metrics(), Health()
+    )
+    for consumer in consumers:
+        consumer.start()
+    await until(lambda: is_committed(client, 2))
+    add(client, {**HIT, "org_id": 4})
+    await until(lambda: is_committed(client, 3))  # org 2 waits, the others do not
+    limited.clear()
+    await until(lambda: is_committed(client, 4))
+    for consumer in consumers:
+        await consumer.stop()
+    assert [identity.split("/")[1] for identity in stored] == ["1:1", "4:1", "2:1"]
+    assert len({name for name in tried if name.startswith("messages/2:1/")}) == 1  # parked under its name
+    assert client.xlen(f"{GROUP}:parked") == 0
     ((_, letter),) = client.xrange(f"{GROUP}:dead-letters")
     assert (letter[b"reason"], msgspec.json.decode(letter[b"message"])["org_id"]) == (b"its bytes", 3)
 

@@ -31,6 +31,7 @@ def said_of(toml: str, **environ: str) -> str:
             for s in ("drain_s = -1.0", 'dsn = "ftp://x"', 'dsn = "chdb://"', 'listen = "8126"')
         ),
         *(("indexer.stream", s) for s in ('url = "localhost:6379"', 'tenants = "all"')),
+        *(("indexer.kafka", s) for s in ("entries = 0", 'tenants = "all"', 'options = {"acks" = "0"}')),
         *(("indexer", s) for s in ('listen = ":99999"', 'redis_url = "localhost:6379"', 'batching = "both"')),
         *(("indexer.batch", s) for s in ("rows = 0", "bytes = 0", "linger_ms = -1")),
         *(("indexer.journal", s) for s in ("identities = 0", "identity_days = 0", "aside_bytes = -1")),
