@@ -18,6 +18,8 @@ NODE := tests/e2e/node
 # ids and order, the API's rows.
 NATIVE := $(wildcard agent/core/_native/*.pyx agent/core/_native/*.pxi agent/core/_native/*.h indexer/_native/*.pyx \
   shim/http/_native/*.pyx shim/http/_native/*.pxi)
+# An earlier installation had no compiler, and now there is one.
+REBUILD := $(if $(shell command -v cc gcc),$(if $(wildcard agent/core/_native/core.*.so),,rebuild))
 PYTEST_ARGS ?=
 # Files of tests that run at once: more than CPUs, since tests often wait. Each worker has an embedded ClickHouse of its own.
 PYTEST_WORKERS ?= 3
@@ -29,7 +31,7 @@ FAULTS_SEED ?= 7
 LOCK_ARGS ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: run test lock faults fuzz sanitize races packages lint types imports format clean
+.PHONY: run test lock faults fuzz sanitize races packages lint types imports format clean rebuild
 
 run: $(VENV)/.run
 	@exec $(BIN)/meterhouse up
@@ -96,9 +98,12 @@ packages:
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing </dev/null
 
 $(BIN)/python:
+	@deploy/locks/python_version $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: pyproject.toml deploy/locks/all.txt $(NATIVE) | $(BIN)/python
+rebuild:
+
+$(VENV)/.run: pyproject.toml deploy/locks/all.txt $(NATIVE) $(REBUILD) | $(BIN)/python
 	deploy/locks/install $(BIN)/python all
 	@touch $@
 

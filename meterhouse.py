@@ -16,7 +16,11 @@ from typing import Final
 
 #: name -> (module, description, the extra of the distribution that it needs)
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
-    "up": ("shim.allinone.up", "run everything: agent, indexer and API on an embedded ClickHouse", "all"),
+    "up": (
+        "shim.allinone.command",
+        "run everything, on an embedded ClickHouse: agent, indexer, API",
+        "all",
+    ),
     "agent": ("agent.cli.run", "receive StatsD lines and forward them to an indexer", ""),
     "indexer": ("indexer.cli.serve", "receive frames and write them into ClickHouse", "indexer"),
     "shim": ("shim.cli.serve", "answer Prometheus' HTTP API from ClickHouse", "shim"),
@@ -50,13 +54,31 @@ OURS: Final = ("agent", "indexer", "shim")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand. 0: done; 1: it failed; 2: the command line or the settings are wrong."""
+    """Run a subcommand.
+
+    0: done; 1: it failed; 2: the command line or the settings are wrong; 130: interrupted by Ctrl-C.
+    """
+    try:
+        return _run(argv)
+    except BrokenPipeError:  # `meterhouse schema | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
-    if args.command is None:
+    name: str | None = args.command
+    if args.version or name == "version":
+        print(f"meterhouse {version()}")
+        return 0
+    if name is None:
         parser.print_help(sys.stderr)
         return 2
-    name: str = args.command
+    if name not in COMMANDS:
+        parser.error(_unknown(name))
     module, _, extra = COMMANDS[name]
     try:
         command = getattr(importlib.import_module(module), name.replace("-", "_"))
@@ -66,14 +88,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = f"meterhouse[{extra or 'all'}]"
         print(f"meterhouse {name}: {e.name} is not installed; try: pip install '{wanted}'", file=sys.stderr)
         return 1
-    try:
-        more = (SECTIONS,) if name == "check-config" else ()
-        code: int = command(args.arguments, *more)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `meterhouse schema | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    more = (SECTIONS,) if name == "check-config" else ()
+    code: int = command(args.arguments, *more)
+    sys.stdout.flush()
     return code
+
+
+def version() -> str:
+    """Return the version of the installed distribution."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("meterhouse")
+    except metadata.PackageNotFoundError:
+        return "of a tree that is not installed"
+
+
+def _unknown(name: str) -> str:
+    """Describe an unknown command, with the one that was meant."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name[:100], COMMANDS, 1, 0.6)
+    hint = f"did you mean {close[0]}?" if close else f"expected {', '.join(COMMANDS)}"
+    return f"{name!r} is not a command: {hint}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,9 +122,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"commands:\n{commands}\n\n`meterhouse COMMAND --help` shows the options.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="one of the commands below"
-    )
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of the commands below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 

@@ -6,13 +6,14 @@ Exit codes: 0 done, 1 failed, 2 the command line or the settings are wrong.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import stat
 import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -20,6 +21,9 @@ from agent.config.host_port import parse_host_port
 from agent.config.load import ConfigError, load
 from agent.config.secrets import secrets_in
 from agent.config.variables import CONFIG_VARIABLE
+
+#: The API's address where no setting and no option says another one.
+DEFAULT_API_URL: Final = "http://127.0.0.1:9090"
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -61,6 +65,17 @@ def address(text: str, min_port: int = 1) -> tuple[str, int]:
         return parse_host_port(text, min_port)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT") from None
+
+
+def positive(text: str) -> float:
+    """Parse a finite number above 0, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number above 0")
+    return value
 
 
 def report_error(command: str, problem: object, code: int) -> int:

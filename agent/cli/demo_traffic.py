@@ -9,10 +9,12 @@ one of 2,000 users; every five minutes the checkout is slow and failing for half
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import socket
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
@@ -32,6 +34,8 @@ REGIONS: Final = ("eu", "us", "ap")
 QUEUES: Final = ("mail", "invoices")
 USERS: Final = 2_000
 TICK_S: Final = 0.1
+#: Requests of one run: their durations are kept, 8 bytes each, because the totals are exact.
+MAX_REQUESTS: Final = 10_000_000
 #: Fits an Ethernet frame together with IP and UDP headers, with room for tunnels.
 PACKET_BYTES: Final = 1_400
 
@@ -96,11 +100,13 @@ class Shop:
         self._random = random.Random(seed)  # noqa: S311 - traffic, not secrets
         self._rate = requests_per_second
         self._owed = 0.0
+        #: Sent so far.
+        self.requests = 0
         self._gauges_at = -1
         self._first = self._last = -1
-        self._lines = 0
+        self.lines = 0
         self._counters: dict[Key, float] = {}
-        self._distributions: dict[Key, list[float]] = {}
+        self._distributions: dict[Key, array[float]] = {}
         self._sets: dict[Key, set[str]] = {}
         self._gauges: dict[Key, tuple[float, int]] = {}
         self._memory = {instance: 300e6 + 50e6 * i for i, instance in enumerate(INSTANCES)}
@@ -112,12 +118,13 @@ class Shop:
         self._last = at
         wave = 1 + 0.4 * math.sin(2 * math.pi * now_s / 120)
         self._owed += self._rate * TICK_S * wave
+        self.requests += int(self._owed)
         lines = [line for _ in range(int(self._owed)) for line in self._request(at)]
         self._owed -= int(self._owed)
         if at != self._gauges_at:
             self._gauges_at = at
             lines += self._states(at, wave)
-        self._lines += len(lines)
+        self.lines += len(lines)
         return lines
 
     def _request(self, at: int) -> Iterator[str]:
@@ -135,7 +142,7 @@ class Shop:
 
         seconds = f"{rnd.lognormvariate(math.log(median * (4 if trouble else 1)), 0.5):.6f}"
         key = ("shop.request.duration", (("route", route),))
-        self._distributions.setdefault(key, []).append(float(seconds))
+        self._distributions.setdefault(key, array("d")).append(float(seconds))
         yield _line(key, f"{seconds}|d", at)
 
         key = ("shop.users", (("region", REGIONS[user % 3]),))
@@ -159,16 +166,16 @@ class Shop:
 
     def truth(self) -> Truth:
         """Return the totals sent so far; needs at least one tick."""
-        merged: dict[Key, list[float]] = dict(self._distributions)
+        merged: dict[Key, array[float]] = dict(self._distributions)
         members: dict[Key, set[str]] = dict(self._sets)
         for (name, _), values in self._distributions.items():
-            merged[name, ()] = merged.get((name, ()), []) + values
+            merged[name, ()] = merged.get((name, ()), array("d")) + values
         for (name, _), users in self._sets.items():
             members[name, ()] = members.get((name, ()), set()) | users
         return Truth(
             start=self._first // BUCKET_SECONDS * BUCKET_SECONDS,
             end=(self._last // BUCKET_SECONDS + 1) * BUCKET_SECONDS,
-            lines=self._lines,
+            lines=self.lines,
             counters=[CounterTruth(n, dict(ls), v) for (n, ls), v in sorted(self._counters.items())],
             distributions=[_spread(n, ls, v) for (n, ls), v in sorted(merged.items())],
             sets=[SetTruth(n, dict(ls), len(v)) for (n, ls), v in sorted(members.items())],
@@ -216,7 +223,7 @@ def packets(lines: Sequence[str], limit_bytes: int = PACKET_BYTES) -> Iterator[b
 
 
 def send(shop: Shop, address: tuple[str, int], seconds: float, progress: Callable[[float], None]) -> None:
-    """Send the shop's traffic over UDP for `seconds`, in real time.
+    """Send the shop's traffic over UDP for `seconds` (may be infinite) in real time, or to MAX_REQUESTS.
 
     A late tick is sent late: its lines carry the time at which they were due. Raises OSError if the port is
     closed.
@@ -225,7 +232,10 @@ def send(shop: Shop, address: tuple[str, int], seconds: float, progress: Callabl
     with socket.socket(family, kind, protocol) as sock:
         sock.connect(target)  # so that a closed port is reported as an error
         begin_s, begin = time.time(), time.monotonic()
-        for i in range(max(1, round(seconds / TICK_S))):
+        ticks = max(1, round(seconds / TICK_S)) if math.isfinite(seconds) else math.inf
+        for i in itertools.count():
+            if i >= ticks or shop.requests >= MAX_REQUESTS:
+                return
             due = i * TICK_S
             time.sleep(max(0.0, begin + due - time.monotonic()))
             for packet in packets(shop.tick(begin_s + due)):

@@ -256,7 +256,10 @@ def presented(values: Sequence[str]) -> Presented:
 def checked(grant: Grant | None, now_s: float) -> Grant:
     """Return the grant if it is valid now. Raises UnauthenticatedError."""
     if grant is None:
-        raise UnauthenticatedError("Authorization: this token, or this name and password, is not known here")
+        raise UnauthenticatedError(
+            "Authorization: this token, or this name and password, is not known here: expected one of the"
+            " settings tokens and tokens_file"
+        )
     if now_s >= grant.expires_s:
         expired = datetime.fromtimestamp(grant.expires_s, UTC).isoformat(timespec="seconds")
         raise UnauthenticatedError(f"Authorization: this credential expired at {expired}")

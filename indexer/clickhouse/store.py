@@ -31,7 +31,7 @@ from clickhouse_connect.driver.external import ExternalData
 from urllib3.exceptions import HTTPError
 
 from agent.config.secrets import masked_url
-from indexer.clickhouse.data_lock import DataLock, shown
+from indexer.clickhouse.data_lock import DataInUseError, DataLock, shown
 from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
 from indexer.clickhouse.private_files import make_private
 from indexer.clickhouse.sent_tables import SentTable, as_files, external_data
@@ -259,7 +259,9 @@ def _lock(path: Path) -> DataLock:
     try:
         return DataLock(path)
     except OSError as e:
-        raise StoreError(e.strerror or str(e), retryable=False) from e
+        hint = ": the embedded store allows one process: use `meterhouse up`"
+        more = hint if isinstance(e, DataInUseError) else ""
+        raise StoreError(f"{e.strerror or e}{more}", retryable=False) from e
 
 
 def _open_error(e: Exception, data: Path | None, place: ServerAddress) -> StoreError:

@@ -35,7 +35,9 @@ async def open_when_there(opening: Callable[[], Store], in_thread: _InThread) ->
             if not e.retryable:
                 raise
             if waited_s - said_s >= 60:
-                log.warning("event=waiting_for_store waited_s=%.0f text=%s", waited_s, e)
+                log.warning(
+                    "event=waiting_for_store waited_s=%.0f again_in_s=%.1f text=%s", waited_s, wait_s, e
+                )
                 said_s = waited_s
         await asyncio.sleep(wait_s)
         waited_s += wait_s

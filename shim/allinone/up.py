@@ -13,28 +13,30 @@ is started again (shim/allinone/agent_keeper.py). It prints the addresses, and o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
+import re
+import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import uvloop
 
-from agent.cli.common import address, config_option, read_settings, report_error
+from agent.cli.common import DEFAULT_API_URL, report_error
+from agent.cli.program import program
 from agent.config.host_port import format_host_port, parse_host_port
 from agent.config.load import ConfigError
 from agent.config.secrets import masked_url
 from agent.net.kernel_drops import rmem_max, suggested_fix
 from agent.net.tls import client_contexts
 from agent.runtime.logs import Log
-from agent.settings import ClientTls
+from agent.settings import AgentSettings, ClientTls
 from indexer.clickhouse.data_lock import DataLock
 from indexer.clickhouse.store import Store, StoreError, embedded_path, open_store
 from indexer.http.interpreter_lock import switch_often
@@ -52,21 +54,20 @@ from shim.service import ShimService, freeze_started
 
 #: Seconds that stopping may take in all; rows still unsent then are lost, and a message says so.
 STOP_S: Final = 30.0
+#: The exit code after Ctrl-C, as a shell shows it.
+INTERRUPTED: Final = 130
+
+T = TypeVar("T")
 
 
-def up(argv: Sequence[str]) -> int:
-    """Run until SIGTERM or SIGINT; return 0 if everything accepted is stored."""
-    args = _parser().parse_args(argv)
-    over = _overrides(args)
-    try:
-        settings = read_settings(File, args.config, over)
-        check_ages(settings)
-    except ConfigError as e:
-        return report_error("up", e, 2)
-    arguments = ["--config", args.config] if args.config else []
+def serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
+    """Run until SIGTERM or SIGINT; return 0 if everything accepted is stored.
+
+    `arguments` and `environ` are those of the agent. 130: Ctrl-C ended it before it was up.
+    """
     try:
         switch_often()
-        return uvloop.run(_serve(settings, arguments, {**os.environ, **over}))
+        return uvloop.run(_serve(settings, arguments, environ))
     except (OSError, StoreError, JournalError, ChildError) as e:
         return report_error("up", e, 1)
 
@@ -81,67 +82,55 @@ def check_ages(settings: File) -> None:
         )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="meterhouse up", description="Runs agent, indexer and API together on an embedded ClickHouse."
-    )
-    config_option(parser)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="where the data lives (default ./data)")
-    parser.add_argument("--statsd", type=_listen, metavar="HOST:PORT", help="for lines, UDP and TCP")
-    parser.add_argument("--indexer", type=_listen, metavar="HOST:PORT", help="for frames and messages")
-    parser.add_argument("--api", type=_listen, metavar="HOST:PORT", help="for Prometheus' HTTP API")
-    return parser
-
-
-def _listen(text: str) -> str:
-    address(text, min_port=0)
-    return text
-
-
-def _overrides(args: argparse.Namespace) -> dict[str, str]:
-    """Return the options as environment variables, which the child also reads."""
-    said = {
-        "METERHOUSE_AGENT__UDP": args.statsd,
-        "METERHOUSE_AGENT__TCP": args.statsd,
-        "METERHOUSE_INDEXER__LISTEN": args.indexer,
-        "METERHOUSE_INDEXER__DSN": f"chdb://{(args.data / 'chdb').resolve()}" if args.data else None,
-        "METERHOUSE_SHIM__LISTEN": args.api,
-    }
-    return {name: value for name, value in said.items() if value is not None}
-
-
 async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str]) -> int:
     """Start everything, wait for a signal, stop everything. Return the exit code."""
-    stop = _on_signals()
-    dsn = settings.indexer.dsn
-    data = embedded_path(dsn)
-    metrics = ShimMetrics()
+    signals = _Signals()
     async with AsyncExitStack() as closing:
-        if data is not None:
-            closing.callback((await asyncio.to_thread(DataLock, data, START_WAIT_S)).close)
-        frames = await listen("indexer.listen", settings.indexer.listen, START_WAIT_S)
-        closing.callback(close, frames)
-        queries = await listen("shim.listen", settings.shim.listen, START_WAIT_S)
-        closing.callback(close, queries)
-        over = {**_forward(settings, _url(settings, frames)), **_agent_paths(settings, data)}
-        agent = AgentKeeper(arguments, {**environ, **over}, metrics.agent_restarts.inc)
-        closing.push_async_callback(agent.stop, STOP_S)
-        await agent.start()
-        store = await asyncio.to_thread(_open, settings, frames)
-        closing.push_async_callback(asyncio.to_thread, store.close)
-        # Only here does one process see every write; announcing them costs the writer a little.
-        insert_feed = InsertFeed() if store.embedded and settings.shim.cache.max_bytes else None
-        indexer = IndexerService(settings.indexer, store, insert_feed=insert_feed, socks=frames)
-        api = _api(settings, store, indexer, insert_feed, queries, metrics)
-        closing.push_async_callback(api.stop)
-        closing.push_async_callback(indexer.stop)
-        await indexer.start()
-        closing.push_async_callback(agent.stop, STOP_S)
-        await api.start()
-        freeze_started()
+        try:
+            parts = await _unless(_start(settings, arguments, environ, closing), signals.interrupted)
+        except ChildError:
+            if not signals.interrupted.is_set():  # else Ctrl-C in a terminal reached the agent, too
+                raise
+            parts = None
+        if parts is None:
+            return INTERRUPTED
+        agent, indexer, api = parts
+        signals.started = True
         print(_banner(settings, agent.addresses, indexer.url, api.url), flush=True)
-        await _watch(stop, agent, _status_line(settings, agent, indexer))
+        await _watch(signals.stop, agent, _status_line(settings, agent, indexer))
         return await agent.stop(STOP_S) or 0
+
+
+async def _start(
+    settings: File, arguments: list[str], environ: Mapping[str, str], closing: AsyncExitStack
+) -> tuple[AgentKeeper, IndexerService, ShimService]:
+    """Start all parts in their order; `closing` stops them, also those of a start that did not end."""
+    data = embedded_path(settings.indexer.dsn)
+    metrics = ShimMetrics()
+    if data is not None:
+        closing.callback((await asyncio.to_thread(DataLock, data, START_WAIT_S)).close)
+    frames = await listen("indexer.listen", settings.indexer.listen, START_WAIT_S)
+    closing.callback(close, frames)
+    queries = await listen("shim.listen", settings.shim.listen, START_WAIT_S)
+    closing.callback(close, queries)
+    over = {**_forward(settings, _url(settings, frames)), **_agent_paths(settings, data)}
+    agent = AgentKeeper(arguments, {**environ, **over}, metrics.agent_restarts.inc)
+    closing.push_async_callback(agent.stop, STOP_S)
+    closing.callback(close, frames)  # first, so that the agent does not wait for answers
+    await agent.start()
+    store = await asyncio.to_thread(_open, settings, frames)
+    closing.push_async_callback(asyncio.to_thread, store.close)
+    # Only here does one process see every write; announcing them costs the writer a little.
+    insert_feed = InsertFeed() if store.embedded and settings.shim.cache.max_bytes else None
+    indexer = IndexerService(settings.indexer, store, insert_feed=insert_feed, socks=frames)
+    api = _api(settings, store, indexer, insert_feed, queries, metrics)
+    closing.push_async_callback(api.stop)
+    closing.push_async_callback(indexer.stop)
+    await indexer.start()
+    closing.push_async_callback(agent.stop, STOP_S)
+    await api.start()
+    freeze_started()
+    return agent, indexer, api
 
 
 def _url(settings: File, socks: list[socket.socket]) -> str:
@@ -212,19 +201,40 @@ def _agent_paths(settings: File, data: Path | None) -> dict[str, str]:
     }
 
 
-def _on_signals() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT; the second one ends us at once."""
-    stop = asyncio.Event()
+class _Signals:
+    """SIGTERM and SIGINT: `stop` is set by both, and the second signal ends the process at once.
 
-    def asked() -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
+    `interrupted`: set by a SIGINT before `started`.
+    """
 
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, asked)
-    return stop
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.interrupted = asyncio.Event()
+        self.started = False
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signum, self._received, signum)
+
+    def _received(self, signum: signal.Signals) -> None:
+        if self.stop.is_set():
+            os._exit(1 if self.started or signum != signal.SIGINT else INTERRUPTED)
+        self.stop.set()
+        if signum == signal.SIGINT and not self.started:
+            self.interrupted.set()
+
+
+async def _unless(start: Coroutine[Any, Any, T], event: asyncio.Event) -> T | None:
+    """Return the result of a start; None if the event was set before, which cancels it."""
+    starting, waiting = asyncio.ensure_future(start), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return None
+        return starting.result()
+    finally:
+        waiting.cancel()
 
 
 def _status_line(settings: File, agent: AgentKeeper, indexer: IndexerService) -> StatusLine | None:
@@ -269,4 +279,19 @@ meterhouse is up; its data is in {masked_url(settings.indexer.dsn)}
   frames          {indexer}/v1/frames
   Prometheus API  {api}
 Grafana: add a Prometheus data source with URL {api} and scrape interval 10s.
-Traffic to look at: meterhouse demo"""
+Traffic to look at: {_demo_command(agent, api)}"""
+
+
+def _demo_command(agent: Mapping[str, Any], api: str) -> str:
+    """Return the command that sends the demo's traffic here, to be pasted into a shell."""
+    options = ""
+    if agent["udp"] and agent["udp"] != AgentSettings().udp:
+        options += f" --address {shlex.quote(reachable(agent['udp']))}"
+    if api != DEFAULT_API_URL:
+        options += f" --url {shlex.quote(reachable(api))}"
+    return f"{program()} demo{options}"
+
+
+def reachable(address: str) -> str:
+    """Return an address with this machine's own in place of one that means all of them."""
+    return re.sub(r"(^|//)(?:0\.0\.0\.0|\[::\])(?=:)", r"\g<1>127.0.0.1", address)

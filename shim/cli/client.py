@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+from agent.cli.common import DEFAULT_API_URL
+
+_API_PATH: Final = re.compile(r"/api/v1(?:/.*)?$")
 
 
 class AskError(Exception):
@@ -18,27 +23,53 @@ def ask(url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str
     """POST to `url` + `path` and return the JSON document. Raises AskError."""
     body = urllib.parse.urlencode(parameters).encode()
     if not url.startswith(("http://", "https://")):
-        raise AskError(f"{url} is no http address")
-    request = urllib.request.Request(url.rstrip("/") + path, data=body, headers=dict(headers))  # noqa: S310 - http only, see above
+        raise AskError(f"{url!r}: expected a URL such as {DEFAULT_API_URL}")
+    if _API_PATH.search(url.rstrip("/")):
+        base = _API_PATH.sub("", url.rstrip("/"))
+        raise AskError(f"{url}: expected the base URL, without /api/v1: {base}")
     try:
+        # The scheme is http or https, see above.
+        request = urllib.request.Request(url.rstrip("/") + path, data=body, headers=dict(headers))  # noqa: S310
         with urllib.request.urlopen(request, timeout=150) as response:  # noqa: S310
             data = response.read()
     except urllib.error.HTTPError as e:
-        raise AskError(_reason(e.code, e.read())) from None
-    except (urllib.error.URLError, OSError) as e:
-        raise AskError(f"{url}: {getattr(e, 'reason', e)}; is `meterhouse up` running?") from None
+        raise AskError(_refusal(url, e.code, e.read())) from None
+    except urllib.error.URLError as e:
+        raise AskError(_unreachable(url, str(e.reason))) from None
+    except (OSError, ValueError) as e:
+        raise AskError(_unreachable(url, str(e))) from None
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
-        raise AskError(f"{url}: this is no Prometheus API: {data[:80]!r}") from None
+        raise AskError(_foreign(url)) from None
     if not isinstance(document, dict) or "data" not in document:
-        raise AskError(f"{url}: this is no Prometheus API: {data[:80]!r}")
+        raise AskError(_foreign(url))
     return document
 
 
-def _reason(status: int, body: bytes) -> str:
+def _unreachable(url: str, reason: str) -> str:
+    """Describe a connection that failed, with its likely cause."""
+    if "WRONG_VERSION_NUMBER" in reason or "wrong version number" in reason:
+        return f"{url}: the server speaks http, not https: try http{url.removeprefix('https')}"
+    return f"{url}: {reason}; is `meterhouse up` running?"
+
+
+def _refusal(url: str, status: int, body: bytes) -> str:
+    """Return the server's words for an error; of a server that is not Prometheus, that it is not."""
     try:
         document = json.loads(body)
         return f"{document['errorType']}: {document['error']}"
     except (ValueError, KeyError, TypeError, RecursionError):
-        return f"HTTP {status}: {body[:200].decode(errors='replace').strip()}"
+        pass
+    text = body[:200].decode(errors="replace").strip()
+    if status == 400 and "HTTPS" in text.upper():
+        return f"{url}: the server speaks https: try https{url.removeprefix('http')}"
+    if status in (401, 403):
+        return f"HTTP {status}: {text}"
+    return _foreign(url, f" (HTTP {status})")
+
+
+def _foreign(url: str, more: str = "") -> str:
+    port = urllib.parse.urlsplit(url).port
+    hint = "" if port == 9090 else ": try the API's port, 9090 by default"
+    return f"{url}: this is not a Prometheus API{more}{hint}"

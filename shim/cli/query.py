@@ -14,58 +14,63 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from agent.cli.common import report_error
+from agent.cli.common import DEFAULT_API_URL, report_error
 from shim.cli.client import AskError, ask
 from shim.cli.output import answer, explanation
-from shim.model.durations import UNITS_MS
+from shim.cli.times import positive_duration_s, time_s, with_negative_values
 
-_DURATION: Final = re.compile(r"(\d++(?:\.\d++)?)(ms|s|m|h|d|w)?")
-#: Unlike Prometheus' durations, also fractions, units in any order, and numbers without a unit (seconds).
-_SECONDS: Final = {unit: ms / 1000 for unit, ms in UNITS_MS} | {"": 1}
+#: Options whose value may begin with `-` and a digit: they are refused with the form that is accepted.
+_NEGATIVE: Final = ("--range", "--step", "--time")
+#: A header's name. Source: RFC 9110, token.
+_HEADER: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:\s*(.*\S)\s*")
 
 
-def duration_s(text: str) -> float:
-    """`90`, `90s`, `1h`, `1h30m` in seconds, for argparse."""
-    if not re.fullmatch(f"(?:{_DURATION.pattern})+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration like 90s, 5m or 1h30m")
-    return sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(text))
+def header(text: str) -> tuple[str, str]:
+    """Parse `NAME:VALUE`, for argparse."""
+    found = _HEADER.fullmatch(text)
+    if found is None or "\n" in text or "\r" in text or not text.isascii():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME:VALUE, such as 'X-Org-Id: 1'")
+    return found[1], found[2]
 
 
 def _question(command: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"meterhouse {command}", description=description)
     parser.add_argument("promql", help="the expression")
     parser.add_argument(
-        "--range", type=duration_s, metavar="1h", help="over the time up to --time, not at it alone"
+        "--range", type=positive_duration_s, metavar="1h", help="over the time up to --time, not at it alone"
     )
     parser.add_argument(
-        "--step", type=duration_s, metavar="10s", help="of --range (default: some 120 points)"
+        "--step", type=positive_duration_s, metavar="10s", help="of --range (default: some 120 points)"
     )
-    parser.add_argument("--time", type=float, metavar="UNIX", help="seconds (default: now)")
-    parser.add_argument("--url", default="http://127.0.0.1:9090", help="of the API (default %(default)s)")
-    parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE",
+    now_s = time.time()
+    parser.add_argument(
+        "--time", type=lambda text: time_s(text, now_s), default=now_s, metavar="TIME",
+        help="now-1h, Unix seconds or 2026-11-28T10:00:00Z (default: now)",
+    )  # fmt: skip
+    parser.add_argument("--url", default=DEFAULT_API_URL, help="of the API (default %(default)s)")
+    parser.add_argument("--header", type=header, action="append", default=[], metavar="NAME:VALUE",
                         help="sent along, such as 'Authorization: Bearer ...' or 'X-Org-Id: 1'")  # fmt: skip
     return parser
 
 
 def _request(args: argparse.Namespace) -> tuple[str, dict[str, str], dict[str, str]]:
-    """Path, parameters and headers of a question."""
-    now = args.time if args.time is not None else time.time()
-    headers = {k.strip(): v.strip() for k, _, v in (h.partition(":") for h in args.header)}
+    """Return path, parameters and headers of a question."""
+    headers = dict(args.header)
     if args.range is None:
-        return "/api/v1/query", {"query": args.promql, "time": f"{now:.3f}"}, headers
+        return "/api/v1/query", {"query": args.promql, "time": f"{args.time:.3f}"}, headers
     step = args.step or max(10.0, args.range / 120 // 10 * 10)
-    end = now // step * step
+    end = args.time // step * step
     times = {"start": f"{end - args.range // step * step:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
     return "/api/v1/query_range", {"query": args.promql, **times}, headers
 
 
 def query(argv: Sequence[str]) -> int:
-    """`meterhouse query`: a table, and on a terminal a chart of a range."""
+    """Run `meterhouse query`: print a table, and on a terminal a chart of a range."""
     parser = _question("query", "Asks a running API; prints a table, and a chart of a range on a terminal.")
     parser.add_argument(
         "--chart", action=argparse.BooleanOptionalAction, default=None, help="draw, or do not"
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_args(with_negative_values([*argv], _NEGATIVE))
     path, parameters, headers = _request(args)
     try:
         document = ask(args.url, path, parameters, headers)
@@ -82,16 +87,15 @@ def query(argv: Sequence[str]) -> int:
 
 
 def explain(argv: Sequence[str]) -> int:
-    """`meterhouse explain`: the plan and the SQL of a query, as the server made them."""
-    args = _question(
-        "explain", "Prints the plan and the SQL of a query, as a running API made them."
-    ).parse_args(argv)
+    """Run `meterhouse explain`: print the plan and the SQL of a query, as the server made them."""
+    parser = _question("explain", "Prints the plan and the SQL of a query, as a running API made them.")
+    args = parser.parse_args(with_negative_values([*argv], _NEGATIVE))
     path, parameters, headers = _request(args)
     try:
         document = ask(args.url, path, {**parameters, "explain": "1"}, headers)
     except AskError as e:
         return report_error("explain", e, 1)
     if "explain" not in document:
-        return report_error("explain", f"{args.url} explains nothing: it is no Meterhouse", 1)
+        return report_error("explain", f"{args.url}: no explanation: expected Meterhouse's API", 1)
     print(explanation(document["explain"]))
     return 0

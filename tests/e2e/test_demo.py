@@ -131,6 +131,6 @@ def test_demo_says_when_nobody_listens(start: Starter) -> None:
 def test_truth_is_printed(shop: Truth, tmp_path: Path) -> None:
     from agent.cli.demo import report
 
-    text = report(shop)
+    text = report(shop, "meterhouse query")
     assert f"[{shop.start}, {shop.end})" in text
     assert "meterhouse query" in text

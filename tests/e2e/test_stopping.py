@@ -99,7 +99,8 @@ def test_data_in_use_says_by_whom(start: Starter) -> None:
     for command, second in others.items():
         assert second.wait() == 1
         said = f"meterhouse {command}: another meterhouse (pid {up.pid}) uses ./data/chdb"
-        assert second.output.splitlines()[-1] == said
+        hint = "" if command == "up" else ": the embedded store allows one process: use `meterhouse up`"
+        assert second.output.splitlines()[-1] == said + hint
 
 
 def test_taken_port_is_one_clear_line(start: Starter, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S
 from indexer.write.journal_file import open_journal
 from indexer.write.stored_identities import StoredIdentities
-from shim.allinone.up import up
+from shim.allinone.command import up
 from tests.support.frames import FrameRows, counter_frame, make_frame
 
 NOW_S = int(time.time()) // 10 * 10

@@ -1,0 +1,64 @@
+"""The subcommand `meterhouse up`: its options and settings, and the first line that it prints.
+
+Imports little: the line is there before the second of imports and the seconds of opening ClickHouse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from agent.cli.common import address, config_option, read_settings, report_error
+from agent.config.load import ConfigError
+from agent.config.secrets import masked_url
+from shim.cli.serve import File
+
+
+def up(argv: Sequence[str]) -> int:
+    """Run until SIGTERM or SIGINT; return 0 if everything accepted is stored."""
+    args = _parser().parse_args(argv)
+    over = _overrides(args)
+    try:
+        settings = read_settings(File, args.config, over)
+        print(f"meterhouse: starting, opens {masked_url(settings.indexer.dsn)}", file=sys.stderr, flush=True)
+        from shim.allinone.up import check_ages, serve
+
+        check_ages(settings)
+    except ConfigError as e:
+        return report_error("up", e, 2)
+    arguments = ["--config", args.config] if args.config else []
+    return serve(settings, arguments, {**os.environ, **over})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="meterhouse up", description="Runs agent, indexer and API together on an embedded ClickHouse."
+    )
+    config_option(parser)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="where the data lives (default ./data)")
+    parser.add_argument("--statsd", type=_listen, metavar="HOST:PORT", help="for lines, UDP and TCP")
+    parser.add_argument("--indexer", type=_listen, metavar="HOST:PORT", help="for frames and messages")
+    parser.add_argument("--api", type=_listen, metavar="HOST:PORT", help="for Prometheus' HTTP API")
+    parser.add_argument("--ops", type=_listen, metavar="HOST:PORT", help="for the agent's own metrics")
+    return parser
+
+
+def _listen(text: str) -> str:
+    address(text, min_port=0)
+    return text
+
+
+def _overrides(args: argparse.Namespace) -> dict[str, str]:
+    """Return the options as environment variables, which the child also reads."""
+    said = {
+        "METERHOUSE_AGENT__UDP": args.statsd,
+        "METERHOUSE_AGENT__TCP": args.statsd,
+        "METERHOUSE_INDEXER__LISTEN": args.indexer,
+        "METERHOUSE_INDEXER__DSN": f"chdb://{(args.data / 'chdb').resolve()}" if args.data else None,
+        "METERHOUSE_SHIM__LISTEN": args.api,
+        "METERHOUSE_AGENT__OPS": args.ops,
+    }
+    return {name: value for name, value in said.items() if value is not None}
