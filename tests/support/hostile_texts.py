@@ -53,6 +53,12 @@ NESTS: Final = (
     ("vector(scalar(", "temp", "))"), ("{a=", '"b"', "}"), ("+-", "temp", ""), ("x ^ ", "2", ""), ("not ", "x", ""),
     ("(temp and ", "temp", ")"), ("!", "x", "!"), ("[", "", ""), ("\"", "", ""), ("'", "", ""), ("`", "", "`"), ("#", "", ""),
 )  # fmt: skip
+#: Regular expressions that take time or memory, or are broken.
+PATTERNS: Final = (
+    "(a{1000}){1000}", "(a|b)*" * 5_000, "|".join(f"h{n}" for n in range(20_000)), "(" * 3_000 + ")" * 3_000,
+    "[^a]{1000}" * 20, "(x+x+)+y", "\\\\p{Greek}{500}", "(?i)" + "é" * 3_000, ".*" * 10_000, "[", "(?P<a>x)(?P<a>y)",
+    "(?=x)", "\\\\C", "x{2,1}", "*", "a**", "(?#x)", "\\\\1", "(((((a{30}){30}){30}){30}){30})",
+)  # fmt: skip
 
 
 def text(seed: str, i: int) -> str:
@@ -123,11 +129,7 @@ def _nested(rng: random.Random) -> str:
 
 
 def _regex(rng: random.Random) -> str:
-    pattern = rng.choice((
-        "(a{1000}){1000}", "(a|b)*" * 5_000, "|".join(f"h{n}" for n in range(20_000)), "(" * 3_000 + ")" * 3_000,
-        "[^a]{1000}" * 20, "(x+x+)+y", "\\\\p{Greek}{500}", "(?i)" + "é" * 3_000, ".*" * 10_000, "[", "(?P<a>x)(?P<a>y)",
-        "(?=x)", "\\\\C", "x{2,1}", "*", "a**", "(?#x)", "\\\\1", "(((((a{30}){30}){30}){30}){30})",
-    ))  # fmt: skip
+    pattern = rng.choice(PATTERNS)
     form = rng.choice((
         'temp{host=~"%s"}', 'temp{host!~"%s"}', '{__name__=~"%s"}', 'label_replace(temp, "x", "$1", "host", "%s")',
     ))  # fmt: skip

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.aggregate.aggregator import Aggregator
 from agent.core.frame_builder import build_frames
@@ -38,6 +38,20 @@ from shim.settings import CacheSettings, ShimSettings
 from tests.support.frames import TEN_YEARS
 
 MULTI_YEAR_S = 4_000 * 86_400
+
+T = TypeVar("T")
+
+
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Return its result, from an event loop of its own.
+
+    It has no handler of Ctrl-C, unlike `asyncio.run`, which formats the result of each run to set one.
+    """
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
 
 
 @dataclass(slots=True)
@@ -142,8 +156,8 @@ class Pipeline:
     def answer(self, query: str, grid: Grid, *, instant: bool = True, **options: Any) -> QueryResult:
         chosen = QueryOptions(timeout_s=60.0, **options)
         if instant:
-            return asyncio.run(self.engine.instant(self.tenant, query, grid.start_ms, chosen))
-        return asyncio.run(self.engine.range(self.tenant, query, grid, chosen))
+            return finish(self.engine.instant(self.tenant, query, grid.start_ms, chosen))
+        return finish(self.engine.range(self.tenant, query, grid, chosen))
 
 
 def _points(answer: QueryResult) -> dict[Labels, list[float | None]]:
