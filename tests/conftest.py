@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-pytest_plugins = ["tests.support.chdb", "tests.support.redis_server"]
+pytest_plugins = ["tests.support.memory_folder", "tests.support.chdb", "tests.support.redis_server"]
 
 
 #: Folders of tests that mostly wait: for processes, for the end of a bucket, for a restart.

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 
 
@@ -26,10 +25,9 @@ def any_dsn(request: pytest.FixtureRequest) -> str:
     return dsn
 
 
-@pytest.fixture
-def any_store(any_dsn: str) -> Iterator[Store]:
-    """Provide a migrated store, embedded and over HTTP in turn."""
-    opened = open_store(any_dsn, pool=4)
-    migrate(opened, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
+@pytest.fixture(params=["store_dsn", "http_store_dsn"], ids=["chdb", "http"])
+def any_store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """Provide a store with all tables, embedded and over HTTP in turn."""
+    opened = open_store(request.getfixturevalue(request.param), pool=4)
     yield opened
     opened.close()

@@ -47,8 +47,8 @@ class Ports:
 
 
 @pytest.fixture
-async def ports(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Ports]:
-    store = open_store(chdb_dsn, pool=6)
+async def ports(migrated_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Ports]:
+    store = open_store(migrated_dsn, pool=6)
     journal = JournalSettings(path=str(tmp_path / "journal.sqlite"))
     indexer = IndexerService(
         Settings(listen="127.0.0.1:0", up=False, journal=journal, tokens={"secret": "*:* write,admin"}), store

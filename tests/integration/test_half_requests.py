@@ -90,9 +90,9 @@ async def ended(reader: asyncio.StreamReader) -> bytes:
             return b""
 
 
-async def test_hundreds_of_half_requests(chdb_dsn: str, tmp_path: Path) -> None:
+async def test_hundreds_of_half_requests(migrated_dsn: str, tmp_path: Path) -> None:
     """More than there may be: the oldest that waits makes room."""
-    async with both(chdb_dsn, tmp_path, Http(max_connections=200, head_s=120.0, body_s=120.0)) as it:
+    async with both(migrated_dsn, tmp_path, Http(max_connections=200, head_s=120.0, body_s=120.0)) as it:
         for address in it.addresses():
             for begun in (b"", HEAD, BODY % (b"/v1/messages", JSON), BODY % (b"/api/v1/query", FORM)):
                 for _ in range(150):
@@ -102,8 +102,8 @@ async def test_hundreds_of_half_requests(chdb_dsn: str, tmp_path: Path) -> None:
         assert it.closed(CloseReason.TOO_MANY) == [0, 0]
 
 
-async def test_deadlines(chdb_dsn: str, tmp_path: Path) -> None:
-    async with both(chdb_dsn, tmp_path, Http(head_s=1.0, body_s=2.0, idle_s=1.5)) as it:
+async def test_deadlines(migrated_dsn: str, tmp_path: Path) -> None:
+    async with both(migrated_dsn, tmp_path, Http(head_s=1.0, body_s=2.0, idle_s=1.5)) as it:
         silent = [await it.connect(a, b"") for a in it.addresses()]
         heads = [await it.connect(a, HEAD) for a in it.addresses()]
         paths = (b"/v1/messages", JSON), (b"/api/v1/query", FORM)
@@ -120,8 +120,8 @@ async def test_deadlines(chdb_dsn: str, tmp_path: Path) -> None:
         await it.works()
 
 
-async def test_a_byte_now_and_then_is_not_progress(chdb_dsn: str, tmp_path: Path) -> None:
-    async with both(chdb_dsn, tmp_path, Http(head_s=0.5)) as it:
+async def test_a_byte_now_and_then_is_not_progress(migrated_dsn: str, tmp_path: Path) -> None:
+    async with both(migrated_dsn, tmp_path, Http(head_s=0.5)) as it:
         reader = await it.connect(it.addresses()[0], HEAD)
         writer = it.raw[-1][1]
         async with asyncio.timeout(DEADLINE_S):
@@ -134,8 +134,8 @@ async def test_a_byte_now_and_then_is_not_progress(chdb_dsn: str, tmp_path: Path
         assert it.closed(CloseReason.HEAD)[0] == 1
 
 
-async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None:
-    async with both(chdb_dsn, tmp_path, Http(body_s=2.0)) as it:
+async def test_an_answer_that_is_not_read(migrated_dsn: str, tmp_path: Path) -> None:
+    async with both(migrated_dsn, tmp_path, Http(body_s=2.0)) as it:
         query = (
             b"GET /api/v1/query_range?query=vector(1)&start=0&end=10000&step=1 HTTP/1.1\r\nHost: x\r\n\r\n"
         )

@@ -16,9 +16,9 @@ from tests.support.http_random import run
 
 @pytest.mark.parametrize(("seed", "tokens"), [("first", False), ("second", True)])
 async def test_every_request_has_an_answer(
-    chdb_dsn: str, tmp_path: Path, seed: str, tokens: bool, caplog: pytest.LogCaptureFixture
+    migrated_dsn: str, tmp_path: Path, seed: str, tokens: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = open_store(chdb_dsn, pool=6)
+    store = open_store(migrated_dsn, pool=6)
     try:
         report = await run(store, tmp_path, seed, seconds=0, min_requests=400, tokens=tokens)
     finally:

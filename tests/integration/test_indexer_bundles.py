@@ -53,9 +53,9 @@ class Indexer:
 
 
 @pytest.fixture
-async def indexer(chdb_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
+async def indexer(migrated_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
     """Not started yet: the test says with which settings."""
-    it = Indexer(chdb_dsn, tmp_path)
+    it = Indexer(migrated_dsn, tmp_path)
     yield it
     await it.service.stop()
 

@@ -19,9 +19,9 @@ from tests.support.frames import counter_frame
 
 
 @pytest.fixture
-async def indexer(chdb_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
+async def indexer(migrated_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
     """Not started yet: the test says with which settings."""
-    it = Indexer(chdb_dsn, tmp_path)
+    it = Indexer(migrated_dsn, tmp_path)
     yield it
     await it.stop()
 
@@ -108,7 +108,7 @@ async def test_gaps_are_not_judged_where_others_may_have_the_frames(indexer: Ind
 
 @pytest.mark.parametrize("batching", ["journal", "frame"])
 async def test_rows_that_only_a_clock_put_ahead_are_stored_once(
-    indexer: Indexer, chdb_dsn: str, batching: str
+    indexer: Indexer, migrated_dsn: str, batching: str
 ) -> None:
     await indexer.start(batching=batching)
     ahead_s = NOW_S + 2 * 86_400
@@ -117,7 +117,7 @@ async def test_rows_that_only_a_clock_put_ahead_are_stored_once(
     for _ in range(2):
         assert (await indexer.frame(frame))[0] == 200
     assert indexer.metric("moved_rows_total") == 2
-    store = open_store(chdb_dsn, pool=1)
+    store = open_store(migrated_dsn, pool=1)
     sql = "SELECT sum(value), toUInt32(min(timestamp)), toUInt32(max(timestamp)) FROM counters_10s"
     ((value, first, last),) = store.rows(sql)
     store.close()

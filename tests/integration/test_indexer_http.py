@@ -70,17 +70,17 @@ class Indexer:
 
 
 @pytest.fixture
-async def indexer(chdb_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
+async def indexer(migrated_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
     """Not started yet: the test says with which settings."""
-    it = Indexer(chdb_dsn, tmp_path)
+    it = Indexer(migrated_dsn, tmp_path)
     yield it
     await it.stop()
 
 
 @pytest.fixture
-def total(chdb_dsn: str) -> Any:
+def total(migrated_dsn: str) -> Any:
     def read() -> float:
-        store: Store = open_store(chdb_dsn, pool=1)
+        store: Store = open_store(migrated_dsn, pool=1)
         ((value,),) = store.rows("SELECT sum(value) FROM counters_10s")
         store.close()
         return float(value)
@@ -367,12 +367,12 @@ async def test_a_frame_created_before_identities_had_tenants_keeps_its_identity(
     assert total() == 5
 
 
-async def test_messages_of_several_tenants_and_given_ids(indexer: Indexer, chdb_dsn: str) -> None:
+async def test_messages_of_several_tenants_and_given_ids(indexer: Indexer, migrated_dsn: str) -> None:
     await indexer.start()
     by_id = {**MESSAGE, "metric_id": 12345, "tags": {"67890": 11111}}
     del by_id["name"]
     assert (await indexer.post("/v1/messages", json=[by_id, {**MESSAGE, "org_id": 9}]))[0] == 200
-    store = open_store(chdb_dsn, pool=1)
+    store = open_store(migrated_dsn, pool=1)
     rows = store.rows("SELECT org_id, metric_id, tag_keys, tag_values FROM series ORDER BY org_id")
     assert rows[0] == (1, 12345, [67890], [11111])
     assert rows[1][0] == 9
@@ -393,12 +393,12 @@ async def test_health_metrics_and_unknown_paths(indexer: Indexer) -> None:
 
 
 async def test_a_taken_port_is_an_error_and_leaves_nothing_open(
-    indexer: Indexer, chdb_dsn: str, tmp_path: Path
+    indexer: Indexer, migrated_dsn: str, tmp_path: Path
 ) -> None:
     await indexer.start()
     other = IndexerService(
         Settings(
-            dsn=chdb_dsn,
+            dsn=migrated_dsn,
             listen=indexer.service.address,
             journal=JournalSettings(path=str(tmp_path / "other.sqlite")),
         )
@@ -437,7 +437,7 @@ async def test_clickhouse_gone_means_try_again(tmp_path: Path, batching: str) ->
     await indexer.stop()
 
 
-async def test_series_are_written_once_per_day(indexer: Indexer, chdb_dsn: str) -> None:
+async def test_series_are_written_once_per_day(indexer: Indexer, migrated_dsn: str) -> None:
     await indexer.start()
     for i in range(3):
         assert (await indexer.frame(counter_frame({"a": 1.0, "b": 1.0}, NOW_S - 10 * i)))[0] == 200
@@ -446,7 +446,7 @@ async def test_series_are_written_once_per_day(indexer: Indexer, chdb_dsn: str) 
     assert indexer.service.version() == version
     assert (await indexer.frame(counter_frame({"a": 1.0}, NOW_S - 86_400)))[0] == 200
     assert indexer.service.version() > version
-    store = open_store(chdb_dsn, pool=1)
+    store = open_store(migrated_dsn, pool=1)
     assert store.rows("SELECT count() FROM series WHERE day = toDate({t:UInt32})", {"t": NOW_S}) == [(2,)]
     assert store.rows("SELECT count() FROM series WHERE day = toDate({t:UInt32})", {"t": NOW_S - 86_400}) == [
         (1,)

@@ -24,9 +24,9 @@ NOW_S = int(time.time()) // 10 * 10
 
 
 @pytest.fixture
-async def indexer(chdb_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
+async def indexer(migrated_dsn: str, tmp_path: Path) -> AsyncIterator[Indexer]:
     """Not started yet: the test says with which settings."""
-    store = open_store(chdb_dsn, pool=4)
+    store = open_store(migrated_dsn, pool=4)
     it = Indexer(store, tmp_path)
     yield it
     await it.stop()

@@ -24,7 +24,7 @@ from tests.integration.test_indexer_http import Indexer
 from tests.support.frames import counter_frame
 
 
-@pytest.fixture(params=["chdb_dsn", "http_dsn"])
+@pytest.fixture(params=["migrated_dsn", "migrated_http_dsn"])
 def dsn(request: pytest.FixtureRequest) -> str:
     found: str = request.getfixturevalue(request.param)
     return found

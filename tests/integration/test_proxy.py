@@ -44,9 +44,9 @@ async def status(
         return response.status
 
 
-async def test_by_secret(chdb_dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_by_secret(migrated_dsn: str, caplog: pytest.LogCaptureFixture) -> None:
     tenancy = TenancySettings(mode="header", proxy_secret=f"sha256:{digest_of('s3cret').hex()}")
-    async with running(chdb_dsn, tenancy) as api:
+    async with running(migrated_dsn, tenancy) as api:
         assert await status(api, ORG | SECRET) == 200
         assert await status(api, ORG) == 401
         assert await status(api, ORG | {"X-Proxy-Secret": "other"}) == 401
@@ -56,33 +56,33 @@ async def test_by_secret(chdb_dsn: str, caplog: pytest.LogCaptureFixture) -> Non
     assert "event=proxy_unknown" not in caplog.text
 
 
-async def test_by_certificate_and_by_both(chdb_dsn: str, tmp_path: Path) -> None:
+async def test_by_certificate_and_by_both(migrated_dsn: str, tmp_path: Path) -> None:
     ca = Authority(tmp_path)
     proxy, other = ca.issue("proxy", name="proxy"), ca.issue("other", name="other")
     tls = ca.listener(ca.issue("server"), clients=True)
-    async with running(chdb_dsn, TenancySettings(mode="header", proxy_cert="proxy"), tls) as api:
+    async with running(migrated_dsn, TenancySettings(mode="header", proxy_cert="proxy"), tls) as api:
         assert await status(api, ORG, ssl=ca.context(proxy)) == 200
         assert await status(api, ORG, ssl=ca.context(other)) == 401
         assert await status(api, ORG, ssl=ca.context()) == 401
     cert = f"sha256:{proxy.fingerprint}"
     tenancy = TenancySettings(mode="header", proxy_cert=cert, proxy_secret="s3cret")
-    async with running(chdb_dsn, tenancy, tls) as api:
+    async with running(migrated_dsn, tenancy, tls) as api:
         assert await status(api, ORG | SECRET, ssl=ca.context(proxy)) == 200
         assert await status(api, ORG, ssl=ca.context(proxy)) == 401
         assert await status(api, ORG | SECRET, ssl=ca.context(other)) == 401
 
 
-async def test_untied_works_and_warns(chdb_dsn: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with running(chdb_dsn, TenancySettings(mode="header")) as api:
+async def test_untied_works_and_warns(migrated_dsn: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with running(migrated_dsn, TenancySettings(mode="header")) as api:
         assert await status(api, ORG) == 200
     assert "event=proxy_unknown" in caplog.text
 
 
-async def test_what_a_401_names(chdb_dsn: str) -> None:
+async def test_what_a_401_names(migrated_dsn: str) -> None:
     """Basic, too, where a password is known; clients that send either at once are let in."""
     password = f"basic:ada:scrypt:{bytes(16).hex()}:{hash_password('pass', bytes(16)).hex()}"
     tokens = {"token": "1:1", password: "1:1"}
-    async with running(chdb_dsn, TenancySettings(mode="token", tokens=tokens)) as api:
+    async with running(migrated_dsn, TenancySettings(mode="token", tokens=tokens)) as api:
         async with (
             aiohttp.ClientSession() as session,
             session.get(f"{api.url}/api/v1/query?query=1") as response,

@@ -183,12 +183,12 @@ def test_the_command_says_what_it_would_do_and_does_it(
 
 
 def test_batches_that_wait_and_a_lost_catalog(
-    store: Store, chdb_dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    store: Store, migrated_dsn: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("METERHOUSE_INDEXER__DSN", chdb_dsn)
+    monkeypatch.setenv("METERHOUSE_INDEXER__DSN", migrated_dsn)
     store.command("TRUNCATE TABLE series")
     (before,) = read_ids(store)
-    with closing(open_journal(Settings(dsn=chdb_dsn))) as journal:
+    with closing(open_journal(Settings(dsn=migrated_dsn))) as journal:
         journal.begin("t", [unit(some_frame())], 1)
         assert repair(["--yes"]) == 2
         assert "1 batches in the journal are not stored" in capsys.readouterr().err

@@ -70,9 +70,9 @@ class Command:
 
 @pytest.fixture
 async def command(
-    http_dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], faults: FaultRules
+    migrated_http_dsn: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], faults: FaultRules
 ) -> AsyncIterator[Command]:
-    it = Command(http_dsn, tmp_path, capsys)
+    it = Command(migrated_http_dsn, tmp_path, capsys)
     yield it
     faults.set()
     await it.stop()

@@ -117,8 +117,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-async def indexer(http_dsn: str, tmp_path: Path, faults: FaultRules) -> AsyncIterator[Indexer]:
-    it = Indexer(http_dsn, tmp_path)
+async def indexer(migrated_http_dsn: str, tmp_path: Path, faults: FaultRules) -> AsyncIterator[Indexer]:
+    it = Indexer(migrated_http_dsn, tmp_path)
     yield it
     faults.set()
     await it.stop()

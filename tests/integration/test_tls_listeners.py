@@ -82,11 +82,13 @@ def remove(path: str) -> None:
     Path(path).unlink()
 
 
-async def test_served_and_refused(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_served_and_refused(
+    migrated_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     ca, other = Authority(tmp_path), Authority(tmp_path, "other")
     tls = ca.listener(ca.issue("server"), required=True)
     client = ca.issue("client", name="agent-1")
-    async with both(chdb_dsn, tmp_path, tls) as services:
+    async with both(migrated_dsn, tmp_path, tls) as services:
         assert all(url.startswith("https://127.0.0.1:") for url in urls(services))
         assert await statuses(services, ca.context(client)) == [200, 200]
         with caplog.at_level(logging.WARNING):
@@ -109,27 +111,27 @@ async def test_served_and_refused(chdb_dsn: str, tmp_path: Path, caplog: pytest.
         assert await statuses(services, ca.context(client)) == [200, 200]
 
 
-async def test_log_says_why(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_says_why(migrated_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ca = Authority(tmp_path)
     tls = ca.listener(ca.issue("server"), required=True)
-    async with both(chdb_dsn, tmp_path, tls) as services:
+    async with both(migrated_dsn, tmp_path, tls) as services:
         await statuses(services, ca.context(ca.issue("old", expired=True)))
         assert "handshake_failed peer=127.0.0.1" in caplog.text
         assert "certificate has expired" in caplog.text
 
 
-async def test_name_of_the_server(chdb_dsn: str, tmp_path: Path) -> None:
+async def test_name_of_the_server(migrated_dsn: str, tmp_path: Path) -> None:
     ca = Authority(tmp_path)
-    async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server", "elsewhere.test"))) as services:
+    async with both(migrated_dsn, tmp_path, ca.listener(ca.issue("server", "elsewhere.test"))) as services:
         for said in await statuses(services, ca.context()):
             assert "certificate is not valid for '127.0.0.1'" in str(said)
 
 
-async def test_half_handshakes(chdb_dsn: str, tmp_path: Path) -> None:
+async def test_half_handshakes(migrated_dsn: str, tmp_path: Path) -> None:
     """They are counted, have a deadline, and make room: others are let in."""
     ca = Authority(tmp_path)
     http = Http(max_connections=20, head_s=3.0)  # enough for all to come before it is over
-    async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
+    async with both(migrated_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
         streams = []
         for service in services:
             for begun in (b"", b"\x16\x03\x01\x02\x00\x01"):
@@ -150,10 +152,10 @@ async def test_half_handshakes(chdb_dsn: str, tmp_path: Path) -> None:
         assert await statuses(services, ca.context()) == [200, 200]
 
 
-async def test_half_requests_after_a_handshake(chdb_dsn: str, tmp_path: Path) -> None:
+async def test_half_requests_after_a_handshake(migrated_dsn: str, tmp_path: Path) -> None:
     ca = Authority(tmp_path)
     http = Http(head_s=1.5)
-    async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
+    async with both(migrated_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
         for service in services:
             reader, writer = await asyncio.open_connection(service.host, service.port, ssl=ca.context())
             writer.write(b"GET / HTTP/1.1\r\nX: ")
@@ -163,12 +165,12 @@ async def test_half_requests_after_a_handshake(chdb_dsn: str, tmp_path: Path) ->
         assert counted(services, CloseReason.HEAD) == [1, 1]
 
 
-async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None:
+async def test_an_answer_that_is_not_read(migrated_dsn: str, tmp_path: Path) -> None:
     """TLS hides the bytes waiting for the client from the loop; the kernel knows them."""
     ca = Authority(tmp_path)
     http = Http(body_s=2.0, idle_s=3_600.0)
     query = b"GET /api/v1/query_range?query=vector(1)&start=0&end=10000&step=1 HTTP/1.1\r\nHost: x\r\n\r\n"
-    async with both(chdb_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
+    async with both(migrated_dsn, tmp_path, ca.listener(ca.issue("server")), http) as services:
         api = services[1]
         reader, writer = await asyncio.open_connection(api.host, api.port, ssl=ca.context(), limit=1)
         writer.write(query * 100)
@@ -179,11 +181,11 @@ async def test_an_answer_that_is_not_read(chdb_dsn: str, tmp_path: Path) -> None
         assert not reader.at_eof()
 
 
-async def test_a_large_body_is_no_half_head(chdb_dsn: str, tmp_path: Path) -> None:
+async def test_a_large_body_is_no_half_head(migrated_dsn: str, tmp_path: Path) -> None:
     """After it the connection waits for the next request, as any other."""
     ca = Authority(tmp_path)
     async with (
-        both(chdb_dsn, tmp_path, ca.listener(ca.issue("server"))) as (indexer, _),
+        both(migrated_dsn, tmp_path, ca.listener(ca.issue("server"))) as (indexer, _),
         aiohttp.ClientSession() as session,
     ):
         url, headers = f"{indexer.url}/v1/messages", {"Content-Type": "application/json"}
@@ -196,11 +198,13 @@ async def test_a_large_body_is_no_half_head(chdb_dsn: str, tmp_path: Path) -> No
                 assert connection.waits_for()[0] is not CloseReason.HEAD
 
 
-async def test_certificates_change(chdb_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_certificates_change(
+    migrated_dsn: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A new pair of files holds for new connections; a broken one changes nothing and is logged."""
     ca, other = Authority(tmp_path), Authority(tmp_path, "other")
     pair = ca.issue("server")
-    async with both(chdb_dsn, tmp_path, ca.listener(pair)) as services:
+    async with both(migrated_dsn, tmp_path, ca.listener(pair)) as services:
         assert await statuses(services, ca.context()) == [200, 200]
         overwrite(pair.cert, "no certificate")
         async with asyncio.timeout(DEADLINE_S):
@@ -214,16 +218,16 @@ async def test_certificates_change(chdb_dsn: str, tmp_path: Path, caplog: pytest
 
 
 @pytest.mark.parametrize("missing", ["cert", "key"])
-async def test_files_that_cannot_be_used(chdb_dsn: str, tmp_path: Path, missing: str) -> None:
+async def test_files_that_cannot_be_used(migrated_dsn: str, tmp_path: Path, missing: str) -> None:
     ca = Authority(tmp_path)
     pair = ca.issue("server")
     remove(getattr(pair, missing))
     with pytest.raises(OSError, match=rf"indexer\.tls\.{missing} = .*No such file.*: expected a PEM file"):
-        async with both(chdb_dsn, tmp_path, ca.listener(pair)):
+        async with both(migrated_dsn, tmp_path, ca.listener(pair)):
             pass
 
 
-def test_with_the_loop_of_the_product(chdb_dsn: str, tmp_path: Path) -> None:
+def test_with_the_loop_of_the_product(migrated_dsn: str, tmp_path: Path) -> None:
     """Handshakes and their deadline with uvloop, as `meterhouse` runs."""
     ca = Authority(tmp_path)
     client = ca.issue("client")
@@ -231,7 +235,7 @@ def test_with_the_loop_of_the_product(chdb_dsn: str, tmp_path: Path) -> None:
     async def run() -> None:
         http = Http(head_s=2.0)
         tls = ca.listener(ca.issue("server"), required=True)
-        async with both(chdb_dsn, tmp_path, tls, http) as services:
+        async with both(migrated_dsn, tmp_path, tls, http) as services:
             for _ in range(30):  # whenever the client's first bytes come
                 assert await statuses(services, ca.context(client)) == [200, 200]
             assert 200 not in await statuses(services, ca.context())

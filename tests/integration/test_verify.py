@@ -44,7 +44,7 @@ def some_frame() -> Frame:
     return make_frame(rows, agent="agent-1", sequence=1)
 
 
-@pytest.fixture(params=["chdb_dsn"])
+@pytest.fixture(params=["migrated_dsn"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """Provide a store with `some_frame` in it: embedded, unless the test asks for others, too."""
     dsn = request.getfixturevalue(request.param)
@@ -69,7 +69,7 @@ async def _filled(dsn: str, tmp_path: Path) -> None:
 
 
 #: For tests that run over HTTP, too.
-both = pytest.mark.parametrize("store", ["chdb_dsn", "http_dsn"], indirect=True)
+both = pytest.mark.parametrize("store", ["migrated_dsn", "migrated_http_dsn"], indirect=True)
 
 
 def found(store: Store, **fields: Any) -> list[Finding]:
@@ -235,14 +235,17 @@ def test_every_rollup_but_the_finest_is_compared() -> None:
 
 
 def test_batches_that_are_not_stored_are_warned_of(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], http_dsn: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    migrated_http_dsn: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "journal.sqlite"
-    asyncio.run(_filled(http_dsn, tmp_path))
-    for name, value in (("DSN", http_dsn), ("BATCHING", "journal"), ("JOURNAL__PATH", str(path))):
+    asyncio.run(_filled(migrated_http_dsn, tmp_path))
+    for name, value in (("DSN", migrated_http_dsn), ("BATCHING", "journal"), ("JOURNAL__PATH", str(path))):
         monkeypatch.setenv(f"METERHOUSE_INDEXER__{name}", value)
     journal = JournalSettings(path=str(path))
-    opened = open_journal(Settings(dsn=http_dsn, batching="journal", journal=journal))
+    opened = open_journal(Settings(dsn=migrated_http_dsn, batching="journal", journal=journal))
     opened.begin("waits", [unit(make_frame(FrameRows(counters=[("hits", {}, DAY_S, 1.0)])))], 0)
     opened.close()
     assert verify_here([]) == 0

@@ -92,8 +92,8 @@ def engines(chdb_path: Path) -> Iterator[Engines]:
     few = 1_000  # series of any metric here are fewer: labels are read
     made = Engines(engine((), few), [engine([merge_sums], few), engine(RULES, 0), engine(RULES, few)])
     with pytest.MonkeyPatch.context() as small:
-        small.setattr(totals, "_MIN_CHUNK", 2)
-        small.setattr(totals, "_MAX_CHUNK", 2)
+        small.setattr(totals, "_MIN_CHUNK", 4)
+        small.setattr(totals, "_MAX_CHUNK", 4)
         small.setattr(totals, "_MIN_LABELLED", 2)
         small.setattr(chunked_aggregation, "_MIN_CHOICE", 1)
         yield made
