@@ -48,6 +48,7 @@ from indexer.receive.shared_rates import SharedRates
 from indexer.settings import Settings
 from indexer.streams.consumer import StreamConsumer
 from indexer.streams.open_consumers import open_consumers
+from indexer.streams.stream_commits import StreamCommits
 from indexer.subscriptions.messages_of_subscriptions import SubscriptionWrites
 from indexer.subscriptions.subscription_rows import SubscriptionWriter
 from indexer.write.assembly import Writing, open_writing
@@ -200,7 +201,10 @@ class IndexerService:
         self._start_background(store, writing)
         receiver = await self._make_receiver(store, writing, authenticator, legacy=legacy)
         await self._serve(receiver, tls)
-        self._streams = open_consumers(self.settings, receiver.write_messages, self.metrics, self.health)
+        note = StreamCommits(store, _now_ms).add
+        self._streams = open_consumers(
+            self.settings, receiver.write_messages, note, self.metrics, self.health
+        )
         for stream in self._streams:
             stream.start()
 

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
+from indexer.clickhouse.store_errors import StoreError
 from indexer.metrics import Metrics
-from indexer.streams.batch import Batch, Origin, ReadBatch, read
+from indexer.streams.batch import Batch, Origin, ReadBatch, StoredBatch, read
 from indexer.streams.source import Source, SourceError
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Limited, Unavailable, WriteError
@@ -33,17 +34,22 @@ _PARKED_REST_S: Final = 10.0
 
 
 class StreamConsumer:
-    """Consumes one source, and closes it. `write` stores frames and raises WriteError."""
+    """Consumes one source, and closes it.
+
+    `write` stores frames and raises WriteError; `note` notes a stored batch and raises StoreError.
+    """
 
     def __init__(
         self,
         source: Source,
         write: Callable[[Sequence[AcceptedFrame]], Awaitable[None]],
+        note: Callable[[Source, Batch, StoredBatch], None],
         metrics: Metrics,
         health: Health,
     ) -> None:
         self._source = source
         self._write = write
+        self._note = note
         self._metrics = metrics
         self._health = health
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="indexer-stream")
@@ -85,7 +91,9 @@ class StreamConsumer:
         try:
             found = await self._call(read, batch)
             rows, wait_s = await self._store(found)
-            committed = await self._call(self._source.commit, batch, found.stored(rows))
+            stored = found.stored(rows)
+            await self._noted(batch, stored)
+            committed = await self._call(self._source.commit, batch, stored)
         finally:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
@@ -121,6 +129,18 @@ class StreamConsumer:
             if waiting:
                 await asyncio.sleep(wait_s)
         return rows, parked_s
+
+    async def _noted(self, batch: Batch, stored: StoredBatch) -> None:
+        """Note a stored batch in ClickHouse, however long it takes."""
+        while True:
+            try:
+                await self._call(self._note, self._source, batch, stored)
+            except StoreError as e:
+                self._metrics.store_failed(e)
+                self._health.store_failed(e)
+                await asyncio.sleep(_REST_S)
+            else:
+                return
 
     async def _keep(self, batch: Batch) -> None:
         """Tell the server from time to time that this consumer lives."""

@@ -58,6 +58,7 @@ class KafkaStream:
     """
 
     part: Final = Part.KAFKA
+    server: Final = "kafka"
     keep_s: Final = 1.0
     max_parked_bytes: Final = MAX_PARKED_BYTES
 
@@ -66,10 +67,10 @@ class KafkaStream:
         self._settings = settings
         self._rules = rules
         self._is_parked = parked
-        self._topic = parked_topic if parked else settings.topic
-        self._group = f"{settings.group}-parked" if parked else settings.group
+        self.stream = parked_topic if parked else settings.topic
+        self.group = f"{settings.group}-parked" if parked else settings.group
         self.poll_s = 1.0 if parked else 0.0
-        self._outlet = KafkaOutlet(settings, self._topic, parked_topic)
+        self._outlet = KafkaOutlet(settings, self.stream, parked_topic)
         self._partitions: dict[int, _Partition] = {}
         self._held: Batch | None = None
         self._paused = False
@@ -80,7 +81,7 @@ class KafkaStream:
                 "topic.metadata.refresh.interval.ms": _REFRESH_MS,
                 "session.timeout.ms": 30_000,
                 **consumer_options(settings),
-                "group.id": self._group,
+                "group.id": self.group,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
@@ -89,7 +90,7 @@ class KafkaStream:
             }
         )
         self._consumer.subscribe(
-            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+            [self.stream], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
         )
 
     def next(self) -> Batch | None:
@@ -155,7 +156,7 @@ class KafkaStream:
 
     def _batch(self, partition: int, cut: KafkaCut, entries: list[StreamEntry]) -> Batch:
         return Batch(
-            key=cut.key(self._group, self._topic, partition),
+            key=cut.key(self.group, self.stream, partition),
             first=str(cut.first),
             last=str(cut.last),
             at_ms=cut.at_ms,
@@ -171,7 +172,7 @@ class KafkaStream:
         if not unknown:
             return
         try:
-            positions = self._consumer.committed([TopicPartition(self._topic, n) for n in unknown], _ASK_S)
+            positions = self._consumer.committed([TopicPartition(self.stream, n) for n in unknown], _ASK_S)
         except KafkaException as e:
             raise SourceError(str(e)) from e
         for position in positions:
@@ -183,7 +184,7 @@ class KafkaStream:
 
     def _commit(self, partition: int, offset: int, metadata: str) -> bool:
         """Commit a position; return False if the partition is lost or being assigned. Raises SourceError."""
-        position = TopicPartition(self._topic, partition, offset, metadata=metadata)
+        position = TopicPartition(self.stream, partition, offset, metadata=metadata)
         try:
             answers = self._consumer.commit(offsets=[position], asynchronous=False)
             error = next((answer.error for answer in answers or () if answer.error is not None), None)
@@ -246,11 +247,11 @@ class KafkaStream:
         """Raise SourceError, except for a topic of parked frames that is not there yet."""
         if error.name() == "_MAX_POLL_EXCEEDED" or (self._is_parked and error.name() in _NO_TOPIC):
             return
-        raise SourceError(f"topic {self._topic}: {error.str()}")
+        raise SourceError(f"topic {self.stream}: {error.str()}")
 
     def _check_brokers(self) -> None:
         try:
-            self._consumer.list_topics(self._topic, timeout=_ASK_S)
+            self._consumer.list_topics(self.stream, timeout=_ASK_S)
         except KafkaException as e:
             raise SourceError(self._away) from e
         self._away = ""

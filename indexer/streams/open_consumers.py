@@ -9,6 +9,7 @@ from typing import Final
 
 from indexer.metrics import Metrics
 from indexer.settings import KafkaSettings, Settings
+from indexer.streams.batch import Batch, StoredBatch
 from indexer.streams.consumer import StreamConsumer
 from indexer.streams.reading_rules import ReadingRules, present_rules
 from indexer.streams.redis_stream import RedisStream
@@ -28,11 +29,12 @@ class NoClientError(OSError):
 def open_consumers(
     settings: Settings,
     write: Callable[[Sequence[AcceptedFrame]], Awaitable[None]],
+    note: Callable[[Source, Batch, StoredBatch], None],
     metrics: Metrics,
     health: Health,
 ) -> list[StreamConsumer]:
     """Return the consumers of the settings, not started. Raises NoClientError."""
-    return [StreamConsumer(source, write, metrics, health) for source in _sources(settings)]
+    return [StreamConsumer(source, write, note, metrics, health) for source in _sources(settings)]
 
 
 def _sources(settings: Settings) -> Iterator[Source]:

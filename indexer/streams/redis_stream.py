@@ -36,6 +36,7 @@ class RedisStream:
     """
 
     part: Final = Part.STREAM
+    server: Final = "redis"
     max_parked_bytes: Final = _MAX_PARKED_BYTES
 
     def __init__(
@@ -50,8 +51,9 @@ class RedisStream:
         self._redis = open_redis(settings.url, _TIMEOUT_S)
         of_group = f"{settings.key}:{settings.group}"
         parked_key = f"{of_group}:parked"
-        self._key = parked_key if parked else settings.key
-        self._batches = f"{self._key}:batches" if parked else f"{of_group}:batches"
+        self.stream = parked_key if parked else settings.key
+        self.group = settings.group
+        self._batches = f"{self.stream}:batches" if parked else f"{of_group}:batches"
         self._outcomes = [f"{of_group}:dead-letters", f"{of_group}:commit-log", parked_key]
         self._scripts = {text: self._redis.register_script(text) for text in (CREATE, NEXT, KEEP, COMMIT)}
         self.keep_s = settings.claim_s / 3
@@ -63,11 +65,11 @@ class RedisStream:
         rules = encoded(self._rules)
         arguments = [s.group, self._consumer, s.entries, s.bytes, rules, int(s.claim_s * 1000)]
         try:
-            answer = self._run(NEXT, [self._key, self._batches], arguments)
+            answer = self._run(NEXT, [self.stream, self._batches], arguments)
         except SourceError as e:
             if "NOGROUP" not in str(e):
                 raise
-            self._run(CREATE, [self._key, self._batches], [s.group, uuid.uuid4().hex])
+            self._run(CREATE, [self.stream, self._batches], [s.group, uuid.uuid4().hex])
             return None
         return self._batch(*answer) if answer else None
 
@@ -109,7 +111,7 @@ class RedisStream:
             *stored.parked,
             *chain.from_iterable(stored.bad),
         ]
-        return bool(self._run(COMMIT, [self._key, self._batches, *self._outcomes], arguments))
+        return bool(self._run(COMMIT, [self.stream, self._batches, *self._outcomes], arguments))
 
     def close(self) -> None:
         """Close the client."""

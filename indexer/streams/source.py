@@ -20,6 +20,18 @@ class Source(Protocol):
         """The part of the indexer's health that it is."""
 
     @property
+    def server(self) -> str:
+        """The kind of its server: redis or kafka."""
+
+    @property
+    def stream(self) -> str:
+        """The key of the stream, or the topic."""
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+
+    @property
     def keep_s(self) -> float:
         """How often `keep` is called while a batch is being stored, in seconds."""
 

@@ -8,11 +8,14 @@ import time
 import numpy as np
 import pytest
 
+from agent.wire.frame import Frame
 from indexer.clickhouse.native_format import ColumnData, Ragged
 from indexer.clickhouse.schema import GRANULARITIES, Retention, migrate
 from indexer.clickhouse.schema.migrate import MIGRATIONS
 from indexer.clickhouse.store import Store, StoreError, open_store
+from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import KEEP, kept_columns
+from indexer.write.stored_identities import StoredIdentities
 from tests.support.frames import TEN_YEARS
 
 NOW_S = int(time.time()) // 86_400 * 86_400
@@ -29,6 +32,10 @@ def counters(values: list[float], bucket: int = NOW_S) -> dict[str, ColumnData]:
         **kept_columns(n, KEEP, TEN_YEARS),
         "value": np.array(values),
     }
+
+
+def frame_of(identity: str) -> AcceptedFrame:
+    return AcceptedFrame(identity, b"", Frame(agent="a", epoch=0, sequence=0, created_ms=0))
 
 
 def totals(store: Store) -> list[float]:
@@ -294,6 +301,18 @@ GROUP BY metric_id"""
         " WHERE granularity = 10 GROUP BY bucketed_time ORDER BY bucketed_time"
     )
     assert [n for _, n in any_store.rows(by_bucket)] == [3.5, 4.0]
+
+
+def test_the_commit_log_shows_frames_of_agents_by_their_numbers(any_store: Store) -> None:
+    stored = StoredIdentities(any_store, 14, lambda: NOW_S * 1000)
+    for token, numbers in (("a", (3, 4, 70)), ("b", (4, 5)), ("b", (4, 5))):
+        frames = [frame_of(f"1:2/host/a/77/{number}") for number in numbers]
+        stored.add(token, [*frames, frame_of("1:2/host/a/77/9/days-3"), frame_of("messages/1:1/k/0/1")])
+    sql = "SELECT source, stream, partition, first, last, messages, rows FROM commit_log ORDER BY first"
+    assert any_store.rows(sql) == [
+        ("agent", "1:2/host/a", 77, "3", "5", 3, None),
+        ("agent", "1:2/host/a", 77, "70", "70", 1, None),
+    ]
 
 
 def test_each_rollup_keeps_a_row_as_long_as_it_says(any_store: Store) -> None:

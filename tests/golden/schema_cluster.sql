@@ -954,3 +954,58 @@ AS SELECT
     initializeAggregation('sumState', toFloat64(value)) AS value
 FROM `meterhouse`.`counters_10s`;
 
+CREATE TABLE IF NOT EXISTS `meterhouse`.`stream_commits_local` ON CLUSTER `prod`
+(
+    `source` LowCardinality(String),
+    `stream` String CODEC(ZSTD(1)),
+    `group` String CODEC(ZSTD(1)),
+    `partition` UInt64 CODEC(LZ4),
+    `first` String CODEC(ZSTD(1)),
+    `last` String CODEC(ZSTD(1)),
+    `messages` UInt64 CODEC(LZ4),
+    `rows` UInt64 CODEC(LZ4),
+    `dead_letters` UInt64 CODEC(LZ4),
+    `parked` UInt64 CODEC(LZ4),
+    `stored_ms` UInt64 CODEC(Delta, LZ4)
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/stream_commits_local', '{replica}')
+PARTITION BY toDate(intDiv(stored_ms, 1000), 'UTC')
+ORDER BY (stream, group, partition, first, last)
+TTL toDateTime(intDiv(stored_ms, 1000), 'UTC') + toIntervalDay(30)
+SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800, ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`stream_commits` ON CLUSTER `prod`
+AS `meterhouse`.`stream_commits_local`
+ENGINE = Distributed('prod', 'meterhouse', 'stream_commits_local', cityHash64(stream));
+
+CREATE VIEW IF NOT EXISTS `meterhouse`.`commit_log` ON CLUSTER `prod`
+AS SELECT
+    source,
+    stream,
+    group,
+    partition,
+    first,
+    last,
+    messages,
+    toNullable(rows) AS rows,
+    dead_letters,
+    parked,
+    fromUnixTimestamp64Milli(toInt64(stored_ms), 'UTC') AS stored_at
+FROM `meterhouse`.`stream_commits`
+UNION ALL
+SELECT
+    toLowCardinality('agent') AS source,
+    substring(identities.source, 2, length(identities.source) - 2 - length(epoch)) AS stream,
+    '' AS `group`,
+    toUInt64(epoch) AS partition,
+    toString(block * 64 + arrayMin(bitPositionsToArray(groupBitOr(mask) AS stored))) AS first,
+    toString(block * 64 + arrayMax(bitPositionsToArray(groupBitOr(mask) AS stored))) AS last,
+    toUInt64(bitCount(stored)) AS messages,
+    CAST(NULL, 'Nullable(UInt64)') AS rows,
+    toUInt64(0) AS dead_letters,
+    toUInt64(0) AS parked,
+    fromUnixTimestamp64Milli(toInt64(max(last_ms)), 'UTC') AS stored_at
+FROM `meterhouse`.`identities`
+WHERE match(identities.source, '^f[0-9]+:[0-9]+/')
+GROUP BY identities.source, extract(identities.source, '[0-9]+$') AS epoch, block;
+

@@ -92,6 +92,10 @@ async def test_messages_are_stored_logged_and_bad_ones_kept(
     assert min((one["partition"], one["from"]) for one in log) == (0, 0)
     store = open_store(chdb_dsn)
     assert hits(store) == [2.0] * 4
+    logged = store.rows(
+        "SELECT source, stream, partition, sum(messages) FROM commit_log GROUP BY 1, 2, 3 ORDER BY 3"
+    )
+    assert logged == [("kafka", "forms", 0, 3), ("kafka", "forms", 2, 1)]
     ((count, total),) = store.rows("SELECT sum(count), sum(sum) FROM distributions_10s")
     assert (count, total) == (2, 4.0)
     assert store.rows("SELECT uniqCombined64Merge(members) FROM sets_10s") == [(2,)]
@@ -137,6 +141,7 @@ async def test_two_consumers_share_a_topic_and_one_leaves(
     await services[1].stop()
     store = open_store(http_dsn)
     assert hits(store) == [200.0] * 4
+    assert store.rows("SELECT sum(messages) FROM commit_log") == [(200,)]
     store.close()
 
 
@@ -153,7 +158,7 @@ async def test_limited_orgs_delay_no_others(kafka_cluster: KafkaCluster) -> None
         stored.append(unit.identity)
 
     settings = Settings(kafka=of_topic(kafka_cluster, "limited"))
-    consumers = open_consumers(settings, write, Metrics(), Health())
+    consumers = open_consumers(settings, write, lambda *_: None, Metrics(), Health())
     for consumer in consumers:
         consumer.start()
     await until_committed(kafka_cluster, "limited", 2)

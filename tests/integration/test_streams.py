@@ -21,10 +21,11 @@ from indexer.clickhouse.store import Store, open_store
 from indexer.metrics import Metrics
 from indexer.service import IndexerService
 from indexer.settings import Bounds, JournalSettings, Settings, StreamSettings
-from indexer.streams.batch import StoredBatch
+from indexer.streams.batch import Batch, StoredBatch
 from indexer.streams.open_consumers import open_consumers
 from indexer.streams.reading_rules import present_rules
 from indexer.streams.redis_stream import RedisStream
+from indexer.streams.source import Source
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Limited, Refused
 from indexer.write.health import Health
@@ -101,6 +102,10 @@ async def test_messages_are_stored_logged_and_bad_ones_kept(
     await service.stop()
     store = open_store(chdb_dsn)
     assert hits(store) == [3.0] * 4
+    logged = store.rows(
+        "SELECT source, stream, sum(messages), sum(rows), sum(dead_letters) FROM commit_log GROUP BY 1, 2"
+    )
+    assert logged == [("redis", "metrics", 5, 5, 4)]
     assert store.rows("SELECT sum(count), sum(sum) FROM distributions_10s") == [(2, 4.0)]
     assert store.rows("SELECT uniqCombined64Merge(members) FROM sets_10s") == [(2,)]
     store.close()
@@ -191,6 +196,11 @@ async def test_limited_orgs_delay_no_others_and_refused_frames_are_dead_letters(
     client: Any = redis.Redis.from_url(redis_server.url)
     add(client, HIT, {**HIT, "org_id": 2}, {**HIT, "org_id": 3})
     limited, tried = {2}, []
+    entries = list[tuple[str, int, int]]()
+
+    def noted(source: Source, _: Batch, of: StoredBatch) -> None:
+        entries.append((source.stream, of.messages, len(of.parked)))
+
     stored: list[str] = []
 
     async def write(units: Sequence[AcceptedFrame]) -> None:
@@ -203,7 +213,11 @@ async def test_limited_orgs_delay_no_others_and_refused_frames_are_dead_letters(
         stored.append(unit.identity)
 
     consumers = open_consumers(
-        Settings(stream=StreamSettings(url=redis_server.url, consumer="one")), write, Metrics(), Health()
+        Settings(stream=StreamSettings(url=redis_server.url, consumer="one")),
+        write,
+        noted,
+        Metrics(),
+        Health(),
     )
     for consumer in consumers:
         consumer.start()
@@ -217,6 +231,8 @@ async def test_limited_orgs_delay_no_others_and_refused_frames_are_dead_letters(
     assert [identity.split("/")[1] for identity in stored] == ["1:1", "4:1", "2:1"]
     assert len({name for name in tried if name.startswith("messages/2:1/")}) == 1  # parked under its name
     assert client.xlen(f"{GROUP}:parked") == 0
+    assert entries[0] == ("metrics", 1, 1)
+    assert entries[-1] == (f"{GROUP}:parked", 1, 0)
     ((_, letter),) = client.xrange(f"{GROUP}:dead-letters")
     assert (letter[b"reason"], msgspec.json.decode(letter[b"message"])["org_id"]) == (b"its bytes", 3)
 

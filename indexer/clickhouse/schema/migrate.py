@@ -14,6 +14,7 @@ from typing import Final
 from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.bookkeeping import identities_table, retentions_table
+from indexer.clickhouse.schema.commit_log import commit_log_view, stream_commits_table
 from indexer.clickhouse.schema.database_id import DATABASE_ID, note_id, read_ids
 from indexer.clickhouse.schema.eras import note_retention
 from indexer.clickhouse.schema.metric_types import KINDS
@@ -114,6 +115,11 @@ def _sql_views(layout: Layout) -> Iterator[str]:
     yield create_sql_view(counters_view(), layout)
 
 
+def _commit_log(layout: Layout) -> Iterator[str]:
+    yield from create_table(stream_commits_table(), layout)
+    yield create_sql_view(commit_log_view(), layout)
+
+
 MIGRATIONS: Final = (
     Migration(1, "tables", _first_tables),
     Migration(2, "metadata", _metadata),
@@ -125,6 +131,7 @@ MIGRATIONS: Final = (
     Migration(STORED_IDENTITIES, "stored identities", _stored_identities),
     Migration(9, "subscriptions", _subscriptions),
     Migration(10, "views for clients", _sql_views),
+    Migration(11, "commit log", _commit_log),
 )
 
 #: Rows of schema_migrations with this version name the retention that the tables' TTLs have.

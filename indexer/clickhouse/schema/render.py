@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.columns import FLOAT, Column
-from indexer.clickhouse.schema.sql_views import SqlView
+from indexer.clickhouse.schema.sql_views import SqlSelect, SqlView
 from indexer.clickhouse.schema.tables import DEDUPLICATION_WINDOW, DEDUPLICATION_WINDOW_S, Table, View
 from indexer.clickhouse.sql_quoting import quote_name, quote_text
 
@@ -64,11 +64,8 @@ def create_view(view: View, layout: Layout) -> str:
 
 def create_sql_view(view: SqlView, layout: Layout) -> str:
     """Return the idempotent statement that creates a view for clients."""
-    columns = ",\n".join(f"    {c}" for c in view.select)
-    return (
-        f"CREATE VIEW IF NOT EXISTS {_qualified(view.name, layout)}{_on_cluster(layout)}\n"
-        f"AS SELECT\n{columns}\nFROM {_qualified(view.source, layout)}"
-    )
+    parts = "\nUNION ALL\n".join(_sql_select(part, layout) for part in view.parts)
+    return f"CREATE VIEW IF NOT EXISTS {_qualified(view.name, layout)}{_on_cluster(layout)}\nAS {parts}"
 
 
 def modify_window(table: Table, layout: Layout) -> str:
@@ -100,6 +97,13 @@ def modify_ttl(table: Table, layout: Layout) -> str:
 def _select(view: View, layout: Layout) -> str:
     columns = ",\n".join(f"    {c}" for c in view.select)
     return f"SELECT\n{columns}\nFROM {_qualified(_local(view.source, layout), layout)}"
+
+
+def _sql_select(part: SqlSelect, layout: Layout) -> str:
+    columns = ",\n".join(f"    {c}" for c in part.select)
+    text = f"SELECT\n{columns}\nFROM {_qualified(part.source, layout)}"
+    text += f"\nWHERE {part.where}" if part.where else ""
+    return text + (f"\nGROUP BY {part.group_by}" if part.group_by else "")
 
 
 def _column(column: Column, layout: Layout) -> str:

@@ -14,12 +14,21 @@ _FINEST: Final = min(GRANULARITIES, key=lambda g: g.seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class SqlView:
-    """A view that reads `source`, on a cluster all of its shards."""
+class SqlSelect:
+    """A SELECT of a view: it reads `source`, on a cluster all of its shards."""
 
-    name: str
     source: str
     select: tuple[str, ...]
+    where: str = ""
+    group_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlView:
+    """A view: the rows of all its parts."""
+
+    name: str
+    parts: tuple[SqlSelect, ...]
 
 
 def counters_view() -> SqlView:
@@ -28,13 +37,10 @@ def counters_view() -> SqlView:
     It has one granularity, the finest. With rows of all of them a sum without a condition would count each
     value once per granularity.
     """
-    return SqlView(
-        "metrics_counters_v2_local",
-        f"counters_{_FINEST.name}",
-        (
-            *("org_id", "project_id", "metric_id", "series_id", "timestamp"),
-            "timestamp AS bucketed_time",
-            f"toUInt32({_FINEST.seconds}) AS granularity",
-            "initializeAggregation('sumState', toFloat64(value)) AS value",
-        ),
+    select = (
+        *("org_id", "project_id", "metric_id", "series_id", "timestamp"),
+        "timestamp AS bucketed_time",
+        f"toUInt32({_FINEST.seconds}) AS granularity",
+        "initializeAggregation('sumState', toFloat64(value)) AS value",
     )
+    return SqlView("metrics_counters_v2_local", (SqlSelect(f"counters_{_FINEST.name}", select),))
