@@ -20,6 +20,8 @@ NATIVE := $(wildcard agent/core/_native/*.pyx agent/core/_native/*.pxi agent/cor
   shim/http/_native/*.pyx shim/http/_native/*.pxi)
 # An earlier installation had no compiler, and now there is one.
 REBUILD := $(if $(shell command -v cc gcc),$(if $(wildcard agent/core/_native/core.*.so),,rebuild))
+# Sources of the web page, which installation builds, too (it goes on without network).
+PAGE := page_build.py setup.py $(wildcard shim/http/ui/*.* shim/http/ui/src/*.ts)
 PYTEST_ARGS ?=
 # Files of tests that run at once: more than CPUs, since tests often wait. Each worker has an embedded ClickHouse of its own.
 PYTEST_WORKERS ?= 3
@@ -103,11 +105,11 @@ $(BIN)/python:
 
 rebuild:
 
-$(VENV)/.run: pyproject.toml deploy/locks/all.txt $(NATIVE) $(REBUILD) | $(BIN)/python
+$(VENV)/.run: pyproject.toml deploy/locks/all.txt $(NATIVE) $(PAGE) $(REBUILD) | $(BIN)/python
 	deploy/locks/install $(BIN)/python all
 	@touch $@
 
-$(VENV)/.test: pyproject.toml deploy/locks/test.txt $(NATIVE) | $(BIN)/python
+$(VENV)/.test: pyproject.toml deploy/locks/test.txt $(NATIVE) $(PAGE) | $(BIN)/python
 	deploy/locks/install $(BIN)/python test
 	@touch $@ $(VENV)/.run
 
@@ -116,4 +118,4 @@ $(NODE)/node_modules/.installed: $(NODE)/package.json $(NODE)/package-lock.json
 	@touch $@
 
 clean:
-	rm -rf {agent/core/_,shim/http/}_native/*.so indexer/_native/*.{so,c} agent/core/_native/core.c shim/http/_native/points.c $(VENV) build dist *.egg-info $(NODE)/node_modules
+	rm -rf {agent/core/_,shim/http/}_native/*.so indexer/_native/*.{so,c} agent/core/_native/core.c shim/http/_native/points.c $(VENV) build dist shim/http/ui/dist *.egg-info $(NODE)/node_modules

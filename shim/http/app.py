@@ -12,7 +12,7 @@ from shim.http import subscription_requests as subscriptions
 from shim.http.authentication import admit
 from shim.http.context import CONTEXT, HttpContext
 from shim.http.federate import federate
-from shim.http.home import home
+from shim.http.page import Page, add_page
 from shim.http.responses import envelope
 
 _Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -49,7 +49,7 @@ def make_app(context: HttpContext) -> web.Application:
     app = web.Application(middlewares=[envelope, admit], client_max_size=context.settings.max_form_bytes)
     app[CONTEXT] = context
     router = app.router
-    router.add_get("/", home)
+    add_page(router, Page.load())
     router.add_get("/-/healthy", status.healthy)
     router.add_get("/-/ready", status.ready)
     router.add_get("/metrics", status.own_metrics)

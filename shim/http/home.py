@@ -1,4 +1,4 @@
-"""`/`: a page of links, so that a browser or a client that looks whether somebody answers finds something."""
+"""A page of links: `/ui/links`, and `/` where the web page was not built (shim/http/page.py)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ LINKS: Final = {
     "/api/v1/status/runtimeinfo": "runtime information",
     "/api/v1/status/tsdb": "cardinality",
 }
-_ITEMS: Final = "\n".join(f'<li><a href="{path[1:]}">{path}</a>: {what}</li>' for path, what in LINKS.items())
-_PAGE: Final = f"""\
+_PAGE: Final = """\
 <!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>Meterhouse</title></head>
@@ -27,13 +26,15 @@ _PAGE: Final = f"""\
 <h1>Meterhouse</h1>
 <p>This is Prometheus' HTTP API. Use its address as the URL of a Prometheus data source in Grafana.</p>
 <ul>
-{_ITEMS}
+{items}
 </ul>
 </body>
 </html>
 """
 
 
-async def home(_: web.Request) -> web.Response:
+async def links(request: web.Request) -> web.Response:
     """Answer with the page, for any tenant or none, as it shows no data."""
-    return web.Response(text=_PAGE, content_type="text/html")
+    up = "../" * (request.path.count("/") - 1)  # relative, so that a proxy may add a prefix
+    items = "\n".join(f'<li><a href="{up}{path[1:]}">{path}</a>: {what}</li>' for path, what in LINKS.items())
+    return web.Response(text=_PAGE.format(items=items), content_type="text/html")

@@ -180,7 +180,7 @@ def _add_cors(request: web.Request, response: web.Response, context: HttpContext
 
 async def _compress(request: web.Request, response: web.Response, context: HttpContext) -> None:
     body = response.body
-    if not isinstance(body, bytes):
+    if not isinstance(body, bytes) or "Content-Encoding" in response.headers:
         return
     context.metrics.answer_bytes.inc(len(body))
     if len(body) < _GZIP_MIN_BYTES or not accepts_gzip(request.headers.get("Accept-Encoding", "")):

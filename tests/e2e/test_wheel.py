@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from agent.wire import frame
+from page_build import sources as page_sources
 from tests.e2e.product import ROOT, Process, Starter, send_tcp, wait_for
 from tests.support.ports import free_port
 
@@ -26,6 +27,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.long]
 ALLOWED = {"meterhouse", "google_re2", "msgspec", "pyyaml", "xxhash", "backports.zstd", "pip", "setuptools"}
 
 
+#: The built web page.
+PAGE = "shim/http/ui/dist"
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
@@ -41,6 +44,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not name.startswith("tests/") and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
+    # The page that `make test` built: the build takes it as it is, and npm installs nothing once more.
+    shutil.copytree(ROOT / PAGE, source / PAGE)
     return source
 
 
@@ -79,6 +84,9 @@ def bare(source: Path, compiler: Path, tmp_path_factory: pytest.TempPathFactory)
     tops = {name.split("/")[0] for name in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"meterhouse.py", "agent", "indexer", "shim"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+    page = {name.removeprefix("shim/http/ui/") for name in names if name.startswith("shim/http/ui/")}
+    assert page == {f"dist/{path.name}" for path in (ROOT / PAGE).iterdir()}
+    assert {"dist/index.html", "dist/index.html.gz", "dist/licenses.txt"} <= page
     for native in ("agent/core/_native/", "indexer/_native/", "shim/http/_native/"):
         assert {Path(name).suffix for name in names if name.startswith(native)} == {".py", ".pyi", ".so"}
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
@@ -143,6 +151,9 @@ def test_the_source_distribution_is_whole(source: Path, tmp_path: Path) -> None:
     natives = ("agent/core/_native", "indexer/_native", "shim/http/_native")
     wanted = {f"{native}/{path.name}" for native in natives for path in (source / native).iterdir()}
     assert {name for name in wanted if name.endswith((".pyx", ".pxi", ".h", ".pyi", ".py"))} <= names
+    page = source / "shim" / "http" / "ui"
+    files = (page / name for name in page_sources(page))
+    assert {"setup.py", "page_build.py", *(str(path.relative_to(source)) for path in files)} <= names
 
 
 def test_nothing_but_the_agents_dependencies(bare: Path) -> None:

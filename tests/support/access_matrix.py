@@ -173,6 +173,7 @@ class World:
         headers = CREDENTIALS[credential]
         base = self._indexer.url if endpoint.part == "indexer" else self._shim.url
         path = endpoint.path.replace("{name}", "__name__").replace("{path}", "labels").replace("{token}", "t")
+        path = path.replace("{file}", "links")
         path = path.replace("{dataset}", "metrics").replace("{entity}", "metrics_counters")
         path = path.replace("{partition}", "0").replace("{uuid}", "0" * 32)
         more: dict[str, Any] = {"ssl": self._contexts.get(credential, self._context)}
@@ -186,7 +187,7 @@ class World:
             return Answer(response.status, await response.text())
 
     def _parameters(self, path: str) -> list[tuple[str, str]]:
-        if path.startswith(("/api/v1/status", "/-/")) or path in ("/", "/metrics"):
+        if path.startswith(("/api/v1/status", "/-/")) or path in ("/", "/ui/links", "/metrics"):
             return []
         every = '{__name__=~".+"}'
         times = [

@@ -18,12 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from page_build import NODE
+
 ROOT: Final = Path(__file__).parents[2]
 LOCKS: Final = ROOT / "deploy" / "locks"
 #: Part -> extras. The first is locked first, and the others follow its versions.
 PARTS: Final = {"test": ("test",), "all": ("all",), "shim": ("shim",), "agent": ()}
 #: Packages that build the native parts.
 BUILD: Final = "build"
+#: Node, which builds the web page where the machine has none: `deploy/locks/install` asks for it.
+PAGE: Final = "page"
 PYTHONS: Final = ("3.11", "3.12", "3.13")
 PLATFORMS: Final = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
 _COMMON: Final = ("--no-config", "--quiet", "--index-url", "https://pypi.org/simple")
@@ -33,6 +37,11 @@ _HEADER: Final = "--custom-compile-command=python -m tests.support.locks"
 def project() -> dict[str, Any]:
     """Return the content of pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def build_requirements() -> dict[str, list[str]]:
+    """Return the packages that building needs, by the name of their lock."""
+    return {BUILD: project()["build-system"]["requires"], PAGE: [NODE]}
 
 
 def _uv(*args: str) -> None:
@@ -76,10 +85,11 @@ def main(argv: Sequence[str]) -> None:
     constraint = ("-c", str(LOCKS / f"{first}.txt"), "--upgrade", "--no-annotate")
     for part in others:
         _lock(part, "pyproject.toml", PARTS[part], *constraint)
-    with tempfile.NamedTemporaryFile("w", suffix=".in") as file:
-        file.write("\n".join(project()["build-system"]["requires"]))
-        file.flush()
-        _lock(BUILD, file.name, (), *constraint)
+    for part, requirements in build_requirements().items():
+        with tempfile.NamedTemporaryFile("w", suffix=".in") as file:
+            file.write("\n".join(requirements))
+            file.flush()
+            _lock(part, file.name, (), *constraint)
     _check_wheels()
 
 

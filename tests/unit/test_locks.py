@@ -13,7 +13,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.support.locks import BUILD, LOCKS, PARTS, PYTHONS, ROOT, project
+from tests.support.locks import BUILD, LOCKS, PAGE, PARTS, PYTHONS, ROOT, build_requirements, project
 
 ENTRY = re.compile(r"^(?P<pin>[^\s#].*?)(?P<hashes>(?: \\\n    --hash=sha256:[0-9a-f]{64})*)$", re.MULTILINE)
 
@@ -27,8 +27,8 @@ def _pins(part: str) -> list[tuple[Requirement, int]]:
 def _wanted(part: str) -> Iterator[Requirement]:
     """Yield the requirements of pyproject.toml, with the extras of its extras."""
     about = project()
-    if part == BUILD:
-        yield from map(Requirement, about["build-system"]["requires"])
+    if part in (BUILD, PAGE):
+        yield from map(Requirement, build_requirements()[part])
         return
     yield from map(Requirement, about["project"]["dependencies"])
     open_extras = list(PARTS[part])
@@ -40,7 +40,7 @@ def _wanted(part: str) -> Iterator[Requirement]:
                 yield requirement
 
 
-@pytest.mark.parametrize("part", [*PARTS, BUILD])
+@pytest.mark.parametrize("part", [*PARTS, BUILD, PAGE])
 def test_all_is_locked(part: str) -> None:
     pins = _pins(part)
     assert all(count > 0 for _, count in pins), "an entry without a hash"
@@ -71,6 +71,6 @@ def test_the_container_is_installed_from_locks() -> None:
     assert installs
     for install in installs:
         assert "--require-hashes" in install or "--no-deps" in install, install
-    assert set(re.findall(r"locks/(\w+)\.txt", dockerfile)) <= {BUILD}
+    assert set(re.findall(r"locks/(\w+)\.txt", dockerfile)) <= {BUILD, PAGE}
     (default,) = re.findall(r"^ARG PART=(\w+)$", dockerfile, re.MULTILINE)
     assert default in PARTS

@@ -1,0 +1,228 @@
+// Uses the web page of a running Meterhouse in Chromium, for test_page.py. Arguments: the page's URL, the end of
+// the time range in Unix seconds, a file to keep a downloaded CSV in. Prints JSON: what each visit saw.
+const fs = require('fs')
+const { chromium } = require('playwright-core')
+const axe = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
+
+const [base, end] = [process.argv[2], Number(process.argv[3])]
+const WAIT = { timeout: 20_000 }
+const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find((path) => fs.existsSync(path))
+
+const address = (parameters) => `${base}/?${new URLSearchParams({ range: '1800', end: String(end), ...parameters })}`
+const drawn = (page, what = 'graph') => page.waitForFunction((name) => performance.getEntriesByName(name).length > 0, `meterhouse-${what}`, WAIT)
+const texts = (page, selector) => page.locator(selector).allTextContents()
+
+/** A tab of its own, with the org that it asks for. */
+async function tab (browser, { org = '1:1', width = 1280, dark = false } = {}) {
+  const context = await browser.newContext({
+    viewport: { width, height: 900 }, colorScheme: dark ? 'dark' : 'light', acceptDownloads: true, timezoneId: 'UTC'
+  })
+  await context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  const page = await context.newPage()
+  page.complaints = []
+  page.on('console', (message) => message.type() === 'error' && page.complaints.push(message.text()))
+  page.on('pageerror', (error) => page.complaints.push(String(error)))
+  if (org) await page.addInitScript((value) => sessionStorage.setItem('meterhouse.access', JSON.stringify({ token: '', org: value })), org)
+  return page
+}
+
+const painted = (page) => page.evaluate(() => {
+  const canvas = document.querySelector('.plot canvas')
+  const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
+  const colours = new Set()
+  for (let i = 0; i < pixels.length; i += 4) if (pixels[i + 3] > 200) colours.add((pixels[i] << 16) | (pixels[i + 1] << 8) | pixels[i + 2])
+  return colours.size
+})
+
+const visits = {
+  async graph (browser) {
+    let fastest = Infinity
+    let page
+    for (let i = 0; i < 4 && fastest > 900; i++) { // the best of some loads: other tests run beside
+      page = await tab(browser)
+      await page.goto(address({ q: 'sum by (route) (rate(page_requests[1m]))', explain: '1' }))
+      await drawn(page)
+      fastest = Math.min(fastest, await page.evaluate(() => performance.getEntriesByName('meterhouse-graph')[0].startTime))
+    }
+    await page.waitForSelector('.explain', WAIT)
+    const seen = {
+      fastest_ms: fastest,
+      legend: await texts(page, '.legend .name'),
+      colours: await painted(page),
+      chips: await texts(page, '.chip'),
+      explain: (await texts(page, '.explain')).join('\n'),
+      complaints: page.complaints
+    }
+    await page.locator('.legend button').first().click()
+    seen.pressed = await page.locator('.legend button').evaluateAll((all) => all.map((one) => one.getAttribute('aria-pressed')))
+    const download = page.waitForEvent('download')
+    await page.getByRole('button', { name: 'CSV' }).click()
+    seen.csv = fs.readFileSync(await (await download).path(), 'utf8')
+    return seen
+  },
+
+  async heatmap (browser) {
+    const page = await tab(browser)
+    await page.goto(address({ q: 'page_latency' }))
+    await page.getByRole('button', { name: 'heatmap', exact: true }).click(WAIT)
+    await page.waitForFunction(() => performance.getEntriesByName('meterhouse-heatmap').length > 1, null, WAIT) // `page_latency` is one, too
+    const seen = { query: await page.locator('.cm-content').textContent(), show: new URL(page.url()).searchParams.get('show') }
+    await page.waitForFunction(() => document.querySelector('.plot canvas').width > 300)
+    seen.colours = await painted(page)
+    const box = await page.locator('.heatmap canvas').boundingBox()
+    for (let x = 0.95; x > 0.1 && !(await page.locator('.tooltip').isVisible()); x -= 0.05) {
+      for (let y = 0.1; y < 0.9; y += 0.1) await page.mouse.move(box.x + box.width * x, box.y + box.height * y)
+    }
+    seen.tooltip = await page.locator('.tooltip').textContent()
+    await page.getByRole('button', { name: 'p50 p90 p99' }).click()
+    await page.waitForFunction(() => document.querySelectorAll('.legend .name').length === 3, null, WAIT)
+    seen.quantiles = await texts(page, '.cm-content')
+    seen.complaints = page.complaints
+    return seen
+  },
+
+  async set (browser) {
+    const page = await tab(browser)
+    await page.goto(address({ q: 'page_users' }))
+    await page.getByRole('button', { name: /^distinct in/ }).click(WAIT)
+    await page.waitForFunction(() => document.querySelector('.legend .name')?.textContent.startsWith('sum('), null, WAIT)
+    return { query: await page.locator('.cm-content').textContent(), value: await page.locator('.legend .value').textContent() }
+  },
+
+  async wrong (browser) {
+    const page = await tab(browser)
+    await page.goto(address({ q: 'sum(rate(page_requests[1m])' }))
+    const alert = page.getByRole('alert')
+    await alert.waitFor(WAIT)
+    return { alert: await alert.textContent(), complaints: page.complaints.filter((text) => !text.includes('400')) }
+  },
+
+  async slow (browser) {
+    const page = await tab(browser)
+    let free
+    const held = new Promise((resolve) => { free = resolve })
+    await page.route('**/api/v1/query_range', async (route) => { await held; await route.continue().catch(() => {}) })
+    await page.goto(address({ q: 'page_requests' }))
+    const running = page.locator('.progress', { hasText: 'Running for' })
+    await running.waitFor(WAIT)
+    await page.getByRole('button', { name: 'Cancel' }).click()
+    await page.locator('.progress', { hasText: 'Cancelled' }).waitFor(WAIT)
+    const seen = { cancelled: true }
+    free()
+    await page.getByRole('button', { name: 'Run' }).click()
+    await drawn(page)
+    return { ...seen, after: (await texts(page, '.legend .name')).length }
+  },
+
+  async many (browser) {
+    const page = await tab(browser)
+    await page.goto(address({ q: 'page_many' }))
+    await drawn(page)
+    const seen = { notes: await texts(page, '.note'), listed: await page.locator('.legend .name').count(), colours: await painted(page) }
+    await page.getByRole('button', { name: 'Table' }).click()
+    await page.waitForSelector('table', WAIT)
+    seen.rows = await page.locator('tbody tr').count()
+    seen.figures = await page.locator('.figures').textContent()
+    seen.more = await page.locator('.more').textContent()
+    return seen
+  },
+
+  async hostile (browser) {
+    const page = await tab(browser)
+    await page.goto(address({ q: 'page_hostile' }))
+    await drawn(page)
+    await page.mouse.move(600, 400)
+    const seen = { legend: await texts(page, '.legend .name') }
+    await page.getByRole('button', { name: 'Table' }).click()
+    await page.waitForSelector('table', WAIT)
+    seen.cells = await texts(page, 'tbody td')
+    return { ...seen, elements: await page.locator('main img, main script').count(), ran: await page.evaluate(() => window.ran ?? null) }
+  },
+
+  async access (browser) {
+    const page = await tab(browser, { org: '' })
+    await page.goto(address({ q: 'page_requests' }))
+    await page.locator('dialog[open]').waitFor(WAIT)
+    const seen = { dialog: await page.locator('dialog').textContent() }
+    await page.getByLabel(/X-Scope-OrgID/).fill('2:7')
+    await page.getByRole('button', { name: 'Use' }).click()
+    await drawn(page)
+    seen.legend = await texts(page, '.legend .name')
+    return seen
+  },
+
+  async typing (browser) {
+    const page = await tab(browser)
+    await page.goto(`${base}/`)
+    await page.locator('.examples button').first().waitFor(WAIT)
+    const box = page.locator('.cm-content')
+    await box.click()
+    await page.keyboard.type('sum(page_req')
+    await page.locator('.cm-completionLabel', { hasText: 'page_requests' }).first().waitFor(WAIT)
+    await page.keyboard.press('Escape')
+    await page.keyboard.press('ControlOrMeta+a')
+    await page.keyboard.press('Delete')
+    await page.keyboard.type('vector(7)')
+    await page.keyboard.press('Escape')
+    await page.keyboard.press('Enter')
+    await drawn(page)
+    const seen = { asked: new URL(page.url()).searchParams.get('q'), legend: await texts(page, '.legend .value') }
+    await page.goBack()
+    await page.locator('.examples button').first().waitFor(WAIT)
+    return { ...seen, after_back: new URL(page.url()).search, complaints: page.complaints }
+  },
+
+  async phone (browser) {
+    const wide = {}
+    const page = await tab(browser, { width: 390 })
+    for (const [name, parameters] of Object.entries(PAGES)) {
+      await page.goto(address(parameters))
+      await page.waitForSelector(READY[name] ?? '.plot', WAIT)
+      wide[name] = await page.evaluate(() => document.documentElement.scrollWidth)
+    }
+    return { wide, complaints: page.complaints }
+  },
+
+  async axe (browser) {
+    const found = []
+    for (const dark of [false, true]) {
+      const page = await tab(browser, { dark })
+      await page.context().addInitScript(axe)
+      for (const [name, parameters] of Object.entries(PAGES)) {
+        await page.goto(address(parameters))
+        await page.waitForSelector(READY[name] ?? '.plot', WAIT)
+        const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }))
+        for (const one of violations) {
+          if (['serious', 'critical'].includes(one.impact)) found.push(`${name} ${dark ? 'dark' : 'light'} ${one.id}: ${one.nodes[0].html.slice(0, 160)} ${one.nodes[0].failureSummary}`)
+        }
+      }
+    }
+    return { found }
+  }
+}
+
+const PAGES = {
+  graph: { q: 'sum by (route) (rate(page_requests[1m]))', explain: '1' },
+  heatmap: { q: 'sum(rate(page_latency[1m]))', show: 'heatmap' },
+  table: { q: 'page_requests', show: 'table' }
+}
+const READY = { table: 'table' }
+
+async function main () {
+  const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+  const seen = {}
+  for (const [name, visit] of Object.entries(visits)) {
+    const began = Date.now()
+    try {
+      seen[name] = await visit(browser)
+    } catch (error) {
+      seen[name] = { error: String(error.stack ?? error).slice(0, 2000) }
+    }
+    seen[name].seconds = (Date.now() - began) / 1000
+    for (const context of browser.contexts()) await context.close()
+  }
+  await browser.close()
+  process.stdout.write(JSON.stringify(seen))
+}
+
+main().catch((error) => { console.error(error); process.exit(1) })
