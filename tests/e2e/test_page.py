@@ -79,7 +79,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def seen(up: Up) -> Any:
-    """Provide what all visits saw."""
+    """Provide the findings of all visits."""
     assert (NODE / "node_modules" / "playwright-core").is_dir(), "`make test` installs it with npm ci"
     asked = ["node", str(NODE / "page.js"), up.api.url, str(END_S)]
     run = subprocess.run(asked, capture_output=True, text=True, timeout=200, check=False)
