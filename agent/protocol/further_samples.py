@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.protocol.line import Limits
+from agent.protocol.line import Limits, name_bytes
 
 
 def split_samples(line: bytes, limits: Limits) -> Iterator[bytes]:
@@ -14,12 +14,14 @@ def split_samples(line: bytes, limits: Limits) -> Iterator[bytes]:
     meaning: a `:` in the type or in an `@` field ends a sample, and another sample of the name follows.
     `n:1|ms|@0.5:2|ms:3|c` is `n:1|ms|@0.5`, `n:2|ms` and `n:3|c`. Each is a separate line, counted, accepted
     or refused; none has further samples. Source: etsy stats.js, statsd_exporter (neither allows it with
-    `|#`). A line whose name (up to the first `:`) is longer than `max_name_bytes` is not split, as a bound on
-    work.
+    `|#`). A line whose name is longer than `max_name_bytes` is not split, as a bound on work.
     """
     front = line.find(b":") + 1
     field = line.find(b"|") + 1
-    if not 1 < front < field or front - 1 > limits.max_name_bytes:
+    if not 1 < front < field:
+        return
+    front = name_bytes(line[: field - 1], line[field:]) + 1
+    if front - 1 > limits.max_name_bytes:
         return
     name, start, in_type = line[:front], front, True
     while field:

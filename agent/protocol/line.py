@@ -7,7 +7,10 @@ basic types and for gauge deltas, DogStatsD for the fields (1.0 tags, 1.1 packed
 and the later `|e:` and `|card:`), statsd_exporter's parser for tags in names. Where they differ or are
 silent:
 
-* The name ends at the first `:`. Names, tag keys and tag values are kept as sent (UTF-8), odd characters too.
+* The name ends at the first `:`, except of sets, where `:` belongs to the member, at the first that is not
+  followed by a word and another `:`. So names of recorded series work (`job:errors:rate5m:2|g`): a word has
+  ASCII letters, digits and `_`, begins with no digit, and is not nan, inf or infinity. No value is a word.
+* Names, tag keys and tag values are kept as sent (UTF-8), odd characters too.
 * Types: `c`, `g`, `s`, `ms`; `h` and `d` (DogStatsD); `m`, a meter, is a counter (statsd_spec, netdata; etsy
   treats any unknown type as a counter, we refuse it). Anything else is refused, also with blanks around it.
 * Packed values (`name:1:2:3|d`, DogStatsD 1.1) for all types except sets, where `:` belongs to the member.
@@ -124,6 +127,10 @@ TimerUnit = Literal["ms", "s"]
 #: Divisors of values of type `ms`. Division is exact to the last bit, `* 0.001` is not.
 TIMER_DIVISORS: Final[Mapping[TimerUnit, float]] = {"ms": 1.0, "s": 1000.0}
 _TIMER: Final = b"ms"
+_SET: Final = b"s"
+_LAST_DIGIT: Final = ord("9")
+#: Words that are values to others.
+_NUMBER_WORDS: Final = (b"nan", b"inf", b"infinity")
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -371,6 +378,9 @@ def parse_line(
     name, colon, raw = front.partition(b":")
     if not colon or not name or not bar or not raw:
         return BadLine(_missing(colon, name, bar))
+    if raw[0] > _LAST_DIGIT and b":" in raw:  # no number, as nearly never
+        end = name_bytes(front, rest)
+        name, raw = front[:end], front[end + 1 :]
     timed = split_time(rest)
     if isinstance(timed, BadLine):
         return timed
@@ -378,6 +388,24 @@ def parse_line(
     if not isinstance(head, MetricKey):
         return head
     return _with_values(head, raw, timed[1])
+
+
+def name_bytes(front: bytes, rest: bytes) -> int:
+    """Return the length of the name in `front`, which has a `:`; `front | rest` is the line."""
+    end = front.index(b":")
+    is_set = rest.partition(b"|")[0].partition(b":")[0] == _SET
+    while not is_set:
+        after = front.find(b":", end + 1)
+        if after < 0 or not _is_word(front[end + 1 : after]):
+            break
+        end = after
+    return end
+
+
+def _is_word(part: bytes) -> bool:
+    """Return whether a part between two `:` belongs to the name."""
+    is_name = part.replace(b"_", b"a").isalnum() and not part[:1].isdigit()
+    return is_name and part.lower() not in _NUMBER_WORDS
 
 
 def _missing(colon: bytes, name: bytes, bar: bytes) -> Reason:

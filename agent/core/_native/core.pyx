@@ -39,6 +39,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, 
 from libc.stdio cimport fputs, stderr
 from libc.stdlib cimport abort, calloc, free, malloc, qsort, realloc
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
+from posix.strings cimport strncasecmp
 
 from agent.wire import frame as wire
 from agent.wire.frame import BUCKET_SECONDS

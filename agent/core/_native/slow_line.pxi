@@ -44,7 +44,39 @@ cdef int read_line(Shard *shard, const char *line, size_t size, int64_t now_ms) 
         return NO_TYPE
     if colon + 1 == bar:
         return EMPTY_VALUE
-    return read_parted(shard, line, colon, bar, end, now_ms)
+    return read_parted(shard, line, name_end(colon, bar, end), bar, end, now_ms)
+
+
+cdef const char *name_end(const char *colon, const char *bar, const char *end) noexcept nogil:
+    """The `:` after the name, of which `colon` is the first; the type begins after `bar`."""
+    cdef const char *kind_end = bar + 1
+    cdef const char *after
+    if colon[1] <= c"9":  # a number, as nearly always
+        return colon
+    while kind_end < end and kind_end[0] != c"|" and kind_end[0] != c":":
+        kind_end += 1
+    if kind_end - bar == 2 and bar[1] == c"s":
+        return colon
+    while True:
+        after = find_byte(colon + 1, bar, c":")
+        if after == bar or not is_word(colon + 1, after):
+            return colon
+        colon = after
+
+
+cdef bint is_word(const char *part, const char *end) noexcept nogil:
+    """agent.protocol.line._is_word: the part between two `:` belongs to the name."""
+    cdef size_t size = end - part
+    cdef size_t i
+    if size == 0 or is_digit(part[0]):
+        return False
+    for i in range(size):
+        if not (is_digit(part[i]) or part[i] == c"_" or c"a" <= (part[i] | 32) <= c"z"):
+            return False
+    return not (
+        (size == 3 and (strncasecmp(part, "nan", 3) == 0 or strncasecmp(part, "inf", 3) == 0))
+        or (size == 8 and strncasecmp(part, "infinity", 8) == 0)
+    )
 
 
 cdef int read_parted(
@@ -224,6 +256,7 @@ cdef bint take_samples(Shard *shard, const char *line, const char *end, int64_t 
     cdef size_t front
     if colon == end or bar == end or colon == line or colon > bar:
         return False
+    colon = name_end(colon, bar, end)
     front = colon + 1 - line
     if front - 1 > shard.core.max_name_bytes or next_sample(colon + 1, end) == NULL:
         return False

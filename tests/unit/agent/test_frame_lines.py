@@ -21,7 +21,7 @@ NOW_MS = 1_700_000_000_000
 def test_each_good_line_is_in_one_frame(core: str) -> None:
     made = PacketMaker(Random(5))
     opened = open_core(AgentSettings(core=core), None, lambda: None, Log())  # type: ignore[arg-type]
-    for part in range(300):
+    for part in range(400):
         opened.add(made.packet(NOW_MS + part), NOW_MS + part)
     opened.flush_all(NOW_MS + 1_000)
     numbers, lines = itertools.count(1), []
