@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final
 
-from agent.cli.text_table import number
+from agent.cli.text_table import numbers
 
 Points = Sequence[tuple[float, float]]  # (Unix seconds, value), ascending times
 
 #: The bit of the dot in column x, row y (from the top) of a Braille character, added to U+2800.
 _DOTS: Final = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+_DAY_S: Final = 86_400
 _COLOURS: Final = (32, 33, 36, 35, 31, 34)
 
 
 def chart(series: Sequence[Points], width: int = 72, height: int = 10, *, colour: bool = False) -> str:
-    """Draw the series with a scale: `height` lines of at most `width` characters, and a line of times below.
+    """Draw the series with a scale, and an axis of times below: `height` + 2 lines, at most `width` wide.
 
     Return "" without a finite value.
     """
@@ -34,8 +36,8 @@ def chart(series: Sequence[Points], width: int = 72, height: int = 10, *, colour
         low, high = low - 1, high + 1
     times = [t for points in finite for t, _ in points]
     start, end = min(times), max(times)
-    scale = [number(round(high, 12)), number(round(low, 12))]
-    margin = max(map(len, scale))
+    labels = _scale(low, high, height)
+    margin = max(map(len, labels.values()))
     columns = max(4, width - margin - 2)
     cells = [[0] * columns for _ in range(height)]
     owner = [[0] * columns for _ in range(height)]
@@ -49,11 +51,40 @@ def chart(series: Sequence[Points], width: int = 72, height: int = 10, *, colour
             for x, y in _joined(dots):
                 cells[y // 4][x // 2] |= _DOTS[x % 2][y % 4]
                 owner[y // 4][x // 2] = i
-    lines = []
-    for row in range(height):
-        label = scale[0] if row == 0 else scale[1] if row == height - 1 else ""
-        lines.append(f"{label:>{margin}} ┤{_row(cells[row], owner[row], colour)}")
-    return "\n".join(lines)
+    lines = [
+        f"{labels.get(row, ''):>{margin}} ┤{_row(cells[row], owner[row], colour)}" for row in range(height)
+    ]
+    return "\n".join((*lines, *time_axis(start, end, columns, margin)))
+
+
+def _scale(low: float, high: float, height: int) -> dict[int, str]:
+    """Return the labels of the rows at the top, in the middle and at the bottom, in one format."""
+    rows = sorted({0, (height - 1) // 2, height - 1})
+    at = [high - (high - low) * row / max(1, height - 1) for row in rows]
+    return dict(zip(rows, numbers([float(f"{v:.4g}") for v in at]), strict=True))
+
+
+def time_axis(start: float, end: float, columns: int, margin: int) -> tuple[str, str]:
+    """Return an axis of `columns` characters after a margin, and its times: as many as fit."""
+    spans_days = end - start >= _DAY_S
+    labels = max(2, min(6, columns // (18 if spans_days else 12)))
+    line, below = ["─"] * columns, [" "] * (columns + 1)
+    for i in range(labels):
+        column = round(i * (columns - 1) / (labels - 1))
+        line[column] = "┬"
+        text = _clock(start + (end - start) * column / max(1, columns - 1), days=spans_days)
+        first = min(max(0, column - len(text) // 2), columns - len(text))
+        if first >= 0:
+            below[first : first + len(text)] = text
+    indent = " " * (margin + 1)
+    return f"{indent}└{''.join(line)}", f"{indent} {''.join(below).rstrip()}"
+
+
+def _clock(seconds: float, *, days: bool) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%m-%d %H:%M" if days else "%H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.6g}"
 
 
 def _runs(points: Points) -> list[list[tuple[float, float]]]:

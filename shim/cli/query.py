@@ -6,17 +6,18 @@ They ask a running server over HTTP, and need nothing but the standard library.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from agent.cli.common import DEFAULT_API_URL, report_error
 from shim.cli.client import AskError, ask
-from shim.cli.output import answer, explanation
+from shim.cli.output import answer, as_csv, explanation
 from shim.cli.times import positive_duration_s, time_s, with_negative_values
 
 #: Options whose value may begin with `-` and a digit: they are refused with the form that is accepted.
@@ -70,20 +71,33 @@ def query(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--chart", action=argparse.BooleanOptionalAction, default=None, help="draw, or do not"
     )
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json", "csv"), default="table",
+        help="form of the answer (default %(default)s)",
+    )  # fmt: skip
     args = parser.parse_args(with_negative_values([*argv], _NEGATIVE))
     path, parameters, headers = _request(args)
     try:
         document = ask(args.url, path, parameters, headers)
     except AskError as e:
         return report_error("query", e, 1)
-    terminal = sys.stdout.isatty()
-    width = min(shutil.get_terminal_size((80, 24)).columns, 120)
-    draw = terminal if args.chart is None else args.chart
-    print(answer(document["data"], width, draw=draw, colour=terminal and "NO_COLOR" not in os.environ))
+    print(_formatted(args, document["data"]))
     for kind in ("warnings", "infos"):
         for text in document.get(kind, ()):
             print(f"{kind[:-1]}: {text}", file=sys.stderr)
     return 0
+
+
+def _formatted(args: argparse.Namespace, data: Mapping[str, Any]) -> str:
+    match args.output:
+        case "json":
+            return json.dumps(data, ensure_ascii=False)
+        case "csv":
+            return as_csv(data)
+    terminal = sys.stdout.isatty()
+    width = min(shutil.get_terminal_size((80, 24)).columns, 120)
+    draw = terminal if args.chart is None else args.chart
+    return answer(data, width, draw=draw, colour=terminal and "NO_COLOR" not in os.environ)
 
 
 def explain(argv: Sequence[str]) -> int:

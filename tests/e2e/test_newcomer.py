@@ -21,6 +21,7 @@ from typing import Final
 import pytest
 
 from indexer.access.grants import UnauthenticatedError, checked
+from shim.cli.output import answer
 from tests.e2e.product import PROGRAM, ROOT, VISIBLE_S, Starter, Up, wait_for
 from tests.support.ports import free_port
 
@@ -255,6 +256,36 @@ def _(run: Shell) -> None:
     wait_for(
         lambda: 'route="/"' in run(*shlex.split(query[1]), program=(), code=0), "the demo's values", VISIBLE_S
     )
+
+
+@case("query of 36 series on a terminal")
+def _(run: Shell) -> None:
+    result = [{"metric": {"n": str(n)}, "values": [[0, str(n)], [10, "1"]]} for n in range(36)]
+    said = answer({"resultType": "matrix", "result": result}, 80, draw=True, colour=True)
+    assert said.count('{n="') >= 36
+    assert "drawn: the first 6 of 36 series" in said
+
+
+@case("a table of large numbers")
+def _(run: Shell) -> None:
+    result = [{"metric": {}, "value": [0, value]} for value in ("327196823", "377975123.4")]
+    said = answer({"resultType": "vector", "result": result}, 80, draw=False, colour=False)
+    assert said.split()[2:] == ["{}", "327196823", "{}", "377975123"]
+
+
+@case("README's first query a minute after demo has ended")
+def _(run: Shell) -> None:
+    # The rate is 0 by then. Mean and maximum of the range still show the demo.
+    readme = re.search(r"meterhouse (query '.+?' --range 10m)", (ROOT / "README.md").read_text())
+    assert readme is not None
+    end = int(time.time() // 10 * 10)
+    run.up.send(f"shop.requests:5|c|#route:/newcomer|T{end - 20 - i}" for i in range(40))
+    run.up.api.wait_until('sum(increase(shop_requests{route="/newcomer"}[2m]))', end, 200)
+    asked = (*shlex.split(readme[1]), "--url", run.up.api.url, "--time", str(end + 60))
+    row = re.search(r'{route="/newcomer"} +\d+ +[\d.]+ +([\d.]+) +([\d.]+)', run(*asked, code=0))
+    assert row is not None
+    assert float(row[1]) > 0
+    assert float(row[2]) > 0
 
 
 @case("make run with Python 3.10")
