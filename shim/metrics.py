@@ -42,6 +42,12 @@ class ShimMetrics:
             "Ticks of subscriptions: stored; failed (stored with an error); delayed; skipped as too late.",
             ["outcome"],
         )
+        self.subscription_deliveries = counter(
+            "meterhouse_shim_subscription_deliveries",
+            "Results for the stream and webhooks: delivered; delayed (tries that failed); refused by the"
+            " receiver; skipped as too late.",
+            ["sink", "outcome"],
+        )
         self.leases = gauge("meterhouse_shim_leases", "Leases that this process holds, to evaluate ticks.")
         self.lease_failures = counter(
             "meterhouse_shim_lease_failures",

@@ -48,7 +48,10 @@ from shim.settings import ShimSettings
 from shim.snql.service import Languages
 from shim.subscriptions.remote_writes import RemoteWrites, Write, local_writes
 from shim.subscriptions.subscription_book import SubscriptionBook
-from shim.subscriptions.subscription_evaluator import SubscriptionEvaluator
+from shim.subscriptions.subscription_jobs import SubscriptionJobs
+from shim.subscriptions.webhook_rules import WebhookRules
+from shim.ticks.lease import Lease
+from shim.ticks.redis_lease import open_lease
 
 _log = logging.getLogger("shim.service")
 
@@ -85,7 +88,8 @@ class ShimService:
     ) -> None:
         self._limits = limits
         self._subscribe = subscribe
-        self._evaluating: asyncio.Task[None] | None = None
+        self._evaluating: Sequence[asyncio.Task[None]] = ()
+        self._lease: Lease | None = None
         self._agents = agents
         self._table: TableAgents | None = None
         self._settings = settings
@@ -168,7 +172,9 @@ class ShimService:
             engine=self._engine,
             explorer=MetadataQueries(catalog, settings),
             languages=languages,
-            subscriptions=SubscriptionBook(store, write, settings.max_query_bytes),
+            subscriptions=SubscriptionBook(
+                store, write, settings.max_query_bytes, webhooks=WebhookRules(settings)
+            ),
             gate=TenantResolver(settings.tenancy),
             proxy=proxy,
             pages=WebPageRules(self.host, settings.http.allowed_hosts),
@@ -202,11 +208,10 @@ class ShimService:
             settings, settings.external_url or self.url, self.metrics, self._notices
         )
         await self._notifier.start()
+        self._lease = open_lease(settings.lease, self.metrics)
         if write is not None and settings.subscriptions.evaluate:
-            evaluator = SubscriptionEvaluator(
-                store, languages, edge, write, settings, self.metrics, self._pool
-            )
-            self._evaluating = asyncio.create_task(evaluator.run(), name="shim-subscriptions")
+            jobs = SubscriptionJobs(store, write, settings, self.metrics, self._lease, self._pool)
+            self._evaluating = jobs.start(languages, edge)
         _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)
         if self._version is not None:
             recent = self._recent if settings.cache.restore_s else None
@@ -248,10 +253,7 @@ class ShimService:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
-        evaluating, self._evaluating = self._evaluating, None
-        if evaluating is not None:
-            evaluating.cancel()
-            await asyncio.wait([evaluating])
+        await self._stop_evaluating()
         notifier, self._notifier = self._notifier, None
         if notifier is not None:
             await notifier.stop()
@@ -271,6 +273,17 @@ class ShimService:
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
         if owned is not None:
             await asyncio.to_thread(owned.close)
+
+    async def _stop_evaluating(self) -> None:
+        """End the work on ticks, and let other shims go on with it at once."""
+        evaluating, self._evaluating = self._evaluating, ()
+        for task in evaluating:
+            task.cancel()
+        if evaluating:
+            await asyncio.wait(evaluating)
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            await lease.close()
 
 
 def _only(settings: ShimSettings) -> Tenant | None:

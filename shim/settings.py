@@ -22,6 +22,7 @@ from shim.model.tenancy import TenancySettings
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 DAY_S = 86_400
+_MIN_SECRET_BYTES = 16
 
 
 class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +82,22 @@ class SubscriptionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     every_s: Annotated[float, msgspec.Meta(ge=0.05, le=3_600)] = 5.0
     #: Late ticks of one subscription that are caught up; older ones are counted as skipped.
     max_late_ticks: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1_000
+    #: redis://host:port/db of a stream that all results are added to; empty: they are not.
+    stream_url: str = ""
+    #: The key of that stream.
+    stream: Annotated[str, msgspec.Meta(min_length=1)] = "meterhouse:subscriptions"
+    #: Entries that the stream keeps, about.
+    stream_entries: Positive = 100_000
+    #: A text of 16 bytes or more from which the secrets of webhooks are made, the same in all shims; empty:
+    #: subscriptions may have no webhook.
+    webhook_secret: str = ""
+    #: Seconds after a tick in which its result is sent to a webhook that fails.
+    webhook_max_age_s: Annotated[float, msgspec.Meta(ge=60, le=30 * DAY_S)] = 86_400.0
+
+    def __post_init__(self) -> None:
+        check_redis("stream_url", self.stream_url)
+        if 0 < len(self.webhook_secret.encode()) < _MIN_SECRET_BYTES:
+            raise ValueError(f"webhook_secret: it is short: expected at least {_MIN_SECRET_BYTES} bytes")
 
 
 class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,4 @@
-"""The messages of `POST /v1/subscriptions`: definitions, removals and results of ticks. Pure."""
+"""The messages of `POST /v1/subscriptions`: definitions, removals, results of ticks and sent ones. Pure."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     time_window_s: Annotated[int, Meta(ge=MIN_WINDOW_S, le=MAX_WINDOW_S)]
     resolution_s: Annotated[int, Meta(ge=MIN_RESOLUTION_S, le=MAX_WINDOW_S)]
     since_s: _Seconds
+    webhook: Annotated[str, Meta(max_length=2_048)] = ""
 
     @property
     def project(self) -> int | None:
@@ -54,14 +55,25 @@ class TickResult(msgspec.Struct, frozen=True, kw_only=True):
     payload: Annotated[str, Meta(max_length=MAX_PAYLOAD_BYTES)]
 
 
+class SentTick(msgspec.Struct, frozen=True, kw_only=True):
+    """The last tick of a subscription whose result its webhook has, or that was given up."""
+
+    org_id: _Id
+    project_id: _Project
+    id: _Hex
+    tick_s: _Seconds
+
+
 class SubscriptionWrites(msgspec.Struct, frozen=True, kw_only=True):
-    """A message of a shim: definitions and results to store."""
+    """A message of a shim: definitions, results and the progress of webhooks to store."""
 
     put: Annotated[list[Subscription], Meta(max_length=1)] = []
     remove: Annotated[list[Subscription], Meta(max_length=1)] = []
     results: Annotated[list[TickResult], Meta(max_length=10_000)] = []
+    sent: Annotated[list[SentTick], Meta(max_length=10_000)] = []
 
     def projects(self) -> set[tuple[int, int | None]]:
         """Return every org and project that is written to; None: all projects of the org."""
+        ticks: list[TickResult | SentTick] = [*self.results, *self.sent]
         definitions = {(one.org_id, one.project) for one in (*self.put, *self.remove)}
-        return definitions | {(one.org_id, one.project_id or None) for one in self.results}
+        return definitions | {(one.org_id, one.project_id or None) for one in ticks}

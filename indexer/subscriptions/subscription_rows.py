@@ -9,11 +9,18 @@ from typing import Final
 import numpy as np
 
 from indexer.clickhouse.native_format import ColumnData
-from indexer.clickhouse.schema.subscription_tables import RESULTS, SUBSCRIPTIONS
+from indexer.clickhouse.schema.subscription_tables import RESULTS, SENT, SUBSCRIPTIONS
 from indexer.clickhouse.store import Store
-from indexer.subscriptions.messages_of_subscriptions import Subscription, SubscriptionWrites, TickResult
+from indexer.subscriptions.messages_of_subscriptions import (
+    SentTick,
+    Subscription,
+    SubscriptionWrites,
+    TickResult,
+)
 
-_COLUMNS: Final = "org_id, project_id, id, dataset, entity, query, time_window_s, resolution_s, since_s"
+_COLUMNS: Final = (
+    "org_id, project_id, id, dataset, entity, query, time_window_s, resolution_s, since_s, webhook"
+)
 #: Subscriptions of all orgs that are read at the most.
 _MAX_READ: Final = 100_000
 
@@ -52,6 +59,8 @@ class SubscriptionWriter:
                 self._note(one, removed=True)
         if writes.results:
             self._store.insert(RESULTS, _result_rows(writes.results, self._now_ms()))
+        if writes.sent:
+            self._store.insert(SENT, _tick_rows(writes.sent))
 
     def _note(self, one: Subscription, *, removed: bool) -> None:
         row: Mapping[str, ColumnData] = {
@@ -64,6 +73,7 @@ class SubscriptionWriter:
             "time_window_s": np.array([one.time_window_s], np.uint32),
             "resolution_s": np.array([one.resolution_s], np.uint32),
             "since_s": np.array([one.since_s], np.uint32),
+            "webhook": [one.webhook],
             "removed": np.array([removed], np.uint8),
             # A removal replaces a definition of the same millisecond, and of a clock a little ahead.
             "noted_ms": np.array([self._now_ms() + removed * 60_000], np.uint64),
@@ -73,12 +83,18 @@ class SubscriptionWriter:
 
 def _result_rows(results: Sequence[TickResult], now_ms: int) -> Mapping[str, ColumnData]:
     return {
-        "org_id": np.array([one.org_id for one in results], np.uint32),
-        "project_id": np.array([one.project_id for one in results], np.uint32),
-        "id": [one.id for one in results],
-        "tick_s": np.array([one.tick_s for one in results], np.uint32),
+        **_tick_rows(results),
         "payload": [one.payload for one in results],
         "precedence": np.full(len(results), 2**63 - now_ms, np.uint64),
+    }
+
+
+def _tick_rows(ticks: Sequence[TickResult | SentTick]) -> Mapping[str, ColumnData]:
+    return {
+        "org_id": np.array([one.org_id for one in ticks], np.uint32),
+        "project_id": np.array([one.project_id for one in ticks], np.uint32),
+        "id": [one.id for one in ticks],
+        "tick_s": np.array([one.tick_s for one in ticks], np.uint32),
     }
 
 
@@ -96,9 +112,18 @@ def read_subscriptions(store: Store, org_id: int | None = None) -> list[Subscrip
 
 def read_last_ticks(store: Store, of: Iterable[Subscription]) -> Mapping[str, int]:
     """Return the last tick with a result, by the ids of subscriptions. Raises StoreError."""
+    return _last_ticks(store, RESULTS, of)
+
+
+def read_sent_ticks(store: Store, of: Iterable[Subscription]) -> Mapping[str, int]:
+    """Return the last tick that a webhook has, by the ids of subscriptions. Raises StoreError."""
+    return _last_ticks(store, SENT, of)
+
+
+def _last_ticks(store: Store, table: str, of: Iterable[Subscription]) -> Mapping[str, int]:
     projects = {one.id: (one.org_id, one.project_id) for one in of}
     rows = store.rows(
-        f"SELECT org_id, project_id, id, max(tick_s) FROM {RESULTS} WHERE org_id IN {{orgs:Array(UInt32)}}"
+        f"SELECT org_id, project_id, id, max(tick_s) FROM {table} WHERE org_id IN {{orgs:Array(UInt32)}}"
         " AND id IN {ids:Array(String)} GROUP BY org_id, project_id, id",
         {"orgs": sorted({org for org, _ in projects.values()}), "ids": list(projects)},
     )
@@ -114,3 +139,19 @@ def read_results(store: Store, of: Subscription, limit: int) -> list[str]:
         {"org": of.org_id, "project": of.project_id, "id": of.id},
     )
     return [payload for (payload,) in rows]
+
+
+def read_results_after(
+    store: Store, of: Subscription, after_s: int, limit: int, max_ticks: int
+) -> list[tuple[int, str]]:
+    """Return the first `limit` results after a tick, as (tick, JSON), of the latest `max_ticks` alone.
+
+    Raises StoreError.
+    """
+    key = "org_id = {org:UInt32} AND project_id = {project:UInt32} AND id = {id:String}"
+    return store.rows(
+        f"SELECT tick_s, payload FROM {RESULTS} FINAL WHERE {key} AND tick_s > {{after:UInt32}} AND tick_s >="
+        f" (SELECT min(tick_s) FROM (SELECT DISTINCT tick_s FROM {RESULTS} WHERE {key}"
+        f" ORDER BY tick_s DESC LIMIT {max_ticks:d})) ORDER BY tick_s LIMIT {limit:d}",
+        {"org": of.org_id, "project": of.project_id, "id": of.id, "after": after_s},
+    )

@@ -44,8 +44,14 @@ async def subscribe(request: web.Request) -> web.Response:
         _number(body, "resolution"),
         replace(asked, projects=project or asked.projects),
     )
-    made = await in_slot(context, tenant, lambda: _book(request).add(wanted))
-    response = json_response(_encoder.encode({"subscription_id": public_id(made)}))
+    webhook = body.get("webhook") or ""
+    if not isinstance(webhook, str):
+        raise BadData("webhook: expected a URL")
+    made = await in_slot(context, tenant, lambda: _book(request).add(wanted, webhook))
+    answer = {"subscription_id": public_id(made)}
+    if secret := _book(request).secret(made):
+        answer["webhook_secret"] = secret
+    response = json_response(_encoder.encode(answer))
     response.set_status(_ACCEPTED)
     return response
 
@@ -118,7 +124,8 @@ def _number(body: Mapping[str, Any], name: str) -> int:
 
 
 def _shown(of: Subscription) -> dict[str, Any]:
-    return {
+    webhook = {"webhook": of.webhook} if of.webhook else {}
+    return webhook | {
         "subscription_id": public_id(of), "project_id": of.project, "query": of.query,
         "time_window": of.time_window_s, "resolution": of.resolution_s, "since": of.since_s,
     }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from indexer.clickhouse.store import Store
@@ -13,8 +13,10 @@ from indexer.subscriptions.messages_of_subscriptions import Subscription, Subscr
 from indexer.subscriptions.subscription_rows import read_results, read_subscriptions
 from shim.model.errors import NotFound, Unavailable
 from shim.model.tenancy import Tenant
+from shim.settings import ShimSettings
 from shim.subscriptions.remote_writes import Write
 from shim.subscriptions.validators import Wanted, check
+from shim.subscriptions.webhook_rules import WebhookRules
 
 #: The partition of every subscription: there is one.
 PARTITION: Final = 0
@@ -35,10 +37,13 @@ class SubscriptionBook:
     write: Write | None
     max_query_bytes: int
     now_s: Callable[[], float] = time.time
+    webhooks: WebhookRules = field(default_factory=lambda: WebhookRules(ShimSettings()))
 
-    def add(self, wanted: Wanted) -> Subscription:
+    def add(self, wanted: Wanted, webhook: str = "") -> Subscription:
         """Check and store a subscription. Raises QueryError."""
         tenant = check(wanted, self.max_query_bytes)
+        if webhook:
+            self.webhooks.check(webhook)
         made = Subscription(
             org_id=tenant.org_id,
             project_id=tenant.project_id or 0,
@@ -49,6 +54,7 @@ class SubscriptionBook:
             time_window_s=wanted.time_window_s,
             resolution_s=wanted.resolution_s,
             since_s=int(self.now_s()),
+            webhook=webhook,
         )
         self._writes()(SubscriptionWrites(put=[made]))
         return made
@@ -75,6 +81,10 @@ class SubscriptionBook:
     def results(self, of: Subscription, limit: int) -> list[str]:
         """Return the last results, as JSON, the latest first. Raises StoreError."""
         return read_results(self.store, of, min(limit, MAX_RESULTS))
+
+    def secret(self, of: Subscription) -> str:
+        """Return the secret of a subscription's webhook, "" for none."""
+        return self.webhooks.secret(of.id) if of.webhook else ""
 
     def _writes(self) -> Write:
         if self.write is None:

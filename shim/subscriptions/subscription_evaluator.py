@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,9 +29,11 @@ from shim.snql.lower import Asked
 from shim.snql.service import Languages
 from shim.subscriptions.remote_writes import Write
 from shim.subscriptions.subscription_book import public_id
+from shim.subscriptions.subscription_leases import LEASE_KEYS, lease_key
 from shim.subscriptions.tick_payload import result_of
 from shim.subscriptions.validators import at_tick
 from shim.ticks.due_ticks import DueTicks, Schedule, due_ticks
+from shim.ticks.lease import Lease, SoleEvaluator
 
 T = TypeVar("T")
 
@@ -48,7 +50,10 @@ _IDS: Final = 1_000
 
 @dataclass(slots=True)
 class SubscriptionEvaluator:
-    """Runs in one event loop; blocking calls run in `pool`. `now_s` is the wall clock."""
+    """Runs in one event loop; blocking calls run in `pool`. `now_s` is the wall clock.
+
+    Of several shims the one with the lease evaluates a subscription.
+    """
 
     store: Store
     languages: Languages
@@ -57,6 +62,7 @@ class SubscriptionEvaluator:
     settings: ShimSettings
     metrics: ShimMetrics
     pool: Executor | None = None
+    lease: Lease = field(default_factory=SoleEvaluator)
     now_s: Callable[[], float] = time.time
     _last: dict[str, int] = field(default_factory=dict)
 
@@ -73,19 +79,22 @@ class SubscriptionEvaluator:
     async def round(self) -> int:
         """Evaluate the ticks that are due; return how many. Raises StoreError, QueryError."""
         done = 0
-        for of, due in await self._blocking(self._due):
-            done += await self._evaluate(of, due)
+        held = await self.lease.hold(LEASE_KEYS)
+        for of, due in await self._blocking(partial(self._due, held)):
+            if lease_key(of) in await self.lease.hold(LEASE_KEYS):
+                done += await self._evaluate(of, due)
         return done
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, call)
 
-    def _due(self) -> list[tuple[Subscription, DueTicks]]:
+    def _due(self, held: Collection[str]) -> list[tuple[Subscription, DueTicks]]:
         """List the subscriptions with ticks that are due, as other shims have left them."""
         found = read_subscriptions(self.store)
         self.metrics.subscriptions.set(len(found))
         self._last = {of.id: self._last[of.id] for of in found if of.id in self._last}
         complete = {tenant: self._complete_s(tenant) for tenant in {_tenant(of) for of in found}}
+        found = [of for of in found if lease_key(of) in held]
         pending = [of for of in found if self._ticks(of, complete[_tenant(of)]).ticks]
         for at in range(0, len(pending), _IDS):
             self._last.update(read_last_ticks(self.store, pending[at : at + _IDS]))
@@ -106,6 +115,8 @@ class SubscriptionEvaluator:
         waiting: list[TickResult] = []
         size = done = 0
         for tick_s in due.ticks[:_TICKS]:
+            if lease_key(of) not in await self.lease.hold(LEASE_KEYS):
+                break
             found = await self._answer(of, tick_s)
             if found is None:
                 break

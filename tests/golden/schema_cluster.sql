@@ -914,7 +914,8 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`subscriptions_local` ON CLUSTER `prod`
     `resolution_s` UInt32 CODEC(LZ4),
     `since_s` UInt32 CODEC(LZ4),
     `removed` UInt8 CODEC(LZ4),
-    `noted_ms` UInt64 CODEC(LZ4)
+    `noted_ms` UInt64 CODEC(LZ4),
+    `webhook` String CODEC(ZSTD(1))
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/subscriptions_local', '{replica}', `noted_ms`)
 ORDER BY (org_id, project_id, id)
@@ -1008,4 +1009,26 @@ SELECT
 FROM `meterhouse`.`identities`
 WHERE match(identities.source, '^f[0-9]+:[0-9]+/')
 GROUP BY identities.source, extract(identities.source, '[0-9]+$') AS epoch, block;
+
+ALTER TABLE `meterhouse`.`subscriptions_local` ON CLUSTER `prod`
+ADD COLUMN IF NOT EXISTS `webhook` String CODEC(ZSTD(1));
+
+ALTER TABLE `meterhouse`.`subscriptions` ON CLUSTER `prod`
+ADD COLUMN IF NOT EXISTS `webhook` String CODEC(ZSTD(1));
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`subscription_webhooks_local` ON CLUSTER `prod`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `id` String CODEC(ZSTD(1)),
+    `tick_s` SimpleAggregateFunction(max, UInt32) CODEC(LZ4)
+)
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/subscription_webhooks_local', '{replica}')
+ORDER BY (org_id, project_id, id)
+TTL toDateTime(tick_s, 'UTC') + toIntervalDay(60)
+SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`subscription_webhooks` ON CLUSTER `prod`
+AS `meterhouse`.`subscription_webhooks_local`
+ENGINE = Distributed('prod', 'meterhouse', 'subscription_webhooks_local', cityHash64(id));
 

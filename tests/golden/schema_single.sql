@@ -790,7 +790,8 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`subscriptions`
     `resolution_s` UInt32 CODEC(LZ4),
     `since_s` UInt32 CODEC(LZ4),
     `removed` UInt8 CODEC(LZ4),
-    `noted_ms` UInt64 CODEC(LZ4)
+    `noted_ms` UInt64 CODEC(LZ4),
+    `webhook` String CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree(`noted_ms`)
 ORDER BY (org_id, project_id, id);
@@ -870,4 +871,18 @@ SELECT
 FROM `meterhouse`.`identities`
 WHERE match(identities.source, '^f[0-9]+:[0-9]+/')
 GROUP BY identities.source, extract(identities.source, '[0-9]+$') AS epoch, block;
+
+ALTER TABLE `meterhouse`.`subscriptions`
+ADD COLUMN IF NOT EXISTS `webhook` String CODEC(ZSTD(1));
+
+CREATE TABLE IF NOT EXISTS `meterhouse`.`subscription_webhooks`
+(
+    `org_id` UInt32 CODEC(LZ4),
+    `project_id` UInt32 CODEC(LZ4),
+    `id` String CODEC(ZSTD(1)),
+    `tick_s` SimpleAggregateFunction(max, UInt32) CODEC(LZ4)
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (org_id, project_id, id)
+TTL toDateTime(tick_s, 'UTC') + toIntervalDay(60);
 

@@ -27,7 +27,7 @@ from shim.metrics import ShimMetrics
 from shim.model.errors import BadData, Unavailable
 from shim.model.tenancy import TenancySettings, Tenant
 from shim.service import ShimService
-from shim.settings import IndexersSettings, ShimSettings, SubscriptionSettings
+from shim.settings import IndexersSettings, ShimSettings, SubscriptionSettings, WebhookSettings
 from shim.snql.lower import Asked
 from shim.snql.service import Languages
 from shim.subscriptions.remote_writes import Write, local_writes
@@ -265,6 +265,8 @@ async def _services(dsn: str, folder: Path) -> AsyncIterator[tuple[ShimService, 
             dsn=dsn.replace("//", f"//{READER}:p@"),
             tenancy=TenancySettings(mode="token", tokens=TOKENS),
             indexers=IndexersSettings(urls=["http://127.0.0.1:9", indexer.url], token="shims"),
+            subscriptions=SubscriptionSettings(webhook_secret="a secret of 16 bytes or more"),
+            webhooks=WebhookSettings(allowed_hosts=["hooks.example"]),
         )
     )
     await shim.start()
@@ -286,8 +288,10 @@ async def test_over_http_by_a_shim_that_may_only_read(http_dsn: str, tmp_path: P
                 text = await response.text()
                 return response.status, text if text == "ok" else json.loads(text)
 
-        status, answer = await ask("POST", json=BODY)
+        hooked = {**BODY, "webhook": "https://hooks.example/in"}
+        status, answer = await ask("POST", json=hooked)
         assert status == 202, answer
+        assert answer["webhook_secret"].startswith("whsec_")
         id_ = answer["subscription_id"]
         partition, _, hex_ = id_.partition("/")
         assert (partition, len(hex_)) == ("0", 32)
@@ -295,7 +299,10 @@ async def test_over_http_by_a_shim_that_may_only_read(http_dsn: str, tmp_path: P
         assert status == 200
         (shown,) = answer["data"]
         assert shown.pop("since") > T
-        assert shown == {"subscription_id": id_, **BODY}
+        assert shown == {"subscription_id": id_, **hooked}
+        status, answer = await ask("POST", json={**BODY, "webhook": "https://inside.example/"})
+        assert status == 400
+        assert "shim.webhooks.allowed_hosts" in answer["error"]["message"]
         assert len((await ask("GET", token="org"))[1]["data"]) == 1
         assert await ask("GET", token="second") == (200, {"data": []})
         assert await ask("GET", f"{PATH}/{id_}") == (200, {"data": []})

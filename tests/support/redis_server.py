@@ -13,10 +13,11 @@ import redis
 
 
 class RedisServer:
-    """Debian's redis-server on a socket in a directory; it keeps nothing on disk."""
+    """Debian's redis-server on a socket in a directory; `durable`: it keeps each write on disk."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self._directory = directory
+        self._durable = ("--appendonly", "yes", "--appendfsync", "always") if durable else ()
         self.socket = directory / "redis.sock"
         self.url = f"unix://{self.socket}"
         self._child: subprocess.Popen[bytes] | None = None
@@ -35,6 +36,7 @@ class RedisServer:
                 "",
                 "--dir",
                 str(self._directory),
+                *self._durable,
             ],
             stdout=subprocess.DEVNULL,
         )

@@ -28,7 +28,12 @@ from indexer.clickhouse.schema.render import (
     modify_window,
 )
 from indexer.clickhouse.schema.sql_views import counters_view
-from indexer.clickhouse.schema.subscription_tables import results_table, subscriptions_table
+from indexer.clickhouse.schema.subscription_tables import (
+    WEBHOOK,
+    results_table,
+    sent_table,
+    subscriptions_table,
+)
 from indexer.clickhouse.schema.tables import (
     STRING_DAY,
     catalog_tables,
@@ -120,6 +125,11 @@ def _commit_log(layout: Layout) -> Iterator[str]:
     yield create_sql_view(commit_log_view(), layout)
 
 
+def _webhooks(layout: Layout) -> Iterator[str]:
+    yield from add_column(subscriptions_table(), WEBHOOK, layout)
+    yield from create_table(sent_table(), layout)
+
+
 MIGRATIONS: Final = (
     Migration(1, "tables", _first_tables),
     Migration(2, "metadata", _metadata),
@@ -132,6 +142,7 @@ MIGRATIONS: Final = (
     Migration(9, "subscriptions", _subscriptions),
     Migration(10, "views for clients", _sql_views),
     Migration(11, "commit log", _commit_log),
+    Migration(12, "webhooks of subscriptions", _webhooks),
 )
 
 #: Rows of schema_migrations with this version name the retention that the tables' TTLs have.

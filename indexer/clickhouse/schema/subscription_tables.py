@@ -9,6 +9,7 @@ from indexer.clickhouse.schema.tables import Table
 
 SUBSCRIPTIONS: Final = "subscriptions"
 RESULTS: Final = "subscription_results"
+SENT: Final = "subscription_webhooks"
 #: Days that the result of a tick is kept.
 RESULT_DAYS: Final = 30
 
@@ -17,6 +18,9 @@ _KEY: Final = (
     Column("project_id", "UInt32", "LZ4"),  # 0: all projects of the org
     Column("id", "String", "ZSTD(1)"),
 )
+
+#: The URL that results are sent to; empty for none.
+WEBHOOK: Final = Column("webhook", "String", "ZSTD(1)")
 
 
 def subscriptions_table() -> Table:
@@ -37,6 +41,7 @@ def subscriptions_table() -> Table:
             Column("since_s", "UInt32", "LZ4"),
             Column("removed", "UInt8", "LZ4"),
             Column("noted_ms", "UInt64", "LZ4"),
+            WEBHOOK,
         ),
         engine="ReplacingMergeTree",
         shard_by="cityHash64(id)",
@@ -61,4 +66,17 @@ def results_table() -> Table:
         order_by=("org_id", "project_id", "id", "tick_s"),
         ttl=f"toDateTime(tick_s, 'UTC') + toIntervalDay({RESULT_DAYS})",
         version="precedence",
+    )
+
+
+def sent_table() -> Table:
+    """Return the table of webhooks: the last tick of each subscription that was sent, or given up."""
+    return Table(
+        window=False,
+        name=SENT,
+        columns=(*_KEY, Column("tick_s", "UInt32", "LZ4", merge="max")),
+        engine="AggregatingMergeTree",
+        shard_by="cityHash64(id)",
+        order_by=("org_id", "project_id", "id"),
+        ttl=f"toDateTime(tick_s, 'UTC') + toIntervalDay({2 * RESULT_DAYS})",
     )

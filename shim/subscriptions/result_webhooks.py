@@ -1,0 +1,114 @@
+"""Results as signed webhooks, each at least once, in the order of their ticks.
+
+Progress is stored by an indexer after a result is sent, so another shim goes on from there. A result that was
+sent before its progress was stored is sent again, under the same `webhook-id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar, Final
+
+from indexer.clickhouse.store import Store
+from indexer.subscriptions.messages_of_subscriptions import SentTick, Subscription, SubscriptionWrites
+from indexer.subscriptions.subscription_rows import read_sent_ticks
+from shim.metrics import ShimMetrics
+from shim.notify.http_poster import PostOutcome
+from shim.notify.signed_webhook import SignedWebhook, pause_s
+from shim.subscriptions.remote_writes import Write
+from shim.subscriptions.result_sink import StoredResult
+from shim.subscriptions.webhook_rules import WebhookRules
+
+_log: Final = logging.getLogger("shim.subscriptions")
+
+#: Seconds that one subscription may take before others have their turn.
+_TURN_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class _Failing:
+    failures: int
+    until_s: float  # no try before
+
+
+@dataclass(slots=True)
+class ResultWebhooks:
+    """Sends to the URL of each subscription. Results older than `max_age_s` are given up.
+
+    `now_s` is the wall clock.
+    """
+
+    store: Store
+    write: Write
+    rules: WebhookRules
+    webhook: SignedWebhook
+    max_age_s: float
+    metrics: ShimMetrics
+    pool: Executor | None = None
+    now_s: Callable[[], float] = time.time
+    _failing: dict[str, _Failing] = field(default_factory=dict)
+    name: ClassVar[str] = "webhook"
+
+    def wants(self, of: Subscription) -> bool:
+        """Return whether there is a webhook that is not paused after a failure."""
+        failing = self._failing.get(of.id)
+        return bool(of.webhook) and (failing is None or self.now_s() >= failing.until_s)
+
+    async def positions(self, of: Sequence[Subscription]) -> Mapping[str, int]:
+        """Return the last ticks that were sent. Raises StoreError."""
+        if not of:
+            return {}
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.pool, partial(read_sent_ticks, self.store, of))
+
+    async def deliver(self, of: Subscription, results: Sequence[StoredResult]) -> int | None:
+        """Send results until one fails; return the last tick that is done with. Raises QueryError."""
+        done_s = None
+        turn_ends_s = self.now_s() + _TURN_S
+        for one in results:
+            if not await self._is_done(of, one):
+                break
+            done_s = one.tick_s
+            if self.now_s() >= turn_ends_s:
+                break
+        if done_s is not None:
+            sent = SentTick(org_id=of.org_id, project_id=of.project_id, id=of.id, tick_s=done_s)
+            write = partial(self.write, SubscriptionWrites(sent=[sent]))
+            await asyncio.get_running_loop().run_in_executor(self.pool, write)
+        return done_s
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.webhook.close()
+
+    async def _is_done(self, of: Subscription, one: StoredResult) -> bool:
+        """Send a result; return False if it has to be sent again."""
+        count = self.metrics.subscription_deliveries.labels
+        now_s = self.now_s()
+        if one.tick_s < now_s - self.max_age_s:
+            count(self.name, "skipped").inc()
+            return True
+        id_, body = f"{of.id}-{one.tick_s}", one.document.encode()
+        answer = await self.webhook.send(of.webhook, id_, body, [self.rules.key(of.id)], now_s)
+        match answer.outcome:
+            case PostOutcome.DELIVERED:
+                count(self.name, "delivered").inc()
+            case PostOutcome.REFUSED:
+                count(self.name, "refused").inc()
+                _log.warning("event=webhook_refused subscription=%s error=%s", of.id, answer.text)
+            case PostOutcome.RETRY:
+                count(self.name, "delayed").inc()
+                before = self._failing.get(of.id)
+                failures = 1 if before is None else before.failures + 1
+                until_s = now_s + pause_s(failures, answer.retry_after_s)
+                self._failing[of.id] = _Failing(failures, until_s)
+                _log.warning("event=webhook_failed subscription=%s error=%s", of.id, answer.text)
+                return False
+        self._failing.pop(of.id, None)
+        return True
