@@ -40,6 +40,8 @@ def repeated_histogram(h: Histogram, steps: int) -> Histogram:
         _wide(h.zero, steps),
         _spans(h.positive, steps),
         _spans(h.negative, steps),
+        None if h.low is None else _wide(h.low, steps),
+        None if h.high is None else _wide(h.high, steps),
     )
 
 

@@ -61,7 +61,10 @@ class Spans:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """One series of native histograms (schema 5, zero threshold 0) over a grid."""
+    """One series of native histograms (schema 5, zero threshold 0) over a grid.
+
+    With `low` and `high` it is *observed*: counts are of whole observations, and these are their extremes.
+    """
 
     present: Bools  # (steps,)
     count: Floats  # (steps,)
@@ -69,6 +72,8 @@ class Histogram:
     zero: Floats  # (steps,)
     positive: Spans
     negative: Spans
+    low: Floats | None = None  # (steps,), NaN without observations
+    high: Floats | None = None
 
     @property
     def buckets(self) -> int:

@@ -36,7 +36,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """An instant vector selector. With `smoothed` values are interpolated between samples."""
+    """An instant vector selector. With `smoothed` values are interpolated between samples.
+
+    `observed`: distributions are read with the extremes of their observations (rules/quantiles.py).
+    """
 
     grid: Grid
     matchers: tuple[Matcher, ...]
@@ -44,6 +47,7 @@ class Select:
     lookback_ms: int
     smoothed: bool = False
     counter_lookback_ms: int = 0  # of counters and distributions; 0: as `lookback_ms`
+    observed: bool = False
 
     @property
     def deltas_ms(self) -> int:
@@ -116,7 +120,7 @@ class RawSubquery:
 
 @dataclass(frozen=True, slots=True)
 class RangeCall:
-    """A function of a range vector selector."""
+    """A function of a range vector selector; `observed` as of Select: rates are then not divided by time."""
 
     grid: Grid
     function: str
@@ -125,6 +129,7 @@ class RangeCall:
     args: tuple[Node, ...] = ()
     place: ExprPath | None = field(default=None, compare=False, repr=False)
     counter_lookback_ms: int = 0  # of counters and distributions; 0: as `lookback_ms`
+    observed: bool = False
 
     @property
     def deltas_ms(self) -> int:

@@ -66,7 +66,8 @@ def _computed(
     """Return the text of a call or an operator without its children."""
     match node:
         case RangeCall():
-            return f"{node.function} {_window(node.window)}"
+            how = ", observed" if node.observed else ""
+            return f"{node.function} {_window(node.window)}{how}"
         case SubqueryCall():
             return f"{node.function} subquery {_grid(node.ends)} window {_s(node.window_ms)}"
         case Call():
@@ -88,6 +89,7 @@ def _select(node: Select) -> str:
     how = " smoothed" if node.smoothed else ""
     if node.deltas_ms != node.lookback_ms:
         how = f", of counters {_s(node.deltas_ms)}{how}"
+    how += ", observed" if node.observed else ""
     return f"select {_matchers(node.matchers)} {_grid(node.at)} lookback {_s(node.lookback_ms)}{how}"
 
 

@@ -13,6 +13,7 @@ from indexer.clickhouse.native_format import varuint_bytes
 from indexer.clickhouse.schema.metric_types import FLOAT_MERGES
 from shim.catalog.types import Part
 from shim.model.values import Bools, Floats, Ints
+from shim.read.column_merges import merge_of, merged
 from shim.read.key_conditions import within
 from shim.read.raw_rows import is_small, read_rows
 from shim.read.reader import Keys, Reader, singly
@@ -75,7 +76,7 @@ def _buckets(reading: WindowPlan) -> int:
 def _read(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> KeyedCells:
-    if all(FLOAT_MERGES[c] == "sum" for c in columns) and not keys.everything:
+    if not keys.everything:
         if is_small(reader, part, reading):
             return KeyedCells(*read_rows(reader, table, part, keys, reading, columns))
         if _as_plain(reader, part, keys, reading):
@@ -131,8 +132,7 @@ def _read_plain(
     rows.reshape(-1)[place] = True
     values: dict[str, Floats] = {}
     for column in columns:
-        added = np.bincount(place, fetched[column], rows.size)
-        values[column] = np.asarray(added, dtype=np.float64).reshape(shape)
+        values[column] = merged(shape, place, fetched[column], merge_of(column))
     return KeyedCells(values, rows, rows)
 
 
@@ -154,10 +154,13 @@ def _read_blocks(
         reader, table, part, keys, reading, tuple(sql.Named(sql.col(c), c) for c in columns), packed=False
     )
     over = (0, reading.cells, 1)
-    sums = [sql.Named(sql.Func("sumResample", (sql.col(c), sql.col("c")), over), f"{c}_out") for c in columns]
+    merged = [
+        sql.Named(sql.Func(f"{FLOAT_MERGES[c]}Resample", (sql.col(c), sql.col("c")), over), f"{c}_out")
+        for c in columns
+    ]
     one = sql.call("toUInt8", 1)
     found = sql.Named(sql.Func("maxResample", (one, sql.col("c")), over), "h")
-    query = _flat(sql.Query((sql.Named(sql.col("k"), "k"), *sums, found), source, group_by=("k",)))
+    query = _flat(sql.Query((sql.Named(sql.col("k"), "k"), *merged, found), source, group_by=("k",)))
     size = f"V{varuint_bytes(reading.cells)}"  # RowBinary: an array begins with its length
     arrays = [(column, "<f8", (reading.cells,)) for column in columns]
     fields: list[Any] = [("k", "<u8")]
@@ -170,8 +173,8 @@ def _read_blocks(
     rows[key] = fetched["h"]
     values = {}
     for column in columns:
-        values[column] = np.zeros(rows.shape)
-        values[column][key] = fetched[column]
+        values[column] = merge_of(column).cells(rows.shape)
+        values[column][key] = merge_of(column).where(fetched["h"], fetched[column])
     return KeyedCells(values, rows, rows)
 
 
@@ -193,9 +196,9 @@ def _read_hashed(
     alive[at] = fetched["a"] if flagged else True
     values = {}
     for column in columns:
-        empty = 0.0 if FLOAT_MERGES[column] == "sum" else np.nan
-        values[column] = np.full(shape, empty)
-        values[column][at] = fetched[column]
+        found, merge = fetched[column], merge_of(column)
+        values[column] = merge.cells(shape)
+        values[column][at] = merge.where(fetched["h"] != 0, found) if flagged else found
     return KeyedCells(values, rows, alive)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Final
 
 import numpy as np
 
@@ -18,13 +19,16 @@ from shim.model.bucket_bounds import SCHEMA
 from shim.model.grid import Grid
 from shim.model.numeric_labels import QUANTILE, number_text, with_label
 from shim.model.values import Floats, Histogram, Vector
-from shim.read.cell_cache.lookup import read_sums
+from shim.read.cell_cache.lookup import read_columns
 from shim.read.cell_statements import KeyedCells, read_cells
 from shim.read.counters import scale
 from shim.read.histogram_buckets import TABLE, read_sides
 from shim.read.presence import Lookback
 from shim.read.reader import Keys, Reader, each
 from shim.read.window_plan import WindowPlan
+
+#: Columns of a histogram besides its buckets.
+_COLUMNS: Final[tuple[DistributionColumn, ...]] = ("count", "sum", "zero")
 
 
 def histograms(
@@ -40,10 +44,21 @@ def histograms(
     return _vector(keys, ends, [h if factor == 1 else multiply(h, factor) for h in found])
 
 
-def totals(reader: Reader, part: Part, at: Grid, lookback_ms: int, schema: int = SCHEMA) -> Vector:
-    """Return histograms of all observations up to each time the series is alive. Raises QueryError."""
+def observed(reader: Reader, part: Part, keys: Keys, ends: Grid, window_ms: int, lookback_ms: int) -> Vector:
+    """Return the histograms of the observations in each window, with their extremes. Raises QueryError."""
+    found, _ = _read(reader, part, keys, Lookback(ends, window_ms, lookback_ms), SCHEMA, with_extremes=True)
+    return _vector(keys, ends, found)
+
+
+def totals(
+    reader: Reader, part: Part, at: Grid, lookback_ms: int, schema: int = SCHEMA, *, observed: bool = False
+) -> Vector:
+    """Return histograms of all observations up to each time the series is alive. Raises QueryError.
+
+    `observed`: with the extremes of the observations.
+    """
     keys = each(part)
-    found, _ = _read(reader, part, keys, Lookback(at, None, lookback_ms), schema)
+    found, _ = _read(reader, part, keys, Lookback(at, None, lookback_ms), schema, with_extremes=observed)
     return _vector(keys, at, found)
 
 
@@ -118,15 +133,19 @@ def quantiles(reader: Reader, part: Part, at: Grid, lookback_ms: int) -> Vector:
 
 
 def _read(
-    reader: Reader, part: Part, keys: Keys, lookback: Lookback, schema: int
+    reader: Reader, part: Part, keys: Keys, lookback: Lookback, schema: int, *, with_extremes: bool = False
 ) -> tuple[list[Histogram], int]:
     """Return a histogram per key, and the granularity that times were snapped to."""
     reading, whole = lookback.reading(reader, part, keys)
-    cells = read_sums(reader, TABLE, part, keys, reading, ("count", "sum", "zero"))
+    columns = QUANTILE_COLUMNS if with_extremes else _COLUMNS
+    cells = read_columns(reader, TABLE, part, keys, reading, columns)
     present = reading.present(cells.rows, cells.alive)
     if not whole:
         present = lookback.found(reader, TABLE, "count", part, keys, present)
-    found = _assemble(reader, part, keys, reading, cells, schema)
+    found = list(_assemble(reader, part, keys, reading, cells, schema))
+    if with_extremes:
+        low, high = reading.minima(cells.values["min"]), reading.maxima(cells.values["max"])
+        found = [replace(h, low=low[k], high=high[k]) for k, h in enumerate(found)]
     return [replace(h, present=there) for h, there in zip(found, present, strict=True)], reading.snapped_s
 
 
@@ -144,8 +163,8 @@ def _assemble(
         reader.check_cells(held)
 
     for k in range(len(keys)):
-        spans = (side.windows(k, reading, take) for side in (positive, negative))
-        yield Histogram(present[k], count[k], total[k], zero[k], *spans)
+        above, below = (side.windows(k, reading, take) for side in (positive, negative))
+        yield Histogram(present[k], count[k], total[k], zero[k], above, below)
 
 
 def _vector(keys: Keys, grid: Grid, found: list[Histogram]) -> Vector:

@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.wire.frame import ENDED
-from indexer.clickhouse.schema.metric_types import BY_KIND, FLOAT_MERGES, FloatMerge
+from indexer.clickhouse.schema.metric_types import BY_KIND, FLOAT_MERGES
 from shim.model.grid import Grid
 from shim.model.labels import Labels
 from shim.model.values import Bools, Floats, Ints, Samples, Vector
+from shim.read.column_merges import merge_of
 
 Offsets = npt.NDArray[np.uint32]
 
-_UFUNCS: Final[Mapping[FloatMerge, np.ufunc]] = {"min": np.fmin, "max": np.fmax, "sum": np.add}
 #: How each column of a bucket merges; `last` merges with its time (`newest`).
 MERGES: Final[Mapping[str, np.ufunc]] = {
-    c.name: _UFUNCS[FLOAT_MERGES[c.name]] for c in BY_KIND["gauges"].state if c.name in FLOAT_MERGES
+    c.name: merge_of(c.name).ufunc for c in BY_KIND["gauges"].state if c.name in FLOAT_MERGES
 }
 
 

@@ -58,7 +58,9 @@ class PartReader:
             case "set", _:
                 return marked(sets.latest(self.reader, part, each(part), at, lookback_ms)), None
             case "histogram", "":
-                return distributions.totals(self.reader, part, at, leaf.deltas_ms), None
+                return distributions.totals(
+                    self.reader, part, at, leaf.deltas_ms, observed=leaf.observed
+                ), None
             case "histogram", "bucket":
                 return self._buckets(part).totals(at, leaf.deltas_ms), None
             case "histogram", "quantile":
@@ -80,6 +82,8 @@ class PartReader:
             case FromSamples():
                 return self._over_samples(part, leaf, function, args)
             case FromDeltas():
+                if leaf.observed and (part.kind, part.view) == ("histogram", ""):
+                    return distributions.observed(self.reader, part, keys, ends, window_ms, leaf.deltas_ms)
                 return self._sums_of_deltas(part, keys, how, ends, window_ms, leaf.deltas_ms)
             case FromObservations():
                 parameters = [arg.values for arg in scalars(args)]

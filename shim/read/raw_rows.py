@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from shim.catalog.types import Part
 from shim.model.values import Bools, Floats, Ints
+from shim.read.column_merges import merge_of, merged
 from shim.read.key_conditions import KEY_TERMS, clusters, within
 from shim.read.reader import Keys, Reader, singly
 from shim.read.window_plan import UniformCells, WindowPlan
@@ -37,7 +38,7 @@ def is_small(reader: Reader, part: Part, reading: WindowPlan) -> bool:
 def read_rows(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> tuple[Mapping[str, Floats], Bools, Bools]:
-    """Return sums of `columns`, cells with a counted row, cells with a living row: (keys, cells) each.
+    """Return `columns` merged, cells with a counted row, cells with a living row: (keys, cells) each.
 
     Raises QueryError.
     """
@@ -61,14 +62,15 @@ def read_rows(
     time_s = fetched["timestamp"].astype(np.int64)
     shape = (len(keys), reading.cells)
     rows, alive = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    values = {column: np.zeros(shape) for column in columns}
+    values = {column: merge_of(column).cells(shape) for column in columns}
     for at, cell, counts, lives in _places(reading, time_s):
         rows[key[at[counts]], cell[counts]] = True
         alive[key[at[lives]], cell[lives]] = True
         place = key[at[counts]] * reading.cells + cell[counts]
         for column in columns:
-            added = np.bincount(place, fetched[column][at[counts]], minlength=rows.size)
-            values[column] += added.reshape(shape)
+            merge = merge_of(column)
+            added = merged(shape, place, fetched[column][at[counts]], merge)
+            merge.ufunc(values[column], added, out=values[column])
     return values, rows, alive
 
 

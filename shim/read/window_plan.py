@@ -101,12 +101,12 @@ class WindowPlan:
             return held(self._totals(cells) if self.width == 0 else self._slid(cells, window_sums))
 
     def minima(self, cells: Floats) -> Floats:
-        """Return minima per step from minima per cell."""
-        return self._slid(cells, window_minima)
+        """Return minima per step from minima per cell; NaN where a cell or step has none."""
+        return self._running(cells, np.fmin) if self.width == 0 else self._slid(cells, window_minima)
 
     def maxima(self, cells: Floats) -> Floats:
-        """Return maxima per step from maxima per cell."""
-        return self._slid(cells, window_maxima)
+        """Return maxima per step from maxima per cell; NaN where a cell or step has none."""
+        return self._running(cells, np.fmax) if self.width == 0 else self._slid(cells, window_maxima)
 
     def present(self, rows: Bools, alive: Bools) -> Bools:
         """Which steps a series is alive at, whatever the live edge cuts off the value.
@@ -151,6 +151,19 @@ class WindowPlan:
             out[..., begun] = total[..., self.end[begun] - 1]
         fixed = self.special >= 0
         out[..., fixed] += cells[..., self.special[fixed]]
+        return out
+
+    def _running(self, cells: Floats, over: np.ufunc) -> Floats:
+        """Return the extremes of everything up to each step, as `_totals` does sums."""
+        out = np.full((*cells.shape[:-1], len(self.end)), np.nan)
+        if self.run is not None:
+            extremes = over.accumulate(cells[..., : self.run.cells], axis=-1)
+            if self.base >= 0:
+                extremes = over(extremes, cells[..., self.base, None])
+            begun = self.end > 0
+            out[..., begun] = extremes[..., self.end[begun] - 1]
+        fixed = self.special >= 0
+        out[..., fixed] = over(out[..., fixed], cells[..., self.special[fixed]])
         return out
 
 

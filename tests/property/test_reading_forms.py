@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from shim.eval.histogram.schema import reduced_spans
 from shim.eval.window.stored import FromDeltas
 from shim.model.grid import Grid
 from shim.model.matchers import Matcher
+from shim.model.values import Floats
 from shim.read import counters, distributions
 from shim.read.cell_statements import (
     _as_blocks,
@@ -36,7 +37,7 @@ from shim.read.cell_statements import (
 from shim.read.histogram_buckets import _dense, _ranges, _sparse
 from shim.read.raw_rows import read_rows
 from shim.read.reader import FEW_ROWS, Keys, Reader, each
-from shim.read.window_plan import Limits
+from shim.read.window_plan import Limits, WindowPlan
 from shim.settings import ShimSettings
 from tests.support.pipeline import Pipeline
 
@@ -44,6 +45,11 @@ DATABASE: Final = "reading_forms"
 NOW_S: Final = 20_400 * 86_400
 KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 SERIES: Final = 12
+_OVER: Final[Mapping[str, Callable[[WindowPlan], Callable[[Floats], Floats]]]] = {
+    **dict.fromkeys(("value", "count", "sum"), lambda reading: reading.sums),
+    "min": lambda reading: reading.minima,
+    "max": lambda reading: reading.maxima,
+}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +89,7 @@ def readings(draw: st.DrawFn) -> tuple[Grid, int, int, Limits]:
 @given(
     readings(),
     st.sampled_from([("counters", "hits", ("value",)), ("distributions", "lat", ("count", "sum")),
+                     ("distributions", "size", ("count", "min", "max")),
                      ("counters", "hits", ())]),
     st.sampled_from(["each", "grouped", "some", "one"]),
 )  # fmt: skip
@@ -103,19 +110,20 @@ def test_forms_of_a_reading_agree(
     # Cells alone may differ where no step looks: only the values at steps count.
     assert np.array_equal(reading.present(rows, alive), reading.present(hashed.rows, hashed.alive))
     for column in columns:
-        assert np.allclose(reading.sums(values[column]), reading.sums(hashed.values[column]))
+        over = _OVER[column](reading)
+        assert np.allclose(over(values[column]), over(hashed.values[column]), equal_nan=True)
     if reading.run is not None and reading.run.alive_s == 0:
         plain = _read_plain(reader, table, part, keys, reading, columns)
         assert np.array_equal(plain.rows, hashed.rows)
         assert np.array_equal(plain.alive, hashed.alive)
         for column in columns:
-            assert np.allclose(plain.values[column], hashed.values[column])
+            assert np.allclose(plain.values[column], hashed.values[column], equal_nan=True)
     if _as_blocks(each(part), reading):  # groups of few cells would not be, but could
         blocks = _read_blocks(reader, table, part, keys, reading, columns)
         assert np.array_equal(blocks.rows, hashed.rows)
         assert np.array_equal(blocks.alive, hashed.alive)
         for column in columns:
-            assert np.allclose(blocks.values[column], hashed.values[column])
+            assert np.allclose(blocks.values[column], hashed.values[column], equal_nan=True)
 
 
 def _keys(pipeline: Pipeline, name: str, how: str) -> tuple[Part, Keys]:

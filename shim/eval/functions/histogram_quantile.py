@@ -1,4 +1,7 @@
-"""histogram_quantile and histogram_quantiles, of native and of classic histograms."""
+"""histogram_quantile and histogram_quantiles, of native and of classic histograms.
+
+Of stored distributions the quantile is that of their observations, within 1.1 %: as quantile_over_time.
+"""
 
 from __future__ import annotations
 
@@ -77,6 +80,8 @@ def _vector(steps: int, rows: Sequence[Row]) -> Vector:
 
 
 def _native(q: Floats, labels: Labels, histogram: Histogram, notes: Annotations) -> Floats:
+    if histogram.low is not None and histogram.high is not None:
+        return native.observations_quantile(q, histogram, histogram.low, histogram.high)
     value, made_nan, skewed = native.histogram_quantile(q, histogram)
     name = lbl.get(labels, lbl.NAME)
     if made_nan.any():
@@ -126,7 +131,7 @@ def bucket_quantile(q: Floats, upper: Floats, counts: Floats) -> tuple[Floats, b
 
 
 FUNCTIONS = (
-    Function("histogram_quantile", ("scalar", "vector"), "vector", _histogram_quantile),
+    Function("histogram_quantile", ("scalar", "vector"), "vector", _histogram_quantile, observations=1),
     Function(
         "histogram_quantiles",
         ("vector", "string", "scalar", "scalar"),
@@ -135,5 +140,6 @@ FUNCTIONS = (
         optional=9,
         experimental=True,
         made_labels=slice(1, 2),
+        observations=0,
     ),
 )

@@ -43,6 +43,8 @@ class Function:
 
     `args` are the types of all arguments. With `optional` the last may be missing, or be given up to that
     number of times; UNBOUNDED sets no limit (Prometheus' Variadic). `apply` gets the values in order.
+    `observations` is the number of an argument whose stored distributions are read with the extremes of their
+    observations (shim/plan/rules/quantiles.py).
     """
 
     name: str
@@ -53,6 +55,7 @@ class Function:
     experimental: bool = False
     made_labels: slice = field(default_factory=_none)  # arguments that name labels which it makes
     read_labels: slice = field(default_factory=_none)  # arguments that name labels which it reads
+    observations: int | None = None
 
     @property
     def signature(self) -> Signature:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,19 +61,30 @@ def combine(parts: Sequence[Histogram]) -> Histogram:
         zero=_total([h.zero for h in parts], parts),
         positive=_total_spans([h.positive for h in parts], parts),
         negative=_total_spans([h.negative for h in parts], parts),
+        low=_extreme([h.low for h in parts], parts, np.fmin),
+        high=_extreme([h.high for h in parts], parts, np.fmax),
     )
 
 
 def where_present(histogram: Histogram, present: Bools) -> Histogram:
     """Return the histogram, present only where it was and `present` is."""
-    h = histogram
-    return Histogram(h.present & present, h.count, h.sum, h.zero, h.positive, h.negative)
+    return replace(histogram, present=histogram.present & present)
 
 
 def _total(values: Sequence[Floats], parts: Sequence[Histogram]) -> Floats:
     out = np.zeros(values[0].shape)
     for value, histogram in zip(values, parts, strict=True):
         np.add(out, value, out=out, where=histogram.present)
+    return out
+
+
+def _extreme(values: Sequence[Floats | None], parts: Sequence[Histogram], over: np.ufunc) -> Floats | None:
+    """Return the extremes of all parts; None unless each part has its own."""
+    out = np.full(parts[0].count.shape, np.nan)
+    for value, histogram in zip(values, parts, strict=True):
+        if value is None:
+            return None
+        over(out, value, out=out, where=histogram.present)
     return out
 
 

@@ -1,7 +1,7 @@
 """Quantiles of native histograms. Pure.
 
-`histogram_quantile` follows Prometheus exactly. `observations_quantile` answers `quantile_over_time` of a
-distribution, where the exact minimum and maximum are known as well.
+`histogram_quantile` follows Prometheus exactly. `observations_quantile` answers `quantile_over_time` and
+`histogram_quantile` of stored distributions, where the exact minimum and maximum are known as well.
 """
 
 from __future__ import annotations
@@ -58,15 +58,20 @@ def _observations_quantile(q: Floats, h: Histogram, low: Floats, high: Floats) -
         cumulative = np.cumsum(table.counts, axis=1)
         below = np.floor(rank)
         above = np.minimum(below + 1, np.maximum(h.count - 1, 0))
-        first, second = (
-            table.centers[np.argmax((cumulative > r[:, None]) & (table.counts > 0), axis=1)]
-            for r in (below, above)
-        )
+        first, second = (table.centers[_holding(table.counts, cumulative, r)] for r in (below, above))
         weight = rank - below
         value = np.clip(first * (1 - weight) + second * weight, low, high)
         value = np.where(q == 0, low, np.where(q == 1, high, value))
         value = np.where(h.count > 0, value, np.nan)
         return outside_quantile(q, value)
+
+
+def _holding(counts: Floats, cumulative: Floats, rank: Floats) -> Ints:
+    """Return the bucket of the observation of each rank; beyond the last rank the last used bucket."""
+    used = counts > 0
+    hits = used & (cumulative > rank[:, None])
+    last = counts.shape[1] - 1 - np.argmax(used[:, ::-1], axis=1)
+    return np.asarray(np.where(hits.any(axis=1), np.argmax(hits, axis=1), last))
 
 
 def _find(counts: Floats, rank: Floats, forward: Bools) -> tuple[Ints, Bools, Floats]:

@@ -35,6 +35,8 @@ def at_steps(h: Histogram, some: slice) -> Histogram:
         h.zero[some],
         Spans(h.positive.indices, h.positive.counts[some]),
         Spans(h.negative.indices, h.negative.counts[some]),
+        None if h.low is None else h.low[some],
+        None if h.high is None else h.high[some],
     )
 
 

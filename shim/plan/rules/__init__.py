@@ -22,11 +22,12 @@ from shim.plan.nodes import (
     Total,
 )
 from shim.plan.rules.merge import merge_sums
+from shim.plan.rules.quantiles import quantiles_of_observations
 from shim.plan.rules.total import total
 
 Rule = Callable[[Node], Node]
 
-RULES: Sequence[Rule] = (merge_sums, total)
+RULES: Sequence[Rule] = (merge_sums, total, quantiles_of_observations)
 
 
 def apply(node: Node, rules: Sequence[Rule] = RULES) -> Node:

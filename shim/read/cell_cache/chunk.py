@@ -16,6 +16,7 @@ from indexer.clickhouse.granularities import GRANULARITIES
 from indexer.clickhouse.schema.metric_types import FLOAT_MERGES, FloatMerge
 from indexer.intern.sorted_ids import find_ids
 from shim.model.values import Bools, Floats, Ints
+from shim.read.column_merges import MERGES
 
 Ids = npt.NDArray[np.uint64]
 Offsets = npt.NDArray[np.uint32]
@@ -32,7 +33,6 @@ _TIMED_CELL_BYTES: Final = 13
 _LARGEST: Final = 65_535
 #: Bytes of a sketch besides its counts: even an empty one counts against the bound.
 _SKETCH_BYTES: Final = 1_024
-_UFUNCS: Final[Mapping[FloatMerge, np.ufunc]] = {"sum": np.add, "min": np.fmin, "max": np.fmax}
 
 
 class Source(NamedTuple):
@@ -144,7 +144,7 @@ class Chunk:
         elif self.merge == "sum":
             self.values[places] += np.add.reduceat(values, starts)
         else:
-            merge = _UFUNCS[self.merge]
+            merge = MERGES[self.merge].ufunc
             found = merge.reduceat(values, starts)
             self.values[places] = np.where(self.rows[places], merge(self.values[places], found), found)
         self.rows[places] = True
@@ -232,14 +232,14 @@ class Rows:
         """(keys, cells) of (rows, cells) where every key is one row; may be a view."""
         return values if self.rows is None else values.take(self.rows, axis=0)
 
-    def sums(self, values: Floats) -> Floats:
+    def merged(self, values: Floats, merge: np.ufunc) -> Floats:
         """(keys, cells) of (rows, cells); may be a view."""
         if self.alone:
-            return np.asarray(np.add.reduce(values, axis=0, keepdims=True))
+            return np.asarray(merge.reduce(values, axis=0, keepdims=True))
         if self.rows is None:
             return values
         taken = values.take(self.rows, axis=0)
-        return taken if self.starts is None else np.add.reduceat(taken, self.starts, axis=0)
+        return taken if self.starts is None else np.asarray(merge.reduceat(taken, self.starts, axis=0))
 
     def any(self, rows: Bools) -> Bools:
         """Return whether any row of each key is set."""

@@ -16,6 +16,7 @@ from shim.read import cell_statements as statements
 from shim.read.cell_cache.chunk import CHUNK_SPAN_S, Chunk, ChunkKey, Ids, Rows, Source, places, rows_of
 from shim.read.cell_cache.chunk_cache import AnyChunk
 from shim.read.cell_statements import KeyedCells
+from shim.read.column_merges import merge_of
 from shim.read.reader import Keys, Reader
 from shim.read.window_plan import UniformCells, WindowPlan
 
@@ -39,7 +40,7 @@ class ChunkPiece:
 def read_cells(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, column: str
 ) -> KeyedCells:
-    """Return the cells of one summed column, from memory or by statement. Raises QueryError."""
+    """Return the cells of one column, from memory or by statement. Raises QueryError."""
     reader.check_reading(len(keys), reading)
     found = lookup(reader, table, part, keys, reading, column)
     if found is not None:
@@ -47,10 +48,10 @@ def read_cells(
     return statements.read_cells(reader, table, part, keys, reading, (column,))
 
 
-def read_sums(
+def read_columns(
     reader: Reader, table: str, part: Part, keys: Keys, reading: WindowPlan, columns: tuple[str, ...]
 ) -> KeyedCells:
-    """Return the cells of several summed columns: from memory if it holds all, else by one statement."""
+    """Return the cells of several columns: from memory if it holds all, else by one statement."""
     reader.check_reading(len(keys), reading, len(columns))
     found = [lookup(reader, table, part, keys, reading, column, whole=True) for column in columns]
     values: dict[str, Floats] = {}
@@ -205,11 +206,12 @@ class _Making:
 
     def __init__(self, column: str, part: Part, keys: Keys, reading: WindowPlan) -> None:
         self._column = column
+        self._merge = merge_of(column)
         self._part = part
         self._keys = keys
         self._reading = reading
         shape = (len(keys), reading.cells)
-        self._values = np.zeros(shape)
+        self._values = self._merge.cells(shape)
         self._rows = np.zeros(shape, dtype=bool)
         flagged = reading.run is not None and reading.run.alive_s > 0
         self._alive = np.zeros(shape, dtype=bool) if flagged else self._rows
@@ -252,11 +254,13 @@ class _Making:
             return
         rows = self._rows_for(ids)
         span = slice((lo_s - place.start_s) // g, (hi_s - place.start_s) // g)
-        values, there = rows.sums(all_values[:, span]), rows.any(all_rows[:, span])
+        merge = self._merge.ufunc
+        held_values = self._merge.where(all_rows[:, span], all_values[:, span])
+        values, there = rows.merged(held_values, merge), rows.any(all_rows[:, span])
         keys: Ints | slice = slice(None) if len(rows.keys) == len(self._keys) else rows.keys
         if piece.segment >= 0:
             cell = self._reading.segments[piece.segment].cell
-            self._values[keys, cell] += values.sum(axis=1)
+            self._values[keys, cell] = merge(self._values[keys, cell], merge.reduce(values, axis=1))
             self._rows[keys, cell] |= there.any(axis=1)
             if self._alive is not self._rows:
                 self._alive[keys, cell] |= there.any(axis=1)
@@ -285,7 +289,8 @@ class _Making:
             into = (keys, cells) if isinstance(keys, slice) else np.ix_(keys, cells)
             flags[into] |= np.logical_or.reduceat(there[:, at], starts, axis=1)
             if at is counts:
-                self._values[into] += np.add.reduceat(values[:, at], starts, axis=1)
+                merge = self._merge.ufunc
+                self._values[into] = merge(self._values[into], merge.reduceat(values[:, at], starts, axis=1))
 
     def _rows_for(self, ids: Ids) -> Rows:
         if id(ids) not in self._rows_of:
@@ -294,7 +299,8 @@ class _Making:
 
     def join(self, rest: _Rest, cells: KeyedCells) -> None:
         """Add the cells that the statement read."""
-        self._values[:, rest.cells] += cells.values[self._column]
+        before, found = self._values[:, rest.cells], cells.values[self._column]
+        self._values[:, rest.cells] = self._merge.ufunc(before, found)
         self._rows[:, rest.cells] |= cells.rows
         if self._alive is not self._rows:
             self._alive[:, rest.cells] |= cells.alive

@@ -51,7 +51,7 @@ def test_rows_are_added_up_by_key(
     one = block()
     rows = rows_of(one.ids, ids(*wanted), None if group is None else np.array(group))
     assert rows.keys.tolist() == keys
-    found = rows.sums(one.values)
+    found = rows.merged(one.values, np.add)
     assert found.tolist() == sums
     assert rows.any(one.rows).tolist() == (found > 0).tolist()
 
@@ -60,7 +60,7 @@ def test_a_block_without_series_has_no_rows() -> None:
     empty = Chunk(ids(), np.zeros((0, 3)), np.zeros((0, 3), dtype=bool), 35)
     for group in (None, np.array([0, 0])):
         rows = rows_of(empty.ids, ids(3, 5), group)
-        assert rows.sums(empty.values).shape == (0, 3)
+        assert rows.merged(empty.values, np.add).shape == (0, 3)
         assert rows.any(empty.rows).shape == (0, 3)
 
 
