@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from shim.engine.evaluator import Evaluator
 from shim.engine.live_edge import LiveEdge
 from shim.eval.classic_view import as_classic
 from shim.model.errors import BadData, TimedOut
+from shim.model.fine_ranges import fine_range
 from shim.model.grid import Grid
 from shim.model.label_naming import LabelNaming
 from shim.model.labels import final_labels
@@ -94,6 +95,11 @@ class QueryEngine:
         # Two pools: a query waits for its own reads, so they must not wait for other queries.
         self._queries = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
         self._reads = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="read")
+
+    @property
+    def reads(self) -> Executor:
+        """The threads that the readings of queries run in."""
+        return self._reads
 
     def close(self) -> None:
         """Wait for running queries, cancel queued ones and close the cell cache."""
@@ -235,6 +241,8 @@ class QueryEngine:
             notes.info(_snapped(granularity_s))
         for window_ms in sorted(reader.widened_ms):
             notes.info(_widened(window_ms))
+        for granularity_s, range_s in sorted(reader.fine_s.items()):
+            notes.info(fine_range(range_s, granularity_s))
         if not instant and isinstance(value, String | Samples):
             what = "range vector" if isinstance(value, Samples) else "string"
             raise BadData(

@@ -7,7 +7,7 @@ anything is computed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar, assert_never
@@ -47,6 +47,7 @@ from shim.plan.nodes import (
     children,
 )
 from shim.read.sample_functions import over_windows, scalars
+from shim.read.side_by_side import side_by_side
 
 Leaf = Select | SampleTimes | RangeCall | Merged
 L = TypeVar("L")
@@ -131,25 +132,14 @@ class Evaluator:
     def _side_by_side(
         self, read: Callable[[L, Sequence[Value]], V], leaves: Sequence[L], called: Callable[[L], Node]
     ) -> dict[L, V]:
-        """Call `read` for each leaf, with the arguments of its range function, in parallel.
-
-        The first leaf is read in this thread, which would only wait: most queries have one leaf, and waking a
-        thread takes about as long as a small query.
-        """
+        """Call `read` for each leaf, with the arguments of its range function, in parallel."""
         run = _Run(self, {})
         asked: list[tuple[L, Sequence[Value]]] = []
         for leaf in leaves:
             call = called(leaf)
             asked.append((leaf, [run.value(a) for a in call.args] if isinstance(call, RangeCall) else []))
-        waiting: dict[L, Future[V]] = {}
-        try:
-            for leaf, args in asked[1:]:
-                waiting[leaf] = self.pool.submit(read, leaf, args)
-            done = {leaf: read(leaf, args) for leaf, args in asked[:1]}
-            return done | {leaf: future.result() for leaf, future in waiting.items()}
-        finally:
-            for future in waiting.values():
-                future.cancel()
+        found = side_by_side(self.pool, [partial(read, leaf, args) for leaf, args in asked])
+        return dict(zip(leaves, found, strict=True))
 
 
 @dataclass(slots=True)

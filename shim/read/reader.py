@@ -20,6 +20,7 @@ from indexer.clickhouse.store import SentTable, Store, StoreError
 from indexer.intern.sorted_ids import find_ids
 from shim.catalog.types import Part
 from shim.model.errors import ExecutionError, TimedOut
+from shim.model.fine_ranges import is_fine_range
 from shim.model.grid import Grid
 from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
@@ -75,6 +76,9 @@ class Reader:
     statements: list[Statement] = field(default_factory=list)
     snapped_to_s: set[int] = field(default_factory=set)  # rollups taken because retention dropped finer ones
     widened_ms: set[int] = field(default_factory=set)  # windows that are counted in whole buckets
+    fine_s: dict[int, int] = field(
+        default_factory=dict
+    )  # long ranges, by a fine granularity they are read at
     seen: list[Seen] = field(default_factory=list)  # when selectors were read at
     tag: str = field(default_factory=lambda: uuid.uuid4().hex)  # written into every statement
     _held: int = 0
@@ -188,13 +192,21 @@ class Reader:
         if reading.snapped_s == _FINEST_S and (window_ms or 0) % snapped_ms:
             assert window_ms is not None
             self.widened_ms.add(window_ms)
+        if (run := reading.run) is not None:
+            self._note_range(run.granularity_s, run.cells * (run.keep_s or run.size_s))
         return reading
 
     def granularity_s(self, ends: Grid, window_ms: int) -> int:
         """Return the finest rollup that still holds these windows: one sample per bucket."""
         found = plan_windows(Grid.instant(ends.start_ms), window_ms, 10_000, self.limits).snapped_s
         self._note(found)
+        span_ms = min(ends.end_ms - ends.start_ms + window_ms, ends.steps * window_ms)
+        self._note_range(found, span_ms // 1000)
         return found
+
+    def _note_range(self, granularity_s: int, range_s: int) -> None:
+        if is_fine_range(range_s, granularity_s):
+            self.fine_s[granularity_s] = max(range_s, self.fine_s.get(granularity_s, 0))
 
     def _note(self, snapped_s: int) -> None:
         if snapped_s > 10 and not self.limits.forced_s:

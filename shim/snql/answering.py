@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +17,7 @@ from shim.catalog.types import Days
 from shim.model.errors import BadData
 from shim.model.values import Ints
 from shim.read.reader import Reader
+from shim.read.side_by_side import side_by_side
 from shim.snql.aggregates import EMPTY
 from shim.snql.columns import ColumnType, ResultColumn, objects
 from shim.snql.expressions import Evaluation
@@ -42,9 +44,14 @@ class LanguageAnswer:
     rows_read: int = 0
 
 
-def answer(lowered: Lowered, reader: Reader, catalog: Catalog, *, dry_run: bool = False) -> LanguageAnswer:
-    """Read the leaves of a plan and make its rows. `dry_run` reads no bucket. Raises QueryError."""
-    return _Answering(lowered, reader, catalog, dry_run).answer()
+def answer(
+    lowered: Lowered, reader: Reader, catalog: Catalog, pool: Executor, *, dry_run: bool = False
+) -> LanguageAnswer:
+    """Read the leaves of a plan, side by side in `pool`, and make its rows. Raises QueryError.
+
+    `dry_run` reads no bucket.
+    """
+    return _Answering(lowered, reader, catalog, pool, dry_run).answer()
 
 
 @dataclass(slots=True)
@@ -52,6 +59,7 @@ class _Answering:
     of: Lowered
     reader: Reader
     catalog: Catalog
+    pool: Executor
     dry_run: bool
     statements: list[str] = field(default_factory=list)
 
@@ -101,7 +109,7 @@ class _Answering:
     ) -> Evaluation:
         """All rows: a row for each group and cell that any leaf has; one row where nothing is grouped."""
         groups = GroupNumbers(self.reader.max_cells)
-        measured = [self._measured(leaf, selector, keys, groups, span) for leaf in self.of.leaves]
+        measured = self._measured(selector, keys, groups, span)
         cells = max(1, span.cells)
         places = [one.groups * cells + one.cells for parts in measured for one in parts]
         if grouped:
@@ -119,24 +127,26 @@ class _Answering:
         return Evaluation(len(rows), known, self._complain, self.of.aliases)
 
     def _measured(
-        self,
-        leaf: StoredBuckets,
-        selector: SeriesSelector,
-        keys: Sequence[Expression],
-        groups: GroupNumbers,
-        span: BucketSpan,
-    ) -> list[Measured]:
-        if not span.cells:
-            return []
-        if leaf.meta:
-            numbers, counts = selector.count_tags(leaf, keys, groups)
-            return [Measured(numbers, np.zeros_like(numbers), [[counts]] * len(leaf.measures))]
-        out = []
-        for found in selector.select(leaf, keys, groups):
-            if self.dry_run:
-                self.statements.append(render(statement_text(self.reader, found, leaf.measures, span)).text)
-            else:
-                out.append(measure(self.reader, found, leaf.measures, span))
+        self, selector: SeriesSelector, keys: Sequence[Expression], groups: GroupNumbers, span: BucketSpan
+    ) -> list[list[Measured]]:
+        """Return the rows of each leaf. The statements of all leaves and types run side by side."""
+        out: list[list[Measured]] = [[] for _ in self.of.leaves]
+        calls: list[Callable[[], Measured]] = []
+        places: list[list[Measured]] = []
+        for leaf, rows in zip(self.of.leaves if span.cells else (), out, strict=False):
+            if leaf.meta:
+                numbers, counts = selector.count_tags(leaf, keys, groups)
+                rows.append(Measured(numbers, np.zeros_like(numbers), [[counts]] * len(leaf.measures)))
+                continue
+            for found in selector.select(leaf, keys, groups):
+                if self.dry_run:
+                    text = render(statement_text(self.reader, found, leaf.measures, span)).text
+                    self.statements.append(text)
+                else:
+                    calls.append(partial(measure, self.reader, found, leaf.measures, span))
+                    places.append(rows)
+        for rows, found_rows in zip(places, side_by_side(self.pool, calls), strict=True):
+            rows.append(found_rows)
         return out
 
     def _keys(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from shim.model.errors import BadData, Forbidden
+from shim.model.fine_ranges import fine_range, is_fine_range
 from shim.model.tenancy import Tenant
 from shim.snql.aggregate_leaves import AggregateLeaves
 from shim.snql.aggregates import aggregate_name
@@ -28,9 +29,6 @@ from shim.snql.where import Conditions, take_apart
 
 #: Seconds that a query reads back where it names no time.
 DEFAULT_RANGE_S: Final = 86_400
-#: From this range on (the seeds: 90 days), and below this granularity, an answer names a coarser one.
-_LONG_S: Final = 90 * 86_400
-_FINE_S: Final = 3_600
 _MAX_KEYS: Final = 30
 _MAX_COLUMNS: Final = 200
 
@@ -175,10 +173,7 @@ class _Lowering:
         return span
 
     def _infos(self, range_s: int, granularity_s: int) -> tuple[str, ...]:
-        if range_s >= _LONG_S and granularity_s < _FINE_S:
-            what = f"{range_s // 86_400} days at a granularity of {granularity_s}s"
-            return (f"{what}: {_FINE_S}s or more reads less",)
-        return ()
+        return (fine_range(range_s, granularity_s),) if is_fine_range(range_s, granularity_s) else ()
 
     def _limit(self) -> int:
         limit = self._query.limit

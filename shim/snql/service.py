@@ -86,7 +86,7 @@ class Languages:
                 raise TimedOut("query timed out in query queue")
             full = replace(asked, kept_from_s=reader.limits.kept_from_s, max_buckets=self.settings.max_points)
             try:
-                return answer(lowered(full), reader, self.catalog, dry_run=dry_run)
+                return answer(lowered(full), reader, self.catalog, self.engine.reads, dry_run=dry_run)
             except RecursionError:
                 raise BadData("the query is nested too deep: expected fewer brackets or aliases") from None
 

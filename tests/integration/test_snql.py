@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import random
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from indexer.receive.messages import parse
 from shim.catalog import Catalog
 from shim.engine.api import QueryOptions
 from shim.model.errors import BadData, ExecutionError, Forbidden
+from shim.model.grid import Grid
 from shim.model.tenancy import TenancySettings, Tenant
 from shim.mql.mql_lower import MqlContext
 from shim.service import ShimService
@@ -661,6 +663,46 @@ def test_mql_filters_keys_and_order(w: World) -> None:
     assert _mql(w, "sum(crashes)", use_case="custom").data[0]["aggregate_value"] > 0
     with pytest.raises(Forbidden):
         _mql(w, "sum(crashes)", asked={"projects": (1,)})
+
+
+def test_statements_of_one_query_run_side_by_side(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three selections, two of one type: no statement is answered before all are asked."""
+    store, all_asked = w.pipeline.store, threading.Barrier(3, timeout=20)
+    fetch = store.fetch
+
+    def together(sql: str, *given: Any, **named: Any) -> Any:
+        if "FROM `snql`.`counters_" in sql or "FROM `snql`.`sets_" in sql:
+            all_asked.wait()
+        return fetch(sql, *given, **named)
+
+    monkeypatch.setattr(store, "fetch", together)
+    found = w.answer("SELECT sum(crashes) AS a, sum(sessions) AS b, uniq(customers) AS c, a / b AS ratio")
+    (row,) = found.data
+    day = (NOW_S - DAY, NOW_S)
+    assert (row["a"], row["b"]) == tuple(_sum("c", *day, metric=name) for name in ("crashes", "sessions"))
+    assert row["c"] == len({v for _, v in _values("s", *day, metric="customers")})
+    assert len(found.statements) == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "granularity_s"),
+    [
+        ("sum(increase(crashes[20m]))", 60),
+        ("sum(increase(crashes[2h]))", None),
+        ("max(max_over_time(memory_usage[20m]))", 10),
+        ("crashes + 1", 60),
+    ],
+)
+def test_a_long_range_of_promql_that_is_read_finely(w: World, query: str, granularity_s: int | None) -> None:
+    step_s = 7_200 if "2h" in query else 1_200
+    end_ms = (NOW_S - NOW_S % step_s) * 1000
+    grid = Grid(end_ms - 90 * DAY * 1000, end_ms, step_s * 1000)
+    found = asyncio.run(w.pipeline.engine.range(Tenant(1, 2), query, grid, QueryOptions(timeout_s=60.0)))
+    infos = [text for text in found.notes.infos if "granularity" in text]
+    if granularity_s is None:
+        assert infos == []
+    else:
+        assert infos == [f"90 days at a granularity of {granularity_s}s: 3600s or more reads less"]
 
 
 def test_use_cases(w: World) -> None:
