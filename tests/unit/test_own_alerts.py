@@ -1,0 +1,45 @@
+"""deploy/: the alerts and the dashboard for Meterhouse itself name known metrics, and their tests pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from shim.cli.check_rules import read_rule_file
+from shim.cli.test_rules import test_rules as run_rule_tests
+from shim.plan.parse import parse
+from shim.rules.rule_file import AlertingRule, doubtful_rules
+from tests.support.own_dashboard import RULE_TESTS, RULES, known_names, names_in, queries
+
+
+def test_every_panel_names_metrics_that_exist() -> None:
+    known = known_names()
+    for title, exprs in queries("1m").items():
+        for expr in exprs:
+            names = set(names_in(parse(expr)))
+            assert names, title
+            assert names <= known, title
+
+
+def test_every_alert_names_metrics_that_exist() -> None:
+    groups = read_rule_file(str(RULES))
+    assert doubtful_rules(groups) == []
+    known = known_names()
+    rules = [rule for group in groups for rule in group.rules]
+    for rule in rules:
+        assert set(names_in(rule.expr)) <= known, rule.name
+        assert isinstance(rule, AlertingRule)
+        assert rule.labels["severity"] in ("critical", "warning", "info")
+        assert "summary" in rule.annotations
+    assert len({rule.name for rule in rules}) == len(rules)
+
+
+def test_the_names_of_an_expression_are_found() -> None:
+    expr = (
+        "sum by (a) (rate(x_total[5m])) / on (b) max_over_time(y[1h:1m]) or -z + histogram_quantile(0.9, w)"
+    )
+    assert set(names_in(parse(expr))) == {"x_total", "y", "z", "w"}
+
+
+def test_the_unit_tests_of_the_alerts_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_rule_tests([str(RULE_TESTS)]) == 0
+    assert "5 of 5 tests passed" in capsys.readouterr().out
