@@ -126,6 +126,7 @@ class IndexerService:
         self._subscriptions: SubscriptionWriter | None = None
         self._up: UpWriter | None = None
         self._streams: list[StreamConsumer] = []
+        self._receiver: Receiver | None = None
         self._runner: Runner | None = None
         self._sites: list[web.BaseSite] = []
 
@@ -159,6 +160,12 @@ class IndexerService:
         if self._subscriptions is None:
             raise StoreError("the indexer is not started", retryable=True)
         self._subscriptions(writes)
+
+    async def take_messages(self, body: bytes, key: str) -> tuple[int, bytes]:
+        """Return status and body of the answer to messages of this process, as its HTTP API gives them."""
+        if self._receiver is None:
+            return 503, b'{"error": "the indexer is not started"}'
+        return await self._receiver.take_messages(body, key)
 
     def status(self) -> Status:
         """Return the numbers of the status line."""
@@ -200,6 +207,7 @@ class IndexerService:
         await writing.writer.start()
         self._start_background(store, writing)
         receiver = await self._make_receiver(store, writing, authenticator, legacy=legacy)
+        self._receiver = receiver
         await self._serve(receiver, tls)
         note = StreamCommits(store, _now_ms).add
         self._streams = open_consumers(

@@ -86,6 +86,41 @@ class ShimMetrics:
             "meterhouse_shim_alertmanager_look_failures",
             "Files and names of Alertmanagers that could not be read.",
         )
+        self.rule_groups = gauge("meterhouse_shim_rule_groups", "Groups of rules that are loaded.")
+        self.rules = gauge("meterhouse_shim_rules", "Alerting and recording rules that are loaded.")
+        self.rule_files_bad = gauge(
+            "meterhouse_shim_rule_files_bad",
+            "Rule files that cannot be used as they are now; their last good groups still run.",
+        )
+        self.rule_evaluations = counter(
+            "meterhouse_shim_rule_evaluations", "Evaluations of rules: succeeded; failed.", ["outcome"]
+        )
+        self.rule_ticks = counter(
+            "meterhouse_shim_rule_ticks",
+            "Ticks of rule groups: stored; known (stored by another shim); refused; delayed; missed.",
+            ["outcome"],
+        )
+        self.rule_samples_dropped = counter(
+            "meterhouse_shim_rule_samples_dropped",
+            "Results of rules that are not stored: not_finite (their series ends); rejected by the indexer.",
+            ["reason"],
+        )
+        self.rule_group_seconds = Histogram(
+            "meterhouse_shim_rule_group_seconds",
+            "Time to evaluate and store one tick of a rule group.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.rule_tick_delay_seconds = Histogram(
+            "meterhouse_shim_rule_tick_delay_seconds",
+            "Time from a tick of a rule group to its end, with the wait for complete buckets.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.rules_last_success = gauge(
+            "meterhouse_shim_rules_last_success_seconds",
+            "When the group that is furthest behind stored its last tick, Unix time; 0: none did.",
+        )
         self.in_flight = gauge("meterhouse_shim_queries_running", "Queries worked on now.")
         self.waiting = gauge("meterhouse_shim_queries_waiting", "Queries that wait for their turn.")
         self.answer_bytes = counter("meterhouse_shim_answer_bytes", "Bytes of JSON before compression.")

@@ -39,11 +39,13 @@ from shim.http.context import HttpContext
 from shim.http.ingest_limits import limits_of
 from shim.http.server import Runner
 from shim.indexers.indexer_client import IndexerClient
+from shim.indexers.message_writes import TakeMessages
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, Tenant, TenantResolver, entries
 from shim.notify.server_notices import ServerNotices
 from shim.read.cell_cache.setup import CellCache
 from shim.rules.notify.alert_notifier import AlertNotifier
+from shim.rules.running_rules import RunningRules
 from shim.settings import ShimSettings
 from shim.snql.service import Languages
 from shim.subscriptions.remote_writes import RemoteWrites, Write, local_writes
@@ -57,6 +59,8 @@ _log = logging.getLogger("shim.service")
 
 #: How long requests in flight may take to finish when the server stops.
 GRACE_S = 5.0
+#: Queries of rules that may wait for a slot: one of each group.
+_RULES_WAITING = 1_000_000
 
 
 class ShimService:
@@ -67,7 +71,8 @@ class ShimService:
     without it no cells are kept in memory. `recent`: the file of the warm state (shim/engine/warm_state.py);
     None for no file. `agents`: their progress, if the indexer of this process hears of all of them; without
     it the table is read. `limits` returns an org's ingest limits and their use. `subscribe` is the indexer of
-    this process, which stores subscriptions; without it those of the settings are asked. `socks`: sockets
+    this process, which stores subscriptions, `take_messages` the one that stores results of rules; without
+    them those of the settings are asked. `socks`: sockets
     that listen already (indexer/http/listening_sockets.py).
     """
 
@@ -83,6 +88,7 @@ class ShimService:
         agents: Agents | None = None,
         limits: Callable[[int], Mapping[str, int]] | None = None,
         subscribe: Callable[[SubscriptionWrites], None] | None = None,
+        take_messages: TakeMessages | None = None,
         socks: list[socket.socket] | None = None,
         metrics: ShimMetrics | None = None,
     ) -> None:
@@ -90,6 +96,8 @@ class ShimService:
         self._subscribe = subscribe
         self._evaluating: Sequence[asyncio.Task[None]] = ()
         self._lease: Lease | None = None
+        self._take_messages = take_messages
+        self._rules: RunningRules | None = None
         self._agents = agents
         self._table: TableAgents | None = None
         self._settings = settings
@@ -167,11 +175,16 @@ class ShimService:
         self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge)
         languages = Languages(self._engine, catalog, settings)
         write = self._writes()
+        rule_turns = Admission(settings.rules.concurrency, _RULES_WAITING, ShimMetrics(), shared=shared)
+        self._rules = RunningRules(
+            settings, self._engine, edge, rule_turns, turns, self.metrics, self._take_messages
+        )
         context = HttpContext(
             settings=settings,
             engine=self._engine,
             explorer=MetadataQueries(catalog, settings),
             languages=languages,
+            rules=self._rules,
             subscriptions=SubscriptionBook(
                 store, write, settings.max_query_bytes, webhooks=WebhookRules(settings)
             ),
@@ -209,6 +222,7 @@ class ShimService:
         )
         await self._notifier.start()
         self._lease = open_lease(settings.lease, self.metrics)
+        self._rules.start(self._notifier, self._lease, settings.external_url or self.url)
         if write is not None and settings.subscriptions.evaluate:
             jobs = SubscriptionJobs(store, write, settings, self.metrics, self._lease, self._pool)
             self._evaluating = jobs.start(languages, edge)
@@ -253,6 +267,9 @@ class ShimService:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        rules, self._rules = self._rules, None
+        if rules is not None:
+            await rules.stop()
         await self._stop_evaluating()
         notifier, self._notifier = self._notifier, None
         if notifier is not None:

@@ -217,6 +217,31 @@ class LeaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_redis("redis_url", self.redis_url)
 
 
+class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Section `[shim.rules]`: alerting and recording rules."""
+
+    #: A rule file, or a directory of them (*.yml, *.yaml). With several tenants: a directory with
+    #: ORG/PROJECT/*.yml, and ORG/*.yml for rules over all projects of an org. Empty: no rules.
+    path: str = ""
+    #: Whether this process evaluates rules.
+    evaluate: bool = True
+    #: The interval of groups without one, in seconds (Prometheus' evaluation_interval).
+    interval_s: Annotated[int, msgspec.Meta(ge=1, le=DAY_S)] = 60
+    #: Seconds between two looks for changed rule files.
+    reload_s: Annotated[float, msgspec.Meta(ge=0.1, le=3_600)] = 5.0
+    #: Late ticks of recording rules that are caught up, after a time without a shim, a store or an indexer.
+    max_late_ticks: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
+    #: Queries of rules that run at the same time; with several orgs, of each one less.
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
+    #: The longest the query of a rule may take, in seconds.
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 30.0
+    #: How long ago the state of an alert may have been stored to be taken over, in seconds (Prometheus'
+    #: outage tolerance).
+    outage_tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=30 * DAY_S)] = 3_600.0
+    #: The project that the results of an org's own rules are stored in, unless they have a label project_id.
+    org_project_id: Annotated[int, msgspec.Meta(ge=1, le=0xFFFFFFFF)] = 1
+
+
 class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Section `[shim]`."""
 
@@ -286,6 +311,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alert_webhook: AlertWebhookSettings = AlertWebhookSettings()
     #: Webhooks of tenants.
     webhooks: WebhookSettings = WebhookSettings()
+    #: Alerting and recording rules.
+    rules: RulesSettings = RulesSettings()
     #: Who evaluates.
     lease: LeaseSettings = LeaseSettings()
     #: Decoded cells in memory.

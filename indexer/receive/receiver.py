@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -327,10 +328,23 @@ class Receiver:
         if len(key) > _MAX_KEY or "\ufffd" in key:
             return error_answer(400, f"Idempotency-Key: expected UTF-8 of at most {_MAX_KEY} characters")
         try:
-            parsed = await self._requests.write(body, key, grant_of(request))
+            status, answer = await self._take(body, key, grant_of(request))
         except MessagesError as e:
             self._metrics.refused.labels(reason="bad_messages").inc()
             return error_answer(400, str(e))
+        return json_answer(answer, status)
+
+    async def take_messages(self, body: bytes, key: str) -> tuple[int, bytes]:
+        """Return status and body of the answer to messages of this process itself."""
+        try:
+            status, answer = await self._take(body, key, EVERYTHING)
+        except (MessagesError, WriteError) as e:
+            status, answer = 400 if isinstance(e, MessagesError) else self._failed(e)[0], {"error": str(e)}
+        return status, msgspec.json.encode(answer)
+
+    async def _take(self, body: bytes, key: str, grant: Grant) -> tuple[int, dict[str, object]]:
+        """Store messages; return status and answer. Raises MessagesError, WriteError."""
+        parsed = await self._requests.write(body, key, grant)
         self._metrics.dropped_rows.labels(reason="expired").inc(parsed.expired)
         self._metrics.messages.labels(outcome="accepted").inc(parsed.accepted)
         self._metrics.messages.labels(outcome="rejected").inc(len(parsed.rejected) - parsed.forbidden)
@@ -340,7 +354,7 @@ class Receiver:
         if rejected and parsed.forbidden == len(rejected) and not parsed.accepted:
             self._metrics.refused.labels(reason="forbidden").inc()
             status = 403
-        return json_answer({"accepted": parsed.accepted, "rejected": rejected}, status)
+        return status, {"accepted": parsed.accepted, "rejected": rejected}
 
     async def _parse(self, body: bytes, key: str, grant: Grant, at_ms: int) -> Parsed:
         """Return the messages of a request as of the time it first came."""

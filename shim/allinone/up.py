@@ -171,6 +171,7 @@ def _api(
         agents=indexer.agents if store.embedded else None,  # a server may have other indexers
         limits=indexer.limits,
         subscribe=indexer.subscribe,
+        take_messages=indexer.take_messages,
         socks=socks,
         metrics=metrics,
     )

@@ -34,6 +34,7 @@ class QueryOptions:
     explain: bool = False
     stats: bool = False
     nocache: bool = False  # read everything from the store, even cells in memory
+    over: Callable[[Any], Any] | None = None  # puts a LeafReader over that of the store (engine/evaluator.py)
     classic: bool | None = None  # distributions are shown as classic series; None: the server's setting
 
 

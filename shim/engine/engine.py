@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, TypeVar
+from functools import lru_cache, partial
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -51,6 +51,9 @@ from shim.read.window_plan import LEVELS, Limits
 from shim.settings import ShimSettings
 
 T = TypeVar("T")
+#: Queries whose syntax trees are kept, as rules and dashboards repeat them; trees of longer texts are not.
+_PARSED: Final = 4_096
+_SHORT_QUERY: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class QueryEngine:
         self._few_rows = few_rows
         self._slice_cells = slice_cells
         self._blocks = blocks
+        self._parse = lru_cache(_PARSED)(parse)
         self._edge = edge or LiveEdge(settings.settle_s)
         # Two pools: a query waits for its own reads, so they must not wait for other queries.
         self._queries = ThreadPoolExecutor(settings.concurrency, thread_name_prefix="query")
@@ -139,7 +143,8 @@ class QueryEngine:
         step_ms = 0 if grid == Grid.instant(grid.start_ms) else grid.step_ms
         settings = self._settings
         durations = DurationContext(step_ms, grid.end_ms - grid.start_ms) if settings.experimental else None
-        tree = parse(query, durations, settings.max_query_bytes)
+        parsed = self._parse if len(query) <= _SHORT_QUERY else parse
+        tree = parsed(query, durations, settings.max_query_bytes)
         context = PlanContext(
             grid,
             options.lookback_ms or round(settings.lookback_s * 1000),
@@ -147,7 +152,8 @@ class QueryEngine:
             experimental=settings.experimental,
         )
         built = build(tree, context)
-        return Planned(tree, built, apply(built, self._rules))
+        # Leaves that are not in the store alone cannot be merged in it.
+        return Planned(tree, built, apply(built, self._rules if options.over is None else ()))
 
     async def read(
         self,
@@ -230,8 +236,9 @@ class QueryEngine:
         total = partial(self._catalog.total, reader.tenant, tag=reader.tag, kept=naming.kept)
         bounds = partial(self._bounds, reader)
         leaves = SelectorReader(reader, noted, bounds, notes, naming, total if classic is None else None)
+        over = leaves if options.over is None else options.over(leaves)
         with told_of_store(reader.tag):  # look-ups of series; readers translate errors themselves
-            value = Evaluator(leaves, notes, self._reads).run(planned.plan)
+            value = Evaluator(over, notes, self._reads).run(planned.plan)
             if classic is not None:
                 value = classic.shown(value)
         done = time.perf_counter()

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from shim.http import language, metadata, mql, query, snql, status
+from shim.http import language, metadata, mql, query, rule_pages, snql, status
 from shim.http import subscription_requests as subscriptions
 from shim.http.authentication import admit
 from shim.http.context import CONTEXT, HttpContext
@@ -29,8 +29,8 @@ _GET_AND_POST: Final[dict[str, _Handler]] = {
 _GET: Final[dict[str, _Handler]] = {
     "label/{name}/values": metadata.label_values,
     "metadata": metadata.metadata,
-    "rules": status.rules,
-    "alerts": status.alerts,
+    "rules": rule_pages.rules,
+    "alerts": rule_pages.alerts,
     "alertmanagers": status.alertmanagers,
     "targets": status.targets,
     "targets/metadata": status.target_metadata,
@@ -52,6 +52,7 @@ def make_app(context: HttpContext) -> web.Application:
     add_page(router, Page.load())
     router.add_get("/-/healthy", status.healthy)
     router.add_get("/-/ready", status.ready)
+    router.add_post("/-/reload", _changing(rule_pages.reload))
     router.add_get("/metrics", status.own_metrics)
     router.add_get("/federate", federate)
     for path, handler in _GET_AND_POST.items():

@@ -19,6 +19,8 @@ from shim.model.errors import Forbidden, QueryError, Unauthorized, Unavailable
 #: Paths that show no data and say nothing about the process but that it runs.
 OPEN: Final = frozenset({"/", "/ui/{file}", "/-/healthy", "/-/ready"})
 METRICS: Final = "/metrics"
+#: Paths of the operator, which need the right "admin" alone.
+OPERATORS: Final = frozenset({METRICS, "/-/reload"})
 
 
 @web.middleware
@@ -40,7 +42,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
             grant = await context.authenticator.grant(
                 request.headers.getall("Authorization", ()), certificate
             )
-            grant.require(Right.ADMIN if path == METRICS else Right.QUERY)
+            grant.require(Right.ADMIN if path in OPERATORS else Right.QUERY)
         except AccessError as e:
             raise _query_error(e) from None
         request[GRANT] = grant

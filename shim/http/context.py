@@ -19,6 +19,7 @@ from shim.http.admission import Admission
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, TenantResolver
 from shim.notify.server_notices import ServerNotices
+from shim.rules.running_rules import RunningRules
 from shim.settings import ShimSettings
 from shim.snql.service import Languages
 from shim.subscriptions.subscription_book import SubscriptionBook
@@ -35,6 +36,7 @@ class HttpContext:
     engine: Engine
     explorer: MetadataQueries
     languages: Languages
+    rules: RunningRules
     subscriptions: SubscriptionBook
     gate: TenantResolver
     proxy: Proxy  # whose requests alone are answered, where it is known

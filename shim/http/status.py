@@ -148,25 +148,10 @@ async def wal_replay(_: web.Request) -> web.Response:
 # ---- absent features
 
 
-async def rules(request: web.Request) -> web.Response:
-    """Answer with no rule groups."""
-    tenant_of(request)
-    type_ = (await params_of(request)).get("type").lower()
-    if type_ not in ("", "alert", "record"):
-        raise p.invalid("type", f"not supported value {quote(type_)}")
-    return answer({"groups": []})
-
-
-async def alerts(request: web.Request) -> web.Response:
-    """Answer with no alerts."""
-    tenant_of(request)
-    return answer({"alerts": []})
-
-
 async def alertmanagers(request: web.Request) -> web.Response:
     """Answer with the Alertmanagers that alerts are sent to; none is dropped, as no relabelling is there."""
     tenant_of(request)
-    urls = request.app[CONTEXT].alertmanagers() if _sees_server(request) else ()
+    urls = request.app[CONTEXT].alertmanagers() if sees_server(request) else ()
     return answer({"activeAlertmanagers": [{"url": url} for url in urls], "droppedAlertmanagers": []})
 
 
@@ -194,7 +179,7 @@ async def scrape_pools(request: web.Request) -> web.Response:
 async def notifications(request: web.Request) -> web.Response:
     """Answer with the problems of this server."""
     tenant_of(request)
-    notices = request.app[CONTEXT].notices.all() if _sees_server(request) else ()
+    notices = request.app[CONTEXT].notices.all() if sees_server(request) else ()
     return answer(
         [
             {
@@ -207,7 +192,7 @@ async def notifications(request: web.Request) -> web.Response:
     )
 
 
-def _sees_server(request: web.Request) -> bool:
+def sees_server(request: web.Request) -> bool:
     """Return whether facts of the operator may be shown: to the only tenant, or with the right "admin"."""
     if request.app[CONTEXT].settings.tenancy.mode == "single":
         return True

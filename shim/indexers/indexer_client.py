@@ -35,15 +35,24 @@ class IndexerClient:
         self._tls = client_contexts("shim.indexers.tls", settings.tls, Log()) if https else None
 
     def ask(
-        self, url: str, path: str, *, method: str = "GET", body: bytes | None = None, timeout_s: float
+        self,
+        url: str,
+        path: str,
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
+        key: str = "",
+        timeout_s: float,
     ) -> IndexerAnswer:
-        """Ask one indexer. Raises OSError, HTTPException, ValueError."""
+        """Ask one indexer; `key` is the Idempotency-Key. Raises OSError, HTTPException, ValueError."""
         parts = urlsplit(url)
         tls = self._tls.current() if self._tls else None
         connection = _connection(parts.hostname or "", parts.port, tls, timeout_s)
         headers = self._headers()
         if body is not None:
             headers["Content-Type"] = "application/json"
+        if key:
+            headers["Idempotency-Key"] = key
         try:
             connection.request(method, f"{parts.path.rstrip('/')}{path}", body, headers)
             response = connection.getresponse()

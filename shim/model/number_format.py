@@ -1,7 +1,8 @@
 """Numbers as Go's strconv writes them: always the shortest digits that read back the same. Pure.
 
-Four forms, because Prometheus uses four: `float_text` in JSON, `plain_text` ('f') in `count_values` and in
-scalars, `format_g` ('g') in messages, `openmetrics_text` in labels such as `le`.
+Five forms, because Prometheus uses five: `float_text` in JSON, `plain_text` ('f') in `count_values` and in
+scalars, `format_g` ('g') in messages, `scientific_text` ('e') in alerts, `openmetrics_text` in labels such as
+`le`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,16 @@ def format_g(value: float) -> str:
     value = float(value)  # NumPy's scalars have a repr of their own
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         return repr(value).removesuffix(".0")
+    return scientific_text(value)
+
+
+def scientific_text(value: float) -> str:
+    """Format as Go's %e with the shortest digits: `1e+00`. Source: alerts of Prometheus' API."""
+    if not math.isfinite(value):
+        return _special(value)
+    value = float(value)
+    if value == 0:
+        return "-0e+00" if math.copysign(1, value) < 0 else "0e+00"
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
     assert isinstance(exponent, int)
     power = exponent + len(digits) - 1

@@ -17,6 +17,10 @@ from shim.rules.rule_file import AlertingRule
 #: How long a resolved alert is remembered.
 _RESOLVED_MS: Final = 15 * 60_000
 
+#: Names of series: when an alert became active, and since when it fires by `keep_firing_for` alone.
+FOR_STATE: Final = "ALERTS_FOR_STATE"
+KEEP_FIRING_SINCE: Final = "ALERTS_KEEP_FIRING_SINCE"
+
 AlertState = Literal["inactive", "pending", "firing"]
 
 
@@ -29,6 +33,7 @@ class ActiveAlert:
     value: float
     active_at_ms: int
     state: AlertState = "pending"
+    fired_at_ms: int = 0
     resolved_at_ms: int | None = None
     keep_firing_since_ms: int | None = None
 
@@ -54,7 +59,7 @@ class AlertStates:
                 continue
             alert.keep_firing_since_ms = None
             if alert.state == "pending" and now_ms - alert.active_at_ms >= self.rule.for_ms:
-                alert.state = "firing"
+                alert.state, alert.fired_at_ms = "firing", now_ms
         count = sum(alert.state != "inactive" for alert in self.active.values())
         if limit and count > limit:
             self.active.clear()
@@ -82,4 +87,11 @@ class AlertStates:
             if alert.state != "inactive":
                 shown = {**dict(alert.labels), lb.NAME: "ALERTS", "alertstate": alert.state}
                 yield lb.make(shown), 1.0
-                yield lb.changed(alert.labels, lb.NAME, "ALERTS_FOR_STATE"), float(alert.active_at_ms // 1000)
+                yield lb.changed(alert.labels, lb.NAME, FOR_STATE), float(alert.active_at_ms // 1000)
+            if alert.state == "firing" and alert.keep_firing_since_ms is not None:
+                since_s = alert.keep_firing_since_ms // 1000
+                yield lb.changed(alert.labels, lb.NAME, KEEP_FIRING_SINCE), float(since_s)
+
+    def restore(self, alert: ActiveAlert) -> None:
+        """Take over an alert of an earlier process, unless it is known."""
+        self.active.setdefault(alert.labels, alert)

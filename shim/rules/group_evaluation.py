@@ -1,4 +1,4 @@
-"""Evaluates the rules of a group at one tick, in order, over samples in memory. Pure.
+"""Evaluates the rules of a group at one tick, in order. Pure: queries and samples are the caller's.
 
 A rule sees the results of earlier rules at the same tick. A series that a rule no longer yields ends there.
 Source: Prometheus 3.x `rules/group.go`, `rules/recording.go`, `rules/alerting.go`.
@@ -6,20 +6,21 @@ Source: Prometheus 3.x `rules/group.go`, `rules/recording.go`, `rules/alerting.g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from shim.model import labels as lb
 from shim.model.errors import ExecutionError, QueryError
 from shim.model.labels import Labels
 from shim.rules.alert_states import ActiveAlert, AlertStates
-from shim.rules.memory_engine import InstantVector, MemoryEngine
 from shim.rules.memory_samples import STALE
-from shim.rules.rule_file import AlertingRule, RecordingRule, RuleGroup
+from shim.rules.rule_file import AlertingRule, RecordingRule, Rule, RuleGroup
+from shim.rules.rule_queries import InstantVector, RuleQueries, SampleSink
 from shim.rules.templates.alert_template import AlertValues, expanded
 from shim.rules.templates.template_functions import TemplateSample
 
-_SAME_LABELS = "vector contains metrics with the same labelset after applying {} labels"
+_SAME_LABELS: Final = "vector contains metrics with the same labelset after applying {} labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,71 +31,112 @@ class External:
     url: str = ""
 
 
-class GroupEvaluation:
-    """One group with the states of its alerts."""
+@dataclass(slots=True)
+class RuleHealth:
+    """The last evaluation of a rule; `tick_ms` 0: there was none."""
 
-    def __init__(self, group: RuleGroup, engine: MemoryEngine, external: External) -> None:
+    error: str = ""
+    seconds: float = 0.0
+    tick_ms: int = 0
+
+
+class GroupEvaluation:
+    """One group with the states of its alerts. `clock_s` measures how long rules take."""
+
+    def __init__(
+        self, group: RuleGroup, external: External, clock_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self.group = group
         self.states = [AlertStates(r) if isinstance(r, AlertingRule) else None for r in group.rules]
-        self._engine = engine
+        self.health = [RuleHealth() for _ in group.rules]
+        #: The series of each rule at the tick before.
+        self.before: list[set[Labels]] = [set() for _ in group.rules]
+        #: Series of rules that are gone, which end at the next tick.
+        self.ending: set[Labels] = set()
         self._external = external
-        self._before: list[set[Labels]] = [set() for _ in group.rules]
+        self._clock_s = clock_s
 
-    def evaluate(self, tick_ms: int) -> list[tuple[str, str]]:
-        """Evaluate all rules; return name and error of those that failed."""
+    async def evaluate(
+        self,
+        tick_ms: int,
+        queries: RuleQueries,
+        samples: SampleSink,
+        *,
+        alerts: bool = True,
+        passing: tuple[type[QueryError], ...] = (),
+    ) -> list[tuple[str, str]]:
+        """Evaluate all rules, or without `alerts` the recording rules; return name and error of failed ones.
+
+        Raises errors of the types `passing`: then the tick is to be evaluated again.
+        """
         failed = []
         at_ms = tick_ms - self.group.query_offset_ms
-        samples = self._engine.samples
-        for number, (rule, states) in enumerate(zip(self.group.rules, self.states, strict=True)):
-            try:
-                found = self._result(rule, states, tick_ms, at_ms)
-            except QueryError as e:
-                failed.append((rule.name, str(e)))
+        after = list(self.before)
+        for number, rule in enumerate(self.group.rules):
+            if isinstance(rule, AlertingRule) and not alerts:
                 continue
-            for labels, value in found:
-                samples.append(labels, at_ms, value)
-            now = {labels for labels, _ in found}
-            for labels in self._before[number] - now:
-                samples.append(labels, at_ms, STALE)
-            self._before[number] = now
+            began_s, error = self._clock_s(), ""
+            try:
+                found = await self._result(number, rule, queries, tick_ms)
+            except passing:
+                raise
+            except QueryError as e:
+                error = str(e)
+                failed.append((rule.name, error))
+            else:
+                after[number] = {labels for labels, _ in found}
+                for labels, value in found:
+                    samples.append(labels, at_ms, value)
+                for labels in self.before[number] - after[number]:
+                    samples.append(labels, at_ms, STALE)
+            self.health[number] = RuleHealth(error, self._clock_s() - began_s, tick_ms)
+        for labels in self.ending - set[Labels]().union(*after):
+            samples.append(labels, at_ms, STALE)
+        self.before, self.ending = after, set()
         return failed
 
-    def _result(
-        self, rule: RecordingRule | AlertingRule, states: AlertStates | None, tick_ms: int, at_ms: int
-    ) -> InstantVector:
-        vector = self._engine.query(rule.expr, at_ms)
+    async def _result(self, number: int, rule: Rule, queries: RuleQueries, tick_ms: int) -> InstantVector:
+        at_ms = tick_ms - self.group.query_offset_ms
+        vector = await queries.query(rule.expr, rule.text, at_ms)
         if isinstance(rule, RecordingRule):
             return self._recorded(rule, vector)
+        states = self.states[number]
         assert states is not None
-        states.update(self._alerts(rule, vector, tick_ms, at_ms), tick_ms, self.group.limit)
+        found = await self._alerts(rule, vector, queries, tick_ms) if vector else {}
+        states.update(found, tick_ms, self.group.limit)
         return list(states.series())
 
     def _recorded(self, rule: RecordingRule, vector: InstantVector) -> InstantVector:
-        found = [(lb.make({**dict(labels), lb.NAME: rule.name, **rule.labels}), v) for labels, v in vector]
+        own = rule.stored_labels
+        found = [(lb.make({**dict(labels), lb.NAME: rule.name, **own}), v) for labels, v in vector]
         if len({labels for labels, _ in found}) < len(found):
             raise ExecutionError(_SAME_LABELS.format("rule"))
         if self.group.limit and len(found) > self.group.limit:
             raise ExecutionError(f"exceeded limit of {self.group.limit} with {len(found)} series")
         return found
 
-    def _alerts(
-        self, rule: AlertingRule, vector: InstantVector, tick_ms: int, at_ms: int
+    async def _alerts(
+        self, rule: AlertingRule, vector: InstantVector, queries: RuleQueries, tick_ms: int
     ) -> dict[Labels, ActiveAlert]:
-        found: dict[Labels, ActiveAlert] = {}
+        at_ms = tick_ms - self.group.query_offset_ms
 
         def query(text: str) -> list[TemplateSample]:
             try:
-                return [TemplateSample(dict(ls), v) for ls, v in self._engine.query_text(text, at_ms)]
+                return [TemplateSample(dict(ls), v) for ls, v in queries.query_text(text, at_ms)]
             except QueryError as e:
                 raise ValueError(str(e)) from None
 
-        for series, value in vector:
-            values = AlertValues(dict(series), value, query, self._external.labels, self._external.url)
-            own = {name: expanded(rule.name, text, values) for name, text in rule.labels.items()}
-            kept = {k: v for k, v in series if k != lb.NAME}
-            labels = lb.make({**kept, **own, "alertname": rule.name})
-            if labels in found:
-                raise ExecutionError(_SAME_LABELS.format("alert"))
-            notes = {name: expanded(rule.name, text, values) for name, text in rule.annotations.items()}
-            found[labels] = ActiveAlert(labels, notes, value, tick_ms)
-        return found
+        def expand() -> dict[Labels, ActiveAlert]:
+            found: dict[Labels, ActiveAlert] = {}
+            for series, value in vector:
+                values = AlertValues(dict(series), value, query, self._external.labels, self._external.url)
+                own = {name: expanded(rule.name, text, values) for name, text in rule.labels.items()}
+                kept = {k: v for k, v in series if k != lb.NAME}
+                labels = lb.make({**kept, **own, "alertname": rule.name})
+                if labels in found:
+                    raise ExecutionError(_SAME_LABELS.format("alert"))
+                notes = {name: expanded(rule.name, text, values) for name, text in rule.annotations.items()}
+                found[labels] = ActiveAlert(labels, notes, value, tick_ms)
+            return found
+
+        return await queries.apart(expand)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TypeVar
 
 from shim.engine.evaluator import Evaluator
-from shim.model.errors import ExecutionError
 from shim.model.grid import Grid
-from shim.model.labels import Labels
-from shim.model.values import Annotations, Scalar, Vector
+from shim.model.values import Annotations
 from shim.plan.build import build
 from shim.plan.nodes import PlanContext
 from shim.plan.parse import parse
 from shim.promql.ast import Expr
 from shim.rules.memory_samples import MemoryLeaves, MemorySamples
+from shim.rules.rule_queries import InstantVector, instant_vector
 
-#: The series of an instant vector with their values.
-InstantVector = Sequence[tuple[Labels, float]]
+T = TypeVar("T")
 parsed = lru_cache(maxsize=1024)(parse)
 
 
@@ -30,21 +29,20 @@ class MemoryEngine:
         self._subquery_step_ms = subquery_step_ms
         self._pool = pool
 
-    def query(self, expr: Expr, at_ms: int) -> InstantVector:
-        """Return a vector; a scalar is a series without labels. Raises QueryError."""
-        notes = Annotations()
-        plan = build(expr, PlanContext(Grid.instant(at_ms), subquery_step_ms=self._subquery_step_ms))
-        value = Evaluator(MemoryLeaves(self.samples, notes), notes, self._pool).run(plan)
-        if isinstance(value, Scalar):
-            return [((), float(value.values[0]))]
-        if not isinstance(value, Vector):
-            raise ExecutionError("rule result is not a vector or scalar")
-        return [
-            (labels, float(row[0]))
-            for labels, row, present in zip(value.labels, value.values, value.present, strict=True)
-            if present[0]
-        ]
+    async def query(self, expr: Expr, text: str, at_ms: int) -> InstantVector:
+        """Return a vector without waiting; `text` is not needed. Raises QueryError."""
+        del text
+        return self._query(expr, at_ms)
 
     def query_text(self, text: str, at_ms: int) -> InstantVector:
         """Return the vector of an expression in text. Raises QueryError."""
-        return self.query(parsed(text), at_ms)
+        return self._query(parsed(text), at_ms)
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """Call it here."""
+        return call()
+
+    def _query(self, expr: Expr, at_ms: int) -> InstantVector:
+        notes = Annotations()
+        plan = build(expr, PlanContext(Grid.instant(at_ms), subquery_step_ms=self._subquery_step_ms))
+        return instant_vector(Evaluator(MemoryLeaves(self.samples, notes), notes, self._pool).run(plan))

@@ -64,6 +64,10 @@ class MemorySamples:
         series.values.append(0.0 if value is STALE else value)
         series.stale.append(value is STALE)
 
+    def has(self, name: str | None) -> bool:
+        """Whether there are series of a metric; None: of any."""
+        return bool(self._series) if name is None else name in self._of_name
+
     def select(self, matchers: Sequence[Matcher]) -> list[MemorySeries]:
         """Return the series that meet all conditions."""
         name = next((m.value for m in matchers if m.name == lb.NAME and m.op == "="), None)

@@ -13,7 +13,7 @@ from typing import Final
 import yaml
 
 from shim.model.errors import QueryError
-from shim.model.labels import NAME
+from shim.model.labels import NAME, TYPE
 from shim.plan.parse import parse
 from shim.promql.ast import Expr
 from shim.promql.go_strings import is_label_name
@@ -34,6 +34,16 @@ class RecordingRule:
     expr: Expr
     text: str  # of the expression
     labels: Mapping[str, str]
+
+    @property
+    def is_counter(self) -> bool:
+        """Whether its values are deltas of counters: the label `__type__` says so."""
+        return self.labels.get(TYPE) == "counter"
+
+    @property
+    def stored_labels(self) -> Mapping[str, str]:
+        """The labels that its series get."""
+        return {name: value for name, value in self.labels.items() if name != TYPE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +161,10 @@ class _Group:
         keep_ms = reader.duration_ms(table, "keep_firing_for", where) or 0
         if record:
             self.check_recording(table, where, record, (bool(annotations), bool(for_ms), bool(keep_ms)))
+            if labels.get(TYPE, "gauge") not in ("gauge", "counter"):
+                self.problem(
+                    table["labels"], f"{where}: {TYPE} = {labels[TYPE]!r}: expected gauge or counter"
+                )
         else:
             self.check_templates(table, where, alert, labels, annotations)
         if expr is None or len(self.problems) > before:

@@ -20,6 +20,7 @@ from shim.rules.group_evaluation import GroupEvaluation
 from shim.rules.memory_engine import MemoryEngine
 from shim.rules.memory_samples import MemorySamples
 from shim.rules.rule_file import RuleGroup
+from shim.rules.rule_queries import result_of
 from shim.rules.series_notation import MISSING
 from shim.rules.unit_test_file import AlertCase, ExpectedAlert, ExpressionCase, RuleTest, UnitTestFile
 
@@ -39,7 +40,7 @@ class _Run:
         self.test = test
         self.samples = MemorySamples()
         self.engine = MemoryEngine(self.samples, file.evaluation_interval_ms, pool)
-        self.groups = [GroupEvaluation(group, self.engine, test.external) for group in groups]
+        self.groups = [GroupEvaluation(group, test.external) for group in groups]
         self.loaded = 0  # intervals of the input series
 
     def failures(self) -> Iterator[str]:
@@ -72,7 +73,7 @@ class _Run:
 
     def tick(self, tick_ms: int) -> Iterator[str]:
         for group in self.groups:
-            for name, error in group.evaluate(tick_ms):
+            for name, error in result_of(group.evaluate(tick_ms, self.engine, self.samples)):
                 yield f'group "{group.group.name}", rule {name} at {format_duration(tick_ms)}: {error}'
 
     # ------------------------------------------------------------ cases

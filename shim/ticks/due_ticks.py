@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import xxhash
 
-from agent.wire.frame import BUCKET_SECONDS
-
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -44,9 +42,5 @@ def due_ticks(of: Schedule, last_s: int | None, complete_s: int, max_late: int) 
 
 
 def spread_offset_s(key: str, step_s: int) -> int:
-    """Return the offset of a schedule, by the hash of its key: ticks of many schedules differ in time.
-
-    The offset is a whole number of buckets where the step is, so that windows end with a bucket.
-    """
-    unit_s = 1 if step_s % BUCKET_SECONDS else BUCKET_SECONDS
-    return xxhash.xxh64_intdigest(key.encode()) % (step_s // unit_s) * unit_s
+    """Return the offset of a schedule, by the hash of its key: many schedules share the load of a step."""
+    return xxhash.xxh64_intdigest(key.encode()) % step_s

@@ -38,7 +38,7 @@ def expected(endpoint: Endpoint, credential: str) -> set[int]:
         return {200, 204}
     if credential in UNKNOWN:
         return {401}
-    if endpoint.path == "/metrics":
+    if endpoint.path in ("/metrics", "/-/reload"):
         return {200} if credential == "admin" else {403}
     if endpoint.path.startswith("/v1/set-aside"):  # no batch is set aside
         return {404 if "{token}" in endpoint.path else 200} if credential == "admin" else {403}

@@ -20,6 +20,7 @@ from shim.rules.group_evaluation import External, GroupEvaluation
 from shim.rules.memory_engine import MemoryEngine
 from shim.rules.memory_samples import STALE, MemorySamples
 from shim.rules.rule_file import parse_rule_file
+from shim.rules.rule_queries import result_of
 from shim.rules.series_notation import MISSING, parse_metric, parse_values
 from tests.support.markdown import ROOT
 
@@ -142,13 +143,14 @@ def _results() -> Mapping[str, Any]:
     samples = MemorySamples()
     with ThreadPoolExecutor(1) as pool:
         engine = MemoryEngine(samples, 60_000, pool)
-        groups = [GroupEvaluation(g, engine, External()) for g in parse_rule_file("r.yml", RULES)]
+        groups = [GroupEvaluation(g, External()) for g in parse_rule_file("r.yml", RULES)]
         for minute in range(18):
             for text, values in SERIES.items():
                 value = dict(enumerate(parse_values(values))).get(minute, MISSING)
                 if not isinstance(value, str):
                     samples.append(parse_metric(text), minute * 60_000, value)
-            assert [error for g in groups for error in g.evaluate(minute * 60_000)] == []
+            for g in groups:
+                assert result_of(g.evaluate(minute * 60_000, engine, samples)) == []
             states = [s for g in groups for s in g.states if s is not None]
             alerts += [
                 {

@@ -1,0 +1,116 @@
+"""The state of a group that an earlier process stored: its last tick, its series then, its alerts.
+
+The state of alerts is that of ALERTS, ALERTS_FOR_STATE and ALERTS_KEEP_FIRING_SINCE at the last tick. Time in
+which nothing was evaluated does not count as pending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from shim.engine.api import QueryOptions
+from shim.model import labels as lb
+from shim.model.labels import Labels
+from shim.model.messages import format_labels, quote
+from shim.rules.alert_states import FOR_STATE, KEEP_FIRING_SINCE, ActiveAlert
+from shim.rules.memory_samples import MemorySamples
+from shim.rules.recorded_messages import GROUP, LAST_TICK
+from shim.rules.rule_file import AlertingRule, RecordingRule, Rule
+from shim.rules.store_queries import StoreQueries
+
+if TYPE_CHECKING:
+    from shim.rules.group_runner import GroupRunner
+
+_OWN_LABELS: Final = frozenset({lb.NAME, "alertstate"})
+_MAX_LOOKBACK_S: Final = 7 * 86_400
+
+
+async def restore(of: GroupRunner) -> int | None:
+    """Restore the state of a group; return its last tick, None if none is known. Raises QueryError."""
+    queries = StoreQueries.of_tick(of.parts.place, of.tenant, MemorySamples())
+    now_ms = int(of.parts.now_s() * 1000)
+    lookback_s = min(of.parts.settings.max_late_ticks * of.step_s, _MAX_LOOKBACK_S)
+    lookback_s = max(lookback_s, round(of.parts.settings.outage_tolerance_s))
+    found = await queries.ask(
+        f"{LAST_TICK}{{{GROUP}={quote(of.name)}}}",
+        now_ms,
+        QueryOptions(timeout_s=of.parts.place.timeout_s, lookback_ms=lookback_s * 1000),
+    )
+    if not found:
+        return None
+    last_s = int(max(value for _, value in found))
+    at_ms = last_s * 1000 - of.group.query_offset_ms
+    alive = now_ms - last_s * 1000 <= of.parts.settings.outage_tolerance_s * 1000
+    next_s = of.schedule.last_at(int(of.parts.now_s()))
+    missed_ms = max(0, next_s - last_s - of.step_s) * 1000
+    for number, rule in enumerate(of.group.rules):
+        if number not in of.unique:
+            continue
+        if isinstance(rule, RecordingRule):
+            if not rule.is_counter:
+                of.evaluation.before[number] = await _series(queries, rule.name, rule, at_ms)
+        else:
+            of.evaluation.before[number] = await _series(queries, "ALERTS", rule, at_ms)
+            if alive:
+                await _alerts(of, number, rule, queries, at_ms, missed_ms)
+    return last_s
+
+
+async def _series(queries: StoreQueries, name: str, rule: Rule, at_ms: int) -> set[Labels]:
+    """Return the series that a rule had at its last tick."""
+    names = [name] if name != "ALERTS" else [name, FOR_STATE, KEEP_FIRING_SINCE]
+    found: set[Labels] = set()
+    for one in names:
+        found |= {labels for labels, _ in await queries.ask(_selector(one, rule), at_ms)}
+    return found
+
+
+async def _alerts(
+    of: GroupRunner, number: int, rule: AlertingRule, queries: StoreQueries, at_ms: int, missed_ms: int
+) -> None:
+    states = of.evaluation.states[number]
+    if states is None or not of.evaluation.before[number]:
+        return
+    active, keep = [
+        {_without(labels): value for labels, value in await queries.ask(_selector(name, rule), at_ms)}
+        for name in (FOR_STATE, KEEP_FIRING_SINCE)
+    ]
+    state_of = {
+        _without(labels): lb.get(labels, "alertstate")
+        for labels in of.evaluation.before[number]
+        if lb.get(labels, lb.NAME) == "ALERTS"
+    }
+    for labels, since_s in active.items():
+        states.restore(_alert(rule, labels, state_of.get(labels, "pending"), since_s, keep, missed_ms))
+
+
+def _alert(
+    rule: AlertingRule,
+    labels: Labels,
+    state: str,
+    since_s: float,
+    keep: Mapping[Labels, float],
+    missed_ms: int,
+) -> ActiveAlert:
+    active_ms = int(since_s) * 1000
+    alert = ActiveAlert(labels, {}, 0.0, active_ms)
+    if state != "firing":
+        return replace(alert, active_at_ms=active_ms + missed_ms)
+    keep_ms = int(keep[labels]) * 1000 if labels in keep else None
+    return replace(alert, state="firing", fired_at_ms=active_ms + rule.for_ms, keep_firing_since_ms=keep_ms)
+
+
+def _without(labels: Labels) -> Labels:
+    return tuple(pair for pair in labels if pair[0] not in _OWN_LABELS)
+
+
+def _selector(name: str, rule: Rule) -> str:
+    """Return a selector of the series of a rule by its labels that are not templates."""
+    fixed = {k: v for k, v in rule.labels.items() if "{{" not in v and v}
+    if isinstance(rule, AlertingRule):
+        fixed["alertname"] = rule.name
+    else:
+        fixed = {k: v for k, v in rule.stored_labels.items() if v}
+    return format_labels(lb.make({**fixed, lb.NAME: name}))

@@ -1,0 +1,252 @@
+"""One group that runs: which of its ticks are stored, and the evaluation of those that are due.
+
+Ticks are stored in order. Late ones are caught up by the recording rules alone; alerts are evaluated at the
+newest tick, also while nothing can be stored. A group that takes longer than its interval skips ticks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from shim.indexers.message_writes import StoreMessages
+from shim.metrics import ShimMetrics
+from shim.model.errors import BadData, Canceled, QueryError, Unavailable
+from shim.model.tenancy import Tenant
+from shim.rules.alert_notices import notices
+from shim.rules.alert_sink import AlertSink
+from shim.rules.group_evaluation import External, GroupEvaluation
+from shim.rules.group_restore import restore
+from shim.rules.recorded_messages import TickResults, bodies, group_name, key_of, non_finite
+from shim.rules.rule_file import AlertingRule, RecordingRule, RuleGroup
+from shim.rules.store_queries import QueryPlace, StoreQueries
+from shim.settings import RulesSettings
+from shim.ticks.due_ticks import DueTicks, Schedule, due_ticks, spread_offset_s
+from shim.ticks.lease import Lease
+
+_log: Final = logging.getLogger("shim.rules")
+
+#: Errors after which the same tick is evaluated again, and how often that is tried.
+_PASSING: Final = (Canceled, Unavailable)
+_MAX_TRIES: Final = 3
+#: Seconds between tries: doubled from the first to the last.
+_FIRST_WAIT_S: Final = 1.0
+_MAX_WAIT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerParts:
+    """The parts that all groups share. `now_s` is the wall clock."""
+
+    settings: RulesSettings
+    place: QueryPlace
+    store: StoreMessages
+    sink: AlertSink
+    lease: Lease
+    metrics: ShimMetrics
+    external: External
+    now_s: Callable[[], float] = time.time
+
+
+@dataclass(slots=True)
+class GroupRunner:
+    """One group of a tenant. `unique`: numbers of rules whose name and labels no other rule has."""
+
+    tenant: Tenant
+    group: RuleGroup
+    parts: RunnerParts
+    since_s: int
+    unique: frozenset[int] = frozenset()
+    evaluation: GroupEvaluation = field(init=False)
+    schedule: Schedule = field(init=False)
+    last_s: int | None = None  # the last tick that is stored
+    alerted_s: int = 0  # the last tick at which alerts were evaluated
+    restored: bool = False
+    seconds: float = 0.0  # that the last tick took
+    stored_at_s: float = 0.0
+    retry_at_s: float = 0.0
+    tries: int = 0
+
+    def __post_init__(self) -> None:
+        self.evaluation = GroupEvaluation(self.group, self.parts.external, time.perf_counter)
+        self.schedule = Schedule(self.step_s, self.since_s, spread_offset_s(self.key, self.step_s))
+
+    @property
+    def key(self) -> str:
+        """The name of the group among those of all tenants."""
+        return f"rules/{self.tenant}/{self.name}"
+
+    @property
+    def name(self) -> str:
+        """The name of the group among those of its tenant."""
+        return group_name(self.group.file, self.group.name)
+
+    @property
+    def step_s(self) -> int:
+        """The interval, in whole seconds."""
+        interval_ms = self.group.interval_ms
+        return self.parts.settings.interval_s if interval_ms is None else -(-interval_ms // 1000)
+
+    @property
+    def records(self) -> bool:
+        """Whether the group has recording rules."""
+        return any(isinstance(rule, RecordingRule) for rule in self.group.rules)
+
+    def due(self, complete_s: int) -> DueTicks:
+        """Return the ticks whose data is complete; `complete_s` is the end of the last complete bucket.
+
+        A tick within a bucket reads deltas up to the bucket's start.
+        """
+        now_s = int(self.parts.now_s())
+        offset_s = self.group.query_offset_ms // 1000
+        end_s = min(complete_s + 9 + offset_s, now_s)
+        return due_ticks(self._schedule, self.last_s, end_s, self.parts.settings.max_late_ticks)
+
+    @property
+    def next_s(self) -> int:
+        """The next tick."""
+        schedule = self._schedule
+        return schedule.last_at(max(schedule.since_s, self.last_s or 0)) + self.step_s
+
+    @property
+    def _schedule(self) -> Schedule:
+        """The ticks after the last one that is stored; of a new group those after it was loaded."""
+        return self.schedule if self.last_s is None else replace(self.schedule, since_s=0)
+
+    async def end(self) -> None:
+        """End the series of a group that was removed, at its next tick."""
+        if not self.restored or not self.parts.lease.holds(self.key):
+            return
+        tick_s = self.next_s
+        results = TickResults(frozenset())
+        for labels in self.evaluation.ending.union(*self.evaluation.before):
+            results.append(labels, tick_s * 1000 - self.group.query_offset_ms, None)
+        try:
+            if results.all:
+                await self._store(tick_s, results)
+        except QueryError as e:
+            _log.warning("event=rule_series_not_ended group=%s error=%s", self.key, e)
+
+    def forget(self) -> None:
+        """Drop the state: another process goes on with the group."""
+        if self.restored:
+            self.evaluation = GroupEvaluation(self.group, self.parts.external, time.perf_counter)
+            self.restored, self.last_s, self.alerted_s = False, None, 0
+
+    def adopt(self, older: GroupRunner) -> None:
+        """Take over the state of the group as it was before its file changed."""
+        self.restored, self.last_s = older.restored, older.last_s
+        self.alerted_s, self.stored_at_s = older.alerted_s, older.stored_at_s
+        if self.step_s != older.step_s and self.last_s is not None:
+            self.last_s = self.schedule.last_at(self.last_s)
+        left = dict(enumerate(older.group.rules))
+        for number, rule in enumerate(self.group.rules):
+            same = next((n for n, o in left.items() if (o.name, o.labels) == (rule.name, rule.labels)), None)
+            if same is None or type(left[same]) is not type(rule):
+                continue
+            del left[same]
+            states, before = self.evaluation.states[number], older.evaluation.states[same]
+            if states is not None and before is not None:
+                states.active = before.active
+            self.evaluation.before[number] = older.evaluation.before[same]
+            self.evaluation.health[number] = older.evaluation.health[same]
+        self.evaluation.ending = older.evaluation.ending.union(*(older.evaluation.before[n] for n in left))
+
+    # ------------------------------------------------------------ running
+
+    async def run(self, complete_s: int) -> None:
+        """Evaluate and store the ticks that are due. Raises nothing but bugs."""
+        try:
+            if not self.restored:
+                self.last_s = await restore(self)
+                self.alerted_s = self.last_s or 0
+                self.restored = True
+            await self._run(self.due(complete_s))
+        except QueryError as e:
+            self._delay(e)
+
+    async def _run(self, due: DueTicks) -> None:
+        """Evaluate ticks. Raises QueryError: the first tick that is not stored is tried again."""
+        ticks, skipped = list(due.ticks), due.skipped
+        if not self.records or self.seconds > self.step_s:
+            skipped += len(ticks[:-1])
+            ticks = ticks[-1:]
+        if not ticks:
+            return
+        if skipped:
+            self.parts.metrics.rule_ticks.labels("missed").inc(skipped)
+            _log.warning("event=rule_ticks_missed group=%s ticks=%d", self.key, skipped)
+        try:
+            for tick_s in ticks[:-1]:
+                await self._tick(tick_s, alerts=False)
+        except QueryError:
+            if ticks[-1] > self.alerted_s:
+                await self._tick(ticks[-1], alerts=True, store=False)
+            raise
+        await self._tick(ticks[-1], alerts=True)
+        self.tries, self.retry_at_s = 0, 0.0
+
+    async def _tick(self, tick_s: int, *, alerts: bool, store: bool = True) -> None:
+        """Evaluate and store one tick. Raises QueryError."""
+        parts, began_s = self.parts, time.perf_counter()
+        names = (r.name for r in self.group.rules if isinstance(r, RecordingRule) and r.is_counter)
+        results = TickResults(frozenset(names))
+        queries = StoreQueries.of_tick(parts.place, self.tenant, results.seen)
+        passing = _PASSING if self.tries < _MAX_TRIES else ()
+        failed = await self.evaluation.evaluate(
+            tick_s * 1000, queries, results, alerts=alerts, passing=passing
+        )
+        self._count(failed, alerts=alerts)
+        if alerts:
+            self.alerted_s = tick_s
+            await parts.sink.send(
+                self.tenant, notices(self.evaluation, parts.external.labels, tick_s, self.step_s)
+            )
+        if store:
+            await self._store(tick_s, results)
+            self.last_s, self.stored_at_s = tick_s, parts.now_s()
+        self.seconds = time.perf_counter() - began_s
+        parts.metrics.rule_group_seconds.observe(self.seconds)
+        if alerts:
+            parts.metrics.rule_tick_delay_seconds.observe(max(0.0, parts.now_s() - tick_s))
+
+    def _count(self, failed: list[tuple[str, str]], *, alerts: bool) -> None:
+        kinds = [isinstance(rule, AlertingRule) for rule in self.group.rules]
+        evaluations = self.parts.metrics.rule_evaluations
+        evaluations.labels("failed").inc(len(failed))
+        evaluations.labels("succeeded").inc((len(kinds) if alerts else kinds.count(False)) - len(failed))
+        for name, error in failed:
+            _log.warning("event=rule_failed group=%s rule=%s error=%s", self.key, name, error[:500])
+
+    async def _store(self, tick_s: int, results: TickResults) -> None:
+        """Store the results under the tick's key. Raises Unavailable."""
+        parts = self.parts
+        if not parts.lease.holds(self.key):
+            raise Unavailable("the lease of the group is lost")
+        key = key_of(self.tenant, self.group.file, self.group.name, tick_s)
+        rows = bodies(self.tenant, parts.settings.org_project_id, results, (self.name, tick_s))
+        outcome = "stored"
+        for number, body in enumerate(rows):
+            try:
+                found = await parts.store(body, f"{key}/{number}")
+            except BadData as e:
+                outcome = "refused"
+                _log.warning("event=rule_tick_refused group=%s tick=%d error=%s", self.key, tick_s, e)
+                break
+            if found.outcome == "known":
+                outcome = "known"
+            if found.rejected:
+                parts.metrics.rule_samples_dropped.labels("rejected").inc(found.rejected)
+        parts.metrics.rule_ticks.labels(outcome).inc()
+        if (count := non_finite(results)) and outcome == "stored":
+            parts.metrics.rule_samples_dropped.labels("not_finite").inc(count)
+
+    def _delay(self, error: QueryError) -> None:
+        wait_s = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2**self.tries)
+        self.tries += 1
+        self.retry_at_s = self.parts.now_s() + wait_s
+        self.parts.metrics.rule_ticks.labels("delayed").inc()
+        _log.warning("event=rule_tick_delayed group=%s wait_s=%g error=%s", self.key, wait_s, error)

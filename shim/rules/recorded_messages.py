@@ -1,0 +1,110 @@
+"""The results of a tick as messages to an indexer (docs/wire-format.md). Pure.
+
+The same group and tick always have the same key, so that an indexer stores the first of several requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Final
+
+import msgspec
+import xxhash
+
+from shim.model import labels as lb
+from shim.model.labels import Labels
+from shim.model.tenancy import Tenant
+from shim.rules.memory_samples import STALE, MemorySamples
+
+#: Messages of one request, below `indexer.bounds.messages`.
+_MESSAGES: Final = 5_000
+_PROJECT: Final = "project_id"
+_encoder: Final = msgspec.json.Encoder()
+#: The series that says up to which tick a group is stored.
+LAST_TICK: Final = "meterhouse_rule_group_last_tick_seconds"
+GROUP: Final = "rule_group"
+
+
+@dataclass(slots=True)
+class TickResults:
+    """The samples of a group at one tick, in order; gauges among them are seen by its later rules."""
+
+    counters: frozenset[str]  # names of rules that record deltas
+    seen: MemorySamples = field(default_factory=MemorySamples)
+    all: list[tuple[Labels, int, float | None]] = field(default_factory=list)
+
+    def append(self, labels: Labels, time_ms: int, value: float | None) -> None:
+        """Add a sample; None ends its series."""
+        is_counter = lb.get(labels, lb.NAME) in self.counters
+        if is_counter and value is STALE:
+            return  # a counter does not end
+        self.all.append((labels, time_ms, value))
+        if not is_counter:
+            self.seen.append(labels, time_ms, value)
+
+
+def group_name(file: str, group: str) -> str:
+    """Return the name of a group as Prometheus' metrics have it."""
+    return f"{file};{group}"
+
+
+def key_of(tenant: Tenant, file: str, group: str, tick_s: int) -> str:
+    """Return the key of a tick's request."""
+    name = f"{tenant}/{group_name(file, group)}"
+    return f"rules/{xxhash.xxh64_hexdigest(name.encode())}/{tick_s}"
+
+
+def bodies(
+    tenant: Tenant, org_project_id: int, results: TickResults, last_tick: tuple[str, int]
+) -> Iterator[bytes]:
+    """Yield the requests of a tick; `last_tick`: the group's name and the tick in seconds.
+
+    The last message of the last request says that the tick is stored.
+    """
+    messages = [_message(tenant, org_project_id, results.counters, *sample) for sample in results.all]
+    group, tick_s = last_tick
+    progress = (lb.make({lb.NAME: LAST_TICK, GROUP: group}), tick_s * 1000, float(tick_s))
+    messages.append(_message(tenant, org_project_id, frozenset(), *progress))
+    for at in range(0, len(messages), _MESSAGES):
+        yield _encoder.encode(messages[at : at + _MESSAGES])
+
+
+def non_finite(results: TickResults) -> int:
+    """Return how many values are NaN or infinite: they are stored as the end of their series."""
+    return sum(value is not STALE and not isfinite(value) for _, _, value in results.all)
+
+
+def _message(
+    tenant: Tenant,
+    org_project_id: int,
+    counters: Sequence[str] | frozenset[str],
+    labels: Labels,
+    time_ms: int,
+    value: float | None,
+) -> dict[str, Any]:
+    tags = dict(labels)
+    name = tags.pop(lb.NAME)
+    project_id = tenant.project_id
+    if project_id is None:
+        own = tags.get(_PROJECT, "")
+        project_id = int(own) if own.isascii() and own.isdigit() else org_project_id
+        if own:
+            del tags[_PROJECT]
+    is_counter = name in counters
+    if is_counter:
+        # The deltas up to a tick lie in the bucket before it.
+        time_ms = time_ms // 10_000 * 10_000 - 1
+    stored: float | str = "stale" if value is STALE or not isfinite(value) else value
+    if is_counter and stored == "stale":
+        stored = 0.0
+    return {
+        "org_id": tenant.org_id,
+        "project_id": project_id,
+        "name": name,
+        "type": "c" if is_counter else "g",
+        "timestamp": time_ms / 1000,
+        "tags": tags,
+        "value": stored,
+    }

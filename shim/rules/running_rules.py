@@ -1,0 +1,94 @@
+"""The rules of one process: joins files, leases, queries, writes and the evaluator."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from shim.engine.api import Engine
+from shim.engine.live_edge import LiveEdge
+from shim.indexers.indexer_client import IndexerClient
+from shim.indexers.message_writes import StoreMessages, TakeMessages, local_messages, remote_messages
+from shim.metrics import ShimMetrics
+from shim.model.tenancy import Tenant
+from shim.rules.alert_sink import AlertSink
+from shim.rules.group_evaluation import External
+from shim.rules.group_runner import RunnerParts
+from shim.rules.rule_directory import RuleDirectory
+from shim.rules.rule_evaluator import RuleEvaluator
+from shim.rules.store_queries import QueryPlace, QuerySlots
+from shim.settings import ShimSettings
+from shim.ticks.lease import Lease
+
+#: Threads for templates of alerts, and for files and requests to indexers.
+_TEMPLATE_THREADS: Final = 2
+_THREADS: Final = 4
+
+
+class RunningRules:
+    """The rules of the settings; without `shim.rules.path` there are none.
+
+    `own_slots` bounds the queries of rules, `slots` those of all. `take`: the indexer of this process.
+    """
+
+    def __init__(
+        self,
+        settings: ShimSettings,
+        engine: Engine,
+        edge: LiveEdge,
+        own_slots: QuerySlots,
+        slots: QuerySlots,
+        metrics: ShimMetrics,
+        take: TakeMessages | None,
+    ) -> None:
+        self._settings = settings
+        self._place_of = engine, own_slots, slots
+        self._edge = edge
+        self._metrics = metrics
+        self._take = take
+        self._pools: list[ThreadPoolExecutor] = []
+        self._task: asyncio.Task[None] | None = None
+        self.evaluator: RuleEvaluator | None = None
+
+    def start(self, sink: AlertSink, lease: Lease, external_url: str) -> None:
+        """Begin to load and evaluate, in the running loop."""
+        of = self._settings.rules
+        if not of.path:
+            return
+        templates = ThreadPoolExecutor(_TEMPLATE_THREADS, thread_name_prefix="templates")
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rules")
+        self._pools = [templates, pool]
+        engine, own_slots, slots = self._place_of
+        parts = RunnerParts(
+            of,
+            QueryPlace(engine, own_slots, slots, templates, of.timeout_s),
+            self._writes(pool),
+            sink,
+            lease,
+            self._metrics,
+            External(self._settings.external_labels, external_url),
+        )
+        directory = RuleDirectory(of.path, self._single)
+        self.evaluator = RuleEvaluator(directory, self._edge, parts, pool)
+        self._task = asyncio.create_task(self.evaluator.run(), name="shim-rules")
+
+    async def stop(self) -> None:
+        """End all groups and give up their leases. Twice does nothing."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        pools, self._pools = self._pools, []
+        for pool in pools:
+            await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
+
+    @property
+    def _single(self) -> Tenant | None:
+        of = self._settings.tenancy
+        return Tenant(of.org_id, of.project_id) if of.mode == "single" else None
+
+    def _writes(self, pool: ThreadPoolExecutor) -> StoreMessages:
+        if self._take is not None:
+            return local_messages(self._take)
+        return remote_messages(IndexerClient(self._settings.indexers), pool)

@@ -1,0 +1,115 @@
+"""Queries of rules on the engine: admitted in turn, bounded in time, over the results of the same tick."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from shim.engine.api import Engine, QueryOptions
+from shim.model.errors import TimedOut, Unavailable
+from shim.model.tenancy import Tenant
+from shim.promql.ast import Expr
+from shim.rules.memory_samples import MemorySamples
+from shim.rules.overlay_leaves import OverlayLeaves, names_read
+from shim.rules.rule_queries import InstantVector, instant_vector
+
+T = TypeVar("T")
+
+
+class RunningQuery(Protocol):
+    """The slot of a query that runs."""
+
+    def lasts(self, work: Future[Any], /) -> None:
+        """Hold the slot until `work` has ended."""
+
+
+class QuerySlots(Protocol):
+    """The admission of queries (shim/http/admission.py)."""
+
+    def turn(self, timeout_s: float, org_id: int = 0) -> AbstractAsyncContextManager[RunningQuery]:
+        """Wait for a slot, and limit the body to `timeout_s` from now. Raises TimedOut."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPlace:
+    """The parts that queries of all rules share.
+
+    `own_slots` bounds the queries of rules among themselves, `slots` those of all clients. `pool` runs
+    calls that block.
+    """
+
+    engine: Engine
+    own_slots: QuerySlots
+    slots: QuerySlots
+    pool: Executor
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoreQueries:
+    """Queries of one group at one tick. `seen`: results of its earlier rules."""
+
+    place: QueryPlace
+    tenant: Tenant
+    seen: MemorySamples
+    loop: asyncio.AbstractEventLoop
+    templates_until_s: float  # time.monotonic()
+
+    @staticmethod
+    def of_tick(place: QueryPlace, tenant: Tenant, seen: MemorySamples) -> StoreQueries:
+        """Make the queries of a tick that begins now, in the running loop."""
+        until_s = time.monotonic() + 2 * place.timeout_s
+        return StoreQueries(place, tenant, seen, asyncio.get_running_loop(), until_s)
+
+    async def query(self, expr: Expr, text: str, at_ms: int) -> InstantVector:
+        """Return a vector. Raises QueryError; Unavailable if there was no slot."""
+        options = self._options
+        if any(self._is_seen(name) for name in names_read(expr)):
+            options = replace(options, over=partial(OverlayLeaves, samples=self.seen))
+        return await self.ask(text, at_ms, options)
+
+    def query_text(self, text: str, at_ms: int) -> InstantVector:
+        """Return the vector of a template's query. Called in a thread of `apart`. Raises QueryError."""
+        left_s = self.templates_until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimedOut("the templates of the tick have taken too long")
+        asked = asyncio.run_coroutine_threadsafe(self.ask(text, at_ms, self._options), self.loop)
+        try:
+            return asked.result(left_s)
+        except TimeoutError:
+            asked.cancel()
+            raise TimedOut("the query of a template timed out") from None
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """Run `call` in a thread, within the time of a query."""
+        return await asyncio.get_running_loop().run_in_executor(self.place.pool, call)
+
+    def _is_seen(self, name: str | None) -> bool:
+        return self.seen.has(name)
+
+    @property
+    def _options(self) -> QueryOptions:
+        return QueryOptions(timeout_s=self.place.timeout_s)
+
+    async def ask(self, text: str, at_ms: int, options: QueryOptions | None = None) -> InstantVector:
+        """Return the vector of a query in text. Raises QueryError; Unavailable if there was no slot."""
+        place, admitted = self.place, False
+        options = options or self._options
+        try:
+            async with (
+                place.own_slots.turn(60 * place.timeout_s, self.tenant.org_id),
+                place.slots.turn(place.timeout_s, self.tenant.org_id) as slot,
+            ):
+                admitted = True
+                found = await place.engine.instant(self.tenant, text, at_ms, options, slot.lasts)
+        except TimedOut as e:
+            if admitted:
+                raise
+            raise Unavailable(f"no slot for the query of a rule: {e}") from None
+        return instant_vector(found.value)

@@ -1,0 +1,368 @@
+"""Rules at ticks over a store: recorded once, ended at once, alerts that outlive their process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import open_store
+from indexer.receive.messages import parse
+from shim.engine.live_edge import LiveEdge
+from shim.http.admission import Admission
+from shim.indexers.message_writes import Stored
+from shim.metrics import ShimMetrics
+from shim.model.errors import Unavailable
+from shim.model.labels import Labels
+from shim.model.tenancy import Tenant
+from shim.rules.alert_sink import AlertNotice
+from shim.rules.group_evaluation import External
+from shim.rules.group_runner import RunnerParts
+from shim.rules.rule_directory import RuleDirectory
+from shim.rules.rule_evaluator import RuleEvaluator
+from shim.rules.store_queries import QueryPlace
+from shim.settings import CatalogSettings, RulesSettings
+from shim.ticks.lease import SoleEvaluator
+from tests.support.pipeline import Pipeline
+
+T: Final = 20_400 * 86_400
+KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
+
+
+class Sent:
+    """Remembers the alerts that were sent."""
+
+    def __init__(self) -> None:
+        self.last: Sequence[AlertNotice] = ()
+        self.tenants: set[Tenant] = set()
+
+    async def send(self, tenant: Tenant, alerts: Sequence[AlertNotice]) -> None:
+        self.tenants.add(tenant)
+        self.last = alerts
+
+    @property
+    def names(self) -> dict[str, bool]:
+        """Whether each alert fires, by name and a."""
+        return {_text(a.labels): a.resolved_at_ms is None for a in self.last}
+
+
+def _text(labels: Labels) -> str:
+    found = dict(labels)
+    return f"{found['alertname']}/{found.get('a', '')}"
+
+
+class World:
+    """A store, a directory of rules, a clock, and an indexer that may be away."""
+
+    def __init__(self, pipeline: Pipeline, rules: Path) -> None:
+        self.pipeline = pipeline
+        self.rules = rules
+        self.now_s = float(T)
+        self.away = False
+        self.bodies: dict[str, bytes] = {}
+        self.refused = 0
+        self.sent = Sent()
+        self.metrics = ShimMetrics()
+        self.pool = ThreadPoolExecutor(4)
+
+    async def store(self, body: bytes, key: str) -> Stored:
+        """Store messages as an indexer does: the first of a key counts."""
+        if self.away:
+            raise Unavailable("the indexer is away")
+        if key in self.bodies:
+            if self.bodies[key] != body:
+                return Stored("known")
+            return Stored("stored")
+        self.bodies[key] = body
+        parsed = parse(body, key=key, created_ms=T * 1000, latest_s=T + 86_400, max_messages=10_000)
+        assert not parsed.rejected
+        self.pipeline.insert(parsed.units)
+        return Stored("stored")
+
+    def shim(self, **settings: Any) -> RuleEvaluator:
+        """Return the evaluator of a shim that has just started."""
+        of = RulesSettings(path=str(self.rules), reload_s=0.1, **settings)
+        slots = Admission(2, 1_000, ShimMetrics())
+        place = QueryPlace(self.pipeline.engine, slots, slots, self.pool, 30.0)
+        external = External({"region": "eu"}, "http://here")
+        parts = RunnerParts(
+            of, place, self.store, self.sent, SoleEvaluator(), self.metrics, external, lambda: self.now_s
+        )
+        directory = RuleDirectory(str(self.rules), Tenant(1, 1), lambda: self.now_s)
+        return RuleEvaluator(directory, LiveEdge(5.0), parts, self.pool)
+
+    async def at(self, shim: RuleEvaluator, second: float) -> None:
+        """Let a shim work once, some seconds after T."""
+        self.now_s = T + second
+        await shim.round()
+        await shim.settle()
+
+    def empty(self, tables: str) -> None:
+        """Truncate the tables whose names match."""
+        store = self.pipeline.store
+        for (name,) in store.rows(
+            f"SELECT name FROM system.tables WHERE database = currentDatabase() AND match(name, '{tables}')"
+        ):
+            store.command(f"TRUNCATE TABLE {name}")
+
+    def write(self, text: str) -> None:
+        (self.rules / "r.yml").write_text(text)
+
+    def at_tick(self, query: str, second: float) -> dict[Labels, float]:
+        """Ask in a thread: the loop of the test runs."""
+        return self.pool.submit(self.pipeline.instant, query, T + second).result(60)
+
+    def outcomes(self) -> Mapping[str, float]:
+        found = self.metrics.registry.get_sample_value
+        names = ("stored", "known", "missed", "delayed", "refused")
+        values = {n: found("meterhouse_shim_rule_ticks_total", {"outcome": n}) for n in names}
+        return {name: value for name, value in values.items() if value}
+
+
+@pytest.fixture(scope="module")
+def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
+    store = open_store(f"chdb://{chdb_path}?database=ruled", pool=6)
+    migrate(store, KEPT)
+    fresh = CatalogSettings(names_max_age_s=0.0)  # time passes faster here than for its cache
+    made = Pipeline.open(store, (T + 7_200) * 1000, retention=KEPT, catalog=fresh)
+    yield made
+    made.close()
+    store.command("DROP DATABASE IF EXISTS ruled SYNC")
+    store.close()
+
+
+@pytest.fixture
+def w(pipeline: Pipeline, tmp_path: Path) -> Iterator[World]:
+    """Provide a world with an empty store, and a hit every 10 s for half an hour."""
+    world = World(pipeline, tmp_path)
+    world.empty("_(10s|60s|1h|1d)$")
+    pipeline.send(
+        [f"hits:{1 + n % 2}|c|#a:{n % 2}|T{T + 10 * n}" for n in range(180)]
+        + [f"load:{n}|g|#a:x|T{T + 10 * n + 1}" for n in range(24)]
+    )
+    yield world
+    world.pool.shutdown()
+
+
+RECORD: Final = """
+groups:
+- name: g
+  interval: 1m
+  rules:
+  - record: job:hits:increase1m
+    expr: sum by (a) (increase(hits[1m]))
+    labels: {env: prod}
+  - record: job:hits:double
+    expr: 2 * job:hits:increase1m
+  - record: job:hits:max
+    expr: max_over_time(job:hits:increase1m[3m])
+  - record: hits_copied
+    expr: sum(increase(hits[1m]))
+    labels: {__type__: counter}
+"""
+
+
+def _tick(shim: RuleEvaluator, after: float = 0) -> int:
+    """Return the first tick of the only group at or after a time, in seconds after T."""
+    (runner,) = shim.runners.values()
+    return runner.schedule.last_at(int(T + after) - 1) + runner.step_s - T
+
+
+async def test_a_tick_is_recorded_when_its_buckets_are_complete(w: World) -> None:
+    w.write(RECORD)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 1)
+    before = tick // 10 * 10  # the end of the last bucket whose deltas the tick reads
+    await w.at(shim, max(tick - 0.5, before + 4.9) if tick - before < 5 else tick - 0.5)
+    assert w.outcomes() == {}
+    await w.at(shim, max(tick, before + 5))
+    assert w.outcomes() == {"stored": 1}
+    await w.at(shim, max(tick, before + 5) + 1)
+    assert w.outcomes() == {"stored": 1}
+    await w.at(shim, tick + 60 + 5)
+    found = w.at_tick("job:hits:increase1m", tick + 60)
+    assert {tuple(p for p in ls if p[0] != "__name__"): v for ls, v in found.items()} == {
+        (("a", "0"), ("env", "prod")): 3,
+        (("a", "1"), ("env", "prod")): 6,
+    }
+    assert sorted(w.at_tick("job:hits:double", tick + 60).values()) == [6, 12]
+    assert sorted(w.at_tick("job:hits:max", tick + 60).values()) == [3, 6]
+
+
+async def test_a_counter_is_recorded_so_that_its_windows_add_up(w: World) -> None:
+    w.write(RECORD)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 61)
+    for minute in range(10):
+        await w.at(shim, tick + 60 * minute + 5)
+    at = (tick + 540) // 10 * 10
+    copied = w.at_tick("increase(hits_copied[5m])", at)
+    assert list(copied.values()) == list(w.at_tick("sum(increase(hits[5m]))", at).values()) == [45]
+
+
+async def test_late_ticks_are_caught_up_once(w: World) -> None:
+    """Recording rules are evaluated at every tick after a time without a shim, also by a second shim."""
+    w.write(RECORD)
+    first = w.shim()
+    await w.at(first, 0)
+    tick = _tick(first, 61)
+    await w.at(first, tick + 5)
+    stored = w.outcomes()["stored"]
+    second = w.shim()
+    await w.at(second, tick + 600 + 5)
+    assert w.outcomes()["stored"] == stored + 10
+    for minute in range(11):
+        found = w.at_tick("job:hits:increase1m", tick + 60 * minute)
+        assert sorted(found.values()) == [3, 6], minute
+        assert sorted(w.at_tick("job:hits:max", tick + 60 * minute).values()) == [3, 6], minute
+    rows = w.at_tick("sum(count_over_time(job:hits:increase1m[1h]))", 3_000)
+    await w.at(first, tick + 600 + 6)  # it did not know: every tick has been stored
+    assert w.at_tick("sum(count_over_time(job:hits:increase1m[1h]))", 3_000) == rows
+    assert w.outcomes()["stored"] == stored + 20  # the same bytes under the same keys
+    third = w.shim(max_late_ticks=3)
+    await w.at(third, tick + 1_500 + 5)
+    assert w.outcomes()["missed"] == 12
+
+
+ALERT: Final = """
+groups:
+- name: g
+  interval: 1m
+  rules:
+  - record: load:copy
+    expr: load > 4
+  - alert: High
+    expr: load:copy > 8
+    for: 2m
+    keep_firing_for: 2m
+    labels: {severity: page}
+    annotations: {text: "{{ $labels.a }} has {{ $value }} in {{ $externalLabels.region }}"}
+"""
+
+
+async def test_series_end_at_the_tick_at_which_they_stop(w: World) -> None:
+    """The gauge rises by 1 each 10 s, and is gone five minutes after its last value at 231 s."""
+    w.write(ALERT)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 60)
+    for minute in range(13):
+        await w.at(shim, tick + 60 * minute + 5)
+    for minute in range(12):
+        at = tick + 60 * minute
+        present = at < 231 + 300
+        assert bool(w.at_tick("load:copy", at + 59)) == present, minute
+        assert bool(w.at_tick("load:copy", at)) == present, minute
+
+
+async def test_an_alert_outlives_its_shim(w: World) -> None:
+    """Each tick is evaluated by a shim of its own; the states are those that one shim would have."""
+    w.write(ALERT)
+    seen: list[list[bool | None]] = []
+    for fresh in (False, True):
+        w.bodies.clear()
+        w.sent = Sent()
+        shim = w.shim()
+        await w.at(shim, 0)
+        tick = _tick(shim, 120)  # the load is above 8 then
+        states = []
+        for minute in range(12):
+            shim = w.shim() if fresh and minute else shim
+            await w.at(shim, tick + 60 * minute + 5)
+            states.append(w.sent.names.get("High/x"))
+            if minute == 2:
+                (notice,) = w.sent.last
+                assert dict(notice.labels) == {
+                    "alertname": "High",
+                    "a": "x",
+                    "severity": "page",
+                    "region": "eu",
+                }
+                assert notice.annotations["text"].startswith("x has ")
+                assert notice.annotations["text"].endswith(" in eu")
+                assert notice.active_at_ms == (T + tick) * 1000
+        seen.append(states)
+        if not fresh:
+            w.empty("^gauges_")
+            w.pipeline.send([f"load:{n}|g|#a:x|T{T + 10 * n + 1}" for n in range(24)], agent="again")
+    assert seen[0].index(False) == seen[1].index(False)  # a new shim knows no alerts resolved before it
+    assert [bool(one) for one in seen[0]] == [bool(one) for one in seen[1]]
+    assert set(seen[0]) == {None, True, False}
+
+
+async def test_alerts_are_sent_while_the_indexer_is_away(w: World) -> None:
+    w.write(ALERT)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 120)
+    await w.at(shim, tick + 5)
+    w.away = True
+    for minute in (1, 2):
+        await w.at(shim, tick + 60 * minute + 30)
+    assert w.sent.names == {"High/x": True}
+    assert w.outcomes()["delayed"] >= 2
+    w.away = False
+    await w.at(shim, tick + 180 + 40)
+    for minute in range(4):
+        assert w.at_tick("load:copy", tick + 60 * minute), minute  # caught up
+
+
+async def test_a_bad_file_keeps_the_last_good_groups(w: World) -> None:
+    w.write(RECORD)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 61)
+    await w.at(shim, tick + 5)
+    w.write(RECORD.replace("increase(hits[1m])", "increase(hits[1m)", 1))
+    shim._loaded_s = 0
+    await w.at(shim, tick + 60 + 5)
+    (file,) = shim.directory.files.values()
+    assert file.error.startswith('r.yml:7: group "g", rule 1, "job:hits:increase1m": could not parse')
+    assert w.metrics.registry.get_sample_value("meterhouse_shim_rule_files_bad") == 1
+    assert w.at_tick("job:hits:increase1m", tick + 60)
+
+
+async def test_series_of_a_removed_rule_and_group_end(w: World) -> None:
+    w.write(RECORD)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 61)
+    await w.at(shim, tick + 5)
+    w.write(RECORD.replace("job:hits:double", "job:hits:twice"))
+    shim._loaded_s = 0
+    await w.at(shim, tick + 60 + 5)
+    assert w.at_tick("job:hits:double", tick + 59)
+    assert not w.at_tick("job:hits:double", tick + 60)
+    assert w.at_tick("job:hits:twice", tick + 60)
+    (w.rules / "r.yml").unlink()
+    shim._loaded_s = 0
+    await w.at(shim, tick + 60 + 20)
+    assert shim.runners == {}
+    assert w.at_tick("job:hits:twice", tick + 119)
+    assert not w.at_tick("job:hits:twice", tick + 120)
+
+
+def test_a_request_of_a_tick_is_the_same_in_every_shim(w: World) -> None:
+    """Two shims make the same bytes under the same key from the same data."""
+    w.write(RECORD)
+    both = []
+    for _ in range(2):
+        w.bodies = {}
+        shim = w.shim()
+
+        async def run(shim: RuleEvaluator = shim) -> None:
+            await w.at(shim, 0)
+            await w.at(shim, _tick(shim, 61) + 5)
+
+        asyncio.run(run())
+        both.append(dict(w.bodies))
+    assert both[0] == both[1]
+    assert all(json.loads(body) for body in both[0].values())
