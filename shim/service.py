@@ -17,9 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from agent.config.host_port import format_host_port, parse_host_port
 from indexer.access.grants import EntryError
+from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema import is_current, migrate
+from indexer.clickhouse.schema.eras import last_retention
 from indexer.clickhouse.store import Store, open_store
 from indexer.clickhouse.wait_for_store import open_when_there, started
 from indexer.http.authenticator import Authenticator
@@ -164,6 +168,7 @@ class ShimService:
             await self.bind()
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
         store = self._store or await self._open()
+        settings = self._settings  # with the retention of the database
         catalog = Catalog(store, settings, self._version, self.metrics, changes=self._changes)
         blocks = self._blocks(store)
         shared = settings.tenancy.mode != "single"
@@ -259,6 +264,9 @@ class ShimService:
         )
         if not await loop.run_in_executor(self._pool, is_current, self._owned):
             await loop.run_in_executor(self._pool, migrate, self._owned)
+        if self._settings.retention == Retention():
+            noted = await loop.run_in_executor(self._pool, last_retention, self._owned)
+            self._settings = msgspec.structs.replace(self._settings, retention=noted or Retention())
         return self._owned
 
     async def stop(self) -> None:

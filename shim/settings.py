@@ -293,7 +293,8 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics_open: bool = False
     #: Whose data a request sees.
     tenancy: TenancySettings = TenancySettings()
-    #: How long rows are kept, as the indexer is set to: older windows are read from coarser rollups.
+    #: How long rows are kept: older windows are read from coarser rollups. While it is the default, a shim of
+    #: its own reads the indexers' retention from the database when it starts.
     retention: Retention = Retention()
     #: The look-up of series.
     catalog: CatalogSettings = CatalogSettings()

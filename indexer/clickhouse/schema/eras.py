@@ -63,6 +63,12 @@ def read_eras(store: Store) -> list[Era]:
     return [*kept, eras[-1]]
 
 
+def last_retention(store: Store) -> Retention | None:
+    """Return the retention noted last; None before the first indexer started. Raises StoreError."""
+    eras = read_eras(store)
+    return eras[-1].retention if eras else None
+
+
 def note_retention(store: Store, retention: Retention, steps: Sequence[int]) -> None:
     """Note the present retention if it differs from the last one noted. Raises StoreError."""
     eras = read_eras(store)
