@@ -45,7 +45,7 @@ _WIDE_S: Final = 96 * 86_400
 class Sends(Protocol):
     """The interface of agent/backfill/sender.py."""
 
-    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
+    def send(self, frames: Sequence[EncodedFrame]) -> list[Answer]:
         """Send frames until each has a final answer."""
 
 
@@ -91,13 +91,13 @@ class Job:
         waiting: list[EncodedFrame] = []
         last = 0
         for chunk in self._cut(file):
-            parcel, span_s = self._parcel(chunk)
+            encoded, span_s = self._encoded(chunk)
             last = chunk.number
-            if parcel is not None and last > self.progress.chunks:
+            if encoded is not None and last > self.progress.chunks:
                 if waiting and span_s > _WIDE_S:
                     self._send(waiting, last - 1)
                     waiting = []
-                waiting.append(parcel)
+                waiting.append(encoded)
                 if span_s > _WIDE_S or _is_full(waiting):
                     self._send(waiting, last)
                     waiting = []
@@ -107,7 +107,7 @@ class Job:
         self.progress.finished = True
         self._send(waiting, last)
 
-    def _parcel(self, chunk: Chunk) -> tuple[EncodedFrame | None, int]:
+    def _encoded(self, chunk: Chunk) -> tuple[EncodedFrame | None, int]:
         """Return the frame of a chunk and its span in seconds; None if none of its lines adds anything."""
         settings = self._settings
         aggregator = Aggregator(settings.aggregate, settings.lines, settings.tags, self._mapper)
@@ -145,24 +145,24 @@ class Job:
         if left.bad and self.bad.total() <= MAX_NAMED:
             self._named(number, left.reason)
 
-    def _send(self, parcels: list[EncodedFrame], chunk: int) -> None:
+    def _send(self, frames: list[EncodedFrame], chunk: int) -> None:
         """Send frames, and record that all chunks up to this one are answered."""
         progress = self.progress
-        for parcel, answer in zip(parcels, self._sends.send(parcels) if parcels else (), strict=True):
+        for encoded, answer in zip(frames, self._sends.send(frames) if frames else (), strict=True):
             match answer.outcome:
                 case Outcome.ACCEPTED:
                     progress.frames += 1
-                    progress.rows += parcel.rows
-                    progress.lines += parcel.lines
+                    progress.rows += encoded.rows
+                    progress.lines += encoded.lines
                     progress.expired_rows += expired_rows(answer)
                 case Outcome.CONFLICT:
-                    progress.conflict_lines += parcel.lines
+                    progress.conflict_lines += encoded.lines
                 case _:
-                    progress.refused_lines += parcel.lines
+                    progress.refused_lines += encoded.lines
         progress.chunks = max(progress.chunks, chunk)
         self._save(msgspec.structs.replace(progress))
 
 
-def _is_full(parcels: Sequence[EncodedFrame]) -> bool:
+def _is_full(frames: Sequence[EncodedFrame]) -> bool:
     """Return whether these frames fill a request."""
-    return len(parcels) == MAX_FRAMES or sum(len(parcel.data) for parcel in parcels) >= MAX_BYTES
+    return len(frames) == MAX_FRAMES or sum(len(encoded.data) for encoded in frames) >= MAX_BYTES

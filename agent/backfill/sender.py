@@ -34,7 +34,7 @@ class Delivers(Protocol):
     def max_frames(self) -> int:
         """Maximum number of frames per try."""
 
-    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
+    def send(self, frames: Sequence[EncodedFrame]) -> list[Answer]:
         """Try once to send frames; return an answer for each."""
 
 
@@ -59,18 +59,18 @@ class OrderedSender:
         self._circuit = CircuitBreaker(settings.backoff_s, settings.max_backoff_s, rng or random.Random())  # noqa: S311
         self._told = ""
 
-    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
+    def send(self, frames: Sequence[EncodedFrame]) -> list[Answer]:
         """Send frames until each has a final answer; return the answers in their order."""
         final: dict[int, Answer] = {}
-        while left := [at for at in range(len(parcels)) if at not in final]:
+        while left := [at for at in range(len(frames)) if at not in final]:
             tried = left[: min(self._delivery.max_frames, self._frames)]
             began_s = self._clock_s()
-            answers = self._delivery.send([parcels[at] for at in tried])
+            answers = self._delivery.send([frames[at] for at in tried])
             if any(answer.outcome in FINAL for answer in answers):
                 self._pace(len(tried), self._clock_s() - began_s)
             final.update((at, a) for at, a in zip(tried, answers, strict=True) if a.outcome in FINAL)
             self._rest(answers)
-        return [final[at] for at in range(len(parcels))]
+        return [final[at] for at in range(len(frames))]
 
     def _pace(self, frames: int, took_s: float) -> None:
         """Decide how many frames the next request has."""

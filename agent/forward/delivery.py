@@ -33,37 +33,37 @@ class Delivery:
         """Maximum number of frames that one try may have now."""
         return MAX_FRAMES if time.monotonic() >= self._singles_until_s else 1
 
-    def send(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
+    def send(self, frames: Sequence[EncodedFrame]) -> list[Answer]:
         """Try once to send frames; return an answer for each."""
-        if len(parcels) > 1:
-            answers = self._bundled(parcels)
+        if len(frames) > 1:
+            answers = self._bundled(frames)
             if answers is not None:
                 return answers
             self._singles_until_s = time.monotonic() + _SINGLES_S
-        return self._one_by_one(parcels)
+        return self._one_by_one(frames)
 
-    def _bundled(self, parcels: Sequence[EncodedFrame]) -> list[Answer] | None:
+    def _bundled(self, frames: Sequence[EncodedFrame]) -> list[Answer] | None:
         """Send a bundle; return None if the indexer does not accept it as one."""
-        body = bundle.encode([parcel.data for parcel in parcels])
+        body = bundle.encode([frame.data for frame in frames])
         answer = self._channel.send(body, bundle.PATH, bundle.CONTENT_TYPE)
         if answer.status in (400, 404, 405, 413, 415):
             return None
         if answer.outcome is not Outcome.ACCEPTED:
-            return [answer] * len(parcels)
+            return [answer] * len(frames)
         try:
-            found = bundle.decode_answers(answer.text.encode(errors="surrogateescape"), len(parcels))
+            found = bundle.decode_answers(answer.text.encode(errors="surrogateescape"), len(frames))
         except bundle.BundleError:
             return None  # a server that answers 200 to everything
         return [judge(one.status, one.error, max(one.retry_after, 0.0), one.expired) for one in found]
 
-    def _one_by_one(self, parcels: Sequence[EncodedFrame]) -> list[Answer]:
+    def _one_by_one(self, frames: Sequence[EncodedFrame]) -> list[Answer]:
         """Send each frame alone until a try fails: later frames share that answer, untried."""
         answers: list[Answer] = []
-        for parcel in parcels:
-            answers.append(self._channel.send(parcel.data))
+        for frame in frames:
+            answers.append(self._channel.send(frame.data))
             if answers[-1].outcome not in FINAL:
                 break
-        return answers + answers[-1:] * (len(parcels) - len(answers))
+        return answers + answers[-1:] * (len(frames) - len(answers))
 
     def close(self) -> None:
         """Close the connection."""

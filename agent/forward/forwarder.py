@@ -113,14 +113,14 @@ class Forwarder:
         own = CircuitBreaker(self._settings.backoff_s, self._settings.max_backoff_s, self._rng)
         try:
             while self._wait_for_turn(own):
-                parcels = self._take(delivery)
-                if not parcels:
+                frames = self._take(delivery)
+                if not frames:
                     with self._lock:
                         self._circuit.abandoned()
                         self._lock.notify_all()
                     continue
                 began_s = time.monotonic()
-                self._settle(parcels, delivery.send(parcels), began_s, own)
+                self._settle(frames, delivery.send(frames), began_s, own)
         finally:
             delivery.close()
 
@@ -147,7 +147,7 @@ class Forwarder:
         return False
 
     def _settle(
-        self, parcels: Sequence[EncodedFrame], answers: Sequence[Answer], began_s: float, own: CircuitBreaker
+        self, frames: Sequence[EncodedFrame], answers: Sequence[Answer], began_s: float, own: CircuitBreaker
     ) -> None:
         """Count the answers of a try, decide which connections wait, and return the frames to the spool.
 
@@ -170,15 +170,15 @@ class Forwarder:
                 (own if alive else self._circuit).failed(now_s, failed.retry_after_s, longest)
                 self._failed_draining = self._draining and not alive
             self.problem = "" if failed is None else failure_text(failed, self._settings)
-            for parcel, answer in zip(parcels, answers, strict=True):
-                self._count(parcel, answer)
+            for frame, answer in zip(frames, answers, strict=True):
+                self._count(frame, answer)
             self._lock.notify_all()
-        for parcel, answer in zip(parcels, answers, strict=True):
+        for frame, answer in zip(frames, answers, strict=True):
             if answer.outcome in FINAL:
-                self._spool.done(parcel)
+                self._spool.done(frame)
             else:
-                self._spool.again(parcel, self._rest_s(answer) if alive else 0.0)
-        self._tell(parcels, answers)
+                self._spool.again(frame, self._rest_s(answer) if alive else 0.0)
+        self._tell(frames, answers)
 
     def _rest_s(self, answer: Answer) -> float:
         """Return how long a postponed frame rests while others are accepted."""
@@ -187,27 +187,27 @@ class Forwarder:
         longest_s = _DRAIN_BACKOFF_S if self._draining else self._settings.max_backoff_s
         return min(max(answer.retry_after_s, self._settings.backoff_s), longest_s)
 
-    def _count(self, parcel: EncodedFrame, answer: Answer) -> None:
+    def _count(self, frame: EncodedFrame, answer: Answer) -> None:
         if answer.outcome is Outcome.ACCEPTED:
             self.sent_frames += 1
-            self.sent_rows += parcel.rows
-            self.sent_lines += parcel.lines
-            self.sent_bytes += len(parcel.data)
+            self.sent_rows += frame.rows
+            self.sent_lines += frame.lines
+            self.sent_bytes += len(frame.data)
             self.last_success_s = time.time()
         elif answer.outcome in FINAL:
             self.dropped_frames[answer.outcome] += 1
-            self.dropped_rows[answer.outcome] += parcel.rows
-            self.dropped_lines[answer.outcome] += parcel.lines
+            self.dropped_rows[answer.outcome] += frame.rows
+            self.dropped_lines[answer.outcome] += frame.lines
         else:
             self.retries[answer.outcome] += 1
 
-    def _tell(self, parcels: Sequence[EncodedFrame], answers: Sequence[Answer]) -> None:
-        for parcel, answer in zip(parcels, answers, strict=True):
+    def _tell(self, frames: Sequence[EncodedFrame], answers: Sequence[Answer]) -> None:
+        for frame, answer in zip(frames, answers, strict=True):
             if answer.outcome is not Outcome.ACCEPTED:
                 self._log.throttled(
                     "frame_refused" if answer.outcome in FINAL else "send_failed",
-                    frame=parcel.identity,
-                    rows=parcel.rows,
+                    frame=frame.identity,
+                    rows=frame.rows,
                     outcome=answer.outcome.value,
                     status=answer.status,
                     text=answer.text[:200],

@@ -89,9 +89,9 @@ class Catalog(SeriesFinder):
         label names that stay in their UTF-8 form, in every style of names. Raises ExecutionError for too many
         series, BadData for a bad regex, StoreError.
         """
-        look = SelectionKey(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
-        self._unasked.discard(look)
-        return self._select(look, tag)
+        key = SelectionKey(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
+        self._unasked.discard(key)
+        return self._select(key, tag)
 
     def total(
         self,
@@ -109,33 +109,33 @@ class Catalog(SeriesFinder):
         `max_labelled`: up to this many series come with labels, even if they count as many. Raises as
         `select` does.
         """
-        look = SelectionKey(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
-        self._unasked.discard(look)
-        remembered, version = self._remembered(look)
+        key = SelectionKey(tenant, tuple(matchers), Days.of(start_ms, end_ms), kept)
+        self._unasked.discard(key)
+        remembered, version = self._remembered(key)
         if remembered is not None:
             return remembered
         most = min(max(self._totals_from, max_labelled), self._settings.max_series)
-        known = self._totals.get((look, most)) if version is not None else None
-        if known is not None and self._holds(look, known[0], version):
+        known = self._totals.get((key, most)) if version is not None else None
+        if known is not None and self._holds(key, known[0], version):
             self.metrics.catalog_lookups.labels("memory").inc()
-            self._keep_total(look, most, version, known[1], known[2])
+            self._keep_total(key, most, version, known[1], known[2])
             return self._for_query(known[1], known[2], tag)
-        targets = self._targets(self.tables.tagged(tag), tenant, look.days, matchers)
+        targets = self._targets(self.tables.tagged(tag), tenant, key.days, matchers)
         if len(targets) != 1 or targets[0].view in MADE_LABELS or len(targets[0].kinds) != 1:
-            return self._select(look, tag)
-        found = self.find(tenant, matchers, look.days, most, count=False, tag=tag, kept=kept)
+            return self._select(key, tag)
+        found = self.find(tenant, matchers, key.days, most, count=False, tag=tag, kept=kept)
         if isinstance(found, LargeSelection):
             unlabelled = self._unlabelled(found, tag)
             if unlabelled is None:
-                return self._select(look, tag)
-            self._keep_total(look, most, version, found, unlabelled)
+                return self._select(key, tag)
+            self._keep_total(key, most, version, found, unlabelled)
             return unlabelled
         self.metrics.catalog_lookups.labels("store").inc()
-        return self._selected(look, found, version)
+        return self._selected(key, found, version)
 
     def _keep_total(
         self,
-        look: SelectionKey,
+        key: SelectionKey,
         most: int,
         version: int | None,
         wide: LargeSelection,
@@ -143,7 +143,7 @@ class Catalog(SeriesFinder):
     ) -> None:
         if version is not None:
             weight = 0 if unlabelled.ids is None else len(unlabelled.ids)
-            self._totals.put((look, most), (version, wide, unlabelled), weight)
+            self._totals.put((key, most), (version, wide, unlabelled), weight)
 
     def _unlabelled(self, wide: LargeSelection, tag: str) -> UnlabelledSeries | None:
         """None where series may be one under their labels: several tags of theirs are shown as one."""
@@ -173,66 +173,66 @@ class Catalog(SeriesFinder):
         picked = self._picked(tables, some, tables.alive(some.scope, len(ids)), narrowed=True)
         return selection(picked, wide.tenant, wide.matchers, self._settings, self.metrics)
 
-    def _remembered(self, look: SelectionKey) -> tuple[Selection | None, int | None]:
+    def _remembered(self, key: SelectionKey) -> tuple[Selection | None, int | None]:
         """Return the remembered selection if it still holds, and the version to remember a new one at."""
         version = self._version() if self._version else None
-        remembered = self._selections.get(look) if version is not None else None
-        if remembered is None or not self._holds(look, remembered[0], version):
+        remembered = self._selections.get(key) if version is not None else None
+        if remembered is None or not self._holds(key, remembered[0], version):
             return None, version
         self.metrics.catalog_lookups.labels("memory").inc()
         found = remembered[1]
         if version is not None and version != remembered[0]:
-            self._selections.put(look, (version, found), found.series)
+            self._selections.put(key, (version, found), found.series)
         return found, version
 
-    def _holds(self, look: SelectionKey, at: int, version: int | None) -> bool:
+    def _holds(self, key: SelectionKey, at: int, version: int | None) -> bool:
         """Return whether a selection made at version `at` is the same now. Raises StoreError."""
         if at == version:
             return True
         changes = self._changes(at)
         if changes is None:
             return False
-        changed = [change.metric_ids for change in changes if _is_within(change, look)]
+        changed = [change.metric_ids for change in changes if _is_within(change, key)]
         if not changed:
             return True
-        texts, _ = self.strings.texts(look.tenant.org_id, frozenset[int]().union(*changed))
+        texts, _ = self.strings.texts(key.tenant.org_id, frozenset[int]().union(*changed))
         kinds = frozenset(KINDS.values())
         names = Names(Metric(i, text, kinds) for i, text in texts.items())
-        return not names.find([m for m in look.matchers if m.name == NAME])
+        return not names.find([m for m in key.matchers if m.name == NAME])
 
-    def _select(self, look: SelectionKey, tag: str = "") -> Selection:
-        remembered, version = self._remembered(look)
+    def _select(self, key: SelectionKey, tag: str = "") -> Selection:
+        remembered, version = self._remembered(key)
         if remembered is not None:
             return remembered
-        self._refusals.check(look)
+        self._refusals.check(key)
         self.metrics.catalog_lookups.labels("store").inc()
-        with self._refusals.remembering(look):
-            picked = self.pick(look.tenant, look.matchers, look.days, tag=tag, kept=look.kept)
-        return self._selected(look, picked, version)
+        with self._refusals.remembering(key):
+            picked = self.pick(key.tenant, key.matchers, key.days, tag=tag, kept=key.kept)
+        return self._selected(key, picked, version)
 
-    def _selected(self, look: SelectionKey, picked: Sequence[PickedSeries], version: int | None) -> Selection:
+    def _selected(self, key: SelectionKey, picked: Sequence[PickedSeries], version: int | None) -> Selection:
         """Make the selection of picked series, and remember it."""
-        found = selection(picked, look.tenant, look.matchers, self._settings, self.metrics)
+        found = selection(picked, key.tenant, key.matchers, self._settings, self.metrics)
         if version is not None:
-            self._selections.put(look, (version, found), found.series)
+            self._selections.put(key, (version, found), found.series)
         return found
 
     def looked_up(self) -> list[SelectionKey]:
         """Return the remembered look-ups that queries used, most recent last."""
-        return [look for look in self._selections.keys() if look not in self._unasked]  # noqa: SIM118
+        return [key for key in self._selections.keys() if key not in self._unasked]  # noqa: SIM118
 
-    def look_again(self, look: SelectionKey) -> None:
+    def look_again(self, key: SelectionKey) -> None:
         """Make a look-up before anybody asks for it. Raises as `select` does."""
         self._unasked.intersection_update(
             self._selections.keys()
         )  # bounded, as the remembered selections are
-        self._unasked.add(look)
-        self._select(look)
+        self._unasked.add(key)
+        self._select(key)
 
 
-def _is_within(change: Change, look: SelectionKey) -> bool:
+def _is_within(change: Change, key: SelectionKey) -> bool:
     """Return whether a registration is of the tenant and the days of a look-up."""
-    of, tenant, days = change.tenant, look.tenant, look.days
+    of, tenant, days = change.tenant, key.tenant, key.days
     return (
         of.org_id == tenant.org_id
         and tenant.project_id in (None, of.project_id)

@@ -25,17 +25,17 @@ class Refusals:
         self._clock = clock
         self._refused: LruDict[SelectionKey, tuple[float, str]] = LruDict(_MAX_REFUSALS)
 
-    def check(self, look: SelectionKey) -> None:
+    def check(self, key: SelectionKey) -> None:
         """Raise ExecutionError for a look-up that was refused lately."""
-        known = self._refused.get(look)
+        known = self._refused.get(key)
         if known is not None and self._clock() - known[0] < self._max_age_s:
             raise ExecutionError(known[1])
 
     @contextmanager
-    def remembering(self, look: SelectionKey) -> Iterator[None]:
+    def remembering(self, key: SelectionKey) -> Iterator[None]:
         """Remember the look-up when the body refuses it with an ExecutionError."""
         try:
             yield
         except ExecutionError as e:
-            self._refused.put(look, (self._clock(), str(e)))
+            self._refused.put(key, (self._clock(), str(e)))
             raise

@@ -73,12 +73,12 @@ class CacheWarmer:
                 "event=warmed looks=%d blocks=%d took_s=%.2f", len(recent.looks), len(recent.places), took_s
             )
 
-    def _look_up(self, looks: Sequence[SelectionKey]) -> None:
-        for look in reversed(looks):
+    def _look_up(self, keys: Sequence[SelectionKey]) -> None:
+        for key in reversed(keys):
             if not self._goes_on():
                 return
             with suppress(StoreError, QueryError):
-                self._catalog.look_again(look)
+                self._catalog.look_again(key)
 
     def _fill(self, places: Sequence[ChunkKey]) -> None:
         if self._blocks is not None and places:

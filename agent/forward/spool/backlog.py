@@ -128,19 +128,19 @@ class Backlog:
         """The lowest number of this run's waiting frames; None if there is none."""
         return min((s.low_number for s in self._segments if s.frames and s.own), default=None)
 
-    def put(self, parcel: EncodedFrame) -> bool:
+    def put(self, frame: EncodedFrame) -> bool:
         """Write a frame, which then waits; return False if it was not written and stays with the caller.
 
         A frame larger than the whole spool is dropped and counted.
         """
-        if self._too_large(parcel):
-            self.full.add(1, parcel.rows, parcel.lines)
+        if self._too_large(frame):
+            self.full.add(1, frame.rows, frame.lines)
             return True
-        return self._append(parcel) is not None
+        return self._append(frame) is not None
 
-    def put_out(self, parcel: EncodedFrame) -> FramePlace | None:
+    def put_out(self, frame: EncodedFrame) -> FramePlace | None:
         """Write a frame that is being sent; return None if it was not written."""
-        written = None if self._too_large(parcel) else self._append(parcel)
+        written = None if self._too_large(frame) else self._append(frame)
         if written is None:
             return None
         segment, entry = written
@@ -159,15 +159,15 @@ class Backlog:
                 self._over(FramePlace(segment, entry))
                 continue
             try:
-                parcel = segment.read(entry)
+                frame = segment.read(entry)
             except (RecordError, OSError) as e:
                 self._note_damage(segment, SegmentDamage(entry.offset, head.record_bytes, head, str(e)))
             else:
                 if age_ms <= self.remembered_ms or not self.remembered_ms:
-                    return parcel, FramePlace(segment, entry)
+                    return frame, FramePlace(segment, entry)
                 self.set_aside.add(1, head.rows, head.lines)
                 self._keep_for_people(
-                    _SET_ASIDE, f"{segment.path.stem}-{entry.offset}", memoryview(parcel.data)
+                    _SET_ASIDE, f"{segment.path.stem}-{entry.offset}", memoryview(frame.data)
                 )
             self._over(FramePlace(segment, entry))
         return None
@@ -204,15 +204,15 @@ class Backlog:
         self._active = None
         self._lock.release()
 
-    def _too_large(self, parcel: EncodedFrame) -> bool:
-        return record_bytes(parcel) > self._max_bytes
+    def _too_large(self, frame: EncodedFrame) -> bool:
+        return record_bytes(frame) > self._max_bytes
 
-    def _append(self, parcel: EncodedFrame) -> tuple[Segment, SegmentEntry] | None:
+    def _append(self, frame: EncodedFrame) -> tuple[Segment, SegmentEntry] | None:
         try:
-            size = record_bytes(parcel)
+            size = record_bytes(frame)
             self._make_room(size)
             segment = self._writable(size)
-            entry = segment.append(parcel, sync=self._sync)
+            entry = segment.append(frame, sync=self._sync)
         except (OSError, RecordError) as e:
             self.failed_writes += 1
             self.problem = (e.strerror or str(e)) if isinstance(e, OSError) else str(e)

@@ -73,17 +73,17 @@ class RecordHeader(msgspec.Struct, frozen=True):
         return HEADER_BYTES + self.identity_bytes + self.data_bytes
 
 
-def record_bytes(parcel: EncodedFrame) -> int:
+def record_bytes(frame: EncodedFrame) -> int:
     """Return the size of a frame's record in bytes."""
-    return HEADER_BYTES + len(parcel.identity.encode(errors="surrogatepass")) + len(parcel.data)
+    return HEADER_BYTES + len(frame.identity.encode(errors="surrogatepass")) + len(frame.data)
 
 
-def encode(parcel: EncodedFrame) -> bytes:
+def encode(frame: EncodedFrame) -> bytes:
     """Return the record of a frame. Raises RecordError if it is too large."""
-    identity = parcel.identity.encode(errors="surrogatepass")
-    if len(identity) > MAX_IDENTITY_BYTES or len(parcel.data) > MAX_DATA_BYTES:
+    identity = frame.identity.encode(errors="surrogatepass")
+    if len(identity) > MAX_IDENTITY_BYTES or len(frame.data) > MAX_DATA_BYTES:
         raise RecordError(
-            f"{len(identity)} bytes of identity, {len(parcel.data)} of frame: "
+            f"{len(identity)} bytes of identity, {len(frame.data)} of frame: "
             f"expected at most {MAX_IDENTITY_BYTES} and {MAX_DATA_BYTES}"
         )
     head = _HEAD.pack(
@@ -91,14 +91,14 @@ def encode(parcel: EncodedFrame) -> bytes:
         VERSION,
         WAITING,
         len(identity),
-        len(parcel.data),
-        min(parcel.rows, _MAX_U32),
-        min(parcel.lines, _MAX_U64),
-        parcel.number,
-        parcel.created_ms,
-        _body_checksum(identity, parcel.data),
+        len(frame.data),
+        min(frame.rows, _MAX_U32),
+        min(frame.lines, _MAX_U64),
+        frame.number,
+        frame.created_ms,
+        _body_checksum(identity, frame.data),
     )
-    return b"".join((head, _CHECKSUM.pack(xxh64_intdigest(head)), identity, parcel.data))
+    return b"".join((head, _CHECKSUM.pack(xxh64_intdigest(head)), identity, frame.data))
 
 
 def decode_header(data: bytes) -> RecordHeader:

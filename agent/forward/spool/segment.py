@@ -74,9 +74,9 @@ class Segment:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | ((os.O_CREAT | os.O_EXCL) if own else 0)
         self._file = os.open(path, flags, 0o600)
 
-    def append(self, parcel: EncodedFrame, *, sync: bool) -> SegmentEntry:
+    def append(self, frame: EncodedFrame, *, sync: bool) -> SegmentEntry:
         """Write a frame, which then waits. Raises OSError and RecordError and leaves the file as before."""
-        record = encode(parcel)
+        record = encode(frame)
         try:
             written = 0
             while written < len(record):
@@ -195,8 +195,8 @@ class Segment:
     def read(self, entry: SegmentEntry) -> EncodedFrame:
         """Read the frame at a place. Raises RecordError and OSError."""
         body = os.pread(self._file, entry.head.record_bytes - HEADER_BYTES, entry.offset + HEADER_BYTES)
-        parcel = decode_body(entry.head, body)
-        return parcel if self.own else msgspec.structs.replace(parcel, number=0)
+        frame = decode_body(entry.head, body)
+        return frame if self.own else msgspec.structs.replace(frame, number=0)
 
     def raw(self, offset: int, size: int) -> bytes:
         """Return raw bytes of the file. Raises OSError."""

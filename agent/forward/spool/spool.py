@@ -31,7 +31,7 @@ from agent.forward.spool.record import EncodedFrame
 class _Waiting(msgspec.Struct):
     """A frame in memory, since when (a monotonic clock), and its place on disk, if any."""
 
-    parcel: EncodedFrame
+    frame: EncodedFrame
     since_s: float
     place: FramePlace | None = None
     due_s: float = 0.0  # while it rests
@@ -91,7 +91,7 @@ class Spool:
         """Creation time of the oldest unsent frame in Unix milliseconds; None if all are sent."""
         with self._changed:
             here = (*self._waiting, *self._out.values(), *self._resting)
-            held = [one.parcel.created_ms for one in here]
+            held = [one.frame.created_ms for one in here]
             on_disk = self._backlog.oldest_ms if self._backlog else None
             return min(held if on_disk is None else [*held, on_disk], default=None)
 
@@ -122,13 +122,13 @@ class Spool:
         """Rows of lost frames."""
         return sum(lost.rows for lost in self.dropped.values())
 
-    def put(self, parcel: EncodedFrame, *, at_once: bool = False) -> None:
+    def put(self, frame: EncodedFrame, *, at_once: bool = False) -> None:
         """Add a frame, dropping the oldest waiting ones to make room.
 
         `at_once`: it is on disk, if there is one, when this returns, and still waits as a live frame.
         """
         with self._changed:
-            added = _Waiting(parcel, self._clock_s())
+            added = _Waiting(frame, self._clock_s())
             self._hold(added)
             if at_once:
                 self._keep(added)
@@ -169,9 +169,9 @@ class Spool:
             sources = (self._take_live, self._take_kept) if live_first else (self._take_kept, self._take_live)
             for source in sources:
                 while len(taken) < room and size < max_bytes and (one := source()) is not None:
-                    self._out[id(one.parcel)] = one
-                    taken.append(one.parcel)
-                    size += len(one.parcel.data)
+                    self._out[id(one.frame)] = one
+                    taken.append(one.frame)
+                    size += len(one.frame.data)
             if not taken:
                 self._changed.notify_all()  # perhaps none of the waiting frames could be read
             return taken
@@ -183,30 +183,30 @@ class Spool:
         found = self._backlog.take() if self._backlog else None
         if found is None:
             return None
-        parcel, place = found
-        self._bytes += len(parcel.data)
-        if parcel.number:
-            self._numbers.add(parcel.number)
-        return _Waiting(parcel, self._clock_s(), place)
+        frame, place = found
+        self._bytes += len(frame.data)
+        if frame.number:
+            self._numbers.add(frame.number)
+        return _Waiting(frame, self._clock_s(), place)
 
-    def done(self, parcel: EncodedFrame) -> None:
+    def done(self, frame: EncodedFrame) -> None:
         """Complete a frame that was handed out: the indexer has answered."""
         with self._changed:
-            out = self._out.pop(id(parcel))
+            out = self._out.pop(id(frame))
             self._let_go(out)
             if out.place and self._backlog:
                 self._backlog.done(out.place)
             self._failing = False
             self._changed.notify_all()
 
-    def again(self, parcel: EncodedFrame, rest_s: float = 0.0) -> None:
+    def again(self, frame: EncodedFrame, rest_s: float = 0.0) -> None:
         """Return a frame for another try, at once or after a rest while others are sent.
 
         At once: it is the oldest again, may be dropped to make room, and new frames are written as they
         arrive.
         """
         with self._changed:
-            out = self._out.pop(id(parcel))
+            out = self._out.pop(id(frame))
             if rest_s > 0.0 and len(self._resting) < _MAX_RESTING:
                 out.due_s = self._clock_s() + rest_s
                 self._keep(out)
@@ -251,7 +251,7 @@ class Spool:
         if self._backlog is None:
             return
         if one.place is None or not self._backlog.holds(one.place):
-            one.place = self._backlog.put_out(one.parcel)
+            one.place = self._backlog.put_out(one.frame)
 
     def keep_old(self, max_s: float) -> None:
         """Write frames unsent for `max_s` to disk, if there is one, including those in flight."""
@@ -307,13 +307,13 @@ class Spool:
 
     def _hold(self, one: _Waiting) -> None:
         self._waiting.append(one)
-        if one.parcel.number:
-            self._numbers.add(one.parcel.number)
-        self._bytes += len(one.parcel.data)
+        if one.frame.number:
+            self._numbers.add(one.frame.number)
+        self._bytes += len(one.frame.data)
 
     def _let_go(self, one: _Waiting) -> None:
-        self._numbers.discard(one.parcel.number)
-        self._bytes -= len(one.parcel.data)
+        self._numbers.discard(one.frame.number)
+        self._bytes -= len(one.frame.data)
 
     def _write_waiting(self, before_s: float | None) -> None:
         """Write the waiting frames (those added before a time) to disk, until a write fails."""
@@ -331,7 +331,7 @@ class Spool:
         if one.place and self._backlog.again(one.place):
             return True
         one.place = None
-        return self._backlog.put(one.parcel)
+        return self._backlog.put(one.frame)
 
     def _make_room(self) -> None:
         while self._bytes > self._max_bytes and self._waiting:
@@ -340,4 +340,4 @@ class Spool:
                 self._let_go(dropped)
                 continue
             self._let_go(dropped)
-            self._full.add(1, dropped.parcel.rows, dropped.parcel.lines)
+            self._full.add(1, dropped.frame.rows, dropped.frame.lines)
