@@ -1,4 +1,4 @@
-"""The times a query is answered at. Pure."""
+"""The times at which a query is evaluated. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         if self.step_ms <= 0 or self.end_ms < self.start_ms:
-            raise ValueError(f"no grid: {self}")
+            raise ValueError(f"{self}: expected a positive step, and an end that is not before the start")
 
     @staticmethod
     def instant(at_ms: int) -> Grid:

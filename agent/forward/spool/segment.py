@@ -1,8 +1,11 @@
 """One file of the spool: consecutive records, appended by one run of an agent and read by any.
 
-Owns the file, the places of its records, and how many of their frames still wait. Only a file that is being
-read or written has its records' places in memory; the others have totals. Bytes that cannot be read are
+Owns the file, the offsets of its records, and how many of their frames still wait. Only a file that is being
+read or written has its records' offsets in memory; the others have totals. Bytes that cannot be read are
 reported as `SegmentDamage` and skipped.
+
+A frame of the file waits, is out (a sender has it), or is done. Done is noted in the file; out is not, so a
+frame that was out when the agent died waits again.
 
 Not thread-safe.
 """
@@ -145,7 +148,7 @@ class Segment:
                 self.low_number = min(self.low_number or head.number, head.number)
 
     def load(self) -> None:
-        """Find the places of the waiting frames, if they are unknown. Raises OSError.
+        """Find the offsets of the waiting frames, if they are unknown. Raises OSError.
 
         Afterwards the totals are right: lower than before if the file was damaged meanwhile.
         """
@@ -157,7 +160,7 @@ class Segment:
             self.count(entry, 1)
 
     def unload(self) -> None:
-        """Forget the places until the file is read again; not while frames of it are out."""
+        """Forget the offsets until the file is read again; not while frames of it are out."""
         if not self.out:
             self.waiting = None
 
@@ -168,22 +171,22 @@ class Segment:
         entry = self.waiting.popleft()
         self.count(entry, -1)
         self.out += 1
-        self._look_again()
+        self._update_oldest()
         return entry
 
-    def _look_again(self) -> None:
-        """Update the facts about the oldest frame after one is gone."""
+    def _update_oldest(self) -> None:
+        """Set `oldest_ms` and `low_number` anew after a frame has left `waiting`."""
         if self.waiting:
             self.oldest_ms = self.waiting[0].head.created_ms
             if self.own:
                 self.low_number = min(e.head.number for e in self.waiting)
 
     def take_last(self) -> None:
-        """Mark the frame appended last as out."""
+        """Take the frame that was appended last: it is sent from memory, and is out from then on."""
         assert self.waiting is not None  # the file that is written is never unloaded
         self.count(self.waiting.pop(), -1)
         self.out += 1
-        self._look_again()
+        self._update_oldest()
 
     def give_back(self, entry: SegmentEntry) -> None:
         """Return a frame that is out to waiting, as the first."""
@@ -193,7 +196,7 @@ class Segment:
         self.count(entry, 1)
 
     def read(self, entry: SegmentEntry) -> EncodedFrame:
-        """Read the frame at a place. Raises RecordError and OSError."""
+        """Read the frame of a record. Raises RecordError and OSError."""
         body = os.pread(self._file, entry.head.record_bytes - HEADER_BYTES, entry.offset + HEADER_BYTES)
         frame = decode_body(entry.head, body)
         return frame if self.own else msgspec.structs.replace(frame, number=0)

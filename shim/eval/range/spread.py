@@ -36,10 +36,11 @@ def _mad(cells: WindowCells) -> Floats:
 
 
 def _variance_of_observations(windows: Observations) -> Floats:
+    """Return the population variance from the stored moments: the mean of squares, less the squared mean."""
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = windows.sums("sum") / windows.count
-        found = windows.sums("sum_squares") / windows.count - mean * mean
-    return np.maximum(found, 0)  # rounding may give a small negative number
+        of_squares = windows.sums("sum_squares") / windows.count
+        return np.maximum(of_squares - mean * mean, 0)  # rounding may give a small negative number
 
 
 FUNCTIONS = (
