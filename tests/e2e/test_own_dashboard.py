@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from shim.cli.test_rules import test_rules as run_rule_tests
 from tests.e2e.product import Starter, get, wait_for
 from tests.support.own_dashboard import RULE_TESTS, RULES, queries
 from tests.support.ports import free_port
@@ -92,3 +93,8 @@ def test_the_alerts_load_and_evaluate(prometheus: str) -> None:
 def test_promtool_accepts_them(command: tuple[str, ...]) -> None:
     done = subprocess.run(["promtool", *command], capture_output=True, text=True, cwd=Path(RULES).parent)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_our_own_judge_agrees(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_rule_tests([str(RULE_TESTS)]) == 0
+    assert "5 of 5 tests passed" in capsys.readouterr().out

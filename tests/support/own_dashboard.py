@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from shim.promql.ast import Expr, VectorSelector
+from shim.promql.ast import Expr, MatrixSelector, VectorSelector, children
 from tests.support.markdown import ROOT
 from tests.support.metrics_table import rows
 
@@ -36,13 +35,11 @@ def known_names() -> set[str]:
     return names
 
 
-def names_in(node: Any) -> Iterator[str]:
+def names_in(node: Expr) -> Iterator[str]:
     """Yield the metrics that an expression selects."""
+    if isinstance(node, MatrixSelector):
+        node = node.vector_selector
     if isinstance(node, VectorSelector):
         yield node.name
-    elif isinstance(node, Expr):
-        for field in dataclasses.fields(node):
-            yield from names_in(getattr(node, field.name))
-    elif isinstance(node, tuple):
-        for part in node:
-            yield from names_in(part)
+    for _, child in children(node):
+        yield from names_in(child)

@@ -1,14 +1,11 @@
-"""deploy/: the alerts and the dashboard for Meterhouse itself name known metrics, and their tests pass."""
+"""deploy/: the alerts and the dashboard for Meterhouse itself name known metrics."""
 
 from __future__ import annotations
 
-import pytest
-
 from shim.cli.check_rules import read_rule_file
-from shim.cli.test_rules import test_rules as run_rule_tests
 from shim.plan.parse import parse
 from shim.rules.rule_file import AlertingRule, doubtful_rules
-from tests.support.own_dashboard import RULE_TESTS, RULES, known_names, names_in, queries
+from tests.support.own_dashboard import RULES, known_names, names_in, queries
 
 
 def test_every_panel_names_metrics_that_exist() -> None:
@@ -38,8 +35,3 @@ def test_the_names_of_an_expression_are_found() -> None:
         "sum by (a) (rate(x_total[5m])) / on (b) max_over_time(y[1h:1m]) or -z + histogram_quantile(0.9, w)"
     )
     assert set(names_in(parse(expr))) == {"x_total", "y", "z", "w"}
-
-
-def test_the_unit_tests_of_the_alerts_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_rule_tests([str(RULE_TESTS)]) == 0
-    assert "5 of 5 tests passed" in capsys.readouterr().out
