@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+# Tests start hundreds of processes and import 600 modules of tests: each is compiled once, not each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["tests.support.memory_folder", "tests.support.chdb", "tests.support.redis_server"]
 

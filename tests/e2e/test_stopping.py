@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.product import Api, Process, Starter, get, send_tcp, wait_for
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 LINES: Final = 20_000
 #: How long an orphaned agent sends: a start takes long where tests share a busy machine.

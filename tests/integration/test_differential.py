@@ -32,7 +32,7 @@ from tests.support.differential.servers import KIT, MISSING, Servers, both
 from tests.support.pipeline import Pipeline
 from tests.support.promql import syntax_error
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
 KEPT = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 DATABASE = "differential"

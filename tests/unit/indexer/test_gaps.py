@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from indexer.agents.gaps import MAX_RANGES, SequenceGaps
 
 
@@ -71,11 +68,3 @@ def test_ranges_are_bounded_and_all_is_counted() -> None:
     run = numbers(*range(1, last + 1, 2), over=last)
     assert run.missing == last // 2
     assert len(run.ranges()) == MAX_RANGES
-
-
-@given(st.sets(st.integers(1, 40)), st.randoms(use_true_random=False), st.integers(0, 40))
-def test_gaps_are_what_was_not_stored(stored: set[int], rnd: object, over: int) -> None:
-    order = sorted(stored)
-    rnd.shuffle(order)  # type: ignore[attr-defined]
-    run = numbers(*order, made=40, over=over)
-    assert run.missing == len(set(range(1, over + 1)) - stored)

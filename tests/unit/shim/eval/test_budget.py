@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from shim.eval.aggregate import aggregate
 from shim.eval.binary import Matching, binary
 from shim.eval.broadcast import repeated
 from shim.eval.functions.registry import call
 from shim.eval.functions.signature import CallContext
 from shim.eval.histogram.merging import combine, common_indices, trimmed, widened
-from shim.eval.histogram.quantile import histogram_quantile
-from shim.eval.histogram.step_slices import slices_of_steps
 from shim.eval.window.evaluate import range_function
 from shim.model.errors import ExecutionError, TimedOut
 from shim.model.grid import Grid
@@ -86,38 +83,6 @@ def test_windows_ask_for_time_in_turns(function: str) -> None:
     assert asked.cells[0] == grid.steps, "memory first"
 
 
-@pytest.mark.parametrize("op", ["sum", "avg", "stddev", "min", "count", "quantile"])
-def test_aggregations_of_much_go_in_turns(op: str) -> None:
-    """Some steps at once, and the same as all of them."""
-    steps = 300_000
-    rng = np.random.default_rng(3)
-    labels = [(("g", str(i % 2)), ("n", str(i))) for i in range(8)]
-    present = rng.random((8, steps)) < 0.7
-    whole = Vector(steps, labels, rng.random((8, steps)), present)
-    q = np.linspace(0, 1, steps)
-    asked = Asked()
-    found = aggregate(op, whole, ("g",), False, Scalar(q), Annotations(), asked)
-    assert len(asked.cells) > 1
-    for at in (slice(0, 500), slice(262_000, 262_500)):
-        some = Vector(500, labels, whole.values[:, at], present[:, at])
-        small = aggregate(op, some, ("g",), False, Scalar(q[at]), Annotations())
-        assert np.array_equal(found.values[:, at], small.values, equal_nan=True)
-        assert np.array_equal(found.present[:, at], small.present)
-
-
-def test_equal_values_are_ranked_in_turns() -> None:
-    steps = 200_000
-    labels = _named("n")[:6]
-    whole = Vector(steps, labels, np.ones((6, steps)), np.ones((6, steps), dtype=bool))
-    whole.values[:, ::3] = np.nan
-    asked = Asked()
-    found = aggregate("topk", whole, (), False, Scalar(np.full(steps, 2.0)), Annotations(), asked)
-    assert len(asked.cells) > 2
-    assert found.present.sum(axis=0).tolist() == [2] * steps
-    with pytest.raises(TimedOut):
-        aggregate("topk", whole, (), False, Scalar(np.full(steps, 2.0)), Annotations(), Asked(turns=1))
-
-
 # ---------------------------------------------------------------- buckets far apart
 
 
@@ -130,22 +95,6 @@ def test_buckets_far_apart_are_columns_side_by_side() -> None:
     assert summed.positive.indices.tolist() == [-30_000, 5, 30_000]
     assert summed.positive.counts.tolist() == [[1, 2, 1]] * 2
     assert trimmed(Spans(both, np.array([[0.0, 2.0]]))).indices.tolist() == [30_000]
-
-
-def test_quantiles_in_turns_are_those_of_the_whole() -> None:
-    rng = np.random.default_rng(5)
-    indices = np.arange(3_000) * 7 - 9_000
-    counts = rng.integers(0, 3, (400, len(indices))).astype(float)
-    total = counts.sum(axis=1)
-    spans, zero = Spans(indices, counts), np.zeros(400)
-    h = Histogram(np.ones(400, dtype=bool), total, total, zero, spans, Spans.empty(400))
-    parts = list(slices_of_steps(h))
-    assert len(parts) > 1
-    assert [at.start for at, _ in parts[1:]] == [at.stop for at, _ in parts[:-1]]
-    q = rng.random(400)
-    whole, _, _ = histogram_quantile(q, h)
-    for at, part in parts:
-        assert np.array_equal(histogram_quantile(q[at], part)[0], whole[at])
 
 
 def _histogram(steps: int, indices: np.typing.NDArray[np.int64]) -> Histogram:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shim.eval import numerics, sliding_windows
-from shim.eval.sample_windows import blocks, extremes
+from shim.eval.sample_windows import blocks
 from shim.eval.window.function import WindowCells
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.model import messages
@@ -70,20 +70,6 @@ def test_sliding_windows_refuse_what_is_none() -> None:
 def test_infinity_leaves_the_window_with_its_cell() -> None:
     found = sliding_windows.window_sums(np.array([1.0, INF, 2.0, 3.0, 4.0]), 2)
     assert found.tolist() == [INF, INF, 5, 7]
-
-
-@pytest.mark.parametrize("op", [np.fmin, np.fmax])
-@pytest.mark.parametrize("longest", [1, 2, 7, 300])
-def test_extremes_of_slices_are_those_of_their_samples(op: np.ufunc, longest: int) -> None:
-    """Many from stretches they share, few gathered; NaN only where there is nothing else."""
-    rng = np.random.default_rng(longest)
-    flat = np.where(rng.random(20_000) < 0.3, np.nan, rng.normal(size=20_000))
-    for number in (0, 3, 30_000):
-        begin = np.sort(rng.integers(0, len(flat) - longest, number))
-        end = begin + rng.integers(1, longest + 1, number)
-        found = extremes(flat, begin, end, op)
-        wanted = [op.reduce(flat[a:b]) for a, b in zip(begin.tolist(), end.tolist(), strict=True)]
-        assert np.array_equal(found, np.array(wanted), equal_nan=True)
 
 
 @pytest.mark.parametrize(

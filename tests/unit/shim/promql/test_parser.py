@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import product
 
 import pytest
 
@@ -109,27 +108,6 @@ def test_bad_utf8_is_refused(text: str) -> None:
 def test_odd_characters_are_an_answer_or_an_error(text: str) -> None:
     with suppress(BadData):
         parse(text)
-
-
-def test_pieces_in_any_order_give_a_tree_or_an_error() -> None:
-    pieces = [
-        "x",
-        "(",
-        ")",
-        "[5m]",
-        "[5m:1m]",
-        "{a=~'('}",
-        "@ 1",
-        "offset -1m",
-        "-",
-        "by (a)",
-        "sum",
-        "'s'",
-        ",",
-    ]
-    for parts in product(pieces, repeat=4):
-        with suppress(BadData):
-            parse(" ".join(parts))
 
 
 @pytest.mark.parametrize(
