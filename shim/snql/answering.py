@@ -23,7 +23,7 @@ from shim.snql.columns import ColumnType, ResultColumn, objects
 from shim.snql.expressions import Evaluation
 from shim.snql.lowered import Lowered, StoredBuckets
 from shim.snql.processors.storage_selector import BucketSpan
-from shim.snql.series import GroupNumbers, SeriesSelector, number_texts, shown_key
+from shim.snql.series import GroupNumbers, SeriesSelector, empty_type, number_texts, shown_key
 from shim.snql.stored_statement import Measured, measure, statement_text
 from shim.snql.syntax import Expression, Ordering
 from shim.snql.syntax_errors import place
@@ -159,7 +159,7 @@ class _Answering:
         groups = (rows // max(1, self.of.span.cells)).tolist()
         known: dict[Expression, ResultColumn] = {}
         for number, of in enumerate(keys):
-            kind = types.get(of, "String")
+            kind = types.get(of) or empty_type(of)
             values: Any = objects([tuples[g][number] for g in groups])
             if kind in ("Float64", "UInt8", "DateTime"):
                 values = values.astype(np.float64 if kind == "Float64" else np.int64)

@@ -276,6 +276,14 @@ def shown_key(of: Expression, column: ResultColumn) -> ResultColumn:
     return ResultColumn("UInt64", objects([int(v) if v else 0 for v in values]))
 
 
+def empty_type(of: Expression) -> ColumnType:
+    """Return the type of a key's column if no series is selected."""
+    match of:
+        case ColumnRef(name="metric_id" | "project_id" | "org_id") | TagRef(key=int(), raw=False):
+            return "UInt64"
+    return "String"
+
+
 def number_texts(
     texts_of: Callable[[int, Iterable[int]], tuple[Mapping[int, str], bool]], org_id: int
 ) -> Texts:

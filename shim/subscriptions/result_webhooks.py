@@ -7,7 +7,6 @@ sent before its progress was stored is sent again, under the same `webhook-id`.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Final
 
+from agent.runtime.logs import Log
 from indexer.clickhouse.store import Store
 from indexer.subscriptions.messages_of_subscriptions import SentTick, Subscription, SubscriptionWrites
 from indexer.subscriptions.subscription_rows import read_sent_ticks
@@ -24,8 +24,6 @@ from shim.notify.signed_webhook import SignedWebhook, pause_s
 from shim.subscriptions.remote_writes import Write
 from shim.subscriptions.result_sink import StoredResult
 from shim.subscriptions.webhook_rules import WebhookRules
-
-_log: Final = logging.getLogger("shim.subscriptions")
 
 #: Seconds that one subscription may take before others have their turn.
 _TURN_S: Final = 10.0
@@ -53,6 +51,7 @@ class ResultWebhooks:
     pool: Executor | None = None
     now_s: Callable[[], float] = time.time
     _failing: dict[str, _Failing] = field(default_factory=dict)
+    _log: Log = field(default_factory=lambda: Log("shim.subscriptions"))
     name: ClassVar[str] = "webhook"
 
     def wants(self, of: Subscription) -> bool:
@@ -101,14 +100,14 @@ class ResultWebhooks:
                 count(self.name, "delivered").inc()
             case PostOutcome.REFUSED:
                 count(self.name, "refused").inc()
-                _log.warning("event=webhook_refused subscription=%s error=%s", of.id, answer.text)
+                self._log.throttled("webhook_refused", subscription=of.id, error=answer.text)
             case PostOutcome.RETRY:
                 count(self.name, "delayed").inc()
                 before = self._failing.get(of.id)
                 failures = 1 if before is None else before.failures + 1
                 until_s = now_s + pause_s(failures, answer.retry_after_s)
                 self._failing[of.id] = _Failing(failures, until_s)
-                _log.warning("event=webhook_failed subscription=%s error=%s", of.id, answer.text)
+                self._log.throttled("webhook_failed", subscription=of.id, error=answer.text)
                 return False
         self._failing.pop(of.id, None)
         return True

@@ -665,6 +665,15 @@ def test_mql_filters_keys_and_order(w: World) -> None:
         _mql(w, "sum(crashes)", asked={"projects": (1,)})
 
 
+def test_columns_of_ids_have_their_type_without_rows(w: World) -> None:
+    text = (
+        "SELECT metric_id, tags[5], tags[a], uniq(value) BY metric_id, tags[5], tags[a] WHERE metric_id = 9"
+    )
+    found = w.answer(f"MATCH (metrics_sets) {text}")
+    assert found.data == []
+    assert [column["type"] for column in found.meta] == ["UInt64", "UInt64", "String", "UInt64"]
+
+
 def test_statements_of_one_query_run_side_by_side(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three selections, two of one type: no statement is answered before all are asked."""
     store, all_asked = w.pipeline.store, threading.Barrier(3, timeout=20)
