@@ -1,19 +1,22 @@
 """Delivers stored results to a sink, in the order of their ticks, from the sink's own position on.
 
 The table of results has the first result of a tick, whichever shim wrote it. So all shims deliver the same.
+Subscriptions are delivered side by side. Those of one org take a few places, so that receivers that hang
+delay their own org alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
 
+from agent.runtime.logs import Log
 from indexer.clickhouse.store import Store, StoreError
 from indexer.subscriptions.messages_of_subscriptions import Subscription
 from indexer.subscriptions.subscription_rows import read_results_after, read_subscriptions
@@ -27,13 +30,14 @@ from shim.ticks.lease import Lease
 
 T = TypeVar("T")
 
-_log: Final = logging.getLogger("shim.subscriptions")
-
-#: Results of one subscription between two looks at the others, and subscriptions that are delivered at once.
+#: Results of one subscription in one turn.
 _RESULTS: Final = 100
-_AT_ONCE: Final = 32
+#: Subscriptions that are delivered at the same time: of all orgs, and of one.
+MAX_AT_ONCE: Final = 64
+MAX_OF_ORG: Final = 8
 #: Subscriptions whose positions are asked for at once.
 _IDS: Final = 1_000
+_FAILURES: Final = (StoreError, QueryError, SinkAwayError)
 
 
 @dataclass(slots=True)
@@ -48,37 +52,67 @@ class ResultDelivery:
     pool: Executor | None = None
     now_s: Callable[[], float] = time.time
     _done: dict[str, int] = field(default_factory=dict)  # the last delivered tick, by subscription
+    _turns: dict[str, int] = field(default_factory=dict)  # the round of the last turn, by subscription
+    _rounds: int = 0
+    _running: dict[asyncio.Task[None], Subscription] = field(default_factory=dict)
+    _log: Log = field(default_factory=lambda: Log("shim.subscriptions"))
 
     async def run(self) -> None:
         """Deliver until cancelled."""
         try:
             while True:
                 try:
-                    await self.round()
-                except (StoreError, QueryError, SinkAwayError) as e:
-                    self._count("delayed", 1)
-                    _log.warning("event=results_not_delivered sink=%s error=%s", self.sink.name, e)
+                    await self.begin()
+                except _FAILURES as e:
+                    self._failed(e)
                 await asyncio.sleep(self.settings.every_s)
         finally:
+            running = list(self._running)
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
             await self.sink.close()
 
     async def round(self) -> None:
-        """Deliver the results that the sink does not have. Raises StoreError, QueryError, SinkAwayError."""
+        """Begin the turns that have a place, and wait for their end. Raises as `begin` does."""
+        await self.begin()
+        if self._running:
+            await asyncio.wait(list(self._running))
+
+    async def begin(self) -> None:
+        """Begin the turns of subscriptions that have a place.
+
+        Raises StoreError, QueryError, SinkAwayError.
+        """
         found = await self._blocking(partial(read_subscriptions, self.store))
-        self._done = {of.id: self._done[of.id] for of in found if of.id in self._done}
+        known = {of.id for of in found}
+        self._done = {id_: tick_s for id_, tick_s in self._done.items() if id_ in known}
+        self._turns = {id_: number for id_, number in self._turns.items() if id_ in known}
         held = await self.lease.hold(LEASE_KEYS)
         mine = [of for of in found if lease_key(of) in held and self.sink.wants(of) and self._lacks(of)]
         for at in range(0, len(mine), _IDS):
             self._done.update(await self.sink.positions(mine[at : at + _IDS]))
-        mine = [of for of in mine if self._lacks(of)]
-        for at in range(0, len(mine), _AT_ONCE):
-            await self._deliver_all(mine[at : at + _AT_ONCE])
+        self._rounds += 1
+        for of in self._next([of for of in mine if self._lacks(of)]):
+            self._turns[of.id] = self._rounds
+            task = asyncio.create_task(self._deliver(of), name="shim-subscriptions")
+            self._running[task] = of
+            task.add_done_callback(self._ended)
 
-    async def _deliver_all(self, these: Sequence[Subscription]) -> None:
-        ends = await asyncio.gather(*map(self._deliver, these), return_exceptions=True)
-        for end in ends:
-            if end is not None:
-                raise end
+    def _next(self, these: Sequence[Subscription]) -> list[Subscription]:
+        """Return those that have a place now, the ones first that wait for longest."""
+        running = {of.id for of in self._running.values()}
+        of_org = Counter(of.org_id for of in self._running.values())
+        out: list[Subscription] = []
+        for of in sorted(these, key=lambda of: self._turns.get(of.id, 0)):
+            if len(running) >= MAX_AT_ONCE:
+                break
+            if of.id not in running and of_org[of.org_id] < MAX_OF_ORG:
+                running.add(of.id)
+                of_org[of.org_id] += 1
+                out.append(of)
+        return out
 
     def _lacks(self, of: Subscription) -> bool:
         """Return whether there may be a result of a later tick."""
@@ -86,8 +120,7 @@ class ResultDelivery:
         return last_s > max(of.since_s, self._done.get(of.id, 0))
 
     async def _deliver(self, of: Subscription) -> None:
-        held = await self.lease.hold(LEASE_KEYS)
-        if lease_key(of) not in held:
+        if lease_key(of) not in await self.lease.hold(LEASE_KEYS):
             return
         since_s = self._done.get(of.id, 0)
         most = self.settings.max_late_ticks
@@ -100,6 +133,15 @@ class ResultDelivery:
             self._done[of.id] = done_s
             if since_s and results[0].tick_s - since_s > of.resolution_s:
                 self._count("skipped", (results[0].tick_s - since_s) // of.resolution_s - 1)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._running[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        self._count("delayed", 1)
+        self._log.throttled("results_not_delivered", sink=self.sink.name, error=error)
 
     async def _blocking(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.pool, call)

@@ -27,7 +27,7 @@ from shim.model.errors import BadData
 from shim.notify.signed_webhook import SignedWebhook
 from shim.settings import ShimSettings, SubscriptionSettings, WebhookSettings
 from shim.subscriptions.remote_writes import local_writes
-from shim.subscriptions.result_delivery import ResultDelivery
+from shim.subscriptions.result_delivery import MAX_OF_ORG, ResultDelivery
 from shim.subscriptions.result_sink import ResultSink, SinkAwayError
 from shim.subscriptions.result_stream import ResultStream
 from shim.subscriptions.result_webhooks import ResultWebhooks
@@ -51,9 +51,9 @@ class World:
     def __post_init__(self) -> None:
         self.write = local_writes(SubscriptionWriter(self.store, 100, lambda: int(self.now_s * 1000)))
 
-    def subscribe(self, number: int, webhook: str = "") -> Subscription:
+    def subscribe(self, number: int, webhook: str = "", org_id: int = 1) -> Subscription:
         made = Subscription(
-            org_id=1, project_id=2, id=f"{number:032x}", dataset="metrics", entity="metrics_counters",
+            org_id=org_id, project_id=2, id=f"{number:032x}", dataset="metrics", entity="metrics_counters",
             query="q", time_window_s=60, resolution_s=60, since_s=T, webhook=webhook,
         )  # fmt: skip
         self.write(SubscriptionWrites(put=[made]))
@@ -61,10 +61,13 @@ class World:
 
     def evaluated(self, of: Subscription, ticks: range) -> None:
         """Store results of the ticks number `ticks`."""
-        self.write(SubscriptionWrites(results=[
-            TickResult(org_id=1, project_id=2, id=of.id, tick_s=T + 60 * n, payload=json.dumps([of.id, n]))
+        results = [
+            TickResult(
+                org_id=of.org_id, project_id=2, id=of.id, tick_s=T + 60 * n, payload=json.dumps([of.id, n])
+            )
             for n in ticks
-        ]))  # fmt: skip
+        ]
+        self.write(SubscriptionWrites(results=results))
 
     def delivery(self, sink: ResultSink, max_late_ticks: int = 1_000) -> ResultDelivery:
         """Return the delivery of a shim that has just started."""
@@ -184,6 +187,9 @@ class Receiver:
     got: list[tuple[str, Any]] = field(default_factory=list)
     keys: Mapping[str, bytes] = field(default_factory=dict)
     url: str = ""
+    hangs: asyncio.Event | None = None  # the answer waits for it
+    began: list[str] = field(default_factory=list)
+    full: asyncio.Event = field(default_factory=asyncio.Event)  # one org has all its places, another one
 
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
@@ -192,6 +198,11 @@ class Receiver:
         key = self.keys[id_.partition("-")[0]]
         expected = base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
         assert request.headers["webhook-signature"] == f"v1,{expected}"
+        self.began.append(id_.partition("-")[0])
+        if len(self.began) == MAX_OF_ORG + 1:
+            self.full.set()
+        if self.hangs is not None:
+            await self.hangs.wait()
         self.got.append((id_, json.loads(body)))
         status = self.statuses.pop(0) if self.statuses else 204
         return web.Response(status=status, headers={"Location": self.url} if status == 302 else None)
@@ -254,6 +265,26 @@ async def test_each_result_is_sent_in_order_and_again_after_failures(w: World) -
             await w.delivery(restarted).round()  # another shim goes on from the stored progress
         assert receiver.ticks(of) == [1, 2, 2, 3, 4, 5]
         assert w.counted("webhook", "delivered") == 5
+
+
+async def test_receivers_that_hang_delay_their_own_org_alone(w: World) -> None:
+    """An org with more subscriptions than it has places: the other org's turn is in the same round."""
+    async with _receiver() as receiver, _webhooks(w, "127.0.0.1:*") as sink:
+        receiver.hangs = asyncio.Event()
+        slow = [w.subscribe(n, receiver.url) for n in range(1, MAX_OF_ORG + 4)]
+        other = w.subscribe(100, receiver.url, org_id=2)
+        receiver.keys = {of.id: sink.rules.key(of.id) for of in (*slow, other)}
+        for of in (*slow, other):
+            w.evaluated(of, range(1, 2))
+        shim = w.delivery(sink)
+        await shim.begin()
+        async with asyncio.timeout(30):
+            await receiver.full.wait()
+        assert other.id in receiver.began
+        receiver.hangs.set()
+        await shim.round()
+        await shim.round()
+        assert {sub for _, (sub, _) in receiver.got} == {of.id for of in (*slow, other)}
 
 
 async def test_results_that_are_refused_or_old_are_given_up(w: World) -> None:
