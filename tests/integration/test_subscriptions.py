@@ -242,6 +242,20 @@ def test_another_project_of_the_org_replaces_nothing(embedded: World) -> None:
     assert embedded.book.of_entity(Tenant(1, 2), "metrics", "metrics_counters") == []
 
 
+def test_subscriptions_of_a_store_without_webhooks_stay(embedded: World) -> None:
+    """A store as the version before made it, after this version's migrations."""
+    of, store = embedded.add(), embedded.store
+    store.command("ALTER TABLE subscriptions DROP COLUMN webhook")
+    store.command("DROP TABLE subscription_webhooks SYNC")
+    store.command(
+        "ALTER TABLE schema_migrations DELETE WHERE name = 'webhooks of subscriptions'"
+        " SETTINGS mutations_sync = 1"
+    )
+    migrate(store, KEPT)
+    assert embedded.book.of_entity(embedded.tenant, "metrics", "metrics_counters") == [of]
+    embedded.book.add(Wanted("metrics_counters", QUERY, 60, 60, Asked(embedded.tenant, 0)))
+
+
 TOKENS: Final = {
     "both": "1:1 write,query", "reads": "1:1 query", "second": "1:2 write,query", "org": "1:* write,query",
 }  # fmt: skip
