@@ -48,6 +48,7 @@ from agent.runtime.loop import Loop
 from agent.settings import AgentSettings, Tls
 from agent.telemetry.admin_http import AdminServer
 from agent.telemetry.metrics import MetricSources, exposition
+from agent.telemetry.refused_lines import RefusedLines
 from agent.telemetry.top_series import top_series
 from agent.wire.frame import BUCKET_SECONDS, Sender, encode
 from agent.wire.restamp import restamped
@@ -214,6 +215,7 @@ class Agent:
             announcer=self._announcer,
             ops_tls=self._ops_tls,
         )
+        self._refused = RefusedLines(self._core, loop, self._log)
         self._ops: AdminServer | None = None
         self._ready = False
         self.addresses = Addresses()
@@ -235,6 +237,7 @@ class Agent:
                 top=lambda: top_series(self._core),
                 warning=lambda: self._spool_age.warning,
             )
+        self._refused.start()
         self._forwarder.start()
         self._beats.start()
         if self._announcer:
@@ -384,6 +387,7 @@ class Agent:
         self._flushed_ms = max(self._flushed_ms, _whole_buckets(now_ms))
         while self._make_frame():
             pass
+        self._refused.look()
         self._state.stop()
         at_once = orphaned and self._spool.on_disk
         sent = self._forwarder.drain(0.0 if at_once else self._settings.forward.drain_s)

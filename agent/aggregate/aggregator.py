@@ -91,6 +91,10 @@ class LineCounters:
         self.early_flushes = 0
 
 
+#: Of a refused line, for the log.
+SHOWN_BYTES: Final = 160
+
+
 class Aggregator:
     """Aggregates lines; holds at most `max_entries` entries plus the entries of one `add`."""
 
@@ -119,6 +123,12 @@ class Aggregator:
         self._entries = 0
         self._open = Bucket(0)  # the bucket of the present
         self._flushed_ms = -1
+        self._refused: tuple[Reason, bytes] | None = None
+
+    def take_refused(self) -> tuple[Reason, bytes] | None:
+        """Return the last line refused since the last call, cut to SHOWN_BYTES, and the reason."""
+        taken, self._refused = self._refused, None
+        return taken
 
     @property
     def entries(self) -> int:
@@ -249,6 +259,8 @@ class Aggregator:
         samples = self.parse(line)
         self.stats.lines += len(samples) - 1
         for sample in samples:
+            if isinstance(sample, BadLine):
+                self._refused = sample.reason, line[:SHOWN_BYTES]
             self._add_parsed(sample, bucket, now_ms)
 
     def _add_parsed(self, parsed: Line | BadLine | Skip, bucket: Bucket, now_ms: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -111,7 +111,7 @@ class _Progress:
         self._shown_s = done_s
         of = f" of {self._seconds:g}" if self._seconds != math.inf else ""
         text = f"{done_s:,.0f}{of} s, {self._shop.lines:,} lines sent; Ctrl-C ends it and prints the totals"
-        width = shutil.get_terminal_size((80, 24)).columns - 1
+        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
         print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:

@@ -78,6 +78,9 @@ class Core(Protocol):
     def entries(self) -> int:
         """Cells, set members and histogram entries of open buckets, without flushed ones."""
 
+    def take_refused(self) -> tuple[Reason, bytes] | None:
+        """Return a line refused since the last call, cut to SHOWN_BYTES, and the reason; None without one."""
+
     @property
     def full(self) -> bool:
         """True while more than `max_entries` entries wait to become frames: make some first."""

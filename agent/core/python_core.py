@@ -16,6 +16,7 @@ from agent.aggregate.state import Bucket
 from agent.aggregate.top_clients import NO_CLIENT, TopClient, TopClients
 from agent.core.frame_builder import RowQueue, frame_of
 from agent.core.interface import KeyMapper
+from agent.protocol.line import Reason
 from agent.receive.datagram import DatagramListener
 from agent.receive.receiver import DatagramReceiver, ReceiveOptions
 from agent.runtime.clock import machine_ms, steady_ms
@@ -42,6 +43,10 @@ class PythonCore:
     def stats(self) -> LineCounters:
         """Running totals of lines since the start."""
         return self._aggregator.stats
+
+    def take_refused(self) -> tuple[Reason, bytes] | None:
+        """Return a line refused since the last call, and the reason."""
+        return self._aggregator.take_refused()
 
     @property
     def entries(self) -> int:

@@ -47,7 +47,7 @@ from indexer.write.journal import JournalError
 from indexer.write.journal_file import has_journal
 from shim.allinone.agent_keeper import AgentKeeper
 from shim.allinone.agent_process import ChildError
-from shim.allinone.status_line import StatusLine
+from shim.allinone.status_line import StatusLine, queries_of, size_of
 from shim.cli.serve import File
 from shim.metrics import ShimMetrics
 from shim.service import ShimService, freeze_started
@@ -94,16 +94,16 @@ async def _serve(settings: File, arguments: list[str], environ: Mapping[str, str
             parts = None
         if parts is None:
             return INTERRUPTED
-        agent, indexer, api = parts
+        agent, indexer, api, metrics = parts
         signals.started = True
         print(_banner(settings, agent.addresses, indexer.url, api.url), flush=True)
-        await _watch(signals.stop, agent, _status_line(settings, agent, indexer))
+        await _watch(signals.stop, agent, _status_line(settings, agent, indexer, metrics))
         return await agent.stop(STOP_S) or 0
 
 
 async def _start(
     settings: File, arguments: list[str], environ: Mapping[str, str], closing: AsyncExitStack
-) -> tuple[AgentKeeper, IndexerService, ShimService]:
+) -> tuple[AgentKeeper, IndexerService, ShimService, ShimMetrics]:
     """Start all parts in their order; `closing` stops them, also those of a start that did not end."""
     data = embedded_path(settings.indexer.dsn)
     metrics = ShimMetrics()
@@ -130,7 +130,7 @@ async def _start(
     closing.push_async_callback(agent.stop, STOP_S)
     await api.start()
     freeze_started()
-    return agent, indexer, api
+    return agent, indexer, api, metrics
 
 
 def _url(settings: File, socks: list[socket.socket]) -> str:
@@ -238,15 +238,24 @@ async def _unless(start: Coroutine[Any, Any, T], event: asyncio.Event) -> T | No
         waiting.cancel()
 
 
-def _status_line(settings: File, agent: AgentKeeper, indexer: IndexerService) -> StatusLine | None:
-    """Return the status line; None without a terminal, or with nothing to ask."""
-    if not (sys.stderr.isatty() and agent.addresses["ops"]):
+def _status_line(
+    settings: File, agent: AgentKeeper, indexer: IndexerService, metrics: ShimMetrics
+) -> StatusLine | None:
+    """Return the status line; None with nothing to ask."""
+    if not agent.addresses["ops"]:
         return None
+    data = embedded_path(settings.indexer.dsn)
     cert = settings.agent.ops_tls.cert
     trust = ClientTls(ca=cert, check_name=False) if cert else None
     context = client_contexts("agent.ops_tls", trust, Log("up")).current() if trust else None
     return StatusLine(
-        _ops_url(settings, agent.addresses), indexer.status, sys.stderr, context, _drops_fix(settings)
+        _ops_url(settings, agent.addresses),
+        indexer.status,
+        sys.stderr,
+        context,
+        _drops_fix(settings),
+        queries=lambda: queries_of(metrics.requests),
+        disk_bytes=lambda: size_of(data) if data is not None else None,
     )
 
 

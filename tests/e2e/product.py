@@ -60,6 +60,7 @@ class Process:
         *arguments: str,
         environ: Mapping[str, str] | None = None,
         program: Sequence[str] = PROGRAM,
+        stderr: int = subprocess.STDOUT,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / f"{arguments[0]}-{time.monotonic_ns()}.log"
@@ -71,7 +72,7 @@ class Process:
                 env={**clean, "PYTHONUNBUFFERED": "1", **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
-                stderr=subprocess.STDOUT,
+                stderr=stderr,
                 start_new_session=True,
             )
 
@@ -180,8 +181,10 @@ class Starter:
         *arguments: str,
         environ: Mapping[str, str] | None = None,
         program: Sequence[str] = PROGRAM,
+        stderr: int = subprocess.STDOUT,
     ) -> Process:
-        self._begun.append(Process(self.folder, *arguments, environ=environ, program=program))
+        begun = Process(self.folder, *arguments, environ=environ, program=program, stderr=stderr)
+        self._begun.append(begun)
         return self._begun[-1]
 
     def up(self, *, indexer: int = 0, environ: Mapping[str, str] | None = None) -> Up:

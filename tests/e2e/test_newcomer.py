@@ -5,24 +5,31 @@ An entry says the command, the answer at the time of its report ("today"), and t
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import shlex
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from indexer.access.grants import UnauthenticatedError, checked
+from indexer.service import Status
+from shim.allinone.status_line import StatusNumbers, fitted, parts, scrape
 from shim.cli.output import answer
-from tests.e2e.product import PROGRAM, ROOT, VISIBLE_S, Starter, Up, wait_for
+from tests.e2e.product import PROGRAM, ROOT, VISIBLE_S, Starter, Up, get, wait_for
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.e2e
@@ -258,6 +265,51 @@ def _(run: Shell) -> None:
     )
 
 
+@case("a terminal of 50 columns")
+def _(run: Shell) -> None:
+    with pty_of(50) as (ours, theirs):
+        up = run.start(
+            *("up", "--statsd", "127.0.0.1:0", "--indexer", "127.0.0.1:0", "--api", "127.0.0.1:0"),
+            *("--ops", "127.0.0.1:0"),
+            stderr=theirs,
+        )
+        up.find("Traffic to look at: ")
+        said = ""
+
+        def lines() -> list[str] | None:
+            nonlocal said
+            said += os.read(ours, 65_536).decode()
+            return re.findall(r"\r\x1b\[K([^\r\n]+ \| [^\r\n]+)\r", said) or None
+
+        shown = wait_for(lines, "a line of status", 60)
+        assert [line for line in shown if len(line) >= 50] == []
+        assert shown[0].startswith("0 lines/s | ")
+
+
+@contextmanager
+def pty_of(columns: int) -> Iterator[tuple[int, int]]:
+    """Provide a terminal: the end of the person, and the end of the program."""
+    ours, theirs = pty.openpty()
+    try:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        yield ours, theirs
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@case("900 malformed lines")
+def _(run: Shell) -> None:
+    before = scrape(get(f"{run.up.agent}/metrics")[1].decode()).refused
+    run.up.send(["newcomer.x:abc|c"] * 900)
+    refused = run.up.find(r"lines_refused lines=(\d+) reason=bad_value example=newcomer\.x:abc\|c\n")
+    assert 1 <= int(refused[1]) <= before + 900
+    counted = scrape(get(f"{run.up.agent}/metrics")[1].decode())
+    assert counted.refused == before + 900
+    numbers = StatusNumbers(0.0, 0.0, counted, Status(0, 0, 0.0))
+    assert f"{before + 900:,.0f} lines refused (bad_value)" in fitted(parts(numbers, 0.0), 50)
+
+
 @case("query of 36 series on a terminal")
 def _(run: Shell) -> None:
     result = [{"metric": {"n": str(n)}, "values": [[0, str(n)], [10, "1"]]} for n in range(36)]
@@ -328,7 +380,12 @@ def _(run: Shell) -> None:
     assert "all settings are at their defaults" in run("check-config", code=0, environ=links)
 
 
-@pytest.mark.parametrize("do", [do for do in entries() if any(do.startswith(begin) for begin in CASES)])
+@pytest.mark.skipif(not TABLE.exists(), reason=f"{TABLE} is missing: the mistakes are NOT tested")
+def test_each_entry_of_the_table_has_a_case() -> None:
+    assert [do for do in entries() if not any(do.startswith(begin) for begin in CASES)] == []
+
+
+@pytest.mark.parametrize("do", entries())
 def test_newcomer(do: str, product: Up, start: Starter) -> None:
     (begin,) = [begin for begin in CASES if do.startswith(begin)]
     CASES[begin](Shell(product, start))

@@ -224,6 +224,20 @@ cdef class NativeCore:
         early = total_now(&self.core.early_flushes)
         return LineCounters(lines, bad, skipped, ignored, clamped_old, clamped_future, overflow_lines, early)
 
+    def take_refused(self):
+        """A line refused since the last call, at most its first SHOWN_BYTES, with the reason; else None."""
+        cdef Shard *shard
+        found = None
+        for i in range(self.core.shard_count):
+            shard = &self.core.shards[i]
+            with nogil:
+                pthread_mutex_lock(&shard.lock)
+            if shard.refused_bytes:
+                found = _REASONS[shard.refused_reason], shard.refused_line[:shard.refused_bytes]
+                shard.refused_bytes = 0
+            pthread_mutex_unlock(&shard.lock)
+        return found
+
     @property
     def entries(self):
         """Open buckets, their cells, set members and histogram entries."""

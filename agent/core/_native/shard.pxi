@@ -14,6 +14,7 @@ cdef enum:
     SKIPS
     MOST_TIME_DIGITS = 15
     NO_TIME = -1
+    SHOWN_BYTES = 160  # of a refused line: agent.aggregate.aggregator
     TRIM_BYTES = 2 << 20
     THREADS_APART_MS = 1000  # two threads' batches at most; more is a clock that was set back
 
@@ -71,6 +72,9 @@ cdef struct Shard:
     int foreign_room
     uint64_t lines
     uint64_t bad[REASONS]
+    int refused_reason  # of the last refused line
+    uint32_t refused_bytes  # 0: it was taken
+    char refused_line[SHOWN_BYTES]
     uint64_t skipped[SKIPS]
     uint64_t ignored[IGNORED_KINDS]
     uint64_t clamped_old

@@ -17,6 +17,9 @@ cdef bint take_line(Shard *shard, const char *line, size_t size, int64_t now_ms,
     if refused == FOREIGN:
         return False
     shard.bad[refused] += 1
+    shard.refused_reason = refused
+    shard.refused_bytes = <uint32_t>min(size, <size_t>SHOWN_BYTES)
+    memcpy(shard.refused_line, line, shard.refused_bytes)
     return True
 
 

@@ -9,7 +9,7 @@ import pytest
 from agent.net.kernel_drops import DropWarning, rmem_max, suggested_fix
 from agent.runtime.logs import Log
 from indexer.service import Status
-from shim.allinone.status_line import Scraped, line, scrape
+from shim.allinone.status_line import Scraped, StatusNumbers, fitted, parts, scrape
 
 
 def test_the_kernels_bound_is_raised_first() -> None:
@@ -34,6 +34,7 @@ def test_each_listener_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_line_of_status_shows_it() -> None:
     agent = scrape('meterhouse_agent_kernel_dropped_packets_total{listener="udp"} 1200\n')
     assert agent == Scraped(0.0, 0.0, 1200.0)
-    status = Status(1, 1, 0.0)
-    assert line(0, agent, status, 0.0, "sysctl x").endswith(" | the kernel dropped 1,200 packets: sysctl x")
-    assert "kernel" not in line(0, Scraped(), status, 0.0, "sysctl x")
+    numbers = StatusNumbers(0.0, 0.0, agent, Status(1, 1, 0.0))
+    shown = fitted(parts(numbers, 0.0, "sysctl x"), 200)
+    assert shown.endswith(" | the kernel dropped 1,200 packets: sysctl x")
+    assert "kernel" not in fitted(parts(numbers._replace(agent=Scraped()), 0.0, "sysctl x"), 200)
