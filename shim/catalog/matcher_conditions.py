@@ -13,8 +13,9 @@ from typing import Final
 
 import numpy as np
 
+from indexer.intern.use_case import USE_CASE_TAG
 from shim.catalog.names import KINDS, MADE_LABELS, PROJECT, Target, exact_values, make_key, reserved_labels
-from shim.catalog.scope import Scope, TagCondition, tag_value
+from shim.catalog.scope import Scope, TagCondition, of_metrics, tag_value
 from shim.catalog.tables import Tables
 from shim.catalog.types import Days
 from shim.model.labels import NAME, TYPE, USE_CASE
@@ -77,13 +78,21 @@ class MatcherConditions:
         return {label: [i for _, _, i in sorted(entries)] for label, entries in found.items()}
 
     def clashes(self, target: Target) -> bool:
-        """Whether several tag keys of a metric are shown as one label, or one is hidden."""
+        """Whether several series of a metric may be shown with the same labels."""
         ids = self.tables.tag_keys(self.tenant, self.days, [target.metric.id])
         org_wide = self.tenant.project_id is None
         reserved = reserved_labels(org_wide=org_wide, view=target.view)
         texts = self.texts(ids)
+        hidden = [i for i in ids if texts[i] == USE_CASE_TAG]
         shown = {make_key(texts[i], self.settings.names, reserved=reserved).shown for i in ids}
-        return len(shown - {USE_CASE}) < len(ids)
+        return len(shown) < len(ids) or (bool(hidden) and self._several(target, hidden))
+
+    def _several(self, target: Target, keys: Sequence[int]) -> bool:
+        """Whether series of a metric differ in a hidden tag."""
+        if len(self.tables.tag_values(self.tenant, self.days, keys, [target.metric.id])) > 1:
+            return True
+        scope = of_metrics(self.tenant, self.days, [target.metric.id])
+        return self.tables.has_more(scope.within(tag_value(keys), [0]), 0)
 
     def _of_use_case(
         self, scope: Scope, targets: Sequence[Target], keys: Sequence[int], matcher: Matcher

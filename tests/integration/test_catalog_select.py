@@ -17,6 +17,7 @@ from indexer.intern.string_indexer import StringIndexer
 from indexer.receive.messages import parse
 from indexer.write.inserter import Inserter
 from shim.catalog import Catalog, MetadataQueries, Selection
+from shim.catalog.unlabelled_series import UnlabelledSeries
 from shim.metrics import ShimMetrics
 from shim.model.errors import ExecutionError
 from shim.model.labels import Labels
@@ -175,12 +176,26 @@ def test_the_use_case_of_a_message_decides(pipeline: Pipeline) -> None:
     ]  # fmt: skip
     with pytest.raises(ExecutionError, match="matches 3 series"):
         ask(pipeline.store, mine, max_series=2)
+    several = Catalog(pipeline.store, ShimSettings(max_series=2))
+    with pytest.raises(ExecutionError, match="matches 3 series"):  # some are one under their labels
+        several.total(T, [mine], *_AROUND)
     catalog = Catalog(pipeline.store, ShimSettings())
     queries = MetadataQueries(catalog, ShimSettings())
     assert queries.label_names(T, [], *_AROUND) == ["__name__", "k"]
     assert queries.label_names(T, [[mine]], *_AROUND) == ["__name__", "k"]
     assert queries.label_values(T, "__use_case_id__", [], *_AROUND) == []
     assert queries.label_values(T, "__use_case_id__", [[mine]], *_AROUND) == []
+
+
+def test_many_series_of_one_use_case_are_totalled_without_labels(pipeline: Pipeline) -> None:
+    every = {"org_id": 1, "project_id": 1, "timestamp": NOW_S, "type": "c", "value": 1}
+    body = msgspec.json.encode(
+        [{**every, "metric_id": 7, "use_case_id": "spans", "tags": {"n": str(n)}} for n in range(5)]
+    )
+    pipeline.insert(parse(body, key="k", created_ms=NOW_S * 1000, latest_s=NOW_S + 60, max_messages=9).units)
+    found = Catalog(pipeline.store, ShimSettings(max_series=2)).total(T, [named("7")], *_AROUND)
+    assert isinstance(found, UnlabelledSeries)
+    assert len(found.series_ids()) == 5
 
 
 def test_a_name_answers_to_both_its_forms(pipeline: Pipeline) -> None:

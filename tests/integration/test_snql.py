@@ -615,9 +615,14 @@ def _mql(w: World, text: str, *, asked: Any = None, **context: Any) -> LanguageA
 
 WEEK: Final = {"from_s": JAN_1, "to_s": JAN_1 + 7 * DAY}
 DAY_1: Final = {"from_s": JAN_1, "to_s": JAN_1 + DAY}
-IDS: Final = {"requests": 12345, "errors": 22222, "users": 11111, "time": 67890, "env": 33333} | {
-    "production": 44444
-}
+IDS: Final = {
+    "requests": 12345,
+    "errors": 22222,
+    "users": 11111,
+    "time": 67890,
+    "env": 33333,
+    "minutely": 55555,
+} | {"production": 44444}
 
 
 @pytest.mark.parametrize(
@@ -631,6 +636,11 @@ IDS: Final = {"requests": 12345, "errors": 22222, "users": 11111, "time": 67890,
             {"interval_s": DAY, "asked": WEEK},
         ),
         ("response_percentiles", "quantiles(0.5, 0.95, 0.99)(time)", {}),
+        (
+            "rate",
+            "sum(minutely) / 60",
+            {"interval_s": 60, "asked": {"from_s": JAN_1 + 12 * 3600, "to_s": JAN_1 + 13 * 3600}},
+        ),
         ("crash_free", "(1 - sum(crashes) / sum(sessions)) * 100", {"asked": {}}),
         ("memory", "avg(memory_usage)", {"interval_s": 3600, "asked": {}}),
         ("endpoints", "quantile(0.5)(duration) by (endpoint)", {"asked": {}}),
