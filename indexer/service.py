@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -127,6 +127,7 @@ class IndexerService:
         self._up: UpWriter | None = None
         self._streams: list[StreamConsumer] = []
         self._receiver: Receiver | None = None
+        self._observer: AgentObserver | None = None
         self._runner: Runner | None = None
         self._sites: list[web.BaseSite] = []
 
@@ -166,6 +167,10 @@ class IndexerService:
         if self._receiver is None:
             return 503, b'{"error": "the indexer is not started"}'
         return await self._receiver.take_messages(body, key)
+
+    def agents_seen(self, shows: Callable[[int, int], bool]) -> list[dict[str, Any]]:
+        """Return the visible agents of orgs and projects, as `/status` shows them."""
+        return self._observer.listing(shows) if self._observer is not None else []
 
     def status(self) -> Status:
         """Return the numbers of the status line."""
@@ -283,6 +288,8 @@ class IndexerService:
         if journal is None:
             retentions = RecordedRetention(store, settings.retention, steps, legacy=legacy)
         dropped = self.metrics.forgotten_requests.inc
+        sees_all = journal is not None
+        self._observer = AgentObserver(self.agents, self._heartbeats, self._up, sees_all=sees_all)
         self._pending = await self._in_thread(partial(open_pending, settings, dropped))
         return Receiver(
             settings,
@@ -293,7 +300,7 @@ class IndexerService:
                 refresh=self._refresh_gauges,
                 describe=partial(self._describe, MetadataWriter(store, _now_ms)),
                 authenticator=authenticator,
-                observer=AgentObserver(self.agents, self._heartbeats, self._up, sees_all=journal is not None),
+                observer=self._observer,
                 limits=self.limits,
                 subscribe=self.subscribe,
                 pending=self._pending,

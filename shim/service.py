@@ -40,6 +40,7 @@ from shim.engine.live_edge import Agents, LiveEdge, TableAgents
 from shim.http.admission import Admission
 from shim.http.app import make_app
 from shim.http.context import HttpContext
+from shim.http.house_sources import Beside, open_house
 from shim.http.ingest_limits import limits_of
 from shim.http.server import Runner
 from shim.indexers.indexer_client import IndexerClient
@@ -76,8 +77,9 @@ class ShimService:
     None for no file. `agents`: their progress, if the indexer of this process hears of all of them; without
     it the table is read. `limits` returns an org's ingest limits and their use. `subscribe` is the indexer of
     this process, which stores subscriptions, `take_messages` the one that stores results of rules; without
-    them those of the settings are asked. `socks`: sockets
-    that listen already (indexer/http/listening_sockets.py).
+    them those of the settings are asked. `socks`: sockets that listen already
+    (indexer/http/listening_sockets.py). `beside`: agent and indexer of the same process group, for the page
+    about the product.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one process, each by its name
@@ -95,7 +97,9 @@ class ShimService:
         take_messages: TakeMessages | None = None,
         socks: list[socket.socket] | None = None,
         metrics: ShimMetrics | None = None,
+        beside: Beside | None = None,
     ) -> None:
+        self._beside = beside
         self._limits = limits
         self._subscribe = subscribe
         self._evaluating: Sequence[asyncio.Task[None]] = ()
@@ -209,7 +213,7 @@ class ShimService:
         )
         closed = self.metrics.connections_closed
         self._runner = Runner(
-            make_app(context),
+            make_app(context, open_house(store, catalog, context.explorer, settings, self._beside)),
             settings.http,
             lambda why: closed.labels(why.value).inc(),
             listening=tls,

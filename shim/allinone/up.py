@@ -19,6 +19,7 @@ import re
 import shlex
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -46,10 +47,13 @@ from indexer.write.insert_feed import InsertFeed
 from indexer.write.journal import JournalError
 from indexer.write.journal_file import has_journal
 from shim.allinone.agent_keeper import AgentKeeper
+from shim.allinone.agent_numbers import AgentNumbers
 from shim.allinone.agent_process import ChildError
 from shim.allinone.status_line import StatusLine, queries_of, size_of
 from shim.cli.serve import File
+from shim.http.house_sources import Beside
 from shim.metrics import ShimMetrics
+from shim.model.tenancy import Tenant
 from shim.service import ShimService, freeze_started
 
 #: Seconds that stopping may take in all; rows still unsent then are lost, and a message says so.
@@ -123,7 +127,7 @@ async def _start(
     # Only here does one process see every write; announcing them costs the writer a little.
     insert_feed = InsertFeed() if store.embedded and settings.shim.cache.max_bytes else None
     indexer = IndexerService(settings.indexer, store, insert_feed=insert_feed, socks=frames)
-    api = _api(settings, store, indexer, insert_feed, queries, metrics)
+    api = _api(settings, store, indexer, insert_feed, queries, metrics, _beside(settings, agent, indexer))
     closing.push_async_callback(api.stop)
     closing.push_async_callback(indexer.stop)
     await indexer.start()
@@ -157,6 +161,7 @@ def _api(
     insert_feed: InsertFeed | None,
     socks: list[socket.socket],
     metrics: ShimMetrics,
+    beside: Beside,
 ) -> ShimService:
     # One retention for both services: the settings need it only once.
     reads = msgspec.structs.replace(settings.shim, retention=settings.indexer.retention)
@@ -174,6 +179,7 @@ def _api(
         take_messages=indexer.take_messages,
         socks=socks,
         metrics=metrics,
+        beside=beside,
     )
 
 
@@ -245,18 +251,37 @@ def _status_line(
     if not agent.addresses["ops"]:
         return None
     data = embedded_path(settings.indexer.dsn)
-    cert = settings.agent.ops_tls.cert
-    trust = ClientTls(ca=cert, check_name=False) if cert else None
-    context = client_contexts("agent.ops_tls", trust, Log("up")).current() if trust else None
     return StatusLine(
         _ops_url(settings, agent.addresses),
         indexer.status,
         sys.stderr,
-        context,
+        _ops_context(settings),
         _drops_fix(settings),
         queries=lambda: queries_of(metrics.requests),
         disk_bytes=lambda: size_of(data) if data is not None else None,
     )
+
+
+def _ops_context(settings: File) -> ssl.SSLContext | None:
+    """Return the context that trusts the agent's own certificate; None where it has none."""
+    cert = settings.agent.ops_tls.cert
+    trust = ClientTls(ca=cert, check_name=False) if cert else None
+    return client_contexts("agent.ops_tls", trust, Log("up")).current() if trust else None
+
+
+def _beside(settings: File, agent: AgentKeeper, indexer: IndexerService) -> Beside:
+    """Return the ways to ask our agent and our indexer, for the web page."""
+
+    def url() -> str:
+        return _ops_url(settings, agent.addresses) if agent.addresses["ops"] else ""
+
+    def agents(tenant: Tenant) -> tuple[list[dict[str, Any]], list[str]]:
+        def shows(org_id: int, project_id: int) -> bool:
+            return org_id == tenant.org_id and tenant.project_id in (None, project_id)
+
+        return indexer.agents_seen(shows), []
+
+    return Beside(agents, AgentNumbers(url, _ops_context(settings)), settings.agent)
 
 
 def _drops_fix(settings: File) -> Callable[[], str]:

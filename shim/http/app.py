@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from shim.http import language, metadata, mql, query, rule_pages, snql, status
+from shim.http import house, language, metadata, mql, query, rule_pages, snql, status
 from shim.http import subscription_requests as subscriptions
 from shim.http.authentication import admit
 from shim.http.context import CONTEXT, HttpContext
@@ -25,6 +25,7 @@ _GET_AND_POST: Final[dict[str, _Handler]] = {
     "parse_query": language.parse_query,
     "labels": metadata.label_names,
     "series": metadata.series,
+    "meterhouse/lines": house.lines,
 }
 _GET: Final[dict[str, _Handler]] = {
     "label/{name}/values": metadata.label_values,
@@ -36,6 +37,8 @@ _GET: Final[dict[str, _Handler]] = {
     "targets/metadata": status.target_metadata,
     "scrape_pools": status.scrape_pools,
     "notifications": status.notifications,
+    "meterhouse/metrics": house.metrics,
+    "meterhouse/status": house.state,
     "status/buildinfo": status.build_info,
     "status/runtimeinfo": status.runtime_info,
     "status/config": status.config,
@@ -44,10 +47,11 @@ _GET: Final[dict[str, _Handler]] = {
 }
 
 
-def make_app(context: HttpContext) -> web.Application:
+def make_app(context: HttpContext, sources: house.House) -> web.Application:
     """Make the application with all routes and middlewares."""
     app = web.Application(middlewares=[envelope, admit], client_max_size=context.settings.max_form_bytes)
     app[CONTEXT] = context
+    app[house.HOUSE] = sources
     router = app.router
     add_page(router, Page.load())
     router.add_get("/-/healthy", status.healthy)

@@ -202,6 +202,39 @@ def test_completion_addresses_and_back(seen: Any) -> None:
     assert "vector" not in found["after_back"]
 
 
+def test_explore(seen: Any) -> None:
+    found = visit(seen, "explore")
+    assert found["filtered"] == ["page_users"]
+    assert found["facts"][0] == "type counter"
+    assert any(fact.startswith("last data 2") for fact in found["facts"])
+    assert found["values"] == ["/cart", "/home"]
+    assert found["query"] == 'page_requests{route="/cart"}'
+
+
+def test_cardinality(seen: Any) -> None:
+    found = visit(seen, "cardinality")
+    assert found["first"][0] == "page_many"
+    assert found["first"][1].startswith("10,000 (")
+    assert not any("by org" in heading for heading in found["headings"])  # the API has several tenants here
+
+
+def test_lines(seen: Any) -> None:
+    found = visit(seen, "lines")
+    assert found["outcomes"] == ["taken", "refused"]
+    assert found["series"] == 'pay{a="<b>"}'
+    assert "settings and the mapping of this server's own agent" in found["text"]
+    assert "bad_lines_total" in found["text"]  # of whose agent the numbers are, several tenants do not see
+
+
+def test_status_and_rules(seen: Any) -> None:
+    found = visit(seen, "status")
+    assert "1:1" in found["agents"]
+    assert not any("2:" in agent for agent in found["agents"])
+    assert any("days" in tile for tile in found["tiles"])
+    assert found["alerts"] == ["Alerts", "Rules"]
+    assert found["view"] == "alerts"
+
+
 def test_a_phone_scrolls_down_alone(seen: Any) -> None:
     found = visit(seen, "phone")
     assert {name: width for name, width in found["wide"].items() if width > 390} == {}

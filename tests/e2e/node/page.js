@@ -172,6 +172,49 @@ const visits = {
     return { ...seen, after_back: new URL(page.url()).search, complaints: page.complaints }
   },
 
+  async explore (browser) {
+    const page = await tab(browser)
+    await page.goto(`${base}/?view=explore`)
+    await page.getByLabel('Filter metrics').fill('set page_')
+    await page.getByRole('button', { name: 'page_users' }).waitFor(WAIT)
+    const seen = { filtered: await texts(page, 'tbody tr td:first-child') }
+    await page.getByLabel('Filter metrics').fill('page_requests')
+    await page.getByRole('button', { name: 'page_requests' }).click(WAIT)
+    await page.locator('details.label summary', { hasText: 'route' }).click(WAIT)
+    await page.locator('.values button').first().waitFor(WAIT)
+    seen.facts = await texts(page, '.fact')
+    seen.values = await texts(page, '.values button')
+    await page.locator('.values button').first().click()
+    await page.waitForSelector('.cm-content', WAIT)
+    return { ...seen, query: await page.locator('.cm-content').textContent(), complaints: page.complaints }
+  },
+
+  async cardinality (browser) {
+    const page = await tab(browser)
+    await page.goto(`${base}/?view=cardinality`)
+    await page.waitForSelector('tbody', WAIT)
+    return { first: await texts(page, 'section:first-of-type tbody tr:first-child td'), headings: await texts(page, 'h2'), complaints: page.complaints }
+  },
+
+  async lines (browser) {
+    const page = await tab(browser)
+    await page.goto(`${base}/?view=lines`)
+    await page.waitForSelector('.card', WAIT)
+    await page.getByLabel('StatsD lines').fill('pay:1|c|#a:<b>\npay')
+    await page.locator('.card', { hasText: 'no_value' }).waitFor(WAIT)
+    return { outcomes: await texts(page, '.card .state'), series: await page.locator('dd').first().textContent(), text: await page.locator('main').textContent(), complaints: page.complaints }
+  },
+
+  async status (browser) {
+    const page = await tab(browser)
+    await page.goto(`${base}/?view=status`)
+    await page.waitForSelector('table', WAIT)
+    const seen = { agents: await texts(page, 'tbody td:nth-child(2)'), tiles: await texts(page, '.tile') }
+    await page.getByRole('link', { name: 'Alerts & rules' }).click()
+    await page.locator('main h2', { hasText: 'Rules' }).waitFor(WAIT)
+    return { ...seen, alerts: await texts(page, 'main h2'), view: new URL(page.url()).searchParams.get('view'), complaints: page.complaints }
+  },
+
   async phone (browser) {
     const wide = {}
     const page = await tab(browser, { width: 390 })
@@ -204,9 +247,14 @@ const visits = {
 const PAGES = {
   graph: { q: 'sum by (route) (rate(page_requests[1m]))', explain: '1' },
   heatmap: { q: 'sum(rate(page_latency[1m]))', show: 'heatmap' },
-  table: { q: 'page_requests', show: 'table' }
+  table: { q: 'page_requests', show: 'table' },
+  explore: { view: 'explore', metric: 'page_requests' },
+  cardinality: { view: 'cardinality' },
+  lines: { view: 'lines' },
+  alerts: { view: 'alerts' },
+  status: { view: 'status' }
 }
-const READY = { table: 'table' }
+const READY = { table: 'table', explore: 'details.label', cardinality: 'table', lines: '.card', alerts: 'main h2', status: 'table' }
 
 async function main () {
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })

@@ -5,16 +5,17 @@ import "../style.css";
 
 import { access, setAccess } from "./access.ts";
 import { type ApiError, whenRefused } from "./api.ts";
+import { alertsView } from "./alerts.ts";
+import { cardinalityView } from "./cardinality.ts";
 import { isDark } from "./colours.ts";
 import { button, fill, h, note } from "./dom.ts";
+import { exploreView } from "./explore.ts";
+import { linesView } from "./lines.ts";
 import { forget } from "./metrics.ts";
 import { QueryView } from "./query.ts";
 import { formatState, parseState, type State, type View, VIEWS } from "./state.ts";
-
-interface Shown {
-  element: HTMLElement;
-  close(): void;
-}
+import { statusView } from "./status.ts";
+import type { Shown } from "./view.ts";
 
 const main = h("main", { id: "main", tabindex: "-1" });
 const nav = h("nav", { "aria-label": "Views" });
@@ -51,7 +52,17 @@ function show(): void {
 
 function open(view: View): Shown {
   switch (view) {
-    default:
+    case "explore":
+      return exploreView(state, go);
+    case "cardinality":
+      return cardinalityView(go);
+    case "lines":
+      return linesView(state.utc);
+    case "alerts":
+      return alertsView(go);
+    case "status":
+      return statusView(state.utc);
+    case "query":
       return new QueryView(state, save);
   }
 }

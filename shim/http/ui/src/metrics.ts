@@ -3,12 +3,16 @@
 import { get } from "./api.ts";
 import { rateWindow } from "./time.ts";
 
-export type MetricType = "counter" | "gauge" | "histogram" | "set" | "unknown";
+export type MetricType = "counter" | "gauge" | "histogram" | "set";
 export interface Metric {
   name: string;
   types: MetricType[];
   unit: string;
   help: string;
+  /** Series of the last day. */
+  series: number;
+  /** The start of the last day with data, in Unix seconds. */
+  last_day: number;
 }
 export interface Suggestion {
   text: string;
@@ -17,18 +21,13 @@ export interface Suggestion {
   show: "graph" | "heatmap";
 }
 
-interface Entry {
-  type: string;
-  unit: string;
-  help: string;
-}
 const MAX_AGE_MS = 30_000;
 let read: { at: number; found: Promise<Map<string, Metric>> } | null = null;
 
 /** All metrics by name. */
 export function metrics(): Promise<Map<string, Metric>> {
   if (!read || performance.now() - read.at > MAX_AGE_MS) {
-    const found = get<Record<string, Entry[]>>("metadata").then(({ data }) => new Map(Object.entries(data).map(([name, entries]) => [name, metric(name, entries)])));
+    const found = get<Metric[]>("meterhouse/metrics").then(({ data }) => new Map(data.map((one) => [one.name, one])));
     read = { at: performance.now(), found };
     found.catch(() => (read = null));
   }
@@ -36,11 +35,6 @@ export function metrics(): Promise<Map<string, Metric>> {
 }
 
 export const forget = (): void => void (read = null);
-
-function metric(name: string, entries: readonly Entry[]): Metric {
-  const types = entries.map(({ type, help }) => (type === "gauge" && help.startsWith("StatsD set ") ? "set" : (type as MetricType)));
-  return { name, types: [...new Set(types)], unit: entries[0]?.unit ?? "", help: entries[0]?.help ?? "" };
-}
 
 /** Queries for a selector, by the type of its metric. */
 export function suggestions(selector: string, type: MetricType, stepS: number, rangeText: string): Suggestion[] {
@@ -63,8 +57,6 @@ export function suggestions(selector: string, type: MetricType, stepS: number, r
       ];
     case "gauge":
       return [one("last", "Latest values", selector), one("max", "Highest value in each window", `max_over_time(${over})`), one("mean", "Mean in each window", `avg_over_time(${over})`)];
-    default:
-      return [];
   }
 }
 

@@ -1,7 +1,14 @@
 // What the address says: the view, its queries and its time. A link shows the same page to everyone.
 
 export type View = "query" | "explore" | "cardinality" | "lines" | "alerts" | "status";
-export const VIEWS: readonly (readonly [View, string])[] = [["query", "Query"]];
+export const VIEWS: readonly (readonly [View, string])[] = [
+  ["query", "Query"],
+  ["explore", "Explore"],
+  ["cardinality", "Cardinality"],
+  ["lines", "Lines"],
+  ["alerts", "Alerts & rules"],
+  ["status", "Status"],
+];
 export type Show = "graph" | "heatmap" | "table";
 
 export interface State {

@@ -1,0 +1,33 @@
+"""Explains lines with the settings and mapping file of an agent, for the API beside it (`meterhouse up`)."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from agent.cli.explain import Explained, explain
+from agent.mapping.open_mapper import open_mapper
+from agent.runtime.logs import Log
+from agent.settings import AgentSettings
+
+#: Lines of one request, and the bytes of each; further ones are left out.
+MAX_LINES: Final = 50
+MAX_LINE_BYTES: Final = 8_192
+
+
+class LineExplainer:
+    """Explains as the agent of these settings reads. Thread-safe. Raises ConfigError for its mapping file."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._mapper = open_mapper(settings, Log("explain"))
+
+    def __call__(self, text: str) -> list[Explained]:
+        """Return the results of the lines of a text, as if they arrived now."""
+        now_ms = time.time_ns() // 1_000_000
+        lines = [line for line in text.encode(errors="surrogateescape").split(b"\n") if line.strip()]
+        return [
+            one
+            for line in lines[:MAX_LINES]
+            for one in explain(line.rstrip(b"\r")[:MAX_LINE_BYTES], self._settings, self._mapper, now_ms)
+        ]

@@ -1,0 +1,133 @@
+"""The endpoints about the product: metrics and their latest data, lines, the state of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from agent.protocol.line import Limits
+from agent.settings import AgentSettings
+from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.store import Store, open_store
+from shim.http.house import MAX_TEXT
+from shim.http.house_sources import Beside, RemoteAgents
+from shim.model.tenancy import TenancySettings, Tenant
+from shim.service import ShimService
+from shim.settings import IndexersSettings, ShimSettings
+from tests.integration.test_http_api import Client, serving
+from tests.support.pipeline import Pipeline
+
+#: Noon of yesterday: one day of data, long enough ago to be settled.
+NOON_S = int(time.time()) // 86_400 * 86_400 - 43_200
+DAY = {"start": str(NOON_S), "end": str(NOON_S)}
+
+
+@pytest.fixture(params=["chdb_dsn", "http_dsn"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Client, Store]]:
+    store = open_store(request.getfixturevalue(request.param), pool=4)
+    migrate(store, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
+    async with serving(store) as client:
+        yield client, store
+    store.close()
+
+
+async def test_the_latest_data_of_a_metric_is_its_last_bucket(client: tuple[Client, Store]) -> None:
+    """The series table has the day's first sighting alone: `last_seen` there stays."""
+    api, store = client
+    pipeline = Pipeline.open(store, NOON_S * 1000)
+    for at in (NOON_S, NOON_S + 3_605):
+        pipeline.now_ms = at * 1000
+        pipeline.send([f"shop.cart:1|c|#id:{i}|T{at}" for i in range(3)] + [f"shop.cart:1|g|T{at - 1_000}"])
+        pipeline.send([f"secret:1|s|T{at}"], project_id=2)
+    pipeline.close()
+    ((stored,),) = store.rows("SELECT toUInt32(max(last_seen)) FROM series", {})
+    found = (await api.ask("meterhouse/metrics", {"metric": "shop_cart"})).data
+    assert found == {"name": "shop_cart", "lastSeen": NOON_S + 3_600}
+    assert stored != found["lastSeen"]
+    assert (await api.ask("meterhouse/metrics", {"metric": "secret"})).data["lastSeen"] is None
+    (shop,) = (await api.ask("meterhouse/metrics", DAY)).data
+    assert (shop["name"], shop["types"], shop["series"]) == ("shop_cart", ["counter", "gauge"], 4)
+    assert shop["last_day"] == NOON_S // 86_400 * 86_400
+    (shop,) = (
+        await api.ask("meterhouse/metrics", {"start": str(NOON_S - 864_000), "end": str(NOON_S - 863_000)})
+    ).data
+    assert shop["series"] == 0
+
+
+async def test_lines_are_explained_and_bounded(client: tuple[Client, Store]) -> None:
+    api, store = client
+    text = "a:1|c\r\n\nb:x|c\na:1:2|ms|@0.5"
+    found = (await api.ask("meterhouse/lines", {"lines": text}, method="POST")).data
+    assert found["ownAgent"] is False
+    assert [(one["outcome"], one["reason"]) for one in found["lines"]] == [
+        ("taken", ""), ("refused", "bad_value"), ("taken", "")
+    ]  # fmt: skip
+    assert found["lines"][2]["weight"] == 2
+    assert store.rows("SELECT count() FROM series", {}) == [(0,)]
+    many = (await api.ask("meterhouse/lines", {"lines": "a:1|c\n" * 10_000}, method="POST")).data
+    assert len(many["lines"]) == 50
+    status, kind, _ = (
+        await api.ask("meterhouse/lines", {"lines": "x" * (MAX_TEXT + 1)}, method="POST")
+    ).error
+    assert (status, kind) == (400, "bad_data")
+
+
+async def test_many_tenants_see_no_numbers_of_the_whole_server(chdb_dsn: str) -> None:
+    def agents(tenant: Tenant) -> tuple[list[Mapping[str, Any]], list[str]]:
+        return [{"agent": f"of {tenant.org_id}"}], []
+
+    lines = Limits(max_name_bytes=4)
+    beside = Beside(agents, lambda: {"numbers": {"lines": 1}}, AgentSettings(lines=lines))
+    store = open_store(chdb_dsn, pool=4)
+    migrate(store, Retention())
+    seen = {}
+    modes: tuple[Literal["single", "header"], ...] = ("single", "header")
+    for mode in modes:
+        settings = ShimSettings(listen="127.0.0.1:0", tenancy=TenancySettings(mode=mode))
+        async with _beside(store, settings, beside) as api:
+            headers = {"X-Scope-OrgID": "2:1"} if mode == "header" else {}
+            seen[mode] = (await api.ask("meterhouse/status", headers=headers)).data
+            found = (await api.ask("meterhouse/lines", {"lines": "longer:1|c"}, headers=headers)).data
+            assert found["ownAgent"]
+            assert found["lines"][0]["reason"] == "name_too_long"
+            if mode == "header":
+                assert (await api.ask("meterhouse/status")).status == 401
+    store.close()
+    assert seen["header"]["agents"] == [{"agent": "of 2"}]
+    assert not {"agent", "store", "orgs"} & set(seen["header"])
+    assert seen["single"]["agent"] == {"numbers": {"lines": 1}}
+    assert any(one["table"] == "schema_migrations" and one["rows"] for one in seen["single"]["store"])
+
+
+@asynccontextmanager
+async def _beside(store: Store, settings: ShimSettings, beside: Beside) -> AsyncIterator[Client]:
+    service = ShimService(settings, store=store, beside=beside)
+    await service.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Client(session, f"http://{service.address}")
+    finally:
+        await service.stop()
+
+
+async def test_indexers_that_do_not_answer_are_named(aiohttp_server: Any) -> None:
+    async def status(_: web.Request) -> web.Response:
+        one = {"org_id": 1, "project_id": 1, "agent": "a", "epoch": 1, "heard_s_ago": 1.0}
+        return web.json_response({"agents": [one, {**one, "org_id": 2, "agent": "other"}]})
+
+    app = web.Application()
+    app.router.add_get("/status", status)
+    server = await aiohttp_server(app)
+    urls = [f"http://127.0.0.1:{server.port}", f"http://127.0.0.1:{server.port}/gone"]
+    ask = RemoteAgents(IndexersSettings(urls=urls))
+    agents, silent = await asyncio.to_thread(ask, Tenant(1, None))
+    assert [one["agent"] for one in agents] == ["a"]
+    assert len(silent) == 1
+    assert "404" in silent[0]

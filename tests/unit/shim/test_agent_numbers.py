@@ -1,0 +1,38 @@
+"""Numbers for the web page out of an agent's /metrics."""
+
+from __future__ import annotations
+
+from shim.allinone.agent_numbers import agent_numbers
+
+TEXT = """\
+# HELP meterhouse_agent_lines_total Lines received, good and bad.
+# TYPE meterhouse_agent_lines_total counter
+meterhouse_agent_lines_total 12
+# HELP meterhouse_agent_bad_lines_total Lines refused, by reason.
+# TYPE meterhouse_agent_bad_lines_total counter
+meterhouse_agent_bad_lines_total{reason="no_type"} 2
+meterhouse_agent_bad_lines_total{reason="empty_name"} 0
+meterhouse_agent_bad_lines_total{reason="of_a_newer_agent"} 1
+# HELP meterhouse_agent_skipped_lines_total Events.
+# TYPE meterhouse_agent_skipped_lines_total counter
+meterhouse_agent_skipped_lines_total{kind="event"} 3
+meterhouse_agent_skipped_lines_total{kind="mapping"} 4
+# HELP meterhouse_agent_spool_bytes Bytes of the files in agent.spool.path.
+# TYPE meterhouse_agent_spool_bytes gauge
+meterhouse_agent_spool_bytes 1024
+"""
+
+
+def test_sums_over_labels_and_reasons_with_words() -> None:
+    found = agent_numbers(TEXT)
+    numbers = found["numbers"]
+    assert (numbers["lines"], numbers["skippedLines"], numbers["spoolBytes"], numbers["lostLines"]) == (
+        12,
+        7,
+        1024,
+        0,
+    )
+    assert found["refused"] == [
+        {"reason": "no_type", "because": "there is no `|` and type after the value", "lines": 2},
+        {"reason": "of_a_newer_agent", "because": "", "lines": 1},
+    ]
