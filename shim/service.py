@@ -231,7 +231,7 @@ class ShimService:
         )
         await self._notifier.start()
         self._lease = open_lease(settings.lease, self.metrics)
-        self._rules.start(self._notifier, self._lease, settings.external_url or self.url)
+        self._rules.start(self._notifier, self._lease, settings.external_url or self.url, self._notices)
         if write is not None and settings.subscriptions.evaluate:
             jobs = SubscriptionJobs(store, write, settings, self.metrics, self._lease, self._pool)
             self._evaluating = jobs.start(languages, edge)

@@ -18,6 +18,7 @@ from typing import Final
 
 from shim.engine.live_edge import LiveEdge
 from shim.model.tenancy import Tenant
+from shim.notify.server_notices import ServerNotices
 from shim.rules.group_runner import GroupRunner, RunnerParts
 from shim.rules.rule_directory import LoadedFile, RuleDirectory
 from shim.rules.rule_file import AlertingRule, Rule
@@ -39,6 +40,7 @@ class RuleEvaluator:
     edge: LiveEdge
     parts: RunnerParts
     pool: Executor | None = None
+    notices: ServerNotices = field(default_factory=ServerNotices)
     runners: dict[_Key, GroupRunner] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
     _running: dict[_Key, asyncio.Task[None]] = field(default_factory=dict)
@@ -94,9 +96,10 @@ class RuleEvaluator:
         files = self.directory.files
         bad = [one for one in files.values() if one.error]
         self.parts.metrics.rule_files_bad.set(len(bad) + bool(self.directory.error))
-        for error in [self.directory.error, *(one.error for one in bad)]:
-            if error:
-                _log.error("event=rule_file_not_used error=%s", error)
+        errors = [e for e in [self.directory.error, *(f"{f.tenant} {f.error}" for f in bad)] if e]
+        for error in errors:
+            _log.error("event=rule_file_not_used error=%s", error)
+        self.notices.replace("rule files", [f"Rule file not used: {error}" for error in errors])
         await self._replace(files)
 
     async def _replace(self, files: Mapping[Path, LoadedFile]) -> None:

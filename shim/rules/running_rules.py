@@ -12,6 +12,7 @@ from shim.indexers.indexer_client import IndexerClient
 from shim.indexers.message_writes import StoreMessages, TakeMessages, local_messages, remote_messages
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Tenant
+from shim.notify.server_notices import ServerNotices
 from shim.rules.alert_sink import AlertSink
 from shim.rules.group_evaluation import External
 from shim.rules.group_runner import RunnerParts
@@ -51,7 +52,7 @@ class RunningRules:
         self._task: asyncio.Task[None] | None = None
         self.evaluator: RuleEvaluator | None = None
 
-    def start(self, sink: AlertSink, lease: Lease, external_url: str) -> None:
+    def start(self, sink: AlertSink, lease: Lease, external_url: str, notices: ServerNotices) -> None:
         """Begin to load and evaluate, in the running loop."""
         of = self._settings.rules
         if not of.path:
@@ -70,7 +71,7 @@ class RunningRules:
             External(self._settings.external_labels, external_url),
         )
         directory = RuleDirectory(of.path, self._single)
-        self.evaluator = RuleEvaluator(directory, self._edge, parts, pool)
+        self.evaluator = RuleEvaluator(directory, self._edge, parts, pool, notices)
         self._task = asyncio.create_task(self.evaluator.run(), name="shim-rules")
 
     async def stop(self) -> None:

@@ -85,7 +85,7 @@ def test_the_alerts_load_and_evaluate(prometheus: str) -> None:
         return found if found and all(rule["health"] == "ok" for rule in found) else None
 
     found = wait_for(rules, "healthy rules", 60.0)
-    assert len(found) == 27
+    assert len(found) == 31
     assert all(rule["state"] != "firing" for rule in found if rule["labels"]["severity"] == "critical")
 
 

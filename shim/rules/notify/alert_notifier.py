@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from agent.net.tls import client_contexts
@@ -40,6 +40,9 @@ ORG_LABEL: Final = "org_id"
 PROJECT_LABEL: Final = "project_id"
 #: Name of the webhook in metrics; its URL may contain a secret.
 WEBHOOK: Final = "webhook"
+#: An alert is valid for this many resend delays, if its group's interval is shorter. Source: Prometheus 3.x,
+#: AlertingRule.sendAlerts.
+_VALID_RESENDS: Final = 4
 #: How long stopping may take to send queued alerts.
 DRAIN_S: Final = 3.0
 #: Statuses of a webhook that will never take this message.
@@ -96,9 +99,13 @@ class AlertNotifier:
 
     async def send(self, tenant: Tenant, alerts: Sequence[AlertNotice]) -> None:
         """Queue the alerts that are due."""
-        told = [TenantAlert(str(tenant), self._shown(tenant, alert), alert) for alert in alerts]
+        now_ms = self._now_ms()
+        told = [
+            TenantAlert(str(tenant), self._shown(tenant, alert), self._lasting(alert, now_ms))
+            for alert in alerts
+        ]
         for line in self._lines.values():
-            if due := list(line.book.due(told, self._now_ms())):
+            if due := list(line.book.due(told, now_ms)):
                 line.sender.put(due)
 
     async def stop(self) -> None:
@@ -109,6 +116,11 @@ class AlertNotifier:
             await asyncio.wait([looking])
         lines, self._lines = self._lines, {}
         await asyncio.gather(*(line.sender.stop(DRAIN_S) for line in lines.values()))
+
+    def _lasting(self, alert: AlertNotice, now_ms: int) -> AlertNotice:
+        """Return an alert that is valid until it was due to be sent several times."""
+        until_ms = now_ms + round(_VALID_RESENDS * self._settings.alertmanager.resend_s * 1000)
+        return replace(alert, valid_until_ms=max(alert.valid_until_ms, until_ms))
 
     def _shown(self, tenant: Tenant, alert: AlertNotice) -> lb.Labels:
         if not self._names_tenant:

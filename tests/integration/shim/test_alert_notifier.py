@@ -100,7 +100,8 @@ async def test_alerts_go_to_all_in_batches_and_one_that_hangs_delays_none(receiv
 
 async def test_what_fails_is_tried_again_with_the_latest_state(receiver: WebhookReceiver) -> None:
     receiver.answers = [503]
-    async with notifier(AlertmanagerSettings(urls=[receiver.url])) as (made, metrics):
+    of = AlertmanagerSettings(urls=[receiver.url])
+    async with notifier(of, now_ms=lambda: 0) as (made, metrics):
         await made.send(TENANT, [notice(n="1")])
         await receiver.until(lambda: len(receiver.requests) == 1)
         await made.send(TENANT, [notice(n="1", resolved_ms=2_000)])
@@ -108,6 +109,15 @@ async def test_what_fails_is_tried_again_with_the_latest_state(receiver: Webhook
         [[first], [second]] = receiver.bodies()
         assert (first["endsAt"], second["endsAt"]) == ("1970-01-01T00:04:01.000Z", "1970-01-01T00:00:02.000Z")
         assert value(metrics, "notification_errors_total", receiver=receiver.url) == 1
+
+
+async def test_an_alert_is_valid_for_four_resend_delays(receiver: WebhookReceiver) -> None:
+    """Else Alertmanager would resolve the alerts of fast groups between two requests."""
+    of = AlertmanagerSettings(urls=[receiver.url], resend_s=60)
+    async with notifier(of, now_ms=lambda: 10_000) as (made, _):
+        await made.send(TENANT, [replace(notice(), valid_until_ms=20_000)])
+        await receiver.until(lambda: len(receiver.requests) == 1)
+    assert receiver.bodies()[0][0]["endsAt"] == "1970-01-01T00:04:10.000Z"
 
 
 async def test_one_alert_that_is_refused_takes_no_other_along(receiver: WebhookReceiver) -> None:

@@ -1,0 +1,113 @@
+"""Alerts of the whole product to a real Alertmanager: fire, group, resolve, kill -9 of either in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.product import Starter, Up, get
+from tests.support.alertmanager import AlertmanagerServer
+from tests.support.webhook_receiver import WebhookReceiver
+
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
+
+RULES = """
+groups:
+- name: queues
+  interval: 1s
+  rules:
+  - {record: "queue:length:max", expr: "max by (queue) (queue_length)"}
+  - alert: Full
+    expr: queue:length:max > 5
+    labels: {severity: page}
+    annotations: {summary: "{{ $labels.queue }} has {{ $value }}"}
+"""
+
+
+class World:
+    """A product, an Alertmanager and the receiver of its webhook."""
+
+    def __init__(self, folder: Path, receiver: WebhookReceiver) -> None:
+        self.receiver = receiver
+        self.alertmanager = AlertmanagerServer(folder, f"{receiver.url}/hook")
+        self.starter = Starter(folder)
+        (folder / "rules.yml").write_text(RULES)
+        self.environ = {
+            "METERHOUSE_SHIM__RULES__PATH": str(folder / "rules.yml"),
+            "METERHOUSE_SHIM__ALERTMANAGER__URLS": json.dumps([self.alertmanager.url]),
+            # Valid for 40 s: longer than a restart takes.
+            "METERHOUSE_SHIM__ALERTMANAGER__RESEND_S": "10",
+        }
+
+    def up(self) -> Up:
+        return self.starter.up(environ=self.environ)
+
+    def told(self, status: str) -> list[list[str]]:
+        """Return the queues of each message with this status, in order."""
+        return [
+            sorted(alert["labels"]["queue"] for alert in body["alerts"] if alert["status"] == status)
+            for body in self.receiver.bodies()
+            if body["status"] == status
+        ]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    receiver = WebhookReceiver()
+    await receiver.start()
+    made = World(tmp_path, receiver)
+    await asyncio.to_thread(made.alertmanager.start)
+    yield made
+    await asyncio.to_thread(made.starter.clear)
+    await asyncio.to_thread(made.alertmanager.kill)
+    await receiver.stop()
+
+
+def sent(up: Up) -> float:
+    """Return how many alerts Alertmanager took."""
+    lines = get(f"{up.api.url}/metrics")[1].decode().splitlines()
+    name = "meterhouse_shim_notifications_sent_total"
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+async def test_an_alert_outlives_both_and_is_told_once(world: World) -> None:
+    up = await asyncio.to_thread(world.up)
+    up.send(["queue.length:9|g|#queue:mail", "queue.length:8|g|#queue:print", "queue.length:1|g|#queue:idle"])
+    await world.receiver.until(lambda: bool(world.told("firing")), 60.0)
+    assert world.told("firing") == [["mail", "print"]]  # one message of one group
+    [body] = world.receiver.bodies()
+    first = body["alerts"][0]
+    assert first["annotations"]["summary"] in ("mail has 9", "print has 8")
+    assert first["generatorURL"].startswith(f"{up.api.url}/graph?g0.expr=queue%3Alength%3Amax+%3E+5")
+
+    up.clear()  # kill -9 of agent, indexer and API
+    up = await asyncio.to_thread(world.up)
+    await world.receiver.until(lambda: sent(up) >= 2, 60.0)  # the alerts are there again, from the store
+    assert world.told("firing") == [["mail", "print"]]
+    assert world.told("resolved") == []
+
+    # A killed Alertmanager loses its alerts and its log of notifications: it is told of the alerts again, and
+    # tells of them once more.
+    await asyncio.to_thread(world.alertmanager.kill)
+    await asyncio.to_thread(world.alertmanager.start)
+    await world.receiver.until(lambda: len(world.told("firing")) == 2, 60.0)
+    assert world.told("firing")[1] == ["mail", "print"]
+
+    up.send(["queue.length:2|g|#queue:print", "queue.length:7|g|#queue:fax"])
+    await world.receiver.until(
+        lambda: (
+            any("fax" in names for names in world.told("firing"))
+            and any("print" in names for body in world.receiver.bodies() for names in [_resolved(body)])
+        ),
+        60.0,
+    )
+
+
+def _resolved(body: dict[str, object]) -> list[str]:
+    alerts = body["alerts"]
+    assert isinstance(alerts, list)
+    return [alert["labels"]["queue"] for alert in alerts if alert["status"] == "resolved"]
