@@ -223,7 +223,8 @@ class SeriesFinder:
             return ExecutionError(wide.refusal(self._settings, None))
         key, values = largest
         name = self.strings.texts(wide.tenant.org_id, [key])[0][key]
-        return ExecutionError(wide.refusal(self._settings, (name, values)))
+        shown = USE_CASE if name == USE_CASE_TAG else name
+        return ExecutionError(wide.refusal(self._settings, (shown, values)))
 
     def warm(self, tenant: Tenant, now_ms: int) -> None:
         """Load today's names of the tenant, and its series unless they are many.

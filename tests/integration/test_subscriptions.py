@@ -34,8 +34,10 @@ from shim.subscriptions.remote_writes import Write, local_writes
 from shim.subscriptions.subscription_book import SubscriptionBook
 from shim.subscriptions.subscription_evaluator import SubscriptionEvaluator
 from shim.subscriptions.validators import Wanted
+from shim.ticks.redis_lease import RedisLease
 from tests.support.clickhouse_http import READER
 from tests.support.pipeline import Pipeline
+from tests.support.redis_server import RedisServer
 
 #: A whole minute of the last hour: older results expire.
 T: Final = int(time.time()) // 60 * 60 - 3_600
@@ -163,6 +165,31 @@ async def test_a_tick_has_one_result_over_shims_and_restarts(w: World) -> None:
     assert await restarted.round() == 0
     w.store.command("OPTIMIZE TABLE subscription_results FINAL")
     assert w.results(of) == before
+
+
+async def test_of_two_shims_one_evaluates(embedded: World, redis_server: RedisServer) -> None:
+    """The holder of the leases; the other goes on at once when it stops, and both wait while Redis hangs."""
+    w, of = embedded, embedded.add()
+    w.now_s = T + 120 + 5
+    first, second = (RedisLease(redis_server.url, 60.0, ShimMetrics()) for _ in range(2))
+    holder, waiting = w.shim(), w.shim()
+    holder.lease, waiting.lease = first, second
+    assert await holder.round() == 2
+    w.now_s = T + 180 + 5
+    assert await waiting.round() == 0
+    await first.close()
+    assert await waiting.round() == 1
+    await second.close()
+    redis_server.stop()
+    w.now_s = T + 240 + 5
+    assert await waiting.round() == 0
+    redis_server.start()
+    third = RedisLease(redis_server.url, 60.0, ShimMetrics())
+    waiting.lease = third
+    assert await waiting.round() == 1
+    await third.close()
+    assert list(w.results(of)) == [60, 120, 180, 240]
+    assert w.rows() == 4
 
 
 async def test_a_shim_that_fails_to_store_goes_on_later_without_a_gap(w: World) -> None:

@@ -13,6 +13,7 @@ import xxhash
 
 from agent.aggregate.exponential_buckets import index_of
 from agent.wire.frame import ENDED, decode
+from indexer.intern.use_case import USE_CASE_TAG
 from indexer.receive.messages import MessagesError, Parsed, parse
 from indexer.write.frame_to_columns import check
 
@@ -51,6 +52,31 @@ def test_given_ids_go_where_the_strings_have_none() -> None:
     ids = unit.with_given(np.full(len(unit.frame.strings), 5, np.uint64))
     assert ids[unit.frame.strings.index("hits")] == 5
     assert set(ids.tolist()) == {5, 67890, 11111, 22222, 33333}
+
+
+def test_the_use_case_is_a_tag_unless_the_mri_says_it() -> None:
+    named = {**SEED, "metric_id": None, "tags": {}}
+    mri = {**named, "name": "d:spans/duration@millisecond"}
+    (unit,) = of(mri, {**mri, "use_case_id": "spans"}, {**mri, "use_case_id": ""}).units
+    assert len(unit.frame.series.name) == 4  # one series, the same as without the field
+    (unit,) = of({**mri, "use_case_id": "custom"}, {**SEED, "tags": {}, "use_case_id": "spans"}).units
+    frame = unit.frame
+    assert set(frame.strings) == {mri["name"], USE_CASE_TAG, "custom", "", "spans"}
+    assert np.frombuffer(frame.series.tag_count, "<u2").tolist() == [1, 1]
+    check(frame, latest_s=NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"use_case_id": "x" * 2_000}, "use_case_id: 2000 bytes: expected at most"),
+        ({"use_case_id": 7}, "at `$.use_case_id`"),
+        ({"tags": {USE_CASE_TAG: "x"}}, "tags: a key of the field use_case_id"),
+    ],
+)
+def test_use_cases_that_are_refused(change: dict[str, Any], reason: str) -> None:
+    (rejected,) = of({**SEED, **change}).rejected
+    assert reason in rejected.reason
 
 
 def test_names_and_tags_as_strings() -> None:
