@@ -67,6 +67,10 @@ class Metrics:
         self.dead_letters = make.counter(
             "dead_letters", "Messages of the stream that are kept as dead letters, with the reason"
         )
+        self.stream_lost = make.counter(
+            "stream_lost",
+            "Messages of a Kafka topic that were removed before they were read, by their offsets",
+        )
         self.parked = make.counter(
             "parked_frames",
             "Frames of the stream whose org was past a limit: parked, and later stored or refused (ended)",

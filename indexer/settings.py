@@ -74,7 +74,7 @@ class StreamSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: name of this consumer in the group, different for each indexer; empty: the name of the host
     consumer: Annotated[str, msgspec.Meta(pattern=r"^\S*$")] = ""
     tenants: str = EVERY_TENANT  # whose messages are stored: "org:project", "org:*" or "*:*"
-    entries: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 5_000  # a batch has at most this many entries
+    entries: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 10_000  # a batch has at most this many entries
     bytes: Annotated[int, msgspec.Meta(ge=1, le=64 << 20)] = 4 << 20  # ... or ends at this many bytes
     #: a consumer that is silent for this long counts as dead, and another takes its batch over
     claim_s: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 60.0
@@ -106,8 +106,8 @@ class KafkaSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     topic: Annotated[str, msgspec.Meta(min_length=1)] = "generic-metrics"  # the topic of messages
     group: Annotated[str, msgspec.Meta(min_length=1)] = "meterhouse"  # consumer group; begins at the earliest
     tenants: str = EVERY_TENANT  # whose messages are stored: "org:project", "org:*" or "*:*"
-    entries: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 5_000  # a batch has at most this many messages
-    bytes: Annotated[int, msgspec.Meta(ge=1, le=64 << 20)] = 900_000  # ... or ends at this many bytes
+    entries: Annotated[int, msgspec.Meta(ge=1, le=50_000)] = 10_000  # a batch has at most this many messages
+    bytes: Annotated[int, msgspec.Meta(ge=1, le=64 << 20)] = 4 << 20  # ... or this many bytes
     dead_letter_topic: str = ""  # topic of dead letters; empty: TOPIC-GROUP-dead-letters
     parked_topic: str = ""  # topic of parked frames; empty: TOPIC-GROUP-parked
     commit_log_topic: str = ""  # topic of the commit log; empty: none is written, the table has it

@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import copysign, fsum, inf, isfinite, ldexp
 from typing import Any, Final, Literal
 
@@ -50,6 +51,10 @@ _ENDED: Final = GaugeValue(ENDED, _LARGEST, -_LARGEST, 0.0, 0.0)
 _COMMENT: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|(//|/\*)', re.DOTALL)
 #: Overflowing sums are made of numbers divided by two to this power.
 _SCALE: Final = 64
+#: Values of `retention_days` in one request whose first days are remembered.
+_MAX_FIRST_DAYS: Final = 1_000
+#: Bytes of a character in UTF-8, at most.
+_MAX_UTF8: Final = 4
 
 
 class MessagesError(ValueError):
@@ -147,6 +152,7 @@ def parse_each(
     """
     parsed = Parsed()
     groups: dict[tuple[int, int, int], _Builder] = {}
+    first_day = lru_cache(maxsize=_MAX_FIRST_DAYS)(first_day)
     for position, raw in enumerate(raws):
         try:
             message = msgspec.json.decode(raw, type=Message)
@@ -197,16 +203,19 @@ def _checked_bucket(message: Message, latest_s: int) -> int:
         raise BadMessageError(f"timestamp: {message.timestamp} is in the future")
     if (message.metric_id is None) == (message.name is None):
         raise BadMessageError("metric_id, name: expected one of the two")
-    for what, given in (
-        ("metric_id", message.metric_id),
-        *((f"tags.{k}", v) for k, v in message.tags.items()),
-    ):
+    _check_ids(message)
+    return bucket
+
+
+def _check_ids(message: Message) -> None:
+    if isinstance(message.metric_id, int):
+        _check_range("metric_id", message.metric_id, 1, _MAX_STRING_ID)
+    for tag_key, given in message.tags.items():
         if isinstance(given, int):
-            _check_range(what, given, 1, _MAX_STRING_ID)
+            _check_range(f"tags.{tag_key}", given, 1, _MAX_STRING_ID)
     for tag_key in message.tags:
         if _is_id(tag_key):
             _check_range(f"tags.{tag_key}", int(tag_key), 1, _MAX_STRING_ID)
-    return bucket
 
 
 def _check_age(message: Message, bucket: int, first_day: int) -> None:
@@ -225,11 +234,13 @@ def _check_texts(message: Message) -> None:
         raise BadMessageError("tags: a key of the field use_case_id: expected the field")
     for key, value in message.tags.items():
         _check_size("a key of tags", key, _LINES.max_tag_bytes)
-        if isinstance(value, str):
+        if isinstance(value, str) and len(value) * _MAX_UTF8 > _LINES.max_tag_bytes:
             _check_size(f"tags.{key}", value, _LINES.max_tag_bytes)
 
 
 def _check_size(where: str, text: str, max_bytes: int) -> None:
+    if len(text) * _MAX_UTF8 <= max_bytes:
+        return
     size = len(text.encode(errors="surrogatepass"))
     if size > max_bytes:
         raise BadMessageError(f"{where}: {size} bytes: expected at most {max_bytes}")

@@ -7,6 +7,8 @@ of their own with the name that they have here, so that they count once wherever
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,20 +19,24 @@ from indexer.streams.reading_rules import ReadingRules
 from indexer.write.accepted_frame import AcceptedFrame
 
 
-class StreamEntry(NamedTuple):
-    """An entry of the stream with its message, or why it has none."""
-
-    id: str
-    message: bytes
-    fault: str = ""
-
-
 class BadMessage(NamedTuple):
     """A message that is not stored: its entry, why, and its text; without one that of the entry."""
 
     id: str
     reason: str
     text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The entries of a stretch of a stream, as columns: few objects, so that collecting garbage costs little.
+
+    `faults`: why an entry has no message, by its place; its message is empty then.
+    """
+
+    ids: list[str]
+    messages: list[bytes]
+    faults: Mapping[int, str] = field(default_factory=dict)
 
 
 class ParkedFrame(msgspec.Struct, frozen=True):
@@ -48,6 +54,8 @@ class Batch:
 
     `key` names its messages for ever. They are read as of `at_ms`, Unix milliseconds, by the `rules`.
     `partition`: of the stream. `taken_over`: it was a dead consumer's. `parked`: its entries are frames.
+    `frame_bytes`: a frame is made of messages of at most that many bytes, if one alone has not more. `lost`:
+    positions before it that were removed from the stream before they were read.
     """
 
     key: str
@@ -55,10 +63,12 @@ class Batch:
     last: str
     at_ms: int
     rules: ReadingRules
-    entries: list[StreamEntry]
+    entries: Entries
     partition: int = 0
     taken_over: bool = False
     parked: bool = False
+    frame_bytes: int = sys.maxsize
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +83,33 @@ class StoredBatch:
 
 @dataclass(slots=True)
 class Origin:
-    """Where frames come from: the first batch of their messages, and those of its messages that are good."""
+    """Where frames come from: a batch, or a part of it, with its messages and the ids of their entries.
+
+    `gone`: places of messages that are not stored.
+    """
 
     key: str
     at_ms: int
     rules: ReadingRules
-    good: list[tuple[str, bytes | msgspec.Raw]] = field(default_factory=list)
+    ids: list[str]
+    messages: Sequence[bytes | msgspec.Raw]
+    gone: set[int] = field(default_factory=set)
 
-    def messages_of(self, unit: AcceptedFrame) -> list[tuple[str, bytes | msgspec.Raw]]:
-        """Return the messages of a frame, with the ids of their entries."""
+    @property
+    def stored(self) -> int:
+        """The number of its messages that are stored, unless their frame is refused or parked yet."""
+        return len(self.messages) - len(self.gone)
+
+    def remove(self, unit: AcceptedFrame) -> list[int]:
+        """Remove the messages of a frame; return their places."""
         tenant = unit.frame.org_id, unit.frame.project_id, unit.frame.retention_days
-        return [(entry_id, raw) for entry_id, raw in self.good if _tenant(raw) == tenant]
-
-    def without(self, messages: list[tuple[str, bytes | msgspec.Raw]]) -> None:
-        """Remove messages from the good ones."""
-        removed = {id(raw) for _, raw in messages}
-        self.good = [one for one in self.good if id(one[1]) not in removed]
+        places = [
+            place
+            for place, raw in enumerate(self.messages)
+            if place not in self.gone and _tenant(raw) == tenant
+        ]
+        self.gone.update(places)
+        return places
 
 
 @dataclass(slots=True)
@@ -102,26 +123,32 @@ class ReadBatch:
     forbidden: int = 0
     expired: int = 0
 
+    @property
+    def messages(self) -> int:
+        """The number of messages that are stored."""
+        return sum(origin.stored for origin in self.origins)
+
     def refuse(self, unit: AcceptedFrame, origin: Origin, reason: str) -> None:
         """Make dead letters of the messages of a frame that is never stored."""
-        messages = origin.messages_of(unit)
-        self.bad += [BadMessage(entry_id, reason, bytes(raw)) for entry_id, raw in messages]
-        origin.without(messages)
+        self.bad += [
+            BadMessage(origin.ids[place], reason, bytes(origin.messages[place]))
+            for place in origin.remove(unit)
+        ]
 
     def park(self, unit: AcceptedFrame, origin: Origin, max_bytes: int) -> bool:
         """Park a frame that may be stored later; return False if it has more than `max_bytes`."""
-        messages = origin.messages_of(unit)
-        frame = ParkedFrame(origin.key, origin.at_ms, origin.rules, [msgspec.Raw(raw) for _, raw in messages])
-        text = msgspec.json.encode(frame)
+        places = origin.remove(unit)
+        messages = [msgspec.Raw(origin.messages[place]) for place in places]
+        text = msgspec.json.encode(ParkedFrame(origin.key, origin.at_ms, origin.rules, messages))
         if len(text) > max_bytes:
+            origin.gone.difference_update(places)
             return False
         self.parked.append(text)
-        origin.without(messages)
         return True
 
     def stored(self, rows: int) -> StoredBatch:
         """Return the outcome, once all frames are stored, parked or refused."""
-        return StoredBatch(rows, sum(len(origin.good) for origin in self.origins), self.bad, self.parked)
+        return StoredBatch(rows, self.messages, self.bad, self.parked)
 
 
 def read(batch: Batch) -> ReadBatch:
@@ -129,48 +156,80 @@ def read(batch: Batch) -> ReadBatch:
     out = ReadBatch()
     if batch.parked:
         _read_parked(batch, out)
-    else:
-        origin = Origin(batch.key, batch.at_ms, batch.rules)
-        _parse(origin, _messages(batch, out), out)
+        return out
+    ids, messages = _messages(batch, out)
+    for number, part in enumerate(_parts(messages, batch.frame_bytes)):
+        key = f"{batch.key}/{number}" if number else batch.key
+        _parse(Origin(key, batch.at_ms, batch.rules, ids[part], messages[part]), out)
     return out
 
 
 def _read_parked(batch: Batch, out: ReadBatch) -> None:
-    for entry in batch.entries:
+    entries = batch.entries
+    for place, (entry_id, message) in enumerate(zip(entries.ids, entries.messages, strict=True)):
         try:
-            if entry.fault:
-                raise MessagesError(entry.fault)
-            frame = msgspec.json.decode(entry.message, type=ParkedFrame)
+            if place in entries.faults:
+                raise MessagesError(entries.faults[place])
+            frame = msgspec.json.decode(message, type=ParkedFrame)
         except (MessagesError, msgspec.DecodeError, ValueError, RecursionError) as e:
-            out.bad.append(BadMessage(entry.id, f"not a parked frame: {e}", entry.message))
+            out.bad.append(BadMessage(entry_id, f"not a parked frame: {e}", message))
             continue
-        origin = Origin(frame.key, frame.at_ms, frame.rules)
-        _parse(origin, [(entry.id, raw) for raw in frame.messages], out)
+        ids = [entry_id] * len(frame.messages)
+        _parse(Origin(frame.key, frame.at_ms, frame.rules, ids, frame.messages), out)
 
 
-def _messages(batch: Batch, out: ReadBatch) -> list[tuple[str, bytes | msgspec.Raw]]:
-    """Return the messages of all entries with the ids of these; unreadable entries are dead letters."""
-    raws: list[tuple[str, bytes | msgspec.Raw]] = []
-    for entry in batch.entries:
+def _messages(batch: Batch, out: ReadBatch) -> tuple[list[str], Sequence[bytes | msgspec.Raw]]:
+    """Return the ids of entries and their messages; unreadable entries are dead letters."""
+    entries = batch.entries
+    single = None if entries.faults else _single_messages(entries.messages)
+    if single is not None:
+        return entries.ids, single
+    ids: list[str] = []
+    messages: list[bytes | msgspec.Raw] = []
+    for place, (entry_id, text) in enumerate(zip(entries.ids, entries.messages, strict=True)):
         try:
-            if entry.fault:
-                raise MessagesError(entry.fault)
-            found = split(entry.message)
+            if place in entries.faults:
+                raise MessagesError(entries.faults[place])
+            found = split(text)
             if len(found) > batch.rules.messages:
                 raise MessagesError(
                     f"{len(found)} messages: expected at most {batch.rules.messages} in an entry"
                 )
-            raws += [(entry.id, raw) for raw in found]
+            ids += [entry_id] * len(found)
+            messages += found
         except MessagesError as e:
-            out.bad.append(BadMessage(entry.id, str(e), entry.message))
-    return raws
+            out.bad.append(BadMessage(entry_id, str(e), text))
+    return ids, messages
 
 
-def _parse(origin: Origin, raws: list[tuple[str, bytes | msgspec.Raw]], out: ReadBatch) -> None:
+def _single_messages(texts: list[bytes]) -> Sequence[msgspec.Raw] | None:
+    """Return the messages of entries that are one object each, split together; None for any others."""
+    try:
+        found = msgspec.json.decode(b"[%b]" % b",".join(texts), type=list[msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    # Entries that are JSON only together differ from their texts in number or in length.
+    single = list(map(len, found)) == list(map(len, texts)) and not any(t[:1] == b"[" for t in texts)
+    return found if single else None
+
+
+def _parts(messages: Sequence[bytes | msgspec.Raw], max_bytes: int) -> Iterator[slice]:
+    """Yield parts of at most `max_bytes`, or of one message."""
+    first = size = 0
+    for place, text in enumerate(messages):
+        size += len(text)
+        if size > max_bytes and place > first:
+            yield slice(first, place)
+            first, size = place, len(text)
+    if messages:
+        yield slice(first, None)
+
+
+def _parse(origin: Origin, out: ReadBatch) -> None:
     rules, at_ms = origin.rules, origin.at_ms
     retentions = rules.retentions
     parsed = parse_each(
-        [raw for _, raw in raws],
+        origin.messages,
         key=origin.key,
         created_ms=at_ms,
         latest_s=at_ms // 1000 + rules.future_s,
@@ -179,11 +238,10 @@ def _parse(origin: Origin, raws: list[tuple[str, bytes | msgspec.Raw]], out: Rea
         first_day=lambda days: retentions.first_day(retentions.rounded(days), at_ms, at_ms),
         by_retention=True,
     )
-    rejected = {r.position: r.reason for r in parsed.rejected}
-    for position, reason in rejected.items():
-        entry_id, raw = raws[position]
-        out.bad.append(BadMessage(entry_id, reason, bytes(raw)))
-    origin.good = [one for position, one in enumerate(raws) if position not in rejected] if rejected else raws
+    for rejected in parsed.rejected:
+        place = rejected.position
+        out.bad.append(BadMessage(origin.ids[place], rejected.reason, bytes(origin.messages[place])))
+        origin.gone.add(place)
     out.origins.append(origin)
     out.frames += [(unit, origin) for unit in parsed.units]
     out.forbidden += parsed.forbidden

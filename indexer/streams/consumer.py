@@ -151,11 +151,14 @@ class StreamConsumer:
 
     def _count(self, batch: Batch, found: ReadBatch) -> None:
         self._metrics.stream_batches.inc()
+        if batch.lost:
+            self._metrics.stream_lost.inc(batch.lost)
+            log.error("event=stream_messages_lost stream=%s before=%s", self._source.stream, batch.first)
         self._metrics.parked.labels(outcome="parked").inc(0 if batch.parked else len(found.parked))
         if batch.parked:
-            self._metrics.parked.labels(outcome="ended").inc(len(batch.entries) - len(found.parked))
+            self._metrics.parked.labels(outcome="ended").inc(len(batch.entries.ids) - len(found.parked))
         self._metrics.dropped_rows.labels(reason="expired").inc(found.expired)
-        self._metrics.messages.labels(outcome="accepted").inc(sum(len(o.good) for o in found.origins))
+        self._metrics.messages.labels(outcome="accepted").inc(found.messages)
         self._metrics.messages.labels(outcome="rejected").inc(len(found.bad) - found.forbidden)
         self._metrics.messages.labels(outcome="forbidden").inc(found.forbidden)
         self._metrics.dead_letters.inc(len(found.bad))

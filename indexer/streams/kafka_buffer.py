@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
 
-from indexer.streams.batch import StreamEntry
-
-
-class Buffered(NamedTuple):
-    """A message at its offset."""
-
-    offset: int
-    entry: StreamEntry
+from indexer.streams.batch import Entries
 
 
 class PartitionBuffer:
     """The messages of a partition in the order of their offsets."""
 
     def __init__(self) -> None:
-        self._messages: deque[Buffered] = deque()
+        self._offsets: deque[int] = deque()
+        self._messages: deque[bytes] = deque()
+        self._faults: dict[int, str] = {}  # by offset
         self._next = 0  # offsets below are had
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self._offsets)
 
     @property
     def first(self) -> int | None:
         """The offset of the first message; None for none."""
-        return self._messages[0].offset if self._messages else None
+        return self._offsets[0] if self._offsets else None
 
-    def append(self, message: Buffered) -> None:
-        """Add a message; one that was had is ignored."""
-        if message.offset >= self._next:
+    def append(self, offset: int, message: bytes, fault: str = "") -> None:
+        """Add a message, or why there is none; one that was had is ignored."""
+        if offset >= self._next:
+            self._offsets.append(offset)
             self._messages.append(message)
-            self._next = message.offset + 1
-            self.bytes += len(message.entry.message)
+            if fault:
+                self._faults[offset] = fault
+            self._next = offset + 1
+            self.bytes += len(message)
 
     def reached(self, end: int) -> None:
         """Note that the partition has no messages below the offset `end` that were not had."""
@@ -49,19 +46,23 @@ class PartitionBuffer:
     def last_of(self, max_messages: int, max_bytes: int) -> int:
         """Return the last offset of the next batch; one message may have more than `max_bytes`."""
         size, last = 0, -1
-        for number, message in enumerate(self._messages):
-            size += len(message.entry.message)
+        for number, (offset, message) in enumerate(zip(self._offsets, self._messages, strict=True)):
+            size += len(message)
             if number == max_messages or (number and size > max_bytes):
                 break
-            last = message.offset
+            last = offset
         return last
 
-    def take(self, first: int, last: int) -> list[StreamEntry]:
+    def take(self, first: int, last: int) -> Entries:
         """Remove the messages up to an offset; return those from `first` on."""
-        taken: list[StreamEntry] = []
-        while self._messages and self._messages[0].offset <= last:
-            message = self._messages.popleft()
-            self.bytes -= len(message.entry.message)
-            if message.offset >= first:
-                taken.append(message.entry)
+        taken = Entries([], [], faults := {})
+        while self._offsets and self._offsets[0] <= last:
+            offset, message = self._offsets.popleft(), self._messages.popleft()
+            fault = self._faults.pop(offset, "")
+            self.bytes -= len(message)
+            if offset >= first:
+                if fault:
+                    faults[len(taken.ids)] = fault
+                taken.ids.append(str(offset))
+                taken.messages.append(message)
         return taken

@@ -15,8 +15,8 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from indexer.settings import KafkaSettings
-from indexer.streams.batch import Batch, StoredBatch, StreamEntry
-from indexer.streams.kafka_buffer import Buffered, PartitionBuffer
+from indexer.streams.batch import Batch, Entries, StoredBatch
+from indexer.streams.kafka_buffer import PartitionBuffer
 from indexer.streams.kafka_client import consumer_options
 from indexer.streams.kafka_cut import KafkaCut, cut_of, metadata_of
 from indexer.streams.kafka_outlet import MAX_PARKED_BYTES, KafkaOutlet
@@ -26,6 +26,8 @@ from indexer.write.health import Part
 
 #: Messages taken from the client at once: bounds the bytes read beyond those of a batch.
 _SLICE: Final = 200
+#: Bytes of messages in a frame, so that it may be parked.
+_FRAME_BYTES: Final = 900_000
 _WAIT_S: Final = 0.25
 _ASK_S: Final = 5.0
 #: How often a topic that is not there is looked for.
@@ -43,12 +45,13 @@ _NO_TOPIC: Final = frozenset({"UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC"})
 
 
 class _Partition:
-    """An assigned partition: its messages, and the batch that its position records."""
+    """An assigned partition: its messages, its committed position, and the batch that this records."""
 
     def __init__(self) -> None:
         self.buffer = PartitionBuffer()
         self.asked = False
         self.cut: KafkaCut | None = None
+        self.position = -1  # unknown, or none is committed
 
 
 class KafkaStream:
@@ -125,7 +128,8 @@ class KafkaStream:
             if not self.keep(batch):
                 return False
             if self._commit(batch.partition, int(batch.last) + 1, ""):
-                self._partitions[batch.partition].cut = None
+                partition = self._partitions[batch.partition]
+                partition.cut, partition.position = None, int(batch.last) + 1
                 self._held = None
                 return True
             return False
@@ -146,15 +150,30 @@ class KafkaStream:
             if recorded is None and (first := buffer.first) is not None:
                 last = buffer.last_of(self._settings.entries, self._settings.bytes)
                 cut = KafkaCut(first, last, time.time_ns() // 1_000_000, self._rules)
+                lost = self._lost(number, partition.position, first)
                 if not self._commit(number, first, metadata_of(cut)):
                     return None
-                recorded = partition.cut = cut
+                partition.cut = cut
+                return self._taken(number, partition, cut, lost)
             if recorded is not None:
-                self._partitions[number] = self._partitions.pop(number)  # the others are next
-                return self._batch(number, recorded, buffer.take(recorded.first, recorded.last))
+                return self._taken(number, partition, recorded)
         return None
 
-    def _batch(self, partition: int, cut: KafkaCut, entries: list[StreamEntry]) -> Batch:
+    def _lost(self, number: int, position: int, first: int) -> int:
+        """Return how many offsets from a position on the broker has removed; others never had a message."""
+        if not 0 <= position < first:
+            return 0
+        try:
+            low, _ = self._consumer.get_watermark_offsets(TopicPartition(self.stream, number), _ASK_S)
+        except KafkaException as e:
+            raise SourceError(str(e)) from e
+        return max(0, min(low, first) - position)
+
+    def _taken(self, number: int, partition: _Partition, cut: KafkaCut, lost: int = 0) -> Batch:
+        self._partitions[number] = self._partitions.pop(number)  # the others are next
+        return self._batch(number, cut, partition.buffer.take(cut.first, cut.last), lost)
+
+    def _batch(self, partition: int, cut: KafkaCut, entries: Entries, lost: int) -> Batch:
         return Batch(
             key=cut.key(self.group, self.stream, partition),
             first=str(cut.first),
@@ -164,6 +183,8 @@ class KafkaStream:
             entries=entries,
             partition=partition,
             parked=self._is_parked,
+            frame_bytes=_FRAME_BYTES,
+            lost=lost,
         )
 
     def _ask_positions(self) -> None:
@@ -179,7 +200,7 @@ class KafkaStream:
             if position.error is not None:
                 raise SourceError(position.error.str())
             if (partition := self._partitions.get(position.partition)) is not None:
-                partition.asked = True
+                partition.asked, partition.position = True, position.offset
                 partition.cut = cut_of(position.offset, position.metadata)
 
     def _commit(self, partition: int, offset: int, metadata: str) -> bool:
@@ -237,11 +258,11 @@ class KafkaStream:
             partition.buffer.reached(offset)
             return
         text = message.value() or b""
-        entry = StreamEntry(str(offset), text)
         if len(text) > self._rules.body_bytes and not self._is_parked:
             fault = f"{len(text)} bytes: expected at most indexer.bounds.body_bytes"
-            entry = StreamEntry(str(offset), b"", fault)
-        partition.buffer.append(Buffered(offset, entry))
+            partition.buffer.append(offset, b"", fault)
+        else:
+            partition.buffer.append(offset, text)
 
     def _fail(self, error: KafkaError) -> None:
         """Raise SourceError, except for a topic of parked frames that is not there yet."""

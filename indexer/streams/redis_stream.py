@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,7 @@ import redis
 
 from indexer.intern.redis_client import open_redis
 from indexer.settings import StreamSettings
-from indexer.streams.batch import Batch, StoredBatch, StreamEntry
+from indexer.streams.batch import Batch, Entries, StoredBatch
 from indexer.streams.reading_rules import ReadingRules, decoded, encoded
 from indexer.streams.scripts import COMMIT, CREATE, KEEP, NEXT
 from indexer.streams.source import SourceError
@@ -124,17 +124,14 @@ class RedisStream:
             raise SourceError(str(e)) from e
 
 
-def _entries(ids: bytes, sizes: bytes, messages: bytes) -> list[StreamEntry]:
-    entries, at = [], 0
-    for entry_id, text in zip(ids.decode().split(), sizes.split(), strict=True):
-        size = int(text)
-        if size == -1:
-            entries.append(StreamEntry(entry_id, b"", "no field `message`: expected it, or a single field"))
-        elif size < 0:
-            entries.append(
-                StreamEntry(entry_id, b"", f"{-2 - size} bytes: expected at most indexer.bounds.body_bytes")
-            )
-        else:
-            entries.append(StreamEntry(entry_id, messages[at : at + size]))
-            at += size
-    return entries
+def _entries(ids: bytes, sizes: bytes, messages: bytes) -> Entries:
+    lengths = list(map(int, sizes.split()))
+    faults = {place: _fault(size) for place, size in enumerate(lengths) if size < 0}
+    ends = accumulate((max(0, size) for size in lengths), initial=0)
+    return Entries(ids.decode().split(), [messages[a:b] for a, b in pairwise(ends)], faults)
+
+
+def _fault(size: int) -> str:
+    if size == -1:
+        return "no field `message`: expected it, or a single field"
+    return f"{-2 - size} bytes: expected at most indexer.bounds.body_bytes"

@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,10 @@ from indexer.clickhouse.store import open_store
 from indexer.metrics import Metrics
 from indexer.service import IndexerService
 from indexer.settings import JournalSettings, KafkaSettings, Settings
+from indexer.streams.batch import Batch, StoredBatch
+from indexer.streams.kafka_stream import KafkaStream
 from indexer.streams.open_consumers import open_consumers
+from indexer.streams.reading_rules import present_rules
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.errors import Limited
 from indexer.write.health import Health
@@ -170,6 +174,33 @@ async def test_limited_orgs_delay_no_others(kafka_cluster: KafkaCluster) -> None
         await consumer.stop()
     assert [identity.split("/")[1] for identity in stored] == ["1:1", "4:1", "2:1"]
     assert set(stored) == tried
+
+
+def test_messages_that_were_removed_are_counted(kafka_cluster: KafkaCluster) -> None:
+    settings = of_topic(kafka_cluster, "removed")
+    stream = KafkaStream(settings, present_rules(Settings(), "*:*"))
+    kafka_cluster.add("removed", b"first")
+    batch = next_of(stream)
+    assert (batch.first, batch.lost, stream.keep(batch)) == ("0", 0, True)
+    assert stream.commit(batch, StoredBatch(1, 1))
+    assert not stream.commit(batch, StoredBatch(1, 1))
+    stream.close()
+    large = [bytes([65 + i]) * 700_000 for i in range(10)]
+    kafka_cluster.add("removed", *large)  # the mock cluster keeps 5 MiB
+    stream = KafkaStream(settings, present_rules(Settings(), "*:*"))
+    batch = next_of(stream)
+    assert batch.lost == int(batch.first) - 1 > 0
+    assert batch.entries.messages[0] == large[batch.lost]
+    stream.close()
+
+
+def next_of(stream: KafkaStream) -> Batch:
+    deadline = time.monotonic() + 30
+    while True:
+        assert time.monotonic() < deadline
+        batch = stream.next()
+        if batch is not None:
+            return batch
 
 
 async def test_without_brokers_the_topic_waits_and_says_so(

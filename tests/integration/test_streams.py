@@ -169,13 +169,13 @@ def test_a_dead_consumers_batch_is_taken_over_as_it_is(redis_server: RedisServer
     first = one.next()
     assert first is not None
     assert first == one.next() == RedisStream(settings, "one", later).next()  # by the rules of the first time
-    assert len(first.entries) == 3
+    assert len(first.entries.ids) == 3
     deadline = time.monotonic() + 5
     taken = None
     while taken is None or not taken.taken_over:
         assert time.monotonic() < deadline
         if taken is not None:
-            assert [len(entry.message) > 0 for entry in taken.entries] == [True, False]
+            assert [len(message) > 0 for message in taken.entries.messages] == [True, False]
             assert two.commit(taken, StoredBatch(1, 1))
         taken = two.next()
     assert (taken.key, taken.entries) == (first.key, first.entries)

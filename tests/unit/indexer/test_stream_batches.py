@@ -8,8 +8,8 @@ import msgspec
 
 from indexer.clickhouse.retention import Retention
 from indexer.settings import Bounds, Settings
-from indexer.streams.batch import Batch, ReadBatch, StreamEntry, read
-from indexer.streams.kafka_buffer import Buffered, PartitionBuffer
+from indexer.streams.batch import Batch, Entries, ReadBatch, read
+from indexer.streams.kafka_buffer import PartitionBuffer
 from indexer.streams.kafka_cut import MAX_METADATA_BYTES, KafkaCut, cut_of, metadata_of
 from indexer.streams.reading_rules import ReadingRules, decoded, encoded, present_rules
 
@@ -19,9 +19,11 @@ HIT = {"org_id": 1, "project_id": 1, "name": "hits", "timestamp": NOW_S, "type":
 RULES = present_rules(Settings(), "*:*")
 
 
-def read_of(*messages: dict[str, Any], rules: ReadingRules = RULES, parked: bool = False) -> ReadBatch:
-    entries = [StreamEntry(str(i), msgspec.json.encode(message)) for i, message in enumerate(messages)]
-    return read(Batch("key", "0", str(len(entries)), NOW_S * 1000, rules, entries, parked=parked))
+def read_of(
+    *messages: dict[str, Any], rules: ReadingRules = RULES, parked: bool = False, frame_bytes: int = 10_000
+) -> ReadBatch:
+    entries = Entries([str(i) for i in range(len(messages))], [msgspec.json.encode(m) for m in messages])
+    return read(Batch("key", "0", "9", NOW_S * 1000, rules, entries, parked=parked, frame_bytes=frame_bytes))
 
 
 def test_an_identity_depends_on_no_other_message_and_no_setting() -> None:
@@ -59,6 +61,26 @@ def test_a_parked_frame_is_the_same_frame() -> None:
     assert "not a parked frame" in again.bad[0].reason
 
 
+def test_large_batches_are_several_frames_of_their_own_names() -> None:
+    batch = read_of(HIT, HIT, HIT, frame_bytes=2 * len(msgspec.json.encode(HIT)))
+    assert [unit.frame.rows for unit, _ in batch.frames] == [2, 1]
+    assert len({unit.identity for unit, _ in batch.frames}) == 2
+    assert len(read_of(HIT, HIT, frame_bytes=1).frames) == 2
+
+
+def test_entries_that_are_messages_only_together_are_not() -> None:
+    hit = msgspec.json.encode(HIT)
+    texts = [hit + b"," + hit, hit[:20], hit[20:], b"", b" " + hit]
+    entries = Entries([str(i) for i in range(6)], [*texts, b""], {5: "why"})
+    found = read(Batch("key", "0", "9", NOW_S * 1000, RULES, entries))
+    assert [bad.id for bad in found.bad] == ["0", "1", "2", "3", "5"]
+    assert found.messages == 1
+    arrays = Entries(["0", "1"], [b"[%b,%b]" % (hit, hit), b"[]"])
+    assert read(Batch("key", "0", "9", NOW_S * 1000, RULES, arrays)).messages == 2
+    entries = Entries(["0", "1", "2"], texts[:3])
+    assert len(read(Batch("key", "0", "9", NOW_S * 1000, RULES, entries)).bad) == 3
+
+
 def test_refused_messages_are_those_of_the_frame() -> None:
     batch = read_of(HIT, {**HIT, "org_id": 2}, HIT)
     unit, origin = batch.frames[0]
@@ -80,11 +102,11 @@ def test_a_buffer_cuts_and_gives_what_was_cut() -> None:
     buffer = PartitionBuffer()
     assert len(buffer) == 0
     for offset in (3, 4, 4, 7, 8):  # 5 and 6 were removed, 4 came twice
-        buffer.append(Buffered(offset, StreamEntry(str(offset), b"x" * 10)))
+        buffer.append(offset, b"x" * 10)
     assert (len(buffer), buffer.bytes) == (4, 40)
     assert [buffer.last_of(*most) for most in ((3, 100), (9, 25), (9, 1), (9, 100))] == [7, 4, 3, 8]
     assert not buffer.has_all_to(9)
     buffer.reached(10)
     assert buffer.has_all_to(9)
-    assert [entry.id for entry in buffer.take(4, 7)] == ["4", "7"]  # 3 is before the position
+    assert buffer.take(4, 7).ids == ["4", "7"]  # 3 is before the position
     assert (len(buffer), buffer.bytes) == (1, 10)
