@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "backfill": ("agent.cli.backfill", "send a file of old lines, exactly once", ""),
     "demo": ("agent.cli.demo", "send a web shop's traffic, and print the exact numbers sent", ""),
     "query": ("shim.cli.query", "ask a running API, print a table and a chart", ""),
+    "export": ("shim.cli.export", "write the values of metrics into a file", ""),
     "explain": ("shim.cli.query", "print the plan and the SQL of a query", ""),
     "check-config": (
         "agent.cli.check_config",

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from agent.cli.common import DEFAULT_API_URL
 
@@ -19,9 +19,17 @@ class AskError(Exception):
     """The question was not answered; the text says why, in the server's words when it gave any."""
 
 
-def ask(url: str, path: str, parameters: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, Any]:
-    """POST to `url` + `path` and return the JSON document. Raises AskError."""
-    body = urllib.parse.urlencode(parameters).encode()
+def ask(
+    url: str,
+    path: str,
+    parameters: Mapping[str, str],
+    headers: Mapping[str, str],
+    method: Literal["GET", "POST"] = "POST",
+) -> dict[str, Any]:
+    """Ask `url` + `path` and return the JSON document. Raises AskError."""
+    encoded = urllib.parse.urlencode(parameters)
+    body = encoded.encode() if method == "POST" else None
+    path = path if body is not None else f"{path}?{encoded}"
     if not url.startswith(("http://", "https://")):
         raise AskError(f"{url!r}: expected a URL such as {DEFAULT_API_URL}")
     if _API_PATH.search(url.rstrip("/")):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import sys
 import time
@@ -17,21 +16,12 @@ from typing import Any, Final
 
 from agent.cli.common import DEFAULT_API_URL, report_error
 from shim.cli.client import AskError, ask
+from shim.cli.options import header
 from shim.cli.output import answer, as_csv, explanation
 from shim.cli.times import positive_duration_s, time_s, with_negative_values
 
 #: Options whose value may begin with `-` and a digit: they are refused with the form that is accepted.
 _NEGATIVE: Final = ("--range", "--step", "--time")
-#: A header's name. Source: RFC 9110, token.
-_HEADER: Final = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*:\s*(.*\S)\s*")
-
-
-def header(text: str) -> tuple[str, str]:
-    """Parse `NAME:VALUE`, for argparse."""
-    found = _HEADER.fullmatch(text)
-    if found is None or "\n" in text or "\r" in text or not text.isascii():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME:VALUE, such as 'X-Org-Id: 1'")
-    return found[1], found[2]
 
 
 def _question(command: str, description: str) -> argparse.ArgumentParser:

@@ -1,0 +1,276 @@
+"""The subcommand `meterhouse export`: writes the values of metrics into a file, by a running API.
+
+It asks for one metric and a stretch of time in turn. The stretch is so short that an answer has at most about
+MAX_POINTS points, so the memory is bounded. Beside the file is `FILE.export` with the place reached: run
+again, it goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from agent.cli.common import DEFAULT_API_URL, report_error
+from shim.cli.client import AskError, ask
+from shim.cli.export_rows import COLUMNS, QUERIES, OpenMetricsRows, csv_rows, kind_of
+from shim.cli.options import header
+from shim.cli.times import positive_duration_s, time_s, utc, with_negative_values
+
+FORMATS: Final = {".csv": "csv", ".om": "openmetrics", ".openmetrics": "openmetrics", ".parquet": "parquet"}
+#: Points of one answer.
+MAX_POINTS: Final = 200_000
+#: Steps of one answer: below the API's bound of points of a series.
+_MAX_STEPS: Final = 5_000
+_BUCKET_S: Final = 10
+
+
+class ExportError(Exception):
+    """The export cannot start: the command line, the file or its state are wrong."""
+
+
+class ExportJob(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The asked export; times are Unix seconds, multiples of the step."""
+
+    selector: str
+    format: str
+    step_s: int
+    start_s: int
+    end_s: int
+
+
+class ExportState(msgspec.Struct, forbid_unknown_fields=True):
+    """The place reached: everything before `metric` at `at_s` is in the first `size` bytes."""
+
+    job: ExportJob
+    metric: str = ""
+    at_s: int = 0
+    size: int = 0
+    rows: int = 0
+
+
+def export(argv: Sequence[str]) -> int:
+    """Run `meterhouse export`; a finished export removes its state."""
+    args = _parser().parse_args(with_negative_values([*argv], ("--start", "--end", "--step")))
+    try:
+        state = _state(args)
+        exporter = Exporter(args.url, dict(args.header), args.file, state, _progress)
+        rows = exporter.run()
+    except ExportError as e:
+        return report_error("export", e, 2)
+    except (AskError, OSError) as e:
+        _progress("")
+        return report_error("export", f"{e}; the same command goes on from there", 1)
+    _progress("")
+    print(f"{args.file}: {rows} rows from {utc(state.job.start_s)} to {utc(state.job.end_s)} UTC")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="meterhouse export",
+        description="Writes the values of metrics into a file, by a running API. Run again after an"
+        " interruption it goes on where it was.",
+    )
+    parser.add_argument("selector", help="the series, such as shop_requests or '{__name__=~\"shop_.*\"}'")
+    parser.add_argument("file", type=Path, metavar="FILE", help="its ending says the format")
+    now_s = time.time()
+    moment = lambda text: time_s(text, now_s)  # noqa: E731 - for argparse, twice
+    parser.add_argument("--start", type=moment, default=now_s - 86_400, metavar="TIME",
+                        help="now-1d, Unix seconds or 2026-11-28T10:00:00Z (default now-1d)")  # fmt: skip
+    parser.add_argument("--end", type=moment, default=now_s - 60, metavar="TIME", help="default now-1m")
+    parser.add_argument("--step", type=positive_duration_s, default=10, metavar="10s",
+                        help="time of one row, a multiple of 10s (default 10s)")  # fmt: skip
+    parser.add_argument("--format", choices=sorted({*FORMATS.values()}), help="default: from the file's name")
+    parser.add_argument("--url", default=DEFAULT_API_URL, help="of the API (default %(default)s)")
+    parser.add_argument("--header", type=header, action="append", default=[], metavar="NAME:VALUE",
+                        help="sent along, such as 'Authorization: Bearer ...' or 'X-Org-Id: 1'")  # fmt: skip
+    return parser
+
+
+def state_path(file: Path) -> Path:
+    """Return the file of the state."""
+    return file.with_name(f"{file.name}.export")
+
+
+def _state(args: argparse.Namespace) -> ExportState:
+    """Return the state to begin with: that of an interrupted export, or a new one. Raises ExportError."""
+    form = args.format or FORMATS.get(args.file.suffix)
+    if form is None:
+        raise ExportError(f"{args.file}: expected an ending of {', '.join(FORMATS)}, or --format")
+    step = round(args.step)
+    if step != args.step or step % _BUCKET_S:
+        raise ExportError(f"--step {args.step:g}s: expected a multiple of {_BUCKET_S} s")
+    start, end = int(args.start // step * step), int(args.end // step * step)
+    asked = ExportJob(args.selector, form, step, start, end)
+    path = state_path(args.file)
+    if not path.exists():
+        if args.file.exists() and args.file.stat().st_size:
+            raise ExportError(f"{args.file}: it exists and is not an interrupted export: expected a new name")
+        if end <= start:
+            raise ExportError(f"--end {utc(end)}: expected a time after --start {utc(start)}")
+        return ExportState(asked)
+    try:
+        state = msgspec.json.decode(path.read_bytes(), type=ExportState)
+    except msgspec.MsgspecError as e:
+        raise ExportError(f"{path}: not the state of an export: {e}") from None
+    same = msgspec.structs.replace(asked, start_s=state.job.start_s, end_s=state.job.end_s)
+    if same != state.job:  # relative times have moved on: those of the state hold
+        raise ExportError(
+            f"{path}: it is of another export: expected its selector, step and format, or remove it"
+        )
+    return state
+
+
+class Exporter:
+    """Writes one file. `progress` is called with a line of text before each request."""
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        file: Path,
+        state: ExportState,
+        progress: Callable[[str], None],
+        max_points: int = MAX_POINTS,
+    ) -> None:
+        self._max_points = max_points
+        self._url = url
+        self._headers = headers
+        self._file = file
+        self._state = state
+        self._progress = progress
+
+    def run(self) -> int:
+        """Export the rest; return the number of rows in the file. Raises AskError, OSError, ExportError."""
+        job, state = self._state.job, self._state
+        form = job.format
+        rows_file = self._file.with_name(f"{self._file.name}.csv") if form == "parquet" else self._file
+        metrics = self._metrics()
+        with rows_file.open("ab") as out:
+            out.truncate(state.size)
+            if not state.size and form != "openmetrics":
+                self._write(out, ",".join(COLUMNS) + "\n")
+            for name, kind in metrics:
+                if name >= state.metric:
+                    self._metric(out, name, kind)
+            if form == "openmetrics":
+                self._write(out, "# EOF\n")
+        if form == "parquet":
+            to_parquet(rows_file, self._file)
+            rows_file.unlink()
+        state_path(self._file).unlink(missing_ok=True)
+        return state.rows
+
+    def _metrics(self) -> list[tuple[str, str]]:
+        """Return the names of the selected metrics that have a type, in order, with their kinds."""
+        selected = {"match[]": self._state.job.selector, **self._times()}
+        names = self._ask("/api/v1/label/__name__/values", selected)
+        kinds = {name: kind_of(entries[0]) for name, entries in self._ask("/api/v1/metadata", {}).items()}
+        return [(name, kinds[name]) for name in sorted(names) if kinds.get(name)]
+
+    def _metric(self, out: IO[bytes], name: str, kind: str) -> None:
+        job, state = self._state.job, self._state
+        at = state.at_s if state.metric == name else job.start_s
+        state.metric = name
+        openmetrics = OpenMetricsRows(name, kind) if job.format == "openmetrics" else None
+        if openmetrics is not None:
+            at = job.start_s  # its totals begin with the metric
+            self._write(out, openmetrics.head())
+        while at < job.end_s:
+            steps = self._steps(name, at)
+            end = min(job.end_s, at + steps * job.step_s)
+            self._progress(f"{name} {utc(at)} UTC, {state.rows:,} rows")
+            series = self._values(name, kind, at, end)
+            text = (
+                openmetrics.rows(series, job.step_s)
+                if openmetrics
+                else csv_rows(name, kind, series, job.step_s)
+            )
+            at = end
+            self._write(out, text)
+            state.rows += text.count("\n")
+            if openmetrics is None:
+                self._save(out, name, at)
+        self._save(out, name + "\0", 0)
+
+    def _steps(self, name: str, at: int) -> int:
+        """Return how many steps from `at` on one answer may have, by the number of series there."""
+        job = self._state.job
+        span = min(job.end_s - at, _MAX_STEPS * job.step_s)
+        counted = f"count(present_over_time({self._selector(name)}[{span}s]))"
+        found = self._ask("/api/v1/query", {"query": counted, "time": str(at + span)})["result"]
+        series = int(float(found[0]["value"][1])) if found else 1
+        return max(1, min(_MAX_STEPS, self._max_points // max(1, series)))
+
+    def _values(self, name: str, kind: str, start: int, end: int) -> list[dict[str, Any]]:
+        step = self._state.job.step_s
+        query = QUERIES[kind][0].format(selector=self._selector(name), step=step)
+        times = {"start": str(start + step), "end": str(end), "step": str(step)}
+        result: list[dict[str, Any]] = self._ask("/api/v1/query_range", {"query": query, **times})["result"]
+        return result
+
+    def _selector(self, name: str) -> str:
+        """Return the asked selector, for this metric alone."""
+        selector = self._state.job.selector.strip()
+        quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        if "{" not in selector:
+            return f"{{__name__={quoted}}}"
+        inner = selector[selector.index("{") + 1 :].rstrip().removesuffix("}").strip().rstrip(",")
+        return f"{{__name__={quoted}{',' if inner else ''}{inner}}}"
+
+    def _times(self) -> dict[str, str]:
+        return {"start": str(self._state.job.start_s), "end": str(self._state.job.end_s)}
+
+    def _ask(self, path: str, parameters: Mapping[str, str]) -> Any:
+        post = path in ("/api/v1/query", "/api/v1/query_range")
+        document = ask(self._url, path, parameters, self._headers, method="POST" if post else "GET")
+        return document["data"]
+
+    @staticmethod
+    def _write(out: IO[bytes], text: str) -> None:
+        out.write(text.encode())
+
+    def _save(self, out: IO[bytes], metric: str, at_s: int) -> None:
+        """Note the place once all rows before it are on the disk."""
+        out.flush()
+        os.fsync(out.fileno())
+        self._state.metric, self._state.at_s, self._state.size = metric, at_s, out.tell()
+        path = state_path(self._file)
+        made = path.with_name(f"{path.name}.new")
+        made.write_bytes(msgspec.json.encode(self._state))
+        made.replace(path)
+
+
+def to_parquet(rows: Path, file: Path) -> None:
+    """Write the CSV file as Parquet, by the embedded ClickHouse. Raises ExportError."""
+    try:
+        import chdb
+    except ModuleNotFoundError:
+        raise ExportError(
+            "parquet: chdb is not installed; try: pip install 'meterhouse[all]', or --format csv"
+        ) from None
+    columns = "name String, type String, value Nullable(Float64), timestamp DateTime('UTC'), tags String,"
+    columns += " count Nullable(Float64), sum Nullable(Float64), buckets String"
+    file.unlink(missing_ok=True)
+    chdb.query(  # type: ignore[no-untyped-call]
+        f"SELECT * FROM file('{_quoted(rows)}', 'CSVWithNames', '{_quoted(columns)}')"
+        f" INTO OUTFILE '{_quoted(file)}' FORMAT Parquet"
+    )
+
+
+def _quoted(text: object) -> str:
+    return str(text).replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _progress(text: str) -> None:
+    """Rewrite a line of a terminal; elsewhere show nothing."""
+    if sys.stderr.isatty():
+        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+        print(f"\r\x1b[K{text[:width]}", end="", file=sys.stderr, flush=True)

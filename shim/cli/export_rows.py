@@ -1,0 +1,121 @@
+"""Rows of an export: one for each series and bucket of an answer, as CSV or OpenMetrics text. Pure.
+
+CSV has the columns of `meterhouse backfill`, so that counters and gauges can be sent again, and more for
+distributions. OpenMetrics has cumulative counters, from 0 in the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+COLUMNS: Final = ("name", "type", "value", "timestamp", "tags", "count", "sum", "buckets")
+#: Type by the metadata of the API -> the query of one step's value, and the type in the file.
+QUERIES: Final[Mapping[str, tuple[str, str]]] = {
+    "counter": ("increase({selector}[{step}s])", "counter"),
+    "gauge": ("last_over_time({selector}[{step}s])", "gauge"),
+    "set": ("sum_over_time({selector}[{step}s])", "distinct"),
+    "histogram": ("increase({selector}[{step}s])", "distribution"),
+}
+_SET_HELP: Final = "StatsD set "
+
+Labels = tuple[tuple[str, str], ...]
+_Points = Iterator[tuple[Labels, int, float | Mapping[str, Any]]]
+
+
+def kind_of(metadata: Mapping[str, str]) -> str:
+    """Return the key of QUERIES for an entry of the API's metadata; empty if it cannot be exported."""
+    if metadata.get("type") == "gauge" and metadata.get("help", "").startswith(_SET_HELP):
+        return "set"
+    return kind if (kind := metadata.get("type", "")) in QUERIES else ""
+
+
+def csv_rows(name: str, kind: str, series: Sequence[Mapping[str, Any]], step_s: int) -> str:
+    """Format the values of an answer as CSV, each at the beginning of its bucket.
+
+    Zeros of counters and sets are left out: nothing came.
+    """
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    said = QUERIES[kind][1]
+    for labels, end_s, value in _points(series):
+        tags = ",".join(f"{k}:{v}" for k, v in labels)
+        if not isinstance(value, Mapping):
+            if value or kind == "gauge":
+                writer.writerow((name, said, _number(value), end_s - step_s, tags, "", "", ""))
+        elif float(value["count"]):
+            buckets = json.dumps(value.get("buckets", []), separators=(",", ":"))
+            writer.writerow((name, said, "", end_s - step_s, tags, value["count"], value["sum"], buckets))
+    return out.getvalue()
+
+
+class OpenMetricsRows:
+    """Formats answers of one metric, oldest first; holds the total of each of its series."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self._name = name
+        self._kind = kind
+        self._totals: dict[Labels, list[float]] = {}
+
+    def head(self) -> str:
+        """Return the metric's type. A distribution is a summary: its count and its sum."""
+        kind = {"counter": "counter", "histogram": "summary"}.get(self._kind, "gauge")
+        return f"# TYPE {self._name} {kind}\n"
+
+    def rows(self, series: Sequence[Mapping[str, Any]], step_s: int) -> str:
+        """Format the values of an answer, each at the last second of its bucket."""
+        return "".join(
+            line
+            for labels, end_s, value in _points(series)
+            for line in self._lines(labels, end_s, value, step_s)
+        )
+
+    def _lines(
+        self, labels: Labels, end_s: int, value: float | Mapping[str, Any], step_s: int
+    ) -> Iterator[str]:
+        added: tuple[tuple[str, float], ...]
+        if isinstance(value, Mapping):
+            added = (("_count", float(value["count"])), ("_sum", float(value["sum"])))
+        elif self._kind == "counter":
+            added = (("_total", value),)
+        else:
+            if value or self._kind == "gauge":
+                yield f"{self._name}{_braces(labels)} {_number(value)} {end_s - 1}\n"
+            return
+        first = labels not in self._totals
+        if first and not added[0][1]:
+            return  # it has not begun
+        totals = self._totals.setdefault(labels, [0.0] * len(added))
+        for i, (suffix, more) in enumerate(added):
+            if first:
+                yield f"{self._name}{suffix}{_braces(labels)} 0 {end_s - 1 - step_s}\n"
+            totals[i] += more
+            if first or added[0][1]:
+                yield f"{self._name}{suffix}{_braces(labels)} {_number(totals[i])} {end_s - 1}\n"
+
+
+def _points(series: Sequence[Mapping[str, Any]]) -> _Points:
+    """Yield the labels, time and value of each point, all series of a time together, oldest first."""
+    points: list[tuple[int, int, Labels, float | Mapping[str, Any]]] = []
+    for number, one in enumerate(series):
+        labels = tuple((k, v) for k, v in sorted(one["metric"].items()) if k != "__name__")
+        points += [(int(t), number, labels, float(v)) for t, v in one.get("values", ())]
+        points += [(int(t), number, labels, v) for t, v in one.get("histograms", ())]
+    for at, _, labels, value in sorted(points, key=lambda point: point[:2]):
+        yield labels, at, value
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)
+
+
+def _braces(labels: Labels) -> str:
+    pairs = ",".join(f'{k}="{_escaped(v)}"' for k, v in labels)
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

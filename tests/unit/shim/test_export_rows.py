@@ -1,0 +1,102 @@
+"""Rows of `meterhouse export` as CSV and OpenMetrics text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.aggregate.aggregator import Aggregator
+from agent.backfill.csv_records import CsvConverter
+from agent.backfill.openmetrics import OpenMetricsConverter
+from agent.backfill.samples import Sample
+from agent.protocol.line import Limits
+from shim.cli.export_rows import COLUMNS, OpenMetricsRows, csv_rows, kind_of
+
+COUNTER: list[dict[str, Any]] = [
+    {"metric": {"route": "/", "host": "a"}, "values": [[20, "3"], [30, "0"], [40, "4"]]},
+    {"metric": {}, "values": [[20, "0"], [30, "1.5"]]},
+]
+HISTOGRAM: list[dict[str, Any]] = [
+    {"metric": {}, "histograms": [
+        [20, {"count": "2", "sum": "0.5", "buckets": [[0, "0.1", "0.2", "2"]]}],
+        [30, {"count": "0", "sum": "0"}],
+    ]},
+]  # fmt: skip
+
+
+def test_csv_is_of_buckets_in_the_order_of_time() -> None:
+    assert csv_rows("x", "counter", COUNTER, 10).splitlines() == [
+        'x,counter,3,10,"host:a,route:/",,,',
+        "x,counter,1.5,20,,,,",
+        'x,counter,4,30,"host:a,route:/",,,',
+    ]
+    assert csv_rows("d", "histogram", HISTOGRAM, 10) == (
+        'd,distribution,,10,,2,0.5,"[[0,""0.1"",""0.2"",""2""]]"\n'
+    )
+    assert (
+        csv_rows("s", "set", [{"metric": {}, "values": [[20, "7"], [30, "0"]]}], 10)
+        == "s,distinct,7,10,,,,\n"
+    )
+    assert csv_rows("g", "gauge", [{"metric": {}, "values": [[20, "0"]]}], 10) == "g,gauge,0,10,,,,\n"
+
+
+def test_openmetrics_is_cumulative_from_zero() -> None:
+    rows = OpenMetricsRows("x", "counter")
+    assert rows.head() == "# TYPE x counter\n"
+    text = rows.rows(COUNTER, 10) + rows.rows([{"metric": {}, "values": [[40, "2"]]}], 10)
+    assert text.splitlines() == [
+        'x_total{host="a",route="/"} 0 9',
+        'x_total{host="a",route="/"} 3 19',
+        "x_total 0 19",
+        "x_total 1.5 29",
+        'x_total{host="a",route="/"} 7 39',
+        "x_total 3.5 39",
+    ]
+    rows = OpenMetricsRows("d", "histogram")
+    assert rows.head() == "# TYPE d summary\n"
+    assert rows.rows(HISTOGRAM, 10) == "d_count 0 9\nd_count 2 19\nd_sum 0 9\nd_sum 0.5 19\n"
+
+
+@pytest.mark.parametrize("form", ["csv", "openmetrics"])
+def test_backfill_reads_the_same_increments(form: str) -> None:
+    """Send an export again: the same sums in the same buckets."""
+    if form == "csv":
+        text = ",".join(COLUMNS) + "\n" + csv_rows("x", "counter", COUNTER, 10)
+        converter: CsvConverter | OpenMetricsConverter = CsvConverter(Limits())
+    else:
+        rows = OpenMetricsRows("x", "counter")
+        text = rows.head() + rows.rows(COUNTER, 10) + "# EOF\n"
+        converter = OpenMetricsConverter(Limits(), 0, 10**15)
+    sums = dict[int, float]()
+    for line in text.encode().split(b"\n"):
+        for sample in converter.convert(line, Aggregator()):
+            if isinstance(sample, Sample):
+                assert sample.line.head.name == ("x" if form == "csv" else "x_total")
+                values = sample.line.values
+                assert isinstance(values, list | tuple)
+                at = sample.time_ms // 10_000 * 10
+                sums[at] = sums.get(at, 0.0) + sum(float(value) for value in values)
+            else:
+                assert not sample.bad, sample
+    assert sums == {10: 3.0, 20: 1.5, 30: 4.0}
+
+
+def test_labels_are_escaped() -> None:
+    rows = OpenMetricsRows("x", "gauge")
+    series = [{"metric": {"__name__": "x", "k": 'a"b\\c\nd'}, "values": [[20, "1"]]}]
+    assert rows.rows(series, 10) == 'x{k="a\\"b\\\\c\\nd"} 1 19\n'
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kind"),
+    [
+        ({"type": "counter", "help": "StatsD counter x"}, "counter"),
+        ({"type": "gauge", "help": "StatsD gauge x"}, "gauge"),
+        ({"type": "gauge", "help": "StatsD set x: number of distinct members"}, "set"),
+        ({"type": "histogram", "help": ""}, "histogram"),
+        ({"type": "info", "help": ""}, ""),
+    ],
+)
+def test_kinds_of_metadata(metadata: dict[str, str], kind: str) -> None:
+    assert kind_of(metadata) == kind
