@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from indexer.access.grants import ID_EXPECTED
 from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.settings import Limits
 from shim.service import ShimService
@@ -99,7 +100,7 @@ async def test_limits_are_of_an_org(indexer: Indexer) -> None:
         for org_id in ("", "0", "-1", "x", "\u0663", "4294967296", "9" * 5_000):
             async with session.get(url, params={"org_id": org_id}) as response:
                 text = await response.text()
-                assert (response.status, "expected a number" in text) == (400, True), org_id[:20]
+                assert (response.status, ID_EXPECTED in text) == (400, True), org_id[:20]
         async with session.get(url, params={"org_id": "4294967295"}) as response:
             assert (response.status, (await response.json())["seriesToday"]) == (200, 0)
 
