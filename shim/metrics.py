@@ -8,6 +8,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_TICK_SECONDS: Final = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 15, 30, 60, 120)
 
 
 class ShimMetrics:
@@ -114,7 +115,7 @@ class ShimMetrics:
         self.rule_tick_delay_seconds = Histogram(
             "meterhouse_shim_rule_tick_delay_seconds",
             "Time from a tick of a rule group to its end, with the wait for complete buckets.",
-            buckets=_SECONDS,
+            buckets=_TICK_SECONDS,
             registry=self.registry,
         )
         self.rules_last_success = gauge(
