@@ -1,0 +1,84 @@
+"""Two shims with rules, of which the one that evaluates is killed: every tick is recorded exactly once."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Final
+
+from tests.e2e.product import Api, Process, Starter, get, wait_for
+from tests.e2e.services import Services
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
+
+#: One tick a second; each adds 1 to a counter, so a bucket of 10 s gets 10.
+RULES: Final = """
+groups:
+- name: ticks
+  interval: 1s
+  rules:
+  - record: ticked
+    expr: vector(1)
+    labels: {__type__: counter}
+  - alert: Always
+    expr: vector(1)
+    for: 3s
+"""
+
+
+def _metric(url: str, name: str) -> float:
+    lines = get(f"{url}/metrics")[1].decode().splitlines()
+    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), 0.0)
+
+
+def _groups(url: str) -> str:
+    """Return the health of the group's first rule as a shim tells it."""
+    groups = Api(url).data("rules")["groups"]
+    return str(groups[0]["rules"][0]["health"]) if groups else ""
+
+
+def test_every_tick_is_recorded_once_over_the_death_of_a_shim(
+    start: Starter, http_dsn: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    (rules / "r.yml").write_text(RULES)
+    _, indexer = Services(start, http_dsn).indexer()
+
+    def shim() -> tuple[Process, str]:
+        listen = f"127.0.0.1:{free_port()}"
+        process = start("shim", environ={
+            "METERHOUSE_SHIM__LISTEN": listen,
+            "METERHOUSE_SHIM__DSN": http_dsn,
+            "METERHOUSE_SHIM__INDEXERS__URLS": json.dumps([indexer]),
+            "METERHOUSE_SHIM__LEASE__REDIS_URL": redis_server.url,
+            "METERHOUSE_SHIM__LEASE__TTL_S": "1",
+            "METERHOUSE_SHIM__RULES__PATH": str(rules),
+            "METERHOUSE_SHIM__RULES__MAX_LATE_TICKS": "1000",
+            "METERHOUSE_SHIM__SETTLE_S": "1",
+        })  # fmt: skip
+        return process, f"http://{listen}"
+
+    shims = [shim(), shim()]
+    held = "meterhouse_shim_leases"
+    for _, url in shims:
+        wait_for(lambda url=url: get(f"{url}/-/ready")[0] == 200, "a shim that is ready", 60)  # type: ignore[misc]
+    wait_for(lambda: sum(_groups(url) == "ok" for _, url in shims) == 1, "a tick", 60)
+    first_s = int(time.time()) // 10 * 10 + 10  # whole buckets from here on
+    holder, other = sorted(shims, key=lambda one: -_metric(one[1], held))
+    api = Api(other[1])
+
+    def recorded(tick_s: float) -> bool:
+        return (api.one("max(meterhouse_rule_group_last_tick_seconds)", time.time()) or 0) >= tick_s
+
+    wait_for(lambda: recorded(first_s + 1), "a tick of a whole bucket", 60)
+    (since,) = api.instant("ALERTS_FOR_STATE", time.time()).values()
+    holder[0].kill()
+    wait_for(lambda: _groups(other[1]) == "ok", "the other shim evaluates", 60)
+    last_s = int(time.time()) // 10 * 10 + 10
+    wait_for(lambda: recorded(last_s + 10), "the ticks of the whole time", 60)
+    deltas = api.range("sum(increase(ticked[10s]))", first_s + 10, last_s, 10)[()]
+    assert deltas == dict.fromkeys(range(first_s + 10, last_s + 1, 10), 10.0)
+    assert list(api.instant('ALERTS{alertstate="firing"}', time.time()).values()) == [1]
+    assert list(api.instant("ALERTS_FOR_STATE", time.time()).values()) == [since]  # it never ended
