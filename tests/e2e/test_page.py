@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -13,8 +14,9 @@ from typing import Any, Final
 
 import pytest
 
+from page_build import SOURCES, build_page
 from shim.http.page import DIST
-from tests.e2e.product import Up, wait_for
+from tests.e2e.product import ROOT, Up, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -117,6 +119,18 @@ def test_the_page_is_built_small_and_safe(up: Up) -> None:
     assert "immutable" in headers["Cache-Control"]
     assert len(body) <= MAX_SCRIPT_BYTES
     assert gzip.decompress(body) == ask(f"{url}/ui/{scripts[0]}", {})[2]
+
+
+def test_types(tmp_path: Path) -> None:
+    """esbuild takes types away without a look at them."""
+    work = ROOT / "build" / "page"  # where installation built the page
+    if not (work / "node_modules").is_dir():
+        work = tmp_path / "page"
+        build_page(work, tmp_path / "dist")
+    shutil.copytree(ROOT / SOURCES / "src", work / "src", dirs_exist_ok=True)
+    tsc = NODE / "node_modules" / "typescript" / "bin" / "tsc"
+    run = subprocess.run(["node", str(tsc), "-p", "."], cwd=work, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
 
 
 def test_the_first_graph(seen: Any) -> None:
@@ -241,4 +255,5 @@ def test_a_phone_scrolls_down_alone(seen: Any) -> None:
 
 
 def test_axe_finds_nothing_serious(seen: Any) -> None:
-    assert visit(seen, "axe")["found"] == []
+    assert visit(seen, "phone")["found"] == []
+    assert visit(seen, "dark")["found"] == []

@@ -44,11 +44,12 @@ export function graph(data: Columns, options: GraphOptions): Drawn {
       label: shown[at]?.name ?? "",
       stroke: colour(shown[at]?.i ?? 0),
       width: 1.5,
-      ...(options.stacked ? { fill: `${colour(shown[at]?.i ?? 0)}cc` } : {}),
+      ...(options.stacked ? { fill: colour(shown[at]?.i ?? 0) } : {}),
       points: { show: data.times.length < 3 ? true : undefined, size: 5 } as uPlot.Series.Points,
     }));
     const values = order.map((at) => (floor ? (rows[at] ?? []).map(floor) : (rows[at] ?? [])));
-    plot = new uPlot(plotOptions(holder, options, series), [data.times, ...values] as uPlot.AlignedData, holder);
+    const own = order.map((at) => shown[at]?.values ?? []); // a stacked line is drawn at the sum of all below it
+    plot = new uPlot(plotOptions(holder, options, series, own), [data.times, ...values] as uPlot.AlignedData, holder);
   };
 
   const listLegend = (all: boolean): void => {
@@ -106,7 +107,7 @@ function legendItem(name: string, value: number | null, i: number, options: Grap
   return item;
 }
 
-function plotOptions(holder: HTMLElement, options: GraphOptions, series: uPlot.Series[]): uPlot.Options {
+function plotOptions(holder: HTMLElement, options: GraphOptions, series: uPlot.Series[], own: readonly (number | null)[][]): uPlot.Options {
   const [text, edge] = [css("--soft"), css("--grid")];
   const axis = { stroke: text, grid: { stroke: edge, width: 1 }, ticks: { stroke: edge, width: 1 }, font: "12px system-ui, sans-serif" };
   return {
@@ -114,7 +115,7 @@ function plotOptions(holder: HTMLElement, options: GraphOptions, series: uPlot.S
     height: HEIGHT,
     legend: { show: false },
     cursor: { focus: { prox: 24 }, drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
-    focus: { alpha: 0.25 },
+    focus: { alpha: options.stacked ? 1 : 0.25 },
     ...(options.utc ? { tzDate: (t: number) => uPlot.tzDate(new Date(t * 1000), "Etc/UTC") } : {}),
     scales: {
       x: { time: true, range: () => [options.startS, options.endS] },
@@ -125,7 +126,7 @@ function plotOptions(holder: HTMLElement, options: GraphOptions, series: uPlot.S
       { ...axis, size: 62, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : short(tick))) },
     ],
     series: [{}, ...series],
-    plugins: [tooltip(options)],
+    plugins: [tooltip(options, own)],
     hooks: {
       setSelect: [
         (u) => {
@@ -155,8 +156,8 @@ function span(min: number | null, max: number | null): [number, number] {
   return [low, max <= 0 && max > min / 2 ? 0 : max + pad];
 }
 
-/** The value under the pointer. */
-function tooltip(options: GraphOptions): uPlot.Plugin {
+/** The values under the pointer; `own` has one row per series. */
+function tooltip(options: GraphOptions, own: readonly (number | null)[][]): uPlot.Plugin {
   const box = h("div", { class: "tooltip", hidden: true });
   let focused: number | null = null;
   return {
@@ -170,8 +171,8 @@ function tooltip(options: GraphOptions): uPlot.Plugin {
           box.hidden = true;
           return;
         }
-        const rows = u.series.slice(1).map((one, i) => ({ one, i: i + 1, value: u.data[i + 1]?.[at] ?? null }));
-        const chosen = focused !== null ? rows.filter(({ i }) => i === focused) : rows.filter(({ value }) => value !== null).slice(0, 8);
+        const rows = u.series.slice(1).map((one, i) => ({ one, i: i + 1, value: own[i]?.[at] ?? null }));
+        const chosen = focused !== null && !options.stacked ? rows.filter(({ i }) => i === focused) : rows.filter(({ value }) => value !== null).slice(0, 8);
         fill(box, h("strong", {}, formatTime(u.data[0][at] ?? 0, options.utc)), ...chosen.map(({ one, value }) => h("div", {}, `${String(one.label)}  `, h("b", {}, options.unit(value)))));
         box.hidden = false;
         const right = left > u.over.clientWidth / 2;

@@ -31,7 +31,7 @@ export function heatmap(series: readonly Series[], stepS: number, options: Graph
 function scale(data: Bands): HTMLElement {
   const bar = h("span", { class: "scale" });
   bar.style.background = `linear-gradient(to right, ${[0.02, 0.25, 0.5, 0.75, 1].map(heat).join(",")})`;
-  return h("p", { class: "scale-line" }, "0", bar, short(data.max), " observations per cell");
+  return h("p", { class: "scale-line" }, "0", bar, `${short(data.max)} in one cell`);
 }
 
 interface Frame {

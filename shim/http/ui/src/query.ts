@@ -70,6 +70,7 @@ export class QueryView {
       run: () => this.run(),
       remove: () => this.removeBox(box),
       use: (queries, show) => this.use(queries, show),
+      unitFound: () => this.running === null && this.draw(), // else the answer is drawn with it
       suggest: async (selector) => {
         const found = (await metrics()).get(selector.name);
         const range = formatDuration(this.state.rangeS);
@@ -169,6 +170,7 @@ export class QueryView {
     void Promise.all(asking).then((found) => {
       clearInterval(ticking);
       if (this.running !== controller) return;
+      this.running = null;
       fill(this.progress, controller.signal.aborted && "Cancelled.");
       if (controller.signal.aborted) return;
       this.asked = { grid, answers: found.filter((one) => one !== null) };

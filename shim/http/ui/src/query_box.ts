@@ -10,6 +10,8 @@ export interface BoxActions {
   run(): void;
   remove(): void;
   use(queries: readonly string[], show: Show): void;
+  /** The unit has become known after the answer. */
+  unitFound(): void;
   suggest(selector: { text: string; name: string }): Promise<Suggestion[]>;
 }
 export interface QueryBox {
@@ -62,7 +64,11 @@ export function queryBox(text: string, index: number, actions: BoxActions): Quer
     const selector = box.selector();
     if (!selector.name) return fill(chips);
     try {
-      made.unit = (await metrics()).get(selector.name)?.unit ?? "";
+      const unit = (await metrics()).get(selector.name)?.unit ?? "";
+      if (unit !== made.unit) {
+        made.unit = unit;
+        actions.unitFound();
+      }
       const found = await actions.suggest(selector);
       fill(chips, found.length > 0 && h("span", { class: "of" }, selector.name), ...found.map(({ text, title, queries, show }) => button(text, () => actions.use(queries, show), { title, class: "chip" })));
     } catch {
