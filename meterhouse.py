@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "check-rules": ("shim.cli.check_rules", "check rule files of Prometheus", "shim"),
     "test-rules": ("shim.cli.test_rules", "run unit tests of rules, as promtool does", "shim"),
+    "rules": ("shim.cli.rules", "evaluate recording rules over the past", ""),
     "token": ("indexer.cli.token", "make a token or password, and its line for the settings", ""),
     "set-aside": (
         "indexer.cli.set_aside",

@@ -23,10 +23,10 @@ import msgspec
 
 from agent.backfill.formats import FORMATS, Format, format_of
 from agent.backfill.job import Job
-from agent.backfill.progress_bar import ProgressBar
 from agent.backfill.sender import OrderedSender
 from agent.backfill.state_file import Progress, ProgressError, load, save
 from agent.cli.common import config_option, read_settings, report_error
+from agent.cli.progress_bar import ProgressBar
 from agent.cli.run import AgentFile
 from agent.config.load import ConfigError
 from agent.config.secrets import masked_url

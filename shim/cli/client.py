@@ -7,7 +7,7 @@ import re
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 from agent.cli.common import DEFAULT_API_URL
@@ -22,7 +22,7 @@ class AskError(Exception):
 def ask(
     url: str,
     path: str,
-    parameters: Mapping[str, str],
+    parameters: Mapping[str, str] | Sequence[tuple[str, str]],
     headers: Mapping[str, str],
     method: Literal["GET", "POST"] = "POST",
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from shim.http import house, language, metadata, mql, query, rule_pages, snql, status
+from shim.http import backfill_requests, house, language, metadata, mql, query, rule_pages, snql, status
 from shim.http import subscription_requests as subscriptions
 from shim.http.authentication import admit
 from shim.http.context import CONTEXT, HttpContext
@@ -57,6 +57,7 @@ def make_app(context: HttpContext, sources: house.House) -> web.Application:
     router.add_get("/-/healthy", status.healthy)
     router.add_get("/-/ready", status.ready)
     router.add_post("/-/reload", _changing(rule_pages.reload))
+    router.add_post("/api/v1/rules/backfill", _changing(backfill_requests.backfill))
     router.add_get("/metrics", status.own_metrics)
     router.add_get("/federate", federate)
     for path, handler in _GET_AND_POST.items():

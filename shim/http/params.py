@@ -137,7 +137,7 @@ def limit(params: Params, name: str = "limit") -> int:
 
 def grid(params: Params, max_points: int) -> Grid:
     """`start`, `end` and `step` of a range query. Raises BadData."""
-    start_ms, end_ms = _required_time(params, "start"), _required_time(params, "end")
+    start_ms, end_ms = required_time(params, "start"), required_time(params, "end")
     if end_ms < start_ms:
         raise invalid("end", "end timestamp must not be before start time")
     try:
@@ -157,7 +157,8 @@ def grid(params: Params, max_points: int) -> Grid:
     return Grid(start_ms, end_ms, max(1, int(step_ms)))
 
 
-def _required_time(params: Params, name: str) -> int:
+def required_time(params: Params, name: str) -> int:
+    """Parse a time in milliseconds that has to be given. Raises BadData."""
     try:
         return parse_time_ms(params.get(name))
     except ValueError as e:

@@ -78,7 +78,7 @@ async def rules(request: web.Request) -> web.Response:
         matchers,
         exclude != "true",
     )
-    found = list(_groups(_runners(request, tenant), tenant, wanted))
+    found = list(_groups(runners_of(request, tenant), tenant, wanted))
     if token:
         starts = [n for n, (runner, _) in enumerate(found) if _token(_file(runner, tenant), runner) == token]
         if not starts:
@@ -97,7 +97,7 @@ async def alerts(request: web.Request) -> web.Response:
     tenant = tenant_of(request)
     found = [
         one
-        for runner in _runners(request, tenant)
+        for runner in runners_of(request, tenant)
         for states in runner.evaluation.states
         if states is not None
         for one in _alerts(states)
@@ -134,7 +134,7 @@ def _page(given: p.Params) -> tuple[int, str]:
     return max_groups, token
 
 
-def _runners(request: web.Request, tenant: Tenant) -> list[GroupRunner]:
+def runners_of(request: web.Request, tenant: Tenant) -> list[GroupRunner]:
     """Return the groups that a tenant sees, by file and name."""
     evaluator = request.app[CONTEXT].rules.evaluator
     every = evaluator.runners.values() if evaluator is not None else ()

@@ -31,7 +31,7 @@ _DEFAULT_RESULTS: Final = 100
 async def subscribe(request: web.Request) -> web.Response:
     """Make a subscription."""
     context, tenant = request.app[CONTEXT], tenant_of(request)
-    _require_write(request)
+    require_write(request)
     body = await body_of(request)
     asked = replace(asked_of(request, context, tenant, body), from_s=None, to_s=None)
     project = ids_of(
@@ -59,7 +59,7 @@ async def subscribe(request: web.Request) -> web.Response:
 async def unsubscribe(request: web.Request) -> web.Response:
     """Remove a subscription."""
     tenant = tenant_of(request)
-    _require_write(request)
+    require_write(request)
 
     def remove() -> None:
         _book(request).remove(_found(request))
@@ -100,7 +100,7 @@ def _found(request: web.Request) -> Subscription:
     return _book(request).find(tenant_of(request), of["dataset"], of["entity"], id_)
 
 
-def _require_write(request: web.Request) -> None:
+def require_write(request: web.Request) -> None:
     """Raise Forbidden for a credential without the right to write."""
     grant = request.get(GRANT, None)
     if grant is not None:

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Literal
 
 from shim.indexers.message_writes import StoreMessages
 from shim.metrics import ShimMetrics
@@ -222,13 +222,17 @@ class GroupRunner:
             _log.warning("event=rule_failed group=%s rule=%s error=%s", self.key, name, error[:500])
 
     async def _store(self, tick_s: int, results: TickResults) -> None:
-        """Store the results under the tick's key. Raises Unavailable."""
-        parts = self.parts
-        if not parts.lease.holds(self.key):
+        """Store the results of a tick of the present. Raises Unavailable."""
+        if not self.parts.lease.holds(self.key):
             raise Unavailable("the lease of the group is lost")
+        await self.store_results(tick_s, results)
+
+    async def store_results(self, tick_s: int, results: TickResults) -> Literal["stored", "known", "refused"]:
+        """Store the results under the tick's key; return the outcome. Raises Unavailable."""
+        parts = self.parts
         key = key_of(self.tenant, self.group.file, self.group.name, tick_s)
         rows = bodies(self.tenant, parts.settings.org_project_id, results, (self.name, tick_s))
-        outcome = "stored"
+        outcome: Literal["stored", "known", "refused"] = "stored"
         for number, body in enumerate(rows):
             try:
                 found = await parts.store(body, f"{key}/{number}")
@@ -243,6 +247,7 @@ class GroupRunner:
         parts.metrics.rule_ticks.labels(outcome).inc()
         if (count := non_finite(results)) and outcome == "stored":
             parts.metrics.rule_samples_dropped.labels("not_finite").inc(count)
+        return outcome
 
     def _delay(self, error: QueryError) -> None:
         wait_s = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2**self.tries)

@@ -85,6 +85,11 @@ class RunningRules:
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
     @property
+    def new_names_s(self) -> float:
+        """How long a metric that was just stored may be unknown to queries of this process."""
+        return self._settings.catalog.names_max_age_s if self._take is None else 0.0
+
+    @property
     def _single(self) -> Tenant | None:
         of = self._settings.tenancy
         return Tenant(of.org_id, of.project_id) if of.mode == "single" else None

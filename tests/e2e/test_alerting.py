@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -105,6 +107,29 @@ async def test_an_alert_outlives_both_and_is_told_once(world: World) -> None:
         ),
         60.0,
     )
+
+
+async def test_rules_are_evaluated_over_the_past(world: World) -> None:
+    (world.starter.folder / "rules.yml").write_text(RULES.replace("interval: 1s", "interval: 1m"))
+    up = await asyncio.to_thread(world.up)
+    now_s = int(time.time())
+    up.send([f"queue.length:{minute}|g|#queue:mail|T{now_s - 60 * minute}" for minute in range(10, 40)])
+    await world.receiver.until(lambda: bool(up.api.instant("max_over_time(queue_length[40m])", now_s)), 60.0)
+
+    def backfill() -> str:
+        command = ("rules", "backfill", "--from", "now-35m", "--to", "now-15m", "--url", up.api.url)
+        done = world.starter(*command)
+        assert done.wait() == 0, done.output
+        return done.output
+
+    assert re.search(
+        r"stored: \d+ samples of 20 ticks; 0 ticks were stored before", await asyncio.to_thread(backfill)
+    )
+    before = up.api.instant("max_over_time(queue:length:max[20m])", now_s - 900)
+    assert before
+    assert list(world.starter.folder.glob("*.state")) == []
+    await asyncio.to_thread(backfill)
+    assert up.api.instant("max_over_time(queue:length:max[20m])", now_s - 900) == before
 
 
 def _resolved(body: dict[str, object]) -> list[str]:

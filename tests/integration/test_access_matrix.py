@@ -25,6 +25,7 @@ OWN: Final = {"own", "own, by password", "own certificate", "own certificate, by
 OTHER: Final = ("other org", "own certificate, other org's token")
 #: Other answers to known clients: a subscription is made, and none has the id that is asked for.
 ANSWERS: Final = {
+    "shim POST /api/v1/rules/backfill": 503,  # there are no rules
     "shim POST /{dataset}/{entity}/subscriptions": 202,
     "shim GET /{dataset}/{entity}/subscriptions/{partition}/{uuid}": 404,
     "shim DELETE /{dataset}/{entity}/subscriptions/{partition}/{uuid}": 404,

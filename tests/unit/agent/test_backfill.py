@@ -16,10 +16,10 @@ from agent.aggregate.aggregator import Aggregator
 from agent.backfill import chunks as cutting
 from agent.backfill.formats import FORMATS, Format, format_of
 from agent.backfill.job import Job
-from agent.backfill.progress_bar import ProgressBar
 from agent.backfill.samples import LeftOut
 from agent.backfill.sender import OrderedSender, expired_rows
 from agent.backfill.state_file import Progress, ProgressError, load, save
+from agent.cli.progress_bar import ProgressBar
 from agent.forward.channel import Answer, Outcome
 from agent.forward.spool.record import EncodedFrame
 from agent.protocol.line import Kind, Limits

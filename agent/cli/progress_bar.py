@@ -1,4 +1,4 @@
-"""Shows the progress through a file: a bar on a terminal, a line from time to time elsewhere."""
+"""Shows the progress of long work: a bar on a terminal, a line from time to time elsewhere."""
 
 from __future__ import annotations
 
@@ -13,25 +13,33 @@ _BAR: Final = 30
 
 
 class ProgressBar:
-    """Progress for the user: a bar on a terminal, else a line from time to time."""
+    """Progress for the user: a bar on a terminal, else a line from time to time. `unit` is counted."""
 
-    def __init__(self, size: int, out: TextIO, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        size: int,
+        out: TextIO,
+        clock_s: Callable[[], float] = time.monotonic,
+        *,
+        unit: str = "lines",
+    ) -> None:
         self._out = out
         self._clock_s = clock_s
         self._size = max(size, 1)
+        self._unit = unit
         self._terminal = self._out.isatty()
         self._every_s = _TERMINAL_S if self._terminal else _LINES_S
         self._next_s = clock_s() + self._every_s
         self._bar = False
 
-    def progress(self, at: int, lines: int) -> None:
-        """Show the position in the file, if it is time to."""
+    def progress(self, at: int, count: int) -> None:
+        """Show the position and a count, if it is time to."""
         now_s = self._clock_s()
         if now_s < self._next_s:
             return
         self._next_s = now_s + self._every_s
         part = min(at / self._size, 1.0)
-        text = f"{part:4.0%}  {lines:,} lines"
+        text = f"{part:4.0%}  {count:,} {self._unit}"
         if self._terminal:
             filled = round(part * _BAR)
             print(f"\r[{'#' * filled}{'.' * (_BAR - filled)}] {text} ", end="", file=self._out, flush=True)
