@@ -84,14 +84,14 @@ def _run(argv: Sequence[str] | None) -> int:
     module, _, extra = COMMANDS[name]
     try:
         command = getattr(importlib.import_module(module), name.replace("-", "_"))
+        more = (SECTIONS,) if name == "check-config" else ()
+        code: int = command(args.arguments, *more)
     except ModuleNotFoundError as e:
         if (e.name or "").split(".")[0] in OURS:
             raise
         wanted = f"meterhouse[{extra or 'all'}]"
         print(f"meterhouse {name}: {e.name} is not installed; try: pip install '{wanted}'", file=sys.stderr)
         return 1
-    more = (SECTIONS,) if name == "check-config" else ()
-    code: int = command(args.arguments, *more)
     sys.stdout.flush()
     return code
 

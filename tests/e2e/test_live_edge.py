@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.product import VISIBLE_S, Starter, Up, wait_for
-from tests.e2e.services import Services
-from tests.support import clickhouse_http
 from tests.support.live_edge import TOTAL, Scene, Watcher
+from tests.support.worlds import processes
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
@@ -29,9 +28,8 @@ PATIENT = {"METERHOUSE_SHIM__SETTLE_S": str(SETTLE_S)}
 
 def test_points_come_soon_and_do_not_change(start: Starter, tmp_path: Path) -> None:
     """Runs in one process and in several, at the same time: it takes as long as buckets do."""
-    with clickhouse_http.running(tmp_path / "clickhouse") as port, ThreadPoolExecutor(2) as threads:
+    with processes(start, tmp_path / "clickhouse", "edge") as services, ThreadPoolExecutor(2) as threads:
         up = start.up(environ=PATIENT)
-        services = Services(start, f"http://127.0.0.1:{port}/edge")
         urls = [services.indexer()[1], services.indexer()[1]]
         scenes = [Scene(start, up.api, [up.indexer]), Scene(start, services.api(PATIENT), urls)]
         watched = list(threads.map(lambda scene: scene.play(BUCKETS, pause_s=0.1), scenes))

@@ -16,10 +16,11 @@ from typing import Any, Final
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store
 from shim.model.grid import Grid
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 PLANS: Final = Path(__file__).parent / "plans"
 NOW_S: Final = 20_400 * 86_400
@@ -94,22 +95,19 @@ CASES: Final[dict[str, tuple[str, Grid]]] = {
 @pytest.fixture(scope="module")
 def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
     """Two routes on three hosts, a point a minute for two hours, and a few for two days."""
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    made = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    ages_s = [*range(25, 7_200, 60), *range(10_000, 170_000, 9_000)]
-    lines = []
-    for age_s in ages_s:
-        for route, host in (("a", "h1"), ("a", "h2"), ("b", "h1"), ("b", "h3")):
-            tags = f"|#route:{route},host:{host}|T{NOW_S - age_s}"
-            lines += [f"hits:2|c{tags}", f"temp:{age_s % 7}|g{tags}", f"users:u{age_s % 30}|s{tags}"]
-            lines += [f"lat:{1 + age_s % 3}|d{tags}", f"lat:-1|d{tags}"]
-        lines += [f"mixed:1|c|T{NOW_S - age_s}", f"mixed:5|g|T{NOW_S - age_s}"]
-    made.send(lines)
-    yield made
-    made.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        made = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        ages_s = [*range(25, 7_200, 60), *range(10_000, 170_000, 9_000)]
+        lines = []
+        for age_s in ages_s:
+            for route, host in (("a", "h1"), ("a", "h2"), ("b", "h1"), ("b", "h3")):
+                tags = f"|#route:{route},host:{host}|T{NOW_S - age_s}"
+                lines += [f"hits:2|c{tags}", f"temp:{age_s % 7}|g{tags}", f"users:u{age_s % 30}|s{tags}"]
+                lines += [f"lat:{1 + age_s % 3}|d{tags}", f"lat:-1|d{tags}"]
+            lines += [f"mixed:1|c|T{NOW_S - age_s}", f"mixed:5|g|T{NOW_S - age_s}"]
+        made.send(lines)
+        yield made
+        made.close()
 
 
 @pytest.mark.parametrize("name", CASES)

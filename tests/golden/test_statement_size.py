@@ -9,11 +9,10 @@ from typing import Final
 
 import pytest
 
-from indexer.clickhouse.schema import migrate
-from indexer.clickhouse.store import open_store
 from shim.model.grid import Grid
 from tests.golden.test_plans import HOUR, KEPT, NOW_S
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 DATABASE: Final = "golden_size"
 SERIES: Final = 1_400
@@ -44,21 +43,18 @@ QUERIES: Final = [
 
 @pytest.fixture(scope="module")
 def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    # Rows are few: nothing is added up here, so that ClickHouse is asked as for many.
-    made = Pipeline.open(store, NOW_S * 1000, few_rows=0, retention=KEPT)
-    made.max_frame_rows = 100_000
-    lines = []
-    for i in range(SERIES):
-        tags = f"|#few:f{i % 7},many:m{i},odd:{i % 2}|T{NOW_S - 40}"
-        lines += [f"c:2|c{tags}", f"g:{i}|g{tags}", f"d:{1 + i % 9}|d{tags}", f"s:u{i}|s{tags}"]
-    lines += [f"metric_{i}:1|c|#few:f1|T{NOW_S - 40}" for i in range(SERIES)]
-    made.send(lines)
-    yield made
-    made.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE, kept=KEPT) as store:
+        # Rows are few: nothing is added up here, so that ClickHouse is asked as for many.
+        made = Pipeline.open(store, NOW_S * 1000, few_rows=0, retention=KEPT)
+        made.max_frame_rows = 100_000
+        lines = []
+        for i in range(SERIES):
+            tags = f"|#few:f{i % 7},many:m{i},odd:{i % 2}|T{NOW_S - 40}"
+            lines += [f"c:2|c{tags}", f"g:{i}|g{tags}", f"d:{1 + i % 9}|d{tags}", f"s:u{i}|s{tags}"]
+        lines += [f"metric_{i}:1|c|#few:f1|T{NOW_S - 40}" for i in range(SERIES)]
+        made.send(lines)
+        yield made
+        made.close()
 
 
 @pytest.mark.parametrize("query", QUERIES)

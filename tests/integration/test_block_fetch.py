@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store
 from shim.read.cell_cache.chunk import Source, places
 from shim.read.cell_cache.fill_statements import (
     FilledMatrices,
@@ -22,6 +22,7 @@ from shim.read.cell_cache.fill_statements import (
     made,
 )
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 DAY_S: Final = 86_400
 START_S: Final = 20_400 * DAY_S
@@ -31,24 +32,21 @@ KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650
 @pytest.fixture(scope="module")
 def store(chdb_path: Path) -> Iterator[Store]:
     """Two projects' counters and distributions with holes, several rows of a bucket among them."""
-    opened = open_store(f"chdb://{chdb_path}?database=block_fetch", pool=2)
-    migrate(opened, KEPT)
-    opened.command("SYSTEM STOP MERGES")
-    rng = random.Random(11)
-    p = Pipeline.open(opened, (START_S + DAY_S) * 1000)
-    for number in range(4):
-        lines = [
-            f"hits:{rng.randrange(1, 50)}|c|#n:{n}|T{START_S + rng.randrange(4 * 3_600)}"
-            for n in range(7)
-            for _ in range(rng.randrange(200))
-        ]
-        lines += [f"took:{rng.random()}|d|#n:{n}|T{START_S + rng.randrange(3_600)}" for n in range(3)]
-        p.send(lines, agent=f"a{number}", project_id=1 + number % 2)
-    p.close()
-    yield opened
-    opened.command("SYSTEM START MERGES")
-    opened.command("DROP DATABASE IF EXISTS block_fetch SYNC")
-    opened.close()
+    with embedded(chdb_path, "block_fetch", pool=2) as opened:
+        opened.command("SYSTEM STOP MERGES")
+        rng = random.Random(11)
+        p = Pipeline.open(opened, (START_S + DAY_S) * 1000)
+        for number in range(4):
+            lines = [
+                f"hits:{rng.randrange(1, 50)}|c|#n:{n}|T{START_S + rng.randrange(4 * 3_600)}"
+                for n in range(7)
+                for _ in range(rng.randrange(200))
+            ]
+            lines += [f"took:{rng.random()}|d|#n:{n}|T{START_S + rng.randrange(3_600)}" for n in range(3)]
+            p.send(lines, agent=f"a{number}", project_id=1 + number % 2)
+        p.close()
+        yield opened
+        opened.command("SYSTEM START MERGES")
 
 
 def job_of(store: Store, table: str, column: str, granularity_s: int, project_id: int | None) -> FillJob:

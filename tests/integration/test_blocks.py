@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from indexer.clickhouse.native_format import Block
-from indexer.clickhouse.schema import Retention, migrate
+from indexer.clickhouse.schema import Retention
 from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.insert_feed import InsertFeed
@@ -22,29 +22,30 @@ from shim.model.errors import ExecutionError
 from shim.model.grid import Grid
 from shim.model.tenancy import Tenant
 from shim.model.values import Vector
-from shim.read.cell_cache.chunk import ChunkKey, Source, places
+from shim.read.cell_cache.chunk import CELL_BYTES, CHUNK_SPAN_S, ChunkKey, Source, places
 from shim.read.cell_cache.chunk_cache import ChunkCache
 from shim.read.cell_cache.fill_statements import MAX_CELLS, FillJob, jobs
 from shim.read.cell_cache.filler import Filler
 from shim.read.cell_cache.setup import CellCache
 from shim.settings import CacheSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S: Final = 20_400 * 86_400
 HOUR_S: Final = 3_600
 KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 SERIES: Final = 4
+#: Bytes of the cells of one series in a block of the finest rollup, and with the series' id.
+SERIES_CELL_BYTES: Final = CHUNK_SPAN_S[10] // 10 * CELL_BYTES
+SERIES_BYTES: Final = SERIES_CELL_BYTES + np.dtype(np.uint64).itemsize
 _ORGS: Final = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def store(chdb_path: Path) -> Iterator[Store]:
     """Provide a store of its own with clients enough for a filler beside queries."""
-    opened = open_store(f"chdb://{chdb_path}?database=cells_in_memory", pool=6)
-    migrate(opened, KEPT)
-    yield opened
-    opened.command("DROP DATABASE IF EXISTS cells_in_memory SYNC")
-    opened.close()
+    with embedded(chdb_path, "cells_in_memory", pool=6) as opened:
+        yield opened
 
 
 def opened(
@@ -337,7 +338,7 @@ def test_limits_are_the_same_with_and_without(p: Pipeline) -> None:
 
 
 def test_memory_is_bounded(store: Store, tenant: Tenant) -> None:
-    one_block = (360 * 9 + 8) * SERIES
+    one_block = SERIES_BYTES * SERIES
     p = opened(store, tenant, max_bytes=5 * one_block)
     send(p, lines(range(0, 10 * HOUR_S, 10)))
     plain = opened(store, tenant, max_bytes=0)
@@ -411,7 +412,7 @@ def test_blocks_are_filled_after_some_readings(p: Pipeline) -> None:
 
 
 def test_what_is_too_large_or_too_sparse_is_declined(p: Pipeline) -> None:
-    small = Filled(p, max_bytes=4 * 360 * 9 * (SERIES - 1))
+    small = Filled(p, max_bytes=4 * SERIES_CELL_BYTES * (SERIES - 1))
     small.ask(*small.places(2, 0))
     assert small.outcomes("large") == 2
     small.ask(*small.places(2, 0))
@@ -427,7 +428,7 @@ def test_what_is_too_large_or_too_sparse_is_declined(p: Pipeline) -> None:
 
 
 def test_a_large_job_is_tried_block_by_block(p: Pipeline) -> None:
-    one = Filled(p, max_bytes=4 * 360 * 9 * SERIES)
+    one = Filled(p, max_bytes=4 * SERIES_CELL_BYTES * SERIES)
     one.ask(*one.places(2, 0))
     assert one.outcomes("kept") == 2
     one.filler.close()

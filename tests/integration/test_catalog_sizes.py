@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store
 from shim.catalog import Catalog, MetadataQueries
 from shim.catalog.types import Days
 from shim.model.errors import ExecutionError
@@ -24,6 +24,7 @@ from shim.settings import CatalogSettings, ShimSettings
 from tests.integration.test_catalog_select import labels_of, m, named
 from tests.support.frames import FrameRows, make_frame
 from tests.support.sizes import fill, sized_frames
+from tests.support.worlds import migrated
 
 T = Tenant(1, 1)
 SERIES = 20_000
@@ -39,13 +40,10 @@ def big(request: pytest.FixtureRequest, chdb_path: Path, clickhouse_port: int) -
         "embedded": f"chdb://{chdb_path}?database=sizes",
         "http": f"http://127.0.0.1:{clickhouse_port}/sizes",
     }[request.param]
-    store = open_store(dsn, pool=2)
-    migrate(store, KEPT)
-    fill(store, sized_frames("counter", "big", SERIES, [START_S]))
-    fill(store, sized_frames("counter", "little", 10, [START_S]))
-    yield store
-    store.command("DROP DATABASE sizes SYNC")
-    store.close()
+    with migrated(dsn, pool=2) as store:
+        fill(store, sized_frames("counter", "big", SERIES, [START_S]))
+        fill(store, sized_frames("counter", "little", 10, [START_S]))
+        yield store
 
 
 class Counted:

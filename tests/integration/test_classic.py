@@ -14,8 +14,7 @@ import pytest
 
 from indexer.clickhouse.native_format import Ragged
 from indexer.clickhouse.retention import Retention
-from indexer.clickhouse.schema.migrate import migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.store import Store
 from shim.catalog import Catalog, MetadataQueries
 from shim.model.labels import Labels, get, make
 from shim.model.matchers import Matcher
@@ -23,6 +22,7 @@ from shim.model.numeric_labels import number_of, number_text
 from shim.model.tenancy import Tenant
 from shim.settings import CacheSettings, ShimSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import migrated
 
 NOW_S = 1_800_000_000
 DATABASE = "test_classic"
@@ -66,18 +66,15 @@ def p(request: pytest.FixtureRequest, chdb_path: Path) -> Iterator[Pipeline]:
     dsn = f"chdb://{chdb_path}?database={DATABASE}"
     if request.param == "http":
         dsn = f"http://127.0.0.1:{request.getfixturevalue('clickhouse_port')}/{DATABASE}"
-    store = open_store(dsn, pool=4)
-    migrate(store, KEPT)
-    held = CacheSettings(max_bytes=64 << 20 if request.param == "memory" else 0, fill_after=1)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=held)
-    pipeline.send(lines())
-    put_buckets(store, "mapped.time", (0.1, 0.25, 0.5, 1.0))
-    if request.param == "org":
-        pipeline.tenant = Tenant(1, None)
-    yield pipeline
-    pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with migrated(dsn, kept=KEPT) as store:
+        held = CacheSettings(max_bytes=64 << 20 if request.param == "memory" else 0, fill_after=1)
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=held)
+        pipeline.send(lines())
+        put_buckets(store, "mapped.time", (0.1, 0.25, 0.5, 1.0))
+        if request.param == "org":
+            pipeline.tenant = Tenant(1, None)
+        yield pipeline
+        pipeline.close()
 
 
 def labels_of(p: Pipeline, **pairs: str) -> Labels:

@@ -16,8 +16,6 @@ import pytest
 
 from agent.wire.frame import decode, encode
 from indexer.clickhouse.retention import Retention
-from indexer.clickhouse.schema.migrate import migrate
-from indexer.clickhouse.store import open_store
 from indexer.write.accepted_frame import AcceptedFrame
 from shim.model.finite_regex import finite_strings
 from shim.model.grid import Grid
@@ -30,6 +28,7 @@ from shim.plan.parse import parse
 from shim.promql.ast import Expr, MatrixSelector, VectorSelector, children
 from tests.support.frames import FrameRows, make_frame
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 EXPRESSIONS = Path(__file__).parents[3] / "shared" / "conformance" / "expressions.json"
 NOW_S = 1_800_000_000
@@ -113,13 +112,10 @@ def meeting(matcher: Matcher, value: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def answering(chdb_path: Path) -> Iterator[Pipeline]:
-    store = open_store(f"chdb://{chdb_path}?database=test_expressions", pool=4)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    yield pipeline
-    pipeline.close()
-    store.command("DROP DATABASE IF EXISTS test_expressions SYNC")
-    store.close()
+    with embedded(chdb_path, "test_expressions", kept=KEPT) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        yield pipeline
+        pipeline.close()
 
 
 def test_every_expression_over_histograms_answers(answering: Pipeline) -> None:

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.catalog import Catalog
 from shim.engine.engine import QueryEngine
 from shim.model.grid import Grid
@@ -31,6 +30,7 @@ from tests.support.differential.generate import generator
 from tests.support.differential.servers import KIT, MISSING, Servers, both
 from tests.support.pipeline import Pipeline
 from tests.support.promql import syntax_error
+from tests.support.worlds import embedded
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.skipif(bool(MISSING), reason=MISSING)]
 
@@ -48,19 +48,18 @@ EXCEPTIONS = exceptions.load()
 
 @pytest.fixture(scope="module")
 def servers(chdb_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    first = Pipeline.open(store, data.END_S * 1000, retention=KEPT)
-    shim = ShimSettings(settle_s=0.0, retention=KEPT)
-    # Nothing is registered after the samples are in, so look-ups may be remembered.
-    catalog = Catalog(store, shim, version=lambda: 1)
-    engine = QueryEngine(store, catalog, shim, now_s=lambda: float(data.END_S))
-    with both(replace(first, engine=engine), data.series(), tmp_path_factory.mktemp("reference")) as found:
-        yield found
-    engine.close()
-    first.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        first = Pipeline.open(store, data.END_S * 1000, retention=KEPT)
+        shim = ShimSettings(settle_s=0.0, retention=KEPT)
+        # Nothing is registered after the samples are in, so look-ups may be remembered.
+        catalog = Catalog(store, shim, version=lambda: 1)
+        engine = QueryEngine(store, catalog, shim, now_s=lambda: float(data.END_S))
+        with both(
+            replace(first, engine=engine), data.series(), tmp_path_factory.mktemp("reference")
+        ) as found:
+            yield found
+        engine.close()
+        first.close()
 
 
 @dataclass(frozen=True)

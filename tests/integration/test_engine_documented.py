@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.eval.window.registry import RANGE_FUNCTIONS
 from shim.model.errors import BadData
 from shim.model.grid import Grid
@@ -16,6 +15,7 @@ from shim.model.values import Vector
 from shim.plan import supported
 from tests.support.pipeline import Pipeline
 from tests.support.promql_table import KINDS, differences, range_cell
+from tests.support.worlds import embedded
 
 NOW_S = 20_400 * 86_400
 DATABASE = "engine_documented"
@@ -31,15 +31,12 @@ ARGUMENTS = {
 @pytest.fixture(scope="module")
 def p(chdb_path: Path) -> Iterator[Pipeline]:
     """One series of each type, called like it."""
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    types = {"counter": "c", "gauge": "g", "distribution": "d", "set": "s"}
-    pipeline.send(f"{k}:{n % 7}|{t}|T{NOW_S - n}" for k, t in types.items() for n in range(5, 300, 5))
-    yield pipeline
-    pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        types = {"counter": "c", "gauge": "g", "distribution": "d", "set": "s"}
+        pipeline.send(f"{k}:{n % 7}|{t}|T{NOW_S - n}" for k, t in types.items() for n in range(5, 300, 5))
+        yield pipeline
+        pipeline.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store
 from shim.catalog import Catalog
 from shim.engine.api import QueryOptions
 from shim.engine.engine import QueryEngine
@@ -23,6 +23,7 @@ from shim.model.labels import Labels, get
 from shim.model.values import Samples, Vector
 from shim.settings import ShimSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S = 20_400 * 86_400 + 12 * 3_600
 DATABASE = "engine_edges"
@@ -51,14 +52,11 @@ def lines() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def p(chdb_path: Path) -> Iterator[Pipeline]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    pipeline.send(lines())
-    yield pipeline
-    pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        pipeline.send(lines())
+        yield pipeline
+        pipeline.close()
 
 
 @contextmanager

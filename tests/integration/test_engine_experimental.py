@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.model.errors import BadData, ExecutionError
 from shim.model.labels import make
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S = 20_400 * 86_400
 DATABASE = "engine_experimental"
@@ -38,14 +38,11 @@ def lines() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def p(chdb_path: Path) -> Iterator[Pipeline]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    pipeline.send(lines())
-    yield pipeline
-    pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        pipeline.send(lines())
+        yield pipeline
+        pipeline.close()
 
 
 @pytest.fixture(scope="module")

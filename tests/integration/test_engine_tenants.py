@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.model.grid import Grid
 from shim.model.labels import get
 from shim.model.tenancy import Tenant
 from shim.model.values import Samples
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S = 20_400 * 86_400
 DATABASE = "engine_tenants"
@@ -28,21 +28,18 @@ OWNERS = {Tenant(1, 1): 1, Tenant(1, 2): 10, Tenant(2, 1): 100, Tenant(2, 2): 1_
 
 @pytest.fixture(scope="module")
 def p(chdb_path: Path) -> Iterator[Pipeline]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    for tenant, n in OWNERS.items():
-        assert tenant.project_id is not None
-        lines = [f"secret_{tenant.org_id}_{tenant.project_id}:1|c|T{NOW_S - 5}"]
-        for minute in range(10):
-            tags = f"|#route:a|T{NOW_S - 60 * minute - 5}"
-            lines += [f"hits:{n}|c{tags}", f"temp:{n}|g{tags}", f"lat:{n}|d{tags}"]
-            lines += [f"users:m{n + k}|s{tags}" for k in range(OWNERS_MEMBERS[n])]
-        pipeline.send(lines, org_id=tenant.org_id, project_id=tenant.project_id)
-    yield pipeline
-    pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        for tenant, n in OWNERS.items():
+            assert tenant.project_id is not None
+            lines = [f"secret_{tenant.org_id}_{tenant.project_id}:1|c|T{NOW_S - 5}"]
+            for minute in range(10):
+                tags = f"|#route:a|T{NOW_S - 60 * minute - 5}"
+                lines += [f"hits:{n}|c{tags}", f"temp:{n}|g{tags}", f"lat:{n}|d{tags}"]
+                lines += [f"users:m{n + k}|s{tags}" for k in range(OWNERS_MEMBERS[n])]
+            pipeline.send(lines, org_id=tenant.org_id, project_id=tenant.project_id)
+        yield pipeline
+        pipeline.close()
 
 
 #: The same in members of its set.

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.model.errors import BadData, QueryError, Unsupported
 from shim.model.grid import Grid
 from shim.model.labels import get
 from shim.model.values import Samples, Vector
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S = 20_400 * 86_400
 DATABASE = "engine_types"
@@ -49,14 +49,11 @@ def lines() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def p(chdb_path: Path) -> Iterator[Pipeline]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0)
-    pipeline.send(lines())
-    yield pipeline
-    pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0)
+        pipeline.send(lines())
+        yield pipeline
+        pipeline.close()
 
 
 def routes(p: Pipeline, query: str, at_s: float = NOW_S) -> dict[str, float]:

@@ -9,12 +9,13 @@ from typing import Final
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store
 from shim.model.tenancy import TenancySettings
 from tests.integration.test_http_api import Client, serving
 from tests.support.pipeline import Pipeline
 from tests.support.sizes import fill, sized_frames
+from tests.support.worlds import embedded
 
 NOW_S: Final = 20_400 * 86_400
 SERIES: Final = 20_000
@@ -38,15 +39,12 @@ ANSWERED: Final = [f"{op}rate(x[{m}m]))" for op in ("count(", "max(", "topk(1, "
 @pytest.fixture(scope="module")
 def store(chdb_path: Path) -> Iterator[Store]:
     """Provide a metric of 20,000 series of one tenant, and one of one series of another."""
-    store = open_store(f"chdb://{chdb_path}?database=neighbours", pool=4)
-    migrate(store, KEPT)
-    fill(store, sized_frames("counter", "x", SERIES, [NOW_S - 60]))
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    pipeline.send([f"small:3|c|T{NOW_S - 60}"], org_id=2)
-    pipeline.close()
-    yield store
-    store.command("DROP DATABASE neighbours SYNC")
-    store.close()
+    with embedded(chdb_path, "neighbours") as store:
+        fill(store, sized_frames("counter", "x", SERIES, [NOW_S - 60]))
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        pipeline.send([f"small:3|c|T{NOW_S - 60}"], org_id=2)
+        pipeline.close()
+        yield store
 
 
 @pytest.fixture

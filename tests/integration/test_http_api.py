@@ -17,12 +17,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.store import Store
 from shim.model.tenancy import TenancySettings
 from shim.service import ShimService, run
 from shim.settings import ShimSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S = int(time.time()) // 3600 * 3600 - 3600
 AT = {"time": str(NOW_S)}
@@ -98,12 +98,9 @@ def load(store: Store) -> None:
 @pytest.fixture(scope="module")
 def loaded(chdb_path: Path) -> Iterator[Store]:
     """Provide the tables with all lines; tests only read them."""
-    store = open_store(f"chdb://{chdb_path}?database=http_api", pool=4)
-    migrate(store, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
-    load(store)
-    yield store
-    store.command("DROP DATABASE http_api SYNC")
-    store.close()
+    with embedded(chdb_path, "http_api") as store:
+        load(store)
+        yield store
 
 
 @pytest.fixture

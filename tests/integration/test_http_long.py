@@ -12,13 +12,13 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.store import Store
 from shim.http.home import LINKS
 from shim.http.params import fields
 from shim.http.server import SLOP_BYTES
 from shim.plan.parse import parse, parse_selector
 from tests.integration.test_http_api import AT, NOW_S, WINDOW, Client, Reply, load, serving
+from tests.support.worlds import embedded
 
 MIB = 1 << 20
 #: A Grafana variable of many values; two of them are in the data.
@@ -27,12 +27,9 @@ VALUES = "|".join(["kitchen", "hall", *(f"room-{i:05}\\\\.example" for i in rang
 
 @pytest.fixture(scope="module")
 def loaded(chdb_path: Path) -> Iterator[Store]:
-    store = open_store(f"chdb://{chdb_path}?database=http_long", pool=4)
-    migrate(store, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
-    load(store)
-    yield store
-    store.command("DROP DATABASE http_long SYNC")
-    store.close()
+    with embedded(chdb_path, "http_long") as store:
+        load(store)
+        yield store
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from shim.model.grid import Grid
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S = 20_400 * 86_400
 DATABASE = "label_names"
@@ -49,14 +50,11 @@ LATEST = [f"level.a.b:1|g|T{NOW_S - 18}", f"level.a-b:2|g|T{NOW_S - 17}"]
 
 @pytest.fixture(scope="module")
 def stored(chdb_path: Path) -> Iterator[Store]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    pipeline.send([*(f"{line}|T{NOW_S - 15}" for line in LINES), *LATEST])
-    pipeline.close()
-    yield store
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        pipeline.send([*(f"{line}|T{NOW_S - 15}" for line in LINES), *LATEST])
+        pipeline.close()
+        yield store
 
 
 @pytest.fixture(scope="module", params=["underscore", "utf8"])

@@ -10,13 +10,13 @@ from typing import Final
 import pytest
 
 from indexer.clickhouse.granularities import GRANULARITIES
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from indexer.intern.ids import string_id
 from shim.model.errors import ExecutionError
 from shim.model.grid import Grid
 from shim.settings import CacheSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S: Final = 20_400 * 86_400
 DATABASE: Final = "query_bounds"
@@ -49,17 +49,14 @@ def lines() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def p(request: pytest.FixtureRequest, chdb_path: Path) -> Iterator[Pipeline]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    cache = CacheSettings() if request.param == "warm" else CacheSettings(max_bytes=0)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT, max_samples=MAX_SAMPLES, cache=cache)
-    pipeline.send(lines())
-    for name, buckets in (("stray", "0, 1, 2097152, 1"), ("straying", "2147483647, 1, -2147483648, 1")):
-        _stored_by_an_old_indexer(pipeline, name, buckets)
-    yield pipeline
-    pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        cache = CacheSettings() if request.param == "warm" else CacheSettings(max_bytes=0)
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT, max_samples=MAX_SAMPLES, cache=cache)
+        pipeline.send(lines())
+        for name, buckets in (("stray", "0, 1, 2097152, 1"), ("straying", "2147483647, 1, -2147483648, 1")):
+            _stored_by_an_old_indexer(pipeline, name, buckets)
+        yield pipeline
+        pipeline.close()
 
 
 def _stored_by_an_old_indexer(p: Pipeline, name: str, buckets: str) -> None:

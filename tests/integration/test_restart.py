@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store
 from indexer.write.insert_feed import InsertFeed
 from shim.catalog import Catalog
 from shim.catalog.types import Days, SelectionKey
@@ -27,6 +27,7 @@ from shim.read.cell_cache.chunk import Source, places
 from shim.read.cell_cache.setup import CellCache
 from shim.settings import CacheSettings, CatalogSettings, ShimSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S: Final = 20_400 * 86_400
 HOUR_S: Final = 3_600
@@ -40,16 +41,13 @@ GRID: Final = Grid((NOW_S - 2 * HOUR_S) * 1000, (NOW_S - HOUR_S) * 1000, 10_000)
 @pytest.fixture(scope="module")
 def store(chdb_path: Path) -> Iterator[Store]:
     """Three hours of four series."""
-    opened = open_store(f"chdb://{chdb_path}?database=restarts", pool=6)
-    migrate(opened, KEPT)
-    filled = Pipeline.open(opened, NOW_S * 1000)
-    filled.send(
-        f"hits:1|c|#n:{i}|T{NOW_S - age_s - 10}" for age_s in range(0, 3 * HOUR_S, 10) for i in range(4)
-    )
-    filled.close()
-    yield opened
-    opened.command("DROP DATABASE IF EXISTS restarts SYNC")
-    opened.close()
+    with embedded(chdb_path, "restarts", pool=6) as opened:
+        filled = Pipeline.open(opened, NOW_S * 1000)
+        filled.send(
+            f"hits:1|c|#n:{i}|T{NOW_S - age_s - 10}" for age_s in range(0, 3 * HOUR_S, 10) for i in range(4)
+        )
+        filled.close()
+        yield opened
 
 
 class Process:

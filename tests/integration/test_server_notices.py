@@ -7,20 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store
 from shim.model.tenancy import TenancySettings
 from shim.settings import AlertmanagerSettings
 from tests.integration.test_http_api import serving
+from tests.support.worlds import embedded
 
 
 @pytest.fixture(scope="module")
 def empty(chdb_path: Path) -> Iterator[Store]:
-    store = open_store(f"chdb://{chdb_path}?database=server_notices", pool=2)
-    migrate(store, Retention())
-    yield store
-    store.command("DROP DATABASE server_notices SYNC")
-    store.close()
+    with embedded(chdb_path, "server_notices", pool=2, kept=Retention()) as store:
+        yield store
 
 
 async def test_the_operator_sees_alertmanagers_and_problems(empty: Store, tmp_path: Path) -> None:

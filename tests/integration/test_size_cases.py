@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import pytest
 
-from indexer.clickhouse.schema import migrate
-from indexer.clickhouse.store import open_store
 from shim.model.labels import Labels, make
 from tests.integration.test_catalog_sizes import KEPT
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import migrated
 
 CASES: Final = Path(__file__).parents[3] / "shared" / "cases" / "cases.json"
 NOW_S: Final = 1_790_000_000
@@ -34,15 +33,12 @@ def loaded(request: pytest.FixtureRequest, chdb_path: Path, clickhouse_port: int
         "embedded": f"chdb://{chdb_path}?database=size_cases",
         "http": f"http://127.0.0.1:{clickhouse_port}/size_cases",
     }[request.param]
-    store = open_store(dsn, pool=2)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    for line, times in {line: case["times"] for case in cases() for line in case["send"]}.items():
-        pipeline.send(f"{_filled(line, i)}|T{NOW_S - 20}" for i in range(times))
-    yield pipeline
-    pipeline.close()
-    store.command("DROP DATABASE size_cases SYNC")
-    store.close()
+    with migrated(dsn, pool=2, kept=KEPT) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        for line, times in {line: case["times"] for case in cases() for line in case["send"]}.items():
+            pipeline.send(f"{_filled(line, i)}|T{NOW_S - 20}" for i in range(times))
+        yield pipeline
+        pipeline.close()
 
 
 def _filled(line: str, i: int) -> str:

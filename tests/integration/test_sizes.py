@@ -15,6 +15,7 @@ from indexer.clickhouse.store import open_store
 from shim.model.grid import Grid
 from shim.model.values import Vector
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import migrated
 
 NOW_S: Final = 20_400 * 86_400
 SERIES: Final = 20_000
@@ -49,15 +50,12 @@ def large(request: pytest.FixtureRequest) -> Iterator[Pipeline]:
         dsn = f"chdb://{request.getfixturevalue('chdb_path')}?database=sizes"
     else:
         dsn = f"http://127.0.0.1:{request.getfixturevalue('clickhouse_port')}/sizes"
-    store = open_store(dsn, pool=4)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    pipeline.max_frame_rows = 4 * SERIES
-    pipeline.send(lines(SERIES, NOW_S - 40))
-    yield pipeline
-    pipeline.close()
-    store.command("DROP DATABASE IF EXISTS sizes SYNC")
-    store.close()
+    with migrated(dsn) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        pipeline.max_frame_rows = 4 * SERIES
+        pipeline.send(lines(SERIES, NOW_S - 40))
+        yield pipeline
+        pipeline.close()
 
 
 def lines(series: int, at_s: int) -> Iterator[str]:

@@ -18,8 +18,8 @@ import pytest
 import redis
 from aiohttp import web
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store
 from indexer.subscriptions.messages_of_subscriptions import Subscription, SubscriptionWrites, TickResult
 from indexer.subscriptions.subscription_rows import SubscriptionWriter
 from shim.metrics import ShimMetrics
@@ -34,6 +34,7 @@ from shim.subscriptions.result_webhooks import ResultWebhooks
 from shim.subscriptions.webhook_rules import WebhookRules
 from shim.ticks.lease import SoleEvaluator
 from tests.support.redis_server import RedisServer
+from tests.support.worlds import embedded
 
 T: Final = int(time.time()) // 60 * 60 - 3_600
 KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
@@ -83,11 +84,8 @@ class World:
 
 @pytest.fixture
 def w(chdb_path: Path) -> Iterator[World]:
-    store = open_store(f"chdb://{chdb_path}?database=delivered", pool=4)
-    migrate(store, KEPT)
-    yield World(store)
-    store.command("DROP DATABASE delivered SYNC")
-    store.close()
+    with embedded(chdb_path, "delivered") as store:
+        yield World(store)
 
 
 # ---------------------------------------------------------------- the stream

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from indexer.intern.ids import string_id
 from indexer.intern.series import mix, series_ids
 from indexer.receive.messages import parse
 from shim.model.tenancy import Tenant
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S = 20_500 * 86_400
 DATABASE = "tenant_writes"
@@ -24,13 +24,10 @@ KEPT = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
 
 @pytest.fixture
 def p(chdb_path: Path) -> Iterator[Pipeline]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=2)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    yield pipeline
-    pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE, pool=2) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        yield pipeline
+        pipeline.close()
 
 
 def _metric_id_that_meets(name: str, owner: Tenant, attacker: Tenant) -> int:

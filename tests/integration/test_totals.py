@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.clickhouse.schema import migrate
-from indexer.clickhouse.store import open_store
 from shim.catalog import Catalog
 from shim.catalog.series_index_cache import SeriesIndexCache
 from shim.catalog.tables import Tables
@@ -31,6 +29,7 @@ from shim.settings import ShimSettings
 from tests.integration.test_catalog_sizes import KEPT, SERIES, START_S
 from tests.support.pipeline import Pipeline
 from tests.support.sizes import TYPES, fill, sized_frames, value
+from tests.support.worlds import migrated
 
 BUCKETS = [START_S, START_S + 60, START_S + 120]
 NOW_S = START_S + 130
@@ -46,15 +45,12 @@ def totals(request: pytest.FixtureRequest, chdb_path: Path, clickhouse_port: int
         "embedded": f"chdb://{chdb_path}?database=totals",
         "http": f"http://127.0.0.1:{clickhouse_port}/totals",
     }[request.param]
-    store = open_store(dsn, pool=2)
-    migrate(store, KEPT)
-    for type_ in TYPES:
-        fill(store, sized_frames(type_, f"big_{type_}", SERIES, BUCKETS))
-    pipeline = Pipeline.open(store, NOW_S * 1000, max_series=10_000, retention=KEPT)
-    yield pipeline
-    pipeline.close()
-    store.command("DROP DATABASE totals SYNC")
-    store.close()
+    with migrated(dsn, pool=2, kept=KEPT) as store:
+        for type_ in TYPES:
+            fill(store, sized_frames(type_, f"big_{type_}", SERIES, BUCKETS))
+        pipeline = Pipeline.open(store, NOW_S * 1000, max_series=10_000, retention=KEPT)
+        yield pipeline
+        pipeline.close()
 
 
 @pytest.fixture(autouse=True)

@@ -17,14 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.model.errors import QueryError
 from shim.model.grid import Grid
 from shim.model.tenancy import Tenant
 from shim.model.values import Vector
 from shim.settings import CacheSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 DATABASE: Final = "blocks"
 NOW_S: Final = 20_400 * 86_400
@@ -78,20 +78,17 @@ def _rows(vector: Vector) -> dict[object, tuple[bytes, bytes]]:
 
 @pytest.fixture(scope="module")
 def world(chdb_path: Path) -> Iterator[World]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    cache = CacheSettings(max_bytes=64 << 20, fill_after=1)
-    blocks = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=cache)
-    plain = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=CacheSettings(max_bytes=0))
-    made = World(blocks, plain, random.Random(5))
-    for project in (1, 2):
-        made.write(range(0, 7_200, 10), 4_000, agent=f"first-{project}", project_id=project)
-        made.write(range(7_200, 200_000, 600), 1_500, agent=f"old-{project}", project_id=project)
-    yield made
-    blocks.close()
-    plain.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        cache = CacheSettings(max_bytes=64 << 20, fill_after=1)
+        blocks = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=cache)
+        plain = Pipeline.open(store, NOW_S * 1000, retention=KEPT, cache=CacheSettings(max_bytes=0))
+        made = World(blocks, plain, random.Random(5))
+        for project in (1, 2):
+            made.write(range(0, 7_200, 10), 4_000, agent=f"first-{project}", project_id=project)
+            made.write(range(7_200, 200_000, 600), 1_500, agent=f"old-{project}", project_id=project)
+        yield made
+        blocks.close()
+        plain.close()
 
 
 FORMS: Final = (

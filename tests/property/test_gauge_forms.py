@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.wire.frame import ENDED
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from indexer.receive.messages import parse
 from indexer.write.accepted_frame import AcceptedFrame
 from shim.catalog import Catalog
@@ -35,6 +34,7 @@ from shim.read.reader import Reader
 from shim.read.window_plan import Limits
 from shim.settings import ShimSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 DATABASE: Final = "gauge_forms"
 NOW_S: Final = 20_400 * 86_400
@@ -45,23 +45,20 @@ SERIES: Final = 6
 @pytest.fixture(scope="module")
 def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
     """Six gauges; many buckets have several values, some in rows that are not merged; some start on time."""
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=2)
-    migrate(store, KEPT)
-    store.command(f"SYSTEM STOP MERGES {DATABASE}.gauges_10s")
-    made = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    choose = random.Random(11)
-    for ages in (range(0, 3_000, 3), range(0, 3_000, 7), range(0, 20_000, 97)):
-        lines = [
-            f"load:{choose.randrange(-50, 50)}|g|#n:{i}|T{NOW_S - age_s}"
-            for age_s in ages
-            for i in choose.sample(range(SERIES), 2)
-        ]
-        made.send(lines)
-    made.insert(_ends(choose.sample(range(3_000), 120)))
-    yield made
-    made.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE, pool=2) as store:
+        store.command(f"SYSTEM STOP MERGES {DATABASE}.gauges_10s")
+        made = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        choose = random.Random(11)
+        for ages in (range(0, 3_000, 3), range(0, 3_000, 7), range(0, 20_000, 97)):
+            lines = [
+                f"load:{choose.randrange(-50, 50)}|g|#n:{i}|T{NOW_S - age_s}"
+                for age_s in ages
+                for i in choose.sample(range(SERIES), 2)
+            ]
+            made.send(lines)
+        made.insert(_ends(choose.sample(range(3_000), 120)))
+        yield made
+        made.close()
 
 
 def _ends(ages_s: list[int]) -> Iterable[AcceptedFrame]:

@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import Store, open_store
+from indexer.clickhouse.schema import Retention
+from indexer.clickhouse.store import Store
 from shim.model.grid import Grid
 from shim.model.tenancy import Tenant
 from shim.model.values import Samples, Vector
 from shim.settings import CacheSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 DATABASE: Final = "merged_names"
 NOW_S: Final = 20_400 * 86_400 + 43_200
@@ -49,18 +50,15 @@ def _lines(rng: random.Random, ages_s: range) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def stored(chdb_path: Path) -> Iterator[Store]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    rng = random.Random(3)
-    for project in (1, 2):
-        lines = [*_lines(rng, range(5, 2_400, 7)), *_lines(rng, range(2_400, 100_000, 900))]
-        pipeline.send((mixed for mixed, _ in lines), org_id=MIXED, project_id=project)
-        pipeline.send((one for _, one in lines), org_id=ONE, project_id=project)
-    pipeline.close()
-    yield store
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE) as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        rng = random.Random(3)
+        for project in (1, 2):
+            lines = [*_lines(rng, range(5, 2_400, 7)), *_lines(rng, range(2_400, 100_000, 900))]
+            pipeline.send((mixed for mixed, _ in lines), org_id=MIXED, project_id=project)
+            pipeline.send((one for _, one in lines), org_id=ONE, project_id=project)
+        pipeline.close()
+        yield store
 
 
 #: Which of the ways to read: few rows added up here, all in ClickHouse, or from memory as far as it goes.

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.model.tenancy import Tenant
 from shim.settings import CacheSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 DATABASE: Final = "quantiles"
 NOW_S: Final = 20_400 * 86_400
@@ -67,28 +67,25 @@ def _sent() -> list[Observation]:
 
 @pytest.fixture(scope="module")
 def world(chdb_path: Path) -> Iterator[World]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=2)
-    migrate(store, KEPT)
-    held = CacheSettings(max_bytes=256 << 20)
-    ways = {
-        "rows": Pipeline.open(store, NOW_S * 1000, retention=KEPT),
-        "statement": Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0),
-        "memory": Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0, cache=held),
-        "slices": Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0, slice_cells=50),
-    }
-    sent = _sent()
-    for project in (1, 2):
-        lines = [
-            f"{o.metric}:{o.value}|d|#route:{o.route},host:{o.host}|T{o.at_s}"
-            for o in sent
-            if o.project == project
-        ]
-        ways["rows"].send(lines, project_id=project)
-    yield World(sent, ways)
-    for way in ways.values():
-        way.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE, pool=2) as store:
+        held = CacheSettings(max_bytes=256 << 20)
+        ways = {
+            "rows": Pipeline.open(store, NOW_S * 1000, retention=KEPT),
+            "statement": Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0),
+            "memory": Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0, cache=held),
+            "slices": Pipeline.open(store, NOW_S * 1000, retention=KEPT, few_rows=0, slice_cells=50),
+        }
+        sent = _sent()
+        for project in (1, 2):
+            lines = [
+                f"{o.metric}:{o.value}|d|#route:{o.route},host:{o.host}|T{o.at_s}"
+                for o in sent
+                if o.project == project
+            ]
+            ways["rows"].send(lines, project_id=project)
+        yield World(sent, ways)
+        for way in ways.values():
+            way.close()
 
 
 def _true(values: list[float], q: float) -> tuple[float, float]:

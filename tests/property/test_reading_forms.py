@@ -14,8 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.catalog import Catalog
 from shim.catalog.types import Part
 from shim.eval.budget import free
@@ -40,6 +39,7 @@ from shim.read.reader import FEW_ROWS, Keys, Reader, each
 from shim.read.window_plan import Limits, WindowPlan
 from shim.settings import ShimSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 DATABASE: Final = "reading_forms"
 NOW_S: Final = 20_400 * 86_400
@@ -55,23 +55,20 @@ _OVER: Final[Mapping[str, Callable[[WindowPlan], Callable[[Floats], Floats]]]] =
 @pytest.fixture(scope="module")
 def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
     """Twelve counters and timers over two days; some buckets come twice, in parts of their own."""
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=2)
-    migrate(store, KEPT)
-    made = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    choose = random.Random(7)
-    for ages in (range(0, 7_200, 10), range(3_000, 170_000, 613)):
-        lines = []
-        for age_s in ages:
-            for i in choose.sample(range(SERIES), 3):
-                at = f"|#n:{i},m:{i % 3}|T{NOW_S - age_s - 5}"
-                lines += [f"hits:{choose.randrange(9)}|c{at}", f"lat:{choose.randrange(1, 9)}|d{at}"]
-                size = choose.choice([-1, 1, 1]) * 10 ** choose.uniform(-2, 1)
-                lines.append(f"size:{size:.5f}|d{at}")
-        made.send(lines)
-    yield made
-    made.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+    with embedded(chdb_path, DATABASE, pool=2) as store:
+        made = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        choose = random.Random(7)
+        for ages in (range(0, 7_200, 10), range(3_000, 170_000, 613)):
+            lines = []
+            for age_s in ages:
+                for i in choose.sample(range(SERIES), 3):
+                    at = f"|#n:{i},m:{i % 3}|T{NOW_S - age_s - 5}"
+                    lines += [f"hits:{choose.randrange(9)}|c{at}", f"lat:{choose.randrange(1, 9)}|d{at}"]
+                    size = choose.choice([-1, 1, 1]) * 10 ** choose.uniform(-2, 1)
+                    lines.append(f"size:{size:.5f}|d{at}")
+            made.send(lines)
+        yield made
+        made.close()
 
 
 @st.composite

@@ -16,8 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.catalog import Catalog
 from shim.engine.engine import QueryEngine
 from shim.eval import chunked_aggregation
@@ -32,6 +31,7 @@ from shim.read import totals
 from shim.read.reader import FEW_ROWS
 from shim.settings import ShimSettings
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 NOW_S = 20_400 * 86_400
 DATABASE = "rules"
@@ -73,34 +73,31 @@ def lines(rng: random.Random) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def engines(chdb_path: Path) -> Iterator[Engines]:
-    store = open_store(f"chdb://{chdb_path}?database={DATABASE}", pool=4)
-    migrate(store, KEPT)
-    first = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
-    rng = random.Random(11)
-    first.send(lines(rng), project_id=1)
-    first.send(lines(rng), project_id=2)
-    first.send([*lines(rng)][::20], project_id=1, agent="second")  # more rows for buckets that have some
-    shim = ShimSettings(settle_s=0.0, retention=KEPT)
+    with embedded(chdb_path, DATABASE) as store:
+        first = Pipeline.open(store, NOW_S * 1000, retention=KEPT)
+        rng = random.Random(11)
+        first.send(lines(rng), project_id=1)
+        first.send(lines(rng), project_id=2)
+        first.send([*lines(rng)][::20], project_id=1, agent="second")  # more rows for buckets that have some
+        shim = ShimSettings(settle_s=0.0, retention=KEPT)
 
-    def engine(rules: Sequence[Rule], totals_from: int) -> Pipeline:
-        # With rules ClickHouse adds up however few rows there are, without them we do.
-        few_rows = 0 if rules else FEW_ROWS
-        catalog = Catalog(store, shim, totals_from=totals_from)
-        made = QueryEngine(store, catalog, shim, lambda: float(NOW_S), rules, few_rows)
-        return replace(first, engine=made)
+        def engine(rules: Sequence[Rule], totals_from: int) -> Pipeline:
+            # With rules ClickHouse adds up however few rows there are, without them we do.
+            few_rows = 0 if rules else FEW_ROWS
+            catalog = Catalog(store, shim, totals_from=totals_from)
+            made = QueryEngine(store, catalog, shim, lambda: float(NOW_S), rules, few_rows)
+            return replace(first, engine=made)
 
-    few = 1_000  # series of any metric here are fewer: labels are read
-    made = Engines(engine((), few), [engine([merge_sums], few), engine(RULES, 0), engine(RULES, few)])
-    with pytest.MonkeyPatch.context() as small:
-        small.setattr(totals, "_MIN_CHUNK", 4)
-        small.setattr(totals, "_MAX_CHUNK", 4)
-        small.setattr(totals, "_MIN_LABELLED", 2)
-        small.setattr(chunked_aggregation, "_MIN_CHOICE", 1)
-        yield made
-    for pipeline in (first, made.plain, *made.ruled):
-        pipeline.close()
-    store.command(f"DROP DATABASE IF EXISTS {DATABASE} SYNC")
-    store.close()
+        few = 1_000  # series of any metric here are fewer: labels are read
+        made = Engines(engine((), few), [engine([merge_sums], few), engine(RULES, 0), engine(RULES, few)])
+        with pytest.MonkeyPatch.context() as small:
+            small.setattr(totals, "_MIN_CHUNK", 4)
+            small.setattr(totals, "_MAX_CHUNK", 4)
+            small.setattr(totals, "_MIN_LABELLED", 2)
+            small.setattr(chunked_aggregation, "_MIN_CHOICE", 1)
+            yield made
+        for pipeline in (first, made.plain, *made.ruled):
+            pipeline.close()
 
 
 #: Expressions around the sum.

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from shim.model.labels import get
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 DAY_S = 86_400
 NOW_S = 20_400 * DAY_S
@@ -53,17 +53,14 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(chdb_path: Path) -> Iterator[World]:
-    store = open_store(f"chdb://{chdb_path}?database=semantics", pool=4)
-    migrate(store, Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650))
-    pipeline = Pipeline.open(store, NOW_S * 1000, retention=Retention(3650, 3650, 3650, 3650))
-    truth, lines = make(random.Random(7))
-    half = len(lines) // 2
-    pipeline.send(lines[:half], agent="one")  # two agents, several frames: everything merges
-    pipeline.send(lines[half:], agent="two")
-    yield World(pipeline, truth)
-    pipeline.close()
-    store.command("DROP DATABASE IF EXISTS semantics SYNC")
-    store.close()
+    with embedded(chdb_path, "semantics") as store:
+        pipeline = Pipeline.open(store, NOW_S * 1000, retention=Retention(3650, 3650, 3650, 3650))
+        truth, lines = make(random.Random(7))
+        half = len(lines) // 2
+        pipeline.send(lines[:half], agent="one")  # two agents, several frames: everything merges
+        pipeline.send(lines[half:], agent="two")
+        yield World(pipeline, truth)
+        pipeline.close()
 
 
 def make(rng: random.Random) -> tuple[Truth, list[str]]:

@@ -10,8 +10,7 @@ from typing import Any, Final
 import pytest
 
 from indexer.access.grants import EVERYTHING
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from indexer.receive.messages import parse
 from shim.catalog import Catalog
 from shim.engine.api import QueryOptions
@@ -20,6 +19,7 @@ from shim.settings import CacheSettings, ShimSettings
 from shim.snql.lower import Asked
 from shim.snql.service import Languages
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import migrated
 
 #: Half past an hour, so that coarse buckets hold all of it.
 T: Final = 20_400 * 86_400 + 1_800
@@ -33,21 +33,18 @@ def pipeline(request: pytest.FixtureRequest) -> Iterator[Pipeline]:
         dsn = f"http://127.0.0.1:{request.getfixturevalue('clickhouse_port')}/ended"
     else:
         dsn = f"chdb://{request.getfixturevalue('chdb_path')}?database=ended_{request.param}"
-    store = open_store(dsn, pool=4)
-    migrate(store, KEPT)
-    options: dict[str, Any] = {"cache": CacheSettings(fill_after=1)} if request.param == "memory" else {}
-    made = Pipeline.open(store, (T + 3_600) * 1000, retention=KEPT, **options)
-    values: Mapping[str, list[float | str]] = {
-        "a": [1, 2, "stale", "stale", "stale"],
-        "b": [1, 2, "stale", 4, 5],
-        "c": [1, 2, 3, 4, 5],
-    }
-    for minute in range(5):
-        made.insert(_units(minute, {name: of[minute] for name, of in values.items()}))
-    yield made
-    made.close()
-    store.command(f"DROP DATABASE IF EXISTS {store.database} SYNC")
-    store.close()
+    with migrated(dsn) as store:
+        options: dict[str, Any] = {"cache": CacheSettings(fill_after=1)} if request.param == "memory" else {}
+        made = Pipeline.open(store, (T + 3_600) * 1000, retention=KEPT, **options)
+        values: Mapping[str, list[float | str]] = {
+            "a": [1, 2, "stale", "stale", "stale"],
+            "b": [1, 2, "stale", 4, 5],
+            "c": [1, 2, 3, 4, 5],
+        }
+        for minute in range(5):
+            made.insert(_units(minute, {name: of[minute] for name, of in values.items()}))
+        yield made
+        made.close()
 
 
 def _units(minute: int, values: Mapping[str, float | str]) -> Any:

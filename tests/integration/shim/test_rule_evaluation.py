@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from indexer.clickhouse.schema import Retention, migrate
-from indexer.clickhouse.store import open_store
+from indexer.clickhouse.schema import Retention
 from indexer.receive.messages import parse
 from shim.engine.live_edge import LiveEdge
 from shim.http.admission import Admission
@@ -30,6 +29,7 @@ from shim.rules.store_queries import QueryPlace
 from shim.settings import CatalogSettings, RulesSettings
 from shim.ticks.lease import SoleEvaluator
 from tests.support.pipeline import Pipeline
+from tests.support.worlds import embedded
 
 T: Final = 20_400 * 86_400
 KEPT: Final = Retention(days_10s=3650, days_60s=3650, days_1h=3650, days_1d=3650)
@@ -127,14 +127,11 @@ class World:
 
 @pytest.fixture(scope="module")
 def pipeline(chdb_path: Path) -> Iterator[Pipeline]:
-    store = open_store(f"chdb://{chdb_path}?database=ruled", pool=6)
-    migrate(store, KEPT)
-    fresh = CatalogSettings(names_max_age_s=0.0)  # time passes faster here than for its cache
-    made = Pipeline.open(store, (T + 7_200) * 1000, retention=KEPT, catalog=fresh)
-    yield made
-    made.close()
-    store.command("DROP DATABASE IF EXISTS ruled SYNC")
-    store.close()
+    with embedded(chdb_path, "ruled", pool=6) as store:
+        fresh = CatalogSettings(names_max_age_s=0.0)  # time passes faster here than for its cache
+        made = Pipeline.open(store, (T + 7_200) * 1000, retention=KEPT, catalog=fresh)
+        yield made
+        made.close()
 
 
 @pytest.fixture
