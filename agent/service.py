@@ -33,7 +33,7 @@ from agent.core.factory import open_core
 from agent.core.saved_gauges import SavedGauges, open_directory
 from agent.forward.credentials import Credentials
 from agent.forward.forwarder import Forwarder
-from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender
+from agent.forward.heartbeat_sender import AnswerHandlers, HeartbeatSender, LineCounts
 from agent.forward.open_metadata_sender import open_metadata_sender
 from agent.forward.spool.age import SpoolAge
 from agent.forward.spool.open_spool import open_spool, steady_clock
@@ -200,6 +200,7 @@ class Agent:
                 retimed=lambda: loop.call_soon_threadsafe(self._look_at_clock),
                 remembers=self._spool_age.remembers,
             ),
+            counts=self._line_counts,
         )
         self._sources = MetricSources(
             core=self._core,
@@ -276,6 +277,11 @@ class Agent:
         now_ms, flush = self._clock.now_ms(), self._settings.flush
         bucket_left_ms = _BUCKET_MS - (now_ms - flush.delay_ms) % _BUCKET_MS
         self._loop.call_later(min(bucket_left_ms, flush.late_ms) / 1000, self._flush)
+
+    def _line_counts(self) -> LineCounts:
+        """Return the counts for heartbeats; called in their thread."""
+        stats = self._core.stats
+        return LineCounts(stats.lines, {reason.value: n for reason, n in stats.bad.items() if n})
 
     def _look_at_clock(self) -> None:
         """Flush all buckets after a clock jump, and continue with the new time."""

@@ -46,6 +46,13 @@ class AnswerHandlers(msgspec.Struct, frozen=True):
     remembers: Callable[[int], None] = lambda _: None
 
 
+class LineCounts(msgspec.Struct, frozen=True):
+    """Lines since the agent's start, and the refused ones by reason."""
+
+    lines: int
+    refused: dict[str, int]
+
+
 class HeartbeatSender:
     """Sends heartbeats in a thread. Counters are plain numbers for agent/telemetry/metrics.py."""
 
@@ -59,7 +66,9 @@ class HeartbeatSender:
         credentials: Credentials | None = None,
         *,
         handlers: AnswerHandlers | None = None,
+        counts: Callable[[], LineCounts | None] = lambda: None,
     ) -> None:
+        self._counts = counts
         self.sent = 0
         self._handlers = handlers or AnswerHandlers()
         self._clock = self._handlers.clock
@@ -147,6 +156,7 @@ class HeartbeatSender:
 
     def _send(self, *, ended: bool = False) -> None:
         sent_ms = self._clock.machine_ms()
+        counts = self._counts()
         beat = Heartbeat(
             agent=self._sender.agent,
             epoch=self._sender.epoch,
@@ -157,6 +167,9 @@ class HeartbeatSender:
             sent_ms=sent_ms,
             frames_made=self._made,
             frames_over=self._over,
+            lines=counts.lines if counts else None,
+            refused_lines=counts.refused if counts else {},
+            unsent_bytes=self._spool.unsent_bytes,
         )
         answer = self._channel.send(encode(beat))
         now_s = time.monotonic()

@@ -16,6 +16,8 @@ MAX_BYTES: Final = 4_096
 
 _Id = Annotated[int, msgspec.Meta(ge=1, le=0xFFFF_FFFF)]
 _Millis = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+_Reason = Annotated[str, msgspec.Meta(max_length=40)]
 
 
 class HeartbeatError(ValueError):
@@ -39,6 +41,12 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     frames_made: _Millis = 0
     #: Frames up to this number are settled: acknowledged, refused or dropped. None from older agents.
     frames_over: _Millis | None = None
+    #: Lines since the agent's start. None from older agents.
+    lines: _Count | None = None
+    #: Those of them that were refused, by reason.
+    refused_lines: Annotated[dict[_Reason, _Count], msgspec.Meta(max_length=40)] = {}
+    #: Bytes of frames that wait or are in flight.
+    unsent_bytes: _Count = 0
 
 
 class HeartbeatAnswer(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -97,6 +97,9 @@ class AgentObserver:
                 "ended": known.progress.ended,
                 "clock_ahead_s": None if known.ahead_ms is None else known.ahead_ms / 1000,
                 **self._missing(known.numbers),
+                "lines": known.lines,
+                "refused_lines": known.refused_lines,
+                "unsent_bytes": known.unsent_bytes,
             }
             for run, known in self._agents.all(now_ms)
             if shows(run.org_id, run.project_id)

@@ -44,6 +44,10 @@ class KnownAgent:
     #: Milliseconds that its clock is ahead of ours; None if it does not report its clock.
     ahead_ms: int | None = None
     skewed: bool = False  # the log says so
+    #: Its lines since its start, the refused ones by reason, and its unsent bytes, if it tells them.
+    lines: int | None = None
+    refused_lines: dict[str, int] = field(default_factory=dict)
+    unsent_bytes: int = 0
 
     def note_clock(self, run: AgentRun, ahead_ms: int) -> None:
         """Note how far the run's clock is ahead of ours; log a large difference once."""
@@ -80,6 +84,8 @@ class AgentRegistry:
                 return False
             if beat.frames_over is not None:
                 known.numbers.told(beat.frames_made, beat.frames_over)
+            known.lines, known.refused_lines = beat.lines, beat.refused_lines
+            known.unsent_bytes = beat.unsent_bytes
             if beat.sent_ms:
                 known.note_clock(run, beat.sent_ms - now_ms)
         return True

@@ -12,9 +12,6 @@ from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.cli.explain import WORDS
-from agent.protocol.line import Reason
-
 _PREFIX: Final = "meterhouse_agent_"
 _MAX_BYTES: Final = 1 << 20
 #: Numbers that the page shows, summed over their labels: name without prefix -> key.
@@ -36,7 +33,6 @@ _SUMS: Final = {
     "spool_bytes": "spoolBytes",
     "spool_write_errors_total": "spoolErrors",
 }
-_BECAUSE: Final = {reason.value: WORDS[reason] for reason in Reason}
 _REFUSED: Final = "bad_lines_total"
 _OFF: Final = {"missing": "agent.ops is off: the agent shows its numbers nowhere"}
 
@@ -52,8 +48,7 @@ def agent_numbers(text: str) -> dict[str, Any]:
                 sums[_SUMS[name]] += sample.value
             elif name == _REFUSED and sample.value:
                 reason = sample.labels.get("reason", "")
-                because = _BECAUSE.get(reason, "")
-                refused.append({"reason": reason, "because": because, "lines": sample.value})
+                refused.append({"reason": reason, "lines": sample.value})
     return {"numbers": sums, "refused": refused}
 
 

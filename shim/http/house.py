@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from agent.cli.explain import Explained
+from agent.cli.explain import WORDS, Explained
+from agent.protocol.line import Reason
 from shim.catalog.metric_index import MetricIndex
 from shim.http.context import CONTEXT
 from shim.http.params import time_ms
@@ -25,6 +26,8 @@ from shim.model.tenancy import Tenant
 _DAY_MS: Final = 86_400_000
 #: Characters of the lines of one request.
 MAX_TEXT: Final = 65_536
+#: Reasons of refused lines in words.
+_REASONS: Final = {reason.value: WORDS[reason] for reason in Reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ async def state(request: web.Request) -> web.Response:
 
     def look() -> dict[str, Any]:
         agents, silent = house.agents(tenant)
-        shown: dict[str, Any] = {"agents": agents, "indexersNotReached": silent}
+        shown: dict[str, Any] = {"agents": agents, "indexersNotReached": silent, "reasons": _REASONS}
         return shown | (_whole(house) if alone else {})
 
     retention = msgspec.to_builtins(context.settings.retention)

@@ -70,7 +70,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Provide a product whose API asks for an org."""
     up = Up(tmp_path_factory.mktemp("page"), environ={"METERHOUSE_SHIM__TENANCY__MODE": "header"})
     try:
-        up.ready().send(_lines())
+        up.ready().send([*_lines(), "page.refused", "page.refused:1", "page.refused:2"])
         _message(up.indexer)
         wait_for(lambda: _stored(up.api.url, "count(page_many)", "1:1") == MANY, "10,000 series", 60)
         wait_for(lambda: _stored(up.api.url, "page_requests", "2:7") == 1, "the second org", 60)
@@ -237,7 +237,11 @@ def test_lines(seen: Any) -> None:
     assert found["outcomes"] == ["taken", "refused"]
     assert found["series"] == 'pay{a="<b>"}'
     assert "settings and the mapping of this server's own agent" in found["text"]
-    assert "bad_lines_total" in found["text"]  # of whose agent the numbers are, several tenants do not see
+    words = {reason: (because, lines) for _, reason, because, lines in found["refused"]}
+    assert words == {
+        "no_type": ("there is no `|` and type after the value", "2"),
+        "no_value": ("there is no `:` between name and value", "1"),
+    }
 
 
 def test_status_and_rules(seen: Any) -> None:

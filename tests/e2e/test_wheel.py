@@ -85,7 +85,7 @@ def bare(source: Path, compiler: Path, tmp_path_factory: pytest.TempPathFactory)
     assert {t for t in tops if not t.endswith(".dist-info")} == {"meterhouse.py", "agent", "indexer", "shim"}
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     page = {name.removeprefix("shim/http/ui/") for name in names if name.startswith("shim/http/ui/")}
-    assert page == {f"dist/{path.name}" for path in (ROOT / PAGE).iterdir()}
+    assert page == {f"dist/{path.name}" for path in (source / PAGE).iterdir()}
     assert {"dist/index.html", "dist/index.html.gz", "dist/licenses.txt"} <= page
     for native in ("agent/core/_native/", "indexer/_native/", "shim/http/_native/"):
         assert {Path(name).suffix for name in names if name.startswith(native)} == {".py", ".pyi", ".so"}

@@ -203,7 +203,9 @@ const visits = {
     await page.waitForSelector('.card', WAIT)
     await page.getByLabel('StatsD lines').fill('pay:1|c|#a:<b>\npay')
     await page.locator('.card', { hasText: 'no_value' }).waitFor(WAIT)
-    return { outcomes: await texts(page, '.card .state'), series: await page.locator('dd').first().textContent(), text: await page.locator('main').textContent(), complaints: page.complaints }
+    await page.waitForSelector('tbody', WAIT)
+    const refused = await page.locator('tbody tr').evaluateAll((rows) => rows.map((row) => Array.from(row.cells, (cell) => cell.textContent)))
+    return { refused, outcomes: await texts(page, '.card .state'), series: await page.locator('dd').first().textContent(), text: await page.locator('main').textContent(), complaints: page.complaints }
   },
 
   async status (browser) {

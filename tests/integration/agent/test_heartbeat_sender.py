@@ -175,7 +175,7 @@ def test_its_bytes() -> None:
     beat = Heartbeat(agent="web-1", epoch=5, org_id=7, project_id=9, flushed_until_ms=START_MS, ended=True)
     assert encode(beat) == (
         b'{"agent":"web-1","epoch":5,"org_id":7,"project_id":9,"flushed_until_ms":1700000000000,"ended":true,'
-        b'"sent_ms":0,"frames_made":0,"frames_over":null}'
+        b'"sent_ms":0,"frames_made":0,"frames_over":null,"lines":null,"refused_lines":{},"unsent_bytes":0}'
     )
     assert decode(encode(beat)) == beat
     assert decode(b'{"agent":"a","epoch":1,"more":[]}') == Heartbeat(agent="a", epoch=1)

@@ -52,7 +52,7 @@ export function linesView(utc: boolean): Shown {
     timer = window.setTimeout(() => void ask(), 200);
   });
   void ask();
-  const refused = part(refusedLines);
+  const refused = part(refusedPart);
   const stop = repeat(10, refused.element, () => refused.load());
   return {
     element: h("div", {}, h("h1", {}, "Lines"), h("p", {}, "Type StatsD or DogStatsD lines, and see how an agent reads them."), box, results, h("h2", {}, "Refused lines"), refused.element),
@@ -83,15 +83,20 @@ function adds(one: Explained): string {
   return values + (one.weight !== 1 ? `, each ${one.weight} times` : "") + (one.divisor !== 1 ? " (milliseconds as seconds)" : "") + (one.scale !== 1 ? ` (scaled by ${one.scale})` : "");
 }
 
-async function refusedLines(signal: AbortSignal): Promise<Node[]> {
-  const { agent } = (await get<Status>("meterhouse/status", {}, signal)).data;
-  if (!agent) return [note("info", "Each agent counts its refused lines in meterhouse_agent_bad_lines_total of its own /metrics; with several tenants this server shows none.")];
-  if (agent.missing) return [note("info", `${agent.missing}. Each agent counts its refused lines in meterhouse_agent_bad_lines_total of its own /metrics.`)];
-  const total = agent.numbers?.["lines"] ?? 0;
-  if (!agent.refused?.length) return [h("p", {}, `The agent of this server has refused none of its ${count(total)} lines since it started.`)];
-  return [h("p", {}, `Of ${count(total)} lines since the agent of this server started:`), table("Refused lines", [
-    { title: "reason", key: (row) => row.reason },
-    { title: "because", key: (row) => row.because },
-    { title: "lines", key: (row) => row.lines, cell: (row) => count(row.lines), numeric: true },
-  ], agent.refused, 2)];
+async function refusedPart(signal: AbortSignal): Promise<Node[]> {
+  const { agents, reasons, indexersNotReached } = (await get<Status>("meterhouse/status", {}, signal)).data;
+  const rows = agents.flatMap((one) => Object.entries(one.refused_lines ?? {}).map(([reason, lines]) => ({ agent: one.agent, reason, lines })));
+  const total = agents.reduce((sum, one) => sum + (one.lines ?? 0), 0);
+  return [
+    ...indexersNotReached.map((why) => note("warning", `An indexer was not asked: ${why}`)),
+    h("p", {}, rows.length
+      ? `Of ${count(total)} lines of the agents that were heard of in the last minutes, each since its start:`
+      : `No agent of yours that was heard of in the last minutes has refused a line; they have read ${count(total)} since they started.`),
+    ...(rows.length ? [table("Refused lines", [
+      { title: "agent", key: (row) => row.agent },
+      { title: "reason", key: (row) => row.reason },
+      { title: "because", key: (row) => reasons[row.reason] ?? "" },
+      { title: "lines", key: (row) => row.lines, cell: (row) => count(row.lines), numeric: true },
+    ], rows, 3)] : []),
+  ];
 }

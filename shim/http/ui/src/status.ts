@@ -7,7 +7,7 @@ import { table } from "./table.ts";
 import { ago, formatTime } from "./time.ts";
 import { part, repeat, type Shown, tile } from "./view.ts";
 
-interface Agent {
+export interface Agent {
   org_id: number;
   project_id: number;
   agent: string;
@@ -17,11 +17,17 @@ interface Agent {
   clock_ahead_s: number | null;
   missing_frames: number | null;
   missing?: unknown[];
+  /** Null or missing from older agents and indexers. */
+  lines?: number | null;
+  refused_lines?: Record<string, number>;
+  unsent_bytes?: number;
 }
 export interface Status {
   agents: Agent[];
   indexersNotReached: string[];
-  agent?: { missing?: string; numbers?: Record<string, number>; refused?: { reason: string; because: string; lines: number }[] };
+  /** Reasons of refused lines in words. */
+  reasons: Record<string, string>;
+  agent?: { missing?: string; numbers?: Record<string, number>; refused?: { reason: string; lines: number }[] };
   store?: { table: string; rows: number; bytes: number; since: number }[];
   orgs?: { org: number; project: number; series: number }[];
   retention: Record<string, number | string>;
@@ -59,6 +65,8 @@ export function statusView(utc: boolean): Shown {
   return { element: h("div", {}, h("h1", {}, "Status"), shown.element), close: () => (stop(), shown.close()) };
 }
 
+export const refusedLines = (one: Agent): number => Object.values(one.refused_lines ?? {}).reduce((sum, n) => sum + n, 0);
+
 function agentTable(agents: readonly Agent[], utc: boolean): HTMLElement {
   const state = (one: Agent): string => (one.ended ? "ended" : one.heard_s_ago > LATE_S ? "silent" : "heard");
   const lag = (one: Agent): number => (one.flushed_until_s ? Date.now() / 1000 - one.flushed_until_s : NaN);
@@ -70,6 +78,9 @@ function agentTable(agents: readonly Agent[], utc: boolean): HTMLElement {
     { title: "lag", key: lag, cell: (one) => (one.ended || Number.isNaN(lag(one)) ? "" : `${lag(one).toFixed(0)} s`), numeric: true },
     { title: "complete until", key: (one) => one.flushed_until_s, cell: (one) => (one.flushed_until_s ? formatTime(one.flushed_until_s, utc) : ""), numeric: true },
     { title: "clock ahead", key: (one) => one.clock_ahead_s ?? NaN, cell: (one) => (one.clock_ahead_s === null ? "" : `${short(one.clock_ahead_s)} s`), numeric: true },
+    { title: "lines", key: (one) => one.lines ?? -1, cell: (one) => (typeof one.lines === "number" ? count(one.lines) : "not told"), numeric: true },
+    { title: "refused", key: refusedLines, cell: (one) => h("span", { class: refusedLines(one) ? "state bad" : "" }, count(refusedLines(one))), numeric: true },
+    { title: "unsent", key: (one) => one.unsent_bytes ?? 0, cell: (one) => bytes(one.unsent_bytes ?? 0), numeric: true },
     { title: "missing frames", key: (one) => one.missing_frames ?? -1, cell: (one) => (one.missing_frames === null ? "not judged" : h("span", { class: one.missing_frames ? "state bad" : "" }, count(one.missing_frames))), numeric: true },
   ], agents);
 }
