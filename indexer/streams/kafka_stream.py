@@ -28,6 +28,8 @@ from indexer.write.health import Part
 _SLICE: Final = 200
 #: Bytes of messages in a frame, so that it may be parked.
 _FRAME_BYTES: Final = 900_000
+#: Batches that are read ahead at most: a partition's batch is small if it has to share this with many.
+_BATCHES: Final = 4
 _WAIT_S: Final = 0.25
 _ASK_S: Final = 5.0
 #: How often a topic that is not there is looked for.
@@ -226,15 +228,20 @@ class KafkaStream:
                 break
 
     def _has_room(self) -> bool:
-        """Return whether more may be read. A recorded batch is read as a whole, as large as it is."""
+        """Return whether more may be read: no partition has a whole batch, and all have some batches.
+
+        A recorded batch is read as a whole, as large as it is.
+        """
+        entries, size = self._settings.entries, self._settings.bytes
         buffers = [
             one.buffer
             for one in self._partitions.values()
             if one.cut is None or one.buffer.has_all_to(one.cut.last)
         ]
         return (
-            sum(map(len, buffers)) < self._settings.entries
-            and sum(b.bytes for b in buffers) < self._settings.bytes
+            all(len(b) < entries and b.bytes < size for b in buffers)
+            and sum(map(len, buffers)) < _BATCHES * entries
+            and sum(b.bytes for b in buffers) < _BATCHES * size
         )
 
     def _read(self, number: int, wait_s: float) -> int:

@@ -1,8 +1,8 @@
 """An indexer with a stream in a process of its own that dies at a given place.
 
-python -m tests.integration.stream_process DSN BATCHING JOURNAL SOURCE KILL    prints its address
+python -m tests.integration.stream_process DSN BATCHING JOURNAL SOURCE KILL [NAME]    prints its address
 
-SOURCE is the URL of a Redis, or kafka:HOST:PORT/TOPIC.
+SOURCE is the URL of a Redis, or kafka:HOST:PORT/TOPIC. NAME is that of the consumer in Redis.
 
 KILL is a place of tests/integration/indexer_process.py, or `read` and `commit`: after a batch is read, and
 before it is committed.
@@ -38,7 +38,7 @@ def arm_stream(cls: Any, kill: str) -> None:
 
 
 if __name__ == "__main__":
-    dsn, batching, journal, source, kill = sys.argv[1:]
+    dsn, batching, journal, source, kill, *name = sys.argv[1:]
     in_kafka = source.startswith("kafka:")
     if kill in ("read", "commit"):
         arm_stream(KafkaStream if in_kafka else RedisStream, kill)
@@ -50,6 +50,6 @@ if __name__ == "__main__":
         soon = {"session.timeout.ms": "4000", "heartbeat.interval.ms": "200"}
         tree["kafka"] = KafkaSettings(brokers=brokers, topic=topic, options=soon)
     else:
-        tree["stream"] = StreamSettings(url=source, consumer="one")
+        tree["stream"] = StreamSettings(url=source, consumer=name[0] if name else "one", claim_s=5)
     settings = Settings(journal=JournalSettings(path=journal), **tree)
     asyncio.run(run(settings, ready=listening))
