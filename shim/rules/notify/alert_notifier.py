@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +44,8 @@ WEBHOOK: Final = "webhook"
 #: An alert is valid for this many resend delays, if its group's interval is shorter. Source: Prometheus 3.x,
 #: AlertingRule.sendAlerts.
 _VALID_RESENDS: Final = 4
+#: How long the start waits for the first look at Alertmanagers.
+_FIRST_LOOK_S: Final = 3.0
 #: How long stopping may take to send queued alerts.
 DRAIN_S: Final = 3.0
 #: Statuses of a webhook that will never take this message.
@@ -94,7 +97,8 @@ class AlertNotifier:
             self._lines[WEBHOOK] = self._webhook_line()
         of = self._settings.alertmanager
         if of.urls or of.files or of.dns:
-            await self._look()
+            with suppress(TimeoutError):  # a slow name server does not delay the start
+                await asyncio.wait_for(self._look(), _FIRST_LOOK_S)
             self._looking = asyncio.create_task(self._look_again(), name="shim-alertmanagers")
 
     async def send(self, tenant: Tenant, alerts: Sequence[AlertNotice]) -> None:

@@ -17,8 +17,10 @@ from agent.net.tls import listener_contexts
 from agent.runtime.logs import Log
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import TenancySettings, Tenant
+from shim.notify import signed_webhook
 from shim.notify.server_notices import ServerNotices
 from shim.rules.alert_sink import AlertNotice
+from shim.rules.notify import alert_notifier
 from shim.rules.notify.alert_notifier import AlertNotifier
 from shim.settings import AlertmanagerSettings, AlertWebhookSettings, ShimSettings
 from tests.support.alertmanager import AlertmanagerServer
@@ -30,6 +32,11 @@ TENANT = Tenant(1, 1)
 SENT = "notifications_sent_total"
 LENGTH = "meterhouse_shim_notification_queue_length"
 KEY = "a-key-of-some-length"
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signed_webhook, "_FIRST_PAUSE_S", 0.05)
 
 
 @pytest.fixture
@@ -214,7 +221,10 @@ async def test_the_webhook_is_told_of_changes_once_and_until_it_takes_them(recei
     ]  # fmt: skip
 
 
-async def test_stopping_sends_the_queue_and_counts_the_rest(receiver: WebhookReceiver) -> None:
+async def test_stopping_sends_the_queue_and_counts_the_rest(
+    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alert_notifier, "DRAIN_S", 0.3)
     hanging = f"{receiver.url}/hang"
     of = AlertmanagerSettings(urls=[receiver.url, hanging])
     async with notifier(of) as (made, metrics):
