@@ -21,6 +21,14 @@ _PATH: Final = re.compile(
     r"(?:unknown field `(?P<field>\w+)`.*)?at `\$\.?(?P<path>[^`]*)`"
     r"|unknown field `(?P<top>\w+)`|^(?P<setting>agent[\w.]*) = "
 )
+#: The end of a problem that shows the value, and msgspec's place with the hint after it.
+_VALUE: Final = re.compile(r" \(it is (?P<value>.*)\)\Z", re.DOTALL)
+_PLACE: Final = re.compile(r"(?P<what>.*?) - at `\$\.?(?P<path>[^`]*)`(?P<hint>.*)", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`(?P<hint>.*)", re.DOTALL)
+_TYPES: Final[Mapping[str, str]] = {
+    "int": "an integer", "float": "a number", "str": "a string", "bool": "true or false",
+    "object": "a table", "array": "a list", "null": "nothing",
+}  # fmt: skip
 #: Settings that may contain passwords, besides secrets: their values are not shown.
 _URLS: Final = frozenset({"dsn", "redis_url", "url"})
 #: Settings of a section that are listed where an unknown one is like none of them.
@@ -87,11 +95,42 @@ def with_value(problem: str, tree: Mapping[str, Any]) -> str:
     return f"{problem} (it is {shown if len(shown) <= 100 else shown[:100] + '...'})"
 
 
+def reworded(problem: str) -> str:
+    """Return a problem as our own checks write it: `agent.udp = 5: expected a string, got an integer`.
+
+    The setting and its value come first. A text of another form is returned as it is.
+    """
+    found = _VALUE.search(problem)
+    text, shown = (problem[: found.start()], f" = {found['value']}") if found else (problem, "")
+    at = _PLACE.fullmatch(text)
+    what, path, hint = (at["what"], at["path"], at["hint"]) if at else (text, "", "")
+    if unknown := _UNKNOWN.fullmatch(what):
+        where = f"{path}.{unknown['name']}" if path else unknown["name"]
+        return f"{where}{shown}: no such setting{unknown['hint']}{hint}"
+    if at is None:
+        return problem
+    if own := re.match(r"([a-z]\w*): ", what):  # a check of a section names the setting first
+        path, what = f"{path}.{own[1]}" if path else own[1], what[own.end() :]
+    elif re.match(r"[a-z]", what):  # a check of several settings: the value is of one of them
+        shown = ""
+    elif what == "Integer value out of range":
+        what = "expected a smaller integer"
+    elif what.startswith("Invalid enum value "):
+        what = what[what.find("expected ") :]
+    elif what.startswith("Expected "):
+        what = re.sub(r"(\d)\.0\b", r"\1", re.sub("`([^`]*)`", _type_words, f"e{what[1:]}"))
+    return f"{path or 'the file'}{shown}: {what}{hint}"
+
+
+def _type_words(types: re.Match[str]) -> str:
+    return " or ".join(_TYPES.get(name, f"`{name}`") for name in types[1].split(" | "))
+
+
 def in_file(problem: str, path: str, toml_text: str) -> str:
     """Prefix the problem with the file and line that set the value, or with the line of its section."""
     names = names_of(problem)
     line = line_of(names, toml_text) or line_of(names[:-1], toml_text)
-    return f"{path}:{line}: {problem}" if line else f"{path}: {problem}"
+    return f"{path}:{line}: {reworded(problem)}" if line else f"{path}: {reworded(problem)}"
 
 
 def line_of(names: Sequence[str], toml_text: str) -> int:

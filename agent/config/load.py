@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from agent.config.convert import convert, is_in
-from agent.config.errors import in_file, names_of
+from agent.config.errors import in_file, names_of, reworded
 from agent.config.host_port import parse_host_port
 from agent.config.variables import settings_in
 
@@ -68,7 +68,7 @@ def load(
     for problem in found:
         variables = _setting(said, names_of(problem))
         problems.append(
-            f"{', '.join(variables)}: {problem}" if variables else in_file(problem, path, toml_text)
+            f"{', '.join(variables)}: {reworded(problem)}" if variables else in_file(problem, path, toml_text)
         )
     if settings is None or problems:
         raise ConfigError("\n".join(problems))

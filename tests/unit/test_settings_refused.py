@@ -70,7 +70,7 @@ def test_file_line_and_key_are_named(section: str, setting: str) -> None:
     said = said_of(f"[agent]\n\n[{section}]\n{setting}\n")
     assert said.startswith("m.toml:4: "), said
     assert key in said
-    assert f"$.{section}" in said
+    assert f": {section}" in said
 
 
 @pytest.mark.parametrize("setting", [name for name, *_ in settings_table.rows()])
@@ -91,7 +91,7 @@ def test_every_refusal_says_what_is_accepted(setting: str) -> None:
 
 def test_the_value_is_shown_unless_it_may_be_a_secret() -> None:
     assert said_of("[shim]\nconcurrency = -7") == (
-        "m.toml:2: Expected `int` >= 1 - at `$.shim.concurrency` (it is -7)"
+        "m.toml:2: shim.concurrency = -7: expected an integer >= 1"
     )
     assert "hush" not in said_of('[indexer]\ndsn = "htp://me:hush@x"')
     assert "hush" not in said_of('[indexer]\ntokens = "hush"')
@@ -109,22 +109,23 @@ def test_an_agent_is_not_called_like_what_makes_frames_of_its_own(name: str) -> 
 def test_a_variable_is_named_and_not_the_file() -> None:
     file = "[agent.flush]\ndelay_ms = 1\n[shim]\nconcurrency = 2"
     assert said_of(file, METERHOUSE_AGENT__FLUSH__DELAY_MS="soon") == (
-        "METERHOUSE_AGENT__FLUSH__DELAY_MS: Expected `int`, got `str` - at `$.agent.flush.delay_ms`"
-        ' (it is "soon")'
+        'METERHOUSE_AGENT__FLUSH__DELAY_MS: agent.flush.delay_ms = "soon": expected an integer, got a string'
     )
     assert said_of(file, METERHOUSE_SHIM__NOPE="1").startswith(
-        "METERHOUSE_SHIM__NOPE: Object contains unknown"
+        'METERHOUSE_SHIM__NOPE: shim.nope = "1": no such setting'
     )
-    assert said_of(file, METERHOUSE_AGENT__FLUSH="5").startswith("METERHOUSE_AGENT__FLUSH: Expected `object`")
+    assert said_of(file, METERHOUSE_AGENT__FLUSH="5").startswith(
+        'METERHOUSE_AGENT__FLUSH: agent.flush = "5": expected a table'
+    )
     assert said_of("[shim]\nconcurrency = 'x'", METERHOUSE_AGENT__UDP="").startswith(
-        "m.toml:2: Expected `int`"
+        'm.toml:2: shim.concurrency = "x": expected an integer'
     )
 
 
 def test_text_for_a_number_is_wrong_in_the_file_and_right_in_a_variable() -> None:
     assert load(File, "", {"METERHOUSE_SHIM__CONCURRENCY": "7"}).shim.concurrency == 7
     environ = {"METERHOUSE_AGENT__TAGS__POD": "web", "METERHOUSE_INDEXER__TOKENS": '["a"]'}
-    assert said_of('[shim]\nconcurrency = "7"', **environ).startswith("m.toml:2: Expected `int`, got `str`")
+    assert said_of('[shim]\nconcurrency = "7"', **environ).endswith("expected an integer, got a string")
 
 
 def test_tokens_may_come_from_the_environment_alone() -> None:
@@ -155,7 +156,7 @@ def test_a_file_that_is_no_toml_or_not_there_is_named(
         ("[indexer]\nattempts = " + "9" * 5_000, "m.toml: not TOML"),
         ("[indexer]\nattempts = " + "9" * 4_000, "m.toml: indexer: attempts: integer out of range"),
         ("[indexer]\nattempts = " + "[" * 100_000, "m.toml: nested too deep: at most 16 levels are accepted"),
-        ("[indexer]\nattempts = 1e400", "m.toml:2: Expected `int`, got `float`"),
+        ("[indexer]\nattempts = 1e400", "m.toml:2: indexer.attempts = "),
     ],
 )
 def test_a_file_that_no_reader_takes(toml: str, said: str) -> None:
@@ -168,8 +169,8 @@ def test_a_file_that_no_reader_takes(toml: str, said: str) -> None:
         ("\udcff", "METERHOUSE_INDEXER__ATTEMPTS: expected UTF-8"),
         ('["\udcff"]', "METERHOUSE_INDEXER__ATTEMPTS: expected UTF-8"),
         ("[" * 100_000, "METERHOUSE_INDEXER__ATTEMPTS: JSON nested too deep: at most 16 levels are accepted"),
-        ("9" * 5_000, "METERHOUSE_INDEXER__ATTEMPTS: Integer value out of range"),
-        ("\u0663", "METERHOUSE_INDEXER__ATTEMPTS: Expected `int`"),
+        ("9" * 5_000, "METERHOUSE_INDEXER__ATTEMPTS: indexer.attempts = "),
+        ("\u0663", "METERHOUSE_INDEXER__ATTEMPTS: indexer.attempts = "),
     ],
 )
 def test_an_environment_that_no_reader_takes(text: str, said: str) -> None:

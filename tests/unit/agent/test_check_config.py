@@ -138,15 +138,18 @@ def test_json_has_it_all(run: Run, config: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[agent]\nudp = 1\n", ":2: Expected `str`, got `int` - at `$.agent.udp`"),
-        ("\n[agent]\n\n[agent.lines]\n\nmax_tags = 'a'\n", ":6: Expected `int`"),
-        ("[agent]\nlines.max_tags = 'a'\n", ":2: Expected `int`"),
-        ("[agent]\nlines = {max_tags = 'a'}\n", ":2: Expected `int`"),
-        ("[agent]\nudp = ''\nnonsense = 1\n", ":3: Object contains unknown field `nonsense` - at `$.agent`"),
-        ("[agent.nonsense]\nx = 1\n", ":1: Object contains unknown field `nonsense`"),
-        ("\n[nobody]\n", ":2: Object contains unknown field `nobody`"),
-        ("[agent]\n[agent.tags]\npod = 1\n", ":2: Expected `str`"),
-        ("[agent.lines]\nname_tags = ['graphite']\n", ":2: Invalid enum value 'graphite'"),
+        ("[agent]\nudp = 1\n", ":2: agent.udp = 1: expected a string, got an integer"),
+        (
+            "\n[agent]\n\n[agent.lines]\n\nmax_tags = 'a'\n",
+            ':6: agent.lines.max_tags = "a": expected an integer',
+        ),
+        ("[agent]\nlines.max_tags = 'a'\n", ":2: agent.lines.max_tags"),
+        ("[agent]\nlines = {max_tags = 'a'}\n", ":2: agent.lines.max_tags"),
+        ("[agent]\nudp = ''\nnonsense = 1\n", ":3: agent.nonsense = 1: no such setting"),
+        ("[agent.nonsense]\nx = 1\n", ":1: agent.nonsense: no such setting"),
+        ("\n[nobody]\n", ":2: nobody: no such setting"),
+        ("[agent]\n[agent.tags]\npod = 1\n", ":2: agent.tags[...]: expected a string"),
+        ("[agent.lines]\nname_tags = ['graphite']\n", ":2: agent.lines.name_tags"),
         ("[agent]\nudp = 'localhost'\n", ":2: agent.udp = 'localhost': expected host:port"),
         ("[agent]\nops = 'a:70000'\n", ":2: agent.ops = 'a:70000': expected host:port"),
         ("[agent.relay]\nevents = 'x'\n", ":2: agent.relay.events = 'x': expected host:port"),
@@ -187,7 +190,7 @@ def test_wrong_environment(run: Run, config: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("METERHOUSE_AGENT__CORE", "rust")
     code, _, err = run("--config", config)
     assert code == 2
-    assert 'Invalid enum value \'rust\': expected "auto" or "native" or "python" - at `$.agent.core`' in err
+    assert 'agent.core = "rust": expected "auto" or "native" or "python"' in err
 
 
 def test_sections_of_packages_that_are_not_there_are_not_checked(run: Run, tmp_path: Path) -> None:
@@ -210,7 +213,7 @@ def test_sections_of_packages_that_are_there_are_checked(run: Run, tmp_path: Pat
     file.write_text("[again]\ndelay_ms = 'x'\n")
     code, _, err = run("--config", file, sections=sections)
     assert code == 2
-    assert ":2: Expected `int`" in err
+    assert ": expected an integer" in err
 
 
 SECTIONS = {"indexer": ("indexer.settings", "Settings"), "shim": ("shim.settings", "ShimSettings")}
