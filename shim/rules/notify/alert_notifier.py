@@ -104,12 +104,10 @@ class AlertNotifier:
     async def send(self, tenant: Tenant, alerts: Sequence[AlertNotice]) -> None:
         """Queue the alerts that are due."""
         now_ms = self._now_ms()
-        told = [
-            TenantAlert(str(tenant), self._shown(tenant, alert), self._lasting(alert, now_ms))
-            for alert in alerts
-        ]
+        name = str(tenant)
+        told = [TenantAlert(name, self._shown(tenant, alert), alert) for alert in alerts]
         for line in self._lines.values():
-            if due := list(line.book.due(told, now_ms)):
+            if due := [self._lasting(alert, now_ms) for alert in line.book.due(told, now_ms)]:
                 line.sender.put(due)
 
     async def stop(self) -> None:
@@ -121,10 +119,13 @@ class AlertNotifier:
         lines, self._lines = self._lines, {}
         await asyncio.gather(*(line.sender.stop(DRAIN_S) for line in lines.values()))
 
-    def _lasting(self, alert: AlertNotice, now_ms: int) -> AlertNotice:
+    def _lasting(self, alert: TenantAlert, now_ms: int) -> TenantAlert:
         """Return an alert that is valid until it was due to be sent several times."""
         until_ms = now_ms + round(_VALID_RESENDS * self._settings.alertmanager.resend_s * 1000)
-        return replace(alert, valid_until_ms=max(alert.valid_until_ms, until_ms))
+        notice = alert.notice
+        if notice.valid_until_ms >= until_ms:
+            return alert
+        return replace(alert, notice=replace(notice, valid_until_ms=until_ms))
 
     def _shown(self, tenant: Tenant, alert: AlertNotice) -> lb.Labels:
         if not self._names_tenant:

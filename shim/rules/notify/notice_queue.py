@@ -34,18 +34,20 @@ class NoticeQueue:
 
     def take(self, max_batch: int) -> list[TenantAlert]:
         """Remove and return a batch, the oldest first; no alert is there twice."""
-        batch: list[TenantAlert] = []
+        keys: list[object] = []
         seen: set[object] = set()
-        for key, alert in list(self._waiting.items()):
-            if batch and self.group(alert) != self.group(batch[0]):
+        group: object = None
+        for key, alert in self._waiting.items():
+            if keys and self.group(alert) != group:
                 continue
             if (alert.tenant, alert.labels) in seen:
                 continue
+            group = self.group(alert)
             seen.add((alert.tenant, alert.labels))
-            batch.append(self._waiting.pop(key))
-            if len(batch) == max_batch:
+            keys.append(key)
+            if len(keys) == max_batch:
                 break
-        return batch
+        return [self._waiting.pop(key) for key in keys]
 
     def newest(self, batch: Sequence[TenantAlert]) -> list[TenantAlert]:
         """Return a batch with the later states of its alerts, which wait no more."""
