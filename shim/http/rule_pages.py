@@ -25,9 +25,10 @@ from shim.model.messages import quote
 from shim.model.number_format import scientific_text
 from shim.model.tenancy import Tenant
 from shim.rules.alert_states import ActiveAlert, AlertStates
-from shim.rules.group_evaluation import RuleHealth
+from shim.rules.group_evaluation import GroupEvaluation, RuleHealth
 from shim.rules.group_runner import GroupRunner
 from shim.rules.rule_file import AlertingRule, Rule
+from shim.rules.stored_states import stored_evaluations
 
 _KINDS: Final = ("", "alert", "record")
 _NEVER: Final = "0001-01-01T00:00:00Z"
@@ -78,7 +79,7 @@ async def rules(request: web.Request) -> web.Response:
         matchers,
         exclude != "true",
     )
-    found = list(_groups(runners_of(request, tenant), tenant, wanted))
+    found = list(_groups(await _evaluated(runners_of(request, tenant)), tenant, wanted))
     if token:
         starts = [n for n, (runner, _) in enumerate(found) if _token(_file(runner, tenant), runner) == token]
         if not starts:
@@ -97,8 +98,8 @@ async def alerts(request: web.Request) -> web.Response:
     tenant = tenant_of(request)
     found = [
         one
-        for runner in runners_of(request, tenant)
-        for states in runner.evaluation.states
+        for _, evaluation in await _evaluated(runners_of(request, tenant))
+        for states in evaluation.states
         if states is not None
         for one in _alerts(states)
     ]
@@ -142,6 +143,12 @@ def runners_of(request: web.Request, tenant: Tenant) -> list[GroupRunner]:
     return sorted(found, key=lambda one: (_file(one, tenant), one.group.name))
 
 
+async def _evaluated(runners: Sequence[GroupRunner]) -> list[tuple[GroupRunner, GroupEvaluation]]:
+    """Return groups with their states, of those that another shim evaluates as it stored them."""
+    elsewhere = await stored_evaluations([one for one in runners if not one.restored])
+    return [(one, elsewhere.get((one.tenant, one.name), one.evaluation)) for one in runners]
+
+
 def _file(runner: GroupRunner, tenant: Tenant) -> str:
     """Return a file's path below the directory of the tenant that asks."""
     project_id = runner.tenant.project_id
@@ -170,22 +177,22 @@ def _token(file: str, runner: GroupRunner) -> str:
 
 
 def _groups(
-    runners: Sequence[GroupRunner], tenant: Tenant, wanted: _Wanted
+    runners: Sequence[tuple[GroupRunner, GroupEvaluation]], tenant: Tenant, wanted: _Wanted
 ) -> Iterator[tuple[GroupRunner, dict[str, Any]]]:
-    for runner in runners:
+    for runner, evaluation in runners:
         file = _file(runner, tenant)
         if (wanted.groups and runner.group.name not in wanted.groups) or (
             wanted.files and file not in wanted.files
         ):
             continue
         shown = [
-            _rule(rule, runner.evaluation.states[n], runner.evaluation.health[n], wanted)
+            _rule(rule, evaluation.states[n], evaluation.health[n], wanted)
             for n, rule in enumerate(runner.group.rules)
             if wanted.takes(rule)
         ]
         if not shown and runner.group.rules:
             continue
-        ticks = [one.tick_ms for one in runner.evaluation.health]
+        ticks = [one.tick_ms for one in evaluation.health]
         yield (
             runner,
             {

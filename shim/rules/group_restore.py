@@ -6,6 +6,7 @@ which nothing was evaluated does not count as pending.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -74,19 +75,21 @@ async def _alerts(
     if states is None or not of.evaluation.before[number]:
         return
     active, keep = [
-        {_without(labels): value for labels, value in await queries.ask(_selector(name, rule), at_ms)}
+        {alert_labels(labels): value for labels, value in await queries.ask(_selector(name, rule), at_ms)}
         for name in (FOR_STATE, KEEP_FIRING_SINCE)
     ]
     state_of = {
-        _without(labels): lb.get(labels, "alertstate")
+        alert_labels(labels): lb.get(labels, "alertstate")
         for labels in of.evaluation.before[number]
         if lb.get(labels, lb.NAME) == "ALERTS"
     }
     for labels, since_s in active.items():
-        states.restore(_alert(rule, labels, state_of.get(labels, "pending"), since_s, keep, missed_ms))
+        states.restore(
+            restored_alert(rule, labels, state_of.get(labels, "pending"), since_s, keep, missed_ms)
+        )
 
 
-def _alert(
+def restored_alert(
     rule: AlertingRule,
     labels: Labels,
     state: str,
@@ -94,23 +97,28 @@ def _alert(
     keep: Mapping[Labels, float],
     missed_ms: int,
 ) -> ActiveAlert:
+    """Return an alert as it was stored; `missed_ms` without evaluation do not count as pending."""
     active_ms = int(since_s) * 1000
-    alert = ActiveAlert(labels, {}, 0.0, active_ms)
+    alert = ActiveAlert(labels, {}, math.nan, active_ms)
     if state != "firing":
         return replace(alert, active_at_ms=active_ms + missed_ms)
     keep_ms = int(keep[labels]) * 1000 if labels in keep else None
     return replace(alert, state="firing", fired_at_ms=active_ms + rule.for_ms, keep_firing_since_ms=keep_ms)
 
 
-def _without(labels: Labels) -> Labels:
+def alert_labels(labels: Labels) -> Labels:
+    """Return the labels of an alert from those of its series ALERTS."""
     return tuple(pair for pair in labels if pair[0] not in _OWN_LABELS)
 
 
 def _selector(name: str, rule: Rule) -> str:
-    """Return a selector of the series of a rule by its labels that are not templates."""
-    fixed = {k: v for k, v in rule.labels.items() if "{{" not in v and v}
+    """Return a selector of the series of a rule."""
+    return format_labels(lb.make({**rule_labels(rule), lb.NAME: name}))
+
+
+def rule_labels(rule: Rule) -> Mapping[str, str]:
+    """Return the labels that all series of a rule have: those that are not templates."""
     if isinstance(rule, AlertingRule):
-        fixed["alertname"] = rule.name
-    else:
-        fixed = {k: v for k, v in rule.stored_labels.items() if v}
-    return format_labels(lb.make({**fixed, lb.NAME: name}))
+        fixed = {k: v for k, v in rule.labels.items() if "{{" not in v and v}
+        return {**fixed, "alertname": rule.name}
+    return {k: v for k, v in rule.stored_labels.items() if v}

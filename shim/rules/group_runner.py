@@ -117,10 +117,10 @@ class GroupRunner:
         return self.schedule if self.last_s is None else replace(self.schedule, since_s=0)
 
     async def end(self) -> None:
-        """End the series of a group that was removed, at its next tick."""
+        """End the series of a group that was removed, now."""
         if not self.restored or not self.parts.lease.holds(self.key):
             return
-        tick_s = self.next_s
+        tick_s = max(int(self.parts.now_s()), (self.last_s or 0) + 1)
         results = TickResults(frozenset())
         for labels in self.evaluation.ending.union(*self.evaluation.before):
             results.append(labels, tick_s * 1000 - self.group.query_offset_ms, None)
@@ -200,6 +200,9 @@ class GroupRunner:
             tick_s * 1000, queries, results, alerts=alerts, passing=passing
         )
         self._count(failed, alerts=alerts)
+        evaluated = sum(alerts or isinstance(rule, RecordingRule) for rule in self.group.rules)
+        if not passing and failed and len(failed) == evaluated:
+            raise Unavailable(f"no rule could be evaluated: {failed[0][1]}")
         if alerts:
             self.alerted_s = tick_s
             await parts.sink.send(

@@ -343,8 +343,8 @@ async def test_series_of_a_removed_rule_and_group_end(w: World) -> None:
     shim._loaded_s = 0
     await w.at(shim, tick + 60 + 20)
     assert shim.runners == {}
-    assert w.at_tick("job:hits:twice", tick + 119)
-    assert not w.at_tick("job:hits:twice", tick + 120)
+    assert w.at_tick("job:hits:twice", tick + 79)
+    assert not w.at_tick("job:hits:twice", tick + 80)
 
 
 def test_a_request_of_a_tick_is_the_same_in_every_shim(w: World) -> None:
