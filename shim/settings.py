@@ -233,6 +233,8 @@ class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_late_ticks: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
     #: Queries of rules that run at the same time; with several orgs, of each one less.
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
+    #: Series that one rule may yield; a rule that yields more fails.
+    max_series: Positive = 10_000
     #: The longest the query of a rule may take, in seconds.
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3_600)] = 30.0
     #: How long ago the state of an alert may have been stored to be taken over, in seconds (Prometheus'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from shim.model import labels as lb
@@ -20,6 +21,8 @@ from shim.rules.rule_queries import InstantVector, RuleQueries, SampleSink
 from shim.rules.templates.alert_template import AlertValues, expanded
 from shim.rules.templates.template_functions import TemplateSample
 
+#: Series whose labels are changed here; more are handed to a thread.
+_AT_ONCE: Final = 500
 _SAME_LABELS: Final = "vector contains metrics with the same labelset after applying {} labels"
 
 
@@ -41,10 +44,17 @@ class RuleHealth:
 
 
 class GroupEvaluation:
-    """One group with the states of its alerts. `clock_s` measures how long rules take."""
+    """One group with the states of its alerts.
+
+    `clock_s` measures how long rules take. A rule yields at most `max_series`; 0: any number.
+    """
 
     def __init__(
-        self, group: RuleGroup, external: External, clock_s: Callable[[], float] = lambda: 0.0
+        self,
+        group: RuleGroup,
+        external: External,
+        clock_s: Callable[[], float] = lambda: 0.0,
+        max_series: int = 0,
     ) -> None:
         self.group = group
         self.states = [AlertStates(r) if isinstance(r, AlertingRule) else None for r in group.rules]
@@ -55,6 +65,7 @@ class GroupEvaluation:
         self.ending: set[Labels] = set()
         self._external = external
         self._clock_s = clock_s
+        self._max_series = max_series
 
     async def evaluate(
         self,
@@ -98,7 +109,14 @@ class GroupEvaluation:
     async def _result(self, number: int, rule: Rule, queries: RuleQueries, tick_ms: int) -> InstantVector:
         at_ms = tick_ms - self.group.query_offset_ms
         vector = await queries.query(rule.expr, rule.text, at_ms)
+        if self._max_series and len(vector) > self._max_series:
+            raise ExecutionError(
+                f"the rule yields {len(vector)} series: expected at most {self._max_series}"
+                " (setting shim.rules.max_series)"
+            )
         if isinstance(rule, RecordingRule):
+            if len(vector) > _AT_ONCE:
+                return await queries.apart(partial(self._recorded, rule, vector))
             return self._recorded(rule, vector)
         states = self.states[number]
         assert states is not None

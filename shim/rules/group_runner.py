@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Literal
 
 from shim.indexers.message_writes import StoreMessages
@@ -35,6 +36,8 @@ _MAX_TRIES: Final = 3
 #: Seconds between tries: doubled from the first to the last.
 _FIRST_WAIT_S: Final = 1.0
 _MAX_WAIT_S: Final = 30.0
+#: Results that are encoded here; more are handed to a thread.
+_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,13 @@ class GroupRunner:
     tries: int = 0
 
     def __post_init__(self) -> None:
-        self.evaluation = GroupEvaluation(self.group, self.parts.external, time.perf_counter)
+        self.evaluation = self.new_evaluation()
         self.schedule = Schedule(self.step_s, self.since_s, spread_offset_s(self.key, self.step_s))
+
+    def new_evaluation(self) -> GroupEvaluation:
+        """Return an evaluation of the group without any state."""
+        parts = self.parts
+        return GroupEvaluation(self.group, parts.external, time.perf_counter, parts.settings.max_series)
 
     @property
     def key(self) -> str:
@@ -133,7 +141,7 @@ class GroupRunner:
     def forget(self) -> None:
         """Drop the state: another process goes on with the group."""
         if self.restored:
-            self.evaluation = GroupEvaluation(self.group, self.parts.external, time.perf_counter)
+            self.evaluation = self.new_evaluation()
             self.restored, self.last_s, self.alerted_s = False, None, 0
 
     def adopt(self, older: GroupRunner) -> None:
@@ -234,8 +242,10 @@ class GroupRunner:
         """Store the results under the tick's key; return the outcome. Raises Unavailable."""
         parts = self.parts
         key = key_of(self.tenant, self.group.file, self.group.name, tick_s)
-        rows = bodies(self.tenant, parts.settings.org_project_id, results, (self.name, tick_s))
+        last_tick = (self.name, tick_s)
+        encode = partial(bodies, self.tenant, parts.settings.org_project_id, results, last_tick)
         outcome: Literal["stored", "known", "refused"] = "stored"
+        rows = await parts.place.apart(encode) if len(results.all) > _AT_ONCE else encode()
         for number, body in enumerate(rows):
             try:
                 found = await parts.store(body, f"{key}/{number}")

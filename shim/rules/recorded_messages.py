@@ -5,7 +5,7 @@ The same group and tick always have the same key, so that an indexer stores the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
@@ -58,8 +58,8 @@ def key_of(tenant: Tenant, file: str, group: str, tick_s: int) -> str:
 
 def bodies(
     tenant: Tenant, org_project_id: int, results: TickResults, last_tick: tuple[str, int]
-) -> Iterator[bytes]:
-    """Yield the requests of a tick; `last_tick`: the group's name and the tick in seconds.
+) -> Sequence[bytes]:
+    """Return the requests of a tick; `last_tick`: the group's name and the tick in seconds.
 
     The last message of the last request says that the tick is stored.
     """
@@ -67,8 +67,7 @@ def bodies(
     group, tick_s = last_tick
     progress = (lb.make({lb.NAME: LAST_TICK, GROUP: group}), tick_s * 1000, float(tick_s))
     messages.append(_message(tenant, org_project_id, frozenset(), *progress))
-    for at in range(0, len(messages), _MESSAGES):
-        yield _encoder.encode(messages[at : at + _MESSAGES])
+    return [_encoder.encode(messages[at : at + _MESSAGES]) for at in range(0, len(messages), _MESSAGES)]
 
 
 def non_finite(results: TickResults) -> int:

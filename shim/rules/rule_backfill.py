@@ -87,7 +87,7 @@ class RuleBackfill:
 
     async def _started(self, runner: GroupRunner, tick_s: int) -> GroupEvaluation:
         """Return an evaluation that knows the series of the tick before, which end if they are gone."""
-        evaluation = GroupEvaluation(runner.group, runner.parts.external)
+        evaluation = runner.new_evaluation()
         await self._evaluate(runner, evaluation, tick_s - runner.step_s)
         return evaluation
 

@@ -50,6 +50,10 @@ class QueryPlace:
     pool: Executor
     timeout_s: float
 
+    async def apart(self, call: Callable[[], T]) -> T:
+        """Run `call` in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, call)
+
 
 @dataclass(frozen=True, slots=True)
 class StoreQueries:
@@ -88,7 +92,7 @@ class StoreQueries:
 
     async def apart(self, call: Callable[[], T]) -> T:
         """Run `call` in a thread, within the time of a query."""
-        return await asyncio.get_running_loop().run_in_executor(self.place.pool, call)
+        return await self.place.apart(call)
 
     def _is_seen(self, name: str | None) -> bool:
         return self.seen.has(name)

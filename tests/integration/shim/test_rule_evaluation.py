@@ -347,6 +347,18 @@ async def test_series_of_a_removed_rule_and_group_end(w: World) -> None:
     assert not w.at_tick("job:hits:twice", tick + 80)
 
 
+async def test_a_rule_that_yields_too_much_fails_alone(w: World) -> None:
+    w.write(RECORD)
+    shim = w.shim(max_series=1)
+    await w.at(shim, 0)
+    await w.at(shim, _tick(shim, 61) + 5)
+    (runner,) = shim.runners.values()
+    errors = [one.error for one in runner.evaluation.health]
+    assert errors[0] == "the rule yields 2 series: expected at most 1 (setting shim.rules.max_series)"
+    assert errors[3] == ""
+    assert w.outcomes()["stored"] >= 1
+
+
 def test_a_request_of_a_tick_is_the_same_in_every_shim(w: World) -> None:
     """Two shims make the same bytes under the same key from the same data."""
     w.write(RECORD)
