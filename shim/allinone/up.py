@@ -313,6 +313,7 @@ meterhouse is up; its data is in {masked_url(settings.indexer.dsn)}
   agent metrics   {metrics}
   frames          {indexer}/v1/frames
   Prometheus API  {api}
+  web page        {api}/
 Grafana: add a Prometheus data source with URL {api} and scrape interval 10s.
 Traffic to look at: {_demo_command(agent, api)}"""
 

@@ -19,11 +19,12 @@ from shim.catalog.metric_index import MetricIndex
 from shim.http.context import CONTEXT
 from shim.http.params import time_ms
 from shim.http.request import in_slot, params_of, tenant_of
-from shim.http.responses import answer
+from shim.http.responses import TRUNCATED, answer
 from shim.model.errors import BadData
 from shim.model.tenancy import Tenant
 
-_DAY_MS: Final = 86_400_000
+#: Metrics of one answer; further ones are left out, with a warning.
+MAX_METRICS: Final = 20_000
 #: Characters of the lines of one request.
 MAX_TEXT: Final = 65_536
 #: Reasons of refused lines in words.
@@ -53,16 +54,16 @@ HOUSE: Final = web.AppKey("house", House)
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Answer with all metrics, or with the time of the latest data of one (`metric`)."""
+    """Answer with all metrics and their series of today, or the time of the latest data of one (`metric`)."""
     context, tenant, house = request.app[CONTEXT], tenant_of(request), request.app[HOUSE]
     given = await params_of(request)
     if name := given.get("metric"):
         seen = await in_slot(context, tenant, lambda: house.metrics.last_seen(tenant, name))
         return answer({"name": name, "lastSeen": seen})
     now_ms = context.now_ms()
-    start_ms, end_ms = time_ms(given, "start", now_ms - _DAY_MS), time_ms(given, "end", now_ms)
+    start_ms, end_ms = time_ms(given, "start", now_ms), time_ms(given, "end", now_ms)
     found = await in_slot(context, tenant, lambda: house.metrics.all(tenant, start_ms, max(start_ms, end_ms)))
-    return answer(found)
+    return answer(found[:MAX_METRICS], warnings=[TRUNCATED] if len(found) > MAX_METRICS else [])
 
 
 async def lines(request: web.Request) -> web.Response:

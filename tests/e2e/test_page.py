@@ -25,6 +25,14 @@ NODE: Final = Path(__file__).parent / "node"
 END_S: Final = int(time.time()) // 60 * 60 - 300
 HOSTILE: Final = "<img src=x onerror='window.ran=1'>"
 MANY: Final = 10_000
+RULES: Final = """
+groups:
+  - name: shop
+    interval: 1s
+    rules:
+      - {alert: Always, expr: vector(7) > 1, annotations: {summary: "<b>{{ $value }}</b>"}}
+      - {alert: Wrong, expr: sum(page_users and page_users)}
+"""
 MAX_SCRIPT_BYTES: Final = 400_000
 FIRST_GRAPH_MS: Final = 1_000
 
@@ -68,7 +76,14 @@ def _stored(api: str, query: str, org: str) -> int:
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Provide a product whose API asks for an org."""
-    up = Up(tmp_path_factory.mktemp("page"), environ={"METERHOUSE_SHIM__TENANCY__MODE": "header"})
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "rules" / "1" / "1").mkdir(parents=True)
+    (folder / "rules" / "1" / "1" / "shop.yml").write_text(RULES)
+    environ = {
+        "METERHOUSE_SHIM__TENANCY__MODE": "header",
+        "METERHOUSE_SHIM__RULES__PATH": str(folder / "rules"),
+    }
+    up = Up(folder, environ=environ)
     try:
         up.ready().send([*_lines(), "page.refused", "page.refused:1", "page.refused:2"])
         _message(up.indexer)
@@ -250,12 +265,14 @@ def test_status_and_rules(seen: Any) -> None:
     assert not any("2:" in agent for agent in found["agents"])
     assert any("days" in tile for tile in found["tiles"])
     assert found["alerts"] == ["Alerts", "Rules"]
+    assert found["alert"][:4] == ["firing", "Always", "", "<b>7</b>"]
     assert found["view"] == "alerts"
 
 
 def test_a_phone_scrolls_down_alone(seen: Any) -> None:
     found = visit(seen, "phone")
     assert {name: width for name, width in found["wide"].items() if width > 390} == {}
+    assert found["tall"] == []
 
 
 def test_axe_finds_nothing_serious(seen: Any) -> None:

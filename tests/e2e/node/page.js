@@ -215,17 +215,20 @@ const visits = {
     const seen = { agents: await texts(page, 'tbody td:nth-child(2)'), tiles: await texts(page, '.tile') }
     await page.getByRole('link', { name: 'Alerts & rules' }).click()
     await page.locator('main h2', { hasText: 'Rules' }).waitFor(WAIT)
-    return { ...seen, alerts: await texts(page, 'main h2'), view: new URL(page.url()).searchParams.get('view'), complaints: page.complaints }
+    await page.locator('.state.firing').first().waitFor(WAIT)
+    return { ...seen, alerts: await texts(page, 'main h2'), alert: await texts(page, 'tbody:first-of-type tr:first-child td'), view: new URL(page.url()).searchParams.get('view'), complaints: page.complaints }
   },
 
   /** All pages on a phone: nothing scrolls sideways, and axe finds nothing. */
   async phone (browser) {
     const page = await tab(browser, { width: 390 })
     await page.context().addInitScript(axe)
-    const seen = { wide: {}, found: [] }
+    const seen = { wide: {}, tall: [], found: [] }
     for (const [name, parameters] of Object.entries(PAGES)) {
       seen.found.push(...await judged(page, name, parameters))
       seen.wide[name] = await page.evaluate(() => document.documentElement.scrollWidth)
+      const heads = await page.locator('th').evaluateAll((all) => all.map((one) => one.clientHeight))
+      if (Math.max(0, ...heads) > 80) seen.tall.push(name) // broken between letters
     }
     return { ...seen, complaints: page.complaints }
   },

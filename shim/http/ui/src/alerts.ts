@@ -66,10 +66,13 @@ function without({ alertname: _, ...others }: Labels): Labels {
   return others;
 }
 
+/** Why a rule needs a look comes first: its error, then whether it fires. */
+const ruleState = (rule: Rule): string => (rule.health === "err" ? "err" : (rule.state ?? rule.health ?? ""));
+
 function groupPart(group: Group, go: Go): HTMLElement {
   return h("section", {}, h("h3", {}, group.name, " ", h("span", { class: "fact" }, `${group.file}, every ${formatDuration(group.interval)}`)), table(`Rules of ${group.name}`, [
     { title: "rule", key: (rule) => rule.name },
-    { title: "state", key: (rule) => rule.state ?? rule.health ?? "", cell: (rule) => stateMark(rule.state ?? rule.health ?? "") },
+    { title: "state", key: ruleState, cell: (rule) => stateMark(ruleState(rule)) },
     { title: "query", key: (rule) => rule.query, cell: (rule) => button(rule.query, () => go("query", { queries: [rule.query], show: "graph" }), { class: "link code" }) },
     { title: "for", key: (rule) => rule.duration ?? 0, cell: (rule) => (rule.duration ? formatDuration(rule.duration) : ""), numeric: true },
     { title: "took", key: (rule) => rule.evaluationTime ?? 0, cell: (rule) => `${short((rule.evaluationTime ?? 0) * 1000)} ms`, numeric: true },

@@ -22,6 +22,8 @@ const nav = h("nav", { "aria-label": "Views" });
 const login = h("dialog", { class: "access", "aria-label": "Access" });
 let state: State = parseState(location.search);
 let shown: Shown | null = null;
+/** The dialog was cancelled: views that ask again do not open it once more. */
+let dismissed = false;
 
 function save(push: boolean): void {
   const address = `${location.pathname}${formatState(state)}`;
@@ -32,6 +34,7 @@ function save(push: boolean): void {
 
 /** Show a view; `changes` are parts of the state that it begins with. */
 export function go(view: View, changes: Partial<State> = {}): void {
+  dismissed = false;
   state = { ...state, ...changes, view };
   save(true);
   show();
@@ -46,6 +49,7 @@ function show(): void {
     event.preventDefault();
     go(name);
   } }, text)));
+  nav.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   shown = open(state.view);
   fill(main, shown.element);
 }
@@ -85,6 +89,7 @@ function askAccess(error?: ApiError): void {
     event.preventDefault();
     setAccess({ token: token.value.trim(), org: org.value.trim() });
     login.close();
+    dismissed = false;
     forget();
     show();
   };
@@ -114,7 +119,8 @@ function start(): void {
     state = parseState(location.search);
     show();
   });
-  whenRefused((error) => askAccess(error));
+  whenRefused((error) => dismissed || askAccess(error));
+  login.addEventListener("close", () => (dismissed = true));
   show();
 }
 
