@@ -27,6 +27,8 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "backfill": ("agent.cli.backfill", "send a file of old lines, exactly once", ""),
     "demo": ("agent.cli.demo", "send a web shop's traffic, and print the exact numbers sent", ""),
     "query": ("shim.cli.query", "ask a running API, print a table and a chart", ""),
+    "tail": ("shim.cli.tail", "print the values of each new bucket of a metric", ""),
+    "top": ("shim.cli.top", "print the metrics with the most series", ""),
     "export": ("shim.cli.export", "write the values of metrics into a file", ""),
     "explain": ("shim.cli.query", "print the plan and the SQL of a query", ""),
     "check-config": (

@@ -17,15 +17,15 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from agent.cli.common import DEFAULT_API_URL, report_error
+from agent.cli.common import report_error
 from shim.cli.client import AskError, ask
 from shim.cli.export_rows import COLUMNS, QUERIES, OpenMetricsRows, csv_rows, kind_of
-from shim.cli.options import header
+from shim.cli.options import api_options
 from shim.cli.times import positive_duration_s, time_s, utc, with_negative_values
 
 FORMATS: Final = {".csv": "csv", ".om": "openmetrics", ".openmetrics": "openmetrics", ".parquet": "parquet"}
 #: Points of one answer.
-MAX_POINTS: Final = 200_000
+MAX_POINTS: Final = 50_000
 #: Steps of one answer: below the API's bound of points of a series.
 _MAX_STEPS: Final = 5_000
 _BUCKET_S: Final = 10
@@ -88,9 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--step", type=positive_duration_s, default=10, metavar="10s",
                         help="time of one row, a multiple of 10s (default 10s)")  # fmt: skip
     parser.add_argument("--format", choices=sorted({*FORMATS.values()}), help="default: from the file's name")
-    parser.add_argument("--url", default=DEFAULT_API_URL, help="of the API (default %(default)s)")
-    parser.add_argument("--header", type=header, action="append", default=[], metavar="NAME:VALUE",
-                        help="sent along, such as 'Authorization: Bearer ...' or 'X-Org-Id: 1'")  # fmt: skip
+    api_options(parser)
     return parser
 
 
@@ -183,8 +181,10 @@ class Exporter:
         if openmetrics is not None:
             at = job.start_s  # its totals begin with the metric
             self._write(out, openmetrics.head())
+        steps, counted_until = 1, at
         while at < job.end_s:
-            steps = self._steps(name, at)
+            if at >= counted_until:
+                steps, counted_until = self._steps(name, at)
             end = min(job.end_s, at + steps * job.step_s)
             self._progress(f"{name} {utc(at)} UTC, {state.rows:,} rows")
             series = self._values(name, kind, at, end)
@@ -200,14 +200,14 @@ class Exporter:
                 self._save(out, name, at)
         self._save(out, name + "\0", 0)
 
-    def _steps(self, name: str, at: int) -> int:
-        """Return how many steps from `at` on one answer may have, by the number of series there."""
+    def _steps(self, name: str, at: int) -> tuple[int, int]:
+        """Return how many steps one answer may have, by the number of series from `at` on; and until when."""
         job = self._state.job
         span = min(job.end_s - at, _MAX_STEPS * job.step_s)
         counted = f"count(present_over_time({self._selector(name)}[{span}s]))"
         found = self._ask("/api/v1/query", {"query": counted, "time": str(at + span)})["result"]
         series = int(float(found[0]["value"][1])) if found else 1
-        return max(1, min(_MAX_STEPS, self._max_points // max(1, series)))
+        return max(1, min(_MAX_STEPS, self._max_points // max(1, series))), at + span
 
     def _values(self, name: str, kind: str, start: int, end: int) -> list[dict[str, Any]]:
         step = self._state.job.step_s

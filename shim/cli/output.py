@@ -28,7 +28,7 @@ def answer(data: Mapping[str, Any], width: int, *, draw: bool, colour: bool) -> 
         case "string":
             return str(result[1])
         case "vector":
-            rows = [[_name(s["metric"]), v] for s, v in zip(result, _samples(result), strict=True)]
+            rows = [[series_name(s["metric"]), v] for s, v in zip(result, _samples(result), strict=True)]
             return table(("series", "value"), rows, right=(1,)) if rows else "no series"
         case _:
             return _matrix(result, width, draw=draw, colour=colour)
@@ -37,7 +37,7 @@ def answer(data: Mapping[str, Any], width: int, *, draw: bool, colour: bool) -> 
 def _samples(result: Sequence[Mapping[str, Any]]) -> list[str]:
     """Format the values of a vector alike."""
     floats = iter(numbers([float(s["value"][1]) for s in result if "value" in s]))
-    return [next(floats) if "value" in s else _histogram(s["histogram"][1]) for s in result]
+    return [next(floats) if "value" in s else histogram_text(s["histogram"][1]) for s in result]
 
 
 def _matrix(result: Sequence[Mapping[str, Any]], width: int, *, draw: bool, colour: bool) -> str:
@@ -51,7 +51,7 @@ def _matrix(result: Sequence[Mapping[str, Any]], width: int, *, draw: bool, colo
         if len(lines) > MAX_DRAWN:
             out[-1] += f"\ndrawn: the first {MAX_DRAWN} of {len(lines)} series"
         if colour and len(lines) > 1:
-            names = [_name(s["metric"]) for s in result[:MAX_DRAWN]]
+            names = [series_name(s["metric"]) for s in result[:MAX_DRAWN]]
             out.append("  ".join(f"\x1b[{mark(i)}m━\x1b[0m {n}" for i, n in enumerate(names)))
     if draw and (picture := heatmap(result, width)):
         times = [float(t) for s in result for t, _ in s.get("histograms", ())]
@@ -74,8 +74,8 @@ def _range_table(result: Sequence[Mapping[str, Any]], lines: Sequence[Points]) -
         histograms = series.get("histograms", ())
         low, mean, high, last = (next(texts) for _ in range(4))
         row = [low, mean, high] if any(not math.isnan(v) for _, v in points) else ["", "", ""]
-        last = last if points else _histogram(histograms[-1][1]) if histograms else ""
-        rows.append([_name(series["metric"]), str(len(points) + len(histograms)), *row, last])
+        last = last if points else histogram_text(histograms[-1][1]) if histograms else ""
+        rows.append([series_name(series["metric"]), str(len(points) + len(histograms)), *row, last])
     return table(("series", "points", "min", "avg", "max", "last"), rows, right=range(1, 6))
 
 
@@ -109,7 +109,8 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else sum(values) / len(values)
 
 
-def _name(metric: Mapping[str, str]) -> str:
+def series_name(metric: Mapping[str, str]) -> str:
+    """Format a name with its labels, as in PromQL."""
     labels = ", ".join(
         f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in metric.items() if k != "__name__"
     )
@@ -117,7 +118,8 @@ def _name(metric: Mapping[str, str]) -> str:
     return f"{name}{{{labels}}}" if labels or not name else name
 
 
-def _histogram(value: Mapping[str, Any]) -> str:
+def histogram_text(value: Mapping[str, Any]) -> str:
+    """Format count, sum and mean of a histogram."""
     count, total = float(value["count"]), float(value["sum"])
     mean = f" avg {number(total / count)}" if count else ""
     return f"count {number(count)} sum {number(total)}{mean}"

@@ -14,9 +14,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from agent.cli.common import DEFAULT_API_URL, report_error
+from agent.cli.common import report_error
 from shim.cli.client import AskError, ask
-from shim.cli.options import header
+from shim.cli.options import api_options
 from shim.cli.output import answer, as_csv, explanation
 from shim.cli.times import positive_duration_s, time_s, with_negative_values
 
@@ -38,9 +38,7 @@ def _question(command: str, description: str) -> argparse.ArgumentParser:
         "--time", type=lambda text: time_s(text, now_s), default=now_s, metavar="TIME",
         help="now-1h, Unix seconds or 2026-11-28T10:00:00Z (default: now)",
     )  # fmt: skip
-    parser.add_argument("--url", default=DEFAULT_API_URL, help="of the API (default %(default)s)")
-    parser.add_argument("--header", type=header, action="append", default=[], metavar="NAME:VALUE",
-                        help="sent along, such as 'Authorization: Bearer ...' or 'X-Org-Id: 1'")  # fmt: skip
+    api_options(parser)
     return parser
 
 

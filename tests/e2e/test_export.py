@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from shim.cli.export import Exporter, ExportJob, ExportState, state_path
-from tests.e2e.product import Starter, Up
+from tests.e2e.product import Starter, Up, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -112,3 +113,18 @@ def test_the_command(stored: Up, start: Starter) -> None:
         refused = start("export", *wrong)
         assert refused.wait() == (1 if "--url" in wrong else 2), refused.output
         assert said in refused.output
+
+
+def test_tail_and_top(stored: Up, start: Starter) -> None:
+    url = ("--url", stored.api.url)
+    tail = start("tail", "tailed_count", *url, "--buckets", "1")
+    assert tail.wait() == 1
+    assert "tailed_count: no such metric: expected a name as in PromQL" in tail.output
+    stored.send([f"tailed.count:5|c|#k:v|T{int(time.time())}"])
+    wait_for(lambda: "tailed_count" in stored.api.data("metadata"), "the metric is known", 60)
+    tail = start("tail", "tailed_count", *url, "--buckets", "1")
+    assert tail.wait(120) == 0, tail.output
+    assert re.fullmatch(r"\d\d:\d\d:\d0  tailed_count\{k=\"v\"\}  \+5\n", tail.output)
+    top = start("top", *url)
+    assert top.wait() == 0, top.output
+    assert re.search(r"^tailed_count +counter +1$", top.output, re.MULTILINE)
