@@ -47,6 +47,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "verify": ("indexer.cli.verify", "check the stored data, report faults", "indexer"),
     "repair": ("indexer.cli.repair", "derive faulty rollups again from finer ones", "indexer"),
+    "completion": ("shim.cli.completion", "print the completion of a shell", "cli"),
     "schema": ("indexer.cli.serve", "print the tables as SQL", "indexer"),
 }
 #: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.
@@ -86,7 +87,7 @@ def _run(argv: Sequence[str] | None) -> int:
     module, _, extra = COMMANDS[name]
     try:
         command = getattr(importlib.import_module(module), name.replace("-", "_"))
-        more = (SECTIONS,) if name == "check-config" else ()
+        more = {"check-config": (SECTIONS,), "completion": (COMMANDS,)}.get(name, ())
         code: int = command(args.arguments, *more)
     except ModuleNotFoundError as e:
         if (e.name or "").split(".")[0] in OURS:
