@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from agent.cli.common import report_error
+from agent.runtime.replace_file import replace_file
 from shim.cli.client import AskError, ask
 from shim.cli.export_rows import COLUMNS, QUERIES, OpenMetricsRows, csv_rows, kind_of
 from shim.cli.options import api_options
@@ -242,10 +243,7 @@ class Exporter:
         out.flush()
         os.fsync(out.fileno())
         self._state.metric, self._state.at_s, self._state.size = metric, at_s, out.tell()
-        path = state_path(self._file)
-        made = path.with_name(f"{path.name}.new")
-        made.write_bytes(msgspec.json.encode(self._state))
-        made.replace(path)
+        replace_file(state_path(self._file), msgspec.json.encode(self._state))
 
 
 def to_parquet(rows: Path, file: Path) -> None:

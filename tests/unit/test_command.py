@@ -82,7 +82,7 @@ def test_environment_wins(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[agent]\nudp = 1\n", "$.agent.udp"),
+        ("[agent]\nudp = 1\n", "agent.udp"),
         ("[agent]\nnonsense = 1\n", "nonsense"),
         ("[nobody]\n", "nobody"),
         ("[agent\n", "not TOML"),
@@ -92,7 +92,7 @@ def test_environment_wins(
 def test_bad_settings_end_with_2(
     command: str, text: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if command in ("indexer", "shim") and problem.startswith("$.agent"):
+    if command in ("indexer", "shim") and problem.startswith("agent."):
         text, problem = "[shim]\nlisten = 1\n[indexer]\nlisten = 1\n", ".listen"
     if command in ("indexer", "shim") and problem == "nonsense":
         text = "[shim]\nnonsense = 1\n[indexer]\nnonsense = 1\n"
