@@ -16,7 +16,7 @@ class ShimMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
+        counter = partial(Counter, registry=self.registry)
         self.requests = counter(
             "meterhouse_shim_requests", "Requests by endpoint and status.", ["endpoint", "status"]
         )
@@ -37,6 +37,14 @@ class ShimMetrics:
         self.truncated = counter(
             "meterhouse_shim_truncated", "Answers cut by their limit parameter.", ["endpoint"]
         )
+        self._add_ticks()
+        self._add_notifications()
+        self._add_rules()
+        self._add_reading()
+
+    def _add_ticks(self) -> None:
+        """Create the metrics of subscriptions and leases."""
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
         self.subscriptions = gauge("meterhouse_shim_subscriptions", "Subscriptions of all orgs.")
         self.subscription_ticks = counter(
             "meterhouse_shim_subscription_ticks",
@@ -54,6 +62,10 @@ class ShimMetrics:
             "meterhouse_shim_lease_failures",
             "Calls to shim.lease.redis_url that failed; without a lease nothing is evaluated.",
         )
+
+    def _add_notifications(self) -> None:
+        """Create the metrics of alerts on their way to receivers."""
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
         self.notifications_sent = counter(
             "meterhouse_shim_notifications_sent", "Alerts that a receiver took.", ["receiver"]
         )
@@ -87,6 +99,10 @@ class ShimMetrics:
             "meterhouse_shim_alertmanager_look_failures",
             "Files and names of Alertmanagers that could not be read.",
         )
+
+    def _add_rules(self) -> None:
+        """Create the metrics of rule files and their evaluation."""
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
         self.rule_groups = gauge("meterhouse_shim_rule_groups", "Groups of rules that are loaded.")
         self.rules = gauge("meterhouse_shim_rules", "Alerting and recording rules that are loaded.")
         self.rule_files_bad = gauge(
@@ -122,6 +138,10 @@ class ShimMetrics:
             "meterhouse_shim_rules_last_success_seconds",
             "When the group that is furthest behind stored its last tick, Unix time; 0: none did.",
         )
+
+    def _add_reading(self) -> None:
+        """Create the metrics of queries, the catalog and cells in memory."""
+        counter, gauge = partial(Counter, registry=self.registry), partial(Gauge, registry=self.registry)
         self.in_flight = gauge("meterhouse_shim_queries_running", "Queries worked on now.")
         self.waiting = gauge("meterhouse_shim_queries_waiting", "Queries that wait for their turn.")
         self.answer_bytes = counter("meterhouse_shim_answer_bytes", "Bytes of JSON before compression.")

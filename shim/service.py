@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+from aiohttp import web
 
 from agent.config.host_port import format_host_port, parse_host_port
 from indexer.access.grants import EntryError
@@ -27,7 +28,7 @@ from indexer.clickhouse.schema.eras import last_retention
 from indexer.clickhouse.store import Store, open_store
 from indexer.clickhouse.wait_for_store import open_when_there, started
 from indexer.http.authenticator import Authenticator
-from indexer.http.handshake import listener_tls
+from indexer.http.handshake import ListenerTls, listener_tls
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
 from indexer.http.web_pages import WebPageRules
 from indexer.intern.series import Change
@@ -159,15 +160,7 @@ class ShimService:
         authenticator = _authenticator(settings)
         tls = listener_tls("shim.tls", settings.tls)
         proxy = Proxy(settings.tenancy)
-        if settings.tenancy.mode == "header" and not proxy.known:
-            _log.warning(
-                "event=proxy_unknown hint=who reaches this port sees every org: set shim.tenancy.proxy_secret"
-                " or proxy_cert"
-            )
-        if authenticator.knows_certificates and not settings.tls.client_ca:
-            _log.warning(
-                "event=certificates_unused hint=shim.tls.client_ca has the CA of client certificates"
-            )
+        _warn(settings, authenticator, proxy)
         if not self._socks:
             await self.bind()
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
@@ -211,9 +204,20 @@ class ShimService:
             alertmanagers=lambda: self._notifier.urls if self._notifier else (),
             limits=self._limits or limits_of(settings.indexers),
         )
-        closed = self.metrics.connections_closed
+        house = open_house(store, catalog, context.explorer, settings, self._beside)
+        await self._listen(make_app(context, house), tls)
+        await self._evaluate(store, write, languages, edge)
+        _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)
+        if self._version is not None:
+            recent = self._recent if settings.cache.restore_s else None
+            self._warmer = CacheWarmer(catalog, blocks, recent, settings.cache.restore_s, lambda: turns.busy)
+            asyncio.get_running_loop().run_in_executor(self._pool, self._warmer.run, _only(settings))
+
+    async def _listen(self, app: web.Application, tls: ListenerTls | None) -> None:
+        """Serve the application on the bound sockets."""
+        settings, closed = self._settings, self.metrics.connections_closed
         self._runner = Runner(
-            make_app(context, open_house(store, catalog, context.explorer, settings, self._beside)),
+            app,
             settings.http,
             lambda why: closed.labels(why.value).inc(),
             listening=tls,
@@ -226,20 +230,22 @@ class ShimService:
         while self._socks:
             sock = self._socks.pop(0)
             await self._runner.site(sock, min(512, settings.http.max_connections)).start()
-        self._notifier = AlertNotifier(
-            settings, settings.external_url or self.url, self.metrics, self._notices
-        )
+
+    async def _evaluate(
+        self, store: Store, write: Write | None, languages: Languages, edge: LiveEdge
+    ) -> None:
+        """Begin the ticks of rules and subscriptions, and the notifier of alerts."""
+        settings = self._settings
+        assert self._rules is not None
+        assert self._pool is not None
+        url = settings.external_url or self.url
+        self._notifier = AlertNotifier(settings, url, self.metrics, self._notices)
         await self._notifier.start()
         self._lease = open_lease(settings.lease, self.metrics)
-        self._rules.start(self._notifier, self._lease, settings.external_url or self.url, self._notices)
+        self._rules.start(self._notifier, self._lease, url, self._notices)
         if write is not None and settings.subscriptions.evaluate:
             jobs = SubscriptionJobs(store, write, settings, self.metrics, self._lease, self._pool)
             self._evaluating = jobs.start(languages, edge)
-        _log.info("listening url=%s tenancy=%s", self.url, settings.tenancy.mode)
-        if self._version is not None:
-            recent = self._recent if settings.cache.restore_s else None
-            self._warmer = CacheWarmer(catalog, blocks, recent, settings.cache.restore_s, lambda: turns.busy)
-            asyncio.get_running_loop().run_in_executor(self._pool, self._warmer.run, _only(settings))
 
     def _writes(self) -> Write | None:
         """Return the way to store subscriptions; None where no indexer is known."""
@@ -313,6 +319,17 @@ class ShimService:
         lease, self._lease = self._lease, None
         if lease is not None:
             await lease.close()
+
+
+def _warn(settings: ShimSettings, authenticator: Authenticator, proxy: Proxy) -> None:
+    """Log settings of access that have no effect."""
+    if settings.tenancy.mode == "header" and not proxy.known:
+        _log.warning(
+            "event=proxy_unknown hint=who reaches this port sees every org: set shim.tenancy.proxy_secret"
+            " or proxy_cert"
+        )
+    if authenticator.knows_certificates and not settings.tls.client_ca:
+        _log.warning("event=certificates_unused hint=shim.tls.client_ca has the CA of client certificates")
 
 
 def _only(settings: ShimSettings) -> Tenant | None:

@@ -60,7 +60,8 @@ def test_a_dead_agent_is_started_again(start: Starter) -> None:
         up.kill_children()
         up.find(rf"event=agent_ended exit_code=-9 .*restarts={n - 1}")
         wait_for(lambda: get(f"{up.agent}/readyz")[0] == 200, "the agent is back", 120)
-        up.send(_lines(10))
+        past_s = int(time.time()) - 600  # in a bucket of the past they leave at once
+        up.send(f"{line}|T{past_s}" for line in _lines(10))
         up.api.wait_until("sum(increase(stop_count[1h]))", time.time() + 30, 10 * n)
         _, metrics = get(f"{up.api.url}/metrics")
         assert b"meterhouse_shim_agent_restarts_total %d.0" % n in metrics
