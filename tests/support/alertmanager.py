@@ -15,7 +15,7 @@ from tests.support.ports import free_port
 
 _CONFIG = """
 route:
-  {{receiver: test, group_by: [alertname], group_wait: 200ms, group_interval: 500ms, repeat_interval: 1h}}
+  {{receiver: test, group_by: [{group_by}], group_wait: 200ms, group_interval: 500ms, repeat_interval: 1h}}
 receivers:
 - name: test
   webhook_configs: [{{url: '{url}', send_resolved: true}}]
@@ -25,10 +25,10 @@ receivers:
 class AlertmanagerServer:
     """One Alertmanager; its port and its data survive a restart."""
 
-    def __init__(self, directory: Path, webhook_url: str) -> None:
+    def __init__(self, directory: Path, webhook_url: str, group_by: str = "alertname") -> None:
         self._directory = directory
         self._config = directory / "alertmanager.yml"
-        self._config.write_text(_CONFIG.format(url=webhook_url))
+        self._config.write_text(_CONFIG.format(url=webhook_url, group_by=group_by))
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._child: subprocess.Popen[bytes] | None = None
