@@ -48,7 +48,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "verify": ("indexer.cli.verify", "check the stored data, report faults", "indexer"),
     "repair": ("indexer.cli.repair", "derive faulty rollups again from finer ones", "indexer"),
     "completion": ("shim.cli.completion", "print the completion of a shell", "cli"),
-    "schema": ("indexer.cli.serve", "print the tables as SQL", "indexer"),
+    "schema": ("indexer.cli.schema", "print the tables as SQL, or make and upgrade them", "indexer"),
 }
 #: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.
 SECTIONS: Final = {

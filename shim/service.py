@@ -23,7 +23,6 @@ from aiohttp import web
 from agent.config.host_port import format_host_port, parse_host_port
 from indexer.access.grants import EntryError
 from indexer.clickhouse.retention import Retention
-from indexer.clickhouse.schema import is_current, migrate
 from indexer.clickhouse.schema.eras import last_retention
 from indexer.clickhouse.store import Store, open_store
 from indexer.clickhouse.wait_for_store import open_when_there, started
@@ -44,6 +43,7 @@ from shim.http.context import HttpContext
 from shim.http.house_sources import Beside, open_house
 from shim.http.ingest_limits import limits_of
 from shim.http.server import Runner
+from shim.http.tables_wait import wait_for_tables
 from shim.indexers.indexer_client import IndexerClient
 from shim.indexers.message_writes import TakeMessages
 from shim.metrics import ShimMetrics
@@ -148,7 +148,10 @@ class ShimService:
         self.port = port_of(self._socks)
 
     async def start(self) -> None:
-        """Open the store and listen. Raises StoreError (not opened), OSError (port taken)."""
+        """Open the store, wait for its tables, and listen.
+
+        Raises StoreError (not opened, or embedded without tables), OSError (port taken).
+        """
         try:
             await self._start()
         except BaseException:
@@ -164,7 +167,7 @@ class ShimService:
         if not self._socks:
             await self.bind()
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
-        store = self._store or await self._open()
+        store = self._store or await self._open(tls)
         settings = self._settings  # with the retention of the database
         catalog = Catalog(store, settings, self._version, self.metrics, changes=self._changes)
         blocks = self._blocks(store)
@@ -215,21 +218,11 @@ class ShimService:
 
     async def _listen(self, app: web.Application, tls: ListenerTls | None) -> None:
         """Serve the application on the bound sockets."""
-        settings, closed = self._settings, self.metrics.connections_closed
-        self._runner = Runner(
-            app,
-            settings.http,
-            lambda why: closed.labels(why.value).inc(),
-            listening=tls,
-            max_head_bytes=settings.max_head_bytes,
-            max_long_heads_bytes=settings.max_long_heads_bytes,
-            shutdown_timeout=GRACE_S,
-            handler_cancellation=True,  # a client that goes away takes its query along
-        )
+        self._runner = self._make_runner(app, tls)
         await self._runner.setup()
         while self._socks:
             sock = self._socks.pop(0)
-            await self._runner.site(sock, min(512, settings.http.max_connections)).start()
+            await self._runner.site(sock, min(512, self._settings.http.max_connections)).start()
 
     async def _evaluate(
         self, store: Store, write: Write | None, languages: Languages, edge: LiveEdge
@@ -261,19 +254,33 @@ class ShimService:
             return None
         return CellCache(store, settings.cache, settings.retention, self._insert_feed, self.metrics)
 
-    async def _open(self) -> Store:
-        """Its own store, with the tables made: the shim may be up before the first indexer.
+    def _make_runner(self, app: web.Application, tls: ListenerTls | None) -> Runner:
+        settings, closed = self._settings, self.metrics.connections_closed
+        return Runner(
+            app,
+            settings.http,
+            lambda why: closed.labels(why.value).inc(),
+            listening=tls,
+            max_head_bytes=settings.max_head_bytes,
+            max_long_heads_bytes=settings.max_long_heads_bytes,
+            shutdown_timeout=GRACE_S,
+            handler_cancellation=True,  # a client that goes away takes its query along
+        )
 
-        Where the tables exist nothing is changed, so a user who may only read will do.
-        """
+    async def _open(self, tls: ListenerTls | None) -> Store:
+        """Return its own store once an indexer has made the tables: a user who may only read will do."""
         loop = asyncio.get_running_loop()
         pool = 2 * self._settings.concurrency + 2
         self._owned = await open_when_there(
             lambda: open_store(self._settings.dsn, pool=pool),
             lambda opening: loop.run_in_executor(self._pool, opening),
         )
-        if not await loop.run_in_executor(self._pool, is_current, self._owned):
-            await loop.run_in_executor(self._pool, migrate, self._owned)
+        await wait_for_tables(
+            self._owned,
+            lambda look: loop.run_in_executor(self._pool, look),
+            lambda app: self._make_runner(app, tls),
+            self._socks,
+        )
         if self._settings.retention == Retention():
             noted = await loop.run_in_executor(self._pool, last_retention, self._owned)
             self._settings = msgspec.structs.replace(self._settings, retention=noted or Retention())

@@ -1,4 +1,4 @@
-"""The subcommands `meterhouse indexer` and `meterhouse schema`."""
+"""The subcommand `meterhouse indexer`."""
 
 from __future__ import annotations
 
@@ -55,28 +55,4 @@ def _serve(settings: IndexerSettings, socks: list[socket.socket]) -> int:
         uvloop.run(run(settings, socks=socks))
     except (OSError, StoreError) as e:
         return report_error("indexer", e, 1)
-    return 0
-
-
-def schema(argv: Sequence[str]) -> int:
-    """Run `meterhouse schema`: print every statement that creates a new database."""
-    parser = argparse.ArgumentParser(
-        prog="meterhouse schema",
-        description="Prints the tables and views as SQL, as the indexer creates them.",
-    )
-    config_option(parser)
-    parser.add_argument(
-        "--cluster", metavar="NAME", help="for this cluster (default: the settings', else one node)"
-    )
-    parser.add_argument("--database", default="meterhouse", metavar="NAME", help="default %(default)s")
-    args = parser.parse_args(argv)
-    try:
-        settings = read_settings(IndexerFile, args.config).indexer
-    except ConfigError as e:
-        return report_error("schema", e, 2)
-    from indexer.clickhouse.schema import Layout, statements
-
-    layout = Layout(args.database, args.cluster or settings.cluster, retention=settings.retention)
-    for statement in statements(layout):
-        print(f"{statement};\n")
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 import time
 
@@ -10,6 +12,7 @@ import msgspec
 import pytest
 
 from indexer.clickhouse.schema import migrate
+from indexer.clickhouse.schema.migrate import MIGRATIONS
 from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.receive.messages import parse
 from shim.service import ShimService
@@ -21,36 +24,74 @@ from tests.support.pipeline import Pipeline
 NOW_S = int(time.time()) // 10 * 10 - 600
 
 
+async def _ask(url: str, **parameters: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(url, params=parameters) as response:
+        return response.status, await response.text()
+
+
 async def test_a_shim_that_may_only_read(http_dsn: str) -> None:
-    """Look-ups of many series send tables along, and a range reads every kind of table."""
-    settings = ShimSettings(listen="127.0.0.1:0", dsn=http_dsn.replace("//", f"//{READER}:p@"))
-    reader = ShimService(settings)
-    with pytest.raises(StoreError):  # the tables do not exist, and it may not make them
-        await reader.start()
+    """It starts before the tables are made: by others, and says so until then.
+
+    Look-ups of many series send tables along, and a range reads every kind of table.
+    """
+    reader = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=http_dsn.replace("//", f"//{READER}:p@")))
+    await reader.bind()
+    starting = asyncio.create_task(reader.start())
     store = open_store(http_dsn, pool=2)
-    migrate(store)
-    pipeline = Pipeline.open(store, NOW_S * 1000)
-    pipeline.send([f"x:2|c|#n:{n}|T{NOW_S - 5}" for n in range(50)])
-    pipeline.close()
-    reader = ShimService(settings)
-    await reader.start()
     try:
-        parameters = {"query": 'sum(increase(x{n=~".*1"}[1m]))', "time": str(NOW_S)}
-        async with (
-            aiohttp.ClientSession() as session,
-            session.get(f"http://{reader.address}/api/v1/query", params=parameters) as response,
-        ):
-            answer = await response.json()
-            assert response.status == 200, answer
+        await _until_said(reader.url, "no tables yet in the database")
+        assert (await _ask(f"{reader.url}/-/healthy"))[0] == 200
+        status, text = await _ask(f"{reader.url}/api/v1/query", query="x")
+        assert (status, json.loads(text)["errorType"]) == (503, "unavailable")
+        assert "run `meterhouse schema apply`" in text
+        store.create_database()
+        _make_older(store)
+        await _until_said(reader.url, f"too old: migration {MIGRATIONS[-1].version} is missing")
+        migrate(store)
+        pipeline = Pipeline.open(store, NOW_S * 1000)
+        pipeline.send([f"x:2|c|#n:{n}|T{NOW_S - 5}" for n in range(50)])
+        pipeline.close()
+        async with asyncio.timeout(60):
+            await starting
+        query = 'sum(increase(x{n=~".*1"}[1m]))'
+        status, text = await _ask(f"{reader.url}/api/v1/query", query=query, time=str(NOW_S))
+        assert status == 200, text
     finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
         await reader.stop()
-    assert [one["value"][1] for one in answer["data"]["result"]] == ["10"]
-    forbidden = open_store(settings.dsn, pool=1)
+    assert [one["value"][1] for one in json.loads(text)["data"]["result"]] == ["10"]
+    forbidden = open_store(http_dsn.replace("//", f"//{READER}:p@"), pool=1)
     with pytest.raises(StoreError) as e:
         forbidden.command("INSERT INTO schema_migrations (version, name, applied_at) VALUES (9, 'x', now())")
     assert not e.value.retryable
     forbidden.close()
     store.close()
+
+
+async def _until_said(url: str, text: str) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            status, said = await _ask(f"{url}/-/ready")
+            assert status == 503
+            if text in said:
+                return
+            await asyncio.sleep(0.05)
+
+
+def _make_older(store: Store) -> None:
+    """Leave the tables as they are before the last migration."""
+    migrate(store)
+    store.command(
+        "DELETE FROM schema_migrations WHERE version = {version:UInt32}", {"version": MIGRATIONS[-1].version}
+    )
+
+
+async def test_an_embedded_shim_without_tables_ends(chdb_dsn: str) -> None:
+    """No other process could make them meanwhile."""
+    service = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=chdb_dsn))
+    with pytest.raises(StoreError, match=r"no tables yet in the database test_.*`meterhouse schema apply`"):
+        await service.start()
 
 
 def _statements(name: str) -> list[str]:

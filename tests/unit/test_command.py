@@ -11,6 +11,7 @@ import pytest
 import meterhouse
 from agent.cli.common import address
 from agent.config.variables import CONFIG_VARIABLE
+from indexer.clickhouse.schema import Layout, statements
 from shim.cli.times import duration_s
 
 
@@ -120,6 +121,27 @@ def test_schema_for_one_node_and_for_a_cluster(capsys: pytest.CaptureFixture[str
     cluster = capsys.readouterr().out
     assert "Replicated" in cluster
     assert "Distributed('main', 'metrics'" in cluster
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--dsn", "http://x/y"], ["--this-node"], ["apply", "--database", "x"], ["apply", "--this-node"]],
+)
+def test_options_of_schema_that_do_not_belong_together(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        meterhouse.main(["schema", *arguments])
+    assert e.value.code == 2
+    assert "--" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_tables_of_a_cluster_on_one_node() -> None:
+    """The same statements, without the wait for the other nodes."""
+    everywhere = list(statements(Layout("m", "main")))
+    here = list(statements(Layout("m", "main", on_cluster=False)))
+    assert here == [one.replace(" ON CLUSTER `main`", "") for one in everywhere]
+    assert here != everywhere
 
 
 @pytest.mark.parametrize(

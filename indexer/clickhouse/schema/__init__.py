@@ -8,7 +8,9 @@ from indexer.clickhouse.schema.migrate import (
     SCOPED_IDENTITIES,
     STORED_IDENTITIES,
     applied_ms,
-    is_current,
+    applied_versions,
+    lacking,
+    make_on_this_node,
     migrate,
     statements,
 )
@@ -23,8 +25,10 @@ __all__ = [
     "Layout",
     "Retention",
     "applied_ms",
+    "applied_versions",
     "has_legacy_inputs",
-    "is_current",
+    "lacking",
+    "make_on_this_node",
     "migrate",
     "statements",
 ]

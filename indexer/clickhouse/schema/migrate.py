@@ -8,7 +8,7 @@ new shape is a new number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from indexer.clickhouse.granularities import GRANULARITIES
@@ -147,6 +147,8 @@ MIGRATIONS: Final = (
 
 #: Rows of schema_migrations with this version name the retention that the tables' TTLs have.
 _RETENTION: Final = 0
+#: ClickHouse's codes for a table and a database that do not exist.
+_MISSING: Final = frozenset({60, 81})
 
 
 def statements(layout: Layout) -> Iterator[str]:
@@ -162,16 +164,11 @@ def migrate(store: Store, retention: Retention | None = None, steps: Sequence[in
     `retention` None keeps that of an existing database. `steps`: values that `retention_days` of frames are
     rounded up to.
     """
-    layout = Layout(
-        database=store.database,
-        cluster=store.cluster,
-        alp=store.knows("enable_alp_codec"),
-        retention=retention or Retention(),
-    )
     store.create_database()
+    layout = _layout(store, store.cluster, retention)
     for statement in create_table(migrations_table(), layout):
         store.command(statement)
-    applied = {v for (v,) in store.rows("SELECT DISTINCT version FROM schema_migrations")}
+    applied = applied_versions(store)
     for migration in MIGRATIONS:
         if migration.version not in applied:
             for statement in migration.statements(layout):
@@ -185,13 +182,39 @@ def migrate(store: Store, retention: Retention | None = None, steps: Sequence[in
     return MIGRATIONS[-1].version
 
 
-def is_current(store: Store) -> bool:
-    """Return whether the database has this code's schema, without changing anything."""
+def make_on_this_node(store: Store, cluster: str) -> int:
+    """Make a cluster's tables on the connected node alone; return their version. Raises StoreError.
+
+    For a node that joins, and for a cluster with a dead node, which ON CLUSTER waits for. The store is opened
+    without the cluster. Nothing is noted: the rows of `schema_migrations` are those of the whole cluster.
+    """
+    store.create_database()
+    first = replace(_layout(store, cluster, Retention()), on_cluster=False)
+    for statement in create_table(migrations_table(), first):
+        store.command(statement)
+    for statement in statements(replace(first, retention=_kept(store) or Retention())):
+        store.command(statement)
+    return MIGRATIONS[-1].version
+
+
+def applied_versions(store: Store) -> frozenset[int]:
+    """Return the versions of the migrations that the database has; none without tables. Raises StoreError."""
     try:
-        applied = {v for (v,) in store.rows("SELECT DISTINCT version FROM schema_migrations")}
-    except StoreError:  # no database, no table or no answer: `migrate` makes them, or reports the error
-        return False
-    return applied >= {migration.version for migration in MIGRATIONS}
+        return frozenset(v for (v,) in store.rows("SELECT DISTINCT version FROM schema_migrations"))
+    except StoreError as e:
+        if e.code in _MISSING:
+            return frozenset()
+        raise
+
+
+def lacking(applied: frozenset[int], database: str) -> str:
+    """Return the part of this code's schema that a database lacks, in words; empty: nothing."""
+    missing = [m.version for m in MIGRATIONS if m.version not in applied]
+    if not missing:
+        return ""
+    if not applied:
+        return f"no tables yet in the database {database}"
+    return f"the tables of the database {database} are too old: migration {missing[0]} is missing"
 
 
 def applied_ms(store: Store, version: int) -> int:
@@ -204,15 +227,42 @@ def applied_ms(store: Store, version: int) -> int:
     return max(0, int(first_ms))
 
 
-def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
-    """Apply the present retention to tables that were made with another."""
-    wanted = ", ".join(f"{g.name} {layout.retention.days(g.name)}" for g in GRANULARITIES)
+def _layout(store: Store, cluster: str | None, retention: Retention | None) -> Layout:
+    return Layout(
+        database=store.database,
+        cluster=cluster,
+        alp=store.knows("enable_alp_codec"),
+        retention=retention or _kept(store) or Retention(),
+    )
+
+
+def _kept(store: Store) -> Retention | None:
+    """Return the retention that the tables' TTLs have; None where none is noted. Raises StoreError."""
+    try:
+        found = _noted_retention(store)
+    except StoreError as e:
+        if e.code in _MISSING:
+            return None
+        raise
+    if not found:
+        return None
+    noted = dict(one.split() for one in found.split(", "))
+    return Retention(**{f"days_{g.name}": int(noted[g.name]) for g in GRANULARITIES if g.name in noted})
+
+
+def _noted_retention(store: Store) -> str:
     found = store.rows(
         "SELECT name FROM schema_migrations WHERE version = {version:UInt32}"
         " ORDER BY applied_at DESC LIMIT 1",
         {"version": _RETENTION},
     )
-    if found == [(wanted,)]:
+    return str(found[0][0]) if found else ""
+
+
+def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
+    """Apply the present retention to tables that were made with another."""
+    wanted = ", ".join(f"{g.name} {layout.retention.days(g.name)}" for g in GRANULARITIES)
+    if _noted_retention(store) == wanted:
         return
     if not fresh:
         for table in (*catalog_tables(layout.retention), metadata_table(layout.retention)):

@@ -18,12 +18,16 @@ from indexer.clickhouse.sql_quoting import quote_name, quote_text
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The place of the tables: `cluster` None is one node; `alp`: the engine has the ALP codec."""
+    """The place of the tables: `cluster` None is one node; `alp`: the engine has the ALP codec.
+
+    `on_cluster` False makes a cluster's tables on the connected node alone.
+    """
 
     database: str = "meterhouse"
     cluster: str | None = None
     alp: bool = True
     retention: Retention = field(default_factory=Retention)
+    on_cluster: bool = True
 
 
 def create_table(table: Table, layout: Layout) -> tuple[str, ...]:
@@ -157,4 +161,6 @@ def _qualified(name: str, layout: Layout) -> str:
 
 
 def _on_cluster(layout: Layout) -> str:
-    return f" ON CLUSTER {quote_name(layout.cluster)}" if layout.cluster is not None else ""
+    if layout.cluster is None or not layout.on_cluster:
+        return ""
+    return f" ON CLUSTER {quote_name(layout.cluster)}"

@@ -31,6 +31,7 @@ async def test_the_noted_retention_is_the_default(chdb_path: Path) -> None:
     settings = ShimSettings(listen="127.0.0.1:0", dsn=dsn)
     store = open_store(dsn)
     try:
+        migrate(store)
         assert await _shown(settings) == f"{Retention().catalog_days}d"  # no indexer was here yet
         migrate(store, Retention(days_1d=77))
         assert await _shown(settings) == "77d"
