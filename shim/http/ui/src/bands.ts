@@ -70,11 +70,22 @@ const crossesZero = (lower: number, upper: number): boolean => lower <= 0 && upp
 
 /** The finest schema whose rows fit. */
 function coarsest(buckets: readonly Cell[], maxRows: number): number {
-  for (let schema = MAX_SCHEMA; schema > MIN_SCHEMA; schema--) {
+  for (let schema = schemaOf(buckets); schema > MIN_SCHEMA; schema--) {
     const [negative, positive] = [span(buckets, schema, true), span(buckets, schema, false)];
     if (size(negative) + size(positive) < maxRows) return schema;
   }
   return MIN_SCHEMA;
+}
+
+/** The schema of the widest bucket: finer rows would leave holes below it. */
+function schemaOf(buckets: readonly Cell[]): number {
+  let widest = 1;
+  for (const { lower, upper } of buckets) {
+    const ratio = upper < 0 ? lower / upper : upper / lower;
+    if (!crossesZero(lower, upper) && Number.isFinite(ratio)) widest = Math.max(widest, ratio);
+  }
+  const schema = widest > 1 ? Math.floor(-Math.log2(Math.log2(widest)) + 1e-3) : MAX_SCHEMA;
+  return Math.max(MIN_SCHEMA + 1, Math.min(MAX_SCHEMA, schema));
 }
 
 const size = ([from, to]: [number, number]): number => Math.max(0, to - from + 1);
@@ -91,8 +102,9 @@ function span(buckets: readonly Cell[], schema: number, negative: boolean): [num
 }
 
 function indexOf(lower: number, upper: number, schema: number): number {
-  const end = Math.min(upper < 0 ? -lower : upper, Number.MAX_VALUE);
-  return Math.ceil(Math.log2(end) * 2 ** schema - 1e-6);
+  const [near, far] = upper < 0 ? [-upper, -lower] : [lower, upper];
+  // A bucket without an end is the row after its start.
+  return Number.isFinite(far) ? Math.ceil(Math.log2(far) * 2 ** schema - 1e-6) : Math.floor(Math.log2(near) * 2 ** schema + 1e-6) + 1;
 }
 
 function keyOf(lower: number, upper: number, schema: number): string {
