@@ -12,6 +12,7 @@ from shim.http import subscription_requests as subscriptions
 from shim.http.authentication import admit
 from shim.http.context import CONTEXT, HttpContext
 from shim.http.federate import federate
+from shim.http.graph_links import graph
 from shim.http.page import Page, add_page
 from shim.http.responses import envelope
 
@@ -54,6 +55,7 @@ def make_app(context: HttpContext, sources: house.House) -> web.Application:
     app[house.HOUSE] = sources
     router = app.router
     add_page(router, Page.load())
+    router.add_get("/graph", graph)
     router.add_get("/-/healthy", status.healthy)
     router.add_get("/-/ready", status.ready)
     router.add_post("/-/reload", _changing(rule_pages.reload))

@@ -17,7 +17,7 @@ from shim.http.responses import Handler
 from shim.model.errors import Forbidden, QueryError, Unauthorized, Unavailable
 
 #: Paths that show no data and say nothing about the process but that it runs.
-OPEN: Final = frozenset({"/", "/ui/{file}", "/-/healthy", "/-/ready"})
+OPEN: Final = frozenset({"/", "/graph", "/ui/{file}", "/-/healthy", "/-/ready"})
 METRICS: Final = "/metrics"
 #: Paths of the operator, which need the right "admin" alone.
 OPERATORS: Final = frozenset({METRICS, "/-/reload"})

@@ -12,7 +12,7 @@ from tests.support.markdown import between
 #: Endpoints that ask for no credential; everything else must.
 OPEN: Final = {
     "indexer GET /healthz", "indexer GET /readyz",
-    "shim GET /", "shim GET /ui/{file}", "shim GET /-/healthy", "shim GET /-/ready",
+    "shim GET /", "shim GET /graph", "shim GET /ui/{file}", "shim GET /-/healthy", "shim GET /-/ready",
     "shim OPTIONS /api/v1/{path}",
     "shim OPTIONS /{dataset}/snql", "shim OPTIONS /{dataset}/mql",
 }  # fmt: skip

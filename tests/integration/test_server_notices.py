@@ -40,3 +40,10 @@ async def test_the_operator_sees_alertmanagers_and_problems(empty: Store, tmp_pa
             found = (await client.ask("alertmanagers", headers=headers)).data
             assert len(found["activeAlertmanagers"]) == seen
             assert len((await client.ask("notifications", headers=headers)).data) == seen
+
+
+async def test_links_of_alerts_lead_to_the_page(empty: Store) -> None:
+    path = "/graph?g0.expr=up&g0.tab=1"
+    async with serving(empty) as client, client.session.get(f"{client.base}{path}") as reply:
+        assert reply.status == 200
+        assert (reply.url.path, reply.url.query_string) == ("/", "q=up&show=table")
