@@ -45,7 +45,9 @@ def named(path: Path) -> Iterator[str]:
 
 
 def test_no_other_file_names_a_range_function() -> None:
-    files = [path for path in (ROOT / "shim").rglob("*.py") if RANGE not in path.parents]
+    """Commands are clients of the API: they may write PromQL."""
+    clients = ROOT / "shim" / "cli"
+    files = [path for path in (ROOT / "shim").rglob("*.py") if not {RANGE, clients} & set(path.parents)]
     assert len(files) > 100
     found = {str(path.relative_to(ROOT)): names for path in files if (names := sorted(named(path)))}
     assert not found
