@@ -107,11 +107,17 @@ class StoreQueries:
         options = options or self._options
         try:
             async with (
-                place.own_slots.turn(60 * place.timeout_s, self.tenant.org_id),
+                place.own_slots.turn(60 * place.timeout_s, self.tenant.org_id) as own,
                 place.slots.turn(place.timeout_s, self.tenant.org_id) as slot,
             ):
                 admitted = True
-                found = await place.engine.instant(self.tenant, text, at_ms, options, slot.lasts)
+
+                def begun(work: Future[Any]) -> None:
+                    """Hold both slots until the thread has ended, also after a timeout."""
+                    own.lasts(work)
+                    slot.lasts(work)
+
+                found = await place.engine.instant(self.tenant, text, at_ms, options, begun)
         except TimedOut as e:
             if admitted:
                 raise
