@@ -16,6 +16,8 @@ import msgspec
 PREFIX: Final = "METERHOUSE_"
 #: Names the settings file; not a setting itself, despite its prefix.
 CONFIG_VARIABLE: Final = "METERHOUSE_CONFIG"
+#: Variables of ours that are not settings: the file, and the web page at installation (page_build.py).
+_NOT_SETTINGS: Final = frozenset({CONFIG_VARIABLE, "METERHOUSE_PAGE"})
 #: A variable that Kubernetes sets for a Service, the part after `METERHOUSE_`. Source: Kubernetes'
 #: `pkg/kubelet/envvars`; the name of the Service may go on after `meterhouse`.
 _SERVICE_LINK: Final = re.compile(
@@ -30,7 +32,7 @@ def settings_in(names: Iterable[str], cls: type[msgspec.Struct]) -> tuple[dict[s
     problems = []
     sections = {field.name for field in msgspec.structs.fields(cls)}
     for name in sorted(names):
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
+        if not name.startswith(PREFIX) or name in _NOT_SETTINGS:
             continue
         rest = name[len(PREFIX) :]
         if "__" in rest or rest.lower() in sections:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import page_build
 from agent.cli.run import AgentFile
 from agent.config.load import ConfigError, load
 from shim.cli.serve import File
@@ -39,6 +40,11 @@ def test_service_links_of_kubernetes_are_ignored(file: type[File | AgentFile]) -
     assert load(file, "", SERVICE_LINKS) == file()
     environ = {**SERVICE_LINKS, "METERHOUSE_CONFIG": "m.toml", "METERHOUSE_AGENT__ORG_ID": "7"}
     assert load(file, "", environ).agent.org_id == 7
+
+
+def test_a_variable_of_the_installation_is_ignored() -> None:
+    """`METERHOUSE_PAGE=0 make run` installs and starts."""
+    assert load(File, "", {page_build.OFF: "0"}) == File()
 
 
 def test_a_section_may_be_one_variable() -> None:
