@@ -12,14 +12,16 @@ from typing import Final
 
 from shim.rules.notify.alert_json import TenantAlert
 
-#: How long an alert that is not handed over any more is remembered.
-_FORGET_MS: Final = 60 * 60_000
+#: How long an alert that is not handed over any more is remembered, after it is valid no more.
+_FORGET_MS: Final = 15 * 60_000
+#: Time between two looks for such alerts.
+_SWEEP_MS: Final = 5 * 60_000
 
 
 @dataclass(slots=True)
 class _Told:
     sent_ms: int
-    seen_ms: int
+    until_ms: int  # when it is forgotten
     state: tuple[int, bool]  # when it fired, and whether it is resolved
 
 
@@ -38,14 +40,15 @@ class ResendBook:
             key = (alert.tenant, alert.labels)
             state = (alert.notice.fired_at_ms, alert.status == "resolved")
             told = self._told.get(key)
+            until_ms = max(now_ms, alert.notice.valid_until_ms) + _FORGET_MS
             if told is None or told.state != state or self._again(told, now_ms):
-                self._told[key] = _Told(now_ms, now_ms, state)
+                self._told[key] = _Told(now_ms, until_ms, state)
                 yield alert
             else:
-                told.seen_ms = now_ms
-        if now_ms - self._swept_ms > _FORGET_MS:
+                told.until_ms = until_ms
+        if now_ms - self._swept_ms > _SWEEP_MS:
             self._swept_ms = now_ms
-            self._told = {k: told for k, told in self._told.items() if now_ms - told.seen_ms <= _FORGET_MS}
+            self._told = {key: told for key, told in self._told.items() if told.until_ms >= now_ms}
 
     def _again(self, told: _Told, now_ms: int) -> bool:
         _, resolved = told.state
