@@ -26,6 +26,8 @@ from shim.settings import IndexersSettings, ShimSettings
 STATUS: Final = "/status"
 _TIMEOUT_S: Final = 2.0
 _MAX_ORGS: Final = 50
+#: An indexer lists up to `indexer.bounds.agents` agents, in some 400 bytes each.
+_MAX_BYTES: Final = 16 << 20
 _NO_INDEXERS: Final = "shim.indexers.urls names no indexer"
 _NO_AGENT: Final = {"missing": "this process has no agent beside it: its own address shows its numbers"}
 
@@ -62,7 +64,7 @@ class RemoteAgents:
 
     def _ask(self, url: str) -> list[dict[str, Any]]:
         """Ask one indexer. Raises OSError, HTTPException, ValueError."""
-        told = self._client.ask(url, STATUS, timeout_s=_TIMEOUT_S)
+        told = self._client.ask(url, STATUS, timeout_s=_TIMEOUT_S, max_bytes=_MAX_BYTES)
         if told.status != 200:
             raise OSError(f"status {told.status}: expected 200")
         return msgspec.json.decode(told.body, type=_Status).agents

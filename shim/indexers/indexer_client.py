@@ -43,6 +43,7 @@ class IndexerClient:
         body: bytes | None = None,
         key: str = "",
         timeout_s: float,
+        max_bytes: int = _MAX_ANSWER_BYTES,
     ) -> IndexerAnswer:
         """Ask one indexer; `key` is the Idempotency-Key. Raises OSError, HTTPException, ValueError."""
         parts = urlsplit(url)
@@ -56,7 +57,7 @@ class IndexerClient:
         try:
             connection.request(method, f"{parts.path.rstrip('/')}{path}", body, headers)
             response = connection.getresponse()
-            return IndexerAnswer(response.status, response.read(_MAX_ANSWER_BYTES))
+            return IndexerAnswer(response.status, response.read(max_bytes))
         finally:
             connection.close()
 

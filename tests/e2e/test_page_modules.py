@@ -33,6 +33,8 @@ CASES: Final[list[tuple[str, str, list[Any], Any]]] = [
     ("time", "parseDuration", ["h"], "NaN"),
     ("time", "formatDuration", [5_400], "1h30m"),
     ("time", "formatDuration", [0], "0s"),
+    ("time", "formatDuration", [2_592_000], "30d"),
+    ("time", "formatDuration", [1_209_600], "2w"),
     ("time", "autoStep", [3_600, 1_200], 20),
     ("time", "autoStep", [300, 1_200], 10),
     ("time", "autoStep", [31_536_000, 300], 345_600),

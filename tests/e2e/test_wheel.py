@@ -157,6 +157,19 @@ def test_the_source_distribution_is_whole(source: Path, tmp_path: Path) -> None:
     assert {"setup.py", "page_build.py", *(str(path.relative_to(source)) for path in files)} <= names
 
 
+def test_a_page_that_cannot_be_built_is_left_out(source: Path, tmp_path: Path) -> None:
+    """Neither Node on PATH nor from PyPI: building goes on, and says so."""
+    shutil.copytree(source, tmp_path / "source", ignore=shutil.ignore_patterns("dist", "build", "*.egg-info"))
+    environ = {**os.environ, "PATH": str(tmp_path)}
+    for variables, said in ((environ, True), ({**environ, "METERHOUSE_PAGE": "0"}, False)):
+        done = subprocess.run(
+            [sys.executable, "setup.py", "build_page", "--inplace"],
+            cwd=tmp_path / "source", capture_output=True, text=True, check=True, env=variables,
+        )  # fmt: skip
+        assert ("the web page is left out" in done.stderr) is said
+        assert not (tmp_path / "source" / PAGE).exists()
+
+
 def test_nothing_but_the_agents_dependencies(bare: Path) -> None:
     listed = subprocess.run(
         [*PIP, "--python", bare / "python", "list", "--format=freeze"],

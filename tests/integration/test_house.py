@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
@@ -18,6 +19,7 @@ from indexer.clickhouse.schema import Retention, migrate
 from indexer.clickhouse.store import Store, open_store
 from shim.http.house import MAX_TEXT
 from shim.http.house_sources import Beside, RemoteAgents
+from shim.http.page import Page, add_page
 from shim.model.tenancy import TenancySettings, Tenant
 from shim.service import ShimService
 from shim.settings import IndexersSettings, ShimSettings
@@ -120,7 +122,8 @@ async def _beside(store: Store, settings: ShimSettings, beside: Beside) -> Async
 async def test_indexers_that_do_not_answer_are_named(aiohttp_server: Any) -> None:
     async def status(_: web.Request) -> web.Response:
         one = {"org_id": 1, "project_id": 1, "agent": "a", "epoch": 1, "heard_s_ago": 1.0}
-        return web.json_response({"agents": [one, {**one, "org_id": 2, "agent": "other"}]})
+        others = [{**one, "org_id": 2, "agent": f"other {i}"} for i in range(2_000)]
+        return web.json_response({"agents": [one, *others]})
 
     app = web.Application()
     app.router.add_get("/status", status)
@@ -131,3 +134,19 @@ async def test_indexers_that_do_not_answer_are_named(aiohttp_server: Any) -> Non
     assert [one["agent"] for one in agents] == ["a"]
     assert len(silent) == 1
     assert "404" in silent[0]
+
+
+async def test_without_a_built_page_there_are_links(aiohttp_client: Any, tmp_path: Path) -> None:
+    assert Page.load(tmp_path) is None
+    assert Page.load(tmp_path / "gone") is None
+    (tmp_path / "index.html").write_text("<!doctype html>")
+    (tmp_path / "main-1.js").write_text("1")
+    for page, home, script in ((None, "Meterhouse", 404), (Page.load(tmp_path), "<!doctype html>", 200)):
+        app = web.Application()
+        add_page(app.router, page)
+        client = await aiohttp_client(app)
+        assert home in await (await client.get("/")).text()
+        assert "/api/v1/labels" in await (await client.get("/ui/links")).text()
+        assert (await client.get("/ui/main-1.js")).status == script
+        assert (await client.get("/ui/index.html")).status == 404  # one address for one page
+        assert (await client.get("/ui/..%2Fpage.py")).status == 404

@@ -22,6 +22,7 @@ export function parseDuration(text: string): number {
 export function formatDuration(seconds: number): string {
   let rest = Math.round(seconds);
   if (rest <= 0) return "0s";
+  if (rest % 86_400 === 0 && rest % 604_800 !== 0) return `${rest / 86_400}d`; // 30d, not 4w2d
   let text = "";
   for (const [name, size] of UNITS) {
     const count = Math.floor(rest / size);

@@ -4,7 +4,7 @@ import { button, fill, h, note, toggle } from "./dom.ts";
 import type { State } from "./state.ts";
 import { BUCKET_S, formatDuration, formatTime, parseDuration, parseTime } from "./time.ts";
 
-const QUICK = [300, 900, 3600, 10_800, 21_600, 43_200, 86_400, 604_800, 2_592_000, 7_776_000];
+const QUICK = ["5m", "15m", "1h", "3h", "6h", "12h", "1d", "7d", "30d", "90d"];
 const REFRESH = [0, 10, 30, 60, 300];
 
 /** The control; `change` is called after each change of the state. */
@@ -52,8 +52,8 @@ function ranges(state: State, changed: () => void): HTMLElement {
     details.open = false;
     changed();
   };
-  const quick = QUICK.map((rangeS) =>
-    button(formatDuration(rangeS), () => (Object.assign(state, { rangeS, endS: null }), done()), { "aria-pressed": String(state.endS === null && state.rangeS === rangeS) }),
+  const quick = QUICK.map((text) => [text, parseDuration(text)] as const).map(([text, rangeS]) =>
+    button(text, () => (Object.assign(state, { rangeS, endS: null }), done()), { "aria-pressed": String(state.endS === null && state.rangeS === rangeS) }),
   );
   details.append(
     h("summary", { "aria-label": `Time range: ${label(state)}` }, label(state)),
