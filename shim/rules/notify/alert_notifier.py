@@ -89,7 +89,7 @@ class AlertNotifier:
     @property
     def urls(self) -> list[str]:
         """The addresses that alerts are posted to, of Alertmanagers alone."""
-        return [line_of.url + ALERTS_PATH for line_of in self._lines if isinstance(line_of, Alertmanager)]
+        return [at.url + ALERTS_PATH for at in self._lines if isinstance(at, Alertmanager)]
 
     async def start(self) -> None:
         """Look for Alertmanagers, once at once and then again and again."""
@@ -128,10 +128,13 @@ class AlertNotifier:
         return replace(alert, notice=replace(notice, valid_until_ms=until_ms))
 
     def _shown(self, tenant: Tenant, alert: AlertNotice) -> lb.Labels:
+        """Return the labels for receivers. Rules over a whole org keep the project that their series name."""
         if not self._names_tenant:
             return alert.labels
-        project = "" if tenant.project_id is None else str(tenant.project_id)
-        return lb.make({**dict(alert.labels), ORG_LABEL: str(tenant.org_id), PROJECT_LABEL: project})
+        own = {ORG_LABEL: str(tenant.org_id)}
+        if tenant.project_id is not None:
+            own[PROJECT_LABEL] = str(tenant.project_id)
+        return lb.make({**dict(alert.labels), **own})
 
     async def _look_again(self) -> None:
         while True:

@@ -38,7 +38,7 @@ class Receiver:
 
 
 class NoticeSender:
-    """Sends until it is stopped. `sleep` waits for seconds, or less if it is asked to stop."""
+    """Sends until it is stopped; its task begins at once."""
 
     def __init__(self, receiver: Receiver, queue: NoticeQueue, max_batch: int, metrics: ShimMetrics) -> None:
         self.receiver = receiver

@@ -143,11 +143,11 @@ async def test_tenants_are_named_by_labels_that_no_rule_sets(receiver: WebhookRe
     tenancy = TenancySettings(mode="header")
     async with notifier(AlertmanagerSettings(urls=[receiver.url]), tenancy=tenancy) as (made, _):
         await made.send(Tenant(7, 8), [notice(org_id="1", project_id="1")])
-        await made.send(Tenant(7, None), [notice(org_id="1", project_id="1")])
+        await made.send(Tenant(7, None), [notice(org_id="1", project_id="3")])
         await receiver.until(lambda: sum(map(len, receiver.bodies())) == 2)
     assert [alert["labels"] for body in receiver.bodies() for alert in body] == [
         {"alertname": "A", "org_id": "7", "project_id": "8"},
-        {"alertname": "A", "org_id": "7"},
+        {"alertname": "A", "org_id": "7", "project_id": "3"},
     ]
 
 
