@@ -20,7 +20,7 @@ import msgspec
 from agent.cli.common import report_error
 from agent.runtime.replace_file import replace_file
 from shim.cli.client import AskError, ask
-from shim.cli.export_rows import COLUMNS, QUERIES, OpenMetricsRows, csv_rows, kind_of
+from shim.cli.export_rows import COLUMNS, QUERIES, OpenMetricsRows, csv_rows, kind_of, selector_of
 from shim.cli.options import api_options
 from shim.cli.times import positive_duration_s, time_s, utc, with_negative_values
 
@@ -205,26 +205,17 @@ class Exporter:
         """Return how many steps one answer may have, by the number of series from `at` on; and until when."""
         job = self._state.job
         span = min(job.end_s - at, _MAX_STEPS * job.step_s)
-        counted = f"count(present_over_time({self._selector(name)}[{span}s]))"
+        counted = f"count(present_over_time({selector_of(name, self._state.job.selector)}[{span}s]))"
         found = self._ask("/api/v1/query", {"query": counted, "time": str(at + span)})["result"]
         series = int(float(found[0]["value"][1])) if found else 1
         return max(1, min(_MAX_STEPS, self._max_points // max(1, series))), at + span
 
     def _values(self, name: str, kind: str, start: int, end: int) -> list[dict[str, Any]]:
         step = self._state.job.step_s
-        query = QUERIES[kind][0].format(selector=self._selector(name), step=step)
+        query = QUERIES[kind][0].format(selector=selector_of(name, self._state.job.selector), step=step)
         times = {"start": str(start + step), "end": str(end), "step": str(step)}
         result: list[dict[str, Any]] = self._ask("/api/v1/query_range", {"query": query, **times})["result"]
         return result
-
-    def _selector(self, name: str) -> str:
-        """Return the asked selector, for this metric alone."""
-        selector = self._state.job.selector.strip()
-        quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        if "{" not in selector:
-            return f"{{__name__={quoted}}}"
-        inner = selector[selector.index("{") + 1 :].rstrip().removesuffix("}").strip().rstrip(",")
-        return f"{{__name__={quoted}{',' if inner else ''}{inner}}}"
 
     def _times(self) -> dict[str, str]:
         return {"start": str(self._state.job.start_s), "end": str(self._state.job.end_s)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ QUERIES: Final[Mapping[str, tuple[str, str]]] = {
     "histogram": ("increase({selector}[{step}s])", "distribution"),
 }
 _SET_HELP: Final = "StatsD set "
+#: A name in braces, as in `{"shop.requests", route="/"}`.
+_QUOTED_NAME: Final = re.compile(r'^"(?:[^"\\]|\\.)*"\s*(?:,|$)')
 
 Labels = tuple[tuple[str, str], ...]
 _Points = Iterator[tuple[Labels, int, float | Mapping[str, Any]]]
@@ -31,6 +34,14 @@ def kind_of(metadata: Mapping[str, str]) -> str:
     if metadata.get("type") == "gauge" and metadata.get("help", "").startswith(_SET_HELP):
         return "set"
     return kind if (kind := metadata.get("type", "")) in QUERIES else ""
+
+
+def selector_of(name: str, selector: str) -> str:
+    """Return the selector for one of the metrics that it selects."""
+    quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    _, _, inside = selector.strip().partition("{")
+    matchers = _QUOTED_NAME.sub("", inside.removesuffix("}").strip().rstrip(","), count=1).strip()
+    return f"{{__name__={quoted}{f',{matchers}' if matchers else ''}}}"
 
 
 def csv_rows(name: str, kind: str, series: Sequence[Mapping[str, Any]], step_s: int) -> str:

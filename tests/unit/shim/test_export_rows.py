@@ -11,7 +11,7 @@ from agent.backfill.csv_records import CsvConverter
 from agent.backfill.openmetrics import OpenMetricsConverter
 from agent.backfill.samples import Sample
 from agent.protocol.line import Limits
-from shim.cli.export_rows import COLUMNS, OpenMetricsRows, csv_rows, kind_of
+from shim.cli.export_rows import COLUMNS, OpenMetricsRows, csv_rows, kind_of, selector_of
 
 COUNTER: list[dict[str, Any]] = [
     {"metric": {"route": "/", "host": "a"}, "values": [[20, "3"], [30, "0"], [40, "4"]]},
@@ -80,6 +80,22 @@ def test_backfill_reads_the_same_increments(form: str) -> None:
             else:
                 assert not sample.bad, sample
     assert sums == {10: 3.0, 20: 1.5, 30: 4.0}
+
+
+@pytest.mark.parametrize(
+    ("selector", "one"),
+    [
+        ("x", '{__name__="x"}'),
+        ("{}", '{__name__="x"}'),
+        (' x{route="/", } ', '{__name__="x",route="/"}'),
+        ('{__name__=~"x|y",k="}"}', '{__name__="x",__name__=~"x|y",k="}"}'),
+        ('{"x"}', '{__name__="x"}'),
+        ('{"x.y", route="{"}', '{__name__="x",route="{"}'),
+        ('{"http.route"="/"}', '{__name__="x","http.route"="/"}'),
+    ],
+)
+def test_the_selector_of_one_metric(selector: str, one: str) -> None:
+    assert selector_of("x", selector) == one
 
 
 def test_labels_are_escaped() -> None:
