@@ -51,7 +51,7 @@ from shim.model.tenancy import Proxy, Tenant, TenantResolver, entries
 from shim.notify.server_notices import ServerNotices
 from shim.read.cell_cache.setup import CellCache
 from shim.rules.notify.alert_notifier import AlertNotifier
-from shim.rules.running_rules import RunningRules
+from shim.rules.running_rules import TEMPLATE_THREADS, RunningRules
 from shim.settings import ShimSettings
 from shim.snql.service import Languages
 from shim.subscriptions.remote_writes import RemoteWrites, Write, local_writes
@@ -180,9 +180,12 @@ class ShimService:
         self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge)
         languages = Languages(self._engine, catalog, settings)
         write = self._writes()
-        rule_turns = Admission(settings.rules.concurrency, _RULES_WAITING, ShimMetrics(), shared=shared)
+        rule_turns, templates = (
+            Admission(running, _RULES_WAITING, ShimMetrics(), shared=shared)
+            for running in (settings.rules.concurrency, TEMPLATE_THREADS)
+        )
         self._rules = RunningRules(
-            settings, self._engine, edge, rule_turns, turns, self.metrics, self._take_messages
+            settings, self._engine, edge, rule_turns, templates, turns, self.metrics, self._take_messages
         )
         context = HttpContext(
             settings=settings,

@@ -147,6 +147,7 @@ class GroupEvaluation:
         def expand() -> dict[Labels, ActiveAlert]:
             found: dict[Labels, ActiveAlert] = {}
             for series, value in vector:
+                queries.check_time()
                 values = AlertValues(dict(series), value, query, self._external.labels, self._external.url)
                 own = {name: expanded(rule.name, text, values) for name, text in rule.labels.items()}
                 kept = {k: v for k, v in series if k != lb.NAME}

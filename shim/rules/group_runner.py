@@ -245,7 +245,9 @@ class GroupRunner:
         last_tick = (self.name, tick_s)
         encode = partial(bodies, self.tenant, parts.settings.org_project_id, results, last_tick)
         outcome: Literal["stored", "known", "refused"] = "stored"
-        rows = await parts.place.apart(encode) if len(results.all) > _AT_ONCE else encode()
+        rows = (
+            await parts.place.apart(encode, self.tenant.org_id) if len(results.all) > _AT_ONCE else encode()
+        )
         for number, body in enumerate(rows):
             try:
                 found = await parts.store(body, f"{key}/{number}")

@@ -27,6 +27,9 @@ class RuleQueries(Protocol):
     async def apart(self, call: Callable[[], T]) -> T:
         """Run `call`, which may block and compute for a while."""
 
+    def check_time(self) -> None:
+        """Refuse to go on with a long `call`. Raises QueryError."""
+
 
 class SampleSink(Protocol):
     """Takes the results of rules; later rules of the tick see them."""

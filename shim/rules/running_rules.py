@@ -23,14 +23,15 @@ from shim.settings import ShimSettings
 from shim.ticks.lease import Lease
 
 #: Threads for templates of alerts, and for files and requests to indexers.
-_TEMPLATE_THREADS: Final = 2
+TEMPLATE_THREADS: Final = 2
 _THREADS: Final = 4
 
 
 class RunningRules:
     """The rules of the settings; without `shim.rules.path` there are none.
 
-    `own_slots` bounds the queries of rules, `slots` those of all. `take`: the indexer of this process.
+    `own_slots` bounds the queries of rules, `pool_slots` their templates, `slots` all queries. `take`: the
+    indexer of this process.
     """
 
     def __init__(
@@ -39,12 +40,13 @@ class RunningRules:
         engine: Engine,
         edge: LiveEdge,
         own_slots: QuerySlots,
+        pool_slots: QuerySlots,
         slots: QuerySlots,
         metrics: ShimMetrics,
         take: TakeMessages | None,
     ) -> None:
         self._settings = settings
-        self._place_of = engine, own_slots, slots
+        self._place_of = engine, own_slots, slots, pool_slots
         self._edge = edge
         self._metrics = metrics
         self._take = take
@@ -57,13 +59,12 @@ class RunningRules:
         of = self._settings.rules
         if not of.path:
             return
-        templates = ThreadPoolExecutor(_TEMPLATE_THREADS, thread_name_prefix="templates")
+        templates = ThreadPoolExecutor(TEMPLATE_THREADS, thread_name_prefix="templates")
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rules")
         self._pools = [templates, pool]
-        engine, own_slots, slots = self._place_of
         parts = RunnerParts(
             of,
-            QueryPlace(engine, own_slots, slots, templates, of.timeout_s),
+            QueryPlace(*self._place_of, templates, of.timeout_s),
             self._writes(pool),
             sink,
             lease,

@@ -9,10 +9,10 @@ from concurrent.futures import Executor, Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from shim.engine.api import Engine, QueryOptions
-from shim.model.errors import TimedOut, Unavailable
+from shim.model.errors import ExecutionError, TimedOut, Unavailable
 from shim.model.tenancy import Tenant
 from shim.promql.ast import Expr
 from shim.rules.memory_samples import MemorySamples
@@ -20,6 +20,8 @@ from shim.rules.overlay_leaves import OverlayLeaves, names_read
 from shim.rules.rule_queries import InstantVector, instant_vector
 
 T = TypeVar("T")
+#: How long a rule waits for a slot among rules, in times of the longest query.
+_PATIENCE: Final = 60
 
 
 class RunningQuery(Protocol):
@@ -41,21 +43,28 @@ class QueryPlace:
     """The parts that queries of all rules share.
 
     `own_slots` bounds the queries of rules among themselves, `slots` those of all clients. `pool` runs
-    calls that block.
+    templates and other long computations, as `pool_slots` says.
     """
 
     engine: Engine
     own_slots: QuerySlots
     slots: QuerySlots
+    pool_slots: QuerySlots
     pool: Executor
     timeout_s: float
 
-    async def apart(self, call: Callable[[], T]) -> T:
-        """Run `call` in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.pool, call)
+    async def apart(self, call: Callable[[], T], org_id: int) -> T:
+        """Run `call` in a thread when the org has one. Raises Unavailable if it gets none."""
+        try:
+            async with self.pool_slots.turn(_PATIENCE * self.timeout_s, org_id) as slot:
+                work = self.pool.submit(call)
+                slot.lasts(work)
+                return await asyncio.wrap_future(work)
+        except TimedOut as e:
+            raise Unavailable(f"no thread for the results of a rule: {e}") from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreQueries:
     """Queries of one group at one tick. `seen`: results of its earlier rules."""
 
@@ -63,13 +72,12 @@ class StoreQueries:
     tenant: Tenant
     seen: MemorySamples
     loop: asyncio.AbstractEventLoop
-    templates_until_s: float  # time.monotonic()
+    templates_until_s: float = 0.0  # time.monotonic()
 
     @staticmethod
     def of_tick(place: QueryPlace, tenant: Tenant, seen: MemorySamples) -> StoreQueries:
-        """Make the queries of a tick that begins now, in the running loop."""
-        until_s = time.monotonic() + 2 * place.timeout_s
-        return StoreQueries(place, tenant, seen, asyncio.get_running_loop(), until_s)
+        """Make the queries of a tick, in the running loop."""
+        return StoreQueries(place, tenant, seen, asyncio.get_running_loop())
 
     async def query(self, expr: Expr, text: str, at_ms: int) -> InstantVector:
         """Return a vector. Raises QueryError; Unavailable if there was no slot."""
@@ -80,9 +88,8 @@ class StoreQueries:
 
     def query_text(self, text: str, at_ms: int) -> InstantVector:
         """Return the vector of a template's query. Called in a thread of `apart`. Raises QueryError."""
+        self.check_time()
         left_s = self.templates_until_s - time.monotonic()
-        if left_s <= 0:
-            raise TimedOut("the templates of the tick have taken too long")
         asked = asyncio.run_coroutine_threadsafe(self.ask(text, at_ms, self._options), self.loop)
         try:
             return asked.result(left_s)
@@ -91,8 +98,21 @@ class StoreQueries:
             raise TimedOut("the query of a template timed out") from None
 
     async def apart(self, call: Callable[[], T]) -> T:
-        """Run `call` in a thread, within the time of a query."""
-        return await self.place.apart(call)
+        """Run `call` in a thread; it asks `check_time` whether to go on. Raises QueryError."""
+
+        def begun() -> T:
+            self.templates_until_s = time.monotonic() + self.place.timeout_s
+            return call()
+
+        return await self.place.apart(begun, self.tenant.org_id)
+
+    def check_time(self) -> None:
+        """Refuse to go on with templates after the time of a query. Raises ExecutionError."""
+        if time.monotonic() > self.templates_until_s:
+            raise ExecutionError(
+                f"the templates of the rule took more than {self.place.timeout_s:g} s"
+                " (setting shim.rules.timeout_s)"
+            )
 
     def _is_seen(self, name: str | None) -> bool:
         return self.seen.has(name)
@@ -107,7 +127,7 @@ class StoreQueries:
         options = options or self._options
         try:
             async with (
-                place.own_slots.turn(60 * place.timeout_s, self.tenant.org_id) as own,
+                place.own_slots.turn(_PATIENCE * place.timeout_s, self.tenant.org_id) as own,
                 place.slots.turn(place.timeout_s, self.tenant.org_id) as slot,
             ):
                 admitted = True

@@ -17,15 +17,20 @@ from shim.engine.live_edge import LiveEdge
 from shim.http.admission import Admission
 from shim.indexers.message_writes import Stored
 from shim.metrics import ShimMetrics
-from shim.model.errors import Unavailable
+from shim.model import labels as lb
+from shim.model.errors import ExecutionError, Unavailable
 from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.rules.alert_sink import AlertNotice
-from shim.rules.group_evaluation import External
+from shim.rules.group_evaluation import External, GroupEvaluation
 from shim.rules.group_runner import RunnerParts
+from shim.rules.memory_engine import MemoryEngine
+from shim.rules.memory_samples import MemorySamples
 from shim.rules.rule_directory import RuleDirectory
 from shim.rules.rule_evaluator import RuleEvaluator
-from shim.rules.store_queries import QueryPlace
+from shim.rules.rule_file import parse_rule_file
+from shim.rules.rule_queries import result_of
+from shim.rules.store_queries import QueryPlace, StoreQueries
 from shim.settings import CatalogSettings, RulesSettings
 from shim.ticks.lease import SoleEvaluator
 from tests.support.pipeline import Pipeline
@@ -66,7 +71,7 @@ class World:
         self.now_s = float(T)
         self.away = False
         self.bodies: dict[str, bytes] = {}
-        self.refused = 0
+        self.timeout_s = 30.0
         self.sent = Sent()
         self.metrics = ShimMetrics()
         self.pool = ThreadPoolExecutor(4)
@@ -89,7 +94,7 @@ class World:
         """Return the evaluator of a shim that has just started."""
         of = RulesSettings(path=str(self.rules), reload_s=0.1, **settings)
         slots = Admission(2, 1_000, ShimMetrics())
-        place = QueryPlace(self.pipeline.engine, slots, slots, self.pool, 30.0)
+        place = QueryPlace(self.pipeline.engine, slots, slots, slots, self.pool, self.timeout_s)
         external = External({"region": "eu"}, "http://here")
         parts = RunnerParts(
             of, place, self.store, self.sent, SoleEvaluator(), self.metrics, external, lambda: self.now_s
@@ -345,6 +350,46 @@ async def test_series_of_a_removed_rule_and_group_end(w: World) -> None:
     assert shim.runners == {}
     assert w.at_tick("job:hits:twice", tick + 79)
     assert not w.at_tick("job:hits:twice", tick + 80)
+
+
+class Impatient(MemoryEngine):
+    """Grants the time of two templates."""
+
+    granted = 2
+
+    def check_time(self) -> None:
+        self.granted -= 1
+        if self.granted < 0:
+            raise ExecutionError("too long")
+
+
+def test_templates_that_take_too_long_fail_their_rule_alone() -> None:
+    samples = MemorySamples()
+    for n in range(5):
+        samples.append(lb.make({lb.NAME: "load", "a": str(n)}), 0, 9.0)
+    (group,) = parse_rule_file("r.yml", ALERT)
+    evaluation = GroupEvaluation(group, External())
+    with ThreadPoolExecutor(1) as pool:
+        failed = result_of(evaluation.evaluate(0, Impatient(samples, 60_000, pool), samples))
+    assert failed == [("High", "too long")]
+    assert len(evaluation.before[0]) == 5
+
+
+async def test_templates_have_the_time_of_a_query(w: World) -> None:
+    w.timeout_s = 0.2
+    w.write(ALERT)
+    shim = w.shim()
+    await w.at(shim, 0)
+    (runner,) = shim.runners.values()
+    queries = StoreQueries.of_tick(runner.parts.place, runner.tenant, MemorySamples())
+
+    def work() -> None:
+        queries.check_time()
+        while True:  # until its time is over
+            queries.check_time()
+
+    with pytest.raises(ExecutionError, match=r"took more than 0.2 s \(setting shim.rules.timeout_s\)"):
+        await queries.apart(work)
 
 
 async def test_a_rule_that_yields_too_much_fails_alone(w: World) -> None:
