@@ -37,7 +37,11 @@ SOURCES: Final = Path("shim/http/ui")
 DIST: Final = "dist"
 #: A file of `dist` that names the sources that it was built from.
 STAMP: Final = "sources.sha256"
-_NPM: Final = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+#: Without network npm would try for more than a minute.
+_NPM: Final = (
+    "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error",
+    "--fetch-retries=1", "--fetch-retry-mintimeout=1000",
+)  # fmt: skip
 _ESBUILD: Final = (
     "node_modules/esbuild/bin/esbuild", "src/main.ts", "--bundle", "--minify", "--format=esm",
     "--target=es2022", "--outdir=dist", "--entry-names=[name]-[hash]", "--legal-comments=none",
@@ -135,7 +139,7 @@ def _run(work: Path, environ: Mapping[str, str], *command: str) -> None:
         command, cwd=work, env=environ, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
     )
     if done.returncode:
-        raise OSError(f"{' '.join(command[1:3])}: {(done.stderr or done.stdout).strip()[-500:]}")
+        raise OSError(f"{' '.join(command[1:3])}: {(done.stderr or done.stdout).strip()[:400]}")
 
 
 def _finish(work: Path) -> None:

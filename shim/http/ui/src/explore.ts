@@ -36,7 +36,7 @@ export function exploreView(state: State, go: Go): Shown {
     return [filter, list];
   });
   choose(state.metric);
-  const element = h("div", {}, h("h1", {}, "Explore"), h("div", { class: "grid" }, all.element, detail));
+  const element = h("div", {}, h("h1", {}, "Explore"), h("div", { class: "grid list" }, all.element, detail));
   return {
     element,
     close: () => {
