@@ -14,6 +14,7 @@ from agent.config.load import check_listen
 from agent.config.secrets import MASK
 from agent.settings import Tls
 from indexer.access.grants import Entry, EntryError, Right, parse_entries, parse_tenant
+from indexer.clickhouse.dsn import data_path
 from indexer.clickhouse.retention import Retention
 
 #: The scope of a token in a plain list.
@@ -224,6 +225,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"tokens: {e}") from None
         check_listen("listen", self.listen)
         check_redis("redis_url", self.redis_url)
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether a journal batches the frames."""
+        embedded = self.batching == "auto" and data_path(self.dsn) is not None
+        return self.batching == "journal" or embedded
 
 
 def entries(settings: Settings) -> list[Entry]:

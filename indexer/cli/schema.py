@@ -9,8 +9,9 @@ from contextlib import closing
 from agent.cli.common import config_option, read_settings, report_error
 from agent.config.load import ConfigError
 from indexer.cli.serve import IndexerFile
+from indexer.clickhouse.dsn import DEFAULT_DATABASE
 from indexer.clickhouse.schema import Layout, applied_versions, make_on_this_node, migrate, statements
-from indexer.clickhouse.store import DEFAULT_DATABASE, StoreError, open_store
+from indexer.clickhouse.store import StoreError, open_store
 from indexer.settings import Settings
 
 

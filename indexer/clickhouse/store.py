@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
 import clickhouse_connect
 import numpy as np
@@ -30,17 +29,16 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error, Program
 from clickhouse_connect.driver.external import ExternalData
 from urllib3.exceptions import HTTPError
 
-from agent.config.secrets import masked_url
 from indexer.clickhouse.data_lock import DataInUseError, DataLock, shown
+from indexer.clickhouse.dsn import Dsn, DsnError, parse_dsn
 from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
 from indexer.clickhouse.private_files import make_private
 from indexer.clickhouse.sent_tables import SentTable, as_files, external_data
 from indexer.clickhouse.sql_quoting import quote_name
 from indexer.clickhouse.store_errors import EMBEDDED, ServerAddress, StoreError, server_address, store_error
 
-__all__ = ["DEFAULT_DATABASE", "ColumnData", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
+__all__ = ["ColumnData", "Ragged", "SentTable", "Store", "StoreError", "open_store"]
 
-DEFAULT_DATABASE: Final = "meterhouse"
 #: How long a server may be silent during a call by default.
 READ_TIMEOUT_S: Final = 300
 _CONNECT_TIMEOUT_S: Final = 5
@@ -273,30 +271,15 @@ def _open_error(e: Exception, data: Path | None, place: ServerAddress) -> StoreE
 
 def embedded_path(dsn: str) -> Path | None:
     """Return the path of an embedded store; None for a server. Raises StoreError."""
-    address, _, embedded = _parse(dsn)
-    return Path(address) if embedded else None
+    parts = _parse(dsn)
+    return Path(parts.address) if parts.embedded else None
 
 
-def _parse(dsn: str) -> tuple[str, str, bool]:
-    """Return the target of the clients, the database, and whether it is embedded."""
+def _parse(dsn: str) -> Dsn:
     try:
-        parts = urlsplit(dsn)
-    except ValueError:  # its text may show the password
-        raise StoreError(
-            "the DSN is not a URL: expected http(s)://user:password@host:port/database", retryable=False
-        ) from None
-    if parts.scheme == "chdb":
-        path = unquote(parts.netloc + parts.path)
-        if path.startswith("/./"):
-            path = path[1:]
-        options = parse_qs(parts.query)
-        database = options.pop("database", [DEFAULT_DATABASE])[0]
-        if not path or path == "/" or options:
-            raise StoreError(f"not a chdb DSN with a path: {masked_url(dsn)}", retryable=False)
-        return path, database, True
-    if parts.scheme in ("http", "https") and parts.hostname:
-        return urlunsplit(parts._replace(path="")), unquote(parts.path.strip("/")) or DEFAULT_DATABASE, False
-    raise StoreError("dsn: expected chdb:///, http:// or https://", retryable=False)
+        return parse_dsn(dsn)
+    except DsnError as e:
+        raise StoreError(str(e), retryable=False) from None
 
 
 def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:

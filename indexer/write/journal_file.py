@@ -17,8 +17,7 @@ _DAY_MS: Final = 86_400_000
 
 def has_journal(settings: Settings) -> bool:
     """Return whether a journal batches the frames."""
-    embedded = embedded_path(settings.dsn) is not None
-    return settings.batching == "journal" or (settings.batching == "auto" and embedded)
+    return settings.has_journal
 
 
 def journal_path(settings: Settings) -> Path:

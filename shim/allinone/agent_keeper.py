@@ -33,11 +33,14 @@ class AgentKeeper:
     """One agent at once; `restarted` is called for each start after the first one."""
 
     def __init__(
-        self, arguments: list[str], environ: Mapping[str, str], restarted: Callable[[], None]
+        self,
+        arguments: list[str],
+        environ: Mapping[str, str],
+        restarted: Callable[[], None] = lambda: None,
     ) -> None:
         self._arguments = arguments
         self._environ = dict(environ)
-        self._restarted = restarted
+        self.restarted = restarted
         self._agent = AgentProcess(arguments, environ)
         self.restarts = 0
 
@@ -73,7 +76,7 @@ class AgentKeeper:
         self._agent = AgentProcess(self._arguments, self._environ)
         self._agent.addresses = before
         self.restarts += 1
-        self._restarted()
+        self.restarted()
         try:
             await self._agent.start()
         except ChildError as e:

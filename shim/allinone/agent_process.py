@@ -21,6 +21,8 @@ import meterhouse
 
 #: How long the agent may take to say that it listens.
 START_S: Final = 20.0
+#: Seconds that stopping may take in all; rows still unsent then are lost, and a message says so.
+STOP_S: Final = 30.0
 
 
 class ChildError(Exception):

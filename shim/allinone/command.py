@@ -1,6 +1,6 @@
 """The subcommand `meterhouse up`: its options and settings, and the first line that it prints.
 
-Imports little: the line is there before the second of imports and the seconds of opening ClickHouse.
+Imports little: the line is there before ClickHouse opens.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from indexer.service import Status
+from shim.allinone.inside import reachable
 from shim.allinone.status_line import Scraped, StatusNumbers, fitted, parts, queries_of, scrape, size_of
-from shim.allinone.up import reachable
 from shim.metrics import ShimMetrics
 
 AGENT = Scraped(lines=900.0, unsent_bytes=2e6, dropped_packets=1200.0, refused=900.0, refused_for="bad_value")
