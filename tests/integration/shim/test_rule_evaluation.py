@@ -72,6 +72,7 @@ class World:
         self.away = False
         self.bodies: dict[str, bytes] = {}
         self.timeout_s = 30.0
+        self.single: Tenant | None = Tenant(1, 1)
         self.sent = Sent()
         self.metrics = ShimMetrics()
         self.pool = ThreadPoolExecutor(4)
@@ -99,7 +100,7 @@ class World:
         parts = RunnerParts(
             of, place, self.store, self.sent, SoleEvaluator(), self.metrics, external, lambda: self.now_s
         )
-        directory = RuleDirectory(str(self.rules), Tenant(1, 1), lambda: self.now_s)
+        directory = RuleDirectory(str(self.rules), self.single, lambda: self.now_s)
         return RuleEvaluator(directory, LiveEdge(5.0), parts, self.pool)
 
     async def at(self, shim: RuleEvaluator, second: float) -> None:
@@ -390,6 +391,42 @@ async def test_templates_have_the_time_of_a_query(w: World) -> None:
 
     with pytest.raises(ExecutionError, match=r"took more than 0.2 s \(setting shim.rules.timeout_s\)"):
         await queries.apart(work)
+
+
+async def test_rules_over_an_org_store_in_the_project_of_each_result(w: World) -> None:
+    w.pipeline.send([f"hits:5|c|#a:z|T{T + 10 * n}" for n in range(180)], project_id=2)
+    w.single = None
+    (w.rules / "1").mkdir()
+    (w.rules / "1" / "r.yml").write_text("""
+groups:
+- name: g
+  rules:
+  - {record: "project:hits:increase1m", expr: "sum by (project_id) (increase(hits[1m]))"}
+  - {record: "org:hits:increase1m", expr: "sum(project:hits:increase1m)"}
+""")
+    shim = w.shim(org_project_id=7)
+    await w.at(shim, 0)
+    tick = _tick(shim, 61)
+    await w.at(shim, tick + 5)
+    found = {}
+    for project_id in (1, 2, 7, None):
+        w.pipeline.tenant = Tenant(1, project_id)
+        try:
+            found[project_id] = w.at_tick('{__name__=~".*:hits:increase1m"}', tick)
+        finally:
+            w.pipeline.tenant = Tenant(1, 1)
+    name = "project:hits:increase1m"
+    assert found[1] == {lb.make({lb.NAME: name}): 9}
+    assert found[2] == {lb.make({lb.NAME: name}): 30}
+    assert found[7] == {lb.make({lb.NAME: "org:hits:increase1m"}): 39}
+    assert found[None] == {
+        lb.make({lb.NAME: name, "project_id": "1"}): 9,
+        lb.make({lb.NAME: name, "project_id": "2"}): 30,
+        lb.make({lb.NAME: "org:hits:increase1m", "project_id": "7"}): 39,
+    }
+    second = w.shim(org_project_id=7)  # reads the last tick from the org's project
+    await w.at(second, tick + 120 + 5)
+    assert sorted(w.at_tick("project:hits:increase1m", tick + 60).values()) == [9]
 
 
 async def test_a_rule_that_yields_too_much_fails_alone(w: World) -> None:
