@@ -12,10 +12,12 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
@@ -25,7 +27,7 @@ from indexer.access.grants import EntryError
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.eras import last_retention
 from indexer.clickhouse.store import Store, open_store
-from indexer.clickhouse.wait_for_store import open_when_there, started
+from indexer.clickhouse.wait_for_store import started
 from indexer.http.authenticator import Authenticator
 from indexer.http.handshake import ListenerTls, listener_tls
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
@@ -42,8 +44,8 @@ from shim.http.app import make_app
 from shim.http.context import HttpContext
 from shim.http.house_sources import Beside, open_house
 from shim.http.ingest_limits import limits_of
+from shim.http.readable_store import open_when_readable
 from shim.http.server import Runner
-from shim.http.tables_wait import wait_for_tables
 from shim.indexers.indexer_client import IndexerClient
 from shim.indexers.message_writes import TakeMessages
 from shim.metrics import ShimMetrics
@@ -67,6 +69,8 @@ _log = logging.getLogger("shim.service")
 GRACE_S = 5.0
 #: Queries of rules that may wait for a slot: one of each group.
 _RULES_WAITING = 1_000_000
+
+T = TypeVar("T")
 
 
 class ShimService:
@@ -270,22 +274,21 @@ class ShimService:
             handler_cancellation=True,  # a client that goes away takes its query along
         )
 
+    def _in_pool(self, call: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, call)
+
     async def _open(self, tls: ListenerTls | None) -> Store:
         """Return its own store once an indexer has made the tables: a user who may only read will do."""
-        loop = asyncio.get_running_loop()
         pool = 2 * self._settings.concurrency + 2
-        self._owned = await open_when_there(
-            lambda: open_store(self._settings.dsn, pool=pool),
-            lambda opening: loop.run_in_executor(self._pool, opening),
-        )
-        await wait_for_tables(
-            self._owned,
-            lambda look: loop.run_in_executor(self._pool, look),
+        self._owned = await open_when_readable(
+            lambda pool: open_store(self._settings.dsn, pool=pool),
+            pool,
+            self._in_pool,
             lambda app: self._make_runner(app, tls),
             self._socks,
         )
         if self._settings.retention == Retention():
-            noted = await loop.run_in_executor(self._pool, last_retention, self._owned)
+            noted = await self._in_pool(partial(last_retention, self._owned))
             self._settings = msgspec.structs.replace(self._settings, retention=noted or Retention())
         return self._owned
 

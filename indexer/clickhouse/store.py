@@ -31,6 +31,7 @@ from urllib3.exceptions import HTTPError
 
 from indexer.clickhouse.data_lock import DataInUseError, DataLock, shown
 from indexer.clickhouse.dsn import Dsn, DsnError, parse_dsn
+from indexer.clickhouse.expected_settings import refusal, unexpected
 from indexer.clickhouse.native_format import ColumnData, Ragged, decode_blocks, encode_block
 from indexer.clickhouse.private_files import make_private
 from indexer.clickhouse.sent_tables import SentTable, as_files, external_data
@@ -88,6 +89,14 @@ class Store:
     def knows(self, setting: str) -> bool:
         """Return whether the engine has this setting (and so, mostly, its feature)."""
         return bool(self._clients) and setting in self._clients[0].server_settings
+
+    def refused_settings(self) -> str:
+        """Return which settings the user needs and may not send, in words; empty: none.
+
+        They are those of the opening: a profile that changed since then is read by the next one.
+        """
+        known = self._clients[0].server_settings if self._clients else {}
+        return refusal({name: (one.value, bool(one.readonly)) for name, one in known.items()})
 
     def fetch(
         self,
@@ -297,7 +306,8 @@ def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:
             connect_timeout=_CONNECT_TIMEOUT_S,
             send_receive_timeout=timeout_s,
         )
-    for name, value in _SESSION.items():
+    profile = {name: one.value for name, one in client.server_settings.items()}
+    for name, value in (*_SESSION.items(), *unexpected(profile).items()):
         if name in client.server_settings:
             with suppress(ProgrammingError):  # a server may forbid changing it; the schema has a fallback
                 client.set_client_setting(name, value)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import time
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -17,7 +18,7 @@ from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.receive.messages import parse
 from shim.service import ShimService
 from shim.settings import ShimSettings
-from tests.support.clickhouse_http import READER
+from tests.support.clickhouse_http import PROFILED, READER
 from tests.support.markdown import ROOT
 from tests.support.pipeline import Pipeline
 
@@ -77,6 +78,47 @@ async def _until_said(url: str, text: str) -> None:
             if text in said:
                 return
             await asyncio.sleep(0.05)
+
+
+async def test_a_profile_that_would_leave_rows_out(migrated_http_dsn: str) -> None:
+    """Its limit ends the query with an error, as if the profile said `throw`."""
+    store = open_store(migrated_http_dsn, pool=2)
+    pipeline = Pipeline.open(store, NOW_S * 1000)
+    pipeline.send([f"x:2|c|#n:{n}|T{NOW_S - 5}" for n in range(50)])
+    pipeline.close()
+    store.close()
+    profile = "max_rows_to_group_by=10,group_by_overflow_mode=any,readonly=2"
+    service = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=_as_profiled(migrated_http_dsn, profile)))
+    async with asyncio.timeout(60):
+        await service.start()
+    try:
+        query = "sum by (n) (increase(x[1m]))"
+        status, text = await _ask(f"{service.url}/api/v1/query", query=query, time=str(NOW_S))
+        assert status == 422, text
+        assert "exceeds a limit of ClickHouse's user or profile (code 158)" in text
+    finally:
+        await service.stop()
+
+
+async def test_a_user_that_may_send_no_settings_is_named(migrated_http_dsn: str) -> None:
+    dsn = _as_profiled(migrated_http_dsn, "readonly=1")
+    service = ShimService(ShimSettings(listen="127.0.0.1:0", dsn=dsn))
+    await service.bind()
+    starting = asyncio.create_task(service.start())
+    try:
+        await _until_said(
+            service.url, "the user may send no settings (readonly = 1): expected readonly 0 or 2"
+        )
+        status, text = await _ask(f"{service.url}/api/v1/query", query="x")
+        assert (status, json.loads(text)["errorType"]) == (503, "unavailable")
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await service.stop()
+
+
+def _as_profiled(dsn: str, profile: str) -> str:
+    return dsn.replace("//", f"//{PROFILED}:{quote(profile, safe='')}@")
 
 
 def _make_older(store: Store) -> None:

@@ -4,8 +4,9 @@ So the HTTP side of the store is tested with the real client over a real socket,
 one process may hold only one chdb path, and the tests' process holds one already.
 
 It has the limits of a server with default settings: MAX_FIELD_BYTES, MAX_QUERY_BYTES. The user READER may
-only read (readonly = 2); all others may do everything. Files of a request are its external tables. The data
-of an INSERT goes to the engine as a file: inline it would end at the first empty line or semicolon.
+only read (readonly = 2), PROFILED has a settings profile; all others may do everything. Files of a request
+are its external tables. The data of an INSERT goes to the engine as a file: inline it would end at the first
+empty line or semicolon.
 
 It fails as it is told: `FaultRules.set` posts rules to /faults. A statement that has the `match` of a rule in
 its text or data is answered with the rule's code, hangs while the rule lasts, or loses its answer.
@@ -16,6 +17,7 @@ python -m tests.support.clickhouse_http DIRECTORY [PORT]    prints the port it l
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 import subprocess
@@ -29,7 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import chdb
-from aiohttp import BasicAuth, web
+from aiohttp import web
 
 #: Bytes of one form field or URL parameter at most (`http_max_field_value_size`).
 MAX_FIELD_BYTES: Final = 131_072
@@ -38,6 +40,9 @@ MAX_QUERY_BYTES: Final = 262_144
 
 #: The user whose statements run with readonly = 2, as a profile would have it.
 READER: Final = "reader"
+
+#: The user whose settings profile is its password: `limit=1,readonly=2`.
+PROFILED: Final = "profiled"
 
 #: Parameters of the protocol, not settings of the engine.
 _PROTOCOL = {
@@ -124,8 +129,7 @@ class Server:
                     files[name] = value.file.read()
         else:
             body = await request.read()
-        user = request.headers.get("Authorization", "")
-        reads = bool(user) and BasicAuth.decode(user).login == READER
+        profile = _profile(request.headers.get("Authorization", ""))
         texts = values.get("query", "").encode(), body, *files.values()
         while (rule := self._rule(*texts)) is not None and rule.how == "hang":
             await self._changed.wait()
@@ -133,22 +137,26 @@ class Server:
             headers = {"X-ClickHouse-Exception-Code": str(rule.code)}
             text = f"Code: {rule.code}. DB::Exception: {values.get('query', '')[:100]}. ({rule.name})"
             return web.Response(text=text, status=500, headers=headers)
-        answer = await asyncio.to_thread(self._run, values, files, body, reads)
+        answer = await asyncio.to_thread(self._run, values, files, body, profile)
         if rule is not None and request.transport is not None:  # the answer is lost
             request.transport.close()
         return answer
 
     def _run(
-        self, values: Mapping[str, str], files: Mapping[str, bytes], body: bytes, reads: bool
+        self, values: Mapping[str, str], files: Mapping[str, bytes], body: bytes, profile: Mapping[str, str]
     ) -> web.Response:
         connection = chdb.connect(self._path)
         try:
             _check_fields(values)
+            readonly = profile.get("readonly", "0")
+            _set(connection, {name: profile[name] for name in profile if name != "readonly"}, {})
+            if readonly == "1" and (files or _settings_of(values, files)):
+                raise RefusedError("Code: 164. DB::Exception: Cannot modify settings. (READONLY)")
             _set(connection, values, files)
             for name, data in files.items():
                 _create_external(connection, name, values, data)
-            if reads:
-                connection.query("SET readonly = 2", "TabSeparated")
+            if readonly != "0":
+                connection.query(f"SET readonly = {readonly}", "TabSeparated")
             sql = values.get("query", "").encode()
             statement = sql + b"\n" + body if sql and body else sql or body
             result = _execute(connection, statement, values)
@@ -174,13 +182,30 @@ def _set(connection: Any, values: Mapping[str, str], files: Mapping[str, bytes])
     """Return the request's database and settings."""
     if values.get("database"):
         connection.query("USE `{}`".format(values["database"].replace("`", "\\`")), "TabSeparated")
+    for name, value in _settings_of(values, files).items():
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        connection.query(f"SET {name} = '{quoted}'", "TabSeparated")
+
+
+def _settings_of(values: Mapping[str, str], files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the settings among a request's parameters."""
+    found = {}
     for name, value in values.items():
         of_table = _OF_TABLE.fullmatch(name)
         if of_table is not None and of_table[1] in files:
             continue
         if name not in _PROTOCOL and not name.startswith("param_"):
-            quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-            connection.query(f"SET {name} = '{quoted}'", "TabSeparated")
+            found[name] = value
+    return found
+
+
+def _profile(authorization: str) -> dict[str, str]:
+    """Return the settings profile of a request's user."""
+    login, _, password = base64.b64decode(authorization.partition(" ")[2]).decode().partition(":")
+    if login == READER:
+        return {"readonly": "2"}
+    pairs = password.split(",") if login == PROFILED else ()
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def _create_external(connection: Any, name: str, values: Mapping[str, str], data: bytes) -> None:

@@ -1,7 +1,8 @@
-"""Waits for the tables that the indexer makes, and says so to clients: 503 until they are there.
+"""Opens a store once it can be read, and says to clients why it cannot until then: 503.
 
-Owns the pauses between looks. Runs in one event loop; looks run in threads. An embedded store has one
-process, so no indexer can make its tables meanwhile: that is an error at once.
+It lacks tables, which an indexer makes, or its user may not send the settings that queries need. Owns the
+pauses between looks. Runs in one event loop; looks run in threads. An embedded store has one process, so
+nothing can change meanwhile: that is an error at once.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from aiohttp import web
 
 from indexer.clickhouse.schema import applied_versions, lacking
 from indexer.clickhouse.store import Store, StoreError
+from indexer.clickhouse.wait_for_store import open_when_there
 from shim.http.responses import failure, plain
 from shim.http.server import Runner
 from shim.model.errors import Unavailable
 
-_log: Final = logging.getLogger("shim.tables")
+_log: Final = logging.getLogger("shim.store")
 
 #: Seconds between two looks.
 _LOOK_S: Final = 1.0
@@ -28,24 +30,29 @@ _LOOK_S: Final = 1.0
 _SAY_S: Final = 60.0
 _BACKLOG: Final = 128
 
-_InThread = Callable[[Callable[[], str]], Awaitable[str]]
+_T = TypeVar("_T")
 
 
-async def wait_for_tables(
-    store: Store,
+class _InThread(Protocol):
+    def __call__(self, call: Callable[[], _T]) -> Awaitable[_T]: ...
+
+
+async def open_when_readable(
+    opening: Callable[[int], Store],
+    pool: int,
     in_thread: _InThread,
     make_runner: Callable[[web.Application], Runner],
     socks: Sequence[socket.socket],
-) -> None:
-    """Return once the store has the tables of this version; serve 503 on `socks` until then.
+) -> Store:
+    """Return the store with `pool` clients once it has all that this version reads.
 
-    Raises StoreError for a lasting fault.
+    `opening` takes the number of clients. 503 is served on `socks` until then. Raises StoreError for a
+    lasting fault.
     """
-    problem = await _look(store, in_thread)
+    store = await open_when_there(lambda: opening(pool), in_thread)
+    problem = await _look(store, in_thread, keep=True)
     if not problem:
-        return
-    if store.embedded:
-        raise StoreError(problem, retryable=False)
+        return store
     runner = make_runner(_app(lambda: problem))
     await runner.setup()
     try:
@@ -57,25 +64,35 @@ async def wait_for_tables(
                 _log.warning("event=waiting_for_tables waited_s=%.0f text=%s", waited_s, problem)
             await asyncio.sleep(_LOOK_S)
             waited_s += _LOOK_S
-            problem = await _look(store, in_thread)
+            problem = await _look(await open_when_there(lambda: opening(1), in_thread), in_thread)
+        return await open_when_there(lambda: opening(pool), in_thread)
     finally:
         await runner.cleanup()
 
 
-async def _look(store: Store, in_thread: _InThread) -> str:
+async def _look(store: Store, in_thread: _InThread, *, keep: bool = False) -> str:
     """Return why the store cannot be read yet, in words for clients; empty if it can.
 
-    Raises StoreError for a lasting fault.
+    Close it, but not where it can be read and `keep` is set. Raises StoreError for a lasting fault.
     """
+    problem = "not known"
     try:
-        return await in_thread(lambda: _problem(store))
+        problem = await in_thread(lambda: _problem(store))
+        if problem and store.embedded:
+            raise StoreError(problem, retryable=False)
     except StoreError as e:
         if not e.retryable:
             raise
-        return e.told
+        problem = e.told
+    finally:
+        if problem or not keep:
+            store.close()
+    return problem
 
 
 def _problem(store: Store) -> str:
+    if refused := store.refused_settings():
+        return f"ClickHouse cannot be queried: {refused}"
     problem = lacking(applied_versions(store), store.database)
     if not problem:
         return ""

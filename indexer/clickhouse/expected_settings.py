@@ -1,0 +1,75 @@
+"""Settings that a profile may change, and that would then change answers or lose rows without an error.
+
+Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+_OVERFLOW_MODES: Final = (
+    *("read_overflow_mode", "read_overflow_mode_leaf", "group_by_overflow_mode", "sort_overflow_mode"),
+    *("result_overflow_mode", "timeout_overflow_mode", "timeout_overflow_mode_leaf", "set_overflow_mode"),
+    *("join_overflow_mode", "transfer_overflow_mode", "distinct_overflow_mode"),
+)
+
+#: The values that Meterhouse works with, by setting; the first one is set where another is found.
+EXPECTED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        # Rows left out: of shards, beyond a limit, or deleted ones that come back.
+        "optimize_skip_unused_shards": ("0",),
+        "skip_unavailable_shards": ("0",),
+        "distributed_group_by_no_merge": ("0",),
+        "limit": ("0",),
+        "offset": ("0",),
+        "apply_deleted_mask": ("1",),
+        **dict.fromkeys(_OVERFLOW_MODES, ("throw",)),
+        # The meaning of a statement.
+        "aggregate_functions_null_for_empty": ("0",),
+        "empty_result_for_aggregation_by_empty_set": ("0",),
+        "join_use_nulls": ("0",),
+        "join_default_strictness": ("ALL",),
+        "any_join_distinct_right_table_keys": ("0",),
+        "transform_null_in": ("0",),
+        "prefer_column_name_to_alias": ("0",),
+        "cast_keep_nullable": ("0",),
+        "data_type_default_nullable": ("0",),
+        # Results of before.
+        "use_query_cache": ("0",),
+        # Rows stored twice, or in one rollup only.
+        "insert_deduplicate": ("1",),
+        "deduplicate_insert": ("enable", "backward_compatible_choice"),
+        "materialized_views_ignore_errors": ("0",),
+        "ignore_materialized_views_with_dropped_target_table": ("0",),
+    }
+)
+
+#: The value of `readonly` with which a user may send no settings and no tables.
+_NO_SETTINGS: Final = "1"
+
+
+def unexpected(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the value to set, for each setting of `values` that has another than Meterhouse works with."""
+    return {
+        name: accepted[0]
+        for name, accepted in EXPECTED.items()
+        if name in values and values[name] not in accepted
+    }
+
+
+def refusal(known: Mapping[str, tuple[str, bool]]) -> str:
+    """Return which settings a user needs and may not send, in words; empty: none.
+
+    `known`: the value of each setting, and whether the user may not change it.
+    """
+    if "readonly" not in known:  # the list itself is cut short
+        return "the user's profile has a limit or an offset of rows: expected 0"
+    if known["readonly"][0] == _NO_SETTINGS:
+        return "the user may send no settings (readonly = 1): expected readonly 0 or 2"
+    for name, wanted in unexpected({name: value for name, (value, _) in known.items()}).items():
+        value, fixed = known[name]
+        if fixed:
+            return f"the user's profile fixes {name} = {value}: expected {wanted}"
+    return ""
