@@ -91,6 +91,7 @@ packages:
 	command -v redis-server >/dev/null || missing+=" redis-server"; \
 	command -v prometheus >/dev/null && command -v promtool >/dev/null || missing+=" prometheus"; \
 	command -v prometheus-alertmanager >/dev/null || missing+=" prometheus-alertmanager"; \
+	command -v chromium >/dev/null || command -v chromium-browser >/dev/null || missing+=" chromium"; \
 	command -v node >/dev/null || missing+=" nodejs"; \
 	command -v npm >/dev/null || missing+=" npm"; \
 	command -v faketime >/dev/null || missing+=" faketime"; \
