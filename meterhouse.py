@@ -48,6 +48,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "verify": ("indexer.cli.verify", "check the stored data, report faults", "indexer"),
     "repair": ("indexer.cli.repair", "derive faulty rollups again from finer ones", "indexer"),
     "completion": ("shim.cli.completion", "print the completion of a shell", "cli"),
+    "doctor": ("indexer.cli.doctor", "examine a ClickHouse server or cluster, and say what to do", "indexer"),
     "schema": ("indexer.cli.schema", "print the tables as SQL, or make and upgrade them", "indexer"),
 }
 #: Sections of the settings file beside [agent] -> (module, struct), for check-config, which is the agent's.

@@ -235,16 +235,22 @@ class Store:
 
 
 def open_store(
-    dsn: str, *, pool: int = 4, cluster: str | None = None, timeout_s: int = READ_TIMEOUT_S
+    dsn: str,
+    *,
+    pool: int = 4,
+    cluster: str | None = None,
+    timeout_s: int = READ_TIMEOUT_S,
+    database: str | None = None,
 ) -> Store:
     """Open a store of a DSN.
 
     `chdb:///absolute/path`, `chdb:///./relative/path` or `http(s)://user:password@host:port/db`. The path of
     an embedded store is created. The database is `meterhouse` unless the DSN names one (the path of an HTTP
     DSN, `?database=` with chdb); it need not exist yet. `timeout_s`: how long a server may be silent during a
-    call. Raises StoreError.
+    call. `database`: another one than the DSN's. Raises StoreError.
     """
-    address, database, embedded = _parse(dsn)
+    address, named, embedded = _parse(dsn)
+    database = database or named
     lock = _lock(Path(address)) if embedded else None
     place = EMBEDDED if embedded else server_address(address)
     clients: list[Client] = []

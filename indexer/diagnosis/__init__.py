@@ -1,0 +1,1 @@
+"""The checks of `meterhouse doctor`: one record each, judged from rows of ClickHouse's system tables."""

@@ -1,0 +1,101 @@
+"""Checks of a cluster: macros, shards, Keeper, replicas, queues of Distributed tables. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from indexer.diagnosis.check import CheckResult, DoctorCheck, Judgement, Rows, Surroundings, failed, passed
+
+#: Seconds that a replica may be late.
+_MAX_DELAY_S: Final = 60
+
+
+def _macros(rows: Rows, _: Surroundings) -> Judgement:
+    found = {str(name): str(value) for name, value in rows}
+    missing = [name for name in ("shard", "replica") if not found.get(name)]
+    if missing:
+        return failed(f"this node has no macro {' and none named '.join(missing)}")
+    return passed(f"shard {found['shard']}, replica {found['replica']}")
+
+
+def _shards(rows: Rows, around: Surroundings) -> Judgement:
+    if not rows:
+        return failed(f"there is no cluster {around.cluster}")
+    shards = {int(shard) for shard, *_ in rows}
+    text = f"{len(shards)} shards, {len(rows)} replicas"
+    if plain := sorted({int(shard) for shard, _, internal, _ in rows if not internal}):
+        return failed(f"internal_replication is false for the shards {', '.join(map(str, plain))}")
+    if away := [str(host) for _, host, _, errors in rows if errors]:
+        return failed(f"{text}; errors of late: {', '.join(away)}")
+    return passed(text)
+
+
+def _keeper(rows: Rows, _: Surroundings) -> Judgement:
+    return passed("it answers") if rows else failed("it has no root")
+
+
+def _replicas(rows: Rows, _: Surroundings) -> Judgement:
+    wrong = []
+    for table, readonly, expired, delay_s, active, total, error in rows:
+        if readonly or expired:
+            wrong.append(f"{table} is read-only{f' ({error})' if error else ''}")
+        elif active < total:
+            wrong.append(f"{table} has {active} of {total} replicas")
+        elif delay_s > _MAX_DELAY_S:
+            wrong.append(f"{table} is {delay_s} s late")
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        return failed("; ".join(wrong[:3]) + more)
+    return passed(f"{len(rows)} tables") if rows else failed("there are no replicated tables")
+
+
+def _queues(rows: Rows, _: Surroundings) -> Judgement:
+    broken = [str(table) for table, errors, files, _ in rows if errors or files]
+    if broken:
+        return failed(f"files that cannot be sent: {', '.join(broken)}")
+    waiting = sum(int(files) for *_, files in rows)
+    return passed(f"{waiting} files wait")
+
+
+CLUSTER: Final = (
+    DoctorCheck(
+        "macros",
+        "SELECT macro, substitution FROM system.macros",
+        _macros,
+        "Set <macros> with <shard> and <replica> on every node: Keeper's paths need them.",
+        cluster=True,
+    ),
+    DoctorCheck(
+        "cluster",
+        "SELECT shard_num, host_name, internal_replication, errors_count FROM system.clusters"
+        " WHERE cluster = {cluster:String} ORDER BY shard_num, replica_num",
+        _shards,
+        "Define it in <remote_servers> of every node, with <internal_replication>true</internal_replication>:"
+        " else each replica gets every row twice.",
+        cluster=True,
+    ),
+    DoctorCheck(
+        "Keeper",
+        "SELECT name FROM system.zookeeper WHERE path = '/'",
+        _keeper,
+        "Configure <zookeeper> on every node; replicated tables are read-only without it.",
+        absent=CheckResult.FAILED,
+        cluster=True,
+    ),
+    DoctorCheck(
+        "replicas",
+        "SELECT table, is_readonly, is_session_expired, absolute_delay, active_replicas, total_replicas,"
+        " zookeeper_exception FROM system.replicas WHERE database = {database:String} ORDER BY table",
+        _replicas,
+        "Start the missing replica, or drop it (SYSTEM DROP REPLICA); SYSTEM RESTORE REPLICA mends Keeper.",
+        cluster=True,
+    ),
+    DoctorCheck(
+        "queues of Distributed tables",
+        "SELECT table, error_count, broken_data_files, data_files FROM system.distribution_queue"
+        " WHERE database = {database:String}",
+        _queues,
+        "Meterhouse inserts without these queues: other clients filled them. See last_exception there.",
+        cluster=True,
+    ),
+)
