@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Final
 
 import redis
@@ -46,7 +47,7 @@ def doctor(argv: Sequence[str]) -> int:
         for given in (dsn, args.shim_dsn):
             if given:
                 check_dsn(given)
-        around = Surroundings(parse_dsn(dsn).database, args.cluster or settings.cluster, _now_ms())
+        around = Surroundings(parse_dsn(dsn).database, args.cluster or settings.cluster)
         results = list(_all(settings, dsn, args.shim_dsn, around))
     except (ConfigError, StoreError, ValueError) as e:
         return report_error("doctor", e, 2)
@@ -75,7 +76,7 @@ def _all(settings: Settings, dsn: str, shim_dsn: str, around: Surroundings) -> I
     yield from _over(dsn, (*SERVER, WRITES, PROFILE, *rights, *TABLES, *CLUSTER), around)
     if shim_dsn:
         theirs = (READS, PROFILE, *shim_rights(parse_dsn(shim_dsn).database))
-        yield from _over(shim_dsn, theirs, around)
+        yield from _over(shim_dsn, [replace(one, name=f"shim: {one.name}") for one in theirs], around)
     yield Examined(_REDIS, _redis(settings.redis_url))
 
 
@@ -85,7 +86,7 @@ def _over(dsn: str, checks: Sequence[DoctorCheck], around: Surroundings) -> Iter
     if data is not None and not data.exists():
         raise StoreError(f"there is no data at {data}: expected that of an indexer", retryable=False)
     with closing(open_store(dsn, pool=1, timeout_s=_TIMEOUT_S, database=_SYSTEM)) as store:
-        yield from examine(store, checks, around)
+        yield from examine(store, checks, replace(around, now_ms=time.time_ns() // 1_000_000))
 
 
 def _redis(url: str) -> Judgement:
@@ -124,7 +125,3 @@ def _json(results: Sequence[Examined]) -> str:
         for one in results
     ]
     return json.dumps({"checks": found}, indent=2, ensure_ascii=False)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

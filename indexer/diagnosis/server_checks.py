@@ -105,6 +105,12 @@ READS: Final = DoctorCheck(
     "Queries need settings and temporary tables: give the shim's user a settings profile with readonly = 2.",
 )
 SERVER: Final = (
+    DoctorCheck(  # the first one: later, our own time would be old
+        "clock",
+        "SELECT toUnixTimestamp64Milli(now64(3))",
+        _clock,
+        "Let NTP set both clocks: the times of migrations and heartbeats are the server's.",
+    ),
     DoctorCheck("version", "SELECT version()", _version, ""),
     DoctorCheck(
         "features",
@@ -117,12 +123,6 @@ SERVER: Final = (
         f"SELECT name, value FROM system.settings WHERE name IN ({_quoted(*_LIMITS)})",
         _limits,
         "Long statements would be refused: remove these values from the settings profiles of both users.",
-    ),
-    DoctorCheck(
-        "clock",
-        "SELECT toUnixTimestamp64Milli(now64(3))",
-        _clock,
-        "Let NTP set both clocks: the times of migrations and heartbeats are the server's.",
     ),
     DoctorCheck(
         "disks",
