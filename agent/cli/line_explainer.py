@@ -13,6 +13,8 @@ from agent.settings import AgentSettings
 #: Lines of one request, and the bytes of each; further ones are left out.
 MAX_LINES: Final = 50
 MAX_LINE_BYTES: Final = 8_192
+#: Samples of one request, as a line may pack some thousands; the rest is left out.
+MAX_SAMPLES: Final = 500
 
 
 class LineExplainer:
@@ -26,8 +28,9 @@ class LineExplainer:
         """Return the results of the lines of a text, as if they arrived now."""
         now_ms = time.time_ns() // 1_000_000
         lines = [line for line in text.encode(errors="surrogateescape").split(b"\n") if line.strip()]
-        return [
-            one
-            for line in lines[:MAX_LINES]
-            for one in explain(line.rstrip(b"\r")[:MAX_LINE_BYTES], self._settings, self._mapper, now_ms)
-        ]
+        found: list[Explained] = []
+        for line in lines[:MAX_LINES]:
+            found += explain(line.rstrip(b"\r")[:MAX_LINE_BYTES], self._settings, self._mapper, now_ms)
+            if len(found) >= MAX_SAMPLES:
+                break
+        return found[:MAX_SAMPLES]

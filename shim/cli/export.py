@@ -153,7 +153,13 @@ class Exporter:
         rows_file = self._file.with_name(f"{self._file.name}.csv") if form == "parquet" else self._file
         metrics = self._metrics()
         with rows_file.open("ab") as out:
+            if out.tell() < state.size:
+                raise ExportError(
+                    f"{rows_file}: expected the {state.size} bytes that {state_path(self._file)} tells of"
+                )
             out.truncate(state.size)
+            out.seek(state.size)  # `tell` is right also before the first write
+            self._save(out, state.metric, state.at_s)  # an end before the first rows can be continued, too
             if not state.size and form != "openmetrics":
                 self._write(out, ",".join(COLUMNS) + "\n")
             for name, kind in metrics:
@@ -163,8 +169,9 @@ class Exporter:
                 self._write(out, "# EOF\n")
         if form == "parquet":
             to_parquet(rows_file, self._file)
-            rows_file.unlink()
         state_path(self._file).unlink(missing_ok=True)
+        if form == "parquet":
+            rows_file.unlink()
         return state.rows
 
     def _metrics(self) -> list[tuple[str, str]]:

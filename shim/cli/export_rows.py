@@ -120,7 +120,7 @@ def _points(series: Sequence[Mapping[str, Any]]) -> _Points:
 
 
 def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
 
 
 def _braces(labels: Labels) -> str:

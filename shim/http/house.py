@@ -20,6 +20,7 @@ from shim.http.context import CONTEXT
 from shim.http.params import time_ms
 from shim.http.request import in_slot, params_of, tenant_of
 from shim.http.responses import TRUNCATED, answer
+from shim.http.status import sees_server
 from shim.model.errors import BadData
 from shim.model.tenancy import Tenant
 
@@ -27,6 +28,8 @@ from shim.model.tenancy import Tenant
 MAX_METRICS: Final = 20_000
 #: Characters of the lines of one request.
 MAX_TEXT: Final = 65_536
+#: Shown to tenants of others for each indexer that did not answer: its address is the operator's.
+_HIDDEN: Final = "only the operator sees why"
 #: Reasons of refused lines in words.
 _REASONS: Final = {reason.value: WORDS[reason] for reason in Reason}
 
@@ -84,10 +87,11 @@ def _whole(house: House) -> dict[str, Any]:
 async def state(request: web.Request) -> web.Response:
     """Answer with agents, and in single-tenant mode with the store and the agent beside this process."""
     context, tenant, house = request.app[CONTEXT], tenant_of(request), request.app[HOUSE]
-    alone = context.settings.tenancy.mode == "single"
+    alone, operator = context.settings.tenancy.mode == "single", sees_server(request)
 
     def look() -> dict[str, Any]:
-        agents, silent = house.agents(tenant)
+        agents, found = house.agents(tenant)
+        silent = found if operator else [_HIDDEN] * len(found)
         shown: dict[str, Any] = {"agents": agents, "indexersNotReached": silent, "reasons": _REASONS}
         return shown | (_whole(house) if alone else {})
 

@@ -75,6 +75,8 @@ async def test_lines_are_explained_and_bounded(client: tuple[Client, Store]) -> 
     assert store.rows("SELECT count() FROM series", {}) == [(0,)]
     many = (await api.ask("meterhouse/lines", {"lines": "a:1|c\n" * 10_000}, method="POST")).data
     assert len(many["lines"]) == 50
+    packed = "\n".join(["a:" + "1|c:" * 2_000 + "1|c"] * 8)
+    assert len((await api.ask("meterhouse/lines", {"lines": packed}, method="POST")).data["lines"]) == 500
     status, kind, _ = (
         await api.ask("meterhouse/lines", {"lines": "x" * (MAX_TEXT + 1)}, method="POST")
     ).error
@@ -83,7 +85,7 @@ async def test_lines_are_explained_and_bounded(client: tuple[Client, Store]) -> 
 
 async def test_many_tenants_see_no_numbers_of_the_whole_server(chdb_dsn: str) -> None:
     def agents(tenant: Tenant) -> tuple[list[Mapping[str, Any]], list[str]]:
-        return [{"agent": f"of {tenant.org_id}"}], []
+        return [{"agent": f"of {tenant.org_id}"}], ["indexer-1.internal: timed out"]
 
     lines = Limits(max_name_bytes=4)
     beside = Beside(agents, lambda: {"numbers": {"lines": 1}}, AgentSettings(lines=lines))
@@ -104,6 +106,8 @@ async def test_many_tenants_see_no_numbers_of_the_whole_server(chdb_dsn: str) ->
     store.close()
     assert seen["header"]["agents"] == [{"agent": "of 2"}]
     assert not {"agent", "store", "orgs"} & set(seen["header"])
+    assert seen["header"]["indexersNotReached"] == ["only the operator sees why"]
+    assert seen["single"]["indexersNotReached"] == ["indexer-1.internal: timed out"]
     assert seen["single"]["agent"] == {"numbers": {"lines": 1}}
     assert any(one["table"] == "schema_migrations" and one["rows"] for one in seen["single"]["store"])
 

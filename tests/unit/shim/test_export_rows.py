@@ -41,6 +41,12 @@ def test_csv_is_of_buckets_in_the_order_of_time() -> None:
     assert csv_rows("g", "gauge", [{"metric": {}, "values": [[20, "0"]]}], 10) == "g,gauge,0,10,,,,\n"
 
 
+def test_values_without_digits_are_written() -> None:
+    values = [[20, "+Inf"], [30, "NaN"], [40, "-0"], [50, "1e300"]]
+    text = csv_rows("g", "gauge", [{"metric": {}, "values": values}], 10)
+    assert [row.split(",")[2] for row in text.splitlines()] == ["inf", "nan", "0", "1e+300"]
+
+
 def test_openmetrics_is_cumulative_from_zero() -> None:
     rows = OpenMetricsRows("x", "counter")
     assert rows.head() == "# TYPE x counter\n"
