@@ -258,9 +258,10 @@ class Aggregator:
         """Add a line that is the first of its series, bad, or not plain; `bucket` is the current one."""
         samples = self.parse(line)
         self.stats.lines += len(samples) - 1
-        for sample in samples:
+        texts = split_samples(line, self._limits) if len(samples) > 1 else (line,)
+        for sample, text in zip(samples, texts, strict=True):
             if isinstance(sample, BadLine):
-                self._refused = sample.reason, line[:SHOWN_BYTES]
+                self._refused = sample.reason, text[:SHOWN_BYTES]
             self._add_parsed(sample, bucket, now_ms)
 
     def _add_parsed(self, parsed: Line | BadLine | Skip, bucket: Bucket, now_ms: int) -> None:

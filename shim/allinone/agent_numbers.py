@@ -5,6 +5,7 @@ Blocks: call it in a thread.
 
 from __future__ import annotations
 
+import http.client
 import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -68,5 +69,5 @@ class AgentNumbers:
             # Our own agent, by http or https.
             with urllib.request.urlopen(url, timeout=2, context=self._context) as response:  # noqa: S310
                 return agent_numbers(str(response.read(_MAX_BYTES), "utf-8"))
-        except (OSError, ValueError) as e:
+        except (OSError, http.client.HTTPException, ValueError) as e:
             return {"missing": f"the agent does not answer at {url}: {e}"}

@@ -23,6 +23,8 @@ import meterhouse
 START_S: Final = 20.0
 #: Seconds that stopping may take in all; rows still unsent then are lost, and a message says so.
 STOP_S: Final = 30.0
+#: Instead of an exit code.
+NO_PROCESS: Final = -1
 
 
 class ChildError(Exception):
@@ -42,15 +44,19 @@ class AgentProcess:
     async def start(self) -> None:
         """Start the agent and return when it listens. Raises ChildError."""
         self._ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                # By its file, not by -m: so a folder `agent` in the working directory cannot shadow ours.
-                *(sys.executable, meterhouse.__file__, "agent", "--parent", str(theirs.fileno())),
-                *self._arguments,
-                env=self._environ,
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-            )
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    # By its file, not by -m: so a folder `agent` in the working directory cannot shadow ours.
+                    *(sys.executable, meterhouse.__file__, "agent", "--parent", str(theirs.fileno())),
+                    *self._arguments,
+                    env=self._environ,
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                )
+        except OSError as e:  # no memory for a process, or too many of them
+            self.close()
+            raise ChildError(f"the agent did not start: {e.strerror or e}") from None
         self._ours.setblocking(False)
         try:
             async with asyncio.timeout(START_S):
@@ -73,9 +79,8 @@ class AgentProcess:
         return said
 
     async def wait(self) -> int:
-        """Wait for the agent to exit and return its exit code."""
-        assert self._process is not None
-        return await self._process.wait()
+        """Wait for the agent to exit and return its exit code; NO_PROCESS if it never ran."""
+        return await self._process.wait() if self._process is not None else NO_PROCESS
 
     async def stop(self, deadline_s: float) -> int | None:
         """Ask the agent to send its rows and exit; kill it after `deadline_s`.

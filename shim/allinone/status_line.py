@@ -7,6 +7,7 @@ once a second, elsewhere a plain line once a minute.
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import ssl
 import time
@@ -195,7 +196,7 @@ class StatusLine:
     async def _scrape(self) -> Scraped | None:
         try:
             return scrape(await asyncio.to_thread(self._get))
-        except (OSError, ValueError):
+        except (OSError, http.client.HTTPException, ValueError):  # an agent that dies cuts its answer off
             return None
 
     def _get(self) -> str:

@@ -28,6 +28,8 @@ def test_a_core_keeps_a_refused_line_until_it_is_taken(name: str) -> None:
     assert core.take_refused() is None
     core.add(b"no colon \xff\0" + b"x" * 500, NOW_MS)
     assert core.take_refused() == (Reason.NO_VALUE, (b"no colon \xff\0" + b"x" * 500)[:SHOWN_BYTES])
+    core.add(b"a:1|c:y|c:2|c", NOW_MS)  # of the samples of a line, the refused one
+    assert core.take_refused() == (Reason.BAD_VALUE, b"a:y|c")
     core.close()
 
 

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import pytest
+
 from shim.allinone.agent_keeper import pause_s
+from shim.allinone.agent_process import NO_PROCESS, AgentProcess, ChildError
 
 
 def test_pauses_grow_to_a_bound() -> None:
     assert [pause_s(n) for n in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
     assert pause_s(7) == pause_s(10_000) == 30.0
+
+
+async def test_a_machine_without_memory_for_the_agent_is_an_end_like_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def no_memory(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("asyncio.create_subprocess_exec", no_memory)
+    agent = AgentProcess([], {})
+    with pytest.raises(ChildError, match="did not start: Resource temporarily unavailable"):
+        await agent.start()
+    assert await agent.wait() == NO_PROCESS
+    assert await agent.stop(1) is None

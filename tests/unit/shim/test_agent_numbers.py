@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from shim.allinone.agent_numbers import agent_numbers
+import http.client
+import urllib.request
+
+import pytest
+
+from shim.allinone.agent_numbers import AgentNumbers, agent_numbers
 
 TEXT = """\
 # HELP meterhouse_agent_lines_total Lines received, good and bad.
@@ -36,3 +41,11 @@ def test_sums_over_labels_and_reasons() -> None:
         {"reason": "no_type", "lines": 2},
         {"reason": "of_a_newer_agent", "lines": 1},
     ]
+
+
+def test_an_agent_that_dies_within_its_answer_has_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*_: object, **__: object) -> None:
+        raise http.client.IncompleteRead(b"# HELP")
+
+    monkeypatch.setattr(urllib.request, "urlopen", cut_off)
+    assert "does not answer" in AgentNumbers(lambda: "http://127.0.0.1:1/metrics", None)()["missing"]
