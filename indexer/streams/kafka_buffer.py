@@ -13,7 +13,6 @@ class PartitionBuffer:
     def __init__(self) -> None:
         self._offsets: deque[int] = deque()
         self._messages: deque[bytes] = deque()
-        self._faults: dict[int, str] = {}  # by offset
         self._next = 0  # offsets below are had
         self.bytes = 0
 
@@ -25,13 +24,11 @@ class PartitionBuffer:
         """The offset of the first message; None for none."""
         return self._offsets[0] if self._offsets else None
 
-    def append(self, offset: int, message: bytes, fault: str = "") -> None:
-        """Add a message, or why there is none; one that was had is ignored."""
+    def append(self, offset: int, message: bytes) -> None:
+        """Add a message; one that was had is ignored."""
         if offset >= self._next:
             self._offsets.append(offset)
             self._messages.append(message)
-            if fault:
-                self._faults[offset] = fault
             self._next = offset + 1
             self.bytes += len(message)
 
@@ -53,16 +50,16 @@ class PartitionBuffer:
             last = offset
         return last
 
-    def take(self, first: int, last: int) -> Entries:
-        """Remove the messages up to an offset; return those from `first` on."""
+    def take(self, first: int, last: int, max_message_bytes: int) -> Entries:
+        """Remove the messages up to an offset; return those from `first` on, larger ones as faults."""
         taken = Entries([], [], faults := {})
         while self._offsets and self._offsets[0] <= last:
             offset, message = self._offsets.popleft(), self._messages.popleft()
-            fault = self._faults.pop(offset, "")
             self.bytes -= len(message)
             if offset >= first:
-                if fault:
-                    faults[len(taken.ids)] = fault
+                if len(message) > max_message_bytes:
+                    fault = f"{len(message)} bytes: expected at most indexer.bounds.body_bytes"
+                    faults[len(taken.ids)], message = fault, b""
                 taken.ids.append(str(offset))
                 taken.messages.append(message)
         return taken

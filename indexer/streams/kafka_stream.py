@@ -8,6 +8,7 @@ from committing. Sync: runs in threads.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import Final
@@ -112,7 +113,7 @@ class KafkaStream:
     def keep(self, batch: Batch) -> bool:
         """Say that this consumer lives; return whether the batch is still its."""
         with self._lock:
-            if not self._paused and not self._has_room():
+            if not self._has_room():  # partitions that were assigned meanwhile are not paused yet
                 self._consumer.pause(self._consumer.assignment())
                 self._paused = True
             self._read(_SLICE, 0.0)
@@ -173,7 +174,8 @@ class KafkaStream:
 
     def _taken(self, number: int, partition: _Partition, cut: KafkaCut, lost: int = 0) -> Batch:
         self._partitions[number] = self._partitions.pop(number)  # the others are next
-        return self._batch(number, cut, partition.buffer.take(cut.first, cut.last), lost)
+        max_bytes = sys.maxsize if self._is_parked else cut.rules.body_bytes
+        return self._batch(number, cut, partition.buffer.take(cut.first, cut.last, max_bytes), lost)
 
     def _batch(self, partition: int, cut: KafkaCut, entries: Entries, lost: int) -> Batch:
         return Batch(
@@ -264,12 +266,7 @@ class KafkaStream:
         if error is not None:
             partition.buffer.reached(offset)
             return
-        text = message.value() or b""
-        if len(text) > self._rules.body_bytes and not self._is_parked:
-            fault = f"{len(text)} bytes: expected at most indexer.bounds.body_bytes"
-            partition.buffer.append(offset, b"", fault)
-        else:
-            partition.buffer.append(offset, text)
+        partition.buffer.append(offset, message.value() or b"")
 
     def _fail(self, error: KafkaError) -> None:
         """Raise SourceError, except for a topic of parked frames that is not there yet."""

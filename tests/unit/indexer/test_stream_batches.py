@@ -108,5 +108,6 @@ def test_a_buffer_cuts_and_gives_what_was_cut() -> None:
     assert not buffer.has_all_to(9)
     buffer.reached(10)
     assert buffer.has_all_to(9)
-    assert buffer.take(4, 7).ids == ["4", "7"]  # 3 is before the position
+    assert buffer.take(4, 7, 10).ids == ["4", "7"]  # 3 is before the position
     assert (len(buffer), buffer.bytes) == (1, 10)
+    assert buffer.take(4, 8, 9).faults == {0: "10 bytes: expected at most indexer.bounds.body_bytes"}
