@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -20,6 +20,8 @@ MAX_URL_BYTES: Final = 2_048
 _PORTS: Final = {"http": 80, "https": 443}
 _HOST: Final = r"\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+"
 _ENTRY: Final = re.compile(rf"(?P<host>\*|\*\.[A-Za-z0-9_.-]+|{_HOST})(?::(?P<port>\*|[0-9]{{1,5}}))?")
+#: Other networks of IPv6 are local to sites, or carry addresses of IPv4 in ways that vary.
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 #: Networks that carry IPv4 addresses inside those of IPv6, in their last four bytes.
 _NAT64: Final = bytes.fromhex("0064ff9b0000000000000000")
 
@@ -74,6 +76,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             inner = IPv4Address(address.packed[-4:])
         if inner is not None:
             return is_public(inner)
+        if address not in _GLOBAL_UNICAST:
+            return False
     return address.is_global and not address.is_multicast
 
 

@@ -45,8 +45,13 @@ class AlertStates:
     rule: AlertingRule
     active: dict[Labels, ActiveAlert] = field(default_factory=dict)
 
-    def update(self, found: Mapping[Labels, ActiveAlert], now_ms: int, limit: int) -> None:
-        """Take the alerts of a tick. Raises ExecutionError for more than `limit`; 0: no limit."""
+    def update(
+        self, found: Mapping[Labels, ActiveAlert], now_ms: int, limit: int, max_resolved: int = 0
+    ) -> None:
+        """Take the alerts of a tick. Raises ExecutionError for more than `limit`; 0: no limit.
+
+        Of resolved alerts the latest `max_resolved` are remembered; 0: all.
+        """
         for labels, alert in found.items():
             known = self.active.get(labels)
             if known is not None and known.state != "inactive":
@@ -60,10 +65,19 @@ class AlertStates:
             alert.keep_firing_since_ms = None
             if alert.state == "pending" and now_ms - alert.active_at_ms >= self.rule.for_ms:
                 alert.state, alert.fired_at_ms = "firing", now_ms
+        if max_resolved:
+            self._forget(max_resolved)
         count = sum(alert.state != "inactive" for alert in self.active.values())
         if limit and count > limit:
             self.active.clear()
             raise ExecutionError(f"exceeded limit of {limit} with {count} alerts")
+
+    def _forget(self, max_resolved: int) -> None:
+        resolved = [labels for labels, alert in self.active.items() if alert.state == "inactive"]
+        if len(resolved) > max_resolved:
+            resolved.sort(key=lambda labels: self.active[labels].resolved_at_ms or 0)
+            for labels in resolved[:-max_resolved]:
+                del self.active[labels]
 
     def _missing(self, labels: Labels, alert: ActiveAlert, now_ms: int) -> None:
         if alert.state == "firing" and self.rule.keep_firing_for_ms:

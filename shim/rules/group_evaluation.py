@@ -101,7 +101,7 @@ class GroupEvaluation:
                 for labels in self.before[number] - after[number]:
                     samples.append(labels, at_ms, STALE)
             self.health[number] = RuleHealth(error, self._clock_s() - began_s, tick_ms)
-        for labels in self.ending - set[Labels]().union(*after):
+        for labels in self.ending.difference(*self.before, *after):
             samples.append(labels, at_ms, STALE)
         self.before, self.ending = after, set()
         return failed
@@ -121,7 +121,8 @@ class GroupEvaluation:
         states = self.states[number]
         assert states is not None
         found = await self._alerts(rule, vector, queries, tick_ms) if vector else {}
-        states.update(found, tick_ms, self.group.limit)
+        limits = [limit for limit in (self.group.limit, self._max_series) if limit]
+        states.update(found, tick_ms, min(limits, default=0), self._max_series)
         return list(states.series())
 
     def _recorded(self, rule: RecordingRule, vector: InstantVector) -> InstantVector:

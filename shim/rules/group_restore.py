@@ -17,7 +17,7 @@ from shim.model.labels import Labels
 from shim.model.messages import format_labels, quote
 from shim.rules.alert_states import FOR_STATE, KEEP_FIRING_SINCE, ActiveAlert
 from shim.rules.memory_samples import MemorySamples
-from shim.rules.recorded_messages import GROUP, LAST_TICK
+from shim.rules.recorded_messages import GROUP, LAST_TICK, PROJECT
 from shim.rules.rule_file import AlertingRule, RecordingRule, Rule
 from shim.rules.store_queries import StoreQueries
 
@@ -39,9 +39,11 @@ async def restore(of: GroupRunner) -> int | None:
         now_ms,
         QueryOptions(timeout_s=of.parts.place.timeout_s, lookback_ms=lookback_s * 1000),
     )
-    if not found:
+    own = _own_project(of)
+    ticks = [v for labels, v in found if v * 1000 <= now_ms and lb.get(labels, PROJECT) in ("", own)]
+    if not ticks:
         return None
-    last_s = int(max(value for _, value in found))
+    last_s = int(max(ticks))
     at_ms = last_s * 1000 - of.group.query_offset_ms
     alive = now_ms - last_s * 1000 <= of.parts.settings.outage_tolerance_s * 1000
     next_s = of.schedule.last_at(int(of.parts.now_s()))
@@ -59,6 +61,11 @@ async def restore(of: GroupRunner) -> int | None:
     return last_s
 
 
+def _own_project(of: GroupRunner) -> str:
+    """Return the project in which an org's group says its last tick: those of projects may have its name."""
+    return str(of.parts.settings.org_project_id) if of.tenant.project_id is None else ""
+
+
 async def _series(queries: StoreQueries, name: str, rule: Rule, at_ms: int) -> set[Labels]:
     """Return the series that a rule had at its last tick."""
     names = [name] if name != "ALERTS" else [name, FOR_STATE, KEEP_FIRING_SINCE]
@@ -74,8 +81,13 @@ async def _alerts(
     states = of.evaluation.states[number]
     if states is None or not of.evaluation.before[number]:
         return
+    latest_s = at_ms / 1000 + of.group.query_offset_ms / 1000
     active, keep = [
-        {alert_labels(labels): value for labels, value in await queries.ask(_selector(name, rule), at_ms)}
+        {
+            alert_labels(labels): value
+            for labels, value in await queries.ask(_selector(name, rule), at_ms)
+            if 0 <= value <= latest_s  # other senders can write these names
+        }
         for name in (FOR_STATE, KEEP_FIRING_SINCE)
     ]
     state_of = {

@@ -16,6 +16,7 @@ from typing import Final, Literal
 from shim.indexers.message_writes import StoreMessages
 from shim.metrics import ShimMetrics
 from shim.model.errors import BadData, Canceled, QueryError, Unavailable
+from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.rules.alert_notices import notices
 from shim.rules.alert_sink import AlertSink
@@ -68,6 +69,7 @@ class GroupRunner:
     last_s: int | None = None  # the last tick that is stored
     alerted_s: int = 0  # the last tick at which alerts were evaluated
     restored: bool = False
+    unended: set[Labels] | None = None  # the series at the last tick that is stored, once later ones are not
     seconds: float = 0.0  # that the last tick took
     stored_at_s: float = 0.0
     retry_at_s: float = 0.0
@@ -130,7 +132,7 @@ class GroupRunner:
             return
         tick_s = max(int(self.parts.now_s()), (self.last_s or 0) + 1)
         results = TickResults(frozenset())
-        for labels in self.evaluation.ending.union(*self.evaluation.before):
+        for labels in self.evaluation.ending.union(self.unended or (), *self.evaluation.before):
             results.append(labels, tick_s * 1000 - self.group.query_offset_ms, None)
         try:
             if results.all:
@@ -143,6 +145,18 @@ class GroupRunner:
         if self.restored:
             self.evaluation = self.new_evaluation()
             self.restored, self.last_s, self.alerted_s = False, None, 0
+            self.unended = None
+
+    def follow_clock(self) -> None:
+        """Restore the stored state once more if the clock was set back: ticks ahead of it never come."""
+        now_s = self.parts.now_s()
+        if self.retry_at_s > now_s + max(self.step_s, _MAX_WAIT_S):
+            self.retry_at_s = 0.0
+        if self.last_s is not None and self.last_s > now_s + self.step_s:
+            _log.warning("event=clock_set_back group=%s last_tick=%d", self.key, self.last_s)
+            self.forget()
+        if self.schedule.since_s > now_s + self.step_s:
+            self.schedule = replace(self.schedule, since_s=int(now_s))
 
     def adopt(self, older: GroupRunner) -> None:
         """Take over the state of the group as it was before its file changed."""
@@ -162,6 +176,7 @@ class GroupRunner:
             self.evaluation.before[number] = older.evaluation.before[same]
             self.evaluation.health[number] = older.evaluation.health[same]
         self.evaluation.ending = older.evaluation.ending.union(*(older.evaluation.before[n] for n in left))
+        self.unended = older.unended
 
     # ------------------------------------------------------------ running
 
@@ -203,6 +218,9 @@ class GroupRunner:
         names = (r.name for r in self.group.rules if isinstance(r, RecordingRule) and r.is_counter)
         results = TickResults(frozenset(names))
         queries = StoreQueries.of_tick(parts.place, self.tenant, results.seen)
+        if self.unended is None:
+            self.unended = self.evaluation.ending.union(*self.evaluation.before)
+        self.evaluation.ending = self.evaluation.ending | self.unended
         passing = _PASSING if self.tries < _MAX_TRIES else ()
         failed = await self.evaluation.evaluate(
             tick_s * 1000, queries, results, alerts=alerts, passing=passing
@@ -219,6 +237,7 @@ class GroupRunner:
         if store:
             await self._store(tick_s, results)
             self.last_s, self.stored_at_s = tick_s, parts.now_s()
+            self.unended = None
         self.seconds = time.perf_counter() - began_s
         parts.metrics.rule_group_seconds.observe(self.seconds)
         if alerts:

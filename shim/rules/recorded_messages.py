@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,10 @@ from shim.rules.memory_samples import STALE, MemorySamples
 
 #: Messages of one request, below `indexer.bounds.messages`.
 _MESSAGES: Final = 5_000
-_PROJECT: Final = "project_id"
+#: Digits of a project's id; longer texts are no number that an indexer reads.
+_MAX_DIGITS: Final = 20
+#: The label that names the project of a series, in queries over an org.
+PROJECT: Final = "project_id"
 _encoder: Final = msgspec.json.Encoder()
 #: The series that says up to which tick a group is stored.
 LAST_TICK: Final = "meterhouse_rule_group_last_tick_seconds"
@@ -64,6 +68,7 @@ def bodies(
     The last message of the last request says that the tick is stored.
     """
     messages = [_message(tenant, org_project_id, results.counters, *sample) for sample in results.all]
+    messages.sort(key=itemgetter("project_id"))  # frames are numbered in the order of their projects
     group, tick_s = last_tick
     progress = (lb.make({lb.NAME: LAST_TICK, GROUP: group}), tick_s * 1000, float(tick_s))
     messages.append(_message(tenant, org_project_id, frozenset(), *progress))
@@ -87,10 +92,11 @@ def _message(
     name = tags.pop(lb.NAME)
     project_id = tenant.project_id
     if project_id is None:
-        own = tags.get(_PROJECT, "")
-        project_id = int(own) if own.isascii() and own.isdigit() else org_project_id
+        own = tags.get(PROJECT, "")
+        is_id = own.isascii() and own.isdigit() and len(own) <= _MAX_DIGITS
+        project_id = int(own) if is_id else org_project_id
         if own:
-            del tags[_PROJECT]
+            del tags[PROJECT]
     is_counter = name in counters
     if is_counter:
         # The deltas up to a tick lie in the bucket before it.

@@ -17,6 +17,8 @@ from shim.model.tenancy import Tenant
 from shim.rules.rule_file import RuleGroup, parse_rule_file
 from shim.rules.rule_yaml import MAX_FILE_BYTES, RuleFileError
 
+#: Directories of orgs of which an error tells.
+_MAX_ERRORS: Final = 10
 _SUFFIXES: Final = (".yml", ".yaml")
 
 
@@ -46,18 +48,20 @@ class RuleDirectory:
         self._now_s = now_s
         self._states: dict[Path, tuple[int, int, int]] = {}
         self.files: Mapping[Path, LoadedFile] = {}
-        #: Why the directory itself cannot be read; empty: it was.
+        self._errors: list[str] = []  # of the orgs' directories
+        #: Why the directory, or one of an org, cannot be read; empty: they were.
         self.error = ""
 
     def load(self) -> bool:
         """Read files that are new or changed, forget those that are gone; return whether any changed."""
+        before, self._errors = self.error, []
         try:
             found = dict(self._scan())
         except OSError as e:
-            changed, self.error = not self.error, f"shim.rules.path: {e}"
-            return changed
-        files, changed = dict(self.files), bool(self.error)
-        self.error = ""
+            self.error = f"shim.rules.path: {e}"
+            return not before
+        self.error = "; ".join(self._errors[:_MAX_ERRORS])
+        files, changed = dict(self.files), self.error != before
         for path in files.keys() - found.keys():
             del files[path], self._states[path]
             changed = True
@@ -75,7 +79,7 @@ class RuleDirectory:
             if found.state[1] > MAX_FILE_BYTES:
                 raise RuleFileError(f"{found.name}: at most {MAX_FILE_BYTES} bytes are accepted")
             groups = parse_rule_file(found.name, path.read_text(encoding="utf-8"))
-        except (RuleFileError, OSError, UnicodeDecodeError) as e:
+        except Exception as e:  # also a bug: one tenant's file never keeps others' from being read
             error = str(e) if isinstance(e, RuleFileError) else f"{found.name}: {e}"
             if before is not None:
                 return replace(before, error=error)
@@ -91,13 +95,24 @@ class RuleDirectory:
                 yield from _files_of(self._path, self._single)
             return
         for org in _directories(self._path):
-            org_id = _id(org.name)
-            if org_id is None:
-                continue
-            yield from _files_of(org, Tenant(org_id, None))
+            if (org_id := _id(org.name)) is not None:
+                yield from self._of_org(org, org_id)
+
+    def _of_org(self, org: Path, org_id: int) -> Sequence[tuple[Path, _Found]]:
+        """Return the files of an org; those that are known if its directory cannot be read."""
+        try:
+            found = list(_files_of(org, Tenant(org_id, None)))
             for project in _directories(org):
                 if (project_id := _id(project.name)) is not None:
-                    yield from _files_of(project, Tenant(org_id, project_id))
+                    found += _files_of(project, Tenant(org_id, project_id))
+        except OSError as e:
+            self._errors.append(f"shim.rules.path: {e}")
+            return [
+                (path, _Found(one.tenant, one.name, self._states[path]))
+                for path, one in self.files.items()
+                if one.tenant.org_id == org_id
+            ]
+        return found
 
 
 def _files_of(directory: Path, tenant: Tenant) -> Iterator[tuple[Path, _Found]]:

@@ -123,7 +123,9 @@ class RuleEvaluator:
                 self.runners[key] = runner
         for key, runner in before.items():
             await self._stop(key)
-            await runner.end()
+            task = asyncio.create_task(runner.end(), name=f"rules end {runner.key}")
+            self._running[key] = task  # an indexer that hangs holds up no other group
+            task.add_done_callback(partial(self._ended, key))
         self.parts.metrics.rule_groups.set(len(self.runners))
         self.parts.metrics.rules.set(sum(len(r.group.rules) for r in self.runners.values()))
 
@@ -142,6 +144,9 @@ class RuleEvaluator:
 
     async def _begin(self) -> None:
         now_s = self.parts.now_s()
+        for key, runner in self.runners.items():
+            if key not in self._running:
+                runner.follow_clock()
         ready = [
             (key, runner)
             for key, runner in self.runners.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -40,8 +41,17 @@ async def stored_evaluations(
     found: dict[tuple[Tenant, str], GroupEvaluation] = {}
     for tenant, some in of_tenant.items():
         stored = await _read(tenant, some)
-        found |= {(tenant, runner.name): _evaluation(runner, stored) for runner in some}
+        found |= await asyncio.to_thread(_evaluations, tenant, some, stored)
     return found
+
+
+def _evaluations(
+    tenant: Tenant, runners: Sequence[GroupRunner], stored: _Stored
+) -> Mapping[tuple[Tenant, str], GroupEvaluation]:
+    by_name: dict[str, list[Labels]] = {}
+    for labels in filter(stored.active.__contains__, stored.states):
+        by_name.setdefault(lb.get(labels, "alertname"), []).append(labels)
+    return {(tenant, runner.name): _evaluation(runner, stored, by_name) for runner in runners}
 
 
 async def _read(tenant: Tenant, runners: Sequence[GroupRunner]) -> _Stored:
@@ -52,7 +62,9 @@ async def _read(tenant: Tenant, runners: Sequence[GroupRunner]) -> _Stored:
     stored = _Stored()
 
     async def ask(name: str) -> InstantVector:
-        return await queries.ask(name, now_ms)
+        found = await queries.ask(name, now_ms)
+        # other senders can write these names: a time that is none could not be shown
+        return [(labels, value) for labels, value in found if 0 <= value * 1000 <= now_ms]
 
     try:
         stored.last_ticks = {lb.get(labels, GROUP): tick for labels, tick in await ask(LAST_TICK)}
@@ -65,7 +77,9 @@ async def _read(tenant: Tenant, runners: Sequence[GroupRunner]) -> _Stored:
     return stored
 
 
-def _evaluation(runner: GroupRunner, stored: _Stored) -> GroupEvaluation:
+def _evaluation(
+    runner: GroupRunner, stored: _Stored, by_name: Mapping[str, Sequence[Labels]]
+) -> GroupEvaluation:
     made = GroupEvaluation(runner.group, runner.parts.external)
     tick_ms = int(stored.last_ticks.get(runner.name, 0)) * 1000
     made.health = [RuleHealth(tick_ms=tick_ms) for _ in runner.group.rules]
@@ -73,7 +87,8 @@ def _evaluation(runner: GroupRunner, stored: _Stored) -> GroupEvaluation:
         if states is None or not isinstance(rule, AlertingRule):
             continue
         own = rule_labels(rule).items()
-        for labels, state in stored.states.items():
-            if labels in stored.active and own <= dict(labels).items():
+        for labels in by_name.get(rule.name, ()):
+            if own <= dict(labels).items():
+                state = stored.states[labels]
                 states.restore(restored_alert(rule, labels, state, stored.active[labels], stored.keep, 0))
     return made

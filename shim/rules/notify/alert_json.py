@@ -59,11 +59,11 @@ def for_webhook(alerts: Sequence[TenantAlert], external_url: str) -> bytes:
     return msgspec.json.encode(
         {
             "version": "4",
-            "groupKey": f'{{}}/{alerts[0].tenant}:{{alertname="{name}"}}',
+            "groupKey": f'{{}}/{alerts[0].tenant}:{{alertname="{_text(name)}"}}',
             "truncatedAlerts": 0,
             "status": "firing" if fires else "resolved",
             "receiver": "meterhouse",
-            "groupLabels": {ALERT_NAME: name},
+            "groupLabels": {ALERT_NAME: _text(name)},
             "commonLabels": _legal(_common([dict(alert.labels) for alert in alerts])),
             "commonAnnotations": _legal(_common([alert.notice.annotations for alert in alerts])),
             "externalURL": external_url,
@@ -104,7 +104,9 @@ def generator_url(external_url: str, expr: str) -> str:
 
 def _legal(pairs: Mapping[str, str]) -> dict[str, str]:
     """Return pairs that Alertmanager takes: it refuses a whole request for one other name."""
-    return {_ILLEGAL.sub("_", name): _text(value) for name, value in pairs.items()}
+    changed = {_ILLEGAL.sub("_", name): name for name in pairs}
+    changed |= {name: name for name in pairs if name in changed}  # none takes the place of the tenant's
+    return {legal: _text(pairs[name]) for legal, name in changed.items()}
 
 
 def _text(value: str) -> str:

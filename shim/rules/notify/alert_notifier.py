@@ -203,9 +203,9 @@ def _alertmanager(
     poster = HttpPoster(timeout_s=of.timeout_s, tls=tls, server_name=at.server_name, max_connections=1)
 
     async def post(alerts: Sequence[TenantAlert]) -> PostAnswer:
+        body = alert_json.for_alertmanager(alerts, external_url)
         try:
             headers = {"Content-Type": "application/json"} | receiver_secrets.authorization(of)
-            body = alert_json.for_alertmanager(alerts, external_url)
             return await poster.post(at.url + ALERTS_PATH, body, headers)
         except (OSError, ValueError) as e:
             return PostAnswer(PostOutcome.RETRY, text=str(e))

@@ -22,6 +22,8 @@ _log: Final = logging.getLogger("shim.notifications")
 
 #: Statuses of a request that one of its alerts may have spoiled, or that is too large.
 _SPOILED: Final = frozenset({400, 413, 422})
+#: The status for alerts that cannot be written as JSON, as if their receiver had said so.
+_UNWRITABLE: Final = 422
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class NoticeSender:
     async def _try(self, batch: Sequence[TenantAlert]) -> PostAnswer:
         name, metrics = self.receiver.name, self._metrics
         began_s = time.perf_counter()
-        answer = await self.receiver.post(batch)
+        answer = await self._posted(batch)
         metrics.notification_seconds.labels(name).observe(time.perf_counter() - began_s)
         if answer.outcome is PostOutcome.DELIVERED:
             metrics.notifications_sent.labels(name).inc(len(batch))
@@ -121,6 +123,14 @@ class NoticeSender:
                 "event=alerts_not_sent receiver=%s alerts=%d error=%s", name, len(batch), answer.text
             )
         return answer
+
+    async def _posted(self, batch: Sequence[TenantAlert]) -> PostAnswer:
+        """Post a batch. One that cannot be written is refused, so that it does not hold up other tenants'."""
+        try:
+            return await self.receiver.post(batch)
+        except Exception as e:
+            _log.exception("event=alerts_not_written receiver=%s", self.receiver.name)
+            return PostAnswer(PostOutcome.REFUSED, _UNWRITABLE, f"{type(e).__name__}")
 
     async def _stopped_within(self, pause: float) -> bool:
         try:

@@ -353,6 +353,51 @@ async def test_series_of_a_removed_rule_and_group_end(w: World) -> None:
     assert not w.at_tick("job:hits:twice", tick + 80)
 
 
+async def test_a_series_that_stops_while_the_indexer_is_away_ends_at_the_next_tick(w: World) -> None:
+    w.write(
+        RECORD.replace(
+            "2 * job:hits:increase1m", f"job:hits:increase1m and on() (vector(time()) < {T + 150})"
+        )
+    )
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 61)
+    stop = next(at for at in range(tick, 1_000, 60) if at >= 150)
+    for at in range(tick, stop, 60):
+        await w.at(shim, at + 5)
+    assert w.at_tick("job:hits:double", stop - 1)
+    w.away = True
+    await w.at(shim, stop + 5)
+    w.away = False
+    await w.at(shim, stop + 40)
+    assert w.at_tick("job:hits:double", stop - 1)
+    assert w.at_tick("job:hits:increase1m", stop)
+    assert not w.at_tick("job:hits:double", stop)
+
+
+async def test_a_clock_that_was_ahead_stops_no_group(w: World) -> None:
+    w.write(RECORD)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 61)
+    await w.at(shim, tick + 5)
+    (runner,) = shim.runners.values()
+    runner.last_s = T + 86_400
+    runner.retry_at_s = T + 86_400
+    await w.at(shim, tick + 60 + 5)
+    assert runner.last_s == T + tick + 60
+
+
+async def test_a_last_tick_in_the_future_is_not_ours(w: World) -> None:
+    w.write(RECORD)
+    w.pipeline.send([f"meterhouse_rule_group_last_tick_seconds:1e300|g|#rule_group:r.yml;g|T{T - 10}"])
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 61)
+    await w.at(shim, tick + 5)
+    assert w.at_tick("job:hits:double", tick)
+
+
 class Impatient(MemoryEngine):
     """Grants the time of two templates."""
 

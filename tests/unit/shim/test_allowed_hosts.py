@@ -85,6 +85,10 @@ def test_a_pattern_allows_public_addresses_and_a_full_name_all() -> None:
         "64:ff9b::a00:1",
         "2002:a00:1::",
         "ff02::1",
+        "fec0::1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
+        "64:ff9b:1::7f00:1",
     ],
 )
 def test_not_public(address: str) -> None:

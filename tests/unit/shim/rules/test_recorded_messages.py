@@ -53,7 +53,7 @@ def test_results_over_an_org_name_their_project() -> None:
     results = TickResults(frozenset())
     results.append(series("x", project_id="5"), MS, 1.0)
     results.append(series("x"), MS, 1.0)
-    of_five, other, progress = messages(results, Tenant(7, None))
+    other, of_five, progress = messages(results, Tenant(7, None))  # by project
     assert (of_five["project_id"], of_five["tags"]) == (5, {})
     assert other["project_id"] == progress["project_id"] == 3
 
@@ -76,3 +76,12 @@ def test_keys_differ_by_tenant_group_and_tick() -> None:
     }
     assert len(keys) == 5
     assert all(len(key) < 100 for key in keys)
+
+
+def test_an_orgs_results_are_in_the_order_of_their_projects() -> None:
+    """Frames are numbered in order of appearance, so another order would give them other identities."""
+    results = TickResults(frozenset())
+    for project in ("12", "9" * 5_000, "4"):
+        results.append(series("x", project_id=project), MS, 1.0)
+    found = messages(results, Tenant(7, None))
+    assert [message["project_id"] for message in found] == [3, 4, 12, 3]

@@ -66,3 +66,13 @@ def test_the_page_of_an_expression() -> None:
         generator_url("http://a", 'x{y="+ &"} > 1')
         == "http://a/graph?g0.expr=x%7By%3D%22%2B+%26%22%7D+%3E+1&g0.tab=1"
     )
+
+
+def test_no_name_that_is_changed_takes_the_place_of_the_tenants() -> None:
+    spoofed = lb.make({"alertname": "A", "org_id": "1", "org~id": "2", "org-id": "3"})
+    [sent] = json.loads(for_alertmanager([replace(alert(), labels=spoofed)], URL))
+    assert sent["labels"] == {"alertname": "A", "org_id": "1"}
+
+
+def test_a_webhook_has_an_alerts_odd_name_as_text() -> None:
+    assert json.loads(for_webhook([alert("A\ud800")], URL))["groupLabels"] == {"alertname": "A?"}
