@@ -24,6 +24,9 @@ QUERIES: Final[Mapping[str, tuple[str, str]]] = {
 _SET_HELP: Final = "StatsD set "
 #: A name in braces, as in `{"shop.requests", route="/"}`.
 _QUOTED_NAME: Final = re.compile(r'^"(?:[^"\\]|\\.)*"\s*(?:,|$)')
+#: Names that need no quotes.
+_METRIC: Final = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 Labels = tuple[tuple[str, str], ...]
 _Points = Iterator[tuple[Labels, int, float | Mapping[str, Any]]]
@@ -74,7 +77,7 @@ class OpenMetricsRows:
     def head(self) -> str:
         """Return the metric's type. A distribution is a summary: its count and its sum."""
         kind = {"counter": "counter", "histogram": "summary"}.get(self._kind, "gauge")
-        return f"# TYPE {self._name} {kind}\n"
+        return f"# TYPE {self._name if _is_plain(self._name) else _quoted(self._name)} {kind}\n"
 
     def rows(self, series: Sequence[Mapping[str, Any]], step_s: int) -> str:
         """Format the values of an answer, each at the last second of its bucket."""
@@ -94,18 +97,19 @@ class OpenMetricsRows:
             added = (("_total", value),)
         else:
             if value or self._kind == "gauge":
-                yield f"{self._name}{_braces(labels)} {_number(value)} {end_s - 1}\n"
+                yield f"{_named(self._name, labels)} {_number(value)} {end_s - 1}\n"
             return
         first = labels not in self._totals
         if first and not added[0][1]:
             return  # it has not begun
         totals = self._totals.setdefault(labels, [0.0] * len(added))
         for i, (suffix, more) in enumerate(added):
+            named = _named(f"{self._name}{suffix}", labels)
             if first:
-                yield f"{self._name}{suffix}{_braces(labels)} 0 {end_s - 1 - step_s}\n"
+                yield f"{named} 0 {end_s - 1 - step_s}\n"
             totals[i] += more
             if first or added[0][1]:
-                yield f"{self._name}{suffix}{_braces(labels)} {_number(totals[i])} {end_s - 1}\n"
+                yield f"{named} {_number(totals[i])} {end_s - 1}\n"
 
 
 def _points(series: Sequence[Mapping[str, Any]]) -> _Points:
@@ -123,10 +127,18 @@ def _number(value: float) -> str:
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
 
 
-def _braces(labels: Labels) -> str:
-    pairs = ",".join(f'{k}="{_escaped(v)}"' for k, v in labels)
-    return f"{{{pairs}}}" if pairs else ""
+def _named(name: str, labels: Labels) -> str:
+    """Return `name{label="value"}`; names of UTF-8 in quotes, as Prometheus 3 writes them."""
+    pairs = [f"{k if _LABEL.fullmatch(k) else _quoted(k)}={_quoted(v)}" for k, v in labels]
+    if not _is_plain(name):
+        return f"{{{','.join([_quoted(name), *pairs])}}}"
+    return f"{name}{{{','.join(pairs)}}}" if pairs else name
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def _is_plain(name: str) -> bool:
+    return _METRIC.fullmatch(name) is not None
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -47,6 +47,18 @@ def test_values_without_digits_are_written() -> None:
     assert [row.split(",")[2] for row in text.splitlines()] == ["inf", "nan", "0", "1e+300"]
 
 
+def test_openmetrics_has_names_of_utf8_in_quotes() -> None:
+    rows = OpenMetricsRows("shop.requests", "counter")
+    series = [{"metric": {"http.route": 'a"b\\\n'}, "values": [[20, "3"]]}]
+    assert rows.head() + rows.rows(series, 10) == (
+        '# TYPE "shop.requests" counter\n'
+        '{"shop.requests_total","http.route"="a\\"b\\\\\\n"} 0 9\n'
+        '{"shop.requests_total","http.route"="a\\"b\\\\\\n"} 3 19\n'
+    )
+    rows = OpenMetricsRows("job:errors", "gauge")
+    assert rows.rows([{"metric": {"a.b": "c"}, "values": [[20, "1"]]}], 10) == 'job:errors{"a.b"="c"} 1 19\n'
+
+
 def test_openmetrics_is_cumulative_from_zero() -> None:
     rows = OpenMetricsRows("x", "counter")
     assert rows.head() == "# TYPE x counter\n"
