@@ -23,6 +23,8 @@ from shim.rules.templates.template_functions import TemplateSample
 
 #: Series whose labels are changed here; more are handed to a thread.
 _AT_ONCE: Final = 500
+#: Characters of the templates of one rule's alerts at one tick.
+_MAX_TEXT: Final = 1 << 24
 _SAME_LABELS: Final = "vector contains metrics with the same labelset after applying {} labels"
 
 
@@ -147,6 +149,7 @@ class GroupEvaluation:
 
         def expand() -> dict[Labels, ActiveAlert]:
             found: dict[Labels, ActiveAlert] = {}
+            size = 0
             for series, value in vector:
                 queries.check_time()
                 values = AlertValues(dict(series), value, query, self._external.labels, self._external.url)
@@ -156,6 +159,9 @@ class GroupEvaluation:
                 if labels in found:
                     raise ExecutionError(_SAME_LABELS.format("alert"))
                 notes = {name: expanded(rule.name, text, values) for name, text in rule.annotations.items()}
+                size += sum(map(len, (*own.values(), *notes.values())))
+                if size > _MAX_TEXT:
+                    raise ExecutionError(f"the templates of the rule write more than {_MAX_TEXT} characters")
                 found[labels] = ActiveAlert(labels, notes, value, tick_ms)
             return found
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from shim.model import labels as lb
 from shim.model.errors import ExecutionError
 from shim.rules.alert_states import ActiveAlert, AlertStates
+from shim.rules.group_evaluation import External, GroupEvaluation
+from shim.rules.memory_engine import MemoryEngine
+from shim.rules.memory_samples import MemorySamples
 from shim.rules.rule_file import AlertingRule, parse_rule_file
+from shim.rules.rule_queries import result_of
 
 RULES = "groups: [{name: g, rules: [{alert: A, expr: x, keep_firing_for: %s}]}]"
 
@@ -39,3 +45,17 @@ def test_alerts_that_are_kept_firing_count() -> None:
     with pytest.raises(ExecutionError, match="exceeded limit of 3 with 6 alerts"):
         _tick(states, 2)
     assert not states.active
+
+
+def test_the_texts_of_a_rules_alerts_are_bounded() -> None:
+    samples = MemorySamples()
+    for n in range(20):
+        samples.append(lb.make({lb.NAME: "x", "n": str(n)}), 0, 1.0)
+    text = "{{ range 100 }}{{ printf `%10000d` 1 }}{{ end }}"
+    (group,) = parse_rule_file(
+        "r.yml", f'groups: [{{name: g, rules: [{{alert: A, expr: x, annotations: {{a: "{text}"}}}}]}}]'
+    )
+    evaluation = GroupEvaluation(group, External())
+    with ThreadPoolExecutor(1) as pool:
+        failed = result_of(evaluation.evaluate(0, MemoryEngine(samples, 60_000, pool), samples))
+    assert failed == [("A", "the templates of the rule write more than 16777216 characters")]

@@ -72,3 +72,19 @@ def test_a_batch_that_is_tried_again_has_the_latest_states() -> None:
     waiting.put(over)
     assert waiting.newest(batch) == [over, batch[1]]
     assert len(waiting) == 0
+
+
+def test_one_tenant_does_not_displace_the_alerts_of_others() -> None:
+    waiting = NoticeQueue(10, key=lambda a: (a.tenant, a.labels), group=lambda a: a.tenant)
+    dropped = sum(waiting.put(alert(tenant="2:1", n=str(number))) for number in range(20))
+    dropped += sum(waiting.put(alert(tenant="1:1", n=str(number))) for number in range(3))
+    dropped += sum(waiting.put(alert(tenant="2:1", n=str(number))) for number in range(20, 40))
+    assert (len(waiting), dropped) == (10, 33)
+    batches = [[(a.tenant, dict(a.labels)["n"]) for a in waiting.take(2)] for _ in range(4)]
+    assert batches == [
+        [("2:1", "33"), ("2:1", "34")],
+        [("1:1", "0"), ("1:1", "1")],
+        [("2:1", "35"), ("2:1", "36")],
+        [("1:1", "2")],
+    ]
+    assert len(waiting) == 3
