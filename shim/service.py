@@ -24,8 +24,7 @@ from aiohttp import web
 
 from agent.config.host_port import format_host_port, parse_host_port
 from indexer.access.grants import EntryError
-from indexer.clickhouse.retention import Retention
-from indexer.clickhouse.schema.eras import last_retention
+from indexer.clickhouse.schema.eras import eras_for_reading
 from indexer.clickhouse.store import Store, open_store
 from indexer.clickhouse.wait_for_store import started
 from indexer.http.authenticator import Authenticator
@@ -172,7 +171,8 @@ class ShimService:
             await self.bind()
         self._pool = ThreadPoolExecutor(settings.concurrency + 2, thread_name_prefix="shim")
         store = self._store or await self._open(tls)
-        settings = self._settings  # with the retention of the database
+        eras = await self._in_pool(partial(eras_for_reading, store, settings.retention))
+        settings = self._settings = msgspec.structs.replace(settings, retention=eras[-1].retention)
         catalog = Catalog(store, settings, self._version, self.metrics, changes=self._changes)
         blocks = self._blocks(store)
         shared = settings.tenancy.mode != "single"
@@ -181,7 +181,7 @@ class ShimService:
         if agents is None and not store.embedded:
             agents = self._table = TableAgents(store)
         edge = LiveEdge(settings.settle_s, agents)
-        self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge)
+        self._engine = QueryEngine(store, catalog, settings, blocks=blocks, edge=edge, eras=eras)
         languages = Languages(self._engine, catalog, settings)
         write = self._writes()
         rule_turns, templates = (
@@ -287,9 +287,6 @@ class ShimService:
             lambda app: self._make_runner(app, tls),
             self._socks,
         )
-        if self._settings.retention == Retention():
-            noted = await self._in_pool(partial(last_retention, self._owned))
-            self._settings = msgspec.structs.replace(self._settings, retention=noted or Retention())
         return self._owned
 
     async def stop(self) -> None:

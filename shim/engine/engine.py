@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from indexer.clickhouse.granularities import GRANULARITIES
+from indexer.clickhouse.schema.eras import Era, kept_from
 from indexer.clickhouse.store import Store
 from shim.catalog import Catalog
 from shim.catalog.types import Part
@@ -72,6 +72,7 @@ class QueryEngine:
     some out. `few_rows` says which readings are added up here rather than in ClickHouse,
     `slice_cells` which are made in slices of the series. `blocks`: cells that
     are kept in memory, closed with the engine. `edge` says which buckets are complete; None: time alone does.
+    `eras`: the retentions that stored rows have; none: that of the settings.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one process, each by its name
@@ -85,10 +86,12 @@ class QueryEngine:
         slice_cells: int = MAX_CELLS,
         blocks: CellCache | None = None,
         edge: LiveEdge | None = None,
+        eras: Sequence[Era] = (),
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._settings = settings
+        self._eras = eras or (Era(0, settings.retention, ()),)
         self._now_s = now_s
         self._rules = rules
         self._few_rows = few_rows
@@ -293,11 +296,10 @@ class QueryEngine:
 
     def _limits(self, tenant: Tenant, grid: Grid, options: QueryOptions) -> Limits:
         now_s = self._now_s()
-        kept = self._settings.retention
         return Limits(
             settled_s=self._edge.complete_s(tenant, grid.end_ms, now_s),
             forced_s=_granularity(options.granularity_s),
-            kept_from_s=tuple((g.seconds, int(now_s) - kept.days(g.name) * 86_400) for g in GRANULARITIES),
+            kept_from_s=kept_from(self._eras, int(now_s)),
         )
 
 

@@ -26,6 +26,7 @@ NOTICE_MS: Final = 120_000
 _READ_MS: Final = 400 * 86_400_000
 #: Eras read at most; the oldest are left out.
 _MAX_ERAS: Final = 10_000
+_DAY_S: Final = 86_400
 _COLUMNS: Final = ", ".join(f"days_{g.name}" for g in GRANULARITIES)
 
 
@@ -63,10 +64,25 @@ def read_eras(store: Store) -> list[Era]:
     return [*kept, eras[-1]]
 
 
-def last_retention(store: Store) -> Retention | None:
-    """Return the retention noted last; None before the first indexer started. Raises StoreError."""
+def eras_for_reading(store: Store, retention: Retention) -> list[Era]:
+    """Return the eras; a single one where the settings have another `retention`. Raises StoreError."""
     eras = read_eras(store)
-    return eras[-1].retention if eras else None
+    if eras and retention in (Retention(), eras[-1].retention):
+        return eras
+    return [Era(0, retention, ())]
+
+
+def kept_from(eras: Sequence[Era], now_s: int) -> tuple[tuple[int, int], ...]:
+    """Return granularities in seconds, each with the time from which all its rows are still kept.
+
+    Rows have the retention of their era: those of before a longer one go as soon as ever.
+    """
+    ends_s = [*(era.since_ms // 1000 for era in eras[1:]), now_s]
+    return tuple(
+        (g.seconds, max(min(end_s, now_s - days * _DAY_S) for days, end_s in zip(kept, ends_s, strict=True)))
+        for g in GRANULARITIES
+        for kept in [[era.retention.days(g.name) for era in eras]]
+    )
 
 
 def note_retention(store: Store, retention: Retention, steps: Sequence[int]) -> None:

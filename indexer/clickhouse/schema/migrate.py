@@ -173,6 +173,8 @@ def migrate(store: Store, retention: Retention | None = None, steps: Sequence[in
         if migration.version not in applied:
             for statement in migration.statements(layout):
                 store.command(statement)
+            if migration is MIGRATIONS[-1] and retention is not None:
+                note_retention(store, retention, steps)  # shims read it once this migration is noted
             _note(store, migration.version, migration.name)
     if not read_ids(store):
         note_id(store)
