@@ -245,7 +245,7 @@ class Exporter:
 
 
 def to_parquet(rows: Path, file: Path) -> None:
-    """Write the CSV file as Parquet, by the embedded ClickHouse. Raises ExportError."""
+    """Write the CSV file as Parquet, by the embedded ClickHouse. Raises ExportError, OSError."""
     try:
         import chdb
     except ModuleNotFoundError:
@@ -255,10 +255,14 @@ def to_parquet(rows: Path, file: Path) -> None:
     columns = "name String, type String, value Nullable(Float64), timestamp DateTime('UTC'), tags String,"
     columns += " count Nullable(Float64), sum Nullable(Float64), buckets String"
     file.unlink(missing_ok=True)
-    chdb.query(  # type: ignore[no-untyped-call]
-        f"SELECT * FROM file('{_quoted(rows)}', 'CSVWithNames', '{_quoted(columns)}')"
-        f" INTO OUTFILE '{_quoted(file)}' FORMAT Parquet"
-    )
+    try:
+        chdb.query(  # type: ignore[no-untyped-call]
+            f"SELECT * FROM file('{_quoted(rows)}', 'CSVWithNames', '{_quoted(columns)}')"
+            f" INTO OUTFILE '{_quoted(file)}' FORMAT Parquet"
+        )
+    except RuntimeError as e:  # a full disk
+        file.unlink(missing_ok=True)
+        raise OSError(f"{file}: not written: {str(e)[:200]}") from None
 
 
 def _quoted(text: object) -> str:

@@ -66,3 +66,21 @@ def test_a_file_that_is_shorter_than_its_state_tells_is_refused(tmp_path: Path) 
     file.write_bytes(b"")
     with pytest.raises(ExportError, match="expected the"):
         _Answered(file, JOB).run()
+
+
+def test_parquet_that_was_not_written_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, file = msgspec.structs.replace(JOB, format="parquet"), tmp_path / "x.parquet"
+
+    def full(_: str) -> None:
+        file.write_bytes(b"PA")
+        raise RuntimeError("Code: 243. No space left on device")
+
+    monkeypatch.setattr("chdb.query", full)
+    with pytest.raises(OSError, match="not written: Code: 243"):
+        _Answered(file, job).run()
+    assert not file.exists()
+    monkeypatch.setattr("chdb.query", lambda _: file.write_bytes(b"PAR1"))
+    assert _Answered(file, job).run() == BUCKETS // 3
+    assert [path.name for path in tmp_path.iterdir()] == ["x.parquet"]
