@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import urllib.error
@@ -44,7 +45,10 @@ def ask(
         raise AskError(_refusal(url, e.code, e.read())) from None
     except urllib.error.URLError as e:
         raise AskError(_unreachable(url, str(e.reason))) from None
-    except (OSError, ValueError) as e:
+    except http.client.BadStatusLine as e:
+        # A connection that ends before an answer is one, too.
+        raise AskError(_unreachable(url, str(e)) if isinstance(e, OSError) else _foreign(url)) from None
+    except (OSError, http.client.HTTPException, ValueError) as e:
         raise AskError(_unreachable(url, str(e))) from None
     try:
         document = json.loads(data)
