@@ -75,7 +75,7 @@ class HttpPoster:
             ) as response:
                 text = (await response.content.read(MAX_ANSWER_BYTES)).decode(errors="replace")
                 return _answer(response.status, text, response.headers.get("Retry-After", ""))
-        except aiohttp.InvalidURL:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):  # their texts have the URL, a secret
             raise ValueError("the URL cannot be read: expected http://host:port/path") from None
         except TimeoutError:
             return PostAnswer(PostOutcome.RETRY, text=f"no answer in {self._timeout.total} s")

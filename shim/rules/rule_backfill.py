@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -52,7 +53,8 @@ class RuleBackfill:
 
     async def run(self, at: tuple[str, str, int] | None) -> BackfillPart:
         """Evaluate and store some ticks from `at` on, None: from the first. Raises QueryError."""
-        plan = [(runner, ticks) for runner in in_order(self.runners) if (ticks := self.ticks(runner))]
+        ordered = await asyncio.to_thread(in_order, self.runners)
+        plan = [(runner, ticks) for runner in ordered if (ticks := self.ticks(runner))]
         number, tick_s = _position(plan, at)
         before = sum(len(ticks) for _, ticks in plan[:number])
         total = sum(len(ticks) for _, ticks in plan)
@@ -115,13 +117,16 @@ class RuleBackfill:
 
 def in_order(runners: Sequence[GroupRunner]) -> list[GroupRunner]:
     """Return the groups that record, each after those whose results it reads; circles as they are."""
-    recording = [runner for runner in runners if runner.records]
-    recorded = {id(runner): _recorded(runner) for runner in recording}
-    left, ordered = list(recording), list[GroupRunner]()
+    left = [(runner, _recorded(runner), _read(runner)) for runner in runners if runner.records]
+    recorders = Counter(name for _, recorded, _ in left for name in recorded)
+    ordered = list[GroupRunner]()
     while left:
-        free = [one for one in left if not _waits(one, left, recorded)] or left[:1]
-        ordered += free
-        left = [one for one in left if one not in free]
+        free = [n for n, one in enumerate(left) if not _waits(*one[1:], recorders, len(left))] or [0]
+        for n in free:
+            ordered.append(left[n][0])
+            recorders.subtract(left[n][1])
+        gone = frozenset(free)
+        left = [one for n, one in enumerate(left) if n not in gone]
     return ordered
 
 
@@ -129,13 +134,18 @@ def _recorded(runner: GroupRunner) -> frozenset[str]:
     return frozenset(rule.name for rule in runner.group.rules if isinstance(rule, RecordingRule))
 
 
-def _waits(one: GroupRunner, left: Sequence[GroupRunner], recorded: Mapping[int, frozenset[str]]) -> bool:
+def _read(runner: GroupRunner) -> frozenset[str | None]:
+    rules = (rule for rule in runner.group.rules if isinstance(rule, RecordingRule))
+    return frozenset(name for rule in rules for name in names_read(rule.expr))
+
+
+def _waits(
+    recorded: frozenset[str], read: frozenset[str | None], recorders: Mapping[str, int], groups: int
+) -> bool:
     """Return whether another group that is left records a name that this one reads."""
-    read = {
-        name for rule in one.group.rules if isinstance(rule, RecordingRule) for name in names_read(rule.expr)
-    }
-    others = frozenset[str]().union(*(recorded[id(other)] for other in left if other is not one))
-    return bool(others & read) or (None in read and bool(others))
+    if None in read:
+        return groups > 1
+    return any(name is not None and recorders.get(name, 0) > (name in recorded) for name in read)
 
 
 def _place(runner: GroupRunner, tick_s: int) -> tuple[str, str, int]:

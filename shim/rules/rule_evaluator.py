@@ -44,6 +44,7 @@ class RuleEvaluator:
     runners: dict[_Key, GroupRunner] = field(default_factory=dict)
     held: frozenset[str] = frozenset()
     _running: dict[_Key, asyncio.Task[None]] = field(default_factory=dict)
+    _reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
     _loaded_s: float = float("-inf")  # time.monotonic()
     _leased_s: float = float("-inf")
 
@@ -89,6 +90,10 @@ class RuleEvaluator:
 
     async def reload(self) -> None:
         """Read the files that changed, and replace their groups."""
+        async with self._reloading:  # a client may ask for it at any time
+            await self._reload()
+
+    async def _reload(self) -> None:
         self._loaded_s = time.monotonic()
         changed = await asyncio.get_running_loop().run_in_executor(self.pool, self.directory.load)
         if not changed:

@@ -22,9 +22,10 @@ from shim.rules.store_queries import QueryPlace, QuerySlots
 from shim.settings import ShimSettings
 from shim.ticks.lease import Lease
 
-#: Threads for templates of alerts, and for files and requests to indexers.
+#: Threads for templates of alerts, for files, and for requests to indexers, which may hang.
 TEMPLATE_THREADS: Final = 2
-_THREADS: Final = 4
+_THREADS: Final = 2
+_WRITE_THREADS: Final = 4
 
 
 class RunningRules:
@@ -61,11 +62,12 @@ class RunningRules:
             return
         templates = ThreadPoolExecutor(TEMPLATE_THREADS, thread_name_prefix="templates")
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="rules")
-        self._pools = [templates, pool]
+        writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="rule-writes")
+        self._pools = [templates, pool, writes]
         parts = RunnerParts(
             of,
             QueryPlace(*self._place_of, templates, of.timeout_s),
-            self._writes(pool),
+            self._writes(writes),
             sink,
             lease,
             self._metrics,
