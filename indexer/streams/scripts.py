@@ -66,16 +66,18 @@ if first then
   end
   entries = redis.call('XRANGE', stream, first, last)
 else
-  local bytes = 0
+  local bytes, largest, count = 0, 1, 1
   while #entries < max_entries and bytes < max_bytes do
-    local count = math.min(100, max_entries - #entries)
     local read = redis.call('XREADGROUP', 'GROUP', group, me, 'COUNT', count, 'STREAMS', stream, '>')
     if not read then break end
     for _, entry in ipairs(read[1][2]) do
       entries[#entries + 1] = entry
-      bytes = bytes + #(message_of(entry[2]) or '')
+      local size = #(message_of(entry[2]) or '')
+      bytes, largest = bytes + size, math.max(largest, size)
     end
     if #read[1][2] < count then break end
+    -- As many as there is room for, if the next ones are no larger.
+    count = math.min(2 * count, 100, max_entries - #entries, math.ceil((max_bytes - bytes) / largest))
   end
   if #entries == 0 then return false end
   first, last = entries[1][1], entries[#entries][1]

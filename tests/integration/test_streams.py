@@ -190,6 +190,18 @@ def test_a_dead_consumers_batch_is_taken_over_as_it_is(redis_server: RedisServer
     two.close()
 
 
+def test_a_batch_of_large_entries_ends_at_its_bytes(redis_server: RedisServer) -> None:
+    client: Any = redis.Redis.from_url(redis_server.url)
+    settings = StreamSettings(url=redis_server.url, bytes=150_000)
+    stream = RedisStream(settings, "one", present_rules(Settings(), "*:*"))
+    assert stream.next() is None  # creates the group
+    add(client, *[b"x" * 100_000] * 20)
+    batch = stream.next()
+    assert batch is not None
+    assert len(batch.entries.ids) == 2
+    stream.close()
+
+
 async def test_limited_orgs_delay_no_others_and_refused_frames_are_dead_letters(
     redis_server: RedisServer,
 ) -> None:
