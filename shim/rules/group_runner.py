@@ -6,6 +6,7 @@ newest tick, also while nothing can be stored. A group that takes longer than it
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -37,6 +38,8 @@ _MAX_TRIES: Final = 3
 #: Seconds between tries: doubled from the first to the last.
 _FIRST_WAIT_S: Final = 1.0
 _MAX_WAIT_S: Final = 30.0
+#: Seconds that a request to the indexers may take with the wait for a thread: then alerts go on without it.
+_MAX_STORE_S: Final = 30.0
 #: Results that are encoded here; more are handed to a thread.
 _AT_ONCE: Final = 500
 
@@ -269,7 +272,10 @@ class GroupRunner:
         )
         for number, body in enumerate(rows):
             try:
-                found = await parts.store(body, f"{key}/{number}")
+                async with asyncio.timeout(_MAX_STORE_S):
+                    found = await parts.store(body, f"{key}/{number}")
+            except TimeoutError:
+                raise Unavailable(f"no indexer stored the results in {_MAX_STORE_S:g} s") from None
             except BadData as e:
                 outcome = "refused"
                 _log.warning("event=rule_tick_refused group=%s tick=%d error=%s", self.key, tick_s, e)

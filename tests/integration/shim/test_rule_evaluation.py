@@ -70,6 +70,7 @@ class World:
         self.rules = rules
         self.now_s = float(T)
         self.away = False
+        self.hangs = False
         self.bodies: dict[str, bytes] = {}
         self.timeout_s = 30.0
         self.single: Tenant | None = Tenant(1, 1)
@@ -81,6 +82,8 @@ class World:
         """Store messages as an indexer does: the first of a key counts."""
         if self.away:
             raise Unavailable("the indexer is away")
+        if self.hangs:
+            await asyncio.Event().wait()
         if key in self.bodies:
             if self.bodies[key] != body:
                 return Stored("known")
@@ -313,6 +316,24 @@ async def test_alerts_are_sent_while_the_indexer_is_away(w: World) -> None:
     assert w.sent.names == {"High/x": True}
     assert w.outcomes()["delayed"] >= 2
     w.away = False
+    await w.at(shim, tick + 180 + 40)
+    for minute in range(4):
+        assert w.at_tick("load:copy", tick + 60 * minute), minute  # caught up
+
+
+async def test_alerts_are_sent_while_the_indexer_hangs(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shim.rules.group_runner._MAX_STORE_S", 0.1)
+    w.write(ALERT)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 120)
+    await w.at(shim, tick + 5)
+    w.hangs = True
+    for minute in (1, 2):
+        async with asyncio.timeout(20):
+            await w.at(shim, tick + 60 * minute + 30)
+    assert w.sent.names == {"High/x": True}
+    w.hangs = False
     await w.at(shim, tick + 180 + 40)
     for minute in range(4):
         assert w.at_tick("load:copy", tick + 60 * minute), minute  # caught up
