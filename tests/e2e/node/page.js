@@ -145,6 +145,8 @@ const visits = {
     await page.goto(address({ q: 'page_requests' }))
     await page.locator('dialog[open]').waitFor(WAIT)
     const seen = { dialog: await page.locator('dialog').textContent() }
+    await page.getByRole('button', { name: 'Use' }).click() // without an org: refused, and asked again
+    await page.locator('dialog[open]').waitFor(WAIT)
     await page.getByLabel(/X-Scope-OrgID/).fill('2:7')
     await page.getByRole('button', { name: 'Use' }).click()
     await drawn(page)

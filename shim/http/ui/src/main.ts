@@ -24,6 +24,8 @@ let state: State = parseState(location.search);
 let shown: Shown | null = null;
 /** The dialog was cancelled: views that ask again do not open it once more. */
 let dismissed = false;
+/** What the dialog returns when its fields are to be used. */
+const USED = "used";
 
 function save(push: boolean): void {
   const address = `${location.pathname}${formatState(state)}`;
@@ -88,8 +90,7 @@ function askAccess(error?: ApiError): void {
   const submit = (event: Event): void => {
     event.preventDefault();
     setAccess({ token: token.value.trim(), org: org.value.trim() });
-    login.close();
-    dismissed = false;
+    login.close(USED);
     forget();
     show();
   };
@@ -101,9 +102,11 @@ function askAccess(error?: ApiError): void {
       h("label", {}, "Token (Authorization: Bearer)", token),
       h("label", {}, "Org, or org:project (X-Scope-OrgID)", org),
       h("p", {}, "They are sent with each request to this server, and kept in this tab until it is closed (sessionStorage). An empty field sends nothing."),
-      h("p", {}, h("button", { type: "submit", class: "primary" }, "Use"), button("Cancel", () => login.close()))),
+      h("p", {}, h("button", { type: "submit", class: "primary" }, "Use"), button("Cancel", () => login.close("")))),
   );
-  if (!login.open) login.showModal();
+  if (login.open) return;
+  login.returnValue = ""; // that of Escape
+  login.showModal();
 }
 
 function start(): void {
@@ -119,8 +122,9 @@ function start(): void {
     state = parseState(location.search);
     show();
   });
-  whenRefused((error) => dismissed || askAccess(error));
-  login.addEventListener("close", () => (dismissed = true));
+  // While it is open, a poll that is refused must not erase what is typed.
+  whenRefused((error) => dismissed || login.open || askAccess(error));
+  login.addEventListener("close", () => (dismissed = login.returnValue !== USED));
   show();
 }
 
