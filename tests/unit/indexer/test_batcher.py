@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+from typing import Final
+
 from indexer.settings import BatchSettings
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.batcher import Batcher
 from tests.support.frames import FrameRows, counter_frame, make_frame, unit
 
+#: The number of the first frame: those after it are equally long, and so are the frames.
+FIRST: Final = 1_000_000
+
 
 def units(count: int, rows: int = 1) -> list[AcceptedFrame]:
-    return [unit(counter_frame({f"h{i}": 1.0 for i in range(rows)}, 0)) for _ in range(count)]
+    values = {f"h{i}": 1.0 for i in range(rows)}
+    return [unit(counter_frame(values, 0, sequence=FIRST + n)) for n in range(count)]
 
 
 def test_nothing_waits() -> None:
@@ -72,7 +78,7 @@ def test_an_orgs_backlog_leaves_half_of_the_queue_to_others() -> None:
     size = units(1)[0].held_bytes
     batcher = Batcher(BatchSettings(), 10 * size)
     assert all(batcher.offer(u, 0) for u in units(5))
-    other = unit(counter_frame({"h0": 1.0}, 0, org_id=2))
+    other = unit(counter_frame({"h0": 1.0}, 0, org_id=2, sequence=FIRST))
     assert batcher.offer(other, 0)
     assert not batcher.offer(units(1)[0], 0)  # half of it is theirs already
     assert batcher.offer(other, 0)
@@ -130,7 +136,7 @@ def test_who_waits_longest_goes_first() -> None:
 
 
 def of_agent(agent: str, count: int) -> list[AcceptedFrame]:
-    return [unit(counter_frame({"h": 1.0}, 0, agent=agent)) for _ in range(count)]
+    return [unit(counter_frame({"h": 1.0}, 0, agent=agent, sequence=FIRST + n)) for n in range(count)]
 
 
 def test_agents_of_an_org_take_turns() -> None:
