@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,15 @@ from shim.cli.serve import File
 def up(argv: Sequence[str]) -> int:
     """Run until SIGTERM or SIGINT; return 0 if everything accepted is stored."""
     args = _parser().parse_args(argv)
+    # Until `serve` handles it: raised in a callback of an import, KeyboardInterrupt would be dropped.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return _serve(args)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _serve(args: argparse.Namespace) -> int:
     over = _overrides(args)
     try:
         settings = read_settings(File, args.config, over)

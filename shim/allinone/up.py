@@ -160,6 +160,7 @@ class _Signals:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, self._received, signum)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # shim/allinone/command.py blocked it
 
     def _received(self, signum: signal.Signals) -> None:
         if self.stop.is_set():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.e2e.product import Api, Process, Starter, get, send_tcp, wait_for
+from tests.e2e.product import ROOT, Api, Process, Starter, get, send_tcp, wait_for
 from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -51,6 +53,31 @@ def test_sigint_ends_as_sigterm_does(start: Starter) -> None:
     up = start.up()
     up.interrupt()
     assert up.wait() == 0, up.output
+
+
+#: Runs `up`, and presses Ctrl-C where Python drops exceptions: in a callback while a module is imported.
+_INTERRUPTED: Final = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "uvloop":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                pass
+
+import meterhouse
+sys.meta_path.insert(0, Finder())
+sys.exit(meterhouse.main(sys.argv[1:]))
+"""
+
+
+def test_an_early_interrupt_is_not_dropped(tmp_path: Path) -> None:
+    listen = [word for part in ("statsd", "indexer", "api", "ops") for word in (f"--{part}", "127.0.0.1:0")]
+    asked = [sys.executable, "-c", _INTERRUPTED, "up", "--data", str(tmp_path), *listen]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 130, done.stderr
 
 
 def test_a_dead_agent_is_started_again(start: Starter) -> None:
