@@ -52,7 +52,7 @@ class CounterTruth(msgspec.Struct, frozen=True):
 
 
 class DistributionTruth(msgspec.Struct, frozen=True):
-    """One distribution series, or (without labels) all of a name; p50 and p99 by nearest rank."""
+    """One distribution series, or (without labels) all of a name; p50 and p99 as in `quantile_over_time`."""
 
     name: str
     labels: dict[str, str]
@@ -197,14 +197,17 @@ def _spread(name: str, labels: Labels, values: Sequence[float]) -> DistributionT
         sum=math.fsum(ranked),
         min=ranked[0],
         max=ranked[-1],
-        p50=nearest_rank(ranked, 0.50),
-        p99=nearest_rank(ranked, 0.99),
+        p50=quantile(ranked, 0.50),
+        p99=quantile(ranked, 0.99),
     )
 
 
-def nearest_rank(ranked: Sequence[float], q: float) -> float:
-    """Return the q-quantile by nearest rank: the smallest value that a share of q does not exceed."""
-    return ranked[max(0, math.ceil(q * len(ranked)) - 1)]
+def quantile(ranked: Sequence[float], q: float) -> float:
+    """Return the q-quantile, linear between the two values next to its rank, as PromQL's."""
+    rank = q * (len(ranked) - 1)
+    below = math.floor(rank)
+    above = min(below + 1, len(ranked) - 1)
+    return ranked[below] + (ranked[above] - ranked[below]) * (rank - below)
 
 
 def packets(lines: Sequence[str], limit_bytes: int = PACKET_BYTES) -> Iterator[bytes]:

@@ -73,14 +73,12 @@ def test_counters_over_a_range(product: Up, shop: Truth) -> None:
 
 def test_percentiles(product: Up, shop: Truth) -> None:
     x = f"increase(shop_request_duration[{shop.end - shop.start}s])"
-    # A route with few requests has few near its p99; the buckets' width is all that can be asked there.
     for q, field in ((0.5, "p50"), (0.99, "p99")):
         got = instant(product, f"histogram_quantile({q}, {x})", shop.end)
         got |= instant(product, f"histogram_quantile({q}, sum({x}))", shop.end)
         expected = {_labels(d.labels): getattr(d, field) for d in shop.distributions}
         assert got.keys() == expected.keys()
-        assert got == pytest.approx(expected, rel=0.022)
-        assert got[()] == pytest.approx(expected[()], rel=0.011)
+        assert got == pytest.approx(expected, rel=0.011)
     counts = instant(product, f"histogram_count({x})", shop.end)
     assert counts == {_labels(d.labels): d.count for d in shop.distributions if d.labels}
 

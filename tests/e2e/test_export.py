@@ -125,6 +125,6 @@ def test_tail_and_top(stored: Up, start: Starter) -> None:
     tail = start("tail", "tailed_count", *url, "--buckets", "1")
     assert tail.wait(120) == 0, tail.output
     assert re.fullmatch(r"\d\d:\d\d:\d0  tailed_count\{k=\"v\"\}  \+5\n", tail.output)
-    top = start("top", *url)
+    top = start("top", "--count", "200", *url)
     assert top.wait() == 0, top.output
     assert re.search(r"^tailed_count +counter +1$", top.output, re.MULTILINE)

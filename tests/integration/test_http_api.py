@@ -317,7 +317,7 @@ async def test_status(client: Client) -> None:
     ).data == []
     runtime = (await client.ask("status/runtimeinfo")).data
     assert runtime["CWD"] == ""
-    assert runtime["storageRetention"] == "1830d"
+    assert runtime["storageRetention"] == "3650d"  # of the database, not of the settings
 
 
 async def test_what_is_not_there(client: Client) -> None:

@@ -6,7 +6,7 @@ import math
 import re
 from collections import defaultdict
 
-from agent.cli.demo_traffic import PACKET_BYTES, Shop, nearest_rank, packets
+from agent.cli.demo_traffic import PACKET_BYTES, Shop, packets, quantile
 
 LINE = re.compile(r"(?P<name>[\w.]+):(?P<value>[^|]+)\|(?P<type>[cgds])\|#(?P<tags>[^|]+)\|T(?P<at>\d+)")
 BEGIN = 1_700_000_003.0
@@ -53,7 +53,7 @@ def test_truth_counts_what_the_lines_say() -> None:
         )
         assert (d.count, d.min, d.max) == (len(values), values[0], values[-1])
         assert math.isclose(d.sum, math.fsum(values))
-        assert (d.p50, d.p99) == (nearest_rank(values, 0.5), nearest_rank(values, 0.99))
+        assert (d.p50, d.p99) == (quantile(values, 0.5), quantile(values, 0.99))
 
 
 def _key(name: str, labels: dict[str, str]) -> str:
@@ -79,8 +79,8 @@ def test_packets_hold_whole_lines_within_the_limit() -> None:
     assert list(packets([])) == []
 
 
-def test_nearest_rank() -> None:
-    assert nearest_rank([1, 2, 3, 4], 0.5) == 2
-    assert nearest_rank([1, 2, 3, 4], 0.51) == 3
-    assert nearest_rank([5], 0.99) == 5
-    assert nearest_rank(list(range(1, 101)), 0.99) == 99
+def test_quantile() -> None:
+    assert quantile([1, 2, 3, 4], 0.5) == 2.5
+    assert quantile([1, 2, 3, 4], 1) == 4
+    assert quantile([5], 0.99) == 5
+    assert quantile(list(range(1, 102)), 0.99) == 100
