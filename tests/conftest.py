@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -42,3 +43,8 @@ def _no_settings_from_outside() -> None:
     """Remove a developer's METERHOUSE_... variables, which must not change the tests."""
     for name in [n for n in os.environ if n.startswith("METERHOUSE_")]:
         del os.environ[name]
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A run in the background ignores SIGINT, and so would the processes that tests send it to.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
