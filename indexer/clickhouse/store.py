@@ -162,24 +162,21 @@ class Store:
         columns: Mapping[str, ColumnData],
         *,
         token: str | None = None,
-        coalesce: bool = False,
         fold: bool = True,
     ) -> None:
         """Insert one block; it is stored when this returns. Raises StoreError.
 
         `token`: the block's name for deduplication, also over the materialized views; the same token must
-        always come with the same rows. `coalesce`: let the server gather inserts of many clients (async
-        insert; it still waits until they are stored). `fold`: merge rows of the same key before they are
-        written; otherwise they merge with their parts.
+        always come with the same rows. `fold`: merge rows of the same key before they are written;
+        otherwise they merge with their parts. The server must not queue the block (async_insert): its queue
+        knows tokens only in some versions.
         """
         block = encode_block(columns)
         settings: dict[str, Any] = {
-            "async_insert": int(coalesce),
+            "async_insert": 0,
             "max_partitions_per_insert_block": 0,  # late data may touch many days; retention bounds them
             "optimize_on_insert": int(fold),
         }
-        if coalesce:
-            settings |= {"wait_for_async_insert": 1, "async_insert_deduplicate": 1}
         if token is not None:
             settings |= {
                 "insert_deduplication_token": token,

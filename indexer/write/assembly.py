@@ -58,7 +58,6 @@ def open_writing(
         store,
         strings,
         registry,
-        coalesce=not with_journal and settings.cluster is None,
         insert_feed=insert_feed,
         retention=settings.retention,
         legacy=legacy,

@@ -1,7 +1,8 @@
 """Writes frames exactly once when several indexers may run: each frame is an INSERT.
 
-Its identity is the token, so a resent frame may reach any indexer; the server coalesces inserts
-(async_insert). Nothing is kept here: a frame that is not stored is answered 503, and its sender keeps it.
+Its identity is the token, so a resent frame may reach any indexer. Each INSERT is synchronous: nothing is
+left to the server's queue of async inserts. Nothing is kept here either: a frame that is not stored is
+answered 503, and its sender keeps it.
 
 Runs in one event loop; the store's calls run in threads.
 """

@@ -57,7 +57,6 @@ class Inserter:
         strings: StringIndexer,
         registry: SeriesRegistry,
         *,
-        coalesce: bool = False,
         insert_feed: InsertFeed | None = None,
         retention: Retention | None = None,
         legacy: bool = False,
@@ -66,7 +65,6 @@ class Inserter:
         self._store = store
         self._strings = strings
         self._registry = registry
-        self._coalesce = coalesce
         self._insert_feed = insert_feed
         self._retention = retention or Retention()
         self._legacy = legacy
@@ -109,7 +107,6 @@ class Inserter:
                         f"{table}_{kind}",
                         block,
                         token=f"{token}/{part}",
-                        coalesce=self._coalesce,
                         fold=has_mergeable_rows(block),
                     )
                 done.append(part)

@@ -52,11 +52,10 @@ class TimedStore(Store):
         columns: Mapping[str, ColumnData],
         *,
         token: str | None = None,
-        coalesce: bool = False,
         fold: bool = True,
     ) -> None:
         start, thread_start = time.process_time(), time.thread_time()
-        super().insert(table, columns, token=token, coalesce=coalesce, fold=fold)
+        super().insert(table, columns, token=token, fold=fold)
         self.cpu_s[table] += time.process_time() - start
         self.thread_s += time.thread_time() - thread_start
         self.rows_in[table] += len(next(iter(columns.values())))

@@ -201,10 +201,17 @@ def test_same_token_at_the_same_time_lands_once(any_store: Store) -> None:
     assert totals(any_store) == [6] * 4
 
 
-def test_coalesced_inserts_land_once(any_store: Store) -> None:
-    for token in ("x", "y", "x"):
-        any_store.insert("incoming_counters", counters([2]), token=token, coalesce=True)
-    assert totals(any_store) == [4] * 4
+def test_no_insert_is_queued_by_the_server(http_store_dsn: str) -> None:
+    """Whatever a profile says: servers refuse or double async inserts with our views and tokens."""
+    store = open_store(http_store_dsn.replace("//", "//profiled:async_insert=1@"), pool=1)
+    try:
+        for token in ("x", "y", "x"):
+            store.insert("incoming_counters", counters([2]), token=token)
+        assert totals(store) == [4] * 4
+        with pytest.raises(StoreError, match="344"):
+            store.command("INSERT INTO strings (id) SELECT 1")
+    finally:
+        store.close()
 
 
 def test_readers_at_the_same_time(plain_store: Store) -> None:

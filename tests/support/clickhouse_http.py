@@ -4,9 +4,9 @@ So the HTTP side of the store is tested with the real client over a real socket,
 one process may hold only one chdb path, and the tests' process holds one already.
 
 It has the limits of a server with default settings: MAX_FIELD_BYTES, MAX_QUERY_BYTES. The user READER may
-only read (readonly = 2), PROFILED has a settings profile; all others may do everything. Files of a request
-are its external tables. The data of an INSERT goes to the engine as a file: inline it would end at the first
-empty line or semicolon.
+only read (readonly = 2), PROFILED has a settings profile; all others may do everything. An INSERT with
+async_insert is refused, as older servers do with our views. Files of a request are its external tables. The
+data of an INSERT goes to the engine as a file: inline it would end at the first empty line or semicolon.
 
 It fails as it is told: `FaultRules.set` posts rules to /faults. A statement that has the `match` of a rule in
 its text or data is answered with the rule's code, hangs while the rule lasts, or loses its answer.
@@ -158,6 +158,7 @@ class Server:
             if readonly != "0":
                 connection.query(f"SET readonly = {readonly}", "TabSeparated")
             sql = values.get("query", "").encode()
+            _check_async({**profile, **values}, sql or body)
             statement = sql + b"\n" + body if sql and body else sql or body
             result = _execute(connection, statement, values)
         except Exception as e:  # whatever the engine says goes to the client, as a server does
@@ -176,6 +177,12 @@ def _check_fields(values: Mapping[str, str]) -> None:
     for name, value in values.items():
         if len(value.encode()) > MAX_FIELD_BYTES:
             raise RefusedError(f"Code: 1000. DB::Exception: Field value too long: {name}")
+
+
+def _check_async(settings: Mapping[str, str], statement: bytes) -> None:
+    """Refuse async inserts, as servers before 26.1 do where deduplication and views meet."""
+    if settings.get("async_insert", "0") != "0" and statement.lstrip()[:6].upper() == b"INSERT":
+        raise RefusedError("Code: 344. DB::Exception: async_insert with views. (SUPPORT_IS_DISABLED)")
 
 
 def _set(connection: Any, values: Mapping[str, str], files: Mapping[str, bytes]) -> None:
