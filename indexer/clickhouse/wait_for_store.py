@@ -14,8 +14,9 @@ from indexer.clickhouse.store import Store, StoreError
 
 log = logging.getLogger(__name__)
 
-_FIRST_WAIT_S: Final = 0.5
-_MAX_WAIT_S: Final = 10.0
+#: A question costs a connection, so a server that returns waits for a second at most.
+_FIRST_WAIT_S: Final = 0.1
+_MAX_WAIT_S: Final = 1.0
 
 
 class _InThread(Protocol):

@@ -32,6 +32,7 @@ from indexer.clickhouse.store import Store, StoreError
 from indexer.metrics import Metrics
 from indexer.settings import Settings
 from indexer.write.accepted_frame import AcceptedFrame
+from indexer.write.attempt_pauses import AttemptPauses
 from indexer.write.batcher import Batcher
 from indexer.write.errors import Conflict, Refused, TooOld, Unavailable, WriteError
 from indexer.write.health import Health
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 
 #: When to send a frame again whose batch is set aside.
 _ASIDE_WAIT_S: Final = 15
-_BACKOFF_S: Final = (0.1, 0.3, 1.0, 3.0, 5.0)
 
 T = TypeVar("T")
 
@@ -105,7 +105,6 @@ class JournalWriter:
     ) -> None:
         self._limit = limit
         self._health = health or Health()
-        self._store = store
         self._inserter = inserter
         self._journal = journal
         self._settings = settings
@@ -118,6 +117,8 @@ class JournalWriter:
         self._stopping = False
         self._loop_task: asyncio.Task[None] | None = None
         self._left: list[tuple[str, list[AcceptedFrame]]] = []
+        ask = partial(store.rows, "SELECT 1")
+        self._pauses = AttemptPauses(self._in_thread, ask, self._health.store_failed)
         self.aside = SetAsideBatches(
             self._journal, self._in_thread, self._attempt, self._now_ms, self._health.nothing_aside
         )
@@ -303,11 +304,11 @@ class JournalWriter:
                 ended |= dict.fromkeys(failed.ended, Refused(failed.told))
                 units = [unit for unit in units if unit.identity not in failed.ended]
                 continue
-            failures += failed.fault is Fault.OTHER and await self._answers()
+            failures += failed.fault is Fault.OTHER and await self._pauses.answers()
             if await self._set_aside_if_alone(token, units, failed, failures):
                 aside = Unavailable(failed.told, retry_after_s=_ASIDE_WAIT_S)
                 return ended | dict.fromkeys((unit.identity for unit in units), aside)
-            await asyncio.sleep(_BACKOFF_S[min(tries, len(_BACKOFF_S) - 1)])
+            await self._pauses.wait(tries, failed.fault)
             tries += 1
 
     async def _attempt(
@@ -379,14 +380,6 @@ class JournalWriter:
         log.error("event=batch_set_aside token=%s frames=%d error=%s", token, len(units), failed.told)
         self._metrics.frames.labels(outcome="set_aside").inc(len(units))
         self.aside.wake()
-        return True
-
-    async def _answers(self) -> bool:
-        """Return whether ClickHouse answers at all: if not, the batch is not to blame."""
-        try:
-            await self._in_thread(self._store.rows, "SELECT 1")
-        except StoreError:
-            return False
         return True
 
     async def _in_thread(self, call: Callable[..., T], *args: object) -> T:

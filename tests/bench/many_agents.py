@@ -211,6 +211,22 @@ def percentiles(title: str, waits_s: Sequence[float]) -> str:
     return f"{title}: {len(waits_s):,} frames, p50 {p50:.2f} s, p99 {p99:.2f} s, max {top:.2f} s"
 
 
+def print_waits(waits: Sequence[tuple[float, float]], away: Sequence[tuple[float, float, str]]) -> None:
+    """Print how long frames waited: all, those that met no restart, and those that met each restart."""
+    print(percentiles("all", [done - made for made, done in waits]))
+    hit = [any(made < end and begin < done for begin, end, _ in away) for made, done in waits]
+    print(percentiles("not met by a restart",
+        [done - made for (made, done), met in zip(waits, hit, strict=True) if not met]))  # fmt: skip
+    for begin, end, name in away:
+        met = [(made, done) for made, done in waits if made < end and begin < done]
+        after = [done - end for _, done in met]
+        print(
+            percentiles(f"met by {name}, {end - begin:.1f} s away", [done - made for made, done in met]),
+            percentiles("of these, from its return on", after).partition(", ")[2],
+            sep="; from its return on ",
+        )
+
+
 def run(house: House, args: argparse.Namespace) -> int:
     """Run the agents and restarts, and print the measurements."""
     until_s = time.time() + args.seconds
@@ -228,10 +244,7 @@ def run(house: House, args: argparse.Namespace) -> int:
         process.join()
     waits = [pair for one in told for pair in one.acknowledged]
     rows = {name: count for one in told for name, count in one.rows.items()}
-    hit = [any(made < end and begin < done for begin, end, _ in away) for made, done in waits]
-    print(percentiles("all", [done - made for made, done in waits]))
-    print(percentiles("not met by a restart",
-        [done - made for (made, done), met in zip(waits, hit, strict=True) if not met]))  # fmt: skip
+    print_waits(waits, away)
     errors = wrong(house, rows)
     dropped, unsent = sum(one.dropped for one in told), sum(one.unsent for one in told)
     print(f"{sum(rows.values()) * len(_TYPES):,} rows, {dropped} frames dropped, {unsent} unsent; "
