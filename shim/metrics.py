@@ -8,7 +8,10 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-_TICK_SECONDS: Final = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 2.5, 3, 4, 5, 7.5, 10, 15, 30, 60, 120)
+_TICK_SECONDS: Final = (
+    *(0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4, 4.5, 5, 5.5, 6, 6.5, 7, 7.5),
+    *(8, 9, 10, 12.5, 15, 20, 30, 60, 120),
+)
 
 
 class ShimMetrics:
@@ -109,6 +112,10 @@ class ShimMetrics:
             "meterhouse_shim_rule_files_bad",
             "Rule files that cannot be used as they are now; their last good groups still run.",
         )
+        self.rule_files_over_limit = gauge(
+            "meterhouse_shim_rule_files_over_limit",
+            "Those of the bad rule files that would take their org over a limit of shim.rules.",
+        )
         self.rule_evaluations = counter(
             "meterhouse_shim_rule_evaluations", "Evaluations of rules: succeeded; failed.", ["outcome"]
         )
@@ -131,6 +138,12 @@ class ShimMetrics:
         self.rule_tick_delay_seconds = Histogram(
             "meterhouse_shim_rule_tick_delay_seconds",
             "Time from a tick of a rule group to its end, with the wait for complete buckets.",
+            buckets=_TICK_SECONDS,
+            registry=self.registry,
+        )
+        self.rule_tick_lag_seconds = Histogram(
+            "meterhouse_shim_rule_tick_lag_seconds",
+            "Time from the moment when a tick's buckets are complete until it is stored.",
             buckets=_TICK_SECONDS,
             registry=self.registry,
         )

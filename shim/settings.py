@@ -240,6 +240,14 @@ class RulesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: How long ago the state of an alert may have been stored to be taken over, in seconds (Prometheus'
     #: outage tolerance).
     outage_tolerance_s: Annotated[float, msgspec.Meta(ge=0, le=30 * DAY_S)] = 3_600.0
+    #: Rule files that one org may have, and directories of projects; with more its files stay as they were.
+    max_files: Positive = 10_000
+    #: Bytes that the rule files of one org may have; further files are refused.
+    max_bytes: Positive = 64 << 20
+    #: Groups of rules that one org may have; a file with further ones is refused.
+    max_groups: Positive = 2_000
+    #: Rules that one org may have; a file with further ones is refused.
+    max_rules: Positive = 20_000
     #: The project that the results of an org's own rules are stored in, unless they have a label project_id.
     org_project_id: Annotated[int, msgspec.Meta(ge=1, le=0xFFFFFFFF)] = 1
 

@@ -31,6 +31,7 @@ from shim.ticks.due_ticks import DueTicks, Schedule, due_ticks, spread_offset_s
 from shim.ticks.lease import Lease
 
 _log: Final = logging.getLogger("shim.rules")
+_ticks_log: Final = logging.getLogger("shim.rules.ticks")  # a line for each tick, at the level DEBUG
 
 #: Errors after which the same tick is evaluated again, and how often that is tried.
 _PASSING: Final = (Canceled, Unavailable)
@@ -56,6 +57,7 @@ class RunnerParts:
     metrics: ShimMetrics
     external: External
     now_s: Callable[[], float] = time.time
+    settle_s: float = 0.0  # after its end a bucket is complete (shim.settle_s)
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ class GroupRunner:
     restored: bool = False
     unended: set[Labels] | None = None  # the series at the last tick that is stored, once later ones are not
     seconds: float = 0.0  # that the last tick took
+    begun_s: float = 0.0  # when its ticks were last found due
     stored_at_s: float = 0.0
     retry_at_s: float = 0.0
     tries: int = 0
@@ -185,6 +188,7 @@ class GroupRunner:
 
     async def run(self, complete_s: int) -> None:
         """Evaluate and store the ticks that are due. Raises nothing but bugs."""
+        self.begun_s = self.parts.now_s()
         try:
             if not self.restored:
                 self.last_s = await restore(self)
@@ -244,7 +248,20 @@ class GroupRunner:
         self.seconds = time.perf_counter() - began_s
         parts.metrics.rule_group_seconds.observe(self.seconds)
         if alerts:
-            parts.metrics.rule_tick_delay_seconds.observe(max(0.0, parts.now_s() - tick_s))
+            self._measure(tick_s)
+
+    def _measure(self, tick_s: int) -> None:
+        """Tell how late the newest tick ends: from its own time, and from when its data was complete."""
+        now_s, metrics = self.parts.now_s(), self.parts.metrics
+        bucket_s = (tick_s - self.group.query_offset_ms // 1000) // 10 * 10
+        ready_s = max(tick_s, min(self.begun_s, bucket_s + self.parts.settle_s))
+        delay_s, lag_s = max(0.0, now_s - tick_s), max(0.0, now_s - ready_s)
+        metrics.rule_tick_delay_seconds.observe(delay_s)
+        metrics.rule_tick_lag_seconds.observe(lag_s)
+        _ticks_log.debug(
+            "event=rule_tick group=%s tick=%d delay_s=%.3f lag_s=%.3f seconds=%.3f",
+            self.key, tick_s, delay_s, lag_s, self.seconds,
+        )  # fmt: skip
 
     def _count(self, failed: list[tuple[str, str]], *, alerts: bool) -> None:
         kinds = [isinstance(rule, AlertingRule) for rule in self.group.rules]

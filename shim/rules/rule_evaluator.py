@@ -101,6 +101,7 @@ class RuleEvaluator:
         files = self.directory.files
         bad = [one for one in files.values() if one.error]
         self.parts.metrics.rule_files_bad.set(len(bad) + bool(self.directory.error))
+        self.parts.metrics.rule_files_over_limit.set(sum(one.over_limit for one in bad))
         errors = [e for e in [self.directory.error, *(f"{f.tenant} {f.error}" for f in bad)] if e]
         for error in errors:
             _log.error("event=rule_file_not_used error=%s", error)

@@ -5,6 +5,7 @@ Source: Prometheus 3.x `model/rulefmt/rulefmt.go`.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,14 +75,43 @@ class RuleGroup:
     rules: Sequence[Rule]
 
 
-def parse_rule_file(file: str, text: str) -> list[RuleGroup]:
-    """Return the groups of a file, of its first document alone. Raises RuleFileError, with all problems."""
+@dataclass(slots=True)
+class RuleRoom:
+    """The groups and rules that an org may have, and those that it has."""
+
+    max_groups: int
+    max_rules: int
+    groups: int = 0  # of the other files, and of this one as it is read
+    rules: int = 0
+
+    def take_group(self, reader: RuleYaml, node: yaml.Node) -> None:
+        """Count a group. Raises RuleLimitError."""
+        self.groups += 1
+        if self.groups > self.max_groups:
+            told = f"more than {self.max_groups} groups (setting shim.rules.max_groups)"
+            reader.refuse(node, f"the org's rule files have {told}")
+
+    def take_rule(self, reader: RuleYaml, node: yaml.Node) -> None:
+        """Count a rule. Raises RuleLimitError."""
+        self.rules += 1
+        if self.rules > self.max_rules:
+            told = f"more than {self.max_rules} rules (setting shim.rules.max_rules)"
+            reader.refuse(node, f"the org's rule files have {told}")
+
+
+def parse_rule_file(file: str, text: str, room: RuleRoom | None = None) -> list[RuleGroup]:
+    """Return the groups of a file, of its first document alone. Raises RuleFileError, with all problems.
+
+    Raises RuleLimitError if there is no room for them; without `room` there is.
+    """
+    room = room or RuleRoom(sys.maxsize, sys.maxsize)
     reader = RuleYaml(file)
     table = reader.table(reader.first_document(text), ("groups",), "rule file")
     groups, problems = [], list[str]()
     seen: set[str] = set()
     for node in reader.list(table.get("groups"), "groups"):
-        group = _Group(reader, node, problems)
+        room.take_group(reader, node)
+        group = _Group(reader, node, problems, room)
         groups.append(group.read())
         if groups[-1].name in seen:
             group.problem(node, f'groupname: "{groups[-1].name}" is repeated in the same file')
@@ -110,10 +140,11 @@ def doubtful_rules(groups: Sequence[RuleGroup]) -> list[str]:
 class _Group:
     """Reads one group; problems of its values are gathered, those of its form are raised."""
 
-    def __init__(self, reader: RuleYaml, node: yaml.Node, problems: list[str]) -> None:
+    def __init__(self, reader: RuleYaml, node: yaml.Node, problems: list[str], room: RuleRoom) -> None:
         self.reader = reader
         self.node = node
         self.problems = problems
+        self.room = room
 
     def problem(self, node: yaml.Node, text: str) -> None:
         self.problems.append(f"{self.reader.file}:{node.start_mark.line + 1}: {text}")
@@ -129,6 +160,7 @@ class _Group:
         self.check_labels(table.get("labels"), labels, where)
         rules = []
         for number, node in enumerate(reader.list(table.get("rules"), f"{where}: rules"), 1):
+            self.room.take_rule(reader, node)
             rule = self.rule(node, f"{where}, rule {number}", labels)
             if rule is not None:
                 rules.append(rule)

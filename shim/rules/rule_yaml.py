@@ -16,6 +16,8 @@ MAX_FILE_BYTES: Final = 16 << 20
 _MAX_DEPTH: Final = 64
 #: Tables and lists that are read; aliases count each time, so that they cannot multiply.
 _MAX_NODES: Final = 1_000_000
+#: Values, tables and lists of a document, each about 1 KiB of memory.
+_MAX_MADE: Final = 1_000_000
 _NULL: Final = "tag:yaml.org,2002:null"
 
 
@@ -23,8 +25,24 @@ class RuleFileError(Exception):
     """A file that cannot be used; the text names file and line."""
 
 
+class RuleLimitError(RuleFileError):
+    """A file that is refused because its org has too much, and may be used later."""
+
+
 class _BoundedLoader(yaml.SafeLoader):
-    """PyYAML's loader with a bound on nesting."""
+    """PyYAML's loader with bounds on nesting and on the nodes that it makes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._made = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._made += 1
+        if self._made > _MAX_MADE:
+            mark = self.get_mark()
+            raise yaml.MarkedYAMLError(problem=f"more than {_MAX_MADE} values", problem_mark=mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
     def check_event(self, *choices: Any) -> bool:
         if self.flow_level + len(self.indents) > _MAX_DEPTH:
@@ -43,6 +61,10 @@ class RuleYaml:
     def fail(self, node: yaml.Node, text: str) -> NoReturn:
         """Raise RuleFileError at the line of a node."""
         raise RuleFileError(f"{self.file}:{node.start_mark.line + 1}: {text}")
+
+    def refuse(self, node: yaml.Node, text: str) -> NoReturn:
+        """Raise RuleLimitError at the line of a node."""
+        raise RuleLimitError(f"{self.file}:{node.start_mark.line + 1}: {text}")
 
     def first_document(self, text: str) -> yaml.Node | None:
         """Return the first document, None for an empty file. Raises RuleFileError."""

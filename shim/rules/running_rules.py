@@ -72,8 +72,9 @@ class RunningRules:
             lease,
             self._metrics,
             External(self._settings.external_labels, external_url),
+            settle_s=self._settings.settle_s,
         )
-        directory = RuleDirectory(of.path, self._single)
+        directory = RuleDirectory(of.path, self._single, limits=of)
         self.evaluator = RuleEvaluator(directory, self._edge, parts, pool, notices)
         self._task = asyncio.create_task(self.evaluator.run(), name="shim-rules")
 

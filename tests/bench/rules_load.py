@@ -2,9 +2,12 @@
 
 python -m tests.bench.rules_load [--rules 10000] [--groups 500] [--orgs 50] [--interval 60] [--seconds 180]
 
-Each org has ten counters, five gauges and five distributions, sent every 10 s. `--statements` adds rules that
-are answered by statements, not from memory: quantiles, and totals of counters. `--hostile` adds an org with
-rules over 20,000 series, rules that fail, and rules that take all their time.
+Each org has ten counters, five gauges and five distributions, sent every 10 s, and an agent that says a
+second after each bucket that it has passed it (`--silent`: none does, so that buckets are complete by time alone).
+`--statements` adds quantiles, and totals of counters. `--hostile N` alternates N times between phases without
+and with an org of hostile rules: over 20,000 series, that fail, and that take all their time. The delays of
+its own groups are told apart. *Delay* is from a tick's own time until it is stored, *lag* from the time at
+which its buckets are complete.
 """
 
 from __future__ import annotations
@@ -14,14 +17,20 @@ import json
 import os
 import random
 import re
+import shutil
+import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from tests.e2e.product import Starter, Up, get
+import numpy as np
+
+from agent.wire import heartbeat
+from tests.e2e.product import ROOT, Up, get
 
 #: Expressions of recording rules and alerts; a rule's number picks one, and gives it numbers of its own.
 RECORDED: Final = (
@@ -76,15 +85,17 @@ def _write_rules(directory: Path, args: argparse.Namespace) -> None:
         recorded = (*RECORDED, *BY_STATEMENT) if args.statements else RECORDED
         groups = [_group(g, per_group, args.interval, recorded) for g in range(args.groups // args.orgs)]
         (place / "rules.yml").write_text(json.dumps({"groups": groups}))
-    if args.hostile:
-        place = directory / str(args.orgs + 1) / "1"
-        place.mkdir(parents=True)
-        groups = [
-            {"name": f"h{n}", "interval": f"{args.interval}s",
-             "rules": [{"record": f"hostile:h{n}:r{i}", "expr": expr} for i, expr in enumerate(HOSTILE * 5)]}
-            for n in range(3)
-        ]  # fmt: skip
-        (place / "rules.yml").write_text(json.dumps({"groups": groups}))
+
+
+def _write_hostile(directory: Path, args: argparse.Namespace) -> None:
+    place = directory / str(args.orgs + 1) / "1"
+    place.mkdir(parents=True)
+    groups = [
+        {"name": f"h{n}", "interval": f"{args.interval}s",
+         "rules": [{"record": f"hostile:h{n}:r{i}", "expr": expr} for i, expr in enumerate(HOSTILE * 5)]}
+        for n in range(3)
+    ]  # fmt: skip
+    (place / "rules.yml").write_text(json.dumps({"groups": groups}))
 
 
 def _messages(org: int, now_s: int, choose: random.Random) -> list[dict[str, Any]]:
@@ -115,8 +126,8 @@ def _post(url: str, messages: list[dict[str, Any]]) -> None:
         answer.read()
 
 
-def _feed(up: Up, args: argparse.Namespace, until_s: float) -> None:
-    """Send data every 10 s until a time."""
+def _send(up: Up, args: argparse.Namespace, until_s: float, epoch: int) -> None:
+    """Send data every 10 s until a time, and a second into each bucket that the one before is over."""
     choose = random.Random(7)
     while time.time() < until_s:
         now_s = int(time.time())
@@ -124,7 +135,21 @@ def _feed(up: Up, args: argparse.Namespace, until_s: float) -> None:
             orgs = range(first, min(first + 25, args.orgs + 1))
             messages = [m for org in orgs for m in _messages(org, now_s, choose)]
             _post(f"{up.indexer}/v1/messages", messages)
-        time.sleep(max(0.0, min(10 - time.time() % 10, until_s - time.time())))
+        if not args.silent:
+            _beat(up, args.orgs, now_s // 10 * 10_000, epoch)
+        time.sleep(max(0.0, min(10 - (time.time() - 1) % 10, until_s - time.time())))
+
+
+def _beat(up: Up, orgs: int, flushed_ms: int, epoch: int) -> None:
+    for org in range(1, orgs + 1):
+        beat = heartbeat.Heartbeat(
+            agent="bench", epoch=epoch, org_id=org, project_id=1, flushed_until_ms=flushed_ms,
+            sent_ms=int(time.time() * 1000),
+        )  # fmt: skip
+        headers = {"Content-Type": heartbeat.CONTENT_TYPE}
+        request = urllib.request.Request(f"{up.indexer}{heartbeat.PATH}", heartbeat.encode(beat), headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.read()
 
 
 def _cpu_s(pid: int) -> float:
@@ -152,70 +177,132 @@ class Metrics:
     def since(self, before: Metrics, name: str) -> float:
         return self.values.get(name, 0.0) - before.values.get(name, 0.0)
 
-    def quantile(self, before: Metrics, name: str, q: float) -> str:
-        """Return the upper bound of the bucket that holds the quantile."""
-        total = self.since(before, f"{name}_count")
-        for line in self.values:
-            found = re.fullmatch(rf'{name}_bucket{{le="(.*)"}}', line)
-            if found and self.since(before, line) >= q * total:
-                return found[1]
-        return "?"
+
+class Tick(NamedTuple):
+    """One evaluated tick of the product's log."""
+
+    org: int
+    ended_s: float
+    delay_s: float
+    lag_s: float
+    seconds: float
 
 
-def _report(args: argparse.Namespace, before: Metrics, after: Metrics, cpu_s: float, rss: int) -> None:
-    outcome = "meterhouse_shim_rule_ticks_total"
-    ticks = {o: after.since(before, f'{outcome}{{outcome="{o}"}}') for o in ("stored", "missed", "delayed")}
-    delay = "meterhouse_shim_rule_tick_delay_seconds"
-    count = after.since(before, f"{delay}_count") or 1
-    rules = after.since(before, 'meterhouse_shim_rule_evaluations_total{outcome="succeeded"}')
-    failed = after.since(before, 'meterhouse_shim_rule_evaluations_total{outcome="failed"}')
-    print(
-        f"{args.rules} rules, {args.groups} groups, {args.orgs} orgs, {args.interval} s,"
-        f" {'with' if args.statements else 'without'} statements,"
-        f" {'with' if args.hostile else 'without'} hostile rules: {cpu_s / args.seconds:.2f} cores,"
-        f" {rules / args.seconds:.0f} evaluations/s, {failed:.0f} failed, {rss} MiB"
-    )
-    print(
-        f"  ticks {ticks}; delay mean {after.since(before, f'{delay}_sum') / count:.2f} s,"
-        f" p50 <= {after.quantile(before, delay, 0.5)}, p99 <= {after.quantile(before, delay, 0.99)} s;"
-        f" group p50 <= {after.quantile(before, 'meterhouse_shim_rule_group_seconds', 0.5)} s"
-    )
+def _ticks(up: Up) -> list[Tick]:
+    told = r"tick=(\d+) delay_s=(\S+) lag_s=(\S+) seconds=(\S+)"
+    pattern = rf"(?m)^(\S+) event=rule_tick group=rules/(\d+)\D.* {told}$"
+    return [
+        Tick(int(org), float(ended_s), float(delay_s), float(lag_s), float(seconds))
+        for ended_s, org, _, delay_s, lag_s, seconds in re.findall(pattern, up.output)
+    ]
+
+
+def _quantiles(ticks: Sequence[Tick]) -> str:
+    if not ticks:
+        return "no ticks"
+    told = [f"{len(ticks)} ticks"]
+    for name in ("delay_s", "lag_s", "seconds"):
+        values = [getattr(tick, name) for tick in ticks]
+        p50, p99 = np.quantile(values, (0.5, 0.99))
+        short = {"delay_s": "delay", "lag_s": "lag", "seconds": "took"}[name]
+        told.append(f"{short} p50 {p50:.2f} p99 {p99:.2f} max {max(values):.2f} s")
+    return ", ".join(told)
+
+
+class Phase:
+    """The product while it is measured."""
+
+    def __init__(self, up: Up, name: str) -> None:
+        self.up, self.name = up, name
+        self.began_s, self.before, self.cpu_s = time.time(), Metrics(up), _cpu_s(up.pid)
+
+    def report(self, args: argparse.Namespace) -> None:
+        after, seconds = Metrics(self.up), time.time() - self.began_s
+        outcome = "meterhouse_shim_rule_ticks_total"
+        found = {
+            o: after.since(self.before, f'{outcome}{{outcome="{o}"}}')
+            for o in ("stored", "known", "missed", "delayed", "refused")
+        }
+        evaluations = "meterhouse_shim_rule_evaluations_total"
+        rules, failed = (
+            after.since(self.before, f'{evaluations}{{outcome="{o}"}}') for o in ("succeeded", "failed")
+        )
+        print(
+            f"{self.name}: {(_cpu_s(self.up.pid) - self.cpu_s) / seconds:.2f} cores,"
+            f" {rules / seconds:.0f} evaluations/s, {failed:.0f} failed, {_rss_mib(self.up.pid)} MiB,"
+            f" ticks {found}, load {os.getloadavg()[0]:.1f}"
+        )
+        ticks = [tick for tick in _ticks(self.up) if tick.ended_s >= self.began_s]
+        print(f"  others: {_quantiles([tick for tick in ticks if tick.org <= args.orgs])}")
+        if any(tick.org > args.orgs for tick in ticks):
+            print(f"  hostile: {_quantiles([tick for tick in ticks if tick.org > args.orgs])}")
+        sys.stdout.flush()
+
+
+def _run(up: Up, rules: Path, args: argparse.Namespace) -> None:
+    phases = ["without hostile rules", "with hostile rules"] * args.hostile or ["alone"]
+    for phase in phases:
+        hostile = phase == "with hostile rules"
+        if hostile:
+            for first in range(0, 20_000, 5_000):
+                _post(f"{up.indexer}/v1/messages", _wide(args.orgs + 1, int(time.time()), first))
+            _write_hostile(rules, args)
+        if args.hostile:
+            time.sleep(args.settle)
+        measured = Phase(up, phase)
+        time.sleep(args.seconds)
+        measured.report(args)
+        if hostile:
+            shutil.rmtree(rules / str(args.orgs + 1))
+
+
+#: `meterhouse` with a line for each tick in its log.
+_PROGRAM: Final = f"""
+import logging, sys
+sys.path.insert(0, {str(ROOT)!r})
+log = logging.getLogger("shim.rules.ticks")
+log.setLevel(logging.DEBUG)
+log.propagate = False
+handler = logging.StreamHandler()
+handler.setFormatter(logging.Formatter("%(created).3f %(message)s"))
+log.addHandler(handler)
+from meterhouse import main
+sys.exit(main())
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     for name, default in (
-        ("rules", 10_000),
-        ("groups", 500),
-        ("orgs", 50),
-        ("interval", 60),
-        ("seconds", 180),
+        *(("rules", 10_000), ("groups", 500), ("orgs", 50), ("interval", 60), ("seconds", 180)),
+        *(("warm", 75), ("settle", 20), ("hostile", 0)),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--warm", type=int, default=75)
-    for name in ("hostile", "statements"):
+    for name in ("statements", "silent"):
         parser.add_argument(f"--{name}", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rules = Path(folder) / "rules"
         rules.mkdir()
         _write_rules(rules, args)
-        start = Starter(Path(folder))
+        up = Up(Path(folder), program=(sys.executable, "-c", _PROGRAM), environ={
+            "METERHOUSE_SHIM__TENANCY__MODE": "header", "METERHOUSE_SHIM__RULES__PATH": str(rules),
+            "METERHOUSE_INDEXER__JOURNAL__PATH": str(Path(folder) / "journal"),
+        })  # fmt: skip
         try:
-            up = start.up(environ={
-                "METERHOUSE_SHIM__TENANCY__MODE": "header", "METERHOUSE_SHIM__RULES__PATH": str(rules),
-                "METERHOUSE_INDEXER__JOURNAL__PATH": str(Path(folder) / "journal"),
-            })  # fmt: skip
-            if args.hostile:
-                for first in range(0, 20_000, 5_000):
-                    _post(f"{up.indexer}/v1/messages", _wide(args.orgs + 1, int(time.time()), first))
-            _feed(up, args, time.time() + args.warm)
-            before, cpu_s = Metrics(up), _cpu_s(up.pid)
-            _feed(up, args, time.time() + args.seconds)
-            after = Metrics(up)
-            _report(args, before, after, _cpu_s(up.pid) - cpu_s, _rss_mib(up.pid))
+            up.ready()
+            total_s = args.warm + max(1, 2 * args.hostile) * (args.seconds + args.settle + 60)
+            sender = (up, args, time.time() + total_s, time.time_ns())
+            threading.Thread(target=_send, args=sender, daemon=True).start()
+            time.sleep(args.warm)
+            print(
+                f"{args.rules} rules, {args.groups} groups, {args.orgs} orgs, {args.interval} s,"
+                f" {'with' if args.statements else 'without'} statements,"
+                f" buckets complete {'by time' if args.silent else 'by agents'}"
+            )
+            _run(up, rules, args)
         finally:
-            start.clear()
+            up.clear()
 
 
 if __name__ == "__main__":
