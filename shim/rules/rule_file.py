@@ -102,7 +102,7 @@ class RuleRoom:
 def parse_rule_file(file: str, text: str, room: RuleRoom | None = None) -> list[RuleGroup]:
     """Return the groups of a file, of its first document alone. Raises RuleFileError, with all problems.
 
-    Raises RuleLimitError if there is no room for them; without `room` there is.
+    Raises RuleLimitError if they do not fit into `room`; None: any number fits.
     """
     room = room or RuleRoom(sys.maxsize, sys.maxsize)
     reader = RuleYaml(file)

@@ -3,7 +3,7 @@
 python -m tests.bench.rules_load [--rules 10000] [--groups 500] [--orgs 50] [--interval 60] [--seconds 180]
 
 Each org has ten counters, five gauges and five distributions, sent every 10 s, and an agent that says a
-second after each bucket that it has passed it (`--silent`: none does, so that buckets are complete by time alone).
+second after each bucket that it has passed it (`--silent`: none does; buckets are complete by time alone).
 `--statements` adds quantiles, and totals of counters. `--hostile N` alternates N times between phases without
 and with an org of hostile rules: over 20,000 series, that fail, and that take all their time. The delays of
 its own groups are told apart. *Delay* is from a tick's own time until it is stored, *lag* from the time at
