@@ -25,12 +25,13 @@ from indexer.agents.registry import AgentRegistry
 from indexer.agents.up import ReportedUp, UpWriter, instance_of
 from indexer.clickhouse.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
 from indexer.clickhouse.store import Store, StoreError, open_store
-from indexer.clickhouse.wait_for_store import open_when_there
+from indexer.clickhouse.wait_for_store import done_when_whole, open_when_there
 from indexer.http.authenticator import Authenticator, open_authenticator
 from indexer.http.handshake import ListenerTls, listener_tls
 from indexer.http.listening_sockets import close, listen, port_of
 from indexer.http.server import Runner
 from indexer.integrity.startup_check import StartupCheck
+from indexer.integrity.tables_watch import TablesWatch
 from indexer.intern.cache import RedisCache, StringCache, open_near_cache
 from indexer.intern.catalog_watch import CatalogWatch
 from indexer.intern.id_store import ClickHouseIdStore
@@ -122,6 +123,7 @@ class IndexerService:
         self._writer: JournalWriter | FrameWriter | None = None
         self._watch: CatalogWatch | None = None
         self._verify: StartupCheck | None = None
+        self._tables: TablesWatch | None = None
         self._heartbeats: HeartbeatWriter | None = None
         self._subscriptions: SubscriptionWriter | None = None
         self._up: UpWriter | None = None
@@ -202,9 +204,8 @@ class IndexerService:
             )
         await self.bind()
         store = await self._open_store()
-        await self._in_thread(
-            partial(migrate, store, self.settings.retention, self.settings.limits.retention_steps)
-        )
+        migration = partial(migrate, store, self.settings.retention, self.settings.limits.retention_steps)
+        await (self._in_thread(migration) if store.embedded else done_when_whole(migration, self._in_thread))
         legacy = await self._in_thread(partial(has_legacy_inputs, store))
         writing = await self._in_thread(partial(self._open_writing, store, legacy=legacy))
         if self._watch is not None:
@@ -263,6 +264,9 @@ class IndexerService:
         settings = self.settings
         self._verify = StartupCheck(store, settings.retention, self.metrics)
         self._verify.start()
+        if store.cluster is not None:
+            self._tables = TablesWatch(store)
+            self._tables.start()
         # With an embedded store no other process could read the table.
         self._heartbeats = None if store.embedded else HeartbeatWriter(store, self.health.store_failed)
         if settings.up and self._strings is not None:
@@ -372,6 +376,9 @@ class IndexerService:
             self._watch = None
         if self._verify is not None:
             await self._verify.stop()
+        if self._tables is not None:
+            await self._tables.stop()
+            self._tables = None
         if self._heartbeats is not None:
             await self._heartbeats.stop()
             self._heartbeats = None

@@ -33,7 +33,7 @@ def schema(argv: Sequence[str]) -> int:
     if args.action == "print":
         layout = Layout(args.database or DEFAULT_DATABASE, cluster, retention=settings.retention)
         for statement in statements(layout):
-            print(f"{statement};\n")
+            print(f"{statement.text};\n")
         return 0
     try:
         version = _apply(settings, args.dsn or settings.dsn, cluster, this_node=args.this_node)

@@ -14,6 +14,7 @@ only, with any number of clients.
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +56,10 @@ _SESSION: Final[Mapping[str, str]] = {
     # Conditions are on keys and times, which are small: to read and filter column by column costs more than
     # it saves.
     "enable_multiple_prewhere_read_steps": "0",
+    # An INSERT into a Distributed table is stored when it is answered, not queued: also those of notes. Older
+    # versions have the second name.
+    "distributed_foreground_insert": "1",
+    "insert_distributed_sync": "1",
     # Sent tables are read from files whose names are reused for other rows.
     "use_cache_for_count_from_files": "0",
 }
@@ -182,15 +187,26 @@ class Store:
                 "insert_deduplication_token": token,
                 "deduplicate_blocks_in_dependent_materialized_views": 1,
             }
-        if self.cluster is not None:
-            settings["distributed_foreground_insert"] = 1  # acknowledged means stored, not queued
         with self._client() as client:
             client.raw_insert(table, list(columns), block, settings=settings, fmt="Native")
 
-    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+    def command(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         """Run a statement without a result. Raises StoreError."""
         with self._client() as client:
-            client.command(sql, parameters=_dict(parameters))
+            client.command(sql, parameters=_dict(parameters), settings=_dict(settings))
+
+    def system_rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return rows of system tables; the database need not exist. Raises StoreError."""
+        with self._client() as client:
+            data = client.raw_query(
+                sql, parameters=_dict(parameters), fmt="JSONCompactEachRow", use_database=False
+            )
+        return [tuple(json.loads(line)) for line in data.splitlines()]
 
     def kill(self, tag: str) -> None:
         """End the statements that have `tag` in their text, in a comment for example, without waiting.
@@ -201,12 +217,14 @@ class Store:
             raise ValueError("a tag is letters and digits")
         self.command(f"KILL QUERY WHERE query LIKE '%{tag}%' AND query NOT LIKE 'KILL%' ASYNC")
 
-    def create_database(self) -> None:
-        """Create the database if it is not there. Every other call needs it. Raises StoreError."""
-        where = f" ON CLUSTER {quote_name(self.cluster)}" if self.cluster else ""
+    def create_database(self, *, on_cluster: bool = True, settings: Mapping[str, Any] | None = None) -> None:
+        """Create the database if it is not there. Most other calls need it. Raises StoreError."""
+        where = f" ON CLUSTER {quote_name(self.cluster)}" if self.cluster and on_cluster else ""
         with self._client() as client:
             client.command(
-                f"CREATE DATABASE IF NOT EXISTS {quote_name(self.database)}{where}", use_database=False
+                f"CREATE DATABASE IF NOT EXISTS {quote_name(self.database)}{where}",
+                settings=_dict(settings),
+                use_database=False,
             )
 
     def close(self) -> None:

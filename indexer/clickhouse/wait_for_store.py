@@ -8,9 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
+from indexer.clickhouse.faults import Fault
 from indexer.clickhouse.store import Store, StoreError
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +22,12 @@ _FIRST_WAIT_S: Final = 0.1
 _MAX_WAIT_S: Final = 1.0
 
 
+#: Faults of a server or cluster that end without a change of tables, rights or settings.
+_ENDS: Final = frozenset({Fault.AWAY, Fault.KEEPER, Fault.BUSY})
+
+
 class _InThread(Protocol):
-    def __call__(self, call: Callable[[], Store]) -> Awaitable[Store]: ...
+    def __call__(self, call: Callable[[], T]) -> Awaitable[T]: ...
 
 
 async def open_when_there(opening: Callable[[], Store], in_thread: _InThread) -> Store:
@@ -28,12 +35,24 @@ async def open_when_there(opening: Callable[[], Store], in_thread: _InThread) ->
 
     Raises StoreError for a lasting fault, a wrong password for example.
     """
+    return await _tried(opening, in_thread, lambda e: e.retryable)
+
+
+async def done_when_whole(call: Callable[[], T], in_thread: _InThread) -> T:
+    """Make a call to a server; try again while it, a shard or Keeper is away, and log that once a minute.
+
+    Raises StoreError for another fault.
+    """
+    return await _tried(call, in_thread, lambda e: e.retryable and e.fault in _ENDS)
+
+
+async def _tried(call: Callable[[], T], in_thread: _InThread, passes: Callable[[StoreError], bool]) -> T:
     wait_s, waited_s, said_s = _FIRST_WAIT_S, 0.0, -60.0
     while True:
         try:
-            return await in_thread(opening)
+            return await in_thread(call)
         except StoreError as e:
-            if not e.retryable:
+            if not passes(e):
                 raise
             if waited_s - said_s >= 60:
                 log.warning(

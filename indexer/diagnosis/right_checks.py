@@ -14,8 +14,8 @@ INDEXER_RIGHTS: Final = (
     *("DROP TABLE", "DROP VIEW"),
 )
 SHIM_RIGHTS: Final = ("SELECT",)
-#: Rights on everything: ON CLUSTER, and the lists of ids beside a statement.
-_OF_CLUSTER: Final = "CLUSTER"
+#: Rights on everything: ON CLUSTER and the looks at its nodes, and the lists of ids beside a statement.
+CLUSTER_RIGHTS: Final = ("CLUSTER", "REMOTE", "CREATE TEMPORARY TABLE")
 _OF_SENT_TABLES: Final = "CREATE TEMPORARY TABLE"
 
 
@@ -23,8 +23,8 @@ def indexer_rights(database: str, *, cluster: bool) -> Iterator[DoctorCheck]:
     """Yield the checks of the indexer's user."""
     for right in INDEXER_RIGHTS:
         yield _right(right, f"{quote_name(database)}.*")
-    if cluster:
-        yield _right(_OF_CLUSTER, "*.*")
+    for right in CLUSTER_RIGHTS if cluster else ():
+        yield _right(right, "*.*")
 
 
 def shim_rights(database: str) -> Iterator[DoctorCheck]:

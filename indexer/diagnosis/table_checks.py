@@ -19,7 +19,6 @@ from indexer.diagnosis.check import (
     skipped,
 )
 
-_CREATED: Final = re.compile(r"CREATE (?:TABLE|VIEW|MATERIALIZED VIEW) IF NOT EXISTS `[^`]*`\.`([^`]*)`")
 _WINDOW: Final = re.compile(r"\b((?:non_)?replicated_deduplication_window(?:_seconds)?)\s*=\s*(\d+)")
 #: Names that an error lists at most.
 _MAX_NAMED: Final = 5
@@ -31,10 +30,9 @@ def wanted_tables(around: Surroundings) -> Mapping[str, Mapping[str, int]]:
     """Return the windows that each table and view needs, by its name; most need none."""
     found: dict[str, dict[str, int]] = {}
     for statement in statements(Layout(around.database, around.cluster)):
-        created = _CREATED.match(statement)
-        if created is not None:
-            windows = {name: int(value) for name, value in _WINDOW.findall(statement) if int(value)}
-            found[created[1]] = windows
+        if statement.creates:
+            windows = {name: int(value) for name, value in _WINDOW.findall(statement.text) if int(value)}
+            found[statement.table] = windows
     return found
 
 

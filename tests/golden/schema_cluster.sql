@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`schema_migrations_local` ON CLUSTER `pr
     `name` String,
     `applied_at` DateTime64(3, 'UTC')
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/schema_migrations_local', '{replica}')
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/schema_migrations_local', '{replica}')
 ORDER BY (version, name)
 SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
 
@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`series_local` ON CLUSTER `prod`
     `first_seen` SimpleAggregateFunction(min, DateTime('UTC')) CODEC(ZSTD(1)),
     `last_seen` SimpleAggregateFunction(max, DateTime('UTC')) CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/series_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/series_local', '{replica}')
 PARTITION BY toYYYYMM(day)
 ORDER BY (org_id, project_id, metric_id, day, series_id)
 TTL day + toIntervalDay(1830)
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`strings_local` ON CLUSTER `prod`
     `string` String CODEC(ZSTD(1)),
     `day` Date DEFAULT today() CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/strings_local', '{replica}')
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/strings_local', '{replica}')
 ORDER BY (org_id, id, string)
 TTL day + toIntervalDay(1860)
 SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_keys_local` ON CLUSTER `prod
     `first_day` SimpleAggregateFunction(min, Date) CODEC(ZSTD(1)),
     `last_day` SimpleAggregateFunction(max, Date) CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/metric_tag_keys_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/metric_tag_keys_local', '{replica}')
 ORDER BY (org_id, project_id, metric_id, tag_key)
 TTL last_day + toIntervalDay(1830)
 SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
@@ -79,7 +79,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_tag_values_local` ON CLUSTER `pr
     `first_day` SimpleAggregateFunction(min, Date) CODEC(ZSTD(1)),
     `last_day` SimpleAggregateFunction(max, Date) CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/metric_tag_values_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/metric_tag_values_local', '{replica}')
 ORDER BY (org_id, project_id, metric_id, tag_key, tag_value)
 TTL last_day + toIntervalDay(1830)
 SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
@@ -121,7 +121,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_10s_local` ON CLUSTER `prod`
     `retention_days` UInt16 CODEC(LZ4),
     `value` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/counters_10s_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/counters_10s_local', '{replica}')
 PARTITION BY (retention_days, toDate(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -141,7 +141,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_60s_local` ON CLUSTER `prod`
     `retention_days` UInt16 CODEC(LZ4),
     `value` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/counters_60s_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/counters_60s_local', '{replica}')
 PARTITION BY (retention_days, toMonday(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -161,7 +161,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1h_local` ON CLUSTER `prod`
     `retention_days` UInt16 CODEC(LZ4),
     `value` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/counters_1h_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/counters_1h_local', '{replica}')
 PARTITION BY (retention_days, toStartOfMonth(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -181,7 +181,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`counters_1d_local` ON CLUSTER `prod`
     `retention_days` UInt16 CODEC(LZ4),
     `value` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/counters_1d_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/counters_1d_local', '{replica}')
 PARTITION BY (retention_days, toStartOfYear(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -205,7 +205,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_10s_local` ON CLUSTER `prod`
     `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
     `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/gauges_10s_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/gauges_10s_local', '{replica}')
 PARTITION BY (retention_days, toDate(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -229,7 +229,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_60s_local` ON CLUSTER `prod`
     `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
     `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/gauges_60s_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/gauges_60s_local', '{replica}')
 PARTITION BY (retention_days, toMonday(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -253,7 +253,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1h_local` ON CLUSTER `prod`
     `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
     `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/gauges_1h_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/gauges_1h_local', '{replica}')
 PARTITION BY (retention_days, toStartOfMonth(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -277,7 +277,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`gauges_1d_local` ON CLUSTER `prod`
     `sum` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1)),
     `count` SimpleAggregateFunction(sum, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/gauges_1d_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/gauges_1d_local', '{replica}')
 PARTITION BY (retention_days, toStartOfYear(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -304,7 +304,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_10s_local` ON CLUSTER `pr
     `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
     `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/distributions_10s_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/distributions_10s_local', '{replica}')
 PARTITION BY (retention_days, toDate(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -331,7 +331,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_60s_local` ON CLUSTER `pr
     `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
     `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/distributions_60s_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/distributions_60s_local', '{replica}')
 PARTITION BY (retention_days, toMonday(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -358,7 +358,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1h_local` ON CLUSTER `pro
     `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
     `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/distributions_1h_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/distributions_1h_local', '{replica}')
 PARTITION BY (retention_days, toStartOfMonth(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -385,7 +385,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`distributions_1d_local` ON CLUSTER `pro
     `min` SimpleAggregateFunction(min, Float64) CODEC(ALP, ZSTD(1)),
     `max` SimpleAggregateFunction(max, Float64) CODEC(ALP, ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/distributions_1d_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/distributions_1d_local', '{replica}')
 PARTITION BY (retention_days, toStartOfYear(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -405,7 +405,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_10s_local` ON CLUSTER `prod`
     `retention_days` UInt16 CODEC(LZ4),
     `members` AggregateFunction(uniqCombined64, UInt64) CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/sets_10s_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/sets_10s_local', '{replica}')
 PARTITION BY (retention_days, toDate(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfHour(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -425,7 +425,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_60s_local` ON CLUSTER `prod`
     `retention_days` UInt16 CODEC(LZ4),
     `members` AggregateFunction(uniqCombined64, UInt64) CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/sets_60s_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/sets_60s_local', '{replica}')
 PARTITION BY (retention_days, toMonday(timestamp))
 ORDER BY (org_id, project_id, metric_id, toStartOfDay(timestamp), series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -445,7 +445,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1h_local` ON CLUSTER `prod`
     `retention_days` UInt16 CODEC(LZ4),
     `members` AggregateFunction(uniqCombined64, UInt64) CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/sets_1h_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/sets_1h_local', '{replica}')
 PARTITION BY (retention_days, toStartOfMonth(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -465,7 +465,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`sets_1d_local` ON CLUSTER `prod`
     `retention_days` UInt16 CODEC(LZ4),
     `members` AggregateFunction(uniqCombined64, UInt64) CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/sets_1d_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/sets_1d_local', '{replica}')
 PARTITION BY (retention_days, toStartOfYear(timestamp))
 ORDER BY (org_id, project_id, metric_id, series_id, timestamp)
 TTL timestamp + toIntervalDay(retention_days)
@@ -485,7 +485,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`metric_metadata_local` ON CLUSTER `prod
     `buckets` Array(Float64) CODEC(ZSTD(1)),
     `updated_ms` UInt64 CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/metric_metadata_local', '{replica}', `updated_ms`)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/metric_metadata_local', '{replica}', `updated_ms`)
 ORDER BY (org_id, project_id, name)
 TTL toDateTime(intDiv(updated_ms, 1000), 'UTC') + toIntervalDay(1830)
 SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
@@ -504,7 +504,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`heartbeats_local` ON CLUSTER `prod`
     `heard_ms` SimpleAggregateFunction(max, Int64) CODEC(ZSTD(1)),
     `ended` SimpleAggregateFunction(max, UInt8) CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/heartbeats_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/heartbeats_local', '{replica}')
 ORDER BY (org_id, project_id, agent, epoch)
 TTL toDateTime(intDiv(heard_ms, 1000), 'UTC') + toIntervalHour(1)
 SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
@@ -523,7 +523,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`retention_eras_local` ON CLUSTER `prod`
     `steps` Array(UInt16),
     `noted_at` DateTime64(3, 'UTC')
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/retention_eras_local', '{replica}')
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/retention_eras_local', '{replica}')
 ORDER BY (since_ms)
 SETTINGS replicated_deduplication_window = 100000, replicated_deduplication_window_seconds = 604800, replicated_deduplication_window_for_async_inserts = 100000, replicated_deduplication_window_seconds_for_async_inserts = 604800;
 
@@ -892,7 +892,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`identities_local` ON CLUSTER `prod`
     `last_ms` SimpleAggregateFunction(max, UInt64) CODEC(ZSTD(1)),
     `expires` Date CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/identities_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/identities_local', '{replica}')
 PARTITION BY expires
 ORDER BY (source, block)
 TTL expires
@@ -917,7 +917,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`subscriptions_local` ON CLUSTER `prod`
     `noted_ms` UInt64 CODEC(LZ4),
     `webhook` String CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/subscriptions_local', '{replica}', `noted_ms`)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/subscriptions_local', '{replica}', `noted_ms`)
 ORDER BY (org_id, project_id, id)
 SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
 
@@ -934,7 +934,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`subscription_results_local` ON CLUSTER 
     `payload` String CODEC(ZSTD(1)),
     `precedence` UInt64 CODEC(ZSTD(1))
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/subscription_results_local', '{replica}', `precedence`)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/subscription_results_local', '{replica}', `precedence`)
 ORDER BY (org_id, project_id, id, tick_s)
 TTL toDateTime(tick_s, 'UTC') + toIntervalDay(30)
 SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;
@@ -969,7 +969,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`stream_commits_local` ON CLUSTER `prod`
     `parked` UInt64 CODEC(LZ4),
     `stored_ms` UInt64 CODEC(Delta, LZ4)
 )
-ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/meterhouse/stream_commits_local', '{replica}')
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/stream_commits_local', '{replica}')
 PARTITION BY toDate(intDiv(stored_ms, 1000), 'UTC')
 ORDER BY (stream, group, partition, first, last)
 TTL toDateTime(intDiv(stored_ms, 1000), 'UTC') + toIntervalDay(30)
@@ -1023,7 +1023,7 @@ CREATE TABLE IF NOT EXISTS `meterhouse`.`subscription_webhooks_local` ON CLUSTER
     `id` String CODEC(ZSTD(1)),
     `tick_s` SimpleAggregateFunction(max, UInt32) CODEC(LZ4)
 )
-ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/{shard}/meterhouse/subscription_webhooks_local', '{replica}')
+ENGINE = ReplicatedAggregatingMergeTree('/clickhouse/tables/prod/{shard}/meterhouse/subscription_webhooks_local', '{replica}')
 ORDER BY (org_id, project_id, id)
 TTL toDateTime(tick_s, 'UTC') + toIntervalDay(60)
 SETTINGS replicated_deduplication_window = 0, replicated_deduplication_window_for_async_inserts = 0;

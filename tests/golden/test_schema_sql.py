@@ -26,7 +26,7 @@ UPDATE = bool(os.environ.get("METERHOUSE_UPDATE_GOLDEN"))  # read at import: a f
     ],
 )
 def test_statements(name: str, layout: Layout) -> None:
-    text = "".join(f"{s};\n\n" for s in statements(layout))
+    text = "".join(f"{s.text};\n\n" for s in statements(layout))
     path = HERE / f"{name}.sql"
     if UPDATE:
         path.write_text(text)
@@ -34,7 +34,7 @@ def test_statements(name: str, layout: Layout) -> None:
 
 
 def test_names_are_quoted() -> None:
-    text = "\n".join(statements(Layout(database="a`b\\", cluster="c'd`")))
+    text = "\n".join(s.text for s in statements(Layout(database="a`b\\", cluster="c'd`")))
     assert "`a\\`b\\\\`.`series_local` ON CLUSTER `c'd\\``" in text
     assert "Distributed('c\\'d`', 'a`b\\\\', 'series_local', series_id)" in text
 
@@ -42,4 +42,4 @@ def test_names_are_quoted() -> None:
 @pytest.mark.parametrize("layout", [Layout(), Layout(cluster="prod"), Layout(alp=False)])
 def test_clickhouse_parses_every_statement(store: Store, layout: Layout) -> None:
     for statement in statements(layout):
-        assert store.rows("SELECT formatQuery({q:String})", {"q": statement})
+        assert store.rows("SELECT formatQuery({q:String})", {"q": statement.text})

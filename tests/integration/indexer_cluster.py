@@ -1,9 +1,10 @@
 """The cluster's tables in one process: Distributed ones over local ones, on a cluster of this one engine.
 
-python -m tests.integration.indexer_cluster DIRECTORY    prints totals, as JSON
+python -m tests.integration.indexer_cluster DIRECTORY    prints statements of starts, and totals, as JSON
 
-There is no ZooKeeper here, so `Replicated` and ON CLUSTER are taken out of the statements; the rest is as
-rendered for a cluster: names, views on local tables, sharding, inserts through Distributed tables.
+Without ZooKeeper, `Replicated` and ON CLUSTER are taken out of the statements; the rest is as
+rendered for a cluster: names, views on local tables, sharding, inserts through Distributed tables, and the
+looks at the nodes. A second replica never answers.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import clickhouse_connect
+from clickhouse_connect.driver.client import Client
 
-from indexer.clickhouse.schema import GRANULARITIES, Layout, statements
+from indexer.clickhouse.schema import GRANULARITIES, complete, migrate
 from indexer.clickhouse.store import Store
 from indexer.intern.cache import LruCache
 from indexer.intern.id_store import ClickHouseIdStore
@@ -30,38 +33,87 @@ from tests.support.ports import free_port
 CONFIG = """<clickhouse>
   <tcp_port>{port}</tcp_port>
   <listen_host>127.0.0.1</listen_host>
-  <remote_servers><prod><shard><replica>
-    <host>127.0.0.1</host><port>{port}</port>
-  </replica></shard></prod></remote_servers>
+  <remote_servers><prod><shard>
+    <internal_replication>{internal}</internal_replication>
+    <replica><host>127.0.0.1</host><port>{port}</port></replica>
+    <replica><host>127.0.0.1</host><port>1</port></replica>
+  </shard></prod></remote_servers>
 </clickhouse>
 """
 
 
-def open_cluster(directory: Path) -> Store:
-    port = free_port()
+class LocalCluster(Store):
+    """A cluster of this one engine, and of a second replica that is dead.
+
+    `issued` has each statement ON CLUSTER, with its settings. They run here.
+    """
+
+    def __init__(self, client: Client) -> None:
+        super().__init__([client], "meterhouse", "prod", embedded=True)
+        self.issued: list[tuple[str, Mapping[str, Any]]] = []
+
+    def command(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        if " ON CLUSTER " in sql:
+            self.issued.append((sql, settings or {}))
+        super().command(local(sql), parameters)
+
+    def create_database(self, *, on_cluster: bool = True, settings: Mapping[str, Any] | None = None) -> None:
+        if on_cluster:
+            self.issued.append(("CREATE DATABASE", settings or {}))
+        super().create_database(on_cluster=False)
+
+
+def open_cluster(directory: Path, *, internal: bool = True) -> LocalCluster:
     config = directory / "config.xml"
-    config.write_text(CONFIG.format(port=port))
+    config.write_text(CONFIG.format(port=free_port(), internal=str(internal).lower()))
     client = clickhouse_connect.get_client(
         interface="chdb", path=str(directory / "chdb"), chdb_options={"config-file": str(config)}
     )
     client.command("SET enable_alp_codec = 1")
-    client.command("CREATE DATABASE meterhouse")
     client.database = "meterhouse"
-    return Store([client], "meterhouse", "prod", embedded=True)
+    return LocalCluster(client)
 
 
-def local_statements() -> Iterator[str]:
-    for statement in statements(Layout(cluster="prod")):
-        alone = statement.replace(" ON CLUSTER `prod`", "")
-        alone = re.sub(r"Replicated(\w+)\('[^']*', '[^']*'(?:, )?([^)]*)\)", r"\1(\2)", alone)
-        window = "SETTINGS non_replicated_deduplication_window = 100000"
-        yield re.sub(r"SETTINGS replicated_.*async_inserts = \d+", window, alone)
+def local(statement: str) -> str:
+    """Return a statement of the cluster for one engine without Keeper."""
+    alone = statement.replace(" ON CLUSTER `prod`", "")
+    alone = re.sub(r"Replicated(\w+)\('[^']*', '[^']*'(?:, )?([^)]*)\)", r"\1(\2)", alone)
+    window = "SETTINGS non_replicated_deduplication_window = 100000"
+    return re.sub(r"SETTINGS replicated_.*async_inserts = \d+", window, alone)
+
+
+def starts(store: LocalCluster) -> dict[str, object]:
+    """Return the statements of starts: a first and a second one, and one after a loss of tables."""
+    begun_s = time.monotonic()
+    migrate(store, TEN_YEARS)
+    first, store.issued = store.issued, []
+    found: dict[str, object] = {
+        "tables": sum(one.startswith("CREATE TABLE") for one, _ in first),
+        "waits": sorted({int(settings["distributed_ddl_task_timeout"]) for _, settings in first}),
+        "modes": sorted({str(settings["distributed_ddl_output_mode"]) for _, settings in first}),
+        "soon": time.monotonic() - begun_s < 60,
+    }
+    migrate(store, TEN_YEARS)
+    found["again"] = [one for one, _ in store.issued]
+    store.command("DROP VIEW incoming_sets_1d_view_local SYNC")
+    store.command("DROP TABLE sets_1d_local SYNC")
+    store.command("ALTER TABLE subscriptions DROP COLUMN webhook")
+    found["completed"] = complete(store)
+    found["names"] = [one.split("`")[3] for one, _ in store.issued]
+    store.issued.clear()
+    complete(store)
+    found["then"] = [one for one, _ in store.issued]
+    return found
 
 
 def main() -> None:
     store = open_cluster(Path(sys.argv[1]))
-    for statement in local_statements():
-        store.command(statement)
+    found = starts(store)
     now_s = int(time.time()) // 86_400 * 86_400
     rows = FrameRows(
         counters=[("hits", {"host": f"h{i}"}, now_s + i * 10, 1.0) for i in range(100)],
@@ -77,7 +129,8 @@ def main() -> None:
     (members,) = store.rows("SELECT uniqCombined64Merge(members) FROM sets_1d")
     (series,) = store.rows("SELECT count(DISTINCT series_id) FROM series")
     (tags,) = store.rows("SELECT count(DISTINCT tag_value) FROM metric_tag_values")
-    print(json.dumps({"counters": totals, "members": members[0], "series": series[0], "tags": tags[0]}))
+    written = {"counters": totals, "members": members[0], "series": series[0], "tags": tags[0]}
+    print(json.dumps({"starts": found, "written": written}))
     store.close()
 
 

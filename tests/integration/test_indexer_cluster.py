@@ -1,4 +1,4 @@
-"""Writing through Distributed tables: the same rows once, as on a single node."""
+"""A cluster: a start issues ON CLUSTER for missing tables alone, and rows written twice count once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,26 @@ import sys
 from pathlib import Path
 
 
-def test_a_batch_written_again_through_distributed_tables_counts_once(tmp_path: Path) -> None:
+def test_starts_with_a_dead_replica_and_a_batch_written_twice(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "tests.integration.indexer_cluster", str(tmp_path)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {
+    found = json.loads(done.stdout)
+    assert found["written"] == {
         "counters": dict.fromkeys(("10s", "60s", "1h", "1d"), 100.0),
         "members": 30,
         "series": 101,
         "tags": 100,
+    }
+    starts = found["starts"]
+    assert starts.pop("tables") > 50
+    assert starts == {
+        "waits": [1],
+        "modes": ["null_status_on_timeout"],
+        "soon": True,
+        "again": [],
+        "completed": 3,
+        "names": ["sets_1d_local", "incoming_sets_1d_view_local", "subscriptions"],
+        "then": [],
     }

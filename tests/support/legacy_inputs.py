@@ -22,14 +22,15 @@ def make_legacy(store: Store, retention: Retention) -> None:
         columns.insert(5, Column("retention_days", "UInt16"))
         old = replace(table, name=f"{LEGACY_INPUT}_{kind}", columns=tuple(columns))
         for statement in create_table(old, layout):
-            store.command(statement)
+            store.command(statement.text)
         for granularity in GRANULARITIES:
             view = rollup_view(kind, granularity)
             store.command(f"DROP VIEW {view.name} SYNC")
             days = f"toUInt16(least(retention_days, {retention.days(granularity.name)})) AS retention_days"
             select = tuple(days if part.startswith("days_") else part for part in view.select)
             name = f"{kind}_{granularity.name}_view"
-            store.command(create_view(replace(view, name=name, source=old.name, select=select), layout))
+            made = create_view(replace(view, name=name, source=old.name, select=select), layout)
+            store.command(made.text)
         store.command(f"DROP TABLE {table.name} SYNC")
     store.command("DROP TABLE retention_eras SYNC")
     store.command("DELETE FROM schema_migrations WHERE version IN (0, 5)")

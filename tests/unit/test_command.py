@@ -138,8 +138,8 @@ def test_options_of_schema_that_do_not_belong_together(
 
 def test_the_tables_of_a_cluster_on_one_node() -> None:
     """The same statements, without the wait for the other nodes."""
-    everywhere = list(statements(Layout("m", "main")))
-    here = list(statements(Layout("m", "main", on_cluster=False)))
+    everywhere = [one.text for one in statements(Layout("m", "main"))]
+    here = [one.text for one in statements(Layout("m", "main", on_cluster=False))]
     assert here == [one.replace(" ON CLUSTER `main`", "") for one in everywhere]
     assert here != everywhere
 

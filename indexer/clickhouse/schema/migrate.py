@@ -16,6 +16,7 @@ from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.bookkeeping import identities_table, retentions_table
 from indexer.clickhouse.schema.commit_log import commit_log_view, stream_commits_table
 from indexer.clickhouse.schema.database_id import DATABASE_ID, note_id, read_ids
+from indexer.clickhouse.schema.ddl import DdlStatement
 from indexer.clickhouse.schema.eras import note_retention
 from indexer.clickhouse.schema.metric_types import KINDS
 from indexer.clickhouse.schema.render import (
@@ -34,6 +35,7 @@ from indexer.clickhouse.schema.subscription_tables import (
     sent_table,
     subscriptions_table,
 )
+from indexer.clickhouse.schema.table_maker import TableMaker
 from indexer.clickhouse.schema.tables import (
     STRING_DAY,
     catalog_tables,
@@ -60,10 +62,10 @@ class Migration:
 
     version: int
     name: str
-    statements: Callable[[Layout], Iterator[str]]
+    statements: Callable[[Layout], Iterator[DdlStatement]]
 
 
-def _first_tables(layout: Layout) -> Iterator[str]:
+def _first_tables(layout: Layout) -> Iterator[DdlStatement]:
     """Yield the first tables. Old stores also have the input tables and views of before migration 5."""
     for table in catalog_tables(layout.retention):
         yield from create_table(table, layout)
@@ -74,20 +76,20 @@ def _first_tables(layout: Layout) -> Iterator[str]:
             yield from create_table(rollup_table(kind, granularity), layout)
 
 
-def _metadata(layout: Layout) -> Iterator[str]:
+def _metadata(layout: Layout) -> Iterator[DdlStatement]:
     yield from create_table(metadata_table(layout.retention), layout)
 
 
-def _heartbeats(layout: Layout) -> Iterator[str]:
+def _heartbeats(layout: Layout) -> Iterator[DdlStatement]:
     yield from create_table(heartbeats_table(), layout)
 
 
-def _identities(_: Layout) -> Iterator[str]:
+def _identities(_: Layout) -> Iterator[DdlStatement]:
     """Yield nothing: the time of this migration says which frames' identities carry their tenant."""
     yield from ()
 
 
-def _inputs(layout: Layout) -> Iterator[str]:
+def _inputs(layout: Layout) -> Iterator[DdlStatement]:
     yield from create_table(retentions_table(), layout)
     for kind in KINDS:
         yield from create_table(input_table(kind), layout)
@@ -95,37 +97,37 @@ def _inputs(layout: Layout) -> Iterator[str]:
             yield create_view(rollup_view(kind, granularity), layout)
 
 
-def _windows(layout: Layout) -> Iterator[str]:
+def _windows(layout: Layout) -> Iterator[DdlStatement]:
     """Yield statements that make older tables forget blocks: they would keep lost rows from returning."""
     for table in (*catalog_tables(layout.retention), metadata_table(layout.retention), heartbeats_table()):
         yield modify_window(table, layout)
 
 
-def _string_days(layout: Layout) -> Iterator[str]:
+def _string_days(layout: Layout) -> Iterator[DdlStatement]:
     (strings,) = (table for table in catalog_tables(layout.retention) if table.name == "strings")
     yield from add_column(strings, STRING_DAY, layout)
     yield modify_ttl(strings, layout)
 
 
-def _stored_identities(layout: Layout) -> Iterator[str]:
+def _stored_identities(layout: Layout) -> Iterator[DdlStatement]:
     yield from create_table(identities_table(), layout)
 
 
-def _subscriptions(layout: Layout) -> Iterator[str]:
+def _subscriptions(layout: Layout) -> Iterator[DdlStatement]:
     for table in (subscriptions_table(), results_table()):
         yield from create_table(table, layout)
 
 
-def _sql_views(layout: Layout) -> Iterator[str]:
+def _sql_views(layout: Layout) -> Iterator[DdlStatement]:
     yield create_sql_view(counters_view(), layout)
 
 
-def _commit_log(layout: Layout) -> Iterator[str]:
+def _commit_log(layout: Layout) -> Iterator[DdlStatement]:
     yield from create_table(stream_commits_table(), layout)
     yield create_sql_view(commit_log_view(), layout)
 
 
-def _webhooks(layout: Layout) -> Iterator[str]:
+def _webhooks(layout: Layout) -> Iterator[DdlStatement]:
     yield from add_column(subscriptions_table(), WEBHOOK, layout)
     yield from create_table(sent_table(), layout)
 
@@ -151,7 +153,7 @@ _RETENTION: Final = 0
 _MISSING: Final = frozenset({60, 81})
 
 
-def statements(layout: Layout) -> Iterator[str]:
+def statements(layout: Layout) -> Iterator[DdlStatement]:
     """Yield all statements that create a new database, in order."""
     yield from create_table(migrations_table(), layout)
     for migration in MIGRATIONS:
@@ -164,38 +166,58 @@ def migrate(store: Store, retention: Retention | None = None, steps: Sequence[in
     `retention` None keeps that of an existing database. `steps`: values that `retention_days` of frames are
     rounded up to.
     """
-    store.create_database()
+    maker = TableMaker(store, store.cluster)
+    maker.prepare()
     layout = _layout(store, store.cluster, retention)
     for statement in create_table(migrations_table(), layout):
-        store.command(statement)
+        maker.run(statement, layout)
+    maker.wait()
     applied = applied_versions(store)
     for migration in MIGRATIONS:
         if migration.version not in applied:
             for statement in migration.statements(layout):
-                store.command(statement)
+                maker.run(statement, layout)
+            maker.wait()
             if migration is MIGRATIONS[-1] and retention is not None:
                 note_retention(store, retention, steps)  # shims read it once this migration is noted
             _note(store, migration.version, migration.name)
     if not read_ids(store):
         note_id(store)
     if retention is not None:
-        _apply_retention(store, layout, fresh=not applied)
+        _apply_retention(store, layout, maker, fresh=not applied)
         note_retention(store, retention, steps)
+    maker.complete(statements(layout), layout)
+    maker.wait()
     return MIGRATIONS[-1].version
+
+
+def complete(store: Store) -> int:
+    """Make tables that nodes of a migrated cluster lack: new ones, and those that were dead.
+
+    Return how many statements that took. Raises StoreError.
+    """
+    maker = TableMaker(store, store.cluster)
+    maker.prepare(unseen=False)
+    layout = _layout(store, store.cluster, None)
+    count = maker.complete(statements(layout), layout)
+    maker.wait()
+    return count
 
 
 def make_on_this_node(store: Store, cluster: str) -> int:
     """Make a cluster's tables on the connected node alone; return their version. Raises StoreError.
 
-    For a node that joins, and for a cluster with a dead node, which ON CLUSTER waits for. The store is opened
-    without the cluster. Nothing is noted: the rows of `schema_migrations` are those of the whole cluster.
+    For a node that joins a cluster whose Keeper queue of DDL does not work. The store is opened without the
+    cluster. Nothing is noted: the rows of `schema_migrations` are those of the whole cluster.
     """
-    store.create_database()
+    maker = TableMaker(store, cluster, here=True)
+    maker.prepare()
     first = replace(_layout(store, cluster, Retention()), on_cluster=False)
     for statement in create_table(migrations_table(), first):
-        store.command(statement)
-    for statement in statements(replace(first, retention=_kept(store) or Retention())):
-        store.command(statement)
+        maker.run(statement, first)
+    layout = replace(first, retention=_kept(store) or Retention())
+    for statement in statements(layout):
+        maker.run(statement, layout)
     return MIGRATIONS[-1].version
 
 
@@ -261,7 +283,7 @@ def _noted_retention(store: Store) -> str:
     return str(found[0][0]) if found else ""
 
 
-def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
+def _apply_retention(store: Store, layout: Layout, maker: TableMaker, *, fresh: bool) -> None:
     """Apply the present retention to tables that were made with another."""
     wanted = ", ".join(f"{g.name} {layout.retention.days(g.name)}" for g in GRANULARITIES)
     if _noted_retention(store) == wanted:
@@ -269,7 +291,7 @@ def _apply_retention(store: Store, layout: Layout, *, fresh: bool) -> None:
     if not fresh:
         for table in (*catalog_tables(layout.retention), metadata_table(layout.retention)):
             if table.ttl:
-                store.command(modify_ttl(table, layout))
+                maker.run(modify_ttl(table, layout), layout)
     _note(store, _RETENTION, wanted)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import quote
 
 from indexer.clickhouse.retention import Retention
 from indexer.clickhouse.schema.columns import FLOAT, Column
+from indexer.clickhouse.schema.ddl import DdlStatement
 from indexer.clickhouse.schema.sql_views import SqlSelect, SqlView
 from indexer.clickhouse.schema.tables import DEDUPLICATION_WINDOW, DEDUPLICATION_WINDOW_S, Table, View
 from indexer.clickhouse.sql_quoting import quote_name, quote_text
@@ -30,11 +32,11 @@ class Layout:
     on_cluster: bool = True
 
 
-def create_table(table: Table, layout: Layout) -> tuple[str, ...]:
+def create_table(table: Table, layout: Layout) -> tuple[DdlStatement, ...]:
     """Return idempotent statements that create a table: one on a single node, two on a cluster."""
     name = _local(table.name, layout)
     columns = ",\n".join(f"    {_column(c, layout)}" for c in table.columns)
-    text = f"CREATE TABLE IF NOT EXISTS {_qualified(name, layout)}{_on_cluster(layout)}\n(\n{columns}\n)\n"
+    text = f"CREATE TABLE IF NOT EXISTS {_qualified(name, layout)}{on_cluster(layout)}\n(\n{columns}\n)\n"
     text += f"ENGINE = {_engine(table, name, layout)}"
     if table.partition_by:
         text += f"\nPARTITION BY {table.partition_by}"
@@ -45,55 +47,60 @@ def create_table(table: Table, layout: Layout) -> tuple[str, ...]:
     settings = _settings(table, layout)
     if settings:
         text += f"\nSETTINGS {settings}"
+    made = DdlStatement(text, name)
     if layout.cluster is None:
-        return (text,)
+        return (made,)
     distributed = (
-        f"CREATE TABLE IF NOT EXISTS {_qualified(table.name, layout)}{_on_cluster(layout)}\n"
+        f"CREATE TABLE IF NOT EXISTS {_qualified(table.name, layout)}{on_cluster(layout)}\n"
         f"AS {_qualified(name, layout)}\n"
         f"ENGINE = Distributed({quote_text(layout.cluster)}, {quote_text(layout.database)},"
         f" {quote_text(name)}, {table.shard_by})"
     )
-    return text, distributed
+    return made, DdlStatement(distributed, table.name)
 
 
-def create_view(view: View, layout: Layout) -> str:
+def create_view(view: View, layout: Layout) -> DdlStatement:
     """Return the idempotent statement that creates a view."""
-    return (
-        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {_qualified(_local(view.name, layout), layout)}"
-        f"{_on_cluster(layout)}\n"
+    name = _local(view.name, layout)
+    return DdlStatement(
+        f"CREATE MATERIALIZED VIEW IF NOT EXISTS {_qualified(name, layout)}{on_cluster(layout)}\n"
         f"TO {_qualified(_local(view.target, layout), layout)}\n"
-        f"AS {_select(view, layout)}"
+        f"AS {_select(view, layout)}",
+        name,
     )
 
 
-def create_sql_view(view: SqlView, layout: Layout) -> str:
+def create_sql_view(view: SqlView, layout: Layout) -> DdlStatement:
     """Return the idempotent statement that creates a view for clients."""
     parts = "\nUNION ALL\n".join(_sql_select(part, layout) for part in view.parts)
-    return f"CREATE VIEW IF NOT EXISTS {_qualified(view.name, layout)}{_on_cluster(layout)}\nAS {parts}"
+    begin = f"CREATE VIEW IF NOT EXISTS {_qualified(view.name, layout)}{on_cluster(layout)}"
+    return DdlStatement(f"{begin}\nAS {parts}", view.name)
 
 
-def modify_window(table: Table, layout: Layout) -> str:
+def modify_window(table: Table, layout: Layout) -> DdlStatement:
     """Return the statement that makes a table remember no blocks."""
-    return (
-        f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{_on_cluster(layout)}\n"
+    return DdlStatement(
+        f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{on_cluster(layout)}\n"
         f"MODIFY SETTING {', '.join(_windows(layout, 0, None))}"
     )
 
 
-def add_column(table: Table, column: Column, layout: Layout) -> Iterator[str]:
+def add_column(table: Table, column: Column, layout: Layout) -> Iterator[DdlStatement]:
     """Yield statements that add a column if it is missing: one on a single node, two on a cluster."""
     names = [_local(table.name, layout)] + ([table.name] if layout.cluster is not None else [])
     for name in names:
-        yield (
-            f"ALTER TABLE {_qualified(name, layout)}{_on_cluster(layout)}\n"
-            f"ADD COLUMN IF NOT EXISTS {_column(column, layout)}"
+        yield DdlStatement(
+            f"ALTER TABLE {_qualified(name, layout)}{on_cluster(layout)}\n"
+            f"ADD COLUMN IF NOT EXISTS {_column(column, layout)}",
+            name,
+            column.name,
         )
 
 
-def modify_ttl(table: Table, layout: Layout) -> str:
+def modify_ttl(table: Table, layout: Layout) -> DdlStatement:
     """Return the statement that changes the TTL of a table."""
-    return (
-        f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{_on_cluster(layout)}\n"
+    return DdlStatement(
+        f"ALTER TABLE {_qualified(_local(table.name, layout), layout)}{on_cluster(layout)}\n"
         f"MODIFY TTL {table.ttl}"
     )
 
@@ -122,7 +129,10 @@ def _engine(table: Table, name: str, layout: Layout) -> str:
     version = [quote_name(table.version)] if table.version else []
     if table.engine == "Null" or layout.cluster is None:
         return f"{table.engine}({version[0]})" if version else table.engine
-    path = f"/clickhouse/tables/{{shard}}/{layout.database}/{name}"
+    # Names of cluster and database, as several may share one Keeper. Not {uuid}: a node that joins could not
+    # know it. Tables of before have another path, which a new replica copies (completion.py).
+    names = "/".join(quote(one, safe="") for one in (layout.database, name))
+    path = f"/clickhouse/tables/{quote(layout.cluster, safe='')}/{{shard}}/{names}"
     given = ", ".join([quote_text(path), "'{replica}'", *version])
     return f"Replicated{table.engine}({given})"
 
@@ -160,7 +170,8 @@ def _qualified(name: str, layout: Layout) -> str:
     return f"{quote_name(layout.database)}.{quote_name(name)}"
 
 
-def _on_cluster(layout: Layout) -> str:
+def on_cluster(layout: Layout) -> str:
+    """Return the clause ON CLUSTER of a layout, with a space before it; else nothing."""
     if layout.cluster is None or not layout.on_cluster:
         return ""
     return f" ON CLUSTER {quote_name(layout.cluster)}"

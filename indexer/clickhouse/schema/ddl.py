@@ -1,0 +1,48 @@
+"""A statement that makes or changes a table, and the name of that table. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from indexer.clickhouse.sql_quoting import quote_name
+
+_ALP: Final = "CODEC(ALP, ZSTD(1))"
+_WITHOUT_ALP: Final = "CODEC(ZSTD(1))"
+_NAME: Final = r"(?:`(?:[^`\\]|\\.)*`|\w+)"
+_CREATE: Final = re.compile(rf"CREATE ((?:MATERIALIZED )?VIEW|TABLE) {_NAME}\.{_NAME}(?= )")
+
+
+@dataclass(frozen=True, slots=True)
+class DdlStatement:
+    """A statement. `table` is the table or view that it makes, or gives `column`; else it is empty.
+
+    Those with a `table` are idempotent, and not needed where a node has the table or column.
+    """
+
+    text: str
+    table: str = ""
+    column: str = ""
+
+    @property
+    def creates(self) -> bool:
+        """Whether it makes a table or view."""
+        return bool(self.table) and not self.column
+
+
+def without_alp(text: str) -> str:
+    """Return a statement with plain ZSTD where it has the codec ALP."""
+    return text.replace(_ALP, _WITHOUT_ALP)
+
+
+def copied(definition: str, database: str, table: str, where: str) -> str:
+    """Return the idempotent statement of a `create_table_query` of system.tables.
+
+    `where`: the clause ON CLUSTER, or nothing. Returns "" for a definition of another form.
+    """
+    found = _CREATE.match(definition)
+    if found is None:
+        return ""
+    begin = f"CREATE {found[1]} IF NOT EXISTS {quote_name(database)}.{quote_name(table)}{where}"
+    return begin + definition[found.end() :]
