@@ -57,7 +57,7 @@ class ShimMetrics:
         self.subscription_deliveries = counter(
             "meterhouse_shim_subscription_deliveries",
             "Results for the stream and webhooks: delivered; delayed (tries that failed); refused by the"
-            " receiver; skipped as too late.",
+            " receiver; given_up (others were taken); skipped as too late.",
             ["sink", "outcome"],
         )
         self.leases = gauge("meterhouse_shim_leases", "Leases that this process holds, to evaluate ticks.")
@@ -77,7 +77,7 @@ class ShimMetrics:
         )
         self.notifications_dropped = counter(
             "meterhouse_shim_notifications_dropped",
-            "Alerts a receiver was not told of: queue_full, refused or stopped.",
+            "Alerts a receiver was not told of: queue_full, refused, too_old or stopped.",
             ["receiver", "reason"],
         )
         self.notification_seconds = Histogram(

@@ -137,6 +137,8 @@ class AlertmanagerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
     #: Alerts that wait for one Alertmanager; the oldest of more are dropped and counted.
     max_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    #: Seconds after its first failure in which a request is tried; then its alerts are dropped and counted.
+    max_age_s: Annotated[float, msgspec.Meta(ge=1, le=30 * DAY_S)] = 3_600.0
     #: Seconds after which an alert that still fires, or was resolved, is sent again.
     resend_s: Annotated[float, msgspec.Meta(ge=1, le=3_600)] = 60.0
     #: The user of basic authentication; empty: none.
@@ -185,6 +187,8 @@ class AlertWebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     max_batch: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
     #: Alerts that wait; the oldest of more are dropped and counted.
     max_queue: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    #: Seconds after its first failure in which a message is tried; then it is dropped and counted.
+    max_age_s: Annotated[float, msgspec.Meta(ge=1, le=30 * DAY_S)] = 86_400.0
     #: Seconds after which an alert that still fires is sent again.
     repeat_s: Annotated[float, msgspec.Meta(ge=1, le=366 * DAY_S)] = 14_400.0
 

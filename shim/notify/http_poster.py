@@ -10,18 +10,21 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 #: Returns whether a connection for a host and port may go to this address.
 AddressCheck = Callable[[str, int, str], bool]
 MAX_ANSWER_BYTES: Final = 1_024
 _MAX_RETRY_AFTER_S: Final = 3_600.0
+#: Names that are looked up at the same time.
+_NAME_THREADS: Final = 64
 #: Statuses of servers that may take the same request later.
 _PASSING: Final = frozenset({408, 421, 425, 429})
 
@@ -36,12 +39,16 @@ class PostOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PostAnswer:
-    """`text`: the reason of a failure, for operators; it may quote the answer, so no tenant may see it."""
+    """`text`: the reason of a failure, for operators; it may quote the answer, so no tenant may see it.
+
+    `reached`: whether there was a connection; without one no other message would have arrived.
+    """
 
     outcome: PostOutcome
     status: int | None = None
     text: str = ""
     retry_after_s: float | None = None
+    reached: bool = True
 
 
 class HttpPoster:
@@ -80,7 +87,8 @@ class HttpPoster:
         except TimeoutError:
             return PostAnswer(PostOutcome.RETRY, text=f"no answer in {self._timeout.total} s")
         except (aiohttp.ClientError, OSError) as e:
-            return PostAnswer(PostOutcome.RETRY, text=f"{type(e).__name__}: {e}"[:300])
+            reached = not isinstance(e, aiohttp.ClientConnectorError)
+            return PostAnswer(PostOutcome.RETRY, text=f"{type(e).__name__}: {e}"[:300], reached=reached)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -104,16 +112,20 @@ class HttpPoster:
 
 
 class _Resolver(AbstractResolver):
-    """Resolves names, and refuses addresses: those that are checked here are those of the connection."""
+    """Resolves names, and refuses addresses: those that are checked here are those of the connection.
+
+    A name server that hangs keeps a thread for long, so the threads are its own, and each name has one.
+    """
 
     def __init__(self, check: AddressCheck | None) -> None:
-        self._inner = ThreadedResolver(asyncio.get_running_loop())
         self._check = check
+        self._threads = ThreadPoolExecutor(_NAME_THREADS, thread_name_prefix="webhook-names")
+        self._asked: dict[tuple[str, int, int], asyncio.Future[list[ResolveResult]]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
+        found = await self._look_up(host, port, family)
         if self._check is None:
             return found
         allowed = [one for one in found if self._check(host, port, one["host"])]
@@ -122,7 +134,39 @@ class _Resolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        await self._inner.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _look_up(self, host: str, port: int, family: int) -> list[ResolveResult]:
+        """Return the addresses, with the threads' answer to an earlier request for them. Raises OSError."""
+        key = (host, port, family)
+        if key not in self._asked:
+            ask = partial(_addresses, host, port, family)
+            future = asyncio.get_running_loop().run_in_executor(self._threads, ask)
+            self._asked[key] = future
+            future.add_done_callback(partial(self._answered, key))
+        return await asyncio.shield(self._asked[key])
+
+    def _answered(self, key: tuple[str, int, int], future: asyncio.Future[list[ResolveResult]]) -> None:
+        del self._asked[key]
+        if not future.cancelled():
+            future.exception()  # who asked may have gone
+
+
+def _addresses(host: str, port: int, family: int) -> list[ResolveResult]:
+    """Return the addresses of a name. Raises OSError. Source: aiohttp's ThreadedResolver."""
+    return [
+        ResolveResult(
+            hostname=host,
+            host=str(address[0]),
+            port=port,
+            family=found,
+            proto=protocol,
+            flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+        )
+        for found, _, protocol, _, address in socket.getaddrinfo(
+            host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG
+        )
+    ]
 
 
 def _answer(status: int, text: str, retry_after: str) -> PostAnswer:

@@ -89,6 +89,7 @@ class ResultDelivery:
         known = {of.id for of in found}
         self._done = {id_: tick_s for id_, tick_s in self._done.items() if id_ in known}
         self._turns = {id_: number for id_, number in self._turns.items() if id_ in known}
+        self.sink.keep(known)
         held = await self.lease.hold(LEASE_KEYS)
         mine = [of for of in found if lease_key(of) in held and self.sink.wants(of) and self._lacks(of)]
         for at in range(0, len(mine), _IDS):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 from indexer.subscriptions.messages_of_subscriptions import Subscription
@@ -29,6 +29,9 @@ class ResultSink(Protocol):
 
     def wants(self, of: Subscription) -> bool:
         """Return whether results of the subscription can be delivered now."""
+
+    def keep(self, ids: Collection[str]) -> None:
+        """Forget other subscriptions than these."""
 
     async def positions(self, of: Sequence[Subscription]) -> Mapping[str, int]:
         """Return the last delivered ticks, by the ids of subscriptions."""

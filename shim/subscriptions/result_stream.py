@@ -7,7 +7,7 @@ stream has the millisecond of the last entry: a stream's ids only grow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar, Final
 
@@ -86,6 +86,10 @@ class ResultStream:
         """Return True: the stream has all results."""
         del of
         return True
+
+    def keep(self, ids: Collection[str]) -> None:
+        """Do nothing: Redis remembers all."""
+        del ids
 
     async def positions(self, of: Sequence[Subscription]) -> Mapping[str, int]:
         """Return the last ticks in the stream, by subscription. Raises SinkAwayError."""

@@ -2,13 +2,16 @@
 
 Progress is stored by an indexer after a result is sent, so another shim goes on from there. A result that was
 sent before its progress was stored is sent again, under the same `webhook-id`.
+
+A result that has failed for a while holds up the next ones no more: once its receiver takes a later one,
+it is given up. While the receiver takes none, all of them wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,12 +30,18 @@ from shim.subscriptions.webhook_rules import WebhookRules
 
 #: Seconds that one subscription may take before others have their turn.
 _TURN_S: Final = 10.0
+#: Seconds after which a result that fails is passed over for the next one, and how many are.
+_STUCK_S: Final = 300.0
+_MAX_STUCK: Final = 3
 
 
 @dataclass(slots=True)
 class _Failing:
-    failures: int
-    until_s: float  # no try before
+    """A subscription's failures in a row, and when the results that wait failed first, by tick."""
+
+    failures: int = 0
+    until_s: float = 0.0  # no try before
+    since_s: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -66,14 +75,24 @@ class ResultWebhooks:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.pool, partial(read_sent_ticks, self.store, of))
 
+    def keep(self, ids: Collection[str]) -> None:
+        """Forget the failures of subscriptions that are not among these."""
+        self._failing = {id_: failing for id_, failing in self._failing.items() if id_ in ids}
+
     async def deliver(self, of: Subscription, results: Sequence[StoredResult]) -> int | None:
         """Send results until one fails; return the last tick that is done with. Raises QueryError."""
         done_s = None
         turn_ends_s = self.now_s() + _TURN_S
+        stuck = 0
         for one in results:
-            if not await self._is_done(of, one):
+            if await self._is_done(of, one):
+                self.metrics.subscription_deliveries.labels(self.name, "given_up").inc(stuck)
+                self._failing.pop(of.id, None)
+                done_s, stuck = one.tick_s, 0
+            elif stuck < _MAX_STUCK and self._is_stuck(of, one):
+                stuck += 1
+            else:
                 break
-            done_s = one.tick_s
             if self.now_s() >= turn_ends_s:
                 break
         if done_s is not None:
@@ -103,11 +122,14 @@ class ResultWebhooks:
                 self._log.throttled("webhook_refused", subscription=of.id, error=answer.text)
             case PostOutcome.RETRY:
                 count(self.name, "delayed").inc()
-                before = self._failing.get(of.id)
-                failures = 1 if before is None else before.failures + 1
-                until_s = now_s + pause_s(failures, answer.retry_after_s)
-                self._failing[of.id] = _Failing(failures, until_s)
+                failing = self._failing.setdefault(of.id, _Failing())
+                failing.failures += 1
+                failing.until_s = now_s + pause_s(failing.failures, answer.retry_after_s)
+                failing.since_s.setdefault(one.tick_s, now_s)
                 self._log.throttled("webhook_failed", subscription=of.id, error=answer.text)
                 return False
-        self._failing.pop(of.id, None)
         return True
+
+    def _is_stuck(self, of: Subscription, one: StoredResult) -> bool:
+        """Return whether a result that just failed has failed for long."""
+        return self.now_s() - self._failing[of.id].since_s[one.tick_s] >= _STUCK_S

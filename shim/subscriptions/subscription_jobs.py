@@ -14,7 +14,7 @@ from shim.notify.signed_webhook import SignedWebhook
 from shim.settings import ShimSettings
 from shim.snql.service import Languages
 from shim.subscriptions.remote_writes import Write
-from shim.subscriptions.result_delivery import ResultDelivery
+from shim.subscriptions.result_delivery import MAX_AT_ONCE, ResultDelivery
 from shim.subscriptions.result_sink import ResultSink
 from shim.subscriptions.result_stream import ResultStream
 from shim.subscriptions.result_webhooks import ResultWebhooks
@@ -49,7 +49,9 @@ class SubscriptionJobs:
         if settings.subscriptions.stream_url:
             sinks.append(ResultStream(settings.subscriptions, self.metrics))
         if rules.on:
-            webhook = SignedWebhook(rules.allowed, timeout_s=settings.webhooks.timeout_s)
+            webhook = SignedWebhook(
+                rules.allowed, timeout_s=settings.webhooks.timeout_s, max_connections=MAX_AT_ONCE
+            )
             age_s = settings.subscriptions.webhook_max_age_s
             sinks.append(
                 ResultWebhooks(self.store, self.write, rules, webhook, age_s, self.metrics, self.pool)

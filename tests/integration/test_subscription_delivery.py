@@ -185,6 +185,7 @@ class Receiver:
     got: list[tuple[str, Any]] = field(default_factory=list)
     keys: Mapping[str, bytes] = field(default_factory=dict)
     url: str = ""
+    spoiled: frozenset[int] = frozenset()  # ticks that are answered with 500
     hangs: asyncio.Event | None = None  # the answer waits for it
     began: list[str] = field(default_factory=list)
     full: asyncio.Event = field(default_factory=asyncio.Event)  # one org has all its places, another one
@@ -203,6 +204,7 @@ class Receiver:
             await self.hangs.wait()
         self.got.append((id_, json.loads(body)))
         status = self.statuses.pop(0) if self.statuses else 204
+        status = 500 if self.got[-1][1][1] in self.spoiled else status
         return web.Response(status=status, headers={"Location": self.url} if status == 302 else None)
 
     def ticks(self, of: Subscription) -> list[int]:
@@ -298,6 +300,46 @@ async def test_results_that_are_refused_or_old_are_given_up(w: World) -> None:
         assert w.counted("webhook", "skipped") == 2
         assert w.counted("webhook", "refused") == 2
         assert w.counted("webhook", "delivered") == 1
+
+
+async def test_a_result_that_fails_for_ever_holds_up_the_next_ones_for_a_while(w: World) -> None:
+    async with _receiver() as receiver, _webhooks(w, "127.0.0.1:*") as sink:
+        of, other = w.subscribe(1, receiver.url), w.subscribe(2, receiver.url)
+        receiver.keys = {one.id: sink.rules.key(one.id) for one in (of, other)}
+        w.evaluated(of, range(1, 6))
+        w.evaluated(other, range(1, 3))
+        shim = w.delivery(sink)
+        receiver.spoiled = frozenset({1, 2, 3, 4, 5})
+        for _ in range(8):  # it takes no result: all of them wait
+            await shim.round()
+            w.now_s += 301
+        assert set(receiver.ticks(of)) == {1, 2, 3, 4}
+        assert w.counted("webhook", "given_up") is None
+        receiver.spoiled = frozenset({1, 2})
+        receiver.got.clear()
+        await shim.round()
+        assert receiver.ticks(of) == [1, 2, 3, 4, 5]
+        assert receiver.ticks(other) == [1, 2]
+        assert w.counted("webhook", "given_up") == 2
+        w.evaluated(of, range(6, 8))
+        await shim.round()
+        assert receiver.ticks(of) == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_failures_of_removed_subscriptions_are_forgotten(w: World) -> None:
+    async with _receiver() as receiver, _webhooks(w, "127.0.0.1:*") as sink:
+        these = [w.subscribe(number, receiver.url) for number in range(1, 5)]
+        receiver.keys = {of.id: sink.rules.key(of.id) for of in these}
+        receiver.statuses = [503] * 4
+        for of in these:
+            w.evaluated(of, range(1, 2))
+        shim = w.delivery(sink)
+        await shim.round()
+        assert len(sink._failing) == 4
+        for of in these[:3]:
+            w.write(SubscriptionWrites(remove=[of]))
+        await shim.round()
+        assert set(sink._failing) == {these[3].id}
 
 
 def test_which_urls_are_accepted() -> None:

@@ -14,11 +14,18 @@ from aiohttp import web
 
 @dataclass(slots=True)
 class WebhookReceiver:
-    """`answers`: statuses of the next requests, then 200. Requests of /hang wait for `release`."""
+    """`answers`: statuses of the next requests, then 200. Requests of /hang wait for `release`.
+
+    `fails` says which requests are answered with 500, and are kept in `failed` instead. `hangs` says which
+    wait, too.
+    """
 
     requests: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     release: asyncio.Event = field(default_factory=asyncio.Event)
+    fails: Callable[[Any], bool] = lambda _: False
+    hangs: Callable[[Any], bool] = lambda _: False
+    failed: list[Any] = field(default_factory=list)
     port: int = 0
     _runner: web.AppRunner | None = None
 
@@ -51,7 +58,11 @@ class WebhookReceiver:
 
     async def _handle(self, request: web.Request) -> web.Response:
         body = await request.read()
-        if request.path.startswith("/hang"):
+        read = json.loads(body or b"null")
+        if request.path.startswith("/hang") or self.hangs(read):
             await self.release.wait()
-        self.requests.append((request.path, dict(request.headers), json.loads(body or b"null")))
+        if self.fails(read):
+            self.failed.append(read)
+            return web.Response(status=500)
+        self.requests.append((request.path, dict(request.headers), read))
         return web.Response(status=self.answers.pop(0) if self.answers else 200)

@@ -27,7 +27,7 @@ from shim.rules.notify import alert_json, receiver_secrets
 from shim.rules.notify.alert_json import TenantAlert
 from shim.rules.notify.alertmanager_discovery import ALERTS_PATH, Alertmanager, AlertmanagerDiscovery
 from shim.rules.notify.notice_queue import NoticeQueue
-from shim.rules.notify.notice_sender import NoticeSender, Receiver
+from shim.rules.notify.notice_sender import MAX_AT_ONCE, NoticeSender, Receiver
 from shim.rules.notify.resend_book import ResendBook
 from shim.settings import AlertmanagerSettings, AlertWebhookSettings, ShimSettings
 
@@ -169,7 +169,7 @@ class AlertNotifier:
 
     def _alertmanager_line(self, at: Alertmanager) -> _Line:
         of = self._settings.alertmanager
-        queue = NoticeQueue(of.max_queue, key=_identity, group=lambda _: None)
+        queue = NoticeQueue(of.max_queue, key=_identity, group=lambda _: None, sends_newest=True)
         receiver = _alertmanager(at, of, self._external_url, self._tls)
         sender = NoticeSender(receiver, queue, of.max_batch, self._metrics)
         return _Line(sender, ResendBook(round(of.resend_s * 1000), of_resolved=True))
@@ -200,7 +200,9 @@ def _alertmanager(
     at: Alertmanager, of: AlertmanagerSettings, external_url: str, tls: Callable[[], ssl.SSLContext] | None
 ) -> Receiver:
     """Return one Alertmanager. Refused alerts are dropped: they are sent again after the resend delay."""
-    poster = HttpPoster(timeout_s=of.timeout_s, tls=tls, server_name=at.server_name, max_connections=1)
+    poster = HttpPoster(
+        timeout_s=of.timeout_s, tls=tls, server_name=at.server_name, max_connections=MAX_AT_ONCE
+    )
 
     async def post(alerts: Sequence[TenantAlert]) -> PostAnswer:
         body = alert_json.for_alertmanager(alerts, external_url)
@@ -214,14 +216,14 @@ def _alertmanager(
         at.url,
         post,
         poster.close,
-        sends_newest=True,
         is_final=lambda answer: answer.outcome is PostOutcome.REFUSED,
+        max_age_s=of.max_age_s,
     )
 
 
 def _webhook(of: AlertWebhookSettings, external_url: str) -> Receiver:
     """Return the webhook: a message is given up only where its receiver says that it will never do."""
-    webhook = SignedWebhook(None, timeout_s=of.timeout_s, max_connections=1)
+    webhook = SignedWebhook(None, timeout_s=of.timeout_s, max_connections=MAX_AT_ONCE)
 
     async def post(alerts: Sequence[TenantAlert]) -> PostAnswer:
         try:
@@ -232,5 +234,5 @@ def _webhook(of: AlertWebhookSettings, external_url: str) -> Receiver:
         return await webhook.send(url, alert_json.message_id(alerts), body, keys, time.time())
 
     return Receiver(
-        WEBHOOK, post, webhook.close, sends_newest=False, is_final=lambda answer: answer.status in _NEVER
+        WEBHOOK, post, webhook.close, lambda answer: answer.status in _NEVER, max_age_s=of.max_age_s
     )

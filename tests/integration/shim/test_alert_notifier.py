@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -211,14 +212,72 @@ async def test_the_webhook_is_told_of_changes_once_and_until_it_takes_them(recei
             await made.send(TENANT, [notice("A"), notice("B")])
         await made.send(TENANT, [notice("A", resolved_ms=9_000), notice("B")])
         await receiver.until(lambda: value(metrics, SENT, receiver="webhook") == 3)
-    ids = [headers["webhook-id"] for _, headers, _ in receiver.requests]
-    assert ids[0] == ids[1] == ids[2]
-    assert len(set(ids)) == 3
+    ids = Counter(headers["webhook-id"] for _, headers, _ in receiver.requests)
+    assert sorted(ids.values()) == [1, 2, 2]  # A and B fail once each, and are tried again under their ids
     assert all(headers["webhook-signature"].startswith("v1,") for _, headers, _ in receiver.requests)
-    taken = receiver.requests[2:]
-    assert [(body["status"], body["commonLabels"]["alertname"]) for _, _, body in taken] == [
-        ("firing", "A"), ("firing", "B"), ("resolved", "A"),
-    ]  # fmt: skip
+    taken = [(body["status"], body["commonLabels"]["alertname"]) for _, _, body in receiver.requests[2:]]
+    assert sorted(taken) == [("firing", "A"), ("firing", "B"), ("resolved", "A")]
+    assert taken.index(("firing", "A")) < taken.index(("resolved", "A"))
+
+
+@pytest.mark.parametrize("kind", ["webhook", "alertmanager"])
+async def test_a_message_that_fails_for_ever_holds_up_no_other(receiver: WebhookReceiver, kind: str) -> None:
+    """An alert is answered with 500 for ever: others are told at once, and it is dropped at last."""
+    receiver.fails = lambda body: "bad" in str(body)
+    of: dict[str, Any] = {"alertmanager": AlertmanagerSettings(urls=[receiver.url], max_age_s=1)}
+    if kind == "webhook":
+        of = {"webhook": AlertWebhookSettings(url=receiver.url, max_age_s=1)}
+    name = "webhook" if kind == "webhook" else receiver.url
+    tenancy = TenancySettings(mode="header")
+    async with notifier(**of, tenancy=tenancy) as (made, metrics):
+        await made.send(Tenant(7, 1), [notice("B", n="bad")])
+        await receiver.until(lambda: len(receiver.failed) >= 1)
+        await made.send(Tenant(7, 1), [notice("B", n="good")])
+        await made.send(Tenant(8, 1), [notice("B", n="other")])
+        await receiver.until(lambda: value(metrics, SENT, receiver=name) == 2)
+        await receiver.until(
+            lambda: value(metrics, "notifications_dropped_total", receiver=name, reason="too_old") == 1
+        )
+        assert len(receiver.failed) >= 3
+        assert value(metrics, "notification_queue_length", receiver=name) == 0
+    ids = {headers.get("webhook-id") for _, headers, _ in receiver.requests}
+    assert len(ids) == (2 if kind == "webhook" else 1)
+
+
+async def test_alerts_beside_one_that_fails_for_ever_are_told(receiver: WebhookReceiver) -> None:
+    """The receiver takes other messages: the one that fails is halved until the alert is alone."""
+    receiver.fails = lambda body: "00005" in str(body)
+    async with notifier(AlertmanagerSettings(urls=[receiver.url])) as (made, metrics):
+        await made.send(TENANT, many(8))
+        await receiver.until(lambda: len(receiver.failed) == 1)
+        await made.send(TENANT, [notice(n="later")])
+        await receiver.until(lambda: value(metrics, SENT, receiver=receiver.url) == 8)
+    assert receiver.failed[-1][0]["labels"]["n"] == "00005"
+
+
+async def test_a_tenant_whose_messages_hang_delays_no_other(receiver: WebhookReceiver) -> None:
+    of = AlertWebhookSettings(url=f"{receiver.url}/hook", timeout_s=0.2)
+    receiver.hangs = lambda body: body["groupLabels"]["alertname"].startswith("Slow")
+    async with notifier(webhook=of, tenancy=TenancySettings(mode="header")) as (made, metrics):
+        await made.send(Tenant(7, 1), [notice(f"Slow{number}") for number in range(40)])
+        for org_id in range(8, 18):
+            await made.send(Tenant(org_id, 1), [notice("Quick")])
+        await receiver.until(lambda: value(metrics, SENT, receiver="webhook") == 10)
+        assert value(metrics, "notification_errors_total", receiver="webhook") < 20
+        receiver.release.set()
+
+
+async def test_what_is_queued_while_a_receiver_is_away_arrives_once(receiver: WebhookReceiver) -> None:
+    """Nothing is tried message by message while no connection is made, nor halved, nor dropped."""
+    of = AlertWebhookSettings(url=f"{receiver.url}/hook")
+    await receiver.stop()
+    async with notifier(webhook=of) as (made, metrics):
+        await made.send(TENANT, [notice(f"N{number}") for number in range(30)])
+        await receiver.until(lambda: value(metrics, "notification_errors_total", receiver="webhook") >= 3)
+        assert value(metrics, "notification_errors_total", receiver="webhook") <= 8  # of 30 messages
+        await receiver.start()
+        await receiver.until(lambda: value(metrics, SENT, receiver="webhook") == 30)
+    assert len(receiver.requests) == len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 30
 
 
 async def test_stopping_sends_the_queue_and_counts_the_rest(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -101,3 +105,37 @@ async def test_a_host_that_is_not_allowed_is_refused_for_good(receiver: tuple[Re
     answer = await webhook.send(f"http://127.0.0.1:{port}/", "one", b"{}", [], 5.0)
     assert answer.outcome is PostOutcome.REFUSED
     assert made.requests == []
+
+
+async def test_names_that_hang_take_no_thread_of_others(
+    receiver: tuple[Receiver, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each try waits for its name until its deadline; threads of the loop and of other names go on."""
+    _, port = receiver
+    released, asked = threading.Event(), Counter[str]()
+
+    def getaddrinfo(host: str, *given: Any) -> Any:
+        asked[host] += 1
+        if host.startswith("slow"):
+            released.wait(30)
+        return real("127.0.0.1", *given)
+
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    webhook = SignedWebhook(AllowedHosts([f"slow-{n}.test:{port}" for n in range(20)]), timeout_s=0.3)
+    quick = SignedWebhook(AllowedHosts([f"quick.test:{port}"]), timeout_s=20.0)
+    urls = [f"http://slow-{n}.test:{port}/" for n in range(20)] * 3
+    try:
+        slow = [asyncio.create_task(webhook.send(url, "a", b"{}", [], 5.0)) for url in urls]
+        while len(asked) < 20:  # noqa: ASYNC110 - threads count
+            await asyncio.sleep(0)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 20) == 1
+        answer = await quick.send(f"http://quick.test:{port}/", "b", b"{}", [], 5.0)
+        assert answer.outcome is PostOutcome.DELIVERED
+        answers = await asyncio.gather(*slow)
+        assert {answer.outcome for answer in answers} == {PostOutcome.RETRY}
+        assert set(asked.values()) == {1}  # three tries of a name share a look-up
+    finally:
+        released.set()
+        await webhook.close()
+        await quick.close()

@@ -26,13 +26,11 @@ def test_an_alert_that_cannot_be_written_does_not_hold_up_other_tenants() -> Non
         return
 
     async def run() -> None:
-        receiver = Receiver(
-            "webhook", post, close, sends_newest=False, is_final=lambda answer: answer.status == 422
-        )
+        receiver = Receiver("webhook", post, close, is_final=lambda answer: answer.status == 422)
         queue = NoticeQueue(10, key=lambda a: a.tenant, group=lambda _: None)
         sender = NoticeSender(receiver, queue, 10, ShimMetrics())
         sender.put([alert(tenant="1:1"), alert(tenant="2:1"), alert(tenant="3:1")])
         await sender.stop(10)
 
     asyncio.run(run())
-    assert sent == ["1:1", "3:1"]
+    assert sorted(sent) == ["1:1", "3:1"]  # tenants of a refused message are told in any order
