@@ -130,7 +130,7 @@ class NoticeSender:
         return None if due_s is None else max(0.0, due_s - now_s)
 
     async def _deliver(self, message: NoticeMessage) -> None:
-        """Try once, or again and again while there is no connection; hand back alerts that failed."""
+        """Try once, and again while no connection is made; hand back alerts that failed."""
         while True:
             tried_stopping = self._stopping.is_set()
             answer = await self._try(message.alerts)
