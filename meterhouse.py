@@ -8,6 +8,7 @@ subcommand's name in the package it belongs to.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import importlib
 import os
 import sys
@@ -64,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done; 1: it failed; 2: the command line or the settings are wrong; 130: interrupted by Ctrl-C.
     """
+    if sys.stderr is not None and not faulthandler.is_enabled():
+        faulthandler.enable()  # a crash of compiled code names the place
     try:
         return _run(argv)
     except BrokenPipeError:  # `meterhouse schema | head`: the reader has seen enough

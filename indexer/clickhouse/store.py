@@ -30,6 +30,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error, Program
 from clickhouse_connect.driver.external import ExternalData
 from urllib3.exceptions import HTTPError
 
+from indexer.clickhouse.crash_signals import kept_signals
 from indexer.clickhouse.data_lock import DataInUseError, DataLock, shown
 from indexer.clickhouse.dsn import Dsn, DsnError, parse_dsn
 from indexer.clickhouse.expected_settings import refusal, unexpected
@@ -315,7 +316,8 @@ def _parse(dsn: str) -> Dsn:
 def _connect(address: str, timeout_s: int, *, embedded: bool) -> Client:
     if embedded:
         make_private(Path(address))
-        client = clickhouse_connect.get_client(interface="chdb", path=address)
+        with kept_signals():
+            client = clickhouse_connect.get_client(interface="chdb", path=address)
     else:
         # The client's own log lines say less than our errors.
         logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)

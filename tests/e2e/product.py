@@ -73,7 +73,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=stderr,
-                start_new_session=True,
+                process_group=0,  # in our session: a group that no shell cares for would not stop at SIGTSTP
             )
 
     @property
@@ -111,12 +111,26 @@ class Process:
         """SIGINT to the whole group, as Ctrl-C in a terminal sends it."""
         os.killpg(self._popen.pid, signal.SIGINT)
 
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to the whole group, as a terminal and its shell do."""
+        os.killpg(self._popen.pid, number)
+
+    @property
+    def states(self) -> set[str]:
+        """Return the states of this process and its children, as Linux' letters: T is stopped."""
+        stats = [Path(f"/proc/{pid}/stat").read_text() for pid in (self._popen.pid, *self._children())]
+        return {stat.rpartition(")")[2].split()[0] for stat in stats}
+
+    def _children(self) -> list[int]:
+        path = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children")
+        return [int(child) for child in path.read_text().split()]
+
     def kill_children(self) -> None:
         """kill -9 of every child of this process."""
-        children = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children").read_text().split()
+        children = self._children()
         assert children
         for child in children:
-            os.kill(int(child), signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
 
     def kill(self) -> None:
         """kill -9 of this process alone."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -53,6 +55,21 @@ def test_sigint_ends_as_sigterm_does(start: Starter) -> None:
     up = start.up()
     up.interrupt()
     assert up.wait() == 0, up.output
+
+
+def test_a_terminal_stops_and_continues_it_and_a_crash_ends_it(start: Starter) -> None:
+    """Ctrl-Z and fg: agent and parent stop and go on. A crash in any thread ends the process at once."""
+    up = start.up(environ={"METERHOUSE_SHIM__SETTLE_S": "0"})
+    up.signal_group(signal.SIGTSTP)
+    wait_for(lambda: up.states == {"T"}, "both are stopped", 60)
+    up.signal_group(signal.SIGCONT)
+    wait_for(lambda: "T" not in up.states, "both go on", 60)
+    past_s = int(time.time()) - 600  # in a bucket of the past they leave at once
+    up.send(f"{line}|T{past_s}" for line in _lines(10))
+    up.api.wait_until("sum(increase(stop_count[1h]))", time.time() + 30, 10)
+    os.kill(up.pid, signal.SIGSEGV)
+    assert up.wait() == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in up.output
 
 
 #: Runs `up`, and presses Ctrl-C where Python drops exceptions: in a callback while a module is imported.

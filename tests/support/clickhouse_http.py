@@ -30,8 +30,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import chdb
 from aiohttp import web
+
+from indexer.clickhouse.crash_signals import kept_signals
+
+with kept_signals():
+    import chdb
 
 #: Bytes of one form field or URL parameter at most (`http_max_field_value_size`).
 MAX_FIELD_BYTES: Final = 131_072
@@ -94,7 +98,8 @@ class Server:
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
-        self._anchor = chdb.connect(self._path)
+        with kept_signals():
+            self._anchor = chdb.connect(self._path)
         self._rules: list[FaultRule] = []
         self._changed = asyncio.Event()
 
