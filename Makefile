@@ -42,7 +42,7 @@ test: packages $(VENV)/.test $(NODE)/node_modules/.installed
 	@$(MAKE) lint
 	@$(MAKE) types
 	@$(MAKE) imports
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile --no-loadscope-reorder --tb=short --durations=25 $(PYTEST_ARGS)
 
 # Not a part of `test`: it needs clang, and takes minutes.
 sanitize: $(VENV)/.test

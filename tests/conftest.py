@@ -14,7 +14,12 @@ import pytest
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-pytest_plugins = ["tests.support.memory_folder", "tests.support.chdb", "tests.support.redis_server"]
+pytest_plugins = [
+    "tests.support.memory_folder",
+    "tests.support.failure_summary",
+    "tests.support.chdb",
+    "tests.support.redis_server",
+]
 
 
 #: Folders of tests that mostly wait: for processes, for the end of a bucket, for a restart.
