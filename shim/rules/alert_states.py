@@ -12,14 +12,15 @@ from typing import Final, Literal
 from shim.model import labels as lb
 from shim.model.errors import ExecutionError
 from shim.model.labels import Labels
-from shim.rules.rule_file import AlertingRule
+from shim.rules.rule_file import AlertingRule, Rule
 
 #: How long a resolved alert is remembered.
-_RESOLVED_MS: Final = 15 * 60_000
+RESOLVED_MS: Final = 15 * 60_000
 
 #: Names of series: when an alert became active, and since when it fires by `keep_firing_for` alone.
 FOR_STATE: Final = "ALERTS_FOR_STATE"
 KEEP_FIRING_SINCE: Final = "ALERTS_KEEP_FIRING_SINCE"
+_OWN_LABELS: Final = frozenset({lb.NAME, "alertstate"})
 
 AlertState = Literal["inactive", "pending", "firing"]
 
@@ -85,7 +86,7 @@ class AlertStates:
                 alert.keep_firing_since_ms = now_ms
             if now_ms - alert.keep_firing_since_ms < self.rule.keep_firing_for_ms:
                 return
-        forgotten = alert.resolved_at_ms is not None and now_ms - alert.resolved_at_ms > _RESOLVED_MS
+        forgotten = alert.resolved_at_ms is not None and now_ms - alert.resolved_at_ms > RESOLVED_MS
         if alert.state == "pending" or forgotten:
             del self.active[labels]
         if alert.state != "inactive":
@@ -109,3 +110,16 @@ class AlertStates:
     def restore(self, alert: ActiveAlert) -> None:
         """Take over an alert of an earlier process, unless it is known."""
         self.active.setdefault(alert.labels, alert)
+
+
+def alert_labels(labels: Labels) -> Labels:
+    """Return the labels of an alert from those of its series ALERTS."""
+    return tuple(pair for pair in labels if pair[0] not in _OWN_LABELS)
+
+
+def rule_labels(rule: Rule) -> Mapping[str, str]:
+    """Return the labels that all series of a rule have: those that are not templates."""
+    if isinstance(rule, AlertingRule):
+        fixed = {k: v for k, v in rule.labels.items() if "{{" not in v and v}
+        return {**fixed, "alertname": rule.name}
+    return {k: v for k, v in rule.stored_labels.items() if v}

@@ -108,14 +108,28 @@ class GroupEvaluation:
         self.before, self.ending = after, set()
         return failed
 
-    async def _result(self, number: int, rule: Rule, queries: RuleQueries, tick_ms: int) -> InstantVector:
-        at_ms = tick_ms - self.group.query_offset_ms
-        vector = await queries.query(rule.expr, rule.text, at_ms)
+    async def alerts_at(
+        self, number: int, queries: RuleQueries, tick_ms: int
+    ) -> Mapping[Labels, ActiveAlert]:
+        """Return the alerts that a rule yields at a tick, which changes nothing. Raises QueryError."""
+        rule = self.group.rules[number]
+        vector = await self._vector(rule, queries, tick_ms)
+        if not vector or not isinstance(rule, AlertingRule):
+            return {}
+        return await self._alerts(rule, vector, queries, tick_ms)
+
+    async def _vector(self, rule: Rule, queries: RuleQueries, tick_ms: int) -> InstantVector:
+        """Return the vector of a rule's expression at a tick. Raises QueryError."""
+        vector = await queries.query(rule.expr, rule.text, tick_ms - self.group.query_offset_ms)
         if self._max_series and len(vector) > self._max_series:
             raise ExecutionError(
                 f"the rule yields {len(vector)} series: expected at most {self._max_series}"
                 " (setting shim.rules.max_series)"
             )
+        return vector
+
+    async def _result(self, number: int, rule: Rule, queries: RuleQueries, tick_ms: int) -> InstantVector:
+        vector = await self._vector(rule, queries, tick_ms)
         if isinstance(rule, RecordingRule):
             if len(vector) > _AT_ONCE:
                 return await queries.apart(partial(self._recorded, rule, vector))

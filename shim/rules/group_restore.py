@@ -1,7 +1,8 @@
 """The state of a group that an earlier process stored: its last tick, its series then, its alerts.
 
 The state of alerts is that of ALERTS, ALERTS_FOR_STATE and ALERTS_KEEP_FIRING_SINCE at the last tick. Time in
-which nothing was evaluated does not count as pending.
+which nothing was evaluated does not count as pending. Alerts that were resolved are restored, too
+(resolved_alerts.py).
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from shim.engine.api import QueryOptions
 from shim.model import labels as lb
 from shim.model.labels import Labels
 from shim.model.messages import format_labels, quote
-from shim.rules.alert_states import FOR_STATE, KEEP_FIRING_SINCE, ActiveAlert
+from shim.rules.alert_states import FOR_STATE, KEEP_FIRING_SINCE, ActiveAlert, alert_labels, rule_labels
 from shim.rules.memory_samples import MemorySamples
 from shim.rules.recorded_messages import GROUP, LAST_TICK, PROJECT
+from shim.rules.resolved_alerts import restore_resolved
 from shim.rules.rule_file import AlertingRule, RecordingRule, Rule
 from shim.rules.store_queries import StoreQueries
 
 if TYPE_CHECKING:
     from shim.rules.group_runner import GroupRunner
 
-_OWN_LABELS: Final = frozenset({lb.NAME, "alertstate"})
 _MAX_LOOKBACK_S: Final = 7 * 86_400
 
 
@@ -58,6 +59,7 @@ async def restore(of: GroupRunner) -> int | None:
             of.evaluation.before[number] = await _series(queries, "ALERTS", rule, at_ms)
             if alive:
                 await _alerts(of, number, rule, queries, at_ms, missed_ms)
+    await restore_resolved(of, queries, last_s)
     return last_s
 
 
@@ -118,19 +120,6 @@ def restored_alert(
     return replace(alert, state="firing", fired_at_ms=active_ms + rule.for_ms, keep_firing_since_ms=keep_ms)
 
 
-def alert_labels(labels: Labels) -> Labels:
-    """Return the labels of an alert from those of its series ALERTS."""
-    return tuple(pair for pair in labels if pair[0] not in _OWN_LABELS)
-
-
 def _selector(name: str, rule: Rule) -> str:
     """Return a selector of the series of a rule."""
     return format_labels(lb.make({**rule_labels(rule), lb.NAME: name}))
-
-
-def rule_labels(rule: Rule) -> Mapping[str, str]:
-    """Return the labels that all series of a rule have: those that are not templates."""
-    if isinstance(rule, AlertingRule):
-        fixed = {k: v for k, v in rule.labels.items() if "{{" not in v and v}
-        return {**fixed, "alertname": rule.name}
-    return {k: v for k, v in rule.stored_labels.items() if v}

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 from shim.engine.api import Engine, QueryOptions
 from shim.model.errors import ExecutionError, TimedOut, Unavailable
 from shim.model.tenancy import Tenant
+from shim.model.values import Samples, Scalar, String, Vector
 from shim.promql.ast import Expr
 from shim.rules.memory_samples import MemorySamples
 from shim.rules.overlay_leaves import OverlayLeaves, names_read
@@ -123,8 +124,19 @@ class StoreQueries:
 
     async def ask(self, text: str, at_ms: int, options: QueryOptions | None = None) -> InstantVector:
         """Return the vector of a query in text. Raises QueryError; Unavailable if there was no slot."""
+        return instant_vector(await self._value(text, at_ms, options or self._options))
+
+    async def samples(self, text: str, at_ms: int) -> Samples:
+        """Return the samples of a query in text, a selector with a window. Raises as `ask` does."""
+        found = await self._value(text, at_ms, self._options)
+        if not isinstance(found, Samples):
+            raise ExecutionError(f"{text}: expected a selector with a window")
+        return found
+
+    async def _value(
+        self, text: str, at_ms: int, options: QueryOptions
+    ) -> Scalar | String | Vector | Samples:
         place, admitted = self.place, False
-        options = options or self._options
         try:
             async with (
                 place.own_slots.turn(_PATIENCE * place.timeout_s, self.tenant.org_id) as own,
@@ -142,4 +154,4 @@ class StoreQueries:
             if admitted:
                 raise
             raise Unavailable(f"no slot for the query of a rule: {e}") from None
-        return instant_vector(found.value)
+        return found.value

@@ -10,9 +10,9 @@ from shim.model import labels as lb
 from shim.model.errors import QueryError
 from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
-from shim.rules.alert_states import FOR_STATE, KEEP_FIRING_SINCE
+from shim.rules.alert_states import FOR_STATE, KEEP_FIRING_SINCE, alert_labels, rule_labels
 from shim.rules.group_evaluation import GroupEvaluation, RuleHealth
-from shim.rules.group_restore import alert_labels, restored_alert, rule_labels
+from shim.rules.group_restore import restored_alert
 from shim.rules.group_runner import GroupRunner
 from shim.rules.memory_samples import MemorySamples
 from shim.rules.recorded_messages import GROUP, LAST_TICK

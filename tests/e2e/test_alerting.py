@@ -34,16 +34,18 @@ groups:
 
 
 class World:
-    """A product, an Alertmanager and the receiver of its webhook."""
+    """A product, an Alertmanager and the receiver of its webhook, and one of the product's own webhook."""
 
-    def __init__(self, folder: Path, receiver: WebhookReceiver) -> None:
+    def __init__(self, folder: Path, receiver: WebhookReceiver, direct: WebhookReceiver) -> None:
         self.receiver = receiver
+        self.direct = direct
         self.alertmanager = AlertmanagerServer(folder, f"{receiver.url}/hook")
         self.starter = Starter(folder)
         (folder / "rules.yml").write_text(RULES)
         self.environ = {
             "METERHOUSE_SHIM__RULES__PATH": str(folder / "rules.yml"),
             "METERHOUSE_SHIM__ALERTMANAGER__URLS": json.dumps([self.alertmanager.url]),
+            "METERHOUSE_SHIM__ALERT_WEBHOOK__URL": f"{direct.url}/direct",
             # Valid for 40 s: longer than a restart takes.
             "METERHOUSE_SHIM__ALERTMANAGER__RESEND_S": "10",
         }
@@ -62,20 +64,22 @@ class World:
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    receiver = WebhookReceiver()
+    receiver, direct = WebhookReceiver(), WebhookReceiver()
     await receiver.start()
-    made = World(tmp_path, receiver)
+    await direct.start()
+    made = World(tmp_path, receiver, direct)
     await asyncio.to_thread(made.alertmanager.start)
     yield made
     await asyncio.to_thread(made.starter.clear)
     await asyncio.to_thread(made.alertmanager.kill)
     await receiver.stop()
+    await direct.stop()
 
 
 def sent(up: Up) -> float:
     """Return how many alerts Alertmanager took."""
     lines = get(f"{up.api.url}/metrics")[1].decode().splitlines()
-    name = "meterhouse_shim_notifications_sent_total"
+    name = 'meterhouse_shim_notifications_sent_total{receiver="http'
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
@@ -113,6 +117,37 @@ async def test_an_alert_outlives_both_and_is_told_once(world: World) -> None:
         ),
         60.0,
     )
+
+
+async def test_a_resolution_that_no_receiver_took_outlives_kill_9(world: World) -> None:
+    """Alertmanager and the webhook are away while an alert is resolved, and Meterhouse is killed then."""
+    up = await asyncio.to_thread(world.up)
+    up.send(["queue.length:9|g|#queue:mail"])
+
+    def ended() -> bool:
+        return up.api.one('count(ALERTS{alertname="Full"})', time.time()) is None
+
+    await world.receiver.until(lambda: bool(world.told("firing") and world.direct.requests), 60.0)
+    await world.receiver.until(
+        lambda: (up.api.one("count_over_time(ALERTS[2m])", time.time()) or 0) >= 2, 60.0
+    )
+    await asyncio.to_thread(world.alertmanager.stop)
+    world.direct.fails = lambda _: True
+    up.send(["queue.length:2|g|#queue:mail"])
+    await world.receiver.until(lambda: bool(world.direct.failed) and ended(), 60.0)
+    up.clear()
+    world.direct.fails = lambda _: False
+    await asyncio.to_thread(world.alertmanager.start)
+    assert world.told("resolved") == []
+    up = await asyncio.to_thread(world.up)
+    await world.receiver.until(
+        lambda: bool(world.told("resolved")) and world.direct.bodies()[-1]["status"] == "resolved", 60.0
+    )
+    assert world.told("resolved") == [["mail"]]
+    assert len(world.told("firing")) == 1
+    for body in (world.receiver.bodies()[-1], world.direct.bodies()[-1]):
+        assert body["alerts"][0]["annotations"] == {"summary": "mail has 9"}
+    assert [body["status"] for body in world.direct.bodies()] == ["firing", "resolved"]
 
 
 async def backfill(world: World, up: Up, now_s: int) -> None:

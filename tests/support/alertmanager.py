@@ -78,6 +78,13 @@ class AlertmanagerServer:
             },
         )
 
+    def stop(self) -> None:
+        """End it in order: it remembers the notifications that it sent."""
+        if self._child is not None:
+            self._child.terminate()
+            self._child.wait(60)
+            self._child = None
+
     def kill(self) -> None:
         """End it as kill -9 does."""
         if self._child is not None:

@@ -299,9 +299,34 @@ async def test_an_alert_outlives_its_shim(w: World) -> None:
         if not fresh:
             w.empty("^gauges_")
             w.pipeline.send([f"load:{n}|g|#a:x|T{T + 10 * n + 1}" for n in range(24)], agent="again")
-    assert seen[0].index(False) == seen[1].index(False)  # a new shim knows no alerts resolved before it
-    assert [bool(one) for one in seen[0]] == [bool(one) for one in seen[1]]
+    assert seen[0] == seen[1]
     assert set(seen[0]) == {None, True, False}
+
+
+async def test_an_alert_that_was_resolved_is_told_of_by_the_next_shim(w: World) -> None:
+    """For 15 minutes, with the annotations and the value of the last tick at which it was found."""
+    w.write(ALERT)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 120)
+    for minute in range(12):
+        await w.at(shim, tick + 60 * minute + 5)
+        if any(one.resolved_at_ms is not None for one in w.sent.last):
+            break
+    (over,) = w.sent.last
+    assert over.resolved_at_ms is not None
+    end = over.resolved_at_ms // 1000 - T
+    for after in (60, 840):
+        w.sent = Sent()
+        await w.at(w.shim(), end + after + 5)
+        (again,) = w.sent.last
+        assert again.annotations == over.annotations
+        assert again.value == over.value
+        kept = (again.labels, again.active_at_ms, again.fired_at_ms, again.resolved_at_ms)
+        assert kept == (over.labels, over.active_at_ms, over.fired_at_ms, over.resolved_at_ms)
+    w.sent = Sent()
+    await w.at(w.shim(), end + 960 + 5)
+    assert not w.sent.last
 
 
 async def test_alerts_are_sent_while_the_indexer_is_away(w: World) -> None:
