@@ -26,6 +26,8 @@ from indexer.agents.up import ReportedUp, UpWriter, instance_of
 from indexer.clickhouse.schema import SCOPED_IDENTITIES, applied_ms, has_legacy_inputs, migrate
 from indexer.clickhouse.store import Store, StoreError, open_store
 from indexer.clickhouse.wait_for_store import done_when_whole, open_when_there
+from indexer.deletion.deleter import Deleter, DeletionParts
+from indexer.deletion.deletion_request import DeletionBusyError, DeletionRequest, DeletionResult
 from indexer.http.authenticator import Authenticator, open_authenticator
 from indexer.http.handshake import ListenerTls, listener_tls
 from indexer.http.listening_sockets import close, listen, port_of
@@ -126,6 +128,7 @@ class IndexerService:
         self._tables: TablesWatch | None = None
         self._heartbeats: HeartbeatWriter | None = None
         self._subscriptions: SubscriptionWriter | None = None
+        self._deleter: Deleter | None = None
         self._up: UpWriter | None = None
         self._streams: list[StreamConsumer] = []
         self._receiver: Receiver | None = None
@@ -163,6 +166,12 @@ class IndexerService:
         if self._subscriptions is None:
             raise StoreError("the indexer is not started", retryable=True)
         self._subscriptions(writes)
+
+    def delete(self, asked: DeletionRequest) -> DeletionResult:
+        """Delete samples, or count them. Blocks. Raises DeletionError, DeletionBusyError, StoreError."""
+        if self._deleter is None:
+            raise DeletionBusyError("the indexer is not started")
+        return self._deleter.delete(asked)
 
     async def take_messages(self, body: bytes, key: str) -> tuple[int, bytes]:
         """Return status and body of the answer to messages of this process, as its HTTP API gives them."""
@@ -257,6 +266,9 @@ class IndexerService:
             legacy=legacy,
         )
         self._writer, self._limit, self._journal = writing.writer, writing.limit, writing.journal
+        alone = writing.journal is not None
+        parts = DeletionParts(writing.gate, self._insert_feed, self._watch.renew, alone=alone)
+        self._deleter = Deleter(store, self.settings.retention, parts)
         return writing
 
     def _start_background(self, store: Store, writing: Writing) -> None:
@@ -312,6 +324,7 @@ class IndexerService:
                 set_aside=writing.writer.aside if isinstance(writing.writer, JournalWriter) else None,
                 scoped_from_ms=await self._in_thread(partial(applied_ms, store, SCOPED_IDENTITIES)),
                 remembers_s=known.remembers_s,
+                delete=self.delete if settings.admin_api else None,
             ),
         )
 
@@ -394,6 +407,8 @@ class IndexerService:
         self._lru = open_near_cache(self.settings.bounds.cached_strings)
         if self._strings is not None:
             self._strings.forget(self._caches())
+        if self._limit is not None:
+            self._limit.forget()
         self.registry.forget()
 
     def _refresh_gauges(self) -> None:

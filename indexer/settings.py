@@ -195,6 +195,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens_file: str = ""
     #: Whether /metrics is open without a credential when tokens are set; else it needs the right "admin".
     metrics_open: bool = False
+    #: Whether `POST /v1/deletions` deletes samples, for shims in other processes; it needs the right "admin"
+    #: when tokens are set. In `meterhouse up` shim.admin_api alone decides.
+    admin_api: bool = False
     batching: Batching = "auto"  # journal (one indexer), frame (several may run), auto: by the DSN
     #: clients of ClickHouse, and so concurrent INSERTs when batching by frame
     connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4

@@ -27,6 +27,7 @@ from indexer.access.grants import EntryError
 from indexer.clickhouse.schema.eras import eras_for_reading
 from indexer.clickhouse.store import Store, open_store
 from indexer.clickhouse.wait_for_store import started
+from indexer.deletion.deletion_request import DeletionRequest, DeletionResult
 from indexer.http.authenticator import Authenticator
 from indexer.http.handshake import ListenerTls, listener_tls
 from indexer.http.listening_sockets import START_WAIT_S, close, listen, port_of
@@ -45,6 +46,7 @@ from shim.http.house_sources import Beside, open_house
 from shim.http.ingest_limits import limits_of
 from shim.http.readable_store import open_when_readable
 from shim.http.server import Runner
+from shim.indexers.deletions import DeleteSeries, local_deletions, remote_deletions
 from shim.indexers.indexer_client import IndexerClient
 from shim.indexers.message_writes import TakeMessages
 from shim.metrics import ShimMetrics
@@ -80,10 +82,10 @@ class ShimService:
     without it no cells are kept in memory. `recent`: the file of the warm state (shim/engine/warm_state.py);
     None for no file. `agents`: their progress, if the indexer of this process hears of all of them; without
     it the table is read. `limits` returns an org's ingest limits and their use. `subscribe` is the indexer of
-    this process, which stores subscriptions, `take_messages` the one that stores results of rules; without
-    them those of the settings are asked. `socks`: sockets that listen already
-    (indexer/http/listening_sockets.py). `beside`: agent and indexer of the same process group, for the page
-    about the product.
+    this process, which stores subscriptions, `take_messages` the one that stores results of rules, `delete`
+    the one that deletes samples; without them those of the settings are asked. `socks`: sockets that listen
+    already (indexer/http/listening_sockets.py). `beside`: agent and indexer of the same process group, for
+    the page about the product.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of one process, each by its name
@@ -99,6 +101,7 @@ class ShimService:
         limits: Callable[[int], Mapping[str, int]] | None = None,
         subscribe: Callable[[SubscriptionWrites], None] | None = None,
         take_messages: TakeMessages | None = None,
+        delete: Callable[[DeletionRequest], DeletionResult] | None = None,
         socks: list[socket.socket] | None = None,
         metrics: ShimMetrics | None = None,
         beside: Beside | None = None,
@@ -109,6 +112,7 @@ class ShimService:
         self._evaluating: Sequence[asyncio.Task[None]] = ()
         self._lease: Lease | None = None
         self._take_messages = take_messages
+        self._delete = delete
         self._rules: RunningRules | None = None
         self._agents = agents
         self._table: TableAgents | None = None
@@ -213,6 +217,7 @@ class ShimService:
             notices=self._notices,
             alertmanagers=lambda: self._notifier.urls if self._notifier else (),
             limits=self._limits or limits_of(settings.indexers),
+            delete=self._deletions(),
         )
         house = open_house(store, catalog, context.explorer, settings, self._beside)
         await self._listen(make_app(context, house), tls)
@@ -253,6 +258,13 @@ class ShimService:
             return local_writes(self._subscribe)
         indexers = self._settings.indexers
         return RemoteWrites(IndexerClient(indexers)) if indexers.urls else None
+
+    def _deletions(self) -> DeleteSeries | None:
+        """Return the way to delete samples; None where no indexer is known."""
+        if self._delete is not None:
+            return local_deletions(self._delete)
+        indexers = self._settings.indexers
+        return remote_deletions(IndexerClient(indexers)) if indexers.urls else None
 
     def _blocks(self, store: Store) -> CellCache | None:
         """None where they are off, or where others may write to the store."""

@@ -57,8 +57,8 @@ class IndexersSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: The URLs of all indexers, http(s)://host:port. They tell an org's limits of ingest
     #: (`/api/v1/status/tsdb`) and store subscriptions.
     urls: list[str] = []
-    #: A bearer token of the indexers with the rights "admin" (limits) and "write" (subscriptions), or one of
-    #: the only org.
+    #: A bearer token of the indexers with the rights "admin" (limits, deletions) and "write" (subscriptions),
+    #: or one of the only org.
     token: str = ""
     #: A file with that token, read for each request.
     token_file: str = ""
@@ -305,6 +305,9 @@ class ShimSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: Whether /metrics is shown without a credential where tenancy.mode is "token"; else it needs one with
     #: the right "admin".
     metrics_open: bool = False
+    #: Whether `/api/v1/admin/tsdb/delete_series` deletes samples (Prometheus' --web.enable-admin-api). Where
+    #: tenancy.mode is "token" it needs a credential with the right "admin".
+    admin_api: bool = False
     #: Whose data a request sees.
     tenancy: TenancySettings = TenancySettings()
     #: How long rows are kept: older windows are read from coarser rollups. While it is the default, a shim of

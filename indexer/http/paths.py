@@ -8,3 +8,5 @@ from typing import Final
 LIMITS: Final = "/v1/limits"
 #: Definitions and results of subscriptions (indexer/receive/subscription_pages.py).
 SUBSCRIPTIONS: Final = "/v1/subscriptions"
+#: Deletions of samples (indexer/receive/deletion_page.py).
+DELETIONS: Final = "/v1/deletions"

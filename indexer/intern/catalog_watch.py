@@ -57,6 +57,7 @@ class CatalogWatch:
         self._redis = redis
         self._forget = forget
         self._lock = threading.Lock()
+        self._checking = threading.Lock()
         self._created: deque[tuple[int, int]] = deque(maxlen=_STRINGS)
         self._read: deque[tuple[int, int]] = deque(maxlen=_STRINGS)
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="indexer-watch")
@@ -92,6 +93,15 @@ class CatalogWatch:
 
     def check(self) -> None:
         """Empty the caches if the data went back, or if another indexer noticed that. Raises StoreError."""
+        with self._checking:
+            self._check()
+
+    def renew(self) -> None:
+        """Empty the caches of all indexers: strings or series were deleted. Raises StoreError."""
+        with self._checking:
+            self._use(note_id(self._store))
+
+    def _check(self) -> None:
         ids = read_ids(self._store)
         known = self.database_id
         if known and known not in ids:

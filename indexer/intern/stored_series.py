@@ -35,6 +35,7 @@ class StoredSeries:
         self._clock = clock
         self._lock = threading.Lock()
         self._read_s = clock()
+        self._is_old = False
         self._counts = self._read_counts()
         self._ids: dict[tuple[int, int], tuple[float, Mapping[Project, U64s]]] = {}
 
@@ -44,10 +45,11 @@ class StoredSeries:
         The counts stay while the store does not answer.
         """
         with self._lock:
-            if self._shared and self._clock() - self._read_s >= REFRESH_S:
+            if self._is_old or (self._shared and self._clock() - self._read_s >= REFRESH_S):
                 self._read_s = self._clock()
                 try:
                     self._counts = self._read_counts()
+                    self._is_old = False
                 except StoreError as e:
                     log.warning("event=series_not_counted error=%s", e)
             return self._counts.get((org_id, day), 0)
@@ -62,6 +64,12 @@ class StoredSeries:
                 fresh = {key: one for key, one in self._ids.items() if now_s - one[0] < REFRESH_S}
                 self._ids = {**fresh, (org_id, day): (now_s, found)}
         return found
+
+    def forget(self) -> None:
+        """Read everything again when it is next asked for: series were deleted, or lost."""
+        with self._lock:
+            self._is_old = True
+            self._ids = {}
 
     def _read_counts(self) -> Mapping[tuple[int, int], int]:
         """Count the series of each org from yesterday on."""

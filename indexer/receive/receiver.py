@@ -29,13 +29,14 @@ from indexer.agents.completeness import SKEW_MS
 from indexer.agents.observer import AgentObserver
 from indexer.clickhouse.store import StoreError
 from indexer.http.authenticator import Authenticator
-from indexer.http.paths import LIMITS
+from indexer.http.paths import DELETIONS, LIMITS
 from indexer.http.server import certificate_of
 from indexer.http.web_pages import JSON, WebPageRules, is_json
 from indexer.metrics import Metrics
 from indexer.receive.answers import GRANT, error_answer, grant_of, json_answer
 from indexer.receive.bundles import answer_each
 from indexer.receive.decode_budget import DecodeBudget
+from indexer.receive.deletion_page import Delete, DeletionPage
 from indexer.receive.intake import Intake
 from indexer.receive.limits_http import LimitsPage
 from indexer.receive.message_requests import MessageRequests
@@ -79,7 +80,8 @@ class ReceiverParts:
     its number of metrics; `limits` returns those of an org; `subscribe` stores subscriptions and results.
     `pending`, `taken`: known requests of messages.
     `set_aside`: None when batching by frame. `scoped_from_ms`: earlier frames keep identities without their
-    tenant (indexer/write/identity.py). `remembers_s`: minimum seconds that a stored frame is known.
+    tenant (indexer/write/identity.py). `remembers_s`: minimum seconds that a stored frame is known. `delete`:
+    None where deletions are off.
     """
 
     ready: Callable[[], Awaitable[Mapping[Part, str]]]
@@ -94,6 +96,7 @@ class ReceiverParts:
     set_aside: SetAsideBatches | None
     scoped_from_ms: int
     remembers_s: int
+    delete: Delete | None = None
 
 
 class Receiver:
@@ -125,6 +128,7 @@ class Receiver:
         self._set_aside.add_to(app)
         self._limits.add_to(app)
         self._subscriptions.add_to(app)
+        DeletionPage(self._parts.delete).add_to(app)
         app.router.add_get(STATUS, self._status)
         app.router.add_get(METRICS, self._show_metrics)
         app.router.add_get("/healthz", self._healthz)
@@ -179,7 +183,7 @@ class Receiver:
         grant = await self._parts.authenticator.grant(
             request.headers.getall("Authorization", ()), certificate_of(request)
         )
-        if path == METRICS:
+        if path in (METRICS, DELETIONS):
             grant.require(Right.ADMIN)
         elif path.startswith(ASIDE_PATH):
             grant.require(Right.ADMIN)

@@ -23,16 +23,21 @@ from indexer.write.journal_file import has_journal, open_journal
 from indexer.write.journal_writer import JournalWriter
 from indexer.write.series_limit import SeriesLimit
 from indexer.write.stored_identities import StoredIdentities
+from indexer.write.write_gate import WriteGate
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """A writer with its parts; `journal` and `identities` are None when batching by frame."""
+    """A writer with its parts; `journal` and `identities` are None when batching by frame.
+
+    `gate`: all INSERTs pass it; deletions close it.
+    """
 
     writer: JournalWriter | FrameWriter
     limit: SeriesLimit
     journal: Journal | None
     identities: StoredIdentities | None
+    gate: WriteGate
 
 
 def open_writing(
@@ -64,10 +69,12 @@ def open_writing(
         identities=identities,
     )
     if not with_journal:
-        return Writing(FrameWriter(inserter, settings, metrics, limit, health), limit, None, None)
+        return Writing(
+            FrameWriter(inserter, settings, metrics, limit, health), limit, None, None, inserter.gate
+        )
     journal = open_journal(settings)
     writer = JournalWriter(store, inserter, journal, settings, metrics, limit=limit, health=health)
-    return Writing(writer, limit, journal, identities)
+    return Writing(writer, limit, journal, identities, inserter.gate)
 
 
 def _now_ms() -> int:

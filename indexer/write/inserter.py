@@ -38,6 +38,7 @@ from indexer.write.frame_to_columns import (
 )
 from indexer.write.insert_feed import InsertFeed
 from indexer.write.stored_identities import StoredIdentities, is_remembered
+from indexer.write.write_gate import WriteGate
 
 #: Maximum rows of one INSERT: below ClickHouse's own block size, so that one INSERT is one block.
 MAX_BLOCK_ROWS: Final = 500_000
@@ -62,6 +63,7 @@ class Inserter:
         legacy: bool = False,
         identities: StoredIdentities | None = None,
     ) -> None:
+        self.gate = WriteGate()  # held while a batch is written
         self._store = store
         self._strings = strings
         self._registry = registry
@@ -89,6 +91,12 @@ class Inserter:
         earlier attempt was made to write these frames. `stored`: INSERTs known as stored, which are left out;
         StoreError names those that succeeded before it.
         """
+        with self.gate.insert():
+            return self._insert(token, units, first=first, stored=stored)
+
+    def _insert(
+        self, token: str, units: Sequence[AcceptedFrame], *, first: bool, stored: Collection[str]
+    ) -> int:
         units = units if first else self._unstored(units)
         frames = self.resolve(units)
         blocks = {k: sort(concat(b)) for k in KINDS if (b := [f.blocks[k] for f in frames if k in f.blocks])}

@@ -50,6 +50,9 @@ class StoredCounts(Protocol):
     def ids(self, org_id: int, day: int) -> Mapping[Project, U64s]:
         """Return the series ids, sorted, by tenant."""
 
+    def forget(self) -> None:
+        """Read everything again when it is next asked for."""
+
 
 class SeriesLimit:
     """Allows at most `max_series` new series per org and day; 0: unlimited.
@@ -73,6 +76,11 @@ class SeriesLimit:
                 key = OrgDay(unit.frame.org_id, day)
                 coming[key] = coming.get(key, 0) + rows
         return any(self._at_most(key) + rows > self._max_series for key, rows in coming.items())
+
+    def forget(self) -> None:
+        """Count the stored series again."""
+        if self._stored is not None:
+            self._stored.forget()
 
     def known(self, org_id: int, day: int) -> int:
         """Return the number of an org's known series on a day, without asking the store."""

@@ -99,6 +99,7 @@ def _api(
         limits=indexer.limits,
         subscribe=indexer.subscribe,
         take_messages=indexer.take_messages,
+        delete=indexer.delete,
         socks=socks,
         metrics=metrics,
         beside=beside,

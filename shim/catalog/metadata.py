@@ -51,6 +51,11 @@ class MetadataQueries:
         self._catalog = catalog
         self._settings = settings
 
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog that is asked."""
+        return self._catalog
+
     def label_names(self, tenant: Tenant, sets: MatcherSets, start_ms: int, end_ms: int) -> list[str]:
         """Return the names of all labels in use, or of those of the series that any set matches; sorted."""
         days = Days.of(start_ms, end_ms)

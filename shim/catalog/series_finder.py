@@ -143,6 +143,10 @@ class SeriesFinder:
             return self._counted(tables, wide)
         return picked
 
+    def targets(self, tenant: Tenant, days: Days, matchers: Sequence[Matcher]) -> Sequence[Target]:
+        """Return the metrics that the matchers on the name select, and views of them. Raises StoreError."""
+        return self._targets(self.tables, tenant, days, matchers)
+
     def _targets(
         self, tables: Tables, tenant: Tenant, days: Days, matchers: Sequence[Matcher]
     ) -> Sequence[Target]:

@@ -7,7 +7,18 @@ from typing import Final
 
 from aiohttp import web
 
-from shim.http import backfill_requests, house, language, metadata, mql, query, rule_pages, snql, status
+from shim.http import (
+    admin_requests,
+    backfill_requests,
+    house,
+    language,
+    metadata,
+    mql,
+    query,
+    rule_pages,
+    snql,
+    status,
+)
 from shim.http import subscription_requests as subscriptions
 from shim.http.authentication import admit
 from shim.http.context import CONTEXT, HttpContext
@@ -46,6 +57,11 @@ _GET: Final[dict[str, _Handler]] = {
     "status/tsdb": status.tsdb,
     "status/walreplay": status.wal_replay,
 }
+_ADMIN: Final[dict[str, _Handler]] = {
+    "delete_series": admin_requests.delete_series,
+    "clean_tombstones": admin_requests.clean_tombstones,
+    "snapshot": admin_requests.snapshot,
+}
 
 
 def make_app(context: HttpContext, sources: house.House) -> web.Application:
@@ -78,6 +94,9 @@ def make_app(context: HttpContext, sources: house.House) -> web.Application:
     for path, handler in _GET.items():
         router.add_get(f"/api/v1/{path}", handler)
     router.add_delete("/api/v1/series", _changing(status.drop_series))
+    for path, handler in _ADMIN.items():
+        router.add_post(f"{admin_requests.PATH}/{path}", _changing(handler))
+        router.add_put(f"{admin_requests.PATH}/{path}", _changing(handler))
     router.add_options("/api/v1/{path:.*}", _options)
     return app
 

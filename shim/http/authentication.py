@@ -21,6 +21,8 @@ OPEN: Final = frozenset({"/", "/graph", "/ui/{file}", "/-/healthy", "/-/ready"})
 METRICS: Final = "/metrics"
 #: Paths of the operator, which need the right "admin" alone.
 OPERATORS: Final = frozenset({METRICS, "/-/reload"})
+#: Paths under it delete data, of the credential's tenant, and need that right, too.
+ADMIN_PATHS: Final = "/api/v1/admin/"
 
 
 @web.middleware
@@ -42,7 +44,8 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
             grant = await context.authenticator.grant(
                 request.headers.getall("Authorization", ()), certificate
             )
-            grant.require(Right.ADMIN if path in OPERATORS else Right.QUERY)
+            admin = path in OPERATORS or path.startswith(ADMIN_PATHS)
+            grant.require(Right.ADMIN if admin else Right.QUERY)
         except AccessError as e:
             raise _query_error(e) from None
         request[GRANT] = grant

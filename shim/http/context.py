@@ -16,6 +16,7 @@ from indexer.http.web_pages import WebPageRules
 from shim.catalog import MetadataQueries
 from shim.engine.api import Engine
 from shim.http.admission import Admission
+from shim.indexers.deletions import DeleteSeries
 from shim.metrics import ShimMetrics
 from shim.model.tenancy import Proxy, TenantResolver
 from shim.notify.server_notices import ServerNotices
@@ -53,6 +54,8 @@ class HttpContext:
     alertmanagers: Callable[[], Sequence[str]] = tuple
     #: an org's limits of ingest and their use; may block (shim/http/ingest_limits.py)
     limits: Callable[[int], Mapping[str, int]] | None = None
+    #: deletes samples; None where no indexer is known
+    delete: DeleteSeries | None = None
 
     def begin(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Start `call` in the pool without waiting for its end."""

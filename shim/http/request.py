@@ -34,12 +34,12 @@ def tenant_of(request: web.Request) -> Tenant:
 
 
 async def params_of(request: web.Request) -> Params:
-    """Return the parameters: a POST's form first, then the URL, as in Go's Request.Form.
+    """Return the parameters: the form of a POST or PUT first, then the URL, as in Go's Request.Form.
 
     A large form is decoded in the pool, in a slot of the tenant. Raises BadData, Unauthorized, TimedOut.
     """
     pairs: list[tuple[str, str]] = []
-    if request.method == "POST" and request.content_type == _FORM:
+    if request.method in ("POST", "PUT") and request.content_type == _FORM:
         form = await request.read()
         if len(form) > _LARGE_FORM_BYTES:
             check_encoded_selectors(form, request.app[CONTEXT].settings.max_query_bytes)

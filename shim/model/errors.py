@@ -55,6 +55,13 @@ class InternalError(QueryError):
     status = 500
 
 
+class AdminDisabled(QueryError):
+    """The settings do not allow requests that delete."""
+
+    error_type = "unavailable"
+    status = 403
+
+
 class Unauthorized(QueryError):
     """No tenant in a multi-tenant request."""
 

@@ -31,6 +31,16 @@ ANSWERS: Final = {
     "shim DELETE /{dataset}/{entity}/subscriptions/{partition}/{uuid}": 404,
 }
 
+#: Off by default; tests/integration/shim/test_admin_api.py has them on.
+DELETING: Final = {
+    "indexer POST /v1/deletions",
+    *(
+        f"shim {method} /api/v1/admin/tsdb/{name}"
+        for method in ("POST", "PUT")
+        for name in ("delete_series", "clean_tombstones", "snapshot")
+    ),
+}
+
 
 def expected(endpoint: Endpoint, credential: str) -> set[int]:
     """Return the statuses that an endpoint may answer with."""
@@ -39,8 +49,8 @@ def expected(endpoint: Endpoint, credential: str) -> set[int]:
         return {200, 204}
     if credential in UNKNOWN:
         return {401}
-    if endpoint.path in ("/metrics", "/-/reload"):
-        return {200} if credential == "admin" else {403}
+    if endpoint.path in ("/metrics", "/-/reload") or name in DELETING:
+        return {200} if credential == "admin" and name not in DELETING else {403}
     if endpoint.path.startswith("/v1/set-aside"):  # no batch is set aside
         return {404 if "{token}" in endpoint.path else 200} if credential == "admin" else {403}
     if endpoint.path in ("/status", "/v1/limits"):  # the limits are of org 1

@@ -105,6 +105,15 @@ def modify_ttl(table: Table, layout: Layout) -> DdlStatement:
     )
 
 
+def delete_rows(table: str, where: str, layout: Layout) -> str:
+    """Return the statement that begins to delete rows, on every server, without waiting for the end."""
+    # A subquery in `where` reads a table of the same server: replicas of a cluster get none.
+    return (
+        f"ALTER TABLE {_qualified(_local(table, layout), layout)}{on_cluster(layout)}\n"
+        f"DELETE WHERE {where}\nSETTINGS mutations_sync = 0"
+    )
+
+
 def _select(view: View, layout: Layout) -> str:
     columns = ",\n".join(f"    {c}" for c in view.select)
     return f"SELECT\n{columns}\nFROM {_qualified(_local(view.source, layout), layout)}"

@@ -1,0 +1,286 @@
+"""Deletes samples from all rollups, and their series from the catalog, exactly.
+
+The steps, of which each can be repeated:
+
+1. While no INSERT runs, deletions begin on every rollup, so all lose the same rows. Rows of coarser rollups
+   that lie in the range in part are deleted too, and derived again from the finest.
+2. INSERTs continue. Readers in this process hear that the rows change, and forget cells when it has ended.
+3. When all rows are gone, INSERTs are held back once more. Series without samples on a day lose their row of
+   it, then tags and strings that no series uses. All caches are emptied, also those of other indexers.
+
+A process that dies in between leaves deletions that ClickHouse finishes; the same request does the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from indexer.clickhouse.granularities import GRANULARITIES
+from indexer.clickhouse.native_format import AnyArray, Block
+from indexer.clickhouse.retention import Retention
+from indexer.clickhouse.schema.eras import Era, kept_from, read_eras
+from indexer.clickhouse.schema.metric_types import BY_KIND, Kind
+from indexer.clickhouse.sql_quoting import quote_name
+from indexer.clickhouse.store import Store
+from indexer.deletion import deletion_statements as statements
+from indexer.deletion.deletion_range import DeletionRange, Rederived, deletion_range
+from indexer.deletion.deletion_request import (
+    DeletionBusyError,
+    DeletionRequest,
+    DeletionResult,
+    MetricSeries,
+    check_deletion,
+    entries,
+)
+from indexer.deletion.deletion_statements import MAX_LISTED, DeletedRows
+from indexer.deletion.mutations import Mutations
+from indexer.write.insert_feed import InsertFeed
+from indexer.write.write_gate import WriteGate
+
+log = logging.getLogger(__name__)
+
+#: Tables of ids; their names begin so.
+_IDS_TABLE: Final = "deletion_"
+_ID_ROWS: Final = 250_000
+#: How long INSERTs that run may keep a deletion waiting.
+_QUIET_S: Final = 60.0
+#: Rows of a catalog table compared in one statement.
+_TURN_ROWS: Final = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionParts:
+    """The parts of the indexer that a deletion needs.
+
+    `alone`: no other indexer writes to the store. `renew` empties every cache of strings and series, of all
+    indexers. `insert_feed`: readers in this process listen there.
+    """
+
+    gate: WriteGate
+    insert_feed: InsertFeed | None
+    renew: Callable[[], None]
+    alone: bool
+    now_s: Callable[[], float] = time.time
+
+
+class Deleter:
+    """See the module. One deletion runs, further ones wait. Blocks."""
+
+    def __init__(self, store: Store, retention: Retention, parts: DeletionParts) -> None:
+        self._store = store
+        self._retention = retention
+        self._parts = parts
+        self._lock = threading.Lock()
+
+    def delete(self, asked: DeletionRequest) -> DeletionResult:
+        """Delete, or only count for a `dry_run`.
+
+        Raises DeletionError, DeletionBusyError, StoreError.
+        """
+        check_deletion(asked)
+        eras = read_eras(self._store) or [Era(0, self._retention, ())]
+        kept = dict(kept_from(eras, int(self._parts.now_s())))
+        alone = self._parts.alone and self._store.cluster is None
+        span = deletion_range(asked.start_s, asked.end_s, kept, alone=alone)
+        with self._lock:
+            self._drop_old_tables()
+            found = [self._delete(rows, span, asked) for rows in self._parted(asked)]
+        series, rows = (sum(one) for one in zip(*found, strict=True)) if found else (0, 0)
+        if not asked.dry_run:
+            log.info(
+                "event=deleted org=%d metrics=%d series=%d rows=%d start_s=%d end_s=%d",
+                asked.org_id, len(asked.metrics), series, rows, span.start_s, span.end_s,
+            )  # fmt: skip
+        return DeletionResult(series, rows, span.start_s, span.end_s)
+
+    def _parted(self, asked: DeletionRequest) -> Iterator[DeletedRows]:
+        """Yield the series of a request; on a cluster, which has no table of ids, in several parts."""
+        if entries(asked.metrics) <= MAX_LISTED:
+            if asked.metrics:
+                yield DeletedRows(asked.org_id, asked.metrics)
+        elif self._store.cluster is None:
+            with self._ids_table(asked.metrics) as table:
+                yield DeletedRows(asked.org_id, asked.metrics, table)
+        else:
+            for part in parted(asked.metrics):
+                yield DeletedRows(asked.org_id, part)
+
+    def _delete(self, rows: DeletedRows, span: DeletionRange, asked: DeletionRequest) -> tuple[int, int]:
+        """Delete some series; return the number of them and of their rows."""
+        ((series,),) = self._store.rows(statements.count_series(rows, span))
+        counted = sum(
+            self._count(statements.count_rows(rows, kind, f"{kind}_{g.name}", *span.whole(g.seconds)))
+            for kind in rows.kinds
+            for g in GRANULARITIES
+        )
+        if not asked.dry_run:
+            tag = uuid.uuid4().hex
+            with self._announced(rows, span):
+                samples = Mutations(self._store, tag)
+                with self._alone():
+                    self._begin(rows, span, samples)
+                samples.wait()
+            with self._alone():
+                self._clean_catalog(rows, span, f"{tag}c")
+                self._parts.renew()
+        return int(series), counted
+
+    def _begin(self, rows: DeletedRows, span: DeletionRange, samples: Mutations) -> None:
+        """Begin to delete from all rollups, and derive again the buckets at both ends."""
+        derived = [
+            statements.rederive(rows, kind, span, one, self._kept(rows, kind, one))
+            for kind in rows.kinds
+            for one in span.rederived()
+        ]
+        for kind in rows.kinds:
+            for g in GRANULARITIES:
+                where = statements.within(*span.touched(g.seconds))
+                samples.begin(f"{kind}_{g.name}", f"{rows.of(kind)}{where}")
+        for sql in derived:  # later rows than those that are being deleted
+            self._store.command(sql)
+
+    def _kept(self, rows: DeletedRows, kind: Kind, one: Rederived) -> str:
+        """Return how long derived rows are kept: as their finer rows, at most as the deleted ones were."""
+        ((longest,),) = self._store.rows(statements.longest_kept(rows, kind, one))
+        days = max(int(longest), self._retention.days(one.coarser.name))
+        eras = [self._retention, *(era.retention for era in read_eras(self._store))]
+        whole = ", ".join(sorted({str(era.days(one.finer.name)) for era in eras}))
+        return f"if(retention_days IN ({whole}), toUInt16({days}), retention_days)"
+
+    def _clean_catalog(self, rows: DeletedRows, span: DeletionRange, tag: str) -> None:
+        """Delete the rows of the catalog that describe no sample any more."""
+        single = self._store.cluster is None
+        gone = Mutations(self._store, f"{tag}1")
+        for kind in rows.kinds:
+            daily = self._qualified(f"{kind}_1d") if single else ""
+            gone.begin("series", statements.gone_series(rows, kind, span, daily))
+        gone.wait()
+        if not single:  # rows of one table are on other servers than those of another
+            return
+        series = self._qualified("series")
+        tags = Mutations(self._store, f"{tag}2")
+        tags.begin("metric_tag_keys", statements.gone_tag_keys(rows, series))
+        turns = self._turns(f"SELECT count() FROM metric_tag_values WHERE {rows.of_metrics()}")
+        for turn in range(turns):
+            tags.begin("metric_tag_values", statements.gone_tag_values(rows, series, turn, turns))
+        tags.wait()
+        if self._parts.alone:  # another indexer may use a string of which no series is stored yet
+            self._clean_strings(rows.org_id, series, f"{tag}3")
+
+    def _clean_strings(self, org_id: int, series: str, tag: str) -> None:
+        strings = Mutations(self._store, tag)
+        turns = self._turns(f"SELECT count() FROM strings WHERE org_id = {org_id}")
+        for turn in range(turns):
+            strings.begin("strings", statements.gone_strings(org_id, series, turn, turns))
+            strings.wait()  # one turn's ids in memory, not all
+
+    def _turns(self, counting: str) -> int:
+        return 1 + self._count(counting) // _TURN_ROWS
+
+    def _count(self, sql: str) -> int:
+        ((count,),) = self._store.rows(sql)
+        return int(count)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        try:
+            with self._parts.gate.alone(_QUIET_S):
+                yield
+        except TimeoutError:
+            raise DeletionBusyError("INSERTs are running that do not end: delete again later") from None
+
+    @contextmanager
+    def _announced(self, rows: DeletedRows, span: DeletionRange) -> Iterator[None]:
+        """Tell readers in this process which cells change, from the beginning to the end."""
+        with ExitStack() as stack:
+            if self._parts.insert_feed is not None:
+                for kind in rows.kinds:
+                    block = footprint(rows, kind, span)
+                    stack.enter_context(self._parts.insert_feed.announce(kind, block, first=False))
+            yield
+
+    # ------------------------------------------------------------ tables of ids
+
+    @contextmanager
+    def _ids_table(self, metrics: Sequence[MetricSeries]) -> Iterator[str]:
+        """Provide a table of these series while they are deleted."""
+        table = f"{_IDS_TABLE}{uuid.uuid4().hex}"
+        self._store.command(
+            f"CREATE TABLE {quote_name(table)} (kind UInt8, project_id UInt32, metric_id UInt64,"
+            " series_id UInt64) ENGINE = MergeTree ORDER BY (kind, project_id, metric_id, series_id)"
+        )
+        columns = _id_columns(metrics)
+        for at in range(0, len(columns["kind"]), _ID_ROWS):
+            self._store.insert(table, {name: of[at : at + _ID_ROWS] for name, of in columns.items()})
+        yield self._qualified(table)  # after a failure it stays: ClickHouse may still read it
+        self._store.command(f"DROP TABLE IF EXISTS {quote_name(table)} SYNC")
+
+    def _drop_old_tables(self) -> None:
+        """Drop tables of ids that earlier processes left, and that no deletion in progress reads."""
+        if self._store.cluster is not None:
+            return
+        rows = self._store.rows(
+            "SELECT name FROM system.tables WHERE database = currentDatabase()"
+            " AND startsWith(name, {prefix:String})",
+            {"prefix": _IDS_TABLE},
+        )
+        reading = "SELECT command FROM system.mutations WHERE database = currentDatabase() AND NOT is_done"
+        commands = [str(text) for (text,) in self._store.rows(reading)] if rows else []
+        for (name,) in rows:
+            if not any(name in text for text in commands):
+                self._store.command(f"DROP TABLE IF EXISTS {quote_name(name)} SYNC")
+
+    def _qualified(self, table: str) -> str:
+        return f"{quote_name(self._store.database)}.{quote_name(table)}"
+
+
+def _id_columns(metrics: Sequence[MetricSeries]) -> dict[str, AnyArray]:
+    counts = [entries([one]) for one in metrics]
+
+    def repeated(values: Sequence[int], dtype: str) -> AnyArray:
+        return np.repeat(np.array(values, dtype), counts)
+
+    return {
+        "kind": repeated([BY_KIND[one.kind].number for one in metrics], "<u1"),
+        "project_id": repeated([one.project_id for one in metrics], "<u4"),
+        "metric_id": repeated([one.metric_id for one in metrics], "<u8"),
+        "series_id": np.concatenate([one.ids if one.series else np.zeros(1, "<u8") for one in metrics]),
+    }
+
+
+def parted(metrics: Sequence[MetricSeries]) -> Iterator[list[MetricSeries]]:
+    """Yield the series in parts whose ids fit into the text of a statement."""
+    part: list[MetricSeries] = []
+    for one in metrics:
+        size = 8 * MAX_LISTED
+        pieces = [one.series[at : at + size] for at in range(0, len(one.series), size)] or [b""]
+        for piece in pieces:
+            smaller = MetricSeries(one.project_id, one.kind, one.metric_id, piece)
+            if part and entries([*part, smaller]) > MAX_LISTED:
+                yield part
+                part = []
+            part.append(smaller)
+    if part:
+        yield part
+
+
+def footprint(rows: DeletedRows, kind: Kind, span: DeletionRange) -> Block:
+    """Return the metrics and times of a deletion as the block of an INSERT would have them."""
+    first_s, end_s = span.touched(GRANULARITIES[-1].seconds)
+    pairs = sorted({(one.project_id, one.metric_id) for one in rows.metrics if one.kind == kind})
+    of_pairs = np.array(pairs, dtype=np.uint64).repeat(2, axis=0)
+    return {
+        "org_id": np.full(len(of_pairs), rows.org_id, np.uint32),
+        "project_id": of_pairs[:, 0].astype(np.uint32),
+        "metric_id": np.ascontiguousarray(of_pairs[:, 1]),
+        "bucket": np.tile(np.array([first_s, end_s - 1], np.uint32), len(pairs)),
+    }

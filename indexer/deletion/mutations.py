@@ -1,0 +1,71 @@
+"""Runs `ALTER TABLE ... DELETE`: begins several, and waits until all rows are gone.
+
+ClickHouse deletes in the background the rows that were there when the statement came; later rows stay. A
+statement is found again by a tag in its text. It survives a restart of the server.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from indexer.clickhouse.schema.render import Layout, delete_rows
+from indexer.clickhouse.sql_quoting import quote_text
+from indexer.clickhouse.store import Store, StoreError
+from indexer.deletion.deletion_request import DeletionBusyError
+
+#: Seconds between two looks whether the rows are gone: the first, and the longest.
+_FIRST_LOOK_S: Final = 0.005
+_LONGEST_LOOK_S: Final = 0.5
+#: Seconds after which a deletion is left to the background.
+_MAX_WAIT_S: Final = 6 * 3_600.0
+
+
+class Mutations:
+    """Deletions with one tag. Every method raises StoreError."""
+
+    def __init__(self, store: Store, tag: str) -> None:
+        self._store = store
+        self._tag = tag
+        self._layout = Layout(database=store.database, cluster=store.cluster)
+        self._tables: set[str] = set()
+
+    def begin(self, table: str, where: str) -> None:
+        """Begin to delete the rows of a table that meet a condition."""
+        self._store.command(delete_rows(table, f"{where} AND {quote_text(self._tag)} != ''", self._layout))
+        self._tables.add(table if self._store.cluster is None else f"{table}_local")
+
+    def wait(self) -> None:
+        """Wait until the rows are gone, on every server. Raises DeletionBusyError after hours."""
+        pause_s, until_s = _FIRST_LOOK_S, time.monotonic() + _MAX_WAIT_S
+        while unfinished := self._unfinished():
+            if time.monotonic() > until_s:
+                raise DeletionBusyError(
+                    f"rows of {', '.join(unfinished)} are still being deleted; that continues by itself:"
+                    " delete again later"
+                )
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_LOOK_S)
+
+    def _unfinished(self) -> Sequence[str]:
+        """Return the tables with rows left to delete. Ends deletions that fail, and raises their error."""
+        cluster = self._store.cluster
+        everywhere = f"clusterAllReplicas({quote_text(cluster)}, system.mutations)" if cluster else ""
+        rows = self._store.rows(
+            f"SELECT table, min(is_done), max(latest_fail_reason) FROM {everywhere or 'system.mutations'}"
+            f" WHERE database = {{database:String}} AND position(command, {{tag:String}}) > 0"
+            " GROUP BY table",
+            {"database": self._store.database, "tag": self._tag},
+        )
+        for table, is_done, reason in rows:
+            if reason and not is_done:
+                self._end()
+                raise StoreError(f"{table}: rows cannot be deleted", retryable=False, detail=reason)
+        return sorted(self._tables - {table for table, is_done, _ in rows if is_done})
+
+    def _end(self) -> None:
+        self._store.command(
+            f"KILL MUTATION WHERE database = {quote_text(self._store.database)}"
+            f" AND position(command, {quote_text(self._tag)}) > 0 ASYNC"
+        )
