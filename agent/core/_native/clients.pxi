@@ -42,11 +42,14 @@ cdef void clients_count(Clients *clients, const uint64_t *address, uint64_t seri
     client.series += series
 
 
-cdef void count_client(Shard *shard, const char *line, uint64_t series) noexcept nogil:
-    """Counts series of the sender of a line."""
+cdef void count_client(Shard *shard, uint64_t series) noexcept nogil:
+    """Counts series of the sender of the line that is being added."""
     cdef const Origin *origin = shard.origin
     cdef uint64_t address[2]
+    cdef size_t packet
     if origin.senders == NULL:
         clients_count(&shard.clients, origin.address, series)
-    elif sources_address(origin.senders + (line - origin.buffers) // PACKET_STRIDE * SENDER_BYTES, address):
+        return
+    packet = (shard.packet_line - origin.buffers) // PACKET_STRIDE
+    if sources_address(origin.senders + packet * SENDER_BYTES, address):
         clients_count(&shard.clients, address, series)

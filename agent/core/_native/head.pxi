@@ -372,7 +372,7 @@ cdef Head *head_make(
     else:
         head = head_of_parts(shard, hash, head, key, size, parts)
     if shard.new_series != before:
-        count_client(shard, name, shard.new_series - before)
+        count_client(shard, shard.new_series - before)
     return head
 
 

@@ -34,6 +34,7 @@ cdef struct Shard:
     Table metrics
     Clients clients
     const Origin *origin  # of the lines that are being added
+    const char *packet_line  # the line that is being added, in its packet; its samples are read from copies
     uint64_t new_series  # those made, and lines beyond a limit
     Head *overflow  # for one line whose series is beyond a limit
     Bucket *present  # one of the open ones, or `nowhere`

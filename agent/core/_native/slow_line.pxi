@@ -5,8 +5,11 @@
 
 
 cdef bint take_line(Shard *shard, const char *line, size_t size, int64_t now_ms, bint whole) noexcept nogil:
-    """Any line; `whole`: it may hold further samples of its name. False, and nothing done: it is foreign."""
-    cdef int refused = read_line(shard, line, size, now_ms)
+    """Any line; `whole`: of a packet, perhaps with further samples. False, and nothing done: it is foreign."""
+    cdef int refused
+    if whole:
+        shard.packet_line = line
+    refused = read_line(shard, line, size, now_ms)
     if refused == GOOD:
         return True
     if whole and (refused == UNKNOWN_TYPE or refused == BAD_SAMPLE_RATE):

@@ -433,6 +433,19 @@ def test_clients_of_datagrams_are_counted(make: Make, tmp_path: Path) -> None:
     assert found == {"127.0.0.1": 31, "127.0.0.2": 10, "unix": 1}
 
 
+def test_clients_of_further_samples_are_counted(make: Make) -> None:
+    """The further samples of a line are read from a copy, which is in no packet."""
+    receiving = make()
+    sock = bind("agent.udp", "0.0.0.0:0", UDP)
+    receiving.open(sock)
+    for i in range(20):
+        send_from("127.0.0.1", sock, b"known:1|c", b"p%d:1|c:2|c" % i)
+        send_from("127.0.0.2", sock, b"known:1|c", b"q%d:1|ms|@0.5:3|ms" % i)
+    receiving.until_lines(20 * 6)
+    found = {name_of_address(one.address): one.series for one in receiving.core.top_clients(5)}
+    assert found == {"127.0.0.1": 21, "127.0.0.2": 20}
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::]:0"])
 def test_packets_of_other_networks_are_dropped(make: Make, other: Udp, address: str) -> None:
     """They are counted, and neither aggregated nor copied to the relay, for any size and order."""
