@@ -28,6 +28,8 @@ _log: Final = logging.getLogger("shim.rules")
 #: Seconds between two looks for groups that are due, and between two renewals of leases.
 _EVERY_S: Final = 0.25
 _LEASES_EVERY_S: Final = 1.0
+#: Groups that are handed over to another shim at one renewal: it reads their states.
+_HANDED_OVER: Final = 100
 
 _Key = tuple[Tenant, str, str]  # tenant, file, group
 
@@ -142,8 +144,17 @@ class RuleEvaluator:
             await asyncio.wait([task])
 
     async def _lease(self) -> None:
-        """Take or renew the leases of all groups; forget the state of those that are another's."""
-        self.held = await self.parts.lease.hold([runner.key for runner in self.runners.values()])
+        """Take or renew the leases of all groups; forget the state of those that are another's.
+
+        Some groups that another shim asks for are handed over, those that do not run.
+        """
+        lease = self.parts.lease
+        held = await lease.hold([runner.key for runner in self.runners.values()], balanced=True)
+        if wanted := lease.wanted() & held:
+            idle = [r.key for key, r in self.runners.items() if r.key in wanted and key not in self._running]
+            await lease.hand_over(idle[:_HANDED_OVER])
+            held = held.difference(idle[:_HANDED_OVER])
+        self.held = held
         for key, runner in self.runners.items():
             if runner.key not in self.held and key not in self._running:
                 runner.forget()

@@ -13,8 +13,17 @@ from typing import Protocol
 class Lease(Protocol):
     """Leases on keys. None of its methods raises because a server is away: then no lease is held."""
 
-    async def hold(self, keys: Collection[str]) -> frozenset[str]:
-        """Take or renew the leases of `keys`; return those that this process holds."""
+    async def hold(self, keys: Collection[str], *, balanced: bool = False) -> frozenset[str]:
+        """Take or renew the leases of `keys`; return those that this process holds.
+
+        `balanced`: ask for this process's share of them where another process holds more than its own.
+        """
+
+    def wanted(self) -> frozenset[str]:
+        """Return the keys held here that are another process's share, which asks for them."""
+
+    async def hand_over(self, keys: Collection[str]) -> None:
+        """Give up wanted keys, and leave them to the other process for a while."""
 
     def holds(self, key: str) -> bool:
         """Return whether the lease of `key` is still valid, without asking anyone."""
@@ -29,9 +38,17 @@ class Lease(Protocol):
 class SoleEvaluator:
     """The leases of the only evaluator: it holds every key."""
 
-    async def hold(self, keys: Collection[str]) -> frozenset[str]:
+    async def hold(self, keys: Collection[str], *, balanced: bool = False) -> frozenset[str]:
         """Return all keys."""
+        del balanced
         return frozenset(keys)
+
+    def wanted(self) -> frozenset[str]:
+        """Return none."""
+        return frozenset()
+
+    async def hand_over(self, keys: Collection[str]) -> None:
+        """Do nothing."""
 
     def holds(self, key: str) -> bool:
         """Return True."""

@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
 
+from shim.engine.live_edge import LiveEdge
 from shim.metrics import ShimMetrics
+from shim.model.tenancy import Tenant
+from shim.rules.rule_directory import RuleDirectory
+from shim.rules.rule_evaluator import RuleEvaluator
 from shim.settings import LeaseSettings
 from shim.ticks.redis_lease import RedisLease, open_lease
 from tests.support.redis_server import RedisServer
@@ -87,6 +94,87 @@ async def test_a_hanging_redis_costs_one_short_timeout(redis_server: RedisServer
     now_s[0] = 33.0
     assert await lease.hold(["x"]) == {"x"}
     await lease.close()
+
+
+async def _rounds(
+    shims: Sequence[RedisLease], keys: Sequence[str], clock: list[float], done: Callable[[], bool]
+) -> None:
+    """Let shims renew and hand over in turn, as the evaluator does, until something is so."""
+    for _ in range(60):
+        if done():
+            return
+        clock[0] += 1
+        for shim in shims:
+            await shim.hold(keys, balanced=True)
+            await shim.hand_over(shim.wanted())
+            assert not [key for key in keys if sum(one.holds(key) for one in shims) > 1]
+    raise AssertionError("it did not come to be so in 60 seconds")
+
+
+async def test_a_process_that_joins_gets_its_share_and_gives_it_back(redis_server: RedisServer) -> None:
+    keys = [f"rules/{n}" for n in range(1_200)]
+    now_s = [0.0]
+
+    def clock_s() -> float:
+        return now_s[0]
+
+    def count(lease: RedisLease) -> int:
+        return sum(lease.holds(key) for key in keys)
+
+    async with _lease(redis_server, 30.0, clock_s) as a:
+        assert await a.hold(keys, balanced=True) == set(keys)
+        assert not a.wanted()
+        async with _lease(redis_server, 30.0, clock_s) as b:
+            await _rounds([a, b], keys, now_s, lambda: count(a) + count(b) == 1_200 and count(b) > 500)
+            assert 500 < count(a) < 700
+            kept = {key for key in keys if b.holds(key)}
+            for _ in range(5):  # nothing moves to and fro
+                now_s[0] += 10
+                await a.hold(keys, balanced=True)
+                await b.hold(keys, balanced=True)
+                assert not a.wanted() | b.wanted()
+            assert kept == {key for key in keys if b.holds(key)}
+        now_s[0] += 20  # those that were handed over are asked for again
+        await _rounds([a], keys, now_s, lambda: count(a) == 1_200)
+
+
+async def test_a_key_that_its_own_process_does_not_want_stays(redis_server: RedisServer) -> None:
+    """A process that has other files asks for no key of groups that it does not know."""
+    keys = [f"rules/{n}" for n in range(100)]
+    async with _lease(redis_server) as a, _lease(redis_server) as b:
+        await a.hold(keys, balanced=True)
+        await b.hold(["other"], balanced=True)
+        await a.hold(keys, balanced=True)
+        assert not a.wanted()
+        assert all(a.holds(key) for key in keys)
+
+
+async def test_groups_are_handed_over_between_their_ticks(redis_server: RedisServer) -> None:
+    metrics = ShimMetrics()
+    names = [f"rules/{n}" for n in range(40)]
+    async with _lease(redis_server, 3.0) as a, _lease(redis_server, 3.0) as b:
+        parts = cast("Any", SimpleNamespace(lease=a, metrics=metrics))
+        shim = RuleEvaluator(RuleDirectory("", None), LiveEdge(5.0), parts)
+        forgotten = set[str]()
+        for name in names:
+            forget = partial(forgotten.add, name)
+            shim.runners[Tenant(1, 1), "r.yml", name] = cast("Any", SimpleNamespace(key=name, forget=forget))
+        await shim._lease()
+        assert shim.held == set(names)
+        runs = cast("Any", None)
+        shim._running = dict.fromkeys(shim.runners, runs)
+        deadline = time.monotonic() + 30
+        while len(a.wanted()) < 5:
+            assert time.monotonic() < deadline
+            await b.hold(names, balanced=True)
+            await shim._lease()
+            assert shim.held == set(names)  # all run
+        shim._running = {}
+        await shim._lease()
+        given = set(names) - shim.held
+        assert len(given) >= 5
+        assert forgotten == given
+        assert await b.hold(names, balanced=True) == given
 
 
 async def test_a_sole_evaluator_holds_every_key() -> None:
