@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "tail": ("shim.cli.tail", "print the values of each new bucket of a metric", ""),
     "top": ("shim.cli.top", "print the metrics with the most series", ""),
     "export": ("shim.cli.export", "write the values of metrics into a file", ""),
+    "delete": ("shim.cli.delete", "delete the samples of series, by a running API", ""),
     "explain": ("shim.cli.query", "print the plan and the SQL of a query", ""),
     "check-config": (
         "agent.cli.check_config",

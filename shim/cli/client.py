@@ -26,8 +26,12 @@ def ask(
     parameters: Mapping[str, str] | Sequence[tuple[str, str]],
     headers: Mapping[str, str],
     method: Literal["GET", "POST"] = "POST",
+    timeout_s: float = 150,
 ) -> dict[str, Any]:
-    """Ask `url` + `path` and return the JSON document. Raises AskError."""
+    """Ask `url` + `path` and return the JSON document. Raises AskError.
+
+    `timeout_s`: how long the server may be silent.
+    """
     encoded = urllib.parse.urlencode(parameters)
     body = encoded.encode() if method == "POST" else None
     path = path if body is not None else f"{path}?{encoded}"
@@ -39,7 +43,7 @@ def ask(
     try:
         # The scheme is http or https, see above.
         request = urllib.request.Request(url.rstrip("/") + path, data=body, headers=dict(headers))  # noqa: S310
-        with urllib.request.urlopen(request, timeout=150) as response:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310
             data = response.read()
     except urllib.error.HTTPError as e:
         raise AskError(_refusal(url, e.code, e.read())) from None

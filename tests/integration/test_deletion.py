@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from indexer.clickhouse.store import Store
+from indexer.clickhouse.store import Store, StoreError
 from indexer.deletion.deletion_request import DeletionError
 from shim.catalog import Catalog, MetadataQueries
 from shim.model.errors import BadData
@@ -272,3 +272,34 @@ def test_a_view_of_a_distribution_cannot_be_deleted(pair: tuple[Pipeline, Pipeli
     send(p, lines(TIMES[:1]))
     with pytest.raises(BadData, match="took is stored as one distribution"):
         delete(p, "took_count")
+
+
+class _Interrupted(Store):
+    """A store that fails at the `last` statement that changes something."""
+
+    def __init__(self, store: Store, last: int) -> None:
+        self.__dict__.update(store.__dict__)
+        self._left = last
+
+    def command(self, *arguments: Any, **named: Any) -> None:
+        self._left -= 1
+        if not self._left:
+            raise StoreError("interrupted", retryable=True)
+        super().command(*arguments, **named)
+
+
+def test_an_interrupted_deletion_is_completed_by_the_next(
+    store: Store, pair: tuple[Pipeline, Pipeline]
+) -> None:
+    p, never = pair
+    send(p, lines())
+    send(never, [*lines(series=(0, 2)), *lines([t for t in TIMES if not START_S <= t < END_S], (1,))])
+    selectors = [f'{name}{{n="1"}}' for name in ("hits", "users")]
+    for last in (3, 10, 15, 17):  # in the rollups, among the derived rows, in the catalog
+        with pytest.raises(StoreError, match="interrupted"):
+            delete(replace(p, store=_Interrupted(store, last)), *selectors, start_s=START_S, end_s=END_S)
+    delete(p, *selectors, start_s=START_S, end_s=END_S)
+    queries = [QUERIES[0], QUERIES[-1]]
+    assert answers(opened(store, p.tenant), queries) == answers(never, queries)
+    delete(p, *(f'{name}{{n="1"}}' for name in EVERY), start_s=START_S, end_s=END_S)
+    assert catalog_of(p) == catalog_of(never)
