@@ -197,16 +197,6 @@ def test_everything_and_new_data_afterwards(store: Store, pair: tuple[Pipeline, 
     fresh.close()
 
 
-def test_a_frame_that_is_sent_again_brings_nothing_back(
-    store: Store, pair: tuple[Pipeline, Pipeline]
-) -> None:
-    p, never = pair
-    units = p.send(lines(TIMES[:20]), org_id=p.tenant.org_id, agent=f"again-{p.tenant.org_id}")
-    delete(p, *EVERY)
-    p.insert(units)
-    assert some(opened(store, p.tenant)) == some(never)
-
-
 def test_cells_in_memory_are_forgotten(chdb_path: Path) -> None:
     with embedded(chdb_path, "deletions_in_memory", pool=6) as store:
         p, never = (opened(store, Tenant(org, 1), cells=True) for org in (1, 2))
