@@ -36,7 +36,14 @@ from agent.wire.frame import (
 )
 from indexer.access.grants import EVERYTHING, ID_EXPECTED, MAX_ID, Grant, foreign
 from indexer.intern.use_case import USE_CASE_TAG, with_use_case
-from indexer.receive.message_values import BadMessageError, GaugeValue, ValueObject, unpacked
+from indexer.receive.message_values import (
+    BadMessageError,
+    Bucket,
+    GaugeValue,
+    SketchValue,
+    ValueObject,
+    unpacked,
+)
 from indexer.write.accepted_frame import AcceptedFrame
 from indexer.write.frame_to_columns import DAY_S
 from indexer.write.identity import digest
@@ -255,11 +262,13 @@ def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
 
-def _checked_value(message: Message) -> list[float] | list[str] | GaugeValue:
-    """Return numbers of a counter (one) or distribution, members of a set, or a gauge's state."""
+def _checked_value(message: Message) -> list[float] | list[str] | GaugeValue | SketchValue:
+    """Return numbers of a counter (one) or distribution, its buckets, members of a set, a gauge's state."""
     value: object = message.value
     if isinstance(value, ValueObject):
         value = unpacked(value, message.type)
+    if isinstance(value, SketchValue):
+        return value
     match message.type:
         case "c":
             return [_number(value)]
@@ -303,10 +312,12 @@ class _Builder:
         self._series: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
         self._counters: list[tuple[int, int, float]] = []
         self._gauges: list[tuple[int, int, int, GaugeValue]] = []
-        self._distributions: list[tuple[int, int, list[float]]] = []
+        self._distributions: list[tuple[int, int, SketchValue]] = []
         self._sets: list[tuple[int, int, list[str]]] = []
 
-    def add(self, message: Message, bucket: int, value: list[float] | list[str] | GaugeValue) -> None:
+    def add(
+        self, message: Message, bucket: int, value: list[float] | list[str] | GaugeValue | SketchValue
+    ) -> None:
         metric = message.metric_id if message.metric_id is not None else message.name
         assert metric is not None
         stored = with_use_case(message.tags, metric, message.use_case_id)
@@ -315,10 +326,12 @@ class _Builder:
         series = self._series.setdefault(key, len(self._series))
         if isinstance(value, GaugeValue):
             self._gauges.append((series, bucket, int(message.timestamp * 1000), value))
+        elif isinstance(value, SketchValue):
+            self._distributions.append((series, bucket, value))
         elif message.type == "s":
             self._sets.append((series, bucket, [str(v) for v in value]))
         elif message.type == "d":
-            self._distributions.append((series, bucket, [float(v) for v in value]))
+            self._distributions.append((series, bucket, _sketch([float(v) for v in value])))
         else:
             self._counters.append((series, bucket, float(value[0])))
 
@@ -362,12 +375,11 @@ class _Builder:
 
     def _distribution_columns(self) -> Distributions:
         rows, positive, negative = [], [], []
-        for series, bucket, values in self._distributions:
-            squares = _total(v * v for v in values)
-            moments = (float(len(values)), _total(values), squares, min(values), max(values))
-            rows.append((series, bucket, *moments, float(values.count(0.0))))
-            positive.append(sorted(Counter(index_of(v) for v in values if v > 0).items()))
-            negative.append(sorted(Counter(index_of(-v) for v in values if v < 0).items()))
+        for series, bucket, one in self._distributions:
+            moments = (one.count, one.sum, one.sum_squares, one.min, one.max, one.zero)
+            rows.append((series, bucket, *moments))
+            positive.append(one.positive)
+            negative.append(one.negative)
         moments_of = _columns(rows, ("<u4", "<u4", "<f8", "<f8", "<f8", "<f8", "<f8", "<f8"))
         return Distributions(*(moments_of + _buckets(positive) + _buckets(negative)))
 
@@ -375,6 +387,19 @@ class _Builder:
         hashed = [[xxhash.xxh64_intdigest(m.encode()) for m in members] for _, _, members in self._sets]
         columns = _columns([(s, b, len(members)) for s, b, members in self._sets], ("<u4", "<u4", "<u4"))
         return Sets(*[*columns, _bytes((h for row in hashed for h in row), "<u8")])
+
+
+def _sketch(values: Sequence[float]) -> SketchValue:
+    """Return the buckets of observations, with their exact moments."""
+    return SketchValue(
+        _total(values),
+        _total(v * v for v in values),
+        min(values),
+        max(values),
+        float(values.count(0.0)),
+        sorted(Counter(index_of(v) for v in values if v > 0).items()),
+        sorted(Counter(index_of(-v) for v in values if v < 0).items()),
+    )
 
 
 def _total(values: Iterable[float]) -> float:
@@ -392,7 +417,7 @@ def _columns(rows: Sequence[Sequence[Any]], dtypes: Sequence[str]) -> list[bytes
     return [_bytes((row[i] for row in rows), dtype) for i, dtype in enumerate(dtypes)]
 
 
-def _buckets(rows: Sequence[Sequence[tuple[int, int]]]) -> list[bytes]:
+def _buckets(rows: Sequence[Sequence[Bucket]]) -> list[bytes]:
     return [
         _bytes((len(row) for row in rows), "<u4"),
         _bytes((index for row in rows for index, _ in row), "<i4"),

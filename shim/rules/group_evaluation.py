@@ -6,21 +6,23 @@ Source: Prometheus 3.x `rules/group.go`, `rules/recording.go`, `rules/alerting.g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from shim.model import labels as lb
 from shim.model.errors import ExecutionError, QueryError
 from shim.model.labels import Labels
 from shim.rules.alert_states import ActiveAlert, AlertStates
 from shim.rules.memory_samples import STALE
+from shim.rules.recorded_histogram import RecordedHistogram
 from shim.rules.rule_file import AlertingRule, RecordingRule, Rule, RuleGroup
 from shim.rules.rule_queries import InstantVector, RuleQueries, SampleSink
 from shim.rules.templates.alert_template import AlertValues, expanded
 from shim.rules.templates.template_functions import TemplateSample
 
+T = TypeVar("T")
 #: Series whose labels are changed here; more are handed to a thread.
 _AT_ONCE: Final = 500
 #: Characters of the templates of one rule's alerts at one tick.
@@ -99,7 +101,10 @@ class GroupEvaluation:
             else:
                 after[number] = {labels for labels, _ in found}
                 for labels, value in found:
-                    samples.append(labels, at_ms, value)
+                    if isinstance(value, RecordedHistogram):
+                        samples.append_histogram(labels, at_ms, value)
+                    else:
+                        samples.append(labels, at_ms, value)
                 for labels in self.before[number] - after[number]:
                     samples.append(labels, at_ms, STALE)
             self.health[number] = RuleHealth(error, self._clock_s() - began_s, tick_ms)
@@ -121,14 +126,24 @@ class GroupEvaluation:
     async def _vector(self, rule: Rule, queries: RuleQueries, tick_ms: int) -> InstantVector:
         """Return the vector of a rule's expression at a tick. Raises QueryError."""
         vector = await queries.query(rule.expr, rule.text, tick_ms - self.group.query_offset_ms)
+        self._check_length(vector)
+        return vector
+
+    def _check_length(self, vector: Sequence[object]) -> None:
         if self._max_series and len(vector) > self._max_series:
             raise ExecutionError(
                 f"the rule yields {len(vector)} series: expected at most {self._max_series}"
                 " (setting shim.rules.max_series)"
             )
-        return vector
 
-    async def _result(self, number: int, rule: Rule, queries: RuleQueries, tick_ms: int) -> InstantVector:
+    async def _result(
+        self, number: int, rule: Rule, queries: RuleQueries, tick_ms: int
+    ) -> Sequence[tuple[Labels, float]] | Sequence[tuple[Labels, RecordedHistogram]]:
+        if isinstance(rule, RecordingRule) and rule.is_histogram:
+            at_ms = tick_ms - self.group.query_offset_ms
+            found_histograms = await queries.query_histograms(rule.expr, rule.text, at_ms)
+            self._check_length(found_histograms)
+            return self._recorded(rule, found_histograms)
         vector = await self._vector(rule, queries, tick_ms)
         if isinstance(rule, RecordingRule):
             if len(vector) > _AT_ONCE:
@@ -141,7 +156,9 @@ class GroupEvaluation:
         states.update(found, tick_ms, min(limits, default=0), self._max_series)
         return list(states.series())
 
-    def _recorded(self, rule: RecordingRule, vector: InstantVector) -> InstantVector:
+    def _recorded(
+        self, rule: RecordingRule, vector: Sequence[tuple[Labels, T]]
+    ) -> Sequence[tuple[Labels, T]]:
         own = rule.stored_labels
         found = [(lb.make({**dict(labels), lb.NAME: rule.name, **own}), v) for labels, v in vector]
         if len({labels for labels, _ in found}) < len(found):

@@ -53,7 +53,7 @@ async def restore(of: GroupRunner) -> int | None:
         if number not in of.unique:
             continue
         if isinstance(rule, RecordingRule):
-            if not rule.is_counter:
+            if not rule.records_deltas:
                 of.evaluation.before[number] = await _series(queries, rule.name, rule, at_ms)
         else:
             of.evaluation.before[number] = await _series(queries, "ALERTS", rule, at_ms)

@@ -107,6 +107,12 @@ class GroupRunner:
         return self.parts.settings.interval_s if interval_ms is None else -(-interval_ms // 1000)
 
     @property
+    def deltas(self) -> frozenset[str]:
+        """Names of the rules that record deltas."""
+        rules = (rule for rule in self.group.rules if isinstance(rule, RecordingRule))
+        return frozenset(rule.name for rule in rules if rule.records_deltas)
+
+    @property
     def records(self) -> bool:
         """Whether the group has recording rules."""
         return any(isinstance(rule, RecordingRule) for rule in self.group.rules)
@@ -137,7 +143,7 @@ class GroupRunner:
         if not self.restored or not self.parts.lease.holds(self.key):
             return
         tick_s = max(int(self.parts.now_s()), (self.last_s or 0) + 1)
-        results = TickResults(frozenset())
+        results = TickResults(self.deltas)
         for labels in self.evaluation.ending.union(self.unended or (), *self.evaluation.before):
             results.append(labels, tick_s * 1000 - self.group.query_offset_ms, None)
         try:
@@ -222,8 +228,7 @@ class GroupRunner:
     async def _tick(self, tick_s: int, *, alerts: bool, store: bool = True) -> None:
         """Evaluate and store one tick. Raises QueryError."""
         parts, began_s = self.parts, time.perf_counter()
-        names = (r.name for r in self.group.rules if isinstance(r, RecordingRule) and r.is_counter)
-        results = TickResults(frozenset(names))
+        results = TickResults(self.deltas)
         queries = StoreQueries.of_tick(parts.place, self.tenant, results.seen)
         if self.unended is None:
             self.unended = self.evaluation.ending.union(*self.evaluation.before)

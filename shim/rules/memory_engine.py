@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeVar
 
 from shim.engine.evaluator import Evaluator
 from shim.model.grid import Grid
-from shim.model.values import Annotations
+from shim.model.labels import Labels
+from shim.model.values import Annotations, Samples, Scalar, String, Vector
 from shim.plan.build import build
 from shim.plan.nodes import PlanContext
 from shim.plan.parse import parse
 from shim.promql.ast import Expr
 from shim.rules.memory_samples import MemoryLeaves, MemorySamples
+from shim.rules.recorded_histogram import RecordedHistogram, histogram_vector
 from shim.rules.rule_queries import InstantVector, instant_vector
 
 T = TypeVar("T")
@@ -34,6 +36,13 @@ class MemoryEngine:
         del text
         return self._query(expr, at_ms)
 
+    async def query_histograms(
+        self, expr: Expr, text: str, at_ms: int
+    ) -> Sequence[tuple[Labels, RecordedHistogram]]:
+        """Return histograms without waiting. Raises QueryError."""
+        del text
+        return histogram_vector(self._value(expr, at_ms))
+
     def query_text(self, text: str, at_ms: int) -> InstantVector:
         """Return the vector of an expression in text. Raises QueryError."""
         return self._query(parsed(text), at_ms)
@@ -46,6 +55,9 @@ class MemoryEngine:
         """Grant any time."""
 
     def _query(self, expr: Expr, at_ms: int) -> InstantVector:
+        return instant_vector(self._value(expr, at_ms))
+
+    def _value(self, expr: Expr, at_ms: int) -> Scalar | String | Vector | Samples:
         notes = Annotations()
         plan = build(expr, PlanContext(Grid.instant(at_ms), subquery_step_ms=self._subquery_step_ms))
-        return instant_vector(Evaluator(MemoryLeaves(self.samples, notes), notes, self._pool).run(plan))
+        return Evaluator(MemoryLeaves(self.samples, notes), notes, self._pool).run(plan)

@@ -5,7 +5,7 @@ The same group and tick always have the same key, so that an indexer stores the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from operator import itemgetter
@@ -18,9 +18,12 @@ from shim.model import labels as lb
 from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.rules.memory_samples import STALE, MemorySamples
+from shim.rules.recorded_histogram import RecordedHistogram
 
 #: Messages of one request, below `indexer.bounds.messages`.
 _MESSAGES: Final = 5_000
+#: Buckets of histograms of one request: some MB of JSON, below `indexer.bounds.body_bytes`.
+_BUCKETS: Final = 200_000
 #: Digits of a project's id; longer texts are no number that an indexer reads.
 _MAX_DIGITS: Final = 20
 #: The label that names the project of a series, in queries over an org.
@@ -35,18 +38,22 @@ GROUP: Final = "rule_group"
 class TickResults:
     """The samples of a group at one tick, in order; gauges among them are seen by its later rules."""
 
-    counters: frozenset[str]  # names of rules that record deltas
+    deltas: frozenset[str]  # names of rules that record deltas
     seen: MemorySamples = field(default_factory=MemorySamples)
-    all: list[tuple[Labels, int, float | None]] = field(default_factory=list)
+    all: list[tuple[Labels, int, float | RecordedHistogram | None]] = field(default_factory=list)
 
     def append(self, labels: Labels, time_ms: int, value: float | None) -> None:
         """Add a sample; None ends its series."""
-        is_counter = lb.get(labels, lb.NAME) in self.counters
-        if is_counter and value is STALE:
-            return  # a counter does not end
+        is_delta = lb.get(labels, lb.NAME) in self.deltas
+        if is_delta and value is STALE:
+            return  # its series does not end
         self.all.append((labels, time_ms, value))
-        if not is_counter:
+        if not is_delta:
             self.seen.append(labels, time_ms, value)
+
+    def append_histogram(self, labels: Labels, time_ms: int, value: RecordedHistogram) -> None:
+        """Add a histogram."""
+        self.all.append((labels, time_ms, value))
 
 
 def group_name(file: str, group: str) -> str:
@@ -67,26 +74,39 @@ def bodies(
 
     The last message of the last request says that the tick is stored.
     """
-    messages = [_message(tenant, org_project_id, results.counters, *sample) for sample in results.all]
+    messages = [_message(tenant, org_project_id, results.deltas, *sample) for sample in results.all]
     messages.sort(key=itemgetter("project_id"))  # frames are numbered in the order of their projects
     group, tick_s = last_tick
     progress = (lb.make({lb.NAME: LAST_TICK, GROUP: group}), tick_s * 1000, float(tick_s))
     messages.append(_message(tenant, org_project_id, frozenset(), *progress))
-    return [_encoder.encode(messages[at : at + _MESSAGES]) for at in range(0, len(messages), _MESSAGES)]
+    return [_encoder.encode(some) for some in _requests(messages)]
+
+
+def _requests(messages: Sequence[dict[str, Any]]) -> Iterator[Sequence[dict[str, Any]]]:
+    """Yield the messages of each request: a bounded number, with a bounded number of buckets."""
+    begin = buckets = 0
+    for end, message in enumerate(messages):
+        value = message["value"]
+        size = len(value["positive"]) + len(value["negative"]) if isinstance(value, dict) else 0
+        if end - begin == _MESSAGES or (end > begin and buckets + size > _BUCKETS):
+            yield messages[begin:end]
+            begin, buckets = end, 0
+        buckets += size
+    yield messages[begin:]
 
 
 def non_finite(results: TickResults) -> int:
     """Return how many values are NaN or infinite: they are stored as the end of their series."""
-    return sum(value is not STALE and not isfinite(value) for _, _, value in results.all)
+    return sum(isinstance(value, float) and not isfinite(value) for _, _, value in results.all)
 
 
 def _message(
     tenant: Tenant,
     org_project_id: int,
-    counters: Sequence[str] | frozenset[str],
+    deltas: frozenset[str],
     labels: Labels,
     time_ms: int,
-    value: float | None,
+    value: float | RecordedHistogram | None,
 ) -> dict[str, Any]:
     tags = dict(labels)
     name = tags.pop(lb.NAME)
@@ -97,19 +117,27 @@ def _message(
         project_id = int(own) if is_id else org_project_id
         if own:
             del tags[PROJECT]
-    is_counter = name in counters
-    if is_counter:
+    is_delta = name in deltas
+    if is_delta:
         # The deltas up to a tick lie in the bucket before it.
         time_ms = time_ms // 10_000 * 10_000 - 1
-    stored: float | str = "stale" if value is STALE or not isfinite(value) else value
-    if is_counter and stored == "stale":
-        stored = 0.0
     return {
         "org_id": tenant.org_id,
         "project_id": project_id,
         "name": name,
-        "type": "c" if is_counter else "g",
+        "type": "d" if isinstance(value, RecordedHistogram) else "c" if is_delta else "g",
         "timestamp": time_ms / 1000,
         "tags": tags,
-        "value": stored,
+        "value": _stored(value, is_delta=is_delta),
     }
+
+
+def _stored(value: float | RecordedHistogram | None, *, is_delta: bool) -> float | str | dict[str, Any]:
+    """Return the value of a message."""
+    if isinstance(value, RecordedHistogram):
+        fields = {"sum": value.sum, "zero": value.zero, "min": value.low, "max": value.high}
+        known = {name: number for name, number in fields.items() if number is not None}
+        return {"format": "buckets", **known, "positive": value.positive, "negative": value.negative}
+    if value is STALE or not isfinite(value):
+        return 0.0 if is_delta else "stale"
+    return value

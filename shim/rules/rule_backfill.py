@@ -103,8 +103,7 @@ class RuleBackfill:
         return results, outcome
 
     async def _evaluate(self, runner: GroupRunner, evaluation: GroupEvaluation, tick_s: int) -> TickResults:
-        rules = [rule for rule in runner.group.rules if isinstance(rule, RecordingRule)]
-        results = TickResults(frozenset(rule.name for rule in rules if rule.is_counter))
+        results = TickResults(runner.deltas)
         queries = StoreQueries.of_tick(runner.parts.place, runner.tenant, results.seen)
         failed = await evaluation.evaluate(
             tick_s * 1000, queries, results, alerts=False, passing=(Canceled, Unavailable)

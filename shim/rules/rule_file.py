@@ -25,6 +25,8 @@ from shim.rules.templates.template_lexer import TemplateError
 
 _GROUP_KEYS: Final = ("name", "interval", "query_offset", "limit", "rules", "labels")
 _RULE_KEYS: Final = ("record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations")
+#: Values of the label `__type__` of a recording rule.
+_RECORDED_TYPES: Final = ("gauge", "counter", "histogram")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,16 @@ class RecordingRule:
     def is_counter(self) -> bool:
         """Whether its values are deltas of counters: the label `__type__` says so."""
         return self.labels.get(TYPE) == "counter"
+
+    @property
+    def is_histogram(self) -> bool:
+        """Whether its values are native histograms, stored as deltas of distributions."""
+        return self.labels.get(TYPE) == "histogram"
+
+    @property
+    def records_deltas(self) -> bool:
+        """Whether its values lie before the tick and add up; such series do not end."""
+        return self.is_counter or self.is_histogram
 
     @property
     def stored_labels(self) -> Mapping[str, str]:
@@ -193,9 +205,10 @@ class _Group:
         keep_ms = reader.duration_ms(table, "keep_firing_for", where) or 0
         if record:
             self.check_recording(table, where, record, (bool(annotations), bool(for_ms), bool(keep_ms)))
-            if labels.get(TYPE, "gauge") not in ("gauge", "counter"):
+            if labels.get(TYPE, "gauge") not in _RECORDED_TYPES:
                 self.problem(
-                    table["labels"], f"{where}: {TYPE} = {labels[TYPE]!r}: expected gauge or counter"
+                    table["labels"],
+                    f"{where}: {TYPE} = {labels[TYPE]!r}: expected gauge, counter or histogram",
                 )
         else:
             self.check_templates(table, where, alert, labels, annotations)

@@ -9,6 +9,7 @@ from shim.model.errors import ExecutionError
 from shim.model.labels import Labels
 from shim.model.values import Samples, Scalar, String, Vector
 from shim.promql.ast import Expr
+from shim.rules.recorded_histogram import RecordedHistogram
 
 T = TypeVar("T")
 #: The series of an instant vector with their values.
@@ -20,6 +21,11 @@ class RuleQueries(Protocol):
 
     async def query(self, expr: Expr, text: str, at_ms: int) -> InstantVector:
         """Return a vector; a scalar is a series without labels. `text` is that of `expr`."""
+
+    async def query_histograms(
+        self, expr: Expr, text: str, at_ms: int
+    ) -> Sequence[tuple[Labels, RecordedHistogram]]:
+        """Return the native histograms of an expression that yields no numbers."""
 
     def query_text(self, text: str, at_ms: int) -> InstantVector:
         """Return the vector of a query in a template. Blocks."""
@@ -37,6 +43,9 @@ class SampleSink(Protocol):
     def append(self, labels: Labels, time_ms: int, value: float | None, /) -> None:
         """Add a sample; None ends its series."""
 
+    def append_histogram(self, labels: Labels, time_ms: int, value: RecordedHistogram, /) -> None:
+        """Add a histogram."""
+
 
 def instant_vector(value: Scalar | String | Vector | Samples) -> InstantVector:
     """Return the series of a query's value. Raises ExecutionError if it has none, or has histograms."""
@@ -47,7 +56,7 @@ def instant_vector(value: Scalar | String | Vector | Samples) -> InstantVector:
     if value.histograms:
         raise ExecutionError(
             "the result has native histograms: expected numbers, as histogram_quantile() or"
-            " histogram_count() return"
+            " histogram_count() return; a recording rule of an increase may have the label __type__: histogram"
         )
     return [
         (labels, float(row[0]))

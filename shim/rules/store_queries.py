@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
@@ -13,11 +13,13 @@ from typing import Any, Final, Protocol, TypeVar
 
 from shim.engine.api import Engine, QueryOptions
 from shim.model.errors import ExecutionError, TimedOut, Unavailable
+from shim.model.labels import Labels
 from shim.model.tenancy import Tenant
 from shim.model.values import Samples, Scalar, String, Vector
 from shim.promql.ast import Expr
 from shim.rules.memory_samples import MemorySamples
 from shim.rules.overlay_leaves import OverlayLeaves, names_read
+from shim.rules.recorded_histogram import RecordedHistogram, histogram_vector
 from shim.rules.rule_queries import InstantVector, instant_vector
 
 T = TypeVar("T")
@@ -82,10 +84,13 @@ class StoreQueries:
 
     async def query(self, expr: Expr, text: str, at_ms: int) -> InstantVector:
         """Return a vector. Raises QueryError; Unavailable if there was no slot."""
-        options = self._options
-        if any(self._is_seen(name) for name in names_read(expr)):
-            options = replace(options, over=partial(OverlayLeaves, samples=self.seen))
-        return await self.ask(text, at_ms, options)
+        return await self.ask(text, at_ms, self._options_of(expr))
+
+    async def query_histograms(
+        self, expr: Expr, text: str, at_ms: int
+    ) -> Sequence[tuple[Labels, RecordedHistogram]]:
+        """Return native histograms. Raises as `query` does."""
+        return histogram_vector(await self._value(text, at_ms, self._options_of(expr)))
 
     def query_text(self, text: str, at_ms: int) -> InstantVector:
         """Return the vector of a template's query. Called in a thread of `apart`. Raises QueryError."""
@@ -114,6 +119,13 @@ class StoreQueries:
                 f"the templates of the rule took more than {self.place.timeout_s:g} s"
                 " (setting shim.rules.timeout_s)"
             )
+
+    def _options_of(self, expr: Expr) -> QueryOptions:
+        """Return options under which a query sees results of the same tick."""
+        options = self._options
+        if any(self._is_seen(name) for name in names_read(expr)):
+            options = replace(options, over=partial(OverlayLeaves, samples=self.seen))
+        return options
 
     def _is_seen(self, name: str | None) -> bool:
         return self.seen.has(name)

@@ -214,6 +214,54 @@ async def test_a_counter_is_recorded_so_that_its_windows_add_up(w: World) -> Non
     assert list(copied.values()) == list(w.at_tick("sum(increase(hits[5m]))", at).values()) == [45]
 
 
+HISTOGRAMS: Final = """
+groups:
+- name: g
+  interval: 1m
+  rules:
+  - record: latency:copy
+    expr: sum by (a) (increase(latency[1m]))
+    labels: {__type__: histogram}
+  - {record: "latency:unnamed", expr: "sum(increase(latency[1m]))"}
+  - {record: "latency:numbers", expr: "sum(increase(hits[1m]))", labels: {__type__: histogram}}
+"""
+
+
+async def test_a_histogram_is_recorded_so_that_its_windows_add_up(w: World) -> None:
+    """The same buckets, counts, sums and quantiles as of the series that it was made of."""
+    w.pipeline.send(
+        [f"latency:{1 + n % 7 * 0.25}:{n / 3}:0|d|@0.5|#a:{n % 2},b:{n % 3}|T{T + 5 * n}" for n in range(240)]
+    )
+    w.write(HISTOGRAMS)
+    shim = w.shim()
+    await w.at(shim, 0)
+    tick = _tick(shim, 61)
+    for minute in range(10):
+        await w.at(shim, tick + 60 * minute + 5)
+    at = (tick + 540) // 10 * 10
+    for function in (
+        "histogram_count",
+        "histogram_sum",
+        "histogram_quantile(0.9,",
+        "histogram_fraction(0, 20,",
+    ):
+        text = function if "(" in function else f"{function}("
+        shown = [
+            w.at_tick(f"{text} sum by (a) (increase({name}[5m])))", at)
+            for name in ("latency", "latency:copy")
+        ]
+        assert len(shown[0]) == 2, function
+        assert list(shown[0].values()) == pytest.approx(list(shown[1].values()), rel=1e-12), function
+    for function, best in (("min_over_time", min), ("max_over_time", max)):
+        exact, copied = (w.at_tick(f"{function}({name}[5m])", at) for name in ("latency", "latency:copy"))
+        assert best(copied.values()) == pytest.approx(best(exact.values()), rel=0.011), function
+    (runner,) = shim.runners.values()
+    errors = [one.error for one in runner.evaluation.health]
+    assert errors[0] == ""
+    assert "a recording rule of an increase may have the label __type__: histogram" in errors[1]
+    assert "the result has numbers: expected native histograms" in errors[2]
+
+
 async def test_late_ticks_are_caught_up_once(w: World) -> None:
     """Recording rules are evaluated at every tick after a time without a shim, also by a second shim."""
     w.write(RECORD)

@@ -157,6 +157,38 @@ def test_encoded_arrays_are_their_elements(kind: str, plain: list[float], packed
     assert bodies[0] == bodies[1] == bodies[2]
 
 
+BUCKETS: dict[str, Any] = {
+    "format": "buckets",
+    "sum": 7.5,
+    "positive": [[32, 1], [76, 1]],
+    "zero": 1,
+    "negative": [[0, 1]],
+}
+
+
+def test_buckets_are_those_of_observations() -> None:
+    """With all moments they are the same frame; moments that are left out are within the buckets' error."""
+    values = [2.0, 5.1, 0.0, -0.99]
+    whole = {**BUCKETS, "sum": math.fsum(values), "sum_squares": math.fsum(v * v for v in values)}
+    whole |= {"min": -0.99, "max": 5.1}
+    frames = [of({**SEED, "type": "d", "value": value}).units[0] for value in (values, whole)]
+    assert frames[0].body == frames[1].body
+    made = of({**SEED, "type": "d", "value": BUCKETS}).units[0].frame.distributions
+    numbers = {
+        name: np.frombuffer(getattr(made, name)).tolist()[0]
+        for name in ("min", "max", "count", "sum_squares")
+    }
+    assert numbers["count"] == 4
+    for name, exact in (("min", -0.99), ("max", 5.1), ("sum_squares", whole["sum_squares"])):
+        assert numbers[name] == pytest.approx(exact, rel=0.025 if name == "sum_squares" else 0.012), name
+
+
+def test_counts_of_buckets_are_weights() -> None:
+    value = {**BUCKETS, "positive": [[32, 2.5]], "negative": [], "zero": 0}
+    made = of({**SEED, "type": "d", "value": value}).units[0].frame.distributions
+    assert np.frombuffer(made.count).tolist() == np.frombuffer(made.positive_count).tolist() == [2.5]
+
+
 @pytest.mark.parametrize("comment", ["// the org\n", "/* the org */"])
 def test_comments_are_told_with_their_line(comment: str) -> None:
     body = b'{\n"name": "http://x", ' + comment.encode() + b' "org_id": 1}'
@@ -193,11 +225,19 @@ def test_time_falls_into_its_bucket() -> None:
         ({"value": None}, "Expected"),
         ({"value": {"last": 1}}, "missing|Expected"),
         ({"type": "c", "value": {"format": "array", "data": [1]}}, "expected type s or d"),
-        ({"type": "d", "value": {"format": "zstd", "data": "x"}}, "expected array or base64"),
+        ({"type": "d", "value": {"format": "zstd", "data": "x"}}, "expected array, base64 or buckets"),
         ({"type": "d", "value": {"format": "array", "data": "x"}}, "expected an array"),
         ({"type": "d", "value": {"format": "array", "data": []}}, "at least one"),
         ({"type": "d", "value": {"format": "base64", "data": "?"}}, "not base64"),
         ({"type": "d", "value": {"format": "base64", "data": "AAAA"}}, "3 bytes: expected a multiple of 8"),
+        ({"type": "d", "value": {"format": "buckets", "positive": [[1, 1]]}}, "value.sum: missing"),
+        ({"type": "d", "value": {"format": "buckets", "sum": 1}}, "with counts above 0"),
+        ({"type": "d", "value": {**BUCKETS, "zero": -1}}, "with counts above 0"),
+        ({"type": "d", "value": {**BUCKETS, "positive": [[2, 1], [1, 1]]}}, "ascending"),
+        ({"type": "d", "value": {**BUCKETS, "negative": [[1, 0]]}}, "expected counts above 0"),
+        ({"type": "d", "value": {**BUCKETS, "positive": [[32_769, 1]]}}, "expected indexes of"),
+        ({"type": "d", "value": {**BUCKETS, "positive": [[1, 1e308], [2, 1e308]]}}, "not a finite number"),
+        ({"type": "g", "value": BUCKETS}, "expected type d and the format buckets"),
         ({"type": "d", "value": []}, "at least one"),
         ({"type": "d", "value": ["x"]}, "not a finite number"),
         ({"type": "s", "value": []}, "at least one"),

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from shim.model import labels as lb
 from shim.model.tenancy import Tenant
+from shim.rules.recorded_histogram import RecordedHistogram
 from shim.rules.recorded_messages import TickResults, bodies, key_of, non_finite
 
 TICK_S = 1_700_000_037
@@ -47,6 +50,31 @@ def test_a_counter_lies_in_the_bucket_before_the_tick_and_does_not_end() -> None
     assert counter["type"] == "c"
     assert counter["timestamp"] == 1_700_000_029.999  # the tick reads deltas up to ...030
     assert not results.seen.has("n")
+
+
+def test_a_histogram_is_buckets_in_the_bucket_before_the_tick() -> None:
+    results = TickResults(frozenset({"h"}))
+    one = RecordedHistogram(7.5, 1.0, [(32, 1.0), (76, 2.5)], [], low=0.0, high=5.1)
+    results.append_histogram(series("h"), MS, one)
+    results.append(series("h", a="1"), MS, None)
+    histogram, _ = messages(results)
+    assert (histogram["type"], histogram["timestamp"]) == ("d", 1_700_000_029.999)
+    assert histogram["value"] == {
+        "format": "buckets", "sum": 7.5, "zero": 1.0, "min": 0.0, "max": 5.1,
+        "positive": [[32, 1.0], [76, 2.5]], "negative": [],
+    }  # fmt: skip
+    assert not results.seen.has("h")
+    assert non_finite(results) == 0
+
+
+def test_requests_have_bounded_numbers_of_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shim.rules.recorded_messages._BUCKETS", 4)
+    results = TickResults(frozenset({"h"}))
+    for size in (3, 1, 1, 9, 2):
+        buckets = [(index, 1.0) for index in range(size)]
+        results.append_histogram(series("h", n=str(size)), MS, RecordedHistogram(1.0, 0.0, buckets, []))
+    found = bodies(Tenant(7, 9), 3, results, ("f;g", TICK_S))
+    assert [len(json.loads(body)) for body in found] == [2, 1, 1, 2]
 
 
 def test_results_over_an_org_name_their_project() -> None:
