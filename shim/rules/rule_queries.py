@@ -56,7 +56,8 @@ def instant_vector(value: Scalar | String | Vector | Samples) -> InstantVector:
     if value.histograms:
         raise ExecutionError(
             "the result has native histograms: expected numbers, as histogram_quantile() or"
-            " histogram_count() return; a recording rule of an increase may have the label __type__: histogram"
+            " histogram_count() return; a recording rule of an increase may have the label"
+            " __type__: histogram"
         )
     return [
         (labels, float(row[0]))
